@@ -1,0 +1,1 @@
+"""Switches very many device certificates of ApsaraMQ for MQTT off or on, paced, journaled, accounted for."""

@@ -1,0 +1,1 @@
+"""The service: its operations, codes and signature as values, and one edge that makes calls."""

@@ -1,0 +1,104 @@
+"""ACS3-HMAC-SHA256, the V3 signature (reference, section 5): values in, values out; no clock, no randomness.
+
+The canonical query that is signed is also what is sent, so nothing is encoded twice.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+ALGORITHM = "ACS3-HMAC-SHA256"
+EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
+"""``x-acs-content-sha256`` of every call made here: no operation has a body (reference, section 4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """An access key, with a security token if it is temporary. Only the id is ever shown."""
+
+    access_key_id: str
+    access_key_secret: str = field(repr=False)
+    security_token: str | None = field(default=None, repr=False)
+
+
+def encode(text: str) -> str:
+    """Percent-encodes UTF-8 by RFC 3986: only ``A-Za-z0-9-_.~`` stay as they are (section 5, step 2)."""
+    return quote(text, safe="")
+
+
+def canonical_query(parameters: Mapping[str, str]) -> str:
+    """Returns ``name=value`` pairs, encoded, sorted by name, joined by ``&``."""
+    return "&".join([f"{encode(name)}={encode(parameters[name])}" for name in sorted(parameters)])
+
+
+def canonical_request(method: str, query: str, headers: Mapping[str, str], payload_sha256: str) -> str:
+    """Returns the text whose digest is signed (section 5, steps 3 to 5).
+
+    Args:
+        method: HTTP method, upper case.
+        query: What ``canonical_query`` returned.
+        headers: The headers to sign, names in lower case, in any order.
+        payload_sha256: Hex SHA-256 of the body.
+    """
+    names = sorted(headers)
+    lines = "".join([f"{name}:{headers[name].strip()}\n" for name in names])
+    return f"{method}\n/\n{query}\n{lines}\n{';'.join(names)}\n{payload_sha256}"
+
+
+def string_to_sign(request: str) -> str:
+    """Returns the text that is signed for a canonical request (section 5, step 6)."""
+    return f"{ALGORITHM}\n{hashlib.sha256(request.encode()).hexdigest()}"
+
+
+def signature(secret: str, text: str) -> str:
+    """Returns the hex signature; the key is the bare secret (section 5, step 7)."""
+    return hmac.digest(secret.encode(), text.encode(), "sha256").hex()
+
+
+def authorization(credentials: Credentials, method: str, query: str, headers: Mapping[str, str]) -> str:
+    """Returns the ``Authorization`` header over exactly these headers (section 5, step 8).
+
+    Args:
+        credentials: The key to sign with.
+        method: HTTP method, upper case.
+        query: What ``canonical_query`` returned.
+        headers: The headers to sign, names in lower case, ``x-acs-content-sha256`` among them.
+    """
+    request = canonical_request(method, query, headers, headers["x-acs-content-sha256"])
+    signed = signature(credentials.access_key_secret, string_to_sign(request))
+    names = ";".join(sorted(headers))
+    return f"{ALGORITHM} Credential={credentials.access_key_id},SignedHeaders={names},Signature={signed}"
+
+
+def signed_headers(
+    credentials: Credentials, *, method: str, host: str, operation: str, version: str, query: str, date: str, nonce: str
+) -> dict[str, str]:
+    """Returns all headers of one signed call, ``Authorization`` included.
+
+    Only ``host`` and ``x-acs-*`` are signed, so a proxy may rewrite the others (reference, section 5, trap).
+
+    Args:
+        credentials: The key to sign with.
+        method: HTTP method, upper case.
+        host: Host, with port where the URL has one.
+        operation: Value of ``x-acs-action``.
+        version: Value of ``x-acs-version``.
+        query: What ``canonical_query`` returned.
+        date: UTC as ``yyyy-MM-ddTHH:mm:ssZ``; within 15 minutes of the server's clock.
+        nonce: Any string that was never used before with this key.
+    """
+    headers = {
+        "host": host,
+        "x-acs-action": operation,
+        "x-acs-content-sha256": EMPTY_SHA256,
+        "x-acs-date": date,
+        "x-acs-signature-nonce": nonce,
+        "x-acs-version": version,
+    }
+    if credentials.security_token is not None:
+        headers["x-acs-accesskey-id"] = credentials.access_key_id
+        headers["x-acs-security-token"] = credentials.security_token
+    headers["authorization"] = authorization(credentials, method, query, headers)
+    return headers

@@ -1,0 +1,1 @@
+"""A run: from an input file through paced calls and a journal to a results file."""

@@ -1,0 +1,52 @@
+"""What can end a run before or during its work, and the exit status of each."""
+
+from enum import IntEnum
+
+
+class ExitStatus(IntEnum):
+    """Exit statuses of every command; the numbers follow sysexits.h where it has a fitting one."""
+
+    OK = 0
+    """Every row is in the wanted state."""
+    INCOMPLETE = 1
+    """The run finished, and some rows are not in the wanted state."""
+    USAGE = 2
+    """Wrong options, or no confirmation; nothing was called."""
+    TOO_MANY_ERRORS = 3
+    """Stopped by ``--max-errors``."""
+    INPUT_INVALID = 65
+    """The input is invalid or differs from the journal's; nothing was called."""
+    INPUT_UNREADABLE = 66
+    """The input is missing or cannot be read."""
+    UNAVAILABLE = 69
+    """The service is unreachable, or this address seems to be blocked."""
+    INTERNAL = 70
+    """An internal error, or the outcomes do not add up."""
+    CANNOT_WRITE = 73
+    """Results or journal cannot be written, or another run holds them."""
+    STOPPED_EARLY = 75
+    """Stopped early on purpose; run again to go on."""
+    DENIED = 77
+    """Credentials, permission or ownership were refused."""
+    MISCONFIGURED = 78
+    """Unknown instance, region or endpoint, or the clock is wrong."""
+    INTERRUPTED = 130
+    """SIGINT; drained, journal synced, run again to go on."""
+    TERMINATED = 143
+    """SIGTERM; drained, journal synced, run again to go on."""
+
+
+class BulkcertError(Exception):
+    """An error that the user can act on: what happened, where, and what to do next.
+
+    Args:
+        status: The exit status that the command ends with.
+        message: What happened and where (file, line, column).
+        advice: What to do next; empty where the message says it.
+    """
+
+    def __init__(self, status: ExitStatus, message: str, advice: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.advice = advice
