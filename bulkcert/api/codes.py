@@ -74,7 +74,7 @@ class Rule:
 _PARAMETERS = "Failed to validate the parameters. The parameters may be missing or invalid."
 _CLOCK = "Set this machine's clock (it must be within 15 minutes of the service's), then run the same command again."
 _KEY = "Check which access key is in use and that it is enabled, then run the same command again."
-_TOKEN = "Renew the temporary credentials, then run the same command again."
+_RENEW = "Renew the temporary credentials, then run the same command again."
 _GRANT = "Grant the RAM action of this operation on the instance, then run the same command again."
 _OWNER = "Check that the instance belongs to the account of these credentials and to this region."
 _ENDPOINT = "Check --region or --endpoint: this host does not offer the operation."
@@ -156,7 +156,7 @@ RULES: tuple[Rule, ...] = (
     Rule("SnNotUnique", Verdict.FAILED, 500, 401, "Sn is not unique in global.", "1.3b"),
     # Documented for the whole product.
     Rule("ApiNotSupport", Verdict.STOP, 404, 404, "The API is not supported.", "1.3", _CONFIG, _ENDPOINT),
-    Rule("CheckAccountInfoFailed", Verdict.STOP, 400, 400, "Failed to read the STS token.", "1.3", _DENIED, _TOKEN),
+    Rule("CheckAccountInfoFailed", Verdict.STOP, 400, 400, "Failed to read the STS token.", "1.3", _DENIED, _RENEW),
     Rule("ParameterCheckFailed", Verdict.FAILED, 400, 400, "Failed to check the parameters.", "1.3"),
     Rule(
         "InternalError",
@@ -257,7 +257,7 @@ RULES: tuple[Rule, ...] = (
         "Specified SecurityToken is expired.",
         "8.1",
         _DENIED,
-        _TOKEN,
+        _RENEW,
     ),
     Rule(
         "InvalidSecurityToken.Malformed",
@@ -267,7 +267,7 @@ RULES: tuple[Rule, ...] = (
         "Specified SecurityToken is malformed.",
         "8.1",
         _DENIED,
-        _TOKEN,
+        _RENEW,
     ),
     Rule(
         "InvalidSecurityToken.MismatchWithAccessKey",
@@ -277,7 +277,7 @@ RULES: tuple[Rule, ...] = (
         "Specified SecurityToken mismatch with the AccessKey.",
         "8.1",
         _DENIED,
-        _TOKEN,
+        _RENEW,
     ),
     Rule(
         "MissingSecurityToken",
@@ -287,7 +287,7 @@ RULES: tuple[Rule, ...] = (
         "SecurityToken is mandatory for this action.",
         "8.1",
         _DENIED,
-        _TOKEN,
+        _RENEW,
     ),
     Rule("NoPermission", Verdict.STOP, 403, 403, "User not authorized to operate.", "8.1", _DENIED, _GRANT),
     Rule("Forbidden.RAM", Verdict.STOP, 403, 403, "User not authorized to operate.", "8.1", _DENIED, _GRANT),
