@@ -346,7 +346,6 @@ _FAMILIES = tuple((rule.code[:-1], rule) for rule in RULES if rule.code.endswith
 _UNRECOGNIZED = Rule("", Verdict.UNRECOGNIZED, 500, 500, "", "1.3")
 
 _BUSY = frozenset({429})
-_PASSING = frozenset({408, 500, 502, 503, 504})
 
 
 def rule_for(code: str) -> Rule:
@@ -359,13 +358,9 @@ def rule_for(code: str) -> Rule:
 def verdict_without_code(http_status: int) -> Verdict:
     """Returns the verdict on an answer that has no ``Code`` (section 8.2): all that is left is the status.
 
-    A success without the echoed serial counts as unanswered, since nothing says what was done. Anything else that
-    is not the service's own error format does not come from the service.
+    A success without the echoed serial counts as unanswered, since nothing says what was done. Any other answer
+    without a code was given by something in front of the service, and may be different the next time.
     """
     if http_status in _BUSY:
         return Verdict.THROTTLED
-    if http_status in _PASSING:
-        return Verdict.RETRY
-    if http_status < 300:  # noqa: PLR2004 - the 2xx of HTTP
-        return Verdict.UNANSWERED
-    return Verdict.UNRECOGNIZED
+    return Verdict.UNANSWERED if http_status < 300 else Verdict.RETRY  # noqa: PLR2004 - the 2xx of HTTP

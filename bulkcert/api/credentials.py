@@ -1,0 +1,94 @@
+"""Credentials from the vendor's default chain, resolved off the event loop by one caller at a time.
+
+The chain blocks the loop that calls it, reads the environment once at import, and logs with tracebacks of its own
+(reference, section 9): so it is imported late, called in a worker thread under a lock, and its log is silenced.
+"""
+
+import logging
+from typing import Any, Protocol
+
+import anyio
+import anyio.to_thread
+
+from bulkcert.api.signing import Credentials
+from bulkcert.errors import BulkcertError, ExitStatus
+
+RENEW_EVERY_S = 60.0
+"""How often a run asks the chain again: it renews temporary credentials 15 minutes before they expire."""
+
+
+class Keyring(Protocol):
+    """Where the credentials of each call come from."""
+
+    @property
+    def current(self) -> Credentials:
+        """What to sign with now."""
+        ...
+
+    async def renew(self, stale: Credentials | None = None) -> None:
+        """Fetches credentials; does nothing if ``stale`` is no longer what is current.
+
+        Raises:
+            BulkcertError: No provider of the chain has credentials.
+        """
+        ...
+
+
+class FixedKeyring:
+    """Credentials that never change: those of the emulator."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self.current = credentials
+
+    async def renew(self, stale: Credentials | None = None) -> None:
+        """Does nothing: there is nothing to renew."""
+
+
+class ChainKeyring:
+    """The vendor's default chain (reference, section 9)."""
+
+    def __init__(self) -> None:
+        self._current: Credentials | None = None
+        self._one_at_a_time = anyio.Lock()
+        self._chain: Any = None
+
+    @property
+    def current(self) -> Credentials:
+        """What to sign with now; ``renew`` must have returned once."""
+        if self._current is None:
+            raise RuntimeError("credentials were used before they were resolved")
+        return self._current
+
+    async def renew(self, stale: Credentials | None = None) -> None:
+        """Asks the chain, which answers from its own cache while that is fresh.
+
+        Raises:
+            BulkcertError: No provider of the chain has credentials.
+        """
+        async with self._one_at_a_time:
+            if stale is None or stale == self._current:
+                self._current = await anyio.to_thread.run_sync(self._resolve)
+
+    def _resolve(self) -> Credentials:
+        from alibabacloud_credentials.client import Client  # noqa: PLC0415 - slow, and reads the environment at import
+
+        log = logging.getLogger("credentials")
+        log.handlers.clear()
+        log.addHandler(logging.NullHandler())
+        log.propagate = False
+        try:
+            if self._chain is None:
+                self._chain = Client()
+            found = self._chain.get_credential()
+        except Exception as error:  # the chain runs foreign code and raises whatever its providers raise
+            raise _no_credentials(error) from error
+        return Credentials(found.access_key_id, found.access_key_secret, found.security_token or None)
+
+
+def _no_credentials(error: Exception) -> BulkcertError:
+    return BulkcertError(
+        ExitStatus.DENIED,
+        f"no credentials: {' '.join(str(error).split())}",
+        "Set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, or use a profile of the aliyun command "
+        "or a RAM role, then run the same command again.",
+    )

@@ -1,0 +1,206 @@
+"""The pass over the whole input that comes before the first call: what may be called, and what never is."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import polars as pl
+
+from bulkcert.batch.duplicates import Firsts
+from bulkcert.batch.serials import FAULTS, REASONS, Fault, all_rounded, faults, numbers, printable
+from bulkcert.batch.table import Part, Source, read_parts
+from bulkcert.errors import BulkcertError, ExitStatus
+
+INVALID_SHOWN = 20
+"""Invalid rows that are kept with line and value."""
+CAS_KEPT = 4096
+"""CAs whose rows are counted each for itself."""
+
+# Joins the two serials of a key. No valid serial has a control character, so the join is unambiguous.
+_JOINT = "\x1f"
+_NO_FAULTS = pl.DataFrame(schema={"row": pl.UInt32, "fault": pl.UInt8})
+_EXPORT_AS_TEXT = "Export the list again with this column as text, best straight from the registry"
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidRow:
+    """A row that cannot be called, as a message shows it.
+
+    Attributes:
+        row: Number of the row, from 1.
+        line: Line of a CSV file on which the row starts, from 1; None for Parquet.
+        column: The column of the first thing that is wrong.
+        value: What stands there, shortened and safe on a terminal.
+        reason: What is wrong with it, to be read behind the column's name.
+    """
+
+    row: int
+    line: int | None
+    column: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What the pass over the whole input found.
+
+    Attributes:
+        rows: Rows of the input.
+        sha256: Of the file's bytes as they are, in hexadecimal.
+        invalid: Rows with a serial that breaks a rule.
+        duplicates: Rows that repeat the certificate of an earlier valid row.
+        first_invalid: The first invalid rows, 20 at most.
+        rows_by_ca: Valid rows of each CA, duplicates included; the first 4,096 CAs.
+        rows_of_other_cas: Valid rows of the CAs that are not in ``rows_by_ca``.
+        settled: One line for each row that is not called, in order: ``row``, ``first_row`` (null where invalid) and
+            the code ``fault`` (0 for a duplicate). Ten bytes a row: the words are made batch by batch.
+    """
+
+    rows: int
+    sha256: str
+    invalid: int
+    duplicates: int
+    first_invalid: tuple[InvalidRow, ...]
+    rows_by_ca: Mapping[str, int]
+    rows_of_other_cas: int
+    settled: pl.DataFrame
+
+    @property
+    def callable(self) -> int:
+        """Rows that may be called."""
+        return self.rows - self.invalid - self.duplicates
+
+
+def check(source: Source, *, trust_serials: bool = False, on_progress: Callable[[int], None] | None = None) -> Check:
+    """Reads the whole input once and checks every row.
+
+    Args:
+        source: The input.
+        trust_serials: Whether serials that all look like rounded numbers are taken as they are.
+        on_progress: Told the number of rows checked so far, from time to time.
+
+    Raises:
+        BulkcertError: INPUT_INVALID: malformed, changed meanwhile, or a spreadsheet has changed the serials;
+            INPUT_UNREADABLE: it cannot be read to its end.
+    """
+    digest = hashlib.sha256()
+    findings = _Findings(source, trust_serials=trust_serials)
+    try:
+        for part in read_parts(source, digest):
+            rows = findings.add(part)
+            if on_progress:
+                on_progress(rows)
+    finally:
+        source.confirm_unchanged()  # whatever else seems to be wrong with it
+    return findings.check(digest.hexdigest())
+
+
+class _Findings:
+    """What the check has found so far.
+
+    Args:
+        source: The input.
+        trust_serials: Whether serials that all look like rounded numbers are taken as they are.
+    """
+
+    def __init__(self, source: Source, *, trust_serials: bool) -> None:
+        self._source = source
+        self._rows = 0
+        self._first_invalid: list[InvalidRow] = []
+        self._invalid: list[pl.DataFrame] = []
+        self._firsts = Firsts()
+        self._rows_by_ca: dict[str, int] = {}
+        self._rows_of_other_cas = 0
+        # The columns in which every serial so far looks like a number that has lost its last digits; with each, what
+        # to tell of the first one.
+        self._suspects: dict[str, str] = {} if trust_serials else dict.fromkeys(source.key_columns, "")
+
+    def add(self, part: Part) -> int:
+        """Takes in the next rows; returns how many there were so far."""
+        keys = self._source.keys(part.frame)
+        fault = pl.Series("fault", [Fault.NONE], dtype=pl.UInt8).new_from_index(0, keys.height)
+        for serials in keys:
+            self._refuse_numbers(part, serials)
+            found = faults(serials)
+            self._suspect(part, serials, found != Fault.BLANK)
+            fault = fault * FAULTS + found
+        rows = pl.int_range(self._rows + 1, self._rows + keys.height + 1, dtype=pl.UInt32, eager=True).alias("row")
+        valid = fault == Fault.NONE
+        if not valid.all():
+            self._note_invalid(part, keys, pl.DataFrame([rows, fault]).filter(~valid))
+            rows, keys = rows.filter(valid), keys.filter(valid)
+        self._firsts.add(rows, keys.select(pl.concat_str(pl.all(), separator=_JOINT)).to_series())
+        self._count(keys[self._source.ca_column])
+        self._rows += part.frame.height
+        return self._rows
+
+    def check(self, sha256: str) -> Check:
+        """Returns the findings, now that all rows are in.
+
+        Raises:
+            BulkcertError: INPUT_INVALID: a spreadsheet has rounded the serials.
+        """
+        for told in self._suspects.values():
+            if told:
+                advice = f"{_EXPORT_AS_TEXT}; or give --trust-serials if these are the true serials."
+                raise self._changed(told, "every serial ends in zeros after its fifteenth digit", advice)
+        duplicates = self._firsts.duplicates()
+        invalid = pl.concat([_NO_FAULTS, *self._invalid])
+        settled = [
+            duplicates.with_columns(fault=pl.lit(Fault.NONE, pl.UInt8)),
+            invalid.select("row", pl.lit(None, pl.UInt32).alias("first_row"), "fault"),
+        ]
+        return Check(
+            rows=self._rows,
+            sha256=sha256,
+            invalid=invalid.height,
+            duplicates=duplicates.height,
+            first_invalid=tuple(self._first_invalid),
+            rows_by_ca=MappingProxyType(self._rows_by_ca),
+            rows_of_other_cas=self._rows_of_other_cas,
+            settled=pl.concat(settled).sort("row"),
+        )
+
+    def _refuse_numbers(self, part: Part, serials: pl.Series) -> None:
+        found = numbers(serials)
+        if found.any():
+            told = self._place(part, serials, found.arg_max() or 0)
+            raise self._changed(told, "a number, as spreadsheets write it", f"{_EXPORT_AS_TEXT}.")
+
+    def _suspect(self, part: Part, serials: pl.Series, nonblank: pl.Series) -> None:
+        if serials.name not in self._suspects or not nonblank.any():
+            return
+        if not all_rounded(serials.filter(nonblank)):
+            del self._suspects[serials.name]
+        elif not self._suspects[serials.name]:
+            self._suspects[serials.name] = self._place(part, serials, nonblank.arg_max() or 0)
+
+    def _place(self, part: Part, serials: pl.Series, index: int) -> str:
+        """Returns where a serial stands, and the serial."""
+        (line,) = part.lines([index])
+        place = f"row {self._rows + index + 1}" if line is None else f"line {line}"
+        return f"{place}, column {printable(serials.name)}: {printable(serials[index])}"
+
+    def _changed(self, told: str, reason: str, advice: str) -> BulkcertError:
+        message = f"{self._source.path}, {told}: a spreadsheet has changed the serials: {reason}"
+        return BulkcertError(ExitStatus.INPUT_INVALID, message, advice)
+
+    def _note_invalid(self, part: Part, keys: pl.DataFrame, invalid: pl.DataFrame) -> None:
+        self._invalid.append(invalid)
+        shown = invalid.head(INVALID_SHOWN - len(self._first_invalid))
+        indexes = [row - self._rows - 1 for row in shown["row"]]
+        for index, line, code in zip(indexes, part.lines(indexes), shown["fault"], strict=True):
+            # The code's last digit to the base FAULTS belongs to the last column.
+            codes = divmod(code, FAULTS)[-keys.width :]
+            column, fault = next((name, fault) for name, fault in zip(keys.columns, codes, strict=True) if fault)
+            value = printable(keys[column][index] or "")
+            self._first_invalid.append(InvalidRow(self._rows + index + 1, line, column, value, REASONS[Fault(fault)]))
+
+    def _count(self, cas: pl.Series) -> None:
+        for ca, rows in cas.value_counts(sort=False).iter_rows():
+            if ca in self._rows_by_ca or len(self._rows_by_ca) < CAS_KEPT:
+                self._rows_by_ca[ca] = self._rows_by_ca.get(ca, 0) + rows
+            else:
+                self._rows_of_other_cas += rows

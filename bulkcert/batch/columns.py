@@ -1,0 +1,175 @@
+"""Which columns the input has, and which of them hold the serials."""
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+
+from bulkcert.batch.blocks import Block, MalformedError, read_blocks
+from bulkcert.batch.reading import unreadable
+from bulkcert.batch.serials import printable
+from bulkcert.errors import BulkcertError, ExitStatus
+
+COLUMNS_SHOWN = 20
+"""Names of columns that a message lists."""
+
+_FORGIVEN = re.compile(r"[\s_\-\ufeff]+")
+_TEXT = (pl.String, pl.Categorical, pl.Enum, pl.Null)
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+
+
+def csv_columns(path: Path, compression: str) -> tuple[str, ...]:
+    """Returns the names in the header of a CSV file.
+
+    Args:
+        path: The file.
+        compression: ``gz``, ``zst`` or empty.
+
+    Raises:
+        BulkcertError: INPUT_INVALID: no header, or none that can be used; INPUT_UNREADABLE.
+    """
+    try:
+        line, header, _ = next(read_blocks(path, compression), Block(b"", 1)).without_header()
+    except MalformedError as error:
+        raise malformed(path, error) from None
+    if not header:
+        raise _invalid(f"{path}: the file is empty", "Its first line must name the columns.")
+    place = f"{path}, line {line}"
+    names = _names(place, header)
+    repeated = [name for place, name in enumerate(names) if name in names[:place]]
+    if repeated:
+        raise _invalid(f"{place}: two columns are named {_quoted(repeated[0])}", "Rename or remove one of them.")
+    return tuple(names)
+
+
+def parquet_columns(path: Path) -> dict[str, pl.DataType]:
+    """Returns the names and types of the columns of a Parquet file.
+
+    Raises:
+        BulkcertError: INPUT_UNREADABLE.
+    """
+    with parquet_errors(path):
+        return dict(pl.scan_parquet(path, glob=False).collect_schema())
+
+
+@contextmanager
+def parquet_errors(path: Path) -> Iterator[None]:
+    """Turns what polars raises on a damaged Parquet file into one error for the user.
+
+    Raises:
+        BulkcertError: INPUT_UNREADABLE.
+    """
+    try:
+        with unreadable(path):
+            yield
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).partition("\n")[0]
+        raise BulkcertError(
+            ExitStatus.INPUT_UNREADABLE, f"{path}: not a readable Parquet file: {reason}", "Copy or export it again."
+        ) from None
+
+
+def malformed(path: Path, error: MalformedError) -> BulkcertError:
+    """Returns what to tell the user about a record that is not CSV."""
+    return _invalid(
+        f"{path}, line {error.line}: {error.reason}",
+        "Export the list again as CSV: UTF-8, separated by commas, fields that hold commas or quotes in double quotes.",
+    )
+
+
+def find_column(
+    place: str, columns: Sequence[str], wanted: Sequence[str], option: str, chosen: str | None = None
+) -> str:
+    """Returns the name of a column as the input spells it.
+
+    Args:
+        place: The file, for messages.
+        columns: The input's columns.
+        wanted: Names to look for, the preferred one first; case, white space, ``_`` and ``-`` do not matter.
+        option: Option that names the column instead.
+        chosen: Exact name given by that option, or None.
+
+    Raises:
+        BulkcertError: INPUT_INVALID: there is none, or more than one.
+    """
+    if chosen is not None:
+        if chosen in columns:
+            return chosen
+        raise _invalid(
+            f"{place}: no column is named {_quoted(chosen)}; {_listed(columns)}",
+            f"Give {option} one of these names, exactly as written.",
+        )
+    for name in wanted:
+        found = [column for column in columns if _plain(column) == _plain(name)]
+        if len(found) > 1:
+            raise _invalid(
+                f"{place}: {' and '.join(map(_quoted, found))} may each be the {name} column",
+                f"Name the right one with {option}.",
+            )
+        if found:
+            return found[0]
+    raise _invalid(f"{place}: no {' or '.join(wanted)} column; {_listed(columns)}", _advice(columns, option))
+
+
+def confirm_text(path: Path, column: str, kind: pl.DataType) -> None:
+    """Refuses a column of serials that is not text.
+
+    Raises:
+        BulkcertError: INPUT_INVALID.
+    """
+    if isinstance(kind, _TEXT):
+        return
+    if kind.is_numeric():
+        reason = f"holds numbers ({kind}): leading zeros and digits after the fifteenth may be lost"
+    else:
+        reason = f"holds {kind}, not text"
+    raise _invalid(
+        f"{path}, column {printable(column)}: {reason}",
+        "Export the list again with this column as text, best straight from the registry.",
+    )
+
+
+def _names(place: str, header: bytes) -> list[str]:
+    if b"\0" in header or header.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise _invalid(f"{place}: not UTF-8 but, it seems, UTF-16", "Export the list again as UTF-8.")
+    if b"\r" in header.removesuffix(b"\r\n") and b'"' not in header:
+        raise _invalid(f"{place}: the lines seem to end with CR alone", "Export the list again with LF or CRLF.")
+    try:
+        return next(csv.reader([header.decode()], strict=True))
+    except UnicodeDecodeError as error:
+        raise _invalid(
+            f"{place}: byte {error.start + 1} (0x{header[error.start]:02x}) is not UTF-8",
+            "Export the list again as UTF-8.",
+        ) from None
+    except csv.Error as error:
+        raise _invalid(f"{place}: the header is not CSV: {error}", "Export the list again as CSV.") from None
+
+
+def _invalid(message: str, advice: str) -> BulkcertError:
+    return BulkcertError(ExitStatus.INPUT_INVALID, message, advice)
+
+
+def _plain(name: str) -> str:
+    return _FORGIVEN.sub("", name.casefold())
+
+
+def _quoted(name: str) -> str:
+    return f"'{printable(name)}'"
+
+
+def _listed(columns: Sequence[str]) -> str:
+    if not columns:
+        return "there are no columns"
+    more = len(columns) - COLUMNS_SHOWN
+    shown = ", ".join(map(_quoted, columns[:COLUMNS_SHOWN]))
+    return f"the columns are {shown}" + (f" and {more} more" if more > 0 else "")
+
+
+def _advice(columns: Sequence[str], option: str) -> str:
+    for separator, name in _SEPARATORS.items():
+        if any(separator in column for column in columns):
+            return f"The fields seem to be separated by {name}: export the list again with commas."
+    return f"Name the column with {option}."

@@ -1,0 +1,59 @@
+"""Telling a service that is silent from single calls that fail. Pure arithmetic: times are passed in, in seconds."""
+
+IN_A_ROW = 10
+"""So many calls in a row without an answer are an outage, not bad luck."""
+
+SILENCE_S = 60.0
+"""An outage that lasts this long after the last answer ends the run; a shorter one is waited for."""
+
+REFUSAL_S = 600.0
+"""Nothing but throttling for so long ends the run."""
+
+PAUSE_S = 2.0
+"""While there is an outage each failed call holds all lanes this long: an address that is blocked must be quiet."""
+
+
+class Outage:
+    """Whether the service answers, as seen by all workers together.
+
+    Args:
+        now: Time at which the run starts.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.answered = False
+        """Whether the service has answered at all."""
+        self.since = now
+        """Time of the last answer, or of the start."""
+        self._decided_at = now
+        self._unanswered = 0
+
+    def answer(self, now: float, *, throttled: bool) -> None:
+        """Takes note of an answer of the service."""
+        self.answered = True
+        self.since = now
+        self._unanswered = 0
+        if not throttled:
+            self._decided_at = now
+
+    def no_answer(self) -> None:
+        """Takes note of a call that the service did not answer."""
+        self._unanswered += 1
+
+    @property
+    def ongoing(self) -> bool:
+        """Whether there is an outage: attempts that fail now say nothing about their rows."""
+        return self._unanswered >= IN_A_ROW
+
+    def verdict(self, now: float) -> str:
+        """Returns why going on is senseless, or an empty text."""
+        if self.ongoing and not self.answered:
+            return "the service never answered"
+        if self.ongoing and now - self.since >= SILENCE_S:
+            return (
+                f"no answer for {now - self.since:.0f} s: the service is unreachable, or this address is blocked "
+                "for sending too fast"
+            )
+        if self.answered and self.since - self._decided_at >= REFUSAL_S:
+            return f"nothing but throttling for {self.since - self._decided_at:.0f} s"
+        return ""

@@ -1,0 +1,111 @@
+"""The input's bytes: read piece by piece, hashed, decompressed; what fails on the way becomes exit status 66."""
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import zstandard
+
+from bulkcert.errors import BulkcertError, ExitStatus
+
+CHUNK_BYTES = 4 * 1024 * 1024
+"""Bytes read at a time: about 70,000 rows of a usual list; larger pieces are hardly faster."""
+FEED_BYTES = 4096
+"""Compressed bytes decompressed at a time: zstd can pack thousands to one, so the step bounds the memory."""
+ZSTD_WINDOW_BYTES = 2**27
+"""Largest window accepted, the limit of the ``zstd`` command as well."""
+
+
+class Digest(Protocol):
+    """What takes in the file's bytes as they are read, as the objects of ``hashlib`` do."""
+
+    def update(self, chunk: bytes, /) -> None:
+        """Takes in the next bytes."""
+
+
+class _Decompressor(Protocol):
+    """What ``zlib`` and ``zstandard`` have in common; each reads one member or frame, of which a file may have many."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, chunk: bytes, /) -> bytes: ...
+
+
+_DECOMPRESSORS: dict[str, Callable[[], _Decompressor]] = {
+    "gz": lambda: zlib.decompressobj(wbits=31),  # 31: with the header and the checksum of gzip
+    "zst": lambda: zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES).decompressobj(),
+}
+
+
+@contextmanager
+def unreadable(path: Path) -> Iterator[None]:
+    """Turns what reading a file can raise into one error for the user.
+
+    Raises:
+        BulkcertError: INPUT_UNREADABLE.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise BulkcertError(ExitStatus.INPUT_UNREADABLE, f"{path}: no such file", "Check the path.") from None
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise BulkcertError(
+            ExitStatus.INPUT_UNREADABLE, f"{path}: cannot be read: {reason}", "Check the path and its permissions."
+        ) from None
+    except EOFError:
+        raise BulkcertError(
+            ExitStatus.INPUT_UNREADABLE, f"{path}: the compressed file ends too early", "Copy or export it again."
+        ) from None
+    except (zlib.error, zstandard.ZstdError) as error:
+        raise BulkcertError(
+            ExitStatus.INPUT_UNREADABLE,
+            f"{path}: cannot be decompressed: {error}",
+            "Copy or export it again, and see that the suffix says how it is compressed.",
+        ) from None
+
+
+def read_bytes(path: Path, digest: Digest | None = None) -> Iterator[bytes]:
+    """Returns the file's bytes as they are, piece by piece, and gives each to the digest."""
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            if digest:
+                digest.update(chunk)
+            yield chunk
+
+
+def decompress(chunks: Iterable[bytes], compression: str) -> Iterator[bytes]:
+    """Returns the decompressed bytes piece by piece.
+
+    Args:
+        chunks: The compressed bytes.
+        compression: ``gz`` or ``zst``.
+
+    Raises:
+        EOFError: The bytes end inside a member or frame.
+        zlib.error: They are not gzip, or damaged.
+        zstandard.ZstdError: They are not zstd, or damaged.
+    """
+    start = _DECOMPRESSORS[compression]
+    stream: _Decompressor | None = None
+    ready = bytearray()
+    for chunk in chunks:
+        for offset in range(0, len(chunk), FEED_BYTES):
+            piece = chunk[offset : offset + FEED_BYTES]
+            # Between two members there may be zeros: what wrote to a tape filled its last block with them.
+            while piece := piece if stream else piece.lstrip(b"\0"):
+                stream = stream or start()
+                ready += stream.decompress(piece)
+                piece = b""
+                if stream.eof:
+                    piece, stream = stream.unused_data, None
+            if len(ready) >= CHUNK_BYTES:
+                yield bytes(ready)
+                ready.clear()
+    if stream:
+        raise EOFError
+    yield bytes(ready)

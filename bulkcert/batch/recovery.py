@@ -1,0 +1,152 @@
+"""Opening a journal: the lock, the header that must match, and what a crash left behind."""
+
+import fcntl
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bulkcert.batch.journal import Header, Index, Intent, Journal, Line, Session, decode_line, encode_lines
+from bulkcert.batch.outcome import Record
+from bulkcert.errors import BulkcertError, ExitStatus
+
+_NAMES = {
+    "action": "the action",
+    "instance": "the instance",
+    "endpoint": "the endpoint",
+    "sha256": "the content of the input (SHA-256)",
+    "rows": "the number of rows",
+    "keys": "the key columns",
+}
+
+
+def open_journal(path: Path, header: Header, session: Session, *, anew: bool = False) -> Journal:
+    """Opens the journal of an earlier session, or makes a new one; durable before it returns.
+
+    Locks it, cuts off an end that a crash tore, and reads what is done.
+
+    Args:
+        path: Where; its directory must exist.
+        header: What the journal must be the record of.
+        session: Who writes from now on.
+        anew: Whether what it holds is dropped.
+
+    Raises:
+        BulkcertError: Another run holds it, it is the record of something else, or it cannot be read or written.
+    """
+    try:
+        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        _lock(path, file)
+        return _start(path, file, header, session) if anew else _go_on(path, file, header, session)
+    except OSError as error:
+        os.close(file)
+        raise _unwritable(path, error) from error
+    except BulkcertError:
+        os.close(file)
+        raise
+
+
+def _start(path: Path, file: int, header: Header, session: Session) -> Journal:
+    os.ftruncate(file, 0)
+    blob = encode_lines(header, session)
+    _write(file, blob)
+    _sync_directory(path.parent)
+    return Journal(path, file, Index(header.rows), len(blob), damaged_lines=(), is_new=True)
+
+
+def _go_on(path: Path, file: int, header: Header, session: Session) -> Journal:
+    damaged: list[int] = []
+    index = Index(header.rows)
+    offset = end = 0
+    with os.fdopen(os.dup(file), "rb") as lines:
+        lines.seek(0)
+        for number, text in enumerate(lines, start=1):
+            line = decode_line(text)
+            if line is None:
+                damaged.append(number)
+            elif number > 1:
+                _take_in(index, line, offset)
+            if number == 1 and text.endswith(b"\n"):
+                _must_match(path, line, header)
+            offset += len(text)
+            if line is not None:
+                end, last_whole = offset, number
+    if end == 0:
+        return _start(path, file, header, session)
+    os.ftruncate(file, end)
+    blob = encode_lines(session)
+    _write(file, blob)
+    inside = tuple(number for number in damaged if number < last_whole)
+    return Journal(path, file, index, end + len(blob), damaged_lines=inside, is_new=False)
+
+
+def _take_in(index: Index, line: Line, offset: int) -> None:
+    if isinstance(line, Record):
+        index.note(line, offset)
+    elif isinstance(line, Intent):
+        index.intents.add(line.row)
+
+
+def _write(file: int, blob: bytes) -> None:
+    os.write(file, blob)
+    os.fdatasync(file)
+
+
+def _lock(path: Path, file: int) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BulkcertError(
+            ExitStatus.CANNOT_WRITE,
+            f"another run holds {path}: {_holder(path)}",
+            "Wait until it ends, or stop it: both runs would write the same results.",
+        ) from error
+
+
+def _holder(path: Path) -> str:
+    """Returns who wrote the last session line, so that people find that process."""
+    holder = "it is just starting"
+    with path.open("rb") as lines:
+        for text in lines:
+            if b'"session"' in text and isinstance(session := decode_line(text), Session):
+                since = datetime.fromtimestamp(session.started_at / 1000, UTC)
+                holder = f"process {session.pid} on {session.host}, since {since:%Y-%m-%dT%H:%M:%SZ}"
+    return holder
+
+
+def _must_match(path: Path, found: Line | None, wanted: Header) -> None:
+    if not isinstance(found, Header):
+        raise BulkcertError(
+            ExitStatus.CANNOT_WRITE,
+            f"{path}: line 1 is not the header of a journal",
+            "Name another results file with -o; if nothing in this one is needed, start anew with --overwrite.",
+        )
+    differing = [
+        f"{name} ({getattr(found, field)} there, {getattr(wanted, field)} now)"
+        for field, name in _NAMES.items()
+        if getattr(found, field) != getattr(wanted, field)
+    ]
+    if differing:
+        raise BulkcertError(
+            ExitStatus.INPUT_INVALID,
+            f"{path} is the journal of another run; it differs in {', '.join(differing)}",
+            "Name another results file with -o, or start anew with --overwrite. Nothing was called.",
+        )
+
+
+def _unwritable(path: Path, error: OSError) -> BulkcertError:
+    return BulkcertError(
+        ExitStatus.CANNOT_WRITE,
+        f"cannot write {path}: {error.strerror or error}",
+        "Nothing was called. Name a results file with -o, in a directory that has room and can be written.",
+    )
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,240 @@
+"""The results file: the input, row by row and in order, with what became of each row.
+
+It is made from the input and the journal, streamed; it appears whole under its name or not at all.
+"""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from bulkcert.batch.outcome import Outcome, Record
+from bulkcert.batch.source import MESSAGE, OUTCOME, ROW
+from bulkcert.batch.table import OWN_PREFIX
+from bulkcert.errors import BulkcertError, ExitStatus
+
+SUFFIXES = (".csv", ".parquet", ".ndjson")
+"""Formats of a results file."""
+
+RENAMED_PREFIX = "input_"
+"""Put before the name of an input's own column that has the name of one of ours."""
+
+_TIME = pl.Datetime("ms", "UTC")
+_SCHEMA: dict[str, pl.DataType] = {
+    "row": pl.UInt32(),
+    "outcome": pl.String(),
+    "code": pl.String(),
+    "message": pl.String(),
+    "http_status": pl.UInt16(),
+    "request_id": pl.String(),
+    "attempts": pl.UInt32(),
+    "sent_at": pl.Int64(),
+    "finished_at": pl.Int64(),
+    "latency_ms": pl.Float64(),
+}
+
+COLUMNS = tuple(_SCHEMA)
+"""What stands behind the input's own columns, in this order."""
+
+
+@dataclass(slots=True)
+class Totals:
+    """What the results add up to, over all sessions of the run.
+
+    Attributes:
+        rows: Rows in the file.
+        outcomes: Rows by outcome.
+        codes: Rows by the code of their last answer.
+        latencies: Latency of the last attempt of each called row, in milliseconds.
+    """
+
+    rows: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
+    latencies: list[pl.Series] = field(default_factory=list)
+
+    def add(self, batch: pl.DataFrame) -> None:
+        """Takes in the outcome columns of a batch, before its times are made readable."""
+        self.rows += batch.height
+        self.outcomes.update(dict(batch["outcome"].value_counts().rows()))
+        self.codes.update(dict(batch["code"].drop_nulls().value_counts().rows()))
+        called = batch.filter(pl.col("attempts") > 0)
+        if called.height:
+            self.latencies.append(called["latency_ms"].cast(pl.Float32))
+
+    def latency_quantiles(self) -> dict[str, float | None]:
+        """Returns the median and the 90th and 99th percentile of the latencies, in milliseconds; None without calls."""
+        latencies = pl.concat(self.latencies) if self.latencies else pl.Series([], dtype=pl.Float32)
+        found = {name: latencies.quantile(share) for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))}
+        return {name: None if value is None else round(value, 1) for name, value in found.items()}
+
+    @property
+    def all_wanted(self) -> bool:
+        """Whether every row is in the wanted state, itself or as the duplicate of one that is."""
+        fine = self.outcomes[Outcome.SUCCEEDED] + self.outcomes[Outcome.UNCHANGED] + self.outcomes[Outcome.DUPLICATE]
+        return fine == self.rows
+
+
+def write_results(path: Path, batches: Iterator[pl.DataFrame], journal_lines: Callable[[int, int], bytes]) -> Totals:
+    """Writes the results file, durable before it appears under its name.
+
+    Args:
+        path: Where; the suffix decides on the format.
+        batches: The annotated input, in order (see ``source.annotated``).
+        journal_lines: Returns the newest journal line of each row from one number to another that has one.
+
+    Raises:
+        BulkcertError: It cannot be written, or the input has changed.
+    """
+    totals = Totals()
+    temporary = path.with_name(f".{path.name}.part")
+    readable = path.suffix.lower() != ".parquet"
+    first = next(batches, None)
+    if first is None:
+        raise BulkcertError(ExitStatus.INTERNAL, "the input ended before its first batch")
+    failure: list[BulkcertError] = []
+
+    def frames() -> Iterator[pl.DataFrame]:
+        batch: pl.DataFrame | None = first
+        try:
+            while batch is not None:
+                yield _with_outcomes(batch, journal_lines, totals, readable=readable)
+                batch = next(batches, None)
+        except BulkcertError as error:
+            failure.append(error)
+            raise
+
+    try:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+        _sink(frames(), _with_outcomes(first.clear(), journal_lines, Totals(), readable=readable).schema, temporary)
+        _make_durable(temporary, path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if failure:
+            raise failure[0] from error
+        raise BulkcertError(
+            ExitStatus.CANNOT_WRITE,
+            f"cannot write {path}: {_reason(error)}",
+            "Nothing is lost: the journal holds every outcome. Make room, then run the same command again.",
+        ) from error
+    return totals
+
+
+def _with_outcomes(
+    batch: pl.DataFrame, journal_lines: Callable[[int, int], bytes], totals: Totals, *, readable: bool
+) -> pl.DataFrame:
+    """Returns the input's own columns of a batch and the outcome columns beside them."""
+    own = batch.select(pl.exclude(f"^{OWN_PREFIX}.*$"))
+    own = own.rename({name: RENAMED_PREFIX + name for name in own.columns if name in COLUMNS})
+    notes = batch.select(row=ROW, noted=OUTCOME, note=MESSAGE)
+    record = _records(journal_lines(int(batch[ROW][0]), int(batch[ROW][-1])) if batch.height else b"")
+    outcomes = notes.join(record, on="row", how="left", maintain_order="left").select(
+        "row",
+        outcome=pl.coalesce("noted", "outcome", pl.lit(Outcome.NOT_ATTEMPTED.value)),
+        code="code",
+        message=pl.coalesce("note", "message"),
+        http_status="http_status",
+        request_id="request_id",
+        attempts=pl.col("attempts").fill_null(0),
+        sent_at="sent_at",
+        finished_at="finished_at",
+        latency_ms="latency_ms",
+    )
+    totals.add(outcomes)
+    times = pl.col("sent_at", "finished_at").cast(pl.Datetime("ms")).dt.replace_time_zone("UTC")
+    if readable:
+        times = times.dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
+        own = own.select(_as_text(name, kind) for name, kind in own.schema.items())
+    return own.hstack(outcomes.with_columns(times))
+
+
+def _records(lines: bytes) -> pl.DataFrame:
+    """Returns journal lines as a table, without codes and messages that are empty."""
+    records = _decode_lines(lines)
+    columns = {name: [getattr(record, name) for record in records] for name in _SCHEMA}
+    texts = [name for name, kind in _SCHEMA.items() if kind == pl.String]
+    times = pl.col("http_status", "sent_at", "finished_at")
+    return pl.DataFrame(columns, schema=_SCHEMA).with_columns(pl.col(texts).replace("", None), times.replace(0, None))
+
+
+_decode_lines = msgspec.json.Decoder(Record).decode_lines
+
+
+def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
+    """Returns a column in a form that text formats can hold: what is nested in Parquet becomes JSON."""
+    column = pl.col(name)
+    if isinstance(kind, pl.Struct):
+        return column.struct.json_encode()
+    if isinstance(kind, (pl.List, pl.Array)):
+        return pl.struct(column).struct.json_encode()
+    if isinstance(kind, pl.Binary):
+        return column.bin.encode("base64")
+    if isinstance(kind, pl.Object):
+        return column.cast(pl.String)
+    return column
+
+
+def _sink(frames: Iterator[pl.DataFrame], schema: pl.Schema, path: Path) -> None:
+    def generate(
+        columns: list[str] | None, _predicate: pl.Expr | None, _rows: int | None, _batch: int | None
+    ) -> Iterator[pl.DataFrame]:
+        for frame in frames:
+            yield frame if columns is None else frame.select(columns)
+
+    lazy = register_io_source(generate, schema=schema)
+    suffix = Path(path.stem).suffix.lower()
+    if suffix == ".csv":
+        lazy.sink_csv(path)
+    elif suffix == ".parquet":
+        lazy.sink_parquet(path)
+    else:
+        lazy.sink_ndjson(path)
+
+
+def _make_durable(temporary: Path, path: Path) -> None:
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _reason(error: Exception) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def write_small(path: Path, content: bytes) -> None:
+    """Writes a small file, mode 0600, durable before it appears under its name.
+
+    Raises:
+        BulkcertError: It cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(content)
+        _make_durable(temporary, path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise BulkcertError(
+            ExitStatus.CANNOT_WRITE, f"cannot write {path}: {_reason(error)}", "Make room, then run it again."
+        ) from error
+
+
+def sha256_of(path: Path) -> str:
+    """Returns the hex SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

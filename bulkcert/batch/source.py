@@ -1,0 +1,107 @@
+"""The input: opened, checked as a whole before the first call, then read in batches that say which rows may be called.
+
+What the rest of the program needs is here: ``table`` reads the files, ``serials`` has the rules, ``checking`` applies
+them, ``duplicates`` finds the rows that repeat another.
+"""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from bulkcert.batch.checking import Check, InvalidRow, check
+from bulkcert.batch.serials import FAULTS, REASONS
+from bulkcert.batch.table import OWN_PREFIX, Source, open_source, read_parts
+from bulkcert.errors import BulkcertError
+
+__all__ = [
+    "BATCH_ROWS",
+    "CA_SN",
+    "DEVICE_SN",
+    "FIRST_ROW",
+    "MESSAGE",
+    "OUTCOME",
+    "ROW",
+    "Check",
+    "InvalidRow",
+    "Source",
+    "annotated",
+    "check",
+    "open_source",
+]
+
+ROW = f"{OWN_PREFIX}row"
+"""Number of the row, UInt32, from 1; header and blank lines do not count."""
+DEVICE_SN = f"{OWN_PREFIX}device_sn"
+"""Serial of the device certificate as text; null for an action on CAs."""
+CA_SN = f"{OWN_PREFIX}ca_sn"
+"""Serial of the CA certificate as text."""
+OUTCOME = f"{OWN_PREFIX}outcome"
+"""``invalid``, ``duplicate``, or null where the row may be called."""
+MESSAGE = f"{OWN_PREFIX}message"
+"""Why the row is not called, or null."""
+FIRST_ROW = f"{OWN_PREFIX}first_row"
+"""For a duplicate the row that it repeats, else null."""
+
+BATCH_ROWS = 32_768
+"""Rows of an annotated batch at most."""
+
+
+def annotated(source: Source, check: Check, *, batch_rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
+    """Reads the input again, in order: its own columns as they are, and ours beside them.
+
+    There is at least one batch; where the input has no rows it is empty. An empty CSV field is null, a quoted empty
+    one an empty text. The iterator may be advanced by any thread, one at a time, and closed early.
+
+    Args:
+        source: The input.
+        check: What the check of this very input found.
+        batch_rows: Rows of a batch at most.
+
+    Raises:
+        BulkcertError: INPUT_INVALID: the file is not the one that was checked; INPUT_UNREADABLE.
+    """
+    source.confirm_unchanged()
+    done = 0
+    try:
+        for part in read_parts(source):
+            for frame in part.frame.iter_slices(batch_rows) if part.frame.height else (part.frame,):
+                yield _annotate(source, check, frame, done)
+                done += frame.height
+    except BulkcertError:
+        source.confirm_unchanged()
+        raise
+    source.confirm_unchanged()
+    if done != check.rows:
+        raise source.changed()
+
+
+def _annotate(source: Source, check: Check, frame: pl.DataFrame, done: int) -> pl.DataFrame:
+    rows = pl.int_range(done + 1, done + frame.height + 1, dtype=pl.UInt32, eager=True).alias(ROW)
+    bounds = check.settled["row"].search_sorted(pl.Series([done + 1, done + frame.height + 1], dtype=pl.UInt32))
+    settled = check.settled[bounds[0] : bounds[1]].select(
+        pl.col("row").alias(ROW),
+        pl.when(pl.col("fault") == 0).then(pl.lit("duplicate")).otherwise(pl.lit("invalid")).alias(OUTCOME),
+        _message(source).alias(MESSAGE),
+        pl.col("first_row").alias(FIRST_ROW),
+    )
+    own = source.keys(frame).select(
+        pl.lit(None, pl.String).alias(DEVICE_SN)
+        if source.device_column is None
+        else pl.col(source.device_column).alias(DEVICE_SN),
+        pl.col(source.ca_column).alias(CA_SN),
+    )
+    return frame.hstack([rows, *own]).join(settled, on=ROW, how="left", maintain_order="left")
+
+
+def _message(source: Source) -> pl.Expr:
+    """Returns what to tell of a settled row, from its ``fault`` and ``first_row``."""
+    device, ca = pl.col("fault").floordiv(FAULTS), pl.col("fault") % FAULTS
+    words = {int(fault): reason for fault, reason in REASONS.items()}
+    told = [
+        pl.format("{} {}", pl.lit(column), fault.replace_strict(words, default=None, return_dtype=pl.String))
+        for column, fault in ((source.device_column, device), (source.ca_column, ca))
+        if column is not None
+    ]
+    what = "CA" if source.device_column is None else "pair"
+    same = pl.format(f"same {what} as row {{}}", pl.col("first_row"))
+    return pl.when(pl.col("fault") == 0).then(same).otherwise(pl.concat_str(told, separator="; ", ignore_nulls=True))

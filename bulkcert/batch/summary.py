@@ -1,0 +1,161 @@
+"""The summary of a run: what stands in ``RESULTS.summary.json`` and on stdout."""
+
+from __future__ import annotations
+
+import platform
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bulkcert.batch.outcome import Outcome
+from bulkcert.batch.results import Totals, sha256_of, write_small
+from bulkcert.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from bulkcert.batch.run import Run
+
+
+class Caps(msgspec.Struct, frozen=True):
+    """The limits that a run kept, in calls per second."""
+
+    account: int
+    address: int
+    lane: int
+    source_addresses: list[str]
+
+
+class Session(msgspec.Struct, frozen=True):
+    """What one start of the command did.
+
+    Attributes:
+        started: UTC.
+        finished: UTC.
+        calls: Requests sent.
+        achieved_rate: Calls per second from the first to the last.
+        worst_window: Most sends in any half-open second.
+        throttles: Answers that said to slow down.
+        retries: Calls beyond the first of a row.
+        stopped: Why it ended early, or an empty text.
+    """
+
+    started: str
+    finished: str
+    calls: int
+    achieved_rate: float
+    worst_window: int
+    throttles: int
+    retries: int
+    stopped: str
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """Quantiles of the latency of the last attempt of each called row, in milliseconds; null without calls."""
+
+    p50: float | None
+    p90: float | None
+    p99: float | None
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What a run came to; ``sessions`` has one entry for each start that made calls, the latest last."""
+
+    action: str
+    instance: str
+    endpoint: str
+    input: str
+    input_sha256: str
+    results: str
+    results_sha256: str
+    rows: int
+    outcomes: dict[str, int]
+    codes: dict[str, int]
+    caps: Caps
+    calls: int
+    achieved_rate: float
+    worst_window: int
+    throttles: int
+    retries: int
+    latency_ms: Latency
+    started: str
+    finished: str
+    sessions: list[Session]
+    versions: dict[str, str]
+    exit_status: int
+    stopped: str
+    advice: str
+
+
+def summarize(run: Run, totals: Totals, status: ExitStatus) -> Summary:
+    """Returns the summary of a run whose results are written, and writes it beside them.
+
+    Raises:
+        BulkcertError: It cannot be written.
+    """
+    job, stop = run.job, run.progress.stop
+    sessions = [] if run.journal.is_new else _earlier_sessions(job.summary)
+    if run.progress.sends.sends or not sessions:
+        sessions.append(_session(run))
+    latest = sessions[-1]
+    summary = Summary(
+        action=job.action.name,
+        instance=job.instance,
+        endpoint=str(job.endpoint),
+        input=str(job.input),
+        input_sha256=run.check.sha256,
+        results=str(job.results),
+        results_sha256=sha256_of(job.results),
+        rows=totals.rows,
+        outcomes={outcome.value: totals.outcomes[outcome] for outcome in Outcome if totals.outcomes[outcome]},
+        codes=dict(totals.codes.most_common()),
+        caps=Caps(
+            job.options.rate,
+            job.options.per_address_rate,
+            job.lane_cap,
+            [address or "any" for address in job.addresses],
+        ),
+        calls=sum(session.calls for session in sessions),
+        achieved_rate=latest.achieved_rate,
+        worst_window=max(session.worst_window for session in sessions),
+        throttles=sum(session.throttles for session in sessions),
+        retries=sum(session.retries for session in sessions),
+        latency_ms=Latency(**totals.latency_quantiles()),
+        started=sessions[0].started,
+        finished=latest.finished,
+        sessions=sessions,
+        versions={"bulkcert": version("bulkcert"), "python": platform.python_version()},
+        exit_status=int(status),
+        stopped=stop.message if stop else "",
+        advice=stop.advice if stop else "",
+    )
+    write_small(job.summary, msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+    return summary
+
+
+def _session(run: Run) -> Session:
+    progress = run.progress
+    return Session(
+        started=_utc(run.started_at),
+        finished=_utc(time.time()),
+        calls=progress.sends.sends,
+        achieved_rate=round(progress.sends.rate(), 1),
+        worst_window=progress.sends.worst,
+        throttles=progress.throttles,
+        retries=progress.retries,
+        stopped=progress.stop.message if progress.stop else "",
+    )
+
+
+def _earlier_sessions(path: Path) -> list[Session]:
+    """Returns the sessions that an earlier summary tells of; none if it is missing, as after a kill."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Summary).sessions
+    except (OSError, msgspec.DecodeError):
+        return []
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,86 @@
+"""Faults on request: a seeded plan that decides for each call whether it goes wrong, and how."""
+
+import random
+from collections.abc import Mapping
+from enum import StrEnum
+from itertools import accumulate
+
+from bulkcert.api.codes import RULES
+from bulkcert.errors import BulkcertError, ExitStatus
+
+
+class Fault(StrEnum):
+    """What can go wrong with one call that the gateway let through."""
+
+    THROTTLE = "throttle"
+    """``Throttling.User`` with ``x-acs-retry-after``; nothing is done."""
+    OVERFLOW = "overflow"
+    """``SystemOverFlow``, the service's own throttle; nothing is done."""
+    INTERNAL_ERROR = "internal-error"
+    """``InternalError``; nothing is done."""
+    HTML_502 = "html-502"
+    """502 with an HTML page instead of the service's JSON; nothing is done."""
+    DROP_BEFORE = "drop-before"
+    """The connection is dropped; nothing is done."""
+    DROP_AFTER = "drop-after"
+    """The connection is dropped after the work was done."""
+    SLOW = "slow"
+    """The work is done, the answer comes late."""
+    NO_ECHO = "no-echo"
+    """The work is done, the answer is 200 without the serial."""
+
+
+REFUSALS: Mapping[str, str] = {
+    **{rule.code: rule.code for rule in RULES if not rule.code.endswith("*")},
+    Fault.THROTTLE: "Throttling.User",
+    Fault.OVERFLOW: "SystemOverFlow",
+    Fault.INTERNAL_ERROR: "InternalError",
+}
+"""``Code`` of the answer by name of the fault; every documented code is a fault, too, named by itself."""
+
+DEFAULT_FAULTS: Mapping[str, float] = {
+    Fault.THROTTLE: 0.01,
+    Fault.OVERFLOW: 0.005,
+    Fault.INTERNAL_ERROR: 0.01,
+    Fault.HTML_502: 0.005,
+    Fault.DROP_BEFORE: 0.003,
+    Fault.DROP_AFTER: 0.003,
+    Fault.SLOW: 0.002,
+    Fault.NO_ECHO: 0.002,
+}
+"""Shares of the faults where faults are asked for without a mix of one's own: 4 % of the calls in all."""
+
+
+class FaultPlan:
+    """Draws at most one fault for each call; the same seed and shares give the same sequence.
+
+    Args:
+        shares: Share of calls (0 to 1) by fault: a name of ``Fault``, or a documented code.
+        seed: Seed of the draws.
+
+    Raises:
+        BulkcertError: A name is unknown, a share is out of range, or the shares add up to more than 1.
+    """
+
+    def __init__(self, shares: Mapping[str, float], seed: int) -> None:
+        if unknown := sorted(set(shares) - set(Fault) - set(REFUSALS)):
+            raise BulkcertError(
+                ExitStatus.USAGE,
+                f"There is no fault named {', '.join(unknown)}.",
+                f"Choose from {', '.join(Fault)}, or a documented error code.",
+            )
+        wrong = [name for name, share in shares.items() if not 0 <= share <= 1]
+        if wrong or sum(shares.values()) > 1 + 1e-9:
+            raise BulkcertError(
+                ExitStatus.USAGE, "The shares of faults must lie between 0 and 1 and add up to 1 at most."
+            )
+        self._random = random.Random(seed)
+        self._faults = list(shares)
+        self._bounds = list(accumulate(shares.values()))
+
+    def draw(self) -> str | None:
+        """Returns the fault that the next call meets, or None."""
+        if not self._faults:
+            return None
+        drawn = self._random.random()
+        return next((fault for fault, bound in zip(self._faults, self._bounds, strict=True) if drawn < bound), None)

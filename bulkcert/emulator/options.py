@@ -1,0 +1,134 @@
+"""The options of ``bulkcert emulator``, and what they come to."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from cyclopts import Group, Parameter
+
+from bulkcert.actions import ACTIONS, ActionName
+from bulkcert.api.codes import StatusTable
+from bulkcert.emulator.faults import DEFAULT_FAULTS
+from bulkcert.emulator.seeding import seed_for
+from bulkcert.emulator.settings import Seed, Settings
+from bulkcert.errors import BulkcertError, ExitStatus
+
+_SERVING = Group.create_ordered("Serving")
+_LIMITS = Group.create_ordered("Limits")
+_FAULTS = Group.create_ordered("Faults")
+_CONTENT = Group.create_ordered("Content")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmulatorOptions:
+    """Options of ``emulator`` as they were typed."""
+
+    host: Annotated[str, Parameter(group=_SERVING)] = "127.0.0.1"
+    """Loopback address to listen on."""
+    port: Annotated[int, Parameter(group=_SERVING)] = 8080
+    """Port; 0 takes any that is free."""
+    json: Annotated[bool, Parameter(group=_SERVING)] = False
+    """Print the URL as JSON."""
+    exit_on_eof: Annotated[bool, Parameter(group=_SERVING)] = False
+    """Stop when standard input ends, as it does when the parent process dies."""
+    log: Annotated[Path | None, Parameter(group=_SERVING)] = None
+    """NDJSON file that gets a line for each call."""
+    status_table: Annotated[StatusTable, Parameter(group=_SERVING)] = "old"
+    """HTTP statuses before (old) or after (new) the vendor's adjustment."""
+    clock_offset: Annotated[float, Parameter(group=_SERVING)] = 0.0
+    """Seconds that its clock is ahead of this machine's."""
+    latency_ms: Annotated[tuple[float, float], Parameter(group=_SERVING)] = (0.0, 0.0)
+    """Answers take between so many milliseconds, drawn evenly."""
+
+    rate: Annotated[int, Parameter(group=_LIMITS)] = 500
+    """Calls per second of an account and operation above which it throttles."""
+    per_address_rate: Annotated[int, Parameter(group=_LIMITS)] = 300
+    """Calls per second of a source address above which it blocks the address."""
+    block_seconds: Annotated[float, Parameter(group=_LIMITS)] = 10.0
+    """How long a blocked address gets no answer."""
+
+    fault: Annotated[tuple[str, ...], Parameter(group=_FAULTS, consume_multiple=False)] = ()
+    """A fault and its share of the calls, as in drop-after=0.01; repeat it for more. "default" is the usual mix."""
+    fault_seed: Annotated[int, Parameter(group=_FAULTS)] = 0
+    """Seed of the faults and latencies."""
+
+    database: Annotated[Path | None, Parameter(group=_CONTENT)] = None
+    """SQLite file that keeps the certificates over restarts; without it they are in memory."""
+    instance: Annotated[tuple[str, ...], Parameter(group=_CONTENT, consume_multiple=False)] = ("post-cn-emulator",)
+    """Instance that exists from the start; repeat it for more."""
+    seed_from: Annotated[Path | None, Parameter(group=_CONTENT)] = None
+    """List whose certificates are registered in the first instance from the start."""
+    seed_for: Annotated[ActionName, Parameter(group=_CONTENT)] = "inactivate-device"
+    """Action that they are made ready for: they start in the state from which it changes something."""
+    seed_device_column: Annotated[str, Parameter(group=_CONTENT)] = ""
+    """Column of the list that holds the device serial, if it is not named DeviceSn."""
+    seed_ca_column: Annotated[str, Parameter(group=_CONTENT)] = ""
+    """Column of the list that holds the CA serial, if it is not named CaSn or Sn."""
+    unregistered: Annotated[float, Parameter(group=_CONTENT)] = 0.0
+    """Share of the list, from 0 to 1, that is left unregistered."""
+
+    def settings(self) -> Settings:
+        """Returns the settings of the server.
+
+        Raises:
+            BulkcertError: A fault is not written as NAME=SHARE.
+        """
+        return Settings(
+            host=self.host,
+            port=self.port,
+            database=self.database,
+            status_table=self.status_table,
+            account_cap=self.rate,
+            address_cap=self.per_address_rate,
+            block_seconds=self.block_seconds,
+            latency_ms=self.latency_ms,
+            faults=self._shares(),
+            fault_seed=self.fault_seed,
+            log=self.log,
+            clock_offset_s=self.clock_offset,
+            instances=self.instance,
+            exit_on_eof=self.exit_on_eof,
+        )
+
+    def _shares(self) -> dict[str, float]:
+        if self.fault == ("default",):
+            return dict(DEFAULT_FAULTS)
+        shares = {}
+        for text in self.fault:
+            name, _, share = text.partition("=")
+            try:
+                shares[name] = float(share)
+            except ValueError:
+                raise BulkcertError(
+                    ExitStatus.USAGE,
+                    f"--fault takes NAME=SHARE, not {text!r}",
+                    f"Names are {', '.join(DEFAULT_FAULTS)}.",
+                ) from None
+        return shares
+
+    def seed(self) -> Seed | None:
+        """Returns what exists from the start; None without a list.
+
+        Raises:
+            BulkcertError: The list cannot be used.
+        """
+        if self.seed_from is None:
+            return None
+        return seed_for(
+            ACTIONS[self.seed_for],
+            self.seed_from,
+            self.instance[0],
+            device_column=self.seed_device_column,
+            ca_column=self.seed_ca_column,
+            unregistered=self.unregistered,
+            draw=self.fault_seed,
+        )
+
+    def announce(self, url: str) -> None:
+        """Prints where it listens, once it does."""
+        ready = msgspec.json.encode({"url": url}).decode() if self.json else f"listening on {url}; Ctrl-C stops it"
+        sys.stdout.write(ready + "\n")
+        sys.stdout.flush()

@@ -1,0 +1,76 @@
+"""What an emulator counted, as one record."""
+
+import msgspec
+
+from bulkcert.emulator.gateway import Gateway
+from bulkcert.emulator.limits import Source
+
+
+class AddressReport(msgspec.Struct, frozen=True):
+    """One source address.
+
+    Attributes:
+        arrivals: Its calls, those dropped while it was blocked included.
+        worst_window: Most calls in any half-open second.
+        blocks: How often it was blocked.
+    """
+
+    arrivals: int
+    worst_window: int
+    blocks: int
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What happened since the emulator started; admin calls do not count.
+
+    Attributes:
+        arrivals: Calls.
+        first_at: Unix time in seconds of the first call, or None.
+        last_at: Unix time in seconds of the last call, or None.
+        rate: Mean calls per second between the two.
+        worst_window: Most calls in any half-open second.
+        addresses: Calls by source address.
+        throttled: Calls throttled for being over the cap of an account and operation; those of the fault not.
+        blocks: How often any address was blocked.
+        codes: Answers by ``Code``.
+        changes: Operations carried out that change state, whether or not the answer came through.
+        operations: Calls by operation, without those of blocked addresses.
+        faults: Calls by the fault that they met.
+    """
+
+    arrivals: int
+    first_at: float | None
+    last_at: float | None
+    rate: float
+    worst_window: int
+    addresses: dict[str, AddressReport]
+    throttled: int
+    blocks: int
+    codes: dict[str, int]
+    changes: int
+    operations: dict[str, int]
+    faults: dict[str, int]
+
+
+def _address(source: Source) -> AddressReport:
+    return AddressReport(source.arrivals.count, source.arrivals.worst_window, source.blocks)
+
+
+def report(gateway: Gateway) -> Report:
+    """Returns what a gateway counted so far."""
+    arrivals = gateway.arrivals
+    addresses = {name: _address(source) for name, source in gateway.addresses.sources.items()}
+    return Report(
+        arrivals=arrivals.count,
+        first_at=None if arrivals.first_at is None else gateway.unix_time(arrivals.first_at),
+        last_at=None if arrivals.last_at is None else gateway.unix_time(arrivals.last_at),
+        rate=arrivals.rate(),
+        worst_window=arrivals.worst_window,
+        addresses=addresses,
+        throttled=gateway.throttled,
+        blocks=sum(address.blocks for address in addresses.values()),
+        codes=dict(gateway.codes),
+        changes=gateway.changes,
+        operations=dict(gateway.operations),
+        faults=dict(gateway.met),
+    )

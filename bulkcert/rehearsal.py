@@ -1,0 +1,133 @@
+"""A rehearsal: the very same run, against an emulator in a process of its own, from loopback addresses.
+
+It cannot reach the service: every lane is bound to a loopback address, from which no packet leaves the machine.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Group, Parameter
+
+from bulkcert.actions import ACTIONS, ActionName
+from bulkcert.api.codes import StatusTable
+from bulkcert.api.credentials import FixedKeyring
+from bulkcert.api.signing import Credentials
+from bulkcert.batch.job import Job, Options, cannot_send_from, default_results, resolve
+from bulkcert.emulator.faults import DEFAULT_FAULTS
+from bulkcert.emulator.process import Running, running
+from bulkcert.emulator.settings import Settings
+from bulkcert.errors import BulkcertError, ExitStatus
+
+_REHEARSAL = Group.create_ordered("Rehearsal")
+
+INSTANCE = "post-cn-rehearsal"
+"""Instance of a rehearsal whose job names none."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What the emulator of a rehearsal is like; each is also ``BULKCERT_…`` and a key of a job file."""
+
+    faults: Annotated[bool, Parameter(group=_REHEARSAL)] = False
+    """Let 4 % of the calls go wrong: throttles, errors, lost connections, slow answers, missing echoes."""
+    fault_seed: Annotated[int | None, Parameter(group=_REHEARSAL)] = None
+    """Seed of the faults, to meet the same again; printed."""
+    unregistered: Annotated[float, Parameter(group=_REHEARSAL)] = 0.0
+    """Share of the certificates, from 0 to 1, that the emulator does not know."""
+    latency_ms: Annotated[tuple[float, float], Parameter(group=_REHEARSAL)] = (20.0, 120.0)
+    """Answers take between so many milliseconds, drawn evenly."""
+    status_table: Annotated[StatusTable, Parameter(group=_REHEARSAL)] = "old"
+    """HTTP statuses before (old) or after (new) the vendor's adjustment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """A rehearsal that can begin: its emulator listens.
+
+    Attributes:
+        job: The job, turned towards the emulator.
+        emulator: The running emulator.
+        fault_seed: Seed of the faults; None without any.
+    """
+
+    job: Job
+    emulator: Running
+    fault_seed: int | None
+
+    def keyring(self) -> FixedKeyring:
+        """Returns the emulator's own credentials."""
+        settings = Settings()
+        return FixedKeyring(Credentials(settings.access_key_id, settings.access_key_secret))
+
+
+@contextmanager
+def staged(
+    action: ActionName, path: Path, options: Options, stage: Stage, before: Callable[[Job], object]
+) -> Iterator[Rehearsal]:
+    """Starts the emulator of a rehearsal, filled from the input, and stops it in the end.
+
+    Args:
+        action: What is rehearsed.
+        path: The input.
+        options: Those of the run; where to send to and from, and where results go, are the rehearsal's own.
+        stage: What the emulator is like.
+        before: Checks the job before anything is started.
+
+    Raises:
+        BulkcertError: An option is wrong, or the emulator does not start.
+    """
+    if not 0 <= stage.unregistered <= 1:
+        raise BulkcertError(ExitStatus.USAGE, f"--unregistered must be from 0 to 1, not {stage.unregistered:g}")
+    results = options.results or default_results(path, ACTIONS[action])
+    rehearsed = replace(
+        options,
+        instance=options.instance or INSTANCE,
+        region="",
+        vpc=False,
+        endpoint="http://127.0.0.1",
+        source_address=loopback_addresses(max(2, len(options.source_address))),
+        results=results.with_stem(f"{results.stem}.rehearsal"),
+        overwrite=True,
+        retry_failed=False,
+        yes=True,
+    )
+    before(resolve(action, path, rehearsed))
+    seed = None
+    if stage.faults:
+        seed = random.randrange(2**32) if stage.fault_seed is None else stage.fault_seed
+    with running(*_emulator_arguments(action, path, rehearsed, stage, seed)) as emulator:
+        yield Rehearsal(resolve(action, path, replace(rehearsed, endpoint=emulator.url)), emulator, seed)
+
+
+def loopback_addresses(wanted: int) -> tuple[str, ...]:
+    """Returns so many loopback addresses to send from, or just one where the system has no more."""
+    addresses = [f"127.0.{number // 250}.{number % 250 + 2}" for number in range(wanted)]
+    return tuple(addresses) if not any(map(cannot_send_from, addresses)) else ("127.0.0.1",)
+
+
+def _emulator_arguments(
+    action: ActionName, path: Path, options: Options, stage: Stage, fault_seed: int | None
+) -> list[str]:
+    low, high = stage.latency_ms
+    arguments = [
+        f"--instance={options.instance}",
+        f"--seed-from={path.resolve()}",
+        f"--seed-for={action}",
+        f"--seed-device-column={options.device_column}",
+        f"--seed-ca-column={options.ca_column}",
+        f"--unregistered={stage.unregistered}",
+        f"--latency-ms={low}",
+        str(high),
+        f"--status-table={stage.status_table}",
+    ]
+    if fault_seed is not None:
+        arguments += [
+            f"--fault-seed={fault_seed}",
+            *(f"--fault={name}={share}" for name, share in DEFAULT_FAULTS.items()),
+        ]
+    return arguments

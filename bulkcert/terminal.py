@@ -1,0 +1,251 @@
+"""What a person sees: the plan and the question, the progress, the summary, errors. stderr, but for the summary."""
+
+import sys
+import time
+import traceback
+
+import anyio
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from bulkcert.batch.engine import Engine
+from bulkcert.batch.outcome import WANTED, Outcome
+from bulkcert.batch.run import Run
+from bulkcert.batch.summary import Summary
+from bulkcert.emulator.report import Report
+from bulkcert.errors import BulkcertError, ExitStatus
+
+ASK_FOR_COUNT = 1000
+"""Above so many rows, and for every CA action, the number of rows must be typed."""
+
+REFRESH_S = 0.25
+LINE_EVERY_S = 5.0
+
+stdout = Console(highlight=False, soft_wrap=True)
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def show_error(error: BulkcertError) -> None:
+    """Prints what happened and what to do next."""
+    stderr.print(Text.assemble(("error: ", "bold red"), error.message))
+    if error.advice:
+        stderr.print(Text(f"  → {error.advice}"))
+
+
+def show_plan(run: Run) -> None:
+    """Prints what a run is about to do."""
+    job, check = run.job, run.check
+    plan = Table.grid(padding=(0, 2))
+    plan.add_row("action", f"{job.action.name}: {job.action.verb}")
+    plan.add_row("instance", f"{job.instance} at {job.endpoint}")
+    left_out = [f"{check.invalid:,} invalid"] * bool(check.invalid) + [
+        f"{check.duplicates:,} {'of a CA already named' if not job.action.by_device else 'duplicates'}"
+    ] * bool(check.duplicates)
+    plan.add_row("input", f"{job.input}: {check.rows:,} rows" + (f" ({', '.join(left_out)})" if left_out else ""))
+    if run.already_done:
+        plan.add_row("done", f"{run.already_done:,} by earlier sessions; this one goes on")
+    calls = min(run.to_call, job.options.limit_rows or run.to_call)
+    plan.add_row("to call", f"{calls:,} {'device certificates' if job.action.by_device else 'CA certificates'}")
+    plan.add_row("CAs", _cas(run))
+    addresses = len(job.addresses)
+    plan.add_row(
+        "caps",
+        f"{job.options.rate}/s for the account, {job.options.per_address_rate}/s for an address; "
+        f"{job.rate:.0f}/s from {addresses} {'address' if addresses == 1 else 'addresses'}",
+    )
+    plan.add_row("time", f"about {duration(calls / job.rate)}")
+    plan.add_row("results", str(job.results))
+    if run.journal.damaged_lines:
+        lines = ", ".join(map(str, run.journal.damaged_lines[:5]))
+        plan.add_row(
+            "journal", f"{len(run.journal.damaged_lines)} damaged lines ({lines} …); those rows are called again"
+        )
+    stderr.print(plan)
+    if job.action.inverse is None:
+        stderr.print(
+            Text(
+                "delete-ca cannot be undone: with each CA every device certificate registered under it is deleted; "
+                "while a CA of the same chain stays registered, such a device registers itself again, active.",
+                style="bold red",
+            )
+        )
+
+
+def _cas(run: Run) -> str:
+    by_ca = run.check.rows_by_ca
+    named = [f"{printable} ({rows:,})" for printable, rows in sorted(by_ca.items(), key=lambda pair: -pair[1])[:3]]
+    rest = len(by_ca) - len(named)
+    return f"{len(by_ca):,}: {', '.join(named)}{f' and {rest:,} more' if rest else ''}"
+
+
+def confirm(run: Run) -> None:
+    """Asks whether to go on.
+
+    Raises:
+        BulkcertError: The answer was no, or there is no terminal to ask.
+    """
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise BulkcertError(
+            ExitStatus.USAGE,
+            "there is no terminal to ask whether to go on; nothing was called",
+            "Add --yes to run without being asked.",
+        )
+    rows = run.check.rows
+    if rows > ASK_FOR_COUNT or not run.job.action.by_device:
+        agreed = stderr.input(f"Type the number of rows ({rows}) to go on: ").strip().replace(",", "") == str(rows)
+    else:
+        agreed = stderr.input("Go on? [y/N] ").strip().lower() in ("y", "yes")
+    if not agreed:
+        raise BulkcertError(ExitStatus.USAGE, "not confirmed; nothing was called")
+
+
+class Board:
+    """Shows a run while it goes on: a bar on a terminal, else a line every few seconds.
+
+    Args:
+        run: What is shown.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._total = min(run.to_call, run.job.options.limit_rows or run.to_call)
+        self._started = time.monotonic()
+
+    async def watch(self, engine: Engine) -> None:
+        """Shows the progress until cancelled."""
+        if stderr.is_terminal:
+            await self._bar(engine)
+        else:
+            while True:
+                await anyio.sleep(LINE_EVERY_S)
+                done = engine.progress.outcomes.total()
+                share = done / self._total if self._total else 1.0
+                stderr.print(Text(f"{done:,}/{self._total:,} rows ({share:.0%}); {self._figures(engine)}"))
+
+    async def _bar(self, engine: Engine) -> None:
+        columns = (BarColumn(), TaskProgressColumn(), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"))
+        with Progress(*columns, console=stderr, auto_refresh=False, expand=False) as progress:
+            bar = progress.add_task("rows", total=self._total, figures="")
+            try:
+                while True:
+                    await anyio.sleep(REFRESH_S)
+                    done = engine.progress.outcomes.total()
+                    progress.update(bar, completed=done, figures=self._figures(engine), refresh=True)
+            finally:
+                done = engine.progress.outcomes.total()
+                progress.update(bar, completed=done, figures=self._figures(engine), refresh=True)
+
+    def _figures(self, engine: Engine) -> str:
+        progress, now = engine.progress, time.monotonic()
+        outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in progress.outcomes.items())
+        parts = [f"{progress.sends.recent_rate(now):.0f}/s", outcomes or "nothing finished yet"]
+        if progress.retries or progress.throttles:
+            parts.append(f"{progress.retries:,} retries, {progress.throttles:,} throttles")
+        parts.append(f"{duration(self._left_s(engine))} left")
+        return "; ".join([*parts, self._why(engine, now)])
+
+    def _left_s(self, engine: Engine) -> float:
+        done = engine.progress.outcomes.total()
+        pace = min(self._run.job.rate, done / max(time.monotonic() - self._started, 0.1))
+        return (self._total - done) / pace if pace else (self._total - done) / self._run.job.rate
+
+    def _why(self, engine: Engine, now: float) -> str:
+        """Says what the run is waiting for."""
+        progress = engine.progress
+        if progress.stop is not None:
+            return f"stopping ({progress.stop.message}): waiting for {progress.in_flight} calls in flight"
+        if progress.outage.ongoing:
+            return f"no answer for {now - progress.outage.since:.0f} s: waiting for the service ({progress.last_error})"
+        if (pause := progress.slow_down.paused_until - now) > 0:
+            return f"throttled: pausing {pause:.1f} s as the service asks"
+        if (factor := progress.slow_down.factor(now)) < 1:
+            return f"throttled: at {factor:.0%} of the cap, rising"
+        if progress.in_flight >= self._run.job.workers * len(self._run.job.addresses):
+            return f"all {progress.in_flight} workers wait for answers"
+        return f"paced at {self._run.job.rate:.0f}/s"
+
+
+def show_summary(summary: Summary) -> None:
+    """Prints what a run came to, on stdout, and why it ended early, if it did, on stderr."""
+    table = Table.grid(padding=(0, 2))
+    table.add_row("rows", f"{summary.rows:,}")
+    for outcome, count in summary.outcomes.items():
+        style = "green" if Outcome(outcome) in WANTED else "yellow" if outcome == Outcome.DUPLICATE else "red"
+        table.add_row(f"  {outcome}", Text(f"{count:,}", style=style))
+    for code, count in summary.codes.items():
+        table.add_row(f"  {code}", f"{count:,}")
+    table.add_row(
+        "calls",
+        f"{summary.calls:,} at {summary.achieved_rate:,.1f}/s; worst one-second window {summary.worst_window:,}; "
+        f"{summary.retries:,} retries, {summary.throttles:,} throttles",
+    )
+    latency = summary.latency_ms
+    if latency.p50 is not None:
+        table.add_row("latency", f"p50 {latency.p50:g} ms, p90 {latency.p90:g} ms, p99 {latency.p99:g} ms")
+    table.add_row("results", summary.results)
+    table.add_row("summary", f"{summary.results}.summary.json")
+    table.add_row("exit status", f"{summary.exit_status}: {meaning(summary.exit_status)}")
+    stdout.print(table)
+    if summary.stopped:
+        show_error(BulkcertError(ExitStatus(summary.exit_status), f"stopped: {summary.stopped}", summary.advice))
+
+
+def show_report(report: Report) -> None:
+    """Prints what the emulator of a rehearsal saw, on stdout."""
+    table = Table.grid(padding=(0, 2))
+    table.add_row(
+        "emulator saw",
+        f"{report.arrivals:,} calls at {report.rate:,.1f}/s; worst one-second window {report.worst_window:,}",
+    )
+    for address, seen in sorted(report.addresses.items()):
+        blocked = f"; blocked {seen.blocks:,} times" if seen.blocks else ""
+        table.add_row(
+            f"  {address}", f"{seen.arrivals:,} calls; worst one-second window {seen.worst_window:,}{blocked}"
+        )
+    table.add_row("  changes", f"{report.changes:,}")
+    table.add_row("  throttles", f"{report.throttled:,}")
+    table.add_row("  blocks", f"{report.blocks:,}")
+    for fault, count in sorted(report.faults.items()):
+        table.add_row(f"  {fault}", f"{count:,} faults")
+    stdout.print(table)
+
+
+def show_internal(error: BaseException) -> None:
+    """Prints that something went wrong which should not, and where."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "nowhere"
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    show_error(
+        BulkcertError(
+            ExitStatus.INTERNAL,
+            f"internal error: {type(error).__name__}: {error} (at {place})",
+            "The journal holds every outcome: the same command goes on. Please report this; -v shows the traceback.",
+        )
+    )
+    if {"-v", "--verbose"} & set(sys.argv):
+        stderr.print("".join(traceback.format_exception(error)))
+
+
+_MEANINGS = {
+    ExitStatus.OK: "every row is in the wanted state",
+    ExitStatus.INCOMPLETE: "finished, and some rows are not in the wanted state",
+    ExitStatus.STOPPED_EARLY: "stopped early on purpose; run the same command again to go on",
+}
+
+
+def meaning(status: int) -> str:
+    """Returns an exit status in words."""
+    return _MEANINGS.get(ExitStatus(status), "stopped before all rows were called; see stderr")
+
+
+def duration(seconds: float) -> str:
+    """Returns a length of time for people: ``8 s``, ``6 min 43 s``, ``5 h 36 min``."""
+    whole = round(seconds)
+    if whole < 60:  # noqa: PLR2004 - clock arithmetic
+        return f"{whole} s"
+    if whole < 3600:  # noqa: PLR2004 - clock arithmetic
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

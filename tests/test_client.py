@@ -1,0 +1,180 @@
+"""One attempt, on real sockets: what each kind of answer, and each kind of silence, is taken for."""
+
+import ssl
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+
+import anyio
+import anyio.streams.tls
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from bulkcert.actions import ACTIONS
+from bulkcert.api.client import Client, make_transport
+from bulkcert.api.codes import Verdict
+from bulkcert.api.credentials import FixedKeyring
+from bulkcert.api.signing import Credentials
+
+ACTION = ACTIONS["inactivate-device"]
+KEYRING = FixedKeyring(Credentials("testAccessKeyId", "testAccessKeySecret"))
+JSON = "Content-Type: application/json\r\n"
+
+
+@asynccontextmanager
+async def serving(*, answer):
+    """Serves one scripted answer to every connection's first request; None drops the connection."""
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    requests = []
+
+    async def handle(stream):
+        async with stream:
+            requests.append(await stream.receive())
+            if answer == "never":
+                await anyio.sleep(60)
+            elif answer is not None:
+                await stream.send(answer)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(listener.serve, handle)
+        yield listener.extra(anyio.abc.SocketAttribute.local_port), requests
+        group.cancel_scope.cancel()
+    await listener.aclose()
+
+
+def response(status, body, headers=JSON):
+    body = body.encode()
+    return f"HTTP/1.1 {status} X\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+async def call(port, *, timeout_s=5.0, scheme="http", source_address=None, device_sn="0042"):
+    transport = make_transport(1, source_address, ssl.create_default_context())
+    client = Client(transport, httpx.URL(f"{scheme}://127.0.0.1:{port}"), KEYRING, timeout_s)
+    try:
+        return await client.call(ACTION.operation, ACTION.parameters("post-cn-1", device_sn, "0001"), device_sn)
+    finally:
+        await client.aclose()
+
+
+ANSWERS = [
+    ("success", 200, '{"RequestId":"R","DeviceSn":"0042"}', JSON, Verdict.DONE, ""),
+    ("no echo", 200, '{"RequestId":"R"}', JSON, Verdict.UNANSWERED, "Client.NoEcho"),
+    ("null echo", 200, '{"RequestId":"R","DeviceSn":null}', JSON, Verdict.UNANSWERED, "Client.NoEcho"),
+    ("another serial", 200, '{"RequestId":"R","DeviceSn":"42"}', JSON, Verdict.UNANSWERED, "Client.WrongEcho"),
+    ("a number", 200, '{"RequestId":"R","DeviceSn":42}', JSON, Verdict.UNANSWERED, "Client.NotJson"),
+    ("error body with 200", 200, '{"Code":"PermissionCheckFailed"}', JSON, Verdict.STOP, "PermissionCheckFailed"),
+    ("empty", 200, "", JSON, Verdict.UNANSWERED, "Client.NotJson"),
+    ("not found", 500, '{"Code":"FindDeviceBySnError"}', JSON, Verdict.NOT_FOUND, "FindDeviceBySnError"),
+    ("throttle", 400, '{"Code":"Throttling.User"}', JSON, Verdict.THROTTLED, "Throttling.User"),
+    ("throttle by header", 500, '{"Code":"X"}', f"{JSON}x-acs-retry-after: 1500\r\n", Verdict.THROTTLED, "X"),
+    ("header of rubbish", 500, '{"Code":"X"}', f"{JSON}x-acs-retry-after: -1\r\n", Verdict.UNRECOGNIZED, "X"),
+    ("html 502", 502, "<html>", "Content-Type: text/html\r\n", Verdict.RETRY, "Client.NotJson"),
+    ("json error without code", 503, "{}", JSON, Verdict.RETRY, "Client.NoCode"),
+    ("redirect", 302, "", "Location: http://127.0.0.1:1/\r\n", Verdict.RETRY, "Client.NotJson"),
+]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "verdict", "code"), [a[1:] for a in ANSWERS], ids=[a[0] for a in ANSWERS]
+)
+async def test_answers(status, body, headers, verdict, code):
+    """The code decides; a success counts only with the serial that was sent; redirects are not followed."""
+    async with serving(answer=response(status, body, headers)) as (port, requests):
+        answer = await call(port)
+
+    assert (answer.verdict, answer.code, answer.http_status) == (verdict, code, status)
+    assert answer.retry_after_s == (1.5 if "1500" in headers else 0)
+    assert len(requests) == 1
+
+
+async def test_dropped_after_sending_is_not_taken_for_never_sent():
+    """The transport reports both by the same exception; sent and unanswered must never pass for never sent."""
+    async with serving(answer=None) as (port, requests):
+        dropped = await call(port)
+    refused = await call(port)
+
+    assert requests
+    assert (dropped.verdict, dropped.code) == (Verdict.UNANSWERED, "Client.Disconnected")
+    assert (refused.verdict, refused.code) == (Verdict.NOT_SENT, "Client.ConnectFailed")
+
+
+async def test_cut_off_answer():
+    """An answer that ends before its announced length is no answer."""
+    cut = response(200, '{"RequestId":"R","DeviceSn":"0042"}')[:-5]
+    async with serving(answer=cut) as (port, _):
+        answer = await call(port)
+
+    assert answer.verdict is Verdict.UNANSWERED
+
+
+async def test_rubbish_instead_of_http():
+    """What is not HTTP at all is no answer either."""
+    async with serving(answer=b"SSH-2.0-OpenSSH_9.2\r\n") as (port, _):
+        answer = await call(port)
+
+    assert answer.verdict is Verdict.UNANSWERED
+
+
+async def test_an_answer_that_never_comes():
+    """An attempt ends after its time limit, and may have been done."""
+    async with serving(answer="never") as (port, _):
+        answer = await call(port, timeout_s=0.3)
+
+    assert (answer.verdict, answer.code) == (Verdict.UNANSWERED, "Client.Timeout")
+    assert answer.latency_ms >= 250
+
+
+async def test_an_untrusted_certificate_is_refused(tmp_path):
+    """TLS is always verified; a server with a certificate of its own making stops the run."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "untrusted")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "c.pem").write_bytes(certificate.public_bytes(Encoding.PEM) + private)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "c.pem")
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)
+
+    async def handshake(stream):
+        try:
+            await anyio.streams.tls.TLSStream.wrap(stream, server_side=True, ssl_context=context)
+        except (ssl.SSLError, anyio.BrokenResourceError, anyio.EndOfStream):
+            await stream.aclose()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(listener.serve, handshake)
+        answer = await call(port, scheme="https")
+        group.cancel_scope.cancel()
+    await listener.aclose()
+
+    assert (answer.verdict, answer.code) == (Verdict.STOP, "Client.CertificateRefused")
+
+
+async def test_source_address_is_bound():
+    """A lane sends from the address that it was given."""
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    seen = []
+
+    async def handle(stream):
+        async with stream:
+            seen.append(stream.extra(anyio.abc.SocketAttribute.remote_address)[0])
+            await stream.receive()
+            await stream.send(response(200, '{"RequestId":"R","DeviceSn":"0042"}'))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(listener.serve, handle)
+        await call(listener.extra(anyio.abc.SocketAttribute.local_port), source_address="127.0.0.9")
+        group.cancel_scope.cancel()
+    await listener.aclose()
+
+    assert seen == ["127.0.0.9"]

@@ -1,0 +1,164 @@
+"""Every code with both HTTP statuses (reference, sections 1.3, 1.3b and 8.1), each brought about for real."""
+
+import pytest
+from test_emulator_calls import CA, DEVICE, InProcess
+from test_emulator_service import Authority, register
+
+from bulkcert.api.codes import RULES, rule_for
+from bulkcert.api.operations import INSTANCE_ACCESS, OPERATIONS
+from bulkcert.api.signing import Credentials
+from bulkcert.emulator.settings import ACCOUNT, Settings
+from bulkcert.emulator.state import AccessKey
+
+EXACT = [rule.code for rule in RULES if not rule.code.endswith("*")]
+
+
+def with_key(**changed):
+    """A call with a key that is not as it should be."""
+
+    async def provoke(call):
+        call.state.put_access_key(AccessKey("k", "s", **changed))
+        call.credentials = Credentials("k", "s")
+        return await call("GetCaCertificate", Sn=CA)
+
+    return provoke
+
+
+async def register_twice(call):
+    code = await call.ok("GetRegisterCode")
+    await register(call, Authority(serial=1), code)
+    return await register(call, Authority(serial=2), code)
+
+
+async def same_serial(call):
+    await register(call, Authority())
+    return await register(call, Authority())
+
+
+async def same_nonce(call):
+    await call.inactivate(nonce="once")
+    return await call.inactivate(nonce="once")
+
+
+async def foreign_instance(call):
+    call.state.put_instance("foreign", "2000000000000002")
+    return await call.inactivate(MqttInstanceId="foreign")
+
+
+async def elsewhere(call):
+    return await call.http.post("/elsewhere")
+
+
+async def too_fast(call):
+    await call.inactivate()
+    return await call.inactivate()
+
+
+PROVOKED = {
+    "ParameterFieldCheckFailed": lambda call: call.inactivate(""),
+    "FindDeviceBySnError": lambda call: call.inactivate("unknown"),
+    "FindCaBySnError": lambda call: call("GetCaCertificate", Sn="unknown"),
+    "MqttInstanceNotFound": lambda call: call.inactivate(MqttInstanceId="unknown"),
+    "PermissionCheckFailed": with_key(denied=frozenset({INSTANCE_ACCESS})),
+    "NoPermission": with_key(denied=frozenset({"mq:GetCaCertificate"})),
+    "MqttOwnerCheckError": foreign_instance,
+    "RegisterCodeError": lambda call: register(call, Authority(), "another code"),
+    "RegisterCodeUsed": register_twice,
+    "CertificateContentError": lambda call: register(call, Authority(ca=False)),
+    "SnNotUnique": same_serial,
+    "Throttling.User": too_fast,
+    "SignatureNonceUsed": same_nonce,
+    "SignatureDoesNotMatch": lambda call: call.inactivate(change={"x-acs-signature-nonce": "another"}),
+    "IncompleteSignature": lambda call: call.inactivate(change={"authorization": "Basic"}),
+    "InvalidTimeStamp.Expired": lambda call: call.inactivate(skew_s=901),
+    "InvalidTimeStamp.Format": lambda call: call.inactivate(change={"x-acs-date": "today"}),
+    "InvalidAccessKeyId.Inactive": with_key(enabled=False),
+    "MissingSecurityToken": with_key(token="t"),
+    "UnsupportedHTTPMethod": lambda call: call.inactivate(method="PUT"),
+    "InvalidAction.NotFound": lambda call: call("RevokeDeviceCertificate"),
+    "InvalidApi.NotFound": elsewhere,
+    "InvalidVersion": lambda call: call.inactivate(version="2019-01-01"),
+}
+OWN_MESSAGE = {"SignatureDoesNotMatch"}
+
+
+@pytest.mark.parametrize("table", ["old", "new"])
+@pytest.mark.parametrize("code", PROVOKED)
+async def test_code_comes_about(code, table):
+    """What goes wrong is answered with its code, its message and the HTTP status of the table in force."""
+    settings = (
+        Settings(status_table=table, account_cap=1) if code == "Throttling.User" else Settings(status_table=table)
+    )
+    async with InProcess(settings) as call:
+        answer = await PROVOKED[code](call)
+
+        assert answer.json()["Code"] == code
+        assert answer.status_code == rule_for(code).http_status(table)
+        if code not in OWN_MESSAGE:
+            assert answer.json()["Message"] == rule_for(code).message
+        assert (await call.admin("report"))["codes"] == {code: 1}
+
+
+@pytest.mark.parametrize("table", ["old", "new"])
+@pytest.mark.parametrize("code", EXACT)
+async def test_every_code_can_be_asked_for(code, table):
+    """Every documented code is a fault by its own name, so a client meets all of them; nothing is done then."""
+    async with InProcess(Settings(status_table=table, faults={code: 1})) as call:
+        answer = await call.inactivate()
+
+        assert (answer.json()["Code"], answer.json()["Message"]) == (code, rule_for(code).message)
+        assert answer.status_code == rule_for(code).http_status(table)
+        report = await call.admin("report")
+        assert (report["codes"], report["faults"], report["changes"]) == ({code: 1}, {code: 1}, 0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "retry_after"),
+    [
+        ("throttle", "Throttling.User", "250"),
+        ("overflow", "SystemOverFlow", None),
+        ("internal-error", "InternalError", None),
+    ],
+)
+async def test_faults_with_a_code(fault, code, retry_after):
+    """Only the gateway's throttle says how long to wait (section 8.2), in milliseconds."""
+    async with InProcess(Settings(faults={fault: 1}, retry_after_ms=250)) as call:
+        answer = await call.inactivate()
+
+        assert (answer.json()["Code"], answer.headers.get("x-acs-retry-after")) == (code, retry_after)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+async def test_permission_by_operation(operation):
+    """Each operation asks for its own RAM action, and nearly all for access to the instance as well."""
+    async with InProcess() as call:
+        codes = []
+        for denied in (operation.ram_action, INSTANCE_ACCESS, "mq:Another"):
+            call.state.put_access_key(AccessKey("k", "s", ACCOUNT, denied=frozenset({denied})))
+            call.credentials = Credentials("k", "s")
+            given = {"Sn": CA, "CaSn": CA, "DeviceSn": DEVICE, "PageNo": "1", "PageSize": "1"}
+            answer = await call(operation.name, **{name: given.get(name, "x") for name in operation.parameters})
+            codes.append(answer.json().get("Code"))
+
+        assert codes[0] == "NoPermission"
+        assert (codes[1] == "PermissionCheckFailed") == operation.needs_instance_access
+        assert codes[2] in (None, "CertificateContentError")
+
+
+async def test_order_of_checks():
+    """The gateway comes first, then parameters, permission, instance, owner, certificate (section 1.4)."""
+    async with InProcess() as call:
+        call.state.put_instance("foreign", "2000000000000002")
+        call.state.put_access_key(AccessKey("denied", "s", denied=frozenset({"mq:UnregisterDeviceCertificate"})))
+        denied = Credentials("denied", "s")
+        steps = [
+            (Credentials("unknown", "s"), {"MqttInstanceId": ""}, "InvalidAccessKeyId.NotFound"),
+            (denied, {"MqttInstanceId": ""}, "ParameterFieldCheckFailed"),
+            (denied, {"MqttInstanceId": "unknown"}, "NoPermission"),
+            (call.credentials, {"MqttInstanceId": "unknown"}, "MqttInstanceNotFound"),
+            (call.credentials, {"MqttInstanceId": "foreign"}, "MqttOwnerCheckError"),
+            (call.credentials, {}, "FindDeviceBySnError"),
+        ]
+        for credentials, parameters, code in steps:
+            call.credentials = credentials
+            assert (await call.inactivate("unknown", **parameters)).json()["Code"] == code

@@ -1,0 +1,353 @@
+"""The emulator on a real socket: faults on the wire, limits by source address, log, restart, and what can go wrong."""
+
+import asyncio
+import json
+import socket
+import sqlite3
+import time
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+from test_emulator_calls import CA, DEVICE, INSTANCE, Caller
+
+from bulkcert.emulator.server import listening, serve
+from bulkcert.emulator.settings import Seed, Settings
+from bulkcert.errors import BulkcertError, ExitStatus
+
+SEED = Seed(INSTANCE, [(CA, DEVICE)])
+
+
+class OnSocket:
+    """An emulator on a free port, and a caller of it from a given source address."""
+
+    def __init__(self, settings=None, *, seed=SEED, address="127.0.0.1") -> None:
+        self.context = listening(settings or Settings(), seed=seed)
+        self.address = address
+        self.clients = []
+
+    async def __aenter__(self):
+        self.served = await self.context.__aenter__()
+        return self.caller(self.address)
+
+    def caller(self, address):
+        transport = httpx.AsyncHTTPTransport(local_address=address)
+        self.clients.append(httpx.AsyncClient(transport=transport, base_url=self.served.url, timeout=20))
+        return Caller(self.clients[-1], self.served.emulator, time.time)
+
+    async def __aexit__(self, *exception):
+        for client in self.clients:
+            await client.aclose()
+        await self.context.__aexit__(*exception)
+
+
+def status(call):
+    return call.state.device(INSTANCE, CA, DEVICE)["Status"]
+
+
+@pytest.mark.parametrize(("fault", "changed"), [("drop-before", "1"), ("drop-after", "0")])
+async def test_dropped_connection(fault, changed, caplog):
+    """A dropped connection looks the same before and after the work; only the state tells."""
+    async with OnSocket(Settings(faults={fault: 1})) as call:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await call.inactivate()
+
+        assert status(call) == changed
+        report = await call.admin("report")
+        assert (report["arrivals"], report["changes"], report["faults"]) == (1, int(changed == "0"), {fault: 1})
+    assert not caplog.records
+
+
+async def test_html_502():
+    """A proxy's error page has no code, and nothing was done."""
+    async with OnSocket(Settings(faults={"html-502": 1})) as call:
+        answer = await call.inactivate()
+
+        assert (answer.status_code, answer.headers["content-type"]) == (502, "text/html")
+        assert answer.text.startswith("<html>")
+        assert status(call) == "1"
+
+
+async def test_no_echo():
+    """An answer without the echo is 200 and names no serial, though the work was done."""
+    async with OnSocket(Settings(faults={"no-echo": 1})) as call:
+        answer = await call.inactivate()
+
+        assert (answer.status_code, list(answer.json())) == (200, ["RequestId"])
+        assert status(call) == "0"
+
+
+async def test_slow_answer():
+    """A slow call is carried out at once and answered late: a client that gives up meanwhile cannot know."""
+    async with OnSocket(Settings(faults={"slow": 1}, slow_seconds=60)) as call:
+        with pytest.raises(httpx.ReadTimeout):
+            await call.http.send(await unsent(call), stream=True)
+
+        assert status(call) == "0"
+
+
+async def unsent(call):
+    """A signed request, to be sent with a short time limit."""
+    captured = []
+
+    async def capture(request):
+        captured.append(request)
+        raise LookupError
+
+    call.http.event_hooks["request"] = [capture]
+    with pytest.raises(LookupError):
+        await call.inactivate()
+    call.http.event_hooks["request"] = []
+    captured[0].extensions["timeout"] = {"connect": 5, "read": 0.2, "write": 5, "pool": 5}
+    return captured[0]
+
+
+async def test_faults_spare_admin_calls_and_can_be_changed():
+    """Faults apply to certificate operations only, and another plan takes effect at once."""
+    async with OnSocket(Settings(faults={"drop-before": 1})) as call:
+        await call.admin("faults", shares={"overflow": 1}, seed=3)
+        assert (await call.inactivate()).json()["Code"] == "SystemOverFlow"
+        await call.admin("faults", shares={})
+        assert (await call.inactivate()).status_code == 200
+
+
+async def test_account_cap_throttles():
+    """Calls over the account's cap are throttled, told how long to wait, and not carried out."""
+    async with OnSocket(Settings(account_cap=3, retry_after_ms=700)) as call:
+        answers = [await call.inactivate("unknown") for _ in range(3)] + [await call.inactivate() for _ in range(2)]
+
+        codes = [answer.json()["Code"] for answer in answers]
+        assert codes == ["FindDeviceBySnError"] * 3 + ["Throttling.User"] * 2
+        assert answers[-1].headers["x-acs-retry-after"] == "700"
+        assert status(call) == "1"
+        assert (await call("GetDeviceCertificate", CaSn=CA, DeviceSn=DEVICE)).status_code == 200
+        assert (await call.admin("report"))["throttled"] == 2
+
+
+async def test_address_cap_blocks_one_address():
+    """The address that goes over its cap is not answered any more, on no connection; another address is."""
+    emulator = OnSocket(Settings(address_cap=5, block_seconds=60), address="127.0.0.2")
+    async with emulator as fast:
+        calm = emulator.caller("127.0.0.3")
+        for _ in range(5):
+            assert (await fast.inactivate()).status_code == 200
+        for call in (fast, emulator.caller("127.0.0.2")):
+            with pytest.raises(httpx.RemoteProtocolError):
+                await call.inactivate()
+        assert (await calm.inactivate()).status_code == 200
+
+        report = await fast.admin("report")
+        assert report["addresses"] == {
+            "127.0.0.2": {"arrivals": 7, "worst_window": 7, "blocks": 1},
+            "127.0.0.3": {"arrivals": 1, "worst_window": 1, "blocks": 0},
+        }
+        assert (report["arrivals"], report["worst_window"], report["blocks"]) == (8, 8, 1)
+        assert report["operations"] == {"InactivateDeviceCertificate": 6}
+
+
+async def test_report_of_nothing():
+    """Before the first call there are no times and no rate."""
+    async with OnSocket() as call:
+        report = await call.admin("report")
+
+        assert (report["arrivals"], report["rate"], report["worst_window"], report["blocks"]) == (0, 0, 0, 0)
+        assert report["first_at"] is report["last_at"] is None
+
+
+async def test_report_times_are_unix_times():
+    """First and last arrival are told on this machine's clock."""
+    async with OnSocket() as call:
+        before = time.time()
+        for _ in range(2):
+            await call.inactivate()
+        report = await call.admin("report")
+
+        assert before - 1 <= report["first_at"] < report["last_at"] <= time.time() + 1
+        assert report["rate"] == pytest.approx(1 / (report["last_at"] - report["first_at"]), rel=0.01)
+
+
+async def test_log(tmp_path):
+    """Each certificate call has one line that says what came, what was answered and whether it was done."""
+    log = tmp_path / "arrivals.ndjson"
+    async with OnSocket(Settings(log=log), address="127.0.0.2") as call:
+        await call.inactivate()
+        await call("GetCaCertificate", Sn="unknown")
+        await call.admin("faults", shares={"drop-after": 1})
+        with pytest.raises(httpx.RemoteProtocolError):
+            await call("ActiveDeviceCertificate", CaSn=CA, DeviceSn=DEVICE)
+
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line.pop("at") > 1.6e9 for line in lines] == [True] * 3
+    common = {"address": "127.0.0.2", "code": None, "fault": None, "done": True}
+    off = {"operation": "InactivateDeviceCertificate", "ca_sn": CA, "device_sn": DEVICE, "status": 200}
+    get = {"operation": "GetCaCertificate", "ca_sn": "unknown", "device_sn": None, "status": 500}
+    on = {"operation": "ActiveDeviceCertificate", "ca_sn": CA, "device_sn": DEVICE, "status": 0}
+    assert lines == [
+        common | off,
+        common | get | {"code": "FindCaBySnError", "done": False},
+        common | on | {"fault": "drop-after"},
+    ]
+
+
+async def test_log_is_written_while_serving(tmp_path):
+    """The log can be followed: lines appear without waiting for the end."""
+    log = tmp_path / "arrivals.ndjson"
+    async with OnSocket(Settings(log=log)) as call:
+        await call.inactivate()
+        with anyio.fail_after(10):
+            while not log.read_text().endswith("}\n"):  # noqa: ASYNC110 - a file has no event
+                await anyio.sleep(0.02)
+
+
+async def test_no_secret_in_the_log(tmp_path):
+    """Neither secrets nor tokens nor signatures are logged or shown."""
+    log = tmp_path / "arrivals.ndjson"
+    async with OnSocket(Settings(log=log)) as call:
+        await call.inactivate()
+        report = await call.admin("report")
+        key = call.state.access_key("testAccessKeyId")
+
+    shown = log.read_text() + json.dumps(report) + repr(Settings()) + repr(key)
+    assert "testAccessKeySecret" not in shown
+    assert "Signature" not in shown
+
+
+async def test_file_survives_restart(tmp_path):
+    """With a database file, certificates, instances and access keys are as they were."""
+    settings = Settings(database=tmp_path / "state.sqlite")
+    async with OnSocket(settings) as call:
+        await call.inactivate()
+        await call.admin("access-key", id="second", secret="s", denied=["mq:RegisterCa"], token="t", expires_at=1.5)
+        await call.admin("instance", id="another", account="2000000000000002")
+        code = await call.ok("GetRegisterCode")
+    async with OnSocket(settings, seed=None) as call:
+        assert status(call) == "0"
+        assert await call.ok("GetRegisterCode") == code
+        key = call.state.access_key("second")
+        assert (key.secret, key.token, key.expires_at, key.enabled) == ("s", "t", 1.5, True)
+        assert key.denied == {"mq:RegisterCa"}
+        assert call.state.owner("another") == "2000000000000002"
+
+
+async def test_access_key_is_changed_field_by_field():
+    """Fields that an admin call leaves out stay as they are; null takes a token away."""
+    async with OnSocket() as call:
+        await call.admin("access-key", id="testAccessKeyId", enabled=False)
+        assert (await call.inactivate()).json()["Code"] == "InvalidAccessKeyId.Inactive"
+        await call.admin("access-key", id="testAccessKeyId", enabled=True, token="t")
+        assert (await call.inactivate()).json()["Code"] == "MissingSecurityToken"
+        await call.admin("access-key", id="testAccessKeyId", token=None)
+        assert (await call.inactivate()).status_code == 200
+
+
+async def test_other_admin_calls():
+    """Seeds, counts, single certificates and the clock can be asked and set."""
+    async with OnSocket() as call:
+        rows = [["ca", "1"], ["ca", "2"], ["alone", ""]]
+        assert await call.admin("seed", instance="new", rows=rows, status="0") == {"rows": 3}
+        counts = await call.admin("counts?instance=new")
+        assert counts == {"cas": {"0": 1, "1": 1}, "devices": {"0": 2}}
+        assert (await call.admin("device?instance=new&ca_sn=ca&device_sn=1"))["Status"] == "0"
+        assert await call.admin("device?instance=new&ca_sn=ca&device_sn=3") is None
+        assert (await call.admin("ca?instance=new&sn=alone"))["Status"] == "0"
+        await call.admin("clock", offset_s=-3600)
+        assert (await call.inactivate()).json()["Code"] == "InvalidTimeStamp.Expired"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "status_code"),
+    [
+        ("GET", "/-/nosuch", b"", 404),
+        ("POST", "/-/report", b"", 404),
+        ("GET", "/-/device?instance=x", b"", 400),
+        ("POST", "/-/seed", b"no json", 400),
+        ("POST", "/-/seed", b'{"instance": "x", "rows": [], "status": "2"}', 400),
+        ("POST", "/-/clock", b'{"offset": 1}', 400),
+        ("POST", "/-/faults", b'{"shares": {"nosuch": 1}}', 400),
+    ],
+)
+async def test_wrong_admin_calls(method, path, content, status_code):
+    """A wrong admin call is told what is wrong, in JSON."""
+    async with OnSocket() as call:
+        answer = await call.http.request(method, path, content=content)
+
+        assert answer.status_code == status_code
+        assert answer.json()["error"]
+
+
+async def test_stop_drops_what_is_waiting(caplog):
+    """An emulator that stops does not wait for slow answers, and leaves no traceback."""
+    with anyio.fail_after(20):
+        async with listening(Settings(faults={"slow": 1}, slow_seconds=60), seed=SEED) as served:
+            http = httpx.AsyncClient(base_url=served.url, timeout=60)
+            call = Caller(http, served.emulator, time.time)
+            waiting = asyncio.create_task(call.inactivate())
+            while status(call) == "1":  # noqa: ASYNC110 - a database has no event
+                await anyio.sleep(0.01)
+        with pytest.raises(httpx.RemoteProtocolError):
+            await waiting
+        await http.aclose()
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.org", "::", ""])
+def test_only_loopback(host):
+    """An emulator trusts its callers, so it listens on loopback addresses only."""
+    with pytest.raises(BulkcertError) as refused:
+        serve(Settings(host=host), on_ready=print)
+
+    assert refused.value.status is ExitStatus.USAGE
+
+
+async def test_port_in_use():
+    """A port that is taken is an error that names it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(BulkcertError, match=str(port)) as refused:
+            await OnSocket(Settings(port=port)).__aenter__()
+
+    assert refused.value.status is ExitStatus.UNAVAILABLE
+
+
+async def test_unusable_database(tmp_path):
+    """A database that cannot be opened, is no database, is of another version or in use is an error that names it."""
+    (tmp_path / "text").write_text("no database at all, but some text\n" * 100)
+    other = sqlite3.connect(tmp_path / "other")
+    other.execute("PRAGMA user_version = 99")
+    other.close()
+    settings = Settings(database=tmp_path / "used")
+    async with OnSocket(settings):
+        for name in ("missing/state", "text", "other", "used"):
+            with pytest.raises(BulkcertError, match=name) as refused:
+                await OnSocket(Settings(database=tmp_path / name)).__aenter__()
+            assert refused.value.status is ExitStatus.CANNOT_WRITE
+
+
+async def test_unwritable_log(tmp_path):
+    """A log that cannot be written is an error that names it."""
+    with pytest.raises(BulkcertError, match="missing/log") as refused:
+        await OnSocket(Settings(log=tmp_path / "missing" / "log")).__aenter__()
+
+    assert refused.value.status is ExitStatus.CANNOT_WRITE
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+async def test_full_disk():
+    """A log that cannot be written any more ends the serving with an error that names it."""
+    emulator = OnSocket(Settings(log=Path("/dev/full")))
+    call = await emulator.__aenter__()
+    await call.inactivate()
+    with anyio.fail_after(10):
+        await asyncio.wait([emulator.served.flushing])
+    with pytest.raises(BulkcertError, match="/dev/full") as ended:
+        await emulator.__aexit__(None, None, None)
+
+    assert ended.value.status is ExitStatus.CANNOT_WRITE
+
+
+async def test_ipv6():
+    """The loopback address of IPv6 will do, too."""
+    async with listening(Settings(host="::1"), seed=SEED) as served, httpx.AsyncClient(base_url=served.url) as http:
+        assert served.url.startswith("http://[::1]:")
+        assert (await Caller(http, served.emulator, time.time).inactivate()).status_code == 200

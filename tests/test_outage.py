@@ -1,0 +1,48 @@
+"""Telling a silent service from single calls that fail."""
+
+from bulkcert.batch.outage import IN_A_ROW, REFUSAL_S, SILENCE_S, Outage
+
+
+def silent(outage, times):
+    for _ in range(times):
+        outage.no_answer()
+
+
+def test_a_service_that_never_answers_ends_the_run_soon():
+    """Without a single answer a handful of failures is enough: the endpoint is wrong or down."""
+    outage = Outage(0.0)
+    silent(outage, IN_A_ROW - 1)
+    assert outage.verdict(1.0) == ""
+    silent(outage, 1)
+    assert outage.verdict(1.0) == "the service never answered"
+
+
+def test_a_service_that_went_silent_is_waited_for():
+    """After an answer an outage is waited for, and ends the run only when it has lasted."""
+    outage = Outage(0.0)
+    outage.answer(100.0, throttled=False)
+    silent(outage, IN_A_ROW)
+
+    assert outage.ongoing
+    assert outage.verdict(100.0 + SILENCE_S - 1) == ""
+    assert "no answer for 60 s" in outage.verdict(100.0 + SILENCE_S)
+
+
+def test_one_answer_ends_an_outage():
+    """Failures count only in a row."""
+    outage = Outage(0.0)
+    silent(outage, IN_A_ROW)
+    outage.answer(5.0, throttled=False)
+    silent(outage, IN_A_ROW - 1)
+
+    assert not outage.ongoing
+
+
+def test_endless_throttling_ends_the_run():
+    """A service that does nothing but throttle for ten minutes will not get better by asking."""
+    outage = Outage(0.0)
+    outage.answer(1.0, throttled=False)
+    outage.answer(1.0 + REFUSAL_S - 1, throttled=True)
+    assert outage.verdict(700.0) == ""
+    outage.answer(1.0 + REFUSAL_S, throttled=True)
+    assert "nothing but throttling" in outage.verdict(700.0)

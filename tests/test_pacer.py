@@ -1,0 +1,142 @@
+"""Pacing: the arithmetic by property, the bucket on a real clock."""
+
+import time
+
+import anyio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkcert.batch.pacer import Pacer, SendWindow, SlowDown, backoff_s, bucket_rate, burst_for, lane_cap
+
+caps = st.integers(1, 200_000)
+
+
+@given(account=caps, address=caps, lanes=st.integers(1, 64))
+def test_lanes_never_exceed_either_cap(account, address, lanes):
+    """The lanes together stay within the account's cap, and each within 90 % of its address's."""
+    cap = lane_cap(account, address, lanes)
+
+    assert cap * lanes <= account
+    assert cap <= 0.9 * address + 1e-9
+
+
+@given(cap=caps)
+def test_a_full_bucket_and_its_drain_fit_into_the_cap(cap):
+    """In any second a bucket lets at most its size and one second's drain through: together the cap at most."""
+    burst, rate = burst_for(cap), bucket_rate(cap)
+
+    assert rate > 0
+    assert burst >= 1
+    assert (rate + burst <= cap) or (burst == 1 and rate <= cap)
+
+
+def test_defaults_use_nearly_the_whole_quota():
+    """The documented rates: 268/s from one address, 496/s from two."""
+    assert bucket_rate(lane_cap(500, 300, 1)) == 268
+    assert 2 * bucket_rate(lane_cap(500, 300, 2)) == 496
+
+
+@given(
+    steps=st.lists(st.tuples(st.floats(0, 20), st.one_of(st.none(), st.floats(0, 30))), max_size=40),
+)
+def test_slow_down_stays_in_bounds_and_recovers(steps):
+    """The factor never leaves its bounds, only time raises it, and enough time restores the full rate."""
+    slow_down, now = SlowDown(), 0.0
+    for passed, retry_after in steps:
+        before = slow_down.factor(now)
+        now += passed
+        assert slow_down.factor(now) >= before
+        if retry_after is not None:
+            risen = slow_down.factor(now)
+            slow_down.throttled(now, retry_after)
+            assert slow_down.factor(now) <= risen
+            assert slow_down.paused_until >= now + retry_after
+        assert SlowDown.FLOOR <= slow_down.factor(now) <= 1
+    assert slow_down.factor(max(now, slow_down.paused_until) + 1 / SlowDown.RECOVERY_PER_S) == 1
+
+
+def test_throttles_in_the_same_second_count_once():
+    """The answers to calls that were already on their way do not lower the rate again and again."""
+    slow_down = SlowDown()
+    for number in range(50):
+        slow_down.throttled(10 + number / 100, 0)
+
+    assert slow_down.factor(10.5) >= SlowDown.LOWER
+
+
+@given(attempt=st.integers(1, 2000), chance=st.floats(0, 1, exclude_max=True))
+def test_backoff_is_bounded(attempt, chance):
+    """The wait grows with the attempts, has full jitter, and never passes its bound."""
+    wait = backoff_s(attempt, lambda: chance)
+
+    assert 0 <= wait <= 15
+    assert wait <= 0.5 * 2.0 ** min(attempt - 1, 10)
+
+
+@given(st.lists(st.floats(0, 3), min_size=1, max_size=60))
+def test_worst_window_is_the_most_in_any_half_open_second(gaps):
+    """The running maximum equals the one found by looking at every window that starts with a send."""
+    times, now = [], 0.0
+    window = SendWindow()
+    for gap in gaps:
+        now += gap
+        times.append(now)
+        window.sent(now)
+
+    assert window.worst == max(sum(1 for at in times if 0 <= at - start < 1.0) for start in times)
+    assert window.sends == len(gaps)
+
+
+async def _sends(pacer, workers, wanted):
+    times = []
+
+    async def worker():
+        while len(times) < wanted and await pacer.admit():
+            times.append(time.monotonic())
+
+    async with anyio.create_task_group() as group:
+        for _ in range(workers):
+            group.start_soon(worker)
+    return times
+
+
+async def test_no_window_on_a_real_clock_holds_more_than_the_cap():
+    """Many workers on one bucket: no one-second window of admissions exceeds the cap."""
+    times = await _sends(Pacer(100, SlowDown(), anyio.Event()), workers=40, wanted=250)
+    window = SendWindow()
+    for at in times:
+        window.sent(at)
+
+    assert window.worst <= 100
+
+
+async def test_a_pause_holds_everybody():
+    """After a throttle with a retry time nobody is admitted before it is over."""
+    slow_down = SlowDown()
+    pacer = Pacer(1000, slow_down, anyio.Event())
+    until = time.monotonic() + 0.3
+    slow_down.throttled(time.monotonic(), 0.3)
+
+    times = await _sends(pacer, workers=5, wanted=5)
+
+    assert min(times) >= until - 0.01
+
+
+async def test_stopping_ends_every_wait():
+    """A stop lets nobody through any more, however long the pause."""
+    slow_down, stopping = SlowDown(), anyio.Event()
+    pacer = Pacer(1, slow_down, stopping)
+    slow_down.throttled(time.monotonic(), 3600)
+    admitted = []
+
+    async def worker():
+        admitted.append(await pacer.admit())
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(worker)
+            await anyio.wait_all_tasks_blocked()
+            stopping.set()
+
+    assert admitted == [False, False, False]

@@ -1,0 +1,112 @@
+"""The signature, judged by captures of the vendor's SDK and by the published example."""
+
+import json
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkcert.api.signing import (
+    Credentials,
+    authorization,
+    canonical_query,
+    canonical_request,
+    encode,
+    signature,
+    signed_headers,
+    string_to_sign,
+)
+
+VECTORS = [
+    vector
+    for vector in json.loads((Path(__file__).parent / "signature-vectors.json").read_text(encoding="utf-8"))
+    if vector["signature_scheme"] == "ACS3-HMAC-SHA256"
+]
+
+
+def test_there_are_35_vectors():
+    """No ACS3 vector of the reference is left out."""
+    assert len(VECTORS) == 35
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["id"])
+def test_vector(vector):
+    """Every step of the signature comes out byte for byte as captured."""
+    inputs, expected = vector["inputs"], vector["expected"]
+    credentials = Credentials(inputs["access_key_id"], inputs["access_key_secret"], inputs["security_token"])
+    query = canonical_query(inputs["operation_params"])
+    headers = inputs["signed_headers"]
+    request = canonical_request(inputs["method"], query, headers, inputs["payload_sha256"])
+
+    assert query == expected["canonical_query_string"]
+    assert request == expected.get("canonical_request", request)
+    assert string_to_sign(request) == expected["string_to_sign"]
+    assert signature(inputs["access_key_secret"], string_to_sign(request)) == expected["signature"]
+    assert authorization(credentials, inputs["method"], query, headers) == expected["authorization"]
+
+
+def test_own_calls_sign_host_and_acs_headers_only():
+    """What a proxy may rewrite is not signed: the published example has the same set of headers."""
+    vector = next(vector for vector in VECTORS if vector["id"] == "published-acs3-ecs-runinstances")
+    inputs = vector["inputs"]
+
+    headers = signed_headers(
+        Credentials(inputs["access_key_id"], inputs["access_key_secret"]),
+        method=inputs["method"],
+        host=inputs["host"],
+        operation=inputs["action"],
+        version=inputs["version"],
+        query=canonical_query(inputs["operation_params"]),
+        date=inputs["x_acs_date"],
+        nonce=inputs["x_acs_signature_nonce"],
+    )
+
+    assert headers == {**inputs["signed_headers"], "authorization": vector["expected"]["authorization"]}
+
+
+def test_a_token_is_sent_and_signed():
+    """With temporary credentials the token and the key id are among the signed headers (reference, section 4)."""
+    headers = signed_headers(
+        Credentials("id", "secret", "token+/=="),
+        method="POST",
+        host="h",
+        operation="o",
+        version="v",
+        query="",
+        date="d",
+        nonce="n",
+    )
+
+    assert headers["x-acs-security-token"] == "token+/=="
+    assert headers["x-acs-accesskey-id"] == "id"
+    assert ";x-acs-security-token;" in headers["authorization"]
+
+
+@given(st.text())
+def test_encoding_is_reversible_and_unreserved(text):
+    """Any text comes back from its encoding, which holds nothing but unreserved characters and upper-case hex."""
+    encoded = encode(text)
+
+    assert unquote(encoded) == text
+    assert encoded == quote(text.encode(), safe="-_.~")
+    assert "+" not in encoded
+    assert " " not in encoded
+
+
+@given(st.dictionaries(st.from_regex(r"[A-Za-z]{1,8}", fullmatch=True), st.text(), max_size=4))
+def test_canonical_query_is_sorted_and_lossless(parameters):
+    """The signed query holds every parameter once, sorted by name, empty values included."""
+    query = canonical_query(parameters)
+
+    assert parse_qsl(query, keep_blank_values=True) == sorted(parameters.items())
+
+
+def test_secrets_are_never_shown():
+    """The representation of credentials holds neither secret nor token."""
+    shown = repr(Credentials("the-id", "the-secret", "the-token"))
+
+    assert "the-id" in shown
+    assert "the-secret" not in shown
+    assert "the-token" not in shown
