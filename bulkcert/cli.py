@@ -1,4 +1,4 @@
-"""The commands; each is one function, and everything they do happens elsewhere."""
+"""The command line: which commands there are, where their options come from, and how everything ends."""
 
 import signal
 import sys
@@ -6,23 +6,13 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import anyio
 import cyclopts
-import msgspec
 from cyclopts import App, Parameter
 from cyclopts.config import Env, Toml
 from polars.exceptions import PanicException
 
 from bulkcert import terminal
-from bulkcert.actions import ActionName
-from bulkcert.api.credentials import ChainKeyring, Keyring
-from bulkcert.batch.job import Job, Options, resolve
-from bulkcert.batch.run import Run, check_input, open_run
-from bulkcert.batch.summary import Summary
-from bulkcert.emulator.options import EmulatorOptions
-from bulkcert.emulator.server import serve
-from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.rehearsal import Stage, staged
+from bulkcert.errors import BulkcertError, ExitStatus, terminated
 
 app = App(
     name="bulkcert",
@@ -45,104 +35,15 @@ class JobFile(Toml):
         return options
 
 
-@app.command
-def run(
-    action: ActionName,
-    input_: Annotated[Path, Parameter(name="input")],
-    *,
-    options: Options = Options(),  # noqa: B008 - frozen
-) -> ExitStatus:
-    """Calls the service once for each row of a list, and writes what became of every row.
+COMMANDS = {
+    "run": "Call the service once for each row of a list, and write what became of every row.",
+    "rehearse": "Do the same against an emulator on this machine: no account, no network.",
+    "emulator": "Serve a double of the service on this machine until stopped.",
+}
+"""Commands, in the order of the help, each with its line there."""
 
-    Args:
-        action: What to do with each row.
-        input_: The list: .csv, .csv.gz, .csv.zst or .parquet with the columns DeviceSn and CaSn.
-        options: See below.
-    """
-    summary = execute(resolve(action, input_, options), ChainKeyring(), ask=not options.yes)
-    if options.json:
-        _print_json(summary)
-    return ExitStatus(summary.exit_status)
-
-
-def execute(job: Job, keyring: Keyring, *, ask: bool) -> Summary:
-    """Does a whole run, as a person or a timer sees it; prints its summary unless it is wanted as JSON."""
-    options = job.options
-    opened = _open(job)
-    try:
-        if opened.to_call:
-            if ask or not options.quiet:
-                terminal.show_plan(opened)
-            if ask:
-                _ask(opened)
-            anyio.run(opened.call, keyring, terminal.Board(opened).watch)
-            signal.signal(signal.SIGTERM, _terminated)
-        summary = opened.finish()
-    finally:
-        opened.journal.close()
-    if not options.json:
-        terminal.show_summary(summary)
-    return summary
-
-
-def _print_json(product: object) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(product) + b"\n")
-
-
-def _open(job: Job) -> Run:
-    """Checks the input with a word on stderr where that takes long."""
-    if job.options.quiet:
-        return open_run(job, *check_input(job))
-    with terminal.stderr.status(f"checking {job.input}") as status:
-        checked = check_input(job, lambda rows: status.update(f"checking {job.input}: {rows:,} rows"))
-        return open_run(job, *checked)
-
-
-def _ask(opened: Run) -> None:
-    try:
-        terminal.confirm(opened)
-    except BaseException:
-        if opened.journal.is_new:
-            opened.journal.discard()
-        raise
-
-
-@app.command
-def rehearse(
-    action: ActionName,
-    input_: Annotated[Path, Parameter(name="input")],
-    *,
-    options: Options = Options(),  # noqa: B008 - frozen
-    stage: Stage = Stage(),  # noqa: B008 - frozen
-) -> ExitStatus:
-    """Does the same as run, against an emulator on this machine; needs no account and reaches nothing else.
-
-    Args:
-        action: What to do with each row.
-        input_: The list, as for run.
-        options: See below; endpoint, region and source addresses are not used.
-        stage: See below.
-    """
-    with staged(action, input_, options, stage, before=check_input) as rehearsal:
-        if rehearsal.fault_seed is not None:
-            terminal.stderr.print(f"faults with --fault-seed {rehearsal.fault_seed}")
-        summary = execute(rehearsal.job, rehearsal.keyring(), ask=False)
-        report = rehearsal.emulator.report()
-    if options.json:
-        _print_json({"summary": summary, "emulator": report})
-    else:
-        terminal.show_report(report)
-    return ExitStatus(summary.exit_status)
-
-
-@app.command
-def emulator(
-    *,
-    settings: EmulatorOptions = EmulatorOptions(),  # noqa: B008 - frozen
-) -> ExitStatus:
-    """Serves a double of the service on loopback until it is stopped; accepts testAccessKeyId / testAccessKeySecret."""
-    serve(settings.settings(), seed=settings.seed(), on_ready=settings.announce)
-    return ExitStatus.OK
+for position, (command, line) in enumerate(COMMANDS.items()):
+    app.command(f"bulkcert.commands.{command}:{command}", name=command, help=line, sort_key=position)
 
 
 @app.meta.default
@@ -167,7 +68,7 @@ def launch(
 
 def main() -> NoReturn:
     """Runs a command; whatever happens becomes an exit status and, if need be, a message."""
-    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGTERM, terminated)
     status: object = ExitStatus.INTERNAL
     try:
         status = app.meta(exit_on_error=False, print_error=False, result_action="return_value")
@@ -187,9 +88,3 @@ def main() -> NoReturn:
     except (Exception, PanicException) as error:  # noqa: BLE001 - the last resort: whatever it is, the user gets one clear message
         terminal.show_internal(error)
     sys.exit(int(status) if isinstance(status, int) else ExitStatus.OK)
-
-
-def _terminated(number: int, _frame: object) -> NoReturn:
-    raise BulkcertError(
-        ExitStatus(128 + number), f"{signal.Signals(number).name} received", "Run the same command again."
-    )

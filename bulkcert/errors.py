@@ -1,6 +1,8 @@
 """What can end a run before or during its work, and the exit status of each."""
 
+import signal
 from enum import IntEnum
+from typing import NoReturn
 
 
 class ExitStatus(IntEnum):
@@ -50,3 +52,10 @@ class BulkcertError(Exception):
         self.status = status
         self.message = message
         self.advice = advice
+
+
+def terminated(number: int, _frame: object) -> NoReturn:
+    """Handles SIGTERM while nothing else does: ends the command as an error does, with its clean-up."""
+    raise BulkcertError(
+        ExitStatus(128 + number), f"{signal.Signals(number).name} received", "Run the same command again to go on."
+    )

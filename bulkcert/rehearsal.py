@@ -34,7 +34,7 @@ class Stage:
     """What the emulator of a rehearsal is like; each is also ``BULKCERT_…`` and a key of a job file."""
 
     faults: Annotated[bool, Parameter(group=_REHEARSAL)] = False
-    """Let 4 % of the calls go wrong: throttles, errors, lost connections, slow answers, missing echoes."""
+    """Let 3 % of the calls go wrong: throttles, errors, lost connections, slow answers, missing echoes."""
     fault_seed: Annotated[int | None, Parameter(group=_REHEARSAL)] = None
     """Seed of the faults, to meet the same again; printed."""
     unregistered: Annotated[float, Parameter(group=_REHEARSAL)] = 0.0

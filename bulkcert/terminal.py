@@ -1,21 +1,26 @@
 """What a person sees: the plan and the question, the progress, the summary, errors. stderr, but for the summary."""
 
+from __future__ import annotations
+
 import sys
 import time
 import traceback
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import anyio
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
-from rich.table import Table
 from rich.text import Text
 
-from bulkcert.batch.engine import Engine
 from bulkcert.batch.outcome import WANTED, Outcome
-from bulkcert.batch.run import Run
-from bulkcert.batch.summary import Summary
-from bulkcert.emulator.report import Report
 from bulkcert.errors import BulkcertError, ExitStatus
+
+if TYPE_CHECKING:
+    from bulkcert.batch.engine import Engine
+    from bulkcert.batch.run import Run
+    from bulkcert.batch.summary import Summary
+    from bulkcert.emulator.report import Report
 
 ASK_FOR_COUNT = 1000
 """Above so many rows, and for every CA action, the number of rows must be typed."""
@@ -34,35 +39,16 @@ def show_error(error: BulkcertError) -> None:
         stderr.print(Text(f"  → {error.advice}"))
 
 
+def _show(console: Console, rows: Iterable[tuple[str, str | Text]]) -> None:
+    """Prints names and values in two columns; long values are left to the terminal, so that nothing is cut."""
+    for name, value in rows:
+        console.print(Text.assemble(f"{name:<14}", value))
+
+
 def show_plan(run: Run) -> None:
     """Prints what a run is about to do."""
-    job, check = run.job, run.check
-    plan = Table.grid(padding=(0, 2))
-    plan.add_row("action", f"{job.action.name}: {job.action.verb}")
-    plan.add_row("instance", f"{job.instance} at {job.endpoint}")
-    left_out = [f"{check.invalid:,} invalid"] * bool(check.invalid) + [
-        f"{check.duplicates:,} {'of a CA already named' if not job.action.by_device else 'duplicates'}"
-    ] * bool(check.duplicates)
-    plan.add_row("input", f"{job.input}: {check.rows:,} rows" + (f" ({', '.join(left_out)})" if left_out else ""))
-    if run.already_done:
-        plan.add_row("done", f"{run.already_done:,} by earlier sessions; this one goes on")
-    calls = min(run.to_call, job.options.limit_rows or run.to_call)
-    plan.add_row("to call", f"{calls:,} {'device certificates' if job.action.by_device else 'CA certificates'}")
-    plan.add_row("CAs", _cas(run))
-    addresses = len(job.addresses)
-    plan.add_row(
-        "caps",
-        f"{job.options.rate}/s for the account, {job.options.per_address_rate}/s for an address; "
-        f"{job.rate:.0f}/s from {addresses} {'address' if addresses == 1 else 'addresses'}",
-    )
-    plan.add_row("time", f"about {duration(calls / job.rate)}")
-    plan.add_row("results", str(job.results))
-    if run.journal.damaged_lines:
-        lines = ", ".join(map(str, run.journal.damaged_lines[:5]))
-        plan.add_row(
-            "journal", f"{len(run.journal.damaged_lines)} damaged lines ({lines} …); those rows are called again"
-        )
-    stderr.print(plan)
+    job = run.job
+    _show(stderr, _plan(run))
     if job.action.inverse is None:
         stderr.print(
             Text(
@@ -71,6 +57,28 @@ def show_plan(run: Run) -> None:
                 style="bold red",
             )
         )
+
+
+def _plan(run: Run) -> Iterator[tuple[str, str]]:
+    job, options, check = run.job, run.job.options, run.check
+    yield "action", f"{job.action.name}: {job.action.verb}"
+    yield "instance", f"{job.instance} at {job.endpoint}"
+    left_out = [f"{check.invalid:,} invalid"] if check.invalid else []
+    if check.duplicates:
+        left_out.append(f"{check.duplicates:,} {'duplicates' if job.action.by_device else 'of a CA already named'}")
+    yield "input", f"{job.input}: {check.rows:,} rows" + (f" ({', '.join(left_out)})" if left_out else "")
+    if run.already_done:
+        yield "done", f"{run.already_done:,} by earlier sessions; this one goes on"
+    calls = min(run.to_call, options.limit_rows or run.to_call)
+    yield "to call", f"{calls:,} {'device' if job.action.by_device else 'CA'} certificates"
+    yield "CAs", _cas(run)
+    lanes = f"{len(job.addresses)} address{'es' * (len(job.addresses) > 1)}"
+    caps = f"{options.rate}/s for the account, {options.per_address_rate}/s for an address"
+    yield "caps", f"{caps}: {job.rate:.0f}/s from {lanes}"
+    yield "time", f"about {duration(calls / job.rate)}"
+    yield "results", str(job.results)
+    if damaged := run.journal.damaged_lines:
+        yield "journal", f"{len(damaged)} damaged lines, the first is line {damaged[0]}; their rows are called again"
 
 
 def _cas(run: Run) -> str:
@@ -115,7 +123,9 @@ class Board:
 
     async def watch(self, engine: Engine) -> None:
         """Shows the progress until cancelled."""
-        if stderr.is_terminal:
+        if self._run.job.options.quiet:
+            await anyio.sleep_forever()
+        elif stderr.is_terminal:
             await self._bar(engine)
         else:
             while True:
@@ -169,47 +179,42 @@ class Board:
 
 def show_summary(summary: Summary) -> None:
     """Prints what a run came to, on stdout, and why it ended early, if it did, on stderr."""
-    table = Table.grid(padding=(0, 2))
-    table.add_row("rows", f"{summary.rows:,}")
-    for outcome, count in summary.outcomes.items():
-        style = "green" if Outcome(outcome) in WANTED else "yellow" if outcome == Outcome.DUPLICATE else "red"
-        table.add_row(f"  {outcome}", Text(f"{count:,}", style=style))
-    for code, count in summary.codes.items():
-        table.add_row(f"  {code}", f"{count:,}")
-    table.add_row(
-        "calls",
-        f"{summary.calls:,} at {summary.achieved_rate:,.1f}/s; worst one-second window {summary.worst_window:,}; "
-        f"{summary.retries:,} retries, {summary.throttles:,} throttles",
-    )
-    latency = summary.latency_ms
-    if latency.p50 is not None:
-        table.add_row("latency", f"p50 {latency.p50:g} ms, p90 {latency.p90:g} ms, p99 {latency.p99:g} ms")
-    table.add_row("results", summary.results)
-    table.add_row("summary", f"{summary.results}.summary.json")
-    table.add_row("exit status", f"{summary.exit_status}: {meaning(summary.exit_status)}")
-    stdout.print(table)
+    _show(stdout, _totals(summary))
     if summary.stopped:
         show_error(BulkcertError(ExitStatus(summary.exit_status), f"stopped: {summary.stopped}", summary.advice))
 
 
+def _totals(summary: Summary) -> Iterator[tuple[str, str | Text]]:
+    yield "rows", f"{summary.rows:,}"
+    for outcome, count in summary.outcomes.items():
+        style = "green" if Outcome(outcome) in WANTED else "yellow" if outcome == Outcome.DUPLICATE else "red"
+        yield "", Text(f"{count:>9,} {outcome}", style=style)
+    for code, count in summary.codes.items():
+        yield "", f"{count:>9,} with code {code}"
+    pace = f"{summary.calls:,} at {summary.achieved_rate:,.1f}/s; worst one-second window {summary.worst_window:,}"
+    yield "calls", f"{pace}; {summary.retries:,} retries, {summary.throttles:,} throttles"
+    latency = summary.latency_ms
+    if latency.p50 is not None:
+        yield "latency", f"p50 {latency.p50:g} ms, p90 {latency.p90:g} ms, p99 {latency.p99:g} ms"
+    yield "results", summary.results
+    yield "summary", f"{summary.results}.summary.json"
+    yield "exit status", f"{summary.exit_status}: {meaning(summary.exit_status)}"
+
+
 def show_report(report: Report) -> None:
     """Prints what the emulator of a rehearsal saw, on stdout."""
-    table = Table.grid(padding=(0, 2))
-    table.add_row(
-        "emulator saw",
-        f"{report.arrivals:,} calls at {report.rate:,.1f}/s; worst one-second window {report.worst_window:,}",
-    )
+    _show(stdout, _seen(report))
+
+
+def _seen(report: Report) -> Iterator[tuple[str, str]]:
+    pace = f"{report.arrivals:,} calls at {report.rate:,.1f}/s; worst one-second window {report.worst_window:,}"
+    yield "emulator saw", pace
     for address, seen in sorted(report.addresses.items()):
-        blocked = f"; blocked {seen.blocks:,} times" if seen.blocks else ""
-        table.add_row(
-            f"  {address}", f"{seen.arrivals:,} calls; worst one-second window {seen.worst_window:,}{blocked}"
-        )
-    table.add_row("  changes", f"{report.changes:,}")
-    table.add_row("  throttles", f"{report.throttled:,}")
-    table.add_row("  blocks", f"{report.blocks:,}")
-    for fault, count in sorted(report.faults.items()):
-        table.add_row(f"  {fault}", f"{count:,} faults")
-    stdout.print(table)
+        yield f"  {address}", f"{seen.arrivals:,} calls; worst one-second window {seen.worst_window:,}"
+    yield "  changes", f"{report.changes:,} certificates changed"
+    yield "  limits", f"{report.throttled:,} throttles, {report.blocks:,} blocks"
+    if report.faults:
+        yield "  faults", ", ".join(f"{count:,} {fault}" for fault, count in sorted(report.faults.items()))
 
 
 def show_internal(error: BaseException) -> None:

@@ -2,14 +2,18 @@
 
 import re
 import uuid
+from contextlib import closing
 from datetime import UTC, datetime
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bulkcert.api.operations import OPERATIONS, VERSION
 from bulkcert.api.signing import Credentials, canonical_query, signed_headers
 from bulkcert.emulator.app import Emulator
+from bulkcert.emulator.messages import Request
 from bulkcert.emulator.settings import Settings
 
 INSTANCE, CA, DEVICE = "post-cn-emulator", "007269004887000001", "356217374433000001"
@@ -115,6 +119,32 @@ async def test_dropped_in_process():
     async with InProcess(Settings(faults={"drop-before": 1})) as call:
         with pytest.raises(httpx.RemoteProtocolError):
             await call.inactivate()
+
+
+async def test_admin_calls_come_from_loopback():
+    """Whoever is elsewhere may not steer the emulator."""
+    async with InProcess(address="192.0.2.1") as call:
+        assert (await call.http.get("/-/report")).status_code == 403
+        assert (await call.inactivate()).status_code == 200
+
+
+TEXT = st.text(st.characters(codec="latin-1"), max_size=20)
+
+
+@given(
+    st.sampled_from(["GET", "POST", "HEAD"]),
+    st.dictionaries(st.sampled_from(["authorization", "x-acs-action", "x-acs-date", "x-acs-version"]), TEXT),
+    st.binary(max_size=50),
+    st.binary(max_size=5),
+)
+def test_any_request_is_answered(method, headers, query, body):
+    """Whatever is sent, the answer is one of the service's errors, and nothing breaks."""
+    with closing(Emulator(Settings(), lambda: NOW)) as emulator:
+        known = {"x-acs-action": "GetRegisterCode", "x-acs-version": VERSION}
+        answer, _ = emulator.gateway.answer(Request(0, "127.0.0.1", method, "/", query, known | headers, body))
+
+        assert answer.status in (400, 404)
+        assert answer.code
 
 
 async def test_latency_is_added():

@@ -138,3 +138,9 @@ def test_deaf_child_is_killed(monkeypatch):
 
     with pytest.raises(ProcessLookupError):
         os.kill(child.pid, 0)
+
+
+def test_command_of_the_program():
+    """By itself, ``running`` starts the command ``bulkcert emulator``, with further options as given."""
+    with running("--clock-offset", "3600") as child:
+        assert child.report().arrivals == 0

@@ -31,9 +31,9 @@ def test_a_full_bucket_and_its_drain_fit_into_the_cap(cap):
 
 
 def test_defaults_use_nearly_the_whole_quota():
-    """The documented rates: 268/s from one address, 496/s from two."""
+    """The documented rates: 268/s from one address, 494/s from two."""
     assert bucket_rate(lane_cap(500, 300, 1)) == 268
-    assert 2 * bucket_rate(lane_cap(500, 300, 2)) == 496
+    assert 2 * bucket_rate(lane_cap(500, 300, 2)) == 494
 
 
 @given(
@@ -50,6 +50,7 @@ def test_slow_down_stays_in_bounds_and_recovers(steps):
             risen = slow_down.factor(now)
             slow_down.throttled(now, retry_after)
             assert slow_down.factor(now) <= risen
+            slow_down.answered()
             assert slow_down.paused_until >= now + retry_after
         assert SlowDown.FLOOR <= slow_down.factor(now) <= 1
     assert slow_down.factor(max(now, slow_down.paused_until) + 1 / SlowDown.RECOVERY_PER_S) == 1
@@ -61,7 +62,31 @@ def test_throttles_in_the_same_second_count_once():
     for number in range(50):
         slow_down.throttled(10 + number / 100, 0)
 
-    assert slow_down.factor(10.5) >= SlowDown.LOWER
+    assert slow_down.factor(10.5) >= 1 - SlowDown.LEAST_CUT
+
+
+def test_a_stray_throttle_costs_little_and_a_storm_halves_the_rate():
+    """The cut follows the share of answers that are throttles."""
+    stray, storm = SlowDown(), SlowDown()
+    for _ in range(200):
+        stray.answered()
+        storm.throttled(9.0, 0)
+    stray.throttled(11.0, 0)
+    before = storm.factor(11.0)
+    storm.throttled(11.0, 0)
+
+    assert stray.factor(11.0) == 1 - SlowDown.LEAST_CUT
+    assert storm.factor(11.0) == before * (1 - SlowDown.MOST_CUT)
+
+
+def test_an_outage_holds_all_lanes():
+    """While the service is silent next to nothing is sent, and afterwards the rate rises slowly."""
+    slow_down = SlowDown()
+    slow_down.silent(5.0, 2.0)
+
+    assert slow_down.paused_until == 7.0
+    assert slow_down.factor(7.0) == SlowDown.FLOOR
+    assert slow_down.factor(7.0 + 10) == SlowDown.FLOOR + 10 * SlowDown.RECOVERY_PER_S
 
 
 @given(attempt=st.integers(1, 2000), chance=st.floats(0, 1, exclude_max=True))

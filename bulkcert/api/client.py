@@ -8,8 +8,9 @@ import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from itertools import count
 from secrets import token_hex
+from typing import cast
 
 import aiohttp
 import anyio
@@ -101,6 +102,8 @@ class Client:
         self._host = endpoint.netloc.decode()
         self._keyring = keyring
         self._timeout_s = timeout_s
+        # Unique for each call, without asking the system for randomness each time.
+        self._nonce, self._calls = token_hex(8), count()
         # Connecting gets less, so that a host that never answers is told from an answer that never came.
         self._extensions = {"timeout": httpx.Timeout(timeout_s, connect=timeout_s / 2).as_dict()}
 
@@ -122,12 +125,9 @@ class Client:
             operation=operation.name,
             version=VERSION,
             query=query,
-            date=datetime.fromtimestamp(sent_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            nonce=token_hex(16),
+            date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(sent_at)),
+            nonce=f"{self._nonce}{next(self._calls):016x}",
         )
-        headers["accept"] = "application/json"
-        headers["accept-encoding"] = "identity"
-        headers["user-agent"] = USER_AGENT
         request = httpx.Request(operation.method, self._base + query, headers=headers, extensions=self._extensions)
         started = time.perf_counter()
         judged = await self._send(request, operation, serial)
@@ -135,7 +135,7 @@ class Client:
         return Answer(
             judged.verdict,
             judged.code,
-            judged.message,
+            _without_secrets(judged.message, credentials),
             judged.http_status,
             judged.request_id,
             judged.retry_after_s,
@@ -152,10 +152,12 @@ class Client:
         try:
             with anyio.move_on_after(self._timeout_s):
                 response = await self._transport.handle_async_request(request)
+                stream = cast(httpx.AsyncByteStream, response.stream)
                 try:
-                    content = await response.aread()
+                    # Read as it comes: no encoding was asked for, so there is none to undo.
+                    content = b"".join([chunk async for chunk in stream])
                 finally:
-                    await response.aclose()
+                    await stream.aclose()
                 judged = judge(response.status_code, response.headers, content, operation, serial)
         except (httpx.TransportError, aiohttp.ClientError, OSError) as error:
             judged = judge_failure(error)
@@ -186,7 +188,7 @@ def judge(status: int, headers: Mapping[str, str], content: bytes, operation: Op
         if retry_after_s > 0:
             verdict = Verdict.THROTTLED
         code = reply.code or "Client.NoCode"
-        return _Judged(verdict, code, reply.message[:MOST_MESSAGE], status, reply.request_id, retry_after_s)
+        return _Judged(verdict, code, reply.message, status, reply.request_id, retry_after_s)
     echo = reply.device_sn if operation.result == "DeviceSn" else reply.sn
     if echo == serial:
         return _Judged(Verdict.DONE, "", "", status, reply.request_id)
@@ -231,6 +233,14 @@ def judge_failure(error: Exception) -> _Judged:
     return _Judged(Verdict.UNANSWERED, "Client.Disconnected", said)
 
 
+def _without_secrets(message: str, credentials: Credentials) -> str:
+    """Returns a message fit for results and terminals: a signature error repeats the request, token included."""
+    for secret in (credentials.security_token, credentials.access_key_secret):
+        if secret and message:
+            message = message.replace(secret, "***")
+    return message[:MOST_MESSAGE]
+
+
 def _said(error: BaseException) -> str:
     return (str(error) or type(error).__name__)[:MOST_MESSAGE]
 
@@ -243,10 +253,19 @@ def make_transport(connections: int, source_address: str | None, context: ssl.SS
         source_address: Local address to send from, or None for the system's choice.
         context: TLS settings; certificates are always checked.
     """
-    limits = httpx.Limits(
-        max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=KEEPALIVE_S
-    )
-    return AiohttpTransport(verify=context, limits=limits, local_address=source_address)
+
+    def open_session() -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            limit=connections,
+            keepalive_timeout=KEEPALIVE_S,
+            local_addr=(source_address, 0) if source_address else None,
+            ssl=context,
+        )
+        # Headers that are the same in every call and not signed; and the service sets no cookies.
+        constant = {"accept": "application/json", "accept-encoding": "identity", "user-agent": USER_AGENT}
+        return aiohttp.ClientSession(connector=connector, headers=constant, cookie_jar=aiohttp.DummyCookieJar())
+
+    return AiohttpTransport(verify=context, client=open_session)
 
 
 def _user_agent() -> str:

@@ -25,7 +25,8 @@ class Credentials:
 
 def encode(text: str) -> str:
     """Percent-encodes UTF-8 by RFC 3986: only ``A-Za-z0-9-_.~`` stay as they are (section 5, step 2)."""
-    return quote(text, safe="")
+    # Nearly every serial needs no encoding, and asking is ten times as fast as encoding.
+    return text if text.isascii() and text.isalnum() else quote(text, safe="")
 
 
 def canonical_query(parameters: Mapping[str, str]) -> str:

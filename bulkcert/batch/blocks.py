@@ -67,8 +67,11 @@ class Block:
         if inside:
             yield start, b"".join(pieces)
 
-    def examine(self, columns: int) -> None:
-        """Finds what polars accepts in silence: short lines and stray quotes; and text that is not UTF-8.
+    def examine(self, columns: int) -> int:
+        """Finds what polars accepts in silence: short lines, stray quotes and returns; and text that is not UTF-8.
+
+        Returns:
+            The number of records.
 
         Args:
             columns: Number of fields that every record must have.
@@ -79,11 +82,13 @@ class Block:
         text = _without_blank_lines(self.text)
         unquoted = _QUOTED_FIELD.sub(b"q", text) if b'"' in text else text
         # Polars refuses a record with too many fields, so where the sum is right, every record is.
-        complete = unquoted.count(b",") == unquoted.count(b"\n") * (columns - 1)
-        if b'"' in unquoted or not complete:
+        records = unquoted.count(b"\n")
+        complete = unquoted.count(b",") == records * (columns - 1)
+        if b'"' in unquoted or not complete or _has_stray_return(unquoted):
             raise self._fault(columns)
         if not text.isascii():
             self._decode()
+        return records
 
     def frame(self, columns: tuple[str, ...]) -> pl.DataFrame:
         """Returns the records as a table of text: an empty field is null, a quoted empty one an empty text.
@@ -99,7 +104,7 @@ class Block:
         if not text:
             return pl.DataFrame(schema=schema)
         if text.startswith(BOM):
-            text = b"\n" + text  # at the very start polars would take it for the file's mark and drop it
+            text = BOM + text  # polars takes the first for the mark of a file, and drops it
         try:
             return pl.read_csv(text, has_header=False, schema=schema)
         except pl.exceptions.PolarsError:
@@ -118,6 +123,8 @@ class Block:
                 return MalformedError(
                     line, 'a quote (") is not closed, or stands in a field that does not begin with one'
                 )
+            if _has_stray_return(unquoted):
+                return MalformedError(line, "a carriage return stands outside quotes and does not end the line")
             fields = unquoted.count(b",") + 1
             if fields != columns:
                 return MalformedError(line, f"{fields} field{'s' * (fields != 1)}, but the header has {columns}")
@@ -159,10 +166,10 @@ def _cut(chunks: Iterable[bytes]) -> Iterator[Block]:
     for chunk in chunks:
         text = carry + chunk
         end = _last_record_end(text)
-        carry = text[end:]
-        if end:
-            yield Block(text[:end], line)
-            line += text.count(b"\n", 0, end)
+        records, carry = text[:end], text[end:]
+        if records.strip(b"\r\n"):  # the first block must have the header, however many blank lines precede it
+            yield Block(records, line)
+        line += records.count(b"\n")
         if len(carry) > RECORD_LIMIT:
             raise MalformedError(
                 line, f"the record has no end within {RECORD_LIMIT >> 20} MiB: a quote may not be closed"
@@ -180,6 +187,10 @@ def _last_record_end(text: bytes) -> int:
         inside ^= text.count(b'"', before, end) % 2
         end = before
     return end
+
+
+def _has_stray_return(unquoted: bytes) -> bool:
+    return unquoted.count(b"\r") != unquoted.count(b"\r\n")
 
 
 def _without_blank_lines(text: bytes) -> bytes:

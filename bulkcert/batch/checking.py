@@ -52,7 +52,7 @@ class Check:
         invalid: Rows with a serial that breaks a rule.
         duplicates: Rows that repeat the certificate of an earlier valid row.
         first_invalid: The first invalid rows, 20 at most.
-        rows_by_ca: Valid rows of each CA, duplicates included; the first 4,096 CAs.
+        rows_by_ca: Valid rows of each CA, duplicates included, most rows first; the first 4,096 CAs.
         rows_of_other_cas: Valid rows of the CAs that are not in ``rows_by_ca``.
         settled: One line for each row that is not called, in order: ``row``, ``first_row`` (null where invalid) and
             the code ``fault`` (0 for a duplicate). Ten bytes a row: the words are made batch by batch.
@@ -158,7 +158,7 @@ class _Findings:
             invalid=invalid.height,
             duplicates=duplicates.height,
             first_invalid=tuple(self._first_invalid),
-            rows_by_ca=MappingProxyType(self._rows_by_ca),
+            rows_by_ca=MappingProxyType(dict(sorted(self._rows_by_ca.items(), key=lambda ca: (-ca[1], ca[0])))),
             rows_of_other_cas=self._rows_of_other_cas,
             settled=pl.concat(settled).sort("row"),
         )
@@ -167,7 +167,7 @@ class _Findings:
         found = numbers(serials)
         if found.any():
             told = self._place(part, serials, found.arg_max() or 0)
-            raise self._changed(told, "a number, as spreadsheets write it", f"{_EXPORT_AS_TEXT}.")
+            raise self._changed(told, "this one is a number as spreadsheets write it", f"{_EXPORT_AS_TEXT}.")
 
     def _suspect(self, part: Part, serials: pl.Series, nonblank: pl.Series) -> None:
         if serials.name not in self._suspects or not nonblank.any():

@@ -18,6 +18,12 @@ COLUMNS_SHOWN = 20
 
 _FORGIVEN = re.compile(r"[\s_\-\ufeff]+")
 _TEXT = (pl.String, pl.Categorical, pl.Enum, pl.Null)
+_SIGNATURES = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PAR1": "Parquet",
+    b"PK\x03\x04": "a workbook or archive",
+}
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
@@ -37,6 +43,13 @@ def csv_columns(path: Path, compression: str) -> tuple[str, ...]:
         raise malformed(path, error) from None
     if not header:
         raise _invalid(f"{path}: the file is empty", "Its first line must name the columns.")
+    for signature, kind in _SIGNATURES.items():
+        if header.startswith(signature):
+            raise BulkcertError(
+                ExitStatus.INPUT_UNREADABLE,
+                f"{path}: not text but, it seems, {kind}",
+                "Give the file the suffix of what it is, or export the list again as CSV.",
+            )
     place = f"{path}, line {line}"
     names = _names(place, header)
     repeated = [name for place, name in enumerate(names) if name in names[:place]]

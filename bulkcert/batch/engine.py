@@ -230,13 +230,14 @@ class Engine:
         else:
             progress.outage.no_answer()
             if progress.outage.ongoing:
-                progress.slow_down.throttled(now, PAUSE_S)
+                progress.slow_down.silent(now, PAUSE_S)
         if reason := progress.outage.verdict(now):
             self._unreachable(reason, answer)
         if verdict is Verdict.THROTTLED:
             progress.throttles += 1
             progress.slow_down.throttled(now, answer.retry_after_s)
             return 0
+        progress.slow_down.answered()
         if verdict is Verdict.STOP:
             self._refused(answer)
         elif verdict is Verdict.REFRESH:

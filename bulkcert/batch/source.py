@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from bulkcert.batch.checking import Check, InvalidRow, check
+from bulkcert.batch.checking import INVALID_SHOWN, Check, InvalidRow, check
 from bulkcert.batch.serials import FAULTS, REASONS
 from bulkcert.batch.table import OWN_PREFIX, Source, open_source, read_parts
 from bulkcert.errors import BulkcertError
@@ -18,6 +18,7 @@ __all__ = [
     "CA_SN",
     "DEVICE_SN",
     "FIRST_ROW",
+    "INVALID_SHOWN",
     "MESSAGE",
     "OUTCOME",
     "ROW",

@@ -170,11 +170,17 @@ def _csv_parts(source: Source, digest: Digest | None) -> Iterator[Part]:
         blocks = read_blocks(source.path, source.compression, digest)
         _, _, first = next(blocks, Block(b"", 1)).without_header()
         for block in chain((first,), blocks):
-            if digest:
-                block.examine(len(source.columns))
-            yield Part(block.frame(source.columns), block)
+            yield Part(_examined(block, source) if digest else block.frame(source.columns), block)
     except MalformedError as error:
         raise malformed(source.path, error) from None
+
+
+def _examined(block: Block, source: Source) -> pl.DataFrame:
+    records = block.examine(len(source.columns))
+    frame = block.frame(source.columns)
+    if frame.height != records:
+        raise MalformedError(block.line, f"from here on there are {records} records, but {frame.height} were read")
+    return frame
 
 
 def _parquet_parts(source: Source, digest: Digest | None) -> Iterator[Part]:
@@ -184,8 +190,10 @@ def _parquet_parts(source: Source, digest: Digest | None) -> Iterator[Part]:
                 pass
     with parquet_errors(source.path):
         scan = pl.scan_parquet(source.path, glob=False)
-        yield Part(scan.head(0).collect(), None)  # an input without rows has a part, too
-        for frame in scan.collect_batches(chunk_size=PART_ROWS, maintain_order=True, lazy=True):
+        frames = iter(scan.collect_batches(chunk_size=PART_ROWS, maintain_order=True, lazy=True))
+        first = next(frames, None)
+        yield Part(scan.head(0).collect() if first is None else first, None)
+        for frame in frames:
             yield Part(frame, None)
 
 

@@ -39,7 +39,7 @@ REFUSALS: Mapping[str, str] = {
 """``Code`` of the answer by name of the fault; every documented code is a fault, too, named by itself."""
 
 DEFAULT_FAULTS: Mapping[str, float] = {
-    Fault.THROTTLE: 0.01,
+    Fault.THROTTLE: 0.001,
     Fault.OVERFLOW: 0.005,
     Fault.INTERNAL_ERROR: 0.01,
     Fault.HTML_502: 0.005,
@@ -48,7 +48,7 @@ DEFAULT_FAULTS: Mapping[str, float] = {
     Fault.SLOW: 0.002,
     Fault.NO_ECHO: 0.002,
 }
-"""Shares of the faults where faults are asked for without a mix of one's own: 4 % of the calls in all."""
+"""Shares of the faults where faults are asked for without a mix of one's own: 3 % of the calls in all."""
 
 
 class FaultPlan:

@@ -5,7 +5,6 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -119,9 +118,9 @@ def serve(settings: Settings, *, seed: Seed | None = None, on_ready: Callable[[s
 async def _serve(settings: Settings, seed: Seed | None, on_ready: Callable[[str], None]) -> None:
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
     async with listening(settings, seed=seed) as served:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stopped.set)
         if settings.exit_on_eof:
             threading.Thread(target=_await_eof, args=(loop, stopped), daemon=True).start()
         on_ready(served.url)
@@ -130,9 +129,11 @@ async def _serve(settings: Settings, seed: Seed | None, on_ready: Callable[[str]
 
 
 def _await_eof(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event) -> None:
-    # Not through sys.stdin, whose lock would be held when the interpreter ends.
-    while os.read(sys.__stdin__.fileno() if sys.__stdin__ else 0, 4096):
-        pass
+    # Not through sys.stdin, whose lock would be held when the interpreter ends. An input that is closed has ended, too.
+    with contextlib.suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    # The loop may have been closed meanwhile.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(stopped.set)
 

@@ -1,0 +1,79 @@
+"""``bulkcert run``: the main job."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import msgspec
+from cyclopts import Parameter
+
+from bulkcert import terminal
+from bulkcert.actions import ActionName
+from bulkcert.api.credentials import ChainKeyring, Keyring
+from bulkcert.batch.job import Job, Options, resolve
+from bulkcert.batch.run import Run, check_input, open_run
+from bulkcert.batch.summary import Summary
+from bulkcert.errors import ExitStatus, terminated
+
+
+def run(
+    action: ActionName,
+    input_: Annotated[Path, Parameter(name="input")],
+    *,
+    options: Options = Options(),  # noqa: B008 - frozen
+) -> ExitStatus:
+    """Calls the service once for each row of a list, and writes what became of every row.
+
+    Args:
+        action: What to do with each row.
+        input_: The list: .csv, .csv.gz, .csv.zst or .parquet with the columns DeviceSn and CaSn.
+        options: See below.
+    """
+    summary = execute(resolve(action, input_, options), ChainKeyring(), ask=not options.yes)
+    if options.json:
+        print_json(summary)
+    return ExitStatus(summary.exit_status)
+
+
+def execute(job: Job, keyring: Keyring, *, ask: bool) -> Summary:
+    """Does a whole run, as a person or a timer sees it; prints its summary unless it is wanted as JSON."""
+    options = job.options
+    opened = _open(job)
+    try:
+        if opened.to_call:
+            if ask or not options.quiet:
+                terminal.show_plan(opened)
+            if ask:
+                _ask(opened)
+            anyio.run(opened.call, keyring, terminal.Board(opened).watch)
+            signal.signal(signal.SIGTERM, terminated)
+        summary = opened.finish()
+    finally:
+        opened.journal.close()
+    if not options.json:
+        terminal.show_summary(summary)
+    return summary
+
+
+def print_json(product: object) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(product) + b"\n")
+
+
+def _open(job: Job) -> Run:
+    """Checks the input with a word on stderr where that takes long."""
+    if job.options.quiet:
+        return open_run(job, *check_input(job))
+    with terminal.stderr.status(f"checking {job.input}") as status:
+        checked = check_input(job, lambda rows: status.update(f"checking {job.input}: {rows:,} rows"))
+        return open_run(job, *checked)
+
+
+def _ask(opened: Run) -> None:
+    try:
+        terminal.confirm(opened)
+    except BaseException:
+        if opened.journal.is_new:
+            opened.journal.discard()
+        raise

@@ -1,0 +1,51 @@
+"""Prints the rate that a server sees: python tests/bench_rate.py [ROWS].
+
+A whole run against an emulator that answers after 0 to 200 ms, with the default caps, once from two loopback addresses
+and once from one. What counts is what the emulator's own clock saw.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from bulkcert.emulator.process import running
+
+KEYS = {
+    "ALIBABA_CLOUD_ACCESS_KEY_ID": "testAccessKeyId",
+    "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "testAccessKeySecret",
+    "ALIBABA_CLOUD_ECS_METADATA_DISABLED": "true",
+}
+
+
+def measure(devices: Path, addresses: list[str]) -> None:
+    """Runs the list once from these addresses and prints what the emulator saw."""
+    arguments = ["--instance=post-cn-bench", f"--seed-from={devices}", "--latency-ms=0", "200"]
+    with running(*arguments) as emulator:
+        command = [sys.executable, "-m", "bulkcert", "run", "inactivate-device", str(devices), "--yes", "--quiet"]
+        command += ["--instance=post-cn-bench", f"--endpoint={emulator.url}", "--overwrite"]
+        command += [f"--source-address={address}" for address in addresses]
+        status = subprocess.run(command, env=os.environ | KEYS, stdout=subprocess.DEVNULL, check=False).returncode
+        report = emulator.report()
+    worst = ", ".join(f"{name} {seen.worst_window}" for name, seen in sorted(report.addresses.items()))
+    print(
+        f"{len(addresses)} addresses: {report.arrivals} calls, {report.rate:.1f}/s seen by the server, worst one-second "
+        f"window {report.worst_window} ({worst}), {report.throttled} throttled, {report.blocks} blocks, exit {status}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Makes the list and measures both cases."""
+    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    with tempfile.TemporaryDirectory() as directory:
+        devices = Path(directory) / "devices.csv"
+        lines = [f"{number:018d},007269004887000001\n" for number in range(rows)]
+        devices.write_text("DeviceSn,CaSn\n" + "".join(lines))
+        measure(devices, ["127.0.0.2", "127.0.0.3"])
+        measure(devices, ["127.0.0.2"])
+
+
+if __name__ == "__main__":
+    main()

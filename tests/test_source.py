@@ -1,0 +1,260 @@
+"""The input: found columns, refused files, invalid rows, duplicates, and the second reading."""
+
+import gzip
+import os
+import threading
+from pathlib import Path
+
+import polars as pl
+import pytest
+import zstandard
+
+from bulkcert.batch.source import (
+    CA_SN,
+    DEVICE_SN,
+    FIRST_ROW,
+    MESSAGE,
+    OUTCOME,
+    ROW,
+    annotated,
+    check,
+    open_source,
+)
+from bulkcert.errors import BulkcertError, ExitStatus
+
+HEADER = b"DeviceSn,CaSn\n"
+
+
+@pytest.fixture
+def given(tmp_path):
+    """Writes a file and returns its path."""
+
+    def write(content, name="list.csv"):
+        path = tmp_path / name
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            content.write_parquet(path)
+        return path
+
+    return write
+
+
+def rows(path, **options):
+    """Returns all annotated rows of an input as dicts."""
+    source = open_source(path, **({"by_device": True} | options))
+    return pl.concat(annotated(source, check(source))).to_dicts()
+
+
+def refused(path, status, *, by_device=True, **columns):
+    """Checks an input that must be refused, and returns what the user is told."""
+    with pytest.raises(BulkcertError) as caught:
+        check(open_source(path, by_device=by_device, **columns))
+
+    assert status == caught.value.status
+    assert "\n" not in caught.value.message
+    return f"{caught.value.message} | {caught.value.advice}"
+
+
+class TestColumns:
+    @pytest.mark.parametrize(
+        "header",
+        [
+            "DeviceSn,CaSn",
+            "device_sn,ca_sn",
+            "DEVICE SN,CA SN",
+            "devicesn,casn",
+            " Device-Sn ,Ca-Sn",
+            "\ufeffDeviceSn,CaSn",
+            '"DeviceSn","CaSn"',
+            "\n\r\nDeviceSn,CaSn",
+        ],
+    )
+    def test_found_by_name(self, given, header):
+        """Case, white space, underscores, hyphens, quotes, a BOM and blank lines before the header do not matter."""
+        (row,) = rows(given(f"{header}\n007,00f2\n".encode()))
+
+        assert (row[DEVICE_SN], row[CA_SN]) == ("007", "00f2")
+
+    def test_named_by_option(self, given):
+        """Options name other columns, exactly, and win over a name that would be found."""
+        path = given(b"DeviceSn,CaSn,x,y\n1,2,3,4\n")
+        (row,) = rows(path, device_column="x", ca_column="y")
+
+        assert (row[DEVICE_SN], row[CA_SN]) == ("3", "4")
+        assert "'X'; the columns are 'DeviceSn', 'CaSn', 'x', 'y'" in refused(path, 65, device_column="X")
+
+    @pytest.mark.parametrize(("header", "ca"), [(b"Sn,CaSn", "2"), (b"sn,x", "1"), (b"DeviceSn,CaSn", "2")])
+    def test_ca_actions(self, given, header, ca):
+        """An action on CAs takes CaSn, else Sn; a device list will do."""
+        (row,) = rows(given(header + b"\n1,2\n"), by_device=False)
+
+        assert (None, ca) == (row[DEVICE_SN], row[CA_SN])
+
+    @pytest.mark.parametrize(
+        ("header", "told"),
+        [
+            (b"a,b\n", "no DeviceSn column; the columns are 'a', 'b' | Name the column with --device-column"),
+            (b"DeviceSn,b\n", "no CaSn column"),
+            (b"DeviceSn;CaSn\n", "separated by semicolons"),
+            (b"DeviceSn\tCaSn\n", "separated by tabs"),
+            (b"DeviceSn,device_sn,CaSn\n", "'DeviceSn' and 'device_sn' may each be the DeviceSn column"),
+            (b"DeviceSn,CaSn,ca sn\n", "--ca-column"),
+            (b"DeviceSn,CaSn,x,x\n", "line 1: two columns are named 'x'"),
+            (b"", "the file is empty"),
+            (b"\xef\xbb\xbf", "the file is empty"),
+            (b"\n\n", "the file is empty"),
+            (b"DeviceSn,CaSn\r1,2\r", "CR alone"),
+            ("DeviceSn,CaSn\n".encode("utf-16"), "UTF-16"),
+            (b"DeviceSn,CaSn,\xe9\n", "line 1: byte 15 (0xe9) is not UTF-8"),
+            (b'DeviceSn,"CaSn\n', "not CSV"),
+            (b'"DeviceSn"x,CaSn\n', "not CSV"),
+            (b"DeviceSn,CaSn,__bulkcert_row\n", "Rename the column"),
+            (",".join(f"c{number}" for number in range(30)).encode(), "'c19' and 10 more"),
+        ],
+    )
+    def test_unusable_header(self, given, header, told):
+        """A header in which the serials are not found for certain is refused, with what to do."""
+        assert told in refused(given(header), ExitStatus.INPUT_INVALID)
+
+    def test_one_column_twice(self, given):
+        """One column cannot hold both serials."""
+        assert "both" in refused(given(HEADER), 65, device_column="CaSn")
+
+
+class TestUnreadable:
+    @pytest.mark.parametrize(
+        ("name", "content", "told"),
+        [
+            ("list.tsv", HEADER, "the suffix is none of .csv, .csv.gz"),
+            ("list.xlsx", b"PK", "Export the list as CSV"),
+            ("list", HEADER, "suffix"),
+            ("list.csv", gzip.compress(HEADER), "it seems, gzip"),
+            ("list.csv.gz", HEADER, "cannot be decompressed"),
+            ("list.csv.gz", gzip.compress(HEADER)[:-4], "ends too early"),
+            ("list.csv.gz", gzip.compress(HEADER) + b"junk", "cannot be decompressed"),
+            ("list.csv.zst", HEADER, "cannot be decompressed"),
+            ("list.csv.zst", zstandard.compress(HEADER)[:-4], "ends too early"),
+            ("list.parquet", HEADER, "not a readable Parquet file"),
+        ],
+    )
+    def test_content(self, given, name, content, told):
+        """A file of an unknown or a damaged kind ends with 66 and one line."""
+        assert told in refused(given(content, name), ExitStatus.INPUT_UNREADABLE)
+
+    def test_not_a_file(self, tmp_path):
+        """What is missing, is a directory or a pipe ends with 66."""
+        pipe = tmp_path / "pipe.csv"
+        os.mkfifo(pipe)
+
+        assert "no such file" in refused(tmp_path / "list.csv", ExitStatus.INPUT_UNREADABLE)
+        assert "not a regular file" in refused(tmp_path, ExitStatus.INPUT_UNREADABLE)
+        assert "not a regular file" in refused(pipe, ExitStatus.INPUT_UNREADABLE)
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+    def test_permission(self, given):
+        """A file that may not be read ends with 66."""
+        path = given(HEADER)
+        path.chmod(0)
+
+        assert "permission denied" in refused(path, ExitStatus.INPUT_UNREADABLE)
+
+    def test_damaged_parquet_page(self, given):
+        """A Parquet file that breaks only while its rows are read ends with 66, too."""
+        path = given(pl.DataFrame({"DeviceSn": [f"{n:09}" for n in range(1000)], "CaSn": ["a"] * 1000}), "list.parquet")
+        with path.open("r+b") as file:
+            file.seek(4)
+            file.write(b"\xff" * 64)
+
+        assert "not a readable Parquet file" in refused(path, ExitStatus.INPUT_UNREADABLE)
+
+
+class TestMalformed:
+    @pytest.mark.parametrize(
+        ("body", "told"),
+        [
+            (b"1,2\n3\n", "line 3: 1 field, but the header has 2"),
+            (b"1,2\n3,4,5\n", "line 3: 3 fields, but the header has 2"),
+            (b"1,2\n3,4,\n", "line 3: 3 fields"),
+            (b"1,2,3\n4\n", "line 2: 3 fields"),
+            (b'1,2\r\n\r\n"a\r\nb",4\r\n5\r\n', "line 6: 1 field"),
+            (b"1,2\n   \n", "line 3: 1 field"),
+            (b'1,2\n3,"4\n5,6\n', 'line 3: a quote (") is not closed'),
+            (b'1,2\n"3"x,4\n', "line 3: a quote"),
+            (b'1,2\n3,4"\n5,6"\n', "line 3: a quote"),
+            (b'1,2\n3, "4"\n', "line 3: a quote"),
+            (b"1,2\n3\r,4\n", "line 3: a carriage return"),
+            (b"1,2\r\r\n3,4\r\r\n", "line 2: a carriage return"),
+            (b"1,2\n\xc3\xa9\xe9,4\n", "line 3: byte 3 of the line (0xe9) is not UTF-8"),
+            (b'1,2\n3,"' + b"x" * 17_000_000, "line 3: the record has no end within 16 MiB"),
+        ],
+    )
+    def test_line_is_named(self, given, body, told):
+        """A record that is not CSV, or has fields too many or too few, is refused with the line it starts on."""
+        assert told in refused(given(HEADER + body), ExitStatus.INPUT_INVALID)
+
+
+class TestRereading:
+    @pytest.mark.parametrize("change", ["grown", "replaced", "touched", "gone"])
+    def test_changed_file(self, given, change):
+        """A file that is not the one that was checked is refused, whatever has happened to it."""
+        path = given(HEADER + b"1,2\n")
+        source = open_source(path, by_device=True)
+        checked = check(source)
+        if change == "grown":
+            path.write_bytes(HEADER + b"1,2\n3,4\n")
+        elif change == "replaced":
+            given(HEADER + b"1,3\n", "other.csv").replace(path)
+        elif change == "touched":
+            os.utime(path, ns=(1, 1))
+        else:
+            path.unlink()
+
+        status = ExitStatus.INPUT_UNREADABLE if change == "gone" else ExitStatus.INPUT_INVALID
+        with pytest.raises(BulkcertError) as caught:
+            list(annotated(source, checked))
+        assert status == caught.value.status
+
+    def test_changed_on_the_way(self, given):
+        """A file that changes between two batches is refused at the end of the pass at the latest."""
+        path = given(HEADER + b"1,2\n3,4\n")
+        source = open_source(path, by_device=True)
+        batches = annotated(source, check(source), batch_rows=1)
+        next(batches)
+        os.utime(path, ns=(1, 1))
+
+        with pytest.raises(BulkcertError, match="was changed"):
+            list(batches)
+
+    @pytest.mark.parametrize("name", ["list.csv", "list.csv.gz", "list.csv.zst", "list.parquet"])
+    def test_threads_and_early_close(self, given, name):
+        """Any thread may take the next batch, and closing early leaves neither threads nor open files behind."""
+        frame = pl.DataFrame({"DeviceSn": [f"{n:09}" for n in range(200_000)], "CaSn": ["a"] * 200_000})
+        content = {"gz": gzip.compress, "zst": zstandard.compress, "csv": bytes}.get(name.rpartition(".")[2])
+        source = open_source(given(content(frame.write_csv().encode()) if content else frame, name), by_device=True)
+        batches = annotated(source, check(source), batch_rows=10_000)
+        heights = []
+        for _ in range(3):
+            thread = threading.Thread(target=lambda: heights.append(next(batches).height))
+            thread.start()
+            thread.join()
+        batches.close()
+
+        assert heights == [10_000] * 3
+        assert source.path not in _open_files()
+
+    def test_empty_input(self, given):
+        """An input without rows is fine, and its only batch is empty and has all columns."""
+        for path in (given(HEADER), given(pl.DataFrame(schema={"DeviceSn": str, "CaSn": str}), "list.parquet")):
+            source = open_source(path, by_device=True)
+            checked = check(source)
+            (batch,) = annotated(source, checked)
+
+            assert (checked.rows, checked.callable, dict(checked.rows_by_ca)) == (0, 0, {})
+            assert batch.columns == ["DeviceSn", "CaSn", ROW, DEVICE_SN, CA_SN, OUTCOME, MESSAGE, FIRST_ROW]
+            assert batch.height == 0
+
+
+def _open_files():
+    links = list(Path("/proc/self/fd").iterdir())
+    return {link.readlink() for link in links if link.is_symlink()}

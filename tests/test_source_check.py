@@ -1,0 +1,234 @@
+"""What the check of the input finds: invalid serials, spoilt columns, duplicates, counts."""
+
+import hashlib
+
+import polars as pl
+import pytest
+
+from bulkcert.batch.source import FIRST_ROW, MESSAGE, OUTCOME, ROW, InvalidRow, annotated, check, open_source
+from bulkcert.errors import BulkcertError, ExitStatus
+
+HEADER = "DeviceSn,CaSn\n"
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """Writes and opens an input: the body of a CSV file, or a table as Parquet."""
+
+    def write(content, *, by_device=True):
+        path = tmp_path / ("list.csv" if isinstance(content, str) else "list.parquet")
+        if isinstance(content, str):
+            path.write_bytes((HEADER + content).encode())
+        else:
+            content.write_parquet(path)
+        return open_source(path, by_device=by_device)
+
+    return write
+
+
+def table(serials, kind=None):
+    """Returns a table with these device serials, all under the CA ``ca``."""
+    return pl.DataFrame({"DeviceSn": pl.Series(serials, dtype=kind), "CaSn": ["ca"] * len(serials)})
+
+
+def refused(source, **options):
+    """Checks an input that must be refused as invalid, and returns what the user is told."""
+    with pytest.raises(BulkcertError) as caught:
+        check(source, **options)
+
+    assert caught.value.status == ExitStatus.INPUT_INVALID
+    return f"{caught.value.message} | {caught.value.advice}"
+
+
+class TestSerials:
+    @pytest.mark.parametrize(
+        "serial",
+        [
+            "0",
+            "007269004887",
+            "00f26900ba87",
+            "12e5",
+            "1E5",
+            "é" * 64,
+            "x" * 128,
+            "a b",
+            "-",
+            "1.5",
+            "+1",
+            "NULL",
+            "NA",
+        ],
+    )
+    def test_valid(self, opened, serial):
+        """Serials are opaque: anything visible of at most 128 bytes is one."""
+        assert check(opened(f"{serial},ca\n")).callable == 1
+
+    @pytest.mark.parametrize(
+        ("serial", "shown", "reason"),
+        [
+            ("", "", "is blank"),
+            ('""', "", "is blank"),
+            (" \u00a0", " \\xa0", "is blank"),
+            ("é" * 65, "é" * 39 + "…", "is longer than 128 bytes"),
+            ("x" * 129, "x" * 39 + "…", "is longer than 128 bytes"),
+            (" x", " x", "begins or ends with white space; remove it"),
+            ('"x\n"', "x\\n", "begins or ends with white space; remove it"),
+            ("x\0y", "x\\x00y", "holds a control character or an invisible one"),
+            ("x\x7f", "x\\x7f", "holds a control character or an invisible one"),
+            ('"x\ny"', "x\\ny", "holds a control character or an invisible one"),
+            ("x\x1b[31m", "x\\x1b[31m", "holds a control character or an invisible one"),
+            ("\ufeffx", "\\ufeffx", "holds a control character or an invisible one"),
+            ("x\u200by", "x\\u200by", "holds a control character or an invisible one"),
+            ("x\u2028y", "x\\u2028y", "holds a control character or an invisible one"),
+        ],
+    )
+    def test_invalid(self, opened, serial, shown, reason):
+        """What cannot be a serial is invalid, with line, column, a printable value and the reason."""
+        checked = check(opened(f"a,ca\n{serial},ca\n"))
+
+        assert (InvalidRow(2, 3, "DeviceSn", shown, reason),) == checked.first_invalid
+        assert (checked.rows, checked.invalid, checked.duplicates, checked.callable) == (2, 1, 0, 1)
+
+    def test_both_columns(self, opened):
+        """A row with two bad serials says so of both; the list of the first invalid rows names the first."""
+        source = opened('" a",\nb,\n')
+        checked = check(source)
+        (batch,) = annotated(source, checked)
+
+        assert [(row.column, row.line) for row in checked.first_invalid] == [("DeviceSn", 2), ("CaSn", 3)]
+        assert batch[MESSAGE].to_list() == [
+            "DeviceSn begins or ends with white space; remove it; CaSn is blank",
+            "CaSn is blank",
+        ]
+
+    def test_twenty_are_kept(self, opened):
+        """Only the first twenty invalid rows are kept, with the lines on which they start; all are counted."""
+        checked = check(opened('"a\r\n",ca\r\n\r\n' * 30))
+
+        assert checked.invalid == 30
+        assert [(n, 3 * n - 1) for n in range(1, 21)] == [(row.row, row.line) for row in checked.first_invalid]
+
+    @pytest.mark.parametrize("kind", [pl.String, pl.Categorical, pl.Enum(["07", "8"])])
+    def test_text_in_parquet(self, opened, kind):
+        """Every kind of text in Parquet is text; a null is blank and has a row, not a line."""
+        checked = check(opened(table(["07", "8", None, "07"], kind)))
+
+        assert (InvalidRow(3, None, "DeviceSn", "", "is blank"),) == checked.first_invalid
+        assert checked.settled.select("row", "first_row").rows() == [(3, None), (4, 1)]
+
+    def test_null_column(self, opened):
+        """A Parquet column without a type has only blank serials."""
+        assert check(opened(table([None, None], pl.Null))).invalid == 2
+
+
+class TestSpreadsheets:
+    @pytest.mark.parametrize(
+        "serial", ["3.56217E+17", '"3,56217E+17"', "3e-05", "4E+2", "3.5e17", "12345.0", "-1E+9", " 1E+9 "]
+    )
+    def test_numbers(self, opened, serial):
+        """A serial written as a number makes the whole file suspect: refused, with line, value and advice."""
+        told = refused(opened(f"a,ca\n\n{serial},ca\n"), trust_serials=True)
+
+        shown = serial.strip('"')
+        assert f"line 4, column DeviceSn: {shown}: a spreadsheet has changed the serials" in told
+        assert "Export the list again with this column as text" in told
+
+    def test_ca_column(self, opened):
+        """The rule holds for every key column, and in Parquet the row is named."""
+        source = opened(table(["a", "b"]).with_columns(CaSn=pl.Series(["x", "1.2E+20"])))
+
+        assert "row 2, column CaSn: 1.2E+20" in refused(source)
+
+    def test_rounded(self, opened):
+        """A column in which every serial has only zeros after fifteen digits is refused, unless it is trusted."""
+        source = opened(",ca\n356217000000000000,ca\n1234567890123450,ca\n")
+
+        assert "line 3, column DeviceSn: 356217000000000000: a spreadsheet" in refused(source)
+        assert "--trust-serials" in refused(source)
+        assert check(source, trust_serials=True).callable == 2
+
+    @pytest.mark.parametrize("serial", ["123456789012345", "0123456789012340", "1234567890123451", "12345678901234f0"])
+    def test_one_exact_serial_proves_the_column(self, opened, serial):
+        """One serial that no spreadsheet has rounded clears its column."""
+        assert check(opened(f"1234567890123450,ca\n{serial},ca\n")).callable == 2
+
+    @pytest.mark.parametrize(
+        ("serials", "kind", "told"),
+        [
+            ([1, 2], pl.Int64, "holds numbers (Int64)"),
+            ([1.0], pl.Float64, "holds numbers (Float64)"),
+            ([1], pl.Decimal(20, 0), "holds numbers (Decimal"),
+            ([True], pl.Boolean, "holds Boolean"),
+            ([1], pl.Datetime("us"), "holds Datetime"),
+            ([b"a"], pl.Binary, "holds Binary"),
+        ],
+    )
+    def test_parquet_types(self, opened, serials, kind, told):
+        """A Parquet column that is not text is refused with its type."""
+        with pytest.raises(BulkcertError) as caught:
+            opened(table(serials, kind))
+
+        assert caught.value.status == ExitStatus.INPUT_INVALID
+        assert "column DeviceSn" in caught.value.message
+        assert told in caught.value.message
+
+
+class TestDuplicates:
+    def test_exact_pair(self, opened):
+        """A duplicate repeats both serials exactly, and names the first valid row; invalid rows are never first."""
+        source = opened("a,b\nA,b\na,B\n,b\na,b\n,b\na,b\nab,\nb,a\n")
+        (batch,) = annotated(source, check(source))
+
+        expected = [
+            (1, None, None, None),
+            (2, None, None, None),
+            (3, None, None, None),
+            (4, "invalid", "DeviceSn is blank", None),
+            (5, "duplicate", "same pair as row 1", 1),
+            (6, "invalid", "DeviceSn is blank", None),
+            (7, "duplicate", "same pair as row 1", 1),
+            (8, "invalid", "CaSn is blank", None),
+            (9, None, None, None),
+        ]
+        assert expected == batch.select(ROW, OUTCOME, MESSAGE, FIRST_ROW).rows()
+
+    def test_ca_action(self, opened):
+        """For an action on CAs only the CA counts, and the device serial may be anything."""
+        source = opened("a,b\n,b\na,c\n", by_device=False)
+        (batch,) = annotated(source, check(source))
+
+        assert batch[MESSAGE].to_list() == [None, "same CA as row 1", None]
+
+    def test_across_parts(self, opened):
+        """The first row is found however far back it is, and through a chain of repeats."""
+        count = 300_000
+        source = opened(table([str(row % 100_000) for row in range(count)] + ["0", "0"]))
+        checked = check(source)
+        expected = [(row + 1, row % 100_000 + 1) for row in range(100_000, count)] + [(300_001, 1), (300_002, 1)]
+
+        assert expected == checked.settled.select("row", "first_row").rows()
+        assert checked.callable == 100_000
+
+
+class TestCounts:
+    def test_fingerprint(self, opened):
+        """The fingerprint is the SHA-256 of the file's bytes, of CSV and of Parquet."""
+        for content in ("a,b\n", table(["a"])):
+            source = opened(content)
+
+            assert hashlib.sha256(source.path.read_bytes()).hexdigest() == check(source).sha256
+
+    def test_rows_by_ca(self, opened):
+        """Valid rows are counted by CA, most first; past 4,096 CAs the rest is one number."""
+        few = check(opened("1,a\n2,b\n3,b\n3,b\n,b\n"))
+        many = check(opened("".join(f"{n},{n:05}\n" for n in range(5000))))
+
+        assert (list(few.rows_by_ca.items()), few.rows_of_other_cas) == ([("b", 3), ("a", 1)], 0)
+        assert (len(many.rows_by_ca), many.rows_of_other_cas) == (4096, 904)
+
+    def test_progress(self, opened):
+        """Progress ends with the number of rows."""
+        told = []
+        check(opened("1,a\n2,b\n"), on_progress=told.append)
+
+        assert told[-1] == 2

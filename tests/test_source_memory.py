@@ -1,0 +1,96 @@
+"""The memory of checking an input and reading it again, measured in a process of its own.
+
+By hand, for more rows than a test may take: ``python tests/test_source_memory.py KIND ROWS SUFFIX``, where KIND is
+``unique``, ``twice`` (every row a second time) or ``ca`` (three CAs in all).
+"""
+
+import gzip
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+import zstandard
+
+from bulkcert.batch.source import annotated, check, open_source
+
+ROWS = 1_000_000
+LIMIT_MB = 350
+
+
+COMPRESS = {".gz": lambda content: gzip.compress(content, 1), ".zst": zstandard.compress}
+
+
+def write(path, rows, kind):
+    """Writes a list of so many rows, 59 bytes each."""
+    numbers = (number % (rows // 2) if kind == "twice" else number for number in range(rows))
+    content = ("DeviceSn,CaSn,site,note\n" + "".join(map(_line, numbers))).encode()
+    if path.suffix == ".parquet":
+        pl.read_csv(content, infer_schema=False).write_parquet(path)
+    else:
+        path.write_bytes(COMPRESS.get(path.suffix, bytes)(content))
+
+
+def _line(number):
+    device = f"{number * 2654435761 % 2**48:012x}{number % 97:04x}"
+    return f'{device},00f26900ba0{number % 3},s{number % 997},"note {number}"\n'
+
+
+def measure(path, kind):
+    """Prints rows, duplicates, seconds of check and of reading, and the peak of the memory in MB."""
+    started = time.monotonic()
+    source = open_source(path, by_device=kind != "ca")
+    checked = check(source)
+    between = time.monotonic()
+    rows = sum(batch.height for batch in annotated(source, checked))
+    ended = time.monotonic()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(rows, checked.duplicates, round(between - started, 1), round(ended - between, 1), peak)
+
+
+def run(path, kind):
+    """Measures in a child process; returns rows, duplicates, and the peak in MB."""
+    command = [sys.executable, __file__, "measure", str(path), kind]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    return int(printed[0]), int(printed[1]), int(printed[4])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Holds the big files."""
+    return tmp_path_factory.mktemp("memory")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "duplicates"),
+    [
+        ("list.csv", "unique", 0),
+        ("list.csv", "twice", ROWS // 2),
+        ("list.csv", "ca", ROWS - 3),
+        ("list.csv.gz", "unique", 0),
+        ("list.csv.zst", "unique", 0),
+        ("list.parquet", "twice", ROWS // 2),
+    ],
+)
+def test_a_million_rows(folder, name, kind, duplicates):
+    """A million rows are checked and read again within the bound, compressed or not, however many are duplicates."""
+    path = folder / name
+    write(path, ROWS, kind)
+    rows, found, peak = run(path, kind)
+
+    assert (rows, found) == (ROWS, duplicates)
+    assert peak < LIMIT_MB
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "measure":
+        measure(Path(sys.argv[2]), sys.argv[3])
+    else:
+        with tempfile.TemporaryDirectory() as made:
+            target = Path(made, f"list{sys.argv[3]}")
+            write(target, int(sys.argv[2]), sys.argv[1])
+            print(run(target, sys.argv[1]))

@@ -1,0 +1,119 @@
+"""The input read back: whatever a CSV file holds, every field, line and duplicate is what a plain reading finds."""
+
+import csv
+import io
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bulkcert.batch import reading
+from bulkcert.batch.source import FIRST_ROW, INVALID_SHOWN, OUTCOME, ROW, annotated, check, open_source
+from bulkcert.errors import BulkcertError
+
+COLUMNS = ("note", "DeviceSn", "CaSn", "site")
+
+serials = st.one_of(st.sampled_from(["a", "b", "0a", "", " a", "a\nb", "é" * 64, "é" * 65]), st.text(max_size=4))
+notes = st.one_of(
+    st.text(st.sampled_from('ab",\n\r \té\ufeff\x00'), max_size=8), st.text(max_size=5), st.just("\ufeffx")
+)
+tables = st.lists(st.tuples(notes, serials, serials, notes), max_size=30)
+
+
+@st.composite
+def files(draw):
+    """Returns a table, its CSV file as bytes, and the line on which each row starts."""
+    rows = draw(tables)
+    end = draw(st.sampled_from(["\n", "\r\n"]))
+    # Python's writer leaves a bare carriage return unquoted where lines end with LF, and no reader can tell it then.
+    bare = any("\r" in field for row in rows for field in row)
+    quoting = csv.QUOTE_ALL if bare else draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
+    text, lines = draw(st.sampled_from(["", "\ufeff"])), []
+    for row in [COLUMNS, *rows]:
+        text += end * draw(st.sampled_from([0, 0, 0, 1, 2]))
+        lines.append(text.count("\n") + 1)
+        record = io.StringIO(newline="")
+        csv.writer(record, quoting=quoting, lineterminator=end).writerow(row)
+        text += record.getvalue()
+    text += end * draw(st.integers(0, 2))
+    if draw(st.booleans()) and not text.endswith('"'):
+        text = text.removesuffix(end)
+    return rows, text.encode(), lines[1:]
+
+
+def is_valid(serial):
+    """Returns whether a serial keeps the rules, said in plain Python."""
+    invisible = ("\x00", "\x7f", "\ufeff", "\u200b", "\u2028", "\u2029")
+    return 0 < len(serial.encode()) <= 128 and serial == serial.strip() and not any(c in serial for c in invisible)
+
+
+@pytest.fixture(params=[3, 7, 64, 4 * 1024 * 1024])
+def chunk_bytes(request, monkeypatch):
+    """Reads so many bytes at a time, so that every way to cut a file is met."""
+    monkeypatch.setattr(reading, "CHUNK_BYTES", request.param)
+    return request.param
+
+
+def read(path):
+    """Returns the check of a file and all its annotated rows."""
+    source = open_source(path, by_device=True)
+    checked = check(source, trust_serials=True)
+    return checked, pl.concat(annotated(source, checked, batch_rows=7))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(made=files())
+def test_fields_lines_and_duplicates(tmp_path, chunk_bytes, made):
+    """Fields come back in order as written, rows add up, lines and duplicates are those of a plain reading."""
+    rows, content, lines = made
+    path = tmp_path / "list.csv"
+    path.write_bytes(content)
+    checked, found = read(path)
+
+    fields = [tuple(field or "" for field in row) for row in found.select(COLUMNS).rows()]
+    assert fields == rows
+    assert found[ROW].to_list() == list(range(1, len(rows) + 1))
+    assert checked.rows == len(rows) == checked.invalid + checked.duplicates + checked.callable
+    assert checked.invalid == found[OUTCOME].to_list().count("invalid")
+    assert checked.duplicates == found[OUTCOME].to_list().count("duplicate")
+    invalid = set(found.filter(pl.col(OUTCOME) == "invalid")[ROW])
+    assert [(row.row, row.line) for row in checked.first_invalid] == [(row, lines[row - 1]) for row in sorted(invalid)][
+        :INVALID_SHOWN
+    ]
+    seen, expected = {}, []
+    for row, (_, device, ca, _) in enumerate(rows, 1):
+        first = None if row in invalid else seen.setdefault((device, ca), row)
+        expected.append(None if first == row else first)
+    assert found[FIRST_ROW].to_list() == expected
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(text=st.text(st.sampled_from('a",\n\r'), max_size=40))
+def test_malformed_or_as_python_reads_it(tmp_path, chunk_bytes, text):
+    """What is not refused is read as Python's strict CSV reader reads it; what that refuses is refused."""
+    path = tmp_path / "list.csv"
+    path.write_bytes(f"DeviceSn,CaSn\n{text}".encode())
+    try:
+        expected = [row for row in csv.reader(io.StringIO(text, newline="\n"), strict=True) if row]
+    except csv.Error:
+        expected = None
+    try:
+        _, found = read(path)
+    except BulkcertError:
+        return
+
+    fields = [[field or "" for field in row] for row in found.select("DeviceSn", "CaSn").rows()]
+    assert fields == expected
+
+
+@given(serial=st.text(min_size=1, max_size=70))
+def test_validity(tmp_path_factory, serial):
+    """A serial is valid just where plain Python says so; other invisible characters may be refused besides."""
+    path = tmp_path_factory.mktemp("validity") / "list.parquet"
+    pl.DataFrame({"DeviceSn": [serial], "CaSn": ["ca"]}).write_parquet(path)
+    checked, _ = read(path)
+
+    assert checked.callable <= is_valid(serial)
+    if serial.isprintable() and is_valid(serial):
+        assert checked.callable == 1
