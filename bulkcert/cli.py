@@ -31,7 +31,7 @@ class JobFile(Toml):
             raise BulkcertError(ExitStatus.USAGE, f"{path}: {error}", "Correct the job file.") from error
         for name in ("input", "results"):
             if isinstance(options.get(name), str):
-                options[name] = str(path.parent / options[name])
+                options[name] = str(Path(self.path).parent / options[name])
         return options
 
 

@@ -30,7 +30,7 @@ def measure(devices: Path, addresses: list[str]) -> None:
         report = emulator.report()
     worst = ", ".join(f"{name} {seen.worst_window}" for name, seen in sorted(report.addresses.items()))
     print(
-        f"{len(addresses)} addresses: {report.arrivals} calls, {report.rate:.1f}/s seen by the server, worst one-second "
+        f"{len(addresses)} addresses: {report.arrivals} calls, {report.rate:.1f}/s at the server, worst one-second "
         f"window {report.worst_window} ({worst}), {report.throttled} throttled, {report.blocks} blocks, exit {status}",
         flush=True,
     )

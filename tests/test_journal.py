@@ -131,9 +131,9 @@ def test_only_one_holder(tmp_path):
     ("field", "value"),
     [("action", "activate-device"), ("instance", "other"), ("sha256", "11" * 32), ("endpoint", "https://other")],
 )
-def test_another_runs_journal_is_refused(tmp_path, field, value):
+async def test_another_runs_journal_is_refused(tmp_path, field, value):
     """A journal of another action, instance, endpoint or input is not gone on with, and stays as it is."""
-    open_journal(tmp_path / "j", HEADER, SESSION).close()
+    (await write(tmp_path / "j", [Record(1, Outcome.SUCCEEDED)])).close()
     before = (tmp_path / "j").read_bytes()
     other = Header(**{name: getattr(HEADER, name) for name in Header.__struct_fields__} | {field: value})
     with pytest.raises(BulkcertError) as refusal:
@@ -142,6 +142,17 @@ def test_another_runs_journal_is_refused(tmp_path, field, value):
     assert refusal.value.status is ExitStatus.INPUT_INVALID
     assert str(value) in refusal.value.message
     assert (tmp_path / "j").read_bytes() == before
+
+
+def test_a_journal_without_rows_binds_nobody(tmp_path):
+    """A run that ended before its first call does not stand in the way of the next, whatever that one does."""
+    open_journal(tmp_path / "j", HEADER, SESSION).close()
+    other = Header("activate-device", "post-cn-2", "https://h", "11" * 32, 7, ("DeviceSn", "CaSn"), "1")
+    open_journal(tmp_path / "j", other, SESSION).close()
+    journal = open_journal(tmp_path / "j", other, SESSION)
+
+    assert not journal.is_new
+    journal.close()
 
 
 def test_a_newer_version_goes_on(tmp_path):

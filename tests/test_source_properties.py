@@ -14,7 +14,11 @@ from bulkcert.errors import BulkcertError
 
 COLUMNS = ("note", "DeviceSn", "CaSn", "site")
 
-serials = st.one_of(st.sampled_from(["a", "b", "0a", "", " a", "a\nb", "é" * 64, "é" * 65]), st.text(max_size=4))
+# Without what numbers are written with: they are refused for the whole file, and have tests of their own.
+letters = st.characters(codec="utf-8", exclude_characters=".,+-")
+serials = st.one_of(
+    st.sampled_from(["a", "b", "0a", "", " a", "a\nb", "é" * 64, "é" * 65]), st.text(letters, max_size=4)
+)
 notes = st.one_of(
     st.text(st.sampled_from('ab",\n\r \té\ufeff\x00'), max_size=8), st.text(max_size=5), st.just("\ufeffx")
 )
@@ -107,7 +111,7 @@ def test_malformed_or_as_python_reads_it(tmp_path, chunk_bytes, text):
     assert fields == expected
 
 
-@given(serial=st.text(min_size=1, max_size=70))
+@given(serial=st.text(letters, min_size=1, max_size=70))
 def test_validity(tmp_path_factory, serial):
     """A serial is valid just where plain Python says so; other invisible characters may be refused besides."""
     path = tmp_path_factory.mktemp("validity") / "list.parquet"

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -68,8 +69,10 @@ def _go_on(path: Path, file: int, header: Header, session: Session) -> Journal:
                 damaged.append(number)
             elif number > 1:
                 _take_in(index, line, offset)
-            if number == 1 and text.endswith(b"\n"):
-                _must_match(path, line, header)
+            if number == 1 and text.endswith(b"\n") and (refusal := _mismatch(path, line, header)):
+                if isinstance(line, Header) and not _any_rows(lines):
+                    return _start(path, file, header, session)
+                raise refusal
             offset += len(text)
             if line is not None:
                 end, last_whole = offset, number
@@ -116,9 +119,15 @@ def _holder(path: Path) -> str:
     return holder
 
 
-def _must_match(path: Path, found: Line | None, wanted: Header) -> None:
+def _any_rows(lines: Iterable[bytes]) -> bool:
+    """Returns whether a journal tells of any row; one that does not binds nobody."""
+    return any(isinstance(decode_line(text), Record | Intent) for text in lines)
+
+
+def _mismatch(path: Path, found: Line | None, wanted: Header) -> BulkcertError | None:
+    """Returns why a journal with this first line cannot be gone on with, or None if it can."""
     if not isinstance(found, Header):
-        raise BulkcertError(
+        return BulkcertError(
             ExitStatus.CANNOT_WRITE,
             f"{path}: line 1 is not the header of a journal",
             "Name another results file with -o; if nothing in this one is needed, start anew with --overwrite.",
@@ -128,12 +137,13 @@ def _must_match(path: Path, found: Line | None, wanted: Header) -> None:
         for field, name in _NAMES.items()
         if getattr(found, field) != getattr(wanted, field)
     ]
-    if differing:
-        raise BulkcertError(
-            ExitStatus.INPUT_INVALID,
-            f"{path} is the journal of another run; it differs in {', '.join(differing)}",
-            "Name another results file with -o, or start anew with --overwrite. Nothing was called.",
-        )
+    if not differing:
+        return None
+    return BulkcertError(
+        ExitStatus.INPUT_INVALID,
+        f"{path} is the journal of another run; it differs in {', '.join(differing)}",
+        "Name another results file with -o, or start anew with --overwrite. Nothing was called.",
+    )
 
 
 def _unwritable(path: Path, error: OSError) -> BulkcertError:

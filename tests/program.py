@@ -1,0 +1,160 @@
+"""The whole program as its users meet it: the command in a process of its own, and the emulator it calls."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from bulkcert.emulator.process import running
+
+INSTANCE = "post-cn-emulator"
+KEY_ID, SECRET = "testAccessKeyId", "testAccessKeySecret"
+COMMAND = (sys.executable, "-m", "bulkcert")
+UNHURRIED = ("--rate", "100000", "--per-address-rate", "100000")
+"""Caps out of the way, for tests that are not about pacing; the emulator needs the same."""
+
+_HOME = tempfile.mkdtemp(prefix="empty-home-")
+Path(_HOME).chmod(0o755)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that has ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    def ended(self, status):
+        """Returns itself if it ended with a status and without a traceback; else the test fails, with all it said."""
+        assert self.status == status, f"status {self.status}, not {status}\n{self.stdout}\n{self.stderr}"
+        assert "Traceback" not in self.stdout + self.stderr
+        return self
+
+
+def environment(changes=None):
+    """A clean environment with the emulator's credentials; a change to None takes a variable out."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
+    clean = {
+        "HOME": _HOME,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "ALIBABA_CLOUD_ECS_METADATA_DISABLED": "true",
+        "ALIBABA_CLOUD_CLI_PROFILE_DISABLED": "true",
+        "ALIBABA_CLOUD_ACCESS_KEY_ID": KEY_ID,
+        "ALIBABA_CLOUD_ACCESS_KEY_SECRET": SECRET,
+    }
+    return {name: value for name, value in {**kept, **clean, **(changes or {})}.items() if value is not None}
+
+
+def bulkcert(*arguments, env=None, cwd=None, stdin=None, timeout=60, **options):
+    """Runs the command to its end; ``stdin`` is a text, or nothing at all."""
+    child = start(
+        *arguments, env=env, cwd=cwd, stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE, **options
+    )
+    with child:
+        try:
+            stdout, stderr = child.communicate(None if stdin is None else stdin.encode(), timeout=timeout)
+        except BaseException:
+            child.kill()
+            raise
+    return Finished(child.returncode, stdout.decode(), stderr.decode())
+
+
+def start(*arguments, env=None, cwd=None, **options):
+    """Starts the command and returns its Popen, for signals; bytes in pipes unless told otherwise."""
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([*COMMAND, *map(str, arguments)], env=environment(env), cwd=cwd, **{**streams, **options})
+
+
+class Emulator:
+    """A running emulator, and what may be asked of it beside the calls."""
+
+    def __init__(self, child, log):
+        self.url, self.pid, self.log = child.url, child.pid, log
+        self.report = child.report
+        self.http = httpx.Client(base_url=child.url, trust_env=False, timeout=30)
+
+    @property
+    def where(self):
+        """Options that lead a run here, unasked and out of the way of the caps."""
+        return ("--endpoint", self.url, "--instance", INSTANCE, "--yes", *UNHURRIED)
+
+    def tell(self, name, **body):
+        """Makes an admin call that changes something: access-key, faults, clock, connect, seed, instance."""
+        answer = self.http.post(f"/-/{name}", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def ask(self, name, **query):
+        """Makes an admin call that reads: counts, device, ca, report."""
+        answer = self.http.get(f"/-/{name}", params=query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def seed(self, devices, status="1"):
+        """Registers certificates: pairs of device and CA serial, as ``write_devices`` returns them."""
+        self.tell("seed", instance=INSTANCE, rows=[(ca, device) for device, ca in devices], status=status)
+
+    def states(self, devices):
+        """Returns the status of each device certificate: "0", "1", or None if it is not registered."""
+        found = [self.ask("device", instance=INSTANCE, ca_sn=ca, device_sn=device) for device, ca in devices]
+        return [device and device["Status"] for device in found]
+
+    def counts(self):
+        """Returns how many CA and device certificates are in each status."""
+        return self.ask("counts", instance=INSTANCE)
+
+    def calls(self):
+        """Returns the calls so far in order of arrival: a dict each, with the fields of ``emulator.log.Entry``."""
+        arrivals, lines = self.report().arrivals, []
+        while len(lines) < arrivals:  # they are written in groups
+            time.sleep(0.02)
+            lines = self.log.read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    def calls_by_device(self):
+        """Returns how often each device serial was named in a call."""
+        return Counter(call["device_sn"] for call in self.calls())
+
+
+@contextmanager
+def emulator(directory, *arguments, caps=UNHURRIED):
+    """Runs an emulator, its arrivals log in a directory; more options of ``bulkcert emulator`` may follow."""
+    log = Path(directory) / "arrivals.ndjson"
+    with running("--log", str(log), *caps, *map(str, arguments)) as child:
+        started = Emulator(child, log)
+        with started.http:
+            yield started
+
+
+def write_devices(path, count, *, cas=1):
+    """Writes a list of so many devices under so many CAs, with leading zeros; returns the pairs."""
+    devices = [(f"00{number:010d}", f"00ca{number % cas:06d}") for number in range(1, count + 1)]
+    with Path(path).open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([("DeviceSn", "CaSn"), *devices])
+    return devices
+
+
+def read_results(path):
+    """Returns the rows of a CSV results file, all text."""
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def outcomes(path):
+    """Returns how many rows of a CSV results file have each outcome."""
+    return dict(Counter(row["outcome"] for row in read_results(path)))
+
+
+def summary_of(results):
+    """Returns the summary beside a results file."""
+    return json.loads(Path(f"{results}.summary.json").read_bytes())
