@@ -104,10 +104,8 @@ class Trial:
             lines.writerow(["note", "CaSn", "DeviceSn"][: 3 if self.action.by_device else 2])
             for note, (ca, device) in zip(self.notes, self.certificates, strict=True):
                 lines.writerow([note, ca, device] if device else [note, ca])
-        under = [f"{number}" for number in range(DEVICES_OF_A_CA)]
-        pairs = [
-            pair for ca, device in self.certificates for pair in ([(ca, device)] if device else product(ca, under))
-        ]
+        below = [str(number) for number in range(DEVICES_OF_A_CA)]
+        pairs = [(ca, one) for ca, device in self.certificates for one in ([device] if device else below)]
         self.running.tell("seed", instance=INSTANCE, rows=[*pairs, ("bystander", "1"), ("bystander", "2")])
 
     def start(self):
@@ -165,10 +163,6 @@ class Trial:
             )
             must(states == {"0"}, f"devices are left in states {states}")
         return sum("an attempt whose answer was lost" in row["message"] for row in rows)
-
-
-def product(ca, devices):
-    return [(ca, device) for device in devices]
 
 
 def whole(path):

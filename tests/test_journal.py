@@ -7,14 +7,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bulkcert.batch.journal import Header, Intent, decode_line, encode_lines, this_session
+from bulkcert.batch.journal import Header, Intent, decode_line, encode_lines, session_line
 from bulkcert.batch.outcome import Outcome, Record
 from bulkcert.batch.recovery import open_journal
 from bulkcert.errors import BulkcertError, ExitStatus
 
 ROWS = 50
 HEADER = Header("inactivate-device", "post-cn-1", "https://h", "00" * 32, ROWS, ("DeviceSn", "CaSn"), "1")
-SESSION = this_session(1_700_000_000_000, "1")
+SESSION = session_line(1_700_000_000_000, "1")
 
 records = st.builds(
     Record,

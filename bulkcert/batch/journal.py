@@ -238,6 +238,6 @@ def decode_line(text: bytes) -> Line | None:
     return line
 
 
-def this_session(started_at: int, version: str) -> Session:
+def session_line(started_at: int, version: str) -> Session:
     """Returns the session line of this process."""
     return Session(os.getpid(), socket.gethostname(), started_at, version)

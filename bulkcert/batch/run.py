@@ -17,12 +17,12 @@ from bulkcert.api.client import Client, make_transport
 from bulkcert.api.credentials import Keyring
 from bulkcert.batch.engine import Engine, Order, Progress, Stop
 from bulkcert.batch.job import Job
-from bulkcert.batch.journal import Header, Journal, this_session
+from bulkcert.batch.journal import Header, Journal, session_line
 from bulkcert.batch.outcome import Outcome, Row
 from bulkcert.batch.recovery import open_journal
 from bulkcert.batch.results import Totals, write_results
 from bulkcert.batch.source import CA_SN, DEVICE_SN, OUTCOME, ROW, Check, Source, annotated, check, open_source
-from bulkcert.batch.summary import Summary, summarize
+from bulkcert.batch.summary import Summary, earlier_sessions, summarize, this_session
 from bulkcert.errors import BulkcertError, ExitStatus
 
 RETRIED = frozenset({Outcome.FAILED, Outcome.NOT_REGISTERED, Outcome.UNKNOWN})
@@ -114,7 +114,11 @@ class Run:
                 f"{self.job.results}: {self.check.rows} rows came in, {totals.outcomes.total()} outcomes went out",
                 "Please report this; the journal holds every outcome.",
             )
-        return summarize(self, totals, self._status(totals))
+        sessions = [] if self.journal.is_new else earlier_sessions(self.job.summary)
+        if self.progress.sends.sends or not sessions:
+            sessions.append(this_session(self.progress, self.started_at))
+        stop, status = self.progress.stop, self._status(totals)
+        return summarize(self.job, self.check, totals, sessions, stop=stop, status=status)
 
     def _status(self, totals: Totals) -> ExitStatus:
         left = totals.outcomes[Outcome.NOT_ATTEMPTED] or self.journal.index.again
@@ -169,7 +173,7 @@ def open_run(job: Job, source: Source, checked: Check) -> Run:
     header = Header(
         job.action.name, job.instance, str(job.endpoint), checked.sha256, checked.rows, source.key_columns, release
     )
-    session = this_session(round(time.time() * 1000), release)
+    session = session_line(round(time.time() * 1000), release)
     journal = open_journal(job.journal, header, session, anew=options.overwrite)
     if options.retry_failed:
         journal.index.reopen(RETRIED)

@@ -1,22 +1,19 @@
 """The summary of a run: what stands in ``RESULTS.summary.json`` and on stdout."""
 
-from __future__ import annotations
-
 import platform
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
+from bulkcert.batch.engine import Progress, Stop
+from bulkcert.batch.job import Job
 from bulkcert.batch.outcome import Outcome
 from bulkcert.batch.results import Totals, sha256_of, write_small
+from bulkcert.batch.source import Check
 from bulkcert.errors import ExitStatus
-
-if TYPE_CHECKING:
-    from bulkcert.batch.run import Run
 
 
 class Caps(msgspec.Struct, frozen=True):
@@ -89,23 +86,29 @@ class Summary(msgspec.Struct, frozen=True):
     advice: str
 
 
-def summarize(run: Run, totals: Totals, status: ExitStatus) -> Summary:
+def summarize(
+    job: Job, check: Check, totals: Totals, sessions: list[Session], *, stop: Stop | None, status: ExitStatus
+) -> Summary:
     """Returns the summary of a run whose results are written, and writes it beside them.
+
+    Args:
+        job: What was asked.
+        check: What the pass over the input found.
+        totals: What the results add up to.
+        sessions: The starts that made calls, the latest last; at least one.
+        stop: Why the latest one ended early, or None.
+        status: Exit status of the command.
 
     Raises:
         BulkcertError: It cannot be written.
     """
-    job, stop = run.job, run.progress.stop
-    sessions = [] if run.journal.is_new else _earlier_sessions(job.summary)
-    if run.progress.sends.sends or not sessions:
-        sessions.append(_session(run))
     latest = sessions[-1]
     summary = Summary(
         action=job.action.name,
         instance=job.instance,
         endpoint=str(job.endpoint),
         input=str(job.input),
-        input_sha256=run.check.sha256,
+        input_sha256=check.sha256,
         results=str(job.results),
         results_sha256=sha256_of(job.results),
         rows=totals.rows,
@@ -135,10 +138,10 @@ def summarize(run: Run, totals: Totals, status: ExitStatus) -> Summary:
     return summary
 
 
-def _session(run: Run) -> Session:
-    progress = run.progress
+def this_session(progress: Progress, started_at: float) -> Session:
+    """Returns what this start of the command did; ``started_at`` is Unix time in seconds."""
     return Session(
-        started=_utc(run.started_at),
+        started=_utc(started_at),
         finished=_utc(time.time()),
         calls=progress.sends.sends,
         achieved_rate=round(progress.sends.rate(), 1),
@@ -149,7 +152,7 @@ def _session(run: Run) -> Session:
     )
 
 
-def _earlier_sessions(path: Path) -> list[Session]:
+def earlier_sessions(path: Path) -> list[Session]:
     """Returns the sessions that an earlier summary tells of; none if it is missing, as after a kill."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Summary).sessions
