@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 import traceback
@@ -182,6 +183,9 @@ def show_summary(summary: Summary) -> None:
     _show(stdout, _totals(summary))
     if summary.stopped:
         show_error(BulkcertError(ExitStatus(summary.exit_status), f"stopped: {summary.stopped}", summary.advice))
+    if summary.outcomes.get(Outcome.NOT_ATTEMPTED):
+        command = shlex.join(["bulkcert", *sys.argv[1:]])
+        stderr.print(Text(f"to go on: {command}"))
 
 
 def _totals(summary: Summary) -> Iterator[tuple[str, str | Text]]:
