@@ -1,5 +1,6 @@
 """The input: found columns, refused files, invalid rows, duplicates, and the second reading."""
 
+import errno
 import gzip
 import os
 import threading
@@ -151,13 +152,16 @@ class TestUnreadable:
         assert "not a regular file" in refused(tmp_path, ExitStatus.INPUT_UNREADABLE)
         assert "not a regular file" in refused(pipe, ExitStatus.INPUT_UNREADABLE)
 
-    @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-    def test_permission(self, given):
-        """A file that may not be read ends with 66."""
+    def test_permission(self, given, monkeypatch):
+        """A file that may not be read ends with 66, with the system's reason."""
         path = given(HEADER)
-        path.chmod(0)
 
-        assert "permission denied" in refused(path, ExitStatus.INPUT_UNREADABLE)
+        def deny(*_):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+        monkeypatch.setattr(Path, "open", deny)
+
+        assert "cannot be read: permission denied" in refused(path, ExitStatus.INPUT_UNREADABLE)
 
     def test_damaged_parquet_page(self, given):
         """A Parquet file that breaks only while its rows are read ends with 66, too."""

@@ -15,6 +15,7 @@ from bulkcert.actions import Action
 from bulkcert.api.client import Answer, Client
 from bulkcert.api.codes import Verdict, rule_for
 from bulkcert.api.credentials import RENEW_EVERY_S, Keyring
+from bulkcert.api.signing import Credentials
 from bulkcert.batch.journal import Intent, Journal
 from bulkcert.batch.outage import PAUSE_S, Outage
 from bulkcert.batch.outcome import ERRORS, OUTCOME_OF, Outcome, Record, Row
@@ -99,6 +100,7 @@ class Progress:
 class _Lane:
     client: Client
     pacer: Pacer
+    turn: anyio.Lock = field(default_factory=anyio.Lock)
 
 
 class Engine:
@@ -121,6 +123,8 @@ class Engine:
         self.progress = progress
         self._stopping = anyio.Event()
         self._feeding = anyio.CancelScope()
+        self._on_trial: Credentials | None = None
+        """Credentials fetched because others had expired, while no call that they signed has been accepted."""
         self._lanes = [_Lane(client, Pacer(order.lane_cap, progress.slow_down, self._stopping)) for client in clients]
 
     def stop(self, stop: Stop) -> None:
@@ -153,7 +157,7 @@ class Engine:
         is_final = self._journal.index.is_final
         with self._feeding:
             async with send:
-                while left != 0 and (batch := await anyio.to_thread.run_sync(next, batches, None)) is not None:
+                while left != 0 and (batch := await self._read(batches)) is not None:
                     rows = list(islice((row for row in batch if not is_final(row.number)), left))
                     for row in rows:
                         try:
@@ -161,6 +165,14 @@ class Engine:
                         except anyio.WouldBlock:
                             await send.send(row)
                     left = None if left is None else left - len(rows)
+
+    async def _read(self, batches: Iterator[list[Row]]) -> list[Row] | None:
+        """Returns the next batch; None after the last one, or if the input fails, which stops the run."""
+        try:
+            return await anyio.to_thread.run_sync(next, batches, None)
+        except BulkcertError as error:
+            self.stop(Stop(error.status, error.message, error.advice))
+            return None
 
     async def _work(self, lane: _Lane, receive: MemoryObjectReceiveStream[Row]) -> None:
         with receive:
@@ -185,11 +197,8 @@ class Engine:
         """Calls one row until its outcome is known or its attempts are used up; None if it was not called at all."""
         order, journal = self._order, self._journal
         maybe_done = row.number in journal.index.intents
-        if not order.action.repeatable:
-            await journal.append(Intent(row.number))
-            await journal.sync()
-        answer, attempts, charged, unanswered = None, 0, 0, False
-        while charged < order.attempts and await lane.pacer.admit():
+        answer, attempts, charged, unanswered = None, 0, 0, maybe_done
+        while charged < order.attempts and await self._admit(lane, row, first=not attempts):
             attempts += 1
             answer = await self._call(lane, row, attempts)
             charged += await self._weigh(answer)
@@ -203,11 +212,23 @@ class Engine:
             with anyio.move_on_after(backoff_s(attempts, random.random)):
                 await self._stopping.wait()
         if answer is None:
-            # An intent that led to no call must not make a later "not found" look like its doing.
-            return None if order.action.repeatable else Record(row.number, Outcome.NOT_ATTEMPTED, again=True)
+            return None
         if not self.progress.outage.answered:
             self._unreachable("the service never answered", answer)
         return _unfinished(row, answer, attempts, again=self._stopping.is_set(), unanswered=unanswered)
+
+    async def _admit(self, lane: _Lane, row: Row, *, first: bool) -> bool:
+        """Waits until a call may be sent; its intent is on disk then, where it must not be repeated blindly."""
+        if self._order.action.repeatable or not first:
+            return await lane.pacer.admit()
+        # After the wait, and one at a time: an intent whose call a kill prevents makes a later "not found" look like
+        # the doing of that call.
+        async with lane.turn:
+            if not await lane.pacer.admit():
+                return False
+            await self._journal.append(Intent(row.number))
+            await self._journal.sync()
+            return self._journal.failure is None
 
     async def _call(self, lane: _Lane, row: Row, attempt: int) -> Answer:
         action, progress = self._order.action, self.progress
@@ -242,10 +263,16 @@ class Engine:
             self._refused(answer)
         elif verdict is Verdict.REFRESH:
             await self._renew_after(answer)
+            return 0
+        elif answer.is_from_service and answer.credentials == self._on_trial:
+            self._on_trial = None
         return 0 if progress.outage.ongoing else 1
 
     async def _renew_after(self, answer: Answer) -> None:
-        """Fetches credentials once for an expired token; the run stops if that brings no others."""
+        """Fetches credentials once for an expired token; the run stops if that brings none that are accepted."""
+        if answer.credentials == self._on_trial:
+            self._refused(answer)
+            return
         try:
             await self._keyring.renew(answer.credentials)
         except BulkcertError as error:
@@ -253,6 +280,8 @@ class Engine:
             return
         if self._keyring.current == answer.credentials:
             self._refused(answer)
+        else:
+            self._on_trial = self._keyring.current
 
     async def _renew_credentials(self) -> None:
         while True:

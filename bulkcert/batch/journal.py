@@ -80,7 +80,7 @@ class Index:
         """Takes note of a row's newest line."""
         self.offsets[record.row] = offset
         self._state[record.row] = _NUMBER_OF[record.outcome] | (_AGAIN if record.again else 0)
-        if record.outcome is not Outcome.UNKNOWN or not record.again:
+        if record.outcome is not Outcome.UNKNOWN:
             self.intents.discard(record.row)
 
     def is_final(self, row: int) -> bool:

@@ -52,7 +52,7 @@ def open_journal(path: Path, header: Header, session: Session, *, anew: bool = F
 def _start(path: Path, file: int, header: Header, session: Session) -> Journal:
     os.ftruncate(file, 0)
     blob = encode_lines(header, session)
-    _write(file, blob)
+    _write(file, blob, 0)
     _sync_directory(path.parent)
     return Journal(path, file, Index(header.rows), len(blob), damaged_lines=(), is_new=True)
 
@@ -65,6 +65,8 @@ def _go_on(path: Path, file: int, header: Header, session: Session) -> Journal:
         lines.seek(0)
         for number, text in enumerate(lines, start=1):
             line = decode_line(text)
+            if isinstance(line, Record | Intent) and not 0 < line.row <= header.rows and number > 1:
+                line = None
             if line is None:
                 damaged.append(number)
             elif number > 1:
@@ -80,7 +82,7 @@ def _go_on(path: Path, file: int, header: Header, session: Session) -> Journal:
         return _start(path, file, header, session)
     os.ftruncate(file, end)
     blob = encode_lines(session)
-    _write(file, blob)
+    _write(file, blob, end)
     inside = tuple(number for number in damaged if number < last_whole)
     return Journal(path, file, index, end + len(blob), damaged_lines=inside, is_new=False)
 
@@ -92,9 +94,16 @@ def _take_in(index: Index, line: Line, offset: int) -> None:
         index.intents.add(line.row)
 
 
-def _write(file: int, blob: bytes) -> None:
-    os.write(file, blob)
-    os.fdatasync(file)
+def _write(file: int, blob: bytes, size: int) -> None:
+    """Appends to a file of this size all or nothing: a full disk may take a part."""
+    written = 0
+    try:
+        while written < len(blob):
+            written += os.write(file, blob[written:])
+        os.fdatasync(file)
+    except OSError:
+        os.ftruncate(file, size)
+        raise
 
 
 def _lock(path: Path, file: int) -> None:
@@ -106,6 +115,11 @@ def _lock(path: Path, file: int) -> None:
             f"another run holds {path}: {_holder(path)}",
             "Wait until it ends, or stop it: both runs would write the same results.",
         ) from error
+    if not os.path.samestat(os.fstat(file), path.stat()):
+        # Its holder gave it up between opening and locking; what is written to it now would be gone with it.
+        raise BulkcertError(
+            ExitStatus.CANNOT_WRITE, f"another run has just removed {path}", "Run the same command again."
+        )
 
 
 def _holder(path: Path) -> str:

@@ -16,8 +16,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from bulkcert.batch.outcome import Outcome, Record
-from bulkcert.batch.source import MESSAGE, OUTCOME, ROW
-from bulkcert.batch.table import OWN_PREFIX
+from bulkcert.batch.source import MESSAGE, OUTCOME, OWN_PREFIX, ROW
 from bulkcert.errors import BulkcertError, ExitStatus
 
 SUFFIXES = (".csv", ".parquet", ".ndjson")

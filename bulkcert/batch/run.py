@@ -77,7 +77,6 @@ class Run:
             BulkcertError: There are no credentials.
         """
         job = self.job
-        await keyring.renew()
         order = Order(
             job.action,
             job.instance,
@@ -90,16 +89,23 @@ class Run:
         context = httpx.create_ssl_context()
         clients = [_client(job, address, keyring, context) for address in job.addresses]
         engine = Engine(order, clients, keyring, self.journal, self.progress)
-        try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(_obey_signals, engine)
+        denied: BulkcertError | None = None
+        async with anyio.create_task_group() as group:
+            # From here to the end, so that a signal finds an ear even while a credentials server is slow.
+            group.start_soon(_obey_signals, engine)
+            try:
+                await keyring.renew()
                 group.start_soon(watch, engine)
                 await engine.run(self.batches())
-                group.cancel_scope.cancel()
-        finally:
-            with anyio.CancelScope(shield=True):
-                for client in clients:
-                    await client.aclose()
+            except BulkcertError as error:
+                denied = error
+            finally:
+                with anyio.CancelScope(shield=True):
+                    for client in clients:
+                        await client.aclose()
+            group.cancel_scope.cancel()
+        if denied is not None and self.progress.stop is None:
+            raise denied
 
     def finish(self) -> Summary:
         """Writes results and summary; the journal stays.
@@ -107,6 +113,15 @@ class Run:
         Raises:
             BulkcertError: They cannot be written, or the outcomes do not add up.
         """
+        try:
+            return self._finished()
+        except BulkcertError as error:
+            if (stop := self.progress.stop) is None:
+                raise
+            advice = stop.advice if self.journal.failure else error.advice
+            raise BulkcertError(error.status, f"stopped: {stop.message}; then: {error.message}", advice) from error
+
+    def _finished(self) -> Summary:
         totals = write_results(self.job.results, annotated(self.source, self.check), self.journal.lines)
         if totals.rows != self.check.rows or totals.outcomes.total() != totals.rows:
             raise BulkcertError(
@@ -200,9 +215,11 @@ def _client(job: Job, address: str | None, keyring: Keyring, context: ssl.SSLCon
 
 async def _obey_signals(engine: Engine) -> None:
     """Stops in order on the first signal, and at once on the second: the journal is safe at any time."""
+    received = 0
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for number in signals:
-            if engine.progress.stop is not None:
+            received += 1
+            if received > 1:
                 # Nothing may run any more, not even clean-up: a worker might hang in it.
                 os._exit(128 + number)
             name = signal.Signals(number).name

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
-from bulkcert.batch.reading import Digest, decompress, read_bytes, unreadable
+from bulkcert.batch.source.reading import Digest, decompress, read_bytes, unreadable
 
 BOM = b"\xef\xbb\xbf"
 RECORD_LIMIT = 16 * 1024 * 1024

@@ -1,34 +1,13 @@
-"""The input: opened, checked as a whole before the first call, then read in batches that say which rows may be called.
-
-What the rest of the program needs is here: ``table`` reads the files, ``serials`` has the rules, ``checking`` applies
-them, ``duplicates`` finds the rows that repeat another.
-"""
+"""Every pass after the check: the input again, in batches that say which rows may be called."""
 
 from collections.abc import Iterator
 
 import polars as pl
 
-from bulkcert.batch.checking import INVALID_SHOWN, Check, InvalidRow, check
-from bulkcert.batch.serials import FAULTS, REASONS
-from bulkcert.batch.table import OWN_PREFIX, Source, open_source, read_parts
+from bulkcert.batch.source.checking import Check
+from bulkcert.batch.source.serials import FAULTS, REASONS
+from bulkcert.batch.source.table import OWN_PREFIX, Source, read_parts
 from bulkcert.errors import BulkcertError
-
-__all__ = [
-    "BATCH_ROWS",
-    "CA_SN",
-    "DEVICE_SN",
-    "FIRST_ROW",
-    "INVALID_SHOWN",
-    "MESSAGE",
-    "OUTCOME",
-    "ROW",
-    "Check",
-    "InvalidRow",
-    "Source",
-    "annotated",
-    "check",
-    "open_source",
-]
 
 ROW = f"{OWN_PREFIX}row"
 """Number of the row, UInt32, from 1; header and blank lines do not count."""

@@ -1,7 +1,7 @@
 """The input as a table: a CSV or Parquet file, opened, and read part by part as often as needed.
 
-Serials are text from the first byte to the last. ``polars`` reads the tables; its unstable interface
-``collect_batches`` is used here and nowhere else.
+Serials are text from the first byte to the last. Of polars nothing unstable is used: CSV is parsed in blocks of whole
+records, Parquet is read in slices.
 """
 
 import stat
@@ -13,8 +13,8 @@ from typing import Literal
 
 import polars as pl
 
-from bulkcert.batch.blocks import Block, MalformedError, read_blocks
-from bulkcert.batch.columns import (
+from bulkcert.batch.source.blocks import Block, MalformedError, read_blocks
+from bulkcert.batch.source.columns import (
     confirm_text,
     csv_columns,
     find_column,
@@ -22,13 +22,13 @@ from bulkcert.batch.columns import (
     parquet_columns,
     parquet_errors,
 )
-from bulkcert.batch.reading import Digest, read_bytes, unreadable
-from bulkcert.batch.serials import printable
+from bulkcert.batch.source.reading import Digest, read_bytes, unreadable
+from bulkcert.batch.source.serials import printable
 from bulkcert.errors import BulkcertError, ExitStatus
 
 OWN_PREFIX = "__bulkcert_"
 """What the names of our own columns begin with; an input that has such a column is refused."""
-PART_ROWS = 65_536
+PART_ROWS = 131_072
 """Rows that are taken from a Parquet file at a time."""
 
 Kind = Literal["csv", "parquet"]
@@ -189,12 +189,11 @@ def _parquet_parts(source: Source, digest: Digest | None) -> Iterator[Part]:
             for _ in read_bytes(source.path, digest):
                 pass
     with parquet_errors(source.path):
+        # Slices, not collect_batches, which holds a whole row group: a file may have only one, of ten million rows.
         scan = pl.scan_parquet(source.path, glob=False)
-        frames = iter(scan.collect_batches(chunk_size=PART_ROWS, maintain_order=True, lazy=True))
-        first = next(frames, None)
-        yield Part(scan.head(0).collect() if first is None else first, None)
-        for frame in frames:
-            yield Part(frame, None)
+        rows = scan.select(pl.len()).collect().item()
+        for start in range(0, max(rows, 1), PART_ROWS):
+            yield Part(scan.slice(start, PART_ROWS).collect(engine="streaming"), None)
 
 
 def _identity(path: Path) -> Identity:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import polars as pl
 
-from bulkcert.batch.blocks import Block, MalformedError, read_blocks
-from bulkcert.batch.reading import unreadable
-from bulkcert.batch.serials import printable
+from bulkcert.batch.source.blocks import Block, MalformedError, read_blocks
+from bulkcert.batch.source.reading import unreadable
+from bulkcert.batch.source.serials import printable
 from bulkcert.errors import BulkcertError, ExitStatus
 
 COLUMNS_SHOWN = 20

@@ -7,9 +7,9 @@ from types import MappingProxyType
 
 import polars as pl
 
-from bulkcert.batch.duplicates import Firsts
-from bulkcert.batch.serials import FAULTS, REASONS, Fault, all_rounded, faults, numbers, printable
-from bulkcert.batch.table import Part, Source, read_parts
+from bulkcert.batch.source.duplicates import Firsts
+from bulkcert.batch.source.serials import FAULTS, REASONS, Fault, all_rounded, faults, numbers, printable
+from bulkcert.batch.source.table import Part, Source, read_parts
 from bulkcert.errors import BulkcertError, ExitStatus
 
 INVALID_SHOWN = 20

@@ -1,0 +1,37 @@
+"""The input: opened, checked as a whole before the first call, then read in batches that say which rows may be called.
+
+What the rest of the program needs is named here. Inside, ``reading`` has the bytes, ``blocks`` the CSV records,
+``columns`` the header, ``table`` the file as a table, ``serials`` the rules, ``duplicates`` the repeated keys,
+``checking`` the first pass and ``annotation`` all later ones.
+"""
+
+from bulkcert.batch.source.annotation import (
+    BATCH_ROWS,
+    CA_SN,
+    DEVICE_SN,
+    FIRST_ROW,
+    MESSAGE,
+    OUTCOME,
+    ROW,
+    annotated,
+)
+from bulkcert.batch.source.checking import INVALID_SHOWN, Check, InvalidRow, check
+from bulkcert.batch.source.table import OWN_PREFIX, Source, open_source
+
+__all__ = [
+    "BATCH_ROWS",
+    "CA_SN",
+    "DEVICE_SN",
+    "FIRST_ROW",
+    "INVALID_SHOWN",
+    "MESSAGE",
+    "OUTCOME",
+    "OWN_PREFIX",
+    "ROW",
+    "Check",
+    "InvalidRow",
+    "Source",
+    "annotated",
+    "check",
+    "open_source",
+]
