@@ -24,6 +24,9 @@ from bulkcert.errors import BulkcertError, ExitStatus
 
 _REHEARSAL = Group.create_ordered("Rehearsal")
 
+DEFAULTS = Settings()
+"""The emulator's own settings: the documented limits, and its credentials."""
+
 INSTANCE = "post-cn-rehearsal"
 """Instance of a rehearsal whose job names none."""
 
@@ -61,8 +64,7 @@ class Rehearsal:
 
     def keyring(self) -> FixedKeyring:
         """Returns the emulator's own credentials."""
-        settings = Settings()
-        return FixedKeyring(Credentials(settings.access_key_id, settings.access_key_secret))
+        return FixedKeyring(Credentials(DEFAULTS.access_key_id, DEFAULTS.access_key_secret))
 
 
 @contextmanager
@@ -124,6 +126,9 @@ def _emulator_arguments(
         f"--latency-ms={low}",
         str(high),
         f"--status-table={stage.status_table}",
+        # Whoever raises the caps says that the account's limits were raised.
+        f"--rate={max(options.rate, DEFAULTS.account_cap)}",
+        f"--per-address-rate={max(options.per_address_rate, DEFAULTS.address_cap)}",
     ]
     if fault_seed is not None:
         arguments += [

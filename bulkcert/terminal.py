@@ -136,7 +136,12 @@ class Board:
                 stderr.print(Text(f"{done:,}/{self._total:,} rows ({share:.0%}); {self._figures(engine)}"))
 
     async def _bar(self, engine: Engine) -> None:
-        columns = (BarColumn(), TaskProgressColumn(), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"))
+        columns = (
+            BarColumn(),
+            TaskProgressColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}", markup=False),
+        )
         with Progress(*columns, console=stderr, auto_refresh=False, expand=False) as progress:
             bar = progress.add_task("rows", total=self._total, figures="")
             try:

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bulkcert.batch.source import reading
-from bulkcert.batch.source import FIRST_ROW, INVALID_SHOWN, OUTCOME, ROW, annotated, check, open_source
+from bulkcert.batch.source import FIRST_ROW, INVALID_SHOWN, OUTCOME, ROW, annotated, check, open_source, reading
 from bulkcert.errors import BulkcertError
 
 COLUMNS = ("note", "DeviceSn", "CaSn", "site")

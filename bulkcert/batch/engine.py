@@ -4,6 +4,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -155,7 +156,8 @@ class Engine:
     async def _feed(self, batches: Iterator[list[Row]], send: MemoryObjectSendStream[Row]) -> None:
         left = self._order.limit_rows
         is_final = self._journal.index.is_final
-        with self._feeding:
+        # On a stop the workers may be gone before this hears of it.
+        with self._feeding, suppress(anyio.BrokenResourceError):
             async with send:
                 while left != 0 and (batch := await self._read(batches)) is not None:
                     rows = list(islice((row for row in batch if not is_final(row.number)), left))

@@ -139,9 +139,10 @@ def resolve(action: ActionName, path: Path, options: Options) -> Job:
     _check_results(results, path, problems)
     if not options.instance.strip():
         problems.append("--instance is missing: the ID of the instance that holds the certificates")
-    for name, value in (("--max-in-flight", options.max_in_flight), ("--attempts", options.attempts)):
-        if value < 1:
-            problems.append(f"{name} must be at least 1, not {value}")
+    if options.max_in_flight < len(addresses):
+        problems.append(f"--max-in-flight must be at least 1 for each source address, not {options.max_in_flight}")
+    if options.attempts < 1:
+        problems.append(f"--attempts must be at least 1, not {options.attempts}")
     if options.limit_rows is not None and options.limit_rows < 1:
         problems.append(f"--limit-rows must be at least 1, not {options.limit_rows}")
     if not (math.isfinite(options.timeout) and options.timeout > 0):
@@ -150,7 +151,7 @@ def resolve(action: ActionName, path: Path, options: Options) -> Job:
         unknown_region = [problem for problem in problems if problem.startswith("--region")]
         status = ExitStatus.MISCONFIGURED if unknown_region == problems else ExitStatus.USAGE
         raise BulkcertError(status, "; ".join(problems), "Nothing was called. See bulkcert run --help.")
-    workers = max(1, options.max_in_flight // len(addresses))
+    workers = options.max_in_flight // len(addresses)
     return Job(ACTIONS[action], path, results, options.instance, endpoint, addresses, cap, workers, limit, options)
 
 

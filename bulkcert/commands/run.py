@@ -8,6 +8,7 @@ from typing import Annotated
 import anyio
 import msgspec
 from cyclopts import Parameter
+from rich.text import Text
 
 from bulkcert import terminal
 from bulkcert.actions import ActionName
@@ -65,8 +66,8 @@ def _open(job: Job) -> Run:
     """Checks the input with a word on stderr where that takes long."""
     if job.options.quiet:
         return open_run(job, *check_input(job))
-    with terminal.stderr.status(f"checking {job.input}") as status:
-        checked = check_input(job, lambda rows: status.update(f"checking {job.input}: {rows:,} rows"))
+    with terminal.stderr.status(Text(f"checking {job.input}")) as status:
+        checked = check_input(job, lambda rows: status.update(Text(f"checking {job.input}: {rows:,} rows")))
         return open_run(job, *checked)
 
 
