@@ -1,0 +1,134 @@
+"""The vendor's credential chain, each time in a process of its own: it reads the environment once, at import."""
+
+import json
+import subprocess
+import sys
+import textwrap
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+from program import environment
+
+NO_KEY = {"ALIBABA_CLOUD_ACCESS_KEY_ID": None, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": None}
+
+
+def resolved(script, changes):
+    """Runs a script with a keyring; returns what it printed, and what stands on stderr."""
+    program = "import anyio, time\nfrom bulkcert.api.credentials import ChainKeyring\nfrom bulkcert.errors import *\n"
+    program += "async def main():\n    keyring = ChainKeyring()\n" + textwrap.indent(textwrap.dedent(script), "    ")
+    child = subprocess.run(
+        [sys.executable, "-c", program + "\nanyio.run(main)"],
+        env=environment(changes),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return child.stdout.strip(), child.stderr
+
+
+PRINT = """
+await keyring.renew()
+print(keyring.current.access_key_id, keyring.current.access_key_secret, keyring.current.security_token)
+"""
+
+
+def test_environment():
+    """An access key in the environment is used, with the token if there is one; nothing is logged."""
+    assert resolved(PRINT, {"ALIBABA_CLOUD_SECURITY_TOKEN": "token"}) == (
+        "testAccessKeyId testAccessKeySecret token",
+        "",
+    )
+
+
+def test_profile(tmp_path):
+    """Without one, a profile of the command-line tool is used."""
+    profile = {"name": "p", "mode": "AK", "access_key_id": "profile-id", "access_key_secret": "profile-secret"}
+    (tmp_path / ".aliyun").mkdir()
+    (tmp_path / ".aliyun" / "config.json").write_text(json.dumps({"current": "p", "profiles": [profile]}))
+    changes = NO_KEY | {"HOME": str(tmp_path), "ALIBABA_CLOUD_CLI_PROFILE_DISABLED": None}
+
+    assert resolved(PRINT, changes)[0] == "profile-id profile-secret None"
+
+
+def test_none():
+    """Without any there is one clear error that says where they were looked for; no traceback of the chain's own."""
+    script = """
+    try:
+        await keyring.renew()
+    except BulkcertError as error:
+        print(int(error.status), error.message, error.advice)
+    """
+    said, logged = resolved(script, NO_KEY)
+
+    assert said.startswith("77 no credentials: ")
+    assert "EnvironmentVariable" in said
+    assert "ALIBABA_CLOUD_ACCESS_KEY_ID" in said
+    assert logged == ""
+
+
+@pytest.fixture
+def slow_source():
+    """A credentials URI that takes a while, and counts."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            body = {"Code": "Success", "AccessKeyId": f"id-{len(asked)}", "AccessKeySecret": "s", "SecurityToken": "t"}
+            body["Expiration"] = "2099-01-01T00:00:00Z"
+            text = json.dumps(body).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/", asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_one_caller_at_a_time_and_the_loop_goes_on(slow_source):
+    """Many callers share one resolution, the event loop is never blocked, and a fresh value is not fetched again."""
+    url, asked = slow_source
+    script = """
+    longest = 0.0
+    async def heart():
+        nonlocal longest
+        while True:
+            before = time.monotonic()
+            await anyio.sleep(0.005)
+            longest = max(longest, time.monotonic() - before)
+    async with anyio.create_task_group() as group:
+        group.start_soon(heart)
+        async with anyio.create_task_group() as callers:
+            for _ in range(20):
+                callers.start_soon(keyring.renew)
+        first = keyring.current
+        await keyring.renew(stale=None)
+        group.cancel_scope.cancel()
+    print(first.access_key_id, keyring.current == first, longest < 2.0)
+    """
+    said, _ = resolved(script, NO_KEY | {"ALIBABA_CLOUD_CREDENTIALS_URI": url})
+
+    assert said == "id-1 True True"
+    assert len(asked) == 1
+
+
+def test_renewing_what_others_have_renewed_does_nothing():
+    """Of many calls refused for an expired token only the first asks for new credentials."""
+    script = """
+    from bulkcert.api.signing import Credentials
+    await keyring.renew()
+    current, keyring._chain = keyring.current, None
+    await keyring.renew(stale=Credentials("other", "s", "t"))
+    print(keyring.current is current, keyring._chain is None)
+    """
+
+    assert resolved(script, {})[0] == "True True"
