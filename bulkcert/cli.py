@@ -1,10 +1,11 @@
 """The command line: which commands there are, where their options come from, and how everything ends."""
 
+import os
 import signal
 import sys
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO
 
 import cyclopts
 from cyclopts import App, Parameter
@@ -18,7 +19,9 @@ app = App(
     name="bulkcert",
     help="Switch very many ApsaraMQ for MQTT device certificates off or on: fast, under the limits, losing nothing.",
     default_parameter=Parameter(negative_iterable=()),
+    suppress_keyboard_interrupt=False,
 )
+app.meta.suppress_keyboard_interrupt = False
 
 
 class JobFile(Toml):
@@ -29,6 +32,12 @@ class JobFile(Toml):
             options = super()._load_config(path)
         except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise BulkcertError(ExitStatus.USAGE, f"{path}: {error}", "Correct the job file.") from error
+        if tables := [name for name, value in options.items() if isinstance(value, dict)]:
+            raise BulkcertError(
+                ExitStatus.USAGE,
+                f"{path}: [{tables[0]}]: a job file has no tables",
+                "Take the line with the brackets out; the options stand by themselves.",
+            )
         for name in ("input", "results"):
             if isinstance(options.get(name), str):
                 options[name] = str(Path(self.path).parent / options[name])
@@ -60,31 +69,68 @@ def launch(
     layers: list[Any] = [Env("BULKCERT_", command=False)]
     if job is not None:
         if not job.is_file():
-            raise BulkcertError(ExitStatus.USAGE, f"--job {job}: no such file", "Check the path.")
+            raise BulkcertError(ExitStatus.USAGE, f"--job {job}: no such file, or not a file", "Check the path.")
         layers.append(JobFile(job, use_commands_as_keys=False))
     app.config = tuple(layers)
     return app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
 
 
+def _wrong_options(error: cyclopts.CycloptsError) -> BulkcertError:
+    """Returns what is wrong with the options, in words."""
+    if isinstance(error.__cause__, BulkcertError):
+        return error.__cause__
+    message = str(error)
+    if isinstance(error, cyclopts.MissingArgumentError) and error.argument and error.keyword is None:
+        name = error.argument.name.removeprefix("--")
+        message = f"{name.upper()} is missing: type it after the command, or name a job file (--job) with {name} = …"
+    return BulkcertError(ExitStatus.USAGE, message, "See bulkcert --help. Nothing was called.")
+
+
+def _open_closed_streams() -> None:
+    """Puts the null device where a standard stream is closed, so that no file of ours gets its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - to the end
+
+
+def _given_up(stream: TextIO) -> bool:
+    """Returns whether a stream takes nothing any more; what it still holds is dropped then."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return True
+    return False
+
+
 def main() -> NoReturn:
     """Runs a command; whatever happens becomes an exit status and, if need be, a message."""
+    _open_closed_streams()
     signal.signal(signal.SIGTERM, terminated)
     status: object = ExitStatus.INTERNAL
     try:
         status = app.meta(exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
     except cyclopts.CycloptsError as error:
-        terminal.show_error(BulkcertError(ExitStatus.USAGE, str(error), "See bulkcert --help. Nothing was called."))
+        terminal.show_error(_wrong_options(error))
         status = ExitStatus.USAGE
     except BulkcertError as error:
         terminal.show_error(error)
         status = error.status
     except KeyboardInterrupt:
-        terminal.show_error(BulkcertError(ExitStatus.INTERRUPTED, "interrupted"))
+        advice = "Run the same command again to go on."
+        terminal.show_error(BulkcertError(ExitStatus.INTERRUPTED, "interrupted", advice))
         status = ExitStatus.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read stdout has gone; what a run did stands in its files.
-        sys.stderr.close()
-        status = ExitStatus.CANNOT_WRITE
+    except OSError as error:
+        if not _given_up(sys.stdout):
+            terminal.show_internal(error)
+        else:
+            status = ExitStatus.CANNOT_WRITE
+            if not isinstance(error, BrokenPipeError):
+                message = f"cannot write to standard output: {error.strerror}"
+                advice = "What a run did stands in its results and summary files."
+                terminal.show_error(BulkcertError(status, message, advice))
     except (Exception, PanicException) as error:  # noqa: BLE001 - the last resort: whatever it is, the user gets one clear message
         terminal.show_internal(error)
+    _given_up(sys.stderr)
     sys.exit(int(status) if isinstance(status, int) else ExitStatus.OK)

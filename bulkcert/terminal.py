@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 import time
 import traceback
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import anyio
 from rich.console import Console
@@ -29,8 +31,25 @@ ASK_FOR_COUNT = 1000
 REFRESH_S = 0.25
 LINE_EVERY_S = 5.0
 
+
+class _Unfailing:
+    """Standard error: nothing that is said there is worth ending a run for, as when the disk of its log is full."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            sys.stderr.flush()
+
+
 stdout = Console(highlight=False, soft_wrap=True)
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+stderr = Console(file=cast(IO[str], _Unfailing()), highlight=False, soft_wrap=True)
 
 
 def show_error(error: BulkcertError) -> None:
@@ -82,6 +101,12 @@ def _plan(run: Run) -> Iterator[tuple[str, str]]:
         yield "journal", f"{len(damaged)} damaged lines, the first is line {damaged[0]}; their rows are called again"
 
 
+def show_idle(run: Run) -> None:
+    """Prints that there is nothing to call, so that nobody takes an earlier session's figures for this one's."""
+    done = f"all {run.already_done:,} were called by earlier sessions" if run.already_done else "no row may be called"
+    stderr.print(Text(f"nothing to call: {done}; --overwrite starts anew"))
+
+
 def _cas(run: Run) -> str:
     by_ca = run.check.rows_by_ca
     named = [f"{printable} ({rows:,})" for printable, rows in sorted(by_ca.items(), key=lambda pair: -pair[1])[:3]]
@@ -103,11 +128,21 @@ def confirm(run: Run) -> None:
         )
     rows = run.check.rows
     if rows > ASK_FOR_COUNT or not run.job.action.by_device:
-        agreed = stderr.input(f"Type the number of rows ({rows}) to go on: ").strip().replace(",", "") == str(rows)
+        agreed = _answer(f"Type the number of rows ({rows}) to go on: ").replace(",", "") == str(rows)
     else:
-        agreed = stderr.input("Go on? [y/N] ").strip().lower() in ("y", "yes")
+        agreed = _answer("Go on? [y/N] ").lower() in ("y", "yes")
     if not agreed:
         raise BulkcertError(ExitStatus.USAGE, "not confirmed; nothing was called")
+
+
+def _answer(question: str) -> str:
+    # polars has SIGINT restart a read that it interrupts; here Ctrl-C must end it.
+    signal.siginterrupt(signal.SIGINT, True)
+    try:
+        return stderr.input(Text(question)).strip()
+    except (EOFError, UnicodeDecodeError):
+        stderr.print()
+        return ""
 
 
 class Board:

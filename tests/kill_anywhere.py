@@ -40,9 +40,6 @@ FEWER_CAS = 5
 INSTANTS = {"any time from the start": 3, "a while after the first outcome": 5, "once results are being written": 2}
 """Kinds of instants, with their weights."""
 
-Certificate = tuple[str, str | None]
-"""CA serial and device serial, as in a line of the emulator's log."""
-
 
 class Violation(Exception):  # noqa: N818 - it is a finding
     """Something was lost, called again, or told wrong."""
@@ -87,15 +84,14 @@ class Trial:
         self.journal = Path(f"{self.results}.journal")
         self.part = self.results.with_name(f".{self.results.name}.part")
         by_device = self.action.by_device
-        self.certificates: list[Certificate] = [
+        self.certificates = [
             (f"{mark}ca{number % 7:06d}", f"{mark}{number:08d}") if by_device else (f"{mark}ca{number:06d}", None)
             for number in range(1, rows + 1)
         ]
         self.notes = [f'nº {number}, "{"x" * (number % 5)}"\n' for number in range(1, rows + 1)]
         self.done: set[int] = set()
         self.kept = b""
-        self.sessions_of: Counter[Certificate] = Counter()
-        self.calls_of: Counter[Certificate] = Counter()
+        self.sessions_of, self.calls_of = Counter(), Counter()
 
     def prepare(self):
         """Writes the list and registers its certificates, and beside them some that are none of the run's business."""
@@ -140,8 +136,7 @@ class Trial:
         kept = whole(self.journal)
         must(kept.startswith(self.kept), "whole lines of the journal are gone")
         self.kept = kept
-        records = [line for text in kept.splitlines(keepends=True) if isinstance(line := decode_line(text), Record)]
-        self.done |= {record.row for record in records if not record.again}
+        self.done |= rows_done(kept)
         if self.results.exists():
             rows = len(read_results(self.results))
             must(rows == len(self.certificates), f"results with {rows} of {len(self.certificates)} rows were visible")
@@ -171,6 +166,12 @@ def whole(path):
     return text[: text.rfind(b"\n") + 1]
 
 
+def rows_done(text):
+    """Returns the rows whose outcome stands in a journal and is final."""
+    lines = [decode_line(line) for line in text.splitlines(keepends=True)]
+    return {line.row for line in lines if isinstance(line, Record) and not line.again}
+
+
 def fresh(path, began):
     """Returns whether a file was written since a time."""
     try:
@@ -182,8 +183,8 @@ def fresh(path, began):
 class Arrivals:
     """The emulator's log, read as it grows."""
 
-    def __init__(self, running):
-        self._running, self._lines, self._file = running, 0, running.log.open()
+    def __init__(self, running, file):
+        self._running, self._lines, self._file = running, 0, file
 
     def new(self):
         """Returns the calls that came since the last time."""
@@ -216,7 +217,7 @@ def let_go(trial, child, chance, began):
         # The line of the session is shorter, a group of outcomes longer.
         wait_for(child, lambda: trial.journal.exists() and trial.journal.stat().st_size > before + 500)
     else:
-        most_s = 0.05
+        most_s = 0.02
         wait_for(child, lambda: fresh(trial.part, began))
     over = time.monotonic() + chance.uniform(0, most_s)
     wait_for(child, lambda: time.monotonic() >= over)
@@ -259,10 +260,10 @@ def torment(action, kills, rows, seed, *, faults):
     options = ["--latency-ms", "0", "60", "--fault-seed", seed % 2**31]
     options += [f"--fault={name}={share}" for name, share in FAULTS.items()] if faults else []
     rows = rows if ACTIONS[action].by_device else max(10, rows // FEWER_CAS)
-    with tempfile.TemporaryDirectory() as directory, emulator(directory, *options) as running:
-        arrivals, killed = Arrivals(running), 0
+    with tempfile.TemporaryDirectory() as place, emulator(place, *options) as running, running.log.open() as log:
+        arrivals, killed = Arrivals(running, log), 0
         while killed < kills:
-            trial = Trial(running, Path(directory), action, rows, f"{figures.runs:03d}")
+            trial = Trial(running, Path(place), action, rows, f"{figures.runs:03d}")
             killed += kill_until_through(trial, arrivals, chance, kills - killed, figures)
         counts = running.counts()
         must(running.states([("1", "bystander"), ("2", "bystander")]) == ["1", "1"], "a bystander was touched")
@@ -290,7 +291,7 @@ def main():
             f"  {seen.repeated} rows called by more than one session, none of them known done; most {seen.most} calls"
         )
         if seen.by_intent:
-            print(f"  {seen.by_intent} CAs found deleted by a call whose outcome was lost")
+            print(f"  {seen.by_intent} CAs found deleted by a call whose answer or outcome was lost")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 
+from bulkcert.emulator import process
 from bulkcert.emulator.process import running
 
 INSTANCE = "post-cn-emulator"
@@ -46,7 +47,6 @@ def environment(changes=None):
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
     clean = {
         "HOME": _HOME,
-        "PYTHONDONTWRITEBYTECODE": "1",
         "ALIBABA_CLOUD_ECS_METADATA_DISABLED": "true",
         "ALIBABA_CLOUD_CLI_PROFILE_DISABLED": "true",
         "ALIBABA_CLOUD_ACCESS_KEY_ID": KEY_ID,
@@ -66,7 +66,7 @@ def bulkcert(*arguments, env=None, cwd=None, stdin=None, timeout=60, **options):
         except BaseException:
             child.kill()
             raise
-    return Finished(child.returncode, stdout.decode(), stderr.decode())
+    return Finished(child.returncode, (stdout or b"").decode(), (stderr or b"").decode())
 
 
 def start(*arguments, env=None, cwd=None, **options):
@@ -127,10 +127,11 @@ class Emulator:
 
 
 @contextmanager
-def emulator(directory, *arguments, caps=UNHURRIED):
+def emulator(directory, *arguments, caps=UNHURRIED, port=0):
     """Runs an emulator, its arrivals log in a directory; more options of ``bulkcert emulator`` may follow."""
     log = Path(directory) / "arrivals.ndjson"
-    with running("--log", str(log), *caps, *map(str, arguments)) as child:
+    command = tuple(str(port) if part == "0" else part for part in process.COMMAND)
+    with running("--log", str(log), *caps, *map(str, arguments), command=command) as child:
         started = Emulator(child, log)
         with started.http:
             yield started

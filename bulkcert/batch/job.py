@@ -161,7 +161,7 @@ def default_results(path: Path, action: Action) -> Path:
     suffix = ".parquet" if suffixes and suffixes[-1].lower() in ("parquet", "pq") else ".csv"
     while suffixes and suffixes[-1].lower() in ("csv", "gz", "zst", "parquet", "pq"):
         suffixes.pop()
-    return path.with_name(".".join([stem, *suffixes, action.name, "results"]) + suffix)
+    return path.parent / (".".join([stem, *suffixes, action.name, "results"]) + suffix)
 
 
 def _endpoint(options: Options, problems: list[str]) -> httpx.URL:
@@ -186,6 +186,8 @@ def _url(text: str, problems: list[str]) -> httpx.URL:
         return httpx.URL("https://invalid")
     if url.scheme not in ("http", "https") or not url.host:
         problems.append(f"--endpoint {text!r} must look like https://host")
+    elif url.port is not None and not 0 < url.port < 65536:  # noqa: PLR2004 - the ports of TCP
+        problems.append(f"--endpoint {text!r}: port {url.port} is not from 1 to 65535")
     elif url.scheme == "http" and not is_loopback(url.host):
         problems.append(f"--endpoint {text!r}: http is allowed for loopback addresses only, use https")
     if url.path not in ("", "/") or url.query or url.userinfo or url.fragment:
@@ -244,5 +246,9 @@ def _limit(text: str, problems: list[str]) -> Limit:
 def _check_results(results: Path, path: Path, problems: list[str]) -> None:
     if results.suffix.lower() not in SUFFIXES:
         problems.append(f"--results {results} must end in {', '.join(SUFFIXES)}")
+    foreign = [
+        name for name in map(str, (results, path)) if any("\ud800" <= character <= "\udfff" for character in name)
+    ]
+    problems.extend(f"{name!r}: file names must be UTF-8" for name in foreign)
     if results.exists() and path.exists() and results.samefile(path):
         problems.append(f"--results {results} is the input itself")

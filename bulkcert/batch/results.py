@@ -114,11 +114,14 @@ def write_results(path: Path, batches: Iterator[pl.DataFrame], journal_lines: Ca
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
         _sink(frames(), _with_outcomes(first.clear(), journal_lines, Totals(), readable=readable).schema, temporary)
         _make_durable(temporary, path)
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except BaseException as error:
+        # Whatever it is, a signal included: no half of a file is left.
         with suppress(OSError):
             temporary.unlink()
         if failure:
             raise failure[0] from error
+        if not isinstance(error, (OSError, pl.exceptions.PolarsError)):
+            raise
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE,
             f"cannot write {path}: {_reason(error)}",
@@ -132,7 +135,7 @@ def _with_outcomes(
 ) -> pl.DataFrame:
     """Returns the input's own columns of a batch and the outcome columns beside them."""
     own = batch.select(pl.exclude(f"^{OWN_PREFIX}.*$"))
-    own = own.rename({name: RENAMED_PREFIX + name for name in own.columns if name in COLUMNS})
+    own = own.rename(_renamed(own.columns))
     notes = batch.select(row=ROW, noted=OUTCOME, note=MESSAGE)
     record = _records(journal_lines(int(batch[ROW][0]), int(batch[ROW][-1])) if batch.height else b"")
     outcomes = notes.join(record, on="row", how="left", maintain_order="left").select(
@@ -153,6 +156,18 @@ def _with_outcomes(
         times = times.dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
         own = own.select(_as_text(name, kind) for name, kind in own.schema.items())
     return own.hstack(outcomes.with_columns(times))
+
+
+def _renamed(own: list[str]) -> dict[str, str]:
+    """Returns new names for the input's own columns that have the name of one of ours."""
+    taken, renamed = {*own, *COLUMNS}, {}
+    for name in own:
+        if name in COLUMNS:
+            renamed[name] = RENAMED_PREFIX + name
+            while renamed[name] in taken:
+                renamed[name] = RENAMED_PREFIX + renamed[name]
+            taken.add(renamed[name])
+    return renamed
 
 
 def _records(lines: bytes) -> pl.DataFrame:

@@ -50,6 +50,8 @@ def execute(job: Job, keyring: Keyring, *, ask: bool) -> Summary:
                 _ask(opened)
             anyio.run(opened.call, keyring, terminal.Board(opened).watch)
             signal.signal(signal.SIGTERM, terminated)
+        elif not options.quiet:
+            terminal.show_idle(opened)
         summary = opened.finish()
     finally:
         opened.journal.close()
@@ -76,5 +78,5 @@ def _ask(opened: Run) -> None:
         terminal.confirm(opened)
     except BaseException:
         if opened.journal.is_new:
-            opened.journal.discard()
+            opened.journal.path.unlink(missing_ok=True)
         raise

@@ -1,0 +1,299 @@
+"""The engine against a scripted service: what every answer, and every silence, does to a row and to the run."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import aiohttp
+import anyio
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bulkcert.actions import ACTIONS
+from bulkcert.api.client import Client
+from bulkcert.api.credentials import FixedKeyring
+from bulkcert.api.signing import Credentials
+from bulkcert.batch import engine as engine_module
+from bulkcert.batch.engine import Engine, Limit, Order, Progress
+from bulkcert.batch.journal import Header, Journal, decode_line, session_line
+from bulkcert.batch.outage import IN_A_ROW
+from bulkcert.batch.outcome import Outcome, Record, Row
+from bulkcert.batch.pacer import Pacer
+from bulkcert.batch.recovery import open_journal
+from bulkcert.errors import BulkcertError, ExitStatus
+
+OLD, NEW, NEWER = (Credentials(f"key{number}", f"secret{number}", f"token{number}") for number in range(3))
+LOST, UNREACHED = httpx.ReadError("reset by peer"), aiohttp.ConnectionTimeoutError("nobody there")
+DONE, NO_ECHO = "done", "no echo"
+NOT_FOUND, REFUSED, THROTTLED = "FindDeviceBySnError", "ParameterCheckFailed", "Throttling.User"
+BUSY, NONCE, EXPIRED, DENIED = "InternalError", "SignatureNonceUsed", "InvalidSecurityToken.Expired", "NoPermission"
+
+
+class Service(httpx.AsyncBaseTransport):
+    """Answers each call as ``script(row, attempt, request)`` says: DONE, NO_ECHO, a code, or an error of transport."""
+
+    def __init__(self, script):
+        self.script, self.requests, self.attempts = script, [], Counter()
+
+    async def handle_async_request(self, request):
+        await anyio.lowlevel.checkpoint()
+        serial = request.url.params.get("DeviceSn") or request.url.params["Sn"]
+        self.requests.append(request)
+        self.attempts[int(serial)] += 1
+        said = self.script(int(serial), self.attempts[int(serial)], request)
+        if isinstance(said, Exception):
+            raise said
+        if said == DONE:
+            field = "DeviceSn" if "DeviceSn" in request.url.params else "Sn"
+            return httpx.Response(200, json={"RequestId": "R", field: serial})
+        said = {"RequestId": "R"} if said == NO_ECHO else {"RequestId": "R", "Code": said, "Message": "m"}
+        return httpx.Response(200 if len(said) == 1 else 500, json=said)
+
+
+class Renewing:
+    """A keyring that hands out one set of credentials after another."""
+
+    def __init__(self, *successive):
+        self.current, *self._left = successive
+        self.renewals = 0
+        self._one_at_a_time = anyio.Lock()
+
+    async def renew(self, stale=None):
+        async with self._one_at_a_time:
+            if stale in (None, self.current):
+                self.renewals += 1
+                await anyio.lowlevel.checkpoint()
+                self.current = self._left.pop(0) if self._left else self.current
+
+
+@dataclass
+class Ran:
+    """What one session did; ``records`` holds the newest record of every row, those of earlier sessions included."""
+
+    progress: Progress
+    records: dict[int, Record]
+    service: Service
+    stopped: ExitStatus | None
+
+    @property
+    def outcomes(self):
+        return {row: record.outcome for row, record in self.records.items() if not record.again}
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch):
+    monkeypatch.setattr(engine_module, "backoff_s", lambda *_, **__: 0.0)
+    monkeypatch.setattr(engine_module, "PAUSE_S", 0.0)
+
+
+def opened(directory, rows, action="inactivate-device"):
+    header = Header(action, "post-cn-1", "http://127.0.0.1", "00" * 32, rows, ("CaSn",), "1")
+    return open_journal(directory / "j", header, session_line(0, "1"))
+
+
+async def run(directory, rows, script, *, action="inactivate-device", keyring=None, reopen=(), batches=None, **order):
+    service, progress, journal = Service(script), Progress(), opened(directory, rows, action)
+    journal.index.reopen(reopen)
+    options = {"lane_cap": 100_000, "workers": 4, "attempts": 3, "max_errors": Limit()} | order
+    keyring = keyring or FixedKeyring(OLD)
+    client = Client(service, httpx.URL("http://127.0.0.1"), keyring, timeout_s=60)
+    batch = [Row(number, f"{number}", f"{number}") for number in range(1, rows + 1)]
+    engine = Engine(Order(ACTIONS[action], "post-cn-1", **options), [client], keyring, journal, progress)
+    with anyio.fail_after(60):
+        await engine.run(batches or iter([batch[: rows // 2], batch[rows // 2 :]]))
+    lines = [decode_line(line + b"\n") for line in journal.lines(1, rows).splitlines()]
+    journal.close()
+    return Ran(progress, {line.row: line for line in lines}, service, progress.stop and progress.stop.status)
+
+
+async def test_each_attempt_is_signed_and_paced_anew(tmp_path, monkeypatch):
+    """A retry has a nonce and a signature of its own, and takes its turn like any call."""
+    turns, admit = [], Pacer.admit
+
+    async def counted(pacer):
+        turns.append(pacer)
+        return await admit(pacer)
+
+    monkeypatch.setattr(Pacer, "admit", counted)
+    ran = await run(tmp_path, 1, lambda _row, attempt, _: BUSY if attempt < 3 else DONE)
+
+    assert ran.outcomes == {1: Outcome.SUCCEEDED}
+    for header in ("x-acs-signature-nonce", "authorization"):
+        assert len({request.headers[header] for request in ran.service.requests}) == 3
+    assert len(turns) == ran.progress.sends.sends == ran.records[1].attempts == 3
+
+
+async def test_job_wide_refusal_stops_the_run(tmp_path):
+    """A refusal that every row would get ends the run within the calls in flight; the rest is left for the next."""
+    ran = await run(tmp_path, 100, lambda row, *_: DENIED if row == 10 else DONE)
+
+    assert ran.stopped is ExitStatus.DENIED
+    assert len(ran.service.requests) <= 10 + 4
+    assert 10 not in ran.outcomes
+    assert set(ran.outcomes.values()) == {Outcome.SUCCEEDED}
+
+
+@pytest.mark.parametrize("rows", [1, 100])
+@pytest.mark.parametrize(("silence", "shown"), [(LOST, Outcome.UNKNOWN), (UNREACHED, Outcome.NOT_ATTEMPTED)])
+async def test_service_that_never_answers_burns_no_row(tmp_path, rows, silence, shown):
+    """A few calls without any answer ever stop the run; all rows are taken up again by the next."""
+    ran = await run(tmp_path, rows, lambda *_: silence)
+
+    assert ran.stopped is ExitStatus.UNAVAILABLE
+    assert len(ran.service.requests) <= IN_A_ROW + 4
+    assert ran.outcomes == {}
+    assert {record.outcome for record in ran.records.values()} == {shown}
+
+
+async def test_attempts_during_an_outage_are_not_charged(tmp_path):
+    """When a service that has answered falls silent for a while, no row pays for it with its attempts."""
+    calls = Counter()
+
+    def script(row, *_):
+        calls["all"] += 1
+        return LOST if row > 4 and calls["all"] < 60 else DONE
+
+    ran = await run(tmp_path, 20, script, attempts=4)
+
+    assert (ran.stopped, set(ran.outcomes.values()), len(ran.outcomes)) == (None, {Outcome.SUCCEEDED}, 20)
+    assert max(ran.service.attempts.values()) > 4
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [
+        ([LOST, LOST, LOST], Outcome.UNKNOWN),
+        ([NO_ECHO, NO_ECHO, NO_ECHO], Outcome.UNKNOWN),
+        ([LOST, UNREACHED, BUSY], Outcome.UNKNOWN),
+        ([UNREACHED, UNREACHED, UNREACHED], Outcome.FAILED),
+        ([BUSY, NONCE, UNREACHED], Outcome.FAILED),
+    ],
+)
+async def test_attempts_used_up(tmp_path, said, outcome):
+    """What may have been done is unknown, never a success; what was never sent, or refused to the end, has failed."""
+    ran = await run(tmp_path, 2, lambda row, attempt, _: DONE if row == 1 else said[attempt - 1])
+
+    assert (ran.stopped, ran.outcomes) == (None, {1: Outcome.SUCCEEDED, 2: outcome})
+    assert ran.service.attempts == {1: 1, 2: 3}
+
+
+async def test_throttles_are_not_charged(tmp_path):
+    """Being told to slow down costs no attempt, however often."""
+    ran = await run(tmp_path, 1, lambda _row, attempt, _: THROTTLED if attempt < 20 else DONE, attempts=1)
+
+    assert (ran.outcomes, ran.progress.throttles) == ({1: Outcome.SUCCEEDED}, 19)
+
+
+def expired(*refused):
+    """A service that takes these credentials for expired."""
+    ids = [credentials.access_key_id for credentials in refused]
+    return lambda *call: EXPIRED if any(name in call[2].headers["authorization"] for name in ids) else DONE
+
+
+async def test_expired_credentials_are_renewed_once(tmp_path):
+    """All calls in flight share one renewal, and no row pays for it."""
+    keyring = Renewing(OLD, NEW, NEWER)
+    ran = await run(tmp_path, 40, expired(OLD), keyring=keyring, workers=8, attempts=1)
+
+    assert (ran.stopped, list(ran.outcomes.values())) == (None, [Outcome.SUCCEEDED] * 40)
+    assert keyring.renewals == 1
+
+
+@pytest.mark.parametrize("successive", [(OLD,), (OLD, NEW, NEWER)])
+async def test_credentials_that_stay_expired_stop_the_run(tmp_path, successive):
+    """Whether a renewal brings the same credentials or others that are refused too, going on is senseless."""
+    ran = await run(tmp_path, 40, expired(OLD, NEW, NEWER), keyring=Renewing(*successive), attempts=1)
+
+    assert (ran.stopped, ran.outcomes) == (ExitStatus.DENIED, {})
+    assert len(ran.service.requests) <= 12
+
+
+@pytest.mark.parametrize(("limit", "called"), [(Limit(rows=5), 6 + 4), (Limit(share=0.05), 100 + 4)])
+async def test_too_many_errors_stop_the_run(tmp_path, limit, called):
+    """More failed rows than allowed stop the run; a share counts only from a hundred rows on."""
+    ran = await run(tmp_path, 400, lambda *_: REFUSED, max_errors=limit)
+
+    assert ran.stopped is ExitStatus.TOO_MANY_ERRORS
+    assert called - 4 <= len(ran.service.requests) <= called
+
+
+async def test_unregistered_rows_are_no_errors_of_the_run(tmp_path):
+    """A list full of unknown certificates is a finding, not a reason to stop."""
+    ran = await run(tmp_path, 200, lambda *_: NOT_FOUND, max_errors=Limit(rows=0))
+
+    assert (ran.stopped, Counter(ran.outcomes.values())) == (None, {Outcome.NOT_REGISTERED: 200})
+
+
+async def test_rows_are_limited(tmp_path):
+    """So many rows are called in a session, and the next session goes on with those behind them."""
+    sessions = [await run(tmp_path, 10, lambda *_: DONE, limit_rows=4) for _ in range(3)]
+
+    assert [sorted(ran.service.attempts) for ran in sessions] == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10]]
+
+
+async def test_journal_that_fails_stops_the_run(tmp_path, monkeypatch):
+    """When nothing can be written any more the run stops; what was synced is not called again, everything else is."""
+    write, groups = Journal._write, []
+
+    def full(journal, blob):
+        groups.append(blob)
+        if len(groups) > 2:
+            raise OSError(28, "full")
+        write(journal, blob)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "_write", full)
+        patch.setattr("bulkcert.batch.journal.SYNC_AFTER_S", 0.001)
+        first = await run(tmp_path, 3000, lambda *_: DONE)
+    second = await run(tmp_path, 3000, lambda *_: DONE)
+
+    assert first.stopped is ExitStatus.CANNOT_WRITE
+    assert first.progress.stop.message == f"cannot write {tmp_path / 'j'}: full"
+    assert len(first.records) == b"".join(groups[:2]).count(b"\n")
+    assert sorted([*first.records, *second.service.attempts]) == [*range(1, 3001)]
+    assert len(second.records) == 3000
+
+
+async def test_input_that_changes_meanwhile_stops_the_run_in_order(tmp_path):
+    """An input that fails under way ends the run as a refusal does: what was called is written down."""
+
+    def batches():
+        yield [Row(number, f"{number}", "1") for number in range(1, 5)]
+        raise BulkcertError(ExitStatus.INPUT_INVALID, "the file was changed")
+
+    ran = await run(tmp_path, 10, lambda *_: DONE, batches=batches())
+
+    assert ran.stopped is ExitStatus.INPUT_INVALID
+    assert sorted(ran.outcomes) == sorted(ran.service.attempts)
+
+
+ANSWERS = [DONE, NO_ECHO, NOT_FOUND, REFUSED, THROTTLED, BUSY, NONCE, EXPIRED, DENIED, LOST, UNREACHED, "SomethingNew"]
+scripts = st.lists(st.lists(st.sampled_from(ANSWERS), max_size=6), min_size=1, max_size=12)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(script=scripts, action=st.sampled_from(["inactivate-device", "delete-ca"]), keys=st.integers(1, 3))
+def test_rows_add_up_whatever_is_answered(tmp_path_factory, script, action, keys):
+    """Any script: every row gets one outcome, successes were seen to succeed, nothing known done is repeated."""
+    directory, rows = tmp_path_factory.mktemp("any"), len(script)
+
+    def scripted(row, attempt, _=None):
+        return [*script[row - 1], *[DONE] * attempt][attempt - 1]
+
+    def session(answers, keyring=None):
+        return anyio.run(lambda: run(directory, rows, answers, action=action, keyring=keyring))
+
+    first = session(scripted, Renewing(*(OLD, NEW, NEWER)[:keys]))
+    assert first.progress.outcomes.total() == len(first.records)
+    assert {row: record.attempts for row, record in first.records.items()} == first.service.attempts
+    for row, outcome in first.outcomes.items():
+        said = [scripted(row, attempt) for attempt in range(1, first.service.attempts[row] + 1)]
+        may_be_done = action == "delete-ca" and {LOST, NO_ECHO, BUSY} & {*said}
+        assert (outcome is Outcome.SUCCEEDED) == (said[-1] == DONE or (said[-1] == NOT_FOUND and bool(may_be_done)))
+    if first.stopped is None:
+        assert len(first.outcomes) == rows
+
+    second = session(lambda *_: DONE)
+    assert not set(first.outcomes) & set(second.service.attempts)
+    assert len(second.outcomes) == rows

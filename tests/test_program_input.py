@@ -1,0 +1,289 @@
+"""Input of every kind, good and bad, through the whole command; and results that hold all of it."""
+
+import base64
+import csv
+import ctypes
+import datetime as dt
+import gzip
+import hashlib
+import io
+import json
+import re
+import stat
+from pathlib import Path
+
+import polars as pl
+import pytest
+import zstandard
+from program import bulkcert, emulator, outcomes, read_results, summary_of
+
+from bulkcert.batch.results import COLUMNS
+
+OWN = ["DeviceSn", "CaSn", "input_outcome", "outcome"]
+ROWS = [
+    ["000000000001", "00ca", 'says "hi", twice', "own"],
+    ["000000000002", "00ca", "two\nlines", ""],
+    ["0e5", "00cb", "ключ 钥匙 🔑", " spaces "],
+    ["000000000001", "00ca", "again", "x"],
+]
+DEVICES = [(device, ca) for device, ca, *_ in ROWS[:3]]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    with emulator(tmp_path_factory.mktemp("service")) as running:
+        yield running
+
+
+class Place:
+    """A directory with an input, and the run over it."""
+
+    def __init__(self, directory, service):
+        self.list, self.results, self.service = directory / "devices.csv", directory / "results.csv", service
+        self.started = service.report().arrivals
+        self.list.write_bytes(as_csv())
+        service.seed(DEVICES)
+
+    @property
+    def arrivals(self):
+        return self.service.report().arrivals - self.started
+
+    def run(self, *more, action="inactivate-device", **options):
+        return bulkcert("run", action, self.list, "-o", self.results, *self.service.where, *more, **options)
+
+
+@pytest.fixture
+def place(tmp_path, service):
+    return Place(tmp_path, service)
+
+
+def as_csv(header=OWN, rows=ROWS, newline="\n"):
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator=newline).writerows([header, *rows])
+    return text.getvalue().encode()
+
+
+KINDS = {
+    "bom and crlf.csv": b"\xef\xbb\xbf" + as_csv(newline="\r\n"),
+    "all quoted.csv": b'"DeviceSn","CaSn","input_outcome","outcome"\n'
+    + b"".join(b'"%s"\n' % b'","'.join(c.replace('"', '""').encode() for c in row) for row in ROWS),
+    "packed.csv.gz": gzip.compress(as_csv()),
+    "packed.csv.zst": zstandard.compress(as_csv()),
+    "names [x] 'y' ü.CSV": as_csv(["device_sn", "CA SN", *OWN[2:]]),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_kinds_of_csv(tmp_path, place, name):
+    """Whatever the kind of CSV, serials are sent as they stand, and the input's own columns come back as they were."""
+    place.list = tmp_path / name
+    place.list.write_bytes(KINDS[name])
+    place.run().ended(0)
+
+    rows = read_results(place.results)
+    header = list(rows[0])
+    assert header[4:] == list(COLUMNS)
+    assert header[2:4] == ["input_outcome", "input_input_outcome"]
+    assert [list(row.values())[:4] for row in rows] == ROWS
+    assert [row["outcome"] for row in rows] == ["succeeded"] * 3 + ["duplicate"]
+    assert {(call["device_sn"], call["ca_sn"]) for call in place.service.calls()[place.started :]} == set(DEVICES)
+    assert place.arrivals == 3
+
+
+def test_parquet_with_typed_columns(tmp_path, place):
+    """Typed, nested and binary columns of a Parquet input stay as they are in Parquet, and become text in text."""
+    own = pl.DataFrame(
+        {
+            "serial": [device for device, *_ in ROWS],
+            "CaSn": [ca for _, ca, *_ in ROWS],
+            "when": [dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)] * 4,
+            "number": [1, None, 3, 4],
+            "tags": [["a", "b"], [], None, ["c"]],
+            "place": [{"x": 1.5, "y": None}] * 4,
+            "key": [b"\x00\xff", b"", None, b"abc"],
+        }
+    )
+    place.list = tmp_path / "devices.parquet"
+    own.write_parquet(place.list)
+    place.results = tmp_path / "results.parquet"
+    place.run("--device-column", "serial").ended(0)
+
+    found = pl.read_parquet(place.results)
+    assert found.select(own.columns).equals(own, null_equal=True)
+    assert found.schema["sent_at"] == pl.Datetime("ms", "UTC")
+    place.results = tmp_path / "results.csv"
+    place.run("--device-column", "serial").ended(0)
+    first = read_results(place.results)[0]
+    assert json.loads(first["place"]) == {"x": 1.5, "y": None}
+    assert base64.b64decode(first["key"]) == b"\x00\xff"
+
+
+def test_three_formats(tmp_path, place):
+    """Results are the same in CSV, Parquet and NDJSON; they, the journal and the summary are for the owner alone."""
+    tables = []
+    for suffix in ("csv", "parquet", "ndjson"):
+        place.results = tmp_path / f"results.{suffix}"
+        place.run().ended(0)
+        if suffix == "csv":
+            tables.append(pl.read_csv(place.results, infer_schema=False))
+        else:
+            tables.append(pl.read_parquet(place.results) if suffix == "parquet" else pl.read_ndjson(place.results))
+        made = [place.results, *(Path(f"{place.results}.{end}") for end in ("journal", "summary.json"))]
+        assert {stat.S_IMODE(path.stat().st_mode) for path in made} == {0o600}
+    same = ["DeviceSn", "CaSn", "input_outcome", "input_input_outcome", "row", "outcome", "http_status", "attempts"]
+    texts = [table.select(pl.col(same).cast(pl.String).fill_null("")) for table in tables]
+    assert texts[0].equals(texts[1])
+    assert texts[1].equals(texts[2])
+    assert not list(tmp_path.glob(".*")), "a temporary file was left"
+
+
+def test_summary_adds_up(place):
+    """The summary says what went in and came out: hashes, counts, caps, pace, latencies, times, versions, status."""
+    place.list.write_bytes(as_csv(rows=[*ROWS, ["", "00ca", "", ""], ["0099", "00cc", "", ""]]))
+    place.run("--skip-invalid", "--json").ended(1)
+
+    summary = summary_of(place.results)
+    assert summary["outcomes"] == outcomes(place.results)
+    assert summary["codes"] == {"FindDeviceBySnError": 1}
+    assert summary["input_sha256"] == hashlib.sha256(place.list.read_bytes()).hexdigest()
+    assert summary["results_sha256"] == hashlib.sha256(place.results.read_bytes()).hexdigest()
+    assert (summary["calls"], summary["retries"], summary["throttles"], summary["worst_window"]) == (4, 0, 0, 4)
+    assert summary["caps"] == {"account": 100000, "address": 100000, "lane": 90000, "source_addresses": ["any"]}
+    assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p90"] <= summary["latency_ms"]["p99"]
+    assert summary["started"] < summary["finished"]
+    assert (summary["exit_status"], set(summary["versions"])) == (1, {"bulkcert", "python"})
+
+
+BAD = {
+    "numbers.parquet": (65, "number", lambda path: pl.DataFrame({"DeviceSn": [1], "CaSn": ["a"]}).write_parquet(path)),
+    "spreadsheet.csv": (65, "3.56217E+17", lambda path: path.write_text("DeviceSn,CaSn\n3.56217E+17,00ca\n")),
+    "empty.csv": (65, "empty", lambda path: path.write_text("")),
+    "torn.csv": (65, "line 2", lambda path: path.write_text("DeviceSn,CaSn\n1\n")),
+    "control.csv": (65, "control.csv:2: DeviceSn", lambda path: path.write_bytes(b"DeviceSn,CaSn\na\x07b,00ca\n")),
+    "long.csv": (65, "128", lambda path: path.write_text(f"DeviceSn,CaSn\n{'9' * 200_000},00ca\n")),
+    "not utf-8.csv": (65, "UTF-8", lambda path: path.write_bytes(b"DeviceSn,CaSn\n\xff,00ca\n")),
+    "cut off.csv.gz": (66, "ends too early", lambda path: path.write_bytes(gzip.compress(as_csv())[:-9])),
+    "no parquet.parquet": (66, "Parquet", lambda path: path.write_text("DeviceSn,CaSn\n1,2\n")),
+    "list.xlsx": (66, "suffix", lambda path: path.write_bytes(b"PK\x03\x04")),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input(tmp_path, place, name):
+    """Input that cannot be right is refused with its name and the reason; nothing is called, nothing is left behind."""
+    status, reason, write = BAD[name]
+    place.list.unlink()
+    place.list = tmp_path / name
+    write(place.list)
+    refused = place.run().ended(status)
+
+    assert name in refused.stderr
+    assert reason in refused.stderr
+    assert "→" in refused.stderr
+    assert (place.arrivals, list(tmp_path.iterdir())) == (0, [place.list])
+
+
+def test_trusted_serials(place):
+    """Fifteen digits and zeros in every row are what a spreadsheet leaves of longer ones, but for --trust-serials."""
+    devices = [(f"86{number:013d}000", "00ca") for number in range(1, 4)]
+    place.list.write_bytes(as_csv(OWN[:2], devices))
+    place.service.seed(devices)
+    refused = place.run().ended(65)
+
+    assert "--trust-serials" in refused.stderr
+    assert place.arrivals == 0
+    place.run("--trust-serials").ended(0)
+
+
+@pytest.mark.parametrize(("rows", "status"), [(0, 0), (1, 0)])
+def test_few_rows(place, rows, status):
+    """A list of one row, or of none at all, is a list."""
+    place.list.write_bytes(as_csv(rows=ROWS[:rows]))
+    place.run().ended(status)
+
+    assert len(read_results(place.results)) == summary_of(place.results)["rows"] == place.arrivals == rows
+
+
+def test_results_are_not_the_input(tmp_path, place):
+    """Results never overwrite the input, not even through a link, nor with --overwrite."""
+    (tmp_path / "link.csv").symlink_to(place.list)
+    for results in (tmp_path / "link.csv", f"{tmp_path}/../{tmp_path.name}/devices.csv"):
+        place.results = results
+        assert "is the input itself" in place.run("--overwrite").ended(2).stderr
+    assert (place.list.read_bytes(), place.arrivals) == (as_csv(), 0)
+
+
+def bound_by_permissions():
+    """Makes a child mind permissions although root starts it: it gives up the capabilities to pass over them."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        if libc.prctl(24, capability, 0, 0, 0):  # PR_CAPBSET_DROP
+            raise OSError(ctypes.get_errno(), "prctl")
+
+
+def test_73_read_only_directory(tmp_path, place):
+    """73: results cannot go where nobody may write; nothing is called."""
+    tmp_path.chmod(0o555)
+    refused = place.run(preexec_fn=bound_by_permissions).ended(73)
+
+    assert f"cannot write {place.results}.journal: Permission denied" in refused.stderr
+    assert "Name a results file with -o" in refused.stderr
+    assert place.arrivals == 0
+
+
+def test_66_unreadable(place):
+    """66: an input that may not be read, that is missing, or that is no file."""
+    place.list.chmod(0)
+    assert "permission denied" in place.run(preexec_fn=bound_by_permissions).ended(66).stderr
+
+    place.list.unlink()
+    assert f"{place.list}: no such file" in place.run().ended(66).stderr
+    place.list.mkdir()
+    assert "not a regular file" in place.run().ended(66).stderr
+    place.list = "."
+    assert "not a regular file" in place.run().ended(66).stderr
+
+
+def test_65_invalid_rows(place):
+    """65: invalid rows are named with their lines, the first twenty; nothing is called unless they are skipped."""
+    place.list.write_bytes(as_csv(rows=ROWS + [["", "00ca", "", ""]] * 25))
+    refused = place.run().ended(65)
+
+    assert "25 of 29 rows are invalid; nothing was called" in refused.stderr
+    assert re.findall(r"devices\.csv:(\d+): ", refused.stderr) == [str(line) for line in range(7, 27)]
+    assert "and 5 more" in refused.stderr
+    assert "--skip-invalid" in refused.stderr
+    assert (place.arrivals, place.results.exists()) == (0, False)
+    place.run("--skip-invalid").ended(1)
+    assert outcomes(place.results) == {"succeeded": 3, "duplicate": 1, "invalid": 25}
+    assert place.arrivals == 3
+
+
+def test_65_another_run_s_journal(place):
+    """65: a journal of another action or input is not gone on with."""
+    place.run("--limit-rows", 1).ended(75)
+    place.list.write_bytes(as_csv(rows=ROWS[:3]))
+    refused = place.run().ended(65)
+
+    assert "it differs in the content of the input" in refused.stderr
+    assert "-o" in refused.stderr
+    assert place.arrivals == 1
+
+
+def test_73_results_of_nobody_knows_what(place):
+    """73: an existing results file without a journal is not written over, unless that is asked for."""
+    place.results.write_text("precious")
+    assert "no journal" in place.run().ended(73).stderr
+    assert (place.results.read_text(), place.arrivals) == ("precious", 0)
+
+    place.run("--overwrite").ended(0)
+
+
+@pytest.mark.parametrize("results", ["no/such/results.csv", "/proc/results.csv"])
+def test_73_no_place(place, results):
+    """73: a directory that does not exist, or takes no files."""
+    place.results = place.results.parent / results
+    refused = place.run().ended(73)
+
+    assert "results.csv.journal: No such file or directory" in refused.stderr
+    assert place.arrivals == 0

@@ -1,0 +1,301 @@
+"""Every exit status that a user can reach: said with its cause and what to do, and mended by the same command."""
+
+import socket
+import time
+from dataclasses import dataclass, field
+
+import pytest
+from program import (
+    INSTANCE,
+    KEY_ID,
+    SECRET,
+    UNHURRIED,
+    bulkcert,
+    emulator,
+    outcomes,
+    read_results,
+    start,
+    summary_of,
+    write_devices,
+)
+
+from bulkcert.actions import ACTIONS
+from bulkcert.emulator.settings import ACCOUNT
+
+ROWS = 40
+IN_FLIGHT = 8
+RAM_ACTION = ACTIONS["inactivate-device"].operation.ram_action
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    with emulator(tmp_path_factory.mktemp("service")) as running:
+        yield running
+
+
+class Place:
+    """A list of devices, registered and active, and the run over it."""
+
+    def __init__(self, directory, service):
+        self.list, self.results, self.service = directory / "devices.csv", directory / "results.csv", service
+        self.devices = write_devices(self.list, ROWS, cas=2)
+        service.seed(self.devices)
+        self.started = service.report().arrivals
+
+    @property
+    def arrivals(self):
+        return self.service.report().arrivals - self.started
+
+    def run(self, *more, endpoint=None, instance=INSTANCE, caps=UNHURRIED, **options):
+        where = ("--endpoint", endpoint or self.service.url, "--instance", instance, *caps, "--yes")
+        run = ("run", "inactivate-device", self.list, "-o", self.results, "--max-in-flight", IN_FLIGHT)
+        return bulkcert(*run, *where, *more, **options)
+
+
+@pytest.fixture
+def place(tmp_path, service):
+    return Place(tmp_path, service)
+
+
+def test_0_all_in_the_wanted_state(place):
+    """0: every row is done; the same command again says that it calls nothing, and ends alike."""
+    assert "exit status   0" in place.run().ended(0).stdout
+    again = place.run().ended(0)
+
+    assert place.arrivals == ROWS
+    assert place.service.states(place.devices[:3]) == ["0"] * 3
+    assert "nothing to call: all 40 were called by earlier sessions" in again.stderr
+
+
+def test_1_some_are_not(place):
+    """1: an unregistered certificate is no success, nor is the duplicate of its row; --retry-failed mends it."""
+    place.list.write_text("DeviceSn,CaSn\n0077,00ca\n0077,00ca\n")
+    place.run().ended(1)
+
+    rows = read_results(place.results)
+    assert [row["outcome"] for row in rows] == ["not_registered", "duplicate"]
+    assert (rows[0]["code"], rows[1]["message"]) == ("FindDeviceBySnError", "same pair as row 1")
+    place.run().ended(1)
+    assert place.arrivals == 1
+    place.service.seed([("0077", "00ca")])
+    place.run("--retry-failed").ended(0)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A refusal of the whole run: what brings it about, what ends it, and what stderr says."""
+
+    status: int
+    says: str
+    broken: dict = field(default_factory=dict)
+    mended: dict = field(default_factory=dict)
+    env: dict | None = None
+
+
+KEY = {"id": KEY_ID}
+STS = {
+    "ALIBABA_CLOUD_ACCESS_KEY_ID": "STS.temporary",
+    "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "temporarySecret",
+    "ALIBABA_CLOUD_SECURITY_TOKEN": "temporaryToken",
+}
+STS_KEY = {"id": "STS.temporary", "secret": "temporarySecret", "token": "temporaryToken"}
+REFUSALS = {
+    "key unknown": Refusal(77, "InvalidAccessKeyId.NotFound", env={"ALIBABA_CLOUD_ACCESS_KEY_ID": "nobody"}),
+    "secret wrong": Refusal(77, "SignatureDoesNotMatch", env={"ALIBABA_CLOUD_ACCESS_KEY_SECRET": "anotherSecret"}),
+    "key disabled": Refusal(
+        77,
+        "InvalidAccessKeyId.Inactive",
+        {"access-key": {**KEY, "enabled": False}},
+        {"access-key": {**KEY, "enabled": True}},
+    ),
+    "permission denied": Refusal(
+        77, "NoPermission", {"access-key": {**KEY, "denied": [RAM_ACTION]}}, {"access-key": {**KEY, "denied": []}}
+    ),
+    "another account's": Refusal(
+        77,
+        "MqttOwnerCheckError",
+        {"instance": {"id": INSTANCE, "account": "2"}},
+        {"instance": {"id": INSTANCE, "account": ACCOUNT}},
+    ),
+    "token expired": Refusal(
+        77,
+        "InvalidSecurityToken.Expired",
+        {"access-key": {**STS_KEY, "expires_at": 1.0}},
+        {"access-key": {**STS_KEY, "expires_at": 4e9}},
+        STS,
+    ),
+    "clock off": Refusal(78, "InvalidTimeStamp.Expired", {"clock": {"offset_s": 3600}}, {"clock": {"offset_s": 0}}),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS.values(), ids=REFUSALS)
+def test_refusals_stop_the_run(place, case):
+    """77, 78: no calls beyond those in flight, the rest not attempted; when the cause is gone, 0 and each row once."""
+    for name, body in case.broken.items():
+        place.service.tell(name, **body)
+    try:
+        refused = place.run(env=case.env).ended(case.status)
+    finally:
+        for name, body in case.mended.items():
+            place.service.tell(name, **body)
+
+    assert case.says in refused.stderr
+    assert "→" in refused.stderr
+    assert place.arrivals <= IN_FLIGHT
+    assert outcomes(place.results) == {"not_attempted": ROWS}
+    assert summary_of(place.results)["exit_status"] == case.status
+    no_secret_in(place, refused)
+
+    place.run(env=case.env if case.mended else None).ended(0)
+    assert outcomes(place.results) == {"succeeded": ROWS}
+    assert sum(call["done"] for call in place.service.calls()[place.started :]) == ROWS
+
+
+def no_secret_in(place, finished):
+    files = [path.read_text() for path in place.results.parent.iterdir()]
+    for secret in (SECRET, "anotherSecret", "temporarySecret", "temporaryToken"):
+        assert not any(secret in text for text in (finished.stdout, finished.stderr, *files))
+
+
+def test_no_secret_in_a_repeated_request(place):
+    """SignatureDoesNotMatch repeats the request, security token included: the token is cut out of every message."""
+    place.service.tell("access-key", **{**STS_KEY, "expires_at": None})
+    refused = place.run("-v", env={**STS, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "anotherSecret"}).ended(77)
+
+    assert "x-acs-security-token:***" in refused.stderr
+    no_secret_in(place, refused)
+
+
+def test_77_without_credentials(place):
+    """77: no credentials anywhere is said before any call."""
+    nothing = {"ALIBABA_CLOUD_ACCESS_KEY_ID": None, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": None}
+    refused = place.run(env=nothing).ended(77)
+
+    assert "error: no credentials" in refused.stderr
+    assert "Set ALIBABA_CLOUD_ACCESS_KEY_ID" in refused.stderr
+    assert place.arrivals == 0
+    place.run().ended(0)
+
+
+def test_78_unknown_instance(place):
+    """78: an instance that nobody knows; once it exists, the same command goes on."""
+    refused = place.run(instance="post-cn-late").ended(78)
+    assert "MqttInstanceNotFound" in refused.stderr
+    assert "Check --instance and --region" in refused.stderr
+    assert place.arrivals <= IN_FLIGHT
+
+    place.service.tell("instance", id="post-cn-late")
+    rows = [(ca, device) for device, ca in write_devices(place.list, ROWS, cas=2)]
+    place.service.tell("seed", instance="post-cn-late", rows=rows)
+    place.run(instance="post-cn-late").ended(0)
+
+
+def test_78_unknown_region(place):
+    """78: an unknown region is named together with the known ones."""
+    run = ("run", "inactivate-device", place.list, "--instance", INSTANCE)
+    refused = bulkcert(*run, "--region", "cn-nowhere", "--yes").ended(78)
+
+    assert "--region cn-nowhere is not known; known are ap-northeast-1" in refused.stderr
+    assert "cn-hangzhou" in refused.stderr
+
+
+@pytest.mark.parametrize("table", ["old", "new"])
+def test_both_status_tables(tmp_path, table):
+    """Before and after the vendor's change of HTTP statuses: the same outcomes and exit statuses."""
+    with emulator(tmp_path, "--status-table", table) as service:
+        place = Place(tmp_path, service)
+        place.list.write_text(place.list.read_text() + "0077,00ca\n")
+        place.run().ended(1)
+        assert outcomes(place.results) == {"succeeded": ROWS, "not_registered": 1}
+        service.tell("faults", shares={"ParameterFieldCheckFailed": 1.0})
+        place.run("--overwrite").ended(1)
+        assert outcomes(place.results) == {"failed": ROWS + 1}
+        service.tell("faults", shares={"SystemOverFlow": 0.2, "Throttling.User": 0.2, "MqttOwnerCheckError": 0.6})
+        place.run("--overwrite").ended(77)
+
+
+@pytest.mark.parametrize(("limit", "calls"), [("3", 4 + IN_FLIGHT), ("5%", 100 + IN_FLIGHT)])
+def test_3_too_many_errors(place, limit, calls):
+    """3: more errors than allowed, a share only after 100 rows; the failed ones wait for --retry-failed."""
+    devices = write_devices(place.list, 200)
+    place.service.seed(devices)
+    place.service.tell("faults", shares={"ParameterFieldCheckFailed": 1.0})
+    try:
+        refused = place.run("--max-errors", limit).ended(3)
+    finally:
+        place.service.tell("faults", shares={})
+
+    found = outcomes(place.results)
+    assert "too many errors" in refused.stderr
+    assert "ParameterFieldCheckFailed" in refused.stderr
+    assert "--retry-failed" in refused.stderr
+    assert found["failed"] >= (4 if limit == "3" else 100)
+    assert place.arrivals <= calls
+    assert sum(found.values()) == 200
+    place.run("--max-errors", limit, "--retry-failed").ended(0)
+
+
+def test_errors_within_the_limit(place):
+    """A share of errors before the minimum sample, and exactly the allowed number, do not stop a run."""
+    place.service.tell("faults", shares={"ParameterFieldCheckFailed": 1.0})
+    try:
+        place.run("--max-errors", "5%").ended(1)
+        place.run("--max-errors", str(ROWS), "--overwrite").ended(1)
+    finally:
+        place.service.tell("faults", shares={})
+    assert outcomes(place.results) == {"failed": ROWS}
+
+
+def test_75_and_on(place):
+    """75: --limit-rows ends a session early; the same command goes on with the next rows until 0, each row once."""
+    statuses = [place.run("--limit-rows", 15).status for _ in range(3)]
+
+    assert statuses == [75, 75, 0]
+    assert place.arrivals == ROWS
+    assert {row["attempts"] for row in read_results(place.results)} == {"1"}
+    assert len(summary_of(place.results)["sessions"]) == 3
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_69_nobody_listens_then_somebody(tmp_path, place):
+    """69: a refused connection; once the service is there, the same command does every row."""
+    port = free_port()
+    endpoint = f"http://127.0.0.1:{port}"
+    refused = place.run("--attempts", 1, endpoint=endpoint).ended(69)
+
+    assert f"127.0.0.1:{port}" in refused.stderr
+    assert "Check the endpoint and the network" in refused.stderr
+    assert outcomes(place.results) == {"not_attempted": ROWS}
+    (tmp_path / "log").mkdir()
+    with emulator(tmp_path / "log", port=port) as late:
+        late.seed(place.devices)
+        place.run("--attempts", 1, endpoint=endpoint).ended(0)
+        assert late.counts()["devices"] == {"0": ROWS}
+
+
+def test_69_no_such_host(place):
+    """69: a host name that does not exist."""
+    refused = place.run("--attempts", 1, endpoint="https://nowhere.invalid").ended(69)
+
+    assert "nowhere.invalid" in refused.stderr
+    assert outcomes(place.results) == {"not_attempted": ROWS}
+
+
+def test_73_held_by_another_run(tmp_path):
+    """73: while one run holds the journal a second one is refused, and told who holds it; the first goes on."""
+    with emulator(tmp_path, "--latency-ms", "100", "100") as service:
+        place = Place(tmp_path, service)
+        run = ("run", "inactivate-device", place.list, "-o", place.results, *service.where)
+        with start(*run, "--max-in-flight", "4") as first:
+            while service.report().arrivals == 0:
+                time.sleep(0.02)
+            refused = place.run().ended(73)
+            first.communicate()
+    assert f"another run holds {place.results}.journal: process {first.pid} on " in refused.stderr
+    assert first.returncode == 0
+    assert outcomes(place.results) == {"succeeded": ROWS}

@@ -1,0 +1,202 @@
+"""The command told to stop: it drains on the first signal, leaves at once on the second, and goes on when run again."""
+
+import hashlib
+import json
+import signal
+import socket
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from kill_anywhere import fresh, rows_done, wait_for, whole
+from program import INSTANCE, UNHURRIED, bulkcert, emulator, outcomes, read_results, start, write_devices
+
+from bulkcert.batch.journal import Header, encode_lines
+from bulkcert.batch.outcome import Outcome, Record
+
+ROWS = 400
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+NOWHERE = ("--endpoint", "http://127.0.0.1:9", "--instance", INSTANCE, "--yes", *UNHURRIED)
+"""An endpoint where nobody listens: whatever is called there fails."""
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    with emulator(tmp_path_factory.mktemp("emulator"), "--latency-ms", "20", "100") as started:
+        yield started
+
+
+class Stopped:
+    """A run of some rows against the emulator, to be stopped; calls are counted from here on."""
+
+    def __init__(self, running, directory, rows=ROWS):
+        self.running = running
+        self.devices = write_devices(directory / "in.csv", rows)
+        running.seed(self.devices)
+        self.results, self.journal = directory / "out.csv", directory / "out.csv.journal"
+        self.arguments = ["run", "inactivate-device", directory / "in.csv", "-o", self.results, *running.where]
+        self.arguments += ["--max-in-flight", "24", "-q"]
+        self._before = len(running.calls())
+
+    def under_way(self, env=None):
+        """Returns the command in the middle of its calls."""
+        child = start(*self.arguments, env=env)
+        wait_for(child, lambda: len(rows_done(whole(self.journal))) >= 50)
+        return child
+
+    def calls(self):
+        """Returns how often each row was called."""
+        return Counter(int(call["device_sn"]) for call in self.running.calls()[self._before :])
+
+    def goes_on(self, done):
+        """Runs the same command to its end: it calls all rows but those that are known done."""
+        before = self.calls()
+        bulkcert(*self.arguments).ended(0)
+        assert outcomes(self.results) == {"succeeded": len(self.devices)}
+        assert set(self.calls() - before) == set(range(1, len(self.devices) + 1)) - done
+
+
+def ended(child, status):
+    """Waits for the end of a command and returns its words on stderr."""
+    stdout, stderr = child.communicate(timeout=60)
+    assert (child.returncode, b"Traceback" in stdout + stderr) == (status, False), stderr.decode()
+    return stderr.decode()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_first_signal_drains(running, tmp_path, number):
+    """No new rows, the calls in flight are waited for, results are written, and the words say how to go on."""
+    run = Stopped(running, tmp_path)
+    child = run.under_way()
+    child.send_signal(number)
+    said = ended(child, 128 + number)
+
+    assert f"{number.name} received" in said
+    assert "Run the same command again to go on" in said
+    rows = read_results(run.results)
+    assert [int(row["row"]) for row in rows] == [*range(1, ROWS + 1)]
+    assert {row["outcome"] for row in rows} == {"succeeded", "not_attempted"}
+    done = {int(row["row"]) for row in rows if row["outcome"] == "succeeded"}
+    assert run.calls() == Counter(done)
+    assert rows_done(whole(run.journal)) == done
+    run.goes_on(done)
+    assert run.calls() == Counter(range(1, ROWS + 1))
+
+
+@pytest.mark.parametrize(
+    ("second", "status"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)],
+)
+def test_second_signal_leaves_at_once(running, tmp_path, second, status):
+    """A second signal, or a scheduler that loses patience, cuts the drain short; the journal is whole all the same."""
+    run = Stopped(running, tmp_path)
+    child = run.under_way()
+    running.tell("faults", shares={"slow": 1.0})
+    time.sleep(0.3)
+    child.send_signal(signal.SIGINT if second is signal.SIGTERM else signal.SIGTERM)
+    time.sleep(0.3)
+    child.send_signal(second)
+    ended(child, status)
+
+    running.tell("faults", shares={})
+    assert not run.results.exists()
+    assert whole(run.journal) == run.journal.read_bytes()
+    run.goes_on(rows_done(whole(run.journal)))
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_signal_while_the_input_is_checked(tmp_path, number):
+    """The check is given up at once; nothing was called and nothing is left behind."""
+    write_devices(tmp_path / "in.csv", 700_000)
+    child = start("run", "inactivate-device", tmp_path / "in.csv", *NOWHERE, "-q")
+    wait_for(child, lambda: opened(child.pid, tmp_path / "in.csv"))
+    child.send_signal(number)
+    ended(child, 128 + number)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
+def opened(pid, path):
+    """Returns whether a process has a file open."""
+    try:
+        return path in [link.readlink() for link in Path(f"/proc/{pid}/fd").iterdir()]
+    except OSError:  # one was closed meanwhile
+        return False
+
+
+@pytest.fixture
+def slow_credentials():
+    """A credentials server that takes its time, and the environment that leads to it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        where = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        keys = dict.fromkeys(["ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET"])
+        yield server, {**keys, "ALIBABA_CLOUD_CREDENTIALS_URI": where}
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_signal_while_credentials_are_fetched(running, tmp_path, slow_credentials, number):
+    """A signal that comes before the first call is obeyed before the first call."""
+    run = Stopped(running, tmp_path)
+    server, env = slow_credentials
+    child = start(*run.arguments, env=env)
+    asked, _ = server.accept()
+    child.send_signal(number)
+    time.sleep(0.3)
+    keys = {"AccessKeyId": "a", "AccessKeySecret": "b", "SecurityToken": "c", "Expiration": "2999-01-01T00:00:00Z"}
+    with asked:
+        asked.recv(65536)
+        answer = json.dumps({"Code": "Success", **keys}).encode()
+        asked.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))
+        said = ended(child, 128 + number)
+
+    assert "Run the same command again to go on" in said
+    assert outcomes(run.results) == {"not_attempted": ROWS}
+    assert run.calls() == {}
+    run.goes_on(set())
+
+
+def test_second_signal_while_credentials_are_fetched(running, tmp_path, slow_credentials):
+    """Who will not wait for a credentials server need not: the second signal leaves at once, without a traceback."""
+    run = Stopped(running, tmp_path)
+    server, env = slow_credentials
+    child = start(*run.arguments, env=env)
+    with server.accept()[0]:
+        child.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        child.send_signal(signal.SIGTERM)
+        ended(child, 143)
+
+    run.goes_on(set())
+
+
+@pytest.mark.parametrize(
+    ("number", "suffix"), [(signal.SIGINT, "csv"), (signal.SIGTERM, "parquet"), (signal.SIGKILL, "csv")]
+)
+def test_signal_while_results_are_written(tmp_path, number, suffix):
+    """Results appear whole or not at all; the same command writes them, and calls nothing."""
+    rows, results = 150_000, tmp_path / f"out.{suffix}"
+    write_devices(tmp_path / "in.csv", rows)
+    finished_journal(tmp_path / "in.csv", f"{results}.journal", rows)
+    arguments = ["run", "inactivate-device", tmp_path / "in.csv", "-o", results, *NOWHERE, "-q"]
+    began, child = time.time(), start(*arguments)
+    wait_for(child, lambda: fresh(tmp_path / f".out.{suffix}.part", began))
+    child.send_signal(number)
+    ended(child, -9 if number is signal.SIGKILL else 128 + number)
+
+    assert not results.exists()
+    assert bulkcert(*arguments).ended(0).stderr == ""
+    assert results.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "in.csv",
+        *(results.name + end for end in ("", ".journal", ".summary.json")),
+    }
+
+
+def finished_journal(path, journal, rows):
+    """Writes the journal of a run that has called all rows of an input, and not written its results yet."""
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    header = Header("inactivate-device", INSTANCE, NOWHERE[1], sha256, rows, ("DeviceSn", "CaSn"), "0.1.0")
+    with Path(journal).open("wb") as file:
+        file.write(encode_lines(header))
+        file.writelines(encode_lines(Record(row, Outcome.SUCCEEDED, attempts=1)) for row in range(1, rows + 1))
