@@ -44,6 +44,10 @@ class Stage:
     """Share of the certificates, from 0 to 1, that the emulator does not know."""
     latency_ms: Annotated[tuple[float, float], Parameter(group=_REHEARSAL)] = (20.0, 120.0)
     """Answers take between so many milliseconds, drawn evenly."""
+    service_rate: Annotated[int, Parameter(group=_REHEARSAL)] = DEFAULTS.account_cap
+    """Calls per second above which the emulator throttles the account, if yours was raised."""
+    service_per_address_rate: Annotated[int, Parameter(group=_REHEARSAL)] = DEFAULTS.address_cap
+    """Calls per second above which the emulator blocks an address, if yours was raised."""
     status_table: Annotated[StatusTable, Parameter(group=_REHEARSAL)] = "old"
     """HTTP statuses before (old) or after (new) the vendor's adjustment."""
 
@@ -64,7 +68,7 @@ class Rehearsal:
 
     def keyring(self) -> FixedKeyring:
         """Returns the emulator's own credentials."""
-        return FixedKeyring(Credentials(DEFAULTS.access_key_id, DEFAULTS.access_key_secret))
+        return FixedKeyring(Credentials(DEFAULTS.access_key_id, DEFAULTS.access_key_secret, source="the emulator"))
 
 
 @contextmanager
@@ -126,9 +130,8 @@ def _emulator_arguments(
         f"--latency-ms={low}",
         str(high),
         f"--status-table={stage.status_table}",
-        # Whoever raises the caps says that the account's limits were raised.
-        f"--rate={max(options.rate, DEFAULTS.account_cap)}",
-        f"--per-address-rate={max(options.per_address_rate, DEFAULTS.address_cap)}",
+        f"--rate={stage.service_rate}",
+        f"--per-address-rate={stage.service_per_address_rate}",
     ]
     if fault_seed is not None:
         arguments += [

@@ -1,26 +1,28 @@
-"""What a person sees: the plan and the question, the progress, the summary, errors. stderr, but for the summary."""
+"""What a person reads: the plan and the question, the summary, errors. All on stderr, but for the summary."""
 
 from __future__ import annotations
 
+import logging
+import os
 import shlex
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Any, cast
+from itertools import islice
+from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 
-import anyio
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
+from rich.logging import RichHandler
 from rich.text import Text
 
 from bulkcert.batch.outcome import WANTED, Outcome
+from bulkcert.batch.source import printable
 from bulkcert.errors import BulkcertError, ExitStatus
 
 if TYPE_CHECKING:
-    from bulkcert.batch.engine import Engine
+    from bulkcert.api.signing import Credentials
     from bulkcert.batch.run import Run
     from bulkcert.batch.summary import Summary
     from bulkcert.emulator.report import Report
@@ -28,8 +30,11 @@ if TYPE_CHECKING:
 ASK_FOR_COUNT = 1000
 """Above so many rows, and for every CA action, the number of rows must be typed."""
 
-REFRESH_S = 0.25
-LINE_EVERY_S = 5.0
+ACCOUNT_LIMIT, ADDRESS_LIMIT = 500, 300
+"""The documented limits in calls per second (reference, section 2)."""
+
+CAS_SHOWN, CAS_CHECKED = 3, 20
+"""CAs that a plan names: of a list of devices, and of an action on CAs."""
 
 
 class _Unfailing:
@@ -52,6 +57,13 @@ stdout = Console(highlight=False, soft_wrap=True)
 stderr = Console(file=cast(IO[str], _Unfailing()), highlight=False, soft_wrap=True)
 
 
+def show_log() -> None:
+    """Shows the log on stderr: each call that did not succeed at once."""
+    log = logging.getLogger("bulkcert")
+    log.addHandler(RichHandler(console=stderr, show_path=False, show_level=False))
+    log.setLevel(logging.DEBUG)
+
+
 def show_error(error: BulkcertError) -> None:
     """Prints what happened and what to do next."""
     stderr.print(Text.assemble(("error: ", "bold red"), error.message))
@@ -65,11 +77,10 @@ def _show(console: Console, rows: Iterable[tuple[str, str | Text]]) -> None:
         console.print(Text.assemble(f"{name:<14}", value))
 
 
-def show_plan(run: Run) -> None:
-    """Prints what a run is about to do."""
-    job = run.job
-    _show(stderr, _plan(run))
-    if job.action.inverse is None:
+def show_plan(run: Run, credentials: Credentials) -> None:
+    """Prints what a run is about to do, and as whom."""
+    _show(stderr, _plan(run, credentials))
+    if run.job.action.inverse is None:
         stderr.print(
             Text(
                 "delete-ca cannot be undone: with each CA every device certificate registered under it is deleted; "
@@ -79,26 +90,37 @@ def show_plan(run: Run) -> None:
         )
 
 
-def _plan(run: Run) -> Iterator[tuple[str, str]]:
-    job, options, check = run.job, run.job.options, run.check
+def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]]:
+    job, options = run.job, run.job.options
+    kind = "device" if job.action.by_device else "CA"
     yield "action", f"{job.action.name}: {job.action.verb}"
     yield "instance", f"{job.instance} at {job.endpoint}"
-    left_out = [f"{check.invalid:,} invalid"] if check.invalid else []
-    if check.duplicates:
-        left_out.append(f"{check.duplicates:,} {'duplicates' if job.action.by_device else 'of a CA already named'}")
-    yield "input", f"{job.input}: {check.rows:,} rows" + (f" ({', '.join(left_out)})" if left_out else "")
+    yield "credentials", f"access key {credentials.access_key_id}, from {credentials.source or 'the default chain'}"
+    yield "input", _input(run)
     if run.already_done:
         yield "done", f"{run.already_done:,} by earlier sessions; this one goes on"
-    calls = min(run.to_call, options.limit_rows or run.to_call)
-    yield "to call", f"{calls:,} {'device' if job.action.by_device else 'CA'} certificates"
+    yield "to call", f"{run.calls:,} {kind} certificate{'s' * (run.calls != 1)}"
     yield "CAs", _cas(run)
     lanes = f"{len(job.addresses)} address{'es' * (len(job.addresses) > 1)}"
     caps = f"{options.rate}/s for the account, {options.per_address_rate}/s for an address"
     yield "caps", f"{caps}: {job.rate:.0f}/s from {lanes}"
-    yield "time", f"about {duration(calls / job.rate)}"
+    if options.rate > ACCOUNT_LIMIT or options.per_address_rate > ADDRESS_LIMIT:
+        caution = f"above the documented limits of {ACCOUNT_LIMIT}/s and {ADDRESS_LIMIT}/s the service throttles and"
+        yield "", Text(f"{caution} blocks addresses, unless yours were raised", style="yellow")
+    yield "time", f"about {duration(run.calls / job.rate)}"
     yield "results", str(job.results)
+    if options.overwrite and job.results.exists():
+        yield "", Text("the earlier results and their journal are dropped (--overwrite)", style="yellow")
     if damaged := run.journal.damaged_lines:
         yield "journal", f"{len(damaged)} damaged lines, the first is line {damaged[0]}; their rows are called again"
+
+
+def _input(run: Run) -> str:
+    check = run.check
+    left_out = [f"{check.invalid:,} invalid"] if check.invalid else []
+    if check.duplicates:
+        left_out.append(f"{check.duplicates:,} {'duplicates' if run.job.action.by_device else 'of a CA already named'}")
+    return f"{run.job.input}: {check.rows:,} rows" + (f" ({', '.join(left_out)})" if left_out else "")
 
 
 def show_idle(run: Run) -> None:
@@ -108,10 +130,13 @@ def show_idle(run: Run) -> None:
 
 
 def _cas(run: Run) -> str:
-    by_ca = run.check.rows_by_ca
-    named = [f"{printable} ({rows:,})" for printable, rows in sorted(by_ca.items(), key=lambda pair: -pair[1])[:3]]
-    rest = len(by_ca) - len(named)
-    return f"{len(by_ca):,}: {', '.join(named)}{f' and {rest:,} more' if rest else ''}"
+    """Names the CAs of the list: the largest few, or for an action on CAs as many as a person can check."""
+    check = run.check
+    total = len(check.rows_by_ca) + bool(check.rows_of_other_cas)
+    largest = islice(check.rows_by_ca.items(), CAS_SHOWN if run.job.action.by_device else CAS_CHECKED)
+    named = [f"{printable(ca)} ({rows:,} row{'s' * (rows != 1)})" for ca, rows in largest]
+    more = f" and {total - len(named):,} more" if total > len(named) else ""
+    return f"{len(check.rows_by_ca):,}{' or more' * bool(check.rows_of_other_cas)}: {', '.join(named)}{more}"
 
 
 def confirm(run: Run) -> None:
@@ -145,87 +170,18 @@ def _answer(question: str) -> str:
         return ""
 
 
-class Board:
-    """Shows a run while it goes on: a bar on a terminal, else a line every few seconds.
+def show_summary(summary: Summary, *, resumable: bool) -> None:
+    """Prints what a run came to, on stdout, and on stderr why it ended early and what to do next.
 
     Args:
-        run: What is shown.
+        summary: What it came to.
+        resumable: Whether the same command goes on; a rehearsal always starts over.
     """
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._total = min(run.to_call, run.job.options.limit_rows or run.to_call)
-        self._started = time.monotonic()
-
-    async def watch(self, engine: Engine) -> None:
-        """Shows the progress until cancelled."""
-        if self._run.job.options.quiet:
-            await anyio.sleep_forever()
-        elif stderr.is_terminal:
-            await self._bar(engine)
-        else:
-            while True:
-                await anyio.sleep(LINE_EVERY_S)
-                done = engine.progress.outcomes.total()
-                share = done / self._total if self._total else 1.0
-                stderr.print(Text(f"{done:,}/{self._total:,} rows ({share:.0%}); {self._figures(engine)}"))
-
-    async def _bar(self, engine: Engine) -> None:
-        columns = (
-            BarColumn(),
-            TaskProgressColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}", markup=False),
-        )
-        with Progress(*columns, console=stderr, auto_refresh=False, expand=False) as progress:
-            bar = progress.add_task("rows", total=self._total, figures="")
-            try:
-                while True:
-                    await anyio.sleep(REFRESH_S)
-                    done = engine.progress.outcomes.total()
-                    progress.update(bar, completed=done, figures=self._figures(engine), refresh=True)
-            finally:
-                done = engine.progress.outcomes.total()
-                progress.update(bar, completed=done, figures=self._figures(engine), refresh=True)
-
-    def _figures(self, engine: Engine) -> str:
-        progress, now = engine.progress, time.monotonic()
-        outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in progress.outcomes.items())
-        parts = [f"{progress.sends.recent_rate(now):.0f}/s", outcomes or "nothing finished yet"]
-        if progress.retries or progress.throttles:
-            parts.append(f"{progress.retries:,} retries, {progress.throttles:,} throttles")
-        parts.append(f"{duration(self._left_s(engine))} left")
-        return "; ".join([*parts, self._why(engine, now)])
-
-    def _left_s(self, engine: Engine) -> float:
-        done = engine.progress.outcomes.total()
-        pace = min(self._run.job.rate, done / max(time.monotonic() - self._started, 0.1))
-        return (self._total - done) / pace if pace else (self._total - done) / self._run.job.rate
-
-    def _why(self, engine: Engine, now: float) -> str:
-        """Says what the run is waiting for."""
-        progress = engine.progress
-        if progress.stop is not None:
-            return f"stopping ({progress.stop.message}): waiting for {progress.in_flight} calls in flight"
-        if progress.outage.ongoing:
-            return f"no answer for {now - progress.outage.since:.0f} s: waiting for the service ({progress.last_error})"
-        if (pause := progress.slow_down.paused_until - now) > 0:
-            return f"throttled: pausing {pause:.1f} s as the service asks"
-        if (factor := progress.slow_down.factor(now)) < 1:
-            return f"throttled: at {factor:.0%} of the cap, rising"
-        if progress.in_flight >= self._run.job.workers * len(self._run.job.addresses):
-            return f"all {progress.in_flight} workers wait for answers"
-        return f"paced at {self._run.job.rate:.0f}/s"
-
-
-def show_summary(summary: Summary) -> None:
-    """Prints what a run came to, on stdout, and why it ended early, if it did, on stderr."""
     _show(stdout, _totals(summary))
     if summary.stopped:
         show_error(BulkcertError(ExitStatus(summary.exit_status), f"stopped: {summary.stopped}", summary.advice))
-    if summary.outcomes.get(Outcome.NOT_ATTEMPTED):
-        command = shlex.join(["bulkcert", *sys.argv[1:]])
-        stderr.print(Text(f"to go on: {command}"))
+    for advice in _next_steps(summary, resumable=resumable):
+        stderr.print(Text(advice))
 
 
 def _totals(summary: Summary) -> Iterator[tuple[str, str | Text]]:
@@ -235,14 +191,54 @@ def _totals(summary: Summary) -> Iterator[tuple[str, str | Text]]:
         yield "", Text(f"{count:>9,} {outcome}", style=style)
     for code, count in summary.codes.items():
         yield "", f"{count:>9,} with code {code}"
-    pace = f"{summary.calls:,} at {summary.achieved_rate:,.1f}/s; worst one-second window {summary.worst_window:,}"
-    yield "calls", f"{pace}; {summary.retries:,} retries, {summary.throttles:,} throttles"
+    latest = summary.sessions[-1]
+    pace = f"{latest.calls:,} at {latest.achieved_rate:,.1f}/s; worst one-second window {latest.worst_window:,}"
+    outages = f", {latest.outages:,} outages" if latest.outages else ""
+    yield "calls", f"{pace}; {latest.retries:,} retries, {latest.throttles:,} throttles{outages}"
+    if len(summary.sessions) > 1 or summary.calls > latest.calls:
+        yield "", f"{summary.calls:,} in all sessions"
     latency = summary.latency_ms
     if latency.p50 is not None:
         yield "latency", f"p50 {latency.p50:g} ms, p90 {latency.p90:g} ms, p99 {latency.p99:g} ms"
     yield "results", summary.results
     yield "summary", f"{summary.results}.summary.json"
     yield "exit status", f"{summary.exit_status}: {meaning(summary.exit_status)}"
+
+
+def _next_steps(summary: Summary, *, resumable: bool) -> Iterator[str]:
+    outcomes = summary.outcomes
+    if count := outcomes.get(Outcome.NOT_REGISTERED):
+        yield (
+            f"{count:,} not registered: NOT safe if they were to be off. Such a certificate becomes active at its "
+            "first connection: inactivate its CA, or run again with --retry-failed once it has connected."
+        )
+    if not resumable:
+        return
+    if outcomes.get(Outcome.NOT_ATTEMPTED):
+        yield f"to go on: {_command()}"
+    elif outcomes.get(Outcome.FAILED, 0) + outcomes.get(Outcome.UNKNOWN, 0):
+        yield f"to try the failed and unknown again: {_command('--retry-failed')}"
+
+
+def _command(*added: str) -> str:
+    """Returns this very command, with the environment that shaped it, for a shell; no option takes a secret."""
+    environment = [f"{name}={shlex.quote(value)}" for name, value in os.environ.items() if name.startswith("BULKCERT_")]
+    more = [option for option in added if option not in sys.argv]
+    return " ".join([*sorted(environment), shlex.join(["bulkcert", *sys.argv[1:], *more])])
+
+
+def leave(run: Run, number: int) -> NoReturn:
+    """Ends the process at once, on the signal of this number: the journal is safe, nothing else is tidied up."""
+    name, in_flight = signal.Signals(number).name, run.progress.in_flight
+    message = f"{name}: left at once; {in_flight:,} calls in flight were not waited for"
+    advice = f"Results and summary are not up to date. Calls without an answer are made again by: {_command()}"
+    if not run.progress.sends.sends:
+        message, advice = f"{name}: left; nothing was called", ""
+        run.journal.close()
+    show_error(BulkcertError(ExitStatus(128 + number), message, advice))
+    sys.stderr.flush()
+    # Not even clean-up may run any more: what hangs is what the signal is to end.
+    os._exit(128 + number)
 
 
 def show_report(report: Report) -> None:

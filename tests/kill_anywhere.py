@@ -213,7 +213,7 @@ def let_go(trial, child, chance, began):
     if kind == "any time from the start":
         most_s = 1.5
     elif kind == "a while after the first outcome":
-        before, most_s = len(trial.kept), 1.5
+        before, most_s = len(trial.kept), len(trial.certificates) / 2000
         # The line of the session is shorter, a group of outcomes longer.
         wait_for(child, lambda: trial.journal.exists() and trial.journal.stat().st_size > before + 500)
     else:

@@ -1,7 +1,7 @@
 """One attempt, on real sockets: what each kind of answer, and each kind of silence, is taken for."""
 
 import ssl
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
@@ -146,10 +146,9 @@ async def test_an_untrusted_certificate_is_refused(tmp_path):
     port = listener.extra(anyio.abc.SocketAttribute.local_port)
 
     async def handshake(stream):
-        try:
-            await anyio.streams.tls.TLSStream.wrap(stream, server_side=True, ssl_context=context)
-        except (ssl.SSLError, anyio.BrokenResourceError, anyio.EndOfStream):
-            await stream.aclose()
+        async with stream:
+            with suppress(ssl.SSLError, anyio.BrokenResourceError, anyio.EndOfStream):
+                await anyio.streams.tls.TLSStream.wrap(stream, server_side=True, ssl_context=context)
 
     async with anyio.create_task_group() as group:
         group.start_soon(listener.serve, handshake)

@@ -27,8 +27,15 @@ records = st.builds(
 )
 
 
+def begun(path, header=HEADER):
+    """A journal that a session has begun to write."""
+    journal = open_journal(path, header, SESSION)
+    journal.begin()
+    return journal
+
+
 async def write(path, lines):
-    journal = open_journal(path, HEADER, SESSION)
+    journal = begun(path)
     async with anyio.create_task_group() as group:
         group.start_soon(journal.commit_groups, pytest.fail)
         for line in lines:
@@ -118,7 +125,7 @@ async def test_intents_last_until_the_outcome_is_known(tmp_path):
 
 def test_only_one_holder(tmp_path):
     """A second run is refused, and told who holds the journal."""
-    holder = open_journal(tmp_path / "j", HEADER, SESSION)
+    holder = begun(tmp_path / "j")
     with pytest.raises(BulkcertError, match=f"process {os.getpid()} on") as refusal:
         open_journal(tmp_path / "j", HEADER, SESSION)
 
@@ -129,10 +136,10 @@ def test_only_one_holder(tmp_path):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("action", "activate-device"), ("instance", "other"), ("sha256", "11" * 32), ("endpoint", "https://other")],
+    [("action", "activate-device"), ("instance", "other"), ("sha256", "11" * 32)],
 )
 async def test_another_runs_journal_is_refused(tmp_path, field, value):
-    """A journal of another action, instance, endpoint or input is not gone on with, and stays as it is."""
+    """A journal of another action, instance or input is not gone on with, and stays as it is."""
     (await write(tmp_path / "j", [Record(1, Outcome.SUCCEEDED)])).close()
     before = (tmp_path / "j").read_bytes()
     other = Header(**{name: getattr(HEADER, name) for name in Header.__struct_fields__} | {field: value})
@@ -146,19 +153,44 @@ async def test_another_runs_journal_is_refused(tmp_path, field, value):
 
 def test_a_journal_without_rows_binds_nobody(tmp_path):
     """A run that ended before its first call does not stand in the way of the next, whatever that one does."""
-    open_journal(tmp_path / "j", HEADER, SESSION).close()
+    begun(tmp_path / "j").close()
     other = Header("activate-device", "post-cn-2", "https://h", "11" * 32, 7, ("DeviceSn", "CaSn"), "1")
-    open_journal(tmp_path / "j", other, SESSION).close()
+    begun(tmp_path / "j", other).close()
     journal = open_journal(tmp_path / "j", other, SESSION)
 
     assert not journal.is_new
     journal.close()
 
 
-def test_a_newer_version_goes_on(tmp_path):
-    """An update of the program in the middle of a run does not orphan its journal."""
+async def test_nothing_is_written_before_the_run_begins(tmp_path):
+    """Who opens a journal and thinks better of it leaves it as it was; a new one is gone again."""
+    open_journal(tmp_path / "new", HEADER, SESSION).close()
+    (await write(tmp_path / "j", [Record(1, Outcome.SUCCEEDED)])).close()
+    before = (tmp_path / "j").read_bytes()
     open_journal(tmp_path / "j", HEADER, SESSION).close()
-    newer = Header(**{name: getattr(HEADER, name) for name in Header.__struct_fields__} | {"version": "2"})
+    open_journal(tmp_path / "j", HEADER, SESSION, anew=True).close()
+
+    assert (tmp_path / "j").read_bytes() == before
+    assert not (tmp_path / "new").exists()
+
+
+async def test_refused_rows_bind_nobody(tmp_path):
+    """Rows that were refused because of, say, a wrong instance do not keep the corrected command from running."""
+    (await write(tmp_path / "j", [Record(1, Outcome.NOT_ATTEMPTED, code="MqttInstanceNotFound", again=True)])).close()
+    other = Header(**{name: getattr(HEADER, name) for name in Header.__struct_fields__} | {"instance": "right"})
+    journal = open_journal(tmp_path / "j", other, SESSION)
+
+    assert journal.is_new
+    journal.close()
+
+
+def test_a_newer_version_goes_on(tmp_path):
+    """An update of the program, or another endpoint, in the middle of a run does not orphan its journal."""
+    begun(tmp_path / "j").close()
+    newer = Header(
+        **{name: getattr(HEADER, name) for name in Header.__struct_fields__}
+        | {"version": "2", "endpoint": "https://vpc"}
+    )
     open_journal(tmp_path / "j", newer, SESSION).close()
 
 
@@ -207,6 +239,6 @@ async def test_a_full_disk_is_reported_once_and_tears_nothing(tmp_path, monkeypa
 
 def test_mode_is_private(tmp_path):
     """Serials are nobody else's business."""
-    open_journal(tmp_path / "j", HEADER, SESSION).close()
+    begun(tmp_path / "j").close()
 
     assert (tmp_path / "j").stat().st_mode & 0o777 == 0o600

@@ -259,7 +259,6 @@ def test_rehearse_a_job(tmp_path, job):
     assert not (tmp_path / "results.csv").exists()
 
 
-@pytest.mark.xfail(reason="the emulator of a rehearsal takes the job and other BULKCERT_… for its own", strict=False)
 def test_rehearse_a_job_of_the_environment(tmp_path, job):
     """BULKCERT_JOB and the like are the rehearsal's, not its emulator's."""
     env = {"BULKCERT_JOB": str(job()), "BULKCERT_CLOCK_OFFSET": "7200", **NO_CREDENTIALS}

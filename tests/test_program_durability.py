@@ -57,7 +57,8 @@ class Resumed:
 @pytest.mark.parametrize(("action", "faults"), CASES)
 def test_kill_anywhere(action, faults):
     """SIGKILL at a random instant, then the same command: see ``kill_anywhere`` for what is proved."""
-    figures = torment(action, kills=1, rows=400, seed=7, faults=faults)
+    # This seed draws instants while rows are called, where there is most to lose.
+    figures = torment(action, kills=1, rows=600, seed=9, faults=faults)
 
     assert figures.kills.total() == 1
 
@@ -67,11 +68,12 @@ def test_finished_run_calls_nothing(running, tmp_path, status):
     """The same command on a finished run needs no credentials, leaves everything as it is, and ends as the run did."""
     resumed = Resumed(running, tmp_path)
     faults = {"FindDeviceBySnError": 0.5} if status else {}
-    resumed.again(ends=status, **faults)
+    first, _ = resumed.again(ends=status, **faults)
     before = resumed.results.read_bytes(), resumed.summary.read_bytes()
-    finished, calls = resumed.again(ends=status, env=NO_KEYS)
+    second, calls = resumed.again(ends=status, env=NO_KEYS)
 
-    assert (calls, finished.stderr) == ({}, "")
+    assert calls == {}
+    assert second == first
     assert (resumed.results.read_bytes(), resumed.summary.read_bytes()) == before
 
 
@@ -277,7 +279,9 @@ async def test_deletion_is_announced_on_disk(tmp_path):
 @pytest.mark.parametrize("between", [DENIED, BUSY, LOST, "nothing"])
 async def test_lost_deletion_is_remembered(tmp_path, between):
     """What a killed session may have deleted counts as deleted by it, even if sessions in between came to nothing."""
-    opened(tmp_path, 1, "delete-ca").close()
+    killed = opened(tmp_path, 1, "delete-ca")
+    killed.begin()
+    killed.close()
     with (tmp_path / "j").open("ab") as file:
         file.write(encode_lines(Intent(1)))
     if between != "nothing":

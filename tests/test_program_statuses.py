@@ -158,11 +158,11 @@ def no_secret_in(place, finished):
 
 
 def test_no_secret_in_a_repeated_request(place):
-    """SignatureDoesNotMatch repeats the request, security token included: the token is cut out of every message."""
+    """SignatureDoesNotMatch repeats the request, security token included: nothing of that is shown or kept."""
     place.service.tell("access-key", **{**STS_KEY, "expires_at": None})
     refused = place.run("-v", env={**STS, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "anotherSecret"}).ended(77)
 
-    assert "x-acs-security-token:***" in refused.stderr
+    assert "SignatureDoesNotMatch" in refused.stderr
     no_secret_in(place, refused)
 
 

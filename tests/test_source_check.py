@@ -55,7 +55,7 @@ class TestSerials:
             "-",
             "1.5",
             "+1",
-            "NULL",
+            "nullable",
             "NA",
         ],
     )
@@ -80,6 +80,11 @@ class TestSerials:
             ("\ufeffx", "\\ufeffx", "holds a control character or an invisible one"),
             ("x\u200by", "x\\u200by", "holds a control character or an invisible one"),
             ("x\u2028y", "x\\u2028y", "holds a control character or an invisible one"),
+            ("NULL", "NULL", "is what a program writes where it has no value, or a formula"),
+            ("nan", "nan", "is what a program writes where it has no value, or a formula"),
+            ("#REF!", "#REF!", "is what a program writes where it has no value, or a formula"),
+            ("#N/A", "#N/A", "is what a program writes where it has no value, or a formula"),
+            ('"=""0012"""', '="0012"', "is what a program writes where it has no value, or a formula"),
         ],
     )
     def test_invalid(self, opened, serial, shown, reason):

@@ -223,7 +223,7 @@ def judge_failure(error: Exception) -> _Judged:
     never came about; only the cause tells them apart. What cannot be told apart counts as sent.
     """
     cause = error.__cause__ or error
-    if isinstance(cause, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)):
+    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
         return _Judged(Verdict.STOP, "Client.CertificateRefused", f"the server's TLS certificate: {_said(cause)}")
     if isinstance(cause, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
         return _Judged(Verdict.NOT_SENT, "Client.ConnectFailed", f"no connection: {_said(cause)}")
@@ -234,7 +234,8 @@ def judge_failure(error: Exception) -> _Judged:
 
 
 def _without_secrets(message: str, credentials: Credentials) -> str:
-    """Returns a message fit for results and terminals: a signature error repeats the request, token included."""
+    """Returns a message fit for results and terminals; a signature error repeats the request, token included."""
+    message = message.partition("\n")[0]
     for secret in (credentials.security_token, credentials.access_key_secret):
         if secret and message:
             message = message.replace(secret, "***")

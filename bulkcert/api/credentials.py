@@ -67,7 +67,7 @@ class ChainKeyring:
         """
         async with self._one_at_a_time:
             if stale is None or stale == self._current:
-                self._current = await anyio.to_thread.run_sync(self._resolve)
+                self._current = await anyio.to_thread.run_sync(self._resolve, abandon_on_cancel=True)
 
     def _resolve(self) -> Credentials:
         from alibabacloud_credentials.client import Client  # noqa: PLC0415 - slow, and reads the environment at import
@@ -82,13 +82,24 @@ class ChainKeyring:
             found = self._chain.get_credential()
         except Exception as error:  # the chain runs foreign code and raises whatever its providers raise
             raise _no_credentials(error) from error
-        return Credentials(found.access_key_id, found.access_key_secret, found.security_token or None)
+        credentials = Credentials(
+            found.access_key_id, found.access_key_secret, found.security_token or None, found.provider_name or ""
+        )
+        for text in (credentials.access_key_id, credentials.access_key_secret, credentials.security_token or ""):
+            if text != text.strip():
+                raise BulkcertError(
+                    ExitStatus.DENIED,
+                    f"the credentials of {credentials.source} begin or end with white space",
+                    "Remove it: a key with a blank or a line feed at its end signs nothing that the service accepts.",
+                )
+        return credentials
 
 
 def _no_credentials(error: Exception) -> BulkcertError:
+    tried = " ".join(str(error).split()).replace("['", "").replace("']", "").replace("', '", "; ")
     return BulkcertError(
         ExitStatus.DENIED,
-        f"no credentials: {' '.join(str(error).split())}",
-        "Set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, or use a profile of the aliyun command "
-        "or a RAM role, then run the same command again.",
+        f"no credentials: {tried}",
+        "Nothing was called. Set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, or use a profile of "
+        "the aliyun command or a RAM role, then run the same command again.",
     )

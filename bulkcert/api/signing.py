@@ -16,11 +16,19 @@ EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """An access key, with a security token if it is temporary. Only the id is ever shown."""
+    """An access key, with a security token if it is temporary. Only the id and the source are ever shown.
+
+    Attributes:
+        access_key_id: Id of the key.
+        access_key_secret: What is signed with.
+        security_token: Token of temporary credentials, or None.
+        source: Where they were found, in the words of the vendor's chain.
+    """
 
     access_key_id: str
     access_key_secret: str = field(repr=False)
     security_token: str | None = field(default=None, repr=False)
+    source: str = ""
 
 
 def encode(text: str) -> str:

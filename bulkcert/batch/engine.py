@@ -1,5 +1,6 @@
 """The engine: rows through lanes of paced workers into the journal; it stops when going on is senseless."""
 
+import logging
 import random
 import time
 from collections import Counter
@@ -26,6 +27,7 @@ from bulkcert.errors import BulkcertError, ExitStatus
 SAMPLE = 100
 """Rows that must be finished before a percentage in ``--max-errors`` counts."""
 
+_log = logging.getLogger("bulkcert")
 _MAYBE_DONE = frozenset({Verdict.UNANSWERED, Verdict.RETRY})
 _FINAL = frozenset({Verdict.DONE, Verdict.NOT_FOUND, Verdict.FAILED, Verdict.UNRECOGNIZED})
 
@@ -246,6 +248,7 @@ class Engine:
         """Draws the consequences of an answer for the whole run; returns how many attempts it costs its row."""
         progress, verdict, now = self.progress, answer.verdict, time.monotonic()
         if answer.code:
+            _log.debug("%s, request %s: %s", answer.code, answer.request_id or "unknown", answer.message)
             progress.codes[answer.code] += 1
             progress.last_error = f"{answer.code}: {answer.message}"
         if answer.is_from_service:

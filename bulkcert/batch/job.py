@@ -36,7 +36,7 @@ class Options:
     vpc: Annotated[bool, Parameter(group=_WHERE)] = False
     """Use the region's endpoint inside its VPC."""
     endpoint: Annotated[str, Parameter(group=_WHERE)] = ""
-    """URL of the service instead of a region; http only for loopback addresses."""
+    """URL of the service; wins over the region. http only for loopback addresses."""
     source_address: Annotated[tuple[str, ...], Parameter(group=_WHERE, consume_multiple=False)] = ()
     """Local address to send from; repeat it for more. The address cap holds for each."""
 
@@ -75,7 +75,7 @@ class Options:
     json: Annotated[bool, Parameter(group=_RUN)] = False
     """Print the summary as JSON."""
     verbose: Annotated[bool, Parameter(name=["--verbose", "-v"], negative="", group=_RUN)] = False
-    """Say more on stderr, and show where an internal error came from."""
+    """Name each call that did not succeed at once, on stderr; with an internal error, show where it came from."""
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", group=_RUN)] = False
     """No progress on stderr; errors and questions only."""
 
@@ -141,6 +141,8 @@ def resolve(action: ActionName, path: Path, options: Options) -> Job:
         problems.append("--instance is missing: the ID of the instance that holds the certificates")
     if options.max_in_flight < len(addresses):
         problems.append(f"--max-in-flight must be at least 1 for each source address, not {options.max_in_flight}")
+    if options.overwrite and options.retry_failed:
+        problems.append("--overwrite and --retry-failed exclude each other: the one drops what the other goes by")
     if options.attempts < 1:
         problems.append(f"--attempts must be at least 1, not {options.attempts}")
     if options.limit_rows is not None and options.limit_rows < 1:
@@ -148,7 +150,7 @@ def resolve(action: ActionName, path: Path, options: Options) -> Job:
     if not (math.isfinite(options.timeout) and options.timeout > 0):
         problems.append(f"--timeout must be a number of seconds above 0, not {options.timeout:g}")
     if problems:
-        unknown_region = [problem for problem in problems if problem.startswith("--region")]
+        unknown_region = [problem for problem in problems if problem.startswith("--region ")]
         status = ExitStatus.MISCONFIGURED if unknown_region == problems else ExitStatus.USAGE
         raise BulkcertError(status, "; ".join(problems), "Nothing was called. See bulkcert run --help.")
     workers = options.max_in_flight // len(addresses)
@@ -165,12 +167,10 @@ def default_results(path: Path, action: Action) -> Path:
 
 
 def _endpoint(options: Options, problems: list[str]) -> httpx.URL:
-    if options.endpoint and options.region:
-        problems.append("--endpoint and --region exclude each other")
     if options.endpoint:
         return _url(options.endpoint, problems)
     if not options.region:
-        problems.append("--region (or --endpoint) is missing")
+        problems.append("where the service is, is missing: --region or --endpoint")
     elif options.region not in REGIONS:
         problems.append(f"--region {options.region} is not known; known are {', '.join(REGIONS)}")
     elif options.vpc and options.region in PUBLIC_ONLY_REGIONS:

@@ -9,6 +9,7 @@ import os
 import socket
 from array import array
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -16,6 +17,7 @@ import anyio.to_thread
 import msgspec
 
 from bulkcert.batch.outcome import Outcome, Record
+from bulkcert.errors import BulkcertError, ExitStatus
 
 SYNC_AFTER_S = 0.2
 """Longest time that a finished row waits for its sync, besides the sync itself."""
@@ -111,32 +113,52 @@ class Index:
 class Journal:
     """An open, locked journal, made by ``recovery.open_journal``.
 
-    While rows are called, ``commit_groups`` must run beside the workers.
+    The file stays as it was found until ``begin``. While rows are called, ``commit_groups`` must run beside the
+    workers.
 
     Args:
         path: Where it is.
         file: Descriptor, open for reading and appending, that holds the lock.
         index: What the lines up to ``size`` say.
-        size: Bytes of whole lines in the file.
+        size: Bytes of the file that are kept: whole lines, or none if it is started anew.
+        opening: What ``begin`` puts behind them.
         damaged_lines: Numbers of the lines that could not be read; their rows are called again.
-        is_new: Whether no earlier session wrote to it.
     """
 
     def __init__(
-        self, path: Path, file: int, index: Index, size: int, *, damaged_lines: tuple[int, ...], is_new: bool
+        self, path: Path, file: int, index: Index, size: int, *, opening: bytes, damaged_lines: tuple[int, ...] = ()
     ) -> None:
         self.path = path
         self.index = index
         self.damaged_lines = damaged_lines
-        self.is_new = is_new
+        self.is_new = size == 0
+        """Whether no earlier session counts."""
         self.failure: OSError | None = None
         """Why nothing can be written any more."""
         self._file = file
         self._size = size
+        self._opening = opening
         self._pending: list[Line] = []
         self._wanted = anyio.Event()
         self._hurry = anyio.Event()
         self._synced = anyio.Event()
+
+    def begin(self) -> None:
+        """Cuts off what does not count, and writes the opening lines; durable before it returns. Once only.
+
+        Raises:
+            BulkcertError: The disk refuses.
+        """
+        if not self._opening:
+            return
+        try:
+            os.ftruncate(self._file, self._size)
+            self._write(self._opening)
+            _sync_directory(self.path.parent)
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+        self._size += len(self._opening)
+        self._opening = b""
 
     async def append(self, line: Record | Intent) -> None:
         """Adds a line to the next group; waits only while the disk is far behind."""
@@ -213,13 +235,28 @@ class Journal:
         return b"".join(found)
 
     def close(self) -> None:
-        """Closes the file and with it gives up the lock."""
+        """Closes the file and with it gives up the lock; a file that nothing was written to goes."""
+        with suppress(OSError):
+            if not os.fstat(self._file).st_size:
+                self.path.unlink()
         os.close(self._file)
 
-    def discard(self) -> None:
-        """Removes a journal that has no rows yet, and closes it."""
-        self.path.unlink(missing_ok=True)
-        self.close()
+
+def unwritable(path: Path, error: OSError) -> BulkcertError:
+    """Returns what to tell the user when a journal cannot be written before the first call."""
+    return BulkcertError(
+        ExitStatus.CANNOT_WRITE,
+        f"cannot write {path}: {error.strerror or error}",
+        "Nothing was called. Name a results file with -o, in a directory that has room and can be written.",
+    )
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def encode_lines(*lines: Line) -> bytes:

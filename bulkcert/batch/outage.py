@@ -25,6 +25,8 @@ class Outage:
         """Whether the service has answered at all."""
         self.since = now
         """Time of the last answer, or of the start."""
+        self.count = 0
+        """How many outages there were."""
         self._decided_at = now
         self._unanswered = 0
 
@@ -39,6 +41,7 @@ class Outage:
     def no_answer(self) -> None:
         """Takes note of a call that the service did not answer."""
         self._unanswered += 1
+        self.count += self._unanswered == IN_A_ROW
 
     @property
     def ongoing(self) -> bool:

@@ -152,9 +152,9 @@ class SendWindow:
         self.worst = max(self.worst, len(recent))
 
     def rate(self) -> float:
-        """Returns the achieved rate in calls per second over the time from the first send to the last."""
+        """Returns the achieved rate in calls per second from the first send to the last; over a second at least."""
         span = self.last_s - self.first_s
-        return (self.sends - 1) / span if span > 0 else float(self.sends)
+        return (self.sends - 1) / span if span >= 1 else float(self.sends)
 
     def recent_rate(self, now: float) -> float:
         """Returns the number of sends in the second before ``now``."""

@@ -6,14 +6,13 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bulkcert.batch.journal import Header, Index, Intent, Journal, Line, Session, decode_line, encode_lines
-from bulkcert.batch.outcome import Record
+from bulkcert.batch.journal import Header, Index, Intent, Journal, Line, Session, decode_line, encode_lines, unwritable
+from bulkcert.batch.outcome import Outcome, Record
 from bulkcert.errors import BulkcertError, ExitStatus
 
 _NAMES = {
     "action": "the action",
     "instance": "the instance",
-    "endpoint": "the endpoint",
     "sha256": "the content of the input (SHA-256)",
     "rows": "the number of rows",
     "keys": "the key columns",
@@ -21,15 +20,13 @@ _NAMES = {
 
 
 def open_journal(path: Path, header: Header, session: Session, *, anew: bool = False) -> Journal:
-    """Opens the journal of an earlier session, or makes a new one; durable before it returns.
-
-    Locks it, cuts off an end that a crash tore, and reads what is done.
+    """Locks a journal and reads what is done; writes nothing (see ``Journal.begin``).
 
     Args:
         path: Where; its directory must exist.
         header: What the journal must be the record of.
         session: Who writes from now on.
-        anew: Whether what it holds is dropped.
+        anew: Whether what it holds does not count.
 
     Raises:
         BulkcertError: Another run holds it, it is the record of something else, or it cannot be read or written.
@@ -37,27 +34,21 @@ def open_journal(path: Path, header: Header, session: Session, *, anew: bool = F
     try:
         file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     try:
         _lock(path, file)
-        return _start(path, file, header, session) if anew else _go_on(path, file, header, session)
+        journal = None if anew else _read(path, file, header, session)
     except OSError as error:
         os.close(file)
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     except BulkcertError:
         os.close(file)
         raise
+    return journal or Journal(path, file, Index(header.rows), 0, opening=encode_lines(header, session))
 
 
-def _start(path: Path, file: int, header: Header, session: Session) -> Journal:
-    os.ftruncate(file, 0)
-    blob = encode_lines(header, session)
-    _write(file, blob, 0)
-    _sync_directory(path.parent)
-    return Journal(path, file, Index(header.rows), len(blob), damaged_lines=(), is_new=True)
-
-
-def _go_on(path: Path, file: int, header: Header, session: Session) -> Journal:
+def _read(path: Path, file: int, header: Header, session: Session) -> Journal | None:
+    """Returns the journal with what is done, or None if nothing in it counts."""
     damaged: list[int] = []
     index = Index(header.rows)
     offset = end = 0
@@ -72,19 +63,16 @@ def _go_on(path: Path, file: int, header: Header, session: Session) -> Journal:
             elif number > 1:
                 _take_in(index, line, offset)
             if number == 1 and text.endswith(b"\n") and (refusal := _mismatch(path, line, header)):
-                if isinstance(line, Header) and not _any_rows(lines):
-                    return _start(path, file, header, session)
+                if isinstance(line, Header) and not _any_done(lines):
+                    return None
                 raise refusal
             offset += len(text)
             if line is not None:
                 end, last_whole = offset, number
     if end == 0:
-        return _start(path, file, header, session)
-    os.ftruncate(file, end)
-    blob = encode_lines(session)
-    _write(file, blob, end)
+        return None
     inside = tuple(number for number in damaged if number < last_whole)
-    return Journal(path, file, index, end + len(blob), damaged_lines=inside, is_new=False)
+    return Journal(path, file, index, end, opening=encode_lines(session), damaged_lines=inside)
 
 
 def _take_in(index: Index, line: Line, offset: int) -> None:
@@ -92,18 +80,6 @@ def _take_in(index: Index, line: Line, offset: int) -> None:
         index.note(line, offset)
     elif isinstance(line, Intent):
         index.intents.add(line.row)
-
-
-def _write(file: int, blob: bytes, size: int) -> None:
-    """Appends to a file of this size all or nothing: a full disk may take a part."""
-    written = 0
-    try:
-        while written < len(blob):
-            written += os.write(file, blob[written:])
-        os.fdatasync(file)
-    except OSError:
-        os.ftruncate(file, size)
-        raise
 
 
 def _lock(path: Path, file: int) -> None:
@@ -124,7 +100,7 @@ def _lock(path: Path, file: int) -> None:
 
 def _holder(path: Path) -> str:
     """Returns who wrote the last session line, so that people find that process."""
-    holder = "it is just starting"
+    holder = "it has called nothing yet"
     with path.open("rb") as lines:
         for text in lines:
             if b'"session"' in text and isinstance(session := decode_line(text), Session):
@@ -133,9 +109,12 @@ def _holder(path: Path) -> str:
     return holder
 
 
-def _any_rows(lines: Iterable[bytes]) -> bool:
-    """Returns whether a journal tells of any row; one that does not binds nobody."""
-    return any(isinstance(decode_line(text), Record | Intent) for text in lines)
+def _any_done(lines: Iterable[bytes]) -> bool:
+    """Returns whether a journal tells of any call that may have changed something; one that does not binds nobody."""
+    return any(
+        isinstance(line, Intent) or (isinstance(line, Record) and line.outcome is not Outcome.NOT_ATTEMPTED)
+        for line in map(decode_line, lines)
+    )
 
 
 def _mismatch(path: Path, found: Line | None, wanted: Header) -> BulkcertError | None:
@@ -156,21 +135,5 @@ def _mismatch(path: Path, found: Line | None, wanted: Header) -> BulkcertError |
     return BulkcertError(
         ExitStatus.INPUT_INVALID,
         f"{path} is the journal of another run; it differs in {', '.join(differing)}",
-        "Name another results file with -o, or start anew with --overwrite. Nothing was called.",
+        "Nothing was called. Name another results file with -o; --overwrite drops what the other run has done.",
     )
-
-
-def _unwritable(path: Path, error: OSError) -> BulkcertError:
-    return BulkcertError(
-        ExitStatus.CANNOT_WRITE,
-        f"cannot write {path}: {error.strerror or error}",
-        "Nothing was called. Name a results file with -o, in a directory that has room and can be written.",
-    )
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -51,12 +51,14 @@ class Totals:
         rows: Rows in the file.
         outcomes: Rows by outcome.
         codes: Rows by the code of their last answer.
+        attempts: Calls that the newest outcomes took.
         latencies: Latency of the last attempt of each called row, in milliseconds.
     """
 
     rows: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
+    attempts: int = 0
     latencies: list[pl.Series] = field(default_factory=list)
 
     def add(self, batch: pl.DataFrame) -> None:
@@ -66,6 +68,7 @@ class Totals:
         self.codes.update(dict(batch["code"].drop_nulls().value_counts().rows()))
         called = batch.filter(pl.col("attempts") > 0)
         if called.height:
+            self.attempts += int(called["attempts"].sum())
             self.latencies.append(called["latency_ms"].cast(pl.Float32))
 
     def latency_quantiles(self) -> dict[str, float | None]:

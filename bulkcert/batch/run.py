@@ -1,13 +1,12 @@
 """One run from end to end: check the input, open the journal, call, write results and summary."""
 
-import os
 import signal
 import ssl
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import httpx
@@ -30,6 +29,9 @@ RETRIED = frozenset({Outcome.FAILED, Outcome.NOT_REGISTERED, Outcome.UNKNOWN})
 
 Watch = Callable[[Engine], Coroutine[Any, Any, None]]
 """Shows a run while it goes on; is cancelled when it ends."""
+
+Leave = Callable[[int], NoReturn]
+"""Ends the process at once, for the signal of this number."""
 
 
 @dataclass(slots=True)
@@ -55,6 +57,11 @@ class Run:
     started_at: float = field(default_factory=time.time)
 
     @property
+    def calls(self) -> int:
+        """Certificates that this session calls at most."""
+        return min(self.to_call, self.job.options.limit_rows or self.to_call)
+
+    @property
     def already_done(self) -> int:
         """Certificates whose outcome an earlier session has settled."""
         return self.check.callable - self.to_call
@@ -66,16 +73,18 @@ class Run:
             rows = batch.filter(pl.col(OUTCOME).is_null()).select(ROW, *serials)
             yield [Row(*row) for row in rows.iter_rows()]
 
-    async def call(self, keyring: Keyring, watch: Watch) -> None:
+    async def call(self, keyring: Keyring, watch: Watch, leave: Leave) -> None:
         """Calls what is to be called, until done or stopped.
 
         Args:
-            keyring: What to sign with; renewed before the first call.
+            keyring: What to sign with; has credentials.
             watch: Shows the progress.
+            leave: Called on the second signal; ends the process at once.
 
         Raises:
-            BulkcertError: There are no credentials.
+            BulkcertError: The journal cannot be written; nothing was called.
         """
+        self.journal.begin()
         job = self.job
         order = Order(
             job.action,
@@ -89,23 +98,16 @@ class Run:
         context = httpx.create_ssl_context()
         clients = [_client(job, address, keyring, context) for address in job.addresses]
         engine = Engine(order, clients, keyring, self.journal, self.progress)
-        denied: BulkcertError | None = None
-        async with anyio.create_task_group() as group:
-            # From here to the end, so that a signal finds an ear even while a credentials server is slow.
-            group.start_soon(_obey_signals, engine)
-            try:
-                await keyring.renew()
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(_obey_signals, engine, leave)
                 group.start_soon(watch, engine)
                 await engine.run(self.batches())
-            except BulkcertError as error:
-                denied = error
-            finally:
-                with anyio.CancelScope(shield=True):
-                    for client in clients:
-                        await client.aclose()
-            group.cancel_scope.cancel()
-        if denied is not None and self.progress.stop is None:
-            raise denied
+                group.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                for client in clients:
+                    await client.aclose()
 
     def finish(self) -> Summary:
         """Writes results and summary; the journal stays.
@@ -122,6 +124,7 @@ class Run:
             raise BulkcertError(error.status, f"stopped: {stop.message}; then: {error.message}", advice) from error
 
     def _finished(self) -> Summary:
+        self.journal.begin()
         totals = write_results(self.job.results, annotated(self.source, self.check), self.journal.lines)
         if totals.rows != self.check.rows or totals.outcomes.total() != totals.rows:
             raise BulkcertError(
@@ -213,14 +216,41 @@ def _client(job: Job, address: str | None, keyring: Keyring, context: ssl.SSLCon
     return Client(make_transport(job.workers, address, context), job.endpoint, keyring, job.options.timeout)
 
 
-async def _obey_signals(engine: Engine) -> None:
+async def fetch_credentials(keyring: Keyring, leave: Leave) -> None:
+    """Fetches credentials before anything is called; a signal need not wait for a slow credentials server.
+
+    Args:
+        keyring: Where they go.
+        leave: Called on the first signal; ends the process at once.
+
+    Raises:
+        BulkcertError: There are none.
+    """
+    denied: BulkcertError | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(_leave_on_signal, leave)
+        try:
+            await keyring.renew()
+        except BulkcertError as error:
+            denied = error
+        group.cancel_scope.cancel()
+    if denied is not None:
+        raise denied
+
+
+async def _leave_on_signal(leave: Leave) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for number in signals:
+            leave(number)
+
+
+async def _obey_signals(engine: Engine, leave: Leave) -> None:
     """Stops in order on the first signal, and at once on the second: the journal is safe at any time."""
     received = 0
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for number in signals:
             received += 1
             if received > 1:
-                # Nothing may run any more, not even clean-up: a worker might hang in it.
-                os._exit(128 + number)
+                leave(number)
             name = signal.Signals(number).name
             engine.stop(Stop(ExitStatus(128 + number), f"{name} received", "Run the same command again to go on."))

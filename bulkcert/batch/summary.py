@@ -36,6 +36,7 @@ class Session(msgspec.Struct, frozen=True):
         worst_window: Most sends in any half-open second.
         throttles: Answers that said to slow down.
         retries: Calls beyond the first of a row.
+        outages: How often the service went silent.
         stopped: Why it ended early, or an empty text.
     """
 
@@ -46,6 +47,7 @@ class Session(msgspec.Struct, frozen=True):
     worst_window: int
     throttles: int
     retries: int
+    outages: int
     stopped: str
 
 
@@ -58,7 +60,11 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """What a run came to; ``sessions`` has one entry for each start that made calls, the latest last."""
+    """What a run came to.
+
+    ``sessions`` has one entry for each start that made calls and was not killed, the latest last; rate and window are
+    the latest's and the worst of them.
+    """
 
     action: str
     instance: str
@@ -120,7 +126,8 @@ def summarize(
             job.lane_cap,
             [address or "any" for address in job.addresses],
         ),
-        calls=sum(session.calls for session in sessions),
+        # A session that was killed has left no figures, but the calls of its rows are in the journal.
+        calls=max(totals.attempts, sum(session.calls for session in sessions)),
         achieved_rate=latest.achieved_rate,
         worst_window=max(session.worst_window for session in sessions),
         throttles=sum(session.throttles for session in sessions),
@@ -148,6 +155,7 @@ def this_session(progress: Progress, started_at: float) -> Session:
         worst_window=progress.sends.worst,
         throttles=progress.throttles,
         retries=progress.retries,
+        outages=progress.outage.count,
         stopped=progress.stop.message if progress.stop else "",
     )
 

@@ -32,7 +32,7 @@ def rehearse(
     with staged(action, input_, options, stage, before=check_input) as rehearsal:
         if rehearsal.fault_seed is not None:
             terminal.stderr.print(f"faults with --fault-seed {rehearsal.fault_seed}")
-        summary = execute(rehearsal.job, rehearsal.keyring(), ask=False)
+        summary = execute(rehearsal.job, rehearsal.keyring(), ask=False, resumable=False)
         report = rehearsal.emulator.report()
     if options.json:
         print_json({"summary": summary, "emulator": report})

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +15,9 @@ from bulkcert import terminal
 from bulkcert.actions import ActionName
 from bulkcert.api.credentials import ChainKeyring, Keyring
 from bulkcert.batch.job import Job, Options, resolve
-from bulkcert.batch.run import Run, check_input, open_run
+from bulkcert.batch.run import Run, check_input, fetch_credentials, open_run
 from bulkcert.batch.summary import Summary
+from bulkcert.board import Board
 from bulkcert.errors import ExitStatus, terminated
 
 
@@ -38,17 +40,29 @@ def run(
     return ExitStatus(summary.exit_status)
 
 
-def execute(job: Job, keyring: Keyring, *, ask: bool) -> Summary:
-    """Does a whole run, as a person or a timer sees it; prints its summary unless it is wanted as JSON."""
+def execute(job: Job, keyring: Keyring, *, ask: bool, resumable: bool = True) -> Summary:
+    """Does a whole run, as a person or a timer sees it; prints its summary unless it is wanted as JSON.
+
+    Args:
+        job: What to do.
+        keyring: What to sign with.
+        ask: Whether somebody must agree first.
+        resumable: Whether the same command would go on where this one ends.
+    """
     options = job.options
+    if options.verbose:
+        terminal.show_log()
     opened = _open(job)
     try:
         if opened.to_call:
+            leave = partial(terminal.leave, opened)
+            anyio.run(fetch_credentials, keyring, leave)
+            signal.signal(signal.SIGTERM, terminated)
             if ask or not options.quiet:
-                terminal.show_plan(opened)
+                terminal.show_plan(opened, keyring.current)
             if ask:
-                _ask(opened)
-            anyio.run(opened.call, keyring, terminal.Board(opened).watch)
+                terminal.confirm(opened)
+            anyio.run(opened.call, keyring, Board(opened).watch, leave)
             signal.signal(signal.SIGTERM, terminated)
         elif not options.quiet:
             terminal.show_idle(opened)
@@ -56,7 +70,7 @@ def execute(job: Job, keyring: Keyring, *, ask: bool) -> Summary:
     finally:
         opened.journal.close()
     if not options.json:
-        terminal.show_summary(summary)
+        terminal.show_summary(summary, resumable=resumable)
     return summary
 
 
@@ -71,12 +85,3 @@ def _open(job: Job) -> Run:
     with terminal.stderr.status(Text(f"checking {job.input}")) as status:
         checked = check_input(job, lambda rows: status.update(Text(f"checking {job.input}: {rows:,} rows")))
         return open_run(job, *checked)
-
-
-def _ask(opened: Run) -> None:
-    try:
-        terminal.confirm(opened)
-    except BaseException:
-        if opened.journal.is_new:
-            opened.journal.path.unlink(missing_ok=True)
-        raise

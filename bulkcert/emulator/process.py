@@ -1,6 +1,7 @@
 """The emulator as a child process, so that it shares neither the loop nor the processor with its callers."""
 
 import contextlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -63,6 +64,8 @@ def running(*arguments: str, command: tuple[str, ...] = COMMAND, start_timeout_s
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said,
+            # BULKCERT_… are the options of whoever starts it, not the emulator's.
+            env={name: value for name, value in os.environ.items() if not name.startswith("BULKCERT_")},
             # Ctrl-C is for this process alone, which still needs the emulator while it drains.
             process_group=0,
         )

@@ -16,6 +16,7 @@ from bulkcert.batch.source.annotation import (
     annotated,
 )
 from bulkcert.batch.source.checking import INVALID_SHOWN, Check, InvalidRow, check
+from bulkcert.batch.source.serials import printable
 from bulkcert.batch.source.table import OWN_PREFIX, Source, open_source
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "annotated",
     "check",
     "open_source",
+    "printable",
 ]

@@ -18,6 +18,8 @@ _PLAIN = rf"^[!-~]{{1,{SERIAL_LIMIT_BYTES}}}$"
 _INVISIBLE = r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]"
 # 3.56217E+17, 3,56217E+17, 4E-2, 12345.0. Not 12e5, which may well be a hexadecimal serial.
 _NUMBER = r"^\s*[+-]?[0-9]+(?:[eE][+-][0-9]+|[.,][0-9]+[eE][+-]?[0-9]+|[.,]0+)\s*$"
+# What programs write for nothing, errors of spreadsheets, and a number kept as text by a formula: ="0012".
+_PLACEHOLDER = r"(?i)^(?:null|nil|none|nan|n/a|undefined|#[a-z0-9/]+[!?]?|=.*)$"
 _ROUNDED = rf"^[1-9][0-9]{{{EXACT_DIGITS - 1}}}0+$"
 
 
@@ -29,6 +31,7 @@ class Fault(IntEnum):
     TOO_LONG = 2
     SURROUNDED = 3
     INVISIBLE = 4
+    PLACEHOLDER = 5
 
 
 FAULTS = len(Fault)
@@ -38,12 +41,13 @@ REASONS = {
     Fault.TOO_LONG: f"is longer than {SERIAL_LIMIT_BYTES} bytes",
     Fault.SURROUNDED: "begins or ends with white space; remove it",
     Fault.INVISIBLE: "holds a control character or an invisible one",
+    Fault.PLACEHOLDER: "is what a program writes where it has no value, or a formula",
 }
 
 
 def faults(serials: pl.Series) -> pl.Series:
     """Returns the fault of each serial as UInt8."""
-    plain = serials.str.contains(_PLAIN).fill_null(value=False)
+    plain = (serials.str.contains(_PLAIN) & ~serials.str.contains(_PLACEHOLDER)).fill_null(value=False)
     if plain.all():
         return pl.Series([Fault.NONE], dtype=pl.UInt8).new_from_index(0, len(serials))
     text = pl.col("text")
@@ -59,6 +63,8 @@ def faults(serials: pl.Series) -> pl.Series:
         .then(Fault.SURROUNDED)
         .when(text.str.contains(_INVISIBLE))
         .then(Fault.INVISIBLE)
+        .when(text.str.contains(_PLACEHOLDER))
+        .then(Fault.PLACEHOLDER)
         .otherwise(Fault.NONE)
         .cast(pl.UInt8)
     )

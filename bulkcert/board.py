@@ -1,0 +1,86 @@
+"""The progress of a run, for whoever watches it: how far, how fast, and what it is waiting for."""
+
+import time
+
+import anyio
+from rich.console import Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn
+from rich.progress import Progress as Bar
+from rich.text import Text
+
+from bulkcert.batch.engine import Engine, Progress
+from bulkcert.batch.run import Run
+from bulkcert.terminal import duration, stderr
+
+REFRESH_S = 0.25
+LINE_EVERY_S = 5.0
+
+
+class Board:
+    """Shows a run while it goes on: a bar on a terminal, else a line every few seconds.
+
+    Args:
+        run: What is shown.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._total = run.calls
+        self._started = time.monotonic()
+
+    async def watch(self, engine: Engine) -> None:
+        """Shows the progress until cancelled."""
+        if self._run.job.options.quiet:
+            await anyio.sleep_forever()
+        elif stderr.is_terminal:
+            await self._bar(engine.progress)
+        else:
+            while True:
+                await anyio.sleep(LINE_EVERY_S)
+                done = engine.progress.outcomes.total()
+                share = done / self._total if self._total else 1.0
+                stderr.print(Text(f"{done:,}/{self._total:,} rows ({share:.0%}); {self._figures(engine.progress)}"))
+
+    async def _bar(self, progress: Progress) -> None:
+        bar = Bar(BarColumn(), TaskProgressColumn(), MofNCompleteColumn(), console=stderr, auto_refresh=False)
+        task = bar.add_task("rows", total=self._total)
+        with Live(console=stderr, auto_refresh=False) as live:
+            try:
+                while True:
+                    await anyio.sleep(REFRESH_S)
+                    bar.update(task, completed=progress.outcomes.total())
+                    live.update(Group(bar, Text(self._figures(progress))), refresh=True)
+            finally:
+                bar.update(task, completed=progress.outcomes.total())
+                live.update(Group(bar, Text(self._figures(progress))), refresh=True)
+
+    def _figures(self, progress: Progress) -> str:
+        now = time.monotonic()
+        outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in progress.outcomes.items())
+        parts = [f"{progress.sends.recent_rate(now):.0f}/s", outcomes or "nothing finished yet"]
+        if progress.retries or progress.throttles:
+            parts.append(f"{progress.retries:,} retries, {progress.throttles:,} throttles")
+        if not progress.outage.ongoing:
+            parts.append(f"{duration(self._left_s(progress))} left")
+        return "; ".join([*parts, self._why(progress, now)])
+
+    def _left_s(self, progress: Progress) -> float:
+        done = progress.outcomes.total()
+        pace = min(self._run.job.rate, done / max(time.monotonic() - self._started, 0.1))
+        return (self._total - done) / pace if pace else (self._total - done) / self._run.job.rate
+
+    def _why(self, progress: Progress, now: float) -> str:
+        """Says what the run is waiting for."""
+        if progress.stop is not None:
+            return f"stopping ({progress.stop.message}): waiting for {progress.in_flight} calls in flight"
+        if progress.outage.ongoing:
+            return f"no answer for {now - progress.outage.since:.0f} s: waiting for the service ({progress.last_error})"
+        if (pause := progress.slow_down.paused_until - now) > 0:
+            return f"throttled: pausing {pause:.1f} s as the service asks"
+        if (factor := progress.slow_down.factor(now)) < 1:
+            reason = "throttled" if progress.throttles else "after an outage"
+            return f"{reason}: at {factor:.0%} of the cap, rising"
+        if progress.in_flight >= self._run.job.workers * len(self._run.job.addresses):
+            return f"all {progress.in_flight} workers wait for answers"
+        return f"paced at {self._run.job.rate:.0f}/s"
