@@ -9,7 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from bulkcert.batch.engine import Engine, Progress
+from bulkcert.batch.engine import Engine
+from bulkcert.batch.progress import Progress
 from bulkcert.batch.run import Run
 from bulkcert.terminal import duration, stderr
 

@@ -13,9 +13,9 @@ from typing import Annotated
 from cyclopts import Group, Parameter
 
 from bulkcert.actions import ACTIONS, ActionName
-from bulkcert.api.codes import StatusTable
 from bulkcert.api.credentials import FixedKeyring
 from bulkcert.api.signing import Credentials
+from bulkcert.api.verdicts import StatusTable
 from bulkcert.batch.job import Job, Options, cannot_send_from, default_results, resolve
 from bulkcert.emulator.faults import DEFAULT_FAULTS
 from bulkcert.emulator.process import Running, running

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from bulkcert.actions import ACTIONS
 from bulkcert.api.client import Client, make_transport
-from bulkcert.api.codes import Verdict
 from bulkcert.api.credentials import FixedKeyring
 from bulkcert.api.signing import Credentials
+from bulkcert.api.verdicts import Verdict
 
 ACTION = ACTIONS["inactivate-device"]
 KEYRING = FixedKeyring(Credentials("testAccessKeyId", "testAccessKeySecret"))

@@ -2,7 +2,8 @@
 
 import pytest
 
-from bulkcert.api.codes import RULES, Verdict, rule_for, verdict_without_code
+from bulkcert.api.codes import RULES, rule_for, verdict_without_code
+from bulkcert.api.verdicts import Verdict
 from bulkcert.errors import ExitStatus
 
 MOVED = {  # the vendor's status adjustment notice: old and new HTTP status (reference, section 1.3b)

@@ -15,11 +15,13 @@ from bulkcert.api.client import Client
 from bulkcert.api.credentials import FixedKeyring
 from bulkcert.api.signing import Credentials
 from bulkcert.batch import engine as engine_module
-from bulkcert.batch.engine import Engine, Limit, Order, Progress
+from bulkcert.batch.engine import Engine
 from bulkcert.batch.journal import Header, Journal, decode_line, session_line
+from bulkcert.batch.order import Limit, Order
 from bulkcert.batch.outage import IN_A_ROW
 from bulkcert.batch.outcome import Outcome, Record, Row
 from bulkcert.batch.pacer import Pacer
+from bulkcert.batch.progress import Progress
 from bulkcert.batch.recovery import open_journal
 from bulkcert.errors import BulkcertError, ExitStatus
 

@@ -18,10 +18,11 @@ import httpx
 import msgspec
 from httpx_aiohttp import AiohttpTransport
 
-from bulkcert.api.codes import Verdict, rule_for, verdict_without_code
+from bulkcert.api.codes import rule_for, verdict_without_code
 from bulkcert.api.credentials import Keyring
 from bulkcert.api.operations import VERSION, Operation
 from bulkcert.api.signing import Credentials, canonical_query, signed_headers
+from bulkcert.api.verdicts import Verdict
 
 KEEPALIVE_S = 30.0
 """How long an idle connection is kept: longer than any pause between two calls of a lane at work."""

@@ -3,7 +3,6 @@
 import logging
 import random
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,88 +14,21 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from bulkcert.actions import Action
 from bulkcert.api.client import Answer, Client
-from bulkcert.api.codes import Verdict, rule_for
+from bulkcert.api.codes import rule_for
 from bulkcert.api.credentials import RENEW_EVERY_S, Keyring
 from bulkcert.api.signing import Credentials
+from bulkcert.api.verdicts import Verdict
 from bulkcert.batch.journal import Intent, Journal
-from bulkcert.batch.outage import PAUSE_S, Outage
+from bulkcert.batch.order import Order
+from bulkcert.batch.outage import PAUSE_S
 from bulkcert.batch.outcome import ERRORS, OUTCOME_OF, Outcome, Record, Row
-from bulkcert.batch.pacer import Pacer, SendWindow, SlowDown, backoff_s
+from bulkcert.batch.pacer import Pacer, backoff_s
+from bulkcert.batch.progress import Progress, Stop
 from bulkcert.errors import BulkcertError, ExitStatus
-
-SAMPLE = 100
-"""Rows that must be finished before a percentage in ``--max-errors`` counts."""
 
 _log = logging.getLogger("bulkcert")
 _MAYBE_DONE = frozenset({Verdict.UNANSWERED, Verdict.RETRY})
 _FINAL = frozenset({Verdict.DONE, Verdict.NOT_FOUND, Verdict.FAILED, Verdict.UNRECOGNIZED})
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """When there are too many errors.
-
-    Attributes:
-        rows: Number of rows that may fail, or None.
-        share: Share of the finished rows that may fail, from 0 to 1, or None.
-    """
-
-    rows: int | None = None
-    share: float | None = None
-
-    def exceeded(self, errors: int, finished: int) -> bool:
-        """Returns whether so many errors among so many finished rows are too many."""
-        if self.rows is not None and errors > self.rows:
-            return True
-        return self.share is not None and finished >= SAMPLE and errors > self.share * finished
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What the engine is to do with each row.
-
-    Attributes:
-        action: What is asked.
-        instance: ``MqttInstanceId``.
-        lane_cap: Cap of each lane, in calls per second.
-        workers: Workers of each lane.
-        attempts: Attempts that a row gets.
-        max_errors: When to give up.
-        limit_rows: Most rows to call, or None.
-    """
-
-    action: Action
-    instance: str
-    lane_cap: int
-    workers: int
-    attempts: int
-    max_errors: Limit
-    limit_rows: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Why a run ends before all its rows are called."""
-
-    status: ExitStatus
-    message: str
-    advice: str = ""
-
-
-@dataclass(slots=True)
-class Progress:
-    """What has happened so far in this session; read by whoever shows it."""
-
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
-    codes: Counter[str] = field(default_factory=Counter)
-    in_flight: int = 0
-    retries: int = 0
-    throttles: int = 0
-    sends: SendWindow = field(default_factory=SendWindow)
-    slow_down: SlowDown = field(default_factory=SlowDown)
-    outage: Outage = field(default_factory=lambda: Outage(time.monotonic()))
-    last_error: str = ""
-    stop: Stop | None = None
 
 
 @dataclass(frozen=True, slots=True)

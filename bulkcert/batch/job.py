@@ -13,7 +13,7 @@ from cyclopts import Group, Parameter
 
 from bulkcert.actions import ACTIONS, Action, ActionName
 from bulkcert.api.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_host
-from bulkcert.batch.engine import Limit
+from bulkcert.batch.order import Limit
 from bulkcert.batch.pacer import bucket_rate, lane_cap
 from bulkcert.batch.results import SUFFIXES
 from bulkcert.errors import BulkcertError, ExitStatus

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
-from bulkcert.api.codes import Verdict
+from bulkcert.api.verdicts import Verdict
 
 
 class Outcome(StrEnum):

@@ -14,10 +14,12 @@ import polars as pl
 
 from bulkcert.api.client import Client, make_transport
 from bulkcert.api.credentials import Keyring
-from bulkcert.batch.engine import Engine, Order, Progress, Stop
+from bulkcert.batch.engine import Engine
 from bulkcert.batch.job import Job
 from bulkcert.batch.journal import Header, Journal, session_line
+from bulkcert.batch.order import Order
 from bulkcert.batch.outcome import Outcome, Row
+from bulkcert.batch.progress import Progress, Stop
 from bulkcert.batch.recovery import open_journal
 from bulkcert.batch.results import Totals, write_results
 from bulkcert.batch.source import CA_SN, DEVICE_SN, OUTCOME, ROW, Check, Source, annotated, check, open_source

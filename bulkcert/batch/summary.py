@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from bulkcert.batch.engine import Progress, Stop
 from bulkcert.batch.job import Job
 from bulkcert.batch.outcome import Outcome
+from bulkcert.batch.progress import Progress, Stop
 from bulkcert.batch.results import Totals, sha256_of, write_small
 from bulkcert.batch.source import Check
 from bulkcert.errors import ExitStatus

@@ -9,7 +9,7 @@ import msgspec
 from cyclopts import Group, Parameter
 
 from bulkcert.actions import ACTIONS, ActionName
-from bulkcert.api.codes import StatusTable
+from bulkcert.api.verdicts import StatusTable
 from bulkcert.emulator.faults import DEFAULT_FAULTS
 from bulkcert.emulator.seeding import seed_for
 from bulkcert.emulator.settings import Seed, Settings

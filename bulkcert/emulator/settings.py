@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from bulkcert.api.codes import StatusTable
+from bulkcert.api.verdicts import StatusTable
 from bulkcert.errors import BulkcertError, ExitStatus
 
 ACCOUNT = "1000000000000001"

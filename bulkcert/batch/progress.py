@@ -1,0 +1,35 @@
+"""How far a run is: counted by the engine, read by whoever shows it."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from bulkcert.batch.outage import Outage
+from bulkcert.batch.outcome import Outcome
+from bulkcert.batch.pacer import SendWindow, SlowDown
+from bulkcert.errors import ExitStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a run ends before all its rows are called."""
+
+    status: ExitStatus
+    message: str
+    advice: str = ""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What has happened so far in this session; read by whoever shows it."""
+
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
+    in_flight: int = 0
+    retries: int = 0
+    throttles: int = 0
+    sends: SendWindow = field(default_factory=SendWindow)
+    slow_down: SlowDown = field(default_factory=SlowDown)
+    outage: Outage = field(default_factory=lambda: Outage(time.monotonic()))
+    last_error: str = ""
+    stop: Stop | None = None
