@@ -51,9 +51,9 @@ def response(status, body, headers=JSON):
     return f"HTTP/1.1 {status} X\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-async def call(port, *, timeout_s=5.0, scheme="http", source_address=None, device_sn="0042"):
+async def call(port, *, timeout_s=5.0, scheme="http", source_address=None, device_sn="0042", keyring=KEYRING):
     transport = make_transport(1, source_address, ssl.create_default_context())
-    client = Client(transport, httpx.URL(f"{scheme}://127.0.0.1:{port}"), KEYRING, timeout_s)
+    client = Client(transport, httpx.URL(f"{scheme}://127.0.0.1:{port}"), keyring, timeout_s)
     try:
         return await client.call(ACTION.operation, ACTION.parameters("post-cn-1", device_sn, "0001"), device_sn)
     finally:
@@ -89,6 +89,26 @@ async def test_answers(status, body, headers, verdict, code):
     assert (answer.verdict, answer.code, answer.http_status) == (verdict, code, status)
     assert answer.retry_after_s == (1.5 if "1500" in headers else 0)
     assert len(requests) == 1
+
+
+async def test_a_wrong_clock_is_measured():
+    """Where the service refuses the time, the message says how far the clocks are apart."""
+    date = "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
+    async with serving(answer=response(400, '{"Code":"InvalidTimeStamp.Expired"}', JSON + date)) as (port, _):
+        answer = await call(port)
+
+    assert answer.verdict is Verdict.STOP
+    assert "ahead of the service's" in answer.message
+
+
+async def test_a_secret_in_a_message_is_not_passed_on():
+    """A signature error repeats the request; neither its further lines nor a token in the first one are kept."""
+    keyring = FixedKeyring(Credentials("testAccessKeyId", "testAccessKeySecret", "the-token"))
+    body = '{"Code":"SignatureDoesNotMatch","Message":"not the-token\\nx-acs-security-token:the-token"}'
+    async with serving(answer=response(400, body)) as (port, _):
+        answer = await call(port, keyring=keyring)
+
+    assert answer.message == "not ***"
 
 
 async def test_dropped_after_sending_is_not_taken_for_never_sent():

@@ -7,7 +7,8 @@ authentication flows) is not wanted here, and costs a third of the time of a cal
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from itertools import count
 from secrets import token_hex
 from typing import cast
@@ -160,6 +161,8 @@ class Client:
                 finally:
                     await stream.aclose()
                 judged = judge(response.status_code, response.headers, content, operation, serial)
+                if judged.code.startswith("InvalidTimeStamp"):
+                    judged = replace(judged, message=judged.message + _clock_difference(response.headers, time.time()))
         except (httpx.TransportError, aiohttp.ClientError, OSError) as error:
             judged = judge_failure(error)
         return judged
@@ -215,6 +218,15 @@ def _retry_after_s(headers: Mapping[str, str]) -> float:
     """Returns the wait that ``x-acs-retry-after`` asks for: milliseconds on the wire (reference, section 8.2)."""
     text = headers.get("x-acs-retry-after", "")
     return int(text) / 1000 if text.isascii() and text.isdigit() else 0.0
+
+
+def _clock_difference(headers: Mapping[str, str], now: float) -> str:
+    """Says how far this machine's clock is from the service's, as far as its ``Date`` header tells."""
+    try:
+        ahead = round(now - parsedate_to_datetime(headers["date"]).timestamp())
+    except (KeyError, ValueError):
+        return ""
+    return f" This machine's clock is {abs(ahead)} s {'ahead of' if ahead > 0 else 'behind'} the service's."
 
 
 def judge_failure(error: Exception) -> _Judged:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from email.utils import formatdate
 from typing import Any
 
 import httpx
@@ -70,7 +71,7 @@ class Emulator:
             await _body(receive),
         )
         if request.path.startswith(ADMIN_PATH):
-            await _send(send, administer(self.gateway, request))
+            await _send(send, administer(self.gateway, request), self.gateway.service_time())
             return
         answer, delay_s = self.gateway.answer(request)
         abort = extension.get("abort")
@@ -85,7 +86,7 @@ class Emulator:
         if answer is DROPPED:
             await _drop(abort, receive)
         else:
-            await _send(send, answer)
+            await _send(send, answer, self.gateway.service_time())
 
 
 async def _body(receive: Receive) -> bytes:
@@ -97,8 +98,9 @@ async def _body(receive: Receive) -> bytes:
             return b"".join(parts)
 
 
-async def _send(send: Send, answer: Answer) -> None:
-    headers = [*answer.headers, (b"content-length", str(len(answer.body)).encode())]
+async def _send(send: Send, answer: Answer, now: float) -> None:
+    date, length = formatdate(now, usegmt=True).encode(), str(len(answer.body)).encode()
+    headers = [*answer.headers, (b"date", date), (b"content-length", length)]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
 

@@ -79,6 +79,10 @@ class Gateway:
         # Arrivals are told on the monotonic clock, and logged and reported as Unix time.
         self._epoch = clock() - time.monotonic()
 
+    def service_time(self) -> float:
+        """Returns what the emulator takes for the time, as Unix time in seconds."""
+        return self._clock() + self.clock_offset_s
+
     def unix_time(self, at: float) -> float:
         """Returns a time of the monotonic clock as Unix time, both in seconds."""
         return self._epoch + at
@@ -99,7 +103,7 @@ class Gateway:
         try:
             operation = _operation(request)
             self.operations[operation.name] += 1
-            key = verify(request, parameters, self.state, self._nonces, self._clock() + self.clock_offset_s)
+            key = verify(request, parameters, self.state, self._nonces, self.service_time())
             self._admit(key, operation, request.at)
             course.fault = self.faults.draw()
             return self._spoilt(course.fault) or self._performed(operation, key, parameters, course)

@@ -82,6 +82,7 @@ async def listening(settings: Settings, *, seed: Seed | None = None) -> AsyncIte
             log_level="error",
             access_log=False,
             server_header=False,
+            date_header=False,  # the emulator has a clock of its own
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=_DRAIN_S,
         )
