@@ -170,17 +170,16 @@ def _answer(question: str) -> str:
         return ""
 
 
-def show_summary(summary: Summary, *, resumable: bool) -> None:
-    """Prints what a run came to, on stdout, and on stderr why it ended early and what to do next.
-
-    Args:
-        summary: What it came to.
-        resumable: Whether the same command goes on; a rehearsal always starts over.
-    """
+def show_summary(summary: Summary) -> None:
+    """Prints what a run came to, on stdout."""
     _show(stdout, _totals(summary))
+
+
+def show_ending(summary: Summary, *, resumable: bool, overwrite: bool) -> None:
+    """Prints why a run ended early, if it did, and what to do next, on stderr; a rehearsal is not resumable."""
     if summary.stopped:
         show_error(BulkcertError(ExitStatus(summary.exit_status), f"stopped: {summary.stopped}", summary.advice))
-    for advice in _next_steps(summary, resumable=resumable):
+    for advice in _next_steps(summary, resumable=resumable, overwrite=overwrite):
         stderr.print(Text(advice))
 
 
@@ -205,7 +204,7 @@ def _totals(summary: Summary) -> Iterator[tuple[str, str | Text]]:
     yield "exit status", f"{summary.exit_status}: {meaning(summary.exit_status)}"
 
 
-def _next_steps(summary: Summary, *, resumable: bool) -> Iterator[str]:
+def _next_steps(summary: Summary, *, resumable: bool, overwrite: bool) -> Iterator[str]:
     outcomes = summary.outcomes
     if count := outcomes.get(Outcome.NOT_REGISTERED):
         yield (
@@ -215,23 +214,25 @@ def _next_steps(summary: Summary, *, resumable: bool) -> Iterator[str]:
     if not resumable:
         return
     if outcomes.get(Outcome.NOT_ATTEMPTED):
-        yield f"to go on: {_command()}"
+        yield f"to go on: {_command(overwrite=overwrite)}"
     elif outcomes.get(Outcome.FAILED, 0) + outcomes.get(Outcome.UNKNOWN, 0):
-        yield f"to try the failed and unknown again: {_command('--retry-failed')}"
+        yield f"to try the failed and unknown again: {_command('--retry-failed', overwrite=overwrite)}"
 
 
-def _command(*added: str) -> str:
-    """Returns this very command, with the environment that shaped it, for a shell; no option takes a secret."""
+def _command(*added: str, overwrite: bool) -> str:
+    """Returns what goes on with this run: its command and environment, for a shell; no option takes a secret."""
     environment = [f"{name}={shlex.quote(value)}" for name, value in os.environ.items() if name.startswith("BULKCERT_")]
-    more = [option for option in added if option not in sys.argv]
-    return " ".join([*sorted(environment), shlex.join(["bulkcert", *sys.argv[1:], *more])])
+    own = [option for option in sys.argv[1:] if not (overwrite and option.startswith("--overwrite"))]
+    more = [option for option in (*added, *(["--no-overwrite"] * overwrite)) if option not in own]
+    return " ".join([*sorted(environment), shlex.join(["bulkcert", *own, *more])])
 
 
 def leave(run: Run, number: int) -> NoReturn:
     """Ends the process at once, on the signal of this number: the journal is safe, nothing else is tidied up."""
     name, in_flight = signal.Signals(number).name, run.progress.in_flight
+    again = _command(overwrite=run.job.options.overwrite)
     message = f"{name}: left at once; {in_flight:,} calls in flight were not waited for"
-    advice = f"Results and summary are not up to date. Calls without an answer are made again by: {_command()}"
+    advice = f"Results and summary are not up to date. Calls without an answer are made again by: {again}"
     if not run.progress.sends.sends:
         message, advice = f"{name}: left; nothing was called", ""
         run.journal.close()

@@ -1,18 +1,26 @@
 """The whole program as its users meet it: the command in a process of its own, and the emulator it calls."""
 
 import csv
+import datetime as dt
+import ipaddress
 import json
 import os
+import socketserver
+import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from bulkcert.emulator import process
 from bulkcert.emulator.process import running
@@ -159,3 +167,40 @@ def outcomes(path):
 def summary_of(results):
     """Returns the summary beside a results file."""
     return json.loads(Path(f"{results}.summary.json").read_bytes())
+
+
+def self_signed(path):
+    """Writes a key and a certificate for 127.0.0.1 that nobody signed but itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    addresses = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    builder = x509.CertificateBuilder(
+        name, name, key.public_key(), x509.random_serial_number(), now, now.replace(year=2099)
+    )
+    signed = builder.add_extension(addresses, critical=False).sign(key, hashes.SHA256())
+    kind = serialization.PrivateFormat.PKCS8
+    private = key.private_bytes(serialization.Encoding.PEM, kind, serialization.NoEncryption())
+    path.write_bytes(private + signed.public_bytes(serialization.Encoding.PEM))
+
+
+@contextmanager
+def untrusted_server(directory):
+    """Runs a TLS server whose certificate nobody trusts; yields its URL and the bytes that it was asked for."""
+    asked = []
+    self_signed(directory / "server.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(directory / "server.pem")
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            with suppress(OSError), context.wrap_socket(self.request, server_side=True) as connection:
+                if heard := connection.recv(1000):
+                    asked.append(heard)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"https://127.0.0.1:{server.server_address[1]}", asked
+        server.shutdown()
+        thread.join()

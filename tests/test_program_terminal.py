@@ -177,9 +177,9 @@ def test_no_to_overwrite_leaves_an_earlier_run_alone(place):
 
 
 def test_over_a_thousand_rows(place):
-    """Above a thousand certificates their number must be typed."""
+    """Above a thousand rows their number must be typed."""
     place.fill(1001)
-    question = "(1001) to go on: "
+    question = "Type the number of rows (1001) to go on: "
     asked(place, "inactivate-device", question, b"y\n").ended(2)
     assert place.arrivals == 0
 
@@ -189,14 +189,14 @@ def test_over_a_thousand_rows(place):
 
 def test_ca_actions_ask_for_the_number(place):
     """A CA action asks for the number even for one row, and delete-ca says how it cascades."""
-    question = "Type the number of certificates to call (1) to go on: "
+    question = "Type the number of rows (3) to go on: "
     refused = asked(place, "delete-ca", question, b"y\n").ended(2)
 
     assert "cannot be undone" in refused.stderr
     assert "every device certificate registered under it is deleted" in refused.stderr
     assert "3 rows (2 of a CA already named)" in refused.stderr
     assert place.service.states(place.devices[:1]) == ["1"]
-    asked(place, "delete-ca", question, b"1\n").ended(0)
+    asked(place, "delete-ca", question, b"3\n").ended(0)
     assert (place.arrivals, place.service.states(place.devices)) == (1, [None] * 3)
 
 

@@ -151,6 +151,8 @@ class Engine:
             return None
         if not self.progress.outage.answered:
             self._unreachable("the service never answered", answer)
+        # A deletion that may have been done must not be called failed: the next try would find nothing to delete.
+        unanswered = unanswered or (maybe_done and not order.action.repeatable)
         return _unfinished(row, answer, attempts, again=self._stopping.is_set(), unanswered=unanswered)
 
     async def _admit(self, lane: _Lane, row: Row, *, first: bool) -> bool:

@@ -162,6 +162,8 @@ class Journal:
 
     async def append(self, line: Record | Intent) -> None:
         """Adds a line to the next group; waits only while the disk is far behind."""
+        if self._opening:
+            raise RuntimeError("a journal must be begun before lines are added to it")
         while len(self._pending) >= MOST_PENDING and self.failure is None:
             await self._synced.wait()
         self._pending.append(line)
@@ -225,8 +227,10 @@ class Journal:
     def lines(self, first: int, last: int) -> bytes:
         """Returns the newest line of each row from ``first`` to ``last``, both included, that has one, by offset."""
         offsets = self.index.offsets
-        wanted = sorted([offsets[row] for row in self.index.rows_with_lines(first, last)])
-        found = []
+        # What a full disk has kept out of the file is known all the same; the next run calls these rows again.
+        unwritten = {line.row: line for line in self._pending if isinstance(line, Record) and first <= line.row <= last}
+        wanted = sorted([offsets[row] for row in self.index.rows_with_lines(first, last) if row not in unwritten])
+        found = [encode_lines(*unwritten.values())]
         with os.fdopen(os.dup(self._file), "rb") as reader:
             # Neighbouring rows were finished at about the same time, so nearly all of this comes from the buffer.
             for offset in wanted:

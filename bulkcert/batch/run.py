@@ -100,16 +100,16 @@ class Run:
         context = httpx.create_ssl_context()
         clients = [_client(job, address, keyring, context) for address in job.addresses]
         engine = Engine(order, clients, keyring, self.journal, self.progress)
-        try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(_obey_signals, engine, leave)
-                group.start_soon(watch, engine)
+        async with anyio.create_task_group() as group:
+            group.start_soon(_obey_signals, engine, leave)
+            group.start_soon(watch, engine)
+            try:
                 await engine.run(self.batches())
-                group.cancel_scope.cancel()
-        finally:
-            with anyio.CancelScope(shield=True):
-                for client in clients:
-                    await client.aclose()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    for client in clients:
+                        await client.aclose()
+            group.cancel_scope.cancel()
 
     def finish(self) -> Summary:
         """Writes results and summary; the journal stays.

@@ -70,7 +70,8 @@ def execute(job: Job, keyring: Keyring, *, ask: bool, resumable: bool = True) ->
     finally:
         opened.journal.close()
     if not options.json:
-        terminal.show_summary(summary, resumable=resumable)
+        terminal.show_summary(summary)
+    terminal.show_ending(summary, resumable=resumable, overwrite=options.overwrite)
     return summary
 
 
