@@ -25,17 +25,25 @@ app.meta.suppress_keyboard_interrupt = False
 
 
 class JobFile(Toml):
-    """A job file: options by their names; its relative paths start where the file is."""
+    """A job file: options by their names; its relative paths start where the file is.
+
+    What stands in its one table, ``[rehearsal]``, is for ``rehearse`` alone.
+    """
+
+    for_rehearsal = False
 
     def _load_config(self, path: Path) -> dict[str, Any]:
         try:
             options = super()._load_config(path)
         except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise BulkcertError(ExitStatus.USAGE, f"{path}: {error}", "Correct the job file.") from error
+        rehearsal = options.pop("rehearsal", {})
+        if isinstance(rehearsal, dict) and self.for_rehearsal:
+            options |= rehearsal
         if tables := [name for name, value in options.items() if isinstance(value, dict)]:
             raise BulkcertError(
                 ExitStatus.USAGE,
-                f"{path}: [{tables[0]}]: a job file has no tables",
+                f"{path}: [{tables[0]}]: a job file has no table but [rehearsal]",
                 "Take the line with the brackets out; the options stand by themselves.",
             )
         for name in ("input", "results"):
@@ -68,9 +76,11 @@ def launch(
     """
     layers: list[Any] = [Env("BULKCERT_", command=False)]
     if job is not None:
-        if not job.is_file():
+        if not os.path.isfile(job):  # Path raises where it may not look
             raise BulkcertError(ExitStatus.USAGE, f"--job {job}: no such file, or not a file", "Check the path.")
-        layers.append(JobFile(job, use_commands_as_keys=False))
+        layer = JobFile(job, use_commands_as_keys=False)
+        layer.for_rehearsal = tokens[:1] == ("rehearse",)
+        layers.append(layer)
     app.config = tuple(layers)
     return app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
 

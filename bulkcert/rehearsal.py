@@ -14,6 +14,7 @@ from cyclopts import Group, Parameter
 
 from bulkcert.actions import ACTIONS, ActionName
 from bulkcert.api.credentials import FixedKeyring
+from bulkcert.api.operations import REGIONS
 from bulkcert.api.signing import Credentials
 from bulkcert.api.verdicts import StatusTable
 from bulkcert.batch.job import Job, Options, cannot_send_from, default_results, resolve
@@ -34,7 +35,7 @@ INSTANCE = "post-cn-rehearsal"
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """What the emulator of a rehearsal is like; each is also ``BULKCERT_…`` and a key of a job file."""
+    """What the emulator is like; each is also ``BULKCERT_…`` and a key of ``[rehearsal]`` in a job file."""
 
     faults: Annotated[bool, Parameter(group=_REHEARSAL)] = False
     """Let 3 % of the calls go wrong: throttles, errors, lost connections, slow answers, missing echoes."""
@@ -87,8 +88,7 @@ def staged(
     Raises:
         BulkcertError: An option is wrong, or the emulator does not start.
     """
-    if not 0 <= stage.unregistered <= 1:
-        raise BulkcertError(ExitStatus.USAGE, f"--unregistered must be from 0 to 1, not {stage.unregistered:g}")
+    _check(options, stage)
     results = options.results or default_results(path, ACTIONS[action])
     rehearsed = replace(
         options,
@@ -100,14 +100,30 @@ def staged(
         results=results.with_stem(f"{results.stem}.rehearsal"),
         overwrite=True,
         retry_failed=False,
-        yes=True,
     )
     before(resolve(action, path, rehearsed))
     seed = None
-    if stage.faults:
+    if stage.faults or stage.fault_seed is not None:
         seed = random.randrange(2**32) if stage.fault_seed is None else stage.fault_seed
     with running(*_emulator_arguments(action, path, rehearsed, stage, seed)) as emulator:
         yield Rehearsal(resolve(action, path, replace(rehearsed, endpoint=emulator.url)), emulator, seed)
+
+
+def _check(options: Options, stage: Stage) -> None:
+    """Refuses what cannot be rehearsed, and a region that the real run would refuse."""
+    low, high = stage.latency_ms
+    problems = []
+    if not 0 <= stage.unregistered <= 1:
+        problems.append(f"--unregistered must be from 0 to 1, not {stage.unregistered:g}")
+    if not 0 <= low <= high:
+        problems.append(f"--latency-ms must be two rising numbers, not {low:g} and {high:g}")
+    if min(stage.service_rate, stage.service_per_address_rate) < 1:
+        problems.append("--service-rate and --service-per-address-rate must be at least 1")
+    if problems:
+        raise BulkcertError(ExitStatus.USAGE, "; ".join(problems))
+    if options.region and not options.endpoint and options.region not in REGIONS:
+        message = f"--region {options.region} is not known; known are {', '.join(REGIONS)}"
+        raise BulkcertError(ExitStatus.MISCONFIGURED, message, "The real run would be refused.")
 
 
 def loopback_addresses(wanted: int) -> tuple[str, ...]:

@@ -60,8 +60,25 @@ stderr = Console(file=cast(IO[str], _Unfailing()), highlight=False, soft_wrap=Tr
 def show_log() -> None:
     """Shows the log on stderr: each call that did not succeed at once."""
     log = logging.getLogger("bulkcert")
-    log.addHandler(RichHandler(console=stderr, show_path=False, show_level=False))
+    log.addHandler(
+        RichHandler(console=stderr, show_path=False, show_level=False) if stderr.is_terminal else _plain_log()
+    )
     log.setLevel(logging.DEBUG)
+
+
+def _plain_log() -> logging.Handler:
+    """Returns a handler that writes one line for each record, for files and pipes."""
+    handler = logging.StreamHandler(stderr.file)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    return handler
+
+
+def warn_of_unknown(environment: Iterable[str], known: Iterable[str]) -> None:
+    """Says which variables look like options and are none, since a misspelt one would be passed over in silence."""
+    names = {f"BULKCERT_{name.upper()}" for name in known}
+    for name in sorted(set(environment) - names):
+        if name.startswith("BULKCERT_"):
+            stderr.print(Text(f"warning: {name} is not an option of this command; it is passed over"))
 
 
 def show_error(error: BulkcertError) -> None:
@@ -214,7 +231,8 @@ def _next_steps(summary: Summary, *, resumable: bool, overwrite: bool) -> Iterat
     if not resumable:
         return
     if outcomes.get(Outcome.NOT_ATTEMPTED):
-        yield f"to go on: {_command(overwrite=overwrite)}"
+        after = "after that, to go on" if summary.exit_status in _MENDED_FIRST else "to go on"
+        yield f"{after}: {_command(overwrite=overwrite)}"
     elif outcomes.get(Outcome.FAILED, 0) + outcomes.get(Outcome.UNKNOWN, 0):
         yield f"to try the failed and unknown again: {_command('--retry-failed', overwrite=overwrite)}"
 
@@ -271,10 +289,13 @@ def show_internal(error: BaseException) -> None:
             "The journal holds every outcome: the same command goes on. Please report this; -v shows the traceback.",
         )
     )
-    if {"-v", "--verbose"} & set(sys.argv):
+    if logging.getLogger("bulkcert").isEnabledFor(logging.DEBUG) or {"-v", "--verbose"} & set(sys.argv):
         stderr.print("".join(traceback.format_exception(error)))
 
 
+_MENDED_FIRST = frozenset(
+    {ExitStatus.UNAVAILABLE, ExitStatus.CANNOT_WRITE, ExitStatus.DENIED, ExitStatus.MISCONFIGURED}
+)
 _MEANINGS = {
     ExitStatus.OK: "every row is in the wanted state",
     ExitStatus.INCOMPLETE: "finished, and some rows are not in the wanted state",

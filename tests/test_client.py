@@ -74,6 +74,17 @@ ANSWERS = [
     ("header of rubbish", 500, '{"Code":"X"}', f"{JSON}x-acs-retry-after: -1\r\n", Verdict.UNRECOGNIZED, "X"),
     ("html 502", 502, "<html>", "Content-Type: text/html\r\n", Verdict.RETRY, "Client.NotJson"),
     ("json error without code", 503, "{}", JSON, Verdict.RETRY, "Client.NoCode"),
+    (
+        "null message",
+        500,
+        '{"Code":"FindDeviceBySnError","Message":null}',
+        JSON,
+        Verdict.NOT_FOUND,
+        "FindDeviceBySnError",
+    ),
+    ("lower-case code", 403, '{"code":"NoPermission"}', JSON, Verdict.STOP, "NoPermission"),
+    ("deep nesting", 200, '{"a":' * 5000 + "1" + "}" * 5000, JSON, Verdict.UNANSWERED, "Client.NotJson"),
+    ("endless wait", 400, '{"Code":"X"}', f"{JSON}x-acs-retry-after: {'9' * 5000}\r\n", Verdict.THROTTLED, "X"),
     ("redirect", 302, "", "Location: http://127.0.0.1:1/\r\n", Verdict.RETRY, "Client.NotJson"),
 ]
 
@@ -87,8 +98,18 @@ async def test_answers(status, body, headers, verdict, code):
         answer = await call(port)
 
     assert (answer.verdict, answer.code, answer.http_status) == (verdict, code, status)
-    assert answer.retry_after_s == (1.5 if "1500" in headers else 0)
+    assert answer.retry_after_s == (1.5 if "1500" in headers else 60 if "999" in headers else 0)
     assert len(requests) == 1
+
+
+async def test_text_that_is_not_utf_8():
+    """An error page in another encoding is one failed answer, not the end of the run."""
+    body = '{"Message":"\xc4\xe3"}'.encode("latin-1")
+    head = f"HTTP/1.1 502 X\r\n{JSON}Content-Length: {len(body)}\r\n\r\n".encode()
+    async with serving(answer=head + body) as (port, _):
+        answer = await call(port)
+
+    assert (answer.verdict, answer.code) == (Verdict.RETRY, "Client.NotJson")
 
 
 async def test_a_wrong_clock_is_measured():

@@ -136,10 +136,10 @@ def test_only_one_holder(tmp_path):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("action", "activate-device"), ("instance", "other"), ("sha256", "11" * 32)],
+    [("action", "activate-device"), ("instance", "other"), ("sha256", "11" * 32), ("endpoint", "https://other")],
 )
 async def test_another_runs_journal_is_refused(tmp_path, field, value):
-    """A journal of another action, instance or input is not gone on with, and stays as it is."""
+    """A journal of another action, instance, endpoint or input is not gone on with, and stays as it is."""
     (await write(tmp_path / "j", [Record(1, Outcome.SUCCEEDED)])).close()
     before = (tmp_path / "j").read_bytes()
     other = Header(**{name: getattr(HEADER, name) for name in Header.__struct_fields__} | {field: value})
@@ -185,13 +185,24 @@ async def test_refused_rows_bind_nobody(tmp_path):
 
 
 def test_a_newer_version_goes_on(tmp_path):
-    """An update of the program, or another endpoint, in the middle of a run does not orphan its journal."""
+    """An update of the program in the middle of a run does not orphan its journal."""
     begun(tmp_path / "j").close()
-    newer = Header(
-        **{name: getattr(HEADER, name) for name in Header.__struct_fields__}
-        | {"version": "2", "endpoint": "https://vpc"}
-    )
+    newer = Header(**{name: getattr(HEADER, name) for name in Header.__struct_fields__} | {"version": "2"})
     open_journal(tmp_path / "j", newer, SESSION).close()
+
+
+async def test_both_hosts_of_a_region_are_one_service(tmp_path):
+    """A run that began at the public endpoint goes on inside the VPC, and nowhere else."""
+    fields = {name: getattr(HEADER, name) for name in Header.__struct_fields__}
+    public = Header(**fields | {"endpoint": "https://onsmqtt.cn-hangzhou.aliyuncs.com"})
+    inside = Header(**fields | {"endpoint": "https://onsmqtt-vpc.cn-hangzhou.aliyuncs.com"})
+    other = Header(**fields | {"endpoint": "https://onsmqtt.cn-shanghai.aliyuncs.com"})
+    path = tmp_path / "j"
+    path.write_bytes(encode_lines(public, SESSION, Record(1, Outcome.SUCCEEDED)))
+    open_journal(path, inside, SESSION).close()
+
+    with pytest.raises(BulkcertError, match="the endpoint"):
+        open_journal(path, other, SESSION)
 
 
 def test_a_foreign_file_is_left_alone(tmp_path):

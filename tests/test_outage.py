@@ -3,9 +3,9 @@
 from bulkcert.batch.outage import IN_A_ROW, REFUSAL_S, SILENCE_S, Outage
 
 
-def silent(outage, times):
+def silent(outage, times, now=100.0):
     for _ in range(times):
-        outage.no_answer()
+        outage.no_answer(now)
 
 
 def test_a_service_that_never_answers_ends_the_run_soon():
@@ -26,6 +26,16 @@ def test_a_service_that_went_silent_is_waited_for():
     assert outage.ongoing
     assert outage.verdict(100.0 + SILENCE_S - 1) == ""
     assert "no answer for 60 s" in outage.verdict(100.0 + SILENCE_S)
+
+
+def test_a_pause_of_our_own_is_not_silence():
+    """Silence is counted from the first call without an answer, not from the last answer before a long pause."""
+    outage = Outage(0.0)
+    outage.answer(1.0, throttled=True)
+    silent(outage, IN_A_ROW, now=500.0)
+
+    assert outage.verdict(501.0) == ""
+    assert "no answer for 60 s" in outage.verdict(500.0 + SILENCE_S)
 
 
 def test_one_answer_ends_an_outage():

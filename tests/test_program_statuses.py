@@ -174,8 +174,7 @@ def test_77_without_credentials(place):
     nothing = {"ALIBABA_CLOUD_ACCESS_KEY_ID": None, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": None}
     refused = place.run(env=nothing).ended(77)
 
-    assert "error: no credentials" in refused.stderr
-    assert "Set ALIBABA_CLOUD_ACCESS_KEY_ID" in refused.stderr
+    assert re.search("error: no credentials.*Set ALIBABA_CLOUD_ACCESS_KEY_ID", refused.stderr, re.DOTALL)
     assert place.arrivals == 0
     place.run().ended(0)
 
@@ -183,8 +182,7 @@ def test_77_without_credentials(place):
 def test_78_unknown_instance(place):
     """78: an instance that nobody knows; once it exists, the same command goes on."""
     refused = place.run(instance="post-cn-late").ended(78)
-    assert "MqttInstanceNotFound" in refused.stderr
-    assert "Check --instance and --region" in refused.stderr
+    assert re.search("MqttInstanceNotFound.*Check --instance and --region", refused.stderr, re.DOTALL)
     assert place.arrivals <= IN_FLIGHT
 
     place.service.tell("instance", id="post-cn-late")
@@ -207,9 +205,6 @@ def test_both_status_tables(tmp_path, table):
         place.list.write_text(place.list.read_text() + "0077,00ca\n")
         place.run().ended(1)
         assert outcomes(place.results) == {"succeeded": ROWS, "not_registered": 1}
-        service.tell("faults", shares={"ParameterFieldCheckFailed": 1.0})
-        place.run("--overwrite").ended(1)
-        assert outcomes(place.results) == {"failed": ROWS + 1}
         service.tell("faults", shares={"SystemOverFlow": 0.2, "Throttling.User": 0.2, "MqttOwnerCheckError": 0.6})
         place.run("--overwrite").ended(77)
 
@@ -217,8 +212,7 @@ def test_both_status_tables(tmp_path, table):
 @pytest.mark.parametrize(("limit", "calls"), [("3", 4 + IN_FLIGHT), ("5%", 100 + IN_FLIGHT)])
 def test_3_too_many_errors(place, limit, calls):
     """3: more errors than allowed, a share only after 100 rows; the failed ones wait for --retry-failed."""
-    devices = write_devices(place.list, 200)
-    place.service.seed(devices)
+    place.service.seed(write_devices(place.list, 200))
     place.service.tell("faults", shares={"ParameterFieldCheckFailed": 1.0})
     try:
         refused = place.run("--max-errors", limit).ended(3)
@@ -226,8 +220,7 @@ def test_3_too_many_errors(place, limit, calls):
         place.service.tell("faults", shares={})
 
     found = outcomes(place.results)
-    assert "too many errors" in refused.stderr
-    assert "ParameterFieldCheckFailed" in refused.stderr
+    assert re.search("too many errors: .*ParameterFieldCheckFailed", refused.stderr)
     assert "--retry-failed" in refused.stderr
     assert found["failed"] >= (4 if limit == "3" else 100)
     assert place.arrivals <= calls
@@ -270,8 +263,7 @@ def test_69_nobody_listens_then_somebody(tmp_path, place):
     endpoint = f"http://127.0.0.1:{port}"
     refused = place.run("--attempts", 1, endpoint=endpoint).ended(69)
 
-    assert f"127.0.0.1:{port}" in refused.stderr
-    assert "Check the endpoint and the network" in refused.stderr
+    assert re.search(f"127.0.0.1:{port}.*Check the endpoint and the network", refused.stderr, re.DOTALL)
     assert outcomes(place.results) == {"not_attempted": ROWS}
     (tmp_path / "log").mkdir()
     with emulator(tmp_path / "log", port=port) as late:
@@ -285,8 +277,7 @@ def test_69_untrusted_tls(tmp_path, place):
     with untrusted_server(tmp_path) as (url, asked):
         refused = place.run(endpoint=url).ended(69)
 
-    assert "CERTIFICATE_VERIFY_FAILED" in refused.stderr
-    assert "not trusted" in refused.stderr
+    assert re.search("CERTIFICATE_VERIFY_FAILED.*not trusted", refused.stderr, re.DOTALL)
     assert asked == []
 
 

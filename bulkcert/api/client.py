@@ -32,12 +32,25 @@ MOST_MESSAGE = 500
 """Characters of a message that are kept; a signature error repeats the whole request."""
 
 
-class Reply(msgspec.Struct, frozen=True):
-    """The parts of a response body that decide (reference, sections 1.1 and 8); others are passed over."""
+MOST_RETRY_AFTER_S = 60.0
+"""Longest wait that an answer can ask for: a header of rubbish must not hold a run for a day."""
 
-    request_id: str = msgspec.field(name="RequestId", default="")
-    code: str = msgspec.field(name="Code", default="")
-    message: str = msgspec.field(name="Message", default="")
+MOST_DIGITS = 9
+"""Digits of a wait in milliseconds that are read at all."""
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """The parts of a response body that decide (reference, sections 1.1 and 8); others are passed over.
+
+    Errors come in two spellings, and the vendor's SDK takes both.
+    """
+
+    request_id: str | None = msgspec.field(name="RequestId", default=None)
+    code: str | None = msgspec.field(name="Code", default=None)
+    message: str | None = msgspec.field(name="Message", default=None)
+    other_request_id: str | None = msgspec.field(name="requestId", default=None)
+    other_code: str | None = msgspec.field(name="code", default=None)
+    other_message: str | None = msgspec.field(name="message", default=None)
     device_sn: str | None = msgspec.field(name="DeviceSn", default=None)
     sn: str | None = msgspec.field(name="Sn", default=None)
 
@@ -184,22 +197,24 @@ def judge(status: int, headers: Mapping[str, str], content: bytes, operation: Op
     """
     try:
         reply = _decode(content)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _judge_foreign(status, headers)
-    if reply.code or status >= 400:  # noqa: PLR2004 - the errors of HTTP
+    code = reply.code or reply.other_code or ""
+    request_id = reply.request_id or reply.other_request_id or ""
+    if code or status >= 400:  # noqa: PLR2004 - the errors of HTTP
         retry_after_s = _retry_after_s(headers)
-        verdict = rule_for(reply.code).verdict if reply.code else verdict_without_code(status)
+        verdict = rule_for(code).verdict if code else verdict_without_code(status)
         if retry_after_s > 0:
             verdict = Verdict.THROTTLED
-        code = reply.code or "Client.NoCode"
-        return _Judged(verdict, code, reply.message, status, reply.request_id, retry_after_s)
+        message = reply.message or reply.other_message or ""
+        return _Judged(verdict, code or "Client.NoCode", message, status, request_id, retry_after_s)
     echo = reply.device_sn if operation.result == "DeviceSn" else reply.sn
     if echo == serial:
-        return _Judged(Verdict.DONE, "", "", status, reply.request_id)
+        return _Judged(Verdict.DONE, "", "", status, request_id)
     code, message = ("Client.NoEcho", f"HTTP {status} without the {operation.result} that was sent")
     if echo is not None:
         code, message = "Client.WrongEcho", f"HTTP {status} for {operation.result} {echo[:128]!r}"
-    return _Judged(Verdict.UNANSWERED, code, f"{message}; it may have been done", status, reply.request_id)
+    return _Judged(Verdict.UNANSWERED, code, f"{message}; it may have been done", status, request_id)
 
 
 _decode = msgspec.json.Decoder(Reply).decode
@@ -217,7 +232,9 @@ def _judge_foreign(status: int, headers: Mapping[str, str]) -> _Judged:
 def _retry_after_s(headers: Mapping[str, str]) -> float:
     """Returns the wait that ``x-acs-retry-after`` asks for: milliseconds on the wire (reference, section 8.2)."""
     text = headers.get("x-acs-retry-after", "")
-    return int(text) / 1000 if text.isascii() and text.isdigit() else 0.0
+    if not (text.isascii() and text.isdigit()):
+        return 0.0
+    return min(int(text) / 1000 if len(text) <= MOST_DIGITS else MOST_RETRY_AFTER_S, MOST_RETRY_AFTER_S)
 
 
 def _clock_difference(headers: Mapping[str, str], now: float) -> str:
@@ -252,6 +269,8 @@ def _without_secrets(message: str, credentials: Credentials) -> str:
     for secret in (credentials.security_token, credentials.access_key_secret):
         if secret and message:
             message = message.replace(secret, "***")
+    if not message.isprintable():
+        message = "".join([character if character.isprintable() else "\ufffd" for character in message])
     return message[:MOST_MESSAGE]
 
 

@@ -12,7 +12,7 @@ _PARAMETERS = "Failed to validate the parameters. The parameters may be missing 
 _CLOCK = "Set this machine's clock (it must be within 15 minutes of the service's), then run the same command again."
 _KEY = "Check which access key is in use and that it is enabled, then run the same command again."
 _RENEW = "Renew the temporary credentials, then run the same command again."
-_GRANT = "Grant the RAM action of this operation on the instance, then run the same command again."
+_GRANT = "Grant {ram} on the instance (RAM), then run the same command again."
 _OWNER = "Check that the instance belongs to the account of these credentials and to this region."
 _ENDPOINT = "Check --region or --endpoint: this host does not offer the operation."
 
@@ -144,7 +144,7 @@ RULES: tuple[Rule, ...] = (
         "The request signature does not conform to Aliyun standards.",
         "8.1",
         _DENIED,
-        "Something between here and the service removes headers; go without the proxy.",
+        "Something between here and the service changes the request.",
     ),
     Rule(
         "InvalidTimeStamp.Expired",

@@ -17,6 +17,10 @@ RENEW_EVERY_S = 60.0
 """How often a run asks the chain again: it renews temporary credentials 15 minutes before they expire."""
 
 
+RENEW_WITHIN_S = 30.0
+"""Most seconds that the chain may take."""
+
+
 class Keyring(Protocol):
     """Where the credentials of each call come from."""
 
@@ -67,7 +71,15 @@ class ChainKeyring:
         """
         async with self._one_at_a_time:
             if stale is None or stale == self._current:
-                self._current = await anyio.to_thread.run_sync(self._resolve, abandon_on_cancel=True)
+                try:
+                    with anyio.fail_after(RENEW_WITHIN_S):
+                        self._current = await anyio.to_thread.run_sync(self._resolve, abandon_on_cancel=True)
+                except TimeoutError as error:
+                    raise BulkcertError(
+                        ExitStatus.DENIED,
+                        f"no credentials: none of their providers answered within {RENEW_WITHIN_S:g} s",
+                        "Check what provides them (a metadata server, a credentials URI, a command of a profile).",
+                    ) from error
 
     def _resolve(self) -> Credentials:
         from alibabacloud_credentials.client import Client  # noqa: PLC0415 - slow, and reads the environment at import
@@ -82,17 +94,15 @@ class ChainKeyring:
             found = self._chain.get_credential()
         except Exception as error:  # the chain runs foreign code and raises whatever its providers raise
             raise _no_credentials(error) from error
-        credentials = Credentials(
-            found.access_key_id, found.access_key_secret, found.security_token or None, found.provider_name or ""
-        )
-        for text in (credentials.access_key_id, credentials.access_key_secret, credentials.security_token or ""):
-            if text != text.strip():
-                raise BulkcertError(
-                    ExitStatus.DENIED,
-                    f"the credentials of {credentials.source} begin or end with white space",
-                    "Remove it: a key with a blank or a line feed at its end signs nothing that the service accepts.",
-                )
-        return credentials
+        source = found.provider_name or ""
+        texts = (found.access_key_id, found.access_key_secret, found.security_token or "-")
+        if not all(text and text.isascii() and text.isprintable() and text == text.strip() for text in texts):
+            raise BulkcertError(
+                ExitStatus.DENIED,
+                f"the credentials of {source} are empty or hold white space or characters that no key has",
+                "Copy them again: often a blank, a line feed or an invisible character has come along.",
+            )
+        return Credentials(found.access_key_id, found.access_key_secret, found.security_token or None, source)
 
 
 def _no_credentials(error: Exception) -> BulkcertError:
@@ -100,6 +110,6 @@ def _no_credentials(error: Exception) -> BulkcertError:
     return BulkcertError(
         ExitStatus.DENIED,
         f"no credentials: {tried}",
-        "Nothing was called. Set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, or use a profile of "
+        "Set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, or use a profile of "
         "the aliyun command or a RAM role, then run the same command again.",
     )

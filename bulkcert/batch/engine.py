@@ -16,18 +16,18 @@ from bulkcert.actions import Action
 from bulkcert.api.client import Answer, Client
 from bulkcert.api.codes import rule_for
 from bulkcert.api.credentials import RENEW_EVERY_S, Keyring
+from bulkcert.api.operations import INSTANCE_ACCESS
 from bulkcert.api.signing import Credentials
 from bulkcert.api.verdicts import Verdict
 from bulkcert.batch.journal import Intent, Journal
 from bulkcert.batch.order import Order
-from bulkcert.batch.outage import PAUSE_S
+from bulkcert.batch.outage import PAUSE_S, Outage
 from bulkcert.batch.outcome import ERRORS, OUTCOME_OF, Outcome, Record, Row
 from bulkcert.batch.pacer import Pacer, backoff_s
 from bulkcert.batch.progress import Progress, Stop
 from bulkcert.errors import BulkcertError, ExitStatus
 
 _log = logging.getLogger("bulkcert")
-_MAYBE_DONE = frozenset({Verdict.UNANSWERED, Verdict.RETRY})
 _FINAL = frozenset({Verdict.DONE, Verdict.NOT_FOUND, Verdict.FAILED, Verdict.UNRECOGNIZED})
 
 
@@ -75,6 +75,7 @@ class Engine:
         Args:
             batches: The rows, in order; read in a worker thread.
         """
+        self.progress.outage = Outage(time.monotonic())
         send, receive = anyio.create_memory_object_stream[Row](2 * self._order.workers * len(self._lanes))
         async with anyio.create_task_group() as beside:
             beside.start_soon(self._journal.commit_groups, self._journal_failed)
@@ -131,19 +132,19 @@ class Engine:
 
     async def _settle(self, lane: _Lane, row: Row) -> Record | None:
         """Calls one row until its outcome is known or its attempts are used up; None if it was not called at all."""
-        order, journal = self._order, self._journal
-        maybe_done = row.number in journal.index.intents
-        answer, attempts, charged, unanswered = None, 0, 0, maybe_done
+        order = self._order
+        # A call of an earlier session may have been made and never answered.
+        unanswered = row.number in self._journal.index.intents
+        answer, attempts, charged = None, 0, 0
         while charged < order.attempts and await self._admit(lane, row, first=not attempts):
             attempts += 1
             answer = await self._call(lane, row, attempts)
             charged += await self._weigh(answer)
             if answer.verdict in _FINAL:
-                return _final(row, answer, attempts, order.action, maybe_done=maybe_done)
-            maybe_done = maybe_done or answer.verdict in _MAYBE_DONE
+                return _final(row, answer, attempts, order.action, unanswered=unanswered)
             unanswered = unanswered or answer.verdict is Verdict.UNANSWERED
             unanswered = unanswered or (answer.verdict is Verdict.RETRY and not answer.is_from_service)
-            if self._stopping.is_set():
+            if self._stopping.is_set() or charged >= order.attempts:
                 break
             with anyio.move_on_after(backoff_s(attempts, random.random)):
                 await self._stopping.wait()
@@ -151,9 +152,8 @@ class Engine:
             return None
         if not self.progress.outage.answered:
             self._unreachable("the service never answered", answer)
-        # A deletion that may have been done must not be called failed: the next try would find nothing to delete.
-        unanswered = unanswered or (maybe_done and not order.action.repeatable)
-        return _unfinished(row, answer, attempts, again=self._stopping.is_set(), unanswered=unanswered)
+        given_up = charged >= order.attempts and answer.verdict is not Verdict.STOP and self.progress.outage.answered
+        return _unfinished(row, answer, attempts, again=not given_up, unanswered=unanswered)
 
     async def _admit(self, lane: _Lane, row: Row, *, first: bool) -> bool:
         """Waits until a call may be sent; its intent is on disk then, where it must not be repeated blindly."""
@@ -185,10 +185,10 @@ class Engine:
             _log.debug("%s, request %s: %s", answer.code, answer.request_id or "unknown", answer.message)
             progress.codes[answer.code] += 1
             progress.last_error = f"{answer.code}: {answer.message}"
-        if answer.is_from_service:
+        if answer.is_from_service or verdict is Verdict.THROTTLED:
             progress.outage.answer(now, throttled=verdict is Verdict.THROTTLED)
         else:
-            progress.outage.no_answer()
+            progress.outage.no_answer(now)
             if progress.outage.ongoing:
                 progress.slow_down.silent(now, PAUSE_S)
         if reason := progress.outage.verdict(now):
@@ -238,7 +238,9 @@ class Engine:
             return
         rule = rule_for(answer.code)
         said = f"{answer.code} (HTTP {answer.http_status}, request {answer.request_id or 'unknown'}): {answer.message}"
-        self.stop(Stop(rule.exit_status or ExitStatus.INTERNAL, said, rule.advice))
+        operation = self._order.action.operation
+        ram = f"{operation.ram_action}{f' and {INSTANCE_ACCESS}' if operation.needs_instance_access else ''}"
+        self.stop(Stop(rule.exit_status or ExitStatus.INTERNAL, said, rule.advice.format(ram=ram)))
 
     def _unreachable(self, reason: str, answer: Answer) -> None:
         advice = (
@@ -262,8 +264,8 @@ class Engine:
                 self.stop(Stop(ExitStatus.TOO_MANY_ERRORS, message, advice))
 
 
-def _final(row: Row, answer: Answer, attempts: int, action: Action, *, maybe_done: bool) -> Record:
-    if answer.verdict is Verdict.NOT_FOUND and maybe_done and not action.repeatable:
+def _final(row: Row, answer: Answer, attempts: int, action: Action, *, unanswered: bool) -> Record:
+    if answer.verdict is Verdict.NOT_FOUND and unanswered and not action.repeatable:
         message = "not found after an attempt whose answer was lost: that attempt did it"
         return _record(row, answer, attempts, Outcome.SUCCEEDED, message=message)
     return _record(row, answer, attempts, OUTCOME_OF[answer.verdict])

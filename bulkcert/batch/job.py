@@ -2,14 +2,16 @@
 
 import ipaddress
 import math
+import os
 import re
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import httpx
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, Token
 
 from bulkcert.actions import ACTIONS, Action, ActionName
 from bulkcert.api.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_host
@@ -22,6 +24,15 @@ _WHERE = Group.create_ordered("Where")
 _INPUT = Group.create_ordered("Input and results")
 _PACE = Group.create_ordered("Pace")
 _RUN = Group.create_ordered("Run")
+
+
+def _whole(_type: object, tokens: Sequence[Token]) -> int:
+    """Reads a whole number; the library would round, and a cap must not be rounded up."""
+    text, source = tokens[0].value, tokens[0].source
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a whole number{f' (from {source})' if source else ''}") from None
 
 
 @Parameter(name="*")
@@ -54,18 +65,18 @@ class Options:
     """Drop earlier results and their journal and start anew."""
     retry_failed: Annotated[bool, Parameter(group=_INPUT)] = False
     """Call the rows again that were called before and did not succeed."""
-    limit_rows: Annotated[int | None, Parameter(group=_INPUT)] = None
+    limit_rows: Annotated[int | None, Parameter(group=_INPUT, converter=_whole)] = None
     """Call at most so many rows, then stop (75); the same command goes on with the next."""
 
-    rate: Annotated[int, Parameter(group=_PACE)] = 500
+    rate: Annotated[int, Parameter(group=_PACE, converter=_whole)] = 500
     """Cap of the account, in calls per second."""
-    per_address_rate: Annotated[int, Parameter(group=_PACE)] = 300
+    per_address_rate: Annotated[int, Parameter(group=_PACE, converter=_whole)] = 300
     """Cap of each source address, in calls per second; 90 % of it is used, since the service blocks above it."""
-    max_in_flight: Annotated[int, Parameter(group=_PACE)] = 256
+    max_in_flight: Annotated[int, Parameter(group=_PACE, converter=_whole)] = 256
     """Most calls that wait for an answer at a time."""
     timeout: Annotated[float, Parameter(group=_PACE)] = 10.0
     """Seconds that one attempt may take."""
-    attempts: Annotated[int, Parameter(group=_PACE)] = 6
+    attempts: Annotated[int, Parameter(group=_PACE, converter=_whole)] = 6
     """Attempts for each row; waiting out a throttle or an outage does not count."""
     max_errors: Annotated[str, Parameter(group=_PACE)] = "50%"
     """Stop (3) when more rows than this failed: a number, or a percentage of the finished rows, from 100 rows on."""
@@ -152,7 +163,8 @@ def resolve(action: ActionName, path: Path, options: Options) -> Job:
     if problems:
         unknown_region = [problem for problem in problems if problem.startswith("--region ")]
         status = ExitStatus.MISCONFIGURED if unknown_region == problems else ExitStatus.USAGE
-        raise BulkcertError(status, "; ".join(problems), "Nothing was called. See bulkcert run --help.")
+        told = problems[0] if len(problems) == 1 else "\n  ".join(["several options are wrong:", *problems])
+        raise BulkcertError(status, told, "Nothing was called. See bulkcert run --help.")
     workers = options.max_in_flight // len(addresses)
     return Job(ACTIONS[action], path, results, options.instance, endpoint, addresses, cap, workers, limit, options)
 
@@ -205,15 +217,24 @@ def is_loopback(host: str) -> bool:
 
 def _addresses(typed: tuple[str, ...], problems: list[str]) -> tuple[str | None, ...]:
     reasons = {address: cannot_send_from(address) for address in typed}
+    plain = [_plain(address) for address, reason in reasons.items() if not reason]
     problems.extend(f"--source-address {address}: {reason}" for address, reason in reasons.items() if reason)
-    if len(set(typed)) < len(typed):
+    if len(reasons) < len(typed) or len(set(plain)) < len(plain):
         problems.append("--source-address names the same address twice")
     return typed or (None,)
+
+
+def _plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Returns an address so that two spellings of it are equal."""
+    parsed = ipaddress.ip_address(address)
+    return getattr(parsed, "ipv4_mapped", None) or parsed
 
 
 def cannot_send_from(address: str) -> str:
     """Returns why a socket cannot be bound to an address, or an empty text if it can."""
     try:
+        if ipaddress.ip_address(address).is_unspecified:
+            return "stands for any address; name one"
         family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET  # noqa: PLR2004
         with socket.socket(family) as probe:
             probe.bind((address, 0))
@@ -250,5 +271,6 @@ def _check_results(results: Path, path: Path, problems: list[str]) -> None:
         name for name in map(str, (results, path)) if any("\ud800" <= character <= "\udfff" for character in name)
     ]
     problems.extend(f"{name!r}: file names must be UTF-8" for name in foreign)
-    if results.exists() and path.exists() and results.samefile(path):
+    # os.path, since Path raises where it may not look; what is wrong with a path is said when it is opened.
+    if os.path.exists(results) and os.path.exists(path) and os.path.samefile(results, path):
         problems.append(f"--results {results} is the input itself")

@@ -139,6 +139,7 @@ class Journal:
         self._size = size
         self._opening = opening
         self._pending: list[Line] = []
+        self._written = 0
         self._wanted = anyio.Event()
         self._hurry = anyio.Event()
         self._synced = anyio.Event()
@@ -173,8 +174,9 @@ class Journal:
             self._hurry.set()
 
     async def sync(self) -> None:
-        """Waits until all that was appended is on disk, or cannot be written (see ``failure``)."""
-        while self._pending and self.failure is None:
+        """Waits until all that was appended so far is on disk, or cannot be written (see ``failure``)."""
+        wanted = self._written + len(self._pending)
+        while self._written < wanted and self.failure is None:
             self._hurry.set()
             await self._synced.wait()
 
@@ -199,6 +201,7 @@ class Journal:
             else:
                 self._note(group, lines)
                 del self._pending[: len(group)]
+                self._written += len(group)
                 if self._pending:
                     self._wanted.set()
                 if len(self._pending) >= SYNC_AFTER_ROWS:

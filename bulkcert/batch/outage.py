@@ -28,6 +28,7 @@ class Outage:
         self.count = 0
         """How many outages there were."""
         self._decided_at = now
+        self._silent_since = now
         self._unanswered = 0
 
     def answer(self, now: float, *, throttled: bool) -> None:
@@ -38,8 +39,10 @@ class Outage:
         if not throttled:
             self._decided_at = now
 
-    def no_answer(self) -> None:
+    def no_answer(self, now: float) -> None:
         """Takes note of a call that the service did not answer."""
+        if not self._unanswered:
+            self._silent_since = now
         self._unanswered += 1
         self.count += self._unanswered == IN_A_ROW
 
@@ -52,9 +55,10 @@ class Outage:
         """Returns why going on is senseless, or an empty text."""
         if self.ongoing and not self.answered:
             return "the service never answered"
-        if self.ongoing and now - self.since >= SILENCE_S:
+        # From the first call without an answer: a pause of our own is not the service's silence.
+        if self.ongoing and (silence := now - self._silent_since) >= SILENCE_S:
             return (
-                f"no answer for {now - self.since:.0f} s: the service is unreachable, or this address is blocked "
+                f"no answer for {silence:.0f} s: the service is unreachable, or this address is blocked "
                 "for sending too fast"
             )
         if self.answered and self.since - self._decided_at >= REFUSAL_S:

@@ -13,6 +13,7 @@ from bulkcert.errors import BulkcertError, ExitStatus
 _NAMES = {
     "action": "the action",
     "instance": "the instance",
+    "endpoint": "the endpoint",
     "sha256": "the content of the input (SHA-256)",
     "rows": "the number of rows",
     "keys": "the key columns",
@@ -117,6 +118,12 @@ def _any_done(lines: Iterable[bytes]) -> bool:
     )
 
 
+def _told(header: Header, field: str) -> object:
+    """Returns a field of a header as it is compared: a region's two hosts, public and VPC, are one service."""
+    value = getattr(header, field)
+    return value.replace("//onsmqtt-vpc.", "//onsmqtt.") if field == "endpoint" else value
+
+
 def _mismatch(path: Path, found: Line | None, wanted: Header) -> BulkcertError | None:
     """Returns why a journal with this first line cannot be gone on with, or None if it can."""
     if not isinstance(found, Header):
@@ -128,7 +135,7 @@ def _mismatch(path: Path, found: Line | None, wanted: Header) -> BulkcertError |
     differing = [
         f"{name} ({getattr(found, field)} there, {getattr(wanted, field)} now)"
         for field, name in _NAMES.items()
-        if getattr(found, field) != getattr(wanted, field)
+        if _told(found, field) != _told(wanted, field)
     ]
     if not differing:
         return None

@@ -15,7 +15,7 @@ import msgspec
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from bulkcert.batch.outcome import Outcome, Record
+from bulkcert.batch.outcome import WANTED, Outcome, Record
 from bulkcert.batch.source import MESSAGE, OUTCOME, OWN_PREFIX, ROW
 from bulkcert.errors import BulkcertError, ExitStatus
 
@@ -80,8 +80,8 @@ class Totals:
     @property
     def all_wanted(self) -> bool:
         """Whether every row is in the wanted state, itself or as the duplicate of one that is."""
-        fine = self.outcomes[Outcome.SUCCEEDED] + self.outcomes[Outcome.UNCHANGED] + self.outcomes[Outcome.DUPLICATE]
-        return fine == self.rows
+        # A duplicate's original is in the same file: where nothing else is left over, it is in the wanted state too.
+        return sum(self.outcomes[outcome] for outcome in (*WANTED, Outcome.DUPLICATE)) == self.rows
 
 
 def write_results(path: Path, batches: Iterator[pl.DataFrame], journal_lines: Callable[[int, int], bytes]) -> Totals:
@@ -191,7 +191,7 @@ def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
     if isinstance(kind, pl.Struct):
         return column.struct.json_encode()
     if isinstance(kind, (pl.List, pl.Array)):
-        return pl.struct(column).struct.json_encode()
+        return pl.struct(column.alias("v")).struct.json_encode().str.strip_prefix('{"v":').str.strip_suffix("}")
     if isinstance(kind, pl.Binary):
         return column.bin.encode("base64")
     if isinstance(kind, pl.Object):

@@ -1,5 +1,6 @@
 """One run from end to end: check the input, open the journal, call, write results and summary."""
 
+import os
 import signal
 import ssl
 import time
@@ -87,6 +88,7 @@ class Run:
             BulkcertError: The journal cannot be written; nothing was called.
         """
         self.journal.begin()
+        self.started_at = time.time()
         job = self.job
         order = Order(
             job.action,
@@ -137,10 +139,14 @@ class Run:
         sessions = [] if self.journal.is_new else earlier_sessions(self.job.summary)
         if self.progress.sends.sends or not sessions:
             sessions.append(this_session(self.progress, self.started_at))
-        stop, status = self.progress.stop, self._status(totals)
+        status = self._status(totals)
+        # A stop that came when nothing was left to do has stopped nothing.
+        stop = None if status in (ExitStatus.OK, ExitStatus.INCOMPLETE) else self.progress.stop
         return summarize(self.job, self.check, totals, sessions, stop=stop, status=status)
 
     def _status(self, totals: Totals) -> ExitStatus:
+        if self.journal.failure:
+            return ExitStatus.CANNOT_WRITE
         left = totals.outcomes[Outcome.NOT_ATTEMPTED] or self.journal.index.again
         if left and self.progress.stop is not None:
             return self.progress.stop.status
@@ -184,7 +190,9 @@ def open_run(job: Job, source: Source, checked: Check) -> Run:
         BulkcertError: The results cannot be written, or are those of another run.
     """
     options, release = job.options, version("bulkcert")
-    if job.results.exists() and not job.journal.exists() and not options.overwrite:
+    # os.path, since Path raises where it may not look; opening the journal says why.
+    exists = os.path.exists
+    if exists(job.results) and not exists(job.journal) and not options.overwrite:
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE,
             f"{job.results} exists, and no journal ({job.journal.name}) says which run made it",
@@ -234,7 +242,7 @@ async def fetch_credentials(keyring: Keyring, leave: Leave) -> None:
         try:
             await keyring.renew()
         except BulkcertError as error:
-            denied = error
+            denied = BulkcertError(error.status, error.message, f"Nothing was called. {error.advice}")
         group.cancel_scope.cancel()
     if denied is not None:
         raise denied

@@ -1,5 +1,6 @@
 """``bulkcert run``: the main job."""
 
+import os
 import signal
 import sys
 from functools import partial
@@ -34,6 +35,7 @@ def run(
         input_: The list: .csv, .csv.gz, .csv.zst or .parquet with the columns DeviceSn and CaSn.
         options: See below.
     """
+    terminal.warn_of_unknown(os.environ, (*Options.__dataclass_fields__, "action", "input", "job"))
     summary = execute(resolve(action, input_, options), ChainKeyring(), ask=not options.yes)
     if options.json:
         print_json(summary)

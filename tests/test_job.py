@@ -1,0 +1,115 @@
+"""Options, resolved: what is refused, and that everything wrong is said at once."""
+
+from pathlib import Path
+
+import pytest
+from program import bulkcert, write_devices
+
+from bulkcert.actions import ACTIONS
+from bulkcert.batch.job import Options, default_results, resolve
+from bulkcert.errors import BulkcertError, ExitStatus
+
+INPUT = Path("devices.csv")
+GOOD = {"instance": "post-cn-1", "region": "cn-hangzhou"}
+
+
+def refused(**options):
+    with pytest.raises(BulkcertError) as refusal:
+        resolve("inactivate-device", INPUT, Options(**GOOD | options))
+    return refusal.value
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"source_address": ("127.0.0.2", "127.0.0.2")}, "the same address twice"),
+        ({"source_address": ("127.0.0.2", "::ffff:127.0.0.2")}, "the same address twice"),
+        ({"source_address": ("0.0.0.0",)}, "stands for any address"),
+        ({"source_address": ("192.0.2.1",)}, "not an address of this machine"),
+        ({"source_address": ("here",)}, "not an IP address"),
+        ({"rate": 0}, "--rate must be at least 1"),
+        ({"rate": 1, "source_address": ("127.0.0.2", "127.0.0.3")}, "less than one call a second"),
+        ({"max_in_flight": 1, "source_address": ("127.0.0.2", "127.0.0.3")}, "--max-in-flight"),
+        ({"timeout": float("nan")}, "--timeout"),
+        ({"max_errors": "101%"}, "--max-errors"),
+        ({"overwrite": True, "retry_failed": True}, "exclude each other"),
+        ({"endpoint": "http://example.com"}, "https"),
+        ({"endpoint": "https://user@host"}, "scheme, host and port only"),
+        ({"results": Path("out.xlsx")}, "must end in"),
+        ({"vpc": True, "region": "mq-internet-access"}, "no VPC endpoint"),
+    ],
+)
+def test_refused(options, told):
+    """Each wrong option is refused before anything happens, and the message says why."""
+    assert told in refused(**options).message
+
+
+def test_everything_wrong_is_said_at_once():
+    """Nobody has to correct a command line one error at a time."""
+    error = refused(instance="", rate=0, attempts=0)
+
+    assert all(name in error.message for name in ("--instance", "--rate", "--attempts"))
+    assert error.status is ExitStatus.USAGE
+
+
+def test_an_unknown_region_lists_the_known_ones():
+    """An unknown region is a matter of configuration, and the message helps to find the right one."""
+    error = refused(region="cn-nowhere")
+
+    assert error.status is ExitStatus.MISCONFIGURED
+    assert "cn-hangzhou, " in error.message
+
+
+def test_hosts():
+    """A region gives the public host, or the one inside its VPC; an endpoint wins over both."""
+    hosts = [
+        str(resolve("delete-ca", INPUT, Options(**GOOD | more)).endpoint)
+        for more in ({}, {"vpc": True}, {"endpoint": "https://elsewhere"})
+    ]
+
+    assert hosts[0] == "https://onsmqtt.cn-hangzhou.aliyuncs.com"
+    assert hosts[1] == "https://onsmqtt-vpc.cn-hangzhou.aliyuncs.com"
+    assert hosts[2] == "https://elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("name", "results"),
+    [
+        ("devices.csv", "devices.inactivate-device.results.csv"),
+        ("a.b.CSV.gz", "a.b.inactivate-device.results.csv"),
+        ("devices.parquet", "devices.inactivate-device.results.parquet"),
+    ],
+)
+def test_default_results(name, results):
+    """Results stand beside the input, named after it and the action, in its format."""
+    assert default_results(Path("/x") / name, ACTIONS["inactivate-device"]) == Path("/x") / results
+
+
+def test_paths_that_cannot_be(tmp_path):
+    """A path that the system refuses even to look at is an error of its kind, not an internal one."""
+    write_devices(tmp_path / "in.csv", 1)
+    where = ("--instance", "i", "--endpoint", "http://127.0.0.1:9", "--yes")
+    too_long = tmp_path / ("x" * 300)
+
+    assert (
+        "too long"
+        in bulkcert("run", "delete-ca", tmp_path / "in.csv", "-o", f"{too_long}.csv", *where).ended(73).stderr
+    )
+    assert "--job" in bulkcert("run", "--job", too_long).ended(2).stderr
+
+
+def test_caps_are_not_rounded(tmp_path):
+    """A cap that is no whole number is refused rather than rounded up."""
+    assert "'1.5' is not a whole number" in bulkcert("run", "delete-ca", "x.csv", "--rate", "1.5").ended(2).stderr
+
+
+def test_the_rehearsals_own_table(tmp_path):
+    """What stands in [rehearsal] is for rehearse alone; run passes over it, and a misspelt variable is named."""
+    write_devices(tmp_path / "in.csv", 5)
+    job = 'action = "inactivate-device"\ninput = "in.csv"\ninstance = "i"\nendpoint = "http://127.0.0.1:9"\n'
+    (tmp_path / "job.toml").write_text(f"{job}attempts = 1\n[rehearsal]\nunregistered = 1.0\n")
+    rehearsed = bulkcert("rehearse", "--job", tmp_path / "job.toml").ended(1)
+    run = bulkcert("run", "--job", tmp_path / "job.toml", "--yes", env={"BULKCERT_INSTANSE": "other"}).ended(69)
+
+    assert "5 not_registered" in rehearsed.stdout
+    assert "warning: BULKCERT_INSTANSE is not an option" in run.stderr
