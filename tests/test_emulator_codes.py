@@ -2,7 +2,7 @@
 
 import pytest
 from test_emulator_calls import CA, DEVICE, InProcess
-from test_emulator_service import Authority, register
+from test_emulator_registering import Authority, register
 
 from bulkcert.api.codes import RULES, rule_for
 from bulkcert.api.operations import INSTANCE_ACCESS, OPERATIONS

@@ -7,8 +7,8 @@ import time
 import anyio.to_thread
 import pytest
 from test_emulator_calls import CA, DEVICE, INSTANCE
+from test_emulator_registering import Authority
 from test_emulator_server import OnSocket
-from test_emulator_service import Authority
 
 from bulkcert.api.operations import OPERATIONS
 from bulkcert.emulator.settings import Settings

@@ -1,145 +1,18 @@
-"""The thirteen operations and the life of certificates (reference, sections 1, 1.2 and 10)."""
+"""The thirteen operations and the life of certificates (reference, sections 1 and 10)."""
 
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from test_emulator_calls import CA, DEVICE, INSTANCE, InProcess
 
 from bulkcert.api.operations import OPERATIONS
 from bulkcert.emulator.service import _HANDLERS
-
-BEGIN, END = datetime(2022, 6, 2, 2, 35, 3, tzinfo=UTC), datetime(2032, 5, 30, 2, 35, 3, tzinfo=UTC)
-
-
-class Authority:
-    """A certificate authority of our own."""
-
-    def __init__(self, *, serial=0x00F26900BA87, ca=True, name="authority") -> None:
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = self._named(name)
-        constraints = [(x509.BasicConstraints(ca=ca, path_length=None), True)] if ca is not None else []
-        self.certificate = self._issue(self.name, self.key.public_key(), serial, constraints)
-
-    @staticmethod
-    def _named(name):
-        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)] if name else [])
-
-    def _issue(self, subject, public_key, serial, extensions=()):
-        builder = x509.CertificateBuilder(self.name, subject, public_key, serial, BEGIN, END)
-        for extension, critical in extensions:
-            builder = builder.add_extension(extension, critical)
-        return builder.sign(self.key, hashes.SHA256())
-
-    @property
-    def pem(self):
-        return pem_of(self.certificate)
-
-    def verification(self, code):
-        """The certificate that proves possession of the key: the register code is its common name."""
-        public_key = ec.generate_private_key(ec.SECP256R1()).public_key()
-        return pem_of(self._issue(self._named(code), public_key, 1))
-
-
-def pem_of(certificate):
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()
-
-
-async def register(call, authority, code=None, verification=None):
-    code = code or await call.ok("GetRegisterCode")
-    return await call(
-        "RegisterCaCertificate",
-        CaName="mqtt_ca",
-        CaContent=authority.pem,
-        VerificationContent=verification or authority.verification(code),
-    )
 
 
 def test_all_operations_have_a_handler():
     """The emulator knows exactly the thirteen operations of the table."""
     assert set(_HANDLERS) == set(OPERATIONS)
     assert len(_HANDLERS) == 13
-
-
-async def test_register_code_stays_until_used():
-    """The register code belongs to the instance: the same until a CA is registered with it, then another."""
-    async with InProcess() as call:
-        code = await call.ok("GetRegisterCode")
-        assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\d{10}", code)
-        assert await call.ok("GetRegisterCode") == code
-        assert (await register(call, Authority(), code)).status_code == 200
-        assert await call.ok("GetRegisterCode") != code
-
-
-async def test_register_ca():
-    """A registered CA is active, and shown with all that was given and what its certificate says."""
-    async with InProcess() as call:
-        authority, code = Authority(), await call.ok("GetRegisterCode")
-        verification = authority.verification(code)
-        answer = await register(call, authority, code, verification)
-
-        assert answer.json()["Sn"] == "f26900ba87"
-        assert await call.ok("GetCaCertificate", Sn="f26900ba87") == {
-            "Sn": "f26900ba87",
-            "CaName": "mqtt_ca",
-            "CaContent": authority.pem,
-            "VerificationContent": verification,
-            "RegistrationCode": code,
-            "ValidBegin": "1654137303000",
-            "ValidEnd": str(int(END.timestamp() * 1000)),
-            "Status": "1",
-        }
-
-
-async def test_serial_is_padded_to_whole_bytes():
-    """A serial is lower-case hexadecimal of whole bytes, so a leading zero digit is kept."""
-    async with InProcess() as call:
-        assert (await register(call, Authority(serial=0xABC))).json()["Sn"] == "0abc"
-
-
-@pytest.mark.parametrize(
-    ("ca", "code"),
-    [(True, None), (False, "CertificateContentError"), (None, "CertificateContentError")],
-    ids=["ca", "no ca", "no constraints"],
-)
-async def test_ca_must_be_a_ca(ca, code):
-    """BasicConstraints must be there and say that it is a CA."""
-    async with InProcess() as call:
-        assert (await register(call, Authority(ca=ca))).json().get("Code") == code
-
-
-async def test_verification_must_prove_the_key():
-    """The verification certificate must be issued by this CA over a code of this instance that was never used."""
-    async with InProcess() as call:
-        authority, code = Authority(), await call.ok("GetRegisterCode")
-        other = Authority(name="other")
-        impostor = Authority()
-        for verification, expected in (
-            ("no certificate", "CertificateContentError"),
-            (other.verification(code), "RegisterCodeError"),
-            (impostor.verification(code), "RegisterCodeError"),
-            (authority.verification("not the code"), "RegisterCodeError"),
-            (authority.verification(None), "RegisterCodeError"),
-        ):
-            answer = await register(call, authority, code, verification)
-            assert answer.json()["Code"] == expected
-
-        assert (await register(call, authority, code)).status_code == 200
-        assert (await register(call, Authority(serial=2), code)).json()["Code"] == "RegisterCodeUsed"
-        assert (await register(call, authority)).json()["Code"] == "SnNotUnique"
-
-
-@pytest.mark.parametrize("content", ["", "no certificate", "-----BEGIN CERTIFICATE-----\nAA==\n"])
-async def test_ca_must_be_a_certificate(content):
-    """What cannot be read as a certificate is refused."""
-    async with InProcess() as call:
-        answer = await call("RegisterCaCertificate", CaName="x", CaContent=content or None, VerificationContent="y")
-        expected = "CertificateContentError" if content else "ParameterFieldCheckFailed"
-        assert answer.json()["Code"] == expected
 
 
 async def test_ca_status():
@@ -222,53 +95,6 @@ async def test_serials_are_128_bytes_at_most(serial, code):
         assert (await call("GetCaCertificate", Sn=serial)).json()["Code"] == code
 
 
-async def pages(call, action, field, size, **parameters):
-    """All pages of a list, and the serials on each."""
-    found, number = [], 1
-    while True:
-        page = await call.ok(action, PageNo=str(number), PageSize=str(size), **parameters)
-        assert (page["PageNo"], page["PageSize"]) == (number, size)
-        found.append((page["Total"], [shown.get("DeviceSn", shown.get("Sn")) for shown in page[field]]))
-        if len(page[field]) < size:
-            return found
-        number += 1
-
-
-async def test_paging_by_ca():
-    """Pages of a CA's devices are full up to the last, and ``Total`` is the number of devices."""
-    async with InProcess() as call:
-        call.state.seed(INSTANCE, [("ca", f"{number:03}") for number in range(7)])
-
-        found = await pages(call, "ListDeviceCertificateByCaSn", "DeviceCertificateVOS", 3, CaSn="ca")
-
-        assert found == [(7, ["000", "001", "002"]), (7, ["003", "004", "005"]), (7, ["006"])]
-
-
-async def test_paging_of_instance():
-    """Elsewhere ``Total`` is the number of pages, and a full last page is followed by an empty one."""
-    async with InProcess() as call:
-        call.state.seed(INSTANCE, [("other", "1"), ("other", "2"), ("other", "3")])
-        call.state.put_instance("another")
-        call.state.seed("another", [("other", "4")])
-
-        devices = await pages(call, "ListDeviceCertificate", "DeviceCertificateVOS", 2)
-        cas = await pages(call, "ListCaCertificate", "CaCertificateVOS", 100)
-
-        assert devices == [(2, [DEVICE, "1"]), (2, ["2", "3"]), (2, [])]
-        assert cas == [(1, [CA, "other"])]
-
-
-@pytest.mark.parametrize(
-    ("number", "size"), [("0", "1"), ("-1", "1"), ("1", "0"), ("1", "101"), ("x", "1"), ("1", "1.5"), ("9" * 40, "1")]
-)
-@pytest.mark.parametrize("action", ["ListCaCertificate", "ListDeviceCertificate"])
-async def test_pages_out_of_range(action, number, size):
-    """Pages count from 1 and hold 1 to 100 certificates."""
-    async with InProcess() as call:
-        answer = await call(action, PageNo=number, PageSize=size)
-        assert answer.json()["Code"] == "ParameterFieldCheckFailed"
-
-
 async def test_delete_ca_cascades():
     """Deleting a CA deletes the devices under it, and no others."""
     async with InProcess() as call:
@@ -280,24 +106,6 @@ async def test_delete_ca_cascades():
         assert call.state.counts(INSTANCE) == {"cas": {"1": 1}, "devices": {"1": 1}}
         assert call.state.counts("another") == {"cas": {"1": 1}, "devices": {"1": 1}}
         assert (await call("DeleteCaCertificate", Sn=CA)).json()["Code"] == "FindCaBySnError"
-
-
-async def test_totals_follow_changes():
-    """A list is up to date after deletions and first connections."""
-    async with InProcess() as call:
-        totals = []
-        for change in (
-            None,
-            call.admin("connect", instance=INSTANCE, ca_sn=CA, device_sn="new"),
-            call("DeleteDeviceCertificate", CaSn=CA, DeviceSn=DEVICE),
-            call("DeleteDeviceCertificate", CaSn=CA, DeviceSn="new"),
-        ):
-            if change:
-                await change
-            page = await call.ok("ListDeviceCertificateByCaSn", CaSn=CA, PageNo="1", PageSize="1")
-            totals.append(page["Total"])
-
-        assert totals == [1, 2, 1, 0]
 
 
 async def test_first_connection_registers():

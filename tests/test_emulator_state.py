@@ -23,8 +23,8 @@ def test_seed_of_devices(state):
 
 
 def test_seed_of_cas(state):
-    """A row without a device is a CA, with the status of the row."""
-    state.seed(INSTANCE, [("off", ""), ("ca", "1")], "0")
+    """A row without a device is a CA, with the status of the row, though its devices are listed, too."""
+    state.seed(INSTANCE, [("off", ""), ("off", "1"), ("ca", "1")], "0")
 
     assert state.ca(INSTANCE, "off")["Status"] == "0"
     assert state.ca(INSTANCE, "ca")["Status"] == "1"

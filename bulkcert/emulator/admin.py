@@ -3,10 +3,10 @@
 import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from bulkcert.emulator.faults import FaultPlan
 from bulkcert.emulator.gateway import Gateway
@@ -19,6 +19,9 @@ from bulkcert.errors import BulkcertError
 
 ADMIN_PATH = "/-/"
 
+Milliseconds = int | Annotated[str, Meta(pattern=r"^-?[0-9]+$")]
+"""Unix time in milliseconds, as a number or as the service spells it."""
+
 
 class Connect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``POST /-/connect``: a device connects with its certificate."""
@@ -30,11 +33,21 @@ class Connect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SeedRows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``POST /-/seed``: certificates are added; rows are pairs of ``CaSn`` and ``DeviceSn``."""
+    """``POST /-/seed``: certificates are added; rows are pairs of ``CaSn`` and ``DeviceSn``, an empty one for a CA."""
 
     instance: str
     rows: list[tuple[str, str]]
     status: DeviceStatus = "1"
+    valid_begin: Milliseconds | None = None
+    valid_end: Milliseconds | None = None
+
+
+class Delete(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``POST /-/delete``: a device certificate is deleted; with an empty ``device_sn`` the CA with its devices."""
+
+    instance: str
+    ca_sn: str
+    device_sn: str
 
 
 class Instance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,8 +88,17 @@ def _connect(gateway: Gateway, body: Connect) -> object:
 
 
 def _seed(gateway: Gateway, body: SeedRows) -> object:
-    gateway.state.seed(body.instance, body.rows, body.status)
+    begin, end = (None if time is None else int(time) for time in (body.valid_begin, body.valid_end))
+    gateway.state.seed(body.instance, body.rows, body.status, (begin, end))
     return {"rows": len(body.rows)}
+
+
+def _delete(gateway: Gateway, body: Delete) -> object:
+    if body.device_sn:
+        deleted = gateway.state.delete_device(body.instance, body.ca_sn, body.device_sn)
+    else:
+        deleted = gateway.state.delete_ca(body.instance, body.ca_sn)
+    return {"deleted": deleted}
 
 
 def _instance(gateway: Gateway, body: Instance) -> object:
@@ -109,6 +131,10 @@ def _counts(gateway: Gateway, query: Mapping[str, str]) -> object:
     return gateway.state.counts(query["instance"])
 
 
+def _states(gateway: Gateway, query: Mapping[str, str]) -> object:
+    return gateway.state.states(query["instance"])
+
+
 def _device(gateway: Gateway, query: Mapping[str, str]) -> object:
     return gateway.state.device(query["instance"], query["ca_sn"], query["device_sn"])
 
@@ -120,12 +146,14 @@ def _ca(gateway: Gateway, query: Mapping[str, str]) -> object:
 _READS: Mapping[str, Callable[[Gateway, Mapping[str, str]], object]] = {
     "report": _report,
     "counts": _counts,
+    "states": _states,
     "device": _device,
     "ca": _ca,
 }
 _CHANGES: Mapping[str, tuple[type[msgspec.Struct], Callable[[Gateway, Any], object]]] = {
     "connect": (Connect, _connect),
     "seed": (SeedRows, _seed),
+    "delete": (Delete, _delete),
     "instance": (Instance, _instance),
     "access-key": (Key, _key),
     "faults": (Faults, _faults),

@@ -2,17 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from email.utils import formatdate
 from typing import Any
 
 import httpx
 
 from bulkcert.emulator.admin import ADMIN_PATH, administer
+from bulkcert.emulator.bulk import Row
 from bulkcert.emulator.gateway import Gateway
 from bulkcert.emulator.log import ArrivalLog
 from bulkcert.emulator.messages import DROPPED, Answer, Request, header_fields
-from bulkcert.emulator.settings import Settings
+from bulkcert.emulator.settings import Seed, Settings
 from bulkcert.emulator.state import AccessKey, State
 
 EXTENSION = "bulkcert"
@@ -45,6 +46,17 @@ class Emulator:
         self.state.put_access_key(AccessKey(settings.access_key_id, settings.access_key_secret))
         for instance in settings.instances:
             self.state.put_instance(instance)
+
+    def seed(self, seed: Seed) -> None:
+        """Adds certificates, and remembers those that connect later."""
+
+        def rows() -> Iterator[Row]:
+            for ca_sn, device_sn, status, connects_at in seed.rows:
+                if connects_at is not None:
+                    self.gateway.connecting[connects_at].append((seed.instance, ca_sn, device_sn))
+                yield ca_sn, device_sn, status
+
+        self.state.fill(seed.instance, rows())
 
     def flush(self) -> None:
         """Writes the log as far as it goes."""

@@ -1,9 +1,10 @@
 """One call from its arrival to its answer, as values; the edge only waits, sends or drops (reference, section 1.4)."""
 
+import contextlib
 import random
 import sqlite3
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from bulkcert.emulator.faults import REFUSALS, Fault, FaultPlan
 from bulkcert.emulator.limits import AccountCap, AddressCap, Arrivals
 from bulkcert.emulator.log import ArrivalLog, Entry
 from bulkcert.emulator.messages import BAD_GATEWAY, DROPPED, Answer, Refusal, Request, failure, success
-from bulkcert.emulator.service import perform
+from bulkcert.emulator.service import connect, perform
 from bulkcert.emulator.settings import Settings
 from bulkcert.emulator.state import AccessKey, State
 from bulkcert.emulator.verify import Nonces, verify
@@ -55,6 +56,8 @@ class Gateway:
         met: Calls by the fault that they met.
         throttled: Calls over the cap of an account.
         changes: Operations carried out that change state, answered or not.
+        connecting: Devices (instance, CA and device serial) by the number of the call with which they connect.
+        connected: How many of them were registered by that.
     """
 
     def __init__(
@@ -76,6 +79,8 @@ class Gateway:
         self.met: Counter[str] = Counter()
         self.throttled = 0
         self.changes = 0
+        self.connecting: defaultdict[int, list[tuple[str, str, str]]] = defaultdict(list)
+        self.connected = 0
         # Arrivals are told on the monotonic clock, and logged and reported as Unix time.
         self._epoch = clock() - time.monotonic()
 
@@ -92,12 +97,21 @@ class Gateway:
         parameters = request.parameters()
         course = _Course()
         self.arrivals.add(request.at)
+        if self.connecting:
+            self._connect()
         if self.addresses.admit(request.address, request.at):
             answer = self._heard(request, parameters, course)
         else:
             answer = DROPPED
         self._note(request, parameters, course, answer)
         return answer, self._delay_s(course)
+
+    def _connect(self) -> None:
+        for instance, ca_sn, device_sn in self.connecting.pop(self.arrivals.count, ()):
+            # Where the database cannot be written, the device is turned away, and the call is not to blame.
+            with contextlib.suppress(sqlite3.Error):
+                _, registered, _ = connect(self.state, instance, ca_sn, device_sn, None)
+                self.connected += registered
 
     def _heard(self, request: Request, parameters: Mapping[str, str], course: _Course) -> Answer:
         try:
@@ -131,7 +145,7 @@ class Gateway:
         self, operation: Operation, key: AccessKey, parameters: Mapping[str, str], course: _Course
     ) -> Answer:
         try:
-            fields = perform(self.state, key, operation, parameters)
+            fields = perform(self.state, key, operation, parameters, self._settings.list_total)
         except sqlite3.Error as error:
             raise Refusal("InternalError") from error
         course.done = True

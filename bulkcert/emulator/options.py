@@ -11,8 +11,8 @@ from cyclopts import Group, Parameter
 from bulkcert.actions import ACTIONS, ActionName
 from bulkcert.api.verdicts import StatusTable
 from bulkcert.emulator.faults import DEFAULT_FAULTS
-from bulkcert.emulator.seeding import seed_for
-from bulkcert.emulator.settings import Seed, Settings
+from bulkcert.emulator.seeding import Shares, seed_for
+from bulkcert.emulator.settings import ListTotal, Seed, Settings
 from bulkcert.errors import BulkcertError, ExitStatus
 
 _SERVING = Group.create_ordered("Serving")
@@ -38,6 +38,8 @@ class EmulatorOptions:
     """NDJSON file that gets a line for each call."""
     status_table: Annotated[StatusTable, Parameter(group=_SERVING)] = "old"
     """HTTP statuses before (old) or after (new) the vendor's adjustment."""
+    list_total: Annotated[ListTotal, Parameter(group=_SERVING)] = "documented"
+    """What Total says in lists: what each documents, the number of results, that of pages, or 0."""
     clock_offset: Annotated[float, Parameter(group=_SERVING)] = 0.0
     """Seconds that its clock is ahead of this machine's."""
     latency_ms: Annotated[tuple[float, float], Parameter(group=_SERVING)] = (0.0, 0.0)
@@ -69,6 +71,10 @@ class EmulatorOptions:
     """Column of the list that holds the CA serial, if it is not named CaSn or Sn."""
     unregistered: Annotated[float, Parameter(group=_CONTENT)] = 0.0
     """Share of the list, from 0 to 1, that is left unregistered."""
+    already: Annotated[float, Parameter(group=_CONTENT)] = 0.0
+    """Share of the rest, from 0 to 1, that is already as the action of --seed-for wants it; for delete-ca: gone."""
+    connecting: Annotated[float, Parameter(group=_CONTENT)] = 0.0
+    """Share of the devices left unregistered, from 0 to 1, that connect for the first time while calls are coming."""
 
     def settings(self) -> Settings:
         """Returns the settings of the server.
@@ -81,6 +87,7 @@ class EmulatorOptions:
             port=self.port,
             database=self.database,
             status_table=self.status_table,
+            list_total=self.list_total,
             account_cap=self.rate,
             address_cap=self.per_address_rate,
             block_seconds=self.block_seconds,
@@ -113,8 +120,12 @@ class EmulatorOptions:
         """Returns what exists from the start; None without a list.
 
         Raises:
-            BulkcertError: The list cannot be used.
+            BulkcertError: The list cannot be used, or a share is out of range.
         """
+        shares = {"unregistered": self.unregistered, "already": self.already, "connecting": self.connecting}
+        for name, share in shares.items():
+            if not 0 <= share <= 1:
+                raise BulkcertError(ExitStatus.USAGE, f"--{name} must be from 0 to 1, not {share:g}")
         if self.seed_from is None:
             return None
         return seed_for(
@@ -123,7 +134,7 @@ class EmulatorOptions:
             self.instance[0],
             device_column=self.seed_device_column,
             ca_column=self.seed_ca_column,
-            unregistered=self.unregistered,
+            shares=Shares(**shares),
             draw=self.fault_seed,
         )
 

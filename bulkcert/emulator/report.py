@@ -36,6 +36,7 @@ class Report(msgspec.Struct, frozen=True):
         changes: Operations carried out that change state, whether or not the answer came through.
         operations: Calls by operation, without those of blocked addresses.
         faults: Calls by the fault that they met.
+        connected: Device certificates of the seed that were registered by a first connection while calls were coming.
     """
 
     arrivals: int
@@ -50,6 +51,7 @@ class Report(msgspec.Struct, frozen=True):
     changes: int
     operations: dict[str, int]
     faults: dict[str, int]
+    connected: int = 0
 
 
 def _address(source: Source) -> AddressReport:
@@ -73,4 +75,5 @@ def report(gateway: Gateway) -> Report:
         changes=gateway.changes,
         operations=dict(gateway.operations),
         faults=dict(gateway.met),
+        connected=gateway.connected,
     )

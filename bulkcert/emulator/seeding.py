@@ -1,20 +1,38 @@
 """What exists in an emulator before the first call, taken from the input of a run."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from bulkcert.actions import Action
 from bulkcert.batch.source import CA_SN, DEVICE_SN, OUTCOME, Check, Source, annotated, check, open_source
-from bulkcert.emulator.settings import Seed
+from bulkcert.emulator.settings import DeviceStatus, Listed, Seed
+
+_STATUS: Mapping[str, DeviceStatus | None] = {"active": "1", "inactive": "0", "deleted": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How the certificates of a list differ, as shares from 0 to 1.
+
+    Attributes:
+        unregistered: Share of the list that is left out.
+        already: Share of the rest that is in the wanted state already.
+        connecting: Share of the devices left out that connect for the first time while calls are coming.
+    """
+
+    unregistered: float = 0.0
+    already: float = 0.0
+    connecting: float = 0.0
 
 
 def seed_for(
-    action: Action, path: Path, instance: str, *, device_column: str, ca_column: str, unregistered: float, draw: int
+    action: Action, path: Path, instance: str, *, device_column: str, ca_column: str, shares: Shares, draw: int
 ) -> Seed:
-    """Returns the certificates of an input, in the state opposite to the one that an action wants.
+    """Returns the certificates of an input, in the state from which an action changes them.
 
     Args:
         action: What is going to be done to them.
@@ -22,7 +40,7 @@ def seed_for(
         instance: Instance that holds them.
         device_column: Column of the device serials, or an empty text to look for it.
         ca_column: Column of the CA serials, or an empty text to look for it.
-        unregistered: Share of the certificates, from 0 to 1, that is left out.
+        shares: How many are different.
         draw: Seed of the choice of those.
 
     Raises:
@@ -32,12 +50,23 @@ def seed_for(
         path, by_device=action.by_device, device_column=device_column or None, ca_column=ca_column or None
     )
     checked = check(source, trust_serials=True)
-    rows = _pairs(source, checked, unregistered, random.Random(draw))
-    return Seed(instance, rows, "1" if action.before == "active" else "0")
+    return Seed(instance, _rows(action, _pairs(source, checked), checked.callable, shares, draw))
 
 
-def _pairs(source: Source, checked: Check, unregistered: float, chance: random.Random) -> Iterator[tuple[str, str]]:
+def _pairs(source: Source, checked: Check) -> Iterator[tuple[str, str]]:
     device = DEVICE_SN if source.device_column is not None else pl.lit("").alias(DEVICE_SN)
     for batch in annotated(source, checked):
-        pairs = batch.filter(pl.col(OUTCOME).is_null()).select(CA_SN, device)
-        yield from (pair for pair in pairs.iter_rows() if chance.random() >= unregistered)
+        yield from batch.filter(pl.col(OUTCOME).is_null()).select(CA_SN, device).iter_rows()
+
+
+def _rows(action: Action, pairs: Iterator[tuple[str, str]], count: int, shares: Shares, draw: int) -> Iterator[Listed]:
+    # A generator for each share, so that the same certificates are left out whatever else is asked for.
+    left_out, already, connecting = (random.Random(seed) for seed in (draw, f"already {draw}", f"connecting {draw}"))
+    before, wanted = _STATUS[action.before], _STATUS[action.wanted]
+    for ca_sn, device_sn in pairs:
+        if left_out.random() >= shares.unregistered:
+            status, connects_at = wanted if already.random() < shares.already else before, None
+        else:
+            connects = connecting.random() < shares.connecting and device_sn
+            status, connects_at = None, connecting.randint(1, count) if connects else None
+        yield Listed(ca_sn, device_sn, status, connects_at)

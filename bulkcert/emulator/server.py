@@ -72,7 +72,7 @@ async def listening(settings: Settings, *, seed: Seed | None = None) -> AsyncIte
     """
     with contextlib.closing(_bind(settings)) as bound, contextlib.closing(Emulator(settings)) as emulator:
         if seed:
-            emulator.state.seed(seed.instance, seed.rows, seed.status)
+            emulator.seed(seed)
         config = uvicorn.Config(
             emulator,
             http=_Protocol,

@@ -1,11 +1,13 @@
 """The thirteen operations (reference, section 1) behind the gateway, in the order of checks of section 1.4."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 from bulkcert.api.operations import INSTANCE_ACCESS, Operation
 from bulkcert.emulator import certificates
 from bulkcert.emulator.messages import Refusal
-from bulkcert.emulator.settings import DeviceStatus
+from bulkcert.emulator.settings import DeviceStatus, ListTotal
 from bulkcert.emulator.state import AccessKey, CaCertificate, State
 
 SERIAL_BYTES = 128
@@ -23,8 +25,44 @@ Parameters = Mapping[str, str]
 Handler = Callable[[State, Parameters], object]
 
 
-def perform(state: State, key: AccessKey, operation: Operation, parameters: Parameters) -> dict[str, object]:
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """One page of a list (section 1.2).
+
+    Attributes:
+        results: How many certificates the list has.
+        number: Number of the page, from 1.
+        size: Certificates of a page.
+        field: Name of the field that holds the certificates.
+        shown: The certificates of the page.
+        documented: What the operation documents ``Total`` to be.
+    """
+
+    results: int
+    number: int
+    size: int
+    field: Literal["CaCertificateVOS", "DeviceCertificateVOS"]
+    shown: list[dict[str, str]]
+    documented: Literal["results", "pages"]
+
+    def fields(self, list_total: ListTotal) -> dict[str, object]:
+        """Returns the page as the service shows it, with ``Total`` as it is wanted."""
+        means = self.documented if list_total == "documented" else list_total
+        total = {"results": self.results, "pages": -(-self.results // self.size), "zero": 0}[means]
+        return {"Total": total, "PageNo": self.number, "PageSize": self.size, self.field: self.shown}
+
+
+def perform(
+    state: State, key: AccessKey, operation: Operation, parameters: Parameters, list_total: ListTotal = "documented"
+) -> dict[str, object]:
     """Carries out one operation and returns the fields of its success body besides ``RequestId``.
+
+    Args:
+        state: What the emulator knows.
+        key: Who calls.
+        operation: What is asked for.
+        parameters: The decoded query.
+        list_total: What ``Total`` says in lists.
 
     Raises:
         Refusal: With the code of sections 1.3 and 1.3b.
@@ -36,7 +74,8 @@ def perform(state: State, key: AccessKey, operation: Operation, parameters: Para
         raise Refusal("MqttInstanceNotFound")
     if owner != key.account:
         raise Refusal("MqttOwnerCheckError")
-    return {operation.result: _HANDLERS[operation.name](state, parameters)}
+    result = _HANDLERS[operation.name](state, parameters)
+    return {operation.result: result.fields(list_total) if isinstance(result, _Page) else result}
 
 
 def connect(state: State, instance: str, ca_sn: str, device_sn: str, device_name: str | None) -> tuple[bool, bool, str]:
@@ -160,27 +199,26 @@ def _page(parameters: Parameters) -> tuple[int, int]:
     return number, size
 
 
-def _list_cas(state: State, parameters: Parameters) -> dict[str, object]:
+def _list_cas(state: State, parameters: Parameters) -> _Page:
     number, size = _page(parameters)
-    total, shown = state.cas(parameters["MqttInstanceId"], number, size)
-    # Documented as the number of pages here, and as the number of results by CA (section 1.2).
-    return {"Total": -(-total // size), "PageNo": number, "PageSize": size, "CaCertificateVOS": shown}
+    results, shown = state.cas(parameters["MqttInstanceId"], number, size)
+    return _Page(results, number, size, "CaCertificateVOS", shown, "pages")
 
 
-def _list_devices(state: State, parameters: Parameters) -> dict[str, object]:
+def _list_devices(state: State, parameters: Parameters) -> _Page:
     number, size = _page(parameters)
-    total, shown = state.devices(parameters["MqttInstanceId"], number, size)
-    return {"Total": -(-total // size), "PageNo": number, "PageSize": size, "DeviceCertificateVOS": shown}
+    results, shown = state.devices(parameters["MqttInstanceId"], number, size)
+    return _Page(results, number, size, "DeviceCertificateVOS", shown, "pages")
 
 
-def _list_devices_of_ca(state: State, parameters: Parameters) -> dict[str, object]:
+def _list_devices_of_ca(state: State, parameters: Parameters) -> _Page:
     number, size = _page(parameters)
     instance, ca_sn = parameters["MqttInstanceId"], parameters["CaSn"]
     if state.ca(instance, ca_sn) is None:
         # The older page lists this code for the operation, and none that names the CA (section 1.3).
         raise Refusal("FindDeviceBySnError")
-    total, shown = state.devices_of(instance, ca_sn, number, size)
-    return {"Total": total, "PageNo": number, "PageSize": size, "DeviceCertificateVOS": shown}
+    results, shown = state.devices_of(instance, ca_sn, number, size)
+    return _Page(results, number, size, "DeviceCertificateVOS", shown, "results")
 
 
 _HANDLERS: Mapping[str, Handler] = {

@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from bulkcert.api.verdicts import StatusTable
 from bulkcert.errors import BulkcertError, ExitStatus
@@ -14,6 +14,9 @@ ACCOUNT = "1000000000000001"
 
 DeviceStatus = Literal["0", "1"]
 """State of a certificate as the service spells it: ``"0"`` inactive, ``"1"`` active (reference, section 1.1)."""
+
+ListTotal = Literal["documented", "results", "pages", "zero"]
+"""What ``Total`` says in lists: what each operation documents, one of the two everywhere, or 0 (section 1.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,7 @@ class Settings:
         port: TCP port; 0 takes any free one.
         database: SQLite file that keeps the state over restarts; None keeps it in memory.
         status_table: Column of the vendor's status notice to answer with (reference, section 1.3b).
+        list_total: What ``Total`` says in lists.
         account_cap: Calls a second of one account and operation before it throttles (section 2).
         address_cap: Calls a second of one source address before it blocks the address (section 2).
         block_seconds: How long an address stays blocked; the service documents no figure.
@@ -45,6 +49,7 @@ class Settings:
     port: int = 0
     database: Path | None = None
     status_table: StatusTable = "old"
+    list_total: ListTotal = "documented"
     account_cap: int = 500
     address_cap: int = 300
     block_seconds: float = 10.0
@@ -79,16 +84,30 @@ class Settings:
         return address
 
 
+class Listed(NamedTuple):
+    """One certificate of a seed.
+
+    Attributes:
+        ca_sn: Serial of the CA; that of a device is there, and active.
+        device_sn: Serial of the device; empty for the CA certificate alone.
+        status: State of the certificate; None if it is not registered.
+        connects_at: Number of the call, from 1, with which the device connects for the first time; None for never.
+    """
+
+    ca_sn: str
+    device_sn: str
+    status: DeviceStatus | None = "1"
+    connects_at: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """Certificates that exist before the first call.
+    """Certificates that exist before the first call, or come about while calls are coming.
 
     Attributes:
         instance: Instance that holds them.
-        rows: Pairs of ``CaSn`` and ``DeviceSn``; an empty ``DeviceSn`` means the CA certificate alone.
-        status: State of the certificate that each row names; the CAs of device rows are active.
+        rows: The certificates.
     """
 
     instance: str
-    rows: Iterable[tuple[str, str]]
-    status: DeviceStatus = "1"
+    rows: Iterable[Listed]

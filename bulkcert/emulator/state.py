@@ -1,17 +1,15 @@
 """What the emulator knows: instances, access keys, CA and device certificates, in SQLite."""
 
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
+from bulkcert.emulator import bulk
+from bulkcert.emulator.listing import CAS, DEVICES, DEVICES_OF, Listings
 from bulkcert.emulator.schema import open_database
 from bulkcert.emulator.settings import ACCOUNT, DeviceStatus
-
-VALIDITY_MS = 10 * 365 * 24 * 60 * 60 * 1000
-"""How long a certificate is valid that was seeded or registered by its first connection, in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ class State:
     def __init__(self, path: Path | None = None) -> None:
         self._db = open_database(path)
         self._keys = {key.id: key for key in self._read_keys()}
-        self._totals: dict[tuple[str, ...], int] = {}
+        self._listings = Listings(self._db)
 
     def close(self) -> None:
         """Closes the database; nothing else may be called afterwards."""
@@ -132,7 +130,7 @@ class State:
             self._db.execute(
                 "UPDATE codes SET used = TRUE WHERE instance = ? AND code = ?", (ca.instance, ca.registration_code)
             )
-        self._totals.clear()
+        self._listings.changed(CAS, (ca.instance,), (ca.sn,), 1)
         return True
 
     def ca(self, instance: str, sn: str) -> dict[str, str] | None:
@@ -151,26 +149,21 @@ class State:
         with self._db:
             deleted = self._db.execute("DELETE FROM cas WHERE instance = ? AND sn = ?", (instance, sn))
             self._db.execute("DELETE FROM devices WHERE instance = ? AND ca_sn = ?", (instance, sn))
-        self._totals.clear()
+        self._listings.clear()
         return deleted.rowcount > 0
 
     def cas(self, instance: str, page_no: int, page_size: int) -> tuple[int, list[dict[str, str]]]:
         """Returns how many CA certificates there are, and one page of them; pages count from 1."""
-        page = self._db.execute(
-            "SELECT * FROM ca_objects WHERE instance = ? ORDER BY Sn LIMIT ? OFFSET ?",
-            (instance, page_size, (page_no - 1) * page_size),
-        )
-        total = self._total("SELECT COUNT(*) FROM cas WHERE instance = ?", instance)
+        total, page = self._listings.page(CAS, (instance,), page_no, page_size)
         return total, list(map(_shown, page))
 
     # Device certificates.
 
     def add_device(self, instance: str, ca_sn: str, device_sn: str, name: str | None = None) -> None:
         """Registers a device certificate, active, as its first connection does (section 10)."""
-        begin, end = _validity()
-        fields = (instance, ca_sn, device_sn, name, begin, end)
+        fields = (instance, ca_sn, device_sn, name, *bulk.validity())
         self._db.execute("INSERT INTO devices VALUES (?, ?, ?, ?, ?, ?, '1')", fields)
-        self._totals.clear()
+        self._device_changed(instance, ca_sn, device_sn, 1)
 
     def device(self, instance: str, ca_sn: str, device_sn: str) -> dict[str, str] | None:
         """Returns a device certificate as the service shows it (section 1.1), or None."""
@@ -193,81 +186,59 @@ class State:
         changed = self._db.execute(
             "DELETE FROM devices WHERE instance = ? AND ca_sn = ? AND device_sn = ?", (instance, ca_sn, device_sn)
         )
-        self._totals.clear()
+        if changed.rowcount:
+            self._device_changed(instance, ca_sn, device_sn, -1)
         return changed.rowcount > 0
 
     def devices(self, instance: str, page_no: int, page_size: int) -> tuple[int, list[dict[str, str]]]:
         """Returns how many device certificates there are, and one page of them; pages count from 1."""
-        page = self._db.execute(
-            "SELECT * FROM device_objects WHERE instance = ? ORDER BY CaSn, DeviceSn LIMIT ? OFFSET ?",
-            (instance, page_size, (page_no - 1) * page_size),
-        )
-        total = self._total("SELECT COUNT(*) FROM devices WHERE instance = ?", instance)
+        total, page = self._listings.page(DEVICES, (instance,), page_no, page_size)
         return total, list(map(_shown, page))
 
     def devices_of(self, instance: str, ca_sn: str, page_no: int, page_size: int) -> tuple[int, list[dict[str, str]]]:
         """Returns how many device certificates a CA has, and one page of them; pages count from 1."""
-        page = self._db.execute(
-            "SELECT * FROM device_objects WHERE instance = ? AND CaSn = ? ORDER BY DeviceSn LIMIT ? OFFSET ?",
-            (instance, ca_sn, page_size, (page_no - 1) * page_size),
-        )
-        total = self._total("SELECT COUNT(*) FROM devices WHERE instance = ? AND ca_sn = ?", instance, ca_sn)
+        total, page = self._listings.page(DEVICES_OF, (instance, ca_sn), page_no, page_size)
         return total, list(map(_shown, page))
+
+    def _device_changed(self, instance: str, ca_sn: str, device_sn: str, difference: int) -> None:
+        self._listings.changed(DEVICES, (instance,), (ca_sn, device_sn), difference)
+        self._listings.changed(DEVICES_OF, (instance, ca_sn), (device_sn,), difference)
 
     # In bulk.
 
-    def seed(self, instance: str, rows: Iterable[tuple[str, str]], status: DeviceStatus = "1") -> None:
-        """Adds many certificates, or sets their status, in one transaction.
+    def seed(
+        self,
+        instance: str,
+        pairs: Iterable[tuple[str, str]],
+        status: DeviceStatus = "1",
+        validity: bulk.Validity = bulk.ANY,
+    ) -> None:
+        """Adds many certificates, or sets their status; see ``bulk.fill``.
 
         Args:
             instance: Instance that holds them, added if there is none.
-            rows: Pairs of ``CaSn`` and ``DeviceSn``; an empty ``DeviceSn`` means the CA certificate alone.
-            status: State of the certificate that each row names; the CAs of device rows are active unless named.
+            pairs: Pairs of ``CaSn`` and ``DeviceSn``; an empty ``DeviceSn`` means the CA certificate alone.
+            status: State of the certificate that each pair names; the CAs of device certificates are active unless
+                named.
+            validity: Begin and end of the certificates that the pairs name.
         """
-        begin, end = _validity()
-        cas: dict[str, str] = {}
+        self.fill(instance, ((ca_sn, device_sn, status) for ca_sn, device_sn in pairs), validity)
 
-        def devices() -> Iterator[tuple[str, ...]]:
-            for ca_sn, device_sn in rows:
-                if device_sn:
-                    cas.setdefault(ca_sn, "1")
-                    yield instance, ca_sn, device_sn, begin, end, status
-                else:
-                    cas[ca_sn] = status
-
-        self._db.execute("BEGIN")
-        with self._db:
-            self._db.execute("INSERT OR IGNORE INTO instances VALUES (?, ?)", (instance, ACCOUNT))
-            self._db.executemany("INSERT OR REPLACE INTO devices VALUES (?, ?, ?, NULL, ?, ?, ?)", devices())
-            self._db.executemany(
-                "INSERT INTO cas VALUES (?, ?, ?, '', '', '', ?, ?, ?) "
-                "ON CONFLICT (instance, sn) DO UPDATE SET status = excluded.status",
-                ((instance, sn, f"ca-{sn}", begin, end, ca_status) for sn, ca_status in cas.items()),
-            )
-        self._totals.clear()
+    def fill(self, instance: str, rows: Iterable[bulk.Row], validity: bulk.Validity = bulk.ANY) -> None:
+        """Adds many certificates, or sets their status, each to its own; see ``bulk.fill``."""
+        bulk.fill(self._db, instance, rows, validity)
+        self._listings.clear()
 
     def counts(self, instance: str) -> dict[str, dict[str, int]]:
         """Returns how many CA and device certificates are in each status."""
-        cas = self._db.execute("SELECT status, COUNT(*) FROM cas WHERE instance = ? GROUP BY status", (instance,))
-        devices = self._db.execute(
-            "SELECT status, COUNT(*) FROM devices WHERE instance = ? GROUP BY status", (instance,)
-        )
-        return {"cas": dict(map(tuple, cas)), "devices": dict(map(tuple, devices))}
+        return bulk.counts(self._db, instance)
 
-    def _total(self, query: str, *arguments: str) -> int:
-        # Counting a million rows for each page would make paging through them slow.
-        known = (query, *arguments)
-        if known not in self._totals:
-            self._totals[known] = self._db.execute(query, arguments).fetchone()[0]
-        return self._totals[known]
+    def states(self, instance: str) -> dict[str, object]:
+        """Returns the status of every CA by its serial, and ``CaSn``, ``DeviceSn`` and status of every device."""
+        return bulk.states(self._db, instance)
 
 
 def _shown(row: sqlite3.Row) -> dict[str, str]:
     shown = dict(row)
     del shown["instance"]
     return shown
-
-
-def _validity() -> tuple[str, str]:
-    begin = int(time.time() * 1000)
-    return str(begin), str(begin + VALIDITY_MS)
