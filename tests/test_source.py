@@ -127,8 +127,8 @@ class TestUnreadable:
     @pytest.mark.parametrize(
         ("name", "content", "told"),
         [
-            ("list.tsv", HEADER, "the suffix is none of .csv, .csv.gz"),
-            ("list.xlsx", b"PK", "Export the list as CSV"),
+            ("list.tsv", HEADER, "the suffix is none of .csv, .csv.gz, .csv.zst, .parquet, .pq, .ndjson, .jsonl"),
+            ("list.xlsx", b"PK", "Export the list as CSV with commas, as Parquet or as NDJSON"),
             ("list", HEADER, "suffix"),
             ("list.csv", gzip.compress(HEADER), "it seems, gzip"),
             ("list.csv.gz", HEADER, "cannot be decompressed"),
@@ -137,6 +137,7 @@ class TestUnreadable:
             ("list.csv.zst", HEADER, "cannot be decompressed"),
             ("list.csv.zst", zstandard.compress(HEADER)[:-4], "ends too early"),
             ("list.parquet", HEADER, "not a readable Parquet file"),
+            ("list.ndjson", gzip.compress(b"{}\n"), "it seems, gzip"),
         ],
     )
     def test_content(self, given, name, content, told):

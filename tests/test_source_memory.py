@@ -28,6 +28,9 @@ def write(path, rows, kind):
     """Writes a list of so many rows, 59 bytes each."""
     numbers = (number % (rows // 2) if kind == "twice" else number for number in range(rows))
     content = ("DeviceSn,CaSn,site,note\n" + "".join(map(_line, numbers))).encode()
+    if path.suffix == ".ndjson":
+        pl.read_csv(content, infer_schema=False).write_ndjson(path)
+        return
     if path.suffix == ".parquet":
         # One row group, the hardest case: what reads a file group by group then holds all of it.
         pl.read_csv(content, infer_schema=False).write_parquet(path, row_group_size=rows)
@@ -76,6 +79,7 @@ def folder(tmp_path_factory):
         ("list.csv.gz", "unique", 0),
         ("list.csv.zst", "unique", 0),
         ("list.parquet", "twice", ROWS // 2),
+        ("list.ndjson", "twice", ROWS // 2),
     ],
 )
 def test_a_million_rows(folder, name, kind, duplicates):

@@ -1,8 +1,9 @@
 """The input: opened, checked as a whole before the first call, then read in batches that say which rows may be called.
 
 What the rest of the program needs is named here. Inside, ``reading`` has the bytes, ``blocks`` the CSV records,
-``columns`` the header, ``table`` the file as a table, ``serials`` the rules, ``duplicates`` the repeated keys,
-``checking`` the first pass and ``annotation`` all later ones.
+``lines`` and ``values`` the NDJSON objects, ``columns`` the header, ``table`` the opened file, ``parts`` its rows,
+``serials`` the rules, ``duplicates`` the repeated keys, ``serial_list`` and ``protection`` the rows that must not be
+touched, ``checking`` the first pass and ``annotation`` all later ones.
 """
 
 from bulkcert.batch.source.annotation import (
@@ -16,6 +17,7 @@ from bulkcert.batch.source.annotation import (
     annotated,
 )
 from bulkcert.batch.source.checking import INVALID_SHOWN, Check, InvalidRow, check
+from bulkcert.batch.source.protection import Protection, open_protection
 from bulkcert.batch.source.serials import printable
 from bulkcert.batch.source.table import OWN_PREFIX, Source, open_source
 
@@ -31,9 +33,11 @@ __all__ = [
     "ROW",
     "Check",
     "InvalidRow",
+    "Protection",
     "Source",
     "annotated",
     "check",
+    "open_protection",
     "open_source",
     "printable",
 ]

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from bulkcert.batch.source.checking import Check
+from bulkcert.batch.source.checking import PROTECTED_DEVICE, Check
+from bulkcert.batch.source.parts import read_parts
 from bulkcert.batch.source.serials import FAULTS, REASONS
-from bulkcert.batch.source.table import OWN_PREFIX, Source, read_parts
+from bulkcert.batch.source.table import OWN_PREFIX, Source
 from bulkcert.errors import BulkcertError
 
 ROW = f"{OWN_PREFIX}row"
@@ -16,7 +17,7 @@ DEVICE_SN = f"{OWN_PREFIX}device_sn"
 CA_SN = f"{OWN_PREFIX}ca_sn"
 """Serial of the CA certificate as text."""
 OUTCOME = f"{OWN_PREFIX}outcome"
-"""``invalid``, ``duplicate``, or null where the row may be called."""
+"""``invalid``, ``protected``, ``duplicate``, or null where the row may be called."""
 MESSAGE = f"{OWN_PREFIX}message"
 """Why the row is not called, or null."""
 FIRST_ROW = f"{OWN_PREFIX}first_row"
@@ -30,7 +31,8 @@ def annotated(source: Source, check: Check, *, batch_rows: int = BATCH_ROWS) -> 
     """Reads the input again, in order: its own columns as they are, and ours beside them.
 
     There is at least one batch; where the input has no rows it is empty. An empty CSV field is null, a quoted empty
-    one an empty text. The iterator may be advanced by any thread, one at a time, and closed early.
+    one an empty text; an NDJSON key that is missing is null. The iterator may be advanced by any thread, one at
+    a time, and closed early.
 
     Args:
         source: The input.
@@ -60,8 +62,13 @@ def _annotate(source: Source, check: Check, frame: pl.DataFrame, done: int) -> p
     bounds = check.settled["row"].search_sorted(pl.Series([done + 1, done + frame.height + 1], dtype=pl.UInt32))
     settled = check.settled[bounds[0] : bounds[1]].select(
         pl.col("row").alias(ROW),
-        pl.when(pl.col("fault") == 0).then(pl.lit("duplicate")).otherwise(pl.lit("invalid")).alias(OUTCOME),
-        _message(source).alias(MESSAGE),
+        pl.when(pl.col("fault") == 0)
+        .then(pl.lit("duplicate"))
+        .when(pl.col("fault") >= PROTECTED_DEVICE)
+        .then(pl.lit("protected"))
+        .otherwise(pl.lit("invalid"))
+        .alias(OUTCOME),
+        _message(source, check.protected_by).alias(MESSAGE),
         pl.col("first_row").alias(FIRST_ROW),
     )
     own = source.keys(frame).select(
@@ -73,7 +80,7 @@ def _annotate(source: Source, check: Check, frame: pl.DataFrame, done: int) -> p
     return frame.hstack([rows, *own]).join(settled, on=ROW, how="left", maintain_order="left")
 
 
-def _message(source: Source) -> pl.Expr:
+def _message(source: Source, protected_by: str) -> pl.Expr:
     """Returns what to tell of a settled row, from its ``fault`` and ``first_row``."""
     device, ca = pl.col("fault").floordiv(FAULTS), pl.col("fault") % FAULTS
     words = {int(fault): reason for fault, reason in REASONS.items()}
@@ -84,4 +91,12 @@ def _message(source: Source) -> pl.Expr:
     ]
     what = "CA" if source.device_column is None else "pair"
     same = pl.format(f"same {what} as row {{}}", pl.col("first_row"))
-    return pl.when(pl.col("fault") == 0).then(same).otherwise(pl.concat_str(told, separator="; ", ignore_nulls=True))
+    by_device = pl.col("fault") == PROTECTED_DEVICE
+    column = pl.when(by_device).then(pl.lit(source.device_column)).otherwise(pl.lit(source.ca_column))
+    return (
+        pl.when(pl.col("fault") == 0)
+        .then(same)
+        .when(pl.col("fault") >= PROTECTED_DEVICE)
+        .then(pl.format("{} is protected by {}", column, pl.lit(protected_by)))
+        .otherwise(pl.concat_str(told, separator="; ", ignore_nulls=True))
+    )

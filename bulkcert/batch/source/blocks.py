@@ -6,38 +6,29 @@ it turns into nulls.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import polars as pl
 
-from bulkcert.batch.source.reading import Digest, decompress, read_bytes, unreadable
-
-BOM = b"\xef\xbb\xbf"
-RECORD_LIMIT = 16 * 1024 * 1024
-"""Bytes that one record may have: a quote that nobody closes must not swallow the file into memory."""
+from bulkcert.batch.source.reading import (
+    BOM,
+    Digest,
+    MalformedError,
+    confirm_utf8,
+    cut,
+    decompress,
+    read_bytes,
+    unreadable,
+    without_bom,
+)
 
 # A well-formed quoted field: opened where a field starts, closed where it ends, quotes in it doubled. Possessive, so
 # that a malformed one fails at once.
 _QUOTED = rb'(?<![^,\n])"[^"]*+(?:""[^"]*+)*+"(?=,|\r?\n)'
 _QUOTED_FIELD = re.compile(_QUOTED)
 _BLANK_LINE = re.compile(rb"(" + _QUOTED + rb")|(?<![^\n])\r?\n")
-
-
-class MalformedError(Exception):
-    """A record that is not CSV, or does not fit the header.
-
-    Args:
-        line: Line on which the record starts; the file's first line is 1.
-        reason: What is wrong with it.
-    """
-
-    def __init__(self, line: int, reason: str) -> None:
-        super().__init__(f"line {line}: {reason}")
-        self.line = line
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +78,7 @@ class Block:
         if b'"' in unquoted or not complete or _has_stray_return(unquoted):
             raise self._fault(columns)
         if not text.isascii():
-            self._decode()
+            confirm_utf8(self.text, self.line)
         return records
 
     def frame(self, columns: tuple[str, ...]) -> pl.DataFrame:
@@ -130,15 +121,6 @@ class Block:
                 return MalformedError(line, f"{fields} field{'s' * (fields != 1)}, but the header has {columns}")
         return MalformedError(self.line, "the records from here on cannot be read")
 
-    def _decode(self) -> None:
-        try:
-            self.text.decode()
-        except UnicodeDecodeError as error:
-            before = self.text[: error.start]
-            byte = error.start - before.rfind(b"\n")
-            reason = f"byte {byte} of the line (0x{self.text[error.start]:02x}) is not UTF-8"
-            raise MalformedError(self.line + before.count(b"\n"), reason) from None
-
 
 def read_blocks(path: Path, compression: str, digest: Digest | None = None) -> Iterator[Block]:
     """Returns the file as blocks of whole records; the first one has the header.
@@ -154,28 +136,9 @@ def read_blocks(path: Path, compression: str, digest: Digest | None = None) -> I
     """
     with unreadable(path):
         chunks = read_bytes(path, digest)
-        yield from _cut(_without_bom(decompress(chunks, compression) if compression else chunks))
-
-
-def _without_bom(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    return chain((next(chunks, b"").removeprefix(BOM),), chunks)
-
-
-def _cut(chunks: Iterable[bytes]) -> Iterator[Block]:
-    line, carry = 1, b""
-    for chunk in chunks:
-        text = carry + chunk
-        end = _last_record_end(text)
-        records, carry = text[:end], text[end:]
-        if records.strip(b"\r\n"):  # the first block must have the header, however many blank lines precede it
-            yield Block(records, line)
-        line += records.count(b"\n")
-        if len(carry) > RECORD_LIMIT:
-            raise MalformedError(
-                line, f"the record has no end within {RECORD_LIMIT >> 20} MiB: a quote may not be closed"
-            )
-    if carry:
-        yield Block(carry if carry.endswith(b"\n") else carry + b"\n", line)
+        texts = without_bom(decompress(chunks, compression) if compression else chunks)
+        for text, line in cut(texts, _last_record_end, "the record", "a quote may not be closed"):
+            yield Block(text, line)
 
 
 def _last_record_end(text: bytes) -> int:

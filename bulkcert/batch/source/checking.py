@@ -8,14 +8,21 @@ from types import MappingProxyType
 import polars as pl
 
 from bulkcert.batch.source.duplicates import Firsts
+from bulkcert.batch.source.parts import Part, read_parts
+from bulkcert.batch.source.protection import Protection
 from bulkcert.batch.source.serials import FAULTS, REASONS, Fault, all_rounded, faults, numbers, printable
-from bulkcert.batch.source.table import Part, Source, read_parts
+from bulkcert.batch.source.table import Source
 from bulkcert.errors import BulkcertError, ExitStatus
 
 INVALID_SHOWN = 20
 """Invalid rows that are kept with line and value."""
-CAS_KEPT = 4096
+CAS_KEPT = 100_000
 """CAs whose rows are counted each for itself."""
+
+PROTECTED_DEVICE = FAULTS * FAULTS
+"""Code of a row whose device is protected; every code below is of an invalid row."""
+PROTECTED_CA = PROTECTED_DEVICE + 1
+"""Code of a row whose CA is protected, and its device not by itself."""
 
 # Joins the two serials of a key. No valid serial has a control character, so the join is unambiguous.
 _JOINT = "\x1f"
@@ -25,12 +32,12 @@ _EXPORT_AS_TEXT = "Export the list again with this column as text, best straight
 
 @dataclass(frozen=True, slots=True)
 class InvalidRow:
-    """A row that cannot be called, as a message shows it.
+    """A row that is not called, as a message shows it.
 
     Attributes:
         row: Number of the row, from 1.
-        line: Line of a CSV file on which the row starts, from 1; None for Parquet.
-        column: The column of the first thing that is wrong.
+        line: Line of a CSV or NDJSON file on which the row starts, from 1; None for Parquet.
+        column: The column of the first thing that is wrong, or that is protected.
         value: What stands there, shortened and safe on a terminal.
         reason: What is wrong with it, to be read behind the column's name.
     """
@@ -52,10 +59,14 @@ class Check:
         invalid: Rows with a serial that breaks a rule.
         duplicates: Rows that repeat the certificate of an earlier valid row.
         first_invalid: The first invalid rows, 20 at most.
-        rows_by_ca: Valid rows of each CA, duplicates included, most rows first; the first 4,096 CAs.
+        rows_by_ca: Valid rows of each CA, duplicates included, most rows first; the first 100,000 CAs. Rows that
+            are protected do not count.
         rows_of_other_cas: Valid rows of the CAs that are not in ``rows_by_ca``.
-        settled: One line for each row that is not called, in order: ``row``, ``first_row`` (null where invalid) and
-            the code ``fault`` (0 for a duplicate). Ten bytes a row: the words are made batch by batch.
+        settled: One line for each row that is not called, in order: ``row``, ``first_row`` (null where invalid or
+            protected) and the code ``fault`` (0 for a duplicate). Ten bytes a row: the words are made batch by batch.
+        protected: Valid rows that are not called because a list protects them; they are no duplicates.
+        first_protected: The first protected rows, 20 at most.
+        protected_by: Name of that list, safe on a terminal; empty without one.
     """
 
     rows: int
@@ -66,19 +77,29 @@ class Check:
     rows_by_ca: Mapping[str, int]
     rows_of_other_cas: int
     settled: pl.DataFrame
+    protected: int = 0
+    first_protected: tuple[InvalidRow, ...] = ()
+    protected_by: str = ""
 
     @property
     def callable(self) -> int:
         """Rows that may be called."""
-        return self.rows - self.invalid - self.duplicates
+        return self.rows - self.invalid - self.duplicates - self.protected
 
 
-def check(source: Source, *, trust_serials: bool = False, on_progress: Callable[[int], None] | None = None) -> Check:
+def check(
+    source: Source,
+    *,
+    trust_serials: bool = False,
+    protection: Protection | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> Check:
     """Reads the whole input once and checks every row.
 
     Args:
         source: The input.
         trust_serials: Whether serials that all look like rounded numbers are taken as they are.
+        protection: The rows that must not be called, opened for the same kind of action as the input.
         on_progress: Told the number of rows checked so far, from time to time.
 
     Raises:
@@ -86,7 +107,7 @@ def check(source: Source, *, trust_serials: bool = False, on_progress: Callable[
             INPUT_UNREADABLE: it cannot be read to its end.
     """
     digest = hashlib.sha256()
-    findings = _Findings(source, trust_serials=trust_serials)
+    findings = _Findings(source, protection, trust_serials=trust_serials)
     try:
         for part in read_parts(source, digest):
             rows = findings.add(part)
@@ -102,14 +123,19 @@ class _Findings:
 
     Args:
         source: The input.
+        protection: The rows that must not be called.
         trust_serials: Whether serials that all look like rounded numbers are taken as they are.
     """
 
-    def __init__(self, source: Source, *, trust_serials: bool) -> None:
+    def __init__(self, source: Source, protection: Protection | None, *, trust_serials: bool) -> None:
         self._source = source
+        self._protection = protection
+        self._protected_by = printable(protection.path.name) if protection else ""
         self._rows = 0
         self._first_invalid: list[InvalidRow] = []
         self._invalid: list[pl.DataFrame] = []
+        self._first_protected: list[InvalidRow] = []
+        self._protected: list[pl.DataFrame] = []
         self._firsts = Firsts()
         self._rows_by_ca: dict[str, int] = {}
         self._rows_of_other_cas = 0
@@ -131,6 +157,8 @@ class _Findings:
         if not valid.all():
             self._note_invalid(part, keys, pl.DataFrame([rows, fault]).filter(~valid))
             rows, keys = rows.filter(valid), keys.filter(valid)
+        if self._protection:
+            rows, keys = self._leave_out_protected(part, rows, keys, self._protection)
         self._firsts.add(rows, keys.select(pl.concat_str(pl.all(), separator=_JOINT)).to_series())
         self._count(keys[self._source.ca_column])
         self._rows += part.frame.height
@@ -147,10 +175,13 @@ class _Findings:
                 advice = f"{_EXPORT_AS_TEXT}; or give --trust-serials if these are the true serials."
                 raise self._changed(told, "every serial ends in zeros after its fifteenth digit", advice)
         duplicates = self._firsts.duplicates()
-        invalid = pl.concat([_NO_FAULTS, *self._invalid])
+        invalid, protected = pl.concat([_NO_FAULTS, *self._invalid]), pl.concat([_NO_FAULTS, *self._protected])
         settled = [
             duplicates.with_columns(fault=pl.lit(Fault.NONE, pl.UInt8)),
-            invalid.select("row", pl.lit(None, pl.UInt32).alias("first_row"), "fault"),
+            *(
+                found.select("row", pl.lit(None, pl.UInt32).alias("first_row"), "fault")
+                for found in (invalid, protected)
+            ),
         ]
         return Check(
             rows=self._rows,
@@ -161,6 +192,9 @@ class _Findings:
             rows_by_ca=MappingProxyType(dict(sorted(self._rows_by_ca.items(), key=lambda ca: (-ca[1], ca[0])))),
             rows_of_other_cas=self._rows_of_other_cas,
             settled=pl.concat(settled).sort("row"),
+            protected=protected.height,
+            first_protected=tuple(self._first_protected),
+            protected_by=self._protected_by,
         )
 
     def _refuse_numbers(self, part: Part, serials: pl.Series) -> None:
@@ -197,6 +231,26 @@ class _Findings:
             column, fault = next((name, fault) for name, fault in zip(keys.columns, codes, strict=True) if fault)
             value = printable(keys[column][index] or "")
             self._first_invalid.append(InvalidRow(self._rows + index + 1, line, column, value, REASONS[Fault(fault)]))
+
+    def _leave_out_protected(
+        self, part: Part, rows: pl.Series, keys: pl.DataFrame, protection: Protection
+    ) -> tuple[pl.Series, pl.DataFrame]:
+        """Notes the protected ones of some valid rows; returns the other rows and their keys."""
+        by_device, by_ca = protection.hits_by_serial(keys)
+        hit = by_device | by_ca
+        if not hit.any():
+            return rows, keys
+        code = PROTECTED_CA - by_device.cast(pl.UInt8)  # one less where it is the device
+        found = pl.DataFrame([rows, code.alias("fault")]).filter(hit)
+        self._protected.append(found)
+        shown = found.head(INVALID_SHOWN - len(self._first_protected))
+        lines = part.lines([row - self._rows - 1 for row in shown["row"]])
+        values = keys.filter(hit).head(shown.height).rows()
+        for (row, fault), line, serials in zip(shown.rows(), lines, values, strict=True):
+            place = 0 if fault == PROTECTED_DEVICE else -1
+            column, value = keys.columns[place], printable(serials[place])
+            self._first_protected.append(InvalidRow(row, line, column, value, f"is protected by {self._protected_by}"))
+        return rows.filter(~hit), keys.filter(~hit)
 
     def _count(self, cas: pl.Series) -> None:
         for ca, rows in cas.value_counts(sort=False).iter_rows():

@@ -2,14 +2,14 @@
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
 
-from bulkcert.batch.source.blocks import Block, MalformedError, read_blocks
-from bulkcert.batch.source.reading import unreadable
+from bulkcert.batch.source.blocks import Block, read_blocks
+from bulkcert.batch.source.reading import MalformedError, unreadable
 from bulkcert.batch.source.serials import printable
 from bulkcert.errors import BulkcertError, ExitStatus
 
@@ -24,6 +24,9 @@ _SIGNATURES = {
     b"PAR1": "Parquet",
     b"PK\x03\x04": "a workbook or archive",
 }
+_MALFORMED_CSV = (
+    "Export the list again as CSV: UTF-8, separated by commas, fields that hold commas or quotes in double quotes."
+)
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
@@ -43,19 +46,28 @@ def csv_columns(path: Path, compression: str) -> tuple[str, ...]:
         raise malformed(path, error) from None
     if not header:
         raise _invalid(f"{path}: the file is empty", "Its first line must name the columns.")
-    for signature, kind in _SIGNATURES.items():
-        if header.startswith(signature):
-            raise BulkcertError(
-                ExitStatus.INPUT_UNREADABLE,
-                f"{path}: not text but, it seems, {kind}",
-                "Give the file the suffix of what it is, or export the list again as CSV.",
-            )
+    refuse_other_kind(path, header)
     place = f"{path}, line {line}"
     names = _names(place, header)
     repeated = [name for place, name in enumerate(names) if name in names[:place]]
     if repeated:
         raise _invalid(f"{place}: two columns are named {_quoted(repeated[0])}", "Rename or remove one of them.")
     return tuple(names)
+
+
+def refuse_other_kind(path: Path, start: bytes) -> None:
+    """Refuses a file that should be text and begins as something else does.
+
+    Raises:
+        BulkcertError: INPUT_UNREADABLE.
+    """
+    for signature, kind in _SIGNATURES.items():
+        if start.startswith(signature):
+            raise BulkcertError(
+                ExitStatus.INPUT_UNREADABLE,
+                f"{path}: not text but, it seems, {kind}",
+                "Give the file the suffix of what it is, or export the list again as CSV.",
+            )
 
 
 def parquet_columns(path: Path) -> dict[str, pl.DataType]:
@@ -85,12 +97,9 @@ def parquet_errors(path: Path) -> Iterator[None]:
         ) from None
 
 
-def malformed(path: Path, error: MalformedError) -> BulkcertError:
-    """Returns what to tell the user about a record that is not CSV."""
-    return _invalid(
-        f"{path}, line {error.line}: {error.reason}",
-        "Export the list again as CSV: UTF-8, separated by commas, fields that hold commas or quotes in double quotes.",
-    )
+def malformed(path: Path, error: MalformedError, advice: str = _MALFORMED_CSV) -> BulkcertError:
+    """Returns what to tell the user about a record that is not of the format."""
+    return _invalid(f"{path}, line {error.line}: {error.reason}", advice)
 
 
 def find_column(
@@ -112,11 +121,11 @@ def find_column(
         if chosen in columns:
             return chosen
         raise _invalid(
-            f"{place}: no column is named {_quoted(chosen)}; {_listed(columns)}",
+            f"{place}: no column is named {_quoted(chosen)}; {listed(columns)}",
             f"Give {option} one of these names, exactly as written.",
         )
     for name in wanted:
-        found = [column for column in columns if _plain(column) == _plain(name)]
+        found = matching(columns, name)
         if len(found) > 1:
             raise _invalid(
                 f"{place}: {' and '.join(map(_quoted, found))} may each be the {name} column",
@@ -124,25 +133,23 @@ def find_column(
             )
         if found:
             return found[0]
-    raise _invalid(f"{place}: no {' or '.join(wanted)} column; {_listed(columns)}", _advice(columns, option))
+    raise _invalid(f"{place}: no {' or '.join(wanted)} column; {listed(columns)}", _advice(columns, option))
 
 
-def confirm_text(path: Path, column: str, kind: pl.DataType) -> None:
-    """Refuses a column of serials that is not text.
+def matching(columns: Sequence[str], name: str) -> list[str]:
+    """Returns the columns with a name; case, white space, ``_`` and ``-`` do not matter."""
+    return [column for column in columns if _plain(column) == _plain(name)]
 
-    Raises:
-        BulkcertError: INPUT_INVALID.
-    """
-    if isinstance(kind, _TEXT):
-        return
+
+def not_text(types: Mapping[str, pl.DataType]) -> dict[str, str]:
+    """Returns, of the columns of a Parquet file that are not text, what they hold instead."""
+    return {column: _held(kind) for column, kind in types.items() if not isinstance(kind, _TEXT)}
+
+
+def _held(kind: pl.DataType) -> str:
     if kind.is_numeric():
-        reason = f"holds numbers ({kind}): leading zeros and digits after the fifteenth may be lost"
-    else:
-        reason = f"holds {kind}, not text"
-    raise _invalid(
-        f"{path}, column {printable(column)}: {reason}",
-        "Export the list again with this column as text, best straight from the registry.",
-    )
+        return f"holds numbers ({kind}): leading zeros and digits after the fifteenth may be lost"
+    return f"holds {kind}, not text"
 
 
 def _names(place: str, header: bytes) -> list[str]:
@@ -173,7 +180,8 @@ def _quoted(name: str) -> str:
     return f"'{printable(name)}'"
 
 
-def _listed(columns: Sequence[str]) -> str:
+def listed(columns: Sequence[str]) -> str:
+    """Returns what the columns are, as a message tells it."""
     if not columns:
         return "there are no columns"
     more = len(columns) - COLUMNS_SHOWN

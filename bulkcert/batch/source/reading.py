@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +17,23 @@ FEED_BYTES = 4096
 """Compressed bytes decompressed at a time: zstd can pack thousands to one, so the step bounds the memory."""
 ZSTD_WINDOW_BYTES = 2**27
 """Largest window accepted, the limit of the ``zstd`` command as well."""
+RECORD_LIMIT = 16 * 1024 * 1024
+"""Bytes that one record may have: a quote that nobody closes must not swallow the file into memory."""
+BOM = b"\xef\xbb\xbf"
+
+
+class MalformedError(Exception):
+    """A record that is not of the format, or does not fit the columns.
+
+    Args:
+        line: Line on which the record starts; the file's first line is 1.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(f"line {line}: {reason}")
+        self.line = line
+        self.reason = reason
 
 
 class Digest(Protocol):
@@ -109,3 +127,53 @@ def decompress(chunks: Iterable[bytes], compression: str) -> Iterator[bytes]:
     if stream:
         raise EOFError
     yield bytes(ready)
+
+
+def without_bom(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Returns the pieces without the mark that some programs put before UTF-8."""
+    return chain((next(chunks, b"").removeprefix(BOM),), chunks)
+
+
+def cut(chunks: Iterable[bytes], last_end: Callable[[bytes], int], what: str, why: str) -> Iterator[tuple[bytes, int]]:
+    """Returns the text again in pieces of whole records, each with the line on which it starts.
+
+    Args:
+        chunks: The text, cut anywhere.
+        last_end: Returns the offset behind the last whole record of a text.
+        what: What a record is called, for a message.
+        why: Why one may have no end, for a message.
+
+    Raises:
+        MalformedError: A record is too long.
+    """
+    line, carry = 1, b""
+    for chunk in chunks:
+        text = carry + chunk
+        end = last_end(text)
+        records, carry = text[:end], text[end:]
+        if records.strip(b"\r\n"):  # the first piece must have the header, however many blank lines precede it
+            yield records, line
+        line += records.count(b"\n")
+        if len(carry) > RECORD_LIMIT:
+            raise MalformedError(line, f"{what} has no end within {RECORD_LIMIT >> 20} MiB: {why}")
+    if carry:
+        yield carry if carry.endswith(b"\n") else carry + b"\n", line
+
+
+def confirm_utf8(text: bytes, line: int) -> None:
+    """Refuses text that is not UTF-8.
+
+    Args:
+        text: The text.
+        line: Line on which it starts.
+
+    Raises:
+        MalformedError: With the line and the first byte that is not.
+    """
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        before = text[: error.start]
+        byte = error.start - before.rfind(b"\n")
+        reason = f"byte {byte} of the line (0x{text[error.start]:02x}) is not UTF-8"
+        raise MalformedError(line + before.count(b"\n"), reason) from None

@@ -1,37 +1,30 @@
-"""The input as a table: a CSV or Parquet file, opened, and read part by part as often as needed.
-
-Serials are text from the first byte to the last. Of polars nothing unstable is used: CSV is parsed in blocks of whole
-records, Parquet is read in slices.
-"""
+"""The input as a table: a CSV, Parquet or NDJSON file, opened, with its columns found."""
 
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
 
-from bulkcert.batch.source.blocks import Block, MalformedError, read_blocks
 from bulkcert.batch.source.columns import (
-    confirm_text,
     csv_columns,
     find_column,
     malformed,
+    not_text,
     parquet_columns,
-    parquet_errors,
 )
-from bulkcert.batch.source.reading import Digest, read_bytes, unreadable
+from bulkcert.batch.source.lines import MALFORMED_NDJSON
+from bulkcert.batch.source.reading import MalformedError, unreadable
 from bulkcert.batch.source.serials import printable
+from bulkcert.batch.source.values import read_columns
 from bulkcert.errors import BulkcertError, ExitStatus
 
 OWN_PREFIX = "__bulkcert_"
 """What the names of our own columns begin with; an input that has such a column is refused."""
-PART_ROWS = 131_072
-"""Rows that are taken from a Parquet file at a time."""
 
-Kind = Literal["csv", "parquet"]
+Kind = Literal["csv", "parquet", "ndjson"]
 Identity = tuple[int, int, int, int]
 """Device, inode, size in bytes, time of change in nanoseconds: where one differs, the file was changed."""
 
@@ -41,20 +34,22 @@ _KINDS: dict[str, tuple[Kind, str]] = {
     ".csv.zst": ("csv", "zst"),
     ".parquet": ("parquet", ""),
     ".pq": ("parquet", ""),
+    ".ndjson": ("ndjson", ""),
+    ".jsonl": ("ndjson", ""),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """An opened input, whose rows have not been checked yet.
+class Table:
+    """An opened file of rows.
 
     Attributes:
         path: The file.
         kind: How it is read.
         compression: ``gz``, ``zst`` or empty.
-        columns: The input's own columns, in order.
-        device_column: The column of the device serials; None for an action on CAs.
-        ca_column: The column of the CA serials.
+        columns: The file's own columns, in order.
+        types: Their types; empty for CSV, where all are text.
+        not_text: For each column that is not text, where that shows, and what it holds instead.
         identity: Of the file when it was opened.
     """
 
@@ -62,18 +57,23 @@ class Source:
     kind: Kind
     compression: str
     columns: tuple[str, ...]
-    device_column: str | None
-    ca_column: str
+    types: Mapping[str, pl.DataType]
+    not_text: Mapping[str, tuple[str, str]]
     identity: Identity
 
-    @property
-    def key_columns(self) -> tuple[str, ...]:
-        """The columns that together say which certificate is meant."""
-        return (self.ca_column,) if self.device_column is None else (self.device_column, self.ca_column)
+    def confirm_text(self, column: str) -> None:
+        """Refuses a column of serials that is not text.
 
-    def keys(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Returns the key columns of some rows as text."""
-        return frame.select(pl.col(*self.key_columns).cast(pl.String))
+        Raises:
+            BulkcertError: INPUT_INVALID.
+        """
+        if column in self.not_text:
+            place, reason = self.not_text[column]
+            raise BulkcertError(
+                ExitStatus.INPUT_INVALID,
+                f"{place}, column {printable(column)}: {reason}",
+                "Export the list again with this column as text, best straight from the registry.",
+            )
 
     def confirm_unchanged(self) -> None:
         """Compares the file with what it was when opened.
@@ -81,7 +81,7 @@ class Source:
         Raises:
             BulkcertError: INPUT_INVALID: it was changed or replaced; INPUT_UNREADABLE: it is gone.
         """
-        if _identity(self.path) != self.identity:
+        if identity(self.path) != self.identity:
             raise self.changed()
 
     def changed(self) -> BulkcertError:
@@ -94,27 +94,25 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Consecutive rows of the input.
+class Source(Table):
+    """An opened input, whose rows have not been checked yet.
 
     Attributes:
-        frame: The input's own columns.
-        block: The bytes they came from; None for Parquet.
+        device_column: The column of the device serials; None for an action on CAs.
+        ca_column: The column of the CA serials.
     """
 
-    frame: pl.DataFrame
-    block: Block | None
+    device_column: str | None
+    ca_column: str
 
-    def lines(self, indexes: Sequence[int]) -> list[int | None]:
-        """Returns the lines on which rows start, None for Parquet. Slow, for messages.
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """The columns that together say which certificate is meant."""
+        return (self.ca_column,) if self.device_column is None else (self.device_column, self.ca_column)
 
-        Args:
-            indexes: Places of the rows in the frame, from 0, ascending.
-        """
-        if self.block is None or not indexes:
-            return [None for _ in indexes]
-        first = [line for line, _ in islice(self.block.records(), indexes[-1] + 1)]
-        return [first[index] for index in indexes]
+    def keys(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Returns the key columns of some rows as text."""
+        return frame.select(pl.col(*self.key_columns).cast(pl.String))
 
 
 def open_source(
@@ -123,21 +121,18 @@ def open_source(
     """Opens an input and finds the columns of the serials.
 
     Args:
-        path: A ``.csv``, ``.csv.gz``, ``.csv.zst``, ``.parquet`` or ``.pq`` file.
+        path: A ``.csv``, ``.csv.gz``, ``.csv.zst``, ``.parquet``, ``.pq``, ``.ndjson`` or ``.jsonl`` file.
         by_device: Whether a row means a device certificate (``DeviceSn`` and ``CaSn``) or a CA (``CaSn`` or ``Sn``).
         device_column: Exact name of the column of the device serials, or None to look for it.
         ca_column: Exact name of the column of the CA serials, or None to look for it.
 
     Raises:
-        BulkcertError: INPUT_UNREADABLE: missing, unreadable, or of an unknown kind; INPUT_INVALID: no usable header.
+        BulkcertError: INPUT_UNREADABLE: missing, unreadable, or of an unknown kind; INPUT_INVALID: no usable columns,
+            or an NDJSON file is malformed.
     """
-    path = Path(path)
-    identity = _identity(path)
-    kind, compression = _kind(path)
-    types = parquet_columns(path) if kind == "parquet" else {}
-    columns = tuple(types) if kind == "parquet" else csv_columns(path, compression)
-    _refuse_own(path, columns)
-    place = str(path)
+    table = open_table(Path(path))
+    place, columns = str(table.path), table.columns
+    _refuse_own(table.path, columns)
     device = find_column(place, columns, ("DeviceSn",), "--device-column", device_column) if by_device else None
     ca = find_column(place, columns, ("CaSn",) if by_device else ("CaSn", "Sn"), "--ca-column", ca_column)
     if device == ca:
@@ -146,57 +141,66 @@ def open_source(
             f"{path}: column {printable(ca)} cannot hold both the device's and the CA's serial",
             "Name two columns with --device-column and --ca-column.",
         )
-    source = Source(path, kind, compression, columns, device, ca, identity)
+    source = Source(
+        table.path,
+        table.kind,
+        table.compression,
+        columns,
+        table.types,
+        table.not_text,
+        table.identity,
+        device_column=device,
+        ca_column=ca,
+    )
     for column in source.key_columns:
-        confirm_text(path, column, types.get(column, pl.String()))
+        source.confirm_text(column)
     return source
 
 
-def read_parts(source: Source, digest: Digest | None = None) -> Iterator[Part]:
-    """Returns the input's rows in order, in at least one part; little is read ahead of what is asked for.
-
-    Args:
-        source: The input.
-        digest: Takes in the bytes of the file; with one, the structure of a CSV file is examined as well.
+def open_table(path: Path) -> Table:
+    """Opens a file and finds out its columns; NDJSON is read once for that, and examined.
 
     Raises:
-        BulkcertError: INPUT_INVALID: malformed; INPUT_UNREADABLE: it cannot be read to its end.
+        BulkcertError: INPUT_UNREADABLE: missing, unreadable, or of an unknown kind; INPUT_INVALID: malformed.
     """
-    return _csv_parts(source, digest) if source.kind == "csv" else _parquet_parts(source, digest)
+    opened = identity(path)
+    kind, compression = _kind(path)
+    types: dict[str, pl.DataType] = {}
+    spoilt: dict[str, tuple[str, str]] = {}
+    if kind == "csv":
+        return Table(path, kind, compression, csv_columns(path, compression), types, spoilt, opened)
+    if kind == "parquet":
+        types = parquet_columns(path)
+        spoilt = {column: (str(path), reason) for column, reason in not_text(types).items()}
+    else:
+        types, spoilt = _ndjson_columns(path)
+    return Table(path, kind, compression, tuple(types), types, spoilt, opened)
 
 
-def _csv_parts(source: Source, digest: Digest | None) -> Iterator[Part]:
+def has_known_suffix(path: Path) -> bool:
+    """Returns whether the file's name says that it is a table."""
+    return path.name.lower().endswith(tuple(_KINDS))
+
+
+def _ndjson_columns(path: Path) -> tuple[dict[str, pl.DataType], dict[str, tuple[str, str]]]:
     try:
-        blocks = read_blocks(source.path, source.compression, digest)
-        _, _, first = next(blocks, Block(b"", 1)).without_header()
-        for block in chain((first,), blocks):
-            yield Part(_examined(block, source) if digest else block.frame(source.columns), block)
+        columns = read_columns(path)
     except MalformedError as error:
-        raise malformed(source.path, error) from None
+        raise malformed(path, error, MALFORMED_NDJSON) from None
+    if not columns.rows:
+        raise BulkcertError(
+            ExitStatus.INPUT_INVALID, f"{path}: the file is empty", "Each line must be a JSON object, which is a row."
+        )
+    told = columns.not_text.items()
+    return columns.types(), {column: (f"{path}, line {line}", reason) for column, (line, reason) in told}
 
 
-def _examined(block: Block, source: Source) -> pl.DataFrame:
-    records = block.examine(len(source.columns))
-    frame = block.frame(source.columns)
-    if frame.height != records:
-        raise MalformedError(block.line, f"from here on there are {records} records, but {frame.height} were read")
-    return frame
+def identity(path: Path) -> Identity:
+    """Returns what tells a file from another, and from itself after a change.
 
-
-def _parquet_parts(source: Source, digest: Digest | None) -> Iterator[Part]:
-    if digest:
-        with unreadable(source.path):
-            for _ in read_bytes(source.path, digest):
-                pass
-    with parquet_errors(source.path):
-        # Slices, not collect_batches, which holds a whole row group: a file may have only one, of ten million rows.
-        scan = pl.scan_parquet(source.path, glob=False)
-        rows = scan.select(pl.len()).collect().item()
-        for start in range(0, max(rows, 1), PART_ROWS):
-            yield Part(scan.slice(start, PART_ROWS).collect(engine="streaming"), None)
-
-
-def _identity(path: Path) -> Identity:
+    Raises:
+        BulkcertError: INPUT_UNREADABLE: missing, or not a regular file.
+    """
     with unreadable(path):
         found = path.stat()
     if not stat.S_ISREG(found.st_mode):
@@ -216,7 +220,7 @@ def _kind(path: Path) -> tuple[Kind, str]:
     raise BulkcertError(
         ExitStatus.INPUT_UNREADABLE,
         f"{path}: the suffix is none of {', '.join(_KINDS)}",
-        "Export the list as CSV with commas or as Parquet.",
+        "Export the list as CSV with commas, as Parquet or as NDJSON.",
     )
 
 

@@ -1,0 +1,297 @@
+"""NDJSON as input: types kept, every line accounted for, and refused where a reader could guess."""
+
+import hashlib
+import json
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bulkcert.batch.source import CA_SN, DEVICE_SN, MESSAGE, OUTCOME, ROW, annotated, check, open_source, parts, reading
+from bulkcert.errors import BulkcertError, ExitStatus
+
+ROW_1 = b'{"DeviceSn":"1","CaSn":"a"}\n'
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Writes a file and returns its path."""
+
+    def write(content, name="list.ndjson"):
+        path = tmp_path / name
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+@pytest.fixture(params=[1, 40, 4 * 1024 * 1024])
+def chunk_bytes(request, monkeypatch):
+    """Reads so many bytes at a time."""
+    monkeypatch.setattr(reading, "CHUNK_BYTES", request.param)
+
+
+def lines_of(objects):
+    """Returns objects as NDJSON."""
+    return "".join(json.dumps(fields) + "\n" for fields in objects).encode()
+
+
+def read(path, **options):
+    """Returns the check of a file and all its annotated rows."""
+    source = open_source(path, **({"by_device": True} | options))
+    checked = check(source, trust_serials=True)
+    return checked, pl.concat(annotated(source, checked, batch_rows=7))
+
+
+def refused(path, status=ExitStatus.INPUT_INVALID):
+    """Checks an input that must be refused, and returns what the user is told."""
+    with pytest.raises(BulkcertError) as caught:
+        check(open_source(path, by_device=True))
+
+    assert status == caught.value.status
+    assert "\n" not in caught.value.message
+    return f"{caught.value.message} | {caught.value.advice}"
+
+
+class TestTypes:
+    @pytest.mark.usefixtures("chunk_bytes")
+    @pytest.mark.parametrize(
+        ("values", "kind", "kept"),
+        [
+            ([1, None, -3], pl.Int64, None),
+            ([2**63, -1], pl.Int128, None),
+            ([1, 1.5], pl.Float64, None),
+            ([2**53 + 1, 1.5], pl.String, ["9007199254740993", "1.5"]),
+            ([True, None, False], pl.Boolean, None),
+            ([None, None], pl.Null, None),
+            (["007", None, ""], pl.String, None),
+            (["2024-01-01", "12"], pl.String, None),
+            (["x", 1, True, [1], {"y": None}], pl.String, ["x", "1", "true", "[1]", '{"y": null}']),
+            ([[1, 2], [], None, [None]], pl.List(pl.Int64), None),
+            ([[1, "x"], [{"y": 2}]], pl.List(pl.String), [["1", "x"], ['{"y": 2}']]),
+            ([1, [1]], pl.String, ["1", "[1]"]),
+            ([[], []], pl.List(pl.Null), None),
+            ([{}, {}], pl.String, ["{}", "{}"]),
+            (
+                [{"x": 1}, {"y": {"z": [1.5]}}, None],
+                pl.Struct({"x": pl.Int64, "y": pl.Struct({"z": pl.List(pl.Float64)})}),
+                [{"x": 1, "y": None}, {"x": None, "y": {"z": [1.5]}}, None],
+            ),
+        ],
+    )
+    def test_further_column(self, written, values, kind, kept):
+        """A further column keeps its type wherever in the file it shows; what has no common type becomes text."""
+        rows = [{"DeviceSn": str(place), "CaSn": "a", "own": value} for place, value in enumerate(values)]
+        _, found = read(written(lines_of(rows)))
+
+        assert found.schema["own"] == kind
+        assert found["own"].to_list() == (values if kept is None else kept)
+
+    @pytest.mark.usefixtures("chunk_bytes")
+    def test_missing_and_late_keys(self, written):
+        """A key that is missing is null, one that comes late is not lost, and order does not matter."""
+        path = written(ROW_1 * 50 + b'{"late":[3],"CaSn":"b","DeviceSn":"2"}\n{"DeviceSn":"3"}\n')
+        checked, found = read(path)
+
+        assert found.columns[:3] == ["DeviceSn", "CaSn", "late"]
+        assert found["late"].to_list() == [None] * 50 + [[3], None]
+        assert (checked.rows, checked.invalid, checked.duplicates, checked.callable) == (52, 1, 49, 2)
+        assert [(row.row, row.line, row.column) for row in checked.first_invalid] == [(52, 52, "CaSn")]
+
+    @pytest.mark.parametrize(
+        ("value", "told"),
+        [
+            ("7", "holds a number (7): leading zeros and digits after the fifteenth may be lost"),
+            ("1.5", "holds a number (1.5)"),
+            ("false", "holds true or false, not text"),
+            ('["a"]', "holds an array, not text"),
+            ('{"a":"b"}', "holds an object, not text"),
+        ],
+    )
+    @pytest.mark.usefixtures("chunk_bytes")
+    def test_serial_that_is_no_text(self, written, value, told):
+        """One serial of many that is not a string refuses the file, with its line."""
+        path = written(ROW_1 * 30 + b"\n" + ROW_1.replace(b'"1"', value.encode()) + ROW_1)
+
+        assert f"line 32, column DeviceSn: {told}" in refused(path)
+        assert "with this column as text" in refused(path)
+
+    def test_numbers_for_others(self, written):
+        """For an action on CAs the device column may hold anything."""
+        _, found = read(written(b'{"DeviceSn":7,"ca_sn":"a"}\n'), by_device=False)
+
+        assert (found["DeviceSn"].to_list(), found[CA_SN].to_list()) == ([7], ["a"])
+
+    def test_spreadsheet_number(self, written):
+        """A string that a spreadsheet wrote refuses the file as in CSV."""
+        assert "line 2, column DeviceSn: 3.5E+17: a spread" in refused(
+            written(b'\n{"DeviceSn":"3.5E+17","CaSn":"a"}\n')
+        )
+
+
+class TestMalformed:
+    @pytest.mark.usefixtures("chunk_bytes")
+    @pytest.mark.parametrize(
+        ("line", "told"),
+        [
+            (b"nonsense", "not one JSON object: invalid character"),
+            (b'{"DeviceSn":"2"', "not one JSON object: Input data was truncated"),
+            (b'{"DeviceSn":"2', "not one JSON object: Input data was truncated"),
+            (b'[{"DeviceSn":"2"}]', "an array begins, where each line must be one JSON object"),
+            (b"5", "not one JSON object: Expected `object`"),
+            (b"null", "not one JSON object: Expected `object`"),
+            (b'{"DeviceSn":"2"}{"DeviceSn":"3"}', "not one JSON object: trailing characters"),
+            (b'{"DeviceSn":"2"}\r{"DeviceSn":"3"}', "not one JSON object: trailing characters"),
+            (b'{"DeviceSn":\n"2"}', "not one JSON object: Input data was truncated"),
+            (b'{"DeviceSn":"2"},', "not one JSON object"),
+            (b'{"DeviceSn":"2",}', "not one JSON object: trailing comma"),
+            (b'{"DeviceSn":007}', "not one JSON object: invalid number"),
+            (b'{"n":NaN}', "not one JSON object"),
+            (b'{"n":1e999}', "not one JSON object: Number out of range"),
+            (b'{"n":' + b"1" * 60 + b"}", "cannot be read"),
+            (b'{"DeviceSn":"\\ud800x"}', "not one JSON object"),
+            (b'{"DeviceSn":"\xc3\xa9\xe9"}', "byte 16 of the line (0xe9) is not UTF-8"),
+            (b'{"DeviceSn":"2","CaSn":"a","DeviceSn":"3"}', "the key 'DeviceSn' stands twice in one object"),
+            (b'{"DeviceSn" : "2", "DeviceS\\u006e" :"2"}', "the key 'DeviceSn' stands twice in one object"),
+            (b'{"own":[{"x":1,"y":":","x":1}]}', "the key 'x' stands twice in one object"),
+            (b'{"n":' + b"[" * 100 + b"]" * 100 + b"}", "nested more than 64 deep"),
+            (b'{"n":' + b"[" * 5000 + b"]" * 5000 + b"}", "nested too deep"),
+            (b"{" + b",".join(b'"%d":0' % n for n in range(1001)) + b"}", "more than 1,000 different keys"),
+            (b'{"n":{' + b",".join(b'"%d":0' % n for n in range(1001)) + b"}}", "more than 1,000 different keys"),
+        ],
+    )
+    def test_line_is_named(self, written, line, told):
+        """A line that is not one JSON object, or says two things, refuses the file with its number."""
+        path = written(ROW_1 * 20 + b" \t\r\n\n" + line + b"\n" + ROW_1 * 20)
+
+        assert f"line 23: {told}" in refused(path)
+        assert "one JSON object, each key once" in refused(path)
+
+    def test_objects_and_lines_compensate(self, written):
+        """Two objects on a line and one on two lines are refused, though the numbers agree."""
+        assert "line 1: not one JSON" in refused(written(ROW_1.strip() + ROW_1 + b'{"DeviceSn":"2","CaSn":\n"a"}\n'))
+
+    @pytest.mark.usefixtures("chunk_bytes")
+    def test_colons_in_texts(self, written):
+        """What looks like the end of a key in a text is none."""
+        rows = [{"DeviceSn": ":1", "CaSn": '":', "own": {'a":"': ' :\t:":'}}] * 3
+        checked, found = read(written(lines_of(rows)))
+
+        assert (checked.callable, found[DEVICE_SN][0], found["own"][0]) == (1, ":1", rows[0]["own"])
+
+    def test_long_line(self, written):
+        """A line without an end does not fill the memory."""
+        assert "line 2: the line has no end within 16 MiB" in refused(written(ROW_1 + b'{"n":"' + b"x" * 17_000_000))
+
+    @pytest.mark.parametrize("content", [b"", b"\n \n", b"\xef\xbb\xbf"])
+    def test_empty(self, written, content):
+        """A file without a row has no columns either, and is refused."""
+        assert "the file is empty" in refused(written(content))
+
+    def test_columns(self, written):
+        """Columns are found, or missed, as in CSV."""
+        assert "no DeviceSn column; there are no columns" in refused(written(b"{}\n"))
+        assert "no CaSn column; the columns are 'DeviceSn', 'x'" in refused(written(b'{"DeviceSn":"1"}\n{"x":2}'))
+        assert "may each be the DeviceSn column" in refused(written(b'{"DeviceSn":"1"}\n{"device_sn":"2","CaSn":"3"}'))
+        assert "Rename the column" in refused(written(ROW_1 + b'{"__bulkcert_row":1}\n'))
+
+
+class TestReading:
+    @pytest.mark.parametrize("name", ["list.ndjson", "list.jsonl", "LIST.NDJSON"])
+    def test_written_forms(self, written, name):
+        """A BOM, CRLF, blank lines, white space, escapes and a missing last line feed do not matter."""
+        content = b'\xef\xbb\xbf\r\n {"DeviceSn" : "\\u0030\\u00e9\\ud83d\\ude00", "CaSn":"a"} \r\n  \n{"CaSn":"b"}'
+        checked, found = read(written(content, name))
+
+        assert found[DEVICE_SN].to_list() == ["0é😀", None]
+        assert [(row.row, row.line) for row in checked.first_invalid] == [(2, 4)]
+        assert hashlib.sha256(content).hexdigest() == checked.sha256
+
+    def test_many_blocks(self, written):
+        """Over several blocks rows keep their order, numbers, columns and lines."""
+        rows = [{"DeviceSn": f"{n:09}", "CaSn": "a" if n % 50_000 else "", "own": n} for n in range(150_000)]
+        path = written(lines_of(rows))
+        assert path.stat().st_size > reading.CHUNK_BYTES * 1.5
+        source = open_source(path, by_device=True)
+        checked = check(source)
+        batches = list(annotated(source, checked))
+        found = pl.concat(batches)
+
+        assert len(batches) > 3
+        assert found[ROW].to_list() == list(range(1, 150_001))
+        assert found["own"].to_list() == list(range(150_000))
+        assert found[DEVICE_SN].to_list() == [row["DeviceSn"] for row in rows]
+        assert [(row.row, row.line) for row in checked.first_invalid] == [(n, n) for n in (1, 50_001, 100_001)]
+        assert found.filter(pl.col(OUTCOME) == "invalid")[MESSAGE].to_list() == ["CaSn is blank"] * 3
+
+    def test_few_cells_at_a_time(self, written, monkeypatch):
+        """Where a block would make a large table it is read in slices, with the right lines."""
+        monkeypatch.setattr(parts, "PART_CELLS", 6)
+        checked, found = read(written((ROW_1 + b"\n") * 5 + b'{"DeviceSn":"","CaSn":"b","x":1}\n'))
+
+        assert found[ROW].to_list() == [1, 2, 3, 4, 5, 6]
+        assert [(row.row, row.line) for row in checked.first_invalid] == [(6, 11)]
+
+    def test_results_as_input(self, tmp_path):
+        """What polars writes is read with the same types and values."""
+        frame = pl.DataFrame(
+            {
+                "DeviceSn": ["007", "8"],
+                "CaSn": ["a", "b"],
+                "row": [1, 2],
+                "latency_ms": [1.5, None],
+                "tags": [["x"], []],
+            },
+            schema_overrides={"row": pl.Int64},
+        )
+        frame.write_ndjson(tmp_path / "list.ndjson")
+
+        assert read(tmp_path / "list.ndjson")[1].select(frame.columns).equals(frame)
+
+
+letters = st.characters(codec="utf-8", exclude_characters=".,+-")
+serials = st.one_of(
+    st.none(), st.sampled_from(["a", "b", "0a", "", " a", "a\nb", "é" * 65]), st.text(letters, max_size=4)
+)
+values = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-(2**64), 2**64), st.floats(allow_nan=False, allow_infinity=False))
+    | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(rows=st.lists(st.tuples(serials, serials), min_size=1, max_size=30), ascii_only=st.booleans())
+def test_as_csv(tmp_path, chunk_bytes, rows, ascii_only):
+    """The same serials in NDJSON and in CSV give the same findings, row by row."""
+    frame = pl.DataFrame(rows, schema={"DeviceSn": pl.String, "CaSn": pl.String}, orient="row")
+    frame.write_csv(tmp_path / "list.csv", quote_style="non_numeric")
+    lines = (json.dumps(row, ensure_ascii=ascii_only) + "\n" for row in frame.iter_rows(named=True))
+    (tmp_path / "list.ndjson").write_text("".join(lines), newline="")
+    expected, expected_rows = read(tmp_path / "list.csv")
+    checked, found = read(tmp_path / "list.ndjson")
+
+    assert found.equals(expected_rows)
+    for name in ("rows", "invalid", "duplicates", "rows_by_ca", "callable"):
+        assert getattr(checked, name) == getattr(expected, name)
+    assert [(row.row, row.column, row.value, row.reason) for row in checked.first_invalid] == [
+        (row.row, row.column, row.value, row.reason) for row in expected.first_invalid
+    ]
+    assert [row.line for row in checked.first_invalid] == [row.row for row in checked.first_invalid]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(own=st.lists(values, min_size=1, max_size=8))
+def test_any_value(tmp_path, chunk_bytes, own):
+    """Whatever stands in a further column, the file is read, and scalars of one kind come back as they are."""
+    path = tmp_path / "list.ndjson"
+    path.write_bytes(lines_of({"DeviceSn": "1", "CaSn": "a", "own": value} for value in own))
+    _, found = read(path)
+
+    assert found.height == len(own)
+    kinds = {type(value) for value in own if value is not None}
+    if len(kinds) <= 1 and kinds.isdisjoint({list, dict}):
+        assert found["own"].to_list() == own
+    assert [value is None for value in found["own"]] == [value is None for value in own]

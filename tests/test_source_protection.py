@@ -1,0 +1,258 @@
+"""Protected serials: what a list means for either kind of action, which lists are refused, what check makes of them."""
+
+import gzip
+import hashlib
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bulkcert.batch.source import (
+    FIRST_ROW,
+    MESSAGE,
+    OUTCOME,
+    InvalidRow,
+    annotated,
+    check,
+    open_protection,
+    open_source,
+)
+from bulkcert.errors import BulkcertError, ExitStatus
+
+KEYS = pl.DataFrame({"DeviceSn": ["1", "2", "3", "1"], "CaSn": ["a", "a", "b", "c"]})
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Writes a list, text, bytes or a table, and returns its path."""
+
+    def write(content, name="protect.csv"):
+        path = tmp_path / name
+        if isinstance(content, pl.DataFrame):
+            (content.write_parquet if name.endswith(("parquet", "pq")) else content.write_ndjson)(path)
+        else:
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def hit(path, *, by_device=True):
+    """Returns which of the rows of KEYS are protected, by their numbers."""
+    protection = open_protection(path, by_device=by_device)
+    keys = KEYS if by_device else KEYS.select("CaSn")
+    return [row for row, found in enumerate(protection.hits(keys), 1) if found]
+
+
+def refused(path, status=ExitStatus.INPUT_INVALID, *, by_device=True):
+    """Opens a list that must be refused, and returns what the user is told."""
+    with pytest.raises(BulkcertError) as caught:
+        open_protection(path, by_device=by_device)
+
+    assert status == caught.value.status
+    assert "\n" not in caught.value.message
+    return f"{caught.value.message} | {caught.value.advice}"
+
+
+class TestMeaning:
+    @pytest.mark.parametrize(
+        ("content", "devices", "cas"),
+        [
+            ("DeviceSn,CaSn\n1,a\n", [1, 4], [1, 2]),
+            ("device_sn,CASN\n1,x\n", [1, 4], []),
+            ("DeviceSn,CaSn\n,a\n3,b\n", [1, 2, 3], [1, 2, 3]),
+            ('DeviceSn,CaSn\n"",a\n', [1, 2], [1, 2]),
+            ("CaSn\na\nc\n", [1, 2, 4], [1, 2, 4]),
+            ("Sn,note\nb,x\n", [3], [3]),
+            ("Sn,CaSn\nx,b\n", [3], [3]),
+            ("DeviceSn,CaSn\n4,d\n,d\n", [], []),
+        ],
+    )
+    def test_tables(self, written, content, devices, cas):
+        """A device means itself under any CA, a CA alone all of its devices; for an action on CAs each CA counts."""
+        path = written(content)
+        lines = [dict(zip(*pair, strict=True)) for pair in _pairs(content)]
+        others = [
+            written(gzip.compress(content.encode()), "protect.csv.gz"),
+            written(pl.DataFrame(lines), "protect.parquet"),
+            written(pl.DataFrame(lines), "protect.ndjson"),
+        ]
+
+        for each in (path, *others):
+            assert (hit(each), hit(each, by_device=False)) == (devices, cas)
+
+    def test_device_without_a_ca(self, written):
+        """Where a line has no CA it still means its device; an action on CAs needs to know the CA."""
+        path = written("DeviceSn,CaSn\n3,\n")
+
+        assert hit(path) == [3]
+        assert "line 2, column CaSn: '' is blank" in refused(path, by_device=False)
+
+    def test_devices_alone(self, written):
+        """A list of devices alone is enough for a device action, and does not say which CAs are meant."""
+        path = written("DeviceSn\n3\n2\n")
+
+        assert hit(path) == [2, 3]
+        assert "no CaSn column" in refused(path, by_device=False)
+        assert "Add a CaSn column" in refused(path, by_device=False)
+
+    @pytest.mark.parametrize("name", ["protect.txt", "protect", "protect.list"])
+    def test_text(self, written, name):
+        """Text has a serial a line: of devices or of CAs, as the action is."""
+        content = b"\xef\xbb\xbf# ours\r\n1\r\n\r\n  \n#2\na"
+        path = written(content, name)
+        protection = open_protection(path, by_device=True)
+
+        assert (hit(path), hit(path, by_device=False)) == ([1, 4], [1, 2])
+        assert (protection.devices, protection.cas, protection.path) == (2, 0, path)
+        assert hashlib.sha256(content).hexdigest() == protection.sha256
+
+    def test_to_the_letter(self, written):
+        """Serials match exactly: no zeros, cases or parts are forgiven."""
+        assert not hit(written("01\n11\nA\n", "protect.txt"))
+
+    def test_wrong_kind(self, written):
+        """A list opened for one kind of action is not taken for the other."""
+        with pytest.raises(ValueError, match="one kind"):
+            open_protection(written("1", "x.txt"), by_device=True).hits(KEYS.select("CaSn"))
+
+
+def _pairs(content):
+    names, *lines = (line.split(",") for line in content.replace('""', "").splitlines())
+    return [(names, [field or None for field in fields]) for fields in lines]
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("content", "name", "told"),
+        [
+            ("DeviceSn,CaSn\n1,a\n,\n", "p.csv", "line 3, column DeviceSn: '' is blank"),
+            ("CaSn\na\n\n a\n", "p.csv", "line 4, column CaSn: ' a' begins or ends with white space"),
+            ("DeviceSn,CaSn\n1,NULL\n", "p.csv", "line 2, column CaSn: 'NULL' is what a program writes"),
+            ("DeviceSn\n1\n3.5E+17\n", "p.csv", "line 3, column DeviceSn: '3.5E+17' is a number as spreadsheets"),
+            (f"DeviceSn\n{'x' * 129}\n", "p.csv", "is longer than 128 bytes"),
+            ("DeviceSn\n1234567890123450\n", "p.csv", "every other device serial ends in zeros after its fifteenth"),
+            ("DeviceSn,CaSn\n", "p.csv", "no serials"),
+            ("a,b\n1,2\n", "p.csv", "no DeviceSn or CaSn column; the columns are 'a', 'b'"),
+            ("DeviceSn,device_sn\n1,2\n", "p.csv", "'DeviceSn' and 'device_sn' may each be the DeviceSn column"),
+            ("DeviceSn,CaSn\n1\n", "p.csv", "line 2: 1 field"),
+            ('{"DeviceSn":"1"}\n{"DeviceSn":2}\n', "p.ndjson", "line 2, column DeviceSn: holds a number (2)"),
+            ('{"DeviceSn":"1"}\n{"x":2}\n', "p.ndjson", "line 2, column DeviceSn: '' is blank"),
+            ('{"DeviceSn":"1"\n', "p.ndjson", "line 1: not one JSON object"),
+            (pl.DataFrame({"Sn": [1]}), "p.parquet", "column Sn: holds numbers (Int64)"),
+            (pl.DataFrame({"Sn": ["1", " "]}), "p.pq", "row 2, column Sn: ' ' is blank"),
+            ("", "p.txt", "no serials"),
+            ("#1\n\n", "p.txt", "no serials"),
+            ("# x\n\n1\n1 \n", "p.txt", "line 4: '1 ' begins or ends with white space"),
+            ("1\n \u00a0\n", "p.txt", "line 2: ' \\xa0' is blank"),
+            ("1\n\nN/A\n", "p.txt", "line 3: 'N/A' is what a program writes"),
+            ("1\n1,5E+9\n", "p.txt", "line 2: '1,5E+9' is a number"),
+            ("DeviceSn,CaSn\n1,a\n", "p.txt", "line 1: 'DeviceSn,CaSn' holds white space, a comma"),
+            ("1 # the pump\n", "p.txt", "line 1: '1 # the pump' holds white space"),
+            ('"1"\n', "p.txt", "or a quote"),
+            (b"1\n\xff\n", "p.txt", "line 2: byte 1 of the line (0xff) is not UTF-8"),
+            (b"1\r2\r", "p.txt", "line 1: '1\\r2' holds a control character"),
+            (b"x" * 17_000_000, "p.txt", "line 1: the line has no end"),
+        ],
+    )
+    def test_content(self, written, content, name, told):
+        """A serial that could not match, or a list without any, refuses the list, with the line."""
+        assert told in refused(written(content, name))
+
+    def test_trusted(self, written):
+        """Serials that look rounded are taken where the user says so."""
+        path = written("1234567890123450\n", "protect.txt")
+
+        assert "--trust-serials" in refused(path)
+        assert open_protection(path, by_device=True, trust_serials=True).devices == 1
+
+    def test_unreadable(self, written, tmp_path):
+        """What is missing, no file, or something else ends with 66."""
+        assert "no such file" in refused(tmp_path / "protect.txt", ExitStatus.INPUT_UNREADABLE)
+        assert "not a regular file" in refused(tmp_path, ExitStatus.INPUT_UNREADABLE)
+        assert "it seems, gzip" in refused(written(gzip.compress(b"1"), "p.txt"), ExitStatus.INPUT_UNREADABLE)
+        assert "not a readable Parquet" in refused(written("1", "p.parquet"), ExitStatus.INPUT_UNREADABLE)
+
+
+class TestCheck:
+    def test_findings(self, written):
+        """Protected rows are counted by themselves: no duplicates, no first rows, not among the CAs' rows."""
+        path = written("DeviceSn,CaSn\n1,a\n,b\n", "protected.csv")
+        rows = ["1,a", "2,a", "1,a", "2,a", ",a", "1,b", "3,b", "3,b", "1,c", "1,"]
+        source = open_source(written("\n".join(["DeviceSn,CaSn", *rows, ""]), "list.csv"), by_device=True)
+        checked = check(source, protection=open_protection(path, by_device=True))
+        (batch,) = annotated(source, checked)
+
+        told = "is protected by protected.csv"
+        expected = [
+            ("protected", f"DeviceSn {told}", None),
+            (None, None, None),
+            ("protected", f"DeviceSn {told}", None),
+            ("duplicate", "same pair as row 2", 2),
+            ("invalid", "DeviceSn is blank", None),
+            ("protected", f"DeviceSn {told}", None),
+            ("protected", f"CaSn {told}", None),
+            ("protected", f"CaSn {told}", None),
+            ("protected", f"DeviceSn {told}", None),
+            ("invalid", "CaSn is blank", None),
+        ]
+        assert batch.select(OUTCOME, MESSAGE, FIRST_ROW).rows() == expected
+        assert (checked.protected, checked.invalid, checked.duplicates, checked.callable) == (6, 2, 1, 1)
+        assert checked.first_protected[3] == InvalidRow(7, 8, "CaSn", "b", told)
+        assert [row.row for row in checked.first_protected] == [1, 3, 6, 7, 8, 9]
+        assert dict(checked.rows_by_ca) == {"a": 2}
+
+    def test_cas(self, written):
+        """For an action on CAs a CA with a protected device is left out, and the rest is deduplicated."""
+        path = written("DeviceSn,CaSn\n1,a\n", "protected.csv")
+        source = open_source(written("row,CaSn\n1,a\n2,b\n3,a\n4,b\n", "list.csv"), by_device=False, ca_column="CaSn")
+        checked = check(source, protection=open_protection(path, by_device=False))
+        (batch,) = annotated(source, checked)
+
+        assert batch[OUTCOME].to_list() == ["protected", None, "protected", "duplicate"]
+        assert batch[MESSAGE][0] == "CaSn is protected by protected.csv"
+
+    def test_columns_of_our_names(self, written):
+        """Names of columns do not get in the way."""
+        source = open_source(
+            written("row,fault\n1,a\n", "list.csv"), by_device=True, device_column="row", ca_column="fault"
+        )
+        checked = check(source, protection=open_protection(written("1", "p.txt"), by_device=True))
+
+        assert checked.first_protected == (InvalidRow(1, 2, "row", "1", "is protected by p.txt"),)
+
+    def test_twenty_are_kept(self, written):
+        """Only the first twenty are kept with line and value; all are counted."""
+        source = open_source(written("DeviceSn,CaSn\n" + "1,a\n\n" * 30, "list.csv"), by_device=True)
+        checked = check(source, protection=open_protection(written("1", "p.txt"), by_device=True))
+
+        assert (checked.protected, checked.callable) == (30, 0)
+        assert [(row.row, row.line) for row in checked.first_protected] == [(n, 2 * n) for n in range(1, 21)]
+
+    def test_without_a_list(self, written):
+        """Without a list nothing is protected."""
+        checked = check(open_source(written("DeviceSn,CaSn\n1,a\n", "list.csv"), by_device=True))
+
+        assert (checked.protected, checked.first_protected, checked.protected_by) == (0, (), "")
+
+
+serials = st.sampled_from(["1", "2", "3", "01", "é", "a b", "x" * 40])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    listed=st.lists(st.tuples(serials | st.none(), serials), min_size=1, max_size=12),
+    asked=st.lists(st.tuples(serials, serials), max_size=12),
+    by_device=st.booleans(),
+)
+def test_as_plain_python_says(tmp_path, listed, asked, by_device):
+    """A row is hit just where plain Python says so."""
+    path = tmp_path / "protect.ndjson"
+    pl.DataFrame(listed, schema={"DeviceSn": pl.String, "CaSn": pl.String}, orient="row").write_ndjson(path)
+    keys = pl.DataFrame(asked, schema={"DeviceSn": pl.String, "CaSn": pl.String}, orient="row")
+    devices = {device for device, _ in listed if device and by_device}
+    cas = {ca for device, ca in listed if not (device and by_device)}
+    found = open_protection(path, by_device=by_device).hits(keys if by_device else keys.select("CaSn"))
+
+    assert found.to_list() == [device in devices or ca in cas for device, ca in asked]
