@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from bulkcert.api.certificates import Status
 from bulkcert.api.operations import OPERATIONS, Operation
 
 ActionName = Literal["inactivate-device", "activate-device", "inactivate-ca", "activate-ca", "delete-ca"]
@@ -31,6 +32,21 @@ class Action:
     inverse: ActionName | None
     repeatable: bool
     verb: str
+
+    @property
+    def listing(self) -> Operation:
+        """The operation that lists certificates of this kind: device certificates by CA, or CAs."""
+        return OPERATIONS["ListDeviceCertificateByCaSn" if self.by_device else "ListCaCertificate"]
+
+    @property
+    def reading(self) -> Operation:
+        """The operation that reads one certificate of this kind; its query is that of the action."""
+        return OPERATIONS["GetDeviceCertificate" if self.by_device else "GetCaCertificate"]
+
+    @property
+    def wanted_status(self) -> Status:
+        """The status of a certificate that needs no call any more."""
+        return Status.NOT_REGISTERED if self.wanted == "deleted" else Status(self.wanted)
 
     def parameters(self, instance: str, device_sn: str, ca_sn: str) -> dict[str, str]:
         """Returns the query of one call, names in alphabetical order as the signature wants them."""

@@ -9,7 +9,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from bulkcert.batch.engine import Engine
 from bulkcert.batch.progress import Progress
 from bulkcert.batch.run import Run
 from bulkcert.terminal import duration, stderr
@@ -30,18 +29,18 @@ class Board:
         self._total = run.calls
         self._started = time.monotonic()
 
-    async def watch(self, engine: Engine) -> None:
+    async def watch(self, progress: Progress) -> None:
         """Shows the progress until cancelled."""
         if self._run.job.options.quiet:
             await anyio.sleep_forever()
         elif stderr.is_terminal:
-            await self._bar(engine.progress)
+            await self._bar(progress)
         else:
             while True:
                 await anyio.sleep(LINE_EVERY_S)
-                done = engine.progress.outcomes.total()
+                done = progress.outcomes.total()
                 share = done / self._total if self._total else 1.0
-                stderr.print(Text(f"{done:,}/{self._total:,} rows ({share:.0%}); {self._figures(engine.progress)}"))
+                stderr.print(Text(f"{done:,}/{self._total:,} rows ({share:.0%}); {self._figures(progress)}"))
 
     async def _bar(self, progress: Progress) -> None:
         bar = Bar(BarColumn(), TaskProgressColumn(), MofNCompleteColumn(), console=stderr, auto_refresh=False)
@@ -58,6 +57,9 @@ class Board:
 
     def _figures(self, progress: Progress) -> str:
         now = time.monotonic()
+        if progress.looking:
+            read = f"{progress.pages:,} pages and {progress.reads:,} single certificates read"
+            return f"{progress.sends.recent_rate(now):.0f}/s; looking: {read}; {self._why(progress, now)}"
         outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in progress.outcomes.items())
         parts = [f"{progress.sends.recent_rate(now):.0f}/s", outcomes or "nothing finished yet"]
         if progress.retries or progress.throttles:

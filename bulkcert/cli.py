@@ -27,10 +27,11 @@ app.meta.suppress_keyboard_interrupt = False
 class JobFile(Toml):
     """A job file: options by their names; its relative paths start where the file is.
 
-    What stands in its one table, ``[rehearsal]``, is for ``rehearse`` alone.
+    What stands in its one table, ``[rehearsal]``, is for ``rehearse`` alone. Options of ``run`` that another command
+    does not have are passed over by it.
     """
 
-    for_rehearsal = False
+    command = ""
 
     def _load_config(self, path: Path) -> dict[str, Any]:
         try:
@@ -38,7 +39,7 @@ class JobFile(Toml):
         except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise BulkcertError(ExitStatus.USAGE, f"{path}: {error}", "Correct the job file.") from error
         rehearsal = options.pop("rehearsal", {})
-        if isinstance(rehearsal, dict) and self.for_rehearsal:
+        if isinstance(rehearsal, dict) and self.command == "rehearse":
             options |= rehearsal
         if tables := [name for name, value in options.items() if isinstance(value, dict)]:
             raise BulkcertError(
@@ -46,14 +47,36 @@ class JobFile(Toml):
                 f"{path}: [{tables[0]}]: a job file has no table but [rehearsal]",
                 "Take the line with the brackets out; the options stand by themselves.",
             )
-        for name in ("input", "results"):
+        if self.command in COMMANDS and self.command not in ("run", "rehearse"):
+            options = {name: value for name, value in options.items() if self._is_meant(name)}
+        for name in ("input", "results", "protect", "output"):
             if isinstance(options.get(name), str):
                 options[name] = str(Path(self.path).parent / options[name])
         return options
 
+    def _is_meant(self, name: str) -> bool:
+        """Returns whether a key is for this command; one that is for run alone is passed over by the others.
+
+        The results that a job names are those of its run: an undo of it writes its own.
+        """
+        if self.command == "undo" and name == "results":
+            return False
+        return name in _options_of(self.command) or name not in _options_of("run")
+
+
+def _options_of(command: str) -> set[str]:
+    """Returns the names of a command's options, as they stand in a job file."""
+    arguments = app[command].assemble_argument_collection()
+    return {name.removeprefix("--") for argument in arguments for name in argument.names}
+
 
 COMMANDS = {
+    "inventory": "List the registered certificates of an instance into a file, as an input for run.",
+    "plan": "Read, and say what a run would find and do, what it would cost, and what stands in its way.",
     "run": "Call the service once for each row of a list, and write what became of every row.",
+    "verify": "Read back the status of every row of a run; while watched, call again what is not as wanted.",
+    "undo": "Take back what a run has changed.",
+    "policy": "Print the least RAM policy for what a run calls.",
     "rehearse": "Do the same against an emulator on this machine: no account, no network.",
     "emulator": "Serve a double of the service on this machine until stopped.",
 }
@@ -79,7 +102,7 @@ def launch(
         if not os.path.isfile(job):  # Path raises where it may not look
             raise BulkcertError(ExitStatus.USAGE, f"--job {job}: no such file, or not a file", "Check the path.")
         layer = JobFile(job, use_commands_as_keys=False)
-        layer.for_rehearsal = tokens[:1] == ("rehearse",)
+        layer.command = tokens[0] if tokens else ""
         layers.append(layer)
     app.config = tuple(layers)
     return app(tokens, exit_on_error=False, print_error=False, result_action="return_value")

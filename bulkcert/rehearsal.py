@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
 
@@ -17,7 +17,8 @@ from bulkcert.api.credentials import FixedKeyring
 from bulkcert.api.operations import REGIONS
 from bulkcert.api.signing import Credentials
 from bulkcert.api.verdicts import StatusTable
-from bulkcert.batch.job import Job, Options, cannot_send_from, default_results, resolve
+from bulkcert.batch.job import Job, Options, default_results, resolve
+from bulkcert.batch.service import cannot_send_from
 from bulkcert.emulator.faults import DEFAULT_FAULTS
 from bulkcert.emulator.process import Running, running
 from bulkcert.emulator.settings import Settings
@@ -43,6 +44,12 @@ class Stage:
     """Seed of the faults, to meet the same again; printed."""
     unregistered: Annotated[float, Parameter(group=_REHEARSAL)] = 0.0
     """Share of the certificates, from 0 to 1, that the emulator does not know."""
+    already: Annotated[float, Parameter(group=_REHEARSAL)] = 0.0
+    """Share of the others, from 0 to 1, that is already as the action wants it."""
+    connecting: Annotated[float, Parameter(group=_REHEARSAL)] = 0.0
+    """Share of the devices that it does not know, from 0 to 1, that connect for the first time during the run."""
+    then: Annotated[tuple[Literal["verify", "undo"], ...], Parameter(group=_REHEARSAL, consume_multiple=False)] = ()
+    """What follows the run, against the same emulator: verify, undo; repeat it for both."""
     latency_ms: Annotated[tuple[float, float], Parameter(group=_REHEARSAL)] = (20.0, 120.0)
     """Answers take between so many milliseconds, drawn evenly."""
     service_rate: Annotated[int, Parameter(group=_REHEARSAL)] = DEFAULTS.account_cap
@@ -112,9 +119,8 @@ def staged(
 def _check(options: Options, stage: Stage) -> None:
     """Refuses what cannot be rehearsed, and a region that the real run would refuse."""
     low, high = stage.latency_ms
-    problems = []
-    if not 0 <= stage.unregistered <= 1:
-        problems.append(f"--unregistered must be from 0 to 1, not {stage.unregistered:g}")
+    shares = {"unregistered": stage.unregistered, "already": stage.already, "connecting": stage.connecting}
+    problems = [f"--{name} must be from 0 to 1, not {share:g}" for name, share in shares.items() if not 0 <= share <= 1]
     if not 0 <= low <= high:
         problems.append(f"--latency-ms must be two rising numbers, not {low:g} and {high:g}")
     if min(stage.service_rate, stage.service_per_address_rate) < 1:
@@ -143,6 +149,8 @@ def _emulator_arguments(
         f"--seed-device-column={options.device_column}",
         f"--seed-ca-column={options.ca_column}",
         f"--unregistered={stage.unregistered}",
+        f"--already={stage.already}",
+        f"--connecting={stage.connecting}",
         f"--latency-ms={low}",
         str(high),
         f"--status-table={stage.status_table}",

@@ -1,4 +1,4 @@
-"""What a person reads: the plan and the question, the summary, errors. All on stderr, but for the summary."""
+"""What a person reads: the summary on stdout, errors and the next step on stderr; and the two consoles."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 
 from rich.console import Console
@@ -18,23 +17,12 @@ from rich.logging import RichHandler
 from rich.text import Text
 
 from bulkcert.batch.outcome import WANTED, Outcome
-from bulkcert.batch.source import printable
 from bulkcert.errors import BulkcertError, ExitStatus
 
 if TYPE_CHECKING:
-    from bulkcert.api.signing import Credentials
     from bulkcert.batch.run import Run
     from bulkcert.batch.summary import Summary
     from bulkcert.emulator.report import Report
-
-ASK_FOR_COUNT = 1000
-"""Above so many rows, and for every CA action, the number of rows must be typed."""
-
-ACCOUNT_LIMIT, ADDRESS_LIMIT = 500, 300
-"""The documented limits in calls per second (reference, section 2)."""
-
-CAS_SHOWN, CAS_CHECKED = 3, 20
-"""CAs that a plan names: of a list of devices, and of an action on CAs."""
 
 
 class _Unfailing:
@@ -88,108 +76,15 @@ def show_error(error: BulkcertError) -> None:
         stderr.print(Text(f"  → {error.advice}"))
 
 
-def _show(console: Console, rows: Iterable[tuple[str, str | Text]]) -> None:
+def show(rows: Iterable[tuple[str, str | Text]], console: Console = stdout) -> None:
     """Prints names and values in two columns; long values are left to the terminal, so that nothing is cut."""
     for name, value in rows:
         console.print(Text.assemble(f"{name:<14}", value))
 
 
-def show_plan(run: Run, credentials: Credentials) -> None:
-    """Prints what a run is about to do, and as whom."""
-    _show(stderr, _plan(run, credentials))
-    if run.job.action.inverse is None:
-        stderr.print(
-            Text(
-                "delete-ca cannot be undone: with each CA every device certificate registered under it is deleted; "
-                "while a CA of the same chain stays registered, such a device registers itself again, active.",
-                style="bold red",
-            )
-        )
-
-
-def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]]:
-    job, options = run.job, run.job.options
-    kind = "device" if job.action.by_device else "CA"
-    yield "action", f"{job.action.name}: {job.action.verb}"
-    yield "instance", f"{job.instance} at {job.endpoint}"
-    yield "credentials", f"access key {credentials.access_key_id}, from {credentials.source or 'the default chain'}"
-    yield "input", _input(run)
-    if run.already_done:
-        yield "done", f"{run.already_done:,} by earlier sessions; this one goes on"
-    yield "to call", f"{run.calls:,} {kind} certificate{'s' * (run.calls != 1)}"
-    yield "CAs", _cas(run)
-    lanes = f"{len(job.addresses)} address{'es' * (len(job.addresses) > 1)}"
-    caps = f"{options.rate}/s for the account, {options.per_address_rate}/s for an address"
-    yield "caps", f"{caps}: {job.rate:.0f}/s from {lanes}"
-    if options.rate > ACCOUNT_LIMIT or options.per_address_rate > ADDRESS_LIMIT:
-        caution = f"above the documented limits of {ACCOUNT_LIMIT}/s and {ADDRESS_LIMIT}/s the service throttles and"
-        yield "", Text(f"{caution} blocks addresses, unless yours were raised", style="yellow")
-    yield "time", f"about {duration(run.calls / job.rate)}"
-    yield "results", str(job.results)
-    if options.overwrite and job.results.exists():
-        yield "", Text("the earlier results and their journal are dropped (--overwrite)", style="yellow")
-    if damaged := run.journal.damaged_lines:
-        yield "journal", f"{len(damaged)} damaged lines, the first is line {damaged[0]}; their rows are called again"
-
-
-def _input(run: Run) -> str:
-    check = run.check
-    left_out = [f"{check.invalid:,} invalid"] if check.invalid else []
-    if check.duplicates:
-        left_out.append(f"{check.duplicates:,} {'duplicates' if run.job.action.by_device else 'of a CA already named'}")
-    return f"{run.job.input}: {check.rows:,} rows" + (f" ({', '.join(left_out)})" if left_out else "")
-
-
-def show_idle(run: Run) -> None:
-    """Prints that there is nothing to call, so that nobody takes an earlier session's figures for this one's."""
-    done = f"all {run.already_done:,} were called by earlier sessions" if run.already_done else "no row may be called"
-    stderr.print(Text(f"nothing to call: {done}; --overwrite starts anew"))
-
-
-def _cas(run: Run) -> str:
-    """Names the CAs of the list: the largest few, or for an action on CAs as many as a person can check."""
-    check = run.check
-    total = len(check.rows_by_ca) + bool(check.rows_of_other_cas)
-    largest = islice(check.rows_by_ca.items(), CAS_SHOWN if run.job.action.by_device else CAS_CHECKED)
-    named = [f"{printable(ca)} ({rows:,} row{'s' * (rows != 1)})" for ca, rows in largest]
-    more = f" and {total - len(named):,} more" if total > len(named) else ""
-    return f"{len(check.rows_by_ca):,}{' or more' * bool(check.rows_of_other_cas)}: {', '.join(named)}{more}"
-
-
-def confirm(run: Run) -> None:
-    """Asks whether to go on.
-
-    Raises:
-        BulkcertError: The answer was no, or there is no terminal to ask.
-    """
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise BulkcertError(
-            ExitStatus.USAGE,
-            "there is no terminal to ask whether to go on; nothing was called",
-            "Add --yes to run without being asked.",
-        )
-    rows = run.check.rows
-    if rows > ASK_FOR_COUNT or not run.job.action.by_device:
-        agreed = _answer(f"Type the number of rows ({rows}) to go on: ").replace(",", "") == str(rows)
-    else:
-        agreed = _answer("Go on? [y/N] ").lower() in ("y", "yes")
-    if not agreed:
-        raise BulkcertError(ExitStatus.USAGE, "not confirmed; nothing was called")
-
-
-def _answer(question: str) -> str:
-    # polars has SIGINT restart a read that it interrupts; here Ctrl-C must end it.
-    signal.siginterrupt(signal.SIGINT, True)
-    try:
-        return stderr.input(Text(question)).strip()
-    except (EOFError, UnicodeDecodeError):
-        stderr.print()
-        return ""
-
-
 def show_summary(summary: Summary) -> None:
     """Prints what a run came to, on stdout."""
-    _show(stdout, _totals(summary))
+    show(_totals(summary))
 
 
 def show_ending(summary: Summary, *, resumable: bool, overwrite: bool) -> None:
@@ -260,9 +155,17 @@ def leave(run: Run, number: int) -> NoReturn:
     os._exit(128 + number)
 
 
+def leave_reading(number: int) -> NoReturn:
+    """Ends a process that reads at once, on the signal of this number; what it was to write is not written."""
+    name = signal.Signals(number).name
+    show_error(BulkcertError(ExitStatus(128 + number), f"{name}: left at once", "Run the same command again."))
+    sys.stderr.flush()
+    os._exit(128 + number)
+
+
 def show_report(report: Report) -> None:
     """Prints what the emulator of a rehearsal saw, on stdout."""
-    _show(stdout, _seen(report))
+    show(_seen(report))
 
 
 def _seen(report: Report) -> Iterator[tuple[str, str]]:
@@ -270,7 +173,8 @@ def _seen(report: Report) -> Iterator[tuple[str, str]]:
     yield "emulator saw", pace
     for address, seen in sorted(report.addresses.items()):
         yield f"  {address}", f"{seen.arrivals:,} calls; worst one-second window {seen.worst_window:,}"
-    yield "  changes", f"{report.changes:,} certificates changed"
+    connected = f"; {report.connected:,} devices connected for the first time" if report.connected else ""
+    yield "  changes", f"{report.changes:,} certificates changed{connected}"
     yield "  limits", f"{report.throttled:,} throttles, {report.blocks:,} blocks"
     if report.faults:
         yield "  faults", ", ".join(f"{count:,} {fault}" for fault, count in sorted(report.faults.items()))

@@ -19,7 +19,7 @@ from pathlib import Path
 from program import INSTANCE, emulator, read_results, start, summary_of
 
 from bulkcert.actions import ACTIONS
-from bulkcert.batch.journal import Session, decode_line
+from bulkcert.batch.lines import Session, decode_line
 from bulkcert.batch.outcome import Outcome, Record
 
 FAULTS = {

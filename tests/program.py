@@ -102,7 +102,12 @@ class Emulator:
 
     @property
     def where(self):
-        """Options that lead a run here, unasked and out of the way of the caps."""
+        """Options that lead a run here, unasked, out of the way of the caps, and without a look at what is there."""
+        return (*self.looking, "--look-first", "never")
+
+    @property
+    def looking(self):
+        """The same, with a look at what is there."""
         return ("--endpoint", self.url, "--instance", INSTANCE, "--yes", *UNHURRIED)
 
     def tell(self, name, **body):

@@ -132,3 +132,48 @@ def test_renewing_what_others_have_renewed_does_nothing():
     """
 
     assert resolved(script, {})[0] == "True True"
+
+
+def test_the_end_of_temporary_credentials(slow_source):
+    """The chain drops it; it comes from what the provider holds, without fetching again, and is no part of the key."""
+    url, asked = slow_source
+    script = """
+    from dataclasses import replace
+    await keyring.renew()
+    held = keyring.current
+    print(held.expires_at, held == replace(held, expires_at=None))
+    """
+    said, _ = resolved(script, NO_KEY | {"ALIBABA_CLOUD_CREDENTIALS_URI": url})
+
+    assert said == "4070908800.0 True"
+    assert len(asked) == 1
+
+
+def test_an_end_that_is_not_known():
+    """A key has none, a token in the environment does not say, and another release of the chain may hide it."""
+    script = """
+    await keyring.renew()
+    hidden, keyring._chain.cloud_credential = keyring._chain.cloud_credential, None
+    from bulkcert.api.credentials import _expiry
+    print(keyring.current.expires_at, _expiry(keyring._chain, "id", "token"), _expiry(object(), "id", "token"))
+    """
+
+    assert resolved(script, {"ALIBABA_CLOUD_SECURITY_TOKEN": "token"})[0] == "None None None"
+    assert resolved(script, {})[0] == "None None None"
+
+
+def test_the_end_of_credentials_in_a_profile(tmp_path):
+    """A profile of the command-line tool wraps another provider, which knows; its command runs once."""
+    body = {"mode": "AK", "access_key_id": "i", "access_key_secret": "s", "sts_token": "t"}
+    body["expiration"] = "2099-01-01T00:00:00Z"
+    command = tmp_path / "command"
+    command.write_text(f"#!/bin/sh\necho x >> {tmp_path}/asked\ncat <<'END'\n{json.dumps(body)}\nEND\n")
+    command.chmod(0o755)
+    profile = {"name": "p", "mode": "External", "process_command": str(command)}
+    (tmp_path / ".aliyun").mkdir()
+    (tmp_path / ".aliyun" / "config.json").write_text(json.dumps({"current": "p", "profiles": [profile]}))
+    changes = NO_KEY | {"HOME": str(tmp_path), "ALIBABA_CLOUD_CLI_PROFILE_DISABLED": None}
+    script = "await keyring.renew()\nprint(keyring.current.security_token, keyring.current.expires_at)"
+
+    assert resolved(script, changes) == ("t 4070908800.0", "")
+    assert (tmp_path / "asked").read_text() == "x\n"

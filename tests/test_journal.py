@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bulkcert.batch.journal import Header, Intent, decode_line, encode_lines, session_line
+from bulkcert.batch.lines import Header, Intent, decode_line, encode_lines, session_line
 from bulkcert.batch.outcome import Outcome, Record
 from bulkcert.batch.recovery import open_journal
 from bulkcert.errors import BulkcertError, ExitStatus

@@ -12,7 +12,7 @@ from kill_anywhere import CASES, rows_done, torment, wait_for, whole
 from program import COMMAND, INSTANCE, bulkcert, emulator, environment, outcomes, start, write_devices
 from test_engine import BUSY, DENIED, DONE, LOST, NOT_FOUND, opened, run
 
-from bulkcert.batch.journal import Header, Intent, encode_lines
+from bulkcert.batch.lines import Header, Intent, encode_lines
 from bulkcert.batch.outcome import Outcome, Record
 from bulkcert.errors import ExitStatus
 

@@ -27,7 +27,11 @@ from bulkcert.emulator.settings import ACCOUNT
 
 ROWS = 40
 IN_FLIGHT = 8
-RAM_ACTION = ACTIONS["inactivate-device"].operation.ram_action
+PAGES = 2
+"""Pages that looking first reads: one for each CA."""
+
+OPERATION = ACTIONS["inactivate-device"].operation
+RAM_ACTION = OPERATION.ram_action
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +53,9 @@ class Place:
     def arrivals(self):
         return self.service.report().arrivals - self.started
 
-    def run(self, *more, endpoint=None, instance=INSTANCE, caps=UNHURRIED, **options):
+    def run(self, *more, endpoint=None, instance=INSTANCE, caps=UNHURRIED, look="never", **options):
         where = ("--endpoint", endpoint or self.service.url, "--instance", instance, *caps, "--yes")
+        where += ("--look-first", look)
         run = ("run", "inactivate-device", self.list, "-o", self.results, "--max-in-flight", IN_FLIGHT)
         return bulkcert(*run, *where, *more, **options)
 
@@ -67,7 +72,7 @@ def test_0_all_in_the_wanted_state(place):
 
     assert place.arrivals == ROWS
     assert place.service.states(place.devices[:3]) == ["0"] * 3
-    assert "nothing to call: all 40 were called by earlier sessions" in again.stderr
+    assert "nothing to call: all 40 were settled by earlier sessions" in again.stderr
 
 
 def test_1_some_are_not(place):
@@ -131,27 +136,30 @@ REFUSALS = {
 }
 
 
+@pytest.mark.parametrize("look", ["never", "auto"])
 @pytest.mark.parametrize("case", REFUSALS.values(), ids=REFUSALS)
-def test_refusals_stop_the_run(place, case):
+def test_refusals_stop_the_run(place, case, look):
     """77, 78: no calls beyond those in flight, the rest not attempted; when the cause is gone, 0 and each row once."""
     for name, body in case.broken.items():
         place.service.tell(name, **body)
     try:
-        refused = place.run(env=case.env).ended(case.status)
+        refused = place.run(env=case.env, look=look).ended(case.status)
     finally:
         for name, body in case.mended.items():
             place.service.tell(name, **body)
 
     assert case.says in refused.stderr
     assert "→" in refused.stderr
-    assert place.arrivals <= IN_FLIGHT
+    assert place.arrivals <= IN_FLIGHT + PAGES * (look == "auto")
     assert outcomes(place.results) == {"not_attempted": ROWS}
     assert summary_of(place.results)["exit_status"] == case.status
     no_secret_in(place, refused)
 
-    place.run(env=case.env if case.mended else None).ended(0)
+    place.run(env=case.env if case.mended else None, look=look).ended(0)
     assert outcomes(place.results) == {"succeeded": ROWS}
-    assert sum(call["done"] for call in place.service.calls()[place.started :]) == ROWS
+    done = [call["operation"] for call in place.service.calls()[place.started :] if call["done"]]
+    assert done.count(OPERATION.name) == ROWS
+    assert len(done) == ROWS + PAGES * (look == "auto")
 
 
 def no_secret_in(place, finished):

@@ -11,7 +11,7 @@ import pytest
 from kill_anywhere import fresh, rows_done, wait_for, whole
 from program import INSTANCE, UNHURRIED, bulkcert, emulator, outcomes, read_results, start, write_devices
 
-from bulkcert.batch.journal import Header, encode_lines
+from bulkcert.batch.lines import Header, encode_lines
 from bulkcert.batch.outcome import Outcome, Record
 
 ROWS = 400

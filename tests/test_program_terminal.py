@@ -44,7 +44,7 @@ class Place:
         return self.service.report().arrivals - self.started
 
     def command(self, action, *more):
-        where = ("--endpoint", self.service.url, "--instance", INSTANCE, *UNHURRIED)
+        where = ("--endpoint", self.service.url, "--instance", INSTANCE, *UNHURRIED, "--look-first", "never")
         return ("run", action, self.list, "-o", self.results, *where, *more)
 
     @property

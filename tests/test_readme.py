@@ -9,7 +9,7 @@ import pytest
 from bulkcert.actions import ACTIONS
 from bulkcert.batch.job import Options
 from bulkcert.batch.outcome import Outcome
-from bulkcert.batch.results import COLUMNS
+from bulkcert.batch.results import COLUMNS, VERIFIED_COLUMNS
 from bulkcert.cli import COMMANDS
 from bulkcert.errors import ExitStatus
 
@@ -37,7 +37,7 @@ def test_exit_statuses():
 
 def test_outcomes_and_columns():
     """Every outcome and every column of the results is explained, in order."""
-    assert names(first_cells("Results")) == [*COLUMNS, *(outcome.value for outcome in Outcome)]
+    assert names(first_cells("Results")) == [*COLUMNS, *VERIFIED_COLUMNS, *(outcome.value for outcome in Outcome)]
 
 
 def test_actions_and_commands():

@@ -284,6 +284,20 @@ _UNRECOGNIZED = Rule("", Verdict.UNRECOGNIZED, 500, 500, "", "1.3")
 
 _BUSY = frozenset({429})
 
+READING_REFUSED = frozenset(
+    {
+        "PermissionCheckFailed",
+        "NoPermission",
+        "Forbidden.RAM",
+        "Forbidden",
+        "ApiNotSupport",
+        "InvalidApi.NotFound",
+        "InvalidAction.NotFound",
+    }
+)
+"""Codes that, got by an operation that reads, say nothing about one that changes: permission and offer are by operation
+(reference, section 1)."""
+
 
 def rule_for(code: str) -> Rule:
     """Returns the rule of a code; one with the verdict UNRECOGNIZED where no table lists it."""

@@ -6,17 +6,17 @@ loop. There is one writer at a time, kept so by an exclusive lock on the file.
 """
 
 import os
-import socket
-from array import array
-from collections.abc import Callable, Collection, Iterator
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
-import msgspec
 
-from bulkcert.batch.outcome import Outcome, Record
+from bulkcert.batch.index import Index
+from bulkcert.batch.lines import End, Line, encode_lines
+from bulkcert.batch.outcome import Record
 from bulkcert.errors import BulkcertError, ExitStatus
 
 SYNC_AFTER_S = 0.2
@@ -27,87 +27,6 @@ SYNC_AFTER_ROWS = 256
 
 MOST_PENDING = 4096
 """Finished rows that may wait for a slow disk before the workers wait too."""
-
-
-class Header(msgspec.Struct, frozen=True, tag="run"):
-    """First line: what the journal is the record of. A resume must match all of it but the version."""
-
-    action: str
-    instance: str
-    endpoint: str
-    sha256: str
-    rows: int
-    keys: tuple[str, ...]
-    version: str
-
-
-class Session(msgspec.Struct, frozen=True, tag="session"):
-    """One start of the command: who holds the journal, and since when (Unix time in milliseconds)."""
-
-    pid: int
-    host: str
-    started_at: int
-    version: str
-
-
-class Intent(msgspec.Struct, frozen=True, tag="intent"):
-    """Written and synced before a call that may not be repeated blindly."""
-
-    row: int
-
-
-Line = Header | Session | Record | Intent
-
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Line).decode
-_NUMBER_OF = {outcome: number for number, outcome in enumerate(Outcome, start=1)}
-_AGAIN = 128
-
-
-class Index:
-    """Where each row's last line is, and what it says: nine bytes a row, whatever the number of rows.
-
-    Args:
-        rows: Number of rows in the input.
-    """
-
-    def __init__(self, rows: int) -> None:
-        self.offsets = array("Q", bytes(8 * (rows + 1)))
-        """Byte offset of the last line of each row; meaningless where the row has none."""
-        self._state = bytearray(rows + 1)
-        self.intents: set[int] = set()
-        """Rows with a call that may have been made and whose outcome is not known."""
-
-    def note(self, record: Record, offset: int) -> None:
-        """Takes note of a row's newest line."""
-        self.offsets[record.row] = offset
-        self._state[record.row] = _NUMBER_OF[record.outcome] | (_AGAIN if record.again else 0)
-        if record.outcome is not Outcome.UNKNOWN:
-            self.intents.discard(record.row)
-
-    def is_final(self, row: int) -> bool:
-        """Returns whether the next run leaves this row alone."""
-        return 0 < self._state[row] < _AGAIN
-
-    def rows_with_lines(self, first: int, last: int) -> Iterator[int]:
-        """Yields the rows from ``first`` to ``last``, both included, that have a line."""
-        return (row for row in range(first, last + 1) if self._state[row])
-
-    @property
-    def again(self) -> int:
-        """Number of rows that have a line and are taken up again nevertheless."""
-        return sum(self._state.count(number | _AGAIN) for number in _NUMBER_OF.values())
-
-    @property
-    def final(self) -> int:
-        """Number of rows that the next run leaves alone."""
-        return sum(self._state.count(number) for number in _NUMBER_OF.values())
-
-    def reopen(self, outcomes: Collection[Outcome]) -> None:
-        """Takes up again the rows that have one of these outcomes."""
-        reopened = {_NUMBER_OF[outcome] for outcome in outcomes}
-        table = bytes(number | _AGAIN if number in reopened else number for number in range(256))
-        self._state = self._state.translate(table)
 
 
 class Journal:
@@ -161,7 +80,7 @@ class Journal:
         self._size += len(self._opening)
         self._opening = b""
 
-    async def append(self, line: Record | Intent) -> None:
+    async def append(self, line: Line) -> None:
         """Adds a line to the next group; waits only while the disk is far behind."""
         if self._opening:
             raise RuntimeError("a journal must be begun before lines are added to it")
@@ -192,7 +111,7 @@ class Journal:
                 await self._hurry.wait()
             self._wanted, self._hurry = anyio.Event(), anyio.Event()
             group = tuple(self._pending)
-            lines = [_encode(line) + b"\n" for line in group]
+            lines = [encode_lines(line) for line in group]
             try:
                 await anyio.to_thread.run_sync(self._write, b"".join(lines))
             except OSError as error:
@@ -211,10 +130,7 @@ class Journal:
 
     def _note(self, group: tuple[Line, ...], lines: list[bytes]) -> None:
         for line, text in zip(group, lines, strict=True):
-            if isinstance(line, Record):
-                self.index.note(line, self._size)
-            elif isinstance(line, Intent):
-                self.index.intents.add(line.row)
+            self.index.take(line, self._size)
             self._size += len(text)
 
     def _write(self, blob: bytes) -> None:
@@ -226,6 +142,14 @@ class Journal:
         except OSError:
             os.ftruncate(self._file, self._size)
             raise
+
+    def end(self) -> None:
+        """Notes that no call of this session is without a line; what cannot be written is left out."""
+        if self.failure is None and not self._opening and not self._pending:
+            line = encode_lines(End(round(time.time() * 1000)))
+            with suppress(OSError):
+                self._write(line)
+                self._size += len(line)
 
     def lines(self, first: int, last: int) -> bytes:
         """Returns the newest line of each row from ``first`` to ``last``, both included, that has one, by offset."""
@@ -264,24 +188,3 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def encode_lines(*lines: Line) -> bytes:
-    """Returns lines as they stand in the file."""
-    return b"".join([_encode(line) + b"\n" for line in lines])
-
-
-def decode_line(text: bytes) -> Line | None:
-    """Returns the line that stands in the file, or None if it is torn or damaged."""
-    if not text.endswith(b"\n"):
-        return None
-    try:
-        line: Line = _decode(text)
-    except msgspec.DecodeError:
-        return None
-    return line
-
-
-def session_line(started_at: int, version: str) -> Session:
-    """Returns the session line of this process."""
-    return Session(os.getpid(), socket.gethostname(), started_at, version)

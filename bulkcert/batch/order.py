@@ -34,17 +34,13 @@ class Order:
     Attributes:
         action: What is asked.
         instance: ``MqttInstanceId``.
-        lane_cap: Cap of each lane, in calls per second.
         workers: Workers of each lane.
-        attempts: Attempts that a row gets.
         max_errors: When to give up.
         limit_rows: Most rows to call, or None.
     """
 
     action: Action
     instance: str
-    lane_cap: int
     workers: int
-    attempts: int
     max_errors: Limit
     limit_rows: int | None = None

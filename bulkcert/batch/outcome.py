@@ -26,6 +26,8 @@ class Outcome(StrEnum):
     """The same certificate as an earlier row, which is named; that row's outcome holds."""
     NOT_ATTEMPTED = "not_attempted"
     """The run stopped first; the next run takes it up."""
+    PROTECTED = "protected"
+    """On the list of protected serials; never sent."""
 
 
 WANTED = frozenset({Outcome.SUCCEEDED, Outcome.UNCHANGED})

@@ -26,10 +26,18 @@ class Progress:
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
     in_flight: int = 0
+    looking: bool = False
+    """Whether states are being read, before or after the calls that change them."""
+    pages: int = 0
+    """Pages of certificates read."""
+    reads: int = 0
+    """Certificates read one by one."""
     retries: int = 0
     throttles: int = 0
     sends: SendWindow = field(default_factory=SendWindow)
     slow_down: SlowDown = field(default_factory=SlowDown)
     outage: Outage = field(default_factory=lambda: Outage(time.monotonic()))
+    not_looked: str = ""
+    """Why states could not be read, or not all of them."""
     last_error: str = ""
     stop: Stop | None = None

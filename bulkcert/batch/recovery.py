@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bulkcert.batch.journal import Header, Index, Intent, Journal, Line, Session, decode_line, encode_lines, unwritable
+from bulkcert.batch.index import Index
+from bulkcert.batch.journal import Journal, unwritable
+from bulkcert.batch.lines import Header, Intent, Line, Session, decode_line, encode_lines
 from bulkcert.batch.outcome import Outcome, Record
 from bulkcert.errors import BulkcertError, ExitStatus
 
@@ -48,6 +50,34 @@ def open_journal(path: Path, header: Header, session: Session, *, anew: bool = F
     return journal or Journal(path, file, Index(header.rows), 0, opening=encode_lines(header, session))
 
 
+def header_of(path: Path) -> Header:
+    """Returns what a journal is the record of.
+
+    Raises:
+        BulkcertError: There is no such journal, or it cannot be read.
+    """
+    try:
+        with path.open("rb") as lines:
+            header = decode_line(lines.readline())
+    except OSError as error:
+        raise BulkcertError(
+            ExitStatus.INPUT_UNREADABLE,
+            f"cannot read {path}: {error.strerror or error}",
+            "Name the results of a run; its journal must stand beside them under its own name.",
+        ) from error
+    if not isinstance(header, Header):
+        raise _no_header(path)
+    return header
+
+
+def _no_header(path: Path) -> BulkcertError:
+    return BulkcertError(
+        ExitStatus.CANNOT_WRITE,
+        f"{path}: line 1 is not the header of a journal",
+        "Name another results file with -o; if nothing in this one is needed, start anew with --overwrite.",
+    )
+
+
 def _read(path: Path, file: int, header: Header, session: Session) -> Journal | None:
     """Returns the journal with what is done, or None if nothing in it counts."""
     damaged: list[int] = []
@@ -57,12 +87,12 @@ def _read(path: Path, file: int, header: Header, session: Session) -> Journal | 
         lines.seek(0)
         for number, text in enumerate(lines, start=1):
             line = decode_line(text)
-            if isinstance(line, Record | Intent) and not 0 < line.row <= header.rows and number > 1:
+            if line is not None and number > 1 and not index.fits(line):
                 line = None
             if line is None:
                 damaged.append(number)
             elif number > 1:
-                _take_in(index, line, offset)
+                index.take(line, offset)
             if number == 1 and text.endswith(b"\n") and (refusal := _mismatch(path, line, header)):
                 if isinstance(line, Header) and not _any_done(lines):
                     return None
@@ -72,15 +102,10 @@ def _read(path: Path, file: int, header: Header, session: Session) -> Journal | 
                 end, last_whole = offset, number
     if end == 0:
         return None
+    if not index.looked:
+        index.forget_look()
     inside = tuple(number for number in damaged if number < last_whole)
     return Journal(path, file, index, end, opening=encode_lines(session), damaged_lines=inside)
-
-
-def _take_in(index: Index, line: Line, offset: int) -> None:
-    if isinstance(line, Record):
-        index.note(line, offset)
-    elif isinstance(line, Intent):
-        index.intents.add(line.row)
 
 
 def _lock(path: Path, file: int) -> None:
@@ -127,11 +152,7 @@ def _told(header: Header, field: str) -> object:
 def _mismatch(path: Path, found: Line | None, wanted: Header) -> BulkcertError | None:
     """Returns why a journal with this first line cannot be gone on with, or None if it can."""
     if not isinstance(found, Header):
-        return BulkcertError(
-            ExitStatus.CANNOT_WRITE,
-            f"{path}: line 1 is not the header of a journal",
-            "Name another results file with -o; if nothing in this one is needed, start anew with --overwrite.",
-        )
+        return _no_header(path)
     differing = [
         f"{name} ({getattr(found, field)} there, {getattr(wanted, field)} now)"
         for field, name in _NAMES.items()

@@ -6,17 +6,21 @@ It is made from the input and the journal, streamed; it appears whole under its 
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 import polars as pl
+import polars.selectors as cs
 from polars.io.plugins import register_io_source
 
+from bulkcert.batch.index import Index
+from bulkcert.batch.journal import Journal
+from bulkcert.batch.look.sightings import STATUSES
 from bulkcert.batch.outcome import WANTED, Outcome, Record
-from bulkcert.batch.source import MESSAGE, OUTCOME, OWN_PREFIX, ROW
+from bulkcert.batch.source import FIRST_ROW, MESSAGE, OUTCOME, OWN_PREFIX, ROW
 from bulkcert.errors import BulkcertError, ExitStatus
 
 SUFFIXES = (".csv", ".parquet", ".ndjson")
@@ -39,8 +43,11 @@ _SCHEMA: dict[str, pl.DataType] = {
     "latency_ms": pl.Float64(),
 }
 
-COLUMNS = tuple(_SCHEMA)
+COLUMNS = (*_SCHEMA, "prior_status")
 """What stands behind the input's own columns, in this order."""
+
+VERIFIED_COLUMNS = ("verified_status", "verified_at")
+"""What stands behind them once the results were verified."""
 
 
 @dataclass(slots=True)
@@ -84,13 +91,13 @@ class Totals:
         return sum(self.outcomes[outcome] for outcome in (*WANTED, Outcome.DUPLICATE)) == self.rows
 
 
-def write_results(path: Path, batches: Iterator[pl.DataFrame], journal_lines: Callable[[int, int], bytes]) -> Totals:
+def write_results(path: Path, batches: Iterator[pl.DataFrame], journal: Journal) -> Totals:
     """Writes the results file, durable before it appears under its name.
 
     Args:
         path: Where; the suffix decides on the format.
         batches: The annotated input, in order (see ``source.annotated``).
-        journal_lines: Returns the newest journal line of each row from one number to another that has one.
+        journal: Knows what became of the rows.
 
     Raises:
         BulkcertError: It cannot be written, or the input has changed.
@@ -107,7 +114,7 @@ def write_results(path: Path, batches: Iterator[pl.DataFrame], journal_lines: Ca
         batch: pl.DataFrame | None = first
         try:
             while batch is not None:
-                yield _with_outcomes(batch, journal_lines, totals, readable=readable)
+                yield _with_outcomes(batch, journal, totals, readable=readable)
                 batch = next(batches, None)
         except BulkcertError as error:
             failure.append(error)
@@ -115,8 +122,8 @@ def write_results(path: Path, batches: Iterator[pl.DataFrame], journal_lines: Ca
 
     try:
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
-        _sink(frames(), _with_outcomes(first.clear(), journal_lines, Totals(), readable=readable).schema, temporary)
-        _make_durable(temporary, path)
+        sink(frames(), _with_outcomes(first.clear(), journal, Totals(), readable=readable).schema, temporary)
+        make_durable(temporary, path)
     except BaseException as error:
         # Whatever it is, a signal included: no half of a file is left.
         with suppress(OSError):
@@ -127,20 +134,19 @@ def write_results(path: Path, batches: Iterator[pl.DataFrame], journal_lines: Ca
             raise
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE,
-            f"cannot write {path}: {_reason(error)}",
+            f"cannot write {path}: {reason_of(error)}",
             "Nothing is lost: the journal holds every outcome. Make room, then run the same command again.",
         ) from error
     return totals
 
 
-def _with_outcomes(
-    batch: pl.DataFrame, journal_lines: Callable[[int, int], bytes], totals: Totals, *, readable: bool
-) -> pl.DataFrame:
+def _with_outcomes(batch: pl.DataFrame, journal: Journal, totals: Totals, *, readable: bool) -> pl.DataFrame:
     """Returns the input's own columns of a batch and the outcome columns beside them."""
     own = batch.select(pl.exclude(f"^{OWN_PREFIX}.*$"))
     own = own.rename(_renamed(own.columns))
     notes = batch.select(row=ROW, noted=OUTCOME, note=MESSAGE)
-    record = _records(journal_lines(int(batch[ROW][0]), int(batch[ROW][-1])) if batch.height else b"")
+    first, last = (int(batch[ROW][0]), int(batch[ROW][-1])) if batch.height else (1, 0)
+    record = _records(journal.lines(first, last) if batch.height else b"")
     outcomes = notes.join(record, on="row", how="left", maintain_order="left").select(
         "row",
         outcome=pl.coalesce("noted", "outcome", pl.lit(Outcome.NOT_ATTEMPTED.value)),
@@ -154,18 +160,35 @@ def _with_outcomes(
         latency_ms="latency_ms",
     )
     totals.add(outcomes)
-    times = pl.col("sent_at", "finished_at").cast(pl.Datetime("ms")).dt.replace_time_zone("UTC")
+    outcomes = outcomes.hstack(_seen(journal.index, first, last, batch[FIRST_ROW]))
+    times = cs.by_name("sent_at", "finished_at", "verified_at", require_all=False).cast(_TIME)
     if readable:
         times = times.dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
         own = own.select(_as_text(name, kind) for name, kind in own.schema.items())
     return own.hstack(outcomes.with_columns(times))
 
 
+def _seen(index: Index, first: int, last: int, first_rows: pl.Series) -> list[pl.Series]:
+    """Returns what was seen of some rows before they were called, and after; a duplicate is what its first row is."""
+    rows = pl.int_range(first, last + 1, eager=True)
+    rows = pl.select(pl.coalesce(first_rows.cast(pl.Int64), rows)).to_series() if first_rows.len() else rows
+    columns = [_statuses("prior_status", [index.prior[row] for row in rows])]
+    if index.seen is not None:
+        statuses, at = index.seen.statuses, index.seen.at
+        columns.append(_statuses("verified_status", [statuses[row] for row in rows]))
+        columns.append(pl.Series("verified_at", [at[row] or None for row in rows], dtype=pl.Int64))
+    return columns
+
+
+def _statuses(name: str, numbers: list[int]) -> pl.Series:
+    return pl.Series(name, [STATUSES[number] for number in numbers], dtype=pl.String)
+
+
 def _renamed(own: list[str]) -> dict[str, str]:
     """Returns new names for the input's own columns that have the name of one of ours."""
-    taken, renamed = {*own, *COLUMNS}, {}
+    taken, renamed = {*own, *COLUMNS, *VERIFIED_COLUMNS}, {}
     for name in own:
-        if name in COLUMNS:
+        if name in (*COLUMNS, *VERIFIED_COLUMNS):
             renamed[name] = RENAMED_PREFIX + name
             while renamed[name] in taken:
                 renamed[name] = RENAMED_PREFIX + renamed[name]
@@ -179,7 +202,9 @@ def _records(lines: bytes) -> pl.DataFrame:
     columns = {name: [getattr(record, name) for record in records] for name in _SCHEMA}
     texts = [name for name, kind in _SCHEMA.items() if kind == pl.String]
     times = pl.col("http_status", "sent_at", "finished_at")
-    return pl.DataFrame(columns, schema=_SCHEMA).with_columns(pl.col(texts).replace("", None), times.replace(0, None))
+    latency = pl.when(pl.col("attempts") > 0).then("latency_ms")
+    table = pl.DataFrame(columns, schema=_SCHEMA)
+    return table.with_columns(pl.col(texts).replace("", None), times.replace(0, None), latency)
 
 
 _decode_lines = msgspec.json.Decoder(Record).decode_lines
@@ -199,7 +224,14 @@ def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
     return column
 
 
-def _sink(frames: Iterator[pl.DataFrame], schema: pl.Schema, path: Path) -> None:
+def sink(frames: Iterator[pl.DataFrame], schema: pl.Schema, path: Path) -> None:
+    """Streams frames into a temporary file; the suffix before its last decides on the format.
+
+    Raises:
+        OSError: The disk refuses.
+        polars.exceptions.PolarsError: The frames do not fit together, or the disk refuses.
+    """
+
     def generate(
         columns: list[str] | None, _predicate: pl.Expr | None, _rows: int | None, _batch: int | None
     ) -> Iterator[pl.DataFrame]:
@@ -216,7 +248,12 @@ def _sink(frames: Iterator[pl.DataFrame], schema: pl.Schema, path: Path) -> None
         lazy.sink_ndjson(path)
 
 
-def _make_durable(temporary: Path, path: Path) -> None:
+def make_durable(temporary: Path, path: Path) -> None:
+    """Puts a finished file under its name, durably.
+
+    Raises:
+        OSError: The disk refuses.
+    """
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -227,7 +264,8 @@ def _make_durable(temporary: Path, path: Path) -> None:
         os.close(directory)
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Returns why a file could not be written, in one line."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return text.splitlines()[0] if text else type(error).__name__
 
@@ -242,12 +280,12 @@ def write_small(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(content)
-        _make_durable(temporary, path)
+        make_durable(temporary, path)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
         raise BulkcertError(
-            ExitStatus.CANNOT_WRITE, f"cannot write {path}: {_reason(error)}", "Make room, then run it again."
+            ExitStatus.CANNOT_WRITE, f"cannot write {path}: {reason_of(error)}", "Make room, then run it again."
         ) from error
 
 

@@ -1,40 +1,43 @@
 """One run from end to end: check the input, open the journal, call, write results and summary."""
 
 import os
-import signal
-import ssl
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any, NoReturn
 
-import anyio
-import httpx
 import polars as pl
 
-from bulkcert.api.client import Client, make_transport
 from bulkcert.api.credentials import Keyring
-from bulkcert.batch.engine import Engine
+from bulkcert.batch.engine import Engine, journaling
 from bulkcert.batch.job import Job
-from bulkcert.batch.journal import Header, Journal, session_line
+from bulkcert.batch.journal import Journal
+from bulkcert.batch.lines import Header, session_line
+from bulkcert.batch.look.first import LookFirst
 from bulkcert.batch.order import Order
 from bulkcert.batch.outcome import Outcome, Row
-from bulkcert.batch.progress import Progress, Stop
+from bulkcert.batch.progress import Progress
 from bulkcert.batch.recovery import open_journal
 from bulkcert.batch.results import Totals, write_results
-from bulkcert.batch.source import CA_SN, DEVICE_SN, OUTCOME, ROW, Check, Source, annotated, check, open_source
+from bulkcert.batch.session import Leave, Watch, calling
+from bulkcert.batch.source import (
+    CA_SN,
+    DEVICE_SN,
+    OUTCOME,
+    ROW,
+    Check,
+    InvalidRow,
+    Source,
+    annotated,
+    check,
+    open_protection,
+    open_source,
+)
 from bulkcert.batch.summary import Summary, earlier_sessions, summarize, this_session
 from bulkcert.errors import BulkcertError, ExitStatus
 
 RETRIED = frozenset({Outcome.FAILED, Outcome.NOT_REGISTERED, Outcome.UNKNOWN})
 """Outcomes that ``--retry-failed`` takes up again."""
-
-Watch = Callable[[Engine], Coroutine[Any, Any, None]]
-"""Shows a run while it goes on; is cancelled when it ends."""
-
-Leave = Callable[[int], NoReturn]
-"""Ends the process at once, for the signal of this number."""
 
 
 @dataclass(slots=True)
@@ -62,22 +65,26 @@ class Run:
     @property
     def calls(self) -> int:
         """Certificates that this session calls at most."""
-        return min(self.to_call, self.job.options.limit_rows or self.to_call)
+        limit = self.job.options.limit_rows
+        return self.to_call if limit is None else min(self.to_call, limit)
 
     @property
     def already_done(self) -> int:
         """Certificates whose outcome an earlier session has settled."""
         return self.check.callable - self.to_call
 
+    def frames(self) -> Iterator[pl.DataFrame]:
+        """Yields the rows that may be called, in order, as annotated."""
+        return (batch.filter(pl.col(OUTCOME).is_null()) for batch in annotated(self.source, self.check))
+
     def batches(self) -> Iterator[list[Row]]:
         """Yields the rows that may be called, in order."""
         serials = (DEVICE_SN, CA_SN) if self.job.action.by_device else (pl.lit("").alias(DEVICE_SN), CA_SN)
-        for batch in annotated(self.source, self.check):
-            rows = batch.filter(pl.col(OUTCOME).is_null()).select(ROW, *serials)
-            yield [Row(*row) for row in rows.iter_rows()]
+        for batch in self.frames():
+            yield [Row(*row) for row in batch.select(ROW, *serials).iter_rows()]
 
     async def call(self, keyring: Keyring, watch: Watch, leave: Leave) -> None:
-        """Calls what is to be called, until done or stopped.
+        """Looks first if wanted, then calls what is to be called, until done or stopped.
 
         Args:
             keyring: What to sign with; has credentials.
@@ -90,28 +97,11 @@ class Run:
         self.journal.begin()
         self.started_at = time.time()
         job = self.job
-        order = Order(
-            job.action,
-            job.instance,
-            job.lane_cap,
-            job.workers,
-            job.options.attempts,
-            job.max_errors,
-            job.options.limit_rows,
-        )
-        context = httpx.create_ssl_context()
-        clients = [_client(job, address, keyring, context) for address in job.addresses]
-        engine = Engine(order, clients, keyring, self.journal, self.progress)
-        async with anyio.create_task_group() as group:
-            group.start_soon(_obey_signals, engine, leave)
-            group.start_soon(watch, engine)
-            try:
-                await engine.run(self.batches())
-            finally:
-                with anyio.CancelScope(shield=True):
-                    for client in clients:
-                        await client.aclose()
-            group.cancel_scope.cancel()
+        order = Order(job.action, job.instance, job.workers, job.max_errors, job.options.limit_rows)
+        async with calling(job, keyring, self.progress, watch, leave) as lanes, journaling(self.journal, lanes):
+            if not self.journal.index.looked:
+                await LookFirst(lanes, job, self.check, self.journal).look(self.frames, self.batches)
+            await Engine(order, lanes, self.journal).run(self.batches())
 
     def finish(self) -> Summary:
         """Writes results and summary; the journal stays.
@@ -129,7 +119,7 @@ class Run:
 
     def _finished(self) -> Summary:
         self.journal.begin()
-        totals = write_results(self.job.results, annotated(self.source, self.check), self.journal.lines)
+        totals = write_results(self.job.results, annotated(self.source, self.check), self.journal)
         if totals.rows != self.check.rows or totals.outcomes.total() != totals.rows:
             raise BulkcertError(
                 ExitStatus.INTERNAL,
@@ -142,6 +132,7 @@ class Run:
         status = self._status(totals)
         # A stop that came when nothing was left to do has stopped nothing.
         stop = None if status in (ExitStatus.OK, ExitStatus.INCOMPLETE) else self.progress.stop
+        self.journal.end()
         return summarize(self.job, self.check, totals, sessions, stop=stop, status=status)
 
     def _status(self, totals: Totals) -> ExitStatus:
@@ -166,15 +157,22 @@ def check_input(job: Job, on_progress: Callable[[int], None] | None = None) -> t
         BulkcertError: The input cannot be used, or has invalid rows that were not to be skipped.
     """
     options = job.options
+    protection = None
+    if options.protect is not None:
+        protection = open_protection(
+            options.protect, by_device=job.action.by_device, trust_serials=options.trust_serials
+        )
     source = open_source(
         job.input,
         by_device=job.action.by_device,
         device_column=options.device_column or None,
         ca_column=options.ca_column or None,
     )
-    checked = check(source, trust_serials=options.trust_serials, on_progress=on_progress)
+    checked = check(source, trust_serials=options.trust_serials, protection=protection, on_progress=on_progress)
     if checked.invalid and not options.skip_invalid:
         raise _invalid(job, checked)
+    if checked.protected and not options.skip_protected:
+        raise _protected(job, checked)
     return source, checked
 
 
@@ -209,58 +207,24 @@ def open_run(job: Job, source: Source, checked: Check) -> Run:
 
 
 def _invalid(job: Job, checked: Check) -> BulkcertError:
-    named = [
-        f"  {job.input}:{row.line or row.row}: {row.column}: {row.reason} ({row.value})"
-        for row in checked.first_invalid
-    ]
-    more = checked.invalid - len(named)
     return BulkcertError(
         ExitStatus.INPUT_INVALID,
-        "\n".join([f"{checked.invalid} of {checked.rows} rows are invalid; nothing was called", *named])
-        + (f"\n  and {more} more" if more else ""),
+        f"{checked.invalid} of {checked.rows} rows are invalid; nothing was called"
+        + _named(job, checked.first_invalid, checked.invalid),
         "Correct them, or leave them out with --skip-invalid (they get the outcome invalid).",
     )
 
 
-def _client(job: Job, address: str | None, keyring: Keyring, context: ssl.SSLContext) -> Client:
-    return Client(make_transport(job.workers, address, context), job.endpoint, keyring, job.options.timeout)
+def _protected(job: Job, checked: Check) -> BulkcertError:
+    return BulkcertError(
+        ExitStatus.INPUT_INVALID,
+        f"{checked.protected} of {checked.rows} rows are protected by {job.options.protect}; nothing was called"
+        + _named(job, checked.first_protected, checked.protected),
+        "Take them out of the list, or leave them out with --skip-protected (they get the outcome protected).",
+    )
 
 
-async def fetch_credentials(keyring: Keyring, leave: Leave) -> None:
-    """Fetches credentials before anything is called; a signal need not wait for a slow credentials server.
-
-    Args:
-        keyring: Where they go.
-        leave: Called on the first signal; ends the process at once.
-
-    Raises:
-        BulkcertError: There are none.
-    """
-    denied: BulkcertError | None = None
-    async with anyio.create_task_group() as group:
-        group.start_soon(_leave_on_signal, leave)
-        try:
-            await keyring.renew()
-        except BulkcertError as error:
-            denied = BulkcertError(error.status, error.message, f"Nothing was called. {error.advice}")
-        group.cancel_scope.cancel()
-    if denied is not None:
-        raise denied
-
-
-async def _leave_on_signal(leave: Leave) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for number in signals:
-            leave(number)
-
-
-async def _obey_signals(engine: Engine, leave: Leave) -> None:
-    """Stops in order on the first signal, and at once on the second: the journal is safe at any time."""
-    received = 0
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for number in signals:
-            received += 1
-            if received > 1:
-                leave(number)
-            name = signal.Signals(number).name
-            engine.stop(Stop(ExitStatus(128 + number), f"{name} received", "Run the same command again to go on."))
+def _named(job: Job, rows: Sequence[InvalidRow], count: int) -> str:
+    """Returns the first of some rows, a line each."""
+    named = [f"\n  {job.input}:{row.line or row.row}: {row.column}: {row.reason} ({row.value})" for row in rows]
+    return "".join(named) + (f"\n  and {count - len(named)} more" if count > len(named) else "")

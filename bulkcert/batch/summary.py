@@ -59,6 +59,30 @@ class Latency(msgspec.Struct, frozen=True):
     p99: float | None
 
 
+class Verification(msgspec.Struct, frozen=True):
+    """What was read back after the calls.
+
+    Attributes:
+        finished: UTC.
+        statuses: Rows by status; those that were not read are left out.
+        wanted: Rows in the wanted state.
+        not_wanted: Rows that are not, or were not read.
+        calls: Requests sent, those of certificates that were called again included.
+        called_again: Rows that were found in another state and called again.
+        exit_status: Of the command.
+        stopped: Why it ended early, or an empty text.
+    """
+
+    finished: str
+    statuses: dict[str, int]
+    wanted: int
+    not_wanted: int
+    calls: int
+    called_again: int
+    exit_status: int
+    stopped: str
+
+
 class Summary(msgspec.Struct, frozen=True):
     """What a run came to.
 
@@ -90,6 +114,7 @@ class Summary(msgspec.Struct, frozen=True):
     exit_status: int
     stopped: str
     advice: str
+    verification: Verification | None = None
 
 
 def summarize(
@@ -148,8 +173,8 @@ def summarize(
 def this_session(progress: Progress, started_at: float) -> Session:
     """Returns what this start of the command did; ``started_at`` is Unix time in seconds."""
     return Session(
-        started=_utc(started_at),
-        finished=_utc(time.time()),
+        started=utc(started_at),
+        finished=utc(time.time()),
         calls=progress.sends.sends,
         achieved_rate=round(progress.sends.rate(), 1),
         worst_window=progress.sends.worst,
@@ -160,6 +185,25 @@ def this_session(progress: Progress, started_at: float) -> Session:
     )
 
 
+def add_verification(path: Path, results: Path, verification: Verification) -> None:
+    """Adds to the summary of a run what was read back; without a summary, as after a kill, there is nothing to add to.
+
+    Args:
+        path: The summary.
+        results: The results, rewritten.
+        verification: What was read back.
+
+    Raises:
+        BulkcertError: It cannot be written.
+    """
+    try:
+        summary = msgspec.json.decode(path.read_bytes(), type=Summary)
+    except (OSError, msgspec.DecodeError):
+        return
+    changed = msgspec.structs.replace(summary, verification=verification, results_sha256=sha256_of(results))
+    write_small(path, msgspec.json.format(msgspec.json.encode(changed), indent=2) + b"\n")
+
+
 def earlier_sessions(path: Path) -> list[Session]:
     """Returns the sessions that an earlier summary tells of; none if it is missing, as after a kill."""
     try:
@@ -168,5 +212,5 @@ def earlier_sessions(path: Path) -> list[Session]:
         return []
 
 
-def _utc(seconds: float) -> str:
+def utc(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,15 +1,21 @@
 """``bulkcert rehearse``: the main job against the emulator."""
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from bulkcert import terminal
 from bulkcert.actions import ActionName
-from bulkcert.batch.job import Options
+from bulkcert.api.credentials import Keyring
+from bulkcert.batch.job import Job, Options, RunOptions
 from bulkcert.batch.run import check_input
+from bulkcert.batch.service import ServiceOptions
+from bulkcert.batch.summary import Summary, Verification
 from bulkcert.commands.run import execute, print_json
+from bulkcert.commands.undo import take_back
+from bulkcert.commands.verify import VerifyOptions, read_back
 from bulkcert.errors import ExitStatus
 from bulkcert.rehearsal import Stage, staged
 
@@ -32,10 +38,31 @@ def rehearse(
     with staged(action, input_, options, stage, before=check_input) as rehearsal:
         if rehearsal.fault_seed is not None:
             terminal.stderr.print(f"faults with --fault-seed {rehearsal.fault_seed}")
-        summary = execute(rehearsal.job, rehearsal.keyring(), ask=False, resumable=False)
-        report = rehearsal.emulator.report()
+        job, keyring = rehearsal.job, rehearsal.keyring()
+        summary = execute(job, keyring, ask=False, resumable=False)
+        told: dict[str, object] = {"summary": summary}
+        if "verify" in stage.then:
+            told["verification"] = _verified(job, keyring)
+        if "undo" in stage.then:
+            told["undo"] = _undone(job, keyring)
+        told["emulator"] = report = rehearsal.emulator.report()
     if options.json:
-        print_json({"summary": summary, "emulator": report})
+        print_json(told)
     else:
         terminal.show_report(report)
     return ExitStatus(summary.exit_status)
+
+
+def _verified(job: Job, keyring: Keyring) -> Verification:
+    return read_back(job.results, keyring, VerifyOptions(**_as_typed(job, VerifyOptions)), ask=False)
+
+
+def _undone(job: Job, keyring: Keyring) -> Summary | None:
+    typed = _as_typed(job, RunOptions) | {"results": None, "overwrite": True, "protect": None, "skip_protected": False}
+    return take_back(job.results, keyring, RunOptions(**typed), include_unknown=False, ask=False)
+
+
+def _as_typed(job: Job, kind: type[ServiceOptions]) -> dict[str, Any]:
+    """Returns the options of a rehearsal that another command has as well."""
+    kept = {field.name for field in fields(kind)} & {field.name for field in fields(job.options)}
+    return {name: getattr(job.options, name) for name in kept} | {"yes": True}

@@ -12,11 +12,12 @@ import msgspec
 from cyclopts import Parameter
 from rich.text import Text
 
-from bulkcert import terminal
+from bulkcert import question, terminal
 from bulkcert.actions import ActionName
 from bulkcert.api.credentials import ChainKeyring, Keyring
 from bulkcert.batch.job import Job, Options, resolve
-from bulkcert.batch.run import Run, check_input, fetch_credentials, open_run
+from bulkcert.batch.run import Run, check_input, open_run
+from bulkcert.batch.session import fetch_credentials
 from bulkcert.batch.summary import Summary
 from bulkcert.board import Board
 from bulkcert.errors import ExitStatus, terminated
@@ -56,18 +57,19 @@ def execute(job: Job, keyring: Keyring, *, ask: bool, resumable: bool = True) ->
         terminal.show_log()
     opened = _open(job)
     try:
-        if opened.to_call:
+        if opened.calls:
             leave = partial(terminal.leave, opened)
             anyio.run(fetch_credentials, keyring, leave)
             signal.signal(signal.SIGTERM, terminated)
             if ask or not options.quiet:
-                terminal.show_plan(opened, keyring.current)
+                question.show_plan(opened, keyring.current)
             if ask:
-                terminal.confirm(opened)
+                question.confirm(opened)
             anyio.run(opened.call, keyring, Board(opened).watch, leave)
             signal.signal(signal.SIGTERM, terminated)
+            question.show_not_looked(opened.progress)
         elif not options.quiet:
-            terminal.show_idle(opened)
+            question.show_idle(opened)
         summary = opened.finish()
     finally:
         opened.journal.close()

@@ -1,0 +1,295 @@
+"""The inventory: certificates as the service lists them, streamed to a file that appears whole or not at all."""
+
+import fcntl
+import os
+import queue
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import polars as pl
+
+from bulkcert.api.certificates import Certificate, Page
+from bulkcert.api.credentials import Keyring
+from bulkcert.api.operations import OPERATIONS
+from bulkcert.batch.lanes import Lanes
+from bulkcert.batch.look.listing import Deliver, Listing
+from bulkcert.batch.look.paging import read_listings
+from bulkcert.batch.progress import Progress
+from bulkcert.batch.results import make_durable, reason_of, sink
+from bulkcert.batch.service import Service
+from bulkcert.batch.session import Leave, Watch, calling
+from bulkcert.errors import BulkcertError, ExitStatus
+
+FRAME_ROWS = 20_000
+"""Certificates that are handed to the file at a time."""
+
+_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
+"""The years 1 to 9999: what lies outside is no time."""
+
+_TIMES = ("ValidBegin", "ValidEnd")
+_TIME = pl.Datetime("ms", "UTC")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is wanted of the inventory.
+
+    Attributes:
+        cas: Whether the CAs are wanted, rather than device certificates.
+        ca_sns: CAs whose device certificates are wanted; none means those of the whole instance.
+        status: The one status that is wanted, or None.
+        expires_before: Unix time in milliseconds before which the validity ends, or None.
+        expires_after: Unix time in milliseconds at or after which it ends, or None.
+        output: The file.
+        overwrite: Whether it may replace another.
+    """
+
+    cas: bool
+    ca_sns: tuple[str, ...]
+    status: str | None
+    expires_before: int | None
+    expires_after: int | None
+    output: Path
+    overwrite: bool
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the file, in order."""
+        return (*(("CaSn", "CaName") if self.cas else ("DeviceSn", "CaSn", "DeviceName")), "Status", *_TIMES)
+
+    def listings(self, instance: str) -> Iterator[tuple[str, Listing]]:
+        """Yields what is to be read, each with its CA; an empty text stands for the whole instance."""
+        base = {"MqttInstanceId": instance}
+        if self.ca_sns:
+            by_ca = OPERATIONS["ListDeviceCertificateByCaSn"]
+            for ca_sn in self.ca_sns:
+                yield ca_sn, Listing(by_ca, {"CaSn": ca_sn, **base})
+        else:
+            yield "", Listing(OPERATIONS["ListCaCertificate" if self.cas else "ListDeviceCertificate"], base)
+
+
+@dataclass(slots=True)
+class Inventory:
+    """The taking of one inventory.
+
+    Attributes:
+        service: Which, from where, how fast.
+        wanted: What is wanted.
+        file: Where it goes; is open.
+        progress: What is done so far.
+        read: Certificates read.
+        repeated: Certificates left out because the page before held them too.
+    """
+
+    service: Service
+    wanted: Wanted
+    file: "File"
+    progress: Progress = field(default_factory=Progress)
+    read: int = 0
+    repeated: int = 0
+    _unknown: list[str] = field(default_factory=list)
+    _failure: BulkcertError | None = None
+
+    async def take(self, keyring: Keyring, watch: Watch, leave: Leave) -> None:
+        """Reads every page that is needed and writes the file.
+
+        Args:
+            keyring: What to sign with; has credentials.
+            watch: Shows the progress.
+            leave: Called on the second signal; ends the process at once.
+
+        Raises:
+            BulkcertError: It could not be done; there is no file then.
+        """
+        async with calling(self.service, keyring, self.progress, watch, leave) as lanes:
+            async with anyio.create_task_group() as group:
+                group.start_soon(anyio.to_thread.run_sync, self.file.write)
+                try:
+                    self._failure = await self._read(lanes)
+                finally:
+                    self.file.end()
+            # Here signals do not end the process: no half of a file is left.
+            failure = self._why_not()
+            await anyio.to_thread.run_sync(self.file.finish if failure is None else self.file.drop)
+        failure = failure or self.file.failure
+        if failure is not None:
+            raise failure
+
+    async def _read(self, lanes: Lanes) -> BulkcertError | None:
+        listings = self.wanted.listings(self.service.instance)
+
+        def more() -> Listing | None:
+            ca_sn, listing = next(listings, ("", None))
+            if listing is None or self._unknown:
+                return None
+            listing.deliver = self._deliver(ca_sn, listing)
+            return listing
+
+        return await read_listings(lanes, self.service.workers, more)
+
+    def _deliver(self, ca_sn: str, listing: Listing) -> Deliver:
+        """Returns what takes the pages of a listing, in order; they shift when certificates come and go meanwhile."""
+        before: set[tuple[str, str, str]] = set()
+
+        def deliver(page: Page, _at: int) -> bool:
+            nonlocal before
+            if listing.refused:
+                self._unknown.append(ca_sn)
+            keys = [(certificate.device_sn, certificate.ca_sn, certificate.sn) for certificate in page.certificates]
+            fresh = [certificate for certificate, key in zip(page.certificates, keys, strict=True) if key not in before]
+            before = set(keys)
+            self.read += len(fresh)
+            self.repeated += len(keys) - len(fresh)
+            self.file.add(fresh)
+            return not (self._unknown or self.file.failure)
+
+        return deliver
+
+    def _why_not(self) -> BulkcertError | None:
+        if (stop := self.progress.stop) is not None:
+            advice = "Run the same command again." if stop.status >= ExitStatus.INTERRUPTED else stop.advice
+            return BulkcertError(stop.status, f"{stop.message}; nothing was written", advice)
+        if self.file.failure is not None:
+            return self.file.failure
+        if self._failure is not None:
+            failure = self._failure
+            return BulkcertError(failure.status, f"{failure.message}; nothing was written", failure.advice)
+        if self._unknown:
+            named = ", ".join(self._unknown)
+            return BulkcertError(
+                ExitStatus.INPUT_INVALID,
+                f"--ca-sn {named}: instance {self.service.instance} has no such CA; nothing was written",
+                "bulkcert inventory --cas lists the CAs of the instance.",
+            )
+        return None
+
+
+class File:
+    """The file: written in a thread of its own, from what is added in the loop.
+
+    Pages come at the pace of the caps, far slower than they are written, so that what waits is little.
+
+    Args:
+        wanted: What is wanted of it.
+
+    Attributes:
+        statuses: Its rows by status.
+        without_expiry: Certificates whose end of validity is no time; no filter by expiry matches them.
+        failure: Why it could not be written, or None.
+    """
+
+    def __init__(self, wanted: Wanted) -> None:
+        self.statuses: Counter[str] = Counter()
+        self.without_expiry = 0
+        self.failure: BulkcertError | None = None
+        self._wanted = wanted
+        self._temporary = wanted.output.with_name(f".{wanted.output.name}.part")
+        self._lock: int | None = None
+        self._waiting: queue.SimpleQueue[list[Certificate] | None] = queue.SimpleQueue()
+
+    def open(self) -> None:
+        """Makes sure that the file can be written, and that nobody else does.
+
+        Raises:
+            BulkcertError: It cannot, or it exists.
+        """
+        output = self._wanted.output
+        if os.path.lexists(output) and not (self._wanted.overwrite and os.path.isfile(output)):
+            advice = "Name another file with -o, or replace this one with --overwrite. Nothing was called."
+            message = f"{output} {'is not a file' if self._wanted.overwrite else 'exists'}"
+            raise BulkcertError(ExitStatus.CANNOT_WRITE, message, advice)
+        try:
+            descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._cannot(error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            advice = "Wait until it has ended, or name another file with -o. Nothing was called."
+            message = f"{output} is being written by another inventory"
+            raise BulkcertError(ExitStatus.CANNOT_WRITE, message, advice) from error
+        self._lock = descriptor
+
+    def add(self, certificates: list[Certificate]) -> None:
+        self._waiting.put(certificates)
+
+    def end(self) -> None:
+        self._waiting.put(None)
+
+    def write(self) -> None:
+        """Writes what is added until the end; to be run in a thread. What goes wrong stands in ``failure``."""
+        try:
+            sink(self._frames(), self._frame([]).schema, self._temporary)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            self.failure = self._cannot(error)
+
+    def finish(self) -> None:
+        """Makes the file appear under its name; ``failure`` says if that failed."""
+        try:
+            make_durable(self._temporary, self._wanted.output)
+        except OSError as error:
+            self.failure = self._cannot(error)
+            self.drop()
+        self._unlock()
+
+    def drop(self) -> None:
+        """Leaves nothing behind of a file that is not finished; may be called at any time."""
+        if self._lock is not None:
+            with suppress(OSError):
+                self._temporary.unlink()
+            self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _frames(self) -> Iterator[pl.DataFrame]:
+        rows: list[Certificate] = []
+        yield self._frame(rows)
+        while (more := self._waiting.get()) is not None:
+            rows += more
+            if len(rows) >= FRAME_ROWS:
+                yield self._frame(rows)
+                rows = []
+        yield self._frame(rows)
+
+    def _frame(self, certificates: list[Certificate]) -> pl.DataFrame:
+        wanted = self._wanted
+        values: dict[str, list[Any]] = {
+            "DeviceSn": [one.device_sn for one in certificates],
+            "CaSn": [one.sn if wanted.cas else one.ca_sn for one in certificates],
+            "DeviceName": [one.device_name for one in certificates],
+            "CaName": [one.ca_name for one in certificates],
+            "Status": [one.status.value for one in certificates],
+            "ValidBegin": [None if one.valid_begin is None else str(one.valid_begin) for one in certificates],
+            "ValidEnd": [None if one.valid_end is None else str(one.valid_end) for one in certificates],
+        }
+        table = pl.DataFrame(
+            {name: values[name] for name in wanted.columns}, schema=dict.fromkeys(wanted.columns, pl.String)
+        )
+        times = pl.col(_TIMES).cast(pl.Int64, strict=False)
+        table = table.with_columns(pl.when(times.is_between(_FIRST_MS, _LAST_MS)).then(times).name.keep())
+        self.without_expiry += table["ValidEnd"].null_count()
+        if wanted.status is not None:
+            table = table.filter(pl.col("Status") == wanted.status)
+        if wanted.expires_before is not None:
+            table = table.filter(pl.col("ValidEnd") < wanted.expires_before)
+        if wanted.expires_after is not None:
+            table = table.filter(pl.col("ValidEnd") >= wanted.expires_after)
+        self.statuses.update(dict(table["Status"].value_counts().rows()))
+        table = table.with_columns(pl.col(_TIMES).cast(_TIME))
+        if wanted.output.suffix.lower() == ".parquet":
+            return table
+        return table.with_columns(pl.col(_TIMES).dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"))
+
+    def _cannot(self, error: Exception) -> BulkcertError:
+        advice = "Make room or name another file with -o, then run the same command again."
+        return BulkcertError(ExitStatus.CANNOT_WRITE, f"cannot write {self._wanted.output}: {reason_of(error)}", advice)

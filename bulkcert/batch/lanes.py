@@ -1,0 +1,209 @@
+"""Lanes: paced clients that make calls until they are settled, and what every answer means for all of them together."""
+
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, field
+
+import anyio
+
+from bulkcert.api.client import Answer, Client
+from bulkcert.api.codes import rule_for
+from bulkcert.api.credentials import RENEW_EVERY_S, Keyring
+from bulkcert.api.operations import INSTANCE_ACCESS, Operation
+from bulkcert.api.signing import Credentials
+from bulkcert.api.verdicts import Verdict
+from bulkcert.batch.outage import PAUSE_S, Outage
+from bulkcert.batch.pacer import Pacer, backoff_s
+from bulkcert.batch.progress import Progress, Stop
+from bulkcert.errors import BulkcertError, ExitStatus
+
+_log = logging.getLogger("bulkcert")
+_FINAL = frozenset({Verdict.DONE, Verdict.NOT_FOUND, Verdict.FAILED, Verdict.UNRECOGNIZED})
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One source address with its client and its token bucket."""
+
+    client: Client
+    pacer: Pacer
+    turn: anyio.Lock = field(default_factory=anyio.Lock)
+    """For what must be done one at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What came of a call, however many attempts it took.
+
+    Attributes:
+        answer: The last answer.
+        attempts: Attempts made.
+        final: Whether the answer says what became of it.
+        again: Whether a stop cut it short, so that the next run takes it up; else its attempts are used up, or final.
+        unanswered: Whether any attempt may have been done without an answer that says so.
+    """
+
+    answer: Answer
+    attempts: int
+    final: bool
+    again: bool
+    unanswered: bool
+
+
+Send = Callable[[Client], Awaitable[Answer]]
+"""Makes one attempt."""
+Admit = Callable[[bool], Awaitable[bool]]
+"""Waits until an attempt may be sent, told whether it is the first; False if nothing may be sent any more."""
+
+
+class Lanes:
+    """All lanes of a run, and when it is senseless to go on with them.
+
+    Args:
+        clients: One a lane.
+        keyring: What the clients sign with, to be renewed.
+        progress: Kept up to date.
+        cap: Cap of each lane, in calls per second.
+        attempts: Attempts that a call gets; those that met a throttle or an outage do not count.
+    """
+
+    def __init__(
+        self, clients: Collection[Client], keyring: Keyring, progress: Progress, *, cap: int, attempts: int
+    ) -> None:
+        self._keyring = keyring
+        self._attempts = attempts
+        self._on_trial: Credentials | None = None
+        """Credentials fetched because others had expired, while no call that they signed has been accepted."""
+        self.progress = progress
+        self.progress.outage = Outage(time.monotonic())
+        self.stopping = anyio.Event()
+        self.lanes = [Lane(client, Pacer(cap, progress.slow_down, self.stopping)) for client in clients]
+
+    def stop(self, stop: Stop) -> None:
+        """Lets nothing more be sent; calls in flight finish; the first reason counts."""
+        if self.progress.stop is None:
+            self.progress.stop = stop
+            self.stopping.set()
+
+    async def settle(
+        self,
+        lane: Lane,
+        operation: Operation,
+        send: Send,
+        *,
+        admit: Admit | None = None,
+        unanswered: bool = False,
+        tolerated: Collection[str] = (),
+    ) -> Settled | None:
+        """Makes a call until it is settled or its attempts are used up; None if it was not sent at all.
+
+        Args:
+            lane: Where to send from.
+            operation: What is called, for messages.
+            send: Makes one attempt.
+            admit: Waits until an attempt may be sent; the lane's pacer unless it has more to do than wait.
+            unanswered: Whether an attempt was made earlier whose answer is not known.
+            tolerated: Codes that do not stop the run, though every other such call would get them too.
+        """
+        answer, attempts, charged = None, 0, 0
+        while charged < self._attempts and await (admit(not attempts) if admit else lane.pacer.admit()):
+            attempts += 1
+            answer = await self._send(lane, send, attempts)
+            charged += await self._weigh(answer, operation, tolerated)
+            if answer.verdict in _FINAL or answer.code in tolerated:
+                return Settled(answer, attempts, final=True, again=False, unanswered=unanswered)
+            unanswered = unanswered or answer.verdict is Verdict.UNANSWERED
+            unanswered = unanswered or (answer.verdict is Verdict.RETRY and not answer.is_from_service)
+            if self.stopping.is_set() or charged >= self._attempts:
+                break
+            with anyio.move_on_after(backoff_s(attempts, random.random)):
+                await self.stopping.wait()
+        if answer is None:
+            return None
+        answered = self.progress.outage.answered
+        if not answered:
+            self._unreachable("the service never answered", answer)
+        used_up = charged >= self._attempts and answer.verdict is not Verdict.STOP and answered
+        return Settled(answer, attempts, final=False, again=not used_up, unanswered=unanswered)
+
+    async def _send(self, lane: Lane, send: Send, attempt: int) -> Answer:
+        progress = self.progress
+        progress.retries += attempt > 1
+        progress.in_flight += 1
+        progress.sends.sent(time.monotonic())
+        answer = await send(lane.client)
+        progress.in_flight -= 1
+        return answer
+
+    async def _weigh(self, answer: Answer, operation: Operation, tolerated: Collection[str]) -> int:
+        """Draws the consequences of an answer for the whole run; returns how many attempts it costs its call."""
+        progress, verdict, now = self.progress, answer.verdict, time.monotonic()
+        if answer.code:
+            _log.debug("%s, request %s: %s", answer.code, answer.request_id or "unknown", answer.message)
+            progress.codes[answer.code] += 1
+            progress.last_error = f"{answer.code}: {answer.message}"
+        if answer.is_from_service or verdict is Verdict.THROTTLED:
+            progress.outage.answer(now, throttled=verdict is Verdict.THROTTLED)
+        else:
+            progress.outage.no_answer(now)
+            if progress.outage.ongoing:
+                progress.slow_down.silent(now, PAUSE_S)
+        if reason := progress.outage.verdict(now):
+            self._unreachable(reason, answer)
+        if verdict is Verdict.THROTTLED:
+            progress.throttles += 1
+            progress.slow_down.throttled(now, answer.retry_after_s)
+            return 0
+        progress.slow_down.answered()
+        if verdict is Verdict.STOP and answer.code not in tolerated:
+            self.stop(refusal(answer, operation))
+        elif verdict is Verdict.REFRESH:
+            await self._renew_after(answer, operation)
+            return 0
+        elif answer.is_from_service and answer.credentials == self._on_trial:
+            self._on_trial = None
+        return 0 if progress.outage.ongoing else 1
+
+    async def _renew_after(self, answer: Answer, operation: Operation) -> None:
+        """Fetches credentials once for an expired token; the run stops if that brings none that are accepted."""
+        if answer.credentials == self._on_trial:
+            self.stop(refusal(answer, operation))
+            return
+        try:
+            await self._keyring.renew(answer.credentials)
+        except BulkcertError as error:
+            self.stop(Stop(error.status, error.message, error.advice))
+            return
+        if self._keyring.current == answer.credentials:
+            self.stop(refusal(answer, operation))
+        else:
+            self._on_trial = self._keyring.current
+
+    async def renew_credentials(self) -> None:
+        """Keeps the credentials fresh until cancelled; to be run beside the calls."""
+        while True:
+            await anyio.sleep(RENEW_EVERY_S)
+            try:
+                await self._keyring.renew()
+            except BulkcertError as error:
+                # What is held may still be valid; the service says so when it no longer is.
+                self.progress.last_error = error.message
+
+    def _unreachable(self, reason: str, answer: Answer) -> None:
+        advice = (
+            "Check the endpoint and the network; if this address was blocked, wait. Then run the same command again."
+        )
+        self.stop(Stop(ExitStatus.UNAVAILABLE, f"{reason}; last: {answer.code}: {answer.message}", advice))
+
+
+def refusal(answer: Answer, operation: Operation) -> Stop:
+    """Returns why a run ends whose calls are all refused like this one."""
+    if answer.code.startswith("Client."):
+        advice = "Check the endpoint; the certificate that it shows is not trusted by this machine."
+        return Stop(ExitStatus.UNAVAILABLE, f"{answer.code}: {answer.message}", advice)
+    rule = rule_for(answer.code)
+    said = f"{answer.code} (HTTP {answer.http_status}, request {answer.request_id or 'unknown'}): {answer.message}"
+    ram = f"{operation.ram_action}{f' and {INSTANCE_ACCESS}' if operation.needs_instance_access else ''}"
+    return Stop(rule.exit_status or ExitStatus.INTERNAL, said, rule.advice.format(ram=ram))

@@ -1,0 +1,110 @@
+"""One listing, page by page until it ends: which page to ask for next. Pure; the calls are made by ``paging``."""
+
+from collections.abc import Callable, Mapping
+
+from bulkcert.api.certificates import PAGE_SIZE, Page
+from bulkcert.api.operations import Operation
+
+AHEAD = 1024
+"""Pages that may be asked for beyond the first one that has not come: they wait in memory."""
+
+MOST_AT_ONCE = 64
+"""Pages asked for at a time where nothing says how many there are."""
+
+Deliver = Callable[[Page, int], bool]
+"""Takes the next page and the Unix time in milliseconds at which it was asked for; False where that is enough."""
+
+
+def _pass_over(_page: Page, _at: int) -> bool:
+    return True
+
+
+class Listing:
+    """Where the reading of one listing stands.
+
+    It ends with a page that holds fewer certificates than fit, and no later one that holds any (reference, section
+    1.2). ``Total`` is a hint and no more: it may count certificates or pages, or be wrong. Pages are asked for up to
+    where it may point, whatever it counts; beyond, in steps that grow from one.
+
+    Args:
+        operation: A List operation.
+        parameters: Its query, without ``PageNo`` and ``PageSize``.
+        deliver: Given each page, in order.
+    """
+
+    def __init__(self, operation: Operation, parameters: Mapping[str, str], deliver: Deliver = _pass_over) -> None:
+        self.operation = operation
+        self.deliver = deliver
+        self.pages = 0
+        """Pages delivered."""
+        self.asked = 0
+        """Pages asked for."""
+        self.enough = False
+        """Whether whoever takes the pages wants no more."""
+        self.refused = False
+        """Whether the service knows no such CA."""
+        self._parameters = dict(parameters)
+        self._taken = 0
+        self._waiting: dict[int, tuple[Page, int]] = {}
+        self._short = self._last = 0
+        self._bound = self._step = 1
+        self._hints: list[int] = []
+
+    @property
+    def whole(self) -> bool:
+        """Whether its end was seen."""
+        return self._short > 0 and self._short >= self._last
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more comes of it."""
+        return (self.whole or self.enough) and self._taken == self.asked
+
+    @property
+    def expected(self) -> int | None:
+        """Number of pages that ``Total`` may mean, or None where it means nothing."""
+        return self._hints[0] if self._hints else None
+
+    def query(self, number: int) -> dict[str, str]:
+        """Returns the query of a page; pages count from 1."""
+        return self._parameters | {"PageNo": str(number), "PageSize": str(PAGE_SIZE)}
+
+    def next(self) -> int | None:
+        """Returns the number of a page to ask for now, or None where one must wait for others."""
+        if self.whole or self.enough or self.asked >= min(self._bound, self.pages + AHEAD):
+            return None
+        self.asked += 1
+        return self.asked
+
+    def take(self, number: int, page: Page, at: int) -> None:
+        """Takes a page that was asked for; pages may come in any order.
+
+        Args:
+            number: Its number.
+            page: What it holds.
+            at: When it was asked for, Unix time in milliseconds.
+        """
+        self._taken += 1
+        size = len(page.certificates)
+        if size:
+            self._last = max(self._last, number)
+        if size < PAGE_SIZE:
+            self._short = max(self._short, number)
+        if number == 1:
+            self._hints = sorted({hint for hint in (-(-page.total // PAGE_SIZE), page.total) if hint > 1})
+        self._waiting[number] = page, at
+        while (found := self._waiting.pop(self.pages + 1, None)) is not None:
+            self.pages += 1
+            if not self.enough:
+                self.enough = not self.deliver(*found)
+        if self._taken == self._bound:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Moves the bound: to the next hint if it is within the step, else by the step, which then doubles."""
+        hint = next((hint for hint in self._hints if hint > self._bound), None)
+        if hint is not None and (self._bound == 1 or hint <= self._bound + self._step):
+            self._bound, self._step = hint, 1
+        else:
+            self._bound += self._step
+            self._step = min(2 * self._step, MOST_AT_ONCE)

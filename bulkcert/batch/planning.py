@@ -1,0 +1,297 @@
+"""A plan: what a run would find and do, and what it would cost, from reading operations alone."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import anyio.to_thread
+import polars as pl
+from cyclopts import Parameter
+
+from bulkcert.actions import ACTIONS, Action, ActionName
+from bulkcert.api.certificates import PAGE_SIZE, Page, Status
+from bulkcert.api.client import Answer, Client
+from bulkcert.api.codes import READING_REFUSED
+from bulkcert.api.credentials import Keyring
+from bulkcert.api.operations import OPERATIONS, Operation
+from bulkcert.api.verdicts import Verdict
+from bulkcert.batch.job import ColumnOptions, LookOptions
+from bulkcert.batch.lanes import Lanes
+from bulkcert.batch.look.listing import Listing
+from bulkcert.batch.look.looking import Look
+from bulkcert.batch.look.paging import read_listings, unreadable
+from bulkcert.batch.look.sightings import NUMBER_OF, Sightings
+from bulkcert.batch.outcome import Row
+from bulkcert.batch.progress import Progress
+from bulkcert.batch.service import INPUT, LOOK, Service, ServiceOptions, refuse, resolve_service
+from bulkcert.batch.session import Leave, Watch, calling
+from bulkcert.batch.source import (
+    CA_SN,
+    DEVICE_SN,
+    OUTCOME,
+    ROW,
+    Check,
+    Source,
+    annotated,
+    check,
+    open_protection,
+    open_source,
+)
+from bulkcert.errors import BulkcertError, ExitStatus
+
+CAS_COUNTED = 20
+"""CAs whose registered device certificates are counted, most rows first."""
+
+MANY_ROWS = 100
+"""Rows above which one call for their CA is worth naming."""
+
+NEARLY_ALL = 0.9
+"""Share of a CA's registered device certificates that are nearly all of them."""
+
+LISTING = OPERATIONS["ListDeviceCertificateByCaSn"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions(ServiceOptions, LookOptions, ColumnOptions):
+    """Options of ``plan`` as they were typed."""
+
+    skip_invalid: Annotated[bool, Parameter(group=INPUT)] = False
+    """Plan a run with --skip-invalid: invalid rows do not keep it from starting."""
+    skip_protected: Annotated[bool, Parameter(group=LOOK)] = False
+    """Plan a run with --skip-protected: protected rows do not keep it from starting."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question(Service):
+    """What a plan is wanted for, resolved and checked.
+
+    Attributes:
+        action: What would be asked for each row.
+        input: The input file.
+        options: The options as typed.
+    """
+
+    action: Action
+    input: Path
+    options: PlanOptions
+
+
+def resolve_question(action: ActionName, path: Path, options: PlanOptions) -> Question:
+    """Returns what the options ask for.
+
+    Raises:
+        BulkcertError: With all that is wrong with the options at once.
+    """
+    problems: list[str] = []
+    service = resolve_service(options, problems)
+    if options.skip_protected and options.protect is None:
+        problems.append("--skip-protected needs --protect, the list of what is protected")
+    refuse(problems, "plan")
+    return Question(
+        **{each.name: getattr(service, each.name) for each in fields(service)},
+        action=ACTIONS[action],
+        input=path,
+        options=options,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """How many device certificates of a CA are registered; at least so many where its listing was not read to its end.
+
+    Attributes:
+        devices: Device certificates.
+        whole: Whether these are all.
+    """
+
+    devices: int
+    whole: bool
+
+
+@dataclass(slots=True)
+class Findings:
+    """What reading found.
+
+    Attributes:
+        by_ca: How many rows that may be called are in each status, by CA; those of CAs that are not counted for
+            themselves are under None. The status None is that of rows which were not looked at.
+        registered: Device certificates of CAs, where they were counted.
+        looking: Calls that the look of the run itself makes.
+        may_read: Whether one certificate may be read; None where that was not tried or not told.
+        may_list: Whether certificates may be listed; None likewise.
+        knows_instance: Whether the service knows the instance as this account's; None likewise.
+        clock_ahead_s: How far this machine's clock is ahead of the service's, to about a second, or None.
+        not_looked: Why states could not be read, or not all of them.
+    """
+
+    by_ca: dict[str | None, Counter[Status | None]] = field(default_factory=dict)
+    registered: dict[str, Registered] = field(default_factory=dict)
+    looking: int = 0
+    may_read: bool | None = None
+    may_list: bool | None = None
+    knows_instance: bool | None = None
+    clock_ahead_s: float | None = None
+    not_looked: str = ""
+
+
+class Inquiry:
+    """The reading for one plan.
+
+    Args:
+        question: What it is wanted for.
+        on_progress: Told the number of rows checked so far.
+
+    Raises:
+        BulkcertError: The input cannot be read. Invalid and protected rows are counted only.
+    """
+
+    def __init__(self, question: Question, on_progress: Callable[[int], None] | None = None) -> None:
+        options, by_device = question.options, question.action.by_device
+        protection = None
+        if options.protect is not None:
+            protection = open_protection(options.protect, by_device=by_device, trust_serials=options.trust_serials)
+        self.question = question
+        self.source: Source = open_source(
+            question.input,
+            by_device=by_device,
+            device_column=options.device_column or None,
+            ca_column=options.ca_column or None,
+        )
+        trust = options.trust_serials
+        self.check: Check = check(self.source, trust_serials=trust, protection=protection, on_progress=on_progress)
+        self.progress = Progress()
+        self.findings = Findings()
+
+    @property
+    def largest_cas(self) -> list[str]:
+        """The CAs with most rows."""
+        return list(islice(self.check.rows_by_ca, CAS_COUNTED))
+
+    async def make(self, keyring: Keyring, watch: Watch, leave: Leave) -> Findings:
+        """Reads what there is to know.
+
+        Args:
+            keyring: What to sign with; has credentials.
+            watch: Shows the progress.
+            leave: Called on the second signal; ends the process at once.
+
+        Raises:
+            BulkcertError: The run itself would be refused like this.
+        """
+        question, failure = self.question, None
+        sightings = Sightings(
+            self.check.rows,
+            tuple(self.check.rows_by_ca),
+            by_device=question.action.by_device,
+            since=round(time.time() * 1000),
+        )
+        async with calling(question, keyring, self.progress, watch, leave) as lanes:
+            first = await anyio.to_thread.run_sync(next, self._batches(), None)
+            if first:
+                failure = await self._ask(lanes, first[0])
+            if first and failure is None and question.options.look_first != "never" and not lanes.stopping.is_set():
+                await self._look(lanes, sightings)
+                await self._count_registered(lanes, sightings)
+        if (stop := self.progress.stop) is not None:
+            raise BulkcertError(stop.status, stop.message, stop.advice)
+        if failure is not None:
+            raise failure
+        self._count(sightings)
+        return self.findings
+
+    def _frames(self) -> Iterator[pl.DataFrame]:
+        return (batch.filter(pl.col(OUTCOME).is_null()) for batch in annotated(self.source, self.check))
+
+    def _batches(self) -> Iterator[list[Row]]:
+        device = DEVICE_SN if self.question.action.by_device else pl.lit("").alias(DEVICE_SN)
+        for frame in self._frames():
+            if frame.height:
+                yield [Row(*row) for row in frame.select(ROW, device, CA_SN).iter_rows()]
+
+    async def _ask(self, lanes: Lanes, row: Row) -> BulkcertError | None:
+        """Reads one certificate: credentials, instance and clock are checked by it; returns why that cannot be."""
+        action, instance = self.question.action, self.question.instance
+        parameters = action.parameters(instance, row.device_sn, row.ca_sn)
+        failure = await self._read(lanes, action.reading, parameters)
+        if failure is None and self.findings.clock_ahead_s is None and not lanes.stopping.is_set():
+            # Only what was found tells the time; an empty page is found as well.
+            ca = {"CaSn": row.ca_sn} if action.by_device else {}
+            page = {"MqttInstanceId": instance, "PageNo": "1", "PageSize": "1"}
+            failure = await self._read(lanes, action.listing, page | ca)
+        return failure
+
+    async def _read(self, lanes: Lanes, operation: Operation, parameters: dict[str, str]) -> BulkcertError | None:
+        async def send(client: Client) -> Answer:
+            return await client.read(operation, parameters)
+
+        settled = await lanes.settle(lanes.lanes[0], operation, send, tolerated=READING_REFUSED)
+        if settled is None or lanes.stopping.is_set():
+            return None
+        answer, found = settled.answer, self.findings
+        known = answer.page is not None or answer.verdict is Verdict.NOT_FOUND
+        found.clock_ahead_s = answer.clock_ahead_s
+        found.knows_instance = True if known else found.knows_instance
+        if known or answer.code in READING_REFUSED:
+            if operation is self.question.action.reading:
+                found.may_read = known
+            else:
+                found.may_list = known
+            return None
+        # What is refused for what it asks is a finding of this row, not of the run.
+        return None if settled.final else unreadable(answer, operation)
+
+    async def _look(self, lanes: Lanes, sightings: Sightings) -> None:
+        """Reads states as a run would, and counts what that costs."""
+        question, progress, found = self.question, self.progress, self.findings
+        before = progress.sends.sends - progress.retries
+        await anyio.to_thread.run_sync(lambda: sightings.expect(self._frames()))
+        look = Look(lanes, question.workers, question.action, question.instance, sightings)
+        looked = await look.by_page()
+        sightings.miss(looked.whole, looked.at)
+        failure = looked.failure
+        if progress.pages:
+            found.may_list = True
+        elif failure is not None and failure.status is ExitStatus.DENIED:
+            found.may_list = False
+        if failure is None and question.options.look_first == "always" and not lanes.stopping.is_set():
+            failure = await look.one_by_one(self._batches())
+        found.not_looked = failure.message if failure is not None else ""
+        found.looking = progress.sends.sends - progress.retries - before
+
+    async def _count_registered(self, lanes: Lanes, sightings: Sightings) -> None:
+        """Counts the device certificates of the CAs where that is worth telling."""
+        if self.question.action.name == "delete-ca":
+            most: dict[str, float] = dict.fromkeys(self.largest_cas, float("inf"))
+        elif self.question.action.name == "inactivate-device" and self.findings.may_list:
+            rows = sightings.rows_by_ca()
+            most = {ca: rows[ca] / NEARLY_ALL + PAGE_SIZE for ca in self.largest_cas if rows[ca] > MANY_ROWS}
+        else:
+            return
+        counts: Counter[str] = Counter()
+
+        def listing(ca: str) -> Listing:
+            def count(page: Page, _at: int) -> bool:
+                counts[ca] += len(page.certificates)
+                return counts[ca] <= most[ca]
+
+            return Listing(LISTING, {"MqttInstanceId": self.question.instance, "CaSn": ca}, count)
+
+        listings = {ca: listing(ca) for ca in most}
+        failure = await read_listings(lanes, self.question.workers, partial(next, iter(listings.values()), None))
+        if failure is None:
+            found = {ca: Registered(counts[ca], listing.whole) for ca, listing in listings.items()}
+            self.findings.registered = found
+
+    def _count(self, sightings: Sightings) -> None:
+        names = {number: status for status, number in NUMBER_OF.items()}
+        statuses, by_ca, kept = sightings.statuses, self.findings.by_ca, self.check.rows_by_ca
+        for frame in self._frames():
+            seen = pl.Series("seen", [statuses[row] for row in frame[ROW]], dtype=pl.UInt8)
+            for ca, number, rows in frame.select(CA_SN).with_columns(seen).group_by(CA_SN, "seen").len().iter_rows():
+                by_ca.setdefault(ca if ca in kept else None, Counter())[names[number]] += rows

@@ -1,0 +1,96 @@
+"""What surrounds the calls of any command: lanes opened and closed, credentials renewed, signals obeyed."""
+
+import signal
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn
+
+import anyio
+import httpx
+
+from bulkcert.api.client import Client, make_transport
+from bulkcert.api.credentials import Keyring
+from bulkcert.batch.lanes import Lanes
+from bulkcert.batch.progress import Progress, Stop
+from bulkcert.batch.service import Service
+from bulkcert.errors import BulkcertError, ExitStatus
+
+Watch = Callable[[Progress], Coroutine[Any, Any, None]]
+"""Shows the progress; is cancelled in the end."""
+
+Leave = Callable[[int], NoReturn]
+"""Ends the process at once, for the signal of this number."""
+
+
+@asynccontextmanager
+async def calling(
+    service: Service, keyring: Keyring, progress: Progress, watch: Watch, leave: Leave
+) -> AsyncIterator[Lanes]:
+    """Opens lanes to a service; the first signal stops them, the second ends the process.
+
+    Args:
+        service: Which, from where, how fast.
+        keyring: What to sign with; has credentials.
+        progress: Kept up to date.
+        watch: Shows the progress.
+        leave: Called on the second signal.
+    """
+    context = httpx.create_ssl_context()
+    clients = [_client(service, address, keyring, context) for address in service.addresses]
+    lanes = Lanes(clients, keyring, progress, cap=service.lane_cap, attempts=service.attempts)
+    async with anyio.create_task_group() as beside:
+        beside.start_soon(_obey_signals, lanes, leave)
+        beside.start_soon(lanes.renew_credentials)
+        beside.start_soon(watch, progress)
+        try:
+            yield lanes
+        finally:
+            with anyio.CancelScope(shield=True):
+                for client in clients:
+                    await client.aclose()
+        beside.cancel_scope.cancel()
+
+
+def _client(service: Service, address: str | None, keyring: Keyring, context: ssl.SSLContext) -> Client:
+    return Client(make_transport(service.workers, address, context), service.endpoint, keyring, service.timeout_s)
+
+
+async def fetch_credentials(keyring: Keyring, leave: Leave) -> None:
+    """Fetches credentials before anything is called; a signal need not wait for a slow credentials server.
+
+    Args:
+        keyring: Where they go.
+        leave: Called on the first signal; ends the process at once.
+
+    Raises:
+        BulkcertError: There are none.
+    """
+    denied: BulkcertError | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(_leave_on_signal, leave)
+        try:
+            await keyring.renew()
+        except BulkcertError as error:
+            denied = BulkcertError(error.status, error.message, f"Nothing was called. {error.advice}")
+        group.cancel_scope.cancel()
+    if denied is not None:
+        raise denied
+
+
+async def _leave_on_signal(leave: Leave) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for number in signals:
+            leave(number)
+
+
+async def _obey_signals(lanes: Lanes, leave: Leave) -> None:
+    """Stops in order on the first signal, and at once on the second: the journal is safe at any time."""
+    received = 0
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for number in signals:
+            received += 1
+            if received > 1:
+                leave(number)
+            name = signal.Signals(number).name
+            lanes.stop(Stop(ExitStatus(128 + number), f"{name} received", "Run the same command again to go on."))

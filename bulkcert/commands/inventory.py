@@ -1,0 +1,209 @@
+"""``bulkcert inventory``: what the service holds, as a list."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+import anyio
+import msgspec
+from cyclopts import Group, Parameter
+from rich.text import Text
+
+from bulkcert import terminal
+from bulkcert.api.credentials import ChainKeyring
+from bulkcert.batch.inventory import File, Inventory, Wanted
+from bulkcert.batch.progress import Progress
+from bulkcert.batch.results import SUFFIXES
+from bulkcert.batch.service import Service, ServiceOptions, refuse, resolve_service
+from bulkcert.batch.session import fetch_credentials
+from bulkcert.errors import ExitStatus, terminated
+
+WHAT = Group.create_ordered("What is listed")
+LINE_EVERY_S = 5.0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class InventoryOptions(ServiceOptions):
+    """Options of ``inventory`` as they were typed."""
+
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"], group=WHAT)] = None
+    """The file: .csv, .parquet or .ndjson; an input for run."""
+    overwrite: Annotated[bool, Parameter(group=WHAT)] = False
+    """Replace the file if it exists."""
+    ca_sn: Annotated[tuple[str, ...], Parameter(group=WHAT, consume_multiple=False)] = ()
+    """Only device certificates of this CA; repeat it for more. Without it those of the whole instance."""
+    cas: Annotated[bool, Parameter(group=WHAT)] = False
+    """The CAs themselves, instead of device certificates."""
+    status: Annotated[Literal["active", "inactive"] | None, Parameter(group=WHAT)] = None
+    """Only certificates in this status."""
+    expires_before: Annotated[str, Parameter(group=WHAT)] = ""
+    """Only certificates whose validity ends before this time: an ISO date or date and time, UTC unless it says else.
+    With the date of today: what has expired, as in --expires-before 2026-12-01."""
+    expires_after: Annotated[str, Parameter(group=WHAT)] = ""
+    """Only certificates whose validity ends at this time or later."""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What an inventory came to.
+
+    Attributes:
+        file: Where it is.
+        certificates: Rows of the file.
+        statuses: Rows by status.
+        read: Certificates that the service listed.
+        repeated: Certificates that were listed again at the head of the next page, and left out there.
+        without_expiry: Certificates read whose end of validity is no time; no filter by expiry matches them.
+        pages: Pages read.
+        calls: Requests sent.
+        retries: Calls beyond the first of a page.
+        throttles: Answers that said to slow down.
+        achieved_rate: Calls per second from the first to the last.
+        worst_window: Most sends in any half-open second.
+        seconds: How long it took.
+    """
+
+    file: str
+    certificates: int
+    statuses: dict[str, int]
+    read: int
+    repeated: int
+    without_expiry: int
+    pages: int
+    calls: int
+    retries: int
+    throttles: int
+    achieved_rate: float
+    worst_window: int
+    seconds: float
+
+
+def inventory(
+    *,
+    options: InventoryOptions = InventoryOptions(),
+) -> ExitStatus:
+    """Lists the registered device certificates of an instance, or its CAs, into a file; changes nothing.
+
+    Args:
+        options: See below.
+    """
+    terminal.warn_of_unknown(os.environ, (*InventoryOptions.__dataclass_fields__, "job"))
+    service, wanted = _resolve(options)
+    if options.verbose:
+        terminal.show_log()
+    file, started = File(wanted), time.monotonic()
+
+    def leave(number: int) -> NoReturn:
+        file.drop()
+        terminal.leave_reading(number)
+
+    try:
+        file.open()
+        anyio.run(fetch_credentials, keyring := ChainKeyring(), leave)
+        signal.signal(signal.SIGTERM, terminated)
+        taking = Inventory(service, wanted, file)
+        anyio.run(taking.take, keyring, _silent if options.quiet else partial(_watch, taking), leave)
+        signal.signal(signal.SIGTERM, terminated)
+    finally:
+        file.drop()
+    told = _told(taking, time.monotonic() - started)
+    if options.json:
+        sys.stdout.buffer.write(msgspec.json.encode(told) + b"\n")
+    else:
+        terminal.show(_lines(told))
+    return ExitStatus.OK
+
+
+def _resolve(options: InventoryOptions) -> tuple[Service, Wanted]:
+    problems: list[str] = []
+    service = resolve_service(options, problems)
+    output = options.output or Path()
+    if options.output is None:
+        problems.append("-o is missing: the file that the inventory goes to")
+    elif output.suffix.lower() not in SUFFIXES:
+        problems.append(f"-o {output} must end in {', '.join(SUFFIXES)}")
+    elif any("\ud800" <= character <= "\udfff" for character in str(output)):
+        problems.append(f"{str(output)!r}: file names must be UTF-8")
+    if options.cas and options.ca_sn:
+        problems.append("--cas and --ca-sn exclude each other: the one lists CAs, the other the devices of a CA")
+    if not all(ca_sn.strip() for ca_sn in options.ca_sn):
+        problems.append("--ca-sn is empty")
+    before = _moment("--expires-before", options.expires_before, problems)
+    after = _moment("--expires-after", options.expires_after, problems)
+    if before is not None and after is not None and before <= after:
+        problems.append("--expires-before must be later than --expires-after: nothing lies between them")
+    refuse(problems, "inventory")
+    return service, Wanted(
+        cas=options.cas,
+        ca_sns=tuple(dict.fromkeys(options.ca_sn)),
+        status=options.status,
+        expires_before=before,
+        expires_after=after,
+        output=output,
+        overwrite=options.overwrite,
+    )
+
+
+def _moment(name: str, text: str, problems: list[str]) -> int | None:
+    """Returns a time as Unix time in milliseconds; None for an empty text."""
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        problems.append(f"{name} {text!r} is not a date such as 2026-12-01, or 2026-12-01T06:00:00Z")
+        return None
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // timedelta(milliseconds=1)
+
+
+def _told(taking: Inventory, seconds: float) -> Told:
+    progress, file = taking.progress, taking.file
+    return Told(
+        file=str(taking.wanted.output),
+        certificates=file.statuses.total(),
+        statuses=dict(sorted(file.statuses.items())),
+        read=taking.read,
+        repeated=taking.repeated,
+        without_expiry=file.without_expiry,
+        pages=progress.pages,
+        calls=progress.sends.sends,
+        retries=progress.retries,
+        throttles=progress.throttles,
+        achieved_rate=round(progress.sends.rate(), 1),
+        worst_window=progress.sends.worst,
+        seconds=round(seconds, 1),
+    )
+
+
+def _lines(told: Told) -> Iterator[tuple[str, str | Text]]:
+    of_all = f" of {told.read:,} read" if told.read > told.certificates else ""
+    yield "certificates", f"{told.certificates:,}{of_all}"
+    for status, count in told.statuses.items():
+        yield "", f"{count:>9,} {status}"
+    if told.without_expiry:
+        yield "", f"{told.without_expiry:>9,} read without a readable expiry"
+    if told.repeated:
+        yield "", f"{told.repeated:>9,} listed twice, since the list changed meanwhile; once in the file"
+    pace = f"{told.calls:,} at {told.achieved_rate:,.1f}/s; worst one-second window {told.worst_window:,}"
+    yield "calls", f"{pace}; {told.pages:,} pages, {told.retries:,} retries, {told.throttles:,} throttles"
+    yield "time", terminal.duration(told.seconds)
+    yield "file", told.file
+
+
+async def _silent(_progress: Progress) -> None:
+    await anyio.sleep_forever()
+
+
+async def _watch(taking: Inventory, progress: Progress) -> None:
+    while True:
+        await anyio.sleep(LINE_EVERY_S)
+        pace = f"{progress.sends.recent_rate(time.monotonic()):.0f}/s"
+        terminal.stderr.print(Text(f"{taking.read:,} certificates on {progress.pages:,} pages; {pace}"))

@@ -1,0 +1,59 @@
+"""``bulkcert policy``: what must be granted for a run."""
+
+import re
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from bulkcert.actions import ACTIONS, ActionName
+from bulkcert.api.operations import REGIONS
+from bulkcert.batch.job import LookFirst
+from bulkcert.batch.service import LOOK, WHERE, refuse
+from bulkcert.errors import ExitStatus
+from bulkcert.policy import least_policy, operations
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class PolicyOptions:
+    """Options of ``policy`` as they were typed."""
+
+    instance: Annotated[str, Parameter(group=WHERE)] = ""
+    """Instance that holds the certificates; any unless given."""
+    account: Annotated[str, Parameter(group=WHERE)] = ""
+    """Number of the account that owns it; any unless given."""
+    region: Annotated[str, Parameter(group=WHERE)] = ""
+    """Region of the instance; any unless given."""
+    look_first: Annotated[LookFirst, Parameter(group=LOOK)] = "auto"
+    """As the run will have it."""
+    verify: Annotated[bool, Parameter(group=LOOK)] = True
+    """Whether the results are going to be verified."""
+    undo: Annotated[bool, Parameter(group=LOOK)] = False
+    """Allow to take it back, too."""
+
+
+def policy(
+    action: ActionName,
+    *,
+    options: PolicyOptions = PolicyOptions(),
+) -> ExitStatus:
+    """Prints the least RAM policy for what a run calls; needs no credentials and calls nothing.
+
+    Args:
+        action: What the run will do with each row.
+        options: See below.
+    """
+    problems: list[str] = []
+    if options.region and options.region not in REGIONS:
+        problems.append(f"--region {options.region} is not known; known are {', '.join(REGIONS)}")
+    for name, value in (("--instance", options.instance), ("--account", options.account)):
+        if not re.fullmatch(r"[A-Za-z0-9_-]*", value):
+            problems.append(f"{name} {value!r} must be letters, digits, - and _ only")
+    refuse(problems, "policy")
+    called = operations(ACTIONS[action], options.look_first, verify=options.verify, undo=options.undo)
+    printed = least_policy(called, region=options.region, account=options.account, instance=options.instance)
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(printed), indent=2) + b"\n")
+    return ExitStatus.OK

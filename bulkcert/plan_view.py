@@ -1,0 +1,300 @@
+"""A plan as it is read: one JSON object, the same as a table, and what is to be said about it."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import msgspec
+from rich.text import Text
+
+from bulkcert.api.certificates import Status
+from bulkcert.api.operations import INSTANCE_ACCESS
+from bulkcert.api.signing import Credentials
+from bulkcert.batch.pacer import bucket_rate, lane_cap
+from bulkcert.batch.planning import MANY_ROWS, NEARLY_ALL, Inquiry
+from bulkcert.batch.source import printable
+from bulkcert.errors import ExitStatus
+from bulkcert.terminal import duration, stdout
+
+CAS_SHOWN, CAS_LISTED = 20, 1000
+"""CAs that the table and the JSON name, most rows first."""
+
+CLOCK_GRAIN_S = 2.0
+"""The service tells its time in whole seconds, and an answer takes a while."""
+
+
+class States(msgspec.Struct, frozen=True):
+    """How many rows that may be called are in each state; ``rows`` is their sum."""
+
+    rows: int
+    already: int
+    not_registered: int
+    to_change: int
+    not_looked_at: int
+
+
+class CaStates(States, frozen=True, kw_only=True):
+    """The same for the rows of one CA; ``registered`` are its device certificates, where they were counted."""
+
+    ca_sn: str
+    registered: int | None
+
+
+class Calls(msgspec.Struct, frozen=True):
+    """What the run would call."""
+
+    changing: int
+    looking: int
+    total: int
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """How long the calls take from so many source addresses at the caps."""
+
+    source_addresses: int
+    rate: float
+    seconds: float
+
+
+class Key(msgspec.Struct, frozen=True):
+    """What calls are signed with; ``expires`` is UTC, null where not known."""
+
+    access_key_id: str
+    source: str
+    temporary: bool
+    expires: str | None
+
+
+class Permissions(msgspec.Struct, frozen=True):
+    """What may be read; ``needed`` are the RAM actions of the run. Null is not known."""
+
+    read_one: bool | None
+    read_pages: bool | None
+    needed: list[str]
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a run would find and do; every figure of the table stands here too."""
+
+    action: str
+    instance: str
+    endpoint: str
+    input: str
+    input_sha256: str
+    look_first: str
+    rows: int
+    invalid: int
+    duplicates: int
+    protected: int
+    totals: States
+    cas_total: int
+    cas: list[CaStates]
+    calls: Calls
+    times: list[Pace]
+    credentials: Key
+    permissions: Permissions
+    instance_ok: bool | None
+    clock_ahead_s: float | None
+    not_looked: str
+    advice: list[str]
+    exit_status: int
+
+
+def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
+    """Returns the plan that an inquiry comes to."""
+    question, checked, found = inquiry.question, inquiry.check, inquiry.findings
+    action, options = question.action, question.options
+    named = {ca: counted for ca, counted in found.by_ca.items() if ca is not None}
+    largest = sorted(named, key=lambda ca: (-named[ca].total(), ca))
+    totals = _states(inquiry, sum(found.by_ca.values(), Counter()))
+    # What is not listed is deleted all the same: the call costs little, and "not found" is an outcome of its own.
+    changing = totals.rows - (totals.already if action.wanted != "deleted" else 0)
+    calls = Calls(changing, found.looking, changing + found.looking)
+    refused = (checked.invalid and not options.skip_invalid) or (checked.protected and not options.skip_protected)
+    cas_total = len(checked.rows_by_ca) + bool(checked.rows_of_other_cas)
+    plan = Plan(
+        action=action.name,
+        instance=question.instance,
+        endpoint=str(question.endpoint),
+        input=str(question.input),
+        input_sha256=checked.sha256,
+        look_first=options.look_first,
+        rows=checked.rows,
+        invalid=checked.invalid,
+        duplicates=checked.duplicates,
+        protected=checked.protected,
+        totals=totals,
+        cas_total=cas_total,
+        cas=[_ca(inquiry, ca, named[ca]) for ca in largest[:CAS_LISTED]],
+        calls=calls,
+        times=_times(inquiry, calls.total),
+        credentials=Key(
+            credentials.access_key_id,
+            credentials.source or "the default chain",
+            credentials.security_token is not None,
+            _utc(credentials.expires_at) if credentials.expires_at is not None else None,
+        ),
+        permissions=Permissions(found.may_read, found.may_list, _needed(inquiry)),
+        instance_ok=found.knows_instance,
+        clock_ahead_s=None if found.clock_ahead_s is None else round(found.clock_ahead_s, 1),
+        not_looked=found.not_looked,
+        advice=[],
+        exit_status=int(ExitStatus.INPUT_INVALID if refused else ExitStatus.OK),
+    )
+    return msgspec.structs.replace(plan, advice=list(_advice(plan, inquiry, credentials)))
+
+
+def _states(inquiry: Inquiry, counted: Counter[Status | None]) -> States:
+    wanted, rows = inquiry.question.action.wanted_status, counted.total()
+    already, unseen = counted[wanted], counted[None]
+    absent = counted[Status.NOT_REGISTERED] if wanted is not Status.NOT_REGISTERED else 0
+    return States(rows, already, absent, rows - already - unseen - absent, unseen)
+
+
+def _ca(inquiry: Inquiry, ca: str, counted: Counter[Status | None]) -> CaStates:
+    registered = inquiry.findings.registered.get(ca)
+    devices = registered.devices if registered and registered.whole else None
+    return CaStates(**msgspec.structs.asdict(_states(inquiry, counted)), ca_sn=ca, registered=devices)
+
+
+def _times(inquiry: Inquiry, calls: int) -> list[Pace]:
+    options, paces = inquiry.question.options, []
+    for addresses in sorted({1, 2, len(inquiry.question.addresses)}):
+        cap = lane_cap(options.rate, options.per_address_rate, addresses)
+        if cap >= 1:
+            rate = bucket_rate(cap) * addresses
+            paces.append(Pace(addresses, round(rate, 2), round(calls / rate, 1)))
+    return paces
+
+
+def _needed(inquiry: Inquiry) -> list[str]:
+    action, look = inquiry.question.action, inquiry.question.options.look_first
+    operations = [action.operation]
+    operations += [action.listing] * (look != "never") + [action.reading] * (look == "always")
+    access = [INSTANCE_ACCESS] * any(operation.needs_instance_access for operation in operations)
+    return [*[operation.ram_action for operation in operations], *access]
+
+
+def _advice(plan: Plan, inquiry: Inquiry, credentials: Credentials) -> Iterator[str]:
+    if plan.exit_status:
+        yield "the run would not start (65): there are invalid or protected rows, see below"
+    if plan.invalid:
+        first = inquiry.check.first_invalid[0]
+        place = f"{plan.input}:{first.line or first.row}: {first.column}: {first.reason} ({first.value})"
+        yield f"{plan.invalid:,} rows are invalid, the first: {place}; correct them, or give --skip-invalid"
+    if plan.protected:
+        by = inquiry.check.protected_by
+        yield f"{plan.protected:,} rows are protected by {by}; take them out of the list, or give --skip-protected"
+    yield from _on_cas(plan, inquiry)
+    if plan.totals.not_registered:
+        yield _on_unregistered(plan, by_device=inquiry.question.action.by_device)
+    if plan.not_looked:
+        yield f"states cannot be read, so a run calls every row that was not looked at: {plan.not_looked}"
+    needed = next(pace for pace in plan.times if pace.source_addresses == len(inquiry.question.addresses)).seconds
+    ends = credentials.expires_at
+    if ends is not None and ends < time.time() + needed:
+        yield (
+            f"these credentials expire at {_utc(ends)}, before the run would end (about {duration(needed)}); "
+            "it goes on only if their source gives new ones by then"
+        )
+    if credentials.security_token is not None and ends is None:
+        yield (
+            "these credentials are temporary, nothing says when they expire, and a token that was set by hand cannot "
+            f"be renewed by the run (about {duration(needed)}); if they end first, it stops and can be gone on with"
+        )
+
+
+def _on_cas(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
+    for ca in plan.cas[:CAS_SHOWN]:
+        name, registered = printable(ca.ca_sn), inquiry.findings.registered.get(ca.ca_sn)
+        if plan.action == "delete-ca" and registered is None:
+            yield f"delete-ca of {name} deletes its device certificates; how many was not counted"
+        elif plan.action == "delete-ca" and registered is not None and registered.devices:
+            more = "" if registered.whole else "at least "
+            deleted = f"{more}{registered.devices:,} device certificates"
+            yield f"delete-ca of {name} deletes {deleted}; nothing brings them back"
+        if plan.action != "inactivate-device" or ca.rows <= MANY_ROWS or ca.already == ca.rows:
+            continue
+        share = ca.rows / plan.totals.rows
+        listed = ca.already + ca.to_change
+        whole = registered is not None and registered.whole
+        nearly_all = whole and ca.registered is not None and 0 < NEARLY_ALL * ca.registered <= listed
+        if share < 0.5 and not nearly_all:  # noqa: PLR2004 - half of the rows
+            continue
+        others = max(0, (ca.registered or 0) - listed)
+        also = (
+            f"; beside the listed ones it has {f'{others:,}' if others else 'no'} registered devices" if whole else ""
+        )
+        yield (
+            f"{int(100 * share)} % of the rows share CA {name}: one inactivate-ca would refuse all of its devices at "
+            f"once, those that are not registered yet included{also}"
+        )
+
+
+def _on_unregistered(plan: Plan, *, by_device: bool) -> str:
+    absent = f"{plan.totals.not_registered:,} serials are not registered"
+    if not by_device:
+        return f"{absent}: no such CA is known to the instance; the run calls them, and ends with 1"
+    if plan.action == "activate-device":
+        return f"{absent}: they become active at their first connection, and nothing can switch them on before"
+    return (
+        f"{absent}: they become active at their first connection; inactivate their CA (inactivate-ca), or run again "
+        "with --retry-failed once they have connected"
+    )
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def show(plan: Plan) -> None:
+    """Prints a plan on stdout: names and values, a table of the CAs, and advice."""
+    for name, value in _facts(plan):
+        stdout.print(Text(f"{name:<14}{value}"))
+    stdout.print()
+    rows: list[tuple[str, States]] = [(printable(ca.ca_sn), ca) for ca in plan.cas[:CAS_SHOWN]]
+    width = max([len(name) for name, _ in rows] + [len("all CAs")])
+    heads = [name.replace("_", " ") for name in States.__struct_fields__]
+    stdout.print(Text(f"{'CA':<{width}}" + "".join(f"  {head:>14}" for head in heads), style="bold"))
+    for name, states in [*rows, ("all CAs", plan.totals)]:
+        if states is plan.totals and plan.cas_total > len(rows):
+            stdout.print(Text(f"and {plan.cas_total - len(rows):,} more"))
+        figures = [getattr(states, field) for field in States.__struct_fields__]
+        stdout.print(Text(f"{name:<{width}}" + "".join(f"  {figure:>14,}" for figure in figures)))
+    if plan.advice:
+        stdout.print()
+    for advice in plan.advice:
+        stdout.print(Text(f"→ {advice}", style="yellow"))
+
+
+def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
+    key, may = plan.credentials, plan.permissions
+    yield "action", plan.action
+    yield "instance", f"{plan.instance} at {plan.endpoint}: {_known(plan.instance_ok, 'known', 'not known')}"
+    ends = f", until {key.expires}" if key.expires else ", temporary" if key.temporary else ""
+    yield "credentials", f"access key {key.access_key_id}, from {key.source}{ends}"
+    yield "permissions", f"to read {_known(may.read_one, 'yes', 'no')}, to list {_known(may.read_pages, 'yes', 'no')}"
+    yield "", f"the permission to change shows only in changing; the run needs {', '.join(may.needed)}"
+    yield "clock", _clock(plan.clock_ahead_s)
+    left_out = f"{plan.invalid:,} invalid, {plan.duplicates:,} duplicates, {plan.protected:,} protected"
+    yield "input", f"{plan.input}: {plan.rows:,} rows ({left_out})"
+    calls = plan.calls
+    yield "calls", f"{calls.total:,}: {calls.changing:,} that change, {calls.looking:,} that look first"
+    for position, pace in enumerate(plan.times):
+        addresses = f"{pace.source_addresses} source address{'es' * (pace.source_addresses > 1)}"
+        yield "" if position else "time", f"about {duration(pace.seconds)} from {addresses} ({pace.rate:,.0f}/s)"
+    ready = "the run could start" if not plan.exit_status else "the run would not start; see below"
+    yield "exit status", f"{plan.exit_status}: {ready}"
+
+
+def _known(told: bool | None, yes: str, no: str) -> str:
+    return "not tried" if told is None else yes if told else no
+
+
+def _clock(ahead_s: float | None) -> str:
+    if ahead_s is None:
+        return "difference to the service's not known"
+    if abs(ahead_s) <= CLOCK_GRAIN_S:
+        return "the same as the service's, within about 2 s"
+    return f"{abs(ahead_s):,.0f} s {'ahead of' if ahead_s > 0 else 'behind'} the service's (15 minutes are allowed)"

@@ -1,0 +1,167 @@
+"""What a run is about to do, in words on stderr, and whether somebody agrees."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from rich.text import Text
+
+from bulkcert.actions import Action
+from bulkcert.api.signing import Credentials
+from bulkcert.batch.progress import Progress
+from bulkcert.batch.run import Run
+from bulkcert.batch.source import printable
+from bulkcert.batch.undoing import Undone
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.terminal import duration, show, stderr
+
+ASK_FOR_COUNT = 1000
+"""Above so many rows, and for every CA action, the number of rows must be typed."""
+
+ACCOUNT_LIMIT, ADDRESS_LIMIT = 500, 300
+"""The documented limits in calls per second (reference, section 2)."""
+
+CAS_SHOWN, CAS_CHECKED = 3, 20
+"""CAs that a plan names: of a list of devices, and of an action on CAs."""
+
+
+def show_plan(run: Run, credentials: Credentials) -> None:
+    """Prints what a run is about to do, and as whom."""
+    show(_plan(run, credentials), stderr)
+    if run.job.action.inverse is None:
+        stderr.print(
+            Text(
+                "delete-ca cannot be undone: with each CA every device certificate registered under it is deleted; "
+                "while a CA of the same chain stays registered, such a device registers itself again, active.",
+                style="bold red",
+            )
+        )
+
+
+def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]]:
+    job, options = run.job, run.job.options
+    kind = "device" if job.action.by_device else "CA"
+    yield "action", f"{job.action.name}: {job.action.verb}"
+    yield "instance", f"{job.instance} at {job.endpoint}"
+    yield "credentials", f"access key {credentials.access_key_id}, from {credentials.source or 'the default chain'}"
+    yield "input", _input(run)
+    if run.already_done:
+        yield "done", f"{run.already_done:,} by earlier sessions; this one goes on"
+    yield "to call", f"{run.calls:,} {kind} certificate{'s' * (run.calls != 1)}{_looking(run)}"
+    yield "CAs", _cas(run)
+    lanes = f"{len(job.addresses)} address{'es' * (len(job.addresses) > 1)}"
+    caps = f"{options.rate}/s for the account, {options.per_address_rate}/s for an address"
+    yield "caps", f"{caps}: {job.rate:.0f}/s from {lanes}"
+    if options.rate > ACCOUNT_LIMIT or options.per_address_rate > ADDRESS_LIMIT:
+        caution = f"above the documented limits of {ACCOUNT_LIMIT}/s and {ADDRESS_LIMIT}/s the service throttles and"
+        yield "", Text(f"{caution} blocks addresses, unless yours were raised", style="yellow")
+    yield "time", f"about {duration(run.calls / job.rate)}"
+    yield "results", str(job.results)
+    if options.overwrite and job.results.exists():
+        yield "", Text("the earlier results and their journal are dropped (--overwrite)", style="yellow")
+    if damaged := run.journal.damaged_lines:
+        yield "journal", f"{len(damaged)} damaged lines, the first is line {damaged[0]}; their rows are called again"
+
+
+def _looking(run: Run) -> str:
+    """Says that some of it may turn out to need no call."""
+    if run.journal.index.looked or run.job.options.look_first == "never":
+        return ""
+    return (
+        f" at most: what is {run.job.action.wanted} already is left alone (--look-first {run.job.options.look_first})"
+    )
+
+
+def _input(run: Run) -> str:
+    check = run.check
+    left_out = [f"{check.invalid:,} invalid"] if check.invalid else []
+    if check.protected:
+        left_out.append(f"{check.protected:,} protected")
+    if check.duplicates:
+        left_out.append(f"{check.duplicates:,} {'duplicates' if run.job.action.by_device else 'of a CA already named'}")
+    return f"{run.job.input}: {check.rows:,} rows" + (f" ({', '.join(left_out)})" if left_out else "")
+
+
+def show_not_looked(progress: Progress) -> None:
+    """Prints why states could not be read before the first call, if they could not."""
+    if progress.not_looked:
+        stderr.print(Text(f"not looked at first: {progress.not_looked}; every row is called", style="yellow"))
+
+
+def show_idle(run: Run) -> None:
+    """Prints that there is nothing to call, so that nobody takes an earlier session's figures for this one's."""
+    if run.to_call:
+        stderr.print(Text(f"nothing is called (--limit-rows 0); {run.to_call:,} are left to call"))
+        return
+    done = f"all {run.already_done:,} were settled by earlier sessions" if run.already_done else "no row may be called"
+    stderr.print(Text(f"nothing to call: {done}; --overwrite starts anew"))
+
+
+def _cas(run: Run) -> str:
+    """Names the CAs of the list: the largest few, or for an action on CAs as many as a person can check."""
+    check = run.check
+    total = len(check.rows_by_ca) + bool(check.rows_of_other_cas)
+    largest = islice(check.rows_by_ca.items(), CAS_SHOWN if run.job.action.by_device else CAS_CHECKED)
+    named = [f"{printable(ca)} ({rows:,} row{'s' * (rows != 1)})" for ca, rows in largest]
+    more = f" and {total - len(named):,} more" if total > len(named) else ""
+    return f"{len(check.rows_by_ca):,}{' or more' * bool(check.rows_of_other_cas)}: {', '.join(named)}{more}"
+
+
+def confirm(run: Run) -> None:
+    """Asks whether to go on.
+
+    Raises:
+        BulkcertError: The answer was no, or there is no terminal to ask.
+    """
+    _confirm_terminal()
+    rows = run.check.rows
+    if rows > ASK_FOR_COUNT or not run.job.action.by_device:
+        agreed = _answer(f"Type the number of rows ({rows}) to go on: ").replace(",", "") == str(rows)
+    else:
+        agreed = _answer("Go on? [y/N] ").lower() in ("y", "yes")
+    if not agreed:
+        raise BulkcertError(ExitStatus.USAGE, "not confirmed; nothing was called")
+
+
+def confirm_watch(action: Action, rows: int, watch_s: float) -> None:
+    """Asks whether certificates may be changed while they are watched.
+
+    Raises:
+        BulkcertError: The answer was no, or there is no terminal to ask.
+    """
+    stderr.print(Text(f"{rows:,} rows are watched for {duration(watch_s)}: {action.verb} where they are not"))
+    _confirm_terminal()
+    if _answer("Go on? [y/N] ").lower() not in ("y", "yes"):
+        raise BulkcertError(ExitStatus.USAGE, "not confirmed; nothing was called")
+
+
+def _confirm_terminal() -> None:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise BulkcertError(
+            ExitStatus.USAGE,
+            "there is no terminal to ask whether to go on; nothing was called",
+            "Add --yes to run without being asked.",
+        )
+
+
+def _answer(question: str) -> str:
+    # polars has SIGINT restart a read that it interrupts; here Ctrl-C must end it.
+    signal.siginterrupt(signal.SIGINT, True)
+    try:
+        return stderr.input(Text(question)).strip()
+    except (EOFError, UnicodeDecodeError):
+        stderr.print()
+        return ""
+
+
+def show_undone(results: Path, undone: Undone, *, include_unknown: bool) -> None:
+    """Prints what an undo takes back, on stderr."""
+    if not undone.rows:
+        stderr.print(Text(f"nothing to undo: {results} tells of no row that its run has changed"))
+    else:
+        stderr.print(Text(f"{undone.rows:,} rows of {results} are taken back: {undone.list_path}"))
+    if undone.unknown:
+        what = "taken back as well" if include_unknown else "left as they are"
+        stderr.print(Text(f"{undone.unknown:,} rows whose state before is not known are {what}", style="yellow"))

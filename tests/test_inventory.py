@@ -1,0 +1,210 @@
+"""``bulkcert inventory``: everything that is registered, once, in a file that is whole or not there."""
+
+import datetime as dt
+import json
+import os
+import signal
+import time
+
+import polars as pl
+import pytest
+from program import INSTANCE, KEY_ID, SECRET, UNHURRIED, bulkcert, emulator, outcomes, side_by_side, start
+
+from bulkcert.api.operations import INSTANCE_ACCESS
+
+COUNTS = (0, 1, 99, 100, 101, 1000, 12345)
+TIME = pl.Datetime("ms", "UTC")
+
+
+def pairs(count, cas=3):
+    return [(f"00{number:010d}", f"00ca{number % cas:06d}") for number in range(1, count + 1)]
+
+
+def take(service, file, *more, instance=INSTANCE, endpoint=None, caps=UNHURRIED, **options):
+    where = ("--endpoint", endpoint or service.url, "--instance", instance)
+    return bulkcert("inventory", *where, *caps, "-o", file, *more, **options)
+
+
+def read(file):
+    if file.suffix == ".parquet":
+        return pl.read_parquet(file)
+    return pl.read_ndjson(file) if file.suffix == ".ndjson" else pl.read_csv(file, infer_schema=False)
+
+
+def devices_in(file):
+    table = read(file)
+    return sorted(table.select("DeviceSn", "CaSn").rows()) if table.height else []
+
+
+def milliseconds(text):
+    return int(dt.datetime.fromisoformat(text).replace(tzinfo=dt.UTC).timestamp() * 1000)
+
+
+def left(directory):
+    return sorted(path.name for path in directory.iterdir() if path.name != "arrivals.ndjson")
+
+
+@pytest.fixture
+def service(tmp_path_factory):
+    with emulator(tmp_path_factory.mktemp("service")) as running:
+        yield running
+
+
+@pytest.mark.parametrize("total", ["documented", "results", "pages", "zero"])
+def test_exactly_once(tmp_path, total):
+    """Whatever ``Total`` says and however many there are, each certificate comes exactly once; by CA, too."""
+    with emulator(tmp_path, "--list-total", total) as service:
+        expected = {}
+        for count in COUNTS:
+            instance = f"post-cn-{count}"
+            service.tell("instance", id=instance)
+            service.tell("seed", instance=instance, rows=[(ca, device) for device, ca in pairs(count)])
+            expected[instance] = sorted(pairs(count))
+
+        def check(instance):
+            file = tmp_path / f"{instance}.csv"
+            told = json.loads(take(service, file, "--json", "-q", instance=instance).ended(0).stdout)
+            assert devices_in(file) == expected[instance]
+            assert told["certificates"] == told["read"] == len(expected[instance])
+            cas = sorted({ca for _, ca in expected[instance]})
+            if cas:
+                by_ca = tmp_path / f"{instance}.by-ca.parquet"
+                take(service, by_ca, *(part for ca in cas for part in ("--ca-sn", ca)), instance=instance).ended(0)
+                assert devices_in(by_ca) == expected[instance]
+
+        side_by_side(check, expected)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".ndjson"])
+def test_formats(tmp_path, service, suffix):
+    """Every format holds the same, times as such, and is an input for a run as it is."""
+    limits = milliseconds("2026-01-01T00:00:00.123"), milliseconds("2027-01-01")
+    rows = [(ca, device) for device, ca in pairs(150, cas=1)]
+    service.tell("seed", instance=INSTANCE, rows=rows, valid_begin=limits[0], valid_end=limits[1])
+    service.tell("connect", instance=INSTANCE, ca_sn=rows[0][0], device_sn="named", device_name="Tür, 7")
+    file = tmp_path / f"all{suffix}"
+
+    told = take(service, file).ended(0).stdout
+    table = read(file)
+
+    assert table.columns == ["DeviceSn", "CaSn", "DeviceName", "Status", "ValidBegin", "ValidEnd"]
+    assert "151 active" in told
+    assert file.stat().st_mode & 0o777 == 0o600
+    begins, ends = dt.datetime(2026, 1, 1, 0, 0, 0, 123000, dt.UTC), dt.datetime(2027, 1, 1, tzinfo=dt.UTC)
+    written = (begins, ends) if suffix == ".parquet" else ("2026-01-01T00:00:00.123Z", "2027-01-01T00:00:00.000Z")
+    seeded = table.filter(pl.col("DeviceSn") != "named")
+    assert set(seeded.select("ValidBegin", "ValidEnd").rows()) == {written}
+    assert table.filter(pl.col("DeviceSn") == "named")["DeviceName"].to_list() == ["Tür, 7"]
+    assert suffix != ".parquet" or table.schema["ValidEnd"] == TIME
+
+    results = tmp_path / "results.csv"
+    bulkcert("run", "inactivate-device", file, "-o", results, *service.looking, "-q").ended(0)
+    assert outcomes(results) == {"succeeded": 151}
+
+
+def test_cas(tmp_path, service):
+    """The CAs are listed by their own serials, and are an input for an action on CAs."""
+    service.tell("seed", instance=INSTANCE, rows=[(f"00ca{number:04d}", "") for number in range(250)])
+    file, results = tmp_path / "cas.csv", tmp_path / "results.csv"
+
+    take(service, file, "--cas").ended(0)
+
+    table = read(file)
+    assert table.columns == ["CaSn", "CaName", "Status", "ValidBegin", "ValidEnd"]
+    assert sorted(table["CaSn"]) == [f"00ca{number:04d}" for number in range(250)]
+    bulkcert("run", "inactivate-ca", file, "-o", results, *service.looking, "-q").ended(0)
+    take(service, tmp_path / "off.csv", "--cas", "--status", "active").ended(0)
+    assert read(tmp_path / "off.csv").height == 0
+
+
+def test_filters(tmp_path, service):
+    """By status, by expiry, by both; what ends at the very time is after it."""
+    for number, (status, end) in enumerate([("1", "2026-11-30"), ("0", "2026-11-30"), ("1", "2026-12-01")]):
+        rows = [("ca", f"{number}-{device}") for device in range(120)]
+        service.tell("seed", instance=INSTANCE, rows=rows, status=status, valid_end=milliseconds(end))
+
+    def found(*options):
+        file = tmp_path / "found.csv"
+        take(service, file, "--overwrite", *options).ended(0)
+        return {device.split("-")[0] for device, _ in devices_in(file)}
+
+    assert found("--status", "active") == {"0", "2"}
+    assert found("--expires-before", "2026-12-01") == {"0", "1"}
+    assert found("--expires-after", "2026-12-01T01:00:00+01:00") == {"2"}
+    assert found("--expires-before", "2026-12-01", "--status", "inactive") == {"1"}
+    assert found("--expires-before", "2026-11-30") == set()
+
+
+def test_errors(tmp_path, service):
+    """Each ends with its status, says why, and leaves nothing behind."""
+    service.seed(pairs(10))
+    there = tmp_path / "there.csv"
+    there.write_text("mine\n")
+    file = tmp_path / "out.csv"
+    known = ("--ca-sn", pairs(1)[0][1])
+
+    assert "--overwrite" in take(service, there).ended(73).stderr
+    assert "no such CA" in take(service, file, *known, "--ca-sn", "unheard-of").ended(65).stderr
+    assert "unheard-of" in take(service, there, "--overwrite", "--ca-sn", "unheard-of").ended(65).stderr
+    take(service, file, instance="post-cn-none").ended(78)
+    take(service, file, "--attempts", "1", endpoint="http://127.0.0.1:9").ended(69)
+    take(service, tmp_path / "no" / "out.csv").ended(73)
+    take(service, tmp_path, "--overwrite").ended(2)
+    for wrong in (("--expires-before", "soon"), ("--cas", *known), ("--ca-sn", ""), ("-o", "out.txt")):
+        assert "Nothing was called" in take(service, file, *wrong).ended(2).stderr
+    period = ("--expires-after", "2027-01-01", "--expires-before", "2026-01-01")
+    take(service, file, *period).ended(2)
+    service.tell("access-key", id="reader", secret=SECRET, denied=["mq:ListDeviceCertificate", INSTANCE_ACCESS])
+    denied = take(service, file, env={"ALIBABA_CLOUD_ACCESS_KEY_ID": "reader"}).ended(77).stderr
+    assert "Grant mq:ListDeviceCertificate and mq:MqttInstanceAccess" in denied
+
+    assert left(tmp_path) == ["there.csv"]
+    assert there.read_text() == "mine\n"
+    assert KEY_ID not in denied
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals(tmp_path, service, number, status):
+    """A signal in the middle leaves nothing behind; nor do two."""
+    service.seed(pairs(5000))
+    for times in (1, 2):
+        where = ("--endpoint", service.url, "--instance", INSTANCE, "--rate", "12", "-o", tmp_path / "out.csv")
+        before = service.report().arrivals
+        with start("inventory", *where) as child:
+            while service.report().arrivals < before + 3:
+                time.sleep(0.02)
+            for _ in range(times):
+                os.kill(child.pid, number)
+            _, stderr = child.communicate(timeout=30)
+        assert child.returncode == status, stderr
+        assert b"Traceback" not in stderr
+    assert left(tmp_path) == []
+
+
+def test_one_at_a_time(tmp_path, service):
+    """Two inventories never write the same file at once."""
+    service.seed(pairs(3000))
+    where = ("--endpoint", service.url, "--instance", INSTANCE, "--rate", "12", "-o", tmp_path / "out.csv")
+    with start("inventory", *where) as child:
+        while not service.report().arrivals:
+            time.sleep(0.02)
+        assert "another inventory" in take(service, tmp_path / "out.csv").ended(73).stderr
+        child.communicate(timeout=30)
+    assert child.returncode == 0
+    assert devices_in(tmp_path / "out.csv") == sorted(pairs(3000))
+
+
+def test_caps(tmp_path):
+    """The caps hold, as seen by the service with its own in force."""
+    with emulator(tmp_path, caps=()) as service:
+        for part in range(10):
+            rows = [("ca", f"{part}-{number}") for number in range(10_000)]
+            service.tell("seed", instance=INSTANCE, rows=rows)
+        told = json.loads(take(service, tmp_path / "all.parquet", "--json", "-q", caps=()).ended(0).stdout)
+        report = service.report()
+
+    assert told["certificates"] == 100_000
+    assert report.worst_window <= 300
+    assert not report.throttled
+    assert not report.blocks
+    assert report.arrivals == told["calls"] <= 1000 + 64

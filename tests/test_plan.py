@@ -1,0 +1,274 @@
+"""``bulkcert plan``: what it says is so, the run does as it says, and nothing is changed by it."""
+
+import json
+import socket
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+from program import INSTANCE, KEY_ID, SECRET, UNHURRIED, bulkcert, emulator, summary_of, write_devices
+
+from bulkcert.actions import ACTIONS
+from bulkcert.api.operations import OPERATIONS
+
+READING = {"GetDeviceCertificate", "GetCaCertificate", "ListDeviceCertificateByCaSn", "ListCaCertificate"}
+LISTING = OPERATIONS["ListDeviceCertificateByCaSn"].ram_action
+KEY = {"id": KEY_ID}
+STS = {
+    "ALIBABA_CLOUD_ACCESS_KEY_ID": "STS.temporary",
+    "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "temporarySecret",
+    "ALIBABA_CLOUD_SECURITY_TOKEN": "temporaryToken",
+}
+NO_KEY = {"ALIBABA_CLOUD_ACCESS_KEY_ID": None, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": None}
+
+
+@pytest.fixture
+def service(tmp_path):
+    with emulator(tmp_path) as running:
+        yield running
+        assert {call["operation"] for call in running.calls()} <= READING | running.allowed
+
+
+@pytest.fixture(autouse=True)
+def only_reads(service):
+    """After each test the log of arrivals must hold no operation that changes, unless the test ran one on purpose."""
+    service.allowed = set()
+
+
+def mixed(service, path):
+    """Writes 600 devices of three CAs in every state, and a duplicate; returns the expected states of each CA."""
+    expected, lines = {}, []
+    for ca, active, inactive, absent in (("00aa", 30, 350, 20), ("00bb", 5, 145, 0), ("00cc", 0, 0, 50)):
+        devices = [(f"{ca}{number:06d}", ca) for number in range(active + inactive + absent)]
+        service.seed(devices[:active])
+        service.seed(devices[active : active + inactive], "0")
+        lines += devices
+        expected[ca] = {"rows": len(devices), "already": inactive, "not_registered": absent, "to_change": active}
+    path.write_text("DeviceSn,CaSn\n" + "".join(f"{device},{ca}\n" for device, ca in [*lines, lines[0]]))
+    return expected
+
+
+def plan(service, path, *more, action="inactivate-device", instance=INSTANCE, endpoint="", caps=UNHURRIED, **options):
+    where = ("--endpoint", endpoint or service.url, "--instance", instance, *caps)
+    return bulkcert("plan", action, path, *where, "--quiet", *more, **options)
+
+
+def planned(service, path, *more, status=0, **options):
+    return json.loads(plan(service, path, *more, "--json", **options).ended(status).stdout)
+
+
+def test_the_numbers_of_each_ca_and_of_the_run_that_follows(service, tmp_path):
+    """States are told by CA and in all, JSON and table agree, nothing is written, and the run makes those calls."""
+    path = tmp_path / "devices.csv"
+    expected = mixed(service, path)
+    before = service.counts()
+    files = set(tmp_path.iterdir())
+    told = planned(service, path)
+
+    found = {ca["ca_sn"]: {name: ca[name] for name in expected["00aa"]} for ca in told["cas"]}
+    assert found == expected
+    assert list(found) == ["00aa", "00bb", "00cc"]
+    assert told["totals"] == {
+        "rows": 600,
+        "already": 495,
+        "not_registered": 70,
+        "to_change": 35,
+        "not_looked_at": 0,
+    }
+    assert (told["rows"], told["invalid"], told["duplicates"], told["protected"]) == (601, 0, 1, 0)
+    assert told["calls"] == {"changing": 105, "looking": told["calls"]["looking"], "total": 105 + 7}
+    assert (told["instance_ok"], told["permissions"]["read_one"], told["permissions"]["read_pages"]) == (True,) * 3
+    assert abs(told["clock_ahead_s"]) < 3
+    assert [pace["source_addresses"] for pace in told["times"]] == [1, 2]
+
+    table = plan(service, path).ended(0).stdout
+    for ca in [*told["cas"], {"ca_sn": "all CAs", **told["totals"]}]:
+        row = next(line for line in table.splitlines() if line.startswith(ca["ca_sn"]))
+        figures = [ca[name] for name in ("rows", "already", "not_registered", "to_change", "not_looked_at")]
+        assert [int(figure) for figure in row.removeprefix(ca["ca_sn"]).split()] == figures
+    assert all(f"→ {advice}" in table for advice in told["advice"])
+    assert "112: 105 that change, 7 that look first" in table
+    assert service.counts() == before
+    assert set(tmp_path.iterdir()) == files
+    assert {call["operation"] for call in service.calls()} <= READING
+
+    service.allowed = {"InactivateDeviceCertificate"}
+    calls = service.report().arrivals
+    bulkcert("run", "inactivate-device", path, *service.looking, "-o", tmp_path / "results.csv").ended(1)
+    assert service.report().arrivals - calls == told["calls"]["total"]
+    assert summary_of(tmp_path / "results.csv")["outcomes"]["unchanged"] == told["totals"]["already"]
+
+
+@pytest.mark.parametrize("look", ["always", "never"])
+def test_the_run_makes_the_calls_that_were_planned(service, tmp_path, look):
+    """Also where each certificate is looked at, or none; then one reading call checks all that can be checked."""
+    path = tmp_path / "devices.csv"
+    mixed(service, path)
+    told = planned(service, path, "--look-first", look)
+    if look == "never":
+        assert told["totals"]["not_looked_at"] == told["calls"]["total"] == 600
+        assert Counter(call["operation"] for call in service.calls()) == {"GetDeviceCertificate": 1}
+    service.allowed = {"InactivateDeviceCertificate"}
+    calls = service.report().arrivals
+    results = tmp_path / "results.csv"
+    bulkcert("run", "inactivate-device", path, *service.looking, "--look-first", look, "-o", results).ended(1)
+    assert service.report().arrivals - calls == told["calls"]["total"]
+
+
+@pytest.mark.parametrize("action", sorted(ACTIONS))
+def test_every_action(service, tmp_path, action):
+    """Each action is planned with its own reading operations, and needs its own RAM actions."""
+    path = tmp_path / "devices.csv"
+    mixed(service, path)
+    told = planned(service, path, action=action)
+
+    assert told["permissions"]["needed"][0] == ACTIONS[action].operation.ram_action
+    states = told["totals"]
+    assert states["rows"] == sum(states[name] for name in states if name != "rows")
+    if action == "delete-ca":
+        registered = [ca["registered"] for ca in told["cas"]]
+        assert registered == [380, 150, 0]
+        assert any("delete-ca of 00aa deletes 380 device certificates" in advice for advice in told["advice"])
+    if action == "activate-device":
+        assert states["already"] == 35
+        assert any("nothing can switch them on before" in advice for advice in told["advice"])
+
+
+def test_advice_on_a_shared_ca_and_on_the_unregistered(service, tmp_path):
+    """A CA with most rows is named with its other devices; so are serials that nobody has registered."""
+    path = tmp_path / "devices.csv"
+    mixed(service, path)
+    service.seed([(f"other{number}", "00aa") for number in range(7)])
+    shared, unregistered = planned(service, path)["advice"][0], planned(service, path)["advice"][-1]
+
+    assert shared.startswith(
+        "66 % of the rows share CA 00aa: one inactivate-ca would refuse all of its devices at once"
+    )
+    assert shared.endswith("; beside the listed ones it has 7 registered devices")
+    assert unregistered.startswith("70 serials are not registered: they become active at their first connection")
+
+
+def test_invalid_and_protected_rows(service, tmp_path):
+    """65 with the whole plan where they keep the run from starting; 0 where the run would leave them out."""
+    path, protected = tmp_path / "devices.csv", tmp_path / "protected.csv"
+    path.write_text("DeviceSn,CaSn\n0001,00aa\n,00aa\n0002,00aa\n0003,00aa\n")
+    protected.write_text("DeviceSn\n0002\n")
+    service.seed([("0001", "00aa")])
+    told = planned(service, path, "--protect", protected, status=65)
+
+    assert (told["invalid"], told["protected"], told["totals"]["rows"], told["exit_status"]) == (1, 1, 2, 65)
+    assert any(f"{path}:3: DeviceSn" in advice for advice in told["advice"])
+    assert "the run would not start" in plan(service, path, "--protect", protected).ended(65).stdout
+    planned(service, path, "--protect", protected, "--skip-invalid", "--skip-protected")
+    assert "--skip-protected needs --protect" in plan(service, path, "--skip-protected").ended(2).stderr
+
+
+def test_without_permission_to_list(service, tmp_path):
+    """It is told, and the rest is planned as the run would do it: every row is called."""
+    path = tmp_path / "devices.csv"
+    mixed(service, path)
+    service.tell("access-key", **KEY, denied=[LISTING])
+    told = planned(service, path, "--max-in-flight", "1")
+
+    assert (told["permissions"]["read_one"], told["permissions"]["read_pages"]) == (True, False)
+    assert told["totals"]["not_looked_at"] == told["calls"]["changing"] == 600
+    assert told["not_looked"].startswith("ListDeviceCertificateByCaSn: NoPermission")
+    assert LISTING in told["permissions"]["needed"]
+    assert any(advice.startswith("states cannot be read") for advice in told["advice"])
+
+    service.allowed = {"InactivateDeviceCertificate"}
+    calls, results = service.report().arrivals, tmp_path / "results.csv"
+    bulkcert("run", "inactivate-device", path, *service.looking, "--max-in-flight", "1", "-o", results).ended(1)
+    assert service.report().arrivals - calls == told["calls"]["total"]
+    service.tell("access-key", **KEY, denied=[LISTING, OPERATIONS["GetDeviceCertificate"].ram_action])
+    assert planned(service, path)["permissions"]["read_one"] is False
+
+
+def test_failures(service, tmp_path):
+    """What would end the run ends the plan, with the same status."""
+    path = tmp_path / "devices.csv"
+    mixed(service, path)
+    assert "MqttInstanceNotFound" in plan(service, path, instance="nowhere").ended(78).stderr
+    assert (
+        "InvalidAccessKeyId.NotFound"
+        in plan(service, path, env={"ALIBABA_CLOUD_ACCESS_KEY_ID": "nobody"}).ended(77).stderr
+    )
+    assert "no credentials" in plan(service, path, env=NO_KEY).ended(77).stderr
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    assert "DeviceSn" in plan(service, tmp_path / "other.csv").ended(65).stderr
+    plan(service, tmp_path / "missing.csv").ended(66)
+    plan(service, path, "--rate", "0").ended(2)
+    service.tell("instance", id=INSTANCE, account="2")
+    assert "MqttOwnerCheckError" in plan(service, path).ended(77).stderr
+    service.tell("instance", id=INSTANCE)
+
+
+def test_the_clock(service, tmp_path):
+    """A clock that is off is told; one that is too far off ends the plan."""
+    path = tmp_path / "devices.csv"
+    mixed(service, path)
+    service.tell("clock", offset_s=120.0)
+    assert -123 < planned(service, path)["clock_ahead_s"] < -117
+    assert "behind the service's (15 minutes are allowed)" in plan(service, path).ended(0).stdout
+    service.tell("clock", offset_s=2000.0)
+    assert "InvalidTimeStamp" in plan(service, path).ended(78).stderr
+
+
+def test_unreachable(service, tmp_path):
+    """69 where nobody answers."""
+    path = tmp_path / "devices.csv"
+    mixed(service, path)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    plan(service, path, "--attempts", "2", endpoint=endpoint).ended(69)
+
+
+def test_a_token_set_by_hand(service, tmp_path):
+    """Temporary credentials that nothing can renew are mentioned."""
+    path = tmp_path / "devices.csv"
+    mixed(service, path)
+    service.tell("access-key", id="STS.temporary", secret="temporarySecret", token="temporaryToken")
+    told = planned(service, path, env=STS)
+
+    assert told["credentials"]["temporary"]
+    assert any("cannot be renewed by the run" in advice for advice in told["advice"])
+    assert "temporaryToken" not in json.dumps(told)
+
+
+def test_credentials_that_expire_before_the_end(service, tmp_path):
+    """Their end is told, and where it comes first, that too."""
+    path = tmp_path / "devices.csv"
+    service.seed(write_devices(path, 1200))
+    until = datetime.fromtimestamp(time.time() + 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = {"Code": "Success", "AccessKeyId": KEY_ID, "AccessKeySecret": SECRET, "SecurityToken": "t"}
+            text = json.dumps(body | {"Expiration": until}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *arguments):
+            pass
+
+    service.tell("access-key", **KEY, token="t")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        env = NO_KEY | {"ALIBABA_CLOUD_CREDENTIALS_URI": f"http://127.0.0.1:{server.server_port}/"}
+        told = planned(service, path, "--look-first", "never", env=env)
+        slow = planned(service, path, "--look-first", "never", caps=("--rate", "1"), env=env)
+        server.shutdown()
+
+    assert told["credentials"]["expires"] == slow["credentials"]["expires"] == until
+    assert slow["times"] == [{"source_addresses": 1, "rate": 0.95, "seconds": 1263.2}]
+    assert not any("expire at" in advice for advice in told["advice"])
+    assert any(
+        advice.startswith(f"these credentials expire at {until}, before the run would end (about 21 min 3 s)")
+        for advice in slow["advice"]
+    )

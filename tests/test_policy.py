@@ -1,0 +1,88 @@
+"""``bulkcert policy``: what it prints is enough for the run, and without any of it the run is refused."""
+
+import json
+
+import pytest
+from program import INSTANCE, SECRET, bulkcert, emulator, side_by_side, write_devices
+
+from bulkcert.actions import ACTIONS
+from bulkcert.api.operations import INSTANCE_ACCESS, OPERATIONS
+
+ALL = {operation.ram_action for operation in OPERATIONS.values()} | {INSTANCE_ACCESS}
+LOOKS = ("auto", "always", "never")
+
+
+def policy(*arguments, env=None):
+    return json.loads(bulkcert("policy", *arguments, env=env).ended(0).stdout)
+
+
+def allowed(*arguments):
+    (statement,) = policy(*arguments)["Statement"]
+    assert statement["Effect"] == "Allow"
+    assert statement["Action"] == sorted(statement["Action"])
+    return set(statement["Action"])
+
+
+def test_whole():
+    """The policy as a whole, for one instance and for any; no credentials are needed."""
+    printed = policy("inactivate-device", "--look-first", "never", "--no-verify", env={"HOME": "/nonexistent"})
+    where = ("--instance", "post-cn-7", "--account", "1234", "--region", "cn-hangzhou")
+    (statement,) = policy("activate-ca", *where)["Statement"]
+
+    assert printed == {
+        "Version": "1",
+        "Statement": [{"Effect": "Allow", "Action": ["mq:UnregisterDeviceCertificate"], "Resource": "acs:mq:*:*:*"}],
+    }
+    assert statement["Resource"] == "acs:mq:cn-hangzhou:1234:post-cn-7"
+
+
+def test_options():
+    """Looking, verifying and undoing add what they call."""
+    read = {"mq:GetDeviceCertificate", "mq:ListDeviceCertificateByCaSn", INSTANCE_ACCESS}
+    change = {"mq:UnregisterDeviceCertificate"}
+    never = ("--look-first", "never")
+
+    assert allowed("inactivate-device") == read | change
+    assert allowed("inactivate-device", "--no-verify") == (read | change) - {"mq:GetDeviceCertificate"}
+    assert allowed("inactivate-device", "--no-verify", "--look-first", "always") == read | change
+    assert allowed("inactivate-device", *never) == read | change
+    undo = allowed("inactivate-device", *never, "--no-verify", "--undo")
+    assert undo == change | {"mq:ActiveDeviceCertificate", INSTANCE_ACCESS}
+    assert allowed("delete-ca", *never, "--no-verify") == {"mq:DeleteCaCertificate", INSTANCE_ACCESS}
+
+
+def test_refused():
+    """What cannot be granted is said."""
+    assert "cannot be undone" in bulkcert("policy", "delete-ca", "--undo").ended(2).stderr
+    bulkcert("policy", "inactivate-ca", "--region", "cn-nowhere").ended(78)
+    bulkcert("policy", "inactivate-ca", "--account", "1:2").ended(2)
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_least(tmp_path, name):
+    """With the policy alone the run gets through, looking included; without a changing action it does not."""
+    action = ACTIONS[name]
+    path = tmp_path / "list.csv"
+    devices = write_devices(path, 60, cas=1 if action.by_device else 60)
+    rows = [(ca, device if action.by_device else "") for device, ca in devices]
+    before = "1" if action.before == "active" else "0"
+
+    def run(service, allow, look, label):
+        service.tell("seed", instance=INSTANCE, rows=rows, status=before)
+        service.tell("access-key", id=label, secret=SECRET, denied=sorted(ALL - allow))
+        options = (*service.looking, "--look-first", look, "-o", tmp_path / f"{label}.csv", "-q")
+        return bulkcert("run", name, path, *options, env={"ALIBABA_CLOUD_ACCESS_KEY_ID": label})
+
+    def check(look):
+        (tmp_path / look).mkdir()
+        granted = allowed(name, "--look-first", look, "--no-verify")
+        with emulator(tmp_path / look) as service:
+            told = run(service, granted, look, f"{look}-enough").ended(0)
+            assert "not looked" not in told.stderr
+            for missing in {action.operation.ram_action, INSTANCE_ACCESS} & granted:
+                # Without access to the instance looking alone is refused where the change does not need it.
+                if missing == INSTANCE_ACCESS and not action.operation.needs_instance_access:
+                    continue
+                run(service, granted - {missing}, look, f"{look}-{missing.replace(':', '-')}").ended(77)
+
+    side_by_side(check, LOOKS)
