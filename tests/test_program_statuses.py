@@ -291,7 +291,7 @@ def test_69_untrusted_tls(tmp_path, place):
 
 def test_73_held_by_another_run(tmp_path):
     """73: while one run holds the journal a second one is refused, and told who holds it; the first goes on."""
-    with emulator(tmp_path, "--latency-ms", "100", "100") as service:
+    with emulator(tmp_path, "--latency-ms", "500", "500") as service:
         place = Place(tmp_path, service)
         run = ("run", "inactivate-device", place.list, "-o", place.results, *service.where)
         with start(*run, "--max-in-flight", "4") as first:
