@@ -68,7 +68,12 @@ def totals_of(size):
     return st.sampled_from([size, pages, 0]) | lies
 
 
-SIZES = st.integers(0, 2500) | st.integers(0, 40).map(lambda pages: pages * PAGE_SIZE) | st.integers(0, 30_000)
+SIZES = (
+    st.sampled_from([0, 99, 100, 101])
+    | st.integers(0, 2500)
+    | st.integers(0, 40).map(lambda pages: pages * PAGE_SIZE)
+    | st.integers(0, 30_000)
+)
 
 
 @given(st.data(), SIZES, st.integers(1, 96), st.randoms(use_true_random=False))

@@ -91,7 +91,7 @@ class Listing:
         if size < PAGE_SIZE:
             self._short = max(self._short, number)
         if number == 1:
-            self._hints = sorted({hint for hint in (-(-page.total // PAGE_SIZE), page.total) if hint > 1})
+            self._hints = sorted({-(-page.total // PAGE_SIZE), page.total} - {0})
         self._waiting[number] = page, at
         while (found := self._waiting.pop(self.pages + 1, None)) is not None:
             self.pages += 1
@@ -103,7 +103,8 @@ class Listing:
     def _go_on(self) -> None:
         """Moves the bound: to the next hint if it is within the step, else by the step, which then doubles."""
         hint = next((hint for hint in self._hints if hint > self._bound), None)
-        if hint is not None and (self._bound == 1 or hint <= self._bound + self._step):
+        believed = self._bound == 1 and hint == self.expected
+        if hint is not None and (believed or hint <= self._bound + self._step):
             self._bound, self._step = hint, 1
         else:
             self._bound += self._step
