@@ -19,6 +19,18 @@ from bulkcert.errors import BulkcertError, ExitStatus
 Watch = Callable[[Progress], Coroutine[Any, Any, None]]
 """Shows the progress; is cancelled in the end."""
 
+
+def together(*watches: Watch) -> Watch:
+    """Returns a watch that is all of these at once; a cancellation ends them all."""
+
+    async def watch(progress: Progress) -> None:
+        async with anyio.create_task_group() as group:
+            for each in watches:
+                group.start_soon(each, progress)
+
+    return watch
+
+
 Leave = Callable[[int], NoReturn]
 """Ends the process at once, for the signal of this number."""
 

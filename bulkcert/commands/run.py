@@ -17,7 +17,7 @@ from bulkcert.actions import ActionName
 from bulkcert.api.credentials import ChainKeyring, Keyring
 from bulkcert.batch.job import Job, Options, resolve
 from bulkcert.batch.run import Run, check_input, open_run
-from bulkcert.batch.session import fetch_credentials
+from bulkcert.batch.session import fetch_credentials, together
 from bulkcert.batch.summary import Summary
 from bulkcert.board import Board
 from bulkcert.errors import ExitStatus, terminated
@@ -65,7 +65,7 @@ def execute(job: Job, keyring: Keyring, *, ask: bool, resumable: bool = True) ->
                 question.show_plan(opened, keyring.current)
             if ask:
                 question.confirm(opened)
-            anyio.run(opened.call, keyring, Board(opened).watch, leave)
+            anyio.run(opened.call, keyring, together(Board(opened).watch), leave)
             signal.signal(signal.SIGTERM, terminated)
             question.show_not_looked(opened.progress)
         elif not options.quiet:
