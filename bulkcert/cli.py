@@ -3,17 +3,17 @@
 import os
 import signal
 import sys
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO
 
 import cyclopts
 from cyclopts import App, Parameter
-from cyclopts.config import Env, Toml
+from cyclopts.config import Env
 from polars.exceptions import PanicException
 
 from bulkcert import terminal
 from bulkcert.errors import BulkcertError, ExitStatus, terminated
+from bulkcert.job_file import JobFile
 
 app = App(
     name="bulkcert",
@@ -22,46 +22,6 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.meta.suppress_keyboard_interrupt = False
-
-
-class JobFile(Toml):
-    """A job file: options by their names; its relative paths start where the file is.
-
-    What stands in its one table, ``[rehearsal]``, is for ``rehearse`` alone. Options of ``run`` that another command
-    does not have are passed over by it.
-    """
-
-    command = ""
-
-    def _load_config(self, path: Path) -> dict[str, Any]:
-        try:
-            options = super()._load_config(path)
-        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise BulkcertError(ExitStatus.USAGE, f"{path}: {error}", "Correct the job file.") from error
-        rehearsal = options.pop("rehearsal", {})
-        if isinstance(rehearsal, dict) and self.command == "rehearse":
-            options |= rehearsal
-        if tables := [name for name, value in options.items() if isinstance(value, dict)]:
-            raise BulkcertError(
-                ExitStatus.USAGE,
-                f"{path}: [{tables[0]}]: a job file has no table but [rehearsal]",
-                "Take the line with the brackets out; the options stand by themselves.",
-            )
-        if self.command in COMMANDS and self.command not in ("run", "rehearse"):
-            options = {name: value for name, value in options.items() if self._is_meant(name)}
-        for name in ("input", "results", "protect", "output"):
-            if isinstance(options.get(name), str):
-                options[name] = str(Path(self.path).parent / options[name])
-        return options
-
-    def _is_meant(self, name: str) -> bool:
-        """Returns whether a key is for this command; one that is for run alone is passed over by the others.
-
-        The results that a job names are those of its run: an undo of it writes its own.
-        """
-        if self.command == "undo" and name == "results":
-            return False
-        return name in _options_of(self.command) or name not in _options_of("run")
 
 
 def _options_of(command: str) -> set[str]:
@@ -101,9 +61,9 @@ def launch(
     if job is not None:
         if not os.path.isfile(job):  # Path raises where it may not look
             raise BulkcertError(ExitStatus.USAGE, f"--job {job}: no such file, or not a file", "Check the path.")
-        layer = JobFile(job, use_commands_as_keys=False)
-        layer.command = tokens[0] if tokens else ""
-        layers.append(layer)
+        command = tokens[0] if tokens else ""
+        options = _options_of(command) if command in COMMANDS else None
+        layers.append(JobFile(job, command, options, _options_of("run")))
     app.config = tuple(layers)
     return app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
 

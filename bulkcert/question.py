@@ -2,7 +2,9 @@
 
 import signal
 import sys
+import time
 from collections.abc import Iterator
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
@@ -58,11 +60,19 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
         caution = f"above the documented limits of {ACCOUNT_LIMIT}/s and {ADDRESS_LIMIT}/s the service throttles and"
         yield "", Text(f"{caution} blocks addresses, unless yours were raised", style="yellow")
     yield "time", f"about {duration(run.calls / job.rate)}"
+    if options.deadline is not None:
+        yield "deadline", _deadline(options.deadline, run.calls / job.rate)
     yield "results", str(job.results)
     if options.overwrite and job.results.exists():
         yield "", Text("the earlier results and their journal are dropped (--overwrite)", style="yellow")
     if damaged := run.journal.damaged_lines:
         yield "journal", f"{len(damaged)} damaged lines, the first is line {damaged[0]}; their rows are called again"
+
+
+def _deadline(deadline: float, needed_s: float) -> str | Text:
+    left, when = deadline - time.time(), datetime.fromtimestamp(deadline)  # noqa: DTZ006 - as it was typed
+    told = f"{when:%Y-%m-%d %H:%M:%S}, in {duration(max(0, left))}"
+    return told if needed_s < left else Text(f"{told}: sooner than all can be called", style="yellow")
 
 
 def _looking(run: Run) -> str:
@@ -94,6 +104,9 @@ def show_idle(run: Run) -> None:
     """Prints that there is nothing to call, so that nobody takes an earlier session's figures for this one's."""
     if run.to_call:
         stderr.print(Text(f"nothing is called (--limit-rows 0); {run.to_call:,} are left to call"))
+        return
+    if not run.check.rows:
+        stderr.print(Text(f"nothing to call: {run.job.input} has no rows"))
         return
     done = f"all {run.already_done:,} were settled by earlier sessions" if run.already_done else "no row may be called"
     stderr.print(Text(f"nothing to call: {done}; --overwrite starts anew"))

@@ -22,6 +22,7 @@ from bulkcert.errors import BulkcertError, ExitStatus
 if TYPE_CHECKING:
     from bulkcert.batch.run import Run
     from bulkcert.batch.summary import Summary
+    from bulkcert.batch.sweeping import Swept
     from bulkcert.emulator.report import Report
 
 
@@ -93,6 +94,14 @@ def show_ending(summary: Summary, *, resumable: bool, overwrite: bool) -> None:
         show_error(BulkcertError(ExitStatus(summary.exit_status), f"stopped: {summary.stopped}", summary.advice))
     for advice in _next_steps(summary, resumable=resumable, overwrite=overwrite):
         stderr.print(Text(advice))
+
+
+def show_swept(swept: Swept) -> None:
+    """Prints which earlier runs were removed, and which were not, on stderr."""
+    if swept.removed:
+        stderr.print(Text(f"removed {len(swept.removed):,} earlier runs, the oldest {swept.removed[0].name}"))
+    for results, reason in swept.kept.items():
+        stderr.print(Text(f"kept {results}, though it is old enough: {reason}"))
 
 
 def _totals(summary: Summary) -> Iterator[tuple[str, str | Text]]:

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from bulkcert.actions import ACTIONS, Action, ActionName
 from bulkcert.batch.order import Limit
 from bulkcert.batch.results import SUFFIXES
+from bulkcert.batch.schedule import ScheduleOptions, check_schedule
 from bulkcert.batch.service import (
     INPUT,
     LOOK,
@@ -75,7 +76,7 @@ class RunOptions(ServiceOptions, LookOptions):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Options(RunOptions, ColumnOptions):
+class Options(RunOptions, ColumnOptions, ScheduleOptions):
     """Options of ``run`` and ``rehearse`` as they were typed."""
 
     skip_invalid: Annotated[bool, Parameter(group=INPUT)] = False
@@ -128,6 +129,7 @@ def resolve(action: ActionName, path: Path, options: Options) -> Job:
         problems.append(f"--limit-rows must be at least 0, not {options.limit_rows}")
     if options.skip_protected and options.protect is None:
         problems.append("--skip-protected needs --protect, the list of what is protected")
+    check_schedule(options, results.name, problems)
     refuse(problems, "run")
     return Job(
         **{field.name: getattr(service, field.name) for field in fields(service)},

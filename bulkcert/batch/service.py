@@ -19,6 +19,7 @@ WHERE = Group.create_ordered("Where")
 INPUT = Group.create_ordered("Input and results")
 LOOK = Group.create_ordered("Looking")
 PACE = Group.create_ordered("Pace")
+SCHEDULE = Group.create_ordered("Schedule")
 RUN = Group.create_ordered("Run")
 
 

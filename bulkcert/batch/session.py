@@ -2,8 +2,10 @@
 
 import signal
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any, NoReturn
 
 import anyio
@@ -15,6 +17,9 @@ from bulkcert.batch.lanes import Lanes
 from bulkcert.batch.progress import Progress, Stop
 from bulkcert.batch.service import Service
 from bulkcert.errors import BulkcertError, ExitStatus
+
+CLOCK_CHECK_S = 10.0
+"""How often a deadline is compared with the clock."""
 
 Watch = Callable[[Progress], Coroutine[Any, Any, None]]
 """Shows the progress; is cancelled in the end."""
@@ -37,7 +42,7 @@ Leave = Callable[[int], NoReturn]
 
 @asynccontextmanager
 async def calling(
-    service: Service, keyring: Keyring, progress: Progress, watch: Watch, leave: Leave
+    service: Service, keyring: Keyring, progress: Progress, watch: Watch, leave: Leave, *, deadline: float | None = None
 ) -> AsyncIterator[Lanes]:
     """Opens lanes to a service; the first signal stops them, the second ends the process.
 
@@ -47,6 +52,7 @@ async def calling(
         progress: Kept up to date.
         watch: Shows the progress.
         leave: Called on the second signal.
+        deadline: Unix time in seconds after which nothing is sent, or None.
     """
     context = httpx.create_ssl_context()
     clients = [_client(service, address, keyring, context) for address in service.addresses]
@@ -55,6 +61,8 @@ async def calling(
         beside.start_soon(_obey_signals, lanes, leave)
         beside.start_soon(lanes.renew_credentials)
         beside.start_soon(watch, progress)
+        if deadline is not None:
+            beside.start_soon(_stop_at, lanes, deadline)
         try:
             yield lanes
         finally:
@@ -94,6 +102,13 @@ async def _leave_on_signal(leave: Leave) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for number in signals:
             leave(number)
+
+
+async def _stop_at(lanes: Lanes, deadline: float) -> None:
+    while (left := deadline - time.time()) > 0:  # noqa: ASYNC110 - the clock may be set meanwhile, and tells nobody
+        await anyio.sleep(min(left, CLOCK_CHECK_S))
+    reached = datetime.fromtimestamp(deadline).strftime("%Y-%m-%d %H:%M:%S")  # noqa: DTZ006 - as it was typed
+    lanes.stop(Stop(ExitStatus.STOPPED_EARLY, f"the deadline, {reached}", "Run the same command again to go on."))
 
 
 async def _obey_signals(lanes: Lanes, leave: Leave) -> None:

@@ -19,8 +19,10 @@ from bulkcert.batch.job import Job, Options, resolve
 from bulkcert.batch.run import Run, check_input, open_run
 from bulkcert.batch.session import fetch_credentials, together
 from bulkcert.batch.summary import Summary
+from bulkcert.batch.sweeping import sweep
 from bulkcert.board import Board
 from bulkcert.errors import ExitStatus, terminated
+from bulkcert.job_file import STARTED
 
 
 def run(
@@ -71,6 +73,8 @@ def execute(job: Job, keyring: Keyring, *, ask: bool, resumable: bool = True) ->
         elif not options.quiet:
             question.show_idle(opened)
         summary = opened.finish()
+        if options.keep is not None and resumable and summary.exit_status in (ExitStatus.OK, ExitStatus.INCOMPLETE):
+            terminal.show_swept(sweep(job, STARTED.date()))
     finally:
         opened.journal.close()
     if not options.json:

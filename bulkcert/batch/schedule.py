@@ -1,0 +1,76 @@
+"""What a job that nobody watches is held to: how many rows, until when, and how long its files are kept."""
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated
+
+from cyclopts import Parameter, Token
+
+from bulkcert.batch.service import SCHEDULE, seconds, whole_number
+
+
+def moment(kind: object, tokens: Sequence[Token]) -> float:
+    """Reads when a run must end: a length of time from now, or the next such time of day on this machine's clock.
+
+    Returns:
+        Unix time in seconds.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    text = tokens[0].value.strip()
+    if not (matched := re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", text)):
+        try:
+            return time.time() + seconds(kind, tokens)
+        except ValueError:
+            raise ValueError(
+                f"{text!r} is neither a length of time such as 4h nor a time of day such as 06:00"
+            ) from None
+    now = datetime.now()  # noqa: DTZ005 - a time of day is one of this machine's own
+    then = now.replace(hour=int(matched[1]), minute=int(matched[2]), second=0, microsecond=0)
+    return (then if then > now else then + timedelta(days=1)).timestamp()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ScheduleOptions:
+    """Options of a job that a timer starts."""
+
+    expect_rows: Annotated[int | None, Parameter(group=SCHEDULE, converter=whole_number)] = None
+    """Refuse a list of fewer rows (65); without it an empty list is done at once, and well."""
+    max_rows: Annotated[int | None, Parameter(group=SCHEDULE, converter=whole_number)] = None
+    """Refuse a list of more rows (65)."""
+    deadline: Annotated[float | None, Parameter(group=SCHEDULE, converter=moment)] = None
+    """Send nothing after this, and end with 75: a length of time such as 4h, or a time of day such as 06:00."""
+    keep: Annotated[int | None, Parameter(group=SCHEDULE, converter=whole_number)] = None
+    """Days to keep the files of this job's earlier runs, whose results have a date in their name; removed after a run
+    that finished."""
+
+
+def check_schedule(options: ScheduleOptions, name: str, problems: list[str]) -> None:
+    """Adds what is wrong with the options to the problems.
+
+    Args:
+        options: As typed.
+        name: Of the results file.
+        problems: Added to.
+    """
+    least, most = options.expect_rows, options.max_rows
+    for option, value in (("--expect-rows", least), ("--max-rows", most)):
+        if value is not None and value < 0:
+            problems.append(f"{option} must be at least 0, not {value}")
+    if least is not None and most is not None and least > most:
+        problems.append(f"--expect-rows {least} is more than --max-rows {most}")
+    if options.keep is None:
+        return
+    if options.keep < 1:
+        problems.append(f"--keep must be at least 1 day, not {options.keep}")
+    if not DATE.search(name):
+        problems.append(f"--keep goes by the date in the names of results, and {name} has none: put {{date}} into it")
+
+
+DATE = re.compile(r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")
+"""A date as ``{date}`` writes it."""

@@ -1,0 +1,96 @@
+"""Job files: options by their names, in TOML."""
+
+import os
+import re
+import tomllib
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cyclopts.config import Toml
+
+from bulkcert.errors import BulkcertError, ExitStatus
+
+PATHS = frozenset({"input", "results", "protect", "output", "metrics-file"})
+"""Keys whose values are paths."""
+
+STARTED = datetime.now().astimezone()
+"""What ``{date}`` and ``{time}`` mean: when the command was started, by this machine's clock."""
+
+_PLACEHOLDER = re.compile(r"\$\$|\$\{(\w+)\}|\{(\w+)\}")
+
+
+class JobFile(Toml):
+    """A job file; its relative paths start where the file is, and carry ``{date}``, ``{time}`` and ``${VARIABLE}``.
+
+    What stands in its one table, ``[rehearsal]``, is for ``rehearse`` alone. Options of ``run`` that another command
+    does not have are passed over by it.
+
+    Args:
+        path: The file.
+        command: The command that is to be done.
+        options: Names of its options, or None where there is no such command.
+        options_of_run: Names of the options of ``run``.
+    """
+
+    def __init__(self, path: Path, command: str, options: set[str] | None, options_of_run: set[str]) -> None:
+        super().__init__(path, use_commands_as_keys=False)
+        self._command = command
+        self._options = options
+        self._options_of_run = options_of_run
+
+    def _load_config(self, path: Path) -> dict[str, Any]:
+        try:
+            options = super()._load_config(path)
+        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise BulkcertError(ExitStatus.USAGE, f"{path}: {error}", "Correct the job file.") from error
+        rehearsal = options.pop("rehearsal", {})
+        if isinstance(rehearsal, dict) and self._command == "rehearse":
+            options |= rehearsal
+        if tables := [name for name, value in options.items() if isinstance(value, dict)]:
+            raise BulkcertError(
+                ExitStatus.USAGE,
+                f"{path}: [{tables[0]}]: a job file has no table but [rehearsal]",
+                "Take the line with the brackets out; the options stand by themselves.",
+            )
+        meant = {name: value for name, value in options.items() if self._is_meant(name)}
+        for name in PATHS & meant.keys():
+            if isinstance(meant[name], str):
+                meant[name] = str(path.parent / _filled_in(meant[name], path, name))
+        return meant
+
+    def _is_meant(self, name: str) -> bool:
+        """Returns whether a key is for this command; one that is for run alone is passed over by the others.
+
+        The results that a job names are those of its run: an undo of it writes its own.
+        """
+        if self._options is None or self._command in ("run", "rehearse"):
+            return True
+        if self._command == "undo" and name == "results":
+            return False
+        return name in self._options or name not in self._options_of_run
+
+
+def _filled_in(text: str, file: Path, key: str) -> str:
+    """Returns a path with its placeholders replaced; ``$$`` is a dollar sign.
+
+    Raises:
+        BulkcertError: A variable is not set, or there is no such placeholder.
+    """
+    known = {"date": f"{STARTED:%Y-%m-%d}", "time": f"{STARTED:%H-%M-%S}"}
+
+    def value(found: re.Match[str]) -> str:
+        variable, placeholder = found.groups()
+        if variable is None and placeholder is None:
+            return "$"
+        filled = known.get(placeholder) if placeholder else os.environ.get(variable)
+        if filled is not None:
+            return filled
+        told = f"{found[0]} is neither {{date}} nor {{time}}" if placeholder else f"{variable} is not set"
+        raise BulkcertError(
+            ExitStatus.USAGE,
+            f"{file}: {key} = {text!r}: {told}",
+            "Correct the job file." if placeholder else f"Set {variable} in the environment of the command.",
+        )
+
+    return _PLACEHOLDER.sub(value, text)
