@@ -1,0 +1,170 @@
+"""What stands in jobs/: each file is checked by the tool it is written for, and each of its command lines is done."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from kubernetes_validate import validate
+from program import KEY_ID, SECRET, bulkcert, emulator, outcomes, write_devices
+
+from bulkcert.errors import ExitStatus
+
+JOBS = Path(__file__).parent.parent / "jobs"
+UNIT = (JOBS / "nightly-inactivation.service").read_text(encoding="utf-8")
+CRONTAB = (JOBS / "nightly-inactivation.crontab").read_text(encoding="utf-8")
+MANIFESTS = {
+    f"{path.name}: {manifest['kind']}": manifest
+    for path in sorted(JOBS.glob("*.yaml"))
+    for manifest in yaml.safe_load_all(path.read_text(encoding="utf-8"))
+}
+JOB_FILES = {path.name: path.read_text(encoding="utf-8") for path in sorted(JOBS.glob("*.toml"))} | {
+    f"{name} ({key})": text
+    for name, manifest in MANIFESTS.items()
+    if manifest["kind"] == "ConfigMap"
+    for key, text in manifest["data"].items()
+}
+GOES_ON = {ExitStatus.UNAVAILABLE, ExitStatus.STOPPED_EARLY, ExitStatus.INTERRUPTED, ExitStatus.TERMINATED}
+"""Statuses after which the same command, started again without a person, has a chance."""
+
+
+def pods():
+    """Yields each Job's specification, of itself or of a CronJob."""
+    for manifest in MANIFESTS.values():
+        if manifest["kind"] in ("Job", "CronJob"):
+            spec = manifest["spec"]
+            yield spec["jobTemplate"]["spec"] if manifest["kind"] == "CronJob" else spec
+
+
+def command_lines():
+    """Yields every command line of bulkcert in jobs/, by its file."""
+    for name, text in JOB_FILES.items():
+        for line in re.findall(r"^# +(bulkcert .+?)(?:   .*)?$", text, re.MULTILINE):
+            yield name, line
+    yield "service", re.findall(r"^ExecStart=(.+)$", UNIT, re.MULTILINE)[0]
+    yield "crontab", re.findall(r"^[\d* ]+ bulkcert (/.+)$", CRONTAB, re.MULTILINE)[0]
+    for spec in pods():
+        [container] = spec["template"]["spec"]["containers"]
+        yield "manifest", shlex.join(["bulkcert", *container["args"]])
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    with emulator(tmp_path_factory.mktemp("service"), instances=("post-cn-7mz2d000001",)) as running:
+        yield running
+
+
+@pytest.fixture
+def etc(tmp_path):
+    """A copy of jobs/ as it would be installed, a job file of each manifest included, with a short list."""
+    shutil.copytree(JOBS, tmp_path / "jobs", ignore=shutil.ignore_patterns("*.rehearsal*", "*.results*"))
+    for manifest in MANIFESTS.values():
+        for name, text in manifest.get("data", {}).items():
+            (tmp_path / "jobs" / f"kubernetes-{name}").write_text(text, encoding="utf-8")
+    write_devices(tmp_path / "jobs" / "sample-devices.csv", 20)
+    return tmp_path / "jobs"
+
+
+@pytest.mark.parametrize("name", list(JOB_FILES))
+def test_every_job_file_rehearses(etc, name):
+    """Each job file, those inside manifests included, rehearses as it stands."""
+    (etc / "tested.toml").write_text(JOB_FILES[name], encoding="utf-8")
+    bulkcert("rehearse", "--job", etc / "tested.toml").ended(0)
+    [results] = [*etc.glob("*.rehearsal.csv"), *etc.glob("*.rehearsal.parquet")]
+
+    assert results.name.startswith(("mass-revocation.results", "nightly-inactivation.2"))
+
+
+@pytest.mark.parametrize(("name", "line"), list(command_lines()))
+def test_every_command_line(tmp_path, service, etc, name, line):
+    """Each command line in jobs/ does what it says, once files and service are where it looks for them."""
+    rows = write_devices(tmp_path / "list.csv", 20)
+    service.tell("seed", instance="post-cn-7mz2d000001", rows=[(ca, device) for device, ca in rows], status="1")
+    prefix = "kubernetes-" if name == "manifest" else ""
+    words = [re.sub(r"^(/etc/bulkcert|jobs)/", f"{etc}/{prefix}", word) for word in shlex.split(line)]
+    moved = {"BULKCERT_INPUT": str(tmp_path / "list.csv"), "BULKCERT_RESULTS": str(tmp_path / "r-2026-11-21.csv")}
+    moved |= {"BULKCERT_ENDPOINT": service.url, "BULKCERT_YES": "true"}
+
+    assert Path(words[0]).name == "bulkcert"
+    if words[1] == "status":
+        bulkcert("run", *words[2:], env=moved, cwd=tmp_path).ended(0)
+    bulkcert(*words[1:], env=moved, cwd=tmp_path).ended(0)
+    [results] = tmp_path.glob("r-2026-11-21*.csv")
+    assert outcomes(results) == {"succeeded": 20}
+
+
+def test_credentials_file_of_the_unit(tmp_path, service):
+    """The unit's credentials file, in the format that its comment shows, is what a run signs with."""
+    [variable] = re.findall(r"^Environment=(ALIBABA_CLOUD_\w+)=%d/credentials.ini$", UNIT, re.MULTILINE)
+    shown = "\n".join(re.findall(r"^#   (\[default\]|\w+ = .*)$", UNIT, re.MULTILINE))
+    (tmp_path / "credentials.ini").write_text(shown.replace("…", KEY_ID, 1).replace("…", SECRET, 1))
+    write_devices(tmp_path / "list.csv", 1)
+    none = {"ALIBABA_CLOUD_ACCESS_KEY_ID": None, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": None}
+    where = ("--endpoint", service.url, "--instance", "post-cn-7mz2d000001")
+    told = bulkcert(
+        "plan", "inactivate-device", "list.csv", *where, env=none | {variable: "credentials.ini"}, cwd=tmp_path
+    )
+
+    assert KEY_ID in told.stdout
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze (Debian package systemd)")
+def test_systemd(tmp_path):
+    """Unit and timer are what systemd understands, and nothing is left open that could be closed."""
+    unit = UNIT.replace("/opt/bulkcert/bin/bulkcert", str(Path(sys.prefix) / "bin" / "python"))
+    (tmp_path / "nightly-inactivation.service").write_text(unit, encoding="utf-8")
+    shutil.copy(JOBS / "nightly-inactivation.timer", tmp_path)
+    files = sorted(map(str, tmp_path.iterdir()))
+
+    for check in (["verify", "--man=no"], ["security", "--offline=true", "--threshold=20", "--no-pager"]):
+        analyzed = [*files] if check[0] == "verify" else files[:1]
+        done = subprocess.run(["systemd-analyze", *check, *analyzed], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert check[0] != "verify" or not done.stderr
+
+
+@pytest.mark.parametrize("manifest", list(MANIFESTS.values()), ids=list(MANIFESTS))
+def test_manifests(manifest):
+    """Each manifest is as the Kubernetes API's schema wants it."""
+    validate(manifest, "1.31", strict=True)
+
+
+def test_what_is_started_again():
+    """Schedulers start a run again after exactly the statuses after which it can go on."""
+    for spec in pods():
+        _, refused = spec["podFailurePolicy"]["rules"]
+        assert set(refused["onExitCodes"]["values"]) == set(ExitStatus) - {ExitStatus.OK} - GOES_ON
+        assert spec["backoffLimit"] > 1
+        assert spec["template"]["spec"]["restartPolicy"] == "Never"  # what podFailurePolicy needs
+    [prevented] = re.findall(r"^RestartPreventExitStatus=(.+)$", UNIT, re.MULTILINE)
+    # 75 is the job's own deadline there.
+    assert set(map(int, prevented.split())) == set(ExitStatus) - {ExitStatus.OK} - GOES_ON | {ExitStatus.STOPPED_EARLY}
+
+
+def test_pods_may_do_nothing_but_run():
+    """No root, nothing written but the volumes, a limit of memory, credentials from a secret."""
+    for spec in pods():
+        pod = spec["template"]["spec"]
+        [container] = pod["containers"]
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert container["resources"]["limits"]["memory"]
+        assert all("secretKeyRef" in variable["valueFrom"] for variable in container["env"])
+
+
+def test_the_image():
+    """What the image copies is there, and it is the one that the manifests name."""
+    text = (JOBS / "Containerfile").read_text(encoding="utf-8")
+    copied = [path for line in re.findall(r"^COPY (.+)$", text, re.MULTILINE) for path in line.split()[:-1]]
+
+    assert all((JOBS.parent / path).exists() for path in copied)
+    for spec in pods():
+        assert f"-t {spec['template']['spec']['containers'][0]['image']} ." in text

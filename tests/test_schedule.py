@@ -1,0 +1,171 @@
+"""What a job that a timer starts is held to: rows, deadline, paths with dates, and how long old files stay."""
+
+import datetime as dt
+import fcntl
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from cyclopts import Token
+from program import INSTANCE, bulkcert, emulator, outcomes, read_results, start, write_devices
+
+from bulkcert.batch.schedule import moment
+
+TODAY = dt.date.today
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    with emulator(tmp_path_factory.mktemp("service")) as running:
+        running.seed(write_devices(running.log.with_name("devices.csv"), 300))
+        yield running
+
+
+def job_file(directory, service, rows, **options):
+    """Writes a list of so many rows, and a job file for it with more options; returns the file."""
+    write_devices(directory / "devices.csv", rows)
+    given = {"action": "inactivate-device", "input": "devices.csv", "results": "r.csv", "instance": INSTANCE}
+    given |= {"endpoint": service.url, "yes": True, "look-first": "never"} | options
+    lines = [
+        f"{name} = {str(value).lower() if isinstance(value, bool | int) else repr(value)}"
+        for name, value in given.items()
+    ]
+    (directory / "job.toml").write_text("\n".join(lines))
+    return directory / "job.toml"
+
+
+@pytest.mark.parametrize("bound", ["expect-rows", "max-rows"])
+def test_rows_within_bounds(tmp_path, service, bound):
+    """A list that is shorter or longer than the job allows is refused before any call; the bound itself is allowed."""
+    job = job_file(tmp_path, service, 7, **{bound: 7})
+    before = service.report().arrivals
+    bulkcert("run", "--job", job, f"--{bound}", 8 if bound == "expect-rows" else 6).ended(65)
+
+    assert service.report().arrivals == before
+    assert not list(tmp_path.glob("r.csv*"))
+    bulkcert("run", "--job", job).ended(0)
+
+
+def test_an_empty_list_is_a_quiet_night(tmp_path, service):
+    """No rows are no reason to wake anyone, unless the job says that there must be some."""
+    job = job_file(tmp_path, service, 0)
+
+    assert "has no rows" in bulkcert("run", "--job", job).ended(0).stderr
+    assert "at least 1 are expected" in bulkcert("run", "--job", job, "--expect-rows", 1).ended(65).stderr
+
+
+def test_deadline(tmp_path, service):
+    """When the deadline has come nothing more is sent; the same command goes on with what is left."""
+    job = job_file(tmp_path, service, 300, rate=50)
+    before = service.report().arrivals
+    ended = bulkcert("run", "--job", job, "--deadline", "2s").ended(75)
+    called = service.report().arrivals - before
+
+    assert "the deadline, " in ended.stderr
+    assert 0 < called < 300
+    assert outcomes(tmp_path / "r.csv") == {"succeeded": called, "not_attempted": 300 - called}
+    bulkcert("run", "--job", job, "--rate", 100000, "--per-address-rate", 100000, "--deadline", "23:59").ended(0)
+    assert service.report().arrivals - before == 300
+
+
+def test_a_deadline_that_has_passed(tmp_path, service):
+    """A deadline that is over before the first call lets none be made."""
+    job = job_file(tmp_path, service, 5)
+    before = service.report().arrivals
+    bulkcert("run", "--job", job, "--deadline", "0s").ended(75)
+
+    assert service.report().arrivals == before
+
+
+def test_what_a_deadline_may_be():
+    """A time of day is the next such one; a length of time counts from now; anything else is refused."""
+    now = time.time()
+    for text in ("06:00", "6:00", "23:59", "00:00"):
+        then = moment(float, [Token(value=text)])
+        assert now < then <= now + 25 * 3600
+        assert dt.datetime.fromtimestamp(then).strftime("%H:%M") == text.zfill(5)  # noqa: DTZ006 - local, as typed
+    assert now + 5400 <= moment(float, [Token(value="1.5h")]) <= time.time() + 5400
+    for text in ("24:00", "6", "noon", "06:60"):
+        if text != "6":
+            with pytest.raises(ValueError, match="neither a length of time"):
+                moment(float, [Token(value=text)])
+
+
+def test_paths_of_a_job_file(tmp_path, service):
+    """Paths carry the date, the time, and variables of the environment; two dollar signs are one."""
+    job = job_file(tmp_path, service, 3, input="${LIST}.csv", results="$$r-{date}.{time}.csv")
+    bulkcert("run", "--job", job, env={"LIST": "devices"}).ended(0)
+    [results] = tmp_path.glob("$r-*.csv")
+
+    assert dt.datetime.strptime(results.name, "$r-%Y-%m-%d.%H-%M-%S.csv").date() == TODAY()  # noqa: DTZ007 - local
+
+
+@pytest.mark.parametrize(
+    ("path", "told"), [("${NOWHERE}.csv", "NOWHERE is not set"), ("{day}.csv", "{day} is neither")]
+)
+def test_paths_that_cannot_be_filled_in(tmp_path, service, path, told):
+    """A path that would come out wrong is refused, with file and key."""
+    job = job_file(tmp_path, service, 3, results=path)
+
+    assert f"{job}: results = '{path}': {told}" in bulkcert("run", "--job", job).ended(2).stderr
+
+
+def test_old_runs_are_removed(tmp_path, service):
+    """Only runs of the same job, older than it says, that ended and that nobody holds; with all that stands beside."""
+    job = job_file(tmp_path, service, 3, results="night-{date}.csv")
+
+    def run(name, *more):
+        bulkcert("run", "--job", job, "-o", tmp_path / name, *more).ended(0)
+
+    for name in ("night-2020-01-01.csv", "night-2020-01-02.csv", "night-2020-01-03.csv", "day-2020-01-01.csv"):
+        run(name)
+    run("night-2020-01-04.csv", "--action", "activate-device")
+    run(f"night-{TODAY() - dt.timedelta(days=30)}.csv")
+    (tmp_path / "night-2020-01-01.csv.report.html").write_text("")
+    cut_off = tmp_path / "night-2020-01-02.csv.journal"
+    cut_off.write_bytes(b"".join(cut_off.read_bytes().splitlines(keepends=True)[:-1]))
+    (tmp_path / "night-2020-01-05.csv").write_text("no run of ours")
+    before = {path.name for path in tmp_path.iterdir()}
+    with (tmp_path / "night-2020-01-03.csv.journal").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        told = bulkcert("run", "--job", job, "--keep", 30).ended(0).stderr
+
+    gone = before - {path.name for path in tmp_path.iterdir()}
+    assert gone == {f"night-2020-01-01.csv{more}" for more in ("", ".journal", ".summary.json", ".report.html")}
+    assert "removed 1 earlier run, the oldest night-2020-01-01.csv" in told
+    reasons = {"02": "cut off", "03": "going on", "04": "another job"}
+    assert all(f"night-2020-01-{day}.csv, though it is old enough: " in told for day in reasons)
+    assert all(reason in told for reason in reasons.values())
+
+
+def test_keep_needs_a_date(tmp_path, service):
+    """Without a date in the name of the results nothing could be told apart, and nothing is removed."""
+    job = job_file(tmp_path, service, 3, keep=30)
+
+    assert "put {date} into it" in bulkcert("run", "--job", job).ended(2).stderr
+
+
+def test_killed_by_its_scheduler(tmp_path, service):
+    """SIGTERM, then SIGKILL before the calls in flight are answered: the next start of the job goes on, and ends it."""
+    rows = 300
+    job = job_file(tmp_path, service, rows, results="night-{date}.csv", rate=100)
+    before = service.report().arrivals
+    with start("run", "--job", job) as child:
+        while service.report().arrivals < before + 50:
+            time.sleep(0.02)
+        child.send_signal(signal.SIGTERM)
+        child.kill()
+        child.communicate()
+    known = sum(b'"outcome":"succeeded"' in line for line in journal_of(tmp_path).read_bytes().splitlines())
+    already = service.report().arrivals - before
+    bulkcert("run", "--job", job, "--rate", 100000, "--per-address-rate", 100000).ended(0)
+
+    assert service.report().arrivals - before == already + rows - known
+    [results] = tmp_path.glob("night-*.csv")
+    assert [row["outcome"] for row in read_results(results)] == ["succeeded"] * rows
+
+
+def journal_of(directory) -> Path:
+    [journal] = directory.glob("night-*.csv.journal")
+    return journal
