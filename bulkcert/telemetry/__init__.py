@@ -1,0 +1,1 @@
+"""What machines are told of a run: a log of JSON lines, and metrics for Prometheus."""

@@ -1,0 +1,221 @@
+"""Where the metrics of a run go: a file for the node exporter's textfile collector, a Pushgateway, or both."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+from prometheus_client import CollectorRegistry, generate_latest, pushadd_to_gateway
+from prometheus_client.exposition import basic_auth_handler
+
+from bulkcert.batch.job import Job
+from bulkcert.batch.progress import Progress
+from bulkcert.batch.summary import Summary
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.telemetry.log import bound
+from bulkcert.telemetry.metrics import Measured
+
+EVERY_S = 15.0
+"""How often they are written: as often as Prometheus looks, by default."""
+
+PUSH_WITHIN_S = 5.0
+"""Most seconds that a push may take; in the end the run waits for the last one so long."""
+
+USERNAME, PASSWORD = "PUSHGATEWAY_USERNAME", "PUSHGATEWAY_PASSWORD"
+"""Variables for basic authentication. Not ``BULKCERT_...``: those are options, and hints repeat them."""
+
+READABLE = 0o644
+"""The node exporter runs as another user."""
+
+
+class Recorder:
+    """Keeps the metrics of one session up to date, wherever they are wanted.
+
+    Args:
+        job: What the run does, and where metrics go.
+        warn: Told what went wrong; nothing that does ends the run once it has begun.
+    """
+
+    def __init__(self, job: Job, warn: Callable[[str], None]) -> None:
+        self._path = job.options.metrics_file
+        self._warn = warn
+        self._warned = False
+        labels = (job.action.name, job.instance, _encodable(bound["job"] or ""))
+        caps = {"account": job.options.rate, "address": job.options.per_address_rate, "lane": job.lane_cap}
+        self._measured = Measured(labels, caps)
+        self._pusher = _Pusher(job.options.pushgateway, labels, warn) if job.options.pushgateway else None
+        self.summary: Summary | None = None
+        """What the run came to, once it is known."""
+
+    def begin(self) -> None:
+        """Takes over what is known of the last run, and writes that a session has begun.
+
+        Raises:
+            BulkcertError: The file cannot be written.
+        """
+        if self._path is None:
+            return
+        try:
+            self._measured.carry_over(self._path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:
+            self._warn(f"{self._path} cannot be read, so the time of the last success is lost: {error}")
+        try:
+            _write(self._path, self._measured.registry())
+        except OSError as error:
+            raise BulkcertError(
+                ExitStatus.CANNOT_WRITE,
+                f"cannot write {self._path}: {error.strerror or error}",
+                "Nothing was called. Name a file in a directory that can be written, or leave --metrics-file out.",
+            ) from error
+
+    async def watch(self, progress: Progress) -> None:
+        """Writes the metrics every few seconds until cancelled."""
+        self._measured.progress = progress
+        if self._path is None and self._pusher is None:
+            return
+        while True:
+            await self._record()
+            await anyio.sleep(EVERY_S)
+
+    async def _record(self) -> None:
+        registry = self._measured.registry()
+        if self._pusher is not None:
+            self._pusher.push(registry)
+        await anyio.to_thread.run_sync(self._save, registry)
+
+    def end(self, status: ExitStatus) -> None:
+        """Writes how the session has ended."""
+        self._measured.end(status, self.summary)
+        registry = self._measured.registry()
+        if self._pusher is not None:
+            self._pusher.push(registry)
+        self._save(registry)
+        if self._pusher is not None:
+            self._pusher.finish()
+
+    def _save(self, registry: CollectorRegistry) -> None:
+        if self._path is None:
+            return
+        try:
+            _write(self._path, registry)
+            self._warned = False
+        except OSError as error:
+            if not self._warned:
+                self._warn(f"cannot write {self._path}: {error.strerror or error}; the run goes on")
+            self._warned = True
+
+
+@contextmanager
+def recording(job: Job, warn: Callable[[str], None]) -> Iterator[Recorder]:
+    """Records a session from its first step to its end, whatever that is; the summary is to be given to the recorder.
+
+    Raises:
+        BulkcertError: The metrics file cannot be written; nothing was begun.
+    """
+    recorder = Recorder(job, warn)
+    recorder.begin()
+    status = ExitStatus.INTERNAL
+    try:
+        yield recorder
+        if recorder.summary is not None:
+            status = ExitStatus(recorder.summary.exit_status)
+    except BulkcertError as error:
+        status = error.status
+        raise
+    except KeyboardInterrupt:
+        status = ExitStatus.INTERRUPTED
+        raise
+    finally:
+        recorder.end(status)
+
+
+def _write(path: Path, registry: CollectorRegistry) -> None:
+    """Replaces a file at once; under its temporary name the collector passes it over."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, READABLE), "wb") as file:
+            os.fchmod(file.fileno(), READABLE)
+            file.write(generate_latest(registry))
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError:
+        with suppress(OSError):
+            fresh.unlink()
+        raise
+
+
+class _Pusher:
+    """Pushes metrics from a thread of its own, the newest only: a gateway that hangs holds up nothing.
+
+    Args:
+        url: Of the Pushgateway.
+        labels: Values of ``metrics.LABELS``.
+        warn: Told of the first of several pushes in a row that fail.
+    """
+
+    def __init__(self, url: str, labels: tuple[str, str, str], warn: Callable[[str], None]) -> None:
+        self._url = url
+        _action, instance, job_name = labels
+        user, password = os.environ.get(USERNAME), os.environ.get(PASSWORD)
+        self._push = partial(
+            pushadd_to_gateway,  # what is not pushed stays: the time of a success that another run had
+            url,
+            job=job_name or "bulkcert",
+            grouping_key={"instance": instance},
+            timeout=PUSH_WITHIN_S,
+            handler=partial(basic_auth_handler, username=user, password=password),
+        )
+        self._warn = warn
+        self._warned = False
+        self._next: CollectorRegistry | None = None
+        self._changed = threading.Condition()
+        self._over = False
+        self._thread = threading.Thread(target=self._work, name="pushgateway", daemon=True)
+        self._thread.start()
+
+    def push(self, registry: CollectorRegistry) -> None:
+        """Has metrics pushed as soon as may be, in place of those that still wait."""
+        with self._changed:
+            self._next = registry
+            self._changed.notify()
+
+    def finish(self) -> None:
+        """Waits for the last push, but not long."""
+        with self._changed:
+            self._over = True
+            self._changed.notify()
+        self._thread.join(PUSH_WITHIN_S)
+        if self._thread.is_alive() and not self._warned:
+            self._warn(f"{self._url} did not take the last metrics within {PUSH_WITHIN_S:g} s; the run itself is done")
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._over or self._next is not None)
+                registry, self._next = self._next, None
+            if registry is None:
+                return
+            self._try(registry)
+
+    def _try(self, registry: CollectorRegistry) -> None:
+        try:
+            self._push(registry=registry)
+            self._warned = False
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the thread, nor the run
+            if not self._warned:
+                self._warn(
+                    f"cannot push metrics to {self._url}: {getattr(error, 'reason', '') or error}; the run goes on"
+                )
+            self._warned = True
+
+
+def _encodable(text: str) -> str:
+    """Returns a text that UTF-8 can hold: a file name may not be one."""
+    return text.encode(errors="replace").decode()
