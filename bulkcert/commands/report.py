@@ -1,0 +1,90 @@
+"""``bulkcert report``: what a run did, as one file for people who were not there."""
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Group, Parameter
+
+from bulkcert import terminal
+from bulkcert.batch.results import write_small
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.report.counting import count
+from bulkcert.report.figures import Figures
+from bulkcert.report.history import beside
+from bulkcert.report.rendering import Format, render
+
+REPORT = Group.create_ordered("Report")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """Options of ``report`` as they were typed."""
+
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"], group=REPORT)] = None
+    """The file. Default: RESULTS.report.html for html, standard output for the others."""
+    format: Annotated[Format, Parameter(group=REPORT)] = "html"
+    """html is one page that needs nothing else; text and md are for mail and tickets, json for programs."""
+
+
+def report(
+    results: Path,
+    /,
+    *,
+    options: ReportOptions = ReportOptions(),
+) -> ExitStatus:
+    """Tells what a run did, from its results and what stands beside them; needs no credentials and calls nothing.
+
+    Args:
+        results: The results of the run; its journal and its summary stand beside them.
+        options: See below.
+    """
+    output = options.output
+    if output is None and options.format == "html":
+        output = beside(results, ".report.html")
+    if output is not None:
+        _confirm_own(output, results)
+    figures = count(results)
+    content = render(figures, options.format)
+    if output is None:
+        sys.stdout.buffer.write(content)
+    else:
+        _confirm_other(output, figures)
+        write_small(output, content)
+        terminal.show([("report", str(output)), ("verdict", figures.verdict.line)])
+    return ExitStatus.OK
+
+
+def _confirm_own(output: Path, results: Path) -> None:
+    """Refuses a report in place of what it is made from, or of what a run goes on from."""
+    for kept in (results, beside(results, ".journal"), beside(results, ".summary.json")):
+        if _same(output, kept):
+            raise _refusal(output, kept)
+
+
+def _confirm_other(output: Path, figures: Figures) -> None:
+    for kept in _listed(figures):
+        if _same(output, kept):
+            raise _refusal(output, kept)
+
+
+def _listed(figures: Figures) -> Iterator[Path]:
+    if figures.asked.input:
+        yield Path(figures.asked.input)
+
+
+def _same(one: Path, other: Path) -> bool:
+    # Not only files that are there: a report must not take the name of a journal that is still to come.
+    if os.path.realpath(one) == os.path.realpath(other):
+        return True
+    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
+
+
+def _refusal(output: Path, kept: Path) -> BulkcertError:
+    return BulkcertError(
+        ExitStatus.USAGE, f"--output {output} would overwrite {kept}", "Name another file with -o. Nothing was written."
+    )

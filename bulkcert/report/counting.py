@@ -1,0 +1,224 @@
+"""Counting: from the results, the summary and the journal to the figures of a report."""
+
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import polars as pl
+
+from bulkcert.actions import ACTIONS, Action
+from bulkcert.batch.lines import Session as JournalSession
+from bulkcert.batch.outcome import WANTED, Outcome
+from bulkcert.batch.results import sha256_of
+from bulkcert.batch.summary import Session, Summary, utc
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.report.advice import MEANINGS, WANTED_WORD
+from bulkcert.report.containment import containment_of
+from bulkcert.report.figures import Asked, CaCount, Calls, Figures, OutcomeCount, Start, Verified
+from bulkcert.report.findings import findings_of
+from bulkcert.report.history import History, beside, read_history, read_summary
+from bulkcert.report.pace import latency_of, parts_of
+from bulkcert.report.reading import not_results, open_results
+from bulkcert.report.verdict import verdict_on
+
+MOST_CAS = 20
+"""CAs that are told of singly: those with the most rows."""
+_WANTED = [str(outcome) for outcome in WANTED]
+
+
+def count(path: Path) -> Figures:
+    """Returns the figures of a run, found by its results; writes nothing.
+
+    Raises:
+        BulkcertError: INPUT_UNREADABLE: the results are missing or cannot be read; INPUT_INVALID: they are no results.
+    """
+    history = read_history(beside(path, ".journal"))
+    summary = read_summary(beside(path, ".summary.json"))
+    name = summary.action if summary else history.header.action if history.header else ""
+    if history.header and not path.exists():
+        raise BulkcertError(
+            ExitStatus.INPUT_UNREADABLE,
+            f"{path} does not exist, but its journal does: the run goes on, or was killed before it wrote results",
+            "When it has ended, run its command again with --limit-rows 0: that calls nothing and writes them.",
+        )
+    action = ACTIONS.get(name)
+    keys = () if history.header is None else history.header.result_keys or history.header.keys
+    results = open_results(path, by_device=action is None or action.by_device, keys=keys)
+    if action is None:
+        raise not_results(path, "neither its journal nor its summary stands beside it")
+    rows = results.kept()
+    called = rows.filter(pl.col("sent_at").is_not_null()).select("sent_at", "latency_ms")
+    outcomes = _outcomes(rows)
+    asked = _asked(path, action, history, summary, rows.height)
+    verified = _verified(rows, action, summary) if results.verified else None
+    findings, left_out = findings_of(results, rows, action)
+    starts = _starts(history, summary)
+    cas_in_all, cas = _cas(rows)
+    return Figures(
+        made=utc(time.time()),
+        made_by=version("bulkcert"),
+        unfinished=history.held,
+        summary=summary is not None,
+        exit_status=summary.exit_status if summary else None,
+        stopped=summary.stopped if summary else "",
+        verdict=verdict_on(asked, outcomes, verified, history, summary),
+        asked=asked,
+        starts=starts,
+        outcomes=outcomes,
+        cas_in_all=cas_in_all,
+        cas=cas,
+        findings=findings,
+        findings_left_out=left_out,
+        calls=_calls(called, rows, summary),
+        latency=latency_of(called),
+        containment=containment_of(rows, _began(history, summary)),
+        verified=verified,
+    )
+
+
+def _began(history: History, summary: Summary | None) -> int | None:
+    if history.began is not None:
+        return history.began
+    if summary is not None:
+        return int(pl.Series([summary.started]).str.to_datetime(time_unit="ms", time_zone="UTC").cast(pl.Int64)[0])
+    return history.starts[0][0].started_at if history.starts else None
+
+
+def _asked(path: Path, action: Action, history: History, summary: Summary | None, rows: int) -> Asked:
+    header = history.header
+    told = summary or header
+    assert told is not None  # noqa: S101 - one of them has named the action
+    return Asked(
+        action=action.name,
+        by_device=action.by_device,
+        verb=action.verb,
+        operation=action.operation.name,
+        wanted=action.wanted,
+        instance=told.instance,
+        endpoint=told.endpoint,
+        input=summary.input if summary else None,
+        input_sha256=summary.input_sha256 if summary else header.sha256 if header else "",
+        results=str(path),
+        results_sha256=sha256_of(path),
+        recorded_sha256=summary.results_sha256 if summary else None,
+        rows=rows,
+        version=header.version if header else summary.versions.get("bulkcert", "") if summary else "",
+        account_cap=summary.caps.account if summary else None,
+        address_cap=summary.caps.address if summary else None,
+        source_addresses=summary.caps.source_addresses if summary else [],
+    )
+
+
+def _outcomes(rows: pl.DataFrame) -> list[OutcomeCount]:
+    counts = _counts(rows)
+    return [
+        OutcomeCount(
+            outcome=outcome,
+            rows=number,
+            share=number / rows.height,
+            wanted=WANTED_WORD.get(Outcome(outcome), "no"),
+            meaning=MEANINGS[Outcome(outcome)],
+        )
+        for outcome, number in counts.items()
+    ]
+
+
+def _counts(rows: pl.DataFrame) -> dict[str, int]:
+    """Returns how many rows have each outcome, in the order of the outcomes."""
+    counts = dict(rows["outcome"].cast(pl.String).value_counts().rows())
+    return {str(outcome): counts[outcome] for outcome in Outcome if outcome in counts}
+
+
+def _cas(rows: pl.DataFrame) -> tuple[int, list[CaCount]]:
+    """Returns how many CAs there are, and the rows of those with the most, with all others as the last."""
+    counted = rows.with_columns(pl.col("ca").cast(pl.String).fill_null("")).group_by("ca", "outcome").len()
+    order = counted.group_by("ca").agg(pl.col("len").sum()).sort(["len", "ca"], descending=[True, False])
+    # One that is left over takes no more room by its name.
+    shown = order["ca"].head(MOST_CAS if order.height > MOST_CAS + 1 else order.height).to_list()
+    cas = [_ca(ca, 1, counted.filter(ca=ca)) for ca in shown]
+    if rest := order.height - len(shown):
+        cas.append(_ca("", rest, counted.filter(~pl.col("ca").is_in(shown))))
+    return order.height, cas
+
+
+def _ca(ca: str, cas: int, counted: pl.DataFrame) -> CaCount:
+    summed = dict(counted.group_by("outcome").agg(pl.col("len").sum()).with_columns(pl.col("outcome").cast(str)).rows())
+    outcomes = {str(outcome): int(summed[outcome]) for outcome in Outcome if outcome in summed}
+    wanted = sum(outcomes.get(outcome, 0) for outcome in _WANTED)
+    return CaCount(ca, cas, sum(outcomes.values()), wanted, outcomes)
+
+
+def _calls(called: pl.DataFrame, rows: pl.DataFrame, summary: Summary | None) -> Calls:
+    parts, left_out = parts_of(called)
+    verification = summary.verification if summary else None
+    run, read = summary.calls if summary else None, verification.calls if verification else None
+    return Calls(
+        run=run,
+        verification=read,
+        attempts=int(rows["attempts"].sum() or 0),
+        shown=called.height,
+        not_shown=None if run is None else max(0, run + (read or 0) - called.height),
+        left_out=left_out,
+        retries=summary.retries if summary else None,
+        throttles=summary.throttles if summary else None,
+        worst_window=summary.worst_window if summary else None,
+        parts=parts,
+    )
+
+
+def _verified(rows: pl.DataFrame, action: Action, summary: Summary | None) -> Verified | None:
+    own = rows.filter(pl.col("outcome") != Outcome.DUPLICATE)
+    seen = own.filter(pl.col("verified_at").is_not_null())
+    if seen.is_empty():
+        return None
+    first, last = seen.select(first=pl.col("verified_at").min(), last=pl.col("verified_at").max()).row(0)
+    statuses = seen["verified_status"].cast(pl.String).value_counts(sort=True).rows()
+    told = summary.verification if summary else None
+    return Verified(
+        first=utc(first / 1000),
+        last=utc(last / 1000),
+        statuses=dict(statuses),
+        unread=_counts(own.filter(pl.col("verified_at").is_null())),
+        wanted=dict(statuses).get(str(action.wanted_status), 0),
+        calls=told.calls if told else None,
+        called_again=told.called_again if told else None,
+        stopped=told.stopped if told else "",
+    )
+
+
+def _starts(history: History, summary: Summary | None) -> list[Start]:
+    """Returns the starts that the journal tells of, each with the figures that the summary has of it."""
+    figures = list(summary.sessions) if summary else []
+    if not history.starts:
+        return [_start(None, None, session) for session in figures]
+    starts = []
+    for place, (line, ended) in enumerate(history.starts):
+        after = history.starts[place + 1][0].started_at if place + 1 < len(history.starts) else None
+        own = [
+            session
+            for session in figures
+            if session.started >= utc(line.started_at / 1000) and (after is None or session.started < utc(after / 1000))
+        ]
+        starts.append(_start(line, ended or bool(own), own[0] if own and not line.verifies else None))
+    return starts
+
+
+def _start(line: JournalSession | None, ended: bool | None, figures: Session | None) -> Start:
+    return Start(
+        started=utc(line.started_at / 1000) if line else figures.started if figures else "",
+        ended=ended,
+        verifies=line.verifies if line else False,
+        host=line.host if line else "",
+        pid=line.pid if line else None,
+        user="",
+        access_key_id="",
+        credentials="",
+        finished=figures.finished if figures else None,
+        calls=figures.calls if figures else None,
+        rate=figures.achieved_rate if figures else None,
+        worst_window=figures.worst_window if figures else None,
+        retries=figures.retries if figures else None,
+        throttles=figures.throttles if figures else None,
+        outages=figures.outages if figures else None,
+        stopped=figures.stopped if figures else "",
+    )

@@ -1,0 +1,89 @@
+"""What stands beside the results: the journal, which says by whom and when, and the summary, which says how."""
+
+import fcntl
+import mmap
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from bulkcert.batch.lines import End, Header, Looking, Session, decode_line
+from bulkcert.batch.summary import Summary
+
+# Quotes in a value are escaped, so a line that begins like this is of this kind.
+_LINE = re.compile(rb'^\{"type":"(?:session|looking|end)"[^\n]*\n', re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What the journal tells of its run.
+
+    Attributes:
+        header: What it is the record of; None if it is missing or no journal.
+        starts: Each start of a command, and whether it ended in order.
+        began: When the first start began to look or to call, Unix time in milliseconds; None if that is not known.
+        held: Whether a run or a verification is going on.
+    """
+
+    header: Header | None = None
+    starts: tuple[tuple[Session, bool], ...] = ()
+    began: int | None = None
+    held: bool = False
+
+
+@dataclass(slots=True)
+class _Reader:
+    starts: list[tuple[Session, bool]] = field(default_factory=list)
+    began: int | None = None
+
+    def take(self, text: bytes) -> None:
+        match decode_line(text):
+            case Session() as session:
+                self.starts.append((session, False))
+            case End() if self.starts:
+                self.starts[-1] = (self.starts[-1][0], True)
+            case Looking(at=at) if self.began is None:
+                self.began = at
+            case _:
+                pass
+
+
+def read_history(journal: Path) -> History:
+    """Returns what a journal tells; an empty history if it is missing, unreadable or no journal."""
+    try:
+        with journal.open("rb") as file:
+            header = decode_line(file.readline())
+            if not isinstance(header, Header):
+                return History()
+            reader = _Reader()
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                for line in _LINE.finditer(content):
+                    reader.take(line.group())
+            return History(header, tuple(reader.starts), reader.began, _held(file.fileno()))
+    except OSError:
+        return History()
+
+
+def _held(file: int) -> bool:
+    """Returns whether somebody writes the journal; the lock is asked for and given back at once."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return False
+
+
+def read_summary(path: Path) -> Summary | None:
+    """Returns the summary of a run, or None if it is missing, as after a kill, or cannot be read."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Summary)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def beside(results: Path, suffix: str) -> Path:
+    """Returns a file that stands beside the results under their name and a suffix."""
+    return results.with_name(os.fspath(results.name) + suffix)
