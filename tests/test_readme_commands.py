@@ -1,0 +1,70 @@
+"""Every command line of the README is done as it stands, once its files and the service are where it looks for them."""
+
+import re
+import shlex
+import shutil
+import signal
+
+import pytest
+from program import bulkcert, emulator, start, write_devices
+from test_readme import README, ROOT
+
+INSTANCES = ("post-cn-7mz2d000001", "post-cn-emulator")
+LINES = re.findall(r"^    (?:\$ )?(bulkcert .+)$", README, re.MULTILINE)
+UNTIL_STOPPED = [line for line in LINES if line.startswith("bulkcert emulator ")]
+RUN_BEFORE = {"verify", "undo", "status", "report"}
+"""Commands that are given the results of a run."""
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    with emulator(tmp_path_factory.mktemp("service"), instances=INSTANCES) as running:
+        yield running
+
+
+@pytest.fixture
+def place(tmp_path, service):
+    """A directory with the files that the README names; a short list stands for all of its lists."""
+    devices = write_devices(tmp_path / "devices.csv", 20)
+    for instance in INSTANCES:
+        service.tell("seed", instance=instance, rows=[(ca, device) for device, ca in devices], status="1")
+    shutil.copytree(ROOT / "jobs", tmp_path / "jobs", ignore=shutil.ignore_patterns("*.rehearsal*", "*.results*"))
+    shutil.copy(tmp_path / "devices.csv", tmp_path / "jobs" / "sample-devices.csv")
+    return tmp_path
+
+
+def moved(line, place, url):
+    """Returns the words of a line, with its addresses and directories turned to what is there."""
+    line = line.replace("http://127.0.0.1:8080", url).replace("--port 8080", "--port 0")
+    line = re.sub(r"\b10\.0\.0\.(\d+)", r"127.0.0.\1", line)
+    return shlex.split(line.replace("/etc/bulkcert/", f"{place}/jobs/"))[1:]
+
+
+@pytest.mark.parametrize("line", [line for line in LINES if line not in UNTIL_STOPPED])
+def test_every_command_line(place, service, line):
+    """Each line is understood, and ends as a run does whose rows are in the wanted state, or some of them are not."""
+    words = moved(line, place, service.url)
+    environment = {"BULKCERT_ENDPOINT": service.url, "BULKCERT_YES": "true"}
+    if "nightly" in line:
+        environment |= {"BULKCERT_INPUT": "devices.csv", "BULKCERT_RESULTS": "night-2026-11-21.parquet"}
+    if words[0] in RUN_BEFORE:
+        before = next(word for word in words[1:] if not word.startswith("-"))
+        run = ("run", "inactivate-device", "devices.csv", "--instance", INSTANCES[0], "--look-first", "always")
+        bulkcert(*run, *(["-o", before] if words[1] != "--job" else []), env=environment, cwd=place).ended(0)
+    bulkcert(*words, env=environment, cwd=place).ended(0)
+
+
+@pytest.mark.parametrize("line", UNTIL_STOPPED)
+def test_what_serves_until_it_is_stopped(place, service, line):
+    """The emulator serves, and SIGTERM ends it."""
+    with start(*moved(line, place, service.url), cwd=place) as child:
+        assert b"http://127.0.0.1:" in child.stdout.readline()
+        child.send_signal(signal.SIGTERM)
+        child.communicate()
+
+
+def test_there_are_such_lines():
+    """Every command that calls the service is shown at least once."""
+    shown = {line.split()[1] for line in LINES}
+
+    assert {"run", "plan", "verify", "undo", "inventory", "policy", "rehearse", "emulator"} <= shown
