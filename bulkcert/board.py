@@ -9,8 +9,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
+from bulkcert.batch.outcome import Outcome
 from bulkcert.batch.progress import Progress
 from bulkcert.batch.run import Run
+from bulkcert.batch.waiting import waiting_for
 from bulkcert.terminal import duration, stderr
 
 REFRESH_S = 0.25
@@ -27,6 +29,7 @@ class Board:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._total = run.calls
+        self._limited = run.job.options.limit_rows is not None
         self._started = time.monotonic()
 
     async def watch(self, progress: Progress) -> None:
@@ -38,7 +41,7 @@ class Board:
         else:
             while True:
                 await anyio.sleep(LINE_EVERY_S)
-                done = progress.outcomes.total()
+                done = self._done(progress)
                 share = done / self._total if self._total else 1.0
                 stderr.print(Text(f"{done:,}/{self._total:,} rows ({share:.0%}); {self._figures(progress)}"))
 
@@ -49,10 +52,10 @@ class Board:
             try:
                 while True:
                     await anyio.sleep(REFRESH_S)
-                    bar.update(task, completed=progress.outcomes.total())
+                    bar.update(task, completed=self._done(progress))
                     live.update(Group(bar, Text(self._figures(progress))), refresh=True)
             finally:
-                bar.update(task, completed=progress.outcomes.total())
+                bar.update(task, completed=self._done(progress))
                 live.update(Group(bar, Text(self._figures(progress))), refresh=True)
 
     def _figures(self, progress: Progress) -> str:
@@ -68,22 +71,17 @@ class Board:
             parts.append(f"{duration(self._left_s(progress))} left")
         return "; ".join([*parts, self._why(progress, now)])
 
+    def _done(self, progress: Progress) -> int:
+        """Returns the rows done; what needs no call does not count against a limit of calls."""
+        unchanged = progress.outcomes[Outcome.UNCHANGED] if self._limited else 0
+        return progress.outcomes.total() - unchanged
+
     def _left_s(self, progress: Progress) -> float:
-        done = progress.outcomes.total()
+        done = min(self._done(progress), self._total)
         pace = min(self._run.job.rate, done / max(time.monotonic() - self._started, 0.1))
         return (self._total - done) / pace if pace else (self._total - done) / self._run.job.rate
 
     def _why(self, progress: Progress, now: float) -> str:
         """Says what the run is waiting for."""
-        if progress.stop is not None:
-            return f"stopping ({progress.stop.message}): waiting for {progress.in_flight} calls in flight"
-        if progress.outage.ongoing:
-            return f"no answer for {now - progress.outage.since:.0f} s: waiting for the service ({progress.last_error})"
-        if (pause := progress.slow_down.paused_until - now) > 0:
-            return f"throttled: pausing {pause:.1f} s as the service asks"
-        if (factor := progress.slow_down.factor(now)) < 1:
-            reason = "throttled" if progress.throttles else "after an outage"
-            return f"{reason}: at {factor:.0%} of the cap, rising"
-        if progress.in_flight >= self._run.job.workers * len(self._run.job.addresses):
-            return f"all {progress.in_flight} workers wait for answers"
-        return f"paced at {self._run.job.rate:.0f}/s"
+        job = self._run.job
+        return waiting_for(progress, now, rate=job.rate, workers=job.workers * len(job.addresses))

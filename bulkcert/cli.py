@@ -34,6 +34,7 @@ COMMANDS = {
     "inventory": "List the registered certificates of an instance into a file, as an input for run.",
     "plan": "Read, and say what a run would find and do, what it would cost, and what stands in its way.",
     "run": "Call the service once for each row of a list, and write what became of every row.",
+    "status": "Say how a run stands, from another terminal: how far, how fast, what it waits for, how it ended.",
     "verify": "Read back the status of every row of a run; while watched, call again what is not as wanted.",
     "undo": "Take back what a run has changed.",
     "policy": "Print the least RAM policy for what a run calls.",

@@ -149,6 +149,11 @@ def _command(*added: str, overwrite: bool) -> str:
     return " ".join([*sorted(environment), shlex.join(["bulkcert", *own, *more])])
 
 
+def same_command(*, overwrite: bool) -> str:
+    """Returns the command that goes on with the run of this one, for a shell."""
+    return _command(overwrite=overwrite)
+
+
 def leave(run: Run, number: int) -> NoReturn:
     """Ends the process at once, on the signal of this number: the journal is safe, nothing else is tidied up."""
     name, in_flight = signal.Signals(number).name, run.progress.in_flight

@@ -111,6 +111,7 @@ class Engine:
     def _count(self, record: Record) -> None:
         progress = self._lanes.progress
         progress.outcomes[record.outcome] += 1
+        progress.errors.ended(record.code, record.row)
         if record.outcome in ERRORS and not record.again:
             errors = sum(progress.outcomes[outcome] for outcome in ERRORS)
             # Rows that were not called say nothing about how calls fare.

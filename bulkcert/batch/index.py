@@ -1,6 +1,7 @@
 """What the lines of a journal come to, row by row."""
 
 from array import array
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
 from bulkcert.batch.lines import End, Intent, Line, Look, Looked, Looking, Seen, Session
@@ -114,6 +115,10 @@ class Index:
     def final(self) -> int:
         """Number of rows that the next run leaves alone."""
         return sum(self._state.count(number) for number in _NUMBER_OF.values())
+
+    def settled(self) -> Counter[Outcome]:
+        """Returns how many rows that the next run leaves alone have each outcome."""
+        return Counter({outcome: self._state.count(number) for outcome, number in _NUMBER_OF.items()})
 
     def reopen(self, outcomes: Collection[Outcome]) -> None:
         """Takes up again the rows that have one of these outcomes."""

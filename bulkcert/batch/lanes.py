@@ -16,7 +16,7 @@ from bulkcert.api.signing import Credentials
 from bulkcert.api.verdicts import Verdict
 from bulkcert.batch.outage import PAUSE_S, Outage
 from bulkcert.batch.pacer import Pacer, backoff_s
-from bulkcert.batch.progress import Progress, Stop
+from bulkcert.batch.progress import LaneProgress, Progress, Stop
 from bulkcert.errors import BulkcertError, ExitStatus
 
 _log = logging.getLogger("bulkcert")
@@ -29,6 +29,7 @@ class Lane:
 
     client: Client
     pacer: Pacer
+    progress: LaneProgress = field(default_factory=LaneProgress)
     turn: anyio.Lock = field(default_factory=anyio.Lock)
     """For what must be done one at a time."""
 
@@ -80,6 +81,7 @@ class Lanes:
         self.progress.outage = Outage(time.monotonic())
         self.stopping = anyio.Event()
         self.lanes = [Lane(client, Pacer(cap, progress.slow_down, self.stopping)) for client in clients]
+        progress.lanes = [lane.progress for lane in self.lanes]
 
     def stop(self, stop: Stop) -> None:
         """Lets nothing more be sent; calls in flight finish; the first reason counts."""
@@ -132,9 +134,12 @@ class Lanes:
         progress = self.progress
         progress.retries += attempt > 1
         progress.in_flight += 1
+        lane.progress.sends += 1
+        lane.progress.in_flight += 1
         progress.sends.sent(time.monotonic())
         answer = await send(lane.client)
         progress.in_flight -= 1
+        lane.progress.in_flight -= 1
         return answer
 
     async def _weigh(self, answer: Answer, operation: Operation, tolerated: Collection[str]) -> int:
@@ -144,6 +149,7 @@ class Lanes:
             _log.debug("%s, request %s: %s", answer.code, answer.request_id or "unknown", answer.message)
             progress.codes[answer.code] += 1
             progress.last_error = f"{answer.code}: {answer.message}"
+            progress.errors.note(answer.code, answer.message, answer.request_id, answer.finished_at)
         if answer.is_from_service or verdict is Verdict.THROTTLED:
             progress.outage.answer(now, throttled=verdict is Verdict.THROTTLED)
         else:

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from bulkcert.batch.last_errors import LastErrors
 from bulkcert.batch.outage import Outage
 from bulkcert.batch.outcome import Outcome
 from bulkcert.batch.pacer import SendWindow, SlowDown
@@ -20,12 +21,27 @@ class Stop:
 
 
 @dataclass(slots=True)
+class LaneProgress:
+    """What one lane has done so far in this session.
+
+    Attributes:
+        sends: Requests sent.
+        in_flight: Calls that wait for an answer.
+    """
+
+    sends: int = 0
+    in_flight: int = 0
+
+
+@dataclass(slots=True)
 class Progress:
     """What has happened so far in this session; read by whoever shows it."""
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
     in_flight: int = 0
+    lanes: list[LaneProgress] = field(default_factory=list)
+    """Each lane, in the order of the source addresses."""
     looking: bool = False
     """Whether states are being read, before or after the calls that change them."""
     pages: int = 0
@@ -40,4 +56,5 @@ class Progress:
     not_looked: str = ""
     """Why states could not be read, or not all of them."""
     last_error: str = ""
+    errors: LastErrors = field(default_factory=LastErrors)
     stop: Stop | None = None

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bulkcert.batch.holding import mark_held
 from bulkcert.batch.index import Index
 from bulkcert.batch.journal import Journal, unwritable
 from bulkcert.batch.lines import Header, Intent, Line, Session, decode_line, encode_lines
@@ -40,6 +41,7 @@ def open_journal(path: Path, header: Header, session: Session, *, anew: bool = F
         raise unwritable(path, error) from error
     try:
         _lock(path, file)
+        mark_held(file)
         journal = None if anew else _read(path, file, header, session)
     except OSError as error:
         os.close(file)

@@ -18,6 +18,7 @@ from bulkcert.api.credentials import ChainKeyring, Keyring
 from bulkcert.batch.job import Job, Options, resolve
 from bulkcert.batch.run import Run, check_input, open_run
 from bulkcert.batch.session import fetch_credentials, together
+from bulkcert.batch.snapshot_watch import of_run
 from bulkcert.batch.summary import Summary
 from bulkcert.batch.sweeping import sweep
 from bulkcert.board import Board
@@ -58,6 +59,7 @@ def execute(job: Job, keyring: Keyring, *, ask: bool, resumable: bool = True) ->
     if options.verbose:
         terminal.show_log()
     opened = _open(job)
+    snapshots = of_run(opened, terminal.same_command(overwrite=options.overwrite) if resumable else "")
     try:
         if opened.calls:
             leave = partial(terminal.leave, opened)
@@ -67,7 +69,7 @@ def execute(job: Job, keyring: Keyring, *, ask: bool, resumable: bool = True) ->
                 question.show_plan(opened, keyring.current)
             if ask:
                 question.confirm(opened)
-            anyio.run(opened.call, keyring, together(Board(opened).watch), leave)
+            anyio.run(opened.call, keyring, together(Board(opened).watch, snapshots.watch), leave)
             signal.signal(signal.SIGTERM, terminated)
             question.show_not_looked(opened.progress)
         elif not options.quiet:
@@ -76,6 +78,7 @@ def execute(job: Job, keyring: Keyring, *, ask: bool, resumable: bool = True) ->
         if options.keep is not None and resumable and summary.exit_status in (ExitStatus.OK, ExitStatus.INCOMPLETE):
             terminal.show_swept(sweep(job, STARTED.date()))
     finally:
+        snapshots.remove()
         opened.journal.close()
     if not options.json:
         terminal.show_summary(summary)

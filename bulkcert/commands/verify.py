@@ -1,5 +1,6 @@
 """``bulkcert verify``: what a run has done, read back."""
 
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ from bulkcert.api.credentials import ChainKeyring, Keyring
 from bulkcert.batch.finished import Finished, open_finished
 from bulkcert.batch.progress import Progress
 from bulkcert.batch.service import LOOK, RUN, ServiceOptions, refuse, resolve_service, seconds
-from bulkcert.batch.session import fetch_credentials
+from bulkcert.batch.session import fetch_credentials, together
+from bulkcert.batch.snapshot_watch import SnapshotWatch, of_verification
 from bulkcert.batch.summary import Verification
 from bulkcert.batch.verification import Verifying
 from bulkcert.errors import BulkcertError, ExitStatus, terminated
@@ -65,6 +67,7 @@ def read_back(results: Path, keyring: Keyring, options: VerifyOptions, *, ask: b
     """
     if options.verbose:
         terminal.show_log()
+    snapshots: SnapshotWatch | None = None
     finished = open_finished(results)
     try:
         problems: list[str] = []
@@ -81,10 +84,14 @@ def read_back(results: Path, keyring: Keyring, options: VerifyOptions, *, ask: b
         if options.watch and ask:
             question.confirm_watch(finished.action, finished.check.callable, options.watch)
         verifying = Verifying(finished, service, options.watch, options.every)
-        anyio.run(verifying.read, keyring, _silent if options.quiet else _watch, _leave)
+        snapshots = of_verification(finished, service, shlex.join(["bulkcert", "verify", str(results)]))
+        watch = together(_silent if options.quiet else _watch, snapshots.watch)
+        anyio.run(verifying.read, keyring, watch, _leave)
         signal.signal(signal.SIGTERM, terminated)
         verification = verifying.finish()
     finally:
+        if snapshots is not None:
+            snapshots.remove()
         finished.journal.close()
     _show(finished, verification, verifying.progress, as_json=options.json)
     return verification

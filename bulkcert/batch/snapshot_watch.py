@@ -1,0 +1,218 @@
+"""Writes the snapshot of a session while it goes on, off the event loop, so that the calls do not wait for it."""
+
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from bulkcert.batch import snapshot
+from bulkcert.batch.finished import Finished
+from bulkcert.batch.index import Index
+from bulkcert.batch.outcome import Outcome
+from bulkcert.batch.progress import Progress
+from bulkcert.batch.run import Run
+from bulkcert.batch.service import Service
+from bulkcert.batch.snapshot import EVERY_S, Facts, LaneState, Snapshot
+from bulkcert.batch.waiting import left_s, waiting_for
+
+ERRORS_KEPT = 5
+"""Codes whose newest error is told."""
+
+MOST_SHARE = 0.02
+"""Share of the time that goes into snapshots at most: counting ten million rows takes a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What a session works on.
+
+    Attributes:
+        action: Name of the action.
+        input: The input file.
+        results: The results file.
+        service: Which service, from where, how fast.
+        index: What the journal says.
+        rows: Rows of the input.
+        left_out: Rows that are never called, by outcome.
+        to_call: Rows that this session calls at most.
+        command: What goes on with the run, for a shell; empty where nothing does.
+        verifies: Whether it reads back what a run has done.
+    """
+
+    action: str
+    input: Path
+    results: Path
+    service: Service
+    index: Index
+    rows: int
+    left_out: Mapping[Outcome, int]
+    to_call: int
+    command: str
+    verifies: bool = False
+
+
+class SnapshotWatch:
+    """Keeps the snapshot of one session; its journal is held, so what an earlier one has left behind goes.
+
+    Args:
+        watched: What the session works on.
+    """
+
+    def __init__(self, watched: Watched) -> None:
+        self._watched = watched
+        self._calling_since: float | None = None
+        self._earlier: tuple[float, list[int]] = (0.0, [])
+        """When the last snapshot was taken, and how much each lane had sent."""
+        snapshot.remove(watched.results)
+
+    async def watch(self, progress: Progress) -> None:
+        """Writes a snapshot about once a second until cancelled, and then one that says that results are written."""
+        facts = _facts(self._watched)
+        self._earlier = time.monotonic(), [0] * len(progress.lanes)
+        try:
+            while True:
+                spent = await anyio.to_thread.run_sync(self._write, self._taken(progress, facts))
+                await anyio.sleep(max(EVERY_S, spent / MOST_SHARE))
+        finally:
+            self._write(self._taken(progress, facts, phase=snapshot.WRITING))
+
+    def remove(self) -> None:
+        """Removes the snapshot: the session ends in order."""
+        snapshot.remove(self._watched.results)
+
+    def _write(self, taken: Snapshot) -> float:
+        """Adds what the journal says, and writes it; returns the seconds of CPU that this took."""
+        before, watched = time.thread_time(), self._watched
+        done, outcomes = taken.done_now, taken.outcomes
+        if not watched.verifies:
+            settled = watched.index.settled() + Counter(watched.left_out)
+            outcomes = {outcome.value: settled[outcome] for outcome in Outcome if settled[outcome]}
+            done = min(settled.total(), watched.rows)
+        snapshot.write(msgspec.structs.replace(taken, outcomes=outcomes, done=done), watched.results)
+        return time.thread_time() - before
+
+    def _taken(self, progress: Progress, facts: Facts, phase: str = "") -> Snapshot:
+        """Returns what the session does, without what the journal says."""
+        service, now, outage = self._watched.service, time.monotonic(), progress.outage
+        workers = service.workers * len(service.addresses)
+        return Snapshot(
+            version=snapshot.VERSION,
+            session=facts,
+            now=datetime.now(UTC),
+            phase=phase or self._phase(progress),
+            done=0,
+            done_now=progress.outcomes.total(),
+            outcomes={},
+            calls=progress.sends.sends,
+            rate=progress.sends.recent_rate(now),
+            factor=round(progress.slow_down.factor(now), 3),
+            paused_s=round(max(0.0, progress.slow_down.paused_until - now), 1),
+            in_flight=progress.in_flight,
+            lanes=self._lanes(progress, now),
+            pages=progress.pages,
+            reads=progress.reads,
+            retries=progress.retries,
+            throttles=progress.throttles,
+            outage_s=round(now - outage.since, 1) if outage.ongoing else 0.0,
+            outages=outage.count,
+            waiting_for=waiting_for(progress, now, rate=service.rate, workers=workers),
+            left_s=self._left_s(progress, now),
+            errors=progress.errors.newest(ERRORS_KEPT),
+            stop=progress.stop.message if progress.stop else "",
+        )
+
+    def _phase(self, progress: Progress) -> str:
+        if progress.stop is not None:
+            return "stopping"
+        if self._watched.verifies:
+            return "verifying"
+        return "looking" if progress.looking or not self._watched.index.looked else "calling"
+
+    def _lanes(self, progress: Progress, now: float) -> list[LaneState]:
+        then, sends = self._earlier
+        self._earlier = now, [lane.sends for lane in progress.lanes]
+        passed = max(now - then, 0.001)
+        return [
+            LaneState(address or "any", round((lane.sends - before) / passed, 1), lane.in_flight)
+            for address, lane, before in zip(self._watched.service.addresses, progress.lanes, sends, strict=True)
+        ]
+
+    def _left_s(self, progress: Progress, now: float) -> float | None:
+        if self._watched.verifies or progress.looking or progress.stop is not None or progress.outage.ongoing:
+            return None
+        self._calling_since = self._calling_since or now
+        return left_s(progress, self._watched.to_call, now - self._calling_since, self._watched.service.rate)
+
+
+def of_run(run: Run, command: str) -> SnapshotWatch:
+    """Returns the watch of a run.
+
+    Args:
+        run: The opened run.
+        command: What goes on with it, for a shell; empty where nothing does.
+    """
+    check, job = run.check, run.job
+    left_out = {
+        Outcome.INVALID: check.invalid,
+        Outcome.DUPLICATE: check.duplicates,
+        Outcome.PROTECTED: check.protected,
+    }
+    return SnapshotWatch(
+        Watched(
+            job.action.name, job.input, job.results, job, run.journal.index, check.rows, left_out, run.calls, command
+        )
+    )
+
+
+def of_verification(finished: Finished, service: Service, command: str) -> SnapshotWatch:
+    """Returns the watch of a verification.
+
+    Args:
+        finished: The run that is verified.
+        service: Where it is read.
+        command: What verifies it, for a shell.
+    """
+    results, rows = finished.results, finished.check.rows
+    watched = Watched(
+        finished.action.name, results, results, service, finished.journal.index, rows, {}, rows, command, verifies=True
+    )
+    return SnapshotWatch(watched)
+
+
+def _facts(watched: Watched) -> Facts:
+    service = watched.service
+    return Facts(
+        action=watched.action,
+        instance=service.instance,
+        endpoint=str(service.endpoint),
+        input=str(watched.input),
+        results=str(watched.results),
+        directory=_encodable(_directory()),
+        command=_encodable(watched.command),
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        started=datetime.now(UTC),
+        rows=watched.rows,
+        to_call=watched.to_call,
+        cap=round(service.rate, 1),
+    )
+
+
+def _directory() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:  # it was removed
+        return ""
+
+
+def _encodable(text: str) -> str:
+    """Returns text without the bytes that a name may hold and JSON may not."""
+    return text.encode(errors="replace").decode()

@@ -1,0 +1,277 @@
+"""How a run stands, told from its files by somebody else: nothing is written, nothing is locked."""
+
+import os
+import socket
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from bulkcert.batch import snapshot
+from bulkcert.batch.holding import is_held
+from bulkcert.batch.index import Index
+from bulkcert.batch.last_errors import LastError, LastErrors
+from bulkcert.batch.lines import End, Header, Line, Session, decode_line
+from bulkcert.batch.outcome import ERRORS, Outcome, Record
+from bulkcert.batch.snapshot import Snapshot
+from bulkcert.errors import BulkcertError, ExitStatus
+
+SILENT_S = 5.0
+"""A session that goes on and has written no snapshot for so long may hang."""
+
+ERRORS_KEPT = 5
+"""Codes whose newest error is told of a run that was cut off."""
+
+_MOST_ROWS = 2**32
+_TAIL = 256
+"""Bytes in which the last line of a journal fits if it ends a session."""
+
+_CLOCK_GRAIN_MS = 2000
+"""Times of files may be so much coarser than the clock."""
+
+
+class State(StrEnum):
+    """How a run stands."""
+
+    STARTING = "starting"
+    """Its journal is held; nothing is called yet, or there is nothing to call."""
+    RUNNING = "running"
+    """It goes on."""
+    SILENT = "silent"
+    """Its journal is held, but it has given no sign of life for a while."""
+    ENDED = "ended"
+    """It ended in order."""
+    CUT_OFF = "cut_off"
+    """It was killed, or its machine went down; the same command goes on."""
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """What a summary tells of a run that ended in order; see ``summary.Summary``, which loads far more code."""
+
+    action: str
+    instance: str
+    endpoint: str
+    input: str
+    rows: int
+    outcomes: dict[str, int]
+    calls: int
+    achieved_rate: float
+    throttles: int
+    retries: int
+    started: datetime
+    finished: datetime
+    exit_status: int
+    stopped: str = ""
+    advice: str = ""
+    verification: "Reading | None" = None
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What a summary tells of the newest verification."""
+
+    finished: datetime
+    statuses: dict[str, int]
+    wanted: int
+    not_wanted: int
+    exit_status: int
+    stopped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the journal of a run tells that was cut off.
+
+    Attributes:
+        header: What it is the record of.
+        session: Who began last, or None if nobody has come to begin.
+        began_ms: When the run was started last, Unix time in milliseconds.
+        ended: Whether the last session has ended in order.
+        outcomes: Rows that the next run leaves alone, by outcome.
+        errors: The newest errors of rows, one for each code, the latest first.
+    """
+
+    header: Header
+    session: Session | None
+    began_ms: int
+    ended: bool
+    outcomes: Counter[Outcome]
+    errors: list[LastError]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a run stands.
+
+    Attributes:
+        results: Its results file, which need not be there yet.
+        state: How it stands.
+        snapshot: What the session does, or did before it was cut off; None where that is not known.
+        recorded: What the journal of a run tells that was cut off; else None.
+        ending: What it came to; None unless it ended in order.
+    """
+
+    results: Path
+    state: State
+    snapshot: Snapshot | None = None
+    recorded: Recorded | None = None
+    ending: Ending | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a process holds the run."""
+        return self.state in (State.STARTING, State.RUNNING, State.SILENT)
+
+    @property
+    def exit_status(self) -> int:
+        """0 while it goes on, else what the run ended with; 75 if it was cut off."""
+        if self.goes_on:
+            return ExitStatus.OK
+        return ExitStatus.STOPPED_EARLY if self.ending is None else self.ending.exit_status
+
+
+def results_of(path: Path) -> Path:
+    """Returns the results file that is meant by it, by the journal, by the summary or by the snapshot."""
+    for suffix in (".journal", ".summary.json", ".status.json"):
+        if path.name.endswith(suffix) and path.name != suffix:
+            return path.with_name(path.name.removesuffix(suffix))
+    return path
+
+
+def standing_of(results: Path) -> Standing:
+    """Returns how a run stands.
+
+    Args:
+        results: Its results file, which need not be there yet.
+
+    Raises:
+        BulkcertError: There is no run, or its files cannot be read.
+    """
+    journal = _beside(results, ".journal")
+    try:
+        while is_held(journal):
+            taken = snapshot.read(results)
+            if taken is not None and not _is_left_behind(taken):
+                writing = taken.phase == snapshot.WRITING
+                silent = taken.age_s > SILENT_S and not writing
+                return Standing(results, State.SILENT if silent else State.RUNNING, taken)
+            if is_held(journal):  # else it has ended in between
+                return Standing(results, State.STARTING)
+        return _at_rest(results, journal)
+    except FileNotFoundError:
+        if (ending := _ending(results)) is not None:
+            return Standing(results, State.ENDED, ending=ending)
+        raise _no_run(results) from None
+    except OSError as error:
+        raise BulkcertError(
+            ExitStatus.INPUT_UNREADABLE,
+            f"cannot read {journal}: {error.strerror or error}",
+            "A run's files can be read by their owner only: ask as the user who started it.",
+        ) from error
+
+
+def _beside(results: Path, suffix: str) -> Path:
+    try:
+        return results.with_name(results.name + suffix)
+    except ValueError:
+        raise BulkcertError(
+            ExitStatus.INPUT_UNREADABLE, f"{results} is a directory", "Name the results of a run."
+        ) from None
+
+
+def _is_left_behind(taken: Snapshot) -> bool:
+    """Returns whether a snapshot is that of a process that is gone, while another is about to go on with its run."""
+    if taken.session.host != socket.gethostname():
+        return False
+    try:
+        os.kill(taken.session.pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # somebody else's
+        return False
+    return False
+
+
+def _at_rest(results: Path, journal: Path) -> Standing:
+    """Returns how a run stands that nobody holds."""
+    ending = _ending(results)
+    end = _last_end(journal)
+    if ending is not None and end is not None and _is_newer(_beside(results, ".summary.json"), end):
+        return Standing(results, State.ENDED, ending=ending)
+    recorded = _recorded(results, journal)
+    # A session whose disk was full has written a summary and no end.
+    if ending is not None and round(ending.finished.timestamp() * 1000) >= recorded.began_ms:
+        return Standing(results, State.ENDED, ending=ending)
+    return Standing(results, State.CUT_OFF, snapshot.read(results), recorded)
+
+
+def _ending(results: Path) -> Ending | None:
+    try:
+        return msgspec.json.decode(_beside(results, ".summary.json").read_bytes(), type=Ending)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _last_end(journal: Path) -> End | None:
+    """Returns the last line of a journal if it ends a session."""
+    with journal.open("rb") as lines:
+        lines.seek(max(0, os.fstat(lines.fileno()).st_size - _TAIL))
+        tail = lines.readlines()
+    last = decode_line(tail[-1]) if tail else None
+    return last if isinstance(last, End) else None
+
+
+def _is_newer(summary: Path, end: End) -> bool:
+    """Returns whether a summary was written after a session ended: not killed between the two."""
+    return summary.stat().st_mtime * 1000 + _CLOCK_GRAIN_MS >= end.at
+
+
+def _recorded(results: Path, journal: Path) -> Recorded:
+    """Reads a whole journal, line by line."""
+    errors, last = LastErrors(), None
+    session: Session | None = None
+    with journal.open("rb") as lines:
+        header = decode_line(lines.readline())
+        if header is None and not os.fstat(lines.fileno()).st_size:
+            raise _no_run(results)
+        if not isinstance(header, Header) or not 0 <= header.rows < _MOST_ROWS:
+            raise BulkcertError(
+                ExitStatus.INPUT_UNREADABLE,
+                f"{journal}: line 1 is not the header of a journal",
+                "Name the results of a run; its journal stands beside them.",
+            )
+        index = Index(header.rows)
+        for line in map(decode_line, lines):
+            if line is None or not index.fits(line):
+                continue
+            index.take(line, 0)
+            last = line
+            if isinstance(line, Session):
+                session = line
+            _note(line, errors)
+    index.forget_look()
+    return Recorded(
+        header, session, index.began_ms, isinstance(last, End), +index.settled(), errors.newest(ERRORS_KEPT)
+    )
+
+
+def _note(line: Line, errors: LastErrors) -> None:
+    if isinstance(line, Record) and line.code and (line.outcome in ERRORS or line.again):
+        errors.note(line.code, line.message, line.request_id, line.finished_at)
+        errors.ended(line.code, line.row)
+
+
+def _no_run(results: Path) -> BulkcertError:
+    """Returns that there is no run, and which runs there are in the same directory."""
+    known: list[str] = []
+    with suppress(OSError):
+        known = sorted(path.stem for path in results.parent.iterdir() if path.suffix == ".journal")
+    others = f" Runs there: {', '.join(known[:5])}{', …' if len(known) > 5 else ''}." if known else ""  # noqa: PLR2004
+    return BulkcertError(
+        ExitStatus.INPUT_UNREADABLE,
+        f"{results}: no run has written there",
+        f"Name the results file of a run (its -o, or what its plan shows as results).{others}",
+    )

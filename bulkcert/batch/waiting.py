@@ -1,0 +1,41 @@
+"""What a session is waiting for, in words, for all who show it."""
+
+from bulkcert.batch.outcome import Outcome
+from bulkcert.batch.progress import Progress
+
+
+def waiting_for(progress: Progress, now: float, *, rate: float, workers: int) -> str:
+    """Returns what keeps a session from going faster.
+
+    Args:
+        progress: What it does.
+        now: Monotonic time in seconds.
+        rate: Calls per second that all lanes make together, at most.
+        workers: Workers of all lanes together.
+    """
+    if progress.stop is not None:
+        return f"stopping ({progress.stop.message}): waiting for {progress.in_flight} calls in flight"
+    if progress.outage.ongoing:
+        return f"no answer for {now - progress.outage.since:.0f} s: waiting for the service ({progress.last_error})"
+    if (pause := progress.slow_down.paused_until - now) > 0:
+        return f"throttled: pausing {pause:.1f} s as the service asks"
+    if (factor := progress.slow_down.factor(now)) < 1:
+        reason = "throttled" if progress.throttles else "after an outage"
+        return f"{reason}: at {factor:.0%} of the cap, rising"
+    if progress.in_flight >= workers:
+        return f"all {progress.in_flight} workers wait for answers"
+    return f"paced at {rate:.0f}/s"
+
+
+def left_s(progress: Progress, total: int, elapsed_s: float, rate: float) -> float:
+    """Returns how long the calls that are left will take, in seconds.
+
+    Args:
+        progress: What the session does.
+        total: Rows that it settles in all.
+        elapsed_s: Seconds since the first call that changes something.
+        rate: Calls per second that all lanes make together, at most.
+    """
+    left = total - progress.outcomes.total()
+    called = progress.outcomes.total() - progress.outcomes[Outcome.UNCHANGED]
+    return left / (min(rate, called / max(elapsed_s, 0.1)) or rate)

@@ -1,0 +1,252 @@
+"""How a run stands, for people and for programs."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+
+import msgspec
+from rich.text import Text
+
+from bulkcert.batch.last_errors import LastError
+from bulkcert.batch.outcome import WANTED, Outcome
+from bulkcert.batch.snapshot import Snapshot
+from bulkcert.batch.standing import Ending, Recorded, Standing, State
+from bulkcert.terminal import duration, meaning
+
+MOST_MESSAGE = 160
+"""Characters of a message that are shown."""
+
+GO_ON = (
+    "Run the same command again: it reads the journal, calls what has no outcome yet, and calls nothing twice that is "
+    "known done."
+)
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What ``--json`` prints.
+
+    Attributes:
+        state: How the run stands, see ``standing.State``.
+        exit_status: That of ``bulkcert status``.
+        results: The results file.
+        rows: Rows of the input; null before a session begins to call.
+        done: Rows whose outcome is settled.
+        outcomes: Those rows by outcome.
+        next: What to do next; empty where there is nothing to do.
+        silent_s: Seconds since the last sign of life; null unless the run goes on.
+        session: What the session does, or did before it was cut off.
+        errors: The newest errors, one for each code, the latest first.
+        ending: What a run came to that ended in order.
+    """
+
+    state: State
+    exit_status: int
+    results: str
+    rows: int | None
+    done: int
+    outcomes: Mapping[str, int]
+    next: str
+    silent_s: float | None
+    session: Snapshot | None
+    errors: list[LastError]
+    ending: Ending | None
+
+
+def told(standing: Standing) -> Told:
+    """Returns how a run stands, for programs."""
+    taken, recorded, ending = standing.snapshot, standing.recorded, standing.ending
+    rows, outcomes = _counts(standing)
+    errors = recorded.errors if recorded else taken.errors if taken else []
+    return Told(
+        standing.state,
+        int(standing.exit_status),
+        str(standing.results),
+        rows,
+        taken.done if taken and not recorded else sum(outcomes.values()),
+        outcomes,
+        _next_step(standing),
+        round(taken.age_s, 1) if taken and standing.goes_on else None,
+        taken,
+        errors,
+        ending,
+    )
+
+
+def _counts(standing: Standing) -> tuple[int | None, Mapping[str, int]]:
+    """Returns the rows of a run, and those that are settled by outcome."""
+    taken, recorded, ending = standing.snapshot, standing.recorded, standing.ending
+    if ending is not None:
+        return ending.rows, ending.outcomes
+    if recorded is not None:
+        return recorded.header.rows, {outcome.value: count for outcome, count in recorded.outcomes.items()}
+    return (taken.session.rows, taken.outcomes) if taken is not None else (None, {})
+
+
+def rows_of(standing: Standing) -> Iterator[tuple[str, str | Text]]:
+    """Yields names and values that say how a run stands, for people."""
+    yield "state", _state(standing)
+    if standing.ending is not None:
+        yield from _ended(standing.ending)
+    elif standing.recorded is not None:
+        yield from _cut_off(standing.recorded, standing.snapshot)
+    elif standing.snapshot is not None:
+        yield from _going_on(standing.snapshot)
+    yield "results", str(standing.results)
+    if step := _next_step(standing):
+        yield "next", step
+
+
+def line_of(standing: Standing) -> str:
+    """Returns how a run stands that goes on, on one line."""
+    taken = standing.snapshot
+    if taken is None:
+        return str(_state(standing))
+    outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in taken.outcomes.items())
+    parts = [
+        f"{_clock(taken.now)} {taken.phase}: {_done(taken)}",
+        f"{taken.rate:.0f}/s",
+        outcomes or "nothing finished yet",
+        f"{duration(taken.left_s)} left" if taken.left_s is not None else "",
+        taken.waiting_for,
+        f"no sign of life for {duration(taken.age_s)}" if standing.state is State.SILENT else "",
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def _state(standing: Standing) -> Text:
+    taken = standing.snapshot
+    who = f"process {taken.session.pid} on {taken.session.host}, since {_clock(taken.session.started)}" if taken else ""
+    match standing.state:
+        case State.RUNNING if taken is not None:
+            return Text(f"going on, {taken.phase}: {who}", style="green")
+        case State.SILENT if taken is not None:
+            lasted = duration(taken.age_s)
+            return Text(f"going on, but no sign of life for {lasted}: {who} hangs or is stopped", style="yellow")
+        case State.ENDED if (ending := standing.ending) is not None:
+            style = "green" if ending.exit_status == 0 else "red"
+            said = f"ended at {_clock(ending.finished)} with {ending.exit_status}: {meaning(ending.exit_status)}"
+            return Text(said, style=style)
+        case State.CUT_OFF:
+            return Text(_how_cut_off(standing), style="red")
+        case _:
+            return Text("going on: it calls nothing yet (it checks, or waits for a yes), or has nothing to call")
+
+
+def _how_cut_off(standing: Standing) -> str:
+    taken, session = standing.snapshot, standing.recorded.session if standing.recorded else None
+    if standing.recorded is not None and standing.recorded.ended:
+        return "cut off: its calls are over, but nobody has come to write the summary"
+    if session is None:
+        return "cut off before the first call"
+    verifying = "while verifying: " if session.verifies else ""
+    seen = f", last seen {_clock(taken.now)}" if taken and taken.session.pid == session.pid else ""
+    began = _clock(datetime.fromtimestamp(session.started_at / 1000, UTC))
+    return f"cut off: {verifying}process {session.pid} on {session.host} is gone; it began {began}{seen}"
+
+
+def _next_step(standing: Standing) -> str:
+    """Returns what to do next, in words; empty where there is nothing to do."""
+    taken, ending = standing.snapshot, standing.ending
+    if standing.state is State.CUT_OFF:
+        where = (
+            f" It was, in {taken.session.directory}: {taken.session.command}" if taken and taken.session.command else ""
+        )
+        return GO_ON + where
+    if standing.state is State.SILENT and taken is not None:
+        return f"Look at process {taken.session.pid} on {taken.session.host}; killed, the same command goes on."
+    if ending is None:
+        return ""
+    return " ".join(_after(ending, standing))
+
+
+def _after(ending: Ending, standing: Standing) -> Iterator[str]:
+    outcomes = ending.outcomes
+    if ending.advice:
+        yield ending.advice
+    elif outcomes.get(Outcome.NOT_ATTEMPTED):
+        yield "Run the same command again to go on."
+    elif outcomes.get(Outcome.FAILED, 0) + outcomes.get(Outcome.UNKNOWN, 0):
+        yield "Run the same command with --retry-failed to try the failed and unknown again."
+    if count := outcomes.get(Outcome.NOT_REGISTERED):
+        yield f"{count:,} are not registered: NOT safe if they were to be off; inactivate their CA, or --retry-failed."
+    if ending.exit_status == 0 and ending.verification is None:
+        yield f"bulkcert verify {standing.results} proves it."
+
+
+def _going_on(taken: Snapshot) -> Iterator[tuple[str, str | Text]]:
+    session = taken.session
+    yield from _what(session.action, session.instance, session.endpoint, session.input)
+    yield "rows", _done(taken)
+    yield from _by_outcome(taken.outcomes)
+    faults = f"{taken.retries:,} retries, {taken.throttles:,} throttles, {taken.outages:,} outages"
+    yield "calls", f"{taken.calls:,}, {taken.rate:.0f}/s now, at most {session.cap:.0f}/s; {faults}"
+    if taken.pages or taken.reads:
+        yield "read", f"{taken.pages:,} pages and {taken.reads:,} single certificates"
+    for number, lane in enumerate(taken.lanes):
+        name = "any address" if lane.address == "any" else lane.address
+        yield "" if number else "lanes", f"{name}: {lane.rate:.0f}/s, {lane.in_flight:,} in flight"
+    yield "waiting", taken.waiting_for
+    if taken.left_s is not None:
+        yield "left", f"about {duration(taken.left_s)}"
+    yield from _errors(taken.errors)
+
+
+def _cut_off(recorded: Recorded, taken: Snapshot | None) -> Iterator[tuple[str, str | Text]]:
+    header = recorded.header
+    yield from _what(header.action, header.instance, header.endpoint, taken.session.input if taken else "")
+    yield "rows", f"{recorded.outcomes.total():,} of {header.rows:,} have an outcome in the journal"
+    yield from _by_outcome({outcome.value: count for outcome, count in recorded.outcomes.items()})
+    yield from _errors(recorded.errors)
+
+
+def _ended(ending: Ending) -> Iterator[tuple[str, str | Text]]:
+    yield from _what(ending.action, ending.instance, ending.endpoint, ending.input)
+    yield "rows", f"{ending.rows:,}"
+    yield from _by_outcome(ending.outcomes)
+    faults = f"{ending.retries:,} retries, {ending.throttles:,} throttles"
+    yield "calls", f"{ending.calls:,} at {ending.achieved_rate:,.1f}/s; {faults}"
+    if ending.stopped:
+        yield "stopped", ending.stopped
+    if (reading := ending.verification) is not None:
+        found = ", ".join(f"{count:,} {status}" for status, count in reading.statuses.items())
+        yield "verified", f"{_clock(reading.finished)}: {found}; {reading.not_wanted:,} not as wanted"
+
+
+def _what(action: str, instance: str, endpoint: str, path: str) -> Iterator[tuple[str, str]]:
+    yield "action", f"{action} on {instance} at {endpoint}"
+    if path:
+        yield "input", path
+
+
+def _by_outcome(outcomes: Mapping[str, int]) -> Iterator[tuple[str, Text]]:
+    for outcome, count in outcomes.items():
+        style = "green" if outcome in WANTED else "yellow" if outcome == Outcome.DUPLICATE else "red"
+        yield "", Text(f"{count:>9,} {outcome}", style=style)
+
+
+def _errors(errors: list[LastError]) -> Iterator[tuple[str, Text]]:
+    for number, error in enumerate(errors):
+        row = f", row {error.row:,}" if error.row else ""
+        request = f", request {error.request_id}" if error.request_id else ""
+        where = f"{error.count:,} times, last {_clock(error.at)}{row}{request}"
+        yield "" if number else "errors", Text(f"{error.code} ({where}): {_printable(error.message)}", style="red")
+
+
+def _done(taken: Snapshot) -> str:
+    rows = taken.session.rows
+    if taken.phase == "verifying":
+        return f"{rows:,}; {taken.done:,} called again"
+    share = taken.done / rows if rows else 1.0
+    told = f"{taken.done:,} of {rows:,} ({share:.0%})"
+    if taken.session.to_call == rows:
+        return told
+    return f"{told}; {taken.done_now:,} of {taken.session.to_call:,} in this session"
+
+
+def _clock(at: datetime) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _printable(text: str) -> str:
+    """Returns a message of the service on one line, without what would act on the terminal."""
+    shown = "".join(char if char.isprintable() else " " for char in text[: MOST_MESSAGE + 1])
+    return shown if len(shown) <= MOST_MESSAGE else shown[: MOST_MESSAGE - 1] + "…"
