@@ -15,7 +15,7 @@ from bulkcert.batch.pacer import bucket_rate, lane_cap
 from bulkcert.batch.planning import MANY_ROWS, NEARLY_ALL, Inquiry
 from bulkcert.batch.source import printable
 from bulkcert.errors import ExitStatus
-from bulkcert.terminal import duration, stdout
+from bulkcert.terminal import about, counted, stdout
 
 CAS_SHOWN, CAS_LISTED = 20, 1000
 """CAs that the table and the JSON name, most rows first."""
@@ -87,6 +87,7 @@ class Plan(msgspec.Struct, frozen=True):
     invalid: int
     duplicates: int
     protected: int
+    protection: str
     totals: States
     cas_total: int
     cas: list[CaStates]
@@ -124,6 +125,7 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
         invalid=checked.invalid,
         duplicates=checked.duplicates,
         protected=checked.protected,
+        protection=checked.protection,
         totals=totals,
         cas_total=cas_total,
         cas=[_ca(inquiry, ca, named[ca]) for ca in largest[:CAS_LISTED]],
@@ -195,13 +197,13 @@ def _advice(plan: Plan, inquiry: Inquiry, credentials: Credentials) -> Iterator[
     ends = credentials.expires_at
     if ends is not None and ends < time.time() + needed:
         yield (
-            f"these credentials expire at {_utc(ends)}, before the run would end (about {duration(needed)}); "
+            f"these credentials expire at {_utc(ends)}, before the run would end ({about(needed)}); "
             "it goes on only if their source gives new ones by then"
         )
     if credentials.security_token is not None and ends is None:
         yield (
             "these credentials are temporary, nothing says when they expire, and a token that was set by hand cannot "
-            f"be renewed by the run (about {duration(needed)}); if they end first, it stops and can be gone on with"
+            f"be renewed by the run ({about(needed)}); if they end first, it stops and can be gone on with"
         )
 
 
@@ -278,12 +280,14 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "", f"the permission to change shows only in changing; the run needs {', '.join(may.needed)}"
     yield "clock", _clock(plan.clock_ahead_s)
     left_out = f"{plan.invalid:,} invalid, {plan.duplicates:,} duplicates, {plan.protected:,} protected"
-    yield "input", f"{plan.input}: {plan.rows:,} rows ({left_out})"
+    yield "input", f"{plan.input}: {counted(plan.rows, 'row')} ({left_out})"
+    if plan.protection:
+        yield "protected", plan.protection
     calls = plan.calls
     yield "calls", f"{calls.total:,}: {calls.changing:,} that change, {calls.looking:,} that look first"
     for position, pace in enumerate(plan.times):
         addresses = f"{pace.source_addresses} source address{'es' * (pace.source_addresses > 1)}"
-        yield "" if position else "time", f"about {duration(pace.seconds)} from {addresses} ({pace.rate:,.0f}/s)"
+        yield "" if position else "time", f"{about(pace.seconds)} from {addresses} ({pace.rate:,.0f}/s)"
     ready = "the run could start" if not plan.exit_status else "the run would not start; see below"
     yield "exit status", f"{plan.exit_status}: {ready}"
 

@@ -17,7 +17,8 @@ from bulkcert.batch.run import Run
 from bulkcert.batch.source import printable
 from bulkcert.batch.undoing import Undone
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.terminal import duration, show, stderr
+from bulkcert.telemetry.log import is_json
+from bulkcert.terminal import about, counted, duration, show, stderr
 
 ASK_FOR_COUNT = 1000
 """Above so many rows, and for every CA action, the number of rows must be typed."""
@@ -49,6 +50,8 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
     yield "instance", f"{job.instance} at {job.endpoint}"
     yield "credentials", f"access key {credentials.access_key_id}, from {credentials.source or 'the default chain'}"
     yield "input", _input(run)
+    if run.check.protection:
+        yield "protected", run.check.protection
     if run.already_done:
         yield "done", f"{run.already_done:,} by earlier sessions; this one goes on"
     yield "to call", f"{run.calls:,} {kind} certificate{'s' * (run.calls != 1)}{_looking(run)}"
@@ -59,7 +62,7 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
     if options.rate > ACCOUNT_LIMIT or options.per_address_rate > ADDRESS_LIMIT:
         caution = f"above the documented limits of {ACCOUNT_LIMIT}/s and {ADDRESS_LIMIT}/s the service throttles and"
         yield "", Text(f"{caution} blocks addresses, unless yours were raised", style="yellow")
-    yield "time", f"about {duration(run.calls / job.rate)}"
+    yield "time", about(run.calls / job.rate)
     if options.deadline is not None:
         yield "deadline", _deadline(options.deadline, run.calls / job.rate)
     yield "results", str(job.results)
@@ -77,7 +80,7 @@ def _deadline(deadline: float, needed_s: float) -> str | Text:
 
 def _looking(run: Run) -> str:
     """Says that some of it may turn out to need no call."""
-    if run.journal.index.looked or run.job.options.look_first == "never":
+    if not run.looks:
         return ""
     return (
         f" at most: what is {run.job.action.wanted} already is left alone (--look-first {run.job.options.look_first})"
@@ -91,13 +94,14 @@ def _input(run: Run) -> str:
         left_out.append(f"{check.protected:,} protected")
     if check.duplicates:
         left_out.append(f"{check.duplicates:,} {'duplicates' if run.job.action.by_device else 'of a CA already named'}")
-    return f"{run.job.input}: {check.rows:,} rows" + (f" ({', '.join(left_out)})" if left_out else "")
+    return f"{run.job.input}: {counted(check.rows, 'row')}" + (f" ({', '.join(left_out)})" if left_out else "")
 
 
 def show_not_looked(progress: Progress) -> None:
     """Prints why states could not be read before the first call, if they could not."""
     if progress.not_looked:
-        stderr.print(Text(f"not looked at first: {progress.not_looked}; every row is called", style="yellow"))
+        told = f"not looked at first: {progress.not_looked}; rows that were not seen are called"
+        stderr.print(Text(told, style="yellow"))
 
 
 def show_idle(run: Run) -> None:
@@ -117,7 +121,7 @@ def _cas(run: Run) -> str:
     check = run.check
     total = len(check.rows_by_ca) + bool(check.rows_of_other_cas)
     largest = islice(check.rows_by_ca.items(), CAS_SHOWN if run.job.action.by_device else CAS_CHECKED)
-    named = [f"{printable(ca)} ({rows:,} row{'s' * (rows != 1)})" for ca, rows in largest]
+    named = [f"{printable(ca)} ({counted(rows, 'row')})" for ca, rows in largest]
     more = f" and {total - len(named):,} more" if total > len(named) else ""
     return f"{len(check.rows_by_ca):,}{' or more' * bool(check.rows_of_other_cas)}: {', '.join(named)}{more}"
 
@@ -144,14 +148,14 @@ def confirm_watch(action: Action, rows: int, watch_s: float) -> None:
     Raises:
         BulkcertError: The answer was no, or there is no terminal to ask.
     """
-    stderr.print(Text(f"{rows:,} rows are watched for {duration(watch_s)}: {action.verb} where they are not"))
+    stderr.print(Text(f"to watch for {duration(watch_s)}: {counted(rows, 'row')}; {action.verb} where they are not"))
     _confirm_terminal()
     if _answer("Go on? [y/N] ").lower() not in ("y", "yes"):
         raise BulkcertError(ExitStatus.USAGE, "not confirmed; nothing was called")
 
 
 def _confirm_terminal() -> None:
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if is_json() or not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise BulkcertError(
             ExitStatus.USAGE,
             "there is no terminal to ask whether to go on; nothing was called",
@@ -171,10 +175,13 @@ def _answer(question: str) -> str:
 
 def show_undone(results: Path, undone: Undone, *, include_unknown: bool) -> None:
     """Prints what an undo takes back, on stderr."""
-    if not undone.rows:
-        stderr.print(Text(f"nothing to undo: {results} tells of no row that its run has changed"))
+    unknown = f"{counted(undone.unknown, 'row')} whose state before is not known"
+    if undone.rows:
+        stderr.print(Text(f"to take back: {counted(undone.rows, 'row')} of {results}, listed in {undone.list_path}"))
+        if undone.unknown:
+            stderr.print(Text(f"{'among them' if include_unknown else 'left alone'}: {unknown}", style="yellow"))
+    elif undone.unknown:
+        told = f"nothing to undo: all that {results} tells of are {unknown}, left alone (--no-include-unknown)"
+        stderr.print(Text(told, style="yellow"))
     else:
-        stderr.print(Text(f"{undone.rows:,} rows of {results} are taken back: {undone.list_path}"))
-    if undone.unknown:
-        what = "taken back as well" if include_unknown else "left as they are"
-        stderr.print(Text(f"{undone.unknown:,} rows whose state before is not known are {what}", style="yellow"))
+        stderr.print(Text(f"nothing to undo: {results} tells of no row that its run has changed"))

@@ -108,7 +108,7 @@ def staged(
         overwrite=True,
         retry_failed=False,
     )
-    before(resolve(action, path, rehearsed))
+    before(resolve(action, path, rehearsed, command="rehearse"))
     seed = None
     if stage.faults or stage.fault_seed is not None:
         seed = random.randrange(2**32) if stage.fault_seed is None else stage.fault_seed

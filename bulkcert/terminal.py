@@ -122,7 +122,11 @@ def _totals(summary: Summary) -> Iterator[tuple[str, str | Text]]:
         yield "latency", f"p50 {latency.p50:g} ms, p90 {latency.p90:g} ms, p99 {latency.p99:g} ms"
     yield "results", summary.results
     yield "summary", f"{summary.results}.summary.json"
-    yield "exit status", f"{summary.exit_status}: {meaning(summary.exit_status)}"
+    before = "before the undo, " if (undone := summary.taken_back) else ""
+    yield "exit status", f"{summary.exit_status}: {before}{meaning(summary.exit_status)}"
+    if undone:
+        told = f"{counted(undone.rows, 'row')}, by {undone.results} on {undone.finished}"
+        yield "taken back", Text(told, style="yellow")
 
 
 def _next_steps(summary: Summary, *, resumable: bool, overwrite: bool) -> Iterator[str]:
@@ -224,6 +228,16 @@ _MEANINGS = {
 def meaning(status: int) -> str:
     """Returns an exit status in words."""
     return _MEANINGS.get(ExitStatus(status), "stopped before all rows were called; see stderr")
+
+
+def counted(count: int, noun: str) -> str:
+    """Returns a number of things for people: ``1 row``, ``4,997 rows``."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def about(seconds: float) -> str:
+    """Returns how long something may take, for people."""
+    return f"about {duration(seconds)}" if seconds >= 1 else "less than a second"
 
 
 def duration(seconds: float) -> str:

@@ -1,5 +1,6 @@
 """A run that was made, opened again from its results: what it called, and what is known of every row."""
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,13 +14,15 @@ from bulkcert.actions import ACTIONS, Action
 from bulkcert.batch.journal import Journal
 from bulkcert.batch.lines import Header, session_line
 from bulkcert.batch.outcome import Outcome, Row
-from bulkcert.batch.recovery import header_of, open_journal
-from bulkcert.batch.results import COLUMNS, RENAMED_PREFIX, VERIFIED_COLUMNS
-from bulkcert.batch.service import ServiceOptions
-from bulkcert.batch.source import CA_SN, DEVICE_SN, MESSAGE, OUTCOME, ROW, Check, Source, annotated, check, open_source
+from bulkcert.batch.recovery import header_of, open_journal, same_service
+from bulkcert.batch.results import COLUMNS, VERIFIED_COLUMNS
+from bulkcert.batch.rows import as_rows, only_callable
+from bulkcert.batch.service import ServiceOptions, resolve_service
+from bulkcert.batch.source import MESSAGE, OUTCOME, Check, Source, annotated, check, open_source, without_rows
 from bulkcert.errors import BulkcertError, ExitStatus
 
 _OURS = (*COLUMNS, *VERIFIED_COLUMNS)
+_WRITE_ANEW = "Run its command again with --limit-rows 0: that calls nothing and writes the results anew."
 
 Options = TypeVar("Options", bound=ServiceOptions)
 
@@ -63,56 +66,96 @@ class Finished:
             yield notes.drop(_OURS, strict=False)
 
     def frames(self) -> Iterator[pl.DataFrame]:
-        """Yields the rows that may be called, in order."""
-        return (batch.filter(pl.col(OUTCOME).is_null()) for batch in self.annotated())
+        """Yields the rows that may be called, in order, as annotated."""
+        return only_callable(self.annotated())
 
     def batches(self) -> Iterator[list[Row]]:
         """Yields the rows that may be called, in order."""
-        serials = (DEVICE_SN, CA_SN) if self.action.by_device else (pl.lit("").alias(DEVICE_SN), CA_SN)
-        for batch in self.frames():
-            yield [Row(*row) for row in batch.select(ROW, *serials).iter_rows()]
+        return as_rows(self.frames(), self.action)
 
     def where(self, options: Options) -> Options:
-        """Returns options that lead to where the run was made, unless they say another way to the same instance.
+        """Returns options that lead to where the run was made.
 
         Raises:
-            BulkcertError: They name another instance.
+            BulkcertError: They name another instance or lead to another service.
         """
-        if options.instance and options.instance != self.header.instance:
-            raise BulkcertError(
-                ExitStatus.INPUT_INVALID,
-                f"{self.results} are of the instance {self.header.instance}, not of {options.instance}",
-                "Leave --instance out. Nothing was called.",
-            )
-        elsewhere = options.endpoint or options.region
-        return replace(
-            options, instance=self.header.instance, endpoint=options.endpoint if elsewhere else self.header.endpoint
+        header = self.header
+        if options.instance and options.instance != header.instance:
+            raise self._elsewhere(f"of the instance {header.instance}, not of {options.instance}", "--instance")
+        there = replace(options, instance=header.instance)
+        if not (options.endpoint or options.region):
+            return replace(there, endpoint=header.endpoint)
+        problems: list[str] = []
+        endpoint = str(resolve_service(there, problems).endpoint)
+        if not problems and not same_service(endpoint, header.endpoint):
+            raise self._elsewhere(f"from {header.endpoint}, not from {endpoint}", "--endpoint and --region")
+        return there
+
+    def _elsewhere(self, told: str, options: str) -> BulkcertError:
+        return BulkcertError(
+            ExitStatus.INPUT_INVALID,
+            f"{self.results}: these results are {told}",
+            f"Leave {options} out, in the job file and the environment as well. Nothing was called.",
         )
 
 
-def open_finished(results: Path) -> Finished:
+def open_finished(results: Path, *, verifies: bool = False) -> Finished:
     """Opens a run from its results; writes nothing.
+
+    Args:
+        results: The results.
+        verifies: Whether only rows that the run has called will be called, if any.
 
     Raises:
         BulkcertError: There are no such results, they are not those of their journal, or a run holds them.
     """
+    if not results.name:
+        raise BulkcertError(
+            ExitStatus.INPUT_UNREADABLE, f"{results}: a directory, not the results of a run", "Name the results file."
+        )
     journal_path = results.with_name(results.name + ".journal")
     header = header_of(journal_path)
-    if not results.exists():
+    if not os.path.exists(results):  # Path raises where it may not look
         raise BulkcertError(
             ExitStatus.INPUT_UNREADABLE,
             f"{results} does not exist, but its journal does: the run was killed before it wrote results",
             "Run its command again with --limit-rows 0: that calls nothing and writes them.",
         )
-    keys = [RENAMED_PREFIX + key if key in _OURS else key for key in header.keys]
+    source = _open(results, header)
+    checked = check(source, trust_serials=True, numbered="row")
+    _confirm_same(results, header, checked)
+    session = session_line(round(time.time() * 1000), version("bulkcert"), verifies=verifies)
+    return Finished(results, header, source, checked, open_journal(journal_path, header, session))
+
+
+def _open(results: Path, header: Header) -> Source:
+    """Opens results as an input."""
     by_device = ACTIONS[header.action].by_device
-    source = open_source(results, by_device=by_device, device_column=keys[0] if by_device else None, ca_column=keys[-1])
-    checked = check(source, trust_serials=True)
-    if checked.rows != header.rows or not {"outcome", "message"} <= set(source.columns):
+    keys = header.result_keys or header.keys
+    device, ca = keys[0] if by_device else None, keys[-1]
+    if not header.rows and not results.stat().st_size:
+        # NDJSON without a row names no columns.
+        return without_rows(results, (*keys, *COLUMNS), device_column=device, ca_column=ca)
+    source = open_source(results, by_device=by_device, device_column=device, ca_column=ca)
+    if missing := [name for name in ("row", "outcome", "message") if name not in source.columns]:
         raise BulkcertError(
             ExitStatus.INPUT_INVALID,
-            f"{results} has {checked.rows} rows, its journal tells of {header.rows}: not the file that was written",
-            "Run its command again with --limit-rows 0: that calls nothing and writes the results anew.",
+            f"{results} has no column {missing[0]}: not the file that was written",
+            _WRITE_ANEW,
         )
-    journal = open_journal(journal_path, header, session_line(round(time.time() * 1000), version("bulkcert")))
-    return Finished(results, header, source, checked, journal)
+    return source
+
+
+def _confirm_same(results: Path, header: Header, checked: Check) -> None:
+    """Confirms that results name the certificates that the run was about, row by row.
+
+    Raises:
+        BulkcertError: They do not.
+    """
+    if checked.rows != header.rows:
+        told = f"has {checked.rows:,} rows, its journal tells of {header.rows:,}"
+    elif checked.keys_sha256 != header.keys_sha256:
+        told = f"names other certificates than its run was about: {' or '.join(header.result_keys)} was edited"
+    else:
+        return
+    raise BulkcertError(ExitStatus.INPUT_INVALID, f"{results} {told}: not the file that was written", _WRITE_ANEW)

@@ -112,8 +112,8 @@ class Job(Service):
         return self.results.with_name(self.results.name + ".summary.json")
 
 
-def resolve(action: ActionName, path: Path, options: Options) -> Job:
-    """Returns the job that the options ask for.
+def resolve(action: ActionName, path: Path, options: Options, *, command: str = "run") -> Job:
+    """Returns the job that the options ask for; ``command`` is whose help is named where they are wrong.
 
     Raises:
         BulkcertError: With all that is wrong with the options at once.
@@ -130,7 +130,7 @@ def resolve(action: ActionName, path: Path, options: Options) -> Job:
     if options.skip_protected and options.protect is None:
         problems.append("--skip-protected needs --protect, the list of what is protected")
     check_schedule(options, results.name, problems)
-    refuse(problems, "run")
+    refuse(problems, command)
     return Job(
         **{field.name: getattr(service, field.name) for field in fields(service)},
         action=ACTIONS[action],

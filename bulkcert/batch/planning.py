@@ -28,20 +28,10 @@ from bulkcert.batch.look.paging import read_listings, unreadable
 from bulkcert.batch.look.sightings import NUMBER_OF, Sightings
 from bulkcert.batch.outcome import Row
 from bulkcert.batch.progress import Progress
+from bulkcert.batch.rows import as_rows, only_callable, open_list
 from bulkcert.batch.service import INPUT, LOOK, Service, ServiceOptions, refuse, resolve_service
 from bulkcert.batch.session import Leave, Watch, calling
-from bulkcert.batch.source import (
-    CA_SN,
-    DEVICE_SN,
-    OUTCOME,
-    ROW,
-    Check,
-    Source,
-    annotated,
-    check,
-    open_protection,
-    open_source,
-)
+from bulkcert.batch.source import CA_SN, ROW, annotated
 from bulkcert.errors import BulkcertError, ExitStatus
 
 CAS_COUNTED = 20
@@ -152,19 +142,16 @@ class Inquiry:
     """
 
     def __init__(self, question: Question, on_progress: Callable[[int], None] | None = None) -> None:
-        options, by_device = question.options, question.action.by_device
-        protection = None
-        if options.protect is not None:
-            protection = open_protection(options.protect, by_device=by_device, trust_serials=options.trust_serials)
+        options = question.options
         self.question = question
-        self.source: Source = open_source(
+        self.source, self.check = open_list(
             question.input,
-            by_device=by_device,
-            device_column=options.device_column or None,
-            ca_column=options.ca_column or None,
+            question.action,
+            columns=(options.device_column, options.ca_column),
+            trust_serials=options.trust_serials,
+            protect=options.protect,
+            on_progress=on_progress,
         )
-        trust = options.trust_serials
-        self.check: Check = check(self.source, trust_serials=trust, protection=protection, on_progress=on_progress)
         self.progress = Progress()
         self.findings = Findings()
 
@@ -206,13 +193,10 @@ class Inquiry:
         return self.findings
 
     def _frames(self) -> Iterator[pl.DataFrame]:
-        return (batch.filter(pl.col(OUTCOME).is_null()) for batch in annotated(self.source, self.check))
+        return only_callable(annotated(self.source, self.check))
 
     def _batches(self) -> Iterator[list[Row]]:
-        device = DEVICE_SN if self.question.action.by_device else pl.lit("").alias(DEVICE_SN)
-        for frame in self._frames():
-            if frame.height:
-                yield [Row(*row) for row in frame.select(ROW, device, CA_SN).iter_rows()]
+        return filter(None, as_rows(self._frames(), self.question.action))
 
     async def _ask(self, lanes: Lanes, row: Row) -> BulkcertError | None:
         """Reads one certificate: credentials, instance and clock are checked by it; returns why that cannot be."""
@@ -253,7 +237,7 @@ class Inquiry:
         await anyio.to_thread.run_sync(lambda: sightings.expect(self._frames()))
         look = Look(lanes, question.workers, question.action, question.instance, sightings)
         looked = await look.by_page()
-        sightings.miss(looked.whole, looked.at)
+        await anyio.to_thread.run_sync(sightings.miss, looked.whole, looked.at)
         failure = looked.failure
         if progress.pages:
             found.may_list = True

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import msgspec
 
+from bulkcert.batch.index import Index
 from bulkcert.batch.job import Job
+from bulkcert.batch.look.sightings import STATUSES
 from bulkcert.batch.outcome import Outcome
 from bulkcert.batch.progress import Progress, Stop
 from bulkcert.batch.results import Totals, sha256_of, write_small
 from bulkcert.batch.source import Check
-from bulkcert.errors import ExitStatus
+from bulkcert.errors import BulkcertError, ExitStatus
 
 
 class Caps(msgspec.Struct, frozen=True):
@@ -59,6 +61,22 @@ class Latency(msgspec.Struct, frozen=True):
     p99: float | None
 
 
+class TakenBack(msgspec.Struct, frozen=True):
+    """An undo of the run.
+
+    Attributes:
+        finished: UTC.
+        results: Its results.
+        rows: Rows that it took back, or was to.
+        exit_status: Of the undo.
+    """
+
+    finished: str
+    results: str
+    rows: int
+    exit_status: int
+
+
 class Verification(msgspec.Struct, frozen=True):
     """What was read back after the calls.
 
@@ -69,6 +87,7 @@ class Verification(msgspec.Struct, frozen=True):
         not_wanted: Rows that are not, or were not read.
         calls: Requests sent, those of certificates that were called again included.
         called_again: Rows that were found in another state and called again.
+        not_attempted: Rows that the run has not come to, and that a watch therefore leaves alone.
         exit_status: Of the command.
         stopped: Why it ended early, or an empty text.
     """
@@ -79,6 +98,7 @@ class Verification(msgspec.Struct, frozen=True):
     not_wanted: int
     calls: int
     called_again: int
+    not_attempted: int
     exit_status: int
     stopped: str
 
@@ -115,10 +135,19 @@ class Summary(msgspec.Struct, frozen=True):
     stopped: str
     advice: str
     verification: Verification | None = None
+    taken_back: TakenBack | None = None
 
 
 def summarize(
-    job: Job, check: Check, totals: Totals, sessions: list[Session], *, stop: Stop | None, status: ExitStatus
+    job: Job,
+    check: Check,
+    totals: Totals,
+    sessions: list[Session],
+    *,
+    stop: Stop | None,
+    status: ExitStatus,
+    verification: Verification | None = None,
+    taken_back: TakenBack | None = None,
 ) -> Summary:
     """Returns the summary of a run whose results are written, and writes it beside them.
 
@@ -129,6 +158,8 @@ def summarize(
         sessions: The starts that made calls, the latest last; at least one.
         stop: Why the latest one ended early, or None.
         status: Exit status of the command.
+        verification: What was read back since the last call, if anything was.
+        taken_back: The undo of the run, if there was one.
 
     Raises:
         BulkcertError: It cannot be written.
@@ -143,7 +174,7 @@ def summarize(
         results=str(job.results),
         results_sha256=sha256_of(job.results),
         rows=totals.rows,
-        outcomes={outcome.value: totals.outcomes[outcome] for outcome in Outcome if totals.outcomes[outcome]},
+        outcomes=_by_outcome(totals),
         codes=dict(totals.codes.most_common()),
         caps=Caps(
             job.options.rate,
@@ -165,9 +196,33 @@ def summarize(
         exit_status=int(status),
         stopped=stop.message if stop else "",
         advice=stop.advice if stop else "",
+        verification=verification,
+        taken_back=taken_back,
     )
-    write_small(job.summary, msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+    _write(job.summary, summary)
     return summary
+
+
+def _by_outcome(totals: Totals) -> dict[str, int]:
+    return {outcome.value: totals.outcomes[outcome] for outcome in Outcome if totals.outcomes[outcome]}
+
+
+def _write(path: Path, summary: Summary) -> None:
+    write_small(path, msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+
+
+def confirm_sum(results: Path, totals: Totals, rows: int) -> None:
+    """Confirms that every row that came in has gone out with an outcome.
+
+    Raises:
+        BulkcertError: They do not add up.
+    """
+    if totals.rows != rows or totals.outcomes.total() != rows:
+        raise BulkcertError(
+            ExitStatus.INTERNAL,
+            f"{results}: {rows} rows came in, {totals.outcomes.total()} outcomes went out",
+            "Please report this; the journal holds every outcome.",
+        )
 
 
 def this_session(progress: Progress, started_at: float) -> Session:
@@ -185,31 +240,68 @@ def this_session(progress: Progress, started_at: float) -> Session:
     )
 
 
-def add_verification(path: Path, results: Path, verification: Verification) -> None:
+def add_verification(path: Path, results: Path, totals: Totals, verification: Verification) -> None:
     """Adds to the summary of a run what was read back; without a summary, as after a kill, there is nothing to add to.
 
     Args:
         path: The summary.
         results: The results, rewritten.
+        totals: What they add up to, with what was called again.
         verification: What was read back.
 
     Raises:
         BulkcertError: It cannot be written.
     """
-    try:
-        summary = msgspec.json.decode(path.read_bytes(), type=Summary)
-    except (OSError, msgspec.DecodeError):
+    if (summary := earlier_summary(path)) is None:
         return
-    changed = msgspec.structs.replace(summary, verification=verification, results_sha256=sha256_of(results))
-    write_small(path, msgspec.json.format(msgspec.json.encode(changed), indent=2) + b"\n")
+    status = summary.exit_status
+    if status in (ExitStatus.OK, ExitStatus.INCOMPLETE):
+        status = int(ExitStatus.OK if totals.all_wanted else ExitStatus.INCOMPLETE)
+    changed = msgspec.structs.replace(
+        summary,
+        results_sha256=sha256_of(results),
+        outcomes=_by_outcome(totals),
+        codes=dict(totals.codes.most_common()),
+        latency_ms=Latency(**totals.latency_quantiles()),
+        exit_status=status,
+        verification=verification,
+    )
+    _write(path, changed)
 
 
-def earlier_sessions(path: Path) -> list[Session]:
-    """Returns the sessions that an earlier summary tells of; none if it is missing, as after a kill."""
+def add_taken_back(path: Path, taken_back: TakenBack) -> None:
+    """Adds to the summary of a run that it was undone; without a summary there is nothing to add to.
+
+    Args:
+        path: The summary.
+        taken_back: The undo.
+
+    Raises:
+        BulkcertError: It cannot be written.
+    """
+    if (summary := earlier_summary(path)) is not None:
+        _write(path, msgspec.structs.replace(summary, taken_back=taken_back))
+
+
+def statuses_seen(index: Index) -> dict[str, int]:
+    """Returns how many rows were read back in each status, and not called since."""
+    statuses = index.seen.statuses if index.seen is not None else bytearray()
+    counts = {str(STATUSES[number]): statuses.count(number) for number in range(1, len(STATUSES))}
+    return {name: count for name, count in counts.items() if count}
+
+
+def still_holding(verification: Verification | None, index: Index) -> Verification | None:
+    """Returns what was read back, unless rows were called since."""
+    holds = verification is not None and verification.statuses == statuses_seen(index)
+    return verification if holds else None
+
+
+def earlier_summary(path: Path) -> Summary | None:
+    """Returns an earlier summary; None if it is missing, as after a kill."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Summary).sessions
-    except (OSError, msgspec.DecodeError):
-        return []
+        return msgspec.json.decode(path.read_bytes(), type=Summary)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def utc(seconds: float) -> str:

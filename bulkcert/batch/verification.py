@@ -1,7 +1,6 @@
 """Verifying: the status of every row is read back, and while it is watched, what is not as wanted is called again."""
 
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 
 import anyio
@@ -13,14 +12,21 @@ from bulkcert.batch.finished import Finished
 from bulkcert.batch.lanes import Lanes
 from bulkcert.batch.lines import Seen
 from bulkcert.batch.look.looking import Look
-from bulkcert.batch.look.sightings import NUMBER_OF, STATUSES, Sightings
+from bulkcert.batch.look.sightings import Sightings
 from bulkcert.batch.order import Limit, Order
-from bulkcert.batch.progress import Progress
-from bulkcert.batch.results import write_results
+from bulkcert.batch.outcome import Outcome
+from bulkcert.batch.progress import Progress, Stop
+from bulkcert.batch.results import Totals, write_results
 from bulkcert.batch.service import Service
 from bulkcert.batch.session import Leave, Watch, calling
-from bulkcert.batch.summary import Verification, add_verification, utc
+from bulkcert.batch.summary import Verification, add_verification, confirm_sum, statuses_seen, utc
 from bulkcert.errors import BulkcertError, ExitStatus
+
+_LASTING = frozenset({ExitStatus.DENIED, ExitStatus.MISCONFIGURED})
+"""Why a look fails that fails again in the next round."""
+
+_NOT_COME_TO = (None, Outcome.NOT_ATTEMPTED)
+"""Outcomes of rows that are for the run to call, once it goes on."""
 
 
 @dataclass(slots=True)
@@ -33,6 +39,8 @@ class Verifying:
         watch_s: How long to keep looking, in seconds; 0 looks once.
         every_s: Pause between two looks, in seconds.
         progress: What happens.
+        failure: Why the newest look was given up, or None.
+        called_again: Rows that were called again.
     """
 
     finished: Finished
@@ -40,10 +48,13 @@ class Verifying:
     watch_s: float = 0.0
     every_s: float = 30.0
     progress: Progress = field(default_factory=Progress)
+    failure: BulkcertError | None = None
     called_again: set[int] = field(default_factory=set)
 
     async def read(self, keyring: Keyring, watch: Watch, leave: Leave) -> None:
         """Reads the status of every row into the journal; what is found otherwise is called again while watching.
+
+        A look that fails is made again in the next round of a watch; ``finish`` says why the last one failed.
 
         Args:
             keyring: What to sign with; has credentials.
@@ -51,26 +62,27 @@ class Verifying:
             leave: Called on the second signal; ends the process at once.
 
         Raises:
-            BulkcertError: The statuses cannot be read, or the journal cannot be written.
+            BulkcertError: The journal cannot be written.
         """
-        journal, failure = self.finished.journal, None
+        journal = self.finished.journal
         journal.begin()
         deadline = time.monotonic() + self.watch_s
         async with calling(self.service, keyring, self.progress, watch, leave) as lanes, journaling(journal, lanes):
             sightings = await self._sightings()
+            acted: set[int] = set()
             while True:
                 sightings.forget()
-                failure = await self._look(lanes, sightings)
-                over = failure is not None or lanes.stopping.is_set() or time.monotonic() >= deadline
+                self.failure = failure = await self._look(lanes, sightings)
+                lasting = failure is not None and failure.status in _LASTING
+                over = lasting or lanes.stopping.is_set() or time.monotonic() >= deadline
                 await self._keep(sightings, changes_only=not over)
                 if over:
                     break
-                acted = await self._act(lanes, sightings)
-                pause = 0.0 if acted else min(self.every_s, deadline - time.monotonic())
+                before, acted = acted, await self._act(lanes, sightings)
+                # What was called is looked at again at once, unless it was called in vain already.
+                pause = 0.0 if acted - before else min(self.every_s, deadline - time.monotonic())
                 with anyio.move_on_after(max(0.0, pause)):
                     await lanes.stopping.wait()
-        if failure is not None:
-            raise failure
 
     async def _sightings(self) -> Sightings:
         finished = self.finished
@@ -103,47 +115,58 @@ class Verifying:
                 await journal.append(Seen(row, new, sightings.seen_at(row)))
         await journal.sync()
 
-    async def _act(self, lanes: Lanes, sightings: Sightings) -> bool:
-        """Calls again what is registered and not as wanted; returns whether there was any."""
+    async def _act(self, lanes: Lanes, sightings: Sightings) -> set[int]:
+        """Calls again what is registered and not as wanted, if the run has come to it; returns these rows."""
         finished = self.finished
-        other = finished.action.before
-        found = {row for row in range(1, finished.check.rows + 1) if sightings.status(row) == other}
+        other, outcome = finished.action.before, finished.journal.index.outcome
+        seen = (row for row in range(1, finished.check.rows + 1) if sightings.status(row) == other)
+        found = {row for row in seen if outcome(row) not in _NOT_COME_TO}
         if not found:
-            return False
+            return found
         self.called_again |= found
         finished.journal.index.reopen_rows(found)
         order = Order(finished.action, finished.header.instance, self.service.workers, Limit())
         rows = ([row for row in batch if row.number in found] for batch in finished.batches())
         await Engine(order, lanes, finished.journal).run(iter(rows))
-        return True
+        return found
 
     def finish(self) -> Verification:
         """Rewrites the results with what was seen, and adds it to the summary.
 
         Raises:
-            BulkcertError: They cannot be written.
+            BulkcertError: They cannot be written, or the statuses could not be read and nothing was to be called.
         """
-        finished, stop = self.finished, self.progress.stop
-        write_results(finished.results, finished.annotated(), finished.journal)
+        finished = self.finished
+        if self.failure is not None and not self.watch_s:
+            finished.journal.end()
+            raise self.failure
+        totals = write_results(finished.results, finished.annotated(), finished.journal)
+        confirm_sum(finished.results, totals, finished.check.rows)
         finished.journal.end()
-        verification = self._verification(stop.status if stop else None, stop.message if stop else "")
-        add_verification(finished.summary, finished.results, verification)
+        verification = self._verification(totals)
+        add_verification(finished.summary, finished.results, totals, verification)
         return verification
 
-    def _verification(self, stopped: ExitStatus | None, why: str) -> Verification:
-        finished, seen = self.finished, self.finished.journal.index.seen
-        statuses = seen.statuses if seen is not None else bytearray()
-        counts = Counter({str(STATUSES[number]): statuses.count(number) for number in range(1, len(STATUSES))})
-        wanted = statuses.count(NUMBER_OF[finished.action.wanted_status])
-        all_wanted = wanted == finished.check.rows - finished.check.duplicates
-        status = ExitStatus.OK if all_wanted else ExitStatus.INCOMPLETE
+    @property
+    def stop(self) -> Stop | None:
+        """Why it ended early, or None."""
+        if self.progress.stop is None and (failure := self.failure) is not None:
+            return Stop(failure.status, failure.message, failure.advice)
+        return self.progress.stop
+
+    def _verification(self, totals: Totals) -> Verification:
+        finished, stop = self.finished, self.stop
+        statuses = statuses_seen(finished.journal.index)
+        wanted = statuses.get(str(finished.action.wanted_status), 0)
+        rows = finished.check.rows - finished.check.duplicates
         return Verification(
             finished=utc(time.time()),
-            statuses={name: count for name, count in counts.items() if count},
+            statuses=statuses,
             wanted=wanted,
-            not_wanted=finished.check.rows - finished.check.duplicates - wanted,
+            not_wanted=rows - wanted,
             calls=self.progress.sends.sends,
             called_again=len(self.called_again),
-            exit_status=int(stopped or status),
-            stopped=why,
+            not_attempted=totals.outcomes[Outcome.NOT_ATTEMPTED],
+            exit_status=int(stop.status if stop else ExitStatus.OK if wanted == rows else ExitStatus.INCOMPLETE),
+            stopped=stop.message if stop else "",
         )

@@ -14,7 +14,7 @@ from bulkcert.batch.run import check_input
 from bulkcert.batch.service import ServiceOptions
 from bulkcert.batch.summary import Summary, Verification
 from bulkcert.commands.run import execute, print_json
-from bulkcert.commands.undo import take_back
+from bulkcert.commands.undo import NothingTakenBack, take_back
 from bulkcert.commands.verify import VerifyOptions, read_back
 from bulkcert.errors import ExitStatus
 from bulkcert.rehearsal import Stage, staged
@@ -35,29 +35,33 @@ def rehearse(
         options: See below; endpoint, region and source addresses are not used.
         stage: See below.
     """
+    statuses: list[int] = []
     with staged(action, input_, options, stage, before=check_input) as rehearsal:
         if rehearsal.fault_seed is not None:
             terminal.stderr.print(f"faults with --fault-seed {rehearsal.fault_seed}")
         job, keyring = rehearsal.job, rehearsal.keyring()
         summary = execute(job, keyring, ask=False, resumable=False)
         told: dict[str, object] = {"summary": summary}
+        statuses.append(summary.exit_status)
         if "verify" in stage.then:
-            told["verification"] = _verified(job, keyring)
+            told["verification"] = verification = _verified(job, keyring)
+            statuses.append(verification.exit_status)
         if "undo" in stage.then:
-            told["undo"] = _undone(job, keyring)
+            told["undo"] = undone = _undone(job, keyring)
+            statuses.append(undone.exit_status)
         told["emulator"] = report = rehearsal.emulator.report()
     if options.json:
         print_json(told)
     else:
         terminal.show_report(report)
-    return ExitStatus(summary.exit_status)
+    return ExitStatus(next(filter(None, statuses), ExitStatus.OK))
 
 
 def _verified(job: Job, keyring: Keyring) -> Verification:
     return read_back(job.results, keyring, VerifyOptions(**_as_typed(job, VerifyOptions)), ask=False)
 
 
-def _undone(job: Job, keyring: Keyring) -> Summary | None:
+def _undone(job: Job, keyring: Keyring) -> Summary | NothingTakenBack:
     typed = _as_typed(job, RunOptions) | {"results": None, "overwrite": True, "protect": None, "skip_protected": False}
     return take_back(job.results, keyring, RunOptions(**typed), include_unknown=False, ask=False)
 

@@ -1,20 +1,22 @@
 """``bulkcert undo``: the inverse action for what a run has changed."""
 
 import os
+import time
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 from cyclopts import Parameter
 
 from bulkcert import question, terminal
 from bulkcert.api.credentials import ChainKeyring, Keyring
-from bulkcert.batch.finished import open_finished
-from bulkcert.batch.job import Options, RunOptions
+from bulkcert.batch.finished import Finished, open_finished
+from bulkcert.batch.job import Job, Options, RunOptions
 from bulkcert.batch.service import LOOK
-from bulkcert.batch.summary import Summary
-from bulkcert.batch.undoing import list_changed, undo_job
+from bulkcert.batch.summary import Summary, TakenBack, add_taken_back, utc
+from bulkcert.batch.undoing import Undone, list_changed, undo_job
 from bulkcert.commands.run import execute, print_json
-from bulkcert.errors import ExitStatus
+from bulkcert.errors import BulkcertError, ExitStatus
 
 
 def undo(
@@ -32,18 +34,24 @@ def undo(
         options: See below; the instance and the endpoint are those of the run unless given.
     """
     terminal.warn_of_unknown(os.environ, (*Options.__dataclass_fields__, "action", "input", "job", "include_unknown"))
-    summary = take_back(results, ChainKeyring(), options, include_unknown=include_unknown, ask=not options.yes)
-    if summary is None:
-        return ExitStatus.OK
+    came = take_back(results, ChainKeyring(), options, include_unknown=include_unknown, ask=not options.yes)
     if options.json:
-        print_json(summary)
-    return ExitStatus(summary.exit_status)
+        print_json(came)
+    return ExitStatus(came.exit_status)
+
+
+class NothingTakenBack(msgspec.Struct, frozen=True):
+    """What came of an undo that had nothing to take back; ``unknown`` rows were left as they are."""
+
+    rows: int
+    unknown: int
+    exit_status: int
 
 
 def take_back(
     results: Path, keyring: Keyring, options: RunOptions, *, include_unknown: bool | None, ask: bool
-) -> Summary | None:
-    """Undoes a run, as a person or a timer sees it; None if there was nothing to take back.
+) -> Summary | NothingTakenBack:
+    """Undoes a run, as a person or a timer sees it.
 
     Args:
         results: The results of the run.
@@ -53,11 +61,35 @@ def take_back(
         ask: Whether somebody must agree first.
     """
     finished = open_finished(results)
+    # Held to the end: the run must not go on while it is taken back.
     try:
-        undone = list_changed(finished, include_unknown=include_unknown)
-        job = undo_job(finished, undone, options) if undone.rows else None
+        options = finished.where(options)
+        undone = list_changed(finished, options, include_unknown=include_unknown)
+        if not options.quiet:
+            question.show_undone(finished.results, undone, include_unknown=bool(include_unknown))
+        if not undone.rows:
+            return NothingTakenBack(0, undone.unknown, int(ExitStatus.OK))
+        return _execute(finished, undone, undo_job(finished, undone, options), keyring, ask=ask)
     finally:
         finished.journal.close()
-    if not options.quiet:
-        question.show_undone(finished.results, undone, include_unknown=bool(include_unknown))
-    return execute(job, keyring, ask=ask) if job else None
+
+
+def _execute(finished: Finished, undone: Undone, job: Job, keyring: Keyring, *, ask: bool) -> Summary:
+    """Does the inverse action, and notes beside the run that it was taken back, wholly or in part."""
+    before = _size(job.journal)
+    try:
+        summary = execute(job, keyring, ask=ask)
+    except BulkcertError as error:
+        if _size(job.journal) != before:
+            _note(finished, undone, utc(time.time()), error.status)
+        raise
+    _note(finished, undone, summary.finished, summary.exit_status)
+    return summary
+
+
+def _size(journal: Path) -> int:
+    return journal.stat().st_size if os.path.exists(journal) else 0
+
+
+def _note(finished: Finished, undone: Undone, at: str, status: int) -> None:
+    add_taken_back(finished.summary, TakenBack(at, str(undone.results), undone.rows, int(status)))

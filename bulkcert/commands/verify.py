@@ -1,5 +1,6 @@
 """``bulkcert verify``: what a run has done, read back."""
 
+import os
 import shlex
 import signal
 import sys
@@ -16,6 +17,7 @@ from rich.text import Text
 from bulkcert import question, terminal
 from bulkcert.api.credentials import ChainKeyring, Keyring
 from bulkcert.batch.finished import Finished, open_finished
+from bulkcert.batch.job import Options
 from bulkcert.batch.progress import Progress
 from bulkcert.batch.service import LOOK, RUN, ServiceOptions, refuse, resolve_service, seconds
 from bulkcert.batch.session import fetch_credentials, together
@@ -23,8 +25,12 @@ from bulkcert.batch.snapshot_watch import SnapshotWatch, of_verification
 from bulkcert.batch.summary import Verification
 from bulkcert.batch.verification import Verifying
 from bulkcert.errors import BulkcertError, ExitStatus, terminated
+from bulkcert.telemetry.log import bind
+from bulkcert.terminal import counted
 
 LINE_EVERY_S = 5.0
+
+LONGEST_WATCH_S, SHORTEST_PAUSE_S = 30 * 86400, 1.0
 
 
 @Parameter(name="*")
@@ -33,9 +39,9 @@ class VerifyOptions(ServiceOptions):
     """Options of ``verify``."""
 
     watch: Annotated[float, Parameter(group=LOOK, converter=seconds)] = 0.0
-    """Keep looking for so long (90s, 10m, 2h), and call again what is not in the wanted state but could be."""
+    """Keep looking for so long (90s, 10m, 2h, 30d at most), and call again what is not in the wanted state."""
     every: Annotated[float, Parameter(group=LOOK, converter=seconds)] = 30.0
-    """Pause between two looks."""
+    """Pause between two looks, 1s at least."""
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], group=RUN)] = False
     """Do not ask before --watch, which may change certificates."""
 
@@ -52,6 +58,8 @@ def verify(
         results: The results of the run; its journal stands beside them.
         options: See below; the instance and the endpoint are those of the run unless given.
     """
+    known = (*Options.__dataclass_fields__, *VerifyOptions.__dataclass_fields__, "action", "input", "job")
+    terminal.warn_of_unknown(os.environ, known)
     verification = read_back(results, ChainKeyring(), options, ask=not options.yes)
     return ExitStatus(verification.exit_status)
 
@@ -65,13 +73,17 @@ def read_back(results: Path, keyring: Keyring, options: VerifyOptions, *, ask: b
         options: As typed.
         ask: Whether somebody must agree before certificates may be changed.
     """
-    if options.verbose:
-        terminal.show_log()
+    terminal.show_log(verbose=options.verbose, quiet=options.quiet)
     snapshots: SnapshotWatch | None = None
-    finished = open_finished(results)
+    finished = open_finished(results, verifies=True)
+    bind(run=finished.header.run, action=finished.header.action)
     try:
         problems: list[str] = []
         service = resolve_service(finished.where(options), problems)
+        if options.watch > LONGEST_WATCH_S:
+            problems.append(f"--watch must be 30d at most, not {options.watch / 86400:g}d; start it anew after that")
+        if options.every < SHORTEST_PAUSE_S:
+            problems.append(f"--every must be 1s at least, not {options.every:g}s")
         refuse(problems, "verify")
         if options.watch and finished.action.inverse is None:
             raise BulkcertError(
@@ -82,7 +94,8 @@ def read_back(results: Path, keyring: Keyring, options: VerifyOptions, *, ask: b
         anyio.run(fetch_credentials, keyring, _leave)
         signal.signal(signal.SIGTERM, terminated)
         if options.watch and ask:
-            question.confirm_watch(finished.action, finished.check.callable, options.watch)
+            rows = sum(frame.height for frame in finished.frames())
+            question.confirm_watch(finished.action, rows, options.watch)
         verifying = Verifying(finished, service, options.watch, options.every)
         snapshots = of_verification(finished, service, shlex.join(["bulkcert", "verify", str(results)]))
         watch = together(_silent if options.quiet else _watch, snapshots.watch)
@@ -93,33 +106,34 @@ def read_back(results: Path, keyring: Keyring, options: VerifyOptions, *, ask: b
         if snapshots is not None:
             snapshots.remove()
         finished.journal.close()
-    _show(finished, verification, verifying.progress, as_json=options.json)
+    _show(verifying, verification, as_json=options.json)
     return verification
 
 
-def _show(finished: Finished, verification: Verification, progress: Progress, *, as_json: bool) -> None:
+def _show(verifying: Verifying, verification: Verification, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.buffer.write(msgspec.json.encode(verification) + b"\n")
     else:
-        terminal.show(_told(finished, verification, progress))
-    if verification.stopped:
-        stop = progress.stop
-        advice = stop.advice if stop else ""
-        terminal.show_error(BulkcertError(ExitStatus(verification.exit_status), verification.stopped, advice))
+        terminal.show(_told(verifying.finished, verification, verifying.progress))
+    if (stop := verifying.stop) is not None:
+        terminal.show_error(BulkcertError(stop.status, f"stopped: {stop.message}", stop.advice))
+    if verification.not_attempted:
+        told = f"not attempted: {counted(verification.not_attempted, 'row')}, which verify does not call"
+        terminal.stderr.print(Text(f"{told}; to go on with the run, give its command again", style="yellow"))
 
 
 def _told(finished: Finished, verification: Verification, progress: Progress) -> Iterator[tuple[str, str | Text]]:
     wanted = str(finished.action.wanted_status)
-    yield "verified", f"{finished.results}: {finished.check.rows:,} rows, wanted {finished.action.wanted}"
+    yield "verified", f"{finished.results}: {counted(finished.check.rows, 'row')}, wanted {finished.action.wanted}"
     for status, count in verification.statuses.items():
         yield "", Text(f"{count:>9,} {status}", style="green" if status == wanted else "red")
     if unread := verification.not_wanted + verification.wanted - sum(verification.statuses.values()):
         yield "", Text(f"{unread:>9,} not read: invalid, protected, or not come to", style="red")
     if finished.check.duplicates:
-        yield "", f"{finished.check.duplicates:>9,} duplicates, as the rows that they repeat"
+        yield "", f"{finished.check.duplicates:>9,} duplicate, as the row that it repeats"
     if verification.called_again:
-        yield "called again", f"{verification.called_again:,} certificates"
-    pages = f"{progress.pages:,} pages, {progress.reads:,} certificates one by one"
+        yield "called again", counted(verification.called_again, "certificate")
+    pages = f"{counted(progress.pages, 'page')}, {counted(progress.reads, 'certificate')} one by one"
     yield "calls", f"{verification.calls:,}: {pages}"
     yield "results", f"{finished.results}, with verified_status and verified_at"
     yield "exit status", f"{verification.exit_status}: {terminal.meaning(verification.exit_status)}"
@@ -132,7 +146,7 @@ async def _silent(_progress: Progress) -> None:
 async def _watch(progress: Progress) -> None:
     while True:
         await anyio.sleep(LINE_EVERY_S)
-        read = f"{progress.pages:,} pages and {progress.reads:,} single certificates read"
+        read = f"read {counted(progress.pages, 'page')}, {counted(progress.reads, 'certificate')} one by one"
         changed = f"; {progress.outcomes.total():,} called again" if progress.outcomes else ""
         terminal.stderr.print(Text(f"{read}{changed}"))
 

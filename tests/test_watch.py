@@ -1,0 +1,186 @@
+"""``verify --watch``: when it looks again, whom it calls, and that all it did is told."""
+
+import json
+import time
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+
+import anyio
+import pytest
+from program import UNHURRIED, bulkcert, emulator, outcomes, read_results, start, summary_of
+
+from bulkcert.batch import verification
+from bulkcert.batch.verification import Verifying
+from bulkcert.errors import BulkcertError, ExitStatus
+
+WATCH = ("--yes", "--every", "1s", *UNHURRIED)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    with emulator(tmp_path_factory.mktemp("service")) as running:
+        yield running
+
+
+@pytest.fixture
+def made(tmp_path, service):
+    """Returns a function that runs over ten active devices of a CA of their own, and returns them and the command."""
+
+    def make(*options, status=0, unregistered=0):
+        name = tmp_path.name[:24]
+        devices = [(f"{name}{number}", f"{name}ca") for number in range(10)]
+        (tmp_path / "d.csv").write_text("DeviceSn,CaSn\n" + "".join(f"{device},{ca}\n" for device, ca in devices))
+        service.seed(devices[unregistered:])
+        command = ("run", "inactivate-device", "d.csv", *service.looking, "-q", "-o", "r.csv")
+        bulkcert(*command, *options, cwd=tmp_path).ended(status)
+        return devices, command
+
+    return make
+
+
+class Rounds(Verifying):
+    """A watch of one row, whose looks fail as told and whose calls are in vain."""
+
+    def __init__(self, *failures):
+        journal = SimpleNamespace(begin=lambda: None)
+        super().__init__(SimpleNamespace(journal=journal), None, watch_s=0.4, every_s=30)
+        self.failures, self.looks = list(failures), 0
+
+    async def _sightings(self):
+        return SimpleNamespace(forget=lambda: None)
+
+    async def _look(self, _lanes, _sightings):
+        self.looks += 1
+        return self.failures.pop(0) if self.failures else None
+
+    async def _keep(self, _sightings, *, changes_only):
+        pass
+
+    async def _act(self, _lanes, _sightings):
+        return {1}
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """Returns a function that lets a watch go on to its end."""
+
+    @asynccontextmanager
+    async def calling(*_arguments, **_options):
+        yield SimpleNamespace(stopping=anyio.Event())
+
+    @asynccontextmanager
+    async def journaling(*_arguments):
+        yield
+
+    monkeypatch.setattr(verification, "calling", calling)
+    monkeypatch.setattr(verification, "journaling", journaling)
+
+    def watch(rounds):
+        anyio.run(rounds.read, None, None, None)
+        return rounds
+
+    return watch
+
+
+def failed(status):
+    return BulkcertError(status, "no answer")
+
+
+def test_calls_in_vain_wait_for_the_next_round(watched):
+    """A row that was called is looked at again at once; one that was called in vain already waits for --every."""
+    assert watched(Rounds()).looks == 3
+
+
+def test_a_look_that_fails_is_made_again(watched):
+    """One bad answer does not end a watch, and is not told of once a later look went well."""
+    ended = watched(Rounds(failed(ExitStatus.UNAVAILABLE)))
+
+    assert ended.looks == 3
+    assert ended.stop is None
+
+
+def test_the_last_failure_is_told(watched):
+    """What keeps failing to the end is why the watch ended, with its status."""
+    ended = watched(Rounds(*[failed(ExitStatus.UNAVAILABLE)] * 9))
+
+    assert ended.stop.status is ExitStatus.UNAVAILABLE
+
+
+def test_no_permission_ends_it(watched):
+    """What will be refused in each round is not asked for in each round."""
+    ended = watched(Rounds(failed(ExitStatus.DENIED)))
+
+    assert ended.looks == 1
+    assert ended.stop.status is ExitStatus.DENIED
+
+
+def test_all_that_was_called_is_told_though_the_last_look_fails(tmp_path, service, made):
+    """69, and results, summary and journal hold what was called before the service broke down."""
+    devices, _ = made(unregistered=3, status=1)
+    service.seed(devices[:3])
+    command = ("verify", "r.csv", *WATCH, "--watch", "12s", "--attempts", "1")
+    with start(*command, cwd=tmp_path) as watching:
+        while service.states(devices) != ["0"] * 10:
+            assert watching.poll() is None
+        time.sleep(1.5)  # what was called is journaled and looked at
+        service.tell("faults", shares={"html-502": 1.0}, seed=1)
+        try:
+            stdout, stderr = watching.communicate(timeout=60)
+        finally:
+            service.tell("faults", shares={}, seed=1)
+
+    assert watching.returncode == 69, stderr
+    assert outcomes(tmp_path / "r.csv") == {"succeeded": 10}
+    assert summary_of(tmp_path / "r.csv")["outcomes"] == {"succeeded": 10}
+    assert "verified_status" in read_results(tmp_path / "r.csv")[0]
+    last = (tmp_path / "r.csv.journal").read_text().splitlines()[-1]
+    assert json.loads(last)["type"] == "end"
+    assert b"3 certificates" in stdout
+
+
+def test_what_the_run_has_not_come_to(tmp_path, service, made):
+    """1: a watch calls no row that the run was kept from calling, and says how to go on with those."""
+    devices, _ = made("--limit-rows", "4", status=75)
+    service.seed(devices[:1])
+    watched = bulkcert("verify", "r.csv", *WATCH, "--watch", "2s", cwd=tmp_path).ended(1)
+
+    assert "not attempted: 6 rows" in watched.stderr
+    assert service.states(devices) == ["0"] * 4 + ["1"] * 6
+    assert outcomes(tmp_path / "r.csv") == {"succeeded": 4, "not_attempted": 6}
+    assert summary_of(tmp_path / "r.csv")["verification"]["not_attempted"] == 6
+
+
+def test_summary_and_results_agree(tmp_path, service, made):
+    """After a watch the summary counts the outcomes that stand in the results; the run's own command keeps that."""
+    devices, command = made(unregistered=2, status=1)
+    service.seed(devices[:2])
+    bulkcert("verify", "r.csv", *WATCH, "--watch", "2s", cwd=tmp_path).ended(0)
+    summary = summary_of(tmp_path / "r.csv")
+
+    assert summary["outcomes"] == outcomes(tmp_path / "r.csv") == {"succeeded": 10}
+    assert summary["exit_status"] == 0
+    assert summary["verification"]["called_again"] == 2
+    bulkcert(*command, cwd=tmp_path).ended(0)
+    assert summary_of(tmp_path / "r.csv")["verification"] == summary["verification"]
+
+
+def test_what_was_called_after_it_was_verified(tmp_path, service, made):
+    """A row that was called since is not verified any more, and the summary does not say that all are."""
+    devices, command = made(unregistered=1, status=1)
+    bulkcert("verify", "r.csv", *UNHURRIED, cwd=tmp_path).ended(1)
+    service.seed(devices[:1])
+    bulkcert(*command, "--retry-failed", cwd=tmp_path).ended(0)
+
+    rows = read_results(tmp_path / "r.csv")
+    assert [row["verified_status"] for row in rows] == ["", *["inactive"] * 9]
+    assert rows[0]["verified_at"] == ""
+    assert summary_of(tmp_path / "r.csv")["verification"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "told"), [(("--watch", "60d"), "30d at most"), (("--watch", "1m", "--every", "0s"), "1s at least")]
+)
+def test_limits(tmp_path, made, options, told):
+    """2: longer than times are counted for, or without a pause."""
+    made()
+    assert told in bulkcert("verify", "r.csv", "--yes", *options, cwd=tmp_path).ended(2).stderr
