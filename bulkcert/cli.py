@@ -8,16 +8,30 @@ from typing import Annotated, Any, NoReturn, TextIO
 
 import cyclopts
 from cyclopts import App, Parameter
+from cyclopts.completion.detect import ShellDetectionError
 from cyclopts.config import Env
 from polars.exceptions import PanicException
 
 from bulkcert import terminal
 from bulkcert.errors import BulkcertError, ExitStatus, terminated
 from bulkcert.job_file import JobFile
+from bulkcert.telemetry.log import bind, format_asked
+
+HELP = """Switch very many ApsaraMQ for MQTT device certificates off or on: fast, under the limits, losing nothing.
+
+Try it, then find out what a run would do, do it, and prove it:
+
+    bulkcert rehearse inactivate-device devices.csv
+    bulkcert plan inactivate-device devices.csv --instance ID --region REGION
+    bulkcert run inactivate-device devices.csv --instance ID --region REGION
+    bulkcert verify devices.inactivate-device.results.csv
+
+devices.csv has the columns DeviceSn and CaSn. Credentials are found where the vendor's own tools look for them."""
 
 app = App(
     name="bulkcert",
-    help="Switch very many ApsaraMQ for MQTT device certificates off or on: fast, under the limits, losing nothing.",
+    help=HELP,
+    help_format="markdown",
     default_parameter=Parameter(negative_iterable=()),
     suppress_keyboard_interrupt=False,
 )
@@ -37,6 +51,7 @@ COMMANDS = {
     "status": "Say how a run stands, from another terminal: how far, how fast, what it waits for, how it ended.",
     "verify": "Read back the status of every row of a run; while watched, call again what is not as wanted.",
     "undo": "Take back what a run has changed.",
+    "report": "Tell what a run did, in one page for people who were not there; also as text, Markdown or JSON.",
     "policy": "Print the least RAM policy for what a run calls.",
     "rehearse": "Do the same against an emulator on this machine: no account, no network.",
     "emulator": "Serve a double of the service on this machine until stopped.",
@@ -45,6 +60,22 @@ COMMANDS = {
 
 for position, (command, line) in enumerate(COMMANDS.items()):
     app.command(f"bulkcert.commands.{command}:{command}", name=command, help=line, sort_key=position)
+
+
+@app.command(name="--install-completion", help="Let this shell complete commands and options.")
+def install_completion() -> None:
+    """Writes a completion script to where the user's shell looks for it, and says where.
+
+    Raises:
+        BulkcertError: It is a shell without completion, or the files cannot be written.
+    """
+    try:
+        script = app.install_completion()
+    except (OSError, ShellDetectionError) as error:
+        raise BulkcertError(
+            ExitStatus.CANNOT_WRITE, f"completion was not installed: {error}", "It is for bash, zsh and fish."
+        ) from error
+    terminal.stdout.print(f"installed as {script}; a new shell completes bulkcert")
 
 
 @app.meta.default
@@ -58,13 +89,16 @@ def launch(
         tokens: The command and its options.
         job: TOML file with the options of the command by their names; flags and BULKCERT_… win over it.
     """
+    bind(job=job.stem if job else None)
     layers: list[Any] = [Env("BULKCERT_", command=False)]
     if job is not None:
         if not os.path.isfile(job):  # Path raises where it may not look
             raise BulkcertError(ExitStatus.USAGE, f"--job {job}: no such file, or not a file", "Check the path.")
         command = tokens[0] if tokens else ""
         options = _options_of(command) if command in COMMANDS else None
-        layers.append(JobFile(job, command, options, _options_of("run")))
+        layers.append(layer := JobFile(job, command, options, _options_of("run")))
+        if not format_asked(tokens, os.environ) and layer.config.get("log-format") == "json":
+            terminal.begin_json()
     app.config = tuple(layers)
     return app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
 
@@ -102,6 +136,8 @@ def main() -> NoReturn:
     _open_closed_streams()
     signal.signal(signal.SIGTERM, terminated)
     status: object = ExitStatus.INTERNAL
+    if format_asked(sys.argv[1:], os.environ) == "json":
+        terminal.begin_json()
     try:
         status = app.meta(exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()

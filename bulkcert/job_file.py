@@ -62,11 +62,12 @@ class JobFile(Toml):
     def _is_meant(self, name: str) -> bool:
         """Returns whether a key is for this command; one that is for run alone is passed over by the others.
 
-        The results that a job names are those of its run: an undo of it writes its own.
+        The results that a job names are those of its run: an undo of it writes its own. So are its metrics, or the
+        undo of a night would pass for the night.
         """
         if self._options is None or self._command in ("run", "rehearse"):
             return True
-        if self._command == "undo" and name == "results":
+        if self._command == "undo" and name in ("results", "metrics-file", "pushgateway"):
             return False
         return name in self._options or name not in self._options_of_run
 

@@ -97,6 +97,7 @@ def staged(
     """
     _check(options, stage)
     results = options.results or default_results(path, ACTIONS[action])
+    results = results.with_stem(f"{results.stem}.rehearsal")
     rehearsed = replace(
         options,
         instance=options.instance or INSTANCE,
@@ -104,7 +105,10 @@ def staged(
         vpc=False,
         endpoint="http://127.0.0.1",
         source_address=loopback_addresses(max(2, len(options.source_address))),
-        results=results.with_stem(f"{results.stem}.rehearsal"),
+        results=results,
+        # What watches the real runs must not take a rehearsal for one.
+        metrics_file=results.with_suffix(".prom") if options.metrics_file else None,
+        pushgateway="",
         overwrite=True,
         retry_failed=False,
     )

@@ -18,6 +18,8 @@ from rich.text import Text
 
 from bulkcert.batch.outcome import WANTED, Outcome
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.telemetry import log
+from bulkcert.telemetry.log import Notices
 
 if TYPE_CHECKING:
     from bulkcert.batch.run import Run
@@ -43,16 +45,44 @@ class _Unfailing:
 
 
 stdout = Console(highlight=False, soft_wrap=True)
-stderr = Console(file=cast(IO[str], _Unfailing()), highlight=False, soft_wrap=True)
 
 
-def show_log() -> None:
-    """Shows the log on stderr: each call that did not succeed at once."""
-    log = logging.getLogger("bulkcert")
-    log.addHandler(
+class _Stderr(Console):
+    """Standard error for people; what is printed on it becomes events once it carries JSON lines."""
+
+    @property
+    def is_terminal(self) -> bool:
+        return not isinstance(self.file, Notices) and super().is_terminal
+
+
+stderr = _Stderr(file=cast(IO[str], _Unfailing()), highlight=False, soft_wrap=True)
+
+
+def begin_json() -> None:
+    """Makes standard error carry JSON lines and nothing else, from now on."""
+    log.begin_json(stderr.file)
+    stderr.file = cast(IO[str], Notices())
+
+
+def show_log(*, verbose: bool, quiet: bool) -> None:
+    """Shows the log on stderr: each call that did not succeed at once.
+
+    Args:
+        verbose: Whether it is wanted.
+        quiet: Whether only errors and warnings are, of JSON lines; of text for people they are no part of the log.
+    """
+    logger = logging.getLogger("bulkcert")
+    if log.is_json():
+        logger.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
+    elif verbose:
+        _show_text(logger)
+
+
+def _show_text(logger: logging.Logger) -> None:
+    logger.addHandler(
         RichHandler(console=stderr, show_path=False, show_level=False) if stderr.is_terminal else _plain_log()
     )
-    log.setLevel(logging.DEBUG)
+    logger.setLevel(logging.DEBUG)
 
 
 def _plain_log() -> logging.Handler:
@@ -62,16 +92,27 @@ def _plain_log() -> logging.Handler:
     return handler
 
 
+def warn(message: str) -> None:
+    """Says what is amiss and ends nothing."""
+    if log.is_json():
+        log.event("warning", message, logging.WARNING)
+    else:
+        stderr.print(Text(f"warning: {message}"))
+
+
 def warn_of_unknown(environment: Iterable[str], known: Iterable[str]) -> None:
     """Says which variables look like options and are none, since a misspelt one would be passed over in silence."""
     names = {f"BULKCERT_{name.upper()}" for name in known}
     for name in sorted(set(environment) - names):
         if name.startswith("BULKCERT_"):
-            stderr.print(Text(f"warning: {name} is not an option of this command; it is passed over"))
+            warn(f"{name} is not an option of this command; it is passed over")
 
 
 def show_error(error: BulkcertError) -> None:
     """Prints what happened and what to do next."""
+    if log.is_json():
+        log.event("error", error.message, logging.ERROR, exit_status=int(error.status), advice=error.advice)
+        return
     stderr.print(Text.assemble(("error: ", "bold red"), error.message))
     if error.advice:
         stderr.print(Text(f"  → {error.advice}"))
@@ -99,7 +140,8 @@ def show_ending(summary: Summary, *, resumable: bool, overwrite: bool) -> None:
 def show_swept(swept: Swept) -> None:
     """Prints which earlier runs were removed, and which were not, on stderr."""
     if swept.removed:
-        stderr.print(Text(f"removed {len(swept.removed):,} earlier runs, the oldest {swept.removed[0].name}"))
+        count, oldest = len(swept.removed), swept.removed[0].name
+        stderr.print(Text(f"removed {count:,} earlier run{'s' * (count > 1)}, the oldest {oldest}"))
     for results, reason in swept.kept.items():
         stderr.print(Text(f"kept {results}, though it is old enough: {reason}"))
 
@@ -198,8 +240,13 @@ def _seen(report: Report) -> Iterator[tuple[str, str]]:
         yield "  faults", ", ".join(f"{count:,} {fault}" for fault, count in sorted(report.faults.items()))
 
 
+RESUMABLE = "The journal holds every outcome: the same command goes on."
+"""Note of an error that came while the journal of a run was open."""
+
+
 def show_internal(error: BaseException) -> None:
     """Prints that something went wrong which should not, and where."""
+    noted = f"{RESUMABLE} " * (RESUMABLE in getattr(error, "__notes__", ()))
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "nowhere"
     while isinstance(error, ExceptionGroup):
@@ -208,7 +255,7 @@ def show_internal(error: BaseException) -> None:
         BulkcertError(
             ExitStatus.INTERNAL,
             f"internal error: {type(error).__name__}: {error} (at {place})",
-            "The journal holds every outcome: the same command goes on. Please report this; -v shows the traceback.",
+            f"{noted}Please report this; -v shows the traceback.",
         )
     )
     if logging.getLogger("bulkcert").isEnabledFor(logging.DEBUG) or {"-v", "--verbose"} & set(sys.argv):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
+import httpx
 from cyclopts import Parameter
 
 from bulkcert.actions import ACTIONS, Action, ActionName
@@ -55,7 +56,18 @@ class LookOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(ServiceOptions, LookOptions):
+class MetricsOptions:
+    """Options that say where the metrics of a run go."""
+
+    metrics_file: Annotated[Path | None, Parameter(group=RUN)] = None
+    """Keep metrics in this .prom file, for the node exporter's textfile collector; a file for each job."""
+    pushgateway: Annotated[str, Parameter(group=RUN)] = ""
+    """Push metrics to the Pushgateway at this URL; a push that fails is a warning."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(ServiceOptions, LookOptions, MetricsOptions):
     """Options of every command that changes certificates."""
 
     results: Annotated[Path | None, Parameter(name=["--results", "-o"], group=INPUT)] = None
@@ -130,6 +142,7 @@ def resolve(action: ActionName, path: Path, options: Options, *, command: str = 
     if options.skip_protected and options.protect is None:
         problems.append("--skip-protected needs --protect, the list of what is protected")
     check_schedule(options, results.name, problems)
+    _check_metrics(options, problems)
     refuse(problems, command)
     return Job(
         **{field.name: getattr(service, field.name) for field in fields(service)},
@@ -161,6 +174,24 @@ def _limit(text: str, problems: list[str]) -> Limit:
         return Limit(rows=int(matched[1]))
     problems.append(f"--max-errors takes a number of rows or a percentage such as 5%, not {text!r}")
     return Limit()
+
+
+def _check_metrics(options: MetricsOptions, problems: list[str]) -> None:
+    if options.metrics_file is not None and options.metrics_file.suffix != ".prom":
+        problems.append(
+            f"--metrics-file {options.metrics_file} must end in .prom: the node exporter reads no other file"
+        )
+    if not options.pushgateway:
+        return
+    try:
+        url = httpx.URL(options.pushgateway)
+    except httpx.InvalidURL as error:
+        problems.append(f"--pushgateway is not a URL: {error}")
+        return
+    if url.userinfo:
+        problems.append("--pushgateway takes no password: set PUSHGATEWAY_USERNAME and PUSHGATEWAY_PASSWORD")
+    elif url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
+        problems.append(f"--pushgateway {options.pushgateway!r} must look like https://host:9091")
 
 
 def _check_results(results: Path, path: Path, problems: list[str]) -> None:

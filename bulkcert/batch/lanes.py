@@ -18,8 +18,8 @@ from bulkcert.batch.outage import PAUSE_S, Outage
 from bulkcert.batch.pacer import Pacer, backoff_s
 from bulkcert.batch.progress import LaneProgress, Progress, Stop
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.telemetry.log import bind, event
 
-_log = logging.getLogger("bulkcert")
 _FINAL = frozenset({Verdict.DONE, Verdict.NOT_FOUND, Verdict.FAILED, Verdict.UNRECOGNIZED})
 
 
@@ -145,8 +145,9 @@ class Lanes:
     async def _weigh(self, answer: Answer, operation: Operation, tolerated: Collection[str]) -> int:
         """Draws the consequences of an answer for the whole run; returns how many attempts it costs its call."""
         progress, verdict, now = self.progress, answer.verdict, time.monotonic()
+        progress.latencies.add(answer.latency_ms / 1000)
         if answer.code:
-            _log.debug("%s, request %s: %s", answer.code, answer.request_id or "unknown", answer.message)
+            _tell(answer)
             progress.codes[answer.code] += 1
             progress.last_error = f"{answer.code}: {answer.message}"
             progress.errors.note(answer.code, answer.message, answer.request_id, answer.finished_at)
@@ -160,6 +161,7 @@ class Lanes:
             self._unreachable(reason, answer)
         if verdict is Verdict.THROTTLED:
             progress.throttles += 1
+            progress.throttle_code, progress.retry_after_s = answer.code, answer.retry_after_s
             progress.slow_down.throttled(now, answer.retry_after_s)
             return 0
         progress.slow_down.answered()
@@ -178,7 +180,7 @@ class Lanes:
             self.stop(refusal(answer, operation))
             return
         try:
-            await self._keyring.renew(answer.credentials)
+            await self._renew(answer.credentials)
         except BulkcertError as error:
             self.stop(Stop(error.status, error.message, error.advice))
             return
@@ -192,16 +194,43 @@ class Lanes:
         while True:
             await anyio.sleep(RENEW_EVERY_S)
             try:
-                await self._keyring.renew()
+                await self._renew(None)
             except BulkcertError as error:
                 # What is held may still be valid; the service says so when it no longer is.
                 self.progress.last_error = error.message
+
+    async def _renew(self, stale: Credentials | None) -> None:
+        """Fetches credentials; tells if they are others than before, or if there are none."""
+        before = self._keyring.current
+        try:
+            await self._keyring.renew(stale)
+        except BulkcertError as error:
+            event("credentials_failed", error.message, logging.WARNING, advice=error.advice)
+            raise
+        if (held := self._keyring.current) != before:
+            bind(access_key_id=held.access_key_id)
+            event(
+                "credentials_renewed", f"signing with access key {held.access_key_id} from now on", source=held.source
+            )
 
     def _unreachable(self, reason: str, answer: Answer) -> None:
         advice = (
             "Check the endpoint and the network; if this address was blocked, wait. Then run the same command again."
         )
         self.stop(Stop(ExitStatus.UNAVAILABLE, f"{reason}; last: {answer.code}: {answer.message}", advice))
+
+
+def _tell(answer: Answer) -> None:
+    """Names a call that did not succeed at once, to whoever wants to know (-v)."""
+    event(
+        "answer",
+        f"{answer.code}, request {answer.request_id or 'unknown'}: {answer.message}",
+        logging.DEBUG,
+        code=answer.code,
+        request_id=answer.request_id,
+        http_status=answer.http_status,
+        latency_ms=answer.latency_ms,
+    )
 
 
 def refusal(answer: Answer, operation: Operation) -> Stop:

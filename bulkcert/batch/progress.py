@@ -1,6 +1,7 @@
 """How far a run is: counted by the engine, read by whoever shows it."""
 
 import time
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -20,6 +21,28 @@ class Stop:
     advice: str = ""
 
 
+LATENCY_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds of the classes that latencies are counted in, in seconds."""
+
+
+@dataclass(slots=True)
+class Latencies:
+    """How long answers took, counted in classes.
+
+    Attributes:
+        counts: Answers in each class of ``LATENCY_BOUNDS_S``, and behind them those that took longer.
+        sum_s: Seconds that all took together.
+    """
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BOUNDS_S) + 1))
+    sum_s: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Counts an answer."""
+        self.counts[bisect_left(LATENCY_BOUNDS_S, seconds)] += 1
+        self.sum_s += seconds
+
+
 @dataclass(slots=True)
 class LaneProgress:
     """What one lane has done so far in this session.
@@ -37,6 +60,9 @@ class LaneProgress:
 class Progress:
     """What has happened so far in this session; read by whoever shows it."""
 
+    to_call: int = 0
+    """Certificates that this session calls at most."""
+
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
     in_flight: int = 0
@@ -50,6 +76,12 @@ class Progress:
     """Certificates read one by one."""
     retries: int = 0
     throttles: int = 0
+    throttle_code: str = ""
+    """Code of the last throttled answer."""
+    retry_after_s: float = 0.0
+    """What it asked to wait, in seconds."""
+    latencies: Latencies = field(default_factory=Latencies)
+    """Of all attempts, those without an answer included."""
     sends: SendWindow = field(default_factory=SendWindow)
     slow_down: SlowDown = field(default_factory=SlowDown)
     outage: Outage = field(default_factory=lambda: Outage(time.monotonic()))

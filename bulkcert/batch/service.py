@@ -14,6 +14,7 @@ from cyclopts import Group, Parameter, Token
 from bulkcert.api.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_host
 from bulkcert.batch.pacer import bucket_rate, lane_cap
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.telemetry.log import LogFormat
 
 WHERE = Group.create_ordered("Where")
 INPUT = Group.create_ordered("Input and results")
@@ -73,6 +74,8 @@ class ServiceOptions:
     """Name each call that did not succeed at once, on stderr; with an internal error, show where it came from."""
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", group=RUN)] = False
     """No progress on stderr; errors and questions only."""
+    log_format: Annotated[LogFormat, Parameter(group=RUN)] = "text"
+    """What stderr carries: text for people, or for machines one JSON object a line, and then nothing is asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,8 @@ from bulkcert.batch.lanes import Lanes
 from bulkcert.batch.progress import Progress, Stop
 from bulkcert.batch.service import Service
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.telemetry.events import watch_events
+from bulkcert.telemetry.log import bind, is_json
 
 CLOCK_CHECK_S = 10.0
 """How often a deadline is compared with the clock."""
@@ -54,6 +56,7 @@ async def calling(
         leave: Called on the second signal.
         deadline: Unix time in seconds after which nothing is sent, or None.
     """
+    bind(instance=service.instance)
     context = httpx.create_ssl_context()
     clients = [_client(service, address, keyring, context) for address in service.addresses]
     lanes = Lanes(clients, keyring, progress, cap=service.lane_cap, attempts=service.attempts)
@@ -61,6 +64,8 @@ async def calling(
         beside.start_soon(_obey_signals, lanes, leave)
         beside.start_soon(lanes.renew_credentials)
         beside.start_soon(watch, progress)
+        if is_json():
+            beside.start_soon(watch_events, progress)
         if deadline is not None:
             beside.start_soon(_stop_at, lanes, deadline)
         try:
@@ -91,6 +96,7 @@ async def fetch_credentials(keyring: Keyring, leave: Leave) -> None:
         group.start_soon(_leave_on_signal, leave)
         try:
             await keyring.renew()
+            bind(access_key_id=keyring.current.access_key_id)
         except BulkcertError as error:
             denied = BulkcertError(error.status, error.message, f"Nothing was called. {error.advice}")
         group.cancel_scope.cancel()

@@ -97,8 +97,7 @@ def inventory(
     """
     terminal.warn_of_unknown(os.environ, (*InventoryOptions.__dataclass_fields__, "job"))
     service, wanted = _resolve(options)
-    if options.verbose:
-        terminal.show_log()
+    terminal.show_log(verbose=options.verbose, quiet=options.quiet)
     file, started = File(wanted), time.monotonic()
 
     def leave(number: int) -> NoReturn:

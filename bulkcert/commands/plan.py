@@ -39,8 +39,7 @@ def plan(
     """
     terminal.warn_of_unknown(os.environ, (*PlanOptions.__dataclass_fields__, "action", "input", "job"))
     question = resolve_question(action, input_, options)
-    if options.verbose:
-        terminal.show_log()
+    terminal.show_log(verbose=options.verbose, quiet=options.quiet)
     if options.quiet:
         inquiry = Inquiry(question)
     else:

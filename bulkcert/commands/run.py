@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -17,13 +18,16 @@ from bulkcert.actions import ActionName
 from bulkcert.api.credentials import ChainKeyring, Keyring
 from bulkcert.batch.job import Job, Options, resolve
 from bulkcert.batch.run import Run, check_input, open_run
-from bulkcert.batch.session import fetch_credentials, together
+from bulkcert.batch.session import Watch, fetch_credentials, together
 from bulkcert.batch.snapshot_watch import of_run
 from bulkcert.batch.summary import Summary
 from bulkcert.batch.sweeping import sweep
 from bulkcert.board import Board
 from bulkcert.errors import ExitStatus, terminated
 from bulkcert.job_file import STARTED
+from bulkcert.telemetry.events import tell_finished, tell_started, watch_checkpoints
+from bulkcert.telemetry.log import bind, is_json
+from bulkcert.telemetry.recorder import recording
 
 
 def run(
@@ -55,35 +59,55 @@ def execute(job: Job, keyring: Keyring, *, ask: bool, resumable: bool = True) ->
         ask: Whether somebody must agree first.
         resumable: Whether the same command would go on where this one ends.
     """
-    options = job.options
-    if options.verbose:
-        terminal.show_log()
+    terminal.show_log(verbose=job.options.verbose, quiet=job.options.quiet)
+    bind(action=job.action.name, instance=job.instance)
+    with recording(job, terminal.warn) as recorder:
+        recorder.summary = summary = _executed(job, keyring, recorder.watch, ask=ask, resumable=resumable)
+    if not job.options.json:
+        terminal.show_summary(summary)
+    terminal.show_ending(summary, resumable=resumable, overwrite=job.options.overwrite)
+    return summary
+
+
+def _executed(job: Job, keyring: Keyring, record: Watch, *, ask: bool, resumable: bool) -> Summary:
+    options, started = job.options, time.monotonic()
     opened = _open(job)
+    bind(run=opened.run_id)
     snapshots = of_run(opened, terminal.same_command(overwrite=options.overwrite) if resumable else "")
     try:
         if opened.calls:
             leave = partial(terminal.leave, opened)
             anyio.run(fetch_credentials, keyring, leave)
             signal.signal(signal.SIGTERM, terminated)
-            if ask or not options.quiet:
+            if (ask or not options.quiet) and not is_json():
                 question.show_plan(opened, keyring.current)
             if ask:
                 question.confirm(opened)
-            anyio.run(opened.call, keyring, together(Board(opened).watch, snapshots.watch), leave)
+            tell_started(opened)
+            anyio.run(opened.call, keyring, _watches(opened, snapshots.watch, record), leave)
             signal.signal(signal.SIGTERM, terminated)
-            question.show_not_looked(opened.progress)
+            if not is_json():
+                question.show_not_looked(opened.progress)
         elif not options.quiet:
             question.show_idle(opened)
         summary = opened.finish()
+        tell_finished(summary, started)
         if options.keep is not None and resumable and summary.exit_status in (ExitStatus.OK, ExitStatus.INCOMPLETE):
             terminal.show_swept(sweep(job, STARTED.date()))
+    except BaseException as error:
+        if resumable:
+            error.add_note(terminal.RESUMABLE)
+        raise
     finally:
         snapshots.remove()
         opened.journal.close()
-    if not options.json:
-        terminal.show_summary(summary)
-    terminal.show_ending(summary, resumable=resumable, overwrite=options.overwrite)
     return summary
+
+
+def _watches(opened: Run, *others: Watch) -> Watch:
+    """Returns all that watches a run: people on a terminal, or machines, and the others."""
+    shown = watch_checkpoints(lambda: opened.journal.index.final) if is_json() else Board(opened).watch
+    return together(shown, *others)
 
 
 def print_json(product: object) -> None:

@@ -1,0 +1,217 @@
+"""The log for machines: whole runs, read line by line as a log collector does."""
+
+import json
+import re
+import signal
+import time
+
+import pytest
+from program import INSTANCE, KEY_ID, SECRET, bulkcert, emulator, outcomes, start, write_devices
+
+ALWAYS = {"timestamp", "level", "event", "message", "run", "job", "action", "instance", "access_key_id"}
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+JSON = ("--log-format", "json")
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    with emulator(tmp_path_factory.mktemp("service"), latency_ms=(1, 5)) as running:
+        yield running
+
+
+def events(stderr):
+    """Returns the events of a log; every line must be one, with the fields that every one has."""
+    lines = [json.loads(line) for line in stderr.splitlines()]
+    for line in lines:
+        assert line.keys() >= ALWAYS
+        assert TIMESTAMP.fullmatch(line["timestamp"])
+    return lines
+
+
+def named(lines, name):
+    return [line for line in lines if line["event"] == name]
+
+
+def listed(directory, service, count):
+    devices = write_devices(directory / "in.csv", count)
+    service.seed(devices)
+    return directory / "in.csv"
+
+
+def paced(service, rate):
+    """Options of a run so slow that something can be done meanwhile."""
+    where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes", "--look-first", "never")
+    return (*where, "--rate", rate, *JSON)
+
+
+def read_until(child, text):
+    """Returns what a command has said on stderr up to the line with a text."""
+    said = b""
+    while text not in said:
+        line = child.stderr.readline()
+        assert line, said.decode()
+        said += line
+    return said
+
+
+def test_a_whole_run(service, tmp_path):
+    """Every line is an event; from the start on each names run, action, instance, job and access key; in order."""
+    devices = listed(tmp_path, service, 300)
+    job = tmp_path / "nightly.toml"
+    job.write_text(f'action = "inactivate-device"\ninput = "{devices}"\nresults = "r.csv"\nlog-format = "json"\n')
+    finished = bulkcert("run", "--job", job, *service.looking).ended(0)
+
+    lines = events(finished.stderr)
+    started, ended = named(lines, "run_started"), named(lines, "run_finished")
+    assert [line["event"] for line in lines if line["event"] != "notice"] == [
+        "run_started",
+        "looking_done",
+        "checkpoint",
+        "verdicts",
+        "run_finished",
+    ]
+    about = {"job": "nightly", "action": "inactivate-device", "instance": INSTANCE, "access_key_id": KEY_ID}
+    assert all(line.items() >= about.items() for line in lines)
+    assert len({line["run"] for line in lines}) == 1
+    assert (started[0]["rows"], started[0]["to_call"], started[0]["done_before"]) == (300, 300, 0)
+    assert ended[0]["outcomes"] == outcomes(tmp_path / "r.csv")
+    assert (ended[0]["exit_status"], ended[0]["rows"]) == (0, 300)
+    assert named(lines, "checkpoint")[-1]["rows"] == 300
+    assert "exit status   0" in finished.stdout, "the product stays on stdout"
+
+
+def test_run_id_stays_over_sessions(service, tmp_path):
+    """The ID of a run is the same when it is gone on with, and when it is verified; another run has another."""
+    devices, results = listed(tmp_path, service, 20), tmp_path / "r.csv"
+
+    def ids(*command):
+        lines = events(bulkcert(*command, *JSON).stderr)
+        return {line["run"] for line in lines} - {None}
+
+    command = ("run", "inactivate-device", devices, "-o", results, *service.where)
+    first = ids(*command, "--limit-rows", "5")
+    assert len(first) == 1
+    assert ids(*command) == first
+    where = ("--endpoint", service.url)
+    assert ids("verify", results, *where, "--yes") in (first, set())
+    assert ids(*command, "--overwrite") != first
+
+
+def test_throttled_run_slows_down_and_recovers(service, tmp_path):
+    """A run that is throttled says so once, with the code and what was asked, and says when it is over."""
+    devices = listed(tmp_path, service, 400)
+    service.tell("faults", shares={"throttle": 0.5})
+    child = start("run", "inactivate-device", devices, *paced(service, 100))
+    try:
+        said = read_until(child, b"slowed_down")
+    finally:
+        service.tell("faults", shares={})
+    _, rest = child.communicate(timeout=60)
+    assert child.returncode == 0
+
+    lines = events((said + rest).decode())
+    slowed, recovered = named(lines, "slowed_down"), named(lines, "recovered")
+    assert slowed
+    assert recovered
+    assert lines.index(slowed[0]) < lines.index(recovered[-1])
+    assert slowed[0]["reason"] == "throttled"
+    assert slowed[0]["factor"] < 1
+    assert "rottl" in slowed[0]["code"] + slowed[0]["last_error"]
+    assert named(lines, "run_finished")[0]["throttles"] == recovered[-1]["throttles"] > 0
+
+
+def test_verbose_names_single_calls(service, tmp_path):
+    """With -v each call that did not succeed at once is an event, with its code and request."""
+    (tmp_path / "in.csv").write_text("DeviceSn,CaSn\nunheard-of-1,00ca000000\nunheard-of-2,00ca000000\n")
+    command = ("run", "inactivate-device", tmp_path / "in.csv", *service.where, *JSON)
+
+    answers = named(events(bulkcert(*command, "-v").ended(1).stderr), "answer")
+    assert len(answers) == 2
+    assert all(line["code"] and line["request_id"] for line in answers)
+
+
+def test_stopped_run_says_why(service, tmp_path):
+    """A signal is an event with its exit status, before the end of the run."""
+    devices = listed(tmp_path, service, 3000)
+    child = start("run", "inactivate-device", devices, *paced(service, 100))
+    said = read_until(child, b"run_started")
+    until = service.report().arrivals + 10
+    while service.report().arrivals < until:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGTERM)
+    _, rest = child.communicate(timeout=60)
+
+    assert child.returncode == 143
+    lines = events((said + rest).decode())
+    assert [line["exit_status"] for line in lines if line["event"] in ("stopping", "run_finished", "error")] == [
+        143
+    ] * 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "status"),
+    [
+        (("run", "inactivate-device", "nothing.csv", *JSON), {}, 2),
+        (("run", "--no-such-option", "--log-format=json"), {}, 2),
+        (("run", "inactivate-device", "nothing.csv", "--yes"), {"BULKCERT_LOG_FORMAT": "json"}, 2),
+        (("run", "inactivate-device", "none.csv", "--region", "cn-hangzhou", "--instance", "i", "-y", *JSON), {}, 66),
+        (("inventory", "--instance", "i", *JSON), {"BULKCERT_UNHEARD_OF": "1"}, 2),
+        (("verify", "none.csv", *JSON), {}, 66),
+    ],
+)
+def test_errors_and_warnings_are_events(tmp_path, arguments, env, status):
+    """Whatever goes wrong, wrong options too, is one event with its exit status; nothing else is on stderr."""
+    finished = bulkcert(*arguments, env=env, cwd=tmp_path).ended(status)
+
+    lines = events(finished.stderr)
+    assert lines[-1]["event"] == "error"
+    assert (lines[-1]["exit_status"], lines[-1]["level"]) == (status, "ERROR")
+    assert {line["event"] for line in lines} <= {"error", "warning"}
+    assert ("warning" in {line["event"] for line in lines}) == ("BULKCERT_UNHEARD_OF" in env)
+
+
+def test_nothing_is_asked(service, tmp_path):
+    """Without --yes a run whose log is JSON calls nothing (2), as one without a terminal."""
+    devices = listed(tmp_path, service, 3)
+    before = service.report().arrivals
+    where = ("--endpoint", service.url, "--instance", INSTANCE)
+    finished = bulkcert("run", "inactivate-device", devices, *where, *JSON).ended(2)
+
+    assert [line["event"] for line in events(finished.stderr)] == ["error"]
+    assert service.report().arrivals == before
+
+
+@pytest.mark.parametrize("env", [{"FORCE_COLOR": "1"}, {"PYTHONWARNINGS": "always"}, {"LC_ALL": "C"}], ids=str)
+def test_other_voices_do_not_break_lines(service, tmp_path, env):
+    """Forced colours, warnings of libraries, another locale: every line stays an event without control characters."""
+    devices = listed(tmp_path, service, 10)
+    finished = bulkcert("run", "inactivate-device", devices, *service.looking, *JSON, env=env).ended(0)
+
+    assert named(events(finished.stderr), "run_finished")
+    assert "\\u001b" not in finished.stderr
+
+
+def test_quiet_leaves_warnings_and_errors(service, tmp_path):
+    """With --quiet a run that goes well says nothing; what goes wrong is said all the same."""
+    devices = listed(tmp_path, service, 10)
+    assert bulkcert("run", "inactivate-device", devices, *service.where, *JSON, "-q").ended(0).stderr == ""
+    missing = bulkcert("run", "inactivate-device", tmp_path / "no.csv", *service.where, *JSON, "-q").ended(66)
+    assert [line["event"] for line in events(missing.stderr)] == ["error"]
+
+
+@pytest.mark.parametrize("code", ["SignatureDoesNotMatch", "InvalidSecurityToken.Expired"])
+def test_no_secret_anywhere(service, tmp_path, code):
+    """Neither the secret nor the security token stands in output, metrics, journal or results, refused or not."""
+    devices, token = listed(tmp_path, service, 5), "TokenThatNobodyMayRead0123456789"
+    env = {"ALIBABA_CLOUD_SECURITY_TOKEN": token} if "Token" in code else {}
+    secret = SECRET if env else "SecretThatIsWrongAndMustNotShow"
+    finished = bulkcert(
+        *("run", "inactivate-device", devices, *service.where, *JSON, "-v", "--metrics-file", tmp_path / "m.prom"),
+        env={**env, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": secret},
+    )
+
+    assert finished.status == 77
+    assert events(finished.stderr)
+    written = "".join(path.read_text() for path in tmp_path.iterdir())
+    for hidden in (secret, token, SECRET):
+        assert hidden not in finished.stdout + finished.stderr + written

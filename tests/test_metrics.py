@@ -1,0 +1,315 @@
+"""Metrics: what stands in the file and what is pushed, held against the results, and what goes wrong with either."""
+
+import json
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+from program import INSTANCE, bulkcert, emulator, outcomes, start, summary_of, write_devices
+from prometheus_client.parser import text_string_to_metric_families
+
+JOBS = Path(__file__).parent.parent / "jobs"
+LABELS = {"action": "inactivate-device", "mqtt_instance": INSTANCE, "job_name": ""}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    with emulator(tmp_path_factory.mktemp("service"), latency_ms=(1, 5)) as running:
+        yield running
+
+
+class Place:
+    """A list of devices, and a run over it that keeps metrics."""
+
+    def __init__(self, directory, service):
+        self.list, self.results, self.file = (
+            directory / "in.csv",
+            directory / "r.csv",
+            directory / "textfile" / "b.prom",
+        )
+        self.file.parent.mkdir()
+        self.service = service
+        service.seed(write_devices(self.list, 60))
+
+    def command(self, *more, where=None):
+        where = self.service.where if where is None else where
+        return ("run", "inactivate-device", self.list, "-o", self.results, *where, "--metrics-file", self.file, *more)
+
+    def samples(self):
+        return samples(self.file.read_text())
+
+
+@pytest.fixture
+def place(tmp_path, service):
+    return Place(tmp_path, service)
+
+
+def samples(exposition):
+    """Returns what an exposition says, by name and own label; each sample must have all labels and no time."""
+    found = {}
+    for family in text_string_to_metric_families(exposition):
+        assert family.documentation
+        assert family.type != "unknown"
+        for sample in family.samples:
+            assert sample.timestamp is None, "the textfile collector refuses times"
+            assert sample.labels.items() >= LABELS.items()
+            own = "".join(value for name, value in sample.labels.items() if name not in LABELS)
+            found[f"{sample.name} {own}".strip()] = sample.value
+    return found
+
+
+def own(found, name):
+    """Returns the values of one metric that are not 0, by its own label."""
+    prefix = name + " "
+    return {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix) and value}
+
+
+def test_file_is_right_to_the_last_number(place):
+    """After a run with all kinds of outcomes the file says what results and summary say, and others may read it."""
+    lines = place.list.read_text().splitlines()
+    place.list.write_text("\n".join([*lines, lines[1], "unheard-of,00ca000000", "NULL,00ca000000"]) + "\n")
+    place.service.tell("faults", shares={"throttle": 0.1, "internal-error": 0.1})
+    try:
+        ended = bulkcert(*place.command("--skip-invalid", where=place.service.looking))
+    finally:
+        place.service.tell("faults", shares={})
+    ended.ended(1)
+
+    found, session = place.samples(), summary_of(place.results)["sessions"][-1]
+    assert own(found, "bulkcert_last_rows") == outcomes(place.results)
+    finished = {"unchanged", "succeeded", "not_registered", "failed", "unknown"}
+    counted = {outcome: count for outcome, count in outcomes(place.results).items() if outcome in finished}
+    assert own(found, "bulkcert_rows_finished_total") == counted
+    for name in ("calls", "retries", "throttles"):
+        assert found[f"bulkcert_{name}_total"] == session[name]
+    assert sum(own(found, "bulkcert_answers_total").values()) == session["calls"]
+    assert found["bulkcert_call_duration_seconds_count"] == session["calls"]
+    assert found["bulkcert_call_duration_seconds_bucket 30.0"] == session["calls"]
+    assert (found["bulkcert_rows_to_call"], found["bulkcert_rows_left"]) == (61, 0)
+    assert (found["bulkcert_last_exit_status"], found["bulkcert_run_active"]) == (1, 0)
+    assert found["bulkcert_cap_calls_per_second account"] == 100_000
+    assert stat.S_IMODE(place.file.stat().st_mode) == 0o644
+    assert [path.name for path in place.file.parent.iterdir()] == ["b.prom"], "no temporary file is left"
+
+
+def test_last_success_survives_failing_runs(place):
+    """A run that fails, even before its first call, keeps the time of the last success and the last results."""
+    bulkcert(*place.command()).ended(0)
+    good = place.samples()
+    place.list.write_text("DeviceSn,CaSn\nNULL,00ca000000\n")
+    bulkcert(*place.command("--overwrite")).ended(65)
+
+    bad = place.samples()
+    assert bad["bulkcert_last_exit_status"] == 65
+    assert bad["bulkcert_last_end_timestamp_seconds"] > good["bulkcert_last_end_timestamp_seconds"]
+    for kept in ("bulkcert_last_success_timestamp_seconds", "bulkcert_last_rows succeeded"):
+        assert bad[kept] == good[kept] > 0
+
+
+def test_file_of_another_job_is_not_taken_over(place):
+    """What another action left in the file is not told as this one's."""
+    bulkcert(*place.command()).ended(0)
+    place.file.write_text(place.file.read_text().replace("inactivate-device", "activate-device"))
+    bulkcert(*place.command("--limit-rows", "0", "--overwrite")).ended(75)
+
+    assert "bulkcert_last_success_timestamp_seconds" not in place.samples()
+
+
+def test_undo_leaves_the_metrics_of_the_run_alone(place, tmp_path):
+    """A job file's metrics are those of its run: an undo with that job file does not touch them."""
+    bulkcert(*place.command(where=place.service.looking)).ended(0)
+    before = place.file.read_bytes()
+    (tmp_path / "job.toml").write_text(f'metrics-file = "{place.file}"\n')
+    bulkcert("undo", place.results, "--job", tmp_path / "job.toml", "--yes").ended(0)
+
+    assert place.file.read_bytes() == before
+
+
+def test_rehearsal_has_metrics_of_its_own(tmp_path):
+    """A rehearsal of a job must not pass for a night: its metrics stand beside its results, and nothing is pushed."""
+    write_devices(tmp_path / "in.csv", 5)
+    with gateway() as pushed:
+        where = ("--metrics-file", tmp_path / "real.prom", "--pushgateway", pushed.url)
+        bulkcert("rehearse", "inactivate-device", tmp_path / "in.csv", "-o", tmp_path / "r.csv", *where).ended(0)
+
+    assert not (tmp_path / "real.prom").exists()
+    assert 'outcome="succeeded"} 5.0' in (tmp_path / "r.rehearsal.prom").read_text()
+    assert not pushed.requests
+
+
+def under_way(place, *more):
+    """Starts a slow run and returns it once it calls."""
+    before = place.service.report().arrivals
+    where = ("--endpoint", place.service.url, "--instance", INSTANCE, "--yes", "--look-first", "never", "--rate", "10")
+    child = start(*place.command(*more, where=where))
+    while place.service.report().arrivals < before + 3:
+        time.sleep(0.02)
+    return child
+
+
+def test_file_while_it_runs_and_after_sigterm(place):
+    """While a run goes on the file says so; after SIGTERM it says how it ended."""
+    child = under_way(place)
+    assert place.samples()["bulkcert_run_active"] == 1
+    child.send_signal(signal.SIGTERM)
+    child.communicate(timeout=60)
+
+    found = place.samples()
+    assert child.returncode == found["bulkcert_last_exit_status"] == 143
+    assert found["bulkcert_run_active"] == 0
+    assert own(found, "bulkcert_last_rows") == outcomes(place.results)
+
+
+@pytest.mark.parametrize(
+    ("file", "status", "said"),
+    [("missing/b.prom", 73, "cannot write"), ("textfile", 2, "must end in .prom"), ("d.prom", 73, "cannot write")],
+)
+def test_wrong_file_is_refused_before_the_first_call(place, tmp_path, file, status, said):
+    """A metrics file that cannot be written is an error before anything is read or called."""
+    (tmp_path / "d.prom").mkdir()
+    before = place.service.report().arrivals
+    finished = bulkcert(*place.command()[:-1], tmp_path / file).ended(status)
+
+    assert said in finished.stderr
+    assert "Nothing was called" in finished.stderr
+    assert place.service.report().arrivals == before
+    assert not place.results.exists()
+
+
+def test_file_that_fails_later_is_a_warning(place):
+    """When the directory goes away in the middle, the run goes on and ends as it would have; it says so."""
+    child = under_way(place)
+    shutil.rmtree(place.file.parent)
+    _, stderr = child.communicate(timeout=60)
+
+    assert child.returncode == 0
+    assert stderr.decode().count("warning: cannot write") == 1
+    assert outcomes(place.results) == {"succeeded": 60}
+
+
+def test_broken_file_is_a_warning(place):
+    """A file that is no exposition costs the time of the last success, and nothing else."""
+    place.file.write_text('bulkcert_last_exit_status{action="x} 1\n')
+    finished = bulkcert(*place.command()).ended(0)
+
+    assert "warning: " in finished.stderr
+    assert place.samples()["bulkcert_last_exit_status"] == 0
+
+
+class Pushed:
+    """What a Pushgateway was sent."""
+
+    def __init__(self, port):
+        self.url, self.requests = f"http://127.0.0.1:{port}", []
+
+
+@contextmanager
+def gateway(*, status=202, until=None):
+    """Runs a Pushgateway's double on loopback, which may answer with an error, or not before an event."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            pushed.requests.append((self.path, dict(self.headers), body))
+            if until is not None:
+                until.wait(30)
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    pushed = Pushed(server.server_address[1])
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield pushed
+    finally:
+        if until is not None:
+            until.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def pushing(place, url, **env):
+    command = [part for part in place.command() if part not in ("--metrics-file", place.file)]
+    return bulkcert(*command, "--pushgateway", url, env=env)
+
+
+def test_pushed_metrics(place):
+    """The last push has the totals, under job and instance; name and password come from the environment."""
+    with gateway() as pushed:
+        finished = pushing(place, pushed.url, PUSHGATEWAY_USERNAME="bulk", PUSHGATEWAY_PASSWORD="pass").ended(0)
+
+    path, headers, body = pushed.requests[-1]
+    assert path == f"/metrics/job/bulkcert/instance/{INSTANCE}"
+    assert headers["Authorization"] == "Basic YnVsazpwYXNz"
+    assert own(samples(body), "bulkcert_last_rows") == outcomes(place.results)
+    assert "warning" not in finished.stderr
+
+
+@pytest.mark.parametrize("kind", ["refuses", "hangs", "is not there"])
+def test_gateway_that_fails_is_a_warning(place, kind):
+    """A Pushgateway that refuses, hangs or is gone is a warning; the run calls everything and ends as it would have."""
+    with gateway(status=500, until=threading.Event() if kind == "hangs" else None) as pushed:
+        url = "http://127.0.0.1:9" if kind == "is not there" else pushed.url
+        finished = pushing(place, url).ended(0)
+
+    assert finished.stderr.count("warning: ") == 1
+    assert outcomes(place.results) == {"succeeded": 60}
+
+
+@pytest.mark.parametrize("url", ["gateway:9091", "ftp://gateway", "http://user:hidden-pass@gateway", "http://"])
+def test_wrong_gateway_is_refused(place, url):
+    """A URL that cannot be one, or that holds a password, is refused (2), and the password is not repeated."""
+    finished = pushing(place, url).ended(2)
+
+    assert "--pushgateway" in finished.stderr
+    assert "hidden-pass" not in finished.stderr
+
+
+def used_names(text):
+    return set(re.findall(r"\bbulkcert_\w+", text))
+
+
+def test_rules_and_dashboard_name_what_there_is(place):
+    """Every metric that an alert rule or a panel of the dashboard names is in what a run tells."""
+    bulkcert(*place.command()).ended(0)
+    told = {key.partition(" ")[0] for key in place.samples()}
+    rules = yaml.safe_load((JOBS / "bulkcert.rules.yml").read_text())["groups"][0]["rules"]
+    dashboard = json.loads((JOBS / "grafana-dashboard.json").read_text())
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+
+    assert all({"alert", "expr", "labels", "annotations"} <= rule.keys() for rule in rules)
+    assert all(rule["annotations"].keys() == {"summary", "description"} for rule in rules)
+    for expression in [rule["expr"] for rule in rules] + expressions:
+        assert used_names(expression)
+        assert used_names(expression) <= told
+    alerts = {name for panel in dashboard["panels"] for name in re.findall(r"\bBulkcert\w+", panel["description"])}
+    assert alerts <= {rule["alert"] for rule in rules}
+    assert all("${datasource}" in json.dumps(panel["datasource"]) for panel in dashboard["panels"])
+
+
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool (apt-get install prometheus, 96 MB) is not there"
+)
+def test_promtool(place):
+    """Prometheus itself reads the rules, and finds nothing to say about the metrics."""
+    bulkcert(*place.command()).ended(0)
+    subprocess.run(["promtool", "check", "rules", JOBS / "bulkcert.rules.yml"], check=True)
+    with place.file.open("rb") as file:
+        checked = subprocess.run(["promtool", "check", "metrics"], check=False, stdin=file, capture_output=True)
+
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
