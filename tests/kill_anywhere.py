@@ -1,6 +1,6 @@
 """Kills runs at random instants and proves that nothing was lost: python tests/kill_anywhere.py [KILLS] [ROWS] [SEED].
 
-Each session is the same command in a process of its own, against an emulator in another; SIGKILL ends it somewhere
+Each session is the same command in a process of its own, against an emulator in this one; SIGKILL ends it somewhere
 between its first instruction and its last. What its journal holds at that moment in whole lines is known done: no call
 that arrives later may name it. Sessions follow until one ends by itself, runs until there were enough kills, first
 with device certificates and then with CAs to be deleted, without faults and with them.
@@ -257,10 +257,9 @@ def torment(action, kills, rows, seed, *, faults):
         Violation: A promise was broken.
     """
     chance, figures = random.Random(seed), Figures()
-    options = ["--latency-ms", "0", "60", "--fault-seed", seed % 2**31]
-    options += [f"--fault={name}={share}" for name, share in FAULTS.items()] if faults else []
+    settings = {"latency_ms": (0, 60), "fault_seed": seed % 2**31, "faults": FAULTS if faults else {}}
     rows = rows if ACTIONS[action].by_device else max(10, rows // FEWER_CAS)
-    with tempfile.TemporaryDirectory() as place, emulator(place, *options) as running, running.log.open() as log:
+    with tempfile.TemporaryDirectory() as place, emulator(place, **settings) as running, running.log.open() as log:
         arrivals, killed = Arrivals(running, log), 0
         while killed < kills:
             trial = Trial(running, Path(place), action, rows, f"{figures.runs:03d}")

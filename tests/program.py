@@ -1,4 +1,8 @@
-"""The whole program as its users meet it: the command in a process of its own, and the emulator it calls."""
+"""The whole program as its users meet it: the command in a process of its own, and the emulator it calls.
+
+The emulator is a part of the test process, on a loop in a thread of its own: a process would take most of a second to
+load and to stop, and what that adds is tested in ``test_emulator_process``.
+"""
 
 import atexit
 import csv
@@ -21,18 +25,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import msgspec
+from anyio.from_thread import start_blocking_portal
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from bulkcert.emulator import process
-from bulkcert.emulator.process import running
+from bulkcert.emulator.report import Report
+from bulkcert.emulator.server import listening
+from bulkcert.emulator.settings import Settings
 
 INSTANCE = "post-cn-emulator"
 KEY_ID, SECRET = "testAccessKeyId", "testAccessKeySecret"
 COMMAND = (sys.executable, "-m", "bulkcert")
 UNHURRIED = ("--rate", "100000", "--per-address-rate", "100000")
-"""Caps out of the way, for tests that are not about pacing; the emulator needs the same."""
+"""Caps out of the way, for tests that are not about pacing."""
+
+_NO_CAPS = {"account_cap": 100_000, "address_cap": 100_000}
+"""The same for the emulator."""
 
 _HOME = tempfile.mkdtemp(prefix="empty-home-")
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
@@ -95,10 +105,9 @@ def start(*arguments, env=None, cwd=None, **options):
 class Emulator:
     """A running emulator, and what may be asked of it beside the calls."""
 
-    def __init__(self, child, log):
-        self.url, self.pid, self.log = child.url, child.pid, log
-        self.report = child.report
-        self.http = httpx.Client(base_url=child.url, trust_env=False, timeout=30)
+    def __init__(self, url, log):
+        self.url, self.log = url, log
+        self.http = httpx.Client(base_url=url, trust_env=False, timeout=30)
 
     @property
     def where(self):
@@ -131,6 +140,10 @@ class Emulator:
         found = [self.ask("device", instance=INSTANCE, ca_sn=ca, device_sn=device) for device, ca in devices]
         return [device and device["Status"] for device in found]
 
+    def report(self):
+        """Returns what it counted so far."""
+        return msgspec.json.decode(self.http.get("/-/report").content, type=Report)
+
     def counts(self):
         """Returns how many CA and device certificates are in each status."""
         return self.ask("counts", instance=INSTANCE)
@@ -149,12 +162,12 @@ class Emulator:
 
 
 @contextmanager
-def emulator(directory, *arguments, caps=UNHURRIED, port=0):
-    """Runs an emulator, its arrivals log in a directory; more options of ``bulkcert emulator`` may follow."""
+def emulator(directory, *, caps=_NO_CAPS, **settings):
+    """Runs an emulator that logs into a directory, with more of its ``Settings``; empty ``caps`` are the service's."""
     log = Path(directory) / "arrivals.ndjson"
-    command = tuple(str(port) if part == "0" else part for part in process.COMMAND)
-    with running("--log", str(log), *caps, *map(str, arguments), command=command) as child:
-        started = Emulator(child, log)
+    serving = listening(Settings(log=log, **caps, **settings))
+    with start_blocking_portal("asyncio") as portal, portal.wrap_async_context_manager(serving) as served:
+        started = Emulator(served.url, log)
         with started.http:
             yield started
 

@@ -53,7 +53,7 @@ def service(tmp_path_factory):
 @pytest.mark.parametrize("total", ["documented", "results", "pages", "zero"])
 def test_exactly_once(tmp_path, total):
     """Whatever ``Total`` says and however many there are, each certificate comes exactly once; by CA, too."""
-    with emulator(tmp_path, "--list-total", total) as service:
+    with emulator(tmp_path, list_total=total) as service:
         expected = {}
         for count in COUNTS:
             instance = f"post-cn-{count}"
@@ -196,7 +196,7 @@ def test_one_at_a_time(tmp_path, service):
 
 def test_caps(tmp_path):
     """The caps hold, as seen by the service with its own in force."""
-    with emulator(tmp_path, caps=()) as service:
+    with emulator(tmp_path, caps={}) as service:
         for part in range(10):
             rows = [("ca", f"{part}-{number}") for number in range(10_000)]
             service.tell("seed", instance=INSTANCE, rows=rows)

@@ -22,7 +22,7 @@ DELETE = {"action": "delete-ca"}
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
-    with emulator(tmp_path_factory.mktemp("emulator"), "--latency-ms", "0", "40") as started:
+    with emulator(tmp_path_factory.mktemp("emulator"), latency_ms=(0, 40)) as started:
         yield started
 
 

@@ -204,7 +204,7 @@ def test_a_limit_and_on(tmp_path, service):
 @pytest.mark.parametrize("calls", [1, 30, 90], ids="after {} calls".format)
 def test_killed_while_calling(tmp_path, calls):
     """SIGKILL in the midst, twice: the run goes on, and the state of every row is still the one before the run."""
-    with emulator(tmp_path, "--latency-ms", "5", "40") as service:
+    with emulator(tmp_path, latency_ms=(5, 40)) as service:
         place = Place(
             tmp_path, service, 400, cas=2, state=lambda number: {0: INACTIVE, 1: MISSING}.get(number // 2 % 10, ACTIVE)
         )
@@ -221,7 +221,7 @@ def test_killed_while_calling(tmp_path, calls):
 
 def test_killed_while_looking(tmp_path):
     """SIGKILL before looking is over: nothing was called, and the next run looks from the start."""
-    with emulator(tmp_path, "--latency-ms", "150", "250") as service:
+    with emulator(tmp_path, latency_ms=(150, 250)) as service:
         place = Place(tmp_path, service, 1500, state=lambda number: ACTIVE if number % 100 == 0 else INACTIVE)
         with start(*place.arguments("--max-in-flight", "1")) as child:
             wait_for(child, lambda: service.report().operations.get(BY_CA, 0) >= 3)
@@ -252,7 +252,7 @@ def test_killed_while_what_was_seen_is_kept(tmp_path, service):
 def test_signals_while_looking(tmp_path, number):
     """A signal while it looks ends the run in order; nothing was called, and the next run looks from the start."""
     status = {"SIGINT": 130, "SIGTERM": 143}[number]
-    with emulator(tmp_path, "--latency-ms", "150", "250") as service:
+    with emulator(tmp_path, latency_ms=(150, 250)) as service:
         place = Place(tmp_path, service, 1000, state=lambda number: ACTIVE if number % 100 == 0 else INACTIVE)
         with start(*place.arguments("--max-in-flight", "1")) as child:
             wait_for(child, lambda: service.report().operations.get(BY_CA, 0) >= 2)
@@ -309,7 +309,7 @@ def test_cas(tmp_path, service, action, operation, outcome_of):
 @pytest.mark.parametrize("total", ["documented", "results", "pages", "zero"])
 def test_whatever_total_says(tmp_path, total):
     """Total may count certificates or pages, or be zero: the results are the same; the end of a list is found."""
-    with emulator(tmp_path, "--list-total", total) as service:
+    with emulator(tmp_path, list_total=total) as service:
         place = Place(tmp_path, service, 2000, cas=2, state=lambda number: MIXED[number // 2 % 3])
         # Under the second CA are others, up to a full last page.
         registered = sum(ca == "00ca000001" for _, ca in place.of_state(ACTIVE, INACTIVE))
@@ -328,7 +328,7 @@ def test_whatever_total_says(tmp_path, total):
 
 def test_errors_among_called_rows_only(tmp_path):
     """A share in --max-errors is one of the rows called: those that needed no call do not hide errors."""
-    with emulator(tmp_path, "--latency-ms", "30", "40") as service:
+    with emulator(tmp_path, latency_ms=(30, 40)) as service:
         place = Place(tmp_path, service, 3000, state=lambda number: ACTIVE if number % 10 == 0 else INACTIVE)
         with start(*place.arguments("--max-errors", "50%", "--max-in-flight", "4")) as child:
             wait_for(child, lambda: service.report().operations.get(CALL, 0) > 0)
@@ -345,7 +345,7 @@ def test_errors_among_called_rows_only(tmp_path):
 
 def test_few_calls_are_no_sample(tmp_path):
     """Rows that needed no call do not make up the sample that a share of errors wants."""
-    with emulator(tmp_path, "--latency-ms", "30", "40") as service:
+    with emulator(tmp_path, latency_ms=(30, 40)) as service:
         place = Place(tmp_path, service, 1000, state=lambda number: ACTIVE if number % 20 == 0 else INACTIVE)
         with start(*place.arguments("--max-errors", "1%", "--max-in-flight", "1")) as child:
             wait_for(child, lambda: service.report().operations.get(CALL, 0) > 0)
@@ -361,7 +361,7 @@ def test_few_calls_are_no_sample(tmp_path):
 @pytest.mark.parametrize("look", ["auto", "always"])
 def test_caps(tmp_path, addresses, look):
     """With looking and calling together no second exceeds the cap of account or address; nothing is refused."""
-    with emulator(tmp_path, "--latency-ms", "5", "60", caps=()) as service:
+    with emulator(tmp_path, latency_ms=(5, 60), caps={}) as service:
         place = Place(tmp_path, service, 1500, cas=500 if look == "always" else 3)
         if look == "always":
             # CAs too big to page through, so that rows are read one by one.

@@ -208,7 +208,7 @@ def test_78_unknown_region(place):
 @pytest.mark.parametrize("table", ["old", "new"])
 def test_both_status_tables(tmp_path, table):
     """Before and after the vendor's change of HTTP statuses: the same outcomes and exit statuses."""
-    with emulator(tmp_path, "--status-table", table) as service:
+    with emulator(tmp_path, status_table=table) as service:
         place = Place(tmp_path, service)
         place.list.write_text(place.list.read_text() + "0077,00ca\n")
         place.run().ended(1)
@@ -291,7 +291,7 @@ def test_69_untrusted_tls(tmp_path, place):
 
 def test_73_held_by_another_run(tmp_path):
     """73: while one run holds the journal a second one is refused, and told who holds it; the first goes on."""
-    with emulator(tmp_path, "--latency-ms", "500", "500") as service:
+    with emulator(tmp_path, latency_ms=(500, 500)) as service:
         place = Place(tmp_path, service)
         run = ("run", "inactivate-device", place.list, "-o", place.results, *service.where)
         with start(*run, "--max-in-flight", "4") as first:

@@ -22,7 +22,7 @@ NOWHERE = ("--endpoint", "http://127.0.0.1:9", "--instance", INSTANCE, "--yes", 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
-    with emulator(tmp_path_factory.mktemp("emulator"), "--latency-ms", "20", "100") as started:
+    with emulator(tmp_path_factory.mktemp("emulator"), latency_ms=(20, 100)) as started:
         yield started
 
 

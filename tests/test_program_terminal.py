@@ -23,7 +23,7 @@ ESCAPE = "\x1b["
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    with emulator(tmp_path_factory.mktemp("service"), "--latency-ms", "1", "5") as running:
+    with emulator(tmp_path_factory.mktemp("service"), latency_ms=(1, 5)) as running:
         yield running
 
 
@@ -231,7 +231,7 @@ def test_json_alone_on_stdout(place):
 
 def test_plain_lines_without_a_terminal(tmp_path):
     """Without a terminal a line every few seconds says how far it is, how fast, what came of it, what it waits for."""
-    with emulator(tmp_path, "--latency-ms", "10", "20") as service:
+    with emulator(tmp_path, latency_ms=(10, 20)) as service:
         place = Place(tmp_path, service, rows=100)
         command = ("run", "inactivate-device", place.list, "-o", place.results, "--endpoint", service.url)
         finished = bulkcert(*command, "--instance", INSTANCE, "--yes", "--rate", "18").ended(0)
