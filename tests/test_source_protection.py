@@ -64,7 +64,6 @@ class TestMeaning:
             ("DeviceSn,CaSn\n,a\n3,b\n", [1, 2, 3], [1, 2, 3]),
             ('DeviceSn,CaSn\n"",a\n', [1, 2], [1, 2]),
             ("CaSn\na\nc\n", [1, 2, 4], [1, 2, 4]),
-            ("Sn,note\nb,x\n", [3], [3]),
             ("Sn,CaSn\nx,b\n", [3], [3]),
             ("DeviceSn,CaSn\n4,d\n,d\n", [], []),
         ],

@@ -4,12 +4,13 @@ from array import array
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
-from bulkcert.batch.lines import End, Intent, Line, Look, Looked, Looking, Seen, Session
+from bulkcert.batch.lines import NOT_SEEN, End, Intent, Line, Look, Looked, Looking, Seen, Session
 from bulkcert.batch.outcome import Outcome, Record
 
 _NUMBER_OF = {outcome: number for number, outcome in enumerate(Outcome, start=1)}
 _OUTCOMES: tuple[Outcome | None, ...] = (None, *Outcome)
 _AGAIN = 128
+_UNCHANGED = _NUMBER_OF[Outcome.UNCHANGED]
 
 
 class Seens:
@@ -28,9 +29,13 @@ class Seens:
         self.statuses[line.row] = line.status
         self.at[line.row] = line.at
 
+    def forget(self, row: int) -> None:
+        """Forgets what was seen of a row, since it was called after that."""
+        self.statuses[row] = self.at[row] = 0
+
 
 class Index:
-    """Where each row's last line is, and what it says: ten bytes a row, whatever the number of rows.
+    """Where each row's last line is, and what it says: eleven bytes a row, whatever the number of rows.
 
     Args:
         rows: Number of rows in the input.
@@ -40,16 +45,19 @@ class Index:
         self.offsets = array("Q", bytes(8 * (rows + 1)))
         """Byte offset of the last line of each row; meaningless where the row has none."""
         self._state = bytearray(rows + 1)
+        self._called = bytearray(rows + 1)
         self.intents: set[int] = set()
         """Rows with a call that may have been made and whose outcome is not known."""
         self.prior = bytearray(rows + 1)
-        """What was seen of each row before the first call, as numbers in ``STATUSES``."""
+        """What was seen of each row before it was called, as numbers in ``STATUSES``."""
         self.looked = False
-        """Whether calls may have been made: what is seen from then on is not the state before them."""
-        self.sessions = 0
-        """Starts of the command that called, or may have."""
-        self.ended = 0
-        """How many of them ended in order; calls of the others may be without a line."""
+        """Whether calls may have been made: what is seen of a called row from then on is not its state before."""
+        self.looked_at = 0
+        """When the newest look was over, Unix time in milliseconds; 0 if no line says so."""
+        self._unended = Counter[bool]()
+        self._verifying = False
+        self.began_ms = 0
+        """When the run was started last, Unix time in milliseconds; verifying it does not count."""
         self.seen: Seens | None = None
         """What was seen of each row after it was called, if anything was."""
 
@@ -60,16 +68,20 @@ class Index:
                 self._note(line, offset)
             case Intent():
                 self.intents.add(line.row)
+                self._called[line.row] = 1
+                self.looked = True
             case Look():
-                self.prior[line.first : line.first + len(line.statuses)] = bytes(map(int, line.statuses))
+                self._see(line)
             case Looking():
                 self.forget_look()
             case Looked():
-                self.looked = True
+                self.looked, self.looked_at = True, line.at
             case Session():
-                self.sessions += 1
+                self._verifying = line.verifies
+                self._unended[line.verifies] += 1
+                self.began_ms = self.began_ms if line.verifies else line.started_at
             case End():
-                self.ended += 1
+                self._unended[self._verifying] -= 1
             case Seen():
                 self.seen = self.seen or Seens(len(self._state))
                 self.seen.note(line)
@@ -77,26 +89,54 @@ class Index:
     def _note(self, record: Record, offset: int) -> None:
         self.offsets[record.row] = offset
         self._state[record.row] = _NUMBER_OF[record.outcome] | (_AGAIN if record.again else 0)
+        if record.attempts:
+            # Only a damaged journal has calls without a line that says that looking was over.
+            self.looked = True
+            if record.outcome is not Outcome.NOT_REGISTERED:
+                self._called[record.row] = 1
+            if self.seen is not None:
+                self.seen.forget(record.row)
         if record.outcome is not Outcome.UNKNOWN:
             self.intents.discard(record.row)
 
+    def _see(self, line: Look) -> None:
+        for row, digit in enumerate(line.statuses, start=line.first):
+            if digit != "0":
+                self.prior[row] = int(digit) % NOT_SEEN
+                if self._state[row] == _UNCHANGED:
+                    self._state[row] = 0
+
     def forget_look(self) -> None:
-        """Drops what a look has found that was cut off: no call was made yet, and it may be long ago."""
-        self.prior = bytearray(len(self._state))
-        unchanged = _NUMBER_OF[Outcome.UNCHANGED]
-        self._state = self._state.replace(bytes([unchanged]), b"\0")
+        """Drops what the first look has found if it was cut off: no call was made yet, and it may be long ago."""
+        if not self.looked:
+            self.prior = bytearray(len(self._state))
+            self._state = self._state.replace(bytes([_UNCHANGED]), b"\0")
 
     def fits(self, line: Line) -> bool:
         """Returns whether a line is about rows that there are."""
         rows = len(self._state) - 1
         if isinstance(line, Look):
-            inside = 0 < line.first <= rows + 1 - len(line.statuses)
-            return inside and line.statuses.isascii() and line.statuses.isdigit()
+            return 0 < line.first <= rows + 1 - len(line.statuses)
         return not isinstance(line, Record | Intent | Seen) or 0 < line.row <= rows
 
     def outcome(self, row: int) -> Outcome | None:
         """Returns the outcome on a row's newest line, or None if it has none."""
         return _OUTCOMES[self._state[row] % _AGAIN]
+
+    def may_have_changed(self, row: int, watched: int) -> bool:
+        """Returns whether a call may have changed a row, whatever came of later ones.
+
+        Where a session was killed, that may be without a line.
+
+        Args:
+            row: Its number.
+            watched: Number of the status in which ``verify --watch`` calls a row again.
+        """
+        if self._called[row]:
+            return True
+        if self.outcome(row) in (None, Outcome.NOT_ATTEMPTED):
+            return self._unended[False] > 0 and self.looked
+        return self._unended[True] > 0 and self.seen is not None and self.seen.statuses[row] == watched
 
     def is_final(self, row: int) -> bool:
         """Returns whether the next run leaves this row alone."""
@@ -106,10 +146,19 @@ class Index:
         """Yields the rows from ``first`` to ``last``, both included, that have a line."""
         return (row for row in range(first, last + 1) if self._state[row])
 
+    def is_again(self, row: int) -> bool:
+        """Returns whether this row has a line and is taken up again nevertheless."""
+        return self._state[row] > _AGAIN
+
     @property
     def again(self) -> int:
         """Number of rows that have a line and are taken up again nevertheless."""
         return sum(self._state.count(number | _AGAIN) for number in _NUMBER_OF.values())
+
+    @property
+    def unchanged(self) -> int:
+        """Number of rows that a look has settled, without a call."""
+        return self._state.count(_UNCHANGED)
 
     @property
     def final(self) -> int:
@@ -129,4 +178,5 @@ class Index:
     def reopen_rows(self, rows: Iterable[int]) -> None:
         """Takes up again some rows that have a line."""
         for row in rows:
-            self._state[row] |= _AGAIN
+            if self._state[row]:
+                self._state[row] |= _AGAIN

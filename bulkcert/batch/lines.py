@@ -2,14 +2,24 @@
 
 import os
 import socket
+from typing import Annotated
 
 import msgspec
 
-from bulkcert.batch.outcome import Record
+from bulkcert.batch.outcome import Millis, Record
+
+NOT_SEEN = 9
+"""Digit of a row that a later look did not see: what it is now is not known."""
 
 
 class Header(msgspec.Struct, frozen=True, tag="run"):
-    """First line: what the journal is the record of. A resume must match all of it but the version."""
+    """First line: what the journal is the record of. A resume must match all of it but the version.
+
+    Attributes:
+        keys_sha256: Of the serials, whatever file holds them (see ``source.Check``): the results hold the same.
+        result_keys: Names of the key columns in the results, where one may have been renamed.
+        run: ID of the run: the same in all its sessions, and made up by the first.
+    """
 
     action: str
     instance: str
@@ -18,15 +28,22 @@ class Header(msgspec.Struct, frozen=True, tag="run"):
     rows: int
     keys: tuple[str, ...]
     version: str
+    keys_sha256: str = ""
+    result_keys: tuple[str, ...] = ()
+    run: str = ""
 
 
-class Session(msgspec.Struct, frozen=True, tag="session"):
-    """One start of the command: who holds the journal, and since when (Unix time in milliseconds)."""
+class Session(msgspec.Struct, frozen=True, omit_defaults=True, tag="session"):
+    """One start of a command: who holds the journal, and since when (Unix time in milliseconds).
+
+    One that ``verifies`` calls no row that the run has not called.
+    """
 
     pid: int
     host: str
-    started_at: int
+    started_at: Millis
     version: str
+    verifies: bool = False
 
 
 class Intent(msgspec.Struct, frozen=True, tag="intent"):
@@ -36,39 +53,44 @@ class Intent(msgspec.Struct, frozen=True, tag="intent"):
 
 
 class Look(msgspec.Struct, frozen=True, tag="look"):
-    """What was seen of consecutive rows before any was called: a digit for each, see ``STATUSES``."""
+    """What was seen of consecutive rows before they were called: a digit for each, see ``STATUSES``.
+
+    0 tells nothing. Any other digit of a row that is ``unchanged`` comes from a later look, and opens the row: it is
+    not as wanted any more, or ``NOT_SEEN``.
+    """
 
     first: int
-    statuses: str
+    statuses: Annotated[str, msgspec.Meta(pattern=r"^[0-49]*\Z")]
 
 
 class Looking(msgspec.Struct, frozen=True, tag="looking"):
-    """Looking begins: what an earlier look saw that was cut off does not count."""
+    """The first look begins: what an earlier one saw that was cut off does not count."""
 
-    at: int
+    at: Millis
 
 
 class Looked(msgspec.Struct, frozen=True, tag="looked"):
     """Looking is over, whether or not anything was looked at: from here on calls may have been made.
 
-    Only the first counts: what is seen once calls were made says nothing about the state before them.
+    The newest says how old the look is. What was seen of a row that was called, or may have been, stays as the first
+    look saw it: what is seen later says nothing about the state before the call.
     """
 
-    at: int
+    at: Millis
 
 
 class Seen(msgspec.Struct, frozen=True, tag="seen"):
     """What was seen of a row after it was called: a number as in ``STATUSES``, and Unix time in milliseconds."""
 
     row: int
-    status: int
-    at: int
+    status: Annotated[int, msgspec.Meta(ge=1, le=4)]
+    at: Millis
 
 
 class End(msgspec.Struct, frozen=True, omit_defaults=True, tag="end"):
     """A session ended in order: no call of it is without a line."""
 
-    at: int
+    at: Millis
 
 
 Line = Header | Session | Record | Intent | Looking | Look | Looked | Seen | End
@@ -88,11 +110,11 @@ def decode_line(text: bytes) -> Line | None:
         return None
     try:
         line: Line = _decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return line
 
 
-def session_line(started_at: int, version: str) -> Session:
+def session_line(started_at: int, version: str, *, verifies: bool = False) -> Session:
     """Returns the session line of this process."""
-    return Session(os.getpid(), socket.gethostname(), started_at, version)
+    return Session(os.getpid(), socket.gethostname(), started_at, version, verifies)

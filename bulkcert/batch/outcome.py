@@ -1,10 +1,16 @@
 """Outcomes: what became of a row, and the record that says so."""
 
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
 from bulkcert.api.verdicts import Verdict
+
+Millis = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]
+"""Unix time in milliseconds, up to the year 9999: what is beyond was damaged on the disk."""
+
+_Count = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
 
 
 class Outcome(StrEnum):
@@ -85,10 +91,10 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, tag="row"):
     outcome: Outcome
     code: str = ""
     message: str = ""
-    http_status: int = 0
+    http_status: Annotated[int, msgspec.Meta(ge=0, lt=2**16)] = 0
     request_id: str = ""
-    attempts: int = 0
-    sent_at: int = 0
-    finished_at: int = 0
+    attempts: _Count = 0
+    sent_at: Millis = 0
+    finished_at: Millis = 0
     latency_ms: float = 0.0
     again: bool = False

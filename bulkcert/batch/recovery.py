@@ -9,7 +9,7 @@ from pathlib import Path
 from bulkcert.batch.holding import mark_held
 from bulkcert.batch.index import Index
 from bulkcert.batch.journal import Journal, unwritable
-from bulkcert.batch.lines import Header, Intent, Line, Session, decode_line, encode_lines
+from bulkcert.batch.lines import End, Header, Intent, Line, Looked, Session, decode_line, encode_lines
 from bulkcert.batch.outcome import Outcome, Record
 from bulkcert.errors import BulkcertError, ExitStatus
 
@@ -96,7 +96,7 @@ def _read(path: Path, file: int, header: Header, session: Session) -> Journal | 
             elif number > 1:
                 index.take(line, offset)
             if number == 1 and text.endswith(b"\n") and (refusal := _mismatch(path, line, header)):
-                if isinstance(line, Header) and not _any_done(lines):
+                if isinstance(line, Header) and not _may_have_called(lines):
                     return None
                 raise refusal
             offset += len(text)
@@ -104,8 +104,7 @@ def _read(path: Path, file: int, header: Header, session: Session) -> Journal | 
                 end, last_whole = offset, number
     if end == 0:
         return None
-    if not index.looked:
-        index.forget_look()
+    index.forget_look()
     inside = tuple(number for number in damaged if number < last_whole)
     return Journal(path, file, index, end, opening=encode_lines(session), damaged_lines=inside)
 
@@ -137,18 +136,36 @@ def _holder(path: Path) -> str:
     return holder
 
 
-def _any_done(lines: Iterable[bytes]) -> bool:
-    """Returns whether a journal tells of any call that may have changed something; one that does not binds nobody."""
-    return any(
-        isinstance(line, Intent) or (isinstance(line, Record) and line.outcome is not Outcome.NOT_ATTEMPTED)
-        for line in map(decode_line, lines)
-    )
+def _may_have_called(lines: Iterable[bytes]) -> bool:
+    """Returns whether something may have been changed by a call; a journal of which that is not so binds nobody."""
+    looked = calling = False
+    for line in map(decode_line, lines):
+        match line:
+            case Intent():
+                return True
+            case Record() if line.outcome is not Outcome.NOT_ATTEMPTED:
+                return True
+            case Looked():
+                looked = calling = True
+            case End():
+                calling = False
+            case Session() if calling:
+                break
+            case Session():
+                calling = looked
+    # A session that came to call and has no end was killed: its last calls have no lines.
+    return calling
 
 
-def _told(header: Header, field: str) -> object:
-    """Returns a field of a header as it is compared: a region's two hosts, public and VPC, are one service."""
-    value = getattr(header, field)
-    return value.replace("//onsmqtt-vpc.", "//onsmqtt.") if field == "endpoint" else value
+def same_service(endpoint: str, other: str) -> bool:
+    """Returns whether two endpoints lead to one service: a region's two hosts, public and VPC, do."""
+    return endpoint.replace("//onsmqtt-vpc.", "//onsmqtt.") == other.replace("//onsmqtt-vpc.", "//onsmqtt.")
+
+
+def _differs(found: Header, wanted: Header, field: str) -> bool:
+    if field == "endpoint":
+        return not same_service(found.endpoint, wanted.endpoint)
+    return bool(getattr(found, field) != getattr(wanted, field))
 
 
 def _mismatch(path: Path, found: Line | None, wanted: Header) -> BulkcertError | None:
@@ -158,7 +175,7 @@ def _mismatch(path: Path, found: Line | None, wanted: Header) -> BulkcertError |
     differing = [
         f"{name} ({getattr(found, field)} there, {getattr(wanted, field)} now)"
         for field, name in _NAMES.items()
-        if _told(found, field) != _told(wanted, field)
+        if _differs(found, wanted, field)
     ]
     if not differing:
         return None

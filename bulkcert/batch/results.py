@@ -4,16 +4,19 @@ It is made from the input and the journal, streamed; it appears whole under its 
 """
 
 import hashlib
+import io
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import msgspec
 import polars as pl
 import polars.selectors as cs
+from polars.exceptions import PanicException
 from polars.io.plugins import register_io_source
 
 from bulkcert.batch.index import Index
@@ -104,17 +107,17 @@ def write_results(path: Path, batches: Iterator[pl.DataFrame], journal: Journal)
     """
     totals = Totals()
     temporary = path.with_name(f".{path.name}.part")
-    readable = path.suffix.lower() != ".parquet"
     first = next(batches, None)
     if first is None:
         raise BulkcertError(ExitStatus.INTERNAL, "the input ended before its first batch")
     failure: list[BulkcertError] = []
+    suffix = path.suffix.lower()
 
     def frames() -> Iterator[pl.DataFrame]:
         batch: pl.DataFrame | None = first
         try:
             while batch is not None:
-                yield _with_outcomes(batch, journal, totals, readable=readable)
+                yield _with_outcomes(batch, journal, totals, suffix)
                 batch = next(batches, None)
         except BulkcertError as error:
             failure.append(error)
@@ -122,7 +125,7 @@ def write_results(path: Path, batches: Iterator[pl.DataFrame], journal: Journal)
 
     try:
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
-        sink(frames(), _with_outcomes(first.clear(), journal, Totals(), readable=readable).schema, temporary)
+        sink(frames(), _with_outcomes(first.clear(), journal, Totals(), suffix).schema, temporary)
         make_durable(temporary, path)
     except BaseException as error:
         # Whatever it is, a signal included: no half of a file is left.
@@ -140,13 +143,43 @@ def write_results(path: Path, batches: Iterator[pl.DataFrame], journal: Journal)
     return totals
 
 
-def _with_outcomes(batch: pl.DataFrame, journal: Journal, totals: Totals, *, readable: bool) -> pl.DataFrame:
+def prove_columns(path: Path, batches: Iterator[pl.DataFrame], journal: Journal) -> None:
+    """Proves before the first call that a file of these columns can be made; writes nothing.
+
+    Args:
+        path: The results file.
+        batches: The annotated input; only the first row is used.
+        journal: Knows what became of it.
+
+    Raises:
+        BulkcertError: It cannot.
+    """
+    suffix = path.suffix.lower()
+    try:
+        for batch in islice(batches, 1):
+            _sink(_with_outcomes(batch.head(1), journal, Totals(), suffix).lazy(), suffix, io.BytesIO())
+    except (pl.exceptions.PolarsError, PanicException) as error:
+        raise BulkcertError(
+            ExitStatus.CANNOT_WRITE,
+            f"cannot write {path} with the columns of the input: {reason_of(error)}",
+            "Nothing was called. Name results of another format with -o, or take what is nested out of the input.",
+        ) from error
+
+
+def _with_outcomes(batch: pl.DataFrame, journal: Journal, totals: Totals, suffix: str) -> pl.DataFrame:
     """Returns the input's own columns of a batch and the outcome columns beside them."""
     own = batch.select(pl.exclude(f"^{OWN_PREFIX}.*$"))
-    own = own.rename(_renamed(own.columns))
+    own = own.rename(renamed(own.columns))
     notes = batch.select(row=ROW, noted=OUTCOME, note=MESSAGE)
     first, last = (int(batch[ROW][0]), int(batch[ROW][-1])) if batch.height else (1, 0)
     record = _records(journal.lines(first, last) if batch.height else b"")
+    protected = notes.filter(noted=Outcome.PROTECTED.value)["row"]
+    if len(protected):
+        # A row that was called keeps what came of it, though a list protects it now.
+        called = (pl.col("attempts") > 0) & (pl.col("outcome") != Outcome.NOT_ATTEMPTED)
+        record = record.filter(called | ~pl.col("row").is_in(protected.implode()))
+        kept = pl.col("noted").is_null() | ~pl.col("row").is_in(record["row"].implode())
+        notes = notes.with_columns(pl.when(kept).then(pl.col("noted", "note")))
     outcomes = notes.join(record, on="row", how="left", maintain_order="left").select(
         "row",
         outcome=pl.coalesce("noted", "outcome", pl.lit(Outcome.NOT_ATTEMPTED.value)),
@@ -162,9 +195,9 @@ def _with_outcomes(batch: pl.DataFrame, journal: Journal, totals: Totals, *, rea
     totals.add(outcomes)
     outcomes = outcomes.hstack(_seen(journal.index, first, last, batch[FIRST_ROW]))
     times = cs.by_name("sent_at", "finished_at", "verified_at", require_all=False).cast(_TIME)
-    if readable:
+    if suffix != ".parquet":
         times = times.dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
-        own = own.select(_as_text(name, kind) for name, kind in own.schema.items())
+        own = own.select(_as_text(name, kind, nested=suffix == ".ndjson") for name, kind in own.schema.items())
     return own.hstack(outcomes.with_columns(times))
 
 
@@ -184,16 +217,16 @@ def _statuses(name: str, numbers: list[int]) -> pl.Series:
     return pl.Series(name, [STATUSES[number] for number in numbers], dtype=pl.String)
 
 
-def _renamed(own: list[str]) -> dict[str, str]:
+def renamed(own: Sequence[str]) -> dict[str, str]:
     """Returns new names for the input's own columns that have the name of one of ours."""
-    taken, renamed = {*own, *COLUMNS, *VERIFIED_COLUMNS}, {}
+    taken, names = {*own, *COLUMNS, *VERIFIED_COLUMNS}, {}
     for name in own:
         if name in (*COLUMNS, *VERIFIED_COLUMNS):
-            renamed[name] = RENAMED_PREFIX + name
-            while renamed[name] in taken:
-                renamed[name] = RENAMED_PREFIX + renamed[name]
-            taken.add(renamed[name])
-    return renamed
+            names[name] = RENAMED_PREFIX + name
+            while names[name] in taken:
+                names[name] = RENAMED_PREFIX + names[name]
+            taken.add(names[name])
+    return names
 
 
 def _records(lines: bytes) -> pl.DataFrame:
@@ -210,13 +243,14 @@ def _records(lines: bytes) -> pl.DataFrame:
 _decode_lines = msgspec.json.Decoder(Record).decode_lines
 
 
-def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
-    """Returns a column in a form that text formats can hold: what is nested in Parquet becomes JSON."""
+def _as_text(name: str, kind: pl.DataType, *, nested: bool) -> pl.Expr:
+    """Returns a column in a form that a text format can hold: what is nested becomes JSON unless the format is."""
     column = pl.col(name)
     if isinstance(kind, pl.Struct):
-        return column.struct.json_encode()
+        return column if nested else column.struct.json_encode()
     if isinstance(kind, (pl.List, pl.Array)):
-        return pl.struct(column.alias("v")).struct.json_encode().str.strip_prefix('{"v":').str.strip_suffix("}")
+        text = pl.struct(column.alias("v")).struct.json_encode().str.strip_prefix('{"v":').str.strip_suffix("}")
+        return column if nested else text.alias(name)
     if isinstance(kind, pl.Binary):
         return column.bin.encode("base64")
     if isinstance(kind, pl.Object):
@@ -238,14 +272,16 @@ def sink(frames: Iterator[pl.DataFrame], schema: pl.Schema, path: Path) -> None:
         for frame in frames:
             yield frame if columns is None else frame.select(columns)
 
-    lazy = register_io_source(generate, schema=schema)
-    suffix = Path(path.stem).suffix.lower()
+    _sink(register_io_source(generate, schema=schema), Path(path.stem).suffix.lower(), path)
+
+
+def _sink(table: pl.LazyFrame, suffix: str, target: Path | io.BytesIO) -> None:
     if suffix == ".csv":
-        lazy.sink_csv(path)
+        table.sink_csv(target)
     elif suffix == ".parquet":
-        lazy.sink_parquet(path)
+        table.sink_parquet(target)
     else:
-        lazy.sink_ndjson(path)
+        table.sink_ndjson(target)
 
 
 def make_durable(temporary: Path, path: Path) -> None:
@@ -264,7 +300,7 @@ def make_durable(temporary: Path, path: Path) -> None:
         os.close(directory)
 
 
-def reason_of(error: Exception) -> str:
+def reason_of(error: BaseException) -> str:
     """Returns why a file could not be written, in one line."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return text.splitlines()[0] if text else type(error).__name__

@@ -5,35 +5,26 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from uuid import uuid4
 
 import polars as pl
 
 from bulkcert.api.credentials import Keyring
 from bulkcert.batch.engine import Engine, journaling
+from bulkcert.batch.index import Index
 from bulkcert.batch.job import Job
 from bulkcert.batch.journal import Journal
 from bulkcert.batch.lines import Header, session_line
-from bulkcert.batch.look.first import LookFirst
+from bulkcert.batch.look.first import LookFirst, is_old
 from bulkcert.batch.order import Order
 from bulkcert.batch.outcome import Outcome, Row
 from bulkcert.batch.progress import Progress
-from bulkcert.batch.recovery import open_journal
-from bulkcert.batch.results import Totals, write_results
+from bulkcert.batch.recovery import header_of, open_journal
+from bulkcert.batch.results import Totals, prove_columns, renamed, write_results
+from bulkcert.batch.rows import as_rows, only_callable, open_list
 from bulkcert.batch.session import Leave, Watch, calling
-from bulkcert.batch.source import (
-    CA_SN,
-    DEVICE_SN,
-    OUTCOME,
-    ROW,
-    Check,
-    InvalidRow,
-    Source,
-    annotated,
-    check,
-    open_protection,
-    open_source,
-)
-from bulkcert.batch.summary import Summary, earlier_sessions, summarize, this_session
+from bulkcert.batch.source import Check, InvalidRow, Source, annotated
+from bulkcert.batch.summary import Summary, confirm_sum, earlier_summary, still_holding, summarize, this_session
 from bulkcert.errors import BulkcertError, ExitStatus
 
 RETRIED = frozenset({Outcome.FAILED, Outcome.NOT_REGISTERED, Outcome.UNKNOWN})
@@ -49,7 +40,9 @@ class Run:
         source: The input.
         check: What the pass over it found.
         journal: The open journal.
-        to_call: Certificates that are still to be called.
+        to_call: Certificates that are still to be called, those included that are looked at again first.
+        looks_again: Whether the look is too old for what it has settled: a list that is gone on with is as wanted now.
+        run_id: The same in all sessions of the run.
         progress: What this session does.
         started_at: Unix time in seconds.
     """
@@ -59,6 +52,8 @@ class Run:
     check: Check
     journal: Journal
     to_call: int
+    looks_again: bool = False
+    run_id: str = ""
     progress: Progress = field(default_factory=Progress)
     started_at: float = field(default_factory=time.time)
 
@@ -69,19 +64,23 @@ class Run:
         return self.to_call if limit is None else min(self.to_call, limit)
 
     @property
+    def looks(self) -> bool:
+        """Whether states are read before the first call, so that there may be fewer."""
+        wanted = self.job.options.look_first != "never"
+        return wanted and (self.looks_again or not self.journal.index.looked)
+
+    @property
     def already_done(self) -> int:
         """Certificates whose outcome an earlier session has settled."""
         return self.check.callable - self.to_call
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """Yields the rows that may be called, in order, as annotated."""
-        return (batch.filter(pl.col(OUTCOME).is_null()) for batch in annotated(self.source, self.check))
+        return only_callable(annotated(self.source, self.check))
 
     def batches(self) -> Iterator[list[Row]]:
         """Yields the rows that may be called, in order."""
-        serials = (DEVICE_SN, CA_SN) if self.job.action.by_device else (pl.lit("").alias(DEVICE_SN), CA_SN)
-        for batch in self.frames():
-            yield [Row(*row) for row in batch.select(ROW, *serials).iter_rows()]
+        return as_rows(self.frames(), self.job.action)
 
     async def call(self, keyring: Keyring, watch: Watch, leave: Leave) -> None:
         """Looks first if wanted, then calls what is to be called, until done or stopped.
@@ -96,11 +95,19 @@ class Run:
         """
         self.journal.begin()
         self.started_at = time.time()
+        self.progress.to_call = self.calls
         job = self.job
         order = Order(job.action, job.instance, job.workers, job.max_errors, job.options.limit_rows)
-        async with calling(job, keyring, self.progress, watch, leave) as lanes, journaling(self.journal, lanes):
+        limit = job.options.deadline
+        async with (
+            calling(job, keyring, self.progress, watch, leave, deadline=limit) as lanes,
+            journaling(self.journal, lanes),
+        ):
+            look = LookFirst(lanes, job, self.check, self.journal)
             if not self.journal.index.looked:
-                await LookFirst(lanes, job, self.check, self.journal).look(self.frames, self.batches)
+                await look.look(self.frames, self.batches)
+            elif self.looks_again:
+                await look.look_again(self.frames, self.batches)
             await Engine(order, lanes, self.journal).run(self.batches())
 
     def finish(self) -> Summary:
@@ -120,25 +127,30 @@ class Run:
     def _finished(self) -> Summary:
         self.journal.begin()
         totals = write_results(self.job.results, annotated(self.source, self.check), self.journal)
-        if totals.rows != self.check.rows or totals.outcomes.total() != totals.rows:
-            raise BulkcertError(
-                ExitStatus.INTERNAL,
-                f"{self.job.results}: {self.check.rows} rows came in, {totals.outcomes.total()} outcomes went out",
-                "Please report this; the journal holds every outcome.",
-            )
-        sessions = [] if self.journal.is_new else earlier_sessions(self.job.summary)
+        confirm_sum(self.job.results, totals, self.check.rows)
+        earlier = None if self.journal.is_new else earlier_summary(self.job.summary)
+        sessions = list(earlier.sessions) if earlier else []
         if self.progress.sends.sends or not sessions:
             sessions.append(this_session(self.progress, self.started_at))
         status = self._status(totals)
         # A stop that came when nothing was left to do has stopped nothing.
         stop = None if status in (ExitStatus.OK, ExitStatus.INCOMPLETE) else self.progress.stop
         self.journal.end()
-        return summarize(self.job, self.check, totals, sessions, stop=stop, status=status)
+        return summarize(
+            self.job,
+            self.check,
+            totals,
+            sessions,
+            stop=stop,
+            status=status,
+            verification=still_holding(earlier.verification, self.journal.index) if earlier else None,
+            taken_back=earlier.taken_back if earlier else None,
+        )
 
     def _status(self, totals: Totals) -> ExitStatus:
         if self.journal.failure:
             return ExitStatus.CANNOT_WRITE
-        left = totals.outcomes[Outcome.NOT_ATTEMPTED] or self.journal.index.again
+        left = totals.outcomes[Outcome.NOT_ATTEMPTED] or _again(self.journal.index, self.check)
         if left and self.progress.stop is not None:
             return self.progress.stop.status
         if left:
@@ -157,18 +169,15 @@ def check_input(job: Job, on_progress: Callable[[int], None] | None = None) -> t
         BulkcertError: The input cannot be used, or has invalid rows that were not to be skipped.
     """
     options = job.options
-    protection = None
-    if options.protect is not None:
-        protection = open_protection(
-            options.protect, by_device=job.action.by_device, trust_serials=options.trust_serials
-        )
-    source = open_source(
+    source, checked = open_list(
         job.input,
-        by_device=job.action.by_device,
-        device_column=options.device_column or None,
-        ca_column=options.ca_column or None,
+        job.action,
+        columns=(options.device_column, options.ca_column),
+        trust_serials=options.trust_serials,
+        protect=options.protect,
+        on_progress=on_progress,
     )
-    checked = check(source, trust_serials=options.trust_serials, protection=protection, on_progress=on_progress)
+    _check_size(job, checked.rows)
     if checked.invalid and not options.skip_invalid:
         raise _invalid(job, checked)
     if checked.protected and not options.skip_protected:
@@ -196,14 +205,65 @@ def open_run(job: Job, source: Source, checked: Check) -> Run:
             f"{job.results} exists, and no journal ({job.journal.name}) says which run made it",
             "Name another results file with -o, or replace this one with --overwrite. Nothing was called.",
         )
+    names = renamed(source.columns)
     header = Header(
-        job.action.name, job.instance, str(job.endpoint), checked.sha256, checked.rows, source.key_columns, release
+        job.action.name,
+        job.instance,
+        str(job.endpoint),
+        checked.sha256,
+        checked.rows,
+        source.key_columns,
+        release,
+        checked.keys_sha256,
+        tuple(names.get(key, key) for key in source.key_columns),
+        uuid4().hex,
     )
     session = session_line(round(time.time() * 1000), release)
     journal = open_journal(job.journal, header, session, anew=options.overwrite)
     if options.retry_failed:
         journal.index.reopen(RETRIED)
-    return Run(job, source, checked, journal, checked.callable - journal.index.final)
+    try:
+        # What cannot be written must not show after the calls.
+        prove_columns(job.results, annotated(source, checked), journal)
+    except BaseException:
+        journal.close()
+        raise
+    index = journal.index
+    to_call, unchanged = _to_call(index, checked), _unchanged(index, checked)
+    looks_again = to_call > 0 and unchanged > 0 and is_old(index.looked_at)
+    run_id = header.run if journal.is_new else header_of(job.journal).run
+    return Run(job, source, checked, journal, to_call + unchanged * looks_again, looks_again, run_id)
+
+
+def _to_call(index: Index, checked: Check) -> int:
+    """Returns how many rows may be called and have no final outcome yet."""
+    return checked.callable - index.final + sum(map(index.is_final, checked.protected_rows))
+
+
+def _again(index: Index, checked: Check) -> int:
+    """Returns how many rows are taken up again by the next session; one that was protected since is not."""
+    return index.again - sum(map(index.is_again, checked.protected_rows))
+
+
+def _unchanged(index: Index, checked: Check) -> int:
+    """Returns how many rows that may be called a look has settled."""
+    return index.unchanged - sum(index.outcome(row) is Outcome.UNCHANGED for row in checked.protected_rows)
+
+
+def _check_size(job: Job, rows: int) -> None:
+    """Refuses a list that is shorter or longer than the job says it may be."""
+    least, most = job.options.expect_rows, job.options.max_rows
+    if least is not None and rows < least:
+        bound = f"at least {least:,} are expected (--expect-rows)"
+    elif most is not None and rows > most:
+        bound = f"at most {most:,} are allowed (--max-rows)"
+    else:
+        return
+    raise BulkcertError(
+        ExitStatus.INPUT_INVALID,
+        f"{job.input} has {rows:,} rows, and {bound}; nothing was called",
+        "See whether the export went wrong; if it did not, change the number.",
+    )
 
 
 def _invalid(job: Job, checked: Check) -> BulkcertError:

@@ -19,7 +19,7 @@ from bulkcert.batch.source.annotation import (
 from bulkcert.batch.source.checking import INVALID_SHOWN, Check, InvalidRow, check
 from bulkcert.batch.source.protection import Protection, open_protection
 from bulkcert.batch.source.serials import printable
-from bulkcert.batch.source.table import OWN_PREFIX, Source, open_source
+from bulkcert.batch.source.table import OWN_PREFIX, Source, open_source, without_rows
 
 __all__ = [
     "BATCH_ROWS",
@@ -40,4 +40,5 @@ __all__ = [
     "open_protection",
     "open_source",
     "printable",
+    "without_rows",
 ]

@@ -67,6 +67,9 @@ class Check:
         protected: Valid rows that are not called because a list protects them; they are no duplicates.
         first_protected: The first protected rows, 20 at most.
         protected_by: Name of that list, safe on a terminal; empty without one.
+        protecting: What is on that list, in words; empty without one.
+        keys_sha256: Of the serials of the valid rows, in order, in hexadecimal: the same for every file of these rows,
+            whatever its format and its other columns.
     """
 
     rows: int
@@ -80,6 +83,19 @@ class Check:
     protected: int = 0
     first_protected: tuple[InvalidRow, ...] = ()
     protected_by: str = ""
+    protecting: str = ""
+    keys_sha256: str = ""
+
+    @property
+    def protected_rows(self) -> pl.Series:
+        """Numbers of the protected rows."""
+        return self.settled.filter(pl.col("fault") >= PROTECTED_DEVICE)["row"]
+
+    @property
+    def protection(self) -> str:
+        """How many serials are protected and how many rows that concerns, in words; empty without a list of them."""
+        hit = f"{self.protected:,} row{'s' * (self.protected != 1)} protected"
+        return f"{self.protected_by}: {self.protecting}; {hit}" if self.protecting else ""
 
     @property
     def callable(self) -> int:
@@ -93,6 +109,7 @@ def check(
     trust_serials: bool = False,
     protection: Protection | None = None,
     on_progress: Callable[[int], None] | None = None,
+    numbered: str | None = None,
 ) -> Check:
     """Reads the whole input once and checks every row.
 
@@ -101,13 +118,14 @@ def check(
         trust_serials: Whether serials that all look like rounded numbers are taken as they are.
         protection: The rows that must not be called, opened for the same kind of action as the input.
         on_progress: Told the number of rows checked so far, from time to time.
+        numbered: Column that must hold the number of each row, or None.
 
     Raises:
-        BulkcertError: INPUT_INVALID: malformed, changed meanwhile, or a spreadsheet has changed the serials;
-            INPUT_UNREADABLE: it cannot be read to its end.
+        BulkcertError: INPUT_INVALID: malformed, changed meanwhile, out of order, or a spreadsheet has changed the
+            serials; INPUT_UNREADABLE: it cannot be read to its end.
     """
     digest = hashlib.sha256()
-    findings = _Findings(source, protection, trust_serials=trust_serials)
+    findings = _Findings(source, protection, trust_serials=trust_serials, numbered=numbered)
     try:
         for part in read_parts(source, digest):
             rows = findings.add(part)
@@ -125,10 +143,15 @@ class _Findings:
         source: The input.
         protection: The rows that must not be called.
         trust_serials: Whether serials that all look like rounded numbers are taken as they are.
+        numbered: Column that must hold the number of each row, or None.
     """
 
-    def __init__(self, source: Source, protection: Protection | None, *, trust_serials: bool) -> None:
+    def __init__(
+        self, source: Source, protection: Protection | None, *, trust_serials: bool, numbered: str | None
+    ) -> None:
         self._source = source
+        self._numbered = numbered
+        self._keys = hashlib.sha256()
         self._protection = protection
         self._protected_by = printable(protection.path.name) if protection else ""
         self._rows = 0
@@ -153,13 +176,17 @@ class _Findings:
             self._suspect(part, serials, found != Fault.BLANK)
             fault = fault * FAULTS + found
         rows = pl.int_range(self._rows + 1, self._rows + keys.height + 1, dtype=pl.UInt32, eager=True).alias("row")
+        if self._numbered is not None:
+            self._confirm_order(part, rows, self._numbered)
         valid = fault == Fault.NONE
         if not valid.all():
             self._note_invalid(part, keys, pl.DataFrame([rows, fault]).filter(~valid))
             rows, keys = rows.filter(valid), keys.filter(valid)
+        if keys.height:
+            self._keys.update(f"{_joined(keys).str.join(chr(10)).item()}\n".encode())
         if self._protection:
             rows, keys = self._leave_out_protected(part, rows, keys, self._protection)
-        self._firsts.add(rows, keys.select(pl.concat_str(pl.all(), separator=_JOINT)).to_series())
+        self._firsts.add(rows, _joined(keys))
         self._count(keys[self._source.ca_column])
         self._rows += part.frame.height
         return self._rows
@@ -195,7 +222,22 @@ class _Findings:
             protected=protected.height,
             first_protected=tuple(self._first_protected),
             protected_by=self._protected_by,
+            protecting=self._protection.told() if self._protection else "",
+            keys_sha256=self._keys.hexdigest(),
         )
+
+    def _confirm_order(self, part: Part, rows: pl.Series, column: str) -> None:
+        told = part.frame[column].cast(pl.UInt32, strict=False)
+        wrong = told.ne_missing(rows)
+        if wrong.any():
+            index = wrong.arg_max() or 0
+            stands = printable(str(part.frame[column][index]))
+            raise BulkcertError(
+                ExitStatus.INPUT_INVALID,
+                f"{self._source.path}: row {rows[index]} is numbered {stands} in the column {column}: rows were moved, "
+                "added or taken out since it was written",
+                "Run the command that wrote it again with --limit-rows 0: that calls nothing and writes it anew.",
+            )
 
     def _refuse_numbers(self, part: Part, serials: pl.Series) -> None:
         found = numbers(serials)
@@ -258,3 +300,8 @@ class _Findings:
                 self._rows_by_ca[ca] = self._rows_by_ca.get(ca, 0) + rows
             else:
                 self._rows_of_other_cas += rows
+
+
+def _joined(keys: pl.DataFrame) -> pl.Series:
+    """Returns one text for each row."""
+    return keys.select(pl.concat_str(pl.all(), separator=_JOINT)).to_series()

@@ -93,12 +93,16 @@ def _parquet_parts(table: Table, digest: Digest | None) -> Iterator[Part]:
 
 
 def _ndjson_parts(table: Table, digest: Digest | None) -> Iterator[Part]:
+    parts = 0
     try:
         for lines in read_lines(table.path, digest):
+            parts += 1
             for some in lines.slices(max(PART_CELLS // len(table.columns), 1)):
                 yield Part(_all_read(some, table) if digest else some.frame(table.types), some)
     except MalformedError as error:
         raise malformed(table.path, error, MALFORMED_NDJSON) from None
+    if not parts:
+        yield Part(pl.DataFrame(schema=dict(table.types)), None)
 
 
 def _all_read(lines: Lines, table: Table) -> pl.DataFrame:

@@ -62,6 +62,11 @@ class Protection:
         """Number of CAs that are protected as a whole."""
         return len(self._cas)
 
+    def told(self) -> str:
+        """Returns what is on the list, in words: ``3 devices and 1 CA``."""
+        counts = [(self.devices, "device")] * self.by_device + [(self.cas, "CA")]
+        return " and ".join(f"{count:,} {kind}{'s' * (count != 1)}" for count, kind in counts)
+
     def hits(self, keys: pl.DataFrame) -> pl.Series:
         """Returns which rows are protected.
 

@@ -105,8 +105,14 @@ class _Piece:
 
 def _table(path: Path, digest: Digest, *, by_device: bool) -> Iterator[_Piece]:
     table = open_table(path)
-    chosen = {DEVICE: _column(table, "DeviceSn"), CA: _column(table, "CaSn", "Sn")}
+    # In a list of CAs Sn is the serial of a CA, beside devices it may be of either.
+    chosen = {DEVICE: _column(table, "DeviceSn"), CA: _column(table, *(("CaSn",) if by_device else ("CaSn", "Sn")))}
     names = {key: column for key, column in chosen.items() if column is not None}
+    if not names and _column(table, "Sn") is not None:
+        raise _refused(
+            f"{path}: the column Sn does not say whether these are serials of devices or of CAs",
+            "Name it DeviceSn if each is a device that must not be touched, CaSn if each is a CA with all its devices.",
+        )
     if not names:
         raise _refused(
             f"{path}: no DeviceSn or CaSn column; {listed(table.columns)}", "Name the columns of the serials so."

@@ -130,7 +130,13 @@ def open_source(
         BulkcertError: INPUT_UNREADABLE: missing, unreadable, or of an unknown kind; INPUT_INVALID: no usable columns,
             or an NDJSON file is malformed.
     """
-    table = open_table(Path(path))
+    path = Path(path)
+    if _kind(path)[0] == "ndjson" and identity(path)[2] == 0:
+        # As an inventory that found nothing writes it: a list without rows, which has nowhere to name its columns.
+        named, ca_named = (device_column or "DeviceSn") if by_device else None, ca_column or "CaSn"
+        both = (ca_named,) if named is None else (named, ca_named)
+        return without_rows(path, both, device_column=named, ca_column=ca_named)
+    table = open_table(path)
     place, columns = str(table.path), table.columns
     _refuse_own(table.path, columns)
     device = find_column(place, columns, ("DeviceSn",), "--device-column", device_column) if by_device else None
@@ -155,6 +161,22 @@ def open_source(
     for column in source.key_columns:
         source.confirm_text(column)
     return source
+
+
+def without_rows(path: Path, columns: tuple[str, ...], *, device_column: str | None, ca_column: str) -> Source:
+    """Opens an NDJSON file that is known to have no rows, and so cannot tell its columns.
+
+    Args:
+        path: The file.
+        columns: Its columns.
+        device_column: Column of the device serials; None for an action on CAs.
+        ca_column: Column of the CA serials.
+
+    Raises:
+        BulkcertError: INPUT_UNREADABLE: missing, or not a regular file.
+    """
+    types: dict[str, pl.DataType] = dict.fromkeys(columns, pl.String())
+    return Source(path, "ndjson", "", columns, types, {}, identity(path), device_column, ca_column)
 
 
 def open_table(path: Path) -> Table:

@@ -1,0 +1,54 @@
+"""A list of protected serials says what it holds and what it hits, so that one that protects nothing is seen."""
+
+import json
+
+import pytest
+from program import INSTANCE, UNHURRIED, bulkcert, emulator, write_devices
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    with emulator(tmp_path_factory.mktemp("service")) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("DeviceSn\n000000000001\n000000000009\n", "2 devices and 0 CAs; 1 row protected"),
+        ("DeviceSn,CaSn\nnowhere,\n,nobody\n", "1 device and 1 CA; 0 rows protected"),
+    ],
+)
+def test_what_is_protected_is_told(tmp_path, service, content, told):
+    """Before a run and in its plan, and also where no row is hit."""
+    service.seed(write_devices(tmp_path / "d.csv", 5), "1")
+    (tmp_path / "p.csv").write_text(content)
+    protect = ("--protect", "p.csv", "--skip-protected")
+    run = bulkcert("run", "inactivate-device", "d.csv", *service.where, *protect, "-o", "r.csv", cwd=tmp_path)
+    where = ("--endpoint", service.url, "--instance", INSTANCE, *UNHURRIED)
+    plan = bulkcert("plan", "inactivate-device", "d.csv", *where, *protect, cwd=tmp_path).ended(0)
+    shown = bulkcert("plan", "inactivate-device", "d.csv", *where, *protect, "--json", cwd=tmp_path).ended(0)
+
+    assert f"p.csv: {told}" in run.stderr
+    assert f"p.csv: {told}" in plan.stdout
+    assert json.loads(shown.stdout)["protection"] == f"p.csv: {told}"
+
+
+def test_a_column_that_may_be_of_either_is_refused(tmp_path, service):
+    """For devices a list of Sn says neither device nor CA, so it must not pass for one that protects nothing."""
+    write_devices(tmp_path / "d.csv", 5)
+    (tmp_path / "p.csv").write_text("Sn\n000000000001\n")
+    refused = bulkcert("run", "inactivate-device", "d.csv", *service.where, "--protect", "p.csv", cwd=tmp_path)
+
+    refused.ended(65)
+    assert "Sn does not say whether these are serials of devices or of CAs" in refused.stderr
+    assert "Name it DeviceSn" in refused.stderr
+
+
+def test_for_cas_sn_is_a_ca(tmp_path, service):
+    """An action on CAs takes the column as its input does."""
+    write_devices(tmp_path / "d.csv", 5, cas=5)
+    (tmp_path / "p.csv").write_text("Sn\n00ca000001\n")
+    refused = bulkcert("run", "inactivate-ca", "d.csv", *service.where, "--protect", "p.csv", cwd=tmp_path).ended(65)
+
+    assert "1 of 5 rows are protected" in refused.stderr
