@@ -29,6 +29,12 @@ from bulkcert.errors import BulkcertError, ExitStatus
 FRAME_ROWS = 20_000
 """Certificates that are handed to the file at a time."""
 
+MOST_WAITING = 2000
+"""Pages that may wait for the disk before no more are asked for."""
+
+BEHIND_S = 0.05
+"""Pause before looking whether the disk has caught up."""
+
 _FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 """The years 1 to 9999: what lies outside is no time."""
 
@@ -93,6 +99,7 @@ class Inventory:
     progress: Progress = field(default_factory=Progress)
     read: int = 0
     repeated: int = 0
+    _begun: list[Listing] = field(default_factory=list)
     _unknown: list[str] = field(default_factory=list)
     _failure: BulkcertError | None = None
 
@@ -126,12 +133,18 @@ class Inventory:
 
         def more() -> Listing | None:
             ca_sn, listing = next(listings, ("", None))
-            if listing is None or self._unknown:
+            if listing is None or self._unknown or any(begun.failure for begun in self._begun):
                 return None
+            self._begun.append(listing)
             listing.deliver = self._deliver(ca_sn, listing)
             return listing
 
-        return await read_listings(lanes, self.service.workers, more)
+        async def keep_up() -> None:
+            while self.file.is_behind and not lanes.stopping.is_set():  # noqa: ASYNC110 - it is a thread that writes
+                await anyio.sleep(BEHIND_S)
+
+        failure = await read_listings(lanes, self.service.workers, more, keep_up)
+        return next((begun.failure for begun in self._begun if begun.failure), failure)
 
     def _deliver(self, ca_sn: str, listing: Listing) -> Deliver:
         """Returns what takes the pages of a listing, in order; they shift when certificates come and go meanwhile."""
@@ -139,7 +152,7 @@ class Inventory:
 
         def deliver(page: Page, _at: int) -> bool:
             nonlocal before
-            if listing.refused:
+            if listing.refused and ca_sn not in self._unknown:
                 self._unknown.append(ca_sn)
             keys = [(certificate.device_sn, certificate.ca_sn, certificate.sn) for certificate in page.certificates]
             fresh = [certificate for certificate, key in zip(page.certificates, keys, strict=True) if key not in before]
@@ -173,7 +186,7 @@ class Inventory:
 class File:
     """The file: written in a thread of its own, from what is added in the loop.
 
-    Pages come at the pace of the caps, far slower than they are written, so that what waits is little.
+    Pages come at the pace of the caps, far slower than they are written; where the disk hangs, ``is_behind`` says so.
 
     Args:
         wanted: What is wanted of it.
@@ -216,6 +229,11 @@ class File:
             message = f"{output} is being written by another inventory"
             raise BulkcertError(ExitStatus.CANNOT_WRITE, message, advice) from error
         self._lock = descriptor
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits to be written that no more should be read."""
+        return self.failure is None and self._waiting.qsize() > MOST_WAITING
 
     def add(self, certificates: list[Certificate]) -> None:
         self._waiting.put(certificates)

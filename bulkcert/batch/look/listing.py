@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from bulkcert.api.certificates import PAGE_SIZE, Page
 from bulkcert.api.operations import Operation
+from bulkcert.errors import BulkcertError
 
 AHEAD = 1024
 """Pages that may be asked for beyond the first one that has not come: they wait in memory."""
@@ -24,7 +25,8 @@ class Listing:
 
     It ends with a page that holds fewer certificates than fit, and no later one that holds any (reference, section
     1.2). ``Total`` is a hint and no more: it may count certificates or pages, or be wrong. Pages are asked for up to
-    where it may point, whatever it counts; beyond, in steps that grow from one.
+    where it may point, whatever it counts; beyond, in steps that grow from one. Where it counts more than a first page
+    that is not full, the service may put fewer on a page than were asked for: then so many fit.
 
     Args:
         operation: A List operation.
@@ -43,17 +45,20 @@ class Listing:
         """Whether whoever takes the pages wants no more."""
         self.refused = False
         """Whether the service knows no such CA."""
+        self.failure: BulkcertError | None = None
+        """Why a page of it cannot be had, though others can; nothing more comes of it then."""
         self._parameters = dict(parameters)
         self._taken = 0
         self._waiting: dict[int, tuple[Page, int]] = {}
         self._short = self._last = 0
+        self._fit = PAGE_SIZE
         self._bound = self._step = 1
         self._hints: list[int] = []
 
     @property
     def whole(self) -> bool:
         """Whether its end was seen."""
-        return self._short > 0 and self._short >= self._last
+        return self.failure is None and self._short > 0 and self._short >= self._last
 
     @property
     def done(self) -> bool:
@@ -62,8 +67,8 @@ class Listing:
 
     @property
     def expected(self) -> int | None:
-        """Number of pages that ``Total`` may mean, or None where it means nothing."""
-        return self._hints[0] if self._hints else None
+        """Number of pages that ``Total`` may mean, or None where it means nothing or is in doubt."""
+        return self._hints[0] if self._hints and self._fit == PAGE_SIZE else None
 
     def query(self, number: int) -> dict[str, str]:
         """Returns the query of a page; pages count from 1."""
@@ -88,10 +93,11 @@ class Listing:
         size = len(page.certificates)
         if size:
             self._last = max(self._last, number)
-        if size < PAGE_SIZE:
-            self._short = max(self._short, number)
         if number == 1:
-            self._hints = sorted({-(-page.total // PAGE_SIZE), page.total} - {0})
+            self._fit = size if 0 < size < page.total else PAGE_SIZE
+            self._hints = sorted({-(-page.total // self._fit), page.total} - {0})
+        if size < self._fit:
+            self._short = max(self._short, number)
         self._waiting[number] = page, at
         while (found := self._waiting.pop(self.pages + 1, None)) is not None:
             self.pages += 1
@@ -100,9 +106,16 @@ class Listing:
         if self._taken == self._bound:
             self._go_on()
 
+    def give_up(self, failure: BulkcertError) -> None:
+        """Takes note that a page that was asked for cannot be had."""
+        self._taken += 1
+        self.failure = self.failure or failure
+        self.enough = True
+
     def _go_on(self) -> None:
         """Moves the bound: to the next hint if it is within the step, else by the step, which then doubles."""
         hint = next((hint for hint in self._hints if hint > self._bound), None)
+        # One more page shows whether so few fit, or Total is wrong.
         believed = self._bound == 1 and hint == self.expected
         if hint is not None and (believed or hint <= self._bound + self._step):
             self._bound, self._step = hint, 1

@@ -12,7 +12,7 @@ from bulkcert.api.verdicts import Verdict
 from bulkcert.batch.feeding import each_row
 from bulkcert.batch.lanes import Lane, Lanes
 from bulkcert.batch.look.listing import Listing
-from bulkcert.batch.look.paging import read_listings, unreadable
+from bulkcert.batch.look.paging import concerns_one, read_listings, unreadable
 from bulkcert.batch.look.sightings import Sightings
 from bulkcert.batch.outcome import Row
 from bulkcert.errors import BulkcertError
@@ -35,7 +35,7 @@ class Looked:
     """What came of looking.
 
     Attributes:
-        failure: Why it was given up, or None.
+        failure: Why it was given up, or None; a row or a CA that cannot be read is left unseen.
         whole: CAs whose listing was read to its end: what is not in it is not registered. An empty text is that of the
             CAs themselves.
         at: When the last page was asked for, Unix time in milliseconds.
@@ -132,8 +132,10 @@ class Look:
             self._sightings.see_row(row.number, Status.NOT_REGISTERED, answer.sent_at)
         elif answer.page is not None:
             self._sightings.see_row(row.number, answer.page.certificates[0].status, answer.sent_at)
+        elif concerns_one(settled) or self._lanes.stopping.is_set():
+            return None
         else:
-            return None if self._lanes.stopping.is_set() else unreadable(answer, operation)
+            return unreadable(answer, operation)
         self._lanes.progress.reads += 1
         return None
 

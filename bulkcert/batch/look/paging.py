@@ -1,6 +1,6 @@
 """Many listings at a time, through all lanes."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import anyio
 
@@ -9,14 +9,23 @@ from bulkcert.api.client import Answer, Client
 from bulkcert.api.codes import READING_REFUSED, rule_for
 from bulkcert.api.operations import Operation
 from bulkcert.api.verdicts import Verdict
-from bulkcert.batch.lanes import Lane, Lanes, refusal
+from bulkcert.batch.lanes import Lane, Lanes, Settled, refusal
 from bulkcert.batch.look.listing import Listing
 from bulkcert.errors import BulkcertError, ExitStatus
 
 _NOTHING = Page([])
 
 
-async def read_listings(lanes: Lanes, workers: int, more: Callable[[], Listing | None]) -> BulkcertError | None:
+async def _at_once() -> None:
+    pass
+
+
+async def read_listings(
+    lanes: Lanes,
+    workers: int,
+    more: Callable[[], Listing | None],
+    keep_up: Callable[[], Awaitable[None]] = _at_once,
+) -> BulkcertError | None:
     """Reads listings to their ends, or until a stop.
 
     Args:
@@ -24,11 +33,13 @@ async def read_listings(lanes: Lanes, workers: int, more: Callable[[], Listing |
         workers: Pages that each lane asks for at a time.
         more: Gives the next listing, or None while there is none; asked when a worker has nothing else to do. It ends
             when there is none and all others are read.
+        keep_up: Waits before each page until whoever takes the pages is ready for more.
 
     Returns:
-        Why reading was given up, or None. A CA that the service does not know is an empty listing.
+        Why reading was given up, or None. A CA that the service does not know is an empty listing; where an answer
+        concerns one listing only, that one holds the failure, and the others are read on.
     """
-    reading = _Reading(lanes, more)
+    reading = _Reading(lanes, more, keep_up)
     async with anyio.create_task_group() as group:
         for lane in lanes.lanes:
             for _ in range(workers):
@@ -42,26 +53,31 @@ class _Reading:
     Args:
         lanes: Where calls go through.
         more: Gives the next listing, or None.
+        keep_up: Waits until more may be read.
     """
 
-    def __init__(self, lanes: Lanes, more: Callable[[], Listing | None]) -> None:
+    def __init__(
+        self, lanes: Lanes, more: Callable[[], Listing | None], keep_up: Callable[[], Awaitable[None]]
+    ) -> None:
         self.failure: BulkcertError | None = None
         self._lanes = lanes
         self._more = more
+        self._keep_up = keep_up
         self._open: list[Listing] = []
         self._news = anyio.Event()
 
     async def work(self, lane: Lane) -> None:
         while self.failure is None and not self._lanes.stopping.is_set():
+            await self._keep_up()
             listing, number = self._pick()
             if listing is None:
                 if not self._open:
                     break
                 await self._news.wait()
                 continue
-            answer = await self._read(lane, listing, number)
-            if answer is not None:
-                self._take(listing, number, answer)
+            settled = await self._read(lane, listing, number)
+            if settled is not None:
+                self._take(listing, number, settled)
         self._tell()
 
     def _pick(self) -> tuple[Listing | None, int]:
@@ -73,22 +89,24 @@ class _Reading:
             return fresh, fresh.next() or 1
         return None, 0
 
-    async def _read(self, lane: Lane, listing: Listing, number: int) -> Answer | None:
+    async def _read(self, lane: Lane, listing: Listing, number: int) -> Settled | None:
         query = listing.query(number)
 
         async def send(client: Client) -> Answer:
             return await client.read(listing.operation, query)
 
-        settled = await self._lanes.settle(lane, listing.operation, send, tolerated=READING_REFUSED)
-        return None if settled is None else settled.answer
+        return await self._lanes.settle(lane, listing.operation, send, tolerated=READING_REFUSED)
 
-    def _take(self, listing: Listing, number: int, answer: Answer) -> None:
+    def _take(self, listing: Listing, number: int, settled: Settled) -> None:
+        answer = settled.answer
         if answer.verdict is Verdict.NOT_FOUND:
             listing.refused = True
             listing.take(number, _NOTHING, answer.sent_at)
         elif answer.page is not None:
             self._lanes.progress.pages += 1
             listing.take(number, answer.page, answer.sent_at)
+        elif concerns_one(settled):
+            listing.give_up(unreadable(answer, listing.operation))
         elif not self._lanes.stopping.is_set():
             self.failure = self.failure or unreadable(answer, listing.operation)
         if listing.done:
@@ -100,13 +118,19 @@ class _Reading:
         self._news = anyio.Event()
 
 
+def concerns_one(settled: Settled) -> bool:
+    """Returns whether a call was refused for what it asks, which says nothing about others."""
+    return settled.final and settled.answer.verdict is not Verdict.STOP
+
+
 def unreadable(answer: Answer, operation: Operation) -> BulkcertError:
     """Returns what to tell the user when an answer cannot be had."""
     if answer.verdict is Verdict.STOP and rule_for(answer.code).exit_status is not None:
         stop = refusal(answer, operation)
         return BulkcertError(stop.status, f"{operation.name}: {stop.message}", stop.advice)
-    return BulkcertError(
-        ExitStatus.UNAVAILABLE,
-        f"{operation.name}: {answer.code}: {answer.message}",
-        "Run the same command again; if it stays like this, the service does not offer the operation here.",
-    )
+    advice = "Run the same command again later; if it stays like this, see what stands between here and the service."
+    if answer.is_from_service:
+        advice = (
+            f"Run the same command again later; if it stays like this, ask the service's support about {answer.code}."
+        )
+    return BulkcertError(ExitStatus.UNAVAILABLE, f"{operation.name}: {answer.code}: {answer.message}", advice)
