@@ -88,7 +88,8 @@ class Engine:
             return client.call(action.operation, parameters, serial)
 
         # A call of an earlier session may have been made and never answered.
-        unanswered = row.number in self._journal.index.intents
+        index = self._journal.index
+        unanswered = row.number in index.intents or index.outcome(row.number) is Outcome.UNKNOWN
         admit = None if action.repeatable else partial(self._admit, lane, row)
         settled = await self._lanes.settle(lane, action.operation, send, admit=admit, unanswered=unanswered)
         if settled is None:
@@ -126,7 +127,11 @@ def _final(row: Row, settled: Settled, action: Action) -> Record:
     if settled.answer.verdict is Verdict.NOT_FOUND and settled.unanswered and not action.repeatable:
         message = "not found after an attempt whose answer was lost: that attempt did it"
         return _record(row, settled, Outcome.SUCCEEDED, message=message)
-    return _record(row, settled, OUTCOME_OF[settled.answer.verdict])
+    outcome = OUTCOME_OF[settled.answer.verdict]
+    if outcome is Outcome.FAILED and settled.unanswered:
+        message = f"{settled.answer.message} (the answer to an earlier attempt was lost: that one may have done it)"
+        return _record(row, settled, Outcome.UNKNOWN, message=message)
+    return _record(row, settled, outcome)
 
 
 def _unfinished(row: Row, settled: Settled) -> Record:
