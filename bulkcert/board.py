@@ -9,10 +9,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from bulkcert.batch.outcome import Outcome
 from bulkcert.batch.progress import Progress
 from bulkcert.batch.run import Run
-from bulkcert.batch.waiting import waiting_for
+from bulkcert.batch.waiting import rows_done, waiting_for
 from bulkcert.terminal import duration, stderr
 
 REFRESH_S = 0.25
@@ -72,9 +71,7 @@ class Board:
         return "; ".join([*parts, self._why(progress, now)])
 
     def _done(self, progress: Progress) -> int:
-        """Returns the rows done; what needs no call does not count against a limit of calls."""
-        unchanged = progress.outcomes[Outcome.UNCHANGED] if self._limited else 0
-        return progress.outcomes.total() - unchanged
+        return rows_done(progress, limited=self._limited)
 
     def _left_s(self, progress: Progress) -> float:
         done = min(self._done(progress), self._total)
