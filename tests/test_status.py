@@ -54,6 +54,10 @@ class Place:
         with start(*self.command("--look-first", "never", *more, **options)) as child:
             try:
                 yield child
+            except AssertionError as error:
+                child.kill()
+                error.add_note(f"the run said: {child.communicate()[1].decode()}")
+                raise
             finally:
                 child.kill()
                 child.communicate()

@@ -21,7 +21,7 @@ from bulkcert.batch.progress import Progress
 from bulkcert.batch.run import Run
 from bulkcert.batch.service import Service
 from bulkcert.batch.snapshot import EVERY_S, Facts, LaneState, Snapshot
-from bulkcert.batch.waiting import left_s, waiting_for
+from bulkcert.batch.waiting import left_s, rows_done, waiting_for
 
 ERRORS_KEPT = 5
 """Codes whose newest error is told."""
@@ -44,6 +44,7 @@ class Watched:
         left_out: Rows that are never called, by outcome.
         to_call: Rows that this session calls at most.
         command: What goes on with the run, for a shell; empty where nothing does.
+        limited: Whether it makes no more than so many calls.
         verifies: Whether it reads back what a run has done.
     """
 
@@ -56,6 +57,7 @@ class Watched:
     left_out: Mapping[Outcome, int]
     to_call: int
     command: str
+    limited: bool = False
     verifies: bool = False
 
 
@@ -109,7 +111,7 @@ class SnapshotWatch:
             now=datetime.now(UTC),
             phase=phase or self._phase(progress),
             done=0,
-            done_now=progress.outcomes.total(),
+            done_now=rows_done(progress, limited=self._watched.limited),
             outcomes={},
             calls=progress.sends.sends,
             rate=progress.sends.recent_rate(now),
@@ -149,7 +151,8 @@ class SnapshotWatch:
         if self._watched.verifies or progress.looking or progress.stop is not None or progress.outage.ongoing:
             return None
         self._calling_since = self._calling_since or now
-        return left_s(progress, self._watched.to_call, now - self._calling_since, self._watched.service.rate)
+        watched, elapsed_s = self._watched, now - self._calling_since
+        return left_s(progress, watched.to_call, elapsed_s, watched.service.rate, limited=watched.limited)
 
 
 def of_run(run: Run, command: str) -> SnapshotWatch:
@@ -167,7 +170,16 @@ def of_run(run: Run, command: str) -> SnapshotWatch:
     }
     return SnapshotWatch(
         Watched(
-            job.action.name, job.input, job.results, job, run.journal.index, check.rows, left_out, run.calls, command
+            job.action.name,
+            job.input,
+            job.results,
+            job,
+            run.journal.index,
+            check.rows,
+            left_out,
+            run.calls,
+            command,
+            limited=job.options.limit_rows is not None,
         )
     )
 

@@ -27,15 +27,21 @@ def waiting_for(progress: Progress, now: float, *, rate: float, workers: int) ->
     return f"paced at {rate:.0f}/s"
 
 
-def left_s(progress: Progress, total: int, elapsed_s: float, rate: float) -> float:
+def rows_done(progress: Progress, *, limited: bool) -> int:
+    """Returns how many rows a session has done; what needs no call does not count against a limit of calls."""
+    unchanged = progress.outcomes[Outcome.UNCHANGED] if limited else 0
+    return progress.outcomes.total() - unchanged
+
+
+def left_s(progress: Progress, total: int, elapsed_s: float, rate: float, *, limited: bool) -> float:
     """Returns how long the calls that are left will take, in seconds.
 
     Args:
         progress: What the session does.
-        total: Rows that it settles in all.
+        total: Rows that it does in all.
         elapsed_s: Seconds since the first call that changes something.
         rate: Calls per second that all lanes make together, at most.
+        limited: Whether the session makes no more than so many calls.
     """
-    left = total - progress.outcomes.total()
-    called = progress.outcomes.total() - progress.outcomes[Outcome.UNCHANGED]
-    return left / (min(rate, called / max(elapsed_s, 0.1)) or rate)
+    left = max(0, total - rows_done(progress, limited=limited))
+    return left / (min(rate, rows_done(progress, limited=True) / max(elapsed_s, 0.1)) or rate)
