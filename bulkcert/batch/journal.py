@@ -63,14 +63,18 @@ class Journal:
         self._hurry = anyio.Event()
         self._synced = anyio.Event()
 
-    def begin(self) -> None:
+    def begin(self, *beside: Line) -> None:
         """Cuts off what does not count, and writes the opening lines; durable before it returns. Once only.
+
+        Args:
+            beside: Lines that are to stand behind them.
 
         Raises:
             BulkcertError: The disk refuses.
         """
         if not self._opening:
             return
+        self._opening += encode_lines(*beside)
         try:
             os.ftruncate(self._file, self._size)
             self._write(self._opening)

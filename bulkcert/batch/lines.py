@@ -1,11 +1,13 @@
 """The lines of a journal: NDJSON, each with the kind of line that it is."""
 
 import os
+import pwd
 import socket
 from typing import Annotated
 
 import msgspec
 
+from bulkcert.api.signing import Credentials
 from bulkcert.batch.outcome import Millis, Record
 
 NOT_SEEN = 9
@@ -36,7 +38,7 @@ class Header(msgspec.Struct, frozen=True, tag="run"):
 class Session(msgspec.Struct, frozen=True, omit_defaults=True, tag="session"):
     """One start of a command: who holds the journal, and since when (Unix time in milliseconds).
 
-    One that ``verifies`` calls no row that the run has not called.
+    One that ``verifies`` calls no row that the run has not called. ``user`` is the account that it runs as.
     """
 
     pid: int
@@ -44,6 +46,14 @@ class Session(msgspec.Struct, frozen=True, omit_defaults=True, tag="session"):
     started_at: Millis
     version: str
     verifies: bool = False
+    user: str = ""
+
+
+class Key(msgspec.Struct, frozen=True, tag="key"):
+    """What signs the calls of a session, and where it came from; never the secret."""
+
+    access_key_id: str
+    source: str
 
 
 class Intent(msgspec.Struct, frozen=True, tag="intent"):
@@ -93,7 +103,7 @@ class End(msgspec.Struct, frozen=True, omit_defaults=True, tag="end"):
     at: Millis
 
 
-Line = Header | Session | Record | Intent | Looking | Look | Looked | Seen | End
+Line = Header | Session | Key | Record | Intent | Looking | Look | Looked | Seen | End
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Line).decode
@@ -117,4 +127,17 @@ def decode_line(text: bytes) -> Line | None:
 
 def session_line(started_at: int, version: str, *, verifies: bool = False) -> Session:
     """Returns the session line of this process."""
-    return Session(os.getpid(), socket.gethostname(), started_at, version, verifies)
+    return Session(os.getpid(), socket.gethostname(), started_at, version, verifies, this_user())
+
+
+def key_line(credentials: Credentials) -> Key:
+    """Returns the line that says what signs the calls of this session."""
+    return Key(credentials.access_key_id, credentials.source)
+
+
+def this_user() -> str:
+    """Returns the account that this process runs as; its number where it has no name, as in a container."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())

@@ -14,17 +14,18 @@ from bulkcert.batch.engine import Engine, journaling
 from bulkcert.batch.index import Index
 from bulkcert.batch.job import Job
 from bulkcert.batch.journal import Journal
-from bulkcert.batch.lines import Header, session_line
+from bulkcert.batch.lines import Header, Key, key_line, session_line
 from bulkcert.batch.look.first import LookFirst, is_old
 from bulkcert.batch.order import Order
 from bulkcert.batch.outcome import Outcome, Row
 from bulkcert.batch.progress import Progress
 from bulkcert.batch.recovery import header_of, open_journal
-from bulkcert.batch.results import Totals, prove_columns, renamed, write_results
+from bulkcert.batch.results import prove_columns, renamed, write_results
 from bulkcert.batch.rows import as_rows, only_callable, open_list
 from bulkcert.batch.session import Leave, Watch, calling
 from bulkcert.batch.source import Check, InvalidRow, Source, annotated
 from bulkcert.batch.summary import Summary, confirm_sum, earlier_summary, still_holding, summarize, this_session
+from bulkcert.batch.totals import Totals
 from bulkcert.errors import BulkcertError, ExitStatus
 
 RETRIED = frozenset({Outcome.FAILED, Outcome.NOT_REGISTERED, Outcome.UNKNOWN})
@@ -45,6 +46,7 @@ class Run:
         run_id: The same in all sessions of the run.
         progress: What this session does.
         started_at: Unix time in seconds.
+        key: What signs the calls; None while there are none.
     """
 
     job: Job
@@ -56,6 +58,7 @@ class Run:
     run_id: str = ""
     progress: Progress = field(default_factory=Progress)
     started_at: float = field(default_factory=time.time)
+    key: Key | None = None
 
     @property
     def calls(self) -> int:
@@ -93,7 +96,8 @@ class Run:
         Raises:
             BulkcertError: The journal cannot be written; nothing was called.
         """
-        self.journal.begin()
+        self.key = key_line(keyring.current)
+        self.journal.begin(self.key)
         self.started_at = time.time()
         self.progress.to_call = self.calls
         job = self.job
@@ -131,7 +135,7 @@ class Run:
         earlier = None if self.journal.is_new else earlier_summary(self.job.summary)
         sessions = list(earlier.sessions) if earlier else []
         if self.progress.sends.sends or not sessions:
-            sessions.append(this_session(self.progress, self.started_at))
+            sessions.append(this_session(self.progress, self.started_at, self.key))
         status = self._status(totals)
         # A stop that came when nothing was left to do has stopped nothing.
         stop = None if status in (ExitStatus.OK, ExitStatus.INCOMPLETE) else self.progress.stop

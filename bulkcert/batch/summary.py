@@ -1,6 +1,7 @@
 """The summary of a run: what stands in ``RESULTS.summary.json`` and on stdout."""
 
 import platform
+import socket
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -10,11 +11,13 @@ import msgspec
 
 from bulkcert.batch.index import Index
 from bulkcert.batch.job import Job
+from bulkcert.batch.lines import Key, this_user
 from bulkcert.batch.look.sightings import STATUSES
 from bulkcert.batch.outcome import Outcome
 from bulkcert.batch.progress import Progress, Stop
-from bulkcert.batch.results import Totals, sha256_of, write_small
+from bulkcert.batch.results import sha256_of, write_small
 from bulkcert.batch.source import Check
+from bulkcert.batch.totals import Kind, Totals
 from bulkcert.errors import BulkcertError, ExitStatus
 
 
@@ -40,6 +43,10 @@ class Session(msgspec.Struct, frozen=True):
         retries: Calls beyond the first of a row.
         outages: How often the service went silent.
         stopped: Why it ended early, or an empty text.
+        user: Account that it ran as.
+        host: The machine.
+        access_key_id: What signed its calls; empty if it made none.
+        credentials: Where that came from.
     """
 
     started: str
@@ -51,6 +58,10 @@ class Session(msgspec.Struct, frozen=True):
     retries: int
     outages: int
     stopped: str
+    user: str = ""
+    host: str = ""
+    access_key_id: str = ""
+    credentials: str = ""
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -120,6 +131,7 @@ class Summary(msgspec.Struct, frozen=True):
     rows: int
     outcomes: dict[str, int]
     codes: dict[str, int]
+    kinds: list[Kind]
     caps: Caps
     calls: int
     achieved_rate: float
@@ -176,6 +188,7 @@ def summarize(
         rows=totals.rows,
         outcomes=_by_outcome(totals),
         codes=dict(totals.codes.most_common()),
+        kinds=list(totals.kinds.values()),
         caps=Caps(
             job.options.rate,
             job.options.per_address_rate,
@@ -225,8 +238,14 @@ def confirm_sum(results: Path, totals: Totals, rows: int) -> None:
         )
 
 
-def this_session(progress: Progress, started_at: float) -> Session:
-    """Returns what this start of the command did; ``started_at`` is Unix time in seconds."""
+def this_session(progress: Progress, started_at: float, key: Key | None) -> Session:
+    """Returns what this start of the command did.
+
+    Args:
+        progress: What happened.
+        started_at: Unix time in seconds.
+        key: What signed its calls; None if it made none.
+    """
     return Session(
         started=utc(started_at),
         finished=utc(time.time()),
@@ -237,6 +256,10 @@ def this_session(progress: Progress, started_at: float) -> Session:
         retries=progress.retries,
         outages=progress.outage.count,
         stopped=progress.stop.message if progress.stop else "",
+        user=this_user(),
+        host=socket.gethostname(),
+        access_key_id=key.access_key_id if key else "",
+        credentials=key.source if key else "",
     )
 
 
@@ -262,6 +285,7 @@ def add_verification(path: Path, results: Path, totals: Totals, verification: Ve
         results_sha256=sha256_of(results),
         outcomes=_by_outcome(totals),
         codes=dict(totals.codes.most_common()),
+        kinds=list(totals.kinds.values()),
         latency_ms=Latency(**totals.latency_quantiles()),
         exit_status=status,
         verification=verification,

@@ -10,16 +10,17 @@ from bulkcert.api.credentials import Keyring
 from bulkcert.batch.engine import Engine, journaling
 from bulkcert.batch.finished import Finished
 from bulkcert.batch.lanes import Lanes
-from bulkcert.batch.lines import Seen
+from bulkcert.batch.lines import Seen, key_line
 from bulkcert.batch.look.looking import Look
 from bulkcert.batch.look.sightings import Sightings
 from bulkcert.batch.order import Limit, Order
 from bulkcert.batch.outcome import Outcome
 from bulkcert.batch.progress import Progress, Stop
-from bulkcert.batch.results import Totals, write_results
+from bulkcert.batch.results import write_results
 from bulkcert.batch.service import Service
 from bulkcert.batch.session import Leave, Watch, calling
 from bulkcert.batch.summary import Verification, add_verification, confirm_sum, statuses_seen, utc
+from bulkcert.batch.totals import Totals
 from bulkcert.errors import BulkcertError, ExitStatus
 
 _LASTING = frozenset({ExitStatus.DENIED, ExitStatus.MISCONFIGURED})
@@ -65,7 +66,7 @@ class Verifying:
             BulkcertError: The journal cannot be written.
         """
         journal = self.finished.journal
-        journal.begin()
+        journal.begin(key_line(keyring.current))
         deadline = time.monotonic() + self.watch_s
         async with calling(self.service, keyring, self.progress, watch, leave) as lanes, journaling(journal, lanes):
             sightings = await self._sightings()
