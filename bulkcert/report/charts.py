@@ -207,7 +207,7 @@ def _cas(figures: Figures) -> Chart:
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncol=4, borderaxespad=0.2, columnspacing=1.2)
 
     words = "; ".join(f"{_ca_name(ca.ca_sn, ca.cas)}: {ca.wanted:,} of {ca.rows:,} as wanted" for ca in cas[:5])
-    size = (10.5, 0.95 + 0.26 * len(cas))
+    size = (_SIZE[0], 0.95 + 0.26 * len(cas))
     caption = f"{figures.cas_in_all:,} CAs; exact numbers in the table below."
     return Chart("cas", title, draw("cas", title, words, size, paint), caption)
 

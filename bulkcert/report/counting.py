@@ -7,7 +7,6 @@ from pathlib import Path
 import polars as pl
 
 from bulkcert.actions import ACTIONS, Action
-from bulkcert.batch.lines import Session as JournalSession
 from bulkcert.batch.outcome import WANTED, Outcome
 from bulkcert.batch.results import sha256_of
 from bulkcert.batch.summary import Session, Summary, utc
@@ -16,7 +15,7 @@ from bulkcert.report.advice import MEANINGS, WANTED_WORD
 from bulkcert.report.containment import containment_of
 from bulkcert.report.figures import Asked, CaCount, Calls, Figures, OutcomeCount, Start, Verified
 from bulkcert.report.findings import findings_of
-from bulkcert.report.history import History, beside, read_history, read_summary
+from bulkcert.report.history import Begun, History, beside, read_history, read_summary
 from bulkcert.report.pace import latency_of, parts_of
 from bulkcert.report.reading import not_results, open_results
 from bulkcert.report.verdict import verdict_on
@@ -81,7 +80,7 @@ def _began(history: History, summary: Summary | None) -> int | None:
         return history.began
     if summary is not None:
         return int(pl.Series([summary.started]).str.to_datetime(time_unit="ms", time_zone="UTC").cast(pl.Int64)[0])
-    return history.starts[0][0].started_at if history.starts else None
+    return history.starts[0].line.started_at if history.starts else None
 
 
 def _asked(path: Path, action: Action, history: History, summary: Summary | None, rows: int) -> Asked:
@@ -188,37 +187,39 @@ def _verified(rows: pl.DataFrame, action: Action, summary: Summary | None) -> Ve
 
 def _starts(history: History, summary: Summary | None) -> list[Start]:
     """Returns the starts that the journal tells of, each with the figures that the summary has of it."""
-    figures = list(summary.sessions) if summary else []
+    sessions = list(summary.sessions) if summary else []
     if not history.starts:
-        return [_start(None, None, session) for session in figures]
+        return [_of_session(session) for session in sessions]
+    ends = [begun.line.started_at for begun in history.starts[1:]]
     starts = []
-    for place, (line, ended) in enumerate(history.starts):
-        after = history.starts[place + 1][0].started_at if place + 1 < len(history.starts) else None
-        own = [
-            session
-            for session in figures
-            if session.started >= utc(line.started_at / 1000) and (after is None or session.started < utc(after / 1000))
-        ]
-        starts.append(_start(line, ended or bool(own), own[0] if own and not line.verifies else None))
+    for begun, end in zip(history.starts, [*ends, None], strict=True):
+        since, until = utc(begun.line.started_at / 1000), utc(end / 1000) if end else "~"
+        own = [session for session in sessions if since <= session.started < until and not begun.line.verifies]
+        starts.append(_start(begun, own[0] if own else None))
     return starts
 
 
-def _start(line: JournalSession | None, ended: bool | None, figures: Session | None) -> Start:
+def _start(begun: Begun, session: Session | None) -> Start:
+    line, key = begun.line, begun.key
+    told = {} if session is None else {name: getattr(session, name) for name in _FIGURES}
     return Start(
-        started=utc(line.started_at / 1000) if line else figures.started if figures else "",
-        ended=ended,
-        verifies=line.verifies if line else False,
-        host=line.host if line else "",
-        pid=line.pid if line else None,
-        user="",
-        access_key_id="",
-        credentials="",
-        finished=figures.finished if figures else None,
-        calls=figures.calls if figures else None,
-        rate=figures.achieved_rate if figures else None,
-        worst_window=figures.worst_window if figures else None,
-        retries=figures.retries if figures else None,
-        throttles=figures.throttles if figures else None,
-        outages=figures.outages if figures else None,
-        stopped=figures.stopped if figures else "",
+        started=utc(line.started_at / 1000),
+        ended=begun.ended or session is not None,
+        verifies=line.verifies,
+        user=line.user,
+        host=line.host,
+        pid=line.pid,
+        access_key_id=key.access_key_id if key else "",
+        credentials=key.source if key else "",
+        rate=session.achieved_rate if session else None,
+        **told,
     )
+
+
+def _of_session(session: Session) -> Start:
+    told = {name: getattr(session, name) for name in (*_FIGURES, *_CALLER)}
+    return Start(started=session.started, ended=None, verifies=False, pid=None, rate=session.achieved_rate, **told)
+
+
+_FIGURES = ("finished", "calls", "worst_window", "retries", "throttles", "outages", "stopped")
+_CALLER = ("user", "host", "access_key_id", "credentials")

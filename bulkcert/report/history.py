@@ -9,11 +9,26 @@ from pathlib import Path
 
 import msgspec
 
-from bulkcert.batch.lines import End, Header, Looking, Session, decode_line
+from bulkcert.batch.lines import End, Header, Key, Looking, Session, decode_line
 from bulkcert.batch.summary import Summary
 
 # Quotes in a value are escaped, so a line that begins like this is of this kind.
-_LINE = re.compile(rb'^\{"type":"(?:session|looking|end)"[^\n]*\n', re.MULTILINE)
+_LINE = re.compile(rb'^\{"type":"(?:session|key|looking|end)"[^\n]*\n', re.MULTILINE)
+
+
+@dataclass(slots=True)
+class Begun:
+    """One start of a command.
+
+    Attributes:
+        line: Who it was, and when.
+        key: What signed its calls; None if it made none.
+        ended: Whether it ended in order.
+    """
+
+    line: Session
+    key: Key | None = None
+    ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,28 +37,30 @@ class History:
 
     Attributes:
         header: What it is the record of; None if it is missing or no journal.
-        starts: Each start of a command, and whether it ended in order.
+        starts: Each start of a command.
         began: When the first start began to look or to call, Unix time in milliseconds; None if that is not known.
         held: Whether a run or a verification is going on.
     """
 
     header: Header | None = None
-    starts: tuple[tuple[Session, bool], ...] = ()
+    starts: tuple[Begun, ...] = ()
     began: int | None = None
     held: bool = False
 
 
 @dataclass(slots=True)
 class _Reader:
-    starts: list[tuple[Session, bool]] = field(default_factory=list)
+    starts: list[Begun] = field(default_factory=list)
     began: int | None = None
 
     def take(self, text: bytes) -> None:
         match decode_line(text):
             case Session() as session:
-                self.starts.append((session, False))
+                self.starts.append(Begun(session))
+            case Key() as key if self.starts:
+                self.starts[-1].key = key
             case End() if self.starts:
-                self.starts[-1] = (self.starts[-1][0], True)
+                self.starts[-1].ended = True
             case Looking(at=at) if self.began is None:
                 self.began = at
             case _:

@@ -63,7 +63,7 @@ def _part(placed: pl.DataFrame, first: int, last: int, width: int) -> Part:
         started=utc(first),
         bin_s=width,
         calls=placed.height,
-        mean=[round(calls / span, 2) for calls, span in zip(table["calls"].fill_null(0), spans, strict=True)],
+        mean=[round(calls / span, 4) for calls, span in zip(table["calls"].fill_null(0), spans, strict=True)],
         worst=table["worst"].fill_null(0).to_list(),
         p50_ms=table["p50"].to_list(),
         p99_ms=table["p99"].to_list(),

@@ -56,7 +56,7 @@ def _others(others: dict[str, int]) -> Iterator[str]:
     """Yields how many are not as wanted, and what they are."""
     if bad := sum(others.values()):
         told = ", ".join(f"{count:,} {word}" for word, count in others.items())
-        yield f"{bad:,} {'is' if bad == 1 else 'are'} not: {told if len(others) > 1 else next(iter(others))}"
+        yield f"{bad:,} {'is' if bad == 1 else 'are'} not: {told}"
 
 
 def _words(name: str) -> str:
@@ -65,7 +65,7 @@ def _words(name: str) -> str:
 
 def _killed(history: History) -> bool:
     """Returns whether the last start did not end in order; its calls may not be in the results."""
-    return bool(history.starts) and not history.starts[-1][1]
+    return bool(history.starts) and not history.starts[-1].ended
 
 
 def _notes(asked: Asked, verified: Verified | None, history: History, summary: Summary | None) -> Iterator[str]:

@@ -1,0 +1,121 @@
+"""The page of ``report`` in a real browser: fetches nothing, runs nothing, fits a phone and a sheet of paper."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from browser import CHROMIUM, browser
+from made_results import called, settled, write_results
+
+from bulkcert.report.counting import count
+from bulkcert.report.rendering import render
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'$x^2$ #010101 {{7*7}}"
+LONG = "9" * 5000
+
+
+def page_of(path):
+    output = path.with_suffix(".html")
+    output.write_bytes(render(count(path), "html"))
+    return output
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """A page with every chart, whose serials, codes and messages do what they can to break out of it."""
+    rows = [called(f"{number:06d}", f"00ca{number % 30:06d}", after_ms=7 * number) for number in range(3000)]
+    wrong = {"outcome": "failed", "message": HOSTILE, "request_id": HOSTILE}
+    rows += [called(HOSTILE, HOSTILE, after_ms=number, code=HOSTILE, **wrong) for number in range(900)]
+    rows += [called(LONG, LONG, after_ms=40_000_000, code=LONG, outcome="unknown", message=LONG, request_id=LONG)] * 800
+    rows += [settled("", "", "invalid", message="DeviceSn is blank\x1b[31m\u202eabc")] * 3
+    return page_of(write_results(tmp_path_factory.mktemp("page") / "r.csv", rows))
+
+
+class Elements(HTMLParser):
+    """Collects the names, ids and attributes of a page's elements."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.names, self.ids, self.attributes = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.names.append(tag)
+        self.attributes += attrs
+        self.ids += [value for name, value in attrs if name == "id"]
+
+
+def test_nothing_runs_and_nothing_is_fetched(page):
+    """No script, no image, no handler, no address that a browser would open; ids are there once."""
+    elements = Elements(page.read_text())
+    assert not {"script", "img", "iframe", "link", "object", "embed", "form", "a"} & set(elements.names)
+    assert not [name for name, _ in elements.attributes if name.startswith("on") or name in ("src", "srcset")]
+    assert all(value.startswith("#") for name, value in elements.attributes if name.endswith("href"))
+    assert "default-src 'none'" in dict(elements.attributes)["content"] or "default-src 'none'" in page.read_text()
+    assert len(elements.ids) == len(set(elements.ids))
+    assert not re.search(r"url\((?!#)", page.read_text())
+
+
+def test_charts_tell_what_they_show(page):
+    """Each chart has a title and a description, takes its colours from the page, and is small."""
+    text = page.read_text()
+    charts = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
+    assert len(charts) == 5
+    for chart in charts:
+        name, described = re.search(r'aria-labelledby="(\S+) (\S+)"', chart).groups()
+        assert re.search(rf'<title id="{name}">[^<]+</title>\s*<desc id="{described}">[^<]+</desc>', chart)
+        assert "var(--main)" in chart
+        assert not re.search(r"(?:fill|stroke): ?#", chart)
+    assert len(text) < 300_000
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)")
+def test_in_a_browser(page, tmp_path):
+    """Light, dark, on a phone and on paper: no word on the console, no request, nothing beyond the edge."""
+    with browser() as tab:
+        tab.open(page)
+        backgrounds = {}
+        for width, scheme in ((1200, "light"), (1200, "dark"), (400, "light"), (400, "dark")):
+            tab.show(width=width, scheme=scheme)
+            assert tab.value("document.documentElement.scrollWidth") <= width
+            beyond = "[...document.querySelectorAll('figure, .card, .verdict, h1, h2, h3')].filter("
+            assert tab.value(f"{beyond}each => each.getBoundingClientRect().right > {width}).length") == 0
+            backgrounds[scheme] = tab.value("getComputedStyle(document.body).backgroundColor")
+            shot = tab.screenshot()
+            (tmp_path / f"{scheme}-{width}.png").write_bytes(shot)
+            assert shot.startswith(b"\x89PNG")
+        assert backgrounds["light"] != backgrounds["dark"]
+        printed = tab.pdf()
+        assert printed.startswith(b"%PDF")
+        (tmp_path / "page.pdf").write_bytes(printed)
+        assert tab.value("getComputedStyle(document.querySelector('.n')).fontVariantNumeric") == "tabular-nums"
+    assert tab.asked == []
+    assert tab.said == []
+
+
+COLORS = re.compile(r"--([a-z-]+): (#[0-9a-f]{3,6});")
+
+
+def luminance(color):
+    """Returns the relative luminance of a colour, as WCAG 2 defines it."""
+    digits = color[1:] if len(color) == 7 else "".join(2 * digit for digit in color[1:])
+    parts = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one, other):
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_contrast(page):
+    """Text has a contrast of 4.5 to 1 at least, what is drawn 3 to 1: light, dark and on paper."""
+    blocks = page.read_text().split(":root {")[1:]
+    assert len(blocks) == 3
+    for block in blocks:
+        color = dict(COLORS.findall(block.split("}")[0]))
+        texts = [("ink", "page"), ("ink", "surface"), ("muted", "page"), ("muted", "surface")]
+        texts += [(tone, f"{tone}-bg") for tone in ("good", "bad", "open")]
+        assert all(contrast(color[text], color[ground]) >= 4.5 for text, ground in texts)
+        assert all(contrast(color[drawn], color["surface"]) >= 3 for drawn in ("main", "second", "third"))
