@@ -106,7 +106,9 @@ def test_interrupted_watch(service, made):
     """130 on Ctrl-C: what was seen so far is in the results."""
     _, results = made(20)
     with start("verify", results, *UNHURRIED, "--watch", "60s", "--every", "1s", "--yes") as child:
-        time.sleep(2.5)
+        while b'"seen"' not in results.with_name("r.csv.journal").read_bytes():
+            assert child.poll() is None
+            time.sleep(0.05)
         child.send_signal(2)
         child.communicate(timeout=20)
 
