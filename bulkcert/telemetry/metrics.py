@@ -20,6 +20,7 @@ from bulkcert.batch.progress import LATENCY_BOUNDS_S, Progress
 from bulkcert.batch.summary import Summary
 from bulkcert.errors import ExitStatus
 
+_VERSION = version("bulkcert")
 LABELS = ("action", "mqtt_instance", "job_name")
 LAST = "bulkcert_last_"
 NO_CODE = "OK"
@@ -89,7 +90,7 @@ class Measured:
 
     def _session(self) -> Iterator[Metric]:
         build = GaugeMetricFamily("bulkcert_build_info", "Version of bulkcert.", labels=[*LABELS, "version"])
-        build.add_metric([*self.labels, version("bulkcert")], 1)
+        build.add_metric([*self.labels, _VERSION], 1)
         yield build
         yield self._gauge("bulkcert_run_active", "1 while a session goes on.", {"": self.active})
         yield self._gauge("bulkcert_run_start_timestamp_seconds", "When the session started.", {"": self.started_at})
