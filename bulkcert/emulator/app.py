@@ -56,7 +56,7 @@ class Emulator:
                     self.gateway.connecting[connects_at].append((seed.instance, ca_sn, device_sn))
                 yield ca_sn, device_sn, status
 
-        self.state.fill(seed.instance, rows())
+        self.state.fill(seed.instance, rows(), spread=True)
 
     def flush(self) -> None:
         """Writes the log as far as it goes."""

@@ -3,11 +3,17 @@
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
+from zlib import crc32
 
 from bulkcert.emulator.settings import ACCOUNT, DeviceStatus
 
-VALIDITY_MS = 10 * 365 * 24 * 60 * 60 * 1000
+_DAY_MS = 24 * 60 * 60 * 1000
+
+VALIDITY_MS = 10 * 365 * _DAY_MS
 """How long a certificate is valid that was seeded or registered by its first connection, in milliseconds."""
+
+_LEAST_DAYS, _MOST_DAYS = 365, 3650
+"""How long certificates of a list are valid: so many days, each by its serial, so that not all end on one day."""
 
 Validity = tuple[int | None, int | None]
 """Begin and end as Unix time in milliseconds; what is None follows from the other, or from the current time."""
@@ -27,7 +33,15 @@ def validity(wanted: Validity = ANY) -> tuple[str, str]:
     return str(begin), str(begin + VALIDITY_MS if end is None else end)
 
 
-def fill(database: sqlite3.Connection, instance: str, rows: Iterable[Row], wanted: Validity = ANY) -> None:
+def _spread_end(begin: str, sn: str) -> str:
+    """Returns an end of validity that follows from the serial, as the service spells it."""
+    days = _LEAST_DAYS + crc32(sn.encode()) % (_MOST_DAYS - _LEAST_DAYS + 1)
+    return str(int(begin) + days * _DAY_MS)
+
+
+def fill(
+    database: sqlite3.Connection, instance: str, rows: Iterable[Row], wanted: Validity = ANY, *, spread: bool = False
+) -> None:
     """Adds many certificates, or sets their status, in one transaction.
 
     Args:
@@ -36,6 +50,7 @@ def fill(database: sqlite3.Connection, instance: str, rows: Iterable[Row], wante
         rows: An empty ``DeviceSn`` means the CA certificate alone; the CAs of device rows are active unless named.
             Without a status the device is left out, and only its CA is there.
         wanted: Validity of the certificates that the rows name.
+        spread: Whether they end on different days, each by its serial.
     """
     begin, end = validity(wanted)
     named: dict[str, str] = {}
@@ -46,7 +61,8 @@ def fill(database: sqlite3.Connection, instance: str, rows: Iterable[Row], wante
             if device_sn:
                 implied[ca_sn] = "1"
                 if status:
-                    yield instance, ca_sn, device_sn, begin, end, status
+                    until = _spread_end(begin, device_sn) if spread else end
+                    yield instance, ca_sn, device_sn, begin, until, status
             elif status:
                 named[ca_sn] = status
 
@@ -55,8 +71,8 @@ def fill(database: sqlite3.Connection, instance: str, rows: Iterable[Row], wante
         database.execute("INSERT OR IGNORE INTO instances VALUES (?, ?)", (instance, ACCOUNT))
         database.executemany("INSERT OR REPLACE INTO devices VALUES (?, ?, ?, NULL, ?, ?, ?)", devices())
         _put_cas(database, instance, implied | named, validity())
-        if wanted != ANY:
-            limits = [(begin, end, instance, sn) for sn in named]
+        if wanted != ANY or spread:
+            limits = [(begin, _spread_end(begin, sn) if spread else end, instance, sn) for sn in named]
             database.executemany("UPDATE cas SET valid_begin = ?, valid_end = ? WHERE instance = ? AND sn = ?", limits)
 
 

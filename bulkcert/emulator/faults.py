@@ -6,6 +6,7 @@ from enum import StrEnum
 from itertools import accumulate
 
 from bulkcert.api.codes import RULES
+from bulkcert.api.operations import OPERATIONS
 from bulkcert.errors import BulkcertError, ExitStatus
 
 
@@ -55,32 +56,55 @@ class FaultPlan:
     """Draws at most one fault for each call; the same seed and shares give the same sequence.
 
     Args:
-        shares: Share of calls (0 to 1) by fault: a name of ``Fault``, or a documented code.
+        shares: Share of calls (0 to 1) by fault: a name of ``Fault``, or a documented code; with ``OPERATION:`` before
+            it, share of the calls of that operation alone.
         seed: Seed of the draws.
 
     Raises:
-        BulkcertError: A name is unknown, a share is out of range, or the shares add up to more than 1.
+        BulkcertError: A name is unknown, a share is out of range, or the shares that one operation meets add up to more
+            than 1.
     """
 
     def __init__(self, shares: Mapping[str, float], seed: int) -> None:
-        if unknown := sorted(set(shares) - set(Fault) - set(REFUSALS)):
-            raise BulkcertError(
-                ExitStatus.USAGE,
-                f"There is no fault named {', '.join(unknown)}.",
-                f"Choose from {', '.join(Fault)}, or a documented error code.",
-            )
-        wrong = [name for name, share in shares.items() if not 0 <= share <= 1]
-        if wrong or sum(shares.values()) > 1 + 1e-9:
+        _refuse_unknown(shares)
+        self._random = random.Random(seed)
+        self._bounds = {operation: _bounds(shares, operation) for operation in ("", *OPERATIONS)}
+        wrong = any(not 0 <= share <= 1 for share in shares.values())
+        if wrong or any(bounds and bounds[-1][1] > 1 + 1e-9 for bounds in self._bounds.values()):
             raise BulkcertError(
                 ExitStatus.USAGE, "The shares of faults must lie between 0 and 1 and add up to 1 at most."
             )
-        self._random = random.Random(seed)
-        self._faults = list(shares)
-        self._bounds = list(accumulate(shares.values()))
 
-    def draw(self) -> str | None:
-        """Returns the fault that the next call meets, or None."""
-        if not self._faults:
+    def draw(self, operation: str = "") -> str | None:
+        """Returns the fault that the next call meets, or None.
+
+        Args:
+            operation: Name of the operation that it asks for; an empty one meets what any may meet.
+        """
+        if not (bounds := self._bounds[operation]):
             return None
         drawn = self._random.random()
-        return next((fault for fault, bound in zip(self._faults, self._bounds, strict=True) if drawn < bound), None)
+        return next((fault for fault, bound in bounds if drawn < bound), None)
+
+
+def _refuse_unknown(shares: Mapping[str, float]) -> None:
+    """Refuses faults and operations that there are not."""
+    parts = {name: name.rpartition(":") for name in shares}
+    if unknown := sorted({fault for _, _, fault in parts.values()} - set(Fault) - set(REFUSALS)):
+        raise BulkcertError(
+            ExitStatus.USAGE,
+            f"There is no fault named {', '.join(unknown)}.",
+            f"Choose from {', '.join(Fault)}, or a documented error code.",
+        )
+    if unknown := sorted({operation for operation, colon, _ in parts.values() if colon} - set(OPERATIONS)):
+        raise BulkcertError(
+            ExitStatus.USAGE,
+            f"There is no operation named {', '.join(unknown)}.",
+            f"Choose from {', '.join(OPERATIONS)}.",
+        )
+
+
+def _bounds(shares: Mapping[str, float], operation: str) -> list[tuple[str, float]]:
+    """Returns the faults that an operation can meet, each with the number below which a draw means it."""
+    met = {name: share for name, share in shares.items() if name.rpartition(":")[0] in ("", operation)}
+    return [(name.rpartition(":")[2], bound) for name, bound in zip(met, accumulate(met.values()), strict=True)]

@@ -119,7 +119,7 @@ class Gateway:
             self.operations[operation.name] += 1
             key = verify(request, parameters, self.state, self._nonces, self.service_time())
             self._admit(key, operation, request.at)
-            course.fault = self.faults.draw()
+            course.fault = self.faults.draw(operation.name)
             return self._spoilt(course.fault) or self._performed(operation, key, parameters, course)
         except Refusal as refusal:
             throttled = refusal.code == "Throttling.User"

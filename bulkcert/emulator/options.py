@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +11,13 @@ from cyclopts import Group, Parameter
 
 from bulkcert.actions import ACTIONS, ActionName
 from bulkcert.api.verdicts import StatusTable
-from bulkcert.emulator.faults import DEFAULT_FAULTS
+from bulkcert.emulator.faults import DEFAULT_FAULTS, Fault
 from bulkcert.emulator.seeding import Shares, seed_for
 from bulkcert.emulator.settings import ListTotal, Seed, Settings
 from bulkcert.errors import BulkcertError, ExitStatus
+
+MOST_PORT = 65535
+"""Highest port of TCP."""
 
 _SERVING = Group.create_ordered("Serving")
 _LIMITS = Group.create_ordered("Limits")
@@ -53,7 +57,10 @@ class EmulatorOptions:
     """How long a blocked address gets no answer."""
 
     fault: Annotated[tuple[str, ...], Parameter(group=_FAULTS, consume_multiple=False)] = ()
-    """A fault and its share of the calls, as in drop-after=0.01; repeat it for more. "default" is the usual mix."""
+    """A fault and its share of the calls, as in drop-after=0.01: throttle, overflow, internal-error, html-502,
+    drop-before, drop-after, slow, no-echo, or an error code of the service such as NoPermission. With an operation
+    before it, share of the calls of that operation alone: ListDeviceCertificateByCaSn:NoPermission=1. Repeat it for
+    more; "default" is the usual mix."""
     fault_seed: Annotated[int, Parameter(group=_FAULTS)] = 0
     """Seed of the faults and latencies."""
 
@@ -80,8 +87,13 @@ class EmulatorOptions:
         """Returns the settings of the server.
 
         Raises:
-            BulkcertError: A fault is not written as NAME=SHARE.
+            BulkcertError: A fault is not written as NAME=SHARE, or a number is out of range.
         """
+        low, high = self.latency_ms
+        if not 0 <= self.port <= MOST_PORT:
+            raise BulkcertError(ExitStatus.USAGE, f"--port must be from 0 to {MOST_PORT}, not {self.port}")
+        if not (0 <= low <= high and isfinite(high)):
+            raise BulkcertError(ExitStatus.USAGE, f"--latency-ms must be two rising numbers, not {low:g} and {high:g}")
         return Settings(
             host=self.host,
             port=self.port,
@@ -101,10 +113,11 @@ class EmulatorOptions:
         )
 
     def _shares(self) -> dict[str, float]:
-        if self.fault == ("default",):
-            return dict(DEFAULT_FAULTS)
-        shares = {}
+        shares: dict[str, float] = {}
         for text in self.fault:
+            if text == "default":
+                shares |= DEFAULT_FAULTS
+                continue
             name, _, share = text.partition("=")
             try:
                 shares[name] = float(share)
@@ -112,7 +125,7 @@ class EmulatorOptions:
                 raise BulkcertError(
                     ExitStatus.USAGE,
                     f"--fault takes NAME=SHARE, not {text!r}",
-                    f"Names are {', '.join(DEFAULT_FAULTS)}.",
+                    f"Names are {', '.join(Fault)}, and the service's error codes.",
                 ) from None
         return shares
 

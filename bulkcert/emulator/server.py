@@ -154,11 +154,11 @@ def _bind(settings: Settings) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((str(address), settings.port))
         bound.listen(_BACKLOG)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         bound.close()
         raise BulkcertError(
             ExitStatus.UNAVAILABLE,
-            f"The emulator cannot listen on {address} port {settings.port}: {error}.",
+            f"The emulator cannot listen on {address} port {settings.port}: {(error.strerror or str(error)).lower()}.",
             "Choose another port, or 0 for any free one.",
         ) from error
     return bound

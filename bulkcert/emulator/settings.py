@@ -34,7 +34,7 @@ class Settings:
         block_seconds: How long an address stays blocked; the service documents no figure.
         retry_after_ms: Value of ``x-acs-retry-after`` on throttles, in milliseconds (section 8.2).
         latency_ms: Bounds of the added latency of every answer, drawn evenly, in milliseconds.
-        faults: Share of calls (0 to 1) that meet each fault, by name.
+        faults: Share of calls (0 to 1) that meet each fault, by name; see ``FaultPlan``.
         fault_seed: Seed of the draws of faults and latencies.
         slow_seconds: Added latency of a call that meets the fault ``slow``.
         log: NDJSON file that gets one line for each call.

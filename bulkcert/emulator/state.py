@@ -224,9 +224,11 @@ class State:
         """
         self.fill(instance, ((ca_sn, device_sn, status) for ca_sn, device_sn in pairs), validity)
 
-    def fill(self, instance: str, rows: Iterable[bulk.Row], validity: bulk.Validity = bulk.ANY) -> None:
+    def fill(
+        self, instance: str, rows: Iterable[bulk.Row], validity: bulk.Validity = bulk.ANY, *, spread: bool = False
+    ) -> None:
         """Adds many certificates, or sets their status, each to its own; see ``bulk.fill``."""
-        bulk.fill(self._db, instance, rows, validity)
+        bulk.fill(self._db, instance, rows, validity, spread=spread)
         self._listings.clear()
 
     def counts(self, instance: str) -> dict[str, dict[str, int]]:
