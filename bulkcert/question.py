@@ -82,9 +82,8 @@ def _looking(run: Run) -> str:
     """Says that some of it may turn out to need no call."""
     if not run.looks:
         return ""
-    return (
-        f" at most: what is {run.job.action.wanted} already is left alone (--look-first {run.job.options.look_first})"
-    )
+    wanted, look_first = run.job.action.wanted, run.job.options.look_first
+    return f" at most: what a look finds {wanted} already is left alone (--look-first {look_first})"
 
 
 def _input(run: Run) -> str:
@@ -168,6 +167,8 @@ def _answer(question: str) -> str:
     signal.siginterrupt(signal.SIGINT, True)
     try:
         return stderr.input(Text(question)).strip()
+    except KeyboardInterrupt:
+        raise BulkcertError(ExitStatus.INTERRUPTED, "interrupted; nothing was called") from None
     except (EOFError, UnicodeDecodeError):
         stderr.print()
         return ""

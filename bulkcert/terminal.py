@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import signal
 import sys
@@ -16,14 +17,12 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.text import Text
 
-from bulkcert.batch.outcome import WANTED, Outcome
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.telemetry import log
 from bulkcert.telemetry.log import Notices
 
 if TYPE_CHECKING:
     from bulkcert.batch.run import Run
-    from bulkcert.batch.summary import Summary
     from bulkcert.batch.sweeping import Swept
     from bulkcert.emulator.report import Report
 
@@ -124,19 +123,6 @@ def show(rows: Iterable[tuple[str, str | Text]], console: Console = stdout) -> N
         console.print(Text.assemble(f"{name:<14}", value))
 
 
-def show_summary(summary: Summary) -> None:
-    """Prints what a run came to, on stdout."""
-    show(_totals(summary))
-
-
-def show_ending(summary: Summary, *, resumable: bool, overwrite: bool) -> None:
-    """Prints why a run ended early, if it did, and what to do next, on stderr; a rehearsal is not resumable."""
-    if summary.stopped:
-        show_error(BulkcertError(ExitStatus(summary.exit_status), f"stopped: {summary.stopped}", summary.advice))
-    for advice in _next_steps(summary, resumable=resumable, overwrite=overwrite):
-        stderr.print(Text(advice))
-
-
 def show_swept(swept: Swept) -> None:
     """Prints which earlier runs were removed, and which were not, on stderr."""
     if swept.removed:
@@ -146,64 +132,29 @@ def show_swept(swept: Swept) -> None:
         stderr.print(Text(f"kept {results}, though it is old enough: {reason}"))
 
 
-def _totals(summary: Summary) -> Iterator[tuple[str, str | Text]]:
-    yield "rows", f"{summary.rows:,}"
-    for outcome, count in summary.outcomes.items():
-        style = "green" if Outcome(outcome) in WANTED else "yellow" if outcome == Outcome.DUPLICATE else "red"
-        yield "", Text(f"{count:>9,} {outcome}", style=style)
-    for code, count in summary.codes.items():
-        yield "", f"{count:>9,} with code {code}"
-    latest = summary.sessions[-1]
-    pace = f"{latest.calls:,} at {latest.achieved_rate:,.1f}/s; worst one-second window {latest.worst_window:,}"
-    outages = f", {latest.outages:,} outages" if latest.outages else ""
-    yield "calls", f"{pace}; {latest.retries:,} retries, {latest.throttles:,} throttles{outages}"
-    if len(summary.sessions) > 1 or summary.calls > latest.calls:
-        yield "", f"{summary.calls:,} in all sessions"
-    latency = summary.latency_ms
-    if latency.p50 is not None:
-        yield "latency", f"p50 {latency.p50:g} ms, p90 {latency.p90:g} ms, p99 {latency.p99:g} ms"
-    yield "results", summary.results
-    yield "summary", f"{summary.results}.summary.json"
-    before = "before the undo, " if (undone := summary.taken_back) else ""
-    yield "exit status", f"{summary.exit_status}: {before}{meaning(summary.exit_status)}"
-    if undone:
-        told = f"{counted(undone.rows, 'row')}, by {undone.results} on {undone.finished}"
-        yield "taken back", Text(told, style="yellow")
+def same_command(*added: str, overwrite: bool) -> str:
+    """Returns the command that goes on with this run: with its environment, for a shell; no option takes a secret.
 
-
-def _next_steps(summary: Summary, *, resumable: bool, overwrite: bool) -> Iterator[str]:
-    outcomes = summary.outcomes
-    if count := outcomes.get(Outcome.NOT_REGISTERED):
-        yield (
-            f"{count:,} not registered: NOT safe if they were to be off. Such a certificate becomes active at its "
-            "first connection: inactivate its CA, or run again with --retry-failed once it has connected."
-        )
-    if not resumable:
-        return
-    if outcomes.get(Outcome.NOT_ATTEMPTED):
-        after = "after that, to go on" if summary.exit_status in _MENDED_FIRST else "to go on"
-        yield f"{after}: {_command(overwrite=overwrite)}"
-    elif outcomes.get(Outcome.FAILED, 0) + outcomes.get(Outcome.UNKNOWN, 0):
-        yield f"to try the failed and unknown again: {_command('--retry-failed', overwrite=overwrite)}"
-
-
-def _command(*added: str, overwrite: bool) -> str:
-    """Returns what goes on with this run: its command and environment, for a shell; no option takes a secret."""
+    Args:
+        added: Options that it is to have beside its own.
+        overwrite: Whether it has started a run anew, which the next must not.
+    """
     environment = [f"{name}={shlex.quote(value)}" for name, value in os.environ.items() if name.startswith("BULKCERT_")]
-    own = [option for option in sys.argv[1:] if not (overwrite and option.startswith("--overwrite"))]
+    own = [option for option in _own_options() if not (overwrite and option.startswith("--overwrite"))]
     more = [option for option in (*added, *(["--no-overwrite"] * overwrite)) if option not in own]
     return " ".join([*sorted(environment), shlex.join(["bulkcert", *own, *more])])
 
 
-def same_command(*, overwrite: bool) -> str:
-    """Returns the command that goes on with the run of this one, for a shell."""
-    return _command(overwrite=overwrite)
+def _own_options() -> list[str]:
+    """Returns what was typed, without a ``--limit-rows 0``, which would go on with nothing."""
+    typed = " ".join(map(shlex.quote, sys.argv[1:]))
+    return shlex.split(re.sub(r"(?<!\S)--limit-rows[= ]0(?!\S)", "", typed))
 
 
 def leave(run: Run, number: int) -> NoReturn:
     """Ends the process at once, on the signal of this number: the journal is safe, nothing else is tidied up."""
     name, in_flight = signal.Signals(number).name, run.progress.in_flight
-    again = _command(overwrite=run.job.options.overwrite)
+    again = same_command(overwrite=run.job.options.overwrite)
     message = f"{name}: left at once; {in_flight:,} calls in flight were not waited for"
     advice = f"Results and summary are not up to date. Calls without an answer are made again by: {again}"
     if not run.progress.sends.sends:
@@ -234,7 +185,7 @@ def _seen(report: Report) -> Iterator[tuple[str, str]]:
     for address, seen in sorted(report.addresses.items()):
         yield f"  {address}", f"{seen.arrivals:,} calls; worst one-second window {seen.worst_window:,}"
     connected = f"; {report.connected:,} devices connected for the first time" if report.connected else ""
-    yield "  changes", f"{report.changes:,} certificates changed{connected}"
+    yield "  changes", f"{report.changes:,} carried out{connected}"
     yield "  limits", f"{report.throttled:,} throttles, {report.blocks:,} blocks"
     if report.faults:
         yield "  faults", ", ".join(f"{count:,} {fault}" for fault, count in sorted(report.faults.items()))
@@ -262,9 +213,6 @@ def show_internal(error: BaseException) -> None:
         stderr.print("".join(traceback.format_exception(error)))
 
 
-_MENDED_FIRST = frozenset(
-    {ExitStatus.UNAVAILABLE, ExitStatus.CANNOT_WRITE, ExitStatus.DENIED, ExitStatus.MISCONFIGURED}
-)
 _MEANINGS = {
     ExitStatus.OK: "every row is in the wanted state",
     ExitStatus.INCOMPLETE: "finished, and some rows are not in the wanted state",

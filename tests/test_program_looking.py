@@ -384,7 +384,7 @@ def test_caps(tmp_path, addresses, look):
 def test_the_plan_says_that_it_looks(tmp_path, service):
     """The plan says what is left alone, unless it is not looked at, or was."""
     place = Place(tmp_path, service, 3)
-    assert "what is inactive already is left alone" in place.run("--limit-rows", "1").ended(75).stderr
+    assert "what a look finds inactive already is left alone" in place.run("--limit-rows", "1").ended(75).stderr
     assert "left alone" not in place.run().ended(0).stderr
     never = place.run("--look-first", "never", "--overwrite").ended(0)
     assert "left alone" not in never.stderr

@@ -6,10 +6,8 @@ It is made from the input and the journal, streamed; it appears whole under its 
 import hashlib
 import io
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -22,8 +20,9 @@ from polars.io.plugins import register_io_source
 from bulkcert.batch.index import Index
 from bulkcert.batch.journal import Journal
 from bulkcert.batch.look.sightings import STATUSES
-from bulkcert.batch.outcome import WANTED, Outcome, Record
-from bulkcert.batch.source import FIRST_ROW, MESSAGE, OUTCOME, OWN_PREFIX, ROW
+from bulkcert.batch.outcome import Outcome, Record
+from bulkcert.batch.source import CA_SN, DEVICE_SN, FIRST_ROW, MESSAGE, OUTCOME, OWN_PREFIX, ROW
+from bulkcert.batch.totals import Totals
 from bulkcert.errors import BulkcertError, ExitStatus
 
 SUFFIXES = (".csv", ".parquet", ".ndjson")
@@ -51,47 +50,6 @@ COLUMNS = (*_SCHEMA, "prior_status")
 
 VERIFIED_COLUMNS = ("verified_status", "verified_at")
 """What stands behind them once the results were verified."""
-
-
-@dataclass(slots=True)
-class Totals:
-    """What the results add up to, over all sessions of the run.
-
-    Attributes:
-        rows: Rows in the file.
-        outcomes: Rows by outcome.
-        codes: Rows by the code of their last answer.
-        attempts: Calls that the newest outcomes took.
-        latencies: Latency of the last attempt of each called row, in milliseconds.
-    """
-
-    rows: int = 0
-    outcomes: Counter[str] = field(default_factory=Counter)
-    codes: Counter[str] = field(default_factory=Counter)
-    attempts: int = 0
-    latencies: list[pl.Series] = field(default_factory=list)
-
-    def add(self, batch: pl.DataFrame) -> None:
-        """Takes in the outcome columns of a batch, before its times are made readable."""
-        self.rows += batch.height
-        self.outcomes.update(dict(batch["outcome"].value_counts().rows()))
-        self.codes.update(dict(batch["code"].drop_nulls().value_counts().rows()))
-        called = batch.filter(pl.col("attempts") > 0)
-        if called.height:
-            self.attempts += int(called["attempts"].sum())
-            self.latencies.append(called["latency_ms"].cast(pl.Float32))
-
-    def latency_quantiles(self) -> dict[str, float | None]:
-        """Returns the median and the 90th and 99th percentile of the latencies, in milliseconds; None without calls."""
-        latencies = pl.concat(self.latencies) if self.latencies else pl.Series([], dtype=pl.Float32)
-        found = {name: latencies.quantile(share) for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))}
-        return {name: None if value is None else round(value, 1) for name, value in found.items()}
-
-    @property
-    def all_wanted(self) -> bool:
-        """Whether every row is in the wanted state, itself or as the duplicate of one that is."""
-        # A duplicate's original is in the same file: where nothing else is left over, it is in the wanted state too.
-        return sum(self.outcomes[outcome] for outcome in (*WANTED, Outcome.DUPLICATE)) == self.rows
 
 
 def write_results(path: Path, batches: Iterator[pl.DataFrame], journal: Journal) -> Totals:
@@ -192,7 +150,7 @@ def _with_outcomes(batch: pl.DataFrame, journal: Journal, totals: Totals, suffix
         finished_at="finished_at",
         latency_ms="latency_ms",
     )
-    totals.add(outcomes)
+    totals.add(outcomes, batch[DEVICE_SN if DEVICE_SN in batch.columns else CA_SN])
     outcomes = outcomes.hstack(_seen(journal.index, first, last, batch[FIRST_ROW]))
     times = cs.by_name("sent_at", "finished_at", "verified_at", require_all=False).cast(_TIME)
     if suffix != ".parquet":

@@ -13,7 +13,7 @@ import msgspec
 from cyclopts import Parameter
 from rich.text import Text
 
-from bulkcert import question, terminal
+from bulkcert import hand_off, question, terminal
 from bulkcert.actions import ActionName
 from bulkcert.api.credentials import ChainKeyring, Keyring
 from bulkcert.batch.job import Job, Options, resolve
@@ -62,14 +62,18 @@ def execute(job: Job, keyring: Keyring, *, ask: bool, resumable: bool = True) ->
     terminal.show_log(verbose=job.options.verbose, quiet=job.options.quiet)
     bind(action=job.action.name, instance=job.instance)
     with recording(job, terminal.warn) as recorder:
-        recorder.summary = summary = _executed(job, keyring, recorder.watch, ask=ask, resumable=resumable)
+        summary, calls = _executed(job, keyring, recorder.watch, ask=ask, resumable=resumable)
+        recorder.summary = summary
     if not job.options.json:
-        terminal.show_summary(summary)
-    terminal.show_ending(summary, resumable=resumable, overwrite=job.options.overwrite)
+        hand_off.show_summary(summary, calls=calls)
+    hand_off.show_ending(
+        summary, resumable=resumable, overwrite=job.options.overwrite, quiet=job.options.quiet or job.options.json
+    )
     return summary
 
 
-def _executed(job: Job, keyring: Keyring, record: Watch, *, ask: bool, resumable: bool) -> Summary:
+def _executed(job: Job, keyring: Keyring, record: Watch, *, ask: bool, resumable: bool) -> tuple[Summary, int]:
+    """Does the run; returns what it came to in all, and how many calls were made now."""
     options, started = job.options, time.monotonic()
     opened = _open(job)
     bind(run=opened.run_id)
@@ -101,7 +105,7 @@ def _executed(job: Job, keyring: Keyring, record: Watch, *, ask: bool, resumable
     finally:
         snapshots.remove()
         opened.journal.close()
-    return summary
+    return summary, opened.progress.sends.sends
 
 
 def _watches(opened: Run, *others: Watch) -> Watch:

@@ -1,0 +1,126 @@
+"""What a run leaves with people: what it came to, one sample of each kind of row, and the commands that come next."""
+
+import shlex
+from collections.abc import Iterator
+
+from rich.text import Text
+
+from bulkcert.actions import ACTIONS
+from bulkcert.batch.outcome import WANTED, Outcome
+from bulkcert.batch.source import printable
+from bulkcert.batch.summary import Summary
+from bulkcert.batch.totals import Kind
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.terminal import counted, meaning, same_command, show, show_error, stderr
+
+KINDS_SHOWN = 8
+"""Kinds of rows of one outcome that are shown with a sample."""
+
+MESSAGE_WIDTH = 160
+"""Characters of a message that are shown."""
+
+_MENDED_FIRST = frozenset(
+    {ExitStatus.UNAVAILABLE, ExitStatus.CANNOT_WRITE, ExitStatus.DENIED, ExitStatus.MISCONFIGURED}
+)
+
+
+def show_summary(summary: Summary, *, calls: int) -> None:
+    """Prints what a run came to, on stdout.
+
+    Args:
+        summary: Of the run.
+        calls: Calls that this start of the command has made.
+    """
+    show(_totals(summary, calls))
+
+
+def show_ending(summary: Summary, *, resumable: bool, overwrite: bool, quiet: bool) -> None:
+    """Prints why a run ended early, if it did, and what to do next, on stderr.
+
+    Args:
+        summary: Of the run.
+        resumable: Whether it can be gone on with and looked at again; a rehearsal cannot.
+        overwrite: Whether the command has started a run anew.
+        quiet: Whether only what is amiss is wanted.
+    """
+    if summary.stopped:
+        show_error(BulkcertError(ExitStatus(summary.exit_status), f"stopped: {summary.stopped}", summary.advice))
+    if count := summary.outcomes.get(Outcome.NOT_REGISTERED):
+        told = (
+            f"{count:,} not registered: NOT safe if they were to be off. Such a certificate becomes active at its "
+            "first connection: inactivate its CA, or run again with --retry-failed once it has connected."
+        )
+        stderr.print(Text(told))
+    steps = [*_next_steps(summary, overwrite=overwrite)] if resumable else []
+    if not quiet:
+        steps += _afterwards(summary, resumable=resumable)
+    for purpose, command in steps:
+        stderr.print(Text(f"{purpose}: {command}"))
+
+
+def _totals(summary: Summary, calls: int) -> Iterator[tuple[str, str | Text]]:
+    yield "rows", f"{summary.rows:,}"
+    for outcome, count in summary.outcomes.items():
+        style = "green" if Outcome(outcome) in WANTED else "yellow" if outcome == Outcome.DUPLICATE else "red"
+        yield "", Text(f"{count:>9,} {outcome}", style=style)
+        for line in _kinds([kind for kind in summary.kinds if kind.outcome == outcome]):
+            yield "", line
+    yield from _calls(summary, calls)
+    latency = summary.latency_ms
+    if latency.p50 is not None:
+        yield "latency", f"p50 {latency.p50:g} ms, p90 {latency.p90:g} ms, p99 {latency.p99:g} ms"
+    yield "results", summary.results
+    yield "summary", f"{summary.results}.summary.json"
+    before = "before the undo, " if (undone := summary.taken_back) else ""
+    yield "exit status", f"{summary.exit_status}: {before}{meaning(summary.exit_status)}"
+    if undone:
+        told = f"{counted(undone.rows, 'row')}, by {undone.results} on {undone.finished}"
+        yield "taken back", Text(told, style="yellow")
+
+
+def _calls(summary: Summary, calls: int) -> Iterator[tuple[str, str]]:
+    latest = summary.sessions[-1]
+    if calls:
+        pace = f"{calls:,} at {latest.achieved_rate:,.1f}/s; worst one-second window {latest.worst_window:,}"
+        outages = f", {counted(latest.outages, 'outage')}" if latest.outages else ""
+        yield "calls", f"{pace}; {latest.retries:,} retries, {latest.throttles:,} throttles{outages}"
+    else:
+        yield "calls", "none"
+    if summary.calls > calls:
+        yield "", f"{summary.calls:,} in all sessions"
+
+
+def _kinds(kinds: list[Kind]) -> Iterator[str]:
+    """Yields a line for each kind of the rows of an outcome, most frequent first; none for what needs no word."""
+    said = [kind for kind in kinds if kind.code or kind.message]
+    if not said or Outcome(said[0].outcome) in {*WANTED, Outcome.DUPLICATE}:
+        return
+    said.sort(key=lambda kind: -kind.rows)
+    for kind in said[:KINDS_SHOWN]:
+        request = f" (request {printable(kind.request_id)})" if kind.request_id else ""
+        sample = f"row {kind.row:,} ({printable(kind.serial)}): {printable(kind.message, MESSAGE_WIDTH)}{request}"
+        yield f"{kind.rows:>13,} {printable(kind.code) or 'as'} {sample}"
+    if (more := len(said) - KINDS_SHOWN) > 0:
+        yield f"{'':>13} and {more} more {'codes' if more > 1 else 'code'}, in the summary"
+
+
+def _next_steps(summary: Summary, *, overwrite: bool) -> Iterator[tuple[str, str]]:
+    """Yields what is left to do with the run itself."""
+    outcomes = summary.outcomes
+    if outcomes.get(Outcome.NOT_ATTEMPTED):
+        after = "after that, to go on" if summary.exit_status in _MENDED_FIRST else "to go on"
+        yield after, same_command(overwrite=overwrite)
+    elif outcomes.get(Outcome.FAILED, 0) + outcomes.get(Outcome.UNKNOWN, 0):
+        yield "to try the failed and unknown again", same_command("--retry-failed", overwrite=overwrite)
+
+
+def _afterwards(summary: Summary, *, resumable: bool) -> Iterator[tuple[str, str]]:
+    """Yields what may be done with the results."""
+    results = shlex.quote(summary.results)
+    if resumable and summary.calls and summary.verification is None and summary.exit_status in (0, 1):
+        yield "to prove it", f"bulkcert verify {results}"
+    changed = summary.outcomes.get(Outcome.SUCCEEDED, 0) + summary.outcomes.get(Outcome.UNKNOWN, 0)
+    if resumable and changed and ACTIONS[summary.action].inverse and not summary.taken_back:
+        yield "to take it back", f"bulkcert undo {results}"
+    if summary.rows:
+        yield "to tell others", f"bulkcert report {results}"
