@@ -1,0 +1,52 @@
+"""Completion in a real shell, and what a new user sees first."""
+
+import shutil
+import subprocess
+
+import pytest
+from program import bulkcert, environment
+
+from bulkcert.cli import COMMANDS
+
+BASH = shutil.which("bash")
+WORD = """
+. "$HOME/.local/share/bash-completion/completions/bulkcert"
+COMP_WORDS=(bulkcert {words}); COMP_CWORD={last}; _bulkcert; printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+
+
+def completed(home, *words):
+    """Returns what bash offers for the last of some words."""
+    script = WORD.format(words=" ".join(f"'{word}'" for word in words), last=len(words))
+    done = subprocess.run([BASH, "-c", script], env=environment({"HOME": str(home)}), capture_output=True, check=True)
+    return done.stdout.decode().split()
+
+
+@pytest.mark.skipif(BASH is None, reason="needs bash")
+def test_completion(tmp_path):
+    """Once installed, a shell completes commands, options and their choices."""
+    bulkcert("--install-completion", env={"HOME": str(tmp_path), "SHELL": BASH}).ended(0)
+
+    assert completed(tmp_path, "ve") == ["verify"]
+    assert "--look-first" in completed(tmp_path, "run", "--loo")
+    assert completed(tmp_path, "run", "--look-first", "al") == ["always"]
+    assert set(completed(tmp_path, "run", "")) >= {"inactivate-device", "delete-ca"}
+
+
+def test_completion_that_cannot_be_installed(tmp_path):
+    """Where the home directory cannot be written, the error says so."""
+    (tmp_path / "home").write_text("a file")
+
+    assert (
+        "completion was not installed"
+        in bulkcert("--install-completion", env={"HOME": str(tmp_path / "home")}).ended(73).stderr
+    )
+
+
+def test_the_first_screen_says_what_to_type():
+    """The help begins with command lines, in the order in which a careful user needs them."""
+    shown = bulkcert("--help", env={"COLUMNS": "80"}).ended(0).stdout
+    typed = [line.split()[1] for line in shown.splitlines() if line.strip().startswith("bulkcert ")]
+
+    assert typed == ["rehearse", "plan", "run", "verify"]
+    assert set(COMMANDS) <= set(shown.replace("│", " ").split())
