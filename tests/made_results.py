@@ -76,6 +76,7 @@ def write_summary(path, rows, header):
         "rows": len(rows),
         "outcomes": {},
         "codes": {},
+        "kinds": [],
         "caps": caps,
         "latency_ms": {"p50": 80.0, "p90": 80.0, "p99": 80.0},
         "versions": {"bulkcert": "0"},

@@ -50,6 +50,7 @@ def test_one_call(results):
     """One row in one bin of one second."""
     counted = figures(write_results(results, [called()]), page=True)
     (part,) = counted.calls.parts
+    assert counted.summary, "the summary that these tests write is none any more"
     assert (part.worst, part.mean, part.p50_ms) == ([1], [1.0], [80.0])
     assert counted.latency.rows == [1]
     assert counted.verdict.line == "1 of 1 certificate is inactive."

@@ -89,8 +89,10 @@ def _pace(figures: Figures) -> Chart:
         top = max([worst, *drawn.values()]) * 1.16
 
         def show(axes: Axes, part: Part, times: list[float]) -> None:
-            axes.stairs(part.worst, times, color=SECOND, linewidth=1.1, label="busiest second")
-            axes.stairs(part.mean, times, color=MAIN, fill=True, alpha=0.85, label="mean")
+            if part.bin_s > 1:
+                axes.stairs(part.worst, times, color=SECOND, linewidth=1.1, label="busiest second")
+            name = "mean" if part.bin_s > 1 else "each second"
+            axes.stairs(part.mean, times, color=MAIN, fill=True, alpha=0.85, label=name)
             for name, cap in drawn.items():
                 axes.axhline(cap, color=INK, linewidth=1, linestyle=(0, (4, 3)), label=f"{name} {cap:,}/s")
             axes.set_ylim(0, top)
@@ -248,7 +250,7 @@ def _stretches(figure: Figure, parts: list[Part], label: str, show: Callable[[Ax
     began = (
         f"since {parts[0].started[:10]} {parts[0].started[11:19]} UTC"
         if len(parts) == 1
-        else "since each beginning, UTC"
+        else "since each beginning (UTC)"
     )
     figure.supxlabel(f"{unit} {began}", fontsize=10.5, color=MUTED)
     handles, names = figure.axes[0].get_legend_handles_labels()

@@ -88,6 +88,7 @@ def _asked(path: Path, action: Action, history: History, summary: Summary | None
     told = summary or header
     assert told is not None  # noqa: S101 - one of them has named the action
     return Asked(
+        run=header.run if header else "",
         action=action.name,
         by_device=action.by_device,
         verb=action.verb,

@@ -32,6 +32,7 @@ class Asked(msgspec.Struct, frozen=True):
     """What was asked, of which service, with which limits.
 
     Attributes:
+        run: ID of the run; empty if there is no journal.
         action: Its name.
         by_device: Whether a row means a device certificate; else a CA.
         verb: The action in words.
@@ -51,6 +52,7 @@ class Asked(msgspec.Struct, frozen=True):
         source_addresses: Addresses that it sent from.
     """
 
+    run: str
     action: str
     by_device: bool
     verb: str

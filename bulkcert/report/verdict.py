@@ -86,7 +86,14 @@ def _notes(asked: Asked, verified: Verified | None, history: History, summary: S
     elif verified is not None:
         between = f"from {_short(verified.first)} to {_short(verified.last)}"
         yield f"Read back {between}; what has changed since is not in here."
-    if summary is not None and summary.stopped:
+    if summary is not None:
+        yield from _later(summary)
+
+
+def _later(summary: Summary) -> Iterator[str]:
+    if undo := summary.taken_back:
+        yield f"Taken back since: an undo of {undo.rows:,} rows ended at {_short(undo.finished)}; see {undo.results}"
+    if summary.stopped:
         yield f"The run stopped early: {summary.stopped}"
 
 
