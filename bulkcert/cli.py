@@ -15,6 +15,7 @@ from polars.exceptions import PanicException
 from bulkcert import terminal
 from bulkcert.errors import BulkcertError, ExitStatus, terminated
 from bulkcert.job_file import JobFile
+from bulkcert.option_errors import wrong_options
 from bulkcert.telemetry.log import bind, format_asked
 
 HELP = """Switch very many ApsaraMQ for MQTT device certificates off or on: fast, under the limits, losing nothing.
@@ -81,13 +82,14 @@ def install_completion() -> None:
 @app.meta.default
 def launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-    job: Annotated[Path | None, Parameter(env_var="BULKCERT_JOB")] = None,
+    job: Annotated[Path | None, Parameter(env_var="BULKCERT_JOB", show_env_var=False)] = None,
 ) -> object:
     """Reads the job file, then does what the command says.
 
     Args:
         tokens: The command and its options.
-        job: TOML file with the options of the command by their names; flags and BULKCERT_… win over it.
+        job: TOML file with the options of the command by their names; flags and BULKCERT_… win over it. Also
+            BULKCERT_JOB.
     """
     bind(job=job.stem if job else None)
     layers: list[Any] = [Env("BULKCERT_", command=False)]
@@ -101,17 +103,6 @@ def launch(
             terminal.begin_json()
     app.config = tuple(layers)
     return app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
-
-
-def _wrong_options(error: cyclopts.CycloptsError) -> BulkcertError:
-    """Returns what is wrong with the options, in words."""
-    if isinstance(error.__cause__, BulkcertError):
-        return error.__cause__
-    message = str(error)
-    if isinstance(error, cyclopts.MissingArgumentError) and error.argument and error.keyword is None:
-        name = error.argument.name.removeprefix("--")
-        message = f"{name.upper()} is missing: type it after the command, or name a job file (--job) with {name} = …"
-    return BulkcertError(ExitStatus.USAGE, message, "See bulkcert --help. Nothing was called.")
 
 
 def _open_closed_streams() -> None:
@@ -142,7 +133,7 @@ def main() -> NoReturn:
         status = app.meta(exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except cyclopts.CycloptsError as error:
-        terminal.show_error(_wrong_options(error))
+        terminal.show_error(wrong_options(error, tuple(COMMANDS)))
         status = ExitStatus.USAGE
     except BulkcertError as error:
         terminal.show_error(error)

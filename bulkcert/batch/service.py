@@ -26,11 +26,11 @@ RUN = Group.create_ordered("Run")
 
 def whole_number(_type: object, tokens: Sequence[Token]) -> int:
     """Reads a whole number; the library would round, and a cap must not be rounded up."""
-    text, source = tokens[0].value, tokens[0].source
+    text = tokens[0].value
     try:
         return int(text)
     except ValueError:
-        raise ValueError(f"{text!r} is not a whole number{f' (from {source})' if source else ''}") from None
+        raise ValueError(f"{text!r} is not a whole number") from None
 
 
 def seconds(_type: object, tokens: Sequence[Token]) -> float:
@@ -118,6 +118,8 @@ def resolve_service(options: ServiceOptions, problems: list[str]) -> Service:
     cap = _lane_cap(options, len(addresses), problems)
     if not options.instance.strip():
         problems.append("--instance is missing: the ID of the instance that holds the certificates")
+    elif problem := wrong_instance(options.instance):
+        problems.append(problem)
     if options.max_in_flight < len(addresses):
         problems.append(f"--max-in-flight must be at least 1 for each source address, not {options.max_in_flight}")
     if options.attempts < 1:
@@ -133,6 +135,13 @@ def resolve_service(options: ServiceOptions, problems: list[str]) -> Service:
         attempts=options.attempts,
         timeout_s=options.timeout,
     )
+
+
+def wrong_instance(instance: str) -> str:
+    """Returns why a text cannot be the ID of an instance, or an empty text if it can."""
+    if re.fullmatch(r"[A-Za-z0-9_-]+", instance):
+        return ""
+    return f"--instance {instance!r} must be letters, digits, - and _ only, as in post-cn-7mz2d000001"
 
 
 def refuse(problems: list[str], command: str) -> None:

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from bulkcert.actions import ACTIONS, ActionName
 from bulkcert.api.operations import REGIONS
 from bulkcert.batch.job import LookFirst
-from bulkcert.batch.service import LOOK, WHERE, refuse
+from bulkcert.batch.service import LOOK, WHERE, refuse, wrong_instance
 from bulkcert.errors import ExitStatus
 from bulkcert.policy import least_policy, operations
 
@@ -49,9 +49,10 @@ def policy(
     problems: list[str] = []
     if options.region and options.region not in REGIONS:
         problems.append(f"--region {options.region} is not known; known are {', '.join(REGIONS)}")
-    for name, value in (("--instance", options.instance), ("--account", options.account)):
-        if not re.fullmatch(r"[A-Za-z0-9_-]*", value):
-            problems.append(f"{name} {value!r} must be letters, digits, - and _ only")
+    if options.instance and (problem := wrong_instance(options.instance)):
+        problems.append(problem)
+    if options.account and not re.fullmatch(r"[0-9]+", options.account):
+        problems.append(f"--account {options.account!r} must be the number of the account: digits only")
     refuse(problems, "policy")
     called = operations(ACTIONS[action], options.look_first, verify=options.verify, undo=options.undo)
     printed = least_policy(called, region=options.region, account=options.account, instance=options.instance)

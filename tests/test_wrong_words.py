@@ -1,0 +1,101 @@
+"""What is said of options that are typed wrong: in plain words, with the name typed and whose help to see."""
+
+import cyclopts
+import pytest
+from program import bulkcert, side_by_side
+
+from bulkcert import cli
+from bulkcert.option_errors import wrong_options
+
+RUN = ("run", "inactivate-device", "x.csv")
+ACTIONS = "inactivate-device, activate-device, inactivate-ca, activate-ca, delete-ca"
+WORDS = {
+    ("inventory", "--bogus"): "Unknown option: --bogus",
+    ("inventory", "--outptu", "x.csv"): "Unknown option: --outptu; did you mean --output?",
+    ("inventory", "extra"): "'extra': one word too many",
+    (*RUN, "a", "b"): "'a', 'b': 2 words too many",
+    ("inventory", "--cas=maybe"): "--cas: 'maybe' is neither true nor false",
+    ("inventory", "--rate", "1.5"): "--rate: '1.5' is not a whole number",
+    ("inventory", "--timeout", "x"): "--timeout: 'x' is not a number",
+    ("inventory", "--status", "off"): "--status: 'off' is none of active, inactive",
+    ("inventory", "-o"): "-o takes a value, and there is none",
+    ("inventory", "--rate", "1", "--rate", "2"): "--rate is given more than once",
+    ("emulator", "--latency-ms", "5"): "--latency-ms takes 2 values, not 1",
+    ("policy", "x"): f"ACTION: 'x' is none of {ACTIONS}",
+    (
+        "run",
+        "inactivate-device",
+    ): "INPUT is missing: type it after the command, or name a job file (--job) with input = …",
+    ("run", "--action", "delete-ca", "x.csv"): "'x.csv' stands alone, but --action has its name: type --input x.csv",
+}
+
+
+def refused(*tokens):
+    """Returns what is wrong with a command line, and what to do."""
+    with pytest.raises(cyclopts.CycloptsError) as wrong:
+        cli.app.meta(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    error = wrong_options(wrong.value, tuple(cli.COMMANDS))
+    return error.message, error.advice
+
+
+@pytest.mark.parametrize("tokens", WORDS, ids=" ".join)
+def test_words(tokens):
+    """The message names what was typed as it was typed, and the help of the command that was typed."""
+    assert refused(*tokens) == (WORDS[tokens], f"See bulkcert {tokens[0]} --help. Nothing was called.")
+
+
+def test_unknown_command():
+    """A command that there is not is told with all there are, or with the one that was meant."""
+    assert refused("[bogus]") == (
+        f"Unknown command: [bogus]; there are {', '.join(cli.COMMANDS)}",
+        "See bulkcert --help. Nothing was called.",
+    )
+    assert refused("invent")[0] == "Unknown command: invent; did you mean inventory?"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("bogus = 1", "Unknown option: bogus"),
+        ("resutls = 'x'", "Unknown option: resutls; did you mean results?"),
+        ("rate = 'x'", "rate: 'x' is not a whole number"),
+        ("look-first = 'x'", "look-first: 'x' is none of auto, always, never"),
+    ],
+)
+def test_job_file(tmp_path, line, message):
+    """What is wrong in a job file is told with the file, by the name that stands there."""
+    path = tmp_path / "job.toml"
+    path.write_text(line)
+
+    assert refused("--job", str(path), *RUN)[0] == f"{path}: {message}"
+
+
+def test_environment(monkeypatch):
+    """What is wrong in the environment is told by the name of the variable."""
+    monkeypatch.setenv("BULKCERT_TIMEOUT", "soon")
+
+    assert refused("inventory")[0] == "BULKCERT_TIMEOUT: 'soon' is not a number"
+
+
+WHERE = ("--endpoint", "http://127.0.0.1:9")
+REFUSED = {
+    ("run", "delete-ca", "x.csv", *WHERE, "--instance", "post-cn-1 "): "--instance 'post-cn-1 ' must be letters",
+    ("inventory", "-o", "x.csv", *WHERE, "--instance", "a/b"): "--instance 'a/b' must be letters",
+    ("policy", "delete-ca", "--instance", "post cn"): "--instance 'post cn' must be letters",
+    ("policy", "delete-ca", "--account", "abc"): "--account 'abc' must be the number of the account",
+    ("inventory", "extra"): "error: 'extra': one word too many",
+}
+
+
+def test_the_command(tmp_path):
+    """An ID that cannot be one is refused by every command before anything is read or called."""
+    ended = side_by_side(lambda case: bulkcert(*case, cwd=tmp_path).ended(2), REFUSED)
+
+    for said, message in zip(ended, REFUSED.values(), strict=True):
+        assert message in said.stderr
+
+
+def test_help_names_the_variable_of_the_job_once():
+    """``bulkcert`` alone shows the first page of the help, with the variable of ``--job`` once."""
+    for shown in side_by_side(lambda case: bulkcert(*case).ended(0).stdout, [(), ("--help",)]):
+        assert shown.count("BULKCERT_JOB") == 1
