@@ -69,6 +69,9 @@ def _totals(summary: Summary, calls: int) -> Iterator[tuple[str, str | Text]]:
     latency = summary.latency_ms
     if latency.p50 is not None:
         yield "latency", f"p50 {latency.p50:g} ms, p90 {latency.p90:g} ms, p99 {latency.p99:g} ms"
+    if (read_back := summary.verification) and read_back.not_wanted:
+        told = f"{counted(read_back.not_wanted, 'row')} not in the wanted state on {read_back.finished}"
+        yield "verified", Text(told, style="red")
     yield "results", summary.results
     yield "summary", f"{summary.results}.summary.json"
     before = "before the undo, " if (undone := summary.taken_back) else ""
@@ -112,6 +115,8 @@ def _next_steps(summary: Summary, *, overwrite: bool) -> Iterator[tuple[str, str
         yield after, same_command(overwrite=overwrite)
     elif outcomes.get(Outcome.FAILED, 0) + outcomes.get(Outcome.UNKNOWN, 0):
         yield "to try the failed and unknown again", same_command("--retry-failed", overwrite=overwrite)
+    elif summary.verification and summary.verification.not_wanted:
+        yield "to call again what was read back in another state", same_command("--retry-failed", overwrite=overwrite)
 
 
 def _afterwards(summary: Summary, *, resumable: bool) -> Iterator[tuple[str, str]]:

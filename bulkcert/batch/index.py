@@ -175,6 +175,16 @@ class Index:
         table = bytes(number | _AGAIN if number in reopened else number for number in range(256))
         self._state = self._state.translate(table)
 
+    def read_back_otherwise(self, wanted: int) -> list[int]:
+        """Returns the rows that were read back in another state than the wanted one, and not called since.
+
+        Args:
+            wanted: Number of the wanted status.
+        """
+        if self.seen is None:
+            return []
+        return [row for row, status in enumerate(self.seen.statuses) if status not in (0, wanted) and self._state[row]]
+
     def reopen_rows(self, rows: Iterable[int]) -> None:
         """Takes up again some rows that have a line."""
         for row in rows:

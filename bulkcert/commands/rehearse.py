@@ -58,7 +58,7 @@ def rehearse(
 
 
 def _verified(job: Job, keyring: Keyring) -> Verification:
-    return read_back(job.results, keyring, VerifyOptions(**_as_typed(job, VerifyOptions)), ask=False)
+    return read_back(job.results, keyring, VerifyOptions(**_as_typed(job, VerifyOptions)), ask=False, repeatable=False)
 
 
 def _undone(job: Job, keyring: Keyring) -> Summary | NothingTakenBack:

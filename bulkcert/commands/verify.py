@@ -64,7 +64,9 @@ def verify(
     return ExitStatus(verification.exit_status)
 
 
-def read_back(results: Path, keyring: Keyring, options: VerifyOptions, *, ask: bool) -> Verification:
+def read_back(
+    results: Path, keyring: Keyring, options: VerifyOptions, *, ask: bool, repeatable: bool = True
+) -> Verification:
     """Verifies a run, as a person or a timer sees it; prints what came of it.
 
     Args:
@@ -72,6 +74,7 @@ def read_back(results: Path, keyring: Keyring, options: VerifyOptions, *, ask: b
         keyring: What to sign with.
         options: As typed.
         ask: Whether somebody must agree before certificates may be changed.
+        repeatable: Whether the same service can be asked again later; that of a rehearsal cannot.
     """
     terminal.show_log(verbose=options.verbose, quiet=options.quiet)
     snapshots: SnapshotWatch | None = None
@@ -107,6 +110,10 @@ def read_back(results: Path, keyring: Keyring, options: VerifyOptions, *, ask: b
             snapshots.remove()
         finished.journal.close()
     _show(verifying, verification, as_json=options.json)
+    otherwise = {*verification.statuses} & {"active", "inactive"} - {finished.action.wanted}
+    if otherwise and repeatable and finished.action.inverse and not (options.watch or options.quiet or options.json):
+        again = shlex.join(["bulkcert", "verify", str(results), "--watch", "10m"])
+        terminal.stderr.print(Text(f"to call them again, and keep looking: {again}"))
     return verification
 
 
