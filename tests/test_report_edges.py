@@ -166,6 +166,14 @@ def test_changed_since(results):
     assert any("SHA-256" in note for note in figures(results).verdict.notes)
 
 
+def test_sorted_by_somebody(results):
+    """Results whose rows were put in another order still give their samples."""
+    write_results(results, [called(str(number)) for number in range(9)] + [called("wrong", outcome="failed")])
+    header, *lines = results.read_text().splitlines(keepends=True)
+    results.write_text(header + "".join(reversed(lines)))
+    assert [sample.device_sn for finding in figures(results).findings for sample in finding.samples] == ["wrong"]
+
+
 def test_no_journal(results):
     """The summary alone is enough to know what was asked."""
     write_results(results, [called()])
