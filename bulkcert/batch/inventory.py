@@ -20,8 +20,9 @@ from bulkcert.api.operations import OPERATIONS
 from bulkcert.batch.lanes import Lanes
 from bulkcert.batch.look.listing import Deliver, Listing
 from bulkcert.batch.look.paging import read_listings
+from bulkcert.batch.output import cannot_write, refuse_taken
 from bulkcert.batch.progress import Progress
-from bulkcert.batch.results import make_durable, reason_of, sink
+from bulkcert.batch.results import make_durable, sink
 from bulkcert.batch.service import Service
 from bulkcert.batch.session import Leave, Watch, calling
 from bulkcert.errors import BulkcertError, ExitStatus
@@ -167,12 +168,14 @@ class Inventory:
     def _why_not(self) -> BulkcertError | None:
         if (stop := self.progress.stop) is not None:
             advice = "Run the same command again." if stop.status >= ExitStatus.INTERRUPTED else stop.advice
-            return BulkcertError(stop.status, f"{stop.message}; nothing was written", advice)
+            return BulkcertError(stop.status, f"{stop.message.removesuffix('.')}; nothing was written", advice)
         if self.file.failure is not None:
             return self.file.failure
         if self._failure is not None:
             failure = self._failure
-            return BulkcertError(failure.status, f"{failure.message}; nothing was written", failure.advice)
+            return BulkcertError(
+                failure.status, f"{failure.message.removesuffix('.')}; nothing was written", failure.advice
+            )
         if self._unknown:
             named = ", ".join(self._unknown)
             return BulkcertError(
@@ -213,14 +216,11 @@ class File:
             BulkcertError: It cannot, or it exists.
         """
         output = self._wanted.output
-        if os.path.lexists(output) and not (self._wanted.overwrite and os.path.isfile(output)):
-            advice = "Name another file with -o, or replace this one with --overwrite. Nothing was called."
-            message = f"{output} {'is not a file' if self._wanted.overwrite else 'exists'}"
-            raise BulkcertError(ExitStatus.CANNOT_WRITE, message, advice)
+        refuse_taken(output, overwrite=self._wanted.overwrite)
         try:
             descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise self._cannot(error) from error
+            raise cannot_write(self._wanted.output, error) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -246,14 +246,14 @@ class File:
         try:
             sink(self._frames(), self._frame([]).schema, self._temporary)
         except (OSError, pl.exceptions.PolarsError) as error:
-            self.failure = self._cannot(error)
+            self.failure = cannot_write(self._wanted.output, error)
 
     def finish(self) -> None:
         """Makes the file appear under its name; ``failure`` says if that failed."""
         try:
             make_durable(self._temporary, self._wanted.output)
         except OSError as error:
-            self.failure = self._cannot(error)
+            self.failure = cannot_write(self._wanted.output, error)
             self.drop()
         self._unlock()
 
@@ -307,7 +307,3 @@ class File:
         if wanted.output.suffix.lower() == ".parquet":
             return table
         return table.with_columns(pl.col(_TIMES).dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"))
-
-    def _cannot(self, error: Exception) -> BulkcertError:
-        advice = "Make room or name another file with -o, then run the same command again."
-        return BulkcertError(ExitStatus.CANNOT_WRITE, f"cannot write {self._wanted.output}: {reason_of(error)}", advice)

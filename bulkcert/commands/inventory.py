@@ -24,6 +24,7 @@ from bulkcert.batch.results import SUFFIXES
 from bulkcert.batch.service import Service, ServiceOptions, refuse, resolve_service
 from bulkcert.batch.session import fetch_credentials
 from bulkcert.errors import ExitStatus, terminated
+from bulkcert.terminal import counted
 
 WHAT = Group.create_ordered("What is listed")
 LINE_EVERY_S = 5.0
@@ -192,7 +193,8 @@ def _lines(told: Told) -> Iterator[tuple[str, str | Text]]:
     if told.repeated:
         yield "", f"{told.repeated:>9,} listed twice, since the list changed meanwhile; once in the file"
     pace = f"{told.calls:,} at {told.achieved_rate:,.1f}/s; worst one-second window {told.worst_window:,}"
-    yield "calls", f"{pace}; {told.pages:,} pages, {told.retries:,} retries, {told.throttles:,} throttles"
+    retries = f"{told.retries:,} retr{'y' if told.retries == 1 else 'ies'}"
+    yield "calls", f"{pace}; {counted(told.pages, 'page')}, {retries}, {counted(told.throttles, 'throttle')}"
     yield "time", terminal.duration(told.seconds)
     yield "file", told.file
 
@@ -205,4 +207,6 @@ async def _watch(taking: Inventory, progress: Progress) -> None:
     while True:
         await anyio.sleep(LINE_EVERY_S)
         pace = f"{progress.sends.recent_rate(time.monotonic()):.0f}/s"
-        terminal.stderr.print(Text(f"{taking.read:,} certificates on {progress.pages:,} pages; {pace}"))
+        terminal.stderr.print(
+            Text(f"{counted(taking.read, 'certificate')} on {counted(progress.pages, 'page')}; {pace}")
+        )

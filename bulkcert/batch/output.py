@@ -1,0 +1,57 @@
+"""A file that a command writes anew: whether it may, and what to do where it cannot."""
+
+import errno
+import os
+from pathlib import Path
+
+from bulkcert.batch.results import reason_of
+from bulkcert.errors import BulkcertError, ExitStatus
+
+_NO_DIRECTORY = "Create the directory, or name a file elsewhere with -o."
+_ADVICE = {
+    errno.ENOENT: _NO_DIRECTORY,
+    errno.ENOTDIR: _NO_DIRECTORY,
+    errno.EROFS: "The file system is mounted read-only: name a file elsewhere with -o.",
+    errno.EACCES: "You may not write there: name a file elsewhere with -o.",
+    errno.EPERM: "You may not write there: name a file elsewhere with -o.",
+    errno.ENAMETOOLONG: "Name a file with a shorter name with -o.",
+}
+"""What to do by the number of the system's error."""
+
+
+def refuse_taken(output: Path, *, overwrite: bool) -> None:
+    """Refuses a file that is there and may not be replaced; the results of a run never may.
+
+    Args:
+        output: The file.
+        overwrite: Whether it may replace another.
+
+    Raises:
+        BulkcertError: It may not be written.
+    """
+    advice = "Name another file with -o. Nothing was called."
+    journal = output.with_name(f"{output.name}.journal")
+    message = ""
+    if os.path.lexists(journal):
+        message = f"{output} is the results of a run: its journal is {journal}"
+    elif os.path.isdir(output):  # noqa: PTH112 - Path raises where it may not look
+        message = f"{output} is a directory"
+    elif os.path.lexists(output) and not os.path.isfile(output):
+        message = f"{output} is not a file"
+    elif os.path.lexists(output) and not overwrite:
+        message = f"{output} exists"
+        advice = "Name another file with -o, or replace this one with --overwrite. Nothing was called."
+    if message:
+        raise BulkcertError(ExitStatus.CANNOT_WRITE, message, advice)
+
+
+def cannot_write(output: Path, error: Exception) -> BulkcertError:
+    """Returns the error of a file that cannot be written.
+
+    Args:
+        output: The file.
+        error: Why.
+    """
+    advice = _ADVICE.get(getattr(error, "errno", None) or 0, "Make room, or name a file elsewhere with -o.")
+    told = f"{advice} Then run the same command again."
+    return BulkcertError(ExitStatus.CANNOT_WRITE, f"cannot write {output}: {reason_of(error)}", told)
