@@ -63,7 +63,7 @@ def test_none():
     said, logged = resolved(script, NO_KEY)
 
     assert said.startswith("77 no credentials: ")
-    assert "EnvironmentVariable" in said
+    assert "in the environment: ALIBABA_CLOUD_ACCESS_KEY_ID is not set" in said
     assert "ALIBABA_CLOUD_ACCESS_KEY_ID" in said
     assert logged == ""
 

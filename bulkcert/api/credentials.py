@@ -5,6 +5,7 @@ The chain blocks the loop that calls it, reads the environment once at import, a
 """
 
 import logging
+import os
 from typing import Any, Protocol
 
 import anyio
@@ -94,12 +95,12 @@ class ChainKeyring:
             found = self._chain.get_credential()
         except Exception as error:  # the chain runs foreign code and raises whatever its providers raise
             raise _no_credentials(error) from error
-        source = found.provider_name or ""
+        source = _told_source(found.provider_name or "")
         texts = (found.access_key_id, found.access_key_secret, found.security_token or "-")
         if not all(text and text.isascii() and text.isprintable() and text == text.strip() for text in texts):
             raise BulkcertError(
                 ExitStatus.DENIED,
-                f"the credentials of {source} are empty or hold white space or characters that no key has",
+                f"the credentials from {source} are empty or hold white space or characters that no key has",
                 "Copy them again: often a blank, a line feed or an invisible character has come along.",
             )
         expires_at = _expiry(self._chain, found.access_key_id, found.security_token) if found.security_token else None
@@ -138,8 +139,48 @@ _WRAPPED = (
 """Where the chain and its profiles keep the provider that was last used."""
 
 
+_SOURCES = {
+    "env": "the environment",
+    "oidc_role_arn": "an OIDC token",
+    "cli_profile": "a profile of the aliyun command",
+    "profile": "a profile of the credentials file",
+    "ecs_ram_role": "the RAM role of this machine",
+    "credential_uri": "a credentials URI",
+}
+"""What people call the links of the chain, by the library's names of them."""
+
+
+def _told_source(provider: str) -> str:
+    """Returns where credentials come from; ``provider`` is the library's path, as in ``default/cli_profile/static_ak``.
+
+    The profile that ALIBABA_CLOUD_PROFILE names is named; one that is not known stays as it is.
+    """
+    link = provider.removeprefix("default/").partition("/")[0]
+    profile = os.environ.get("ALIBABA_CLOUD_PROFILE")
+    source = _SOURCES.get(link, provider)
+    return source.replace("a profile", f"the profile {profile}", 1) if profile else source
+
+
+_JARGON = {
+    "unable to load credentials from any of the providers in the chain: ": "",
+    "EnvironmentVariableCredentialsProvider: ": "in the environment: ",
+    "OIDCRoleArnCredentialsProvider: ": "by OIDC: ",
+    "CLIProfileCredentialsProvider: ": "of the aliyun command: ",
+    "ProfileCredentialsProvider: ": "in the credentials file: ",
+    "EcsRamRoleCredentialsProvider: ": "from the metadata server: ",
+    "URLCredentialsProvider: ": "from the credentials URI: ",
+    "Environment variable accessKeyId cannot be empty": "ALIBABA_CLOUD_ACCESS_KEY_ID is not set",
+    "Environment variable accessKeySecret cannot be empty": "ALIBABA_CLOUD_ACCESS_KEY_SECRET is not set",
+    "credentials file: $": "credentials file: ",
+    " form cli ": " from cli ",
+}
+"""Words of the library, and ours; the errors of its links come as one text."""
+
+
 def _no_credentials(error: Exception) -> BulkcertError:
     tried = " ".join(str(error).split()).replace("['", "").replace("']", "").replace("', '", "; ")
+    for jargon, plain in _JARGON.items():
+        tried = tried.replace(jargon, plain)
     return BulkcertError(
         ExitStatus.DENIED,
         f"no credentials: {tried}",

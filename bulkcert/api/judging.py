@@ -1,5 +1,7 @@
 """Judging: what a response means, or that there was none. Pure; the network is the client's."""
 
+import os
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
@@ -171,13 +173,25 @@ def judge_failure(error: Exception) -> Judgement:
     """
     cause = error.__cause__ or error
     if isinstance(cause, aiohttp.ClientConnectorCertificateError):
-        return Judgement(Verdict.STOP, "Client.CertificateRefused", f"the server's TLS certificate: {_said(cause)}")
-    if isinstance(cause, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
-        return Judgement(Verdict.NOT_SENT, "Client.ConnectFailed", f"no connection: {_said(cause)}")
+        reason = getattr(cause.certificate_error, "verify_message", "") or _said(cause.certificate_error)
+        told = f"the TLS certificate of {cause.host}:{cause.port} is not trusted: {reason}"
+        return Judgement(Verdict.STOP, "Client.CertificateRefused", told)
+    if isinstance(cause, aiohttp.ClientConnectorError):
+        told = f"cannot connect to {cause.host}:{cause.port}: {_reason(cause.os_error)}"
+        return Judgement(Verdict.NOT_SENT, "Client.ConnectFailed", told)
+    if isinstance(cause, aiohttp.ConnectionTimeoutError):
+        return Judgement(Verdict.NOT_SENT, "Client.ConnectFailed", "cannot connect: nobody answers in time")
     if isinstance(cause, (aiohttp.SocketTimeoutError, TimeoutError)):
         return Judgement(Verdict.UNANSWERED, "Client.Timeout", "no answer in time; it may have been done")
     said = f"the connection was lost before the answer: {_said(cause)}; it may have been done"
     return Judgement(Verdict.UNANSWERED, "Client.Disconnected", said)
+
+
+def _reason(error: OSError) -> str:
+    """Returns why a connection did not come about: the system's words, without the library's."""
+    if error.errno is None or error.errno < 0 or isinstance(error, ssl.SSLError):  # not a number of the system's
+        return error.strerror or _said(error)
+    return os.strerror(error.errno).lower()
 
 
 def _said(error: BaseException) -> str:

@@ -1,0 +1,81 @@
+"""What is said of connections and credentials: in the words of people, not of the libraries underneath."""
+
+import errno
+import socket
+import ssl
+
+import aiohttp
+import pytest
+from aiohttp.client_reqrep import ConnectionKey
+from program import bulkcert
+
+from bulkcert.api.credentials import _no_credentials, _told_source
+from bulkcert.api.judging import judge_failure
+
+KEY = ConnectionKey("127.0.0.1", 1, False, True, None, None, None)
+REASONS = {
+    "connection refused": OSError(errno.ECONNREFUSED, "Connect call failed ('127.0.0.1', 1)"),
+    "network is unreachable": OSError(errno.ENETUNREACH, "Connect call failed ('127.0.0.1', 1)"),
+    "Name or service not known": socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+}
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_connections(reason):
+    """A connection that does not come about is told by host, port and the system's reason."""
+    judged = judge_failure(aiohttp.ClientConnectorError(KEY, REASONS[reason]))
+
+    assert judged.message == f"cannot connect to 127.0.0.1:1: {reason}"
+
+
+def test_certificates():
+    """A certificate that is not trusted is told by whose it is, and why."""
+    refused = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed")
+    refused.verify_message = "self-signed certificate"
+
+    judged = judge_failure(aiohttp.ClientConnectorCertificateError(KEY, refused))
+
+    assert judged.message == "the TLS certificate of 127.0.0.1:1 is not trusted: self-signed certificate"
+
+
+@pytest.mark.parametrize(
+    ("provider", "told"),
+    [
+        ("default/env", "the environment"),
+        ("default/cli_profile/static_ak", "a profile of the aliyun command"),
+        ("default/profile/ram_role_arn/static_ak", "a profile of the credentials file"),
+        ("default/ecs_ram_role", "the RAM role of this machine"),
+        ("default/brand_new", "default/brand_new"),
+        ("", ""),
+    ],
+)
+def test_sources_of_credentials(provider, told, monkeypatch):
+    """Where credentials come from is told in words; a name that is not known stays as it is."""
+    monkeypatch.delenv("ALIBABA_CLOUD_PROFILE", raising=False)
+
+    assert _told_source(provider) == told
+
+
+def test_profile_is_named(monkeypatch):
+    """The profile that the environment chooses is named."""
+    monkeypatch.setenv("ALIBABA_CLOUD_PROFILE", "ops")
+
+    assert _told_source("default/cli_profile/static_ak") == "the profile ops of the aliyun command"
+    assert _told_source("default/env") == "the environment"
+
+
+def test_no_credentials_are_told_without_jargon(tmp_path):
+    """Where no credentials are found, each place that was looked at is named as people know it."""
+    none = dict.fromkeys(("ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET"))
+    where = ("--instance", "i", "--endpoint", "http://127.0.0.1:1")
+    said = bulkcert("inventory", "-o", tmp_path / "x.csv", *where, env={**none, "HOME": str(tmp_path)}).ended(77).stderr
+
+    assert "no credentials: in the environment: ALIBABA_CLOUD_ACCESS_KEY_ID is not set; " in said
+    assert f"credentials file: {tmp_path}/.alibabacloud/credentials.ini" in said
+    assert "Provider" not in said
+    assert "$" not in said
+
+
+def test_foreign_reasons_are_kept():
+    """What a provider of another release says is told as it is."""
+    assert _no_credentials(ValueError("something new")).message == "no credentials: something new"
