@@ -95,5 +95,5 @@ def advice_read_back(status: str, action: Action) -> str:
     """Returns what to do about certificates that were done and then read back in another state."""
     if status == "not_registered":
         return "Deleted since. A device that registers itself anew is active: inactivate its CA, or verify again."
-    again = "" if action.inverse is None else " verify --watch calls them again and keeps looking."
+    again = "" if action.inverse is None else f" {_AGAIN}; verify --watch keeps looking."
     return f"Somebody or something has changed them since: look into the service's audit log.{again}"
