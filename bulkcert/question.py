@@ -99,7 +99,7 @@ def _input(run: Run) -> str:
 def show_not_looked(progress: Progress) -> None:
     """Prints why states could not be read before the first call, if they could not."""
     if progress.not_looked:
-        told = f"not looked at first: {progress.not_looked}; rows that were not seen are called"
+        told = f"not looked at first: {progress.not_looked.removesuffix('.')}; rows that were not seen are called"
         stderr.print(Text(told, style="yellow"))
 
 

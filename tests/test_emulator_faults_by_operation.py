@@ -44,13 +44,14 @@ def test_unknown_operation_is_refused():
 
 def test_may_change_but_not_list(tmp_path):
     """Who may change but not list is rehearsed: the run says so and calls every row."""
-    write_devices(tmp_path / "d.csv", 120)
+    devices = write_devices(tmp_path / "d.csv", 120)
     with emulator(tmp_path, faults={f"{LIST}:NoPermission": 1}) as service:
-        service.tell("seed", instance=INSTANCE, rows=[(f"00ca{0:06d}", f"00{n:010d}") for n in range(1, 121)])
+        service.tell("seed", instance=INSTANCE, rows=[(ca, device) for device, ca in devices])
         where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes", *UNHURRIED)
         said = bulkcert("run", "inactivate-device", "d.csv", "-o", "r.csv", *where, cwd=tmp_path).ended(0).stderr
 
     assert "NoPermission" in said
+    assert ".;" not in said, "the service's message ends in a full stop, and the sentence goes on"
     assert outcomes(tmp_path / "r.csv") == {"succeeded": 120}
 
 

@@ -263,7 +263,7 @@ def test_rehearse_a_job(tmp_path, job):
     assert "emulator saw  303 calls" in shown.stdout
     assert "127.0.0.2" in shown.stdout
     assert "127.0.0.3" in shown.stdout
-    assert "300 certificates changed" in shown.stdout
+    assert "changes     300 carried out" in shown.stdout
     assert outcomes(tmp_path / "results.rehearsal.csv") == {"succeeded": 300}
     assert not (tmp_path / "results.csv").exists()
 

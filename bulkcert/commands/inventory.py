@@ -195,7 +195,7 @@ def _lines(told: Told) -> Iterator[tuple[str, str | Text]]:
     pace = f"{told.calls:,} at {told.achieved_rate:,.1f}/s; worst one-second window {told.worst_window:,}"
     retries = f"{told.retries:,} retr{'y' if told.retries == 1 else 'ies'}"
     yield "calls", f"{pace}; {counted(told.pages, 'page')}, {retries}, {counted(told.throttles, 'throttle')}"
-    yield "time", terminal.duration(told.seconds)
+    yield "time", terminal.duration(told.seconds) if told.seconds >= 1 else "less than a second"
     yield "file", told.file
 
 

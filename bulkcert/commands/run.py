@@ -40,7 +40,7 @@ def run(
 
     Args:
         action: What to do with each row.
-        input_: The list: .csv, .csv.gz, .csv.zst or .parquet with the columns DeviceSn and CaSn.
+        input_: The list: .csv, .csv.gz, .csv.zst, .parquet or .ndjson with the columns DeviceSn and CaSn.
         options: See below.
     """
     terminal.warn_of_unknown(os.environ, (*Options.__dataclass_fields__, "action", "input", "job"))
