@@ -1,6 +1,5 @@
 """What stands beside the results: the journal, which says by whom and when, and the summary, which says how."""
 
-import fcntl
 import mmap
 import os
 import re
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from bulkcert.batch.holding import is_held
 from bulkcert.batch.lines import End, Header, Key, Looking, Session, decode_line
 from bulkcert.batch.summary import Summary
 
@@ -78,19 +78,9 @@ def read_history(journal: Path) -> History:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 for line in _LINE.finditer(content):
                     reader.take(line.group())
-            return History(header, tuple(reader.starts), reader.began, _held(file.fileno()))
+            return History(header, tuple(reader.starts), reader.began, is_held(journal))
     except OSError:
         return History()
-
-
-def _held(file: int) -> bool:
-    """Returns whether somebody writes the journal; the lock is asked for and given back at once."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    fcntl.flock(file, fcntl.LOCK_UN)
-    return False
 
 
 def read_summary(path: Path) -> Summary | None:
