@@ -1,6 +1,5 @@
 """``report`` at its edges: nothing called, one call, hours between two starts, thousands of CAs, missing files."""
 
-import fcntl
 import json
 import stat
 
@@ -8,6 +7,7 @@ import pytest
 from made_results import START, called, iso, settled, write_results
 from program import bulkcert, side_by_side
 
+from bulkcert.batch.holding import mark_held
 from bulkcert.errors import BulkcertError
 from bulkcert.report.counting import count
 from bulkcert.report.rendering import render
@@ -151,8 +151,8 @@ def test_killed(results):
 def test_a_run_that_goes_on(results):
     """Somebody holds the journal: unfinished; and the report takes nothing from it."""
     write_results(results, [called()])
-    with results.with_name("r.csv.journal").open("rb") as journal:
-        fcntl.flock(journal, fcntl.LOCK_EX)
+    with results.with_name("r.csv.journal").open("r+b") as journal:
+        mark_held(journal.fileno())
         counted = figures(results)
         assert counted.unfinished
         assert counted.verdict.tone == "open"
