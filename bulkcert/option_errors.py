@@ -68,7 +68,7 @@ def _unknown_command(typed: str, commands: Sequence[str]) -> str:
         return f"Unknown option: {typed}; options of a command stand behind it"
     near = difflib.get_close_matches(typed, commands, n=1, cutoff=_LIKENESS)
     told = f"did you mean {near[0]}?" if near else f"there are {', '.join(commands)}"
-    return f"Unknown command: {typed}; {told}"
+    return f'Unknown command "{typed}"; {told}'
 
 
 def _wrong_value(error: cyclopts.CoercionError) -> str:

@@ -47,10 +47,10 @@ def test_words(tokens):
 def test_unknown_command():
     """A command that there is not is told with all there are, or with the one that was meant."""
     assert refused("[bogus]") == (
-        f"Unknown command: [bogus]; there are {', '.join(cli.COMMANDS)}",
+        f'Unknown command "[bogus]"; there are {", ".join(cli.COMMANDS)}',
         "See bulkcert --help. Nothing was called.",
     )
-    assert refused("invent")[0] == "Unknown command: invent; did you mean inventory?"
+    assert refused("invent")[0] == 'Unknown command "invent"; did you mean inventory?'
 
 
 @pytest.mark.parametrize(
