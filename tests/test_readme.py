@@ -54,7 +54,8 @@ def test_jobs(job):
     options = tomllib.loads(job.read_text(encoding="utf-8"))
 
     assert f"jobs/{job.name}" in README
-    assert set(options) <= {"action", "input", "rehearsal", *(name.replace("_", "-") for name in Options.__dataclass_fields__)}
+    known = {name.replace("_", "-") for name in Options.__dataclass_fields__}
+    assert set(options) <= {"action", "input", "rehearsal", *known}
 
 
 def test_two_command_lines():

@@ -75,7 +75,7 @@ class RunOptions(ServiceOptions, LookOptions, MetricsOptions):
     overwrite: Annotated[bool, Parameter(group=INPUT)] = False
     """Drop earlier results and their journal and start anew."""
     retry_failed: Annotated[bool, Parameter(group=INPUT)] = False
-    """Call the rows again that were called before and did not succeed, or that verify has read back in another state."""
+    """Call again what was called and did not succeed, and what verify has read back in another state."""
     limit_rows: Annotated[int | None, Parameter(group=INPUT, converter=whole_number)] = None
     """Call at most so many rows, then stop (75); the same command goes on with the next. 0 only writes the results."""
     skip_protected: Annotated[bool, Parameter(group=LOOK)] = False
