@@ -195,16 +195,17 @@ def test_one_at_a_time(tmp_path, service):
 
 
 def test_caps(tmp_path):
-    """The caps hold, as seen by the service with its own in force."""
-    with emulator(tmp_path, caps={}) as service:
-        for part in range(10):
+    """The caps hold, as seen by a service that has the same; a fifth of its own, which a busy machine can time."""
+    with emulator(tmp_path, caps={"account_cap": 100, "address_cap": 60}) as service:
+        for part in range(3):
             rows = [("ca", f"{part}-{number}") for number in range(10_000)]
             service.tell("seed", instance=INSTANCE, rows=rows)
-        told = json.loads(take(service, tmp_path / "all.parquet", "--json", "-q", caps=()).ended(0).stdout)
+        caps = ("--rate", "100", "--per-address-rate", "60")
+        told = json.loads(take(service, tmp_path / "all.parquet", "--json", "-q", caps=caps).ended(0).stdout)
         report = service.report()
 
-    assert told["certificates"] == 100_000
-    assert report.worst_window <= 300
+    assert told["certificates"] == 30_000
+    assert report.worst_window <= 60
     assert not report.throttled
     assert not report.blocks
-    assert report.arrivals == told["calls"] <= 1000 + 64
+    assert report.arrivals == told["calls"] <= 300 + 64
