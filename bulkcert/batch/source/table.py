@@ -131,7 +131,7 @@ def open_source(
             or an NDJSON file is malformed.
     """
     path = Path(path)
-    if _kind(path)[0] == "ndjson" and identity(path)[2] == 0:
+    if identity(path)[2] == 0 and _kind(path)[0] == "ndjson":
         # As an inventory that found nothing writes it: a list without rows, which has nowhere to name its columns.
         named, ca_named = (device_column or "DeviceSn") if by_device else None, ca_column or "CaSn"
         both = (ca_named,) if named is None else (named, ca_named)
