@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bulkcert.batch.progress import Progress
 from bulkcert.batch.run import Run
-from bulkcert.batch.waiting import rows_done, waiting_for
+from bulkcert.batch.waiting import left_s, rows_done, waiting_for
 from bulkcert.terminal import duration, stderr
 
 REFRESH_S = 0.25
@@ -29,7 +29,7 @@ class Board:
         self._run = run
         self._total = run.calls
         self._limited = run.job.options.limit_rows is not None
-        self._started = time.monotonic()
+        self._called_from: float | None = None
 
     async def watch(self, progress: Progress) -> None:
         """Shows the progress until cancelled."""
@@ -62,21 +62,19 @@ class Board:
         if progress.looking:
             read = f"{progress.pages:,} pages and {progress.reads:,} single certificates read"
             return f"{progress.sends.recent_rate(now):.0f}/s; looking: {read}; {self._why(progress, now)}"
+        self._called_from = self._called_from or now
         outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in progress.outcomes.items())
         parts = [f"{progress.sends.recent_rate(now):.0f}/s", outcomes or "nothing finished yet"]
         if progress.retries or progress.throttles:
             parts.append(f"{progress.retries:,} retries, {progress.throttles:,} throttles")
         if not progress.outage.ongoing:
-            parts.append(f"{duration(self._left_s(progress))} left")
+            elapsed = now - self._called_from
+            left = left_s(progress, self._total, elapsed, self._run.job.rate, limited=self._limited)
+            parts.append(f"{duration(left)} left")
         return "; ".join([*parts, self._why(progress, now)])
 
     def _done(self, progress: Progress) -> int:
         return rows_done(progress, limited=self._limited)
-
-    def _left_s(self, progress: Progress) -> float:
-        done = min(self._done(progress), self._total)
-        pace = min(self._run.job.rate, done / max(time.monotonic() - self._started, 0.1))
-        return (self._total - done) / pace if pace else (self._total - done) / self._run.job.rate
 
     def _why(self, progress: Progress, now: float) -> str:
         """Says what the run is waiting for."""
