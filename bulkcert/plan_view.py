@@ -12,33 +12,18 @@ from bulkcert.api.certificates import Status
 from bulkcert.api.operations import INSTANCE_ACCESS
 from bulkcert.api.signing import Credentials
 from bulkcert.batch.pacer import bucket_rate, lane_cap
-from bulkcert.batch.planning import MANY_ROWS, NEARLY_ALL, Inquiry
+from bulkcert.batch.planning import Inquiry
+from bulkcert.batch.protected_rows import doubt
 from bulkcert.batch.source import printable
 from bulkcert.errors import ExitStatus
+from bulkcert.plan_cas import CAS_SHOWN, CaStates, States, advice_on_cas
 from bulkcert.terminal import about, counted, stdout
 
-CAS_SHOWN, CAS_LISTED = 20, 1000
-"""CAs that the table and the JSON name, most rows first."""
+CAS_LISTED = 1000
+"""CAs that the JSON names, most rows first."""
 
 CLOCK_GRAIN_S = 2.0
 """The service tells its time in whole seconds, and an answer takes a while."""
-
-
-class States(msgspec.Struct, frozen=True):
-    """How many rows that may be called are in each state; ``rows`` is their sum."""
-
-    rows: int
-    already: int
-    not_registered: int
-    to_change: int
-    not_looked_at: int
-
-
-class CaStates(States, frozen=True, kw_only=True):
-    """The same for the rows of one CA; ``registered`` are its device certificates, where they were counted."""
-
-    ca_sn: str
-    registered: int | None
 
 
 class Calls(msgspec.Struct, frozen=True):
@@ -184,13 +169,17 @@ def _advice(plan: Plan, inquiry: Inquiry, credentials: Credentials) -> Iterator[
     if plan.invalid:
         first = inquiry.check.first_invalid[0]
         place = f"{plan.input}:{first.line or first.row}: {first.column}: {first.reason} ({first.value})"
-        yield f"{plan.invalid:,} rows are invalid, the first: {place}; correct them, or give --skip-invalid"
+        rows = "1 row is" if plan.invalid == 1 else f"{plan.invalid:,} rows are"
+        yield f"{rows} invalid, the first: {place}; correct what is wrong, or give --skip-invalid"
     if plan.protected:
-        by = inquiry.check.protected_by
-        yield f"{plan.protected:,} rows are protected by {by}; take them out of the list, or give --skip-protected"
-    yield from _on_cas(plan, inquiry)
+        rows = "1 row is" if plan.protected == 1 else f"{plan.protected:,} rows are"
+        taken_out = f"take {'it' if plan.protected == 1 else 'them'} out of the list, or give --skip-protected"
+        yield f"{rows} protected by {inquiry.check.protected_by}; {taken_out}"
+    if told := doubt(inquiry.check, inquiry.question.action):
+        yield told
+    yield from advice_on_cas(inquiry, plan.cas, plan.totals.rows)
     if plan.totals.not_registered:
-        yield _on_unregistered(plan, by_device=inquiry.question.action.by_device)
+        yield _on_unregistered(plan, inquiry)
     if plan.not_looked:
         yield f"states cannot be read, so a run calls every row that was not looked at: {plan.not_looked}"
     needed = next(pace for pace in plan.times if pace.source_addresses == len(inquiry.question.addresses)).seconds
@@ -207,41 +196,17 @@ def _advice(plan: Plan, inquiry: Inquiry, credentials: Credentials) -> Iterator[
         )
 
 
-def _on_cas(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
-    for ca in plan.cas[:CAS_SHOWN]:
-        name, registered = printable(ca.ca_sn), inquiry.findings.registered.get(ca.ca_sn)
-        if plan.action == "delete-ca" and registered is None:
-            yield f"delete-ca of {name} deletes its device certificates; how many was not counted"
-        elif plan.action == "delete-ca" and registered is not None and registered.devices:
-            more = "" if registered.whole else "at least "
-            deleted = f"{more}{registered.devices:,} device certificates"
-            yield f"delete-ca of {name} deletes {deleted}; nothing brings them back"
-        if plan.action != "inactivate-device" or ca.rows <= MANY_ROWS or ca.already == ca.rows:
-            continue
-        share = ca.rows / plan.totals.rows
-        listed = ca.already + ca.to_change
-        whole = registered is not None and registered.whole
-        nearly_all = whole and ca.registered is not None and 0 < NEARLY_ALL * ca.registered <= listed
-        if share < 0.5 and not nearly_all:  # noqa: PLR2004 - half of the rows
-            continue
-        others = max(0, (ca.registered or 0) - listed)
-        also = (
-            f"; beside the listed ones it has {f'{others:,}' if others else 'no'} registered devices" if whole else ""
-        )
-        yield (
-            f"{int(100 * share)} % of the rows share CA {name}: one inactivate-ca would refuse all of its devices at "
-            f"once, those that are not registered yet included{also}"
-        )
-
-
-def _on_unregistered(plan: Plan, *, by_device: bool) -> str:
-    absent = f"{plan.totals.not_registered:,} serials are not registered"
-    if not by_device:
+def _on_unregistered(plan: Plan, inquiry: Inquiry) -> str:
+    count, checked = plan.totals.not_registered, inquiry.check
+    absent = f"{count:,} serial{' is' if count == 1 else 's are'} not registered"
+    if not inquiry.question.action.by_device:
         return f"{absent}: no such CA is known to the instance; the run calls them, and ends with 1"
     if plan.action == "activate-device":
         return f"{absent}: they become active at their first connection, and nothing can switch them on before"
+    # One that has protected devices is not to be inactivated.
+    by_ca = "" if checked.protected_cas or checked.unplaced else "inactivate their CA (inactivate-ca), or "
     return (
-        f"{absent}: they become active at their first connection; inactivate their CA (inactivate-ca), or run again "
+        f"{absent}: they become active at their first connection; {by_ca}run again "
         "with --retry-failed once they have connected"
     )
 

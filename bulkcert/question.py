@@ -13,6 +13,7 @@ from rich.text import Text
 from bulkcert.actions import Action
 from bulkcert.api.signing import Credentials
 from bulkcert.batch.progress import Progress
+from bulkcert.batch.protected_rows import doubt
 from bulkcert.batch.run import Run
 from bulkcert.batch.source import printable
 from bulkcert.batch.undoing import Undone
@@ -52,6 +53,11 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
     yield "input", _input(run)
     if run.check.protection:
         yield "protected", run.check.protection
+    if told := doubt(run.check, job.action):
+        yield "", Text(told, style="yellow")
+    if run.lifted:
+        told = f"{counted(run.lifted, 'row')} that {run.journal.index.protected_by} protected until now: to be called"
+        yield "", Text(told, style="yellow")
     if run.already_done:
         yield "done", f"{run.already_done:,} by earlier sessions; this one goes on"
     yield "to call", f"{run.calls:,} {kind} certificate{'s' * (run.calls != 1)}{_looking(run)}"

@@ -15,8 +15,8 @@ def service(tmp_path_factory):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("DeviceSn\n000000000001\n000000000009\n", "2 devices and 0 CAs; 1 row protected"),
-        ("DeviceSn,CaSn\nnowhere,\n,nobody\n", "1 device and 1 CA; 0 rows protected"),
+        ("DeviceSn\n000000000001\n000000000009\n", "2 devices and 0 CAs; 1 row protected; 1 serial is in no row"),
+        ("DeviceSn,CaSn\nnowhere,\n,nobody\n", "1 device and 1 CA; 0 rows protected; 2 serials are in no row"),
     ],
 )
 def test_what_is_protected_is_told(tmp_path, service, content, told):
@@ -34,15 +34,13 @@ def test_what_is_protected_is_told(tmp_path, service, content, told):
     assert json.loads(shown.stdout)["protection"] == f"p.csv: {told}"
 
 
-def test_a_column_that_may_be_of_either_is_refused(tmp_path, service):
-    """For devices a list of Sn says neither device nor CA, so it must not pass for one that protects nothing."""
+def test_a_column_that_may_be_of_either_means_both(tmp_path, service):
+    """For devices a list of Sn says neither device nor CA, so it protects whatever has the serial."""
     write_devices(tmp_path / "d.csv", 5)
     (tmp_path / "p.csv").write_text("Sn\n000000000001\n")
     refused = bulkcert("run", "inactivate-device", "d.csv", *service.where, "--protect", "p.csv", cwd=tmp_path)
 
-    refused.ended(65)
-    assert "Sn does not say whether these are serials of devices or of CAs" in refused.stderr
-    assert "Name it DeviceSn" in refused.stderr
+    assert "1 of 5 rows are protected" in refused.ended(65).stderr
 
 
 def test_for_cas_sn_is_a_ca(tmp_path, service):

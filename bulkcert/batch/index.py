@@ -4,7 +4,7 @@ from array import array
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
-from bulkcert.batch.lines import NOT_SEEN, End, Intent, Line, Look, Looked, Looking, Seen, Session
+from bulkcert.batch.lines import NOT_SEEN, End, Intent, Line, Look, Looked, Looking, Protected, Seen, Session
 from bulkcert.batch.outcome import Outcome, Record
 
 _NUMBER_OF = {outcome: number for number, outcome in enumerate(Outcome, start=1)}
@@ -60,6 +60,10 @@ class Index:
         """When the run was started last, Unix time in milliseconds; verifying it does not count."""
         self.seen: Seens | None = None
         """What was seen of each row after it was called, if anything was."""
+        self.protected_by = ""
+        """Name of the list that protects rows, or has lifted the protection of all; empty if none ever was."""
+        self.protected_marks = b""
+        """A byte for each row and one for row 0, 1 where that list protects it; empty if none ever was."""
 
     def take(self, line: Line, offset: int) -> None:
         """Takes note of a line of the journal and of where it is."""
@@ -82,6 +86,8 @@ class Index:
                 self.began_ms = self.began_ms if line.verifies else line.started_at
             case End():
                 self._unended[self._verifying] -= 1
+            case Protected():
+                self.protected_by, self.protected_marks = line.by, line.marked(len(self._state) - 1) or b""
             case Seen():
                 self.seen = self.seen or Seens(len(self._state))
                 self.seen.note(line)
@@ -117,11 +123,17 @@ class Index:
         rows = len(self._state) - 1
         if isinstance(line, Look):
             return 0 < line.first <= rows + 1 - len(line.statuses)
+        if isinstance(line, Protected):
+            return line.marked(rows) is not None
         return not isinstance(line, Record | Intent | Seen) or 0 < line.row <= rows
 
     def outcome(self, row: int) -> Outcome | None:
         """Returns the outcome on a row's newest line, or None if it has none."""
         return _OUTCOMES[self._state[row] % _AGAIN]
+
+    def is_protected(self, row: int) -> bool:
+        """Returns whether a list has protected a row in the newest session of the run."""
+        return bool(self.protected_marks) and bool(self.protected_marks[row])
 
     def may_have_changed(self, row: int, watched: int) -> bool:
         """Returns whether a call may have changed a row, whatever came of later ones.

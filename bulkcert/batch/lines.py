@@ -3,6 +3,8 @@
 import os
 import pwd
 import socket
+import zlib
+from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
@@ -56,6 +58,28 @@ class Key(msgspec.Struct, frozen=True, tag="key"):
     source: str
 
 
+class Protected(msgspec.Struct, frozen=True, tag="protected"):
+    """The rows that a list of protected serials has kept from being called, from here on; the newest line counts.
+
+    Attributes:
+        by: Name of the list.
+        rows: Their number; 0 where none is protected any more.
+        marks: A byte for each row and one for row 0, 1 where it is protected, compressed by zlib.
+    """
+
+    by: str
+    rows: int
+    marks: bytes
+
+    def marked(self, rows: int) -> bytes | None:
+        """Returns the marks, uncompressed, or None if they are not those of so many rows."""
+        try:
+            marks = zlib.decompressobj().decompress(self.marks, rows + 2)
+        except zlib.error:
+            return None
+        return marks if len(marks) == rows + 1 else None
+
+
 class Intent(msgspec.Struct, frozen=True, tag="intent"):
     """Written and synced before a call that may not be repeated blindly."""
 
@@ -103,7 +127,7 @@ class End(msgspec.Struct, frozen=True, omit_defaults=True, tag="end"):
     at: Millis
 
 
-Line = Header | Session | Key | Record | Intent | Looking | Look | Looked | Seen | End
+Line = Header | Session | Key | Protected | Record | Intent | Looking | Look | Looked | Seen | End
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Line).decode
@@ -133,6 +157,14 @@ def session_line(started_at: int, version: str, *, verifies: bool = False) -> Se
 def key_line(credentials: Credentials) -> Key:
     """Returns the line that says what signs the calls of this session."""
     return Key(credentials.access_key_id, credentials.source)
+
+
+def protected_line(by: str, protected: Iterable[int], rows: int) -> Protected:
+    """Returns the line that keeps which of so many rows are protected, and by which list."""
+    marks = bytearray(rows + 1)
+    for row in protected:
+        marks[row] = 1
+    return Protected(by, sum(marks), zlib.compress(marks))
 
 
 def this_user() -> str:

@@ -72,6 +72,15 @@ def header_of(path: Path) -> Header:
     return header
 
 
+def has_protected(path: Path) -> bool:
+    """Returns whether a list has protected rows of the run that a journal is the record of."""
+    try:
+        with path.open("rb") as lines:
+            return any(text.startswith(b'{"type":"protected"') for text in lines)
+    except OSError:
+        return False  # opening it for the run says what is wrong with it
+
+
 def _no_header(path: Path) -> BulkcertError:
     return BulkcertError(
         ExitStatus.CANNOT_WRITE,

@@ -27,6 +27,7 @@ def open_list(
     columns: tuple[str, str] = ("", ""),
     trust_serials: bool = False,
     protect: Path | None = None,
+    lifts: bool = False,
     on_progress: Callable[[int], None] | None = None,
 ) -> tuple[Source, Check]:
     """Reads a whole list once and checks every row.
@@ -37,6 +38,7 @@ def open_list(
         columns: Those of the device's and the CA's serial, if they must not be looked for by their names.
         trust_serials: Whether serials that all look like rounded numbers are taken as they are.
         protect: List of what must not be touched, or None.
+        lifts: Whether that list may be empty: nothing is protected any more.
         on_progress: Told the number of rows checked so far.
 
     Raises:
@@ -44,12 +46,21 @@ def open_list(
     """
     protection = None
     if protect is not None:
-        protection = open_protection(protect, by_device=action.by_device, trust_serials=trust_serials)
+        protection = open_protection(
+            protect, by_device=action.by_device, trust_serials=trust_serials, may_be_empty=lifts
+        )
     device_column, ca_column = columns
     source = open_source(
         path, by_device=action.by_device, device_column=device_column or None, ca_column=ca_column or None
     )
-    return source, check(source, trust_serials=trust_serials, protection=protection, on_progress=on_progress)
+    checked = check(
+        source,
+        trust_serials=trust_serials,
+        protection=protection,
+        device_column=device_column or None,
+        on_progress=on_progress,
+    )
+    return source, checked
 
 
 def only_callable(batches: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:

@@ -14,13 +14,14 @@ from bulkcert.batch.engine import Engine, journaling
 from bulkcert.batch.index import Index
 from bulkcert.batch.job import Job
 from bulkcert.batch.journal import Journal
-from bulkcert.batch.lines import Header, Key, key_line, session_line
+from bulkcert.batch.lines import Header, Key, Protected, key_line, session_line
 from bulkcert.batch.look.first import LookFirst, is_old
 from bulkcert.batch.look.sightings import NUMBER_OF
 from bulkcert.batch.order import Order
 from bulkcert.batch.outcome import Outcome, Row
 from bulkcert.batch.progress import Progress
-from bulkcert.batch.recovery import header_of, open_journal
+from bulkcert.batch.protected_rows import confirm_protection, lifted, to_keep
+from bulkcert.batch.recovery import has_protected, header_of, open_journal
 from bulkcert.batch.results import prove_columns, renamed, write_results
 from bulkcert.batch.rows import as_rows, only_callable, open_list
 from bulkcert.batch.session import Leave, Watch, calling
@@ -45,6 +46,8 @@ class Run:
         to_call: Certificates that are still to be called, those included that are looked at again first.
         looks_again: Whether the look is too old for what it has settled: a list that is gone on with is as wanted now.
         run_id: The same in all sessions of the run.
+        kept: What the journal must say of the protected rows, if it does not.
+        lifted: Certificates that a list has protected until now, and that are to be called.
         progress: What this session does.
         started_at: Unix time in seconds.
         key: What signs the calls; None while there are none.
@@ -57,6 +60,8 @@ class Run:
     to_call: int
     looks_again: bool = False
     run_id: str = ""
+    kept: tuple[Protected, ...] = ()
+    lifted: int = 0
     progress: Progress = field(default_factory=Progress)
     started_at: float = field(default_factory=time.time)
     key: Key | None = None
@@ -98,7 +103,7 @@ class Run:
             BulkcertError: The journal cannot be written; nothing was called.
         """
         self.key = key_line(keyring.current)
-        self.journal.begin(self.key)
+        self.journal.begin(*self.kept, self.key)
         self.started_at = time.time()
         self.progress.to_call = self.calls
         job = self.job
@@ -130,7 +135,7 @@ class Run:
             raise BulkcertError(error.status, f"stopped: {stop.message}; then: {error.message}", advice) from error
 
     def _finished(self) -> Summary:
-        self.journal.begin()
+        self.journal.begin(*self.kept)
         totals = write_results(self.job.results, annotated(self.source, self.check), self.journal)
         confirm_sum(self.job.results, totals, self.check.rows)
         earlier = None if self.journal.is_new else earlier_summary(self.job.summary)
@@ -181,6 +186,7 @@ def check_input(job: Job, on_progress: Callable[[int], None] | None = None) -> t
         columns=(options.device_column, options.ca_column),
         trust_serials=options.trust_serials,
         protect=options.protect,
+        lifts=options.protect is not None and not options.overwrite and has_protected(job.journal),
         on_progress=on_progress,
     )
     _check_size(job, checked.rows)
@@ -230,6 +236,7 @@ def open_run(job: Job, source: Source, checked: Check) -> Run:
         journal.index.reopen(RETRIED)
         journal.index.reopen_rows(journal.index.read_back_otherwise(NUMBER_OF[job.action.wanted_status]))
     try:
+        confirm_protection(journal.index, options.protect)
         # What cannot be written must not show after the calls.
         prove_columns(job.results, annotated(source, checked), journal)
     except BaseException:
@@ -239,7 +246,9 @@ def open_run(job: Job, source: Source, checked: Check) -> Run:
     to_call, unchanged = _to_call(index, checked), _unchanged(index, checked)
     looks_again = to_call > 0 and unchanged > 0 and is_old(index.looked_at)
     run_id = header.run if journal.is_new else header_of(job.journal).run
-    return Run(job, source, checked, journal, to_call + unchanged * looks_again, looks_again, run_id)
+    to_call += unchanged * looks_again
+    kept = to_keep(index, checked)
+    return Run(job, source, checked, journal, to_call, looks_again, run_id, kept, lifted(index, checked))
 
 
 def _to_call(index: Index, checked: Check) -> int:

@@ -119,13 +119,14 @@ class Verifying:
     async def _act(self, lanes: Lanes, sightings: Sightings) -> set[int]:
         """Calls again what is registered and not as wanted, if the run has come to it; returns these rows."""
         finished = self.finished
-        other, outcome = finished.action.before, finished.journal.index.outcome
+        index, other = finished.journal.index, finished.action.before
         seen = (row for row in range(1, finished.check.rows + 1) if sightings.status(row) == other)
-        found = {row for row in seen if outcome(row) not in _NOT_COME_TO}
+        # A row that was called before a list protected it has another outcome, and is not to be touched either.
+        found = {row for row in seen if index.outcome(row) not in _NOT_COME_TO and not index.is_protected(row)}
         if not found:
             return found
         self.called_again |= found
-        finished.journal.index.reopen_rows(found)
+        index.reopen_rows(found)
         order = Order(finished.action, finished.header.instance, self.service.workers, Limit())
         rows = ([row for row in batch if row.number in found] for batch in finished.batches())
         await Engine(order, lanes, finished.journal).run(iter(rows))

@@ -3,7 +3,7 @@
 What the rest of the program needs is named here. Inside, ``reading`` has the bytes, ``blocks`` the CSV records,
 ``lines`` and ``values`` the NDJSON objects, ``columns`` the header, ``table`` the opened file, ``parts`` its rows,
 ``serials`` the rules, ``duplicates`` the repeated keys, ``serial_list`` and ``protection`` the rows that must not be
-touched, ``checking`` the first pass and ``annotation`` all later ones.
+touched, ``checking`` the first pass, ``checked`` what it found and ``annotation`` all later ones.
 """
 
 from bulkcert.batch.source.annotation import (
@@ -16,7 +16,8 @@ from bulkcert.batch.source.annotation import (
     ROW,
     annotated,
 )
-from bulkcert.batch.source.checking import INVALID_SHOWN, Check, InvalidRow, check
+from bulkcert.batch.source.checked import Check, InvalidRow
+from bulkcert.batch.source.checking import INVALID_SHOWN, check
 from bulkcert.batch.source.protection import Protection, open_protection
 from bulkcert.batch.source.serials import printable
 from bulkcert.batch.source.table import OWN_PREFIX, Source, open_source, without_rows

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from bulkcert.batch.source.checking import PROTECTED_DEVICE, Check
+from bulkcert.batch.source.checked import PROTECTED_DEVICE, Check
 from bulkcert.batch.source.parts import read_parts
 from bulkcert.batch.source.serials import FAULTS, REASONS
 from bulkcert.batch.source.table import OWN_PREFIX, Source

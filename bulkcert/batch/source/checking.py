@@ -1,15 +1,16 @@
 """The pass over the whole input that comes before the first call: what may be called, and what never is."""
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
 import polars as pl
 
+from bulkcert.batch.source.checked import PROTECTED_CA, PROTECTED_DEVICE, Check, InvalidRow
+from bulkcert.batch.source.columns import matching
 from bulkcert.batch.source.duplicates import Firsts
 from bulkcert.batch.source.parts import Part, read_parts
-from bulkcert.batch.source.protection import Protection
+from bulkcert.batch.source.protection import Protection, Search
 from bulkcert.batch.source.serials import FAULTS, REASONS, Fault, all_rounded, faults, numbers, printable
 from bulkcert.batch.source.table import Source
 from bulkcert.errors import BulkcertError, ExitStatus
@@ -19,88 +20,10 @@ INVALID_SHOWN = 20
 CAS_KEPT = 100_000
 """CAs whose rows are counted each for itself."""
 
-PROTECTED_DEVICE = FAULTS * FAULTS
-"""Code of a row whose device is protected; every code below is of an invalid row."""
-PROTECTED_CA = PROTECTED_DEVICE + 1
-"""Code of a row whose CA is protected, and its device not by itself."""
-
 # Joins the two serials of a key. No valid serial has a control character, so the join is unambiguous.
 _JOINT = "\x1f"
 _NO_FAULTS = pl.DataFrame(schema={"row": pl.UInt32, "fault": pl.UInt8})
 _EXPORT_AS_TEXT = "Export the list again with this column as text, best straight from the registry"
-
-
-@dataclass(frozen=True, slots=True)
-class InvalidRow:
-    """A row that is not called, as a message shows it.
-
-    Attributes:
-        row: Number of the row, from 1.
-        line: Line of a CSV or NDJSON file on which the row starts, from 1; None for Parquet.
-        column: The column of the first thing that is wrong, or that is protected.
-        value: What stands there, shortened and safe on a terminal.
-        reason: What is wrong with it, to be read behind the column's name.
-    """
-
-    row: int
-    line: int | None
-    column: str
-    value: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """What the pass over the whole input found.
-
-    Attributes:
-        rows: Rows of the input.
-        sha256: Of the file's bytes as they are, in hexadecimal.
-        invalid: Rows with a serial that breaks a rule.
-        duplicates: Rows that repeat the certificate of an earlier valid row.
-        first_invalid: The first invalid rows, 20 at most.
-        rows_by_ca: Valid rows of each CA, duplicates included, most rows first; the first 100,000 CAs. Rows that
-            are protected do not count.
-        rows_of_other_cas: Valid rows of the CAs that are not in ``rows_by_ca``.
-        settled: One line for each row that is not called, in order: ``row``, ``first_row`` (null where invalid or
-            protected) and the code ``fault`` (0 for a duplicate). Ten bytes a row: the words are made batch by batch.
-        protected: Valid rows that are not called because a list protects them; they are no duplicates.
-        first_protected: The first protected rows, 20 at most.
-        protected_by: Name of that list, safe on a terminal; empty without one.
-        protecting: What is on that list, in words; empty without one.
-        keys_sha256: Of the serials of the valid rows, in order, in hexadecimal: the same for every file of these rows,
-            whatever its format and its other columns.
-    """
-
-    rows: int
-    sha256: str
-    invalid: int
-    duplicates: int
-    first_invalid: tuple[InvalidRow, ...]
-    rows_by_ca: Mapping[str, int]
-    rows_of_other_cas: int
-    settled: pl.DataFrame
-    protected: int = 0
-    first_protected: tuple[InvalidRow, ...] = ()
-    protected_by: str = ""
-    protecting: str = ""
-    keys_sha256: str = ""
-
-    @property
-    def protected_rows(self) -> pl.Series:
-        """Numbers of the protected rows."""
-        return self.settled.filter(pl.col("fault") >= PROTECTED_DEVICE)["row"]
-
-    @property
-    def protection(self) -> str:
-        """How many serials are protected and how many rows that concerns, in words; empty without a list of them."""
-        hit = f"{self.protected:,} row{'s' * (self.protected != 1)} protected"
-        return f"{self.protected_by}: {self.protecting}; {hit}" if self.protecting else ""
-
-    @property
-    def callable(self) -> int:
-        """Rows that may be called."""
-        return self.rows - self.invalid - self.duplicates - self.protected
 
 
 def check(
@@ -108,6 +31,7 @@ def check(
     *,
     trust_serials: bool = False,
     protection: Protection | None = None,
+    device_column: str | None = None,
     on_progress: Callable[[int], None] | None = None,
     numbered: str | None = None,
 ) -> Check:
@@ -117,6 +41,8 @@ def check(
         source: The input.
         trust_serials: Whether serials that all look like rounded numbers are taken as they are.
         protection: The rows that must not be called, opened for the same kind of action as the input.
+        device_column: For an action on CAs the column of devices beside them, if it is not to be looked for by name:
+            the CA of a protected device is protected.
         on_progress: Told the number of rows checked so far, from time to time.
         numbered: Column that must hold the number of each row, or None.
 
@@ -125,8 +51,13 @@ def check(
             serials; INPUT_UNREADABLE: it cannot be read to its end.
     """
     digest = hashlib.sha256()
-    findings = _Findings(source, protection, trust_serials=trust_serials, numbered=numbered)
+    search = Search(protection) if protection else None
+    seeks = protection is not None and source.device_column is None and len(protection.device_serials) > 0
+    beside = _devices_beside(source, device_column) if seeks else []
+    findings = _Findings(source, search, beside, trust_serials=trust_serials, numbered=numbered)
     try:
+        if search and beside:
+            _find_devices(source, search, beside)
         for part in read_parts(source, digest):
             rows = findings.add(part)
             if on_progress:
@@ -136,24 +67,58 @@ def check(
     return findings.check(digest.hexdigest())
 
 
+def _devices_beside(source: Source, named: str | None) -> list[str]:
+    """Returns the columns of devices in the input of an action on CAs.
+
+    Raises:
+        BulkcertError: INPUT_INVALID: one is not text.
+    """
+    columns = [named] if named in source.columns else matching(source.columns, "DeviceSn")
+    columns = [column for column in columns if column != source.ca_column]
+    for column in columns:
+        source.confirm_text(column)
+    return columns
+
+
+def _find_devices(source: Source, search: Search, columns: Sequence[str]) -> None:
+    """Reads the input of an action on CAs for the protected devices that stand beside them.
+
+    Raises:
+        BulkcertError: INPUT_INVALID: malformed; INPUT_UNREADABLE.
+    """
+    for part in read_parts(source, hashlib.sha256()):
+        cas = source.keys(part.frame)[source.ca_column]
+        for column in columns:
+            search.note_devices(part.frame[column].cast(pl.String), cas)
+
+
 class _Findings:
     """What the check has found so far.
 
     Args:
         source: The input.
-        protection: The rows that must not be called.
+        search: The rows that must not be called.
+        beside: Columns of devices in the input of an action on CAs.
         trust_serials: Whether serials that all look like rounded numbers are taken as they are.
         numbered: Column that must hold the number of each row, or None.
     """
 
     def __init__(
-        self, source: Source, protection: Protection | None, *, trust_serials: bool, numbered: str | None
+        self,
+        source: Source,
+        search: Search | None,
+        beside: Sequence[str],
+        *,
+        trust_serials: bool,
+        numbered: str | None,
     ) -> None:
         self._source = source
         self._numbered = numbered
         self._keys = hashlib.sha256()
-        self._protection = protection
-        self._protected_by = printable(protection.path.name) if protection else ""
+        self._search = search
+        self._beside = beside
+        self._protected_by = printable(search.protection.path.name) if search else ""
+        self._protected_cas: set[str] = set()
         self._rows = 0
         self._first_invalid: list[InvalidRow] = []
         self._invalid: list[pl.DataFrame] = []
@@ -175,6 +140,8 @@ class _Findings:
             found = faults(serials)
             self._suspect(part, serials, found != Fault.BLANK)
             fault = fault * FAULTS + found
+        for column in self._beside:  # what was changed would not be found
+            self._refuse_numbers(part, part.frame[column].cast(pl.String))
         rows = pl.int_range(self._rows + 1, self._rows + keys.height + 1, dtype=pl.UInt32, eager=True).alias("row")
         if self._numbered is not None:
             self._confirm_order(part, rows, self._numbered)
@@ -184,8 +151,8 @@ class _Findings:
             rows, keys = rows.filter(valid), keys.filter(valid)
         if keys.height:
             self._keys.update(f"{_joined(keys).str.join(chr(10)).item()}\n".encode())
-        if self._protection:
-            rows, keys = self._leave_out_protected(part, rows, keys, self._protection)
+        if self._search:
+            rows, keys = self._leave_out_protected(part, rows, keys, self._search)
         self._firsts.add(rows, _joined(keys))
         self._count(keys[self._source.ca_column])
         self._rows += part.frame.height
@@ -201,7 +168,7 @@ class _Findings:
             if told:
                 advice = f"{_EXPORT_AS_TEXT}; or give --trust-serials if these are the true serials."
                 raise self._changed(told, "every serial ends in zeros after its fifteenth digit", advice)
-        duplicates = self._firsts.duplicates()
+        search, duplicates = self._search, self._firsts.duplicates()
         invalid, protected = pl.concat([_NO_FAULTS, *self._invalid]), pl.concat([_NO_FAULTS, *self._protected])
         settled = [
             duplicates.with_columns(fault=pl.lit(Fault.NONE, pl.UInt8)),
@@ -222,9 +189,20 @@ class _Findings:
             protected=protected.height,
             first_protected=tuple(self._first_protected),
             protected_by=self._protected_by,
-            protecting=self._protection.told() if self._protection else "",
+            protecting=search.protection.told() if search else "",
+            unfound=search.missed if search else 0,
+            unplaced=search.unplaced if search else 0,
+            protected_cas=self._cas_with_protected(),
             keys_sha256=self._keys.hexdigest(),
         )
+
+    def _cas_with_protected(self) -> frozenset[str]:
+        """Returns the CAs with rows left that are on the list of protected serials, or have a protected row."""
+        if self._search is None:
+            return frozenset()
+        cas = pl.Series(list(self._rows_by_ca), dtype=pl.String)
+        listed = cas.filter(self._search.protection.named_cas.hold(cas))
+        return frozenset(listed) | (self._protected_cas & self._rows_by_ca.keys())
 
     def _confirm_order(self, part: Part, rows: pl.Series, column: str) -> None:
         told = part.frame[column].cast(pl.UInt32, strict=False)
@@ -275,16 +253,17 @@ class _Findings:
             self._first_invalid.append(InvalidRow(self._rows + index + 1, line, column, value, REASONS[Fault(fault)]))
 
     def _leave_out_protected(
-        self, part: Part, rows: pl.Series, keys: pl.DataFrame, protection: Protection
+        self, part: Part, rows: pl.Series, keys: pl.DataFrame, search: Search
     ) -> tuple[pl.Series, pl.DataFrame]:
         """Notes the protected ones of some valid rows; returns the other rows and their keys."""
-        by_device, by_ca = protection.hits_by_serial(keys)
+        by_device, by_ca = search.hits(keys)
         hit = by_device | by_ca
         if not hit.any():
             return rows, keys
         code = PROTECTED_CA - by_device.cast(pl.UInt8)  # one less where it is the device
         found = pl.DataFrame([rows, code.alias("fault")]).filter(hit)
         self._protected.append(found)
+        self._protected_cas.update(keys[self._source.ca_column].filter(by_device).unique())
         shown = found.head(INVALID_SHOWN - len(self._first_protected))
         lines = part.lines([row - self._rows - 1 for row in shown["row"]])
         values = keys.filter(hit).head(shown.height).rows()

@@ -19,9 +19,13 @@ DEVICE = "device"
 """Column of the device serials."""
 CA = "ca"
 """Column of the CA serials."""
+BARE = "bare"
+"""Column of the serials of which the list does not say whether they are those of devices or of CAs."""
 
-_SCHEMA = {DEVICE: pl.String(), CA: pl.String()}
-_TOLD = {DEVICE: "device", CA: "CA"}
+_SCHEMA = {DEVICE: pl.String(), CA: pl.String(), BARE: pl.String()}
+_TOLD = {DEVICE: "every other device serial", CA: "every other CA serial", BARE: "every other serial"}
+# Headers that say no more than that these are serials. Any other one of a single column may be the first serial.
+_NAMES = ("Sn", "Serial", "Serials", "SerialNumber", "SerialNo")
 _REPAIR = "Correct the list and run again: a serial that matches nothing protects nothing."
 # What hints at a second field, a note or quotes; a serial that has one of these can be listed in CSV.
 _NOT_ALONE = r"[\s,;\"]"
@@ -30,25 +34,30 @@ _NOT_ALONE_REASON = (
 )
 
 
-def read_serial_list(path: Path, digest: Digest, *, by_device: bool, trust_serials: bool) -> pl.DataFrame:
-    """Returns the serials of a list in two columns, null where a line has none.
+def read_serial_list(
+    path: Path, digest: Digest, *, by_device: bool, trust_serials: bool, may_be_empty: bool = False
+) -> pl.DataFrame:
+    """Returns the serials of a list in three columns, null where a line has none.
 
     Args:
         path: The file; a known suffix says that it is a table.
         digest: Takes in the bytes of the file as they are.
-        by_device: Whether serials without a column are those of devices; if not, every line must have a CA.
+        by_device: Whether it is for a device action: beside devices Sn is a CA for the others.
         trust_serials: Whether serials that all look like rounded numbers are taken as they are.
+        may_be_empty: Whether a list without serials is one.
 
     Raises:
         BulkcertError: INPUT_UNREADABLE; INPUT_INVALID: a serial that cannot be right, none at all, or no usable column.
     """
-    read = _table if has_known_suffix(path) else _text
+    if may_be_empty and not path.stat().st_size:
+        return pl.DataFrame(schema=_SCHEMA)
+    pieces = _table(path, digest, by_device=by_device) if has_known_suffix(path) else _text(path, digest)
     try:
-        pieces = [piece.checked(by_device=by_device) for piece in read(path, digest, by_device=by_device)]
+        checked = [piece.checked() for piece in pieces]
     except MalformedError as error:
         raise malformed(path, error, _REPAIR) from None
-    found = pl.concat([pl.DataFrame(schema=_SCHEMA), *pieces])
-    if found.is_empty():
+    found = pl.concat([pl.DataFrame(schema=_SCHEMA), *checked])
+    if found.is_empty() and not may_be_empty:
         raise _refused(f"{path}: no serials", "A list without any protects nothing: fill it, or leave it out.")
     if not trust_serials:
         _refuse_rounded(path, found)
@@ -61,7 +70,7 @@ class _Piece:
 
     Attributes:
         path: The list.
-        keys: Their serials: a column for the devices, for the CAs, or for both.
+        keys: Their serials: a column for the devices, for the CAs, or for both; or one of bare serials.
         names: What the list calls the columns; empty for text.
         line: Returns the line, or the row of a Parquet file, of a place in ``keys``.
     """
@@ -71,8 +80,8 @@ class _Piece:
     names: Mapping[str, str]
     line: Callable[[int], str]
 
-    def checked(self, *, by_device: bool) -> pl.DataFrame:
-        """Returns the serials in two columns, null where there is none.
+    def checked(self) -> pl.DataFrame:
+        """Returns the serials in three columns, null where there is none.
 
         Raises:
             BulkcertError: INPUT_INVALID: one cannot be right.
@@ -80,11 +89,10 @@ class _Piece:
         found = {column: faults(self.keys[column]) for column in self.keys.columns}
         blank = pl.DataFrame({column: fault == Fault.BLANK for column, fault in found.items()})
         for serials in self.keys:
-            fault = found[serials.name]
-            if by_device or serials.name == DEVICE:  # the other serial of the line says what is meant
-                fault = fault.set(
-                    blank[serials.name] & ~blank.select(pl.all_horizontal(pl.all())).to_series(), Fault.NONE
-                )
+            # Where one serial is blank the other one of the line says what is meant.
+            fault = found[serials.name].set(
+                blank[serials.name] & ~blank.select(pl.all_horizontal(pl.all())).to_series(), Fault.NONE
+            )
             self._refuse(serials, numbers(serials), "is a number as spreadsheets write it: the serials were changed")
             for kind, reason in REASONS.items():
                 self._refuse(serials, fault == kind, reason)
@@ -105,25 +113,13 @@ class _Piece:
 
 def _table(path: Path, digest: Digest, *, by_device: bool) -> Iterator[_Piece]:
     table = open_table(path)
-    # In a list of CAs Sn is the serial of a CA, beside devices it may be of either.
-    chosen = {DEVICE: _column(table, "DeviceSn"), CA: _column(table, *(("CaSn",) if by_device else ("CaSn", "Sn")))}
-    names = {key: column for key, column in chosen.items() if column is not None}
-    if not names and _column(table, "Sn") is not None:
-        raise _refused(
-            f"{path}: the column Sn does not say whether these are serials of devices or of CAs",
-            "Name it DeviceSn if each is a device that must not be touched, CaSn if each is a CA with all its devices.",
-        )
-    if not names:
-        raise _refused(
-            f"{path}: no DeviceSn or CaSn column; {listed(table.columns)}", "Name the columns of the serials so."
-        )
-    if not by_device and CA not in names:
-        raise _refused(
-            f"{path}: no CaSn column, so the list does not say which CAs must not be touched",
-            "Add a CaSn column: the CA of each device.",
-        )
+    names = _chosen(table, by_device=by_device)
     for column in names.values():
         table.confirm_text(column)
+    named = any(matching(table.columns, name) for name in _NAMES)
+    if table.kind == "csv" and BARE in names and not named:
+        # Taken for a serial, a header does no harm; taken for a header, a serial would not be protected.
+        yield _Piece(path, pl.DataFrame({BARE: [names[BARE]]}), names, lambda _: "line 1")
     rows = 0
     for part in read_parts(table, digest):
         keys = part.frame.select(pl.col(column).cast(pl.String).alias(key) for key, column in names.items())
@@ -131,7 +127,22 @@ def _table(path: Path, digest: Digest, *, by_device: bool) -> Iterator[_Piece]:
         rows += keys.height
 
 
-def _text(path: Path, digest: Digest, *, by_device: bool) -> Iterator[_Piece]:
+def _chosen(table: Table, *, by_device: bool) -> dict[str, str]:
+    """Returns the columns of a table by what they hold."""
+    device, ca = _column(table, "DeviceSn"), _column(table, "CaSn")
+    either = None if ca else _column(table, "Sn")
+    if device and not by_device:
+        ca = ca or either
+    if device or ca:
+        return {key: column for key, column in ((DEVICE, device), (CA, ca)) if column}
+    if either or len(table.columns) == 1:
+        return {BARE: either or table.columns[0]}
+    raise _refused(
+        f"{table.path}: no DeviceSn or CaSn column; {listed(table.columns)}", "Name the columns of the serials so."
+    )
+
+
+def _text(path: Path, digest: Digest) -> Iterator[_Piece]:
     start = True
     for lines in read_lines(path, digest):
         if start:
@@ -140,7 +151,7 @@ def _text(path: Path, digest: Digest, *, by_device: bool) -> Iterator[_Piece]:
         confirm_utf8(lines.text, lines.line)
         records = [(line, text) for line, text in lines.records() if not text.startswith(b"#")]
         serials = [text.removesuffix(b"\r").decode() for _, text in records]
-        keys = pl.DataFrame({DEVICE if by_device else CA: serials}, schema_overrides=_SCHEMA)
+        keys = pl.DataFrame({BARE: serials}, schema_overrides={BARE: pl.String()})
         yield _Piece(path, keys, {}, partial(_line, [line for line, _ in records]))
 
 
@@ -153,22 +164,19 @@ def _line(lines: list[int], index: int) -> str:
     return f"line {lines[index]}"
 
 
-def _column(table: Table, *names: str) -> str | None:
-    for name in names:
-        found = matching(table.columns, name)
-        if len(found) > 1:
-            told = " and ".join(f"'{printable(column)}'" for column in found)
-            raise _refused(f"{table.path}: {told} may each be the {name} column", "Rename or remove all but one.")
-        if found:
-            return found[0]
-    return None
+def _column(table: Table, name: str) -> str | None:
+    found = matching(table.columns, name)
+    if len(found) > 1:
+        told = " and ".join(f"'{printable(column)}'" for column in found)
+        raise _refused(f"{table.path}: {told} may each be the {name} column", "Rename or remove all but one.")
+    return found[0] if found else None
 
 
 def _refuse_rounded(path: Path, found: pl.DataFrame) -> None:
     for serials in found:
         nonblank = serials.drop_nulls()
         if len(nonblank) and all_rounded(nonblank):
-            told = f"'{printable(nonblank[0])}' and every other {_TOLD[serials.name]} serial"
+            told = f"'{printable(nonblank[0])}' and {_TOLD[serials.name]}"
             raise _refused(
                 f"{path}: {told} ends in zeros after its fifteenth digit: a spreadsheet has changed the serials",
                 "Export it again with this column as text; or give --trust-serials if these are the true serials.",

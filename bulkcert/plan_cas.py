@@ -1,0 +1,98 @@
+"""The CAs of a plan: the states of their rows, and what one call for a CA would do to all of its devices, or does."""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from bulkcert.batch.planning import MANY_ROWS, NEARLY_ALL, Inquiry
+from bulkcert.batch.source import printable
+from bulkcert.terminal import counted
+
+CAS_SHOWN, CAS_NAMED = 20, 3
+"""CAs that the table and one piece of advice name, most rows first."""
+
+_MOST_SHARE = 0.5
+
+
+class States(msgspec.Struct, frozen=True):
+    """How many rows that may be called are in each state; ``rows`` is their sum."""
+
+    rows: int
+    already: int
+    not_registered: int
+    to_change: int
+    not_looked_at: int
+
+
+class CaStates(States, frozen=True, kw_only=True):
+    """The same for the rows of one CA; ``registered`` are its device certificates, where they were counted."""
+
+    ca_sn: str
+    registered: int | None
+
+
+def advice_on_cas(inquiry: Inquiry, cas: Sequence[CaStates], rows: int) -> Iterator[str]:
+    """Yields what to know of the CAs before the run.
+
+    Args:
+        inquiry: What the plan comes from.
+        cas: The CAs with most rows.
+        rows: Rows that may be called.
+    """
+    shown = cas[:CAS_SHOWN]
+    if inquiry.question.action.name == "delete-ca":
+        yield from _on_deleting(inquiry, shown)
+    # What may be under any CA may be under this one.
+    if inquiry.question.action.name == "inactivate-device" and not inquiry.check.unplaced:
+        worth = [ca for ca in shown if _is_worth_a_call(inquiry, ca, rows)]
+        # The one that has most of the rows comes first, and is told by itself.
+        most = sum(ca.rows / rows >= _MOST_SHARE for ca in worth) == 1
+        for told in filter(None, (worth[:most], worth[most:])):
+            yield _on_inactivating(told, rows)
+
+
+def _on_deleting(inquiry: Inquiry, cas: Sequence[CaStates]) -> Iterator[str]:
+    found = inquiry.findings.registered
+    if uncounted := [ca for ca in cas if ca.ca_sn not in found]:
+        each = "its" if len(uncounted) == 1 else "their"
+        yield f"delete-ca of {_named(uncounted)} deletes {each} device certificates; how many was not counted"
+    with_devices = [ca for ca in cas if ca.ca_sn in found and found[ca.ca_sn].devices]
+    if not with_devices:
+        return
+    told = []
+    for place, ca in enumerate(with_devices[:CAS_NAMED]):
+        registered = found[ca.ca_sn]
+        count = counted(registered.devices, "device certificate") if not place else f"{registered.devices:,}"
+        told.append(f"of {printable(ca.ca_sn)} {'deletes ' * (not place)}{'at least ' * (not registered.whole)}{count}")
+    if more := with_devices[CAS_NAMED:]:
+        others = [found[ca.ca_sn] for ca in more]
+        least = "at least " * (not all(registered.whole for registered in others))
+        told.append(f"of {len(more):,} more {least}{sum(registered.devices for registered in others):,}")
+    yield f"delete-ca {', '.join(told)}; nothing brings them back"
+
+
+def _is_worth_a_call(inquiry: Inquiry, ca: CaStates, rows: int) -> bool:
+    """Returns whether one inactivate-ca might do in place of many calls, and touch nothing that is protected."""
+    if ca.rows <= MANY_ROWS or ca.already == ca.rows or ca.ca_sn in inquiry.check.protected_cas:
+        return False
+    nearly_all = ca.registered is not None and 0 < NEARLY_ALL * ca.registered <= ca.already + ca.to_change
+    return nearly_all or ca.rows / rows >= _MOST_SHARE
+
+
+def _on_inactivating(cas: Sequence[CaStates], rows: int) -> str:
+    one, also = len(cas) == 1, ""
+    if all(ca.registered is not None for ca in cas):
+        others = sum(max(0, (ca.registered or 0) - ca.already - ca.to_change) for ca in cas)
+        devices = f"{others:,} registered device{'s' * (others != 1)}" if others else "no registered devices"
+        also = f"; beside the listed ones {'it has' if one else 'they have'} {devices}"
+    return (
+        f"{int(100 * sum(ca.rows for ca in cas) / rows)} % of the rows share {'CA' if one else 'the CAs'} "
+        f"{_named(cas)}: one inactivate-ca {'' if one else 'for each '}would refuse all of {'its' if one else 'their'} "
+        f"devices at once, those that are not registered yet included{also}"
+    )
+
+
+def _named(cas: Sequence[CaStates]) -> str:
+    names = [printable(ca.ca_sn) for ca in cas[:CAS_NAMED]]
+    more = len(cas) - len(names)
+    return ", ".join(names) + (f" and {more:,} more" if more else "")
