@@ -114,8 +114,10 @@ class Search:
             cas: Serials of the CAs, likewise.
         """
         found = _find(self.protection.device_serials, devices, self._devices_found)
-        if (under := cas.filter(found).drop_nulls()).len():
-            self._cas_of_devices = Serials(pl.concat([self._cas_of_devices.texts, under.rename("")]))
+        under = cas.filter(found).drop_nulls()
+        new = under.filter(~self._cas_of_devices.hold(under))
+        if len(new):
+            self._cas_of_devices = Serials(pl.concat([self._cas_of_devices.texts, new.rename("")]))
 
     def hits(self, keys: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
         """Returns which rows are protected by their device's serial, and which by their CA's.
