@@ -64,4 +64,4 @@ def test_two_command_lines():
 
     assert len(lines) == 2
     assert lines[0].endswith(".venv/bin/bulkcert rehearse --job jobs/mass-revocation.toml")
-    assert lines[1] == ".venv/bin/pip install '.[test]' && .venv/bin/pytest"
+    assert lines[1] == ".venv/bin/pip install '.[test]' && .venv/bin/pytest -n auto --dist worksteal"
