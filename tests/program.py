@@ -7,10 +7,12 @@ load and to stop, and what that adds is tested in ``test_emulator_process``.
 import atexit
 import csv
 import datetime as dt
+import io
 import ipaddress
 import json
 import os
 import shutil
+import signal
 import socketserver
 import ssl
 import subprocess
@@ -23,14 +25,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import httpx
 import msgspec
+import pytest
 from anyio.from_thread import start_blocking_portal
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from bulkcert.cli import app, main
 from bulkcert.emulator.report import Report
 from bulkcert.emulator.server import listening
 from bulkcert.emulator.settings import Settings
@@ -90,6 +95,28 @@ def bulkcert(*arguments, env=None, cwd=None, stdin=None, timeout=60, **options):
     return Finished(child.returncode, (stdout or b"").decode(), (stderr or b"").decode())
 
 
+def here(*arguments):
+    """Runs the command to its end in this process, which spares the second that a process takes to load the program.
+
+    For what a command does and says; not for how a process starts, stops and gets along with others, nor for other
+    credentials, which a process looks for but once.
+    """
+    asked, *said = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(3))
+    handler, config = signal.getsignal(signal.SIGTERM), app.config
+    with (
+        patch.object(sys, "argv", ["bulkcert", *map(str, arguments)]),
+        patch.object(sys, "stdin", asked),
+        patch.object(sys, "stdout", said[0]),
+        patch.object(sys, "stderr", said[1]),
+        patch.dict(os.environ, environment(), clear=True),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main()
+    app.config = config
+    signal.signal(signal.SIGTERM, handler)
+    return Finished(int(ended.value.code), *(stream.buffer.getvalue().decode() for stream in said))
+
+
 def side_by_side(run, cases):
     """Returns what a function returns for each case, two at a time."""
     with ThreadPoolExecutor(2) as pool:
@@ -100,6 +127,16 @@ def start(*arguments, env=None, cwd=None, **options):
     """Starts the command and returns its Popen, for signals; bytes in pipes unless told otherwise."""
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen([*COMMAND, *map(str, arguments)], env=environment(env), cwd=cwd, **{**streams, **options})
+
+
+@contextmanager
+def held(child):
+    """Keeps a command that was started from going on, for as long as the context lasts."""
+    child.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        child.send_signal(signal.SIGCONT)
 
 
 class Emulator:
@@ -131,9 +168,9 @@ class Emulator:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def seed(self, devices, status="1"):
+    def seed(self, devices, status="1", instance=INSTANCE):
         """Registers certificates: pairs of device and CA serial, as ``write_devices`` returns them."""
-        self.tell("seed", instance=INSTANCE, rows=[(ca, device) for device, ca in devices], status=status)
+        self.tell("seed", instance=instance, rows=[(ca, device) for device, ca in devices], status=status)
 
     def states(self, devices):
         """Returns the status of each device certificate: "0", "1", or None if it is not registered."""

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
-from program import INSTANCE, KEY_ID, SECRET, UNHURRIED, bulkcert, emulator, summary_of, write_devices
+from program import INSTANCE, KEY_ID, SECRET, UNHURRIED, bulkcert, emulator, here, summary_of, write_devices
 
 from bulkcert.actions import ACTIONS
 from bulkcert.api.operations import OPERATIONS
@@ -51,9 +51,10 @@ def mixed(service, path):
     return expected
 
 
-def plan(service, path, *more, action="inactivate-device", instance=INSTANCE, endpoint="", caps=UNHURRIED, **options):
+def plan(service, path, *more, action="inactivate-device", instance=INSTANCE, endpoint="", caps=UNHURRIED, env=None):
     where = ("--endpoint", endpoint or service.url, "--instance", instance, *caps)
-    return bulkcert("plan", action, path, *where, "--quiet", *more, **options)
+    planning = ("plan", action, path, *where, "--quiet", *more)
+    return bulkcert(*planning, env=env) if env else here(*planning)
 
 
 def planned(service, path, *more, status=0, **options):
@@ -114,7 +115,7 @@ def test_the_run_makes_the_calls_that_were_planned(service, tmp_path, look):
     service.allowed = {"InactivateDeviceCertificate"}
     calls = service.report().arrivals
     results = tmp_path / "results.csv"
-    bulkcert("run", "inactivate-device", path, *service.looking, "--look-first", look, "-o", results).ended(1)
+    here("run", "inactivate-device", path, *service.looking, "--look-first", look, "-o", results).ended(1)
     assert service.report().arrivals - calls == told["calls"]["total"]
 
 
@@ -181,7 +182,7 @@ def test_without_permission_to_list(service, tmp_path):
 
     service.allowed = {"InactivateDeviceCertificate"}
     calls, results = service.report().arrivals, tmp_path / "results.csv"
-    bulkcert("run", "inactivate-device", path, *service.looking, "--max-in-flight", "1", "-o", results).ended(1)
+    here("run", "inactivate-device", path, *service.looking, "--max-in-flight", "1", "-o", results).ended(1)
     assert service.report().arrivals - calls == told["calls"]["total"]
     service.tell("access-key", **KEY, denied=[LISTING, OPERATIONS["GetDeviceCertificate"].ram_action])
     assert planned(service, path)["permissions"]["read_one"] is False

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from program import INSTANCE, SECRET, bulkcert, emulator, side_by_side, write_devices
+from program import INSTANCE, KEY_ID, SECRET, bulkcert, emulator, here, write_devices
 
 from bulkcert.actions import ACTIONS
 from bulkcert.api.operations import INSTANCE_ACCESS, OPERATIONS
@@ -12,8 +12,8 @@ ALL = {operation.ram_action for operation in OPERATIONS.values()} | {INSTANCE_AC
 LOOKS = ("auto", "always", "never")
 
 
-def policy(*arguments, env=None):
-    return json.loads(bulkcert("policy", *arguments, env=env).ended(0).stdout)
+def policy(*arguments):
+    return json.loads(here("policy", *arguments).ended(0).stdout)
 
 
 def allowed(*arguments):
@@ -25,11 +25,12 @@ def allowed(*arguments):
 
 def test_whole():
     """The policy as a whole, for one instance and for any; no credentials are needed."""
-    printed = policy("inactivate-device", "--look-first", "never", "--no-verify", env={"HOME": "/nonexistent"})
+    without = {"HOME": "/nonexistent", "ALIBABA_CLOUD_ACCESS_KEY_ID": None, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": None}
+    asked = bulkcert("policy", "inactivate-device", "--look-first", "never", "--no-verify", env=without).ended(0)
     where = ("--instance", "post-cn-7", "--account", "1234", "--region", "cn-hangzhou")
     (statement,) = policy("activate-ca", *where)["Statement"]
 
-    assert printed == {
+    assert json.loads(asked.stdout) == {
         "Version": "1",
         "Statement": [{"Effect": "Allow", "Action": ["mq:UnregisterDeviceCertificate"], "Resource": "acs:mq:*:*:*"}],
     }
@@ -53,36 +54,32 @@ def test_options():
 
 def test_refused():
     """What cannot be granted is said."""
-    assert "cannot be undone" in bulkcert("policy", "delete-ca", "--undo").ended(2).stderr
-    bulkcert("policy", "inactivate-ca", "--region", "cn-nowhere").ended(78)
-    bulkcert("policy", "inactivate-ca", "--account", "1:2").ended(2)
+    assert "cannot be undone" in here("policy", "delete-ca", "--undo").ended(2).stderr
+    here("policy", "inactivate-ca", "--region", "cn-nowhere").ended(78)
+    here("policy", "inactivate-ca", "--account", "1:2").ended(2)
 
 
+@pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.parametrize("name", ACTIONS)
-def test_least(tmp_path, name):
+def test_least(tmp_path, name, look):
     """With the policy alone the run gets through, looking included; without a changing action it does not."""
     action = ACTIONS[name]
     path = tmp_path / "list.csv"
     devices = write_devices(path, 60, cas=1 if action.by_device else 60)
     rows = [(ca, device if action.by_device else "") for device, ca in devices]
     before = "1" if action.before == "active" else "0"
+    granted = allowed(name, "--look-first", look, "--no-verify")
 
-    def run(service, allow, look, label):
+    def run(allow, label):
         service.tell("seed", instance=INSTANCE, rows=rows, status=before)
-        service.tell("access-key", id=label, secret=SECRET, denied=sorted(ALL - allow))
+        service.tell("access-key", id=KEY_ID, secret=SECRET, denied=sorted(ALL - allow))
         options = (*service.looking, "--look-first", look, "-o", tmp_path / f"{label}.csv", "-q")
-        return bulkcert("run", name, path, *options, env={"ALIBABA_CLOUD_ACCESS_KEY_ID": label})
+        return here("run", name, path, *options)
 
-    def check(look):
-        (tmp_path / look).mkdir()
-        granted = allowed(name, "--look-first", look, "--no-verify")
-        with emulator(tmp_path / look) as service:
-            told = run(service, granted, look, f"{look}-enough").ended(0)
-            assert "not looked" not in told.stderr
-            for missing in {action.operation.ram_action, INSTANCE_ACCESS} & granted:
-                # Without access to the instance looking alone is refused where the change does not need it.
-                if missing == INSTANCE_ACCESS and not action.operation.needs_instance_access:
-                    continue
-                run(service, granted - {missing}, look, f"{look}-{missing.replace(':', '-')}").ended(77)
-
-    side_by_side(check, LOOKS)
+    with emulator(tmp_path) as service:
+        assert "not looked" not in run(granted, "enough").ended(0).stderr
+        for missing in {action.operation.ram_action, INSTANCE_ACCESS} & granted:
+            # Without access to the instance looking alone is refused where the change does not need it.
+            if missing == INSTANCE_ACCESS and not action.operation.needs_instance_access:
+                continue
+            run(granted - {missing}, missing.replace(":", "-")).ended(77)

@@ -8,9 +8,9 @@ from program import (
     UNHURRIED,
     bulkcert,
     emulator,
+    here,
     outcomes,
     read_results,
-    side_by_side,
     summary_of,
     write_devices,
 )
@@ -172,10 +172,10 @@ def test_wrong_job_files(tmp_path):
     for path, text in zip(paths, WRONG_JOBS, strict=True):
         path.parent.mkdir()
         path.write_bytes(text.encode(errors="surrogateescape"))
-    endings = side_by_side(lambda path: bulkcert("run", "--job", path), paths)
 
-    for path, reason, refused in zip(paths, WRONG_JOBS.values(), endings, strict=True):
-        assert reason in refused.ended(2).stderr
+    for path, reason in zip(paths, WRONG_JOBS.values(), strict=True):
+        refused = here("run", "--job", path).ended(2)
+        assert reason in refused.stderr
         assert str(path) in refused.stderr
         assert "Error:" not in refused.stderr, "no class names"
 
@@ -205,16 +205,15 @@ WRONG = {
 }
 
 
-def test_wrong_options(tmp_path):
+def test_wrong_options():
     """2: a wrong option is named; nothing was called."""
-    endings = side_by_side(lambda case: bulkcert(*case[0], cwd=tmp_path), WRONG.values())
-
-    for (_, reason), refused in zip(WRONG.values(), endings, strict=True):
-        assert reason in refused.ended(2).stderr
+    for arguments, reason in WRONG.values():
+        refused = here(*arguments).ended(2)
+        assert reason in refused.stderr
         assert refused.stdout == ""
 
 
-def test_all_wrong_options_at_once(tmp_path):
+def test_all_wrong_options_at_once():
     """Several wrong values are told in one go."""
     wrong = {
         "--rate": "0",
@@ -227,7 +226,7 @@ def test_all_wrong_options_at_once(tmp_path):
         "--results": "results.txt",
     }
     options = [part for pair in wrong.items() for part in pair]
-    refused = bulkcert("run", "inactivate-device", "x.csv", *options, cwd=tmp_path).ended(2)
+    refused = here("run", "inactivate-device", "x.csv", *options).ended(2)
 
     for name in [*wrong, "--instance", "--region"]:
         assert name in refused.stderr

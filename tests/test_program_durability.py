@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 from kill_anywhere import CASES, rows_done, torment, wait_for, whole
-from program import COMMAND, INSTANCE, bulkcert, emulator, environment, outcomes, start, write_devices
+from program import COMMAND, INSTANCE, bulkcert, emulator, environment, here, outcomes, start, write_devices
 from test_engine import BUSY, DENIED, DONE, LOST, NOT_FOUND, opened, run
 
 from bulkcert.batch.lines import Header, Intent, encode_lines
@@ -44,8 +44,9 @@ class Resumed:
     def again(self, *options, ends, env=None, **faults):
         """Runs the command to its end; returns it, and how often it called each row."""
         self.running.tell("faults", shares={name.replace("_", "-"): share for name, share in faults.items()})
-        finished = bulkcert(*self.arguments(*options), env=env).ended(ends)
-        return finished, self.calls()
+        command = self.arguments(*options)
+        finished = bulkcert(*command, env=env) if env else here(*command)
+        return finished.ended(ends), self.calls()
 
     def calls(self):
         """Returns how often each row was called since the last time."""
@@ -141,7 +142,7 @@ def test_other_run_is_refused(running, tmp_path, change):
         head, *lines = resumed.input.read_text().splitlines(keepends=True)
         resumed.input.write_text("".join([head, *lines[::-1]] if change == "order" else [head, *lines, "1,2\n"]))
     arguments = resumed.arguments(action="activate-device" if change == "action" else "inactivate-device")
-    refused = bulkcert(*["post-cn-other" if (change, word) == ("instance", INSTANCE) else word for word in arguments])
+    refused = here(*["post-cn-other" if (change, word) == ("instance", INSTANCE) else word for word in arguments])
 
     assert "is the journal of another run" in refused.ended(65).stderr
     assert resumed.calls() == {}

@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import zstandard
-from program import bulkcert, emulator, outcomes, read_results, side_by_side, summary_of
+from program import bulkcert, emulator, here, outcomes, read_results, summary_of
 
 from bulkcert.batch.results import COLUMNS
 
@@ -49,7 +49,8 @@ class Place:
         return self.service.report().arrivals - self.started
 
     def run(self, *more, action="inactivate-device", **options):
-        return bulkcert("run", action, self.list, "-o", self.results, *self.service.where, *more, **options)
+        run = ("run", action, self.list, "-o", self.results, *self.service.where, *more)
+        return bulkcert(*run, **options) if options else here(*run)
 
 
 @pytest.fixture
@@ -174,10 +175,8 @@ def test_bad_input(tmp_path, place):
     for name, (_, _, write) in BAD.items():
         write(tmp_path / "bad" / name)
     where = place.service.where
-    endings = side_by_side(lambda name: bulkcert("run", "inactivate-device", tmp_path / "bad" / name, *where), BAD)
-
-    for (name, (status, reason, _)), refused in zip(BAD.items(), endings, strict=True):
-        said = refused.ended(status).stderr
+    for name, (status, reason, _) in BAD.items():
+        said = here("run", "inactivate-device", tmp_path / "bad" / name, *where).ended(status).stderr
         assert name in said
         assert reason in said
         assert "→" in said

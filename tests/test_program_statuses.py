@@ -14,6 +14,8 @@ from program import (
     UNHURRIED,
     bulkcert,
     emulator,
+    held,
+    here,
     outcomes,
     read_results,
     start,
@@ -53,11 +55,11 @@ class Place:
     def arrivals(self):
         return self.service.report().arrivals - self.started
 
-    def run(self, *more, endpoint=None, instance=INSTANCE, caps=UNHURRIED, look="never", **options):
+    def run(self, *more, endpoint=None, instance=INSTANCE, caps=UNHURRIED, look="never", env=None):
         where = ("--endpoint", endpoint or self.service.url, "--instance", instance, *caps, "--yes")
         where += ("--look-first", look)
         run = ("run", "inactivate-device", self.list, "-o", self.results, "--max-in-flight", IN_FLIGHT)
-        return bulkcert(*run, *where, *more, **options)
+        return bulkcert(*run, *where, *more, env=env) if env else here(*run, *where, *more)
 
 
 @pytest.fixture
@@ -251,7 +253,7 @@ def test_75_and_on(place):
     finished = place.run("--limit-rows", 15, "--overwrite", "--json").ended(75)
     for status in (75, 0):
         _, _, command = finished.stderr.partition("to go on: bulkcert ")
-        finished = bulkcert(*shlex.split(command)).ended(status)
+        finished = here(*shlex.split(command)).ended(status)
 
     assert place.arrivals == ROWS
     assert {row["attempts"] for row in read_results(place.results)} == {"1"}
@@ -291,13 +293,14 @@ def test_69_untrusted_tls(tmp_path, place):
 
 def test_73_held_by_another_run(tmp_path):
     """73: while one run holds the journal a second one is refused, and told who holds it; the first goes on."""
-    with emulator(tmp_path, latency_ms=(500, 500)) as service:
+    with emulator(tmp_path, latency_ms=(100, 100)) as service:
         place = Place(tmp_path, service)
         run = ("run", "inactivate-device", place.list, "-o", place.results, *service.where)
         with start(*run, "--max-in-flight", "4") as first:
             while service.report().arrivals == 0:
                 time.sleep(0.02)
-            refused = place.run().ended(73)
+            with held(first):
+                refused = place.run().ended(73)
             first.communicate()
     assert f"another run holds {place.results}.journal: process {first.pid} on " in refused.stderr
     assert first.returncode == 0

@@ -4,7 +4,7 @@ import random
 import subprocess
 
 import pytest
-from program import INSTANCE, UNHURRIED, bulkcert, emulator, outcomes, read_results, start, write_devices
+from program import INSTANCE, UNHURRIED, bulkcert, emulator, here, outcomes, read_results, start, write_devices
 
 OPPOSITE = {"inactivate-device": "activate-device", "activate-device": "inactivate-device"}
 
@@ -13,6 +13,12 @@ OPPOSITE = {"inactivate-device": "activate-device", "activate-device": "inactiva
 def service(tmp_path_factory):
     with emulator(tmp_path_factory.mktemp("service")) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def inside(tmp_path, monkeypatch):
+    """Every command is typed in the directory with the list."""
+    monkeypatch.chdir(tmp_path)
 
 
 def inventory(service, path, chance, mark):
@@ -57,13 +63,13 @@ def test_undo_after_two_kills_restores_the_state_before(tmp_path, service, seed)
     killed(command, tmp_path, chance.uniform(1.0, 2.2))
     killed(command, tmp_path, chance.uniform(1.0, 2.2))
     if chance.random() < 0.5:
-        assert bulkcert(*command, cwd=tmp_path).status in (0, 1)
+        assert here(*command).status in (0, 1)
         undo = ("undo", "r.csv", "--yes")
     else:
-        bulkcert(*command, "--limit-rows", "0", cwd=tmp_path)
+        here(*command, "--limit-rows", "0")
         undo = ("undo", "r.csv", "--yes", "--include-unknown")
 
-    assert bulkcert(*undo, *UNHURRIED, cwd=tmp_path).status in (0, 1)
+    assert here(*undo, *UNHURRIED).status in (0, 1)
     assert states(service) == before
 
 
@@ -72,9 +78,9 @@ def test_only_what_was_changed(tmp_path, service):
     devices = write_devices(tmp_path / "d.csv", 60)
     service.seed(devices, "1")
     service.seed(devices[:20], "0")
-    bulkcert("run", "inactivate-device", "d.csv", *service.looking, "-o", "r.csv", cwd=tmp_path).ended(0)
+    here("run", "inactivate-device", "d.csv", *service.looking, "-o", "r.csv").ended(0)
     calls = service.report().arrivals
-    bulkcert("undo", "r.csv", "--yes", *UNHURRIED, cwd=tmp_path).ended(0)
+    here("undo", "r.csv", "--yes", *UNHURRIED).ended(0)
 
     assert service.states(devices) == ["0"] * 20 + ["1"] * 40
     changed = [call for call in service.calls()[calls:] if call["operation"].startswith("Active")]
@@ -88,12 +94,12 @@ def test_undone_once(tmp_path, service):
     """The same undo again calls nothing; an undo that was stopped goes on."""
     devices = write_devices(tmp_path / "d.csv", 30)
     service.seed(devices, "1")
-    bulkcert("run", "inactivate-device", "d.csv", *service.looking, "-o", "r.csv", cwd=tmp_path).ended(0)
-    bulkcert("undo", "r.csv", "--yes", *UNHURRIED, "--limit-rows", "10", cwd=tmp_path).ended(75)
+    here("run", "inactivate-device", "d.csv", *service.looking, "-o", "r.csv").ended(0)
+    here("undo", "r.csv", "--yes", *UNHURRIED, "--limit-rows", "10").ended(75)
     assert service.states(devices).count("1") == 10
-    bulkcert("undo", "r.csv", "--yes", *UNHURRIED, cwd=tmp_path).ended(0)
+    here("undo", "r.csv", "--yes", *UNHURRIED).ended(0)
     calls = service.report().arrivals
-    bulkcert("undo", "r.csv", "--yes", *UNHURRIED, cwd=tmp_path).ended(0)
+    here("undo", "r.csv", "--yes", *UNHURRIED).ended(0)
 
     assert service.states(devices) == ["1"] * 30
     assert service.report().arrivals == calls
@@ -103,15 +109,15 @@ def test_unknown_states_want_a_word(tmp_path, service):
     """2: without a look before the run nobody knows what to restore; --include-unknown takes all back."""
     devices = write_devices(tmp_path / "d.csv", 12)
     service.seed(devices, "1")
-    bulkcert("run", "inactivate-device", "d.csv", *service.where, "-o", "r.csv", cwd=tmp_path).ended(0)
-    refused = bulkcert("undo", "r.csv", "--yes", *UNHURRIED, cwd=tmp_path).ended(2)
+    here("run", "inactivate-device", "d.csv", *service.where, "-o", "r.csv").ended(0)
+    refused = here("undo", "r.csv", "--yes", *UNHURRIED).ended(2)
     assert "12 rows" in refused.stderr
     assert "--include-unknown" in refused.stderr
-    left = bulkcert("undo", "r.csv", "--yes", *UNHURRIED, "--no-include-unknown", cwd=tmp_path).ended(0)
+    left = here("undo", "r.csv", "--yes", *UNHURRIED, "--no-include-unknown").ended(0)
     assert "nothing to undo" in left.stderr
     assert service.states(devices) == ["0"] * 12
 
-    bulkcert("undo", "r.csv", "--yes", *UNHURRIED, "--include-unknown", cwd=tmp_path).ended(0)
+    here("undo", "r.csv", "--yes", *UNHURRIED, "--include-unknown").ended(0)
     assert service.states(devices) == ["1"] * 12
 
 
@@ -119,9 +125,9 @@ def test_delete_has_no_undo(tmp_path, service):
     """2: what was deleted cannot be brought back, and that is said before anything else."""
     devices = write_devices(tmp_path / "d.csv", 4, cas=2)
     service.seed(devices)
-    bulkcert("run", "delete-ca", "d.csv", *service.where, "-o", "r.csv", cwd=tmp_path).ended(0)
+    here("run", "delete-ca", "d.csv", *service.where, "-o", "r.csv").ended(0)
 
-    assert "cannot be undone" in bulkcert("undo", "r.csv", "--yes", cwd=tmp_path).ended(2).stderr
+    assert "cannot be undone" in here("undo", "r.csv", "--yes").ended(2).stderr
 
 
 def test_undo_of_cas(tmp_path, service):
@@ -130,8 +136,8 @@ def test_undo_of_cas(tmp_path, service):
     service.tell("seed", instance=INSTANCE, rows=[(ca, "") for _, ca in devices[:3]])
     service.tell("seed", instance=INSTANCE, rows=[(devices[0][1], "")], status="0")
     before = states(service)
-    bulkcert("run", "inactivate-ca", "d.csv", *service.looking, "-o", "r.csv", cwd=tmp_path).ended(0)
-    bulkcert("undo", "r.csv", "--yes", *UNHURRIED, cwd=tmp_path).ended(0)
+    here("run", "inactivate-ca", "d.csv", *service.looking, "-o", "r.csv").ended(0)
+    here("undo", "r.csv", "--yes", *UNHURRIED).ended(0)
 
     assert states(service) == before
 
@@ -140,7 +146,7 @@ def test_undo_asks(tmp_path, service):
     """2: without a terminal and --yes nothing is called."""
     devices = write_devices(tmp_path / "d.csv", 5)
     service.seed(devices, "1")
-    bulkcert("run", "inactivate-device", "d.csv", *service.looking, "-o", "r.csv", cwd=tmp_path).ended(0)
+    here("run", "inactivate-device", "d.csv", *service.looking, "-o", "r.csv").ended(0)
     bulkcert("undo", "r.csv", *UNHURRIED, cwd=tmp_path).ended(2)
 
     assert service.states(devices) == ["0"] * 5

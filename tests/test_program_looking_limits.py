@@ -1,0 +1,64 @@
+"""Limits of a run that looks first: its caps hold for reads and calls together, its errors are those of calls."""
+
+import pytest
+from looking import ACTIVE, BY_CA, CALL, INACTIVE, Place, wait_for
+from program import INSTANCE, bulkcert, emulator, outcomes, start
+
+
+def all_refused(directory, rows, active_every, *options):
+    """Runs over a list of which a part is active, each call but the first few refused; returns status, words, rows."""
+    with emulator(directory, latency_ms=(30, 40)) as service:
+        place = Place(directory, service, rows, state=lambda number: INACTIVE if number % active_every else ACTIVE)
+        with start(*place.arguments(*options)) as child:
+            wait_for(child, lambda: service.report().operations.get(CALL, 0) > 0)
+            service.tell("faults", shares={"ParameterFieldCheckFailed": 1.0})
+            _, said = child.communicate(timeout=60)
+    return child.returncode, said.decode(), outcomes(place.results)
+
+
+def test_errors_among_called_rows_only(tmp_path):
+    """A share in --max-errors is one of the rows called: those that needed no call do not hide errors."""
+    status, said, found = all_refused(tmp_path, 3000, 10, "--max-errors", "50%", "--max-in-flight", "4")
+
+    assert status == 3, said
+    assert "of 100 rows called" in said
+    assert found["unchanged"] == 2700
+    assert found["failed"] <= 100 + 4
+    assert found["not_attempted"] >= 150
+
+
+def test_few_calls_are_no_sample(tmp_path):
+    """Rows that needed no call do not make up the sample that a share of errors wants."""
+    status, said, found = all_refused(tmp_path, 1000, 20, "--max-errors", "1%", "--max-in-flight", "1")
+
+    assert status == 1, said
+    assert found["unchanged"] == 950
+    assert "not_attempted" not in found
+
+
+@pytest.mark.parametrize("addresses", [1, 2])
+@pytest.mark.parametrize("look", ["auto", "always"])
+def test_caps(tmp_path, addresses, look):
+    """With looking and calling together no second exceeds the cap of account or address; nothing is refused.
+
+    The caps are a fifth of the service's, so that a busy machine can time what arrives.
+    """
+    with emulator(tmp_path, latency_ms=(5, 60), caps={"account_cap": 100, "address_cap": 60}) as service:
+        place = Place(tmp_path, service, 300, cas=100 if look == "always" else 3)
+        if look == "always":
+            # CAs too big to page through, so that rows are read one by one.
+            big = [(f"77{number:08d}", f"00ca{ca:06d}") for ca in range(100) for number in range(101)]
+            service.seed(big, "0")
+        lanes = [part for number in range(addresses) for part in ("--source-address", f"127.0.0.{number + 2}")]
+        where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes", "--look-first", look)
+        caps = ("--rate", "100", "--per-address-rate", "60")
+        bulkcert(*place.arguments(*lanes, *caps, where=where), timeout=90).ended(0)
+
+        report = service.report()
+        assert report.worst_window <= (100 if addresses == 2 else 60)
+        assert all(address.worst_window <= 60 for address in report.addresses.values())
+        assert (report.throttled, report.blocks) == (0, 0)
+        assert len(report.addresses) == addresses
+        assert report.operations[CALL] == 300
+        assert report.operations[BY_CA] >= 3
+        assert set(place.prior()) == {ACTIVE}
