@@ -42,12 +42,17 @@ def test_environment():
     )
 
 
+def profile(home, **fields):
+    """Writes a profile of the command-line tool; returns the environment in which there is nothing else."""
+    (home / ".aliyun").mkdir()
+    profiles = {"current": "p", "profiles": [{"name": "p", **fields}]}
+    (home / ".aliyun" / "config.json").write_text(json.dumps(profiles))
+    return NO_KEY | {"HOME": str(home), "ALIBABA_CLOUD_CLI_PROFILE_DISABLED": None}
+
+
 def test_profile(tmp_path):
     """Without one, a profile of the command-line tool is used."""
-    profile = {"name": "p", "mode": "AK", "access_key_id": "profile-id", "access_key_secret": "profile-secret"}
-    (tmp_path / ".aliyun").mkdir()
-    (tmp_path / ".aliyun" / "config.json").write_text(json.dumps({"current": "p", "profiles": [profile]}))
-    changes = NO_KEY | {"HOME": str(tmp_path), "ALIBABA_CLOUD_CLI_PROFILE_DISABLED": None}
+    changes = profile(tmp_path, mode="AK", access_key_id="profile-id", access_key_secret="profile-secret")
 
     assert resolved(PRINT, changes)[0] == "profile-id profile-secret None"
 
@@ -69,8 +74,8 @@ def test_none():
 
 
 @pytest.fixture
-def slow_source():
-    """A credentials URI that takes a while, and counts."""
+def asked_once():
+    """Runs a script whose credentials come from a URI, which is to be asked once; returns what it printed."""
     asked = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -89,14 +94,20 @@ def slow_source():
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/", asked
+
+    def run(script):
+        url = f"http://127.0.0.1:{server.server_port}/"
+        said, _ = resolved(script, NO_KEY | {"ALIBABA_CLOUD_CREDENTIALS_URI": url})
+        assert len(asked) == 1
+        return said
+
+    yield run
     server.shutdown()
     server.server_close()
 
 
-def test_one_caller_at_a_time_and_the_loop_goes_on(slow_source):
+def test_one_caller_at_a_time_and_the_loop_goes_on(asked_once):
     """Many callers share one resolution, the event loop is never blocked, and a fresh value is not fetched again."""
-    url, asked = slow_source
     script = """
     longest = 0.0
     async def heart():
@@ -115,10 +126,8 @@ def test_one_caller_at_a_time_and_the_loop_goes_on(slow_source):
         group.cancel_scope.cancel()
     print(first.access_key_id, keyring.current == first, longest < 2.0)
     """
-    said, _ = resolved(script, NO_KEY | {"ALIBABA_CLOUD_CREDENTIALS_URI": url})
 
-    assert said == "id-1 True True"
-    assert len(asked) == 1
+    assert asked_once(script) == "id-1 True True"
 
 
 def test_renewing_what_others_have_renewed_does_nothing():
@@ -134,19 +143,16 @@ def test_renewing_what_others_have_renewed_does_nothing():
     assert resolved(script, {})[0] == "True True"
 
 
-def test_the_end_of_temporary_credentials(slow_source):
+def test_the_end_of_temporary_credentials(asked_once):
     """The chain drops it; it comes from what the provider holds, without fetching again, and is no part of the key."""
-    url, asked = slow_source
     script = """
     from dataclasses import replace
     await keyring.renew()
     held = keyring.current
     print(held.expires_at, held == replace(held, expires_at=None))
     """
-    said, _ = resolved(script, NO_KEY | {"ALIBABA_CLOUD_CREDENTIALS_URI": url})
 
-    assert said == "4070908800.0 True"
-    assert len(asked) == 1
+    assert asked_once(script) == "4070908800.0 True"
 
 
 def test_an_end_that_is_not_known():
@@ -169,10 +175,7 @@ def test_the_end_of_credentials_in_a_profile(tmp_path):
     command = tmp_path / "command"
     command.write_text(f"#!/bin/sh\necho x >> {tmp_path}/asked\ncat <<'END'\n{json.dumps(body)}\nEND\n")
     command.chmod(0o755)
-    profile = {"name": "p", "mode": "External", "process_command": str(command)}
-    (tmp_path / ".aliyun").mkdir()
-    (tmp_path / ".aliyun" / "config.json").write_text(json.dumps({"current": "p", "profiles": [profile]}))
-    changes = NO_KEY | {"HOME": str(tmp_path), "ALIBABA_CLOUD_CLI_PROFILE_DISABLED": None}
+    changes = profile(tmp_path, mode="External", process_command=str(command))
     script = "await keyring.renew()\nprint(keyring.current.security_token, keyring.current.expires_at)"
 
     assert resolved(script, changes) == ("t 4070908800.0", "")
