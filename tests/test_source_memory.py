@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 import polars as pl
@@ -26,8 +27,7 @@ COMPRESS = {".gz": lambda content: gzip.compress(content, 1), ".zst": zstandard.
 
 def write(path, rows, kind):
     """Writes a list of so many rows, 59 bytes each."""
-    numbers = (number % (rows // 2) if kind == "twice" else number for number in range(rows))
-    content = ("DeviceSn,CaSn,site,note\n" + "".join(map(_line, numbers))).encode()
+    content = _content(rows, kind)
     if path.suffix == ".ndjson":
         pl.read_csv(content, infer_schema=False).write_ndjson(path)
         return
@@ -36,6 +36,12 @@ def write(path, rows, kind):
         pl.read_csv(content, infer_schema=False).write_parquet(path, row_group_size=rows)
     else:
         path.write_bytes(COMPRESS.get(path.suffix, bytes)(content))
+
+
+@cache
+def _content(rows, kind):
+    numbers = (number % (rows // 2) if kind == "twice" else number for number in range(rows))
+    return ("DeviceSn,CaSn,site,note\n" + "".join(map(_line, numbers))).encode()
 
 
 def _line(number):

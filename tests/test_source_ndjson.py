@@ -270,7 +270,9 @@ def test_as_csv(tmp_path, chunk_bytes, rows, ascii_only):
     frame.write_csv(tmp_path / "list.csv", quote_style="non_numeric")
     lines = (json.dumps(row, ensure_ascii=ascii_only) + "\n" for row in frame.iter_rows(named=True))
     (tmp_path / "list.ndjson").write_text("".join(lines), newline="")
-    expected, expected_rows = read(tmp_path / "list.csv")
+    with pytest.MonkeyPatch.context() as whole:
+        whole.setattr(reading, "CHUNK_BYTES", 4 * 1024 * 1024)
+        expected, expected_rows = read(tmp_path / "list.csv")
     checked, found = read(tmp_path / "list.ndjson")
 
     assert found.equals(expected_rows)
