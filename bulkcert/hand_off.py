@@ -46,9 +46,11 @@ def show_ending(summary: Summary, *, resumable: bool, overwrite: bool, quiet: bo
     if summary.stopped:
         show_error(BulkcertError(ExitStatus(summary.exit_status), f"stopped: {summary.stopped}", summary.advice))
     if count := summary.outcomes.get(Outcome.NOT_REGISTERED):
+        # The CA of a certificate may be that of a protected one.
+        advice = "" if summary.outcomes.get(Outcome.PROTECTED) else "inactivate its CA, or "
         told = (
             f"{count:,} not registered: NOT safe if they were to be off. Such a certificate becomes active at its "
-            "first connection: inactivate its CA, or run again with --retry-failed once it has connected."
+            f"first connection: {advice}run again with --retry-failed once it has connected."
         )
         stderr.print(Text(told))
     steps = [*_next_steps(summary, overwrite=overwrite)] if resumable else []

@@ -49,8 +49,8 @@ def test_all_as_wanted(service, made):
 
 
 def test_every_change_is_found_in_few_calls(service, made):
-    """Reactivated, registered, deleted in between, among 2,000 rows: found, in 1 % calls and one for each absent."""
-    devices, results = made(2000, cas=1, unregistered={7, 8})
+    """Reactivated, registered, deleted in between, among 10,000 rows: found, in 1 % calls and one for each absent."""
+    devices, results = made(10_000, cas=1, unregistered={7, 8})
     service.seed([devices[3]], "1")
     connect(service, devices[7])
     service.tell("delete", instance=INSTANCE, ca_sn=devices[5][1], device_sn=devices[5][0])
@@ -60,7 +60,7 @@ def test_every_change_is_found_in_few_calls(service, made):
     rows = read_results(results)
     found = {number: row["verified_status"] for number, row in enumerate(rows) if row["verified_status"] != "inactive"}
     assert found == {3: "active", 7: "active", 5: "not_registered", 8: "not_registered"}
-    assert service.report().arrivals - calls <= 20 + 2
+    assert service.report().arrivals - calls <= 100 + 2
     assert {call["operation"] for call in service.calls()[calls:]} <= READS, "verify reads only"
 
 
