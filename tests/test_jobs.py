@@ -46,7 +46,7 @@ def command_lines():
         for line in re.findall(r"^# +(bulkcert .+?)(?:   .*)?$", text, re.MULTILINE):
             yield name, line
     yield "service", re.findall(r"^ExecStart=(.+)$", UNIT, re.MULTILINE)[0]
-    yield "crontab", re.findall(r"^[\d* ]+ bulkcert (/.+)$", CRONTAB, re.MULTILINE)[0]
+    yield "crontab", re.findall(r"^[\d* ]+ bulkcert (/.+) >/dev/null$", CRONTAB, re.MULTILINE)[0]
     for spec in pods():
         [container] = spec["template"]["spec"]["containers"]
         yield "manifest", shlex.join(["bulkcert", *container["args"]])

@@ -143,7 +143,7 @@ def test_keep_needs_a_date(tmp_path, service):
     """Without a date in the name of the results nothing could be told apart, and nothing is removed."""
     job = job_file(tmp_path, service, 3, keep=30)
 
-    assert "put {date} into it" in bulkcert("run", "--job", job).ended(2).stderr
+    assert "put {date} into the results of the job file" in bulkcert("run", "--job", job).ended(2).stderr
 
 
 def test_killed_by_its_scheduler(tmp_path, service):

@@ -43,7 +43,7 @@ class ScheduleOptions:
     """Refuse a list of fewer rows (65); without it an empty list is done at once, and well."""
     max_rows: Annotated[int | None, Parameter(group=SCHEDULE, converter=whole_number)] = None
     """Refuse a list of more rows (65)."""
-    deadline: Annotated[float | None, Parameter(group=SCHEDULE, converter=moment)] = None
+    deadline: Annotated[float | None, Parameter(group=SCHEDULE, converter=moment, metavar="TIME")] = None
     """Send nothing after this, and end with 75: a length of time such as 4h, or a time of day such as 06:00."""
     keep: Annotated[int | None, Parameter(group=SCHEDULE, converter=whole_number)] = None
     """Days to keep the files of this job's earlier runs, whose results have a date in their name; removed after a run
@@ -69,7 +69,8 @@ def check_schedule(options: ScheduleOptions, name: str, problems: list[str]) -> 
     if options.keep < 1:
         problems.append(f"--keep must be at least 1 day, not {options.keep}")
     if not DATE.search(name):
-        problems.append(f"--keep goes by the date in the names of results, and {name} has none: put {{date}} into it")
+        told = f"--keep goes by the date in the names of results, and {name} has none"
+        problems.append(f"{told}: put {{date}} into the results of the job file")
 
 
 DATE = re.compile(r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")

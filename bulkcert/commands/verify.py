@@ -38,9 +38,9 @@ LONGEST_WATCH_S, SHORTEST_PAUSE_S = 30 * 86400, 1.0
 class VerifyOptions(ServiceOptions):
     """Options of ``verify``."""
 
-    watch: Annotated[float, Parameter(group=LOOK, converter=seconds)] = 0.0
+    watch: Annotated[float, Parameter(group=LOOK, converter=seconds, metavar="DURATION")] = 0.0
     """Keep looking for so long (90s, 10m, 2h, 30d at most), and call again what is not in the wanted state."""
-    every: Annotated[float, Parameter(group=LOOK, converter=seconds)] = 30.0
+    every: Annotated[float, Parameter(group=LOOK, converter=seconds, metavar="DURATION")] = 30.0
     """Pause between two looks, 1s at least."""
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], group=RUN)] = False
     """Do not ask before --watch, which may change certificates."""
