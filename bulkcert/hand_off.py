@@ -88,7 +88,8 @@ def _calls(summary: Summary, calls: int) -> Iterator[tuple[str, str]]:
     if calls:
         pace = f"{calls:,} at {latest.achieved_rate:,.1f}/s; worst one-second window {latest.worst_window:,}"
         outages = f", {counted(latest.outages, 'outage')}" if latest.outages else ""
-        yield "calls", f"{pace}; {latest.retries:,} retries, {latest.throttles:,} throttles{outages}"
+        retries = f"{latest.retries:,} {'retry' if latest.retries == 1 else 'retries'}"
+        yield "calls", f"{pace}; {retries}, {counted(latest.throttles, 'throttle')}{outages}"
     else:
         yield "calls", "none"
     if summary.calls > calls:

@@ -14,6 +14,7 @@ from bulkcert.api.signing import Credentials
 from bulkcert.batch.pacer import bucket_rate, lane_cap
 from bulkcert.batch.planning import Inquiry
 from bulkcert.batch.protected_rows import doubt
+from bulkcert.batch.schedule import WRONG_SIZE, wrong_size
 from bulkcert.batch.source import printable
 from bulkcert.errors import ExitStatus
 from bulkcert.plan_cas import CAS_SHOWN, CaStates, States, advice_on_cas
@@ -98,6 +99,7 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
     changing = totals.rows - (totals.already if action.wanted != "deleted" else 0)
     calls = Calls(changing, found.looking, changing + found.looking)
     refused = (checked.invalid and not options.skip_invalid) or (checked.protected and not options.skip_protected)
+    size = wrong_size(options, question.input, checked.rows)
     cas_total = len(checked.rows_by_ca) + bool(checked.rows_of_other_cas)
     plan = Plan(
         action=action.name,
@@ -127,7 +129,7 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
         clock_ahead_s=None if found.clock_ahead_s is None else round(found.clock_ahead_s, 1),
         not_looked=found.not_looked,
         advice=[],
-        exit_status=int(ExitStatus.INPUT_INVALID if refused else ExitStatus.OK),
+        exit_status=int(ExitStatus.INPUT_INVALID if refused or size else ExitStatus.OK),
     )
     return msgspec.structs.replace(plan, advice=list(_advice(plan, inquiry, credentials)))
 
@@ -146,12 +148,16 @@ def _ca(inquiry: Inquiry, ca: str, counted: Counter[Status | None]) -> CaStates:
 
 
 def _times(inquiry: Inquiry, calls: int) -> list[Pace]:
-    options, paces = inquiry.question.options, []
-    for addresses in sorted({1, 2, len(inquiry.question.addresses)}):
+    options, own = inquiry.question.options, len(inquiry.question.addresses)
+    paces: list[Pace] = []
+    for addresses in sorted({1, 2, own}):
         cap = lane_cap(options.rate, options.per_address_rate, addresses)
         if cap >= 1:
             rate = bucket_rate(cap) * addresses
-            paces.append(Pace(addresses, round(rate, 2), round(calls / rate, 1)))
+            pace = Pace(addresses, round(rate, 2), round(calls / rate, 1))
+            # More addresses are worth naming where they are faster, or are those of the run.
+            if addresses == own or not paces or rate > paces[-1].rate:
+                paces.append(pace)
     return paces
 
 
@@ -165,7 +171,9 @@ def _needed(inquiry: Inquiry) -> list[str]:
 
 def _advice(plan: Plan, inquiry: Inquiry, credentials: Credentials) -> Iterator[str]:
     if plan.exit_status:
-        yield "the run would not start (65): there are invalid or protected rows, see below"
+        yield "the run would not start (65): see below"
+    if told := wrong_size(inquiry.question.options, inquiry.question.input, plan.rows):
+        yield f"{told}. {WRONG_SIZE}"
     if plan.invalid:
         first = inquiry.check.first_invalid[0]
         place = f"{plan.input}:{first.line or first.row}: {first.column}: {first.reason} ({first.value})"
@@ -244,7 +252,7 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "permissions", f"to read {_known(may.read_one, 'yes', 'no')}, to list {_known(may.read_pages, 'yes', 'no')}"
     yield "", f"the permission to change shows only in changing; the run needs {', '.join(may.needed)}"
     yield "clock", _clock(plan.clock_ahead_s)
-    left_out = f"{plan.invalid:,} invalid, {plan.duplicates:,} duplicates, {plan.protected:,} protected"
+    left_out = f"{plan.invalid:,} invalid, {counted(plan.duplicates, 'duplicate')}, {plan.protected:,} protected"
     yield "input", f"{plan.input}: {counted(plan.rows, 'row')} ({left_out})"
     if plan.protection:
         yield "protected", plan.protection

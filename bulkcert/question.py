@@ -98,7 +98,11 @@ def _input(run: Run) -> str:
     if check.protected:
         left_out.append(f"{check.protected:,} protected")
     if check.duplicates:
-        left_out.append(f"{check.duplicates:,} {'duplicates' if run.job.action.by_device else 'of a CA already named'}")
+        by_device = run.job.action.by_device
+        repeated = (
+            counted(check.duplicates, "duplicate") if by_device else f"{check.duplicates:,} of a CA already named"
+        )
+        left_out.append(repeated)
     return f"{run.job.input}: {counted(check.rows, 'row')}" + (f" ({', '.join(left_out)})" if left_out else "")
 
 

@@ -29,6 +29,7 @@ from bulkcert.batch.look.sightings import NUMBER_OF, Sightings
 from bulkcert.batch.outcome import Row
 from bulkcert.batch.progress import Progress
 from bulkcert.batch.rows import as_rows, only_callable, open_list
+from bulkcert.batch.schedule import SizeOptions, check_size_options
 from bulkcert.batch.service import INPUT, LOOK, Service, ServiceOptions, refuse, resolve_service
 from bulkcert.batch.session import Leave, Watch, calling
 from bulkcert.batch.source import CA_SN, ROW, annotated
@@ -48,7 +49,7 @@ LISTING = OPERATIONS["ListDeviceCertificateByCaSn"]
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class PlanOptions(ServiceOptions, LookOptions, ColumnOptions):
+class PlanOptions(ServiceOptions, LookOptions, ColumnOptions, SizeOptions):
     """Options of ``plan`` as they were typed."""
 
     skip_invalid: Annotated[bool, Parameter(group=INPUT)] = False
@@ -82,6 +83,7 @@ def resolve_question(action: ActionName, path: Path, options: PlanOptions) -> Qu
     service = resolve_service(options, problems)
     if options.skip_protected and options.protect is None:
         problems.append("--skip-protected needs --protect, the list of what is protected")
+    check_size_options(options, problems)
     refuse(problems, "plan")
     return Question(
         **{each.name: getattr(service, each.name) for each in fields(service)},

@@ -24,6 +24,7 @@ from bulkcert.batch.protected_rows import confirm_protection, lifted, to_keep
 from bulkcert.batch.recovery import has_protected, header_of, open_journal
 from bulkcert.batch.results import prove_columns, renamed, write_results
 from bulkcert.batch.rows import as_rows, only_callable, open_list
+from bulkcert.batch.schedule import WRONG_SIZE, wrong_size
 from bulkcert.batch.session import Leave, Watch, calling
 from bulkcert.batch.source import Check, InvalidRow, Source, annotated
 from bulkcert.batch.summary import Summary, confirm_sum, earlier_summary, still_holding, summarize, this_session
@@ -189,7 +190,8 @@ def check_input(job: Job, on_progress: Callable[[int], None] | None = None) -> t
         lifts=options.protect is not None and not options.overwrite and has_protected(job.journal),
         on_progress=on_progress,
     )
-    _check_size(job, checked.rows)
+    if told := wrong_size(options, job.input, checked.rows):
+        raise BulkcertError(ExitStatus.INPUT_INVALID, f"{told}; nothing was called", WRONG_SIZE)
     if checked.invalid and not options.skip_invalid:
         raise _invalid(job, checked)
     if checked.protected and not options.skip_protected:
@@ -264,22 +266,6 @@ def _again(index: Index, checked: Check) -> int:
 def _unchanged(index: Index, checked: Check) -> int:
     """Returns how many rows that may be called a look has settled."""
     return index.unchanged - sum(index.outcome(row) is Outcome.UNCHANGED for row in checked.protected_rows)
-
-
-def _check_size(job: Job, rows: int) -> None:
-    """Refuses a list that is shorter or longer than the job says it may be."""
-    least, most = job.options.expect_rows, job.options.max_rows
-    if least is not None and rows < least:
-        bound = f"at least {least:,} are expected (--expect-rows)"
-    elif most is not None and rows > most:
-        bound = f"at most {most:,} are allowed (--max-rows)"
-    else:
-        return
-    raise BulkcertError(
-        ExitStatus.INPUT_INVALID,
-        f"{job.input} has {rows:,} rows, and {bound}; nothing was called",
-        "See whether the export went wrong; if it did not, change the number.",
-    )
 
 
 def _invalid(job: Job, checked: Check) -> BulkcertError:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter, Token
@@ -36,13 +37,20 @@ def moment(kind: object, tokens: Sequence[Token]) -> float:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class ScheduleOptions:
-    """Options of a job that a timer starts."""
+class SizeOptions:
+    """Options that say how long a list may be."""
 
     expect_rows: Annotated[int | None, Parameter(group=SCHEDULE, converter=whole_number)] = None
     """Refuse a list of fewer rows (65); without it an empty list is done at once, and well."""
     max_rows: Annotated[int | None, Parameter(group=SCHEDULE, converter=whole_number)] = None
     """Refuse a list of more rows (65)."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ScheduleOptions(SizeOptions):
+    """Options of a job that a timer starts."""
+
     deadline: Annotated[float | None, Parameter(group=SCHEDULE, converter=moment, metavar="TIME")] = None
     """Send nothing after this, and end with 75: a length of time such as 4h, or a time of day such as 06:00."""
     keep: Annotated[int | None, Parameter(group=SCHEDULE, converter=whole_number)] = None
@@ -58,12 +66,7 @@ def check_schedule(options: ScheduleOptions, name: str, problems: list[str]) -> 
         name: Of the results file.
         problems: Added to.
     """
-    least, most = options.expect_rows, options.max_rows
-    for option, value in (("--expect-rows", least), ("--max-rows", most)):
-        if value is not None and value < 0:
-            problems.append(f"{option} must be at least 0, not {value}")
-    if least is not None and most is not None and least > most:
-        problems.append(f"--expect-rows {least} is more than --max-rows {most}")
+    check_size_options(options, problems)
     if options.keep is None:
         return
     if options.keep < 1:
@@ -72,6 +75,36 @@ def check_schedule(options: ScheduleOptions, name: str, problems: list[str]) -> 
         told = f"--keep goes by the date in the names of results, and {name} has none"
         problems.append(f"{told}: put {{date}} into the results of the job file")
 
+
+def check_size_options(options: SizeOptions, problems: list[str]) -> None:
+    """Adds what is wrong with the options to the problems."""
+    least, most = options.expect_rows, options.max_rows
+    for option, value in (("--expect-rows", least), ("--max-rows", most)):
+        if value is not None and value < 0:
+            problems.append(f"{option} must be at least 0, not {value}")
+    if least is not None and most is not None and least > most:
+        problems.append(f"--expect-rows {least} is more than --max-rows {most}")
+
+
+def wrong_size(options: SizeOptions, path: Path, rows: int) -> str:
+    """Returns why a list is too short or too long, in words; empty if it is neither.
+
+    Args:
+        options: As typed.
+        path: The list.
+        rows: That it has.
+    """
+    least, most = options.expect_rows, options.max_rows
+    has = f"{path} has {rows:,} row{'s' * (rows != 1)}"
+    if least is not None and rows < least:
+        return f"{has}, and at least {least:,} are expected (--expect-rows)"
+    if most is not None and rows > most:
+        return f"{has}, and at most {most:,} are allowed (--max-rows)"
+    return ""
+
+
+WRONG_SIZE = "See whether the export went wrong; if it did not, change the number."
+"""What to do about a list of a length that was not expected."""
 
 DATE = re.compile(r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")
 """A date as ``{date}`` writes it."""
