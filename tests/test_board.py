@@ -7,6 +7,7 @@ import pytest
 from bulkcert import terminal
 from bulkcert.batch.outcome import Outcome
 from bulkcert.batch.progress import Progress
+from bulkcert.batch.waiting import left_s
 from bulkcert.board import Board
 
 
@@ -30,7 +31,7 @@ def test_what_needs_no_call_does_not_count_against_a_limit():
 @pytest.mark.parametrize("limit", [None, 10])
 def test_the_time_left_is_never_below_nothing(limit):
     """Whatever was counted."""
-    assert board(10, limit)._left_s(progress(unchanged=5, succeeded=12)) == 0
+    assert left_s(progress(unchanged=5, succeeded=12), 10, 1.0, 100.0, limited=limit is not None) == 0
 
 
 @pytest.mark.parametrize("noted", [True, False])
