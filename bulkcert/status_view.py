@@ -1,16 +1,18 @@
 """How a run stands, for people and for programs."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 import msgspec
 from rich.text import Text
 
+from bulkcert.batch.ending import Ending
 from bulkcert.batch.last_errors import LastError
 from bulkcert.batch.outcome import WANTED, Outcome
 from bulkcert.batch.snapshot import Snapshot
-from bulkcert.batch.standing import Ending, Recorded, Standing, State
-from bulkcert.terminal import duration, meaning
+from bulkcert.batch.standing import Recorded, Standing, State
+from bulkcert.terminal import counted, duration, meaning
 
 MOST_MESSAGE = 160
 """Characters of a message that are shown."""
@@ -85,7 +87,7 @@ def rows_of(standing: Standing) -> Iterator[tuple[str, str | Text]]:
     """Yields names and values that say how a run stands, for people."""
     yield "state", _state(standing)
     if standing.ending is not None:
-        yield from _ended(standing.ending)
+        yield from _ended(standing.ending, was_killed=standing.was_killed)
     elif standing.recorded is not None:
         yield from _cut_off(standing.recorded, standing.snapshot)
     elif standing.snapshot is not None:
@@ -122,13 +124,21 @@ def _state(standing: Standing) -> Text:
             lasted = duration(taken.age_s)
             return Text(f"going on, but no sign of life for {lasted}: {who} hangs or is stopped", style="yellow")
         case State.ENDED if (ending := standing.ending) is not None:
-            style = "green" if ending.exit_status == 0 else "red"
-            said = f"ended at {_clock(ending.finished)} with {ending.exit_status}: {meaning(ending.exit_status)}"
+            style = "yellow" if ending.is_taken_back else "green" if ending.exit_status == 0 else "red"
+            said = f"ended at {_clock(ending.finished)} with {ending.exit_status}: {_came_to(ending)}"
             return Text(said, style=style)
         case State.CUT_OFF:
             return Text(_how_cut_off(standing), style="red")
         case _:
             return Text("going on: it calls nothing yet (it checks, or waits for a yes), or has nothing to call")
+
+
+def _came_to(ending: Ending) -> str:
+    """Returns the exit status of a run in words; what an undo has taken back is no success."""
+    told = ending.stopped or meaning(ending.exit_status)
+    if not ending.rows and ending.exit_status == 0:
+        told = "nothing to do: the list was empty"
+    return f"before the undo, {told}" if ending.is_taken_back else told
 
 
 def _how_cut_off(standing: Standing) -> str:
@@ -160,6 +170,10 @@ def _next_step(standing: Standing) -> str:
 
 def _after(ending: Ending, standing: Standing) -> Iterator[str]:
     outcomes = ending.outcomes
+    if (undo := ending.taken_back) and ending.is_taken_back:
+        if undo.exit_status:
+            yield f"bulkcert status {shlex.quote(undo.results)} tells how the undo stands."
+        return
     if ending.advice:
         yield ending.advice
     elif outcomes.get(Outcome.NOT_ATTEMPTED):
@@ -168,8 +182,8 @@ def _after(ending: Ending, standing: Standing) -> Iterator[str]:
         yield "Run the same command with --retry-failed to try the failed and unknown again."
     if count := outcomes.get(Outcome.NOT_REGISTERED):
         yield f"{count:,} are not registered: NOT safe if they were to be off; inactivate their CA, or --retry-failed."
-    if ending.exit_status == 0 and ending.verification is None:
-        yield f"bulkcert verify {standing.results} proves it."
+    if ending.rows and ending.exit_status == 0 and ending.verification is None:
+        yield f"bulkcert verify {shlex.quote(str(standing.results))} proves it."
 
 
 def _going_on(taken: Snapshot) -> Iterator[tuple[str, str | Text]]:
@@ -177,10 +191,10 @@ def _going_on(taken: Snapshot) -> Iterator[tuple[str, str | Text]]:
     yield from _what(session.action, session.instance, session.endpoint, session.input)
     yield "rows", _done(taken)
     yield from _by_outcome(taken.outcomes)
-    faults = f"{taken.retries:,} retries, {taken.throttles:,} throttles, {taken.outages:,} outages"
+    faults = f"{_faults(taken.retries, taken.throttles)}, {counted(taken.outages, 'outage')}"
     yield "calls", f"{taken.calls:,}, {taken.rate:.0f}/s now, at most {session.cap:.0f}/s; {faults}"
     if taken.pages or taken.reads:
-        yield "read", f"{taken.pages:,} pages and {taken.reads:,} single certificates"
+        yield "read", f"{counted(taken.pages, 'page')} and {counted(taken.reads, 'single certificate')}"
     for number, lane in enumerate(taken.lanes):
         name = "any address" if lane.address == "any" else lane.address
         yield "" if number else "lanes", f"{name}: {lane.rate:.0f}/s, {lane.in_flight:,} in flight"
@@ -198,17 +212,26 @@ def _cut_off(recorded: Recorded, taken: Snapshot | None) -> Iterator[tuple[str, 
     yield from _errors(recorded.errors)
 
 
-def _ended(ending: Ending) -> Iterator[tuple[str, str | Text]]:
+def _faults(retries: int, throttles: int) -> str:
+    return f"{retries:,} {'retry' if retries == 1 else 'retries'}, {counted(throttles, 'throttle')}"
+
+
+def _ended(ending: Ending, *, was_killed: bool) -> Iterator[tuple[str, str | Text]]:
     yield from _what(ending.action, ending.instance, ending.endpoint, ending.input)
     yield "rows", f"{ending.rows:,}"
     yield from _by_outcome(ending.outcomes)
-    faults = f"{ending.retries:,} retries, {ending.throttles:,} throttles"
-    yield "calls", f"{ending.calls:,} at {ending.achieved_rate:,.1f}/s; {faults}"
-    if ending.stopped:
-        yield "stopped", ending.stopped
+    # A killed session has left no figures.
+    least = "at least " if was_killed else ""
+    faults = _faults(ending.retries, ending.throttles)
+    yield "calls", f"{least}{ending.calls:,} at {ending.achieved_rate:,.1f}/s; {faults}"
     if (reading := ending.verification) is not None:
         found = ", ".join(f"{count:,} {status}" for status, count in reading.statuses.items())
         yield "verified", f"{_clock(reading.finished)}: {found}; {reading.not_wanted:,} not as wanted"
+    if (undo := ending.taken_back) is not None:
+        again = "" if ending.done_since is None else f"; called or read back again on {_clock(ending.done_since)}"
+        failed = f", which ended with {undo.exit_status}" if undo.exit_status else ""
+        told = f"{counted(undo.rows, 'row')}, by {undo.results}{failed}, on {_clock(undo.finished)}{again}"
+        yield "taken back", Text(told, style="yellow")
 
 
 def _what(action: str, instance: str, endpoint: str, path: str) -> Iterator[tuple[str, str]]:
@@ -227,7 +250,7 @@ def _errors(errors: list[LastError]) -> Iterator[tuple[str, Text]]:
     for number, error in enumerate(errors):
         row = f", row {error.row:,}" if error.row else ""
         request = f", request {error.request_id}" if error.request_id else ""
-        where = f"{error.count:,} times, last {_clock(error.at)}{row}{request}"
+        where = f"{counted(error.count, 'time')}, last {_clock(error.at)}{row}{request}"
         yield "" if number else "errors", Text(f"{error.code} ({where}): {_printable(error.message)}", style="red")
 
 
@@ -236,10 +259,7 @@ def _done(taken: Snapshot) -> str:
     if taken.phase == "verifying":
         return f"{rows:,}; {taken.done:,} called again"
     share = taken.done / rows if rows else 1.0
-    told = f"{taken.done:,} of {rows:,} ({share:.0%})"
-    if taken.session.to_call == rows:
-        return told
-    return f"{told}; {taken.done_now:,} of {taken.session.to_call:,} in this session"
+    return f"{taken.done:,} of {rows:,} ({share:.0%})"
 
 
 def _clock(at: datetime) -> str:

@@ -5,15 +5,16 @@ import socket
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
 import msgspec
 
 from bulkcert.batch import snapshot
+from bulkcert.batch.ending import Ending
 from bulkcert.batch.holding import is_held
 from bulkcert.batch.index import Index
+from bulkcert.batch.killed import has_killed_session
 from bulkcert.batch.last_errors import LastError, LastErrors
 from bulkcert.batch.lines import End, Header, Line, Session, decode_line
 from bulkcert.batch.outcome import ERRORS, Outcome, Record
@@ -49,38 +50,6 @@ class State(StrEnum):
     """It was killed, or its machine went down; the same command goes on."""
 
 
-class Ending(msgspec.Struct, frozen=True):
-    """What a summary tells of a run that ended in order; see ``summary.Summary``, which loads far more code."""
-
-    action: str
-    instance: str
-    endpoint: str
-    input: str
-    rows: int
-    outcomes: dict[str, int]
-    calls: int
-    achieved_rate: float
-    throttles: int
-    retries: int
-    started: datetime
-    finished: datetime
-    exit_status: int
-    stopped: str = ""
-    advice: str = ""
-    verification: "Reading | None" = None
-
-
-class Reading(msgspec.Struct, frozen=True):
-    """What a summary tells of the newest verification."""
-
-    finished: datetime
-    statuses: dict[str, int]
-    wanted: int
-    not_wanted: int
-    exit_status: int
-    stopped: str = ""
-
-
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """What the journal of a run tells that was cut off.
@@ -112,6 +81,7 @@ class Standing:
         snapshot: What the session does, or did before it was cut off; None where that is not known.
         recorded: What the journal of a run tells that was cut off; else None.
         ending: What it came to; None unless it ended in order.
+        was_killed: Whether a session of a run that ended was killed before: the figures are without its calls.
     """
 
     results: Path
@@ -119,6 +89,7 @@ class Standing:
     snapshot: Snapshot | None = None
     recorded: Recorded | None = None
     ending: Ending | None = None
+    was_killed: bool = False
 
     @property
     def goes_on(self) -> bool:
@@ -200,11 +171,11 @@ def _at_rest(results: Path, journal: Path) -> Standing:
     ending = _ending(results)
     end = _last_end(journal)
     if ending is not None and end is not None and _is_newer(_beside(results, ".summary.json"), end):
-        return Standing(results, State.ENDED, ending=ending)
+        return Standing(results, State.ENDED, ending=ending, was_killed=has_killed_session(journal))
     recorded = _recorded(results, journal)
     # A session whose disk was full has written a summary and no end.
     if ending is not None and round(ending.finished.timestamp() * 1000) >= recorded.began_ms:
-        return Standing(results, State.ENDED, ending=ending)
+        return Standing(results, State.ENDED, ending=ending, was_killed=has_killed_session(journal))
     return Standing(results, State.CUT_OFF, snapshot.read(results), recorded)
 
 
@@ -269,6 +240,8 @@ def _no_run(results: Path) -> BulkcertError:
     known: list[str] = []
     with suppress(OSError):
         known = sorted(path.stem for path in results.parent.iterdir() if path.suffix == ".journal")
+    # What is there is no run: an empty journal, as of one that was refused.
+    known = [name for name in known if name != results.name]
     others = f" Runs there: {', '.join(known[:5])}{', …' if len(known) > 5 else ''}." if known else ""  # noqa: PLR2004
     return BulkcertError(
         ExitStatus.INPUT_UNREADABLE,

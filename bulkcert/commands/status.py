@@ -54,6 +54,11 @@ def status(
             standing = _follow(path, standing, as_json=json)
         except KeyboardInterrupt:
             return ExitStatus.INTERRUPTED
+        except BulkcertError as error:
+            if error.status is not ExitStatus.TERMINATED:
+                raise
+            # It is the looking that was ended, and there is nothing to go on with.
+            return ExitStatus.TERMINATED
     _show(standing, as_json=json)
     return int(standing.exit_status)
 
