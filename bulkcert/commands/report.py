@@ -10,6 +10,7 @@ from typing import Annotated
 from cyclopts import Group, Parameter
 
 from bulkcert import terminal
+from bulkcert.batch.output import cannot_write
 from bulkcert.batch.results import write_small
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.report.counting import count
@@ -43,6 +44,10 @@ def report(
         results: The results of the run; its journal and its summary stand beside them.
         options: See below.
     """
+    if not results.name:
+        raise BulkcertError(
+            ExitStatus.INPUT_UNREADABLE, f"{results}: a directory, not the results of a run", "Name the results file."
+        )
     output = options.output
     if output is None and options.format == "html":
         output = beside(results, ".report.html")
@@ -54,9 +59,18 @@ def report(
         sys.stdout.buffer.write(content)
     else:
         _confirm_other(output, figures)
-        write_small(output, content)
+        _write(output, content)
         terminal.show([("report", str(output)), ("verdict", figures.verdict.line)])
     return ExitStatus.OK
+
+
+def _write(output: Path, content: bytes) -> None:
+    try:
+        write_small(output, content)
+    except BulkcertError as error:
+        if isinstance(error.__cause__, OSError):
+            raise cannot_write(output, error.__cause__) from error
+        raise
 
 
 def _confirm_own(output: Path, results: Path) -> None:

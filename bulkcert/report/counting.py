@@ -1,5 +1,6 @@
 """Counting: from the results, the summary and the journal to the figures of a report."""
 
+import shlex
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -9,6 +10,7 @@ import polars as pl
 from bulkcert.actions import ACTIONS, Action
 from bulkcert.batch.outcome import WANTED, Outcome
 from bulkcert.batch.results import sha256_of
+from bulkcert.batch.standing import standing_of
 from bulkcert.batch.summary import Session, Summary, utc
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.report.advice import MEANINGS, WANTED_WORD
@@ -16,9 +18,11 @@ from bulkcert.report.containment import containment_of
 from bulkcert.report.figures import Asked, CaCount, Calls, Figures, OutcomeCount, Start, Verified
 from bulkcert.report.findings import findings_of
 from bulkcert.report.history import Begun, History, beside, read_history, read_summary
+from bulkcert.report.known import Known, known_of, with_back
 from bulkcert.report.pace import latency_of, parts_of
 from bulkcert.report.reading import not_results, open_results
 from bulkcert.report.verdict import verdict_on
+from bulkcert.terminal import counted, meaning
 
 MOST_CAS = 20
 """CAs that are told of singly: those with the most rows."""
@@ -35,17 +39,15 @@ def count(path: Path) -> Figures:
     summary = read_summary(beside(path, ".summary.json"))
     name = summary.action if summary else history.header.action if history.header else ""
     if history.header and not path.exists():
-        raise BulkcertError(
-            ExitStatus.INPUT_UNREADABLE,
-            f"{path} does not exist, but its journal does: the run goes on, or was killed before it wrote results",
-            "When it has ended, run its command again with --limit-rows 0: that calls nothing and writes them.",
-        )
+        raise _unwritten(path)
     action = ACTIONS.get(name)
     keys = () if history.header is None else history.header.result_keys or history.header.keys
     results = open_results(path, by_device=action is None or action.by_device, keys=keys)
     if action is None:
         raise not_results(path, "neither its journal nor its summary stands beside it")
-    rows = results.kept()
+    undo = summary.taken_back if summary else None
+    rows = with_back(results.kept(), action, undo)
+    known = known_of(rows, action, undo)
     called = rows.filter(pl.col("sent_at").is_not_null()).select("sent_at", "latency_ms")
     outcomes = _outcomes(rows)
     asked = _asked(path, action, history, summary, rows.height)
@@ -59,8 +61,9 @@ def count(path: Path) -> Figures:
         unfinished=history.held,
         summary=summary is not None,
         exit_status=summary.exit_status if summary else None,
+        exit_meaning=_exit_meaning(summary, known) if summary else "",
         stopped=summary.stopped if summary else "",
-        verdict=verdict_on(asked, outcomes, verified, history, summary),
+        verdict=verdict_on(asked, outcomes, verified, known, history=history, summary=summary),
         asked=asked,
         starts=starts,
         outcomes=outcomes,
@@ -68,10 +71,32 @@ def count(path: Path) -> Figures:
         cas=cas,
         findings=findings,
         findings_left_out=left_out,
-        calls=_calls(called, rows, summary),
+        calls=_calls(called, rows, summary, at_least=history.calls_are_missing),
         latency=latency_of(called),
         containment=containment_of(rows, _began(history, summary)),
         verified=verified,
+    )
+
+
+def _unwritten(path: Path) -> BulkcertError:
+    """Returns what to tell of a run that has not written results yet."""
+    standing = standing_of(path)
+    taken, recorded = standing.snapshot, standing.recorded
+    if standing.goes_on:
+        who = f" (process {taken.session.pid} on {taken.session.host})" if taken else ""
+        done = f", {taken.done:,} of {counted(taken.session.rows, 'row')} done" if taken else ""
+        return BulkcertError(
+            ExitStatus.STOPPED_EARLY,
+            f"{path} is not there yet: the run goes on{who}{done}",
+            f"Its results are written when it ends. `bulkcert status {shlex.quote(str(path))}` tells how it stands.",
+        )
+    done = f" ({recorded.outcomes.total():,} of {counted(recorded.header.rows, 'row')} done)" if recorded else ""
+    command = f" It was, in {taken.session.directory}: {taken.session.command}" if taken else ""
+    return BulkcertError(
+        ExitStatus.INPUT_UNREADABLE,
+        f"{path} is not there: the run was cut off before it wrote results{done}",
+        "Run the same command again: it goes on and writes them at its end; with --limit-rows 0 it calls nothing and "
+        f"writes them at once.{command}",
     )
 
 
@@ -148,12 +173,21 @@ def _ca(ca: str, cas: int, counted: pl.DataFrame) -> CaCount:
     return CaCount(ca, cas, sum(outcomes.values()), wanted, outcomes)
 
 
-def _calls(called: pl.DataFrame, rows: pl.DataFrame, summary: Summary | None) -> Calls:
+def _exit_meaning(summary: Summary, known: Known) -> str:
+    """Returns the exit status of a run in words; what an undo has taken back is no success."""
+    told = summary.stopped or meaning(summary.exit_status)
+    if not summary.rows and summary.exit_status == 0:
+        told = "nothing to do: the list was empty"
+    return f"before the undo, {told}" if known.back else told
+
+
+def _calls(called: pl.DataFrame, rows: pl.DataFrame, summary: Summary | None, *, at_least: bool) -> Calls:
     parts, left_out = parts_of(called)
     verification = summary.verification if summary else None
     run, read = summary.calls if summary else None, verification.calls if verification else None
     return Calls(
         run=run,
+        at_least=at_least,
         verification=read,
         attempts=int(rows["attempts"].sum() or 0),
         shown=called.height,

@@ -15,7 +15,7 @@ class Verdict(msgspec.Struct, frozen=True):
     Attributes:
         line: The line.
         tone: ``good`` if everything is in the wanted state, ``bad`` if not, ``open`` while a run goes on, or if one
-            was cut off.
+            was cut off or taken back.
         label: The tone in words.
         notes: What limits the line: not read back, files that do not fit together, a run that goes on.
         steps: What to do next.
@@ -193,6 +193,7 @@ class Calls(msgspec.Struct, frozen=True):
 
     Attributes:
         run: Requests of all starts that left figures; null if there is no summary.
+        at_least: Whether there may be more, since a start was killed: it has left no figures.
         verification: Requests of the last verification; null without one.
         attempts: Attempts that the results tell of.
         shown: Rows with a call: the last attempt of each is what the parts are made from.
@@ -205,6 +206,7 @@ class Calls(msgspec.Struct, frozen=True):
     """
 
     run: int | None
+    at_least: bool
     verification: int | None
     attempts: int
     shown: int
@@ -291,6 +293,7 @@ class Figures(msgspec.Struct, frozen=True):
         unfinished: Whether a run or a verification was going on.
         summary: Whether the summary was there and readable.
         exit_status: Of the run; null if there is no summary.
+        exit_meaning: The same in words.
         stopped: Why the run ended early, or an empty text.
         cas_in_all: Distinct CAs.
         findings_left_out: Rows whose reason is not among the findings, since there are too many reasons.
@@ -301,6 +304,7 @@ class Figures(msgspec.Struct, frozen=True):
     unfinished: bool
     summary: bool
     exit_status: int | None
+    exit_meaning: str
     stopped: str
     verdict: Verdict
     asked: Asked

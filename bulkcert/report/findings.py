@@ -24,7 +24,7 @@ def findings_of(results: Results, rows: pl.DataFrame, action: Action) -> tuple[l
 
     Args:
         results: The opened results, for the samples' texts.
-        rows: What was kept of them.
+        rows: What was kept of them, as ``known.with_back`` returns them; what was taken back is no finding.
         action: What was asked.
     """
     drifted = pl.col("verified_status").cast(pl.String) != str(action.wanted_status)
@@ -33,7 +33,7 @@ def findings_of(results: Results, rows: pl.DataFrame, action: Action) -> tuple[l
         code=pl.col("code").cast(pl.String).fill_null(""),
         read_back=pl.when(done & drifted).then(pl.col("verified_status").cast(pl.String)).fill_null(""),
         outcome=pl.col("outcome").cast(pl.String),
-    ).filter(~pl.col("outcome").is_in(_SETTLED) | (pl.col("read_back") != ""))
+    ).filter(~pl.col("back") & (~pl.col("outcome").is_in(_SETTLED) | (pl.col("read_back") != "")))
     groups = (
         told.group_by("outcome", "code", "read_back")
         .agg(pl.len(), sample=pl.col("row").head(SAMPLES))

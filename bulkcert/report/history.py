@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 
 from bulkcert.batch.holding import is_held
-from bulkcert.batch.lines import End, Header, Key, Looking, Session, decode_line
+from bulkcert.batch.lines import End, Header, Key, Looked, Looking, Session, decode_line
 from bulkcert.batch.summary import Summary
 
 # Quotes in a value are escaped, so a line that begins like this is of this kind.
-_LINE = re.compile(rb'^\{"type":"(?:session|key|looking|end)"[^\n]*\n', re.MULTILINE)
+_LINE = re.compile(rb'^\{"type":"(?:session|key|looking|looked|end)"[^\n]*\n', re.MULTILINE)
 
 
 @dataclass(slots=True)
@@ -40,18 +40,32 @@ class History:
         starts: Each start of a command.
         began: When the first start began to look or to call, Unix time in milliseconds; None if that is not known.
         held: Whether a run or a verification is going on.
+        looked: Whether looking was over in some session, so that calls may have been made.
     """
 
     header: Header | None = None
     starts: tuple[Begun, ...] = ()
     began: int | None = None
     held: bool = False
+    looked: bool = False
+
+    @property
+    def calls_are_missing(self) -> bool:
+        """Whether a run was killed that may have called rows: such calls may be without a line and without figures."""
+        over = self.starts[:-1] if self.held else self.starts
+        return self.looked and any(not begun.ended and not begun.line.verifies for begun in over)
+
+
+def is_killed(history: History) -> bool:
+    """Returns whether the last start did not end in order; its calls may not be in the results."""
+    return bool(history.starts) and not history.starts[-1].ended
 
 
 @dataclass(slots=True)
 class _Reader:
     starts: list[Begun] = field(default_factory=list)
     began: int | None = None
+    looked: bool = False
 
     def take(self, text: bytes) -> None:
         match decode_line(text):
@@ -63,6 +77,8 @@ class _Reader:
                 self.starts[-1].ended = True
             case Looking(at=at) if self.began is None:
                 self.began = at
+            case Looked():
+                self.looked = True
             case _:
                 pass
 
@@ -78,7 +94,7 @@ def read_history(journal: Path) -> History:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 for line in _LINE.finditer(content):
                     reader.take(line.group())
-            return History(header, tuple(reader.starts), reader.began, is_held(journal))
+            return History(header, tuple(reader.starts), reader.began, is_held(journal), reader.looked)
     except OSError:
         return History()
 

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from bulkcert.batch.source import printable
 from bulkcert.report.charts import charts_of
 from bulkcert.report.figures import Figures
-from bulkcert.terminal import duration, meaning
+from bulkcert.terminal import duration
 
 Format = Literal["html", "text", "json", "md"]
 
@@ -48,13 +48,13 @@ def _environment(format_: Format) -> jinja2.Environment:
     )
     environment.filters |= {
         "number": _number,
+        "counted": _counted,
         "share": _share,
         "time": _time,
         "length": _length,
         "ms": _latency,
         "serial": lambda text: printable(text, _SERIAL_WIDTH),
         "message": lambda text: printable(text, _MESSAGE_WIDTH),
-        "status": meaning,
         "svg": Markup,
         "right": lambda text, width: str(text).rjust(width),
         "left": lambda text, width: str(text).ljust(width),
@@ -77,6 +77,11 @@ def _number(value: float | None) -> str:
     if value is None:
         return "—"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+
+
+def _counted(value: int | None, one: str, many: str = "") -> str:
+    """Returns a number of things in words; ``many`` only where it is not ``one`` and an s."""
+    return f"{_number(value)} {one if value == 1 else many or f'{one}s'}"
 
 
 def _share(value: float) -> str:

@@ -1,13 +1,15 @@
 """The verdict: what came of it, in one line that promises nothing that is not known."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from bulkcert.actions import ACTIONS, Action
-from bulkcert.batch.outcome import WANTED, Outcome
-from bulkcert.batch.summary import Summary
+from bulkcert.batch.outcome import Outcome
+from bulkcert.batch.summary import Summary, TakenBack
 from bulkcert.report.figures import Asked, OutcomeCount, Verdict, Verified
-from bulkcert.report.history import History
+from bulkcert.report.history import History, is_killed
+from bulkcert.report.known import Known
+from bulkcert.terminal import counted
 
 _NOT_WANTED = (
     Outcome.NOT_REGISTERED,
@@ -23,6 +25,8 @@ def verdict_on(
     asked: Asked,
     outcomes: list[OutcomeCount],
     verified: Verified | None,
+    known: Known,
+    *,
     history: History,
     summary: Summary | None,
 ) -> Verdict:
@@ -30,48 +34,89 @@ def verdict_on(
     action = ACTIONS[asked.action]
     rows = {Outcome(each.outcome): each.rows for each in outcomes}
     of = asked.rows - rows.get(Outcome.DUPLICATE, 0)
-    kind = "certificate" if action.by_device else "CA"
-    if verified is None:
-        good = sum(rows.get(outcome, 0) for outcome in WANTED)
-        others = {_words(outcome): rows[outcome] for outcome in _NOT_WANTED if outcome in rows}
-        open_ = [f"{rows[Outcome.UNKNOWN]:,} may or may not be: no answer came"] if Outcome.UNKNOWN in rows else []
-    else:
-        good, unread = verified.wanted, verified.unread
-        others = {_words(name): count for name, count in verified.statuses.items() if name != action.wanted_status}
-        told = ", ".join(f"{count:,} {_words(name)}" for name, count in unread.items())
-        open_ = [f"{sum(unread.values()):,} not read back: {told}"] if unread else []
-    all_good = good == of
-    cut_off = history.held or _killed(history)
+    cut_off = history.held or is_killed(history)
+    all_good = known.good == of
+    undo = summary.taken_back if summary and known.back and not known.again else None
     tone = "open" if cut_off else "good" if all_good else "bad"
     label = "Unfinished" if cut_off else f"All {action.wanted}" if all_good else f"Not all {action.wanted}"
-    counted = f"{good:,} of {of:,} {kind}{'' if of == 1 else 's'} {'is' if good == 1 else 'are'} {action.wanted}"
-    line = "; ".join([counted, *_others(others), *open_]) + "."
+    line = "; ".join(_parts(action, known, of, read=verified is not None)) + "."
+    if undo is not None:
+        line = "; ".join(_parts_back(action, undo, known, of, read=verified is not None)) + "."
+        tone = "bad" if undo.exit_status else "open"
+        label = "Taken back in part" if undo.exit_status else "Taken back"
     if not of:
-        line = f"The list was empty: there was no {kind} to call."
-    notes = list(_notes(asked, verified, history, summary))
-    return Verdict(line, tone, label, notes, list(_steps(asked, rows, verified, action, history)))
+        line = f"The list was empty: there was no {_kind(action)} to call."
+        label = label if cut_off else "Nothing to do"
+    notes = [*_notes(asked, verified, history, summary), *_kept_open(rows, known, history)]
+    if summary is not None:
+        notes += _later(summary, known)
+    return Verdict(
+        line, tone, label, notes, list(_steps(asked, rows, verified, known=known, history=history, undo=undo))
+    )
+
+
+def _kind(action: Action) -> str:
+    return "certificate" if action.by_device else "CA"
+
+
+def _parts(action: Action, known: Known, of: int, *, read: bool) -> Iterator[str]:
+    """Yields how many are as wanted, and how many are not or may not be."""
+    kind = f"{_kind(action)}{'' if of == 1 else 's'}"
+    yield f"{known.good:,} of {of:,} {kind} {_are(known.good)} {action.wanted}"
+    yield from _open_parts(known, {"taken back": known.back} if known.back else {}, read=read)
+
+
+def _parts_back(action: Action, undo: TakenBack, known: Known, of: int, *, read: bool) -> Iterator[str]:
+    """Yields how many were taken back, and what the others are."""
+    back = min(known.back, undo.rows)
+    kind = f"{_kind(action)}{'' if of == 1 else 's'}"
+    failed = f" by an undo that ended with {undo.exit_status}" if undo.exit_status else ""
+    were = "were to be" if undo.exit_status else "was" if back == 1 else "were"
+    yield f"{back:,} of {of:,} {kind} {were} taken back on {_short(undo.finished)}{failed}"
+    if known.seen_back:
+        restored = ACTIONS[action.inverse or ""].wanted
+        yield f"{known.seen_back:,} {_are(known.seen_back)} {restored} by the read-back since"
+    if left := known.back - back:
+        yield f"{left:,} that may have been changed {_are(left)} not among them"
+    if known.good:
+        yield f"{known.good:,} {_are(known.good)} {action.wanted}"
+    yield from _open_parts(known, {}, read=read)
+
+
+def _open_parts(known: Known, others: dict[str, int], *, read: bool) -> Iterator[str]:
+    """Yields what is not as wanted, and what is not known."""
+    others |= {_words(status): count for status, count in known.statuses.items()}
+    if read:
+        yield from _others(others)
+        if unread := known.outcomes:
+            told = ", ".join(f"{count:,} {_words(name)}" for name, count in unread.items())
+            yield f"{sum(unread.values()):,} not read back: {told}"
+        return
+    others |= {_words(outcome): known.outcomes[outcome] for outcome in _NOT_WANTED if outcome in known.outcomes}
+    yield from _others(others)
+    if unknown := known.outcomes.get(Outcome.UNKNOWN):
+        yield f"{unknown:,} may or may not be: no answer came"
 
 
 def _others(others: dict[str, int]) -> Iterator[str]:
     """Yields how many are not as wanted, and what they are."""
     if bad := sum(others.values()):
         told = ", ".join(f"{count:,} {word}" for word, count in others.items())
-        yield f"{bad:,} {'is' if bad == 1 else 'are'} not: {told}"
+        yield f"{bad:,} {_are(bad)} not: {told}"
 
 
 def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _killed(history: History) -> bool:
-    """Returns whether the last start did not end in order; its calls may not be in the results."""
-    return bool(history.starts) and not history.starts[-1].ended
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def _notes(asked: Asked, verified: Verified | None, history: History, summary: Summary | None) -> Iterator[str]:
     if history.held:
         yield "A run or a verification of these results is going on: what it does is not in here yet."
-    elif _killed(history):
+    elif is_killed(history):
         yield "The last start of the command was killed, or could not write: calls that it made may not be in here."
     if summary is None:
         yield "There is no summary beside the results, as after a kill: figures that only it has are missing."
@@ -86,13 +131,24 @@ def _notes(asked: Asked, verified: Verified | None, history: History, summary: S
     elif verified is not None:
         between = f"from {_short(verified.first)} to {_short(verified.last)}"
         yield f"Read back {between}; what has changed since is not in here."
-    if summary is not None:
-        yield from _later(summary)
 
 
-def _later(summary: Summary) -> Iterator[str]:
+def _kept_open(rows: Mapping[Outcome, int], known: Known, history: History) -> Iterator[str]:
+    """Yields of how many rows less is known than their outcome says."""
+    if known.unread:
+        yield f"{known.unread:,} {'was' if known.unread == 1 else 'were'} not read back since: as the service answered."
+    if (left := rows.get(Outcome.NOT_ATTEMPTED)) and history.calls_are_missing:
+        yield f"Up to {counted(left, 'row')} may have been called by a session that was killed, without a trace."
+
+
+def _later(summary: Summary, known: Known) -> Iterator[str]:
     if undo := summary.taken_back:
-        yield f"Taken back since: an undo of {undo.rows:,} rows ended at {_short(undo.finished)}; see {undo.results}"
+        on = f"Taken back on {_short(undo.finished)} ({counted(undo.rows, 'row')}, see {undo.results})"
+        if known.again_at:
+            kind = _kind(ACTIONS[summary.action])
+            yield f"{on}, done again on {_short(known.again_at)} ({counted(known.again, kind)})."
+        else:
+            yield f"{on}: outcomes and times are those before that."
     if summary.stopped:
         yield f"The run stopped early: {summary.stopped}"
 
@@ -102,17 +158,26 @@ def _short(at: str) -> str:
 
 
 def _steps(
-    asked: Asked, rows: dict[Outcome, int], verified: Verified | None, action: Action, history: History
+    asked: Asked,
+    rows: Mapping[Outcome, int],
+    verified: Verified | None,
+    *,
+    known: Known,
+    history: History,
+    undo: TakenBack | None,
 ) -> Iterator[str]:
-    results = shlex.quote(asked.results)
+    results, action = shlex.quote(asked.results), ACTIONS[asked.action]
     if history.held:
         yield "Wait until it has ended, then make this report again."
         return
-    if rows.get(Outcome.NOT_ATTEMPTED) or _killed(history):
+    if undo is not None:
+        yield f"Read back what the undo came to: bulkcert verify {shlex.quote(undo.results)}"
+        return
+    if rows.get(Outcome.NOT_ATTEMPTED) or is_killed(history):
         yield "Run the same command again: it goes on where it stopped."
     elif any(rows.get(outcome) for outcome in _RETRIED):
         yield "Run the same command again with --retry-failed: it calls the rows that did not succeed."
-    if verified is None and asked.rows:
+    if (verified is None and asked.rows) or known.unread:
         yield f"Read back what is true now: bulkcert verify {results}"
     if action.inverse is not None and rows.get(Outcome.SUCCEEDED):
         yield f"To take it back: bulkcert undo {results}"
