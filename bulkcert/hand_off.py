@@ -76,10 +76,11 @@ def _totals(summary: Summary, calls: int) -> Iterator[tuple[str, str | Text]]:
         yield "verified", Text(told, style="red")
     yield "results", summary.results
     yield "summary", f"{summary.results}.summary.json"
-    before = "before the undo, " if (undone := summary.taken_back) else ""
+    before = "before the undo, " if summary.standing_undo else ""
     yield "exit status", f"{summary.exit_status}: {before}{meaning(summary.exit_status)}"
-    if undone:
-        told = f"{counted(undone.rows, 'row')}, by {undone.results} on {undone.finished}"
+    if undone := summary.taken_back:
+        since = ", called again since" if summary.called_since_undo else ""
+        told = f"{counted(undone.rows, 'row')}, by {undone.results} on {undone.finished}{since}"
         yield "taken back", Text(told, style="yellow")
 
 
@@ -92,8 +93,8 @@ def _calls(summary: Summary, calls: int) -> Iterator[tuple[str, str]]:
         yield "calls", f"{pace}; {retries}, {counted(latest.throttles, 'throttle')}{outages}"
     else:
         yield "calls", "none"
-    if summary.calls > calls:
-        yield "", f"{summary.calls:,} in all sessions"
+    if summary.calls > calls or summary.calls_at_least:
+        yield "", f"{'at least ' * summary.calls_at_least}{summary.calls:,} in all sessions"
 
 
 def _kinds(kinds: list[Kind]) -> Iterator[str]:
@@ -114,21 +115,33 @@ def _next_steps(summary: Summary, *, overwrite: bool) -> Iterator[tuple[str, str
     """Yields what is left to do with the run itself."""
     outcomes = summary.outcomes
     if outcomes.get(Outcome.NOT_ATTEMPTED):
-        after = "after that, to go on" if summary.exit_status in _MENDED_FIRST else "to go on"
-        yield after, same_command(overwrite=overwrite)
+        yield _before_going_on(summary), same_command(overwrite=overwrite)
+    elif summary.standing_undo:
+        return  # calling again would undo the undo
     elif outcomes.get(Outcome.FAILED, 0) + outcomes.get(Outcome.UNKNOWN, 0):
         yield "to try the failed and unknown again", same_command("--retry-failed", overwrite=overwrite)
     elif summary.verification and summary.verification.not_wanted:
         yield "to call again what was read back in another state", same_command("--retry-failed", overwrite=overwrite)
 
 
+def _before_going_on(summary: Summary) -> str:
+    if summary.exit_status == ExitStatus.MISCONFIGURED and "--instance" in summary.advice:
+        return "with the right --instance and --region, to go on"
+    return "after that, to go on" if summary.exit_status in _MENDED_FIRST else "to go on"
+
+
 def _afterwards(summary: Summary, *, resumable: bool) -> Iterator[tuple[str, str]]:
     """Yields what may be done with the results."""
     results = shlex.quote(summary.results)
-    if resumable and summary.calls and summary.verification is None and summary.exit_status in (0, 1):
+    undone, as_run = summary.standing_undo, resumable and summary.calls and summary.exit_status in (0, 1)
+    if as_run and not undone and summary.verification is None:
         yield "to prove it", f"bulkcert verify {results}"
     changed = summary.outcomes.get(Outcome.SUCCEEDED, 0) + summary.outcomes.get(Outcome.UNKNOWN, 0)
-    if resumable and changed and ACTIONS[summary.action].inverse and not summary.taken_back:
-        yield "to take it back", f"bulkcert undo {results}"
+    if resumable and changed and ACTIONS[summary.action].inverse and not undone:
+        # Without a word about them the undo would ask for one.
+        unknown = summary.unknown_before
+        blindly = f" ({counted(unknown, 'row')}: what they were before is not known)" if unknown else ""
+        options = " --include-unknown" * bool(unknown) + " --overwrite" * summary.called_since_undo
+        yield f"to take it back{blindly}", f"bulkcert undo {results}{options}"
     if summary.rows:
         yield "to tell others", f"bulkcert report {results}"

@@ -16,6 +16,7 @@ from bulkcert.batch.progress import Progress
 from bulkcert.batch.protected_rows import doubt
 from bulkcert.batch.run import Run
 from bulkcert.batch.source import printable
+from bulkcert.batch.summary import TakenBack
 from bulkcert.batch.undoing import Undone
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.telemetry.log import is_json
@@ -151,23 +152,38 @@ def confirm(run: Run) -> None:
         raise BulkcertError(ExitStatus.USAGE, "not confirmed; nothing was called")
 
 
-def confirm_watch(action: Action, rows: int, watch_s: float) -> None:
+def confirm_watch(action: Action, rows: int, watch_s: float, undone: TakenBack | None) -> None:
     """Asks whether certificates may be changed while they are watched.
+
+    Args:
+        action: What is asked for those that are not as wanted.
+        rows: That are watched.
+        watch_s: How long, in seconds.
+        undone: The undo of the run, if rows were not called after it.
 
     Raises:
         BulkcertError: The answer was no, or there is no terminal to ask.
     """
     stderr.print(Text(f"to watch for {duration(watch_s)}: {counted(rows, 'row')}; {action.verb} where they are not"))
+    if undone is not None:
+        told = f"the run was {told_undo(undone)}: what was restored would be called again"
+        stderr.print(Text(told, style="bold red"))
     _confirm_terminal()
     if _answer("Go on? [y/N] ").lower() not in ("y", "yes"):
         raise BulkcertError(ExitStatus.USAGE, "not confirmed; nothing was called")
 
 
+def told_undo(undone: TakenBack) -> str:
+    """Returns in words that a run was taken back, when and by what."""
+    return f"taken back on {undone.finished} by {undone.results}"
+
+
 def _confirm_terminal() -> None:
+    why = "with --log-format json nothing is asked" if is_json() else "there is no terminal to ask whether to go on"
     if is_json() or not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise BulkcertError(
             ExitStatus.USAGE,
-            "there is no terminal to ask whether to go on; nothing was called",
+            f"{why}; nothing was called",
             "Add --yes to run without being asked.",
         )
 

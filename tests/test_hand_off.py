@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from program import INSTANCE, UNHURRIED, emulator, here, write_devices
+from program import INSTANCE, UNHURRIED, bulkcert, emulator, here, write_devices
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +63,102 @@ def test_one_is_not_told_as_many(service, devices, tmp_path):
     where = ("--endpoint", service.url, "--instance", INSTANCE, *UNHURRIED)
     assert "1 duplicate," in here("plan", "inactivate-device", "d.csv", *where, "-q").ended(0).stdout
     assert "(1 duplicate)" in here("run", "inactivate-device", "d.csv", *service.where).ended(0).stderr
+
+
+def undo(*more, status=0):
+    return here("undo", "r.csv", "--yes", *UNHURRIED, *more).ended(status)
+
+
+def verify(*more, status=0):
+    return here("verify", "r.csv", *UNHURRIED, *more).ended(status)
+
+
+def test_what_was_taken_back_is_not_offered_to_be_called_again(service, devices):
+    """After an undo nothing says how to switch off again what it has restored; a watch says so before it asks."""
+    run(service)
+    undo("--include-unknown", "-q")
+    told = verify(status=1).stderr
+    assert "--watch" not in told
+    assert "taken back on 20" in told
+    assert "by r.undo.csv" in told
+    asked = verify("--watch", "1s", status=2).stderr
+    assert "taken back on 20" in asked
+    assert "what was restored would be called again" in asked
+    assert service.states(devices) == ["1"] * 4
+    idle = here("run", "inactivate-device", "d.csv", *service.where, "-o", "r.csv").ended(1)
+    assert "--retry-failed" not in idle.stderr
+    assert "before the undo" in idle.stdout
+
+
+def test_calls_after_an_undo_are_told(service, devices):
+    """What was called after the undo stands again: that is said, and the line that takes it back works."""
+    run(service)
+    undo("--include-unknown", "-q")
+    verify("-q", status=1)
+    again = here("run", "inactivate-device", "d.csv", *service.where, "-o", "r.csv", "--retry-failed").ended(0)
+    assert "before the undo" not in again.stdout
+    assert "Z, called again since" in again.stdout
+    command = offered(again.stderr, "bulkcert undo")
+    assert service.states(devices) == ["0"] * 4
+    here(*command, "--yes", "-q", *UNHURRIED).ended(0)
+    assert service.states(devices) == ["1"] * 4
+
+
+def offered(stderr, beginning):
+    """Returns the arguments of the command that a hand-off names."""
+    line = next(line for line in stderr.splitlines() if f": {beginning}" in line)
+    return line[line.index(beginning) :].split()[1:]
+
+
+def test_rows_not_come_to_are_not_offered_to_a_watch(service, devices):
+    """A watch calls only what the run has called: where nothing of that stands otherwise it is not offered."""
+    run(service, "--limit-rows", "2", status=75)
+    assert "--watch" not in verify(status=1).stderr
+    service.seed(devices[:1])
+    assert "bulkcert verify r.csv --watch 10m" in verify(status=1).stderr
+
+
+def test_the_line_that_takes_back_works_where_nobody_has_looked_before(service, devices):
+    """An undo of rows that were not looked at asks for a decision: the line names it, and why."""
+    told = here("run", "inactivate-device", "d.csv", *service.where, "-o", "r.csv").ended(0).stderr
+    assert "(4 rows: what they were before is not known)" in told
+    here(*offered(told, "bulkcert undo"), "--yes", "-q", *UNHURRIED).ended(0)
+    assert service.states(devices) == ["1"] * 4
+
+
+def test_what_is_known_needs_no_decision(service, devices):
+    """Where the run has looked first, the line is the plain one."""
+    told = here("run", "inactivate-device", "d.csv", *service.looking, "-o", "r.csv", "--look-first", "always").ended(0)
+    assert offered(told.stderr, "bulkcert undo") == ["undo", "r.csv"]
+
+
+def test_a_wrong_instance_is_not_repeated_as_the_way_on(service, devices):
+    """78 for the instance: going on needs another one, and the hand-off says so."""
+    where = ("--endpoint", service.url, "--instance", "post-nope", "--yes", "--look-first", "never", *UNHURRIED)
+    told = here("run", "inactivate-device", "d.csv", *where, "-o", "r.csv").ended(78).stderr
+    assert "with the right --instance and --region, to go on: bulkcert run" in told
+
+
+def test_calls_of_a_killed_session_are_not_counted_out(service, devices, tmp_path):
+    """A session that was killed leaves no figures: the calls of all sessions are "at least" so many."""
+    run(service, "--limit-rows", "2", status=75)
+    assert "at least" not in run(service, "--limit-rows", "1", status=75).stdout
+    journal = tmp_path / "r.csv.journal"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(line for line in lines if b'"type":"end"' not in line))
+    assert "at least 4 in all sessions" in run(service).stdout
+
+
+def test_json_is_why_nothing_is_asked(service, devices):
+    """--log-format json without --yes: the reason is the format, not that there is no terminal."""
+    where = ("--endpoint", service.url, "--instance", INSTANCE, *UNHURRIED, "--log-format", "json")
+    refused = bulkcert("run", "inactivate-device", "d.csv", *where).ended(2).stderr
+    assert "with --log-format json nothing is asked; nothing was called" in refused
+    assert "terminal" not in refused
+
+
+def test_protected_rows_are_told_in_a_sentence(service, devices, tmp_path):
+    """A protected row is named with its column as the subject."""
+    (tmp_path / "p.csv").write_text(f"DeviceSn,CaSn\n{devices[0][0]},{devices[0][1]}\n")
+    refused = run(service, "--protect", "p.csv", status=65).stderr
+    assert "d.csv:2: DeviceSn is protected by p.csv" in refused

@@ -150,6 +150,20 @@ class Index:
             return self._unended[False] > 0 and self.looked
         return self._unended[True] > 0 and self.seen is not None and self.seen.statuses[row] == watched
 
+    def unknown_before(self, known: Collection[int]) -> int:
+        """Returns how many rows were called whose state before is none of these.
+
+        Args:
+            known: Numbers of statuses.
+        """
+        unknown = self.prior.translate(bytes(number not in known for number in range(256)))
+        return (int.from_bytes(unknown) & int.from_bytes(self._called)).bit_count()
+
+    @property
+    def has_killed_session(self) -> bool:
+        """Whether an earlier session of the run was killed: nobody knows all of its calls."""
+        return self._unended[False] > 0
+
     def is_final(self, row: int) -> bool:
         """Returns whether the next run leaves this row alone."""
         return 0 < self._state[row] < _AGAIN

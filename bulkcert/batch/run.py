@@ -151,6 +151,7 @@ class Run:
             self.job,
             self.check,
             totals,
+            self.journal.index,
             sessions,
             stop=stop,
             status=status,
@@ -281,12 +282,12 @@ def _protected(job: Job, checked: Check) -> BulkcertError:
     return BulkcertError(
         ExitStatus.INPUT_INVALID,
         f"{checked.protected} of {checked.rows} rows are protected by {job.options.protect}; nothing was called"
-        + _named(job, checked.first_protected, checked.protected),
+        + _named(job, checked.first_protected, checked.protected, " "),
         "Take them out of the list, or leave them out with --skip-protected (they get the outcome protected).",
     )
 
 
-def _named(job: Job, rows: Sequence[InvalidRow], count: int) -> str:
+def _named(job: Job, rows: Sequence[InvalidRow], count: int, between: str = ": ") -> str:
     """Returns the first of some rows, a line each."""
-    named = [f"\n  {job.input}:{row.line or row.row}: {row.column}: {row.reason} ({row.value})" for row in rows]
+    named = [f"\n  {job.input}:{row.line or row.row}: {row.column}{between}{row.reason} ({row.value})" for row in rows]
     return "".join(named) + (f"\n  and {count - len(named)} more" if count > len(named) else "")

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import msgspec
 
+from bulkcert.api.certificates import Status
 from bulkcert.batch.index import Index
 from bulkcert.batch.job import Job
 from bulkcert.batch.lines import Key, this_user
-from bulkcert.batch.look.sightings import STATUSES
+from bulkcert.batch.look.sightings import NUMBER_OF, STATUSES
 from bulkcert.batch.outcome import Outcome
 from bulkcert.batch.progress import Progress, Stop
 from bulkcert.batch.results import sha256_of, write_small
@@ -118,7 +119,8 @@ class Summary(msgspec.Struct, frozen=True):
     """What a run came to.
 
     ``sessions`` has one entry for each start that made calls and was not killed, the latest last; rate and window are
-    the latest's and the worst of them.
+    the latest's and the worst of them. Where one was killed, ``calls_at_least``, not all of its calls are in ``calls``.
+    ``unknown_before`` is the number of rows that were called, and of which nobody knows what they were before.
     """
 
     action: str
@@ -148,12 +150,30 @@ class Summary(msgspec.Struct, frozen=True):
     advice: str
     verification: Verification | None = None
     taken_back: TakenBack | None = None
+    calls_at_least: bool = False
+    unknown_before: int = 0
+
+    @property
+    def called_since_undo(self) -> bool:
+        """Whether rows were called after the run was taken back."""
+        if (undone := self.taken_back) is None:
+            return False
+        called = [session.finished for session in self.sessions if session.calls]
+        if (read_back := self.verification) is not None and read_back.called_again:
+            called.append(read_back.finished)
+        return any(finished > undone.finished for finished in called)
+
+    @property
+    def standing_undo(self) -> TakenBack | None:
+        """The undo of the run, unless rows were called after it."""
+        return None if self.called_since_undo else self.taken_back
 
 
 def summarize(
     job: Job,
     check: Check,
     totals: Totals,
+    index: Index,
     sessions: list[Session],
     *,
     stop: Stop | None,
@@ -167,6 +187,7 @@ def summarize(
         job: What was asked.
         check: What the pass over the input found.
         totals: What the results add up to.
+        index: Of the journal.
         sessions: The starts that made calls, the latest last; at least one.
         stop: Why the latest one ended early, or None.
         status: Exit status of the command.
@@ -211,6 +232,8 @@ def summarize(
         advice=stop.advice if stop else "",
         verification=verification,
         taken_back=taken_back,
+        calls_at_least=index.has_killed_session,
+        unknown_before=index.unknown_before([NUMBER_OF[Status.ACTIVE], NUMBER_OF[Status.INACTIVE]]),
     )
     _write(job.summary, summary)
     return summary

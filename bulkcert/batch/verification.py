@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 import anyio
 import anyio.to_thread
 
+from bulkcert.api.certificates import Status
 from bulkcert.api.credentials import Keyring
 from bulkcert.batch.engine import Engine, journaling
 from bulkcert.batch.finished import Finished
 from bulkcert.batch.lanes import Lanes
 from bulkcert.batch.lines import Seen, key_line
 from bulkcert.batch.look.looking import Look
-from bulkcert.batch.look.sightings import Sightings
+from bulkcert.batch.look.sightings import NUMBER_OF, Sightings
 from bulkcert.batch.order import Limit, Order
 from bulkcert.batch.outcome import Outcome
 from bulkcert.batch.progress import Progress, Stop
@@ -121,8 +122,7 @@ class Verifying:
         finished = self.finished
         index, other = finished.journal.index, finished.action.before
         seen = (row for row in range(1, finished.check.rows + 1) if sightings.status(row) == other)
-        # A row that was called before a list protected it has another outcome, and is not to be touched either.
-        found = {row for row in seen if index.outcome(row) not in _NOT_COME_TO and not index.is_protected(row)}
+        found = {row for row in seen if self._may_call(row)}
         if not found:
             return found
         self.called_again |= found
@@ -131,6 +131,20 @@ class Verifying:
         rows = ([row for row in batch if row.number in found] for batch in finished.batches())
         await Engine(order, lanes, finished.journal).run(iter(rows))
         return found
+
+    def _may_call(self, row: int) -> bool:
+        """Returns whether the run has come to a row, so that it may be called again."""
+        index = self.finished.journal.index
+        # A row that was called before a list protected it has another outcome, and is not to be touched either.
+        return index.outcome(row) not in _NOT_COME_TO and not index.is_protected(row)
+
+    @property
+    def would_call(self) -> bool:
+        """Whether a watch would call rows, as they were read."""
+        seen, other = self.finished.journal.index.seen, NUMBER_OF[Status(self.finished.action.before)]
+        return seen is not None and any(
+            status == other and self._may_call(row) for row, status in enumerate(seen.statuses)
+        )
 
     def finish(self) -> Verification:
         """Rewrites the results with what was seen, and adds it to the summary.

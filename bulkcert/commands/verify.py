@@ -22,7 +22,7 @@ from bulkcert.batch.progress import Progress
 from bulkcert.batch.service import LOOK, RUN, ServiceOptions, refuse, resolve_service, seconds
 from bulkcert.batch.session import fetch_credentials, together
 from bulkcert.batch.snapshot_watch import SnapshotWatch, of_verification
-from bulkcert.batch.summary import Verification
+from bulkcert.batch.summary import Verification, earlier_summary
 from bulkcert.batch.verification import Verifying
 from bulkcert.errors import BulkcertError, ExitStatus, terminated
 from bulkcert.telemetry.log import bind
@@ -80,6 +80,8 @@ def read_back(
     snapshots: SnapshotWatch | None = None
     finished = open_finished(results, verifies=True)
     bind(run=finished.header.run, action=finished.header.action)
+    earlier = earlier_summary(finished.summary)
+    undone = earlier.standing_undo if earlier else None
     try:
         problems: list[str] = []
         service = resolve_service(finished.where(options), problems)
@@ -98,7 +100,7 @@ def read_back(
         signal.signal(signal.SIGTERM, terminated)
         if options.watch and ask:
             rows = sum(frame.height for frame in finished.frames())
-            question.confirm_watch(finished.action, rows, options.watch)
+            question.confirm_watch(finished.action, rows, options.watch, undone)
         verifying = Verifying(finished, service, options.watch, options.every)
         snapshots = of_verification(finished, service, shlex.join(["bulkcert", "verify", str(results)]))
         watch = together(_silent if options.quiet else _watch, snapshots.watch)
@@ -110,8 +112,10 @@ def read_back(
             snapshots.remove()
         finished.journal.close()
     _show(verifying, verification, as_json=options.json)
-    otherwise = {*verification.statuses} & {"active", "inactive"} - {finished.action.wanted}
-    if otherwise and repeatable and finished.action.inverse and not (options.watch or options.quiet or options.json):
+    if undone and not (options.quiet or options.json):
+        terminal.stderr.print(Text(f"the run was {question.told_undo(undone)}", style="yellow"))
+    changeable = repeatable and finished.action.inverse and not undone
+    if changeable and not (options.watch or options.quiet or options.json) and verifying.would_call:
         again = shlex.join(["bulkcert", "verify", str(results), "--watch", "10m"])
         terminal.stderr.print(Text(f"to call them again, and keep looking: {again}"))
     return verification
