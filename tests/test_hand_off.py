@@ -1,9 +1,13 @@
 """What a command leaves people with: what it says can be done next is so, whatever became of the run."""
 
+import fcntl
 import json
+import os
 
 import pytest
 from program import INSTANCE, UNHURRIED, bulkcert, emulator, here, write_devices
+
+from bulkcert.batch.holding import mark_held
 
 
 @pytest.fixture(scope="module")
@@ -162,3 +166,28 @@ def test_protected_rows_are_told_in_a_sentence(service, devices, tmp_path):
     (tmp_path / "p.csv").write_text(f"DeviceSn,CaSn\n{devices[0][0]},{devices[0][1]}\n")
     refused = run(service, "--protect", "p.csv", status=65).stderr
     assert "d.csv:2: DeviceSn is protected by p.csv" in refused
+
+
+@pytest.mark.parametrize("command", ["verify", "undo"])
+def test_a_run_that_goes_on_is_not_one_that_was_killed(service, devices, tmp_path, command):
+    """73 while a first run goes on: who holds the results, and nothing about a kill or a command to run again."""
+    run(service, "--limit-rows", "2", status=75)
+    (tmp_path / "r.csv").unlink()
+    with (tmp_path / "r.csv.journal").open("r+b") as journal:
+        fcntl.flock(journal, fcntl.LOCK_EX)
+        mark_held(journal.fileno())
+        refused = here(command, "r.csv", "--yes", *UNHURRIED).ended(73).stderr
+    assert f"process {os.getpid()} on " in refused
+    assert "Wait until it ends" in refused
+    assert "killed" not in refused
+
+
+@pytest.mark.parametrize("command", ["verify", "undo"])
+def test_a_damaged_journal_is_not_to_be_overwritten_by_who_reads_it(service, devices, tmp_path, command):
+    """66, without options that the command does not have, or that would drop what the run has done."""
+    run(service)
+    (tmp_path / "r.csv.journal").write_text("rubbish\n")
+    refused = here(command, "r.csv", "--yes", *UNHURRIED).ended(66).stderr
+    assert "not the header of a journal" in refused
+    assert "--overwrite" not in refused
+    assert "-o" not in refused.split()

@@ -14,7 +14,7 @@ from bulkcert.actions import ACTIONS, Action
 from bulkcert.batch.journal import Journal
 from bulkcert.batch.lines import Header, session_line
 from bulkcert.batch.outcome import Outcome, Row
-from bulkcert.batch.recovery import header_of, open_journal, same_service
+from bulkcert.batch.recovery import header_of, open_journal, refuse_held, same_service
 from bulkcert.batch.results import COLUMNS, VERIFIED_COLUMNS
 from bulkcert.batch.rows import as_rows, only_callable
 from bulkcert.batch.service import ServiceOptions, resolve_service
@@ -114,7 +114,9 @@ def open_finished(results: Path, *, verifies: bool = False) -> Finished:
             ExitStatus.INPUT_UNREADABLE, f"{results}: a directory, not the results of a run", "Name the results file."
         )
     journal_path = results.with_name(results.name + ".journal")
-    header = header_of(journal_path)
+    # While a run goes on its results are not there yet, or those of an earlier session.
+    refuse_held(journal_path)
+    header = header_of(journal_path, writes=False)
     if not os.path.exists(results):  # Path raises where it may not look
         raise BulkcertError(
             ExitStatus.INPUT_UNREADABLE,

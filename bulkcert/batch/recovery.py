@@ -3,10 +3,11 @@
 import fcntl
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bulkcert.batch.holding import mark_held
+from bulkcert.batch.holding import is_held, mark_held
 from bulkcert.batch.index import Index
 from bulkcert.batch.journal import Journal, unwritable
 from bulkcert.batch.lines import End, Header, Intent, Line, Looked, Session, decode_line, encode_lines
@@ -52,8 +53,12 @@ def open_journal(path: Path, header: Header, session: Session, *, anew: bool = F
     return journal or Journal(path, file, Index(header.rows), 0, opening=encode_lines(header, session))
 
 
-def header_of(path: Path) -> Header:
+def header_of(path: Path, *, writes: bool = True) -> Header:
     """Returns what a journal is the record of.
+
+    Args:
+        path: The journal.
+        writes: Whether results are to be written beside it; else those that are there are read.
 
     Raises:
         BulkcertError: There is no such journal, or it cannot be read.
@@ -67,9 +72,35 @@ def header_of(path: Path) -> Header:
             f"cannot read {path}: {error.strerror or error}",
             "Name the results of a run; its journal must stand beside them under its own name.",
         ) from error
-    if not isinstance(header, Header):
+    if isinstance(header, Header):
+        return header
+    if writes:
         raise _no_header(path)
-    return header
+    raise BulkcertError(
+        ExitStatus.INPUT_UNREADABLE,
+        f"{path}: line 1 is not the header of a journal",
+        "It is damaged, or not the journal of a run: without it nobody knows what was called. Name the results of "
+        "another run, or put the journal back from a copy.",
+    )
+
+
+def refuse_held(path: Path) -> None:
+    """Refuses a journal that a run holds, as opening it would.
+
+    Raises:
+        BulkcertError: A run holds it.
+    """
+    with suppress(OSError):  # opening it says what is wrong with it
+        if is_held(path):
+            raise _held(path)
+
+
+def _held(path: Path) -> BulkcertError:
+    return BulkcertError(
+        ExitStatus.CANNOT_WRITE,
+        f"another run holds {path}: {_holder(path)}",
+        "Wait until it ends, or stop it: both runs would write the same results.",
+    )
 
 
 def has_protected(path: Path) -> bool:
@@ -122,11 +153,7 @@ def _lock(path: Path, file: int) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise BulkcertError(
-            ExitStatus.CANNOT_WRITE,
-            f"another run holds {path}: {_holder(path)}",
-            "Wait until it ends, or stop it: both runs would write the same results.",
-        ) from error
+        raise _held(path) from error
     if not os.path.samestat(os.fstat(file), path.stat()):
         # Its holder gave it up between opening and locking; what is written to it now would be gone with it.
         raise BulkcertError(
