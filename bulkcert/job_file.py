@@ -11,7 +11,7 @@ from cyclopts.config import Toml
 
 from bulkcert.errors import BulkcertError, ExitStatus
 
-PATHS = frozenset({"input", "results", "protect", "output", "metrics-file"})
+PATHS = frozenset({"input", "results", "run-results", "protect", "output", "metrics-file"})
 """Keys whose values are paths."""
 
 STARTED = datetime.now().astimezone()
@@ -54,6 +54,8 @@ class JobFile(Toml):
                 "Take the line with the brackets out; the options stand by themselves.",
             )
         meant = {name: value for name, value in options.items() if self._is_meant(name)}
+        if self._command == "undo" and "results" in options:
+            meant["run-results"] = options["results"]
         for name in PATHS & meant.keys():
             if isinstance(meant[name], str):
                 meant[name] = str(path.parent / _filled_in(meant[name], path, name))
@@ -62,8 +64,8 @@ class JobFile(Toml):
     def _is_meant(self, name: str) -> bool:
         """Returns whether a key is for this command; one that is for run alone is passed over by the others.
 
-        The results that a job names are those of its run: an undo of it writes its own. So are its metrics, or the
-        undo of a night would pass for the night.
+        The results that a job names are those of its run: an undo of it is made from them, and writes its own. So are
+        its metrics, or the undo of a night would pass for the night.
         """
         if self._options is None or self._command in ("run", "rehearse"):
             return True

@@ -191,3 +191,27 @@ def test_a_damaged_journal_is_not_to_be_overwritten_by_who_reads_it(service, dev
     assert "not the header of a journal" in refused
     assert "--overwrite" not in refused
     assert "-o" not in refused.split()
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "by default"])
+def test_a_job_file_names_the_run_for_what_reads_it(service, devices, tmp_path, named):
+    """Verify, report and undo take the results of the job, its default ones too; an undo does not write there."""
+    results = "r.csv" if named else "d.inactivate-device.results.csv"
+    line = f'results = "{results}"\n' if named else ""
+    (tmp_path / "job.toml").write_text(f'action = "inactivate-device"\ninput = "d.csv"\n{line}')
+    here("--job", "job.toml", "run", *service.where, "-q").ended(0)
+    assert results in here("--job", "job.toml", "verify", *UNHURRIED).ended(0).stdout
+    assert "4" in here("--job", "job.toml", "report", "--format", "text").ended(0).stdout
+    before = (tmp_path / results).read_bytes()
+    here("--job", "job.toml", "undo", "--include-unknown", "--yes", "-q", *UNHURRIED).ended(0)
+    assert service.states(devices) == ["1"] * 4
+    assert (tmp_path / results).read_bytes() == before
+    assert (tmp_path / results.replace(".csv", ".undo.csv")).exists()
+
+
+@pytest.mark.parametrize("command", ["verify", "undo", "report"])
+def test_which_run_is_asked_for_in_a_way_that_works(command):
+    """2 without results and without a job file: both ways to name the run, and no key that would not be read."""
+    refused = here(command).ended(2).stderr
+    assert "which run is missing" in refused
+    assert "(--job)" in refused

@@ -10,8 +10,10 @@ from typing import Annotated
 from cyclopts import Group, Parameter
 
 from bulkcert import terminal
+from bulkcert.actions import ActionName
 from bulkcert.batch.output import cannot_write
 from bulkcert.batch.results import write_small
+from bulkcert.commands.which_run import results_meant
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.report.counting import count
 from bulkcert.report.figures import Figures
@@ -33,17 +35,22 @@ class ReportOptions:
 
 
 def report(
-    results: Path,
-    /,
+    results: Path | None = None,
     *,
     options: ReportOptions = ReportOptions(),
+    action: Annotated[ActionName | None, Parameter(show=False)] = None,
+    input_: Annotated[Path | None, Parameter(name="input", show=False)] = None,
 ) -> ExitStatus:
     """Tells what a run did, from its results and what stands beside them; needs no credentials and calls nothing.
 
     Args:
-        results: The results of the run; its journal and its summary stand beside them.
+        results: The results of the run; its journal and its summary stand beside them. With --job those
+            of the job.
         options: See below.
+        action: Of the job file.
+        input_: Of the job file.
     """
+    results = results_meant(results, action, input_)
     if not results.name:
         raise BulkcertError(
             ExitStatus.INPUT_UNREADABLE, f"{results}: a directory, not the results of a run", "Name the results file."

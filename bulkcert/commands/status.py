@@ -14,8 +14,9 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from bulkcert import terminal
-from bulkcert.actions import ACTIONS, ActionName
+from bulkcert.actions import ActionName
 from bulkcert.batch.standing import Standing, results_of, standing_of
+from bulkcert.commands.which_run import results_meant
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.status_view import line_of, rows_of, told
 
@@ -47,7 +48,7 @@ def status(
         action: Of the job file.
         input_: Of the job file.
     """
-    path = results_of(_meant(results, action, input_))
+    path = results_of(results_meant(results, action, input_))
     standing = standing_of(path)
     if follow:
         try:
@@ -61,21 +62,6 @@ def status(
             return ExitStatus.TERMINATED
     _show(standing, as_json=json)
     return int(standing.exit_status)
-
-
-def _meant(results: Path | None, action: ActionName | None, path: Path | None) -> Path:
-    """Returns the results that are meant: those that are named, or those that a job writes by default."""
-    if results is not None:
-        return results
-    if action is None or path is None:
-        raise BulkcertError(
-            ExitStatus.USAGE,
-            "which run is missing",
-            "Type its results file after the command, or name its job file (--job).",
-        )
-    from bulkcert.batch.job import default_results  # noqa: PLC0415 - loads far more code than status needs
-
-    return default_results(path, ACTIONS[action])
 
 
 def _follow(path: Path, standing: Standing, *, as_json: bool) -> Standing:

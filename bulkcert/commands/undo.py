@@ -9,6 +9,7 @@ import msgspec
 from cyclopts import Parameter
 
 from bulkcert import question, terminal
+from bulkcert.actions import ActionName
 from bulkcert.api.credentials import ChainKeyring, Keyring
 from bulkcert.batch.finished import Finished, open_finished
 from bulkcert.batch.job import Job, Options, RunOptions
@@ -16,24 +17,30 @@ from bulkcert.batch.service import LOOK
 from bulkcert.batch.summary import Summary, TakenBack, add_taken_back, utc
 from bulkcert.batch.undoing import Undone, list_changed, undo_job
 from bulkcert.commands.run import execute, print_json
+from bulkcert.commands.which_run import results_meant
 from bulkcert.errors import BulkcertError, ExitStatus
 
 
 def undo(
-    results: Path,
-    /,
+    run_results: Path | None = None,
     *,
     include_unknown: Annotated[bool | None, Parameter(group=LOOK)] = None,
     options: RunOptions = RunOptions(),  # noqa: B008 - frozen
+    action: Annotated[ActionName | None, Parameter(show=False)] = None,
+    input_: Annotated[Path | None, Parameter(name="input", show=False)] = None,
 ) -> ExitStatus:
     """Does the inverse action for exactly the rows that a run has changed; plans, asks and writes results as run does.
 
     Args:
-        results: The results of the run; its journal stands beside them.
+        run_results: The results of the run; its journal stands beside them. With --job those of the job.
         include_unknown: Take back what was called though it is not known what it was before; --no-… leaves it.
         options: See below; the instance and the endpoint are those of the run unless given.
+        action: Of the job file.
+        input_: Of the job file.
     """
-    terminal.warn_of_unknown(os.environ, (*Options.__dataclass_fields__, "action", "input", "job", "include_unknown"))
+    known = (*Options.__dataclass_fields__, "action", "input", "job", "include_unknown", "run_results")
+    terminal.warn_of_unknown(os.environ, known)
+    results = results_meant(run_results, action, input_)
     came = take_back(results, ChainKeyring(), options, include_unknown=include_unknown, ask=not options.yes)
     if options.json:
         print_json(came)

@@ -15,6 +15,7 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from bulkcert import question, terminal
+from bulkcert.actions import ActionName
 from bulkcert.api.credentials import ChainKeyring, Keyring
 from bulkcert.batch.finished import Finished, open_finished
 from bulkcert.batch.job import Options
@@ -24,6 +25,7 @@ from bulkcert.batch.session import fetch_credentials, together
 from bulkcert.batch.snapshot_watch import SnapshotWatch, of_verification
 from bulkcert.batch.summary import Verification, earlier_summary
 from bulkcert.batch.verification import Verifying
+from bulkcert.commands.which_run import results_meant
 from bulkcert.errors import BulkcertError, ExitStatus, terminated
 from bulkcert.telemetry.log import bind
 from bulkcert.terminal import counted
@@ -47,20 +49,23 @@ class VerifyOptions(ServiceOptions):
 
 
 def verify(
-    results: Path,
-    /,
+    results: Annotated[Path | None, Parameter(name=["--results", "-o"])] = None,
     *,
     options: VerifyOptions = VerifyOptions(),
+    action: Annotated[ActionName | None, Parameter(show=False)] = None,
+    input_: Annotated[Path | None, Parameter(name="input", show=False)] = None,
 ) -> ExitStatus:
     """Reads back the status of every row of a run and adds it to the results; 0 only if all are as wanted.
 
     Args:
-        results: The results of the run; its journal stands beside them.
+        results: The results of the run; its journal stands beside them. With --job those of the job.
         options: See below; the instance and the endpoint are those of the run unless given.
+        action: Of the job file.
+        input_: Of the job file.
     """
     known = (*Options.__dataclass_fields__, *VerifyOptions.__dataclass_fields__, "action", "input", "job")
     terminal.warn_of_unknown(os.environ, known)
-    verification = read_back(results, ChainKeyring(), options, ask=not options.yes)
+    verification = read_back(results_meant(results, action, input_), ChainKeyring(), options, ask=not options.yes)
     return ExitStatus(verification.exit_status)
 
 

@@ -1,0 +1,30 @@
+"""Which run a command is about that reads what another command has made."""
+
+from pathlib import Path
+
+from bulkcert.actions import ACTIONS, ActionName
+from bulkcert.errors import BulkcertError, ExitStatus
+
+
+def results_meant(results: Path | None, action: ActionName | None, path: Path | None) -> Path:
+    """Returns the results that are meant: those that are named, or those that a job writes by default.
+
+    Args:
+        results: As typed, or those of the job file.
+        action: Of the job file.
+        path: The input of the job file.
+
+    Raises:
+        BulkcertError: Neither is named.
+    """
+    if results is not None:
+        return results
+    if action is None or path is None:
+        raise BulkcertError(
+            ExitStatus.USAGE,
+            "which run is missing",
+            "Type its results file after the command, or name its job file (--job).",
+        )
+    from bulkcert.batch.job import default_results  # noqa: PLC0415 - loads far more code than status needs
+
+    return default_results(path, ACTIONS[action])
