@@ -87,7 +87,7 @@ def rows_of(standing: Standing) -> Iterator[tuple[str, str | Text]]:
     """Yields names and values that say how a run stands, for people."""
     yield "state", _state(standing)
     if standing.ending is not None:
-        yield from _ended(standing.ending, was_killed=standing.was_killed)
+        yield from _ended(standing.ending)
     elif standing.recorded is not None:
         yield from _cut_off(standing.recorded, standing.snapshot)
     elif standing.snapshot is not None:
@@ -216,12 +216,12 @@ def _faults(retries: int, throttles: int) -> str:
     return f"{retries:,} {'retry' if retries == 1 else 'retries'}, {counted(throttles, 'throttle')}"
 
 
-def _ended(ending: Ending, *, was_killed: bool) -> Iterator[tuple[str, str | Text]]:
+def _ended(ending: Ending) -> Iterator[tuple[str, str | Text]]:
     yield from _what(ending.action, ending.instance, ending.endpoint, ending.input)
     yield "rows", f"{ending.rows:,}"
     yield from _by_outcome(ending.outcomes)
     # A killed session has left no figures.
-    least = "at least " if was_killed else ""
+    least = "at least " if ending.calls_at_least else ""
     faults = _faults(ending.retries, ending.throttles)
     yield "calls", f"{least}{ending.calls:,} at {ending.achieved_rate:,.1f}/s; {faults}"
     if (reading := ending.verification) is not None:

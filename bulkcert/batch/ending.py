@@ -26,6 +26,7 @@ class Ending(msgspec.Struct, frozen=True):
     verification: "Reading | None" = None
     sessions: "list[Called]" = msgspec.field(default_factory=list)
     taken_back: "Undo | None" = None
+    calls_at_least: bool = False
 
     @property
     def done_since(self) -> "datetime | None":

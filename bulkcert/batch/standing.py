@@ -14,7 +14,6 @@ from bulkcert.batch import snapshot
 from bulkcert.batch.ending import Ending
 from bulkcert.batch.holding import is_held
 from bulkcert.batch.index import Index
-from bulkcert.batch.killed import has_killed_session
 from bulkcert.batch.last_errors import LastError, LastErrors
 from bulkcert.batch.lines import End, Header, Line, Session, decode_line
 from bulkcert.batch.outcome import ERRORS, Outcome, Record
@@ -81,7 +80,6 @@ class Standing:
         snapshot: What the session does, or did before it was cut off; None where that is not known.
         recorded: What the journal of a run tells that was cut off; else None.
         ending: What it came to; None unless it ended in order.
-        was_killed: Whether a session of a run that ended was killed before: the figures are without its calls.
     """
 
     results: Path
@@ -89,7 +87,6 @@ class Standing:
     snapshot: Snapshot | None = None
     recorded: Recorded | None = None
     ending: Ending | None = None
-    was_killed: bool = False
 
     @property
     def goes_on(self) -> bool:
@@ -171,11 +168,11 @@ def _at_rest(results: Path, journal: Path) -> Standing:
     ending = _ending(results)
     end = _last_end(journal)
     if ending is not None and end is not None and _is_newer(_beside(results, ".summary.json"), end):
-        return Standing(results, State.ENDED, ending=ending, was_killed=has_killed_session(journal))
+        return Standing(results, State.ENDED, ending=ending)
     recorded = _recorded(results, journal)
     # A session whose disk was full has written a summary and no end.
     if ending is not None and round(ending.finished.timestamp() * 1000) >= recorded.began_ms:
-        return Standing(results, State.ENDED, ending=ending, was_killed=has_killed_session(journal))
+        return Standing(results, State.ENDED, ending=ending)
     return Standing(results, State.CUT_OFF, snapshot.read(results), recorded)
 
 

@@ -71,7 +71,7 @@ def count(path: Path) -> Figures:
         cas=cas,
         findings=findings,
         findings_left_out=left_out,
-        calls=_calls(called, rows, summary, at_least=history.calls_are_missing),
+        calls=_calls(called, rows, summary),
         latency=latency_of(called),
         containment=containment_of(rows, _began(history, summary)),
         verified=verified,
@@ -181,13 +181,13 @@ def _exit_meaning(summary: Summary, known: Known) -> str:
     return f"before the undo, {told}" if known.back else told
 
 
-def _calls(called: pl.DataFrame, rows: pl.DataFrame, summary: Summary | None, *, at_least: bool) -> Calls:
+def _calls(called: pl.DataFrame, rows: pl.DataFrame, summary: Summary | None) -> Calls:
     parts, left_out = parts_of(called)
     verification = summary.verification if summary else None
     run, read = summary.calls if summary else None, verification.calls if verification else None
     return Calls(
         run=run,
-        at_least=at_least,
+        at_least=summary is not None and summary.calls_at_least,
         verification=read,
         attempts=int(rows["attempts"].sum() or 0),
         shown=called.height,

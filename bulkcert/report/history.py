@@ -50,7 +50,7 @@ class History:
     looked: bool = False
 
     @property
-    def calls_are_missing(self) -> bool:
+    def has_missing_calls(self) -> bool:
         """Whether a run was killed that may have called rows: such calls may be without a line and without figures."""
         over = self.starts[:-1] if self.held else self.starts
         return self.looked and any(not begun.ended and not begun.line.verifies for begun in over)

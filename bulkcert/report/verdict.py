@@ -137,7 +137,7 @@ def _kept_open(rows: Mapping[Outcome, int], known: Known, history: History) -> I
     """Yields of how many rows less is known than their outcome says."""
     if known.unread:
         yield f"{known.unread:,} {'was' if known.unread == 1 else 'were'} not read back since: as the service answered."
-    if (left := rows.get(Outcome.NOT_ATTEMPTED)) and history.calls_are_missing:
+    if (left := rows.get(Outcome.NOT_ATTEMPTED)) and history.has_missing_calls:
         yield f"Up to {counted(left, 'row')} may have been called by a session that was killed, without a trace."
 
 
