@@ -149,6 +149,12 @@ def test_killed_before(results):
     assert "calls         at least 2" in told
     assert "calls         at least 2" in status().stdout
 
+    changed(results, taken_back=undo_at(9500, rows=2))
+    assert text(results).startswith("Taken back: 2 of 2 certificates were taken back")
+    changed(results, taken_back=undo_at(9500, rows=1))
+    assert "1 that may have been changed is not among them" in text(results)
+    changed(results, taken_back=None)
+
     verifying = killed[1].replace('"version"', '"verifies":true,"version"')
     journal.write_text("\n".join([killed[0], verifying, *killed[2:]]) + "\n")
     assert "Up to" not in text(results)

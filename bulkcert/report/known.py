@@ -39,20 +39,22 @@ class Known:
     again_at: str | None = None
 
 
-def with_back(rows: pl.DataFrame, action: Action, undo: TakenBack | None) -> pl.DataFrame:
+def with_back(rows: pl.DataFrame, action: Action, undo: TakenBack | None, *, was_killed: bool) -> pl.DataFrame:
     """Returns the rows with a column ``back``: whether an undo has taken a row back, and it was not done again since.
 
     Args:
         rows: All rows, times in Unix milliseconds.
         action: What was asked.
         undo: The undo of the run, if there was one.
+        was_killed: Whether a session was killed: rows without an outcome may have been called, and are undone as well.
     """
     if undo is None or action.inverse is None:
         return rows.with_columns(back=pl.lit(value=False))
     at = _millis(undo.finished)
     restored = pl.col("verified_status").cast(pl.String) == str(ACTIONS[action.inverse].wanted_status)
     not_seen_since = pl.col("verified_at").is_null() | (pl.col("verified_at") <= at)
-    changed = pl.col("outcome").is_in(_CHANGED) & (pl.col("finished_at") <= at).fill_null(value=True)
+    outcomes = [*_CHANGED, str(Outcome.NOT_ATTEMPTED)] if was_killed else _CHANGED
+    changed = pl.col("outcome").is_in(outcomes) & (pl.col("finished_at") <= at).fill_null(value=True)
     return rows.with_columns(back=changed & (not_seen_since | restored.fill_null(value=False)))
 
 
