@@ -215,3 +215,16 @@ def test_which_run_is_asked_for_in_a_way_that_works(command):
     refused = here(command).ended(2).stderr
     assert "which run is missing" in refused
     assert "(--job)" in refused
+
+
+@pytest.mark.parametrize("command", ["verify", "undo"])
+@pytest.mark.parametrize("content", ["", "a,b\n1,2\n"], ids=["empty", "other columns"])
+def test_results_that_cannot_be_read_can_be_written_anew(service, devices, tmp_path, command, content):
+    """66, and the way to have them again: no advice on options that only a command over a list has."""
+    run(service)
+    (tmp_path / "r.csv").write_text(content)
+    refused = here(command, "r.csv", "--yes", *UNHURRIED).ended(66).stderr
+    assert "--device-column" not in refused
+    assert "--limit-rows 0" in refused
+    run(service, "--limit-rows", "0")
+    assert verify().stdout

@@ -138,7 +138,12 @@ def _open(results: Path, header: Header) -> Source:
     if not header.rows and not results.stat().st_size:
         # NDJSON without a row names no columns.
         return without_rows(results, (*keys, *COLUMNS), device_column=device, ca_column=ca)
-    source = open_source(results, by_device=by_device, device_column=device, ca_column=ca)
+    try:
+        source = open_source(results, by_device=by_device, device_column=device, ca_column=ca)
+    except BulkcertError as error:
+        # What helps with a list does not help with results.
+        advice = _WRITE_ANEW if error.status is ExitStatus.INPUT_INVALID else error.advice
+        raise BulkcertError(ExitStatus.INPUT_UNREADABLE, error.message, advice) from error
     if missing := [name for name in ("row", "outcome", "message") if name not in source.columns]:
         raise BulkcertError(
             ExitStatus.INPUT_INVALID,
