@@ -22,7 +22,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
@@ -95,11 +95,11 @@ def bulkcert(*arguments, env=None, cwd=None, stdin=None, timeout=60, **options):
     return Finished(child.returncode, (stdout or b"").decode(), (stderr or b"").decode())
 
 
-def here(*arguments):
+def here(*arguments, cwd=".", env=None):
     """Runs the command to its end in this process, which spares the second that a process takes to load the program.
 
     For what a command does and says; not for how a process starts, stops and gets along with others, nor for other
-    credentials, which a process looks for but once.
+    credentials, which a process looks for but once, nor for JSON lines, which it goes on with to its end.
     """
     asked, *said = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(3))
     handler, config = signal.getsignal(signal.SIGTERM), app.config
@@ -108,7 +108,8 @@ def here(*arguments):
         patch.object(sys, "stdin", asked),
         patch.object(sys, "stdout", said[0]),
         patch.object(sys, "stderr", said[1]),
-        patch.dict(os.environ, environment(), clear=True),
+        patch.dict(os.environ, environment(env), clear=True),
+        chdir(cwd),
         pytest.raises(SystemExit) as ended,
     ):
         main()

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from program import INSTANCE, UNHURRIED, bulkcert, emulator, write_devices
+from program import INSTANCE, UNHURRIED, emulator, here, write_devices
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def made(tmp_path_factory, service):
     devices = write_devices(directory / "d.csv", 6)
     service.seed(devices)
     command = ("run", "inactivate-device", "d.csv", *service.looking, "-q", "-o", "r.csv")
-    bulkcert(*command, cwd=directory).ended(0)
+    here(*command, cwd=directory).ended(0)
     return directory, devices, (directory / "r.csv").read_text()
 
 
@@ -61,7 +61,7 @@ def test_edited(service, made, edit, told):
     (directory / "r.csv").write_text("\n".join(edit(text.splitlines())) + "\n")
     calls = service.report().arrivals
     try:
-        refused = bulkcert("undo", "r.csv", "--yes", *UNHURRIED, cwd=directory).ended(65)
+        refused = here("undo", "r.csv", "--yes", *UNHURRIED, cwd=directory).ended(65)
     finally:
         (directory / "r.csv").write_text(text)
 
@@ -73,7 +73,7 @@ def test_edited(service, made, edit, told):
 @pytest.mark.parametrize("where", [".", "/", ".."])
 def test_a_directory(tmp_path, where):
     """66 for what cannot be results."""
-    bulkcert("undo", where, cwd=tmp_path).ended(66)
+    here("undo", where, cwd=tmp_path).ended(66)
 
 
 @pytest.mark.parametrize("command", ["verify", "undo"])
@@ -81,8 +81,8 @@ def test_another_service(made, command):
     """65: what was done here is not read or taken back elsewhere, however the endpoint was given."""
     directory, _, _ = made
     there = {"BULKCERT_ENDPOINT": "http://127.0.0.1:9"}
-    assert "http://127.0.0.1:9" in bulkcert(command, "r.csv", cwd=directory, env=there).ended(65).stderr
-    refused = bulkcert(command, "r.csv", "--region", "cn-hangzhou", cwd=directory).ended(65)
+    assert "http://127.0.0.1:9" in here(command, "r.csv", cwd=directory, env=there).ended(65).stderr
+    refused = here(command, "r.csv", "--region", "cn-hangzhou", cwd=directory).ended(65)
 
     assert "onsmqtt.cn-hangzhou.aliyuncs.com" in refused.stderr
 
@@ -95,8 +95,8 @@ def test_a_key_column_with_a_name_of_ours(tmp_path, service):
     service.seed(keys, "1")
     service.seed(others, "0")
     options = ("--device-column", "code", *service.looking, "-q", "-o", "r.csv")
-    bulkcert("run", "inactivate-device", "d.csv", *options, cwd=tmp_path).ended(0)
-    bulkcert("undo", "r.csv", "--yes", *UNHURRIED, cwd=tmp_path).ended(0)
+    here("run", "inactivate-device", "d.csv", *options, cwd=tmp_path).ended(0)
+    here("undo", "r.csv", "--yes", *UNHURRIED, cwd=tmp_path).ended(0)
 
     assert service.states(keys) == ["1"] * 3
     assert service.states(others) == ["0"] * 3
@@ -107,8 +107,8 @@ def test_an_empty_list(tmp_path, service, suffix):
     """0: results without a row are results, in whatever format."""
     (tmp_path / "d.csv").write_text("DeviceSn,CaSn\n")
     where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes")
-    bulkcert("run", "inactivate-device", "d.csv", *where, "-o", f"r.{suffix}", cwd=tmp_path).ended(0)
-    told = bulkcert("verify", f"r.{suffix}", "--json", cwd=tmp_path).ended(0).stdout
+    here("run", "inactivate-device", "d.csv", *where, "-o", f"r.{suffix}", cwd=tmp_path).ended(0)
+    told = here("verify", f"r.{suffix}", "--json", cwd=tmp_path).ended(0).stdout
 
     assert json.loads(told)["statuses"] == {}
-    bulkcert("undo", f"r.{suffix}", cwd=tmp_path).ended(0)
+    here("undo", f"r.{suffix}", cwd=tmp_path).ended(0)

@@ -3,7 +3,7 @@
 import errno
 
 import pytest
-from program import INSTANCE, bulkcert, emulator, outcomes, side_by_side, write_devices
+from program import INSTANCE, emulator, here, outcomes, write_devices
 
 from bulkcert.batch.output import cannot_write, refuse_taken
 from bulkcert.errors import BulkcertError
@@ -16,14 +16,14 @@ def service(tmp_path_factory):
 
 
 def take(service, output, *more):
-    return bulkcert("inventory", "-o", output, "--endpoint", service.url, "--instance", INSTANCE, *more)
+    return here("inventory", "-o", output, "--endpoint", service.url, "--instance", INSTANCE, *more)
 
 
 def test_results_of_a_run_are_never_replaced(service, tmp_path):
     """A file with a journal beside it is the results of a run: no inventory replaces it, whatever is asked for."""
     service.seed(write_devices(tmp_path / "d.csv", 3))
     results = tmp_path / "r.csv"
-    bulkcert("run", "inactivate-device", tmp_path / "d.csv", "-o", results, *service.where).ended(0)
+    here("run", "inactivate-device", tmp_path / "d.csv", "-o", results, *service.where).ended(0)
     before = results.read_bytes()
 
     refused = take(service, results, "--overwrite").ended(73)
@@ -48,9 +48,7 @@ def test_advice_fits_the_obstacle(service, tmp_path):
     """A directory that is missing is to be created; one that stands there cannot be overwritten."""
     (tmp_path / "d.csv").mkdir()
 
-    missing, taken = side_by_side(
-        lambda path: take(service, path).ended(73), [tmp_path / "no/x.csv", tmp_path / "d.csv"]
-    )
+    missing, taken = (take(service, path).ended(73) for path in (tmp_path / "no/x.csv", tmp_path / "d.csv"))
 
     assert "Create the directory" in missing.stderr
     assert "d.csv is a directory" in taken.stderr
@@ -79,6 +77,6 @@ def test_one_of_each(service, tmp_path):
     service.tell("seed", instance="post-cn-1", rows=[("00ca", "00d1")])
 
     where = ("--endpoint", service.url, "--instance", "post-cn-1")
-    said = bulkcert("inventory", "-o", tmp_path / "out.csv", *where)
+    said = here("inventory", "-o", tmp_path / "out.csv", *where)
 
     assert "; 1 page, 0 retries, 0 throttles" in said.ended(0).stdout

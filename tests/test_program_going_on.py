@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from program import UNHURRIED, bulkcert, emulator, outcomes, read_results, write_devices
+from program import UNHURRIED, emulator, here, outcomes, read_results, write_devices
 
 from bulkcert.batch.look.first import KEPT_S
 
@@ -32,10 +32,10 @@ class Place:
         (self.directory / name).write_text("DeviceSn,CaSn\n" + "".join(f"{one},{ca}\n" for one, ca in devices))
 
     def run(self, *more, action="inactivate-device"):
-        return bulkcert("run", action, "d.csv", *self.service.looking, "-o", "r.csv", *more, cwd=self.directory)
+        return here("run", action, "d.csv", *self.service.looking, "-o", "r.csv", *more, cwd=self.directory)
 
     def undo(self):
-        return bulkcert("undo", "r.csv", "--yes", *UNHURRIED, cwd=self.directory)
+        return here("undo", "r.csv", "--yes", *UNHURRIED, cwd=self.directory)
 
     def column(self, name):
         return [row[name] for row in read_results(self.results)]
