@@ -9,6 +9,8 @@ import anyio
 import pytest
 from program import UNHURRIED, bulkcert, emulator, outcomes, read_results, start, summary_of
 
+from bulkcert.api.credentials import FixedKeyring
+from bulkcert.api.signing import Credentials
 from bulkcert.batch import verification
 from bulkcert.batch.verification import Verifying
 from bulkcert.errors import BulkcertError, ExitStatus
@@ -42,7 +44,7 @@ class Rounds(Verifying):
     """A watch of one row, whose looks fail as told and whose calls are in vain."""
 
     def __init__(self, *failures):
-        journal = SimpleNamespace(begin=lambda: None)
+        journal = SimpleNamespace(begin=lambda _key: None)
         super().__init__(SimpleNamespace(journal=journal), None, watch_s=0.4, every_s=30)
         self.failures, self.looks = list(failures), 0
 
@@ -76,7 +78,7 @@ def watched(monkeypatch):
     monkeypatch.setattr(verification, "journaling", journaling)
 
     def watch(rounds):
-        anyio.run(rounds.read, None, None, None)
+        anyio.run(rounds.read, FixedKeyring(Credentials("id", "secret")), None, None)
         return rounds
 
     return watch
@@ -115,7 +117,7 @@ def test_no_permission_ends_it(watched):
 
 
 def test_all_that_was_called_is_told_though_the_last_look_fails(tmp_path, service, made):
-    """69, and results, summary and journal hold what was called before the service broke down."""
+    """77, and results, summary and journal hold what was called before the permission was withdrawn."""
     devices, _ = made(unregistered=3, status=1)
     service.seed(devices[:3])
     command = ("verify", "r.csv", *WATCH, "--watch", "12s", "--attempts", "1")
@@ -123,13 +125,13 @@ def test_all_that_was_called_is_told_though_the_last_look_fails(tmp_path, servic
         while service.states(devices) != ["0"] * 10:
             assert watching.poll() is None
         time.sleep(1.5)  # what was called is journaled and looked at
-        service.tell("faults", shares={"html-502": 1.0}, seed=1)
+        service.tell("faults", shares={"NoPermission": 1.0}, seed=1)
         try:
             stdout, stderr = watching.communicate(timeout=60)
         finally:
             service.tell("faults", shares={}, seed=1)
 
-    assert watching.returncode == 69, stderr
+    assert watching.returncode == 77, stderr
     assert outcomes(tmp_path / "r.csv") == {"succeeded": 10}
     assert summary_of(tmp_path / "r.csv")["outcomes"] == {"succeeded": 10}
     assert "verified_status" in read_results(tmp_path / "r.csv")[0]
