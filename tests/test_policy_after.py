@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from program import INSTANCE, KEY_ID, SECRET, bulkcert, emulator, write_devices
+from program import INSTANCE, KEY_ID, SECRET, emulator, here, write_devices
 
 from bulkcert.actions import ACTIONS
 from bulkcert.api.operations import INSTANCE_ACCESS, OPERATIONS
@@ -13,7 +13,7 @@ ALL = {operation.ram_action for operation in OPERATIONS.values()} | {INSTANCE_AC
 
 def granted(*arguments):
     """Returns the RAM actions that the policy allows."""
-    (statement,) = json.loads(bulkcert("policy", *arguments).ended(0).stdout)["Statement"]
+    (statement,) = json.loads(here("policy", *arguments).ended(0).stdout)["Statement"]
     return set(statement["Action"])
 
 
@@ -31,13 +31,13 @@ def test_verify_and_undo(tmp_path, name):
         service.tell("seed", instance=INSTANCE, rows=rows, status="1")
         allow(granted(name))
         where = (*service.looking, "--look-first", "always")
-        bulkcert("run", name, "list.csv", "-o", "r.csv", *where, cwd=tmp_path).ended(0)
-        bulkcert("verify", "r.csv", cwd=tmp_path).ended(0)
-        refused = bulkcert("undo", "r.csv", "--yes", cwd=tmp_path).ended(77).stderr
+        here("run", name, "list.csv", "-o", "r.csv", *where, cwd=tmp_path).ended(0)
+        here("verify", "r.csv", cwd=tmp_path).ended(0)
+        refused = here("undo", "r.csv", "--yes", cwd=tmp_path).ended(77).stderr
         assert ACTIONS[ACTIONS[name].inverse].operation.ram_action in refused
 
         allow(granted(name, "--undo"))
-        bulkcert("undo", "r.csv", "--yes", cwd=tmp_path).ended(0)
+        here("undo", "r.csv", "--yes", cwd=tmp_path).ended(0)
         counted = service.counts()
         assert sum(counted["devices" if by_device else "cas"].values()) == 8, counted
 
@@ -49,8 +49,8 @@ def test_verify_needs_to_read(tmp_path):
         service.seed(devices)
         allowed = granted("inactivate-device", "--look-first", "never", "--no-verify")
         service.tell("access-key", id=KEY_ID, secret=SECRET, denied=sorted(ALL - allowed))
-        bulkcert("run", "inactivate-device", "list.csv", "-o", "r.csv", *service.where, cwd=tmp_path).ended(0)
+        here("run", "inactivate-device", "list.csv", "-o", "r.csv", *service.where, cwd=tmp_path).ended(0)
         before = (tmp_path / "r.csv").read_bytes()
-        bulkcert("verify", "r.csv", cwd=tmp_path).ended(77)
+        here("verify", "r.csv", cwd=tmp_path).ended(77)
 
     assert (tmp_path / "r.csv").read_bytes() == before

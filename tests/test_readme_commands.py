@@ -6,7 +6,7 @@ import shutil
 import signal
 
 import pytest
-from program import bulkcert, emulator, start, write_devices
+from program import emulator, here, start, write_devices
 from test_readme import README, ROOT
 
 INSTANCES = ("post-cn-7mz2d000001", "post-cn-emulator")
@@ -50,8 +50,8 @@ def test_every_command_line(place, service, line):
     if words[0] in RUN_BEFORE:
         before = next(word for word in words[1:] if not word.startswith("-"))
         run = ("run", "inactivate-device", "devices.csv", "--instance", INSTANCES[0], "--look-first", "always")
-        bulkcert(*run, *(["-o", before] if words[1] != "--job" else []), env=environment, cwd=place).ended(0)
-    bulkcert(*words, env=environment, cwd=place).ended(0)
+        here(*run, *(["-o", before] if words[1] != "--job" else []), env=environment, cwd=place).ended(0)
+    here(*words, env=environment, cwd=place).ended(0)
 
 
 @pytest.mark.parametrize("line", UNTIL_STOPPED)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from cyclopts import Token
-from program import INSTANCE, bulkcert, emulator, outcomes, read_results, start, write_devices
+from program import INSTANCE, emulator, here, outcomes, read_results, start, write_devices
 
 from bulkcert.batch.schedule import moment
 
@@ -40,32 +40,32 @@ def test_rows_within_bounds(tmp_path, service, bound):
     """A list that is shorter or longer than the job allows is refused before any call; the bound itself is allowed."""
     job = job_file(tmp_path, service, 7, **{bound: 7})
     before = service.report().arrivals
-    bulkcert("run", "--job", job, f"--{bound}", 8 if bound == "expect-rows" else 6).ended(65)
+    here("run", "--job", job, f"--{bound}", 8 if bound == "expect-rows" else 6).ended(65)
 
     assert service.report().arrivals == before
     assert not list(tmp_path.glob("r.csv*"))
-    bulkcert("run", "--job", job).ended(0)
+    here("run", "--job", job).ended(0)
 
 
 def test_an_empty_list_is_a_quiet_night(tmp_path, service):
     """No rows are no reason to wake anyone, unless the job says that there must be some."""
     job = job_file(tmp_path, service, 0)
 
-    assert "has no rows" in bulkcert("run", "--job", job).ended(0).stderr
-    assert "at least 1 are expected" in bulkcert("run", "--job", job, "--expect-rows", 1).ended(65).stderr
+    assert "has no rows" in here("run", "--job", job).ended(0).stderr
+    assert "at least 1 are expected" in here("run", "--job", job, "--expect-rows", 1).ended(65).stderr
 
 
 def test_deadline(tmp_path, service):
     """When the deadline has come nothing more is sent; the same command goes on with what is left."""
     job = job_file(tmp_path, service, 300, rate=50)
     before = service.report().arrivals
-    ended = bulkcert("run", "--job", job, "--deadline", "2s").ended(75)
+    ended = here("run", "--job", job, "--deadline", "2s").ended(75)
     called = service.report().arrivals - before
 
     assert "the deadline, " in ended.stderr
     assert 0 < called < 300
     assert outcomes(tmp_path / "r.csv") == {"succeeded": called, "not_attempted": 300 - called}
-    bulkcert("run", "--job", job, "--rate", 100000, "--per-address-rate", 100000, "--deadline", "23:59").ended(0)
+    here("run", "--job", job, "--rate", 100000, "--per-address-rate", 100000, "--deadline", "23:59").ended(0)
     assert service.report().arrivals - before == 300
 
 
@@ -73,7 +73,7 @@ def test_a_deadline_that_has_passed(tmp_path, service):
     """A deadline that is over before the first call lets none be made."""
     job = job_file(tmp_path, service, 5)
     before = service.report().arrivals
-    bulkcert("run", "--job", job, "--deadline", "0s").ended(75)
+    here("run", "--job", job, "--deadline", "0s").ended(75)
 
     assert service.report().arrivals == before
 
@@ -95,7 +95,7 @@ def test_what_a_deadline_may_be():
 def test_paths_of_a_job_file(tmp_path, service):
     """Paths carry the date, the time, and variables of the environment; two dollar signs are one."""
     job = job_file(tmp_path, service, 3, input="${LIST}.csv", results="$$r-{date}.{time}.csv")
-    bulkcert("run", "--job", job, env={"LIST": "devices"}).ended(0)
+    here("run", "--job", job, env={"LIST": "devices"}).ended(0)
     [results] = tmp_path.glob("$r-*.csv")
 
     assert dt.datetime.strptime(results.name, "$r-%Y-%m-%d.%H-%M-%S.csv").date() == TODAY()  # noqa: DTZ007 - local
@@ -108,7 +108,7 @@ def test_paths_that_cannot_be_filled_in(tmp_path, service, path, told):
     """A path that would come out wrong is refused, with file and key."""
     job = job_file(tmp_path, service, 3, results=path)
 
-    assert f"{job}: results = '{path}': {told}" in bulkcert("run", "--job", job).ended(2).stderr
+    assert f"{job}: results = '{path}': {told}" in here("run", "--job", job).ended(2).stderr
 
 
 def test_old_runs_are_removed(tmp_path, service):
@@ -116,7 +116,7 @@ def test_old_runs_are_removed(tmp_path, service):
     job = job_file(tmp_path, service, 3, results="night-{date}.csv")
 
     def run(name, *more):
-        bulkcert("run", "--job", job, "-o", tmp_path / name, *more).ended(0)
+        here("run", "--job", job, "-o", tmp_path / name, *more).ended(0)
 
     for name in ("night-2020-01-01.csv", "night-2020-01-02.csv", "night-2020-01-03.csv", "day-2020-01-01.csv"):
         run(name)
@@ -129,7 +129,7 @@ def test_old_runs_are_removed(tmp_path, service):
     before = {path.name for path in tmp_path.iterdir()}
     with (tmp_path / "night-2020-01-03.csv.journal").open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        told = bulkcert("run", "--job", job, "--keep", 30).ended(0).stderr
+        told = here("run", "--job", job, "--keep", 30).ended(0).stderr
 
     gone = before - {path.name for path in tmp_path.iterdir()}
     assert gone == {f"night-2020-01-01.csv{more}" for more in ("", ".journal", ".summary.json", ".report.html")}
@@ -143,7 +143,7 @@ def test_keep_needs_a_date(tmp_path, service):
     """Without a date in the name of the results nothing could be told apart, and nothing is removed."""
     job = job_file(tmp_path, service, 3, keep=30)
 
-    assert "put {date} into the results of the job file" in bulkcert("run", "--job", job).ended(2).stderr
+    assert "put {date} into the results of the job file" in here("run", "--job", job).ended(2).stderr
 
 
 def test_killed_by_its_scheduler(tmp_path, service):
@@ -159,7 +159,7 @@ def test_killed_by_its_scheduler(tmp_path, service):
         child.communicate()
     known = sum(b'"outcome":"succeeded"' in line for line in journal_of(tmp_path).read_bytes().splitlines())
     already = service.report().arrivals - before
-    bulkcert("run", "--job", job, "--rate", 100000, "--per-address-rate", 100000).ended(0)
+    here("run", "--job", job, "--rate", 100000, "--per-address-rate", 100000).ended(0)
 
     assert service.report().arrivals - before == already + rows - known
     [results] = tmp_path.glob("night-*.csv")

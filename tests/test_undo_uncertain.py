@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from program import UNHURRIED, bulkcert, emulator, outcomes, read_results, start
+from program import UNHURRIED, emulator, here, outcomes, read_results, start
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def run(tmp_path, service):
     (tmp_path / "d.csv").write_text("DeviceSn,CaSn\n" + "".join(f"{device},{ca}\n" for device, ca in devices))
     service.seed(devices)
     command = ("run", "inactivate-device", "d.csv", *service.looking, "-q", "-o", "r.csv")
-    bulkcert(*command, cwd=tmp_path).ended(0)
+    here(*command, cwd=tmp_path).ended(0)
     return command, devices
 
 
@@ -34,9 +34,9 @@ def test_killed_before_an_outcome_was_written(tmp_path, service, run):
     """The look is on disk before the first call, so nobody is asked about rows that a kill left without an outcome."""
     command, devices = run
     rewrite(tmp_path / "r.csv.journal", lambda line: None if line["type"] in ("row", "end") else line)
-    bulkcert(*command, "--limit-rows", "0", cwd=tmp_path).ended(75)
+    here(*command, "--limit-rows", "0", cwd=tmp_path).ended(75)
     assert outcomes(tmp_path / "r.csv") == {"not_attempted": 6}
-    undone = bulkcert("undo", "r.csv", "--yes", *UNHURRIED, cwd=tmp_path).ended(0)
+    undone = here("undo", "r.csv", "--yes", *UNHURRIED, cwd=tmp_path).ended(0)
 
     assert "to take back: 6 rows" in undone.stderr
     assert service.states(devices) == ["1"] * 6
@@ -52,9 +52,9 @@ def test_called_whatever_came_of_it(tmp_path, service, run, outcome):
             line | {"outcome": outcome, "again": outcome == "not_attempted"} if line["type"] == "row" else line
         ),
     )
-    bulkcert(*command, "--limit-rows", "0", cwd=tmp_path)
+    here(*command, "--limit-rows", "0", cwd=tmp_path)
     assert outcomes(tmp_path / "r.csv") == {outcome: 6}
-    bulkcert("undo", "r.csv", "--yes", *UNHURRIED, cwd=tmp_path).ended(0)
+    here("undo", "r.csv", "--yes", *UNHURRIED, cwd=tmp_path).ended(0)
 
     assert service.states(devices) == ["1"] * 6
 
@@ -63,14 +63,14 @@ def test_what_was_never_called_is_left_alone(tmp_path, service, run):
     """Rows that a limit kept from being called are no business of the undo, though a verification was killed since."""
     command, devices = run
     service.seed(devices)
-    bulkcert(*command, "--overwrite", "--limit-rows", "2", cwd=tmp_path).ended(75)
+    here(*command, "--overwrite", "--limit-rows", "2", cwd=tmp_path).ended(75)
     with start("verify", "r.csv", *UNHURRIED, "--watch", "1h", "--every", "1s", "--yes", cwd=tmp_path) as watching:
         journal = tmp_path / "r.csv.journal"
         while b'"seen"' not in journal.read_bytes():
             assert watching.poll() is None
         watching.kill()
         watching.communicate()
-    bulkcert("undo", "r.csv", "--yes", *UNHURRIED, cwd=tmp_path).ended(0)
+    here("undo", "r.csv", "--yes", *UNHURRIED, cwd=tmp_path).ended(0)
 
     assert [row["original_row"] for row in read_results(tmp_path / "r.undo.csv")] == ["1", "2"]
     assert service.states(devices) == ["1"] * 6
