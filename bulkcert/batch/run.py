@@ -27,7 +27,8 @@ from bulkcert.batch.rows import as_rows, only_callable, open_list
 from bulkcert.batch.schedule import WRONG_SIZE, wrong_size
 from bulkcert.batch.session import Leave, Watch, calling
 from bulkcert.batch.source import Check, InvalidRow, Source, annotated
-from bulkcert.batch.summary import Summary, confirm_sum, earlier_summary, still_holding, summarize, this_session
+from bulkcert.batch.summarizing import confirm_sum, still_holding, summarize, this_session
+from bulkcert.batch.summary import Summary, earlier_summary
 from bulkcert.batch.totals import Totals
 from bulkcert.errors import BulkcertError, ExitStatus
 

@@ -20,7 +20,8 @@ from bulkcert.batch.progress import Progress, Stop
 from bulkcert.batch.results import write_results
 from bulkcert.batch.service import Service
 from bulkcert.batch.session import Leave, Watch, calling
-from bulkcert.batch.summary import Verification, add_verification, confirm_sum, statuses_seen, utc
+from bulkcert.batch.summarizing import add_verification, confirm_sum, statuses_seen
+from bulkcert.batch.summary import Verification, utc
 from bulkcert.batch.totals import Totals
 from bulkcert.errors import BulkcertError, ExitStatus
 

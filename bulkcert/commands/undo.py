@@ -14,7 +14,8 @@ from bulkcert.api.credentials import ChainKeyring, Keyring
 from bulkcert.batch.finished import Finished, open_finished
 from bulkcert.batch.job import Job, Options, RunOptions
 from bulkcert.batch.service import LOOK
-from bulkcert.batch.summary import Summary, TakenBack, add_taken_back, utc
+from bulkcert.batch.summarizing import add_taken_back
+from bulkcert.batch.summary import Summary, TakenBack, utc
 from bulkcert.batch.undoing import Undone, list_changed, undo_job
 from bulkcert.commands.run import execute, print_json
 from bulkcert.commands.which_run import results_meant

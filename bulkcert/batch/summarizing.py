@@ -1,0 +1,196 @@
+"""Making the summary of a run, and keeping it true when the run is verified or undone."""
+
+import platform
+import socket
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+
+from bulkcert.api.certificates import Status
+from bulkcert.batch.index import Index
+from bulkcert.batch.job import Job
+from bulkcert.batch.lines import Key, this_user
+from bulkcert.batch.look.sightings import NUMBER_OF, STATUSES
+from bulkcert.batch.outcome import Outcome
+from bulkcert.batch.progress import Progress, Stop
+from bulkcert.batch.results import sha256_of, write_small
+from bulkcert.batch.source import Check
+from bulkcert.batch.summary import Caps, Latency, Session, Summary, TakenBack, Verification, earlier_summary, utc
+from bulkcert.batch.totals import Totals
+from bulkcert.errors import BulkcertError, ExitStatus
+
+
+def summarize(
+    job: Job,
+    check: Check,
+    totals: Totals,
+    index: Index,
+    sessions: list[Session],
+    *,
+    stop: Stop | None,
+    status: ExitStatus,
+    verification: Verification | None = None,
+    taken_back: TakenBack | None = None,
+) -> Summary:
+    """Returns the summary of a run whose results are written, and writes it beside them.
+
+    Args:
+        job: What was asked.
+        check: What the pass over the input found.
+        totals: What the results add up to.
+        index: Of the journal.
+        sessions: The starts that made calls, the latest last; at least one.
+        stop: Why the latest one ended early, or None.
+        status: Exit status of the command.
+        verification: What was read back since the last call, if anything was.
+        taken_back: The undo of the run, if there was one.
+
+    Raises:
+        BulkcertError: It cannot be written.
+    """
+    latest = sessions[-1]
+    summary = Summary(
+        action=job.action.name,
+        instance=job.instance,
+        endpoint=str(job.endpoint),
+        input=str(job.input),
+        input_sha256=check.sha256,
+        results=str(job.results),
+        results_sha256=sha256_of(job.results),
+        rows=totals.rows,
+        outcomes=_by_outcome(totals),
+        codes=dict(totals.codes.most_common()),
+        kinds=list(totals.kinds.values()),
+        caps=Caps(
+            job.options.rate,
+            job.options.per_address_rate,
+            job.lane_cap,
+            [address or "any" for address in job.addresses],
+        ),
+        # A session that was killed has left no figures, but the calls of its rows are in the journal.
+        calls=max(totals.attempts, sum(session.calls for session in sessions)),
+        achieved_rate=latest.achieved_rate,
+        worst_window=max(session.worst_window for session in sessions),
+        throttles=sum(session.throttles for session in sessions),
+        retries=sum(session.retries for session in sessions),
+        latency_ms=Latency(**totals.latency_quantiles()),
+        started=sessions[0].started,
+        finished=latest.finished,
+        sessions=sessions,
+        versions={"bulkcert": version("bulkcert"), "python": platform.python_version()},
+        exit_status=int(status),
+        stopped=stop.message if stop else "",
+        advice=stop.advice if stop else "",
+        verification=verification,
+        taken_back=taken_back,
+        calls_at_least=index.has_killed_session,
+        unknown_before=index.unknown_before([NUMBER_OF[Status.ACTIVE], NUMBER_OF[Status.INACTIVE]]),
+    )
+    _write(job.summary, summary)
+    return summary
+
+
+def _by_outcome(totals: Totals) -> dict[str, int]:
+    return {outcome.value: totals.outcomes[outcome] for outcome in Outcome if totals.outcomes[outcome]}
+
+
+def _write(path: Path, summary: Summary) -> None:
+    write_small(path, msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+
+
+def confirm_sum(results: Path, totals: Totals, rows: int) -> None:
+    """Confirms that every row that came in has gone out with an outcome.
+
+    Raises:
+        BulkcertError: They do not add up.
+    """
+    if totals.rows != rows or totals.outcomes.total() != rows:
+        raise BulkcertError(
+            ExitStatus.INTERNAL,
+            f"{results}: {rows} rows came in, {totals.outcomes.total()} outcomes went out",
+            "Please report this; the journal holds every outcome.",
+        )
+
+
+def this_session(progress: Progress, started_at: float, key: Key | None) -> Session:
+    """Returns what this start of the command did.
+
+    Args:
+        progress: What happened.
+        started_at: Unix time in seconds.
+        key: What signed its calls; None if it made none.
+    """
+    return Session(
+        started=utc(started_at),
+        finished=utc(time.time()),
+        calls=progress.sends.sends,
+        achieved_rate=round(progress.sends.rate(), 1),
+        worst_window=progress.sends.worst,
+        throttles=progress.throttles,
+        retries=progress.retries,
+        outages=progress.outage.count,
+        stopped=progress.stop.message if progress.stop else "",
+        user=this_user(),
+        host=socket.gethostname(),
+        access_key_id=key.access_key_id if key else "",
+        credentials=key.source if key else "",
+    )
+
+
+def add_verification(path: Path, results: Path, totals: Totals, verification: Verification) -> None:
+    """Adds to the summary of a run what was read back; without a summary, as after a kill, there is nothing to add to.
+
+    Args:
+        path: The summary.
+        results: The results, rewritten.
+        totals: What they add up to, with what was called again.
+        verification: What was read back.
+
+    Raises:
+        BulkcertError: It cannot be written.
+    """
+    if (summary := earlier_summary(path)) is None:
+        return
+    status = summary.exit_status
+    if status in (ExitStatus.OK, ExitStatus.INCOMPLETE):
+        status = int(ExitStatus.OK if totals.all_wanted else ExitStatus.INCOMPLETE)
+    changed = msgspec.structs.replace(
+        summary,
+        results_sha256=sha256_of(results),
+        outcomes=_by_outcome(totals),
+        codes=dict(totals.codes.most_common()),
+        kinds=list(totals.kinds.values()),
+        latency_ms=Latency(**totals.latency_quantiles()),
+        exit_status=status,
+        verification=verification,
+    )
+    _write(path, changed)
+
+
+def add_taken_back(path: Path, taken_back: TakenBack) -> None:
+    """Adds to the summary of a run that it was undone; without a summary there is nothing to add to.
+
+    Args:
+        path: The summary.
+        taken_back: The undo.
+
+    Raises:
+        BulkcertError: It cannot be written.
+    """
+    if (summary := earlier_summary(path)) is not None:
+        _write(path, msgspec.structs.replace(summary, taken_back=taken_back))
+
+
+def statuses_seen(index: Index) -> dict[str, int]:
+    """Returns how many rows were read back in each status, and not called since."""
+    statuses = index.seen.statuses if index.seen is not None else bytearray()
+    counts = {str(STATUSES[number]): statuses.count(number) for number in range(1, len(STATUSES))}
+    return {name: count for name, count in counts.items() if count}
+
+
+def still_holding(verification: Verification | None, index: Index) -> Verification | None:
+    """Returns what was read back, unless rows were called since."""
+    holds = verification is not None and verification.statuses == statuses_seen(index)
+    return verification if holds else None
