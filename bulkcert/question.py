@@ -1,6 +1,6 @@
 """What a run is about to do, in words on stderr, and whether somebody agrees."""
 
-import signal
+import select
 import sys
 import time
 from collections.abc import Iterator
@@ -21,6 +21,9 @@ from bulkcert.batch.undoing import Undone
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.telemetry.log import is_json
 from bulkcert.terminal import about, counted, duration, show, stderr
+
+SIGNALS_EVERY_S = 0.2
+"""How often signals are looked for while an answer is waited for."""
 
 ASK_FOR_COUNT = 1000
 """Above so many rows, and for every CA action, the number of rows must be typed."""
@@ -189,15 +192,19 @@ def _confirm_terminal() -> None:
 
 
 def _answer(question: str) -> str:
-    # polars has SIGINT restart a read that it interrupts; here Ctrl-C must end it.
-    signal.siginterrupt(signal.SIGINT, True)
+    stderr.print(Text(question), end="")
     try:
-        return stderr.input(Text(question)).strip()
+        # A signal that comes just before a read would not end it.
+        while not select.select([sys.stdin], [], [], SIGNALS_EVERY_S)[0]:
+            pass
+        line = sys.stdin.readline()
     except KeyboardInterrupt:
         raise BulkcertError(ExitStatus.INTERRUPTED, "interrupted; nothing was called") from None
-    except (EOFError, UnicodeDecodeError):
+    except UnicodeDecodeError:
+        line = ""
+    if not line:
         stderr.print()
-        return ""
+    return line.strip()
 
 
 def show_undone(results: Path, undone: Undone, *, include_unknown: bool) -> None:

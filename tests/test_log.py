@@ -63,13 +63,9 @@ def test_a_whole_run(service, tmp_path):
 
     lines = events(finished.stderr)
     started, ended = named(lines, "run_started"), named(lines, "run_finished")
-    assert [line["event"] for line in lines if line["event"] != "notice"] == [
-        "run_started",
-        "looking_done",
-        "checkpoint",
-        "verdicts",
-        "run_finished",
-    ]
+    told = [line["event"] for line in lines if line["event"] != "notice"]
+    assert (told[:2], told[-1]) == (["run_started", "looking_done"], "run_finished")
+    assert sorted(told[2:-1]) == ["checkpoint", "verdicts"]
     about = {"job": "nightly", "action": "inactivate-device", "instance": INSTANCE, "access_key_id": KEY_ID}
     assert all(line.items() >= about.items() for line in lines)
     assert len({line["run"] for line in lines}) == 1
