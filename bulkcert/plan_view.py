@@ -245,8 +245,10 @@ def show(plan: Plan) -> None:
 
 def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     key, may = plan.credentials, plan.permissions
+    refused = may.read_one is False and may.read_pages is False
+    known = "not told: reading was refused" if refused and plan.instance_ok is None else ""
     yield "action", plan.action
-    yield "instance", f"{plan.instance} at {plan.endpoint}: {_known(plan.instance_ok, 'known', 'not known')}"
+    yield "instance", f"{plan.instance} at {plan.endpoint}: {known or _known(plan.instance_ok, 'known', 'not known')}"
     ends = f", until {key.expires}" if key.expires else ", temporary" if key.temporary else ""
     yield "credentials", f"access key {key.access_key_id}, from {key.source}{ends}"
     yield "permissions", f"to read {_known(may.read_one, 'yes', 'no')}, to list {_known(may.read_pages, 'yes', 'no')}"
@@ -261,7 +263,8 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     for position, pace in enumerate(plan.times):
         addresses = f"{pace.source_addresses} source address{'es' * (pace.source_addresses > 1)}"
         yield "" if position else "time", f"{about(pace.seconds)} from {addresses} ({pace.rate:,.0f}/s)"
-    ready = "the run could start" if not plan.exit_status else "the run would not start; see below"
+    ready = f"the run could start{', if it may change what it may not read' * refused}"
+    ready = "the run would not start; see below" if plan.exit_status else ready
     yield "exit status", f"{plan.exit_status}: {ready}"
 
 

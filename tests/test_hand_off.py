@@ -228,3 +228,16 @@ def test_results_that_cannot_be_read_can_be_written_anew(service, devices, tmp_p
     assert "--limit-rows 0" in refused
     run(service, "--limit-rows", "0")
     assert verify().stdout
+
+
+def test_a_plan_that_may_not_read(service, devices):
+    """Where reading is refused the plan does not call it untried, and says what the start then depends on."""
+    service.tell("faults", shares={"NoPermission": 1.0})
+    try:
+        told = here("plan", "inactivate-device", "d.csv", *service.looking[:4]).ended(0).stdout
+    finally:
+        service.tell("faults", shares={})
+
+    assert "not told: reading was refused" in told
+    assert "could start, if it may change what it may not read" in told
+    assert "not tried" not in told
