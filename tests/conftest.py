@@ -1,9 +1,28 @@
-"""For all tests: the credential chain reads the environment once in a process, and then finds the emulator's key."""
+"""For all tests: an emulator that a file shares, and the credentials that it accepts.
+
+The credential chain reads the environment once in a process, and then finds the emulator's key.
+"""
 
 import os
+
+import pytest
+from program import emulator
 
 os.environ["ALIBABA_CLOUD_ACCESS_KEY_ID"] = "testAccessKeyId"
 os.environ["ALIBABA_CLOUD_ACCESS_KEY_SECRET"] = "testAccessKeySecret"
 os.environ["ALIBABA_CLOUD_CLI_PROFILE_DISABLED"] = "true"
 # It must not look for a metadata server.
 os.environ["ALIBABA_CLOUD_ECS_METADATA_DISABLED"] = "true"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    """Returns an emulator without caps that all tests of a file share."""
+    with emulator(tmp_path_factory.mktemp("service")) as running:
+        yield running
+
+
+@pytest.fixture
+def inside(tmp_path, monkeypatch):
+    """Lets every command be typed in the directory of the test."""
+    monkeypatch.chdir(tmp_path)

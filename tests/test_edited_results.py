@@ -3,13 +3,7 @@
 import json
 
 import pytest
-from program import INSTANCE, UNHURRIED, emulator, here, write_devices
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    with emulator(tmp_path_factory.mktemp("service")) as running:
-        yield running
+from program import INSTANCE, UNHURRIED, here, write_devices
 
 
 @pytest.fixture(scope="module")

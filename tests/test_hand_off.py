@@ -5,21 +5,11 @@ import json
 import os
 
 import pytest
-from program import INSTANCE, UNHURRIED, bulkcert, emulator, here, write_devices
+from program import INSTANCE, UNHURRIED, bulkcert, here, write_devices
 
 from bulkcert.batch.holding import mark_held
 
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    with emulator(tmp_path_factory.mktemp("service")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def inside(tmp_path, monkeypatch):
-    """Every command is typed in the directory with the list."""
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("inside")
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from program import (
     INSTANCE,
     UNHURRIED,
     bulkcert,
-    emulator,
     here,
     outcomes,
     read_results,
@@ -18,12 +17,6 @@ from program import (
 from bulkcert.actions import ACTIONS
 
 OTHER_ADDRESSES = ["127.0.0.11", "127.0.0.12"]
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    with emulator(tmp_path_factory.mktemp("service")) as running:
-        yield running
 
 
 @pytest.fixture

@@ -4,17 +4,11 @@ import json
 import re
 
 import pytest
-from program import UNHURRIED, emulator, here, outcomes, read_results, write_devices
+from program import UNHURRIED, here, outcomes, read_results, write_devices
 
 from bulkcert.batch.look.first import KEPT_S
 
 BY_CA, CALL = "ListDeviceCertificateByCaSn", "InactivateDeviceCertificate"
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    with emulator(tmp_path_factory.mktemp("service")) as running:
-        yield running
 
 
 class Place:

@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import zstandard
-from program import bulkcert, emulator, here, outcomes, read_results, summary_of
+from program import bulkcert, here, outcomes, read_results, summary_of
 
 from bulkcert.batch.results import COLUMNS
 
@@ -27,12 +27,6 @@ ROWS = [
     ["000000000001", "00ca", "again", "x"],
 ]
 DEVICES = [(device, ca) for device, ca, *_ in ROWS[:3]]
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    with emulator(tmp_path_factory.mktemp("service")) as running:
-        yield running
 
 
 class Place:

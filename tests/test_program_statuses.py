@@ -36,12 +36,6 @@ OPERATION = ACTIONS["inactivate-device"].operation
 RAM_ACTION = OPERATION.ram_action
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    with emulator(tmp_path_factory.mktemp("service")) as running:
-        yield running
-
-
 class Place:
     """A list of devices, registered and active, and the run over it."""
 

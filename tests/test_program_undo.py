@@ -4,21 +4,12 @@ import random
 import subprocess
 
 import pytest
-from program import INSTANCE, UNHURRIED, bulkcert, emulator, here, outcomes, read_results, start, write_devices
+from program import INSTANCE, UNHURRIED, bulkcert, here, outcomes, read_results, start, write_devices
 
 OPPOSITE = {"inactivate-device": "activate-device", "activate-device": "inactivate-device"}
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    with emulator(tmp_path_factory.mktemp("service")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def inside(tmp_path, monkeypatch):
-    """Every command is typed in the directory with the list."""
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("inside")
 
 
 def inventory(service, path, chance, mark):

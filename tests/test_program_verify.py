@@ -2,15 +2,9 @@
 
 import pytest
 from kill_anywhere import wait_for
-from program import INSTANCE, UNHURRIED, bulkcert, emulator, here, read_results, start, summary_of, write_devices
+from program import INSTANCE, UNHURRIED, bulkcert, here, read_results, start, summary_of, write_devices
 
 READS = {"ListDeviceCertificateByCaSn", "GetDeviceCertificate"}
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    with emulator(tmp_path_factory.mktemp("service")) as running:
-        yield running
 
 
 @pytest.fixture

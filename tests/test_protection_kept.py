@@ -4,15 +4,9 @@ import json
 import random
 
 import pytest
-from program import INSTANCE, UNHURRIED, emulator, here, outcomes, read_results, write_devices
+from program import INSTANCE, UNHURRIED, here, outcomes, read_results, write_devices
 
 SKIP = ("--protect", "p.csv", "--skip-protected")
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    with emulator(tmp_path_factory.mktemp("service")) as running:
-        yield running
 
 
 class Place:

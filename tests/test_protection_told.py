@@ -3,13 +3,7 @@
 import json
 
 import pytest
-from program import INSTANCE, UNHURRIED, bulkcert, emulator, write_devices
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    with emulator(tmp_path_factory.mktemp("service")) as running:
-        yield running
+from program import INSTANCE, UNHURRIED, bulkcert, write_devices
 
 
 @pytest.mark.parametrize(

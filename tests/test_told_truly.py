@@ -5,23 +5,13 @@ import signal
 
 import pytest
 from made_results import START, called, iso, settled, write_results
-from program import UNHURRIED, emulator, here, start, summary_of, write_devices
+from program import UNHURRIED, here, start, summary_of, write_devices
 
 from bulkcert.batch.holding import mark_held
 from bulkcert.report.counting import count
 from bulkcert.report.rendering import render
 
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    with emulator(tmp_path_factory.mktemp("service")) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def inside(tmp_path, monkeypatch):
-    """Every command is typed in the directory with the list."""
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("inside")
 
 
 @pytest.fixture

@@ -3,13 +3,7 @@
 import json
 
 import pytest
-from program import UNHURRIED, emulator, here, outcomes, read_results, summary_of, write_devices
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    with emulator(tmp_path_factory.mktemp("service")) as running:
-        yield running
+from program import UNHURRIED, here, outcomes, read_results, summary_of, write_devices
 
 
 @pytest.fixture

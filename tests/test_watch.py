@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import anyio
 import pytest
-from program import UNHURRIED, bulkcert, emulator, outcomes, read_results, start, summary_of
+from program import UNHURRIED, bulkcert, outcomes, read_results, start, summary_of
 
 from bulkcert.api.credentials import FixedKeyring
 from bulkcert.api.signing import Credentials
@@ -16,12 +16,6 @@ from bulkcert.batch.verification import Verifying
 from bulkcert.errors import BulkcertError, ExitStatus
 
 WATCH = ("--yes", "--every", "1s", *UNHURRIED)
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    with emulator(tmp_path_factory.mktemp("service")) as running:
-        yield running
 
 
 @pytest.fixture
