@@ -1,6 +1,5 @@
 """A plan: what a run would find and do, and what it would cost, from reading operations alone."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
@@ -174,12 +173,7 @@ class Inquiry:
             BulkcertError: The run itself would be refused like this.
         """
         question, failure = self.question, None
-        sightings = Sightings(
-            self.check.rows,
-            tuple(self.check.rows_by_ca),
-            by_device=question.action.by_device,
-            since=round(time.time() * 1000),
-        )
+        sightings = Sightings.from_now(self.check, by_device=question.action.by_device)
         async with calling(question, keyring, self.progress, watch, leave) as lanes:
             first = await anyio.to_thread.run_sync(next, self._batches(), None)
             if first:

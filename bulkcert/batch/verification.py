@@ -89,12 +89,7 @@ class Verifying:
 
     async def _sightings(self) -> Sightings:
         finished = self.finished
-        sightings = Sightings(
-            finished.check.rows,
-            tuple(finished.check.rows_by_ca),
-            by_device=finished.action.by_device,
-            since=round(time.time() * 1000),
-        )
+        sightings = Sightings.from_now(finished.check, by_device=finished.action.by_device)
         await anyio.to_thread.run_sync(lambda: sightings.expect(finished.frames()))
         return sightings
 

@@ -100,12 +100,7 @@ class LookFirst:
         self, frames: Callable[[], Iterator[pl.DataFrame]], batches: Callable[[], Iterator[list[Row]]]
     ) -> Sightings:
         job = self._job
-        sightings = Sightings(
-            self._check.rows,
-            tuple(self._check.rows_by_ca),
-            by_device=job.action.by_device,
-            since=round(time.time() * 1000),
-        )
+        sightings = Sightings.from_now(self._check, by_device=job.action.by_device)
         if job.options.look_first == "never":
             return sightings
         await anyio.to_thread.run_sync(lambda: sightings.expect(frames()))

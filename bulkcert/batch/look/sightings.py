@@ -1,13 +1,15 @@
 """What was seen of each row: its status, and when. Rows are found by their serials, whatever the order of the pages."""
 
+import time
 from array import array
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from typing import Self
 
 import polars as pl
 
 from bulkcert.api.certificates import Certificate, Status
-from bulkcert.batch.source import CA_SN, DEVICE_SN, ROW
+from bulkcert.batch.source import CA_SN, DEVICE_SN, ROW, Check
 
 STATUSES: tuple[Status | None, ...] = (None, *Status)
 """Statuses by the number that stands for each in memory and, as a digit, in the journal; 0 is not seen."""
@@ -38,6 +40,11 @@ class Sightings:
         self._by_device = by_device
         self._since = since
         self._index = pl.DataFrame(schema=_INDEX)
+
+    @classmethod
+    def from_now(cls, check: Check, *, by_device: bool) -> Self:
+        """Returns sightings of a checked list, with times that count from now."""
+        return cls(check.rows, tuple(check.rows_by_ca), by_device=by_device, since=round(time.time() * 1000))
 
     def expect(self, batches: Iterator[pl.DataFrame]) -> None:
         """Takes in the rows that are to be found.
