@@ -25,7 +25,7 @@ from bulkcert.batch.sweeping import sweep
 from bulkcert.board import Board
 from bulkcert.errors import ExitStatus, terminated
 from bulkcert.job_file import STARTED
-from bulkcert.telemetry.events import tell_finished, tell_started, watch_checkpoints
+from bulkcert.telemetry.events import tell_checkpoint, tell_finished, tell_started, watch_checkpoints
 from bulkcert.telemetry.log import bind, is_json
 from bulkcert.telemetry.recorder import recording
 
@@ -88,7 +88,10 @@ def _executed(job: Job, keyring: Keyring, record: Watch, *, ask: bool, resumable
             if ask:
                 question.confirm(opened)
             tell_started(opened)
-            anyio.run(opened.call, keyring, _watches(opened, snapshots.watch, record), leave)
+            try:
+                anyio.run(opened.call, keyring, _watches(opened, snapshots.watch, record), leave)
+            finally:
+                tell_checkpoint(opened.journal.index.final)
             signal.signal(signal.SIGTERM, terminated)
             if not is_json():
                 question.show_not_looked(opened.progress)

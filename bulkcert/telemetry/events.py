@@ -88,7 +88,7 @@ async def watch_events(progress: Progress) -> None:
 
 
 def watch_checkpoints(synced: Callable[[], int]) -> Callable[[Progress], Coroutine[Any, Any, None]]:
-    """Returns a watch that logs how much of a run is safe on disk, now and then and in the end.
+    """Returns a watch that logs now and then how much of a run is safe on disk; the last is for ``tell_checkpoint``.
 
     Args:
         synced: Returns how many rows have their final outcome in the journal, on disk.
@@ -96,19 +96,17 @@ def watch_checkpoints(synced: Callable[[], int]) -> Callable[[Progress], Corouti
 
     async def watch(_progress: Progress) -> None:
         told = synced()
-        try:
-            while True:
-                await anyio.sleep(CHECKPOINT_EVERY_S)
-                if synced() != told:
-                    told = synced()
-                    _checkpoint(told)
-        finally:
-            _checkpoint(synced())
+        while True:
+            await anyio.sleep(CHECKPOINT_EVERY_S)
+            if synced() != told:
+                told = synced()
+                tell_checkpoint(told)
 
     return watch
 
 
-def _checkpoint(rows: int) -> None:
+def tell_checkpoint(rows: int) -> None:
+    """Logs how many rows have their final outcome in the journal, on disk."""
     event("checkpoint", f"the journal holds {rows:,} outcomes on disk", rows=rows)
 
 
