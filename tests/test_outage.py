@@ -56,3 +56,20 @@ def test_endless_throttling_ends_the_run():
     assert outage.verdict(700.0) == ""
     outage.answer(1.0 + REFUSAL_S, throttled=True)
     assert "nothing but throttling" in outage.verdict(700.0)
+
+
+def test_a_watch_waits_until_its_time_is_over():
+    """Neither silence nor throttling ends what was told to wait that long; a service that never answered does."""
+    outage = Outage(0.0)
+    outage.waits_until = 5000.0
+    outage.answer(1.0, throttled=False)
+    outage.answer(1.0 + REFUSAL_S, throttled=True)
+    silent(outage, IN_A_ROW, now=700.0)
+
+    assert outage.verdict(4999.0) == ""
+    assert "no answer for 4300 s" in outage.verdict(5000.0)
+
+    wrong = Outage(0.0)
+    wrong.waits_until = 5000.0
+    silent(wrong, IN_A_ROW)
+    assert wrong.verdict(1.0) == "the service never answered"

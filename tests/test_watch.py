@@ -2,20 +2,22 @@
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import anyio
 import pytest
-from program import UNHURRIED, bulkcert, outcomes, read_results, start, summary_of
+from program import UNHURRIED, bulkcert, here, outcomes, read_results, start, summary_of
 
 from bulkcert.api.credentials import FixedKeyring
 from bulkcert.api.signing import Credentials
-from bulkcert.batch import verification
+from bulkcert.batch import outage, verification
 from bulkcert.batch.verification import Verifying
 from bulkcert.errors import BulkcertError, ExitStatus
 
 WATCH = ("--yes", "--every", "1s", *UNHURRIED)
+READ = "GetDeviceCertificate"
 
 
 @pytest.fixture
@@ -132,6 +134,28 @@ def test_all_that_was_called_is_told_though_the_last_look_fails(tmp_path, servic
     last = (tmp_path / "r.csv.journal").read_text().splitlines()[-1]
     assert json.loads(last)["type"] == "end"
     assert b"3 certificates" in stdout
+
+
+def test_a_service_that_goes_silent(tmp_path, service, made, monkeypatch):
+    """A silence that ends a run is waited for by a watch, which then calls what connected meanwhile."""
+    devices, _ = made(unregistered=10, status=1)
+    monkeypatch.setattr(outage, "SILENCE_S", 0.0)
+    service.tell("faults", shares={f"{READ}:drop-before": 1.0}, seed=1)
+
+    def return_with_devices():
+        arrived, until = service.report().operations.get(READ, 0), time.monotonic() + 20
+        while service.report().operations.get(READ, 0) < arrived + outage.IN_A_ROW and time.monotonic() < until:
+            time.sleep(0.05)
+        service.seed(devices)
+        service.tell("faults", shares={}, seed=1)
+
+    with ThreadPoolExecutor(1) as pool:
+        returned = pool.submit(return_with_devices)
+        watched = here("verify", "r.csv", *WATCH, "--watch", "6s", cwd=tmp_path)
+        returned.result()
+
+    watched.ended(0)
+    assert service.states(devices) == ["0"] * 10
 
 
 def test_what_the_run_has_not_come_to(tmp_path, service, made):

@@ -27,6 +27,8 @@ class Outage:
         """Time of the last answer, or of the start."""
         self.count = 0
         """How many outages there were."""
+        self.waits_until = now
+        """Time until which a service that has answered before is waited for, however long that takes."""
         self._decided_at = now
         self._silent_since = now
         self._unanswered = 0
@@ -55,6 +57,8 @@ class Outage:
         """Returns why going on is senseless, or an empty text."""
         if self.ongoing and not self.answered:
             return "the service never answered"
+        if now < self.waits_until:
+            return ""
         # From the first call without an answer: a pause of our own is not the service's silence.
         if self.ongoing and (silence := now - self._silent_since) >= SILENCE_S:
             return (

@@ -57,7 +57,8 @@ class Verifying:
     async def read(self, keyring: Keyring, watch: Watch, leave: Leave) -> None:
         """Reads the status of every row into the journal; what is found otherwise is called again while watching.
 
-        A look that fails is made again in the next round of a watch; ``finish`` says why the last one failed.
+        A look that fails is made again in the next round of a watch, and a service that goes silent is waited for until
+        the watch is over; ``finish`` says why the last look failed.
 
         Args:
             keyring: What to sign with; has credentials.
@@ -71,6 +72,7 @@ class Verifying:
         journal.begin(key_line(keyring.current))
         deadline = time.monotonic() + self.watch_s
         async with calling(self.service, keyring, self.progress, watch, leave) as lanes, journaling(journal, lanes):
+            self.progress.outage.waits_until = deadline
             sightings = await self._sightings()
             acted: set[int] = set()
             while True:
