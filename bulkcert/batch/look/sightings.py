@@ -53,7 +53,8 @@ class Sightings:
             batches: Annotated rows that may be called.
         """
         parts = [self._indexed(batch) for batch in batches]
-        self._index = pl.concat([self._index, *parts], rechunk=True).sort("one")
+        # Sorting the whole at once would take half as much memory again.
+        self._index = pl.concat([self._index, *parts]).lazy().sort("one").collect(engine="streaming").rechunk()
 
     def _indexed(self, batch: pl.DataFrame) -> pl.DataFrame:
         keys = _keys(batch[DEVICE_SN] if self._by_device else None, batch[CA_SN])
