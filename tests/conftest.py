@@ -6,6 +6,7 @@ The credential chain reads the environment once in a process, and then finds the
 import os
 
 import pytest
+from place import Place
 from program import emulator
 
 os.environ["ALIBABA_CLOUD_ACCESS_KEY_ID"] = "testAccessKeyId"
@@ -26,3 +27,9 @@ def service(tmp_path_factory):
 def inside(tmp_path, monkeypatch):
     """Lets every command be typed in the directory of the test."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def place(tmp_path, service):
+    """Returns a list of a hundred devices and what runs over it, slowly."""
+    return Place(tmp_path, service)

@@ -1,0 +1,115 @@
+"""``bulkcert status`` of a run that goes on no more, or never did."""
+
+import fcntl
+import json
+
+import pytest
+from place import Place
+from program import INSTANCE, bulkcert, start
+
+from bulkcert.batch.lines import Header, encode_lines, session_line
+from bulkcert.batch.standing import State, standing_of
+from bulkcert.errors import BulkcertError
+
+HEADER = Header("inactivate-device", INSTANCE, "http://127.0.0.1:9", "0" * 64, 3, ("DeviceSn", "CaSn"), "0.1.0")
+
+
+def test_killed(tmp_path, service):
+    """After ``kill -9`` it is cut off (75): what is settled is what the next session counts as done.
+
+    The journal's path and a job file mean the results as well; a job that names none means those it writes by default.
+    """
+    place = Place(tmp_path, service, rows=500)
+    with place.running(rate=200) as run:
+        place.calling(rows=10)
+        run.kill()
+        run.wait()
+    job = tmp_path / "job.toml"
+    job.write_text('action = "inactivate-device"\ninput = "devices.csv"\nresults = "results.csv"\nrate = 5\n')
+    found = json.loads(bulkcert("status", "--json", "--job", job).ended(75).stdout)
+    text = bulkcert("status", f"{place.results}.journal").ended(75).stdout
+
+    assert place.results.name not in place.files
+    assert (found["state"], found["rows"], found["done"]) == ("cut_off", 500, found["outcomes"]["succeeded"])
+    assert f"{found['done']:,} of 500 have an outcome" in text
+    assert f"bulkcert run inactivate-device {place.list}" in text
+    job.write_text('action = "inactivate-device"\ninput = "devices.csv"\n')
+    assert "devices.inactivate-device.results.csv" in bulkcert("status", "--job", job).ended(66).stderr
+    going_on = [part for part in place.command("--look-first", "never", rate=500) if part != "-q"]
+    assert f"{found['done']} by earlier sessions" in bulkcert(*going_on).ended(0).stderr
+
+
+def test_what_was_left_behind_is_not_what_goes_on(place):
+    """While a run is about to go on with one that was killed, the old figures are not shown as the new ones."""
+    with place.running() as run:
+        place.calling()
+        run.kill()
+        run.wait()
+    assert place.results.with_name("results.csv.status.json").exists()
+    held = place.results.with_name("results.csv.journal").open("rb+")
+    with held:
+        fcntl.fcntl(held, fcntl.F_OFD_SETLK, b"\x01\0" + bytes(30))
+        assert standing_of(place.results).state is State.STARTING
+
+
+def test_no_run(tmp_path):
+    """Without a run: 66, what to name, and which runs there are beside."""
+    (tmp_path / "other.csv.journal").touch()
+    refused = bulkcert("status", tmp_path / "none.csv").ended(66)
+
+    assert "no run has written there" in refused.stderr
+    assert "other.csv" in refused.stderr
+    assert refused.stdout == ""
+    with pytest.raises(BulkcertError, match="no run has written there"):  # an empty journal is none
+        standing_of(tmp_path / "other.csv")
+    (tmp_path / "other.csv.journal").write_text("no journal\n")
+    with pytest.raises(BulkcertError, match="header"):
+        standing_of(tmp_path / "other.csv")
+    bulkcert("status").ended(2)
+
+
+def test_cut_off_without_a_snapshot(tmp_path):
+    """A journal alone tells of a run that was cut off, even where its lines are torn or foreign."""
+    journal = tmp_path / "r.csv.journal"
+    lines = encode_lines(HEADER, session_line(1_700_000_000_000, "0.1.0"))
+    journal.write_bytes(lines + b'{"type":"row","row":99}\n\xff\n{"type":"ro')
+    (tmp_path / "r.csv.status.json").write_text('{"version":0}')
+
+    finished = bulkcert("status", journal).ended(75)
+    assert "0 of 3 have an outcome in the journal" in finished.stdout
+    assert "Run the same command again" in finished.stdout
+
+
+def test_ended_as_the_run_did(place):
+    """A run that ended in order has its own exit status, what it came to, and the next step; a verification shows.
+
+    When the verification is killed, the run has ended all the same.
+    """
+    ending = bulkcert(*place.command("--look-first", "never", "--limit-rows", "3", rate=500)).status
+    told = place.told()
+
+    assert (ending, told["exit_status"], told["outcomes"]) == (75, 75, {"succeeded": 3, "not_attempted": 97})
+    assert "same command" in told["next"]
+    bulkcert(*place.command("--look-first", "never", rate=500)).ended(0)
+    command = (
+        "verify",
+        place.results,
+        "--watch",
+        "1h",
+        "--every",
+        "1s",
+        "--yes",
+        "--endpoint",
+        place.service.url,
+        "-q",
+    )
+    with start(*command) as verifying:
+        found = place.until(lambda now: now.snapshot is not None and now.snapshot.pages > 0)
+        verifying.kill()
+        verifying.communicate()
+    assert (found.snapshot.phase, found.snapshot.session.rows) == ("verifying", 100)
+    assert (place.told()["state"], place.told()["exit_status"]) == ("ended", 0)
+    assert "proves it" in place.told()["next"]
+    bulkcert("verify", place.results, "-q").ended(0)
+    assert place.told()["ending"]["verification"]["statuses"] == {"inactive": 100}
+    assert place.told()["next"] == ""

@@ -1,0 +1,60 @@
+"""``bulkcert status --follow``: until the run ends."""
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import struct
+import termios
+from contextlib import suppress
+
+from place import PATIENCE_S, Place
+from program import bulkcert, start
+
+
+def test_follow_ends_as_the_run_does(tmp_path, service):
+    """``--follow`` tells how the run stands until it ends, then how it ended, and exits as the run did."""
+    place = Place(tmp_path, service, rows=300)
+    place.service.tell("faults", shares={"InternalError": 0.5})
+    with place.running("--attempts", "1", "--max-errors", "100%", rate=30) as run:
+        place.calling()
+        followed = bulkcert("status", place.results, "--follow").ended(1)
+        assert run.wait(PATIENCE_S) == 1
+    first, *rest = followed.stdout.splitlines()
+
+    assert re.match(r"\S+Z calling: \d+ of 300 \(\d+%\); \d+/s; .*", first), followed.stdout
+    assert any(line.startswith("state         ended") for line in rest)
+
+
+def test_follow_on_a_terminal(tmp_path, service):
+    """On a terminal ``--follow`` is a live view that goes when the run ends; what stays is how it ended."""
+    place = Place(tmp_path, service, rows=300)
+    with place.running(rate=60):
+        place.calling()
+        main, far = pty.openpty()
+        fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+        with start("status", place.results, "--follow", env={"TERM": "xterm"}, stdout=far) as following:
+            os.close(far)
+            shown = b""
+            with suppress(OSError):  # that is how a terminal ends
+                while part := os.read(main, 65536):
+                    shown += part
+            assert (following.wait(PATIENCE_S), following.stderr.read()) == (0, b"")
+        os.close(main)
+    assert "━".encode() in shown
+    assert b"paced at" in shown
+    assert b"ended at" in shown
+
+
+def test_ctrl_c_ends_following_quietly(tmp_path, service):
+    """Ctrl-C ends ``--follow`` with 130 and without a word; the run goes on."""
+    place = Place(tmp_path, service, rows=2000)
+    with place.running() as run:
+        place.calling()
+        with start("status", place.results, "--follow") as following:
+            assert following.stdout.readline()
+            following.send_signal(signal.SIGINT)
+            _, said = following.communicate(timeout=PATIENCE_S)
+        assert (following.returncode, said) == (130, b"")
+        assert run.poll() is None
