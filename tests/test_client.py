@@ -47,7 +47,7 @@ async def serving(*, answer):
 
 
 def response(status, body, headers=JSON):
-    body = body.encode()
+    body = body.encode(errors="surrogateescape")
     return f"HTTP/1.1 {status} X\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 

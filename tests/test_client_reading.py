@@ -16,9 +16,11 @@ from bulkcert.api.operations import OPERATIONS
 from bulkcert.api.verdicts import Verdict
 
 LIST, GET = OPERATIONS["ListDeviceCertificateByCaSn"], OPERATIONS["GetDeviceCertificate"]
+GET_CA = OPERATIONS["GetCaCertificate"]
 QUERY = {"MqttInstanceId": "post-cn-1", "CaSn": "0001"}
 PAGE_QUERY = {**QUERY, "PageNo": "1", "PageSize": "100"}
 GET_QUERY = {**QUERY, "DeviceSn": "0042"}
+QUERIES = {LIST: PAGE_QUERY, GET: GET_QUERY, GET_CA: {"MqttInstanceId": "post-cn-1", "Sn": "0001"}}
 EMPTY_PAGE = '{"RequestId":"R","Data":{"Total":0}}'
 
 
@@ -143,6 +145,7 @@ async def test_one_certificate():
 
 NO_DATA = (Verdict.FAILED, "Client.NoData")
 WRONG_ECHO = (Verdict.FAILED, "Client.WrongEcho")
+NOT_UTF8 = '{"Data":{"DeviceCertificateVOS":[{"DeviceSn":"1","DeviceName":"\udcff"}]}}'
 UNREAD = {
     "list without data": (LIST, 200, '{"RequestId":"R"}', *NO_DATA),
     "list of null": (LIST, 200, '{"RequestId":"R","Data":null}', *NO_DATA),
@@ -150,6 +153,10 @@ UNREAD = {
     "one without data": (GET, 200, '{"RequestId":"R"}', *NO_DATA),
     "another serial": (GET, 200, '{"Data":{"DeviceSn":"42","CaSn":"0001","Status":"0"}}', *WRONG_ECHO),
     "another CA": (GET, 200, '{"Data":{"DeviceSn":"0042","CaSn":"1","Status":"0"}}', *WRONG_ECHO),
+    "no serial": (GET, 200, '{"Data":{"Status":"0"}}', *WRONG_ECHO),
+    "serials swapped": (GET, 200, '{"Data":{"DeviceSn":"0001","CaSn":"0042","Status":"0"}}', *WRONG_ECHO),
+    "CA without a serial": (GET_CA, 200, '{"Data":{"Status":"0"}}', *WRONG_ECHO),
+    "a list that is not UTF-8": (LIST, 200, NOT_UTF8, *NO_DATA),
     "not found": (GET, 500, '{"Code":"FindDeviceBySnError"}', Verdict.NOT_FOUND, "FindDeviceBySnError"),
     "denied": (LIST, 403, '{"Code":"NoPermission"}', Verdict.STOP, "NoPermission"),
     "throttle": (LIST, 400, '{"Code":"Throttling.User"}', Verdict.THROTTLED, "Throttling.User"),
@@ -162,7 +169,7 @@ UNREAD = {
 async def test_reads_without_a_page(operation, status, body, verdict, code):
     """What is not the page or the certificate that was asked for is none, and says why."""
     async with serving(answer=response(status, body)) as (port, requests):
-        answer = await read(port, operation, PAGE_QUERY if operation is LIST else GET_QUERY)
+        answer = await read(port, operation, QUERIES[operation])
 
     assert (answer.verdict, answer.code, answer.page) == (verdict, code, None)
     assert len(requests) == 1

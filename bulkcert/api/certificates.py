@@ -90,6 +90,7 @@ def decode_page(content: bytes, *, is_list: bool) -> Page:
 
     Raises:
         msgspec.DecodeError: It has no ``Data``, or not of this shape.
+        UnicodeDecodeError: It is not UTF-8.
     """
     if not is_list:
         return Page([_decode_get(content).data])

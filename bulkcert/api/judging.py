@@ -9,14 +9,13 @@ from email.utils import parsedate_to_datetime
 import aiohttp
 import msgspec
 
-from bulkcert.api.certificates import Page, decode_page
+from bulkcert.api.certificates import Certificate, Page, decode_page
 from bulkcert.api.codes import rule_for, verdict_without_code
 from bulkcert.api.operations import Operation
 from bulkcert.api.verdicts import Verdict
 
 MOST_MESSAGE = 500
 """Characters of a message that are kept; a signature error repeats the whole request."""
-
 
 MOST_RETRY_AFTER_S = 60.0
 """Longest wait that an answer can ask for: a header of rubbish must not hold a run for a day."""
@@ -97,23 +96,27 @@ def judge_read(
     is_list = "PageNo" in operation.parameters
     try:
         page = decode_page(content, is_list=is_list)
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         message = f"HTTP {status} without the {operation.result} that was asked for"
         return Judgement(Verdict.FAILED, "Client.NoData", message, status, request_id)
-    if not is_list:
-        (found,) = page.certificates
-        wanted = {parameters.get("DeviceSn", ""), parameters.get("CaSn", ""), parameters.get("Sn", "")}
-        if not {found.device_sn, found.ca_sn, found.sn} <= wanted | {""}:
-            said = f"{found.device_sn or found.sn}"[:128]
-            return Judgement(Verdict.FAILED, "Client.WrongEcho", f"HTTP {status} for {said!r}", status, request_id)
+    if not is_list and not _is_asked_for(found := page.certificates[0], parameters):
+        said = f"{found.device_sn or found.sn}"[:128]
+        return Judgement(Verdict.FAILED, "Client.WrongEcho", f"HTTP {status} for {said!r}", status, request_id)
     return Judgement(Verdict.DONE, "", "", status, request_id, page=page)
+
+
+def _is_asked_for(found: Certificate, parameters: Mapping[str, str]) -> bool:
+    """Returns whether a certificate bears the serial that was asked for; its CA may be left out, but not be another."""
+    if "DeviceSn" not in parameters:
+        return found.sn == parameters["Sn"]
+    return found.device_sn == parameters["DeviceSn"] and found.ca_sn in ("", parameters["CaSn"])
 
 
 def _success(status: int, headers: Mapping[str, str], content: bytes) -> Reply | Judgement:
     """Returns the body of a success, or the verdict on what is none."""
     try:
         reply = _decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _UNREADABLE:
         return _judge_foreign(status, headers)
     code = reply.code or reply.other_code or ""
     if not code and status < 400:  # noqa: PLR2004 - the errors of HTTP
@@ -128,6 +131,8 @@ def _success(status: int, headers: Mapping[str, str], content: bytes) -> Reply |
 
 
 _decode = msgspec.json.Decoder(Reply).decode
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for a body that is not the service's JSON."""
 
 
 def _judge_foreign(status: int, headers: Mapping[str, str]) -> Judgement:
