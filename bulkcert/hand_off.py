@@ -12,6 +12,7 @@ from bulkcert.batch.summary import Summary
 from bulkcert.batch.totals import Kind
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.terminal import counted, meaning, same_command, show, show_error, stderr
+from bulkcert.unregistered import on_unregistered
 
 KINDS_SHOWN = 8
 """Kinds of rows of one outcome that are shown with a sample."""
@@ -46,13 +47,8 @@ def show_ending(summary: Summary, *, resumable: bool, overwrite: bool, quiet: bo
     if summary.stopped:
         show_error(BulkcertError(ExitStatus(summary.exit_status), f"stopped: {summary.stopped}", summary.advice))
     if count := summary.outcomes.get(Outcome.NOT_REGISTERED):
-        # The CA of a certificate may be that of a protected one.
-        advice = "" if summary.outcomes.get(Outcome.PROTECTED) else "inactivate its CA, or "
-        told = (
-            f"{count:,} not registered: NOT safe if they were to be off. Such a certificate becomes active at its "
-            f"first connection: {advice}run again with --retry-failed once it has connected."
-        )
-        stderr.print(Text(told))
+        protected = Outcome.PROTECTED in summary.outcomes
+        stderr.print(Text(f"{count:,} not registered: {on_unregistered(ACTIONS[summary.action], protected=protected)}"))
     steps = [*_next_steps(summary, overwrite=overwrite)] if resumable else []
     if not quiet:
         steps += _afterwards(summary, resumable=resumable)

@@ -19,6 +19,7 @@ from bulkcert.batch.source import printable
 from bulkcert.errors import ExitStatus
 from bulkcert.plan_cas import CAS_SHOWN, CaStates, States, advice_on_cas
 from bulkcert.terminal import about, counted, stdout
+from bulkcert.unregistered import on_unregistered
 
 CAS_LISTED = 1000
 """CAs that the JSON names, most rows first."""
@@ -207,16 +208,8 @@ def _advice(plan: Plan, inquiry: Inquiry, credentials: Credentials) -> Iterator[
 def _on_unregistered(plan: Plan, inquiry: Inquiry) -> str:
     count, checked = plan.totals.not_registered, inquiry.check
     absent = f"{count:,} serial{' is' if count == 1 else 's are'} not registered"
-    if not inquiry.question.action.by_device:
-        return f"{absent}: no such CA is known to the instance; the run calls them, and ends with 1"
-    if plan.action == "activate-device":
-        return f"{absent}: they become active at their first connection, and nothing can switch them on before"
-    # One that has protected devices is not to be inactivated.
-    by_ca = "" if checked.protected_cas or checked.unplaced else "inactivate their CA (inactivate-ca), or "
-    return (
-        f"{absent}: they become active at their first connection; {by_ca}run again "
-        "with --retry-failed once they have connected"
-    )
+    protected = bool(checked.protected_cas or checked.unplaced)
+    return f"{absent}: {on_unregistered(inquiry.question.action, protected=protected)}"
 
 
 def _utc(seconds: float) -> str:

@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 import msgspec
 from rich.text import Text
 
+from bulkcert.actions import ACTIONS
 from bulkcert.batch.ending import Ending
 from bulkcert.batch.last_errors import LastError
 from bulkcert.batch.outcome import WANTED, Outcome
 from bulkcert.batch.snapshot import Snapshot
 from bulkcert.batch.standing import Recorded, Standing, State
 from bulkcert.terminal import counted, duration, meaning
+from bulkcert.unregistered import on_unregistered
 
 MOST_MESSAGE = 160
 """Characters of a message that are shown."""
@@ -181,7 +183,8 @@ def _after(ending: Ending, standing: Standing) -> Iterator[str]:
     elif outcomes.get(Outcome.FAILED, 0) + outcomes.get(Outcome.UNKNOWN, 0):
         yield "Run the same command with --retry-failed to try the failed and unknown again."
     if count := outcomes.get(Outcome.NOT_REGISTERED):
-        yield f"{count:,} are not registered: NOT safe if they were to be off; inactivate their CA, or --retry-failed."
+        protected = Outcome.PROTECTED in outcomes
+        yield f"{count:,} not registered: {on_unregistered(ACTIONS[ending.action], protected=protected)}"
     if ending.rows and ending.exit_status == 0 and ending.verification is None:
         yield f"bulkcert verify {shlex.quote(str(standing.results))} proves it."
 

@@ -135,7 +135,7 @@ def test_every_action(service, tmp_path, action):
         assert any("delete-ca of 00aa deletes 380 device certificates" in advice for advice in told["advice"])
     if action == "activate-device":
         assert states["already"] == 35
-        assert any("nothing can switch them on before" in advice for advice in told["advice"])
+        assert any("nothing can switch it on before" in advice for advice in told["advice"])
 
 
 def test_advice_on_a_shared_ca_and_on_the_unregistered(service, tmp_path):
@@ -149,7 +149,7 @@ def test_advice_on_a_shared_ca_and_on_the_unregistered(service, tmp_path):
         "66 % of the rows share CA 00aa: one inactivate-ca would refuse all of its devices at once"
     )
     assert shared.endswith("; beside the listed ones it has 7 registered devices")
-    assert unregistered.startswith("70 serials are not registered: they become active at their first connection")
+    assert unregistered.startswith("70 serials are not registered: NOT safe")
 
 
 def test_invalid_and_protected_rows(service, tmp_path):

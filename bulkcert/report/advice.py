@@ -5,6 +5,7 @@ from bulkcert.api.codes import rule_for
 from bulkcert.api.operations import INSTANCE_ACCESS
 from bulkcert.api.verdicts import Verdict
 from bulkcert.batch.outcome import Outcome
+from bulkcert.unregistered import on_unregistered
 
 MEANINGS: dict[Outcome, str] = {
     Outcome.SUCCEEDED: "the service did it and echoed the serial",
@@ -62,14 +63,22 @@ def meaning_of(outcome: Outcome, code: str) -> str:
     return _OWN_CODES.get(code) or rule_for(code).message or "no table lists this code"
 
 
-def advice_for(outcome: Outcome, code: str, action: Action) -> str:
-    """Returns what to do about rows with an outcome and a code."""
+def advice_for(outcome: Outcome, code: str, action: Action, *, protected: bool) -> str:
+    """Returns what to do about rows with an outcome and a code.
+
+    Args:
+        outcome: Of the rows.
+        code: Of the rows; empty where there is none.
+        action: What was asked.
+        protected: Whether other rows are protected.
+    """
     rule = rule_for(code)
     if rule.advice:
         also = f" and {INSTANCE_ACCESS}" if action.operation.needs_instance_access else ""
         return rule.advice.format(ram=f"{action.operation.ram_action}{also}")
     if outcome is Outcome.NOT_REGISTERED:
-        return _unregistered(action)
+        advice = on_unregistered(action, protected=protected)
+        return f"{advice[0].upper()}{advice[1:]}"
     if outcome is Outcome.UNKNOWN:
         harm = " A repeat does no harm." if action.repeatable else ""
         return f"{_AGAIN}: it calls these rows again.{harm} verify tells what they are now."
@@ -80,20 +89,16 @@ def advice_for(outcome: Outcome, code: str, action: Action) -> str:
     return _BY_VERDICT.get(rule.verdict, f"{_AGAIN}.")
 
 
-def _unregistered(action: Action) -> str:
-    if action.wanted == "deleted":
-        return "Check the serials: there is nothing to delete under them."
-    if action.wanted == "inactive" and action.by_device:
-        return (
-            "NOT safe: such a certificate becomes active at its first connection. Inactivate its CA (inactivate-ca), "
-            f"or {_AGAIN[0].lower()}{_AGAIN[1:]} once it has connected."
-        )
-    return f"Check the serials and the instance. {_BY_VERDICT[Verdict.NOT_FOUND]}"
+def advice_read_back(status: str, action: Action, *, protected: bool) -> str:
+    """Returns what to do about certificates that were done and then read back in another state.
 
-
-def advice_read_back(status: str, action: Action) -> str:
-    """Returns what to do about certificates that were done and then read back in another state."""
+    Args:
+        status: The state.
+        action: What was asked.
+        protected: Whether other rows are protected, which may be of the same CA.
+    """
     if status == "not_registered":
-        return "Deleted since. A device that registers itself anew is active: inactivate its CA, or verify again."
+        by_ca = "" if protected else "inactivate its CA, or "
+        return f"Deleted since. A device that registers itself anew is active: {by_ca}verify again."
     again = "" if action.inverse is None else f" {_AGAIN}; verify --watch keeps looking."
     return f"Somebody or something has changed them since: look into the service's audit log.{again}"

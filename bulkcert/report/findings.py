@@ -42,16 +42,20 @@ def findings_of(results: Results, rows: pl.DataFrame, action: Action) -> tuple[l
     shown = groups.head(MOST_FINDINGS)
     wanted = [row for sample in shown["sample"].to_list() for row in sample]
     texts = results.texts(wanted) if wanted else {}
-    findings = [_finding(group, texts, action) for group in shown.iter_rows(named=True)]
+    protected = (rows["outcome"].cast(pl.String) == str(Outcome.PROTECTED)).any()
+    findings = [_finding(group, texts, action, protected=protected) for group in shown.iter_rows(named=True)]
     return findings, told.height - sum(finding.rows for finding in findings)
 
 
-def _finding(group: Mapping[str, Any], texts: Mapping[int, Mapping[str, Any]], action: Action) -> Finding:
+def _finding(
+    group: Mapping[str, Any], texts: Mapping[int, Mapping[str, Any]], action: Action, *, protected: bool
+) -> Finding:
     outcome, code, read_back = Outcome(group["outcome"]), group["code"], group["read_back"]
     if read_back:
-        meaning, advice = f"{outcome}, then read back as {read_back}", advice_read_back(read_back, action)
+        meaning = f"{outcome}, then read back as {read_back}"
+        advice = advice_read_back(read_back, action, protected=protected)
     else:
-        meaning, advice = meaning_of(outcome, code), advice_for(outcome, code, action)
+        meaning, advice = meaning_of(outcome, code), advice_for(outcome, code, action, protected=protected)
     samples = [_sample(texts[row]) for row in group["sample"] if row in texts]
     return Finding(str(outcome), code, read_back, group["len"], meaning, advice, samples)
 
