@@ -12,7 +12,8 @@ from rich.text import Text
 from bulkcert.batch.progress import Progress
 from bulkcert.batch.run import Run
 from bulkcert.batch.waiting import left_s, rows_done, waiting_for
-from bulkcert.terminal import duration, stderr
+from bulkcert.terminal import stderr
+from bulkcert.words import duration
 
 REFRESH_S = 0.25
 LINE_EVERY_S = 5.0

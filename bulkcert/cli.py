@@ -15,8 +15,8 @@ from polars.exceptions import PanicException
 from bulkcert import terminal
 from bulkcert.errors import BulkcertError, ExitStatus, terminated
 from bulkcert.job_file import JobFile
+from bulkcert.log import bind, format_asked
 from bulkcert.option_errors import wrong_options
-from bulkcert.telemetry.log import bind, format_asked
 
 HELP = """Switch very many ApsaraMQ for MQTT device certificates off or on: fast, under the limits, losing nothing.
 

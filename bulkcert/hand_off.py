@@ -11,8 +11,9 @@ from bulkcert.batch.source import printable
 from bulkcert.batch.summary import Summary
 from bulkcert.batch.totals import Kind
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.terminal import counted, meaning, same_command, show, show_error, stderr
+from bulkcert.terminal import same_command, show, show_error, stderr
 from bulkcert.unregistered import on_unregistered
+from bulkcert.words import counted, meaning
 
 KINDS_SHOWN = 8
 """Kinds of rows of one outcome that are shown with a sample."""

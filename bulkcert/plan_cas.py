@@ -6,7 +6,7 @@ import msgspec
 
 from bulkcert.batch.planning import MANY_ROWS, NEARLY_ALL, Inquiry
 from bulkcert.batch.source import printable
-from bulkcert.terminal import counted
+from bulkcert.words import counted
 
 CAS_SHOWN, CAS_NAMED = 20, 3
 """CAs that the table and one piece of advice name, most rows first."""

@@ -18,8 +18,9 @@ from bulkcert.batch.schedule import WRONG_SIZE, wrong_size
 from bulkcert.batch.source import printable
 from bulkcert.errors import ExitStatus
 from bulkcert.plan_cas import CAS_SHOWN, CaStates, States, advice_on_cas
-from bulkcert.terminal import about, counted, stdout
+from bulkcert.terminal import stdout
 from bulkcert.unregistered import on_unregistered
+from bulkcert.words import about, counted
 
 CAS_LISTED = 1000
 """CAs that the JSON names, most rows first."""

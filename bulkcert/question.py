@@ -19,8 +19,9 @@ from bulkcert.batch.source import printable
 from bulkcert.batch.summary import TakenBack
 from bulkcert.batch.undoing import Undone
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.telemetry.log import is_json
-from bulkcert.terminal import about, counted, duration, show, stderr
+from bulkcert.log import is_json
+from bulkcert.terminal import show, stderr
+from bulkcert.words import about, counted, duration
 
 SIGNALS_EVERY_S = 0.2
 """How often signals are looked for while an answer is waited for."""

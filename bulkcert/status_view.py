@@ -13,8 +13,8 @@ from bulkcert.batch.last_errors import LastError
 from bulkcert.batch.outcome import WANTED, Outcome
 from bulkcert.batch.snapshot import Snapshot
 from bulkcert.batch.standing import Recorded, Standing, State
-from bulkcert.terminal import counted, duration, meaning
 from bulkcert.unregistered import on_unregistered
+from bulkcert.words import counted, duration, meaning
 
 MOST_MESSAGE = 160
 """Characters of a message that are shown."""

@@ -1,7 +1,5 @@
 """What a person reads: the summary on stdout, errors and the next step on stderr; and the two consoles."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re
@@ -9,22 +7,17 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
+from typing import IO, Any, NoReturn, cast
 
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.text import Text
 
+from bulkcert import log
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.telemetry import log
-from bulkcert.telemetry.log import Notices
-
-if TYPE_CHECKING:
-    from bulkcert.batch.run import Run
-    from bulkcert.batch.sweeping import Swept
-    from bulkcert.emulator.report import Report
+from bulkcert.log import Notices
 
 
 class _Unfailing:
@@ -123,15 +116,6 @@ def show(rows: Iterable[tuple[str, str | Text]], console: Console = stdout) -> N
         console.print(Text.assemble(f"{name:<14}", value))
 
 
-def show_swept(swept: Swept) -> None:
-    """Prints which earlier runs were removed, and which were not, on stderr."""
-    if swept.removed:
-        count, oldest = len(swept.removed), swept.removed[0].name
-        stderr.print(Text(f"removed {count:,} earlier run{'s' * (count > 1)}, the oldest {oldest}"))
-    for results, reason in swept.kept.items():
-        stderr.print(Text(f"kept {results}, though it is old enough: {reason}"))
-
-
 def same_command(*added: str, overwrite: bool) -> str:
     """Returns the command that goes on with this run: with its environment, for a shell; no option takes a secret.
 
@@ -151,44 +135,17 @@ def _own_options() -> list[str]:
     return shlex.split(re.sub(r"(?<!\S)--limit-rows[= ]0(?!\S)", "", typed))
 
 
-def leave(run: Run, number: int) -> NoReturn:
-    """Ends the process at once, on the signal of this number: the journal is safe, nothing else is tidied up."""
-    name, in_flight = signal.Signals(number).name, run.progress.in_flight
-    again = same_command(overwrite=run.job.options.overwrite)
-    message = f"{name}: left at once; {in_flight:,} calls in flight were not waited for"
-    advice = f"Results and summary are not up to date. Calls without an answer are made again by: {again}"
-    if not run.progress.sends.sends:
-        message, advice = f"{name}: left; nothing was called", ""
-        run.journal.close()
-    show_error(BulkcertError(ExitStatus(128 + number), message, advice))
-    sys.stderr.flush()
-    # Not even clean-up may run any more: what hangs is what the signal is to end.
-    os._exit(128 + number)
+def leave(number: int, message: str, advice: str = "") -> NoReturn:
+    """Ends the process at once, on a signal; not even clean-up may run any more: what hangs is what it is to end.
 
-
-def leave_reading(number: int) -> NoReturn:
-    """Ends a process that reads at once, on the signal of this number; what it was to write is not written."""
-    name = signal.Signals(number).name
-    show_error(BulkcertError(ExitStatus(128 + number), f"{name}: left at once", "Run the same command again."))
+    Args:
+        number: Of the signal.
+        message: What becomes of what went on, to be read behind the signal's name.
+        advice: What to do next.
+    """
+    show_error(BulkcertError(ExitStatus(128 + number), f"{signal.Signals(number).name}: {message}", advice))
     sys.stderr.flush()
     os._exit(128 + number)
-
-
-def show_report(report: Report) -> None:
-    """Prints what the emulator of a rehearsal saw, on stdout."""
-    show(_seen(report))
-
-
-def _seen(report: Report) -> Iterator[tuple[str, str]]:
-    pace = f"{report.arrivals:,} calls at {report.rate:,.1f}/s; worst one-second window {report.worst_window:,}"
-    yield "emulator saw", pace
-    for address, seen in sorted(report.addresses.items()):
-        yield f"  {address}", f"{seen.arrivals:,} calls; worst one-second window {seen.worst_window:,}"
-    connected = f"; {report.connected:,} devices connected for the first time" if report.connected else ""
-    yield "  changes", f"{report.changes:,} carried out{connected}"
-    yield "  limits", f"{report.throttled:,} throttles, {report.blocks:,} blocks"
-    if report.faults:
-        yield "  faults", ", ".join(f"{count:,} {fault}" for fault, count in sorted(report.faults.items()))
 
 
 RESUMABLE = "The journal holds every outcome: the same command goes on."
@@ -211,35 +168,3 @@ def show_internal(error: BaseException) -> None:
     )
     if logging.getLogger("bulkcert").isEnabledFor(logging.DEBUG) or {"-v", "--verbose"} & set(sys.argv):
         stderr.print("".join(traceback.format_exception(error)))
-
-
-_MEANINGS = {
-    ExitStatus.OK: "every row is in the wanted state",
-    ExitStatus.INCOMPLETE: "finished, and some rows are not in the wanted state",
-    ExitStatus.STOPPED_EARLY: "stopped early on purpose; run the same command again to go on",
-}
-
-
-def meaning(status: int) -> str:
-    """Returns an exit status in words."""
-    return _MEANINGS.get(ExitStatus(status), "stopped before all rows were called; see stderr")
-
-
-def counted(count: int, noun: str) -> str:
-    """Returns a number of things for people: ``1 row``, ``4,997 rows``."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
-def about(seconds: float) -> str:
-    """Returns how long something may take, for people."""
-    return f"about {duration(seconds)}" if seconds >= 1 else "less than a second"
-
-
-def duration(seconds: float) -> str:
-    """Returns a length of time for people: ``8 s``, ``6 min 43 s``, ``5 h 36 min``."""
-    whole = round(seconds)
-    if whole < 60:  # noqa: PLR2004 - clock arithmetic
-        return f"{whole} s"
-    if whole < 3600:  # noqa: PLR2004 - clock arithmetic
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

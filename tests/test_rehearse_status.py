@@ -26,6 +26,6 @@ def test_the_first_that_went_wrong(monkeypatch, run, verified, undone, status):
         ended = SimpleNamespace(exit_status=exit_status)
         monkeypatch.setattr(command, name, lambda *_arguments, ended=ended, **_options: ended)
     monkeypatch.setattr(command, "staged", staged)
-    monkeypatch.setattr(command.terminal, "show_report", lambda _report: None)
+    monkeypatch.setattr(command.terminal, "show", lambda _rows: None)
 
     assert command.rehearse("inactivate-device", None, stage=Stage(then=("verify", "undo"))) == status

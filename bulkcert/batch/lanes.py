@@ -18,7 +18,7 @@ from bulkcert.batch.outage import PAUSE_S, Outage
 from bulkcert.batch.pacer import Pacer, backoff_s
 from bulkcert.batch.progress import LaneProgress, Progress, Stop
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.telemetry.log import bind, event
+from bulkcert.log import bind, event
 
 _FINAL = frozenset({Verdict.DONE, Verdict.NOT_FOUND, Verdict.FAILED, Verdict.UNRECOGNIZED})
 

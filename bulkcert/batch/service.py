@@ -14,7 +14,7 @@ from cyclopts import Group, Parameter, Token
 from bulkcert.api.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_host
 from bulkcert.batch.pacer import bucket_rate, lane_cap
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.telemetry.log import LogFormat
+from bulkcert.log import LogFormat
 
 WHERE = Group.create_ordered("Where")
 INPUT = Group.create_ordered("Input and results")

@@ -17,8 +17,7 @@ from bulkcert.batch.lanes import Lanes
 from bulkcert.batch.progress import Progress, Stop
 from bulkcert.batch.service import Service
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.telemetry.events import watch_events
-from bulkcert.telemetry.log import bind, is_json
+from bulkcert.log import bind
 
 CLOCK_CHECK_S = 10.0
 """How often a deadline is compared with the clock."""
@@ -64,8 +63,6 @@ async def calling(
         beside.start_soon(_obey_signals, lanes, leave)
         beside.start_soon(lanes.renew_credentials)
         beside.start_soon(watch, progress)
-        if is_json():
-            beside.start_soon(watch_events, progress)
         if deadline is not None:
             beside.start_soon(_stop_at, lanes, deadline)
         try:

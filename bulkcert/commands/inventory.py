@@ -1,8 +1,6 @@
 """``bulkcert inventory``: what the service holds, as a list."""
 
 import os
-import signal
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
-import anyio
 import msgspec
 from cyclopts import Group, Parameter
 from rich.text import Text
@@ -22,9 +19,9 @@ from bulkcert.batch.inventory import File, Inventory, Wanted
 from bulkcert.batch.progress import Progress
 from bulkcert.batch.results import SUFFIXES
 from bulkcert.batch.service import Service, ServiceOptions, refuse, resolve_service
-from bulkcert.batch.session import fetch_credentials
-from bulkcert.errors import ExitStatus, terminated
-from bulkcert.terminal import counted
+from bulkcert.commands import calling
+from bulkcert.errors import ExitStatus
+from bulkcert.words import counted, duration
 
 WHAT = Group.create_ordered("What is listed")
 LINE_EVERY_S = 5.0
@@ -103,20 +100,18 @@ def inventory(
 
     def leave(number: int) -> NoReturn:
         file.drop()
-        terminal.leave_reading(number)
+        calling.leave_reading(number)
 
     try:
         file.open()
-        anyio.run(fetch_credentials, keyring := ChainKeyring(), leave)
-        signal.signal(signal.SIGTERM, terminated)
+        calling.prepare(keyring := ChainKeyring(), leave)
         taking = Inventory(service, wanted, file)
-        anyio.run(taking.take, keyring, _silent if options.quiet else partial(_watch, taking), leave)
-        signal.signal(signal.SIGTERM, terminated)
+        calling.call(taking.take, keyring, leave, *([] if options.quiet else [calling.shown(partial(_got, taking))]))
     finally:
         file.drop()
     told = _told(taking, time.monotonic() - started)
     if options.json:
-        sys.stdout.buffer.write(msgspec.json.encode(told) + b"\n")
+        calling.print_json(told)
     else:
         terminal.show(_lines(told))
     return ExitStatus.OK
@@ -195,18 +190,10 @@ def _lines(told: Told) -> Iterator[tuple[str, str | Text]]:
     pace = f"{told.calls:,} at {told.achieved_rate:,.1f}/s; worst one-second window {told.worst_window:,}"
     retries = f"{told.retries:,} retr{'y' if told.retries == 1 else 'ies'}"
     yield "calls", f"{pace}; {counted(told.pages, 'page')}, {retries}, {counted(told.throttles, 'throttle')}"
-    yield "time", terminal.duration(told.seconds) if told.seconds >= 1 else "less than a second"
+    yield "time", duration(told.seconds) if told.seconds >= 1 else "less than a second"
     yield "file", told.file
 
 
-async def _silent(_progress: Progress) -> None:
-    await anyio.sleep_forever()
-
-
-async def _watch(taking: Inventory, progress: Progress) -> None:
-    while True:
-        await anyio.sleep(LINE_EVERY_S)
-        pace = f"{progress.sends.recent_rate(time.monotonic()):.0f}/s"
-        terminal.stderr.print(
-            Text(f"{counted(taking.read, 'certificate')} on {counted(progress.pages, 'page')}; {pace}")
-        )
+def _got(taking: Inventory, progress: Progress) -> str:
+    pace = f"{progress.sends.recent_rate(time.monotonic()):.0f}/s"
+    return f"{counted(taking.read, 'certificate')} on {counted(progress.pages, 'page')}; {pace}"

@@ -1,12 +1,9 @@
 """``bulkcert plan``: what a run would find, do and cost; reads only."""
 
 import os
-import signal
-import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
-import anyio
 from cyclopts import Parameter
 from rich.text import Text
 
@@ -15,13 +12,9 @@ from bulkcert.actions import ActionName
 from bulkcert.api.credentials import ChainKeyring
 from bulkcert.batch.planning import Inquiry, PlanOptions, resolve_question
 from bulkcert.batch.progress import Progress
-from bulkcert.batch.session import fetch_credentials
-from bulkcert.commands.run import print_json
-from bulkcert.errors import BulkcertError, ExitStatus, terminated
+from bulkcert.commands import calling
+from bulkcert.errors import ExitStatus
 from bulkcert.plan_view import make_plan, show
-
-SAID_EVERY_S = 0.25
-LINE_EVERY_S = 5.0
 
 
 def plan(
@@ -46,32 +39,14 @@ def plan(
         with terminal.stderr.status(Text(f"checking {input_}")) as status:
             inquiry = Inquiry(question, lambda rows: status.update(Text(f"checking {input_}: {rows:,} rows")))
     keyring = ChainKeyring()
-    anyio.run(fetch_credentials, keyring, _leave)
-    signal.signal(signal.SIGTERM, terminated)
-    anyio.run(inquiry.make, keyring, _unseen if options.quiet else _watch, _leave)
-    signal.signal(signal.SIGTERM, terminated)
+    calling.prepare(keyring, _leave)
+    calling.call(inquiry.make, keyring, _leave, *([] if options.quiet else [calling.shown(_read)]))
     made = make_plan(inquiry, keyring.current)
     if options.json:
-        print_json(made)
+        calling.print_json(made)
     else:
         show(made)
     return ExitStatus(made.exit_status)
-
-
-async def _unseen(_progress: Progress) -> None:
-    await anyio.sleep_forever()
-
-
-async def _watch(progress: Progress) -> None:
-    """Shows how much was read: in place on a terminal, else a line every few seconds."""
-    if not terminal.stderr.is_terminal:
-        while True:
-            await anyio.sleep(LINE_EVERY_S)
-            terminal.stderr.print(Text(_read(progress)))
-    with terminal.stderr.status(Text(_read(progress))) as status:
-        while True:
-            await anyio.sleep(SAID_EVERY_S)
-            status.update(Text(_read(progress)))
 
 
 def _read(progress: Progress) -> str:
@@ -81,7 +56,4 @@ def _read(progress: Progress) -> str:
 
 def _leave(number: int) -> NoReturn:
     """Ends the process at once, on the signal of this number."""
-    message = f"{signal.Signals(number).name}: left; nothing was changed"
-    terminal.show_error(BulkcertError(ExitStatus(128 + number), message))
-    sys.stderr.flush()
-    os._exit(128 + number)
+    terminal.leave(number, "left; nothing was changed")

@@ -1,5 +1,6 @@
 """``bulkcert rehearse``: the main job against the emulator."""
 
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,9 +14,11 @@ from bulkcert.batch.job import Job, Options, RunOptions
 from bulkcert.batch.run import check_input
 from bulkcert.batch.service import ServiceOptions
 from bulkcert.batch.summary import Summary, Verification
-from bulkcert.commands.run import execute, print_json
+from bulkcert.commands.calling import print_json
+from bulkcert.commands.run import execute
 from bulkcert.commands.undo import NothingTakenBack, take_back
 from bulkcert.commands.verify import VerifyOptions, read_back
+from bulkcert.emulator.report import Report
 from bulkcert.errors import ExitStatus
 from bulkcert.rehearsal import Stage, staged
 
@@ -53,7 +56,7 @@ def rehearse(
     if options.json:
         print_json(told)
     else:
-        terminal.show_report(report)
+        terminal.show(_seen(report))
     return ExitStatus(next(filter(None, statuses), ExitStatus.OK))
 
 
@@ -70,3 +73,15 @@ def _as_typed(job: Job, kind: type[ServiceOptions]) -> dict[str, Any]:
     """Returns the options of a rehearsal that another command has as well."""
     kept = {field.name for field in fields(kind)} & {field.name for field in fields(job.options)}
     return {name: getattr(job.options, name) for name in kept} | {"yes": True}
+
+
+def _seen(report: Report) -> Iterator[tuple[str, str]]:
+    pace = f"{report.arrivals:,} calls at {report.rate:,.1f}/s; worst one-second window {report.worst_window:,}"
+    yield "emulator saw", pace
+    for address, seen in sorted(report.addresses.items()):
+        yield f"  {address}", f"{seen.arrivals:,} calls; worst one-second window {seen.worst_window:,}"
+    connected = f"; {report.connected:,} devices connected for the first time" if report.connected else ""
+    yield "  changes", f"{report.changes:,} carried out{connected}"
+    yield "  limits", f"{report.throttled:,} throttles, {report.blocks:,} blocks"
+    if report.faults:
+        yield "  faults", ", ".join(f"{count:,} {fault}" for fault, count in sorted(report.faults.items()))

@@ -1,15 +1,11 @@
 """``bulkcert run``: the main job."""
 
 import os
-import signal
-import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
-import anyio
-import msgspec
 from cyclopts import Parameter
 from rich.text import Text
 
@@ -18,15 +14,16 @@ from bulkcert.actions import ActionName
 from bulkcert.api.credentials import ChainKeyring, Keyring
 from bulkcert.batch.job import Job, Options, resolve
 from bulkcert.batch.run import Run, check_input, open_run
-from bulkcert.batch.session import Watch, fetch_credentials, together
+from bulkcert.batch.session import Watch
 from bulkcert.batch.snapshot_watch import of_run
 from bulkcert.batch.summary import Summary
-from bulkcert.batch.sweeping import sweep
+from bulkcert.batch.sweeping import Swept, sweep
 from bulkcert.board import Board
-from bulkcert.errors import ExitStatus, terminated
+from bulkcert.commands import calling
+from bulkcert.errors import ExitStatus
 from bulkcert.job_file import STARTED
+from bulkcert.log import bind, is_json
 from bulkcert.telemetry.events import tell_checkpoint, tell_finished, tell_started, watch_checkpoints
-from bulkcert.telemetry.log import bind, is_json
 from bulkcert.telemetry.recorder import recording
 
 
@@ -46,7 +43,7 @@ def run(
     terminal.warn_of_unknown(os.environ, (*Options.__dataclass_fields__, "action", "input", "job"))
     summary = execute(resolve(action, input_, options), ChainKeyring(), ask=not options.yes)
     if options.json:
-        print_json(summary)
+        calling.print_json(summary)
     return ExitStatus(summary.exit_status)
 
 
@@ -80,19 +77,17 @@ def _executed(job: Job, keyring: Keyring, record: Watch, *, ask: bool, resumable
     snapshots = of_run(opened, terminal.same_command(overwrite=options.overwrite) if resumable else "")
     try:
         if opened.calls:
-            leave = partial(terminal.leave, opened)
-            anyio.run(fetch_credentials, keyring, leave)
-            signal.signal(signal.SIGTERM, terminated)
+            leave = partial(_leave, opened)
+            calling.prepare(keyring, leave)
             if (ask or not options.quiet) and not is_json():
                 question.show_plan(opened, keyring.current)
             if ask:
                 question.confirm(opened)
             tell_started(opened)
             try:
-                anyio.run(opened.call, keyring, _watches(opened, snapshots.watch, record), leave)
+                calling.call(opened.call, keyring, leave, _shown(opened), snapshots.watch, record)
             finally:
                 tell_checkpoint(opened.journal.index.final)
-            signal.signal(signal.SIGTERM, terminated)
             if not is_json():
                 question.show_not_looked(opened.progress)
         elif not options.quiet:
@@ -100,7 +95,7 @@ def _executed(job: Job, keyring: Keyring, record: Watch, *, ask: bool, resumable
         summary = opened.finish()
         tell_finished(summary, started)
         if options.keep is not None and resumable and summary.exit_status in (ExitStatus.OK, ExitStatus.INCOMPLETE):
-            terminal.show_swept(sweep(job, STARTED.date()))
+            _show_swept(sweep(job, STARTED.date()))
     except BaseException as error:
         if resumable:
             error.add_note(terminal.RESUMABLE)
@@ -111,14 +106,31 @@ def _executed(job: Job, keyring: Keyring, record: Watch, *, ask: bool, resumable
     return summary, opened.progress.sends.sends
 
 
-def _watches(opened: Run, *others: Watch) -> Watch:
-    """Returns all that watches a run: people on a terminal, or machines, and the others."""
-    shown = watch_checkpoints(lambda: opened.journal.index.final) if is_json() else Board(opened).watch
-    return together(shown, *others)
+def _shown(opened: Run) -> Watch:
+    """Returns what people see of a run on a terminal, or machines of its journal."""
+    return watch_checkpoints(lambda: opened.journal.index.final) if is_json() else Board(opened).watch
 
 
-def print_json(product: object) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(product) + b"\n")
+def _leave(opened: Run, number: int) -> NoReturn:
+    """Ends a run at once, on the signal of this number: the journal is safe, nothing else is tidied up."""
+    if not opened.progress.sends.sends:
+        opened.journal.close()
+        terminal.leave(number, "left; nothing was called")
+    again = terminal.same_command(overwrite=opened.job.options.overwrite)
+    terminal.leave(
+        number,
+        f"left at once; {opened.progress.in_flight:,} calls in flight were not waited for",
+        f"Results and summary are not up to date. Calls without an answer are made again by: {again}",
+    )
+
+
+def _show_swept(swept: Swept) -> None:
+    """Prints which earlier runs were removed, and which were not, on stderr."""
+    if swept.removed:
+        count, oldest = len(swept.removed), swept.removed[0].name
+        terminal.stderr.print(Text(f"removed {count:,} earlier run{'s' * (count > 1)}, the oldest {oldest}"))
+    for results, reason in swept.kept.items():
+        terminal.stderr.print(Text(f"kept {results}, though it is old enough: {reason}"))
 
 
 def _open(job: Job) -> Run:

@@ -17,7 +17,8 @@ from bulkcert.batch.service import LOOK
 from bulkcert.batch.summarizing import add_taken_back
 from bulkcert.batch.summary import Summary, TakenBack, utc
 from bulkcert.batch.undoing import Undone, list_changed, undo_job
-from bulkcert.commands.run import execute, print_json
+from bulkcert.commands.calling import print_json
+from bulkcert.commands.run import execute
 from bulkcert.commands.which_run import results_meant
 from bulkcert.errors import BulkcertError, ExitStatus
 

@@ -2,15 +2,11 @@
 
 import os
 import shlex
-import signal
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
-import anyio
-import msgspec
 from cyclopts import Parameter
 from rich.text import Text
 
@@ -20,17 +16,15 @@ from bulkcert.api.credentials import ChainKeyring, Keyring
 from bulkcert.batch.finished import Finished, open_finished
 from bulkcert.batch.job import Options
 from bulkcert.batch.progress import Progress
-from bulkcert.batch.service import LOOK, RUN, ServiceOptions, refuse, resolve_service, seconds
-from bulkcert.batch.session import fetch_credentials, together
-from bulkcert.batch.snapshot_watch import SnapshotWatch, of_verification
+from bulkcert.batch.service import LOOK, RUN, Service, ServiceOptions, refuse, resolve_service, seconds
+from bulkcert.batch.snapshot_watch import of_verification
 from bulkcert.batch.summary import Verification, earlier_summary
 from bulkcert.batch.verification import Verifying
+from bulkcert.commands import calling
 from bulkcert.commands.which_run import results_meant
-from bulkcert.errors import BulkcertError, ExitStatus, terminated
-from bulkcert.telemetry.log import bind
-from bulkcert.terminal import counted
-
-LINE_EVERY_S = 5.0
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.log import bind
+from bulkcert.words import counted, meaning
 
 LONGEST_WATCH_S, SHORTEST_PAUSE_S = 30 * 86400, 1.0
 
@@ -82,53 +76,69 @@ def read_back(
         repeatable: Whether the same service can be asked again later; that of a rehearsal cannot.
     """
     terminal.show_log(verbose=options.verbose, quiet=options.quiet)
-    snapshots: SnapshotWatch | None = None
     finished = open_finished(results, verifies=True)
-    bind(run=finished.header.run, action=finished.header.action)
-    earlier = earlier_summary(finished.summary)
-    undone = earlier.standing_undo if earlier else None
     try:
-        problems: list[str] = []
-        service = resolve_service(finished.where(options), problems)
-        if options.watch > LONGEST_WATCH_S:
-            problems.append(f"--watch must be 30d at most, not {options.watch / 86400:g}d; start it anew after that")
-        if options.every < SHORTEST_PAUSE_S:
-            problems.append(f"--every must be 1s at least, not {options.every:g}s")
-        refuse(problems, "verify")
-        if options.watch and finished.action.inverse is None:
-            raise BulkcertError(
-                ExitStatus.USAGE,
-                f"--watch would {finished.action.verb} again, whoever has registered them since",
-                "Leave --watch out; to delete them again, run delete-ca anew.",
-            )
-        anyio.run(fetch_credentials, keyring, _leave)
-        signal.signal(signal.SIGTERM, terminated)
+        bind(run=finished.header.run, action=finished.header.action)
+        earlier = earlier_summary(finished.summary)
+        undone = earlier.standing_undo if earlier else None
+        service = _service(finished, options)
+        calling.prepare(keyring, calling.leave_reading)
         if options.watch and ask:
             rows = sum(frame.height for frame in finished.frames())
             question.confirm_watch(finished.action, rows, options.watch, undone)
         verifying = Verifying(finished, service, options.watch, options.every)
-        snapshots = of_verification(finished, service, shlex.join(["bulkcert", "verify", str(results)]))
-        watch = together(_silent if options.quiet else _watch, snapshots.watch)
-        anyio.run(verifying.read, keyring, watch, _leave)
-        signal.signal(signal.SIGTERM, terminated)
-        verification = verifying.finish()
+        verification = _verified(verifying, keyring, _command(results), quiet=options.quiet)
     finally:
-        if snapshots is not None:
-            snapshots.remove()
         finished.journal.close()
     _show(verifying, verification, as_json=options.json)
     if undone and not (options.quiet or options.json):
         terminal.stderr.print(Text(f"the run was {question.told_undo(undone)}", style="yellow"))
     changeable = repeatable and finished.action.inverse and not undone
     if changeable and not (options.watch or options.quiet or options.json) and verifying.would_call:
-        again = shlex.join(["bulkcert", "verify", str(results), "--watch", "10m"])
-        terminal.stderr.print(Text(f"to call them again, and keep looking: {again}"))
+        terminal.stderr.print(Text(f"to call them again, and keep looking: {_command(results, '--watch', '10m')}"))
     return verification
+
+
+def _service(finished: Finished, options: VerifyOptions) -> Service:
+    """Returns where to read.
+
+    Raises:
+        BulkcertError: An option cannot be.
+    """
+    problems: list[str] = []
+    service = resolve_service(finished.where(options), problems)
+    if options.watch > LONGEST_WATCH_S:
+        problems.append(f"--watch must be 30d at most, not {options.watch / 86400:g}d; start it anew after that")
+    if options.every < SHORTEST_PAUSE_S:
+        problems.append(f"--every must be 1s at least, not {options.every:g}s")
+    refuse(problems, "verify")
+    if options.watch and finished.action.inverse is None:
+        raise BulkcertError(
+            ExitStatus.USAGE,
+            f"--watch would {finished.action.verb} again, whoever has registered them since",
+            "Leave --watch out; to delete them again, run delete-ca anew.",
+        )
+    return service
+
+
+def _verified(verifying: Verifying, keyring: Keyring, command: str, *, quiet: bool) -> Verification:
+    """Reads, while ``bulkcert status`` can tell how that gets on."""
+    snapshots = of_verification(verifying.finished, verifying.service, command)
+    watches = [snapshots.watch] if quiet else [snapshots.watch, calling.shown(_read)]
+    try:
+        calling.call(verifying.read, keyring, calling.leave_reading, *watches)
+        return verifying.finish()
+    finally:
+        snapshots.remove()
+
+
+def _command(results: Path, *options: str) -> str:
+    return shlex.join(["bulkcert", "verify", str(results), *options])
 
 
 def _show(verifying: Verifying, verification: Verification, *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.buffer.write(msgspec.json.encode(verification) + b"\n")
+        calling.print_json(verification)
     else:
         terminal.show(_told(verifying.finished, verification, verifying.progress))
     if (stop := verifying.stop) is not None:
@@ -152,20 +162,9 @@ def _told(finished: Finished, verification: Verification, progress: Progress) ->
     pages = f"{counted(progress.pages, 'page')}, {counted(progress.reads, 'certificate')} one by one"
     yield "calls", f"{verification.calls:,}: {pages}"
     yield "results", f"{finished.results}, with verified_status and verified_at"
-    yield "exit status", f"{verification.exit_status}: {terminal.meaning(verification.exit_status)}"
+    yield "exit status", f"{verification.exit_status}: {meaning(verification.exit_status)}"
 
 
-async def _silent(_progress: Progress) -> None:
-    await anyio.sleep_forever()
-
-
-async def _watch(progress: Progress) -> None:
-    while True:
-        await anyio.sleep(LINE_EVERY_S)
-        read = f"read {counted(progress.pages, 'page')}, {counted(progress.reads, 'certificate')} one by one"
-        changed = f"; {progress.outcomes.total():,} called again" if progress.outcomes else ""
-        terminal.stderr.print(Text(f"{read}{changed}"))
-
-
-def _leave(number: int) -> NoReturn:
-    terminal.leave_reading(number)
+def _read(progress: Progress) -> str:
+    read = f"read {counted(progress.pages, 'page')}, {counted(progress.reads, 'certificate')} one by one"
+    return f"{read}; {progress.outcomes.total():,} called again" if progress.outcomes else read

@@ -12,7 +12,7 @@ import msgspec
 from bulkcert.batch.source import printable
 from bulkcert.report.figures import Figures, Part
 from bulkcert.report.svg import GRID, INK, MAIN, MUTED, SECOND, THIRD, draw
-from bulkcert.terminal import duration
+from bulkcert.words import duration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

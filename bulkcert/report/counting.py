@@ -22,7 +22,7 @@ from bulkcert.report.known import Known, known_of, with_back
 from bulkcert.report.pace import latency_of, parts_of
 from bulkcert.report.reading import not_results, open_results
 from bulkcert.report.verdict import verdict_on
-from bulkcert.terminal import counted, meaning
+from bulkcert.words import counted, meaning
 
 MOST_CAS = 20
 """CAs that are told of singly: those with the most rows."""

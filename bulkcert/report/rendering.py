@@ -13,7 +13,7 @@ from markupsafe import Markup
 from bulkcert.batch.source import printable
 from bulkcert.report.charts import charts_of
 from bulkcert.report.figures import Figures
-from bulkcert.terminal import duration
+from bulkcert.words import duration
 
 Format = Literal["html", "text", "json", "md"]
 

@@ -9,7 +9,7 @@ from bulkcert.batch.summary import Summary, TakenBack
 from bulkcert.report.figures import Asked, OutcomeCount, Verdict, Verified
 from bulkcert.report.history import History, is_killed
 from bulkcert.report.known import Known
-from bulkcert.terminal import counted
+from bulkcert.words import counted
 
 _NOT_WANTED = (
     Outcome.NOT_REGISTERED,

@@ -1,22 +1,18 @@
 """What happens while calls are made, as events of the log for machines."""
 
-from __future__ import annotations
-
 import logging
 import os
 import time
 from collections.abc import Callable, Coroutine
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 
 from bulkcert.batch.progress import Progress
-from bulkcert.telemetry.log import event
-
-if TYPE_CHECKING:
-    from bulkcert.batch.run import Run
-    from bulkcert.batch.summary import Summary
+from bulkcert.batch.run import Run
+from bulkcert.batch.summary import Summary
+from bulkcert.log import event
 
 LOOK_EVERY_S = 0.5
 """The smallest slow-down lasts a second, so none is missed."""

@@ -16,7 +16,7 @@ from bulkcert.batch.job import Job
 from bulkcert.batch.progress import Progress
 from bulkcert.batch.summary import Summary
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.telemetry.log import bound
+from bulkcert.log import bound
 from bulkcert.telemetry.metrics import Measured
 
 EVERY_S = 15.0

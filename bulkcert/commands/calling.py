@@ -1,0 +1,87 @@
+"""What every command that calls the service does: credentials first, signals, what is shown, and the product."""
+
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
+
+import anyio
+import msgspec
+from rich.text import Text
+
+from bulkcert import terminal
+from bulkcert.api.credentials import Keyring
+from bulkcert.batch.progress import Progress
+from bulkcert.batch.session import Leave, Watch, fetch_credentials, together
+from bulkcert.errors import terminated
+from bulkcert.log import is_json
+from bulkcert.telemetry.events import watch_events
+
+REFRESH_S = 0.25
+LINE_EVERY_S = 5.0
+
+Work = Callable[[Keyring, Watch, Leave], Coroutine[Any, Any, object]]
+"""Makes calls signed by a keyring, is watched meanwhile, and knows how to leave at once."""
+
+
+def prepare(keyring: Keyring, leave: Leave) -> None:
+    """Fetches credentials before anything is called; from then on SIGTERM ends the command with its clean-up.
+
+    Args:
+        keyring: Where they go.
+        leave: Called on a signal that comes meanwhile.
+
+    Raises:
+        BulkcertError: There are none.
+    """
+    anyio.run(fetch_credentials, keyring, leave)
+    signal.signal(signal.SIGTERM, terminated)
+
+
+def call(work: Work, keyring: Keyring, leave: Leave, *watches: Watch) -> None:
+    """Makes the calls of a command.
+
+    Args:
+        work: Makes them.
+        keyring: Has credentials.
+        leave: Called on the second signal.
+        watches: Run beside the calls; so do the events of the log for machines, if there is one.
+
+    Raises:
+        BulkcertError: The work has failed.
+    """
+    events = [watch_events] if is_json() else []
+    try:
+        anyio.run(work, keyring, together(*watches, *events), leave)
+    finally:
+        signal.signal(signal.SIGTERM, terminated)
+
+
+def shown(told: Callable[[Progress], str]) -> Watch:
+    """Returns a watch that shows how a command gets on: in place on a terminal, else a line every few seconds.
+
+    Args:
+        told: Says it in one line.
+    """
+
+    async def watch(progress: Progress) -> None:
+        if not terminal.stderr.is_terminal:
+            while True:
+                await anyio.sleep(LINE_EVERY_S)
+                terminal.stderr.print(Text(told(progress)))
+        with terminal.stderr.status(Text(told(progress))) as status:
+            while True:
+                await anyio.sleep(REFRESH_S)
+                status.update(Text(told(progress)))
+
+    return watch
+
+
+def leave_reading(number: int) -> NoReturn:
+    """Ends a process that reads at once, on the signal of this number; what it was to write is not written."""
+    terminal.leave(number, "left at once", "Run the same command again.")
+
+
+def print_json(product: object) -> None:
+    """Prints what a command has made as one JSON object on stdout."""
+    sys.stdout.buffer.write(msgspec.json.encode(product) + b"\n")

@@ -1,0 +1,34 @@
+"""Numbers, times and exit statuses in words."""
+
+from bulkcert.errors import ExitStatus
+
+_MEANINGS = {
+    ExitStatus.OK: "every row is in the wanted state",
+    ExitStatus.INCOMPLETE: "finished, and some rows are not in the wanted state",
+    ExitStatus.STOPPED_EARLY: "stopped early on purpose; run the same command again to go on",
+}
+
+
+def meaning(status: int) -> str:
+    """Returns an exit status in words."""
+    return _MEANINGS.get(ExitStatus(status), "stopped before all rows were called; see stderr")
+
+
+def counted(count: int, noun: str) -> str:
+    """Returns a number of things for people: ``1 row``, ``4,997 rows``."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def about(seconds: float) -> str:
+    """Returns how long something may take, for people."""
+    return f"about {duration(seconds)}" if seconds >= 1 else "less than a second"
+
+
+def duration(seconds: float) -> str:
+    """Returns a length of time for people: ``8 s``, ``6 min 43 s``, ``5 h 36 min``."""
+    whole = round(seconds)
+    if whole < 60:  # noqa: PLR2004 - clock arithmetic
+        return f"{whole} s"
+    if whole < 3600:  # noqa: PLR2004 - clock arithmetic
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
