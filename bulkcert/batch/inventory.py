@@ -1,84 +1,23 @@
-"""The inventory: certificates as the service lists them, streamed to a file that appears whole or not at all."""
+"""The inventory: certificates as the service lists them, streamed to a file."""
 
-import fcntl
-import os
-import queue
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import anyio
 import anyio.to_thread
-import polars as pl
 
-from bulkcert.api.certificates import Certificate, Page
+from bulkcert.api.certificates import Page
 from bulkcert.api.credentials import Keyring
-from bulkcert.api.operations import OPERATIONS
+from bulkcert.batch.inventory_file import InventoryFile, Wanted
 from bulkcert.batch.lanes import Lanes
 from bulkcert.batch.look.listing import Deliver, Listing
 from bulkcert.batch.look.paging import read_listings
-from bulkcert.batch.output import cannot_write, refuse_taken
 from bulkcert.batch.progress import Progress
-from bulkcert.batch.results import make_durable, sink
 from bulkcert.batch.service import Service
 from bulkcert.batch.session import Leave, Watch, calling
 from bulkcert.errors import BulkcertError, ExitStatus
 
-FRAME_ROWS = 20_000
-"""Certificates that are handed to the file at a time."""
-
-MOST_WAITING = 2000
-"""Pages that may wait for the disk before no more are asked for."""
-
 BEHIND_S = 0.05
 """Pause before looking whether the disk has caught up."""
-
-_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
-"""The years 1 to 9999: what lies outside is no time."""
-
-_TIMES = ("ValidBegin", "ValidEnd")
-_TIME = pl.Datetime("ms", "UTC")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What is wanted of the inventory.
-
-    Attributes:
-        cas: Whether the CAs are wanted, rather than device certificates.
-        ca_sns: CAs whose device certificates are wanted; none means those of the whole instance.
-        status: The one status that is wanted, or None.
-        expires_before: Unix time in milliseconds before which the validity ends, or None.
-        expires_after: Unix time in milliseconds at or after which it ends, or None.
-        output: The file.
-        overwrite: Whether it may replace another.
-    """
-
-    cas: bool
-    ca_sns: tuple[str, ...]
-    status: str | None
-    expires_before: int | None
-    expires_after: int | None
-    output: Path
-    overwrite: bool
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns of the file, in order."""
-        return (*(("CaSn", "CaName") if self.cas else ("DeviceSn", "CaSn", "DeviceName")), "Status", *_TIMES)
-
-    def listings(self, instance: str) -> Iterator[tuple[str, Listing]]:
-        """Yields what is to be read, each with its CA; an empty text stands for the whole instance."""
-        base = {"MqttInstanceId": instance}
-        if self.ca_sns:
-            by_ca = OPERATIONS["ListDeviceCertificateByCaSn"]
-            for ca_sn in self.ca_sns:
-                yield ca_sn, Listing(by_ca, {"CaSn": ca_sn, **base})
-        else:
-            yield "", Listing(OPERATIONS["ListCaCertificate" if self.cas else "ListDeviceCertificate"], base)
 
 
 @dataclass(slots=True)
@@ -96,7 +35,7 @@ class Inventory:
 
     service: Service
     wanted: Wanted
-    file: "File"
+    file: InventoryFile
     progress: Progress = field(default_factory=Progress)
     read: int = 0
     repeated: int = 0
@@ -184,126 +123,3 @@ class Inventory:
                 "bulkcert inventory --cas lists the CAs of the instance.",
             )
         return None
-
-
-class File:
-    """The file: written in a thread of its own, from what is added in the loop.
-
-    Pages come at the pace of the caps, far slower than they are written; where the disk hangs, ``is_behind`` says so.
-
-    Args:
-        wanted: What is wanted of it.
-
-    Attributes:
-        statuses: Its rows by status.
-        without_expiry: Certificates whose end of validity is no time; no filter by expiry matches them.
-        failure: Why it could not be written, or None.
-    """
-
-    def __init__(self, wanted: Wanted) -> None:
-        self.statuses: Counter[str] = Counter()
-        self.without_expiry = 0
-        self.failure: BulkcertError | None = None
-        self._wanted = wanted
-        self._temporary = wanted.output.with_name(f".{wanted.output.name}.part")
-        self._lock: int | None = None
-        self._waiting: queue.SimpleQueue[list[Certificate] | None] = queue.SimpleQueue()
-
-    def open(self) -> None:
-        """Makes sure that the file can be written, and that nobody else does.
-
-        Raises:
-            BulkcertError: It cannot, or it exists.
-        """
-        output = self._wanted.output
-        refuse_taken(output, overwrite=self._wanted.overwrite)
-        try:
-            descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise cannot_write(self._wanted.output, error) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(descriptor)
-            advice = "Wait until it has ended, or name another file with -o. Nothing was called."
-            message = f"{output} is being written by another inventory"
-            raise BulkcertError(ExitStatus.CANNOT_WRITE, message, advice) from error
-        self._lock = descriptor
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether so much waits to be written that no more should be read."""
-        return self.failure is None and self._waiting.qsize() > MOST_WAITING
-
-    def add(self, certificates: list[Certificate]) -> None:
-        self._waiting.put(certificates)
-
-    def end(self) -> None:
-        self._waiting.put(None)
-
-    def write(self) -> None:
-        """Writes what is added until the end; to be run in a thread. What goes wrong stands in ``failure``."""
-        try:
-            sink(self._frames(), self._frame([]).schema, self._temporary)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            self.failure = cannot_write(self._wanted.output, error)
-
-    def finish(self) -> None:
-        """Makes the file appear under its name; ``failure`` says if that failed."""
-        try:
-            make_durable(self._temporary, self._wanted.output)
-        except OSError as error:
-            self.failure = cannot_write(self._wanted.output, error)
-            self.drop()
-        self._unlock()
-
-    def drop(self) -> None:
-        """Leaves nothing behind of a file that is not finished; may be called at any time."""
-        if self._lock is not None:
-            with suppress(OSError):
-                self._temporary.unlink()
-            self._unlock()
-
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-
-    def _frames(self) -> Iterator[pl.DataFrame]:
-        rows: list[Certificate] = []
-        yield self._frame(rows)
-        while (more := self._waiting.get()) is not None:
-            rows += more
-            if len(rows) >= FRAME_ROWS:
-                yield self._frame(rows)
-                rows = []
-        yield self._frame(rows)
-
-    def _frame(self, certificates: list[Certificate]) -> pl.DataFrame:
-        wanted = self._wanted
-        values: dict[str, list[Any]] = {
-            "DeviceSn": [one.device_sn for one in certificates],
-            "CaSn": [one.sn if wanted.cas else one.ca_sn for one in certificates],
-            "DeviceName": [one.device_name for one in certificates],
-            "CaName": [one.ca_name for one in certificates],
-            "Status": [one.status.value for one in certificates],
-            "ValidBegin": [None if one.valid_begin is None else str(one.valid_begin) for one in certificates],
-            "ValidEnd": [None if one.valid_end is None else str(one.valid_end) for one in certificates],
-        }
-        table = pl.DataFrame(
-            {name: values[name] for name in wanted.columns}, schema=dict.fromkeys(wanted.columns, pl.String)
-        )
-        times = pl.col(_TIMES).cast(pl.Int64, strict=False)
-        table = table.with_columns(pl.when(times.is_between(_FIRST_MS, _LAST_MS)).then(times).name.keep())
-        self.without_expiry += table["ValidEnd"].null_count()
-        if wanted.status is not None:
-            table = table.filter(pl.col("Status") == wanted.status)
-        if wanted.expires_before is not None:
-            table = table.filter(pl.col("ValidEnd") < wanted.expires_before)
-        if wanted.expires_after is not None:
-            table = table.filter(pl.col("ValidEnd") >= wanted.expires_after)
-        self.statuses.update(dict(table["Status"].value_counts().rows()))
-        table = table.with_columns(pl.col(_TIMES).cast(_TIME))
-        if wanted.output.suffix.lower() == ".parquet":
-            return table
-        return table.with_columns(pl.col(_TIMES).dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"))

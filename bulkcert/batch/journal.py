@@ -14,6 +14,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from bulkcert.batch.durable import sync_directory
 from bulkcert.batch.index import Index
 from bulkcert.batch.lines import End, Line, encode_lines
 from bulkcert.batch.outcome import Record
@@ -78,7 +79,7 @@ class Journal:
         try:
             os.ftruncate(self._file, self._size)
             self._write(self._opening)
-            _sync_directory(self.path.parent)
+            sync_directory(self.path.parent)
         except OSError as error:
             raise unwritable(self.path, error) from error
         self._size += len(self._opening)
@@ -184,11 +185,3 @@ def unwritable(path: Path, error: OSError) -> BulkcertError:
         f"cannot write {path}: {error.strerror or error}",
         "Nothing was called. Name a results file with -o, in a directory that has room and can be written.",
     )
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

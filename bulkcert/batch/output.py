@@ -1,10 +1,15 @@
-"""A file that a command writes anew: whether it may, and what to do where it cannot."""
+"""A file that a command writes anew: whether it may, its format, and what to do where it cannot be written."""
 
 import errno
+import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from bulkcert.batch.results import reason_of
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from bulkcert.batch.durable import reason_of
 from bulkcert.errors import BulkcertError, ExitStatus
 
 _NO_DIRECTORY = "Create the directory, or name a file elsewhere with -o."
@@ -55,3 +60,35 @@ def cannot_write(output: Path, error: Exception) -> BulkcertError:
     advice = _ADVICE.get(getattr(error, "errno", None) or 0, "Make room, or name a file elsewhere with -o.")
     told = f"{advice} Then run the same command again."
     return BulkcertError(ExitStatus.CANNOT_WRITE, f"cannot write {output}: {reason_of(error)}", told)
+
+
+def sink(frames: Iterator[pl.DataFrame], schema: pl.Schema, path: Path) -> None:
+    """Streams frames into a temporary file; the suffix before its last decides on the format.
+
+    Raises:
+        OSError: The disk refuses.
+        polars.exceptions.PolarsError: The frames do not fit together, or the disk refuses.
+    """
+
+    def generate(
+        columns: list[str] | None, _predicate: pl.Expr | None, _rows: int | None, _batch: int | None
+    ) -> Iterator[pl.DataFrame]:
+        for frame in frames:
+            yield frame if columns is None else frame.select(columns)
+
+    write_table(register_io_source(generate, schema=schema), Path(path.stem).suffix.lower(), path)
+
+
+def write_table(table: pl.LazyFrame, suffix: str, target: Path | io.BytesIO) -> None:
+    """Writes a table in the format that a suffix stands for: CSV, Parquet or NDJSON.
+
+    Raises:
+        OSError: The disk refuses.
+        polars.exceptions.PolarsError: The format cannot hold it, or the disk refuses.
+    """
+    if suffix == ".csv":
+        table.sink_csv(target)
+    elif suffix == ".parquet":
+        table.sink_parquet(target)
+    else:
+        table.sink_ndjson(target)

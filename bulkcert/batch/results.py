@@ -3,7 +3,6 @@
 It is made from the input and the journal, streamed; it appears whole under its name or not at all.
 """
 
-import hashlib
 import io
 import os
 from collections.abc import Iterator, Sequence
@@ -15,12 +14,13 @@ import msgspec
 import polars as pl
 import polars.selectors as cs
 from polars.exceptions import PanicException
-from polars.io.plugins import register_io_source
 
+from bulkcert.batch.durable import make_durable, reason_of
 from bulkcert.batch.index import Index
 from bulkcert.batch.journal import Journal
 from bulkcert.batch.look.sightings import STATUSES
 from bulkcert.batch.outcome import Outcome, Record
+from bulkcert.batch.output import sink, write_table
 from bulkcert.batch.source import CA_SN, DEVICE_SN, FIRST_ROW, MESSAGE, OUTCOME, OWN_PREFIX, ROW
 from bulkcert.batch.totals import Totals
 from bulkcert.errors import BulkcertError, ExitStatus
@@ -115,7 +115,7 @@ def prove_columns(path: Path, batches: Iterator[pl.DataFrame], journal: Journal)
     suffix = path.suffix.lower()
     try:
         for batch in islice(batches, 1):
-            _sink(_with_outcomes(batch.head(1), journal, Totals(), suffix).lazy(), suffix, io.BytesIO())
+            write_table(_with_outcomes(batch.head(1), journal, Totals(), suffix).lazy(), suffix, io.BytesIO())
     except (pl.exceptions.PolarsError, PanicException) as error:
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE,
@@ -214,76 +214,3 @@ def _as_text(name: str, kind: pl.DataType, *, nested: bool) -> pl.Expr:
     if isinstance(kind, pl.Object):
         return column.cast(pl.String)
     return column
-
-
-def sink(frames: Iterator[pl.DataFrame], schema: pl.Schema, path: Path) -> None:
-    """Streams frames into a temporary file; the suffix before its last decides on the format.
-
-    Raises:
-        OSError: The disk refuses.
-        polars.exceptions.PolarsError: The frames do not fit together, or the disk refuses.
-    """
-
-    def generate(
-        columns: list[str] | None, _predicate: pl.Expr | None, _rows: int | None, _batch: int | None
-    ) -> Iterator[pl.DataFrame]:
-        for frame in frames:
-            yield frame if columns is None else frame.select(columns)
-
-    _sink(register_io_source(generate, schema=schema), Path(path.stem).suffix.lower(), path)
-
-
-def _sink(table: pl.LazyFrame, suffix: str, target: Path | io.BytesIO) -> None:
-    if suffix == ".csv":
-        table.sink_csv(target)
-    elif suffix == ".parquet":
-        table.sink_parquet(target)
-    else:
-        table.sink_ndjson(target)
-
-
-def make_durable(temporary: Path, path: Path) -> None:
-    """Puts a finished file under its name, durably.
-
-    Raises:
-        OSError: The disk refuses.
-    """
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def reason_of(error: BaseException) -> str:
-    """Returns why a file could not be written, in one line."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return text.splitlines()[0] if text else type(error).__name__
-
-
-def write_small(path: Path, content: bytes) -> None:
-    """Writes a small file, mode 0600, durable before it appears under its name.
-
-    Raises:
-        BulkcertError: It cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(content)
-        make_durable(temporary, path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise BulkcertError(
-            ExitStatus.CANNOT_WRITE, f"cannot write {path}: {reason_of(error)}", "Make room, then run it again."
-        ) from error
-
-
-def sha256_of(path: Path) -> str:
-    """Returns the hex SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,13 +3,13 @@
 It is there while a session goes on; one that is left behind tells what a session did until it was killed.
 """
 
-import os
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
+from bulkcert.batch.durable import replace_file
 from bulkcert.batch.last_errors import LastError
 
 VERSION = 1
@@ -138,14 +138,8 @@ def write(snapshot: Snapshot, results: Path) -> None:
     It is not synced: what it tells is worth nothing after a power failure, and a sync may take long.
     """
     path = path_of(results)
-    temporary = path.with_name(path.name + ".part")
-    try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(msgspec.json.encode(snapshot) + b"\n")
-        temporary.replace(path)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink()
+    with suppress(OSError):
+        replace_file(path, msgspec.json.encode(snapshot) + b"\n", path.with_name(path.name + ".part"), durable=False)
 
 
 def remove(results: Path) -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 import msgspec
 
 from bulkcert.api.certificates import Status
+from bulkcert.batch.durable import sha256_of, write_small
 from bulkcert.batch.index import Index
 from bulkcert.batch.job import Job
 from bulkcert.batch.lines import Key, this_user
 from bulkcert.batch.look.sightings import NUMBER_OF, STATUSES
 from bulkcert.batch.outcome import Outcome
 from bulkcert.batch.progress import Progress, Stop
-from bulkcert.batch.results import sha256_of, write_small
 from bulkcert.batch.source import Check
 from bulkcert.batch.summary import Caps, Latency, Session, Summary, TakenBack, Verification, earlier_summary, utc
 from bulkcert.batch.totals import Totals

@@ -10,12 +10,13 @@ import msgspec
 import polars as pl
 
 from bulkcert.actions import ACTIONS
+from bulkcert.batch.durable import make_durable, reason_of, sha256_of
 from bulkcert.batch.finished import Finished
 from bulkcert.batch.job import Job, Options, RunOptions, resolve
 from bulkcert.batch.look.sightings import NUMBER_OF, STATUSES
 from bulkcert.batch.outcome import Record
+from bulkcert.batch.output import sink
 from bulkcert.batch.recovery import header_of
-from bulkcert.batch.results import make_durable, reason_of, sha256_of, sink
 from bulkcert.batch.source import CA_SN, DEVICE_SN, ROW
 from bulkcert.batch.summary import utc
 from bulkcert.errors import BulkcertError, ExitStatus

@@ -15,7 +15,8 @@ from rich.text import Text
 
 from bulkcert import terminal
 from bulkcert.api.credentials import ChainKeyring
-from bulkcert.batch.inventory import File, Inventory, Wanted
+from bulkcert.batch.inventory import Inventory
+from bulkcert.batch.inventory_file import InventoryFile, Wanted
 from bulkcert.batch.progress import Progress
 from bulkcert.batch.results import SUFFIXES
 from bulkcert.batch.service import Service, ServiceOptions, refuse, resolve_service
@@ -96,7 +97,7 @@ def inventory(
     terminal.warn_of_unknown(os.environ, (*InventoryOptions.__dataclass_fields__, "job"))
     service, wanted = _resolve(options)
     terminal.show_log(verbose=options.verbose, quiet=options.quiet)
-    file, started = File(wanted), time.monotonic()
+    file, started = InventoryFile(wanted), time.monotonic()
 
     def leave(number: int) -> NoReturn:
         file.drop()

@@ -11,8 +11,8 @@ from cyclopts import Group, Parameter
 
 from bulkcert import terminal
 from bulkcert.actions import ActionName
+from bulkcert.batch.durable import replace_file
 from bulkcert.batch.output import cannot_write
-from bulkcert.batch.results import write_small
 from bulkcert.commands.which_run import results_meant
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.report.counting import count
@@ -73,11 +73,9 @@ def report(
 
 def _write(output: Path, content: bytes) -> None:
     try:
-        write_small(output, content)
-    except BulkcertError as error:
-        if isinstance(error.__cause__, OSError):
-            raise cannot_write(output, error.__cause__) from error
-        raise
+        replace_file(output, content, output.with_name(f".{output.name}.part"))
+    except OSError as error:
+        raise cannot_write(output, error) from error
 
 
 def _confirm_own(output: Path, results: Path) -> None:

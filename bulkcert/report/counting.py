@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 
 from bulkcert.actions import ACTIONS, Action
+from bulkcert.batch.durable import sha256_of
 from bulkcert.batch.outcome import WANTED, Outcome
-from bulkcert.batch.results import sha256_of
 from bulkcert.batch.standing import standing_of
 from bulkcert.batch.summary import Session, Summary, utc
 from bulkcert.errors import BulkcertError, ExitStatus

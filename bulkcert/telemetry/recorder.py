@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import anyio.to_thread
 from prometheus_client import CollectorRegistry, generate_latest, pushadd_to_gateway
 from prometheus_client.exposition import basic_auth_handler
 
+from bulkcert.batch.durable import replace_file
 from bulkcert.batch.job import Job
 from bulkcert.batch.progress import Progress
 from bulkcert.batch.summary import Summary
@@ -136,19 +137,8 @@ def recording(job: Job, warn: Callable[[str], None]) -> Iterator[Recorder]:
 
 
 def _write(path: Path, registry: CollectorRegistry) -> None:
-    """Replaces a file at once; under its temporary name the collector passes it over."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, READABLE), "wb") as file:
-            os.fchmod(file.fileno(), READABLE)
-            file.write(generate_latest(registry))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    except OSError:
-        with suppress(OSError):
-            fresh.unlink()
-        raise
+    """Replaces a file at once; under its temporary name, which no other process uses, the collector passes it over."""
+    replace_file(path, generate_latest(registry), path.with_name(f".{path.name}.{os.getpid()}.part"), mode=READABLE)
 
 
 class _Pusher:
