@@ -17,6 +17,9 @@ PATHS = frozenset({"input", "results", "run-results", "protect", "output", "metr
 STARTED = datetime.now().astimezone()
 """What ``{date}`` and ``{time}`` mean: when the command was started, by this machine's clock."""
 
+settled: list[str] = []
+"""What a later command must say to mean the same: the results of the job file, if they carry a date or a time."""
+
 _PLACEHOLDER = re.compile(r"\$\$|\$\{(\w+)\}|\{(\w+)\}")
 
 
@@ -59,19 +62,30 @@ class JobFile(Toml):
         for name in PATHS & meant.keys():
             if isinstance(meant[name], str):
                 meant[name] = str(path.parent / _filled_in(meant[name], path, name))
+        settled[:] = []
+        key = "run-results" if self._command == "undo" else "results"
+        if key in meant and _carries_time(options["results"]):
+            settled[:] = [f"--{key}", meant[key]]
         return meant
 
     def _is_meant(self, name: str) -> bool:
         """Returns whether a key is for this command; one that is for run alone is passed over by the others.
 
         The results that a job names are those of its run: an undo of it is made from them, and writes its own. So are
-        its metrics, or the undo of a night would pass for the night.
+        its metrics, or the undo of a night would pass for the night. And who lets a job run unasked has agreed to the
+        run, not to what takes it back or calls again.
         """
         if self._options is None or self._command in ("run", "rehearse"):
             return True
+        if name == "yes":
+            return False
         if self._command == "undo" and name in ("results", "metrics-file", "pushgateway"):
             return False
         return name in self._options or name not in self._options_of_run
+
+
+def _carries_time(value: object) -> bool:
+    return isinstance(value, str) and any(placeholder for _, placeholder in _PLACEHOLDER.findall(value))
 
 
 def _filled_in(text: str, file: Path, key: str) -> str:

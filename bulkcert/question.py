@@ -85,7 +85,9 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
 
 def _deadline(deadline: float, needed_s: float) -> str | Text:
     left, when = deadline - time.time(), datetime.fromtimestamp(deadline)  # noqa: DTZ006 - as it was typed
-    told = f"{when:%Y-%m-%d %H:%M:%S}, in {duration(max(0, left))}"
+    if left <= 0:
+        return Text(f"{when:%Y-%m-%d %H:%M:%S}, which is over: nothing will be called", style="yellow")
+    told = f"{when:%Y-%m-%d %H:%M:%S}, in {duration(left)}"
     return told if needed_s < left else Text(f"{told}: sooner than all can be called", style="yellow")
 
 

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from bulkcert import log
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.job_file import settled
 from bulkcert.log import Notices
 
 
@@ -125,8 +126,17 @@ def same_command(*added: str, overwrite: bool) -> str:
     """
     environment = [f"{name}={shlex.quote(value)}" for name, value in os.environ.items() if name.startswith("BULKCERT_")]
     own = [option for option in _own_options() if not (overwrite and option.startswith("--overwrite"))]
+    if settled and not _names_results(own):
+        own += settled
     more = [option for option in (*added, *(["--no-overwrite"] * overwrite)) if option not in own]
     return " ".join([*sorted(environment), shlex.join(["bulkcert", *own, *more])])
+
+
+def _names_results(own: list[str]) -> bool:
+    """Returns whether a command names its results by itself, whatever its job file says."""
+    if settled[0] == "--run-results":
+        return "--run-results" in own or not own[1].startswith("-")
+    return "BULKCERT_RESULTS" in os.environ or any(option.startswith(("-o", "--results")) for option in own)
 
 
 def _own_options() -> list[str]:

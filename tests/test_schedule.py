@@ -2,13 +2,14 @@
 
 import datetime as dt
 import fcntl
+import shlex
 import signal
 import time
 from pathlib import Path
 
 import pytest
 from cyclopts import Token
-from program import INSTANCE, emulator, here, outcomes, read_results, start, write_devices
+from program import INSTANCE, bulkcert, emulator, here, outcomes, read_results, start, write_devices
 
 from bulkcert.batch.schedule import moment
 
@@ -33,6 +34,11 @@ def job_file(directory, service, rows, **options):
     ]
     (directory / "job.toml").write_text("\n".join(lines))
     return directory / "job.toml"
+
+
+def clock(*, hours):
+    """Returns what this machine's clock will show in so many hours."""
+    return f"{dt.datetime.now() + dt.timedelta(hours=hours):%H:%M}"  # noqa: DTZ005 - its own time
 
 
 @pytest.mark.parametrize("bound", ["expect-rows", "max-rows"])
@@ -65,25 +71,28 @@ def test_deadline(tmp_path, service):
     assert "the deadline, " in ended.stderr
     assert 0 < called < 300
     assert outcomes(tmp_path / "r.csv") == {"succeeded": called, "not_attempted": 300 - called}
-    here("run", "--job", job, "--rate", 100000, "--per-address-rate", 100000, "--deadline", "23:59").ended(0)
+    here("run", "--job", job, "--rate", 100000, "--per-address-rate", 100000, "--deadline", clock(hours=6)).ended(0)
     assert service.report().arrivals - before == 300
 
 
 def test_a_deadline_that_has_passed(tmp_path, service):
-    """A deadline that is over before the first call lets none be made."""
+    """A deadline that is over before the first call lets none be made; one of this day does not mean the next."""
     job = job_file(tmp_path, service, 5)
     before = service.report().arrivals
     here("run", "--job", job, "--deadline", "0s").ended(75)
+    told = here("run", "--job", job, "--deadline", clock(hours=-1)).ended(75).stderr
 
     assert service.report().arrivals == before
+    assert "which is over: nothing will be called" in told
+    assert "with a later --deadline" in told
 
 
 def test_what_a_deadline_may_be():
-    """A time of day is the next such one; a length of time counts from now; anything else is refused."""
+    """A time of day is the nearest such one; a length of time counts from now; anything else is refused."""
     now = time.time()
     for text in ("06:00", "6:00", "23:59", "00:00"):
         then = moment(float, [Token(value=text)])
-        assert now < then <= now + 25 * 3600
+        assert abs(then - now) <= 12.5 * 3600, "half a day, and the hour of a change of clocks"
         assert dt.datetime.fromtimestamp(then).strftime("%H:%M") == text.zfill(5)  # noqa: DTZ006 - local, as typed
     assert now + 5400 <= moment(float, [Token(value="1.5h")]) <= time.time() + 5400
     for text in ("24:00", "6", "noon", "06:60"):
@@ -99,6 +108,35 @@ def test_paths_of_a_job_file(tmp_path, service):
     [results] = tmp_path.glob("$r-*.csv")
 
     assert dt.datetime.strptime(results.name, "$r-%Y-%m-%d.%H-%M-%S.csv").date() == TODAY()  # noqa: DTZ007 - local
+
+
+def test_to_go_on_names_the_results_of_a_job_with_a_date(tmp_path, service):
+    """What is printed to go on means the same run at any time, also of a job whose results carry the time."""
+    job = job_file(tmp_path, service, 7, results="r-{date}.{time}.csv")
+    said = here("run", "--job", job, "--limit-rows", 3).ended(75).stderr
+    [results] = tmp_path.glob("r-*.csv")
+    [command] = [line.removeprefix("to go on: ") for line in said.splitlines() if line.startswith("to go on: ")]
+    program, *options = shlex.split(command)
+
+    assert (program, options[-2:]) == ("bulkcert", ["--results", str(results)])
+    options.remove("--limit-rows")
+    options.remove("3")
+    bulkcert(*options).ended(0)  # a process of its own, and so of another time
+    assert [*tmp_path.glob("r-*.csv")] == [results]
+    assert outcomes(results) == {"succeeded": 7}
+
+
+def test_a_yes_of_a_job_is_for_its_run(tmp_path, service):
+    """What takes a run back, or calls again, asks all the same, or wants a yes of its own (2)."""
+    job = job_file(tmp_path, service, 3)
+    here("run", "--job", job).ended(0)
+    before = service.report().arrivals
+    for command in (("undo", "--include-unknown"), ("verify", "--watch", "1s")):
+        assert "--yes" in here(*command, "--job", job).ended(2).stderr
+
+    assert service.report().operations.get("ActiveDeviceCertificate", 0) == 0
+    assert service.report().arrivals == before
+    here("undo", "--include-unknown", "--job", job, "--yes").ended(0)
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,13 @@ from bulkcert.batch.service import SCHEDULE, seconds, whole_number
 
 
 def moment(kind: object, tokens: Sequence[Token]) -> float:
-    """Reads when a run must end: a length of time from now, or the next such time of day on this machine's clock.
+    """Reads when a run must end: a length of time from now, or the nearest such time of day on this machine's clock.
+
+    The nearest, not the next: a job that is started late, or again, just after its deadline must not go on until that
+    of the next day.
 
     Returns:
-        Unix time in seconds.
+        Unix time in seconds; that of a time of day may be over.
 
     Raises:
         ValueError: It is neither.
@@ -31,8 +34,9 @@ def moment(kind: object, tokens: Sequence[Token]) -> float:
                 f"{text!r} is neither a length of time such as 4h nor a time of day such as 06:00"
             ) from None
     now = datetime.now()  # noqa: DTZ005 - a time of day is one of this machine's own
-    then = now.replace(hour=int(matched[1]), minute=int(matched[2]), second=0, microsecond=0)
-    return (then if then > now else then + timedelta(days=1)).timestamp()
+    today = now.replace(hour=int(matched[1]), minute=int(matched[2]), second=0, microsecond=0)
+    days = [today + timedelta(days=day) for day in (-1, 0, 1)]
+    return min(days, key=lambda then: abs(then - now)).timestamp()
 
 
 @Parameter(name="*")
@@ -52,7 +56,8 @@ class ScheduleOptions(SizeOptions):
     """Options of a job that a timer starts."""
 
     deadline: Annotated[float | None, Parameter(group=SCHEDULE, converter=moment, metavar="TIME")] = None
-    """Send nothing after this, and end with 75: a length of time such as 4h, or a time of day such as 06:00."""
+    """Send nothing after this, and end with 75: a length of time such as 4h, or a time of day such as 06:00, the
+    nearest one: 23:00 typed in the morning is over."""
     keep: Annotated[int | None, Parameter(group=SCHEDULE, converter=whole_number)] = None
     """Days to keep the files of this job's earlier runs, whose results have a date in their name; removed after a run
     that finished."""

@@ -111,7 +111,8 @@ async def _stop_at(lanes: Lanes, deadline: float) -> None:
     while (left := deadline - time.time()) > 0:  # noqa: ASYNC110 - the clock may be set meanwhile, and tells nobody
         await anyio.sleep(min(left, CLOCK_CHECK_S))
     reached = datetime.fromtimestamp(deadline).strftime("%Y-%m-%d %H:%M:%S")  # noqa: DTZ006 - as it was typed
-    lanes.stop(Stop(ExitStatus.STOPPED_EARLY, f"the deadline, {reached}", "Run the same command again to go on."))
+    advice = "Run the same command again to go on, with a later --deadline if it names a time of day."
+    lanes.stop(Stop(ExitStatus.STOPPED_EARLY, f"the deadline, {reached}", advice))
 
 
 async def _obey_signals(lanes: Lanes, leave: Leave) -> None:
