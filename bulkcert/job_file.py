@@ -56,17 +56,25 @@ class JobFile(Toml):
                 f"{path}: [{tables[0]}]: a job file has no table but [rehearsal]",
                 "Take the line with the brackets out; the options stand by themselves.",
             )
-        meant = {name: value for name, value in options.items() if self._is_meant(name)}
+        return self._meant(options, path)
+
+    def _meant(self, options: dict[str, Any], path: Path) -> dict[str, Any]:
+        """Returns the options that are for this command, with their paths filled in.
+
+        Raises:
+            BulkcertError: A path cannot be filled in; for a plan, any path of the run that it tells of.
+        """
+        wanted = {name: value for name, value in options.items() if self._is_meant(name)}
         if self._command == "undo" and "results" in options:
-            meant["run-results"] = options["results"]
-        for name in PATHS & meant.keys():
-            if isinstance(meant[name], str):
-                meant[name] = str(path.parent / _filled_in(meant[name], path, name))
-        settled[:] = []
+            wanted["run-results"] = options["results"]
+        filled = {
+            name: str(path.parent / _filled_in(value, path, name))
+            for name, value in (options | wanted if self._command == "plan" else wanted).items()
+            if name in PATHS and isinstance(value, str)
+        }
         key = "run-results" if self._command == "undo" else "results"
-        if key in meant and _carries_time(options["results"]):
-            settled[:] = [f"--{key}", meant[key]]
-        return meant
+        settled[:] = [f"--{key}", filled[key]] if key in filled and _carries_time(options["results"]) else []
+        return wanted | {name: value for name, value in filled.items() if name in wanted}
 
     def _is_meant(self, name: str) -> bool:
         """Returns whether a key is for this command; one that is for run alone is passed over by the others.

@@ -146,7 +146,8 @@ def test_paths_that_cannot_be_filled_in(tmp_path, service, path, told):
     """A path that would come out wrong is refused, with file and key."""
     job = job_file(tmp_path, service, 3, results=path)
 
-    assert f"{job}: results = '{path}': {told}" in here("run", "--job", job).ended(2).stderr
+    for command in ("run", "plan"):  # a plan tells whether the run could start
+        assert f"{job}: results = '{path}': {told}" in here(command, "--job", job).ended(2).stderr
 
 
 def test_old_runs_are_removed(tmp_path, service):

@@ -23,8 +23,19 @@ from bulkcert.errors import ExitStatus
 _VERSION = version("bulkcert")
 LABELS = ("action", "mqtt_instance", "job_name")
 LAST = "bulkcert_last_"
+ACTIVE = "bulkcert_run_active"
 NO_CODE = "OK"
 """Label of the answers that carry no code: what was asked is done."""
+
+
+def is_active(exposition: str) -> bool:
+    """Returns whether an exposition says that a session goes on.
+
+    Raises:
+        ValueError: It is no exposition.
+    """
+    families = text_string_to_metric_families(exposition)
+    return any(sample.value == 1 for family in families if family.name == ACTIVE for sample in family.samples)
 
 
 @dataclass(slots=True)
@@ -92,7 +103,7 @@ class Measured:
         build = GaugeMetricFamily("bulkcert_build_info", "Version of bulkcert.", labels=[*LABELS, "version"])
         build.add_metric([*self.labels, _VERSION], 1)
         yield build
-        yield self._gauge("bulkcert_run_active", "1 while a session goes on.", {"": self.active})
+        yield self._gauge(ACTIVE, "1 while a session goes on.", {"": self.active})
         yield self._gauge("bulkcert_run_start_timestamp_seconds", "When the session started.", {"": self.started_at})
         yield self._gauge("bulkcert_updated_timestamp_seconds", "When these metrics were taken.", {"": time.time()})
 

@@ -13,12 +13,13 @@ from prometheus_client import CollectorRegistry, generate_latest, pushadd_to_gat
 from prometheus_client.exposition import basic_auth_handler
 
 from bulkcert.batch.durable import replace_file
+from bulkcert.batch.holding import is_held
 from bulkcert.batch.job import Job
 from bulkcert.batch.progress import Progress
 from bulkcert.batch.summary import Summary
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bound
-from bulkcert.telemetry.metrics import Measured
+from bulkcert.telemetry.metrics import Measured, is_active
 
 EVERY_S = 15.0
 """How often they are written: as often as Prometheus looks, by default."""
@@ -43,6 +44,7 @@ class Recorder:
 
     def __init__(self, job: Job, warn: Callable[[str], None]) -> None:
         self._path = job.options.metrics_file
+        self._journal = job.journal
         self._warn = warn
         self._warned = False
         labels = (job.action.name, job.instance, _encodable(bound["job"] or ""))
@@ -58,14 +60,12 @@ class Recorder:
         Raises:
             BulkcertError: The file cannot be written.
         """
+        text = self._last()
+        if os.path.exists(self._journal) and is_held(self._journal) and (not text or is_active(text)):
+            # They are those of a run that goes on, beside which this one will be refused.
+            self._path = self._pusher = None
         if self._path is None:
             return
-        try:
-            self._measured.carry_over(self._path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError) as error:
-            self._warn(f"{self._path} cannot be read, so the time of the last success is lost: {error}")
         try:
             _write(self._path, self._measured.registry())
         except OSError as error:
@@ -74,6 +74,20 @@ class Recorder:
                 f"cannot write {self._path}: {error.strerror or error}",
                 "Nothing was called. Name a file in a directory that can be written, or leave --metrics-file out.",
             ) from error
+
+    def _last(self) -> str:
+        """Returns the metrics of the last run, after taking over what stays; empty if there are none."""
+        if self._path is None:
+            return ""
+        try:
+            text = self._path.read_text(encoding="utf-8")
+            self._measured.carry_over(text)
+        except FileNotFoundError:
+            return ""
+        except (OSError, ValueError) as error:
+            self._warn(f"{self._path} cannot be read, so the time of the last success is lost: {error}")
+            return ""
+        return text
 
     async def watch(self, progress: Progress) -> None:
         """Writes the metrics every few seconds until cancelled."""
