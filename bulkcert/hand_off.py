@@ -8,8 +8,7 @@ from rich.text import Text
 from bulkcert.actions import ACTIONS
 from bulkcert.batch.outcome import WANTED, Outcome
 from bulkcert.batch.source import printable
-from bulkcert.batch.summary import Summary
-from bulkcert.batch.totals import Kind
+from bulkcert.batch.summary import Kind, Summary
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.terminal import same_command, show, show_error, stderr
 from bulkcert.unregistered import on_unregistered
@@ -76,7 +75,8 @@ def _totals(summary: Summary, calls: int) -> Iterator[tuple[str, str | Text]]:
     before = "before the undo, " if summary.standing_undo else ""
     yield "exit status", f"{summary.exit_status}: {before}{meaning(summary.exit_status)}"
     if undone := summary.taken_back:
-        since = ", called again since" if summary.called_since_undo else ""
+        in_part = " in part" if summary.standing_undo else ""
+        since = f", called again{in_part} since" if summary.called_since_undo else ""
         told = f"{counted(undone.rows, 'row')}, by {undone.results} on {undone.finished}{since}"
         yield "taken back", Text(told, style="yellow")
 
@@ -134,7 +134,7 @@ def _afterwards(summary: Summary, *, resumable: bool) -> Iterator[tuple[str, str
     if as_run and not undone and summary.verification is None:
         yield "to prove it", f"bulkcert verify {results}"
     changed = summary.outcomes.get(Outcome.SUCCEEDED, 0) + summary.outcomes.get(Outcome.UNKNOWN, 0)
-    if resumable and changed and ACTIONS[summary.action].inverse and not undone:
+    if resumable and changed and ACTIONS[summary.action].inverse and (not undone or summary.called_since_undo):
         # Without a word about them the undo would ask for one.
         unknown = summary.unknown_before
         blindly = f" ({counted(unknown, 'row')}: what they were before is not known)" if unknown else ""

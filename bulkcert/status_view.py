@@ -8,11 +8,11 @@ import msgspec
 from rich.text import Text
 
 from bulkcert.actions import ACTIONS
-from bulkcert.batch.ending import Ending
 from bulkcert.batch.last_errors import LastError
 from bulkcert.batch.outcome import WANTED, Outcome
 from bulkcert.batch.snapshot import Snapshot
 from bulkcert.batch.standing import Recorded, Standing, State
+from bulkcert.batch.summary import Summary
 from bulkcert.unregistered import on_unregistered
 from bulkcert.words import counted, duration, meaning
 
@@ -39,7 +39,7 @@ class Told(msgspec.Struct, frozen=True):
         silent_s: Seconds since the last sign of life; null unless the run goes on.
         session: What the session does, or did before it was cut off.
         errors: The newest errors, one for each code, the latest first.
-        ending: What a run came to that ended in order.
+        ending: The summary of a run that ended in order.
     """
 
     state: State
@@ -52,7 +52,7 @@ class Told(msgspec.Struct, frozen=True):
     silent_s: float | None
     session: Snapshot | None
     errors: list[LastError]
-    ending: Ending | None
+    ending: Summary | None
 
 
 def told(standing: Standing) -> Told:
@@ -126,8 +126,8 @@ def _state(standing: Standing) -> Text:
             lasted = duration(taken.age_s)
             return Text(f"going on, but no sign of life for {lasted}: {who} hangs or is stopped", style="yellow")
         case State.ENDED if (ending := standing.ending) is not None:
-            style = "yellow" if ending.is_taken_back else "green" if ending.exit_status == 0 else "red"
-            said = f"ended at {_clock(ending.finished)} with {ending.exit_status}: {_came_to(ending)}"
+            style = "yellow" if ending.standing_undo else "green" if ending.exit_status == 0 else "red"
+            said = f"ended at {_second(ending.finished)} with {ending.exit_status}: {_came_to(ending)}"
             return Text(said, style=style)
         case State.CUT_OFF:
             return Text(_how_cut_off(standing), style="red")
@@ -135,12 +135,12 @@ def _state(standing: Standing) -> Text:
             return Text("going on: it calls nothing yet (it checks, or waits for a yes), or has nothing to call")
 
 
-def _came_to(ending: Ending) -> str:
+def _came_to(ending: Summary) -> str:
     """Returns the exit status of a run in words; what an undo has taken back is no success."""
     told = ending.stopped or meaning(ending.exit_status)
     if not ending.rows and ending.exit_status == 0:
         told = "nothing to do: the list was empty"
-    return f"before the undo, {told}" if ending.is_taken_back else told
+    return f"before the undo, {told}" if ending.standing_undo else told
 
 
 def _how_cut_off(standing: Standing) -> str:
@@ -149,10 +149,9 @@ def _how_cut_off(standing: Standing) -> str:
         return "cut off: its calls are over, but nobody has come to write the summary"
     if session is None:
         return "cut off before the first call"
-    verifying = "while verifying: " if session.verifies else ""
     seen = f", last seen {_clock(taken.now)}" if taken and taken.session.pid == session.pid else ""
     began = _clock(datetime.fromtimestamp(session.started_at / 1000, UTC))
-    return f"cut off: {verifying}process {session.pid} on {session.host} is gone; it began {began}{seen}"
+    return f"cut off: process {session.pid} on {session.host} is gone; it began {began}{seen}"
 
 
 def _next_step(standing: Standing) -> str:
@@ -170,9 +169,9 @@ def _next_step(standing: Standing) -> str:
     return " ".join(_after(ending, standing))
 
 
-def _after(ending: Ending, standing: Standing) -> Iterator[str]:
+def _after(ending: Summary, standing: Standing) -> Iterator[str]:
     outcomes = ending.outcomes
-    if (undo := ending.taken_back) and ending.is_taken_back:
+    if (undo := ending.standing_undo) is not None:
         if undo.exit_status:
             yield f"bulkcert status {shlex.quote(undo.results)} tells how the undo stands."
         return
@@ -219,7 +218,7 @@ def _faults(retries: int, throttles: int) -> str:
     return f"{retries:,} {'retry' if retries == 1 else 'retries'}, {counted(throttles, 'throttle')}"
 
 
-def _ended(ending: Ending) -> Iterator[tuple[str, str | Text]]:
+def _ended(ending: Summary) -> Iterator[tuple[str, str | Text]]:
     yield from _what(ending.action, ending.instance, ending.endpoint, ending.input)
     yield "rows", f"{ending.rows:,}"
     yield from _by_outcome(ending.outcomes)
@@ -229,11 +228,12 @@ def _ended(ending: Ending) -> Iterator[tuple[str, str | Text]]:
     yield "calls", f"{least}{ending.calls:,} at {ending.achieved_rate:,.1f}/s; {faults}"
     if (reading := ending.verification) is not None:
         found = ", ".join(f"{count:,} {status}" for status, count in reading.statuses.items())
-        yield "verified", f"{_clock(reading.finished)}: {found}; {reading.not_wanted:,} not as wanted"
+        yield "verified", f"{_second(reading.finished)}: {found}; {reading.not_wanted:,} not as wanted"
     if (undo := ending.taken_back) is not None:
-        again = "" if ending.done_since is None else f"; called or read back again on {_clock(ending.done_since)}"
+        since = ending.done_since_undo
+        again = "" if since is None else f"; called or read back again on {_second(since)}"
         failed = f", which ended with {undo.exit_status}" if undo.exit_status else ""
-        told = f"{counted(undo.rows, 'row')}, by {undo.results}{failed}, on {_clock(undo.finished)}{again}"
+        told = f"{counted(undo.rows, 'row')}, by {undo.results}{failed}, on {_second(undo.finished)}{again}"
         yield "taken back", Text(told, style="yellow")
 
 
@@ -267,6 +267,11 @@ def _done(taken: Snapshot) -> str:
 
 def _clock(at: datetime) -> str:
     return f"{at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _second(at: str) -> str:
+    """Returns a time of a summary, as ``_clock`` returns others."""
+    return f"{at[:19]}Z"
 
 
 def _printable(text: str) -> str:

@@ -148,6 +148,30 @@ def test_killed(results):
     assert "killed" in render(counted, "text").decode()
 
 
+@pytest.mark.parametrize("killed", ["run", "verification"])
+def test_killed_and_verified(results, killed):
+    """A verification has not ended a run that was killed, and one that was killed has not cut the run off."""
+    write_results(results, [called()], starts=(0, 9000))
+    journal = results.with_name("r.csv.journal")
+    *lines, begun, end = journal.read_text().splitlines()
+    verifying = begun.replace('"version"', '"verifies":true,"version"')
+    lines = [*lines[:-1], verifying, end] if killed == "run" else [*lines, verifying]
+    journal.write_text("\n".join(lines) + "\n")
+    verdict = figures(results).verdict
+    assert verdict.label == ("Unfinished" if killed == "run" else "All inactive")
+    assert any(
+        f"last {'start of the command' if killed == 'run' else killed} was killed" in each for each in verdict.notes
+    )
+
+
+def test_a_summary_that_cannot_be_read(results):
+    """A summary with a byte that no text has is told of as if it were missing."""
+    write_results(results, [called()])
+    summary = results.with_name("r.csv.summary.json")
+    summary.write_bytes(summary.read_bytes().replace(b"devices", b"devic\xff"))
+    assert any("no summary" in note for note in figures(results).verdict.notes)
+
+
 def test_a_run_that_goes_on(results):
     """Somebody holds the journal: unfinished; and the report takes nothing from it."""
     write_results(results, [called()])

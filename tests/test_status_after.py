@@ -39,6 +39,21 @@ def test_killed(tmp_path, service):
     assert f"{found['done']} by earlier sessions" in bulkcert(*going_on).ended(0).stderr
 
 
+def test_killed_and_verified(place):
+    """A verification has not ended a run that was killed: it is cut off (75) until its own command has gone on."""
+    bulkcert(*place.command("--look-first", "never", "--limit-rows", "3", rate=500)).ended(75)
+    with place.running() as run:
+        place.calling(rows=10)
+        run.kill()
+        run.wait()
+    bulkcert("verify", place.results, "-q").ended(1)
+
+    assert (place.told()["state"], place.told()["exit_status"]) == ("cut_off", 75)
+    assert f"cut off: process {run.pid} on" in bulkcert("status", place.results).ended(75).stdout
+    bulkcert(*place.command("--look-first", "never", rate=500)).ended(0)
+    assert place.told()["state"] == "ended"
+
+
 def test_what_was_left_behind_is_not_what_goes_on(place):
     """While a run is about to go on with one that was killed, the old figures are not shown as the new ones."""
     with place.running() as run:

@@ -52,18 +52,21 @@ VERIFIED_COLUMNS = ("verified_status", "verified_at")
 """What stands behind them once the results were verified."""
 
 
-def write_results(path: Path, batches: Iterator[pl.DataFrame], journal: Journal) -> Totals:
+def write_results(
+    path: Path, batches: Iterator[pl.DataFrame], journal: Journal, *, back: pl.Expr | None = None
+) -> Totals:
     """Writes the results file, durable before it appears under its name.
 
     Args:
         path: Where; the suffix decides on the format.
         batches: The annotated input, in order (see ``source.annotated``).
         journal: Knows what became of the rows.
+        back: Tells which rows an undo has taken back (see ``batch.taken_back``); None without an undo.
 
     Raises:
         BulkcertError: It cannot be written, or the input has changed.
     """
-    totals = Totals()
+    totals = Totals(back=back)
     temporary = path.with_name(f".{path.name}.part")
     first = next(batches, None)
     if first is None:
@@ -150,8 +153,8 @@ def _with_outcomes(batch: pl.DataFrame, journal: Journal, totals: Totals, suffix
         finished_at="finished_at",
         latency_ms="latency_ms",
     )
-    totals.add(outcomes, batch[DEVICE_SN if DEVICE_SN in batch.columns else CA_SN])
     outcomes = outcomes.hstack(_seen(journal.index, first, last, batch[FIRST_ROW]))
+    totals.add(outcomes, batch[DEVICE_SN if DEVICE_SN in batch.columns else CA_SN])
     times = cs.by_name("sent_at", "finished_at", "verified_at", require_all=False).cast(_TIME)
     if suffix != ".parquet":
         times = times.dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")

@@ -29,6 +29,7 @@ from bulkcert.batch.session import Leave, Watch, calling
 from bulkcert.batch.source import Check, InvalidRow, Source, annotated
 from bulkcert.batch.summarizing import confirm_sum, still_holding, summarize, this_session
 from bulkcert.batch.summary import Summary, earlier_summary
+from bulkcert.batch.taken_back import still_back
 from bulkcert.batch.totals import Totals
 from bulkcert.errors import BulkcertError, ExitStatus
 
@@ -138,9 +139,11 @@ class Run:
 
     def _finished(self) -> Summary:
         self.journal.begin(*self.kept)
-        totals = write_results(self.job.results, annotated(self.source, self.check), self.journal)
-        confirm_sum(self.job.results, totals, self.check.rows)
         earlier = None if self.journal.is_new else earlier_summary(self.job.summary)
+        undo = earlier.taken_back if earlier else None
+        back = still_back(undo, self.job.action, self.journal.index)
+        totals = write_results(self.job.results, annotated(self.source, self.check), self.journal, back=back)
+        confirm_sum(self.job.results, totals, self.check.rows)
         sessions = list(earlier.sessions) if earlier else []
         if self.progress.sends.sends or not sessions:
             sessions.append(this_session(self.progress, self.started_at, self.key))
@@ -157,7 +160,7 @@ class Run:
             stop=stop,
             status=status,
             verification=still_holding(earlier.verification, self.journal.index) if earlier else None,
-            taken_back=earlier.taken_back if earlier else None,
+            taken_back=undo,
         )
 
     def _status(self, totals: Totals) -> ExitStatus:

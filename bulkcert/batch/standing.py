@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-import msgspec
-
 from bulkcert.batch import snapshot
-from bulkcert.batch.ending import Ending
+from bulkcert.batch.ended import own_end
 from bulkcert.batch.holding import is_held
 from bulkcert.batch.index import Index
 from bulkcert.batch.last_errors import LastError, LastErrors
 from bulkcert.batch.lines import End, Header, Line, Session, decode_line
 from bulkcert.batch.outcome import ERRORS, Outcome, Record
 from bulkcert.batch.snapshot import Snapshot
+from bulkcert.batch.summary import Summary, earlier_summary, millis
 from bulkcert.errors import BulkcertError, ExitStatus
 
 SILENT_S = 5.0
@@ -27,8 +26,6 @@ ERRORS_KEPT = 5
 """Codes whose newest error is told of a run that was cut off."""
 
 _MOST_ROWS = 2**32
-_TAIL = 256
-"""Bytes in which the last line of a journal fits if it ends a session."""
 
 _CLOCK_GRAIN_MS = 2000
 """Times of files may be so much coarser than the clock."""
@@ -55,9 +52,9 @@ class Recorded:
 
     Attributes:
         header: What it is the record of.
-        session: Who began last, or None if nobody has come to begin.
+        session: Who began or went on with the run last, or None if nobody has come to begin.
         began_ms: When the run was started last, Unix time in milliseconds.
-        ended: Whether the last session has ended in order.
+        ended: Whether that session has ended in order.
         outcomes: Rows that the next run leaves alone, by outcome.
         errors: The newest errors of rows, one for each code, the latest first.
     """
@@ -79,14 +76,14 @@ class Standing:
         state: How it stands.
         snapshot: What the session does, or did before it was cut off; None where that is not known.
         recorded: What the journal of a run tells that was cut off; else None.
-        ending: What it came to; None unless it ended in order.
+        ending: Its summary; None unless it ended in order.
     """
 
     results: Path
     state: State
     snapshot: Snapshot | None = None
     recorded: Recorded | None = None
-    ending: Ending | None = None
+    ending: Summary | None = None
 
     @property
     def goes_on(self) -> bool:
@@ -130,7 +127,7 @@ def standing_of(results: Path) -> Standing:
                 return Standing(results, State.STARTING)
         return _at_rest(results, journal)
     except FileNotFoundError:
-        if (ending := _ending(results)) is not None:
+        if (ending := earlier_summary(_beside(results, ".summary.json"))) is not None:
             return Standing(results, State.ENDED, ending=ending)
         raise _no_run(results) from None
     except OSError as error:
@@ -165,31 +162,15 @@ def _is_left_behind(taken: Snapshot) -> bool:
 
 def _at_rest(results: Path, journal: Path) -> Standing:
     """Returns how a run stands that nobody holds."""
-    ending = _ending(results)
-    end = _last_end(journal)
-    if ending is not None and end is not None and _is_newer(_beside(results, ".summary.json"), end):
+    summary = _beside(results, ".summary.json")
+    ending, end = earlier_summary(summary), own_end(journal)
+    if ending is not None and end is not None and _is_newer(summary, end):
         return Standing(results, State.ENDED, ending=ending)
-    recorded = _recorded(results, journal)
+    recorded = _recorded(results, journal, ended=end is not None)
     # A session whose disk was full has written a summary and no end.
-    if ending is not None and round(ending.finished.timestamp() * 1000) >= recorded.began_ms:
+    if ending is not None and millis(ending.finished) >= recorded.began_ms:
         return Standing(results, State.ENDED, ending=ending)
     return Standing(results, State.CUT_OFF, snapshot.read(results), recorded)
-
-
-def _ending(results: Path) -> Ending | None:
-    try:
-        return msgspec.json.decode(_beside(results, ".summary.json").read_bytes(), type=Ending)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-        return None
-
-
-def _last_end(journal: Path) -> End | None:
-    """Returns the last line of a journal if it ends a session."""
-    with journal.open("rb") as lines:
-        lines.seek(max(0, os.fstat(lines.fileno()).st_size - _TAIL))
-        tail = lines.readlines()
-    last = decode_line(tail[-1]) if tail else None
-    return last if isinstance(last, End) else None
 
 
 def _is_newer(summary: Path, end: End) -> bool:
@@ -197,9 +178,9 @@ def _is_newer(summary: Path, end: End) -> bool:
     return summary.stat().st_mtime * 1000 + _CLOCK_GRAIN_MS >= end.at
 
 
-def _recorded(results: Path, journal: Path) -> Recorded:
+def _recorded(results: Path, journal: Path, *, ended: bool) -> Recorded:
     """Reads a whole journal, line by line."""
-    errors, last = LastErrors(), None
+    errors = LastErrors()
     session: Session | None = None
     with journal.open("rb") as lines:
         header = decode_line(lines.readline())
@@ -216,14 +197,11 @@ def _recorded(results: Path, journal: Path) -> Recorded:
             if line is None or not index.fits(line):
                 continue
             index.take(line, 0)
-            last = line
-            if isinstance(line, Session):
+            if isinstance(line, Session) and not line.verifies:
                 session = line
             _note(line, errors)
     index.forget_look()
-    return Recorded(
-        header, session, index.began_ms, isinstance(last, End), +index.settled(), errors.newest(ERRORS_KEPT)
-    )
+    return Recorded(header, session, index.began_ms, ended, +index.settled(), errors.newest(ERRORS_KEPT))
 
 
 def _note(line: Line, errors: LastErrors) -> None:

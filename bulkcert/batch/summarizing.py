@@ -84,7 +84,7 @@ def summarize(
         stopped=stop.message if stop else "",
         advice=stop.advice if stop else "",
         verification=verification,
-        taken_back=taken_back,
+        taken_back=_recounted(taken_back, totals),
         calls_at_least=index.has_killed_session,
         unknown_before=index.unknown_before([NUMBER_OF[Status.ACTIVE], NUMBER_OF[Status.INACTIVE]]),
     )
@@ -94,6 +94,11 @@ def summarize(
 
 def _by_outcome(totals: Totals) -> dict[str, int]:
     return {outcome.value: totals.outcomes[outcome] for outcome in Outcome if totals.outcomes[outcome]}
+
+
+def _recounted(undo: TakenBack | None, totals: Totals) -> TakenBack | None:
+    """Returns an undo with what still stands of it, as the results tell that were just written."""
+    return undo and msgspec.structs.replace(undo, standing=min(totals.standing, undo.rows))
 
 
 def _write(path: Path, summary: Summary) -> None:
@@ -165,12 +170,15 @@ def add_verification(path: Path, results: Path, totals: Totals, verification: Ve
         latency_ms=Latency(**totals.latency_quantiles()),
         exit_status=status,
         verification=verification,
+        taken_back=_recounted(summary.taken_back, totals),
     )
     _write(path, changed)
 
 
 def add_taken_back(path: Path, taken_back: TakenBack) -> None:
     """Adds to the summary of a run that it was undone; without a summary there is nothing to add to.
+
+    What stands of an undo that the summary tells of already stays as it was counted.
 
     Args:
         path: The summary.
@@ -179,7 +187,10 @@ def add_taken_back(path: Path, taken_back: TakenBack) -> None:
     Raises:
         BulkcertError: It cannot be written.
     """
-    if (summary := earlier_summary(path)) is not None:
+    if (summary := earlier_summary(path)) is None:
+        return
+    noted = summary.taken_back
+    if noted is None or msgspec.structs.replace(noted, standing=None) != taken_back:
         _write(path, msgspec.structs.replace(summary, taken_back=taken_back))
 
 

@@ -5,7 +5,27 @@ from pathlib import Path
 
 import msgspec
 
-from bulkcert.batch.totals import Kind
+
+class Kind(msgspec.Struct, frozen=True):
+    """The rows that have an outcome and a code in common.
+
+    Attributes:
+        outcome: What became of them.
+        code: Code of their last answer; empty where there was none.
+        rows: How many they are.
+        row: Number of the first of them.
+        serial: Its serial: of the device, or of the CA in actions on CAs.
+        message: Its message.
+        request_id: The service's id of its last request.
+    """
+
+    outcome: str
+    code: str
+    rows: int
+    row: int
+    serial: str
+    message: str
+    request_id: str
 
 
 class Caps(msgspec.Struct, frozen=True):
@@ -60,19 +80,22 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 class TakenBack(msgspec.Struct, frozen=True):
-    """An undo of the run.
+    """An undo of the run; it is noted before its first call, so that one that is killed has left its mark.
 
     Attributes:
-        finished: UTC.
+        finished: UTC; when its calls began if it has not ended in order.
         results: Its results.
         rows: Rows that it took back, or was to.
-        exit_status: Of the undo.
+        exit_status: Of the undo; 75 until it has ended.
+        standing: Of these rows, those that were not done, or seen to be done, again since (see ``batch.taken_back``);
+            null until the results of the run are written anew.
     """
 
     finished: str
     results: str
     rows: int
     exit_status: int
+    standing: int | None = None
 
 
 class Verification(msgspec.Struct, frozen=True):
@@ -151,12 +174,25 @@ class Summary(msgspec.Struct, frozen=True):
 
     @property
     def standing_undo(self) -> TakenBack | None:
-        """The undo of the run, unless rows were called after it."""
-        return None if self.called_since_undo else self.taken_back
+        """The undo of the run, unless all that it has taken back was done, or seen to be done, again since.
+
+        This is the one rule for whoever asks whether the run still counts.
+        """
+        undone = self.taken_back
+        return None if undone is None or undone.standing == 0 else undone
+
+    @property
+    def done_since_undo(self) -> str | None:
+        """When rows were called or read back after the run was taken back last, UTC; None if they were not."""
+        if (undone := self.taken_back) is None:
+            return None
+        times = [session.finished for session in self.sessions if session.calls]
+        times += [self.verification.finished] if self.verification else []
+        return max((at for at in times if at > undone.finished), default=None)
 
 
 def earlier_summary(path: Path) -> Summary | None:
-    """Returns an earlier summary; None if it is missing, as after a kill."""
+    """Returns the summary of a run; None if it is missing, as after a kill, or cannot be read."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Summary)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
@@ -165,3 +201,8 @@ def earlier_summary(path: Path) -> Summary | None:
 
 def utc(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def millis(at: str) -> int:
+    """Returns a time of a summary in Unix milliseconds."""
+    return round(datetime.fromisoformat(at).timestamp() * 1000)

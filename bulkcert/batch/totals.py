@@ -7,28 +7,7 @@ import msgspec
 import polars as pl
 
 from bulkcert.batch.outcome import WANTED, Outcome
-
-
-class Kind(msgspec.Struct, frozen=True):
-    """The rows that have an outcome and a code in common.
-
-    Attributes:
-        outcome: What became of them.
-        code: Code of their last answer; empty where there was none.
-        rows: How many they are.
-        row: Number of the first of them.
-        serial: Its serial: of the device, or of the CA in actions on CAs.
-        message: Its message.
-        request_id: The service's id of its last request.
-    """
-
-    outcome: str
-    code: str
-    rows: int
-    row: int
-    serial: str
-    message: str
-    request_id: str
+from bulkcert.batch.summary import Kind
 
 
 @dataclass(slots=True)
@@ -42,6 +21,8 @@ class Totals:
         kinds: Rows by both, with one of each, in order of first appearance.
         attempts: Calls that the newest outcomes took.
         latencies: Latency of the last attempt of each called row, in milliseconds.
+        back: Tells of a row whether an undo has taken it back and it was not done again; None without an undo.
+        standing: Rows of which it tells so.
     """
 
     rows: int = 0
@@ -50,12 +31,14 @@ class Totals:
     kinds: dict[tuple[str, str], Kind] = field(default_factory=dict)
     attempts: int = 0
     latencies: list[pl.Series] = field(default_factory=list)
+    back: pl.Expr | None = None
+    standing: int = 0
 
     def add(self, batch: pl.DataFrame, serials: pl.Series) -> None:
         """Takes in the outcome columns of a batch, before its times are made readable.
 
         Args:
-            batch: The columns, as in ``results.COLUMNS`` without the state before.
+            batch: The columns, as in ``results.COLUMNS``, and ``results.VERIFIED_COLUMNS`` if anything was seen.
             serials: Of each row, what the action calls.
         """
         self.rows += batch.height
@@ -66,6 +49,8 @@ class Totals:
         if called.height:
             self.attempts += int(called["attempts"].sum())
             self.latencies.append(called["latency_ms"].cast(pl.Float32))
+        if self.back is not None:
+            self.standing += int(batch.select(self.back.sum()).item())
 
     def _add_kinds(self, batch: pl.DataFrame) -> None:
         texts = pl.col("serial", "message", "request_id").first().fill_null("")

@@ -21,7 +21,8 @@ from bulkcert.batch.results import write_results
 from bulkcert.batch.service import Service
 from bulkcert.batch.session import Leave, Watch, calling
 from bulkcert.batch.summarizing import add_verification, confirm_sum, statuses_seen
-from bulkcert.batch.summary import Verification, utc
+from bulkcert.batch.summary import Verification, earlier_summary, utc
+from bulkcert.batch.taken_back import still_back
 from bulkcert.batch.totals import Totals
 from bulkcert.errors import BulkcertError, ExitStatus
 
@@ -154,7 +155,9 @@ class Verifying:
         if self.failure is not None and not self.watch_s:
             finished.journal.end()
             raise self.failure
-        totals = write_results(finished.results, finished.annotated(), finished.journal)
+        summary = earlier_summary(finished.summary)
+        back = still_back(summary.taken_back if summary else None, finished.action, finished.journal.index)
+        totals = write_results(finished.results, finished.annotated(), finished.journal, back=back)
         confirm_sum(finished.results, totals, finished.check.rows)
         finished.journal.end()
         verification = self._verification(totals)

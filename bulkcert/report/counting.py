@@ -11,14 +11,14 @@ from bulkcert.actions import ACTIONS, Action
 from bulkcert.batch.durable import sha256_of
 from bulkcert.batch.outcome import WANTED, Outcome
 from bulkcert.batch.standing import standing_of
-from bulkcert.batch.summary import Session, Summary, utc
+from bulkcert.batch.summary import Session, Summary, earlier_summary, utc
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.report.advice import MEANINGS, WANTED_WORD
 from bulkcert.report.containment import containment_of
 from bulkcert.report.figures import Asked, CaCount, Calls, Figures, OutcomeCount, Start, Verified
 from bulkcert.report.findings import findings_of
-from bulkcert.report.history import Begun, History, beside, read_history, read_summary
-from bulkcert.report.known import Known, known_of, with_back
+from bulkcert.report.history import Begun, History, beside, read_history
+from bulkcert.report.known import known_of, with_back
 from bulkcert.report.pace import latency_of, parts_of
 from bulkcert.report.reading import not_results, open_results
 from bulkcert.report.verdict import verdict_on
@@ -36,7 +36,7 @@ def count(path: Path) -> Figures:
         BulkcertError: INPUT_UNREADABLE: the results are missing or cannot be read; INPUT_INVALID: they are no results.
     """
     history = read_history(beside(path, ".journal"))
-    summary = read_summary(beside(path, ".summary.json"))
+    summary = earlier_summary(beside(path, ".summary.json"))
     name = summary.action if summary else history.header.action if history.header else ""
     if history.header and not path.exists():
         raise _unwritten(path)
@@ -61,7 +61,7 @@ def count(path: Path) -> Figures:
         unfinished=history.held,
         summary=summary is not None,
         exit_status=summary.exit_status if summary else None,
-        exit_meaning=_exit_meaning(summary, known) if summary else "",
+        exit_meaning=_exit_meaning(summary) if summary else "",
         stopped=summary.stopped if summary else "",
         verdict=verdict_on(asked, outcomes, verified, known, history=history, summary=summary),
         asked=asked,
@@ -173,12 +173,12 @@ def _ca(ca: str, cas: int, counted: pl.DataFrame) -> CaCount:
     return CaCount(ca, cas, sum(outcomes.values()), wanted, outcomes)
 
 
-def _exit_meaning(summary: Summary, known: Known) -> str:
+def _exit_meaning(summary: Summary) -> str:
     """Returns the exit status of a run in words; what an undo has taken back is no success."""
     told = summary.stopped or meaning(summary.exit_status)
     if not summary.rows and summary.exit_status == 0:
         told = "nothing to do: the list was empty"
-    return f"before the undo, {told}" if known.back else told
+    return f"before the undo, {told}" if summary.standing_undo else told
 
 
 def _calls(called: pl.DataFrame, rows: pl.DataFrame, summary: Summary | None) -> Calls:

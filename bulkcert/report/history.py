@@ -6,11 +6,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from bulkcert.batch.holding import is_held
 from bulkcert.batch.lines import End, Header, Key, Looked, Looking, Session, decode_line
-from bulkcert.batch.summary import Summary
 
 # Quotes in a value are escaped, so a line that begins like this is of this kind.
 _LINE = re.compile(rb'^\{"type":"(?:session|key|looking|looked|end)"[^\n]*\n', re.MULTILINE)
@@ -57,8 +54,14 @@ class History:
 
 
 def is_killed(history: History) -> bool:
-    """Returns whether the last start did not end in order; its calls may not be in the results."""
-    return bool(history.starts) and not history.starts[-1].ended
+    """Returns whether the run's own last start did not end in order; its calls may not be in the results."""
+    own = [begun for begun in history.starts if not begun.line.verifies]
+    return bool(own) and not own[-1].ended
+
+
+def is_reading_killed(history: History) -> bool:
+    """Returns whether the last start was a verification that did not end in order."""
+    return bool(history.starts) and history.starts[-1].line.verifies and not history.starts[-1].ended
 
 
 @dataclass(slots=True)
@@ -97,14 +100,6 @@ def read_history(journal: Path) -> History:
             return History(header, tuple(reader.starts), reader.began, is_held(journal), reader.looked)
     except OSError:
         return History()
-
-
-def read_summary(path: Path) -> Summary | None:
-    """Returns the summary of a run, or None if it is missing, as after a kill, or cannot be read."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Summary)
-    except (OSError, msgspec.DecodeError):
-        return None
 
 
 def beside(results: Path, suffix: str) -> Path:

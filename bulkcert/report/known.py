@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 
 import polars as pl
 
-from bulkcert.actions import ACTIONS, Action
+from bulkcert.actions import Action
 from bulkcert.batch.outcome import WANTED, Outcome
-from bulkcert.batch.summary import TakenBack, utc
+from bulkcert.batch.summary import TakenBack, millis, utc
+from bulkcert.batch.taken_back import is_back
 
-_CHANGED = [str(outcome) for outcome in (Outcome.SUCCEEDED, Outcome.UNKNOWN)]
 _DONE = [str(outcome) for outcome in WANTED]
 
 
@@ -48,14 +47,7 @@ def with_back(rows: pl.DataFrame, action: Action, undo: TakenBack | None, *, was
         undo: The undo of the run, if there was one.
         was_killed: Whether a session was killed: rows without an outcome may have been called, and are undone as well.
     """
-    if undo is None or action.inverse is None:
-        return rows.with_columns(back=pl.lit(value=False))
-    at = _millis(undo.finished)
-    restored = pl.col("verified_status").cast(pl.String) == str(ACTIONS[action.inverse].wanted_status)
-    not_seen_since = pl.col("verified_at").is_null() | (pl.col("verified_at") <= at)
-    outcomes = [*_CHANGED, str(Outcome.NOT_ATTEMPTED)] if was_killed else _CHANGED
-    changed = pl.col("outcome").is_in(outcomes) & (pl.col("finished_at") <= at).fill_null(value=True)
-    return rows.with_columns(back=changed & (not_seen_since | restored.fill_null(value=False)))
+    return rows.with_columns(back=is_back(undo, action, was_killed=was_killed))
 
 
 def known_of(rows: pl.DataFrame, action: Action, undo: TakenBack | None) -> Known:
@@ -79,7 +71,7 @@ def known_of(rows: pl.DataFrame, action: Action, undo: TakenBack | None) -> Know
         statuses=statuses,
         outcomes={str(outcome): others[outcome] for outcome in Outcome if outcome in others},
         back=back.height,
-        seen_back=0 if undo is None else back.filter(pl.col("verified_at") > _millis(undo.finished)).height,
+        seen_back=0 if undo is None else back.filter(pl.col("verified_at") > millis(undo.finished)).height,
         again=len(again),
         again_at=utc(int(again.max()) / 1000) if len(again) else None,  # type: ignore[arg-type]
     )
@@ -91,12 +83,8 @@ def _again(kept: pl.DataFrame, action: Action, undo: TakenBack | None) -> pl.Ser
     newest = pl.max_horizontal("finished_at", pl.when(wanted).then("verified_at"))
     done = kept.filter((pl.col("outcome") == Outcome.SUCCEEDED) & (wanted | pl.col("verified_at").is_null()))
     times = done.select(at=newest)["at"].drop_nulls()
-    return times.filter(times > _millis(undo.finished)) if undo else times.clear()
+    return times.filter(times > millis(undo.finished)) if undo else times.clear()
 
 
 def _counts(column: pl.Series) -> dict[str, int]:
     return dict(column.cast(pl.String).value_counts(sort=True).rows())
-
-
-def _millis(at: str) -> int:
-    return round(datetime.fromisoformat(at).timestamp() * 1000)

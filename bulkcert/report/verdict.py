@@ -7,7 +7,7 @@ from bulkcert.actions import ACTIONS, Action
 from bulkcert.batch.outcome import Outcome
 from bulkcert.batch.summary import Summary, TakenBack
 from bulkcert.report.figures import Asked, OutcomeCount, Verdict, Verified
-from bulkcert.report.history import History, is_killed
+from bulkcert.report.history import History, is_killed, is_reading_killed
 from bulkcert.report.known import Known
 from bulkcert.words import counted
 
@@ -36,7 +36,7 @@ def verdict_on(
     of = asked.rows - rows.get(Outcome.DUPLICATE, 0)
     cut_off = history.held or is_killed(history)
     all_good = known.good == of
-    undo = summary.taken_back if summary and known.back and not known.again else None
+    undo = summary.standing_undo if summary and known.back and not known.again else None
     tone = "open" if cut_off else "good" if all_good else "bad"
     label = "Unfinished" if cut_off else f"All {action.wanted}" if all_good else f"Not all {action.wanted}"
     line = "; ".join(_parts(action, known, of, read=verified is not None)) + "."
@@ -118,6 +118,8 @@ def _notes(asked: Asked, verified: Verified | None, history: History, summary: S
         yield "A run or a verification of these results is going on: what it does is not in here yet."
     elif is_killed(history):
         yield "The last start of the command was killed, or could not write: calls that it made may not be in here."
+    elif is_reading_killed(history):
+        yield "The last verification was killed: what it read, and what it called again, is not in here."
     if summary is None:
         yield "There is no summary beside the results, as after a kill: figures that only it has are missing."
     elif asked.recorded_sha256 != asked.results_sha256 and not history.held:

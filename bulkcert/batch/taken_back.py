@@ -1,0 +1,42 @@
+"""Which rows an undo has taken back, and nobody has done again since: the one rule, row by row."""
+
+import polars as pl
+
+from bulkcert.actions import ACTIONS, Action
+from bulkcert.batch.index import Index
+from bulkcert.batch.outcome import Outcome
+from bulkcert.batch.summary import TakenBack, millis
+
+_CHANGED = [str(outcome) for outcome in (Outcome.SUCCEEDED, Outcome.UNKNOWN)]
+
+
+def is_back(undo: TakenBack | None, action: Action, *, was_killed: bool, was_read: bool = True) -> pl.Expr:
+    """Returns what tells of a row whether an undo has taken it back and it was not done, or seen to be done, again.
+
+    It reads the columns ``outcome`` and ``finished_at``, and ``verified_status`` and ``verified_at`` if any row was
+    read back; times in Unix milliseconds.
+
+    Args:
+        undo: The undo of the run, if there was one.
+        action: What the run asked for.
+        was_killed: Whether a session was killed: rows without an outcome may have been called, and are undone as well.
+        was_read: Whether the columns are there that say what was read back.
+    """
+    if undo is None or action.inverse is None:
+        return pl.lit(value=False)
+    at = millis(undo.finished)
+    outcomes = [*_CHANGED, str(Outcome.NOT_ATTEMPTED)] if was_killed else _CHANGED
+    changed = pl.col("outcome").is_in(outcomes) & (pl.col("finished_at") <= at).fill_null(value=True)
+    if not was_read:
+        return changed
+    restored = pl.col("verified_status").cast(pl.String) == str(ACTIONS[action.inverse].wanted_status)
+    not_seen_since = pl.col("verified_at").is_null() | (pl.col("verified_at") <= at)
+    return changed & (not_seen_since | restored.fill_null(value=False))
+
+
+def still_back(undo: TakenBack | None, action: Action, index: Index) -> pl.Expr | None:
+    """Returns ``is_back`` for the rows of a run whose journal is open; None without an undo."""
+    if undo is None:
+        return None
+    was_killed = index.looked and index.has_killed_session
+    return is_back(undo, action, was_killed=was_killed, was_read=index.seen is not None)
