@@ -178,6 +178,26 @@ def test_old_runs_are_removed(tmp_path, service):
     assert all(reason in told for reason in reasons.values())
 
 
+def test_a_verification_ends_no_run_and_cuts_none_off(tmp_path, service):
+    """A killed run that was verified since is not removed; one that ended is, though its verification was killed."""
+    job = job_file(tmp_path, service, 3, results="night-{date}.csv")
+    killed, ended = tmp_path / "night-2020-01-01.csv", tmp_path / "night-2020-01-02.csv"
+    for results in (killed, ended):
+        here("run", "--job", job, "-o", results).ended(0)
+    journal = Path(f"{killed}.journal")
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))
+    here("verify", killed, "-q").ended(0)
+    with start("verify", ended, "--watch", "1h", "--every", "1s", "--yes") as watching:
+        while b'"seen"' not in Path(f"{ended}.journal").read_bytes():
+            assert watching.poll() is None
+        watching.kill()
+        watching.communicate()
+    told = here("run", "--job", job, "--keep", 30).ended(0).stderr
+
+    assert (killed.exists(), ended.exists()) == (True, False)
+    assert "night-2020-01-01.csv, though it is old enough: it was cut off and never gone on with" in told
+
+
 def test_keep_needs_a_date(tmp_path, service):
     """Without a date in the name of the results nothing could be told apart, and nothing is removed."""
     job = job_file(tmp_path, service, 3, keep=30)

@@ -1,22 +1,19 @@
 """Removing the files of a job's earlier runs, whose results have a date in their name."""
 
 import fcntl
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 
+from bulkcert.batch.ended import own_end
 from bulkcert.batch.job import Job
-from bulkcert.batch.lines import End, decode_line
 from bulkcert.batch.recovery import header_of
 from bulkcert.batch.schedule import DATE
 from bulkcert.errors import BulkcertError
 
 _TIME = re.compile(r"(?<!\d)\d{2}-\d{2}-\d{2}(?!\d)")
-_LAST_LINE = 256
-"""Bytes in which the last line of a journal fits if it ends a session."""
 
 
 @dataclass(slots=True)
@@ -89,8 +86,7 @@ def _remove(results: Path, job: Job) -> str:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return "it is going on"
-        held.seek(max(0, os.fstat(held.fileno()).st_size - _LAST_LINE))
-        if not isinstance(decode_line(held.readlines()[-1]), End):
+        if own_end(journal) is None:
             return "it was cut off and never gone on with"
         beside = [path for path in results.parent.iterdir() if path.name.startswith(results.name + ".")]
         for path in [results, *(path for path in beside if path != journal), journal]:
