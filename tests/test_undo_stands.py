@@ -1,9 +1,10 @@
 """Whether the undo of a run stands: one rule, by which every command tells the same."""
 
 import json
+import time
 
 import pytest
-from program import UNHURRIED, here, write_devices
+from program import UNHURRIED, here, start, summary_of, write_devices
 
 pytestmark = pytest.mark.usefixtures("inside")
 
@@ -40,6 +41,45 @@ def stands():
     told = ["before the undo" in state, "before the undo" in report["exit_meaning"], "would be called again" in asked]
     assert len(set(told)) == 1, (state, report["exit_meaning"], asked)
     return told[0]
+
+
+def test_an_undo_that_was_killed(service, devices):
+    """SIGKILL half-way through: from its first call on, the run it takes back is no success, and a watch is warned.
+
+    The same undo then goes on, and how it ended replaces the mark.
+    """
+    with start("undo", "r.csv", "--yes", "-q", "--rate", "10") as undoing:
+        while service.states(devices).count("1") < 5:
+            assert undoing.poll() is None
+            time.sleep(0.02)
+        undoing.kill()
+        undoing.communicate()
+    assert service.states(devices).count("0") > 5
+    noted = ending()["taken_back"]
+    assert (noted["results"], noted["rows"], noted["exit_status"]) == ("r.undo.csv", 40, 75)
+    assert "bulkcert status r.undo.csv" in " ".join(here("status", "r.csv").stdout.split())
+    verdict = json.loads(here("report", "r.csv", "--format", "json").stdout)["verdict"]
+    assert (verdict["tone"], verdict["label"]) == ("bad", "Taken back in part")
+    assert stands()
+    undo()
+    assert service.states(devices) == ["1"] * 40
+    assert ending()["taken_back"]["exit_status"] == 0
+    assert ending()["taken_back"]["finished"] > noted["finished"]
+
+
+def test_an_undo_that_was_not_begun(service, devices):
+    """2 without a yes, or a limit of no rows: what has called nothing leaves no mark."""
+    here("undo", "r.csv", *UNHURRIED).ended(2)
+    undo("--limit-rows", "0", status=75)
+    assert summary_of("r.csv")["taken_back"] is None
+
+
+def test_the_mark_cannot_be_written(service, devices, tmp_path):
+    """73 where the run cannot be marked as taken back: then nothing is."""
+    in_the_way = tmp_path / ".r.csv.summary.json.part"
+    in_the_way.mkdir()
+    assert "r.csv.summary.json" in undo(status=73).stderr
+    assert service.states(devices) == ["0"] * 40
 
 
 def test_done_again_in_part(service, devices):

@@ -25,7 +25,7 @@ from bulkcert.batch.recovery import has_protected, header_of, open_journal
 from bulkcert.batch.results import prove_columns, renamed, write_results
 from bulkcert.batch.rows import as_rows, only_callable, open_list
 from bulkcert.batch.schedule import WRONG_SIZE, wrong_size
-from bulkcert.batch.session import Leave, Watch, calling
+from bulkcert.batch.session import Leave, Watch, announce, calling
 from bulkcert.batch.source import Check, InvalidRow, Source, annotated
 from bulkcert.batch.summarizing import confirm_sum, still_holding, summarize, this_session
 from bulkcert.batch.summary import Summary, earlier_summary
@@ -94,13 +94,16 @@ class Run:
         """Yields the rows that may be called, in order."""
         return as_rows(self.frames(), self.job.action)
 
-    async def call(self, keyring: Keyring, watch: Watch, leave: Leave) -> None:
+    async def call(
+        self, keyring: Keyring, watch: Watch, leave: Leave, *, before_calls: Callable[[], None] | None = None
+    ) -> None:
         """Looks first if wanted, then calls what is to be called, until done or stopped.
 
         Args:
             keyring: What to sign with; has credentials.
             watch: Shows the progress.
             leave: Called on the second signal; ends the process at once.
+            before_calls: Called once looking is over, before anything is changed; its BulkcertError stops the run.
 
         Raises:
             BulkcertError: The journal cannot be written; nothing was called.
@@ -121,6 +124,8 @@ class Run:
                 await look.look(self.frames, self.batches)
             elif self.looks_again:
                 await look.look_again(self.frames, self.batches)
+            if before_calls is not None:
+                await announce(before_calls, lanes)
             await Engine(order, lanes, self.journal).run(self.batches())
 
     def finish(self) -> Summary:

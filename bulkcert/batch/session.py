@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, NoReturn
 
 import anyio
+import anyio.to_thread
 import httpx
 
 from bulkcert.api.client import Client, make_transport
@@ -76,6 +77,21 @@ async def calling(
 
 def _client(service: Service, address: str | None, keyring: Keyring, context: ssl.SSLContext) -> Client:
     return Client(make_transport(service.workers, address, context), service.endpoint, keyring, service.timeout_s)
+
+
+async def announce(before_calls: Callable[[], None], lanes: Lanes) -> None:
+    """Does what must be done before the first call, unless none is to be made; where it cannot be done none is.
+
+    Args:
+        before_calls: What is done, in a worker thread; a BulkcertError of it stops the lanes.
+        lanes: What calls go through.
+    """
+    if lanes.stopping.is_set():
+        return
+    try:
+        await anyio.to_thread.run_sync(before_calls)
+    except BulkcertError as error:
+        lanes.stop(Stop(error.status, error.message, error.advice))
 
 
 async def fetch_credentials(keyring: Keyring, leave: Leave) -> None:

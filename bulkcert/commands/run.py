@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -47,7 +48,9 @@ def run(
     return ExitStatus(summary.exit_status)
 
 
-def execute(job: Job, keyring: Keyring, *, ask: bool, resumable: bool = True) -> Summary:
+def execute(
+    job: Job, keyring: Keyring, *, ask: bool, resumable: bool = True, before_calls: Callable[[], None] | None = None
+) -> Summary:
     """Does a whole run, as a person or a timer sees it; prints its summary unless it is wanted as JSON.
 
     Args:
@@ -55,11 +58,12 @@ def execute(job: Job, keyring: Keyring, *, ask: bool, resumable: bool = True) ->
         keyring: What to sign with.
         ask: Whether somebody must agree first.
         resumable: Whether the same command would go on where this one ends.
+        before_calls: Called once looking is over, before anything is changed.
     """
     terminal.show_log(verbose=job.options.verbose, quiet=job.options.quiet)
     bind(action=job.action.name, instance=job.instance)
     with recording(job, terminal.warn) as recorder:
-        summary, calls = _executed(job, keyring, recorder.watch, ask=ask, resumable=resumable)
+        summary, calls = _executed(job, keyring, recorder.watch, before_calls, ask=ask, resumable=resumable)
         recorder.summary = summary
     if not job.options.json:
         hand_off.show_summary(summary, calls=calls)
@@ -69,7 +73,9 @@ def execute(job: Job, keyring: Keyring, *, ask: bool, resumable: bool = True) ->
     return summary
 
 
-def _executed(job: Job, keyring: Keyring, record: Watch, *, ask: bool, resumable: bool) -> tuple[Summary, int]:
+def _executed(
+    job: Job, keyring: Keyring, record: Watch, before_calls: Callable[[], None] | None, *, ask: bool, resumable: bool
+) -> tuple[Summary, int]:
     """Does the run; returns what it came to in all, and how many calls were made now."""
     options, started = job.options, time.monotonic()
     opened = _open(job)
@@ -85,7 +91,8 @@ def _executed(job: Job, keyring: Keyring, record: Watch, *, ask: bool, resumable
                 question.confirm(opened)
             tell_started(opened)
             try:
-                calling.call(opened.call, keyring, leave, _shown(opened), snapshots.watch, record)
+                call = partial(opened.call, before_calls=before_calls)
+                calling.call(call, keyring, leave, _shown(opened), snapshots.watch, record)
             finally:
                 tell_checkpoint(opened.journal.index.final)
             if not is_json():

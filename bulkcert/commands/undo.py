@@ -86,13 +86,20 @@ def take_back(
 def _execute(finished: Finished, undone: Undone, job: Job, keyring: Keyring, *, ask: bool) -> Summary:
     """Does the inverse action, and notes beside the run that it was taken back, wholly or in part."""
     before = _size(job.journal)
+
+    def note_begun() -> None:
+        # One that is killed must have left its mark: from the first call on the run is no success any more.
+        _note(finished, undone, utc(time.time()), ExitStatus.STOPPED_EARLY)
+
     try:
-        summary = execute(job, keyring, ask=ask)
+        summary = execute(job, keyring, ask=ask, before_calls=note_begun)
     except BulkcertError as error:
         if _size(job.journal) != before:
             _note(finished, undone, utc(time.time()), error.status)
         raise
-    _note(finished, undone, summary.finished, summary.exit_status)
+    # One that has called nothing, and has something left to call, has taken nothing back.
+    if summary.calls or summary.exit_status == ExitStatus.OK:
+        _note(finished, undone, summary.finished, summary.exit_status)
     return summary
 
 
