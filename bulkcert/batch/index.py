@@ -4,13 +4,26 @@ from array import array
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
-from bulkcert.batch.lines import NOT_SEEN, End, Intent, Line, Look, Looked, Looking, Protected, Seen, Session
+from bulkcert.api.certificates import Status
+from bulkcert.batch.lines import (
+    NOT_SEEN,
+    NUMBER_OF,
+    End,
+    Intent,
+    Line,
+    Look,
+    Looked,
+    Looking,
+    Protected,
+    Seen,
+    Session,
+)
 from bulkcert.batch.outcome import Outcome, Record
 
-_NUMBER_OF = {outcome: number for number, outcome in enumerate(Outcome, start=1)}
+_STATE_OF = {outcome: number for number, outcome in enumerate(Outcome, start=1)}
 _OUTCOMES: tuple[Outcome | None, ...] = (None, *Outcome)
 _AGAIN = 128
-_UNCHANGED = _NUMBER_OF[Outcome.UNCHANGED]
+_UNCHANGED = _STATE_OF[Outcome.UNCHANGED]
 
 
 class Seens:
@@ -94,7 +107,7 @@ class Index:
 
     def _note(self, record: Record, offset: int) -> None:
         self.offsets[record.row] = offset
-        self._state[record.row] = _NUMBER_OF[record.outcome] | (_AGAIN if record.again else 0)
+        self._state[record.row] = _STATE_OF[record.outcome] | (_AGAIN if record.again else 0)
         if record.attempts:
             # Only a damaged journal has calls without a line that says that looking was over.
             self.looked = True
@@ -135,28 +148,29 @@ class Index:
         """Returns whether a list has protected a row in the newest session of the run."""
         return bool(self.protected_marks) and bool(self.protected_marks[row])
 
-    def may_have_changed(self, row: int, watched: int) -> bool:
+    def may_have_changed(self, row: int, watched: Status) -> bool:
         """Returns whether a call may have changed a row, whatever came of later ones.
 
         Where a session was killed, that may be without a line.
 
         Args:
             row: Its number.
-            watched: Number of the status in which ``verify --watch`` calls a row again.
+            watched: The status in which ``verify --watch`` calls a row again.
         """
         if self._called[row]:
             return True
         if self.outcome(row) in (None, Outcome.NOT_ATTEMPTED):
             return self._unended[False] > 0 and self.looked
-        return self._unended[True] > 0 and self.seen is not None and self.seen.statuses[row] == watched
+        return self._unended[True] > 0 and self.seen is not None and self.seen.statuses[row] == NUMBER_OF[watched]
 
-    def unknown_before(self, known: Collection[int]) -> int:
+    def unknown_before(self, known: Collection[Status]) -> int:
         """Returns how many rows were called whose state before is none of these.
 
         Args:
-            known: Numbers of statuses.
+            known: The statuses that count as known.
         """
-        unknown = self.prior.translate(bytes(number not in known for number in range(256)))
+        numbers = {NUMBER_OF[status] for status in known}
+        unknown = self.prior.translate(bytes(number not in numbers for number in range(256)))
         return (int.from_bytes(unknown) & int.from_bytes(self._called)).bit_count()
 
     @property
@@ -179,7 +193,7 @@ class Index:
     @property
     def again(self) -> int:
         """Number of rows that have a line and are taken up again nevertheless."""
-        return sum(self._state.count(number | _AGAIN) for number in _NUMBER_OF.values())
+        return sum(self._state.count(number | _AGAIN) for number in _STATE_OF.values())
 
     @property
     def unchanged(self) -> int:
@@ -189,27 +203,28 @@ class Index:
     @property
     def final(self) -> int:
         """Number of rows that the next run leaves alone."""
-        return sum(self._state.count(number) for number in _NUMBER_OF.values())
+        return sum(self._state.count(number) for number in _STATE_OF.values())
 
     def settled(self) -> Counter[Outcome]:
         """Returns how many rows that the next run leaves alone have each outcome."""
-        return Counter({outcome: self._state.count(number) for outcome, number in _NUMBER_OF.items()})
+        return Counter({outcome: self._state.count(number) for outcome, number in _STATE_OF.items()})
 
     def reopen(self, outcomes: Collection[Outcome]) -> None:
         """Takes up again the rows that have one of these outcomes."""
-        reopened = {_NUMBER_OF[outcome] for outcome in outcomes}
+        reopened = {_STATE_OF[outcome] for outcome in outcomes}
         table = bytes(number | _AGAIN if number in reopened else number for number in range(256))
         self._state = self._state.translate(table)
 
-    def read_back_otherwise(self, wanted: int) -> list[int]:
+    def read_back_otherwise(self, wanted: Status) -> list[int]:
         """Returns the rows that were read back in another state than the wanted one, and not called since.
 
         Args:
-            wanted: Number of the wanted status.
+            wanted: The wanted status.
         """
         if self.seen is None:
             return []
-        return [row for row, status in enumerate(self.seen.statuses) if status not in (0, wanted) and self._state[row]]
+        as_wanted = (0, NUMBER_OF[wanted])
+        return [row for row, seen in enumerate(self.seen.statuses) if seen not in as_wanted and self._state[row]]
 
     def reopen_rows(self, rows: Iterable[int]) -> None:
         """Takes up again some rows that have a line."""

@@ -9,8 +9,14 @@ from typing import Annotated
 
 import msgspec
 
+from bulkcert.api.certificates import Status
 from bulkcert.api.signing import Credentials
 from bulkcert.batch.outcome import Millis, Record
+
+STATUSES: tuple[Status | None, ...] = (None, *Status)
+"""Statuses by the number that stands for each in memory and, as a digit, in the journal; 0 is not seen."""
+
+NUMBER_OF = {status: number for number, status in enumerate(STATUSES)}
 
 NOT_SEEN = 9
 """Digit of a row that a later look did not see: what it is now is not known."""

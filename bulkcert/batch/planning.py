@@ -21,10 +21,11 @@ from bulkcert.api.operations import OPERATIONS, Operation
 from bulkcert.api.verdicts import Verdict
 from bulkcert.batch.job import ColumnOptions, LookOptions
 from bulkcert.batch.lanes import Lanes
+from bulkcert.batch.lines import STATUSES
 from bulkcert.batch.look.listing import Listing
 from bulkcert.batch.look.looking import Look
 from bulkcert.batch.look.paging import read_listings, unreadable
-from bulkcert.batch.look.sightings import NUMBER_OF, Sightings
+from bulkcert.batch.look.sightings import Sightings
 from bulkcert.batch.outcome import Row
 from bulkcert.batch.progress import Progress
 from bulkcert.batch.rows import as_rows, only_callable, open_list
@@ -269,9 +270,8 @@ class Inquiry:
             self.findings.registered = found
 
     def _count(self, sightings: Sightings) -> None:
-        names = {number: status for status, number in NUMBER_OF.items()}
         statuses, by_ca, kept = sightings.statuses, self.findings.by_ca, self.check.rows_by_ca
         for frame in self._frames():
             seen = pl.Series("seen", [statuses[row] for row in frame[ROW]], dtype=pl.UInt8)
             for ca, number, rows in frame.select(CA_SN).with_columns(seen).group_by(CA_SN, "seen").len().iter_rows():
-                by_ca.setdefault(ca if ca in kept else None, Counter())[names[number]] += rows
+                by_ca.setdefault(ca if ca in kept else None, Counter())[STATUSES[number]] += rows

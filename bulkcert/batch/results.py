@@ -18,7 +18,7 @@ from polars.exceptions import PanicException
 from bulkcert.batch.durable import make_durable, reason_of
 from bulkcert.batch.index import Index
 from bulkcert.batch.journal import Journal
-from bulkcert.batch.look.sightings import STATUSES
+from bulkcert.batch.lines import STATUSES
 from bulkcert.batch.outcome import Outcome, Record
 from bulkcert.batch.output import sink, write_table
 from bulkcert.batch.source import CA_SN, DEVICE_SN, FIRST_ROW, MESSAGE, OUTCOME, OWN_PREFIX, ROW

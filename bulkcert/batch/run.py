@@ -16,7 +16,6 @@ from bulkcert.batch.job import Job
 from bulkcert.batch.journal import Journal
 from bulkcert.batch.lines import Header, Key, Protected, key_line, session_line
 from bulkcert.batch.look.first import LookFirst, is_old
-from bulkcert.batch.look.sightings import NUMBER_OF
 from bulkcert.batch.order import Order
 from bulkcert.batch.outcome import Outcome, Row
 from bulkcert.batch.progress import Progress
@@ -176,7 +175,7 @@ class Run:
             return self.progress.stop.status
         if left:
             return ExitStatus.STOPPED_EARLY
-        otherwise = self.journal.index.read_back_otherwise(NUMBER_OF[self.job.action.wanted_status])
+        otherwise = self.journal.index.read_back_otherwise(self.job.action.wanted_status)
         return ExitStatus.OK if totals.all_wanted and not otherwise else ExitStatus.INCOMPLETE
 
 
@@ -246,7 +245,7 @@ def open_run(job: Job, source: Source, checked: Check) -> Run:
     journal = open_journal(job.journal, header, session, anew=options.overwrite)
     if options.retry_failed:
         journal.index.reopen(RETRIED)
-        journal.index.reopen_rows(journal.index.read_back_otherwise(NUMBER_OF[job.action.wanted_status]))
+        journal.index.reopen_rows(journal.index.read_back_otherwise(job.action.wanted_status))
     try:
         confirm_protection(journal.index, options.protect)
         # What cannot be written must not show after the calls.

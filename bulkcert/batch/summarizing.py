@@ -12,8 +12,7 @@ from bulkcert.api.certificates import Status
 from bulkcert.batch.durable import sha256_of, write_small
 from bulkcert.batch.index import Index
 from bulkcert.batch.job import Job
-from bulkcert.batch.lines import Key, this_user
-from bulkcert.batch.look.sightings import NUMBER_OF, STATUSES
+from bulkcert.batch.lines import STATUSES, Key, this_user
 from bulkcert.batch.outcome import Outcome
 from bulkcert.batch.progress import Progress, Stop
 from bulkcert.batch.source import Check
@@ -86,7 +85,7 @@ def summarize(
         verification=verification,
         taken_back=_recounted(taken_back, totals),
         calls_at_least=index.has_killed_session,
-        unknown_before=index.unknown_before([NUMBER_OF[Status.ACTIVE], NUMBER_OF[Status.INACTIVE]]),
+        unknown_before=index.unknown_before([Status.ACTIVE, Status.INACTIVE]),
     )
     _write(job.summary, summary)
     return summary

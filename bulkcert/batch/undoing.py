@@ -13,7 +13,7 @@ from bulkcert.actions import ACTIONS
 from bulkcert.batch.durable import make_durable, reason_of, sha256_of
 from bulkcert.batch.finished import Finished
 from bulkcert.batch.job import Job, Options, RunOptions, resolve
-from bulkcert.batch.look.sightings import NUMBER_OF, STATUSES
+from bulkcert.batch.lines import STATUSES
 from bulkcert.batch.outcome import Record
 from bulkcert.batch.output import sink
 from bulkcert.batch.recovery import header_of
@@ -175,7 +175,7 @@ def _judged(finished: Finished, rows: pl.Series) -> Iterator[tuple[int, str, boo
     called = {record.row: record.finished_at for record in lines if record.attempts}
     for row in rows:
         prior = STATUSES[index.prior[row]]
-        if prior != wanted and index.may_have_changed(row, NUMBER_OF[opposite]):
+        if prior != wanted and index.may_have_changed(row, opposite):
             # A list that differs only in this is of another run, or of rows that were called again.
             yield row, utc(called.get(row, index.began_ms) / 1000), prior == opposite
 

@@ -11,9 +11,9 @@ from bulkcert.api.credentials import Keyring
 from bulkcert.batch.engine import Engine, journaling
 from bulkcert.batch.finished import Finished
 from bulkcert.batch.lanes import Lanes
-from bulkcert.batch.lines import Seen, key_line
+from bulkcert.batch.lines import NUMBER_OF, Seen, key_line
 from bulkcert.batch.look.looking import Look
-from bulkcert.batch.look.sightings import NUMBER_OF, Sightings
+from bulkcert.batch.look.sightings import Sightings
 from bulkcert.batch.order import Limit, Order
 from bulkcert.batch.outcome import Outcome
 from bulkcert.batch.progress import Progress, Stop

@@ -9,12 +9,12 @@ import polars as pl
 from bulkcert.batch.job import Job
 from bulkcert.batch.journal import Journal
 from bulkcert.batch.lanes import Lanes
-from bulkcert.batch.lines import NOT_SEEN
+from bulkcert.batch.lines import NOT_SEEN, NUMBER_OF
 from bulkcert.batch.lines import Look as LookLine
 from bulkcert.batch.lines import Looked as LookedLine
 from bulkcert.batch.lines import Looking as LookingLine
 from bulkcert.batch.look.looking import Look
-from bulkcert.batch.look.sightings import NUMBER_OF, Sightings
+from bulkcert.batch.look.sightings import Sightings
 from bulkcert.batch.outcome import Outcome, Record, Row
 from bulkcert.batch.source import ROW, Check
 from bulkcert.errors import ExitStatus

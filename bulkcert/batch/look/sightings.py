@@ -9,12 +9,8 @@ from typing import Self
 import polars as pl
 
 from bulkcert.api.certificates import Certificate, Status
+from bulkcert.batch.lines import NUMBER_OF, STATUSES
 from bulkcert.batch.source import CA_SN, DEVICE_SN, ROW, Check
-
-STATUSES: tuple[Status | None, ...] = (None, *Status)
-"""Statuses by the number that stands for each in memory and, as a digit, in the journal; 0 is not seen."""
-
-NUMBER_OF = {status: number for number, status in enumerate(STATUSES)}
 
 NO_CA = 2**32 - 1
 """Number of a CA that is not counted for itself."""
