@@ -1,5 +1,7 @@
 """What a journal comes to when a run looks again: right after a kill at any moment, whatever was seen and called."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -72,6 +74,53 @@ def test_a_later_look_that_is_cut_off_anywhere(tmp_path_factory, first, newer, c
         assert index.is_final(row) == (done or (row in unchanged and not is_open))
     assert index.looked_at == (9 if Looked(9) in kept else 5)
     journal.close()
+
+
+EVENTS = st.one_of(
+    st.builds(
+        Record,
+        st.integers(1, ROWS),
+        st.sampled_from(Outcome),
+        attempts=st.integers(0, 1),
+        again=st.booleans(),
+    ),
+    st.builds(Look, st.just(1), st.text("0129", min_size=ROWS, max_size=ROWS)),
+    st.sampled_from([Looking(1), Looked(5)]),
+    st.sets(st.sampled_from(Outcome)),
+    st.sets(st.integers(1, ROWS)),
+)
+"""Lines of a journal, outcomes that are taken up again, and rows that are."""
+
+
+def happen(index, event):
+    """Lets an index take in a line, or take up again outcomes or rows."""
+    if not isinstance(event, set):
+        index.take(event, 0)
+    elif all(isinstance(one, Outcome) for one in event):
+        index.reopen(event)
+    else:
+        index.reopen_rows(event)
+
+
+@given(st.lists(EVENTS, max_size=40))
+def test_the_counts_are_those_of_the_rows(events):
+    """Whatever has been read, found and taken up again, the index counts what its rows say one by one."""
+    index = Index(ROWS)
+    for event in events:
+        happen(index, event)
+        final = Counter(index.outcome(row) for row in range(1, ROWS + 1) if index.is_final(row))
+        assert index.settled() == final
+        assert index.final == final.total()
+        assert index.unchanged == final[Outcome.UNCHANGED]
+        assert index.again == sum(index.is_again(row) for row in range(1, ROWS + 1))
+
+
+def test_counting_reads_no_row():
+    """The counts are asked for while calls go on: they take no longer where there are more rows."""
+    index = taken(Record(1, Outcome.SUCCEEDED, attempts=1))
+    index._state = None
+
+    assert (index.final, index.again, index.unchanged, index.settled().total()) == (1, 0, 0, 1)
 
 
 def test_a_first_look_that_is_cut_off():

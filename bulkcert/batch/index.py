@@ -2,7 +2,7 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from bulkcert.api.certificates import Status
 from bulkcert.batch.lines import (
@@ -58,6 +58,8 @@ class Index:
         self.offsets = array("Q", bytes(8 * (rows + 1)))
         """Byte offset of the last line of each row; meaningless where the row has none."""
         self._state = bytearray(rows + 1)
+        self._counts = Counter({0: rows + 1})
+        """How often each number stands in ``_state``: counting ten million rows would hold up the calls."""
         self._called = bytearray(rows + 1)
         self.intents: set[int] = set()
         """Rows with a call that may have been made and whose outcome is not known."""
@@ -107,7 +109,7 @@ class Index:
 
     def _note(self, record: Record, offset: int) -> None:
         self.offsets[record.row] = offset
-        self._state[record.row] = _STATE_OF[record.outcome] | (_AGAIN if record.again else 0)
+        self._put(record.row, _STATE_OF[record.outcome] | (_AGAIN if record.again else 0))
         if record.attempts:
             # Only a damaged journal has calls without a line that says that looking was over.
             self.looked = True
@@ -118,18 +120,29 @@ class Index:
         if record.outcome is not Outcome.UNKNOWN:
             self.intents.discard(record.row)
 
+    def _put(self, row: int, state: int) -> None:
+        self._counts[self._state[row]] -= 1
+        self._counts[state] += 1
+        self._state[row] = state
+
     def _see(self, line: Look) -> None:
         for row, digit in enumerate(line.statuses, start=line.first):
             if digit != "0":
                 self.prior[row] = int(digit) % NOT_SEEN
                 if self._state[row] == _UNCHANGED:
-                    self._state[row] = 0
+                    self._put(row, 0)
 
     def forget_look(self) -> None:
         """Drops what the first look has found if it was cut off: no call was made yet, and it may be long ago."""
         if not self.looked:
             self.prior = bytearray(len(self._state))
-            self._state = self._state.replace(bytes([_UNCHANGED]), b"\0")
+            self._replace({_UNCHANGED: 0})
+
+    def _replace(self, new: Mapping[int, int]) -> None:
+        """Puts other numbers for some, in all rows at once."""
+        self._state = self._state.translate(bytes(new.get(number, number) for number in range(256)))
+        for old, number in new.items():
+            self._counts[number] += self._counts.pop(old, 0)
 
     def fits(self, line: Line) -> bool:
         """Returns whether a line is about rows that there are."""
@@ -193,27 +206,25 @@ class Index:
     @property
     def again(self) -> int:
         """Number of rows that have a line and are taken up again nevertheless."""
-        return sum(self._state.count(number | _AGAIN) for number in _STATE_OF.values())
+        return sum(self._counts[number | _AGAIN] for number in _STATE_OF.values())
 
     @property
     def unchanged(self) -> int:
         """Number of rows that a look has settled, without a call."""
-        return self._state.count(_UNCHANGED)
+        return self._counts[_UNCHANGED]
 
     @property
     def final(self) -> int:
         """Number of rows that the next run leaves alone."""
-        return sum(self._state.count(number) for number in _STATE_OF.values())
+        return sum(self._counts[number] for number in _STATE_OF.values())
 
     def settled(self) -> Counter[Outcome]:
         """Returns how many rows that the next run leaves alone have each outcome."""
-        return Counter({outcome: self._state.count(number) for outcome, number in _STATE_OF.items()})
+        return Counter({outcome: self._counts[number] for outcome, number in _STATE_OF.items()})
 
     def reopen(self, outcomes: Collection[Outcome]) -> None:
         """Takes up again the rows that have one of these outcomes."""
-        reopened = {_STATE_OF[outcome] for outcome in outcomes}
-        table = bytes(number | _AGAIN if number in reopened else number for number in range(256))
-        self._state = self._state.translate(table)
+        self._replace({_STATE_OF[outcome]: _STATE_OF[outcome] | _AGAIN for outcome in outcomes})
 
     def read_back_otherwise(self, wanted: Status) -> list[int]:
         """Returns the rows that were read back in another state than the wanted one, and not called since.
@@ -230,4 +241,4 @@ class Index:
         """Takes up again some rows that have a line."""
         for row in rows:
             if self._state[row]:
-                self._state[row] |= _AGAIN
+                self._put(row, self._state[row] | _AGAIN)

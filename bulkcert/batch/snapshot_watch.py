@@ -11,7 +11,6 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
-import msgspec
 
 from bulkcert.batch import snapshot
 from bulkcert.batch.finished import Finished
@@ -25,9 +24,6 @@ from bulkcert.batch.waiting import left_s, rows_done, waiting_for
 
 ERRORS_KEPT = 5
 """Codes whose newest error is told."""
-
-MOST_SHARE = 0.02
-"""Share of the time that goes into snapshots at most: counting ten million rows takes a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,38 +77,28 @@ class SnapshotWatch:
         self._earlier = time.monotonic(), [0] * len(progress.lanes)
         try:
             while True:
-                spent = await anyio.to_thread.run_sync(self._write, self._taken(progress, facts))
-                await anyio.sleep(max(EVERY_S, spent / MOST_SHARE))
+                await anyio.to_thread.run_sync(snapshot.write, self._taken(progress, facts), self._watched.results)
+                await anyio.sleep(EVERY_S)
         finally:
-            self._write(self._taken(progress, facts, phase=snapshot.WRITING))
+            snapshot.write(self._taken(progress, facts, phase=snapshot.WRITING), self._watched.results)
 
     def remove(self) -> None:
         """Removes the snapshot: the session ends in order."""
         snapshot.remove(self._watched.results)
 
-    def _write(self, taken: Snapshot) -> float:
-        """Adds what the journal says, and writes it; returns the seconds of CPU that this took."""
-        before, watched = time.thread_time(), self._watched
-        done, outcomes = taken.done_now, taken.outcomes
-        if not watched.verifies:
-            settled = watched.index.settled() + Counter(watched.left_out)
-            outcomes = {outcome.value: settled[outcome] for outcome in Outcome if settled[outcome]}
-            done = min(settled.total(), watched.rows)
-        snapshot.write(msgspec.structs.replace(taken, outcomes=outcomes, done=done), watched.results)
-        return time.thread_time() - before
-
     def _taken(self, progress: Progress, facts: Facts, phase: str = "") -> Snapshot:
-        """Returns what the session does, without what the journal says."""
+        """Returns what the session does, and what the journal says."""
         service, now, outage = self._watched.service, time.monotonic(), progress.outage
         workers = service.workers * len(service.addresses)
+        done_now, outcomes = rows_done(progress, limited=self._watched.limited), self._outcomes()
         return Snapshot(
             version=snapshot.VERSION,
             session=facts,
             now=datetime.now(UTC),
             phase=phase or self._phase(progress),
-            done=0,
-            done_now=rows_done(progress, limited=self._watched.limited),
-            outcomes={},
+            done=done_now if self._watched.verifies else min(sum(outcomes.values()), self._watched.rows),
+            done_now=done_now,
+            outcomes=outcomes,
             calls=progress.sends.sends,
             rate=progress.sends.recent_rate(now),
             factor=round(progress.slow_down.factor(now), 3),
@@ -130,6 +116,13 @@ class SnapshotWatch:
             errors=progress.errors.newest(ERRORS_KEPT),
             stop=progress.stop.message if progress.stop else "",
         )
+
+    def _outcomes(self) -> dict[str, int]:
+        """Returns how many rows have each outcome; a verification tells of none."""
+        if self._watched.verifies:
+            return {}
+        settled = self._watched.index.settled() + Counter(self._watched.left_out)
+        return {outcome.value: settled[outcome] for outcome in Outcome if settled[outcome]}
 
     def _phase(self, progress: Progress) -> str:
         if progress.stop is not None:
