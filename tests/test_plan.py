@@ -167,25 +167,29 @@ def test_invalid_and_protected_rows(service, tmp_path):
     assert "--skip-protected needs --protect" in plan(service, path, "--skip-protected").ended(2).stderr
 
 
-def test_without_permission_to_list(service, tmp_path):
-    """It is told, and the rest is planned as the run would do it: every row is called."""
-    path = tmp_path / "devices.csv"
+@pytest.mark.parametrize("look", ["auto", "always"])
+def test_without_permission_to_list(service, tmp_path, look):
+    """It is told, and the rest is planned as the run does it: all rows are called, or read one by one, then fewer."""
+    path, looking = tmp_path / "devices.csv", ("--look-first", look, "--max-in-flight", "1")
     mixed(service, path)
     service.tell("access-key", **KEY, denied=[LISTING])
-    told = planned(service, path, "--max-in-flight", "1")
+    told = planned(service, path, *looking)
 
     assert (told["permissions"]["read_one"], told["permissions"]["read_pages"]) == (True, False)
-    assert told["totals"]["not_looked_at"] == told["calls"]["changing"] == 600
-    assert told["not_looked"].startswith("ListDeviceCertificateByCaSn: NoPermission")
     assert LISTING in told["permissions"]["needed"]
-    assert any(advice.startswith("states cannot be read") for advice in told["advice"])
+    if look == "auto":
+        assert told["totals"]["not_looked_at"] == told["calls"]["changing"] == 600
+        assert told["not_looked"].startswith("ListDeviceCertificateByCaSn: NoPermission")
+    else:
+        assert told["calls"] == {"changing": 105, "looking": 601, "total": 706}
+    assert any(advice.startswith("states cannot be read") for advice in told["advice"]) == (look == "auto")
 
     service.allowed = {"InactivateDeviceCertificate"}
     calls, results = service.report().arrivals, tmp_path / "results.csv"
-    here("run", "inactivate-device", path, *service.looking, "--max-in-flight", "1", "-o", results).ended(1)
+    here("run", "inactivate-device", path, *service.looking, *looking, "-o", results).ended(1)
     assert service.report().arrivals - calls == told["calls"]["total"]
     service.tell("access-key", **KEY, denied=[LISTING, OPERATIONS["GetDeviceCertificate"].ram_action])
-    assert planned(service, path)["permissions"]["read_one"] is False
+    assert planned(service, path, *looking)["permissions"]["read_one"] is False
 
 
 def test_failures(service, tmp_path):

@@ -33,7 +33,7 @@ from bulkcert.batch.schedule import SizeOptions, check_size_options
 from bulkcert.batch.service import INPUT, LOOK, Service, ServiceOptions, refuse, resolve_service
 from bulkcert.batch.session import Leave, Watch, calling
 from bulkcert.batch.source import CA_SN, ROW, annotated
-from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.errors import BulkcertError
 
 CAS_COUNTED = 20
 """CAs whose registered device certificates are counted, most rows first."""
@@ -233,16 +233,9 @@ class Inquiry:
         before = progress.sends.sends - progress.retries
         await anyio.to_thread.run_sync(lambda: sightings.expect(self._frames()))
         look = Look(lanes, question.workers, question.action, question.instance, sightings)
-        looked = await look.by_page()
-        await anyio.to_thread.run_sync(sightings.miss, looked.whole, looked.at)
-        failure = looked.failure
-        if progress.pages:
-            found.may_list = True
-        elif failure is not None and failure.status is ExitStatus.DENIED:
-            found.may_list = False
-        if failure is None and question.options.look_first == "always" and not lanes.stopping.is_set():
-            failure = await look.one_by_one(self._batches())
-        found.not_looked = failure.message if failure is not None else ""
+        looked = await look.read(one_by_one=self._batches() if question.options.look_first == "always" else None)
+        found.may_list = found.may_list if looked.may_list is None else looked.may_list
+        found.not_looked = looked.failure.message if looked.failure is not None else ""
         found.looking = progress.sends.sends - progress.retries - before
 
     async def _count_registered(self, lanes: Lanes, sightings: Sightings) -> None:

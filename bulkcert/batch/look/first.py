@@ -17,7 +17,6 @@ from bulkcert.batch.look.looking import Look
 from bulkcert.batch.look.sightings import Sightings
 from bulkcert.batch.outcome import Outcome, Record, Row
 from bulkcert.batch.source import ROW, Check
-from bulkcert.errors import ExitStatus
 
 ROWS_OF_A_LINE = 8192
 """Rows that one line of the journal tells of."""
@@ -105,14 +104,9 @@ class LookFirst:
             return sightings
         await anyio.to_thread.run_sync(lambda: sightings.expect(frames()))
         look = Look(self._lanes, job.workers, job.action, job.instance, sightings)
-        looked = await look.by_page()
-        await anyio.to_thread.run_sync(sightings.miss, looked.whole, looked.at)
-        failure = looked.failure
-        may_read = failure is None or failure.status is ExitStatus.DENIED
-        if may_read and job.options.look_first == "always":
-            failure = await look.one_by_one(batches())
-        if failure is not None:
-            self._lanes.progress.not_looked = failure.message
+        looked = await look.read(one_by_one=batches() if job.options.look_first == "always" else None)
+        if looked.failure is not None:
+            self._lanes.progress.not_looked = looked.failure.message
         return sightings
 
     async def _keep(self, sightings: Sightings) -> None:

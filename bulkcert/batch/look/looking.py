@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import anyio.to_thread
+
 from bulkcert.actions import Action
 from bulkcert.api.certificates import Page, Status
 from bulkcert.api.client import Answer, Client
@@ -15,7 +17,7 @@ from bulkcert.batch.look.listing import Listing
 from bulkcert.batch.look.paging import concerns_one, read_listings, unreadable
 from bulkcert.batch.look.sightings import Sightings
 from bulkcert.batch.outcome import Row
-from bulkcert.errors import BulkcertError
+from bulkcert.errors import BulkcertError, ExitStatus
 
 SMALL = 50
 """A CA with fewer rows than this is small: a page asked for in vain costs more than 2 % of its rows."""
@@ -36,6 +38,19 @@ class Looked:
 
     Attributes:
         failure: Why it was given up, or None; a row or a CA that cannot be read is left unseen.
+        may_list: Whether certificates may be listed; None where no page was read, or was refused for something else.
+    """
+
+    failure: BulkcertError | None = None
+    may_list: bool | None = None
+
+
+@dataclass(slots=True)
+class _Paged:
+    """What came of reading by page.
+
+    Attributes:
+        failure: Why it was given up, or None.
         whole: CAs whose listing was read to its end: what is not in it is not registered. An empty text is that of the
             CAs themselves.
         at: When the last page was asked for, Unix time in milliseconds.
@@ -64,7 +79,28 @@ class Look:
         self._instance = instance
         self._sightings = sightings
 
-    async def by_page(self) -> Looked:
+    async def read(self, *, one_by_one: Iterator[list[Row]] | None, misses: bool = True) -> Looked:
+        """Reads states by page, and what no page has shown one by one, where that is wanted.
+
+        Where listing is not permitted, rows are read one by one all the same: each needs a permission of its own.
+
+        Args:
+            one_by_one: The rows that may be called, in order; None leaves unseen what no page has shown.
+            misses: Whether a row that a listing read to its end does not show is not registered. If not, it is read
+                for itself, since pages shift when certificates are deleted meanwhile.
+        """
+        paged = await self._by_page()
+        if misses:
+            await anyio.to_thread.run_sync(self._sightings.miss, paged.whole, paged.at)
+        denied = paged.failure is not None and paged.failure.status is ExitStatus.DENIED
+        looked = Looked(paged.failure)
+        if denied or self._lanes.progress.pages:
+            looked.may_list = self._lanes.progress.pages > 0
+        if one_by_one is not None and (paged.failure is None or denied):
+            looked.failure = await self._one_by_one(one_by_one)
+        return looked
+
+    async def _by_page(self) -> _Paged:
         """Pages through each CA, or through the CAs, where that takes fewer calls than it can save."""
         begun: list[_Paging] = []
         worthwhile = self._worthwhile()
@@ -79,7 +115,7 @@ class Look:
         failure = await read_listings(self._lanes, self._workers, more)
         self._lanes.progress.looking = False
         whole = [paging.ca_sn for paging in begun if paging.listing.whole]
-        return Looked(failure, whole, max([paging.at for paging in begun], default=0))
+        return _Paged(failure, whole, max([paging.at for paging in begun], default=0))
 
     def _worthwhile(self) -> Iterator["_Paging"]:
         """Yields what is worth a first page; most rows first."""
@@ -92,7 +128,7 @@ class Look:
                 listing = Listing(self._action.listing, base | ({"CaSn": ca_sn} if ca_sn else {}))
                 yield _Paging(listing, ca_sn, rows, self._sightings, vain)
 
-    async def one_by_one(self, batches: Iterator[list[Row]]) -> BulkcertError | None:
+    async def _one_by_one(self, batches: Iterator[list[Row]]) -> BulkcertError | None:
         """Reads each row that was not seen; returns why that was given up, or None.
 
         Args:
