@@ -55,7 +55,7 @@ class Rounds(Verifying):
         pass
 
     async def _act(self, _lanes, _sightings):
-        return {1}
+        return 1
 
 
 @pytest.fixture

@@ -18,12 +18,19 @@ from bulkcert.batch.lines import (
     Seen,
     Session,
 )
+from bulkcert.batch.marks import rows_marked
 from bulkcert.batch.outcome import Outcome, Record
 
 _STATE_OF = {outcome: number for number, outcome in enumerate(Outcome, start=1)}
 _OUTCOMES: tuple[Outcome | None, ...] = (None, *Outcome)
 _AGAIN = 128
 _UNCHANGED = _STATE_OF[Outcome.UNCHANGED]
+
+_KEPT = bytes(255 * (number == ord("0")) for number in range(256))
+"""Of the digits of a look: all bits where a row keeps what was seen of it before, none where it does not."""
+
+_TOLD = bytes.maketrans(b"0123456789", bytes(number % NOT_SEEN for number in range(10)))
+"""Of the digits of a look: the number that stands for the status, as in ``STATUSES``."""
 
 
 class Seens:
@@ -126,11 +133,13 @@ class Index:
         self._state[row] = state
 
     def _see(self, line: Look) -> None:
-        for row, digit in enumerate(line.statuses, start=line.first):
-            if digit != "0":
-                self.prior[row] = int(digit) % NOT_SEEN
-                if self._state[row] == _UNCHANGED:
-                    self._put(row, 0)
+        digits, after = line.statuses.encode(), line.first + len(line.statuses)
+        kept = int.from_bytes(self.prior[line.first : after]) & int.from_bytes(digits.translate(_KEPT))
+        told = int.from_bytes(digits.translate(_TOLD))
+        self.prior[line.first : after] = (kept | told).to_bytes(len(digits))
+        for row in rows_marked(self._state, _UNCHANGED, line.first, after - 1):
+            if line.statuses[row - line.first] != "0":
+                self._put(row, 0)
 
     def forget_look(self) -> None:
         """Drops what the first look has found if it was cut off: no call was made yet, and it may be long ago."""
@@ -198,6 +207,11 @@ class Index:
     def rows_with_lines(self, first: int, last: int) -> Iterator[int]:
         """Yields the rows from ``first`` to ``last``, both included, that have a line."""
         return (row for row in range(first, last + 1) if self._state[row])
+
+    def rows_with(self, outcome: Outcome, first: int, last: int) -> Iterator[int]:
+        """Yields the rows from ``first`` to ``last``, both included, whose newest line says this outcome."""
+        states, state = self._state[first : last + 1], _STATE_OF[outcome]
+        return (row for row, found in enumerate(states, start=first) if found % _AGAIN == state)
 
     def is_again(self, row: int) -> bool:
         """Returns whether this row has a line and is taken up again nevertheless."""

@@ -1,9 +1,11 @@
 """Verifying: the status of every row is read back, and while it is watched, what is not as wanted is called again."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from bulkcert.api.certificates import Status
@@ -14,6 +16,7 @@ from bulkcert.batch.lanes import Lanes
 from bulkcert.batch.lines import NUMBER_OF, Seen, key_line
 from bulkcert.batch.look.looking import Look
 from bulkcert.batch.look.sightings import Sightings
+from bulkcert.batch.marks import rows_marked
 from bulkcert.batch.order import Limit, Order
 from bulkcert.batch.outcome import Outcome
 from bulkcert.batch.progress import Progress, Stop
@@ -25,6 +28,9 @@ from bulkcert.batch.summary import Verification, earlier_summary, utc
 from bulkcert.batch.taken_back import still_back
 from bulkcert.batch.totals import Totals
 from bulkcert.errors import BulkcertError, ExitStatus
+
+ROWS_AT_ONCE = 8192
+"""Rows that are compared before other things may happen."""
 
 _LASTING = frozenset({ExitStatus.DENIED, ExitStatus.MISCONFIGURED})
 """Why a look fails that fails again in the next round."""
@@ -44,7 +50,7 @@ class Verifying:
         every_s: Pause between two looks, in seconds.
         progress: What happens.
         failure: Why the newest look was given up, or None.
-        called_again: Rows that were called again.
+        called_again: Rows that were called again: a number with a bit for each.
     """
 
     finished: Finished
@@ -53,7 +59,7 @@ class Verifying:
     every_s: float = 30.0
     progress: Progress = field(default_factory=Progress)
     failure: BulkcertError | None = None
-    called_again: set[int] = field(default_factory=set)
+    called_again: int = 0
 
     async def read(self, keyring: Keyring, watch: Watch, leave: Leave) -> None:
         """Reads the status of every row into the journal; what is found otherwise is called again while watching.
@@ -75,7 +81,7 @@ class Verifying:
         async with calling(self.service, keyring, self.progress, watch, leave) as lanes, journaling(journal, lanes):
             self.progress.outage.waits_until = deadline
             sightings = await self._sightings()
-            acted: set[int] = set()
+            acted = 0
             while True:
                 sightings.forget()
                 self.failure = failure = await self._look(lanes, sightings)
@@ -86,7 +92,7 @@ class Verifying:
                     break
                 before, acted = acted, await self._act(lanes, sightings)
                 # What was called is looked at again at once, unless it was called in vain already.
-                pause = 0.0 if acted - before else min(self.every_s, deadline - time.monotonic())
+                pause = 0.0 if acted & ~before else min(self.every_s, deadline - time.monotonic())
                 with anyio.move_on_after(max(0.0, pause)):
                     await lanes.stopping.wait()
 
@@ -104,27 +110,43 @@ class Verifying:
 
     async def _keep(self, sightings: Sightings, *, changes_only: bool) -> None:
         """Journals what was seen; between two looks only what has changed, so that watching for hours stays small."""
-        journal = self.finished.journal
-        before = journal.index.seen.statuses if changes_only and journal.index.seen else bytes(len(sightings.statuses))
-        for row, (old, new) in enumerate(zip(before, sightings.statuses, strict=True)):
-            if new not in (0, old):
-                await journal.append(Seen(row, new, sightings.seen_at(row)))
+        journal, statuses = self.finished.journal, sightings.statuses
+        before = journal.index.seen.statuses if changes_only and journal.index.seen else bytes(len(statuses))
+        for first in range(0, len(statuses), ROWS_AT_ONCE):
+            part = slice(first, first + ROWS_AT_ONCE)
+            if before[part] == statuses[part]:
+                continue
+            for row, (old, new) in enumerate(zip(before[part], statuses[part], strict=True), start=first):
+                if new not in (0, old):
+                    await journal.append(Seen(row, new, sightings.seen_at(row)))
+            await anyio.lowlevel.checkpoint()
         await journal.sync()
 
-    async def _act(self, lanes: Lanes, sightings: Sightings) -> set[int]:
-        """Calls again what is registered and not as wanted, if the run has come to it; returns these rows."""
+    async def _act(self, lanes: Lanes, sightings: Sightings) -> int:
+        """Calls again what is registered and not as wanted, if the run has come to it; returns a bit for each row."""
         finished = self.finished
-        index, other = finished.journal.index, finished.action.before
-        seen = (row for row in range(1, finished.check.rows + 1) if sightings.status(row) == other)
-        found = {row for row in seen if self._may_call(row)}
-        if not found:
-            return found
-        self.called_again |= found
-        index.reopen_rows(found)
+        found = await anyio.to_thread.run_sync(self._take_up, sightings.statuses)
+        if 1 not in found:
+            return 0
+        acted = int.from_bytes(found)
+        self.called_again |= acted
         order = Order(finished.action, finished.header.instance, self.service.workers, Limit())
-        rows = ([row for row in batch if row.number in found] for batch in finished.batches())
+        rows = ([row for row in batch if found[row.number]] for batch in finished.batches())
         await Engine(order, lanes, finished.journal).run(iter(rows))
+        return acted
+
+    def _take_up(self, statuses: bytearray) -> bytearray:
+        """Takes up again the rows that are to be called, and returns their marks; nothing is journaled meanwhile."""
+        found = bytearray(len(statuses))
+        for row in self._to_call(statuses):
+            found[row] = 1
+        self.finished.journal.index.reopen_rows(rows_marked(found, 1))
         return found
+
+    def _to_call(self, statuses: bytearray) -> Iterator[int]:
+        """Yields the rows that are registered, not as wanted, and that the run has come to."""
+        other = NUMBER_OF[Status(self.finished.action.before)]
+        return filter(self._may_call, rows_marked(statuses, other))
 
     def _may_call(self, row: int) -> bool:
         """Returns whether the run has come to a row, so that it may be called again."""
@@ -135,10 +157,8 @@ class Verifying:
     @property
     def would_call(self) -> bool:
         """Whether a watch would call rows, as they were read."""
-        seen, other = self.finished.journal.index.seen, NUMBER_OF[Status(self.finished.action.before)]
-        return seen is not None and any(
-            status == other and self._may_call(row) for row, status in enumerate(seen.statuses)
-        )
+        seen = self.finished.journal.index.seen
+        return seen is not None and any(self._to_call(seen.statuses))
 
     def finish(self) -> Verification:
         """Rewrites the results with what was seen, and adds it to the summary.
@@ -177,7 +197,7 @@ class Verifying:
             wanted=wanted,
             not_wanted=rows - wanted,
             calls=self.progress.sends.sends,
-            called_again=len(self.called_again),
+            called_again=self.called_again.bit_count(),
             not_attempted=totals.outcomes[Outcome.NOT_ATTEMPTED],
             exit_status=int(stop.status if stop else ExitStatus.OK if wanted == rows else ExitStatus.INCOMPLETE),
             stopped=stop.message if stop else "",

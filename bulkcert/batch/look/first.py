@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 
+import anyio.lowlevel
 import anyio.to_thread
 import polars as pl
 
@@ -15,11 +16,15 @@ from bulkcert.batch.lines import Looked as LookedLine
 from bulkcert.batch.lines import Looking as LookingLine
 from bulkcert.batch.look.looking import Look
 from bulkcert.batch.look.sightings import Sightings
+from bulkcert.batch.marks import rows_marked
 from bulkcert.batch.outcome import Outcome, Record, Row
 from bulkcert.batch.source import ROW, Check
 
 ROWS_OF_A_LINE = 8192
 """Rows that one line of the journal tells of."""
+
+_DIGITS = bytes.maketrans(bytes(range(10)), b"0123456789")
+"""The digit in the journal for each number in memory."""
 
 KEPT_S = 15 * 60
 """How long a look is believed: long enough to call a few rows and see what came of them, too short for a night, in
@@ -114,24 +119,27 @@ class LookFirst:
         for first in range(1, rows + 1, ROWS_OF_A_LINE):
             part = statuses[first : first + ROWS_OF_A_LINE]
             if any(part):
-                await self._journal.append(LookLine(first, "".join(map(str, part))))
+                await self._journal.append(LookLine(first, part.translate(_DIGITS).decode()))
         wanted = NUMBER_OF[self._job.action.wanted_status]
         if self._job.action.wanted == "deleted":
             # What is not listed may be called all the same: it costs little, and "not found" is an outcome of its own.
             return
-        row = statuses.find(wanted)
-        while row > 0 and not self._lanes.stopping.is_set():
+        for row in rows_marked(statuses, wanted):
+            if self._lanes.stopping.is_set():
+                break
             if self._journal.index.outcome(row) is None:
                 await self._journal.append(Record(row, Outcome.UNCHANGED, finished_at=sightings.seen_at(row)))
                 self._lanes.progress.outcomes[Outcome.UNCHANGED] += 1
-            row = statuses.find(wanted, row + 1)
 
     async def _open_again(self, sightings: Sightings) -> None:
         wanted, rows = NUMBER_OF[self._job.action.wanted_status], self._check.rows
         for first in range(1, rows + 1, ROWS_OF_A_LINE):
             part = range(first, min(first + ROWS_OF_A_LINE, rows + 1))
-            settled = {row: sightings.statuses[row] for row in part if self._is_settled(row)}
+            unchanged = self._journal.index.rows_with(Outcome.UNCHANGED, first, part[-1])
+            settled = {row: sightings.statuses[row] for row in unchanged}
             opened = {row: status or NOT_SEEN for row, status in settled.items() if status != wanted}
             self._lanes.progress.outcomes[Outcome.UNCHANGED] += len(settled) - len(opened)
             if opened:
                 await self._journal.append(LookLine(first, "".join(str(opened.get(row, 0)) for row in part)))
+            # A long list has many parts; signals and snapshots come between them.
+            await anyio.lowlevel.checkpoint()
