@@ -13,11 +13,14 @@ from bulkcert.api.verdicts import Verdict
 from bulkcert.batch.feeding import each_row
 from bulkcert.batch.journal import Journal
 from bulkcert.batch.lanes import Lane, Lanes, Settled
-from bulkcert.batch.lines import Intent
+from bulkcert.batch.lines import Intent, Reach
 from bulkcert.batch.order import Order
 from bulkcert.batch.outcome import ERRORS, OUTCOME_OF, Outcome, Record, Row
 from bulkcert.batch.progress import Stop
 from bulkcert.errors import ExitStatus
+
+FORESEEN_CALLS = 500
+"""Rows, of those that are to be called, of which a killed session may leave in doubt whether it came to them."""
 
 
 @asynccontextmanager
@@ -39,6 +42,37 @@ async def journaling(journal: Journal, lanes: Lanes) -> AsyncIterator[None]:
         beside.cancel_scope.cancel()
 
 
+class _Foreseen:
+    """How far into the rows calls may go: on disk before they go there, so that a kill leaves few rows in doubt.
+
+    Args:
+        journal: Where it is kept.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        index = journal.index
+        self._journal = journal
+        self._reach = index.reach
+        # Where few rows are to be called, their numbers lie far apart.
+        self._ahead = FORESEEN_CALLS * max(1, index.rows // max(1, index.rows - index.final))
+        self._extending = anyio.Lock()
+
+    async def confirm(self, row: int) -> None:
+        """Returns once a row may be called; that waits for the disk only where calls outrun it."""
+        if not self._is_near(row) or (row <= self._reach and self._extending.locked()):
+            return
+        async with self._extending:
+            if self._is_near(row):
+                reach = min(row + self._ahead, self._journal.index.rows)
+                await self._journal.append(Reach(reach))
+                await self._journal.sync()
+                self._reach = reach
+
+    def _is_near(self, row: int) -> bool:
+        """Returns whether a row is so far on that more rows should be foreseen, and there are more."""
+        return row > self._reach - self._ahead // 2 and self._reach < self._journal.index.rows
+
+
 class Engine:
     """Calls rows and journals their outcomes; works on any slice of the rows, with any share of the cap.
 
@@ -52,6 +86,7 @@ class Engine:
         self._order = order
         self._lanes = lanes
         self._journal = journal
+        self._foreseen = _Foreseen(journal)
 
     async def run(self, batches: Iterator[list[Row]]) -> None:
         """Calls all rows that have no final outcome yet; returns after the last of them, or on a stop.
@@ -71,6 +106,7 @@ class Engine:
                 return
 
     async def _call(self, lane: Lane, row: Row) -> None:
+        await self._foreseen.confirm(row.number)
         record = await self._settle(lane, row)
         if record is not None:
             await self._journal.append(record)

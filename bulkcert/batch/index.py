@@ -15,6 +15,7 @@ from bulkcert.batch.lines import (
     Looked,
     Looking,
     Protected,
+    Reach,
     Seen,
     Session,
 )
@@ -76,6 +77,10 @@ class Index:
         """Whether calls may have been made: what is seen of a called row from then on is not its state before."""
         self.looked_at = 0
         """When the newest look was over, Unix time in milliseconds; 0 if no line says so."""
+        self.reach = 0
+        """The last row that may have been called; rows are called in order."""
+        self.is_damaged = False
+        """Whether lines are missing from the middle of the journal."""
         self._unended = Counter[bool]()
         self._verifying = False
         self.began_ms = 0
@@ -102,17 +107,23 @@ class Index:
                 self.forget_look()
             case Looked():
                 self.looked, self.looked_at = True, line.at
-            case Session():
-                self._verifying = line.verifies
-                self._unended[line.verifies] += 1
-                self.began_ms = self.began_ms if line.verifies else line.started_at
-            case End():
-                self._unended[self._verifying] -= 1
+            case Reach():
+                self.reach = max(self.reach, line.row)
+            case Session() | End():
+                self._note_session(line)
             case Protected():
-                self.protected_by, self.protected_marks = line.by, line.marked(len(self._state) - 1) or b""
+                self.protected_by, self.protected_marks = line.by, line.marked(self.rows) or b""
             case Seen():
                 self.seen = self.seen or Seens(len(self._state))
                 self.seen.note(line)
+
+    def _note_session(self, line: Session | End) -> None:
+        if isinstance(line, End):
+            self._unended[self._verifying] -= 1
+            return
+        self._verifying = line.verifies
+        self._unended[line.verifies] += 1
+        self.began_ms = self.began_ms if line.verifies else line.started_at
 
     def _note(self, record: Record, offset: int) -> None:
         self.offsets[record.row] = offset
@@ -153,14 +164,19 @@ class Index:
         for old, number in new.items():
             self._counts[number] += self._counts.pop(old, 0)
 
+    @property
+    def rows(self) -> int:
+        """Number of rows in the input."""
+        return len(self._state) - 1
+
     def fits(self, line: Line) -> bool:
         """Returns whether a line is about rows that there are."""
-        rows = len(self._state) - 1
+        rows = self.rows
         if isinstance(line, Look):
             return 0 < line.first <= rows + 1 - len(line.statuses)
         if isinstance(line, Protected):
             return line.marked(rows) is not None
-        return not isinstance(line, Record | Intent | Seen) or 0 < line.row <= rows
+        return not isinstance(line, Record | Intent | Reach | Seen) or 0 < line.row <= rows
 
     def outcome(self, row: int) -> Outcome | None:
         """Returns the outcome on a row's newest line, or None if it has none."""
@@ -182,7 +198,7 @@ class Index:
         if self._called[row]:
             return True
         if self.outcome(row) in (None, Outcome.NOT_ATTEMPTED):
-            return self._unended[False] > 0 and self.looked
+            return self._unended[False] > 0 and self.looked and (row <= self.reach or self.is_damaged)
         return self._unended[True] > 0 and self.seen is not None and self.seen.statuses[row] == NUMBER_OF[watched]
 
     def unknown_before(self, known: Collection[Status]) -> int:

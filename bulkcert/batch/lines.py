@@ -119,6 +119,12 @@ class Looked(msgspec.Struct, frozen=True, tag="looked"):
     at: Millis
 
 
+class Reach(msgspec.Struct, frozen=True, tag="reach"):
+    """On disk before a row beyond the last such line is called: no later row than this one may have been."""
+
+    row: int
+
+
 class Seen(msgspec.Struct, frozen=True, tag="seen"):
     """What was seen of a row after it was called: a number as in ``STATUSES``, and Unix time in milliseconds."""
 
@@ -133,7 +139,7 @@ class End(msgspec.Struct, frozen=True, omit_defaults=True, tag="end"):
     at: Millis
 
 
-Line = Header | Session | Key | Protected | Record | Intent | Looking | Look | Looked | Seen | End
+Line = Header | Session | Key | Protected | Record | Intent | Looking | Look | Looked | Reach | Seen | End
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Line).decode

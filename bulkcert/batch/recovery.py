@@ -146,6 +146,7 @@ def _read(path: Path, file: int, header: Header, session: Session) -> Journal | 
         return None
     index.forget_look()
     inside = tuple(number for number in damaged if number < last_whole)
+    index.is_damaged = bool(inside)
     return Journal(path, file, index, end, opening=encode_lines(session), damaged_lines=inside)
 
 
