@@ -26,9 +26,11 @@ def test_what_another_run_has_done_stays(tmp_path, already):
             wait_for(child, lambda: service.report().changes >= FORESEEN_CALLS * 1.2)
             child.kill()
         changed = service.report().changes
-        here(*command, "-o", tmp_path / "a.csv", "--limit-rows", "0").ended(75)
+        stopped = here(*(part for part in command if part != "-q"), "-o", tmp_path / "a.csv", "--limit-rows", "0")
+        printed = [line for line in stopped.ended(75).stderr.splitlines() if line.startswith("to take it back")]
         here(*command, "-o", tmp_path / "b.csv").ended(0)
-        undone = here("undo", tmp_path / "a.csv", "--yes", "--no-include-unknown", "--json").ended(0)
+        assert [line.partition(": ")[2] for line in printed] == [f"bulkcert undo {tmp_path / 'a.csv'}"]
+        undone = here("undo", tmp_path / "a.csv", "--yes", "--json").ended(0)
 
         taken_back = json.loads(undone.stdout)["rows"]
         # Rows in flight had no line, and calls may be foreseen twice as far as half the way to the next line.

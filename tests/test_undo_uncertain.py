@@ -3,7 +3,9 @@
 import json
 
 import pytest
-from program import UNHURRIED, here, outcomes, read_results, start
+from program import UNHURRIED, here, outcomes, read_results, start, summary_of
+
+CALL = "InactivateDeviceCertificate"
 
 
 @pytest.fixture
@@ -68,3 +70,20 @@ def test_what_was_never_called_is_left_alone(tmp_path, service, run):
 
     assert [row["original_row"] for row in read_results(tmp_path / "r.undo.csv")] == ["1", "2"]
     assert service.states(devices) == ["1"] * 6
+
+
+def test_a_call_that_was_refused_has_changed_nothing(tmp_path, service):
+    """What a refusal for the whole run met was not called: nobody is asked what it was before."""
+    name = tmp_path.name[:24]
+    devices = [(f"{name}{number}", f"{name}ca") for number in range(4)]
+    (tmp_path / "d.csv").write_text("DeviceSn,CaSn\n" + "".join(f"{device},{ca}\n" for device, ca in devices))
+    service.seed(devices[1:])
+    command = ("run", "inactivate-device", "d.csv", *service.looking, "-q", "-o", "r.csv", "--max-in-flight", "1")
+    service.tell("faults", shares={f"{CALL}:NoPermission": 1.0}, seed=1)
+    here(*command, cwd=tmp_path).ended(77)
+    service.tell("faults", shares={}, seed=1)
+    here(*command, cwd=tmp_path).ended(1)
+
+    assert summary_of(tmp_path / "r.csv")["unknown_before"] == 0
+    here("undo", "r.csv", "--yes", *UNHURRIED, cwd=tmp_path).ended(0)
+    assert service.states(devices) == [None, "1", "1", "1"]

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from bulkcert.api.certificates import Status
+from bulkcert.api.codes import rule_for
+from bulkcert.api.verdicts import Verdict
 from bulkcert.batch.lines import (
     NOT_SEEN,
     NUMBER_OF,
@@ -26,6 +28,12 @@ _STATE_OF = {outcome: number for number, outcome in enumerate(Outcome, start=1)}
 _OUTCOMES: tuple[Outcome | None, ...] = (None, *Outcome)
 _AGAIN = 128
 _UNCHANGED = _STATE_OF[Outcome.UNCHANGED]
+
+_OPEN = bytes(_OUTCOMES[number % _AGAIN] in (None, Outcome.NOT_ATTEMPTED) for number in range(len(_OUTCOMES))).ljust(
+    _AGAIN, b"\0"
+)
+_OPEN += _OPEN
+"""Of the states of rows: 1 where there is no outcome yet."""
 
 _KEPT = bytes(255 * (number == ord("0")) for number in range(256))
 """Of the digits of a look: all bits where a row keeps what was seen of it before, none where it does not."""
@@ -131,7 +139,7 @@ class Index:
         if record.attempts:
             # Only a damaged journal has calls without a line that says that looking was over.
             self.looked = True
-            if record.outcome is not Outcome.NOT_REGISTERED:
+            if not _is_refusal(record):
                 self._called[record.row] = 1
             if self.seen is not None:
                 self.seen.forget(record.row)
@@ -186,30 +194,37 @@ class Index:
         """Returns whether a list has protected a row in the newest session of the run."""
         return bool(self.protected_marks) and bool(self.protected_marks[row])
 
-    def may_have_changed(self, row: int, watched: Status) -> bool:
-        """Returns whether a call may have changed a row, whatever came of later ones.
+    def changed(self, watched: Status) -> bytes:
+        """Returns a byte for each row, 1 where a call may have changed it, whatever came of later ones.
 
         Where a session was killed, that may be without a line.
 
         Args:
-            row: Its number.
             watched: The status in which ``verify --watch`` calls a row again.
         """
-        if self._called[row]:
-            return True
-        if self.outcome(row) in (None, Outcome.NOT_ATTEMPTED):
-            return self._unended[False] > 0 and self.looked and (row <= self.reach or self.is_damaged)
-        return self._unended[True] > 0 and self.seen is not None and self.seen.statuses[row] == NUMBER_OF[watched]
+        marks = int.from_bytes(self._called)
+        open_rows = self._state.translate(_OPEN)
+        if self._unended[False] and self.looked:
+            last = self.rows if self.is_damaged else self.reach
+            marks |= int.from_bytes(open_rows[: last + 1].ljust(self.rows + 1, b"\0"))
+        if self._unended[True] and self.seen is not None:
+            found = self.seen.statuses.translate(bytes(number == NUMBER_OF[watched] for number in range(256)))
+            marks |= int.from_bytes(found) & ~int.from_bytes(open_rows)
+        return b"\0" + marks.to_bytes(self.rows + 1)[1:]
 
-    def unknown_before(self, known: Collection[Status]) -> int:
-        """Returns how many rows were called whose state before is none of these.
+    def unknown_before(self, watched: Status, never_called: Iterable[int]) -> int:
+        """Returns how many rows a call may have changed of which nobody knows what they were before.
 
         Args:
-            known: The statuses that count as known.
+            watched: As in ``changed``.
+            never_called: Rows that are not called.
         """
-        numbers = {NUMBER_OF[status] for status in known}
-        unknown = self.prior.translate(bytes(number not in numbers for number in range(256)))
-        return (int.from_bytes(unknown) & int.from_bytes(self._called)).bit_count()
+        marks = bytearray(self.changed(watched))
+        for row in never_called:
+            marks[row] = 0
+        known = NUMBER_OF[Status.ACTIVE], NUMBER_OF[Status.INACTIVE]
+        unknown = self.prior.translate(bytes(number not in known for number in range(256)))
+        return (int.from_bytes(unknown) & int.from_bytes(marks)).bit_count()
 
     @property
     def has_killed_session(self) -> bool:
@@ -272,3 +287,11 @@ class Index:
         for row in rows:
             if self._state[row]:
                 self._put(row, self._state[row] | _AGAIN)
+
+
+def _is_refusal(record: Record) -> bool:
+    """Returns whether all that is known to have been called was refused, so that nothing was changed."""
+    if record.outcome is Outcome.NOT_REGISTERED:
+        return True
+    stopped = record.outcome is Outcome.NOT_ATTEMPTED and record.attempts == 1
+    return stopped and rule_for(record.code).verdict is Verdict.STOP

@@ -85,7 +85,7 @@ def summarize(
         verification=verification,
         taken_back=_recounted(taken_back, totals),
         calls_at_least=index.has_killed_session,
-        unknown_before=index.unknown_before([Status.ACTIVE, Status.INACTIVE]),
+        unknown_before=index.unknown_before(Status(job.action.before), check.settled["row"]),
     )
     _write(job.summary, summary)
     return summary

@@ -127,11 +127,12 @@ def _confirm_same_list(finished: Finished, undone: Undone, sha256: str) -> None:
 
 def _write(finished: Finished, undone: Undone, temporary: Path, *, include_unknown: bool) -> None:
     failures: list[BulkcertError] = []
+    marks = finished.journal.index.changed(ACTIONS[finished.action.inverse or ""].wanted_status)
 
     def frames() -> Iterator[pl.DataFrame]:
         try:
             for batch in finished.frames():
-                changed = _changed(finished, batch)
+                changed = _changed(finished, batch, marks)
                 known = int(changed["known"].sum())
                 undone.known += known
                 undone.unknown += changed.height - known
@@ -153,10 +154,10 @@ def _write(finished: Finished, undone: Undone, temporary: Path, *, include_unkno
         raise
 
 
-def _changed(finished: Finished, batch: pl.DataFrame) -> pl.DataFrame:
+def _changed(finished: Finished, batch: pl.DataFrame, marks: bytes) -> pl.DataFrame:
     """Returns those of some annotated rows that the run has changed, or may have."""
     schema = {"original_row": pl.UInt32, "original_call": pl.String, "known": pl.Boolean}
-    numbers = pl.DataFrame(list(_judged(finished, batch[ROW])), schema=schema, orient="row")
+    numbers = pl.DataFrame(list(_judged(finished, batch[ROW], marks)), schema=schema, orient="row")
     serials = {"CaSn": pl.col(CA_SN)}
     if finished.action.by_device:
         serials = {"DeviceSn": pl.col(DEVICE_SN)} | serials
@@ -165,7 +166,7 @@ def _changed(finished: Finished, batch: pl.DataFrame) -> pl.DataFrame:
     return joined.select(*serials, *schema)
 
 
-def _judged(finished: Finished, rows: pl.Series) -> Iterator[tuple[int, str, bool]]:
+def _judged(finished: Finished, rows: pl.Series, marks: bytes) -> Iterator[tuple[int, str, bool]]:
     """Yields the rows that may have been changed, when they were called, and whether it is known what they were."""
     if not len(rows):
         return
@@ -175,7 +176,7 @@ def _judged(finished: Finished, rows: pl.Series) -> Iterator[tuple[int, str, boo
     called = {record.row: record.finished_at for record in lines if record.attempts}
     for row in rows:
         prior = STATUSES[index.prior[row]]
-        if prior != wanted and index.may_have_changed(row, opposite):
+        if prior != wanted and marks[row]:
             # A list that differs only in this is of another run, or of rows that were called again.
             yield row, utc(called.get(row, index.began_ms) / 1000), prior == opposite
 
