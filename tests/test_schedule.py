@@ -14,6 +14,7 @@ from program import INSTANCE, bulkcert, emulator, here, outcomes, read_results, 
 from bulkcert.batch.schedule import moment
 
 TODAY = dt.date.today
+OWN = (".journal", ".summary.json")
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +152,7 @@ def test_paths_that_cannot_be_filled_in(tmp_path, service, path, told):
 
 
 def test_old_runs_are_removed(tmp_path, service):
-    """Only runs of the same job, older than it says, that ended and that nobody holds; with all that stands beside."""
+    """Only runs of the same job, older than it says, that ended and that nobody holds; with their undo, and no more."""
     job = job_file(tmp_path, service, 3, results="night-{date}.csv")
 
     def run(name, *more):
@@ -162,6 +163,8 @@ def test_old_runs_are_removed(tmp_path, service):
     run("night-2020-01-04.csv", "--action", "activate-device")
     run(f"night-{TODAY() - dt.timedelta(days=30)}.csv")
     (tmp_path / "night-2020-01-01.csv.report.html").write_text("")
+    (tmp_path / "night-2020-01-01.csv.notes").write_text("mine")
+    here("undo", tmp_path / "night-2020-01-01.csv", "--yes", "--include-unknown").ended(0)
     cut_off = tmp_path / "night-2020-01-02.csv.journal"
     cut_off.write_bytes(b"".join(cut_off.read_bytes().splitlines(keepends=True)[:-1]))
     (tmp_path / "night-2020-01-05.csv").write_text("no run of ours")
@@ -171,7 +174,8 @@ def test_old_runs_are_removed(tmp_path, service):
         told = here("run", "--job", job, "--keep", 30).ended(0).stderr
 
     gone = before - {path.name for path in tmp_path.iterdir()}
-    assert gone == {f"night-2020-01-01.csv{more}" for more in ("", ".journal", ".summary.json", ".report.html")}
+    of_run = {f"night-2020-01-01.csv{more}" for more in ("", *OWN, ".report.html", ".undo-list.csv")}
+    assert gone == of_run | {f"night-2020-01-01.undo.csv{more}" for more in ("", *OWN)}
     assert "removed 1 earlier run, the oldest night-2020-01-01.csv" in told
     reasons = {"02": "cut off", "03": "going on", "04": "another job"}
     assert all(f"night-2020-01-{day}.csv, though it is old enough: " in told for day in reasons)

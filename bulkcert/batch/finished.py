@@ -11,6 +11,7 @@ from typing import TypeVar
 import polars as pl
 
 from bulkcert.actions import ACTIONS, Action
+from bulkcert.batch.beside import journal_of, summary_of
 from bulkcert.batch.journal import Journal
 from bulkcert.batch.lines import Header, session_line
 from bulkcert.batch.outcome import Outcome, Row
@@ -53,7 +54,7 @@ class Finished:
     @property
     def summary(self) -> Path:
         """The summary, beside the results."""
-        return self.results.with_name(self.results.name + ".summary.json")
+        return summary_of(self.results)
 
     def annotated(self) -> Iterator[pl.DataFrame]:
         """Yields the input's own columns as the results hold them, annotated as the input was."""
@@ -113,7 +114,7 @@ def open_finished(results: Path, *, verifies: bool = False) -> Finished:
         raise BulkcertError(
             ExitStatus.INPUT_UNREADABLE, f"{results}: a directory, not the results of a run", "Name the results file."
         )
-    journal_path = results.with_name(results.name + ".journal")
+    journal_path = journal_of(results)
     # While a run goes on its results are not there yet, or those of an earlier session.
     refuse_held(journal_path)
     header = header_of(journal_path, writes=False)

@@ -10,6 +10,7 @@ import httpx
 from cyclopts import Parameter
 
 from bulkcert.actions import ACTIONS, Action, ActionName
+from bulkcert.batch.beside import journal_of, summary_of
 from bulkcert.batch.order import Limit
 from bulkcert.batch.results import SUFFIXES
 from bulkcert.batch.schedule import ScheduleOptions, check_schedule
@@ -116,12 +117,12 @@ class Job(Service):
     @property
     def journal(self) -> Path:
         """The journal, beside the results."""
-        return self.results.with_name(self.results.name + ".journal")
+        return journal_of(self.results)
 
     @property
     def summary(self) -> Path:
         """The summary, beside the results."""
-        return self.results.with_name(self.results.name + ".summary.json")
+        return summary_of(self.results)
 
 
 def resolve(action: ActionName, path: Path, options: Options, *, command: str = "run") -> Job:

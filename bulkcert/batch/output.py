@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from bulkcert.batch.beside import journal_of
 from bulkcert.batch.durable import reason_of
 from bulkcert.errors import BulkcertError, ExitStatus
 
@@ -35,7 +36,7 @@ def refuse_taken(output: Path, *, overwrite: bool) -> None:
         BulkcertError: It may not be written.
     """
     advice = "Name another file with -o. Nothing was called."
-    journal = output.with_name(f"{output.name}.journal")
+    journal = journal_of(output)
     message = ""
     if os.path.lexists(journal):
         message = f"{output} is the results of a run: its journal is {journal}"

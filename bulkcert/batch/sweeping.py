@@ -3,15 +3,20 @@
 import fcntl
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 
+from bulkcert.batch.beside import journal_of, undo_results_of
 from bulkcert.batch.ended import own_end
 from bulkcert.batch.job import Job
 from bulkcert.batch.recovery import header_of
 from bulkcert.batch.schedule import DATE
 from bulkcert.errors import BulkcertError
+
+_BESIDE = (".summary.json", ".status.json", ".status.json.part", ".undo-list.csv", ".report.html")
+"""What bulkcert writes beside results; what others have put there stays."""
 
 _TIME = re.compile(r"(?<!\d)\d{2}-\d{2}-\d{2}(?!\d)")
 
@@ -30,10 +35,11 @@ class Swept:
 
 
 def sweep(job: Job, today: date) -> Swept:
-    """Removes results, journal and all that stands beside them of runs that are older than ``--keep`` allows.
+    """Removes what bulkcert has written of runs that are older than ``--keep`` allows, and of their undoing.
 
     An earlier run of the job is one in the same directory whose name differs in date and time alone, and whose journal
-    tells of the same action, instance and endpoint. It is removed only if it ended in order and nobody holds it.
+    tells of the same action, instance and endpoint. It is removed only if it, and its undo, ended in order and
+    nobody holds it.
 
     Args:
         job: The job that has just run; its ``keep`` is set.
@@ -76,19 +82,22 @@ def _any_of_its_kind(part: str) -> str:
 
 
 def _remove(results: Path, job: Job) -> str:
-    """Removes the files of a run, the journal last; returns why they are kept, or an empty text."""
-    journal = results.with_name(results.name + ".journal")
-    header = header_of(journal)
+    """Removes the files of a run and of its undo, journals last; returns why they are kept, or an empty text."""
+    header = header_of(journal_of(results))
     if (header.action, header.instance, header.endpoint) != (job.action.name, job.instance, str(job.endpoint)):
         return "it is the run of another job"
-    with journal.open("rb") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return "it is going on"
-        if own_end(journal) is None:
-            return "it was cut off and never gone on with"
-        beside = [path for path in results.parent.iterdir() if path.name.startswith(results.name + ".")]
-        for path in [results, *(path for path in beside if path != journal), journal]:
-            path.unlink(missing_ok=True)
+    undo = undo_results_of(results)
+    runs = [undo, results] if journal_of(undo).exists() else [results]
+    with ExitStack() as held:
+        for run in runs:
+            whose = "its undo" if run == undo else "it"
+            try:
+                fcntl.flock(held.enter_context(journal_of(run).open("rb")), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return f"{whose} is going on"
+            if own_end(journal_of(run)) is None:
+                return f"{whose} was cut off and never gone on with"
+        for run in runs:
+            for path in [run, *(run.with_name(run.name + suffix) for suffix in _BESIDE), journal_of(run)]:
+                path.unlink(missing_ok=True)
     return ""

@@ -10,6 +10,7 @@ import msgspec
 import polars as pl
 
 from bulkcert.actions import ACTIONS
+from bulkcert.batch.beside import journal_of, undo_list_of, undo_results_of
 from bulkcert.batch.durable import make_durable, reason_of, sha256_of
 from bulkcert.batch.finished import Finished
 from bulkcert.batch.job import Job, Options, RunOptions, resolve
@@ -61,7 +62,7 @@ def list_changed(finished: Finished, options: RunOptions, *, include_unknown: bo
             f"{finished.results}: {finished.action.name} cannot be undone: no operation takes it back",
             "Register the CA anew; its devices register themselves at their next connection, active.",
         )
-    path = finished.results.with_name(f"{finished.results.name}.undo-list.csv")
+    path = undo_list_of(finished.results)
     undone = Undone(path, _results(finished, path, options))
     temporary = path.with_name(f".{path.name}.part")
     try:
@@ -83,7 +84,7 @@ def list_changed(finished: Finished, options: RunOptions, *, include_unknown: bo
 
 def _results(finished: Finished, list_path: Path, options: RunOptions) -> Path:
     """Returns where the results of an undo go."""
-    named = finished.results.with_name(f"{finished.results.stem}.undo{finished.results.suffix}")
+    named = undo_results_of(finished.results)
     results = options.results or named
     for path in (finished.results, list_path):
         # os.path, since Path raises where it may not look.
@@ -111,7 +112,7 @@ def _confirm_same_list(finished: Finished, undone: Undone, sha256: str) -> None:
     Raises:
         BulkcertError: It is not.
     """
-    journal = undone.results.with_name(undone.results.name + ".journal")
+    journal = journal_of(undone.results)
     if not os.path.exists(journal):
         return
     header = header_of(journal)
