@@ -13,7 +13,7 @@ from bulkcert.api.operations import INSTANCE_ACCESS
 from bulkcert.api.signing import Credentials
 from bulkcert.batch.pacer import bucket_rate, lane_cap
 from bulkcert.batch.planning import Inquiry
-from bulkcert.batch.protected_rows import doubt
+from bulkcert.batch.protected_rows import doubt, mistake
 from bulkcert.batch.schedule import WRONG_SIZE, wrong_size
 from bulkcert.batch.source import printable
 from bulkcert.errors import ExitStatus
@@ -176,17 +176,7 @@ def _advice(plan: Plan, inquiry: Inquiry, credentials: Credentials) -> Iterator[
         yield "the run would not start (65): see below"
     if told := wrong_size(inquiry.question.options, inquiry.question.input, plan.rows):
         yield f"{told}. {WRONG_SIZE}"
-    if plan.invalid:
-        first = inquiry.check.first_invalid[0]
-        place = f"{plan.input}:{first.line or first.row}: {first.column}: {first.reason} ({first.value})"
-        rows = "1 row is" if plan.invalid == 1 else f"{plan.invalid:,} rows are"
-        yield f"{rows} invalid, the first: {place}; correct what is wrong, or give --skip-invalid"
-    if plan.protected:
-        rows = "1 row is" if plan.protected == 1 else f"{plan.protected:,} rows are"
-        taken_out = f"take {'it' if plan.protected == 1 else 'them'} out of the list, or give --skip-protected"
-        yield f"{rows} protected by {inquiry.check.protected_by}; {taken_out}"
-    if told := doubt(inquiry.check, inquiry.question.action):
-        yield told
+    yield from _on_left_out(plan, inquiry)
     yield from advice_on_cas(inquiry, plan.cas, plan.totals.rows)
     if plan.totals.not_registered:
         yield _on_unregistered(plan, inquiry)
@@ -204,6 +194,28 @@ def _advice(plan: Plan, inquiry: Inquiry, credentials: Credentials) -> Iterator[
             "these credentials are temporary, nothing says when they expire, and a token that was set by hand cannot "
             f"be renewed by the run ({about(needed)}); if they end first, it stops and can be gone on with"
         )
+
+
+def _on_left_out(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
+    """Yields which rows are not to be called, and what is doubtful about that."""
+    options = inquiry.question.options
+    if plan.invalid:
+        first = inquiry.check.first_invalid[0]
+        place = f"{plan.input}:{first.line or first.row}: {first.column}: {first.reason} ({first.value})"
+        rows = "1 row is" if plan.invalid == 1 else f"{plan.invalid:,} rows are"
+        skipped = (
+            "left out (--skip-invalid)" if options.skip_invalid else "correct what is wrong, or give --skip-invalid"
+        )
+        yield f"{rows} invalid, the first: {place}; {skipped}"
+    if plan.protected:
+        rows = "1 row is" if plan.protected == 1 else f"{plan.protected:,} rows are"
+        taken_out = f"take {'it' if plan.protected == 1 else 'them'} out of the list, or give --skip-protected"
+        skipped = "left out (--skip-protected)" if options.skip_protected else taken_out
+        yield f"{rows} protected by {inquiry.check.protected_by}; {skipped}"
+    if told := mistake(inquiry.check):
+        yield told
+    if told := doubt(inquiry.check, inquiry.question.action):
+        yield told
 
 
 def _on_unregistered(plan: Plan, inquiry: Inquiry) -> str:

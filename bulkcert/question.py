@@ -13,14 +13,14 @@ from rich.text import Text
 from bulkcert.actions import Action
 from bulkcert.api.signing import Credentials
 from bulkcert.batch.progress import Progress
-from bulkcert.batch.protected_rows import doubt
+from bulkcert.batch.protected_rows import doubt, mistake
 from bulkcert.batch.run import Run
 from bulkcert.batch.source import printable
 from bulkcert.batch.summary import TakenBack
 from bulkcert.batch.undoing import Undone
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import is_json
-from bulkcert.terminal import show, stderr
+from bulkcert.terminal import show, stderr, warn
 from bulkcert.words import about, counted, duration
 
 SIGNALS_EVERY_S = 0.2
@@ -47,6 +47,12 @@ def show_plan(run: Run, credentials: Credentials) -> None:
                 style="bold red",
             )
         )
+
+
+def warn_of_mistake(run: Run) -> None:
+    """Warns of protected serials that were meant for rows which they do not protect, however quiet the run is."""
+    if told := mistake(run.check):
+        warn(told)
 
 
 def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]]:

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from program import INSTANCE, UNHURRIED, bulkcert, write_devices
+from program import INSTANCE, UNHURRIED, bulkcert, here, write_devices
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,29 @@ def test_what_is_protected_is_told(tmp_path, service, content, told):
     assert f"p.csv: {told}" in run.stderr
     assert f"p.csv: {told}" in plan.stdout
     assert json.loads(shown.stdout)["protection"] == f"p.csv: {told}"
+
+
+def test_what_was_meant_otherwise_is_warned_of(tmp_path, service):
+    """However quiet a run is, it warns of a serial that a row differs from in case or zeros; a plan does as well."""
+    service.seed(write_devices(tmp_path / "d.csv", 5), "1")
+    (tmp_path / "p.csv").write_text("DeviceSn\n1\n02\n99\n")
+    protect = ("--protect", "p.csv")
+    told = "p.csv: the 2 serials, the first '02', are in no row to the letter, but rows differ from them only in letter"
+    run = here("run", "inactivate-device", "d.csv", *service.where, "-q", *protect, "-o", "r.csv", cwd=tmp_path)
+    where = ("--endpoint", service.url, "--instance", INSTANCE, *UNHURRIED)
+    plan = here("plan", "inactivate-device", "d.csv", *where, "-q", *protect, "--json", cwd=tmp_path).ended(0)
+
+    assert run.ended(0).stderr.startswith(f"warning: {told}")
+    assert any(advice.startswith(told) for advice in json.loads(plan.stdout)["advice"])
+
+
+def test_a_standing_list_is_no_cause_for_mail(tmp_path, service):
+    """A list none of whose serials are in this night's rows is no mistake: a quiet run says nothing of it."""
+    service.seed(write_devices(tmp_path / "d.csv", 5), "1")
+    (tmp_path / "p.csv").write_text("DeviceSn\n000000000099\n")
+    quiet = ("-q", "--protect", "p.csv", "-o", "r.csv")
+
+    assert not here("run", "inactivate-device", "d.csv", *service.where, *quiet, cwd=tmp_path).ended(0).stderr
 
 
 def test_a_column_that_may_be_of_either_means_both(tmp_path, service):

@@ -106,6 +106,12 @@ class TestMeaning:
         assert (protection.told(), protection.path) == ("2 serials", path)
         assert hashlib.sha256(content).hexdigest() == protection.sha256
 
+    def test_a_sole_column(self, written):
+        """A sole column of any name protects whatever has its serials; under a telling name these may hold anything."""
+        assert hit(written("pumps\n3\n")) == hit(written("3\n1x\n")) == [3]
+        assert open_protection(written("Sn\n1;a\n"), by_device=True).told() == "1 serial"
+        assert open_protection(written("DeviceSn\n1;a\n"), by_device=True).told() == "1 device and 0 CAs"
+
     def test_to_the_letter(self, written):
         """Serials match exactly: no zeros, cases or parts are forgiven."""
         assert not hit(written("01\n11\nA\n", "protect.txt"))
@@ -133,6 +139,22 @@ class TestRefused:
             ("DeviceSn\n1234567890123450\n", "p.csv", "every other device serial ends in zeros after its fifteenth"),
             ("DeviceSn,CaSn\n", "p.csv", "no serials"),
             ("a,b\n1,2\n", "p.csv", "no DeviceSn or CaSn column; the columns are 'a', 'b'"),
+            ("DeviceSn;CaSn\n1;a\n", "p.csv", "separated by semicolons: export the list again with commas"),
+            (
+                "DeviceSn\tCaSn\n1\ta\n",
+                "p.csv",
+                "no DeviceSn or CaSn column; the columns are 'DeviceSn\\tCaSn' | The fi",
+            ),
+            ("DeviceSn|CaSn\n1|a\n", "p.csv", "separated by vertical bars"),
+            ("DeviceSn;CaSn;where, exactly\n1;a;x,y\n", "p.csv", "separated by semicolons"),
+            ("sep=;\nDeviceSn;CaSn\n1;a\n", "p.csv", "separated by semicolons"),
+            ("1;a\n", "p.csv", "separated by semicolons"),
+            ("pumps\n1\n2;b\n", "p.csv", "line 3, column pumps: '2;b' holds white space, a comma"),
+            ('"DeviceSn,CaSn"\n"1,a"\n', "p.csv", "line 1, column DeviceSn,CaSn: 'DeviceSn,CaSn' holds"),
+            ("DeviceSn CaSn\n1 a\n", "p.csv", "line 1, column DeviceSn CaSn: 'DeviceSn CaSn' holds"),
+            ('{"DeviceSn;CaSn":"1;a"}\n', "p.ndjson", "separated by semicolons"),
+            (pl.DataFrame({"x": ["1;a"]}), "p.parquet", "row 1, column x: '1;a' holds"),
+            ("DeviceSn|CaSn\n1|a\n", "p.txt", "line 1: 'DeviceSn|CaSn' holds white space, a comma"),
             ("DeviceSn,device_sn\n1,2\n", "p.csv", "'DeviceSn' and 'device_sn' may each be the DeviceSn column"),
             ("DeviceSn,CaSn\n1\n", "p.csv", "line 2: 1 field"),
             ('{"DeviceSn":"1"}\n{"DeviceSn":2}\n', "p.ndjson", "line 2, column DeviceSn: holds a number (2)"),
@@ -227,6 +249,32 @@ class TestCheck:
 
         assert (checked.protected, checked.callable) == (30, 0)
         assert [(row.row, row.line) for row in checked.first_protected] == [(n, 2 * n) for n in range(1, 21)]
+
+    @pytest.mark.parametrize(
+        ("listed", "name", "by_device", "mistaken"),
+        [
+            ("DeviceSn\n1\n", "p.csv", True, ["1"]),
+            ("DeviceSn\n0001\n", "p.csv", True, ["0001"]),
+            ("CaSn\n0CA\n", "p.csv", True, ["0CA"]),
+            ("CaSn\n0CA\n", "p.csv", False, ["0CA"]),
+            ("DeviceSn\n1\n00B\n", "p.csv", False, ["00B", "1"]),
+            ("DeviceSn,CaSn\n1,00ca\n", "p.csv", False, []),
+            ("1\n0CA\n", "p.txt", True, ["0CA", "1"]),
+            # What is found is no mistake, whatever else is like it; nor is what the rows have in no form at all.
+            ("DeviceSn\n001\n", "p.csv", True, []),
+            ("DeviceSn\n9\n00ca\n", "p.csv", True, []),
+            # A row that is protected anyway needs no other spelling.
+            ("DeviceSn,CaSn\n1,\n,00ca\n", "p.csv", True, []),
+            ("001\n1\n", "p.txt", True, []),
+        ],
+    )
+    def test_mistaken(self, written, listed, name, by_device, mistaken):
+        """A serial in no row that differs from an unprotected row's in case or leading zeros alone is told."""
+        source = open_source(written("DeviceSn,CaSn\n001,00ca\n00b,00ca\n", "list.csv"), by_device=by_device)
+        protection = open_protection(written(listed, name), by_device=by_device)
+        checked = check(source, protection=protection)
+
+        assert (checked.mistaken, checked.first_mistaken) == (len(mistaken), "".join(mistaken[:1]))
 
     def test_without_a_list(self, written):
         """Without a list nothing is protected."""

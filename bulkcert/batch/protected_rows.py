@@ -57,3 +57,19 @@ def doubt(checked: Check, action: Action) -> str:
         f"{serials}: whether a device that has {'it' if count == 1 else 'one of them'} is under these CAs is not "
         "known; plan or run with a list that has CaSn"
     )
+
+
+def mistake(checked: Check) -> str:
+    """Returns which protected serials were meant for rows that they do not protect; empty if none is likely to be.
+
+    What is merely in no row is no mistake: a list that stands for good is given to run after run.
+    """
+    if not (count := checked.mistaken):
+        return ""
+    first = f"'{checked.first_mistaken}'"
+    serials = f"serial {first} is" if count == 1 else f"{count:,} serials, the first {first}, are"
+    return (
+        f"{checked.protected_by}: the {serials} in no row to the letter, but rows differ from "
+        f"{'it' if count == 1 else 'them'} only in letter case or leading zeros, and are NOT protected; write the list "
+        "as the rows have it"
+    )

@@ -87,6 +87,7 @@ def _executed(
             calling.prepare(keyring, leave)
             if (ask or not options.quiet) and not is_json():
                 question.show_plan(opened, keyring.current)
+            question.warn_of_mistake(opened)
             if ask:
                 question.confirm(opened)
             tell_started(opened)

@@ -54,6 +54,9 @@ class Check:
         unfound: Serials on that list that no row has.
         unplaced: Those of them that may be devices of which neither the list nor the input knows the CA; their
             number.
+        mistaken: Those serials of ``unfound`` that rows which are not protected have with other letter case or other
+            leading zeros; their number.
+        first_mistaken: The first of them in order, safe on a terminal; empty without any.
         protected_cas: CAs of ``rows_by_ca`` that are on the list, or have a protected row.
         keys_sha256: Of the serials of the valid rows, in order, in hexadecimal: the same for every file of these rows,
             whatever its format and its other columns.
@@ -73,6 +76,8 @@ class Check:
     protecting: str = ""
     unfound: int = 0
     unplaced: int = 0
+    mistaken: int = 0
+    first_mistaken: str = ""
     protected_cas: frozenset[str] = frozenset()
     keys_sha256: str = ""
 

@@ -169,6 +169,7 @@ class _Findings:
                 advice = f"{_EXPORT_AS_TEXT}; or give --trust-serials if these are the true serials."
                 raise self._changed(told, "every serial ends in zeros after its fifteenth digit", advice)
         search, duplicates = self._search, self._firsts.duplicates()
+        mistaken = search.mistaken.to_list() if search else []
         invalid, protected = pl.concat([_NO_FAULTS, *self._invalid]), pl.concat([_NO_FAULTS, *self._protected])
         settled = [
             duplicates.with_columns(fault=pl.lit(Fault.NONE, pl.UInt8)),
@@ -192,6 +193,8 @@ class _Findings:
             protecting=search.protection.told() if search else "",
             unfound=search.missed if search else 0,
             unplaced=search.unplaced if search else 0,
+            mistaken=len(mistaken),
+            first_mistaken=printable(mistaken[0]) if mistaken else "",
             protected_cas=self._cas_with_protected(),
             keys_sha256=self._keys.hexdigest(),
         )

@@ -189,8 +189,12 @@ def listed(columns: Sequence[str]) -> str:
     return f"the columns are {shown}" + (f" and {more} more" if more > 0 else "")
 
 
+def separated_by(columns: Sequence[str]) -> str:
+    """Returns what seems to separate the fields in place of commas, in words; empty if nothing does."""
+    return next((told for separator, told in _SEPARATORS.items() if any(separator in each for each in columns)), "")
+
+
 def _advice(columns: Sequence[str], option: str) -> str:
-    for separator, name in _SEPARATORS.items():
-        if any(separator in column for column in columns):
-            return f"The fields seem to be separated by {name}: export the list again with commas."
+    if told := separated_by(columns):
+        return f"The fields seem to be separated by {told}: export the list again with commas."
     return f"Name the column with {option}."

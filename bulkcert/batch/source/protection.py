@@ -93,6 +93,37 @@ class Protection:
         return by_device | by_ca
 
 
+class _Likes:
+    """The serials of a list regardless of letter case and leading zeros, and which of them rows have had so far.
+
+    Args:
+        serials: The serials as they are.
+    """
+
+    def __init__(self, serials: Serials) -> None:
+        self._serials = serials
+        self._plain = Serials(_plain(serials.texts))
+        self._seen = pl.repeat(value=False, n=len(self._plain), eager=True)
+
+    def note(self, asked: pl.Series) -> None:
+        """Takes in serials of rows, null where there is none."""
+        if len(self._plain):
+            _find(self._plain, _plain(asked), self._seen)
+
+    def missed(self, found: pl.Series) -> pl.Series:
+        """Returns the serials that rows have with other letter case or other leading zeros only.
+
+        Args:
+            found: Which serials rows have to the letter.
+        """
+        missed = self._serials.texts.filter(~found)
+        return missed.filter(self._seen.gather(self._plain.places(_plain(missed))))
+
+
+def _plain(serials: pl.Series) -> pl.Series:
+    return serials.str.to_lowercase().str.strip_chars_start("0")
+
+
 class Search:
     """Looks for the serials of a list in the rows of an input, and remembers which it has found.
 
@@ -105,6 +136,8 @@ class Search:
         self._devices_found = pl.repeat(value=False, n=len(protection.device_serials), eager=True)
         self._cas_found = pl.repeat(value=False, n=len(protection.ca_serials), eager=True)
         self._cas_of_devices = Serials(pl.Series(dtype=pl.String))
+        self._like_cas = _Likes(protection.ca_serials)
+        self._like_devices = self._like_cas if protection.bare else _Likes(protection.device_serials)
 
     def note_devices(self, devices: pl.Series, cas: pl.Series) -> None:
         """Takes in, for an action on CAs, the devices that stand beside CAs: the CA of a protected one is protected.
@@ -114,6 +147,7 @@ class Search:
             cas: Serials of the CAs, likewise.
         """
         found = _find(self.protection.device_serials, devices, self._devices_found)
+        self._like_devices.note(devices.filter(~(found | self.protection.ca_serials.hold(cas))))
         under = cas.filter(found).drop_nulls()
         new = under.filter(~self._cas_of_devices.hold(under))
         if len(new):
@@ -130,9 +164,12 @@ class Search:
             raise ValueError("a list for one kind of action does not do for the other")
         cas = keys.to_series(-1)
         by_ca = _find(protection.ca_serials, cas, self._cas_found) | self._cas_of_devices.hold(cas)
+        by_device = pl.repeat(value=False, n=keys.height, eager=True)
         if protection.by_device:
-            return _find(protection.device_serials, keys.to_series(0), self._devices_found), by_ca
-        return pl.repeat(value=False, n=keys.height, eager=True), by_ca
+            by_device = _find(protection.device_serials, keys.to_series(0), self._devices_found)
+            self._like_devices.note(keys.to_series(0).filter(~(by_device | by_ca)))
+        self._like_cas.note(cas.filter(~(by_device | by_ca)))
+        return by_device, by_ca
 
     @property
     def missed(self) -> int:
@@ -141,6 +178,14 @@ class Search:
             return int((~(self._devices_found | self._cas_found)).sum())
         devices = int((~self._devices_found).sum()) if self.protection.by_device else self.unplaced
         return devices + int((~self._cas_found).sum())
+
+    @property
+    def mistaken(self) -> pl.Series:
+        """Serials on the list that no row has had, while unprotected ones differ only in case or leading zeros."""
+        if self.protection.bare:  # the same serials twice, in the same order
+            return self._like_cas.missed(self._devices_found | self._cas_found).sort()
+        missed = self._like_devices.missed(self._devices_found), self._like_cas.missed(self._cas_found)
+        return pl.concat(missed).sort()
 
     @property
     def unplaced(self) -> int:

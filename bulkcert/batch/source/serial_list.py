@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from bulkcert.batch.source.columns import listed, malformed, matching, refuse_other_kind
+from bulkcert.batch.source.columns import listed, malformed, matching, refuse_other_kind, separated_by
 from bulkcert.batch.source.lines import read_lines
 from bulkcert.batch.source.parts import Part, read_parts
 from bulkcert.batch.source.reading import Digest, MalformedError, confirm_utf8
@@ -27,10 +27,13 @@ _TOLD = {DEVICE: "every other device serial", CA: "every other CA serial", BARE:
 # Headers that say no more than that these are serials. Any other one of a single column may be the first serial.
 _NAMES = ("Sn", "Serial", "Serials", "SerialNumber", "SerialNo")
 _REPAIR = "Correct the list and run again: a serial that matches nothing protects nothing."
-# What hints at a second field, a note or quotes; a serial that has one of these can be listed in CSV.
-_NOT_ALONE = r"[\s,;\"]"
-_NOT_ALONE_REASON = (
-    "holds white space, a comma, a semicolon or a quote: write one serial a line, or give the file its true suffix"
+# What hints at a second field, a note or quotes; a serial that has one of these can be listed under a name in CSV.
+_NOT_ALONE = r"[\s,;|\"]"
+_NOT_ALONE_REASON = "holds white space, a comma, a semicolon, a vertical bar or a quote"
+_NOT_ALONE_IN_TEXT = f"{_NOT_ALONE_REASON}: write one serial a line, or give the file its true suffix"
+_NOT_ALONE_IN_A_TABLE = (
+    f"{_NOT_ALONE_REASON}, as if it were more than a serial: separate the fields by commas, and name the column "
+    "DeviceSn, CaSn or Sn"
 )
 
 
@@ -73,12 +76,14 @@ class _Piece:
         keys: Their serials: a column for the devices, for the CAs, or for both; or one of bare serials.
         names: What the list calls the columns; empty for text.
         line: Returns the line, or the row of a Parquet file, of a place in ``keys``.
+        telling: Whether the names say that serials are meant; else each line must look like one serial and no more.
     """
 
     path: Path
     keys: pl.DataFrame
     names: Mapping[str, str]
     line: Callable[[int], str]
+    telling: bool
 
     def checked(self) -> pl.DataFrame:
         """Returns the serials in three columns, null where there is none.
@@ -96,8 +101,9 @@ class _Piece:
             self._refuse(serials, numbers(serials), "is a number as spreadsheets write it: the serials were changed")
             for kind, reason in REASONS.items():
                 self._refuse(serials, fault == kind, reason)
-            if not self.names:
-                self._refuse(serials, serials.str.contains(_NOT_ALONE), _NOT_ALONE_REASON)
+            if not self.telling:
+                reason = _NOT_ALONE_IN_A_TABLE if self.names else _NOT_ALONE_IN_TEXT
+                self._refuse(serials, serials.str.contains(_NOT_ALONE), reason)
         kept = self.keys.select(
             pl.when(~blank[column]).then(pl.col(column)).alias(column) for column in self.keys.columns
         )
@@ -116,14 +122,14 @@ def _table(path: Path, digest: Digest, *, by_device: bool) -> Iterator[_Piece]:
     names = _chosen(table, by_device=by_device)
     for column in names.values():
         table.confirm_text(column)
-    named = any(matching(table.columns, name) for name in _NAMES)
-    if table.kind == "csv" and BARE in names and not named:
+    telling = BARE not in names or any(matching(table.columns, name) for name in _NAMES)
+    if table.kind == "csv" and not telling:
         # Taken for a serial, a header does no harm; taken for a header, a serial would not be protected.
-        yield _Piece(path, pl.DataFrame({BARE: [names[BARE]]}), names, lambda _: "line 1")
+        yield _Piece(path, pl.DataFrame({BARE: [names[BARE]]}), names, lambda _: "line 1", telling)
     rows = 0
     for part in read_parts(table, digest):
         keys = part.frame.select(pl.col(column).cast(pl.String).alias(key) for key, column in names.items())
-        yield _Piece(path, keys, names, partial(_place, part, rows))
+        yield _Piece(path, keys, names, partial(_place, part, rows), telling)
         rows += keys.height
 
 
@@ -135,11 +141,14 @@ def _chosen(table: Table, *, by_device: bool) -> dict[str, str]:
         ca = ca or either
     if device or ca:
         return {key: column for key, column in ((DEVICE, device), (CA, ca)) if column}
-    if either or len(table.columns) == 1:
-        return {BARE: either or table.columns[0]}
-    raise _refused(
-        f"{table.path}: no DeviceSn or CaSn column; {listed(table.columns)}", "Name the columns of the serials so."
-    )
+    if either:
+        return {BARE: either}
+    advice = "Name the columns of the serials so."
+    if separator := separated_by(table.columns):
+        advice = f"The fields seem to be separated by {separator}: export the list again with commas."
+    elif len(table.columns) == 1:
+        return {BARE: table.columns[0]}
+    raise _refused(f"{table.path}: no DeviceSn or CaSn column; {listed(table.columns)}", advice)
 
 
 def _text(path: Path, digest: Digest) -> Iterator[_Piece]:
@@ -152,7 +161,7 @@ def _text(path: Path, digest: Digest) -> Iterator[_Piece]:
         records = [(line, text) for line, text in lines.records() if not text.startswith(b"#")]
         serials = [text.removesuffix(b"\r").decode() for _, text in records]
         keys = pl.DataFrame({BARE: serials}, schema_overrides={BARE: pl.String()})
-        yield _Piece(path, keys, {}, partial(_line, [line for line, _ in records]))
+        yield _Piece(path, keys, {}, partial(_line, [line for line, _ in records]), telling=False)
 
 
 def _place(part: Part, rows: int, index: int) -> str:
