@@ -97,8 +97,7 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
     named = {ca: counted for ca, counted in found.by_ca.items() if ca is not None}
     largest = sorted(named, key=lambda ca: (-named[ca].total(), ca))
     totals = _states(inquiry, sum(found.by_ca.values(), Counter()))
-    # What is not listed is deleted all the same: the call costs little, and "not found" is an outcome of its own.
-    changing = totals.rows - (totals.already if action.wanted != "deleted" else 0)
+    changing = totals.rows - totals.already
     calls = Calls(changing, found.looking, changing + found.looking)
     refused = (checked.invalid and not options.skip_invalid) or (checked.protected and not options.skip_protected)
     size = wrong_size(options, question.input, checked.rows)
@@ -138,8 +137,9 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
 
 def _states(inquiry: Inquiry, counted: Counter[Status | None]) -> States:
     wanted, rows = inquiry.question.action.wanted_status, counted.total()
-    already, unseen = counted[wanted], counted[None]
-    absent = counted[Status.NOT_REGISTERED] if wanted is not Status.NOT_REGISTERED else 0
+    absent, unseen = counted[Status.NOT_REGISTERED], counted[None]
+    # What is not registered is deleted all the same: the call costs little, and "not found" is an outcome of its own.
+    already = counted[wanted] if wanted is not Status.NOT_REGISTERED else 0
     return States(rows, already, absent, rows - already - unseen - absent, unseen)
 
 

@@ -98,10 +98,12 @@ def _deadline(deadline: float, needed_s: float) -> str | Text:
 
 
 def _looking(run: Run) -> str:
-    """Says that some of it may turn out to need no call."""
+    """Says whether some of it may turn out to need no call."""
     if not run.looks:
         return ""
     wanted, look_first = run.job.action.wanted, run.job.options.look_first
+    if wanted == "deleted":
+        return f", those that a look does not find as well (--look-first {look_first})"
     return f" at most: what a look finds {wanted} already is left alone (--look-first {look_first})"
 
 

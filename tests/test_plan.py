@@ -167,6 +167,34 @@ def test_invalid_and_protected_rows(service, tmp_path):
     assert "--skip-protected needs --protect" in plan(service, path, "--skip-protected").ended(2).stderr
 
 
+def test_what_is_left_out_is_not_asked_for(service, tmp_path):
+    """Who gives --skip-invalid and --skip-protected is told that rows are left out, not to give them."""
+    path, protected = tmp_path / "devices.csv", tmp_path / "protected.csv"
+    path.write_text("DeviceSn,CaSn\n0001,00aa\n,00aa\n0002,00aa\n")
+    protected.write_text("DeviceSn\n0002\n")
+    told = planned(service, path, "--protect", protected, "--skip-invalid", "--skip-protected")["advice"]
+
+    assert f"1 row is invalid, the first: {path}:3: DeviceSn: is blank (); left out (--skip-invalid)" in told
+    assert "1 row is protected by protected.csv; left out (--skip-protected)" in told
+
+
+def test_what_is_not_registered_is_deleted_all_the_same(service, tmp_path):
+    """delete-ca leaves no row alone: plan and run say so, and the run calls as many as were planned."""
+    path, results = tmp_path / "cas.csv", tmp_path / "results.csv"
+    path.write_text("CaSn\n00aa\n00bb\n")
+    service.seed([("", "00aa")])
+    told = planned(service, path, action="delete-ca")
+    states = {"rows": 2, "already": 0, "not_registered": 1, "to_change": 1, "not_looked_at": 0}
+    assert told["totals"] == states
+    assert told["calls"] == {"changing": 2, "looking": 1, "total": 3}
+
+    service.allowed = {"DeleteCaCertificate"}
+    calls = service.report().arrivals
+    run = here("run", "delete-ca", path, *service.looking, "-o", results).ended(1)
+    assert service.report().arrivals - calls == 3
+    assert "to call       2 CA certificates, those that a look does not find as well (--look-first auto)" in run.stderr
+
+
 @pytest.mark.parametrize("look", ["auto", "always"])
 def test_without_permission_to_list(service, tmp_path, look):
     """It is told, and the rest is planned as the run does it: all rows are called, or read one by one, then fewer."""
