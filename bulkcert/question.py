@@ -226,7 +226,7 @@ def show_undone(results: Path, undone: Undone, *, include_unknown: bool) -> None
         if undone.unknown:
             stderr.print(Text(f"{'among them' if include_unknown else 'left alone'}: {unknown}", style="yellow"))
     elif undone.unknown:
-        told = f"nothing to undo: all that {results} tells of are {unknown}, left alone (--no-include-unknown)"
+        told = f"nothing to undo: all that {results} tells of are {unknown}, left alone"
         stderr.print(Text(told, style="yellow"))
     else:
         stderr.print(Text(f"nothing to undo: {results} tells of no row that its run has changed"))

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
 
-from bulkcert.actions import ACTIONS, ActionName
+from bulkcert.actions import ACTIONS, Action, ActionName
 from bulkcert.api.credentials import FixedKeyring
 from bulkcert.api.operations import REGIONS
 from bulkcert.api.signing import Credentials
@@ -95,7 +95,7 @@ def staged(
     Raises:
         BulkcertError: An option is wrong, or the emulator does not start.
     """
-    _check(options, stage)
+    _check(ACTIONS[action], options, stage)
     results = options.results or default_results(path, ACTIONS[action])
     results = results.with_stem(f"{results.stem}.rehearsal")
     rehearsed = replace(
@@ -120,7 +120,7 @@ def staged(
         yield Rehearsal(resolve(action, path, replace(rehearsed, endpoint=emulator.url)), emulator, seed)
 
 
-def _check(options: Options, stage: Stage) -> None:
+def _check(action: Action, options: Options, stage: Stage) -> None:
     """Refuses what cannot be rehearsed, and a region that the real run would refuse."""
     low, high = stage.latency_ms
     shares = {"unregistered": stage.unregistered, "already": stage.already, "connecting": stage.connecting}
@@ -129,6 +129,8 @@ def _check(options: Options, stage: Stage) -> None:
         problems.append(f"--latency-ms must be two rising numbers, not {low:g} and {high:g}")
     if min(stage.service_rate, stage.service_per_address_rate) < 1:
         problems.append("--service-rate and --service-per-address-rate must be at least 1")
+    if "undo" in stage.then and action.inverse is None:
+        problems.append(f"--then undo cannot follow {action.name}: no operation takes it back")
     if problems:
         raise BulkcertError(ExitStatus.USAGE, "; ".join(problems))
     if options.region and not options.endpoint and options.region not in REGIONS:

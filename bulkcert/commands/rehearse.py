@@ -66,7 +66,8 @@ def _verified(job: Job, keyring: Keyring) -> Verification:
 
 def _undone(job: Job, keyring: Keyring) -> Summary | NothingTakenBack:
     typed = _as_typed(job, RunOptions) | {"results": None, "overwrite": True, "protect": None, "skip_protected": False}
-    return take_back(job.results, keyring, RunOptions(**typed), include_unknown=False, ask=False)
+    options = RunOptions(**typed)
+    return take_back(job.results, keyring, options, include_unknown=False, ask=False, resumable=False)
 
 
 def _as_typed(job: Job, kind: type[ServiceOptions]) -> dict[str, Any]:

@@ -58,7 +58,13 @@ class NothingTakenBack(msgspec.Struct, frozen=True):
 
 
 def take_back(
-    results: Path, keyring: Keyring, options: RunOptions, *, include_unknown: bool | None, ask: bool
+    results: Path,
+    keyring: Keyring,
+    options: RunOptions,
+    *,
+    include_unknown: bool | None,
+    ask: bool,
+    resumable: bool = True,
 ) -> Summary | NothingTakenBack:
     """Undoes a run, as a person or a timer sees it.
 
@@ -68,6 +74,7 @@ def take_back(
         options: As typed.
         include_unknown: Whether rows are taken back whose state before is not known; None if nobody has decided.
         ask: Whether somebody must agree first.
+        resumable: Whether the same service can be asked again later; that of a rehearsal cannot.
     """
     finished = open_finished(results)
     # Held to the end: the run must not go on while it is taken back.
@@ -78,12 +85,12 @@ def take_back(
             question.show_undone(finished.results, undone, include_unknown=bool(include_unknown))
         if not undone.rows:
             return NothingTakenBack(0, undone.unknown, int(ExitStatus.OK))
-        return _execute(finished, undone, undo_job(finished, undone, options), keyring, ask=ask)
+        return _execute(finished, undone, undo_job(finished, undone, options), keyring, ask=ask, resumable=resumable)
     finally:
         finished.journal.close()
 
 
-def _execute(finished: Finished, undone: Undone, job: Job, keyring: Keyring, *, ask: bool) -> Summary:
+def _execute(finished: Finished, undone: Undone, job: Job, keyring: Keyring, *, ask: bool, resumable: bool) -> Summary:
     """Does the inverse action, and notes beside the run that it was taken back, wholly or in part."""
     before = _size(job.journal)
 
@@ -92,7 +99,7 @@ def _execute(finished: Finished, undone: Undone, job: Job, keyring: Keyring, *, 
         _note(finished, undone, utc(time.time()), ExitStatus.STOPPED_EARLY)
 
     try:
-        summary = execute(job, keyring, ask=ask, before_calls=note_begun)
+        summary = execute(job, keyring, ask=ask, resumable=resumable, before_calls=note_begun)
     except BulkcertError as error:
         if _size(job.journal) != before:
             _note(finished, undone, utc(time.time()), error.status)

@@ -60,13 +60,15 @@ def verify(
     known = (*Options.__dataclass_fields__, *VerifyOptions.__dataclass_fields__, "action", "input", "job")
     terminal.warn_of_unknown(os.environ, known)
     verification = read_back(results_meant(results, action, input_), ChainKeyring(), options, ask=not options.yes)
+    if options.json:
+        calling.print_json(verification)
     return ExitStatus(verification.exit_status)
 
 
 def read_back(
     results: Path, keyring: Keyring, options: VerifyOptions, *, ask: bool, repeatable: bool = True
 ) -> Verification:
-    """Verifies a run, as a person or a timer sees it; prints what came of it.
+    """Verifies a run, as a person or a timer sees it; prints what came of it unless it is wanted as JSON.
 
     Args:
         results: The results of the run.
@@ -90,7 +92,7 @@ def read_back(
         verification = _verified(verifying, keyring, _command(results), quiet=options.quiet)
     finally:
         finished.journal.close()
-    _show(verifying, verification, as_json=options.json)
+    _show(verifying, verification, as_json=options.json, quiet=options.quiet)
     if undone and not (options.quiet or options.json):
         terminal.stderr.print(Text(f"the run was {question.told_undo(undone)}", style="yellow"))
     changeable = repeatable and finished.action.inverse and not undone
@@ -136,10 +138,8 @@ def _command(results: Path, *options: str) -> str:
     return shlex.join(["bulkcert", "verify", str(results), *options])
 
 
-def _show(verifying: Verifying, verification: Verification, *, as_json: bool) -> None:
-    if as_json:
-        calling.print_json(verification)
-    else:
+def _show(verifying: Verifying, verification: Verification, *, as_json: bool, quiet: bool) -> None:
+    if not as_json:
         terminal.show(_told(verifying.finished, verification, verifying.progress))
     if (stop := verifying.stop) is not None:
         terminal.show_error(BulkcertError(stop.status, f"stopped: {stop.message}", stop.advice))

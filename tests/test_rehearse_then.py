@@ -1,0 +1,49 @@
+"""``rehearse --then``: what follows a rehearsed run is a part of it, and says nothing that only a real run could."""
+
+import json
+
+import pytest
+from program import here, write_devices
+
+REHEARSE = ("rehearse", "inactivate-device", "d.csv", "--latency-ms", "0", "0")
+BOTH = ("--then", "verify", "--then", "undo")
+
+
+@pytest.fixture(autouse=True)
+def devices(tmp_path, inside):
+    """Returns three devices, listed in ``d.csv``."""
+    return write_devices(tmp_path / "d.csv", 3)
+
+
+def test_one_json_object():
+    """With --json standard output holds one object, and that holds every part."""
+    told = json.loads(here(*REHEARSE, "--json", "-q", *BOTH).ended(0).stdout)
+
+    assert list(told) == ["summary", "verification", "undo", "emulator"]
+    assert (told["verification"]["wanted"], told["undo"]["rows"]) == (3, 3)
+
+
+def test_nothing_is_proposed_that_needs_the_emulator():
+    """Neither the run nor its undo can be verified, undone or gone on with: the emulator is gone by then."""
+    shown = here(*REHEARSE, *BOTH).ended(0)
+
+    assert "to take back: 3 rows" in shown.stderr
+    assert "bulkcert verify" not in shown.stderr
+    assert "bulkcert undo" not in shown.stderr
+    assert "to tell others: bulkcert report d.inactivate-device.results.rehearsal.undo.csv" in shown.stderr
+
+
+def test_what_cannot_be_undone_is_refused_first(tmp_path):
+    """delete-ca has no undo: that is said before anything is done."""
+    refused = here("rehearse", "delete-ca", "d.csv", "--then", "undo").ended(2)
+
+    assert "--then undo cannot follow delete-ca: no operation takes it back" in refused.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["d.csv"]
+
+
+def test_no_option_is_named_that_was_not_given():
+    """Where nobody has looked, nothing can be undone, and no option of undo is to blame."""
+    shown = here(*REHEARSE, "--look-first", "never", "--then", "undo").ended(0)
+
+    assert "are 3 rows whose state before is not known, left alone\n" in shown.stderr
+    assert "include-unknown" not in shown.stderr
