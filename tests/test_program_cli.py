@@ -61,6 +61,15 @@ def test_ca_actions(tmp_path, service, devices, action):
     assert service.states(devices) == ([None] if action == "delete-ca" else ["1"]) * 6, "delete-ca cascades"
 
 
+def test_a_ca_is_named_by_its_serial(tmp_path, service, devices):
+    """What became of a CA is told with the serial of the CA, in the summary as well."""
+    (tmp_path / "cas.csv").write_text("DeviceSn,CaSn\nd,00ca00000f\n")
+    run = here("run", "inactivate-ca", "cas.csv", *service.where, "-o", "r.csv", cwd=tmp_path).ended(1)
+
+    assert "1 FindCaBySnError row 1 (00ca00000f): " in run.stdout
+    assert [kind["serial"] for kind in summary_of(tmp_path / "r.csv")["kinds"]] == ["00ca00000f"]
+
+
 def test_a_list_of_cas(tmp_path, service, devices):
     """A CA action takes a list with nothing but Sn."""
     (tmp_path / "cas.csv").write_text("Sn\n00ca000000\n")

@@ -13,7 +13,7 @@ from bulkcert.errors import BulkcertError
 ROW = f"{OWN_PREFIX}row"
 """Number of the row, UInt32, from 1; header and blank lines do not count."""
 DEVICE_SN = f"{OWN_PREFIX}device_sn"
-"""Serial of the device certificate as text; null for an action on CAs."""
+"""Serial of the device certificate as text; not there for an action on CAs."""
 CA_SN = f"{OWN_PREFIX}ca_sn"
 """Serial of the CA certificate as text."""
 OUTCOME = f"{OWN_PREFIX}outcome"
@@ -71,12 +71,8 @@ def _annotate(source: Source, check: Check, frame: pl.DataFrame, done: int) -> p
         _message(source, check.protected_by).alias(MESSAGE),
         pl.col("first_row").alias(FIRST_ROW),
     )
-    own = source.keys(frame).select(
-        pl.lit(None, pl.String).alias(DEVICE_SN)
-        if source.device_column is None
-        else pl.col(source.device_column).alias(DEVICE_SN),
-        pl.col(source.ca_column).alias(CA_SN),
-    )
+    named = {source.device_column: DEVICE_SN, source.ca_column: CA_SN}
+    own = source.keys(frame).select(pl.col(column).alias(named[column]) for column in source.key_columns)
     return frame.hstack([rows, *own]).join(settled, on=ROW, how="left", maintain_order="left")
 
 
