@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TextIO
+from typing import Annotated, Any, NoReturn, TextIO, cast
 
 import cyclopts
 from cyclopts import App, Parameter
@@ -112,19 +112,19 @@ def _open_closed_streams() -> None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - to the end
 
 
-def _given_up(stream: TextIO) -> bool:
-    """Returns whether a stream takes nothing any more; what it still holds is dropped then."""
+def _let_go(stream: TextIO) -> None:
+    """Flushes a stream; where it takes nothing any more, what it still holds is dropped."""
     try:
         stream.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        return True
-    return False
 
 
 def main() -> NoReturn:
     """Runs a command; whatever happens becomes an exit status and, if need be, a message."""
     _open_closed_streams()
+    stdout = sys.stdout
+    sys.stdout = cast(TextIO, terminal.Product(stdout))
     signal.signal(signal.SIGTERM, terminated)
     status: object = ExitStatus.INTERNAL
     if format_asked(sys.argv[1:], os.environ) == "json":
@@ -142,16 +142,8 @@ def main() -> NoReturn:
         advice = "Run the same command again to go on."
         terminal.show_error(BulkcertError(ExitStatus.INTERRUPTED, "interrupted", advice))
         status = ExitStatus.INTERRUPTED
-    except OSError as error:
-        if not _given_up(sys.stdout):
-            terminal.show_internal(error)
-        else:
-            status = ExitStatus.CANNOT_WRITE
-            if not isinstance(error, BrokenPipeError):
-                message = f"cannot write to standard output: {error.strerror}"
-                advice = "What a run did stands in its results and summary files."
-                terminal.show_error(BulkcertError(status, message, advice))
     except (Exception, PanicException) as error:  # noqa: BLE001 - the last resort: whatever it is, the user gets one clear message
         terminal.show_internal(error)
-    _given_up(sys.stderr)
+    _let_go(stdout)
+    _let_go(sys.stderr)
     sys.exit(int(status) if isinstance(status, int) else ExitStatus.OK)

@@ -7,8 +7,8 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import IO, Any, NoReturn, cast
 
 from rich.console import Console
@@ -35,6 +35,55 @@ class _Unfailing:
     def flush(self) -> None:
         with suppress(OSError):
             sys.stderr.flush()
+
+
+class Product:
+    """Standard output: what it does not take ends the command with an error that says so, whoever has written it.
+
+    Args:
+        stream: The stream, or what is beneath it.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @property
+    def buffer(self) -> "Product":
+        """The stream of bytes beneath."""
+        return Product(self._stream.buffer)
+
+    def write(self, text: str | bytes) -> int:
+        """Writes as the stream does.
+
+        Raises:
+            BulkcertError: CANNOT_WRITE.
+        """
+        with _told():
+            return cast(int, self._stream.write(text))
+
+    def flush(self) -> None:
+        """Flushes the stream.
+
+        Raises:
+            BulkcertError: CANNOT_WRITE.
+        """
+        with _told():
+            self._stream.flush()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BulkcertError(
+            ExitStatus.CANNOT_WRITE,
+            f"cannot write to standard output: {error.strerror}",
+            "What a run did stands in its results and summary files.",
+        ) from error
 
 
 stdout = Console(highlight=False, soft_wrap=True)

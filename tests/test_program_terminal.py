@@ -251,6 +251,34 @@ def test_full_stdout(place):
     assert outcomes(place.results) == {"succeeded": 3}
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "command", [("plan",), ("plan", "--json"), ("report", "--format", "text"), ("status",), ("policy",), ("--help",)]
+)
+def test_stdout_that_takes_nothing(place, command, unbuffered):
+    """Whoever writes to standard output, and however: 73 and the reason if the disk is full or nobody reads."""
+    name, *options = command
+    env = {"PYTHONUNBUFFERED": unbuffered}
+    if name == "plan":
+        options = [*place.command("inactivate-device")[1:3], "--endpoint", place.service.url, *options, "-q"]
+        options += ["--instance", INSTANCE]
+    elif name == "policy":
+        options = ["inactivate-device"]
+    elif name != "--help":
+        bulkcert(*place.command("inactivate-device", "--yes", "-q")).ended(0)
+        options = [place.results, *options]
+    with Path("/dev/full").open("wb") as full:
+        refused = bulkcert(name, *options, stdout=full, env=env).ended(73)
+    gone, nobody = os.pipe()
+    os.close(gone)
+    unread = bulkcert(name, *options, stdout=nobody, env=env).ended(73)
+    os.close(nobody)
+
+    assert refused.stderr.startswith("error: cannot write to standard output: No space left on device\n")
+    assert unread.stderr.startswith("error: cannot write to standard output: Broken pipe\n")
+    assert "Exception ignored" not in refused.stderr + unread.stderr
+
+
 def test_full_stderr(place):
     """A full disk under the log does not end a run."""
     with Path("/dev/full").open("wb") as full:
