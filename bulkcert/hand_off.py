@@ -10,7 +10,8 @@ from bulkcert.batch.outcome import WANTED, Outcome
 from bulkcert.batch.source import printable
 from bulkcert.batch.summary import Kind, Summary
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.terminal import same_command, show, show_error, stderr
+from bulkcert.log import is_json
+from bulkcert.terminal import same_command, show, show_error, stderr, warn
 from bulkcert.unregistered import on_unregistered
 from bulkcert.words import counted, meaning
 
@@ -46,6 +47,9 @@ def show_ending(summary: Summary, *, resumable: bool, overwrite: bool, quiet: bo
     """
     if summary.stopped:
         show_error(BulkcertError(ExitStatus(summary.exit_status), f"stopped: {summary.stopped}", summary.advice))
+    elif quiet and summary.exit_status and not is_json():
+        # What a timer mails is what stands on stderr; for machines the end of the run is a warning by itself.
+        warn(_left(summary))
     if count := summary.outcomes.get(Outcome.NOT_REGISTERED):
         protected = Outcome.PROTECTED in summary.outcomes
         stderr.print(Text(f"{count:,} not registered: {on_unregistered(ACTIONS[summary.action], protected=protected)}"))
@@ -54,6 +58,16 @@ def show_ending(summary: Summary, *, resumable: bool, overwrite: bool, quiet: bo
         steps += _afterwards(summary, resumable=resumable)
     for purpose, command in steps:
         stderr.print(Text(f"{purpose}: {command}"))
+
+
+def _left(summary: Summary) -> str:
+    """Returns in one line why a run that has ended in order does not end with 0."""
+    left = {name: count for name, count in summary.outcomes.items() if name not in {*WANTED, Outcome.DUPLICATE}}
+    rows, told = sum(left.values()), ", ".join(f"{count:,} {name}" for name, count in left.items())
+    if not left and summary.verification:
+        rows, told = summary.verification.not_wanted, f"read back so on {summary.verification.finished}"
+    state = "row is" if rows == 1 else "rows are"
+    return f"{rows:,} {state} not in the wanted state: {told}; see {summary.results}"
 
 
 def _totals(summary: Summary, calls: int) -> Iterator[tuple[str, str | Text]]:

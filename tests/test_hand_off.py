@@ -22,8 +22,12 @@ def devices(service, tmp_path):
     return pairs
 
 
+def _again(service):
+    return "run", "inactivate-device", "d.csv", *service.where, "-q", "-o", "r.csv"
+
+
 def run(service, *more, status=0):
-    return here("run", "inactivate-device", "d.csv", *service.where, "-q", "-o", "r.csv", *more).ended(status)
+    return here(*_again(service), *more).ended(status)
 
 
 @pytest.mark.parametrize(("option", "value"), [("--expect-rows", "5"), ("--max-rows", "3")])
@@ -156,6 +160,25 @@ def test_protected_rows_are_told_in_a_sentence(service, devices, tmp_path):
     (tmp_path / "p.csv").write_text(f"DeviceSn,CaSn\n{devices[0][0]},{devices[0][1]}\n")
     refused = run(service, "--protect", "p.csv", status=65).stderr
     assert "d.csv:2: DeviceSn is protected by p.csv" in refused
+
+
+def test_what_is_not_ok_is_never_silent(service, devices, tmp_path):
+    """However quiet a run is, a line on stderr says why it does not exit with 0: a timer mails that alone."""
+    (tmp_path / "d.csv").write_text((tmp_path / "d.csv").read_text() + ",x\n,y\n")
+    told = "warning: 2 rows are not in the wanted state: 2 invalid; see r.csv\n"
+    assert run(service, "--skip-invalid", status=1).stderr == told
+    assert run(service, "--skip-invalid", "--json", status=1).stderr == told
+    verify = here("verify", "r.csv", "-q", "--endpoint", service.url, *UNHURRIED).ended(1)
+    assert verify.stderr == "warning: 2 rows are not in the wanted state; see r.csv\n"
+
+
+def test_what_is_ok_is_silent(service, devices):
+    """A quiet run that exits with 0 leaves nothing on stderr; one that was read back otherwise says when."""
+    assert not run(service).stderr
+    assert not here("verify", "r.csv", "-q", "--endpoint", service.url, *UNHURRIED).ended(0).stderr
+    service.seed(devices[:1])
+    here("verify", "r.csv", "-q", "--endpoint", service.url, *UNHURRIED).ended(1)
+    assert "warning: 1 row is not in the wanted state: read back so on 20" in run(service, status=1).stderr
 
 
 @pytest.mark.parametrize("command", ["verify", "undo"])

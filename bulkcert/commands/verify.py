@@ -143,6 +143,9 @@ def _show(verifying: Verifying, verification: Verification, *, as_json: bool, qu
         terminal.show(_told(verifying.finished, verification, verifying.progress))
     if (stop := verifying.stop) is not None:
         terminal.show_error(BulkcertError(stop.status, f"stopped: {stop.message}", stop.advice))
+    elif quiet and verification.exit_status:
+        rows = f"{counted(verification.not_wanted, 'row')} {'is' if verification.not_wanted == 1 else 'are'}"
+        terminal.warn(f"{rows} not in the wanted state; see {verifying.finished.results}")
     if verification.not_attempted:
         told = f"not attempted: {counted(verification.not_attempted, 'row')}, which verify does not call"
         terminal.stderr.print(Text(f"{told}; to go on with the run, give its command again", style="yellow"))
