@@ -2,7 +2,9 @@
 
 import difflib
 from collections.abc import Sequence
-from typing import Any, get_args
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
 
 import cyclopts
 from cyclopts import Token
@@ -13,7 +15,7 @@ from bulkcert.errors import BulkcertError, ExitStatus
 _LIKENESS = 0.75
 """How alike a typed name and an option must be for the option to be offered; below it the guess is far-fetched."""
 
-_EXPECTED = {bool: "neither true nor false", int: "not a whole number", float: "not a number"}
+_EXPECTED = {bool: "neither true nor false", int: "not a whole number", float: "not a number", Path: "not a path"}
 """What is said of a value that is not of a type."""
 
 
@@ -83,6 +85,8 @@ def _wrong_value(error: cyclopts.CoercionError) -> str:
     if error.msg is not None:
         return f"{place}: {error.msg}"
     kind: Any = error.target_type
+    if isinstance(kind, UnionType) or get_origin(kind) is Union:
+        kind = next(one for one in get_args(kind) if one is not NoneType)
     if choices := get_args(kind):
         return f"{place}: {token.value!r} is none of {', '.join(map(str, choices))}"
     return f"{place}: {token.value!r} is {_EXPECTED.get(kind, 'not such a value')}"

@@ -60,6 +60,7 @@ def test_unknown_command():
         ("resutls = 'x'", "Unknown option: resutls; did you mean results?"),
         ("rate = 'x'", "rate: 'x' is not a whole number"),
         ("look-first = 'x'", "look-first: 'x' is none of auto, always, never"),
+        ("protect = ['a']", "protect: '[\"a\"]' is not a path"),
     ],
 )
 def test_job_file(tmp_path, line, message):
