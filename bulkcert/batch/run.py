@@ -1,11 +1,8 @@
 """One run from end to end: check the input, open the journal, call, write results and summary."""
 
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import version
-from uuid import uuid4
 
 import polars as pl
 
@@ -14,18 +11,15 @@ from bulkcert.batch.engine import Engine, journaling
 from bulkcert.batch.index import Index
 from bulkcert.batch.job import Job
 from bulkcert.batch.journal import Journal
-from bulkcert.batch.lines import Header, Key, Protected, key_line, session_line
-from bulkcert.batch.look.first import LookFirst, is_old
+from bulkcert.batch.lines import Key, Protected, key_line
+from bulkcert.batch.look.first import LookFirst
 from bulkcert.batch.order import Order
 from bulkcert.batch.outcome import Outcome, Row
 from bulkcert.batch.progress import Progress
-from bulkcert.batch.protected_rows import confirm_protection, lifted, to_keep
-from bulkcert.batch.recovery import has_protected, header_of, open_journal
-from bulkcert.batch.results import prove_columns, renamed, write_results
-from bulkcert.batch.rows import as_rows, only_callable, open_list
-from bulkcert.batch.schedule import WRONG_SIZE, wrong_size
+from bulkcert.batch.results import write_results
+from bulkcert.batch.rows import as_rows, only_callable
 from bulkcert.batch.session import Leave, Watch, announce, calling
-from bulkcert.batch.source import Check, InvalidRow, Source, annotated
+from bulkcert.batch.source import Check, Source, annotated
 from bulkcert.batch.summarizing import confirm_sum, still_holding, summarize, this_session
 from bulkcert.batch.summary import Summary, earlier_summary
 from bulkcert.batch.taken_back import still_back
@@ -179,123 +173,6 @@ class Run:
         return ExitStatus.OK if totals.all_wanted and not otherwise else ExitStatus.INCOMPLETE
 
 
-def check_input(job: Job, on_progress: Callable[[int], None] | None = None) -> tuple[Source, Check]:
-    """Reads the whole input once and checks every row.
-
-    Args:
-        job: What was asked.
-        on_progress: Told the number of rows checked so far.
-
-    Raises:
-        BulkcertError: The input cannot be used, or has invalid rows that were not to be skipped.
-    """
-    options = job.options
-    source, checked = open_list(
-        job.input,
-        job.action,
-        columns=(options.device_column, options.ca_column),
-        trust_serials=options.trust_serials,
-        protect=options.protect,
-        lifts=options.protect is not None and not options.overwrite and has_protected(job.journal),
-        on_progress=on_progress,
-    )
-    if told := wrong_size(options, job.input, checked.rows):
-        raise BulkcertError(ExitStatus.INPUT_INVALID, f"{told}; nothing was called", WRONG_SIZE)
-    if checked.invalid and not options.skip_invalid:
-        raise _invalid(job, checked)
-    if checked.protected and not options.skip_protected:
-        raise _protected(job, checked)
-    return source, checked
-
-
-def open_run(job: Job, source: Source, checked: Check) -> Run:
-    """Opens the journal of a run; calls nothing.
-
-    Args:
-        job: What was asked.
-        source: The input.
-        checked: What the pass over it found.
-
-    Raises:
-        BulkcertError: The results cannot be written, or are those of another run.
-    """
-    options, release = job.options, version("bulkcert")
-    # os.path, since Path raises where it may not look; opening the journal says why.
-    exists = os.path.exists
-    if exists(job.results) and not exists(job.journal) and not options.overwrite:
-        raise BulkcertError(
-            ExitStatus.CANNOT_WRITE,
-            f"{job.results} exists, and no journal ({job.journal.name}) says which run made it",
-            "Name another results file with -o, or replace this one with --overwrite. Nothing was called.",
-        )
-    names = renamed(source.columns)
-    header = Header(
-        job.action.name,
-        job.instance,
-        str(job.endpoint),
-        checked.sha256,
-        checked.rows,
-        source.key_columns,
-        release,
-        checked.keys_sha256,
-        tuple(names.get(key, key) for key in source.key_columns),
-        uuid4().hex,
-    )
-    session = session_line(round(time.time() * 1000), release)
-    journal = open_journal(job.journal, header, session, anew=options.overwrite)
-    if options.retry_failed:
-        journal.index.reopen(RETRIED)
-        journal.index.reopen_rows(journal.index.read_back_otherwise(job.action.wanted_status))
-    try:
-        confirm_protection(journal.index, options.protect)
-        # What cannot be written must not show after the calls.
-        prove_columns(job.results, annotated(source, checked), journal)
-    except BaseException:
-        journal.close()
-        raise
-    index = journal.index
-    to_call, unchanged = _to_call(index, checked), _unchanged(index, checked)
-    looks_again = to_call > 0 and unchanged > 0 and is_old(index.looked_at)
-    run_id = header.run if journal.is_new else header_of(job.journal).run
-    to_call += unchanged * looks_again
-    kept = to_keep(index, checked)
-    return Run(job, source, checked, journal, to_call, looks_again, run_id, kept, lifted(index, checked))
-
-
-def _to_call(index: Index, checked: Check) -> int:
-    """Returns how many rows may be called and have no final outcome yet."""
-    return checked.callable - index.final + sum(map(index.is_final, checked.protected_rows))
-
-
 def _again(index: Index, checked: Check) -> int:
     """Returns how many rows are taken up again by the next session; one that was protected since is not."""
     return index.again - sum(map(index.is_again, checked.protected_rows))
-
-
-def _unchanged(index: Index, checked: Check) -> int:
-    """Returns how many rows that may be called a look has settled."""
-    return index.unchanged - sum(index.outcome(row) is Outcome.UNCHANGED for row in checked.protected_rows)
-
-
-def _invalid(job: Job, checked: Check) -> BulkcertError:
-    return BulkcertError(
-        ExitStatus.INPUT_INVALID,
-        f"{checked.invalid} of {checked.rows} rows are invalid; nothing was called"
-        + _named(job, checked.first_invalid, checked.invalid),
-        "Correct them, or leave them out with --skip-invalid (they get the outcome invalid).",
-    )
-
-
-def _protected(job: Job, checked: Check) -> BulkcertError:
-    return BulkcertError(
-        ExitStatus.INPUT_INVALID,
-        f"{checked.protected} of {checked.rows} rows are protected by {job.options.protect}; nothing was called"
-        + _named(job, checked.first_protected, checked.protected, " "),
-        "Take them out of the list, or leave them out with --skip-protected (they get the outcome protected).",
-    )
-
-
-def _named(job: Job, rows: Sequence[InvalidRow], count: int, between: str = ": ") -> str:
-    """Returns the first of some rows, a line each."""
-    named = [f"\n  {job.input}:{row.line or row.row}: {row.column}{between}{row.reason} ({row.value})" for row in rows]
-    return "".join(named) + (f"\n  and {count - len(named)} more" if count > len(named) else "")

@@ -11,7 +11,7 @@ from bulkcert import terminal
 from bulkcert.actions import ActionName
 from bulkcert.api.credentials import Keyring
 from bulkcert.batch.job import Job, Options, RunOptions
-from bulkcert.batch.run import check_input
+from bulkcert.batch.opening import check_input
 from bulkcert.batch.service import ServiceOptions
 from bulkcert.batch.summary import Summary, Verification
 from bulkcert.commands.calling import print_json

@@ -14,7 +14,8 @@ from bulkcert import hand_off, question, terminal
 from bulkcert.actions import ActionName
 from bulkcert.api.credentials import ChainKeyring, Keyring
 from bulkcert.batch.job import Job, Options, resolve
-from bulkcert.batch.run import Run, check_input, open_run
+from bulkcert.batch.opening import check_input, open_run
+from bulkcert.batch.run import Run
 from bulkcert.batch.session import Watch
 from bulkcert.batch.snapshot_watch import of_run
 from bulkcert.batch.summary import Summary
