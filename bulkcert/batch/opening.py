@@ -11,7 +11,7 @@ from bulkcert.batch.job import Job
 from bulkcert.batch.journal import Journal
 from bulkcert.batch.lines import Header, session_line
 from bulkcert.batch.look.first import is_old
-from bulkcert.batch.outcome import Outcome
+from bulkcert.batch.outcome import RETRIED, Outcome
 from bulkcert.batch.protected_rows import confirm_protection, lifted, to_keep
 from bulkcert.batch.recovery import has_protected, header_of, open_journal
 from bulkcert.batch.results import prove_columns, renamed
@@ -20,9 +20,6 @@ from bulkcert.batch.run import Run
 from bulkcert.batch.schedule import WRONG_SIZE, wrong_size
 from bulkcert.batch.source import Check, InvalidRow, Source, annotated
 from bulkcert.errors import BulkcertError, ExitStatus
-
-RETRIED = frozenset({Outcome.FAILED, Outcome.NOT_REGISTERED, Outcome.UNKNOWN})
-"""Outcomes that ``--retry-failed`` takes up again."""
 
 
 def check_input(job: Job, on_progress: Callable[[int], None] | None = None) -> tuple[Source, Check]:

@@ -42,6 +42,9 @@ WANTED = frozenset({Outcome.SUCCEEDED, Outcome.UNCHANGED})
 ERRORS = frozenset({Outcome.FAILED, Outcome.UNKNOWN})
 """Outcomes that ``--max-errors`` counts. An unregistered certificate is a finding, not an error of the run."""
 
+RETRIED = ERRORS | {Outcome.NOT_REGISTERED}
+"""Outcomes that ``--retry-failed`` takes up again."""
+
 OUTCOME_OF: dict[Verdict, Outcome] = {
     Verdict.DONE: Outcome.SUCCEEDED,
     Verdict.NOT_FOUND: Outcome.NOT_REGISTERED,

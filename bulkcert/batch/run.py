@@ -26,9 +26,6 @@ from bulkcert.batch.taken_back import still_back
 from bulkcert.batch.totals import Totals
 from bulkcert.errors import BulkcertError, ExitStatus
 
-RETRIED = frozenset({Outcome.FAILED, Outcome.NOT_REGISTERED, Outcome.UNKNOWN})
-"""Outcomes that ``--retry-failed`` takes up again."""
-
 
 @dataclass(slots=True)
 class Run:
