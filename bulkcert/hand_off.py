@@ -12,6 +12,7 @@ from bulkcert.batch.summary import Kind, Summary
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import is_json
 from bulkcert.terminal import same_command, show, show_error, stderr, warn
+from bulkcert.undo_command import undo_command
 from bulkcert.unregistered import on_unregistered
 from bulkcert.words import counted, meaning
 
@@ -147,12 +148,7 @@ def _afterwards(summary: Summary, *, resumable: bool) -> Iterator[tuple[str, str
     undone, as_run = summary.standing_undo, resumable and summary.calls and summary.exit_status in (0, 1)
     if as_run and not undone and summary.verification is None:
         yield "to prove it", f"bulkcert verify {results}"
-    changed = summary.outcomes.get(Outcome.SUCCEEDED, 0) + summary.outcomes.get(Outcome.UNKNOWN, 0)
-    if resumable and changed and ACTIONS[summary.action].inverse and (not undone or summary.called_since_undo):
-        # Without a word about them the undo would ask for one.
-        unknown = summary.unknown_before
-        blindly = f" ({counted(unknown, 'row')}: what they were before is not known)" if unknown else ""
-        options = " --include-unknown" * bool(unknown) + " --overwrite" * summary.called_since_undo
-        yield f"to take it back{blindly}", f"bulkcert undo {results}{options}"
+    if resumable and (undo := undo_command(summary, summary.results)):
+        yield undo
     if summary.rows:
         yield "to tell others", f"bulkcert report {results}"

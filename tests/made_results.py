@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+from collections import Counter
 from datetime import UTC, datetime
 
 COLUMNS = (
@@ -74,7 +75,7 @@ def write_summary(path, rows, header):
         "results": path.name,
         "results_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "rows": len(rows),
-        "outcomes": {},
+        "outcomes": Counter(row["outcome"] for row in rows),
         "codes": {},
         "kinds": [],
         "caps": caps,

@@ -9,6 +9,7 @@ from bulkcert.batch.summary import Summary, TakenBack
 from bulkcert.report.figures import Asked, OutcomeCount, Verdict, Verified
 from bulkcert.report.history import History, is_killed, is_reading_killed
 from bulkcert.report.known import Known
+from bulkcert.undo_command import undo_command
 from bulkcert.words import counted
 
 _NOT_WANTED = (
@@ -18,6 +19,7 @@ _NOT_WANTED = (
     Outcome.NOT_ATTEMPTED,
     Outcome.PROTECTED,
 )
+_CHANGED = (Outcome.SUCCEEDED, Outcome.UNKNOWN)
 _RETRIED = (Outcome.FAILED, Outcome.UNKNOWN, Outcome.NOT_REGISTERED)
 
 
@@ -50,9 +52,8 @@ def verdict_on(
     notes = [*_notes(asked, verified, history, summary), *_kept_open(rows, known, history)]
     if summary is not None:
         notes += _later(summary, known)
-    return Verdict(
-        line, tone, label, notes, list(_steps(asked, rows, verified, known=known, history=history, undo=undo))
-    )
+    steps = _steps(asked, rows, verified, known=known, history=history, summary=summary, undo=undo)
+    return Verdict(line, tone, label, notes, list(steps))
 
 
 def _kind(action: Action) -> str:
@@ -68,15 +69,14 @@ def _parts(action: Action, known: Known, of: int, *, read: bool) -> Iterator[str
 
 def _parts_back(action: Action, undo: TakenBack, known: Known, of: int, *, read: bool) -> Iterator[str]:
     """Yields how many were taken back, and what the others are."""
-    back = min(known.back, undo.rows)
     kind = f"{_kind(action)}{'' if of == 1 else 's'}"
     failed = f" by an undo that ended with {undo.exit_status}" if undo.exit_status else ""
-    were = "were to be" if undo.exit_status else "was" if back == 1 else "were"
-    yield f"{back:,} of {of:,} {kind} {were} taken back on {_short(undo.finished)}{failed}"
+    were = "were to be" if undo.exit_status else "was" if undo.rows == 1 else "were"
+    yield f"{undo.rows:,} of {of:,} {kind} {were} taken back on {_short(undo.finished)}{failed}"
     if known.seen_back:
         restored = ACTIONS[action.inverse or ""].wanted
         yield f"{known.seen_back:,} {_are(known.seen_back)} {restored} by the read-back since"
-    if left := known.back - back:
+    if (left := known.back - undo.rows) > 0:
         yield f"{left:,} that may have been changed {_are(left)} not among them"
     if known.good:
         yield f"{known.good:,} {_are(known.good)} {action.wanted}"
@@ -115,7 +115,7 @@ def _are(count: int) -> str:
 
 def _notes(asked: Asked, verified: Verified | None, history: History, summary: Summary | None) -> Iterator[str]:
     if history.held:
-        yield "A run or a verification of these results is going on: what it does is not in here yet."
+        yield "A run, an undo or a verification of these results is going on: what it does is not in here yet."
     elif is_killed(history):
         yield "The last start of the command was killed, or could not write: calls that it made may not be in here."
     elif is_reading_killed(history):
@@ -166,9 +166,10 @@ def _steps(
     *,
     known: Known,
     history: History,
+    summary: Summary | None,
     undo: TakenBack | None,
 ) -> Iterator[str]:
-    results, action = shlex.quote(asked.results), ACTIONS[asked.action]
+    results = shlex.quote(asked.results)
     if history.held:
         yield "Wait until it has ended, then make this report again."
         return
@@ -181,5 +182,9 @@ def _steps(
         yield "Run the same command again with --retry-failed: it calls the rows that did not succeed."
     if (verified is None and asked.rows) or known.unread:
         yield f"Read back what is true now: bulkcert verify {results}"
-    if action.inverse is not None and rows.get(Outcome.SUCCEEDED):
-        yield f"To take it back: bulkcert undo {results}"
+    if summary is None:
+        if ACTIONS[asked.action].inverse is not None and any(rows.get(outcome) for outcome in _CHANGED):
+            yield f"To take it back: bulkcert undo {results}"
+    elif named := undo_command(summary, asked.results):
+        purpose, command = named
+        yield f"{purpose.capitalize()}: {command}"
