@@ -1,5 +1,6 @@
 """``report`` of what may be taken back, or was: the same command as in the terminal, and numbers that agree."""
 
+import json
 import shlex
 
 import pytest
@@ -72,3 +73,48 @@ def test_rows_that_are_only_unknown_may_be_taken_back(run, tmp_path, service):
     assert in_report(tmp_path) == told
     works(in_report(tmp_path))
     assert run.states() == ["1"] * COUNT
+
+
+def change_lines(change):
+    with open("r.csv.journal", encoding="utf-8") as file:  # noqa: PTH123
+        lines = [change(json.loads(line)) for line in file]
+    with open("r.csv.journal", "w", encoding="utf-8") as file:  # noqa: PTH123
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+@pytest.mark.parametrize("exit_status", [0, 1])
+def test_the_rows_of_an_undo_are_counted_alike(run, tmp_path, service, exit_status):
+    """What was called and refused in the end is undone, and counted as taken back wherever the report counts."""
+    run("-q", "--max-errors", "100%")
+    refused = {"outcome": "failed", "code": "InternalError"}
+    change_lines(lambda line: line | refused if line.get("row") == COUNT else line)
+    run("-q", "--limit-rows", "0", status=1)
+    if exit_status:
+        service.tell("faults", shares={"MqttOwnerCheckError": 1.0})
+    undo("--max-errors", "100%", status=77 if exit_status else 0)
+    assert summary_of("r.csv")["taken_back"]["rows"] == COUNT
+
+    figures = count(tmp_path / "r.csv")
+    assert figures.verdict.line.startswith(f"{COUNT} of {COUNT} certificates were")
+    assert ";" not in figures.verdict.line, "a row is counted elsewhere as well"
+    assert any(f"({COUNT} rows, see" in note for note in figures.verdict.notes)
+
+
+def test_what_was_not_come_to_is_no_less_a_finding_after_an_undo(run, tmp_path):
+    """Rows that the outcomes call not wanted are named among what is not as wanted, though the run was taken back.
+
+    A session that was killed may have called them, so that the undo takes them up as well.
+    """
+    run("-q", "--limit-rows", "2", status=75)
+    with open("r.csv.journal", encoding="utf-8") as file:  # noqa: PTH123
+        lines = [line for line in file if '"type":"end"' not in line]
+    with open("r.csv.journal", "w", encoding="utf-8") as file:  # noqa: PTH123
+        file.writelines(lines)
+    run("-q", "--limit-rows", "0", status=75)
+    undo()
+    assert summary_of("r.csv")["taken_back"]["rows"] == COUNT
+
+    figures = count(tmp_path / "r.csv")
+    not_wanted = {each.outcome: each.rows for each in figures.outcomes if each.wanted == "no"}
+    assert not_wanted == {"not_attempted": COUNT - 2}
+    assert {finding.outcome: finding.rows for finding in figures.findings} == not_wanted

@@ -7,14 +7,12 @@ from bulkcert.batch.index import Index
 from bulkcert.batch.outcome import Outcome
 from bulkcert.batch.summary import TakenBack, millis
 
-_CHANGED = [str(outcome) for outcome in (Outcome.SUCCEEDED, Outcome.UNKNOWN)]
-
 
 def is_back(undo: TakenBack | None, action: Action, *, was_killed: bool, was_read: bool = True) -> pl.Expr:
     """Returns what tells of a row whether an undo has taken it back and it was not done, or seen to be done, again.
 
-    It reads the columns ``outcome`` and ``finished_at``, and ``verified_status`` and ``verified_at`` if any row was
-    read back; times in Unix milliseconds.
+    It reads the columns ``outcome``, ``attempts`` and ``finished_at``, and ``verified_status`` and ``verified_at`` if
+    any row was read back; times in Unix milliseconds.
 
     Args:
         undo: The undo of the run, if there was one.
@@ -25,8 +23,12 @@ def is_back(undo: TakenBack | None, action: Action, *, was_killed: bool, was_rea
     if undo is None or action.inverse is None:
         return pl.lit(value=False)
     at = millis(undo.finished)
-    outcomes = [*_CHANGED, str(Outcome.NOT_ATTEMPTED)] if was_killed else _CHANGED
-    changed = pl.col("outcome").is_in(outcomes) & (pl.col("finished_at") <= at).fill_null(value=True)
+    # As the undo itself goes by: what was refused in the end may have been done by an earlier attempt, but not where
+    # the only call met what has stopped the run.
+    called = pl.col("attempts") > pl.when(pl.col("outcome") == Outcome.NOT_ATTEMPTED).then(1).otherwise(0)
+    called &= pl.col("outcome") != Outcome.NOT_REGISTERED
+    unnoted = (pl.col("outcome") == Outcome.NOT_ATTEMPTED) & pl.lit(was_killed)
+    changed = (called | unnoted) & (pl.col("finished_at") <= at).fill_null(value=True)
     if not was_read:
         return changed
     restored = pl.col("verified_status").cast(pl.String) == str(ACTIONS[action.inverse].wanted_status)

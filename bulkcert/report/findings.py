@@ -16,6 +16,7 @@ MOST_FINDINGS = 40
 """Findings that are told of; a service that invents codes must not make the report endless."""
 SAMPLES = 3
 """Rows that are named of each."""
+_NOT_DONE = [str(outcome) for outcome in (Outcome.FAILED, Outcome.NOT_ATTEMPTED)]
 _SETTLED = [str(outcome) for outcome in (*WANTED, Outcome.DUPLICATE)]
 
 
@@ -24,7 +25,8 @@ def findings_of(results: Results, rows: pl.DataFrame, action: Action) -> tuple[l
 
     Args:
         results: The opened results, for the samples' texts.
-        rows: What was kept of them, as ``known.with_back`` returns them; what was taken back is no finding.
+        rows: What was kept of them, as ``known.with_back`` returns them; what was done, or may have been, and was taken
+            back is no finding.
         action: What was asked.
     """
     drifted = pl.col("verified_status").cast(pl.String) != str(action.wanted_status)
@@ -33,7 +35,9 @@ def findings_of(results: Results, rows: pl.DataFrame, action: Action) -> tuple[l
         code=pl.col("code").cast(pl.String).fill_null(""),
         read_back=pl.when(done & drifted).then(pl.col("verified_status").cast(pl.String)).fill_null(""),
         outcome=pl.col("outcome").cast(pl.String),
-    ).filter(~pl.col("back") & (~pl.col("outcome").is_in(_SETTLED) | (pl.col("read_back") != "")))
+    ).filter(~pl.col("outcome").is_in(_SETTLED) | (pl.col("read_back") != ""))
+    # That a row was not done, or not come to, is told whatever became of the run afterwards.
+    told = told.filter(~pl.col("back") | pl.col("outcome").is_in(_NOT_DONE))
     groups = (
         told.group_by("outcome", "code", "read_back")
         .agg(pl.len(), sample=pl.col("row").head(SAMPLES))
