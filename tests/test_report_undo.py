@@ -118,3 +118,13 @@ def test_what_was_not_come_to_is_no_less_a_finding_after_an_undo(run, tmp_path):
     not_wanted = {each.outcome: each.rows for each in figures.outcomes if each.wanted == "no"}
     assert not_wanted == {"not_attempted": COUNT - 2}
     assert {finding.outcome: finding.rows for finding in figures.findings} == not_wanted
+
+
+def test_a_run_with_rows_not_attempted_is_unfinished(run, tmp_path):
+    """``unfinished`` is true until all rows were come to; ``going_on`` only while somebody holds the run."""
+    run("-q", "--limit-rows", "2", status=75)
+    stopped = json.loads(here("report", "r.csv", "--format", "json").ended(0).stdout)
+    assert (stopped["unfinished"], stopped["going_on"]) == (True, False)
+    run("-q")
+    done = json.loads(here("report", "r.csv", "--format", "json").ended(0).stdout)
+    assert (done["unfinished"], done["going_on"]) == (False, False)

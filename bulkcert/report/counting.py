@@ -17,7 +17,7 @@ from bulkcert.report.advice import MEANINGS, WANTED_WORD
 from bulkcert.report.containment import containment_of
 from bulkcert.report.figures import Asked, CaCount, Calls, Figures, OutcomeCount, Start, Verified
 from bulkcert.report.findings import findings_of
-from bulkcert.report.history import Begun, History, beside, read_history
+from bulkcert.report.history import Begun, History, beside, is_killed, read_history
 from bulkcert.report.known import known_of, with_back
 from bulkcert.report.pace import latency_of, parts_of
 from bulkcert.report.reading import not_results, open_results
@@ -58,7 +58,8 @@ def count(path: Path) -> Figures:
     return Figures(
         made=utc(time.time()),
         made_by=version("bulkcert"),
-        unfinished=history.held,
+        going_on=history.held,
+        unfinished=_is_unfinished(history, rows),
         summary=summary is not None,
         exit_status=summary.exit_status if summary else None,
         exit_meaning=_exit_meaning(summary) if summary else "",
@@ -76,6 +77,11 @@ def count(path: Path) -> Figures:
         containment=containment_of(rows, _began(history, summary)),
         verified=verified,
     )
+
+
+def _is_unfinished(history: History, rows: pl.DataFrame) -> bool:
+    left = (rows["outcome"].cast(pl.String) == str(Outcome.NOT_ATTEMPTED)).any()
+    return history.held or is_killed(history) or left
 
 
 def _unwritten(path: Path) -> BulkcertError:

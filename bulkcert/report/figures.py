@@ -290,7 +290,8 @@ class Figures(msgspec.Struct, frozen=True):
     Attributes:
         made: When it was made.
         made_by: Version of bulkcert that made it.
-        unfinished: Whether a run or a verification was going on.
+        going_on: Whether a run, an undo or a verification of it was going on.
+        unfinished: Whether that was so, or the run was cut off or has left rows not attempted.
         summary: Whether the summary was there and readable.
         exit_status: Of the run; null if there is no summary.
         exit_meaning: The same in words.
@@ -301,6 +302,7 @@ class Figures(msgspec.Struct, frozen=True):
 
     made: str
     made_by: str
+    going_on: bool
     unfinished: bool
     summary: bool
     exit_status: int | None
