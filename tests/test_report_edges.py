@@ -5,7 +5,7 @@ import stat
 
 import pytest
 from made_results import START, called, iso, settled, write_results
-from program import bulkcert, side_by_side
+from program import bulkcert, here, side_by_side
 
 from bulkcert.batch.holding import mark_held
 from bulkcert.errors import BulkcertError
@@ -245,6 +245,40 @@ def test_errors(tmp_path, results):
         assert refused.stderr.startswith("error: ")
         assert "internal" not in refused.stderr
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"), [("x.html", "<!doctype html>"), ("x.MD", "# "), ("x.json", "{"), ("x.txt", "All inactive: ")]
+)
+def test_the_name_of_the_file_says_what_it_is_to_be(tmp_path, results, name, begins):
+    """Without ``--format`` the file is what its name ends in."""
+    write_results(results, [called()])
+    here("report", "r.csv", "-o", name, cwd=tmp_path).ended(0)
+    assert (tmp_path / name).read_text().startswith(begins)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("-o", "x.pdf"), "Let it end in .html, .md, .json, .txt"),
+        (("-o", "x"), "Let it end in"),
+        (("-o", "x.md", "--format", "html"), "--output x.md is the name of md, and --format is html"),
+        (("-o", "x.txt", "--format", "json"), "is the name of text, and --format is json"),
+    ],
+)
+def test_a_name_that_does_not_fit(tmp_path, results, options, said):
+    """2 where the name of the file says another format than was asked for, or none; nothing is written."""
+    write_results(results, [called()])
+    before = sorted(tmp_path.iterdir())
+    assert said in here("report", "r.csv", *options, cwd=tmp_path).ended(2).stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_format_that_is_asked_for_needs_no_name(tmp_path, results):
+    """With ``--format`` a file may have a name that says nothing."""
+    write_results(results, [called()])
+    here("report", "r.csv", "-o", "ticket.log", "--format", "text", cwd=tmp_path).ended(0)
+    assert (tmp_path / "ticket.log").read_text().startswith("All inactive: ")
 
 
 def test_written_whole_and_for_its_owner(tmp_path, results):

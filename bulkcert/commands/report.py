@@ -20,6 +20,9 @@ from bulkcert.report.figures import Figures
 from bulkcert.report.history import beside
 from bulkcert.report.rendering import Format, render
 
+_FORMATS: dict[str, Format] = {".html": "html", ".md": "md", ".json": "json", ".txt": "text"}
+"""What a file of a name with this end is."""
+
 REPORT = Group.create_ordered("Report")
 
 
@@ -29,9 +32,11 @@ class ReportOptions:
     """Options of ``report`` as they were typed."""
 
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], group=REPORT)] = None
-    """The file. Default: RESULTS.report.html for html, standard output for the others."""
-    format: Annotated[Format, Parameter(group=REPORT)] = "html"
-    """html is one page that needs nothing else; text and md are for mail and tickets, json for programs."""
+    """The file; without --format its name says which: .html, .txt, .md or .json. Default: RESULTS.report.html for html,
+    standard output for the others."""
+    format: Annotated[Format | None, Parameter(group=REPORT)] = None
+    """html, the default, is one page that needs nothing else; text and md are for mail and tickets, json for
+    programs."""
 
 
 def report(
@@ -56,12 +61,13 @@ def report(
             ExitStatus.INPUT_UNREADABLE, f"{results}: a directory, not the results of a run", "Name the results file."
         )
     output = options.output
-    if output is None and options.format == "html":
+    if output is None and options.format in (None, "html"):
         output = beside(results, ".report.html")
     if output is not None:
         _confirm_own(output, results)
+    format_ = _format(options.format, output)
     figures = count(results)
-    content = render(figures, options.format)
+    content = render(figures, format_)
     if output is None:
         sys.stdout.buffer.write(content)
     else:
@@ -69,6 +75,28 @@ def report(
         _write(output, content)
         terminal.show([("report", str(output)), ("verdict", figures.verdict.line)])
     return ExitStatus.OK
+
+
+def _format(asked: Format | None, output: Path | None) -> Format:
+    """Returns the format that is asked for, by itself or by the name of the file.
+
+    Raises:
+        BulkcertError: They differ, or neither says which.
+    """
+    named = _FORMATS.get(output.suffix.lower()) if output else None
+    if asked and named and asked != named:
+        raise BulkcertError(
+            ExitStatus.USAGE,
+            f"--output {output} is the name of {named}, and --format is {asked}",
+            "Leave --format out, or name another file with -o. Nothing was written.",
+        )
+    if (format_ := asked or named) is None:
+        raise BulkcertError(
+            ExitStatus.USAGE,
+            f"--output {output}: no format of a report has this name",
+            f"Let it end in {', '.join(_FORMATS)}, or say which with --format. Nothing was written.",
+        )
+    return format_
 
 
 def _write(output: Path, content: bytes) -> None:
