@@ -96,6 +96,33 @@ def test_in_a_browser(page, tmp_path):
     assert tab.said == []
 
 
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)")
+def test_findings_on_a_phone(page):
+    """At the width of a phone a finding's rows stand below each other, every column in sight and wide enough to read.
+
+    On a wide screen they are a table.
+    """
+    told = "The certificate cannot be changed while its CA is being renewed; wait, and call again."
+    serials = {"request_id": "2F08EEEF-3C0B-45BB-AB7B-CDB37AEEDC2F", "outcome": "failed", "code": "InternalError"}
+    row = called("000000000243", "00ca0000000b", message=told, **serials)
+    sample = page_of(write_results(page.with_name("phone.csv"), [row]))
+    cells = "[...document.querySelectorAll('.finding td')].map(each => each.getBoundingClientRect())"
+    with browser() as tab:
+        for path in (sample, page):
+            tab.open(path)
+            tab.show(width=390)
+            assert tab.value(f"{cells}.every(cell => cell.left >= 0 && cell.right <= 390 && cell.width > 250)")
+            scrolled = "[...document.querySelectorAll('.finding .scroll')].filter(each => each.scrollWidth >"
+            assert tab.value(f"{scrolled} each.clientWidth).length") == 0
+            names = "getComputedStyle(document.querySelector('.finding td'), '::before').content"
+            assert tab.value(names) == '"Row"'
+        tab.open(sample)
+        assert tab.value("document.querySelector('.finding tbody tr').getBoundingClientRect().height") < 300
+        tab.show(width=1200)
+        assert tab.value(f"new Set({cells}.map(cell => cell.top)).size") == 1
+        assert tab.value("getComputedStyle(document.querySelector('.finding thead')).display") == "table-header-group"
+
+
 COLORS = re.compile(r"--([a-z-]+): (#[0-9a-f]{3,6});")
 
 
