@@ -61,6 +61,7 @@ class Board:
     def _figures(self, progress: Progress) -> str:
         now = time.monotonic()
         if progress.looking:
+            self._called_from = None
             read = f"{progress.pages:,} pages and {progress.reads:,} single certificates read"
             return f"{progress.sends.recent_rate(now):.0f}/s; looking: {read}; {self._why(progress, now)}"
         self._called_from = self._called_from or now

@@ -70,6 +70,10 @@ class Progress:
     """Each lane, in the order of the source addresses."""
     looking: bool = False
     """Whether states are being read, before or after the calls that change them."""
+    next_look_at: float = 0.0
+    """Until when a watch sleeps between two looks, monotonic time in seconds; 0 while it does not sleep."""
+    watched_until: float = 0.0
+    """When that watch is over, Unix time in seconds."""
     pages: int = 0
     """Pages of certificates read."""
     reads: int = 0

@@ -141,7 +141,10 @@ class SnapshotWatch:
         ]
 
     def _left_s(self, progress: Progress, now: float) -> float | None:
-        if self._watched.verifies or progress.looking or progress.stop is not None or progress.outage.ongoing:
+        if self._phase(progress) == "looking":
+            self._calling_since = None
+            return None
+        if self._watched.verifies or progress.stop is not None or progress.outage.ongoing:
             return None
         self._calling_since = self._calling_since or now
         watched, elapsed_s = self._watched, now - self._calling_since

@@ -78,6 +78,7 @@ class Verifying:
         journal = self.finished.journal
         journal.begin(key_line(keyring.current))
         deadline = time.monotonic() + self.watch_s
+        self.progress.watched_until = time.time() + self.watch_s
         async with calling(self.service, keyring, self.progress, watch, leave) as lanes, journaling(journal, lanes):
             self.progress.outage.waits_until = deadline
             sightings = await self._sightings()
@@ -93,8 +94,10 @@ class Verifying:
                 before, acted = acted, await self._act(lanes, sightings)
                 # What was called is looked at again at once, unless it was called in vain already.
                 pause = 0.0 if acted & ~before else min(self.every_s, deadline - time.monotonic())
+                self.progress.next_look_at = time.monotonic() + pause if pause > 0 else 0.0
                 with anyio.move_on_after(max(0.0, pause)):
                     await lanes.stopping.wait()
+                self.progress.next_look_at = 0.0
 
     async def _sightings(self) -> Sightings:
         finished = self.finished
