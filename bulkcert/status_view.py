@@ -11,7 +11,7 @@ from bulkcert.actions import ACTIONS
 from bulkcert.batch.last_errors import LastError
 from bulkcert.batch.outcome import WANTED, Outcome
 from bulkcert.batch.snapshot import Snapshot
-from bulkcert.batch.standing import Recorded, Standing, State
+from bulkcert.batch.standing import ERRORS_KEPT, Recorded, Standing, State
 from bulkcert.batch.summary import Summary
 from bulkcert.unregistered import on_unregistered
 from bulkcert.words import counted, duration, meaning
@@ -33,13 +33,14 @@ class Told(msgspec.Struct, frozen=True):
         exit_status: That of ``bulkcert status``.
         results: The results file.
         rows: Rows of the input; null before a session begins to call.
-        done: Rows whose outcome is settled.
-        outcomes: Those rows by outcome.
+        done: Rows whose outcome is settled; those that the run has not come to are not.
+        outcomes: Those rows by outcome, and in the end those not attempted as well.
         next: What to do next; empty where there is nothing to do.
         silent_s: Seconds since the last sign of life; null unless the run goes on.
         session: What the session does, or did before it was cut off.
         errors: The newest errors, one for each code, the latest first.
         ending: The summary of a run that ended in order.
+        undo: The results of the undo that takes the run back; null unless one goes on.
     """
 
     state: State
@@ -53,26 +54,41 @@ class Told(msgspec.Struct, frozen=True):
     session: Snapshot | None
     errors: list[LastError]
     ending: Summary | None
+    undo: str | None
 
 
 def told(standing: Standing) -> Told:
     """Returns how a run stands, for programs."""
     taken, recorded, ending = standing.snapshot, standing.recorded, standing.ending
     rows, outcomes = _counts(standing)
-    errors = recorded.errors if recorded else taken.errors if taken else []
     return Told(
         standing.state,
         int(standing.exit_status),
         str(standing.results),
         rows,
-        taken.done if taken and not recorded else sum(outcomes.values()),
+        taken.done if taken and not recorded else _settled(outcomes),
         outcomes,
         _next_step(standing),
         round(taken.age_s, 1) if taken and standing.goes_on else None,
         taken,
-        errors,
+        _newest_errors(recorded, taken),
         ending,
+        str(standing.undo) if standing.undo else None,
     )
+
+
+def _newest_errors(recorded: Recorded | None, taken: Snapshot | None) -> list[LastError]:
+    """Returns the newest errors, one for each code; the journal of a run has those of rows alone, of all sessions."""
+    newest: dict[str, LastError] = {}
+    for error in (*(recorded.errors if recorded else ()), *(taken.errors if taken else ())):
+        known = newest.get(error.code)
+        if known is None or error.at > known.at:
+            newest[error.code] = error
+    return sorted(newest.values(), key=lambda error: error.at, reverse=True)[:ERRORS_KEPT]
+
+
+def _settled(outcomes: Mapping[str, int]) -> int:
+    return sum(count for outcome, count in outcomes.items() if outcome != Outcome.NOT_ATTEMPTED)
 
 
 def _counts(standing: Standing) -> tuple[int | None, Mapping[str, int]]:
@@ -103,7 +119,7 @@ def line_of(standing: Standing) -> str:
     """Returns how a run stands that goes on, on one line."""
     taken = standing.snapshot
     if taken is None:
-        return str(_state(standing))
+        return "; ".join(filter(None, (str(_state(standing)), _next_step(standing))))
     outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in taken.outcomes.items())
     parts = [
         f"{_clock(taken.now)} {taken.phase}: {_done(taken)}",
@@ -125,6 +141,8 @@ def _state(standing: Standing) -> Text:
         case State.SILENT if taken is not None:
             lasted = duration(taken.age_s)
             return Text(f"going on, but no sign of life for {lasted}: {who} hangs or is stopped", style="yellow")
+        case State.UNDOING:
+            return Text("going on: an undo takes the run back", style="yellow")
         case State.ENDED if (ending := standing.ending) is not None:
             style = "yellow" if ending.standing_undo else "green" if ending.exit_status == 0 else "red"
             said = f"ended at {_second(ending.finished)} with {ending.exit_status}: {_came_to(ending)}"
@@ -164,6 +182,8 @@ def _next_step(standing: Standing) -> str:
         return GO_ON + where
     if standing.state is State.SILENT and taken is not None:
         return f"Look at process {taken.session.pid} on {taken.session.host}; killed, the same command goes on."
+    if standing.undo is not None:
+        return f"bulkcert status {shlex.quote(str(standing.undo))} tells how far the undo is."
     if ending is None:
         return ""
     return " ".join(_after(ending, standing))
@@ -211,7 +231,7 @@ def _cut_off(recorded: Recorded, taken: Snapshot | None) -> Iterator[tuple[str, 
     yield from _what(header.action, header.instance, header.endpoint, taken.session.input if taken else "")
     yield "rows", f"{recorded.outcomes.total():,} of {header.rows:,} have an outcome in the journal"
     yield from _by_outcome({outcome.value: count for outcome, count in recorded.outcomes.items()})
-    yield from _errors(recorded.errors)
+    yield from _errors(_newest_errors(recorded, taken))
 
 
 def _faults(retries: int, throttles: int) -> str:
@@ -225,7 +245,10 @@ def _ended(ending: Summary) -> Iterator[tuple[str, str | Text]]:
     # A killed session has left no figures.
     least = "at least " if ending.calls_at_least else ""
     faults = _faults(ending.retries, ending.throttles)
-    yield "calls", f"{least}{ending.calls:,} at {ending.achieved_rate:,.1f}/s; {faults}"
+    pace = f" at {ending.achieved_rate:,.1f}/s"
+    if ending.calls_at_least or len(ending.sessions) > 1:
+        pace = f" in all, {ending.achieved_rate:,.1f}/s in the last session"
+    yield "calls", f"{least}{ending.calls:,}{pace}; {faults}"
     if (reading := ending.verification) is not None:
         found = ", ".join(f"{count:,} {status}" for status, count in reading.statuses.items())
         yield "verified", f"{_second(reading.finished)}: {found}; {reading.not_wanted:,} not as wanted"

@@ -4,9 +4,10 @@ import json
 import re
 import signal
 import subprocess
+from datetime import UTC, datetime, timedelta
 
 from place import PATIENCE_S, Place
-from program import bulkcert, outcomes, start, summary_of, write_devices
+from program import bulkcert, here, outcomes, start, summary_of, write_devices
 
 from bulkcert.batch import standing
 from bulkcert.batch.standing import State, standing_of
@@ -138,12 +139,45 @@ def test_no_sign_of_life(place, monkeypatch):
 
 
 def test_an_undo_shows(place):
-    """An undo is a run of its own results."""
+    """An undo is a run of its own results; the run says that it is taken back, and which results tell of that."""
     bulkcert(*place.command("--look-first", "always", rate=500)).ended(0)
-    place.results = place.results.with_name("results.undo.csv")
-    where = ("--endpoint", place.service.url, "--rate", "40", "--look-first", "never", "--yes", "-q")
-    with start("undo", place.directory / "results.csv", *where, stdout=subprocess.DEVNULL) as undoing:
+    undone, place.results = place.results, place.results.with_name("results.undo.csv")
+    where = ("--endpoint", place.service.url, "--rate", "5", "--look-first", "never", "--yes", "-q")
+    with start("undo", undone, *where, stdout=subprocess.DEVNULL) as undoing:
         found = place.calling()
+        run = standing_of(undone)
+        shown = here("status", undone).ended(0).stdout
         undoing.kill()
         undoing.wait()
     assert found.snapshot.session.action == "activate-device"
+    assert (run.state, run.undo, run.exit_status) == (State.UNDOING, place.results, 0)
+    assert "an undo takes the run back" in shown
+    assert f"bulkcert status {place.results} " in shown
+    assert standing_of(undone).state is State.ENDED
+
+
+def test_an_undo_elsewhere_shows(place):
+    """An undo with results of its own choice shows as well, from its first call on."""
+    bulkcert(*place.command("--look-first", "always", rate=500)).ended(0)
+    undone, place.results = place.results, place.directory / "elsewhere.csv"
+    where = ("-o", place.results, "--endpoint", place.service.url, "--rate", "5", "--look-first", "never", "--yes")
+    with start("undo", undone, *where, "-q", stdout=subprocess.DEVNULL) as undoing:
+        place.calling()
+        assert standing_of(undone).undo == place.results
+        undoing.kill()
+
+
+def test_a_watch_that_sleeps(place):
+    """Between two looks a watch says when the next one is, and until when it goes on; it is not told as paced."""
+    bulkcert(*place.command("--look-first", "always", rate=500)).ended(0)
+    began = datetime.now(UTC)
+    command = ("verify", place.results, "--watch", "1h", "--every", "10m", "--yes", "-q")
+    with start(*command, "--endpoint", place.service.url) as watching:
+        try:
+            found = place.until(lambda now: now.snapshot is not None and "next look" in now.snapshot.waiting_for)
+            shown = here("status", place.results).ended(0).stdout
+        finally:
+            watching.kill()
+    assert found.snapshot.phase == "verifying"
+    until = re.search(r"^waiting +next look in about (?:9|10) min \d+ s, until (\S+)$", shown, re.MULTILINE)[1]
+    assert began < datetime.fromisoformat(until) - timedelta(minutes=59) < datetime.now(UTC) + timedelta(minutes=1)

@@ -2,10 +2,11 @@
 
 import fcntl
 import json
+import re
 
 import pytest
 from place import Place
-from program import INSTANCE, bulkcert, start
+from program import INSTANCE, bulkcert, start, summary_of
 
 from bulkcert.batch.lines import Header, encode_lines, session_line
 from bulkcert.batch.standing import State, standing_of
@@ -95,17 +96,42 @@ def test_cut_off_without_a_snapshot(tmp_path):
     assert "Run the same command again" in finished.stdout
 
 
+def test_the_newest_errors_of_a_run_that_was_cut_off(place):
+    """What went wrong last is told first, also where no row has ended with it, before what earlier sessions met."""
+    place.service.tell("faults", shares={"InternalError": 1.0})
+    bulkcert(*place.command("--look-first", "never", "--attempts", "1", "--limit-rows", "3", rate=500)).ended(75)
+    place.service.tell("faults", shares={"throttle": 1.0})
+    with place.running() as run:
+        place.until(lambda now: now.snapshot is not None and now.snapshot.errors)
+        run.kill()
+    place.service.tell("faults", shares={})
+
+    assert place.told()["state"] == "cut_off"
+    assert [error["code"] for error in place.told()["errors"]] == ["Throttling.User", "InternalError"]
+    shown = bulkcert("status", place.results).ended(75).stdout
+    assert shown.index("Throttling.User") < shown.index("InternalError")
+
+
+def ended(results):
+    return bulkcert("status", results).ended(0).stdout
+
+
 def test_ended_as_the_run_did(place):
     """A run that ended in order has its own exit status, what it came to, and the next step; a verification shows.
 
-    When the verification is killed, the run has ended all the same.
+    When the verification is killed, the run has ended all the same. What it has not come to is not done, and the calls
+    of several sessions are not told at the rate of one.
     """
     ending = bulkcert(*place.command("--look-first", "never", "--limit-rows", "3", rate=500)).status
     told = place.told()
 
     assert (ending, told["exit_status"], told["outcomes"]) == (75, 75, {"succeeded": 3, "not_attempted": 97})
+    assert (told["rows"], told["done"]) == (100, 3)
+    assert re.search(r"^calls +3 at ", bulkcert("status", place.results).ended(75).stdout, re.MULTILINE)
     assert "same command" in told["next"]
     bulkcert(*place.command("--look-first", "never", rate=500)).ended(0)
+    paced = re.search(r"^calls +100 in all, (\S+)/s in the last session; ", ended(place.results), re.MULTILINE)
+    assert float(paced[1]) == summary_of(place.results)["sessions"][-1]["achieved_rate"]
     command = (
         "verify",
         place.results,

@@ -1,6 +1,7 @@
 """``bulkcert status --follow``: until the run ends."""
 
 import fcntl
+import importlib
 import os
 import pty
 import re
@@ -10,7 +11,7 @@ import termios
 from contextlib import suppress
 
 from place import PATIENCE_S, Place
-from program import bulkcert, start
+from program import bulkcert, here, start
 
 
 def test_follow_ends_as_the_run_does(tmp_path, service):
@@ -58,3 +59,14 @@ def test_ctrl_c_ends_following_quietly(tmp_path, service):
             _, said = following.communicate(timeout=PATIENCE_S)
         assert (following.returncode, said) == (130, b"")
         assert run.poll() is None
+
+
+def test_follow_waits_for_a_run_that_is_about_to_appear(tmp_path, service, monkeypatch):
+    """``--follow`` may be typed as soon as the run is: before it has a journal there is no error, unless none comes."""
+    following, place = importlib.import_module("bulkcert.commands.status"), Place(tmp_path, service)
+    monkeypatch.setattr(following, "APPEARS_S", PATIENCE_S)
+    with place.running(rate=200):
+        assert "ended at" in here("status", place.results, "--follow").ended(0).stdout
+    monkeypatch.setattr(following, "APPEARS_S", 0.6)
+    refused = here("status", tmp_path / "none.csv", "--follow").ended(66)
+    assert "no run has written there" in refused.stderr

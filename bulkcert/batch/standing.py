@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from bulkcert.batch import snapshot
+from bulkcert.batch.beside import undo_results_of
 from bulkcert.batch.ended import own_end
 from bulkcert.batch.holding import is_held
 from bulkcert.batch.index import Index
@@ -40,6 +41,8 @@ class State(StrEnum):
     """It goes on."""
     SILENT = "silent"
     """Its journal is held, but it has given no sign of life for a while."""
+    UNDOING = "undoing"
+    """An undo holds its journal, and takes it back."""
     ENDED = "ended"
     """It ended in order."""
     CUT_OFF = "cut_off"
@@ -77,6 +80,7 @@ class Standing:
         snapshot: What the session does, or did before it was cut off; None where that is not known.
         recorded: What the journal of a run tells that was cut off; else None.
         ending: Its summary; None unless it ended in order.
+        undo: The results file of the undo that takes it back; None unless one goes on.
     """
 
     results: Path
@@ -84,11 +88,12 @@ class Standing:
     snapshot: Snapshot | None = None
     recorded: Recorded | None = None
     ending: Summary | None = None
+    undo: Path | None = None
 
     @property
     def goes_on(self) -> bool:
         """Whether a process holds the run."""
-        return self.state in (State.STARTING, State.RUNNING, State.SILENT)
+        return self.state in (State.STARTING, State.RUNNING, State.SILENT, State.UNDOING)
 
     @property
     def exit_status(self) -> int:
@@ -113,7 +118,8 @@ def standing_of(results: Path) -> Standing:
         results: Its results file, which need not be there yet.
 
     Raises:
-        BulkcertError: There is no run, or its files cannot be read.
+        NoRunError: There is no run.
+        BulkcertError: Its files cannot be read.
     """
     journal = _beside(results, ".journal")
     try:
@@ -123,8 +129,9 @@ def standing_of(results: Path) -> Standing:
                 writing = taken.phase == snapshot.WRITING
                 silent = taken.age_s > SILENT_S and not writing
                 return Standing(results, State.SILENT if silent else State.RUNNING, taken)
+            undo = _undo_going_on(results)
             if is_held(journal):  # else it has ended in between
-                return Standing(results, State.STARTING)
+                return Standing(results, State.UNDOING if undo else State.STARTING, undo=undo)
         return _at_rest(results, journal)
     except FileNotFoundError:
         if (ending := earlier_summary(_beside(results, ".summary.json"))) is not None:
@@ -145,6 +152,17 @@ def _beside(results: Path, suffix: str) -> Path:
         raise BulkcertError(
             ExitStatus.INPUT_UNREADABLE, f"{results} is a directory", "Name the results of a run."
         ) from None
+
+
+def _undo_going_on(results: Path) -> Path | None:
+    """Returns the results of the undo that takes a run back, or None; its journal is held as that of the run is."""
+    ending = earlier_summary(_beside(results, ".summary.json"))
+    noted = [Path(ending.taken_back.results)] if ending and ending.taken_back else []
+    for undo in (undo_results_of(results), *noted):
+        with suppress(OSError):
+            if is_held(_beside(undo, ".journal")):
+                return undo
+    return None
 
 
 def _is_left_behind(taken: Snapshot) -> bool:
@@ -210,7 +228,11 @@ def _note(line: Line, errors: LastErrors) -> None:
         errors.ended(line.code, line.row)
 
 
-def _no_run(results: Path) -> BulkcertError:
+class NoRunError(BulkcertError):
+    """No run has written there, or none has yet."""
+
+
+def _no_run(results: Path) -> NoRunError:
     """Returns that there is no run, and which runs there are in the same directory."""
     known: list[str] = []
     with suppress(OSError):
@@ -218,7 +240,7 @@ def _no_run(results: Path) -> BulkcertError:
     # What is there is no run: an empty journal, as of one that was refused.
     known = [name for name in known if name != results.name]
     others = f" Runs there: {', '.join(known[:5])}{', …' if len(known) > 5 else ''}." if known else ""  # noqa: PLR2004
-    return BulkcertError(
+    return NoRunError(
         ExitStatus.INPUT_UNREADABLE,
         f"{results}: no run has written there",
         f"Name the results file of a run (its -o, or what its plan shows as results).{others}",

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from bulkcert import terminal
 from bulkcert.actions import ActionName
-from bulkcert.batch.standing import Standing, results_of, standing_of
+from bulkcert.batch.standing import NoRunError, Standing, results_of, standing_of
 from bulkcert.commands.which_run import results_meant
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.status_view import line_of, rows_of, told
@@ -23,6 +23,9 @@ from bulkcert.status_view import line_of, rows_of, told
 LINE_EVERY_S = 5.0
 LOOK_EVERY_S = 0.5
 """How often the files are looked at while a run is followed."""
+
+APPEARS_S = 5.0
+"""So long a run that is to be followed may take to appear."""
 
 BAR_WIDTH = 60
 
@@ -44,15 +47,16 @@ def status(
             Exit status: 0 while the run goes on, then that of the run; 75 if it was cut off; 66 if there is none.
         follow: Go on until the run ends, and exit as it did: a live view on a terminal, else a line every 5 s.
         json: Print one JSON object; with --follow one a line. Its "state" is starting, running, silent (it may hang),
-            ended or cut_off.
+            undoing (an undo takes it back), ended or cut_off.
         action: Of the job file.
         input_: Of the job file.
     """
     path = results_of(results_meant(results, action, input_))
-    standing = standing_of(path)
-    if follow:
+    if not follow:
+        standing = standing_of(path)
+    else:
         try:
-            standing = _follow(path, standing, as_json=json)
+            standing = _follow(path, _found(path), as_json=json)
         except KeyboardInterrupt:
             return ExitStatus.INTERRUPTED
         except BulkcertError as error:
@@ -62,6 +66,18 @@ def status(
             return ExitStatus.TERMINATED
     _show(standing, as_json=json)
     return int(standing.exit_status)
+
+
+def _found(path: Path) -> Standing:
+    """Returns how a run stands that may have been started just now: it takes a moment to check its list."""
+    until = time.monotonic() + APPEARS_S
+    while True:
+        try:
+            return standing_of(path)
+        except NoRunError:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(LOOK_EVERY_S)
 
 
 def _follow(path: Path, standing: Standing, *, as_json: bool) -> Standing:
