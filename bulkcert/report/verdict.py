@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 
 from bulkcert.actions import ACTIONS, Action
-from bulkcert.batch.outcome import Outcome
+from bulkcert.batch.outcome import RETRIED, Outcome
 from bulkcert.batch.summary import Summary, TakenBack
 from bulkcert.report.figures import Asked, OutcomeCount, Verdict, Verified
 from bulkcert.report.history import History, is_killed, is_reading_killed
@@ -20,7 +20,6 @@ _NOT_WANTED = (
     Outcome.PROTECTED,
 )
 _CHANGED = (Outcome.SUCCEEDED, Outcome.UNKNOWN)
-_RETRIED = (Outcome.FAILED, Outcome.UNKNOWN, Outcome.NOT_REGISTERED)
 
 
 def verdict_on(
@@ -178,7 +177,7 @@ def _steps(
         return
     if rows.get(Outcome.NOT_ATTEMPTED) or is_killed(history):
         yield "Run the same command again: it goes on where it stopped."
-    elif any(rows.get(outcome) for outcome in _RETRIED):
+    elif any(rows.get(outcome) for outcome in RETRIED):
         yield "Run the same command again with --retry-failed: it calls the rows that did not succeed."
     if (verified is None and asked.rows) or known.unread:
         yield f"Read back what is true now: bulkcert verify {results}"
