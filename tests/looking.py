@@ -1,7 +1,5 @@
 """A list of devices in mixed states, and the run that looks at them first."""
 
-import time
-
 from program import here, read_results, write_devices
 
 BY_CA, LIST_CAS, GET, CALL = (
@@ -59,12 +57,3 @@ class Place:
         assert [(row["DeviceSn"], row["CaSn"]) for row in rows] == self.devices
         found = self.service.counts()["devices"]
         assert found == {"0": len(self.of_state(ACTIVE, INACTIVE))}
-
-
-def wait_for(child, condition):
-    """Waits for something to be so while a command runs."""
-    until = time.monotonic() + 30
-    while not condition():
-        assert child.poll() is None, "it ended first"
-        assert time.monotonic() < until
-        time.sleep(0.01)

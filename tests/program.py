@@ -11,6 +11,7 @@ import io
 import ipaddress
 import json
 import os
+import re
 import shutil
 import signal
 import socketserver
@@ -43,6 +44,9 @@ from bulkcert.emulator.settings import Settings
 INSTANCE = "post-cn-emulator"
 KEY_ID, SECRET = "testAccessKeyId", "testAccessKeySecret"
 COMMAND = (sys.executable, "-m", "bulkcert")
+PATIENCE_S = 60
+"""How long to wait for what is sure to come: only a bound, which a busy machine must not reach."""
+
 UNHURRIED = ("--rate", "100000", "--per-address-rate", "100000")
 """Caps out of the way, for tests that are not about pacing."""
 
@@ -81,17 +85,11 @@ def environment(changes=None):
     return {name: value for name, value in {**kept, **clean, **(changes or {})}.items() if value is not None}
 
 
-def bulkcert(*arguments, env=None, cwd=None, stdin=None, timeout=60, **options):
+def bulkcert(*arguments, env=None, cwd=None, stdin=None, **options):
     """Runs the command to its end; ``stdin`` is a text, or nothing at all."""
-    child = start(
-        *arguments, env=env, cwd=cwd, stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE, **options
-    )
-    with child:
-        try:
-            stdout, stderr = child.communicate(None if stdin is None else stdin.encode(), timeout=timeout)
-        except BaseException:
-            child.kill()
-            raise
+    asked = subprocess.DEVNULL if stdin is None else subprocess.PIPE
+    with start(*arguments, env=env, cwd=cwd, stdin=asked, **options) as child:
+        stdout, stderr = child.communicate(None if stdin is None else stdin.encode(), timeout=2 * PATIENCE_S)
     return Finished(child.returncode, (stdout or b"").decode(), (stderr or b"").decode())
 
 
@@ -124,10 +122,48 @@ def side_by_side(run, cases):
         return list(pool.map(run, cases))
 
 
+class Child(subprocess.Popen):
+    """A command in a process of its own, which does not outlive a test that fails."""
+
+    def __exit__(self, kind, *error):
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, *error)
+
+
 def start(*arguments, env=None, cwd=None, **options):
     """Starts the command and returns its Popen, for signals; bytes in pipes unless told otherwise."""
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([*COMMAND, *map(str, arguments)], env=environment(env), cwd=cwd, **{**streams, **options})
+    return Child([*COMMAND, *map(str, arguments)], env=environment(env), cwd=cwd, **{**streams, **options})
+
+
+def wait_for(child, condition):
+    """Waits until something is so, and returns what the condition returned.
+
+    Args:
+        child: The command that brings it about and must not end before; None where that is no process.
+        condition: Returns something true once it is so.
+    """
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        ended = child is not None and child.poll() is not None
+        if found := condition():
+            return found
+        assert not ended, f"it ended first, with {child.returncode}"
+        assert time.monotonic() < until, f"it was not so within {PATIENCE_S} s"
+        time.sleep(0.01)
+
+
+def signalled(child, number):
+    """Sends a signal and waits until it was taken: two of a kind at once would come as one."""
+    child.send_signal(number)
+
+    def taken():
+        told = Path(f"/proc/{child.pid}/status").read_text()
+        pending = re.findall(r"^S(?:ig|hd)Pnd:\s*(\w+)", told, re.MULTILINE)
+        return not any(int(signals, 16) & 1 << number - 1 for signals in pending)
+
+    wait_for(None, taken)
 
 
 @contextmanager
@@ -145,7 +181,7 @@ class Emulator:
 
     def __init__(self, url, log):
         self.url, self.log = url, log
-        self.http = httpx.Client(base_url=url, trust_env=False, timeout=30)
+        self.http = httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE_S)
 
     @property
     def where(self):

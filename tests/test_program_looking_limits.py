@@ -1,27 +1,22 @@
 """Limits of a run that looks first: its caps hold for reads and calls together, its errors are those of calls."""
 
 import pytest
-from looking import ACTIVE, BY_CA, CALL, INACTIVE, Place, wait_for
-from program import INSTANCE, bulkcert, emulator, outcomes, start
+from looking import ACTIVE, BY_CA, CALL, INACTIVE, Place
+from program import INSTANCE, bulkcert, emulator, outcomes
 
 
 def all_refused(directory, rows, active_every, *options):
-    """Runs over a list of which a part is active, each call but the first few refused; returns status, words, rows."""
-    with emulator(directory, latency_ms=(30, 40)) as service:
+    """Runs over a list of which a part is active, each call refused; returns how it ended, and its outcomes."""
+    with emulator(directory, faults={f"{CALL}:ParameterFieldCheckFailed": 1.0}) as service:
         place = Place(directory, service, rows, state=lambda number: INACTIVE if number % active_every else ACTIVE)
-        with start(*place.arguments(*options)) as child:
-            wait_for(child, lambda: service.report().operations.get(CALL, 0) > 0)
-            service.tell("faults", shares={"ParameterFieldCheckFailed": 1.0})
-            _, said = child.communicate(timeout=60)
-    return child.returncode, said.decode(), outcomes(place.results)
+        return place.run(*options), outcomes(place.results)
 
 
 def test_errors_among_called_rows_only(tmp_path):
     """A share in --max-errors is one of the rows called: those that needed no call do not hide errors."""
-    status, said, found = all_refused(tmp_path, 3000, 10, "--max-errors", "50%", "--max-in-flight", "4")
+    refused, found = all_refused(tmp_path, 3000, 10, "--max-errors", "50%", "--max-in-flight", "4")
 
-    assert status == 3, said
-    assert "of 100 rows called" in said
+    assert "of 100 rows called" in refused.ended(3).stderr
     assert found["unchanged"] == 2700
     assert found["failed"] <= 100 + 4
     assert found["not_attempted"] >= 150
@@ -29,9 +24,9 @@ def test_errors_among_called_rows_only(tmp_path):
 
 def test_few_calls_are_no_sample(tmp_path):
     """Rows that needed no call do not make up the sample that a share of errors wants."""
-    status, said, found = all_refused(tmp_path, 1000, 20, "--max-errors", "1%", "--max-in-flight", "1")
+    refused, found = all_refused(tmp_path, 1000, 20, "--max-errors", "1%", "--max-in-flight", "1")
 
-    assert status == 1, said
+    refused.ended(1)
     assert found["unchanged"] == 950
     assert "not_attempted" not in found
 
@@ -52,7 +47,7 @@ def test_caps(tmp_path, addresses, look):
         lanes = [part for number in range(addresses) for part in ("--source-address", f"127.0.0.{number + 2}")]
         where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes", "--look-first", look)
         caps = ("--rate", "100", "--per-address-rate", "60")
-        bulkcert(*place.arguments(*lanes, *caps, where=where), timeout=90).ended(0)
+        bulkcert(*place.arguments(*lanes, *caps, where=where)).ended(0)
 
         report = service.report()
         assert report.worst_window <= (100 if addresses == 2 else 60)

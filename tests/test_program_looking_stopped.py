@@ -1,8 +1,8 @@
 """A run that looks first and is stopped: the state before the run is kept, and only a whole look counts."""
 
 import pytest
-from looking import ACTIVE, BY_CA, CALL, CLOSE_TOGETHER, INACTIVE, MISSING, Place, wait_for
-from program import emulator, outcomes, read_results, start
+from looking import ACTIVE, BY_CA, CALL, CLOSE_TOGETHER, INACTIVE, MISSING, Place
+from program import emulator, outcomes, read_results, start, wait_for
 
 
 @pytest.fixture
