@@ -1,10 +1,9 @@
 """``undo``: exactly what a run has changed is taken back, whatever happened to the run."""
 
 import random
-import subprocess
 
 import pytest
-from program import INSTANCE, UNHURRIED, bulkcert, here, outcomes, read_results, start, write_devices
+from program import INSTANCE, UNHURRIED, bulkcert, here, outcomes, read_results, start, wait_for, write_devices
 
 OPPOSITE = {"inactivate-device": "activate-device", "activate-device": "inactivate-device"}
 
@@ -32,14 +31,13 @@ def states(service):
     return found["cas"], sorted(found["devices"])
 
 
-def killed(command, cwd, after_s):
-    """Starts a run and kills it after a while, if it has not ended by then."""
+def killed(service, command, cwd, after):
+    """Starts a run and kills it after so many changes more, if it has not ended by then."""
+    most = service.report().changes + after
     with start(*command, cwd=cwd) as child:
-        try:
-            child.communicate(timeout=after_s)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.communicate()
+        wait_for(None, lambda: service.report().changes >= most or child.poll() is not None)
+        child.kill()
+        child.communicate()
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -47,14 +45,16 @@ def test_undo_after_two_kills_restores_the_state_before(tmp_path, service, seed)
     """Any inventory, either action, killed twice at random instants, ended or left as it is: as if it had not been."""
     chance = random.Random(seed)
     action = chance.choice([*OPPOSITE])
-    inventory(service, tmp_path / "d.csv", chance, f"u{seed}")
+    listed = inventory(service, tmp_path / "d.csv", chance, f"u{seed}")
+    to_change = service.states(listed).count("1" if action == "inactivate-device" else "0")
     before = states(service)
-    where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes", "-q", "--rate", "250")
+    where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes", "-q")
     command = ("run", action, "d.csv", *where, "-o", "r.csv")
-    killed(command, tmp_path, chance.uniform(1.0, 2.2))
-    killed(command, tmp_path, chance.uniform(1.0, 2.2))
+    for _ in range(2):
+        killed(service, (*command, "--rate", "100"), tmp_path, chance.randint(1, max(1, to_change // 3)))
+        assert states(service) != before, "something was changed before it was killed"
     if chance.random() < 0.5:
-        assert here(*command).status in (0, 1)
+        assert here(*command, *UNHURRIED).status in (0, 1)
         undo = ("undo", "r.csv", "--yes")
     else:
         here(*command, "--limit-rows", "0")
