@@ -2,13 +2,24 @@
 
 import datetime as dt
 import json
-import os
 import signal
-import time
 
 import polars as pl
 import pytest
-from program import INSTANCE, KEY_ID, UNHURRIED, bulkcert, emulator, held, here, outcomes, start
+from program import (
+    INSTANCE,
+    KEY_ID,
+    PATIENCE_S,
+    UNHURRIED,
+    bulkcert,
+    emulator,
+    held,
+    here,
+    outcomes,
+    signalled,
+    start,
+    wait_for,
+)
 
 from bulkcert.api.operations import INSTANCE_ACCESS
 
@@ -164,11 +175,10 @@ def test_signals(tmp_path, service, number, status):
         where = ("--endpoint", service.url, "--instance", INSTANCE, "--rate", "12", "-o", tmp_path / "out.csv")
         before = service.report().arrivals
         with start("inventory", *where) as child:
-            while service.report().arrivals < before + 3:
-                time.sleep(0.02)
+            wait_for(child, lambda before=before: service.report().arrivals >= before + 3)
             for _ in range(times):
-                os.kill(child.pid, number)
-            _, stderr = child.communicate(timeout=30)
+                signalled(child, number)
+            _, stderr = child.communicate(timeout=PATIENCE_S)
         assert child.returncode == status, stderr
         assert b"Traceback" not in stderr
     assert left(tmp_path) == []
@@ -179,11 +189,10 @@ def test_one_at_a_time(tmp_path, service):
     service.seed(pairs(3000))
     where = ("--endpoint", service.url, "--instance", INSTANCE, "--rate", "12", "-o", tmp_path / "out.csv")
     with start("inventory", *where) as child:
-        while not service.report().arrivals:
-            time.sleep(0.02)
+        wait_for(child, lambda: service.report().arrivals)
         with held(child):
             assert "another inventory" in take(service, tmp_path / "out.csv").ended(73).stderr
-        child.communicate(timeout=30)
+        child.communicate(timeout=PATIENCE_S)
     assert child.returncode == 0
     assert devices_in(tmp_path / "out.csv") == sorted(pairs(3000))
 

@@ -3,14 +3,15 @@
 import json
 import re
 import signal
-import time
 
 import pytest
-from program import INSTANCE, KEY_ID, SECRET, bulkcert, emulator, outcomes, start, write_devices
+from program import INSTANCE, KEY_ID, PATIENCE_S, SECRET, bulkcert, emulator, outcomes, start, wait_for, write_devices
 
 ALWAYS = {"timestamp", "level", "event", "message", "run", "job", "action", "instance", "access_key_id"}
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 JSON = ("--log-format", "json")
+MANY = 6000
+"""Rows of a run that is ended by a signal."""
 
 
 @pytest.fixture(scope="module")
@@ -94,15 +95,17 @@ def test_run_id_stays_over_sessions(service, tmp_path):
 
 def test_throttled_run_slows_down_and_recovers(service, tmp_path):
     """A run that is throttled says so once, with the code and what was asked, and says when it is over."""
-    devices = listed(tmp_path, service, 400)
+    devices = listed(tmp_path, service, MANY)
     service.tell("faults", shares={"throttle": 0.5})
-    child = start("run", "inactivate-device", devices, *paced(service, 100))
-    try:
-        said = read_until(child, b"slowed_down")
-    finally:
-        service.tell("faults", shares={})
-    _, rest = child.communicate(timeout=60)
-    assert child.returncode == 0
+    with start("run", "inactivate-device", devices, *paced(service, 100)) as child:
+        try:
+            said = read_until(child, b"slowed_down")
+        finally:
+            service.tell("faults", shares={})
+        said += read_until(child, b"recovered")
+        child.send_signal(signal.SIGTERM)
+        _, rest = child.communicate(timeout=PATIENCE_S)
+    assert child.returncode == 143
 
     lines = events((said + rest).decode())
     slowed, recovered = named(lines, "slowed_down"), named(lines, "recovered")
@@ -127,14 +130,12 @@ def test_verbose_names_single_calls(service, tmp_path):
 
 def test_stopped_run_says_why(service, tmp_path):
     """A signal is an event with its exit status, before the end of the run."""
-    devices = listed(tmp_path, service, 3000)
-    child = start("run", "inactivate-device", devices, *paced(service, 100))
-    said = read_until(child, b"run_started")
-    until = service.report().arrivals + 10
-    while service.report().arrivals < until:
-        time.sleep(0.02)
-    child.send_signal(signal.SIGTERM)
-    _, rest = child.communicate(timeout=60)
+    devices, before = listed(tmp_path, service, MANY), service.report().arrivals
+    with start("run", "inactivate-device", devices, *paced(service, 100)) as child:
+        said = read_until(child, b"run_started")
+        wait_for(child, lambda: service.report().arrivals >= before + 10)
+        child.send_signal(signal.SIGTERM)
+        _, rest = child.communicate(timeout=PATIENCE_S)
 
     assert child.returncode == 143
     lines = events((said + rest).decode())
