@@ -5,15 +5,31 @@ import fcntl
 import shlex
 import signal
 import time
-from pathlib import Path
+from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from cyclopts import Token
-from program import INSTANCE, bulkcert, emulator, here, outcomes, read_results, start, write_devices
+from kill_anywhere import rows_done, whole
+from program import (
+    INSTANCE,
+    PATIENCE_S,
+    bulkcert,
+    emulator,
+    here,
+    outcomes,
+    read_results,
+    signalled,
+    start,
+    wait_for,
+    write_devices,
+)
 
+from bulkcert.batch import session
 from bulkcert.batch.schedule import moment
+from bulkcert.job_file import STARTED
 
-TODAY = dt.date.today
+TODAY = STARTED.date()
 OWN = (".journal", ".summary.json")
 
 
@@ -62,15 +78,22 @@ def test_an_empty_list_is_a_quiet_night(tmp_path, service):
     assert "at least 1 are expected" in here("run", "--job", job, "--expect-rows", 1).ended(65).stderr
 
 
-def test_deadline(tmp_path, service):
+def test_deadline(tmp_path, service, monkeypatch):
     """When the deadline has come nothing more is sent; the same command goes on with what is left."""
     job = job_file(tmp_path, service, 300, rate=50)
     before = service.report().arrivals
-    ended = here("run", "--job", job, "--deadline", "2s").ended(75)
+
+    def passed():
+        return time.time() + 3600 * (service.report().arrivals >= before + 10)
+
+    monkeypatch.setattr(session, "CLOCK_CHECK_S", 0.05)
+    monkeypatch.setattr(session, "time", SimpleNamespace(time=passed))
+    ended = here("run", "--job", job, "--deadline", "1h").ended(75)
+    monkeypatch.undo()
     called = service.report().arrivals - before
 
     assert "the deadline, " in ended.stderr
-    assert 0 < called < 300
+    assert 10 <= called < 300
     assert outcomes(tmp_path / "r.csv") == {"succeeded": called, "not_attempted": 300 - called}
     here("run", "--job", job, "--rate", 100000, "--per-address-rate", 100000, "--deadline", clock(hours=6)).ended(0)
     assert service.report().arrivals - before == 300
@@ -108,7 +131,7 @@ def test_paths_of_a_job_file(tmp_path, service):
     here("run", "--job", job, env={"LIST": "devices"}).ended(0)
     [results] = tmp_path.glob("$r-*.csv")
 
-    assert dt.datetime.strptime(results.name, "$r-%Y-%m-%d.%H-%M-%S.csv").date() == TODAY()  # noqa: DTZ007 - local
+    assert dt.datetime.strptime(results.name, "$r-%Y-%m-%d.%H-%M-%S.csv").date() == TODAY  # noqa: DTZ007 - local
 
 
 def test_to_go_on_names_the_results_of_a_job_with_a_date(tmp_path, service):
@@ -161,7 +184,7 @@ def test_old_runs_are_removed(tmp_path, service):
     for name in ("night-2020-01-01.csv", "night-2020-01-02.csv", "night-2020-01-03.csv", "day-2020-01-01.csv"):
         run(name)
     run("night-2020-01-04.csv", "--action", "activate-device")
-    run(f"night-{TODAY() - dt.timedelta(days=30)}.csv")
+    run(f"night-{TODAY - dt.timedelta(days=30)}.csv")
     (tmp_path / "night-2020-01-01.csv.report.html").write_text("")
     (tmp_path / "night-2020-01-01.csv.notes").write_text("mine")
     here("undo", tmp_path / "night-2020-01-01.csv", "--yes", "--include-unknown").ended(0)
@@ -209,26 +232,30 @@ def test_keep_needs_a_date(tmp_path, service):
     assert "put {date} into the results of the job file" in here("run", "--job", job).ended(2).stderr
 
 
-def test_killed_by_its_scheduler(tmp_path, service):
+def test_killed_by_its_scheduler(tmp_path):
     """SIGTERM, then SIGKILL before the calls in flight are answered: the next start of the job goes on, and ends it."""
-    rows = 300
-    job = job_file(tmp_path, service, rows, results="night-{date}.csv", rate=100)
-    before = service.report().arrivals
-    with start("run", "--job", job) as child:
-        while service.report().arrivals < before + 50:
-            time.sleep(0.02)
-        child.send_signal(signal.SIGTERM)
-        child.kill()
-        child.communicate()
-    known = sum(b'"outcome":"succeeded"' in line for line in journal_of(tmp_path).read_bytes().splitlines())
-    already = service.report().arrivals - before
-    here("run", "--job", job, "--rate", 100000, "--per-address-rate", 100000).ended(0)
+    journal = tmp_path / "r.csv.journal"
+    with emulator(tmp_path, slow_seconds=PATIENCE_S) as service:
+        job = job_file(tmp_path, service, 300, rate=50)
+        service.seed(write_devices(tmp_path / "devices.csv", 300))
+        with start("run", "--job", job) as child:
+            wait_for(child, lambda: rows_done(whole(journal)))
+            service.tell("faults", shares={"slow": 1.0})
+            wait_for(child, lambda: service.report().faults.get("slow"))
+            signalled(child, signal.SIGTERM)
+            child.kill()
+            child.communicate()
+        service.tell("faults", shares={})
+        known, called = rows_done(whole(journal)), set(rows_called(service))
+        here("run", "--job", job, "--rate", 100000, "--per-address-rate", 100000).ended(0)
+        calls = rows_called(service)
 
-    assert service.report().arrivals - before == already + rows - known
-    [results] = tmp_path.glob("night-*.csv")
-    assert [row["outcome"] for row in read_results(results)] == ["succeeded"] * rows
+    assert known < called
+    assert {calls[row] for row in known} == {1}
+    assert set(calls) == set(range(1, 301))
+    assert [row["outcome"] for row in read_results(tmp_path / "r.csv")] == ["succeeded"] * 300
 
 
-def journal_of(directory) -> Path:
-    [journal] = directory.glob("night-*.csv.journal")
-    return journal
+def rows_called(service):
+    """Returns how often each row was called."""
+    return Counter(int(call["device_sn"]) for call in service.calls())
