@@ -16,7 +16,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from program import INSTANCE, emulator, read_results, start, summary_of
+from program import INSTANCE, emulator, read_results, start, summary_of, wait_for
 
 from bulkcert.actions import ACTIONS
 from bulkcert.batch.lines import Session, decode_line
@@ -189,8 +189,8 @@ class Arrivals:
     def new(self):
         """Returns the calls that came since the last time."""
         arrivals, calls = self._running.report().arrivals, []
-        while self._lines + len(calls) < arrivals:
-            time.sleep(0.01)
+
+        def read():
             place = self._file.tell()
             for line in self._file:
                 if not line.endswith("\n"):
@@ -198,13 +198,16 @@ class Arrivals:
                     break
                 place += len(line)
                 calls.append(json.loads(line))
+            return self._lines + len(calls) >= arrivals
+
+        wait_for(None, read)
         self._lines += len(calls)
         return calls
 
 
-def wait_for(child, condition):
-    while child.poll() is None and not condition():
-        time.sleep(0.001)
+def wait_until_over(child, condition):
+    """Waits until something is so, or a session has ended."""
+    wait_for(None, lambda: child.poll() is not None or condition(), pause_s=0.001)
 
 
 def let_go(trial, child, chance, began):
@@ -215,12 +218,12 @@ def let_go(trial, child, chance, began):
     elif kind == "a while after the first outcome":
         before, most_s = len(trial.kept), len(trial.certificates) / 2000
         # The line of the session is shorter, a group of outcomes longer.
-        wait_for(child, lambda: trial.journal.exists() and trial.journal.stat().st_size > before + 500)
+        wait_until_over(child, lambda: trial.journal.exists() and trial.journal.stat().st_size > before + 500)
     else:
         most_s = 0.02
-        wait_for(child, lambda: fresh(trial.part, began))
+        wait_until_over(child, lambda: fresh(trial.part, began))
     over = time.monotonic() + chance.uniform(0, most_s)
-    wait_for(child, lambda: time.monotonic() >= over)
+    wait_until_over(child, lambda: time.monotonic() >= over)
 
 
 def kill_until_through(trial, arrivals, chance, left, figures):

@@ -137,12 +137,13 @@ def start(*arguments, env=None, cwd=None, **options):
     return Child([*COMMAND, *map(str, arguments)], env=environment(env), cwd=cwd, **{**streams, **options})
 
 
-def wait_for(child, condition):
+def wait_for(child, condition, *, pause_s=0.01):
     """Waits until something is so, and returns what the condition returned.
 
     Args:
         child: The command that brings it about and must not end before; None where that is no process.
         condition: Returns something true once it is so.
+        pause_s: Between two looks, in seconds.
     """
     until = time.monotonic() + PATIENCE_S
     while True:
@@ -151,7 +152,7 @@ def wait_for(child, condition):
             return found
         assert not ended, f"it ended first, with {child.returncode}"
         assert time.monotonic() < until, f"it was not so within {PATIENCE_S} s"
-        time.sleep(0.01)
+        time.sleep(pause_s)
 
 
 def signalled(child, number):
@@ -224,11 +225,13 @@ class Emulator:
 
     def calls(self):
         """Returns the calls so far in order of arrival: a dict each, with the fields of ``emulator.log.Entry``."""
-        arrivals, lines = self.report().arrivals, []
-        while len(lines) < arrivals:  # they are written in groups
-            time.sleep(0.02)
+        arrivals = self.report().arrivals
+
+        def written():  # they are written in groups
             lines = self.log.read_text().splitlines()
-        return [json.loads(line) for line in lines]
+            return [json.loads(line) for line in lines] if len(lines) >= arrivals else None
+
+        return wait_for(None, written) if arrivals else []
 
     def calls_by_device(self):
         """Returns how often each device serial was named in a call."""

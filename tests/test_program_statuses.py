@@ -2,25 +2,26 @@
 
 import re
 import shlex
+import signal
 import socket
-import time
 from dataclasses import dataclass, field
 
 import pytest
 from program import (
     INSTANCE,
     KEY_ID,
+    PATIENCE_S,
     SECRET,
     UNHURRIED,
     bulkcert,
     emulator,
-    held,
     here,
     outcomes,
     read_results,
     start,
     summary_of,
     untrusted_server,
+    wait_for,
     write_devices,
 )
 
@@ -49,11 +50,14 @@ class Place:
     def arrivals(self):
         return self.service.report().arrivals - self.started
 
-    def run(self, *more, endpoint=None, instance=INSTANCE, caps=UNHURRIED, look="never", env=None):
-        where = ("--endpoint", endpoint or self.service.url, "--instance", instance, *caps, "--yes")
-        where += ("--look-first", look)
+    def command(self, *more, endpoint=None, instance=INSTANCE, look="never"):
+        where = ("--endpoint", endpoint or self.service.url, "--instance", instance, "--yes", "--look-first", look)
         run = ("run", "inactivate-device", self.list, "-o", self.results, "--max-in-flight", IN_FLIGHT)
-        return bulkcert(*run, *where, *more, env=env) if env else here(*run, *where, *more)
+        return (*run, *where, *more)
+
+    def run(self, *more, env=None, **where):
+        command = self.command(*UNHURRIED, *more, **where)
+        return bulkcert(*command, env=env) if env else here(*command)
 
 
 @pytest.fixture
@@ -285,17 +289,15 @@ def test_69_untrusted_tls(tmp_path, place):
     assert asked == []
 
 
-def test_73_held_by_another_run(tmp_path):
-    """73: while one run holds the journal a second one is refused, and told who holds it; the first goes on."""
-    with emulator(tmp_path, latency_ms=(100, 100)) as service:
-        place = Place(tmp_path, service)
-        run = ("run", "inactivate-device", place.list, "-o", place.results, *service.where)
-        with start(*run, "--max-in-flight", "4") as first:
-            while service.report().arrivals == 0:
-                time.sleep(0.02)
-            with held(first):
-                refused = place.run().ended(73)
-            first.communicate()
+def test_73_held_by_another_run(place):
+    """73: while one run holds the journal a second one is refused, told who holds it, and calls nothing."""
+    place.service.seed(write_devices(place.list, 1000))
+    with start(*place.command("--rate", "20")) as first:
+        wait_for(first, lambda: place.arrivals)
+        refused = place.run().ended(73)
+        first.send_signal(signal.SIGTERM)
+        first.communicate(timeout=PATIENCE_S)
     assert f"another run holds {place.results}.journal: process {first.pid} on " in refused.stderr
-    assert first.returncode == 0
-    assert outcomes(place.results) == {"succeeded": ROWS}
+    assert first.returncode == 143
+    place.run().ended(0)
+    assert place.arrivals == 1000

@@ -5,16 +5,29 @@ import signal
 import socket
 import time
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from kill_anywhere import fresh, rows_done, wait_for, whole
-from program import INSTANCE, UNHURRIED, bulkcert, emulator, outcomes, read_results, start, write_devices
+from kill_anywhere import fresh, rows_done, whole
+from program import (
+    INSTANCE,
+    PATIENCE_S,
+    UNHURRIED,
+    bulkcert,
+    emulator,
+    outcomes,
+    read_results,
+    start,
+    wait_for,
+    write_devices,
+)
 
+from bulkcert.batch import snapshot
 from bulkcert.batch.lines import Header, encode_lines
 from bulkcert.batch.outcome import Outcome, Record
 
-ROWS = 400
+ROWS, IN_FLIGHT = 1000, 8
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 NOWHERE = ("--endpoint", "http://127.0.0.1:9", "--instance", INSTANCE, "--yes", *UNHURRIED)
 """An endpoint where nobody listens: whatever is called there fails."""
@@ -22,7 +35,7 @@ NOWHERE = ("--endpoint", "http://127.0.0.1:9", "--instance", INSTANCE, "--yes", 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
-    with emulator(tmp_path_factory.mktemp("emulator"), latency_ms=(20, 100)) as started:
+    with emulator(tmp_path_factory.mktemp("emulator"), latency_ms=(20, 100), slow_seconds=PATIENCE_S) as started:
         yield started
 
 
@@ -35,14 +48,15 @@ class Stopped:
         running.seed(self.devices)
         self.results, self.journal = directory / "out.csv", directory / "out.csv.journal"
         self.arguments = ["run", "inactivate-device", directory / "in.csv", "-o", self.results, *running.where]
-        self.arguments += ["--max-in-flight", "24", "-q"]
+        self.arguments += ["-q"]
         self._before = len(running.calls())
 
-    def under_way(self, env=None):
-        """Returns the command in the middle of its calls."""
-        child = start(*self.arguments, env=env)
-        wait_for(child, lambda: len(rows_done(whole(self.journal))) >= 50)
-        return child
+    @contextmanager
+    def under_way(self, *options):
+        """Yields the command in the middle of its calls."""
+        with start(*self.arguments, "--max-in-flight", IN_FLIGHT, *options) as child:
+            wait_for(child, lambda: len(rows_done(whole(self.journal))) >= 50)
+            yield child
 
     def calls(self):
         """Returns how often each row was called."""
@@ -56,9 +70,19 @@ class Stopped:
         assert set(self.calls() - before) == set(range(1, len(self.devices) + 1)) - done
 
 
+@contextmanager
+def unanswered(running):
+    """Keeps the emulator from answering."""
+    running.tell("faults", shares={"slow": 1.0})
+    try:
+        yield
+    finally:
+        running.tell("faults", shares={})
+
+
 def ended(child, status):
     """Waits for the end of a command and returns its words on stderr."""
-    stdout, stderr = child.communicate(timeout=60)
+    stdout, stderr = child.communicate(timeout=PATIENCE_S)
     assert (child.returncode, b"Traceback" in stdout + stderr) == (status, False), stderr.decode()
     return stderr.decode()
 
@@ -67,9 +91,9 @@ def ended(child, status):
 def test_first_signal_drains(running, tmp_path, number):
     """No new rows, the calls in flight are waited for, results are written, and the words say how to go on."""
     run = Stopped(running, tmp_path)
-    child = run.under_way()
-    child.send_signal(number)
-    said = ended(child, 128 + number)
+    with run.under_way() as child:
+        child.send_signal(number)
+        said = ended(child, 128 + number)
 
     assert f"{number.name} received" in said
     assert "Run the same command again to go on" in said
@@ -90,15 +114,14 @@ def test_first_signal_drains(running, tmp_path, number):
 def test_second_signal_leaves_at_once(running, tmp_path, second, status):
     """A second signal, or a scheduler that loses patience, cuts the drain short; the journal is whole all the same."""
     run = Stopped(running, tmp_path)
-    child = run.under_way()
-    running.tell("faults", shares={"slow": 1.0})
-    time.sleep(0.3)
-    child.send_signal(signal.SIGINT if second is signal.SIGTERM else signal.SIGTERM)
-    time.sleep(0.3)
-    child.send_signal(second)
-    ended(child, status)
+    slow = running.report().faults.get("slow", 0)
+    with run.under_way("--timeout", PATIENCE_S) as child, unanswered(running):
+        wait_for(child, lambda: running.report().faults.get("slow", 0) == slow + IN_FLIGHT)
+        child.send_signal(signal.SIGINT if second is signal.SIGTERM else signal.SIGTERM)
+        wait_for(child, lambda: (taken := snapshot.read(run.results)) and taken.phase == "stopping")
+        child.send_signal(second)
+        ended(child, status)
 
-    running.tell("faults", shares={})
     assert not run.results.exists()
     assert whole(run.journal) == run.journal.read_bytes()
     run.goes_on(rows_done(whole(run.journal)))
@@ -108,11 +131,11 @@ def test_second_signal_leaves_at_once(running, tmp_path, second, status):
 def test_signal_while_the_input_is_checked(tmp_path, number):
     """The check is given up at once; nothing was called and nothing is left behind."""
     write_devices(tmp_path / "in.csv", 700_000)
-    child = start("run", "inactivate-device", tmp_path / "in.csv", *NOWHERE, "-q")
-    wait_for(child, lambda: opened(child.pid, tmp_path / "in.csv"))
-    child.send_signal(number)
+    with start("run", "inactivate-device", tmp_path / "in.csv", *NOWHERE, "-q") as child:
+        wait_for(child, lambda: opened(child.pid, tmp_path / "in.csv"))
+        child.send_signal(number)
 
-    assert "Run the same command again to go on" in ended(child, 128 + number)
+        assert "Run the same command again to go on" in ended(child, 128 + number)
     assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
 
 
@@ -128,6 +151,7 @@ def opened(pid, path):
 def slow_credentials():
     """A credentials server that takes its time, and the environment that leads to it."""
     with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PATIENCE_S)
         where = f"http://127.0.0.1:{server.getsockname()[1]}/"
         keys = dict.fromkeys(["ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET"])
         yield server, {**keys, "ALIBABA_CLOUD_CREDENTIALS_URI": where}
@@ -138,8 +162,7 @@ def test_signal_while_credentials_are_fetched(running, tmp_path, slow_credential
     """Nobody has to wait for a credentials server that hangs: before the first call a signal ends the command."""
     run = Stopped(running, tmp_path)
     server, env = slow_credentials
-    child = start(*run.arguments, env=env)
-    with server.accept()[0]:
+    with start(*run.arguments, env=env) as child, server.accept()[0]:
         child.send_signal(number)
         said = ended(child, 128 + number)
 
@@ -158,10 +181,11 @@ def test_signal_while_results_are_written(tmp_path, number, suffix):
     write_devices(tmp_path / "in.csv", rows)
     finished_journal(tmp_path / "in.csv", f"{results}.journal", rows)
     arguments = ["run", "inactivate-device", tmp_path / "in.csv", "-o", results, *NOWHERE, "-q"]
-    began, child = time.time(), start(*arguments)
-    wait_for(child, lambda: fresh(tmp_path / f".out.{suffix}.part", began))
-    child.send_signal(number)
-    ended(child, -9 if number is signal.SIGKILL else 128 + number)
+    began = time.time()
+    with start(*arguments) as child:
+        wait_for(child, lambda: fresh(tmp_path / f".out.{suffix}.part", began))
+        child.send_signal(number)
+        ended(child, -9 if number is signal.SIGKILL else 128 + number)
 
     assert not results.exists()
     assert bulkcert(*arguments).ended(0).stderr == ""

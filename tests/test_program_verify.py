@@ -1,8 +1,7 @@
 """``verify``: what is read back, what it costs, what it says, and what is called again while it watches."""
 
 import pytest
-from kill_anywhere import wait_for
-from program import INSTANCE, UNHURRIED, bulkcert, here, read_results, start, summary_of, write_devices
+from program import INSTANCE, UNHURRIED, bulkcert, here, read_results, start, summary_of, wait_for, write_devices
 
 READS = {"ListDeviceCertificateByCaSn", "GetDeviceCertificate"}
 
