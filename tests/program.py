@@ -44,7 +44,7 @@ from bulkcert.emulator.settings import Settings
 INSTANCE = "post-cn-emulator"
 KEY_ID, SECRET = "testAccessKeyId", "testAccessKeySecret"
 COMMAND = (sys.executable, "-m", "bulkcert")
-PATIENCE_S = 60
+PATIENCE_S = 120
 """How long to wait for what is sure to come: only a bound, which a busy machine must not reach."""
 
 UNHURRIED = ("--rate", "100000", "--per-address-rate", "100000")

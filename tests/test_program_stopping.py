@@ -130,9 +130,10 @@ def test_second_signal_leaves_at_once(running, tmp_path, second, status):
 @pytest.mark.parametrize("number", SIGNALS)
 def test_signal_while_the_input_is_checked(tmp_path, number):
     """The check is given up at once; nothing was called and nothing is left behind."""
-    write_devices(tmp_path / "in.csv", 700_000)
+    rows = "".join(f"{row:010d},00ca000000\n" for row in range(2_000_000))
+    (tmp_path / "in.csv").write_text(f"DeviceSn,CaSn\n{rows}")
     with start("run", "inactivate-device", tmp_path / "in.csv", *NOWHERE, "-q") as child:
-        wait_for(child, lambda: opened(child.pid, tmp_path / "in.csv"))
+        wait_for(child, lambda: opened(child.pid, tmp_path / "in.csv"), pause_s=0.001)
         child.send_signal(number)
 
         assert "Run the same command again to go on" in ended(child, 128 + number)
@@ -183,7 +184,7 @@ def test_signal_while_results_are_written(tmp_path, number, suffix):
     arguments = ["run", "inactivate-device", tmp_path / "in.csv", "-o", results, *NOWHERE, "-q"]
     began = time.time()
     with start(*arguments) as child:
-        wait_for(child, lambda: fresh(tmp_path / f".out.{suffix}.part", began))
+        wait_for(child, lambda: fresh(tmp_path / f".out.{suffix}.part", began), pause_s=0.001)
         child.send_signal(number)
         ended(child, -9 if number is signal.SIGKILL else 128 + number)
 

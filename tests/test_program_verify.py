@@ -1,7 +1,19 @@
 """``verify``: what is read back, what it costs, what it says, and what is called again while it watches."""
 
 import pytest
-from program import INSTANCE, UNHURRIED, bulkcert, here, read_results, start, summary_of, wait_for, write_devices
+from program import (
+    INSTANCE,
+    PATIENCE_S,
+    UNHURRIED,
+    bulkcert,
+    here,
+    read_results,
+    start,
+    summary_of,
+    wait_for,
+    write_devices,
+)
+from watching import watch
 
 READS = {"ListDeviceCertificateByCaSn", "GetDeviceCertificate"}
 
@@ -71,14 +83,14 @@ def test_watch_calls_again(service, made):
     """What turns active while it is watched is switched off again, and that is in the results."""
     devices, results = made(50, unregistered={9})
     calls = service.report().arrivals
-    with start("verify", results, *UNHURRIED, "--watch", "5s", "--every", "1s", "--yes") as child:
-        wait_for(child, lambda: service.report().arrivals > calls)
+
+    def change():
+        wait_for(None, lambda: service.report().arrivals > calls)
         service.seed([devices[4]], "1")
         connect(service, devices[9])
-        _, said = child.communicate(timeout=60)
+        wait_for(None, lambda: service.states(devices) == ["0"] * 50)
 
-    assert child.returncode == 0, said.decode()
-    assert service.states(devices) == ["0"] * 50
+    watch(results, change).ended(0)
     rows = read_results(results)
     assert rows[9]["outcome"] == "succeeded"
     assert {row["verified_status"] for row in rows} == {"inactive"}
@@ -98,10 +110,10 @@ def test_watch_asks(service, made):
 def test_interrupted_watch(service, made):
     """130 on Ctrl-C: what was seen so far is in the results."""
     _, results = made(20)
-    with start("verify", results, *UNHURRIED, "--watch", "60s", "--every", "1s", "--yes") as child:
+    with start("verify", results, *UNHURRIED, "--watch", "1h", "--every", "1s", "--yes") as child:
         wait_for(child, lambda: b'"seen"' in results.with_name("r.csv.journal").read_bytes())
         child.send_signal(2)
-        child.communicate(timeout=20)
+        child.communicate(timeout=PATIENCE_S)
 
     assert child.returncode == 130
     assert {row["verified_status"] for row in read_results(results)} == {"inactive"}

@@ -4,7 +4,8 @@ import json
 import random
 
 import pytest
-from program import INSTANCE, UNHURRIED, here, outcomes, read_results, write_devices
+from program import INSTANCE, UNHURRIED, here, outcomes, read_results, wait_for, write_devices
+from watching import watch
 
 SKIP = ("--protect", "p.csv", "--skip-protected")
 
@@ -93,7 +94,7 @@ def test_a_watch_calls_nothing_protected(place):
     assert place.outcomes() == {"succeeded": 16, "protected": 4}
     place.service.seed(place.devices, "1")
     since = len(place.changed())
-    place.do("verify", "r.csv", "--watch", "1s", "--every", "1s").ended(1)
+    watch("r.csv", lambda: wait_for(None, lambda: len(place.changed()) >= since + 14), cwd=place.directory).ended(1)
     called = {*place.changed()[since:]}
 
     assert called == {*place.devices} - {*kept}
@@ -211,7 +212,8 @@ def test_nothing_protected_is_ever_called(tmp_path, service, seed):
         place.run(*more, "--limit-rows", str(chance.randint(0, 12)), action=action)
     place.run(*SKIP, action=action).ended(1)
     place.service.seed(place.devices, "1")
-    place.do("verify", "r.csv", "--watch", "1s", "--every", "1s")
+    before = len(place.changed())
+    watch("r.csv", lambda: wait_for(None, lambda: len(place.changed()) > before), cwd=place.directory)
     changed = place.changed()
 
     assert changed

@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from program import UNHURRIED, here, outcomes, read_results, summary_of, write_devices
+from program import UNHURRIED, here, outcomes, read_results, summary_of, wait_for, write_devices
+from watching import watch
 
 
 @pytest.fixture
@@ -35,7 +36,8 @@ def test_the_same_rows_called_again(tmp_path, service, made, again):
     if again == "--overwrite":
         here(*run, "--overwrite", cwd=tmp_path).ended(0)
     else:
-        here("verify", "r.csv", "--yes", "--watch", "3s", "--every", "1s", *UNHURRIED, cwd=tmp_path).ended(0)
+        called = service.report().changes + len(devices)
+        watch("r.csv", lambda: wait_for(None, lambda: service.report().changes >= called), cwd=tmp_path).ended(0)
     assert service.states(devices) == ["0"] * 20
     before = (tmp_path / "r.csv.undo-list.csv").read_bytes()
     refused = undo(tmp_path, status=65).stderr

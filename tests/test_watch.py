@@ -1,18 +1,18 @@
 """``verify --watch``: when it looks again, whom it calls, and that all it did is told."""
 
 import json
-import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import anyio
 import pytest
-from program import UNHURRIED, bulkcert, here, outcomes, read_results, start, summary_of
+from kill_anywhere import whole
+from program import PATIENCE_S, UNHURRIED, bulkcert, outcomes, read_results, start, summary_of, wait_for
+from watching import watch
 
 from bulkcert.api.credentials import FixedKeyring
 from bulkcert.api.signing import Credentials
-from bulkcert.batch import outage, verification
+from bulkcert.batch import lanes, outage, verification
 from bulkcert.batch.verification import Verifying
 from bulkcert.errors import BulkcertError, ExitStatus
 
@@ -37,18 +37,29 @@ def made(tmp_path, service):
 
 
 class Rounds(Verifying):
-    """A watch of one row, whose looks fail as told and whose calls are in vain."""
+    """A watch of one row for 100 seconds, whose looks fail as told and whose calls are in vain; a look takes a second.
+
+    Attributes:
+        now: Its clock.
+        pauses: Those that it made.
+    """
 
     def __init__(self, *failures):
         journal = SimpleNamespace(begin=lambda _key: None)
-        super().__init__(SimpleNamespace(journal=journal), None, watch_s=0.4, every_s=30)
-        self.failures, self.looks = list(failures), 0
+        super().__init__(SimpleNamespace(journal=journal), None, watch_s=100, every_s=30)
+        self.failures, self.looks, self.now, self.pauses = list(failures), 0, 0.0, []
+
+    def pause(self, seconds):
+        self.now += seconds
+        self.pauses.append(seconds)
+        return anyio.move_on_after(0)
 
     async def _sightings(self):
         return SimpleNamespace(forget=lambda: None)
 
     async def _look(self, _lanes, _sightings):
         self.looks += 1
+        self.now += 1
         return self.failures.pop(0) if self.failures else None
 
     async def _keep(self, _sightings, *, changes_only):
@@ -60,7 +71,7 @@ class Rounds(Verifying):
 
 @pytest.fixture
 def watched(monkeypatch):
-    """Returns a function that lets a watch go on to its end."""
+    """Returns a function that lets a watch go on to its end, on its own clock."""
 
     @asynccontextmanager
     async def calling(*_arguments, **_options):
@@ -74,6 +85,8 @@ def watched(monkeypatch):
     monkeypatch.setattr(verification, "journaling", journaling)
 
     def watch(rounds):
+        monkeypatch.setattr(verification, "time", SimpleNamespace(monotonic=lambda: rounds.now))
+        monkeypatch.setattr(verification, "anyio", SimpleNamespace(move_on_after=rounds.pause))
         anyio.run(rounds.read, FixedKeyring(Credentials("id", "secret")), None, None)
         return rounds
 
@@ -85,15 +98,15 @@ def failed(status):
 
 
 def test_calls_in_vain_wait_for_the_next_round(watched):
-    """A row that was called is looked at again at once; one that was called in vain already waits for --every."""
-    assert watched(Rounds()).looks == 3
+    """A row that was called is looked at again at once; called in vain it waits for --every, the last time less."""
+    assert watched(Rounds()).pauses == [0, 30, 30, 30, 5]
 
 
 def test_a_look_that_fails_is_made_again(watched):
     """One bad answer does not end a watch, and is not told of once a later look went well."""
     ended = watched(Rounds(failed(ExitStatus.UNAVAILABLE)))
 
-    assert ended.looks == 3
+    assert ended.looks == 6
     assert ended.stop is None
 
 
@@ -116,14 +129,18 @@ def test_all_that_was_called_is_told_though_the_last_look_fails(tmp_path, servic
     """77, and results, summary and journal hold what was called before the permission was withdrawn."""
     devices, _ = made(unregistered=3, status=1)
     service.seed(devices[:3])
-    command = ("verify", "r.csv", *WATCH, "--watch", "12s", "--attempts", "1")
-    with start(*command, cwd=tmp_path) as watching:
-        while service.states(devices) != ["0"] * 10:
-            assert watching.poll() is None
-        time.sleep(1.5)  # what was called is journaled and looked at
+    journal = tmp_path / "r.csv.journal"
+
+    def called_and_looked_at():
+        lines = [json.loads(line) for line in whole(journal).splitlines()[known:]]
+        return {line["row"] for line in lines if line["type"] == "row"} == {1, 2, 3} and lines[-1]["type"] == "seen"
+
+    known = len(whole(journal).splitlines())
+    with start("verify", "r.csv", *WATCH, "--watch", "1h", "--attempts", "1", cwd=tmp_path) as watching:
+        wait_for(watching, called_and_looked_at)
         service.tell("faults", shares={"NoPermission": 1.0}, seed=1)
         try:
-            stdout, stderr = watching.communicate(timeout=60)
+            stdout, stderr = watching.communicate(timeout=PATIENCE_S)
         finally:
             service.tell("faults", shares={}, seed=1)
 
@@ -131,8 +148,7 @@ def test_all_that_was_called_is_told_though_the_last_look_fails(tmp_path, servic
     assert outcomes(tmp_path / "r.csv") == {"succeeded": 10}
     assert summary_of(tmp_path / "r.csv")["outcomes"] == {"succeeded": 10}
     assert "verified_status" in read_results(tmp_path / "r.csv")[0]
-    last = (tmp_path / "r.csv.journal").read_text().splitlines()[-1]
-    assert json.loads(last)["type"] == "end"
+    assert json.loads(journal.read_text().splitlines()[-1])["type"] == "end"
     assert b"3 certificates" in stdout
 
 
@@ -140,32 +156,28 @@ def test_a_service_that_goes_silent(tmp_path, service, made, monkeypatch):
     """A silence that ends a run is waited for by a watch, which then calls what connected meanwhile."""
     devices, _ = made(unregistered=10, status=1)
     monkeypatch.setattr(outage, "SILENCE_S", 0.0)
+    monkeypatch.setattr(lanes, "PAUSE_S", 0.1)
     service.tell("faults", shares={f"{READ}:drop-before": 1.0}, seed=1)
+    arrived = service.report().operations.get(READ, 0)
 
     def return_with_devices():
-        arrived, until = service.report().operations.get(READ, 0), time.monotonic() + 20
-        while service.report().operations.get(READ, 0) < arrived + outage.IN_A_ROW and time.monotonic() < until:
-            time.sleep(0.05)
+        wait_for(None, lambda: service.report().operations.get(READ, 0) >= arrived + 2 * outage.IN_A_ROW)
         service.seed(devices)
         service.tell("faults", shares={}, seed=1)
+        wait_for(None, lambda: service.states(devices) == ["0"] * 10)
 
-    with ThreadPoolExecutor(1) as pool:
-        returned = pool.submit(return_with_devices)
-        watched = here("verify", "r.csv", *WATCH, "--watch", "6s", cwd=tmp_path)
-        returned.result()
-
-    watched.ended(0)
-    assert service.states(devices) == ["0"] * 10
+    watch("r.csv", return_with_devices, cwd=tmp_path).ended(0)
 
 
 def test_what_the_run_has_not_come_to(tmp_path, service, made):
     """1: a watch calls no row that the run was kept from calling, and says how to go on with those."""
     devices, _ = made("--limit-rows", "4", status=75)
     service.seed(devices[:1])
-    watched = bulkcert("verify", "r.csv", *WATCH, "--watch", "2s", cwd=tmp_path).ended(1)
+    left = ["0"] * 4 + ["1"] * 6
+    watched = watch("r.csv", lambda: wait_for(None, lambda: service.states(devices) == left), cwd=tmp_path).ended(1)
 
     assert "not attempted: 6 rows" in watched.stderr
-    assert service.states(devices) == ["0"] * 4 + ["1"] * 6
+    assert service.states(devices) == left
     assert outcomes(tmp_path / "r.csv") == {"succeeded": 4, "not_attempted": 6}
     assert summary_of(tmp_path / "r.csv")["verification"]["not_attempted"] == 6
 
@@ -174,7 +186,7 @@ def test_summary_and_results_agree(tmp_path, service, made):
     """After a watch the summary counts the outcomes that stand in the results; the run's own command keeps that."""
     devices, command = made(unregistered=2, status=1)
     service.seed(devices[:2])
-    bulkcert("verify", "r.csv", *WATCH, "--watch", "2s", cwd=tmp_path).ended(0)
+    watch("r.csv", lambda: wait_for(None, lambda: service.states(devices) == ["0"] * 10), cwd=tmp_path).ended(0)
     summary = summary_of(tmp_path / "r.csv")
 
     assert summary["outcomes"] == outcomes(tmp_path / "r.csv") == {"succeeded": 10}
