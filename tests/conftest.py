@@ -31,5 +31,5 @@ def inside(tmp_path, monkeypatch):
 
 @pytest.fixture
 def place(tmp_path, service):
-    """Returns a list of a hundred devices and what runs over it, slowly."""
+    """Returns a list of devices and what runs over it, slowly."""
     return Place(tmp_path, service)

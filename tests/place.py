@@ -1,23 +1,24 @@
 """A run slow enough to be looked at, and how it stands."""
 
 import json
-import time
-from contextlib import contextmanager
+import signal
+from contextlib import contextmanager, suppress
 
 import msgspec
-from program import INSTANCE, start, write_devices
+from program import INSTANCE, PATIENCE_S, start, wait_for, write_devices
 
-from bulkcert.batch.standing import standing_of
+from bulkcert.batch.standing import State, standing_of
 from bulkcert.errors import BulkcertError
 from bulkcert.status_view import told
 
-PATIENCE_S = 20
+FAST = 100_000
+"""Calls per second of a run that nobody looks at."""
 
 
 class Place:
-    """A list of devices, and the run over it, slow enough to be looked at."""
+    """A list of devices, and the run over it, slow enough to be looked at: two minutes, unless it is ended."""
 
-    def __init__(self, directory, service, rows=100):
+    def __init__(self, directory, service, rows=5000):
         self.directory, self.service = directory, service
         self.list, self.results = directory / "devices.csv", directory / "results.csv"
         self.devices = write_devices(self.list, rows)
@@ -25,8 +26,9 @@ class Place:
         service.seed(self.devices)
 
     def command(self, *more, rate=40):
-        where = ("--endpoint", self.service.url, "--instance", INSTANCE, "--yes", "-q", "--rate", rate)
-        return ("run", "inactivate-device", self.list, "-o", self.results, *where, *more)
+        where = ("--endpoint", self.service.url, "--instance", INSTANCE, "--yes", "-q")
+        pace = ("--rate", rate, "--per-address-rate", FAST)
+        return ("run", "inactivate-device", self.list, "-o", self.results, *where, *pace, *more)
 
     @contextmanager
     def running(self, *more, **options):
@@ -41,26 +43,36 @@ class Place:
                 child.kill()
                 child.communicate()
 
+    def end(self, child):
+        """Ends a run in order."""
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(PATIENCE_S) == 143
+
     def until(self, holds):
         """Waits until the run stands as wanted; returns how it stands then."""
-        until = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                found = standing_of(self.results)
-            except BulkcertError:
-                found = None
-            if found is not None and holds(found):
-                return found
-            assert time.monotonic() < until, found
-            time.sleep(0.02)
+
+        def found():
+            with suppress(BulkcertError):
+                standing = standing_of(self.results)
+                return standing if holds(standing) else None
+
+        return wait_for(None, found)
+
+    def until_it_does(self, holds):
+        """Waits until what the session does is as wanted; returns how it stands then."""
+        return self.until(lambda now: now.state is State.RUNNING and holds(now.snapshot))
 
     def calling(self, rows=1):
-        return self.until(lambda now: now.snapshot is not None and now.snapshot.done >= rows)
+        return self.until_it_does(lambda now: now.done >= rows)
 
-    def told(self):
+    def told(self, standing=None):
         """Returns what ``status --json`` prints; this process is another one than the run's."""
-        return json.loads(msgspec.json.encode(told(standing_of(self.results))))
+        return json.loads(msgspec.json.encode(told(standing or standing_of(self.results))))
 
     @property
     def files(self):
-        return {path.name: path.stat().st_mtime_ns for path in self.directory.iterdir()}
+        found = {}
+        for path in self.directory.iterdir():
+            with suppress(FileNotFoundError):  # a snapshot is renamed
+                found[path.name] = path.stat().st_mtime_ns
+        return found

@@ -6,6 +6,7 @@ import shlex
 import signal
 import time
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -215,8 +216,7 @@ def test_a_verification_ends_no_run_and_cuts_none_off(tmp_path, service):
     journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))
     here("verify", killed, "-q").ended(0)
     with start("verify", ended, "--watch", "1h", "--every", "1s", "--yes") as watching:
-        while b'"seen"' not in Path(f"{ended}.journal").read_bytes():
-            assert watching.poll() is None
+        wait_for(watching, lambda: b'"seen"' in Path(f"{ended}.journal").read_bytes())
         watching.kill()
         watching.communicate()
     told = here("run", "--job", job, "--keep", 30).ended(0).stderr

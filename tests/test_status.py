@@ -6,8 +6,8 @@ import signal
 import subprocess
 from datetime import UTC, datetime, timedelta
 
-from place import PATIENCE_S, Place
-from program import bulkcert, here, outcomes, start, summary_of, write_devices
+from place import FAST, Place
+from program import PATIENCE_S, bulkcert, emulator, here, outcomes, start, summary_of, write_devices
 
 from bulkcert.batch import standing
 from bulkcert.batch.standing import State, standing_of
@@ -16,33 +16,34 @@ from bulkcert.batch.standing import State, standing_of
 def test_while_it_calls_and_after(place):
     """Rows, outcomes, rate, lanes and time left are told while it calls; in the end the counts are the results'."""
     with place.running("--source-address", "127.0.0.2", "--source-address", "127.0.0.3") as run:
-        place.calling(rows=20)
-        told = place.told()
-        assert run.wait(PATIENCE_S) == 0
+        told = place.told(place.until_it_does(lambda now: now.done >= 20 and now.rate > 0))
+        place.end(run)
 
     session = told["session"]
-    assert (told["state"], told["exit_status"], told["rows"]) == ("running", 0, 100)
+    assert (told["state"], told["exit_status"], told["rows"]) == ("running", 0, 5000)
     assert (session["phase"], session["session"]["pid"]) == ("calling", run.pid)
     assert told["outcomes"] == {"succeeded": told["done"]}
     assert 20 <= told["done"] <= session["calls"]
     assert [lane["address"] for lane in session["lanes"]] == ["127.0.0.2", "127.0.0.3"]
     assert 0 < session["rate"] <= 40
     assert session["left_s"] > 0
-    assert place.told()["outcomes"] == outcomes(place.results) == {"succeeded": 100}
-    assert place.told()["state"] == "ended"
+    ended = place.told()
+    assert ended["outcomes"] == summary_of(place.results)["outcomes"] == outcomes(place.results)
+    assert (ended["state"], ended["exit_status"]) == ("ended", 143)
+    assert "same command" in ended["next"]
     assert "results.csv.status.json" not in place.files
 
 
-def test_the_command(tmp_path, service):
+def test_the_command(place, monkeypatch):
     """The command prints how a run stands, for people or as one JSON object, on stdout alone, and exits with 0."""
-    place = Place(tmp_path, service, rows=2000)
+    monkeypatch.setattr(standing, "SILENT_S", PATIENCE_S)
     with place.running():
         place.calling()
-        text = bulkcert("status", place.results).ended(0)
-        found = bulkcert("status", "--json", place.results).ended(0)
+        text = here("status", place.results).ended(0)
+        found = here("status", "--json", place.results).ended(0)
 
     assert re.search(r"^state +going on, calling: process \d+ on ", text.stdout)
-    assert re.search(r"^rows +\d+ of 2,000 \(\d+%\)$", text.stdout, re.MULTILINE)
+    assert re.search(r"^rows +\d+ of 5,000 \(\d+%\)$", text.stdout, re.MULTILINE)
     assert re.search(r"^waiting +paced at \d+/s$", text.stdout, re.MULTILINE)
     assert json.loads(found.stdout)["state"] == "running"
     assert text.stderr + found.stderr == ""
@@ -50,9 +51,9 @@ def test_the_command(tmp_path, service):
 
 def test_while_it_looks(place):
     """A run that looks says so, with what it has read."""
-    place.service.seed(write_devices(place.list, 100, cas=100))  # a page each would save nothing
-    with start(*place.command("--look-first", "always", rate=25)) as run:
-        found = place.until(lambda now: now.snapshot is not None and now.snapshot.reads > 0)
+    place.service.seed(write_devices(place.list, 5000, cas=5000))  # a page each would save nothing
+    with start(*place.command("--look-first", "always")) as run:
+        found = place.until_it_does(lambda now: now.reads > 0)
         run.kill()
         run.communicate()
     assert (found.snapshot.phase, found.snapshot.done) == ("looking", 0)
@@ -64,8 +65,7 @@ def test_while_it_is_throttled(place):
     with place.running() as run:
         place.calling()
         place.service.tell("faults", shares={"throttle": 1.0})
-        place.until(lambda now: now.snapshot is not None and now.snapshot.throttles > 2)
-        told = place.told()
+        told = place.told(place.until_it_does(lambda now: now.throttles > 2))
         place.service.tell("faults", shares={})
         run.kill()
 
@@ -79,8 +79,8 @@ def test_the_last_errors(place):
     with place.running("--attempts", "1", "--max-errors", "100%") as run:
         place.calling()
         place.service.tell("faults", shares={"InternalError": 1.0})
-        place.until(lambda now: now.snapshot is not None and now.snapshot.outcomes.get("failed", 0) > 2)
-        (error,) = place.told()["errors"]
+        found = place.until_it_does(lambda now: now.outcomes.get("failed", 0) > 2)
+        (error,) = place.told(found)["errors"]
         place.service.tell("faults", shares={})
         run.kill()
 
@@ -90,22 +90,18 @@ def test_the_last_errors(place):
     assert error["request_id"]
 
 
-def test_while_it_stops(place):
+def test_while_it_stops(tmp_path):
     """A run that was told to stop and waits for its calls says that it is stopping, and why."""
-    with place.running() as run:
-        place.calling()
-        place.service.tell("faults", shares={"slow": 1.0})  # for three seconds
-        place.until(lambda now: now.snapshot is not None and now.snapshot.in_flight > 5)
-        run.send_signal(signal.SIGTERM)
-        found = place.until(lambda now: now.snapshot is not None and now.snapshot.phase == "stopping")
-        place.service.tell("faults", shares={})
-        assert run.wait(PATIENCE_S) == 143
+    with emulator(tmp_path, slow_seconds=PATIENCE_S) as service:
+        place = Place(tmp_path, service)
+        with place.running("--timeout", PATIENCE_S) as run:
+            place.calling()
+            place.service.tell("faults", shares={"slow": 1.0})
+            place.until_it_does(lambda now: now.in_flight > 5)
+            run.send_signal(signal.SIGTERM)
+            found = place.until_it_does(lambda now: now.phase == "stopping")
 
     assert "SIGTERM" in found.snapshot.waiting_for
-    told = place.told()
-    assert told["exit_status"] == 143
-    assert (told["state"], told["outcomes"]) == ("ended", summary_of(place.results)["outcomes"])
-    assert "same command" in told["next"]
 
 
 def test_it_writes_nothing_and_harms_nobody(place):
@@ -115,10 +111,10 @@ def test_it_writes_nothing_and_harms_nobody(place):
         for _ in range(100):
             standing_of(place.results)
         assert set(place.files) <= {"devices.csv", "results.csv.journal", *snapshots()}
-        assert run.wait(PATIENCE_S) == 0
-    assert summary_of(place.results)["calls"] == 100
+        place.end(run)
+    assert summary_of(place.results)["calls"] == outcomes(place.results)["succeeded"]
     before = place.files
-    bulkcert("status", place.results).ended(0)
+    bulkcert("status", place.results).ended(143)
     assert place.files == before
 
 
@@ -138,9 +134,10 @@ def test_no_sign_of_life(place, monkeypatch):
         place.until(lambda now: now.state is State.RUNNING)
 
 
-def test_an_undo_shows(place):
+def test_an_undo_shows(tmp_path, service):
     """An undo is a run of its own results; the run says that it is taken back, and which results tell of that."""
-    bulkcert(*place.command("--look-first", "always", rate=500)).ended(0)
+    place = Place(tmp_path, service, rows=500)
+    here(*place.command("--look-first", "always", rate=FAST)).ended(0)
     undone, place.results = place.results, place.results.with_name("results.undo.csv")
     where = ("--endpoint", place.service.url, "--rate", "5", "--look-first", "never", "--yes", "-q")
     with start("undo", undone, *where, stdout=subprocess.DEVNULL) as undoing:

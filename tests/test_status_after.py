@@ -5,8 +5,8 @@ import json
 import re
 
 import pytest
-from place import Place
-from program import INSTANCE, bulkcert, start, summary_of
+from place import FAST, Place
+from program import INSTANCE, bulkcert, here, start, summary_of
 
 from bulkcert.batch.lines import Header, encode_lines, session_line
 from bulkcert.batch.standing import State, standing_of
@@ -20,24 +20,24 @@ def test_killed(tmp_path, service):
 
     The journal's path and a job file mean the results as well; a job that names none means those it writes by default.
     """
-    place = Place(tmp_path, service, rows=500)
-    with place.running(rate=200) as run:
+    place = Place(tmp_path, service)
+    with place.running() as run:
         place.calling(rows=10)
         run.kill()
         run.wait()
     job = tmp_path / "job.toml"
     job.write_text('action = "inactivate-device"\ninput = "devices.csv"\nresults = "results.csv"\nrate = 5\n')
     found = json.loads(bulkcert("status", "--json", "--job", job).ended(75).stdout)
-    text = bulkcert("status", f"{place.results}.journal").ended(75).stdout
+    text = here("status", f"{place.results}.journal").ended(75).stdout
 
     assert place.results.name not in place.files
-    assert (found["state"], found["rows"], found["done"]) == ("cut_off", 500, found["outcomes"]["succeeded"])
-    assert f"{found['done']:,} of 500 have an outcome" in text
+    assert (found["state"], found["rows"], found["done"]) == ("cut_off", 5000, found["outcomes"]["succeeded"])
+    assert f"{found['done']:,} of 5,000 have an outcome" in text
     assert f"bulkcert run inactivate-device {place.list}" in text
     job.write_text('action = "inactivate-device"\ninput = "devices.csv"\n')
-    assert "devices.inactivate-device.results.csv" in bulkcert("status", "--job", job).ended(66).stderr
-    going_on = [part for part in place.command("--look-first", "never", rate=500) if part != "-q"]
-    assert f"{found['done']} by earlier sessions" in bulkcert(*going_on).ended(0).stderr
+    assert "devices.inactivate-device.results.csv" in here("status", "--job", job).ended(66).stderr
+    going_on = [part for part in place.command("--look-first", "never", rate=FAST) if part != "-q"]
+    assert f"{found['done']:,} by earlier sessions" in here(*going_on).ended(0).stderr
 
 
 def test_killed_and_verified(place):
@@ -99,7 +99,7 @@ def test_cut_off_without_a_snapshot(tmp_path):
 def test_the_newest_errors_of_a_run_that_was_cut_off(place):
     """What went wrong last is told first, also where no row has ended with it, before what earlier sessions met."""
     place.service.tell("faults", shares={"InternalError": 1.0})
-    bulkcert(*place.command("--look-first", "never", "--attempts", "1", "--limit-rows", "3", rate=500)).ended(75)
+    here(*place.command("--look-first", "never", "--attempts", "1", "--limit-rows", "3", rate=FAST)).ended(75)
     place.service.tell("faults", shares={"throttle": 1.0})
     with place.running() as run:
         place.until(lambda now: now.snapshot is not None and now.snapshot.errors)
@@ -116,41 +116,31 @@ def ended(results):
     return bulkcert("status", results).ended(0).stdout
 
 
-def test_ended_as_the_run_did(place):
+def test_ended_as_the_run_did(tmp_path, service):
     """A run that ended in order has its own exit status, what it came to, and the next step; a verification shows.
 
     When the verification is killed, the run has ended all the same. What it has not come to is not done, and the calls
     of several sessions are not told at the rate of one.
     """
-    ending = bulkcert(*place.command("--look-first", "never", "--limit-rows", "3", rate=500)).status
+    place = Place(tmp_path, service, rows=100)
+    ending = here(*place.command("--look-first", "never", "--limit-rows", "3", rate=FAST)).status
     told = place.told()
 
     assert (ending, told["exit_status"], told["outcomes"]) == (75, 75, {"succeeded": 3, "not_attempted": 97})
     assert (told["rows"], told["done"]) == (100, 3)
     assert re.search(r"^calls +3 at ", bulkcert("status", place.results).ended(75).stdout, re.MULTILINE)
     assert "same command" in told["next"]
-    bulkcert(*place.command("--look-first", "never", rate=500)).ended(0)
+    here(*place.command("--look-first", "never", rate=FAST)).ended(0)
     paced = re.search(r"^calls +100 in all, (\S+)/s in the last session; ", ended(place.results), re.MULTILINE)
     assert float(paced[1]) == summary_of(place.results)["sessions"][-1]["achieved_rate"]
-    command = (
-        "verify",
-        place.results,
-        "--watch",
-        "1h",
-        "--every",
-        "1s",
-        "--yes",
-        "--endpoint",
-        place.service.url,
-        "-q",
-    )
-    with start(*command) as verifying:
-        found = place.until(lambda now: now.snapshot is not None and now.snapshot.pages > 0)
+    watch = ("--watch", "1h", "--every", "1s", "--yes", "-q")
+    with start("verify", place.results, "--endpoint", place.service.url, *watch) as verifying:
+        found = place.until_it_does(lambda now: now.pages > 0)
         verifying.kill()
         verifying.communicate()
     assert (found.snapshot.phase, found.snapshot.session.rows) == ("verifying", 100)
     assert (place.told()["state"], place.told()["exit_status"]) == ("ended", 0)
     assert "proves it" in place.told()["next"]
-    bulkcert("verify", place.results, "-q").ended(0)
+    here("verify", place.results, "-q").ended(0)
     assert place.told()["ending"]["verification"]["statuses"] == {"inactive": 100}
     assert place.told()["next"] == ""

@@ -10,47 +10,46 @@ import struct
 import termios
 from contextlib import suppress
 
-from place import PATIENCE_S, Place
-from program import bulkcert, here, start
+from place import Place
+from program import PATIENCE_S, here, start
 
 
-def test_follow_ends_as_the_run_does(tmp_path, service):
+def test_follow_ends_as_the_run_does(place):
     """``--follow`` tells how the run stands until it ends, then how it ended, and exits as the run did."""
-    place = Place(tmp_path, service, rows=300)
-    place.service.tell("faults", shares={"InternalError": 0.5})
-    with place.running("--attempts", "1", "--max-errors", "100%", rate=30) as run:
+    with place.running() as run:
         place.calling()
-        followed = bulkcert("status", place.results, "--follow").ended(1)
-        assert run.wait(PATIENCE_S) == 1
-    first, *rest = followed.stdout.splitlines()
+        with start("status", place.results, "--follow") as following:
+            first = following.stdout.readline().decode()
+            place.end(run)
+            rest, _ = following.communicate(timeout=PATIENCE_S)
+    assert following.returncode == 143
+    assert re.match(r"\S+Z calling: \d+ of 5,000 \(\d+%\); \d+/s; .*", first), first
+    assert any(line.startswith("state         ended") for line in rest.decode().splitlines())
 
-    assert re.match(r"\S+Z calling: \d+ of 300 \(\d+%\); \d+/s; .*", first), followed.stdout
-    assert any(line.startswith("state         ended") for line in rest)
 
-
-def test_follow_on_a_terminal(tmp_path, service):
+def test_follow_on_a_terminal(place):
     """On a terminal ``--follow`` is a live view that goes when the run ends; what stays is how it ended."""
-    place = Place(tmp_path, service, rows=300)
-    with place.running(rate=60):
+    with place.running() as run:
         place.calling()
         main, far = pty.openpty()
         fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
         with start("status", place.results, "--follow", env={"TERM": "xterm"}, stdout=far) as following:
             os.close(far)
-            shown = b""
+            shown, ending = b"", False
             with suppress(OSError):  # that is how a terminal ends
                 while part := os.read(main, 65536):
                     shown += part
-            assert (following.wait(PATIENCE_S), following.stderr.read()) == (0, b"")
+                    if b"paced at" in shown and not ending:
+                        ending = True
+                        place.end(run)
+            assert (following.wait(PATIENCE_S), following.stderr.read()) == (143, b"")
         os.close(main)
     assert "━".encode() in shown
-    assert b"paced at" in shown
     assert b"ended at" in shown
 
 
-def test_ctrl_c_ends_following_quietly(tmp_path, service):
+def test_ctrl_c_ends_following_quietly(place):
     """Ctrl-C ends ``--follow`` with 130 and without a word; the run goes on."""
-    place = Place(tmp_path, service, rows=2000)
     with place.running() as run:
         place.calling()
         with start("status", place.results, "--follow") as following:
@@ -63,7 +62,7 @@ def test_ctrl_c_ends_following_quietly(tmp_path, service):
 
 def test_follow_waits_for_a_run_that_is_about_to_appear(tmp_path, service, monkeypatch):
     """``--follow`` may be typed as soon as the run is: before it has a journal there is no error, unless none comes."""
-    following, place = importlib.import_module("bulkcert.commands.status"), Place(tmp_path, service)
+    following, place = importlib.import_module("bulkcert.commands.status"), Place(tmp_path, service, rows=300)
     monkeypatch.setattr(following, "APPEARS_S", PATIENCE_S)
     with place.running(rate=200):
         assert "ended at" in here("status", place.results, "--follow").ended(0).stdout
