@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager, suppress
 import anyio
 import httpx
 import pytest
+from aiohttp.client_proto import ResponseHandler
+from program import PATIENCE_S
 from test_client import KEYRING, response, serving
 
 from bulkcert.api.certificates import Status
@@ -47,7 +49,7 @@ async def keeping(*, after_first):
     ``after_first`` is "close" or "reset", when the second request has come, or "idle" to close before it.
     """
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    connections, requests, closed = [], [], anyio.Event()
+    connections, requests = [], []
 
     async def handle(stream):
         connections.append(stream)
@@ -64,12 +66,10 @@ async def keeping(*, after_first):
                 while not first:
                     requests.append(await stream.receive())
                     await stream.send(response(200, EMPTY_PAGE))
-        if first:
-            closed.set()
 
     async with anyio.create_task_group() as group:
         group.start_soon(listener.serve, handle)
-        yield listener.extra(anyio.abc.SocketAttribute.local_port), connections, requests, closed
+        yield listener.extra(anyio.abc.SocketAttribute.local_port), connections, requests
         group.cancel_scope.cancel()
     await listener.aclose()
 
@@ -77,7 +77,7 @@ async def keeping(*, after_first):
 @pytest.mark.parametrize("after_first", ["close", "reset"])
 async def test_a_read_is_not_sent_again_by_the_library(after_first):
     """A GET on a kept connection that ends without an answer is one attempt, sent once; the pacer knows of no other."""
-    async with keeping(after_first=after_first) as (port, connections, requests, _), reading(port) as client:
+    async with keeping(after_first=after_first) as (port, connections, requests), reading(port) as client:
         first = await client.read(LIST, PAGE_QUERY)
         second = await client.read(LIST, PAGE_QUERY)
         assert (len(connections), len(requests)) == (1, 2)
@@ -88,12 +88,25 @@ async def test_a_read_is_not_sent_again_by_the_library(after_first):
     assert (len(connections), len(requests)) == (2, 3)
 
 
-async def test_a_connection_that_was_closed_in_between_is_replaced():
+@pytest.fixture
+def lost(monkeypatch):
+    """Returns an event: the client has learned that its connection is gone."""
+    event, known = anyio.Event(), ResponseHandler.connection_lost
+
+    def connection_lost(handler, error):
+        known(handler, error)
+        event.set()
+
+    monkeypatch.setattr(ResponseHandler, "connection_lost", connection_lost)
+    return event
+
+
+async def test_a_connection_that_was_closed_in_between_is_replaced(lost):
     """A kept connection that the server closed while it was idle costs no attempt."""
-    async with keeping(after_first="idle") as (port, connections, requests, closed), reading(port) as client:
+    async with keeping(after_first="idle") as (port, connections, requests), reading(port) as client:
         await client.read(LIST, PAGE_QUERY)
-        await closed.wait()
-        await anyio.sleep(0.1)
+        with anyio.fail_after(PATIENCE_S):
+            await lost.wait()
         again = await client.read(LIST, PAGE_QUERY)
 
     assert again.verdict is Verdict.DONE
