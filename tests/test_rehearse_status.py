@@ -1,31 +1,33 @@
 """``rehearse``: its exit status is that of the first of its parts that went wrong."""
 
-from contextlib import contextmanager
-from types import SimpleNamespace
+import json
 
 import pytest
+from program import here, write_devices
 
-from bulkcert.commands import rehearse as command
-from bulkcert.rehearsal import Stage
+from bulkcert import rehearsal
+
+UNREAD = "GetDeviceCertificate:ParameterFieldCheckFailed"
+NOT_UNDONE = "ActiveDeviceCertificate:NoPermission"
+CASES = {
+    "none": ("always", 0.0, [], (0, 0, 0), 0),
+    "verify": ("never", 0.0, [UNREAD], (0, 1, 0), 1),
+    "undo": ("always", 0.0, [NOT_UNDONE], (0, 0, 77), 77),
+    "run, verify and undo": ("always", 0.5, [NOT_UNDONE], (1, 1, 77), 1),
+}
 
 
-@pytest.mark.parametrize(
-    ("run", "verified", "undone", "status"),
-    [(0, 0, 0, 0), (0, 1, 0, 1), (0, 0, 69, 69), (1, 0, 69, 1), (0, 1, 69, 1)],
-)
-def test_the_first_that_went_wrong(monkeypatch, run, verified, undone, status):
+STAGE = ("--fault-seed", 1, "--latency-ms", 0, 0, "--then", "verify", "--then", "undo")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_first_that_went_wrong(tmp_path, monkeypatch, case):
     """A run that went well makes no success of a verification or an undo that did not."""
+    look, unregistered, faults, parts, status = CASES[case]
+    write_devices(tmp_path / "d.csv", 20, cas=20)
+    monkeypatch.setattr(rehearsal, "DEFAULT_FAULTS", dict.fromkeys(faults, 1))
+    options = ("--look-first", look, "--unregistered", unregistered, *STAGE, "-q", "--json")
+    said = here("rehearse", "inactivate-device", "d.csv", *options, cwd=tmp_path).ended(status).stdout
+    told = json.loads(said.splitlines()[-1])
 
-    @contextmanager
-    def staged(*_arguments, **_options):
-        yield SimpleNamespace(
-            fault_seed=None, job=None, keyring=lambda: None, emulator=SimpleNamespace(report=lambda: None)
-        )
-
-    for name, exit_status in (("execute", run), ("_verified", verified), ("_undone", undone)):
-        ended = SimpleNamespace(exit_status=exit_status)
-        monkeypatch.setattr(command, name, lambda *_arguments, ended=ended, **_options: ended)
-    monkeypatch.setattr(command, "staged", staged)
-    monkeypatch.setattr(command.terminal, "show", lambda _rows: None)
-
-    assert command.rehearse("inactivate-device", None, stage=Stage(then=("verify", "undo"))) == status
+    assert tuple(told[part]["exit_status"] for part in ("summary", "verification", "undo")) == parts
