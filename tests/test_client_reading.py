@@ -27,7 +27,7 @@ EMPTY_PAGE = '{"RequestId":"R","Data":{"Total":0}}'
 
 
 @asynccontextmanager
-async def reading(port, *, timeout_s=5.0):
+async def reading(port, *, timeout_s=PATIENCE_S):
     """Gives a client whose connections are kept between its attempts."""
     transport = make_transport(2, None, ssl.create_default_context())
     client = Client(transport, httpx.URL(f"http://127.0.0.1:{port}"), KEYRING, timeout_s)

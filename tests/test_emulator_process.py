@@ -9,6 +9,7 @@ import time
 import httpx
 import msgspec
 import pytest
+from program import PATIENCE_S, wait_for
 from test_emulator_calls import CA, DEVICE, INSTANCE, Caller
 
 from bulkcert.emulator import process
@@ -55,7 +56,7 @@ def test_signals_stop_it(number):
     child, _ = started()
     child.send_signal(number)
 
-    assert child.communicate(timeout=20) == (b"", b"")
+    assert child.communicate(timeout=PATIENCE_S) == (b"", b"")
     assert child.returncode == 0
 
 
@@ -63,7 +64,7 @@ def test_end_of_input_stops_it():
     """When standard input ends, so does the emulator, in order."""
     child, _ = started()
 
-    assert child.communicate(timeout=20) == (b"", b"")
+    assert child.communicate(timeout=PATIENCE_S) == (b"", b"")
     assert child.returncode == 0
 
 
@@ -81,10 +82,7 @@ with running(command={COMMAND!r}) as child:
     process.kill()
     process.communicate()
 
-    deadline = time.monotonic() + 20
-    while alive(url):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(None, lambda: not alive(url))
 
 
 def alive(url):

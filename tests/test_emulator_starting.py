@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio
 import httpx
 import pytest
+from program import PATIENCE_S
 from test_emulator_calls import Caller
 from test_emulator_server import SEED, OnSocket, status
 
@@ -19,9 +20,9 @@ from bulkcert.errors import BulkcertError, ExitStatus
 
 async def test_stop_drops_what_is_waiting(caplog):
     """An emulator that stops does not wait for slow answers, and leaves no traceback."""
-    with anyio.fail_after(20):
-        async with listening(Settings(faults={"slow": 1}, slow_seconds=60), seed=SEED) as served:
-            http = httpx.AsyncClient(base_url=served.url, timeout=60)
+    with anyio.fail_after(PATIENCE_S):
+        async with listening(Settings(faults={"slow": 1}, slow_seconds=2 * PATIENCE_S), seed=SEED) as served:
+            http = httpx.AsyncClient(base_url=served.url, timeout=None)
             call = Caller(http, served.emulator, time.time)
             waiting = asyncio.create_task(call.inactivate())
             while status(call) == "1":  # noqa: ASYNC110 - a database has no event
@@ -79,7 +80,7 @@ async def test_full_disk():
     emulator = OnSocket(Settings(log=Path("/dev/full")))
     call = await emulator.__aenter__()
     await call.inactivate()
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE_S):
         await asyncio.wait([emulator.served.flushing])
     with pytest.raises(BulkcertError, match="/dev/full") as ended:
         await emulator.__aexit__(None, None, None)

@@ -221,7 +221,7 @@ def gateway(*, status=202, until=None):
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
             pushed.requests.append((self.path, dict(self.headers), body))
             if until is not None:
-                until.wait(30)
+                until.wait(PATIENCE_S)
             self.send_response(status)
             self.end_headers()
 

@@ -5,6 +5,7 @@ import time
 import anyio
 from hypothesis import given
 from hypothesis import strategies as st
+from program import PATIENCE_S
 
 from bulkcert.batch.pacer import Pacer, SendWindow, SlowDown, backoff_s, bucket_rate, burst_for, lane_cap
 
@@ -157,7 +158,7 @@ async def test_stopping_ends_every_wait():
     async def worker():
         admitted.append(await pacer.admit())
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE_S):
         async with anyio.create_task_group() as group:
             for _ in range(3):
                 group.start_soon(worker)

@@ -14,9 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from program import INSTANCE, UNHURRIED, Finished, bulkcert, emulator, outcomes, start, write_devices
+from program import INSTANCE, PATIENCE_S, UNHURRIED, Finished, bulkcert, emulator, outcomes, start, write_devices
 
-PATIENCE_S = 30
 QUESTION = "Go on? [y/N] "
 ESCAPE = "\x1b["
 

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 from made_results import START, called, iso, settled, write_results
-from program import UNHURRIED, here, start, summary_of, write_devices
+from program import PATIENCE_S, UNHURRIED, here, start, summary_of, write_devices
 
 from bulkcert.batch.holding import mark_held
 from bulkcert.report.counting import count
@@ -220,5 +220,5 @@ def test_following_is_ended_without_advice(results):
         with start("status", "r.csv", "--follow") as following:
             assert following.stdout.readline()
             following.send_signal(signal.SIGTERM)
-            _, said = following.communicate(timeout=20)
+            _, said = following.communicate(timeout=PATIENCE_S)
     assert (following.returncode, said) == (143, b"")

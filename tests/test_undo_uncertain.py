@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from program import UNHURRIED, here, outcomes, read_results, start, summary_of
+from program import UNHURRIED, here, outcomes, read_results, start, summary_of, wait_for
 
 CALL = "InactivateDeviceCertificate"
 
@@ -62,8 +62,7 @@ def test_what_was_never_called_is_left_alone(tmp_path, service, run):
     here(*command, "--overwrite", "--limit-rows", "2", cwd=tmp_path).ended(75)
     with start("verify", "r.csv", *UNHURRIED, "--watch", "1h", "--every", "1s", "--yes", cwd=tmp_path) as watching:
         journal = tmp_path / "r.csv.journal"
-        while b'"seen"' not in journal.read_bytes():
-            assert watching.poll() is None
+        wait_for(watching, lambda: b'"seen"' in journal.read_bytes())
         watching.kill()
         watching.communicate()
     here("undo", "r.csv", "--yes", *UNHURRIED, cwd=tmp_path).ended(0)
