@@ -2,7 +2,7 @@
 
 import pytest
 from looking import ACTIVE, BY_CA, CALL, INACTIVE, Place
-from program import INSTANCE, bulkcert, emulator, outcomes
+from program import INSTANCE, emulator, here, outcomes
 
 
 def all_refused(directory, rows, active_every, *options):
@@ -36,7 +36,8 @@ def test_few_calls_are_no_sample(tmp_path):
 def test_caps(tmp_path, addresses, look):
     """With looking and calling together no second exceeds the cap of account or address; nothing is refused.
 
-    The caps are a fifth of the service's, so that a busy machine can time what arrives.
+    The caps are a fifth of the service's, and both ends are in one process, so that a busy machine can time what
+    arrives: what holds up the one holds up the other.
     """
     with emulator(tmp_path, latency_ms=(5, 60), caps={"account_cap": 100, "address_cap": 60}) as service:
         place = Place(tmp_path, service, 300, cas=100 if look == "always" else 3)
@@ -47,7 +48,7 @@ def test_caps(tmp_path, addresses, look):
         lanes = [part for number in range(addresses) for part in ("--source-address", f"127.0.0.{number + 2}")]
         where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes", "--look-first", look)
         caps = ("--rate", "100", "--per-address-rate", "60")
-        bulkcert(*place.arguments(*lanes, *caps, where=where)).ended(0)
+        here(*place.arguments(*lanes, *caps, where=where)).ended(0)
 
         report = service.report()
         assert report.worst_window <= (100 if addresses == 2 else 60)
