@@ -3,8 +3,7 @@
 import json
 
 import pytest
-from looking import wait_for
-from program import INSTANCE, UNHURRIED, emulator, here, start, write_devices
+from program import INSTANCE, UNHURRIED, emulator, here, start, wait_for, write_devices
 
 from bulkcert.batch.engine import FORESEEN_CALLS
 

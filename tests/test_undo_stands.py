@@ -1,10 +1,9 @@
 """Whether the undo of a run stands: one rule, by which every command tells the same."""
 
 import json
-import time
 
 import pytest
-from program import UNHURRIED, here, start, summary_of, write_devices
+from program import UNHURRIED, here, start, summary_of, wait_for, write_devices
 
 pytestmark = pytest.mark.usefixtures("inside")
 
@@ -48,10 +47,8 @@ def test_an_undo_that_was_killed(service, devices):
 
     The same undo then goes on, and how it ended replaces the mark.
     """
-    with start("undo", "r.csv", "--yes", "-q", "--rate", "10") as undoing:
-        while service.states(devices).count("1") < 5:
-            assert undoing.poll() is None
-            time.sleep(0.02)
+    with start("undo", "r.csv", "--yes", "-q", "--rate", "5") as undoing:
+        wait_for(undoing, lambda: service.states(devices).count("1") >= 5)
         undoing.kill()
         undoing.communicate()
     assert service.states(devices).count("0") > 5
