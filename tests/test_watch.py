@@ -85,7 +85,9 @@ def watched(monkeypatch):
     monkeypatch.setattr(verification, "journaling", journaling)
 
     def watch(rounds):
-        monkeypatch.setattr(verification, "time", SimpleNamespace(monotonic=lambda: rounds.now))
+        monkeypatch.setattr(
+            verification, "time", SimpleNamespace(monotonic=lambda: rounds.now, time=lambda: rounds.now)
+        )
         monkeypatch.setattr(verification, "anyio", SimpleNamespace(move_on_after=rounds.pause))
         anyio.run(rounds.read, FixedKeyring(Credentials("id", "secret")), None, None)
         return rounds
