@@ -1,6 +1,7 @@
 """``undo`` of a run that was killed takes back what that may have called, and nothing far beyond it."""
 
 import json
+import re
 
 import pytest
 from program import INSTANCE, UNHURRIED, emulator, here, start, wait_for, write_devices
@@ -26,11 +27,14 @@ def test_what_another_run_has_done_stays(tmp_path, already):
             child.kill()
         changed = service.report().changes
         stopped = here(*(part for part in command if part != "-q"), "-o", tmp_path / "a.csv", "--limit-rows", "0")
+        notes = json.loads(here("report", tmp_path / "a.csv", "--format", "json").ended(0).stdout)["verdict"]["notes"]
+        [doubtful] = [note for note in notes if "without a trace" in note]
         printed = [line for line in stopped.ended(75).stderr.splitlines() if line.startswith("to take it back")]
         here(*command, "-o", tmp_path / "b.csv").ended(0)
         assert [line.partition(": ")[2] for line in printed] == [f"bulkcert undo {tmp_path / 'a.csv'}"]
         undone = here("undo", tmp_path / "a.csv", "--yes", "--json").ended(0)
 
+        assert int(re.search(r"Up to ([\d,]+) row", doubtful)[1].replace(",", "")) <= 2 * FORESEEN_CALLS
         taken_back = json.loads(undone.stdout)["rows"]
         # Rows in flight had no line, and calls may be foreseen twice as far as half the way to the next line.
         assert changed <= taken_back <= changed + 2 * FORESEEN_CALLS

@@ -204,13 +204,18 @@ class Index:
         """
         marks = int.from_bytes(self._called)
         open_rows = self._state.translate(_OPEN)
-        if self._unended[False] and self.looked:
-            last = self.rows if self.is_damaged else self.reach
-            marks |= int.from_bytes(open_rows[: last + 1].ljust(self.rows + 1, b"\0"))
+        marks |= int.from_bytes(open_rows[: self.foreseen + 1].ljust(self.rows + 1, b"\0"))
         if self._unended[True] and self.seen is not None:
             found = self.seen.statuses.translate(bytes(number == NUMBER_OF[watched] for number in range(256)))
             marks |= int.from_bytes(found) & ~int.from_bytes(open_rows)
         return b"\0" + marks.to_bytes(self.rows + 1)[1:]
+
+    @property
+    def foreseen(self) -> int:
+        """The last row that a killed session may have called without a trace; 0 if none was killed."""
+        if not (self._unended[False] and self.looked):
+            return 0
+        return self.rows if self.is_damaged else self.reach
 
     def unknown_before(self, watched: Status, never_called: Iterable[int]) -> int:
         """Returns how many rows a call may have changed of which nobody knows what they were before.

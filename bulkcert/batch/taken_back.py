@@ -8,16 +8,16 @@ from bulkcert.batch.outcome import Outcome
 from bulkcert.batch.summary import TakenBack, millis
 
 
-def is_back(undo: TakenBack | None, action: Action, *, was_killed: bool, was_read: bool = True) -> pl.Expr:
+def is_back(undo: TakenBack | None, action: Action, *, foreseen: int, was_read: bool = True) -> pl.Expr:
     """Returns what tells of a row whether an undo has taken it back and it was not done, or seen to be done, again.
 
-    It reads the columns ``outcome``, ``attempts`` and ``finished_at``, and ``verified_status`` and ``verified_at`` if
-    any row was read back; times in Unix milliseconds.
+    It reads the columns ``row``, ``outcome``, ``attempts`` and ``finished_at``, and ``verified_status`` and
+    ``verified_at`` if any row was read back; times in Unix milliseconds.
 
     Args:
         undo: The undo of the run, if there was one.
         action: What the run asked for.
-        was_killed: Whether a session was killed: rows without an outcome may have been called, and are undone as well.
+        foreseen: The last row that a killed session may have called without a trace, which is undone as well; or 0.
         was_read: Whether the columns are there that say what was read back.
     """
     if undo is None or action.inverse is None:
@@ -27,7 +27,7 @@ def is_back(undo: TakenBack | None, action: Action, *, was_killed: bool, was_rea
     # the only call met what has stopped the run.
     called = pl.col("attempts") > pl.when(pl.col("outcome") == Outcome.NOT_ATTEMPTED).then(1).otherwise(0)
     called &= pl.col("outcome") != Outcome.NOT_REGISTERED
-    unnoted = (pl.col("outcome") == Outcome.NOT_ATTEMPTED) & pl.lit(was_killed)
+    unnoted = (pl.col("outcome") == Outcome.NOT_ATTEMPTED) & (pl.col("row") <= foreseen)
     changed = (called | unnoted) & (pl.col("finished_at") <= at).fill_null(value=True)
     if not was_read:
         return changed
@@ -40,5 +40,4 @@ def still_back(undo: TakenBack | None, action: Action, index: Index) -> pl.Expr 
     """Returns ``is_back`` for the rows of a run whose journal is open; None without an undo."""
     if undo is None:
         return None
-    was_killed = index.looked and index.has_killed_session
-    return is_back(undo, action, was_killed=was_killed, was_read=index.seen is not None)
+    return is_back(undo, action, foreseen=index.foreseen, was_read=index.seen is not None)

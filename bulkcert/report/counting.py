@@ -46,8 +46,8 @@ def count(path: Path) -> Figures:
     if action is None:
         raise not_results(path, "neither its journal nor its summary stands beside it")
     undo = summary.taken_back if summary else None
-    rows = with_back(results.kept(), action, undo, was_killed=history.has_missing_calls)
-    known = known_of(rows, action, undo)
+    rows = with_back(results.kept(), action, undo, foreseen=history.foreseen)
+    known = known_of(rows, action, undo, foreseen=history.foreseen)
     called = rows.filter(pl.col("sent_at").is_not_null()).select("sent_at", "latency_ms")
     outcomes = _outcomes(rows)
     asked = _asked(path, action, history, summary, rows.height)

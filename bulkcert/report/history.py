@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bulkcert.batch.holding import is_held
-from bulkcert.batch.lines import End, Header, Key, Looked, Looking, Session, decode_line
+from bulkcert.batch.lines import End, Header, Key, Looked, Looking, Reach, Session, decode_line
 
 # Quotes in a value are escaped, so a line that begins like this is of this kind.
-_LINE = re.compile(rb'^\{"type":"(?:session|key|looking|looked|end)"[^\n]*\n', re.MULTILINE)
+_LINE = re.compile(rb'^\{"type":"(?:session|key|looking|looked|reach|end)"[^\n]*\n', re.MULTILINE)
 
 
 @dataclass(slots=True)
@@ -38,6 +38,7 @@ class History:
         began: When the first start began to look or to call, Unix time in milliseconds; None if that is not known.
         held: Whether a run or a verification is going on.
         looked: Whether looking was over in some session, so that calls may have been made.
+        reach: The last row that may have been called.
     """
 
     header: Header | None = None
@@ -45,6 +46,12 @@ class History:
     began: int | None = None
     held: bool = False
     looked: bool = False
+    reach: int = 0
+
+    @property
+    def foreseen(self) -> int:
+        """The last row that a killed session may have called without a trace; 0 if none was killed."""
+        return self.reach if self.has_missing_calls else 0
 
     @property
     def has_missing_calls(self) -> bool:
@@ -69,6 +76,7 @@ class _Reader:
     starts: list[Begun] = field(default_factory=list)
     began: int | None = None
     looked: bool = False
+    reach: int = 0
 
     def take(self, text: bytes) -> None:
         match decode_line(text):
@@ -82,6 +90,8 @@ class _Reader:
                 self.began = at
             case Looked():
                 self.looked = True
+            case Reach(row=row):
+                self.reach = max(self.reach, row)
             case _:
                 pass
 
@@ -97,7 +107,7 @@ def read_history(journal: Path) -> History:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 for line in _LINE.finditer(content):
                     reader.take(line.group())
-            return History(header, tuple(reader.starts), reader.began, is_held(journal), reader.looked)
+            return History(header, tuple(reader.starts), reader.began, is_held(journal), reader.looked, reader.reach)
     except OSError:
         return History()
 

@@ -24,6 +24,7 @@ class Known:
         outcomes: Not read back, by an outcome that is not good.
         back: Taken back by an undo, and not done again.
         seen_back: Those of them that were read back since, as the undo has left them.
+        doubtful: Without an outcome, and perhaps called by a session that was killed.
         again: Done, or seen to be done, after the undo.
         again_at: When the last of them was, UTC; None if there are none.
     """
@@ -34,29 +35,31 @@ class Known:
     outcomes: Mapping[str, int] = field(default_factory=dict)
     back: int = 0
     seen_back: int = 0
+    doubtful: int = 0
     again: int = 0
     again_at: str | None = None
 
 
-def with_back(rows: pl.DataFrame, action: Action, undo: TakenBack | None, *, was_killed: bool) -> pl.DataFrame:
+def with_back(rows: pl.DataFrame, action: Action, undo: TakenBack | None, *, foreseen: int) -> pl.DataFrame:
     """Returns the rows with a column ``back``: whether an undo has taken a row back, and it was not done again since.
 
     Args:
         rows: All rows, times in Unix milliseconds.
         action: What was asked.
         undo: The undo of the run, if there was one.
-        was_killed: Whether a session was killed: rows without an outcome may have been called, and are undone as well.
+        foreseen: The last row that a killed session may have called without a trace, which is undone as well; or 0.
     """
-    return rows.with_columns(back=is_back(undo, action, was_killed=was_killed))
+    return rows.with_columns(back=is_back(undo, action, foreseen=foreseen))
 
 
-def known_of(rows: pl.DataFrame, action: Action, undo: TakenBack | None) -> Known:
+def known_of(rows: pl.DataFrame, action: Action, undo: TakenBack | None, *, foreseen: int) -> Known:
     """Returns what is known of the certificates of a list.
 
     Args:
         rows: As ``with_back`` returns them.
         action: What was asked.
         undo: The undo of the run, if there was one.
+        foreseen: As for ``with_back``.
     """
     own = rows.filter(pl.col("outcome") != Outcome.DUPLICATE)
     back, kept = own.filter("back"), own.filter(~pl.col("back"))
@@ -72,6 +75,7 @@ def known_of(rows: pl.DataFrame, action: Action, undo: TakenBack | None) -> Know
         outcomes={str(outcome): others[outcome] for outcome in Outcome if outcome in others},
         back=back.height,
         seen_back=0 if undo is None else back.filter(pl.col("verified_at") > millis(undo.finished)).height,
+        doubtful=own.filter(outcome=str(Outcome.NOT_ATTEMPTED)).filter(pl.col("row") <= foreseen).height,
         again=len(again),
         again_at=utc(int(again.max()) / 1000) if len(again) else None,  # type: ignore[arg-type]
     )

@@ -48,7 +48,7 @@ def verdict_on(
     if not of:
         line = f"The list was empty: there was no {_kind(action)} to call."
         label = label if cut_off else "Nothing to do"
-    notes = [*_notes(asked, verified, history, summary), *_kept_open(rows, known, history)]
+    notes = [*_notes(asked, verified, history, summary), *_kept_open(known)]
     if summary is not None:
         notes += _later(summary, known)
     steps = _steps(asked, rows, verified, known=known, history=history, summary=summary, undo=undo)
@@ -134,12 +134,13 @@ def _notes(asked: Asked, verified: Verified | None, history: History, summary: S
         yield f"Read back {between}; what has changed since is not in here."
 
 
-def _kept_open(rows: Mapping[Outcome, int], known: Known, history: History) -> Iterator[str]:
+def _kept_open(known: Known) -> Iterator[str]:
     """Yields of how many rows less is known than their outcome says."""
     if known.unread:
         yield f"{known.unread:,} {'was' if known.unread == 1 else 'were'} not read back since: as the service answered."
-    if (left := rows.get(Outcome.NOT_ATTEMPTED)) and history.has_missing_calls:
-        yield f"Up to {counted(left, 'row')} may have been called by a session that was killed, without a trace."
+    if known.doubtful:
+        rows = counted(known.doubtful, "row")
+        yield f"Up to {rows} may have been called by a session that was killed, without a trace."
 
 
 def _later(summary: Summary, known: Known) -> Iterator[str]:
