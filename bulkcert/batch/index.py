@@ -93,6 +93,8 @@ class Index:
         self._verifying = False
         self.began_ms = 0
         """When the run was started last, Unix time in milliseconds; verifying it does not count."""
+        self.called_at = 0
+        """When the newest call of all was over, Unix time in milliseconds; 0 without one."""
         self.seen: Seens | None = None
         """What was seen of each row after it was called, if anything was."""
         self.protected_by = ""
@@ -139,6 +141,7 @@ class Index:
         if record.attempts:
             # Only a damaged journal has calls without a line that says that looking was over.
             self.looked = True
+            self.called_at = max(self.called_at, record.finished_at)
             if not _is_refusal(record):
                 self._called[record.row] = 1
             if self.seen is not None:

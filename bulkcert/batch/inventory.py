@@ -64,6 +64,7 @@ class Inventory:
             # Here signals do not end the process: no half of a file is left.
             failure = self._why_not()
             await anyio.to_thread.run_sync(self.file.finish if failure is None else self.file.drop)
+            self.progress.looks += failure is None and self.file.failure is None
         failure = failure or self.file.failure
         if failure is not None:
             raise failure

@@ -74,6 +74,8 @@ class Progress:
     """Until when a watch sleeps between two looks, monotonic time in seconds; 0 while it does not sleep."""
     watched_until: float = 0.0
     """When that watch is over, Unix time in seconds."""
+    looks: int = 0
+    """Times that all states that were to be read have been read, or a run goes on without."""
     pages: int = 0
     """Pages of certificates read."""
     reads: int = 0

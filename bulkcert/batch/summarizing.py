@@ -16,7 +16,17 @@ from bulkcert.batch.lines import STATUSES, Key, this_user
 from bulkcert.batch.outcome import Outcome
 from bulkcert.batch.progress import Progress, Stop
 from bulkcert.batch.source import Check
-from bulkcert.batch.summary import Caps, Latency, Session, Summary, TakenBack, Verification, earlier_summary, utc
+from bulkcert.batch.summary import (
+    Caps,
+    Latency,
+    Session,
+    Summary,
+    TakenBack,
+    Verification,
+    earlier_summary,
+    millis,
+    utc,
+)
 from bulkcert.batch.totals import Totals
 from bulkcert.errors import BulkcertError, ExitStatus
 
@@ -143,19 +153,27 @@ def this_session(progress: Progress, started_at: float, key: Key | None) -> Sess
     )
 
 
-def add_verification(path: Path, results: Path, totals: Totals, verification: Verification) -> None:
+def add_verification(
+    path: Path, results: Path, totals: Totals | None, verification: Verification, index: Index
+) -> None:
     """Adds to the summary of a run what was read back; without a summary, as after a kill, there is nothing to add to.
 
     Args:
         path: The summary.
-        results: The results, rewritten.
-        totals: What they add up to, with what was called again.
+        results: The results.
+        totals: What they add up to, with what was called again; None if they were left as they are.
         verification: What was read back.
+        index: Of the journal.
 
     Raises:
         BulkcertError: It cannot be written.
     """
     if (summary := earlier_summary(path)) is None:
+        return
+    killed = index.has_killed_session
+    summary = msgspec.structs.replace(summary, verification=verification, calls_at_least=killed)
+    if totals is None:
+        _write(path, summary)
         return
     status = summary.exit_status
     if status in (ExitStatus.OK, ExitStatus.INCOMPLETE):
@@ -167,8 +185,9 @@ def add_verification(path: Path, results: Path, totals: Totals, verification: Ve
         codes=dict(totals.codes.most_common()),
         kinds=list(totals.kinds.values()),
         latency_ms=Latency(**totals.latency_quantiles()),
+        # What a session has called that was killed is in the journal, as far as it is known.
+        calls=max(summary.calls, totals.attempts) if killed else summary.calls,
         exit_status=status,
-        verification=verification,
         taken_back=_recounted(summary.taken_back, totals),
     )
     _write(path, changed)
@@ -193,14 +212,14 @@ def add_taken_back(path: Path, taken_back: TakenBack) -> None:
         _write(path, msgspec.structs.replace(summary, taken_back=taken_back))
 
 
-def statuses_seen(index: Index) -> dict[str, int]:
-    """Returns how many rows were read back in each status, and not called since."""
-    statuses = index.seen.statuses if index.seen is not None else bytearray()
-    counts = {str(STATUSES[number]): statuses.count(number) for number in range(1, len(STATUSES))}
-    return {name: count for name, count in counts.items() if count}
-
-
 def still_holding(verification: Verification | None, index: Index) -> Verification | None:
-    """Returns what was read back, unless rows were called since."""
-    holds = verification is not None and verification.statuses == statuses_seen(index)
-    return verification if holds else None
+    """Returns what was read back last, unless rows were called since.
+
+    A call that ended later is one; so is one that has taken a row out of what was seen, whatever the clock says.
+    """
+    if verification is None or index.called_at > millis(verification.finished):
+        return None
+    seen = index.seen.statuses if index.seen is not None else b""
+    counts = {str(status): seen.count(number) for number, status in enumerate(STATUSES)}
+    kept = all(counts.get(name, 0) >= count for name, count in verification.statuses.items())
+    return verification if kept else None

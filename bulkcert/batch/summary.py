@@ -98,19 +98,28 @@ class TakenBack(msgspec.Struct, frozen=True):
     standing: int | None = None
 
 
+NEVER_READ = frozenset({"invalid", "protected"})
+"""Reasons in ``Verification.unread_because`` of rows that no verification reads."""
+
+
 class Verification(msgspec.Struct, frozen=True):
     """What was read back after the calls.
 
     Attributes:
         finished: UTC.
-        statuses: Rows by status; those that were not read are left out.
+        statuses: Rows by the status in which this verification read them, a watch in its last look, and that were not
+            called after that. Whatever an earlier one has read does not count.
         wanted: Rows in the wanted state.
-        not_wanted: Rows that are not, or were not read.
+        not_wanted: Rows that were read, and are in another state.
         calls: Requests sent, those of certificates that were called again included.
-        called_again: Rows that were found in another state and called again.
+        called_again: Rows that were found in another state and called again, those left out whose call was refused.
         not_attempted: Rows that the run has not come to, and that a watch therefore leaves alone.
         exit_status: Of the command.
         stopped: Why it ended early, or an empty text.
+        unread: All other rows but the duplicates: what they are is not known.
+        unread_because: The same by the reason: ``invalid`` and ``protected`` are never read; ``refused``;
+            ``called_again`` after they were read; ``not_come_to`` before it ended.
+        refusal: The newest answer to a row that was refused, or an empty text.
     """
 
     finished: str
@@ -122,6 +131,14 @@ class Verification(msgspec.Struct, frozen=True):
     not_attempted: int
     exit_status: int
     stopped: str
+    unread: int = 0
+    unread_because: dict[str, int] = {}
+    refusal: str = ""
+
+    @property
+    def is_proof(self) -> bool:
+        """Whether it came to its end, and was told the state of some row if there was one to be read."""
+        return not self.stopped and (bool(self.statuses) or not self.unread)
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -187,7 +204,7 @@ class Summary(msgspec.Struct, frozen=True):
         if (undone := self.taken_back) is None:
             return None
         times = [session.finished for session in self.sessions if session.calls]
-        times += [self.verification.finished] if self.verification else []
+        times += [self.verification.finished] if self.verification and self.verification.statuses else []
         return max((at for at in times if at > undone.finished), default=None)
 
 

@@ -1,12 +1,14 @@
 """Verifying: the status of every row is read back, and while it is watched, what is not as wanted is called again."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+import polars as pl
 
 from bulkcert.api.certificates import Status
 from bulkcert.api.credentials import Keyring
@@ -14,16 +16,18 @@ from bulkcert.batch.engine import Engine, journaling
 from bulkcert.batch.finished import Finished
 from bulkcert.batch.lanes import Lanes
 from bulkcert.batch.lines import NUMBER_OF, Seen, key_line
-from bulkcert.batch.look.looking import Look
+from bulkcert.batch.look.looking import Look, Looked
 from bulkcert.batch.look.sightings import Sightings
 from bulkcert.batch.marks import rows_marked
 from bulkcert.batch.order import Limit, Order
 from bulkcert.batch.outcome import Outcome
 from bulkcert.batch.progress import Progress, Stop
 from bulkcert.batch.results import write_results
+from bulkcert.batch.rows import only_callable
 from bulkcert.batch.service import Service
 from bulkcert.batch.session import Leave, Watch, calling
-from bulkcert.batch.summarizing import add_verification, confirm_sum, statuses_seen
+from bulkcert.batch.source import OUTCOME
+from bulkcert.batch.summarizing import add_verification, confirm_sum
 from bulkcert.batch.summary import Verification, earlier_summary, utc
 from bulkcert.batch.taken_back import still_back
 from bulkcert.batch.totals import Totals
@@ -50,7 +54,13 @@ class Verifying:
         every_s: Pause between two looks, in seconds.
         progress: What happens.
         failure: Why the newest look was given up, or None.
+        left_out: Rows that are not read, by outcome.
+        sightings: What the newest look has seen; a row that was called after that is not seen any more.
+        looked: What came of that look.
+        has_read: Whether any look has seen anything.
         called_again: Rows that were called again: a number with a bit for each.
+        called_since: Those of them that were called after the newest look.
+        refused: Rows whose call was refused, as all others would have been, or given up: a number with a bit for each.
     """
 
     finished: Finished
@@ -59,7 +69,13 @@ class Verifying:
     every_s: float = 30.0
     progress: Progress = field(default_factory=Progress)
     failure: BulkcertError | None = None
+    left_out: Counter[str] = field(default_factory=Counter)
+    sightings: Sightings | None = None
+    looked: Looked = field(default_factory=Looked)
+    has_read: bool = False
     called_again: int = 0
+    called_since: int = 0
+    refused: int = 0
 
     async def read(self, keyring: Keyring, watch: Watch, leave: Leave) -> None:
         """Reads the status of every row into the journal; what is found otherwise is called again while watching.
@@ -81,10 +97,11 @@ class Verifying:
         self.progress.watched_until = time.time() + self.watch_s
         async with calling(self.service, keyring, self.progress, watch, leave) as lanes, journaling(journal, lanes):
             self.progress.outage.waits_until = deadline
-            sightings = await self._sightings()
+            self.sightings = sightings = await self._sightings()
             acted = 0
             while True:
                 sightings.forget()
+                self.called_since = 0
                 self.failure = failure = await self._look(lanes, sightings)
                 lasting = failure is not None and failure.status in _LASTING
                 over = lasting or lanes.stopping.is_set() or time.monotonic() >= deadline
@@ -98,22 +115,34 @@ class Verifying:
                 with anyio.move_on_after(max(0.0, pause)):
                     await lanes.stopping.wait()
                 self.progress.next_look_at = 0.0
+                if lanes.stopping.is_set():
+                    # No other look can be made: this one stands, but for what was called after it.
+                    await self._keep(sightings, changes_only=False)
+                    break
 
     async def _sightings(self) -> Sightings:
         finished = self.finished
         sightings = Sightings.from_now(finished.check, by_device=finished.action.by_device)
-        await anyio.to_thread.run_sync(lambda: sightings.expect(finished.frames()))
+        await anyio.to_thread.run_sync(lambda: sightings.expect(only_callable(self._counted(finished.annotated()))))
         return sightings
+
+    def _counted(self, batches: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        """Yields annotated batches as they are, and counts their rows that are not read."""
+        for batch in batches:
+            self.left_out.update(batch[OUTCOME].drop_nulls().to_list())
+            yield batch
 
     async def _look(self, lanes: Lanes, sightings: Sightings) -> BulkcertError | None:
         """Reads all rows, each absent one for itself; returns why that was given up, or None."""
         finished = self.finished
         look = Look(lanes, self.service.workers, finished.action, finished.header.instance, sightings)
-        return (await look.read(one_by_one=finished.batches(), misses=False)).failure
+        self.looked = await look.read(one_by_one=finished.batches(), misses=False)
+        return self.looked.failure
 
     async def _keep(self, sightings: Sightings, *, changes_only: bool) -> None:
         """Journals what was seen; between two looks only what has changed, so that watching for hours stays small."""
         journal, statuses = self.finished.journal, sightings.statuses
+        self.has_read = self.has_read or statuses.count(0) < len(statuses)
         before = journal.index.seen.statuses if changes_only and journal.index.seen else bytes(len(statuses))
         for first in range(0, len(statuses), ROWS_AT_ONCE):
             part = slice(first, first + ROWS_AT_ONCE)
@@ -131,12 +160,28 @@ class Verifying:
         found = await anyio.to_thread.run_sync(self._take_up, sightings.statuses)
         if 1 not in found:
             return 0
-        acted = int.from_bytes(found)
-        self.called_again |= acted
         order = Order(finished.action, finished.header.instance, self.service.workers, Limit())
         rows = ([row for row in batch if found[row.number]] for batch in finished.batches())
         await Engine(order, lanes, finished.journal).run(iter(rows))
-        return acted
+        await finished.journal.sync()
+        await anyio.to_thread.run_sync(self._note_calls, found, sightings)
+        return int.from_bytes(found)
+
+    def _note_calls(self, found: bytearray, sightings: Sightings) -> None:
+        """Takes note of which rows were called, all lines of their calls being in the index."""
+        index = self.finished.journal.index
+        called, refused = bytearray(len(found)), bytearray(len(found))
+        for row in rows_marked(found, 1):
+            if index.seen is not None and index.seen.statuses[row]:
+                continue  # it was seen, and the stop came before its call
+            if index.outcome(row) is Outcome.NOT_ATTEMPTED:
+                refused[row] = 1
+            else:
+                called[row] = 1
+                sightings.forget_row(row)
+        self.called_since = int.from_bytes(called)
+        self.called_again |= self.called_since
+        self.refused |= int.from_bytes(refused)
 
     def _take_up(self, statuses: bytearray) -> bytearray:
         """Takes up again the rows that are to be called, and returns their marks; nothing is journaled meanwhile."""
@@ -160,27 +205,28 @@ class Verifying:
     @property
     def would_call(self) -> bool:
         """Whether a watch would call rows, as they were read."""
-        seen = self.finished.journal.index.seen
-        return seen is not None and any(self._to_call(seen.statuses))
+        return self.sightings is not None and any(self._to_call(self.sightings.statuses))
 
     def finish(self) -> Verification:
-        """Rewrites the results with what was seen, and adds it to the summary.
+        """Rewrites the results with what was seen, if anything was, and adds to the summary what came of it.
 
         Raises:
-            BulkcertError: They cannot be written, or the statuses could not be read and nothing was to be called.
+            BulkcertError: They cannot be written.
         """
         finished = self.finished
-        if self.failure is not None and not self.watch_s:
-            finished.journal.end()
-            raise self.failure
+        totals = self._rewritten() if self.has_read else None
+        finished.journal.end()
+        verification = self._verification(totals)
+        add_verification(finished.summary, finished.results, totals, verification, finished.journal.index)
+        return verification
+
+    def _rewritten(self) -> Totals:
+        finished = self.finished
         summary = earlier_summary(finished.summary)
         back = still_back(summary.taken_back if summary else None, finished.action, finished.journal.index)
         totals = write_results(finished.results, finished.annotated(), finished.journal, back=back)
         confirm_sum(finished.results, totals, finished.check.rows)
-        finished.journal.end()
-        verification = self._verification(totals)
-        add_verification(finished.summary, finished.results, totals, verification)
-        return verification
+        return totals
 
     @property
     def stop(self) -> Stop | None:
@@ -189,19 +235,37 @@ class Verifying:
             return Stop(failure.status, failure.message, failure.advice)
         return self.progress.stop
 
-    def _verification(self, totals: Totals) -> Verification:
-        finished, stop = self.finished, self.stop
-        statuses = statuses_seen(finished.journal.index)
-        wanted = statuses.get(str(finished.action.wanted_status), 0)
-        rows = finished.check.rows - finished.check.duplicates
+    @property
+    def rows(self) -> int:
+        """Rows that must be in the wanted state: all but the duplicates."""
+        return self.finished.check.rows - self.left_out[Outcome.DUPLICATE]
+
+    def _verification(self, totals: Totals | None) -> Verification:
+        stop = self.stop
+        statuses = self.sightings.counted() if self.sightings is not None else {}
+        wanted, read = statuses.get(str(self.finished.action.wanted_status), 0), sum(statuses.values())
+        unread = self.rows - read
+        # What the run has not come to is in the results; those whose call was refused just now are no such rows.
+        open_rows = totals.outcomes[Outcome.NOT_ATTEMPTED] - self.refused.bit_count() if totals is not None else 0
         return Verification(
             finished=utc(time.time()),
             statuses=statuses,
             wanted=wanted,
-            not_wanted=rows - wanted,
+            not_wanted=read - wanted,
             calls=self.progress.sends.sends,
             called_again=self.called_again.bit_count(),
-            not_attempted=totals.outcomes[Outcome.NOT_ATTEMPTED],
-            exit_status=int(stop.status if stop else ExitStatus.OK if wanted == rows else ExitStatus.INCOMPLETE),
+            not_attempted=open_rows,
+            exit_status=int(stop.status if stop else ExitStatus.OK if wanted == self.rows else ExitStatus.INCOMPLETE),
             stopped=stop.message if stop else "",
+            unread=unread,
+            unread_because=self._unread_because(unread),
+            refusal=self.looked.refusal,
         )
+
+    def _unread_because(self, unread: int) -> dict[str, int]:
+        """Returns how many rows were not read for each reason; they add up."""
+        because = {str(outcome): self.left_out[outcome] for outcome in (Outcome.INVALID, Outcome.PROTECTED)}
+        because["refused"] = self.looked.refused
+        because["called_again"] = self.called_since.bit_count()
+        because["not_come_to"] = unread - sum(because.values())
+        return {reason: count for reason, count in because.items() if count}

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +19,16 @@ from bulkcert.batch.job import Options
 from bulkcert.batch.progress import Progress
 from bulkcert.batch.service import LOOK, RUN, Service, ServiceOptions, refuse, resolve_service, seconds
 from bulkcert.batch.snapshot_watch import of_verification
+from bulkcert.batch.source import printable
 from bulkcert.batch.summary import Verification, earlier_summary
 from bulkcert.batch.verification import Verifying
 from bulkcert.commands import calling
 from bulkcert.commands.which_run import results_meant
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind
-from bulkcert.words import counted, meaning
+from bulkcert.telemetry.events import tell_verified
+from bulkcert.verified import MESSAGE_WIDTH, UNREAD, label_of, meaning_read
+from bulkcert.words import counted
 
 LONGEST_WATCH_S, SHORTEST_PAUSE_S = 30 * 86400, 1.0
 
@@ -77,6 +81,7 @@ def read_back(
         ask: Whether somebody must agree before certificates may be changed.
         repeatable: Whether the same service can be asked again later; that of a rehearsal cannot.
     """
+    started = time.monotonic()
     terminal.show_log(verbose=options.verbose, quiet=options.quiet)
     finished = open_finished(results, verifies=True)
     try:
@@ -92,6 +97,7 @@ def read_back(
         verification = _verified(verifying, keyring, _command(results), quiet=options.quiet)
     finally:
         finished.journal.close()
+    tell_verified(verification, started)
     _show(verifying, verification, as_json=options.json, quiet=options.quiet)
     if undone and not (options.quiet or options.json):
         terminal.stderr.print(Text(f"the run was {question.told_undo(undone)}", style="yellow"))
@@ -140,32 +146,42 @@ def _command(results: Path, *options: str) -> str:
 
 def _show(verifying: Verifying, verification: Verification, *, as_json: bool, quiet: bool) -> None:
     if not as_json:
-        terminal.show(_told(verifying.finished, verification, verifying.progress))
+        terminal.show(_told(verifying, verification))
     if (stop := verifying.stop) is not None:
         terminal.show_error(BulkcertError(stop.status, f"stopped: {stop.message}", stop.advice))
     elif quiet and verification.exit_status:
-        rows = f"{counted(verification.not_wanted, 'row')} {'is' if verification.not_wanted == 1 else 'are'}"
-        terminal.warn(f"{rows} not in the wanted state; see {verifying.finished.results}")
+        amiss = {"not in the wanted state": verification.not_wanted, "not read": verification.unread}
+        told = ", ".join(f"{counted(count, 'row')} {what}" for what, count in amiss.items() if count)
+        terminal.warn(f"{told}; see {verifying.finished.results}")
     if verification.not_attempted:
         told = f"not attempted: {counted(verification.not_attempted, 'row')}, which verify does not call"
         terminal.stderr.print(Text(f"{told}; to go on with the run, give its command again", style="yellow"))
+    if refused := verifying.refused.bit_count():
+        told = f"not called again: {counted(refused, 'row')} whose call was refused or given up"
+        terminal.stderr.print(Text(f"{told}; the command of the run goes on with them", style="yellow"))
 
 
-def _told(finished: Finished, verification: Verification, progress: Progress) -> Iterator[tuple[str, str | Text]]:
+def _told(verifying: Verifying, verification: Verification) -> Iterator[tuple[str, str | Text]]:
+    finished, progress = verifying.finished, verifying.progress
     wanted = str(finished.action.wanted_status)
-    yield "verified", f"{finished.results}: {counted(finished.check.rows, 'row')}, wanted {finished.action.wanted}"
+    yield (
+        label_of(verification),
+        f"{finished.results}: {counted(finished.check.rows, 'row')}, wanted {finished.action.wanted}",
+    )
     for status, count in verification.statuses.items():
         yield "", Text(f"{count:>9,} {status}", style="green" if status == wanted else "red")
-    if unread := verification.not_wanted + verification.wanted - sum(verification.statuses.values()):
-        yield "", Text(f"{unread:>9,} not read: invalid, protected, or not come to", style="red")
-    if finished.check.duplicates:
-        yield "", f"{finished.check.duplicates:>9,} duplicate, as the row that it repeats"
+    for reason, count in verification.unread_because.items():
+        last = f"; last {printable(verification.refusal, MESSAGE_WIDTH)}" if reason == "refused" else ""
+        yield "", Text(f"{count:>9,} not read: {UNREAD[reason]}{last}", style="red")
+    if duplicates := finished.check.rows - verifying.rows:
+        yield "", f"{duplicates:>9,} duplicate, as the row that it repeats"
     if verification.called_again:
         yield "called again", counted(verification.called_again, "certificate")
     pages = f"{counted(progress.pages, 'page')}, {counted(progress.reads, 'certificate')} one by one"
     yield "calls", f"{verification.calls:,}: {pages}"
-    yield "results", f"{finished.results}, with verified_status and verified_at"
-    yield "exit status", f"{verification.exit_status}: {meaning(verification.exit_status)}"
+    kept = "with verified_status and verified_at" if verifying.has_read else "left as they were: nothing was read"
+    yield "results", f"{finished.results}, {kept}"
+    yield "exit status", f"{verification.exit_status}: {meaning_read(verification)}"
 
 
 def _read(progress: Progress) -> str:

@@ -11,7 +11,7 @@ import anyio
 
 from bulkcert.batch.progress import Progress
 from bulkcert.batch.run import Run
-from bulkcert.batch.summary import Summary
+from bulkcert.batch.summary import Summary, Verification
 from bulkcert.log import event
 
 LOOK_EVERY_S = 0.5
@@ -71,6 +71,30 @@ def tell_finished(summary: Summary, started: float) -> None:
     )
 
 
+def tell_verified(verification: Verification, started: float) -> None:
+    """Logs what a verification came to.
+
+    Args:
+        verification: What was read back.
+        started: When the command was started, in monotonic seconds.
+    """
+    event(
+        "verify_finished",
+        f"{verification.wanted:,} rows as wanted, {verification.not_wanted:,} not, {verification.unread:,} not read",
+        logging.INFO if verification.exit_status == 0 else logging.WARNING,
+        exit_status=verification.exit_status,
+        stopped=verification.stopped or None,
+        statuses=verification.statuses,
+        wanted=verification.wanted,
+        not_wanted=verification.not_wanted,
+        unread=verification.unread,
+        unread_because=verification.unread_because,
+        called_again=verification.called_again,
+        calls=verification.calls,
+        duration_s=round(time.monotonic() - started, 3),
+    )
+
+
 async def watch_events(progress: Progress) -> None:
     """Logs what changes, until cancelled; what has changed last is logged then."""
     watcher = _Watcher(progress)
@@ -111,6 +135,7 @@ class _Watcher:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
+        self._looks = 0
         self._looked: tuple[int, int, str] = (0, 0, "")
         self._slowed = ""
         """Why the lanes are slow, as it was told."""
@@ -156,8 +181,8 @@ class _Watcher:
     def _see_looking(self) -> None:
         progress = self._progress
         looked = (progress.pages, progress.reads, progress.not_looked)
-        if looked != self._looked and not progress.looking:
-            self._looked = looked
+        if progress.looks > self._looks and looked != self._looked:
+            self._looks, self._looked = progress.looks, looked
             said = f"{progress.pages:,} pages and {progress.reads:,} single certificates read"
             not_looked = progress.not_looked or None
             event("looking_done", said, pages=progress.pages, reads=progress.reads, not_looked=not_looked)

@@ -112,6 +112,7 @@ class LookFirst:
         looked = await look.read(one_by_one=batches() if job.options.look_first == "always" else None)
         if looked.failure is not None:
             self._lanes.progress.not_looked = looked.failure.message
+            self._lanes.progress.looks += 1  # it is over, and the run goes on
         return sightings
 
     async def _keep(self, sightings: Sightings) -> None:

@@ -39,10 +39,14 @@ class Looked:
     Attributes:
         failure: Why it was given up, or None; a row or a CA that cannot be read is left unseen.
         may_list: Whether certificates may be listed; None where no page was read, or was refused for something else.
+        refused: Rows that the service would not tell of, when they were asked for one by one.
+        refusal: The newest of these answers, or an empty text.
     """
 
     failure: BulkcertError | None = None
     may_list: bool | None = None
+    refused: int = 0
+    refusal: str = ""
 
 
 @dataclass(slots=True)
@@ -78,6 +82,7 @@ class Look:
         self._action = action
         self._instance = instance
         self._sightings = sightings
+        self._looked = Looked()
 
     async def read(self, *, one_by_one: Iterator[list[Row]] | None, misses: bool = True) -> Looked:
         """Reads states by page, and what no page has shown one by one, where that is wanted.
@@ -93,11 +98,13 @@ class Look:
         if misses:
             await anyio.to_thread.run_sync(self._sightings.miss, paged.whole, paged.at)
         denied = paged.failure is not None and paged.failure.status is ExitStatus.DENIED
-        looked = Looked(paged.failure)
+        self._looked = looked = Looked(paged.failure)
         if denied or self._lanes.progress.pages:
             looked.may_list = self._lanes.progress.pages > 0
         if one_by_one is not None and (paged.failure is None or denied):
             looked.failure = await self._one_by_one(one_by_one)
+        if looked.failure is None and not self._lanes.stopping.is_set():
+            self._lanes.progress.looks += 1
         return looked
 
     async def _by_page(self) -> _Paged:
@@ -168,7 +175,11 @@ class Look:
             self._sightings.see_row(row.number, Status.NOT_REGISTERED, answer.sent_at)
         elif answer.page is not None:
             self._sightings.see_row(row.number, answer.page.certificates[0].status, answer.sent_at)
-        elif concerns_one(settled) or self._lanes.stopping.is_set():
+        elif concerns_one(settled):
+            self._looked.refused += 1
+            self._looked.refusal = f"{answer.code} (request {answer.request_id or 'unknown'}): {answer.message}"
+            return None
+        elif self._lanes.stopping.is_set():
             return None
         else:
             return unreadable(answer, operation)

@@ -123,6 +123,15 @@ class Sightings:
         """Returns when a row was seen, Unix time in milliseconds; meaningless if it was not."""
         return self._since + self._seen_ms[row]
 
+    def counted(self) -> dict[str, int]:
+        """Returns how many rows were seen in each status."""
+        counts = {str(status): self.statuses.count(number) for number, status in enumerate(STATUSES) if number}
+        return {name: count for name, count in counts.items() if count}
+
+    def forget_row(self, row: int) -> None:
+        """Forgets what was seen of a row, since it was called after that."""
+        self.statuses[row] = 0
+
     def forget(self) -> None:
         """Forgets what was seen, to look again."""
         self.statuses = bytearray(len(self.statuses))
