@@ -14,6 +14,7 @@ from bulkcert.batch.snapshot import Snapshot
 from bulkcert.batch.standing import ERRORS_KEPT, Recorded, Standing, State
 from bulkcert.batch.summary import Summary
 from bulkcert.unregistered import on_unregistered
+from bulkcert.verified import label_of, told_read
 from bulkcert.words import counted, duration, meaning
 
 MOST_MESSAGE = 160
@@ -204,8 +205,13 @@ def _after(ending: Summary, standing: Standing) -> Iterator[str]:
     if count := outcomes.get(Outcome.NOT_REGISTERED):
         protected = Outcome.PROTECTED in outcomes
         yield f"{count:,} not registered: {on_unregistered(ACTIONS[ending.action], protected=protected)}"
-    if ending.rows and ending.exit_status == 0 and ending.verification is None:
-        yield f"bulkcert verify {shlex.quote(str(standing.results))} proves it."
+    reading, verify = ending.verification, f"bulkcert verify {shlex.quote(str(standing.results))}"
+    if ending.rows and ending.exit_status == 0 and reading is None:
+        yield f"{verify} proves it."
+    elif reading is not None and (reading.stopped or "refused" in reading.unread_because):
+        yield f"{verify} reads again what was not read."
+    if reading is not None and reading.not_wanted and ending.exit_status == 0:
+        yield "Run the same command with --retry-failed to call again what was read back in another state."
 
 
 def _going_on(taken: Snapshot) -> Iterator[tuple[str, str | Text]]:
@@ -250,8 +256,8 @@ def _ended(ending: Summary) -> Iterator[tuple[str, str | Text]]:
         pace = f" in all, {ending.achieved_rate:,.1f}/s in the last session"
     yield "calls", f"{least}{ending.calls:,}{pace}; {faults}"
     if (reading := ending.verification) is not None:
-        found = ", ".join(f"{count:,} {status}" for status, count in reading.statuses.items())
-        yield "verified", f"{_second(reading.finished)}: {found}; {reading.not_wanted:,} not as wanted"
+        style = "" if reading.exit_status == 0 else "red"
+        yield label_of(reading), Text(f"{_second(reading.finished)}: {told_read(reading)}", style=style)
     if (undo := ending.taken_back) is not None:
         since = ending.done_since_undo
         again = "" if since is None else f"; called or read back again on {_second(since)}"

@@ -97,10 +97,14 @@ class Standing:
 
     @property
     def exit_status(self) -> int:
-        """0 while it goes on, else what the run ended with; 75 if it was cut off."""
+        """0 while it goes on, else what the run ended with, or if that was 0 its last verification; 75 if cut off."""
         if self.goes_on:
             return ExitStatus.OK
-        return ExitStatus.STOPPED_EARLY if self.ending is None else self.ending.exit_status
+        if (ending := self.ending) is None:
+            return ExitStatus.STOPPED_EARLY
+        # What an undo has taken back is not meant to be as the run wanted it.
+        read_back = None if ending.standing_undo else ending.verification
+        return ending.exit_status or (read_back.exit_status if read_back else ExitStatus.OK)
 
 
 def results_of(path: Path) -> Path:

@@ -44,7 +44,8 @@ def status(
 
     Args:
         results: The results file of the run, which need not be there yet, or its journal; with --job that of the job.
-            Exit status: 0 while the run goes on, then that of the run; 75 if it was cut off; 66 if there is none.
+            Exit status: 0 while the run goes on, then that of the run, or if that is 0 of
+            its last verification; 75 if it was cut off; 66 if there is none.
         follow: Go on until the run ends, and exit as it did: a live view on a terminal, else a line every 5 s.
         json: Print one JSON object; with --follow one a line. Its "state" is starting, running, silent (it may hang),
             undoing (an undo takes it back), ended or cut_off.
