@@ -5,13 +5,14 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+import msgspec
 import polars as pl
 
 from bulkcert.actions import ACTIONS, Action
 from bulkcert.batch.durable import sha256_of
 from bulkcert.batch.outcome import WANTED, Outcome
 from bulkcert.batch.standing import standing_of
-from bulkcert.batch.summary import Session, Summary, earlier_summary, utc
+from bulkcert.batch.summary import NEVER_READ, Session, Summary, earlier_summary, utc
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.report.advice import MEANINGS, WANTED_WORD
 from bulkcert.report.containment import containment_of
@@ -51,7 +52,7 @@ def count(path: Path) -> Figures:
     called = rows.filter(pl.col("sent_at").is_not_null()).select("sent_at", "latency_ms")
     outcomes = _outcomes(rows)
     asked = _asked(path, action, history, summary, rows.height)
-    verified = _verified(rows, action, summary) if results.verified else None
+    verified = _verified(rows, action, summary)
     findings, left_out = findings_of(results, rows, action)
     starts = _starts(history, summary)
     cas_in_all, cas = _cas(rows)
@@ -207,22 +208,38 @@ def _calls(called: pl.DataFrame, rows: pl.DataFrame, summary: Summary | None) ->
 
 
 def _verified(rows: pl.DataFrame, action: Action, summary: Summary | None) -> Verified | None:
+    """Returns what was read back; what an earlier verification has read is none of what the last one did."""
     own = rows.filter(pl.col("outcome") != Outcome.DUPLICATE)
     seen = own.filter(pl.col("verified_at").is_not_null())
-    if seen.is_empty():
+    told = summary.verification if summary else None
+    if told is None and seen.is_empty():
         return None
     first, last = seen.select(first=pl.col("verified_at").min(), last=pl.col("verified_at").max()).row(0)
-    statuses = seen["verified_status"].cast(pl.String).value_counts(sort=True).rows()
-    told = summary.verification if summary else None
-    return Verified(
-        first=utc(first / 1000),
-        last=utc(last / 1000),
-        statuses=dict(statuses),
+    statuses = dict(seen["verified_status"].cast(pl.String).value_counts(sort=True).rows())
+    verified = Verified(
+        first=None if first is None else utc(first / 1000),
+        last=None if last is None else utc(last / 1000),
+        statuses=statuses,
         unread=_counts(own.filter(pl.col("verified_at").is_null())),
-        wanted=dict(statuses).get(str(action.wanted_status), 0),
-        calls=told.calls if told else None,
-        called_again=told.called_again if told else None,
-        stopped=told.stopped if told else "",
+        wanted=statuses.get(str(action.wanted_status), 0),
+        calls=None,
+        called_again=None,
+        stopped="",
+    )
+    if told is None:
+        return verified
+    return msgspec.structs.replace(
+        verified,
+        statuses=told.statuses,
+        unread=told.unread_because,
+        wanted=told.wanted,
+        calls=told.calls,
+        called_again=told.called_again,
+        stopped=told.stopped,
+        finished=told.finished,
+        exit_status=told.exit_status,
+        missed=sum(rows for reason, rows in told.unread_because.items() if reason not in NEVER_READ),
+        is_proof=told.is_proof,
     )
 
 
@@ -236,7 +253,11 @@ def _starts(history: History, summary: Summary | None) -> list[Start]:
     for begun, end in zip(history.starts, [*ends, None], strict=True):
         since, until = utc(begun.line.started_at / 1000), utc(end / 1000) if end else "~"
         own = [session for session in sessions if since <= session.started < until and not begun.line.verifies]
-        starts.append(_start(begun, own[0] if own else None))
+        start = _start(begun, own[0] if own else None)
+        read_back = summary.verification if summary else None
+        if read_back is not None and begun.line.verifies and since <= read_back.finished < until:
+            start = msgspec.structs.replace(start, finished=read_back.finished, stopped=read_back.stopped)
+        starts.append(start)
     return starts
 
 

@@ -261,27 +261,40 @@ class Containment(msgspec.Struct, frozen=True):
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """What was read back after the run, duplicates left out.
+    """What the last verification has read back, duplicates left out; without its figures, whatever was read back.
 
     Attributes:
-        first: When the first of the statuses was seen.
+        first: When the first status that the results hold was seen, by whichever verification; null if they hold none.
         last: When the last was.
         statuses: Certificates by status.
-        unread: Certificates without one, by their outcome: invalid, protected, or not come to.
+        unread: Certificates without one, by the reason (see ``summary.Verification``), or by their outcome.
         wanted: Certificates in the wanted state.
         calls: Requests sent; null if there is no summary.
         called_again: Certificates that were found in another state and called again; null if there is no summary.
         stopped: Why it ended early, or an empty text.
+        finished: When it ended; null if there is no summary.
+        exit_status: Of it; null if there is no summary.
+        missed: Certificates that it was to read and did not: what is told of them is older.
+        is_proof: Whether it came to its end and was told of some certificate.
     """
 
-    first: str
-    last: str
+    first: str | None
+    last: str | None
     statuses: dict[str, int]
     unread: dict[str, int]
     wanted: int
     calls: int | None
     called_again: int | None
     stopped: str
+    finished: str | None = None
+    exit_status: int | None = None
+    missed: int = 0
+    is_proof: bool = True
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether not all was read that was to be read."""
+        return self.missed > 0 or not self.is_proof
 
 
 class Figures(msgspec.Struct, frozen=True):

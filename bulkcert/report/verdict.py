@@ -40,9 +40,13 @@ def verdict_on(
     undo = summary.standing_undo if summary and known.back and not known.again else None
     tone = "open" if cut_off else "good" if all_good else "bad"
     label = "Unfinished" if cut_off else f"All {action.wanted}" if all_good else f"Not all {action.wanted}"
-    line = "; ".join(_parts(action, known, of, read=verified is not None)) + "."
+    read = verified is not None and verified.first is not None
+    in_doubt = verified is not None and verified.in_doubt
+    line = "; ".join([*_parts(action, known, of, read=read), *_missed(verified)]) + "."
+    if not cut_off and all_good and in_doubt:
+        tone, label = "open", "Not verified"
     if undo is not None:
-        line = "; ".join(_parts_back(action, undo, known, of, read=verified is not None)) + "."
+        line = "; ".join(_parts_back(action, undo, known, of, read=read)) + "."
         tone = "bad" if undo.exit_status else "open"
         label = "Taken back in part" if undo.exit_status else "Taken back"
     if not of:
@@ -53,6 +57,11 @@ def verdict_on(
         notes += _later(summary, known)
     steps = _steps(asked, rows, verified, known=known, history=history, summary=summary, undo=undo)
     return Verdict(line, tone, label, notes, list(steps))
+
+
+def _missed(verified: Verified | None) -> Iterator[str]:
+    if verified is not None and verified.missed:
+        yield f"the last verification did not read {verified.missed:,}"
 
 
 def _kind(action: Action) -> str:
@@ -127,11 +136,19 @@ def _notes(asked: Asked, verified: Verified | None, history: History, summary: S
         yield "There is no journal beside the results: by whom it was started is not known."
     elif history.header.rows != asked.rows:
         yield f"The results have {asked.rows:,} rows, the journal tells of {history.header.rows:,}: not all is here."
-    if verified is None and asked.rows:
-        yield "Not read back: this is what the service answered, not what the certificates are now."
-    elif verified is not None:
+    yield from _notes_read_back(asked, verified)
+
+
+def _notes_read_back(asked: Asked, verified: Verified | None) -> Iterator[str]:
+    if verified is not None and verified.first and verified.last:
         between = f"from {_short(verified.first)} to {_short(verified.last)}"
         yield f"Read back {between}; what has changed since is not in here."
+    elif asked.rows:
+        yield "Not read back: this is what the service answered, not what the certificates are now."
+    if verified is not None and verified.finished and verified.in_doubt:
+        why = f" ended with {verified.exit_status}: {verified.stopped.removesuffix('.')}." if verified.stopped else ""
+        read = f"read {counted(sum(verified.statuses.values()), 'certificate')} and did not read {verified.missed:,}"
+        yield f"The last verification, on {_short(verified.finished)},{why and f'{why} It'} {read}."
 
 
 def _kept_open(known: Known) -> Iterator[str]:
@@ -180,7 +197,7 @@ def _steps(
         yield "Run the same command again: it goes on where it stopped."
     elif any(rows.get(outcome) for outcome in RETRIED):
         yield "Run the same command again with --retry-failed: it calls the rows that did not succeed."
-    if (verified is None and asked.rows) or known.unread:
+    if (verified is None and asked.rows) or known.unread or (verified is not None and verified.in_doubt):
         yield f"Read back what is true now: bulkcert verify {results}"
     if summary is None:
         if ACTIONS[asked.action].inverse is not None and any(rows.get(outcome) for outcome in _CHANGED):
