@@ -14,6 +14,7 @@ from bulkcert.log import is_json
 from bulkcert.terminal import same_command, show, show_error, stderr, warn
 from bulkcert.undo_command import undo_command
 from bulkcert.unregistered import on_unregistered
+from bulkcert.verified import label_of, told_read
 from bulkcert.words import counted, meaning
 
 KINDS_SHOWN = 8
@@ -67,6 +68,8 @@ def _left(summary: Summary) -> str:
     rows, told = sum(left.values()), ", ".join(f"{count:,} {name}" for name, count in left.items())
     if not left and summary.verification:
         rows, told = summary.verification.not_wanted, f"read back so on {summary.verification.finished}"
+        if not rows:
+            return f"an earlier verification has read rows in another state; see {summary.results}"
     state = "row is" if rows == 1 else "rows are"
     return f"{rows:,} {state} not in the wanted state: {told}; see {summary.results}"
 
@@ -85,6 +88,8 @@ def _totals(summary: Summary, calls: int) -> Iterator[tuple[str, str | Text]]:
     if (read_back := summary.verification) and read_back.not_wanted:
         told = f"{counted(read_back.not_wanted, 'row')} not in the wanted state on {read_back.finished}"
         yield "verified", Text(told, style="red")
+    elif read_back and read_back.exit_status:
+        yield label_of(read_back), Text(f"{read_back.finished}: {told_read(read_back)}", style="red")
     yield "results", summary.results
     yield "summary", f"{summary.results}.summary.json"
     before = "before the undo, " if summary.standing_undo else ""
@@ -146,7 +151,7 @@ def _afterwards(summary: Summary, *, resumable: bool) -> Iterator[tuple[str, str
     """Yields what may be done with the results."""
     results = shlex.quote(summary.results)
     undone, as_run = summary.standing_undo, resumable and summary.calls and summary.exit_status in (0, 1)
-    if as_run and not undone and summary.verification is None:
+    if as_run and not undone and (summary.verification is None or not summary.verification.is_proof):
         yield "to prove it", f"bulkcert verify {results}"
     if resumable and (undo := undo_command(summary, summary.results)):
         yield undo

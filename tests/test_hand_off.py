@@ -169,7 +169,7 @@ def test_what_is_not_ok_is_never_silent(service, devices, tmp_path):
     assert run(service, "--skip-invalid", status=1).stderr == told
     assert run(service, "--skip-invalid", "--json", status=1).stderr == told
     verify = here("verify", "r.csv", "-q", "--endpoint", service.url, *UNHURRIED).ended(1)
-    assert verify.stderr == "warning: 2 rows are not in the wanted state; see r.csv\n"
+    assert verify.stderr == "warning: 2 rows not read; see r.csv\n"
 
 
 def test_what_is_ok_is_silent(service, devices):

@@ -1,0 +1,351 @@
+"""``verify`` tells what this verification has read, and nothing else; ``status`` and ``report`` tell the same."""
+
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+from kill_anywhere import wait_for
+from program import INSTANCE, UNHURRIED, bulkcert, here, outcomes, read_results, start, summary_of
+
+from bulkcert.batch import outage
+
+pytestmark = pytest.mark.usefixtures("inside")
+
+LISTS, READS, CHANGES = "ListDeviceCertificateByCaSn", "GetDeviceCertificate", "InactivateDeviceCertificate"
+
+
+@pytest.fixture
+def made(tmp_path, service):
+    """Returns a function that has a run switch off so many devices of a CA of their own; returns them."""
+
+    def make(count):
+        name = tmp_path.name[-24:]
+        devices = [(f"{name}{number:05}", f"{name}ca") for number in range(count)]
+        listed = "".join(f"{device},{ca}\n" for device, ca in devices)
+        (tmp_path / "d.csv").write_text(f"DeviceSn,CaSn\n{listed}")
+        service.seed(devices)
+        here("run", "inactivate-device", "d.csv", *service.looking, "-q", "-o", "r.csv").ended(0)
+        return devices
+
+    yield make
+    service.tell("faults", shares={}, seed=1)
+    service.tell("access-key", id="testAccessKeyId", denied=[])
+    service.tell("clock", offset_s=0)
+
+
+def verify(*more, **options):
+    return here("verify", "r.csv", *UNHURRIED, *more, **options)
+
+
+def lines_of(text):
+    """Returns what is printed, blanks run together, so that it can be compared."""
+    return [" ".join(line.split()) for line in text.splitlines()]
+
+
+def status_of(results="r.csv"):
+    """Returns the exit status of ``status``, and what it says on one line."""
+    told = here("status", results)
+    return told.status, " ".join(told.stdout.split())
+
+
+def report_of(results="r.csv"):
+    return " ".join(here("report", results, "--format", "text").ended(0).stdout.split())
+
+
+def adds_up(told, rows, duplicates=0):
+    """Returns whether every row is told of once."""
+    assert told["unread"] == sum(told["unread_because"].values())
+    assert told["wanted"] + told["not_wanted"] == sum(told["statuses"].values())
+    return told["wanted"] + told["not_wanted"] + told["unread"] + duplicates == rows
+
+
+def test_what_could_not_be_read_is_not_as_it_was_read_before(service, made):
+    """A row that is refused is unread, whatever an earlier verification has seen; its older sighting keeps its time."""
+    devices = made(1)
+    verify().ended(0)
+    [before] = read_results("r.csv")
+    service.seed(devices, "1")
+    service.tell("faults", shares={f"{READS}:ParameterFieldCheckFailed": 1.0}, seed=1)
+    told = verify().ended(1)
+
+    assert "1 inactive" not in told.stdout
+    refused = (
+        r"^1 not read: refused by the service; last ParameterFieldCheckFailed \(request [0-9A-F-]{36}\): Failed to"
+    )
+    assert re.search(refused, "\n".join(lines_of(told.stdout)), re.MULTILINE)
+    assert "r.csv, left as they were: nothing was read" in told.stdout
+    assert read_results("r.csv") == [before]
+    found = summary_of("r.csv")["verification"]
+    assert adds_up(found, 1)
+    assert (found["statuses"], found["unread_because"]) == ({}, {"refused": 1})
+    status, said = status_of()
+    assert status == 1
+    assert "not verified" in said
+    assert "bulkcert verify r.csv reads again" in said
+    assert report_of().startswith("Not verified: 1 of 1 certificate is inactive; the last verification did not read 1.")
+
+
+def failing(service, cause):
+    """Lets every call from now on fail for a reason; returns the status that it ends a verification with."""
+    if cause == "clock":
+        service.tell("clock", offset_s=3600)
+        return 78, {}
+    if cause == "secret":
+        return 77, {"ALIBABA_CLOUD_ACCESS_KEY_SECRET": "wrong"}
+    service.tell("access-key", id="testAccessKeyId", denied=[f"mq:{LISTS}", f"mq:{READS}"])
+    return 77, {}
+
+
+@pytest.mark.parametrize("cause", ["secret", "permission", "clock"])
+def test_a_verification_that_reads_nothing(service, made, cause):
+    """Its status and reason are told by itself, the summary, ``status`` and ``report``; nobody calls it verified."""
+    made(51)
+    verify().ended(0)
+    kept = read_results("r.csv")
+    status, env = failing(service, cause)
+    told = bulkcert("verify", "r.csv", *UNHURRIED, env=env).ended(status)
+
+    assert "51 inactive" not in told.stdout
+    assert "51 not read: not come to" in lines_of(told.stdout)
+    assert f"exit status {status}: stopped before all rows were read; see stderr" in lines_of(told.stdout)
+    assert read_results("r.csv") == kept
+    found = summary_of("r.csv")["verification"]
+    assert adds_up(found, 51)
+    assert (found["wanted"], found["not_wanted"], found["unread"]) == (0, 0, 51)
+    asked, said = status_of()
+    assert asked == status
+    assert f"ended with {status}: {found['stopped'][:40]}" in said
+    assert "; 0 not as wanted" not in said
+    reported = report_of()
+    assert reported.startswith("Not verified: 51 of 51 certificates are inactive; the last verification did not read 5")
+    assert f"ended with {status}: {found['stopped'][:40]}" in reported
+    assert "verified 20" not in reported
+
+    service.tell("clock", offset_s=0)
+    service.tell("access-key", id="testAccessKeyId", denied=[])
+    verify().ended(0)
+    assert status_of()[0] == 0
+    assert report_of().startswith("All inactive: 51 of 51")
+
+
+def test_json_of_a_verification_that_reads_nothing(service, made):
+    """``--json`` prints what the summary holds, ``status --json`` ends with 77; the results are the same file."""
+    made(51)
+    kept = Path("r.csv").stat()
+    status, _ = failing(service, "permission")
+    told = json.loads(verify("--json").ended(status).stdout)
+
+    assert told == summary_of("r.csv")["verification"]
+    assert (told["statuses"], told["unread_because"]) == ({}, {"not_come_to": 51})
+    assert (Path("r.csv").stat().st_ino, Path("r.csv").stat().st_mtime_ns) == (kept.st_ino, kept.st_mtime_ns)
+    asked = json.loads(here("status", "r.csv", "--json").ended(status).stdout)
+    assert (asked["exit_status"], asked["ending"]["exit_status"]) == (status, 0)
+
+
+def test_interrupted_before_all_pages_came(service, made):
+    """130: only what came before the signal counts; a later verification that ends makes ``status`` 0 again."""
+    devices = made(2000)
+    verify().ended(0)
+    service.seed(devices[-1:], "1")
+    before = service.report().arrivals
+    slow = ("--endpoint", service.url, "--rate", "4", "--per-address-rate", "4")
+    with start("verify", "r.csv", *slow) as reading:
+        wait_for(reading, lambda: service.report().arrivals >= before + 3)
+        reading.send_signal(2)
+        said, _ = reading.communicate(timeout=30)
+
+    assert reading.returncode == 130
+    found = summary_of("r.csv")["verification"]
+    assert adds_up(found, 2000)
+    assert 0 < found["statuses"]["inactive"] < 2000
+    assert found["unread"] >= 1000
+    assert f"{found['unread']:,} not read: not come to".encode() in said
+    status, told = status_of()
+    assert status == 130
+    assert "not verified" in told
+    assert {row["verified_status"] for row in read_results("r.csv")} == {"inactive"}, "older sightings keep their times"
+    verify().ended(1)
+    assert summary_of("r.csv")["verification"]["not_wanted"] == 1
+
+
+def test_the_service_is_gone_in_the_middle(service, made, monkeypatch):
+    """69: what came before counts, the rest is unread."""
+    made(600)
+    verify().ended(0)
+    monkeypatch.setattr(outage, "SILENCE_S", 0.0)
+    before, read = service.report().arrivals, service.report().operations[LISTS]
+    slow = ("--endpoint", service.url, "--rate", "4", "--per-address-rate", "4", "--attempts", "1")
+    with start("verify", "r.csv", *slow) as reading:
+        wait_for(reading, lambda: service.report().arrivals >= before + 3)
+        service.tell("faults", shares={"html-502": 1.0}, seed=1)
+        _, stderr = reading.communicate(timeout=90)
+
+    assert reading.returncode == 69, stderr
+    found = summary_of("r.csv")["verification"]
+    assert adds_up(found, 600)
+    assert found["unread"] > 0
+    assert sum(found["statuses"].values()) <= 100 * (service.report().operations[LISTS] - read)
+    assert status_of()[0] == 69
+
+
+def test_rows_that_are_not_read_by_their_outcome(tmp_path, service, made):
+    """Invalid and protected rows are told apart, each with its number; all rows are told of once."""
+    devices = made(4)
+    listed = [*devices, ("NULL", "ca"), ("", "ca"), devices[3], devices[0]]
+    (tmp_path / "d.csv").write_text("DeviceSn,CaSn\n" + "".join(f"{device},{ca}\n" for device, ca in listed))
+    (tmp_path / "p.txt").write_text(f"{devices[0][0]}\n")
+    run = ("run", "inactivate-device", "d.csv", *service.looking, "-q", "-o", "r.csv", "--skip-invalid", "--overwrite")
+    here(*run, "--protect", "p.txt", "--skip-protected").ended(1)
+    told = verify().ended(1)
+
+    found = summary_of("r.csv")["verification"]
+    assert adds_up(found, 8, duplicates=1)
+    assert found["unread_because"] == {"invalid": 2, "protected": 2}
+    assert [line for line in lines_of(told.stdout) if "not read" in line] == [
+        "2 not read: invalid",
+        "2 not read: protected",
+        "exit status 1: finished, and some rows were not read",
+    ]
+    status, said = status_of()
+    assert status == 1
+    assert "4 not read (2 invalid, 2 protected)" in said
+
+
+def test_a_watch_that_may_not_change(service, made):
+    """77: calls that were refused are not told as made, and their rows are as they were read."""
+    devices = made(30)
+    service.seed(devices, "1")
+    service.tell("access-key", id="testAccessKeyId", denied=["mq:UnregisterDeviceCertificate"])
+    told = verify("--watch", "5s", "--every", "1s", "--yes").ended(77)
+
+    assert "called again" not in told.stdout.replace("not called again", "")
+    assert "which verify does not call" not in told.stderr
+    refused = outcomes("r.csv")["not_attempted"]
+    assert f"not called again: {refused} row" in told.stderr
+    found = summary_of("r.csv")["verification"]
+    assert adds_up(found, 30)
+    assert (found["called_again"], found["not_attempted"], found["not_wanted"]) == (0, 0, 30)
+    assert {row["verified_status"] for row in read_results("r.csv")} == {"active"}
+
+
+def test_what_was_called_after_the_last_look(service, made):
+    """130: a watch that ends before it has looked again does not say what the rows are that it has called since."""
+    devices = made(20)
+    service.seed(devices[:2], "1")
+    service.tell("faults", shares={f"{CHANGES}:ParameterFieldCheckFailed": 1.0}, seed=1)
+    before = service.report().operations[CHANGES]
+    with start("verify", "r.csv", "--yes", "--every", "60s", "--watch", "10m", *UNHURRIED) as watching:
+        # Called twice in vain: it waits for the next round, and has looked in between.
+        wait_for(watching, lambda: service.report().operations[CHANGES] >= before + 4)
+        time.sleep(1)
+        watching.send_signal(2)
+        said, _ = watching.communicate(timeout=30)
+
+    assert watching.returncode == 130
+    found = summary_of("r.csv")["verification"]
+    assert adds_up(found, 20)
+    assert (found["statuses"], found["unread_because"]) == ({"inactive": 18}, {"called_again": 2})
+    assert found["called_again"] == 2
+    assert b"2 not read: called again since" in said
+    assert [row["verified_status"] for row in read_results("r.csv")] == ["", "", *["inactive"] * 18]
+
+
+def test_nothing_to_call_again_where_nothing_was_read(service, made):
+    """Without a sighting of this verification nothing is offered to be called again."""
+    devices = made(1)
+    service.seed(devices, "1")
+    assert "--watch 10m" in verify().ended(1).stderr
+    service.tell("faults", shares={f"{READS}:ParameterFieldCheckFailed": 1.0}, seed=1)
+    assert "--watch 10m" not in verify().ended(1).stderr
+
+
+def test_a_later_run_keeps_that_it_failed(service, made):
+    """The run's own command on the finished run keeps a verification that failed, and says so."""
+    made(51)
+    verify().ended(0)
+    status, _ = failing(service, "permission")
+    verify().ended(status)
+    service.tell("access-key", id="testAccessKeyId", denied=[])
+    run = ("run", "inactivate-device", "d.csv", *service.looking, "-o", "r.csv")
+    told = here(*run).ended(0)
+    assert f"not verified {summary_of('r.csv')['verification']['finished']}: ended with 77" in " ".join(
+        told.stdout.split()
+    )
+    assert "to prove it: bulkcert verify r.csv" in told.stderr
+    assert status_of()[0] == status
+
+
+def test_calls_after_a_verification_that_failed(service, made):
+    """They take it out of the summary, though it has read nothing of what was called; until then its reason is told."""
+    devices = made(51)
+    service.seed(devices[:1], "1")
+    verify().ended(1)
+    status, _ = failing(service, "permission")
+    verify().ended(status)
+    service.tell("access-key", id="testAccessKeyId", denied=[])
+    run = ("run", "inactivate-device", "d.csv", *service.looking, "-q", "-o", "r.csv")
+    assert here(*run).ended(1).stderr == (
+        "warning: an earlier verification has read rows in another state; see r.csv\n"
+    )
+    here(*run, "--retry-failed").ended(0)
+    assert summary_of("r.csv")["verification"] is None
+    assert status_of()[0] == 0
+
+
+def test_calls_of_a_session_that_was_killed(service, made, place):
+    """After a kill and a verification the summary says that there may have been more calls, ``status`` that it was cut.
+
+    The calls of the killed session that the journal tells of are counted.
+    """
+    bulkcert(*place.command("--look-first", "never", "--limit-rows", "3", rate=500)).ended(75)
+    with place.running() as run:
+        place.calling(rows=10)
+        run.kill()
+        run.wait()
+    bulkcert("verify", place.results, "-q").ended(1)
+    summary = summary_of(place.results)
+
+    assert summary["calls_at_least"]
+    assert summary["calls"] >= 10, "those of the killed session that the journal tells of"
+    assert place.told()["state"] == "cut_off"
+
+
+def events_of(told):
+    lines = [json.loads(line) for line in told.stderr.splitlines()]
+    return {name: [line for line in lines if line["event"] == name] for name in {line["event"] for line in lines}}
+
+
+def test_events(service, made):
+    """A verification tells what it came to in one event, and that states are read only where they were."""
+    devices = made(120)
+    told = events_of(bulkcert("verify", "r.csv", *UNHURRIED, "--log-format", "json").ended(0))
+    [ended], [looked] = told["verify_finished"], told["looking_done"]
+    figures = summary_of("r.csv")["verification"]
+    assert ended["duration_s"] > 0
+    assert (ended["level"], ended["stopped"], looked["pages"]) == ("INFO", None, 2)
+    names = ("statuses", "wanted", "not_wanted", "unread", "called_again", "calls", "exit_status")
+    assert {name: ended[name] for name in names} == {name: figures[name] for name in names}
+
+    # All pages come, and then what none of them has shown may not be read.
+    device, ca = devices[0]
+    service.tell("delete", instance=INSTANCE, ca_sn=ca, device_sn=device)
+    service.tell("access-key", id="testAccessKeyId", denied=[f"mq:{READS}"])
+    told = events_of(bulkcert("verify", "r.csv", *UNHURRIED, "--log-format", "json").ended(77))
+    assert "looking_done" not in told
+    [ended] = told["verify_finished"]
+    assert (ended["level"], ended["exit_status"], ended["unread"]) == ("WARNING", 77, 1)
+    assert ended["stopped"]
+
+
+def test_an_inventory_is_looked_at_once(service, made):
+    """However long it takes, a listing is told of once, when all of it was read."""
+    devices = made(400)
+    listing = ("--ca-sn", devices[0][1], "--endpoint", service.url, "--instance", INSTANCE, "--log-format", "json")
+    slow = ("--rate", "4", "--per-address-rate", "4")
+    told = events_of(bulkcert("inventory", "-o", "i.csv", *listing, *slow).ended(0))
+    assert [line["pages"] for line in told["looking_done"]] == [5]
+
+    told = events_of(bulkcert("inventory", "-o", "j.csv", "--ca-sn", "none", *listing).ended(65))
+    assert "looking_done" not in told
