@@ -126,8 +126,8 @@ def test_killed_before(results):
     write_results(results, [called("1"), settled("2", outcome="not_attempted")], starts=(0, 9000))
     journal = results.with_name("r.csv.journal")
     lines = journal.read_text().splitlines()
-    looked = json.dumps({"type": "looked", "at": START}, separators=(",", ":"))
-    killed = [*lines[:3], looked, *(line for line in lines[4:])]
+    begun = ({"type": "looked", "at": START}, {"type": "reach", "row": 2})
+    killed = [*lines[:3], *(json.dumps(line, separators=(",", ":")) for line in begun), *(line for line in lines[4:])]
     assert '"end"' in lines[3]
     assert '"end"' in killed[-1]
     assert "Up to" not in text(results)
