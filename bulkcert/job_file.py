@@ -73,7 +73,7 @@ class JobFile(Toml):
             if name in PATHS and isinstance(value, str)
         }
         key = "run-results" if self._command == "undo" else "results"
-        settled[:] = [f"--{key}", filled[key]] if key in filled and _carries_time(options["results"]) else []
+        settled[:] = [f"--{key}", filled[key]] if key in filled and _carries_time(options.get("results")) else []
         return wanted | {name: value for name, value in filled.items() if name in wanted}
 
     def _is_meant(self, name: str) -> bool:

@@ -42,7 +42,7 @@ def label_of(verification: Verification) -> str:
 
 def told_read(verification: Verification) -> str:
     """Returns on one line what a verification has read, what not, and why it ended early if it did."""
-    return "; ".join(_parts(verification))
+    return "; ".join(_parts(verification)) or "no rows"
 
 
 def _parts(verification: Verification) -> Iterator[str]:

@@ -45,7 +45,7 @@ class Rounds(Verifying):
     """
 
     def __init__(self, *failures):
-        journal = SimpleNamespace(begin=lambda _key: None)
+        journal = SimpleNamespace(begin=lambda _key: None, failure=None)
         super().__init__(SimpleNamespace(journal=journal), None, watch_s=100, every_s=30)
         self.failures, self.looks, self.now, self.pauses = list(failures), 0, 0.0, []
 

@@ -50,11 +50,8 @@ class _Foreseen:
     """
 
     def __init__(self, journal: Journal) -> None:
-        index = journal.index
         self._journal = journal
-        self._reach = index.reach
-        # Where few rows are to be called, their numbers lie far apart.
-        self._ahead = FORESEEN_CALLS * max(1, index.rows // max(1, index.rows - index.final))
+        self._reach = self._half = 0
         self._extending = anyio.Lock()
 
     async def confirm(self, row: int) -> None:
@@ -63,14 +60,15 @@ class _Foreseen:
             return
         async with self._extending:
             if self._is_near(row):
-                reach = min(row + self._ahead, self._journal.index.rows)
+                index = self._journal.index
+                reach = index.after_open(row, FORESEEN_CALLS)
                 await self._journal.append(Reach(reach))
                 await self._journal.sync()
-                self._reach = reach
+                self._reach, self._half = reach, index.after_open(row, FORESEEN_CALLS // 2)
 
     def _is_near(self, row: int) -> bool:
         """Returns whether a row is so far on that more rows should be foreseen, and there are more."""
-        return row > self._reach - self._ahead // 2 and self._reach < self._journal.index.rows
+        return row > self._half and self._reach < self._journal.index.rows
 
 
 class Engine:

@@ -35,6 +35,9 @@ _OPEN = bytes(_OUTCOMES[number % _AGAIN] in (None, Outcome.NOT_ATTEMPTED) for nu
 _OPEN += _OPEN
 """Of the states of rows: 1 where there is no outcome yet."""
 
+_NOT_FINAL = bytes(not 0 < number < _AGAIN for number in range(256))
+_AT_ONCE = 65_536
+
 _KEPT = bytes(255 * (number == ord("0")) for number in range(256))
 """Of the digits of a look: all bits where a row keeps what was seen of it before, none where it does not."""
 
@@ -85,8 +88,14 @@ class Index:
         """Whether calls may have been made: what is seen of a called row from then on is not its state before."""
         self.looked_at = 0
         """When the newest look was over, Unix time in milliseconds; 0 if no line says so."""
-        self.reach = 0
-        """The last row that may have been called; rows are called in order."""
+        self.killed_at = 0
+        """When the newest session that was killed after looking was started, Unix time in milliseconds; 0 for none."""
+        self._doubtful = 0
+        """The last row that such sessions may have called; rows are called in order."""
+        self._session: Session | None = None
+        """The newest session, if it has no end and has not verified."""
+        self._reach = 0
+        """The last row that it may have called."""
         self.is_damaged = False
         """Whether lines are missing from the middle of the journal."""
         self._unended = Counter[bool]()
@@ -118,7 +127,7 @@ class Index:
             case Looked():
                 self.looked, self.looked_at = True, line.at
             case Reach():
-                self.reach = max(self.reach, line.row)
+                self._reach = max(self._reach, line.row)
             case Session() | End():
                 self._note_session(line)
             case Protected():
@@ -130,10 +139,20 @@ class Index:
     def _note_session(self, line: Session | End) -> None:
         if isinstance(line, End):
             self._unended[self._verifying] -= 1
+            self._session = None
             return
+        self.close_session()
+        self._session = None if line.verifies else line
         self._verifying = line.verifies
         self._unended[line.verifies] += 1
         self.began_ms = self.began_ms if line.verifies else line.started_at
+
+    def close_session(self) -> None:
+        """Takes note that the newest session is over; where it has no end, it was killed. Another begins."""
+        if self._session is not None and self.looked:
+            self.killed_at = self._session.started_at
+            self._doubtful = max(self._doubtful, self._reach if self._session.foresees else self.rows)
+        self._session, self._reach = None, 0
 
     def _note(self, record: Record, offset: int) -> None:
         self.offsets[record.row] = offset
@@ -193,6 +212,10 @@ class Index:
         """Returns the outcome on a row's newest line, or None if it has none."""
         return _OUTCOMES[self._state[row] % _AGAIN]
 
+    def was_called(self, row: int) -> bool:
+        """Returns whether a call of a row is known that may have changed it."""
+        return bool(self._called[row])
+
     def is_protected(self, row: int) -> bool:
         """Returns whether a list has protected a row in the newest session of the run."""
         return bool(self.protected_marks) and bool(self.protected_marks[row])
@@ -216,9 +239,20 @@ class Index:
     @property
     def foreseen(self) -> int:
         """The last row that a killed session may have called without a trace; 0 if none was killed."""
-        if not (self._unended[False] and self.looked):
-            return 0
-        return self.rows if self.is_damaged else self.reach
+        return self.rows if self.is_damaged and self.killed_at else self._doubtful
+
+    def after_open(self, row: int, count: int) -> int:
+        """Returns the row up to which so many behind a row have no final outcome; the last if there are fewer."""
+        for first in range(row + 1, self.rows + 1, _AT_ONCE):
+            marks = self._state[first : first + _AT_ONCE].translate(_NOT_FINAL)
+            if (found := marks.count(1)) < count:
+                count -= found
+                continue
+            place = -1
+            for _ in range(count):
+                place = marks.find(1, place + 1)
+            return first + place
+        return self.rows
 
     def unknown_before(self, watched: Status, never_called: Iterable[int]) -> int:
         """Returns how many rows a call may have changed of which nobody knows what they were before.

@@ -46,7 +46,8 @@ class Header(msgspec.Struct, frozen=True, tag="run"):
 class Session(msgspec.Struct, frozen=True, omit_defaults=True, tag="session"):
     """One start of a command: who holds the journal, and since when (Unix time in milliseconds).
 
-    One that ``verifies`` calls no row that the run has not called. ``user`` is the account that it runs as.
+    One that ``verifies`` calls no row that the run has not called. One that ``foresees`` writes ``Reach`` lines.
+    ``user`` is the account that it runs as.
     """
 
     pid: int
@@ -55,6 +56,7 @@ class Session(msgspec.Struct, frozen=True, omit_defaults=True, tag="session"):
     version: str
     verifies: bool = False
     user: str = ""
+    foresees: bool = False
 
 
 class Key(msgspec.Struct, frozen=True, tag="key"):
@@ -120,7 +122,7 @@ class Looked(msgspec.Struct, frozen=True, tag="looked"):
 
 
 class Reach(msgspec.Struct, frozen=True, tag="reach"):
-    """On disk before a row beyond the last such line is called: no later row than this one may have been."""
+    """On disk before a session calls a row beyond its last such line: it has called no later row than this one."""
 
     row: int
 
@@ -163,7 +165,7 @@ def decode_line(text: bytes) -> Line | None:
 
 def session_line(started_at: int, version: str, *, verifies: bool = False) -> Session:
     """Returns the session line of this process."""
-    return Session(os.getpid(), socket.gethostname(), started_at, version, verifies, this_user())
+    return Session(os.getpid(), socket.gethostname(), started_at, version, verifies, this_user(), not verifies)
 
 
 def key_line(credentials: Credentials) -> Key:

@@ -147,6 +147,7 @@ def _read(path: Path, file: int, header: Header, session: Session) -> Journal | 
     index.forget_look()
     inside = tuple(number for number in damaged if number < last_whole)
     index.is_damaged = bool(inside)
+    index.close_session()
     return Journal(path, file, index, end, opening=encode_lines(session), damaged_lines=inside)
 
 

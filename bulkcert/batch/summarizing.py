@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from bulkcert.actions import Action
 from bulkcert.api.certificates import Status
 from bulkcert.batch.durable import sha256_of, write_small
 from bulkcert.batch.index import Index
@@ -93,9 +94,9 @@ def summarize(
         stopped=stop.message if stop else "",
         advice=stop.advice if stop else "",
         verification=verification,
-        taken_back=_recounted(taken_back, totals),
+        taken_back=_recounted(taken_back, totals, index),
         calls_at_least=index.has_killed_session,
-        unknown_before=index.unknown_before(Status(job.action.before), check.settled["row"]),
+        unknown_before=unknown_before(index, job.action, check),
     )
     _write(job.summary, summary)
     return summary
@@ -105,9 +106,12 @@ def _by_outcome(totals: Totals) -> dict[str, int]:
     return {outcome.value: totals.outcomes[outcome] for outcome in Outcome if totals.outcomes[outcome]}
 
 
-def _recounted(undo: TakenBack | None, totals: Totals) -> TakenBack | None:
+def _recounted(undo: TakenBack | None, totals: Totals, index: Index) -> TakenBack | None:
     """Returns an undo with what still stands of it, as the results tell that were just written."""
-    return undo and msgspec.structs.replace(undo, standing=min(totals.standing, undo.rows))
+    if undo is None:
+        return None
+    called_since = max(index.called_at, index.killed_at) > millis(undo.finished)
+    return msgspec.structs.replace(undo, standing=min(totals.standing, undo.rows), called_since=called_since)
 
 
 def _write(path: Path, summary: Summary) -> None:
@@ -153,8 +157,21 @@ def this_session(progress: Progress, started_at: float, key: Key | None) -> Sess
     )
 
 
+def unknown_before(index: Index, action: Action, check: Check) -> int:
+    """Returns how many rows a call may have changed of which nobody knows what they were before.
+
+    Args:
+        index: Of the journal.
+        action: What was asked.
+        check: What the pass over the input, or over the results, found.
+    """
+    # A row that a list has protected since may have been called before.
+    never = (row for row in check.settled["row"] if not index.was_called(row))
+    return index.unknown_before(Status(action.before), never)
+
+
 def add_verification(
-    path: Path, results: Path, totals: Totals | None, verification: Verification, index: Index
+    path: Path, results: Path, totals: Totals | None, verification: Verification, index: Index, *, unknown: int
 ) -> None:
     """Adds to the summary of a run what was read back; without a summary, as after a kill, there is nothing to add to.
 
@@ -164,6 +181,7 @@ def add_verification(
         totals: What they add up to, with what was called again; None if they were left as they are.
         verification: What was read back.
         index: Of the journal.
+        unknown: See ``unknown_before``.
 
     Raises:
         BulkcertError: It cannot be written.
@@ -188,7 +206,8 @@ def add_verification(
         # What a session has called that was killed is in the journal, as far as it is known.
         calls=max(summary.calls, totals.attempts) if killed else summary.calls,
         exit_status=status,
-        taken_back=_recounted(summary.taken_back, totals),
+        unknown_before=unknown,
+        taken_back=_recounted(summary.taken_back, totals, index),
     )
     _write(path, changed)
 
@@ -208,7 +227,7 @@ def add_taken_back(path: Path, taken_back: TakenBack) -> None:
     if (summary := earlier_summary(path)) is None:
         return
     noted = summary.taken_back
-    if noted is None or msgspec.structs.replace(noted, standing=None) != taken_back:
+    if noted is None or msgspec.structs.replace(noted, standing=None, called_since=False) != taken_back:
         _write(path, msgspec.structs.replace(summary, taken_back=taken_back))
 
 

@@ -89,6 +89,7 @@ class TakenBack(msgspec.Struct, frozen=True):
         exit_status: Of the undo; 75 until it has ended.
         standing: Of these rows, those that were not done, or seen to be done, again since (see ``batch.taken_back``);
             null until the results of the run are written anew.
+        called_since: Whether the journal tells of later calls of the run, or of a later session that was killed.
     """
 
     finished: str
@@ -96,6 +97,7 @@ class TakenBack(msgspec.Struct, frozen=True):
     rows: int
     exit_status: int
     standing: int | None = None
+    called_since: bool = False
 
 
 NEVER_READ = frozenset({"invalid", "protected"})
@@ -182,8 +184,8 @@ class Summary(msgspec.Struct, frozen=True):
     @property
     def called_since_undo(self) -> bool:
         """Whether rows were called after the run was taken back."""
-        if (undone := self.taken_back) is None:
-            return False
+        if (undone := self.taken_back) is None or undone.called_since:
+            return undone is not None
         called = [session.finished for session in self.sessions if session.calls]
         if (read_back := self.verification) is not None and read_back.called_again:
             called.append(read_back.finished)

@@ -47,7 +47,12 @@ def sweep(job: Job, today: date) -> Swept:
     """
     swept = Swept()
     oldest = today - timedelta(days=job.options.keep or 0)
-    for results, day in _earlier(job.results):
+    try:
+        earlier = [*_earlier(job.results)]
+    except OSError as error:
+        swept.kept[job.results.parent] = str(error)
+        return swept
+    for results, day in earlier:
         if day >= oldest:
             continue
         try:

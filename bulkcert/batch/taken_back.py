@@ -36,8 +36,21 @@ def is_back(undo: TakenBack | None, action: Action, *, foreseen: int, was_read: 
     return changed & (not_seen_since | restored.fill_null(value=False))
 
 
+def undone_up_to(undo: TakenBack | None, foreseen: int, killed_at: int) -> int:
+    """Returns the last row of which an undo has taken back what left no trace; 0 for none.
+
+    Args:
+        undo: The undo of the run, if there was one.
+        foreseen: The last row that a killed session may have called without a trace.
+        killed_at: When the newest killed session was started, Unix time in milliseconds.
+    """
+    # What was killed after the undo has called what the undo has not taken back.
+    return foreseen if undo is not None and killed_at <= millis(undo.finished) else 0
+
+
 def still_back(undo: TakenBack | None, action: Action, index: Index) -> pl.Expr | None:
     """Returns ``is_back`` for the rows of a run whose journal is open; None without an undo."""
     if undo is None:
         return None
-    return is_back(undo, action, foreseen=index.foreseen, was_read=index.seen is not None)
+    foreseen = undone_up_to(undo, index.foreseen, index.killed_at)
+    return is_back(undo, action, foreseen=foreseen, was_read=index.seen is not None)

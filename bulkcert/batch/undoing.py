@@ -179,7 +179,8 @@ def _judged(finished: Finished, rows: pl.Series, marks: bytes) -> Iterator[tuple
         prior = STATUSES[index.prior[row]]
         if prior != wanted and marks[row]:
             # A list that differs only in this is of another run, or of rows that were called again.
-            yield row, utc(called.get(row, index.began_ms) / 1000), prior == opposite
+            # A list that differs only in this is of another run, or of rows that were called again.
+            yield row, utc(called.get(row, index.killed_at) / 1000), prior == opposite
 
 
 def undo_job(finished: Finished, undone: Undone, options: RunOptions) -> Job:

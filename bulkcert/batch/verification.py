@@ -27,7 +27,7 @@ from bulkcert.batch.rows import only_callable
 from bulkcert.batch.service import Service
 from bulkcert.batch.session import Leave, Watch, calling
 from bulkcert.batch.source import OUTCOME
-from bulkcert.batch.summarizing import add_verification, confirm_sum
+from bulkcert.batch.summarizing import add_verification, confirm_sum, unknown_before
 from bulkcert.batch.summary import Verification, earlier_summary, utc
 from bulkcert.batch.taken_back import still_back
 from bulkcert.batch.totals import Totals
@@ -106,7 +106,7 @@ class Verifying:
                 lasting = failure is not None and failure.status in _LASTING
                 over = lasting or lanes.stopping.is_set() or time.monotonic() >= deadline
                 await self._keep(sightings, changes_only=not over)
-                if over:
+                if over or journal.failure is not None:
                     break
                 before, acted = acted, await self._act(lanes, sightings)
                 # What was called is looked at again at once, unless it was called in vain already.
@@ -217,7 +217,9 @@ class Verifying:
         totals = self._rewritten() if self.has_read else None
         finished.journal.end()
         verification = self._verification(totals)
-        add_verification(finished.summary, finished.results, totals, verification, finished.journal.index)
+        index = finished.journal.index
+        unknown = unknown_before(index, finished.action, finished.check)
+        add_verification(finished.summary, finished.results, totals, verification, index, unknown=unknown)
         return verification
 
     def _rewritten(self) -> Totals:

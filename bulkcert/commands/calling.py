@@ -13,7 +13,7 @@ from bulkcert import terminal
 from bulkcert.api.credentials import Keyring
 from bulkcert.batch.progress import Progress
 from bulkcert.batch.session import Leave, Watch, fetch_credentials, together
-from bulkcert.errors import terminated
+from bulkcert.errors import BulkcertError, terminated
 from bulkcert.log import is_json
 from bulkcert.telemetry.events import watch_events
 
@@ -53,8 +53,22 @@ def call(work: Work, keyring: Keyring, leave: Leave, *watches: Watch) -> None:
     events = [watch_events] if is_json() else []
     try:
         anyio.run(work, keyring, together(*watches, *events), leave)
+    except ExceptionGroup as group:
+        # What fails beside other work comes wrapped.
+        if (failure := _only_failure(group)) is None:
+            raise
+        raise failure from group
     finally:
         signal.signal(signal.SIGTERM, terminated)
+
+
+def _only_failure(group: ExceptionGroup[Exception]) -> BulkcertError | None:
+    """Returns the error that a group consists of, if all in it are of our own."""
+    found: Exception = group
+    while isinstance(found, ExceptionGroup):
+        found = found.exceptions[0]
+    alone = group.split(BulkcertError)[1] is None
+    return found if alone and isinstance(found, BulkcertError) else None
 
 
 def shown(told: Callable[[Progress], str]) -> Watch:

@@ -15,7 +15,7 @@ from bulkcert.batch.finished import Finished, open_finished
 from bulkcert.batch.job import Job, Options, RunOptions
 from bulkcert.batch.service import LOOK
 from bulkcert.batch.summarizing import add_taken_back
-from bulkcert.batch.summary import Summary, TakenBack, utc
+from bulkcert.batch.summary import Summary, TakenBack, earlier_summary, utc
 from bulkcert.batch.undoing import Undone, list_changed, undo_job
 from bulkcert.commands.calling import print_json
 from bulkcert.commands.run import execute
@@ -92,26 +92,26 @@ def take_back(
 
 def _execute(finished: Finished, undone: Undone, job: Job, keyring: Keyring, *, ask: bool, resumable: bool) -> Summary:
     """Does the inverse action, and notes beside the run that it was taken back, wholly or in part."""
-    before = _size(job.journal)
+    begun = False
 
     def note_begun() -> None:
         # One that is killed must have left its mark: from the first call on the run is no success any more.
+        nonlocal begun
+        begun = True
         _note(finished, undone, utc(time.time()), ExitStatus.STOPPED_EARLY)
 
     try:
         summary = execute(job, keyring, ask=ask, resumable=resumable, before_calls=note_begun)
     except BulkcertError as error:
-        if _size(job.journal) != before:
+        if begun:
             _note(finished, undone, utc(time.time()), error.status)
         raise
+    earlier = earlier_summary(finished.summary)
+    goes_on = earlier and earlier.taken_back and earlier.taken_back.results == str(undone.results)
     # One that has called nothing, and has something left to call, has taken nothing back.
-    if summary.calls or summary.exit_status == ExitStatus.OK:
+    if begun or goes_on or summary.exit_status == ExitStatus.OK:
         _note(finished, undone, summary.finished, summary.exit_status)
     return summary
-
-
-def _size(journal: Path) -> int:
-    return journal.stat().st_size if os.path.exists(journal) else 0
 
 
 def _note(finished: Finished, undone: Undone, at: str, status: int) -> None:

@@ -13,6 +13,7 @@ from bulkcert.batch.durable import sha256_of
 from bulkcert.batch.outcome import WANTED, Outcome
 from bulkcert.batch.standing import standing_of
 from bulkcert.batch.summary import NEVER_READ, Session, Summary, earlier_summary, utc
+from bulkcert.batch.taken_back import undone_up_to
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.report.advice import MEANINGS, WANTED_WORD
 from bulkcert.report.containment import containment_of
@@ -47,7 +48,8 @@ def count(path: Path) -> Figures:
     if action is None:
         raise not_results(path, "neither its journal nor its summary stands beside it")
     undo = summary.taken_back if summary else None
-    rows = with_back(results.kept(), action, undo, foreseen=history.foreseen)
+    undone = undone_up_to(undo, history.foreseen, history.killed_at)
+    rows = with_back(results.kept(), action, undo, foreseen=undone)
     known = known_of(rows, action, undo, foreseen=history.foreseen)
     called = rows.filter(pl.col("sent_at").is_not_null()).select("sent_at", "latency_ms")
     outcomes = _outcomes(rows)

@@ -21,11 +21,15 @@ class Begun:
         line: Who it was, and when.
         key: What signed its calls; None if it made none.
         ended: Whether it ended in order.
+        looked: Whether looking was over, so that it may have made calls.
+        reach: The last row that it has foreseen to call.
     """
 
     line: Session
     key: Key | None = None
     ended: bool = False
+    looked: bool = False
+    reach: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +41,33 @@ class History:
         starts: Each start of a command.
         began: When the first start began to look or to call, Unix time in milliseconds; None if that is not known.
         held: Whether a run or a verification is going on.
-        looked: Whether looking was over in some session, so that calls may have been made.
-        reach: The last row that may have been called.
     """
 
     header: Header | None = None
     starts: tuple[Begun, ...] = ()
     began: int | None = None
     held: bool = False
-    looked: bool = False
-    reach: int = 0
 
     @property
     def foreseen(self) -> int:
         """The last row that a killed session may have called without a trace; 0 if none was killed."""
-        return self.reach if self.has_missing_calls else 0
+        rows = self.header.rows if self.header else 0
+        return max((begun.reach if begun.line.foresees else rows for begun in self._killed), default=0)
+
+    @property
+    def killed_at(self) -> int:
+        """When the newest of these sessions was started, Unix time in milliseconds; 0 if none was killed."""
+        return max((begun.line.started_at for begun in self._killed), default=0)
 
     @property
     def has_missing_calls(self) -> bool:
         """Whether a run was killed that may have called rows: such calls may be without a line and without figures."""
+        return bool(self._killed)
+
+    @property
+    def _killed(self) -> list[Begun]:
         over = self.starts[:-1] if self.held else self.starts
-        return self.looked and any(not begun.ended and not begun.line.verifies for begun in over)
+        return [begun for begun in over if begun.looked and not begun.ended and not begun.line.verifies]
 
 
 def is_killed(history: History) -> bool:
@@ -76,12 +86,11 @@ class _Reader:
     starts: list[Begun] = field(default_factory=list)
     began: int | None = None
     looked: bool = False
-    reach: int = 0
 
     def take(self, text: bytes) -> None:
         match decode_line(text):
             case Session() as session:
-                self.starts.append(Begun(session))
+                self.starts.append(Begun(session, looked=self.looked))
             case Key() as key if self.starts:
                 self.starts[-1].key = key
             case End() if self.starts:
@@ -90,8 +99,10 @@ class _Reader:
                 self.began = at
             case Looked():
                 self.looked = True
-            case Reach(row=row):
-                self.reach = max(self.reach, row)
+                if self.starts:
+                    self.starts[-1].looked = True
+            case Reach(row=row) if self.starts:
+                self.starts[-1].reach = max(self.starts[-1].reach, row)
             case _:
                 pass
 
@@ -107,7 +118,7 @@ def read_history(journal: Path) -> History:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 for line in _LINE.finditer(content):
                     reader.take(line.group())
-            return History(header, tuple(reader.starts), reader.began, is_held(journal), reader.looked, reader.reach)
+            return History(header, tuple(reader.starts), reader.began, is_held(journal))
     except OSError:
         return History()
 

@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -60,10 +60,13 @@ class Recorder:
         Raises:
             BulkcertError: The file cannot be written.
         """
+        if self._path is None and self._pusher is None:
+            return
         text = self._last()
-        if os.path.exists(self._journal) and is_held(self._journal) and (not text or is_active(text)):
-            # They are those of a run that goes on, beside which this one will be refused.
-            self._path = self._pusher = None
+        with suppress(OSError):  # opening the journal says what is wrong with it
+            if is_held(self._journal) and (not text or is_active(text)):
+                # They are those of a run that goes on, beside which this one will be refused.
+                self._path = self._pusher = None
         if self._path is None:
             return
         try:
