@@ -90,7 +90,7 @@ def test_the_rows_of_an_undo_are_counted_alike(run, tmp_path, service, exit_stat
     change_lines(lambda line: line | refused if line.get("row") == COUNT else line)
     run("-q", "--limit-rows", "0", status=1)
     if exit_status:
-        service.tell("faults", shares={"MqttOwnerCheckError": 1.0})
+        service.tell("faults", shares={"ActiveDeviceCertificate:MqttOwnerCheckError": 1.0})
     undo("--max-errors", "100%", status=77 if exit_status else 0)
     assert summary_of("r.csv")["taken_back"]["rows"] == COUNT
 
