@@ -153,9 +153,10 @@ def test_an_undo_shows(tmp_path, service):
     assert standing_of(undone).state is State.ENDED
 
 
-def test_an_undo_elsewhere_shows(place):
+def test_an_undo_elsewhere_shows(tmp_path, service):
     """An undo with results of its own choice shows as well, from its first call on."""
-    bulkcert(*place.command("--look-first", "always", rate=500)).ended(0)
+    place = Place(tmp_path, service, rows=100)
+    here(*place.command("--look-first", "always", rate=FAST)).ended(0)
     undone, place.results = place.results, place.directory / "elsewhere.csv"
     where = ("-o", place.results, "--endpoint", place.service.url, "--rate", "5", "--look-first", "never", "--yes")
     with start("undo", undone, *where, "-q", stdout=subprocess.DEVNULL) as undoing:
@@ -164,9 +165,10 @@ def test_an_undo_elsewhere_shows(place):
         undoing.kill()
 
 
-def test_a_watch_that_sleeps(place):
+def test_a_watch_that_sleeps(tmp_path, service):
     """Between two looks a watch says when the next one is, and until when it goes on; it is not told as paced."""
-    bulkcert(*place.command("--look-first", "always", rate=500)).ended(0)
+    place = Place(tmp_path, service, rows=100)
+    here(*place.command("--look-first", "always", rate=FAST)).ended(0)
     began = datetime.now(UTC)
     command = ("verify", place.results, "--watch", "1h", "--every", "10m", "--yes", "-q")
     with start(*command, "--endpoint", place.service.url) as watching:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from place import FAST, Place
-from program import INSTANCE, bulkcert, here, start, summary_of
+from program import INSTANCE, UNHURRIED, bulkcert, here, start, summary_of
 
 from bulkcert.batch.lines import Header, encode_lines, session_line
 from bulkcert.batch.standing import State, standing_of
@@ -42,16 +42,16 @@ def test_killed(tmp_path, service):
 
 def test_killed_and_verified(place):
     """A verification has not ended a run that was killed: it is cut off (75) until its own command has gone on."""
-    bulkcert(*place.command("--look-first", "never", "--limit-rows", "3", rate=500)).ended(75)
+    here(*place.command("--look-first", "never", "--limit-rows", "3", rate=FAST)).ended(75)
     with place.running() as run:
         place.calling(rows=10)
         run.kill()
         run.wait()
-    bulkcert("verify", place.results, "-q").ended(1)
+    here("verify", place.results, "-q", *UNHURRIED).ended(1)
 
     assert (place.told()["state"], place.told()["exit_status"]) == ("cut_off", 75)
     assert f"cut off: process {run.pid} on" in bulkcert("status", place.results).ended(75).stdout
-    bulkcert(*place.command("--look-first", "never", rate=500)).ended(0)
+    here(*place.command("--look-first", "never", rate=FAST)).ended(0)
     assert place.told()["state"] == "ended"
 
 

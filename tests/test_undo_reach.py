@@ -8,13 +8,13 @@ from program import INSTANCE, UNHURRIED, emulator, here, start, wait_for, write_
 
 from bulkcert.batch.engine import FORESEEN_CALLS
 
-ROWS = 4 * FORESEEN_CALLS
+ROWS = 3 * FORESEEN_CALLS
 
 
 @pytest.mark.parametrize("already", [0, 0.9], ids=["none already", "nine of ten already"])
 def test_what_another_run_has_done_stays(tmp_path, already):
     """Rows that the killed run was far from are left as they are now; all that it has called are as they were."""
-    with emulator(tmp_path, latency_ms=(5, 20)) as service:
+    with emulator(tmp_path, latency_ms=(2, 8)) as service:
         devices = write_devices(tmp_path / "d.csv", 10 * ROWS if already else ROWS)
         service.seed(devices, "1")
         if already:
