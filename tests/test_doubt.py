@@ -38,9 +38,9 @@ def test_what_a_journal_tells(lines, last):
     index = Index(ROWS)
     for line in lines:
         index.take(line, 0)
-    index.close_session()
+    index.sessions.close(looked=index.looked)
 
-    assert index.foreseen == last
+    assert index.sessions.foreseen == last
     changed = index.changed(Status.ACTIVE)
     assert [row for row in range(1, ROWS + 1) if changed[row]] == [
         *range(1, max(last, 100 if DONE[0] in lines else 0) + 1)

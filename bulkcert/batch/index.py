@@ -23,6 +23,7 @@ from bulkcert.batch.lines import (
 )
 from bulkcert.batch.marks import rows_marked
 from bulkcert.batch.outcome import Outcome, Record
+from bulkcert.batch.sessions import Sessions
 
 _STATE_OF = {outcome: number for number, outcome in enumerate(Outcome, start=1)}
 _OUTCOMES: tuple[Outcome | None, ...] = (None, *Outcome)
@@ -88,20 +89,7 @@ class Index:
         """Whether calls may have been made: what is seen of a called row from then on is not its state before."""
         self.looked_at = 0
         """When the newest look was over, Unix time in milliseconds; 0 if no line says so."""
-        self.killed_at = 0
-        """When the newest session that was killed after looking was started, Unix time in milliseconds; 0 for none."""
-        self._doubtful = 0
-        """The last row that such sessions may have called; rows are called in order."""
-        self._session: Session | None = None
-        """The newest session, if it has no end and has not verified."""
-        self._reach = 0
-        """The last row that it may have called."""
-        self.is_damaged = False
-        """Whether lines are missing from the middle of the journal."""
-        self._unended = Counter[bool]()
-        self._verifying = False
-        self.began_ms = 0
-        """When the run was started last, Unix time in milliseconds; verifying it does not count."""
+        self.sessions = Sessions(rows)
         self.called_at = 0
         """When the newest call of all was over, Unix time in milliseconds; 0 without one."""
         self.seen: Seens | None = None
@@ -127,32 +115,14 @@ class Index:
             case Looked():
                 self.looked, self.looked_at = True, line.at
             case Reach():
-                self._reach = max(self._reach, line.row)
+                self.sessions.reach(line.row)
             case Session() | End():
-                self._note_session(line)
+                self.sessions.take(line, looked=self.looked)
             case Protected():
                 self.protected_by, self.protected_marks = line.by, line.marked(self.rows) or b""
             case Seen():
                 self.seen = self.seen or Seens(len(self._state))
                 self.seen.note(line)
-
-    def _note_session(self, line: Session | End) -> None:
-        if isinstance(line, End):
-            self._unended[self._verifying] -= 1
-            self._session = None
-            return
-        self.close_session()
-        self._session = None if line.verifies else line
-        self._verifying = line.verifies
-        self._unended[line.verifies] += 1
-        self.began_ms = self.began_ms if line.verifies else line.started_at
-
-    def close_session(self) -> None:
-        """Takes note that the newest session is over; where it has no end, it was killed. Another begins."""
-        if self._session is not None and self.looked:
-            self.killed_at = self._session.started_at
-            self._doubtful = max(self._doubtful, self._reach if self._session.foresees else self.rows)
-        self._session, self._reach = None, 0
 
     def _note(self, record: Record, offset: int) -> None:
         self.offsets[record.row] = offset
@@ -230,16 +200,11 @@ class Index:
         """
         marks = int.from_bytes(self._called)
         open_rows = self._state.translate(_OPEN)
-        marks |= int.from_bytes(open_rows[: self.foreseen + 1].ljust(self.rows + 1, b"\0"))
-        if self._unended[True] and self.seen is not None:
+        marks |= int.from_bytes(open_rows[: self.sessions.foreseen + 1].ljust(self.rows + 1, b"\0"))
+        if self.sessions.has_killed_verification and self.seen is not None:
             found = self.seen.statuses.translate(bytes(number == NUMBER_OF[watched] for number in range(256)))
             marks |= int.from_bytes(found) & ~int.from_bytes(open_rows)
         return b"\0" + marks.to_bytes(self.rows + 1)[1:]
-
-    @property
-    def foreseen(self) -> int:
-        """The last row that a killed session may have called without a trace; 0 if none was killed."""
-        return self.rows if self.is_damaged and self.killed_at else self._doubtful
 
     def after_open(self, row: int, count: int) -> int:
         """Returns the row up to which so many behind a row have no final outcome; the last if there are fewer."""
@@ -267,11 +232,6 @@ class Index:
         known = NUMBER_OF[Status.ACTIVE], NUMBER_OF[Status.INACTIVE]
         unknown = self.prior.translate(bytes(number not in known for number in range(256)))
         return (int.from_bytes(unknown) & int.from_bytes(marks)).bit_count()
-
-    @property
-    def has_killed_session(self) -> bool:
-        """Whether an earlier session of the run was killed: nobody knows all of its calls."""
-        return self._unended[False] > 0
 
     def is_final(self, row: int) -> bool:
         """Returns whether the next run leaves this row alone."""

@@ -146,8 +146,8 @@ def _read(path: Path, file: int, header: Header, session: Session) -> Journal | 
         return None
     index.forget_look()
     inside = tuple(number for number in damaged if number < last_whole)
-    index.is_damaged = bool(inside)
-    index.close_session()
+    index.sessions.is_damaged = bool(inside)
+    index.sessions.close(looked=index.looked)
     return Journal(path, file, index, end, opening=encode_lines(session), damaged_lines=inside)
 
 

@@ -223,7 +223,7 @@ def _recorded(results: Path, journal: Path, *, ended: bool) -> Recorded:
                 session = line
             _note(line, errors)
     index.forget_look()
-    return Recorded(header, session, index.began_ms, ended, +index.settled(), errors.newest(ERRORS_KEPT))
+    return Recorded(header, session, index.sessions.began_ms, ended, +index.settled(), errors.newest(ERRORS_KEPT))
 
 
 def _note(line: Line, errors: LastErrors) -> None:

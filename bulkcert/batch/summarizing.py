@@ -95,7 +95,7 @@ def summarize(
         advice=stop.advice if stop else "",
         verification=verification,
         taken_back=_recounted(taken_back, totals, index),
-        calls_at_least=index.has_killed_session,
+        calls_at_least=index.sessions.has_killed,
         unknown_before=unknown_before(index, job.action, check),
     )
     _write(job.summary, summary)
@@ -110,7 +110,7 @@ def _recounted(undo: TakenBack | None, totals: Totals, index: Index) -> TakenBac
     """Returns an undo with what still stands of it, as the results tell that were just written."""
     if undo is None:
         return None
-    called_since = max(index.called_at, index.killed_at) > millis(undo.finished)
+    called_since = max(index.called_at, index.sessions.killed_at) > millis(undo.finished)
     return msgspec.structs.replace(undo, standing=min(totals.standing, undo.rows), called_since=called_since)
 
 
@@ -188,7 +188,7 @@ def add_verification(
     """
     if (summary := earlier_summary(path)) is None:
         return
-    killed = index.has_killed_session
+    killed = index.sessions.has_killed
     summary = msgspec.structs.replace(summary, verification=verification, calls_at_least=killed)
     if totals is None:
         _write(path, summary)

@@ -52,5 +52,5 @@ def still_back(undo: TakenBack | None, action: Action, index: Index) -> pl.Expr 
     """Returns ``is_back`` for the rows of a run whose journal is open; None without an undo."""
     if undo is None:
         return None
-    foreseen = undone_up_to(undo, index.foreseen, index.killed_at)
+    foreseen = undone_up_to(undo, index.sessions.foreseen, index.sessions.killed_at)
     return is_back(undo, action, foreseen=foreseen, was_read=index.seen is not None)

@@ -180,7 +180,7 @@ def _judged(finished: Finished, rows: pl.Series, marks: bytes) -> Iterator[tuple
         if prior != wanted and marks[row]:
             # A list that differs only in this is of another run, or of rows that were called again.
             # A list that differs only in this is of another run, or of rows that were called again.
-            yield row, utc(called.get(row, index.killed_at) / 1000), prior == opposite
+            yield row, utc(called.get(row, index.sessions.killed_at) / 1000), prior == opposite
 
 
 def undo_job(finished: Finished, undone: Undone, options: RunOptions) -> Job:
