@@ -19,7 +19,7 @@ NO_CA = 2**32 - 1
 class Sightings:
     """The status of each row of a list, as far as it was read.
 
-    A row's key is kept as two hashes, 96 bits in all, beside its number and that of its CA: 20 bytes a row. A
+    A row's key is kept as two hashes, 96 bits in all, beside its number and that of its CA: 24 bytes a row. A
     certificate is taken for a row that it is not with odds of about 1 in 1e15 for ten million of each.
 
     Args:
@@ -35,7 +35,9 @@ class Sightings:
         self._cas = {ca: number for number, ca in enumerate(cas)}
         self._by_device = by_device
         self._since = since
-        self._index = pl.DataFrame(schema=_INDEX)
+        self._index = pl.DataFrame(schema=_INDEXED).drop("one")
+        self._sorted = pl.DataFrame(schema={"place": pl.UInt32, "one": pl.UInt64})
+        """The first hashes in order, each with its place in the index."""
 
     @classmethod
     def from_now(cls, check: Check, *, by_device: bool) -> Self:
@@ -48,14 +50,18 @@ class Sightings:
         Args:
             batches: Annotated rows that may be called.
         """
-        parts = [self._indexed(batch) for batch in batches]
-        # Sorting the whole at once would take half as much memory again.
-        self._index = pl.concat([self._index, *parts]).lazy().sort("one").collect(engine="streaming").rechunk()
+        whole = pl.concat([pl.DataFrame(schema=_INDEXED), *map(self._indexed, batches)])
+        # The hash alone is sorted: sorting takes twice the memory of what is sorted.
+        self._index, hashes = whole.drop("one"), whole.select("one").with_row_index("place")
+        del whole
+        self._sorted = hashes.sort("one")
+        del hashes
+        self._index = self._index.rechunk()
 
     def _indexed(self, batch: pl.DataFrame) -> pl.DataFrame:
         keys = _keys(batch[DEVICE_SN] if self._by_device else None, batch[CA_SN])
         ca = batch[CA_SN].replace_strict(self._cas, default=NO_CA, return_dtype=pl.UInt32) if self._cas else NO_CA
-        return batch.select(ROW, one=keys.hash(seed=1), two=_short(keys), ca=ca).rename({ROW: "row"}).cast(_INDEX)
+        return batch.select(ROW, one=keys.hash(seed=1), two=_short(keys), ca=ca).rename({ROW: "row"}).cast(_INDEXED)
 
     def rows_by_ca(self) -> Counter[str]:
         """Returns how many rows each CA has that are to be found; those of CAs that are not counted are left out."""
@@ -91,8 +97,9 @@ class Sightings:
         if not self._index.height or not len(keys):
             return pl.Series([], dtype=pl.UInt32), pl.Series([], dtype=pl.Boolean)
         one = keys.hash(seed=1)
-        places = self._index["one"].search_sorted(one).clip(upper_bound=self._index.height - 1)
-        found = (self._index["one"].gather(places) == one) & (self._index["two"].gather(places) == _short(keys))
+        nearest = self._sorted["one"].search_sorted(one).clip(upper_bound=self._index.height - 1)
+        places = self._sorted["place"].gather(nearest)
+        found = (self._sorted["one"].gather(nearest) == one) & (self._index["two"].gather(places) == _short(keys))
         return places.filter(found), found
 
     def see_row(self, row: int, status: Status, at: int) -> None:
@@ -137,7 +144,7 @@ class Sightings:
         self.statuses = bytearray(len(self.statuses))
 
 
-_INDEX = pl.Schema({"row": pl.UInt32, "one": pl.UInt64, "two": pl.UInt32, "ca": pl.UInt32})
+_INDEXED = pl.Schema({"row": pl.UInt32, "one": pl.UInt64, "two": pl.UInt32, "ca": pl.UInt32})
 
 
 def _keys(devices: pl.Series | None, cas: pl.Series) -> pl.Series:
