@@ -167,7 +167,7 @@ def test_an_old_look_is_made_again(canary):
 
     operations, called = canary.calls(since)
     assert operations.count(BY_CA) == 3
-    assert called == [device for device, _ in [*canary.devices[1:3], *canary.devices[100:110]]]
+    assert sorted(called) == [device for device, _ in [*canary.devices[1:3], *canary.devices[100:110]]]
     assert "299 device certificates at most: what a look finds inactive already is left alone" in finished.stderr
     assert canary.service.states(canary.devices) == ["0"] * 300
     assert outcomes(canary.results) == {"succeeded": 13, "unchanged": 287}
