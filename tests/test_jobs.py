@@ -173,4 +173,4 @@ def test_the_image():
 
     assert all((JOBS.parent / path).exists() for path in copied)
     for spec in pods():
-        assert f"-t {spec['template']['spec']['containers'][0]['image']} ." in text
+        assert f"manifests name, {spec['template']['spec']['containers'][0]['image']}." in text

@@ -13,6 +13,11 @@ def summary_of(results: Path) -> Path:
     return results.with_name(f"{results.name}.summary.json")
 
 
+def report_of(results: Path) -> Path:
+    """Returns the report of the run that made these results, unless another file is named."""
+    return results.with_name(f"{results.name}.report.html")
+
+
 def undo_list_of(results: Path) -> Path:
     """Returns the list of the rows that an undo of this run takes back."""
     return results.with_name(f"{results.name}.undo-list.csv")

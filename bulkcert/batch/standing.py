@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from bulkcert.batch import snapshot
-from bulkcert.batch.beside import undo_results_of
+from bulkcert.batch.beside import journal_of, summary_of, undo_results_of
 from bulkcert.batch.ended import own_end
 from bulkcert.batch.holding import is_held
 from bulkcert.batch.index import Index
@@ -125,7 +125,9 @@ def standing_of(results: Path) -> Standing:
         NoRunError: There is no run.
         BulkcertError: Its files cannot be read.
     """
-    journal = _beside(results, ".journal")
+    if not results.name:
+        raise BulkcertError(ExitStatus.INPUT_UNREADABLE, f"{results} is a directory", "Name the results of a run.")
+    journal = journal_of(results)
     try:
         while is_held(journal):
             taken = snapshot.read(results)
@@ -138,7 +140,7 @@ def standing_of(results: Path) -> Standing:
                 return Standing(results, State.UNDOING if undo else State.STARTING, undo=undo)
         return _at_rest(results, journal)
     except FileNotFoundError:
-        if (ending := earlier_summary(_beside(results, ".summary.json"))) is not None:
+        if (ending := earlier_summary(summary_of(results))) is not None:
             return Standing(results, State.ENDED, ending=ending)
         raise _no_run(results) from None
     except OSError as error:
@@ -149,22 +151,13 @@ def standing_of(results: Path) -> Standing:
         ) from error
 
 
-def _beside(results: Path, suffix: str) -> Path:
-    try:
-        return results.with_name(results.name + suffix)
-    except ValueError:
-        raise BulkcertError(
-            ExitStatus.INPUT_UNREADABLE, f"{results} is a directory", "Name the results of a run."
-        ) from None
-
-
 def _undo_going_on(results: Path) -> Path | None:
     """Returns the results of the undo that takes a run back, or None; its journal is held as that of the run is."""
-    ending = earlier_summary(_beside(results, ".summary.json"))
+    ending = earlier_summary(summary_of(results))
     noted = [Path(ending.taken_back.results)] if ending and ending.taken_back else []
     for undo in (undo_results_of(results), *noted):
         with suppress(OSError):
-            if is_held(_beside(undo, ".journal")):
+            if is_held(journal_of(undo)):
                 return undo
     return None
 
@@ -184,7 +177,7 @@ def _is_left_behind(taken: Snapshot) -> bool:
 
 def _at_rest(results: Path, journal: Path) -> Standing:
     """Returns how a run stands that nobody holds."""
-    summary = _beside(results, ".summary.json")
+    summary = summary_of(results)
     ending, end = earlier_summary(summary), own_end(journal)
     if ending is not None and end is not None and _is_newer(summary, end):
         return Standing(results, State.ENDED, ending=ending)

@@ -11,13 +11,13 @@ from cyclopts import Group, Parameter
 
 from bulkcert import terminal
 from bulkcert.actions import ActionName
+from bulkcert.batch.beside import journal_of, report_of, summary_of
 from bulkcert.batch.durable import replace_file
 from bulkcert.batch.output import cannot_write
 from bulkcert.commands.which_run import results_meant
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.report.counting import count
 from bulkcert.report.figures import Figures
-from bulkcert.report.history import beside
 from bulkcert.report.rendering import Format, render
 
 _FORMATS: dict[str, Format] = {".html": "html", ".md": "md", ".json": "json", ".txt": "text"}
@@ -62,7 +62,7 @@ def report(
         )
     output = options.output
     if output is None and options.format in (None, "html"):
-        output = beside(results, ".report.html")
+        output = report_of(results)
     if output is not None:
         _confirm_own(output, results)
     format_ = _format(options.format, output)
@@ -108,7 +108,7 @@ def _write(output: Path, content: bytes) -> None:
 
 def _confirm_own(output: Path, results: Path) -> None:
     """Refuses a report in place of what it is made from, or of what a run goes on from."""
-    for kept in (results, beside(results, ".journal"), beside(results, ".summary.json")):
+    for kept in (results, journal_of(results), summary_of(results)):
         if _same(output, kept):
             raise _refusal(output, kept)
 

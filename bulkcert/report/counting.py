@@ -9,6 +9,7 @@ import msgspec
 import polars as pl
 
 from bulkcert.actions import ACTIONS, Action
+from bulkcert.batch.beside import journal_of, summary_of
 from bulkcert.batch.durable import sha256_of
 from bulkcert.batch.outcome import WANTED, Outcome
 from bulkcert.batch.standing import standing_of
@@ -19,7 +20,7 @@ from bulkcert.report.advice import MEANINGS, WANTED_WORD
 from bulkcert.report.containment import containment_of
 from bulkcert.report.figures import Asked, CaCount, Calls, Figures, OutcomeCount, Start, Verified
 from bulkcert.report.findings import findings_of
-from bulkcert.report.history import Begun, History, beside, is_killed, read_history
+from bulkcert.report.history import Begun, History, is_killed, read_history
 from bulkcert.report.known import known_of, with_back
 from bulkcert.report.pace import latency_of, parts_of
 from bulkcert.report.reading import not_results, open_results
@@ -37,8 +38,8 @@ def count(path: Path) -> Figures:
     Raises:
         BulkcertError: INPUT_UNREADABLE: the results are missing or cannot be read; INPUT_INVALID: they are no results.
     """
-    history = read_history(beside(path, ".journal"))
-    summary = earlier_summary(beside(path, ".summary.json"))
+    history = read_history(journal_of(path))
+    summary = earlier_summary(summary_of(path))
     name = summary.action if summary else history.header.action if history.header else ""
     if history.header and not path.exists():
         raise _unwritten(path)

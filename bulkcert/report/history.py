@@ -1,7 +1,6 @@
 """What stands beside the results: the journal, which says by whom and when, and the summary, which says how."""
 
 import mmap
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,8 +120,3 @@ def read_history(journal: Path) -> History:
             return History(header, tuple(reader.starts), reader.began, is_held(journal))
     except OSError:
         return History()
-
-
-def beside(results: Path, suffix: str) -> Path:
-    """Returns a file that stands beside the results under their name and a suffix."""
-    return results.with_name(os.fspath(results.name) + suffix)
