@@ -1,1 +1,1 @@
-"""Switches very many device certificates of ApsaraMQ for MQTT off or on, paced, journaled, accounted for."""
+"""Switches very many device certificates of ApsaraMQ for MQTT off or on, paced, stored, accounted for."""

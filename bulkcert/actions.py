@@ -19,7 +19,8 @@ class Action:
         by_device: Whether a row is a device certificate (``DeviceSn`` and ``CaSn``); else a CA (``CaSn`` or ``Sn``).
         wanted: State of the certificate after success.
         before: State from which a rehearsal starts.
-        inverse: Name of the action that takes it back, or None.
+        inverse: Name of the action that takes it back, or None; nothing else follows from there being none.
+        cascades: What it does to every device certificate registered under the CA, as a verb; empty for nothing.
         repeatable: Whether a repeated call does no harm and succeeds again (reference, section 8.2).
         verb: What it does, in words, for plans and questions.
     """
@@ -32,6 +33,7 @@ class Action:
     inverse: ActionName | None
     repeatable: bool
     verb: str
+    cascades: Literal["", "deletes", "refuses"] = ""
 
     @property
     def listing(self) -> Operation:
@@ -44,9 +46,14 @@ class Action:
         return OPERATIONS["GetDeviceCertificate" if self.by_device else "GetCaCertificate"]
 
     @property
+    def deletes(self) -> bool:
+        """Whether what it is done to is gone afterwards."""
+        return self.wanted == "deleted"
+
+    @property
     def wanted_status(self) -> Status:
         """The status of a certificate that needs no call any more."""
-        return Status.NOT_REGISTERED if self.wanted == "deleted" else Status(self.wanted)
+        return Status.NOT_REGISTERED if self.deletes else Status(self.wanted)
 
     def parameters(self, instance: str, device_sn: str, ca_sn: str) -> dict[str, str]:
         """Returns the query of one call, names in alphabetical order as the signature wants them."""
@@ -91,6 +98,7 @@ ACTIONS: dict[str, Action] = {
             inverse="activate-ca",
             repeatable=True,
             verb="switch off CA certificates",
+            cascades="refuses",
         ),
         Action(
             "activate-ca",
@@ -111,6 +119,7 @@ ACTIONS: dict[str, Action] = {
             inverse=None,
             repeatable=False,
             verb="delete CA certificates, and with each every device certificate registered under it",
+            cascades="deletes",
         ),
     )
 }

@@ -1,6 +1,4 @@
-"""The progress of a run, for whoever watches it: how far, how fast, and what it is waiting for."""
-
-import time
+"""The progress of a session on a terminal or in a log: how far, how fast, and what it is waiting for."""
 
 import anyio
 from rich.console import Group
@@ -9,9 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from bulkcert.batch.progress import Progress
-from bulkcert.batch.run import Run
-from bulkcert.batch.waiting import left_s, rows_done, waiting_for
+from bulkcert.engine.stats import Stats, Take
 from bulkcert.terminal import stderr
 from bulkcert.words import duration
 
@@ -20,65 +16,55 @@ LINE_EVERY_S = 5.0
 
 
 class Board:
-    """Shows a run while it goes on: a bar on a terminal, else a line every few seconds.
+    """Shows a session while it goes on: a bar on a terminal, else a line every few seconds.
 
     Args:
-        run: What is shown.
+        quiet: Whether nothing is shown.
     """
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._total = run.calls
-        self._limited = run.job.options.limit_rows is not None
-        self._called_from: float | None = None
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
 
-    async def watch(self, progress: Progress) -> None:
-        """Shows the progress until cancelled."""
-        if self._run.job.options.quiet:
+    async def watch(self, take: Take) -> None:
+        """Shows the figures until cancelled."""
+        if self._quiet:
             await anyio.sleep_forever()
         elif stderr.is_terminal:
-            await self._bar(progress)
+            await self._bar(take)
         else:
             while True:
                 await anyio.sleep(LINE_EVERY_S)
-                done = self._done(progress)
-                share = done / self._total if self._total else 1.0
-                stderr.print(Text(f"{done:,}/{self._total:,} rows ({share:.0%}); {self._figures(progress)}"))
+                stats = take()
+                share = stats.done / stats.rows if stats.rows else 1.0
+                stderr.print(Text(f"{stats.done:,}/{stats.rows:,} rows ({share:.0%}); {figures(stats)}"))
 
-    async def _bar(self, progress: Progress) -> None:
+    async def _bar(self, take: Take) -> None:
         bar = Bar(BarColumn(), TaskProgressColumn(), MofNCompleteColumn(), console=stderr, auto_refresh=False)
-        task = bar.add_task("rows", total=self._total)
+        task = bar.add_task("rows", total=take().rows)
+
+        def show(live: Live) -> None:
+            stats = take()
+            bar.update(task, completed=stats.done)
+            live.update(Group(bar, Text(figures(stats))), refresh=True)
+
         with Live(console=stderr, auto_refresh=False) as live:
             try:
                 while True:
                     await anyio.sleep(REFRESH_S)
-                    bar.update(task, completed=self._done(progress))
-                    live.update(Group(bar, Text(self._figures(progress))), refresh=True)
+                    show(live)
             finally:
-                bar.update(task, completed=self._done(progress))
-                live.update(Group(bar, Text(self._figures(progress))), refresh=True)
+                show(live)
 
-    def _figures(self, progress: Progress) -> str:
-        now = time.monotonic()
-        if progress.looking:
-            self._called_from = None
-            read = f"{progress.pages:,} pages and {progress.reads:,} single certificates read"
-            return f"{progress.sends.recent_rate(now):.0f}/s; looking: {read}; {self._why(progress, now)}"
-        self._called_from = self._called_from or now
-        outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in progress.outcomes.items())
-        parts = [f"{progress.sends.recent_rate(now):.0f}/s", outcomes or "nothing finished yet"]
-        if progress.retries or progress.throttles:
-            parts.append(f"{progress.retries:,} retries, {progress.throttles:,} throttles")
-        if not progress.outage.ongoing:
-            elapsed = now - self._called_from
-            left = left_s(progress, self._total, elapsed, self._run.job.rate, limited=self._limited)
-            parts.append(f"{duration(left)} left")
-        return "; ".join([*parts, self._why(progress, now)])
 
-    def _done(self, progress: Progress) -> int:
-        return rows_done(progress, limited=self._limited)
-
-    def _why(self, progress: Progress, now: float) -> str:
-        """Says what the run is waiting for."""
-        job = self._run.job
-        return waiting_for(progress, now, rate=job.rate, workers=job.workers * len(job.addresses))
+def figures(stats: Stats) -> str:
+    """Returns what a session does, on one line."""
+    if stats.phase == "looking":
+        read = f"{stats.pages:,} pages and {stats.reads:,} single certificates read"
+        return f"{stats.rate:.0f}/s; looking: {read}; {stats.waiting_for}"
+    outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in stats.outcomes.items())
+    parts = [f"{stats.rate:.0f}/s", outcomes or "nothing finished yet"]
+    if stats.retries or stats.throttles:
+        parts.append(f"{stats.retries:,} retries, {stats.throttles:,} throttles")
+    if stats.left_s is not None:
+        parts.append(f"{duration(stats.left_s)} left")
+    return "; ".join([*parts, stats.waiting_for])

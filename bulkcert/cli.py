@@ -8,9 +8,7 @@ from typing import Annotated, Any, NoReturn, TextIO, cast
 
 import cyclopts
 from cyclopts import App, Parameter
-from cyclopts.completion.detect import ShellDetectionError
 from cyclopts.config import Env
-from polars.exceptions import PanicException
 
 from bulkcert import terminal
 from bulkcert.errors import BulkcertError, ExitStatus, terminated
@@ -33,6 +31,7 @@ app = App(
     name="bulkcert",
     help=HELP,
     help_format="markdown",
+    version_format="plaintext",
     default_parameter=Parameter(negative_iterable=()),
     suppress_keyboard_interrupt=False,
 )
@@ -49,10 +48,13 @@ COMMANDS = {
     "inventory": "List the registered certificates of an instance into a file, as an input for run.",
     "plan": "Read, and say what a run would find and do, what it would cost, and what stands in its way.",
     "run": "Call the service once for each row of a list, and write what became of every row.",
+    "resume": "Go on with what was interrupted, or call again the rows that --retry names; the list is not needed.",
     "status": "Say how a run stands, from another terminal: how far, how fast, what it waits for, how it ended.",
     "verify": "Read back the status of every row of a run; while watched, call again what is not as wanted.",
     "undo": "Take back what a run has changed.",
     "report": "Tell what a run did, in one page for people who were not there; also as text, Markdown or JSON.",
+    "export": "Write results anew, all rows or some, in any format; no calls are made.",
+    "runs": "List the runs in a directory: when, what, how far, and how each stands.",
     "policy": "Print the least RAM policy for what a run calls.",
     "rehearse": "Do the same against an emulator on this machine: no account, no network.",
     "emulator": "Serve a double of the service on this machine until stopped.",
@@ -70,6 +72,8 @@ def install_completion() -> None:
     Raises:
         BulkcertError: It is a shell without completion, or the files cannot be written.
     """
+    from cyclopts.completion.detect import ShellDetectionError  # noqa: PLC0415 - no other command needs it
+
     try:
         script = app.install_completion()
     except (OSError, ShellDetectionError) as error:
@@ -91,6 +95,8 @@ def launch(
         job: TOML file with the options of the command by their names; flags and BULKCERT_… win over it. Also
             BULKCERT_JOB.
     """
+    # The parser takes a lone hyphen for an option; as a path it is standard input all the same.
+    tokens = tuple("./-" if typed == "-" else typed for typed in tokens)
     bind(job=job.stem if job else None)
     layers: list[Any] = [Env("BULKCERT_", command=False)]
     if job is not None:
@@ -101,6 +107,10 @@ def launch(
         layers.append(layer := JobFile(job, command, options, _options_of("run")))
         if not format_asked(tokens, os.environ) and layer.config.get("log-format") == "json":
             terminal.begin_json()
+    if tokens[:1] == ("resume",):
+        from bulkcert.commands.resume import stored_options  # noqa: PLC0415 - loads what no other command needs
+
+        layers.append(stored_options)
     app.config = tuple(layers)
     return app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
 
@@ -120,6 +130,12 @@ def _let_go(stream: TextIO) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def _unexpected() -> tuple[type[BaseException], ...]:
+    """Returns what nobody has foreseen; what polars raises when it fails within is no Exception."""
+    polars = sys.modules.get("polars.exceptions")
+    return (Exception, polars.PanicException) if polars else (Exception,)
+
+
 def main() -> NoReturn:
     """Runs a command; whatever happens becomes an exit status and, if need be, a message."""
     _open_closed_streams()
@@ -136,13 +152,13 @@ def main() -> NoReturn:
         terminal.show_error(wrong_options(error, tuple(COMMANDS)))
         status = ExitStatus.USAGE
     except BulkcertError as error:
+        error.advice = error.advice or terminal.way_on(error)
         terminal.show_error(error)
         status = error.status
-    except KeyboardInterrupt:
-        advice = "Run the same command again to go on."
-        terminal.show_error(BulkcertError(ExitStatus.INTERRUPTED, "interrupted", advice))
+    except KeyboardInterrupt as error:
+        terminal.show_error(BulkcertError(ExitStatus.INTERRUPTED, "interrupted", terminal.way_on(error)))
         status = ExitStatus.INTERRUPTED
-    except (Exception, PanicException) as error:  # noqa: BLE001 - the last resort: whatever it is, the user gets one clear message
+    except _unexpected() as error:  # the last resort: whatever it is, the user gets one clear message
         terminal.show_internal(error)
     _let_go(stdout)
     _let_go(sys.stderr)

@@ -56,6 +56,4 @@ class BulkcertError(Exception):
 
 def terminated(number: int, _frame: object) -> NoReturn:
     """Handles SIGTERM while nothing else does: ends the command as an error does, with its clean-up."""
-    raise BulkcertError(
-        ExitStatus(128 + number), f"{signal.Signals(number).name} received", "Run the same command again to go on."
-    )
+    raise BulkcertError(ExitStatus(128 + number), f"{signal.Signals(number).name} received")

@@ -1,21 +1,22 @@
 """What a run leaves with people: what it came to, one sample of each kind of row, and the commands that come next."""
 
-import shlex
 from collections.abc import Iterator
 
 from rich.text import Text
 
 from bulkcert.actions import ACTIONS
-from bulkcert.batch.outcome import WANTED, Outcome
-from bulkcert.batch.source import printable
-from bulkcert.batch.summary import Kind, Summary
+from bulkcert.api.codes import WRONG_INSTANCE
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input import printable
 from bulkcert.log import is_json
-from bulkcert.terminal import same_command, show, show_error, stderr, warn
-from bulkcert.undo_command import undo_command
+from bulkcert.output.summary import Kind, Summary
+from bulkcert.runs.undo import Undo
+from bulkcert.store.outcome import WANTED, Outcome
+from bulkcert.store.paths import RunFiles
+from bulkcert.terminal import show, show_error, stderr, warn
 from bulkcert.unregistered import on_unregistered
 from bulkcert.verified import label_of, told_read
-from bulkcert.words import counted, meaning
+from bulkcert.words import command, counted, meaning
 
 KINDS_SHOWN = 8
 """Kinds of rows of one outcome that are shown with a sample."""
@@ -38,13 +39,33 @@ def show_summary(summary: Summary, *, calls: int) -> None:
     show(_totals(summary, calls))
 
 
-def show_ending(summary: Summary, *, resumable: bool, overwrite: bool, quiet: bool) -> None:
-    """Prints why a run ended early, if it did, and what to do next, on stderr.
+def show_undone(summary: Summary, undo: Undo) -> None:
+    """Prints what an undo came to, on stdout."""
+    show(_undone(summary, undo))
+
+
+def _undone(summary: Summary, undo: Undo) -> Iterator[tuple[str, str | Text]]:
+    outcomes = undo.progress.outcomes
+    restored = f"{outcomes[Outcome.UNDONE]:,} of {counted(undo.rows, 'row')}: {undo.action.wanted} again"
+    yield "undone", Text(restored, style="green")
+    for outcome, count in outcomes.items():
+        if outcome is not Outcome.UNDONE:
+            yield "", Text(f"{count:>9,} {outcome}", style="red")
+    if outcomes.total() - outcomes[Outcome.UNDONE]:
+        yield "", f"last: {undo.progress.last_error}"
+    yield from _calls(summary, undo.progress.sends.sends)
+    yield "results", summary.results
+    status = summary.latest.exit_status or ExitStatus.OK
+    yield "exit status", f"{status}: {'all of it is undone' if status == ExitStatus.OK else 'not all of it is undone'}"
+
+
+def show_ending(summary: Summary, files: RunFiles, *, resumable: bool, quiet: bool) -> None:
+    """Prints why a run or an undo ended early, if it did, and what to do next, on stderr.
 
     Args:
         summary: Of the run.
-        resumable: Whether it can be gone on with and looked at again; a rehearsal cannot.
-        overwrite: Whether the command has started a run anew.
+        files: Of the run.
+        resumable: Whether it can be resumed and looked at again; a rehearsal cannot.
         quiet: Whether only what is amiss is wanted.
     """
     if summary.stopped:
@@ -55,23 +76,23 @@ def show_ending(summary: Summary, *, resumable: bool, overwrite: bool, quiet: bo
     if count := summary.outcomes.get(Outcome.NOT_REGISTERED):
         protected = Outcome.PROTECTED in summary.outcomes
         stderr.print(Text(f"{count:,} not registered: {on_unregistered(ACTIONS[summary.action], protected=protected)}"))
-    steps = [*_next_steps(summary, overwrite=overwrite)] if resumable else []
+    steps = [*next_steps(summary, files)] if resumable else []
     if not quiet:
-        steps += _afterwards(summary, resumable=resumable)
-    for purpose, command in steps:
-        stderr.print(Text(f"{purpose}: {command}"))
+        steps += _afterwards(summary, files, resumable=resumable)
+    for purpose, command_ in steps:
+        stderr.print(Text(f"{purpose}: {command_}"))
 
 
 def _left(summary: Summary) -> str:
     """Returns in one line why a run that has ended in order does not end with 0."""
+    if summary.is_undone:
+        return f"UNDONE: {undone_words(summary)}; see {summary.results}"
     left = {name: count for name, count in summary.outcomes.items() if name not in {*WANTED, Outcome.DUPLICATE}}
-    rows, told = sum(left.values()), ", ".join(f"{count:,} {name}" for name, count in left.items())
-    if not left and summary.verification:
-        rows, told = summary.verification.not_wanted, f"read back so on {summary.verification.finished}"
-        if not rows:
-            return f"an earlier verification has read rows in another state; see {summary.results}"
+    rows, what = sum(left.values()), ", ".join(f"{count:,} {name}" for name, count in left.items())
+    if not left:
+        rows, what = summary.drifted, "read back so"
     state = "row is" if rows == 1 else "rows are"
-    return f"{rows:,} {state} not in the wanted state: {told}; see {summary.results}"
+    return f"{rows:,} {state} not in the wanted state: {what}; see {summary.results}"
 
 
 def _totals(summary: Summary, calls: int) -> Iterator[tuple[str, str | Text]]:
@@ -86,23 +107,30 @@ def _totals(summary: Summary, calls: int) -> Iterator[tuple[str, str | Text]]:
     if latency.p50 is not None:
         yield "latency", f"p50 {latency.p50:g} ms, p90 {latency.p90:g} ms, p99 {latency.p99:g} ms"
     if (read_back := summary.verification) and read_back.not_wanted:
-        told = f"{counted(read_back.not_wanted, 'row')} not in the wanted state on {read_back.finished}"
-        yield "verified", Text(told, style="red")
+        what = f"{counted(read_back.not_wanted, 'row')} not in the wanted state on {read_back.finished}"
+        yield "verified", Text(what, style="red")
     elif read_back and read_back.exit_status:
         yield label_of(read_back), Text(f"{read_back.finished}: {told_read(read_back)}", style="red")
     yield "results", summary.results
-    yield "summary", f"{summary.results}.summary.json"
-    before = "before the undo, " if summary.standing_undo else ""
-    yield "exit status", f"{summary.exit_status}: {before}{meaning(summary.exit_status)}"
-    if undone := summary.taken_back:
-        in_part = " in part" if summary.standing_undo else ""
-        since = f", called again{in_part} since" if summary.called_since_undo else ""
-        told = f"{counted(undone.rows, 'row')}, by {undone.results} on {undone.finished}{since}"
-        yield "taken back", Text(told, style="yellow")
+    yield "exit status", f"{summary.exit_status}: {_came_to(summary)}"
+
+
+def _came_to(summary: Summary) -> str:
+    """Returns the exit status in words; what was undone is no success."""
+    if summary.is_undone and summary.exit_status == ExitStatus.INCOMPLETE:
+        return f"UNDONE: {undone_words(summary)}"
+    return meaning(summary.exit_status)
+
+
+def undone_words(summary: Summary) -> str:
+    """Returns how many certificates an undo has put into the opposite state again, or perhaps has."""
+    opposite = ACTIONS[ACTIONS[summary.action].inverse or summary.action].wanted
+    certain = f"{counted(summary.undone, 'certificate')} {'is' if summary.undone == 1 else 'are'} {opposite} again"
+    return f"{certain}, {summary.maybe_undone:,} more perhaps" if summary.maybe_undone else certain
 
 
 def _calls(summary: Summary, calls: int) -> Iterator[tuple[str, str]]:
-    latest = summary.sessions[-1]
+    latest = summary.latest
     if calls:
         pace = f"{calls:,} at {latest.achieved_rate:,.1f}/s; worst one-second window {latest.worst_window:,}"
         outages = f", {counted(latest.outages, 'outage')}" if latest.outages else ""
@@ -128,32 +156,45 @@ def _kinds(kinds: list[Kind]) -> Iterator[str]:
         yield f"{'':>13} and {more} more {'codes' if more > 1 else 'code'}, in the summary"
 
 
-def _next_steps(summary: Summary, *, overwrite: bool) -> Iterator[tuple[str, str]]:
-    """Yields what is left to do with the run itself."""
-    outcomes = summary.outcomes
-    if outcomes.get(Outcome.NOT_ATTEMPTED):
-        yield _before_going_on(summary), same_command(overwrite=overwrite)
-    elif summary.standing_undo:
-        return  # calling again would undo the undo
-    elif outcomes.get(Outcome.FAILED, 0) + outcomes.get(Outcome.UNKNOWN, 0):
-        yield "to try the failed and unknown again", same_command("--retry-failed", overwrite=overwrite)
-    elif summary.verification and summary.verification.not_wanted:
-        yield "to call again what was read back in another state", same_command("--retry-failed", overwrite=overwrite)
+def next_steps(summary: Summary, files: RunFiles) -> Iterator[tuple[str, str]]:
+    """Yields what is left to do with the run itself: what for, and the command."""
+    outcomes, latest = summary.outcomes, summary.latest
+    if latest.kind == "undo" and latest.exit_status != ExitStatus.OK:
+        verb = "undo" if latest.exit_status == ExitStatus.INCOMPLETE else "resume"
+        yield "to go on with the undo", command(verb, files)
+    if summary.is_undone:
+        yield "to do it again", command("resume", files, "--retry", "undone")
+    elif outcomes.get(Outcome.NOT_ATTEMPTED) and latest.kind == "run":
+        yield _before_resuming(summary), command("resume", files)
+    elif failed := [outcome.value for outcome in (Outcome.FAILED, Outcome.UNKNOWN) if outcomes.get(outcome)]:
+        yield f"to try the {' and '.join(failed)} again", command("resume", files, "--retry", ",".join(failed))
+    elif summary.drifted:
+        yield "to call again what was read back in another state", command("resume", files, "--retry", "drifted")
 
 
-def _before_going_on(summary: Summary) -> str:
-    if summary.exit_status == ExitStatus.MISCONFIGURED and "--instance" in summary.advice:
-        return "with the right --instance and --region, to go on"
-    return "after that, to go on" if summary.exit_status in _MENDED_FIRST else "to go on"
+def _before_resuming(summary: Summary) -> str:
+    if summary.stop_code == WRONG_INSTANCE:
+        return "with the right --instance and --region, to resume"
+    return "after that, to resume" if summary.exit_status in _MENDED_FIRST else "to resume"
 
 
-def _afterwards(summary: Summary, *, resumable: bool) -> Iterator[tuple[str, str]]:
+def _afterwards(summary: Summary, files: RunFiles, *, resumable: bool) -> Iterator[tuple[str, str]]:
     """Yields what may be done with the results."""
-    results = shlex.quote(summary.results)
-    undone, as_run = summary.standing_undo, resumable and summary.calls and summary.exit_status in (0, 1)
-    if as_run and not undone and (summary.verification is None or not summary.verification.is_proof):
-        yield "to prove it", f"bulkcert verify {results}"
-    if resumable and (undo := undo_command(summary, summary.results)):
+    as_run = resumable and summary.calls and summary.exit_status in (ExitStatus.OK, ExitStatus.INCOMPLETE)
+    if as_run and not summary.is_undone and (summary.verification is None or not summary.verification.is_proof):
+        yield "to prove it", command("verify", files)
+    if resumable and (undo := undo_step(summary, files)):
         yield undo
     if summary.rows:
-        yield "to tell others", f"bulkcert report {results}"
+        yield "to tell others", command("report", files)
+
+
+def undo_step(summary: Summary, files: RunFiles) -> tuple[str, str] | None:
+    """Returns what an undo does, in words, and its command; None where there is nothing to undo."""
+    changed = summary.outcomes.get(Outcome.SUCCEEDED, 0) + summary.outcomes.get(Outcome.UNKNOWN, 0)
+    if summary.is_undone or not changed or ACTIONS[summary.action].inverse is None:
+        return None
+    # Without a word about them the undo would ask for one.
+    unknown = summary.unknown_before
+    blindly = f" ({counted(unknown, 'row')}: what they were before is not known)" if unknown else ""
+    return f"to undo it{blindly}", command("undo", files, *(["--include-unknown"] if unknown else []))

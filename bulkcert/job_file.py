@@ -11,14 +11,11 @@ from cyclopts.config import Toml
 
 from bulkcert.errors import BulkcertError, ExitStatus
 
-PATHS = frozenset({"input", "results", "run-results", "protect", "output", "metrics-file"})
+PATHS = frozenset({"input", "results", "state-dir", "protect", "output", "metrics-file"})
 """Keys whose values are paths."""
 
 STARTED = datetime.now().astimezone()
 """What ``{date}`` and ``{time}`` mean: when the command was started, by this machine's clock."""
-
-settled: list[str] = []
-"""What a later command must say to mean the same: the results of the job file, if they carry a date or a time."""
 
 _PLACEHOLDER = re.compile(r"\$\$|\$\{(\w+)\}|\{(\w+)\}")
 
@@ -65,35 +62,28 @@ class JobFile(Toml):
             BulkcertError: A path cannot be filled in; for a plan, any path of the run that it tells of.
         """
         wanted = {name: value for name, value in options.items() if self._is_meant(name)}
-        if self._command == "undo" and "results" in options:
-            wanted["run-results"] = options["results"]
-        filled = {
-            name: str(path.parent / _filled_in(value, path, name))
-            for name, value in (options | wanted if self._command == "plan" else wanted).items()
-            if name in PATHS and isinstance(value, str)
-        }
-        key = "run-results" if self._command == "undo" else "results"
-        settled[:] = [f"--{key}", filled[key]] if key in filled and _carries_time(options.get("results")) else []
-        return wanted | {name: value for name, value in filled.items() if name in wanted}
+        for name, value in (options if self._command == "plan" else wanted).items():
+            if name in PATHS and isinstance(value, str):
+                options[name] = _filled_path(value, path, name)
+            elif name == "input" and isinstance(value, list):
+                options[name] = [_filled_path(each, path, name) if isinstance(each, str) else each for each in value]
+        return {name: options[name] for name in wanted}
 
     def _is_meant(self, name: str) -> bool:
         """Returns whether a key is for this command; one that is for run alone is passed over by the others.
 
-        The results that a job names are those of its run: an undo of it is made from them, and writes its own. So are
-        its metrics, or the undo of a night would pass for the night. And who lets a job run unasked has agreed to the
-        run, not to what takes it back or calls again.
+        Who lets a job run unasked has agreed to the run, not to what undoes it or calls again.
         """
         if self._options is None or self._command in ("run", "rehearse"):
             return True
         if name == "yes":
             return False
-        if self._command == "undo" and name in ("results", "metrics-file", "pushgateway"):
-            return False
         return name in self._options or name not in self._options_of_run
 
 
-def _carries_time(value: object) -> bool:
-    return isinstance(value, str) and any(placeholder for _, placeholder in _PLACEHOLDER.findall(value))
+def _filled_path(text: str, file: Path, key: str) -> str:
+    """Returns a path that counts from where its job file is; standard input is none."""
+    return text if text == "-" else str(file.parent / _filled_in(text, file, key))
 
 
 def _filled_in(text: str, file: Path, key: str) -> str:

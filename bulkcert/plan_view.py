@@ -13,11 +13,11 @@ from bulkcert.api.operations import INSTANCE_ACCESS
 from bulkcert.api.signing import Credentials
 from bulkcert.batch.pacer import bucket_rate, lane_cap
 from bulkcert.batch.planning import Inquiry
-from bulkcert.batch.protected_rows import doubt, mistake
 from bulkcert.batch.schedule import WRONG_SIZE, wrong_size
-from bulkcert.batch.source import printable
 from bulkcert.errors import ExitStatus
+from bulkcert.input import printable
 from bulkcert.plan_cas import CAS_SHOWN, CaStates, States, advice_on_cas
+from bulkcert.question import doubt, mistake
 from bulkcert.terminal import stdout
 from bulkcert.unregistered import on_unregistered
 from bulkcert.words import about, counted
@@ -100,13 +100,13 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
     changing = totals.rows - totals.already
     calls = Calls(changing, found.looking, changing + found.looking)
     refused = (checked.invalid and not options.skip_invalid) or (checked.protected and not options.skip_protected)
-    size = wrong_size(options, question.input, checked.rows)
+    size = wrong_size(options, question.list_name, checked.rows)
     cas_total = len(checked.rows_by_ca) + bool(checked.rows_of_other_cas)
     plan = Plan(
         action=action.name,
         instance=question.instance,
         endpoint=str(question.endpoint),
-        input=str(question.input),
+        input=question.list_name,
         input_sha256=checked.sha256,
         look_first=options.look_first,
         rows=checked.rows,
@@ -145,8 +145,12 @@ def _states(inquiry: Inquiry, counted: Counter[Status | None]) -> States:
 
 def _ca(inquiry: Inquiry, ca: str, counted: Counter[Status | None]) -> CaStates:
     registered = inquiry.findings.registered.get(ca)
-    devices = registered.devices if registered and registered.whole else None
-    return CaStates(**msgspec.structs.asdict(_states(inquiry, counted)), ca_sn=ca, registered=devices)
+    return CaStates(
+        **msgspec.structs.asdict(_states(inquiry, counted)),
+        ca_sn=ca,
+        registered=registered.devices if registered and registered.whole else None,
+        registered_at_least=registered.devices if registered else None,
+    )
 
 
 def _times(inquiry: Inquiry, calls: int) -> list[Pace]:
@@ -174,7 +178,7 @@ def _needed(inquiry: Inquiry) -> list[str]:
 def _advice(plan: Plan, inquiry: Inquiry, credentials: Credentials) -> Iterator[str]:
     if plan.exit_status:
         yield "the run would not start (65): see below"
-    if told := wrong_size(inquiry.question.options, inquiry.question.input, plan.rows):
+    if told := wrong_size(inquiry.question.options, inquiry.question.list_name, plan.rows):
         yield f"{told}. {WRONG_SIZE}"
     yield from _on_left_out(plan, inquiry)
     yield from advice_on_cas(inquiry, plan.cas, plan.totals.rows)

@@ -4,7 +4,7 @@ import msgspec
 
 from bulkcert.actions import ACTIONS, Action
 from bulkcert.api.operations import INSTANCE_ACCESS, Operation
-from bulkcert.batch.job import LookFirst
+from bulkcert.engine.preflight import LookFirst
 from bulkcert.errors import BulkcertError, ExitStatus
 
 ANY = "*"

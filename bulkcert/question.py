@@ -6,20 +6,17 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import islice
-from pathlib import Path
 
 from rich.text import Text
 
 from bulkcert.actions import Action
 from bulkcert.api.signing import Credentials
 from bulkcert.batch.progress import Progress
-from bulkcert.batch.protected_rows import doubt, mistake
-from bulkcert.batch.run import Run
-from bulkcert.batch.source import printable
-from bulkcert.batch.summary import TakenBack
-from bulkcert.batch.undoing import Undone
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input import Check, printable
 from bulkcert.log import is_json
+from bulkcert.runs.run import Run
+from bulkcert.runs.undo import Undo
 from bulkcert.terminal import show, stderr, warn
 from bulkcert.words import about, counted, duration
 
@@ -39,20 +36,28 @@ CAS_SHOWN, CAS_CHECKED = 3, 20
 def show_plan(run: Run, credentials: Credentials) -> None:
     """Prints what a run is about to do, and as whom."""
     show(_plan(run, credentials), stderr)
-    if run.job.action.inverse is None:
-        stderr.print(
-            Text(
-                "delete-ca cannot be undone: with each CA every device certificate registered under it is deleted; "
-                "while a CA of the same chain stays registered, such a device registers itself again, active.",
-                style="bold red",
-            )
-        )
+    if told := caution(run.job.action):
+        stderr.print(Text(told, style="bold red"))
 
 
-def warn_of_mistake(run: Run) -> None:
-    """Warns of protected serials that were meant for rows which they do not protect, however quiet the run is."""
-    if told := mistake(run.check):
+def caution(action: Action) -> str:
+    """Returns what to know before an action that cannot be undone; empty for any other."""
+    if action.inverse is not None:
+        return ""
+    if action.cascades != "deletes":
+        return f"{action.name} cannot be undone."
+    return (
+        f"{action.name} cannot be undone: with each CA every device certificate registered under it is deleted; "
+        "while a CA of the same chain stays registered, such a device registers itself again, active."
+    )
+
+
+def warn_of_mistakes(run: Run) -> None:
+    """Warns, however quiet the run is, of protected serials that protect no row, and of a store across a network."""
+    if told := mistake(run.found.check):
         warn(told)
+    if run.opened.store.on_network:
+        warn(f"{run.job.files.folder} is on a file system of another machine; --state-dir names a local one")
 
 
 def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]]:
@@ -62,15 +67,15 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
     yield "instance", f"{job.instance} at {job.endpoint}"
     yield "credentials", f"access key {credentials.access_key_id}, from {credentials.source or 'the default chain'}"
     yield "input", _input(run)
-    if run.check.protection:
-        yield "protected", run.check.protection
-    if told := doubt(run.check, job.action):
+    if run.found.check.protection:
+        yield "protected", run.found.check.protection
+    if told := doubt(run.found.check, job.action):
         yield "", Text(told, style="yellow")
-    if run.lifted:
-        told = f"{counted(run.lifted, 'row')} that {run.journal.index.protected_by} protected until now: to be called"
+    if run.found.lifted:
+        told = f"{counted(run.found.lifted, 'row')} that {run.found.lifted_from} protected until now: to be called"
         yield "", Text(told, style="yellow")
     if run.already_done:
-        yield "done", f"{run.already_done:,} by earlier sessions; this one goes on"
+        yield "done", f"{run.already_done:,} by earlier sessions; this one resumes"
     yield "to call", f"{run.calls:,} {kind} certificate{'s' * (run.calls != 1)}{_looking(run)}"
     yield "CAs", _cas(run)
     lanes = f"{len(job.addresses)} address{'es' * (len(job.addresses) > 1)}"
@@ -84,9 +89,7 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
         yield "deadline", _deadline(options.deadline, run.calls / job.rate)
     yield "results", str(job.results)
     if options.overwrite and job.results.exists():
-        yield "", Text("the earlier results and their journal are dropped (--overwrite)", style="yellow")
-    if damaged := run.journal.damaged_lines:
-        yield "journal", f"{len(damaged)} damaged lines, the first is line {damaged[0]}; their rows are called again"
+        yield "", Text("what an earlier run with these results has done is dropped (--overwrite)", style="yellow")
 
 
 def _deadline(deadline: float, needed_s: float) -> str | Text:
@@ -99,16 +102,16 @@ def _deadline(deadline: float, needed_s: float) -> str | Text:
 
 def _looking(run: Run) -> str:
     """Says whether some of it may turn out to need no call."""
-    if not run.looks:
+    if not run.preflights:
         return ""
     wanted, look_first = run.job.action.wanted, run.job.options.look_first
-    if wanted == "deleted":
+    if run.job.action.deletes:
         return f", those that a look does not find as well (--look-first {look_first})"
     return f" at most: what a look finds {wanted} already is left alone (--look-first {look_first})"
 
 
 def _input(run: Run) -> str:
-    check = run.check
+    check = run.found.check
     left_out = [f"{check.invalid:,} invalid"] if check.invalid else []
     if check.protected:
         left_out.append(f"{check.protected:,} protected")
@@ -118,7 +121,7 @@ def _input(run: Run) -> str:
             counted(check.duplicates, "duplicate") if by_device else f"{check.duplicates:,} of a CA already named"
         )
         left_out.append(repeated)
-    return f"{run.job.input}: {counted(check.rows, 'row')}" + (f" ({', '.join(left_out)})" if left_out else "")
+    return f"{run.job.list_name}: {counted(check.rows, 'row')}" + (f" ({', '.join(left_out)})" if left_out else "")
 
 
 def show_not_looked(progress: Progress) -> None:
@@ -130,19 +133,19 @@ def show_not_looked(progress: Progress) -> None:
 
 def show_idle(run: Run) -> None:
     """Prints that there is nothing to call, so that nobody takes an earlier session's figures for this one's."""
-    if run.to_call:
-        stderr.print(Text(f"nothing is called (--limit-rows 0); {run.to_call:,} are left to call"))
+    if run.is_undone:
+        stderr.print(Text("nothing to call: the run was undone", style="yellow"))
         return
-    if not run.check.rows:
-        stderr.print(Text(f"nothing to call: {run.job.input} has no rows"))
+    if not run.found.check.rows:
+        stderr.print(Text(f"nothing to call: {run.job.list_name} has no rows"))
         return
     done = f"all {run.already_done:,} were settled by earlier sessions" if run.already_done else "no row may be called"
-    stderr.print(Text(f"nothing to call: {done}; --overwrite starts anew"))
+    stderr.print(Text(f"nothing to call: {done}; --overwrite starts from scratch"))
 
 
 def _cas(run: Run) -> str:
     """Names the CAs of the list: the largest few, or for an action on CAs as many as a person can check."""
-    check = run.check
+    check = run.found.check
     total = len(check.rows_by_ca) + bool(check.rows_of_other_cas)
     largest = islice(check.rows_by_ca.items(), CAS_SHOWN if run.job.action.by_device else CAS_CHECKED)
     named = [f"{printable(ca)} ({counted(rows, 'row')})" for ca, rows in largest]
@@ -157,7 +160,7 @@ def confirm(run: Run) -> None:
         BulkcertError: The answer was no, or there is no terminal to ask.
     """
     _confirm_terminal()
-    rows = run.check.rows
+    rows = run.found.check.rows
     if rows > ASK_FOR_COUNT or not run.job.action.by_device:
         agreed = _answer(f"Type the number of rows ({rows}) to go on: ").replace(",", "") == str(rows)
     else:
@@ -166,30 +169,51 @@ def confirm(run: Run) -> None:
         raise BulkcertError(ExitStatus.USAGE, "not confirmed; nothing was called")
 
 
-def confirm_watch(action: Action, rows: int, watch_s: float, undone: TakenBack | None) -> None:
+def confirm_watch(action: Action, rows: int, watch_s: float) -> None:
     """Asks whether certificates may be changed while they are watched.
 
     Args:
-        action: What is asked for those that are not as wanted.
+        action: What is asked for those that are not in the desired state.
         rows: That are watched.
         watch_s: How long, in seconds.
-        undone: The undo of the run, if rows were not called after it.
 
     Raises:
         BulkcertError: The answer was no, or there is no terminal to ask.
     """
     stderr.print(Text(f"to watch for {duration(watch_s)}: {counted(rows, 'row')}; {action.verb} where they are not"))
-    if undone is not None:
-        told = f"the run was {told_undo(undone)}: what was restored would be called again"
-        stderr.print(Text(told, style="bold red"))
     _confirm_terminal()
     if _answer("Go on? [y/N] ").lower() not in ("y", "yes"):
         raise BulkcertError(ExitStatus.USAGE, "not confirmed; nothing was called")
 
 
-def told_undo(undone: TakenBack) -> str:
-    """Returns in words that a run was taken back, when and by what."""
-    return f"taken back on {undone.finished} by {undone.results}"
+def show_undo(undo: Undo) -> None:
+    """Prints what an undo is about to do, on stderr."""
+    results = undo.opened.files.results
+    unknown = f"{counted(undo.unknown, 'row')} whose state before is not known"
+    if undo.rows:
+        what = f"{counted(undo.rows, 'row')} of {results}, {undo.action.name} ({undo.action.verb})"
+        stderr.print(Text(f"to undo: {what}; {about(undo.calls / undo.service.rate)}"))
+        if undo.unknown:
+            stderr.print(Text(f"{'among them' if undo.include_unknown else 'left alone'}: {unknown}", style="yellow"))
+    elif undo.unknown:
+        stderr.print(Text(f"nothing to undo: all that {results} has changed are {unknown}, left alone", style="yellow"))
+    else:
+        stderr.print(Text(f"nothing to undo: {results} has no row that its run has changed"))
+
+
+def confirm_undo(undo: Undo) -> None:
+    """Asks whether to undo.
+
+    Raises:
+        BulkcertError: The answer was no, or there is no terminal to ask.
+    """
+    _confirm_terminal()
+    if undo.rows > ASK_FOR_COUNT or not undo.action.by_device:
+        agreed = _answer(f"Type the number of rows ({undo.rows}) to go on: ").replace(",", "") == str(undo.rows)
+    else:
+        agreed = _answer("Go on? [y/N] ").lower() in ("y", "yes")
+    if not agreed:
+        raise BulkcertError(ExitStatus.USAGE, "not confirmed; nothing was called")
 
 
 def _confirm_terminal() -> None:
@@ -218,15 +242,28 @@ def _answer(question: str) -> str:
     return line.strip()
 
 
-def show_undone(results: Path, undone: Undone, *, include_unknown: bool) -> None:
-    """Prints what an undo takes back, on stderr."""
-    unknown = f"{counted(undone.unknown, 'row')} whose state before is not known"
-    if undone.rows:
-        stderr.print(Text(f"to take back: {counted(undone.rows, 'row')} of {results}, listed in {undone.list_path}"))
-        if undone.unknown:
-            stderr.print(Text(f"{'among them' if include_unknown else 'left alone'}: {unknown}", style="yellow"))
-    elif undone.unknown:
-        told = f"nothing to undo: all that {results} tells of are {unknown}, left alone"
-        stderr.print(Text(told, style="yellow"))
-    else:
-        stderr.print(Text(f"nothing to undo: {results} tells of no row that its run has changed"))
+def doubt(check: Check, action: Action) -> str:
+    """Returns what is not known of the devices that an action on CAs must not touch; empty if there is no doubt."""
+    if action.by_device or not (count := check.unplaced):
+        return ""
+    serials = f"{count:,} protected serial{' has no CaSn and is' if count == 1 else 's have no CaSn and are'} in no row"
+    return (
+        f"{serials}: whether a device that has {'it' if count == 1 else 'one of them'} is under these CAs is not "
+        "known; plan or run with a list that has CaSn"
+    )
+
+
+def mistake(check: Check) -> str:
+    """Returns which protected serials were meant for rows that they do not protect; empty if none is likely to be.
+
+    What is merely in no row is no mistake: a list that stands for good is given to run after run.
+    """
+    if not (count := check.mistaken):
+        return ""
+    first = f"'{check.first_mistaken}'"
+    serials = f"serial {first} is" if count == 1 else f"{count:,} serials, the first {first}, are"
+    return (
+        f"{check.protected_by}: the {serials} in no row to the letter, but rows differ from "
+        f"{'it' if count == 1 else 'them'} only in letter case or leading zeros, and are NOT protected; write the list "
+        "as the rows have it"
+    )

@@ -4,9 +4,11 @@ It cannot reach the service: every lane is bound to a loopback address, from whi
 """
 
 import random
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,11 +20,12 @@ from bulkcert.api.operations import REGIONS
 from bulkcert.api.signing import Credentials
 from bulkcert.api.verdicts import StatusTable
 from bulkcert.batch.job import Job, Options, default_results, resolve
-from bulkcert.batch.service import cannot_send_from
+from bulkcert.batch.service import cannot_send_from, unknown_region
 from bulkcert.emulator.faults import DEFAULT_FAULTS
 from bulkcert.emulator.process import Running, running
 from bulkcert.emulator.settings import Settings
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.runs.opening import pin
 
 _REHEARSAL = Group.create_ordered("Rehearsal")
 
@@ -80,23 +83,20 @@ class Rehearsal:
 
 
 @contextmanager
-def staged(
-    action: ActionName, path: Path, options: Options, stage: Stage, before: Callable[[Job], object]
-) -> Iterator[Rehearsal]:
-    """Starts the emulator of a rehearsal, filled from the input, and stops it in the end.
+def staged(action: ActionName, inputs: tuple[Path, ...], options: Options, stage: Stage) -> Iterator[Rehearsal]:
+    """Starts the emulator of a rehearsal, filled from the list, and stops it in the end.
 
     Args:
         action: What is rehearsed.
-        path: The input.
+        inputs: The list.
         options: Those of the run; where to send to and from, and where results go, are the rehearsal's own.
         stage: What the emulator is like.
-        before: Checks the job before anything is started.
 
     Raises:
-        BulkcertError: An option is wrong, or the emulator does not start.
+        BulkcertError: An option or the list is wrong, or the emulator does not start.
     """
     _check(ACTIONS[action], options, stage)
-    results = options.results or default_results(path, ACTIONS[action])
+    results = options.results or default_results(inputs[0], ACTIONS[action])
     results = results.with_stem(f"{results.stem}.rehearsal")
     rehearsed = replace(
         options,
@@ -110,14 +110,21 @@ def staged(
         metrics_file=results.with_suffix(".prom") if options.metrics_file else None,
         pushgateway="",
         overwrite=True,
-        retry_failed=False,
+        retry=(),
     )
-    before(resolve(action, path, rehearsed, command="rehearse"))
+    job = resolve(action, inputs, rehearsed, command="rehearse", rehearsal=True)
     seed = None
     if stage.faults or stage.fault_seed is not None:
         seed = random.randrange(2**32) if stage.fault_seed is None else stage.fault_seed
-    with running(*_emulator_arguments(action, path, rehearsed, stage, seed)) as emulator:
-        yield Rehearsal(resolve(action, path, replace(rehearsed, endpoint=emulator.url)), emulator, seed)
+    # Read once, as a pipe can be; the emulator is filled from what was pinned.
+    with tempfile.TemporaryDirectory(prefix="bulkcert-") as folder:
+        pinned = Path(folder) / "input.parquet"
+        pin(job, pinned)
+        with running(*_emulator_arguments(action, pinned, rehearsed, stage, seed)) as emulator:
+            options = replace(rehearsed, endpoint=emulator.url)
+            yield Rehearsal(
+                resolve(action, inputs, options, command="rehearse", source=(pinned,), rehearsal=True), emulator, seed
+            )
 
 
 def _check(action: Action, options: Options, stage: Stage) -> None:
@@ -125,7 +132,7 @@ def _check(action: Action, options: Options, stage: Stage) -> None:
     low, high = stage.latency_ms
     shares = {"unregistered": stage.unregistered, "already": stage.already, "connecting": stage.connecting}
     problems = [f"--{name} must be from 0 to 1, not {share:g}" for name, share in shares.items() if not 0 <= share <= 1]
-    if not 0 <= low <= high:
+    if not 0 <= low <= high < inf:
         problems.append(f"--latency-ms must be two rising numbers, not {low:g} and {high:g}")
     if min(stage.service_rate, stage.service_per_address_rate) < 1:
         problems.append("--service-rate and --service-per-address-rate must be at least 1")
@@ -134,8 +141,8 @@ def _check(action: Action, options: Options, stage: Stage) -> None:
     if problems:
         raise BulkcertError(ExitStatus.USAGE, "; ".join(problems))
     if options.region and not options.endpoint and options.region not in REGIONS:
-        message = f"--region {options.region} is not known; known are {', '.join(REGIONS)}"
-        raise BulkcertError(ExitStatus.MISCONFIGURED, message, "The real run would be refused.")
+        problem = unknown_region(options.region)
+        raise BulkcertError(problem.status, problem, "The real run would be refused.")
 
 
 def loopback_addresses(wanted: int) -> tuple[str, ...]:

@@ -1,281 +1,291 @@
 """How a run stands, for people and for programs."""
 
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
 from rich.text import Text
 
 from bulkcert.actions import ACTIONS
-from bulkcert.batch.last_errors import LastError
-from bulkcert.batch.outcome import WANTED, Outcome
-from bulkcert.batch.snapshot import Snapshot
-from bulkcert.batch.standing import ERRORS_KEPT, Recorded, Standing, State
-from bulkcert.batch.summary import Summary
-from bulkcert.unregistered import on_unregistered
+from bulkcert.engine.figures import Stats
+from bulkcert.engine.recent_errors import LastError
+from bulkcert.errors import ExitStatus
+from bulkcert.status_advice import next_steps, unmade
+from bulkcert.store.outcome import WANTED, Outcome
+from bulkcert.store.schema import Session, SessionKind, Verification
+from bulkcert.store.status import RunStatus, State
 from bulkcert.verified import label_of, told_read
-from bulkcert.words import counted, duration, meaning
+from bulkcert.words import counted, duration, meaning, printable
 
 MOST_MESSAGE = 160
 """Characters of a message that are shown."""
 
-GO_ON = (
-    "Run the same command again: it reads the journal, calls what has no outcome yet, and calls nothing twice that is "
-    "known done."
-)
+ERRORS_SHOWN = 5
+"""Codes whose newest error is shown."""
 
 
-class Told(msgspec.Struct, frozen=True):
+class Start(msgspec.Struct, frozen=True):
+    """One start of a command, for programs; times are UTC."""
+
+    kind: SessionKind
+    pid: int
+    host: str
+    user: str
+    started: datetime
+    last_seen: datetime
+    ended: datetime | None
+    exit_status: int | None
+    stopped: str
+
+
+class Shown(msgspec.Struct, frozen=True):
     """What ``--json`` prints.
 
     Attributes:
-        state: How the run stands, see ``standing.State``.
+        state: How the run stands, see ``store.status.State``.
+        kind: What the session does that is running, or was the last to: ``run``, ``undo`` or ``verify``; null while a
+            process has not begun one.
         exit_status: That of ``bulkcert status``.
         results: The results file.
-        rows: Rows of the input; null before a session begins to call.
-        done: Rows whose outcome is settled; those that the run has not come to are not.
-        outcomes: Those rows by outcome, and in the end those not attempted as well.
+        action: What was asked; null, like all of the list, before the first session begins.
+        instance: ``MqttInstanceId``.
+        endpoint: Where the service is.
+        input: The files of the list.
+        rehearsal: Whether it is a run against an emulator.
+        rows: Rows of the list.
+        done: Rows that have an outcome; those that the run has not reached have none.
+        outcomes: All rows by outcome, over all sessions.
+        to_call: Rows that the next session would call; of a session that is running, when it began.
+        undone: Rows that an undo has changed back.
+        maybe_undone: Rows that an undo may have changed back without a trace.
+        drifted: Rows that were read back in another state than the desired one, and not called since.
+        in_doubt: Rows without an outcome that a killed session may have called.
         next: What to do next; empty where there is nothing to do.
-        silent_s: Seconds since the last sign of life; null unless the run goes on.
-        session: What the session does, or did before it was cut off.
+        silent_s: Seconds since the last sign of life; null unless a session is running.
+        session: What the newest session does, or did as far as it has said; null before it has said anything.
+        sessions: All sessions, the newest last.
         errors: The newest errors, one for each code, the latest first.
-        ending: The summary of a run that ended in order.
-        undo: The results of the undo that takes the run back; null unless one goes on.
+        verification: What was read back last, unless the run has called rows since.
     """
 
     state: State
+    kind: SessionKind | None
     exit_status: int
     results: str
+    action: str | None
+    instance: str | None
+    endpoint: str | None
+    input: tuple[str, ...]
+    rehearsal: bool
     rows: int | None
     done: int
     outcomes: Mapping[str, int]
+    to_call: int
+    undone: int
+    maybe_undone: int
+    drifted: int
+    in_doubt: int
     next: str
     silent_s: float | None
-    session: Snapshot | None
+    session: Stats | None
+    sessions: tuple[Start, ...]
     errors: list[LastError]
-    ending: Summary | None
-    undo: str | None
+    verification: Verification | None
 
 
-def told(standing: Standing) -> Told:
+def shown(status: RunStatus) -> Shown:
     """Returns how a run stands, for programs."""
-    taken, recorded, ending = standing.snapshot, standing.recorded, standing.ending
-    rows, outcomes = _counts(standing)
-    return Told(
-        standing.state,
-        int(standing.exit_status),
-        str(standing.results),
-        rows,
-        taken.done if taken and not recorded else _settled(outcomes),
-        outcomes,
-        _next_step(standing),
-        round(taken.age_s, 1) if taken and standing.goes_on else None,
-        taken,
-        _newest_errors(recorded, taken),
-        ending,
-        str(standing.undo) if standing.undo else None,
+    asked, newest = status.asked, acting(status)
+    outcomes = outcomes_of(status)
+    return Shown(
+        state=status.state,
+        kind=newest.kind if newest and status.state is not State.STARTING else None,
+        exit_status=int(status.exit_status),
+        results=str(status.files.results),
+        action=asked.action if asked else None,
+        instance=asked.instance if asked else None,
+        endpoint=asked.endpoint if asked else None,
+        input=asked.inputs if asked else (),
+        rehearsal=asked is not None and asked.rehearsal,
+        rows=asked.rows if asked else None,
+        done=done_of(outcomes),
+        outcomes=outcomes,
+        to_call=status.to_call,
+        undone=outcomes.get(Outcome.UNDONE, 0),
+        maybe_undone=status.maybe_undone,
+        drifted=status.drifted,
+        in_doubt=status.in_doubt,
+        next=" ".join(next_steps(status)),
+        silent_s=round(_silent_s(newest), 1) if newest and is_running(status) else None,
+        session=figures_of(newest),
+        sessions=tuple(map(_start, status.sessions)),
+        errors=_newest_errors(status.sessions),
+        verification=status.verification,
     )
 
 
-def _newest_errors(recorded: Recorded | None, taken: Snapshot | None) -> list[LastError]:
-    """Returns the newest errors, one for each code; the journal of a run has those of rows alone, of all sessions."""
-    newest: dict[str, LastError] = {}
-    for error in (*(recorded.errors if recorded else ()), *(taken.errors if taken else ())):
-        known = newest.get(error.code)
-        if known is None or error.at > known.at:
-            newest[error.code] = error
-    return sorted(newest.values(), key=lambda error: error.at, reverse=True)[:ERRORS_KEPT]
+def acting(status: RunStatus) -> Session | None:
+    """Returns the session that a status is about: the newest, or the one that was interrupted."""
+    return status.doing if status.state is State.INTERRUPTED else status.session
 
 
-def _settled(outcomes: Mapping[str, int]) -> int:
+def is_running(status: RunStatus) -> bool:
+    """Returns whether a session is running, though it may hang."""
+    return status.state in (State.RUNNING, State.STALLED)
+
+
+def figures_of(session: Session | None) -> Stats | None:
+    """Returns the newest figures of a session; None where it has left none, or another version has."""
+    if session is None or session.figures is None:
+        return None
+    try:
+        return msgspec.json.decode(session.figures, type=Stats)
+    except msgspec.DecodeError:
+        return None
+
+
+def outcomes_of(status: RunStatus) -> dict[str, int]:
+    """Returns the rows by outcome, over all sessions, as the disk knows them."""
+    return {outcome.value: count for outcome, count in status.outcomes.items()}
+
+
+def done_of(outcomes: Mapping[str, int]) -> int:
+    """Returns how many rows have an outcome."""
     return sum(count for outcome, count in outcomes.items() if outcome != Outcome.NOT_ATTEMPTED)
 
 
-def _counts(standing: Standing) -> tuple[int | None, Mapping[str, int]]:
-    """Returns the rows of a run, and those that are settled by outcome."""
-    taken, recorded, ending = standing.snapshot, standing.recorded, standing.ending
-    if ending is not None:
-        return ending.rows, ending.outcomes
-    if recorded is not None:
-        return recorded.header.rows, {outcome.value: count for outcome, count in recorded.outcomes.items()}
-    return (taken.session.rows, taken.outcomes) if taken is not None else (None, {})
-
-
-def rows_of(standing: Standing) -> Iterator[tuple[str, str | Text]]:
+def rows_of(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
     """Yields names and values that say how a run stands, for people."""
-    yield "state", _state(standing)
-    if standing.ending is not None:
-        yield from _ended(standing.ending)
-    elif standing.recorded is not None:
-        yield from _cut_off(standing.recorded, standing.snapshot)
-    elif standing.snapshot is not None:
-        yield from _going_on(standing.snapshot)
-    yield "results", str(standing.results)
-    if step := _next_step(standing):
-        yield "next", step
+    yield "state", _state(status)
+    if (asked := status.asked) is not None:
+        yield "action", f"{asked.action} on {asked.instance} at {asked.endpoint}"
+        yield "input", ", ".join(asked.inputs)
+        yield from _counts(status, asked.rows)
+        yield from _calls(status)
+        if (read := status.verification) is not None and not is_running(status):
+            at = _clock(datetime.fromisoformat(read.finished))
+            yield label_of(read), Text(f"{at}: {told_read(read)}", style="red" if read.exit_status else "")
+        if status.state in (State.INTERRUPTED, State.STALLED, State.RUNNING):
+            yield from _errors(_newest_errors(status.sessions))
+    yield "results", str(status.files.results)
+    steps = list(next_steps(status))
+    for number, step in enumerate(steps):
+        yield "" if number else "next", step
 
 
-def line_of(standing: Standing) -> str:
-    """Returns how a run stands that goes on, on one line."""
-    taken = standing.snapshot
-    if taken is None:
-        return "; ".join(filter(None, (str(_state(standing)), _next_step(standing))))
-    outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in taken.outcomes.items())
+def line_of(status: RunStatus) -> str:
+    """Returns how a run stands whose session is running, on one line."""
+    newest, stats = status.session, figures_of(status.session)
+    if newest is None or stats is None or not is_running(status):
+        return str(_state(status))
+    outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in stats.outcomes.items())
     parts = [
-        f"{_clock(taken.now)} {taken.phase}: {_done(taken)}",
-        f"{taken.rate:.0f}/s",
+        f"{_clock(_seen(newest))} {stats.phase}: {_done(stats)}",
+        f"{stats.rate:.0f}/s",
         outcomes or "nothing finished yet",
-        f"{duration(taken.left_s)} left" if taken.left_s is not None else "",
-        taken.waiting_for,
-        f"no sign of life for {duration(taken.age_s)}" if standing.state is State.SILENT else "",
+        f"{duration(stats.left_s)} left" if stats.left_s is not None else "",
+        stats.waiting_for,
+        f"no sign of life for {duration(_silent_s(newest))}" if status.state is State.STALLED else "",
     ]
     return "; ".join(part for part in parts if part)
 
 
-def _state(standing: Standing) -> Text:
-    taken = standing.snapshot
-    who = f"process {taken.session.pid} on {taken.session.host}, since {_clock(taken.session.started)}" if taken else ""
-    match standing.state:
-        case State.RUNNING if taken is not None:
-            return Text(f"going on, {taken.phase}: {who}", style="green")
-        case State.SILENT if taken is not None:
-            lasted = duration(taken.age_s)
-            return Text(f"going on, but no sign of life for {lasted}: {who} hangs or is stopped", style="yellow")
-        case State.UNDOING:
-            return Text("going on: an undo takes the run back", style="yellow")
-        case State.ENDED if (ending := standing.ending) is not None:
-            style = "yellow" if ending.standing_undo else "green" if ending.exit_status == 0 else "red"
-            said = f"ended at {_second(ending.finished)} with {ending.exit_status}: {_came_to(ending)}"
-            return Text(said, style=style)
-        case State.CUT_OFF:
-            return Text(_how_cut_off(standing), style="red")
-        case _:
-            return Text("going on: it calls nothing yet (it checks, or waits for a yes), or has nothing to call")
+def _state(status: RunStatus) -> Text:
+    newest, stats = acting(status), figures_of(acting(status))
+    if status.state is State.STARTING or newest is None:
+        who = f": {status.holder}" if status.holder and status.holder.pid else ""
+        return Text(f"starting{who}; it calls nothing yet (it reads its list, or waits for a yes)")
+    who = f"process {newest.pid} on {newest.host}"
+    if status.state is State.RUNNING:
+        phase = stats.phase if stats else newest.kind
+        return Text(f"running, {phase}: {who}, since {_at(newest.started_at)}", style="green")
+    if status.state is State.STALLED:
+        silent = duration(_silent_s(newest))
+        return Text(f"stalled: no sign of life for {silent}: {who} hangs or is stopped", style="yellow")
+    if status.state is State.INTERRUPTED:
+        what = "" if newest.kind == "run" else f" while it {'undid' if newest.kind == 'undo' else 'verified'}"
+        seen = f"it began {_at(newest.started_at)}, last sign of life {_clock(_seen(newest))}"
+        return Text(f"interrupted{what}: {who} is gone; {seen}", style="red")
+    return _ended(status)
 
 
-def _came_to(ending: Summary) -> str:
-    """Returns the exit status of a run in words; what an undo has taken back is no success."""
-    told = ending.stopped or meaning(ending.exit_status)
-    if not ending.rows and ending.exit_status == 0:
-        told = "nothing to do: the list was empty"
-    return f"before the undo, {told}" if ending.standing_undo else told
+def _ended(status: RunStatus) -> Text:
+    doing = status.doing or status.sessions[-1]
+    at = _at(doing.ended_at or doing.started_at)
+    if status.is_undone:
+        return Text(f"UNDONE: {unmade(status)}; ended at {at} with {status.exit_status}", style="yellow")
+    words = doing.stopped or meaning(status.exit_status)
+    if status.asked is not None and not status.asked.rows:
+        words = "nothing to do: the list was empty"
+    style = "green" if status.exit_status == ExitStatus.OK else "red"
+    return Text(f"ended at {at} with {status.exit_status}: {words}", style=style)
 
 
-def _how_cut_off(standing: Standing) -> str:
-    taken, session = standing.snapshot, standing.recorded.session if standing.recorded else None
-    if standing.recorded is not None and standing.recorded.ended:
-        return "cut off: its calls are over, but nobody has come to write the summary"
-    if session is None:
-        return "cut off before the first call"
-    seen = f", last seen {_clock(taken.now)}" if taken and taken.session.pid == session.pid else ""
-    began = _clock(datetime.fromtimestamp(session.started_at / 1000, UTC))
-    return f"cut off: process {session.pid} on {session.host} is gone; it began {began}{seen}"
+def _counts(status: RunStatus, rows: int) -> Iterator[tuple[str, str | Text]]:
+    stats, outcomes = figures_of(status.session), outcomes_of(status)
+    if stats is not None and is_running(status):
+        yield "rows", _done(stats)
+    elif (done := done_of(outcomes)) == rows:
+        yield "rows", f"{rows:,}"
+    else:
+        yield "rows", f"{done:,} of {rows:,} have an outcome"
+    for outcome, count in outcomes.items():
+        if is_running(status) and outcome == Outcome.NOT_ATTEMPTED:
+            continue
+        style = "green" if outcome in WANTED else "yellow" if outcome == Outcome.DUPLICATE else "red"
+        yield "", Text(f"{count:>9,} {outcome}", style=style)
+    if status.is_undone and status.state is not State.ENDED:
+        yield "undone", Text(unmade(status), style="yellow")
+    if status.in_doubt and not is_running(status):
+        told = f"{counted(status.in_doubt, 'row')} that a killed session may have called, without an outcome"
+        yield "in doubt", Text(told, style="yellow")
+    if status.drifted and status.asked is not None:
+        desired = ACTIONS[status.asked.action].wanted
+        yield "drifted", Text(f"{counted(status.drifted, 'row')} read back since, and not {desired}", style="red")
 
 
-def _next_step(standing: Standing) -> str:
-    """Returns what to do next, in words; empty where there is nothing to do."""
-    taken, ending = standing.snapshot, standing.ending
-    if standing.state is State.CUT_OFF:
-        where = (
-            f" It was, in {taken.session.directory}: {taken.session.command}" if taken and taken.session.command else ""
-        )
-        return GO_ON + where
-    if standing.state is State.SILENT and taken is not None:
-        return f"Look at process {taken.session.pid} on {taken.session.host}; killed, the same command goes on."
-    if standing.undo is not None:
-        return f"bulkcert status {shlex.quote(str(standing.undo))} tells how far the undo is."
-    if ending is None:
-        return ""
-    return " ".join(_after(ending, standing))
+def _calls(status: RunStatus) -> Iterator[tuple[str, str]]:
+    newest, stats = status.session, figures_of(status.session)
+    if stats is not None and is_running(status):
+        faults = f"{_faults(stats.retries, stats.throttles)}, {counted(stats.outages, 'outage')}"
+        yield "calls", f"{stats.calls:,}, {stats.rate:.0f}/s now, at most {stats.limit:.0f}/s; {faults}"
+        if stats.pages or stats.reads:
+            yield "read", f"{counted(stats.pages, 'page')} and {counted(stats.reads, 'single certificate')}"
+        for number, lane in enumerate(stats.lanes):
+            name = "any address" if lane.address == "any" else lane.address
+            yield "" if number else "lanes", f"{name}: {lane.rate:.0f}/s, {lane.in_flight:,} in flight"
+        yield "waiting", stats.waiting_for
+        if stats.left_s is not None:
+            yield "left", f"about {duration(stats.left_s)}"
+    elif newest is not None:
+        yield "calls", _calls_in_all([each for each in status.sessions if each.kind != "verify"])
 
 
-def _after(ending: Summary, standing: Standing) -> Iterator[str]:
-    outcomes = ending.outcomes
-    if (undo := ending.standing_undo) is not None:
-        if undo.exit_status:
-            yield f"bulkcert status {shlex.quote(undo.results)} tells how the undo stands."
-        return
-    if ending.advice:
-        yield ending.advice
-    elif outcomes.get(Outcome.NOT_ATTEMPTED):
-        yield "Run the same command again to go on."
-    elif outcomes.get(Outcome.FAILED, 0) + outcomes.get(Outcome.UNKNOWN, 0):
-        yield "Run the same command with --retry-failed to try the failed and unknown again."
-    if count := outcomes.get(Outcome.NOT_REGISTERED):
-        protected = Outcome.PROTECTED in outcomes
-        yield f"{count:,} not registered: {on_unregistered(ACTIONS[ending.action], protected=protected)}"
-    reading, verify = ending.verification, f"bulkcert verify {shlex.quote(str(standing.results))}"
-    if ending.rows and ending.exit_status == 0 and reading is None:
-        yield f"{verify} proves it."
-    elif reading is not None and (reading.stopped or "refused" in reading.unread_because):
-        yield f"{verify} reads again what was not read."
-    if reading is not None and reading.not_wanted and ending.exit_status == 0:
-        yield "Run the same command with --retry-failed to call again what was read back in another state."
-
-
-def _going_on(taken: Snapshot) -> Iterator[tuple[str, str | Text]]:
-    session = taken.session
-    yield from _what(session.action, session.instance, session.endpoint, session.input)
-    yield "rows", _done(taken)
-    yield from _by_outcome(taken.outcomes)
-    faults = f"{_faults(taken.retries, taken.throttles)}, {counted(taken.outages, 'outage')}"
-    yield "calls", f"{taken.calls:,}, {taken.rate:.0f}/s now, at most {session.cap:.0f}/s; {faults}"
-    if taken.pages or taken.reads:
-        yield "read", f"{counted(taken.pages, 'page')} and {counted(taken.reads, 'single certificate')}"
-    for number, lane in enumerate(taken.lanes):
-        name = "any address" if lane.address == "any" else lane.address
-        yield "" if number else "lanes", f"{name}: {lane.rate:.0f}/s, {lane.in_flight:,} in flight"
-    yield "waiting", taken.waiting_for
-    if taken.left_s is not None:
-        yield "left", f"about {duration(taken.left_s)}"
-    yield from _errors(taken.errors)
-
-
-def _cut_off(recorded: Recorded, taken: Snapshot | None) -> Iterator[tuple[str, str | Text]]:
-    header = recorded.header
-    yield from _what(header.action, header.instance, header.endpoint, taken.session.input if taken else "")
-    yield "rows", f"{recorded.outcomes.total():,} of {header.rows:,} have an outcome in the journal"
-    yield from _by_outcome({outcome.value: count for outcome, count in recorded.outcomes.items()})
-    yield from _errors(_newest_errors(recorded, taken))
+def _calls_in_all(sessions: Sequence[Session]) -> str:
+    """Returns the calls of sessions that ran or undid; one that was killed has told of its own but until then."""
+    figures = [stats for each in sessions if (stats := figures_of(each)) is not None]
+    least = "at least " if any(each.ended_at is None for each in sessions) else ""
+    pace = f"{figures[-1].achieved_rate:,.1f}/s" if figures else ""
+    if len(sessions) > 1:
+        pace = f" in {len(sessions)} sessions, {pace} in the last" if pace else f" in {len(sessions)} sessions"
+    elif pace:
+        pace = f" at {pace}"
+    faults = _faults(sum(stats.retries for stats in figures), sum(stats.throttles for stats in figures))
+    return f"{least}{sum(stats.calls for stats in figures):,}{pace}; {faults}"
 
 
 def _faults(retries: int, throttles: int) -> str:
     return f"{retries:,} {'retry' if retries == 1 else 'retries'}, {counted(throttles, 'throttle')}"
 
 
-def _ended(ending: Summary) -> Iterator[tuple[str, str | Text]]:
-    yield from _what(ending.action, ending.instance, ending.endpoint, ending.input)
-    yield "rows", f"{ending.rows:,}"
-    yield from _by_outcome(ending.outcomes)
-    # A killed session has left no figures.
-    least = "at least " if ending.calls_at_least else ""
-    faults = _faults(ending.retries, ending.throttles)
-    pace = f" at {ending.achieved_rate:,.1f}/s"
-    if ending.calls_at_least or len(ending.sessions) > 1:
-        pace = f" in all, {ending.achieved_rate:,.1f}/s in the last session"
-    yield "calls", f"{least}{ending.calls:,}{pace}; {faults}"
-    if (reading := ending.verification) is not None:
-        style = "" if reading.exit_status == 0 else "red"
-        yield label_of(reading), Text(f"{_second(reading.finished)}: {told_read(reading)}", style=style)
-    if (undo := ending.taken_back) is not None:
-        since = ending.done_since_undo
-        again = "" if since is None else f"; called or read back again on {_second(since)}"
-        failed = f", which ended with {undo.exit_status}" if undo.exit_status else ""
-        told = f"{counted(undo.rows, 'row')}, by {undo.results}{failed}, on {_second(undo.finished)}{again}"
-        yield "taken back", Text(told, style="yellow")
-
-
-def _what(action: str, instance: str, endpoint: str, path: str) -> Iterator[tuple[str, str]]:
-    yield "action", f"{action} on {instance} at {endpoint}"
-    if path:
-        yield "input", path
-
-
-def _by_outcome(outcomes: Mapping[str, int]) -> Iterator[tuple[str, Text]]:
-    for outcome, count in outcomes.items():
-        style = "green" if outcome in WANTED else "yellow" if outcome == Outcome.DUPLICATE else "red"
-        yield "", Text(f"{count:>9,} {outcome}", style=style)
+def _newest_errors(sessions: Sequence[Session]) -> list[LastError]:
+    newest: dict[str, LastError] = {}
+    for each in sessions:
+        for error in ((stats := figures_of(each)) and stats.errors) or ():
+            known = newest.get(error.code)
+            if known is None or error.at > known.at:
+                newest[error.code] = error
+    return sorted(newest.values(), key=lambda error: error.at, reverse=True)[:ERRORS_SHOWN]
 
 
 def _errors(errors: list[LastError]) -> Iterator[tuple[str, Text]]:
@@ -283,27 +293,47 @@ def _errors(errors: list[LastError]) -> Iterator[tuple[str, Text]]:
         row = f", row {error.row:,}" if error.row else ""
         request = f", request {error.request_id}" if error.request_id else ""
         where = f"{counted(error.count, 'time')}, last {_clock(error.at)}{row}{request}"
-        yield "" if number else "errors", Text(f"{error.code} ({where}): {_printable(error.message)}", style="red")
+        told = f"{error.code} ({where}): {printable(error.message, MOST_MESSAGE)}"
+        yield "" if number else "errors", Text(told, style="red")
 
 
-def _done(taken: Snapshot) -> str:
-    rows = taken.session.rows
-    if taken.phase == "verifying":
-        return f"{rows:,}; {taken.done:,} called again"
-    share = taken.done / rows if rows else 1.0
-    return f"{taken.done:,} of {rows:,} ({share:.0%})"
+def _done(stats: Stats) -> str:
+    if stats.phase == "verifying":
+        return f"{stats.rows:,}; {stats.done:,} called again"
+    share = stats.done / stats.rows if stats.rows else 1.0
+    return f"{stats.done:,} of {stats.rows:,} ({share:.0%})"
+
+
+def _start(session: Session) -> Start:
+    return Start(
+        session.kind,
+        session.pid,
+        session.host,
+        session.user,
+        _utc(session.started_at),
+        _seen(session),
+        None if session.ended_at is None else _utc(session.ended_at),
+        session.exit_status,
+        session.stopped,
+    )
+
+
+def _seen(session: Session) -> datetime:
+    """Returns the last sign of life of a session."""
+    return _utc(max(session.ended_at or 0, session.beat_at or 0, session.started_at))
+
+
+def _silent_s(session: Session) -> float:
+    return max(0.0, (datetime.now(UTC) - _seen(session)).total_seconds())
+
+
+def _utc(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, UTC)
+
+
+def _at(at_ms: int) -> str:
+    return _clock(_utc(at_ms))
 
 
 def _clock(at: datetime) -> str:
     return f"{at:%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _second(at: str) -> str:
-    """Returns a time of a summary, as ``_clock`` returns others."""
-    return f"{at[:19]}Z"
-
-
-def _printable(text: str) -> str:
-    """Returns a message of the service on one line, without what would act on the terminal."""
-    shown = "".join(char if char.isprintable() else " " for char in text[: MOST_MESSAGE + 1])
-    return shown if len(shown) <= MOST_MESSAGE else shown[: MOST_MESSAGE - 1] + "…"

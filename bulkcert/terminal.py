@@ -2,8 +2,6 @@
 
 import logging
 import os
-import re
-import shlex
 import signal
 import sys
 import traceback
@@ -12,12 +10,10 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any, NoReturn, cast
 
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.text import Text
 
 from bulkcert import log
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.job_file import settled
 from bulkcert.log import Notices
 
 
@@ -82,7 +78,7 @@ def _told() -> Iterator[None]:
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE,
             f"cannot write to standard output: {error.strerror}",
-            "What a run did stands in its results and summary files.",
+            "What a run did stands in its results.",
         ) from error
 
 
@@ -121,6 +117,8 @@ def show_log(*, verbose: bool, quiet: bool) -> None:
 
 
 def _show_text(logger: logging.Logger) -> None:
+    from rich.logging import RichHandler  # noqa: PLC0415 - loads what shows tracebacks, for -v alone
+
     logger.addHandler(
         RichHandler(console=stderr, show_path=False, show_level=False) if stderr.is_terminal else _plain_log()
     )
@@ -166,34 +164,6 @@ def show(rows: Iterable[tuple[str, str | Text]], console: Console = stdout) -> N
         console.print(Text.assemble(f"{name:<14}", value))
 
 
-def same_command(*added: str, overwrite: bool) -> str:
-    """Returns the command that goes on with this run: with its environment, for a shell; no option takes a secret.
-
-    Args:
-        added: Options that it is to have beside its own.
-        overwrite: Whether it has started a run anew, which the next must not.
-    """
-    environment = [f"{name}={shlex.quote(value)}" for name, value in os.environ.items() if name.startswith("BULKCERT_")]
-    own = [option for option in _own_options() if not (overwrite and option.startswith("--overwrite"))]
-    if settled and not _names_results(own):
-        own += settled
-    more = [option for option in (*added, *(["--no-overwrite"] * overwrite)) if option not in own]
-    return " ".join([*sorted(environment), shlex.join(["bulkcert", *own, *more])])
-
-
-def _names_results(own: list[str]) -> bool:
-    """Returns whether a command names its results by itself, whatever its job file says."""
-    if settled[0] == "--run-results":
-        return "--run-results" in own or not own[1].startswith("-")
-    return "BULKCERT_RESULTS" in os.environ or any(option.startswith(("-o", "--results")) for option in own)
-
-
-def _own_options() -> list[str]:
-    """Returns what was typed, without a ``--limit-rows 0``, which would go on with nothing."""
-    typed = " ".join(map(shlex.quote, sys.argv[1:]))
-    return shlex.split(re.sub(r"(?<!\S)--limit-rows[= ]0(?!\S)", "", typed))
-
-
 def leave(number: int, message: str, advice: str = "") -> NoReturn:
     """Ends the process at once, on a signal; not even clean-up may run any more: what hangs is what it is to end.
 
@@ -207,13 +177,21 @@ def leave(number: int, message: str, advice: str = "") -> NoReturn:
     os._exit(128 + number)
 
 
-RESUMABLE = "The journal holds every outcome: the same command goes on."
-"""Note of an error that came while the journal of a run was open."""
+RESUMABLE = "The store holds every outcome; to resume:"
+"""What the note of an error begins with that came while a session was running."""
+
+NOTHING_CALLED = "Nothing was called."
+"""The note of an error that came before."""
+
+
+def way_on(error: BaseException) -> str:
+    """Returns what the notes of an error say of the run that it ended; empty if they say nothing."""
+    notes = getattr(error, "__notes__", ())
+    return " ".join(note for note in notes if note.startswith(RESUMABLE) or note == NOTHING_CALLED)
 
 
 def show_internal(error: BaseException) -> None:
     """Prints that something went wrong which should not, and where."""
-    noted = f"{RESUMABLE} " * (RESUMABLE in getattr(error, "__notes__", ()))
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "nowhere"
     while isinstance(error, ExceptionGroup):
@@ -222,7 +200,7 @@ def show_internal(error: BaseException) -> None:
         BulkcertError(
             ExitStatus.INTERNAL,
             f"internal error: {type(error).__name__}: {error} (at {place})",
-            f"{noted}Please report this; -v shows the traceback.",
+            f"Please report this; -v shows the traceback. {way_on(error)}".strip(),
         )
     )
     if logging.getLogger("bulkcert").isEnabledFor(logging.DEBUG) or {"-v", "--verbose"} & set(sys.argv):

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from bulkcert.batch.source import printable
-from bulkcert.batch.summary import Verification
 from bulkcert.errors import ExitStatus
+from bulkcert.store.schema import Verification
+from bulkcert.words import printable
 
 MESSAGE_WIDTH = 200
 """Characters of a reason that are shown."""

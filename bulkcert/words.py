@@ -1,11 +1,14 @@
 """Numbers, times and exit statuses in words."""
 
+import shlex
+
 from bulkcert.errors import ExitStatus
+from bulkcert.store.paths import RunFiles
 
 _MEANINGS = {
     ExitStatus.OK: "every row is in the wanted state",
     ExitStatus.INCOMPLETE: "finished, and some rows are not in the wanted state",
-    ExitStatus.STOPPED_EARLY: "stopped early on purpose; run the same command again to go on",
+    ExitStatus.STOPPED_EARLY: "stopped early on purpose; resume goes on",
 }
 
 
@@ -32,3 +35,17 @@ def duration(seconds: float) -> str:
     if whole < 3600:  # noqa: PLR2004 - clock arithmetic
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def printable(text: str, width: int = 40) -> str:
+    """Returns text that is safe on a terminal: escaped where nothing would be seen, and cut to the width."""
+    shown = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text[: width + 1]
+    )
+    return shown if len(shown) <= width else shown[: width - 1] + "…"
+
+
+def command(name: str, files: RunFiles, *options: str) -> str:
+    """Returns a command that is about a run, for a shell: ``bulkcert resume results.csv``."""
+    state = ["--state-dir", str(files.state_dir)] if files.state_dir is not None else []
+    return shlex.join(["bulkcert", name, str(files.results), *options, *state])

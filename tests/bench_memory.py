@@ -1,6 +1,6 @@
 """Prints time and peak memory of whole runs over long lists: python tests/bench_memory.py [ROWS ...].
 
-The list is checked, a thousand rows are called, and results are written for all rows.
+The list is read, checked and pinned, a thousand rows are called, and results are written for all rows.
 """
 
 import os

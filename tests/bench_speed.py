@@ -1,6 +1,6 @@
 """Prints what a row costs when nothing holds it back: python tests/bench_speed.py [ROWS] [IN_FLIGHT].
 
-Whole runs (check, sign, send, journal with fsync, results), caps out of the way, against nginx, which echoes the serial
+Whole runs (check, sign, send, store with fsync, results), caps out of the way, against nginx, which echoes the serial
 at once; `apt-get install nginx` brings it.
 """
 

@@ -7,9 +7,10 @@ from contextlib import contextmanager, suppress
 import msgspec
 from program import INSTANCE, PATIENCE_S, start, wait_for, write_devices
 
-from bulkcert.batch.standing import State, standing_of
 from bulkcert.errors import BulkcertError
-from bulkcert.status_view import told
+from bulkcert.status_view import figures_of, shown
+from bulkcert.store.paths import RunFiles
+from bulkcert.store.status import State, status_of
 
 FAST = 100_000
 """Calls per second of a run that nobody looks at."""
@@ -21,6 +22,7 @@ class Place:
     def __init__(self, directory, service, rows=5000):
         self.directory, self.service = directory, service
         self.list, self.results = directory / "devices.csv", directory / "results.csv"
+        self.run = RunFiles(self.results)
         self.devices = write_devices(self.list, rows)
         service.tell("faults", shares={})
         service.seed(self.devices)
@@ -53,26 +55,37 @@ class Place:
 
         def found():
             with suppress(BulkcertError):
-                standing = standing_of(self.results)
-                return standing if holds(standing) else None
+                status = status_of(self.run)
+                return status if holds(status) else None
 
         return wait_for(None, found)
 
     def until_it_does(self, holds):
-        """Waits until what the session does is as wanted; returns how it stands then."""
-        return self.until(lambda now: now.state is State.RUNNING and holds(now.snapshot))
+        """Waits until the figures of its running session are as wanted; returns how it stands then."""
+
+        def does(status):
+            stats = figures_of(status.session)
+            return status.state is State.RUNNING and stats is not None and holds(stats)
+
+        return self.until(does)
 
     def calling(self, rows=1):
-        return self.until_it_does(lambda now: now.done >= rows)
+        return self.until_it_does(lambda stats: stats.done >= rows)
 
-    def told(self, standing=None):
+    @property
+    def status(self):
+        """How the run stands."""
+        return status_of(self.run)
+
+    def told(self, status=None):
         """Returns what ``status --json`` prints; this process is another one than the run's."""
-        return json.loads(msgspec.json.encode(told(standing or standing_of(self.results))))
+        return json.loads(msgspec.json.encode(shown(status or status_of(self.run))))
 
     @property
     def files(self):
+        """Names in the directory and in the folder of the run, with when each was changed."""
         found = {}
-        for path in self.directory.iterdir():
-            with suppress(FileNotFoundError):  # a snapshot is renamed
+        for path in (*self.directory.iterdir(), *(self.run.folder.iterdir() if self.run.folder.exists() else ())):
+            with suppress(FileNotFoundError):  # what is made is renamed
                 found[path.name] = path.stat().st_mtime_ns
         return found

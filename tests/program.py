@@ -74,7 +74,7 @@ class Finished:
 
 def environment(changes=None):
     """A clean environment with the emulator's credentials; a change to None takes a variable out."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH") if name in os.environ}
     clean = {
         "HOME": _HOME,
         "ALIBABA_CLOUD_ECS_METADATA_DISABLED": "true",
@@ -269,8 +269,8 @@ def outcomes(path):
 
 
 def summary_of(results):
-    """Returns the summary beside a results file."""
-    return json.loads(Path(f"{results}.summary.json").read_bytes())
+    """Returns the summary of a run."""
+    return json.loads(Path(f"{results}.run", "summary.json").read_bytes())
 
 
 def self_signed(path):

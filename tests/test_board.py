@@ -1,88 +1,199 @@
-"""How far a run is, as it is shown, and what is said of an error that should not be."""
+"""How far a session is: one ``Stats``, made in one place and taken whole by whoever shows it."""
 
+import math
+from collections import Counter
+from contextlib import contextmanager
 from types import SimpleNamespace
 from unittest.mock import patch
 
+import msgspec
 import pytest
+from program import here, write_devices
+from prometheus_client import generate_latest
+from stored import figures as figures_of
 
 from bulkcert import terminal
-from bulkcert.batch.index import Index
-from bulkcert.batch.outcome import Outcome
-from bulkcert.batch.progress import Progress
-from bulkcert.batch.snapshot_watch import SnapshotWatch, Watched
-from bulkcert.batch.waiting import left_s
-from bulkcert.board import Board
+from bulkcert.batch.progress import Progress, Stop
+from bulkcert.board import figures
+from bulkcert.engine import stats as engine_stats
+from bulkcert.engine.stats import Stats, StatsMaker
+from bulkcert.errors import ExitStatus
+from bulkcert.store.outcome import Outcome
+from bulkcert.telemetry.events import _Watcher
+from bulkcert.telemetry.metrics import Measured
 
-
-def board(calls, limit):
-    options = SimpleNamespace(limit_rows=limit, quiet=False)
-    job = SimpleNamespace(options=options, rate=100.0, workers=20, addresses=(None,))
-    return Board(SimpleNamespace(calls=calls, job=job))
+pytestmark = pytest.mark.usefixtures("inside")
 
 
 def progress(**outcomes):
-    made = Progress()
+    made = Progress(preflight_over=True)
     made.outcomes.update({Outcome(name): count for name, count in outcomes.items()})
     return made
 
 
+def maker(made, *, rows=100, to_call=100, settled=None, kind="calling", limit=100.0, limited=False):
+    before = Counter({Outcome(name): count for name, count in (settled or {}).items()})
+    return StatsMaker(
+        made,
+        kind,
+        rows=rows,
+        settled=before,
+        to_call=to_call,
+        addresses=(None,),
+        limit=limit,
+        workers=20,
+        limited=limited,
+    )
+
+
+@contextmanager
+def logged():
+    """Yields the events of the log as they come: the fields of the last of each name."""
+    events = {}
+    with patch("bulkcert.telemetry.events.event", lambda name, _text, _level=0, **more: events.update({name: more})):
+        yield events
+
+
 def test_what_needs_no_call_does_not_count_against_a_limit():
     """With --limit-rows 20, of 250 rows that are as wanted and two that were called, two are done."""
-    assert board(20, 20)._done(progress(unchanged=250, succeeded=2)) == 2
-    assert board(300, None)._done(progress(unchanged=250, succeeded=2)) == 252
+    made = progress(unchanged=250, succeeded=2)
+    limited, all_rows = (maker(made, rows=300, to_call=20, limited=limited).take() for limited in (True, False))
+
+    assert (limited.done_now, all_rows.done_now) == (2, 252)
+    assert limited.done == all_rows.done == 252, "of the list"
 
 
-@pytest.mark.parametrize("limit", [None, 10])
-def test_the_time_left_is_never_below_nothing(limit):
+@pytest.mark.parametrize("limited", [True, False])
+def test_the_time_left_is_never_below_nothing(limited):
     """Whatever was counted."""
-    assert left_s(progress(unchanged=5, succeeded=12), 10, 1.0, 100.0, limited=limit is not None) == 0
+    assert maker(progress(unchanged=5, succeeded=12), to_call=10, limited=limited).take().left_s == 0
 
 
-def test_the_time_left_goes_by_the_cap_until_there_is_a_rate():
+@pytest.fixture
+def clock(monkeypatch):
+    now = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(engine_stats, "time", SimpleNamespace(monotonic=lambda: now.now, time=lambda: now.now))
+    return now
+
+
+def test_the_time_left_goes_by_the_cap_until_there_is_a_rate(clock):
     """What the first answers took to come says nothing about the others; after that the slower of the two counts."""
-    assert left_s(progress(succeeded=3), 6000, 1.0, 300.0, limited=False) == pytest.approx(5997 / 300)
-    assert left_s(progress(succeeded=1000), 6000, 10.0, 300.0, limited=False) == pytest.approx(50)
-    assert left_s(progress(succeeded=4000), 6000, 10.0, 300.0, limited=False) == pytest.approx(2000 / 300)
+    made = progress()
+    making = maker(made, rows=6000, to_call=6000, limit=300.0)
+    making.take()
+    for elapsed, done, left in ((1, 3, 5997 / 300), (10, 1000, 50), (10, 4000, 2000 / 300)):
+        made.outcomes[Outcome.SUCCEEDED], clock.now = done, 1000 + elapsed
+        assert making.take().left_s == pytest.approx(left)
 
 
-def test_looking_does_not_count_as_calling():
+def test_looking_does_not_count_as_calling(clock):
     """The time left is told from when calls began, though something was shown before looking began, too."""
-    made, shown, clock = progress(), board(3000, None), SimpleNamespace(now=1000.0)
-    made.outage = SimpleNamespace(ongoing=False)
-    with patch("time.monotonic", lambda: clock.now):
-        shown._figures(made)
-        made.looking, clock.now = True, 1100.0
-        assert "left" not in shown._figures(made)
-        made.looking, clock.now = False, 1200.0
-        shown._figures(made)
-        made.outcomes[Outcome.SUCCEEDED], clock.now = 1000, 1210.0
-        assert "; 20 s left; " in shown._figures(made)
+    made = progress()
+    making = maker(made, rows=3000, to_call=3000)
+    made.preflight_over = False
+    assert making.take().left_s is None
+    made.looking, clock.now = True, 1100.0
+    looking = making.take()
+    assert (looking.phase, looking.left_s) == ("looking", None)
+    assert "left" not in figures(looking)
+    made.looking, made.preflight_over, clock.now = False, True, 1200.0
+    assert making.take().left_s == pytest.approx(30)
+    made.outcomes[Outcome.SUCCEEDED], clock.now = 1000, 1210.0
+    assert making.take().left_s == pytest.approx(20)
+    assert "; 20 s left; " in figures(making.take())
 
 
-def test_the_snapshot_counts_no_look_as_calling_either(tmp_path):
-    """Nor what comes before the look: no time left is told until calls begin, and from then on it is theirs."""
-    index, made = Index(6000), progress(succeeded=1000)
-    service = SimpleNamespace(rate=300.0)
-    watched = Watched("", tmp_path / "d.csv", tmp_path / "r.csv", service, index, 6000, {}, 6000, "")
-    watch = SnapshotWatch(watched)
-    assert watch._left_s(made, 1000.0) is None
-    index.looked = True
-    assert watch._left_s(made, 1100.0) == pytest.approx(5000 / 300)
-    made.looking = True
-    assert watch._left_s(made, 1200.0) is None
-    made.looking = False
-    assert watch._left_s(made, 1300.0) == pytest.approx(5000 / 300)
-    assert watch._left_s(made, 1310.0) == pytest.approx(50)
+@pytest.mark.parametrize(
+    ("kind", "settled", "now", "done", "outcomes"),
+    [
+        ("calling", {}, {"succeeded": 3}, 3, {"succeeded": 3}),
+        ("calling", {"succeeded": 40, "failed": 2}, {"succeeded": 3}, 45, {"succeeded": 43, "failed": 2}),
+        ("undoing", {"succeeded": 40}, {"undone": 3, "failed": 1}, 4, {"succeeded": 37, "undone": 3}),
+        ("verifying", {}, {"succeeded": 2}, 2, {}),
+    ],
+)
+def test_rows_are_those_of_all_sessions(kind, settled, now, done, outcomes):
+    """What earlier sessions have done is done; of an undo, what is undone or tried; a verification has none."""
+    made = progress(**now)
+    made.replaced[Outcome.SUCCEEDED] = now.get("undone", 0)
+    taken = maker(made, settled=settled, kind=kind).take()
+
+    assert (taken.done, taken.outcomes) == (done, outcomes)
+    assert taken.outcomes_now == now
+    assert taken.done_now == sum(now.values())
+
+
+def test_one_moment_for_all_who_show_it():
+    """Bar, log, metrics and store say the same of a session, since they are given the same."""
+    made = progress(succeeded=30, failed=4)
+    made.retries, made.throttles, made.codes = 5, 6, Counter({"SystemError": 4})
+    made.stop = Stop(ExitStatus.DENIED, "no permission")
+    taken = maker(made, rows=200, to_call=150, settled={"succeeded": 50}).take()
+
+    told = figures(taken)
+    assert "80 succeeded, 4 failed" in told
+    assert "5 retries, 6 throttles" in told
+    with logged() as events:
+        _Watcher().look(taken, math.inf)
+    assert events["verdicts"].items() >= {"outcomes": taken.outcomes_now, "retries": 5, "throttles": 6}.items()
+    assert events["verdicts"]["left"] == 150 - 34
+    assert events["stopping"]["exit_status"] == 77
+    exposition = generate_latest(Measured(("a", "i", "j"), {}, stats=taken).registry()).decode()
+    on = 'action="a",job_name="j",mqtt_instance="i"'
+    assert f'bulkcert_rows_finished_total{{{on},outcome="succeeded"}} 30.0' in exposition
+    assert f"bulkcert_rows_left{{{on}}} 116.0" in exposition
+    assert f"bulkcert_throttles_total{{{on}}} 6.0" in exposition
+    assert msgspec.json.decode(msgspec.json.encode(taken), type=Stats) == taken, "what the store keeps"
+
+
+def test_progress_does_not_restart(tmp_path, service):
+    """A run that is resumed goes on where it was: on the board, in the store, and in what the log says is left."""
+    service.seed(write_devices(tmp_path / "d.csv", 40))
+    run = ("run", "inactivate-device", "d.csv", "-o", "r.csv", *service.where, "-q")
+    here(*run, "--limit-rows", "15").ended(75)
+    shown = []
+    with patch.object(StatsMaker, "take", keeping(shown, StatsMaker.take)):
+        here("resume", "r.csv", "--yes", "-q").ended(0)
+    first, second = figures_of("r.csv")
+
+    assert (first.rows, first.done, first.outcomes) == (40, 15, {"succeeded": 15})
+    assert min(stats.done for stats in shown) == 15
+    assert (second.done, second.done_now, second.to_call, second.outcomes) == (40, 25, 25, {"succeeded": 40})
+    assert second.outcomes_now == {"succeeded": 25}
+
+
+def keeping(shown, take):
+    def taken(making):
+        shown.append(take(making))
+        return shown[-1]
+
+    return taken
+
+
+def test_the_end_of_an_idle_start_has_its_own_figures(tmp_path, service):
+    """A start that has nothing to do has made no calls, whatever the session before has made."""
+    service.seed(write_devices(tmp_path / "d.csv", 5))
+    run = ("run", "inactivate-device", "d.csv", "-o", "r.csv", *service.where)
+    here(*run, "-q").ended(0)
+    with logged() as events:
+        told = here(*run).ended(0)
+
+    ended, names = events["run_finished"], ("calls", "achieved_rate", "worst_window", "retries", "throttles")
+    assert {name: ended[name] for name in names} == dict.fromkeys(names, 0)
+    assert ended["outcomes"] == {"succeeded": 5}
+    assert "calls         none" in told.stdout
+    assert "5 in all sessions" in told.stdout
+    assert len(figures_of("r.csv")) == 1, "it is no session, and leaves the figures of the one before"
 
 
 @pytest.mark.parametrize("noted", [True, False])
-def test_the_journal_is_named_where_there_is_one(capsys, noted):
-    """An internal error says that the same command goes on only where a journal was open."""
+def test_the_way_on_is_named_where_there_is_one(capsys, noted):
+    """An internal error says that the run can be resumed only where a session had begun."""
     error = RuntimeError("odd")
     if noted:
-        error.add_note(terminal.RESUMABLE)
+        error.add_note(f"{terminal.RESUMABLE} bulkcert resume r.csv")
     terminal.show_internal(error)
 
     said = capsys.readouterr().err
-    assert ("the same command goes on" in said) == noted
+    assert ("bulkcert resume r.csv" in said) == noted
     assert "Please report this" in said

@@ -1,5 +1,6 @@
 """The engine against a scripted service: what every answer, and every silence, does to a row and to the run."""
 
+import sqlite3
 from collections import Counter
 from dataclasses import dataclass
 
@@ -15,18 +16,23 @@ from bulkcert.api.client import Client
 from bulkcert.api.credentials import FixedKeyring
 from bulkcert.api.signing import Credentials
 from bulkcert.batch import lanes as lanes_module
-from bulkcert.batch.engine import Engine, journaling
-from bulkcert.batch.journal import Journal
 from bulkcert.batch.lanes import Lanes
-from bulkcert.batch.lines import Header, decode_line, session_line
-from bulkcert.batch.order import Limit, Order
 from bulkcert.batch.outage import IN_A_ROW
-from bulkcert.batch.outcome import Outcome, Record, Row
 from bulkcert.batch.pacer import Pacer
 from bulkcert.batch.progress import Progress
-from bulkcert.batch.recovery import open_journal
+from bulkcert.engine.calling import CLAIMED_ROWS, Engine, committing
+from bulkcert.engine.limits import Limit, Order
+from bulkcert.engine.workers import BUFFERED_ROWS
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.store import queries
+from bulkcert.store import store as store_module
+from bulkcert.store.database import reading
+from bulkcert.store.outcome import Outcome, Record, Row
+from bulkcert.store.schema import Asked
+from bulkcert.store.store import Store
 
+DELETE = {"action": "delete-ca"}
+CALLER = {"pid": 1, "host": "h", "user": "u", "version": "1", "access_key_id": "k", "credentials": "c"}
 OLD, NEW, NEWER = (Credentials(f"key{number}", f"secret{number}", f"token{number}") for number in range(3))
 LOST, UNREACHED = httpx.ReadError("reset by peer"), aiohttp.ConnectionTimeoutError("nobody there")
 DONE, NO_ECHO = "done", "no echo"
@@ -72,7 +78,7 @@ class Renewing:
 
 @dataclass
 class Ran:
-    """What one session did; ``records`` holds the newest record of every row, those of earlier sessions included."""
+    """What one session did; ``records`` is what is known of every row after it."""
 
     progress: Progress
     records: dict[int, Record]
@@ -90,28 +96,58 @@ def _at_once(monkeypatch):
     monkeypatch.setattr(lanes_module, "PAUSE_S", 0.0)
 
 
-def opened(directory, rows, action="inactivate-device"):
-    header = Header(action, "post-cn-1", "http://127.0.0.1", "00" * 32, rows, ("CaSn",), "1")
-    journal = open_journal(directory / "j", header, session_line(0, "1"))
-    journal.begin()
-    return journal
+def opened(directory, rows, action="inactivate-device", *, reopen=(), kind="run"):
+    """Returns the store of the run in a directory, with a session that has begun."""
+    store = Store(directory / "s")
+    if store.is_new:
+        store.describe(Asked("r", action, "i", "e", rows, "0", "0", ("l",), "r", "d", ("CaSn",), None, "CaSn", "1", 1))
+    for outcome in reopen:
+        store.reopen("newest = ?", (outcome.value,))
+    store.begin(kind, "{}", **CALLER)
+    return store
+
+
+def killed(store):
+    """Ends a session as a kill does: its files stay as they are."""
+    files = {path: path.read_bytes() for path in (store.path, store.path.with_name(f"{store.path.name}-wal"))}
+    store.close()
+    for path, content in files.items():
+        path.write_bytes(content)
+
+
+def to_call(store, rows):
+    """Returns the rows that a session calls."""
+    earlier, alone = queries.earlier(store.db, 1, rows), queries.left_alone(store.db, 1, rows)
+    numbers = [number for number in range(1, rows + 1) if number not in alone]
+    return [Row(number, f"{number}", f"{number}", *earlier.get(number, (None, False))) for number in numbers]
+
+
+def records_of(store, rows):
+    """Returns what is known of each row that was called."""
+    names = "row, newest, COALESCE(code, ''), COALESCE(message, ''), attempts, again, changed"
+    found = store.db.execute(f"SELECT {names} FROM certificate WHERE newest IS NOT NULL AND row <= {rows}")
+    return {
+        row: Record(row, Outcome(newest), code, message, attempts=attempts, again=bool(again), changed=bool(changed))
+        for row, newest, code, message, attempts, again, changed in found
+    }
 
 
 async def run(directory, rows, script, *, action="inactivate-device", keyring=None, reopen=(), batches=None, **order):
-    service, progress, journal = Service(script), Progress(), opened(directory, rows, action)
-    journal.index.reopen(reopen)
+    service, progress = Service(script), Progress()
+    store = opened(directory, rows, action, reopen=reopen)
     pace = {"cap": 100_000, "attempts": order.pop("attempts", 3)}
     options = {"workers": 4, "max_errors": Limit()} | order
     client = Client(service, httpx.URL("http://127.0.0.1"), keyring := keyring or FixedKeyring(OLD), timeout_s=60)
-    batch = [Row(number, f"{number}", f"{number}") for number in range(1, rows + 1)]
+    batch = to_call(store, rows)
     lanes = Lanes([client], keyring, progress, **pace)
-    engine = Engine(Order(ACTIONS[action], "post-cn-1", **options), lanes, journal)
+    engine = Engine(Order(ACTIONS[action], "post-cn-1", **options), lanes, store)
     with anyio.fail_after(60):
-        async with journaling(journal, lanes):
+        async with committing(store, lanes):
             await engine.run(batches or iter([batch[: rows // 2], batch[rows // 2 :]]))
-    lines = [decode_line(line + b"\n") for line in journal.lines(1, rows).splitlines()]
-    journal.close()
-    return Ran(progress, {line.row: line for line in lines}, service, progress.stop and progress.stop.status)
+    store.end(0)
+    records = records_of(store, rows)
+    store.close()
+    return Ran(progress, records, service, progress.stop and progress.stop.status)
 
 
 async def test_each_attempt_is_signed_and_paced_anew(tmp_path, monkeypatch):
@@ -239,28 +275,63 @@ async def test_rows_are_limited(tmp_path):
     assert [sorted(ran.service.attempts) for ran in sessions] == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10]]
 
 
-async def test_journal_that_fails_stops_the_run(tmp_path, monkeypatch):
+async def test_store_that_fails_stops_the_run(tmp_path, monkeypatch):
     """When nothing can be written any more the run stops; what was synced is not called again, everything else is."""
-    write, groups = Journal._write, []
+    keep, groups = Store.keep, []
 
-    def full(journal, blob):
-        groups.append(blob)
+    def full(store, group):
+        groups.append(group)
         if len(groups) > 2:
-            raise OSError(28, "full")
-        write(journal, blob)
+            raise no_space()
+        keep(store, group)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "_write", full)
-        patch.setattr("bulkcert.batch.journal.SYNC_AFTER_S", 0.001)
-        first = await run(tmp_path, 3000, lambda *_: DONE)
-    second = await run(tmp_path, 3000, lambda *_: DONE)
+        patch.setattr(Store, "keep", full)
+        patch.setattr(store_module, "SYNC_AFTER_S", 0.001)
+        first = await run(tmp_path, 1000, lambda *_: DONE)
+    second = await run(tmp_path, 1000, lambda *_: DONE)
 
     assert first.stopped is ExitStatus.CANNOT_WRITE
-    assert first.progress.stop.message == f"cannot write {tmp_path / 'j'}: full"
-    lines = map(decode_line, b"".join(groups[:2]).splitlines(keepends=True))
-    synced = {line.row for line in lines if isinstance(line, Record)}
-    assert synced < set(first.records)  # what was not written is known to this session's results all the same
-    assert sorted([*synced, *second.service.attempts]) == [*range(1, 3001)]
+    assert first.progress.stop.message == f"cannot write {tmp_path / 's'}: no space left on the disk"
+    synced = {record.row for group in groups[:2] for record in group}
+    assert synced == set(first.records) < set(first.service.attempts)
+    assert sorted([*synced, *second.service.attempts]) == [*range(1, 1001)]
+
+
+def no_space():
+    error = sqlite3.OperationalError("full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    return error
+
+
+async def test_rows_are_claimed_before_they_are_called(tmp_path, monkeypatch):
+    """What may be called is on disk before, and little more: so few rows a killed session leaves in doubt.
+
+    Where even that cannot be written, nothing is called.
+    """
+    most = CLAIMED_ROWS + BUFFERED_ROWS + 4
+
+    def script(row, *_):
+        if row % 20:
+            return DONE
+        with reading(tmp_path / "s") as db:
+            claimed = {row for (row,) in db.execute("SELECT row FROM claim")}
+            assert row in claimed
+            assert len([one for one in claimed if one > row]) <= most
+        return DONE
+
+    ran = await run(tmp_path, 1000, script)
+    assert len(ran.outcomes) == 1000
+    with reading(tmp_path / "s") as db:
+        assert queries.in_doubt(db) == 0
+
+    def full(store, rows):
+        raise no_space()
+
+    monkeypatch.setattr(Store, "claim", full)
+    (tmp_path / "other").mkdir()
+    ran = await run(tmp_path / "other", 10, lambda *_: DONE)
+    assert (ran.stopped, ran.service.requests) == (ExitStatus.CANNOT_WRITE, [])
 
 
 async def test_input_that_changes_meanwhile_stops_the_run_in_order(tmp_path):
@@ -276,11 +347,48 @@ async def test_input_that_changes_meanwhile_stops_the_run_in_order(tmp_path):
     assert sorted(ran.outcomes) == sorted(ran.service.attempts)
 
 
+async def test_deletion_whose_answer_was_lost(tmp_path):
+    """A CA that is gone after an attempt without an answer was deleted by it; one that is gone at once never was."""
+    ran = await run(tmp_path, 2, lambda row, attempt, _: LOST if (row, attempt) == (1, 1) else NOT_FOUND, **DELETE)
+
+    assert ran.outcomes == {1: Outcome.SUCCEEDED, 2: Outcome.NOT_REGISTERED}
+
+
+async def test_deletion_is_announced_on_disk(tmp_path):
+    """When a CA is called the intent is on disk; where a stop or a kill prevents the call, it is not."""
+    intents = "SELECT row FROM claim WHERE sent"
+
+    def script(row, *_):
+        with reading(tmp_path / "s") as db:
+            assert (row,) in db.execute(intents).fetchall()
+        return DENIED if row == 5 else DONE
+
+    ran = await run(tmp_path, 50, script, workers=16, **DELETE)
+
+    assert ran.stopped is ExitStatus.DENIED
+    with reading(tmp_path / "s") as db:
+        assert len(db.execute(intents).fetchall()) <= 1
+
+
+@pytest.mark.parametrize("between", [DENIED, BUSY, LOST, "nothing"])
+async def test_lost_deletion_is_remembered(tmp_path, between):
+    """What a killed session may have deleted counts as deleted by it, even if sessions in between came to nothing."""
+    store = opened(tmp_path, 1, "delete-ca")
+    store.claim([1])
+    store.keep([1])
+    killed(store)
+    if between != "nothing":
+        await run(tmp_path, 1, lambda *_: between, attempts=1, **DELETE)
+    ran = await run(tmp_path, 1, lambda *_: NOT_FOUND, reopen={Outcome.UNKNOWN}, **DELETE)
+
+    assert ran.outcomes == {1: Outcome.SUCCEEDED}
+
+
 ANSWERS = [DONE, NO_ECHO, NOT_FOUND, REFUSED, THROTTLED, BUSY, NONCE, EXPIRED, DENIED, LOST, UNREACHED, "SomethingNew"]
 scripts = st.lists(st.lists(st.sampled_from(ANSWERS), max_size=6), min_size=1, max_size=12)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(script=scripts, action=st.sampled_from(["inactivate-device", "delete-ca"]), keys=st.integers(1, 3))
 def test_rows_add_up_whatever_is_answered(tmp_path_factory, script, action, keys):
     """Any script: every row gets one outcome, successes were seen to succeed, nothing known done is repeated."""

@@ -1,13 +1,14 @@
 """What a command leaves people with: what it says can be done next is so, whatever became of the run."""
 
-import fcntl
 import json
 import os
+from contextlib import closing
 
 import pytest
-from program import INSTANCE, UNHURRIED, bulkcert, here, write_devices
+from program import INSTANCE, UNHURRIED, bulkcert, here, outcomes, summary_of, write_devices
+from stored import kill
 
-from bulkcert.batch.holding import mark_held
+from bulkcert.store import lock
 
 pytestmark = pytest.mark.usefixtures("inside")
 
@@ -71,34 +72,39 @@ def verify(*more, status=0):
     return here("verify", "r.csv", *UNHURRIED, *more).ended(status)
 
 
-def test_what_was_taken_back_is_not_offered_to_be_called_again(service, devices):
-    """After an undo nothing says how to switch off again what it has restored; a watch says so before it asks."""
+def resume(*more, status=0):
+    return here("resume", "r.csv", "--yes", *UNHURRIED, *more).ended(status)
+
+
+def test_what_was_undone_is_not_called_again_unasked(service, devices):
+    """1 after an undo: what it is, and the one command that does it again; neither a watch nor the run calls it."""
     run(service)
-    undo("--include-unknown", "-q")
+    undone = undo("--include-unknown").stderr
+    assert offered(undone, "bulkcert resume") == ["resume", "r.csv", "--retry", "undone"]
+    assert "bulkcert undo" not in undone
     told = verify(status=1).stderr
     assert "--watch" not in told
-    assert "taken back on 20" in told
-    assert "by r.undo.csv" in told
-    asked = verify("--watch", "1s", status=2).stderr
-    assert "taken back on 20" in asked
-    assert "what was restored would be called again" in asked
-    assert service.states(devices) == ["1"] * 4
+    assert "the run was undone" in told
+    calls = service.report().operations["InactivateDeviceCertificate"]
+    verify("--watch", "1s", "--every", "1s", "--yes", status=1)
     idle = here("run", "inactivate-device", "d.csv", *service.where, "-o", "r.csv").ended(1)
-    assert "--retry-failed" not in idle.stderr
-    assert "before the undo" in idle.stdout
+    resume(status=1)
+    assert service.report().operations["InactivateDeviceCertificate"] == calls
+    assert service.states(devices) == ["1"] * 4
+    assert "nothing to call: the run was undone" in idle.stderr
+    assert "UNDONE: 4 certificates are active again" in idle.stdout
+    assert outcomes("r.csv") == {"undone": 4}
 
 
-def test_calls_after_an_undo_are_told(service, devices):
-    """What was called after the undo stands again: that is said, and the line that takes it back works."""
+def test_done_again_after_an_undo(service, devices):
+    """What was called after the undo stands again, and the line that undoes it works."""
     run(service)
     undo("--include-unknown", "-q")
     verify("-q", status=1)
-    again = here("run", "inactivate-device", "d.csv", *service.where, "-o", "r.csv", "--retry-failed").ended(0)
-    assert "before the undo" not in again.stdout
-    assert "Z, called again since" in again.stdout
-    command = offered(again.stderr, "bulkcert undo")
+    again = resume("--retry", "undone")
+    assert "UNDONE" not in again.stdout
     assert service.states(devices) == ["0"] * 4
-    here(*command, "--yes", "-q", *UNHURRIED).ended(0)
+    here(*offered(again.stderr, "bulkcert undo"), "--yes", "-q", *UNHURRIED).ended(0)
     assert service.states(devices) == ["1"] * 4
 
 
@@ -134,16 +140,15 @@ def test_a_wrong_instance_is_not_repeated_as_the_way_on(service, devices):
     """78 for the instance: going on needs another one, and the hand-off says so."""
     where = ("--endpoint", service.url, "--instance", "post-nope", "--yes", "--look-first", "never", *UNHURRIED)
     told = here("run", "inactivate-device", "d.csv", *where, "-o", "r.csv").ended(78).stderr
-    assert "with the right --instance and --region, to go on: bulkcert run" in told
+    assert "with the right --instance and --region, to resume: bulkcert resume r.csv" in told
+    assert summary_of("r.csv")["stop_code"] == "MqttInstanceNotFound"
 
 
-def test_calls_of_a_killed_session_are_not_counted_out(service, devices, tmp_path):
-    """A session that was killed leaves no figures: the calls of all sessions are "at least" so many."""
+def test_calls_of_a_killed_session_are_not_counted_out(service, devices):
+    """A session that was killed has told of its calls as far as it has: those of all are "at least" so many."""
     run(service, "--limit-rows", "2", status=75)
     assert "at least" not in run(service, "--limit-rows", "1", status=75).stdout
-    journal = tmp_path / "r.csv.journal"
-    lines = journal.read_bytes().splitlines(keepends=True)
-    journal.write_bytes(b"".join(line for line in lines if b'"type":"end"' not in line))
+    kill("r.csv")
     assert "at least 4 in all sessions" in run(service).stdout
 
 
@@ -178,69 +183,62 @@ def test_what_is_ok_is_silent(service, devices):
     assert not here("verify", "r.csv", "-q", "--endpoint", service.url, *UNHURRIED).ended(0).stderr
     service.seed(devices[:1])
     here("verify", "r.csv", "-q", "--endpoint", service.url, *UNHURRIED).ended(1)
-    assert "warning: 1 row is not in the wanted state: read back so on 20" in run(service, status=1).stderr
+    assert run(service, status=1).stderr == (
+        "warning: 1 row is not in the wanted state: read back so; see r.csv\n"
+        "to call again what was read back in another state: bulkcert resume r.csv --retry drifted\n"
+    )
 
 
-@pytest.mark.parametrize("command", ["verify", "undo"])
-def test_a_run_that_goes_on_is_not_one_that_was_killed(service, devices, tmp_path, command):
-    """73 while a first run goes on: who holds the results, and nothing about a kill or a command to run again."""
+@pytest.mark.parametrize("command", ["verify", "undo", "resume"])
+def test_a_run_that_is_running_is_not_one_that_was_killed(service, devices, tmp_path, command):
+    """73 while a first run is running: who holds it, and nothing about a kill or a command to run again."""
     run(service, "--limit-rows", "2", status=75)
     (tmp_path / "r.csv").unlink()
-    with (tmp_path / "r.csv.journal").open("r+b") as journal:
-        fcntl.flock(journal, fcntl.LOCK_EX)
-        mark_held(journal.fileno())
+    with closing(lock.take(tmp_path / "r.csv.run" / "lock")):
         refused = here(command, "r.csv", "--yes", *UNHURRIED).ended(73).stderr
     assert f"process {os.getpid()} on " in refused
     assert "Wait until it ends" in refused
     assert "killed" not in refused
 
 
-@pytest.mark.parametrize("command", ["verify", "undo"])
-def test_a_damaged_journal_is_not_to_be_overwritten_by_who_reads_it(service, devices, tmp_path, command):
-    """66, without options that the command does not have, or that would drop what the run has done."""
+@pytest.mark.parametrize("command", ["verify", "undo", "resume"])
+@pytest.mark.parametrize("content", [b"rubbish\n", b""], ids=["rubbish", "empty"])
+def test_a_store_that_is_none(service, devices, tmp_path, command, content):
+    """What is no store is refused; nothing is concluded from it and nothing called."""
     run(service)
-    (tmp_path / "r.csv.journal").write_text("rubbish\n")
-    refused = here(command, "r.csv", "--yes", *UNHURRIED).ended(66).stderr
-    assert "not the header of a journal" in refused
-    assert "--overwrite" not in refused
-    assert "-o" not in refused.split()
+    calls = service.report().arrivals
+    (tmp_path / "r.csv.run" / "store.sqlite").write_bytes(content)
+    refused = here(command, "r.csv", "--yes", *UNHURRIED)
+    assert refused.status in (66, 73)
+    assert "Traceback" not in refused.stderr
+    assert ("is damaged: it is no store of bulkcert" in refused.stderr) == bool(content)
+    assert ("no run has written there" in refused.stderr) == (not content)
+    assert service.report().arrivals == calls
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["named", "by default"])
 def test_a_job_file_names_the_run_for_what_reads_it(service, devices, tmp_path, named):
-    """Verify, report and undo take the results of the job, its default ones too; an undo does not write there."""
+    """Verify, report, status, resume and undo take the results of the job, its default ones too."""
     results = "r.csv" if named else "d.inactivate-device.results.csv"
     line = f'results = "{results}"\n' if named else ""
     (tmp_path / "job.toml").write_text(f'action = "inactivate-device"\ninput = "d.csv"\n{line}')
     here("--job", "job.toml", "run", *service.where, "-q").ended(0)
     assert results in here("--job", "job.toml", "verify", *UNHURRIED).ended(0).stdout
     assert "4" in here("--job", "job.toml", "report", "--format", "text").ended(0).stdout
-    before = (tmp_path / results).read_bytes()
+    assert results in here("--job", "job.toml", "status").ended(0).stdout
     here("--job", "job.toml", "undo", "--include-unknown", "--yes", "-q", *UNHURRIED).ended(0)
     assert service.states(devices) == ["1"] * 4
-    assert (tmp_path / results).read_bytes() == before
-    assert (tmp_path / results.replace(".csv", ".undo.csv")).exists()
+    assert outcomes(tmp_path / results) == {"undone": 4}
+    here("--job", "job.toml", "resume", "--retry", "undone", "--yes", "-q", *UNHURRIED).ended(0)
+    assert service.states(devices) == ["0"] * 4
 
 
-@pytest.mark.parametrize("command", ["verify", "undo", "report"])
+@pytest.mark.parametrize("command", ["verify", "undo", "report", "status", "resume", "export"])
 def test_which_run_is_asked_for_in_a_way_that_works(command):
     """2 without results and without a job file: both ways to name the run, and no key that would not be read."""
     refused = here(command).ended(2).stderr
     assert "which run is missing" in refused
     assert "(--job)" in refused
-
-
-@pytest.mark.parametrize("command", ["verify", "undo"])
-@pytest.mark.parametrize("content", ["", "a,b\n1,2\n"], ids=["empty", "other columns"])
-def test_results_that_cannot_be_read_can_be_written_anew(service, devices, tmp_path, command, content):
-    """66, and the way to have them again: no advice on options that only a command over a list has."""
-    run(service)
-    (tmp_path / "r.csv").write_text(content)
-    refused = here(command, "r.csv", "--yes", *UNHURRIED).ended(66).stderr
-    assert "--device-column" not in refused
-    assert "--limit-rows 0" in refused
-    run(service, "--limit-rows", "0")
-    assert verify().stdout
 
 
 def test_a_plan_that_may_not_read(service, devices):

@@ -5,8 +5,8 @@ import errno
 import pytest
 from program import INSTANCE, emulator, here, outcomes, write_devices
 
-from bulkcert.batch.output import cannot_write, refuse_taken
 from bulkcert.errors import BulkcertError
+from bulkcert.output.files import cannot_write, refuse_taken
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def take(service, output, *more):
 
 
 def test_results_of_a_run_are_never_replaced(service, tmp_path):
-    """A file with a journal beside it is the results of a run: no inventory replaces it, whatever is asked for."""
+    """What the folder of a run stands beside is its results: no inventory replaces them, whatever is asked for."""
     service.seed(write_devices(tmp_path / "d.csv", 3))
     results = tmp_path / "r.csv"
     here("run", "inactivate-device", tmp_path / "d.csv", "-o", results, *service.where).ended(0)
@@ -28,15 +28,16 @@ def test_results_of_a_run_are_never_replaced(service, tmp_path):
 
     refused = take(service, results, "--overwrite").ended(73)
 
-    assert "r.csv is the results of a run: its journal is" in refused.stderr
+    assert f"r.csv is the results of a run: {results}.run is its folder" in refused.stderr
     assert "--overwrite" not in refused.stderr
     assert results.read_bytes() == before
     assert outcomes(results) == {"succeeded": 3}
 
 
 def test_not_even_before_there_are_any(tmp_path):
-    """A run that holds its journal and has written no results yet keeps its name, too."""
-    (tmp_path / "r.csv.journal").touch()
+    """A run that has begun and has written no results yet keeps its name, too."""
+    (tmp_path / "r.csv.run").mkdir()
+    (tmp_path / "r.csv.run" / "store.sqlite").touch()
 
     with pytest.raises(BulkcertError, match="is the results of a run") as refused:
         refuse_taken(tmp_path / "r.csv", overwrite=True)

@@ -3,19 +3,20 @@
 from pathlib import Path
 
 import pytest
-from program import bulkcert, write_devices
+from cyclopts import Token
+from program import here, write_devices
 
 from bulkcert.actions import ACTIONS
-from bulkcert.batch.job import Options, default_results, resolve
+from bulkcert.batch.job import Options, default_results, resolve, retried
 from bulkcert.errors import BulkcertError, ExitStatus
 
-INPUT = Path("devices.csv")
+INPUTS = (Path("devices.csv"),)
 GOOD = {"instance": "post-cn-1", "region": "cn-hangzhou"}
 
 
 def refused(**options):
     with pytest.raises(BulkcertError) as refusal:
-        resolve("inactivate-device", INPUT, Options(**GOOD | options))
+        resolve("inactivate-device", INPUTS, Options(**GOOD | options))
     return refusal.value
 
 
@@ -32,7 +33,8 @@ def refused(**options):
         ({"max_in_flight": 1, "source_address": ("127.0.0.2", "127.0.0.3")}, "--max-in-flight"),
         ({"timeout": float("nan")}, "--timeout"),
         ({"max_errors": "101%"}, "--max-errors"),
-        ({"overwrite": True, "retry_failed": True}, "exclude each other"),
+        ({"overwrite": True, "retry": ("failed",)}, "exclude each other"),
+        ({"limit_rows": 0}, "--limit-rows must be at least 1"),
         ({"endpoint": "http://example.com"}, "https"),
         ({"endpoint": "https://user@host"}, "scheme, host and port only"),
         ({"results": Path("out.xlsx")}, "must end in"),
@@ -42,6 +44,47 @@ def refused(**options):
 def test_refused(options, told):
     """Each wrong option is refused before anything happens, and the message says why."""
     assert told in refused(**options).message
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (("failed",), ("failed",)),
+        (("failed,unknown", "drifted"), ("failed", "unknown", "drifted")),
+        (("undone, undone ,",), ("undone",)),
+    ],
+)
+def test_what_is_called_again(typed, meant):
+    """Names of outcomes with commas between them, given once or more often."""
+    assert retried(None, [Token(value=value) for value in typed]) == meant
+
+
+@pytest.mark.parametrize("name", ["succeeded", "invalid", "protected", "everything"])
+def test_what_cannot_be_called_again(name):
+    """What is done, and what is never called, is not taken up again (2)."""
+    told = here("resume", "r.csv", "--retry", f"failed,{name}").ended(2).stderr
+    assert f"'{name}' is none of failed, unknown, not_registered, undone, drifted" in told
+
+
+def test_standard_input_names_no_results():
+    """A list from a pipe needs the name of its results; several files are named after the first."""
+    with pytest.raises(BulkcertError, match="--results is missing"):
+        resolve("delete-ca", (Path("-"),), Options(**GOOD))
+    job = resolve("delete-ca", (Path("a.csv"), Path("b.csv")), Options(**GOOD))
+    assert (job.results, job.list_name) == (Path("a.delete-ca.results.csv"), "a.csv, b.csv")
+
+
+@pytest.mark.parametrize("inputs", ['["a.csv", "b.csv"]', '"a.csv"'])
+def test_the_list_of_a_job_file(tmp_path, inputs):
+    """One file or several, from where the job file is; what is typed wins."""
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text(f"CaSn\n00{name}\n")
+    job = tmp_path / "job.toml"
+    job.write_text(f'action = "delete-ca"\ninput = {inputs}\ninstance = "i"\nregion = "cn-hangzhou"\n')
+    where = ("--job", job, "--deadline", "0s", "--yes", "--look-first", "never", "--overwrite")
+    told = here("run", *where).ended(75)
+    assert f"rows          {2 if 'b' in inputs else 1}\n" in told.stdout
+    assert "rows          1\n" in here("run", "delete-ca", tmp_path / "b.csv", *where).ended(75).stdout
 
 
 def test_everything_wrong_is_said_at_once():
@@ -63,7 +106,7 @@ def test_an_unknown_region_lists_the_known_ones():
 def test_hosts():
     """A region gives the public host, or the one inside its VPC; an endpoint wins over both."""
     hosts = [
-        str(resolve("delete-ca", INPUT, Options(**GOOD | more)).endpoint)
+        str(resolve("delete-ca", INPUTS, Options(**GOOD | more)).endpoint)
         for more in ({}, {"vpc": True}, {"endpoint": "https://elsewhere"})
     ]
 
@@ -91,16 +134,13 @@ def test_paths_that_cannot_be(tmp_path):
     where = ("--instance", "i", "--endpoint", "http://127.0.0.1:9", "--yes")
     too_long = tmp_path / ("x" * 300)
 
-    assert (
-        "too long"
-        in bulkcert("run", "delete-ca", tmp_path / "in.csv", "-o", f"{too_long}.csv", *where).ended(73).stderr
-    )
-    assert "--job" in bulkcert("run", "--job", too_long).ended(2).stderr
+    assert "too long" in here("run", "delete-ca", tmp_path / "in.csv", "-o", f"{too_long}.csv", *where).ended(73).stderr
+    assert "--job" in here("run", "--job", too_long).ended(2).stderr
 
 
 def test_caps_are_not_rounded(tmp_path):
     """A cap that is no whole number is refused rather than rounded up."""
-    assert "'1.5' is not a whole number" in bulkcert("run", "delete-ca", "x.csv", "--rate", "1.5").ended(2).stderr
+    assert "'1.5' is not a whole number" in here("run", "delete-ca", "x.csv", "--rate", "1.5").ended(2).stderr
 
 
 def test_the_rehearsals_own_table(tmp_path):
@@ -108,8 +148,8 @@ def test_the_rehearsals_own_table(tmp_path):
     write_devices(tmp_path / "in.csv", 5)
     job = 'action = "inactivate-device"\ninput = "in.csv"\ninstance = "i"\nendpoint = "http://127.0.0.1:9"\n'
     (tmp_path / "job.toml").write_text(f"{job}attempts = 1\n[rehearsal]\nunregistered = 1.0\n")
-    rehearsed = bulkcert("rehearse", "--job", tmp_path / "job.toml").ended(1)
-    run = bulkcert("run", "--job", tmp_path / "job.toml", "--yes", env={"BULKCERT_INSTANSE": "other"}).ended(69)
+    rehearsed = here("rehearse", "--job", tmp_path / "job.toml").ended(1)
+    run = here("run", "--job", tmp_path / "job.toml", "--yes", env={"BULKCERT_INSTANSE": "other"}).ended(69)
 
     assert "5 not_registered" in rehearsed.stdout
     assert "warning: BULKCERT_INSTANSE is not an option" in run.stderr

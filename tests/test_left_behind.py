@@ -1,28 +1,25 @@
 """What runs leave behind is not for the repository."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
-from test_readme import ROOT
 
-LEFT = (
-    "jobs/x.results.csv",
-    "jobs/x.results.csv.journal",
-    "jobs/x.results.csv.status.json",
-    "jobs/x.results.undo.csv",
-    "jobs/x.results.rehearsal.csv",
-    "jobs/x.results.rehearsal.undo.csv",
-    "jobs/x.results.rehearsal.undo-list.csv",
-    "r.undo-list.parquet",
-    "r.report.html",
-)
+from bulkcert.store.paths import RunFiles
+
+ROOT = Path(__file__).parent.parent
+RUNS = [RunFiles(Path("jobs", name)) for name in ("x.results.csv", "x.rehearsal.parquet", "r.csv")]
+LEFT = [
+    *(str(run.results) for run in RUNS[:2]),
+    *(str(path) for run in RUNS for path in (run.store, run.pinned("1"), run.summary, run.lock, run.report)),
+]
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no working tree of git")
 def test_ignored():
-    """Results, journals, lists of undos and reports are ignored; jobs and their sample are not."""
+    """Results, the folders of runs and reports are ignored; jobs and their sample are not."""
     asked = ("git", "check-ignore", "--no-index", *LEFT, "jobs/sample-devices.csv", "jobs/mass-revocation.toml")
 
     ignored = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
 
-    assert ignored == list(LEFT)
+    assert ignored == LEFT

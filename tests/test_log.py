@@ -197,7 +197,7 @@ def test_quiet_leaves_warnings_and_errors(service, tmp_path):
 
 @pytest.mark.parametrize("code", ["SignatureDoesNotMatch", "InvalidSecurityToken.Expired"])
 def test_no_secret_anywhere(service, tmp_path, code):
-    """Neither the secret nor the security token stands in output, metrics, journal or results, refused or not."""
+    """Neither the secret nor the security token stands in output, metrics, store or results, refused or not."""
     devices, token = listed(tmp_path, service, 5), "TokenThatNobodyMayRead0123456789"
     env = {"ALIBABA_CLOUD_SECURITY_TOKEN": token} if "Token" in code else {}
     secret = SECRET if env else "SecretThatIsWrongAndMustNotShow"
@@ -208,6 +208,6 @@ def test_no_secret_anywhere(service, tmp_path, code):
 
     assert finished.status == 77
     assert events(finished.stderr)
-    written = "".join(path.read_text() for path in tmp_path.iterdir())
+    written = "".join(path.read_text("latin-1") for path in tmp_path.rglob("*") if path.is_file())
     for hidden in (secret, token, SECRET):
         assert hidden not in finished.stdout + finished.stderr + written

@@ -12,7 +12,7 @@ from bulkcert.api.certificates import PAGE_SIZE, Certificate, Page, Status
 from bulkcert.api.operations import OPERATIONS
 from bulkcert.batch.look.listing import AHEAD, MOST_AT_ONCE, Listing
 from bulkcert.batch.look.sightings import Sightings
-from bulkcert.batch.source import CA_SN, DEVICE_SN, ROW
+from bulkcert.input import CA_SN, DEVICE_SN, ROW
 
 BY_CA = OPERATIONS["ListDeviceCertificateByCaSn"]
 
@@ -116,6 +116,7 @@ def test_enough(size, at_once, wanted, chance):
     assert reader.listing.done
     assert reader.listing.next() is None
     assert len(reader.asked) <= reader.needed
+    assert not reader.listing.whole or sum(len(found) for _, found in reader.delivered) == size
 
 
 def test_a_page_that_holds_some_after_one_that_is_short():

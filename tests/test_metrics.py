@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from program import INSTANCE, PATIENCE_S, bulkcert, emulator, outcomes, start, summary_of, wait_for, write_devices
+from program import INSTANCE, PATIENCE_S, emulator, here, outcomes, start, summary_of, wait_for, write_devices
 from prometheus_client.parser import text_string_to_metric_families
 
 JOBS = Path(__file__).parent.parent / "jobs"
@@ -74,7 +74,7 @@ def test_file_is_right_to_the_last_number(place):
     place.list.write_text("\n".join([*lines, lines[1], "unheard-of,00ca000000", "NULL,00ca000000"]) + "\n")
     place.service.tell("faults", shares={"throttle": 0.1, "internal-error": 0.1})
     try:
-        ended = bulkcert(*place.command("--skip-invalid", where=place.service.looking))
+        ended = here(*place.command("--skip-invalid", where=place.service.looking))
     finally:
         place.service.tell("faults", shares={})
     ended.ended(1)
@@ -98,10 +98,10 @@ def test_file_is_right_to_the_last_number(place):
 
 def test_last_success_survives_failing_runs(place):
     """A run that fails, even before its first call, keeps the time of the last success and the last results."""
-    bulkcert(*place.command()).ended(0)
+    here(*place.command()).ended(0)
     good = place.samples()
     place.list.write_text("DeviceSn,CaSn\nNULL,00ca000000\n")
-    bulkcert(*place.command("--overwrite")).ended(65)
+    here(*place.command("--overwrite")).ended(65)
 
     bad = place.samples()
     assert bad["bulkcert_last_exit_status"] == 65
@@ -112,19 +112,19 @@ def test_last_success_survives_failing_runs(place):
 
 def test_file_of_another_job_is_not_taken_over(place):
     """What another action left in the file is not told as this one's."""
-    bulkcert(*place.command()).ended(0)
+    here(*place.command()).ended(0)
     place.file.write_text(place.file.read_text().replace("inactivate-device", "activate-device"))
-    bulkcert(*place.command("--limit-rows", "0", "--overwrite")).ended(75)
+    here(*place.command("--deadline", "0s", "--overwrite")).ended(75)
 
     assert "bulkcert_last_success_timestamp_seconds" not in place.samples()
 
 
 def test_undo_leaves_the_metrics_of_the_run_alone(place, tmp_path):
     """A job file's metrics are those of its run: an undo with that job file does not touch them."""
-    bulkcert(*place.command(where=place.service.looking)).ended(0)
+    here(*place.command(where=place.service.looking)).ended(0)
     before = place.file.read_bytes()
     (tmp_path / "job.toml").write_text(f'metrics-file = "{place.file}"\n')
-    bulkcert("undo", place.results, "--job", tmp_path / "job.toml", "--yes").ended(0)
+    here("undo", place.results, "--job", tmp_path / "job.toml", "--yes").ended(0)
 
     assert place.file.read_bytes() == before
 
@@ -134,7 +134,7 @@ def test_rehearsal_has_metrics_of_its_own(tmp_path):
     write_devices(tmp_path / "in.csv", 5)
     with gateway() as pushed:
         where = ("--metrics-file", tmp_path / "real.prom", "--pushgateway", pushed.url)
-        bulkcert("rehearse", "inactivate-device", tmp_path / "in.csv", "-o", tmp_path / "r.csv", *where).ended(0)
+        here("rehearse", "inactivate-device", tmp_path / "in.csv", "-o", tmp_path / "r.csv", *where).ended(0)
 
     assert not (tmp_path / "real.prom").exists()
     assert 'outcome="succeeded"} 5.0' in (tmp_path / "r.rehearsal.prom").read_text()
@@ -173,7 +173,7 @@ def test_wrong_file_is_refused_before_the_first_call(place, tmp_path, file, stat
     """A metrics file that cannot be written is an error before anything is read or called."""
     (tmp_path / "d.prom").mkdir()
     before = place.service.report().arrivals
-    finished = bulkcert(*place.command()[:-1], tmp_path / file).ended(status)
+    finished = here(*place.command()[:-1], tmp_path / file).ended(status)
 
     assert said in finished.stderr
     assert "Nothing was called" in finished.stderr
@@ -199,7 +199,7 @@ def test_file_that_fails_later_is_a_warning(place):
 def test_broken_file_is_a_warning(place):
     """A file that is no exposition costs the time of the last success, and nothing else."""
     place.file.write_text('bulkcert_last_exit_status{action="x} 1\n')
-    finished = bulkcert(*place.command()).ended(0)
+    finished = here(*place.command()).ended(0)
 
     assert "warning: " in finished.stderr
     assert place.samples()["bulkcert_last_exit_status"] == 0
@@ -245,7 +245,7 @@ def gateway(*, status=202, until=None):
 
 def pushing(place, url, **env):
     command = [part for part in place.command() if part not in ("--metrics-file", place.file)]
-    return bulkcert(*command, "--pushgateway", url, env=env)
+    return here(*command, "--pushgateway", url, env=env)
 
 
 def test_pushed_metrics(place):
@@ -283,7 +283,7 @@ def test_wrong_gateway_is_refused(place, url):
 def test_a_second_start_leaves_the_metrics_of_the_first(place):
     """A start that is refused since another run holds the results (73) does not say that the run is over."""
     with under_way(place) as child:
-        refused = bulkcert(*place.command()).ended(73)
+        refused = here(*place.command()).ended(73)
         found = place.samples()
         child.send_signal(signal.SIGTERM)
         child.communicate(timeout=PATIENCE_S)

@@ -30,12 +30,22 @@ def listed(tmp_path):
 
 
 def test_nested_stays_nested(service, listed):
-    """What is nested in NDJSON is nested in NDJSON results, value by value."""
-    run(service, listed, "d.ndjson", "r.ndjson").ended(0)
+    """What is nested in Parquet is nested in NDJSON results, value by value."""
+    pl.DataFrame(NESTED).write_parquet(listed / "d.parquet")
+    run(service, listed, "d.parquet", "r.ndjson").ended(0)
 
     rows = [json.loads(line) for line in (listed / "r.ndjson").read_text().splitlines()]
     assert [{name: row[name] for name in NESTED[0]} for row in rows] == [*NESTED]
     run(service, listed, "r.ndjson", "again.ndjson").ended(0)
+
+
+def test_nested_in_ndjson_is_text(service, listed):
+    """What is nested in NDJSON is a text with its JSON from then on."""
+    run(service, listed, "d.ndjson", "r.ndjson").ended(0)
+
+    rows = [json.loads(line) for line in (listed / "r.ndjson").read_text().splitlines()]
+    for name in ("tags", "places", "more"):
+        assert [json.loads(row[name]) if row[name] else None for row in rows] == [row[name] for row in NESTED]
 
 
 def test_nested_as_json_in_text(service, listed):

@@ -13,6 +13,7 @@ from program import INSTANCE, KEY_ID, PATIENCE_S, SECRET, UNHURRIED, bulkcert, e
 
 from bulkcert.actions import ACTIONS
 from bulkcert.api.operations import OPERATIONS
+from bulkcert.batch import planning
 
 READING = {"GetDeviceCertificate", "GetCaCertificate", "ListDeviceCertificateByCaSn", "ListCaCertificate"}
 LISTING = OPERATIONS["ListDeviceCertificateByCaSn"].ram_action
@@ -150,6 +151,59 @@ def test_advice_on_a_shared_ca_and_on_the_unregistered(service, tmp_path):
     )
     assert shared.endswith("; beside the listed ones it has 7 registered devices")
     assert unregistered.startswith("70 serials are not registered: NOT safe")
+
+
+LARGE = 14_386
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """Returns an emulator with a large CA and a small one, and the devices of both."""
+    with emulator(tmp_path_factory.mktemp("large")) as running:
+        devices = [(f"{number:08d}", "00large") for number in range(LARGE)]
+        others = [(f"{number:08d}", "00other") for number in range(3000)]
+        running.seed([*devices, *others])
+        yield running, devices, others
+
+
+@pytest.mark.parametrize("listed", [1000, 3000, 9000, 11_990])
+def test_a_ca_of_which_a_part_is_listed(large, tmp_path, listed):
+    """The devices of a CA that the advice is about are counted to the last one."""
+    running, devices, _ = large
+    path = tmp_path / "devices.csv"
+    path.write_text("DeviceSn,CaSn\n" + "".join(f"{device},{ca}\n" for device, ca in devices[:listed]))
+    told = planned(running, path)
+
+    assert [(ca["registered"], ca["registered_at_least"]) for ca in told["cas"]] == [(LARGE, LARGE)]
+    assert told["advice"][0].endswith(f"beside the listed ones it has {LARGE - listed:,} registered devices")
+
+
+def test_what_an_action_on_a_ca_would_hit(large, tmp_path):
+    """Switching off a CA refuses all of its devices, and the plan says how many those are."""
+    running, _, _ = large
+    path = tmp_path / "cas.csv"
+    path.write_text("CaSn\n00large\n00other\n")
+    told = planned(running, path, action="inactivate-ca")
+
+    assert [ca["registered"] for ca in told["cas"]] == [LARGE, 3000]
+    assert "inactivate-ca of 00large refuses 14,386 device certificates, of 00other 3,000" in told["advice"]
+
+
+def test_a_ca_that_is_not_counted_to_its_end(large, tmp_path, monkeypatch):
+    """What was counted in part is told as at least so many, in the advice and to programs."""
+    monkeypatch.setattr(planning, "MOST_COUNTED", 2000)
+    running, devices, others = large
+    path = tmp_path / "devices.csv"
+    listed = [*devices[:1500], *others[:1000]]
+    path.write_text("DeviceSn,CaSn\n" + "".join(f"{device},{ca}\n" for device, ca in listed))
+    told = planned(running, path)
+
+    assert [ca["registered"] for ca in told["cas"]] == [None, None]
+    most, fewer = (ca["registered_at_least"] for ca in told["cas"])
+    assert 2000 < most < LARGE
+    assert 1111 < fewer <= 3000
+    (advice,) = told["advice"]
+    assert advice.endswith(f"beside the listed ones it has at least {most - 1500:,} registered devices")
 
 
 def test_invalid_and_protected_rows(service, tmp_path):

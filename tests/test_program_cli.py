@@ -34,7 +34,7 @@ def test_device_actions(tmp_path, service, devices, action):
     """Each device certificate of the list is switched, and no CA."""
     before, after = ("1", "0") if action == "inactivate-device" else ("0", "1")
     service.seed(devices, before)
-    bulkcert("run", action, "devices.csv", *service.where, cwd=tmp_path).ended(0)
+    here("run", action, "devices.csv", *service.where, cwd=tmp_path).ended(0)
 
     assert service.states(devices) == [after] * 6
     assert service.ask("ca", instance=INSTANCE, sn=devices[0][1])["Status"] == "1"
@@ -46,9 +46,9 @@ def test_ca_actions(tmp_path, service, devices, action):
     """A device list given to a CA action is its distinct CAs, each called once; other rows name the row that stands."""
     before = service.report().arrivals
     if action == "activate-ca":
-        bulkcert("run", "inactivate-ca", "devices.csv", *service.where, cwd=tmp_path).ended(0)
+        here("run", "inactivate-ca", "devices.csv", *service.where, cwd=tmp_path).ended(0)
         before += 2
-    bulkcert("run", action, "devices.csv", *service.where, cwd=tmp_path).ended(0)
+    here("run", action, "devices.csv", *service.where, cwd=tmp_path).ended(0)
 
     calls = service.calls()[before:]
     assert sorted(call["ca_sn"] for call in calls) == ["00ca000000", "00ca000001"]
@@ -73,7 +73,7 @@ def test_a_ca_is_named_by_its_serial(tmp_path, service, devices):
 def test_a_list_of_cas(tmp_path, service, devices):
     """A CA action takes a list with nothing but Sn."""
     (tmp_path / "cas.csv").write_text("Sn\n00ca000000\n")
-    bulkcert("run", "inactivate-ca", "cas.csv", *service.where, cwd=tmp_path).ended(0)
+    here("run", "inactivate-ca", "cas.csv", *service.where, cwd=tmp_path).ended(0)
 
     assert service.ask("ca", instance=INSTANCE, sn="00ca000000")["Status"] == "0"
     service.seed(devices)
@@ -84,7 +84,7 @@ def test_several_source_addresses(tmp_path, service, devices):
     before = service.report().arrivals
     addresses = [part for address in OTHER_ADDRESSES for part in ("--source-address", address)]
     service.seed(write_devices(tmp_path / "devices.csv", 200))
-    bulkcert("run", "inactivate-device", "devices.csv", *service.where, *addresses, cwd=tmp_path).ended(0)
+    here("run", "inactivate-device", "devices.csv", *service.where, *addresses, cwd=tmp_path).ended(0)
 
     assert {call["address"] for call in service.calls()[before:]} == set(OTHER_ADDRESSES)
 
@@ -135,14 +135,14 @@ def test_layers_of_options(tmp_path, job):
         caps = summary["caps"]
         return caps["account"], caps["address"], caps["source_addresses"], summary["outcomes"]["succeeded"]
 
-    assert layered(bulkcert(*RUN, "--job", path)) == (40, 300, ["127.0.0.2", "127.0.0.3"], 1)
-    refused = bulkcert(*RUN, "--job", path, env=env).ended(65)
+    assert layered(here(*RUN, "--job", path)) == (40, 300, ["127.0.0.2", "127.0.0.3"], 1)
+    refused = here(*RUN, "--job", path, env=env).ended(65)
     assert "1 of 7 rows are invalid" in refused.stderr
     env["BULKCERT_SKIP_INVALID"] = "true"
-    assert layered(bulkcert(*RUN, "--job", path, env=env)) == (60, 300, ["127.0.0.4", "127.0.0.5"], 2)
+    assert layered(here(*RUN, "--job", path, env=env)) == (60, 300, ["127.0.0.4", "127.0.0.5"], 2)
     env["BULKCERT_SKIP_INVALID"] = "false"
-    assert layered(bulkcert(*RUN, "--job", path, *flags, env=env)) == (80, 300, ["127.0.0.6"], 3)
-    bulkcert(*RUN, "--job", path, "--no-skip-invalid").ended(65)
+    assert layered(here(*RUN, "--job", path, *flags, env=env)) == (80, 300, ["127.0.0.6"], 3)
+    here(*RUN, "--job", path, "--no-skip-invalid").ended(65)
 
 
 def test_paths_of_a_job_file(tmp_path, job):
@@ -150,12 +150,12 @@ def test_paths_of_a_job_file(tmp_path, job):
     path = job()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    bulkcert("run", "--job", "../job.toml", cwd=elsewhere).ended(0)
+    here("run", "--job", "../job.toml", cwd=elsewhere).ended(0)
     assert (tmp_path / "results.csv").exists()
 
-    bulkcert("run", "--job", path, "-o", "here.csv", cwd=elsewhere).ended(0)
+    here("run", "--job", path, "-o", "here.csv", cwd=elsewhere).ended(0)
     assert (elsewhere / "here.csv").exists()
-    bulkcert("run", env={"BULKCERT_JOB": str(path), "BULKCERT_RESULTS": "there.csv"}, cwd=elsewhere).ended(0)
+    here("run", env={"BULKCERT_JOB": str(path), "BULKCERT_RESULTS": "there.csv"}, cwd=elsewhere).ended(0)
     assert (elsewhere / "there.csv").exists()
 
 
@@ -182,11 +182,61 @@ def test_wrong_job_files(tmp_path):
         assert "Error:" not in refused.stderr, "no class names"
 
 
+# Options of a resume.
+
+
+@pytest.fixture
+def interrupted(tmp_path, service, inside):
+    """A run of six rows that has called one, with every kind of option; its list is gone."""
+    (tmp_path / "list.csv").write_text("no,Gerät,CA\n" + "".join(f"{n},x{n},00ca000000\n" for n in range(6)) + "7,,\n")
+    service.seed([(f"x{number}", "00ca000000") for number in range(6)])
+    (tmp_path / "p.csv").write_text("DeviceSn\nx5\n")
+    own = ("--device-column", "Gerät", "--ca-column", "CA", "--skip-invalid", "--protect", "p.csv", "--skip-protected")
+    lanes = [part for address in OTHER_ADDRESSES for part in ("--source-address", address)]
+    more = ("--max-errors", "7", "--rate", "50", "--per-address-rate", "40", "--expect-rows", "7", "--limit-rows", "1")
+    where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes", "-o", "r.csv")
+    here("run", "inactivate-device", "list.csv", *where, *own, *lanes, *more).ended(75)
+    (tmp_path / "list.csv").unlink()
+
+
+def test_stored_options(tmp_path, interrupted):
+    """What was typed at the start holds, from wherever it is resumed; what is typed or set now wins."""
+    results = tmp_path / "r.csv"
+    again = ("resume", results, "--yes", "--json", "-q", "--limit-rows", "1")
+    caps = json.loads(here(*again, cwd="/").ended(75).stdout)["caps"]
+    assert caps == {"account": 50, "address": 40, "lane": 25, "source_addresses": OTHER_ADDRESSES}
+    env = {"BULKCERT_PER_ADDRESS_RATE": "30", "BULKCERT_RATE": "45"}
+    caps = json.loads(here(*again, "--rate", "20", cwd="/", env=env).ended(75).stdout)["caps"]
+    assert (caps["account"], caps["address"]) == (20, 30)
+    done = json.loads(here("resume", results, "--yes", "--json", cwd="/").ended(1).stdout)
+
+    assert (done["caps"]["account"], done["caps"]["address"]) == (20, 30), "those of the newest start"
+    assert done["outcomes"] == {"succeeded": 5, "invalid": 1, "protected": 1}
+    assert list(read_results(results)[0])[:3] == ["no", "Gerät", "CA"]
+
+
+def test_options_that_lead_elsewhere(tmp_path, interrupted, service):
+    """Another instance, or another service, is another run; a list of protected serials that is gone is missed (66)."""
+    before = service.report().arrivals
+    for more, status, told in (
+        (("--instance", "post-cn-other"), 65, f"the instance ({INSTANCE} there, post-cn-other now)"),
+        (("--endpoint", "http://127.0.0.1:9"), 65, "the endpoint"),
+        (("--protect", "none.csv"), 66, "none.csv: no such file"),
+        (("--expect-rows", "8"), 65, "7 rows"),
+        (("--overwrite",), 2, "Unknown option: --overwrite"),
+        (("--limit-rows", "0"), 2, "--limit-rows must be at least 1, not 0"),
+    ):
+        assert told in here("resume", "r.csv", "--yes", *more).ended(status).stderr
+    (tmp_path / "p.csv").unlink()
+    assert "p.csv: no such file" in here("resume", "r.csv", "--yes").ended(66).stderr
+    assert service.report().arrivals == before
+
+
 # Wrong options.
 
 WRONG = {
     "unknown command": (["frobnicate"], 'Unknown command "frobnicate"'),
-    "no input": (["run", "inactivate-device"], "INPUT is missing"),
+    "no input": (["run", "inactivate-device"], "the list is missing"),
     "unknown action": (["run", "revoke", "x.csv"], "inactivate-device"),
     "unknown option": (["run", "inactivate-device", "x.csv", "--secret", "x"], "Unknown option"),
     "no value": (["run", "inactivate-device", "x.csv", "--rate"], "--rate takes a value"),
@@ -223,7 +273,7 @@ def test_all_wrong_options_at_once():
         "--timeout": "-1",
         "--max-errors": "many",
         "--source-address": "192.0.2.1",
-        "--limit-rows": "-1",
+        "--limit-rows": "0",
         "--max-in-flight": "0",
         "--results": "results.txt",
     }
@@ -236,7 +286,7 @@ def test_all_wrong_options_at_once():
 
 def test_help():
     """Help goes to stdout and is no error; no option takes a secret."""
-    shown = bulkcert("run", "--help").ended(0)
+    shown = here("run", "--help").ended(0)
 
     assert "bulkcert" in shown.stdout
     assert not [word for word in ("--secret", "--access-key", "--token") if word in shown.stdout]
@@ -245,7 +295,7 @@ def test_help():
 
 def test_version():
     """--version prints the version alone."""
-    assert bulkcert("--version").ended(0).stdout == "0.1.0\n"
+    assert here("--version").ended(0).stdout == "0.1.0\n"
 
 
 # Rehearsals.
@@ -272,17 +322,17 @@ def test_rehearse_a_job(tmp_path, job):
 def test_rehearse_a_job_of_the_environment(tmp_path, job):
     """BULKCERT_JOB and the like are the rehearsal's, not its emulator's."""
     env = {"BULKCERT_JOB": str(job()), "BULKCERT_CLOCK_OFFSET": "7200", **NO_CREDENTIALS}
-    bulkcert("rehearse", env=env, cwd=tmp_path).ended(0)
+    here("rehearse", env=env, cwd=tmp_path).ended(0)
 
 
 def test_rehearse_faults(tmp_path):
     """With --faults the seed is printed, and taken again; all rows get there all the same."""
     write_devices(tmp_path / "devices.csv", 300)
-    first = bulkcert(*REHEARSE, "--faults", cwd=tmp_path, env=NO_CREDENTIALS).ended(0)
+    first = here(*REHEARSE, "--faults", cwd=tmp_path, env=NO_CREDENTIALS).ended(0)
     assert sum(json.loads(first.stdout)["emulator"]["faults"].values()) > 0
     seed = first.stderr.split("--fault-seed ")[1].split()[0]
     write_devices(tmp_path / "devices.csv", 3)
-    again = bulkcert(*REHEARSE, "--faults", "--fault-seed", seed, cwd=tmp_path, env=NO_CREDENTIALS).ended(0)
+    again = here(*REHEARSE, "--faults", "--fault-seed", seed, cwd=tmp_path, env=NO_CREDENTIALS).ended(0)
 
     assert f"faults with --fault-seed {seed}" in again.stderr
 
@@ -290,7 +340,7 @@ def test_rehearse_faults(tmp_path):
 def test_rehearse_unregistered(tmp_path):
     """A share of certificates can be left unregistered; the results name them, the summary counts them."""
     write_devices(tmp_path / "devices.csv", 300)
-    shown = json.loads(bulkcert(*REHEARSE, "--unregistered", "0.2", cwd=tmp_path).ended(1).stdout)
+    shown = json.loads(here(*REHEARSE, "--unregistered", "0.2", cwd=tmp_path).ended(1).stdout)
 
     summary = summary_of(tmp_path / "devices.inactivate-device.results.rehearsal.csv")
     assert shown["summary"] == summary

@@ -10,14 +10,14 @@ import io
 import json
 import re
 import stat
-from pathlib import Path
 
 import polars as pl
 import pytest
 import zstandard
-from program import bulkcert, here, outcomes, read_results, summary_of
+from program import INSTANCE, bulkcert, here, outcomes, read_results, summary_of
 
-from bulkcert.batch.results import COLUMNS
+from bulkcert.output.results import COLUMNS
+from bulkcert.store.paths import RunFiles
 
 OWN = ["DeviceSn", "CaSn", "input_outcome", "outcome"]
 ROWS = [
@@ -114,7 +114,7 @@ def test_parquet_with_typed_columns(tmp_path, place):
 
 
 def test_three_formats(tmp_path, place):
-    """Results are the same in CSV, Parquet and NDJSON; they, the journal and the summary are for the owner alone."""
+    """Results are the same in CSV, Parquet and NDJSON; they and the folder of the run are for the owner alone."""
     tables = []
     for suffix in ("csv", "parquet", "ndjson"):
         place.results = tmp_path / f"results.{suffix}"
@@ -123,13 +123,14 @@ def test_three_formats(tmp_path, place):
             tables.append(pl.read_csv(place.results, infer_schema=False))
         else:
             tables.append(pl.read_parquet(place.results) if suffix == "parquet" else pl.read_ndjson(place.results))
-        made = [place.results, *(Path(f"{place.results}.{end}") for end in ("journal", "summary.json"))]
-        assert {stat.S_IMODE(path.stat().st_mode) for path in made} == {0o600}
+        folder = RunFiles(place.results).folder
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert {stat.S_IMODE(path.stat().st_mode) for path in (place.results, *folder.iterdir())} == {0o600}
     same = ["DeviceSn", "CaSn", "input_outcome", "input_input_outcome", "row", "outcome", "http_status", "attempts"]
     texts = [table.select(pl.col(same).cast(pl.String).fill_null("")) for table in tables]
     assert texts[0].equals(texts[1])
     assert texts[1].equals(texts[2])
-    assert not list(tmp_path.glob(".*")), "a temporary file was left"
+    assert not list(tmp_path.rglob(".*")), "a temporary file was left"
 
 
 def test_summary_adds_up(place):
@@ -221,8 +222,8 @@ def test_73_read_only_directory(tmp_path, place):
     tmp_path.chmod(0o555)
     refused = place.run(preexec_fn=bound_by_permissions).ended(73)
 
-    assert f"cannot write {place.results}.journal: Permission denied" in refused.stderr
-    assert "Name a results file with -o" in refused.stderr
+    assert f"cannot write {place.results}.run: Permission denied" in refused.stderr
+    assert "name a file elsewhere with -o" in refused.stderr
     assert place.arrivals == 0
 
 
@@ -234,9 +235,9 @@ def test_66_unreadable(place):
     place.list.unlink()
     assert f"{place.list}: no such file" in place.run().ended(66).stderr
     place.list.mkdir()
-    assert "not a regular file" in place.run().ended(66).stderr
+    assert "a directory" in place.run().ended(66).stderr
     place.list = "."
-    assert "not a regular file" in place.run().ended(66).stderr
+    assert "a directory" in place.run().ended(66).stderr
 
 
 def test_65_invalid_rows(place):
@@ -254,21 +255,24 @@ def test_65_invalid_rows(place):
     assert place.arrivals == 3
 
 
-def test_65_another_run_s_journal(place):
-    """65: a journal of another action or input is not gone on with."""
+def test_65_another_run(place):
+    """65: a run of another action or list is not resumed; how the lists differ is told, and the two ways on."""
     place.run("--limit-rows", 1).ended(75)
-    place.list.write_bytes(as_csv(rows=ROWS[:3]))
+    refused = place.run(action="activate-device").ended(65)
+    assert "it differs in the action (inactivate-device there, activate-device now)" in refused.stderr
+    place.list.write_bytes(as_csv(rows=[*ROWS[1:3], ["0099", "00cb", "", ""], ["0100", "00cb", "", ""]]))
     refused = place.run().ended(65)
 
-    assert "it differs in the content of the input" in refused.stderr
+    assert "it differs in the list: new certificates: 2, gone: 1, the same: 2" in refused.stderr
+    assert f"bulkcert resume {place.results}" in refused.stderr
     assert "-o" in refused.stderr
     assert place.arrivals == 1
 
 
 def test_73_results_of_nobody_knows_what(place):
-    """73: an existing results file without a journal is not written over, unless that is asked for."""
+    """73: an existing results file without a store is not written over, unless that is asked for."""
     place.results.write_text("precious")
-    assert "no journal" in place.run().ended(73).stderr
+    assert "no store (results.csv.run) says which run made it" in place.run().ended(73).stderr
     assert (place.results.read_text(), place.arrivals) == ("precious", 0)
 
     place.run("--overwrite").ended(0)
@@ -279,5 +283,86 @@ def test_73_no_place(place):
     place.results = place.results.parent / "no/such/results.csv"
     refused = place.run().ended(73)
 
-    assert "results.csv.journal: No such file or directory" in refused.stderr
+    assert "results.csv.run: No such file or directory" in refused.stderr
     assert place.arrivals == 0
+
+
+def test_a_pipe(place):
+    """A list from standard input is a run as any other: the same one resumes it, the store alone, but no other list."""
+    stdin = as_csv(newline="\r\n").decode()
+    place.list = "-"
+    left = place.run("--limit-rows", 1, stdin=stdin).ended(75)
+    assert "input         standard input: 4 rows (1 duplicate)\n" in left.stderr
+    refused = place.run(stdin=stdin.replace("0e5", "0e6")).ended(65)
+    assert "it differs in the list: new certificates: 1, gone: 1, the same: 2" in refused.stderr
+    place.run("--limit-rows", 1, stdin=stdin).ended(75)
+    here("resume", place.results, "--yes").ended(0)
+
+    assert [list(row.values())[:4] for row in read_results(place.results)] == ROWS
+    assert outcomes(place.results) == {"succeeded": 3, "duplicate": 1}
+    assert place.arrivals == 3
+
+
+def test_nothing_comes_through_a_pipe(place):
+    """65: an empty pipe, one that ends within a row, and one without a header; nothing is left of any."""
+    place.list.unlink()
+    place.list = "-"
+    for stdin, told in {
+        "": "empty",
+        "DeviceSn,CaSn\n1": "line 2",
+        "860000000000001,00ca\n": "the header line is missing",
+    }.items():
+        refused = place.run(stdin=stdin).ended(65)
+        assert "standard input" in refused.stderr
+        assert told in refused.stderr
+    assert not list(place.results.parent.iterdir())
+
+
+def test_a_pipe_is_rehearsed_and_planned(tmp_path, place):
+    """What can be read but once is read once, and every part of a rehearsal goes by that."""
+    stdin = as_csv().decode()
+    where = ("--endpoint", place.service.url, "--instance", INSTANCE)
+    plan = bulkcert("plan", "inactivate-device", "-", *where, "--json", stdin=stdin).ended(0)
+    then = ("--look-first", "always", "--then", "verify", "--then", "undo", "--json", "-q")
+    told = bulkcert("rehearse", "inactivate-device", "-", "-o", tmp_path / "r.csv", *then, stdin=stdin).ended(0)
+
+    assert json.loads(plan.stdout)["rows"] == 4
+    made = json.loads(told.stdout)
+    assert (made["summary"]["outcomes"], made["undo"]["outcomes"]) == (
+        {"succeeded": 3, "duplicate": 1},
+        {"duplicate": 1, "undone": 3},
+    )
+    assert made["summary"]["input"] == "-"
+    assert place.arrivals == 2, "the plan has looked"
+
+
+def test_several_files(tmp_path, place):
+    """Files and patterns are one list: rows are counted on, a duplicate names the row of another file."""
+    (tmp_path / "b").mkdir()
+    for number in (2, 1):
+        frame = pl.DataFrame({"DeviceSn": [f"b{number}"], "CaSn": ["00ca"], "input_outcome": [""], "outcome": [""]})
+        frame.write_parquet(tmp_path / f"b/{number}.parquet")
+    place.service.seed([("b1", "00ca"), ("b2", "00ca")])
+    (tmp_path / "last.csv").write_bytes(as_csv(rows=ROWS[:1]))
+    inputs = (tmp_path / "b/*.parquet", tmp_path / "last.csv")
+    left = place.run(*inputs, "--limit-rows", 2).ended(75)
+    assert f"{place.list}, {inputs[0]}, {inputs[1]}: 7 rows (2 duplicates)" in left.stderr
+    place.list.unlink()
+    (tmp_path / "b/1.parquet").unlink()
+    here("resume", place.results, "--yes").ended(0)
+
+    rows = read_results(place.results)
+    assert [row["row"] for row in rows] == [*"1234567"]
+    assert [row["DeviceSn"] for row in rows] == [*(device for device, *_ in ROWS), "b1", "b2", ROWS[0][0]]
+    assert [row["message"] for row in rows[3::3]] == ["same pair as row 1"] * 2
+    assert place.arrivals == 5
+
+
+def test_several_files_that_are_wrong(tmp_path, place):
+    """An invalid row is named with its file and line there; one schema is one schema; a pattern must match (66)."""
+    (tmp_path / "b.csv").write_bytes(as_csv(rows=[*ROWS[:1], ["", "00ca", "", ""]]))
+    assert "b.csv:3: DeviceSn: " in place.run(tmp_path / "b.csv").ended(65).stderr
+    (tmp_path / "c.csv").write_text("CaSn,DeviceSn,more\n00ca,1,\n")
+    assert "c.csv" in place.run(tmp_path / "c.csv").ended(65).stderr
+    assert "none*.csv" in place.run(tmp_path / "none*.csv").ended(66).stderr
+    assert (place.arrivals, place.results.exists(), len([*tmp_path.glob("*.run")])) == (0, False, 0)

@@ -1,7 +1,7 @@
 """Answers that concern one certificate or one CA only: the others are looked at, verified and listed all the same."""
 
 import pytest
-from program import UNHURRIED, bulkcert, emulator, outcomes, read_results, write_devices
+from program import UNHURRIED, emulator, here, outcomes, read_results, write_devices
 
 BY_CA = "ListDeviceCertificateByCaSn"
 ODD = "ParameterFieldCheckFailed"
@@ -19,22 +19,22 @@ def test_a_ca_that_cannot_be_paged(tmp_path, service):
     service.seed(devices, "0")
     service.tell("faults", shares={ODD: 0.2}, seed=5)
     run = ("run", "inactivate-device", "d.csv", *service.looking, "-o", "r.csv")
-    bulkcert(*run, "--limit-rows", "1", "--max-errors", "100%", cwd=tmp_path)
+    here(*run, "--limit-rows", "1", "--max-errors", "100%", cwd=tmp_path)
     service.tell("faults", shares={}, seed=5)
 
     unseen = {row["CaSn"] for row in read_results(tmp_path / "r.csv") if row["outcome"] != "unchanged"}
     assert 0 < len(unseen) < 10
     assert service.report().operations[BY_CA] >= 20
-    bulkcert(*run, "--retry-failed", cwd=tmp_path).ended(0)
+    here(*run, "--retry", "failed,not_registered", cwd=tmp_path).ended(0)
 
 
 def test_a_certificate_that_cannot_be_read(tmp_path, service):
     """Verifying goes on: what could not be read does not count as wanted (1), the others do."""
     devices = write_devices(tmp_path / "d.csv", 40, cas=40)
     service.seed(devices, "1")
-    bulkcert("run", "inactivate-device", "d.csv", *service.looking, "-o", "r.csv", cwd=tmp_path).ended(0)
+    here("run", "inactivate-device", "d.csv", *service.looking, "-o", "r.csv", cwd=tmp_path).ended(0)
     service.tell("faults", shares={ODD: 0.2}, seed=3)
-    told = bulkcert("verify", "r.csv", *UNHURRIED, cwd=tmp_path).ended(1)
+    told = here("verify", "r.csv", *UNHURRIED, cwd=tmp_path).ended(1)
     read = [row["verified_status"] for row in read_results(tmp_path / "r.csv")]
 
     assert 20 < read.count("inactive") < 40
@@ -47,7 +47,7 @@ def test_an_inventory_needs_every_page(tmp_path, service):
     service.seed([(f"{number}", "ca") for number in range(250)])
     service.tell("faults", shares={ODD: 1.0}, seed=1)
     where = ("--endpoint", service.url, "--instance", "post-cn-emulator", *UNHURRIED)
-    refused = bulkcert("inventory", *where, "-o", "all.csv", cwd=tmp_path).ended(69)
+    refused = here("inventory", *where, "-o", "all.csv", cwd=tmp_path).ended(69)
 
     assert ODD in refused.stderr
     assert "offer" not in refused.stderr
@@ -57,7 +57,7 @@ def test_an_inventory_needs_every_page(tmp_path, service):
 def test_a_ca_that_is_not_there_is_named_once(tmp_path, service):
     """With several pages in flight, too."""
     where = ("--endpoint", service.url, "--instance", "post-cn-emulator", *UNHURRIED)
-    refused = bulkcert("inventory", *where, "--ca-sn", "nope", "-o", "all.csv", cwd=tmp_path).ended(65)
+    refused = here("inventory", *where, "--ca-sn", "nope", "-o", "all.csv", cwd=tmp_path).ended(65)
 
     assert refused.stderr.count("nope") == 1
 
@@ -67,7 +67,7 @@ def test_an_inventory_that_finds_nothing_is_an_input(tmp_path, service):
     service.seed([("1", "ca")], "1")
     where = ("--endpoint", service.url, "--instance", "post-cn-emulator", *UNHURRIED)
     for suffix in ("csv", "parquet", "ndjson"):
-        bulkcert("inventory", *where, "--status", "inactive", "-o", f"all.{suffix}", cwd=tmp_path).ended(0)
+        here("inventory", *where, "--status", "inactive", "-o", f"all.{suffix}", cwd=tmp_path).ended(0)
         run = ("run", "activate-device", f"all.{suffix}", *service.looking, "-o", f"r.{suffix}")
-        bulkcert(*run, cwd=tmp_path).ended(0)
+        here(*run, cwd=tmp_path).ended(0)
     assert outcomes(tmp_path / "r.csv") == {}

@@ -1,33 +1,38 @@
-"""The command told to stop: it drains on the first signal, leaves at once on the second, and goes on when run again."""
+"""The command told to stop: it drains on the first signal, leaves at once on the second, and resumes."""
 
-import hashlib
+import fcntl
+import json
 import signal
 import socket
-import time
+import subprocess
+import termios
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from kill_anywhere import fresh, rows_done, whole
 from program import (
     INSTANCE,
     PATIENCE_S,
     UNHURRIED,
-    bulkcert,
     emulator,
+    here,
     outcomes,
     read_results,
     start,
     wait_for,
     write_devices,
 )
+from stored import change, kill
 
-from bulkcert.batch import snapshot
-from bulkcert.batch.lines import Header, encode_lines
-from bulkcert.batch.outcome import Outcome, Record
+from bulkcert.errors import BulkcertError
+from bulkcert.store import queries
+from bulkcert.store.database import reading
+from bulkcert.store.paths import RunFiles
+from bulkcert.store.status import State, status_of
+from bulkcert.store.store import Store
 
-ROWS, IN_FLIGHT = 1000, 8
+ROWS, IN_FLIGHT = 500, 8
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 NOWHERE = ("--endpoint", "http://127.0.0.1:9", "--instance", INSTANCE, "--yes", *UNHURRIED)
 """An endpoint where nobody listens: whatever is called there fails."""
@@ -46,28 +51,39 @@ class Stopped:
         self.running = running
         self.devices = write_devices(directory / "in.csv", rows)
         running.seed(self.devices)
-        self.results, self.journal = directory / "out.csv", directory / "out.csv.journal"
-        self.arguments = ["run", "inactivate-device", directory / "in.csv", "-o", self.results, *running.where]
-        self.arguments += ["-q"]
+        self.files = RunFiles(directory / "out.csv")
+        self.results = self.files.results
+        self.arguments = ["run", "inactivate-device", directory / "in.csv", "-o", self.results, *running.where, "-q"]
         self._before = len(running.calls())
 
     @contextmanager
     def under_way(self, *options):
         """Yields the command in the middle of its calls."""
         with start(*self.arguments, "--max-in-flight", IN_FLIGHT, *options) as child:
-            wait_for(child, lambda: len(rows_done(whole(self.journal))) >= 50)
+            wait_for(child, lambda: len(self.settled()) >= 50)
             yield child
+
+    def settled(self):
+        """Returns the rows that the store holds settled."""
+        with suppress(FileNotFoundError), reading(self.files.store) as db:
+            return set(queries.left_alone(db, 1, len(self.devices)))
+        return set()
+
+    def phase(self):
+        with suppress(BulkcertError):
+            figures = status_of(self.files).session.figures
+            return figures and json.loads(figures)["phase"]
 
     def calls(self):
         """Returns how often each row was called."""
         return Counter(int(call["device_sn"]) for call in self.running.calls()[self._before :])
 
-    def goes_on(self, done):
-        """Runs the same command to its end: it calls all rows but those that are known done."""
+    def goes_on(self, settled, command=None):
+        """Does a command, the same one unless another is wanted: it calls all rows but those that were settled."""
         before = self.calls()
-        bulkcert(*self.arguments).ended(0)
+        here(*(command or self.arguments)).ended(0)
         assert outcomes(self.results) == {"succeeded": len(self.devices)}
-        assert set(self.calls() - before) == set(range(1, len(self.devices) + 1)) - done
+        assert set(self.calls() - before) == set(range(1, len(self.devices) + 1)) - settled
 
 
 @contextmanager
@@ -89,20 +105,20 @@ def ended(child, status):
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_first_signal_drains(running, tmp_path, number):
-    """No new rows, the calls in flight are waited for, results are written, and the words say how to go on."""
+    """No new rows, the calls in flight are waited for, results are written, and the words say how to resume."""
     run = Stopped(running, tmp_path)
     with run.under_way() as child:
         child.send_signal(number)
         said = ended(child, 128 + number)
 
     assert f"{number.name} received" in said
-    assert "Run the same command again to go on" in said
+    assert f"to resume: bulkcert resume {run.results}\n" in said
     rows = read_results(run.results)
     assert [int(row["row"]) for row in rows] == [*range(1, ROWS + 1)]
     assert {row["outcome"] for row in rows} == {"succeeded", "not_attempted"}
     done = {int(row["row"]) for row in rows if row["outcome"] == "succeeded"}
     assert run.calls() == Counter(done)
-    assert rows_done(whole(run.journal)) == done
+    assert run.settled() == done
     run.goes_on(done)
     assert run.calls() == Counter(range(1, ROWS + 1))
 
@@ -112,19 +128,23 @@ def test_first_signal_drains(running, tmp_path, number):
     [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)],
 )
 def test_second_signal_leaves_at_once(running, tmp_path, second, status):
-    """A second signal, or a scheduler that loses patience, cuts the drain short; the journal is whole all the same."""
+    """A second signal, or a scheduler that loses patience, cuts the drain short; the store is whole all the same."""
     run = Stopped(running, tmp_path)
     slow = running.report().faults.get("slow", 0)
     with run.under_way("--timeout", PATIENCE_S) as child, unanswered(running):
         wait_for(child, lambda: running.report().faults.get("slow", 0) == slow + IN_FLIGHT)
         child.send_signal(signal.SIGINT if second is signal.SIGTERM else signal.SIGTERM)
-        wait_for(child, lambda: (taken := snapshot.read(run.results)) and taken.phase == "stopping")
+        wait_for(child, lambda: run.phase() == "stopping")
         child.send_signal(second)
-        ended(child, status)
+        said = ended(child, status)
 
+    assert second is signal.SIGKILL or f"{IN_FLIGHT} calls in flight were not waited for" in said
+    assert second is signal.SIGKILL or f"bulkcert resume {run.results}\n" in said
     assert not run.results.exists()
-    assert whole(run.journal) == run.journal.read_bytes()
-    run.goes_on(rows_done(whole(run.journal)))
+    found = status_of(run.files)
+    assert (found.state, found.exit_status) == (State.INTERRUPTED, 75)
+    assert found.in_doubt >= IN_FLIGHT
+    run.goes_on(run.settled(), ("resume", run.results, "--yes", "-q"))
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -136,8 +156,27 @@ def test_signal_while_the_input_is_checked(tmp_path, number):
         wait_for(child, lambda: opened(child.pid, tmp_path / "in.csv"), pause_s=0.001)
         child.send_signal(number)
 
-        assert "Run the same command again to go on" in ended(child, 128 + number)
+        assert "Nothing was called" in ended(child, 128 + number)
     assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_signal_while_a_pipe_is_read(tmp_path, number):
+    """A list that never ends keeps nobody waiting either."""
+    with start("run", "inactivate-device", "-", "-o", tmp_path / "r.csv", *NOWHERE, stdin=subprocess.PIPE) as child:
+        child.stdin.write(b"DeviceSn,CaSn\n1,00ca\n")
+        child.stdin.flush()
+        wait_for(child, lambda: not unread(child.stdin))
+        child.send_signal(number)
+        said = ended(child, 128 + number)
+
+    assert "Nothing was called" in said
+    assert not list(tmp_path.iterdir())
+
+
+def unread(pipe):
+    """Returns how many bytes of a pipe nobody has read yet."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), "little")
 
 
 def opened(pid, path):
@@ -180,27 +219,40 @@ def test_signal_while_results_are_written(tmp_path, number, suffix):
     """Results appear whole or not at all; the same command writes them, and calls nothing."""
     rows, results = 150_000, tmp_path / f"out.{suffix}"
     write_devices(tmp_path / "in.csv", rows)
-    finished_journal(tmp_path / "in.csv", f"{results}.journal", rows)
     arguments = ["run", "inactivate-device", tmp_path / "in.csv", "-o", results, *NOWHERE, "-q"]
-    began = time.time()
+    all_called(arguments, rows, results)
     with start(*arguments) as child:
-        wait_for(child, lambda: fresh(tmp_path / f".out.{suffix}.part", began), pause_s=0.001)
+        wait_for(child, lambda: list(tmp_path.glob(f".{results.name}.*")), pause_s=0.001)
         child.send_signal(number)
         ended(child, -9 if number is signal.SIGKILL else 128 + number)
 
     assert not results.exists()
-    assert bulkcert(*arguments).ended(0).stderr == ""
-    assert results.exists()
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "in.csv",
-        *(results.name + end for end in ("", ".journal", ".summary.json")),
-    }
+    assert here(*arguments).ended(0).stderr == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", results.name, f"{results.name}.run"]
 
 
-def finished_journal(path, journal, rows):
-    """Writes the journal of a run that has called all rows of an input, and not written its results yet."""
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    header = Header("inactivate-device", INSTANCE, NOWHERE[1], sha256, rows, ("DeviceSn", "CaSn"), "0.1.0")
-    with Path(journal).open("wb") as file:
-        file.write(encode_lines(header))
-        file.writelines(encode_lines(Record(row, Outcome.SUCCEEDED, attempts=1)) for row in range(1, rows + 1))
+def all_called(arguments, rows, results):
+    """Brings a run to where a session that has called all its rows was killed before it wrote results."""
+    here(*arguments, "--attempts", "1").ended(69)
+    change(results, "DELETE FROM certificate")
+    number = f"WITH RECURSIVE number(row) AS (SELECT 1 UNION ALL SELECT row + 1 FROM number WHERE row < {rows})"
+    done = "INSERT INTO certificate (row, newest, attempts) SELECT row, 'succeeded', 1 FROM number"
+    change(results, f"{number} {done}")
+    kill(results)
+    results.unlink()
+
+
+def test_killed_before_a_session_of_its_own(running, tmp_path):
+    """Who looks at what a killed session has left, and goes or is killed in turn, leaves a run that can be resumed."""
+    run = Stopped(running, tmp_path, rows=3)
+    here(*run.arguments, "--limit-rows", "1").ended(75)
+    kill(run.results)
+    here("resume", run.results, "-q").ended(2)
+    store, log = Store(run.files.store), run.files.store.with_name("store.sqlite-wal")
+    left = {path: path.read_bytes() for path in (store.path, log)}
+    store.close()
+    for path, content in left.items():
+        path.write_bytes(content)
+
+    assert here("status", run.results).status == 75
+    run.goes_on({1}, ("resume", run.results, "--yes", "-q"))

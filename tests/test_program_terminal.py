@@ -7,14 +7,29 @@ import pty
 import re
 import select
 import signal
+import sqlite3
 import struct
 import termios
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from program import INSTANCE, PATIENCE_S, UNHURRIED, Finished, bulkcert, emulator, outcomes, start, write_devices
+from program import (
+    INSTANCE,
+    PATIENCE_S,
+    UNHURRIED,
+    Finished,
+    bulkcert,
+    emulator,
+    here,
+    outcomes,
+    start,
+    summary_of,
+    write_devices,
+)
+
+from bulkcert.store.paths import RunFiles
 
 QUESTION = "Go on? [y/N] "
 ESCAPE = "\x1b["
@@ -45,6 +60,13 @@ class Place:
     def command(self, action, *more):
         where = ("--endpoint", self.service.url, "--instance", INSTANCE, *UNHURRIED, "--look-first", "never")
         return ("run", action, self.list, "-o", self.results, *where, *more)
+
+    def contents(self):
+        """Returns what is in each file here, but for who held the run last, and in the store's tables."""
+        paths = [path for path in self.list.parent.rglob("*") if path.is_file() and path.name != "lock"]
+        with closing(sqlite3.connect(RunFiles(self.results).store)) as db:
+            tables = [*db.iterdump()]
+        return {path: path.read_bytes() for path in paths if path.name != "store.sqlite"}, tables
 
     @property
     def files(self):
@@ -136,7 +158,7 @@ def test_the_plan_and_yes(place):
 
 @pytest.mark.parametrize("keys", [b"\x04", b"\xff\n"], ids=["ctrl-d", "junk"])
 def test_anything_else_is_no(place, keys):
-    """Any answer but yes, an end of input too: 2, nothing called, no journal left."""
+    """Any answer but yes, an end of input too: 2, nothing called, no trace left."""
     finished = asked(place, "inactivate-device", QUESTION, keys).ended(2)
 
     assert "not confirmed; nothing was called" in finished.stderr
@@ -145,7 +167,7 @@ def test_anything_else_is_no(place, keys):
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_at_the_question(place, number, status):
-    """Ctrl-C and SIGTERM at the question end the command at once; nothing was called, no journal is left."""
+    """Ctrl-C and SIGTERM at the question end the command at once; nothing was called, no trace is left."""
     with dialogue(*place.command("inactivate-device")) as talk:
         talk.read_until(QUESTION)
         talk.child.send_signal(number)
@@ -155,23 +177,16 @@ def test_signals_at_the_question(place, number, status):
 
 
 def test_no_leaves_an_earlier_run_alone(place):
-    """A "no" to going on with an earlier run leaves its journal and results as they were."""
-    bulkcert(*place.command("inactivate-device", "--limit-rows", "1", "--yes")).ended(75)
-    before = [path.read_bytes() for path in sorted(place.list.parent.iterdir())[:2]]
-    asked(place, "inactivate-device", QUESTION, b"n\n").ended(2)
-
-    assert [path.read_bytes() for path in sorted(place.list.parent.iterdir())[:2]] == before
-    finished = asked(place, "inactivate-device", QUESTION, b"yes\n").ended(0)
-    assert "1 by earlier sessions; this one goes on" in finished.stderr
-    assert place.arrivals == 3
-
-
-def test_no_to_overwrite_leaves_an_earlier_run_alone(place):
-    """A "no" to --overwrite leaves the earlier run as it was: it can be gone on with."""
-    bulkcert(*place.command("inactivate-device", "--limit-rows", "1", "--yes")).ended(75)
+    """A "no" to resuming an earlier run, or to dropping it with --overwrite, leaves all its files as they were."""
+    here(*place.command("inactivate-device", "--limit-rows", "1", "--yes")).ended(75)
+    before = place.contents()
     asked(place, "inactivate-device", QUESTION, b"n\n", "--overwrite").ended(2)
+    assert place.contents() == before
+    asked(place, "inactivate-device", QUESTION, b"n\n").ended(2)
+    assert place.contents() == before
 
-    bulkcert(*place.command("inactivate-device", "--yes")).ended(0)
+    finished = asked(place, "inactivate-device", QUESTION, b"yes\n").ended(0)
+    assert "1 by earlier sessions; this one resumes" in finished.stderr
     assert place.arrivals == 3
 
 
@@ -223,7 +238,7 @@ def test_json_alone_on_stdout(place):
     finished = bulkcert(*place.command("inactivate-device", "--yes", "--json", "-q")).ended(0)
 
     assert finished.stderr == ""
-    assert json.loads(finished.stdout) == json.loads((place.results.parent / "results.csv.summary.json").read_bytes())
+    assert json.loads(finished.stdout) == summary_of(place.results)
     with dialogue(*place.command("inactivate-device", "--yes", "--json", "--overwrite")) as talk:
         assert json.loads(talk.end().ended(0).stdout)["outcomes"] == {"succeeded": 3}
 

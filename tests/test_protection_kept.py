@@ -1,11 +1,14 @@
-"""What a list protects is never called: not when a run goes on, not by a watch, not through its CA."""
+"""What a list protects is never called: not when a run is resumed, not by a watch, not through its CA."""
 
 import json
 import random
 
 import pytest
 from program import INSTANCE, UNHURRIED, here, outcomes, read_results, wait_for, write_devices
+from stored import change, kill
 from watching import watch
+
+from bulkcert.store.database import reading
 
 SKIP = ("--protect", "p.csv", "--skip-protected")
 
@@ -37,6 +40,11 @@ class Place:
         calls = self.service.calls()[self.since :]
         return [(c["device_sn"], c["ca_sn"]) for c in calls if not c["operation"].startswith(("Get", "List"))]
 
+    def kept(self):
+        """Returns what the store holds, and the results."""
+        with reading(self.directory / "r.csv.run/store.sqlite") as db:
+            return [*db.iterdump()], (self.directory / "r.csv").read_bytes()
+
     def outcomes(self):
         return outcomes(self.directory / "r.csv")
 
@@ -47,18 +55,19 @@ def place(tmp_path, service):
 
 
 def test_a_run_does_not_forget_what_is_protected(place):
-    """Without --protect it is refused before any call, however it is gone on with, and the results stay."""
+    """Without --protect the same command is refused before any call, and all stays; resume takes the stored option."""
     kept = place.devices[:6]
     place.write("p.csv", "DeviceSn", *(device for device, _ in kept))
     place.run(*SKIP, "--limit-rows", "5").ended(75)
-    before = (place.directory / "r.csv.journal").read_bytes()
-    for more in ((), ("--retry-failed",), ("--limit-rows", "0")):
+    before = place.kept()
+    for more in ((), ("--retry", "failed"), ("--limit-rows", "1")):
         refused = place.run(*more).ended(65)
         assert "6 rows of this run are protected by p.csv, and --protect is not given" in refused.stderr
         assert "name an empty list" in refused.stderr
-    assert (place.directory / "r.csv.journal").read_bytes() == before
+    assert place.kept() == before
     assert place.outcomes() == {"protected": 6, "succeeded": 5, "not_attempted": 9}
-    place.run(*SKIP).ended(1)
+    assert "6 protected" in place.do("resume", "r.csv").ended(1).stderr
+    assert place.outcomes() == {"protected": 6, "succeeded": 14}
     place.run().ended(65)
 
     assert not {*place.changed()} & {*kept}
@@ -98,21 +107,6 @@ def test_a_watch_calls_nothing_protected(place):
     called = {*place.changed()[since:]}
 
     assert called == {*place.devices} - {*kept}
-
-
-def test_an_undo_does_not_forget_what_is_protected(place):
-    """It has a list and a journal of its own."""
-    place.run().ended(0)
-    kept = place.devices[:3]
-    place.write("p.csv", "DeviceSn", *(device for device, _ in kept))
-    place.do("undo", "r.csv", "--include-unknown", *SKIP, "--limit-rows", "2").ended(75)
-    since = len(place.changed())
-    assert (
-        "3 rows of this run are protected by p.csv" in place.do("undo", "r.csv", "--include-unknown").ended(65).stderr
-    )
-    place.do("undo", "r.csv", "--include-unknown", *SKIP).ended(1)
-
-    assert {*place.changed()[since:]} == {*place.devices[5:]}
 
 
 @pytest.mark.parametrize(("name", "head"), [("p.txt", ""), ("p.csv", ""), ("p.csv", "Sn\n"), ("p.csv", "serial no\n")])
@@ -202,14 +196,17 @@ def test_nothing_protected_is_ever_called(tmp_path, service, seed):
     else:
         place.write("p.csv", *chance.sample([*devices, *cas], 4))
     place.run(*SKIP, "--limit-rows", "1", action=action)
-    journal = place.directory / "r.csv.journal"
-    for _ in range(2):
-        if chance.random() < 0.5:  # killed: the last lines, the end among them, were not written
-            lines = journal.read_bytes().splitlines(keepends=True)
-            journal.write_bytes(b"".join(lines[: -chance.randint(1, 2)]))
-            (place.directory / "r.csv").unlink(missing_ok=True)
-        more = chance.choice([(), SKIP, (*SKIP, "--retry-failed")])
-        place.run(*more, "--limit-rows", str(chance.randint(0, 12)), action=action)
+    results = place.directory / "r.csv"
+    for _ in range(3):
+        if chance.random() < 0.5:  # killed: the end was not written, nor the last outcome
+            change(results, "UPDATE certificate SET newest = NULL WHERE row = (SELECT MAX(row) FROM certificate)")
+            kill(results)
+            results.unlink(missing_ok=True)
+        limit = ("--limit-rows", str(chance.randint(1, 12)))
+        if chance.random() < 0.5:
+            place.do("resume", results, *limit)
+        else:
+            place.run(*chance.choice([(), SKIP, (*SKIP, "--retry", "failed")]), *limit, action=action)
     place.run(*SKIP, action=action).ended(1)
     place.service.seed(place.devices, "1")
     before = len(place.changed())

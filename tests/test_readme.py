@@ -8,10 +8,10 @@ import pytest
 
 from bulkcert.actions import ACTIONS
 from bulkcert.batch.job import Options
-from bulkcert.batch.outcome import Outcome
-from bulkcert.batch.results import COLUMNS, VERIFIED_COLUMNS
 from bulkcert.cli import COMMANDS
 from bulkcert.errors import ExitStatus
+from bulkcert.output.results import COLUMNS, VERIFIED_COLUMNS
+from bulkcert.store.outcome import Outcome
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

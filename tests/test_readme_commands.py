@@ -12,8 +12,8 @@ from test_readme import README, ROOT
 INSTANCES = ("post-cn-7mz2d000001", "post-cn-emulator")
 LINES = re.findall(r"^    (?:\$ )?(bulkcert .+)$", README, re.MULTILINE)
 UNTIL_STOPPED = [line for line in LINES if line.startswith("bulkcert emulator ")]
-RUN_BEFORE = {"verify", "undo", "status", "report"}
-"""Commands that are given the results of a run."""
+RUN_BEFORE = {"verify", "undo", "status", "report", "export", "runs"}
+"""Commands that want a run that has ended."""
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,9 @@ def test_every_command_line(place, service, line):
     if "nightly" in line:
         environment |= {"BULKCERT_INPUT": "devices.csv", "BULKCERT_RESULTS": "night-2026-11-21.parquet"}
     if words[0] in RUN_BEFORE:
-        before = next(word for word in words[1:] if not word.startswith("-"))
+        before = next((word for word in words[1:] if not word.startswith("-")), "r.csv")
         run = ("run", "inactivate-device", "devices.csv", "--instance", INSTANCES[0], "--look-first", "always")
-        here(*run, *(["-o", before] if words[1] != "--job" else []), env=environment, cwd=place).ended(0)
+        here(*run, *(["-o", before] if "--job" not in words else []), env=environment, cwd=place).ended(0)
     here(*words, env=environment, cwd=place).ended(0)
 
 
@@ -64,7 +64,7 @@ def test_what_serves_until_it_is_stopped(place, service, line):
 
 
 def test_there_are_such_lines():
-    """Every command that calls the service is shown at least once."""
+    """Every command that calls the service is shown at least once, and those that go by a run."""
     shown = {line.split()[1] for line in LINES}
 
-    assert {"run", "plan", "verify", "undo", "inventory", "policy", "rehearse", "emulator"} <= shown
+    assert {"run", "plan", "verify", "undo", "inventory", "policy", "rehearse", "emulator", "export", "runs"} <= shown

@@ -9,15 +9,28 @@ import os
 import pwd
 import random
 import re
+import shutil
 import socket
 from collections import Counter, defaultdict
 from datetime import datetime
-from pathlib import Path
 
 import pytest
-from program import INSTANCE, KEY_ID, SECRET, UNHURRIED, bulkcert, emulator, read_results, summary_of
+from program import (
+    INSTANCE,
+    KEY_ID,
+    SECRET,
+    UNHURRIED,
+    bulkcert,
+    emulator,
+    here,
+    read_results,
+    start,
+    summary_of,
+    wait_for,
+    write_devices,
+)
 
-from bulkcert.batch.outcome import Outcome
+from bulkcert.store.outcome import Outcome
 
 FAULTS = {"ParameterFieldCheckFailed": 0.06, "internal-error": 0.05, "drop-before": 0.04, "throttle": 0.02}
 
@@ -79,7 +92,7 @@ def told(directory):
 
 def test_the_run_has_every_outcome(rows):
     """What this module counts is worth counting."""
-    assert {row["outcome"] for row in rows} == set(map(str, Outcome))
+    assert {row["outcome"] for row in rows} == set(map(str, Outcome)) - {"undone"}
 
 
 def test_outcomes(rows, told):
@@ -134,10 +147,10 @@ def test_calls(directory, rows, told):
     per_second = Counter(moment // 1000 for moment in sent)
     calls, summary = told["calls"], summary_of(directory / "r.csv")
     assert calls["shown"] == len(sent) == sum(part["calls"] for part in calls["parts"])
-    assert calls["attempts"] == sum(int(row["attempts"]) for row in rows)
     assert calls["run"] == summary["calls"]
     assert calls["verification"] == summary["verification"]["calls"]
     assert calls["not_shown"] == calls["run"] + calls["verification"] - len(sent)
+    assert (calls["at_least"], calls["run"]) == (False, sum(start["calls"] for start in told["starts"][:2]))
     assert (calls["retries"], calls["throttles"]) == (summary["retries"], summary["throttles"])
     for part in calls["parts"]:
         first = at(part["started"]) // 1000
@@ -161,9 +174,8 @@ def test_latency(directory, rows, told):
 
 
 def test_time_to_containment(directory, rows, told):
-    """First, half, 99 % of the list and last, from the moment that the run began to look."""
-    journal = [json.loads(line) for line in (directory / "r.csv.journal").read_text().splitlines()]
-    since = next(line["at"] for line in journal if line["type"] == "looking")
+    """First, half, 99 % of the list and last, from the beginning of the first session."""
+    since = at(summary_of(directory / "r.csv")["sessions"][0]["started"])
     times = sorted(at(row["finished_at"]) for row in rows if row["outcome"] in ("succeeded", "unchanged"))
     certificates = sum(row["outcome"] != "duplicate" for row in rows)
     contained = told["containment"]
@@ -189,7 +201,7 @@ def test_what_was_read_back(directory, rows, told):
     own = [row for row in rows if row["outcome"] != "duplicate"]
     statuses = Counter(row["verified_status"] for row in own if row["verified_status"])
     assert told["verified"]["statuses"] == statuses
-    assert told["verified"]["unread"] == Counter(row["outcome"] for row in own if not row["verified_status"])
+    assert sum(told["verified"]["unread"].values()) == sum(not row["verified_status"] for row in own)
     assert told["verified"]["calls"] == summary_of(directory / "r.csv")["verification"]["calls"]
     line = told["verdict"]["line"]
     assert line.startswith(f"{statuses['inactive']:,} of {len(own):,} certificates are inactive; ")
@@ -201,19 +213,19 @@ def test_what_was_read_back(directory, rows, told):
 def test_what_was_asked(directory, told):
     """Action, instance, list, hashes; each start with its figures, and the verification as one of them."""
     asked, summary = told["asked"], summary_of(directory / "r.csv")
-    assert (asked["action"], asked["instance"], asked["input"]) == ("inactivate-device", INSTANCE, "l.csv")
+    assert (asked["action"], asked["instance"], asked["inputs"]) == ("inactivate-device", INSTANCE, ["l.csv"])
     for name, file in (("input_sha256", "l.csv"), ("results_sha256", "r.csv"), ("recorded_sha256", "r.csv")):
         assert asked[name] == hashlib.sha256((directory / file).read_bytes()).hexdigest()
     starts = told["starts"]
-    assert [start["verifies"] for start in starts] == [False, False, True]
-    assert [start["calls"] for start in starts] == [*(session["calls"] for session in summary["sessions"]), None]
-    assert all(start["ended"] for start in starts)
-    for start in starts:
-        assert (start["user"], start["host"]) == (pwd.getpwuid(os.getuid()).pw_name, socket.gethostname())
-        assert start["access_key_id"] == KEY_ID
-        assert start["credentials"] == summary["sessions"][0]["credentials"] != ""
-    assert [session["access_key_id"] for session in summary["sessions"]] == [KEY_ID] * 2
-    assert not [path for path in directory.iterdir() if path.is_file() and SECRET in path.read_text("latin-1")]
+    assert [start["kind"] for start in starts] == ["run", "run", "verify"]
+    assert [start["calls"] for start in starts] == [session["calls"] for session in summary["sessions"]]
+    assert {start["state"] for start in starts} == {"ended"}
+    for each in starts:
+        assert (each["user"], each["host"]) == (pwd.getpwuid(os.getuid()).pw_name, socket.gethostname())
+        assert each["access_key_id"] == KEY_ID
+        assert each["credentials"] == summary["sessions"][0]["credentials"] != ""
+    assert [session["access_key_id"] for session in summary["sessions"]] == [KEY_ID] * 3
+    assert not [path for path in directory.rglob("*") if path.is_file() and SECRET in path.read_text("latin-1")]
 
 
 @pytest.mark.parametrize("format_", ["html", "text", "md"])
@@ -235,18 +247,52 @@ def test_every_format_has_the_numbers(directory, rows, told, format_):
         assert all(sample["request_id"] in text and sample["device_sn"] in text for sample in finding["samples"])
 
 
-def test_the_same_from_each_format_of_results(directory, tmp_path, told):
-    """CSV, Parquet and NDJSON results of one run give the same figures."""
-    import polars as pl  # noqa: PLC0415 - not for counting
+def test_the_results_are_not_needed(directory, tmp_path, told):
+    """The store alone gives the same figures: beside results of another kind, and beside none."""
+    shutil.copytree(directory / "r.csv.run", tmp_path / "r.csv.run")
+    other = json.loads(bulkcert("report", "r.csv", "--format", "json", cwd=tmp_path).ended(0).stdout)
+    for part in ("outcomes", "certificates", "cas", "calls", "latency", "containment", "verified", "starts"):
+        assert other[part] == told[part], part
+    assert other["asked"]["results_sha256"] is None
 
-    table = pl.read_csv(directory / "r.csv", infer_schema=False)
-    times = pl.col("sent_at", "finished_at", "verified_at").str.to_datetime(time_unit="ms", time_zone="UTC")
-    numbers = pl.col("row", "http_status", "attempts").cast(pl.UInt32), pl.col("latency_ms").cast(pl.Float64)
-    table.with_columns(times, *numbers).write_parquet(tmp_path / "r.parquet")
-    table.with_columns(*numbers).write_ndjson(tmp_path / "r.ndjson")
-    for name in ("r.parquet", "r.ndjson"):
-        for suffix in (".journal", ".summary.json"):
-            Path(tmp_path, name + suffix).write_bytes((directory / f"r.csv{suffix}").read_bytes())
-        other = json.loads(bulkcert("report", name, "--format", "json", cwd=tmp_path).ended(0).stdout)
-        for part in ("outcomes", "cas", "findings", "calls", "latency", "containment", "verified", "starts"):
-            assert other[part] == told[part], f"{part} of {name}"
+
+def test_a_run_that_runs_is_killed_and_is_undone(tmp_path, service):
+    """Whatever becomes of a run, the report says how it stands, and disturbs nobody."""
+    devices = write_devices(tmp_path / "d.csv", 400)
+    service.seed(devices)
+    where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes", "-q", "--look-first", "never")
+
+    def report():
+        return json.loads(here("report", "r.csv", "--format", "json", cwd=tmp_path).ended(0).stdout)
+
+    slow = ("--rate", "60", "--per-address-rate", "100000")
+    with start("run", "inactivate-device", "d.csv", *where, *slow, "-o", "r.csv", cwd=tmp_path) as child:
+        wait_for(child, (tmp_path / "r.csv.run/store.sqlite").exists)
+        wait_for(child, lambda: _calls(tmp_path, report) > 20)
+        running = report()
+        child.kill()
+    assert (running["state"], running["starts"][0]["state"]) == ("running", "running")
+    assert running["verdict"]["steps"] == ["See how far it is: bulkcert status r.csv"]
+
+    killed = report()
+    assert (killed["verdict"]["label"], killed["exit_status"]) == ("Unfinished", 75)
+    assert killed["calls"]["at_least"]
+    assert killed["calls"]["run"] >= 20
+    off = service.states(devices).count("0")
+    known = killed["certificates"]
+    assert known["desired"] <= off <= known["desired"] + known["in_doubt"]
+    assert killed["verdict"]["steps"][0] == "Resume it: bulkcert resume r.csv"
+
+    here("undo", "r.csv", "--yes", "-q", "--include-unknown", *UNHURRIED, cwd=tmp_path).ended(0)
+    undone = report()
+    assert undone["verdict"]["label"] == "UNDONE"
+    assert service.states(devices).count("0") == 0
+    assert undone["certificates"]["undone"] >= off
+    assert undone["verdict"]["line"].startswith(f"{undone['certificates']['undone']} of 400 certificates are active")
+    assert "Do it again: bulkcert resume r.csv --retry undone" in undone["verdict"]["steps"]
+
+
+def _calls(tmp_path, report):
+    """Returns how many calls a run has reported; 0 while its first session has not begun."""
+    refused = here("report", "r.csv", "--format", "json", cwd=tmp_path)
+    return report()["calls"]["run"] if refused.status == 0 else 0

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 from browser import CHROMIUM, browser
-from made_results import called, settled, write_results
+from made_store import START, made_run, row, session
 
 from bulkcert.report.counting import count
 from bulkcert.report.rendering import render
@@ -14,21 +14,26 @@ HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'$x^2$ #010101
 LONG = "9" * 5000
 
 
-def page_of(path):
-    output = path.with_suffix(".html")
-    output.write_bytes(render(count(path), "html"))
-    return output
+def called(after_ms=0, outcome="succeeded", **columns):
+    return row(outcome, sent_at=START + after_ms, finished_at=START + after_ms + 80, **columns)
+
+
+def page_of(files):
+    files.report.write_bytes(render(count(files), "html"))
+    return files.report
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     """A page with every chart, whose serials, codes and messages do what they can to break out of it."""
-    rows = [called(f"{number:06d}", f"00ca{number % 30:06d}", after_ms=7 * number) for number in range(3000)]
-    wrong = {"outcome": "failed", "message": HOSTILE, "request_id": HOSTILE}
-    rows += [called(HOSTILE, HOSTILE, after_ms=number, code=HOSTILE, **wrong) for number in range(900)]
-    rows += [called(LONG, LONG, after_ms=40_000_000, code=LONG, outcome="unknown", message=LONG, request_id=LONG)] * 800
-    rows += [settled("", "", "invalid", message="DeviceSn is blank\x1b[31m\u202eabc")] * 3
-    return page_of(write_results(tmp_path_factory.mktemp("page") / "r.csv", rows))
+    rows = [called(7 * number, ca=f"00ca{number % 30:06d}") for number in range(3000)]
+    wrong = {"outcome": "failed", "device": HOSTILE, "ca": HOSTILE, "code": HOSTILE}
+    rows += [called(number, message=HOSTILE, request_id=HOSTILE, **wrong) for number in range(900)]
+    long = {"device": LONG, "ca": LONG, "code": LONG, "message": LONG, "request_id": LONG}
+    rows += [called(40_000_000, "unknown", **long)] * 800
+    rows += [row("invalid", device="\x1b", ca="", why="DeviceSn is blank\x1b[31m\u202eabc")] * 3
+    rows += [row("undone"), row(claimed_by=1, sent=True)]
+    return page_of(made_run(tmp_path_factory.mktemp("page"), rows, [session(), session("undo", ended=None)]))
 
 
 class Elements(HTMLParser):
@@ -102,10 +107,10 @@ def test_findings_on_a_phone(page):
 
     On a wide screen they are a table.
     """
-    told = "The certificate cannot be changed while its CA is being renewed; wait, and call again."
-    serials = {"request_id": "2F08EEEF-3C0B-45BB-AB7B-CDB37AEEDC2F", "outcome": "failed", "code": "InternalError"}
-    row = called("000000000243", "00ca0000000b", message=told, **serials)
-    sample = page_of(write_results(page.with_name("phone.csv"), [row]))
+    said = "The certificate cannot be changed while its CA is being renewed; wait, and call again."
+    answer = {"request_id": "2F08EEEF-3C0B-45BB-AB7B-CDB37AEEDC2F", "code": "InternalError", "message": said}
+    wrong = called(outcome="failed", device="000000000243", ca="00ca0000000b", **answer)
+    sample = page_of(made_run(page.parent, [wrong], name="phone.csv"))
     cells = "[...document.querySelectorAll('.finding td')].map(each => each.getBoundingClientRect())"
     with browser() as tab:
         for path in (sample, page):

@@ -1,130 +1,142 @@
-"""``report`` of what may be taken back, or was: the same command as in the terminal, and numbers that agree."""
-
-import json
-import shlex
+"""``report`` of a run that was undone, wholly, in part, or perhaps: one number for each certificate, and the way on."""
 
 import pytest
-from program import UNHURRIED, here, summary_of, write_devices
+from made_store import START, made_run, row, session
 
 from bulkcert.report.counting import count
+from bulkcert.report.rendering import render
 
-pytestmark = pytest.mark.usefixtures("inside")
+ENDED = [session(), session("undo", after_ms=5000, ended=0)]
+IN_PART = [session(), session("undo", after_ms=5000, ended=1)]
+KILLED = [session(), session("undo", after_ms=5000, ended=None)]
+READ = [*IN_PART, session("verify", after_ms=9000, ended=1)]
 
-COUNT = 5
-
-
-@pytest.fixture
-def run(service, tmp_path):
-    """Runs over active devices of this test's own, which nobody has looked at before; returns a function for that."""
-    name = tmp_path.name[:20]
-    devices = [(f"{name}{device}", f"{name}{ca}") for device, ca in write_devices(tmp_path / "d.csv", COUNT)]
-    (tmp_path / "d.csv").write_text("DeviceSn,CaSn\n" + "".join(f"{device},{ca}\n" for device, ca in devices))
-    service.seed(devices)
-
-    def made(*more, status=0):
-        command = ("run", "inactivate-device", "d.csv", *service.where, "-o", "r.csv", *more)
-        return here(*command).ended(status).stderr
-
-    made.states = lambda: service.states(devices)
-    yield made
-    service.tell("faults", shares={})
+MAYBE = {"claimed_by": 2, "sent": True}
+BEFORE, AFTER = START + 1000, START + 9500
 
 
-def undo(*more, status=0):
-    return here("undo", "r.csv", "--yes", "-q", "--include-unknown", *UNHURRIED, *more).ended(status)
+def seen(outcome="succeeded", *, status="inactive", at=AFTER, **columns):
+    return row(outcome, verified=status, verified_at=at, **columns)
 
 
-def offered(text):
-    """Returns the undo that a text names, and what it says about it."""
-    (line,) = (line for line in text.splitlines() if "bulkcert undo" in line)
-    return line.lower().lstrip(" -→")
+CASES = {
+    "all of it": (
+        (["undone"] * 3, ENDED),
+        "3 of 3 certificates are active again.",
+        {"undone": 3},
+    ),
+    "one": (([row("undone")], ENDED), "1 of 1 certificate is active again.", {"undone": 1}),
+    "in part": (
+        (["undone", "succeeded", "failed"], IN_PART),
+        "1 of 3 certificates is active again; 1 is inactive; 1 is neither: 1 failed.",
+        {"undone": 1, "desired": 1, "outcomes": {"failed": 1}},
+    ),
+    "perhaps": (
+        ([row("undone"), row(**MAYBE), row("unknown", **MAYBE), row("duplicate", first_row=1)], KILLED),
+        "1 of 3 certificates is active again; 2 may be: no answer to the undo is known.",
+        {"undone": 1, "maybe_undone": 2},
+    ),
+    "perhaps all": (
+        ([row(**MAYBE), row()], IN_PART),
+        "0 of 2 certificates are active again; 1 may be: no answer to the undo is known; 1 is inactive.",
+        {"maybe_undone": 1, "desired": 1},
+    ),
+    "read back before the undo, which proves nothing": (
+        ([seen(at=BEFORE, **MAYBE), row("undone")], IN_PART),
+        "1 of 2 certificates is active again; 1 may be: no answer to the undo is known.",
+        {"undone": 1, "maybe_undone": 1},
+    ),
+    "read back after the undo": (
+        ([seen(status="active", **MAYBE), seen(**MAYBE), seen("undone", status="active"), seen()], READ),
+        "2 of 4 certificates are active again; 2 are inactive.",
+        {"undone": 2, "desired": 2},
+    ),
+    "deleted since": (
+        ([seen("undone", status="not_registered"), row("undone")], READ),
+        "1 of 2 certificates is active again; 1 is neither: 1 not registered.",
+        {"undone": 1, "statuses": {"not_registered": 1}},
+    ),
+}
 
 
-def in_report(tmp_path):
-    return offered("\n".join(count(tmp_path / "r.csv").verdict.steps)).replace(str(tmp_path / "r.csv"), "r.csv")
+@pytest.mark.parametrize("case", CASES)
+def test_the_headline(tmp_path, case):
+    """UNDONE, with the number of certificates that are in the opposite state again, and those that may be."""
+    (rows, sessions), line, known = CASES[case]
+    files = made_run(tmp_path, rows, sessions)
+    counted = count(files)
+    assert (counted.verdict.label, counted.verdict.line) == ("UNDONE", line)
+    assert counted.verdict.tone == ("open" if sessions is KILLED else "bad")
+    assert counted.exit_status == (75 if sessions is KILLED else 1)
+    found = counted.certificates
+    assert {name: value for name in known if (value := getattr(found, name))} == known
+    listed = counted.asked.rows - sum(each.rows for each in counted.outcomes if each.outcome == "duplicate")
+    counts = (found.desired, found.undone, found.maybe_undone, *found.statuses.values(), *found.outcomes.values())
+    assert sum(counts) == listed
+    for format_ in ("text", "md", "html", "json"):
+        assert b"UNDONE" in render(counted, format_)
 
 
-def works(command):
-    here(*shlex.split(command.partition("bulkcert ")[2]), "--yes", "-q", *UNHURRIED).ended(0)
+def test_the_way_on(tmp_path):
+    """The command that does it again; an undo only for what one has left, and a killed one is resumed."""
+    ended = made_run(tmp_path, ["undone", "succeeded"], IN_PART)
+    assert [step.partition("bulkcert ")[2] for step in count(ended).verdict.steps] == [
+        f"resume {ended.results} --retry undone",
+        f"verify {ended.results}",
+        f"undo {ended.results} --include-unknown",
+    ]
+    whole = made_run(tmp_path, ["undone", "undone"], ENDED, name="whole.csv")
+    assert not any("bulkcert undo" in step for step in count(whole).verdict.steps)
+    killed = made_run(tmp_path, ["undone", row(**MAYBE)], KILLED, name="killed.csv")
+    verdict = count(killed).verdict
+    assert [step.partition("bulkcert ")[2] for step in verdict.steps][:2] == [
+        f"resume {killed.results}",
+        f"resume {killed.results} --retry undone",
+    ]
+    assert "The undo was interrupted: killed, or its machine went down." in verdict.notes
 
 
-def test_the_report_names_the_undo_that_the_hand_off_names(run, tmp_path):
-    """Where nobody has looked before, and after an undo, the report's command has the options that make it work."""
-    told = offered(run())
-    assert "--include-unknown" in told
-    assert in_report(tmp_path) == told
-    works(in_report(tmp_path))
-    assert run.states() == ["1"] * COUNT
-
-    here("verify", "r.csv", "-q", *UNHURRIED).ended(1)
-    told = offered(run("--retry-failed"))
-    assert "--overwrite" in told
-    assert in_report(tmp_path) == told
-    works(in_report(tmp_path))
-    assert run.states() == ["1"] * COUNT
+def test_an_undo_that_has_undone_nothing(tmp_path):
+    """One that was stopped is resumed by the command that would otherwise call the rows that the run has left."""
+    sessions = [session(ended=75), session("undo", after_ms=5000, ended=77, stopped="denied")]
+    files = made_run(tmp_path, ["succeeded", None], sessions)
+    verdict = count(files).verdict
+    assert (verdict.label, verdict.steps[0]) == (
+        "Not all inactive",
+        f"Go on with the undo: bulkcert resume {files.results}",
+    )
+    assert not any("not reached" in step for step in verdict.steps)
+    assert "The undo stopped early: denied" in verdict.notes
 
 
-def test_rows_that_are_only_unknown_may_be_taken_back(run, tmp_path, service):
-    """A run whose calls were all left without an answer may have changed something: the report says how to undo it."""
-    service.tell("faults", shares={"drop-after": 1.0})
-    told = offered(run("--attempts", "1", "--max-errors", "100%", status=69))
-    service.tell("faults", shares={})
-    assert summary_of("r.csv")["outcomes"] == {"unknown": COUNT}
-    assert in_report(tmp_path) == told
-    works(in_report(tmp_path))
-    assert run.states() == ["1"] * COUNT
+def test_findings(tmp_path):
+    """What was undone, or may have been, is named with what to do; nobody is blamed for the state that it is in."""
+    rows = [row("undone"), seen("undone", status="active"), row(**MAYBE), seen(at=BEFORE, status="active", **MAYBE)]
+    files = made_run(tmp_path, rows, READ)
+    counted = count(files)
+    found = {(each.outcome, each.read_back, each.maybe_undone): each for each in counted.findings}
+    assert {key: each.rows for key, each in found.items()} == {
+        ("undone", "", False): 2,
+        ("succeeded", "", True): 2,
+    }
+    for each in found.values():
+        assert f"bulkcert resume {files.results} --retry undone" in each.advice
+    assert "audit log" not in render(counted, "text").decode()
 
 
-def change_lines(change):
-    with open("r.csv.journal", encoding="utf-8") as file:  # noqa: PTH123
-        lines = [change(json.loads(line)) for line in file]
-    with open("r.csv.journal", "w", encoding="utf-8") as file:  # noqa: PTH123
-        file.writelines(json.dumps(line) + "\n" for line in lines)
+def test_each_session_by_its_name(tmp_path):
+    """Run, undo and verification are told apart, each with its own calls; those of the undo count."""
+    sessions = [session(figures={"calls": 9}), session("undo", figures={"calls": 4}), session("verify", ended=1)]
+    counted = count(made_run(tmp_path, ["undone"], sessions))
+    assert [start.kind for start in counted.starts] == ["run", "undo", "verify"]
+    assert counted.calls.run == 13
+    text = render(counted, "text").decode()
+    assert "\nundo          2027" in text
+    assert "\nverify        2027" in text
 
 
-@pytest.mark.parametrize("exit_status", [0, 1])
-def test_the_rows_of_an_undo_are_counted_alike(run, tmp_path, service, exit_status):
-    """What was called and refused in the end is undone, and counted as taken back wherever the report counts."""
-    run("-q", "--max-errors", "100%")
-    refused = {"outcome": "failed", "code": "InternalError"}
-    change_lines(lambda line: line | refused if line.get("row") == COUNT else line)
-    run("-q", "--limit-rows", "0", status=1)
-    if exit_status:
-        service.tell("faults", shares={"ActiveDeviceCertificate:MqttOwnerCheckError": 1.0})
-    undo("--max-errors", "100%", status=77 if exit_status else 0)
-    assert summary_of("r.csv")["taken_back"]["rows"] == COUNT
-
-    figures = count(tmp_path / "r.csv")
-    assert figures.verdict.line.startswith(f"{COUNT} of {COUNT} certificates were")
-    assert ";" not in figures.verdict.line, "a row is counted elsewhere as well"
-    assert any(f"({COUNT} rows, see" in note for note in figures.verdict.notes)
-
-
-def test_what_was_not_come_to_is_no_less_a_finding_after_an_undo(run, tmp_path):
-    """Rows that the outcomes call not wanted are named among what is not as wanted, though the run was taken back.
-
-    A session that was killed may have called them, so that the undo takes them up as well.
-    """
-    run("-q", "--limit-rows", "2", status=75)
-    with open("r.csv.journal", encoding="utf-8") as file:  # noqa: PTH123
-        lines = [line for line in file if '"type":"end"' not in line]
-    with open("r.csv.journal", "w", encoding="utf-8") as file:  # noqa: PTH123
-        file.writelines(lines)
-    run("-q", "--limit-rows", "0", status=75)
-    undo()
-    assert summary_of("r.csv")["taken_back"]["rows"] == COUNT
-
-    figures = count(tmp_path / "r.csv")
-    not_wanted = {each.outcome: each.rows for each in figures.outcomes if each.wanted == "no"}
-    assert not_wanted == {"not_attempted": COUNT - 2}
-    assert {finding.outcome: finding.rows for finding in figures.findings} == not_wanted
-
-
-def test_a_run_with_rows_not_attempted_is_unfinished(run, tmp_path):
-    """``unfinished`` is true until all rows were come to; ``going_on`` only while somebody holds the run."""
-    run("-q", "--limit-rows", "2", status=75)
-    stopped = json.loads(here("report", "r.csv", "--format", "json").ended(0).stdout)
-    assert (stopped["unfinished"], stopped["going_on"]) == (True, False)
-    run("-q")
-    done = json.loads(here("report", "r.csv", "--format", "json").ended(0).stdout)
-    assert (done["unfinished"], done["going_on"]) == (False, False)
+def test_done_again(tmp_path):
+    """When all is done again nothing says undone any more but the list of sessions."""
+    counted = count(made_run(tmp_path, ["succeeded"] * 2, [*ENDED, session(after_ms=9000)]))
+    assert (counted.verdict.label, counted.exit_status) == ("All inactive", 0)
+    assert "undone" not in counted.verdict.line

@@ -81,6 +81,7 @@ FIRES = {
     "not registered": (ended(1, succeeded=9, not_registered=2), ["BulkcertRowsNotRegistered"]),
     "not registered, to be on": (ended(1, "activate-device", not_registered=2), ["BulkcertRowsNotDone"]),
     "protected": (ended(1, succeeded=9, protected=1), ["BulkcertRowsNotDone"]),
+    "undone": (ended(1, succeeded=9, undone=3), ["BulkcertRowsNotDone"]),
     "failed": (ended(1, succeeded=9, failed=1), ["BulkcertRowsNotDone"]),
     "read back otherwise": (ended(1, succeeded=9, failed=0), ["BulkcertReadBackOtherwise"]),
     "refused": (ended(77, not_attempted=0), ["BulkcertRunFailed"]),

@@ -1,17 +1,16 @@
 """What a job that a timer starts is held to: rows, deadline, paths with dates, and how long old files stay."""
 
 import datetime as dt
-import fcntl
 import shlex
 import signal
 import time
 from collections import Counter
-from pathlib import Path
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
 from cyclopts import Token
-from kill_anywhere import rows_done, whole
+from made_store import made_run, session
 from program import (
     INSTANCE,
     PATIENCE_S,
@@ -26,12 +25,14 @@ from program import (
     write_devices,
 )
 
-from bulkcert.batch import session
+from bulkcert.batch import session as sessions
 from bulkcert.batch.schedule import moment
 from bulkcert.job_file import STARTED
+from bulkcert.store import lock, queries
+from bulkcert.store.database import reading
+from bulkcert.store.paths import RunFiles
 
 TODAY = STARTED.date()
-OWN = (".journal", ".summary.json")
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +88,8 @@ def test_deadline(tmp_path, service, monkeypatch):
     def passed():
         return time.time() + 3600 * (service.report().arrivals >= before + 10)
 
-    monkeypatch.setattr(session, "CLOCK_CHECK_S", 0.05)
-    monkeypatch.setattr(session, "time", SimpleNamespace(time=passed))
+    monkeypatch.setattr(sessions, "CLOCK_CHECK_S", 0.05)
+    monkeypatch.setattr(sessions, "time", SimpleNamespace(time=passed))
     ended = here("run", "--job", job, "--deadline", "1h").ended(75)
     monkeypatch.undo()
     called = service.report().arrivals - before
@@ -140,13 +141,11 @@ def test_to_go_on_names_the_results_of_a_job_with_a_date(tmp_path, service):
     job = job_file(tmp_path, service, 7, results="r-{date}.{time}.csv")
     said = here("run", "--job", job, "--limit-rows", 3).ended(75).stderr
     [results] = tmp_path.glob("r-*.csv")
-    [command] = [line.removeprefix("to go on: ") for line in said.splitlines() if line.startswith("to go on: ")]
+    [command] = [line.removeprefix("to resume: ") for line in said.splitlines() if line.startswith("to resume: ")]
     program, *options = shlex.split(command)
 
-    assert (program, options[-2:]) == ("bulkcert", ["--results", str(results)])
-    options.remove("--limit-rows")
-    options.remove("3")
-    bulkcert(*options).ended(0)  # a process of its own, and so of another time
+    assert (program, options) == ("bulkcert", ["resume", str(results)])
+    bulkcert(*options, "--yes").ended(0)  # a process of its own, and so of another time
     assert [*tmp_path.glob("r-*.csv")] == [results]
     assert outcomes(results) == {"succeeded": 7}
 
@@ -175,54 +174,92 @@ def test_paths_that_cannot_be_filled_in(tmp_path, service, path, told):
         assert f"{job}: results = '{path}': {told}" in here(command, "--job", job).ended(2).stderr
 
 
-def test_old_runs_are_removed(tmp_path, service):
-    """Only runs of the same job, older than it says, that ended and that nobody holds; with their undo, and no more."""
+@pytest.fixture
+def nights(tmp_path, service):
+    """Returns what makes an earlier run of a job that keeps 30 days, and what runs the job and tells what it said."""
     job = job_file(tmp_path, service, 3, results="night-{date}.csv")
+    of_job = {"instance": INSTANCE, "endpoint": service.url}
 
-    def run(name, *more):
-        here("run", "--job", job, "-o", tmp_path / name, *more).ended(0)
+    def night(name, *sessions, **asked):
+        made = made_run(tmp_path, ["succeeded"] * 3, sessions or None, name=name, **of_job | asked)
+        made.results.write_text("results")
+        return made
 
-    for name in ("night-2020-01-01.csv", "night-2020-01-02.csv", "night-2020-01-03.csv", "day-2020-01-01.csv"):
-        run(name)
-    run("night-2020-01-04.csv", "--action", "activate-device")
-    run(f"night-{TODAY - dt.timedelta(days=30)}.csv")
-    (tmp_path / "night-2020-01-01.csv.report.html").write_text("")
+    return night, lambda *more: here("run", "--job", job, "--keep", 30, *more).ended(0).stderr
+
+
+def test_old_runs_are_removed(tmp_path, nights):
+    """Runs of the same job, older than it says, that ended are removed with all that bulkcert has made; no more."""
+    night, run = nights
+    old = night("night-2020-01-01.csv", session(), session("undo"), session("verify", ended=None))
+    old.report.write_text("report")
+    old.summary.write_text("summary")
     (tmp_path / "night-2020-01-01.csv.notes").write_text("mine")
-    here("undo", tmp_path / "night-2020-01-01.csv", "--yes", "--include-unknown").ended(0)
-    cut_off = tmp_path / "night-2020-01-02.csv.journal"
-    cut_off.write_bytes(b"".join(cut_off.read_bytes().splitlines(keepends=True)[:-1]))
+    night("day-2020-01-01.csv")
+    night("night-2020-02-30.csv")
+    night(f"night-{TODAY - dt.timedelta(days=30)}.csv")
+    night(f"night-{TODAY - dt.timedelta(days=31)}.csv")
     (tmp_path / "night-2020-01-05.csv").write_text("no run of ours")
     before = {path.name for path in tmp_path.iterdir()}
-    with (tmp_path / "night-2020-01-03.csv.journal").open() as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        told = here("run", "--job", job, "--keep", 30).ended(0).stderr
+    told = run()
 
+    names = ["night-2020-01-01.csv", f"night-{TODAY - dt.timedelta(days=31)}.csv"]
     gone = before - {path.name for path in tmp_path.iterdir()}
-    of_run = {f"night-2020-01-01.csv{more}" for more in ("", *OWN, ".report.html", ".undo-list.csv")}
-    assert gone == of_run | {f"night-2020-01-01.undo.csv{more}" for more in ("", *OWN)}
-    assert "removed 1 earlier run, the oldest night-2020-01-01.csv" in told
-    reasons = {"02": "cut off", "03": "going on", "04": "another job"}
-    assert all(f"night-2020-01-{day}.csv, though it is old enough: " in told for day in reasons)
-    assert all(reason in told for reason in reasons.values())
+    assert gone == {f"{name}{more}" for name in names for more in ("", ".run")} | {f"{names[0]}.report.html"}
+    assert f"removed 2 earlier runs, the oldest {names[0]}" in told
+    assert "kept" not in told
 
 
-def test_a_verification_ends_no_run_and_cuts_none_off(tmp_path, service):
-    """A killed run that was verified since is not removed; one that ended is, though its verification was killed."""
-    job = job_file(tmp_path, service, 3, results="night-{date}.csv")
-    killed, ended = tmp_path / "night-2020-01-01.csv", tmp_path / "night-2020-01-02.csv"
-    for results in (killed, ended):
-        here("run", "--job", job, "-o", results).ended(0)
-    journal = Path(f"{killed}.journal")
-    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))
-    here("verify", killed, "-q").ended(0)
-    with start("verify", ended, "--watch", "1h", "--every", "1s", "--yes") as watching:
-        wait_for(watching, lambda: b'"seen"' in Path(f"{ended}.journal").read_bytes())
-        watching.kill()
-        watching.communicate()
-    told = here("run", "--job", job, "--keep", 30).ended(0).stderr
+@pytest.mark.parametrize(
+    ("sessions", "asked", "reason"),
+    [
+        ([session(ended=None)], {}, "it was interrupted and never resumed"),
+        ([session(), session("undo", ended=None)], {}, "it was interrupted and never resumed"),
+        ([session(ended=None), session("verify")], {}, "it was interrupted and never resumed"),
+        ([], {"action": "activate-device"}, "it is the run of another job"),
+        ([], {"instance": "post-cn-other"}, "it is the run of another job"),
+        ([], {"endpoint": "https://other"}, "it is the run of another job"),
+    ],
+)
+def test_old_runs_that_are_kept(nights, sessions, asked, reason):
+    """What was interrupted, or is of another job, stays whole, and the reason is told."""
+    night, run = nights
+    kept = night("night-2020-01-01.csv", *sessions, **asked)
+    before = sorted(kept.everything())
 
-    assert (killed.exists(), ended.exists()) == (True, False)
-    assert "night-2020-01-01.csv, though it is old enough: it was cut off and never gone on with" in told
+    assert f"kept {kept.results}, though it is old enough: {reason}\n" in run()
+    assert sorted(kept.everything()) in (before, sorted([*before, kept.lock]))
+
+
+def test_old_runs_that_cannot_be_removed(tmp_path, nights):
+    """What a process holds, what is damaged and what somebody has put a directory into stays, with the reason."""
+    night, run = nights
+    names = [f"night-2020-01-0{number}.csv" for number in range(1, 5)]
+    running, damaged, foreign = (night(name) for name in names[:3])
+    damaged.store.write_bytes(b"no store\n" * 999)
+    (foreign.folder / "mine").mkdir()
+    (tmp_path / f"{names[3]}.run").mkdir()
+    held = lock.take(running.lock)
+    told = run()
+    held.close()
+
+    assert "removed" not in told
+    assert all(each.results.exists() and each.store.exists() for each in (running, damaged, foreign))
+    reasons = ["it is running", "is damaged", "there is a directory in", "there is no run in it"]
+    for name, reason in zip(names, reasons, strict=True):
+        assert reason in next(line for line in told.splitlines() if f"{name}, though it is old enough" in line)
+
+
+def test_old_runs_of_folders_elsewhere(tmp_path, nights):
+    """Where the folders of runs are kept elsewhere, those of results in other directories stay."""
+    night, run = nights
+    (tmp_path / "state").mkdir()
+    old = night("night-2020-01-01.csv", state_dir=tmp_path / "state")
+    other = night("night-2020-01-02.csv", state_dir=tmp_path / "state", directory="/elsewhere", results="r.csv")
+    told = run("--state-dir", tmp_path / "state")
+
+    assert (old.folder.exists(), other.folder.exists()) == (False, True)
+    assert "night-2020-01-02.csv, though it is old enough: it is the run of another job" in told
 
 
 def test_keep_needs_a_date(tmp_path, service):
@@ -234,19 +271,19 @@ def test_keep_needs_a_date(tmp_path, service):
 
 def test_killed_by_its_scheduler(tmp_path):
     """SIGTERM, then SIGKILL before the calls in flight are answered: the next start of the job goes on, and ends it."""
-    journal = tmp_path / "r.csv.journal"
+    files = RunFiles(tmp_path / "r.csv")
     with emulator(tmp_path, slow_seconds=PATIENCE_S) as service:
         job = job_file(tmp_path, service, 300, rate=50)
         service.seed(write_devices(tmp_path / "devices.csv", 300))
         with start("run", "--job", job) as child:
-            wait_for(child, lambda: rows_done(whole(journal)))
+            wait_for(child, lambda: rows_done(files))
             service.tell("faults", shares={"slow": 1.0})
             wait_for(child, lambda: service.report().faults.get("slow"))
             signalled(child, signal.SIGTERM)
             child.kill()
             child.communicate()
         service.tell("faults", shares={})
-        known, called = rows_done(whole(journal)), set(rows_called(service))
+        known, called = rows_done(files), set(rows_called(service))
         here("run", "--job", job, "--rate", 100000, "--per-address-rate", 100000).ended(0)
         calls = rows_called(service)
 
@@ -256,6 +293,61 @@ def test_killed_by_its_scheduler(tmp_path):
     assert [row["outcome"] for row in read_results(tmp_path / "r.csv")] == ["succeeded"] * 300
 
 
+def rows_done(files):
+    """Returns the rows whose outcome is on disk and final."""
+    with suppress(FileNotFoundError), reading(files.store) as db:
+        return set(queries.left_alone(db, 1, 300))
+    return set()
+
+
 def rows_called(service):
     """Returns how often each row was called."""
     return Counter(int(call["device_sn"]) for call in service.calls())
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [
+        *(("run", "--deadline", value) for value in ("70000000h", "9" * 400, "nan", "inf", "1e400", "-1h")),
+        *(("verify", option, value) for option in ("--watch", "--every") for value in ("70000000h", "9" * 400, "nan")),
+        *(("run", "--timeout", value) for value in ("nan", "inf", "1e400", "1e300", "-1")),
+        *(("run", option, "9" * 400) for option in ("--rate", "--per-address-rate", "--max-in-flight", "--attempts")),
+        *(("run", option, "9" * 5000) for option in ("--max-rows", "--limit-rows", "--max-errors", "--keep")),
+        *(("run", option, "9" * 20) for option in ("--keep", "--max-in-flight", "--max-errors", "--rate")),
+        ("run", "--keep", "1000000"),
+        ("run", "--max-in-flight", "1000000"),
+        *(("rehearse", "--latency-ms", value) for value in ("nan", "inf")),
+        *(("emulator", "--clock-offset", value) for value in ("nan", "inf", "1e12", "-1e12")),
+        *(("emulator", "--block-seconds", value) for value in ("nan", "inf", "1e400", "-1")),
+    ],
+)
+def test_numbers_beyond_all_reckoning(tmp_path, service, command, option, value):
+    """What is no number that can be reckoned with is a wrong option, before anything happens."""
+    write_devices(tmp_path / "d.csv", 2)
+    results = tmp_path / "r-2026-01-01.csv"
+    if command == "verify":
+        here("run", "inactivate-device", tmp_path / "d.csv", "-o", results, *service.where).ended(0)
+    words = {
+        "run": ("inactivate-device", tmp_path / "d.csv", "-o", results, *service.where),
+        "rehearse": ("inactivate-device", tmp_path / "d.csv", "-o", results),
+        "verify": (results, "--yes"),
+        "emulator": (),
+    }[command]
+    again = (value, value) if option == "--latency-ms" else (value,)
+    kept = [word for word in words if word not in ("--rate", "--per-address-rate", "100000")]
+
+    told = here(command, *kept, option, *again).ended(2).stderr
+
+    assert option in told
+    assert len(told) < 600
+
+
+def test_an_undo_by_the_environment_alone(tmp_path, service):
+    """An undo that is typed as one word, of a job with a date in its results, names the command that goes on."""
+    job_file(tmp_path, service, 5, results="r-{date}.csv")
+    here("run", "--job", "job.toml", cwd=tmp_path).ended(0)
+    env = {"BULKCERT_JOB": "job.toml", "BULKCERT_YES": "true", "BULKCERT_INCLUDE_UNKNOWN": "true"}
+
+    told = here("undo", env=env | {"BULKCERT_LIMIT_ROWS": "2"}, cwd=tmp_path).ended(75).stderr
+
+    assert f"bulkcert resume {tmp_path / f'r-{TODAY}.csv'}\n" in told

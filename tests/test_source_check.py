@@ -4,9 +4,10 @@ import hashlib
 
 import polars as pl
 import pytest
+from loading import annotated, check, open_source
 
-from bulkcert.batch.source import FIRST_ROW, MESSAGE, OUTCOME, ROW, InvalidRow, annotated, check, open_source
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input import FIRST_ROW, MESSAGE, OUTCOME, ROW, InvalidRow
 
 HEADER = "DeviceSn,CaSn\n"
 
@@ -171,7 +172,7 @@ class TestSpreadsheets:
     def test_parquet_types(self, opened, serials, kind, told):
         """A Parquet column that is not text is refused with its type."""
         with pytest.raises(BulkcertError) as caught:
-            opened(table(serials, kind))
+            check(opened(table(serials, kind)))
 
         assert caught.value.status == ExitStatus.INPUT_INVALID
         assert "column DeviceSn" in caught.value.message

@@ -15,8 +15,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import zstandard
-
-from bulkcert.batch.source import annotated, check, open_source
+from loading import annotated, check, open_source
 
 ROWS = 1_000_000
 LIMIT_MB = 350

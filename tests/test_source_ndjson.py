@@ -1,4 +1,4 @@
-"""NDJSON as input: types kept, every line accounted for, and refused where a reader could guess."""
+"""NDJSON as input: values kept, every line accounted for, and refused where a reader could guess."""
 
 import hashlib
 import json
@@ -7,9 +7,10 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from loading import annotated, check, open_source
 
-from bulkcert.batch.source import CA_SN, DEVICE_SN, MESSAGE, OUTCOME, ROW, annotated, check, open_source, parts, reading
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input import CA_SN, DEVICE_SN, MESSAGE, OUTCOME, ROW, lines, reading
 
 ROW_1 = b'{"DeviceSn":"1","CaSn":"a"}\n'
 
@@ -54,48 +55,38 @@ def refused(path, status=ExitStatus.INPUT_INVALID):
     return f"{caught.value.message} | {caught.value.advice}"
 
 
-class TestTypes:
+class TestValues:
     @pytest.mark.usefixtures("chunk_bytes")
     @pytest.mark.parametrize(
-        ("values", "kind", "kept"),
+        ("written_as", "kept"),
         [
-            ([1, None, -3], pl.Int64, None),
-            ([2**63, -1], pl.Int128, None),
-            ([1, 1.5], pl.Float64, None),
-            ([2**53 + 1, 1.5], pl.String, ["9007199254740993", "1.5"]),
-            ([True, None, False], pl.Boolean, None),
-            ([None, None], pl.Null, None),
-            (["007", None, ""], pl.String, None),
-            (["2024-01-01", "12"], pl.String, None),
-            (["x", 1, True, [1], {"y": None}], pl.String, ["x", "1", "true", "[1]", '{"y": null}']),
-            ([[1, 2], [], None, [None]], pl.List(pl.Int64), None),
-            ([[1, "x"], [{"y": 2}]], pl.List(pl.String), [["1", "x"], ['{"y": 2}']]),
-            ([1, [1]], pl.String, ["1", "[1]"]),
-            ([[], []], pl.List(pl.Null), None),
-            ([{}, {}], pl.String, ["{}", "{}"]),
-            (
-                [{"x": 1}, {"y": {"z": [1.5]}}, None],
-                pl.Struct({"x": pl.Int64, "y": pl.Struct({"z": pl.List(pl.Float64)})}),
-                [{"x": 1, "y": None}, {"x": None, "y": {"z": [1.5]}}, None],
-            ),
+            ('"007"', "007"),
+            ('""', ""),
+            ("null", None),
+            ("1", "1"),
+            ("-1.50", "-1.50"),
+            ("123456789012345678901234567890", "123456789012345678901234567890"),
+            ("true", "true"),
+            ('[1, "x",\t{ "y" : null}]', '[1,"x",{"y":null}]'),
+            ("[]", "[]"),
+            ("{ }", "{}"),
         ],
     )
-    def test_further_column(self, written, values, kind, kept):
-        """A further column keeps its type wherever in the file it shows; what has no common type becomes text."""
-        rows = [{"DeviceSn": str(place), "CaSn": "a", "own": value} for place, value in enumerate(values)]
-        _, found = read(written(lines_of(rows)))
+    def test_further_column(self, written, written_as, kept):
+        """Text stays text; everything else becomes its compact JSON, to the digit; null is null."""
+        rows = f'{{"DeviceSn":"1","CaSn":"a","own":{written_as}}}\n{{"DeviceSn":"2","CaSn":"a","own":"x"}}\n'
+        _, found = read(written(rows.encode()))
 
-        assert found.schema["own"] == kind
-        assert found["own"].to_list() == (values if kept is None else kept)
+        assert found["own"].to_list() == [kept, "x"]
 
     @pytest.mark.usefixtures("chunk_bytes")
     def test_missing_and_late_keys(self, written):
         """A key that is missing is null, one that comes late is not lost, and order does not matter."""
-        path = written(ROW_1 * 50 + b'{"late":[3],"CaSn":"b","DeviceSn":"2"}\n{"DeviceSn":"3"}\n')
+        path = written(ROW_1 * 50 + b'{"late":[3 ],"CaSn":"b","DeviceSn":"2"}\n{"DeviceSn":"3"}\n')
         checked, found = read(path)
 
         assert found.columns[:3] == ["DeviceSn", "CaSn", "late"]
-        assert found["late"].to_list() == [None] * 50 + [[3], None]
+        assert found["late"].to_list() == [None] * 50 + ["[3]", None]
         assert (checked.rows, checked.invalid, checked.duplicates, checked.callable) == (52, 1, 49, 2)
         assert [(row.row, row.line, row.column) for row in checked.first_invalid] == [(52, 52, "CaSn")]
 
@@ -121,7 +112,7 @@ class TestTypes:
         """For an action on CAs the device column may hold anything."""
         _, found = read(written(b'{"DeviceSn":7,"ca_sn":"a"}\n'), by_device=False)
 
-        assert (found["DeviceSn"].to_list(), found[CA_SN].to_list()) == ([7], ["a"])
+        assert (found["DeviceSn"].to_list(), found[CA_SN].to_list()) == (["7"], ["a"])
 
     def test_spreadsheet_number(self, written):
         """A string that a spreadsheet wrote refuses the file as in CSV."""
@@ -149,16 +140,13 @@ class TestMalformed:
             (b'{"DeviceSn":007}', "not one JSON object: invalid number"),
             (b'{"n":NaN}', "not one JSON object"),
             (b'{"n":1e999}', "not one JSON object: Number out of range"),
-            (b'{"n":' + b"1" * 60 + b"}", "cannot be read"),
             (b'{"DeviceSn":"\\ud800x"}', "not one JSON object"),
             (b'{"DeviceSn":"\xc3\xa9\xe9"}', "byte 16 of the line (0xe9) is not UTF-8"),
             (b'{"DeviceSn":"2","CaSn":"a","DeviceSn":"3"}', "the key 'DeviceSn' stands twice in one object"),
             (b'{"DeviceSn" : "2", "DeviceS\\u006e" :"2"}', "the key 'DeviceSn' stands twice in one object"),
             (b'{"own":[{"x":1,"y":":","x":1}]}', "the key 'x' stands twice in one object"),
-            (b'{"n":' + b"[" * 100 + b"]" * 100 + b"}", "nested more than 64 deep"),
             (b'{"n":' + b"[" * 5000 + b"]" * 5000 + b"}", "nested too deep"),
             (b"{" + b",".join(b'"%d":0' % n for n in range(1001)) + b"}", "more than 1,000 different keys"),
-            (b'{"n":{' + b",".join(b'"%d":0' % n for n in range(1001)) + b"}}", "more than 1,000 different keys"),
         ],
     )
     def test_line_is_named(self, written, line, told):
@@ -178,7 +166,7 @@ class TestMalformed:
         rows = [{"DeviceSn": ":1", "CaSn": '":', "own": {'a":"': ' :\t:":'}}] * 3
         checked, found = read(written(lines_of(rows)))
 
-        assert (checked.callable, found[DEVICE_SN][0], found["own"][0]) == (1, ":1", rows[0]["own"])
+        assert (checked.callable, found[DEVICE_SN][0], json.loads(found["own"][0])) == (1, ":1", rows[0]["own"])
 
     def test_long_line(self, written):
         """A line without an end does not fill the memory."""
@@ -220,34 +208,18 @@ class TestReading:
 
         assert len(batches) > 3
         assert found[ROW].to_list() == list(range(1, 150_001))
-        assert found["own"].to_list() == list(range(150_000))
+        assert found["own"].to_list() == [str(n) for n in range(150_000)]
         assert found[DEVICE_SN].to_list() == [row["DeviceSn"] for row in rows]
         assert [(row.row, row.line) for row in checked.first_invalid] == [(n, n) for n in (1, 50_001, 100_001)]
         assert found.filter(pl.col(OUTCOME) == "invalid")[MESSAGE].to_list() == ["CaSn is blank"] * 3
 
     def test_few_cells_at_a_time(self, written, monkeypatch):
         """Where a block would make a large table it is read in slices, with the right lines."""
-        monkeypatch.setattr(parts, "PART_CELLS", 6)
+        monkeypatch.setattr(lines, "PART_CELLS", 6)
         checked, found = read(written((ROW_1 + b"\n") * 5 + b'{"DeviceSn":"","CaSn":"b","x":1}\n'))
 
         assert found[ROW].to_list() == [1, 2, 3, 4, 5, 6]
         assert [(row.row, row.line) for row in checked.first_invalid] == [(6, 11)]
-
-    def test_results_as_input(self, tmp_path):
-        """What polars writes is read with the same types and values."""
-        frame = pl.DataFrame(
-            {
-                "DeviceSn": ["007", "8"],
-                "CaSn": ["a", "b"],
-                "row": [1, 2],
-                "latency_ms": [1.5, None],
-                "tags": [["x"], []],
-            },
-            schema_overrides={"row": pl.Int64},
-        )
-        frame.write_ndjson(tmp_path / "list.ndjson")
-
-        assert read(tmp_path / "list.ndjson")[1].select(frame.columns).equals(frame)
 
 
 letters = st.characters(codec="utf-8", exclude_characters=".,+-")
@@ -287,13 +259,10 @@ def test_as_csv(tmp_path, chunk_bytes, rows, ascii_only):
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(own=st.lists(values, min_size=1, max_size=8))
 def test_any_value(tmp_path, chunk_bytes, own):
-    """Whatever stands in a further column, the file is read, and scalars of one kind come back as they are."""
+    """Whatever stands in a further column, the file is read, and nothing of it is lost."""
     path = tmp_path / "list.ndjson"
     path.write_bytes(lines_of({"DeviceSn": "1", "CaSn": "a", "own": value} for value in own))
     _, found = read(path)
 
-    assert found.height == len(own)
-    kinds = {type(value) for value in own if value is not None}
-    if len(kinds) <= 1 and kinds.isdisjoint({list, dict}):
-        assert found["own"].to_list() == own
-    assert [value is None for value in found["own"]] == [value is None for value in own]
+    pairs = zip(found["own"], own, strict=True)
+    assert [json.loads(text) if text and type(value) is not str else text for text, value in pairs] == own

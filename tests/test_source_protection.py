@@ -7,18 +7,10 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from loading import annotated, check, open_source
 
-from bulkcert.batch.source import (
-    FIRST_ROW,
-    MESSAGE,
-    OUTCOME,
-    InvalidRow,
-    annotated,
-    check,
-    open_protection,
-    open_source,
-)
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input import FIRST_ROW, MESSAGE, OUTCOME, InvalidRow, open_protection
 
 KEYS = pl.DataFrame({"DeviceSn": ["1", "2", "3", "1"], "CaSn": ["a", "a", "b", "c"]})
 

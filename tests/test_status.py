@@ -1,182 +1,298 @@
-"""``bulkcert status`` beside a run: a second process says how it stands, and the run does not notice."""
+"""``bulkcert status`` over stores that were made: what it says of each, for people and for programs."""
 
 import json
 import re
-import signal
-import subprocess
-from datetime import UTC, datetime, timedelta
+import time
+from contextlib import contextmanager
 
-from place import FAST, Place
-from program import PATIENCE_S, bulkcert, emulator, here, outcomes, start, summary_of, write_devices
+import pytest
+from made_store import START, made_run, row, session
+from program import here
 
-from bulkcert.batch import standing
-from bulkcert.batch.standing import State, standing_of
+from bulkcert.status_advice import next_steps
+from bulkcert.status_view import line_of, rows_of, shown
+from bulkcert.store import lock
+from bulkcert.store.schema import Verification
+from bulkcert.store.status import State, status_of
 
-
-def test_while_it_calls_and_after(place):
-    """Rows, outcomes, rate, lanes and time left are told while it calls; in the end the counts are the results'."""
-    with place.running("--source-address", "127.0.0.2", "--source-address", "127.0.0.3") as run:
-        told = place.told(place.until_it_does(lambda now: now.done >= 20 and now.rate > 0))
-        place.end(run)
-
-    session = told["session"]
-    assert (told["state"], told["exit_status"], told["rows"]) == ("running", 0, 5000)
-    assert (session["phase"], session["session"]["pid"]) == ("calling", run.pid)
-    assert told["outcomes"] == {"succeeded": told["done"]}
-    assert 20 <= told["done"] <= session["calls"]
-    assert [lane["address"] for lane in session["lanes"]] == ["127.0.0.2", "127.0.0.3"]
-    assert 0 < session["rate"] <= 40
-    assert session["left_s"] > 0
-    ended = place.told()
-    assert ended["outcomes"] == summary_of(place.results)["outcomes"] == outcomes(place.results)
-    assert (ended["state"], ended["exit_status"]) == ("ended", 143)
-    assert "same command" in ended["next"]
-    assert "results.csv.status.json" not in place.files
+KILLED = session(ended=None, figures={"calls": 5, "retries": 1, "achieved_rate": 2.5})
+ENDED = session(ended=0, figures={"calls": 3, "achieved_rate": 1.0})
+UNDO = session("undo", after_ms=60_000, figures={"calls": 3})
+READ = Verification("2027-01-15T09:00:00.000Z", {"inactive": 3}, 3, 0, 1, 0, 0, 0, "")
 
 
-def test_the_command(place, monkeypatch):
-    """The command prints how a run stands, for people or as one JSON object, on stdout alone, and exits with 0."""
-    monkeypatch.setattr(standing, "SILENT_S", PATIENCE_S)
-    with place.running():
-        place.calling()
-        text = here("status", place.results).ended(0)
-        found = here("status", "--json", place.results).ended(0)
-
-    assert re.search(r"^state +going on, calling: process \d+ on ", text.stdout)
-    assert re.search(r"^rows +\d+ of 5,000 \(\d+%\)$", text.stdout, re.MULTILINE)
-    assert re.search(r"^waiting +paced at \d+/s$", text.stdout, re.MULTILINE)
-    assert json.loads(found.stdout)["state"] == "running"
-    assert text.stderr + found.stderr == ""
+def verify(reading=READ, **columns):
+    return session("verify", after_ms=120_000, ended=reading.exit_status, verification=reading, **columns)
 
 
-def test_while_it_looks(place):
-    """A run that looks says so, with what it has read."""
-    place.service.seed(write_devices(place.list, 5000, cas=5000))  # a page each would save nothing
-    with start(*place.command("--look-first", "always")) as run:
-        found = place.until_it_does(lambda now: now.reads > 0)
-        run.kill()
-        run.communicate()
-    assert (found.snapshot.phase, found.snapshot.done) == ("looking", 0)
-    assert found.snapshot.left_s is None
+@contextmanager
+def holding(files):
+    held = lock.take(files.lock)
+    try:
+        yield
+    finally:
+        held.close()
 
 
-def test_while_it_is_throttled(place):
-    """Throttling shows: the share of the cap that is left, the throttles, and the error with its row's code."""
-    with place.running() as run:
-        place.calling()
-        place.service.tell("faults", shares={"throttle": 1.0})
-        told = place.told(place.until_it_does(lambda now: now.throttles > 2))
-        place.service.tell("faults", shares={})
-        run.kill()
-
-    assert told["session"]["factor"] < 1
-    assert "throttled" in told["session"]["waiting_for"]
-    assert [(error["code"], error["count"] > 1) for error in told["errors"]] == [("Throttling.User", True)]
+def ended(status, **columns):
+    return session(ended=status, **columns)
 
 
-def test_the_last_errors(place):
-    """Errors are told by code, the latest first, with how often, the newest row and its message."""
-    with place.running("--attempts", "1", "--max-errors", "100%") as run:
-        place.calling()
-        place.service.tell("faults", shares={"InternalError": 1.0})
-        found = place.until_it_does(lambda now: now.outcomes.get("failed", 0) > 2)
-        (error,) = place.told(found)["errors"]
-        place.service.tell("faults", shares={})
-        run.kill()
+STANDS = [
+    (
+        ["succeeded"] * 3,
+        [ENDED],
+        ("ended", 0),
+        "ended at 2027-01-15T08:00:02Z with 0: every row",
+        "verify R proves it.",
+    ),
+    ([], [ENDED], ("ended", 0), "with 0: nothing to do: the list was empty", ""),
+    (["succeeded", "unchanged", "duplicate"], [ENDED, verify()], ("ended", 0), "with 0", ""),
+    (
+        ["succeeded", "failed", "unknown"],
+        [ended(1)],
+        ("ended", 1),
+        "with 1: finished, and some rows",
+        "resume R --retry failed,unknown calls the 2 rows again that failed or got no answer.",
+    ),
+    (
+        ["succeeded", None, None],
+        [ended(75, stopped="--limit-rows", advice="Run the same command again.")],
+        ("ended", 75),
+        "with 75: --limit-rows",
+        "resume R calls the 2 rows that are left.",
+    ),
+    (
+        ["succeeded", None],
+        [ended(130, stopped="SIGINT received", advice="Run the same command again.")],
+        ("ended", 130),
+        "with 130: SIGINT received",
+        "resume R calls the 1 row that is left.",
+    ),
+    (
+        ["succeeded", None],
+        [ended(77, stopped="refused", advice="Grant it.")],
+        ("ended", 77),
+        "with 77: refused",
+        "Grant it. bulkcert resume R calls the 1 row that is left.",
+    ),
+    (["succeeded", "not_registered"], [ended(1)], ("ended", 1), "with 1", "1 not registered: NOT safe"),
+    (
+        [row(verified="active", verified_at=START), "succeeded"],
+        [ENDED],
+        ("ended", 1),
+        "with 1: finished",
+        "resume R --retry drifted calls the 1 row again that is otherwise now.",
+    ),
+    (
+        ["undone", "undone", "succeeded"],
+        [ENDED, UNDO],
+        ("ended", 1),
+        "UNDONE: 2 certificates are active again; ended at 2027-01-15T08:01:02Z with 1",
+        "bulkcert resume R --retry undone does it again.",
+    ),
+    (
+        ["undone", row(claimed_by=2, sent=True)],
+        [ENDED, UNDO],
+        ("ended", 1),
+        "UNDONE: 1 certificate is active again, 1 more perhaps; ended",
+        "bulkcert undo R makes sure of the 1 that may be.",
+    ),
+    (
+        ["undone", "succeeded"],
+        [ENDED, session("undo", after_ms=60_000, ended=130, stopped="SIGINT received")],
+        ("ended", 130),
+        "UNDONE: 1 certificate is active again; ended at 2027-01-15T08:01:02Z with 130",
+        "bulkcert resume R goes on with the undo.",
+    ),
+    (
+        ["succeeded", "failed", row(None, claimed_by=1), None],
+        [KILLED],
+        ("interrupted", 75),
+        "process 4242 on made is gone; it began 2027-01-15T08:00:00Z, last sign of life 2027-01-15T08:00:01Z",
+        "bulkcert resume R goes on: it calls what has no outcome yet, and nothing twice that is known done.",
+    ),
+    (
+        ["succeeded", row(claimed_by=2)],
+        [ENDED, session("undo", after_ms=60_000, ended=None)],
+        ("interrupted", 75),
+        "interrupted while it undid: process 4242",
+        "bulkcert resume R goes on with the undo.",
+    ),
+    (
+        ["succeeded", None],
+        [KILLED, verify()],
+        ("interrupted", 75),
+        "interrupted: process 4242 on made is gone; it began 2027-01-15T08:00:00Z",
+        "bulkcert resume R goes on: it calls",
+    ),
+    (
+        ["succeeded"],
+        [ENDED, session("verify", after_ms=60_000, ended=None, options={"watch": 60.0})],
+        ("ended", 0),
+        "with 0",
+        "bulkcert resume R goes on with the watch, which was interrupted.",
+    ),
+]
+"""Rows, sessions, state and exit status, headline, and the way on."""
 
-    assert error["code"] == "InternalError"
-    assert error["count"] > 2
-    assert error["row"] > 1
-    assert error["request_id"]
+
+@pytest.mark.parametrize(("rows", "sessions", "stands", "words"), [(*each[:3], each[3:]) for each in STANDS])
+def test_how_it_stands(tmp_path, rows, sessions, stands, words):
+    """Each way in which a run that nobody holds can stand has its state, its exit status, its headline and a way on."""
+    (headline, steps), files = words, made_run(tmp_path, rows, sessions)
+    said = here("status", "--json", files.results).ended(stands[1]).stdout
+    text = here("status", files.results).ended(stands[1]).stdout
+    told = json.loads(said)
+
+    assert (told["state"], told["exit_status"], told["rows"]) == (*stands, len(rows))
+    assert sum(told["outcomes"].values()) == len(rows)
+    assert headline in text.splitlines()[0]
+    assert steps in told["next"].replace(str(files.results), "R")
+    assert bool(steps) == bool(told["next"])
+    assert "same command" not in text
+    assert told["next"] == " ".join(line[14:] for line in text[text.index("results  ") :].splitlines()[1:])
 
 
-def test_while_it_stops(tmp_path):
-    """A run that was told to stop and waits for its calls says that it is stopping, and why."""
-    with emulator(tmp_path, slow_seconds=PATIENCE_S) as service:
-        place = Place(tmp_path, service)
-        with place.running("--timeout", PATIENCE_S) as run:
-            place.calling()
-            place.service.tell("faults", shares={"slow": 1.0})
-            place.until_it_does(lambda now: now.in_flight > 5)
-            run.send_signal(signal.SIGTERM)
-            found = place.until_it_does(lambda now: now.phase == "stopping")
+def test_a_killed_run_in_full(tmp_path):
+    """A killed run tells the rows of all sessions, those in doubt, its calls as a lower bound, and its last errors."""
+    error = {"code": "Throttling.User", "message": "slow\ndown", "at": "2027-01-15T08:00:00Z", "count": 3, "row": 2}
+    killed = session(after_ms=60_000, ended=None, figures={"calls": 5, "throttles": 3, "errors": [error]})
+    files = made_run(tmp_path, ["succeeded", "failed", row(None, claimed_by=2), None], [ENDED, killed])
+    text = here("status", files.results).ended(75).stdout
 
-    assert "SIGTERM" in found.snapshot.waiting_for
-
-
-def test_it_writes_nothing_and_harms_nobody(place):
-    """A hundred looks at a run change no file that is not the run's own, and nothing about the run."""
-    with place.running() as run:
-        place.calling()
-        for _ in range(100):
-            standing_of(place.results)
-        assert set(place.files) <= {"devices.csv", "results.csv.journal", *snapshots()}
-        place.end(run)
-    assert summary_of(place.results)["calls"] == outcomes(place.results)["succeeded"]
-    before = place.files
-    bulkcert("status", place.results).ended(143)
-    assert place.files == before
+    assert re.search(r"^rows +2 of 4 have an outcome$", text, re.MULTILINE)
+    assert re.search(r"^ +2 not_attempted$", text, re.MULTILINE)
+    assert re.search(r"^in doubt +1 row that a killed session may have called", text, re.MULTILINE)
+    assert re.search(r"^calls +at least 8 in 2 sessions, .*; 0 retries, 3 throttles$", text, re.MULTILINE)
+    assert re.search(r"^errors +Throttling.User \(3 times, last .*, row 2\): slow\\ndown$", text, re.MULTILINE)
+    assert [each["exit_status"] for each in shown_of(files)["sessions"]] == [0, None]
+    assert shown_of(files)["in_doubt"] == 1
 
 
-def snapshots():
-    return {"results.csv.status.json", "results.csv.status.json.part"}
+def shown_of(files):
+    return json.loads(here("status", "--json", files.results).stdout)
 
 
-def test_no_sign_of_life(place, monkeypatch):
-    """A run that is held and has written nothing for a while is told as such, not as one that goes on."""
-    monkeypatch.setattr(standing, "SILENT_S", 1.5)
-    with place.running() as run:
-        place.calling()
-        run.send_signal(signal.SIGSTOP)
-        found = place.until(lambda now: now.state is State.SILENT)
-        assert found.exit_status == 0
-        run.send_signal(signal.SIGCONT)
-        place.until(lambda now: now.state is State.RUNNING)
+def test_an_undone_run_in_full(tmp_path):
+    """The rows that were changed back are counted for programs as well, and both sessions' calls are told."""
+    files = made_run(tmp_path, ["undone", "undone", row(claimed_by=2, sent=True)], [ENDED, UNDO])
+    told = shown_of(files)
+
+    assert (told["undone"], told["maybe_undone"], told["kind"]) == (2, 1, "undo")
+    assert told["outcomes"] == {"succeeded": 1, "undone": 2}
 
 
-def test_an_undo_shows(tmp_path, service):
-    """An undo is a run of its own results; the run says that it is taken back, and which results tell of that."""
-    place = Place(tmp_path, service, rows=500)
-    here(*place.command("--look-first", "always", rate=FAST)).ended(0)
-    undone, place.results = place.results, place.results.with_name("results.undo.csv")
-    where = ("--endpoint", place.service.url, "--rate", "5", "--look-first", "never", "--yes", "-q")
-    with start("undo", undone, *where, stdout=subprocess.DEVNULL) as undoing:
-        found = place.calling()
-        run = standing_of(undone)
-        shown = here("status", undone).ended(0).stdout
-        undoing.kill()
-        undoing.wait()
-    assert found.snapshot.session.action == "activate-device"
-    assert (run.state, run.undo, run.exit_status) == (State.UNDOING, place.results, 0)
-    assert "an undo takes the run back" in shown
-    assert f"bulkcert status {place.results} " in shown
-    assert standing_of(undone).state is State.ENDED
+@pytest.mark.parametrize("kind", ["run", "undo", "verify"])
+def test_while_it_is_running(tmp_path, kind):
+    """While a process holds the run its newest figures are told, with the kind of its session; the exit status is 0."""
+    phase = {"run": "calling", "undo": "undoing", "verify": "verifying"}[kind]
+    lanes = [{"address": "127.0.0.2", "rate": 7.0, "in_flight": 3}]
+    figures = {"phase": phase, "rows": 4, "done": 2, "rate": 7.0, "lanes": lanes, "left_s": 65.0, "outages": 1}
+    newest = session(kind, ended=None, beat_at=now_ms(), figures={**figures, "waiting_for": "paced at 494/s"})
+    files = made_run(tmp_path, ["succeeded", "failed", None, None], [ENDED, newest])
+    with holding(files):
+        text = here("status", files.results).ended(0).stdout
+        told = shown_of(files)
+        line = line_of(status_of(files))
+
+    assert (told["state"], told["kind"], told["exit_status"]) == ("running", kind, 0)
+    assert text.startswith(f"state         running, {phase}: process 4242 on made, since 2027-01-15T08:00:00Z\n")
+    assert "127.0.0.2: 7/s, 3 in flight" in text
+    assert re.search(r"^left +about 1 min 5 s$", text, re.MULTILINE)
+    assert "not_attempted" not in text
+    assert told["silent_s"] < 60
+    assert told["next"] == ""
+    assert re.match(rf"\S+Z {phase}: .*; 7/s; .*; 1 min 5 s left; paced at 494/s$", line)
 
 
-def test_an_undo_elsewhere_shows(tmp_path, service):
-    """An undo with results of its own choice shows as well, from its first call on."""
-    place = Place(tmp_path, service, rows=100)
-    here(*place.command("--look-first", "always", rate=FAST)).ended(0)
-    undone, place.results = place.results, place.directory / "elsewhere.csv"
-    where = ("-o", place.results, "--endpoint", place.service.url, "--rate", "5", "--look-first", "never", "--yes")
-    with start("undo", undone, *where, "-q", stdout=subprocess.DEVNULL) as undoing:
-        place.calling()
-        assert standing_of(undone).undo == place.results
-        undoing.kill()
+def now_ms():
+    return round(time.time() * 1000)
 
 
-def test_a_watch_that_sleeps(tmp_path, service):
-    """Between two looks a watch says when the next one is, and until when it goes on; it is not told as paced."""
-    place = Place(tmp_path, service, rows=100)
-    here(*place.command("--look-first", "always", rate=FAST)).ended(0)
-    began = datetime.now(UTC)
-    command = ("verify", place.results, "--watch", "1h", "--every", "10m", "--yes", "-q")
-    with start(*command, "--endpoint", place.service.url) as watching:
-        try:
-            found = place.until(lambda now: now.snapshot is not None and "next look" in now.snapshot.waiting_for)
-            shown = here("status", place.results).ended(0).stdout
-        finally:
-            watching.kill()
-    assert found.snapshot.phase == "verifying"
-    until = re.search(r"^waiting +next look in about (?:9|10) min \d+ s, until (\S+)$", shown, re.MULTILINE)[1]
-    assert began < datetime.fromisoformat(until) - timedelta(minutes=59) < datetime.now(UTC) + timedelta(minutes=1)
+def test_stalled(tmp_path):
+    """A run that is held and has given no sign of life for a while is told as such, not as one that is running."""
+    files = made_run(tmp_path, [None], [session(ended=None, started_at=1, beat_at=now_ms() - 30_000)])
+    with holding(files):
+        status = status_of(files)
+        text = here("status", files.results).ended(0).stdout
+
+    assert status.state is State.STALLED
+    assert re.match(
+        r"state +stalled: no sign of life for 3\d s: process 4242 on made hangs or is stopped$", text, re.MULTILINE
+    )
+    assert f"bulkcert resume {files.results} goes on" in " ".join(next_steps(status))
+    assert "no sign of life for 3" in line_of(status)
+
+
+@pytest.mark.parametrize("sessions", [None, [ENDED]])
+def test_starting(tmp_path, sessions):
+    """A process that holds the run and has begun no session is starting, whatever earlier ones have left."""
+    files = made_run(tmp_path, ["succeeded"], [ENDED])
+    if sessions is None:
+        files.store.unlink()
+    with holding(files):
+        text = here("status", files.results).ended(0).stdout
+        told = shown_of(files)
+
+    assert text.startswith("state         starting: process ")
+    assert (told["state"], told["kind"]) == ("starting", None)
+    assert told["done"] == (0 if sessions is None else 1)
+
+
+@pytest.mark.parametrize("figures", [None, "{}", '{"phase":1}'])
+def test_figures_that_are_missing_or_foreign(tmp_path, figures):
+    """Without figures, or with those of another version, the rest is told all the same."""
+    files = made_run(tmp_path, ["succeeded", None], [{**KILLED, "figures": figures}])
+
+    assert re.search(r"^calls +at least 0; ", here("status", files.results).ended(75).stdout, re.MULTILINE)
+    with holding(files):
+        assert status_of(files).is_held
+        assert [name for name, _ in rows_of(status_of(files))][:3] == ["state", "action", "input"]
+        assert shown(status_of(files)).session is None
+
+
+@pytest.mark.parametrize("named", ["results", "folder", "store"])
+def test_what_means_the_run(tmp_path, named):
+    """The results, which need not be there, the folder and the store all mean the run; so does a folder elsewhere."""
+    files = made_run(tmp_path)
+    assert here("status", getattr(files, named)).ended(0).stdout
+    (tmp_path / "state").mkdir()
+    elsewhere = made_run(tmp_path, name="r.csv", state_dir=tmp_path / "state")
+    where = ("--state-dir", tmp_path / "state")
+    assert f"--state-dir {tmp_path / 'state'} proves it" in here("status", elsewhere.results, *where).ended(0).stdout
+    assert "r.csv" in here("status", elsewhere.results).ended(66).stderr
+
+
+def test_no_run(tmp_path):
+    """Without a run: 66, what to name, and which runs there are beside; without a word, 2."""
+    made_run(tmp_path, name="other.csv")
+    refused = here("status", tmp_path / "none.csv").ended(66)
+
+    assert "no run has written there" in refused.stderr
+    assert "Runs there: other.csv." in refused.stderr
+    assert refused.stdout == ""
+    here("status").ended(2)
+
+
+@pytest.mark.parametrize("content", [b"no store\n" * 999, b"", b"SQLite format 3\0" + bytes(9000)])
+def test_a_damaged_store(tmp_path, content):
+    """A store that is damaged, foreign or empty is told in words (66)."""
+    files = made_run(tmp_path)
+    files.store.write_bytes(content)
+
+    assert "error: " in here("status", files.results).ended(66).stderr
+
+
+def test_it_writes_nothing(tmp_path):
+    """Looking changes no file, and makes none."""
+    files = made_run(tmp_path, ["succeeded"], [KILLED])
+    before = contents(tmp_path)
+    here("status", files.results).ended(75)
+    here("status", "--follow", "--json", files.results).ended(75)
+
+    assert contents(tmp_path) == before
+
+
+def contents(directory):
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}

@@ -1,146 +1,112 @@
-"""``bulkcert status`` of a run that goes on no more, or never did."""
+"""``bulkcert status`` of real processes: one that runs, one that was killed, one that was undone."""
 
-import fcntl
 import json
-import re
+import signal
+import subprocess
+import sys
 
-import pytest
 from place import FAST, Place
-from program import INSTANCE, UNHURRIED, bulkcert, here, start, summary_of
+from program import bulkcert, here, outcomes, start, summary_of
 
-from bulkcert.batch.lines import Header, encode_lines, session_line
-from bulkcert.batch.standing import State, standing_of
-from bulkcert.errors import BulkcertError
+from bulkcert.store import status as standing
+from bulkcert.store.status import status_of
 
-HEADER = Header("inactivate-device", INSTANCE, "http://127.0.0.1:9", "0" * 64, 3, ("DeviceSn", "CaSn"), "0.1.0")
+FIRST = ("--look-first", "never")
 
 
-def test_killed(tmp_path, service):
-    """After ``kill -9`` it is cut off (75): what is settled is what the next session counts as done.
+def test_while_it_calls_and_after(place):
+    """Rows, rate, lanes and time left are told while it calls, and change nothing; in the end the results are told."""
+    with place.running("--source-address", "127.0.0.2", "--source-address", "127.0.0.3") as run:
+        now = place.until_it_does(lambda stats: stats.done >= 20 and stats.rate > 0)
+        told = place.told(now)
+        for _ in range(100):
+            status_of(place.run)
+        place.end(run)
 
-    The journal's path and a job file mean the results as well; a job that names none means those it writes by default.
-    """
-    place = Place(tmp_path, service)
-    with place.running() as run:
-        place.calling(rows=10)
+    session = told["session"]
+    assert (told["state"], told["kind"], told["exit_status"], told["rows"]) == ("running", "run", 0, 5000)
+    assert (session["phase"], told["sessions"][0]["pid"]) == ("calling", run.pid)
+    assert told["outcomes"]["succeeded"] == told["done"] >= 20
+    assert [lane["address"] for lane in session["lanes"]] == ["127.0.0.2", "127.0.0.3"]
+    assert 0 < session["rate"] <= 40
+    assert session["left_s"] > 0
+    ended = place.told()
+    assert ended["outcomes"] == outcomes(place.results)
+    assert (ended["state"], ended["exit_status"]) == ("ended", 143)
+    assert f"bulkcert resume {place.results} calls" in ended["next"]
+
+
+def test_errors_and_throttling(place):
+    """The newest errors are told by code, with the row and the request, and what throttling does to the rate."""
+    with place.running("--attempts", "1", "--max-errors", "100%") as run:
+        place.calling()
+        place.service.tell("faults", shares={"InternalError": 1.0})
+        (error,) = place.told(place.until_it_does(lambda stats: stats.outcomes.get("failed", 0) > 2))["errors"]
+        place.service.tell("faults", shares={"throttle": 1.0})
+        told = place.told(place.until_it_does(lambda stats: stats.throttles > 2 and stats.factor < 1))
         run.kill()
-        run.wait()
-    job = tmp_path / "job.toml"
-    job.write_text('action = "inactivate-device"\ninput = "devices.csv"\nresults = "results.csv"\nrate = 5\n')
-    found = json.loads(bulkcert("status", "--json", "--job", job).ended(75).stdout)
-    text = here("status", f"{place.results}.journal").ended(75).stdout
 
-    assert place.results.name not in place.files
-    assert (found["state"], found["rows"], found["done"]) == ("cut_off", 5000, found["outcomes"]["succeeded"])
-    assert f"{found['done']:,} of 5,000 have an outcome" in text
-    assert f"bulkcert run inactivate-device {place.list}" in text
-    job.write_text('action = "inactivate-device"\ninput = "devices.csv"\n')
-    assert "devices.inactivate-device.results.csv" in here("status", "--job", job).ended(66).stderr
-    going_on = [part for part in place.command("--look-first", "never", rate=FAST) if part != "-q"]
-    assert f"{found['done']:,} by earlier sessions" in here(*going_on).ended(0).stderr
+    assert (error["code"], error["count"] > 2, error["row"] > 1) == ("InternalError", True, True)
+    assert error["request_id"]
+    assert told["errors"][0]["code"] == "Throttling.User"
+    assert "throttled" in told["session"]["waiting_for"]
 
 
-def test_killed_and_verified(place):
-    """A verification has not ended a run that was killed: it is cut off (75) until its own command has gone on."""
-    here(*place.command("--look-first", "never", "--limit-rows", "3", rate=FAST)).ended(75)
-    with place.running() as run:
-        place.calling(rows=10)
-        run.kill()
-        run.wait()
-    here("verify", place.results, "-q", *UNHURRIED).ended(1)
-
-    assert (place.told()["state"], place.told()["exit_status"]) == ("cut_off", 75)
-    assert f"cut off: process {run.pid} on" in bulkcert("status", place.results).ended(75).stdout
-    here(*place.command("--look-first", "never", rate=FAST)).ended(0)
-    assert place.told()["state"] == "ended"
-
-
-def test_what_was_left_behind_is_not_what_goes_on(place):
-    """While a run is about to go on with one that was killed, the old figures are not shown as the new ones."""
+def test_stopped_and_continued(place, monkeypatch):
+    """A run whose process is stopped is stalled, and runs again once it goes on."""
+    monkeypatch.setattr(standing, "STALLED_S", 2.5)
     with place.running() as run:
         place.calling()
+        run.send_signal(signal.SIGSTOP)
+        assert place.until(lambda now: now.state is standing.State.STALLED).exit_status == 0
+        run.send_signal(signal.SIGCONT)
+        place.until(lambda now: now.state is standing.State.RUNNING)
+
+
+def test_killed_and_resumed(place):
+    """After ``kill -9`` it is interrupted (75), with the rows of all sessions; a job file means it as well."""
+    here(*place.command(*FIRST, "--limit-rows", "3", rate=FAST)).ended(75)
+    with place.running() as run:
+        place.calling(rows=13)
         run.kill()
         run.wait()
-    assert place.results.with_name("results.csv.status.json").exists()
-    held = place.results.with_name("results.csv.journal").open("rb+")
-    with held:
-        fcntl.fcntl(held, fcntl.F_OFD_SETLK, b"\x01\0" + bytes(30))
-        assert standing_of(place.results).state is State.STARTING
+    job = place.directory / "job.toml"
+    job.write_text('action = "inactivate-device"\ninput = "devices.csv"\nresults = "results.csv"\nrate = 5\n')
+    told = json.loads(bulkcert("status", "--json", "--job", job).ended(75).stdout)
+    text = bulkcert("status", place.results).ended(75).stdout
+
+    assert (told["state"], told["done"]) == ("interrupted", told["outcomes"]["succeeded"])
+    assert told["done"] >= 13
+    assert told["in_doubt"] > 0
+    assert f"interrupted: process {run.pid} on" in text
+    assert f"bulkcert resume {place.results} goes on" in text
+    job.write_text('action = "inactivate-device"\ninput = "devices.csv"\n')
+    assert "devices.inactivate-device.results.csv" in here("status", "--job", job).ended(66).stderr
 
 
-def test_no_run(tmp_path):
-    """Without a run: 66, what to name, and which runs there are beside."""
-    (tmp_path / "other.csv.journal").touch()
-    refused = bulkcert("status", tmp_path / "none.csv").ended(66)
-
-    assert "no run has written there" in refused.stderr
-    assert "other.csv" in refused.stderr
-    assert refused.stdout == ""
-    with pytest.raises(BulkcertError, match="no run has written there"):  # an empty journal is none
-        standing_of(tmp_path / "other.csv")
-    (tmp_path / "other.csv.journal").write_text("no journal\n")
-    with pytest.raises(BulkcertError, match="header"):
-        standing_of(tmp_path / "other.csv")
-    bulkcert("status").ended(2)
-
-
-def test_cut_off_without_a_snapshot(tmp_path):
-    """A journal alone tells of a run that was cut off, even where its lines are torn or foreign."""
-    journal = tmp_path / "r.csv.journal"
-    lines = encode_lines(HEADER, session_line(1_700_000_000_000, "0.1.0"))
-    journal.write_bytes(lines + b'{"type":"row","row":99}\n\xff\n{"type":"ro')
-    (tmp_path / "r.csv.status.json").write_text('{"version":0}')
-
-    finished = bulkcert("status", journal).ended(75)
-    assert "0 of 3 have an outcome in the journal" in finished.stdout
-    assert "Run the same command again" in finished.stdout
-
-
-def test_the_newest_errors_of_a_run_that_was_cut_off(place):
-    """What went wrong last is told first, also where no row has ended with it, before what earlier sessions met."""
-    place.service.tell("faults", shares={"InternalError": 1.0})
-    here(*place.command("--look-first", "never", "--attempts", "1", "--limit-rows", "3", rate=FAST)).ended(75)
-    place.service.tell("faults", shares={"throttle": 1.0})
-    with place.running() as run:
-        place.until(lambda now: now.snapshot is not None and now.snapshot.errors)
-        run.kill()
-    place.service.tell("faults", shares={})
-
-    assert place.told()["state"] == "cut_off"
-    assert [error["code"] for error in place.told()["errors"]] == ["Throttling.User", "InternalError"]
-    shown = bulkcert("status", place.results).ended(75).stdout
-    assert shown.index("Throttling.User") < shown.index("InternalError")
-
-
-def ended(results):
-    return bulkcert("status", results).ended(0).stdout
-
-
-def test_ended_as_the_run_did(tmp_path, service):
-    """A run that ended in order has its own exit status, what it came to, and the next step; a verification shows.
-
-    When the verification is killed, the run has ended all the same. What it has not come to is not done, and the calls
-    of several sessions are not told at the rate of one.
-    """
+def test_undone(tmp_path, service):
+    """An undo is told while it runs; afterwards the run is UNDONE, also once it was read back."""
     place = Place(tmp_path, service, rows=100)
-    ending = here(*place.command("--look-first", "never", "--limit-rows", "3", rate=FAST)).status
-    told = place.told()
-
-    assert (ending, told["exit_status"], told["outcomes"]) == (75, 75, {"succeeded": 3, "not_attempted": 97})
-    assert (told["rows"], told["done"]) == (100, 3)
-    assert re.search(r"^calls +3 at ", bulkcert("status", place.results).ended(75).stdout, re.MULTILINE)
-    assert "same command" in told["next"]
-    here(*place.command("--look-first", "never", rate=FAST)).ended(0)
-    paced = re.search(r"^calls +100 in all, (\S+)/s in the last session; ", ended(place.results), re.MULTILINE)
-    assert float(paced[1]) == summary_of(place.results)["sessions"][-1]["achieved_rate"]
-    watch = ("--watch", "1h", "--every", "1s", "--yes", "-q")
-    with start("verify", place.results, "--endpoint", place.service.url, *watch) as verifying:
-        found = place.until_it_does(lambda now: now.pages > 0)
-        verifying.kill()
-        verifying.communicate()
-    assert (found.snapshot.phase, found.snapshot.session.rows) == ("verifying", 100)
-    assert (place.told()["state"], place.told()["exit_status"]) == ("ended", 0)
+    here(*place.command(*FIRST, rate=FAST)).ended(0)
     assert "proves it" in place.told()["next"]
-    here("verify", place.results, "-q").ended(0)
-    assert place.told()["ending"]["verification"]["statuses"] == {"inactive": 100}
-    assert place.told()["next"] == ""
+    where = ("--include-unknown", "--yes", "-q")
+    with start("undo", place.results, "--rate", "20", *where, stdout=subprocess.DEVNULL) as undoing:
+        told = place.told(place.until_it_does(lambda stats: stats.phase == "undoing" and stats.outcomes.get("undone")))
+        undoing.kill()
+    assert (told["state"], told["kind"]) == ("running", "undo")
+    assert place.told()["state"] == "interrupted"
+    here("undo", place.results, "--rate", FAST, "--per-address-rate", FAST, *where).ended(0)
+    here("verify", place.results, "-q").ended(1)
+
+    assert "UNDONE: 100 certificates are active again" in bulkcert("status", place.results).ended(1).stdout
+    assert place.told()["next"] == f"bulkcert resume {place.results} --retry undone does it again."
+    assert summary_of(place.results)["undone"] == 100
+
+
+def test_it_loads_little():
+    """``status`` answers at once: nothing is loaded that calls, draws tables or serves."""
+    heavy = ("polars", "httpx", "uvicorn", "anyio", "aiolimiter", "alibabacloud_credentials", "cryptography")
+    script = (
+        f"import sys, bulkcert.cli, bulkcert.commands.status; print([name for name in {heavy} if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-from kill_anywhere import wait_for
-from program import INSTANCE, UNHURRIED, bulkcert, here, outcomes, read_results, start, summary_of
+from program import INSTANCE, UNHURRIED, bulkcert, here, outcomes, read_results, start, summary_of, wait_for
+from stored import kill, status
 
 from bulkcert.batch import outage
 
@@ -141,7 +141,8 @@ def test_json_of_a_verification_that_reads_nothing(service, made):
     assert (told["statuses"], told["unread_because"]) == ({}, {"not_come_to": 51})
     assert (Path("r.csv").stat().st_ino, Path("r.csv").stat().st_mtime_ns) == (kept.st_ino, kept.st_mtime_ns)
     asked = json.loads(here("status", "r.csv", "--json").ended(status).stdout)
-    assert (asked["exit_status"], asked["ending"]["exit_status"]) == (status, 0)
+    assert [session["exit_status"] for session in asked["sessions"]] == [0, status]
+    assert asked["verification"] == told
 
 
 def test_interrupted_before_all_pages_came(service, made):
@@ -287,29 +288,28 @@ def test_calls_after_a_verification_that_failed(service, made):
     service.tell("access-key", id="testAccessKeyId", denied=[])
     run = ("run", "inactivate-device", "d.csv", *service.looking, "-q", "-o", "r.csv")
     assert here(*run).ended(1).stderr == (
-        "warning: an earlier verification has read rows in another state; see r.csv\n"
+        "warning: 1 row is not in the wanted state: read back so; see r.csv\n"
+        "to call again what was read back in another state: bulkcert resume r.csv --retry drifted\n"
     )
-    here(*run, "--retry-failed").ended(0)
+    here("resume", "r.csv", "--retry", "drifted", "--yes", "-q", *UNHURRIED).ended(0)
     assert summary_of("r.csv")["verification"] is None
     assert status_of()[0] == 0
 
 
-def test_calls_of_a_session_that_was_killed(service, made, place):
-    """After a kill and a verification the summary says that there may have been more calls, ``status`` that it was cut.
+def test_calls_of_a_session_that_was_killed(service, made):
+    """After a kill and a verification the summary still says that there may have been more calls.
 
-    The calls of the killed session that the journal tells of are counted.
+    What the killed session has called is counted, and the run is interrupted as before.
     """
-    bulkcert(*place.command("--look-first", "never", "--limit-rows", "3", rate=500)).ended(75)
-    with place.running() as run:
-        place.calling(rows=10)
-        run.kill()
-        run.wait()
-    bulkcert("verify", place.results, "-q").ended(1)
-    summary = summary_of(place.results)
+    made(20)
+    kill("r.csv")
+    verify("-q").ended(0)
+    summary = summary_of("r.csv")
 
     assert summary["calls_at_least"]
-    assert summary["calls"] >= 10, "those of the killed session that the journal tells of"
-    assert place.told()["state"] == "cut_off"
+    assert summary["calls"] >= 20
+    assert status("r.csv").state == "interrupted"
+    assert status_of()[0] == 75
 
 
 def events_of(told):

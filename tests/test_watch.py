@@ -1,23 +1,28 @@
 """``verify --watch``: when it looks again, whom it calls, and that all it did is told."""
 
-import json
+import time
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import anyio
 import pytest
-from kill_anywhere import whole
-from program import PATIENCE_S, UNHURRIED, bulkcert, outcomes, read_results, start, summary_of, wait_for
+from program import PATIENCE_S, UNHURRIED, here, outcomes, read_results, start, summary_of, wait_for
+from stored import ask, change, kill, status
 from watching import watch
 
 from bulkcert.api.credentials import FixedKeyring
 from bulkcert.api.signing import Credentials
-from bulkcert.batch import lanes, outage, verification
-from bulkcert.batch.verification import Verifying
+from bulkcert.batch import lanes, outage
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.runs import verify
+from bulkcert.runs.verify import Verifier
+from bulkcert.store import queries
+from bulkcert.store.status import State
+
+pytestmark = pytest.mark.usefixtures("inside")
 
 WATCH = ("--yes", "--every", "1s", *UNHURRIED)
-READ = "GetDeviceCertificate"
+READ, CALL = "GetDeviceCertificate", "InactivateDeviceCertificate"
 
 
 @pytest.fixture
@@ -30,13 +35,13 @@ def made(tmp_path, service):
         (tmp_path / "d.csv").write_text("DeviceSn,CaSn\n" + "".join(f"{device},{ca}\n" for device, ca in devices))
         service.seed(devices[unregistered:])
         command = ("run", "inactivate-device", "d.csv", *service.looking, "-q", "-o", "r.csv")
-        bulkcert(*command, *options, cwd=tmp_path).ended(status)
+        here(*command, *options).ended(status)
         return devices, command
 
     return make
 
 
-class Rounds(Verifying):
+class Rounds(Verifier):
     """A watch of one row for 100 seconds, whose looks fail as told and whose calls are in vain; a look takes a second.
 
     Attributes:
@@ -45,8 +50,10 @@ class Rounds(Verifying):
     """
 
     def __init__(self, *failures):
-        journal = SimpleNamespace(begin=lambda _key: None, failure=None)
-        super().__init__(SimpleNamespace(journal=journal), None, watch_s=100, every_s=30)
+        service = SimpleNamespace(addresses=(None,), rate=1.0, workers=1)
+        asked = SimpleNamespace(rows=1)
+        store = SimpleNamespace(failure=None)
+        super().__init__(SimpleNamespace(store=store, asked=asked, begin=lambda *_: None), service, None, 100, 30)
         self.failures, self.looks, self.now, self.pauses = list(failures), 0, 0.0, []
 
     def pause(self, seconds):
@@ -54,19 +61,19 @@ class Rounds(Verifying):
         self.pauses.append(seconds)
         return anyio.move_on_after(0)
 
-    async def _sightings(self):
-        return SimpleNamespace(forget=lambda: None)
+    def _expected(self):
+        return SimpleNamespace(forget=lambda: None, statuses=b"")
 
     async def _look(self, _lanes, _sightings):
         self.looks += 1
         self.now += 1
         return self.failures.pop(0) if self.failures else None
 
-    async def _keep(self, _sightings, *, changes_only):
+    def _keep(self, _sightings, _everything):
         pass
 
     async def _act(self, _lanes, _sightings):
-        return 1
+        return {1}
 
 
 @pytest.fixture
@@ -78,17 +85,18 @@ def watched(monkeypatch):
         yield SimpleNamespace(stopping=anyio.Event())
 
     @asynccontextmanager
-    async def journaling(*_arguments):
+    async def committing(*_arguments):
         yield
 
-    monkeypatch.setattr(verification, "calling", calling)
-    monkeypatch.setattr(verification, "journaling", journaling)
+    monkeypatch.setattr(verify, "calling", calling)
+    monkeypatch.setattr(verify, "committing", committing)
+    monkeypatch.setattr(verify, "beat", lambda *_: None)
 
     def watch(rounds):
-        monkeypatch.setattr(
-            verification, "time", SimpleNamespace(monotonic=lambda: rounds.now, time=lambda: rounds.now)
-        )
-        monkeypatch.setattr(verification, "anyio", SimpleNamespace(move_on_after=rounds.pause))
+        monkeypatch.setattr(verify, "time", SimpleNamespace(monotonic=lambda: rounds.now, time=lambda: rounds.now))
+        # Its loop runs on the real clock: a pause is over at once.
+        patched = SimpleNamespace(**{**vars(anyio), "move_on_after": rounds.pause})
+        monkeypatch.setattr(verify, "anyio", patched)
         anyio.run(rounds.read, FixedKeyring(Credentials("id", "secret")), None, None)
         return rounds
 
@@ -128,18 +136,15 @@ def test_no_permission_ends_it(watched):
 
 
 def test_all_that_was_called_is_told_though_the_last_look_fails(tmp_path, service, made):
-    """77, and results, summary and journal hold what was called before the permission was withdrawn."""
+    """77, and results, summary and store hold what was called before the permission was withdrawn."""
     devices, _ = made(unregistered=3, status=1)
     service.seed(devices[:3])
-    journal = tmp_path / "r.csv.journal"
 
-    def called_and_looked_at():
-        lines = [json.loads(line) for line in whole(journal).splitlines()[known:]]
-        return {line["row"] for line in lines if line["type"] == "row"} == {1, 2, 3} and lines[-1]["type"] == "seen"
+    def called_and_read():
+        return ask("r.csv", queries.outcomes, 10) == {"succeeded": 10} and ask("r.csv", queries.has_read_back)
 
-    known = len(whole(journal).splitlines())
-    with start("verify", "r.csv", *WATCH, "--watch", "1h", "--attempts", "1", cwd=tmp_path) as watching:
-        wait_for(watching, called_and_looked_at)
+    with start("verify", "r.csv", *WATCH, "--watch", "1h", "--attempts", "1") as watching:
+        wait_for(watching, called_and_read)
         service.tell("faults", shares={"NoPermission": 1.0}, seed=1)
         try:
             stdout, stderr = watching.communicate(timeout=PATIENCE_S)
@@ -147,10 +152,12 @@ def test_all_that_was_called_is_told_though_the_last_look_fails(tmp_path, servic
             service.tell("faults", shares={}, seed=1)
 
     assert watching.returncode == 77, stderr
-    assert outcomes(tmp_path / "r.csv") == {"succeeded": 10}
-    assert summary_of(tmp_path / "r.csv")["outcomes"] == {"succeeded": 10}
-    assert "verified_status" in read_results(tmp_path / "r.csv")[0]
-    assert json.loads(journal.read_text().splitlines()[-1])["type"] == "end"
+    assert outcomes("r.csv") == {"succeeded": 10}
+    assert summary_of("r.csv")["outcomes"] == {"succeeded": 10}
+    assert "verified_status" in read_results("r.csv")[0]
+    newest = status("r.csv").session
+    assert (newest.kind, newest.exit_status) == ("verify", 77)
+    assert newest.ended_at is not None
     assert b"3 certificates" in stdout
 
 
@@ -168,7 +175,7 @@ def test_a_service_that_goes_silent(tmp_path, service, made, monkeypatch):
         service.tell("faults", shares={}, seed=1)
         wait_for(None, lambda: service.states(devices) == ["0"] * 10)
 
-    watch("r.csv", return_with_devices, cwd=tmp_path).ended(0)
+    watch("r.csv", return_with_devices).ended(0)
 
 
 def test_what_the_run_has_not_come_to(tmp_path, service, made):
@@ -176,39 +183,39 @@ def test_what_the_run_has_not_come_to(tmp_path, service, made):
     devices, _ = made("--limit-rows", "4", status=75)
     service.seed(devices[:1])
     left = ["0"] * 4 + ["1"] * 6
-    watched = watch("r.csv", lambda: wait_for(None, lambda: service.states(devices) == left), cwd=tmp_path).ended(1)
+    watched = watch("r.csv", lambda: wait_for(None, lambda: service.states(devices) == left)).ended(1)
 
     assert "not attempted: 6 rows" in watched.stderr
     assert service.states(devices) == left
-    assert outcomes(tmp_path / "r.csv") == {"succeeded": 4, "not_attempted": 6}
-    assert summary_of(tmp_path / "r.csv")["verification"]["not_attempted"] == 6
+    assert outcomes("r.csv") == {"succeeded": 4, "not_attempted": 6}
+    assert summary_of("r.csv")["verification"]["not_attempted"] == 6
 
 
 def test_summary_and_results_agree(tmp_path, service, made):
     """After a watch the summary counts the outcomes that stand in the results; the run's own command keeps that."""
     devices, command = made(unregistered=2, status=1)
     service.seed(devices[:2])
-    watch("r.csv", lambda: wait_for(None, lambda: service.states(devices) == ["0"] * 10), cwd=tmp_path).ended(0)
-    summary = summary_of(tmp_path / "r.csv")
+    watch("r.csv", lambda: wait_for(None, lambda: service.states(devices) == ["0"] * 10)).ended(0)
+    summary = summary_of("r.csv")
 
-    assert summary["outcomes"] == outcomes(tmp_path / "r.csv") == {"succeeded": 10}
+    assert summary["outcomes"] == outcomes("r.csv") == {"succeeded": 10}
     assert summary["exit_status"] == 0
     assert summary["verification"]["called_again"] == 2
-    bulkcert(*command, cwd=tmp_path).ended(0)
-    assert summary_of(tmp_path / "r.csv")["verification"] == summary["verification"]
+    here(*command).ended(0)
+    assert summary_of("r.csv")["verification"] == summary["verification"]
 
 
 def test_what_was_called_after_it_was_verified(tmp_path, service, made):
     """A row that was called since is not verified any more, and the summary does not say that all are."""
     devices, command = made(unregistered=1, status=1)
-    bulkcert("verify", "r.csv", *UNHURRIED, cwd=tmp_path).ended(1)
+    here("verify", "r.csv", *UNHURRIED).ended(1)
     service.seed(devices[:1])
-    bulkcert(*command, "--retry-failed", cwd=tmp_path).ended(0)
+    here(*command, "--retry", "not_registered").ended(0)
 
-    rows = read_results(tmp_path / "r.csv")
+    rows = read_results("r.csv")
     assert [row["verified_status"] for row in rows] == ["", *["inactive"] * 9]
     assert rows[0]["verified_at"] == ""
-    assert summary_of(tmp_path / "r.csv")["verification"] is None
+    assert summary_of("r.csv")["verification"] is None
 
 
 @pytest.mark.parametrize(
@@ -217,4 +224,122 @@ def test_what_was_called_after_it_was_verified(tmp_path, service, made):
 def test_limits(tmp_path, made, options, told):
     """2: longer than times are counted for, or without a pause."""
     made()
-    assert told in bulkcert("verify", "r.csv", "--yes", *options, cwd=tmp_path).ended(2).stderr
+    assert told in here("verify", "r.csv", "--yes", *options).ended(2).stderr
+
+
+def test_what_was_undone_is_left_alone(service, made):
+    """A watch never calls what an undo has undone, nor is that offered; what is left of the run it calls."""
+    devices, _ = made("--limit-rows", "6", status=75)
+    here("undo", "r.csv", "--yes", "--limit-rows", "4", "-q", *UNHURRIED).ended(75)
+    service.seed(devices[4:6], "1")
+    before = service.report().operations[CALL]
+    left = ["1"] * 4 + ["0"] * 2 + ["1"] * 4
+    told = watch("r.csv", lambda: wait_for(None, lambda: service.states(devices) == left)).ended(1)
+
+    assert service.report().operations[CALL] == before + 2
+    assert "the run was undone, wholly or in part" in told.stderr
+    assert outcomes("r.csv") == {"undone": 4, "succeeded": 2, "not_attempted": 4}
+
+
+def test_a_watch_that_was_killed_is_resumed(service, made):
+    """It goes on for the time that it has left, with the options that it was given; its list is not needed."""
+    devices, _ = made()
+    with start("verify", "r.csv", *WATCH, "--watch", "30m", "--attempts", "3") as watching:
+        wait_for(watching, lambda: ask("r.csv", queries.has_read_back))
+        watching.kill()
+        watching.communicate()
+    (killed,) = status("r.csv").sessions[1:]
+    assert killed.ended_at is None
+    assert "bulkcert resume r.csv goes on with the watch" in here("status", "r.csv").stdout
+    change("r.csv", "UPDATE session SET started_at = started_at - 1795000 WHERE id = ?", killed.id)
+    service.seed(devices[:1], "1")
+    began = time.monotonic()
+    here("resume", "r.csv", "--yes").ended(0)
+
+    assert service.states(devices) == ["0"] * 10
+    assert time.monotonic() - began < PATIENCE_S, "not half an hour"
+    resumed = status("r.csv").session
+    assert resumed.kind == "verify"
+    assert '"attempts":3' in resumed.options
+    assert '"every":1.0' in resumed.options
+
+
+def test_a_watch_whose_time_is_over(service, made):
+    """It reads once more, and calls nothing."""
+    devices, _ = made()
+    here("verify", "r.csv", "-q", *UNHURRIED).ended(0)
+    change(
+        "r.csv",
+        """UPDATE session SET options = json_set(options, '$.watch', 60.0), started_at = 1
+        WHERE kind = 'verify'""",
+    )
+    kill("r.csv")
+    service.seed(devices[:1], "1")
+    before = service.report().operations[CALL]
+    here("resume", "r.csv").ended(1)
+    assert service.report().operations[CALL] == before
+    assert summary_of("r.csv")["verification"]["not_wanted"] == 1
+
+
+@pytest.mark.parametrize("read", [(), ("--watch", "1s", "--every", "1s", "--yes")], ids=["once", "watched"])
+@pytest.mark.parametrize("interrupted", ["run", "undo"])
+def test_a_verification_in_between_hides_nothing(tmp_path, service, made, interrupted, read):
+    """What was interrupted is resumed, as it was asked for, though it was verified since."""
+    devices, _ = made()
+    (tmp_path / "p.txt").write_text(f"{devices[0][0]}\n")
+    run = ("run", "inactivate-device", "d.csv", *service.looking, "-q", "-o", "r.csv", "--overwrite")
+    service.seed(devices, "1")
+    protected = ("--protect", "p.txt", "--skip-protected")
+    if interrupted == "run":
+        here(*run, *protected, "--limit-rows", "6").ended(75)
+    else:
+        here(*run, *protected).ended(1)
+        here("undo", "r.csv", "--yes", "-q", "--limit-rows", "6", *UNHURRIED).ended(75)
+    kill("r.csv")
+    here("verify", "r.csv", "-q", *UNHURRIED, *read).ended(1)
+    assert status("r.csv").state is State.INTERRUPTED
+    here("resume", "r.csv", "--yes", "-q").ended(1 if interrupted == "run" else 0)
+
+    changed = "0" if interrupted == "run" else "1"
+    assert service.states(devices) == ["1", *[changed] * 9]
+    if interrupted == "undo":
+        # What the run was asked for holds, whatever was typed for the undo.
+        here("resume", "r.csv", "--retry", "undone", "--yes", "-q").ended(1)
+        assert service.states(devices) == ["1", *["0"] * 9]
+        assert outcomes("r.csv") == {"protected": 1, "succeeded": 9}
+
+
+def test_what_an_undo_has_changed_without_an_answer(service, made):
+    """A row that an undo may have changed back, and that is read so, is not called again by a watch either."""
+    devices, _ = made()
+    service.tell("faults", shares={"ActiveDeviceCertificate:drop-after": 1.0}, seed=1)
+    here("undo", "r.csv", "--yes", "-q", "--attempts", "1", *UNHURRIED)
+    service.tell("faults", shares={}, seed=1)
+    assert service.states(devices) == ["1"] * 10
+    assert status("r.csv").maybe_undone == 10
+    before = service.report().operations[CALL]
+    told = here("verify", "r.csv", "--watch", "1s", "--every", "1s", "--yes", *UNHURRIED).ended(1)
+
+    assert service.report().operations[CALL] == before
+    assert "the run was undone, wholly or in part" in told.stderr
+    assert status("r.csv").is_undone
+    assert service.states(devices) == ["1"] * 10
+    assert outcomes("r.csv") == {"undone": 10}
+    assert ask("r.csv", queries.attempts) == 20, "those of the run and those of the undo"
+    here("resume", "r.csv", "--retry", "undone", "--yes", "-q").ended(0)
+    assert service.states(devices) == ["0"] * 10
+
+
+def test_what_an_undo_has_not_come_to(service, made):
+    """A row that its undo was killed at, and that is read as the run has left it, is no more in doubt."""
+    devices, _ = made()
+    service.tell("faults", shares={"ActiveDeviceCertificate:drop-before": 1.0}, seed=1)
+    here("undo", "r.csv", "--yes", "-q", "--attempts", "1", *UNHURRIED)
+    service.tell("faults", shares={}, seed=1)
+    assert status("r.csv").maybe_undone == 10
+    here("verify", "r.csv", "-q", *UNHURRIED).ended(0)
+
+    assert not status("r.csv").is_undone
+    assert outcomes("r.csv") == {"succeeded": 10}
+    here("undo", "r.csv", "--yes", "-q", *UNHURRIED).ended(0)
+    assert service.states(devices) == ["1"] * 10

@@ -13,7 +13,7 @@ WORDS = {
     ("inventory", "--bogus"): "Unknown option: --bogus",
     ("inventory", "--outptu", "x.csv"): "Unknown option: --outptu; did you mean --output?",
     ("inventory", "extra"): "'extra': one word too many",
-    (*RUN, "a", "b"): "'a', 'b': 2 words too many",
+    ("verify", "r.csv", "a", "b"): "'a', 'b': 2 words too many",
     ("inventory", "--cas=maybe"): "--cas: 'maybe' is neither true nor false",
     ("inventory", "--rate", "1.5"): "--rate: '1.5' is not a whole number",
     ("inventory", "--timeout", "x"): "--timeout: 'x' is not a number",
@@ -22,10 +22,6 @@ WORDS = {
     ("inventory", "--rate", "1", "--rate", "2"): "--rate is given more than once",
     ("emulator", "--latency-ms", "5"): "--latency-ms takes 2 values, not 1",
     ("policy", "x"): f"ACTION: 'x' is none of {ACTIONS}",
-    (
-        "run",
-        "inactivate-device",
-    ): "INPUT is missing: type it after the command, or name a job file (--job) with input = …",
     ("run", "--action", "delete-ca", "x.csv"): "'x.csv' stands alone, but --action has its name: type --input x.csv",
 }
 
@@ -85,6 +81,7 @@ REFUSED = {
     ("policy", "delete-ca", "--instance", "post cn"): "--instance 'post cn' must be letters",
     ("policy", "delete-ca", "--account", "abc"): "--account 'abc' must be the number of the account",
     ("inventory", "extra"): "error: 'extra': one word too many",
+    ("run", "inactivate-device"): "the list is missing: name its file after the action",
 }
 
 

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 from program import UNHURRIED, here
 
-from bulkcert.batch import verification
+from bulkcert.runs import verify
 
 DAY_S = 86_400
 
@@ -24,7 +24,7 @@ def watch(results, until, *, cwd="."):
         finally:
             over.set()
 
-    with patch.object(verification, "time", clock), ThreadPoolExecutor(1) as pool:
+    with patch.object(verify, "time", clock), ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(wait)
         options = ("--watch", "1h", "--every", "1s", "--yes", *UNHURRIED)
         watched = here("verify", results, *options, cwd=cwd)

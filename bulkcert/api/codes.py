@@ -9,14 +9,17 @@ from bulkcert.api.verdicts import Rule, Verdict
 from bulkcert.errors import ExitStatus
 
 _PARAMETERS = "Failed to validate the parameters. The parameters may be missing or invalid."
-_CLOCK = "Set this machine's clock (it must be within 15 minutes of the service's), then run the same command again."
-_KEY = "Check which access key is in use and that it is enabled, then run the same command again."
-_RENEW = "Renew the temporary credentials, then run the same command again."
-_GRANT = "Grant {ram} on the instance (RAM), then run the same command again."
+_CLOCK = "Set this machine's clock (it must be within 15 minutes of the service's)."
+_KEY = "Check which access key is in use and that it is enabled."
+_RENEW = "Renew the temporary credentials."
+_GRANT = "Grant {ram} on the instance (RAM)."
 _OWNER = "Check that the instance belongs to the account of these credentials and to this region."
 _ENDPOINT = "Check --region or --endpoint: this host does not offer the operation."
 
 _DENIED, _CONFIG = ExitStatus.DENIED, ExitStatus.MISCONFIGURED
+
+WRONG_INSTANCE = "MqttInstanceNotFound"
+"""Code of an instance that the region does not know."""
 
 RULES: tuple[Rule, ...] = (
     # Documented for the certificate operations.
@@ -38,7 +41,7 @@ RULES: tuple[Rule, ...] = (
         "1.3, 1.3b",
     ),
     Rule(
-        "MqttInstanceNotFound",
+        WRONG_INSTANCE,
         Verdict.STOP,
         500,
         400,

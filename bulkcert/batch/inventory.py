@@ -14,6 +14,7 @@ from bulkcert.batch.look.paging import read_listings
 from bulkcert.batch.progress import Progress
 from bulkcert.batch.service import Service
 from bulkcert.batch.session import Leave, Watch, calling
+from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 
 BEHIND_S = 0.05
@@ -54,7 +55,9 @@ class Inventory:
         Raises:
             BulkcertError: It could not be done; there is no file then.
         """
-        async with calling(self.service, keyring, self.progress, watch, leave) as lanes:
+        async with calling(
+            self.service, keyring, StatsMaker.of_reading(self.progress, self.service), watch, leave
+        ) as lanes:
             async with anyio.create_task_group() as group:
                 group.start_soon(anyio.to_thread.run_sync, self.file.write)
                 try:

@@ -1,11 +1,8 @@
 """The file of an inventory: what is wanted in it, and writing it while pages come in."""
 
-import fcntl
-import os
 import queue
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +11,10 @@ import polars as pl
 
 from bulkcert.api.certificates import Certificate
 from bulkcert.api.operations import OPERATIONS
-from bulkcert.batch.durable import make_durable
 from bulkcert.batch.look.listing import Listing
-from bulkcert.batch.output import cannot_write, refuse_taken, sink
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.output.files import Unfinished, cannot_write, clear_left, refuse_taken
+from bulkcert.output.tables import sink
 
 FRAME_ROWS = 20_000
 """Certificates that are handed to the file at a time."""
@@ -89,8 +86,7 @@ class InventoryFile:
         self.without_expiry = 0
         self.failure: BulkcertError | None = None
         self._wanted = wanted
-        self._temporary = wanted.output.with_name(f".{wanted.output.name}.part")
-        self._lock: int | None = None
+        self._made: Unfinished | None = None
         self._waiting: queue.SimpleQueue[list[Certificate] | None] = queue.SimpleQueue()
 
     def open(self) -> None:
@@ -102,17 +98,13 @@ class InventoryFile:
         output = self._wanted.output
         refuse_taken(output, overwrite=self._wanted.overwrite)
         try:
-            descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if clear_left(output):
+                advice = "Wait until it has ended, or name another file with -o. Nothing was called."
+                message = f"{output} is being written by another inventory"
+                raise BulkcertError(ExitStatus.CANNOT_WRITE, message, advice)
+            self._made = Unfinished(output)
         except OSError as error:
-            raise cannot_write(self._wanted.output, error) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(descriptor)
-            advice = "Wait until it has ended, or name another file with -o. Nothing was called."
-            message = f"{output} is being written by another inventory"
-            raise BulkcertError(ExitStatus.CANNOT_WRITE, message, advice) from error
-        self._lock = descriptor
+            raise cannot_write(output, error) from error
 
     @property
     def is_behind(self) -> bool:
@@ -129,31 +121,24 @@ class InventoryFile:
 
     def write(self) -> None:
         """Writes what is added until the end; to be run in a thread. What goes wrong stands in ``failure``."""
+        assert self._made is not None  # noqa: S101 - opened before
         try:
-            sink(self._frames(), self._frame([]).schema, self._temporary)
+            sink(self._frames(), self._frame([]).schema, self._wanted.output.suffix.lower(), self._made.file)
         except (OSError, pl.exceptions.PolarsError) as error:
             self.failure = cannot_write(self._wanted.output, error)
 
     def finish(self) -> None:
         """Makes the file appear under its name; ``failure`` says if that failed."""
+        assert self._made is not None  # noqa: S101 - opened before
         try:
-            make_durable(self._temporary, self._wanted.output)
+            self._made.keep()
         except OSError as error:
             self.failure = cannot_write(self._wanted.output, error)
-            self.drop()
-        self._unlock()
 
     def drop(self) -> None:
         """Leaves nothing behind of a file that is not finished; may be called at any time."""
-        if self._lock is not None:
-            with suppress(OSError):
-                self._temporary.unlink()
-            self._unlock()
-
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        if self._made is not None:
+            self._made.drop()
 
     def _frames(self) -> Iterator[pl.DataFrame]:
         rows: list[Certificate] = []

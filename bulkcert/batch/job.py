@@ -2,20 +2,19 @@
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import httpx
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from bulkcert.actions import ACTIONS, Action, ActionName
-from bulkcert.batch.beside import journal_of, summary_of
-from bulkcert.batch.order import Limit
-from bulkcert.batch.results import SUFFIXES
 from bulkcert.batch.schedule import ScheduleOptions, check_schedule
 from bulkcert.batch.service import (
     INPUT,
+    LARGEST_NUMBER,
     LOOK,
     PACE,
     RUN,
@@ -23,11 +22,13 @@ from bulkcert.batch.service import (
     ServiceOptions,
     refuse,
     resolve_service,
+    short,
     whole_number,
 )
-
-LookFirst = Literal["auto", "always", "never"]
-"""When the state of certificates is read before they are called."""
+from bulkcert.engine.limits import Limit
+from bulkcert.engine.preflight import LookFirst
+from bulkcert.output.results import SUFFIXES
+from bulkcert.store.paths import RunFiles
 
 
 @Parameter(name="*")
@@ -68,32 +69,74 @@ class MetricsOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(ServiceOptions, LookOptions, MetricsOptions):
-    """Options of every command that changes certificates."""
+class StateOptions:
+    """Where what a run remembers is kept; for every command that is about a run."""
 
-    results: Annotated[Path | None, Parameter(name=["--results", "-o"], group=INPUT)] = None
-    """Results file: .csv, .parquet or .ndjson. Default: beside the input, named after it and the action."""
-    overwrite: Annotated[bool, Parameter(group=INPUT)] = False
-    """Drop earlier results and their journal and start anew."""
-    retry_failed: Annotated[bool, Parameter(group=INPUT)] = False
-    """Call again what was called and did not succeed, and what verify has read back in another state."""
+    state_dir: Annotated[Path | None, Parameter(group=INPUT)] = None
+    """Directory for the folder RESULTS.run, which holds what a run remembers. Default: beside the results."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class CallOptions(ServiceOptions, StateOptions):
+    """Options of every command that changes certificates row by row."""
+
     limit_rows: Annotated[int | None, Parameter(group=INPUT, converter=whole_number)] = None
-    """Call at most so many rows, then stop (75); the same command goes on with the next. 0 only writes the results."""
-    skip_protected: Annotated[bool, Parameter(group=LOOK)] = False
-    """Leave protected rows out and call the others."""
+    """Call at most so many rows, then stop (75); resume calls the next ones."""
     max_errors: Annotated[str, Parameter(group=PACE)] = "50%"
     """Stop (3) when more rows than this failed: a number, or a percentage of the finished rows, from 100 rows on."""
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], group=RUN)] = False
     """Do not ask."""
 
 
+Retried = Literal["failed", "unknown", "not_registered", "undone", "drifted"]
+"""Rows that can be called again: those with one of these outcomes, and those read back in another state."""
+
+
+def retried(_type: object, tokens: Sequence[Token]) -> tuple[Retried, ...]:
+    """Reads names with commas between them.
+
+    Raises:
+        ValueError: One is not a name of such rows.
+    """
+    names = [name.strip() for token in tokens for name in token.value.split(",") if name.strip()]
+    for name in names:
+        if name not in get_args(Retried):
+            raise ValueError(f"{name!r} is none of {', '.join(get_args(Retried))}")
+    return tuple(dict.fromkeys(names))  # type: ignore[arg-type]
+
+
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Options(RunOptions, ColumnOptions, ScheduleOptions):
-    """Options of ``run`` and ``rehearse`` as they were typed."""
+class RetryOptions:
+    """What is called again though it has an outcome."""
 
+    retry: Annotated[
+        tuple[Retried, ...], Parameter(group=INPUT, converter=retried, consume_multiple=False, metavar="OUTCOME,…")
+    ] = ()
+    """Call again the rows that are failed, unknown, not_registered, undone, or drifted: read back in another state."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ResumeOptions(CallOptions, LookOptions, MetricsOptions, RetryOptions, ColumnOptions, ScheduleOptions):
+    """Options of every start of a run."""
+
+    skip_protected: Annotated[bool, Parameter(group=LOOK)] = False
+    """Leave protected rows out and call the others."""
     skip_invalid: Annotated[bool, Parameter(group=INPUT)] = False
     """Leave invalid rows out and call the others; without it one invalid row keeps the run from starting."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Options(ResumeOptions):
+    """Options of ``run`` and ``rehearse`` as they were typed."""
+
+    results: Annotated[Path | None, Parameter(name=["--results", "-o"], group=INPUT)] = None
+    """Results file: .csv, .parquet or .ndjson. Default: beside the input, named after it and the action."""
+    overwrite: Annotated[bool, Parameter(group=INPUT)] = False
+    """Drop what an earlier run with these results has done, and start from scratch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,44 +145,72 @@ class Job(Service):
 
     Attributes:
         action: What is asked for each row.
-        input: The input file.
+        inputs: The files of the list, as they are named to people.
+        source: Where the list is read: these files, or a list that was pinned.
         results: The results file.
         max_errors: When to give up.
         options: The options as typed, for what needs no resolving.
+        rehearsal: Whether it calls an emulator that ends with it.
     """
 
     action: Action
-    input: Path
+    inputs: tuple[Path, ...]
+    source: tuple[Path, ...]
     results: Path
     max_errors: Limit
     options: Options
+    rehearsal: bool = False
 
     @property
-    def journal(self) -> Path:
-        """The journal, beside the results."""
-        return journal_of(self.results)
+    def files(self) -> RunFiles:
+        """The files of the run."""
+        return RunFiles(self.results, self.options.state_dir)
 
     @property
-    def summary(self) -> Path:
-        """The summary, beside the results."""
-        return summary_of(self.results)
+    def list_name(self) -> str:
+        """The list, for messages."""
+        return list_name(self.inputs)
 
 
-def resolve(action: ActionName, path: Path, options: Options, *, command: str = "run") -> Job:
-    """Returns the job that the options ask for; ``command`` is whose help is named where they are wrong.
+def list_name(inputs: Sequence[Path]) -> str:
+    """Returns what messages call a list of some files."""
+    return ", ".join("standard input" if str(path) == "-" else str(path) for path in inputs)
+
+
+def resolve(
+    action: ActionName,
+    inputs: tuple[Path, ...],
+    options: Options,
+    *,
+    command: str = "run",
+    source: tuple[Path, ...] = (),
+    rehearsal: bool = False,
+) -> Job:
+    """Returns the job that the options ask for.
+
+    Args:
+        action: What is asked for each row.
+        inputs: The files of the list; at least one.
+        options: As typed.
+        command: Whose help is named where they are wrong.
+        source: Where the list is read, if not there.
+        rehearsal: Whether it calls an emulator that ends with it.
 
     Raises:
         BulkcertError: With all that is wrong with the options at once.
     """
     problems: list[str] = []
     service = resolve_service(options, problems)
-    limit = _limit(options.max_errors, problems)
-    results = options.results or default_results(path, ACTIONS[action])
-    _check_results(results, path, problems)
-    if options.overwrite and options.retry_failed:
-        problems.append("--overwrite and --retry-failed exclude each other: the one drops what the other goes by")
-    if options.limit_rows is not None and options.limit_rows < 0:
-        problems.append(f"--limit-rows must be at least 0, not {options.limit_rows}")
+    limit = max_errors_of(options.max_errors, problems)
+    results = options.results or default_results(inputs[0], ACTIONS[action])
+    if options.results is None and str(inputs[0]) == "-":
+        problems.append(
+            "--results is missing: a list from standard input has no name that results could be named after"
+        )
+    _check_results(results, inputs, problems)
+    if options.overwrite and options.retry:
+        problems.append("--overwrite and --retry exclude each other: the one drops what the other goes by")
+    check_limit_rows(options.limit_rows, problems)
     if options.skip_protected and options.protect is None:
         problems.append("--skip-protected needs --protect, the list of what is protected")
     check_schedule(options, results.name, problems)
@@ -148,11 +219,19 @@ def resolve(action: ActionName, path: Path, options: Options, *, command: str = 
     return Job(
         **{field.name: getattr(service, field.name) for field in fields(service)},
         action=ACTIONS[action],
-        input=path,
+        inputs=inputs,
+        source=source or inputs,
         results=results,
         max_errors=limit,
         options=options,
+        rehearsal=rehearsal,
     )
+
+
+def check_limit_rows(limit: int | None, problems: list[str]) -> None:
+    """Adds what is wrong with ``--limit-rows`` to the problems."""
+    if limit is not None and limit < 1:
+        problems.append(f"--limit-rows must be at least 1, not {limit}")
 
 
 def default_results(path: Path, action: Action) -> Path:
@@ -167,13 +246,14 @@ def default_results(path: Path, action: Action) -> Path:
 _RESULTS_SUFFIX = {"parquet": ".parquet", "pq": ".parquet", "ndjson": ".ndjson", "jsonl": ".ndjson"}
 
 
-def _limit(text: str, problems: list[str]) -> Limit:
+def max_errors_of(text: str, problems: list[str]) -> Limit:
+    """Returns when there are too many errors, as ``--max-errors`` says; what is wrong with it is added."""
     matched = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", text.strip())
     if matched and matched[2] and float(matched[1]) <= 100:  # noqa: PLR2004 - percent
         return Limit(share=float(matched[1]) / 100)
-    if matched and not matched[2] and matched[1].isdigit():
+    if matched and not matched[2] and matched[1].isdigit() and len(matched[1]) <= len(str(LARGEST_NUMBER)):
         return Limit(rows=int(matched[1]))
-    problems.append(f"--max-errors takes a number of rows or a percentage such as 5%, not {text!r}")
+    problems.append(f"--max-errors takes a number of rows or a percentage such as 5%, not {short(text)!r}")
     return Limit()
 
 
@@ -195,13 +275,13 @@ def _check_metrics(options: MetricsOptions, problems: list[str]) -> None:
         problems.append(f"--pushgateway {options.pushgateway!r} must look like https://host:9091")
 
 
-def _check_results(results: Path, path: Path, problems: list[str]) -> None:
+def _check_results(results: Path, inputs: tuple[Path, ...], problems: list[str]) -> None:
     if results.suffix.lower() not in SUFFIXES:
         problems.append(f"--results {results} must end in {', '.join(SUFFIXES)}")
     foreign = [
-        name for name in map(str, (results, path)) if any("\ud800" <= character <= "\udfff" for character in name)
+        name for name in map(str, (results, *inputs)) if any("\ud800" <= character <= "\udfff" for character in name)
     ]
     problems.extend(f"{name!r}: file names must be UTF-8" for name in foreign)
     # os.path, since Path raises where it may not look; what is wrong with a path is said when it is opened.
-    if os.path.exists(results) and os.path.exists(path) and os.path.samefile(results, path):
-        problems.append(f"--results {results} is the input itself")
+    there = [path for path in inputs if os.path.exists(results) and os.path.exists(path)]
+    problems.extend(f"--results {results} is the input itself" for path in there if os.path.samefile(results, path))

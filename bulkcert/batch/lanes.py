@@ -21,6 +21,8 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind, event
 
 _FINAL = frozenset({Verdict.DONE, Verdict.NOT_FOUND, Verdict.FAILED, Verdict.UNRECOGNIZED})
+_REFUSED = frozenset({Verdict.STOP, Verdict.NOT_SENT, Verdict.REFRESH, Verdict.SIGN_AGAIN})
+"""What says that a call was not even looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Settled:
         final: Whether the answer says what became of it.
         again: Whether a stop cut it short, so that the next run takes it up; else its attempts are used up, or final.
         unanswered: Whether any attempt may have been done without an answer that says so.
+        refused: Whether no attempt can have been done: none came about but those that were refused unread.
     """
 
     answer: Answer
@@ -51,6 +54,7 @@ class Settled:
     final: bool
     again: bool
     unanswered: bool
+    refused: bool
 
 
 Send = Callable[[Client], Awaitable[Answer]]
@@ -109,13 +113,14 @@ class Lanes:
             unanswered: Whether an attempt was made earlier whose answer is not known.
             tolerated: Codes that do not stop the run, though every other such call would get them too.
         """
-        answer, attempts, charged = None, 0, 0
+        answer, attempts, charged, refused = None, 0, 0, True
         while charged < self._attempts and await (admit(not attempts) if admit else lane.pacer.admit()):
             attempts += 1
             answer = await self._send(lane, send, attempts)
             charged += await self._weigh(answer, operation, tolerated)
+            refused = refused and answer.verdict in _REFUSED
             if answer.verdict in _FINAL or answer.code in tolerated:
-                return Settled(answer, attempts, final=True, again=False, unanswered=unanswered)
+                return Settled(answer, attempts, final=True, again=False, unanswered=unanswered, refused=refused)
             unanswered = unanswered or answer.verdict is Verdict.UNANSWERED
             unanswered = unanswered or (answer.verdict is Verdict.RETRY and not answer.is_from_service)
             if self.stopping.is_set() or charged >= self._attempts:
@@ -128,15 +133,16 @@ class Lanes:
         if not answered:
             self._unreachable("the service never answered", answer)
         used_up = charged >= self._attempts and answer.verdict is not Verdict.STOP and answered
-        return Settled(answer, attempts, final=False, again=not used_up, unanswered=unanswered)
+        return Settled(answer, attempts, final=False, again=not used_up, unanswered=unanswered, refused=refused)
 
     async def _send(self, lane: Lane, send: Send, attempt: int) -> Answer:
         progress = self.progress
         progress.retries += attempt > 1
         progress.in_flight += 1
-        lane.progress.sends += 1
         lane.progress.in_flight += 1
-        progress.sends.sent(time.monotonic())
+        now = time.monotonic()
+        progress.sends.sent(now)
+        lane.progress.window.sent(now)
         answer = await send(lane.client)
         progress.in_flight -= 1
         lane.progress.in_flight -= 1
@@ -214,9 +220,7 @@ class Lanes:
             )
 
     def _unreachable(self, reason: str, answer: Answer) -> None:
-        advice = (
-            "Check the endpoint and the network; if this address was blocked, wait. Then run the same command again."
-        )
+        advice = "Check the endpoint and the network; if this address was blocked, wait."
         self.stop(Stop(ExitStatus.UNAVAILABLE, f"{reason}; last: {answer.code}: {answer.message}", advice))
 
 
@@ -241,4 +245,4 @@ def refusal(answer: Answer, operation: Operation) -> Stop:
     rule = rule_for(answer.code)
     said = f"{answer.code} (HTTP {answer.http_status}, request {answer.request_id or 'unknown'}): {answer.message}"
     ram = f"{operation.ram_action}{f' and {INSTANCE_ACCESS}' if operation.needs_instance_access else ''}"
-    return Stop(rule.exit_status or ExitStatus.INTERNAL, said, rule.advice.format(ram=ram))
+    return Stop(rule.exit_status or ExitStatus.INTERNAL, said, rule.advice.format(ram=ram), answer.code)

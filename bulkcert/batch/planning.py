@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import partial
 from itertools import islice
@@ -19,21 +20,20 @@ from bulkcert.api.codes import READING_REFUSED
 from bulkcert.api.credentials import Keyring
 from bulkcert.api.operations import OPERATIONS, Operation
 from bulkcert.api.verdicts import Verdict
-from bulkcert.batch.job import ColumnOptions, LookOptions
+from bulkcert.batch.job import ColumnOptions, LookOptions, list_name
 from bulkcert.batch.lanes import Lanes
-from bulkcert.batch.lines import STATUSES
 from bulkcert.batch.look.listing import Listing
 from bulkcert.batch.look.looking import Look
 from bulkcert.batch.look.paging import read_listings, unreadable
-from bulkcert.batch.look.sightings import Sightings
-from bulkcert.batch.outcome import Row
+from bulkcert.batch.look.sightings import STATUSES, Sightings
 from bulkcert.batch.progress import Progress
-from bulkcert.batch.rows import as_rows, only_callable, open_list
 from bulkcert.batch.schedule import SizeOptions, check_size_options
 from bulkcert.batch.service import INPUT, LOOK, Service, ServiceOptions, refuse, resolve_service
 from bulkcert.batch.session import Leave, Watch, calling
-from bulkcert.batch.source import CA_SN, ROW, annotated
+from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError
+from bulkcert.input import CA_SN, DEVICE_SN, OUTCOME, ROW, Check, PinnedList, annotated, loaded, open_protection
+from bulkcert.store.outcome import Row
 
 CAS_COUNTED = 20
 """CAs whose registered device certificates are counted, most rows first."""
@@ -43,6 +43,13 @@ MANY_ROWS = 100
 
 NEARLY_ALL = 0.9
 """Share of a CA's registered device certificates that are nearly all of them."""
+
+MOST_SHARE = 0.5
+"""Share of the rows from which a CA is worth one call, whatever else is registered under it."""
+
+MOST_COUNTED = 100_000
+"""Device certificates of such a CA that are counted, a thousand pages; of others as many as tell whether the rows are
+nearly all of them."""
 
 LISTING = OPERATIONS["ListDeviceCertificateByCaSn"]
 
@@ -64,16 +71,21 @@ class Question(Service):
 
     Attributes:
         action: What would be asked for each row.
-        input: The input file.
+        inputs: The files of the list.
         options: The options as typed.
     """
 
     action: Action
-    input: Path
+    inputs: tuple[Path, ...]
     options: PlanOptions
 
+    @property
+    def list_name(self) -> str:
+        """The list, for messages."""
+        return list_name(self.inputs)
 
-def resolve_question(action: ActionName, path: Path, options: PlanOptions) -> Question:
+
+def resolve_question(action: ActionName, inputs: tuple[Path, ...], options: PlanOptions) -> Question:
     """Returns what the options ask for.
 
     Raises:
@@ -88,7 +100,7 @@ def resolve_question(action: ActionName, path: Path, options: PlanOptions) -> Qu
     return Question(
         **{each.name: getattr(service, each.name) for each in fields(service)},
         action=ACTIONS[action],
-        input=path,
+        inputs=inputs,
         options=options,
     )
 
@@ -132,28 +144,45 @@ class Findings:
     not_looked: str = ""
 
 
+@contextmanager
+def inquiry(question: Question, on_progress: Callable[[int], None] | None = None) -> Iterator["Inquiry"]:
+    """Opens the reading for one plan: its list is read, and forgotten when the context ends.
+
+    Args:
+        question: What it is wanted for.
+        on_progress: Told the number of rows read so far.
+
+    Raises:
+        BulkcertError: The list cannot be read. Invalid and protected rows are counted only.
+    """
+    options, by_device = question.options, question.action.by_device
+    protection = None
+    if options.protect is not None:
+        protection = open_protection(options.protect, by_device=by_device, trust_serials=options.trust_serials)
+    with loaded(
+        question.inputs,
+        by_device=by_device,
+        device_column=options.device_column or None,
+        ca_column=options.ca_column or None,
+        trust_serials=options.trust_serials,
+        protection=protection,
+        on_progress=on_progress,
+    ) as (pinned, check):
+        yield Inquiry(question, pinned, check)
+
+
 class Inquiry:
     """The reading for one plan.
 
     Args:
         question: What it is wanted for.
-        on_progress: Told the number of rows checked so far.
-
-    Raises:
-        BulkcertError: The input cannot be read. Invalid and protected rows are counted only.
+        pinned: The list.
+        check: What the pass over it found.
     """
 
-    def __init__(self, question: Question, on_progress: Callable[[int], None] | None = None) -> None:
-        options = question.options
+    def __init__(self, question: Question, pinned: PinnedList, check: Check) -> None:
         self.question = question
-        self.source, self.check = open_list(
-            question.input,
-            question.action,
-            columns=(options.device_column, options.ca_column),
-            trust_serials=options.trust_serials,
-            protect=options.protect,
-            on_progress=on_progress,
-        )
+        self.pinned, self.check = pinned, check
         self.progress = Progress()
         self.findings = Findings()
 
@@ -175,7 +204,7 @@ class Inquiry:
         """
         question, failure = self.question, None
         sightings = Sightings.from_now(self.check, by_device=question.action.by_device)
-        async with calling(question, keyring, self.progress, watch, leave) as lanes:
+        async with calling(question, keyring, StatsMaker.of_reading(self.progress, question), watch, leave) as lanes:
             first = await anyio.to_thread.run_sync(next, self._batches(), None)
             if first:
                 failure = await self._ask(lanes, first[0])
@@ -190,10 +219,14 @@ class Inquiry:
         return self.findings
 
     def _frames(self) -> Iterator[pl.DataFrame]:
-        return only_callable(annotated(self.source, self.check))
+        frames = annotated(self.pinned, self.check.settled, own=False)
+        return (frame.filter(pl.col(OUTCOME).is_null()) for frame in frames)
 
     def _batches(self) -> Iterator[list[Row]]:
-        return filter(None, as_rows(self._frames(), self.question.action))
+        device = DEVICE_SN if self.question.action.by_device else pl.lit("").alias(DEVICE_SN)
+        for frame in self._frames():
+            if frame.height:
+                yield [Row(*row) for row in frame.select(ROW, device, CA_SN).iter_rows()]
 
     async def _ask(self, lanes: Lanes, row: Row) -> BulkcertError | None:
         """Reads one certificate: credentials, instance and clock are checked by it; returns why that cannot be."""
@@ -240,11 +273,16 @@ class Inquiry:
 
     async def _count_registered(self, lanes: Lanes, sightings: Sightings) -> None:
         """Counts the device certificates of the CAs where that is worth telling."""
-        if self.question.action.name == "delete-ca":
+        if self.question.action.cascades:
             most: dict[str, float] = dict.fromkeys(self.largest_cas, float("inf"))
         elif self.question.action.name == "inactivate-device" and self.findings.may_list:
             rows = sightings.rows_by_ca()
-            most = {ca: rows[ca] / NEARLY_ALL + PAGE_SIZE for ca in self.largest_cas if rows[ca] > MANY_ROWS}
+            many = MOST_SHARE * rows.total()
+            most = {
+                ca: max(rows[ca] / NEARLY_ALL + PAGE_SIZE, MOST_COUNTED * (rows[ca] >= many))
+                for ca in self.largest_cas
+                if rows[ca] > MANY_ROWS
+            }
         else:
             return
         counts: Counter[str] = Counter()

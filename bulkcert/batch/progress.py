@@ -5,20 +5,28 @@ from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 
-from bulkcert.batch.last_errors import LastErrors
 from bulkcert.batch.outage import Outage
-from bulkcert.batch.outcome import Outcome
 from bulkcert.batch.pacer import SendWindow, SlowDown
+from bulkcert.engine.recent_errors import LastErrors
 from bulkcert.errors import ExitStatus
+from bulkcert.store.outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Why a run ends before all its rows are called."""
+    """Why a run ends before all its rows are called.
+
+    Attributes:
+        status: The exit status.
+        message: What happened.
+        advice: What to do next.
+        code: The service's code that ends it, as in ``codes``; empty for any other reason.
+    """
 
     status: ExitStatus
     message: str
     advice: str = ""
+    code: str = ""
 
 
 LATENCY_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -48,12 +56,12 @@ class LaneProgress:
     """What one lane has done so far in this session.
 
     Attributes:
-        sends: Requests sent.
         in_flight: Calls that wait for an answer.
+        window: When requests were sent.
     """
 
-    sends: int = 0
     in_flight: int = 0
+    window: SendWindow = field(default_factory=SendWindow)
 
 
 @dataclass(slots=True)
@@ -64,10 +72,14 @@ class Progress:
     """Certificates that this session calls at most."""
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
+    replaced: Counter[Outcome] = field(default_factory=Counter)
+    """Outcomes that an undo has put others in the place of."""
     codes: Counter[str] = field(default_factory=Counter)
     in_flight: int = 0
     lanes: list[LaneProgress] = field(default_factory=list)
     """Each lane, in the order of the source addresses."""
+    preflight_over: bool = False
+    """Whether states were read before the first call, or the run goes on without; from then on calls may be made."""
     looking: bool = False
     """Whether states are being read, before or after the calls that change them."""
     next_look_at: float = 0.0

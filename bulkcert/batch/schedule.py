@@ -5,12 +5,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter, Token
 
-from bulkcert.batch.service import SCHEDULE, seconds, whole_number
+from bulkcert.batch.service import SCHEDULE, TooLongError, seconds, short, whole_number
+
+MOST_DAYS = 36_525
+"""Days that files may be kept, a hundred years."""
 
 
 def moment(kind: object, tokens: Sequence[Token]) -> float:
@@ -29,10 +31,11 @@ def moment(kind: object, tokens: Sequence[Token]) -> float:
     if not (matched := re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", text)):
         try:
             return time.time() + seconds(kind, tokens)
+        except TooLongError:
+            raise
         except ValueError:
-            raise ValueError(
-                f"{text!r} is neither a length of time such as 4h nor a time of day such as 06:00"
-            ) from None
+            told = f"{short(text)!r} is neither a length of time such as 4h nor a time of day such as 06:00"
+            raise ValueError(told) from None
     now = datetime.now()  # noqa: DTZ005 - a time of day is one of this machine's own
     today = now.replace(hour=int(matched[1]), minute=int(matched[2]), second=0, microsecond=0)
     days = [today + timedelta(days=day) for day in (-1, 0, 1)]
@@ -74,8 +77,8 @@ def check_schedule(options: ScheduleOptions, name: str, problems: list[str]) -> 
     check_size_options(options, problems)
     if options.keep is None:
         return
-    if options.keep < 1:
-        problems.append(f"--keep must be at least 1 day, not {options.keep}")
+    if not 1 <= options.keep <= MOST_DAYS:
+        problems.append(f"--keep must be from 1 to {MOST_DAYS:,} days, not {options.keep}")
     if not DATE.search(name):
         told = f"--keep goes by the date in the names of results, and {name} has none"
         problems.append(f"{told}: put {{date}} into the results of the job file")
@@ -91,16 +94,16 @@ def check_size_options(options: SizeOptions, problems: list[str]) -> None:
         problems.append(f"--expect-rows {least} is more than --max-rows {most}")
 
 
-def wrong_size(options: SizeOptions, path: Path, rows: int) -> str:
+def wrong_size(options: SizeOptions, name: str, rows: int) -> str:
     """Returns why a list is too short or too long, in words; empty if it is neither.
 
     Args:
         options: As typed.
-        path: The list.
+        name: Of the list.
         rows: That it has.
     """
     least, most = options.expect_rows, options.max_rows
-    has = f"{path} has {rows:,} row{'s' * (rows != 1)}"
+    has = f"{name} has {rows:,} row{'s' * (rows != 1)}"
     if least is not None and rows < least:
         return f"{has}, and at least {least:,} are expected (--expect-rows)"
     if most is not None and rows > most:

@@ -1,12 +1,11 @@
 """Which service is called, from where and how fast: options as typed, and what they resolve to."""
 
 import ipaddress
-import math
 import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Self
 
 import httpx
 from cyclopts import Group, Parameter, Token
@@ -24,13 +23,32 @@ SCHEDULE = Group.create_ordered("Schedule")
 RUN = Group.create_ordered("Run")
 
 
+LARGEST_NUMBER = 10**12
+"""What no option comes near; larger numbers are beyond what can be reckoned with."""
+
+LONGEST_S = 100 * 365.25 * 86400
+"""The longest length of time, in seconds: what is later may be no date."""
+
+MOST_IN_FLIGHT, LONGEST_TIMEOUT_S = 65_536, 3600.0
+
+SHOWN = 40
+"""Characters of a wrong value that are repeated."""
+
+
+class TooLongError(ValueError):
+    """A length of time that leads beyond all dates."""
+
+
 def whole_number(_type: object, tokens: Sequence[Token]) -> int:
     """Reads a whole number; the library would round, and a cap must not be rounded up."""
     text = tokens[0].value
     try:
-        return int(text)
+        number = int(text)
     except ValueError:
-        raise ValueError(f"{text!r} is not a whole number") from None
+        raise ValueError(f"{short(text)!r} is not a whole number") from None
+    if abs(number) > LARGEST_NUMBER:
+        raise ValueError(f"{short(text)!r} is more than {LARGEST_NUMBER:,}")
+    return number
 
 
 def seconds(_type: object, tokens: Sequence[Token]) -> float:
@@ -38,8 +56,16 @@ def seconds(_type: object, tokens: Sequence[Token]) -> float:
     text = tokens[0].value
     matched = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text)
     if not matched:
-        raise ValueError(f"{text!r} is not a length of time such as 90s, 10m, 2h or 1d")
-    return float(matched[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[matched[2]]
+        raise ValueError(f"{short(text)!r} is not a length of time such as 90s, 10m, 2h or 1d")
+    length = float(matched[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[matched[2]]
+    if length > LONGEST_S:
+        raise TooLongError(f"{short(text)!r} is more than a hundred years")
+    return length
+
+
+def short(text: str) -> str:
+    """Returns a wrong value as it is repeated."""
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 @Parameter(name="*")
@@ -106,6 +132,24 @@ class Service:
         return bucket_rate(self.lane_cap) * len(self.addresses)
 
 
+class Problem(str):
+    """What is wrong with an option, where the exit status is not that of wrong usage.
+
+    Args:
+        text: In words.
+        status: The exit status, if nothing else is wrong.
+    """
+
+    __slots__ = ("status",)
+    status: ExitStatus
+
+    def __new__(cls, text: str, status: ExitStatus) -> Self:
+        """Returns the text, which carries the status."""
+        problem = super().__new__(cls, text)
+        problem.status = status
+        return problem
+
+
 def resolve_service(options: ServiceOptions, problems: list[str]) -> Service:
     """Returns the service that the options mean.
 
@@ -122,10 +166,13 @@ def resolve_service(options: ServiceOptions, problems: list[str]) -> Service:
         problems.append(problem)
     if options.max_in_flight < len(addresses):
         problems.append(f"--max-in-flight must be at least 1 for each source address, not {options.max_in_flight}")
+    elif options.max_in_flight > MOST_IN_FLIGHT:
+        problems.append(f"--max-in-flight must be at most {MOST_IN_FLIGHT:,}, not {options.max_in_flight:,}")
     if options.attempts < 1:
         problems.append(f"--attempts must be at least 1, not {options.attempts}")
-    if not (math.isfinite(options.timeout) and options.timeout > 0):
-        problems.append(f"--timeout must be a number of seconds above 0, not {options.timeout:g}")
+    if not 0 < options.timeout <= LONGEST_TIMEOUT_S:
+        told = f"--timeout must be a number of seconds above 0, {LONGEST_TIMEOUT_S:g} at most"
+        problems.append(f"{told}, not {options.timeout:g}")
     return Service(
         instance=options.instance,
         endpoint=endpoint,
@@ -152,10 +199,16 @@ def refuse(problems: list[str], command: str) -> None:
     """
     if not problems:
         return
-    unknown_region = [problem for problem in problems if problem.startswith("--region ")]
-    status = ExitStatus.MISCONFIGURED if unknown_region == problems else ExitStatus.USAGE
+    statuses = {problem.status if isinstance(problem, Problem) else ExitStatus.USAGE for problem in problems}
+    status = statuses.pop() if len(statuses) == 1 else ExitStatus.USAGE
     told = problems[0] if len(problems) == 1 else "\n  ".join(["several options are wrong:", *problems])
     raise BulkcertError(status, told, f"Nothing was called. See bulkcert {command} --help.")
+
+
+def unknown_region(region: str) -> Problem:
+    """Returns what is wrong with a region that is none of the service's."""
+    told = f"--region {region} is not known; known are {', '.join(REGIONS)}"
+    return Problem(told, ExitStatus.MISCONFIGURED)
 
 
 def _endpoint(options: ServiceOptions, problems: list[str]) -> httpx.URL:
@@ -164,9 +217,9 @@ def _endpoint(options: ServiceOptions, problems: list[str]) -> httpx.URL:
     if not options.region:
         problems.append("where the service is, is missing: --region or --endpoint")
     elif options.region not in REGIONS:
-        problems.append(f"--region {options.region} is not known; known are {', '.join(REGIONS)}")
+        problems.append(unknown_region(options.region))
     elif options.vpc and options.region in PUBLIC_ONLY_REGIONS:
-        problems.append(f"--region {options.region} has no VPC endpoint")
+        problems.append(Problem(f"--region {options.region} has no VPC endpoint", ExitStatus.MISCONFIGURED))
     return httpx.URL(f"https://{region_host(options.region or 'none', vpc=options.vpc)}")
 
 

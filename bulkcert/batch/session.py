@@ -15,25 +15,26 @@ import httpx
 from bulkcert.api.client import Client, make_transport
 from bulkcert.api.credentials import Keyring
 from bulkcert.batch.lanes import Lanes
-from bulkcert.batch.progress import Progress, Stop
+from bulkcert.batch.progress import Stop
 from bulkcert.batch.service import Service
+from bulkcert.engine.stats import StatsMaker, Take
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind
 
 CLOCK_CHECK_S = 10.0
 """How often a deadline is compared with the clock."""
 
-Watch = Callable[[Progress], Coroutine[Any, Any, None]]
-"""Shows the progress; is cancelled in the end."""
+Watch = Callable[[Take], Coroutine[Any, Any, None]]
+"""Shows the figures of a session, which it is given a way to take; is cancelled in the end."""
 
 
 def together(*watches: Watch) -> Watch:
     """Returns a watch that is all of these at once; a cancellation ends them all."""
 
-    async def watch(progress: Progress) -> None:
+    async def watch(take: Take) -> None:
         async with anyio.create_task_group() as group:
             for each in watches:
-                group.start_soon(each, progress)
+                group.start_soon(each, take)
 
     return watch
 
@@ -44,26 +45,26 @@ Leave = Callable[[int], NoReturn]
 
 @asynccontextmanager
 async def calling(
-    service: Service, keyring: Keyring, progress: Progress, watch: Watch, leave: Leave, *, deadline: float | None = None
+    service: Service, keyring: Keyring, stats: StatsMaker, watch: Watch, leave: Leave, *, deadline: float | None = None
 ) -> AsyncIterator[Lanes]:
     """Opens lanes to a service; the first signal stops them, the second ends the process.
 
     Args:
         service: Which, from where, how fast.
         keyring: What to sign with; has credentials.
-        progress: Kept up to date.
-        watch: Shows the progress.
+        stats: Makes its figures; its progress is kept up to date.
+        watch: Shows them.
         leave: Called on the second signal.
         deadline: Unix time in seconds after which nothing is sent, or None.
     """
     bind(instance=service.instance)
     context = httpx.create_ssl_context()
     clients = [_client(service, address, keyring, context) for address in service.addresses]
-    lanes = Lanes(clients, keyring, progress, cap=service.lane_cap, attempts=service.attempts)
+    lanes = Lanes(clients, keyring, stats.progress, cap=service.lane_cap, attempts=service.attempts)
     async with anyio.create_task_group() as beside:
         beside.start_soon(_obey_signals, lanes, leave)
         beside.start_soon(lanes.renew_credentials)
-        beside.start_soon(watch, progress)
+        beside.start_soon(watch, stats.take)
         if deadline is not None:
             beside.start_soon(_stop_at, lanes, deadline)
         try:
@@ -127,7 +128,7 @@ async def _stop_at(lanes: Lanes, deadline: float) -> None:
     while (left := deadline - time.time()) > 0:  # noqa: ASYNC110 - the clock may be set meanwhile, and tells nobody
         await anyio.sleep(min(left, CLOCK_CHECK_S))
     reached = datetime.fromtimestamp(deadline).strftime("%Y-%m-%d %H:%M:%S")  # noqa: DTZ006 - as it was typed
-    advice = "Run the same command again to go on, with a later --deadline if it names a time of day."
+    advice = "Resume with a later --deadline."
     lanes.stop(Stop(ExitStatus.STOPPED_EARLY, f"the deadline, {reached}", advice))
 
 
@@ -140,4 +141,4 @@ async def _obey_signals(lanes: Lanes, leave: Leave) -> None:
             if received > 1:
                 leave(number)
             name = signal.Signals(number).name
-            lanes.stop(Stop(ExitStatus(128 + number), f"{name} received", "Run the same command again to go on."))
+            lanes.stop(Stop(ExitStatus(128 + number), f"{name} received", ""))

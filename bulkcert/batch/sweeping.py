@@ -1,22 +1,20 @@
 """Removing the files of a job's earlier runs, whose results have a date in their name."""
 
-import fcntl
+import os
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 
-from bulkcert.batch.beside import journal_of, undo_results_of
-from bulkcert.batch.ended import own_end
 from bulkcert.batch.job import Job
-from bulkcert.batch.recovery import header_of
 from bulkcert.batch.schedule import DATE
 from bulkcert.errors import BulkcertError
-
-_BESIDE = (".summary.json", ".status.json", ".status.json.part", ".undo-list.csv", ".report.html")
-"""What bulkcert writes beside results; what others have put there stays."""
+from bulkcert.output.files import clear_left
+from bulkcert.store import lock
+from bulkcert.store.database import reading
+from bulkcert.store.paths import SUFFIX, RunFiles
+from bulkcert.store.status import RunStatus, State, status_in
 
 _TIME = re.compile(r"(?<!\d)\d{2}-\d{2}-\d{2}(?!\d)")
 
@@ -35,11 +33,10 @@ class Swept:
 
 
 def sweep(job: Job, today: date) -> Swept:
-    """Removes what bulkcert has written of runs that are older than ``--keep`` allows, and of their undoing.
+    """Removes what bulkcert has written of runs that are older than ``--keep`` allows.
 
-    An earlier run of the job is one in the same directory whose name differs in date and time alone, and whose journal
-    tells of the same action, instance and endpoint. It is removed only if it, and its undo, ended in order and
-    nobody holds it.
+    An earlier run of the job is one in the same directory whose name differs in date and time alone, and that is of
+    the same action, instance and endpoint. It is removed only if it, and its undo, ended in order and nobody holds it.
 
     Args:
         job: The job that has just run; its ``keep`` is set.
@@ -48,7 +45,7 @@ def sweep(job: Job, today: date) -> Swept:
     swept = Swept()
     oldest = today - timedelta(days=job.options.keep or 0)
     try:
-        earlier = [*_earlier(job.results)]
+        earlier = [*_earlier(job.results, job.options.state_dir)]
     except OSError as error:
         swept.kept[job.results.parent] = str(error)
         return swept
@@ -56,7 +53,7 @@ def sweep(job: Job, today: date) -> Swept:
         if day >= oldest:
             continue
         try:
-            reason = _remove(results, job)
+            reason = _remove(RunFiles(results, job.options.state_dir), job)
         except (OSError, BulkcertError) as error:
             reason = str(error)
         if reason:
@@ -66,17 +63,17 @@ def sweep(job: Job, today: date) -> Swept:
     return swept
 
 
-def _earlier(results: Path) -> Iterator[tuple[Path, date]]:
-    """Yields the results of which there is a journal and whose names differ in date and time alone, oldest first."""
+def _earlier(results: Path, state_dir: Path | None) -> Iterator[tuple[Path, date]]:
+    """Yields the results of which there is a run and whose names differ in date and time alone, oldest first."""
     parts = re.split(f"({DATE.pattern}|{_TIME.pattern})", results.name)
     shape = "".join(_any_of_its_kind(part) for part in parts)
-    names = re.compile(f"({shape})\\.journal")
-    for journal in sorted(results.parent.iterdir()):
-        matched = names.fullmatch(journal.name)
+    names = re.compile(f"({shape}){re.escape(SUFFIX)}")
+    for folder in sorted((state_dir or results.parent).iterdir()):
+        matched = names.fullmatch(folder.name)
         if matched is None or matched[1] == results.name or (found := DATE.search(matched[1])) is None:
             continue
         try:
-            yield journal.with_name(matched[1]), date.fromisoformat(found[0])
+            yield results.with_name(matched[1]), date.fromisoformat(found[0])
         except ValueError:
             continue  # Such a day there never was, so it is not a date.
 
@@ -86,23 +83,43 @@ def _any_of_its_kind(part: str) -> str:
     return next(kinds, re.escape(part))
 
 
-def _remove(results: Path, job: Job) -> str:
-    """Removes the files of a run and of its undo, journals last; returns why they are kept, or an empty text."""
-    header = header_of(journal_of(results))
-    if (header.action, header.instance, header.endpoint) != (job.action.name, job.instance, str(job.endpoint)):
-        return "it is the run of another job"
-    undo = undo_results_of(results)
-    runs = [undo, results] if journal_of(undo).exists() else [results]
-    with ExitStack() as held:
-        for run in runs:
-            whose = "its undo" if run == undo else "it"
-            try:
-                fcntl.flock(held.enter_context(journal_of(run).open("rb")), fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return f"{whose} is going on"
-            if own_end(journal_of(run)) is None:
-                return f"{whose} was cut off and never gone on with"
-        for run in runs:
-            for path in [run, *(run.with_name(run.name + suffix) for suffix in _BESIDE), journal_of(run)]:
+def _remove(files: RunFiles, job: Job) -> str:
+    """Removes the files of a run, the store last; returns why they are kept, or an empty text."""
+    if lock.is_held(files.lock):
+        return "it is running"
+    if not files.store.exists():
+        return "there is no run in it"
+    held = lock.take(files.lock)
+    try:
+        with reading(files.store) as db:
+            status = status_in(files, db)
+        if reason := _kept(status, job):
+            return reason
+        found = list(files.everything())
+        if any(path.is_dir() and path != files.folder for path in found):
+            return f"there is a directory in {files.folder}, which bulkcert has not made"
+        for path in found:
+            clear_left(path)
+            if path == files.folder:
+                path.rmdir()
+            else:
                 path.unlink(missing_ok=True)
+    except FileNotFoundError:
+        return "there is no run in it"
+    finally:
+        held.close()
     return ""
+
+
+def _kept(status: RunStatus, job: Job) -> str:
+    """Returns why a run that nobody holds is kept, or an empty text."""
+    asked = status.asked
+    if asked is None:
+        return "no session of it has begun"
+    of_job = (asked.action, asked.instance, asked.endpoint) == (job.action.name, job.instance, str(job.endpoint))
+    # Folders that are kept elsewhere may be of results in other directories.
+    if not of_job or (
+        job.options.state_dir is not None and asked.real_results != os.path.realpath(status.files.results)
+    ):
+        return "it is the run of another job"
+    return "it was interrupted and never resumed" if status.state is State.INTERRUPTED else ""

@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, NoReturn
 
 import anyio
@@ -11,9 +12,9 @@ from rich.text import Text
 
 from bulkcert import terminal
 from bulkcert.api.credentials import Keyring
-from bulkcert.batch.progress import Progress
 from bulkcert.batch.session import Leave, Watch, fetch_credentials, together
-from bulkcert.errors import BulkcertError, terminated
+from bulkcert.engine.stats import Stats, Take
+from bulkcert.errors import BulkcertError, ExitStatus, terminated
 from bulkcert.log import is_json
 from bulkcert.telemetry.events import watch_events
 
@@ -71,22 +72,22 @@ def _only_failure(group: ExceptionGroup[Exception]) -> BulkcertError | None:
     return found if alone and isinstance(found, BulkcertError) else None
 
 
-def shown(told: Callable[[Progress], str]) -> Watch:
+def shown(told: Callable[[Stats], str]) -> Watch:
     """Returns a watch that shows how a command gets on: in place on a terminal, else a line every few seconds.
 
     Args:
         told: Says it in one line.
     """
 
-    async def watch(progress: Progress) -> None:
+    async def watch(take: Take) -> None:
         if not terminal.stderr.is_terminal:
             while True:
                 await anyio.sleep(LINE_EVERY_S)
-                terminal.stderr.print(Text(told(progress)))
-        with terminal.stderr.status(Text(told(progress))) as status:
+                terminal.stderr.print(Text(told(take())))
+        with terminal.stderr.status(Text(told(take()))) as status:
             while True:
                 await anyio.sleep(REFRESH_S)
-                status.update(Text(told(progress)))
+                status.update(Text(told(take())))
 
     return watch
 
@@ -99,3 +100,18 @@ def leave_reading(number: int) -> NoReturn:
 def print_json(product: object) -> None:
     """Prints what a command has made as one JSON object on stdout."""
     sys.stdout.buffer.write(msgspec.json.encode(product) + b"\n")
+
+
+def inputs_of(typed: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Returns the files of a list as they were typed, or stand in the job file.
+
+    Raises:
+        BulkcertError: There are none.
+    """
+    if not typed:
+        raise BulkcertError(
+            ExitStatus.USAGE,
+            "the list is missing: name its file after the action",
+            "Nothing was called. - means standard input. See bulkcert run --help.",
+        )
+    return typed

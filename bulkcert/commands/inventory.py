@@ -17,11 +17,11 @@ from bulkcert import terminal
 from bulkcert.api.credentials import ChainKeyring
 from bulkcert.batch.inventory import Inventory
 from bulkcert.batch.inventory_file import InventoryFile, Wanted
-from bulkcert.batch.progress import Progress
-from bulkcert.batch.results import SUFFIXES
 from bulkcert.batch.service import Service, ServiceOptions, refuse, resolve_service
 from bulkcert.commands import calling
+from bulkcert.engine.stats import Stats
 from bulkcert.errors import ExitStatus
+from bulkcert.output.results import SUFFIXES
 from bulkcert.words import counted, duration
 
 WHAT = Group.create_ordered("What is listed")
@@ -195,6 +195,5 @@ def _lines(told: Told) -> Iterator[tuple[str, str | Text]]:
     yield "file", told.file
 
 
-def _got(taking: Inventory, progress: Progress) -> str:
-    pace = f"{progress.sends.recent_rate(time.monotonic()):.0f}/s"
-    return f"{counted(taking.read, 'certificate')} on {counted(progress.pages, 'page')}; {pace}"
+def _got(taking: Inventory, stats: Stats) -> str:
+    return f"{counted(taking.read, 'certificate')} on {counted(stats.pages, 'page')}; {stats.rate:.0f}/s"

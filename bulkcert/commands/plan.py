@@ -1,6 +1,8 @@
 """``bulkcert plan``: what a run would find, do and cost; reads only."""
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -10,17 +12,16 @@ from rich.text import Text
 from bulkcert import terminal
 from bulkcert.actions import ActionName
 from bulkcert.api.credentials import ChainKeyring
-from bulkcert.batch.planning import Inquiry, PlanOptions, resolve_question
-from bulkcert.batch.progress import Progress
+from bulkcert.batch.planning import Inquiry, PlanOptions, Question, inquiry, resolve_question
 from bulkcert.commands import calling
+from bulkcert.engine.stats import Stats
 from bulkcert.errors import ExitStatus
 from bulkcert.plan_view import make_plan, show
 
 
 def plan(
     action: ActionName,
-    input_: Annotated[Path, Parameter(name="input")],
-    *,
+    input_: Annotated[tuple[Path, ...], Parameter(name="input", show_default=False)] = (),
     options: PlanOptions = PlanOptions(),  # noqa: B008 - frozen
 ) -> ExitStatus:
     """Says what a run over a list would find, do and cost, and what stands in its way; changes and writes nothing.
@@ -31,17 +32,13 @@ def plan(
         options: See below; as for run.
     """
     terminal.warn_of_unknown(os.environ, (*PlanOptions.__dataclass_fields__, "action", "input", "job"))
-    question = resolve_question(action, input_, options)
+    question = resolve_question(action, calling.inputs_of(input_), options)
     terminal.show_log(verbose=options.verbose, quiet=options.quiet)
-    if options.quiet:
-        inquiry = Inquiry(question)
-    else:
-        with terminal.stderr.status(Text(f"checking {input_}")) as status:
-            inquiry = Inquiry(question, lambda rows: status.update(Text(f"checking {input_}: {rows:,} rows")))
-    keyring = ChainKeyring()
-    calling.prepare(keyring, _leave)
-    calling.call(inquiry.make, keyring, _leave, *([] if options.quiet else [calling.shown(_read)]))
-    made = make_plan(inquiry, keyring.current)
+    with _opened(question, quiet=options.quiet) as asked:
+        keyring = ChainKeyring()
+        calling.prepare(keyring, _leave)
+        calling.call(asked.make, keyring, _leave, *([] if options.quiet else [calling.shown(_read)]))
+        made = make_plan(asked, keyring.current)
     if options.json:
         calling.print_json(made)
     else:
@@ -49,9 +46,22 @@ def plan(
     return ExitStatus(made.exit_status)
 
 
-def _read(progress: Progress) -> str:
-    last = f"; last error {progress.last_error}" if progress.last_error else ""
-    return f"reading: {progress.pages:,} pages, {progress.reads:,} certificates one by one{last}"
+@contextmanager
+def _opened(question: Question, *, quiet: bool) -> Iterator[Inquiry]:
+    """Reads the list with a word on stderr where that takes long."""
+    with ExitStack() as held:
+        if quiet:
+            yield held.enter_context(inquiry(question))
+            return
+        with terminal.stderr.status(Text(f"reading {question.list_name}")) as status:
+            opened = inquiry(question, lambda rows: status.update(Text(f"reading {question.list_name}: {rows:,} rows")))
+            asked = held.enter_context(opened)
+        yield asked
+
+
+def _read(stats: Stats) -> str:
+    last = f"; last error {stats.last_error}" if stats.last_error else ""
+    return f"reading: {stats.pages:,} pages, {stats.reads:,} certificates one by one{last}"
 
 
 def _leave(number: int) -> NoReturn:

@@ -10,8 +10,8 @@ from cyclopts import Parameter
 
 from bulkcert.actions import ACTIONS, ActionName
 from bulkcert.api.operations import REGIONS
-from bulkcert.batch.job import LookFirst
-from bulkcert.batch.service import LOOK, WHERE, refuse, wrong_instance
+from bulkcert.batch.service import LOOK, WHERE, refuse, unknown_region, wrong_instance
+from bulkcert.engine.preflight import LookFirst
 from bulkcert.errors import ExitStatus
 from bulkcert.policy import least_policy, operations
 
@@ -48,7 +48,7 @@ def policy(
     """
     problems: list[str] = []
     if options.region and options.region not in REGIONS:
-        problems.append(f"--region {options.region} is not known; known are {', '.join(REGIONS)}")
+        problems.append(unknown_region(options.region))
     if options.instance and (problem := wrong_instance(options.instance)):
         problems.append(problem)
     if options.account and not re.fullmatch(r"[0-9]+", options.account):

@@ -10,23 +10,21 @@ from cyclopts import Parameter
 from bulkcert import terminal
 from bulkcert.actions import ActionName
 from bulkcert.api.credentials import Keyring
-from bulkcert.batch.job import Job, Options, RunOptions
-from bulkcert.batch.opening import check_input
+from bulkcert.batch.job import CallOptions, Job, Options
 from bulkcert.batch.service import ServiceOptions
-from bulkcert.batch.summary import Summary, Verification
-from bulkcert.commands.calling import print_json
+from bulkcert.commands import calling, undo, verify
 from bulkcert.commands.run import execute
-from bulkcert.commands.undo import NothingTakenBack, take_back
-from bulkcert.commands.verify import VerifyOptions, read_back
+from bulkcert.commands.verify import VerifyOptions
 from bulkcert.emulator.report import Report
 from bulkcert.errors import ExitStatus
+from bulkcert.output.summary import Summary
 from bulkcert.rehearsal import Stage, staged
+from bulkcert.store.schema import Verification
 
 
 def rehearse(
     action: ActionName,
-    input_: Annotated[Path, Parameter(name="input")],
-    *,
+    input_: Annotated[tuple[Path, ...], Parameter(name="input", show_default=False)] = (),
     options: Options = Options(),  # noqa: B008 - frozen
     stage: Stage = Stage(),  # noqa: B008 - frozen
 ) -> ExitStatus:
@@ -39,7 +37,7 @@ def rehearse(
         stage: See below.
     """
     statuses: list[int] = []
-    with staged(action, input_, options, stage, before=check_input) as rehearsal:
+    with staged(action, calling.inputs_of(input_), options, stage) as rehearsal:
         if rehearsal.fault_seed is not None:
             terminal.stderr.print(f"faults with --fault-seed {rehearsal.fault_seed}")
         job, keyring = rehearsal.job, rehearsal.keyring()
@@ -51,23 +49,23 @@ def rehearse(
             statuses.append(verification.exit_status)
         if "undo" in stage.then:
             told["undo"] = undone = _undone(job, keyring)
-            statuses.append(undone.exit_status)
+            statuses.append(undo.status_of(undone))
         told["emulator"] = report = rehearsal.emulator.report()
     if options.json:
-        print_json(told)
+        calling.print_json(told)
     else:
         terminal.show(_seen(report))
     return ExitStatus(next(filter(None, statuses), ExitStatus.OK))
 
 
 def _verified(job: Job, keyring: Keyring) -> Verification:
-    return read_back(job.results, keyring, VerifyOptions(**_as_typed(job, VerifyOptions)), ask=False, repeatable=False)
+    options = VerifyOptions(**_as_typed(job, VerifyOptions))
+    return verify.execute(job.files, keyring, options, ask=False, repeatable=False)
 
 
-def _undone(job: Job, keyring: Keyring) -> Summary | NothingTakenBack:
-    typed = _as_typed(job, RunOptions) | {"results": None, "overwrite": True, "protect": None, "skip_protected": False}
-    options = RunOptions(**typed)
-    return take_back(job.results, keyring, options, include_unknown=False, ask=False, resumable=False)
+def _undone(job: Job, keyring: Keyring) -> Summary | undo.NothingUndone:
+    options = CallOptions(**_as_typed(job, CallOptions))
+    return undo.execute(job.files, keyring, options, include_unknown=False, ask=False, resumable=False)
 
 
 def _as_typed(job: Job, kind: type[ServiceOptions]) -> dict[str, Any]:

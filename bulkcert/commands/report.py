@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,14 +10,13 @@ from cyclopts import Group, Parameter
 
 from bulkcert import terminal
 from bulkcert.actions import ActionName
-from bulkcert.batch.beside import journal_of, report_of, summary_of
-from bulkcert.batch.durable import replace_file
-from bulkcert.batch.output import cannot_write
+from bulkcert.batch.job import StateOptions
 from bulkcert.commands.which_run import results_meant
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.output.files import cannot_write, write_whole
 from bulkcert.report.counting import count
-from bulkcert.report.figures import Figures
 from bulkcert.report.rendering import Format, render
+from bulkcert.store.paths import RunFiles
 
 _FORMATS: dict[str, Format] = {".html": "html", ".md": "md", ".json": "json", ".txt": "text"}
 """What a file of a name with this end is."""
@@ -28,7 +26,7 @@ REPORT = Group.create_ordered("Report")
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class ReportOptions:
+class ReportOptions(StateOptions):
     """Options of ``report`` as they were typed."""
 
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], group=REPORT)] = None
@@ -44,34 +42,35 @@ def report(
     *,
     options: ReportOptions = ReportOptions(),
     action: Annotated[ActionName | None, Parameter(show=False)] = None,
-    input_: Annotated[Path | None, Parameter(name="input", show=False)] = None,
+    input_: Annotated[list[Path] | None, Parameter(name="input", show=False)] = None,
 ) -> ExitStatus:
-    """Tells what a run did, from its results and what stands beside them; needs no credentials and calls nothing.
+    """Tells what a run did, from its store; needs no credentials, calls nothing, and disturbs no session that runs.
 
     Args:
-        results: The results of the run; its journal and its summary stand beside them. With --job those
-            of the job.
+        results: The results of the run, which need not be there. With --job those of the job.
         options: See below.
         action: Of the job file.
         input_: Of the job file.
     """
-    results = results_meant(results, action, input_)
-    if not results.name:
+    files = RunFiles(results_meant(results, action, input_), options.state_dir)
+    if not files.results.name:
         raise BulkcertError(
-            ExitStatus.INPUT_UNREADABLE, f"{results}: a directory, not the results of a run", "Name the results file."
+            ExitStatus.INPUT_UNREADABLE,
+            f"{files.results}: a directory, not the results of a run",
+            "Name the results file.",
         )
     output = options.output
     if output is None and options.format in (None, "html"):
-        output = report_of(results)
+        output = files.report
     if output is not None:
-        _confirm_own(output, results)
+        _confirm_other(output, list(files.kept))
     format_ = _format(options.format, output)
-    figures = count(results)
+    figures = count(files)
     content = render(figures, format_)
     if output is None:
         sys.stdout.buffer.write(content)
     else:
-        _confirm_other(output, figures)
+        _confirm_other(output, [Path(figures.asked.directory, each) for each in figures.asked.inputs])
         _write(output, content)
         terminal.show([("report", str(output)), ("verdict", figures.verdict.line)])
     return ExitStatus.OK
@@ -101,37 +100,28 @@ def _format(asked: Format | None, output: Path | None) -> Format:
 
 def _write(output: Path, content: bytes) -> None:
     try:
-        replace_file(output, content, output.with_name(f".{output.name}.part"))
+        write_whole(output, content)
     except OSError as error:
         raise cannot_write(output, error) from error
 
 
-def _confirm_own(output: Path, results: Path) -> None:
-    """Refuses a report in place of what it is made from, or of what a run goes on from."""
-    for kept in (results, journal_of(results), summary_of(results)):
-        if _same(output, kept):
-            raise _refusal(output, kept)
+def _confirm_other(output: Path, kept: list[Path]) -> None:
+    """Refuses a report in the place of what the run is made of, or among it.
+
+    Raises:
+        BulkcertError: USAGE.
+    """
+    for path in kept:
+        if _is_in(output, path):
+            raise BulkcertError(
+                ExitStatus.USAGE,
+                f"--output {output} would overwrite {path}",
+                "Name another file with -o. Nothing was written.",
+            )
 
 
-def _confirm_other(output: Path, figures: Figures) -> None:
-    for kept in _listed(figures):
-        if _same(output, kept):
-            raise _refusal(output, kept)
-
-
-def _listed(figures: Figures) -> Iterator[Path]:
-    if figures.asked.input:
-        yield Path(figures.asked.input)
-
-
-def _same(one: Path, other: Path) -> bool:
-    # Not only files that are there: a report must not take the name of a journal that is still to come.
-    if os.path.realpath(one) == os.path.realpath(other):
-        return True
-    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
-
-
-def _refusal(output: Path, kept: Path) -> BulkcertError:
-    return BulkcertError(
-        ExitStatus.USAGE, f"--output {output} would overwrite {kept}", "Name another file with -o. Nothing was written."
-    )
+def _is_in(output: Path, kept: Path) -> bool:
+    """Returns whether a file is another one, whether that is there or is still to come, or lies in it."""
+    real, other = Path(os.path.realpath(output)), Path(os.path.realpath(kept))
+    same = os.path.exists(real) and os.path.exists(other) and os.path.samefile(real, other)
+    return same or real.is_relative_to(other)

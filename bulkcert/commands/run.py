@@ -14,36 +14,38 @@ from bulkcert import hand_off, question, terminal
 from bulkcert.actions import ActionName
 from bulkcert.api.credentials import ChainKeyring, Keyring
 from bulkcert.batch.job import Job, Options, resolve
-from bulkcert.batch.opening import check_input, open_run
-from bulkcert.batch.run import Run
 from bulkcert.batch.session import Watch
-from bulkcert.batch.snapshot_watch import of_run
-from bulkcert.batch.summary import Summary
 from bulkcert.batch.sweeping import Swept, sweep
 from bulkcert.board import Board
 from bulkcert.commands import calling
 from bulkcert.errors import ExitStatus
 from bulkcert.job_file import STARTED
 from bulkcert.log import bind, is_json
+from bulkcert.output.summary import Summary
+from bulkcert.runs.opening import open_run
+from bulkcert.runs.run import Run
+from bulkcert.store import queries
 from bulkcert.telemetry.events import tell_checkpoint, tell_finished, tell_started, watch_checkpoints
 from bulkcert.telemetry.recorder import recording
+from bulkcert.words import command
 
 
 def run(
     action: ActionName,
-    input_: Annotated[Path, Parameter(name="input")],
-    *,
+    input_: Annotated[tuple[Path, ...], Parameter(name="input", show_default=False)] = (),
     options: Options = Options(),  # noqa: B008 - frozen
 ) -> ExitStatus:
     """Calls the service once for each row of a list, and writes what became of every row.
 
     Args:
         action: What to do with each row.
-        input_: The list: .csv, .csv.gz, .csv.zst, .parquet or .ndjson with the columns DeviceSn and CaSn.
+        input_: The list: .csv, .csv.gz, .csv.zst, .parquet or .ndjson files with the columns DeviceSn and CaSn, or -
+            for standard input.
         options: See below.
     """
     terminal.warn_of_unknown(os.environ, (*Options.__dataclass_fields__, "action", "input", "job"))
-    summary = execute(resolve(action, input_, options), ChainKeyring(), ask=not options.yes)
+    job = resolve(action, calling.inputs_of(input_), options)
+    summary = execute(job, ChainKeyring(), ask=not options.yes)
     if options.json:
         calling.print_json(summary)
     return ExitStatus(summary.exit_status)
@@ -58,8 +60,8 @@ def execute(
         job: What to do.
         keyring: What to sign with.
         ask: Whether somebody must agree first.
-        resumable: Whether the same command would go on where this one ends.
-        before_calls: Called once looking is over, before anything is changed.
+        resumable: Whether it can be resumed where it ends; a rehearsal cannot.
+        before_calls: Called once the preflight is over, before anything is changed.
     """
     terminal.show_log(verbose=job.options.verbose, quiet=job.options.quiet)
     bind(action=job.action.name, instance=job.instance)
@@ -68,9 +70,7 @@ def execute(
         recorder.summary = summary
     if not job.options.json:
         hand_off.show_summary(summary, calls=calls)
-    hand_off.show_ending(
-        summary, resumable=resumable, overwrite=job.options.overwrite, quiet=job.options.quiet or job.options.json
-    )
+    hand_off.show_ending(summary, job.files, resumable=resumable, quiet=job.options.quiet or job.options.json)
     return summary
 
 
@@ -80,56 +80,74 @@ def _executed(
     """Does the run; returns what it came to in all, and how many calls were made now."""
     options, started = job.options, time.monotonic()
     opened = _open(job)
-    bind(run=opened.run_id)
-    snapshots = of_run(opened, terminal.same_command(overwrite=options.overwrite) if resumable else "")
+    bind(run=opened.opened.asked.run)
     try:
         if opened.calls:
             leave = partial(_leave, opened)
             calling.prepare(keyring, leave)
             if (ask or not options.quiet) and not is_json():
                 question.show_plan(opened, keyring.current)
-            question.warn_of_mistake(opened)
+            question.warn_of_mistakes(opened)
             if ask:
                 question.confirm(opened)
             tell_started(opened)
             try:
                 call = partial(opened.call, before_calls=before_calls)
-                calling.call(call, keyring, leave, _shown(opened), snapshots.watch, record)
+                calling.call(call, keyring, leave, _shown(opened), record)
             finally:
-                tell_checkpoint(opened.journal.index.final)
+                _tell_synced(opened)
             if not is_json():
                 question.show_not_looked(opened.progress)
         elif not options.quiet:
             question.show_idle(opened)
         summary = opened.finish()
-        tell_finished(summary, started)
+        tell_finished(summary, opened.progress, started)
         if options.keep is not None and resumable and summary.exit_status in (ExitStatus.OK, ExitStatus.INCOMPLETE):
             _show_swept(sweep(job, STARTED.date()))
     except BaseException as error:
-        if resumable:
-            error.add_note(terminal.RESUMABLE)
+        _note_way_on(opened, error, resumable=resumable)
         raise
     finally:
-        snapshots.remove()
-        opened.journal.close()
+        opened.opened.close()
     return summary, opened.progress.sends.sends
 
 
+def _note_way_on(opened: Run, error: BaseException, *, resumable: bool) -> None:
+    if not opened.opened.store.session:
+        error.add_note(terminal.NOTHING_CALLED)
+    elif resumable:
+        error.add_note(f"{terminal.RESUMABLE} {command('resume', opened.job.files)}")
+
+
 def _shown(opened: Run) -> Watch:
-    """Returns what people see of a run on a terminal, or machines of its journal."""
-    return watch_checkpoints(lambda: opened.journal.index.final) if is_json() else Board(opened).watch
+    """Returns what people see of a run on a terminal, or machines of its store."""
+    if is_json():
+        return watch_checkpoints(lambda: _synced(opened))
+    return Board(quiet=opened.job.options.quiet).watch
+
+
+def _synced(opened: Run) -> int:
+    """Returns how many rows have their final outcome on disk."""
+    store, rows = opened.opened.store, opened.opened.asked.rows
+    return rows - store.read(queries.to_call, rows)
+
+
+def _tell_synced(opened: Run) -> None:
+    """Logs what is on disk, if a session has begun."""
+    if opened.opened.store.session:
+        tell_checkpoint(_synced(opened))
 
 
 def _leave(opened: Run, number: int) -> NoReturn:
-    """Ends a run at once, on the signal of this number: the journal is safe, nothing else is tidied up."""
-    if not opened.progress.sends.sends:
-        opened.journal.close()
+    """Ends a run at once, on the signal of this number: the store is safe, nothing else is tidied up."""
+    if not opened.opened.store.session:
+        opened.opened.close()
         terminal.leave(number, "left; nothing was called")
-    again = terminal.same_command(overwrite=opened.job.options.overwrite)
     terminal.leave(
         number,
         f"left at once; {opened.progress.in_flight:,} calls in flight were not waited for",
-        f"Results and summary are not up to date. Calls without an answer are made again by: {again}",
+        "Results and summary are not up to date. Calls without an answer are made again by: "
+        f"{command('resume', opened.job.files)}",
     )
 
 
@@ -143,9 +161,12 @@ def _show_swept(swept: Swept) -> None:
 
 
 def _open(job: Job) -> Run:
-    """Checks the input with a word on stderr where that takes long."""
-    if job.options.quiet:
-        return open_run(job, *check_input(job))
-    with terminal.stderr.status(Text(f"checking {job.input}")) as status:
-        checked = check_input(job, lambda rows: status.update(Text(f"checking {job.input}: {rows:,} rows")))
-        return open_run(job, *checked)
+    """Reads the list with a word on stderr where that takes long."""
+    try:
+        if job.options.quiet:
+            return Run(job, *open_run(job))
+        with terminal.stderr.status(Text(f"reading {job.list_name}")) as status:
+            return Run(job, *open_run(job, lambda rows: status.update(Text(f"reading {job.list_name}: {rows:,} rows"))))
+    except BaseException as error:
+        error.add_note(terminal.NOTHING_CALLED)
+        raise

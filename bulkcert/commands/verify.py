@@ -1,7 +1,6 @@
 """``bulkcert verify``: what a run has done, read back."""
 
 import os
-import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,30 +11,31 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from bulkcert import question, terminal
-from bulkcert.actions import ActionName
+from bulkcert.actions import Action, ActionName
 from bulkcert.api.credentials import ChainKeyring, Keyring
-from bulkcert.batch.finished import Finished, open_finished
-from bulkcert.batch.job import Options
-from bulkcert.batch.progress import Progress
+from bulkcert.batch.job import Options, StateOptions
 from bulkcert.batch.service import LOOK, RUN, Service, ServiceOptions, refuse, resolve_service, seconds
-from bulkcert.batch.snapshot_watch import of_verification
-from bulkcert.batch.source import printable
-from bulkcert.batch.summary import Verification, earlier_summary
-from bulkcert.batch.verification import Verifying
 from bulkcert.commands import calling
 from bulkcert.commands.which_run import results_meant
+from bulkcert.engine.stats import Stats
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input import printable
 from bulkcert.log import bind
+from bulkcert.runs.opened import OpenRun, open_existing
+from bulkcert.runs.verify import Verifier
+from bulkcert.store.paths import RunFiles
+from bulkcert.store.schema import Verification
+from bulkcert.store.status import status_in
 from bulkcert.telemetry.events import tell_verified
 from bulkcert.verified import MESSAGE_WIDTH, UNREAD, label_of, meaning_read
-from bulkcert.words import counted
+from bulkcert.words import command, counted
 
 LONGEST_WATCH_S, SHORTEST_PAUSE_S = 30 * 86400, 1.0
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class VerifyOptions(ServiceOptions):
+class VerifyOptions(ServiceOptions, StateOptions):
     """Options of ``verify``."""
 
     watch: Annotated[float, Parameter(group=LOOK, converter=seconds, metavar="DURATION")] = 0.0
@@ -51,31 +51,32 @@ def verify(
     *,
     options: VerifyOptions = VerifyOptions(),
     action: Annotated[ActionName | None, Parameter(show=False)] = None,
-    input_: Annotated[Path | None, Parameter(name="input", show=False)] = None,
+    input_: Annotated[list[Path] | None, Parameter(name="input", show=False)] = None,
 ) -> ExitStatus:
     """Reads back the status of every row of a run and adds it to the results; 0 only if all are as wanted.
 
     Args:
-        results: The results of the run; its journal stands beside them. With --job those of the job.
+        results: The results of the run. With --job those of the job.
         options: See below; the instance and the endpoint are those of the run unless given.
         action: Of the job file.
         input_: Of the job file.
     """
     known = (*Options.__dataclass_fields__, *VerifyOptions.__dataclass_fields__, "action", "input", "job")
     terminal.warn_of_unknown(os.environ, known)
-    verification = read_back(results_meant(results, action, input_), ChainKeyring(), options, ask=not options.yes)
+    files = RunFiles(results_meant(results, action, input_), options.state_dir)
+    verification = execute(files, ChainKeyring(), options, ask=not options.yes)
     if options.json:
         calling.print_json(verification)
     return ExitStatus(verification.exit_status)
 
 
-def read_back(
-    results: Path, keyring: Keyring, options: VerifyOptions, *, ask: bool, repeatable: bool = True
+def execute(
+    files: RunFiles, keyring: Keyring, options: VerifyOptions, *, ask: bool, repeatable: bool = True
 ) -> Verification:
     """Verifies a run, as a person or a timer sees it; prints what came of it unless it is wanted as JSON.
 
     Args:
-        results: The results of the run.
+        files: Of the run.
         keyring: What to sign with.
         options: As typed.
         ask: Whether somebody must agree before certificates may be changed.
@@ -83,107 +84,101 @@ def read_back(
     """
     started = time.monotonic()
     terminal.show_log(verbose=options.verbose, quiet=options.quiet)
-    finished = open_finished(results, verifies=True)
+    opened = open_existing(files)
     try:
-        bind(run=finished.header.run, action=finished.header.action)
-        earlier = earlier_summary(finished.summary)
-        undone = earlier.standing_undo if earlier else None
-        service = _service(finished, options)
+        bind(run=opened.asked.run, action=opened.asked.action)
+        service = _service(opened, options)
         calling.prepare(keyring, calling.leave_reading)
         if options.watch and ask:
-            rows = sum(frame.height for frame in finished.frames())
-            question.confirm_watch(finished.action, rows, options.watch, undone)
-        verifying = Verifying(finished, service, options.watch, options.every)
-        verification = _verified(verifying, keyring, _command(results), quiet=options.quiet)
+            question.confirm_watch(opened.action, sum(frame.height for frame in opened.frames()), options.watch)
+        verifier = Verifier(opened, service, options, options.watch, options.every)
+        watches = [] if options.quiet else [calling.shown(_read)]
+        calling.call(verifier.read, keyring, calling.leave_reading, *watches)
+        verification, would_call = verifier.finish(), verifier.would_call
+        is_undone = status_in(files, opened.store.db).is_undone
     finally:
-        finished.journal.close()
+        opened.close()
     tell_verified(verification, started)
-    _show(verifying, verification, as_json=options.json, quiet=options.quiet)
-    if undone and not (options.quiet or options.json):
-        terminal.stderr.print(Text(f"the run was {question.told_undo(undone)}", style="yellow"))
-    changeable = repeatable and finished.action.inverse and not undone
-    if changeable and not (options.watch or options.quiet or options.json) and verifying.would_call:
-        terminal.stderr.print(Text(f"to call them again, and keep looking: {_command(results, '--watch', '10m')}"))
+    _show(verifier, verification, files, as_json=options.json, quiet=options.quiet)
+    if is_undone and not (options.quiet or options.json):
+        terminal.stderr.print(Text("the run was undone, wholly or in part", style="yellow"))
+    changeable = repeatable and opened.action.repeatable and would_call
+    if changeable and not (options.watch or options.quiet or options.json):
+        again = command("verify", files, "--watch", "10m")
+        terminal.stderr.print(Text(f"to call them again, and keep looking: {again}"))
     return verification
 
 
-def _service(finished: Finished, options: VerifyOptions) -> Service:
+def _service(opened: OpenRun, options: VerifyOptions) -> Service:
     """Returns where to read.
 
     Raises:
         BulkcertError: An option cannot be.
     """
     problems: list[str] = []
-    service = resolve_service(finished.where(options), problems)
+    service = resolve_service(opened.where(options), problems)
     if options.watch > LONGEST_WATCH_S:
         problems.append(f"--watch must be 30d at most, not {options.watch / 86400:g}d; start it anew after that")
     if options.every < SHORTEST_PAUSE_S:
         problems.append(f"--every must be 1s at least, not {options.every:g}s")
     refuse(problems, "verify")
-    if options.watch and finished.action.inverse is None:
-        raise BulkcertError(
-            ExitStatus.USAGE,
-            f"--watch would {finished.action.verb} again, whoever has registered them since",
-            "Leave --watch out; to delete them again, run delete-ca anew.",
-        )
+    if options.watch:
+        confirm_watchable(opened.action)
     return service
 
 
-def _verified(verifying: Verifying, keyring: Keyring, command: str, *, quiet: bool) -> Verification:
-    """Reads, while ``bulkcert status`` can tell how that gets on."""
-    snapshots = of_verification(verifying.finished, verifying.service, command)
-    watches = [snapshots.watch] if quiet else [snapshots.watch, calling.shown(_read)]
-    try:
-        calling.call(verifying.read, keyring, calling.leave_reading, *watches)
-        return verifying.finish()
-    finally:
-        snapshots.remove()
+def confirm_watchable(action: Action) -> None:
+    """Confirms that what is not in the wanted state may be called again without a new question.
+
+    Raises:
+        BulkcertError: It may not.
+    """
+    if not action.repeatable:
+        since = ", whoever has registered them since" * action.deletes
+        advice = f"Leave --watch out; to {'delete them' if action.deletes else 'do it'} again, run {action.name} anew."
+        raise BulkcertError(ExitStatus.USAGE, f"--watch would {action.verb} again{since}", advice)
 
 
-def _command(results: Path, *options: str) -> str:
-    return shlex.join(["bulkcert", "verify", str(results), *options])
-
-
-def _show(verifying: Verifying, verification: Verification, *, as_json: bool, quiet: bool) -> None:
+def _show(verifier: Verifier, verification: Verification, files: RunFiles, *, as_json: bool, quiet: bool) -> None:
     if not as_json:
-        terminal.show(_told(verifying, verification))
-    if (stop := verifying.stop) is not None:
+        terminal.show(_told(verifier, verification))
+    if (stop := verifier.stop) is not None:
         terminal.show_error(BulkcertError(stop.status, f"stopped: {stop.message}", stop.advice))
     elif quiet and verification.exit_status:
         amiss = {"not in the wanted state": verification.not_wanted, "not read": verification.unread}
         told = ", ".join(f"{counted(count, 'row')} {what}" for what, count in amiss.items() if count)
-        terminal.warn(f"{told}; see {verifying.finished.results}")
+        terminal.warn(f"{told}; see {files.results}")
     if verification.not_attempted:
         told = f"not attempted: {counted(verification.not_attempted, 'row')}, which verify does not call"
-        terminal.stderr.print(Text(f"{told}; to go on with the run, give its command again", style="yellow"))
-    if refused := verifying.refused.bit_count():
+        terminal.stderr.print(Text(f"{told}; to go on with the run: {command('resume', files)}", style="yellow"))
+    if refused := len(verifier.refused):
         told = f"not called again: {counted(refused, 'row')} whose call was refused or given up"
-        terminal.stderr.print(Text(f"{told}; the command of the run goes on with them", style="yellow"))
+        terminal.stderr.print(Text(f"{told}; to go on with them: {command('resume', files)}", style="yellow"))
 
 
-def _told(verifying: Verifying, verification: Verification) -> Iterator[tuple[str, str | Text]]:
-    finished, progress = verifying.finished, verifying.progress
-    wanted = str(finished.action.wanted_status)
+def _told(verifier: Verifier, verification: Verification) -> Iterator[tuple[str, str | Text]]:
+    opened, progress = verifier.opened, verifier.progress
+    wanted = str(opened.action.wanted_status)
     yield (
         label_of(verification),
-        f"{finished.results}: {counted(finished.check.rows, 'row')}, wanted {finished.action.wanted}",
+        f"{opened.files.results}: {counted(opened.asked.rows, 'row')}, wanted {opened.action.wanted}",
     )
     for status, count in verification.statuses.items():
         yield "", Text(f"{count:>9,} {status}", style="green" if status == wanted else "red")
     for reason, count in verification.unread_because.items():
         last = f"; last {printable(verification.refusal, MESSAGE_WIDTH)}" if reason == "refused" else ""
         yield "", Text(f"{count:>9,} not read: {UNREAD[reason]}{last}", style="red")
-    if duplicates := finished.check.rows - verifying.rows:
+    if duplicates := opened.asked.rows - verifier.rows:
         yield "", f"{duplicates:>9,} duplicate, as the row that it repeats"
     if verification.called_again:
         yield "called again", counted(verification.called_again, "certificate")
     pages = f"{counted(progress.pages, 'page')}, {counted(progress.reads, 'certificate')} one by one"
     yield "calls", f"{verification.calls:,}: {pages}"
-    kept = "with verified_status and verified_at" if verifying.has_read else "left as they were: nothing was read"
-    yield "results", f"{finished.results}, {kept}"
+    kept = "with verified_status and verified_at" if verifier.has_read else "left as they were: nothing was read"
+    yield "results", f"{opened.files.results}, {kept}"
     yield "exit status", f"{verification.exit_status}: {meaning_read(verification)}"
 
 
-def _read(progress: Progress) -> str:
-    read = f"read {counted(progress.pages, 'page')}, {counted(progress.reads, 'certificate')} one by one"
-    return f"{read}; {progress.outcomes.total():,} called again" if progress.outcomes else read
+def _read(stats: Stats) -> str:
+    read = f"read {counted(stats.pages, 'page')}, {counted(stats.reads, 'certificate')} one by one"
+    return f"{read}; {stats.done:,} called again" if stats.done else read

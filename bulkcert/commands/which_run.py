@@ -4,22 +4,23 @@ from pathlib import Path
 
 from bulkcert.actions import ACTIONS, ActionName
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.store.paths import results_of
 
 
-def results_meant(results: Path | None, action: ActionName | None, path: Path | None) -> Path:
+def results_meant(results: Path | None, action: ActionName | None, paths: list[Path] | None) -> Path:
     """Returns the results that are meant: those that are named, or those that a job writes by default.
 
     Args:
         results: As typed, or those of the job file.
         action: Of the job file.
-        path: The input of the job file.
+        paths: The list of the job file.
 
     Raises:
         BulkcertError: Neither is named.
     """
     if results is not None:
-        return results
-    if action is None or path is None:
+        return results_of(results)
+    if action is None or not paths:
         raise BulkcertError(
             ExitStatus.USAGE,
             "which run is missing",
@@ -27,4 +28,4 @@ def results_meant(results: Path | None, action: ActionName | None, path: Path | 
         )
     from bulkcert.batch.job import default_results  # noqa: PLC0415 - loads far more code than status needs
 
-    return default_results(path, ACTIONS[action])
+    return default_results(paths[0], ACTIONS[action])

@@ -2,7 +2,7 @@
 
 import sys
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +15,9 @@ from bulkcert.emulator.faults import DEFAULT_FAULTS, Fault
 from bulkcert.emulator.seeding import Shares, seed_for
 from bulkcert.emulator.settings import ListTotal, Seed, Settings
 from bulkcert.errors import BulkcertError, ExitStatus
+
+FURTHEST_S = 10 * 366 * 86400
+"""Seconds that its clock may be off, ten years."""
 
 MOST_PORT = 65535
 """Highest port of TCP."""
@@ -94,6 +97,12 @@ class EmulatorOptions:
             raise BulkcertError(ExitStatus.USAGE, f"--port must be from 0 to {MOST_PORT}, not {self.port}")
         if not (0 <= low <= high and isfinite(high)):
             raise BulkcertError(ExitStatus.USAGE, f"--latency-ms must be two rising numbers, not {low:g} and {high:g}")
+        if not abs(self.clock_offset) <= FURTHEST_S:
+            told = f"--clock-offset must be {FURTHEST_S} seconds at most, not {self.clock_offset:g}"
+            raise BulkcertError(ExitStatus.USAGE, told)
+        if not 0 <= self.block_seconds < inf:
+            told = f"--block-seconds must be a number of seconds from 0, not {self.block_seconds:g}"
+            raise BulkcertError(ExitStatus.USAGE, told)
         return Settings(
             host=self.host,
             port=self.port,

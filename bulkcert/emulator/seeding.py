@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 
 from bulkcert.actions import Action
-from bulkcert.batch.source import CA_SN, DEVICE_SN, OUTCOME, Check, Source, annotated, check, open_source
 from bulkcert.emulator.settings import DeviceStatus, Listed, Seed
+from bulkcert.input import CA_SN, DEVICE_SN, OUTCOME, Check, PinnedList, annotated, loaded
 
 _STATUS: Mapping[str, DeviceStatus | None] = {"active": "1", "inactive": "0", "deleted": None}
 
@@ -46,16 +46,18 @@ def seed_for(
     Raises:
         BulkcertError: The input cannot be used.
     """
-    source = open_source(
-        path, by_device=action.by_device, device_column=device_column or None, ca_column=ca_column or None
-    )
-    checked = check(source, trust_serials=True)
-    return Seed(instance, _rows(action, _pairs(source, checked), checked.callable, shares, draw))
+    how = {"by_device": action.by_device, "device_column": device_column or None, "ca_column": ca_column or None}
+
+    def rows() -> Iterator[Listed]:
+        with loaded([path], **how, trust_serials=True) as (source, checked):
+            yield from _rows(action, _pairs(source, checked), checked.callable, shares, draw)
+
+    return Seed(instance, rows())
 
 
-def _pairs(source: Source, checked: Check) -> Iterator[tuple[str, str]]:
+def _pairs(source: PinnedList, checked: Check) -> Iterator[tuple[str, str]]:
     device = DEVICE_SN if source.device_column is not None else pl.lit("").alias(DEVICE_SN)
-    for batch in annotated(source, checked):
+    for batch in annotated(source, checked.settled):
         yield from batch.filter(pl.col(OUTCOME).is_null()).select(CA_SN, device).iter_rows()
 
 

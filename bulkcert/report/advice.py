@@ -1,11 +1,16 @@
 """What a finding means and what to do about it, in words."""
 
+from dataclasses import dataclass
+
 from bulkcert.actions import Action
+from bulkcert.api.certificates import Status
 from bulkcert.api.codes import rule_for
 from bulkcert.api.operations import INSTANCE_ACCESS
 from bulkcert.api.verdicts import Verdict
-from bulkcert.batch.outcome import Outcome
+from bulkcert.store.outcome import Outcome
+from bulkcert.store.paths import RunFiles
 from bulkcert.unregistered import on_unregistered
+from bulkcert.words import command
 
 MEANINGS: dict[Outcome, str] = {
     Outcome.SUCCEEDED: "the service did it and echoed the serial",
@@ -17,6 +22,7 @@ MEANINGS: dict[Outcome, str] = {
     Outcome.DUPLICATE: "the same certificate as an earlier row",
     Outcome.NOT_ATTEMPTED: "the run stopped first",
     Outcome.PROTECTED: "on the list of protected serials; never sent",
+    Outcome.UNDONE: "changed by this run, and changed back by its undo",
 }
 
 WANTED_WORD = {
@@ -38,67 +44,73 @@ _OWN_CODES = {
     "Client.NotJson": "the answer was not the service's, but of something in front of it",
     "Client.NoData": "the answer held nothing",
 }
-_AGAIN = "Run the same command again with --retry-failed"
 _BY_VERDICT = {
     Verdict.FAILED: "Look at the message: the service refuses these rows as they are, and would again. Correct them.",
     Verdict.UNRECOGNIZED: "No table lists this code: give the request id to the service's support.",
-    Verdict.RETRY: f"A passing fault of the service. {_AGAIN}.",
-    Verdict.THROTTLED: f"Too many calls on this account at the time. {_AGAIN}, best when nothing else calls.",
-    Verdict.SIGN_AGAIN: f"{_AGAIN}.",
-    Verdict.NOT_FOUND: f"{_AGAIN} once they are registered.",
+    Verdict.RETRY: "A passing fault of the service. Call them again: {again}",
+    Verdict.THROTTLED: "Too many calls on this account at the time. Best when nothing else calls: {again}",
+    Verdict.NOT_FOUND: "Once they are registered: {again}",
 }
-
-
 _BY_OUTCOME = {
     Outcome.INVALID: "Correct the serials in the list, and run the corrected rows.",
     Outcome.PROTECTED: "Left alone on purpose. To have it done, take them off the list of protected serials.",
-    Outcome.NOT_ATTEMPTED: "Run the same command again: it goes on with them.",
+    Outcome.NOT_ATTEMPTED: "The run has not reached them: {resume}",
+    Outcome.UNDONE: "Undone on purpose. To do it again: {again}",
 }
 
 
 def meaning_of(outcome: Outcome, code: str) -> str:
     """Returns what a code says, or the outcome where there is none or no table lists it."""
-    if not code:
+    if not code or outcome is Outcome.UNDONE:
         return MEANINGS[outcome]
     return _OWN_CODES.get(code) or rule_for(code).message or "no table lists this code"
 
 
-def advice_for(outcome: Outcome, code: str, action: Action, *, protected: bool) -> str:
-    """Returns what to do about rows with an outcome and a code.
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What to do about the rows of a run.
 
-    Args:
-        outcome: Of the rows.
-        code: Of the rows; empty where there is none.
+    Attributes:
+        files: Of the run, for the commands.
         action: What was asked.
-        protected: Whether other rows are protected.
+        protected: Whether rows are protected, which may be of the same CA.
     """
-    rule = rule_for(code)
-    if rule.advice:
-        also = f" and {INSTANCE_ACCESS}" if action.operation.needs_instance_access else ""
-        return rule.advice.format(ram=f"{action.operation.ram_action}{also}")
-    if outcome is Outcome.NOT_REGISTERED:
-        advice = on_unregistered(action, protected=protected)
-        return f"{advice[0].upper()}{advice[1:]}"
-    if outcome is Outcome.UNKNOWN:
-        harm = " A repeat does no harm." if action.repeatable else ""
-        return f"{_AGAIN}: it calls these rows again.{harm} verify tells what they are now."
-    if outcome in _BY_OUTCOME:
-        return _BY_OUTCOME[outcome]
-    if code.startswith("Client."):
-        return f"Check the endpoint and the network. {_AGAIN}."
-    return _BY_VERDICT.get(rule.verdict, f"{_AGAIN}.")
 
+    files: RunFiles
+    action: Action
+    protected: bool
 
-def advice_read_back(status: str, action: Action, *, protected: bool) -> str:
-    """Returns what to do about certificates that were done and then read back in another state.
+    def _again(self, kind: str) -> str:
+        return command("resume", self.files, "--retry", kind)
 
-    Args:
-        status: The state.
-        action: What was asked.
-        protected: Whether other rows are protected, which may be of the same CA.
-    """
-    if status == "not_registered":
-        by_ca = "" if protected else "inactivate its CA, or "
-        return f"Deleted since. A device that registers itself anew is active: {by_ca}verify again."
-    again = "" if action.inverse is None else f" {_AGAIN}; verify --watch keeps looking."
-    return f"Somebody or something has changed them since: look into the service's audit log.{again}"
+    def on(self, outcome: Outcome, code: str) -> str:
+        """Returns what to do about rows with an outcome and a code; the code is empty where there is none."""
+        rule, action, again = rule_for(code), self.action, self._again(outcome.value)
+        if rule.advice and outcome is not Outcome.UNDONE:
+            also = f" and {INSTANCE_ACCESS}" if action.operation.needs_instance_access else ""
+            return rule.advice.format(ram=f"{action.operation.ram_action}{also}")
+        if outcome is Outcome.NOT_REGISTERED:
+            advice = on_unregistered(action, protected=self.protected, retry=again)
+            return f"{advice[0].upper()}{advice[1:]}"
+        if outcome is Outcome.UNKNOWN:
+            harm = " A repeat does no harm." if action.repeatable else ""
+            return f"What they are now: {command('verify', self.files)}. To call them again: {again}.{harm}"
+        if outcome in _BY_OUTCOME:
+            return _BY_OUTCOME[outcome].format(again=again, resume=command("resume", self.files))
+        if code in _OWN_CODES:
+            return f"Check the endpoint and the network. Then call them again: {again}"
+        return _BY_VERDICT.get(rule.verdict, "Call them again: {again}").format(again=again)
+
+    def on_maybe_undone(self) -> str:
+        """Returns what to do about rows that an undo may have changed back without an answer."""
+        return f"What they are now: {command('verify', self.files)}. To do it again: {self._again('undone')}"
+
+    def on_read_back(self, status: str) -> str:
+        """Returns what to do about certificates that were done and then read back in this other state."""
+        if status == Status.NOT_REGISTERED:
+            by_ca = "" if self.protected else "inactivate its CA, or "
+            return f"Deleted since. A device that registers itself anew is active: {by_ca}verify again."
+        again = f" To call them again: {self._again('drifted')}" if self.action.repeatable else ""
+        watch = command("verify", self.files, "--watch", "1h")
+        keeps = f"; to keep looking: {watch}" if again else ""
+        return f"Somebody or something has changed them since: look into the service's audit log.{again}{keeps}"

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bulkcert.batch.source import printable
-from bulkcert.report.figures import Figures, Part
+from bulkcert.input import printable
+from bulkcert.report.figures import Figures
 from bulkcert.report.svg import GRID, INK, MAIN, MUTED, SECOND, THIRD, draw
+from bulkcert.report.timing import Part
 from bulkcert.words import duration
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _pace(figures: Figures) -> Chart:
     if calls.not_shown:
         told.append(f"Not in it: {calls.not_shown:,} earlier attempts, reads and pages.")
     told += [f"{name.capitalize()}: {cap:,}/s, above the chart." for name, cap in caps.items() if name not in drawn]
-    if calls.worst_window is not None:
+    if calls.worst_window:
         told.append(f"Busiest one-second window of the run, all calls: {calls.worst_window:,}.")
     if calls.left_out:
         told.append(f"{calls.left_out:,} of the calls shown lie in shorter stretches that are left out.")
@@ -115,8 +116,6 @@ def _pace(figures: Figures) -> Chart:
 def _caps(figures: Figures) -> dict[str, int]:
     """Returns the caps on all addresses together, by name: that of the addresses only where it is the lower one."""
     asked = figures.asked
-    if asked.account_cap is None or asked.address_cap is None:
-        return {}
     caps, addresses = {"account cap": asked.account_cap}, max(1, len(asked.source_addresses))
     if asked.address_cap * addresses < asked.account_cap:
         caps["address cap" if addresses == 1 else f"cap of {addresses} addresses"] = asked.address_cap * addresses
@@ -185,7 +184,7 @@ def _cas(figures: Figures) -> Chart:
     title, cas = "Outcomes, by CA", figures.cas
     groups: list[tuple[str, str, Callable[[dict[str, int]], int]]] = [
         ("as wanted", MAIN, lambda counts: _sum(counts, "succeeded", "unchanged")),
-        ("not as wanted", SECOND, lambda counts: _sum(counts, "not_registered", "failed", "not_attempted", "invalid")),
+        ("not as wanted", SECOND, lambda counts: _sum(counts, *_OTHERS)),
         ("unknown", THIRD, lambda counts: _sum(counts, "unknown")),
         ("duplicate or protected", GRID, lambda counts: _sum(counts, "duplicate", "protected")),
     ]
@@ -212,6 +211,9 @@ def _cas(figures: Figures) -> Chart:
     size = (_SIZE[0], 0.95 + 0.26 * len(cas))
     caption = f"{figures.cas_in_all:,} CAs; exact numbers in the table below."
     return Chart("cas", title, draw("cas", title, words, size, paint), caption)
+
+
+_OTHERS = ("not_registered", "failed", "not_attempted", "invalid", "undone")
 
 
 def _sum(counts: dict[str, int], *outcomes: str) -> int:

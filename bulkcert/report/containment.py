@@ -4,27 +4,25 @@ import math
 
 import polars as pl
 
-from bulkcert.batch.outcome import WANTED, Outcome
-from bulkcert.batch.summary import utc
-from bulkcert.report.figures import Containment, Milestone
+from bulkcert.output.summary import utc
+from bulkcert.report.timing import Containment, Milestone
+from bulkcert.store.outcome import WANTED, Outcome
 
 _POINTS = 300
 _SHARES = (("half", 0.5), ("99 %", 0.99))
 
 
-def containment_of(rows: pl.DataFrame, began: int | None) -> Containment:
+def containment_of(rows: pl.DataFrame, since: int) -> Containment:
     """Returns when how many certificates of the list were in the wanted state.
 
     Args:
         rows: All rows, with ``outcome`` and ``finished_at`` in Unix milliseconds.
-        began: Start of the run, Unix milliseconds; None if no file tells it, then the first time in the rows counts.
+        since: Start of the run, Unix milliseconds.
     """
-    certificates = rows.filter(pl.col("outcome") != Outcome.DUPLICATE).height
-    wanted = rows.filter(pl.col("outcome").is_in([str(outcome) for outcome in WANTED]))
-    times = wanted["finished_at"].drop_nulls().sort()
-    first = rows.select(pl.min_horizontal(pl.col("sent_at").min(), pl.col("finished_at").min())).item()
-    since = first if began is None else began
-    reached = wanted.height
+    certificates = int((rows["outcome"] != Outcome.DUPLICATE.value).sum())
+    done = rows["outcome"].is_in([outcome.value for outcome in WANTED])
+    times = rows["finished_at"].filter(done).drop_nulls().sort()
+    reached = int(done.sum())
 
     def milestone(name: str, count: int) -> Milestone:
         # Rows without a time, as none should be, were not later than the last one with a time.
@@ -33,14 +31,14 @@ def containment_of(rows: pl.DataFrame, began: int | None) -> Containment:
             name,
             count,
             None if at is None else utc(at / 1000),
-            None if at is None or since is None else max(0, at - since) / 1000,
+            None if at is None else max(0, at - since) / 1000,
         )
 
     milestones = [milestone("first", 1)] if certificates else []
     milestones += [milestone(name, math.ceil(share * certificates)) for name, share in _SHARES if certificates]
     milestones += [milestone("last", reached)] if reached else []
     return Containment(
-        since=None if since is None else utc(since / 1000),
+        since=utc(since / 1000),
         certificates=certificates,
         reached=reached,
         milestones=milestones,
@@ -48,9 +46,9 @@ def containment_of(rows: pl.DataFrame, began: int | None) -> Containment:
     )
 
 
-def _steps(times: pl.Series, since: int | None) -> list[tuple[float, int]]:
+def _steps(times: pl.Series, since: int) -> list[tuple[float, int]]:
     """Returns points of the curve: evenly many certificates apart, the first and the last one included."""
-    if since is None or times.is_empty():
+    if times.is_empty():
         return []
     count = len(times)
     ranks = sorted({1, count, *(round(number * count / _POINTS) for number in range(1, _POINTS))} - {0})

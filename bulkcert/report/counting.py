@@ -1,172 +1,190 @@
-"""Counting: from the results, the summary and the journal to the figures of a report."""
+"""Counting: from the store of a run to the figures of a report."""
 
-import shlex
+import sqlite3
 import time
+from collections import Counter
+from contextlib import suppress
 from importlib.metadata import version
-from pathlib import Path
 
 import msgspec
 import polars as pl
 
 from bulkcert.actions import ACTIONS, Action
-from bulkcert.batch.beside import journal_of, summary_of
-from bulkcert.batch.durable import sha256_of
-from bulkcert.batch.outcome import WANTED, Outcome
-from bulkcert.batch.standing import standing_of
-from bulkcert.batch.summary import NEVER_READ, Session, Summary, earlier_summary, utc
-from bulkcert.batch.taken_back import undone_up_to
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.report.advice import MEANINGS, WANTED_WORD
+from bulkcert.output import summary
+from bulkcert.output.files import sha256_of
+from bulkcert.output.summary import utc
+from bulkcert.report.advice import MEANINGS, WANTED_WORD, Advice
 from bulkcert.report.containment import containment_of
-from bulkcert.report.figures import Asked, CaCount, Calls, Figures, OutcomeCount, Start, Verified
+from bulkcert.report.figures import Asked, CaCount, Certificates, Figures, OutcomeCount, Start, Verified
 from bulkcert.report.findings import findings_of
-from bulkcert.report.history import Begun, History, is_killed, read_history
-from bulkcert.report.known import known_of, with_back
 from bulkcert.report.pace import latency_of, parts_of
-from bulkcert.report.reading import not_results, open_results
+from bulkcert.report.rows import rows_of
+from bulkcert.report.timing import Calls
 from bulkcert.report.verdict import verdict_on
-from bulkcert.words import counted, meaning
+from bulkcert.runs.opened import pinned_of
+from bulkcert.store import lock, queries, schema
+from bulkcert.store.database import reading
+from bulkcert.store.outcome import WANTED, Outcome
+from bulkcert.store.paths import RunFiles
+from bulkcert.store.schema import NEVER_READ
+from bulkcert.store.status import RunStatus, State, status_in, status_of
+from bulkcert.words import command, meaning
 
 MOST_CAS = 20
-"""CAs that are told of singly: those with the most rows."""
-_WANTED = [str(outcome) for outcome in WANTED]
+"""CAs that are named singly: those with the most rows."""
+_WANTED = [outcome.value for outcome in WANTED]
 
 
-def count(path: Path) -> Figures:
-    """Returns the figures of a run, found by its results; writes nothing.
+def count(files: RunFiles) -> Figures:
+    """Returns the figures of a run, from its store alone; writes nothing, and disturbs nobody.
 
     Raises:
-        BulkcertError: INPUT_UNREADABLE: the results are missing or cannot be read; INPUT_INVALID: they are no results.
+        NoRunError: There is no run.
+        BulkcertError: STOPPED_EARLY: its first session has not begun; INPUT_UNREADABLE: it cannot be read.
     """
-    history = read_history(journal_of(path))
-    summary = earlier_summary(summary_of(path))
-    name = summary.action if summary else history.header.action if history.header else ""
-    if history.header and not path.exists():
-        raise _unwritten(path)
-    action = ACTIONS.get(name)
-    keys = () if history.header is None else history.header.result_keys or history.header.keys
-    results = open_results(path, by_device=action is None or action.by_device, keys=keys)
-    if action is None:
-        raise not_results(path, "neither its journal nor its summary stands beside it")
-    undo = summary.taken_back if summary else None
-    undone = undone_up_to(undo, history.foreseen, history.killed_at)
-    rows = with_back(results.kept(), action, undo, foreseen=undone)
-    known = known_of(rows, action, undo, foreseen=history.foreseen)
+    try:
+        holder = lock.current_holder(files.lock)
+        with reading(files.store) as db:
+            return _count(status_in(files, db, holder), queries.asked(db), db)
+    except OSError:
+        status = status_of(files)  # says what is wrong
+        raise BulkcertError(
+            ExitStatus.STOPPED_EARLY,
+            f"{files.results}: the run is starting ({status.holder}); there is nothing to report yet",
+            f"See how it stands: {command('status', files)}",
+        ) from None
+
+
+def _count(status: RunStatus, run: schema.Asked, db: sqlite3.Connection) -> Figures:
+    files, action, pinned = status.files, ACTIONS[run.action], pinned_of(status.files, run)
+    rows = rows_of(db, pinned)
     called = rows.filter(pl.col("sent_at").is_not_null()).select("sent_at", "latency_ms")
-    outcomes = _outcomes(rows)
-    asked = _asked(path, action, history, summary, rows.height)
-    verified = _verified(rows, action, summary)
-    findings, left_out = findings_of(results, rows, action)
-    starts = _starts(history, summary)
+    asked, known = _asked(status, run), _certificates(rows, status, action)
+    verified, starts = _verified(rows, status, action), _starts(status)
+    advice = Advice(files, action, protected=status.outcomes[Outcome.PROTECTED] > 0)
+    findings, left_out = findings_of(db, pinned, rows, advice)
     cas_in_all, cas = _cas(rows)
     return Figures(
         made=utc(time.time()),
         made_by=version("bulkcert"),
-        going_on=history.held,
-        unfinished=_is_unfinished(history, rows),
-        summary=summary is not None,
-        exit_status=summary.exit_status if summary else None,
-        exit_meaning=_exit_meaning(summary) if summary else "",
-        stopped=summary.stopped if summary else "",
-        verdict=verdict_on(asked, outcomes, verified, known, history=history, summary=summary),
+        state=status.state.value,
+        unfinished=status.is_held or status.state is State.INTERRUPTED or status.outcomes[Outcome.NOT_ATTEMPTED] > 0,
+        exit_status=None if status.is_held else int(status.exit_status),
+        exit_meaning="" if status.is_held else _exit_meaning(status),
+        stopped=status.doing.stopped if status.doing else "",
+        verdict=verdict_on(status, asked, known, verified, unknown_before=queries.unknown_before(db)),
         asked=asked,
         starts=starts,
-        outcomes=outcomes,
+        certificates=known,
+        outcomes=_outcomes(status),
         cas_in_all=cas_in_all,
         cas=cas,
         findings=findings,
         findings_left_out=left_out,
-        calls=_calls(called, rows, summary),
+        calls=_calls(called, starts, status),
         latency=latency_of(called),
-        containment=containment_of(rows, _began(history, summary)),
+        containment=containment_of(rows, status.sessions[0].started_at),
         verified=verified,
     )
 
 
-def _is_unfinished(history: History, rows: pl.DataFrame) -> bool:
-    left = (rows["outcome"].cast(pl.String) == str(Outcome.NOT_ATTEMPTED)).any()
-    return history.held or is_killed(history) or left
-
-
-def _unwritten(path: Path) -> BulkcertError:
-    """Returns what to tell of a run that has not written results yet."""
-    standing = standing_of(path)
-    taken, recorded = standing.snapshot, standing.recorded
-    if standing.goes_on:
-        who = f" (process {taken.session.pid} on {taken.session.host})" if taken else ""
-        done = f", {taken.done:,} of {counted(taken.session.rows, 'row')} done" if taken else ""
-        return BulkcertError(
-            ExitStatus.STOPPED_EARLY,
-            f"{path} is not there yet: the run goes on{who}{done}",
-            f"Its results are written when it ends. `bulkcert status {shlex.quote(str(path))}` tells how it stands.",
-        )
-    done = f" ({recorded.outcomes.total():,} of {counted(recorded.header.rows, 'row')} done)" if recorded else ""
-    command = f" It was, in {taken.session.directory}: {taken.session.command}" if taken else ""
-    return BulkcertError(
-        ExitStatus.INPUT_UNREADABLE,
-        f"{path} is not there: the run was cut off before it wrote results{done}",
-        "Run the same command again: it goes on and writes them at its end; with --limit-rows 0 it calls nothing and "
-        f"writes them at once.{command}",
-    )
-
-
-def _began(history: History, summary: Summary | None) -> int | None:
-    if history.began is not None:
-        return history.began
-    if summary is not None:
-        return int(pl.Series([summary.started]).str.to_datetime(time_unit="ms", time_zone="UTC").cast(pl.Int64)[0])
-    return history.starts[0].line.started_at if history.starts else None
-
-
-def _asked(path: Path, action: Action, history: History, summary: Summary | None, rows: int) -> Asked:
-    header = history.header
-    told = summary or header
-    assert told is not None  # noqa: S101 - one of them has named the action
+def _asked(status: RunStatus, run: schema.Asked) -> Asked:
+    action, results = ACTIONS[run.action], status.files.results
+    hashed = recorded = None
+    with suppress(OSError):
+        hashed = sha256_of(results)
+    with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        recorded = msgspec.json.decode(status.files.summary.read_bytes(), type=_Recorded).results_sha256
+    caps = summary.caps_of(status.doing or status.sessions[-1])
     return Asked(
-        run=header.run if header else "",
+        run=run.run,
         action=action.name,
         by_device=action.by_device,
         verb=action.verb,
         operation=action.operation.name,
         wanted=action.wanted,
-        instance=told.instance,
-        endpoint=told.endpoint,
-        input=summary.input if summary else None,
-        input_sha256=summary.input_sha256 if summary else header.sha256 if header else "",
-        results=str(path),
-        results_sha256=sha256_of(path),
-        recorded_sha256=summary.results_sha256 if summary else None,
-        rows=rows,
-        version=header.version if header else summary.versions.get("bulkcert", "") if summary else "",
-        account_cap=summary.caps.account if summary else None,
-        address_cap=summary.caps.address if summary else None,
-        source_addresses=summary.caps.source_addresses if summary else [],
+        instance=run.instance,
+        endpoint=run.endpoint,
+        rehearsal=run.rehearsal,
+        inputs=list(run.inputs),
+        directory=run.directory,
+        input_sha256=run.sha256,
+        results=str(results),
+        results_sha256=hashed,
+        recorded_sha256=recorded,
+        rows=run.rows,
+        version=run.version,
+        account_cap=caps.account,
+        address_cap=caps.address,
+        source_addresses=caps.source_addresses,
     )
 
 
-def _outcomes(rows: pl.DataFrame) -> list[OutcomeCount]:
-    counts = _counts(rows)
+class _Recorded(msgspec.Struct):
+    results_sha256: str
+
+
+def _exit_meaning(status: RunStatus) -> str:
+    if status.state is State.INTERRUPTED:
+        return f"interrupted; to resume: {command('resume', status.files)}"
+    if status.asked is not None and not status.asked.rows and status.exit_status == ExitStatus.OK:
+        return "nothing to do: the list was empty"
+    read = status.verification
+    by_reading = read.stopped if read and read.exit_status == status.exit_status else ""
+    return (status.doing.stopped if status.doing else "") or by_reading or meaning(status.exit_status)
+
+
+def _certificates(rows: pl.DataFrame, status: RunStatus, action: Action) -> Certificates:
+    """Returns what is known of the certificates of a list now."""
+    since = (pl.col("verified_at") > pl.col("undo_at")).fill_null(value=False)
+    kinds = rows.group_by("outcome", "verified", undo=pl.col("undo_at").is_not_null(), since=since).len()
+    opposite = ACTIONS[action.inverse].wanted_status if action.inverse else None
+    counts: Counter[str] = Counter()
+    statuses: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
+    for outcome, read, undo, since_undo, number in kinds.iter_rows():
+        if outcome == Outcome.DUPLICATE:
+            continue
+        if undo and not since_undo:
+            counts["maybe_undone"] += number
+        elif (undo or outcome == Outcome.UNDONE) and read in (None, opposite):
+            counts["undone"] += number
+        elif read == action.wanted_status:
+            counts["desired"] += number
+        elif read is not None:
+            statuses[read] += number
+        elif outcome in _WANTED:
+            counts["unread"] += number
+        else:
+            outcomes[outcome] += number
+    return Certificates(
+        desired=counts["desired"] + counts["unread"],
+        undone=counts["undone"],
+        maybe_undone=counts["maybe_undone"],
+        statuses=dict(statuses.most_common()),
+        outcomes={outcome.value: outcomes[outcome] for outcome in Outcome if outcomes[outcome]},
+        unread=counts["unread"] if rows["verified_at"].count() else 0,
+        in_doubt=0 if status.is_held else status.in_doubt,
+    )
+
+
+def _outcomes(status: RunStatus) -> list[OutcomeCount]:
     return [
         OutcomeCount(
-            outcome=outcome,
+            outcome=outcome.value,
             rows=number,
-            share=number / rows.height,
-            wanted=WANTED_WORD.get(Outcome(outcome), "no"),
-            meaning=MEANINGS[Outcome(outcome)],
+            share=number / status.outcomes.total(),
+            wanted=WANTED_WORD.get(outcome, "no"),
+            meaning=MEANINGS[outcome],
         )
-        for outcome, number in counts.items()
+        for outcome, number in status.outcomes.items()
     ]
-
-
-def _counts(rows: pl.DataFrame) -> dict[str, int]:
-    """Returns how many rows have each outcome, in the order of the outcomes."""
-    counts = dict(rows["outcome"].cast(pl.String).value_counts().rows())
-    return {str(outcome): counts[outcome] for outcome in Outcome if outcome in counts}
 
 
 def _cas(rows: pl.DataFrame) -> tuple[int, list[CaCount]]:
     """Returns how many CAs there are, and the rows of those with the most, with all others as the last."""
-    counted = rows.with_columns(pl.col("ca").cast(pl.String).fill_null("")).group_by("ca", "outcome").len()
+    counted = rows.group_by("ca", "outcome").len().with_columns(pl.col("ca").cast(pl.String).fill_null(""))
     order = counted.group_by("ca").agg(pl.col("len").sum()).sort(["len", "ca"], descending=[True, False])
     # One that is left over takes no more room by its name.
     shown = order["ca"].head(MOST_CAS if order.height > MOST_CAS + 1 else order.height).to_list()
@@ -178,113 +196,84 @@ def _cas(rows: pl.DataFrame) -> tuple[int, list[CaCount]]:
 
 def _ca(ca: str, cas: int, counted: pl.DataFrame) -> CaCount:
     summed = dict(counted.group_by("outcome").agg(pl.col("len").sum()).with_columns(pl.col("outcome").cast(str)).rows())
-    outcomes = {str(outcome): int(summed[outcome]) for outcome in Outcome if outcome in summed}
+    outcomes = {outcome.value: int(summed[outcome]) for outcome in Outcome if outcome in summed}
     wanted = sum(outcomes.get(outcome, 0) for outcome in _WANTED)
     return CaCount(ca, cas, sum(outcomes.values()), wanted, outcomes)
 
 
-def _exit_meaning(summary: Summary) -> str:
-    """Returns the exit status of a run in words; what an undo has taken back is no success."""
-    told = summary.stopped or meaning(summary.exit_status)
-    if not summary.rows and summary.exit_status == 0:
-        told = "nothing to do: the list was empty"
-    return f"before the undo, {told}" if summary.standing_undo else told
-
-
-def _calls(called: pl.DataFrame, rows: pl.DataFrame, summary: Summary | None) -> Calls:
+def _calls(called: pl.DataFrame, starts: list[Start], status: RunStatus) -> Calls:
     parts, left_out = parts_of(called)
-    verification = summary.verification if summary else None
-    run, read = summary.calls if summary else None, verification.calls if verification else None
+    acted = [start for start in starts if start.kind != "verify"]
+    run, read_back = sum(start.calls for start in acted), status.verification
+    verification = read_back.calls if read_back else None
     return Calls(
         run=run,
-        at_least=summary is not None and summary.calls_at_least,
-        verification=read,
-        attempts=int(rows["attempts"].sum() or 0),
+        at_least=any(start.finished is None for start in acted),
+        verification=verification,
         shown=called.height,
-        not_shown=None if run is None else max(0, run + (read or 0) - called.height),
+        not_shown=max(0, sum(start.calls for start in starts) - called.height),
         left_out=left_out,
-        retries=summary.retries if summary else None,
-        throttles=summary.throttles if summary else None,
-        worst_window=summary.worst_window if summary else None,
+        retries=sum(start.retries for start in acted),
+        throttles=sum(start.throttles for start in acted),
+        worst_window=max(start.worst_window for start in starts),
         parts=parts,
     )
 
 
-def _verified(rows: pl.DataFrame, action: Action, summary: Summary | None) -> Verified | None:
+def _verified(rows: pl.DataFrame, status: RunStatus, action: Action) -> Verified | None:
     """Returns what was read back; what an earlier verification has read is none of what the last one did."""
-    own = rows.filter(pl.col("outcome") != Outcome.DUPLICATE)
-    seen = own.filter(pl.col("verified_at").is_not_null())
-    told = summary.verification if summary else None
-    if told is None and seen.is_empty():
+    last, seen = status.verification, rows["verified_at"].count() > 0
+    if last is None and not seen:
         return None
-    first, last = seen.select(first=pl.col("verified_at").min(), last=pl.col("verified_at").max()).row(0)
-    statuses = dict(seen["verified_status"].cast(pl.String).value_counts(sort=True).rows())
-    verified = Verified(
-        first=None if first is None else utc(first / 1000),
-        last=None if last is None else utc(last / 1000),
-        statuses=statuses,
-        unread=_counts(own.filter(pl.col("verified_at").is_null())),
-        wanted=statuses.get(str(action.wanted_status), 0),
-        calls=None,
-        called_again=None,
-        stopped="",
-    )
-    if told is None:
-        return verified
-    return msgspec.structs.replace(
-        verified,
-        statuses=told.statuses,
-        unread=told.unread_because,
-        wanted=told.wanted,
-        calls=told.calls,
-        called_again=told.called_again,
-        stopped=told.stopped,
-        finished=told.finished,
-        exit_status=told.exit_status,
-        missed=sum(rows for reason, rows in told.unread_because.items() if reason not in NEVER_READ),
-        is_proof=told.is_proof,
-    )
+    times = rows.select(first=pl.col("verified_at").min(), last=pl.col("verified_at").max()).row(0)
+    since, until = (utc(at / 1000) if seen else None for at in times)
+    if last is not None:
+        return Verified(
+            since,
+            until,
+            statuses=last.statuses,
+            unread=last.unread_because,
+            wanted=last.wanted,
+            calls=last.calls,
+            called_again=last.called_again,
+            stopped=last.stopped,
+            finished=last.finished,
+            exit_status=last.exit_status,
+            missed=sum(rows for reason, rows in last.unread_because.items() if reason not in NEVER_READ),
+            is_proof=last.is_proof,
+        )
+    kinds = rows.group_by("outcome", "verified").len().rows()
+    statuses: Counter[str] = Counter()
+    unread: Counter[str] = Counter()
+    for outcome, read, number in kinds:
+        if outcome != Outcome.DUPLICATE:
+            (unread if read is None else statuses)[outcome if read is None else read] += number
+    in_order = {outcome.value: unread[outcome] for outcome in Outcome if unread[outcome]}
+    return Verified(since, until, dict(statuses.most_common()), in_order, statuses[action.wanted_status])
 
 
-def _starts(history: History, summary: Summary | None) -> list[Start]:
-    """Returns the starts that the journal tells of, each with the figures that the summary has of it."""
-    sessions = list(summary.sessions) if summary else []
-    if not history.starts:
-        return [_of_session(session) for session in sessions]
-    ends = [begun.line.started_at for begun in history.starts[1:]]
-    starts = []
-    for begun, end in zip(history.starts, [*ends, None], strict=True):
-        since, until = utc(begun.line.started_at / 1000), utc(end / 1000) if end else "~"
-        own = [session for session in sessions if since <= session.started < until and not begun.line.verifies]
-        start = _start(begun, own[0] if own else None)
-        read_back = summary.verification if summary else None
-        if read_back is not None and begun.line.verifies and since <= read_back.finished < until:
-            start = msgspec.structs.replace(start, finished=read_back.finished, stopped=read_back.stopped)
-        starts.append(start)
-    return starts
-
-
-def _start(begun: Begun, session: Session | None) -> Start:
-    line, key = begun.line, begun.key
-    told = {} if session is None else {name: getattr(session, name) for name in _FIGURES}
-    return Start(
-        started=utc(line.started_at / 1000),
-        ended=begun.ended or session is not None,
-        verifies=line.verifies,
-        user=line.user,
-        host=line.host,
-        pid=line.pid,
-        access_key_id=key.access_key_id if key else "",
-        credentials=key.source if key else "",
-        rate=session.achieved_rate if session else None,
-        **told,
-    )
-
-
-def _of_session(session: Session) -> Start:
-    told = {name: getattr(session, name) for name in (*_FIGURES, *_CALLER)}
-    return Start(started=session.started, ended=None, verifies=False, pid=None, rate=session.achieved_rate, **told)
-
-
-_FIGURES = ("finished", "calls", "worst_window", "retries", "throttles", "outages", "stopped")
-_CALLER = ("user", "host", "access_key_id", "credentials")
+def _starts(status: RunStatus) -> list[Start]:
+    """Returns the sessions, each with its newest figures."""
+    return [
+        Start(
+            kind=said.kind,
+            state="ended" if each.ended_at else "running" if status.is_held and each is status.session else "killed",
+            started=said.started,
+            finished=said.finished,
+            last_sign=utc(each.beat_at / 1000) if each.beat_at else None,
+            user=said.user,
+            host=said.host,
+            pid=said.pid,
+            access_key_id=said.access_key_id,
+            credentials=said.credentials,
+            calls=said.calls,
+            rate=said.achieved_rate,
+            worst_window=said.worst_window,
+            retries=said.retries,
+            throttles=said.throttles,
+            outages=said.outages,
+            stopped=said.stopped,
+        )
+        for each in status.sessions
+        for said in [summary.session_of(each)]
+    ]

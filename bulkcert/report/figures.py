@@ -1,12 +1,12 @@
 """What a report tells: every number of it, once. The formats only lay out what stands here.
 
 Times are UTC, ISO 8601 with milliseconds; lengths of time are seconds unless a name says otherwise. What is not known,
-since a file is missing or nothing was called, is null.
+since nothing was called, is null.
 """
 
-from __future__ import annotations
-
 import msgspec
+
+from bulkcert.report.timing import Calls, Containment, Latency
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -14,10 +14,10 @@ class Verdict(msgspec.Struct, frozen=True):
 
     Attributes:
         line: The line.
-        tone: ``good`` if everything is in the wanted state, ``bad`` if not, ``open`` while a run goes on, or if one
-            was cut off or taken back.
+        tone: ``good`` if everything is in the wanted state, ``bad`` if not, ``open`` while a session runs, or if one
+            was interrupted.
         label: The tone in words.
-        notes: What limits the line: not read back, files that do not fit together, a run that goes on.
+        notes: What limits the line: not read back, a session that runs or was interrupted.
         steps: What to do next.
     """
 
@@ -32,7 +32,7 @@ class Asked(msgspec.Struct, frozen=True):
     """What was asked, of which service, with which limits.
 
     Attributes:
-        run: ID of the run; empty if there is no journal.
+        run: ID of the run.
         action: Its name.
         by_device: Whether a row means a device certificate; else a CA.
         verb: The action in words.
@@ -40,14 +40,16 @@ class Asked(msgspec.Struct, frozen=True):
         wanted: State that was asked for: ``active``, ``inactive``, ``deleted``.
         instance: ``MqttInstanceId``.
         endpoint: URL of the service.
-        input: The list, as it was named; null if there is no summary.
+        rehearsal: Whether the service was an emulator.
+        inputs: The files of the list, as they were named; ``-`` is standard input.
+        directory: Where the run was started; these names count from there.
         input_sha256: Of the list, as the run read it.
         results: The results file.
-        results_sha256: Of the results file now.
-        recorded_sha256: Of the results file when it was written; null if there is no summary.
+        results_sha256: Of the results file now; null if it is not there or cannot be read.
+        recorded_sha256: Of the results file as it was written last; null if it was not, or the summary is not there.
         rows: Rows of the list.
         version: Of bulkcert, for the run.
-        account_cap: Calls per second for the account; null if there is no summary.
+        account_cap: Calls per second for the account, in the newest session that called.
         address_cap: Calls per second for each source address.
         source_addresses: Addresses that it sent from.
     """
@@ -60,32 +62,35 @@ class Asked(msgspec.Struct, frozen=True):
     wanted: str
     instance: str
     endpoint: str
-    input: str | None
+    rehearsal: bool
+    inputs: list[str]
+    directory: str
     input_sha256: str
     results: str
-    results_sha256: str
+    results_sha256: str | None
     recorded_sha256: str | None
     rows: int
     version: str
-    account_cap: int | None
-    address_cap: int | None
+    account_cap: int
+    address_cap: int
     source_addresses: list[str]
 
 
 class Start(msgspec.Struct, frozen=True):
-    """One start of the command, by whom and what it did.
+    """One start of a command, by whom and what it did.
 
     Attributes:
+        kind: ``run``, ``verify`` or ``undo``.
+        state: ``ended``, ``running`` or ``killed``.
         started: When.
-        ended: Whether it ended in order; null if that is not known.
-        verifies: Whether it read back what an earlier one did, instead of running.
+        finished: When it ended; null if it has not.
+        last_sign: When it gave its last sign of life; null if it gave none.
         user: Account on the machine.
         host: The machine.
         pid: Number of its process there.
         access_key_id: What signed its calls; the secret is never stored.
         credentials: Where that came from.
-        finished: When it ended; the figures from here on are null for a start that made no calls or was killed.
-        calls: Requests sent.
+        calls: Requests sent; of one that has not ended, as far as it has said, as all figures from here on.
         rate: Calls per second from the first to the last.
         worst_window: Most sends in any one-second window.
         retries: Calls beyond the first of a row.
@@ -94,22 +99,52 @@ class Start(msgspec.Struct, frozen=True):
         stopped: Why it ended early, or an empty text.
     """
 
+    kind: str
+    state: str
     started: str
-    ended: bool | None
-    verifies: bool
+    finished: str | None
+    last_sign: str | None
     user: str
     host: str
-    pid: int | None
+    pid: int
     access_key_id: str
     credentials: str
-    finished: str | None = None
-    calls: int | None = None
-    rate: float | None = None
-    worst_window: int | None = None
-    retries: int | None = None
-    throttles: int | None = None
-    outages: int | None = None
-    stopped: str = ""
+    calls: int
+    rate: float
+    worst_window: int
+    retries: int
+    throttles: int
+    outages: int
+    stopped: str
+
+
+class Certificates(msgspec.Struct, frozen=True):
+    """Certificates of the list by what is known of them now, duplicates left out; each is counted once.
+
+    What was read back counts more than an outcome.
+
+    Attributes:
+        desired: In the desired state.
+        undone: In the opposite state again: an undo has changed them back.
+        maybe_undone: Perhaps in that state: an undo has called them, or was about to, and no answer is known.
+        statuses: Read back in another state, by status.
+        outcomes: Not read back, by an outcome that says that they are not in the desired state, or may not be.
+        unread: Those of ``desired`` that were not read back; 0 if nothing was.
+        in_doubt: Those not attempted that a killed session may have called without a trace; 0 while one runs.
+    """
+
+    desired: int
+    undone: int
+    maybe_undone: int
+    statuses: dict[str, int]
+    outcomes: dict[str, int]
+    unread: int
+    in_doubt: int
+
+    @property
+    def is_undone(self) -> bool:
+        """Whether any is in the opposite state again, or may be."""
+        return self.undone + self.maybe_undone > 0
 
 
 class OutcomeCount(msgspec.Struct, frozen=True):
@@ -141,6 +176,7 @@ class Finding(msgspec.Struct, frozen=True):
         outcome: Their outcome.
         code: Code of the last answer; empty without one.
         read_back: Status that was read back, where that is what is wrong; empty otherwise.
+        maybe_undone: Whether an undo may have changed them back, without an answer.
         rows: How many.
         meaning: What the code or the outcome says.
         advice: What to do.
@@ -150,6 +186,7 @@ class Finding(msgspec.Struct, frozen=True):
     outcome: str
     code: str
     read_back: str
+    maybe_undone: bool
     rows: int
     meaning: str
     advice: str
@@ -166,115 +203,21 @@ class CaCount(msgspec.Struct, frozen=True):
     outcomes: dict[str, int]
 
 
-class Part(msgspec.Struct, frozen=True):
-    """A stretch of time with calls, in bins of equal width; what lies between two stretches is left out.
-
-    Attributes:
-        started: Beginning of the first bin.
-        bin_s: Width of a bin, in whole seconds.
-        calls: Last attempts sent, over all bins.
-        mean: Calls per second in each bin.
-        worst: Calls in the busiest second of each bin.
-        p50_ms: Median latency in each bin, in milliseconds; null where nothing was sent.
-        p99_ms: The 99th percentile.
-    """
-
-    started: str
-    bin_s: int
-    calls: int
-    mean: list[float]
-    worst: list[int]
-    p50_ms: list[float | None]
-    p99_ms: list[float | None]
-
-
-class Calls(msgspec.Struct, frozen=True):
-    """Calls, and how they are spread over time.
-
-    Attributes:
-        run: Requests of all starts that left figures; null if there is no summary.
-        at_least: Whether there may be more, since a start was killed: it has left no figures.
-        verification: Requests of the last verification; null without one.
-        attempts: Attempts that the results tell of.
-        shown: Rows with a call: the last attempt of each is what the parts are made from.
-        not_shown: Earlier attempts, reads and pages, which the results do not tell of singly; null if not known.
-        left_out: Of those shown, calls in stretches that the parts leave out.
-        retries: Calls beyond the first of a row; null if there is no summary.
-        throttles: Answers that said to slow down; null if there is no summary.
-        worst_window: Most sends in any one-second window; null if there is no summary.
-        parts: The busiest stretches, in order.
-    """
-
-    run: int | None
-    at_least: bool
-    verification: int | None
-    attempts: int
-    shown: int
-    not_shown: int | None
-    left_out: int
-    retries: int | None
-    throttles: int | None
-    worst_window: int | None
-    parts: list[Part]
-
-
-class Latency(msgspec.Struct, frozen=True):
-    """Latency of the last attempt of each called row, in milliseconds; null without calls.
-
-    ``edges_ms`` has one number more than ``rows``: the bounds of each bar of the distribution.
-    """
-
-    least: float | None
-    p50: float | None
-    p90: float | None
-    p99: float | None
-    most: float | None
-    edges_ms: list[float]
-    rows: list[int]
-
-
-class Milestone(msgspec.Struct, frozen=True):
-    """When so many certificates were in the wanted state; ``at`` and ``after_s`` are null if that was not reached."""
-
-    name: str
-    certificates: int
-    at: str | None
-    after_s: float | None
-
-
-class Containment(msgspec.Struct, frozen=True):
-    """How long it took until certificates were in the wanted state, as the outcomes of the run say.
-
-    Attributes:
-        since: Start of the run, from which it is measured.
-        certificates: Certificates of the list: rows without duplicates.
-        reached: Those that were in the wanted state in the end.
-        milestones: First, half, 99 % and last.
-        steps: Points of the curve: seconds since the start, certificates.
-    """
-
-    since: str | None
-    certificates: int
-    reached: int
-    milestones: list[Milestone]
-    steps: list[tuple[float, int]]
-
-
 class Verified(msgspec.Struct, frozen=True):
-    """What the last verification has read back, duplicates left out; without its figures, whatever was read back.
+    """What the last verification has read back, duplicates left out; if rows were called since, whatever was read.
 
     Attributes:
-        first: When the first status that the results hold was seen, by whichever verification; null if they hold none.
+        first: When the first status that the store holds was seen, by whichever verification; null if it holds none.
         last: When the last was.
         statuses: Certificates by status.
-        unread: Certificates without one, by the reason (see ``summary.Verification``), or by their outcome.
+        unread: Certificates without one, by the reason (see ``schema.Verification``), or by their outcome.
         wanted: Certificates in the wanted state.
-        calls: Requests sent; null if there is no summary.
-        called_again: Certificates that were found in another state and called again; null if there is no summary.
+        calls: Requests sent; null, as all from here on, if rows were called since.
+        called_again: Certificates that were found in another state and called again.
         stopped: Why it ended early, or an empty text.
-        finished: When it ended; null if there is no summary.
-        exit_status: Of it; null if there is no summary.
-        missed: Certificates that it was to read and did not: what is told of them is older.
+        finished: When it ended.
+        exit_status: Of it.
+        missed: Certificates that it was to read and did not: what is reported of them is older.
         is_proof: Whether it came to its end and was told of some certificate.
     """
 
@@ -283,9 +226,9 @@ class Verified(msgspec.Struct, frozen=True):
     statuses: dict[str, int]
     unread: dict[str, int]
     wanted: int
-    calls: int | None
-    called_again: int | None
-    stopped: str
+    calls: int | None = None
+    called_again: int | None = None
+    stopped: str = ""
     finished: str | None = None
     exit_status: int | None = None
     missed: int = 0
@@ -303,27 +246,27 @@ class Figures(msgspec.Struct, frozen=True):
     Attributes:
         made: When it was made.
         made_by: Version of bulkcert that made it.
-        going_on: Whether a run, an undo or a verification of it was going on.
-        unfinished: Whether that was so, or the run was cut off or has left rows not attempted.
-        summary: Whether the summary was there and readable.
-        exit_status: Of the run; null if there is no summary.
+        state: How the run stands (``store.status.State``).
+        unfinished: Whether a session runs, one was interrupted, or rows were not attempted.
+        exit_status: Of the run; null while a session runs.
         exit_meaning: The same in words.
         stopped: Why the run ended early, or an empty text.
+        certificates: What is known of them now.
         cas_in_all: Distinct CAs.
         findings_left_out: Rows whose reason is not among the findings, since there are too many reasons.
     """
 
     made: str
     made_by: str
-    going_on: bool
+    state: str
     unfinished: bool
-    summary: bool
     exit_status: int | None
     exit_meaning: str
     stopped: str
     verdict: Verdict
     asked: Asked
     starts: list[Start]
+    certificates: Certificates
     outcomes: list[OutcomeCount]
     cas_in_all: int
     cas: list[CaCount]

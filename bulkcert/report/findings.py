@@ -1,77 +1,72 @@
 """Findings: rows that are not in the wanted state, by reason, each with samples and with what to do."""
 
-from collections.abc import Mapping
-from typing import Any
+import sqlite3
 
 import polars as pl
 
-from bulkcert.actions import Action
-from bulkcert.batch.outcome import WANTED, Outcome
-from bulkcert.batch.summary import utc
-from bulkcert.report.advice import advice_for, advice_read_back, meaning_of
-from bulkcert.report.figures import Finding, Sample
-from bulkcert.report.reading import Results
+from bulkcert.input import PinnedList
+from bulkcert.report.advice import Advice, meaning_of
+from bulkcert.report.figures import Finding
+from bulkcert.report.rows import samples_of
+from bulkcert.store.outcome import WANTED, Outcome
 
 MOST_FINDINGS = 40
-"""Findings that are told of; a service that invents codes must not make the report endless."""
+"""Findings that are shown; a service that invents codes must not make the report endless."""
 SAMPLES = 3
 """Rows that are named of each."""
-_NOT_DONE = [str(outcome) for outcome in (Outcome.FAILED, Outcome.NOT_ATTEMPTED)]
-_SETTLED = [str(outcome) for outcome in (*WANTED, Outcome.DUPLICATE)]
+_DONE = [outcome.value for outcome in WANTED]
+_KEY = ("outcome", "code", "read_back", "maybe_undone")
 
 
-def findings_of(results: Results, rows: pl.DataFrame, action: Action) -> tuple[list[Finding], int]:
+def findings_of(
+    db: sqlite3.Connection, pinned: PinnedList, rows: pl.DataFrame, advice: Advice
+) -> tuple[list[Finding], int]:
     """Returns what is not as wanted, the most rows first, and the number of rows whose reason is left out.
 
     Args:
-        results: The opened results, for the samples' texts.
-        rows: What was kept of them, as ``known.with_back`` returns them; what was done, or may have been, and was taken
-            back is no finding.
-        action: What was asked.
+        db: The store, for the samples' texts.
+        pinned: The list, for their serials.
+        rows: As ``rows_of`` returns them.
+        advice: What to do about them.
     """
-    drifted = pl.col("verified_status").cast(pl.String) != str(action.wanted_status)
-    done = pl.col("outcome").is_in([str(outcome) for outcome in WANTED])
-    told = rows.with_columns(
-        code=pl.col("code").cast(pl.String).fill_null(""),
-        read_back=pl.when(done & drifted).then(pl.col("verified_status").cast(pl.String)).fill_null(""),
-        outcome=pl.col("outcome").cast(pl.String),
-    ).filter(~pl.col("outcome").is_in(_SETTLED) | (pl.col("read_back") != ""))
-    # That a row was not done, or not come to, is told whatever became of the run afterwards.
-    told = told.filter(~pl.col("back") | pl.col("outcome").is_in(_NOT_DONE))
+    done = pl.col("outcome").is_in(_DONE)
+    status, desired = pl.col("verified").cast(pl.String), advice.action.wanted_status.value
+    # What an undo may have changed back was read back before that, if at all.
+    maybe = pl.col("undo_at").is_not_null() & (pl.col("verified_at") > pl.col("undo_at")).fill_null(value=False).not_()
+    drifted = done & (status != desired).fill_null(value=False) & ~maybe
+    right = pl.col("outcome").is_in([*_DONE, Outcome.DUPLICATE.value])
+    wrong = (
+        rows.lazy()
+        .filter(~right | drifted | maybe)
+        .select("row", "outcome", "code", "verified", "verified_at", "undo_at")
+        .collect()
+    )
     groups = (
-        told.group_by("outcome", "code", "read_back")
-        .agg(pl.len(), sample=pl.col("row").head(SAMPLES))
-        .sort(["len", "outcome", "code", "read_back"], descending=[True, False, False, False])
+        wrong.select(
+            "row",
+            pl.col("outcome").cast(pl.String),
+            pl.col("code").cast(pl.String).fill_null(""),
+            maybe_undone=maybe,
+            read_back=pl.when(drifted).then(status).fill_null(""),
+        )
+        .group_by(_KEY)
+        .agg(pl.len(), sample=pl.col("row").sort().head(SAMPLES))
+        .sort(["len", *_KEY], descending=[True, *([False] * len(_KEY))])
     )
     shown = groups.head(MOST_FINDINGS)
-    wanted = [row for sample in shown["sample"].to_list() for row in sample]
-    texts = results.texts(wanted) if wanted else {}
-    protected = (rows["outcome"].cast(pl.String) == str(Outcome.PROTECTED)).any()
-    findings = [_finding(group, texts, action, protected=protected) for group in shown.iter_rows(named=True)]
-    return findings, told.height - sum(finding.rows for finding in findings)
+    samples = samples_of(db, pinned, [row for sample in shown["sample"].to_list() for row in sample])
+    findings = []
+    for outcome, code, read_back, maybe_undone, count, sample in shown.iter_rows():
+        meaning, todo = _said(Outcome(outcome), code, read_back, advice, maybe_undone=maybe_undone)
+        shown_rows = [samples[row] for row in sample]
+        findings.append(Finding(outcome, code, read_back, maybe_undone, count, meaning, todo, shown_rows))
+    return findings, wrong.height - sum(finding.rows for finding in findings)
 
 
-def _finding(
-    group: Mapping[str, Any], texts: Mapping[int, Mapping[str, Any]], action: Action, *, protected: bool
-) -> Finding:
-    outcome, code, read_back = Outcome(group["outcome"]), group["code"], group["read_back"]
+def _said(outcome: Outcome, code: str, read_back: str, advice: Advice, *, maybe_undone: bool) -> tuple[str, str]:
+    """Returns what a finding means, and what to do."""
+    if maybe_undone:
+        return f"{outcome}, then perhaps undone: no answer to that is known", advice.on_maybe_undone()
     if read_back:
-        meaning = f"{outcome}, then read back as {read_back}"
-        advice = advice_read_back(read_back, action, protected=protected)
-    else:
-        meaning, advice = meaning_of(outcome, code), advice_for(outcome, code, action, protected=protected)
-    samples = [_sample(texts[row]) for row in group["sample"] if row in texts]
-    return Finding(str(outcome), code, read_back, group["len"], meaning, advice, samples)
-
-
-def _sample(row: Mapping[str, Any]) -> Sample:
-    at = row["finished_at"]
-    return Sample(
-        row=row["row"],
-        device_sn=row["device"] or "",
-        ca_sn=row["ca"] or "",
-        http_status=row["http_status"],
-        request_id=row["request_id"] or "",
-        message=row["message"] or "",
-        at=None if at is None else utc(at / 1000),
-    )
+        return f"{outcome}, then read back as {read_back}", advice.on_read_back(read_back)
+    return meaning_of(outcome, code), advice.on(outcome, code)

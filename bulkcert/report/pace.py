@@ -2,8 +2,8 @@
 
 import polars as pl
 
-from bulkcert.batch.summary import utc
-from bulkcert.report.figures import Latency, Part
+from bulkcert.output.summary import utc
+from bulkcert.report.timing import Latency, Part
 
 MOST_PARTS = 4
 """Stretches that are shown; the busiest ones."""

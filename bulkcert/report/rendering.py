@@ -10,7 +10,7 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
-from bulkcert.batch.source import printable
+from bulkcert.input import printable
 from bulkcert.report.charts import charts_of
 from bulkcert.report.figures import Figures
 from bulkcert.words import duration

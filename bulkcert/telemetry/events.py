@@ -8,11 +8,14 @@ from importlib.metadata import version
 from typing import Any
 
 import anyio
+import anyio.to_thread
 
 from bulkcert.batch.progress import Progress
-from bulkcert.batch.run import Run
-from bulkcert.batch.summary import Summary, Verification
+from bulkcert.engine.stats import Stats, Take
 from bulkcert.log import event
+from bulkcert.output.summary import Summary
+from bulkcert.runs.run import Run
+from bulkcert.store.schema import Verification
 
 LOOK_EVERY_S = 0.5
 """The smallest slow-down lasts a second, so none is missed."""
@@ -23,13 +26,13 @@ CHECKPOINT_EVERY_S = 30.0
 
 def tell_started(run: Run) -> None:
     """Logs what a run is about to do."""
-    job, options, check = run.job, run.job.options, run.check
+    job, options, check = run.job, run.job.options, run.found.check
     event(
         "run_started",
         f"{job.action.name}: {check.rows:,} rows, {run.calls:,} to call",
         version=version("bulkcert"),
         pid=os.getpid(),
-        input=str(job.input),
+        input=job.list_name,
         results=str(job.results),
         endpoint=str(job.endpoint),
         rows=check.rows,
@@ -44,14 +47,14 @@ def tell_started(run: Run) -> None:
     )
 
 
-def tell_finished(summary: Summary, started: float) -> None:
+def tell_finished(summary: Summary, progress: Progress, started: float) -> None:
     """Logs what a run came to.
 
     Args:
         summary: Of the run, all sessions.
-        started: When this session was started, in monotonic seconds.
+        progress: What this session has done.
+        started: When it was started, in monotonic seconds.
     """
-    session = summary.sessions[-1]
     event(
         "run_finished",
         f"{summary.rows:,} rows, exit status {summary.exit_status}",
@@ -61,11 +64,11 @@ def tell_finished(summary: Summary, started: float) -> None:
         rows=summary.rows,
         outcomes=summary.outcomes,
         codes=summary.codes,
-        calls=session.calls,
-        achieved_rate=session.achieved_rate,
-        worst_window=session.worst_window,
-        retries=session.retries,
-        throttles=session.throttles,
+        calls=progress.sends.sends,
+        achieved_rate=round(progress.sends.rate(), 1),
+        worst_window=progress.sends.worst,
+        retries=progress.retries,
+        throttles=progress.throttles,
         duration_s=round(time.monotonic() - started, 3),
         results=summary.results,
     )
@@ -95,46 +98,45 @@ def tell_verified(verification: Verification, started: float) -> None:
     )
 
 
-async def watch_events(progress: Progress) -> None:
+async def watch_events(take: Take) -> None:
     """Logs what changes, until cancelled; what has changed last is logged then."""
-    watcher = _Watcher(progress)
+    watcher = _Watcher()
     try:
         while True:
             await anyio.sleep(LOOK_EVERY_S)
-            watcher.look(time.monotonic())
+            watcher.look(take(), time.monotonic())
     finally:
-        watcher.look(time.monotonic())
-        watcher.count(time.monotonic())
+        watcher.look(take(), time.monotonic())
+        watcher.count(take(), time.monotonic())
 
 
-def watch_checkpoints(synced: Callable[[], int]) -> Callable[[Progress], Coroutine[Any, Any, None]]:
+def watch_checkpoints(synced: Callable[[], int]) -> Callable[[Take], Coroutine[Any, Any, None]]:
     """Returns a watch that logs now and then how much of a run is safe on disk; the last is for ``tell_checkpoint``.
 
     Args:
-        synced: Returns how many rows have their final outcome in the journal, on disk.
+        synced: Returns how many rows have their final outcome on disk.
     """
 
-    async def watch(_progress: Progress) -> None:
-        told = synced()
+    async def watch(_take: Take) -> None:
+        told = await anyio.to_thread.run_sync(synced)
         while True:
             await anyio.sleep(CHECKPOINT_EVERY_S)
-            if synced() != told:
-                told = synced()
+            if (now := await anyio.to_thread.run_sync(synced)) != told:
+                told = now
                 tell_checkpoint(told)
 
     return watch
 
 
 def tell_checkpoint(rows: int) -> None:
-    """Logs how many rows have their final outcome in the journal, on disk."""
-    event("checkpoint", f"the journal holds {rows:,} outcomes on disk", rows=rows)
+    """Logs how many rows have their final outcome on disk."""
+    event("checkpoint", f"the store holds {rows:,} outcomes on disk", rows=rows)
 
 
 class _Watcher:
-    """What was last told of a progress, and what has changed since."""
+    """What was last told of a session, and what has changed since."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self) -> None:
         self._looks = 0
         self._looked: tuple[int, int, str] = (0, 0, "")
         self._slowed = ""
@@ -144,71 +146,64 @@ class _Watcher:
         self._counted: dict[str, Any] = {}
         self._counted_at = time.monotonic()
 
-    def look(self, now: float) -> None:
+    def look(self, stats: Stats, now: float) -> None:
         """Logs what has changed; the verdicts only every few seconds."""
-        self._see_looking()
-        self._see_slow_down(now)
-        stop = self._progress.stop
-        if stop is not None and not self._stopping:
+        self._see_looking(stats)
+        self._see_slow_down(stats)
+        if stats.stop_status is not None and not self._stopping:
             self._stopping = True
-            in_flight = self._progress.in_flight
-            event("stopping", stop.message, logging.WARNING, exit_status=int(stop.status), in_flight=in_flight)
+            status = int(stats.stop_status)
+            event("stopping", stats.stop, logging.WARNING, exit_status=status, in_flight=stats.in_flight)
         if now - self._counted_at >= VERDICTS_EVERY_S:
-            self.count(now)
+            self.count(stats, now)
 
-    def count(self, now: float) -> None:
+    def count(self, stats: Stats, now: float) -> None:
         """Logs the verdicts so far, if there are new ones."""
         self._counted_at = now
-        progress = self._progress
+        finished = sum(stats.outcomes_now.values())
         fresh: dict[str, Any] = {
-            "outcomes": {str(outcome): count for outcome, count in progress.outcomes.items()},
-            "codes": dict(progress.codes),
-            "calls": progress.sends.sends,
-            "retries": progress.retries,
-            "throttles": progress.throttles,
-            "left": max(0, progress.to_call - progress.outcomes.total()),
-            "pages": progress.pages,
-            "reads": progress.reads,
-            "outages": progress.outage.count,
+            "outcomes": stats.outcomes_now,
+            "codes": stats.codes,
+            "calls": stats.calls,
+            "retries": stats.retries,
+            "throttles": stats.throttles,
+            "left": max(0, stats.to_call - finished),
+            "pages": stats.pages,
+            "reads": stats.reads,
+            "outages": stats.outages,
         }
         if fresh != self._counted:
             self._counted = fresh
-            said = f"{progress.outcomes.total():,} rows finished, {fresh['left']:,} left"
-            rate = progress.sends.recent_rate(now)
-            factor = round(progress.slow_down.factor(now), 3)
-            event("verdicts", said, **fresh, rate=rate, in_flight=progress.in_flight, factor=factor)
+            said = f"{finished:,} rows finished, {fresh['left']:,} left"
+            event("verdicts", said, **fresh, rate=stats.rate, in_flight=stats.in_flight, factor=stats.factor)
 
-    def _see_looking(self) -> None:
-        progress = self._progress
-        looked = (progress.pages, progress.reads, progress.not_looked)
-        if progress.looks > self._looks and looked != self._looked:
-            self._looks, self._looked = progress.looks, looked
-            said = f"{progress.pages:,} pages and {progress.reads:,} single certificates read"
-            not_looked = progress.not_looked or None
-            event("looking_done", said, pages=progress.pages, reads=progress.reads, not_looked=not_looked)
+    def _see_looking(self, stats: Stats) -> None:
+        looked = (stats.pages, stats.reads, stats.not_looked)
+        if stats.looks > self._looks and looked != self._looked:
+            self._looks, self._looked = stats.looks, looked
+            said = f"{stats.pages:,} pages and {stats.reads:,} single certificates read"
+            event("looking_done", said, pages=stats.pages, reads=stats.reads, not_looked=stats.not_looked or None)
 
-    def _see_slow_down(self, now: float) -> None:
+    def _see_slow_down(self, stats: Stats) -> None:
         """Logs that all lanes slow down, and why, and that they are back; a new reason is told anew."""
-        progress, slow_down = self._progress, self._progress.slow_down
-        factor, pause_s = slow_down.factor(now), max(0.0, slow_down.paused_until - now)
-        throttled, silent = progress.throttles > self._throttles, progress.outage.count > self._outages
-        self._throttles, self._outages = progress.throttles, progress.outage.count
+        throttled, silent = stats.throttles > self._throttles, stats.outages > self._outages
+        self._throttles, self._outages = stats.throttles, stats.outages
         why = "outage" if silent else "throttled" if throttled else ""
         # A throttled answer that came and went between two looks was told all the same.
         if why and why != self._slowed:
             self._slowed = why
             event(
                 "slowed_down",
-                f"lanes slowed down: {why}; at {factor:.0%} of the cap",
+                f"lanes slowed down: {why}; at {stats.factor:.0%} of the cap",
                 logging.WARNING,
                 reason=why,
-                factor=round(factor, 3),
-                pause_s=round(pause_s, 3),
-                code=progress.throttle_code if why == "throttled" else None,
-                retry_after_s=progress.retry_after_s if why == "throttled" else None,
-                throttles=progress.throttles,
-                last_error=progress.last_error,
+                factor=stats.factor,
+                pause_s=stats.paused_s,
+                code=stats.throttle_code if why == "throttled" else None,
+                retry_after_s=stats.retry_after_s if why == "throttled" else None,
+                throttles=stats.throttles,
+                last_error=stats.last_error,
             )
-        elif self._slowed and not why and factor >= 1 and not pause_s and not progress.outage.ongoing:
+        elif self._slowed and not why and stats.factor >= 1 and not stats.paused_s and not stats.outage_s:
             self._slowed = ""
-            event("recovered", "lanes are back at their caps", throttles=progress.throttles)
+            event("recovered", "lanes are back at their caps", throttles=stats.throttles)

@@ -15,10 +15,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from bulkcert.batch.outcome import Outcome
-from bulkcert.batch.progress import LATENCY_BOUNDS_S, Progress
-from bulkcert.batch.summary import Summary
+from bulkcert.batch.progress import LATENCY_BOUNDS_S
+from bulkcert.engine.stats import Stats
 from bulkcert.errors import ExitStatus
+from bulkcert.output.summary import Summary
+from bulkcert.store.outcome import Outcome
 
 _VERSION = version("bulkcert")
 LABELS = ("action", "mqtt_instance", "job_name")
@@ -46,7 +47,7 @@ class Measured:
         labels: Values of ``LABELS``.
         caps: Calls per second that are allowed, by what they bind: account, address, lane.
         started_at: Unix time in seconds.
-        progress: What happens; None until calls are made.
+        stats: What the session does; None until calls are made.
         last: What is known of the last run that ended: values by name of the metric and value of its own label.
         active: Whether the session goes on.
     """
@@ -54,7 +55,7 @@ class Measured:
     labels: tuple[str, str, str]
     caps: Mapping[str, int]
     started_at: float = field(default_factory=time.time)
-    progress: Progress | None = None
+    stats: Stats | None = None
     last: dict[tuple[str, str], float] = field(default_factory=dict)
     active: bool = True
 
@@ -90,11 +91,11 @@ class Measured:
         return registry
 
     def _families(self) -> Iterator[Metric]:
-        progress = self.progress or Progress()
         yield from self._session()
-        yield from self._rows(progress)
-        yield from self._calls(progress)
-        yield from self._pace(progress)
+        if self.stats is not None:
+            yield from self._rows(self.stats)
+            yield from self._calls(self.stats)
+            yield from self._pace(self.stats)
         for name, text in _LAST_HELP.items():
             own = {label: value for (metric, label), value in self.last.items() if metric == LAST + name}
             yield self._gauge(LAST + name, text, own, label="outcome" if name == "rows" else "")
@@ -107,20 +108,19 @@ class Measured:
         yield self._gauge("bulkcert_run_start_timestamp_seconds", "When the session started.", {"": self.started_at})
         yield self._gauge("bulkcert_updated_timestamp_seconds", "When these metrics were taken.", {"": time.time()})
 
-    def _rows(self, progress: Progress) -> Iterator[Metric]:
-        outcomes = {outcome.value: progress.outcomes[outcome] for outcome in Outcome}
-        left = max(0, progress.to_call - progress.outcomes.total())
+    def _rows(self, stats: Stats) -> Iterator[Metric]:
+        outcomes = {outcome.value: stats.outcomes_now.get(outcome.value, 0) for outcome in Outcome}
+        left = max(0, stats.to_call - sum(outcomes.values()))
         yield self._counter("bulkcert_rows_finished", "Rows that this session has finished.", outcomes, "outcome")
-        yield self._gauge("bulkcert_rows_to_call", "Rows that this session calls at most.", {"": progress.to_call})
+        yield self._gauge("bulkcert_rows_to_call", "Rows that this session calls at most.", {"": stats.to_call})
         yield self._gauge("bulkcert_rows_left", "Rows that it has not finished yet.", {"": left})
 
-    def _calls(self, progress: Progress) -> Iterator[Metric]:
-        latencies = progress.latencies
-        answers = {NO_CODE: sum(latencies.counts) - progress.codes.total(), **progress.codes}
-        yield self._counter("bulkcert_calls", "Requests sent, reading ones included.", {"": progress.sends.sends})
-        yield self._counter("bulkcert_retries", "Calls beyond the first of a row or page.", {"": progress.retries})
-        yield self._counter("bulkcert_throttles", "Answers that said to slow down.", {"": progress.throttles})
-        yield self._counter("bulkcert_outages", "How often the service went silent.", {"": progress.outage.count})
+    def _calls(self, stats: Stats) -> Iterator[Metric]:
+        answers = {NO_CODE: sum(stats.latency_counts) - sum(stats.codes.values()), **stats.codes}
+        yield self._counter("bulkcert_calls", "Requests sent, reading ones included.", {"": stats.calls})
+        yield self._counter("bulkcert_retries", "Calls beyond the first of a row or page.", {"": stats.retries})
+        yield self._counter("bulkcert_throttles", "Answers that said to slow down.", {"": stats.throttles})
+        yield self._counter("bulkcert_outages", "How often the service went silent.", {"": stats.outages})
         told = "Calls that ended, by the service's code; Client.... is bulkcert's own, where the service gave none."
         yield self._counter("bulkcert_answers", told, answers, "code")
         bounds = [*map(str, LATENCY_BOUNDS_S), "+Inf"]
@@ -129,23 +129,21 @@ class Measured:
             "Time from sending a call to its answer, or to giving it up.",
             labels=LABELS,
         )
-        buckets = list(zip(bounds, accumulate(latencies.counts), strict=True))
-        histogram.add_metric(self.labels, buckets, latencies.sum_s)
+        buckets = list(zip(bounds, accumulate(stats.latency_counts), strict=True))
+        histogram.add_metric(self.labels, buckets, stats.latency_sum_s)
         yield histogram
 
-    def _pace(self, progress: Progress) -> Iterator[Metric]:
-        now = time.monotonic()
-        rate = progress.sends.recent_rate(now) if self.active else 0.0
+    def _pace(self, stats: Stats) -> Iterator[Metric]:
+        rate = stats.rate if self.active else 0.0
         yield self._gauge("bulkcert_calls_per_second", "Calls sent in the last second.", {"": rate})
-        yield self._gauge("bulkcert_calls_in_flight", "Calls that wait for an answer.", {"": progress.in_flight})
+        yield self._gauge("bulkcert_calls_in_flight", "Calls that wait for an answer.", {"": stats.in_flight})
         told = "Calls per second that are allowed to the account, to each address, and used of that by each lane."
         yield self._gauge("bulkcert_cap_calls_per_second", told, self.caps, label="scope")
-        factor = progress.slow_down.factor(now)
         yield self._gauge(
-            "bulkcert_cap_used_ratio", "Share of the cap in use: below 1 while slowed down.", {"": factor}
+            "bulkcert_cap_used_ratio", "Share of the cap in use: below 1 while slowed down.", {"": stats.factor}
         )
-        ongoing = progress.outage.ongoing
-        yield self._gauge("bulkcert_outage_ongoing", "1 while the service does not answer at all.", {"": ongoing})
+        silent = stats.outage_s > 0
+        yield self._gauge("bulkcert_outage_ongoing", "1 while the service does not answer at all.", {"": silent})
 
     def _gauge(self, name: str, text: str, values: Mapping[str, float], *, label: str = "") -> Metric:
         return self._filled(GaugeMetricFamily(name, text, labels=self._names(label)), values, label)

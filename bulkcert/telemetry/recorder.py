@@ -12,13 +12,13 @@ import anyio.to_thread
 from prometheus_client import CollectorRegistry, generate_latest, pushadd_to_gateway
 from prometheus_client.exposition import basic_auth_handler
 
-from bulkcert.batch.durable import replace_file
-from bulkcert.batch.holding import is_held
 from bulkcert.batch.job import Job
-from bulkcert.batch.progress import Progress
-from bulkcert.batch.summary import Summary
+from bulkcert.engine.stats import Take
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bound
+from bulkcert.output.files import read_regular, write_whole
+from bulkcert.output.summary import Summary
+from bulkcert.store.lock import is_held
 from bulkcert.telemetry.metrics import Measured, is_active
 
 EVERY_S = 15.0
@@ -44,13 +44,14 @@ class Recorder:
 
     def __init__(self, job: Job, warn: Callable[[str], None]) -> None:
         self._path = job.options.metrics_file
-        self._journal = job.journal
+        self._lock = job.files.lock
         self._warn = warn
         self._warned = False
         labels = (job.action.name, job.instance, _encodable(bound["job"] or ""))
         caps = {"account": job.options.rate, "address": job.options.per_address_rate, "lane": job.lane_cap}
         self._measured = Measured(labels, caps)
         self._pusher = _Pusher(job.options.pushgateway, labels, warn) if job.options.pushgateway else None
+        self._take: Take | None = None
         self.summary: Summary | None = None
         """What the run came to, once it is known."""
 
@@ -63,8 +64,8 @@ class Recorder:
         if self._path is None and self._pusher is None:
             return
         text = self._last()
-        with suppress(OSError):  # opening the journal says what is wrong with it
-            if is_held(self._journal) and (not text or is_active(text)):
+        with suppress(OSError):  # opening the run says what is wrong with it
+            if is_held(self._lock) and (not text or is_active(text)):
                 # They are those of a run that goes on, beside which this one will be refused.
                 self._path = self._pusher = None
         if self._path is None:
@@ -83,7 +84,7 @@ class Recorder:
         if self._path is None:
             return ""
         try:
-            text = self._path.read_text(encoding="utf-8")
+            text = read_regular(self._path).decode()
             self._measured.carry_over(text)
         except FileNotFoundError:
             return ""
@@ -92,9 +93,9 @@ class Recorder:
             return ""
         return text
 
-    async def watch(self, progress: Progress) -> None:
+    async def watch(self, take: Take) -> None:
         """Writes the metrics every few seconds until cancelled."""
-        self._measured.progress = progress
+        self._take = take
         if self._path is None and self._pusher is None:
             return
         while True:
@@ -102,6 +103,7 @@ class Recorder:
             await anyio.sleep(EVERY_S)
 
     async def _record(self) -> None:
+        self._measured.stats = self._take() if self._take else None
         registry = self._measured.registry()
         if self._pusher is not None:
             self._pusher.push(registry)
@@ -109,6 +111,7 @@ class Recorder:
 
     def end(self, status: ExitStatus) -> None:
         """Writes how the session has ended."""
+        self._measured.stats = self._take() if self._take else None
         self._measured.end(status, self.summary)
         registry = self._measured.registry()
         if self._pusher is not None:
@@ -154,8 +157,8 @@ def recording(job: Job, warn: Callable[[str], None]) -> Iterator[Recorder]:
 
 
 def _write(path: Path, registry: CollectorRegistry) -> None:
-    """Replaces a file at once; under its temporary name, which no other process uses, the collector passes it over."""
-    replace_file(path, generate_latest(registry), path.with_name(f".{path.name}.{os.getpid()}.part"), mode=READABLE)
+    """Replaces a file at once; the collector passes its temporary name over: no ``.prom``."""
+    write_whole(path, generate_latest(registry), mode=READABLE)
 
 
 class _Pusher:

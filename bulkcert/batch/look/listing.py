@@ -43,6 +43,8 @@ class Listing:
         """Pages asked for."""
         self.enough = False
         """Whether whoever takes the pages wants no more."""
+        self.cut = False
+        """Whether it held more than whoever takes the pages has taken."""
         self.refused = False
         """Whether the service knows no such CA."""
         self.failure: BulkcertError | None = None
@@ -57,8 +59,8 @@ class Listing:
 
     @property
     def whole(self) -> bool:
-        """Whether its end was seen."""
-        return self.failure is None and self._short > 0 and self._short >= self._last
+        """Whether its end was seen, and all that it holds was delivered."""
+        return self.failure is None and not self.cut and self._short > 0 and self._short >= self._last
 
     @property
     def done(self) -> bool:
@@ -101,7 +103,9 @@ class Listing:
         self._waiting[number] = page, at
         while (found := self._waiting.pop(self.pages + 1, None)) is not None:
             self.pages += 1
-            if not self.enough:
+            if self.enough:
+                self.cut = self.cut or bool(found[0].certificates)
+            else:
                 self.enough = not self.deliver(*found)
         if self._taken == self._bound:
             self._go_on()

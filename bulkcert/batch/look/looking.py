@@ -11,13 +11,13 @@ from bulkcert.api.certificates import Page, Status
 from bulkcert.api.client import Answer, Client
 from bulkcert.api.codes import READING_REFUSED
 from bulkcert.api.verdicts import Verdict
-from bulkcert.batch.feeding import each_row
 from bulkcert.batch.lanes import Lane, Lanes
 from bulkcert.batch.look.listing import Listing
 from bulkcert.batch.look.paging import concerns_one, read_listings, unreadable
 from bulkcert.batch.look.sightings import Sightings
-from bulkcert.batch.outcome import Row
+from bulkcert.engine.workers import each_row
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.store.outcome import Row
 
 SMALL = 50
 """A CA with fewer rows than this is small: a page asked for in vain costs more than 2 % of its rows."""

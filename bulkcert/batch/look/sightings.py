@@ -9,8 +9,15 @@ from typing import Self
 import polars as pl
 
 from bulkcert.api.certificates import Certificate, Status
-from bulkcert.batch.lines import NUMBER_OF, STATUSES
-from bulkcert.batch.source import CA_SN, DEVICE_SN, ROW, Check
+from bulkcert.input import CA_SN, DEVICE_SN, ROW, Check
+
+STATUSES: tuple[Status | None, ...] = (None, *Status)
+"""Statuses by the number that stands for each in memory; 0 is not seen."""
+
+NUMBER_OF = {status: number for number, status in enumerate(STATUSES)}
+
+SHARES = 16
+"""Shares of the rows that are sorted one after the other."""
 
 NO_CA = 2**32 - 1
 """Number of a CA that is not counted for itself."""
@@ -35,9 +42,8 @@ class Sightings:
         self._cas = {ca: number for number, ca in enumerate(cas)}
         self._by_device = by_device
         self._since = since
-        self._index = pl.DataFrame(schema=_INDEXED).drop("one")
-        self._sorted = pl.DataFrame(schema={"place": pl.UInt32, "one": pl.UInt64})
-        """The first hashes in order, each with its place in the index."""
+        self._index = pl.DataFrame(schema=_INDEXED)
+        """The rows in the order of their first hashes."""
 
     @classmethod
     def from_now(cls, check: Check, *, by_device: bool) -> Self:
@@ -50,13 +56,21 @@ class Sightings:
         Args:
             batches: Annotated rows that may be called.
         """
-        whole = pl.concat([pl.DataFrame(schema=_INDEXED), *map(self._indexed, batches)])
-        # The hash alone is sorted: sorting takes twice the memory of what is sorted.
-        self._index, hashes = whole.drop("one"), whole.select("one").with_row_index("place")
-        del whole
-        self._sorted = hashes.sort("one")
-        del hashes
-        self._index = self._index.rechunk()
+        # In shares by the first hash, and then column by column: what is sorted or copied takes its memory twice.
+        shares: list[list[pl.DataFrame]] = [[pl.DataFrame(schema=_INDEXED)] for _ in range(SHARES)]
+        for indexed in map(self._indexed, batches):
+            share = indexed["one"] // (2**64 // SHARES)
+            for number, rows in enumerate(shares):
+                rows.append(indexed.filter(share == number))
+        parts = []
+        for rows in shares:
+            parts.append(pl.concat(rows).sort("one"))
+            rows.clear()
+        columns = []
+        for name in _INDEXED:
+            columns.append(pl.concat([part[name] for part in parts], rechunk=True))
+            parts = [part.drop(name) for part in parts]
+        self._index = pl.DataFrame(columns)
 
     def _indexed(self, batch: pl.DataFrame) -> pl.DataFrame:
         keys = _keys(batch[DEVICE_SN] if self._by_device else None, batch[CA_SN])
@@ -97,9 +111,8 @@ class Sightings:
         if not self._index.height or not len(keys):
             return pl.Series([], dtype=pl.UInt32), pl.Series([], dtype=pl.Boolean)
         one = keys.hash(seed=1)
-        nearest = self._sorted["one"].search_sorted(one).clip(upper_bound=self._index.height - 1)
-        places = self._sorted["place"].gather(nearest)
-        found = (self._sorted["one"].gather(nearest) == one) & (self._index["two"].gather(places) == _short(keys))
+        places = self._index["one"].search_sorted(one).clip(upper_bound=self._index.height - 1)
+        found = (self._index["one"].gather(places) == one) & (self._index["two"].gather(places) == _short(keys))
         return places.filter(found), found
 
     def see_row(self, row: int, status: Status, at: int) -> None:

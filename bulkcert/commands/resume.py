@@ -1,0 +1,137 @@
+"""``bulkcert resume``: go on with whatever session of a run was interrupted, from its store alone."""
+
+import time
+from contextlib import suppress
+from dataclasses import MISSING, fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import App, ArgumentCollection, Parameter
+from cyclopts.config import Dict
+
+from bulkcert.actions import ActionName
+from bulkcert.api.credentials import ChainKeyring
+from bulkcert.batch.job import CallOptions, Options, ResumeOptions, resolve
+from bulkcert.commands import calling, undo, verify
+from bulkcert.commands.run import execute
+from bulkcert.commands.verify import VerifyOptions
+from bulkcert.commands.which_run import results_meant
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.store.paths import RunFiles, results_of
+from bulkcert.store.schema import Session
+from bulkcert.store.status import RunStatus, status_of
+
+_OF_ONE_START = frozenset({"state_dir", "retry", "limit_rows", "deadline", "yes", "json", "quiet", "verbose"})
+"""Options that a later start does not take over from an earlier one."""
+
+
+def resume(
+    results: Annotated[Path | None, Parameter(name=["--results", "-o"])] = None,
+    *,
+    options: ResumeOptions = ResumeOptions(),  # noqa: B008 - frozen
+    action: Annotated[ActionName | None, Parameter(show=False)] = None,
+    input_: Annotated[list[Path] | None, Parameter(name="input", show=False)] = None,
+) -> ExitStatus:
+    """Goes on with the run, the undo or the watch that was interrupted; its list is not needed.
+
+    What was typed at its start holds unless it is given anew. On a run that has ended it calls what --retry names.
+
+    Args:
+        results: The results of the run. With --job those of the job.
+        options: See below.
+        action: Of the job file.
+        input_: Of the job file.
+    """
+    files = RunFiles(results_meant(results, action, input_), options.state_dir)
+    status = status_of(files)
+    if (asked := status.asked) is None:
+        raise BulkcertError(
+            ExitStatus.CANNOT_WRITE, f"another process holds {files.folder}: {status.holder}", "Wait until it ends."
+        )
+    session = None if options.retry else _interrupted(status)
+    if session is not None and session.kind == "undo":
+        return _undo(files, options, session)
+    if session is not None and session.kind == "verify":
+        return _verify(files, options, session)
+    options = replace(options, instance=options.instance or asked.instance)
+    if not (options.endpoint or options.region):
+        options = replace(options, endpoint=asked.endpoint)
+    action, pinned = asked.action, files.pinned(asked.run)  # type: ignore[assignment]
+    inputs = tuple(map(Path, asked.inputs))
+    typed = Options(**_values(options), results=files.results)
+    job = resolve(action, inputs, typed, command="resume", source=(pinned,), rehearsal=asked.rehearsal)  # type: ignore[arg-type]
+    summary = execute(job, ChainKeyring(), ask=not options.yes)
+    if options.json:
+        calling.print_json(summary)
+    return ExitStatus(summary.exit_status)
+
+
+def _interrupted(status: RunStatus) -> Session | None:
+    """Returns the session that did not come to its end: the newest, or the one that was read back since."""
+    session = status.session
+    if session is not None and session.kind == "verify" and (_is_over(session) or not _stored(session).get("watch")):
+        session = status.doing
+    return None if session is None or _is_over(session) else session
+
+
+def _is_over(session: Session) -> bool:
+    return session.exit_status in (ExitStatus.OK, ExitStatus.INCOMPLETE)
+
+
+def _values(options: ResumeOptions) -> dict[str, Any]:
+    return {each.name: getattr(options, each.name) for each in fields(options)}
+
+
+def _undo(files: RunFiles, options: ResumeOptions, session: Session) -> ExitStatus:
+    own = CallOptions(**{each.name: getattr(options, each.name) for each in fields(CallOptions)})
+    include_unknown = bool(_stored(session).get("include_unknown"))
+    came = undo.execute(files, ChainKeyring(), own, include_unknown=include_unknown, ask=not options.yes)
+    if options.json:
+        calling.print_json(came)
+    return undo.status_of(came)
+
+
+def _verify(files: RunFiles, options: ResumeOptions, session: Session) -> ExitStatus:
+    """Goes on with a watch for the time that it has left."""
+    stored = _stored(session)
+    left = max(0.0, float(stored["watch"]) - (time.time() - session.started_at / 1000))
+    shared = {each.name for each in fields(VerifyOptions)} & {each.name for each in fields(ResumeOptions)}
+    own = VerifyOptions(**{name: getattr(options, name) for name in shared}, watch=left, every=float(stored["every"]))
+    verification = verify.execute(files, ChainKeyring(), own, ask=not options.yes)
+    if options.json:
+        calling.print_json(verification)
+    return ExitStatus(verification.exit_status)
+
+
+def _stored(session: Session) -> dict[str, Any]:
+    return msgspec.json.decode(session.options, type=dict[str, Any])
+
+
+def stored_options(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Fills in, as the last layer of options, what an earlier session of the run that is meant was given."""
+    if commands != ("resume",):
+        return
+    typed = {name: argument.tokens[0].value for argument in arguments for name in argument.names if argument.tokens}
+    if "--results" not in typed:
+        return
+    state_dir = Path(typed["--state-dir"]) if "--state-dir" in typed else None
+    # What is wrong with the run is said by the command itself.
+    with suppress(BulkcertError):
+        status = status_of(RunFiles(results_of(Path(typed["--results"])), state_dir))
+        session = None if "--retry" in typed else _interrupted(status)
+        # What was typed for an undo or a verification since is not meant for the run.
+        session = session or next((each for each in reversed(status.sessions) if each.kind == "run"), None)
+        given = _changed(_stored(session)) if session is not None else {}
+        Dict(given, source="the store", use_commands_as_keys=False, allow_unknown=True)(app, commands, arguments)
+
+
+def _changed(stored: dict[str, Any]) -> dict[str, Any]:
+    """Returns the options of ``run`` that were not left at their defaults, by the names that they have in job files."""
+    changed = {}
+    for each in fields(ResumeOptions):
+        value = stored.get(each.name, MISSING)
+        default = list(each.default) if isinstance(each.default, tuple) else each.default
+        if value is not MISSING and value not in (default, None) and each.name not in _OF_ONE_START:
+            changed[each.name.replace("_", "-")] = value
+    return changed

@@ -1,0 +1,46 @@
+"""``bulkcert runs``: the runs of a directory."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from bulkcert import terminal
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.runs_view import lines_of, runs_in
+
+
+def runs(
+    directory: Annotated[Path, Parameter(name="--directory")] = Path(),
+    *,
+    state_dir: Path | None = None,
+    json: bool = False,
+) -> ExitStatus:
+    """Lists the runs in a directory: when each began, what it is of, how far it is, and how it stands.
+
+    Args:
+        directory: Where results are; by default this directory.
+        state_dir: Where the folders of runs are that were started with --state-dir; in place of the directory.
+        json: Print one JSON object a line.
+    """
+    where = directory if state_dir is None else state_dir
+    try:
+        found = runs_in(where, beside=state_dir is None)
+    except OSError as error:
+        raise BulkcertError(
+            ExitStatus.INPUT_UNREADABLE,
+            f"cannot read {where}: {error.strerror or error}",
+            "Name a directory that has results of runs.",
+        ) from error
+    if json:
+        for run in found:
+            sys.stdout.buffer.write(msgspec.json.encode(run) + b"\n")
+        sys.stdout.buffer.flush()
+        return ExitStatus.OK
+    for line in lines_of(found, terminal.stdout.width if terminal.stdout.is_terminal else None):
+        print(line)  # noqa: T201 - the product
+    if not found:
+        print(f"no runs in {where.absolute()}")  # noqa: T201 - the product
+    return ExitStatus.OK

@@ -1,0 +1,202 @@
+"""The engine: rows through lanes of paced workers into the store; it stops when going on is senseless.
+
+The trip of one row: the feeder takes it from the pinned list, a hundred at a time, and has the store keep that they may
+be called (``Store.claim``). A worker of some lane takes it, waits for the lane's token bucket, and only then is the
+request signed and sent (``Lanes.settle``). The answer is classified by the service's table of codes; what does not
+decide the row is tried again, through the bucket again. The outcome goes to the store (``Store.add``), which writes it
+with others in one transaction, and the row is done once that is on disk.
+"""
+
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import anyio
+import anyio.from_thread
+import msgspec
+
+from bulkcert.actions import Action
+from bulkcert.api.client import Answer, Client
+from bulkcert.api.verdicts import Verdict
+from bulkcert.batch.lanes import Lane, Lanes, Settled
+from bulkcert.batch.progress import Stop
+from bulkcert.engine.limits import Order
+from bulkcert.engine.workers import each_row
+from bulkcert.errors import ExitStatus
+from bulkcert.store.database import reason_of
+from bulkcert.store.outcome import ERRORS, OUTCOME_OF, Outcome, Record, Row
+from bulkcert.store.store import Store
+
+
+@asynccontextmanager
+async def committing(store: Store, lanes: Lanes) -> AsyncIterator[None]:
+    """Writes what the store is given, beside the calls; in the end all of it is on disk.
+
+    If the disk refuses, the lanes are stopped.
+    """
+    async with anyio.create_task_group() as beside:
+        beside.start_soon(store.commit_groups, partial(stop_unwritable, store, lanes))
+        yield
+        await store.sync()
+        beside.cancel_scope.cancel()
+
+
+def stop_unwritable(store: Store, lanes: Lanes, error: sqlite3.Error) -> None:
+    """Stops the lanes of a run whose store cannot be written any more."""
+    message = f"cannot write {store.path}: {reason_of(error)}"
+    advice = "Make room, then resume: calls whose outcome was not written are made again."
+    lanes.stop(Stop(ExitStatus.CANNOT_WRITE, message, advice))
+
+
+class Engine:
+    """Calls rows and stores their outcomes; works on any slice of the rows, with any share of the limit.
+
+    Args:
+        order: What to do with each row.
+        lanes: Where calls go through; their progress is kept up to date.
+        store: Where outcomes go; ``committing`` must be entered.
+        undoes: Whether the calls change back what the run has changed.
+    """
+
+    def __init__(self, order: Order, lanes: Lanes, store: Store, *, undoes: bool = False) -> None:
+        self._order = order
+        self._lanes = lanes
+        self._store = store
+        self._undoes = undoes
+
+    async def run(self, batches: Iterator[list[Row]]) -> None:
+        """Calls rows; returns after the last of them, or on a stop.
+
+        Args:
+            batches: The rows that are to be called, in order; read in a worker thread.
+        """
+        batches = self._claimed(self._limited(batches))
+        await each_row(self._lanes, self._order.workers, batches, self._call)
+
+    def _limited(self, batches: Iterator[list[Row]]) -> Iterator[list[Row]]:
+        """Leaves out what is beyond the limit."""
+        left = self._order.limit_rows
+        for batch in batches:
+            yield batch[:left]
+            if left is not None and (left := left - len(batch)) <= 0:
+                return
+
+    def _claimed(self, batches: Iterator[list[Row]]) -> Iterator[list[Row]]:
+        """Yields the rows a few at a time, each once it is on disk that they may be called."""
+        for batch in batches:
+            for first in range(0, len(batch), CLAIMED_ROWS):
+                rows = batch[first : first + CLAIMED_ROWS]
+                try:
+                    self._store.claim(row.number for row in rows)
+                except sqlite3.Error as error:
+                    self._store.failure = error
+                    anyio.from_thread.run_sync(stop_unwritable, self._store, self._lanes, error)
+                    return
+                yield rows
+
+    async def _call(self, lane: Lane, row: Row) -> None:
+        record = await self._settle(lane, row)
+        if record is not None:
+            await self._store.add(record)
+            if not self._order.action.repeatable:
+                await self._store.sync()
+            self._count(row, record)
+
+    async def _settle(self, lane: Lane, row: Row) -> Record | None:
+        """Calls one row until its outcome is known or its attempts are used up; None if it was not called at all."""
+        action = self._order.action
+        parameters = action.parameters(self._order.instance, row.device_sn, row.ca_sn)
+        serial = action.serial(row.device_sn, row.ca_sn)
+
+        def send(client: Client) -> Awaitable[Answer]:
+            return client.call(action.operation, parameters, serial)
+
+        admit = None if action.repeatable else partial(self._admit, lane, row)
+        # A call of an earlier session may have been made and never answered.
+        settled = await self._lanes.settle(lane, action.operation, send, admit=admit, unanswered=row.unanswered)
+        if settled is None:
+            return None
+        record = _final(row, settled, action) if settled.final else _unfinished(row, settled)
+        return record if not self._undoes else _undone(record)
+
+    async def _admit(self, lane: Lane, row: Row, first: bool) -> bool:
+        """Waits until a call may be sent that must not be repeated blindly; its intent is on disk then."""
+        if not first:
+            return await lane.pacer.admit()
+        # After the wait, and one at a time: an intent whose call a kill prevents makes a later "not found" look like
+        # the doing of that call.
+        async with lane.turn:
+            if not await lane.pacer.admit():
+                return False
+            await self._store.intend(row.number)
+            await self._store.sync()
+            return self._store.failure is None
+
+    def _count(self, row: Row, record: Record) -> None:
+        progress = self._lanes.progress
+        progress.outcomes[record.outcome] += 1
+        if record.outcome is Outcome.UNDONE and row.outcome is not None:
+            progress.replaced[row.outcome] += 1
+        progress.errors.ended(record.code, record.row)
+        if record.outcome in ERRORS and not record.again:
+            errors = sum(progress.outcomes[outcome] for outcome in ERRORS)
+            # Rows that were not called say nothing about how calls fare.
+            called = progress.outcomes.total() - progress.outcomes[Outcome.UNCHANGED]
+            if self._order.max_errors.exceeded(errors, called):
+                message = f"too many errors: {errors} of {called} rows called; last: {progress.last_error}"
+                advice = "See the results; then resume, with --retry failed,unknown for the failed rows."
+                self._lanes.stop(Stop(ExitStatus.TOO_MANY_ERRORS, message, advice))
+
+
+CLAIMED_ROWS = 128
+"""Rows that are claimed at a time: so many, and those in flight, a killed session leaves in doubt."""
+
+
+def _final(row: Row, settled: Settled, action: Action) -> Record:
+    if settled.answer.verdict is Verdict.NOT_FOUND and settled.unanswered and not action.repeatable:
+        message = "not found after an attempt whose answer was lost: that attempt did it"
+        return _record(row, settled, Outcome.SUCCEEDED, message=message)
+    outcome = OUTCOME_OF[settled.answer.verdict]
+    if outcome is Outcome.FAILED and settled.unanswered:
+        message = f"{settled.answer.message} (the answer to an earlier attempt was lost: that one may have done it)"
+        return _record(row, settled, Outcome.UNKNOWN, message=message)
+    return _record(row, settled, outcome)
+
+
+def _unfinished(row: Row, settled: Settled) -> Record:
+    """Returns the record of a row whose attempts are used up, or which a stop cut short."""
+    given_up = Outcome.NOT_ATTEMPTED if settled.again else OUTCOME_OF[settled.answer.verdict]
+    return _record(row, settled, Outcome.UNKNOWN if settled.unanswered else given_up)
+
+
+def _undone(record: Record) -> Record:
+    """Returns the record of a call that changes back what the run has changed."""
+    if record.outcome is not Outcome.SUCCEEDED:
+        return record
+    return msgspec.structs.replace(record, outcome=Outcome.UNDONE)
+
+
+def _record(row: Row, settled: Settled, outcome: Outcome, *, message: str = "") -> Record:
+    answer = settled.answer
+    return Record(
+        row.number,
+        outcome,
+        answer.code,
+        message or answer.message,
+        answer.http_status,
+        answer.request_id,
+        settled.attempts,
+        answer.sent_at,
+        answer.finished_at,
+        answer.latency_ms,
+        settled.again,
+        changed=_may_have_changed(outcome, settled),
+    )
+
+
+def _may_have_changed(outcome: Outcome, settled: Settled) -> bool:
+    """Returns whether the calls of a row may have changed it: not where all that were made were refused."""
+    if not settled.attempts or outcome is Outcome.NOT_REGISTERED:
+        return False
+    return not (outcome is Outcome.NOT_ATTEMPTED and settled.refused)

@@ -1,0 +1,215 @@
+"""What a session does right now: every figure of it, made in one place and taken whole by all who show it."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Self
+
+from bulkcert.batch.progress import Progress
+from bulkcert.batch.service import Service
+from bulkcert.engine.figures import LaneState, Phase, Stats
+from bulkcert.store.outcome import Outcome
+from bulkcert.words import about
+
+__all__ = ["ERRORS_KEPT", "RATE_AFTER_S", "LaneState", "Phase", "Stats", "StatsMaker", "Take", "waiting_for"]
+
+ERRORS_KEPT = 5
+"""Codes whose newest error is told."""
+
+RATE_AFTER_S = 5.0
+"""Before that, the rows done so far say nothing about how long the others will take."""
+
+
+class StatsMaker:
+    """Makes the figures of one session.
+
+    Args:
+        progress: What it does.
+        kind: Phase in which it calls.
+        rows: Rows of the list; of an undo, those that the run has changed.
+        settled: Rows that earlier sessions have done, by outcome; none where it verifies.
+        to_call: Rows that it calls at most.
+        addresses: Source address of each lane.
+        limit: Calls per second that all lanes make together, at most.
+        workers: Workers of all lanes together.
+        limited: Whether it makes no more than so many calls, so that what needs none does not count.
+    """
+
+    def __init__(
+        self,
+        progress: Progress,
+        kind: Phase,
+        *,
+        rows: int,
+        settled: Counter[Outcome],
+        to_call: int,
+        addresses: tuple[str | None, ...],
+        limit: float,
+        workers: int,
+        limited: bool = False,
+    ) -> None:
+        self.progress = progress
+        self._kind = kind
+        self._rows = rows
+        self._settled = settled
+        self._to_call = to_call
+        self._addresses = addresses
+        self._limit = limit
+        self._workers = workers
+        self._limited = limited
+        self._began = time.monotonic()
+        self._calling_since: float | None = None
+        self.is_written = False
+        """Whether the calls are over, and results are written."""
+
+    @classmethod
+    def of_reading(cls, progress: Progress, service: Service, rows: int = 0) -> Self:
+        """Returns what makes the figures of a session that only reads.
+
+        Args:
+            progress: What it does.
+            service: How it is called.
+            rows: Rows of the list, if there is one.
+        """
+        return cls(
+            progress,
+            "verifying",
+            rows=rows,
+            settled=Counter(),
+            to_call=rows,
+            addresses=service.addresses,
+            limit=service.rate,
+            workers=service.workers * len(service.addresses),
+        )
+
+    def take(self) -> Stats:
+        """Returns what the session does now."""
+        progress, now = self.progress, time.monotonic()
+        outcomes, done_now = self._outcomes(), self._done_now()
+        return Stats(
+            phase=self._phase(),
+            rows=self._rows,
+            done=self._done(outcomes, done_now),
+            outcomes=_named(outcomes),
+            to_call=self._to_call,
+            done_now=done_now,
+            outcomes_now=_named(progress.outcomes),
+            calls=progress.sends.sends,
+            rate=progress.sends.recent_rate(now),
+            achieved_rate=round(progress.sends.rate(), 1),
+            worst_window=progress.sends.worst,
+            limit=round(self._limit, 1),
+            factor=round(progress.slow_down.factor(now), 3),
+            paused_s=round(max(0.0, progress.slow_down.paused_until - now), 1),
+            in_flight=progress.in_flight,
+            lanes=[
+                LaneState(address or "any", lane.window.recent_rate(now), lane.in_flight)
+                for address, lane in zip(self._addresses, progress.lanes, strict=False)
+            ],
+            looking=progress.looking,
+            pages=progress.pages,
+            reads=progress.reads,
+            retries=progress.retries,
+            throttles=progress.throttles,
+            outage_s=round(now - progress.outage.since, 1) if progress.outage.ongoing else 0.0,
+            outages=progress.outage.count,
+            codes=dict(progress.codes),
+            latency_counts=list(progress.latencies.counts),
+            latency_sum_s=round(progress.latencies.sum_s, 6),
+            waiting_for=waiting_for(progress, now, limit=self._limit, workers=self._workers),
+            elapsed_s=round(now - self._began, 1),
+            left_s=self._left_s(now),
+            errors=progress.errors.newest(ERRORS_KEPT),
+            last_error=progress.last_error,
+            throttle_code=progress.throttle_code,
+            retry_after_s=progress.retry_after_s,
+            looks=progress.looks,
+            not_looked=progress.not_looked,
+            stop=progress.stop.message if progress.stop else "",
+            stop_status=progress.stop.status if progress.stop else None,
+        )
+
+    def _outcomes(self) -> Counter[Outcome]:
+        """Returns the rows that are done by outcome, over all sessions; a verification tells of none."""
+        if self._kind == "verifying":
+            return Counter()
+        now = self.progress.outcomes
+        if self._kind == "undoing":
+            # What could not be changed back keeps the outcome that it has.
+            now = Counter({Outcome.UNDONE: now[Outcome.UNDONE]})
+        return self._settled + now - self.progress.replaced
+
+    def _done(self, outcomes: Counter[Outcome], done_now: int) -> int:
+        if self._kind == "verifying":
+            return done_now
+        if self._kind == "undoing":
+            return self._settled[Outcome.UNDONE] + done_now
+        return min(outcomes.total(), self._rows)
+
+    def _done_now(self) -> int:
+        unchanged = self.progress.outcomes[Outcome.UNCHANGED] if self._limited else 0
+        return self.progress.outcomes.total() - unchanged
+
+    def _phase(self) -> Phase:
+        if self.is_written:
+            return "writing results"
+        if self.progress.stop is not None:
+            return "stopping"
+        looks = self._kind == "calling" and (self.progress.looking or not self.progress.preflight_over)
+        return "looking" if looks else self._kind
+
+    def _left_s(self, now: float) -> float | None:
+        """Returns how long the calls that are left will take, in seconds."""
+        phase = self._phase()
+        if phase == "looking":
+            self._calling_since = None
+            return None
+        if phase in ("verifying", "stopping", "writing results") or self.progress.outage.ongoing:
+            return None
+        self._calling_since = self._calling_since or now
+        left, elapsed = max(0, self._to_call - self._done_now()), now - self._calling_since
+        if elapsed < RATE_AFTER_S:
+            return left / self._limit
+        called = self.progress.outcomes.total() - self.progress.outcomes[Outcome.UNCHANGED]
+        return left / (min(self._limit, called / elapsed) or self._limit)
+
+
+Take = Callable[[], Stats]
+"""Returns what a session does now."""
+
+
+def waiting_for(progress: Progress, now: float, *, limit: float, workers: int) -> str:
+    """Returns what keeps a session from going faster.
+
+    Args:
+        progress: What it does.
+        now: Monotonic time in seconds.
+        limit: Calls per second that all lanes make together, at most.
+        workers: Workers of all lanes together.
+    """
+    if progress.stop is not None:
+        return f"stopping ({progress.stop.message}): waiting for {progress.in_flight} calls in flight"
+    if progress.outage.ongoing:
+        return f"no answer for {now - progress.outage.since:.0f} s: waiting for the service ({progress.last_error})"
+    if (sleeps := progress.next_look_at - now) > 0:
+        until = datetime.fromtimestamp(progress.watched_until, UTC)
+        return f"next look in {about(sleeps)}, until {until:%Y-%m-%dT%H:%M:%SZ}"
+    if slowed := _slowed(progress, now):
+        return slowed
+    if progress.in_flight >= workers:
+        return f"all {progress.in_flight} workers wait for answers"
+    return f"paced at {limit:.0f}/s"
+
+
+def _slowed(progress: Progress, now: float) -> str:
+    if (pause := progress.slow_down.paused_until - now) > 0:
+        return f"throttled: pausing {pause:.1f} s as the service asks"
+    if (factor := progress.slow_down.factor(now)) < 1:
+        reason = "throttled" if progress.throttles else "after an outage"
+        return f"{reason}: at {factor:.0%} of the cap, rising"
+    return ""
+
+
+def _named(outcomes: Counter[Outcome]) -> dict[str, int]:
+    return {outcome.value: outcomes[outcome] for outcome in Outcome if outcomes[outcome]}

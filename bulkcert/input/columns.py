@@ -1,0 +1,196 @@
+"""Which columns the input has, and which of them hold the serials."""
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input.reading import MalformedError
+from bulkcert.words import printable
+
+COLUMNS_SHOWN = 20
+"""Names of columns that a message lists."""
+
+_FORGIVEN = re.compile(r"[\s_\-\ufeff]+")
+_TEXT = (pl.String, pl.Categorical, pl.Enum, pl.Null)
+_SIGNATURES = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PAR1": "Parquet",
+    b"PK\x03\x04": "a workbook or archive",
+}
+_MALFORMED_CSV = (
+    "Export the list again as CSV: UTF-8, separated by commas, fields that hold commas or quotes in double quotes."
+)
+# What is hardly a column's name: a serial, a date or a number of eight characters and more.
+_VALUE = re.compile(r"(?=.*[0-9])[0-9A-Fa-f:-]{8,}")
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+
+
+def csv_columns(file: str, line: int, header: bytes) -> tuple[str, ...]:
+    """Returns the names in the header of a CSV file.
+
+    Args:
+        file: What messages call it.
+        line: Line on which the header stands.
+        header: Its bytes; none where the file is empty.
+
+    Raises:
+        BulkcertError: INPUT_INVALID: no header, or none that can be used; INPUT_UNREADABLE: not text.
+    """
+    if not header:
+        raise _invalid(f"{file}: the file is empty", "Its first line must name the columns.")
+    refuse_other_kind(file, header)
+    place = f"{file}, line {line}"
+    names = _names(place, header)
+    repeated = [name for place, name in enumerate(names) if name in names[:place]]
+    if repeated:
+        confirm_header(file, names, ())
+        raise _invalid(f"{place}: two columns are named {_quoted(repeated[0])}", "Rename or remove one of them.")
+    return tuple(names)
+
+
+def confirm_header(file: str, columns: Sequence[str], named: Sequence[str | None]) -> None:
+    """Refuses a CSV file whose first line is a row already: taken for the header, it would be lost.
+
+    Args:
+        file: What messages call it.
+        columns: What stands on its first line.
+        named: Names of columns that were given by options.
+
+    Raises:
+        BulkcertError: INPUT_INVALID.
+    """
+    if _is_data(columns) and not set(columns) & set(named):
+        line = {1: "CaSn", 2: "DeviceSn,CaSn"}.get(len(columns), "DeviceSn,CaSn,...")
+        raise _invalid(
+            f"{file}: the header line is missing: the first line holds {_quoted(columns[0])}",
+            f"Add the line {line} above it: a name for each of its {len(columns)} columns, in their order.",
+        )
+
+
+def refuse_other_kind(path: Path | str, start: bytes) -> None:
+    """Refuses a file that should be text and begins as something else does.
+
+    Raises:
+        BulkcertError: INPUT_UNREADABLE.
+    """
+    for signature, kind in _SIGNATURES.items():
+        if start.startswith(signature):
+            raise BulkcertError(
+                ExitStatus.INPUT_UNREADABLE,
+                f"{path}: not text but, it seems, {kind}",
+                "Give the file the suffix of what it is, or export the list again as CSV.",
+            )
+
+
+def malformed(path: Path | str, error: MalformedError, advice: str = _MALFORMED_CSV) -> BulkcertError:
+    """Returns what to tell the user about a record that is not of the format."""
+    return _invalid(f"{path}, line {error.line}: {error.reason}", advice)
+
+
+def find_column(
+    place: str, columns: Sequence[str], wanted: Sequence[str], option: str, chosen: str | None = None
+) -> str:
+    """Returns the name of a column as the input spells it.
+
+    Args:
+        place: The file, for messages.
+        columns: The input's columns.
+        wanted: Names to look for, the preferred one first; case, white space, ``_`` and ``-`` do not matter.
+        option: Option that names the column instead.
+        chosen: Exact name given by that option, or None.
+
+    Raises:
+        BulkcertError: INPUT_INVALID: there is none, or more than one.
+    """
+    if chosen is not None:
+        if chosen in columns:
+            return chosen
+        raise _invalid(
+            f"{place}: no column is named {_quoted(chosen)}; {listed(columns)}",
+            f"Give {option} one of these names, exactly as written.",
+        )
+    for name in wanted:
+        found = matching(columns, name)
+        if len(found) > 1:
+            raise _invalid(
+                f"{place}: {' and '.join(map(_quoted, found))} may each be the {name} column",
+                f"Name the right one with {option}.",
+            )
+        if found:
+            return found[0]
+    raise _invalid(f"{place}: no {' or '.join(wanted)} column; {listed(columns)}", _advice(columns, option))
+
+
+def matching(columns: Sequence[str], name: str) -> list[str]:
+    """Returns the columns with a name; case, white space, ``_`` and ``-`` do not matter."""
+    return [column for column in columns if _plain(column) == _plain(name)]
+
+
+def not_text(types: Mapping[str, pl.DataType]) -> dict[str, str]:
+    """Returns, of the columns of a Parquet file that are not text, what they hold instead."""
+    return {column: _held(kind) for column, kind in types.items() if not isinstance(kind, _TEXT)}
+
+
+def _is_data(names: Sequence[str]) -> bool:
+    """Returns whether what should be a header holds a serial and none of the names that are looked for."""
+    known = {"devicesn", "casn", "sn"}
+    return any(map(_VALUE.fullmatch, names)) and not any(_plain(name) in known for name in names)
+
+
+def _held(kind: pl.DataType) -> str:
+    if kind.is_numeric():
+        return f"holds numbers ({kind}): leading zeros and digits after the fifteenth may be lost"
+    return f"holds {kind}, not text"
+
+
+def _names(place: str, header: bytes) -> list[str]:
+    if b"\0" in header or header.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise _invalid(f"{place}: not UTF-8 but, it seems, UTF-16", "Export the list again as UTF-8.")
+    if b"\r" in header.removesuffix(b"\r\n") and b'"' not in header:
+        raise _invalid(f"{place}: the lines seem to end with CR alone", "Export the list again with LF or CRLF.")
+    try:
+        return next(csv.reader([header.decode()], strict=True))
+    except UnicodeDecodeError as error:
+        raise _invalid(
+            f"{place}: byte {error.start + 1} (0x{header[error.start]:02x}) is not UTF-8",
+            "Export the list again as UTF-8.",
+        ) from None
+    except csv.Error as error:
+        raise _invalid(f"{place}: the header is not CSV: {error}", "Export the list again as CSV.") from None
+
+
+def _invalid(message: str, advice: str) -> BulkcertError:
+    return BulkcertError(ExitStatus.INPUT_INVALID, message, advice)
+
+
+def _plain(name: str) -> str:
+    return _FORGIVEN.sub("", name.casefold())
+
+
+def _quoted(name: str) -> str:
+    return f"'{printable(name)}'"
+
+
+def listed(columns: Sequence[str]) -> str:
+    """Returns what the columns are, as a message tells it."""
+    if not columns:
+        return "there are no columns"
+    more = len(columns) - COLUMNS_SHOWN
+    shown = ", ".join(map(_quoted, columns[:COLUMNS_SHOWN]))
+    return f"the columns are {shown}" + (f" and {more} more" if more > 0 else "")
+
+
+def separated_by(columns: Sequence[str]) -> str:
+    """Returns what seems to separate the fields in place of commas, in words; empty if nothing does."""
+    return next((told for separator, told in _SEPARATORS.items() if any(separator in each for each in columns)), "")
+
+
+def _advice(columns: Sequence[str], option: str) -> str:
+    if told := separated_by(columns):
+        return f"The fields seem to be separated by {told}: export the list again with commas."
+    return f"Name the column with {option}."

@@ -1,0 +1,86 @@
+"""The rules that a serial must keep, as polars expressions over a column of text.
+
+Serials are opaque text of at most 128 bytes (reference, section 10): never parsed as numbers, never changed.
+"""
+
+from enum import IntEnum
+
+import polars as pl
+
+SERIAL_LIMIT_BYTES = 128
+"""Longest serial that the service takes, in UTF-8 bytes."""
+EXACT_DIGITS = 15
+"""Significant digits that a spreadsheet keeps of a number; it puts zeros in place of the rest."""
+
+# Nearly every serial matches this at once: visible ASCII, short enough. Only the others are looked at closely.
+_PLAIN = rf"^[!-~]{{1,{SERIAL_LIMIT_BYTES}}}$"
+# Control characters, and characters that nobody sees: zero-width ones, directions, line and paragraph separators.
+_INVISIBLE = r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]"
+# 3.56217E+17, 3,56217E+17, 4E-2, 12345.0. Not 12e5, which may well be a hexadecimal serial.
+_NUMBER = r"^\s*[+-]?[0-9]+(?:[eE][+-][0-9]+|[.,][0-9]+[eE][+-]?[0-9]+|[.,]0+)\s*$"
+# What programs write for nothing, errors of spreadsheets, and a number kept as text by a formula: ="0012".
+_PLACEHOLDER = r"(?i)^(?:null|nil|none|nan|n/a|undefined|#[a-z0-9/]+[!?]?|=.*)$"
+_ROUNDED = rf"^[1-9][0-9]{{{EXACT_DIGITS - 1}}}0+$"
+
+
+class Fault(IntEnum):
+    """What is wrong with a serial; the numbers are codes in memory only."""
+
+    NONE = 0
+    BLANK = 1
+    TOO_LONG = 2
+    SURROUNDED = 3
+    INVISIBLE = 4
+    PLACEHOLDER = 5
+
+
+FAULTS = len(Fault)
+"""Number of codes: the faults of two serials make one code, ``first * FAULTS + second``."""
+REASONS = {
+    Fault.BLANK: "is blank",
+    Fault.TOO_LONG: f"is longer than {SERIAL_LIMIT_BYTES} bytes",
+    Fault.SURROUNDED: "begins or ends with white space; remove it",
+    Fault.INVISIBLE: "holds a control character or an invisible one",
+    Fault.PLACEHOLDER: "is what a program writes where it has no value, or a formula",
+}
+
+
+def faults(serials: pl.Series) -> pl.Series:
+    """Returns the fault of each serial as UInt8."""
+    plain = (serials.str.contains(_PLAIN) & ~serials.str.contains(_PLACEHOLDER)).fill_null(value=False)
+    if plain.all():
+        return pl.Series([Fault.NONE], dtype=pl.UInt8).new_from_index(0, len(serials))
+    text = pl.col("text")
+    stripped = text.str.strip_chars()
+    fault = (
+        pl.when(plain)
+        .then(Fault.NONE)
+        .when(text.is_null() | (stripped == ""))
+        .then(Fault.BLANK)
+        .when(text.str.len_bytes() > SERIAL_LIMIT_BYTES)
+        .then(Fault.TOO_LONG)
+        .when(stripped != text)
+        .then(Fault.SURROUNDED)
+        .when(text.str.contains(_INVISIBLE))
+        .then(Fault.INVISIBLE)
+        .when(text.str.contains(_PLACEHOLDER))
+        .then(Fault.PLACEHOLDER)
+        .otherwise(Fault.NONE)
+        .cast(pl.UInt8)
+    )
+    return (
+        serials.alias("text")
+        .to_frame()
+        .select(pl.when(plain).then(Fault.NONE).otherwise(fault).cast(pl.UInt8))
+        .to_series()
+    )
+
+
+def numbers(serials: pl.Series) -> pl.Series:
+    """Returns where a serial is a number as a spreadsheet or a data frame writes it: ``3.56217E+17``, ``12345.0``."""
+    return serials.str.contains(_NUMBER).fill_null(value=False)
+
+
+def all_rounded(serials: pl.Series) -> bool:
+    """Returns whether every serial is a number that has lost its digits after the fifteenth."""
+    return bool(serials.str.contains(_ROUNDED).all())

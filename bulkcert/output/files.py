@@ -1,0 +1,269 @@
+"""Files that appear under their names whole, and stay there after a power failure.
+
+A file is made under a random name in the same directory, synced, and renamed. No name that somebody else can guess is
+ever opened for writing, so that a planted symlink is not followed, a planted FIFO not waited for, and a planted file
+lends neither owner nor mode. While it is made it is locked: what a killed process has left has no lock, and the next
+one that makes the same file removes it.
+"""
+
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.store.paths import RunFiles
+
+_NO_DIRECTORY = "Create the directory, or name a file elsewhere with -o."
+_ADVICE = {
+    errno.ENOENT: _NO_DIRECTORY,
+    errno.ENOTDIR: _NO_DIRECTORY,
+    errno.EROFS: "The file system is mounted read-only: name a file elsewhere with -o.",
+    errno.EACCES: "You may not write there: name a file elsewhere with -o.",
+    errno.EPERM: "You may not write there: name a file elsewhere with -o.",
+    errno.ENAMETOOLONG: "Name a file with a shorter name with -o.",
+}
+"""What to do by the number of the system's error."""
+
+_END = ".part"
+_TOKEN_BYTES = 6
+
+
+class Unfinished:
+    """A file that is being made, and is not under its name yet.
+
+    Args:
+        path: The name that it gets.
+        mode: Its permissions, whatever the umask.
+
+    Attributes:
+        path: The name that it gets.
+        temporary: The name that it has meanwhile.
+        file: Where its content goes.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+
+    def __init__(self, path: Path, *, mode: int = 0o600) -> None:
+        self.path = path
+        self._make(mode)
+        while not self._locked():
+            self.drop()
+            self._make(mode)
+
+    def _make(self, mode: int) -> None:
+        self.temporary = self.path.with_name(f"{_prefix(self.path)}{secrets.token_hex(_TOKEN_BYTES)}{_END}")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self.file: BinaryIO = os.fdopen(os.open(self.temporary, flags, mode), "wb")
+        try:
+            os.fchmod(self.file.fileno(), mode)
+        except OSError:
+            self.drop()
+            raise
+
+    def _locked(self) -> bool:
+        """Locks it; returns whether it is still there, and was not taken for what a killed process has left."""
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True  # not every file system locks; there nobody removes what was left
+        return os.fstat(self.file.fileno()).st_nlink > 0
+
+    def keep(self, *, durable: bool = True) -> None:
+        """Puts it under its name, in the place of what is there; dropped where the disk refuses.
+
+        Args:
+            durable: Whether it must be there after a power failure.
+
+        Raises:
+            OSError: The disk refuses; what was there stays.
+        """
+        try:
+            self.file.flush()
+            if durable:
+                os.fsync(self.file.fileno())
+            self.temporary.replace(self.path)
+            if durable:
+                sync_directory(self.path.parent)
+        finally:
+            self.drop()
+
+    def drop(self) -> None:
+        """Leaves nothing of it behind, unless it is under its name; may be called at any time, and again."""
+        with suppress(OSError):
+            self.temporary.unlink()
+        with suppress(OSError):  # what is left to flush is of no use
+            self.file.close()
+
+
+@contextmanager
+def whole(path: Path, *, mode: int = 0o600, durable: bool = True) -> Iterator[BinaryIO]:
+    """Makes a file that appears under its name when the context ends well, and leaves no trace otherwise.
+
+    Whoever reads meanwhile reads what was there before.
+
+    Args:
+        path: Its name.
+        mode: Its permissions, whatever the umask.
+        durable: Whether it must be there after a power failure.
+
+    Yields:
+        Where its content goes; polars takes it as a target.
+
+    Raises:
+        OSError: The disk refuses; what was there stays.
+    """
+    made = Unfinished(path, mode=mode)
+    try:
+        if durable:
+            clear_left(path)
+        yield made.file
+        made.keep(durable=durable)
+    finally:
+        made.drop()
+
+
+def write_whole(path: Path, content: bytes, *, mode: int = 0o600, durable: bool = True) -> None:
+    """Writes a small file; see ``whole``.
+
+    Raises:
+        OSError: The disk refuses; what was there stays.
+    """
+    with whole(path, mode=mode, durable=durable) as file:
+        file.write(content)
+
+
+def clear_left(path: Path) -> bool:
+    """Removes what killed processes have left of a file; returns whether it is being made right now."""
+    temporary = re.compile(f"{re.escape(_prefix(path))}[0-9a-f]{{{2 * _TOKEN_BYTES}}}{re.escape(_END)}")
+    being_made = False
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            if temporary.fullmatch(entry.name):
+                being_made |= _is_locked_else_removed(path.parent / entry.name)
+    return being_made
+
+
+def _is_locked_else_removed(left: Path) -> bool:
+    try:
+        with _regular(left) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass  # somebody else's: it stays
+    return False
+
+
+def _prefix(path: Path) -> str:
+    # Short enough for a name that is as long as names may be.
+    return f".{os.fsdecode(os.fsencode(path.name)[:200])}."
+
+
+def read_regular(path: Path) -> bytes:
+    """Returns the content of a file; neither follows a symlink nor waits for a FIFO.
+
+    Raises:
+        OSError: It cannot be read, or is not a file.
+    """
+    with _regular(path) as file:
+        return file.read()
+
+
+@contextmanager
+def _regular(path: Path) -> Iterator[BinaryIO]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a file", str(path))
+    with os.fdopen(descriptor, "rb") as file:
+        yield file
+
+
+def sync_file(path: Path) -> None:
+    """Makes the content of a file durable.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    with _regular(path) as file:
+        os.fsync(file.fileno())
+
+
+def sync_directory(directory: Path) -> None:
+    """Makes the names in a directory durable.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """Returns the hex SHA-256 of a file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def refuse_taken(output: Path, *, overwrite: bool) -> None:
+    """Refuses a file that is there and may not be replaced; the results of a run never may.
+
+    Args:
+        output: The file.
+        overwrite: Whether it may replace another.
+
+    Raises:
+        BulkcertError: It may not be written.
+    """
+    advice = "Name another file with -o. Nothing was called."
+    folder = RunFiles(output).folder
+    message = ""
+    if os.path.lexists(folder):
+        message = f"{output} is the results of a run: {folder} is its folder"
+    elif os.path.isdir(output):  # noqa: PTH112 - Path raises where it may not look
+        message = f"{output} is a directory"
+    elif os.path.lexists(output) and not os.path.isfile(output):
+        message = f"{output} is not a file"
+    elif os.path.lexists(output) and not overwrite:
+        message = f"{output} exists"
+        advice = "Name another file with -o, or replace this one with --overwrite. Nothing was called."
+    if message:
+        raise BulkcertError(ExitStatus.CANNOT_WRITE, message, advice)
+
+
+def cannot_write(output: Path, error: BaseException, advice: str = "") -> BulkcertError:
+    """Returns the error of a file that cannot be written.
+
+    Args:
+        output: The file.
+        error: Why.
+        advice: What to do next; by default what fits the system's error, for a file that -o names.
+    """
+    default = _ADVICE.get(getattr(error, "errno", None) or 0, "Make room, or name a file elsewhere with -o.")
+    message = f"cannot write {output}: {reason_of(error)}"
+    return BulkcertError(ExitStatus.CANNOT_WRITE, message, advice or f"{default} Then run the same command again.")
+
+
+def reason_of(error: BaseException) -> str:
+    """Returns why a file could not be written, in one line."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return text.splitlines()[0] if text else type(error).__name__

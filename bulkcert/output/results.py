@@ -1,0 +1,203 @@
+"""The results file: the list, row by row and in order, with what became of each row.
+
+It is made from the pinned list and the store, streamed; it appears whole under its name or not at all.
+"""
+
+import io
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import polars.selectors as cs
+from polars.exceptions import PanicException
+
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input import CA_SN, OWN_PREFIX, ROW, PinnedList, annotated
+from bulkcert.output.files import cannot_write, reason_of, whole
+from bulkcert.output.tables import sink, write_table
+from bulkcert.store import queries
+from bulkcert.store.outcome import Outcome
+
+SUFFIXES = (".csv", ".parquet", ".ndjson")
+"""Formats of a results file."""
+
+RENAMED_PREFIX = "input_"
+"""Put before the name of an input's own column that has the name of one of ours."""
+
+_TIME = pl.Datetime("ms", "UTC")
+_WINDOW = pl.Schema(
+    {
+        "row": pl.UInt32(),
+        "outcome": pl.String(),
+        "code": pl.String(),
+        "message": pl.String(),
+        "http_status": pl.UInt16(),
+        "request_id": pl.String(),
+        "attempts": pl.UInt32(),
+        "sent_at": pl.Int64(),
+        "finished_at": pl.Int64(),
+        "latency_ms": pl.Float64(),
+        "prior_status": pl.String(),
+        "verified_status": pl.String(),
+        "verified_at": pl.Int64(),
+        "why": pl.String(),
+    }
+)
+"""The columns of ``queries.window``, under the names that they have in results."""
+
+COLUMNS = tuple(_WINDOW)[:11]
+"""What stands behind the input's own columns, in this order."""
+
+VERIFIED_COLUMNS = ("verified_status", "verified_at")
+"""What stands behind them once states were read back."""
+
+Ask = Callable[..., Any]
+"""Asks a store one of ``queries``: ``Store.read``, or the same on a connection that only reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which rows are wanted; all where nothing is said.
+
+    Attributes:
+        outcomes: With one of these outcomes.
+        codes: With one of these codes.
+        cas: Under one of these CAs.
+    """
+
+    outcomes: Collection[Outcome] = ()
+    codes: Collection[str] = ()
+    cas: Collection[str] = ()
+
+    def of(self, frame: pl.DataFrame, cas: pl.Series) -> pl.Series:
+        """Returns which rows of a frame of results are wanted."""
+        found = pl.repeat(value=True, n=frame.height, dtype=pl.Boolean, eager=True)
+        for names, column in ((self.outcomes, frame["outcome"]), (self.codes, frame["code"]), (self.cas, cas)):
+            if names:
+                found &= column.is_in(list(names)).fill_null(value=False)
+        return found
+
+
+def write_results(
+    path: Path, pinned: PinnedList, ask: Ask, wanted: Wanted = Wanted(), *, advice: str = ""
+) -> Counter[Outcome]:
+    """Writes results, durable before they appear under their name; returns how many rows have each outcome.
+
+    Args:
+        path: Where; the suffix decides on the format.
+        pinned: The list.
+        ask: Asks the store.
+        wanted: Which rows.
+        advice: What to do next if they cannot be written; by default what the system's error suggests.
+
+    Raises:
+        BulkcertError: It cannot be written.
+    """
+    suffix, rows = path.suffix.lower(), Counter[Outcome]()
+    verified = ask(queries.has_read_back)
+    failure: list[BulkcertError] = []
+
+    def frames() -> Iterator[pl.DataFrame]:
+        try:
+            for batch in annotated(pinned):
+                frame = _with_outcomes(batch, ask, suffix, wanted, verified=verified)
+                rows.update({Outcome(name): count for name, count in frame["outcome"].value_counts().iter_rows()})
+                yield frame
+        except BulkcertError as error:
+            failure.append(error)
+            raise
+
+    try:
+        empty = next(annotated(pinned)).clear()
+        schema = _with_outcomes(empty, ask, suffix, wanted, verified=verified).schema
+        with whole(path) as file:
+            sink(frames(), schema, suffix, file)
+    except BaseException as error:
+        if failure:
+            raise failure[0] from error
+        if not isinstance(error, (OSError, pl.exceptions.PolarsError)):
+            raise
+        raise cannot_write(path, error, advice) from error
+    return rows
+
+
+def prove_columns(path: Path, pinned: PinnedList) -> None:
+    """Proves before the first call that a file of these columns can be made; writes nothing.
+
+    Args:
+        path: The results file.
+        pinned: The list; only the first row is used.
+
+    Raises:
+        BulkcertError: It cannot.
+    """
+    suffix = path.suffix.lower()
+    try:
+        first = next(annotated(pinned, last_row=min(1, pinned.rows)))
+        frame = _with_outcomes(first, lambda *_: [], suffix, Wanted(), verified=True)
+        write_table(frame.lazy(), suffix, io.BytesIO())
+    except (pl.exceptions.PolarsError, PanicException) as error:
+        raise BulkcertError(
+            ExitStatus.CANNOT_WRITE,
+            f"cannot write {path} with the columns of the input: {reason_of(error)}",
+            "Nothing was called. Name results of another format with -o, or take what is nested out of the input.",
+        ) from error
+
+
+def _with_outcomes(batch: pl.DataFrame, ask: Ask, suffix: str, wanted: Wanted, *, verified: bool) -> pl.DataFrame:
+    """Returns the input's own columns of a batch and the outcome columns behind them."""
+    own = batch.select(pl.exclude(f"^{OWN_PREFIX}.*$"))
+    own = own.rename(renamed(own.columns))
+    first, last = (int(batch[ROW][0]), int(batch[ROW][-1])) if batch.height else (1, 0)
+    known = pl.DataFrame(ask(queries.window, first, last), schema=_WINDOW, orient="row")
+    outcomes = (
+        batch.select(row=ROW)
+        .join(known, on="row", how="left", maintain_order="left")
+        .with_columns(
+            pl.col("outcome").fill_null(Outcome.NOT_ATTEMPTED.value),
+            pl.col("attempts").fill_null(0),
+            message=pl.coalesce(pl.when(pl.col("outcome").is_in(_NEVER)).then("why"), "message"),
+        )
+        .select(*COLUMNS, *(VERIFIED_COLUMNS if verified else ()))
+    )
+    if wanted != Wanted():
+        chosen = wanted.of(outcomes, batch[CA_SN])
+        own, outcomes = own.filter(chosen), outcomes.filter(chosen)
+    times = cs.by_name("sent_at", "finished_at", "verified_at", require_all=False).cast(_TIME)
+    if suffix != ".parquet":
+        times = times.dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
+        own = own.select(_as_text(name, kind, nested=suffix == ".ndjson") for name, kind in own.schema.items())
+    return own.hstack(outcomes.with_columns(times))
+
+
+_NEVER = [Outcome.INVALID.value, Outcome.DUPLICATE.value, Outcome.PROTECTED.value]
+
+
+def renamed(own: Sequence[str]) -> dict[str, str]:
+    """Returns new names for the input's own columns that have the name of one of ours."""
+    taken, names = {*own, *COLUMNS, *VERIFIED_COLUMNS}, {}
+    for name in own:
+        if name in (*COLUMNS, *VERIFIED_COLUMNS):
+            names[name] = RENAMED_PREFIX + name
+            while names[name] in taken:
+                names[name] = RENAMED_PREFIX + names[name]
+            taken.add(names[name])
+    return names
+
+
+def _as_text(name: str, kind: pl.DataType, *, nested: bool) -> pl.Expr:
+    """Returns a column in a form that a text format can hold: what is nested becomes JSON unless the format is."""
+    column = pl.col(name)
+    if isinstance(kind, pl.Struct):
+        return column if nested else column.struct.json_encode()
+    if isinstance(kind, (pl.List, pl.Array)):
+        text = pl.struct(column.alias("v")).struct.json_encode().str.strip_prefix('{"v":').str.strip_suffix("}")
+        return column if nested else text.alias(name)
+    if isinstance(kind, pl.Binary):
+        return column.bin.encode("base64")
+    if isinstance(kind, pl.Object):
+        return column.cast(pl.String)
+    return column

@@ -1,0 +1,298 @@
+"""The summary of a run: ``summary.json`` in its folder, a view of the store."""
+
+import platform
+import sqlite3
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import msgspec
+import polars as pl
+
+from bulkcert.batch.pacer import lane_cap
+from bulkcert.errors import ExitStatus
+from bulkcert.input import CA_SN, DEVICE_SN, PinnedList, annotated
+from bulkcert.output.files import cannot_write, sha256_of, write_whole
+from bulkcert.store import queries
+from bulkcert.store import schema as stored
+from bulkcert.store.schema import SessionKind, Verification
+from bulkcert.store.status import RunStatus
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """The rows that have an outcome and a code in common.
+
+    Attributes:
+        outcome: What became of them.
+        code: Code of their last answer; empty where there was none.
+        rows: How many they are.
+        row: Number of the first of them.
+        serial: Its serial: of the device, or of the CA in actions on CAs.
+        message: Its message.
+        request_id: The service's id of its last request.
+    """
+
+    outcome: str
+    code: str
+    rows: int
+    row: int
+    serial: str
+    message: str
+    request_id: str
+
+
+class Caps(msgspec.Struct, frozen=True):
+    """The limits that a run kept, in calls per second."""
+
+    account: int
+    address: int
+    lane: int
+    source_addresses: list[str]
+
+
+class Session(msgspec.Struct, frozen=True):
+    """What one start of a command did.
+
+    Attributes:
+        kind: ``run``, ``verify`` or ``undo``.
+        started: UTC.
+        finished: UTC; null if it was killed, or is running.
+        calls: Requests sent; of one that was killed, as far as it has said.
+        achieved_rate: Calls per second from the first to the last.
+        worst_window: Most sends in any half-open second.
+        throttles: Answers that said to slow down.
+        retries: Calls beyond the first of a row.
+        outages: How often the service went silent.
+        outcomes: Rows that it has finished, by outcome.
+        exit_status: What it ended with; null if it has not.
+        stopped: Why it ended early, or an empty text.
+        user: Account that it ran as.
+        host: The machine.
+        pid: Its process there.
+        access_key_id: What signed its calls.
+        credentials: Where that came from.
+    """
+
+    kind: SessionKind
+    started: str
+    finished: str | None
+    calls: int
+    achieved_rate: float
+    worst_window: int
+    throttles: int
+    retries: int
+    outages: int
+    outcomes: dict[str, int]
+    exit_status: int | None
+    stopped: str
+    user: str
+    host: str
+    pid: int
+    access_key_id: str
+    credentials: str
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """Quantiles of the latency of the last attempt of each called row, in milliseconds; null without calls."""
+
+    p50: float | None
+    p90: float | None
+    p99: float | None
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What a run has come to by now, over all its sessions.
+
+    ``achieved_rate`` is that of the newest session that ran or undid, ``worst_window`` the worst of all.
+    Where a session was killed, ``calls_at_least``, not all of its calls are in ``calls``. ``unknown_before`` is the
+    number of rows that a call may have changed and of which nobody knows what they were before. ``undone`` rows were
+    changed back by an undo, ``maybe_undone`` ones perhaps.
+    """
+
+    action: str
+    instance: str
+    endpoint: str
+    rehearsal: bool
+    input: str
+    input_sha256: str
+    results: str
+    results_sha256: str
+    rows: int
+    outcomes: dict[str, int]
+    codes: dict[str, int]
+    kinds: list[Kind]
+    caps: Caps
+    calls: int
+    achieved_rate: float
+    worst_window: int
+    throttles: int
+    retries: int
+    latency_ms: Latency
+    started: str
+    finished: str
+    sessions: list[Session]
+    versions: dict[str, str]
+    exit_status: int
+    stopped: str
+    advice: str
+    stop_code: str
+    verification: Verification | None = None
+    undone: int = 0
+    maybe_undone: int = 0
+    drifted: int = 0
+    calls_at_least: bool = False
+    unknown_before: int = 0
+
+    @property
+    def is_undone(self) -> bool:
+        """Whether any row was changed back by an undo, or may have been, and not done again since."""
+        return self.undone + self.maybe_undone > 0
+
+    @property
+    def latest(self) -> Session:
+        """The newest session that ran or undid."""
+        return next(each for each in reversed(self.sessions) if each.kind != "verify")
+
+
+def summary_of(status: RunStatus, pinned: PinnedList, db: sqlite3.Connection) -> Summary:
+    """Returns the summary of a run whose results are written.
+
+    Args:
+        status: How it stands.
+        pinned: Its list.
+        db: Its store.
+
+    Raises:
+        OSError: The results cannot be read.
+    """
+    asked, sessions = status.asked, [session_of(each) for each in status.sessions]
+    if asked is None or (doing := status.doing) is None:
+        raise ValueError("a run without a session has no summary")
+    acted = [each for each in sessions if each.kind != "verify"]
+    kinds = _kinds(db, pinned)
+    codes: dict[str, int] = {}
+    for kind in sorted(kinds, key=lambda kind: -kind.rows):
+        if kind.code:
+            codes[kind.code] = codes.get(kind.code, 0) + kind.rows
+    early = status.came_to not in (ExitStatus.OK, ExitStatus.INCOMPLETE)
+    return Summary(
+        action=asked.action,
+        instance=asked.instance,
+        endpoint=asked.endpoint,
+        rehearsal=asked.rehearsal,
+        input=", ".join(asked.inputs),
+        input_sha256=asked.sha256,
+        results=str(status.files.results),
+        results_sha256=sha256_of(status.files.results),
+        rows=asked.rows,
+        outcomes={outcome.value: count for outcome, count in status.outcomes.items()},
+        codes=dict(sorted(codes.items(), key=lambda code: -code[1])),
+        kinds=kinds,
+        caps=caps_of(doing),
+        calls=max(queries.attempts(db), sum(each.calls for each in acted)),
+        achieved_rate=acted[-1].achieved_rate,
+        worst_window=max(each.worst_window for each in sessions),
+        throttles=sum(each.throttles for each in acted),
+        retries=sum(each.retries for each in acted),
+        latency_ms=_latency(db),
+        started=acted[0].started,
+        finished=acted[-1].finished or utc((doing.beat_at or doing.started_at) / 1000),
+        sessions=sessions,
+        versions={"bulkcert": version("bulkcert"), "python": platform.python_version()},
+        exit_status=int(status.came_to),
+        # A stop that came when nothing was left to do has stopped nothing.
+        stopped=doing.stopped if early else "",
+        advice=doing.advice if early else "",
+        stop_code=doing.stop_code if early else "",
+        verification=status.verification,
+        undone=status.undone,
+        maybe_undone=status.maybe_undone,
+        drifted=status.drifted,
+        calls_at_least=any(each.finished is None for each in acted),
+        unknown_before=queries.unknown_before(db),
+    )
+
+
+def write_summary(status: RunStatus, summary: Summary) -> None:
+    """Writes the summary into the folder of its run.
+
+    Raises:
+        BulkcertError: It cannot be written.
+    """
+    try:
+        content = msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
+        write_whole(status.files.summary, content)
+    except OSError as error:
+        raise cannot_write(status.files.summary, error, "Make room, then run it again.") from error
+
+
+class _Figures(msgspec.Struct, frozen=True):
+    """What a summary takes from the live figures of a session (``engine.stats.Stats``)."""
+
+    calls: int = 0
+    achieved_rate: float = 0.0
+    worst_window: int = 0
+    throttles: int = 0
+    retries: int = 0
+    outages: int = 0
+    outcomes_now: dict[str, int] = {}
+
+
+def session_of(session: stored.Session) -> Session:
+    """Returns what a session did, as far as it has said."""
+    figures = msgspec.json.decode(session.figures or "{}", type=_Figures)
+    return Session(
+        kind=session.kind,
+        started=utc(session.started_at / 1000),
+        finished=None if session.ended_at is None else utc(session.ended_at / 1000),
+        calls=figures.calls,
+        achieved_rate=figures.achieved_rate,
+        worst_window=figures.worst_window,
+        throttles=figures.throttles,
+        retries=figures.retries,
+        outages=figures.outages,
+        outcomes=figures.outcomes_now,
+        exit_status=session.exit_status,
+        stopped=session.stopped,
+        user=session.user,
+        host=session.host,
+        pid=session.pid,
+        access_key_id=session.access_key_id,
+        credentials=session.credentials,
+    )
+
+
+class _Limits(msgspec.Struct, frozen=True):
+    """What a summary takes from the options of a session."""
+
+    rate: int
+    per_address_rate: int
+    source_address: list[str]
+
+
+def caps_of(session: stored.Session) -> Caps:
+    """Returns the limits that a session kept."""
+    limits = msgspec.json.decode(session.options, type=_Limits)
+    addresses = limits.source_address or ["any"]
+    lane = lane_cap(limits.rate, limits.per_address_rate, len(addresses))
+    return Caps(limits.rate, limits.per_address_rate, lane, addresses)
+
+
+def _kinds(db: sqlite3.Connection, pinned: PinnedList) -> list[Kind]:
+    kinds = []
+    for outcome, code, rows, row in queries.kinds(db):
+        message, request_id, why = queries.sample(db, row)
+        frame = next(annotated(pinned, own=False, first_row=row, last_row=row))
+        serial = frame[DEVICE_SN if DEVICE_SN in frame.columns else CA_SN][0] or ""
+        kinds.append(Kind(outcome, code, rows, row, serial, why or message or "", request_id or ""))
+    return kinds
+
+
+def _latency(db: sqlite3.Connection) -> Latency:
+    latencies = pl.Series(queries.latencies(db), dtype=pl.Float32)
+    found = (latencies.quantile(share) for share in (0.5, 0.9, 0.99))
+    return Latency(*(None if value is None else round(value, 1) for value in found))
+
+
+def utc(seconds: float) -> str:
+    """Returns a Unix time as ISO 8601 with milliseconds, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

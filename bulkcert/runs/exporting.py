@@ -1,0 +1,82 @@
+"""Writing results anew, from the store and the pinned list: no calls are made."""
+
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.output.files import refuse_taken
+from bulkcert.output.results import SUFFIXES, Wanted, write_results
+from bulkcert.output.summary import summary_of, write_summary
+from bulkcert.runs.opened import open_existing, pinned_of
+from bulkcert.store import queries
+from bulkcert.store.database import reading
+from bulkcert.store.outcome import Outcome
+from bulkcert.store.paths import RunFiles
+from bulkcert.store.status import no_run, status_in
+from bulkcert.words import command
+
+_OTHER = "Name another file with -o. Nothing was written."
+_ELSEWHERE = "Name a file with -o in a directory that is there, has room and can be written."
+
+
+def export(files: RunFiles, output: Path, wanted: Wanted, *, overwrite: bool) -> Counter[Outcome]:
+    """Writes rows of a run into another file, beside a session that is running; returns them by outcome.
+
+    Args:
+        files: Of the run.
+        output: The file; its suffix decides on the format.
+        wanted: Which rows.
+        overwrite: Whether it may replace a file that is not of a run.
+
+    Raises:
+        NoRunError: There is no such run.
+        BulkcertError: The file cannot be written, or is one that must not be replaced.
+    """
+    if output.suffix.lower() not in SUFFIXES:
+        raise BulkcertError(ExitStatus.USAGE, f"--output {output} must end in {', '.join(SUFFIXES)}", _OTHER)
+    if os.path.realpath(output.parent) == os.path.realpath(files.folder):
+        raise BulkcertError(ExitStatus.CANNOT_WRITE, f"{output} would be in the folder of the run", _OTHER)
+    refuse_taken(output, overwrite=overwrite)
+    try:
+        with reading(files.store) as db:
+            pinned = pinned_of(files, queries.asked(db))
+            return write_results(output, pinned, partial(_asked, db), wanted, advice=_ELSEWHERE)
+    except FileNotFoundError:
+        raise no_run(files) from None
+
+
+def _asked(db: sqlite3.Connection, question: Callable[..., Any], *about: object) -> Any:
+    """Asks a connection as ``Store.read`` asks that of the writer."""
+    return question(db, *about)
+
+
+def rewrite(files: RunFiles) -> Counter[Outcome]:
+    """Writes the results of a run anew, and its summary, which names them; returns the rows by outcome.
+
+    Raises:
+        NoRunError: There is no such run.
+        BulkcertError: A session is running, or they cannot be written.
+    """
+    opened = open_existing(files)
+    try:
+        store = opened.store
+        advice = f"Make room, then: {command('export', files)}"
+        rows = write_results(files.results, opened.pinned, store.read, advice=advice)
+        status = status_in(files, store.db)
+        if status.doing is not None:
+            write_summary(status, summary_of(status, opened.pinned, store.db))
+    finally:
+        opened.close()
+    return rows
+
+
+def is_same(one: Path, other: Path) -> bool:
+    """Returns whether two paths are of one file, which need not be there."""
+    if os.path.realpath(one) == os.path.realpath(other):
+        return True
+    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)

@@ -1,0 +1,187 @@
+"""Undoing: a session of the run that does the inverse action for exactly what the run has changed."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio.to_thread
+import polars as pl
+
+from bulkcert.actions import ACTIONS, Action
+from bulkcert.api.credentials import Keyring
+from bulkcert.batch.job import CallOptions, check_limit_rows, max_errors_of
+from bulkcert.batch.progress import Progress
+from bulkcert.batch.service import Service, refuse, resolve_service
+from bulkcert.batch.session import Leave, Watch, announce, calling
+from bulkcert.engine.calling import Engine, committing
+from bulkcert.engine.limits import Limit, Order
+from bulkcert.engine.stats import StatsMaker
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input import ROW
+from bulkcert.output.summary import Summary
+from bulkcert.runs.opened import OpenRun
+from bulkcert.runs.run import beat, beating, finished
+from bulkcert.store import queries
+from bulkcert.store.outcome import Outcome, Row
+
+
+@dataclass(slots=True)
+class Undo:
+    """The undo of a run, opened; no calls were made yet.
+
+    Attributes:
+        opened: The run.
+        service: Where it was made.
+        options: As typed.
+        max_errors: When to give up.
+        include_unknown: Whether rows are undone whose state before is not known.
+        known: Rows that the run has changed, or may have, and that were in the opposite state before.
+        unknown: Rows that it has changed, or may have, whose state before is not known.
+        progress: What this session does.
+    """
+
+    opened: OpenRun
+    service: Service
+    options: CallOptions
+    max_errors: Limit
+    include_unknown: bool = False
+    known: int = 0
+    unknown: int = 0
+    progress: Progress = field(default_factory=Progress)
+
+    @property
+    def action(self) -> Action:
+        """The inverse action."""
+        return ACTIONS[self.opened.action.inverse or ""]
+
+    @property
+    def rows(self) -> int:
+        """Rows that are to be undone."""
+        return self.known + self.unknown * self.include_unknown
+
+    @property
+    def has_to_end(self) -> bool:
+        """Whether there is nothing to undo since a session that was killed has done it all."""
+        return not self.rows and self.opened.is_unended("undo")
+
+    @property
+    def calls(self) -> int:
+        """Certificates that this session calls at most."""
+        limit = self.options.limit_rows
+        return self.rows if limit is None else min(self.rows, limit)
+
+    async def call(
+        self, keyring: Keyring, watch: Watch, leave: Leave, *, before_calls: Callable[[], None] | None = None
+    ) -> None:
+        """Calls what is to be undone, until done or stopped.
+
+        Args:
+            keyring: What to sign with; has credentials.
+            watch: Shows the figures.
+            leave: Called on the second signal; ends the process at once.
+            before_calls: Called before anything is changed; its BulkcertError stops the undo.
+
+        Raises:
+            BulkcertError: The store cannot be written; no calls were made.
+        """
+        opened, store, service = self.opened, self.opened.store, self.service
+        settled = queries.settled(store.db)
+        stats = StatsMaker(
+            self.progress,
+            "undoing",
+            rows=settled[Outcome.UNDONE] + self.rows,
+            settled=settled,
+            to_call=self.calls,
+            addresses=service.addresses,
+            limit=service.rate,
+            workers=service.workers * len(service.addresses),
+            limited=self.options.limit_rows is not None,
+        )
+        batches = self._batches()
+        opened.begin("undo", self.options, keyring.current, include_unknown=self.include_unknown)
+        order = Order(self.action, opened.asked.instance, service.workers, self.max_errors, self.options.limit_rows)
+        async with (
+            calling(service, keyring, stats, beating(store, watch), leave) as lanes,
+            committing(store, lanes),
+        ):
+            self.progress.preflight_over = True
+            if before_calls is not None:
+                await announce(before_calls, lanes)
+            await Engine(order, lanes, store, undoes=True).run(batches)
+        await anyio.to_thread.run_sync(beat, store, stats.take)
+
+    def _batches(self) -> Iterator[list[Row]]:
+        """Yields the rows that are to be undone, in order."""
+        for frame, known in _changed(self.opened):
+            rows = [row for row, is_known in known.items() if is_known or self.include_unknown]
+            yield self.opened.rows(frame.filter(pl.col(ROW).is_in(pl.Series(rows, dtype=pl.UInt32).implode())))
+
+    def finish(self) -> Summary:
+        """Writes results and summary.
+
+        Raises:
+            BulkcertError: They cannot be written, or the outcomes do not add up.
+        """
+        if not self.opened.store.session:
+            self.opened.begin("undo", self.options, None, include_unknown=self.include_unknown)
+        return finished(self.opened, self.progress.stop, self._came_to())
+
+    def _came_to(self) -> ExitStatus:
+        outcomes, stop = self.progress.outcomes, self.progress.stop
+        if outcomes[Outcome.UNDONE] == self.rows:
+            return ExitStatus.OK
+        if outcomes.total() - outcomes[Outcome.NOT_ATTEMPTED] == self.rows:
+            return ExitStatus.INCOMPLETE
+        return stop.status if stop is not None else ExitStatus.STOPPED_EARLY
+
+
+def _changed(opened: OpenRun) -> Iterator[tuple[pl.DataFrame, dict[int, bool]]]:
+    """Yields rows that the run may have changed, each with whether it is known what it was; also protected ones."""
+    desired = opened.action.wanted_status.value
+
+    def changed(first: int, last: int) -> dict[int, bool]:
+        return opened.store.read(queries.changed, desired, first, last)
+
+    for frame in opened.frames(only=lambda first, last: set(changed(first, last))):
+        if frame.height:
+            yield frame, changed(int(frame[ROW][0]), int(frame[ROW][-1]))
+
+
+def open_undo(opened: OpenRun, options: CallOptions, *, include_unknown: bool | None) -> Undo:
+    """Returns the undo of a run; nothing is written.
+
+    Args:
+        opened: The run.
+        options: As typed, with instance and endpoint of the run.
+        include_unknown: Whether rows are undone whose state before is not known; None if nobody has decided.
+
+    Raises:
+        BulkcertError: An option is wrong, the action cannot be undone, or nobody has decided on rows of which too
+            little is known.
+    """
+    if opened.action.inverse is None:
+        raise no_inverse(opened.action, opened.files.results)
+    problems: list[str] = []
+    service = resolve_service(options, problems)
+    limit = max_errors_of(options.max_errors, problems)
+    check_limit_rows(options.limit_rows, problems)
+    refuse(problems, "undo")
+    undo = Undo(opened, service, options, limit, include_unknown=bool(include_unknown))
+    for _, known in _changed(opened):
+        undo.known += sum(known.values())
+        undo.unknown += len(known) - sum(known.values())
+    if undo.unknown and include_unknown is None:
+        raise BulkcertError(
+            ExitStatus.USAGE,
+            f"what they were before is not known of {undo.unknown:,} row{'s' * (undo.unknown != 1)} that the run has "
+            f"called, or may have ({undo.known:,} known); nothing was called",
+            "--include-unknown undoes them as well, --no-include-unknown leaves them as they are.",
+        )
+    return undo
+
+
+def no_inverse(action: Action, results: Path) -> BulkcertError:
+    """Returns the error of a run that no operation undoes."""
+    anew = "Register the CA anew; its devices register themselves at their next connection, active."
+    message = f"{results}: {action.name} cannot be undone: there is no operation for that"
+    return BulkcertError(ExitStatus.USAGE, message, anew if action.deletes else "Nothing was called.")

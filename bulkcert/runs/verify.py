@@ -1,0 +1,270 @@
+"""Verifying: the state of every row is read back; in a watch, what is not in the desired state is called again."""
+
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from bulkcert.api.certificates import Status
+from bulkcert.api.credentials import Keyring
+from bulkcert.batch.lanes import Lanes
+from bulkcert.batch.look.looking import Look, Looked
+from bulkcert.batch.look.sightings import Sightings
+from bulkcert.batch.progress import Progress, Stop
+from bulkcert.batch.service import Service
+from bulkcert.batch.session import Leave, Watch, calling
+from bulkcert.engine.calling import Engine, committing, stop_unwritable
+from bulkcert.engine.limits import Limit, Order
+from bulkcert.engine.stats import StatsMaker
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input import ROW
+from bulkcert.output.results import write_results
+from bulkcert.output.summary import summary_of, utc, write_summary
+from bulkcert.runs.opened import OpenRun
+from bulkcert.runs.run import beat, beating, make_room
+from bulkcert.store import queries
+from bulkcert.store.outcome import Outcome, Row
+from bulkcert.store.schema import Verification
+from bulkcert.store.status import status_in
+
+_LASTING = frozenset({ExitStatus.DENIED, ExitStatus.MISCONFIGURED})
+"""Why a reading fails that fails again in the next round."""
+
+
+@dataclass(slots=True)
+class Verifier:
+    """Reads back what a run has done.
+
+    Attributes:
+        opened: The run.
+        service: Where it is read.
+        options: As given: a dataclass.
+        watch_s: How long to keep reading, in seconds; 0 reads once.
+        every_s: Pause between two rounds, in seconds.
+        progress: What happens.
+        failure: Why the newest round was given up, or None.
+        left_out: Rows that are not read, by outcome.
+        sightings: What the newest round has seen; a row that was called after that is not seen any more.
+        looked: What came of that round.
+        has_read: Whether any round has seen anything.
+        called_again: Rows that were called again.
+        called_since: Those of them that were called after the newest round.
+        refused: Rows whose call was refused, as all others would have been, or given up.
+    """
+
+    opened: OpenRun
+    service: Service
+    options: Any
+    watch_s: float = 0.0
+    every_s: float = 30.0
+    progress: Progress = field(default_factory=Progress)
+    failure: BulkcertError | None = None
+    left_out: Counter[str] = field(default_factory=Counter)
+    sightings: Sightings | None = None
+    looked: Looked = field(default_factory=Looked)
+    has_read: bool = False
+    called_again: set[int] = field(default_factory=set)
+    called_since: set[int] = field(default_factory=set)
+    refused: set[int] = field(default_factory=set)
+    _kept: bytearray = field(default_factory=bytearray)
+
+    @property
+    def stats(self) -> StatsMaker:
+        """What makes the figures of this session."""
+        return StatsMaker.of_reading(self.progress, self.service, self.opened.asked.rows)
+
+    async def read(self, keyring: Keyring, watch: Watch, leave: Leave) -> None:
+        """Reads the state of every row into the store; what is found otherwise is called again in a watch.
+
+        A round that fails is made again, and a service that goes silent is waited for until the watch is over;
+        ``finish`` says why the last round failed.
+
+        Args:
+            keyring: What to sign with; has credentials.
+            watch: Shows the figures.
+            leave: Called on the second signal; ends the process at once.
+
+        Raises:
+            BulkcertError: The store cannot be written.
+        """
+        store, stats = self.opened.store, self.stats
+        self.opened.begin("verify", self.options, keyring.current)
+        deadline = time.monotonic() + self.watch_s
+        self.progress.watched_until = time.time() + self.watch_s
+        async with (
+            calling(self.service, keyring, stats, beating(store, watch), leave) as lanes,
+            committing(store, lanes),
+        ):
+            self.progress.outage.waits_until = deadline
+            try:
+                await self._rounds(lanes, deadline)
+            except sqlite3.Error as error:
+                store.failure = error
+                stop_unwritable(store, lanes, error)
+        await anyio.to_thread.run_sync(beat, store, stats.take)
+
+    async def _rounds(self, lanes: Lanes, deadline: float) -> None:
+        self.sightings = sightings = await anyio.to_thread.run_sync(self._expected)
+        self._kept = bytearray(len(sightings.statuses))
+        acted: set[int] = set()
+        while True:
+            sightings.forget()
+            self.called_since = set()
+            self.failure = failure = await self._look(lanes, sightings)
+            lasting = failure is not None and failure.status in _LASTING
+            over = lasting or lanes.stopping.is_set() or time.monotonic() >= deadline
+            await anyio.to_thread.run_sync(self._keep, sightings, over)
+            if over or self.opened.store.failure is not None:
+                return
+            before, acted = acted, await self._act(lanes, sightings)
+            # What was called is read again at once, unless it was called in vain already.
+            pause = 0.0 if acted - before else min(self.every_s, deadline - time.monotonic())
+            self.progress.next_look_at = time.monotonic() + pause if pause > 0 else 0.0
+            with anyio.move_on_after(max(0.0, pause)):
+                await lanes.stopping.wait()
+            self.progress.next_look_at = 0.0
+            if lanes.stopping.is_set():
+                # No other round can be made: this one stands, but for what was called after it.
+                await anyio.to_thread.run_sync(self._keep, sightings, True)
+                return
+
+    def _expected(self) -> Sightings:
+        opened = self.opened
+        for outcome in (Outcome.INVALID, Outcome.DUPLICATE, Outcome.PROTECTED):
+            self.left_out[outcome] = opened.store.read(queries.never, outcome)
+        by_device, since = opened.action.by_device, round(time.time() * 1000)
+        sightings = Sightings(opened.asked.rows, opened.cas(), by_device=by_device, since=since)
+        sightings.expect(opened.frames())
+        return sightings
+
+    def _rows(self) -> Iterator[list[Row]]:
+        return map(self.opened.rows, self.opened.frames())
+
+    async def _look(self, lanes: Lanes, sightings: Sightings) -> BulkcertError | None:
+        """Reads all rows, each absent one for itself; returns why that was given up, or None."""
+        opened = self.opened
+        look = Look(lanes, self.service.workers, opened.action, opened.asked.instance, sightings)
+        self.looked = await look.read(one_by_one=self._rows(), misses=False)
+        return self.looked.failure
+
+    def _keep(self, sightings: Sightings, everything: bool) -> None:
+        """Keeps what was seen; between two rounds only what has changed, so that watching for hours stays cheap."""
+        statuses, kept = sightings.statuses, self._kept
+        self.has_read = self.has_read or statuses.count(0) < len(statuses)
+        states = (
+            (str(sightings.status(row)), sightings.seen_at(row), row)
+            for row, status in enumerate(statuses)
+            if status and (everything or status != kept[row])
+        )
+        self.opened.store.keep_read_back(states)
+        self._kept = bytearray(statuses)
+
+    async def _act(self, lanes: Lanes, sightings: Sightings) -> set[int]:
+        """Calls again what is registered and not in the desired state; returns the rows."""
+        opened = self.opened
+        found = await anyio.to_thread.run_sync(set, self._to_call())
+        if not found:
+            return found
+        order = Order(opened.action, opened.asked.instance, self.service.workers, Limit())
+        rows = ([row for row in batch if row.number in found] for batch in self._rows())
+        await Engine(order, lanes, opened.store).run(iter(rows))
+        await opened.store.sync()
+        called = await anyio.to_thread.run_sync(self._called, found)
+        for row, outcome in called.items():
+            if outcome is Outcome.NOT_ATTEMPTED:
+                self.refused.add(row)
+            else:
+                sightings.forget_row(row)
+                self._kept[row] = 0
+                self.called_since.add(row)
+        self.called_again |= self.called_since
+        return found
+
+    def _called(self, found: set[int]) -> dict[int, Outcome]:
+        store = self.opened.store
+        called = store.read(queries.called_by, store.session)
+        return {row: outcome for row, outcome in called.items() if row in found}
+
+    def _to_call(self) -> Iterator[int]:
+        """Yields the rows that are registered, not in the desired state, and that the run has called."""
+        if self.sightings is None:
+            return
+        other = Status(self.opened.action.before)
+        for frame in self.opened.frames():
+            if not frame.height:
+                continue
+            first, last = int(frame[ROW][0]), int(frame[ROW][-1])
+            may_call = self.opened.store.read(queries.reached, first, last)
+            yield from (row for row in frame[ROW] if self.sightings.status(row) is other and row in may_call)
+
+    @property
+    def would_call(self) -> bool:
+        """Whether a watch would call rows, as they were read."""
+        return any(self._to_call())
+
+    def finish(self) -> Verification:
+        """Rewrites the results with what was read, if anything was, and keeps what came of it.
+
+        Raises:
+            BulkcertError: They cannot be written.
+        """
+        opened = self.opened
+        if self.has_read:
+            write_results(opened.files.results, opened.pinned, opened.store.read, advice=make_room("verify", opened))
+        verification = self._verification()
+        stop = self.stop
+        encoded = msgspec.json.encode(verification).decode()
+        reason = {"stopped": stop.message, "advice": stop.advice} if stop else {}
+        opened.store.end(verification.exit_status, verification=encoded, **reason)
+        standing = status_in(opened.files, opened.store.db)
+        if standing.doing is not None and opened.files.results.exists():
+            write_summary(standing, summary_of(standing, opened.pinned, opened.store.db))
+        return verification
+
+    @property
+    def stop(self) -> Stop | None:
+        """Why it ended early, or None."""
+        if self.progress.stop is None and (failure := self.failure) is not None:
+            return Stop(failure.status, failure.message, failure.advice)
+        return self.progress.stop
+
+    @property
+    def rows(self) -> int:
+        """Rows that must be in the desired state: all but the duplicates."""
+        return self.opened.asked.rows - self.left_out[Outcome.DUPLICATE]
+
+    def _verification(self) -> Verification:
+        stop, opened = self.stop, self.opened
+        statuses = self.sightings.counted() if self.sightings is not None else {}
+        wanted, read = statuses.get(str(opened.action.wanted_status), 0), sum(statuses.values())
+        unread = self.rows - read
+        # What the run has not reached is in the results; those whose call was refused just now are no such rows.
+        left = opened.store.read(queries.outcomes, opened.asked.rows)[Outcome.NOT_ATTEMPTED]
+        return Verification(
+            finished=utc(time.time()),
+            statuses=statuses,
+            wanted=wanted,
+            not_wanted=read - wanted,
+            calls=self.progress.sends.sends,
+            called_again=len(self.called_again),
+            not_attempted=left - len(self.refused),
+            exit_status=int(stop.status if stop else ExitStatus.OK if wanted == self.rows else ExitStatus.INCOMPLETE),
+            stopped=stop.message if stop else "",
+            unread=unread,
+            unread_because=self._unread_because(unread),
+            refusal=self.looked.refusal,
+        )
+
+    def _unread_because(self, unread: int) -> dict[str, int]:
+        """Returns how many rows were not read for each reason; they add up."""
+        because = {str(outcome): self.left_out[outcome] for outcome in (Outcome.INVALID, Outcome.PROTECTED)}
+        because["refused"] = self.looked.refused
+        because["called_again"] = len(self.called_since)
+        because["not_come_to"] = unread - sum(because.values())
+        return {reason: count for reason, count in because.items() if count}

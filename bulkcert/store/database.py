@@ -1,0 +1,261 @@
+"""Opening the file of a store: for its writer, and for whoever only reads; what is wrong with it is told in words.
+
+A local file has a write-ahead log, beside which readers need not wait. Across a network that log does not work: there
+the store keeps a rollback journal (SQLite, "Write-Ahead Logging", section 1: all processes must be on one host).
+"""
+
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.store.schema import TABLES
+
+APPLICATION = 0x62636572
+"""Marks the file as a store (``PRAGMA application_id``): "bcer"."""
+
+VERSION = 1
+"""Of the tables (``PRAGMA user_version``); a store of another version is not read."""
+
+NETWORK = frozenset(
+    ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "glusterfs", "ocfs2", "gfs2")
+)
+"""File systems of other machines, as the kernel names them; those of user space begin with ``fuse``."""
+
+BUSY_S = 30.0
+"""How long whoever meets a lock waits for it, in seconds; that happens only without a write-ahead log."""
+
+_REASONS = {
+    sqlite3.SQLITE_FULL: "no space left on the disk",
+    sqlite3.SQLITE_READONLY: "it may not be written",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
+    sqlite3.SQLITE_PERM: "it may not be opened",
+    sqlite3.SQLITE_IOERR: "the disk does not read or write it",
+    sqlite3.SQLITE_CORRUPT: "it is damaged",
+    sqlite3.SQLITE_NOTADB: "it is no store of bulkcert",
+    sqlite3.SQLITE_BUSY: "another process holds it",
+}
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """Opens a store for its writer, who holds the lock; one that is missing is made, without tables.
+
+    Returns:
+        The connection, and whether its file is on another machine, so that readers and the writer wait for each other.
+
+    Raises:
+        BulkcertError: CANNOT_WRITE: it is damaged, of another version, or cannot be opened.
+    """
+    was_killed = path.with_name(f"{path.name}-wal").exists() or path.with_name(f"{path.name}-journal").exists()
+    network = is_on_network(path)
+    with readable(path, ExitStatus.CANNOT_WRITE):
+        if not os.path.lexists(path):
+            _make(path)
+        db, _ = _open(path, "rw", ExitStatus.CANNOT_WRITE)
+        try:
+            if was_killed:
+                _confirm_pages(db)
+            db.execute(f"PRAGMA journal_mode = {'DELETE' if network else 'WAL'}")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA cache_size = -16000")
+        except BaseException:
+            db.close()
+            raise
+    return db, network
+
+
+def _make(path: Path) -> None:
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+    except OSError as error:
+        raise BulkcertError(
+            ExitStatus.CANNOT_WRITE,
+            f"cannot write {path}: {error.strerror or error}",
+            "Nothing was called. Name a results file with -o, in a directory that has room and can be written.",
+        ) from error
+
+
+def make_tables(db: sqlite3.Connection) -> None:
+    """Makes the tables of an empty file, in the transaction that is open."""
+    db.execute(f"PRAGMA application_id = {APPLICATION}")
+    db.execute(f"PRAGMA user_version = {VERSION}")
+    for statement in TABLES:
+        db.execute(statement)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """Opens a store for reading: nothing is written, nobody waits; all that is read is of one moment.
+
+    Any thread may read, one at a time.
+
+    Raises:
+        BulkcertError: INPUT_UNREADABLE: it is damaged, of another version, or cannot be opened.
+        FileNotFoundError: There is none, or one that has no run yet.
+    """
+    with readable(path, ExitStatus.INPUT_UNREADABLE):
+        if not os.path.lexists(path):
+            raise FileNotFoundError(path)
+        db, has_tables = _open(path, "ro", ExitStatus.INPUT_UNREADABLE)
+        try:
+            if not has_tables:
+                raise FileNotFoundError(path)
+            db.execute("BEGIN")
+            yield db
+        finally:
+            db.close()
+
+
+def _open(path: Path, mode: str, status: ExitStatus) -> tuple[sqlite3.Connection, bool]:
+    """Opens a store that is what it seems to be; returns also whether it has tables.
+
+    Raises:
+        BulkcertError: It is no regular file, of another version, cut, or its log is gone.
+        sqlite3.Error: It cannot be opened.
+    """
+    _confirm_regular(path, status)
+    address = f"{path.absolute().as_uri()}?mode={mode}"
+    db = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute(f"PRAGMA busy_timeout = {BUSY_S * 1000:.0f}")
+        db.execute("BEGIN")  # one moment: its writer may just be making the tables
+        has_tables = _confirm_version(path, db, status)
+        if has_tables:
+            _confirm_whole(path, db, status)
+        db.execute("COMMIT")
+    except BaseException:
+        db.close()
+        raise
+    return db, has_tables
+
+
+def _confirm_pages(db: sqlite3.Connection) -> None:
+    if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+        raise contradiction()
+
+
+def _confirm_whole(path: Path, db: sqlite3.Connection, status: ExitStatus) -> None:
+    """Confirms that all of a store is there: its pages, or the log that a session which has not ended has left."""
+    newest = db.execute("SELECT ended_at, logged FROM session ORDER BY id DESC LIMIT 1").fetchone()
+    if db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        (pages,), (size,) = (db.execute(f"PRAGMA page_{name}").fetchone() for name in ("count", "size"))
+        if path.stat().st_size < pages * size:
+            raise damaged(path, "its end is missing", status)
+    # That a session has begun is in the file before all else; and opening it makes an empty log where there is none.
+    elif newest == (None, 1) and not _has_log(path):
+        raise damaged(path, f"{path.name}-wal, which belongs to it, is missing or empty", status)
+
+
+def rest(db: sqlite3.Connection) -> None:
+    """Closes the file of a writer; at rest it is one, which can be copied, and read where nothing may be written."""
+    with suppress(sqlite3.Error):
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+    with suppress(sqlite3.Error):  # there is no table where no run was begun
+        # What a killed session has left in the log is in the file from now on.
+        db.execute("UPDATE session SET logged = 0 WHERE ended_at IS NULL AND logged")
+    with suppress(sqlite3.Error):
+        db.execute("PRAGMA journal_mode = DELETE")
+    db.close()
+
+
+def _confirm_regular(path: Path, status: ExitStatus) -> None:
+    """Confirms that a store, if there is one, is a file: a pipe would be waited for, a link leads elsewhere."""
+    with suppress(OSError):
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise BulkcertError(status, f"{path} is not a regular file", "Remove it; bulkcert has not made it.")
+
+
+def _has_log(path: Path) -> bool:
+    try:
+        return path.with_name(f"{path.name}-wal").stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _confirm_version(path: Path, db: sqlite3.Connection, status: ExitStatus) -> bool:
+    """Confirms that a file is a store; returns whether it has tables, which one that never came to begin has not.
+
+    Raises:
+        BulkcertError: It is something else, or of another version.
+    """
+    application = db.execute("PRAGMA application_id").fetchone()[0]
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if (application, version) == (APPLICATION, VERSION):
+        return True
+    if (application, version) == (0, 0) and not db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+        return False
+    raise BulkcertError(
+        status,
+        f"{path} is not a store of this version of bulkcert",
+        "Name other results, or use the version that has made it.",
+    )
+
+
+@contextmanager
+def readable(path: Path, status: ExitStatus) -> Iterator[None]:
+    """Turns what SQLite can raise about a file into an error for the user."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise _unusable(path, error, status) from error
+    except UnicodeDecodeError as error:
+        # What SQLite says of damaged tables quotes them.
+        raise damaged(path, _REASONS[sqlite3.SQLITE_CORRUPT], status) from error
+    except MemoryError as error:
+        advice = "Free some memory and run the same command again; if it is damaged, put it back from a copy."
+        raise BulkcertError(status, f"{path} takes more memory than there is, or is damaged", advice) from error
+
+
+def _unusable(path: Path, error: sqlite3.DatabaseError, status: ExitStatus) -> BulkcertError:
+    if code_of(error) in _DAMAGED:
+        return damaged(path, reason_of(error), status)
+    if code_of(error) == sqlite3.SQLITE_FULL:
+        advice = "Make room, or name a results file with -o where there is some. Nothing was called."
+        return BulkcertError(status, f"cannot write {path}: {reason_of(error)}", advice)
+    advice = "A run's files can be read by their owner only: ask as the user who started it."
+    return BulkcertError(status, f"cannot read {path}: {reason_of(error)}", advice)
+
+
+def damaged(path: Path, reason: str, status: ExitStatus) -> BulkcertError:
+    """Returns what to tell the user about a store that cannot be believed."""
+    return BulkcertError(
+        status,
+        f"{path} is damaged: {reason}; nothing is concluded from it",
+        "Put it back from a copy. Without one start anew with --overwrite: the certificates are looked at again, and "
+        "what is in the desired state is not called.",
+    )
+
+
+def contradiction() -> sqlite3.DatabaseError:
+    """Returns what to raise where a store holds what nobody has written."""
+    error = sqlite3.DatabaseError()
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
+def code_of(error: sqlite3.Error) -> int:
+    """Returns the primary result code of an error of SQLite; 0 where it has none."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def reason_of(error: sqlite3.Error) -> str:
+    """Returns why a store could not be read or written, in words."""
+    return _REASONS.get(code_of(error), str(error))
+
+
+def is_on_network(path: Path) -> bool:
+    """Returns whether a file, or the directory that it will be in, is on a file system of another machine."""
+    with suppress(OSError):
+        device = (path if path.exists() else path.parent).stat().st_dev
+        name = f"{os.major(device)}:{os.minor(device)}"
+        for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            fields = line.split()
+            if fields[2] == name:
+                kind = fields[fields.index("-") + 1]
+                return kind in NETWORK or kind.startswith("fuse.")
+    return False

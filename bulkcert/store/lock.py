@@ -1,0 +1,136 @@
+"""The lock of a run: one process writes, and whoever asks is told which.
+
+An open file description lock: the system gives it up with the process, however that ends, and tells of it without
+taking it. So ``status`` cannot get in the way of a run that is about to start.
+"""
+
+import errno
+import fcntl
+import os
+import stat
+import struct
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from bulkcert.errors import BulkcertError, ExitStatus
+
+_LOCK = struct.Struct("hhqqi")
+"""``struct flock`` of Linux: type, whence, start, length, process."""
+_WHOLE_FILE = _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """Who holds a run, since when (Unix time in seconds)."""
+
+    pid: int
+    host: str
+    since: float
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}, since {datetime.fromtimestamp(self.since, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A lock that is held until it is closed.
+
+    Attributes:
+        path: Its file.
+        descriptor: Of the open file.
+    """
+
+    path: Path
+    descriptor: int
+
+    def close(self) -> None:
+        """Gives the lock up."""
+        os.close(self.descriptor)
+
+
+def take(path: Path) -> Lock:
+    """Takes the lock of a run; its folder must exist.
+
+    Raises:
+        BulkcertError: CANNOT_WRITE: another process holds it.
+        OSError: The file cannot be opened, or is none.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    try:
+        _confirm_regular(descriptor, path)
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WHOLE_FILE)
+        except (BlockingIOError, PermissionError):
+            raise held(path) from None
+        _confirm_same(descriptor, path)
+        holder = Holder(os.getpid(), os.uname().nodename, time.time())
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, msgspec.json.encode(holder), 0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return Lock(path, descriptor)
+
+
+def _confirm_regular(descriptor: int, path: Path) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def _confirm_same(descriptor: int, path: Path) -> None:
+    """Confirms that a locked file has its name still: what its holder has removed is gone, with all that is written."""
+    with suppress(FileNotFoundError):
+        if os.path.samestat(os.fstat(descriptor), path.stat()):
+            return
+    raise BulkcertError(
+        ExitStatus.CANNOT_WRITE, f"another process has just removed {path.parent}", "Run the same command again."
+    )
+
+
+def is_held(path: Path) -> bool:
+    """Returns whether a process holds a run; takes no lock.
+
+    Raises:
+        OSError: The file cannot be opened for reading, for another reason than that it is missing.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _WHOLE_FILE)
+    finally:
+        os.close(descriptor)
+    return int(_LOCK.unpack(answer)[0]) != fcntl.F_UNLCK
+
+
+def holder_of(path: Path) -> Holder | None:
+    """Returns who holds a run, or held it last; None if that cannot be read."""
+    with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
+        # A pipe that was put there must not be waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            return msgspec.json.decode(file.read(4096), type=Holder)
+    return None
+
+
+def current_holder(path: Path) -> Holder | None:
+    """Returns who holds a run now; None if nobody does.
+
+    Raises:
+        OSError: The file cannot be opened for reading, for another reason than that it is missing.
+    """
+    return (holder_of(path) or Holder(0, "", time.time())) if is_held(path) else None
+
+
+def held(path: Path) -> BulkcertError:
+    """Returns what to tell the user about a run that another process holds."""
+    return BulkcertError(
+        ExitStatus.CANNOT_WRITE,
+        f"another process holds {path.parent}: {holder_of(path) or 'it has just begun'}",
+        "Wait until it ends, or stop it: both would write the same results.",
+    )

@@ -1,0 +1,108 @@
+"""Outcomes: what became of a row, and the record that says so."""
+
+from enum import StrEnum
+
+import msgspec
+
+from bulkcert.api.verdicts import Verdict
+
+
+class Outcome(StrEnum):
+    """What became of a row. The names are forever: results files outlive versions."""
+
+    SUCCEEDED = "succeeded"
+    """The service did it and echoed the serial."""
+    UNCHANGED = "unchanged"
+    """Already in the wanted state; no call was made."""
+    NOT_REGISTERED = "not_registered"
+    """The service knows no such certificate. Not safe: it becomes active at its first connection."""
+    FAILED = "failed"
+    """Refused, or the attempts were used up on answers that said no."""
+    UNKNOWN = "unknown"
+    """Sent, and never answered: it may or may not have been done."""
+    INVALID = "invalid"
+    """The serial cannot be right; never sent."""
+    DUPLICATE = "duplicate"
+    """The same certificate as an earlier row, which is named; that row's outcome holds."""
+    NOT_ATTEMPTED = "not_attempted"
+    """The run stopped first; the next run takes it up."""
+    PROTECTED = "protected"
+    """On the list of protected serials; never sent."""
+    UNDONE = "undone"
+    """Changed by this run, and changed back by its undo."""
+
+
+WANTED = frozenset({Outcome.SUCCEEDED, Outcome.UNCHANGED})
+"""Outcomes of a row that is in the wanted state."""
+
+ERRORS = frozenset({Outcome.FAILED, Outcome.UNKNOWN})
+"""Outcomes that ``--max-errors`` counts. An unregistered certificate is a finding, not an error of the run."""
+
+RETRIED = (Outcome.FAILED, Outcome.UNKNOWN, Outcome.NOT_REGISTERED, Outcome.UNDONE)
+"""Outcomes that ``--retry`` takes up again."""
+
+NEVER_CALLED = (Outcome.INVALID, Outcome.DUPLICATE, Outcome.PROTECTED)
+"""Outcomes of rows that are not called, which the list alone decides."""
+
+OUTCOME_OF: dict[Verdict, Outcome] = {
+    Verdict.DONE: Outcome.SUCCEEDED,
+    Verdict.NOT_FOUND: Outcome.NOT_REGISTERED,
+    Verdict.FAILED: Outcome.FAILED,
+    Verdict.UNRECOGNIZED: Outcome.FAILED,
+    Verdict.RETRY: Outcome.FAILED,
+    Verdict.THROTTLED: Outcome.FAILED,
+    Verdict.SIGN_AGAIN: Outcome.FAILED,
+    Verdict.NOT_SENT: Outcome.FAILED,
+    Verdict.UNANSWERED: Outcome.UNKNOWN,
+}
+"""The outcome of a row whose last attempt got this verdict. STOP and REFRESH end the run, not the row."""
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One input row that is to be called.
+
+    Attributes:
+        number: Position among the data rows, from 1.
+        device_sn: Serial of the device certificate; empty for CA actions.
+        ca_sn: Serial of the CA certificate.
+        outcome: The outcome that it has, and that its call replaces; None without one.
+        unanswered: Whether an attempt was made earlier whose answer is not known.
+    """
+
+    number: int
+    device_sn: str
+    ca_sn: str
+    outcome: Outcome | None = None
+    unanswered: bool = False
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=True, tag="row"):
+    """What became of one row.
+
+    Attributes:
+        row: Number of the row, from 1.
+        outcome: Its outcome.
+        code: Code of the last answer; ``Client.…`` where it is our own (no answer, no echo).
+        message: Message of the last answer.
+        http_status: Status of the last answer; 0 where there was none.
+        request_id: The service's id of the last request.
+        attempts: Calls made for this row in this session.
+        sent_at: When the last attempt was sent, Unix time in milliseconds; 0 if none was.
+        finished_at: When its answer was complete, or given up, Unix time in milliseconds.
+        latency_ms: Time from sending the last attempt to its answer, in milliseconds.
+        again: Whether the next session takes the row up again: this one stopped before its outcome was final.
+        changed: Whether a call may have changed the certificate.
+    """
+
+    row: int
+    outcome: Outcome
+    code: str = ""
+    message: str = ""
+    http_status: int = 0
+    request_id: str = ""
+    attempts: int = 0
+    sent_at: int = 0
+    finished_at: int = 0
+    latency_ms: float = 0.0
+    again: bool = False
+    changed: bool = False

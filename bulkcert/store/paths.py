@@ -1,0 +1,81 @@
+"""The files of a run: where its folder is, what lies in it, and what stands beside the results."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+SUFFIX = ".run"
+"""What the folder of a run adds to the name of its results."""
+
+STORE = "store.sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFiles:
+    """The files of one run; whoever names, finds or removes one asks here.
+
+    Attributes:
+        results: The results file.
+        state_dir: Directory that holds the folder of the run; None for that of the results.
+    """
+
+    results: Path
+    state_dir: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the run, mode 0700."""
+        parent = self.results.parent if self.state_dir is None else self.state_dir
+        return parent / f"{self.results.name}{SUFFIX}"
+
+    @property
+    def store(self) -> Path:
+        """The store."""
+        return self.folder / STORE
+
+    def pinned(self, run: str) -> Path:
+        """The list of a run as it was read, with its own columns; ``run`` is its ID."""
+        return self.folder / f"input-{run}.parquet"
+
+    @property
+    def summary(self) -> Path:
+        """What the run came to: a view of the store."""
+        return self.folder / "summary.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one process that writes."""
+        return self.folder / "lock"
+
+    @property
+    def report(self) -> Path:
+        """The report, unless another file is named."""
+        return self.results.with_name(f"{self.results.name}.report.html")
+
+    @property
+    def kept(self) -> tuple[Path, ...]:
+        """What no other product may replace; the folder stands for all that is in it."""
+        return self.results, self.folder
+
+    def remove_store(self) -> None:
+        """Removes the store with what SQLite keeps beside it.
+
+        Raises:
+            OSError: It cannot be removed.
+        """
+        for end in ("-wal", "-shm", "-journal", ""):
+            self.store.with_name(f"{STORE}{end}").unlink(missing_ok=True)
+
+    def everything(self) -> Iterator[Path]:
+        """Yields all that bulkcert has written of the run and that is there; the store, which is the run, last."""
+        yield from (path for path in (self.results, self.report) if path.exists())
+        yield from sorted(self.folder.iterdir(), key=lambda path: (path == self.store, path == self.lock))
+        yield self.folder
+
+
+def results_of(path: Path) -> Path:
+    """Returns the results file that is meant by it, by the folder of its run, or by a file in that folder."""
+    for folder in (path, path.parent):
+        if folder.name.endswith(SUFFIX) and folder.name != SUFFIX:
+            return folder.with_name(folder.name.removesuffix(SUFFIX))
+    return path

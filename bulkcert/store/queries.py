@@ -1,0 +1,296 @@
+"""Everything that is asked of a store: each answer is one query, for its writer and for whoever only reads."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+
+import msgspec
+
+from bulkcert.store.database import contradiction
+from bulkcert.store.outcome import Outcome
+from bulkcert.store.schema import Asked, Session
+
+DRIFTED = "newest NOT IN ('not_attempted', 'undone') AND verified IS NOT NULL AND verified <> ?"
+"""Rows that were read back in another state than the desired one, which is the parameter, and not called since."""
+
+MAYBE_UNDONE = "row IN (SELECT row FROM claim JOIN session ON session.id = claim.session WHERE session.kind = 'undo')"
+"""Rows that an undo may have changed back without a trace."""
+
+_IN_DOUBT = "(SELECT row FROM claim JOIN session ON session.id = claim.session WHERE session.kind <> 'undo')"
+"""Rows that a killed session of the run may have called without a trace; nobody is calling when this is asked."""
+
+WINDOW = (
+    *("row", "outcome", "code", "message", "http_status", "request_id", "attempts", "sent_at", "finished_at"),
+    *("latency_ms", "before", "verified", "verified_at", "why"),
+)
+"""Columns of ``window``."""
+
+
+def asked(db: sqlite3.Connection) -> Asked:
+    """Returns what the run is of."""
+    try:
+        (text,) = db.execute("SELECT asked FROM run").fetchone() or ("",)
+        return msgspec.json.decode(text, type=Asked)
+    except (msgspec.MsgspecError, TypeError) as error:
+        raise contradiction() from error
+
+
+def sessions(db: sqlite3.Connection) -> list[Session]:
+    """Returns the sessions, the newest last."""
+    names = ", ".join(Session.__struct_fields__)
+    return [Session(*row) for row in db.execute(f"SELECT {names} FROM session ORDER BY id")]  # noqa: S608 - names of ours
+
+
+def tally(db: sqlite3.Connection) -> dict[tuple[Outcome, bool], int]:
+    """Returns how many rows have each outcome, those apart that the next session takes up again nevertheless."""
+    found: dict[tuple[Outcome, bool], int] = {}
+    count = "SELECT COUNT(*) FROM certificate WHERE outcome = ? AND again = ?"
+    most = (Outcome.SUCCEEDED, False)  # counted by what is left over, which takes half the time
+    for outcome in map(_outcome, _names(db)):
+        for again in (False, True):
+            if (outcome, again) != most:
+                found[outcome, again] = _number(db, count, outcome.value, again)
+    every = _number(db, "SELECT COUNT(*) FROM certificate WHERE outcome IS NOT NULL")
+    found[most] = every - sum(found.values())
+    return {kind: number for kind, number in found.items() if number}
+
+
+def _names(db: sqlite3.Connection) -> Iterator[str]:
+    """Yields the outcomes that there are, each found by one step into the index."""
+    name = ""
+    statement = "SELECT MIN(outcome) FROM certificate WHERE outcome > ?"
+    while (name := db.execute(statement, (name,)).fetchone()[0]) is not None:
+        yield name
+
+
+def outcomes(
+    db: sqlite3.Connection, rows: int, counted: dict[tuple[Outcome, bool], int] | None = None
+) -> Counter[Outcome]:
+    """Returns how many of the rows have each outcome, in the order of the outcomes.
+
+    Args:
+        db: The store.
+        rows: Rows of the list.
+        counted: The ``tally``, if it was taken.
+    """
+    found: Counter[Outcome] = Counter()
+    for (outcome, _), count in (tally(db) if counted is None else counted).items():
+        found[outcome] += count
+    found[Outcome.NOT_ATTEMPTED] += rows - found.total()
+    return Counter({outcome: found[outcome] for outcome in Outcome if found[outcome]})
+
+
+def settled(db: sqlite3.Connection) -> Counter[Outcome]:
+    """Returns how many rows that the next session leaves alone have each outcome."""
+    found = {outcome: count for (outcome, again), count in tally(db).items() if not again}
+    return Counter({outcome: found[outcome] for outcome in Outcome if outcome in found})
+
+
+def to_call(db: sqlite3.Connection, rows: int, counted: dict[tuple[Outcome, bool], int] | None = None) -> int:
+    """Returns how many of the rows the next session calls; see ``outcomes``."""
+    done = sum(count for (_, again), count in (tally(db) if counted is None else counted).items() if not again)
+    # By the outcomes, so that the index has them together.
+    places = ", ".join("?" * len(Outcome))
+    statement = f"SELECT COUNT(*) FROM certificate WHERE outcome IN ({places}) AND again = 1 AND never IS NOT NULL"  # noqa: S608 - ours
+    return rows - done - _number(db, statement, *(outcome.value for outcome in Outcome))
+
+
+def unchanged(db: sqlite3.Connection) -> int:
+    """Returns how many rows are left alone since a preflight has found them in the desired state."""
+    return _number(db, "SELECT COUNT(*) FROM certificate WHERE outcome = 'unchanged' AND NOT again")
+
+
+def unchanged_in(db: sqlite3.Connection, first: int, last: int) -> set[int]:
+    """Returns the rows from ``first`` to ``last``, both included, that a preflight has found in the desired state."""
+    statement = "SELECT row FROM certificate WHERE row BETWEEN ? AND ? AND outcome = 'unchanged' AND NOT again"
+    return {row for (row,) in db.execute(statement, (first, last))}
+
+
+def never(db: sqlite3.Connection, kind: Outcome) -> int:
+    """Returns how many rows are not called for a reason."""
+    return _number(db, "SELECT COUNT(*) FROM certificate WHERE never = ?", kind.value)
+
+
+def never_called(db: sqlite3.Connection, first: int, last: int) -> list[int]:
+    """Returns the rows from ``first`` to ``last``, both included, that are not called."""
+    statement = "SELECT row FROM certificate WHERE row BETWEEN ? AND ? AND never IS NOT NULL"
+    return [row for (row,) in db.execute(statement, (first, last))]
+
+
+def protected(db: sqlite3.Connection) -> set[int]:
+    """Returns the rows that a list protects."""
+    return {row for (row,) in db.execute("SELECT row FROM certificate WHERE never = 'protected'")}
+
+
+def lifted(db: sqlite3.Connection, rows: set[int]) -> int:
+    """Returns how many of some rows, which were protected, are to be called by now."""
+    statement = "SELECT row FROM certificate WHERE never IS NULL AND (newest IS NULL OR again)"
+    return len(rows.intersection(row for (row,) in db.execute(statement)))
+
+
+def has_read_back(db: sqlite3.Connection) -> bool:
+    """Returns whether anything was read back."""
+    return bool(_number(db, "SELECT EXISTS (SELECT 1 FROM certificate WHERE verified IS NOT NULL)"))
+
+
+def drifted(db: sqlite3.Connection, desired: str) -> int:
+    """Returns how many rows were read back in another state than the desired one, and not called since."""
+    return _number(db, f"SELECT COUNT(*) FROM certificate WHERE {DRIFTED}", desired)  # noqa: S608 - ours
+
+
+def maybe_undone(db: sqlite3.Connection) -> int:
+    """Returns how many rows an undo may have changed back without a trace; nobody is calling when this is asked."""
+    there = "newest IS NOT NULL AND newest <> 'undone'"
+    statement = f"SELECT COUNT(*) FROM certificate WHERE {there} AND {MAYBE_UNDONE}"  # noqa: S608 - ours
+    return _number(db, statement)
+
+
+def maybe_undone_rows(db: sqlite3.Connection) -> set[int]:
+    """Returns the rows that an undo may have called without a trace; nobody is calling when this is asked."""
+    return {row for (row,) in db.execute(f"SELECT row FROM claim WHERE {MAYBE_UNDONE}")}  # noqa: S608 - ours
+
+
+def preflight_at(db: sqlite3.Connection) -> int | None:
+    """Returns when the newest preflight of the run was over, Unix milliseconds; None if calls were never come to."""
+    return db.execute("SELECT MAX(preflight_at) FROM session WHERE kind = 'run'").fetchone()[0]  # type: ignore[no-any-return]
+
+
+def may_have_called(db: sqlite3.Connection) -> bool:
+    """Returns whether a call may have changed anything; a store of which that is not so binds nobody."""
+    called = "changed OR (attempts > 0 AND newest <> 'not_attempted')"
+    statement = f"SELECT EXISTS (SELECT 1 FROM claim) OR EXISTS (SELECT 1 FROM certificate WHERE {called})"  # noqa: S608 - ours
+    return bool(_number(db, statement))
+
+
+def changed(db: sqlite3.Connection, desired: str, first: int, last: int) -> dict[int, bool]:
+    """Returns the rows that a call may have changed, each with whether it is known that it was otherwise before.
+
+    Those that a killed session may have called without a trace are among them; those that were in the desired state
+    before are not. Nobody is calling when this is asked.
+
+    Args:
+        db: The store.
+        desired: The desired state of the run.
+        first: The first row that is asked about.
+        last: The last one.
+    """
+    statement = f"""SELECT row, before IN ('active', 'inactive') FROM (
+            SELECT row, before FROM certificate
+            WHERE row BETWEEN :first AND :last AND (changed OR row IN {_IN_DOUBT})
+            UNION SELECT row, NULL FROM claim WHERE row BETWEEN :first AND :last AND row IN {_IN_DOUBT}
+                AND row NOT IN (SELECT row FROM certificate WHERE row BETWEEN :first AND :last))
+        WHERE before IS NOT :desired ORDER BY row"""  # noqa: S608 - ours
+    found = db.execute(statement, {"desired": desired, "first": first, "last": last})
+    return {row: bool(known) for row, known in found}
+
+
+def unknown_before(db: sqlite3.Connection) -> int:
+    """Returns how many rows a call may have changed of which nobody knows what they were before."""
+    statement = f"""SELECT COUNT(*) FROM certificate
+            WHERE changed AND (before IS NULL OR before NOT IN ('active', 'inactive'))
+        UNION ALL SELECT COUNT(DISTINCT row) FROM claim LEFT JOIN certificate USING (row)
+            WHERE row IN {_IN_DOUBT} AND NOT COALESCE(changed, 0) AND never IS NULL
+            AND (before IS NULL OR before NOT IN ('active', 'inactive'))"""  # noqa: S608 - ours
+    return sum(number for (number,) in db.execute(statement))
+
+
+def in_doubt(db: sqlite3.Connection) -> int:
+    """Returns how many rows without an outcome a killed session may have called."""
+    statement = f"""SELECT COUNT(DISTINCT row) FROM claim LEFT JOIN certificate USING (row)
+        WHERE row IN {_IN_DOUBT} AND (newest IS NULL OR newest = 'not_attempted')"""  # noqa: S608 - ours
+    return _number(db, statement)
+
+
+def left_alone(db: sqlite3.Connection, first: int, last: int) -> list[int]:
+    """Returns the rows from ``first`` to ``last``, both included, that the next session does not call."""
+    statement = """SELECT row FROM certificate
+        WHERE row BETWEEN ? AND ? AND (never IS NOT NULL OR (newest IS NOT NULL AND NOT again))"""
+    return [row for (row,) in db.execute(statement, (first, last))]
+
+
+def reached(db: sqlite3.Connection, first: int, last: int) -> set[int]:
+    """Returns the rows from ``first`` to ``last``, both included, that the run has finished and no undo has undone."""
+    statement = """SELECT row FROM certificate WHERE row BETWEEN ? AND ? AND never IS NULL
+        AND newest IS NOT NULL AND newest NOT IN ('not_attempted', 'undone')"""
+    return {row for (row,) in db.execute(statement, (first, last))}
+
+
+def called_by(db: sqlite3.Connection, session: int) -> dict[int, Outcome]:
+    """Returns the rows that a session has called and that were not read back since, with their outcomes."""
+    statement = "SELECT row, newest FROM certificate WHERE session = ? AND verified IS NULL"
+    return {row: _outcome(newest) for row, newest in db.execute(statement, (session,))}
+
+
+def earlier(db: sqlite3.Connection, first: int, last: int) -> dict[int, tuple[Outcome | None, bool]]:
+    """Returns, of rows that have one, the outcome, and whether an attempt was made whose answer is not known."""
+    statement = """SELECT row, newest, newest = 'unknown' OR row IN (SELECT row FROM claim WHERE sent)
+        FROM certificate WHERE row BETWEEN ? AND ? AND newest IS NOT NULL
+        UNION SELECT row, NULL, 1 FROM claim WHERE row BETWEEN ? AND ? AND sent
+            AND row NOT IN (SELECT row FROM certificate WHERE newest IS NOT NULL AND row BETWEEN ? AND ?)"""
+    found = db.execute(statement, (first, last) * 3)
+    return {row: (_outcome(outcome) if outcome else None, bool(sent)) for row, outcome, sent in found}
+
+
+def window(db: sqlite3.Connection, first: int, last: int) -> list[tuple[object, ...]]:
+    """Returns what is known of the rows from ``first`` to ``last``, both included: the columns of ``WINDOW``.
+
+    A duplicate was before, and was read back, as the row that it repeats.
+    """
+    names = ", ".join(f"c.{name}" for name in WINDOW)
+    for name in ("before", "verified", "verified_at"):
+        names = names.replace(f"c.{name},", f"COALESCE(o.{name}, c.{name}) AS {name},")
+    statement = f"""SELECT {names} FROM certificate c LEFT JOIN certificate o ON o.row = c.first_row
+        WHERE c.row BETWEEN ? AND ?"""  # noqa: S608 - names of ours
+    return db.execute(statement, (first, last)).fetchall()
+
+
+FIGURES = ("row", "outcome", "code", "attempts", "sent_at", "finished_at", "latency_ms", "verified", "verified_at")
+"""Columns of ``figures``."""
+
+
+def figures(db: sqlite3.Connection, first: int, last: int) -> list[tuple[object, ...]]:
+    """Returns what is counted of the rows from ``first`` to ``last``, both included: the columns of ``FIGURES``."""
+    statement = f"SELECT {', '.join(FIGURES)} FROM certificate WHERE row BETWEEN ? AND ?"  # noqa: S608 - names of ours
+    return db.execute(statement, (first, last)).fetchall()
+
+
+def undos_in_doubt(db: sqlite3.Connection) -> list[tuple[int, int]]:
+    """Returns the rows of ``maybe_undone``, each with when that undo began, Unix milliseconds."""
+    # A CROSS JOIN keeps this order: there are few claims.
+    statement = """SELECT row, started_at FROM claim CROSS JOIN session ON session.id = claim.session
+        CROSS JOIN certificate USING (row) WHERE kind = 'undo' AND newest IS NOT NULL AND newest <> 'undone'"""
+    return db.execute(statement).fetchall()
+
+
+def kinds(db: sqlite3.Connection) -> list[tuple[str, str, int, int]]:
+    """Returns for each outcome and code how many rows have both, and the first of them, in order of the first."""
+    statement = """SELECT outcome, COALESCE(code, ''), COUNT(*), MIN(row) FROM certificate
+        WHERE outcome IS NOT NULL GROUP BY outcome, code ORDER BY MIN(row)"""
+    return db.execute(statement).fetchall()
+
+
+def sample(db: sqlite3.Connection, row: int) -> tuple[str | None, str | None, str | None]:
+    """Returns of a row the message and the request of its last answer, and why it is never called."""
+    statement = "SELECT message, request_id, why FROM certificate WHERE row = ?"
+    return db.execute(statement, (row,)).fetchone()  # type: ignore[no-any-return]
+
+
+def attempts(db: sqlite3.Connection) -> int:
+    """Returns how many calls the outcomes of all rows took, those that were replaced included."""
+    return _number(db, "SELECT TOTAL(attempts) FROM certificate") + _number(db, "SELECT TOTAL(attempts) FROM attempt")
+
+
+def latencies(db: sqlite3.Connection) -> list[float]:
+    """Returns the latency of the last attempt of each called row, in milliseconds."""
+    return [latency for (latency,) in db.execute("SELECT latency_ms FROM certificate WHERE latency_ms IS NOT NULL")]
+
+
+def _outcome(name: str) -> Outcome:
+    try:
+        return Outcome(name)
+    except ValueError as error:
+        raise contradiction() from error
+
+
+def _number(db: sqlite3.Connection, statement: str, *parameters: object) -> int:
+    return int(db.execute(statement, parameters).fetchone()[0])

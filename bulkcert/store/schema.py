@@ -1,0 +1,210 @@
+"""The tables of a store, and the two structs that it keeps whole: what was asked, and what a session does."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+SessionKind = Literal["run", "verify", "undo"]
+
+TABLES = (
+    """
+-- What was asked: one row.
+CREATE TABLE run (id INTEGER PRIMARY KEY CHECK (id = 1), asked TEXT NOT NULL) WITHOUT ROWID;
+""",
+    """
+-- One start of a command. 'preflight_at' is when the states before its calls were read, or a run went on without;
+-- 'figures' are the newest live ones. One that has not ended was killed, unless it is the newest and its lock is held.
+-- 'logged': part of what it has done may be in the log beside the file, which must be there then.
+CREATE TABLE session (
+    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, options TEXT NOT NULL, pid INT NOT NULL, host TEXT NOT NULL,
+    user TEXT NOT NULL, version TEXT NOT NULL, access_key_id TEXT NOT NULL, credentials TEXT NOT NULL,
+    started_at INT NOT NULL, preflight_at INT, beat_at INT, figures TEXT, ended_at INT, exit_status INT,
+    stopped TEXT NOT NULL DEFAULT '', advice TEXT NOT NULL DEFAULT '', stop_code TEXT NOT NULL DEFAULT '',
+    verification TEXT, logged INT NOT NULL DEFAULT 1);
+""",
+    """
+-- A row of the list, once something is known of it beyond its serials, which stand in the pinned list: 'never' and
+-- 'why' it is not called, its newest outcome, whether the next session takes it up 'again' all the same, whether a call
+-- may have 'changed' the certificate, and the state that was 'verified' since.
+CREATE TABLE certificate (
+    row INTEGER PRIMARY KEY, never TEXT, first_row INT, why TEXT, before TEXT, newest TEXT,
+    again INT NOT NULL DEFAULT 0, changed INT NOT NULL DEFAULT 0, session INT, code TEXT, message TEXT,
+    http_status INT, request_id TEXT, attempts INT NOT NULL DEFAULT 0, sent_at INT, finished_at INT, latency_ms REAL,
+    verified TEXT, verified_at INT,
+    -- A row that was called keeps what came of it, though a list protects it now.
+    outcome TEXT GENERATED ALWAYS AS (CASE
+        WHEN never = 'protected' AND attempts > 0 AND newest <> 'not_attempted' THEN newest
+        ELSE COALESCE(never, newest) END) VIRTUAL);
+""",
+    """
+CREATE INDEX certificate_outcome ON certificate (outcome, again) WHERE outcome IS NOT NULL;
+""",
+    """
+CREATE INDEX certificate_verified ON certificate (verified) WHERE verified IS NOT NULL;
+""",
+    """
+-- The rows that a session is calling: on disk before it does, gone once the outcome is there or the session has ended.
+-- What a killed session has left here it may have called without a trace. 'sent' rows stay after an orderly end:
+-- the intent to make a call that must not be repeated blindly, and a call of an undo that was never answered.
+-- Each session has its own claim on a row: what settles one does not settle what another may have done.
+CREATE TABLE claim (
+    row INT NOT NULL, session INT NOT NULL, sent INT NOT NULL DEFAULT 0, PRIMARY KEY (row, session)) WITHOUT ROWID;
+""",
+    """
+-- Outcomes that newer ones have replaced, and calls of an undo that have changed nothing back: for audit.
+CREATE TABLE attempt (
+    id INTEGER PRIMARY KEY, session INT, row INT NOT NULL, outcome TEXT NOT NULL, code TEXT, message TEXT,
+    http_status INT, request_id TEXT, attempts INT NOT NULL, sent_at INT, finished_at INT);
+""",
+    """
+CREATE TRIGGER superseded BEFORE UPDATE OF newest ON certificate WHEN OLD.attempts > 0 BEGIN
+    INSERT INTO attempt (session, row, outcome, code, message, http_status, request_id, attempts, sent_at, finished_at)
+    VALUES (OLD.session, OLD.row, OLD.newest, OLD.code, OLD.message, OLD.http_status, OLD.request_id, OLD.attempts,
+        OLD.sent_at, OLD.finished_at);
+END;
+""",
+)
+"""The statements that make the tables of an empty file."""
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a run is of; a session that resumes it must match all of the first part.
+
+    Attributes:
+        run: ID of the run, the same in all its sessions.
+        action: Name of the action.
+        instance: ``MqttInstanceId``.
+        endpoint: Where the service is.
+        rows: Rows of the list.
+        keys_sha256: Of the serials of all rows, in order, in hexadecimal.
+        sha256: Of the bytes of the list as they were read.
+        inputs: The files of the list, as they were named.
+        results: The results file.
+        directory: Where the command was started; relative paths count from there.
+        columns: The list's own columns.
+        device_column: The column of the device serials; None for an action on CAs.
+        ca_column: The column of the CA serials.
+        version: Of bulkcert.
+        created_at: Unix time in milliseconds.
+        rehearsal: Whether it is a run against an emulator that is gone by now.
+        protected_by: Name of the list that protects rows; empty without one.
+    """
+
+    run: str
+    action: str
+    instance: str
+    endpoint: str
+    rows: int
+    keys_sha256: str
+    sha256: str
+    inputs: tuple[str, ...]
+    results: str
+    directory: str
+    columns: tuple[str, ...]
+    device_column: str | None
+    ca_column: str
+    version: str
+    created_at: int
+    rehearsal: bool = False
+    protected_by: str = ""
+
+    @property
+    def real_results(self) -> str:
+        """Where the results are, from wherever one looks."""
+        return os.path.realpath(Path(self.directory, self.results))
+
+
+class Session(msgspec.Struct, frozen=True):
+    """One start of a command, as its row tells; times are Unix milliseconds.
+
+    Attributes:
+        id: Its number, from 1.
+        kind: What it does.
+        options: As they were given, for a later session that resumes it.
+        pid: Its process.
+        host: The machine.
+        user: Account that it runs as.
+        version: Of bulkcert.
+        access_key_id: What signs its calls; never the secret.
+        credentials: Where that came from.
+        started_at: When it began.
+        preflight_at: When the states before its calls were read, or were to be; null if it has not come to calls.
+        beat_at: Its last sign of life.
+        figures: Its newest live figures as JSON (``engine.stats.Stats``); null before the first.
+        ended_at: When it ended in order; null if it has not.
+        exit_status: What it ended with.
+        stopped: Why it ended early, or an empty text.
+        advice: What to do about that.
+        stop_code: Code of the service's answer that stopped it; empty where it was no answer.
+        verification: What it has read back, as JSON; null unless it verifies.
+    """
+
+    id: int
+    kind: SessionKind
+    options: str
+    pid: int
+    host: str
+    user: str
+    version: str
+    access_key_id: str
+    credentials: str
+    started_at: int
+    preflight_at: int | None
+    beat_at: int | None
+    figures: str | None
+    ended_at: int | None
+    exit_status: int | None
+    stopped: str
+    advice: str
+    stop_code: str
+    verification: str | None
+
+    @property
+    def read_back(self) -> "Verification | None":
+        """What it has read back; None unless it verifies and has come to its end."""
+        return None if self.verification is None else msgspec.json.decode(self.verification, type=Verification)
+
+
+NEVER_READ = frozenset({"invalid", "protected"})
+"""Reasons in ``Verification.unread_because`` of rows that no verification reads."""
+
+
+class Verification(msgspec.Struct, frozen=True):
+    """What a session that verifies has read back.
+
+    Attributes:
+        finished: UTC.
+        statuses: Rows by the status in which this session read them, a watch in its last round, and that were not
+            called after that. Whatever an earlier one has read does not count.
+        wanted: Rows in the desired state.
+        not_wanted: Rows that were read, and are in another state.
+        calls: Requests sent, those of certificates that were called again included.
+        called_again: Rows that were found in another state and called again, without those whose call was refused.
+        not_attempted: Rows that the run has not reached, and that a watch therefore leaves alone.
+        exit_status: Of the command.
+        stopped: Why it ended early, or an empty text.
+        unread: All other rows but the duplicates: what they are is not known.
+        unread_because: The same by the reason: ``invalid`` and ``protected`` are never read; ``refused``;
+            ``called_again`` after they were read; ``not_come_to`` before it ended.
+        refusal: The newest answer to a row that was refused, or an empty text.
+    """
+
+    finished: str
+    statuses: dict[str, int]
+    wanted: int
+    not_wanted: int
+    calls: int
+    called_again: int
+    not_attempted: int
+    exit_status: int
+    stopped: str
+    unread: int = 0
+    unread_because: dict[str, int] = {}
+    refusal: str = ""
+
+    @property
+    def is_proof(self) -> bool:
+        """Whether it came to its end, and was told the state of some row if there was one to be read."""
+        return not self.stopped and (bool(self.statuses) or not self.unread)

@@ -1,0 +1,204 @@
+"""How a run stands, told from its files by somebody else: nothing is written, nothing is locked."""
+
+import sqlite3
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from bulkcert.actions import ACTIONS
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.store import lock, queries
+from bulkcert.store.database import reading
+from bulkcert.store.lock import Holder
+from bulkcert.store.outcome import WANTED, Outcome
+from bulkcert.store.paths import SUFFIX, RunFiles
+from bulkcert.store.schema import Asked, Session, Verification
+
+STALLED_S = 5.0
+"""A session that has given no sign of life for so long may hang, or is stopped."""
+
+
+class State(StrEnum):
+    """How a run stands."""
+
+    STARTING = "starting"
+    """A process holds it and has not begun a session: it checks the list, or waits for a yes."""
+    RUNNING = "running"
+    """A session is running."""
+    STALLED = "stalled"
+    """A process holds it, but has given no sign of life for a while."""
+    ENDED = "ended"
+    """It ended in order."""
+    INTERRUPTED = "interrupted"
+    """It was killed, or its machine went down; ``bulkcert resume`` goes on with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """How a run stands.
+
+    Attributes:
+        files: Its files.
+        state: How it stands.
+        asked: What it is of; None while its first session has not begun.
+        sessions: Its sessions, the newest last.
+        outcomes: All rows of the list by outcome, as far as the disk knows.
+        to_call: Rows that a next session would call.
+        maybe_undone: Rows that an undo may have changed back without a trace.
+        drifted: Rows that were read back in another state than the desired one, and not called since.
+        in_doubt: Rows without an outcome that a killed session may have called.
+        holder: Who holds it; None unless somebody does.
+    """
+
+    files: RunFiles
+    state: State
+    asked: Asked | None = None
+    sessions: tuple[Session, ...] = ()
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    to_call: int = 0
+    maybe_undone: int = 0
+    drifted: int = 0
+    in_doubt: int = 0
+    holder: Holder | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a process holds the run."""
+        return self.holder is not None
+
+    @property
+    def session(self) -> Session | None:
+        """The newest session."""
+        return self.sessions[-1] if self.sessions else None
+
+    @property
+    def doing(self) -> Session | None:
+        """The newest session that ran or undid: what a verification does leaves its ending as it is."""
+        return next((each for each in reversed(self.sessions) if each.kind != "verify"), None)
+
+    @property
+    def verification(self) -> Verification | None:
+        """What the newest verification has read, unless the run has called rows since."""
+        for each in reversed(self.sessions):
+            if each.kind != "verify":
+                return None
+            if (found := each.read_back) is not None:
+                return found
+        return None
+
+    @property
+    def undone(self) -> int:
+        """Rows that an undo has changed back."""
+        return self.outcomes[Outcome.UNDONE]
+
+    @property
+    def is_undone(self) -> bool:
+        """Whether any row was changed back by an undo, or may have been, and not done again since."""
+        return self.undone + self.maybe_undone > 0
+
+    @property
+    def in_desired_state(self) -> bool:
+        """Whether every row is in the desired state, or repeats one that is, as far as anybody knows."""
+        rows = self.asked.rows if self.asked else 0
+        done = sum(self.outcomes[outcome] for outcome in (*WANTED, Outcome.DUPLICATE))
+        return done == rows and not self.drifted and not self.maybe_undone
+
+    @property
+    def came_to(self) -> int:
+        """What the run has come to by now, as its own command ends that has nothing left to call."""
+        doing = self.doing
+        if doing is None or doing.ended_at is None or doing.exit_status is None:
+            return ExitStatus.STOPPED_EARLY
+        if doing.exit_status not in (ExitStatus.OK, ExitStatus.INCOMPLETE):
+            return doing.exit_status
+        return ExitStatus.OK if self.in_desired_state else ExitStatus.INCOMPLETE
+
+    @property
+    def exit_status(self) -> int:
+        """0 while a session runs, else what the run has come to, and if that is 0 its newest verification."""
+        if self.is_held:
+            return ExitStatus.OK
+        return self.came_to or (self.verification.exit_status if self.verification else ExitStatus.OK)
+
+
+class NoRunError(BulkcertError):
+    """No run has written there, or none has yet."""
+
+
+def status_of(files: RunFiles) -> RunStatus:
+    """Returns how a run stands.
+
+    Args:
+        files: Of the run; the results need not be there yet.
+
+    Raises:
+        NoRunError: There is no run.
+        BulkcertError: Its files cannot be read.
+    """
+    try:
+        holder = lock.current_holder(files.lock)
+        with reading(files.store) as db:
+            return status_in(files, db, holder)
+    except FileNotFoundError:
+        if holder is not None:
+            return RunStatus(files, State.STARTING, holder=holder)
+        raise no_run(files) from None
+    except OSError as error:
+        raise BulkcertError(
+            ExitStatus.INPUT_UNREADABLE,
+            f"cannot read {files.folder}: {error.strerror or error}",
+            "A run's files can be read by their owner only: ask as the user who started it.",
+        ) from error
+
+
+def status_in(files: RunFiles, db: sqlite3.Connection, holder: Holder | None = None) -> RunStatus:
+    """Returns how a run stands, as its store says.
+
+    Args:
+        files: Of the run.
+        db: The store.
+        holder: Who holds the run; None if nobody does, or whoever asks.
+    """
+    asked = queries.asked(db)
+    sessions = tuple(queries.sessions(db))
+    counted = queries.tally(db)
+    return RunStatus(
+        files,
+        _state(sessions, is_held=holder is not None),
+        asked,
+        sessions,
+        queries.outcomes(db, asked.rows, counted),
+        queries.to_call(db, asked.rows, counted),
+        queries.maybe_undone(db),
+        queries.drifted(db, ACTIONS[asked.action].wanted_status),
+        queries.in_doubt(db),
+        holder,
+    )
+
+
+def _state(sessions: tuple[Session, ...], *, is_held: bool) -> State:
+    newest = sessions[-1]
+    if is_held and newest.ended_at is None:
+        silent_s = time.time() - (newest.beat_at or newest.started_at) / 1000
+        return State.STALLED if silent_s > STALLED_S else State.RUNNING
+    if is_held:
+        return State.STARTING
+    # A verification that was killed leaves the ending of the run as it is.
+    doing = [each for each in sessions if each.kind != "verify"]
+    return State.INTERRUPTED if doing and doing[-1].ended_at is None else State.ENDED
+
+
+def no_run(files: RunFiles) -> NoRunError:
+    """Returns that there is no run, and which runs there are in the same directory."""
+    known: list[str] = []
+    with suppress(OSError):
+        known = sorted(path.stem for path in files.folder.parent.iterdir() if path.suffix == SUFFIX and path.is_dir())
+    known = [name for name in known if name != files.results.name]
+    others = f" Runs there: {', '.join(known[:5])}{', …' if len(known) > 5 else ''}." if known else ""  # noqa: PLR2004
+    return NoRunError(
+        ExitStatus.INPUT_UNREADABLE,
+        f"{files.results}: no run has written there",
+        f"Name the results file of a run (its -o, or what its plan shows as results).{others}",
+    )

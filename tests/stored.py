@@ -1,0 +1,43 @@
+"""What the store of a run says, and a store as a kill leaves it."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from bulkcert.engine.stats import Stats
+from bulkcert.store.database import reading
+from bulkcert.store.paths import RunFiles
+from bulkcert.store.status import status_of
+
+NEWEST = "WHERE id = (SELECT MAX(id) FROM session)"
+
+
+def status(results):
+    """Returns how a run stands."""
+    return status_of(RunFiles(Path(results)))
+
+
+def figures(results):
+    """Returns the live figures that each session of a run has left last; None where it has left none."""
+    told = [session.figures for session in status(results).sessions]
+    return [None if text is None else msgspec.json.decode(text, type=Stats) for text in told]
+
+
+def ask(results, question, *about):
+    """Returns what one of ``store.queries`` says of a run."""
+    with reading(RunFiles(Path(results)).store) as db:
+        return question(db, *about)
+
+
+def change(results, statement, *values):
+    """Changes the store of a run that nobody holds; it is one file then."""
+    with closing(sqlite3.connect(RunFiles(Path(results)).store, isolation_level=None)) as db:
+        db.execute(statement, values)
+        db.execute("PRAGMA journal_mode = DELETE")
+
+
+def kill(results):
+    """Leaves the newest session of a run as a kill does: without its end."""
+    change(results, f"UPDATE session SET ended_at = NULL, exit_status = NULL, logged = 0 {NEWEST}")

@@ -1,0 +1,81 @@
+"""What an action means is asked of the table, and what a problem means is carried with it, not read from its text."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from bulkcert.actions import ACTIONS
+from bulkcert.api.codes import WRONG_INSTANCE
+from bulkcert.batch.service import Problem, refuse
+from bulkcert.commands.verify import confirm_watchable
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.hand_off import _before_resuming
+from bulkcert.question import caution
+from bulkcert.report.advice import Advice
+from bulkcert.runs.undo import no_inverse
+from bulkcert.store.paths import RunFiles
+
+MADE_UP = replace(ACTIONS["inactivate-device"], name="renew-device", inverse=None, verb="renew device certificates")
+"""An action that cannot be undone and deletes nothing."""
+
+
+def test_what_cannot_be_undone_is_no_deletion():
+    """Nothing is concluded from there being no inverse."""
+    told = [caution(MADE_UP), no_inverse(MADE_UP, Path("r.csv")).message, no_inverse(MADE_UP, Path("r.csv")).advice]
+
+    assert told[0] == "renew-device cannot be undone."
+    assert not any(word in " ".join(told) for word in ("delete", "CA"))
+    confirm_watchable(MADE_UP)
+    assert "--watch" in Advice(RunFiles(Path("r.csv")), MADE_UP, protected=False).on_read_back("active")
+
+
+def test_what_deletes_says_so():
+    """A deletion is told as one, and not repeated unasked."""
+    action = ACTIONS["delete-ca"]
+
+    assert "every device certificate registered under it is deleted" in caution(action)
+    assert no_inverse(action, Path("r.csv")).advice.startswith("Register the CA anew")
+    with pytest.raises(BulkcertError, match="whoever has registered them since"):
+        confirm_watchable(action)
+
+
+def test_what_may_not_be_repeated_is_not_watched():
+    """Whatever a repeat would do, it is not called again without a question."""
+    with pytest.raises(BulkcertError, match=r"would renew device certificates again$"):
+        confirm_watchable(replace(MADE_UP, repeatable=False))
+
+
+@pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS)
+def test_the_table_agrees_with_itself(action):
+    """An inverse goes back, and only an action on CAs takes anything with it."""
+    if action.inverse is not None:
+        inverse = ACTIONS[action.inverse]
+        assert (inverse.inverse, inverse.before) == (action.name, action.wanted)
+    assert not (action.cascades and action.by_device)
+    assert (action.cascades == "deletes") == action.deletes
+
+
+@pytest.mark.parametrize(
+    ("problems", "status"),
+    [
+        (["--region is spelt like an unknown one"], ExitStatus.USAGE),
+        ([Problem("there is no such place", ExitStatus.MISCONFIGURED)], ExitStatus.MISCONFIGURED),
+        ([Problem("there is no such place", ExitStatus.MISCONFIGURED), "another"], ExitStatus.USAGE),
+    ],
+)
+def test_a_problem_carries_its_status(problems, status):
+    """The exit status is that of the problem, whatever its text."""
+    with pytest.raises(BulkcertError) as refused:
+        refuse(problems, "run")
+
+    assert refused.value.status is status
+
+
+@pytest.mark.parametrize("code", [WRONG_INSTANCE, "ApiNotSupport", ""])
+def test_the_next_step_goes_by_the_code(code):
+    """What is to be put right is told by the service's code, whatever the advice says."""
+    summary = SimpleNamespace(stop_code=code, exit_status=78, advice="" if code else "Check --instance.")
+
+    assert ("right --instance" in _before_resuming(summary)) == (code == WRONG_INSTANCE)

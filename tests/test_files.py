@@ -1,0 +1,224 @@
+"""Files appear whole, whatever stands where they, or what they are made of, would go."""
+
+import errno
+import os
+import secrets
+import stat
+
+import pytest
+from program import INSTANCE, here, start, write_devices
+
+from bulkcert.output.files import Unfinished, cannot_write, clear_left, read_regular, whole, write_whole
+
+SECONDS = 30
+"""What waits for a planted FIFO waits for ever."""
+
+
+def ends(kind, command, status=0):
+    """Runs a command to its end and returns what it said; what it waits for longer, as for a FIFO, will never come."""
+    if kind != "fifo":
+        return here(*command).ended(status).stderr
+    with start(*command) as child:
+        said = child.communicate(timeout=SECONDS)[1].decode()
+    assert child.returncode == status, said
+    return said
+
+
+def plant(kind, path, victim):
+    victim.write_text("precious")
+    if kind == "symlink":
+        path.symlink_to(victim)
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path.write_text("planted")
+        path.chmod(0o666)
+
+
+@pytest.mark.parametrize("kind", ["symlink", "fifo", "file", "directory"])
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("run", "r.csv"),
+        ("run", "r.csv.run/summary.json"),
+        ("export", "x.csv"),
+        ("report", "r.csv.report.html"),
+        ("inventory", "all.csv"),
+    ],
+)
+def test_planted(service, tmp_path, kind, name, made):
+    """A thing under a name that can be guessed is not followed, not waited for, and lends no mode."""
+    service.seed(write_devices(tmp_path / "d.csv", 3))
+    results, where = tmp_path / "r.csv", ("--endpoint", service.url, "--instance", INSTANCE)
+    commands = {
+        "run": ("run", "inactivate-device", tmp_path / "d.csv", "-o", results, *service.where),
+        "export": ("export", results, "-o", tmp_path / "x.csv"),
+        "report": ("report", results),
+        "inventory": ("inventory", "-o", tmp_path / "all.csv", *where),
+    }
+    if name in ("export", "report"):
+        here(*commands["run"]).ended(0)
+    victim = tmp_path / "victim"
+    place = tmp_path / made
+    place.parent.mkdir(mode=0o700, exist_ok=True)
+    plant(kind, place.with_name(f".{place.name}.part"), victim)
+
+    ends(kind, commands[name])
+
+    assert victim.read_text() == "precious"
+    found = os.lstat(place)
+    assert stat.S_ISREG(found.st_mode)
+    assert stat.S_IMODE(found.st_mode) == 0o600
+
+
+@pytest.mark.parametrize("kind", ["symlink", "fifo", "file"])
+@pytest.mark.parametrize("name", ["r.csv.run/summary.json", "m.prom"])
+def test_planted_under_the_name_itself(service, tmp_path, kind, name):
+    """What stands under the name of a file that a run makes is replaced, and not read, written or waited for."""
+    service.seed(write_devices(tmp_path / "d.csv", 3))
+    victim = tmp_path / "victim"
+    (tmp_path / "r.csv.run").mkdir(mode=0o700)
+    plant(kind, tmp_path / name, victim)
+    line = ("run", "inactivate-device", tmp_path / "d.csv", "-o", tmp_path / "r.csv", *service.where)
+
+    ends(kind, (*line, "--metrics-file", tmp_path / "m.prom"))
+
+    assert victim.read_text() == "precious"
+    assert stat.S_ISREG(os.lstat(tmp_path / name).st_mode)
+    assert (tmp_path / name).read_text() != "planted"
+
+
+@pytest.mark.parametrize("kind", ["symlink", "fifo", "file", "directory"])
+@pytest.mark.parametrize("name", ["r.csv.run", "r.csv.run/store.sqlite", "r.csv.run/lock"])
+def test_planted_in_the_place_of_the_store(service, tmp_path, kind, name):
+    """What is no folder, store or lock of ours is refused (73), neither followed nor waited for; nothing is called."""
+    service.seed(write_devices(tmp_path / "d.csv", 3))
+    planted, victim = tmp_path / name, tmp_path / "victim"
+    if name != "r.csv.run":
+        (tmp_path / "r.csv.run").mkdir(mode=0o700)
+    if (kind == "directory" and name == "r.csv.run") or (kind == "file" and name.endswith("lock")):
+        pytest.skip("it is one")
+    plant(kind, planted, victim)
+    calls = service.report().arrivals
+
+    told = ends(kind, ("run", "inactivate-device", tmp_path / "d.csv", "-o", tmp_path / "r.csv", *service.where), 73)
+
+    assert "Traceback" not in told
+    assert "error: " in told
+    assert victim.read_text() == "precious"
+    assert service.report().arrivals == calls
+
+
+@pytest.mark.parametrize("kind", ["symlink", "fifo", "file", "directory"])
+def test_planted_under_a_random_name(tmp_path, monkeypatch, kind):
+    """Even a name that was guessed is not opened."""
+    monkeypatch.setattr(secrets, "token_hex", lambda _bytes: "0" * 12)
+    plant(kind, tmp_path / ".x.csv.000000000000.part", tmp_path / "victim")
+
+    with pytest.raises(FileExistsError):
+        write_whole(tmp_path / "x.csv", b"content")
+
+    assert (tmp_path / "victim").read_text() == "precious"
+    assert not (tmp_path / "x.csv").exists()
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_mode_whatever_the_umask(tmp_path, mode):
+    """A file has the mode that is asked for, also in the place of one that had another."""
+    path = tmp_path / "x"
+    path.write_text("old")
+    path.chmod(0o666)
+    before = os.umask(0o077)
+    try:
+        write_whole(path, b"new", mode=mode)
+    finally:
+        os.umask(before)
+
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"new", mode)
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
+def test_nothing_is_left_of_a_failure(tmp_path, failure):
+    """Whatever ends the making of a file, what was there stays, and nothing else."""
+    path = tmp_path / "x"
+    path.write_text("old")
+
+    def make():
+        with whole(path) as file:
+            file.write(b"half")
+            assert path.read_text() == "old"
+            raise failure
+
+    with pytest.raises(failure):
+        make()
+
+    assert [(found.name, found.read_text()) for found in tmp_path.iterdir()] == [("x", "old")]
+
+
+def test_nothing_is_left_where_the_name_is_taken(tmp_path):
+    """A directory under the name is an error, and no file is left."""
+    (tmp_path / "x").mkdir()
+
+    with pytest.raises(IsADirectoryError):
+        write_whole(tmp_path / "x", b"content")
+
+    assert [found.name for found in tmp_path.iterdir()] == ["x"]
+
+
+def test_what_was_killed_is_removed_and_what_is_made_stays(tmp_path):
+    """What a killed process has left goes when the same file is made again; what somebody makes right now does not."""
+    path = tmp_path / "x.csv"
+    killed = Unfinished(path)
+    killed.file.close()  # as the end of its process does
+    making, foreign = Unfinished(path), tmp_path / ".x.csv.notes.part"
+    foreign.touch()
+
+    write_whole(path, b"content")
+
+    assert not killed.temporary.exists()
+    assert making.temporary.exists()
+    assert foreign.exists()
+    assert clear_left(path)
+    making.drop()
+    assert not clear_left(path)
+
+
+def test_what_is_taken_for_left_is_made_again(tmp_path, monkeypatch):
+    """A file that is removed between its making and its lock is made under another name."""
+    names = iter(["1" * 12, "2" * 12])
+    monkeypatch.setattr(secrets, "token_hex", lambda _bytes: next(names))
+    locked = Unfinished._locked
+
+    def late(made):
+        if "1" * 12 in made.temporary.name:
+            made.temporary.unlink()
+        return locked(made)
+
+    monkeypatch.setattr(Unfinished, "_locked", late)
+    with whole(tmp_path / "x") as file:
+        file.write(b"content")
+
+    assert (tmp_path / "x").read_bytes() == b"content"
+
+
+def test_a_name_as_long_as_names_may_be(tmp_path):
+    """The temporary name is not longer than names may be."""
+    write_whole(tmp_path / ("é" * 127), b"content")
+
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("kind", ["symlink", "fifo", "directory"])
+def test_only_files_are_read(tmp_path, kind):
+    """What is no file is not read, and not waited for."""
+    plant(kind, tmp_path / "x", tmp_path / "victim")
+
+    with pytest.raises(OSError, match=r"not a file|symbolic links"):
+        read_regular(tmp_path / "x")
+
+
+def test_own_advice():
+    """Who knows better what to do says so."""
+    assert cannot_write("x", OSError(errno.ENOSPC, "full"), "Do this.").advice == "Do this."

@@ -1,0 +1,715 @@
+"""The store of a run: its lock, its groups, its readers, its undo, and what is wrong with a file."""
+
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import anyio
+import msgspec
+import pytest
+
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.store import database, lock, queries
+from bulkcert.store.outcome import Outcome, Record
+from bulkcert.store.schema import Asked
+from bulkcert.store.store import SYNC_AFTER_ROWS, Store
+
+ASKED = Asked("r", "a", "i", "e", 10, "0", "0", ("l",), "r", "d", ("CaSn",), None, "CaSn", "1", 1)
+CALLER = {"pid": 1, "host": "h", "user": "u", "version": "1", "access_key_id": "k", "credentials": "c"}
+ROWS = 10
+WRITER = """
+import sys
+from pathlib import Path
+import anyio
+from bulkcert.store.outcome import Outcome, Record
+from bulkcert.store.store import Store
+
+async def main():
+    store = Store(Path(sys.argv[1]))
+    store.begin("run", "{}", pid=1, host="h", user="u", version="1", access_key_id="k", credentials="c")
+    async with anyio.create_task_group() as group:
+        group.start_soon(store.commit_groups, print)
+        row = store.session * 1_000_000
+        while True:
+            rows = range(row, row + 100)
+            store.claim(rows)
+            for row in rows:
+                await store.add(Record(row, Outcome.SUCCEEDED, attempts=1, finished_at=1, changed=True))
+            row += 1
+            await store.sync()
+            print(rows[0], rows[-1], flush=True)
+
+anyio.run(main)
+"""
+HOLDER = """
+import sys
+from pathlib import Path
+from bulkcert.store import lock
+held = lock.take(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Returns the store of a run that no session has begun."""
+    path = tmp_path / "store.sqlite"
+    store = Store(path)
+    store.describe(ASKED)
+    store.keep_draft()
+    store.close()
+    return path
+
+
+def session(path, kind="run", *, preflight=True):
+    """Returns a store with a session that has begun."""
+    store = Store(path)
+    store.begin(kind, "{}", **CALLER)
+    if preflight:
+        store.note(preflight_at=1)
+    return store
+
+
+def ended(store):
+    """Ends a session in order."""
+    store.end(0)
+    store.close()
+
+
+def killed(store):
+    """Ends a session as a kill does: its files stay as they are."""
+    log = Path(f"{store.path}-wal")
+    files = {path: path.read_bytes() for path in (store.path, log)}
+    store.close()
+    for path, content in files.items():
+        path.write_bytes(content)
+
+
+def record(row, outcome=Outcome.SUCCEEDED, *, changed=None, **more):
+    """Returns what came of a call."""
+    attempts = more.pop("attempts", 1)
+    is_changed = bool(attempts) and outcome is not Outcome.NOT_REGISTERED if changed is None else changed
+    return Record(row, outcome, attempts=attempts, finished_at=5, changed=is_changed, **more)
+
+
+def asked(path, question, *parameters):
+    """Returns what a reader is told."""
+    with database.reading(path) as db:
+        return question(db, *parameters)
+
+
+def changed(path):
+    """Returns the rows that the run may have changed."""
+    return list(asked(path, queries.changed, "inactive", 1, ROWS))
+
+
+def attempts(path):
+    """Returns what is kept for audit only."""
+    with database.reading(path) as db:
+        return db.execute("SELECT session, row, outcome FROM attempt ORDER BY id").fetchall()
+
+
+def run_with(path, *records):
+    """Makes a run that has called rows."""
+    store = session(path)
+    store.claim([one.row for one in records])
+    store.keep(records)
+    ended(store)
+
+
+# The lock.
+
+
+def test_one_process_writes_and_the_other_is_told_which(tmp_path):
+    """A second writer is refused, with the name of the first; asking takes no lock, and a kill gives it up."""
+    path = tmp_path / "lock"
+    assert not lock.is_held(path)
+    with subprocess.Popen([sys.executable, "-c", HOLDER, path], stdin=-1, stdout=-1, text=True) as child:
+        assert child.stdout.readline() == "held\n"
+        assert lock.is_held(path)
+        assert lock.holder_of(path).pid == child.pid
+        with pytest.raises(BulkcertError, match=f"process {child.pid} on ") as refused:
+            lock.take(path)
+        assert refused.value.status is ExitStatus.CANNOT_WRITE
+        child.kill()
+    assert not lock.is_held(path)
+    held = lock.take(path)
+    assert lock.holder_of(path).pid == os.getpid()
+    held.close()
+
+
+def test_whoever_asks_is_not_in_the_way(tmp_path):
+    """While somebody asks whether a run is held, its writer can start."""
+    path = tmp_path / "lock"
+    lock.take(path).close()
+    reader = os.open(path, os.O_RDONLY)
+    assert not lock.is_held(path)
+    held = lock.take(path)
+    assert lock.is_held(path)  # of this process too
+    held.close()
+    os.close(reader)
+
+
+def test_a_lock_whose_file_is_gone_is_not_taken(tmp_path, monkeypatch):
+    """What is removed between opening and locking is not written to: that would be gone with it."""
+    path = tmp_path / "lock"
+    take = lock.fcntl.fcntl
+
+    def removed(descriptor, command, argument):
+        path.unlink()
+        return take(descriptor, command, argument)
+
+    monkeypatch.setattr(lock.fcntl, "fcntl", removed)
+    with pytest.raises(BulkcertError, match="just removed"):
+        lock.take(path)
+
+
+def plant_link(path):
+    """Puts a link there."""
+    target = path.with_name("victim")
+    target.write_text("precious")
+    path.symlink_to(target)
+
+
+PLANTED = {"link": plant_link, "dangling link": lambda path: path.symlink_to("nowhere"), "pipe": os.mkfifo}
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_what_is_planted_at_the_lock(tmp_path, planted):
+    """A link is not followed, a pipe is not waited for."""
+    path = tmp_path / "lock"
+    PLANTED[planted](path)
+    with pytest.raises(OSError, match=r"regular file|symbolic links"):
+        lock.take(path)
+    assert not lock.is_held(path)
+    assert lock.holder_of(path) is None
+    assert planted != "link" or (tmp_path / "victim").read_text() == "precious"
+
+
+@pytest.mark.parametrize("planted", [*PLANTED, "directory"])
+def test_what_is_planted_at_the_store(tmp_path, planted):
+    """A store is a file of its own: nothing else is followed, waited for or written."""
+    path = tmp_path / "store.sqlite"
+    PLANTED.get(planted, os.mkdir)(path)
+    for opens in (Store, partial(asked, question=queries.sessions)):
+        with pytest.raises(BulkcertError, match="not a regular file"):
+            opens(path)
+
+
+def test_a_store_that_is_not_there(tmp_path):
+    """Who reads is told apart that there is none, and makes none; so is one that never came to begin."""
+    path = tmp_path / "s"
+    for made in (False, True):
+        with pytest.raises(FileNotFoundError):
+            asked(path, queries.sessions)
+        assert path.exists() == made
+        store = Store(path)
+        assert store.is_new
+        store.describe(ASKED)
+        store.close()
+    with pytest.raises(BulkcertError, match=r"cannot write .*: No such file"):
+        Store(tmp_path / "nowhere" / "s")
+
+
+# The draft.
+
+
+def test_what_was_drafted_is_kept_by_the_beginning_of_a_session(path):
+    """Whatever is written before a session begins is kept whole with it, or not at all; meanwhile nobody sees it."""
+    run_with(path, record(1), record(2, Outcome.FAILED))
+    for begins in (False, True):
+        store = Store(path)
+        store.leave_out([(3, "invalid", None, "why")])
+        store.reopen("newest = ?", ("failed",))
+        assert asked(path, queries.left_alone, 1, ROWS) == [1, 2]
+        if begins:
+            store.begin("run", "{}", **CALLER)
+        store.close()
+        assert asked(path, queries.left_alone, 1, ROWS) == ([1, 3] if begins else [1, 2])
+
+
+def test_another_run_in_its_place(path):
+    """What was kept of an earlier run is gone once the session of another has begun, and not before."""
+    run_with(path, record(1))
+    for begins in (False, True):
+        store = Store(path)
+        store.describe(msgspec.structs.replace(ASKED, run="other"))
+        if begins:
+            store.begin("run", "{}", **CALLER)
+        store.close()
+        assert asked(path, queries.asked).run == ("other" if begins else "r")
+        assert asked(path, queries.may_have_called) != begins
+        assert len(asked(path, queries.sessions)) == 1
+
+
+def test_rows_left_out_and_called_after_all(path):
+    """What is not left out any more is to be called, unless it was; only the newest reasons count."""
+    run_with(path, record(2))
+    for rows, alone in (((1, 2, 3), [1, 2, 3]), ((3,), [2, 3]), ((), [2])):
+        store = Store(path)
+        store.leave_out((row, "protected", None, "why") for row in rows)
+        store.keep_draft()
+        store.close()
+        assert asked(path, queries.left_alone, 1, ROWS) == alone
+
+
+# Groups.
+
+
+def test_no_acknowledged_row_is_lost(path):
+    """Ten kills: every row that was acknowledged is on disk, and no row without an outcome lacks its claim."""
+    for _ in range(10):
+        with subprocess.Popen([sys.executable, "-c", WRITER, path], stdout=-1, text=True) as child:
+            child.stdout.readline()
+            time.sleep(0.1)
+            child.send_signal(signal.SIGKILL)
+            told = [line.split() for line in child.stdout.read().splitlines()]
+        with database.reading(path) as db:
+            for first, last in [line for line in told if len(line) == 2][-50:]:
+                found = db.execute("SELECT COUNT(*) FROM certificate WHERE row BETWEEN ? AND ?", (first, last))
+                assert found.fetchone()[0] == int(last) - int(first) + 1
+    assert len(asked(path, queries.sessions)) == 10
+    ended(session(path))
+    assert asked(path, queries.in_doubt) <= 10 * 100
+
+
+async def test_a_group_waits_for_few_rows_and_not_for_long(path):
+    """The first unsynced row waits 0.2 s at most, and a full group is not waited for at all."""
+    store = session(path)
+    async with anyio.create_task_group() as group:
+        group.start_soon(store.commit_groups, lambda error: None)
+        began = time.monotonic()
+        await store.add(record(1))
+        while not asked(path, queries.left_alone, 1, 1):  # noqa: ASYNC110 - it is the file that is looked at
+            await anyio.sleep(0.01)
+        assert 0.15 < time.monotonic() - began < 1
+        for row in range(2, SYNC_AFTER_ROWS + 2):
+            await store.add(record(row))
+        with anyio.fail_after(1):
+            await store.sync()
+        group.cancel_scope.cancel()
+    assert asked(path, queries.outcomes, SYNC_AFTER_ROWS + 1) == {Outcome.SUCCEEDED: SYNC_AFTER_ROWS + 1}
+    ended(store)
+
+
+def test_a_group_is_kept_whole_or_not_at_all(path):
+    """What fails in the middle leaves nothing of its transaction, and the next one is possible."""
+    store = session(path)
+    statement = "INSERT INTO claim (row, session) VALUES (?, 1)"
+    with pytest.raises(sqlite3.Error), store.transaction() as db:
+        db.executemany(statement, [(1,), (1,)])
+    store.claim([2])
+    assert asked(path, queries.in_doubt) == 1
+    store.close()
+
+
+async def test_a_full_disk(path):
+    """Nothing of the group that does not fit is kept, what was kept stays, and why it failed is told in words."""
+    store = session(path)
+    pages = store.db.execute("PRAGMA page_count").fetchone()[0]
+    store.db.execute(f"PRAGMA max_page_count = {pages + 3}")
+    failures = []
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(store.commit_groups, failures.append)
+            row = 0
+            while store.failure is None:
+                row += 1
+                await store.add(record(row, message="m" * 100))
+                if row % 16 == 0:
+                    await store.sync()
+            group.cancel_scope.cancel()
+    assert len(failures) == 1
+    assert database.reason_of(failures[0]) == "no space left on the disk"
+    kept = len(asked(path, queries.left_alone, 1, 10_000))
+    assert 0 < kept < row
+    assert kept % 16 == 0
+    assert not store.db.in_transaction
+    store.end(73)
+    killed(store)
+    assert asked(path, queries.sessions)[0].ended_at is None
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_file_that_may_not_grow(path):
+    """Where the system refuses to let the file grow, the group is not kept, and the store is readable."""
+    store = session(path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    size = Path(f"{path}-wal").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, before[1]))
+    try:
+        with pytest.raises(sqlite3.Error) as failure:
+            store.keep([record(row) for row in range(1, 5000)])
+        assert database.reason_of(failure.value) in ("no space left on the disk", "the disk does not read or write it")
+        assert asked(path, queries.outcomes, ROWS) == {Outcome.NOT_ATTEMPTED: ROWS}
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    store.keep([record(1)])
+    ended(store)
+    assert asked(path, queries.left_alone, 1, ROWS) == [1]
+
+
+# Readers.
+
+
+def test_readers_see_whole_groups_and_nobody_waits(path):
+    """A reader sees one moment for as long as it reads; the writer goes on meanwhile."""
+    store = session(path)
+    store.keep([record(1), record(2)])
+    with database.reading(path) as db:
+        assert queries.left_alone(db, 1, ROWS) == [1, 2]
+        began = time.monotonic()
+        for row in range(3, 9, 2):
+            store.keep([record(row), record(row + 1)])
+        store.claim([9])
+        assert time.monotonic() - began < 5
+        assert queries.left_alone(db, 1, ROWS) == [1, 2]
+    assert asked(path, queries.left_alone, 1, ROWS) == [*range(1, 9)]
+    ended(store)
+
+
+def test_readers_while_sessions_come_and_go(path):
+    """Whoever reads while a writer opens, begins, ends or closes is never told that something is wrong."""
+    code = "import sys; from bulkcert.store.store import Store; from pathlib import Path\nfor _ in range(40):\n"
+    code += " store = Store(Path(sys.argv[1])); store.begin('run', '{}', **" + repr(CALLER) + ")\n"
+    code += " store.claim([1]); store.end(0); store.close()"
+    with subprocess.Popen([sys.executable, "-c", code, path]) as child:
+        reads = 0
+        while child.poll() is None:
+            asked(path, queries.sessions)
+            reads += 1
+    assert child.returncode == 0
+    assert reads > 10
+    assert len(asked(path, queries.sessions)) == 40
+
+
+def test_readers_while_stores_are_made(tmp_path):
+    """Whoever reads while a writer makes a store is told that there is none yet, or what is in it."""
+    code = "import sys, msgspec; from pathlib import Path; from bulkcert.store.store import Store\n"
+    code += f"from bulkcert.store.schema import Asked; asked = msgspec.convert({msgspec.to_builtins(ASKED)}, Asked)\n"
+    code += "for number in range(60):\n store = Store(Path(sys.argv[1], str(number))); store.describe(asked)\n"
+    code += f" store.begin('run', '{{}}', **{CALLER!r}); sys.stdin.readline(); store.close()"
+    with subprocess.Popen([sys.executable, "-c", code, tmp_path], stdin=-1) as child:
+        for number in range(60):
+            while True:
+                with suppress(FileNotFoundError):
+                    assert len(asked(tmp_path / f"{number}", queries.sessions)) == 1
+                    break
+            child.stdin.write(b"\n")
+            child.stdin.flush()
+    assert child.returncode == 0
+
+
+def test_at_rest_it_is_one_file(path):
+    """A store that nobody writes is one file, readable where nothing may be written; so is one that nobody closed."""
+    run_with(path, record(1))
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    path.chmod(0o400)
+    path.parent.chmod(0o500)
+    try:
+        assert asked(path, queries.left_alone, 1, ROWS) == [1]
+    finally:
+        path.parent.chmod(0o700)
+        path.chmod(0o600)
+    store = session(path)
+    del store
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert len(asked(path, queries.sessions)) == 2
+
+
+def test_on_a_network_file_system(path, monkeypatch):
+    """There no write-ahead log is used, before or after a kill; the answers are the same."""
+    killed(session(path))
+    monkeypatch.setattr(database, "is_on_network", lambda _: True)
+    store = session(path)
+    assert store.on_network
+    assert store.db.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
+    store.claim([1, 2])
+    store.keep([record(1)])
+    assert not Path(f"{path}-wal").exists()
+    assert asked(path, queries.left_alone, 1, ROWS) == [1]
+    ended(store)
+    assert changed(path) == [1]
+
+
+# Outcomes.
+
+
+def test_superseded_outcomes_are_kept_for_audit(path):
+    """An outcome of a call that a newer one replaces is kept; what was not called leaves nothing."""
+    run_with(path, record(1, Outcome.FAILED), record(2, Outcome.UNCHANGED, attempts=0))
+    run_with(path, record(1, Outcome.UNKNOWN), record(2))
+    run_with(path, record(1))
+    assert attempts(path) == [(1, 1, "failed"), (2, 1, "unknown")]
+    assert asked(path, queries.outcomes, 2) == {Outcome.SUCCEEDED: 2}
+
+
+CALLED = {
+    "succeeded": ({"outcome": Outcome.SUCCEEDED}, "succeeded"),
+    "not registered": ({"outcome": Outcome.NOT_REGISTERED}, "not_registered"),
+    "stopped": ({"outcome": Outcome.NOT_ATTEMPTED, "again": True}, "protected"),
+    "not called": (None, "protected"),
+}
+
+
+@pytest.mark.parametrize("case", CALLED)
+def test_a_row_that_is_protected_later(path, case):
+    """A row that was called keeps what came of it, though a list protects it now; it is left alone all the same."""
+    made, outcome = CALLED[case]
+    if made:
+        run_with(path, record(1, **made))
+    store = session(path)
+    with store.transaction() as db:
+        db.execute(
+            "INSERT INTO certificate (row, never) VALUES (1, 'protected') ON CONFLICT DO UPDATE SET never = 'protected'"
+        )
+    ended(store)
+    assert asked(path, queries.outcomes, 1) == {Outcome(outcome): 1}
+    assert asked(path, queries.left_alone, 1, 1) == [1]
+    assert asked(path, queries.to_call, 1) == 0
+
+
+def test_what_a_killed_session_has_claimed_is_never_left_out(path):
+    """A row that may have been called stays so until a call of it is answered, whatever is read of it meanwhile."""
+    store = session(path, preflight=False)
+    store.claim([1, 2, 3])
+    killed(store)
+    store = session(path)
+    for again in (False, True):
+        store.keep_states([("inactive", "unchanged", 1, row) for row in (1, 2, 3, 4)], again=again)
+    store.claim([1, 2, 3])
+    store.keep([record(2), record(3, Outcome.NOT_ATTEMPTED, code="PermissionCheckFailed", changed=False, again=True)])
+    ended(store)
+    assert changed(path) == [1, 2, 3]
+    assert asked(path, queries.in_doubt) == 2
+    assert asked(path, queries.unchanged) == 1
+    assert asked(path, queries.may_have_called)
+
+
+def test_an_intent_whose_call_was_answered_is_no_lost_call(path):
+    """Only a call that was sent and never answered makes a later "not found" its doing: an older claim does not."""
+    store = session(path)
+    store.claim([1, 2])
+    killed(store)
+    store = session(path)
+    store.claim([1, 2])
+    store.keep([1, 2])
+    store.keep([record(1, Outcome.NOT_ATTEMPTED, again=True)])
+    ended(store)
+    assert asked(path, queries.earlier, 1, 2) == {1: (Outcome.NOT_ATTEMPTED, False), 2: (None, True)}
+
+
+def test_an_interrupted_preflight_is_forgotten(path):
+    """What was found before a kill, maybe long ago, does not count, also of rows that a list protects by now."""
+    store = session(path, preflight=False)
+    store.keep_states([("inactive", "unchanged", 1, 1), ("inactive", "unchanged", 1, 2)], again=False)
+    with store.transaction() as db:
+        db.execute("UPDATE certificate SET never = 'protected' WHERE row = 2")
+    killed(store)
+    store = session(path)
+    store.forget_states()
+    with store.transaction() as db:
+        db.execute("UPDATE certificate SET never = NULL")
+    ended(store)
+    assert asked(path, queries.outcomes, 2) == {Outcome.NOT_ATTEMPTED: 2}
+    assert asked(path, queries.to_call, 2) == 2
+
+
+# Undo.
+
+
+def test_an_undo_that_succeeds(path):
+    """The row is undone, is not changed any more, and what the run had made of it is kept for audit."""
+    run_with(path, record(1), record(2))
+    store = session(path, "undo")
+    store.claim([1, 2])
+    store.keep([record(1, Outcome.UNDONE)])
+    ended(store)
+    assert asked(path, queries.outcomes, 2) == {Outcome.SUCCEEDED: 1, Outcome.UNDONE: 1}
+    assert changed(path) == [2]
+    assert attempts(path) == [(1, 1, "succeeded")]
+    assert asked(path, queries.maybe_undone) == 0
+
+
+def test_an_undo_of_a_row_in_doubt(path):
+    """A row that a killed run may have called, and that is undone, is in nobody's doubt any more."""
+    store = session(path)
+    store.claim([1])
+    killed(store)
+    assert changed(path) == [1]
+    store = session(path, "undo")
+    store.claim([1])
+    store.keep([record(1, Outcome.UNDONE)])
+    ended(store)
+    assert changed(path) == []
+    assert asked(path, queries.in_doubt) == asked(path, queries.maybe_undone) == 0
+
+
+VAIN = {
+    Outcome.FAILED: 0,
+    Outcome.NOT_REGISTERED: 0,
+    Outcome.NOT_ATTEMPTED: 0,
+    Outcome.UNKNOWN: 1,
+}
+
+
+@pytest.mark.parametrize("outcome", VAIN)
+def test_an_undo_that_changes_nothing_back(path, outcome):
+    """What the run has made of a row stays, also what it may have; the call is kept for audit; a lost one is doubt."""
+    run_with(path, record(1))
+    store = session(path)
+    store.claim([2])
+    killed(store)
+    store = session(path, "undo")
+    store.claim([1, 2])
+    store.keep([record(1, outcome), record(2, outcome)])
+    ended(store)
+    assert asked(path, queries.outcomes, 2) == {Outcome.SUCCEEDED: 1, Outcome.NOT_ATTEMPTED: 1}
+    assert changed(path) == [1, 2]
+    assert attempts(path) == [(3, 1, outcome.value), (3, 2, outcome.value)]
+    assert asked(path, queries.maybe_undone) == VAIN[outcome]
+    assert asked(path, queries.in_doubt) == 1
+
+
+def test_a_killed_undo(path):
+    """What an undo had claimed it may have changed back, also where an earlier session is in doubt; calls settle it."""
+    run_with(path, record(1), record(2))
+    watch = session(path, "verify")
+    watch.claim([2])
+    killed(watch)
+    undo = session(path, "undo")
+    undo.claim([1, 2])
+    killed(undo)
+    assert asked(path, queries.maybe_undone) == 2
+    assert changed(path) == [1, 2]
+    store = session(path)
+    store.claim([1])
+    store.keep([record(1)])
+    ended(store)
+    assert asked(path, queries.maybe_undone) == 1
+
+
+# What is wrong with a file.
+
+
+@pytest.fixture
+def full(path):
+    """Returns a store with what a run leaves, in many pages."""
+    store = session(path)
+    with store.transaction() as db:
+        db.execute("UPDATE run SET asked = '{}'")
+    store.keep([record(row, message="m" * 50) for row in range(1, 2000)])
+    ended(store)
+    return path
+
+
+def use(path):
+    """Opens a store and asks it everything, as its writer and as a reader."""
+    with database.reading(path) as db:
+        every(db)
+    store = session(path)
+    store.read(every)
+    store.close()
+
+
+def every(db):
+    """Asks a store everything but what was asked for."""
+    queries.sessions(db)
+    queries.outcomes(db, 2000)
+    queries.earlier(db, 1, 2000)
+    queries.window(db, 1, 2000)
+    queries.changed(db, "inactive", 1, 2000)
+
+
+def test_a_store_that_is_empty(full):
+    """A file of no bytes is a store that never came to begin: no run is read from it."""
+    for length in (0, 1):
+        full.write_bytes(full.read_bytes()[:length])
+        with pytest.raises(FileNotFoundError):
+            use(full)
+        store = Store(full)
+        assert store.is_new
+        store.close()
+
+
+@pytest.mark.parametrize("length", [50, 100, 4096, 5000, -4096, -1])
+def test_a_store_that_was_cut(full, length):
+    """It is refused in words, with a way on."""
+    content = full.read_bytes()
+    full.write_bytes(content[:length])
+    with pytest.raises(BulkcertError, match=r"damaged|not a store of this version|does not read") as refused:
+        use(full)
+    assert refused.value.advice
+
+
+@pytest.mark.parametrize("after_kill", [False, True])
+def test_flipped_bytes(full, after_kill):
+    """Wherever bytes are flipped: the store is refused in words, or still makes sense; never a traceback."""
+    content = full.read_bytes()
+    refused = 0
+    # The first page has the tables' own texts, which SQLite quotes.
+    places = (*range(0, 4096, 101), *range(4096, len(content), len(content) // 40))
+    for place in places:
+        flipped = bytearray(content)
+        flipped[place : place + 8] = bytes(255 - byte for byte in flipped[place : place + 8])
+        for end in ("-wal", "-shm", "-journal"):
+            Path(f"{full}{end}").unlink(missing_ok=True)
+        full.write_bytes(flipped)
+        if after_kill:
+            Path(f"{full}-wal").touch()
+        with suppress(BulkcertError):
+            refused += 1
+            use(full)
+            refused -= 1
+    assert refused > 5
+
+
+def test_what_was_asked_is_damaged(full):
+    """A description that nobody has written is damage, not a traceback."""
+    with pytest.raises(BulkcertError, match="damaged"):
+        asked(full, queries.asked)
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_log_that_is_lost(path, empty):
+    """A file without the log that a killed session has left with it is not believed: calls may be missing from it."""
+    run_with(path, record(1))
+    store = session(path)
+    store.claim([2, 3])
+    killed(store)
+    Path(f"{path}-wal").unlink()
+    if empty:
+        Path(f"{path}-wal").touch()
+    for opens, status in ((partial(changed, path), ExitStatus.INPUT_UNREADABLE), (partial(Store, path), 73)) * 2:
+        with pytest.raises(BulkcertError, match=r"store\.sqlite-wal, which belongs to it, is missing") as refused:
+            opens()
+        assert refused.value.status == status
+
+
+def test_another_version(path):
+    """A store of other tables is not read."""
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version = 2")
+    db.close()
+    for opens, status in ((partial(changed, path), ExitStatus.INPUT_UNREADABLE), (partial(Store, path), 73)):
+        with pytest.raises(BulkcertError, match="not a store of this version") as refused:
+            opens()
+        assert refused.value.status == status
+
+
+def test_something_else(tmp_path):
+    """A file that is no database is told as such."""
+    path = tmp_path / "s"
+    path.write_text("row,outcome\n" * 1000)
+    with pytest.raises(BulkcertError, match="no store of bulkcert"):
+        changed(path)

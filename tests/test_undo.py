@@ -1,0 +1,566 @@
+"""``undo``: exactly what a run has changed is changed back, whatever happened to the run or to the undo."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from kill_anywhere import states_of
+from program import (
+    INSTANCE,
+    UNHURRIED,
+    here,
+    outcomes,
+    read_results,
+    start,
+    summary_of,
+    wait_for,
+    write_devices,
+)
+from stored import ask, change, kill, status
+from test_program_terminal import dialogue
+from watching import watch
+
+pytestmark = pytest.mark.usefixtures("inside")
+
+OFF, ON = "InactivateDeviceCertificate", "ActiveDeviceCertificate"
+
+
+def write_list(devices):
+    Path("d.csv").write_text("DeviceSn,CaSn\n" + "".join(f"{device},{ca}\n" for device, ca in devices))
+
+
+class Place:
+    """Active devices of a CA of their own, listed in ``d.csv``; the results are ``r.csv``."""
+
+    def __init__(self, service, name):
+        self.service, self.name, self.devices = service, name, []
+
+    def list(self, count, *, mark=""):
+        self.devices = [(f"{self.name}{mark}{number}", f"{self.name}ca") for number in range(count)]
+        write_list(self.devices)
+        self.service.seed(self.devices)
+
+    def run(self, *more, ends=0):
+        return here("run", "inactivate-device", "d.csv", *self.service.looking, "-o", "r.csv", *more).ended(ends)
+
+    def made(self, count, *more, ends=0):
+        """Lists so many devices and switches them off."""
+        self.list(count)
+        return self.run(*more, ends=ends)
+
+    def undo(self, *more, ends=0):
+        return here("undo", "r.csv", "--yes", *UNHURRIED, *more).ended(ends)
+
+    def resume(self, *more, ends=0):
+        return here("resume", "r.csv", "--yes", *more).ended(ends)
+
+    @property
+    def states(self):
+        return self.service.states(self.devices)
+
+    def calls(self, operation, since=0):
+        """Returns the devices of this list that an operation was called for, of a number of calls on."""
+        listed = {device for device, _ in self.devices}
+        found = [call["device_sn"] for call in self.service.calls()[since:] if call["operation"] == operation]
+        return [device for device in found if device in listed]
+
+
+@pytest.fixture
+def place(service, tmp_path):
+    yield Place(service, tmp_path.name[-20:])
+    service.tell("faults", shares={}, seed=1)
+
+
+def interrupted(kind="run", *, open_rows=()):
+    """Leaves the newest session as a kill does that came before the outcomes of some rows were written."""
+    kill("r.csv")
+    for row in open_rows:
+        change("r.csv", "INSERT INTO claim (row, session) SELECT ?, MAX(id) FROM session", row)
+        if kind == "run":
+            change("r.csv", "UPDATE certificate SET newest = NULL, changed = 0, attempts = 0 WHERE row = ?", row)
+
+
+# What is undone.
+
+
+def test_only_what_was_changed(place):
+    """Rows that were in the desired state before are not touched; the results say of each what it is now."""
+    place.list(60)
+    place.service.seed(place.devices[:20], "0")
+    place.run()
+    since = place.service.report().arrivals
+    place.undo()
+
+    assert place.states == ["0"] * 20 + ["1"] * 40
+    assert sorted(place.calls(ON, since)) == sorted(device for device, _ in place.devices[20:])
+    assert [row["outcome"] for row in read_results("r.csv")] == ["unchanged"] * 20 + ["undone"] * 40
+
+
+def test_undo_of_cas(place):
+    """A CA action over a device list is undone for each CA that it has changed."""
+    service = place.service
+    devices = write_devices("d.csv", 9, cas=3)
+    service.tell("seed", instance=INSTANCE, rows=[(ca, "") for _, ca in devices[:3]])
+    service.tell("seed", instance=INSTANCE, rows=[(devices[0][1], "")], status="0")
+    before = states_of(service)
+    here("run", "inactivate-ca", "d.csv", *service.looking, "-o", "r.csv").ended(0)
+    assert states_of(service) != before
+    place.undo()
+
+    assert states_of(service) == before
+
+
+def test_delete_has_no_undo(place):
+    """2: what was deleted cannot be brought back, and that is said before anything else."""
+    place.service.seed(write_devices("d.csv", 4, cas=2))
+    here("run", "delete-ca", "d.csv", *place.service.where, "-o", "r.csv").ended(0)
+
+    assert "cannot be undone" in here("undo", "r.csv", "--yes").ended(2).stderr
+
+
+def test_unknown_states_want_a_word(place):
+    """2: without a preflight nobody knows what to restore; one word leaves those rows, another undoes all of them."""
+    place.made(3, "--look-first", "never")
+    refused = place.undo(ends=2).stderr
+    assert "3 rows" in refused
+    assert "--include-unknown" in refused
+    left = place.undo("--no-include-unknown").stderr
+    assert "nothing to undo: all that r.csv has changed are 3 rows whose state before is not known" in left
+    assert place.states == ["0"] * 3
+    place.undo("--include-unknown", "--limit-rows", "1", ends=75)
+    assert "2 rows" in place.undo("--no-include-unknown").stderr
+    place.undo("--include-unknown")
+
+    assert place.states == ["1"] * 3
+
+
+def test_undo_asks(place):
+    """2 without a yes: nothing is called, and nothing is left of an undo that was not begun."""
+    place.made(5)
+    here("undo", "r.csv", *UNHURRIED).ended(2)
+
+    assert place.states == ["0"] * 5
+    assert status("r.csv").exit_status == 0
+    assert [each.kind for each in status("r.csv").sessions] == ["run"]
+
+
+def test_one_row_is_one_row(place):
+    """Nobody reads of 1 rows."""
+    place.made(1, "--look-first", "always")
+    told = place.undo()
+
+    assert "to undo: 1 row of r.csv" in told.stderr
+    assert "; less than a second" in told.stderr
+    assert "1 certificate is active again" in here("status", "r.csv").stdout
+    assert "1 rows" not in told.stderr + told.stdout
+
+
+def test_results_of_the_job(place):
+    """The results of the job are meant where none are named, also where the job names them by the date."""
+    place.list(2)
+    job = f'instance = "{INSTANCE}"\nendpoint = "{place.service.url}"\nyes = true\nquiet = true\n'
+    job += 'action = "inactivate-device"\ninput = "d.csv"\nresults = "r-{date}.csv"\n'
+    Path("job.toml").write_text(job)
+    here("run", "--job", "job.toml").ended(0)
+    here("undo", env={"BULKCERT_JOB": "job.toml", "BULKCERT_YES": "true"}).ended(0)
+
+    assert place.states == ["1"] * 2
+
+
+def test_json(place):
+    """--json prints an object whatever there was to do; nothing was undone where nothing was to be undone."""
+    place.made(3)
+    assert json.loads(place.undo("--json", "-q").stdout)["outcomes"] == {"undone": 3}
+    told = place.undo("--json", "-q")
+
+    assert json.loads(told.stdout) == {"rows": 0, "unknown": 0, "exit_status": 0}
+    assert told.stderr == ""
+
+
+def test_wrong_options_name_the_right_help(place):
+    """2: the help that is named is that of the command that was typed."""
+    place.made(3)
+    assert "See bulkcert undo --help" in place.undo("--max-errors", "many", ends=2).stderr
+    rehearsed = here("rehearse", "inactivate-device", "d.csv", "--max-errors", "many").ended(2)
+    assert "See bulkcert rehearse --help" in rehearsed.stderr
+
+
+def test_rehearsed_twice(place):
+    """Each rehearsal undoes what it has done itself, not what the one before did."""
+    write_devices("d.csv", 10)
+    rehearse = ("rehearse", "inactivate-device", "d.csv", "-q", "--json", "--latency-ms", "0", "0", "--then", "undo")
+    first, second = (
+        json.loads(here(*rehearse, *more).ended(0).stdout)
+        for more in (("--already", "0.5", "--look-first", "always"), ())
+    )
+
+    assert first["undo"]["outcomes"]["undone"] == first["summary"]["outcomes"]["succeeded"] < 10
+    assert second["undo"]["rows"] == 10
+
+
+# What an undone run says, and what becomes of it.
+
+
+def test_an_undone_run_says_so(place):
+    """1 and UNDONE, with how many certificates are in the opposite state and the command that does it again.
+
+    Alike for status, the summary, the same command and the report; nothing is called meanwhile.
+    """
+    place.made(3)
+    undone = place.undo()
+    assert "all of it is undone" in undone.stdout
+    since = place.service.report().arrivals
+    told = [here("status", "r.csv").ended(1), place.run(ends=1), place.resume(ends=1)]
+    for finished in told:
+        said = " ".join((finished.stdout + finished.stderr).split())
+        assert "UNDONE: 3 certificates are active again" in said
+        assert "bulkcert resume r.csv --retry undone" in said
+    summary = summary_of("r.csv")
+    assert (summary["exit_status"], summary["undone"], summary["outcomes"]) == (1, 3, {"undone": 3})
+    report = json.loads(here("report", "r.csv", "--format", "json").ended(0).stdout)
+    assert "bulkcert resume r.csv --retry undone" in json.dumps(report)
+
+    assert place.service.report().arrivals == since
+    assert outcomes("r.csv") == {"undone": 3}
+
+
+def test_undone_once(place):
+    """The same undo again calls nothing; one that was stopped goes on, with the same command or with resume."""
+    place.made(30)
+    place.undo("--limit-rows", "10", ends=75)
+    assert place.states.count("1") == 10
+    place.undo("--limit-rows", "10", ends=75)
+    assert place.states.count("1") == 20
+    place.resume()
+    assert place.states == ["1"] * 30
+    since = place.service.report().arrivals
+    assert "nothing to undo" in place.undo().stderr
+
+    assert sorted(place.calls(ON)) == sorted(device for device, _ in place.devices)
+    assert place.service.report().arrivals == since
+
+
+def test_done_again_in_part_and_undone_again(place):
+    """While a row that was undone has not been done again the run is undone, for all alike; then it is not.
+
+    What was done again can be undone again, any number of times.
+    """
+    place.made(10)
+    place.undo()
+    told = place.resume("--retry", "undone", "--limit-rows", "1", ends=75)
+    assert place.states.count("0") == 1
+    assert (status("r.csv").undone, status("r.csv").is_undone) == (9, True)
+    assert "bulkcert resume r.csv --retry undone" in told.stderr
+    told = place.resume("--retry", "undone")
+    assert place.states == ["0"] * 10
+    assert (status("r.csv").exit_status, status("r.csv").is_undone) == (0, False)
+    assert "UNDONE" not in told.stdout
+    place.undo()
+    assert place.states == ["1"] * 10
+    place.run("--retry", "undone")
+    place.undo()
+    assert place.states == ["1"] * 10
+
+    attempts = ask("r.csv", lambda db: db.execute("SELECT outcome FROM attempt WHERE row = 1 ORDER BY id").fetchall())
+    assert attempts == [("succeeded",), ("undone",)] * 2 + [("succeeded",)]
+
+
+def test_another_run_over_the_same_list(place):
+    """What a run with --overwrite has switched off once more after the undo is undone like anything else."""
+    place.made(5)
+    place.undo()
+    place.run("--overwrite")
+    assert place.states == ["0"] * 5
+    place.undo()
+
+    assert place.states == ["1"] * 5
+
+
+def test_the_rest_of_a_run(place):
+    """A run that was stopped, and is undone, calls nothing more by itself; --retry undone does all of it."""
+    place.made(20, "--limit-rows", "5", ends=75)
+    place.undo()
+    assert place.states == ["1"] * 20
+    assert "nothing to call: the run was undone" in place.run(ends=1).stderr
+    assert place.states == ["1"] * 20
+    place.resume("--retry", "undone")
+
+    assert place.states == ["0"] * 20
+    assert outcomes("r.csv") == {"succeeded": 20}
+
+
+def test_a_watch_leaves_alone_what_was_undone(place):
+    """An undone certificate is as somebody wants it: no watch puts it back; what was not undone is kept."""
+    place.made(4)
+    place.undo("--limit-rows", "2", ends=75)
+    place.service.seed(place.devices[2:], "1")
+    since = place.service.report().arrivals
+    watch("r.csv", lambda: wait_for(None, lambda: place.states[2:] == ["0"] * 2)).ended(1)
+
+    assert sorted(place.calls(OFF, since)) == sorted(device for device, _ in place.devices[2:])
+    assert place.states == ["1", "1", "0", "0"]
+
+
+def test_two_runs_of_one_stem(place):
+    """r.csv and r.ndjson are two runs: the undo of one leaves the other as it is."""
+    place.made(3)
+    here("run", "inactivate-device", "d.csv", *place.service.looking, "-o", "r.ndjson").ended(0)
+    place.undo()
+    assert "nothing to undo" in here("undo", "r.ndjson", "--yes").ended(0).stderr
+
+    assert place.states == ["1"] * 3
+    assert (status("r.csv").exit_status, status("r.ndjson").exit_status) == (1, 0)
+
+
+# A run that ended badly.
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_killed_before_an_outcome_was_written(place, resumed):
+    """The preflight is on disk before the first call: nobody is asked about rows that a kill left without an outcome.
+
+    All that such a session had claimed is undone, whatever came of it since, and nothing else.
+    """
+    place.made(9, "--limit-rows", "6", ends=75)
+    interrupted(open_rows=(2, 3, 4, 5, 6))
+    if resumed:
+        place.resume("--limit-rows", "1", ends=75)
+    assert status("r.csv").in_doubt == 5 - resumed
+    undone = place.undo()
+
+    assert "to undo: 6 rows" in undone.stderr
+    assert place.states == ["1"] * 9
+    assert len(place.calls(ON)) == 6
+    assert outcomes("r.csv") == {"undone": 6, "not_attempted": 3}
+
+
+def test_what_another_run_has_done_stays(place):
+    """Rows that the killed run never came to are left as another run has made them since."""
+    place.made(9, "--limit-rows", "6", ends=75)
+    interrupted(open_rows=(5, 6))
+    here("run", "inactivate-device", "d.csv", *place.service.looking, "-o", "other.csv").ended(0)
+    place.undo()
+
+    assert place.states == ["1"] * 6 + ["0"] * 3
+
+
+@pytest.mark.parametrize("outcome", ["failed", "unknown", "not_attempted"])
+def test_called_whatever_came_of_it(place, outcome):
+    """A row that was called is restored if it was in the opposite state, though its last answer was no success."""
+    place.made(6)
+    change("r.csv", "UPDATE certificate SET newest = ?, again = ?", outcome, outcome == "not_attempted")
+    place.undo()
+
+    assert place.states == ["1"] * 6
+    assert outcomes("r.csv") == {"undone": 6}
+
+
+def test_what_was_never_called_is_left_alone(place):
+    """Rows that a limit kept from being called are no business of the undo, though a watch was killed since."""
+    place.made(6, "--limit-rows", "2", ends=75)
+    here("verify", "r.csv", *UNHURRIED).ended(1)
+    kill("r.csv")
+    place.undo()
+
+    assert [row["outcome"] for row in read_results("r.csv")] == ["undone"] * 2 + ["not_attempted"] * 4
+    assert place.states == ["1"] * 6
+
+
+def test_a_call_that_was_refused_has_changed_nothing(place):
+    """What a refusal for the whole run met was not called: nobody is asked what it was before."""
+    place.list(4)
+    write_list([*place.devices, (f"{place.name}never", f"{place.name}ca")])
+    place.service.tell("faults", shares={f"{OFF}:NoPermission": 1.0}, seed=1)
+    place.run("--max-in-flight", "1", ends=77)
+    place.service.tell("faults", shares={}, seed=1)
+    place.run(ends=1)
+
+    assert summary_of("r.csv")["unknown_before"] == 0
+    place.undo()
+    assert place.states == ["1"] * 4
+
+
+def test_a_refusal_after_a_lost_answer_says_nothing_of_the_first_attempt(place):
+    """No row that was really changed is failed: it is unknown, says why, and is undone."""
+    place.made(30, "--limit-rows", "1", ends=75)
+    place.service.tell("faults", shares={"drop-after": 0.4, "ParameterFieldCheckFailed": 0.3}, seed=3)
+    place.run("--max-errors", "100%", ends=1)
+    place.service.tell("faults", shares={}, seed=3)
+
+    rows = read_results("r.csv")
+    done = [row for row, state in zip(rows, place.states, strict=True) if state == "0"]
+    assert {row["outcome"] for row in done} == {"succeeded", "unknown"}
+    lost = [row for row in rows if row["outcome"] == "unknown" and row["code"] == "ParameterFieldCheckFailed"]
+    assert lost
+    assert all("the answer to an earlier attempt was lost" in row["message"] for row in lost)
+    assert {row["outcome"] for row in rows if row["code"] and row not in lost} <= {"failed", "unknown"}
+    place.undo()
+    assert place.states == ["1"] * 30
+
+
+def test_the_undo_that_is_offered_works(place):
+    """Also after a watch has called what nobody had seen before: then it wants a word, which is offered with it."""
+    place.list(4)
+    late = [(f"{place.name}late", f"{place.name}ca")]
+    write_list([*place.devices, *late])
+    place.run("--look-first", "always", ends=1)
+    place.service.seed(late)
+    watch("r.csv", lambda: wait_for(None, lambda: place.service.states(late) == ["0"])).ended(0)
+    offered = [line for line in place.run().stderr.splitlines() if "bulkcert undo" in line]
+    report = json.loads(here("report", "r.csv", "--format", "json").ended(0).stdout)
+    offered += [step for step in report["verdict"]["steps"] if "bulkcert undo" in step]
+
+    assert ["--include-unknown" in step for step in offered] == [True] * 2
+    place.undo("--include-unknown")
+    assert place.service.states([*place.devices, *late]) == ["1"] * 5
+
+
+def test_killed_while_it_is_done_again(place):
+    """What a session may have called that was killed after the undo is not told as undone; undo does it again."""
+    place.made(6)
+    place.undo()
+    place.resume("--retry", "undone", "--limit-rows", "3", ends=75)
+    change("r.csv", "UPDATE certificate SET newest = 'undone', changed = 0, again = 1 WHERE row IN (2, 3)")
+    interrupted("redo", open_rows=(2, 3))
+    assert status("r.csv").exit_status == 75
+    assert "to undo: 3 rows" in place.undo().stderr
+
+    assert place.states == ["1"] * 6
+    assert (status("r.csv").undone, status("r.csv").in_doubt) == (6, 0)
+    assert len(place.calls(ON)) == 9
+
+
+# An undo that ended badly.
+
+
+def test_an_undo_that_is_refused(place):
+    """77: nothing is undone, the run is not said to be, and the undo goes on once the refusal is gone."""
+    place.made(20)
+    place.service.tell("faults", shares={f"{ON}:NoPermission": 1.0}, seed=1)
+    assert "bulkcert resume r.csv" in place.undo(ends=77).stderr
+    place.service.tell("faults", shares={}, seed=1)
+    assert (outcomes("r.csv"), status("r.csv").is_undone) == ({"succeeded": 20}, False)
+    place.resume()
+
+    assert place.states == ["1"] * 20
+
+
+def test_an_undo_that_was_killed(place):
+    """SIGKILL half-way through: from its first call on the run is no success; the same undo then goes on."""
+    place.made(40)
+    with start("undo", "r.csv", "--yes", "-q", "--rate", "15") as undoing:
+        wait_for(undoing, lambda: status("r.csv").undone >= 5)
+        undoing.kill()
+        undoing.communicate()
+    assert place.states.count("0") > 5
+    stands = status("r.csv")
+    assert (stands.state, stands.exit_status, stands.is_undone) == ("interrupted", 75, True)
+    assert stands.maybe_undone > 0
+    assert "bulkcert resume r.csv" in here("status", "r.csv").ended(75).stdout
+    place.resume()
+
+    assert place.states == ["1"] * 40
+    assert (status("r.csv").exit_status, status("r.csv").maybe_undone) == (1, 0)
+
+
+def test_an_undo_that_was_killed_at_its_question(place):
+    """Nothing is left of it that is in the way of the next, and the run is what it was."""
+    place.made(5)
+    with dialogue("undo", "r.csv", *UNHURRIED) as talk:
+        talk.read_until("Go on? [y/N] ")
+        talk.child.kill()
+        talk.child.wait()
+    assert status("r.csv").exit_status == 0
+    assert [each.kind for each in status("r.csv").sessions] == ["run"]
+    place.undo()
+
+    assert place.states == ["1"] * 5
+
+
+@pytest.mark.parametrize("command", ["undo", "resume"])
+@pytest.mark.parametrize("claimed", [(), (2, 3)], ids=["before its first claim", "before its first call"])
+def test_an_undo_that_was_killed_before_its_first_call(place, command, claimed):
+    """It is started again like anything else."""
+    place.made(5)
+    place.undo("--limit-rows", "1", ends=75)
+    interrupted("undo", open_rows=claimed)
+    assert (status("r.csv").state, status("r.csv").maybe_undone) == ("interrupted", len(claimed))
+    getattr(place, command)()
+
+    assert place.states == ["1"] * 5
+    assert outcomes("r.csv") == {"undone": 5}
+
+
+@pytest.mark.parametrize("command", ["undo", "resume"])
+def test_an_undo_that_was_killed_after_its_last_call(place, command):
+    """It comes to its end: the results are written, and the run is undone, not interrupted."""
+    place.made(5)
+    place.undo()
+    kill("r.csv")
+    Path("r.csv").write_text("")
+    assert status("r.csv").exit_status == 75
+    getattr(place, command)()
+
+    assert (status("r.csv").state, status("r.csv").exit_status) == ("ended", 1)
+    assert outcomes("r.csv") == {"undone": 5}
+
+
+@pytest.mark.parametrize("fault", ["ParameterCheckFailed", "no-echo"])
+def test_an_undo_in_vain(place, fault):
+    """1: what the run has made of a row stays where it could not be changed back, also where that is not known."""
+    place.made(4)
+    place.service.tell("faults", shares={f"{ON}:{fault}" if fault[0] == "P" else fault: 1.0}, seed=1)
+    place.undo("--attempts", "1", ends=1)
+    place.service.tell("faults", shares={}, seed=1)
+    lost = 4 if fault == "no-echo" else 0
+    assert outcomes("r.csv") == {"succeeded": 4}
+    assert (status("r.csv").maybe_undone, status("r.csv").exit_status) == (lost, min(lost, 1))
+    place.undo()
+
+    assert place.states == ["1"] * 4
+    assert status("r.csv").maybe_undone == 0
+
+
+# All of it at random.
+
+
+def inventory(service, chance, mark):
+    """Registers random certificates in random states, some not in the list; returns the list."""
+    listed, rows = write_devices("d.csv", chance.randint(150, 400), cas=chance.randint(1, 4)), {"0": [], "1": []}
+    listed = [(f"{mark}{device}", f"{mark}{ca}") for device, ca in listed]
+    write_list(listed)
+    share = chance.uniform(0.1, 0.9)
+    for device, ca in [*listed, *((f"{mark}x{number}", listed[0][1]) for number in range(20))]:
+        if chance.random() < 0.95:
+            rows["1" if chance.random() < share else "0"].append((ca, device))
+    for status_, pairs in rows.items():
+        service.tell("seed", instance=INSTANCE, rows=pairs, status=status_)
+    return listed
+
+
+def killed_after(service, command, changes):
+    """Starts a run and kills it after so many changes more, if it has not ended by then."""
+    most = service.report().changes + changes
+    with start(*command) as child:
+        wait_for(None, lambda: service.report().changes >= most or child.poll() is not None)
+        child.kill()
+        child.communicate()
+
+
+@pytest.mark.parametrize(("action", "is_ended"), [("activate-device", True), ("inactivate-device", False)])
+def test_undo_after_two_kills_restores_the_state_before(service, action, is_ended):
+    """Any inventory, either action, killed twice at random instants, ended or left as it is: as if it had not been."""
+    chance = random.Random(action)
+    listed = inventory(service, chance, f"u{action[0]}")
+    to_change = service.states(listed).count("1" if action == "inactivate-device" else "0")
+    before = states_of(service)
+    where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes", "-q")
+    command = ("run", action, "d.csv", *where, "-o", "r.csv")
+    for _ in range(2):
+        killed_after(service, (*command, "--rate", "100"), chance.randint(1, to_change // 3))
+        assert states_of(service) != before, "something was changed before it was killed"
+    assert not is_ended or here(*command, *UNHURRIED).status in (0, 1)
+
+    here("undo", "r.csv", "--yes", "--include-unknown", *UNHURRIED)
+    assert states_of(service) == before
