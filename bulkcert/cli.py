@@ -10,11 +10,11 @@ import cyclopts
 from cyclopts import App, Parameter
 from cyclopts.config import Env
 
-from bulkcert import terminal
 from bulkcert.errors import BulkcertError, ExitStatus, terminated
 from bulkcert.job_file import JobFile
 from bulkcert.log import bind, format_asked
-from bulkcert.option_errors import wrong_options
+from bulkcert.views import console as terminal
+from bulkcert.views.option_errors import wrong_options
 
 HELP = """Switch very many ApsaraMQ for MQTT device certificates off or on: fast, under the limits, losing nothing.
 
@@ -50,14 +50,14 @@ COMMANDS = {
     "run": "Call the service once for each row of a list, and write what became of every row.",
     "resume": "Go on with what was interrupted, or call again the rows that --retry names; the list is not needed.",
     "status": "Say how a run stands, from another terminal: how far, how fast, what it waits for, how it ended.",
-    "verify": "Read back the status of every row of a run; while watched, call again what is not as wanted.",
-    "undo": "Take back what a run has changed.",
+    "verify": "Read back the status of every row of a run; while watched, call again what is not in the desired state.",
+    "undo": "Undo what a run has changed.",
     "report": "Tell what a run did, in one page for people who were not there; also as text, Markdown or JSON.",
     "export": "Write results anew, all rows or some, in any format; no calls are made.",
     "runs": "List the runs in a directory: when, what, how far, and how each stands.",
-    "policy": "Print the least RAM policy for what a run calls.",
+    "policy": "Print the minimal RAM policy for what a run calls.",
     "rehearse": "Do the same against an emulator on this machine: no account, no network.",
-    "emulator": "Serve a double of the service on this machine until stopped.",
+    "emulator": "Serve a local emulator of the service on this machine until stopped.",
 }
 """Commands, in the order of the help, each with its line there."""
 

@@ -9,15 +9,15 @@ class ExitStatus(IntEnum):
     """Exit statuses of every command; the numbers follow sysexits.h where it has a fitting one."""
 
     OK = 0
-    """Every row is in the wanted state."""
+    """Every row is in the desired state."""
     INCOMPLETE = 1
-    """The run finished, and some rows are not in the wanted state."""
+    """The run finished, and some rows are not in the desired state."""
     USAGE = 2
-    """Wrong options, or no confirmation; nothing was called."""
+    """Wrong options, or no confirmation; no calls were made."""
     TOO_MANY_ERRORS = 3
     """Stopped by ``--max-errors``."""
     INPUT_INVALID = 65
-    """The input is invalid or differs from the journal's; nothing was called."""
+    """The input is invalid or differs from the journal's; no calls were made."""
     INPUT_UNREADABLE = 66
     """The input is missing or cannot be read."""
     UNAVAILABLE = 69

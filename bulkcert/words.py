@@ -1,13 +1,10 @@
 """Numbers, times and exit statuses in words."""
 
-import shlex
-
 from bulkcert.errors import ExitStatus
-from bulkcert.store.paths import RunFiles
 
 _MEANINGS = {
-    ExitStatus.OK: "every row is in the wanted state",
-    ExitStatus.INCOMPLETE: "finished, and some rows are not in the wanted state",
+    ExitStatus.OK: "every row is in the desired state",
+    ExitStatus.INCOMPLETE: "finished, and some rows are not in the desired state",
     ExitStatus.STOPPED_EARLY: "stopped early on purpose; resume goes on",
 }
 
@@ -43,9 +40,3 @@ def printable(text: str, width: int = 40) -> str:
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text[: width + 1]
     )
     return shown if len(shown) <= width else shown[: width - 1] + "…"
-
-
-def command(name: str, files: RunFiles, *options: str) -> str:
-    """Returns a command that is about a run, for a shell: ``bulkcert resume results.csv``."""
-    state = ["--state-dir", str(files.state_dir)] if files.state_dir is not None else []
-    return shlex.join(["bulkcert", name, str(files.results), *options, *state])

@@ -24,7 +24,7 @@ def measure(devices: Path, addresses: list[str]) -> None:
     arguments = ["--instance=post-cn-bench", f"--seed-from={devices}", "--latency-ms=0", "200"]
     with running(*arguments) as emulator:
         command = [sys.executable, "-m", "bulkcert", "run", "inactivate-device", str(devices), "--yes", "--quiet"]
-        command += ["--instance=post-cn-bench", f"--endpoint={emulator.url}", "--overwrite", "--look-first=never"]
+        command += ["--instance=post-cn-bench", f"--endpoint={emulator.url}", "--overwrite", "--preflight=never"]
         command += [f"--source-address={address}" for address in addresses]
         status = subprocess.run(command, env=os.environ | KEYS, stdout=subprocess.DEVNULL, check=False).returncode
         report = emulator.report()

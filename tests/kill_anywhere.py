@@ -20,7 +20,7 @@ from pathlib import Path
 
 from program import INSTANCE, UNHURRIED, emulator, read_results, start, summary_of, wait_for
 
-from bulkcert.actions import ACTIONS
+from bulkcert.service.actions import ACTIONS
 from bulkcert.store import queries
 from bulkcert.store.database import reading
 from bulkcert.store.outcome import Outcome
@@ -159,7 +159,7 @@ class Trial:
         rows = len(self.certificates)
         every = set(range(1, rows + 1))
         if stage == "undo":
-            return every - set(self.read(queries.changed, self.action.wanted_status.value, 1, rows))
+            return every - set(self.read(queries.changed, self.action.desired_status.value, 1, rows))
         if self.read(queries.preflight_at) is None:
             return set()
         alone = set(self.read(queries.left_alone, 1, rows))

@@ -8,9 +8,9 @@ import msgspec
 from program import INSTANCE, PATIENCE_S, start, wait_for, write_devices
 
 from bulkcert.errors import BulkcertError
-from bulkcert.status_view import figures_of, shown
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.status import State, status_of
+from bulkcert.views.status import figures_of, shown
 
 FAST = 100_000
 """Calls per second of a run that nobody looks at."""
@@ -34,7 +34,7 @@ class Place:
 
     @contextmanager
     def running(self, *more, **options):
-        with start(*self.command("--look-first", "never", *more, **options)) as child:
+        with start(*self.command("--preflight", "never", *more, **options)) as child:
             try:
                 yield child
             except AssertionError as error:
@@ -51,7 +51,7 @@ class Place:
         assert child.wait(PATIENCE_S) == 143
 
     def until(self, holds):
-        """Waits until the run stands as wanted; returns how it stands then."""
+        """Waits until the run stands in the desired state; returns how it stands then."""
 
         def found():
             with suppress(BulkcertError):
@@ -61,7 +61,7 @@ class Place:
         return wait_for(None, found)
 
     def until_it_does(self, holds):
-        """Waits until the figures of its running session are as wanted; returns how it stands then."""
+        """Waits until the figures of its running session are in the desired state; returns how it stands then."""
 
         def does(status):
             stats = figures_of(status.session)

@@ -187,7 +187,7 @@ class Emulator:
     @property
     def where(self):
         """Options that lead a run here, unasked, out of the way of the caps, and without a look at what is there."""
-        return (*self.looking, "--look-first", "never")
+        return (*self.looking, "--preflight", "never")
 
     @property
     def looking(self):

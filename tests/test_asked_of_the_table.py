@@ -6,16 +6,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from bulkcert.actions import ACTIONS
-from bulkcert.api.codes import WRONG_INSTANCE
-from bulkcert.batch.service import Problem, refuse
 from bulkcert.commands.verify import confirm_watchable
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.hand_off import _before_resuming
-from bulkcert.question import caution
 from bulkcert.report.advice import Advice
+from bulkcert.runs.options import Problem, refuse
 from bulkcert.runs.undo import no_inverse
+from bulkcert.service.actions import ACTIONS
+from bulkcert.service.codes import WRONG_INSTANCE
 from bulkcert.store.paths import RunFiles
+from bulkcert.views.confirm import caution
+from bulkcert.views.ending import _before_resuming
 
 MADE_UP = replace(ACTIONS["inactivate-device"], name="renew-device", inverse=None, verb="renew device certificates")
 """An action that cannot be undone and deletes nothing."""
@@ -52,7 +52,7 @@ def test_the_table_agrees_with_itself(action):
     """An inverse goes back, and only an action on CAs takes anything with it."""
     if action.inverse is not None:
         inverse = ACTIONS[action.inverse]
-        assert (inverse.inverse, inverse.before) == (action.name, action.wanted)
+        assert (inverse.inverse, inverse.before) == (action.name, action.desired)
     assert not (action.cascades and action.by_device)
     assert (action.cascades == "deletes") == action.deletes
 

@@ -12,15 +12,15 @@ from program import here, write_devices
 from prometheus_client import generate_latest
 from stored import figures as figures_of
 
-from bulkcert import terminal
-from bulkcert.batch.progress import Progress, Stop
-from bulkcert.board import figures
 from bulkcert.engine import stats as engine_stats
+from bulkcert.engine.progress import Progress, Stop
 from bulkcert.engine.stats import Stats, StatsMaker
 from bulkcert.errors import ExitStatus
 from bulkcert.store.outcome import Outcome
 from bulkcert.telemetry.events import _Watcher
 from bulkcert.telemetry.metrics import Measured
+from bulkcert.views import console as terminal
+from bulkcert.views.live import figures
 
 pytestmark = pytest.mark.usefixtures("inside")
 
@@ -55,7 +55,7 @@ def logged():
 
 
 def test_what_needs_no_call_does_not_count_against_a_limit():
-    """With --limit-rows 20, of 250 rows that are as wanted and two that were called, two are done."""
+    """With --limit-rows 20, of 250 rows that are in the desired state and two that were called, two are done."""
     made = progress(unchanged=250, succeeded=2)
     limited, all_rows = (maker(made, rows=300, to_call=20, limited=limited).take() for limited in (True, False))
 

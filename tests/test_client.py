@@ -15,14 +15,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from program import PATIENCE_S
 
-from bulkcert.actions import ACTIONS
-from bulkcert.api.client import Client, make_transport
-from bulkcert.api.credentials import FixedKeyring
-from bulkcert.api.signing import Credentials
-from bulkcert.api.verdicts import Verdict
+from bulkcert.service.actions import ACTIONS
+from bulkcert.service.client import Client, make_transport
+from bulkcert.service.credentials import FixedCredentials
+from bulkcert.service.signing import Credentials
+from bulkcert.service.verdicts import Verdict
 
 ACTION = ACTIONS["inactivate-device"]
-KEYRING = FixedKeyring(Credentials("testAccessKeyId", "testAccessKeySecret"))
+KEYRING = FixedCredentials(Credentials("testAccessKeyId", "testAccessKeySecret"))
 JSON = "Content-Type: application/json\r\n"
 
 
@@ -52,9 +52,9 @@ def response(status, body, headers=JSON):
     return f"HTTP/1.1 {status} X\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-async def call(port, *, timeout_s=PATIENCE_S, scheme="http", source_address=None, device_sn="0042", keyring=KEYRING):
+async def call(port, *, timeout_s=PATIENCE_S, scheme="http", source_address=None, device_sn="0042", provider=KEYRING):
     transport = make_transport(1, source_address, ssl.create_default_context())
-    client = Client(transport, httpx.URL(f"{scheme}://127.0.0.1:{port}"), keyring, timeout_s)
+    client = Client(transport, httpx.URL(f"{scheme}://127.0.0.1:{port}"), provider, timeout_s)
     try:
         return await client.call(ACTION.operation, ACTION.parameters("post-cn-1", device_sn, "0001"), device_sn)
     finally:
@@ -125,10 +125,10 @@ async def test_a_wrong_clock_is_measured():
 
 async def test_a_secret_in_a_message_is_not_passed_on():
     """A signature error repeats the request; neither its further lines nor a token in the first one are kept."""
-    keyring = FixedKeyring(Credentials("testAccessKeyId", "testAccessKeySecret", "the-token"))
+    provider = FixedCredentials(Credentials("testAccessKeyId", "testAccessKeySecret", "the-token"))
     body = '{"Code":"SignatureDoesNotMatch","Message":"not the-token\\nx-acs-security-token:the-token"}'
     async with serving(answer=response(400, body)) as (port, _):
-        answer = await call(port, keyring=keyring)
+        answer = await call(port, provider=provider)
 
     assert answer.message == "not ***"
 

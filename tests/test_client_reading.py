@@ -12,10 +12,10 @@ from aiohttp.client_proto import ResponseHandler
 from program import PATIENCE_S
 from test_client import KEYRING, response, serving
 
-from bulkcert.api.certificates import Status
-from bulkcert.api.client import Client, make_transport
-from bulkcert.api.operations import OPERATIONS
-from bulkcert.api.verdicts import Verdict
+from bulkcert.service.certificates import Status
+from bulkcert.service.client import Client, make_transport
+from bulkcert.service.operations import OPERATIONS
+from bulkcert.service.verdicts import Verdict
 
 LIST, GET = OPERATIONS["ListDeviceCertificateByCaSn"], OPERATIONS["GetDeviceCertificate"]
 GET_CA = OPERATIONS["GetCaCertificate"]

@@ -2,9 +2,9 @@
 
 import pytest
 
-from bulkcert.api.codes import RULES, rule_for, verdict_without_code
-from bulkcert.api.verdicts import Verdict
 from bulkcert.errors import ExitStatus
+from bulkcert.service.codes import RULES, rule_for, verdict_without_code
+from bulkcert.service.verdicts import Verdict
 
 MOVED = {  # the vendor's status adjustment notice: old and new HTTP status (reference, section 1.3b)
     "InternalError": (500, 417),

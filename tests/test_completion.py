@@ -28,8 +28,8 @@ def test_completion(tmp_path):
     bulkcert("--install-completion", env={"HOME": str(tmp_path), "SHELL": BASH}).ended(0)
 
     assert completed(tmp_path, "ve") == ["verify"]
-    assert "--look-first" in completed(tmp_path, "run", "--loo")
-    assert completed(tmp_path, "run", "--look-first", "al") == ["always"]
+    assert "--preflight" in completed(tmp_path, "run", "--loo")
+    assert completed(tmp_path, "run", "--preflight", "al") == ["always"]
     assert set(completed(tmp_path, "run", "")) >= {"inactivate-device", "delete-ca"}
 
 

@@ -14,9 +14,13 @@ NO_KEY = {"ALIBABA_CLOUD_ACCESS_KEY_ID": None, "ALIBABA_CLOUD_ACCESS_KEY_SECRET"
 
 
 def resolved(script, changes):
-    """Runs a script with a keyring; returns what it printed, and what stands on stderr."""
-    program = "import anyio, time\nfrom bulkcert.api.credentials import ChainKeyring\nfrom bulkcert.errors import *\n"
-    program += "async def main():\n    keyring = ChainKeyring()\n" + textwrap.indent(textwrap.dedent(script), "    ")
+    """Runs a script with a provider; returns what it printed, and what stands on stderr."""
+    program = (
+        "import anyio, time\nfrom bulkcert.service.credentials import ChainCredentials\nfrom bulkcert.errors import *\n"
+    )
+    program += "async def main():\n    provider = ChainCredentials()\n" + textwrap.indent(
+        textwrap.dedent(script), "    "
+    )
     child = subprocess.run(
         [sys.executable, "-c", program + "\nanyio.run(main)"],
         env=environment(changes),
@@ -29,8 +33,8 @@ def resolved(script, changes):
 
 
 PRINT = """
-await keyring.renew()
-print(keyring.current.access_key_id, keyring.current.access_key_secret, keyring.current.security_token)
+await provider.renew()
+print(provider.current.access_key_id, provider.current.access_key_secret, provider.current.security_token)
 """
 
 
@@ -61,7 +65,7 @@ def test_none():
     """Without any there is one clear error that says where they were looked for; no traceback of the chain's own."""
     script = """
     try:
-        await keyring.renew()
+        await provider.renew()
     except BulkcertError as error:
         print(int(error.status), error.message, error.advice)
     """
@@ -110,21 +114,21 @@ def test_one_caller_at_a_time_and_the_loop_goes_on(asked_once):
     """Many callers share one resolution, the event loop is never blocked, and a fresh value is not fetched again."""
     script = """
     from threading import Event
-    asked, answered, resolve = Event(), Event(), keyring._resolve
+    asked, answered, resolve = Event(), Event(), provider._resolve
     def waiting():
         asked.set()
         return answered.wait(60) and resolve()
-    keyring._resolve = waiting
+    provider._resolve = waiting
     async with anyio.create_task_group() as callers:
         for _ in range(20):
-            callers.start_soon(keyring.renew)
+            callers.start_soon(provider.renew)
         while not asked.is_set():
             await anyio.sleep(0.005)
         # Only a loop that goes on while the chain is asked comes here.
         answered.set()
-    first = keyring.current
-    await keyring.renew(stale=None)
-    print(first.access_key_id, keyring.current == first)
+    first = provider.current
+    await provider.renew(stale=None)
+    print(first.access_key_id, provider.current == first)
     """
 
     assert asked_once(script) == "id-1 True"
@@ -133,11 +137,11 @@ def test_one_caller_at_a_time_and_the_loop_goes_on(asked_once):
 def test_renewing_what_others_have_renewed_does_nothing():
     """Of many calls refused for an expired token only the first asks for new credentials."""
     script = """
-    from bulkcert.api.signing import Credentials
-    await keyring.renew()
-    current, keyring._chain = keyring.current, None
-    await keyring.renew(stale=Credentials("other", "s", "t"))
-    print(keyring.current is current, keyring._chain is None)
+    from bulkcert.service.signing import Credentials
+    await provider.renew()
+    current, provider._chain = provider.current, None
+    await provider.renew(stale=Credentials("other", "s", "t"))
+    print(provider.current is current, provider._chain is None)
     """
 
     assert resolved(script, {})[0] == "True True"
@@ -147,8 +151,8 @@ def test_the_end_of_temporary_credentials(asked_once):
     """The chain drops it; it comes from what the provider holds, without fetching again, and is no part of the key."""
     script = """
     from dataclasses import replace
-    await keyring.renew()
-    held = keyring.current
+    await provider.renew()
+    held = provider.current
     print(held.expires_at, held == replace(held, expires_at=None))
     """
 
@@ -158,10 +162,10 @@ def test_the_end_of_temporary_credentials(asked_once):
 def test_an_end_that_is_not_known():
     """A key has none, a token in the environment does not say, and another release of the chain may hide it."""
     script = """
-    await keyring.renew()
-    hidden, keyring._chain.cloud_credential = keyring._chain.cloud_credential, None
-    from bulkcert.api.credentials import _expiry
-    print(keyring.current.expires_at, _expiry(keyring._chain, "id", "token"), _expiry(object(), "id", "token"))
+    await provider.renew()
+    hidden, provider._chain.cloud_credential = provider._chain.cloud_credential, None
+    from bulkcert.service.credentials import _expiry
+    print(provider.current.expires_at, _expiry(provider._chain, "id", "token"), _expiry(object(), "id", "token"))
     """
 
     assert resolved(script, {"ALIBABA_CLOUD_SECURITY_TOKEN": "token"})[0] == "None None None"
@@ -176,7 +180,7 @@ def test_the_end_of_credentials_in_a_profile(tmp_path):
     command.write_text(f"#!/bin/sh\necho x >> {tmp_path}/asked\ncat <<'END'\n{json.dumps(body)}\nEND\n")
     command.chmod(0o755)
     changes = profile(tmp_path, mode="External", process_command=str(command))
-    script = "await keyring.renew()\nprint(keyring.current.security_token, keyring.current.expires_at)"
+    script = "await provider.renew()\nprint(provider.current.security_token, provider.current.expires_at)"
 
     assert resolved(script, changes) == ("t 4070908800.0", "")
     assert (tmp_path / "asked").read_text() == "x\n"

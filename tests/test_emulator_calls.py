@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkcert.api.operations import OPERATIONS, VERSION
-from bulkcert.api.signing import Credentials, canonical_query, signed_headers
 from bulkcert.emulator.app import Emulator
 from bulkcert.emulator.messages import Request
 from bulkcert.emulator.settings import Settings
+from bulkcert.service.operations import OPERATIONS, VERSION
+from bulkcert.service.signing import Credentials, canonical_query, signed_headers
 
 INSTANCE, CA, DEVICE = "post-cn-emulator", "007269004887000001", "356217374433000001"
 KEY = Credentials("testAccessKeyId", "testAccessKeySecret")

@@ -4,11 +4,11 @@ import pytest
 from test_emulator_calls import CA, DEVICE, InProcess
 from test_emulator_registering import Authority, register
 
-from bulkcert.api.codes import RULES, rule_for
-from bulkcert.api.operations import INSTANCE_ACCESS, OPERATIONS
-from bulkcert.api.signing import Credentials
 from bulkcert.emulator.settings import ACCOUNT, Settings
 from bulkcert.emulator.state import AccessKey
+from bulkcert.service.codes import RULES, rule_for
+from bulkcert.service.operations import INSTANCE_ACCESS, OPERATIONS
+from bulkcert.service.signing import Credentials
 
 EXACT = [rule.code for rule in RULES if not rule.code.endswith("*")]
 

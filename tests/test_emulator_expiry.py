@@ -4,10 +4,10 @@ import polars as pl
 import pytest
 from program import INSTANCE, write_devices
 
-from bulkcert.actions import ACTIONS
 from bulkcert.emulator.app import Emulator
 from bulkcert.emulator.seeding import Shares, seed_for
 from bulkcert.emulator.settings import Settings
+from bulkcert.service.actions import ACTIONS
 
 DAY_MS = 24 * 60 * 60 * 1000
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from bulkcert.emulator.faults import DEFAULT_FAULTS, Fault, FaultPlan
+from bulkcert.emulator.faults import DEFAULT_FAULTS, FaultPlan, InjectedFault
 from bulkcert.errors import BulkcertError, ExitStatus
 
 
@@ -27,7 +27,7 @@ def test_shares_are_kept():
 
 def test_default_mix_is_a_few_percent():
     """The default mix holds every fault and lets nearly all calls through."""
-    assert set(DEFAULT_FAULTS) == set(Fault)
+    assert set(DEFAULT_FAULTS) == set(InjectedFault)
     assert 0.02 <= sum(DEFAULT_FAULTS.values()) <= 0.06
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from program import INSTANCE, UNHURRIED, bulkcert, emulator, outcomes, side_by_side, write_devices
 
-from bulkcert.emulator.faults import Fault, FaultPlan
+from bulkcert.emulator.faults import FaultPlan, InjectedFault
 from bulkcert.errors import BulkcertError, ExitStatus
 
 LIST, CHANGE = "ListDeviceCertificateByCaSn", "InactivateDeviceCertificate"
@@ -77,5 +77,5 @@ def test_help_lists_every_fault():
     """What ``--fault`` takes stands in the help: no fault has to be guessed."""
     said = " ".join(bulkcert("emulator", "--help", env={"COLUMNS": "200"}).ended(0).stdout.replace("│", " ").split())
 
-    assert [fault for fault in Fault if fault not in said] == []
+    assert [fault for fault in InjectedFault if fault not in said] == []
     assert f"{LIST}:NoPermission=1" in said

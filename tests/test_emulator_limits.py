@@ -43,7 +43,7 @@ def test_account_cap_holds_and_wastes_nothing(times, cap):
     limit, admitted = AccountCap(cap), []
     for at in times:
         recent = sum(at - 1 < time <= at for time in admitted)
-        assert limit.admit("account", "operation", at) == (recent < cap)
+        assert limit.acquire("account", "operation", at) == (recent < cap)
         if recent < cap:
             admitted.append(at)
 
@@ -54,7 +54,7 @@ def test_account_cap_is_per_account_and_operation():
     """Another operation and another account have quotas of their own."""
     limit = AccountCap(1)
 
-    admitted = [limit.admit(*who, 0.0) for who in (("a", "x"), ("a", "x"), ("a", "y"), ("b", "x"))]
+    admitted = [limit.acquire(*who, 0.0) for who in (("a", "x"), ("a", "x"), ("a", "y"), ("b", "x"))]
 
     assert admitted == [True, False, True, True]
 
@@ -66,7 +66,7 @@ def test_address_cap_blocks_for_its_time(times, cap, block_seconds):
     for number, at in enumerate(times, 1):
         recent = sum(at - 1 < time <= at for time in times[:number])
         starts = at >= blocked_until and recent > cap
-        assert limit.admit("127.0.0.1", at) == (at >= blocked_until and not starts)
+        assert limit.acquire("127.0.0.1", at) == (at >= blocked_until and not starts)
         if starts:
             blocks, blocked_until = blocks + 1, at + block_seconds
 
@@ -77,7 +77,7 @@ def test_addresses_are_blocked_one_by_one():
     """A block of one address leaves the others alone."""
     limit = AddressCap(1, 10)
 
-    heard = [limit.admit(address, 0.0) for address in ("127.0.0.2", "127.0.0.2", "127.0.0.3")]
+    heard = [limit.acquire(address, 0.0) for address in ("127.0.0.2", "127.0.0.2", "127.0.0.3")]
 
     assert heard == [True, False, True]
 

@@ -11,7 +11,7 @@ from test_emulator_calls import CA, DEVICE, INSTANCE, InProcess
 from bulkcert.emulator import listing
 from bulkcert.emulator.service import PAGE_NO
 from bulkcert.emulator.settings import Settings
-from bulkcert.emulator.state import CaCertificate, State
+from bulkcert.emulator.state import CaCertificate, Registry
 
 
 async def pages(call, action, field, size, **parameters):
@@ -155,7 +155,7 @@ class Model:
 @given(st.sets(st.tuples(CAS, SERIALS), max_size=60), st.lists(STEPS, max_size=40))
 def test_pages_are_those_of_offset(seeded, steps):
     """Whatever comes and goes in between, each page is the slice of the sorted list, in whatever order it is asked."""
-    with pytest.MonkeyPatch.context() as small, closing(State()) as state:
+    with pytest.MonkeyPatch.context() as small, closing(Registry()) as state:
         small.setattr(listing, "BLOCK", 3)
         small.setattr(listing, "_TOO_MANY", 6)
         model = Model(state)
@@ -176,7 +176,7 @@ def test_pages_are_those_of_offset(seeded, steps):
 
 def test_lists_follow_seeds_and_registrations():
     """A list that was asked for before shows what a seed adds, and a CA that is registered."""
-    with closing(State()) as state:
+    with closing(Registry()) as state:
         state.seed(INSTANCE, [("a", "1"), ("c", "1")])
         lists = [
             partial(state.cas, INSTANCE),
@@ -204,7 +204,7 @@ def effort(state, ask, *page):
 
 def test_a_deep_page_costs_no_more_than_a_shallow_one():
     """Once a listing is known, its last pages are as cheap as the first, also while devices come and go."""
-    with closing(State()) as state:
+    with closing(Registry()) as state:
         state.seed(INSTANCE, [("ca", f"{number:06}") for number in range(50_000)])
         asks = [partial(state.devices, INSTANCE), partial(state.devices_of, INSTANCE, "ca")]
         for ask in asks:
@@ -220,7 +220,7 @@ def test_a_deep_page_costs_no_more_than_a_shallow_one():
 
 def test_a_block_that_grows_is_divided():
     """Many devices that register between two others do not make the pages behind them dear."""
-    with closing(State()) as state:
+    with closing(Registry()) as state:
         state.seed(INSTANCE, [("ca", f"{number:06}") for number in range(5_000)])
         state.devices(INSTANCE, 50, 100)
         for number in range(5_000):
@@ -234,7 +234,7 @@ def test_a_block_that_grows_is_divided():
 
 def test_a_page_behind_the_end_is_empty():
     """The highest page number of all is answered at once, with nothing on it."""
-    with closing(State()) as state:
+    with closing(Registry()) as state:
         state.seed(INSTANCE, [("ca", "1")])
 
         assert state.devices(INSTANCE, PAGE_NO, 100) == (1, [])

@@ -20,10 +20,10 @@ SERVE = f"""
 import json, sys
 from pathlib import Path
 from bulkcert.emulator.server import serve
-from bulkcert.emulator.settings import Listed, Seed, Settings
+from bulkcert.emulator.settings import SeededCertificate, Seed, Settings
 serve(
     Settings(exit_on_eof=True, database=Path(sys.argv[1]) if len(sys.argv) > 1 else None),
-    seed=Seed({INSTANCE!r}, [Listed({CA!r}, {DEVICE!r})]),
+    seed=Seed({INSTANCE!r}, [SeededCertificate({CA!r}, {DEVICE!r})]),
     on_ready=lambda url: print(json.dumps({{"url": url}}), flush=True),
 )
 """

@@ -10,8 +10,8 @@ from test_emulator_calls import CA, DEVICE, INSTANCE
 from test_emulator_registering import Authority
 from test_emulator_server import OnSocket
 
-from bulkcert.api.operations import OPERATIONS
 from bulkcert.emulator.settings import Settings
+from bulkcert.service.operations import OPERATIONS
 
 # Read once, at import: without it the SDK's credentials library starts a thread and asks the network.
 os.environ["ALIBABA_CLOUD_ECS_METADATA_DISABLED"] = "true"

@@ -10,12 +10,12 @@ import httpx
 import pytest
 from test_emulator_calls import CA, DEVICE, INSTANCE, Caller, InProcess
 
-from bulkcert.actions import ACTIONS
 from bulkcert.emulator.app import Emulator
 from bulkcert.emulator.options import EmulatorOptions
 from bulkcert.emulator.process import running
-from bulkcert.emulator.settings import Listed, Seed, Settings
+from bulkcert.emulator.settings import Seed, SeededCertificate, Settings
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.service.actions import ACTIONS
 
 COUNT = 300
 
@@ -109,7 +109,7 @@ def test_shares_out_of_range(listed, name, share):
 async def test_connection_at_its_call():
     """A device connects with the call that it was drawn for, before that is carried out."""
     async with InProcess() as call:
-        call.emulator.seed(Seed(INSTANCE, [Listed(CA, "new", None, 3)]))
+        call.emulator.seed(Seed(INSTANCE, [SeededCertificate(CA, "new", None, 3)]))
         codes = [(await call.inactivate("new")).json().get("Code") for _ in range(4)]
 
         assert codes == ["FindDeviceBySnError", "FindDeviceBySnError", None, None]
@@ -121,7 +121,11 @@ async def test_connections_that_come_to_nothing():
     async with InProcess() as call:
         call.state.seed(INSTANCE, [("off", "")], "0")
         call.state.seed(INSTANCE, [(CA, DEVICE)], "0")
-        rows = [Listed("off", "1", None, 1), Listed("gone", "1", None, 1), Listed(CA, DEVICE, None, 1)]
+        rows = [
+            SeededCertificate("off", "1", None, 1),
+            SeededCertificate("gone", "1", None, 1),
+            SeededCertificate(CA, DEVICE, None, 1),
+        ]
         call.emulator.seed(Seed(INSTANCE, rows))
         call.state.set_ca_status(INSTANCE, "off", "0")
         call.state.delete_ca(INSTANCE, "gone")

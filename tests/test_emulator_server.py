@@ -13,9 +13,9 @@ from test_emulator_calls import CA, DEVICE, INSTANCE, Caller
 
 from bulkcert.emulator import server
 from bulkcert.emulator.server import listening
-from bulkcert.emulator.settings import Listed, Seed, Settings
+from bulkcert.emulator.settings import Seed, SeededCertificate, Settings
 
-SEED = Seed(INSTANCE, [Listed(CA, DEVICE)])
+SEED = Seed(INSTANCE, [SeededCertificate(CA, DEVICE)])
 
 
 class OnSocket:

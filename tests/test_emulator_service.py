@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 from test_emulator_calls import CA, DEVICE, INSTANCE, InProcess
 
-from bulkcert.api.operations import OPERATIONS
 from bulkcert.emulator.service import _HANDLERS
+from bulkcert.service.operations import OPERATIONS
 
 
 def test_all_operations_have_a_handler():

@@ -2,14 +2,14 @@
 
 import pytest
 
-from bulkcert.emulator.state import State
+from bulkcert.emulator.state import Registry
 
 INSTANCE = "instance"
 
 
 @pytest.fixture
 def state():
-    state = State()
+    state = Registry()
     yield state
     state.close()
 

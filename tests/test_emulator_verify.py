@@ -10,12 +10,12 @@ import httpx
 import pytest
 from test_emulator_calls import CA, DEVICE, INSTANCE, NOW, InProcess
 
-from bulkcert.api.signing import Credentials, canonical_query
 from bulkcert.emulator.messages import Refusal, Request, header_fields
 from bulkcert.emulator.server import listening
 from bulkcert.emulator.settings import Settings
-from bulkcert.emulator.state import AccessKey, State
+from bulkcert.emulator.state import AccessKey, Registry
 from bulkcert.emulator.verify import SKEW_S, Nonces, verify
+from bulkcert.service.signing import Credentials, canonical_query
 
 VECTORS = [
     vector
@@ -32,7 +32,7 @@ def by_id(vectors):
 def checked(vector, state=None, nonces=None):
     """Verifies what a vector says was sent."""
     inputs = vector["inputs"]
-    state = state or State()
+    state = state or Registry()
     state.put_access_key(
         AccessKey(inputs["access_key_id"], inputs["access_key_secret"], token=inputs["security_token"])
     )

@@ -11,19 +11,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bulkcert.actions import ACTIONS
-from bulkcert.api.client import Client
-from bulkcert.api.credentials import FixedKeyring
-from bulkcert.api.signing import Credentials
-from bulkcert.batch import lanes as lanes_module
-from bulkcert.batch.lanes import Lanes
-from bulkcert.batch.outage import IN_A_ROW
-from bulkcert.batch.pacer import Pacer
-from bulkcert.batch.progress import Progress
+from bulkcert.engine import lanes as lanes_module
 from bulkcert.engine.calling import CLAIMED_ROWS, Engine, committing
-from bulkcert.engine.limits import Limit, Order
+from bulkcert.engine.lanes import Lanes
+from bulkcert.engine.limits import Limit, RunLimits
+from bulkcert.engine.outage import IN_A_ROW
+from bulkcert.engine.pacer import Pacer
+from bulkcert.engine.progress import Progress
 from bulkcert.engine.workers import BUFFERED_ROWS
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.service.actions import ACTIONS
+from bulkcert.service.client import Client
+from bulkcert.service.credentials import FixedCredentials
+from bulkcert.service.signing import Credentials
 from bulkcert.store import queries
 from bulkcert.store import store as store_module
 from bulkcert.store.database import reading
@@ -62,7 +62,7 @@ class Service(httpx.AsyncBaseTransport):
 
 
 class Renewing:
-    """A keyring that hands out one set of credentials after another."""
+    """A provider that hands out one set of credentials after another."""
 
     def __init__(self, *successive):
         self.current, *self._left = successive
@@ -132,15 +132,15 @@ def records_of(store, rows):
     }
 
 
-async def run(directory, rows, script, *, action="inactivate-device", keyring=None, reopen=(), batches=None, **order):
+async def run(directory, rows, script, *, action="inactivate-device", provider=None, reopen=(), batches=None, **order):
     service, progress = Service(script), Progress()
     store = opened(directory, rows, action, reopen=reopen)
     pace = {"cap": 100_000, "attempts": order.pop("attempts", 3)}
     options = {"workers": 4, "max_errors": Limit()} | order
-    client = Client(service, httpx.URL("http://127.0.0.1"), keyring := keyring or FixedKeyring(OLD), timeout_s=60)
+    client = Client(service, httpx.URL("http://127.0.0.1"), provider := provider or FixedCredentials(OLD), timeout_s=60)
     batch = to_call(store, rows)
-    lanes = Lanes([client], keyring, progress, **pace)
-    engine = Engine(Order(ACTIONS[action], "post-cn-1", **options), lanes, store)
+    lanes = Lanes([client], provider, progress, **pace)
+    engine = Engine(RunLimits(ACTIONS[action], "post-cn-1", **options), lanes, store)
     with anyio.fail_after(60):
         async with committing(store, lanes):
             await engine.run(batches or iter([batch[: rows // 2], batch[rows // 2 :]]))
@@ -236,17 +236,17 @@ def expired(*refused):
 
 async def test_expired_credentials_are_renewed_once(tmp_path):
     """All calls in flight share one renewal, and no row pays for it."""
-    keyring = Renewing(OLD, NEW, NEWER)
-    ran = await run(tmp_path, 40, expired(OLD), keyring=keyring, workers=8, attempts=1)
+    provider = Renewing(OLD, NEW, NEWER)
+    ran = await run(tmp_path, 40, expired(OLD), provider=provider, workers=8, attempts=1)
 
     assert (ran.stopped, list(ran.outcomes.values())) == (None, [Outcome.SUCCEEDED] * 40)
-    assert keyring.renewals == 1
+    assert provider.renewals == 1
 
 
 @pytest.mark.parametrize("successive", [(OLD,), (OLD, NEW, NEWER)])
 async def test_credentials_that_stay_expired_stop_the_run(tmp_path, successive):
     """Whether a renewal brings the same credentials or others that are refused too, going on is senseless."""
-    ran = await run(tmp_path, 40, expired(OLD, NEW, NEWER), keyring=Renewing(*successive), attempts=1)
+    ran = await run(tmp_path, 40, expired(OLD, NEW, NEWER), provider=Renewing(*successive), attempts=1)
 
     assert (ran.stopped, ran.outcomes) == (ExitStatus.DENIED, {})
     assert len(ran.service.requests) <= 12
@@ -397,8 +397,8 @@ def test_rows_add_up_whatever_is_answered(tmp_path_factory, script, action, keys
     def scripted(row, attempt, _=None):
         return [*script[row - 1], *[DONE] * attempt][attempt - 1]
 
-    def session(answers, keyring=None):
-        return anyio.run(lambda: run(directory, rows, answers, action=action, keyring=keyring))
+    def session(answers, provider=None):
+        return anyio.run(lambda: run(directory, rows, answers, action=action, provider=provider))
 
     first = session(scripted, Renewing(*(OLD, NEW, NEWER)[:keys]))
     assert first.progress.outcomes.total() == len(first.records)

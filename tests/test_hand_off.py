@@ -31,7 +31,7 @@ def run(service, *more, status=0):
     return here(*_again(service), *more).ended(status)
 
 
-@pytest.mark.parametrize(("option", "value"), [("--expect-rows", "5"), ("--max-rows", "3")])
+@pytest.mark.parametrize(("option", "value"), [("--min-rows", "5"), ("--max-rows", "3")])
 def test_a_plan_knows_how_long_the_list_may_be(service, devices, tmp_path, option, value):
     """65, in the words of the run, also from a job file: a plan never says that a run could start that would not."""
     (tmp_path / "job.toml").write_text(
@@ -132,13 +132,13 @@ def test_the_line_that_takes_back_works_where_nobody_has_looked_before(service, 
 
 def test_what_is_known_needs_no_decision(service, devices):
     """Where the run has looked first, the line is the plain one."""
-    told = here("run", "inactivate-device", "d.csv", *service.looking, "-o", "r.csv", "--look-first", "always").ended(0)
+    told = here("run", "inactivate-device", "d.csv", *service.looking, "-o", "r.csv", "--preflight", "always").ended(0)
     assert offered(told.stderr, "bulkcert undo") == ["undo", "r.csv"]
 
 
 def test_a_wrong_instance_is_not_repeated_as_the_way_on(service, devices):
     """78 for the instance: going on needs another one, and the hand-off says so."""
-    where = ("--endpoint", service.url, "--instance", "post-nope", "--yes", "--look-first", "never", *UNHURRIED)
+    where = ("--endpoint", service.url, "--instance", "post-nope", "--yes", "--preflight", "never", *UNHURRIED)
     told = here("run", "inactivate-device", "d.csv", *where, "-o", "r.csv").ended(78).stderr
     assert "with the right --instance and --region, to resume: bulkcert resume r.csv" in told
     assert summary_of("r.csv")["stop_code"] == "MqttInstanceNotFound"
@@ -156,7 +156,7 @@ def test_json_is_why_nothing_is_asked(service, devices):
     """--log-format json without --yes: the reason is the format, not that there is no terminal."""
     where = ("--endpoint", service.url, "--instance", INSTANCE, *UNHURRIED, "--log-format", "json")
     refused = bulkcert("run", "inactivate-device", "d.csv", *where).ended(2).stderr
-    assert "with --log-format json nothing is asked; nothing was called" in refused
+    assert "with --log-format json nothing is asked; no calls were made" in refused
     assert "terminal" not in refused
 
 
@@ -170,7 +170,7 @@ def test_protected_rows_are_told_in_a_sentence(service, devices, tmp_path):
 def test_what_is_not_ok_is_never_silent(service, devices, tmp_path):
     """However quiet a run is, a line on stderr says why it does not exit with 0: a timer mails that alone."""
     (tmp_path / "d.csv").write_text((tmp_path / "d.csv").read_text() + ",x\n,y\n")
-    told = "warning: 2 rows are not in the wanted state: 2 invalid; see r.csv\n"
+    told = "warning: 2 rows are not in the desired state: 2 invalid; see r.csv\n"
     assert run(service, "--skip-invalid", status=1).stderr == told
     assert run(service, "--skip-invalid", "--json", status=1).stderr == told
     verify = here("verify", "r.csv", "-q", "--endpoint", service.url, *UNHURRIED).ended(1)
@@ -184,7 +184,7 @@ def test_what_is_ok_is_silent(service, devices):
     service.seed(devices[:1])
     here("verify", "r.csv", "-q", "--endpoint", service.url, *UNHURRIED).ended(1)
     assert run(service, status=1).stderr == (
-        "warning: 1 row is not in the wanted state: read back so; see r.csv\n"
+        "warning: 1 row is not in the desired state: read back so; see r.csv\n"
         "to call again what was read back in another state: bulkcert resume r.csv --retry drifted\n"
     )
 

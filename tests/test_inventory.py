@@ -20,7 +20,7 @@ from program import (
     wait_for,
 )
 
-from bulkcert.api.operations import INSTANCE_ACCESS
+from bulkcert.service.operations import INSTANCE_ACCESS
 
 COUNTS = (0, 1, 99, 100, 101, 1000, 12345)
 TIME = pl.Datetime("ms", "UTC")
@@ -154,7 +154,7 @@ def test_errors(tmp_path, service):
     take(service, tmp_path / "no" / "out.csv").ended(73)
     take(service, tmp_path, "--overwrite").ended(2)
     for wrong in (("--expires-before", "soon"), ("--cas", *known), ("--ca-sn", ""), ("-o", "out.txt")):
-        assert "Nothing was called" in take(service, file, *wrong).ended(2).stderr
+        assert "No calls were made" in take(service, file, *wrong).ended(2).stderr
     period = ("--expires-after", "2027-01-01", "--expires-before", "2026-01-01")
     take(service, file, *period).ended(2)
     service.tell("access-key", id=KEY_ID, denied=["mq:ListDeviceCertificate", INSTANCE_ACCESS])

@@ -6,9 +6,9 @@ import pytest
 from cyclopts import Token
 from program import here, write_devices
 
-from bulkcert.actions import ACTIONS
-from bulkcert.batch.job import Options, default_results, resolve, retried
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.runs.job import Options, default_results, resolve, retried
+from bulkcert.service.actions import ACTIONS
 
 INPUTS = (Path("devices.csv"),)
 GOOD = {"instance": "post-cn-1", "region": "cn-hangzhou"}
@@ -81,7 +81,7 @@ def test_the_list_of_a_job_file(tmp_path, inputs):
         (tmp_path / f"{name}.csv").write_text(f"CaSn\n00{name}\n")
     job = tmp_path / "job.toml"
     job.write_text(f'action = "delete-ca"\ninput = {inputs}\ninstance = "i"\nregion = "cn-hangzhou"\n')
-    where = ("--job", job, "--deadline", "0s", "--yes", "--look-first", "never", "--overwrite")
+    where = ("--job", job, "--deadline", "0s", "--yes", "--preflight", "never", "--overwrite")
     told = here("run", *where).ended(75)
     assert f"rows          {2 if 'b' in inputs else 1}\n" in told.stdout
     assert "rows          1\n" in here("run", "delete-ca", tmp_path / "b.csv", *where).ended(75).stdout

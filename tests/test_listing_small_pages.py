@@ -2,10 +2,10 @@
 
 import pytest
 
-from bulkcert.api.certificates import Page
-from bulkcert.api.operations import OPERATIONS
-from bulkcert.batch.look.listing import Listing
+from bulkcert.engine.listing import Listing
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.service.certificates import Page
+from bulkcert.service.operations import OPERATIONS
 
 BY_CA = OPERATIONS["ListDeviceCertificateByCaSn"]
 

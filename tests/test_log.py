@@ -41,7 +41,7 @@ def listed(directory, service, count):
 
 def paced(service, rate):
     """Options of a run so slow that something can be done meanwhile."""
-    where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes", "--look-first", "never")
+    where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes", "--preflight", "never")
     return (*where, "--rate", rate, *JSON)
 
 
@@ -65,7 +65,7 @@ def test_a_whole_run(service, tmp_path):
     lines = events(finished.stderr)
     started, ended = named(lines, "run_started"), named(lines, "run_finished")
     told = list(dict.fromkeys(line["event"] for line in lines if line["event"] != "notice"))
-    assert told == ["run_started", "looking_done", "verdicts", "checkpoint", "run_finished"]
+    assert told == ["run_started", "preflight_finished", "verdicts", "checkpoint", "run_finished"]
     about = {"job": "nightly", "action": "inactivate-device", "instance": INSTANCE, "access_key_id": KEY_ID}
     assert all(line.items() >= about.items() for line in lines)
     assert len({line["run"] for line in lines}) == 1

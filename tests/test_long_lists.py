@@ -47,7 +47,7 @@ def test_nothing_that_is_long_is_done_on_the_loop(tmp_path, service, work, insid
     """A run with its preflight, what resumes it, a verification, a watch that calls again, and an undo."""
     devices = write_devices("d.csv", 300, cas=3)
     service.seed(devices)
-    run = ("run", "inactivate-device", "d.csv", "-o", "r.csv", *service.looking, "--look-first", look)
+    run = ("run", "inactivate-device", "d.csv", "-o", "r.csv", *service.looking, "--preflight", look)
     here(*run, "--limit-rows", 100).ended(75)
     here("resume", "r.csv", "--yes").ended(0)
     here("verify", "r.csv", *UNHURRIED).ended(0)

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkcert.api.certificates import PAGE_SIZE, Certificate, Page, Status
-from bulkcert.api.operations import OPERATIONS
-from bulkcert.batch.look.listing import AHEAD, MOST_AT_ONCE, Listing
-from bulkcert.batch.look.sightings import Sightings
+from bulkcert.engine.listing import AHEAD, MOST_AT_ONCE, Listing
+from bulkcert.engine.sightings import Sightings
 from bulkcert.input import CA_SN, DEVICE_SN, ROW
+from bulkcert.service.certificates import PAGE_SIZE, Certificate, Page, Status
+from bulkcert.service.operations import OPERATIONS
 
 BY_CA = OPERATIONS["ListDeviceCertificateByCaSn"]
 

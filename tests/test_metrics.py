@@ -146,7 +146,7 @@ def under_way(place, *more):
     """Starts a run that goes on until it is ended, and yields it once it calls."""
     place.service.seed(write_devices(place.list, 3000))
     before = place.service.report().arrivals
-    where = ("--endpoint", place.service.url, "--instance", INSTANCE, "--yes", "--look-first", "never", "--rate", "10")
+    where = ("--endpoint", place.service.url, "--instance", INSTANCE, "--yes", "--preflight", "never", "--rate", "10")
     with start(*place.command(*more, where=where)) as child:
         wait_for(child, lambda: place.service.report().arrivals >= before + 3)
         yield child
@@ -176,7 +176,7 @@ def test_wrong_file_is_refused_before_the_first_call(place, tmp_path, file, stat
     finished = here(*place.command()[:-1], tmp_path / file).ended(status)
 
     assert said in finished.stderr
-    assert "Nothing was called" in finished.stderr
+    assert "No calls were made" in finished.stderr
     assert place.service.report().arrivals == before
     assert not place.results.exists()
 

@@ -65,7 +65,7 @@ def test_what_no_results_can_hold_is_said_before_the_first_call(service, tmp_pat
     for results in ("r.csv", "r.ndjson"):
         refused = bulkcert("run", "inactivate-device", "d.parquet", *service.where, "-o", results, cwd=tmp_path)
         assert refused.status == 73
-        assert "Nothing was called" in refused.stderr
+        assert "No calls were made" in refused.stderr
     assert service.report().arrivals == calls
     assert [path.name for path in tmp_path.iterdir()] == ["d.parquet"]
     run(service, tmp_path, "d.parquet", "r.parquet").ended(0)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from program import PATIENCE_S
 
-from bulkcert.batch.pacer import Pacer, SendWindow, SlowDown, backoff_s, bucket_rate, burst_for, lane_cap
+from bulkcert.engine.pacer import Pacer, SendWindow, SlowDown, backoff_s, bucket_rate, burst_for, lane_cap
 
 caps = st.integers(1, 200_000)
 
@@ -117,7 +117,7 @@ async def _sends(pacer, workers, wanted):
     times = []
 
     async def worker():
-        while len(times) < wanted and await pacer.admit():
+        while len(times) < wanted and await pacer.acquire():
             times.append(time.monotonic())
 
     async with anyio.create_task_group() as group:
@@ -156,7 +156,7 @@ async def test_stopping_ends_every_wait():
     admitted = []
 
     async def worker():
-        admitted.append(await pacer.admit())
+        admitted.append(await pacer.acquire())
 
     with anyio.fail_after(PATIENCE_S):
         async with anyio.create_task_group() as group:

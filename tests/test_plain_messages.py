@@ -9,8 +9,8 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 from program import bulkcert
 
-from bulkcert.api.credentials import _no_credentials, _told_source
-from bulkcert.api.judging import judge_failure
+from bulkcert.service.classification import judge_failure
+from bulkcert.service.credentials import _no_credentials, _told_source
 
 KEY = ConnectionKey("127.0.0.1", 1, False, True, None, None, None)
 REASONS = {

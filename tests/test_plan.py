@@ -11,9 +11,9 @@ from threading import Thread
 import pytest
 from program import INSTANCE, KEY_ID, PATIENCE_S, SECRET, UNHURRIED, bulkcert, emulator, here, summary_of, write_devices
 
-from bulkcert.actions import ACTIONS
-from bulkcert.api.operations import OPERATIONS
-from bulkcert.batch import planning
+from bulkcert.runs import plan as planning
+from bulkcert.service.actions import ACTIONS
+from bulkcert.service.operations import OPERATIONS
 
 READING = {"GetDeviceCertificate", "GetCaCertificate", "ListDeviceCertificateByCaSn", "ListCaCertificate"}
 LISTING = OPERATIONS["ListDeviceCertificateByCaSn"].ram_action
@@ -109,14 +109,14 @@ def test_the_run_makes_the_calls_that_were_planned(service, tmp_path, look):
     """Also where each certificate is looked at, or none; then one reading call checks all that can be checked."""
     path = tmp_path / "devices.csv"
     mixed(service, path)
-    told = planned(service, path, "--look-first", look)
+    told = planned(service, path, "--preflight", look)
     if look == "never":
         assert told["totals"]["not_looked_at"] == told["calls"]["total"] == 600
         assert Counter(call["operation"] for call in service.calls()) == {"GetDeviceCertificate": 1}
     service.allowed = {"InactivateDeviceCertificate"}
     calls = service.report().arrivals
     results = tmp_path / "results.csv"
-    here("run", "inactivate-device", path, *service.looking, "--look-first", look, "-o", results).ended(1)
+    here("run", "inactivate-device", path, *service.looking, "--preflight", look, "-o", results).ended(1)
     assert service.report().arrivals - calls == told["calls"]["total"]
 
 
@@ -246,13 +246,13 @@ def test_what_is_not_registered_is_deleted_all_the_same(service, tmp_path):
     calls = service.report().arrivals
     run = here("run", "delete-ca", path, *service.looking, "-o", results).ended(1)
     assert service.report().arrivals - calls == 3
-    assert "to call       2 CA certificates, those that a look does not find as well (--look-first auto)" in run.stderr
+    assert "to call       2 CA certificates, those that a look does not find as well (--preflight auto)" in run.stderr
 
 
 @pytest.mark.parametrize("look", ["auto", "always"])
 def test_without_permission_to_list(service, tmp_path, look):
     """It is told, and the rest is planned as the run does it: all rows are called, or read one by one, then fewer."""
-    path, looking = tmp_path / "devices.csv", ("--look-first", look, "--max-in-flight", "1")
+    path, looking = tmp_path / "devices.csv", ("--preflight", look, "--max-in-flight", "1")
     mixed(service, path)
     service.tell("access-key", **KEY, denied=[LISTING])
     told = planned(service, path, *looking)
@@ -348,8 +348,8 @@ def test_credentials_that_expire_before_the_end(service, tmp_path):
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         env = NO_KEY | {"ALIBABA_CLOUD_CREDENTIALS_URI": f"http://127.0.0.1:{server.server_port}/"}
-        told = planned(service, path, "--look-first", "never", env=env)
-        slow = planned(service, path, "--look-first", "never", caps=("--rate", "1"), env=env)
+        told = planned(service, path, "--preflight", "never", env=env)
+        slow = planned(service, path, "--preflight", "never", caps=("--rate", "1"), env=env)
         server.shutdown()
 
     assert told["credentials"]["expires"] == slow["credentials"]["expires"] == until

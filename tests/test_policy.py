@@ -5,8 +5,8 @@ import json
 import pytest
 from program import INSTANCE, KEY_ID, SECRET, bulkcert, emulator, here, write_devices
 
-from bulkcert.actions import ACTIONS
-from bulkcert.api.operations import INSTANCE_ACCESS, OPERATIONS
+from bulkcert.service.actions import ACTIONS
+from bulkcert.service.operations import INSTANCE_ACCESS, OPERATIONS
 
 ALL = {operation.ram_action for operation in OPERATIONS.values()} | {INSTANCE_ACCESS}
 LOOKS = ("auto", "always", "never")
@@ -26,7 +26,7 @@ def allowed(*arguments):
 def test_whole():
     """The policy as a whole, for one instance and for any; no credentials are needed."""
     without = {"HOME": "/nonexistent", "ALIBABA_CLOUD_ACCESS_KEY_ID": None, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": None}
-    asked = bulkcert("policy", "inactivate-device", "--look-first", "never", "--no-verify", env=without).ended(0)
+    asked = bulkcert("policy", "inactivate-device", "--preflight", "never", "--no-verify", env=without).ended(0)
     where = ("--instance", "post-cn-7", "--account", "1234", "--region", "cn-hangzhou")
     (statement,) = policy("activate-ca", *where)["Statement"]
 
@@ -41,11 +41,11 @@ def test_options():
     """Looking, verifying and undoing add what they call."""
     read = {"mq:GetDeviceCertificate", "mq:ListDeviceCertificateByCaSn", INSTANCE_ACCESS}
     change = {"mq:UnregisterDeviceCertificate"}
-    never = ("--look-first", "never")
+    never = ("--preflight", "never")
 
     assert allowed("inactivate-device") == read | change
     assert allowed("inactivate-device", "--no-verify") == (read | change) - {"mq:GetDeviceCertificate"}
-    assert allowed("inactivate-device", "--no-verify", "--look-first", "always") == read | change
+    assert allowed("inactivate-device", "--no-verify", "--preflight", "always") == read | change
     assert allowed("inactivate-device", *never) == read | change
     undo = allowed("inactivate-device", *never, "--no-verify", "--undo")
     assert undo == change | {"mq:ActiveDeviceCertificate", INSTANCE_ACCESS}
@@ -68,12 +68,12 @@ def test_least(tmp_path, name, look):
     devices = write_devices(path, 60, cas=1 if action.by_device else 60)
     rows = [(ca, device if action.by_device else "") for device, ca in devices]
     before = "1" if action.before == "active" else "0"
-    granted = allowed(name, "--look-first", look, "--no-verify")
+    granted = allowed(name, "--preflight", look, "--no-verify")
 
     def run(allow, label):
         service.tell("seed", instance=INSTANCE, rows=rows, status=before)
         service.tell("access-key", id=KEY_ID, secret=SECRET, denied=sorted(ALL - allow))
-        options = (*service.looking, "--look-first", look, "-o", tmp_path / f"{label}.csv", "-q")
+        options = (*service.looking, "--preflight", look, "-o", tmp_path / f"{label}.csv", "-q")
         return here("run", name, path, *options)
 
     with emulator(tmp_path) as service:

@@ -5,8 +5,8 @@ import json
 import pytest
 from program import INSTANCE, KEY_ID, SECRET, emulator, here, write_devices
 
-from bulkcert.actions import ACTIONS
-from bulkcert.api.operations import INSTANCE_ACCESS, OPERATIONS
+from bulkcert.service.actions import ACTIONS
+from bulkcert.service.operations import INSTANCE_ACCESS, OPERATIONS
 
 ALL = {operation.ram_action for operation in OPERATIONS.values()} | {INSTANCE_ACCESS}
 
@@ -30,7 +30,7 @@ def test_verify_and_undo(tmp_path, name):
         rows = [(ca, device if by_device else "") for device, ca in devices]
         service.tell("seed", instance=INSTANCE, rows=rows, status="1")
         allow(granted(name))
-        where = (*service.looking, "--look-first", "always")
+        where = (*service.looking, "--preflight", "always")
         here("run", name, "list.csv", "-o", "r.csv", *where, cwd=tmp_path).ended(0)
         here("verify", "r.csv", cwd=tmp_path).ended(0)
         refused = here("undo", "r.csv", "--yes", cwd=tmp_path).ended(77).stderr
@@ -47,7 +47,7 @@ def test_verify_needs_to_read(tmp_path):
     devices = write_devices(tmp_path / "list.csv", 8, cas=8)
     with emulator(tmp_path) as service:
         service.seed(devices)
-        allowed = granted("inactivate-device", "--look-first", "never", "--no-verify")
+        allowed = granted("inactivate-device", "--preflight", "never", "--no-verify")
         service.tell("access-key", id=KEY_ID, secret=SECRET, denied=sorted(ALL - allowed))
         here("run", "inactivate-device", "list.csv", "-o", "r.csv", *service.where, cwd=tmp_path).ended(0)
         before = (tmp_path / "r.csv").read_bytes()

@@ -14,7 +14,7 @@ from program import (
     write_devices,
 )
 
-from bulkcert.actions import ACTIONS
+from bulkcert.service.actions import ACTIONS
 
 OTHER_ADDRESSES = ["127.0.0.11", "127.0.0.12"]
 
@@ -193,7 +193,7 @@ def interrupted(tmp_path, service, inside):
     (tmp_path / "p.csv").write_text("DeviceSn\nx5\n")
     own = ("--device-column", "Gerät", "--ca-column", "CA", "--skip-invalid", "--protect", "p.csv", "--skip-protected")
     lanes = [part for address in OTHER_ADDRESSES for part in ("--source-address", address)]
-    more = ("--max-errors", "7", "--rate", "50", "--per-address-rate", "40", "--expect-rows", "7", "--limit-rows", "1")
+    more = ("--max-errors", "7", "--rate", "50", "--per-address-rate", "40", "--min-rows", "7", "--limit-rows", "1")
     where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes", "-o", "r.csv")
     here("run", "inactivate-device", "list.csv", *where, *own, *lanes, *more).ended(75)
     (tmp_path / "list.csv").unlink()
@@ -222,7 +222,7 @@ def test_options_that_lead_elsewhere(tmp_path, interrupted, service):
         (("--instance", "post-cn-other"), 65, f"the instance ({INSTANCE} there, post-cn-other now)"),
         (("--endpoint", "http://127.0.0.1:9"), 65, "the endpoint"),
         (("--protect", "none.csv"), 66, "none.csv: no such file"),
-        (("--expect-rows", "8"), 65, "7 rows"),
+        (("--min-rows", "8"), 65, "7 rows"),
         (("--overwrite",), 2, "Unknown option: --overwrite"),
         (("--limit-rows", "0"), 2, "--limit-rows must be at least 1, not 0"),
     ):
@@ -258,7 +258,7 @@ WRONG = {
 
 
 def test_wrong_options():
-    """2: a wrong option is named; nothing was called."""
+    """2: a wrong option is named; no calls were made."""
     for arguments, reason in WRONG.values():
         refused = here(*arguments).ended(2)
         assert reason in refused.stderr

@@ -159,7 +159,7 @@ BAD = {
     "control.csv": (65, "control.csv:2: DeviceSn", lambda path: path.write_bytes(b"DeviceSn,CaSn\na\x07b,00ca\n")),
     "long.csv": (65, "128", lambda path: path.write_text(f"DeviceSn,CaSn\n{'9' * 200_000},00ca\n")),
     "not utf-8.csv": (65, "UTF-8", lambda path: path.write_bytes(b"DeviceSn,CaSn\n\xff,00ca\n")),
-    "cut off.csv.gz": (66, "ends too early", lambda path: path.write_bytes(gzip.compress(as_csv())[:-9])),
+    "interrupted.csv.gz": (66, "ends too early", lambda path: path.write_bytes(gzip.compress(as_csv())[:-9])),
     "no parquet.parquet": (66, "Parquet", lambda path: path.write_text("DeviceSn,CaSn\n1,2\n")),
     "list.xlsx": (66, "suffix", lambda path: path.write_bytes(b"PK\x03\x04")),
 }
@@ -245,7 +245,7 @@ def test_65_invalid_rows(place):
     place.list.write_bytes(as_csv(rows=ROWS + [["", "00ca", "", ""]] * 25))
     refused = place.run().ended(65)
 
-    assert "25 of 29 rows are invalid; nothing was called" in refused.stderr
+    assert "25 of 29 rows are invalid; no calls were made" in refused.stderr
     assert re.findall(r"devices\.csv:(\d+): ", refused.stderr) == [str(line) for line in range(7, 27)]
     assert "and 5 more" in refused.stderr
     assert "--skip-invalid" in refused.stderr
@@ -323,7 +323,7 @@ def test_a_pipe_is_rehearsed_and_planned(tmp_path, place):
     stdin = as_csv().decode()
     where = ("--endpoint", place.service.url, "--instance", INSTANCE)
     plan = bulkcert("plan", "inactivate-device", "-", *where, "--json", stdin=stdin).ended(0)
-    then = ("--look-first", "always", "--then", "verify", "--then", "undo", "--json", "-q")
+    then = ("--preflight", "always", "--and-then", "verify", "--and-then", "undo", "--json", "-q")
     told = bulkcert("rehearse", "inactivate-device", "-", "-o", tmp_path / "r.csv", *then, stdin=stdin).ended(0)
 
     assert json.loads(plan.stdout)["rows"] == 4

@@ -69,7 +69,7 @@ def test_a_row_of_its_own_ca(tmp_path, service):
 def test_never(tmp_path, service):
     """With never nothing is read and everything is called."""
     place = Place(tmp_path, service, 150, cas=2, state=lambda number: MIXED[number % 3])
-    place.run("--look-first", "never").ended(1)
+    place.run("--preflight", "never").ended(1)
 
     assert service.report().operations == {CALL: 150}
     assert outcomes(place.results) == {"succeeded": 100, MISSING: 50}
@@ -80,7 +80,7 @@ def test_always(tmp_path, service):
     """With always the state of every row is known before the first call; what pages cannot tell is read one by one."""
     place = Place(tmp_path, service, 30, cas=15, state=lambda number: MIXED[number % 3])
     service.seed([(f"99{number:08d}", "00ca000003") for number in range(5000)])
-    place.run("--look-first", "always").ended(1)
+    place.run("--preflight", "always").ended(1)
 
     operations = service.report().operations
     assert operations[CALL] == 20, "the active ones, and those that are not registered"
@@ -95,7 +95,7 @@ def test_always_without_permission_to_list(tmp_path, service):
     """Who may not list but may read reads one by one: every state is known, nothing is called in vain."""
     place = Place(tmp_path, service, 40, cas=2, state=lambda number: MIXED[number % 2])
     service.tell("access-key", id=KEY_ID, denied=[f"mq:{BY_CA}"])
-    place.run("--look-first", "always", *CLOSE_TOGETHER).ended(0)
+    place.run("--preflight", "always", *CLOSE_TOGETHER).ended(0)
 
     assert outcomes(place.results) == {"succeeded": 20, "unchanged": 20}
     assert {row["prior_status"] for row in read_results(place.results)} == {"active", "inactive"}
@@ -105,7 +105,7 @@ def test_without_permission_to_list(tmp_path, service):
     """Who may not list is told so; the run goes on and calls every row."""
     place = Place(tmp_path, service, 200, cas=2, state=lambda number: MIXED[number % 2])
     service.tell("access-key", id=KEY_ID, denied=[f"mq:{BY_CA}"])
-    finished = place.run("--look-first", "auto", *CLOSE_TOGETHER).ended(0)
+    finished = place.run("--preflight", "auto", *CLOSE_TOGETHER).ended(0)
 
     (line,) = [line for line in finished.stderr.splitlines() if line.startswith("not looked at first:")]
     assert BY_CA in line
@@ -182,5 +182,5 @@ def test_the_plan_says_that_it_looks(tmp_path, service):
     place = Place(tmp_path, service, 3)
     assert "what a look finds inactive already is left alone" in place.run("--limit-rows", "1").ended(75).stderr
     assert "left alone" not in place.run().ended(0).stderr
-    never = place.run("--look-first", "never", "--overwrite").ended(0)
+    never = place.run("--preflight", "never", "--overwrite").ended(0)
     assert "left alone" not in never.stderr

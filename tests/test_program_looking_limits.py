@@ -46,7 +46,7 @@ def test_caps(tmp_path, addresses, look):
             big = [(f"77{number:08d}", f"00ca{ca:06d}") for ca in range(100) for number in range(101)]
             service.seed(big, "0")
         lanes = [part for number in range(addresses) for part in ("--source-address", f"127.0.0.{number + 2}")]
-        where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes", "--look-first", look)
+        where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes", "--preflight", look)
         caps = ("--rate", "100", "--per-address-rate", "60")
         here(*place.arguments(*lanes, *caps, where=where)).ended(0)
 

@@ -45,7 +45,7 @@ def test_killed_while_calling(tmp_path, calls):
 
 
 def test_killed_while_looking(tmp_path):
-    """SIGKILL before looking is over: nothing was called, and the next run looks from the start."""
+    """SIGKILL before looking is over: no calls were made, and the next run looks from the start."""
     with emulator(tmp_path, latency_ms=(150, 250)) as service:
         place = Place(tmp_path, service, 1500, state=lambda number: ACTIVE if number % 100 == 0 else INACTIVE)
         with start(*place.arguments("--max-in-flight", "1")) as child:
@@ -75,7 +75,7 @@ def test_killed_while_what_was_seen_is_kept(tmp_path, service):
 
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
 def test_signals_while_looking(tmp_path, number):
-    """A signal while it looks ends the run in order; nothing was called, and the next run looks from the start."""
+    """A signal while it looks ends the run in order; no calls were made, and the next run looks from the start."""
     status = {"SIGINT": 130, "SIGTERM": 143}[number]
     with emulator(tmp_path, latency_ms=(150, 250)) as service:
         place = Place(tmp_path, service, 1000, state=lambda number: ACTIVE if number % 100 == 0 else INACTIVE)

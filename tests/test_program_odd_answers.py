@@ -29,7 +29,7 @@ def test_a_ca_that_cannot_be_paged(tmp_path, service):
 
 
 def test_a_certificate_that_cannot_be_read(tmp_path, service):
-    """Verifying goes on: what could not be read does not count as wanted (1), the others do."""
+    """Verifying goes on: what could not be read does not count in the desired state (1), the others do."""
     devices = write_devices(tmp_path / "d.csv", 40, cas=40)
     service.seed(devices, "1")
     here("run", "inactivate-device", "d.csv", *service.looking, "-o", "r.csv", cwd=tmp_path).ended(0)

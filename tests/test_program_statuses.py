@@ -25,8 +25,8 @@ from program import (
     write_devices,
 )
 
-from bulkcert.actions import ACTIONS
 from bulkcert.emulator.settings import ACCOUNT
+from bulkcert.service.actions import ACTIONS
 
 ROWS = 40
 IN_FLIGHT = 8
@@ -51,7 +51,7 @@ class Place:
         return self.service.report().arrivals - self.started
 
     def command(self, *more, endpoint=None, instance=INSTANCE, look="never"):
-        where = ("--endpoint", endpoint or self.service.url, "--instance", instance, "--yes", "--look-first", look)
+        where = ("--endpoint", endpoint or self.service.url, "--instance", instance, "--yes", "--preflight", look)
         run = ("run", "inactivate-device", self.list, "-o", self.results, "--max-in-flight", IN_FLIGHT)
         return (*run, *where, *more)
 
@@ -72,7 +72,7 @@ def test_0_all_in_the_wanted_state(place):
 
     assert place.arrivals == ROWS
     assert place.service.states(place.devices[:3]) == ["0"] * 3
-    assert "nothing to call: all 40 were settled by earlier sessions" in again.stderr
+    assert "nothing to call: all 40 already finished" in again.stderr
 
 
 def test_1_some_are_not(place):

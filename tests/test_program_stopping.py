@@ -149,14 +149,14 @@ def test_second_signal_leaves_at_once(running, tmp_path, second, status):
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_signal_while_the_input_is_checked(tmp_path, number):
-    """The check is given up at once; nothing was called and nothing is left behind."""
+    """The check is given up at once; no calls were made and nothing is left behind."""
     rows = "".join(f"{row:010d},00ca000000\n" for row in range(2_000_000))
     (tmp_path / "in.csv").write_text(f"DeviceSn,CaSn\n{rows}")
     with start("run", "inactivate-device", tmp_path / "in.csv", *NOWHERE, "-q") as child:
         wait_for(child, lambda: opened(child.pid, tmp_path / "in.csv"), pause_s=0.001)
         child.send_signal(number)
 
-        assert "Nothing was called" in ended(child, 128 + number)
+        assert "No calls were made" in ended(child, 128 + number)
     assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
 
 
@@ -170,7 +170,7 @@ def test_signal_while_a_pipe_is_read(tmp_path, number):
         child.send_signal(number)
         said = ended(child, 128 + number)
 
-    assert "Nothing was called" in said
+    assert "No calls were made" in said
     assert not list(tmp_path.iterdir())
 
 
@@ -206,7 +206,7 @@ def test_signal_while_credentials_are_fetched(running, tmp_path, slow_credential
         child.send_signal(number)
         said = ended(child, 128 + number)
 
-    assert "nothing was called" in said
+    assert "no calls were made" in said
     assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
     assert run.calls() == {}
     run.goes_on(set())

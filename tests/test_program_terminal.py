@@ -58,7 +58,7 @@ class Place:
         return self.service.report().arrivals - self.started
 
     def command(self, action, *more):
-        where = ("--endpoint", self.service.url, "--instance", INSTANCE, *UNHURRIED, "--look-first", "never")
+        where = ("--endpoint", self.service.url, "--instance", INSTANCE, *UNHURRIED, "--preflight", "never")
         return ("run", action, self.list, "-o", self.results, *where, *more)
 
     def contents(self):
@@ -161,13 +161,13 @@ def test_anything_else_is_no(place, keys):
     """Any answer but yes, an end of input too: 2, nothing called, no trace left."""
     finished = asked(place, "inactivate-device", QUESTION, keys).ended(2)
 
-    assert "not confirmed; nothing was called" in finished.stderr
+    assert "not confirmed; no calls were made" in finished.stderr
     assert (place.arrivals, place.files) == (0, ["devices.csv"])
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_at_the_question(place, number, status):
-    """Ctrl-C and SIGTERM at the question end the command at once; nothing was called, no trace is left."""
+    """Ctrl-C and SIGTERM at the question end the command at once; no calls were made, no trace is left."""
     with dialogue(*place.command("inactivate-device")) as talk:
         talk.read_until(QUESTION)
         talk.child.send_signal(number)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bulkcert.actions import ACTIONS
-from bulkcert.batch.job import Options
 from bulkcert.cli import COMMANDS
 from bulkcert.errors import ExitStatus
 from bulkcert.output.results import COLUMNS, VERIFIED_COLUMNS
+from bulkcert.runs.job import Options
+from bulkcert.service.actions import ACTIONS
 from bulkcert.store.outcome import Outcome
 
 ROOT = Path(__file__).parent.parent

@@ -42,14 +42,14 @@ def moved(line, place, url):
 
 @pytest.mark.parametrize("line", [line for line in LINES if line not in UNTIL_STOPPED])
 def test_every_command_line(place, service, line):
-    """Each line is understood, and ends as a run does whose rows are in the wanted state, or some of them are not."""
+    """Each line is understood, and ends as a run does whose rows are in the desired state, or some of them are not."""
     words = moved(line, place, service.url)
     environment = {"BULKCERT_ENDPOINT": service.url, "BULKCERT_YES": "true"}
     if "nightly" in line:
         environment |= {"BULKCERT_INPUT": "devices.csv", "BULKCERT_RESULTS": "night-2026-11-21.parquet"}
     if words[0] in RUN_BEFORE:
         before = next((word for word in words[1:] if not word.startswith("-")), "r.csv")
-        run = ("run", "inactivate-device", "devices.csv", "--instance", INSTANCES[0], "--look-first", "always")
+        run = ("run", "inactivate-device", "devices.csv", "--instance", INSTANCES[0], "--preflight", "always")
         here(*run, *(["-o", before] if "--job" not in words else []), env=environment, cwd=place).ended(0)
     here(*words, env=environment, cwd=place).ended(0)
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from program import here, write_devices
 
-from bulkcert import rehearsal
+from bulkcert.runs import rehearsal
 
 UNREAD = "GetDeviceCertificate:ParameterFieldCheckFailed"
 NOT_UNDONE = "ActiveDeviceCertificate:NoPermission"
@@ -17,7 +17,7 @@ CASES = {
 }
 
 
-STAGE = ("--fault-seed", 1, "--latency-ms", 0, 0, "--then", "verify", "--then", "undo")
+STAGE = ("--fault-seed", 1, "--latency-ms", 0, 0, "--and-then", "verify", "--and-then", "undo")
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -26,7 +26,7 @@ def test_the_first_that_went_wrong(tmp_path, monkeypatch, case):
     look, unregistered, faults, parts, status = CASES[case]
     write_devices(tmp_path / "d.csv", 20, cas=20)
     monkeypatch.setattr(rehearsal, "DEFAULT_FAULTS", dict.fromkeys(faults, 1))
-    options = ("--look-first", look, "--unregistered", unregistered, *STAGE, "-q", "--json")
+    options = ("--preflight", look, "--unregistered", unregistered, *STAGE, "-q", "--json")
     said = here("rehearse", "inactivate-device", "d.csv", *options, cwd=tmp_path).ended(status).stdout
     told = json.loads(said.splitlines()[-1])
 

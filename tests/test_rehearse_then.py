@@ -1,4 +1,4 @@
-"""``rehearse --then``: what follows a rehearsed run is a part of it, and says nothing that only a real run could."""
+"""``rehearse --and-then``: what follows a rehearsed run is a part of it, and says no more than a rehearsal may."""
 
 import json
 
@@ -6,7 +6,7 @@ import pytest
 from program import here, write_devices
 
 REHEARSE = ("rehearse", "inactivate-device", "d.csv", "--latency-ms", "0", "0")
-BOTH = ("--then", "verify", "--then", "undo")
+BOTH = ("--and-then", "verify", "--and-then", "undo")
 
 
 @pytest.fixture(autouse=True)
@@ -34,15 +34,15 @@ def test_nothing_is_proposed_that_needs_the_emulator():
 
 def test_what_cannot_be_undone_is_refused_first(tmp_path):
     """delete-ca has no undo: that is said before anything is done."""
-    refused = here("rehearse", "delete-ca", "d.csv", "--then", "undo").ended(2)
+    refused = here("rehearse", "delete-ca", "d.csv", "--and-then", "undo").ended(2)
 
-    assert "--then undo cannot follow delete-ca: no operation takes it back" in refused.stderr
+    assert "--and-then undo cannot follow delete-ca: no operation undoes it" in refused.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["d.csv"]
 
 
 def test_no_option_is_named_that_was_not_given():
     """Where nobody has looked, nothing can be undone, and no option of undo is to blame."""
-    shown = here(*REHEARSE, "--look-first", "never", "--then", "undo").ended(0)
+    shown = here(*REHEARSE, "--preflight", "never", "--and-then", "undo").ended(0)
 
     assert "are 3 rows whose state before is not known, left alone\n" in shown.stderr
     assert "include-unknown" not in shown.stderr

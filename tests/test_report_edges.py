@@ -53,7 +53,7 @@ def test_an_empty_list(made):
 
 
 def test_nothing_was_called(made):
-    """All were as wanted already: there is no pace and no latency, but a time."""
+    """All were in the desired state already: there is no pace and no latency, but a time."""
     counted = figures(made([row("unchanged", finished_at=START + 500)] * 20), page=True)
     assert counted.calls.parts == []
     assert counted.latency.p50 is None
@@ -177,7 +177,7 @@ def test_killed(made):
     assert counted.exit_status == 75
     text = render(counted, "text").decode()
     assert "killed; last sign of life 2027-01-15 08:00:01 UTC" in text
-    assert "at least 7 calls at 3.5/s; worst one-second window 5; 2 retries, 1 throttle, 1 outage" in text
+    assert "at least 7 calls at 3.5/s; peak (1 s window) 5; 2 retries, 1 throttle, 1 outage" in text
     assert "calls         at least 7; 2 retries, 1 throttle" in text
     assert f"→ Resume it: bulkcert resume {counted.asked.results}\n" in text
 
@@ -246,7 +246,7 @@ def test_a_state_directory(made, tmp_path):
 
 
 def verification(**figures):
-    none = {"finished": utc(START / 1000 + 20), "statuses": {}, "wanted": 0, "not_wanted": 0, "calls": 3}
+    none = {"finished": utc(START / 1000 + 20), "statuses": {}, "wanted": 0, "not_desired": 0, "calls": 3}
     none |= {"called_again": 0, "not_attempted": 0, "exit_status": 0, "stopped": ""}
     return Verification(**none | figures)
 
@@ -259,7 +259,7 @@ def test_read_back(made):
     """The newest verification, its reasons for what it has not read, and what was found in another state."""
     rows = [seen(), seen(), seen("active"), called(), row("invalid"), row("duplicate", first_row=1)]
     last = verification(
-        statuses={"inactive": 2, "active": 1}, wanted=2, not_wanted=1, exit_status=1, unread=2,
+        statuses={"inactive": 2, "active": 1}, wanted=2, not_desired=1, exit_status=1, unread=2,
         unread_because={"invalid": 1, "refused": 1},
     )  # fmt: skip
     files = made(rows, [session(ended=1), session("verify", after_ms=9000, ended=1, verification=last)])
@@ -282,7 +282,7 @@ def test_read_back(made):
 
 
 def test_called_after_the_read_back(made):
-    """A row that succeeded after the last read-back is as wanted; that it was not read since is a note, and a step."""
+    """A row that succeeded after the last read-back is in the desired state; not read since: a note, a step."""
     sessions = [session(ended=1), session("verify", after_ms=9000, ended=1, verification=verification()), session()]
     counted = figures(made([seen(), called(90_000)], sessions))
     assert (counted.verdict.label, counted.verdict.tone) == ("All inactive", "good")
@@ -293,7 +293,7 @@ def test_called_after_the_read_back(made):
 
 def test_a_verification_that_read_nothing(made):
     """It proves nothing, whatever an earlier one has read."""
-    last = verification(unread=1, unread_because={"not_come_to": 1}, exit_status=69, stopped="no answer")
+    last = verification(unread=1, unread_because={"not_reached": 1}, exit_status=69, stopped="no answer")
     files = made([seen()], [session(), session("verify", after_ms=9000, ended=69, verification=last)])
     counted = figures(files)
     verdict = counted.verdict

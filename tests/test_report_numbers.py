@@ -66,7 +66,7 @@ def directory(tmp_path_factory):
         "100%",
     )
     with emulator(place) as service:
-        command = ("run", "inactivate-device", "l.csv", *service.looking, *options, "--look-first", "always", "-q")
+        command = ("run", "inactivate-device", "l.csv", *service.looking, *options, "--preflight", "always", "-q")
         service.seed(pairs[:200], "0")
         service.seed(pairs[220:], "1")
         bulkcert(*command, "--limit-rows", "1", cwd=place).ended(75)
@@ -96,7 +96,7 @@ def test_the_run_has_every_outcome(rows):
 
 
 def test_outcomes(rows, told):
-    """Rows by outcome, their shares, and which of them count as wanted."""
+    """Rows by outcome, their shares, and which of them count in the desired state."""
     counts = Counter(row["outcome"] for row in rows)
     assert {each["outcome"]: each["rows"] for each in told["outcomes"]} == counts
     assert all(math.isclose(each["share"], counts[each["outcome"]] / len(rows)) for each in told["outcomes"])
@@ -260,7 +260,7 @@ def test_a_run_that_runs_is_killed_and_is_undone(tmp_path, service):
     """Whatever becomes of a run, the report says how it stands, and disturbs nobody."""
     devices = write_devices(tmp_path / "d.csv", 400)
     service.seed(devices)
-    where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes", "-q", "--look-first", "never")
+    where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes", "-q", "--preflight", "never")
 
     def report():
         return json.loads(here("report", "r.csv", "--format", "json", cwd=tmp_path).ended(0).stdout)

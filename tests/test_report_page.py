@@ -87,7 +87,7 @@ def test_in_a_browser(page, tmp_path):
             assert tab.value(f"{beyond}each => each.getBoundingClientRect().right > {width}).length") == 0
             if width > 1000:
                 wide = "[...document.querySelectorAll('.scroll')].filter(each => each.scrollWidth > each.clientWidth)"
-                assert tab.value(f"{wide}.length") == 0, "a table that must be scrolled is cut off on paper"
+                assert tab.value(f"{wide}.length") == 0, "a table that must be scrolled is interrupted on paper"
             backgrounds[scheme] = tab.value("getComputedStyle(document.body).backgroundColor")
             shot = tab.screenshot()
             (tmp_path / f"{scheme}-{width}.png").write_bytes(shot)

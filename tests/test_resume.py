@@ -97,7 +97,7 @@ def test_a_finished_run_calls_nothing(place):
     for command in (again, ("resume", RESULTS, "--yes")):
         finished = bulkcert(*command, env=NO_KEYS).ended(1)
         assert "calls         none" in finished.stdout
-        assert "nothing to call: all 21 were settled by earlier sessions" in finished.stderr
+        assert "nothing to call: all 21 already finished" in finished.stderr
 
     assert place.arrivals == since
     assert (RESULTS.read_bytes(), summary_of(RESULTS)) == before
@@ -177,7 +177,7 @@ def test_a_watch_that_was_killed(place):
 
 def test_retry(place):
     """--retry takes up the rows that have the outcomes which it names, and no others, by either command."""
-    few = ("--limit-rows", "3", "--attempts", "1", "--look-first", "never")
+    few = ("--limit-rows", "3", "--attempts", "1", "--preflight", "never")
     for code in ("ParameterCheckFailed", "no-echo", "FindDeviceBySnError"):
         place.refuse(code)
         place.run(*few).ended(75)
@@ -222,7 +222,7 @@ def test_overwrite(place):
         refused = place.run().ended(73)
         assert "--overwrite" in refused.stderr
         assert (place.arrivals, RESULTS.read_bytes()) == (since, before)
-        place.run("--overwrite", "--look-first", "never").ended(0)
+        place.run("--overwrite", "--preflight", "never").ended(0)
         assert place.calls(since)[1] == [*range(1, 21)]
         assert len(status(RESULTS).sessions) == 1
 
@@ -386,7 +386,7 @@ def test_a_young_preflight_is_believed(canary):
 
 
 def test_an_old_preflight_is_made_again(canary):
-    """What was left alone and is not as wanted any more is called; 0 means that all are as wanted now."""
+    """What was left alone and is not in the desired state any more is called; 0 means that all are so now."""
     make_preflight_old()
     since = canary.arrivals
     finished = canary.run().ended(0)
@@ -413,7 +413,7 @@ def test_an_old_preflight_that_cannot_be_made_again(canary):
     canary.refuse("NoPermission")
     canary.run("--max-in-flight", "1").ended(77)
     canary.answer()
-    canary.run("--look-first", "never").ended(0)
+    canary.run("--preflight", "never").ended(0)
 
     assert outcomes(RESULTS) == {"succeeded": 300}
     assert canary.column("prior_status") == ["active"] * 3 + [""] * 297

@@ -9,8 +9,8 @@ import pytest
 from made_store import made_run, row, session
 from program import here
 
-from bulkcert.runs_view import Listed, lines_of
 from bulkcert.store import lock
+from bulkcert.views.runs import Listed, lines_of
 
 
 def test_a_line_each(tmp_path):

@@ -25,9 +25,9 @@ from program import (
     write_devices,
 )
 
-from bulkcert.batch import session as sessions
-from bulkcert.batch.schedule import moment
+from bulkcert.engine import session as sessions
 from bulkcert.job_file import STARTED
+from bulkcert.runs.schedule import moment
 from bulkcert.store import lock, queries
 from bulkcert.store.database import reading
 from bulkcert.store.paths import RunFiles
@@ -46,7 +46,7 @@ def job_file(directory, service, rows, **options):
     """Writes a list of so many rows, and a job file for it with more options; returns the file."""
     write_devices(directory / "devices.csv", rows)
     given = {"action": "inactivate-device", "input": "devices.csv", "results": "r.csv", "instance": INSTANCE}
-    given |= {"endpoint": service.url, "yes": True, "look-first": "never"} | options
+    given |= {"endpoint": service.url, "yes": True, "preflight": "never"} | options
     lines = [
         f"{name} = {str(value).lower() if isinstance(value, bool | int) else repr(value)}"
         for name, value in given.items()
@@ -60,12 +60,12 @@ def clock(*, hours):
     return f"{dt.datetime.now() + dt.timedelta(hours=hours):%H:%M}"  # noqa: DTZ005 - its own time
 
 
-@pytest.mark.parametrize("bound", ["expect-rows", "max-rows"])
+@pytest.mark.parametrize("bound", ["min-rows", "max-rows"])
 def test_rows_within_bounds(tmp_path, service, bound):
     """A list that is shorter or longer than the job allows is refused before any call; the bound itself is allowed."""
     job = job_file(tmp_path, service, 7, **{bound: 7})
     before = service.report().arrivals
-    here("run", "--job", job, f"--{bound}", 8 if bound == "expect-rows" else 6).ended(65)
+    here("run", "--job", job, f"--{bound}", 8 if bound == "min-rows" else 6).ended(65)
 
     assert service.report().arrivals == before
     assert not list(tmp_path.glob("r.csv*"))
@@ -77,7 +77,7 @@ def test_an_empty_list_is_a_quiet_night(tmp_path, service):
     job = job_file(tmp_path, service, 0)
 
     assert "has no rows" in here("run", "--job", job).ended(0).stderr
-    assert "at least 1 are expected" in here("run", "--job", job, "--expect-rows", 1).ended(65).stderr
+    assert "at least 1 are expected" in here("run", "--job", job, "--min-rows", 1).ended(65).stderr
 
 
 def test_deadline(tmp_path, service, monkeypatch):
@@ -185,7 +185,7 @@ def nights(tmp_path, service):
         made.results.write_text("results")
         return made
 
-    return night, lambda *more: here("run", "--job", job, "--keep", 30, *more).ended(0).stderr
+    return night, lambda *more: here("run", "--job", job, "--retain-days", 30, *more).ended(0).stderr
 
 
 def test_old_runs_are_removed(tmp_path, nights):
@@ -264,7 +264,7 @@ def test_old_runs_of_folders_elsewhere(tmp_path, nights):
 
 def test_keep_needs_a_date(tmp_path, service):
     """Without a date in the name of the results nothing could be told apart, and nothing is removed."""
-    job = job_file(tmp_path, service, 3, keep=30)
+    job = job_file(tmp_path, service, 3, retain_days=30)
 
     assert "put {date} into the results of the job file" in here("run", "--job", job).ended(2).stderr
 
@@ -312,9 +312,9 @@ def rows_called(service):
         *(("verify", option, value) for option in ("--watch", "--every") for value in ("70000000h", "9" * 400, "nan")),
         *(("run", "--timeout", value) for value in ("nan", "inf", "1e400", "1e300", "-1")),
         *(("run", option, "9" * 400) for option in ("--rate", "--per-address-rate", "--max-in-flight", "--attempts")),
-        *(("run", option, "9" * 5000) for option in ("--max-rows", "--limit-rows", "--max-errors", "--keep")),
-        *(("run", option, "9" * 20) for option in ("--keep", "--max-in-flight", "--max-errors", "--rate")),
-        ("run", "--keep", "1000000"),
+        *(("run", option, "9" * 5000) for option in ("--max-rows", "--limit-rows", "--max-errors", "--retain-days")),
+        *(("run", option, "9" * 20) for option in ("--retain-days", "--max-in-flight", "--max-errors", "--rate")),
+        ("run", "--retain-days", "1000000"),
         ("run", "--max-in-flight", "1000000"),
         *(("rehearse", "--latency-ms", value) for value in ("nan", "inf")),
         *(("emulator", "--clock-offset", value) for value in ("nan", "inf", "1e12", "-1e12")),

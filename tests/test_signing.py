@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkcert.api.signing import (
+from bulkcert.service.signing import (
     Credentials,
     authorization,
     canonical_query,

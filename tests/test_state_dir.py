@@ -62,7 +62,7 @@ def test_folders_of_other_results_of_the_same_name(tmp_path, place):
     for command in (run, (*run, "--overwrite"), ("resume", "r.csv", "--yes"), ("undo", "r.csv", "--yes")):
         refused = here(*command, *where, cwd=tmp_path / "other").ended(73)
         assert f"r.csv.run is of the run of other results, {tmp_path / 'r.csv'}" in refused.stderr
-        assert "Nothing was called" in refused.stderr
+        assert "No calls were made" in refused.stderr
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["d.csv"]
     here("resume", tmp_path / "r.csv", *where, "--yes", cwd="/").ended(0)
     assert outcomes("r.csv") == {"succeeded": 10}

@@ -9,11 +9,11 @@ import pytest
 from made_store import START, made_run, row, session
 from program import here
 
-from bulkcert.status_advice import next_steps
-from bulkcert.status_view import line_of, rows_of, shown
 from bulkcert.store import lock
 from bulkcert.store.schema import Verification
 from bulkcert.store.status import State, status_of
+from bulkcert.views.status import line_of, rows_of, shown
+from bulkcert.views.status_advice import next_steps
 
 KILLED = session(ended=None, figures={"calls": 5, "retries": 1, "achieved_rate": 2.5})
 ENDED = session(ended=0, figures={"calls": 3, "achieved_rate": 1.0})

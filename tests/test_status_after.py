@@ -11,7 +11,7 @@ from program import bulkcert, here, outcomes, start, summary_of
 from bulkcert.store import status as standing
 from bulkcert.store.status import status_of
 
-FIRST = ("--look-first", "never")
+FIRST = ("--preflight", "never")
 
 
 def test_while_it_calls_and_after(place):

@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bulkcert.actions import ACTIONS
-from bulkcert.api.certificates import Status
+from bulkcert.service.actions import ACTIONS
+from bulkcert.service.certificates import Status
 from bulkcert.store import queries
 from bulkcert.store.database import reading
 from bulkcert.store.outcome import RETRIED, Outcome, Record
@@ -87,7 +87,7 @@ class History:
     def __init__(self, path: Path, random_: random.Random) -> None:
         self.random, self.path, self.at, self.session = random_, path, 1_000, 0
         action = ACTIONS[random_.choice(("inactivate-device", "activate-device", "activate-device", "delete-ca"))]
-        self.deletes, self.desired, self.opposite = action.deletes, action.wanted_status, Status(action.before)
+        self.deletes, self.desired, self.opposite = action.deletes, action.desired_status, Status(action.before)
         self.last = random_.randint(1, 30)
         self.never = {row for row in range(1, self.last + 1) if random_.random() < 0.1}
         self.rows = {row: Row() for row in range(1, self.last + 1) if row not in self.never}

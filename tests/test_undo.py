@@ -121,7 +121,7 @@ def test_delete_has_no_undo(place):
 
 def test_unknown_states_want_a_word(place):
     """2: without a preflight nobody knows what to restore; one word leaves those rows, another undoes all of them."""
-    place.made(3, "--look-first", "never")
+    place.made(3, "--preflight", "never")
     refused = place.undo(ends=2).stderr
     assert "3 rows" in refused
     assert "--include-unknown" in refused
@@ -147,7 +147,7 @@ def test_undo_asks(place):
 
 def test_one_row_is_one_row(place):
     """Nobody reads of 1 rows."""
-    place.made(1, "--look-first", "always")
+    place.made(1, "--preflight", "always")
     told = place.undo()
 
     assert "to undo: 1 row of r.csv" in told.stderr
@@ -189,10 +189,21 @@ def test_wrong_options_name_the_right_help(place):
 def test_rehearsed_twice(place):
     """Each rehearsal undoes what it has done itself, not what the one before did."""
     write_devices("d.csv", 10)
-    rehearse = ("rehearse", "inactivate-device", "d.csv", "-q", "--json", "--latency-ms", "0", "0", "--then", "undo")
+    rehearse = (
+        "rehearse",
+        "inactivate-device",
+        "d.csv",
+        "-q",
+        "--json",
+        "--latency-ms",
+        "0",
+        "0",
+        "--and-then",
+        "undo",
+    )
     first, second = (
         json.loads(here(*rehearse, *more).ended(0).stdout)
-        for more in (("--already", "0.5", "--look-first", "always"), ())
+        for more in (("--already", "0.5", "--preflight", "always"), ())
     )
 
     assert first["undo"]["outcomes"]["undone"] == first["summary"]["outcomes"]["succeeded"] < 10
@@ -404,7 +415,7 @@ def test_the_undo_that_is_offered_works(place):
     place.list(4)
     late = [(f"{place.name}late", f"{place.name}ca")]
     write_list([*place.devices, *late])
-    place.run("--look-first", "always", ends=1)
+    place.run("--preflight", "always", ends=1)
     place.service.seed(late)
     watch("r.csv", lambda: wait_for(None, lambda: place.service.states(late) == ["0"])).ended(0)
     offered = [line for line in place.run().stderr.splitlines() if "bulkcert undo" in line]

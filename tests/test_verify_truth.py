@@ -9,7 +9,7 @@ import pytest
 from program import INSTANCE, UNHURRIED, bulkcert, here, outcomes, read_results, start, summary_of, wait_for
 from stored import kill, status
 
-from bulkcert.batch import outage
+from bulkcert.engine import outage
 
 pytestmark = pytest.mark.usefixtures("inside")
 
@@ -57,8 +57,8 @@ def report_of(results="r.csv"):
 def adds_up(told, rows, duplicates=0):
     """Returns whether every row is told of once."""
     assert told["unread"] == sum(told["unread_because"].values())
-    assert told["wanted"] + told["not_wanted"] == sum(told["statuses"].values())
-    return told["wanted"] + told["not_wanted"] + told["unread"] + duplicates == rows
+    assert told["wanted"] + told["not_desired"] == sum(told["statuses"].values())
+    return told["wanted"] + told["not_desired"] + told["unread"] + duplicates == rows
 
 
 def test_what_could_not_be_read_is_not_as_it_was_read_before(service, made):
@@ -108,16 +108,16 @@ def test_a_verification_that_reads_nothing(service, made, cause):
     told = bulkcert("verify", "r.csv", *UNHURRIED, env=env).ended(status)
 
     assert "51 inactive" not in told.stdout
-    assert "51 not read: not come to" in lines_of(told.stdout)
+    assert "51 not read: not reached" in lines_of(told.stdout)
     assert f"exit status {status}: stopped before all rows were read; see stderr" in lines_of(told.stdout)
     assert read_results("r.csv") == kept
     found = summary_of("r.csv")["verification"]
     assert adds_up(found, 51)
-    assert (found["wanted"], found["not_wanted"], found["unread"]) == (0, 0, 51)
+    assert (found["wanted"], found["not_desired"], found["unread"]) == (0, 0, 51)
     asked, said = status_of()
     assert asked == status
     assert f"ended with {status}: {found['stopped'][:40]}" in said
-    assert "; 0 not as wanted" not in said
+    assert "; 0 not in the desired state" not in said
     reported = report_of()
     assert reported.startswith("Not verified: 51 of 51 certificates are inactive; the last verification did not read 5")
     assert f"ended with {status}: {found['stopped'][:40]}" in reported
@@ -138,7 +138,7 @@ def test_json_of_a_verification_that_reads_nothing(service, made):
     told = json.loads(verify("--json").ended(status).stdout)
 
     assert told == summary_of("r.csv")["verification"]
-    assert (told["statuses"], told["unread_because"]) == ({}, {"not_come_to": 51})
+    assert (told["statuses"], told["unread_because"]) == ({}, {"not_reached": 51})
     assert (Path("r.csv").stat().st_ino, Path("r.csv").stat().st_mtime_ns) == (kept.st_ino, kept.st_mtime_ns)
     asked = json.loads(here("status", "r.csv", "--json").ended(status).stdout)
     assert [session["exit_status"] for session in asked["sessions"]] == [0, status]
@@ -162,13 +162,13 @@ def test_interrupted_before_all_pages_came(service, made):
     assert adds_up(found, 2000)
     assert 0 < found["statuses"]["inactive"] < 2000
     assert found["unread"] >= 1000
-    assert f"{found['unread']:,} not read: not come to".encode() in said
+    assert f"{found['unread']:,} not read: not reached".encode() in said
     status, told = status_of()
     assert status == 130
     assert "not verified" in told
     assert {row["verified_status"] for row in read_results("r.csv")} == {"inactive"}, "older sightings keep their times"
     verify().ended(1)
-    assert summary_of("r.csv")["verification"]["not_wanted"] == 1
+    assert summary_of("r.csv")["verification"]["not_desired"] == 1
 
 
 def test_the_service_is_gone_in_the_middle(service, made, monkeypatch):
@@ -227,7 +227,7 @@ def test_a_watch_that_may_not_change(service, made):
     assert f"not called again: {refused} row" in told.stderr
     found = summary_of("r.csv")["verification"]
     assert adds_up(found, 30)
-    assert (found["called_again"], found["not_attempted"], found["not_wanted"]) == (0, 0, 30)
+    assert (found["called_again"], found["not_attempted"], found["not_desired"]) == (0, 0, 30)
     assert {row["verified_status"] for row in read_results("r.csv")} == {"active"}
 
 
@@ -288,7 +288,7 @@ def test_calls_after_a_verification_that_failed(service, made):
     service.tell("access-key", id="testAccessKeyId", denied=[])
     run = ("run", "inactivate-device", "d.csv", *service.looking, "-q", "-o", "r.csv")
     assert here(*run).ended(1).stderr == (
-        "warning: 1 row is not in the wanted state: read back so; see r.csv\n"
+        "warning: 1 row is not in the desired state: read back so; see r.csv\n"
         "to call again what was read back in another state: bulkcert resume r.csv --retry drifted\n"
     )
     here("resume", "r.csv", "--retry", "drifted", "--yes", "-q", *UNHURRIED).ended(0)
@@ -321,11 +321,11 @@ def test_events(service, made):
     """A verification tells what it came to in one event, and that states are read only where they were."""
     devices = made(120)
     told = events_of(bulkcert("verify", "r.csv", *UNHURRIED, "--log-format", "json").ended(0))
-    [ended], [looked] = told["verify_finished"], told["looking_done"]
+    [ended], [looked] = told["verify_finished"], told["preflight_finished"]
     figures = summary_of("r.csv")["verification"]
     assert ended["duration_s"] > 0
     assert (ended["level"], ended["stopped"], looked["pages"]) == ("INFO", None, 2)
-    names = ("statuses", "wanted", "not_wanted", "unread", "called_again", "calls", "exit_status")
+    names = ("statuses", "wanted", "not_desired", "unread", "called_again", "calls", "exit_status")
     assert {name: ended[name] for name in names} == {name: figures[name] for name in names}
 
     # All pages come, and then what none of them has shown may not be read.
@@ -333,7 +333,7 @@ def test_events(service, made):
     service.tell("delete", instance=INSTANCE, ca_sn=ca, device_sn=device)
     service.tell("access-key", id="testAccessKeyId", denied=[f"mq:{READS}"])
     told = events_of(bulkcert("verify", "r.csv", *UNHURRIED, "--log-format", "json").ended(77))
-    assert "looking_done" not in told
+    assert "preflight_finished" not in told
     [ended] = told["verify_finished"]
     assert (ended["level"], ended["exit_status"], ended["unread"]) == ("WARNING", 77, 1)
     assert ended["stopped"]
@@ -345,7 +345,7 @@ def test_an_inventory_is_looked_at_once(service, made):
     listing = ("--ca-sn", devices[0][1], "--endpoint", service.url, "--instance", INSTANCE, "--log-format", "json")
     slow = ("--rate", "4", "--per-address-rate", "4")
     told = events_of(bulkcert("inventory", "-o", "i.csv", *listing, *slow).ended(0))
-    assert [line["pages"] for line in told["looking_done"]] == [5]
+    assert [line["pages"] for line in told["preflight_finished"]] == [5]
 
     told = events_of(bulkcert("inventory", "-o", "j.csv", "--ca-sn", "none", *listing).ended(65))
-    assert "looking_done" not in told
+    assert "preflight_finished" not in told

@@ -10,12 +10,12 @@ from program import PATIENCE_S, UNHURRIED, here, outcomes, read_results, start, 
 from stored import ask, change, kill, status
 from watching import watch
 
-from bulkcert.api.credentials import FixedKeyring
-from bulkcert.api.signing import Credentials
-from bulkcert.batch import lanes, outage
+from bulkcert.engine import lanes, outage
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs import verify
 from bulkcert.runs.verify import Verifier
+from bulkcert.service.credentials import FixedCredentials
+from bulkcert.service.signing import Credentials
 from bulkcert.store import queries
 from bulkcert.store.status import State
 
@@ -97,7 +97,7 @@ def watched(monkeypatch):
         # Its loop runs on the real clock: a pause is over at once.
         patched = SimpleNamespace(**{**vars(anyio), "move_on_after": rounds.pause})
         monkeypatch.setattr(verify, "anyio", patched)
-        anyio.run(rounds.read, FixedKeyring(Credentials("id", "secret")), None, None)
+        anyio.run(rounds.read, FixedCredentials(Credentials("id", "secret")), None, None)
         return rounds
 
     return watch
@@ -278,7 +278,7 @@ def test_a_watch_whose_time_is_over(service, made):
     before = service.report().operations[CALL]
     here("resume", "r.csv").ended(1)
     assert service.report().operations[CALL] == before
-    assert summary_of("r.csv")["verification"]["not_wanted"] == 1
+    assert summary_of("r.csv")["verification"]["not_desired"] == 1
 
 
 @pytest.mark.parametrize("read", [(), ("--watch", "1s", "--every", "1s", "--yes")], ids=["once", "watched"])

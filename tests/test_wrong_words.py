@@ -5,14 +5,14 @@ import pytest
 from program import bulkcert, side_by_side
 
 from bulkcert import cli
-from bulkcert.option_errors import wrong_options
+from bulkcert.views.option_errors import wrong_options
 
 RUN = ("run", "inactivate-device", "x.csv")
 ACTIONS = "inactivate-device, activate-device, inactivate-ca, activate-ca, delete-ca"
 WORDS = {
     ("inventory", "--bogus"): "Unknown option: --bogus",
     ("inventory", "--outptu", "x.csv"): "Unknown option: --outptu; did you mean --output?",
-    ("inventory", "extra"): "'extra': one word too many",
+    ("inventory", "extra"): "'extra': unexpected argument",
     ("verify", "r.csv", "a", "b"): "'a', 'b': 2 words too many",
     ("inventory", "--cas=maybe"): "--cas: 'maybe' is neither true nor false",
     ("inventory", "--rate", "1.5"): "--rate: '1.5' is not a whole number",
@@ -37,14 +37,14 @@ def refused(*tokens):
 @pytest.mark.parametrize("tokens", WORDS, ids=" ".join)
 def test_words(tokens):
     """The message names what was typed as it was typed, and the help of the command that was typed."""
-    assert refused(*tokens) == (WORDS[tokens], f"See bulkcert {tokens[0]} --help. Nothing was called.")
+    assert refused(*tokens) == (WORDS[tokens], f"See bulkcert {tokens[0]} --help. No calls were made.")
 
 
 def test_unknown_command():
     """A command that there is not is told with all there are, or with the one that was meant."""
     assert refused("[bogus]") == (
         f'Unknown command "[bogus]"; there are {", ".join(cli.COMMANDS)}',
-        "See bulkcert --help. Nothing was called.",
+        "See bulkcert --help. No calls were made.",
     )
     assert refused("invent")[0] == 'Unknown command "invent"; did you mean inventory?'
 
@@ -55,7 +55,7 @@ def test_unknown_command():
         ("bogus = 1", "Unknown option: bogus"),
         ("resutls = 'x'", "Unknown option: resutls; did you mean results?"),
         ("rate = 'x'", "rate: 'x' is not a whole number"),
-        ("look-first = 'x'", "look-first: 'x' is none of auto, always, never"),
+        ("preflight = 'x'", "preflight: 'x' is none of auto, always, never"),
         ("protect = ['a']", "protect: '[\"a\"]' is not a path"),
     ],
 )
@@ -80,7 +80,7 @@ REFUSED = {
     ("inventory", "-o", "x.csv", *WHERE, "--instance", "a/b"): "--instance 'a/b' must be letters",
     ("policy", "delete-ca", "--instance", "post cn"): "--instance 'post cn' must be letters",
     ("policy", "delete-ca", "--account", "abc"): "--account 'abc' must be the number of the account",
-    ("inventory", "extra"): "error: 'extra': one word too many",
+    ("inventory", "extra"): "error: 'extra': unexpected argument",
     ("run", "inactivate-device"): "the list is missing: name its file after the action",
 }
 

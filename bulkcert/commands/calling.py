@@ -10,41 +10,41 @@ import anyio
 import msgspec
 from rich.text import Text
 
-from bulkcert import terminal
-from bulkcert.api.credentials import Keyring
-from bulkcert.batch.session import Leave, Watch, fetch_credentials, together
+from bulkcert.engine.session import Leave, Observer, fetch_credentials, together
 from bulkcert.engine.stats import Stats, Take
 from bulkcert.errors import BulkcertError, ExitStatus, terminated
 from bulkcert.log import is_json
+from bulkcert.service.credentials import CredentialProvider
 from bulkcert.telemetry.events import watch_events
+from bulkcert.views import console as terminal
 
 REFRESH_S = 0.25
 LINE_EVERY_S = 5.0
 
-Work = Callable[[Keyring, Watch, Leave], Coroutine[Any, Any, object]]
-"""Makes calls signed by a keyring, is watched meanwhile, and knows how to leave at once."""
+Work = Callable[[CredentialProvider, Observer, Leave], Coroutine[Any, Any, object]]
+"""Makes calls signed by a provider, is watched meanwhile, and knows how to leave at once."""
 
 
-def prepare(keyring: Keyring, leave: Leave) -> None:
+def prepare(provider: CredentialProvider, leave: Leave) -> None:
     """Fetches credentials before anything is called; from then on SIGTERM ends the command with its clean-up.
 
     Args:
-        keyring: Where they go.
+        provider: Where they go.
         leave: Called on a signal that comes meanwhile.
 
     Raises:
         BulkcertError: There are none.
     """
-    anyio.run(fetch_credentials, keyring, leave)
+    anyio.run(fetch_credentials, provider, leave)
     signal.signal(signal.SIGTERM, terminated)
 
 
-def call(work: Work, keyring: Keyring, leave: Leave, *watches: Watch) -> None:
+def call(work: Work, provider: CredentialProvider, leave: Leave, *watches: Observer) -> None:
     """Makes the calls of a command.
 
     Args:
         work: Makes them.
-        keyring: Has credentials.
+        provider: Has credentials.
         leave: Called on the second signal.
         watches: Run beside the calls; so do the events of the log for machines, if there is one.
 
@@ -53,7 +53,7 @@ def call(work: Work, keyring: Keyring, leave: Leave, *watches: Watch) -> None:
     """
     events = [watch_events] if is_json() else []
     try:
-        anyio.run(work, keyring, together(*watches, *events), leave)
+        anyio.run(work, provider, together(*watches, *events), leave)
     except ExceptionGroup as group:
         # What fails beside other work comes wrapped.
         if (failure := _only_failure(group)) is None:
@@ -72,7 +72,7 @@ def _only_failure(group: ExceptionGroup[Exception]) -> BulkcertError | None:
     return found if alone and isinstance(found, BulkcertError) else None
 
 
-def shown(told: Callable[[Stats], str]) -> Watch:
+def shown(told: Callable[[Stats], str]) -> Observer:
     """Returns a watch that shows how a command gets on: in place on a terminal, else a line every few seconds.
 
     Args:
@@ -112,6 +112,6 @@ def inputs_of(typed: tuple[Path, ...]) -> tuple[Path, ...]:
         raise BulkcertError(
             ExitStatus.USAGE,
             "the list is missing: name its file after the action",
-            "Nothing was called. - means standard input. See bulkcert run --help.",
+            "No calls were made. - means standard input. See bulkcert run --help.",
         )
     return typed

@@ -7,14 +7,14 @@ from typing import Annotated
 from cyclopts import Parameter, Token
 from rich.text import Text
 
-from bulkcert import terminal
-from bulkcert.actions import ActionName
 from bulkcert.commands.which_run import results_meant
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.output.results import Wanted
+from bulkcert.output.results import RowFilter
 from bulkcert.runs import exporting
-from bulkcert.store.outcome import WANTED, Outcome
+from bulkcert.service.actions import ActionName
+from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import RunFiles
+from bulkcert.views import console as terminal
 from bulkcert.words import counted
 
 
@@ -61,7 +61,7 @@ def export(
         input_: Of the job file.
     """
     files = RunFiles(results_meant(results, action, input_), state_dir)
-    wanted = Wanted(outcome, code or (), ca_sn or ())
+    wanted = RowFilter(outcome, code or (), ca_sn or ())
     if output is None or exporting.is_same(output, files.results):
         output = files.results
         _confirm_all(files, wanted)
@@ -72,13 +72,13 @@ def export(
     return ExitStatus.OK
 
 
-def _confirm_all(files: RunFiles, wanted: Wanted) -> None:
+def _confirm_all(files: RunFiles, wanted: RowFilter) -> None:
     """Confirms that the results of a run are replaced by all of its rows.
 
     Raises:
         BulkcertError: Only some are wanted.
     """
-    if wanted != Wanted():
+    if wanted != RowFilter():
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE,
             f"{files.results} is the results of the run, and only some of its rows are wanted",
@@ -91,5 +91,5 @@ def _shown(output: Path, rows: dict[Outcome, int]) -> Iterator[tuple[str, str | 
     yield "written", f"{output}: {counted(count, 'row') if count else 'no row matches, so it has none'}"
     for each in Outcome:
         if rows.get(each):
-            style = "green" if each in WANTED else "yellow" if each is Outcome.DUPLICATE else "red"
+            style = "green" if each in DESIRED else "yellow" if each is Outcome.DUPLICATE else "red"
             yield "", Text(f"{rows[each]:>9,} {each}", style=style)

@@ -13,15 +13,16 @@ import msgspec
 from cyclopts import Group, Parameter
 from rich.text import Text
 
-from bulkcert import terminal
-from bulkcert.api.credentials import ChainKeyring
-from bulkcert.batch.inventory import Inventory
-from bulkcert.batch.inventory_file import InventoryFile, Wanted
-from bulkcert.batch.service import Service, ServiceOptions, refuse, resolve_service
 from bulkcert.commands import calling
 from bulkcert.engine.stats import Stats
+from bulkcert.engine.target import Target
 from bulkcert.errors import ExitStatus
+from bulkcert.output.inventory_file import InventoryFile, InventoryFilter
 from bulkcert.output.results import SUFFIXES
+from bulkcert.runs.inventory import Inventory
+from bulkcert.runs.options import ServiceOptions, refuse, resolve_target
+from bulkcert.service.credentials import ChainCredentials
+from bulkcert.views import console as terminal
 from bulkcert.words import counted, duration
 
 WHAT = Group.create_ordered("What is listed")
@@ -105,9 +106,9 @@ def inventory(
 
     try:
         file.open()
-        calling.prepare(keyring := ChainKeyring(), leave)
+        calling.prepare(provider := ChainCredentials(), leave)
         taking = Inventory(service, wanted, file)
-        calling.call(taking.take, keyring, leave, *([] if options.quiet else [calling.shown(partial(_got, taking))]))
+        calling.call(taking.take, provider, leave, *([] if options.quiet else [calling.shown(partial(_got, taking))]))
     finally:
         file.drop()
     told = _told(taking, time.monotonic() - started)
@@ -118,9 +119,9 @@ def inventory(
     return ExitStatus.OK
 
 
-def _resolve(options: InventoryOptions) -> tuple[Service, Wanted]:
+def _resolve(options: InventoryOptions) -> tuple[Target, InventoryFilter]:
     problems: list[str] = []
-    service = resolve_service(options, problems)
+    service = resolve_target(options, problems)
     output = options.output or Path()
     if options.output is None:
         problems.append("-o is missing: the file that the inventory goes to")
@@ -137,7 +138,7 @@ def _resolve(options: InventoryOptions) -> tuple[Service, Wanted]:
     if before is not None and after is not None and before <= after:
         problems.append("--expires-before must be later than --expires-after: nothing lies between them")
     refuse(problems, "inventory")
-    return service, Wanted(
+    return service, InventoryFilter(
         cas=options.cas,
         ca_sns=tuple(dict.fromkeys(options.ca_sn)),
         status=options.status,
@@ -188,7 +189,7 @@ def _lines(told: Told) -> Iterator[tuple[str, str | Text]]:
         yield "", f"{told.without_expiry:>9,} read without a readable expiry"
     if told.repeated:
         yield "", f"{told.repeated:>9,} listed twice, since the list changed meanwhile; once in the file"
-    pace = f"{told.calls:,} at {told.achieved_rate:,.1f}/s; worst one-second window {told.worst_window:,}"
+    pace = f"{told.calls:,} at {told.achieved_rate:,.1f}/s; peak (1 s window) {told.worst_window:,}"
     retries = f"{told.retries:,} retr{'y' if told.retries == 1 else 'ies'}"
     yield "calls", f"{pace}; {counted(told.pages, 'page')}, {retries}, {counted(told.throttles, 'throttle')}"
     yield "time", duration(told.seconds) if told.seconds >= 1 else "less than a second"

@@ -9,14 +9,14 @@ from typing import Annotated, NoReturn
 from cyclopts import Parameter
 from rich.text import Text
 
-from bulkcert import terminal
-from bulkcert.actions import ActionName
-from bulkcert.api.credentials import ChainKeyring
-from bulkcert.batch.planning import Inquiry, PlanOptions, Question, inquiry, resolve_question
 from bulkcert.commands import calling
 from bulkcert.engine.stats import Stats
 from bulkcert.errors import ExitStatus
-from bulkcert.plan_view import make_plan, show
+from bulkcert.runs.plan import Inquiry, PlanOptions, Question, inquiry, resolve_question
+from bulkcert.service.actions import ActionName
+from bulkcert.service.credentials import ChainCredentials
+from bulkcert.views import console as terminal
+from bulkcert.views.plan import make_plan, show
 
 
 def plan(
@@ -35,10 +35,10 @@ def plan(
     question = resolve_question(action, calling.inputs_of(input_), options)
     terminal.show_log(verbose=options.verbose, quiet=options.quiet)
     with _opened(question, quiet=options.quiet) as asked:
-        keyring = ChainKeyring()
-        calling.prepare(keyring, _leave)
-        calling.call(asked.make, keyring, _leave, *([] if options.quiet else [calling.shown(_read)]))
-        made = make_plan(asked, keyring.current)
+        provider = ChainCredentials()
+        calling.prepare(provider, _leave)
+        calling.call(asked.make, provider, _leave, *([] if options.quiet else [calling.shown(_read)]))
+        made = make_plan(asked, provider.current)
     if options.json:
         calling.print_json(made)
     else:

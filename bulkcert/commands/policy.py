@@ -8,12 +8,12 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from bulkcert.actions import ACTIONS, ActionName
-from bulkcert.api.operations import REGIONS
-from bulkcert.batch.service import LOOK, WHERE, refuse, unknown_region, wrong_instance
-from bulkcert.engine.preflight import LookFirst
+from bulkcert.engine.preflight import PreflightMode
 from bulkcert.errors import ExitStatus
-from bulkcert.policy import least_policy, operations
+from bulkcert.runs.options import LOOK, WHERE, refuse, unknown_region, wrong_instance
+from bulkcert.runs.policy import minimal_policy, operations
+from bulkcert.service.actions import ACTIONS, ActionName
+from bulkcert.service.operations import REGIONS
 
 
 @Parameter(name="*")
@@ -27,12 +27,12 @@ class PolicyOptions:
     """Number of the account that owns it; any unless given."""
     region: Annotated[str, Parameter(group=WHERE)] = ""
     """Region of the instance; any unless given."""
-    look_first: Annotated[LookFirst, Parameter(group=LOOK)] = "auto"
+    preflight: Annotated[PreflightMode, Parameter(group=LOOK)] = "auto"
     """As the run will have it."""
     verify: Annotated[bool, Parameter(group=LOOK)] = True
     """Whether the results are going to be verified."""
     undo: Annotated[bool, Parameter(group=LOOK)] = False
-    """Allow to take it back, too."""
+    """Allow to undo it, too."""
 
 
 def policy(
@@ -40,7 +40,7 @@ def policy(
     *,
     options: PolicyOptions = PolicyOptions(),
 ) -> ExitStatus:
-    """Prints the least RAM policy for what a run calls; needs no credentials and calls nothing.
+    """Prints the minimal RAM policy for what a run calls; needs no credentials and calls nothing.
 
     Args:
         action: What the run will do with each row.
@@ -54,7 +54,7 @@ def policy(
     if options.account and not re.fullmatch(r"[0-9]+", options.account):
         problems.append(f"--account {options.account!r} must be the number of the account: digits only")
     refuse(problems, "policy")
-    called = operations(ACTIONS[action], options.look_first, verify=options.verify, undo=options.undo)
-    printed = least_policy(called, region=options.region, account=options.account, instance=options.instance)
+    called = operations(ACTIONS[action], options.preflight, verify=options.verify, undo=options.undo)
+    printed = minimal_policy(called, region=options.region, account=options.account, instance=options.instance)
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(printed), indent=2) + b"\n")
     return ExitStatus.OK

@@ -7,19 +7,19 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from bulkcert import terminal
-from bulkcert.actions import ActionName
-from bulkcert.api.credentials import Keyring
-from bulkcert.batch.job import CallOptions, Job, Options
-from bulkcert.batch.service import ServiceOptions
 from bulkcert.commands import calling, undo, verify
 from bulkcert.commands.run import execute
 from bulkcert.commands.verify import VerifyOptions
 from bulkcert.emulator.report import Report
 from bulkcert.errors import ExitStatus
 from bulkcert.output.summary import Summary
-from bulkcert.rehearsal import Stage, staged
+from bulkcert.runs.job import CallOptions, Job, Options
+from bulkcert.runs.options import ServiceOptions
+from bulkcert.runs.rehearsal import Stage, staged
+from bulkcert.service.actions import ActionName
+from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store.schema import Verification
+from bulkcert.views import console as terminal
 
 
 def rehearse(
@@ -40,15 +40,15 @@ def rehearse(
     with staged(action, calling.inputs_of(input_), options, stage) as rehearsal:
         if rehearsal.fault_seed is not None:
             terminal.stderr.print(f"faults with --fault-seed {rehearsal.fault_seed}")
-        job, keyring = rehearsal.job, rehearsal.keyring()
-        summary = execute(job, keyring, ask=False, resumable=False)
+        job, provider = rehearsal.job, rehearsal.provider()
+        summary = execute(job, provider, ask=False, resumable=False)
         told: dict[str, object] = {"summary": summary}
         statuses.append(summary.exit_status)
-        if "verify" in stage.then:
-            told["verification"] = verification = _verified(job, keyring)
+        if "verify" in stage.and_then:
+            told["verification"] = verification = _verified(job, provider)
             statuses.append(verification.exit_status)
-        if "undo" in stage.then:
-            told["undo"] = undone = _undone(job, keyring)
+        if "undo" in stage.and_then:
+            told["undo"] = undone = _undone(job, provider)
             statuses.append(undo.status_of(undone))
         told["emulator"] = report = rehearsal.emulator.report()
     if options.json:
@@ -58,14 +58,14 @@ def rehearse(
     return ExitStatus(next(filter(None, statuses), ExitStatus.OK))
 
 
-def _verified(job: Job, keyring: Keyring) -> Verification:
+def _verified(job: Job, provider: CredentialProvider) -> Verification:
     options = VerifyOptions(**_as_typed(job, VerifyOptions))
-    return verify.execute(job.files, keyring, options, ask=False, repeatable=False)
+    return verify.execute(job.files, provider, options, ask=False, repeatable=False)
 
 
-def _undone(job: Job, keyring: Keyring) -> Summary | undo.NothingUndone:
+def _undone(job: Job, provider: CredentialProvider) -> Summary | undo.NothingUndone:
     options = CallOptions(**_as_typed(job, CallOptions))
-    return undo.execute(job.files, keyring, options, include_unknown=False, ask=False, resumable=False)
+    return undo.execute(job.files, provider, options, include_unknown=False, ask=False, resumable=False)
 
 
 def _as_typed(job: Job, kind: type[ServiceOptions]) -> dict[str, Any]:
@@ -75,10 +75,10 @@ def _as_typed(job: Job, kind: type[ServiceOptions]) -> dict[str, Any]:
 
 
 def _seen(report: Report) -> Iterator[tuple[str, str]]:
-    pace = f"{report.arrivals:,} calls at {report.rate:,.1f}/s; worst one-second window {report.worst_window:,}"
+    pace = f"{report.arrivals:,} calls at {report.rate:,.1f}/s; peak (1 s window) {report.worst_window:,}"
     yield "emulator saw", pace
     for address, seen in sorted(report.addresses.items()):
-        yield f"  {address}", f"{seen.arrivals:,} calls; worst one-second window {seen.worst_window:,}"
+        yield f"  {address}", f"{seen.arrivals:,} calls; peak (1 s window) {seen.worst_window:,}"
     connected = f"; {report.connected:,} devices connected for the first time" if report.connected else ""
     yield "  changes", f"{report.changes:,} carried out{connected}"
     yield "  limits", f"{report.throttled:,} throttles, {report.blocks:,} blocks"

@@ -8,15 +8,15 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
-from bulkcert import terminal
-from bulkcert.actions import ActionName
-from bulkcert.batch.job import StateOptions
 from bulkcert.commands.which_run import results_meant
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import cannot_write, write_whole
 from bulkcert.report.counting import count
 from bulkcert.report.rendering import Format, render
+from bulkcert.runs.job import StateOptions
+from bulkcert.service.actions import ActionName
 from bulkcert.store.paths import RunFiles
+from bulkcert.views import console as terminal
 
 _FORMATS: dict[str, Format] = {".html": "html", ".md": "md", ".json": "json", ".txt": "text"}
 """What a file of a name with this end is."""

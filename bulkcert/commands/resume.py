@@ -10,14 +10,14 @@ import msgspec
 from cyclopts import App, ArgumentCollection, Parameter
 from cyclopts.config import Dict
 
-from bulkcert.actions import ActionName
-from bulkcert.api.credentials import ChainKeyring
-from bulkcert.batch.job import CallOptions, Options, ResumeOptions, resolve
 from bulkcert.commands import calling, undo, verify
 from bulkcert.commands.run import execute
 from bulkcert.commands.verify import VerifyOptions
 from bulkcert.commands.which_run import results_meant
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.runs.job import CallOptions, Options, ResumeOptions, resolve
+from bulkcert.service.actions import ActionName
+from bulkcert.service.credentials import ChainCredentials
 from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.store.schema import Session
 from bulkcert.store.status import RunStatus, status_of
@@ -61,14 +61,14 @@ def resume(
     inputs = tuple(map(Path, asked.inputs))
     typed = Options(**_values(options), results=files.results)
     job = resolve(action, inputs, typed, command="resume", source=(pinned,), rehearsal=asked.rehearsal)  # type: ignore[arg-type]
-    summary = execute(job, ChainKeyring(), ask=not options.yes)
+    summary = execute(job, ChainCredentials(), ask=not options.yes)
     if options.json:
         calling.print_json(summary)
     return ExitStatus(summary.exit_status)
 
 
 def _interrupted(status: RunStatus) -> Session | None:
-    """Returns the session that did not come to its end: the newest, or the one that was read back since."""
+    """Returns the session that did not reached its end: the newest, or the one that was read back since."""
     session = status.session
     if session is not None and session.kind == "verify" and (_is_over(session) or not _stored(session).get("watch")):
         session = status.doing
@@ -86,7 +86,7 @@ def _values(options: ResumeOptions) -> dict[str, Any]:
 def _undo(files: RunFiles, options: ResumeOptions, session: Session) -> ExitStatus:
     own = CallOptions(**{each.name: getattr(options, each.name) for each in fields(CallOptions)})
     include_unknown = bool(_stored(session).get("include_unknown"))
-    came = undo.execute(files, ChainKeyring(), own, include_unknown=include_unknown, ask=not options.yes)
+    came = undo.execute(files, ChainCredentials(), own, include_unknown=include_unknown, ask=not options.yes)
     if options.json:
         calling.print_json(came)
     return undo.status_of(came)
@@ -98,7 +98,7 @@ def _verify(files: RunFiles, options: ResumeOptions, session: Session) -> ExitSt
     left = max(0.0, float(stored["watch"]) - (time.time() - session.started_at / 1000))
     shared = {each.name for each in fields(VerifyOptions)} & {each.name for each in fields(ResumeOptions)}
     own = VerifyOptions(**{name: getattr(options, name) for name in shared}, watch=left, every=float(stored["every"]))
-    verification = verify.execute(files, ChainKeyring(), own, ask=not options.yes)
+    verification = verify.execute(files, ChainCredentials(), own, ask=not options.yes)
     if options.json:
         calling.print_json(verification)
     return ExitStatus(verification.exit_status)

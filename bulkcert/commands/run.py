@@ -10,24 +10,25 @@ from typing import Annotated, NoReturn
 from cyclopts import Parameter
 from rich.text import Text
 
-from bulkcert import hand_off, question, terminal
-from bulkcert.actions import ActionName
-from bulkcert.api.credentials import ChainKeyring, Keyring
-from bulkcert.batch.job import Job, Options, resolve
-from bulkcert.batch.session import Watch
-from bulkcert.batch.sweeping import Swept, sweep
-from bulkcert.board import Board
 from bulkcert.commands import calling
+from bulkcert.engine.session import Observer
 from bulkcert.errors import ExitStatus
 from bulkcert.job_file import STARTED
 from bulkcert.log import bind, is_json
 from bulkcert.output.summary import Summary
+from bulkcert.runs.job import Job, Options, resolve
 from bulkcert.runs.opening import open_run
+from bulkcert.runs.retention import Retention, remove_old
 from bulkcert.runs.run import Run
+from bulkcert.service.actions import ActionName
+from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store import queries
 from bulkcert.telemetry.events import tell_checkpoint, tell_finished, tell_started, watch_checkpoints
 from bulkcert.telemetry.recorder import recording
-from bulkcert.words import command
+from bulkcert.views import confirm as question
+from bulkcert.views import console as terminal
+from bulkcert.views import ending as hand_off
+from bulkcert.views.live import Board
 
 
 def run(
@@ -45,20 +46,25 @@ def run(
     """
     terminal.warn_of_unknown(os.environ, (*Options.__dataclass_fields__, "action", "input", "job"))
     job = resolve(action, calling.inputs_of(input_), options)
-    summary = execute(job, ChainKeyring(), ask=not options.yes)
+    summary = execute(job, ChainCredentials(), ask=not options.yes)
     if options.json:
         calling.print_json(summary)
     return ExitStatus(summary.exit_status)
 
 
 def execute(
-    job: Job, keyring: Keyring, *, ask: bool, resumable: bool = True, before_calls: Callable[[], None] | None = None
+    job: Job,
+    provider: CredentialProvider,
+    *,
+    ask: bool,
+    resumable: bool = True,
+    before_calls: Callable[[], None] | None = None,
 ) -> Summary:
     """Does a whole run, as a person or a timer sees it; prints its summary unless it is wanted as JSON.
 
     Args:
         job: What to do.
-        keyring: What to sign with.
+        provider: What to sign with.
         ask: Whether somebody must agree first.
         resumable: Whether it can be resumed where it ends; a rehearsal cannot.
         before_calls: Called once the preflight is over, before anything is changed.
@@ -66,7 +72,7 @@ def execute(
     terminal.show_log(verbose=job.options.verbose, quiet=job.options.quiet)
     bind(action=job.action.name, instance=job.instance)
     with recording(job, terminal.warn) as recorder:
-        summary, calls = _executed(job, keyring, recorder.watch, before_calls, ask=ask, resumable=resumable)
+        summary, calls = _executed(job, provider, recorder.watch, before_calls, ask=ask, resumable=resumable)
         recorder.summary = summary
     if not job.options.json:
         hand_off.show_summary(summary, calls=calls)
@@ -75,7 +81,13 @@ def execute(
 
 
 def _executed(
-    job: Job, keyring: Keyring, record: Watch, before_calls: Callable[[], None] | None, *, ask: bool, resumable: bool
+    job: Job,
+    provider: CredentialProvider,
+    record: Observer,
+    before_calls: Callable[[], None] | None,
+    *,
+    ask: bool,
+    resumable: bool,
 ) -> tuple[Summary, int]:
     """Does the run; returns what it came to in all, and how many calls were made now."""
     options, started = job.options, time.monotonic()
@@ -84,16 +96,16 @@ def _executed(
     try:
         if opened.calls:
             leave = partial(_leave, opened)
-            calling.prepare(keyring, leave)
+            calling.prepare(provider, leave)
             if (ask or not options.quiet) and not is_json():
-                question.show_plan(opened, keyring.current)
+                question.show_plan(opened, provider.current)
             question.warn_of_mistakes(opened)
             if ask:
                 question.confirm(opened)
             tell_started(opened)
             try:
                 call = partial(opened.call, before_calls=before_calls)
-                calling.call(call, keyring, leave, _shown(opened), record)
+                calling.call(call, provider, leave, _shown(opened), record)
             finally:
                 _tell_synced(opened)
             if not is_json():
@@ -102,8 +114,12 @@ def _executed(
             question.show_idle(opened)
         summary = opened.finish()
         tell_finished(summary, opened.progress, started)
-        if options.keep is not None and resumable and summary.exit_status in (ExitStatus.OK, ExitStatus.INCOMPLETE):
-            _show_swept(sweep(job, STARTED.date()))
+        if (
+            options.retain_days is not None
+            and resumable
+            and summary.exit_status in (ExitStatus.OK, ExitStatus.INCOMPLETE)
+        ):
+            _show_swept(remove_old(job, STARTED.date()))
     except BaseException as error:
         _note_way_on(opened, error, resumable=resumable)
         raise
@@ -116,10 +132,10 @@ def _note_way_on(opened: Run, error: BaseException, *, resumable: bool) -> None:
     if not opened.opened.store.session:
         error.add_note(terminal.NOTHING_CALLED)
     elif resumable:
-        error.add_note(f"{terminal.RESUMABLE} {command('resume', opened.job.files)}")
+        error.add_note(f"{terminal.RESUMABLE} {opened.job.files.command('resume')}")
 
 
-def _shown(opened: Run) -> Watch:
+def _shown(opened: Run) -> Observer:
     """Returns what people see of a run on a terminal, or machines of its store."""
     if is_json():
         return watch_checkpoints(lambda: _synced(opened))
@@ -142,21 +158,21 @@ def _leave(opened: Run, number: int) -> NoReturn:
     """Ends a run at once, on the signal of this number: the store is safe, nothing else is tidied up."""
     if not opened.opened.store.session:
         opened.opened.close()
-        terminal.leave(number, "left; nothing was called")
+        terminal.leave(number, "left; no calls were made")
     terminal.leave(
         number,
         f"left at once; {opened.progress.in_flight:,} calls in flight were not waited for",
         "Results and summary are not up to date. Calls without an answer are made again by: "
-        f"{command('resume', opened.job.files)}",
+        f"{opened.job.files.command('resume')}",
     )
 
 
-def _show_swept(swept: Swept) -> None:
+def _show_swept(removed_runs: Retention) -> None:
     """Prints which earlier runs were removed, and which were not, on stderr."""
-    if swept.removed:
-        count, oldest = len(swept.removed), swept.removed[0].name
+    if removed_runs.removed:
+        count, oldest = len(removed_runs.removed), removed_runs.removed[0].name
         terminal.stderr.print(Text(f"removed {count:,} earlier run{'s' * (count > 1)}, the oldest {oldest}"))
-    for results, reason in swept.kept.items():
+    for results, reason in removed_runs.kept.items():
         terminal.stderr.print(Text(f"kept {results}, though it is old enough: {reason}"))
 
 

@@ -7,9 +7,9 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from bulkcert import terminal
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.runs_view import lines_of, runs_in
+from bulkcert.views import console as terminal
+from bulkcert.views.runs import lines_of, runs_in
 
 
 def runs(

@@ -10,13 +10,13 @@ import msgspec
 from cyclopts import Parameter
 from rich.text import Text
 
-from bulkcert import terminal
-from bulkcert.actions import ActionName
 from bulkcert.commands.which_run import results_meant
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.status_view import figures_of, line_of, rows_of, shown
+from bulkcert.service.actions import ActionName
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.status import NoRunError, RunStatus, status_of
+from bulkcert.views import console as terminal
+from bulkcert.views.status import figures_of, line_of, rows_of, shown
 
 LINE_EVERY_S = 5.0
 LOOK_EVERY_S = 0.5

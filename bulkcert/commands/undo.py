@@ -9,22 +9,23 @@ from typing import Annotated, NoReturn
 import msgspec
 from cyclopts import Parameter
 
-from bulkcert import hand_off, question, terminal
-from bulkcert.actions import ActionName
-from bulkcert.api.credentials import ChainKeyring, Keyring
-from bulkcert.batch.job import CallOptions, Options
-from bulkcert.batch.service import LOOK
-from bulkcert.board import Board
 from bulkcert.commands import calling
 from bulkcert.commands.which_run import results_meant
 from bulkcert.errors import ExitStatus
 from bulkcert.log import bind, is_json
 from bulkcert.output.summary import Summary
+from bulkcert.runs.job import CallOptions, Options
 from bulkcert.runs.opened import open_existing
+from bulkcert.runs.options import LOOK
 from bulkcert.runs.undo import Undo, open_undo
+from bulkcert.service.actions import ActionName
+from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.paths import RunFiles
 from bulkcert.telemetry.events import tell_finished
-from bulkcert.words import command
+from bulkcert.views import confirm as question
+from bulkcert.views import console as terminal
+from bulkcert.views import ending as hand_off
+from bulkcert.views.live import Board
 
 
 def undo(
@@ -47,7 +48,7 @@ def undo(
     known = (*Options.__dataclass_fields__, "action", "input", "job", "include_unknown")
     terminal.warn_of_unknown(os.environ, known)
     files = RunFiles(results_meant(results, action, input_), options.state_dir)
-    came = execute(files, ChainKeyring(), options, include_unknown=include_unknown, ask=not options.yes)
+    came = execute(files, ChainCredentials(), options, include_unknown=include_unknown, ask=not options.yes)
     if options.json:
         calling.print_json(came)
     return status_of(came)
@@ -68,7 +69,7 @@ class NothingUndone(msgspec.Struct, frozen=True):
 
 def execute(
     files: RunFiles,
-    keyring: Keyring,
+    provider: CredentialProvider,
     options: CallOptions,
     *,
     include_unknown: bool | None,
@@ -79,7 +80,7 @@ def execute(
 
     Args:
         files: Of the run.
-        keyring: What to sign with.
+        provider: What to sign with.
         options: As typed.
         include_unknown: Whether rows are undone whose state before is not known; None if nobody has decided.
         ask: Whether somebody must agree first.
@@ -97,18 +98,18 @@ def execute(
             return NothingUndone(0, undo_.unknown, int(ExitStatus.OK))
         if undo_.rows:
             leave = partial(_leave, undo_)
-            calling.prepare(keyring, leave)
+            calling.prepare(provider, leave)
             if ask:
                 question.confirm_undo(undo_)
             watches = [] if is_json() else [Board(quiet=options.quiet).watch]
-            calling.call(undo_.call, keyring, leave, *watches)
+            calling.call(undo_.call, provider, leave, *watches)
         summary = undo_.finish()
         tell_finished(summary, undo_.progress, started)
     except BaseException as error:
         if not opened.store.session:
             error.add_note(terminal.NOTHING_CALLED)
         elif resumable:
-            error.add_note(f"{terminal.RESUMABLE} {command('resume', files)}")
+            error.add_note(f"{terminal.RESUMABLE} {files.command('resume')}")
         raise
     finally:
         opened.close()
@@ -122,9 +123,9 @@ def _leave(undo_: Undo, number: int) -> NoReturn:
     """Ends an undo at once, on the signal of this number: the store is safe, nothing else is tidied up."""
     if not undo_.opened.store.session:
         undo_.opened.close()
-        terminal.leave(number, "left; nothing was called")
+        terminal.leave(number, "left; no calls were made")
     terminal.leave(
         number,
         f"left at once; {undo_.progress.in_flight:,} calls in flight were not waited for",
-        f"The results are not up to date. To go on: {command('resume', undo_.opened.files)}",
+        f"The results are not up to date. To go on: {undo_.opened.files.command('resume')}",
     )

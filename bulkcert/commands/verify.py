@@ -10,25 +10,27 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.text import Text
 
-from bulkcert import question, terminal
-from bulkcert.actions import Action, ActionName
-from bulkcert.api.credentials import ChainKeyring, Keyring
-from bulkcert.batch.job import Options, StateOptions
-from bulkcert.batch.service import LOOK, RUN, Service, ServiceOptions, refuse, resolve_service, seconds
 from bulkcert.commands import calling
 from bulkcert.commands.which_run import results_meant
 from bulkcert.engine.stats import Stats
+from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import printable
 from bulkcert.log import bind
+from bulkcert.runs.job import Options, StateOptions
 from bulkcert.runs.opened import OpenRun, open_existing
+from bulkcert.runs.options import LOOK, RUN, ServiceOptions, refuse, resolve_target, seconds
 from bulkcert.runs.verify import Verifier
+from bulkcert.service.actions import Action, ActionName
+from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Verification
 from bulkcert.store.status import status_in
 from bulkcert.telemetry.events import tell_verified
-from bulkcert.verified import MESSAGE_WIDTH, UNREAD, label_of, meaning_read
-from bulkcert.words import command, counted
+from bulkcert.views import confirm as question
+from bulkcert.views import console as terminal
+from bulkcert.views.verified import MESSAGE_WIDTH, UNREAD, label_of, meaning_read
+from bulkcert.words import counted
 
 LONGEST_WATCH_S, SHORTEST_PAUSE_S = 30 * 86400, 1.0
 
@@ -39,7 +41,7 @@ class VerifyOptions(ServiceOptions, StateOptions):
     """Options of ``verify``."""
 
     watch: Annotated[float, Parameter(group=LOOK, converter=seconds, metavar="DURATION")] = 0.0
-    """Keep looking for so long (90s, 10m, 2h, 30d at most), and call again what is not in the wanted state."""
+    """Keep looking for so long (90s, 10m, 2h, 30d at most), and call again what is not in the desired state."""
     every: Annotated[float, Parameter(group=LOOK, converter=seconds, metavar="DURATION")] = 30.0
     """Pause between two looks, 1s at least."""
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], group=RUN)] = False
@@ -53,7 +55,7 @@ def verify(
     action: Annotated[ActionName | None, Parameter(show=False)] = None,
     input_: Annotated[list[Path] | None, Parameter(name="input", show=False)] = None,
 ) -> ExitStatus:
-    """Reads back the status of every row of a run and adds it to the results; 0 only if all are as wanted.
+    """Reads back the status of every row of a run and adds it to the results; 0 only if all are in the desired state.
 
     Args:
         results: The results of the run. With --job those of the job.
@@ -64,20 +66,20 @@ def verify(
     known = (*Options.__dataclass_fields__, *VerifyOptions.__dataclass_fields__, "action", "input", "job")
     terminal.warn_of_unknown(os.environ, known)
     files = RunFiles(results_meant(results, action, input_), options.state_dir)
-    verification = execute(files, ChainKeyring(), options, ask=not options.yes)
+    verification = execute(files, ChainCredentials(), options, ask=not options.yes)
     if options.json:
         calling.print_json(verification)
     return ExitStatus(verification.exit_status)
 
 
 def execute(
-    files: RunFiles, keyring: Keyring, options: VerifyOptions, *, ask: bool, repeatable: bool = True
+    files: RunFiles, provider: CredentialProvider, options: VerifyOptions, *, ask: bool, repeatable: bool = True
 ) -> Verification:
     """Verifies a run, as a person or a timer sees it; prints what came of it unless it is wanted as JSON.
 
     Args:
         files: Of the run.
-        keyring: What to sign with.
+        provider: What to sign with.
         options: As typed.
         ask: Whether somebody must agree before certificates may be changed.
         repeatable: Whether the same service can be asked again later; that of a rehearsal cannot.
@@ -88,12 +90,12 @@ def execute(
     try:
         bind(run=opened.asked.run, action=opened.asked.action)
         service = _service(opened, options)
-        calling.prepare(keyring, calling.leave_reading)
+        calling.prepare(provider, calling.leave_reading)
         if options.watch and ask:
             question.confirm_watch(opened.action, sum(frame.height for frame in opened.frames()), options.watch)
         verifier = Verifier(opened, service, options, options.watch, options.every)
         watches = [] if options.quiet else [calling.shown(_read)]
-        calling.call(verifier.read, keyring, calling.leave_reading, *watches)
+        calling.call(verifier.read, provider, calling.leave_reading, *watches)
         verification, would_call = verifier.finish(), verifier.would_call
         is_undone = status_in(files, opened.store.db).is_undone
     finally:
@@ -104,19 +106,19 @@ def execute(
         terminal.stderr.print(Text("the run was undone, wholly or in part", style="yellow"))
     changeable = repeatable and opened.action.repeatable and would_call
     if changeable and not (options.watch or options.quiet or options.json):
-        again = command("verify", files, "--watch", "10m")
+        again = files.command("verify", "--watch", "10m")
         terminal.stderr.print(Text(f"to call them again, and keep looking: {again}"))
     return verification
 
 
-def _service(opened: OpenRun, options: VerifyOptions) -> Service:
+def _service(opened: OpenRun, options: VerifyOptions) -> Target:
     """Returns where to read.
 
     Raises:
         BulkcertError: An option cannot be.
     """
     problems: list[str] = []
-    service = resolve_service(opened.where(options), problems)
+    service = resolve_target(opened.where(options), problems)
     if options.watch > LONGEST_WATCH_S:
         problems.append(f"--watch must be 30d at most, not {options.watch / 86400:g}d; start it anew after that")
     if options.every < SHORTEST_PAUSE_S:
@@ -128,7 +130,7 @@ def _service(opened: OpenRun, options: VerifyOptions) -> Service:
 
 
 def confirm_watchable(action: Action) -> None:
-    """Confirms that what is not in the wanted state may be called again without a new question.
+    """Confirms that what is not in the desired state may be called again without a new question.
 
     Raises:
         BulkcertError: It may not.
@@ -145,23 +147,23 @@ def _show(verifier: Verifier, verification: Verification, files: RunFiles, *, as
     if (stop := verifier.stop) is not None:
         terminal.show_error(BulkcertError(stop.status, f"stopped: {stop.message}", stop.advice))
     elif quiet and verification.exit_status:
-        amiss = {"not in the wanted state": verification.not_wanted, "not read": verification.unread}
+        amiss = {"not in the desired state": verification.not_desired, "not read": verification.unread}
         told = ", ".join(f"{counted(count, 'row')} {what}" for what, count in amiss.items() if count)
         terminal.warn(f"{told}; see {files.results}")
     if verification.not_attempted:
         told = f"not attempted: {counted(verification.not_attempted, 'row')}, which verify does not call"
-        terminal.stderr.print(Text(f"{told}; to go on with the run: {command('resume', files)}", style="yellow"))
+        terminal.stderr.print(Text(f"{told}; to go on with the run: {files.command('resume')}", style="yellow"))
     if refused := len(verifier.refused):
         told = f"not called again: {counted(refused, 'row')} whose call was refused or given up"
-        terminal.stderr.print(Text(f"{told}; to go on with them: {command('resume', files)}", style="yellow"))
+        terminal.stderr.print(Text(f"{told}; to go on with them: {files.command('resume')}", style="yellow"))
 
 
 def _told(verifier: Verifier, verification: Verification) -> Iterator[tuple[str, str | Text]]:
     opened, progress = verifier.opened, verifier.progress
-    wanted = str(opened.action.wanted_status)
+    wanted = str(opened.action.desired_status)
     yield (
         label_of(verification),
-        f"{opened.files.results}: {counted(opened.asked.rows, 'row')}, wanted {opened.action.wanted}",
+        f"{opened.files.results}: {counted(opened.asked.rows, 'row')}, wanted {opened.action.desired}",
     )
     for status, count in verification.statuses.items():
         yield "", Text(f"{count:>9,} {status}", style="green" if status == wanted else "red")

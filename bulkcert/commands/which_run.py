@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from bulkcert.actions import ACTIONS, ActionName
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.service.actions import ACTIONS, ActionName
 from bulkcert.store.paths import results_of
 
 
@@ -26,6 +26,6 @@ def results_meant(results: Path | None, action: ActionName | None, paths: list[P
             "which run is missing",
             "Type its results file after the command, or name its job file (--job).",
         )
-    from bulkcert.batch.job import default_results  # noqa: PLC0415 - loads far more code than status needs
+    from bulkcert.runs.job import default_results  # noqa: PLC0415 - loads far more code than status needs
 
     return default_results(paths[0], ACTIONS[action])

@@ -57,7 +57,7 @@ class Instance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     account: str = ACCOUNT
 
 
-class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class KeyChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``POST /-/access-key``: an access key is added or changed; fields left out stay as they are."""
 
     id: str
@@ -106,7 +106,7 @@ def _instance(gateway: Gateway, body: Instance) -> object:
     return {"id": body.id}
 
 
-def _key(gateway: Gateway, body: Key) -> object:
+def _key(gateway: Gateway, body: KeyChange) -> object:
     known = gateway.state.access_key(body.id) or AccessKey(body.id, "")
     given = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not UNSET}
     gateway.state.put_access_key(replace(known, **given))
@@ -155,7 +155,7 @@ _CHANGES: Mapping[str, tuple[type[msgspec.Struct], Callable[[Gateway, Any], obje
     "seed": (SeedRows, _seed),
     "delete": (Delete, _delete),
     "instance": (Instance, _instance),
-    "access-key": (Key, _key),
+    "access-key": (KeyChange, _key),
     "faults": (Faults, _faults),
     "clock": (Clock, _clock),
 }

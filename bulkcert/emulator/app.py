@@ -14,7 +14,7 @@ from bulkcert.emulator.gateway import Gateway
 from bulkcert.emulator.log import ArrivalLog
 from bulkcert.emulator.messages import DROPPED, Answer, Request, header_fields
 from bulkcert.emulator.settings import Seed, Settings
-from bulkcert.emulator.state import AccessKey, State
+from bulkcert.emulator.state import AccessKey, Registry
 
 EXTENSION = "bulkcert"
 """Extension of the ASGI scope by which the server hands over the time of arrival and a way to drop the connection."""
@@ -40,7 +40,7 @@ class Emulator:
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
-        self.state = State(settings.database)
+        self.state = Registry(settings.database)
         self._log = ArrivalLog(settings.log) if settings.log else None
         self.gateway = Gateway(settings, self.state, self._log, clock)
         self.state.put_access_key(AccessKey(settings.access_key_id, settings.access_key_secret))

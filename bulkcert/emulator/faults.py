@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from enum import StrEnum
 from itertools import accumulate
 
-from bulkcert.api.codes import RULES
-from bulkcert.api.operations import OPERATIONS
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.service.codes import RULES
+from bulkcert.service.operations import OPERATIONS
 
 
-class Fault(StrEnum):
+class InjectedFault(StrEnum):
     """What can go wrong with one call that the gateway let through."""
 
     THROTTLE = "throttle"
@@ -33,21 +33,21 @@ class Fault(StrEnum):
 
 REFUSALS: Mapping[str, str] = {
     **{rule.code: rule.code for rule in RULES if not rule.code.endswith("*")},
-    Fault.THROTTLE: "Throttling.User",
-    Fault.OVERFLOW: "SystemOverFlow",
-    Fault.INTERNAL_ERROR: "InternalError",
+    InjectedFault.THROTTLE: "Throttling.User",
+    InjectedFault.OVERFLOW: "SystemOverFlow",
+    InjectedFault.INTERNAL_ERROR: "InternalError",
 }
 """``Code`` of the answer by name of the fault; every documented code is a fault, too, named by itself."""
 
 DEFAULT_FAULTS: Mapping[str, float] = {
-    Fault.THROTTLE: 0.001,
-    Fault.OVERFLOW: 0.005,
-    Fault.INTERNAL_ERROR: 0.01,
-    Fault.HTML_502: 0.005,
-    Fault.DROP_BEFORE: 0.003,
-    Fault.DROP_AFTER: 0.003,
-    Fault.SLOW: 0.002,
-    Fault.NO_ECHO: 0.002,
+    InjectedFault.THROTTLE: 0.001,
+    InjectedFault.OVERFLOW: 0.005,
+    InjectedFault.INTERNAL_ERROR: 0.01,
+    InjectedFault.HTML_502: 0.005,
+    InjectedFault.DROP_BEFORE: 0.003,
+    InjectedFault.DROP_AFTER: 0.003,
+    InjectedFault.SLOW: 0.002,
+    InjectedFault.NO_ECHO: 0.002,
 }
 """Shares of the faults where faults are asked for without a mix of one's own: 3 % of the calls in all."""
 
@@ -56,8 +56,8 @@ class FaultPlan:
     """Draws at most one fault for each call; the same seed and shares give the same sequence.
 
     Args:
-        shares: Share of calls (0 to 1) by fault: a name of ``Fault``, or a documented code; with ``OPERATION:`` before
-            it, share of the calls of that operation alone.
+        shares: Share of calls (0 to 1) by fault: a name of ``InjectedFault``, or a documented code; with
+            ``OPERATION:`` before it, share of the calls of that operation alone.
         seed: Seed of the draws.
 
     Raises:
@@ -90,11 +90,11 @@ class FaultPlan:
 def _refuse_unknown(shares: Mapping[str, float]) -> None:
     """Refuses faults and operations that there are not."""
     parts = {name: name.rpartition(":") for name in shares}
-    if unknown := sorted({fault for _, _, fault in parts.values()} - set(Fault) - set(REFUSALS)):
+    if unknown := sorted({fault for _, _, fault in parts.values()} - set(InjectedFault) - set(REFUSALS)):
         raise BulkcertError(
             ExitStatus.USAGE,
             f"There is no fault named {', '.join(unknown)}.",
-            f"Choose from {', '.join(Fault)}, or a documented error code.",
+            f"Choose from {', '.join(InjectedFault)}, or a documented error code.",
         )
     if unknown := sorted({operation for operation, colon, _ in parts.values() if colon} - set(OPERATIONS)):
         raise BulkcertError(

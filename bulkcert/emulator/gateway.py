@@ -8,17 +8,17 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from bulkcert.api.operations import OPERATIONS, VERSION, Operation
-from bulkcert.emulator.faults import REFUSALS, Fault, FaultPlan
+from bulkcert.emulator.faults import REFUSALS, FaultPlan, InjectedFault
 from bulkcert.emulator.limits import AccountCap, AddressCap, Arrivals
 from bulkcert.emulator.log import ArrivalLog, Entry
 from bulkcert.emulator.messages import BAD_GATEWAY, DROPPED, Answer, Refusal, Request, failure, success
 from bulkcert.emulator.service import connect, perform
 from bulkcert.emulator.settings import Settings
-from bulkcert.emulator.state import AccessKey, State
+from bulkcert.emulator.state import AccessKey, Registry
 from bulkcert.emulator.verify import Nonces, verify
+from bulkcert.service.operations import OPERATIONS, VERSION, Operation
 
-_SPOILT: Mapping[str, Answer] = {Fault.HTML_502: BAD_GATEWAY, Fault.DROP_BEFORE: DROPPED}
+_SPOILT: Mapping[str, Answer] = {InjectedFault.HTML_502: BAD_GATEWAY, InjectedFault.DROP_BEFORE: DROPPED}
 _READS = frozenset({"GET"})
 _CHANGES = frozenset({"GET", "POST"})
 
@@ -28,7 +28,7 @@ class _Course:
     """What one call came to.
 
     Attributes:
-        fault: Fault that it met, or None.
+        fault: InjectedFault that it met, or None.
         done: Whether the operation was carried out.
     """
 
@@ -61,7 +61,7 @@ class Gateway:
     """
 
     def __init__(
-        self, settings: Settings, state: State, log: ArrivalLog | None, clock: Callable[[], float] = time.time
+        self, settings: Settings, state: Registry, log: ArrivalLog | None, clock: Callable[[], float] = time.time
     ) -> None:
         self._settings = settings
         self.state = state
@@ -99,7 +99,7 @@ class Gateway:
         self.arrivals.add(request.at)
         if self.connecting:
             self._connect()
-        if self.addresses.admit(request.address, request.at):
+        if self.addresses.acquire(request.address, request.at):
             answer = self._heard(request, parameters, course)
         else:
             answer = DROPPED
@@ -128,7 +128,7 @@ class Gateway:
             return failure(refusal, request.headers.get("host", ""), self._settings.status_table, retry_after_ms)
 
     def _admit(self, key: AccessKey, operation: Operation, at: float) -> None:
-        if not self._account_cap.admit(key.account, operation.name, at):
+        if not self._account_cap.acquire(key.account, operation.name, at):
             self.throttled += 1
             raise Refusal("Throttling.User")
 
@@ -151,9 +151,9 @@ class Gateway:
         course.done = True
         if operation.method == "POST":
             self.changes += 1
-        if course.fault == Fault.DROP_AFTER:
+        if course.fault == InjectedFault.DROP_AFTER:
             return DROPPED
-        return success({} if course.fault == Fault.NO_ECHO else fields)
+        return success({} if course.fault == InjectedFault.NO_ECHO else fields)
 
     def _note(self, request: Request, parameters: Mapping[str, str], course: _Course, answer: Answer) -> None:
         if self._log is None:
@@ -172,7 +172,7 @@ class Gateway:
         self._log.add(entry)
 
     def _delay_s(self, course: _Course) -> float:
-        slow = self._settings.slow_seconds if course.fault == Fault.SLOW else 0.0
+        slow = self._settings.slow_seconds if course.fault == InjectedFault.SLOW else 0.0
         return slow + self._latencies.uniform(*self._settings.latency_ms) / 1000
 
 

@@ -74,7 +74,7 @@ class AccountCap:
         self._cap = cap
         self._windows: defaultdict[tuple[str, str], Window] = defaultdict(Window)
 
-    def admit(self, account: str, operation: str, at: float) -> bool:
+    def acquire(self, account: str, operation: str, at: float) -> bool:
         """Returns whether a call is let through, and counts it if so."""
         window = self._windows[account, operation]
         if window.count(at) >= self._cap:
@@ -116,7 +116,7 @@ class AddressCap:
         self._block_seconds = block_seconds
         self.sources: defaultdict[str, Source] = defaultdict(Source)
 
-    def admit(self, address: str, at: float) -> bool:
+    def acquire(self, address: str, at: float) -> bool:
         """Counts a call and returns whether it is heard; a blocked address is not answered at all."""
         source = self.sources[address]
         recent = source.arrivals.add(at)

@@ -20,7 +20,7 @@ Key = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class SortOrder:
     """One kind of list. Each query takes the scope; ``start`` and ``page`` a key to begin with, too.
 
     Attributes:
@@ -36,7 +36,7 @@ class Order:
     page: str
 
 
-CAS = Order(
+CAS = SortOrder(
     1,
     "SELECT COUNT(*) FROM cas WHERE instance = ?",
     "SELECT sn FROM cas WHERE instance = ? AND sn >= ? ORDER BY sn LIMIT 1 OFFSET ?",
@@ -44,7 +44,7 @@ CAS = Order(
 )
 """The CA certificates of an instance."""
 
-DEVICES = Order(
+DEVICES = SortOrder(
     2,
     "SELECT COUNT(*) FROM devices WHERE instance = ?",
     "SELECT ca_sn, device_sn FROM devices WHERE instance = ? AND (ca_sn, device_sn) >= (?, ?) "
@@ -54,7 +54,7 @@ DEVICES = Order(
 )
 """The device certificates of an instance."""
 
-DEVICES_OF = Order(
+DEVICES_OF = SortOrder(
     1,
     "SELECT COUNT(*) FROM devices WHERE instance = ? AND ca_sn = ?",
     "SELECT device_sn FROM devices WHERE instance = ? AND ca_sn = ? AND device_sn >= ? "
@@ -76,7 +76,7 @@ class _Listing:
         total: How many rows it has.
     """
 
-    def __init__(self, database: sqlite3.Connection, order: Order, scope: Key) -> None:
+    def __init__(self, database: sqlite3.Connection, order: SortOrder, scope: Key) -> None:
         self._db, self._order, self._scope = database, order, scope
         self.total: int = database.execute(order.count, scope).fetchone()[0]
         # Blocks by their first key; nothing is less than empty texts. The last one reaches to the end of the list, so
@@ -130,16 +130,16 @@ class Listings:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._db = database
-        self._known: dict[tuple[Order, Key], _Listing] = {}
+        self._known: dict[tuple[SortOrder, Key], _Listing] = {}
 
-    def page(self, order: Order, scope: Key, page_no: int, page_size: int) -> tuple[int, list[sqlite3.Row]]:
+    def page(self, order: SortOrder, scope: Key, page_no: int, page_size: int) -> tuple[int, list[sqlite3.Row]]:
         """Returns how many rows a list has, and one page of them; pages count from 1."""
         if (order, scope) not in self._known:
             self._known[order, scope] = _Listing(self._db, order, scope)
         listing = self._known[order, scope]
         return listing.total, listing.page((page_no - 1) * page_size, page_size)
 
-    def changed(self, order: Order, scope: Key, key: Key, difference: int) -> None:
+    def changed(self, order: SortOrder, scope: Key, key: Key, difference: int) -> None:
         """Takes note that a row of a list came (1) or went (-1)."""
         if listing := self._known.get((order, scope)):
             listing.changed(key, difference)

@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from bulkcert.api.codes import rule_for
-from bulkcert.api.verdicts import StatusTable
+from bulkcert.service.codes import rule_for
+from bulkcert.service.verdicts import StatusTable
 
 JSON_TYPE = b"application/json;charset=utf-8"
 

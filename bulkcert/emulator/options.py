@@ -9,12 +9,12 @@ from typing import Annotated
 import msgspec
 from cyclopts import Group, Parameter
 
-from bulkcert.actions import ACTIONS, ActionName
-from bulkcert.api.verdicts import StatusTable
-from bulkcert.emulator.faults import DEFAULT_FAULTS, Fault
+from bulkcert.emulator.faults import DEFAULT_FAULTS, InjectedFault
 from bulkcert.emulator.seeding import Shares, seed_for
 from bulkcert.emulator.settings import ListTotal, Seed, Settings
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.service.actions import ACTIONS, ActionName
+from bulkcert.service.verdicts import StatusTable
 
 FURTHEST_S = 10 * 366 * 86400
 """Seconds that its clock may be off, ten years."""
@@ -134,7 +134,7 @@ class EmulatorOptions:
                 raise BulkcertError(
                     ExitStatus.USAGE,
                     f"--fault takes NAME=SHARE, not {text!r}",
-                    f"Names are {', '.join(Fault)}, and the service's error codes.",
+                    f"Names are {', '.join(InjectedFault)}, and the service's error codes.",
                 ) from None
         return shares
 

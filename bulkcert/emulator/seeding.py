@@ -7,9 +7,9 @@ from pathlib import Path
 
 import polars as pl
 
-from bulkcert.actions import Action
-from bulkcert.emulator.settings import DeviceStatus, Listed, Seed
+from bulkcert.emulator.settings import DeviceStatus, Seed, SeededCertificate
 from bulkcert.input import CA_SN, DEVICE_SN, OUTCOME, Check, PinnedList, annotated, loaded
+from bulkcert.service.actions import Action
 
 _STATUS: Mapping[str, DeviceStatus | None] = {"active": "1", "inactive": "0", "deleted": None}
 
@@ -20,7 +20,7 @@ class Shares:
 
     Attributes:
         unregistered: Share of the list that is left out.
-        already: Share of the rest that is in the wanted state already.
+        already: Share of the rest that is in the desired state already.
         connecting: Share of the devices left out that connect for the first time while calls are coming.
     """
 
@@ -48,7 +48,7 @@ def seed_for(
     """
     how = {"by_device": action.by_device, "device_column": device_column or None, "ca_column": ca_column or None}
 
-    def rows() -> Iterator[Listed]:
+    def rows() -> Iterator[SeededCertificate]:
         with loaded([path], **how, trust_serials=True) as (source, checked):
             yield from _rows(action, _pairs(source, checked), checked.callable, shares, draw)
 
@@ -61,14 +61,16 @@ def _pairs(source: PinnedList, checked: Check) -> Iterator[tuple[str, str]]:
         yield from batch.filter(pl.col(OUTCOME).is_null()).select(CA_SN, device).iter_rows()
 
 
-def _rows(action: Action, pairs: Iterator[tuple[str, str]], count: int, shares: Shares, draw: int) -> Iterator[Listed]:
+def _rows(
+    action: Action, pairs: Iterator[tuple[str, str]], count: int, shares: Shares, draw: int
+) -> Iterator[SeededCertificate]:
     # A generator for each share, so that the same certificates are left out whatever else is asked for.
     left_out, already, connecting = (random.Random(seed) for seed in (draw, f"already {draw}", f"connecting {draw}"))
-    before, wanted = _STATUS[action.before], _STATUS[action.wanted]
+    before, wanted = _STATUS[action.before], _STATUS[action.desired]
     for ca_sn, device_sn in pairs:
         if left_out.random() >= shares.unregistered:
             status, connects_at = wanted if already.random() < shares.already else before, None
         else:
             connects = connecting.random() < shares.connecting and device_sn
             status, connects_at = None, connecting.randint(1, count) if connects else None
-        yield Listed(ca_sn, device_sn, status, connects_at)
+        yield SeededCertificate(ca_sn, device_sn, status, connects_at)

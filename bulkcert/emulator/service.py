@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from bulkcert.api.operations import INSTANCE_ACCESS, Operation
 from bulkcert.emulator import certificates
 from bulkcert.emulator.messages import Refusal
 from bulkcert.emulator.settings import DeviceStatus, ListTotal
-from bulkcert.emulator.state import AccessKey, CaCertificate, State
+from bulkcert.emulator.state import AccessKey, CaCertificate, Registry
+from bulkcert.service.operations import INSTANCE_ACCESS, Operation
 
 SERIAL_BYTES = 128
 """Most bytes of a serial (section 10)."""
@@ -22,7 +22,7 @@ PAGE_NO = 2**31 - 1
 _SERIALS = ("Sn", "CaSn", "DeviceSn")
 
 Parameters = Mapping[str, str]
-Handler = Callable[[State, Parameters], object]
+Handler = Callable[[Registry, Parameters], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class _Page:
 
 
 def perform(
-    state: State, key: AccessKey, operation: Operation, parameters: Parameters, list_total: ListTotal = "documented"
+    state: Registry, key: AccessKey, operation: Operation, parameters: Parameters, list_total: ListTotal = "documented"
 ) -> dict[str, object]:
     """Carries out one operation and returns the fields of its success body besides ``RequestId``.
 
@@ -78,7 +78,9 @@ def perform(
     return {operation.result: result.fields(list_total) if isinstance(result, _Page) else result}
 
 
-def connect(state: State, instance: str, ca_sn: str, device_sn: str, device_name: str | None) -> tuple[bool, bool, str]:
+def connect(
+    state: Registry, instance: str, ca_sn: str, device_sn: str, device_name: str | None
+) -> tuple[bool, bool, str]:
     """A device connects with its certificate (section 10): an unknown one under an active CA is registered, active.
 
     Returns:
@@ -112,7 +114,7 @@ def _check_permission(key: AccessKey, operation: Operation) -> None:
         raise Refusal("PermissionCheckFailed")
 
 
-def _register_ca(state: State, parameters: Parameters) -> str:
+def _register_ca(state: Registry, parameters: Parameters) -> str:
     instance = parameters["MqttInstanceId"]
     ca = certificates.ca_certificate(parameters["CaContent"])
     code = certificates.register_code(parameters["VerificationContent"], ca)
@@ -139,11 +141,11 @@ def _register_ca(state: State, parameters: Parameters) -> str:
     return sn
 
 
-def _get_register_code(state: State, parameters: Parameters) -> str:
+def _get_register_code(state: Registry, parameters: Parameters) -> str:
     return state.register_code(parameters["MqttInstanceId"])
 
 
-def _get_ca(state: State, parameters: Parameters) -> dict[str, str]:
+def _get_ca(state: Registry, parameters: Parameters) -> dict[str, str]:
     found = state.ca(parameters["MqttInstanceId"], parameters["Sn"])
     if found is None:
         raise Refusal("FindCaBySnError")
@@ -151,7 +153,7 @@ def _get_ca(state: State, parameters: Parameters) -> dict[str, str]:
 
 
 def _set_ca(status: DeviceStatus) -> Handler:
-    def handler(state: State, parameters: Parameters) -> str:
+    def handler(state: Registry, parameters: Parameters) -> str:
         if not state.set_ca_status(parameters["MqttInstanceId"], parameters["Sn"], status):
             raise Refusal("FindCaBySnError")
         return parameters["Sn"]
@@ -159,13 +161,13 @@ def _set_ca(status: DeviceStatus) -> Handler:
     return handler
 
 
-def _delete_ca(state: State, parameters: Parameters) -> str:
+def _delete_ca(state: Registry, parameters: Parameters) -> str:
     if not state.delete_ca(parameters["MqttInstanceId"], parameters["Sn"]):
         raise Refusal("FindCaBySnError")
     return parameters["Sn"]
 
 
-def _get_device(state: State, parameters: Parameters) -> dict[str, str]:
+def _get_device(state: Registry, parameters: Parameters) -> dict[str, str]:
     found = state.device(parameters["MqttInstanceId"], parameters["CaSn"], parameters["DeviceSn"])
     if found is None:
         raise Refusal("FindDeviceBySnError")
@@ -173,7 +175,7 @@ def _get_device(state: State, parameters: Parameters) -> dict[str, str]:
 
 
 def _set_device(status: DeviceStatus) -> Handler:
-    def handler(state: State, parameters: Parameters) -> str:
+    def handler(state: Registry, parameters: Parameters) -> str:
         serials = (parameters["MqttInstanceId"], parameters["CaSn"], parameters["DeviceSn"])
         if not state.set_device_status(*serials, status):
             raise Refusal("FindDeviceBySnError")
@@ -182,7 +184,7 @@ def _set_device(status: DeviceStatus) -> Handler:
     return handler
 
 
-def _delete_device(state: State, parameters: Parameters) -> str:
+def _delete_device(state: Registry, parameters: Parameters) -> str:
     if not state.delete_device(parameters["MqttInstanceId"], parameters["CaSn"], parameters["DeviceSn"]):
         raise Refusal("FindDeviceBySnError")
     return parameters["DeviceSn"]
@@ -199,19 +201,19 @@ def _page(parameters: Parameters) -> tuple[int, int]:
     return number, size
 
 
-def _list_cas(state: State, parameters: Parameters) -> _Page:
+def _list_cas(state: Registry, parameters: Parameters) -> _Page:
     number, size = _page(parameters)
     results, shown = state.cas(parameters["MqttInstanceId"], number, size)
     return _Page(results, number, size, "CaCertificateVOS", shown, "pages")
 
 
-def _list_devices(state: State, parameters: Parameters) -> _Page:
+def _list_devices(state: Registry, parameters: Parameters) -> _Page:
     number, size = _page(parameters)
     results, shown = state.devices(parameters["MqttInstanceId"], number, size)
     return _Page(results, number, size, "DeviceCertificateVOS", shown, "pages")
 
 
-def _list_devices_of_ca(state: State, parameters: Parameters) -> _Page:
+def _list_devices_of_ca(state: Registry, parameters: Parameters) -> _Page:
     number, size = _page(parameters)
     instance, ca_sn = parameters["MqttInstanceId"], parameters["CaSn"]
     if state.ca(instance, ca_sn) is None:

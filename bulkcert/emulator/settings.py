@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from bulkcert.api.verdicts import StatusTable
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.service.verdicts import StatusTable
 
 ACCOUNT = "1000000000000001"
 """Account that owns the instances and the access key of the settings."""
@@ -84,7 +84,7 @@ class Settings:
         return address
 
 
-class Listed(NamedTuple):
+class SeededCertificate(NamedTuple):
     """One certificate of a seed.
 
     Attributes:
@@ -110,4 +110,4 @@ class Seed:
     """
 
     instance: str
-    rows: Iterable[Listed]
+    rows: Iterable[SeededCertificate]

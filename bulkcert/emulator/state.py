@@ -49,7 +49,7 @@ class CaCertificate:
     valid_end: str
 
 
-class State:
+class Registry:
     """The state of one emulator.
 
     Args:
@@ -218,7 +218,7 @@ class State:
         Args:
             instance: Instance that holds them, added if there is none.
             pairs: Pairs of ``CaSn`` and ``DeviceSn``; an empty ``DeviceSn`` means the CA certificate alone.
-            status: State of the certificate that each pair names; the CAs of device certificates are active unless
+            status: Registry of the certificate that each pair names; the CAs of device certificates are active unless
                 named.
             validity: Begin and end of the certificates that the pairs name.
         """

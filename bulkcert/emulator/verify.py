@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
 
-from bulkcert.api.signing import EMPTY_SHA256, canonical_query, canonical_request, signature, string_to_sign
 from bulkcert.emulator.messages import Refusal, Request
-from bulkcert.emulator.state import AccessKey, State
+from bulkcert.emulator.state import AccessKey, Registry
+from bulkcert.service.signing import EMPTY_SHA256, canonical_query, canonical_request, signature, string_to_sign
 
 SKEW_S = 15 * 60
 """Most seconds between ``x-acs-date`` and the server's clock (section 5, time and nonce)."""
@@ -56,7 +56,7 @@ def _unix_time(date: str) -> float:
         raise Refusal("InvalidTimeStamp.Format") from error
 
 
-def _check_token(state: State, key: AccessKey, token: str | None, now: float) -> None:
+def _check_token(state: Registry, key: AccessKey, token: str | None, now: float) -> None:
     """Checks the security token of a request against that of its key; each case has its code (section 8.1)."""
     if token is None:
         if key.token is not None:
@@ -81,7 +81,7 @@ def _signed_fields(request: Request, names: list[str]) -> dict[str, str]:
     return {name: request.headers[name] for name in names}
 
 
-def verify(request: Request, parameters: Mapping[str, str], state: State, nonces: Nonces, now: float) -> AccessKey:
+def verify(request: Request, parameters: Mapping[str, str], state: Registry, nonces: Nonces, now: float) -> AccessKey:
     """Returns the access key that signed a request.
 
     Args:

@@ -16,14 +16,14 @@ import anyio
 import anyio.from_thread
 import msgspec
 
-from bulkcert.actions import Action
-from bulkcert.api.client import Answer, Client
-from bulkcert.api.verdicts import Verdict
-from bulkcert.batch.lanes import Lane, Lanes, Settled
-from bulkcert.batch.progress import Stop
-from bulkcert.engine.limits import Order
+from bulkcert.engine.lanes import CallResult, Lane, Lanes
+from bulkcert.engine.limits import RunLimits
+from bulkcert.engine.progress import Stop
 from bulkcert.engine.workers import each_row
 from bulkcert.errors import ExitStatus
+from bulkcert.service.actions import Action
+from bulkcert.service.client import Client, Response
+from bulkcert.service.verdicts import Verdict
 from bulkcert.store.database import reason_of
 from bulkcert.store.outcome import ERRORS, OUTCOME_OF, Outcome, Record, Row
 from bulkcert.store.store import Store
@@ -59,7 +59,7 @@ class Engine:
         undoes: Whether the calls change back what the run has changed.
     """
 
-    def __init__(self, order: Order, lanes: Lanes, store: Store, *, undoes: bool = False) -> None:
+    def __init__(self, order: RunLimits, lanes: Lanes, store: Store, *, undoes: bool = False) -> None:
         self._order = order
         self._lanes = lanes
         self._store = store
@@ -109,7 +109,7 @@ class Engine:
         parameters = action.parameters(self._order.instance, row.device_sn, row.ca_sn)
         serial = action.serial(row.device_sn, row.ca_sn)
 
-        def send(client: Client) -> Awaitable[Answer]:
+        def send(client: Client) -> Awaitable[Response]:
             return client.call(action.operation, parameters, serial)
 
         admit = None if action.repeatable else partial(self._admit, lane, row)
@@ -123,11 +123,11 @@ class Engine:
     async def _admit(self, lane: Lane, row: Row, first: bool) -> bool:
         """Waits until a call may be sent that must not be repeated blindly; its intent is on disk then."""
         if not first:
-            return await lane.pacer.admit()
+            return await lane.pacer.acquire()
         # After the wait, and one at a time: an intent whose call a kill prevents makes a later "not found" look like
         # the doing of that call.
         async with lane.turn:
-            if not await lane.pacer.admit():
+            if not await lane.pacer.acquire():
                 return False
             await self._store.intend(row.number)
             await self._store.sync()
@@ -153,7 +153,7 @@ CLAIMED_ROWS = 128
 """Rows that are claimed at a time: so many, and those in flight, a killed session leaves in doubt."""
 
 
-def _final(row: Row, settled: Settled, action: Action) -> Record:
+def _final(row: Row, settled: CallResult, action: Action) -> Record:
     if settled.answer.verdict is Verdict.NOT_FOUND and settled.unanswered and not action.repeatable:
         message = "not found after an attempt whose answer was lost: that attempt did it"
         return _record(row, settled, Outcome.SUCCEEDED, message=message)
@@ -164,8 +164,8 @@ def _final(row: Row, settled: Settled, action: Action) -> Record:
     return _record(row, settled, outcome)
 
 
-def _unfinished(row: Row, settled: Settled) -> Record:
-    """Returns the record of a row whose attempts are used up, or which a stop cut short."""
+def _unfinished(row: Row, settled: CallResult) -> Record:
+    """Returns the record of a row whose attempts are used up, or which a stop interrupted."""
     given_up = Outcome.NOT_ATTEMPTED if settled.again else OUTCOME_OF[settled.answer.verdict]
     return _record(row, settled, Outcome.UNKNOWN if settled.unanswered else given_up)
 
@@ -177,7 +177,7 @@ def _undone(record: Record) -> Record:
     return msgspec.structs.replace(record, outcome=Outcome.UNDONE)
 
 
-def _record(row: Row, settled: Settled, outcome: Outcome, *, message: str = "") -> Record:
+def _record(row: Row, settled: CallResult, outcome: Outcome, *, message: str = "") -> Record:
     answer = settled.answer
     return Record(
         row.number,
@@ -195,7 +195,7 @@ def _record(row: Row, settled: Settled, outcome: Outcome, *, message: str = "") 
     )
 
 
-def _may_have_changed(outcome: Outcome, settled: Settled) -> bool:
+def _may_have_changed(outcome: Outcome, settled: CallResult) -> bool:
     """Returns whether the calls of a row may have changed it: not where all that were made were refused."""
     if not settled.attempts or outcome is Outcome.NOT_REGISTERED:
         return False

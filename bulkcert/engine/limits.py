@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bulkcert.actions import Action
+from bulkcert.service.actions import Action
 
 SAMPLE = 100
 """Rows that must be finished before a percentage in ``--max-errors`` counts."""
@@ -28,7 +28,7 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class RunLimits:
     """What the engine is to do with each row.
 
     Attributes:

@@ -7,16 +7,16 @@ from typing import Literal
 import anyio.to_thread
 import polars as pl
 
-from bulkcert.api.certificates import Status
-from bulkcert.batch.lanes import Lanes
-from bulkcert.batch.look.looking import Look
-from bulkcert.batch.look.sightings import Sightings
-from bulkcert.engine.limits import Order
+from bulkcert.engine.lanes import Lanes
+from bulkcert.engine.limits import RunLimits
+from bulkcert.engine.sightings import Sightings
+from bulkcert.engine.states import Look
 from bulkcert.input import ROW
+from bulkcert.service.certificates import Status
 from bulkcert.store.outcome import Outcome, Row
 from bulkcert.store.store import Store, now_ms
 
-LookFirst = Literal["auto", "always", "never"]
+PreflightMode = Literal["auto", "always", "never"]
 """When the state of certificates is read before they are called."""
 
 BELIEVED_S = 15 * 60
@@ -44,10 +44,10 @@ class Preflight:
     def __init__(
         self,
         lanes: Lanes,
-        order: Order,
+        order: RunLimits,
         store: Store,
         *,
-        mode: LookFirst,
+        mode: PreflightMode,
         frames: Callable[[], Iterator[pl.DataFrame]],
         batches: Callable[[], Iterator[list[Row]]],
     ) -> None:
@@ -59,7 +59,7 @@ class Preflight:
         self._batches = batches
 
     async def make(self, sightings: Sightings, *, again: bool) -> None:
-        """Reads states as ``--look-first`` says and keeps them; all is on disk when it returns, unless stopped.
+        """Reads states as ``--preflight`` says and keeps them; all is on disk when it returns, unless stopped.
 
         Rows that are in the desired state get their outcome. Where states cannot be read, the progress says why, and
         the run goes on without. One that is stopped counts for nothing: the next session makes another.
@@ -103,7 +103,7 @@ class Preflight:
     ) -> Iterator[tuple[str | None, str | None, int | None, int]]:
         """Yields of some rows what they were, and the outcome where they need no call."""
         # What is not listed may be called all the same: it costs little, and "not found" is an outcome of its own.
-        desired = None if self._order.action.deletes else self._order.action.wanted_status
+        desired = None if self._order.action.deletes else self._order.action.desired_status
         for row in frame[ROW]:
             status: Status | None = sightings.status(row)
             if status is None and not again:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Self
 
-from bulkcert.batch.progress import Progress
-from bulkcert.batch.service import Service
 from bulkcert.engine.figures import LaneState, Phase, Stats
+from bulkcert.engine.progress import Progress
+from bulkcert.engine.target import Target
 from bulkcert.store.outcome import Outcome
 from bulkcert.words import about
 
@@ -64,7 +64,7 @@ class StatsMaker:
         """Whether the calls are over, and results are written."""
 
     @classmethod
-    def of_reading(cls, progress: Progress, service: Service, rows: int = 0) -> Self:
+    def of_reading(cls, progress: Progress, service: Target, rows: int = 0) -> Self:
         """Returns what makes the figures of a session that only reads.
 
         Args:

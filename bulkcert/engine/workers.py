@@ -7,8 +7,8 @@ import anyio
 import anyio.to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from bulkcert.batch.lanes import Lane, Lanes
-from bulkcert.batch.progress import Stop
+from bulkcert.engine.lanes import Lane, Lanes
+from bulkcert.engine.progress import Stop
 from bulkcert.errors import BulkcertError
 from bulkcert.store.outcome import Row
 

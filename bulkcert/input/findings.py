@@ -11,7 +11,7 @@ from bulkcert.input.checked import PROTECTED_CA, PROTECTED_DEVICE, Check, Invali
 from bulkcert.input.duplicates import Firsts
 from bulkcert.input.places import PlacesOf
 from bulkcert.input.protection import Search
-from bulkcert.input.serials import FAULTS, REASONS, Fault, all_rounded, faults, numbers
+from bulkcert.input.serials import FAULTS, REASONS, SerialProblem, all_rounded, faults, numbers
 from bulkcert.words import printable
 
 INVALID_SHOWN = 20
@@ -70,16 +70,16 @@ class Findings:
             BulkcertError: INPUT_INVALID: a spreadsheet has changed the serials.
         """
         keys = frame.select(pl.col(*self._columns).cast(pl.String))
-        fault = pl.Series("fault", [Fault.NONE], dtype=pl.UInt8).new_from_index(0, keys.height)
+        fault = pl.Series("fault", [SerialProblem.NONE], dtype=pl.UInt8).new_from_index(0, keys.height)
         for serials in keys:
             self._refuse_numbers(places, serials)
             found = faults(serials)
-            self._suspect(places, serials, found != Fault.BLANK)
+            self._suspect(places, serials, found != SerialProblem.BLANK)
             fault = fault * FAULTS + found
         for column in self._beside:  # what was changed would not be found
             self._refuse_numbers(places, frame[column].cast(pl.String))
         rows = pl.int_range(self._rows + 1, self._rows + keys.height + 1, dtype=pl.UInt32, eager=True).alias("row")
-        valid = fault == Fault.NONE
+        valid = fault == SerialProblem.NONE
         joined = _joined(keys)
         if keys.height:
             self._keys.update(f"{_whole(keys, joined, valid).str.join(chr(10)).item()}\n".encode())
@@ -115,7 +115,7 @@ class Findings:
         mistaken = search.mistaken.to_list() if search else []
         invalid, protected = pl.concat([_NO_FAULTS, *self._invalid]), pl.concat([_NO_FAULTS, *self._protected])
         settled = [
-            duplicates.with_columns(fault=pl.lit(Fault.NONE, pl.UInt8)),
+            duplicates.with_columns(fault=pl.lit(SerialProblem.NONE, pl.UInt8)),
             *(
                 found.select("row", pl.lit(None, pl.UInt32).alias("first_row"), "fault")
                 for found in (invalid, protected)
@@ -174,7 +174,7 @@ class Findings:
             column, fault = next((name, fault) for name, fault in zip(keys.columns, codes, strict=True) if fault)
             value = printable(keys[column][index] or "")
             row = self._rows + index + 1
-            self._first_invalid.append(InvalidRow(row, place.line, column, value, REASONS[Fault(fault)]))
+            self._first_invalid.append(InvalidRow(row, place.line, column, value, REASONS[SerialProblem(fault)]))
 
     def _note_protected(self, places: PlacesOf, rows: pl.Series, keys: pl.DataFrame, search: Search) -> pl.Series:
         """Notes the protected ones of some valid rows; returns which are not."""

@@ -37,7 +37,7 @@ PlacesOf = Callable[[Sequence[int]], list[Place]]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class FilePart:
     """Consecutive rows of one file.
 
     Attributes:
@@ -78,7 +78,7 @@ class Places:
         self._firsts: list[int] = []
         self._parts: list[tuple[str, int, array[int] | int | None]] = []
 
-    def add(self, first_row: int, part: Part) -> None:
+    def add(self, first_row: int, part: FilePart) -> None:
         """Takes in the next rows, of which the first has this number."""
         self._firsts.append(first_row)
         self._parts.append((part.file, part.row, part.lines()))

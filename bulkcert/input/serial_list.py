@@ -11,9 +11,9 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input.columns import listed, malformed, matching, refuse_other_kind, separated_by
 from bulkcert.input.files import has_known_suffix
 from bulkcert.input.lines import read_lines
-from bulkcert.input.places import Part
+from bulkcert.input.places import FilePart
 from bulkcert.input.reading import Digest, MalformedError, confirm_utf8, read_bytes, unreadable
-from bulkcert.input.serials import REASONS, Fault, all_rounded, faults, numbers
+from bulkcert.input.serials import REASONS, SerialProblem, all_rounded, faults, numbers
 from bulkcert.input.table import Table, open_table
 from bulkcert.words import printable
 
@@ -94,11 +94,11 @@ class _Piece:
             BulkcertError: INPUT_INVALID: one cannot be right.
         """
         found = {column: faults(self.keys[column]) for column in self.keys.columns}
-        blank = pl.DataFrame({column: fault == Fault.BLANK for column, fault in found.items()})
+        blank = pl.DataFrame({column: fault == SerialProblem.BLANK for column, fault in found.items()})
         for serials in self.keys:
             # Where one serial is blank the other one of the line says what is meant.
             fault = found[serials.name].set(
-                blank[serials.name] & ~blank.select(pl.all_horizontal(pl.all())).to_series(), Fault.NONE
+                blank[serials.name] & ~blank.select(pl.all_horizontal(pl.all())).to_series(), SerialProblem.NONE
             )
             self._refuse(serials, numbers(serials), "is a number as spreadsheets write it: the serials were changed")
             for kind, reason in REASONS.items():
@@ -170,7 +170,7 @@ def _text(path: Path, digest: Digest) -> Iterator[_Piece]:
         yield _Piece(path, keys, {}, partial(_line, [line for line, _ in records]), telling=False)
 
 
-def _place(part: Part, index: int) -> str:
+def _place(part: FilePart, index: int) -> str:
     (place,) = part.places([index])
     return f"row {place.row}" if place.line is None else f"line {place.line}"
 

@@ -23,7 +23,7 @@ _PLACEHOLDER = r"(?i)^(?:null|nil|none|nan|n/a|undefined|#[a-z0-9/]+[!?]?|=.*)$"
 _ROUNDED = rf"^[1-9][0-9]{{{EXACT_DIGITS - 1}}}0+$"
 
 
-class Fault(IntEnum):
+class SerialProblem(IntEnum):
     """What is wrong with a serial; the numbers are codes in memory only."""
 
     NONE = 0
@@ -34,14 +34,14 @@ class Fault(IntEnum):
     PLACEHOLDER = 5
 
 
-FAULTS = len(Fault)
+FAULTS = len(SerialProblem)
 """Number of codes: the faults of two serials make one code, ``first * FAULTS + second``."""
 REASONS = {
-    Fault.BLANK: "is blank",
-    Fault.TOO_LONG: f"is longer than {SERIAL_LIMIT_BYTES} bytes",
-    Fault.SURROUNDED: "begins or ends with white space; remove it",
-    Fault.INVISIBLE: "holds a control character or an invisible one",
-    Fault.PLACEHOLDER: "is what a program writes where it has no value, or a formula",
+    SerialProblem.BLANK: "is blank",
+    SerialProblem.TOO_LONG: f"is longer than {SERIAL_LIMIT_BYTES} bytes",
+    SerialProblem.SURROUNDED: "begins or ends with white space; remove it",
+    SerialProblem.INVISIBLE: "holds a control character or an invisible one",
+    SerialProblem.PLACEHOLDER: "is what a program writes where it has no value, or a formula",
 }
 
 
@@ -49,29 +49,29 @@ def faults(serials: pl.Series) -> pl.Series:
     """Returns the fault of each serial as UInt8."""
     plain = (serials.str.contains(_PLAIN) & ~serials.str.contains(_PLACEHOLDER)).fill_null(value=False)
     if plain.all():
-        return pl.Series([Fault.NONE], dtype=pl.UInt8).new_from_index(0, len(serials))
+        return pl.Series([SerialProblem.NONE], dtype=pl.UInt8).new_from_index(0, len(serials))
     text = pl.col("text")
     stripped = text.str.strip_chars()
     fault = (
         pl.when(plain)
-        .then(Fault.NONE)
+        .then(SerialProblem.NONE)
         .when(text.is_null() | (stripped == ""))
-        .then(Fault.BLANK)
+        .then(SerialProblem.BLANK)
         .when(text.str.len_bytes() > SERIAL_LIMIT_BYTES)
-        .then(Fault.TOO_LONG)
+        .then(SerialProblem.TOO_LONG)
         .when(stripped != text)
-        .then(Fault.SURROUNDED)
+        .then(SerialProblem.SURROUNDED)
         .when(text.str.contains(_INVISIBLE))
-        .then(Fault.INVISIBLE)
+        .then(SerialProblem.INVISIBLE)
         .when(text.str.contains(_PLACEHOLDER))
-        .then(Fault.PLACEHOLDER)
-        .otherwise(Fault.NONE)
+        .then(SerialProblem.PLACEHOLDER)
+        .otherwise(SerialProblem.NONE)
         .cast(pl.UInt8)
     )
     return (
         serials.alias("text")
         .to_frame()
-        .select(pl.when(plain).then(Fault.NONE).otherwise(fault).cast(pl.UInt8))
+        .select(pl.when(plain).then(SerialProblem.NONE).otherwise(fault).cast(pl.UInt8))
         .to_series()
     )
 

@@ -20,7 +20,7 @@ from bulkcert.input.files import File, Kind, open_file
 from bulkcert.input.lines import MALFORMED_NDJSON, Columns, read_lines
 from bulkcert.input.parquet import read_parquet
 from bulkcert.input.pinning import cannot_pin
-from bulkcert.input.places import Part
+from bulkcert.input.places import FilePart
 from bulkcert.input.reading import Digest, MalformedError
 from bulkcert.words import printable
 
@@ -41,7 +41,7 @@ class Table:
     kind: Kind
     types: dict[str, pl.DataType]
     not_text: dict[str, tuple[str, str]]
-    parts: Iterator[Part]
+    parts: Iterator[FilePart]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -101,12 +101,12 @@ def _csv(file: File) -> Table:
     return Table(file.name, "csv", types, {}, _csv_parts(file, chain((first,), blocks), tuple(types)))
 
 
-def _csv_parts(file: File, blocks: Iterator[Block], columns: tuple[str, ...]) -> Iterator[Part]:
+def _csv_parts(file: File, blocks: Iterator[Block], columns: tuple[str, ...]) -> Iterator[FilePart]:
     row = 1
     try:
         for block in blocks:
             frame = block.frame(columns)
-            yield Part(frame, file.name, row, block)
+            yield FilePart(frame, file.name, row, block)
             row += frame.height
     except MalformedError as error:
         raise malformed(file.name, error) from None
@@ -119,12 +119,12 @@ def _parquet(file: File, frames: Iterator[pl.DataFrame]) -> Table:
     return Table(file.name, "parquet", types, spoilt, _parquet_parts(file, chain((first,), frames)))
 
 
-def _parquet_parts(file: File, frames: Iterator[pl.DataFrame]) -> Iterator[Part]:
+def _parquet_parts(file: File, frames: Iterator[pl.DataFrame]) -> Iterator[FilePart]:
     for _ in file.chunks:  # for the digest; the child reads the file for itself
         pass
     row = 1
     for frame in frames:
-        yield Part(frame, file.name, row, None)
+        yield FilePart(frame, file.name, row, None)
         row += frame.height
 
 
@@ -154,7 +154,7 @@ def _ndjson(file: File) -> Table:
     return Table(file.name, "ndjson", types, spoilt, _ndjson_parts(file, types, spoilt))
 
 
-def _ndjson_parts(file: File, types: dict[str, pl.DataType], spoilt: dict[str, tuple[str, str]]) -> Iterator[Part]:
+def _ndjson_parts(file: File, types: dict[str, pl.DataType], spoilt: dict[str, tuple[str, str]]) -> Iterator[FilePart]:
     row, columns = 1, Columns()
     try:
         for lines in read_lines(file.chunks):
@@ -165,7 +165,7 @@ def _ndjson_parts(file: File, types: dict[str, pl.DataType], spoilt: dict[str, t
                 types.update(dict.fromkeys(columns.names, pl.String()))
                 for column, (line, reason) in columns.not_text.items():
                     spoilt[column] = f"{file.name}, line {line}", reason
-                yield Part(frame, file.name, row, lines, skip)
+                yield FilePart(frame, file.name, row, lines, skip)
                 row, skip = row + frame.height, skip + frame.height
     except MalformedError as error:
         raise malformed(file.name, error, MALFORMED_NDJSON) from None

@@ -234,7 +234,7 @@ def refuse_taken(output: Path, *, overwrite: bool) -> None:
     Raises:
         BulkcertError: It may not be written.
     """
-    advice = "Name another file with -o. Nothing was called."
+    advice = "Name another file with -o. No calls were made."
     folder = RunFiles(output).folder
     message = ""
     if os.path.lexists(folder):
@@ -245,7 +245,7 @@ def refuse_taken(output: Path, *, overwrite: bool) -> None:
         message = f"{output} is not a file"
     elif os.path.lexists(output) and not overwrite:
         message = f"{output} exists"
-        advice = "Name another file with -o, or replace this one with --overwrite. Nothing was called."
+        advice = "Name another file with -o, or replace this one with --overwrite. No calls were made."
     if message:
         raise BulkcertError(ExitStatus.CANNOT_WRITE, message, advice)
 

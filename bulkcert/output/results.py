@@ -59,7 +59,7 @@ Ask = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RowFilter:
     """Which rows are wanted; all where nothing is said.
 
     Attributes:
@@ -82,7 +82,7 @@ class Wanted:
 
 
 def write_results(
-    path: Path, pinned: PinnedList, ask: Ask, wanted: Wanted = Wanted(), *, advice: str = ""
+    path: Path, pinned: PinnedList, ask: Ask, wanted: RowFilter = RowFilter(), *, advice: str = ""
 ) -> Counter[Outcome]:
     """Writes results, durable before they appear under their name; returns how many rows have each outcome.
 
@@ -137,17 +137,17 @@ def prove_columns(path: Path, pinned: PinnedList) -> None:
     suffix = path.suffix.lower()
     try:
         first = next(annotated(pinned, last_row=min(1, pinned.rows)))
-        frame = _with_outcomes(first, lambda *_: [], suffix, Wanted(), verified=True)
+        frame = _with_outcomes(first, lambda *_: [], suffix, RowFilter(), verified=True)
         write_table(frame.lazy(), suffix, io.BytesIO())
     except (pl.exceptions.PolarsError, PanicException) as error:
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE,
             f"cannot write {path} with the columns of the input: {reason_of(error)}",
-            "Nothing was called. Name results of another format with -o, or take what is nested out of the input.",
+            "No calls were made. Name results of another format with -o, or take what is nested out of the input.",
         ) from error
 
 
-def _with_outcomes(batch: pl.DataFrame, ask: Ask, suffix: str, wanted: Wanted, *, verified: bool) -> pl.DataFrame:
+def _with_outcomes(batch: pl.DataFrame, ask: Ask, suffix: str, wanted: RowFilter, *, verified: bool) -> pl.DataFrame:
     """Returns the input's own columns of a batch and the outcome columns behind them."""
     own = batch.select(pl.exclude(f"^{OWN_PREFIX}.*$"))
     own = own.rename(renamed(own.columns))
@@ -163,7 +163,7 @@ def _with_outcomes(batch: pl.DataFrame, ask: Ask, suffix: str, wanted: Wanted, *
         )
         .select(*COLUMNS, *(VERIFIED_COLUMNS if verified else ()))
     )
-    if wanted != Wanted():
+    if wanted != RowFilter():
         chosen = wanted.of(outcomes, batch[CA_SN])
         own, outcomes = own.filter(chosen), outcomes.filter(chosen)
     times = cs.by_name("sent_at", "finished_at", "verified_at", require_all=False).cast(_TIME)

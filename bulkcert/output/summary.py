@@ -8,7 +8,7 @@ from importlib.metadata import version
 import msgspec
 import polars as pl
 
-from bulkcert.batch.pacer import lane_cap
+from bulkcert.engine.pacer import lane_cap
 from bulkcert.errors import ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, PinnedList, annotated
 from bulkcert.output.files import cannot_write, sha256_of, write_whole
@@ -49,7 +49,7 @@ class Caps(msgspec.Struct, frozen=True):
     source_addresses: list[str]
 
 
-class Session(msgspec.Struct, frozen=True):
+class SessionSummary(msgspec.Struct, frozen=True):
     """What one start of a command did.
 
     Attributes:
@@ -91,7 +91,7 @@ class Session(msgspec.Struct, frozen=True):
     credentials: str
 
 
-class Latency(msgspec.Struct, frozen=True):
+class LatencyQuantiles(msgspec.Struct, frozen=True):
     """Quantiles of the latency of the last attempt of each called row, in milliseconds; null without calls."""
 
     p50: float | None
@@ -126,10 +126,10 @@ class Summary(msgspec.Struct, frozen=True):
     worst_window: int
     throttles: int
     retries: int
-    latency_ms: Latency
+    latency_ms: LatencyQuantiles
     started: str
     finished: str
-    sessions: list[Session]
+    sessions: list[SessionSummary]
     versions: dict[str, str]
     exit_status: int
     stopped: str
@@ -148,7 +148,7 @@ class Summary(msgspec.Struct, frozen=True):
         return self.undone + self.maybe_undone > 0
 
     @property
-    def latest(self) -> Session:
+    def latest(self) -> SessionSummary:
         """The newest session that ran or undid."""
         return next(each for each in reversed(self.sessions) if each.kind != "verify")
 
@@ -237,10 +237,10 @@ class _Figures(msgspec.Struct, frozen=True):
     outcomes_now: dict[str, int] = {}
 
 
-def session_of(session: stored.Session) -> Session:
+def session_of(session: stored.Session) -> SessionSummary:
     """Returns what a session did, as far as it has said."""
     figures = msgspec.json.decode(session.figures or "{}", type=_Figures)
-    return Session(
+    return SessionSummary(
         kind=session.kind,
         started=utc(session.started_at / 1000),
         finished=None if session.ended_at is None else utc(session.ended_at / 1000),
@@ -287,10 +287,10 @@ def _kinds(db: sqlite3.Connection, pinned: PinnedList) -> list[Kind]:
     return kinds
 
 
-def _latency(db: sqlite3.Connection) -> Latency:
+def _latency(db: sqlite3.Connection) -> LatencyQuantiles:
     latencies = pl.Series(queries.latencies(db), dtype=pl.Float32)
     found = (latencies.quantile(share) for share in (0.5, 0.9, 0.99))
-    return Latency(*(None if value is None else round(value, 1) for value in found))
+    return LatencyQuantiles(*(None if value is None else round(value, 1) for value in found))
 
 
 def utc(seconds: float) -> str:

@@ -2,19 +2,18 @@
 
 from dataclasses import dataclass
 
-from bulkcert.actions import Action
-from bulkcert.api.certificates import Status
-from bulkcert.api.codes import rule_for
-from bulkcert.api.operations import INSTANCE_ACCESS
-from bulkcert.api.verdicts import Verdict
+from bulkcert.service.actions import Action
+from bulkcert.service.certificates import Status
+from bulkcert.service.codes import rule_for
+from bulkcert.service.operations import INSTANCE_ACCESS
+from bulkcert.service.verdicts import Verdict
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles
-from bulkcert.unregistered import on_unregistered
-from bulkcert.words import command
+from bulkcert.views.unregistered import on_unregistered
 
 MEANINGS: dict[Outcome, str] = {
     Outcome.SUCCEEDED: "the service did it and echoed the serial",
-    Outcome.UNCHANGED: "already in the wanted state; no call was made",
+    Outcome.UNCHANGED: "already in the desired state; no call was made",
     Outcome.NOT_REGISTERED: "the service knows no such certificate",
     Outcome.FAILED: "refused, or the attempts were used up",
     Outcome.UNKNOWN: "sent and never answered: it may or may not have been done",
@@ -25,13 +24,13 @@ MEANINGS: dict[Outcome, str] = {
     Outcome.UNDONE: "changed by this run, and changed back by its undo",
 }
 
-WANTED_WORD = {
+DESIRED_WORD = {
     Outcome.SUCCEEDED: "yes",
     Outcome.UNCHANGED: "yes",
     Outcome.UNKNOWN: "unknown",
     Outcome.DUPLICATE: "as that row",
 }
-"""Whether a row with this outcome is in the wanted state; ``no`` for the others."""
+"""Whether a row with this outcome is in the desired state; ``no`` for the others."""
 
 _OWN_CODES = {
     "Client.Timeout": "no answer came in time",
@@ -81,7 +80,7 @@ class Advice:
     protected: bool
 
     def _again(self, kind: str) -> str:
-        return command("resume", self.files, "--retry", kind)
+        return self.files.command("resume", "--retry", kind)
 
     def on(self, outcome: Outcome, code: str) -> str:
         """Returns what to do about rows with an outcome and a code; the code is empty where there is none."""
@@ -94,16 +93,16 @@ class Advice:
             return f"{advice[0].upper()}{advice[1:]}"
         if outcome is Outcome.UNKNOWN:
             harm = " A repeat does no harm." if action.repeatable else ""
-            return f"What they are now: {command('verify', self.files)}. To call them again: {again}.{harm}"
+            return f"What they are now: {self.files.command('verify')}. To call them again: {again}.{harm}"
         if outcome in _BY_OUTCOME:
-            return _BY_OUTCOME[outcome].format(again=again, resume=command("resume", self.files))
+            return _BY_OUTCOME[outcome].format(again=again, resume=self.files.command("resume"))
         if code in _OWN_CODES:
             return f"Check the endpoint and the network. Then call them again: {again}"
         return _BY_VERDICT.get(rule.verdict, "Call them again: {again}").format(again=again)
 
     def on_maybe_undone(self) -> str:
         """Returns what to do about rows that an undo may have changed back without an answer."""
-        return f"What they are now: {command('verify', self.files)}. To do it again: {self._again('undone')}"
+        return f"What they are now: {self.files.command('verify')}. To do it again: {self._again('undone')}"
 
     def on_read_back(self, status: str) -> str:
         """Returns what to do about certificates that were done and then read back in this other state."""
@@ -111,6 +110,6 @@ class Advice:
             by_ca = "" if self.protected else "inactivate its CA, or "
             return f"Deleted since. A device that registers itself anew is active: {by_ca}verify again."
         again = f" To call them again: {self._again('drifted')}" if self.action.repeatable else ""
-        watch = command("verify", self.files, "--watch", "1h")
+        watch = self.files.command("verify", "--watch", "1h")
         keeps = f"; to keep looking: {watch}" if again else ""
         return f"Somebody or something has changed them since: look into the service's audit log.{again}{keeps}"

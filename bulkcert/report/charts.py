@@ -12,7 +12,7 @@ import msgspec
 from bulkcert.input import printable
 from bulkcert.report.figures import Figures
 from bulkcert.report.svg import GRID, INK, MAIN, MUTED, SECOND, THIRD, draw
-from bulkcert.report.timing import Part
+from bulkcert.report.timing import Stretch
 from bulkcert.words import duration
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _pace(figures: Figures) -> Chart:
     def paint(figure: Figure) -> None:
         top = max([worst, *drawn.values()]) * 1.16
 
-        def show(axes: Axes, part: Part, times: list[float]) -> None:
+        def show(axes: Axes, part: Stretch, times: list[float]) -> None:
             if part.bin_s > 1:
                 axes.stairs(part.worst, times, color=SECOND, linewidth=1.1, label="busiest second")
             name = "mean" if part.bin_s > 1 else "each second"
@@ -126,7 +126,7 @@ def _latency_over_time(figures: Figures) -> Chart:
     title, latency = "Latency, over time", figures.latency
 
     def paint(figure: Figure) -> None:
-        def show(axes: Axes, part: Part, times: list[float]) -> None:
+        def show(axes: Axes, part: Stretch, times: list[float]) -> None:
             middle = [(start + end) / 2 for start, end in pairwise(times)]
             for values, color, name in ((part.p99_ms, SECOND, "p99"), (part.p50_ms, MAIN, "p50")):
                 plotted = [math.nan if value is None else max(value, 0.1) for value in values]
@@ -183,8 +183,8 @@ def _distribution(figures: Figures) -> Chart:
 def _cas(figures: Figures) -> Chart:
     title, cas = "Outcomes, by CA", figures.cas
     groups: list[tuple[str, str, Callable[[dict[str, int]], int]]] = [
-        ("as wanted", MAIN, lambda counts: _sum(counts, "succeeded", "unchanged")),
-        ("not as wanted", SECOND, lambda counts: _sum(counts, *_OTHERS)),
+        ("in the desired state", MAIN, lambda counts: _sum(counts, "succeeded", "unchanged")),
+        ("not in the desired state", SECOND, lambda counts: _sum(counts, *_OTHERS)),
         ("unknown", THIRD, lambda counts: _sum(counts, "unknown")),
         ("duplicate or protected", GRID, lambda counts: _sum(counts, "duplicate", "protected")),
     ]
@@ -207,7 +207,9 @@ def _cas(figures: Figures) -> Chart:
         axes.spines["left"].set_visible(False)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncol=4, borderaxespad=0.2, columnspacing=1.2)
 
-    words = "; ".join(f"{_ca_name(ca.ca_sn, ca.cas)}: {ca.wanted:,} of {ca.rows:,} as wanted" for ca in cas[:5])
+    words = "; ".join(
+        f"{_ca_name(ca.ca_sn, ca.cas)}: {ca.wanted:,} of {ca.rows:,} in the desired state" for ca in cas[:5]
+    )
     size = (_SIZE[0], 0.95 + 0.26 * len(cas))
     caption = f"{figures.cas_in_all:,} CAs; exact numbers in the table below."
     return Chart("cas", title, draw("cas", title, words, size, paint), caption)
@@ -230,7 +232,9 @@ def _ca_name(ca: str, cas: int) -> str:
     return f"{cas:,} others" if cas > 1 else printable(ca, 22) or "(blank)"
 
 
-def _stretches(figure: Figure, parts: list[Part], label: str, show: Callable[[Axes, Part, list[float]], Any]) -> None:
+def _stretches(
+    figure: Figure, parts: list[Stretch], label: str, show: Callable[[Axes, Stretch, list[float]], Any]
+) -> None:
     """Draws stretches of time side by side, each as wide as it is long, within reason."""
     longest = max(len(part.mean) for part in parts)
     widths = [max(len(part.mean), _NARROWEST * longest * len(parts)) for part in parts]

@@ -1,4 +1,4 @@
-"""Time to containment: when so many certificates were in the wanted state, from the start of the run."""
+"""Time to containment: when so many certificates were in the desired state, from the start of the run."""
 
 import math
 
@@ -6,21 +6,21 @@ import polars as pl
 
 from bulkcert.output.summary import utc
 from bulkcert.report.timing import Containment, Milestone
-from bulkcert.store.outcome import WANTED, Outcome
+from bulkcert.store.outcome import DESIRED, Outcome
 
 _POINTS = 300
 _SHARES = (("half", 0.5), ("99 %", 0.99))
 
 
 def containment_of(rows: pl.DataFrame, since: int) -> Containment:
-    """Returns when how many certificates of the list were in the wanted state.
+    """Returns when how many certificates of the list were in the desired state.
 
     Args:
         rows: All rows, with ``outcome`` and ``finished_at`` in Unix milliseconds.
         since: Start of the run, Unix milliseconds.
     """
     certificates = int((rows["outcome"] != Outcome.DUPLICATE.value).sum())
-    done = rows["outcome"].is_in([outcome.value for outcome in WANTED])
+    done = rows["outcome"].is_in([outcome.value for outcome in DESIRED])
     times = rows["finished_at"].filter(done).drop_nulls().sort()
     reached = int(done.sum())
 

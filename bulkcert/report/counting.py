@@ -9,31 +9,31 @@ from importlib.metadata import version
 import msgspec
 import polars as pl
 
-from bulkcert.actions import ACTIONS, Action
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output import summary
 from bulkcert.output.files import sha256_of
 from bulkcert.output.summary import utc
-from bulkcert.report.advice import MEANINGS, WANTED_WORD, Advice
+from bulkcert.report.advice import DESIRED_WORD, MEANINGS, Advice
 from bulkcert.report.containment import containment_of
-from bulkcert.report.figures import Asked, CaCount, Certificates, Figures, OutcomeCount, Start, Verified
+from bulkcert.report.figures import CaCount, Certificates, Figures, OutcomeCount, RunFacts, SessionFigures, Verified
 from bulkcert.report.findings import findings_of
 from bulkcert.report.pace import latency_of, parts_of
 from bulkcert.report.rows import rows_of
 from bulkcert.report.timing import Calls
 from bulkcert.report.verdict import verdict_on
 from bulkcert.runs.opened import pinned_of
+from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.store import lock, queries, schema
 from bulkcert.store.database import reading
-from bulkcert.store.outcome import WANTED, Outcome
+from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import NEVER_READ
 from bulkcert.store.status import RunStatus, State, status_in, status_of
-from bulkcert.words import command, meaning
+from bulkcert.words import meaning
 
 MOST_CAS = 20
 """CAs that are named singly: those with the most rows."""
-_WANTED = [outcome.value for outcome in WANTED]
+_WANTED = [outcome.value for outcome in DESIRED]
 
 
 def count(files: RunFiles) -> Figures:
@@ -52,7 +52,7 @@ def count(files: RunFiles) -> Figures:
         raise BulkcertError(
             ExitStatus.STOPPED_EARLY,
             f"{files.results}: the run is starting ({status.holder}); there is nothing to report yet",
-            f"See how it stands: {command('status', files)}",
+            f"See how it stands: {files.command('status')}",
         ) from None
 
 
@@ -89,7 +89,7 @@ def _count(status: RunStatus, run: schema.Asked, db: sqlite3.Connection) -> Figu
     )
 
 
-def _asked(status: RunStatus, run: schema.Asked) -> Asked:
+def _asked(status: RunStatus, run: schema.Asked) -> RunFacts:
     action, results = ACTIONS[run.action], status.files.results
     hashed = recorded = None
     with suppress(OSError):
@@ -97,13 +97,13 @@ def _asked(status: RunStatus, run: schema.Asked) -> Asked:
     with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
         recorded = msgspec.json.decode(status.files.summary.read_bytes(), type=_Recorded).results_sha256
     caps = summary.caps_of(status.doing or status.sessions[-1])
-    return Asked(
+    return RunFacts(
         run=run.run,
         action=action.name,
         by_device=action.by_device,
         verb=action.verb,
         operation=action.operation.name,
-        wanted=action.wanted,
+        wanted=action.desired,
         instance=run.instance,
         endpoint=run.endpoint,
         rehearsal=run.rehearsal,
@@ -127,7 +127,7 @@ class _Recorded(msgspec.Struct):
 
 def _exit_meaning(status: RunStatus) -> str:
     if status.state is State.INTERRUPTED:
-        return f"interrupted; to resume: {command('resume', status.files)}"
+        return f"interrupted; to resume: {status.files.command('resume')}"
     if status.asked is not None and not status.asked.rows and status.exit_status == ExitStatus.OK:
         return "nothing to do: the list was empty"
     read = status.verification
@@ -139,7 +139,7 @@ def _certificates(rows: pl.DataFrame, status: RunStatus, action: Action) -> Cert
     """Returns what is known of the certificates of a list now."""
     since = (pl.col("verified_at") > pl.col("undo_at")).fill_null(value=False)
     kinds = rows.group_by("outcome", "verified", undo=pl.col("undo_at").is_not_null(), since=since).len()
-    opposite = ACTIONS[action.inverse].wanted_status if action.inverse else None
+    opposite = ACTIONS[action.inverse].desired_status if action.inverse else None
     counts: Counter[str] = Counter()
     statuses: Counter[str] = Counter()
     outcomes: Counter[str] = Counter()
@@ -150,7 +150,7 @@ def _certificates(rows: pl.DataFrame, status: RunStatus, action: Action) -> Cert
             counts["maybe_undone"] += number
         elif (undo or outcome == Outcome.UNDONE) and read in (None, opposite):
             counts["undone"] += number
-        elif read == action.wanted_status:
+        elif read == action.desired_status:
             counts["desired"] += number
         elif read is not None:
             statuses[read] += number
@@ -175,7 +175,7 @@ def _outcomes(status: RunStatus) -> list[OutcomeCount]:
             outcome=outcome.value,
             rows=number,
             share=number / status.outcomes.total(),
-            wanted=WANTED_WORD.get(outcome, "no"),
+            wanted=DESIRED_WORD.get(outcome, "no"),
             meaning=MEANINGS[outcome],
         )
         for outcome, number in status.outcomes.items()
@@ -201,7 +201,7 @@ def _ca(ca: str, cas: int, counted: pl.DataFrame) -> CaCount:
     return CaCount(ca, cas, sum(outcomes.values()), wanted, outcomes)
 
 
-def _calls(called: pl.DataFrame, starts: list[Start], status: RunStatus) -> Calls:
+def _calls(called: pl.DataFrame, starts: list[SessionFigures], status: RunStatus) -> Calls:
     parts, left_out = parts_of(called)
     acted = [start for start in starts if start.kind != "verify"]
     run, read_back = sum(start.calls for start in acted), status.verification
@@ -249,13 +249,13 @@ def _verified(rows: pl.DataFrame, status: RunStatus, action: Action) -> Verified
         if outcome != Outcome.DUPLICATE:
             (unread if read is None else statuses)[outcome if read is None else read] += number
     in_order = {outcome.value: unread[outcome] for outcome in Outcome if unread[outcome]}
-    return Verified(since, until, dict(statuses.most_common()), in_order, statuses[action.wanted_status])
+    return Verified(since, until, dict(statuses.most_common()), in_order, statuses[action.desired_status])
 
 
-def _starts(status: RunStatus) -> list[Start]:
+def _starts(status: RunStatus) -> list[SessionFigures]:
     """Returns the sessions, each with its newest figures."""
     return [
-        Start(
+        SessionFigures(
             kind=said.kind,
             state="ended" if each.ended_at else "running" if status.is_held and each is status.session else "killed",
             started=said.started,

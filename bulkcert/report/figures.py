@@ -1,7 +1,7 @@
 """What a report tells: every number of it, once. The formats only lay out what stands here.
 
 Times are UTC, ISO 8601 with milliseconds; lengths of time are seconds unless a name says otherwise. What is not known,
-since nothing was called, is null.
+since no calls were made, is null.
 """
 
 import msgspec
@@ -9,12 +9,12 @@ import msgspec
 from bulkcert.report.timing import Calls, Containment, Latency
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Headline(msgspec.Struct, frozen=True):
     """What came of it, in one line.
 
     Attributes:
         line: The line.
-        tone: ``good`` if everything is in the wanted state, ``bad`` if not, ``open`` while a session runs, or if one
+        tone: ``good`` if everything is in the desired state, ``bad`` if not, ``open`` while a session runs, or if one
             was interrupted.
         label: The tone in words.
         notes: What limits the line: not read back, a session that runs or was interrupted.
@@ -28,7 +28,7 @@ class Verdict(msgspec.Struct, frozen=True):
     steps: list[str]
 
 
-class Asked(msgspec.Struct, frozen=True):
+class RunFacts(msgspec.Struct, frozen=True):
     """What was asked, of which service, with which limits.
 
     Attributes:
@@ -76,7 +76,7 @@ class Asked(msgspec.Struct, frozen=True):
     source_addresses: list[str]
 
 
-class Start(msgspec.Struct, frozen=True):
+class SessionFigures(msgspec.Struct, frozen=True):
     """One start of a command, by whom and what it did.
 
     Attributes:
@@ -170,7 +170,7 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """Rows that are not in the wanted state for the same reason.
+    """Rows that are not in the desired state for the same reason.
 
     Attributes:
         outcome: Their outcome.
@@ -194,7 +194,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class CaCount(msgspec.Struct, frozen=True):
-    """Rows of one CA, or of several together; ``wanted`` of them are in the wanted state by their outcome."""
+    """Rows of one CA, or of several together; ``wanted`` of them are in the desired state by their outcome."""
 
     ca_sn: str
     cas: int
@@ -211,7 +211,7 @@ class Verified(msgspec.Struct, frozen=True):
         last: When the last was.
         statuses: Certificates by status.
         unread: Certificates without one, by the reason (see ``schema.Verification``), or by their outcome.
-        wanted: Certificates in the wanted state.
+        wanted: Certificates in the desired state.
         calls: Requests sent; null, as all from here on, if rows were called since.
         called_again: Certificates that were found in another state and called again.
         stopped: Why it ended early, or an empty text.
@@ -263,9 +263,9 @@ class Figures(msgspec.Struct, frozen=True):
     exit_status: int | None
     exit_meaning: str
     stopped: str
-    verdict: Verdict
-    asked: Asked
-    starts: list[Start]
+    verdict: Headline
+    asked: RunFacts
+    starts: list[SessionFigures]
     certificates: Certificates
     outcomes: list[OutcomeCount]
     cas_in_all: int

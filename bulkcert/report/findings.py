@@ -1,4 +1,4 @@
-"""Findings: rows that are not in the wanted state, by reason, each with samples and with what to do."""
+"""Findings: rows that are not in the desired state, by reason, each with samples and with what to do."""
 
 import sqlite3
 
@@ -8,20 +8,20 @@ from bulkcert.input import PinnedList
 from bulkcert.report.advice import Advice, meaning_of
 from bulkcert.report.figures import Finding
 from bulkcert.report.rows import samples_of
-from bulkcert.store.outcome import WANTED, Outcome
+from bulkcert.store.outcome import DESIRED, Outcome
 
 MOST_FINDINGS = 40
 """Findings that are shown; a service that invents codes must not make the report endless."""
 SAMPLES = 3
 """Rows that are named of each."""
-_DONE = [outcome.value for outcome in WANTED]
+_DONE = [outcome.value for outcome in DESIRED]
 _KEY = ("outcome", "code", "read_back", "maybe_undone")
 
 
 def findings_of(
     db: sqlite3.Connection, pinned: PinnedList, rows: pl.DataFrame, advice: Advice
 ) -> tuple[list[Finding], int]:
-    """Returns what is not as wanted, the most rows first, and the number of rows whose reason is left out.
+    """Returns what is not in the desired state, the most rows first, and the number of rows whose reason is left out.
 
     Args:
         db: The store, for the samples' texts.
@@ -30,7 +30,7 @@ def findings_of(
         advice: What to do about them.
     """
     done = pl.col("outcome").is_in(_DONE)
-    status, desired = pl.col("verified").cast(pl.String), advice.action.wanted_status.value
+    status, desired = pl.col("verified").cast(pl.String), advice.action.desired_status.value
     # What an undo may have changed back was read back before that, if at all.
     maybe = pl.col("undo_at").is_not_null() & (pl.col("verified_at") > pl.col("undo_at")).fill_null(value=False).not_()
     drifted = done & (status != desired).fill_null(value=False) & ~maybe

@@ -3,7 +3,7 @@
 import polars as pl
 
 from bulkcert.output.summary import utc
-from bulkcert.report.timing import Latency, Part
+from bulkcert.report.timing import Latency, Stretch
 
 MOST_PARTS = 4
 """Stretches that are shown; the busiest ones."""
@@ -17,7 +17,7 @@ _WIDTHS_S = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 
 _BARS = 40
 
 
-def parts_of(called: pl.DataFrame) -> tuple[list[Part], int]:
+def parts_of(called: pl.DataFrame) -> tuple[list[Stretch], int]:
     """Returns the busiest stretches in order of time, and how many calls lie in the others.
 
     Args:
@@ -48,7 +48,7 @@ def _width(shown: pl.DataFrame) -> int:
     return -(-sum(lengths) // (MOST_BINS - MOST_PARTS))
 
 
-def _part(placed: pl.DataFrame, first: int, last: int, width: int) -> Part:
+def _part(placed: pl.DataFrame, first: int, last: int, width: int) -> Stretch:
     bin_of = (pl.col("second") - first) // width
     by_second = placed.group_by("second").agg(pl.len())
     busiest = by_second.group_by(bin_of.alias("bin")).agg(worst=pl.col("len").max())
@@ -59,7 +59,7 @@ def _part(placed: pl.DataFrame, first: int, last: int, width: int) -> Part:
     table = bins.join(binned.join(busiest, on="bin"), on="bin", how="left", maintain_order="left")
     # The last bin is seldom full: its mean is over the seconds that it has.
     spans = [min(width, last - first + 1 - number * width) for number in range(bins.height)]
-    return Part(
+    return Stretch(
         started=utc(first),
         bin_s=width,
         calls=placed.height,

@@ -1,9 +1,9 @@
-"""What a report says of calls and of time: pace, latency, and how long it took until certificates were as wanted."""
+"""What a report says of calls and of time: pace, latency, how long until the desired state."""
 
 import msgspec
 
 
-class Part(msgspec.Struct, frozen=True):
+class Stretch(msgspec.Struct, frozen=True):
     """A stretch of time with calls, in bins of equal width; what lies between two stretches is left out.
 
     Attributes:
@@ -50,7 +50,7 @@ class Calls(msgspec.Struct, frozen=True):
     retries: int
     throttles: int
     worst_window: int
-    parts: list[Part]
+    parts: list[Stretch]
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -69,7 +69,7 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 class Milestone(msgspec.Struct, frozen=True):
-    """When so many certificates were in the wanted state; ``at`` and ``after_s`` are null if that was not reached."""
+    """When so many certificates were in the desired state; ``at`` and ``after_s`` are null if that was not reached."""
 
     name: str
     certificates: int
@@ -78,12 +78,12 @@ class Milestone(msgspec.Struct, frozen=True):
 
 
 class Containment(msgspec.Struct, frozen=True):
-    """How long it took until certificates were in the wanted state, as the outcomes of the run say.
+    """How long it took until certificates were in the desired state, as the outcomes of the run say.
 
     Attributes:
         since: Start of the run, from which it is measured.
         certificates: Certificates of the list: rows without duplicates.
-        reached: Those that were in the wanted state in the end.
+        reached: Those that were in the desired state in the end.
         milestones: First, half, 99 % and last.
         steps: Points of the curve: seconds since the start, certificates.
     """

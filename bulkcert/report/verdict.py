@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from bulkcert.actions import ACTIONS, Action
 from bulkcert.errors import ExitStatus
 from bulkcert.output.summary import utc
-from bulkcert.report.figures import Asked, Certificates, Verdict, Verified
+from bulkcert.report.figures import Certificates, Headline, RunFacts, Verified
+from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.store.outcome import RETRIED, Outcome
 from bulkcert.store.status import RunStatus, State
-from bulkcert.words import command, counted
+from bulkcert.words import counted
 
 _NOT_WANTED = (
     Outcome.NOT_REGISTERED,
@@ -20,8 +20,8 @@ _NOT_WANTED = (
 
 
 def verdict_on(
-    status: RunStatus, asked: Asked, known: Certificates, verified: Verified | None, *, unknown_before: int
-) -> Verdict:
+    status: RunStatus, asked: RunFacts, known: Certificates, verified: Verified | None, *, unknown_before: int
+) -> Headline:
     """Returns what came of a run; what was read back, where it was, counts more than what the service answered.
 
     Args:
@@ -36,7 +36,7 @@ def verdict_on(
     cut_off = status.is_held or status.state is State.INTERRUPTED
     all_good = known.desired == of
     tone = "open" if cut_off else "good" if all_good else "bad"
-    label = "Unfinished" if cut_off else f"All {action.wanted}" if all_good else f"Not all {action.wanted}"
+    label = "Unfinished" if cut_off else f"All {action.desired}" if all_good else f"Not all {action.desired}"
     if known.is_undone:
         label = "UNDONE"
     elif not of and not cut_off:
@@ -48,7 +48,7 @@ def verdict_on(
         line = f"The list was empty: there was no {_kind(action)} to call."
     notes = [*_notes(status), *_notes_on_results(status, asked), *_notes_read_back(asked, verified)]
     notes += _kept_open(status, known)
-    return Verdict(line, tone, label, notes, list(_steps(status, asked, known, verified, unknown_before)))
+    return Headline(line, tone, label, notes, list(_steps(status, asked, known, verified, unknown_before)))
 
 
 def _kind(action: Action) -> str:
@@ -56,16 +56,16 @@ def _kind(action: Action) -> str:
 
 
 def _parts(action: Action, known: Certificates, of: int, verified: Verified | None) -> Iterator[str]:
-    """Yields how many are in the opposite state again, how many are as wanted, and what the others are."""
+    """Yields how many are in the opposite state again, how many are in the desired state, and what the others are."""
     of_all = f"of {of:,} {_kind(action)}{'' if of == 1 else 's'}"
     if known.is_undone:
-        yield f"{known.undone:,} {of_all} {_are(known.undone)} {ACTIONS[action.inverse or action.name].wanted} again"
+        yield f"{known.undone:,} {of_all} {_are(known.undone)} {ACTIONS[action.inverse or action.name].desired} again"
         if known.maybe_undone:
             yield f"{known.maybe_undone:,} may be: no answer to the undo is known"
         if known.desired:
-            yield f"{known.desired:,} {_are(known.desired)} {action.wanted}"
+            yield f"{known.desired:,} {_are(known.desired)} {action.desired}"
     else:
-        yield f"{known.desired:,} {of_all} {_are(known.desired)} {action.wanted}"
+        yield f"{known.desired:,} {of_all} {_are(known.desired)} {action.desired}"
     others = {_words(name): count for name, count in known.statuses.items()}
     if verified is not None and verified.first is not None:
         yield from _others(others, neither=known.is_undone)
@@ -80,7 +80,7 @@ def _parts(action: Action, known: Certificates, of: int, verified: Verified | No
 
 
 def _others(others: dict[str, int], *, neither: bool) -> Iterator[str]:
-    """Yields how many are not as wanted, nor in the opposite state again where any is, and what they are."""
+    """Yields how many are not in the desired state, nor in the opposite state again where any is, and what they are."""
     if bad := sum(others.values()):
         named = ", ".join(f"{count:,} {word}" for word, count in others.items())
         yield f"{bad:,} {_are(bad)} {'neither' if neither else 'not'}: {named}"
@@ -119,7 +119,7 @@ def _notes(status: RunStatus) -> Iterator[str]:
         yield f"The {_DOES[doing.kind]} stopped early: {doing.stopped}"
 
 
-def _notes_on_results(status: RunStatus, asked: Asked) -> Iterator[str]:
+def _notes_on_results(status: RunStatus, asked: RunFacts) -> Iterator[str]:
     if status.is_held:
         return
     if asked.results_sha256 is None:
@@ -128,7 +128,7 @@ def _notes_on_results(status: RunStatus, asked: Asked) -> Iterator[str]:
         yield "The results file was changed or rewritten since (SHA-256): this report goes by the store of the run."
 
 
-def _notes_read_back(asked: Asked, verified: Verified | None) -> Iterator[str]:
+def _notes_read_back(asked: RunFacts, verified: Verified | None) -> Iterator[str]:
     if verified is not None and verified.first and verified.last:
         between = f"from {_short(verified.first)} to {_short(verified.last)}"
         yield f"Read back {between}; what has changed since is not in here."
@@ -156,32 +156,32 @@ def _short(at: str) -> str:
 
 
 def _steps(
-    status: RunStatus, asked: Asked, known: Certificates, verified: Verified | None, unknown_before: int
+    status: RunStatus, asked: RunFacts, known: Certificates, verified: Verified | None, unknown_before: int
 ) -> Iterator[str]:
     files, outcomes, doing = status.files, status.outcomes, status.doing
     if status.is_held:
-        yield f"See how far it is: {command('status', files)}"
+        yield f"See how far it is: {files.command('status')}"
         return
     undoing = doing is not None and doing.kind == "undo" and doing.exit_status not in _TO_ITS_END
     if undoing:
-        yield f"Go on with the undo: {command('resume', files)}"
+        yield f"Go on with the undo: {files.command('resume')}"
     if status.state is State.INTERRUPTED and not undoing:
-        yield f"Resume it: {command('resume', files)}"
+        yield f"Resume it: {files.command('resume')}"
     elif known.is_undone:
-        yield f"Do it again: {command('resume', files, '--retry', 'undone')}"
+        yield f"Do it again: {files.command('resume', '--retry', 'undone')}"
     elif status.to_call and not undoing:
-        yield f"Call the rows that were not reached: {command('resume', files)}"
+        yield f"Call the rows that were not reached: {files.command('resume')}"
     elif again := _retried(status, known):
-        yield f"Call again the rows that are not {asked.wanted}: {command('resume', files, '--retry', ','.join(again))}"
+        yield f"Call again the rows that are not {asked.wanted}: {files.command('resume', '--retry', ','.join(again))}"
     if (verified is None and asked.rows) or known.unread or (verified is not None and verified.in_doubt):
-        yield f"Read back what is true now: {command('verify', files)}"
+        yield f"Read back what is true now: {files.command('verify')}"
     changed = outcomes[Outcome.SUCCEEDED] + outcomes[Outcome.UNKNOWN] + known.in_doubt
     # An undo that came to its end, but not with all rows.
     in_part = doing is not None and doing.kind == "undo" and doing.exit_status == ExitStatus.INCOMPLETE
     if changed and (in_part or not known.is_undone) and not undoing and ACTIONS[asked.action].inverse is not None:
         blindly = f" ({counted(unknown_before, 'row')}: what they were before is not known)" if unknown_before else ""
         options = ["--include-unknown"] if unknown_before else []
-        yield f"To undo {'the rest' if in_part else 'it'}{blindly}: {command('undo', files, *options)}"
+        yield f"To undo {'the rest' if in_part else 'it'}{blindly}: {files.command('undo', *options)}"
 
 
 def _retried(status: RunStatus, known: Certificates) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import refuse_taken
-from bulkcert.output.results import SUFFIXES, Wanted, write_results
+from bulkcert.output.results import SUFFIXES, RowFilter, write_results
 from bulkcert.output.summary import summary_of, write_summary
 from bulkcert.runs.opened import open_existing, pinned_of
 from bulkcert.store import queries
@@ -18,13 +18,12 @@ from bulkcert.store.database import reading
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.status import no_run, status_in
-from bulkcert.words import command
 
 _OTHER = "Name another file with -o. Nothing was written."
 _ELSEWHERE = "Name a file with -o in a directory that is there, has room and can be written."
 
 
-def export(files: RunFiles, output: Path, wanted: Wanted, *, overwrite: bool) -> Counter[Outcome]:
+def export(files: RunFiles, output: Path, wanted: RowFilter, *, overwrite: bool) -> Counter[Outcome]:
     """Writes rows of a run into another file, beside a session that is running; returns them by outcome.
 
     Args:
@@ -65,7 +64,7 @@ def rewrite(files: RunFiles) -> Counter[Outcome]:
     opened = open_existing(files)
     try:
         store = opened.store
-        advice = f"Make room, then: {command('export', files)}"
+        advice = f"Make room, then: {files.command('export')}"
         rows = write_results(files.results, opened.pinned, store.read, advice=advice)
         status = status_in(files, store.db)
         if status.doing is not None:

@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 import msgspec
 import polars as pl
 
-from bulkcert.actions import ACTIONS, Action
-from bulkcert.api.signing import Credentials
-from bulkcert.batch.service import ServiceOptions, resolve_service
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, ROW, PinnedList, annotated
 from bulkcert.output.files import cannot_write, sync_directory, sync_file
+from bulkcert.runs.options import ServiceOptions, resolve_target
+from bulkcert.service.actions import ACTIONS, Action
+from bulkcert.service.signing import Credentials
 from bulkcert.store import lock, queries
 from bulkcert.store.lock import Lock
 from bulkcert.store.outcome import Row
@@ -100,7 +100,7 @@ class OpenRun:
         if not (options.endpoint or options.region):
             return replace(there, endpoint=asked.endpoint)
         problems: list[str] = []
-        endpoint = str(resolve_service(there, problems).endpoint)
+        endpoint = str(resolve_target(there, problems).endpoint)
         if not problems and not same_service(endpoint, asked.endpoint):
             raise self._elsewhere(f"from {asked.endpoint}, not from {endpoint}", "--endpoint and --region")
         return there
@@ -109,7 +109,7 @@ class OpenRun:
         return BulkcertError(
             ExitStatus.INPUT_INVALID,
             f"{self.files.results}: these results are {told}",
-            f"Leave {options} out, in the job file and the environment as well. Nothing was called.",
+            f"Leave {options} out, in the job file and the environment as well. No calls were made.",
         )
 
     def to_call(self) -> Iterator[list[Row]]:
@@ -267,6 +267,6 @@ def confirm_own(files: RunFiles, asked: Asked) -> None:
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE,
             f"{files.folder} is of the run of other results, {asked.real_results}",
-            "Nothing was called. Name other results with -o, or another --state-dir. If those were moved, move the "
+            "No calls were made. Name other results with -o, or another --state-dir. If those were moved, move the "
             "folder beside them, and leave --state-dir out.",
         )

@@ -13,8 +13,6 @@ from uuid import uuid4
 import msgspec
 import polars as pl
 
-from bulkcert.batch.job import Job
-from bulkcert.batch.schedule import WRONG_SIZE, wrong_size
 from bulkcert.engine.preflight import is_old
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import (
@@ -30,7 +28,9 @@ from bulkcert.input import (
 )
 from bulkcert.output.files import cannot_write, sync_directory
 from bulkcert.output.results import prove_columns
+from bulkcert.runs.job import Job
 from bulkcert.runs.opened import OpenRun, confirm_own, pinned_of, remove_folder, same_service
+from bulkcert.runs.schedule import WRONG_SIZE, wrong_size
 from bulkcert.store import lock, queries
 from bulkcert.store.database import reading
 from bulkcert.store.lock import Lock
@@ -38,7 +38,6 @@ from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Asked
 from bulkcert.store.store import Store, now_ms, unwritable
-from bulkcert.words import command
 
 
 @dataclass(slots=True)
@@ -99,7 +98,7 @@ def _confirm_free(job: Job) -> None:
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE,
             f"{job.results} exists, and no store ({job.files.folder.name}) says which run made it",
-            "Name another results file with -o, or replace this one with --overwrite. Nothing was called.",
+            "Name another results file with -o, or replace this one with --overwrite. No calls were made.",
         )
 
 
@@ -119,7 +118,7 @@ def make_folder(files: RunFiles) -> bool:
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE,
             f"{files.folder} is not a directory of your own",
-            "Remove it, or name other results with -o. Nothing was called.",
+            "Remove it, or name other results with -o. No calls were made.",
         ) from None
     except OSError as error:
         raise cannot_write(files.folder, error) from error
@@ -157,18 +156,18 @@ def pin(job: Job, pinned: Path, on_progress: Callable[[int], None] | None = None
         on_progress=on_progress,
     )
     if problem := wrong_size(options, job.list_name, check.rows):
-        raise BulkcertError(ExitStatus.INPUT_INVALID, f"{problem}; nothing was called", WRONG_SIZE)
+        raise BulkcertError(ExitStatus.INPUT_INVALID, f"{problem}; no calls were made", WRONG_SIZE)
     if check.invalid and not options.skip_invalid:
         raise BulkcertError(
             ExitStatus.INPUT_INVALID,
-            f"{check.invalid} of {check.rows} rows are invalid; nothing was called"
+            f"{check.invalid} of {check.rows} rows are invalid; no calls were made"
             + _named(pinned_list, check.first_invalid, check.invalid),
             "Correct them, or leave them out with --skip-invalid (they get the outcome invalid).",
         )
     if check.protected and not options.skip_protected:
         raise BulkcertError(
             ExitStatus.INPUT_INVALID,
-            f"{check.protected} of {check.rows} rows are protected by {options.protect}; nothing was called"
+            f"{check.protected} of {check.rows} rows are protected by {options.protect}; no calls were made"
             + _named(pinned_list, check.first_protected, check.protected, " "),
             "Take them out of the list, or leave them out with --skip-protected (they get the outcome protected).",
         )
@@ -195,7 +194,7 @@ def _opened(job: Job, found: Found, held: Lock, pinned: PinnedList, run_id: str)
     store = _store(files, overwrite=job.options.overwrite)
     asked = _asked(job, found.check, pinned, run_id)
     try:
-        if store.is_new:  # also where all of it was cut off
+        if store.is_new:  # also where all of it was interrupted
             _confirm_free(job)
         else:
             confirm_own(files, queries.asked(store.db))
@@ -278,7 +277,7 @@ def _resumed(new: OpenRun, earlier: Asked) -> OpenRun:
         raise BulkcertError(
             ExitStatus.INPUT_INVALID,
             f"{files.results} is of another run; it differs in {', '.join(differences)}{lists}",
-            f"Nothing was called. {command('resume', files)} finishes it with its own list; for this one name other "
+            f"No calls were made. {files.command('resume')} finishes it with its own list; for this one name other "
             "results with -o. --overwrite drops what that run has done.",
         )
     pinned.path.unlink(missing_ok=True)
@@ -328,7 +327,7 @@ def _confirm_protection(opened: OpenRun, protect: Path | None) -> None:
     raise BulkcertError(
         ExitStatus.INPUT_INVALID,
         f"{rows:,} row{' of this run is' if rows == 1 else 's of this run are'} protected by "
-        f"{opened.asked.protected_by}, and --protect is not given; nothing was called",
+        f"{opened.asked.protected_by}, and --protect is not given; no calls were made",
         "Give --protect and --skip-protected again; to have these rows called, name an empty list with --protect.",
     )
 
@@ -345,7 +344,7 @@ def _leave_out(opened: OpenRun, found: Found) -> None:
 
 def _reopen(opened: OpenRun, retry: Sequence[str]) -> None:
     """Takes up again what ``--retry`` names."""
-    store, desired = opened.store, opened.action.wanted_status
+    store, desired = opened.store, opened.action.desired_status
     if preflight_missing := queries.preflight_at(store.db) is None:
         store.forget_states()
     for kind in () if preflight_missing else retry:

@@ -13,26 +13,25 @@ import anyio.to_thread
 import msgspec
 import polars as pl
 
-from bulkcert.api.credentials import Keyring
-from bulkcert.batch.job import Job
-from bulkcert.batch.lanes import Lanes
-from bulkcert.batch.look.sightings import Sightings
-from bulkcert.batch.progress import Progress, Stop
-from bulkcert.batch.session import Leave, Watch, announce, calling, together
 from bulkcert.engine.calling import Engine, committing, stop_unwritable
-from bulkcert.engine.limits import Order
+from bulkcert.engine.lanes import Lanes
+from bulkcert.engine.limits import RunLimits
 from bulkcert.engine.preflight import Preflight
+from bulkcert.engine.progress import Progress, Stop
+from bulkcert.engine.session import Leave, Observer, announce, calling, together
+from bulkcert.engine.sightings import Sightings
 from bulkcert.engine.stats import StatsMaker, Take
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.results import write_results
 from bulkcert.output.summary import Summary, summary_of, write_summary
+from bulkcert.runs.job import Job
 from bulkcert.runs.opened import OpenRun
 from bulkcert.runs.opening import Found, preflights_again
+from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import queries
 from bulkcert.store.outcome import Outcome, Row
 from bulkcert.store.status import RunStatus, status_in
 from bulkcert.store.store import Store
-from bulkcert.words import command
 
 BEAT_EVERY_S = 1.0
 """How often a session says in the store what it does."""
@@ -85,7 +84,7 @@ class Run:
     def preflights(self) -> bool:
         """Whether states are read before the first call, so that there may be fewer."""
         first = queries.preflight_at(self.opened.store.db) is None
-        return self.job.options.look_first != "never" and (self.preflights_again or first)
+        return self.job.options.preflight != "never" and (self.preflights_again or first)
 
     @property
     def already_done(self) -> int:
@@ -93,12 +92,17 @@ class Run:
         return self.found.check.callable - self.to_call
 
     async def call(
-        self, keyring: Keyring, watch: Watch, leave: Leave, *, before_calls: Callable[[], None] | None = None
+        self,
+        provider: CredentialProvider,
+        watch: Observer,
+        leave: Leave,
+        *,
+        before_calls: Callable[[], None] | None = None,
     ) -> None:
         """Reads states first if wanted, then calls what is to be called, until done or stopped.
 
         Args:
-            keyring: What to sign with; has credentials.
+            provider: What to sign with; has credentials.
             watch: Shows the figures.
             leave: Called on the second signal; ends the process at once.
             before_calls: Called after the preflight, before anything is changed; its BulkcertError stops the run.
@@ -111,11 +115,11 @@ class Run:
         settled = queries.settled(store.db)
         if self.preflights_again:
             del settled[Outcome.UNCHANGED]
-        self.opened.begin("run", options, keyring.current)
+        self.opened.begin("run", options, provider.current)
         stats = stats_of(self, "calling", settled)
-        order = Order(job.action, job.instance, job.workers, job.max_errors, options.limit_rows)
+        order = RunLimits(job.action, job.instance, job.workers, job.max_errors, options.limit_rows)
         async with (
-            calling(job, keyring, stats, beating(store, watch), leave, deadline=options.deadline) as lanes,
+            calling(job, provider, stats, beating(store, watch), leave, deadline=options.deadline) as lanes,
             committing(store, lanes),
         ):
             if first or self.preflights_again:
@@ -126,10 +130,10 @@ class Run:
             await Engine(order, lanes, store).run(self.opened.to_call())
         await anyio.to_thread.run_sync(beat, store, stats.take)
 
-    async def _preflight(self, lanes: Lanes, order: Order, *, again: bool) -> None:
+    async def _preflight(self, lanes: Lanes, order: RunLimits, *, again: bool) -> None:
         sightings = Sightings.from_now(self.found.check, by_device=self.job.action.by_device)
         frames, batches = (self._unchanged, self._unchanged_rows) if again else (self._all, self._all_rows)
-        store, mode = self.opened.store, self.job.options.look_first
+        store, mode = self.opened.store, self.job.options.preflight
         try:
             await Preflight(lanes, order, store, mode=mode, frames=frames, batches=batches).make(sightings, again=again)
         except sqlite3.Error as error:
@@ -183,7 +187,7 @@ def stats_of(run: Run, kind: Any, settled: Counter[Outcome]) -> StatsMaker:
     )
 
 
-def beating(store: Store, watch: Watch) -> Watch:
+def beating(store: Store, watch: Observer) -> Observer:
     """Returns a watch that also says in the store, about once a second, what the session does."""
 
     async def tick(take: Take) -> None:
@@ -240,7 +244,7 @@ def finished(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
 
 def make_room(name: str, opened: OpenRun) -> str:
     """Returns what to do where results cannot be written: the command of this name."""
-    return f"Nothing is lost: the store holds every outcome. Make room, then: {command(name, opened.files)}"
+    return f"Nothing is lost: the store holds every outcome. Make room, then: {opened.files.command(name)}"
 
 
 def _reason(stop: Stop) -> dict[str, str]:

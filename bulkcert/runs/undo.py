@@ -7,20 +7,21 @@ from pathlib import Path
 import anyio.to_thread
 import polars as pl
 
-from bulkcert.actions import ACTIONS, Action
-from bulkcert.api.credentials import Keyring
-from bulkcert.batch.job import CallOptions, check_limit_rows, max_errors_of
-from bulkcert.batch.progress import Progress
-from bulkcert.batch.service import Service, refuse, resolve_service
-from bulkcert.batch.session import Leave, Watch, announce, calling
 from bulkcert.engine.calling import Engine, committing
-from bulkcert.engine.limits import Limit, Order
+from bulkcert.engine.limits import Limit, RunLimits
+from bulkcert.engine.progress import Progress
+from bulkcert.engine.session import Leave, Observer, announce, calling
 from bulkcert.engine.stats import StatsMaker
+from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW
 from bulkcert.output.summary import Summary
+from bulkcert.runs.job import CallOptions, check_limit_rows, max_errors_of
 from bulkcert.runs.opened import OpenRun
+from bulkcert.runs.options import refuse, resolve_target
 from bulkcert.runs.run import beat, beating, finished
+from bulkcert.service.actions import ACTIONS, Action
+from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import queries
 from bulkcert.store.outcome import Outcome, Row
 
@@ -41,7 +42,7 @@ class Undo:
     """
 
     opened: OpenRun
-    service: Service
+    service: Target
     options: CallOptions
     max_errors: Limit
     include_unknown: bool = False
@@ -71,12 +72,17 @@ class Undo:
         return self.rows if limit is None else min(self.rows, limit)
 
     async def call(
-        self, keyring: Keyring, watch: Watch, leave: Leave, *, before_calls: Callable[[], None] | None = None
+        self,
+        provider: CredentialProvider,
+        watch: Observer,
+        leave: Leave,
+        *,
+        before_calls: Callable[[], None] | None = None,
     ) -> None:
         """Calls what is to be undone, until done or stopped.
 
         Args:
-            keyring: What to sign with; has credentials.
+            provider: What to sign with; has credentials.
             watch: Shows the figures.
             leave: Called on the second signal; ends the process at once.
             before_calls: Called before anything is changed; its BulkcertError stops the undo.
@@ -98,10 +104,10 @@ class Undo:
             limited=self.options.limit_rows is not None,
         )
         batches = self._batches()
-        opened.begin("undo", self.options, keyring.current, include_unknown=self.include_unknown)
-        order = Order(self.action, opened.asked.instance, service.workers, self.max_errors, self.options.limit_rows)
+        opened.begin("undo", self.options, provider.current, include_unknown=self.include_unknown)
+        order = RunLimits(self.action, opened.asked.instance, service.workers, self.max_errors, self.options.limit_rows)
         async with (
-            calling(service, keyring, stats, beating(store, watch), leave) as lanes,
+            calling(service, provider, stats, beating(store, watch), leave) as lanes,
             committing(store, lanes),
         ):
             self.progress.preflight_over = True
@@ -137,7 +143,7 @@ class Undo:
 
 def _changed(opened: OpenRun) -> Iterator[tuple[pl.DataFrame, dict[int, bool]]]:
     """Yields rows that the run may have changed, each with whether it is known what it was; also protected ones."""
-    desired = opened.action.wanted_status.value
+    desired = opened.action.desired_status.value
 
     def changed(first: int, last: int) -> dict[int, bool]:
         return opened.store.read(queries.changed, desired, first, last)
@@ -162,7 +168,7 @@ def open_undo(opened: OpenRun, options: CallOptions, *, include_unknown: bool | 
     if opened.action.inverse is None:
         raise no_inverse(opened.action, opened.files.results)
     problems: list[str] = []
-    service = resolve_service(options, problems)
+    service = resolve_target(options, problems)
     limit = max_errors_of(options.max_errors, problems)
     check_limit_rows(options.limit_rows, problems)
     refuse(problems, "undo")
@@ -174,7 +180,7 @@ def open_undo(opened: OpenRun, options: CallOptions, *, include_unknown: bool | 
         raise BulkcertError(
             ExitStatus.USAGE,
             f"what they were before is not known of {undo.unknown:,} row{'s' * (undo.unknown != 1)} that the run has "
-            f"called, or may have ({undo.known:,} known); nothing was called",
+            f"called, or may have ({undo.known:,} known); no calls were made",
             "--include-unknown undoes them as well, --no-include-unknown leaves them as they are.",
         )
     return undo
@@ -184,4 +190,4 @@ def no_inverse(action: Action, results: Path) -> BulkcertError:
     """Returns the error of a run that no operation undoes."""
     anew = "Register the CA anew; its devices register themselves at their next connection, active."
     message = f"{results}: {action.name} cannot be undone: there is no operation for that"
-    return BulkcertError(ExitStatus.USAGE, message, anew if action.deletes else "Nothing was called.")
+    return BulkcertError(ExitStatus.USAGE, message, anew if action.deletes else "No calls were made.")

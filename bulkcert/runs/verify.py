@@ -11,23 +11,23 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from bulkcert.api.certificates import Status
-from bulkcert.api.credentials import Keyring
-from bulkcert.batch.lanes import Lanes
-from bulkcert.batch.look.looking import Look, Looked
-from bulkcert.batch.look.sightings import Sightings
-from bulkcert.batch.progress import Progress, Stop
-from bulkcert.batch.service import Service
-from bulkcert.batch.session import Leave, Watch, calling
 from bulkcert.engine.calling import Engine, committing, stop_unwritable
-from bulkcert.engine.limits import Limit, Order
+from bulkcert.engine.lanes import Lanes
+from bulkcert.engine.limits import Limit, RunLimits
+from bulkcert.engine.progress import Progress, Stop
+from bulkcert.engine.session import Leave, Observer, calling
+from bulkcert.engine.sightings import Sightings
+from bulkcert.engine.states import Look, Looked
 from bulkcert.engine.stats import StatsMaker
+from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW
 from bulkcert.output.results import write_results
 from bulkcert.output.summary import summary_of, utc, write_summary
 from bulkcert.runs.opened import OpenRun
 from bulkcert.runs.run import beat, beating, make_room
+from bulkcert.service.certificates import Status
+from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import queries
 from bulkcert.store.outcome import Outcome, Row
 from bulkcert.store.schema import Verification
@@ -59,7 +59,7 @@ class Verifier:
     """
 
     opened: OpenRun
-    service: Service
+    service: Target
     options: Any
     watch_s: float = 0.0
     every_s: float = 30.0
@@ -79,14 +79,14 @@ class Verifier:
         """What makes the figures of this session."""
         return StatsMaker.of_reading(self.progress, self.service, self.opened.asked.rows)
 
-    async def read(self, keyring: Keyring, watch: Watch, leave: Leave) -> None:
+    async def read(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> None:
         """Reads the state of every row into the store; what is found otherwise is called again in a watch.
 
         A round that fails is made again, and a service that goes silent is waited for until the watch is over;
         ``finish`` says why the last round failed.
 
         Args:
-            keyring: What to sign with; has credentials.
+            provider: What to sign with; has credentials.
             watch: Shows the figures.
             leave: Called on the second signal; ends the process at once.
 
@@ -94,11 +94,11 @@ class Verifier:
             BulkcertError: The store cannot be written.
         """
         store, stats = self.opened.store, self.stats
-        self.opened.begin("verify", self.options, keyring.current)
+        self.opened.begin("verify", self.options, provider.current)
         deadline = time.monotonic() + self.watch_s
         self.progress.watched_until = time.time() + self.watch_s
         async with (
-            calling(self.service, keyring, stats, beating(store, watch), leave) as lanes,
+            calling(self.service, provider, stats, beating(store, watch), leave) as lanes,
             committing(store, lanes),
         ):
             self.progress.outage.waits_until = deadline
@@ -171,7 +171,7 @@ class Verifier:
         found = await anyio.to_thread.run_sync(set, self._to_call())
         if not found:
             return found
-        order = Order(opened.action, opened.asked.instance, self.service.workers, Limit())
+        order = RunLimits(opened.action, opened.asked.instance, self.service.workers, Limit())
         rows = ([row for row in batch if row.number in found] for batch in self._rows())
         await Engine(order, lanes, opened.store).run(iter(rows))
         await opened.store.sync()
@@ -242,7 +242,7 @@ class Verifier:
     def _verification(self) -> Verification:
         stop, opened = self.stop, self.opened
         statuses = self.sightings.counted() if self.sightings is not None else {}
-        wanted, read = statuses.get(str(opened.action.wanted_status), 0), sum(statuses.values())
+        wanted, read = statuses.get(str(opened.action.desired_status), 0), sum(statuses.values())
         unread = self.rows - read
         # What the run has not reached is in the results; those whose call was refused just now are no such rows.
         left = opened.store.read(queries.outcomes, opened.asked.rows)[Outcome.NOT_ATTEMPTED]
@@ -250,7 +250,7 @@ class Verifier:
             finished=utc(time.time()),
             statuses=statuses,
             wanted=wanted,
-            not_wanted=read - wanted,
+            not_desired=read - wanted,
             calls=self.progress.sends.sends,
             called_again=len(self.called_again),
             not_attempted=left - len(self.refused),
@@ -266,5 +266,5 @@ class Verifier:
         because = {str(outcome): self.left_out[outcome] for outcome in (Outcome.INVALID, Outcome.PROTECTED)}
         because["refused"] = self.looked.refused
         because["called_again"] = len(self.called_since)
-        because["not_come_to"] = unread - sum(because.values())
+        because["not_reached"] = unread - sum(because.values())
         return {reason: count for reason, count in because.items() if count}

@@ -75,7 +75,7 @@ def _make(path: Path) -> None:
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE,
             f"cannot write {path}: {error.strerror or error}",
-            "Nothing was called. Name a results file with -o, in a directory that has room and can be written.",
+            "No calls were made. Name a results file with -o, in a directory that has room and can be written.",
         ) from error
 
 
@@ -215,7 +215,7 @@ def _unusable(path: Path, error: sqlite3.DatabaseError, status: ExitStatus) -> B
     if code_of(error) in _DAMAGED:
         return damaged(path, reason_of(error), status)
     if code_of(error) == sqlite3.SQLITE_FULL:
-        advice = "Make room, or name a results file with -o where there is some. Nothing was called."
+        advice = "Make room, or name a results file with -o where there is some. No calls were made."
         return BulkcertError(status, f"cannot write {path}: {reason_of(error)}", advice)
     advice = "A run's files can be read by their owner only: ask as the user who started it."
     return BulkcertError(status, f"cannot read {path}: {reason_of(error)}", advice)

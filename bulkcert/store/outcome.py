@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
-from bulkcert.api.verdicts import Verdict
+from bulkcert.service.verdicts import Verdict
 
 
 class Outcome(StrEnum):
@@ -13,7 +13,7 @@ class Outcome(StrEnum):
     SUCCEEDED = "succeeded"
     """The service did it and echoed the serial."""
     UNCHANGED = "unchanged"
-    """Already in the wanted state; no call was made."""
+    """Already in the desired state; no call was made."""
     NOT_REGISTERED = "not_registered"
     """The service knows no such certificate. Not safe: it becomes active at its first connection."""
     FAILED = "failed"
@@ -32,8 +32,8 @@ class Outcome(StrEnum):
     """Changed by this run, and changed back by its undo."""
 
 
-WANTED = frozenset({Outcome.SUCCEEDED, Outcome.UNCHANGED})
-"""Outcomes of a row that is in the wanted state."""
+DESIRED = frozenset({Outcome.SUCCEEDED, Outcome.UNCHANGED})
+"""Outcomes of a row that is in the desired state."""
 
 ERRORS = frozenset({Outcome.FAILED, Outcome.UNKNOWN})
 """Outcomes that ``--max-errors`` counts. An unregistered certificate is a finding, not an error of the run."""

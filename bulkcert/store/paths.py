@@ -1,5 +1,6 @@
 """The files of a run: where its folder is, what lies in it, and what stands beside the results."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,11 @@ class RunFiles:
         """
         for end in ("-wal", "-shm", "-journal", ""):
             self.store.with_name(f"{STORE}{end}").unlink(missing_ok=True)
+
+    def command(self, name: str, *options: str) -> str:
+        """Returns a command that is about the run, for a shell: ``bulkcert resume results.csv``."""
+        state = ["--state-dir", str(self.state_dir)] if self.state_dir is not None else []
+        return shlex.join(["bulkcert", name, str(self.results), *options, *state])
 
     def everything(self) -> Iterator[Path]:
         """Yields all that bulkcert has written of the run and that is there; the store, which is the run, last."""

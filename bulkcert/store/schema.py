@@ -130,7 +130,7 @@ class Session(msgspec.Struct, frozen=True):
         access_key_id: What signs its calls; never the secret.
         credentials: Where that came from.
         started_at: When it began.
-        preflight_at: When the states before its calls were read, or were to be; null if it has not come to calls.
+        preflight_at: When the states before its calls were read, or were to be; null if it has not reached calls.
         beat_at: Its last sign of life.
         figures: Its newest live figures as JSON (``engine.stats.Stats``); null before the first.
         ended_at: When it ended in order; null if it has not.
@@ -179,7 +179,7 @@ class Verification(msgspec.Struct, frozen=True):
         statuses: Rows by the status in which this session read them, a watch in its last round, and that were not
             called after that. Whatever an earlier one has read does not count.
         wanted: Rows in the desired state.
-        not_wanted: Rows that were read, and are in another state.
+        not_desired: Rows that were read, and are in another state.
         calls: Requests sent, those of certificates that were called again included.
         called_again: Rows that were found in another state and called again, without those whose call was refused.
         not_attempted: Rows that the run has not reached, and that a watch therefore leaves alone.
@@ -187,14 +187,14 @@ class Verification(msgspec.Struct, frozen=True):
         stopped: Why it ended early, or an empty text.
         unread: All other rows but the duplicates: what they are is not known.
         unread_because: The same by the reason: ``invalid`` and ``protected`` are never read; ``refused``;
-            ``called_again`` after they were read; ``not_come_to`` before it ended.
+            ``called_again`` after they were read; ``not_reached`` before it ended.
         refusal: The newest answer to a row that was refused, or an empty text.
     """
 
     finished: str
     statuses: dict[str, int]
     wanted: int
-    not_wanted: int
+    not_desired: int
     calls: int
     called_again: int
     not_attempted: int

@@ -7,12 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from bulkcert.actions import ACTIONS
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.service.actions import ACTIONS
 from bulkcert.store import lock, queries
 from bulkcert.store.database import reading
 from bulkcert.store.lock import Holder
-from bulkcert.store.outcome import WANTED, Outcome
+from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import SUFFIX, RunFiles
 from bulkcert.store.schema import Asked, Session, Verification
 
@@ -102,7 +102,7 @@ class RunStatus:
     def in_desired_state(self) -> bool:
         """Whether every row is in the desired state, or repeats one that is, as far as anybody knows."""
         rows = self.asked.rows if self.asked else 0
-        done = sum(self.outcomes[outcome] for outcome in (*WANTED, Outcome.DUPLICATE))
+        done = sum(self.outcomes[outcome] for outcome in (*DESIRED, Outcome.DUPLICATE))
         return done == rows and not self.drifted and not self.maybe_undone
 
     @property
@@ -172,7 +172,7 @@ def status_in(files: RunFiles, db: sqlite3.Connection, holder: Holder | None = N
         queries.outcomes(db, asked.rows, counted),
         queries.to_call(db, asked.rows, counted),
         queries.maybe_undone(db),
-        queries.drifted(db, ACTIONS[asked.action].wanted_status),
+        queries.drifted(db, ACTIONS[asked.action].desired_status),
         queries.in_doubt(db),
         holder,
     )

@@ -17,8 +17,8 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from bulkcert.actions import ACTIONS
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.service.actions import ACTIONS
 from bulkcert.store import queries
 from bulkcert.store.database import connect, make_tables, readable, reason_of, rest
 from bulkcert.store.outcome import Outcome, Record
@@ -50,7 +50,7 @@ ON CONFLICT (row) DO UPDATE SET newest = excluded.newest, again = excluded.again
     verified_at = CASE WHEN excluded.attempts > 0 THEN NULL ELSE verified_at END"""  # noqa: S608 - names of ours
 
 _SETTLED = "DELETE FROM claim WHERE row IN (SELECT value FROM json_each(?))"
-# What another session may have called is still in doubt after a call that a stop cut short or an undo made in vain.
+# What another session may have called is still in doubt after a call that a stop interrupted or an undo made in vain.
 _OWN_SETTLED = f"{_SETTLED} AND session = ?"
 
 _UNDO_SETTLED = "DELETE FROM claim WHERE row = ? AND session IN (SELECT id FROM session WHERE kind = 'undo')"
@@ -397,7 +397,7 @@ def unwritable(path: Path, error: sqlite3.Error) -> BulkcertError:
     return BulkcertError(
         ExitStatus.CANNOT_WRITE,
         f"cannot write {path}: {reason_of(error)}",
-        "Nothing was called. Name a results file with -o, in a directory that has room and can be written.",
+        "No calls were made. Name a results file with -o, in a directory that has room and can be written.",
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from bulkcert.batch.progress import Progress
+from bulkcert.engine.progress import Progress
 from bulkcert.engine.stats import Stats, Take
 from bulkcert.log import event
 from bulkcert.output.summary import Summary
@@ -43,7 +43,7 @@ def tell_started(run: Run) -> None:
         done_before=run.already_done,
         caps={"account": options.rate, "address": options.per_address_rate, "lane": job.lane_cap},
         source_addresses=[address or "any" for address in job.addresses],
-        look_first=options.look_first,
+        preflight=options.preflight,
     )
 
 
@@ -83,13 +83,14 @@ def tell_verified(verification: Verification, started: float) -> None:
     """
     event(
         "verify_finished",
-        f"{verification.wanted:,} rows as wanted, {verification.not_wanted:,} not, {verification.unread:,} not read",
+        f"{verification.wanted:,} rows in the desired state, {verification.not_desired:,} not, "
+        f"{verification.unread:,} not read",
         logging.INFO if verification.exit_status == 0 else logging.WARNING,
         exit_status=verification.exit_status,
         stopped=verification.stopped or None,
         statuses=verification.statuses,
         wanted=verification.wanted,
-        not_wanted=verification.not_wanted,
+        not_desired=verification.not_desired,
         unread=verification.unread,
         unread_because=verification.unread_because,
         called_again=verification.called_again,
@@ -182,7 +183,7 @@ class _Watcher:
         if stats.looks > self._looks and looked != self._looked:
             self._looks, self._looked = stats.looks, looked
             said = f"{stats.pages:,} pages and {stats.reads:,} single certificates read"
-            event("looking_done", said, pages=stats.pages, reads=stats.reads, not_looked=stats.not_looked or None)
+            event("preflight_finished", said, pages=stats.pages, reads=stats.reads, not_looked=stats.not_looked or None)
 
     def _see_slow_down(self, stats: Stats) -> None:
         """Logs that all lanes slow down, and why, and that they are back; a new reason is told anew."""

@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from bulkcert.batch.progress import LATENCY_BOUNDS_S
+from bulkcert.engine.progress import LATENCY_BOUNDS_S
 from bulkcert.engine.stats import Stats
 from bulkcert.errors import ExitStatus
 from bulkcert.output.summary import Summary

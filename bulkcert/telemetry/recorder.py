@@ -12,12 +12,12 @@ import anyio.to_thread
 from prometheus_client import CollectorRegistry, generate_latest, pushadd_to_gateway
 from prometheus_client.exposition import basic_auth_handler
 
-from bulkcert.batch.job import Job
 from bulkcert.engine.stats import Take
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bound
 from bulkcert.output.files import read_regular, write_whole
 from bulkcert.output.summary import Summary
+from bulkcert.runs.job import Job
 from bulkcert.store.lock import is_held
 from bulkcert.telemetry.metrics import Measured, is_active
 
@@ -76,7 +76,7 @@ class Recorder:
             raise BulkcertError(
                 ExitStatus.CANNOT_WRITE,
                 f"cannot write {self._path}: {error.strerror or error}",
-                "Nothing was called. Name a file in a directory that can be written, or leave --metrics-file out.",
+                "No calls were made. Name a file in a directory that can be written, or leave --metrics-file out.",
             ) from error
 
     def _last(self) -> str:

@@ -1,0 +1,248 @@
+"""Lanes: paced clients that make calls until they are settled, and what every answer means for all of them together."""
+
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, field
+
+import anyio
+
+from bulkcert.engine.outage import PAUSE_S, Outage
+from bulkcert.engine.pacer import Pacer, backoff_s
+from bulkcert.engine.progress import LaneProgress, Progress, Stop
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.log import bind, event
+from bulkcert.service.client import Client, Response
+from bulkcert.service.codes import rule_for
+from bulkcert.service.credentials import RENEW_EVERY_S, CredentialProvider
+from bulkcert.service.operations import INSTANCE_ACCESS, Operation
+from bulkcert.service.signing import Credentials
+from bulkcert.service.verdicts import Verdict
+
+_FINAL = frozenset({Verdict.DONE, Verdict.NOT_FOUND, Verdict.FAILED, Verdict.UNRECOGNIZED})
+_REFUSED = frozenset({Verdict.STOP, Verdict.NOT_SENT, Verdict.REFRESH, Verdict.SIGN_AGAIN})
+"""What says that a call was not even looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One source address with its client and its token bucket."""
+
+    client: Client
+    pacer: Pacer
+    progress: LaneProgress = field(default_factory=LaneProgress)
+    turn: anyio.Lock = field(default_factory=anyio.Lock)
+    """For what must be done one at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """What came of a call, however many attempts it took.
+
+    Attributes:
+        answer: The last answer.
+        attempts: Attempts made.
+        final: Whether the answer says what became of it.
+        again: Whether a stop cut it short, so that the next run takes it up; else its attempts are used up, or final.
+        unanswered: Whether any attempt may have been done without an answer that says so.
+        refused: Whether no attempt can have been done: none came about but those that were refused unread.
+    """
+
+    answer: Response
+    attempts: int
+    final: bool
+    again: bool
+    unanswered: bool
+    refused: bool
+
+
+Send = Callable[[Client], Awaitable[Response]]
+"""Makes one attempt."""
+Admit = Callable[[bool], Awaitable[bool]]
+"""Waits until an attempt may be sent, told whether it is the first; False if nothing may be sent any more."""
+
+
+class Lanes:
+    """All lanes of a run, and when it is senseless to go on with them.
+
+    Args:
+        clients: One a lane.
+        provider: What the clients sign with, to be renewed.
+        progress: Kept up to date.
+        cap: Cap of each lane, in calls per second.
+        attempts: Attempts that a call gets; those that met a throttle or an outage do not count.
+    """
+
+    def __init__(
+        self, clients: Collection[Client], provider: CredentialProvider, progress: Progress, *, cap: int, attempts: int
+    ) -> None:
+        self._keyring = provider
+        self._attempts = attempts
+        self._on_trial: Credentials | None = None
+        """Credentials fetched because others had expired, while no call that they signed has been accepted."""
+        self.progress = progress
+        self.progress.outage = Outage(time.monotonic())
+        self.stopping = anyio.Event()
+        self.lanes = [Lane(client, Pacer(cap, progress.slow_down, self.stopping)) for client in clients]
+        progress.lanes = [lane.progress for lane in self.lanes]
+
+    def stop(self, stop: Stop) -> None:
+        """Lets nothing more be sent; calls in flight finish; the first reason counts."""
+        if self.progress.stop is None:
+            self.progress.stop = stop
+            self.stopping.set()
+
+    async def settle(
+        self,
+        lane: Lane,
+        operation: Operation,
+        send: Send,
+        *,
+        admit: Admit | None = None,
+        unanswered: bool = False,
+        tolerated: Collection[str] = (),
+    ) -> CallResult | None:
+        """Makes a call until it is settled or its attempts are used up; None if it was not sent at all.
+
+        Args:
+            lane: Where to send from.
+            operation: What is called, for messages.
+            send: Makes one attempt.
+            admit: Waits until an attempt may be sent; the lane's pacer unless it has more to do than wait.
+            unanswered: Whether an attempt was made earlier whose answer is not known.
+            tolerated: Codes that do not stop the run, though every other such call would get them too.
+        """
+        answer, attempts, charged, refused = None, 0, 0, True
+        while charged < self._attempts and await (admit(not attempts) if admit else lane.pacer.acquire()):
+            attempts += 1
+            answer = await self._send(lane, send, attempts)
+            charged += await self._weigh(answer, operation, tolerated)
+            refused = refused and answer.verdict in _REFUSED
+            if answer.verdict in _FINAL or answer.code in tolerated:
+                return CallResult(answer, attempts, final=True, again=False, unanswered=unanswered, refused=refused)
+            unanswered = unanswered or answer.verdict is Verdict.UNANSWERED
+            unanswered = unanswered or (answer.verdict is Verdict.RETRY and not answer.is_from_service)
+            if self.stopping.is_set() or charged >= self._attempts:
+                break
+            with anyio.move_on_after(backoff_s(attempts, random.random)):
+                await self.stopping.wait()
+        if answer is None:
+            return None
+        answered = self.progress.outage.answered
+        if not answered:
+            self._unreachable("the service never answered", answer)
+        used_up = charged >= self._attempts and answer.verdict is not Verdict.STOP and answered
+        return CallResult(answer, attempts, final=False, again=not used_up, unanswered=unanswered, refused=refused)
+
+    async def _send(self, lane: Lane, send: Send, attempt: int) -> Response:
+        progress = self.progress
+        progress.retries += attempt > 1
+        progress.in_flight += 1
+        lane.progress.in_flight += 1
+        now = time.monotonic()
+        progress.sends.sent(now)
+        lane.progress.window.sent(now)
+        answer = await send(lane.client)
+        progress.in_flight -= 1
+        lane.progress.in_flight -= 1
+        return answer
+
+    async def _weigh(self, answer: Response, operation: Operation, tolerated: Collection[str]) -> int:
+        """Draws the consequences of an answer for the whole run; returns how many attempts it costs its call."""
+        progress, verdict, now = self.progress, answer.verdict, time.monotonic()
+        progress.latencies.add(answer.latency_ms / 1000)
+        if answer.code:
+            _tell(answer)
+            progress.codes[answer.code] += 1
+            progress.last_error = f"{answer.code}: {answer.message}"
+            progress.errors.note(answer.code, answer.message, answer.request_id, answer.finished_at)
+        if answer.is_from_service or verdict is Verdict.THROTTLED:
+            progress.outage.answer(now, throttled=verdict is Verdict.THROTTLED)
+        else:
+            progress.outage.no_answer(now)
+            if progress.outage.ongoing:
+                progress.slow_down.silent(now, PAUSE_S)
+        if reason := progress.outage.verdict(now):
+            self._unreachable(reason, answer)
+        if verdict is Verdict.THROTTLED:
+            progress.throttles += 1
+            progress.throttle_code, progress.retry_after_s = answer.code, answer.retry_after_s
+            progress.slow_down.throttled(now, answer.retry_after_s)
+            return 0
+        progress.slow_down.answered()
+        if verdict is Verdict.STOP and answer.code not in tolerated:
+            self.stop(refusal(answer, operation))
+        elif verdict is Verdict.REFRESH:
+            await self._renew_after(answer, operation)
+            return 0
+        elif answer.is_from_service and answer.credentials == self._on_trial:
+            self._on_trial = None
+        return 0 if progress.outage.ongoing else 1
+
+    async def _renew_after(self, answer: Response, operation: Operation) -> None:
+        """Fetches credentials once for an expired token; the run stops if that brings none that are accepted."""
+        if answer.credentials == self._on_trial:
+            self.stop(refusal(answer, operation))
+            return
+        try:
+            await self._renew(answer.credentials)
+        except BulkcertError as error:
+            self.stop(Stop(error.status, error.message, error.advice))
+            return
+        if self._keyring.current == answer.credentials:
+            self.stop(refusal(answer, operation))
+        else:
+            self._on_trial = self._keyring.current
+
+    async def renew_credentials(self) -> None:
+        """Keeps the credentials fresh until cancelled; to be run beside the calls."""
+        while True:
+            await anyio.sleep(RENEW_EVERY_S)
+            try:
+                await self._renew(None)
+            except BulkcertError as error:
+                # What is held may still be valid; the service says so when it no longer is.
+                self.progress.last_error = error.message
+
+    async def _renew(self, stale: Credentials | None) -> None:
+        """Fetches credentials; tells if they are others than before, or if there are none."""
+        before = self._keyring.current
+        try:
+            await self._keyring.renew(stale)
+        except BulkcertError as error:
+            event("credentials_failed", error.message, logging.WARNING, advice=error.advice)
+            raise
+        if (held := self._keyring.current) != before:
+            bind(access_key_id=held.access_key_id)
+            event(
+                "credentials_renewed", f"signing with access key {held.access_key_id} from now on", source=held.source
+            )
+
+    def _unreachable(self, reason: str, answer: Response) -> None:
+        advice = "Check the endpoint and the network; if this address was blocked, wait."
+        self.stop(Stop(ExitStatus.UNAVAILABLE, f"{reason}; last: {answer.code}: {answer.message}", advice))
+
+
+def _tell(answer: Response) -> None:
+    """Names a call that did not succeed at once, to whoever wants to know (-v)."""
+    event(
+        "api_error",
+        f"{answer.code}, request {answer.request_id or 'unknown'}: {answer.message}",
+        logging.DEBUG,
+        code=answer.code,
+        request_id=answer.request_id,
+        http_status=answer.http_status,
+        latency_ms=answer.latency_ms,
+    )
+
+
+def refusal(answer: Response, operation: Operation) -> Stop:
+    """Returns why a run ends whose calls are all refused like this one."""
+    if answer.code.startswith("Client."):
+        advice = "Check the endpoint; the certificate that it shows is not trusted by this machine."
+        return Stop(ExitStatus.UNAVAILABLE, f"{answer.code}: {answer.message}", advice)
+    rule = rule_for(answer.code)
+    said = f"{answer.code} (HTTP {answer.http_status}, request {answer.request_id or 'unknown'}): {answer.message}"
+    ram = f"{operation.ram_action}{f' and {INSTANCE_ACCESS}' if operation.needs_instance_access else ''}"
+    return Stop(rule.exit_status or ExitStatus.INTERNAL, said, rule.advice.format(ram=ram), answer.code)

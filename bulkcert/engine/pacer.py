@@ -1,0 +1,194 @@
+"""Pacing: how many calls a second each source address may send, and how that gives way when the service objects.
+
+The arithmetic (``lane_cap``, ``burst_for``, ``SlowDown``, ``backoff_s``) reads no clock and does no I/O.
+
+Why no one-second window ever holds more than the cap: a bucket of size *burst* that drains at *cap - burst* lets at
+most ``(cap - burst) * 1 + burst = cap`` sends through in any second, and the lanes' caps add up to the account's cap
+at most. Slowing down makes a send cost more of the bucket, never less, so the bound holds while the rate changes.
+"""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+
+import anyio
+from aiolimiter import AsyncLimiter
+
+ADDRESS_SHARE = 0.9
+"""Share of the address cap that is used: jitter on the way may squeeze sends together, and the penalty is a block."""
+
+ACCOUNT_ROOM = 0.004
+"""Share of the account cap that is left free: at 500/s, two calls a second for jitter; the penalty is a delay."""
+
+WAKE_UPS_PER_S = 250
+"""Timer wake-ups a second that can be relied on at a fraction of their one-millisecond grain."""
+
+SMALLEST_BURST = 2
+"""A burst of 1 at 500/s loses 8 % of the rate to late timers; 2 loses 1 to 2 %."""
+
+SLOW_CAP = 20
+"""Below this many calls a second a late timer costs next to nothing, and a burst of 2 would cost a tenth."""
+
+EVEN_SHARE = 0.95
+"""Share of a slow cap that is used."""
+
+
+def lane_cap(account_cap: float, address_cap: float, lanes: int) -> int:
+    """Returns the cap of each lane in whole calls per second (reference, section 2, gives both limits)."""
+    return math.floor(min((account_cap - round(ACCOUNT_ROOM * account_cap)) / lanes, ADDRESS_SHARE * address_cap))
+
+
+def burst_for(cap: int) -> int:
+    """Returns the bucket size for a cap: 2 at the default rates, more where a timer cannot wake often enough."""
+    return 1 if cap < SLOW_CAP else max(SMALLEST_BURST, round(cap / WAKE_UPS_PER_S))
+
+
+def bucket_rate(cap: int) -> float:
+    """Returns the rate at which a lane's bucket drains, in calls per second.
+
+    A bucket of 1 spaces its sends evenly, so it may drain at nearly the whole cap.
+    """
+    burst = burst_for(cap)
+    return cap - burst if burst > 1 else cap * EVEN_SHARE
+
+
+def backoff_s(attempt: int, random: Callable[[], float], *, first_s: float = 0.5, most_s: float = 15.0) -> float:
+    """Returns how long to wait after a failed attempt: exponential, with full jitter.
+
+    Args:
+        attempt: Number of the attempt that failed, from 1.
+        random: Returns a number in [0, 1).
+        first_s: Longest wait after the first attempt, in seconds.
+        most_s: Longest wait after any attempt, in seconds.
+    """
+    return random() * min(most_s, first_s * 2.0 ** min(attempt - 1, 30))
+
+
+class SlowDown:
+    """How much of the cap is used after throttling; shared by all lanes. Times are monotonic seconds, passed in.
+
+    A throttle takes the factor down by twice the share of recent answers that were throttles, between 5 and 50 %: a
+    stray one costs next to nothing, a service that refuses a third of the calls halves the rate. That happens at most
+    once a second, since the answers to calls already on their way say nothing new. The factor comes back by 5 % of
+    the full rate a second, by time passing and nothing else.
+    """
+
+    LEAST_CUT = 0.05
+    MOST_CUT = 0.5
+    FLOOR = 1 / 16
+    RECOVERY_PER_S = 0.05
+    ONCE_PER_S = 1.0
+    MEMORY = 0.98
+    """Weight that an answer keeps when the next one comes: some fifty answers count."""
+
+    def __init__(self) -> None:
+        self._factor = 1.0
+        self._since = 0.0
+        self._lowered_at = float("-inf")
+        self._share = 0.0
+        self.paused_until = 0.0
+        """Nothing is sent before this time."""
+
+    def factor(self, now: float) -> float:
+        """Returns the share of the cap that may be used, between ``FLOOR`` and 1."""
+        if self._factor >= 1.0:
+            return 1.0
+        return min(1.0, self._factor + max(0.0, now - self._since) * self.RECOVERY_PER_S)
+
+    def answered(self) -> None:
+        """Takes note of an answer that is no throttle."""
+        self._share *= self.MEMORY
+
+    def throttled(self, now: float, retry_after_s: float) -> None:
+        """Takes note of a throttle verdict.
+
+        Args:
+            now: Time of the verdict.
+            retry_after_s: What ``x-acs-retry-after`` asks for, in seconds; 0 where it was absent.
+        """
+        self._share = self._share * self.MEMORY + (1 - self.MEMORY)
+        self.pause(now + retry_after_s)
+        if now - self._lowered_at < self.ONCE_PER_S:
+            return
+        cut = min(self.MOST_CUT, max(self.LEAST_CUT, 2 * self._share))
+        self._lower(now, self.factor(now) * (1 - cut))
+
+    def silent(self, now: float, pause_s: float) -> None:
+        """Takes note of an outage: holds all lanes for a while, and starts again from the lowest rate."""
+        self.pause(now + pause_s)
+        self._lower(now, self.FLOOR)
+
+    def pause(self, until: float) -> None:
+        """Holds all lanes until a time, at least."""
+        self.paused_until = max(self.paused_until, until)
+
+    def _lower(self, now: float, factor: float) -> None:
+        self._factor = max(self.FLOOR, factor)
+        self._lowered_at = now
+        self._since = max(now, self.paused_until)
+
+
+class SendWindow:
+    """Counts sends, and the most that any half-open one-second window held. Times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self.sends = 0
+        self.worst = 0
+        self.first_s = 0.0
+        self.last_s = 0.0
+        self._recent: deque[float] = deque()
+
+    def sent(self, now: float) -> None:
+        """Takes note of one send."""
+        if not self.sends:
+            self.first_s = now
+        self.sends += 1
+        self.last_s = now
+        recent = self._recent
+        recent.append(now)
+        while now - recent[0] >= 1.0:
+            recent.popleft()
+        self.worst = max(self.worst, len(recent))
+
+    def rate(self) -> float:
+        """Returns the achieved rate in calls per second from the first send to the last; over a second at least."""
+        span = self.last_s - self.first_s
+        return (self.sends - 1) / span if span >= 1 else float(self.sends)
+
+    def recent_rate(self, now: float) -> float:
+        """Returns the number of sends in the second before ``now``."""
+        return float(sum(1 for at in self._recent if now - at < 1.0))
+
+
+class Pacer:
+    """The token bucket of one lane.
+
+    Workers pass one at a time: the one at the head waits for the bucket, so a lower rate takes hold at once for all
+    that stand behind it.
+
+    Args:
+        cap: Cap of the lane in calls per second, at least 1.
+        slow_down: Shared by all lanes of a run.
+        stopping: Set when nothing more may be sent.
+    """
+
+    def __init__(self, cap: int, slow_down: SlowDown, stopping: anyio.Event) -> None:
+        self.cap = cap
+        self._burst = burst_for(cap)
+        self._bucket = AsyncLimiter(self._burst, self._burst / bucket_rate(cap))
+        self._slow_down = slow_down
+        self._stopping = stopping
+        self._turn = anyio.Lock(fast_acquire=True)
+
+    async def acquire(self) -> bool:
+        """Waits until one call may be sent; returns False if the run is stopping, and then nothing may be."""
+        async with self._turn:
+            while (pause := self._slow_down.paused_until - time.monotonic()) > 0 and not self._stopping.is_set():
+                with anyio.move_on_after(pause):
+                    await self._stopping.wait()
+            cost = 1.0 / self._slow_down.factor(time.monotonic())
+            while cost > 0 and not self._stopping.is_set():
+                await self._bucket.acquire(min(cost, self._burst))
+                cost -= self._burst
+            return not self._stopping.is_set()

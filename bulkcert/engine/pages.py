@@ -1,0 +1,136 @@
+"""Many listings at a time, through all lanes."""
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from bulkcert.engine.lanes import CallResult, Lane, Lanes, refusal
+from bulkcert.engine.listing import Listing
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.service.certificates import Page
+from bulkcert.service.client import Client, Response
+from bulkcert.service.codes import READING_REFUSED, rule_for
+from bulkcert.service.operations import Operation
+from bulkcert.service.verdicts import Verdict
+
+_NOTHING = Page([])
+
+
+async def _at_once() -> None:
+    pass
+
+
+async def read_listings(
+    lanes: Lanes,
+    workers: int,
+    more: Callable[[], Listing | None],
+    keep_up: Callable[[], Awaitable[None]] = _at_once,
+) -> BulkcertError | None:
+    """Reads listings to their ends, or until a stop.
+
+    Args:
+        lanes: Where calls go through.
+        workers: Pages that each lane asks for at a time.
+        more: Gives the next listing, or None while there is none; asked when a worker has nothing else to do. It ends
+            when there is none and all others are read.
+        keep_up: Waits before each page until whoever takes the pages is ready for more.
+
+    Returns:
+        Why reading was given up, or None. A CA that the service does not know is an empty listing; where an answer
+        concerns one listing only, that one holds the failure, and the others are read on.
+    """
+    reading = _Reading(lanes, more, keep_up)
+    async with anyio.create_task_group() as group:
+        for lane in lanes.lanes:
+            for _ in range(workers):
+                group.start_soon(reading.work, lane)
+    return reading.failure
+
+
+class _Reading:
+    """What the workers share.
+
+    Args:
+        lanes: Where calls go through.
+        more: Gives the next listing, or None.
+        keep_up: Waits until more may be read.
+    """
+
+    def __init__(
+        self, lanes: Lanes, more: Callable[[], Listing | None], keep_up: Callable[[], Awaitable[None]]
+    ) -> None:
+        self.failure: BulkcertError | None = None
+        self._lanes = lanes
+        self._more = more
+        self._keep_up = keep_up
+        self._open: list[Listing] = []
+        self._news = anyio.Event()
+
+    async def work(self, lane: Lane) -> None:
+        while self.failure is None and not self._lanes.stopping.is_set():
+            await self._keep_up()
+            listing, number = self._pick()
+            if listing is None:
+                if not self._open:
+                    break
+                await self._news.wait()
+                continue
+            settled = await self._read(lane, listing, number)
+            if settled is not None:
+                self._take(listing, number, settled)
+        self._tell()
+
+    def _pick(self) -> tuple[Listing | None, int]:
+        for listing in self._open:
+            if (number := listing.next()) is not None:
+                return listing, number
+        if (fresh := self._more()) is not None:
+            self._open.append(fresh)
+            return fresh, fresh.next() or 1
+        return None, 0
+
+    async def _read(self, lane: Lane, listing: Listing, number: int) -> CallResult | None:
+        query = listing.query(number)
+
+        async def send(client: Client) -> Response:
+            return await client.read(listing.operation, query)
+
+        return await self._lanes.settle(lane, listing.operation, send, tolerated=READING_REFUSED)
+
+    def _take(self, listing: Listing, number: int, settled: CallResult) -> None:
+        answer = settled.answer
+        if answer.verdict is Verdict.NOT_FOUND:
+            listing.refused = True
+            listing.take(number, _NOTHING, answer.sent_at)
+        elif answer.page is not None:
+            self._lanes.progress.pages += 1
+            listing.take(number, answer.page, answer.sent_at)
+        elif concerns_one(settled):
+            listing.give_up(unreadable(answer, listing.operation))
+        elif not self._lanes.stopping.is_set():
+            self.failure = self.failure or unreadable(answer, listing.operation)
+        if listing.done:
+            self._open.remove(listing)
+        self._tell()
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = anyio.Event()
+
+
+def concerns_one(settled: CallResult) -> bool:
+    """Returns whether a call was refused for what it asks, which says nothing about others."""
+    return settled.final and settled.answer.verdict is not Verdict.STOP
+
+
+def unreadable(answer: Response, operation: Operation) -> BulkcertError:
+    """Returns what to tell the user when an answer cannot be had."""
+    if answer.verdict is Verdict.STOP and rule_for(answer.code).exit_status is not None:
+        stop = refusal(answer, operation)
+        return BulkcertError(stop.status, f"{operation.name}: {stop.message}", stop.advice)
+    advice = "Run the same command again later; if it stays like this, see what stands between here and the service."
+    if answer.is_from_service:
+        advice = (
+            f"Run the same command again later; if it stays like this, ask the service's support about {answer.code}."
+        )
+    return BulkcertError(ExitStatus.UNAVAILABLE, f"{operation.name}: {answer.code}: {answer.message}", advice)

@@ -1,0 +1,150 @@
+"""What surrounds the calls of any command: lanes opened and closed, credentials renewed, signals obeyed."""
+
+import signal
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, NoReturn
+
+import anyio
+import anyio.to_thread
+import httpx
+
+from bulkcert.engine.lanes import Lanes
+from bulkcert.engine.progress import Stop
+from bulkcert.engine.stats import StatsMaker, Take
+from bulkcert.engine.target import Target
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.log import bind
+from bulkcert.service.client import Client, make_transport
+from bulkcert.service.credentials import CredentialProvider
+
+CLOCK_CHECK_S = 10.0
+"""How often a deadline is compared with the clock."""
+
+Observer = Callable[[Take], Coroutine[Any, Any, None]]
+"""Shows the figures of a session, which it is given a way to take; is cancelled in the end."""
+
+
+def together(*watches: Observer) -> Observer:
+    """Returns a watch that is all of these at once; a cancellation ends them all."""
+
+    async def watch(take: Take) -> None:
+        async with anyio.create_task_group() as group:
+            for each in watches:
+                group.start_soon(each, take)
+
+    return watch
+
+
+Leave = Callable[[int], NoReturn]
+"""Ends the process at once, for the signal of this number."""
+
+
+@asynccontextmanager
+async def calling(
+    service: Target,
+    provider: CredentialProvider,
+    stats: StatsMaker,
+    watch: Observer,
+    leave: Leave,
+    *,
+    deadline: float | None = None,
+) -> AsyncIterator[Lanes]:
+    """Opens lanes to a service; the first signal stops them, the second ends the process.
+
+    Args:
+        service: Which, from where, how fast.
+        provider: What to sign with; has credentials.
+        stats: Makes its figures; its progress is kept up to date.
+        watch: Shows them.
+        leave: Called on the second signal.
+        deadline: Unix time in seconds after which nothing is sent, or None.
+    """
+    bind(instance=service.instance)
+    context = httpx.create_ssl_context()
+    clients = [_client(service, address, provider, context) for address in service.addresses]
+    lanes = Lanes(clients, provider, stats.progress, cap=service.lane_cap, attempts=service.attempts)
+    async with anyio.create_task_group() as beside:
+        beside.start_soon(_obey_signals, lanes, leave)
+        beside.start_soon(lanes.renew_credentials)
+        beside.start_soon(watch, stats.take)
+        if deadline is not None:
+            beside.start_soon(_stop_at, lanes, deadline)
+        try:
+            yield lanes
+        finally:
+            with anyio.CancelScope(shield=True):
+                for client in clients:
+                    await client.aclose()
+        beside.cancel_scope.cancel()
+
+
+def _client(service: Target, address: str | None, provider: CredentialProvider, context: ssl.SSLContext) -> Client:
+    return Client(make_transport(service.workers, address, context), service.endpoint, provider, service.timeout_s)
+
+
+async def announce(before_calls: Callable[[], None], lanes: Lanes) -> None:
+    """Does what must be done before the first call, unless none is to be made; where it cannot be done none is.
+
+    Args:
+        before_calls: What is done, in a worker thread; a BulkcertError of it stops the lanes.
+        lanes: What calls go through.
+    """
+    if lanes.stopping.is_set():
+        return
+    try:
+        await anyio.to_thread.run_sync(before_calls)
+    except BulkcertError as error:
+        lanes.stop(Stop(error.status, error.message, error.advice))
+
+
+async def fetch_credentials(provider: CredentialProvider, leave: Leave) -> None:
+    """Fetches credentials before anything is called; a signal need not wait for a slow credentials server.
+
+    Args:
+        provider: Where they go.
+        leave: Called on the first signal; ends the process at once.
+
+    Raises:
+        BulkcertError: There are none.
+    """
+    denied: BulkcertError | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(_leave_on_signal, leave)
+        try:
+            await provider.renew()
+            bind(access_key_id=provider.current.access_key_id)
+        except BulkcertError as error:
+            denied = BulkcertError(error.status, error.message, f"No calls were made. {error.advice}")
+        group.cancel_scope.cancel()
+    if denied is not None:
+        raise denied
+
+
+async def _leave_on_signal(leave: Leave) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for number in signals:
+            leave(number)
+
+
+async def _stop_at(lanes: Lanes, deadline: float) -> None:
+    while (left := deadline - time.time()) > 0:  # noqa: ASYNC110 - the clock may be set meanwhile, and tells nobody
+        await anyio.sleep(min(left, CLOCK_CHECK_S))
+    reached = datetime.fromtimestamp(deadline).strftime("%Y-%m-%d %H:%M:%S")  # noqa: DTZ006 - as it was typed
+    advice = "Resume with a later --deadline."
+    lanes.stop(Stop(ExitStatus.STOPPED_EARLY, f"the deadline, {reached}", advice))
+
+
+async def _obey_signals(lanes: Lanes, leave: Leave) -> None:
+    """Stops in order on the first signal, and at once on the second: the journal is safe at any time."""
+    received = 0
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for number in signals:
+            received += 1
+            if received > 1:
+                leave(number)
+            name = signal.Signals(number).name
+            lanes.stop(Stop(ExitStatus(128 + number), f"{name} received", ""))

@@ -1,0 +1,171 @@
+"""What was seen of each row: its status, and when. Rows are found by their serials, whatever the order of the pages."""
+
+import time
+from array import array
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from typing import Self
+
+import polars as pl
+
+from bulkcert.input import CA_SN, DEVICE_SN, ROW, Check
+from bulkcert.service.certificates import Certificate, Status
+
+STATUSES: tuple[Status | None, ...] = (None, *Status)
+"""Statuses by the number that stands for each in memory; 0 is not seen."""
+
+NUMBER_OF = {status: number for number, status in enumerate(STATUSES)}
+
+SHARES = 16
+"""Shares of the rows that are sorted one after the other."""
+
+NO_CA = 2**32 - 1
+"""Number of a CA that is not counted for itself."""
+
+
+class Sightings:
+    """The status of each row of a list, as far as it was read.
+
+    A row's key is kept as two hashes, 96 bits in all, beside its number and that of its CA: 24 bytes a row. A
+    certificate is taken for a row that it is not with odds of about 1 in 1e15 for ten million of each.
+
+    Args:
+        rows: Number of rows of the list.
+        cas: CAs that are counted for themselves, in the order of their numbers.
+        by_device: Whether a row is a device certificate rather than a CA.
+        since: Unix time in milliseconds from which times are counted.
+    """
+
+    def __init__(self, rows: int, cas: Sequence[str], *, by_device: bool, since: int) -> None:
+        self.statuses = bytearray(rows + 1)
+        self._seen_ms = array("I", bytes(4 * (rows + 1)))
+        self._cas = {ca: number for number, ca in enumerate(cas)}
+        self._by_device = by_device
+        self._since = since
+        self._index = pl.DataFrame(schema=_INDEXED)
+        """The rows in the order of their first hashes."""
+
+    @classmethod
+    def from_now(cls, check: Check, *, by_device: bool) -> Self:
+        """Returns sightings of a checked list, with times that count from now."""
+        return cls(check.rows, tuple(check.rows_by_ca), by_device=by_device, since=round(time.time() * 1000))
+
+    def expect(self, batches: Iterator[pl.DataFrame]) -> None:
+        """Takes in the rows that are to be found.
+
+        Args:
+            batches: Annotated rows that may be called.
+        """
+        # In shares by the first hash, and then column by column: what is sorted or copied takes its memory twice.
+        shares: list[list[pl.DataFrame]] = [[pl.DataFrame(schema=_INDEXED)] for _ in range(SHARES)]
+        for indexed in map(self._indexed, batches):
+            share = indexed["one"] // (2**64 // SHARES)
+            for number, rows in enumerate(shares):
+                rows.append(indexed.filter(share == number))
+        parts = []
+        for rows in shares:
+            parts.append(pl.concat(rows).sort("one"))
+            rows.clear()
+        columns = []
+        for name in _INDEXED:
+            columns.append(pl.concat([part[name] for part in parts], rechunk=True))
+            parts = [part.drop(name) for part in parts]
+        self._index = pl.DataFrame(columns)
+
+    def _indexed(self, batch: pl.DataFrame) -> pl.DataFrame:
+        keys = _keys(batch[DEVICE_SN] if self._by_device else None, batch[CA_SN])
+        ca = batch[CA_SN].replace_strict(self._cas, default=NO_CA, return_dtype=pl.UInt32) if self._cas else NO_CA
+        return batch.select(ROW, one=keys.hash(seed=1), two=_short(keys), ca=ca).rename({ROW: "row"}).cast(_INDEXED)
+
+    def rows_by_ca(self) -> Counter[str]:
+        """Returns how many rows each CA has that are to be found; those of CAs that are not counted are left out."""
+        names = list(self._cas)
+        counts = self._index["ca"].value_counts().iter_rows()
+        return Counter({names[ca]: rows for ca, rows in counts if ca != NO_CA})
+
+    @property
+    def unseen(self) -> int:
+        """Rows that are to be found and were not seen."""
+        return self._index.height - (len(self.statuses) - self.statuses.count(0))
+
+    def see(self, certificates: Sequence[Certificate], ca_sn: str, at: int) -> int:
+        """Takes note of a page; returns how many rows were seen for the first time.
+
+        Args:
+            certificates: What the page holds; those of no row are passed over.
+            ca_sn: The CA whose devices they are, where they do not say; empty for CAs.
+            at: Unix time in milliseconds.
+        """
+        devices = [found.device_sn for found in certificates] if self._by_device else None
+        cas = [found.ca_sn or ca_sn if self._by_device else found.sn for found in certificates]
+        keys = _keys(None if devices is None else pl.Series(devices, dtype=pl.String), pl.Series(cas, dtype=pl.String))
+        places, found = self._places(keys)
+        fresh = 0
+        for row, index in zip(self._index["row"].gather(places), found.arg_true(), strict=True):
+            fresh += not self.statuses[row]
+            self.see_row(row, certificates[index].status, at)
+        return fresh
+
+    def _places(self, keys: pl.Series) -> tuple[pl.Series, pl.Series]:
+        """Returns where in the index keys are that are there, and which keys those are."""
+        if not self._index.height or not len(keys):
+            return pl.Series([], dtype=pl.UInt32), pl.Series([], dtype=pl.Boolean)
+        one = keys.hash(seed=1)
+        places = self._index["one"].search_sorted(one).clip(upper_bound=self._index.height - 1)
+        found = (self._index["one"].gather(places) == one) & (self._index["two"].gather(places) == _short(keys))
+        return places.filter(found), found
+
+    def see_row(self, row: int, status: Status, at: int) -> None:
+        """Takes note of the status of one row at a time, Unix milliseconds."""
+        self.statuses[row] = NUMBER_OF[status]
+        self._seen_ms[row] = max(0, at - self._since)
+
+    def miss(self, cas: Collection[str], at: int) -> None:
+        """Takes note that rows which were not seen are not registered.
+
+        Args:
+            cas: CAs whose rows are meant; one that is an empty text means all rows.
+            at: When that was so, Unix time in milliseconds.
+        """
+        meant = self._index
+        if "" not in cas:
+            numbers = pl.Series([self._cas[ca] for ca in cas], dtype=pl.UInt32)
+            meant = meant.filter(pl.col("ca").is_in(numbers.implode()))
+        for row in meant["row"]:
+            if not self.statuses[row]:
+                self.see_row(row, Status.NOT_REGISTERED, at)
+
+    def status(self, row: int) -> Status | None:
+        """Returns the status of a row, or None if it was not seen."""
+        return STATUSES[self.statuses[row]]
+
+    def seen_at(self, row: int) -> int:
+        """Returns when a row was seen, Unix time in milliseconds; meaningless if it was not."""
+        return self._since + self._seen_ms[row]
+
+    def counted(self) -> dict[str, int]:
+        """Returns how many rows were seen in each status."""
+        counts = {str(status): self.statuses.count(number) for number, status in enumerate(STATUSES) if number}
+        return {name: count for name, count in counts.items() if count}
+
+    def forget_row(self, row: int) -> None:
+        """Forgets what was seen of a row, since it was called after that."""
+        self.statuses[row] = 0
+
+    def forget(self) -> None:
+        """Forgets what was seen, to look again."""
+        self.statuses = bytearray(len(self.statuses))
+
+
+_INDEXED = pl.Schema({"row": pl.UInt32, "one": pl.UInt64, "two": pl.UInt32, "ca": pl.UInt32})
+
+
+def _keys(devices: pl.Series | None, cas: pl.Series) -> pl.Series:
+    """Returns one text for each certificate; no valid serial holds the character that joins two."""
+    if devices is None:
+        return cas
+    return pl.select(pl.concat_str([devices, cas], separator="\x1f")).to_series()
+
+
+def _short(keys: pl.Series) -> pl.Series:
+    return (keys.hash(seed=2) & 0xFFFFFFFF).cast(pl.UInt32)

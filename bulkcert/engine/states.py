@@ -1,0 +1,242 @@
+"""What to read to know the state of every row: by pages where they cost fewer calls than rows, else one by one."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import anyio.to_thread
+
+from bulkcert.engine.lanes import Lane, Lanes
+from bulkcert.engine.listing import Listing
+from bulkcert.engine.pages import concerns_one, read_listings, unreadable
+from bulkcert.engine.sightings import Sightings
+from bulkcert.engine.workers import each_row
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.service.actions import Action
+from bulkcert.service.certificates import Page, Status
+from bulkcert.service.client import Client, Response
+from bulkcert.service.codes import READING_REFUSED
+from bulkcert.service.verdicts import Verdict
+from bulkcert.store.outcome import Row
+
+SMALL = 50
+"""A CA with fewer rows than this is small: a page asked for in vain costs more than 2 % of its rows."""
+
+VAIN_SHARE = 1 / SMALL
+"""Share of the rows that may be spent on first pages of small CAs that settle nothing."""
+
+VAIN_PAGES = 64
+"""So many of them may be spent at least."""
+
+PATIENCE = 10
+"""Pages without a row that are read where nothing says how many there are."""
+
+
+@dataclass(slots=True)
+class Looked:
+    """What came of looking.
+
+    Attributes:
+        failure: Why it was given up, or None; a row or a CA that cannot be read is left unseen.
+        may_list: Whether certificates may be listed; None where no page was read, or was refused for something else.
+        refused: Rows that the service would not tell of, when they were asked for one by one.
+        refusal: The newest of these answers, or an empty text.
+    """
+
+    failure: BulkcertError | None = None
+    may_list: bool | None = None
+    refused: int = 0
+    refusal: str = ""
+
+
+@dataclass(slots=True)
+class _Paged:
+    """What came of reading by page.
+
+    Attributes:
+        failure: Why it was given up, or None.
+        whole: CAs whose listing was read to its end: what is not in it is not registered. An empty text is that of the
+            CAs themselves.
+        at: When the last page was asked for, Unix time in milliseconds.
+    """
+
+    failure: BulkcertError | None = None
+    whole: list[str] = field(default_factory=list)
+    at: int = 0
+
+
+class Look:
+    """Reads the states of the rows of one list.
+
+    Args:
+        lanes: Where calls go through.
+        workers: Calls that each lane makes at a time.
+        action: What is, or was, asked for each row.
+        instance: ``MqttInstanceId``.
+        sightings: Where they go; knows the rows.
+    """
+
+    def __init__(self, lanes: Lanes, workers: int, action: Action, instance: str, sightings: Sightings) -> None:
+        self._lanes = lanes
+        self._workers = workers
+        self._action = action
+        self._instance = instance
+        self._sightings = sightings
+        self._looked = Looked()
+
+    async def read(self, *, one_by_one: Iterator[list[Row]] | None, misses: bool = True) -> Looked:
+        """Reads states by page, and what no page has shown one by one, where that is wanted.
+
+        Where listing is not permitted, rows are read one by one all the same: each needs a permission of its own.
+
+        Args:
+            one_by_one: The rows that may be called, in order; None leaves unseen what no page has shown.
+            misses: Whether a row that a listing read to its end does not show is not registered. If not, it is read
+                for itself, since pages shift when certificates are deleted meanwhile.
+        """
+        paged = await self._by_page()
+        if misses:
+            await anyio.to_thread.run_sync(self._sightings.miss, paged.whole, paged.at)
+        denied = paged.failure is not None and paged.failure.status is ExitStatus.DENIED
+        self._looked = looked = Looked(paged.failure)
+        if denied or self._lanes.progress.pages:
+            looked.may_list = self._lanes.progress.pages > 0
+        if one_by_one is not None and (paged.failure is None or denied):
+            looked.failure = await self._one_by_one(one_by_one)
+        if looked.failure is None and not self._lanes.stopping.is_set():
+            self._lanes.progress.looks += 1
+        return looked
+
+    async def _by_page(self) -> _Paged:
+        """Pages through each CA, or through the CAs, where that takes fewer calls than it can save."""
+        begun: list[_Paging] = []
+        worthwhile = self._worthwhile()
+
+        def more() -> Listing | None:
+            if (paging := next(worthwhile, None)) is None:
+                return None
+            begun.append(paging)
+            return paging.listing
+
+        self._lanes.progress.looking = True
+        failure = await read_listings(self._lanes, self._workers, more)
+        self._lanes.progress.looking = False
+        whole = [paging.ca_sn for paging in begun if paging.listing.whole]
+        return _Paged(failure, whole, max([paging.at for paging in begun], default=0))
+
+    def _worthwhile(self) -> Iterator["_Paging"]:
+        """Yields what is worth a first page; most rows first."""
+        rows_by_ca = self._sightings.rows_by_ca() if self._action.by_device else Counter({"": self._sightings.unseen})
+        vain = Vain(self._sightings.unseen)
+        base = {"MqttInstanceId": self._instance}
+        for ca_sn, rows in rows_by_ca.most_common():
+            if rows > 1 and (rows >= SMALL or vain.allowed):
+                vain.asked += rows < SMALL
+                listing = Listing(self._action.listing, base | ({"CaSn": ca_sn} if ca_sn else {}))
+                yield _Paging(listing, ca_sn, rows, self._sightings, vain)
+
+    async def _one_by_one(self, batches: Iterator[list[Row]]) -> BulkcertError | None:
+        """Reads each row that was not seen; returns why that was given up, or None.
+
+        Args:
+            batches: The rows that may be called, in order.
+        """
+        if not self._sightings.unseen:
+            return None
+        failures: list[BulkcertError] = []
+
+        async def read(lane: Lane, row: Row) -> None:
+            if failures:
+                return
+            if (failure := await self._read(lane, row)) is not None:
+                failures.append(failure)
+
+        self._lanes.progress.looking = True
+        await each_row(self._lanes, self._workers, self._unseen(batches), read)
+        self._lanes.progress.looking = False
+        return failures[0] if failures else None
+
+    def _unseen(self, batches: Iterator[list[Row]]) -> Iterator[list[Row]]:
+        statuses = self._sightings.statuses
+        return ([row for row in batch if not statuses[row.number]] for batch in batches)
+
+    async def _read(self, lane: Lane, row: Row) -> BulkcertError | None:
+        operation = self._action.reading
+        query = self._action.parameters(self._instance, row.device_sn, row.ca_sn)
+
+        async def send(client: Client) -> Response:
+            return await client.read(operation, query)
+
+        settled = await self._lanes.settle(lane, operation, send, tolerated=READING_REFUSED)
+        if settled is None:
+            return None
+        answer = settled.answer
+        if answer.verdict is Verdict.NOT_FOUND:
+            self._sightings.see_row(row.number, Status.NOT_REGISTERED, answer.sent_at)
+        elif answer.page is not None:
+            self._sightings.see_row(row.number, answer.page.certificates[0].status, answer.sent_at)
+        elif concerns_one(settled):
+            self._looked.refused += 1
+            self._looked.refusal = f"{answer.code} (request {answer.request_id or 'unknown'}): {answer.message}"
+            return None
+        elif self._lanes.stopping.is_set():
+            return None
+        else:
+            return unreadable(answer, operation)
+        self._lanes.progress.reads += 1
+        return None
+
+
+class Vain:
+    """How many first pages of small CAs may still be asked for, though they may settle nothing.
+
+    Args:
+        rows: Rows that are to be found.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.asked = 0
+        self.settled = 0
+        self._allowed = max(VAIN_PAGES, int(rows * VAIN_SHARE))
+
+    @property
+    def allowed(self) -> bool:
+        """Whether one more is."""
+        return self.asked < self._allowed + self.settled
+
+
+class _Paging:
+    """The paging through one CA, or through the CAs, and whether it is worth its calls.
+
+    Args:
+        listing: What is paged through.
+        ca_sn: The CA; an empty text for the CAs themselves.
+        rows: Rows that it may settle.
+        sightings: Where they go.
+        vain: Told what it settles, if it is small.
+    """
+
+    def __init__(self, listing: Listing, ca_sn: str, rows: int, sightings: Sightings, vain: Vain) -> None:
+        self.listing = listing
+        listing.deliver = self._deliver
+        self.ca_sn = ca_sn
+        self.at = 0
+        self._rows = rows
+        self._settled = 0
+        self._sightings = sightings
+        self._vain = vain
+
+    def _deliver(self, page: Page, at: int) -> bool:
+        settled = self._sightings.see(page.certificates, self.ca_sn, at)
+        self._settled += settled
+        if self._rows < SMALL:
+            self._vain.settled += settled
+        self.at = max(self.at, at)
+        return self._settled < self._rows and self._is_worth_it()
+
+    def _is_worth_it(self) -> bool:
+        pages, expected = self.listing.pages, self.listing.expected
+        if expected is not None and pages < expected:
+            return expected < self._rows
+        # Nothing says how many more there are.
+        return pages + 1 < self._rows and pages < self._settled + PATIENCE

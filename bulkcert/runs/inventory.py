@@ -1,0 +1,129 @@
+"""The inventory: certificates as the service lists them, streamed to a file."""
+
+from dataclasses import dataclass, field
+
+import anyio
+import anyio.to_thread
+
+from bulkcert.engine.lanes import Lanes
+from bulkcert.engine.listing import Deliver, Listing
+from bulkcert.engine.pages import read_listings
+from bulkcert.engine.progress import Progress
+from bulkcert.engine.session import Leave, Observer, calling
+from bulkcert.engine.stats import StatsMaker
+from bulkcert.engine.target import Target
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.output.inventory_file import InventoryFile, InventoryFilter
+from bulkcert.service.certificates import Page
+from bulkcert.service.credentials import CredentialProvider
+
+BEHIND_S = 0.05
+"""Pause before looking whether the disk has caught up."""
+
+
+@dataclass(slots=True)
+class Inventory:
+    """The taking of one inventory.
+
+    Attributes:
+        service: Which, from where, how fast.
+        wanted: What is wanted.
+        file: Where it goes; is open.
+        progress: What is done so far.
+        read: Certificates read.
+        repeated: Certificates left out because the page before held them too.
+    """
+
+    service: Target
+    wanted: InventoryFilter
+    file: InventoryFile
+    progress: Progress = field(default_factory=Progress)
+    read: int = 0
+    repeated: int = 0
+    _begun: list[Listing] = field(default_factory=list)
+    _unknown: list[str] = field(default_factory=list)
+    _failure: BulkcertError | None = None
+
+    async def take(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> None:
+        """Reads every page that is needed and writes the file.
+
+        Args:
+            provider: What to sign with; has credentials.
+            watch: Shows the progress.
+            leave: Called on the second signal; ends the process at once.
+
+        Raises:
+            BulkcertError: It could not be done; there is no file then.
+        """
+        async with calling(
+            self.service, provider, StatsMaker.of_reading(self.progress, self.service), watch, leave
+        ) as lanes:
+            async with anyio.create_task_group() as group:
+                group.start_soon(anyio.to_thread.run_sync, self.file.write)
+                try:
+                    self._failure = await self._read(lanes)
+                finally:
+                    self.file.end()
+            # Here signals do not end the process: no half of a file is left.
+            failure = self._why_not()
+            await anyio.to_thread.run_sync(self.file.finish if failure is None else self.file.drop)
+            self.progress.looks += failure is None and self.file.failure is None
+        failure = failure or self.file.failure
+        if failure is not None:
+            raise failure
+
+    async def _read(self, lanes: Lanes) -> BulkcertError | None:
+        listings = self.wanted.listings(self.service.instance)
+
+        def more() -> Listing | None:
+            ca_sn, listing = next(listings, ("", None))
+            if listing is None or self._unknown or any(begun.failure for begun in self._begun):
+                return None
+            self._begun.append(listing)
+            listing.deliver = self._deliver(ca_sn, listing)
+            return listing
+
+        async def keep_up() -> None:
+            while self.file.is_behind and not lanes.stopping.is_set():  # noqa: ASYNC110 - it is a thread that writes
+                await anyio.sleep(BEHIND_S)
+
+        failure = await read_listings(lanes, self.service.workers, more, keep_up)
+        return next((begun.failure for begun in self._begun if begun.failure), failure)
+
+    def _deliver(self, ca_sn: str, listing: Listing) -> Deliver:
+        """Returns what takes the pages of a listing, in order; they shift when certificates come and go meanwhile."""
+        before: set[tuple[str, str, str]] = set()
+
+        def deliver(page: Page, _at: int) -> bool:
+            nonlocal before
+            if listing.refused and ca_sn not in self._unknown:
+                self._unknown.append(ca_sn)
+            keys = [(certificate.device_sn, certificate.ca_sn, certificate.sn) for certificate in page.certificates]
+            fresh = [certificate for certificate, key in zip(page.certificates, keys, strict=True) if key not in before]
+            before = set(keys)
+            self.read += len(fresh)
+            self.repeated += len(keys) - len(fresh)
+            self.file.add(fresh)
+            return not (self._unknown or self.file.failure)
+
+        return deliver
+
+    def _why_not(self) -> BulkcertError | None:
+        if (stop := self.progress.stop) is not None:
+            advice = "Run the same command again." if stop.status >= ExitStatus.INTERRUPTED else stop.advice
+            return BulkcertError(stop.status, f"{stop.message.removesuffix('.')}; nothing was written", advice)
+        if self.file.failure is not None:
+            return self.file.failure
+        if self._failure is not None:
+            failure = self._failure
+            return BulkcertError(
+                failure.status, f"{failure.message.removesuffix('.')}; nothing was written", failure.advice
+            )
+        if self._unknown:
+            named = ", ".join(self._unknown)
+            return BulkcertError(
+                ExitStatus.INPUT_INVALID,
+                f"--ca-sn {named}: instance {self.service.instance} has no such CA; nothing was written",
+                "bulkcert inventory --cas lists the CAs of the instance.",
+            )
+        return None

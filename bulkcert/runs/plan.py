@@ -1,0 +1,309 @@
+"""A plan: what a run would find and do, and what it would cost, from reading operations alone."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import anyio.to_thread
+import polars as pl
+from cyclopts import Parameter
+
+from bulkcert.engine.lanes import Lanes
+from bulkcert.engine.listing import Listing
+from bulkcert.engine.pages import read_listings, unreadable
+from bulkcert.engine.progress import Progress
+from bulkcert.engine.session import Leave, Observer, calling
+from bulkcert.engine.sightings import STATUSES, Sightings
+from bulkcert.engine.states import Look
+from bulkcert.engine.stats import StatsMaker
+from bulkcert.engine.target import Target
+from bulkcert.errors import BulkcertError
+from bulkcert.input import CA_SN, DEVICE_SN, OUTCOME, ROW, Check, PinnedList, annotated, loaded, open_protection
+from bulkcert.runs.job import ColumnOptions, LookOptions, list_name
+from bulkcert.runs.options import INPUT, LOOK, ServiceOptions, refuse, resolve_target
+from bulkcert.runs.schedule import SizeOptions, check_size_options
+from bulkcert.service.actions import ACTIONS, Action, ActionName
+from bulkcert.service.certificates import PAGE_SIZE, Page, Status
+from bulkcert.service.client import Client, Response
+from bulkcert.service.codes import READING_REFUSED
+from bulkcert.service.credentials import CredentialProvider
+from bulkcert.service.operations import OPERATIONS, Operation
+from bulkcert.service.verdicts import Verdict
+from bulkcert.store.outcome import Row
+
+CAS_COUNTED = 20
+"""CAs whose registered device certificates are counted, most rows first."""
+
+MANY_ROWS = 100
+"""Rows above which one call for their CA is worth naming."""
+
+NEARLY_ALL = 0.9
+"""Share of a CA's registered device certificates that are nearly all of them."""
+
+MOST_SHARE = 0.5
+"""Share of the rows from which a CA is worth one call, whatever else is registered under it."""
+
+MOST_COUNTED = 100_000
+"""Device certificates of such a CA that are counted, a thousand pages; of others as many as tell whether the rows are
+nearly all of them."""
+
+LISTING = OPERATIONS["ListDeviceCertificateByCaSn"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions(ServiceOptions, LookOptions, ColumnOptions, SizeOptions):
+    """Options of ``plan`` as they were typed."""
+
+    skip_invalid: Annotated[bool, Parameter(group=INPUT)] = False
+    """Plan a run with --skip-invalid: invalid rows do not keep it from starting."""
+    skip_protected: Annotated[bool, Parameter(group=LOOK)] = False
+    """Plan a run with --skip-protected: protected rows do not keep it from starting."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question(Target):
+    """What a plan is wanted for, resolved and checked.
+
+    Attributes:
+        action: What would be asked for each row.
+        inputs: The files of the list.
+        options: The options as typed.
+    """
+
+    action: Action
+    inputs: tuple[Path, ...]
+    options: PlanOptions
+
+    @property
+    def list_name(self) -> str:
+        """The list, for messages."""
+        return list_name(self.inputs)
+
+
+def resolve_question(action: ActionName, inputs: tuple[Path, ...], options: PlanOptions) -> Question:
+    """Returns what the options ask for.
+
+    Raises:
+        BulkcertError: With all that is wrong with the options at once.
+    """
+    problems: list[str] = []
+    service = resolve_target(options, problems)
+    if options.skip_protected and options.protect is None:
+        problems.append("--skip-protected needs --protect, the list of what is protected")
+    check_size_options(options, problems)
+    refuse(problems, "plan")
+    return Question(
+        **{each.name: getattr(service, each.name) for each in fields(service)},
+        action=ACTIONS[action],
+        inputs=inputs,
+        options=options,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """How many device certificates of a CA are registered; at least so many where its listing was not read to its end.
+
+    Attributes:
+        devices: Device certificates.
+        whole: Whether these are all.
+    """
+
+    devices: int
+    whole: bool
+
+
+@dataclass(slots=True)
+class PlanFindings:
+    """What reading found.
+
+    Attributes:
+        by_ca: How many rows that may be called are in each status, by CA; those of CAs that are not counted for
+            themselves are under None. The status None is that of rows which were not looked at.
+        registered: Device certificates of CAs, where they were counted.
+        looking: Calls that the look of the run itself makes.
+        may_read: Whether one certificate may be read; None where that was not tried or not told.
+        may_list: Whether certificates may be listed; None likewise.
+        knows_instance: Whether the service knows the instance as this account's; None likewise.
+        clock_ahead_s: How far this machine's clock is ahead of the service's, to about a second, or None.
+        not_looked: Why states could not be read, or not all of them.
+    """
+
+    by_ca: dict[str | None, Counter[Status | None]] = field(default_factory=dict)
+    registered: dict[str, Registered] = field(default_factory=dict)
+    looking: int = 0
+    may_read: bool | None = None
+    may_list: bool | None = None
+    knows_instance: bool | None = None
+    clock_ahead_s: float | None = None
+    not_looked: str = ""
+
+
+@contextmanager
+def inquiry(question: Question, on_progress: Callable[[int], None] | None = None) -> Iterator["Inquiry"]:
+    """Opens the reading for one plan: its list is read, and forgotten when the context ends.
+
+    Args:
+        question: What it is wanted for.
+        on_progress: Told the number of rows read so far.
+
+    Raises:
+        BulkcertError: The list cannot be read. Invalid and protected rows are counted only.
+    """
+    options, by_device = question.options, question.action.by_device
+    protection = None
+    if options.protect is not None:
+        protection = open_protection(options.protect, by_device=by_device, trust_serials=options.trust_serials)
+    with loaded(
+        question.inputs,
+        by_device=by_device,
+        device_column=options.device_column or None,
+        ca_column=options.ca_column or None,
+        trust_serials=options.trust_serials,
+        protection=protection,
+        on_progress=on_progress,
+    ) as (pinned, check):
+        yield Inquiry(question, pinned, check)
+
+
+class Inquiry:
+    """The reading for one plan.
+
+    Args:
+        question: What it is wanted for.
+        pinned: The list.
+        check: What the pass over it found.
+    """
+
+    def __init__(self, question: Question, pinned: PinnedList, check: Check) -> None:
+        self.question = question
+        self.pinned, self.check = pinned, check
+        self.progress = Progress()
+        self.findings = PlanFindings()
+
+    @property
+    def largest_cas(self) -> list[str]:
+        """The CAs with most rows."""
+        return list(islice(self.check.rows_by_ca, CAS_COUNTED))
+
+    async def make(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> PlanFindings:
+        """Reads what there is to know.
+
+        Args:
+            provider: What to sign with; has credentials.
+            watch: Shows the progress.
+            leave: Called on the second signal; ends the process at once.
+
+        Raises:
+            BulkcertError: The run itself would be refused like this.
+        """
+        question, failure = self.question, None
+        sightings = Sightings.from_now(self.check, by_device=question.action.by_device)
+        async with calling(question, provider, StatsMaker.of_reading(self.progress, question), watch, leave) as lanes:
+            first = await anyio.to_thread.run_sync(next, self._batches(), None)
+            if first:
+                failure = await self._ask(lanes, first[0])
+            if first and failure is None and question.options.preflight != "never" and not lanes.stopping.is_set():
+                await self._look(lanes, sightings)
+                await self._count_registered(lanes, sightings)
+        if (stop := self.progress.stop) is not None:
+            raise BulkcertError(stop.status, stop.message, stop.advice)
+        if failure is not None:
+            raise failure
+        self._count(sightings)
+        return self.findings
+
+    def _frames(self) -> Iterator[pl.DataFrame]:
+        frames = annotated(self.pinned, self.check.settled, own=False)
+        return (frame.filter(pl.col(OUTCOME).is_null()) for frame in frames)
+
+    def _batches(self) -> Iterator[list[Row]]:
+        device = DEVICE_SN if self.question.action.by_device else pl.lit("").alias(DEVICE_SN)
+        for frame in self._frames():
+            if frame.height:
+                yield [Row(*row) for row in frame.select(ROW, device, CA_SN).iter_rows()]
+
+    async def _ask(self, lanes: Lanes, row: Row) -> BulkcertError | None:
+        """Reads one certificate: credentials, instance and clock are checked by it; returns why that cannot be."""
+        action, instance = self.question.action, self.question.instance
+        parameters = action.parameters(instance, row.device_sn, row.ca_sn)
+        failure = await self._read(lanes, action.reading, parameters)
+        if failure is None and self.findings.clock_ahead_s is None and not lanes.stopping.is_set():
+            # Only what was found tells the time; an empty page is found as well.
+            ca = {"CaSn": row.ca_sn} if action.by_device else {}
+            page = {"MqttInstanceId": instance, "PageNo": "1", "PageSize": "1"}
+            failure = await self._read(lanes, action.listing, page | ca)
+        return failure
+
+    async def _read(self, lanes: Lanes, operation: Operation, parameters: dict[str, str]) -> BulkcertError | None:
+        async def send(client: Client) -> Response:
+            return await client.read(operation, parameters)
+
+        settled = await lanes.settle(lanes.lanes[0], operation, send, tolerated=READING_REFUSED)
+        if settled is None or lanes.stopping.is_set():
+            return None
+        answer, found = settled.answer, self.findings
+        known = answer.page is not None or answer.verdict is Verdict.NOT_FOUND
+        found.clock_ahead_s = answer.clock_ahead_s
+        found.knows_instance = True if known else found.knows_instance
+        if known or answer.code in READING_REFUSED:
+            if operation is self.question.action.reading:
+                found.may_read = known
+            else:
+                found.may_list = known
+            return None
+        # What is refused for what it asks is a finding of this row, not of the run.
+        return None if settled.final else unreadable(answer, operation)
+
+    async def _look(self, lanes: Lanes, sightings: Sightings) -> None:
+        """Reads states as a run would, and counts what that costs."""
+        question, progress, found = self.question, self.progress, self.findings
+        before = progress.sends.sends - progress.retries
+        await anyio.to_thread.run_sync(lambda: sightings.expect(self._frames()))
+        look = Look(lanes, question.workers, question.action, question.instance, sightings)
+        looked = await look.read(one_by_one=self._batches() if question.options.preflight == "always" else None)
+        found.may_list = found.may_list if looked.may_list is None else looked.may_list
+        found.not_looked = looked.failure.message if looked.failure is not None else ""
+        found.looking = progress.sends.sends - progress.retries - before
+
+    async def _count_registered(self, lanes: Lanes, sightings: Sightings) -> None:
+        """Counts the device certificates of the CAs where that is worth telling."""
+        if self.question.action.cascades:
+            most: dict[str, float] = dict.fromkeys(self.largest_cas, float("inf"))
+        elif self.question.action.name == "inactivate-device" and self.findings.may_list:
+            rows = sightings.rows_by_ca()
+            many = MOST_SHARE * rows.total()
+            most = {
+                ca: max(rows[ca] / NEARLY_ALL + PAGE_SIZE, MOST_COUNTED * (rows[ca] >= many))
+                for ca in self.largest_cas
+                if rows[ca] > MANY_ROWS
+            }
+        else:
+            return
+        counts: Counter[str] = Counter()
+
+        def listing(ca: str) -> Listing:
+            def count(page: Page, _at: int) -> bool:
+                counts[ca] += len(page.certificates)
+                return counts[ca] <= most[ca]
+
+            return Listing(LISTING, {"MqttInstanceId": self.question.instance, "CaSn": ca}, count)
+
+        listings = {ca: listing(ca) for ca in most}
+        failure = await read_listings(lanes, self.question.workers, partial(next, iter(listings.values()), None))
+        if failure is None:
+            found = {ca: Registered(counts[ca], listing.whole) for ca, listing in listings.items()}
+            self.findings.registered = found
+
+    def _count(self, sightings: Sightings) -> None:
+        statuses, by_ca, kept = sightings.statuses, self.findings.by_ca, self.check.rows_by_ca
+        for frame in self._frames():
+            seen = pl.Series("seen", [statuses[row] for row in frame[ROW]], dtype=pl.UInt8)
+            for ca, number, rows in frame.select(CA_SN).with_columns(seen).group_by(CA_SN, "seen").len().iter_rows():
+                by_ca.setdefault(ca if ca in kept else None, Counter())[STATUSES[number]] += rows

@@ -1,0 +1,68 @@
+"""The least RAM policy for what a run calls (reference, section 1, RAM). Pure."""
+
+import msgspec
+
+from bulkcert.engine.preflight import PreflightMode
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.service.actions import ACTIONS, Action
+from bulkcert.service.operations import INSTANCE_ACCESS, Operation
+
+ANY = "*"
+"""Stands in a resource for what is not given."""
+
+
+class Statement(msgspec.Struct, frozen=True, rename="pascal"):
+    """What a policy allows."""
+
+    effect: str
+    action: list[str]
+    resource: str
+
+
+class Policy(msgspec.Struct, frozen=True, rename="pascal"):
+    """A RAM policy as the vendor's console takes it."""
+
+    version: str
+    statement: list[Statement]
+
+
+def operations(action: Action, preflight: PreflightMode, *, verify: bool, undo: bool) -> list[Operation]:
+    """Returns the operations that a run may call.
+
+    Args:
+        action: What is asked for each row.
+        preflight: When states are read before the calls.
+        verify: Whether they are read back.
+        undo: Whether it may be undone.
+
+    Raises:
+        BulkcertError: It cannot be undone.
+    """
+    called = [action.operation]
+    if undo:
+        if action.inverse is None:
+            raise BulkcertError(
+                ExitStatus.USAGE, f"{action.name} cannot be undone: there is no inverse action", "Leave --undo out."
+            )
+        called.append(ACTIONS[action.inverse].operation)
+    if verify or preflight != "never":
+        called.append(action.listing)
+    if verify or preflight == "always":
+        called.append(action.reading)
+    return called
+
+
+def minimal_policy(called: list[Operation], *, region: str, account: str, instance: str) -> Policy:
+    """Returns the policy that allows some operations and nothing else; an empty text stands for any.
+
+    Args:
+        called: The operations.
+        region: Region of the instance.
+        account: Number of the account that owns it.
+        instance: The instance.
+    """
+    allowed = {operation.ram_action for operation in called}
+    if any(operation.needs_instance_access for operation in called):
+        allowed.add(INSTANCE_ACCESS)
+    resource = f"acs:mq:{region or ANY}:{account or ANY}:{instance or ANY}"
+    return Policy("1", [Statement("Allow", sorted(allowed), resource)])

@@ -1,0 +1,178 @@
+"""A rehearsal: the very same run, against an emulator in a process of its own, from loopback addresses.
+
+It cannot reach the service: every lane is bound to a loopback address, from which no packet leaves the machine.
+"""
+
+import random
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from math import inf
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Group, Parameter
+
+from bulkcert.emulator.faults import DEFAULT_FAULTS
+from bulkcert.emulator.process import Running, running
+from bulkcert.emulator.settings import Settings
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.runs.job import Job, Options, default_results, resolve
+from bulkcert.runs.opening import pin
+from bulkcert.runs.options import cannot_send_from, unknown_region
+from bulkcert.service.actions import ACTIONS, Action, ActionName
+from bulkcert.service.credentials import FixedCredentials
+from bulkcert.service.operations import REGIONS
+from bulkcert.service.signing import Credentials
+from bulkcert.service.verdicts import StatusTable
+
+_REHEARSAL = Group.create_ordered("Rehearsal")
+
+DEFAULTS = Settings()
+"""The emulator's own settings: the documented limits, and its credentials."""
+
+INSTANCE = "post-cn-rehearsal"
+"""Instance of a rehearsal whose job names none."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What the emulator is like; each is also ``BULKCERT_…`` and a key of ``[rehearsal]`` in a job file."""
+
+    faults: Annotated[bool, Parameter(group=_REHEARSAL)] = False
+    """Let 3 % of the calls go wrong: throttles, errors, lost connections, slow answers, missing echoes."""
+    fault_seed: Annotated[int | None, Parameter(group=_REHEARSAL)] = None
+    """Seed of the faults, to meet the same again; printed."""
+    unregistered: Annotated[float, Parameter(group=_REHEARSAL)] = 0.0
+    """Share of the certificates, from 0 to 1, that the emulator does not know."""
+    already: Annotated[float, Parameter(group=_REHEARSAL)] = 0.0
+    """Share of the others, from 0 to 1, that is already as the action wants it."""
+    connecting: Annotated[float, Parameter(group=_REHEARSAL)] = 0.0
+    """Share of the devices that it does not know, from 0 to 1, that connect for the first time during the run."""
+    and_then: Annotated[tuple[Literal["verify", "undo"], ...], Parameter(group=_REHEARSAL, consume_multiple=False)] = ()
+    """What follows the run, against the same emulator: verify, undo; repeat it for both."""
+    latency_ms: Annotated[tuple[float, float], Parameter(group=_REHEARSAL)] = (20.0, 120.0)
+    """Answers take between so many milliseconds, drawn evenly."""
+    service_rate: Annotated[int, Parameter(group=_REHEARSAL)] = DEFAULTS.account_cap
+    """Calls per second above which the emulator throttles the account, if yours was raised."""
+    service_per_address_rate: Annotated[int, Parameter(group=_REHEARSAL)] = DEFAULTS.address_cap
+    """Calls per second above which the emulator blocks an address, if yours was raised."""
+    status_table: Annotated[StatusTable, Parameter(group=_REHEARSAL)] = "old"
+    """HTTP statuses before (old) or after (new) the vendor's adjustment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """A rehearsal that can begin: its emulator listens.
+
+    Attributes:
+        job: The job, turned towards the emulator.
+        emulator: The running emulator.
+        fault_seed: Seed of the faults; None without any.
+    """
+
+    job: Job
+    emulator: Running
+    fault_seed: int | None
+
+    def provider(self) -> FixedCredentials:
+        """Returns the emulator's own credentials."""
+        return FixedCredentials(Credentials(DEFAULTS.access_key_id, DEFAULTS.access_key_secret, source="the emulator"))
+
+
+@contextmanager
+def staged(action: ActionName, inputs: tuple[Path, ...], options: Options, stage: Stage) -> Iterator[Rehearsal]:
+    """Starts the emulator of a rehearsal, filled from the list, and stops it in the end.
+
+    Args:
+        action: What is rehearsed.
+        inputs: The list.
+        options: Those of the run; where to send to and from, and where results go, are the rehearsal's own.
+        stage: What the emulator is like.
+
+    Raises:
+        BulkcertError: An option or the list is wrong, or the emulator does not start.
+    """
+    _check(ACTIONS[action], options, stage)
+    results = options.results or default_results(inputs[0], ACTIONS[action])
+    results = results.with_stem(f"{results.stem}.rehearsal")
+    rehearsed = replace(
+        options,
+        instance=options.instance or INSTANCE,
+        region="",
+        vpc=False,
+        endpoint="http://127.0.0.1",
+        source_address=loopback_addresses(max(2, len(options.source_address))),
+        results=results,
+        # What watches the real runs must not take a rehearsal for one.
+        metrics_file=results.with_suffix(".prom") if options.metrics_file else None,
+        pushgateway="",
+        overwrite=True,
+        retry=(),
+    )
+    job = resolve(action, inputs, rehearsed, command="rehearse", rehearsal=True)
+    seed = None
+    if stage.faults or stage.fault_seed is not None:
+        seed = random.randrange(2**32) if stage.fault_seed is None else stage.fault_seed
+    # Read once, as a pipe can be; the emulator is filled from what was pinned.
+    with tempfile.TemporaryDirectory(prefix="bulkcert-") as folder:
+        pinned = Path(folder) / "input.parquet"
+        pin(job, pinned)
+        with running(*_emulator_arguments(action, pinned, rehearsed, stage, seed)) as emulator:
+            options = replace(rehearsed, endpoint=emulator.url)
+            yield Rehearsal(
+                resolve(action, inputs, options, command="rehearse", source=(pinned,), rehearsal=True), emulator, seed
+            )
+
+
+def _check(action: Action, options: Options, stage: Stage) -> None:
+    """Refuses what cannot be rehearsed, and a region that the real run would refuse."""
+    low, high = stage.latency_ms
+    shares = {"unregistered": stage.unregistered, "already": stage.already, "connecting": stage.connecting}
+    problems = [f"--{name} must be from 0 to 1, not {share:g}" for name, share in shares.items() if not 0 <= share <= 1]
+    if not 0 <= low <= high < inf:
+        problems.append(f"--latency-ms must be two rising numbers, not {low:g} and {high:g}")
+    if min(stage.service_rate, stage.service_per_address_rate) < 1:
+        problems.append("--service-rate and --service-per-address-rate must be at least 1")
+    if "undo" in stage.and_then and action.inverse is None:
+        problems.append(f"--and-then undo cannot follow {action.name}: no operation undoes it")
+    if problems:
+        raise BulkcertError(ExitStatus.USAGE, "; ".join(problems))
+    if options.region and not options.endpoint and options.region not in REGIONS:
+        problem = unknown_region(options.region)
+        raise BulkcertError(problem.status, problem, "The real run would be refused.")
+
+
+def loopback_addresses(wanted: int) -> tuple[str, ...]:
+    """Returns so many loopback addresses to send from, or just one where the system has no more."""
+    addresses = [f"127.0.{number // 250}.{number % 250 + 2}" for number in range(wanted)]
+    return tuple(addresses) if not any(map(cannot_send_from, addresses)) else ("127.0.0.1",)
+
+
+def _emulator_arguments(
+    action: ActionName, path: Path, options: Options, stage: Stage, fault_seed: int | None
+) -> list[str]:
+    low, high = stage.latency_ms
+    arguments = [
+        f"--instance={options.instance}",
+        f"--seed-from={path.resolve()}",
+        f"--seed-for={action}",
+        f"--seed-device-column={options.device_column}",
+        f"--seed-ca-column={options.ca_column}",
+        f"--unregistered={stage.unregistered}",
+        f"--already={stage.already}",
+        f"--connecting={stage.connecting}",
+        f"--latency-ms={low}",
+        str(high),
+        f"--status-table={stage.status_table}",
+        f"--rate={stage.service_rate}",
+        f"--per-address-rate={stage.service_per_address_rate}",
+    ]
+    if fault_seed is not None:
+        arguments += [
+            f"--fault-seed={fault_seed}",
+            *(f"--fault={name}={share}" for name, share in DEFAULT_FAULTS.items()),
+        ]
+    return arguments

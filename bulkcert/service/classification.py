@@ -1,0 +1,203 @@
+"""Judging: what a response means, or that there was none. Pure; the network is the client's."""
+
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
+
+import aiohttp
+import msgspec
+
+from bulkcert.service.certificates import Certificate, Page, decode_page
+from bulkcert.service.codes import rule_for, verdict_without_code
+from bulkcert.service.operations import Operation
+from bulkcert.service.verdicts import Verdict
+
+MOST_MESSAGE = 500
+"""Characters of a message that are kept; a signature error repeats the whole request."""
+
+MOST_RETRY_AFTER_S = 60.0
+"""Longest wait that an answer can ask for: a header of rubbish must not hold a run for a day."""
+
+MOST_DIGITS = 9
+"""Digits of a wait in milliseconds that are read at all."""
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """The parts of a response body that decide (reference, sections 1.1 and 8); others are passed over.
+
+    Errors come in two spellings, and the vendor's SDK takes both.
+    """
+
+    request_id: str | None = msgspec.field(name="RequestId", default=None)
+    code: str | None = msgspec.field(name="Code", default=None)
+    message: str | None = msgspec.field(name="Message", default=None)
+    other_request_id: str | None = msgspec.field(name="requestId", default=None)
+    other_code: str | None = msgspec.field(name="code", default=None)
+    other_message: str | None = msgspec.field(name="message", default=None)
+    device_sn: str | None = msgspec.field(name="DeviceSn", default=None)
+    sn: str | None = msgspec.field(name="Sn", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """What a response, or its absence, means; the fields are those of ``client.Answer``."""
+
+    verdict: Verdict
+    code: str = ""
+    message: str = ""
+    http_status: int = 0
+    request_id: str = ""
+    retry_after_s: float = 0.0
+    page: Page | None = None
+    clock_ahead_s: float | None = None
+
+
+def judge(status: int, headers: Mapping[str, str], content: bytes, operation: Operation, serial: str) -> Classification:
+    """Returns the verdict on a response: by header, then by code, and by status only where there is no code.
+
+    Args:
+        status: HTTP status.
+        headers: Response headers, names in any case.
+        content: The body.
+        operation: What was called.
+        serial: What must be echoed.
+    """
+    reply = _success(status, headers, content)
+    if isinstance(reply, Classification):
+        return reply
+    request_id = reply.request_id or reply.other_request_id or ""
+    echo = reply.device_sn if operation.result == "DeviceSn" else reply.sn
+    if echo == serial:
+        return Classification(Verdict.DONE, "", "", status, request_id)
+    code, message = ("Client.NoEcho", f"HTTP {status} without the {operation.result} that was sent")
+    if echo is not None:
+        code, message = "Client.WrongEcho", f"HTTP {status} for {operation.result} {echo[:128]!r}"
+    return Classification(Verdict.UNANSWERED, code, f"{message}; it may have been done", status, request_id)
+
+
+def judge_read(
+    status: int, headers: Mapping[str, str], content: bytes, operation: Operation, parameters: Mapping[str, str]
+) -> Classification:
+    """Returns the verdict on the response to a reading operation, with the page that it holds.
+
+    Args:
+        status: HTTP status.
+        headers: Response headers, names in any case.
+        content: The body.
+        operation: What was called.
+        parameters: Its query; one certificate that was asked for by its serials must bear them.
+    """
+    reply = _success(status, headers, content)
+    if isinstance(reply, Classification):
+        return reply
+    request_id = reply.request_id or reply.other_request_id or ""
+    is_list = "PageNo" in operation.parameters
+    try:
+        page = decode_page(content, is_list=is_list)
+    except _UNREADABLE:
+        message = f"HTTP {status} without the {operation.result} that was asked for"
+        return Classification(Verdict.FAILED, "Client.NoData", message, status, request_id)
+    if not is_list and not _is_asked_for(found := page.certificates[0], parameters):
+        said = f"{found.device_sn or found.sn}"[:128]
+        return Classification(Verdict.FAILED, "Client.WrongEcho", f"HTTP {status} for {said!r}", status, request_id)
+    return Classification(Verdict.DONE, "", "", status, request_id, page=page)
+
+
+def _is_asked_for(found: Certificate, parameters: Mapping[str, str]) -> bool:
+    """Returns whether a certificate bears the serial that was asked for; its CA may be left out, but not be another."""
+    if "DeviceSn" not in parameters:
+        return found.sn == parameters["Sn"]
+    return found.device_sn == parameters["DeviceSn"] and found.ca_sn in ("", parameters["CaSn"])
+
+
+def _success(status: int, headers: Mapping[str, str], content: bytes) -> Reply | Classification:
+    """Returns the body of a success, or the verdict on what is none."""
+    try:
+        reply = _decode(content)
+    except _UNREADABLE:
+        return _judge_foreign(status, headers)
+    code = reply.code or reply.other_code or ""
+    if not code and status < 400:  # noqa: PLR2004 - the errors of HTTP
+        return reply
+    retry_after_s = _retry_after_s(headers)
+    verdict = rule_for(code).verdict if code else verdict_without_code(status)
+    if retry_after_s > 0:
+        verdict = Verdict.THROTTLED
+    message = reply.message or reply.other_message or ""
+    request_id = reply.request_id or reply.other_request_id or ""
+    return Classification(verdict, code or "Client.NoCode", message, status, request_id, retry_after_s)
+
+
+_decode = msgspec.json.Decoder(Reply).decode
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for a body that is not the service's JSON."""
+
+
+def _judge_foreign(status: int, headers: Mapping[str, str]) -> Classification:
+    """Judges a body that is not the service's JSON: an error page of a gateway or a proxy, or nothing at all."""
+    kind = headers.get("content-type", "no content type")[:80]
+    retry_after_s = _retry_after_s(headers)
+    verdict = Verdict.THROTTLED if retry_after_s > 0 else verdict_without_code(status)
+    message = f"HTTP {status} with a body that is not the service's JSON ({kind})"
+    return Classification(verdict, "Client.NotJson", message, status, "", retry_after_s)
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float:
+    """Returns the wait that ``x-acs-retry-after`` asks for: milliseconds on the wire (reference, section 8.2)."""
+    text = headers.get("x-acs-retry-after", "")
+    if not (text.isascii() and text.isdigit()):
+        return 0.0
+    return min(int(text) / 1000 if len(text) <= MOST_DIGITS else MOST_RETRY_AFTER_S, MOST_RETRY_AFTER_S)
+
+
+def with_clock(judged: Classification, headers: Mapping[str, str], now: float) -> Classification:
+    """Returns a verdict that knows how far this machine's clock is ahead, as far as the ``Date`` header tells.
+
+    Args:
+        judged: The verdict.
+        headers: Of the same response.
+        now: Unix time in seconds.
+    """
+    try:
+        ahead = now - parsedate_to_datetime(headers["date"]).timestamp()
+    except (KeyError, ValueError):
+        return judged
+    if not judged.code:
+        return replace(judged, clock_ahead_s=ahead)
+    told = f" This machine's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the service's."
+    return replace(judged, message=judged.message + told, clock_ahead_s=ahead)
+
+
+def judge_failure(error: Exception) -> Classification:
+    """Returns the verdict on an attempt that ended without a response.
+
+    The transport reports a connection that was dropped after the request was sent by the same exception as one that
+    never came about; only the cause tells them apart. What cannot be told apart counts as sent.
+    """
+    cause = error.__cause__ or error
+    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
+        reason = getattr(cause.certificate_error, "verify_message", "") or _said(cause.certificate_error)
+        told = f"the TLS certificate of {cause.host}:{cause.port} is not trusted: {reason}"
+        return Classification(Verdict.STOP, "Client.CertificateRefused", told)
+    if isinstance(cause, aiohttp.ClientConnectorError):
+        told = f"cannot connect to {cause.host}:{cause.port}: {_reason(cause.os_error)}"
+        return Classification(Verdict.NOT_SENT, "Client.ConnectFailed", told)
+    if isinstance(cause, aiohttp.ConnectionTimeoutError):
+        return Classification(Verdict.NOT_SENT, "Client.ConnectFailed", "cannot connect: nobody answers in time")
+    if isinstance(cause, (aiohttp.SocketTimeoutError, TimeoutError)):
+        return Classification(Verdict.UNANSWERED, "Client.Timeout", "no answer in time; it may have been done")
+    said = f"the connection was lost before the answer: {_said(cause)}; it may have been done"
+    return Classification(Verdict.UNANSWERED, "Client.Disconnected", said)
+
+
+def _reason(error: OSError) -> str:
+    """Returns why a connection did not come about: the system's words, without the library's."""
+    if error.errno is None or error.errno < 0 or isinstance(error, ssl.SSLError):  # not a number of the system's
+        return error.strerror or _said(error)
+    return os.strerror(error.errno).lower()
+
+
+def _said(error: BaseException) -> str:
+    return (str(error) or type(error).__name__)[:MOST_MESSAGE]

@@ -1,0 +1,320 @@
+"""What each error code of the service means, as one closed table (reference, sections 1.3, 1.3b, 8.1 and 8.2).
+
+The code decides. The HTTP status says nothing where there is a code: the same code comes with different statuses in
+different versions of the pages, and the vendor is moving them (section 1.3b). The status is used only where an answer
+has no code at all.
+"""
+
+from bulkcert.errors import ExitStatus
+from bulkcert.service.verdicts import Rule, Verdict
+
+_PARAMETERS = "Failed to validate the parameters. The parameters may be missing or invalid."
+_CLOCK = "Set this machine's clock (it must be within 15 minutes of the service's)."
+_KEY = "Check which access key is in use and that it is enabled."
+_RENEW = "Renew the temporary credentials."
+_GRANT = "Grant {ram} on the instance (RAM)."
+_OWNER = "Check that the instance belongs to the account of these credentials and to this region."
+_ENDPOINT = "Check --region or --endpoint: this host does not offer the operation."
+
+_DENIED, _CONFIG = ExitStatus.DENIED, ExitStatus.MISCONFIGURED
+
+WRONG_INSTANCE = "MqttInstanceNotFound"
+"""Code of an instance that the region does not know."""
+
+RULES: tuple[Rule, ...] = (
+    # Documented for the certificate operations.
+    Rule("ParameterFieldCheckFailed", Verdict.FAILED, 500, 400, _PARAMETERS, "1.3, 1.3b"),
+    Rule(
+        "FindDeviceBySnError",
+        Verdict.NOT_FOUND,
+        500,
+        500,
+        "Failed to find the device certificate by the SN. Please check sn is valid",
+        "1.3",
+    ),
+    Rule(
+        "FindCaBySnError",
+        Verdict.NOT_FOUND,
+        500,
+        400,
+        "Failed to find the CA by the SN. Please check sn is valid.",
+        "1.3, 1.3b",
+    ),
+    Rule(
+        WRONG_INSTANCE,
+        Verdict.STOP,
+        500,
+        400,
+        "Specified instance is not found",
+        "1.3, 1.3b",
+        _CONFIG,
+        "Check --instance and --region: an instance is known only in its own region.",
+    ),
+    Rule(
+        "PermissionCheckFailed",
+        Verdict.STOP,
+        403,
+        403,
+        "Failed to verify API permissions.",
+        "1.3",
+        _DENIED,
+        _GRANT,
+    ),
+    Rule(
+        "MqttOwnerCheckError",
+        Verdict.STOP,
+        500,
+        403,
+        "Failed to validate the instance permission",
+        "1.3, 1.3b",
+        _DENIED,
+        _OWNER,
+    ),
+    Rule(
+        "InstancePermissionCheckFailed",
+        Verdict.STOP,
+        400,
+        400,
+        "An error occurred while validating the permissions of the instance. Please verify the account that created "
+        "the instance and its permissions settings.",
+        "1.3",
+        _DENIED,
+        _OWNER,
+    ),
+    Rule(
+        "RegisterCodeError",
+        Verdict.FAILED,
+        500,
+        400,
+        "Register code error in verification certificate.",
+        "1.3, 1.3b",
+    ),
+    Rule("RegisterCodeUsed", Verdict.FAILED, 500, 401, "Register code has been used.", "1.3b"),
+    Rule("GetCaNumError", Verdict.RETRY, 500, 401, "Failed to get ca num. Try again later.", "1.3b"),
+    Rule("CaNumExceed", Verdict.FAILED, 500, 401, "CA certificate num exceed.", "1.3b"),
+    Rule("CertificateContentError", Verdict.FAILED, 500, 401, "Certificate content error.", "1.3b"),
+    Rule("SnNotUnique", Verdict.FAILED, 500, 401, "Sn is not unique in global.", "1.3b"),
+    # Documented for the whole product.
+    Rule("ApiNotSupport", Verdict.STOP, 404, 404, "The API is not supported.", "1.3", _CONFIG, _ENDPOINT),
+    Rule("CheckAccountInfoFailed", Verdict.STOP, 400, 400, "Failed to read the STS token.", "1.3", _DENIED, _RENEW),
+    Rule("ParameterCheckFailed", Verdict.FAILED, 400, 400, "Failed to check the parameters.", "1.3"),
+    Rule(
+        "InternalError",
+        Verdict.RETRY,
+        500,
+        417,
+        "An error occurred while processing your request. Try again later.",
+        "1.3, 1.3b",
+    ),
+    Rule(
+        "SystemOverFlow",
+        Verdict.THROTTLED,
+        500,
+        403,
+        "An error occurred while processing your request. Please try again.",
+        "1.3, 1.3b",
+    ),
+    # Of the gateway in front of the product.
+    Rule("Throttling", Verdict.THROTTLED, 400, 400, "Request was denied due to request throttling.", "8.1"),
+    Rule("Throttling.User", Verdict.THROTTLED, 400, 400, "Request was denied due to user flow control.", "8.1"),
+    Rule("Throttling.Api", Verdict.THROTTLED, 400, 400, "Request was denied due to api flow control.", "8.1"),
+    Rule("Throttling*", Verdict.THROTTLED, 400, 400, "Request was denied due to request throttling.", "8.2"),
+    Rule(
+        "ServiceUnavailable",
+        Verdict.RETRY,
+        503,
+        503,
+        "The request has failed due to a temporary failure of the server.",
+        "8.1",
+    ),
+    Rule("UnknownError", Verdict.RETRY, 500, 500, "The request processing has failed.", "8.2"),
+    Rule("SignatureNonceUsed", Verdict.SIGN_AGAIN, 400, 400, "Specified signature nonce was used already.", "8.1"),
+    Rule(
+        "SignatureDoesNotMatch",
+        Verdict.STOP,
+        400,
+        400,
+        "Specified signature does not match our calculation.",
+        "8.1",
+        _DENIED,
+        "Check the access key secret; if it is right, something between here and the service changes the request.",
+    ),
+    Rule(
+        "IncompleteSignature",
+        Verdict.STOP,
+        400,
+        400,
+        "The request signature does not conform to Aliyun standards.",
+        "8.1",
+        _DENIED,
+        "Something between here and the service changes the request.",
+    ),
+    Rule(
+        "InvalidTimeStamp.Expired",
+        Verdict.STOP,
+        400,
+        400,
+        "Specified time stamp or date value is expired.",
+        "8.1",
+        _CONFIG,
+        _CLOCK,
+    ),
+    Rule(
+        "InvalidTimeStamp.Format",
+        Verdict.STOP,
+        400,
+        400,
+        "Specified time stamp or date value is not well formatted.",
+        "8.1",
+        _CONFIG,
+        _CLOCK,
+    ),
+    Rule(
+        "InvalidAccessKeyId.NotFound",
+        Verdict.STOP,
+        404,
+        404,
+        "Specified access key is not found.",
+        "8.1",
+        _DENIED,
+        _KEY,
+    ),
+    Rule(
+        "InvalidAccessKeyId.Inactive",
+        Verdict.STOP,
+        400,
+        400,
+        "Specified access key is disabled.",
+        "8.1",
+        _DENIED,
+        _KEY,
+    ),
+    Rule(
+        "InvalidSecurityToken.Expired",
+        Verdict.REFRESH,
+        400,
+        400,
+        "Specified SecurityToken is expired.",
+        "8.1",
+        _DENIED,
+        _RENEW,
+    ),
+    Rule(
+        "InvalidSecurityToken.Malformed",
+        Verdict.STOP,
+        400,
+        400,
+        "Specified SecurityToken is malformed.",
+        "8.1",
+        _DENIED,
+        _RENEW,
+    ),
+    Rule(
+        "InvalidSecurityToken.MismatchWithAccessKey",
+        Verdict.STOP,
+        400,
+        400,
+        "Specified SecurityToken mismatch with the AccessKey.",
+        "8.1",
+        _DENIED,
+        _RENEW,
+    ),
+    Rule(
+        "MissingSecurityToken",
+        Verdict.STOP,
+        400,
+        400,
+        "SecurityToken is mandatory for this action.",
+        "8.1",
+        _DENIED,
+        _RENEW,
+    ),
+    Rule("NoPermission", Verdict.STOP, 403, 403, "User not authorized to operate.", "8.1", _DENIED, _GRANT),
+    Rule("Forbidden.RAM", Verdict.STOP, 403, 403, "User not authorized to operate.", "8.1", _DENIED, _GRANT),
+    Rule("Forbidden", Verdict.STOP, 403, 403, "User not authorized to operate.", "8.1", _DENIED, _GRANT),
+    Rule("UnsupportedHTTPMethod", Verdict.STOP, 400, 400, "This HTTP method is not supported.", "8.1", _CONFIG),
+    Rule(
+        "InvalidApi.NotFound",
+        Verdict.STOP,
+        404,
+        404,
+        "Specified api is not found, please check your url and method.",
+        "8.1",
+        _CONFIG,
+        _ENDPOINT,
+    ),
+    Rule(
+        "InvalidAction.NotFound",
+        Verdict.STOP,
+        404,
+        404,
+        "Specified api is not found, please check your url and method.",
+        "8.1",
+        _CONFIG,
+        _ENDPOINT,
+    ),
+    Rule(
+        "InvalidVersion",
+        Verdict.STOP,
+        400,
+        400,
+        "Specified parameter Version is not valid.",
+        "8.1",
+        _CONFIG,
+        _ENDPOINT,
+    ),
+    Rule(
+        "InvalidProduct.NotFound",
+        Verdict.STOP,
+        404,
+        404,
+        "Cannot find product according to your specified domain.",
+        "8.1",
+        _CONFIG,
+        _ENDPOINT,
+    ),
+    Rule("InvalidProtocol.NeedSsl", Verdict.STOP, 404, 404, "The request needs HTTPS.", "8.1", _CONFIG, _ENDPOINT),
+    # Families whose names hold the parameter; last, so that the exact names above win.
+    Rule("MissingParameter", Verdict.FAILED, 400, 400, "A parameter is mandatory for this action.", "8.1"),
+    Rule("Missing*", Verdict.FAILED, 400, 400, "A parameter is mandatory for this action.", "8.1"),
+    Rule("InvalidParameter*", Verdict.FAILED, 400, 400, "A parameter is not valid.", "1.3, 8.1"),
+    Rule("Invalid*", Verdict.FAILED, 400, 400, "A parameter is not valid.", "8.1"),
+)
+
+_EXACT = {rule.code: rule for rule in RULES if not rule.code.endswith("*")}
+_FAMILIES = tuple((rule.code[:-1], rule) for rule in RULES if rule.code.endswith("*"))
+_UNRECOGNIZED = Rule("", Verdict.UNRECOGNIZED, 500, 500, "", "1.3")
+
+_BUSY = frozenset({429})
+
+READING_REFUSED = frozenset(
+    {
+        "PermissionCheckFailed",
+        "NoPermission",
+        "Forbidden.RAM",
+        "Forbidden",
+        "ApiNotSupport",
+        "InvalidApi.NotFound",
+        "InvalidAction.NotFound",
+    }
+)
+"""Codes that, got by an operation that reads, say nothing about one that changes: permission and offer are by operation
+(reference, section 1)."""
+
+
+def rule_for(code: str) -> Rule:
+    """Returns the rule of a code; one with the verdict UNRECOGNIZED where no table lists it."""
+    if rule := _EXACT.get(code):
+        return rule
+    return next((rule for start, rule in _FAMILIES if code.startswith(start)), _UNRECOGNIZED)
+
+
+def verdict_without_code(http_status: int) -> Verdict:
+    """Returns the verdict on an answer that has no ``Code`` (section 8.2): all that is left is the status.
+
+    A success without the echoed serial counts as unanswered, since nothing says what was done. Any other answer
+    without a code was given by something in front of the service, and may be different the next time.
+    """
+    if http_status in _BUSY:
+        return Verdict.THROTTLED
+    return Verdict.UNANSWERED if http_status < 300 else Verdict.RETRY  # noqa: PLR2004 - the 2xx of HTTP

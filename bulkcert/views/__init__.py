@@ -1,0 +1,1 @@
+"""What people read: each view says what it is given; nothing here decides."""

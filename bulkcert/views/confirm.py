@@ -1,0 +1,269 @@
+"""What a run is about to do, in words on stderr, and whether somebody agrees."""
+
+import select
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import islice
+
+from rich.text import Text
+
+from bulkcert.engine.progress import Progress
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input import Check, printable
+from bulkcert.log import is_json
+from bulkcert.runs.run import Run
+from bulkcert.runs.undo import Undo
+from bulkcert.service.actions import Action
+from bulkcert.service.signing import Credentials
+from bulkcert.views.console import show, stderr, warn
+from bulkcert.words import about, counted, duration
+
+SIGNALS_EVERY_S = 0.2
+"""How often signals are looked for while an answer is waited for."""
+
+ASK_FOR_COUNT = 1000
+"""Above so many rows, and for every CA action, the number of rows must be typed."""
+
+ACCOUNT_LIMIT, ADDRESS_LIMIT = 500, 300
+"""The documented limits in calls per second (reference, section 2)."""
+
+CAS_SHOWN, CAS_CHECKED = 3, 20
+"""CAs that a plan names: of a list of devices, and of an action on CAs."""
+
+
+def show_plan(run: Run, credentials: Credentials) -> None:
+    """Prints what a run is about to do, and as whom."""
+    show(_plan(run, credentials), stderr)
+    if told := caution(run.job.action):
+        stderr.print(Text(told, style="bold red"))
+
+
+def caution(action: Action) -> str:
+    """Returns what to know before an action that cannot be undone; empty for any other."""
+    if action.inverse is not None:
+        return ""
+    if action.cascades != "deletes":
+        return f"{action.name} cannot be undone."
+    return (
+        f"{action.name} cannot be undone: with each CA every device certificate registered under it is deleted; "
+        "while a CA of the same chain stays registered, such a device registers itself again, active."
+    )
+
+
+def warn_of_mistakes(run: Run) -> None:
+    """Warns, however quiet the run is, of protected serials that protect no row, and of a store across a network."""
+    if told := mistake(run.found.check):
+        warn(told)
+    if run.opened.store.on_network:
+        warn(f"{run.job.files.folder} is on a file system of another machine; --state-dir names a local one")
+
+
+def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]]:
+    job, options = run.job, run.job.options
+    kind = "device" if job.action.by_device else "CA"
+    yield "action", f"{job.action.name}: {job.action.verb}"
+    yield "instance", f"{job.instance} at {job.endpoint}"
+    yield "credentials", f"access key {credentials.access_key_id}, from {credentials.source or 'the default chain'}"
+    yield "input", _input(run)
+    if run.found.check.protection:
+        yield "protected", run.found.check.protection
+    if told := doubt(run.found.check, job.action):
+        yield "", Text(told, style="yellow")
+    if run.found.lifted:
+        told = f"{counted(run.found.lifted, 'row')} that {run.found.lifted_from} protected until now: to be called"
+        yield "", Text(told, style="yellow")
+    if run.already_done:
+        yield "done", f"{run.already_done:,} by earlier sessions; this one resumes"
+    yield "to call", f"{run.calls:,} {kind} certificate{'s' * (run.calls != 1)}{_looking(run)}"
+    yield "CAs", _cas(run)
+    lanes = f"{len(job.addresses)} address{'es' * (len(job.addresses) > 1)}"
+    caps = f"{options.rate}/s for the account, {options.per_address_rate}/s for an address"
+    yield "caps", f"{caps}: {job.rate:.0f}/s from {lanes}"
+    if options.rate > ACCOUNT_LIMIT or options.per_address_rate > ADDRESS_LIMIT:
+        caution = f"above the documented limits of {ACCOUNT_LIMIT}/s and {ADDRESS_LIMIT}/s the service throttles and"
+        yield "", Text(f"{caution} blocks addresses, unless yours were raised", style="yellow")
+    yield "time", about(run.calls / job.rate)
+    if options.deadline is not None:
+        yield "deadline", _deadline(options.deadline, run.calls / job.rate)
+    yield "results", str(job.results)
+    if options.overwrite and job.results.exists():
+        yield "", Text("what an earlier run with these results has done is dropped (--overwrite)", style="yellow")
+
+
+def _deadline(deadline: float, needed_s: float) -> str | Text:
+    left, when = deadline - time.time(), datetime.fromtimestamp(deadline)  # noqa: DTZ006 - as it was typed
+    if left <= 0:
+        return Text(f"{when:%Y-%m-%d %H:%M:%S}, which is over: nothing will be called", style="yellow")
+    told = f"{when:%Y-%m-%d %H:%M:%S}, in {duration(left)}"
+    return told if needed_s < left else Text(f"{told}: sooner than all can be called", style="yellow")
+
+
+def _looking(run: Run) -> str:
+    """Says whether some of it may turn out to need no call."""
+    if not run.preflights:
+        return ""
+    wanted, preflight = run.job.action.desired, run.job.options.preflight
+    if run.job.action.deletes:
+        return f", those that a look does not find as well (--preflight {preflight})"
+    return f" at most: what a look finds {wanted} already is left alone (--preflight {preflight})"
+
+
+def _input(run: Run) -> str:
+    check = run.found.check
+    left_out = [f"{check.invalid:,} invalid"] if check.invalid else []
+    if check.protected:
+        left_out.append(f"{check.protected:,} protected")
+    if check.duplicates:
+        by_device = run.job.action.by_device
+        repeated = (
+            counted(check.duplicates, "duplicate") if by_device else f"{check.duplicates:,} of a CA already named"
+        )
+        left_out.append(repeated)
+    return f"{run.job.list_name}: {counted(check.rows, 'row')}" + (f" ({', '.join(left_out)})" if left_out else "")
+
+
+def show_not_looked(progress: Progress) -> None:
+    """Prints why states could not be read before the first call, if they could not."""
+    if progress.not_looked:
+        told = f"not looked at first: {progress.not_looked.removesuffix('.')}; rows that were not seen are called"
+        stderr.print(Text(told, style="yellow"))
+
+
+def show_idle(run: Run) -> None:
+    """Prints that there is nothing to call, so that nobody takes an earlier session's figures for this one's."""
+    if run.is_undone:
+        stderr.print(Text("nothing to call: the run was undone", style="yellow"))
+        return
+    if not run.found.check.rows:
+        stderr.print(Text(f"nothing to call: {run.job.list_name} has no rows"))
+        return
+    done = f"all {run.already_done:,} already finished" if run.already_done else "no row may be called"
+    stderr.print(Text(f"nothing to call: {done}; --overwrite starts from scratch"))
+
+
+def _cas(run: Run) -> str:
+    """Names the CAs of the list: the largest few, or for an action on CAs as many as a person can check."""
+    check = run.found.check
+    total = len(check.rows_by_ca) + bool(check.rows_of_other_cas)
+    largest = islice(check.rows_by_ca.items(), CAS_SHOWN if run.job.action.by_device else CAS_CHECKED)
+    named = [f"{printable(ca)} ({counted(rows, 'row')})" for ca, rows in largest]
+    more = f" and {total - len(named):,} more" if total > len(named) else ""
+    return f"{len(check.rows_by_ca):,}{' or more' * bool(check.rows_of_other_cas)}: {', '.join(named)}{more}"
+
+
+def confirm(run: Run) -> None:
+    """Asks whether to go on.
+
+    Raises:
+        BulkcertError: The answer was no, or there is no terminal to ask.
+    """
+    _confirm_terminal()
+    rows = run.found.check.rows
+    if rows > ASK_FOR_COUNT or not run.job.action.by_device:
+        agreed = _answer(f"Type the number of rows ({rows}) to go on: ").replace(",", "") == str(rows)
+    else:
+        agreed = _answer("Go on? [y/N] ").lower() in ("y", "yes")
+    if not agreed:
+        raise BulkcertError(ExitStatus.USAGE, "not confirmed; no calls were made")
+
+
+def confirm_watch(action: Action, rows: int, watch_s: float) -> None:
+    """Asks whether certificates may be changed while they are watched.
+
+    Args:
+        action: What is asked for those that are not in the desired state.
+        rows: That are watched.
+        watch_s: How long, in seconds.
+
+    Raises:
+        BulkcertError: The answer was no, or there is no terminal to ask.
+    """
+    stderr.print(Text(f"to watch for {duration(watch_s)}: {counted(rows, 'row')}; {action.verb} where they are not"))
+    _confirm_terminal()
+    if _answer("Go on? [y/N] ").lower() not in ("y", "yes"):
+        raise BulkcertError(ExitStatus.USAGE, "not confirmed; no calls were made")
+
+
+def show_undo(undo: Undo) -> None:
+    """Prints what an undo is about to do, on stderr."""
+    results = undo.opened.files.results
+    unknown = f"{counted(undo.unknown, 'row')} whose state before is not known"
+    if undo.rows:
+        what = f"{counted(undo.rows, 'row')} of {results}, {undo.action.name} ({undo.action.verb})"
+        stderr.print(Text(f"to undo: {what}; {about(undo.calls / undo.service.rate)}"))
+        if undo.unknown:
+            stderr.print(Text(f"{'among them' if undo.include_unknown else 'left alone'}: {unknown}", style="yellow"))
+    elif undo.unknown:
+        stderr.print(Text(f"nothing to undo: all that {results} has changed are {unknown}, left alone", style="yellow"))
+    else:
+        stderr.print(Text(f"nothing to undo: {results} has no row that its run has changed"))
+
+
+def confirm_undo(undo: Undo) -> None:
+    """Asks whether to undo.
+
+    Raises:
+        BulkcertError: The answer was no, or there is no terminal to ask.
+    """
+    _confirm_terminal()
+    if undo.rows > ASK_FOR_COUNT or not undo.action.by_device:
+        agreed = _answer(f"Type the number of rows ({undo.rows}) to go on: ").replace(",", "") == str(undo.rows)
+    else:
+        agreed = _answer("Go on? [y/N] ").lower() in ("y", "yes")
+    if not agreed:
+        raise BulkcertError(ExitStatus.USAGE, "not confirmed; no calls were made")
+
+
+def _confirm_terminal() -> None:
+    why = "with --log-format json nothing is asked" if is_json() else "there is no terminal to ask whether to go on"
+    if is_json() or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise BulkcertError(
+            ExitStatus.USAGE,
+            f"{why}; no calls were made",
+            "Add --yes to run without being asked.",
+        )
+
+
+def _answer(question: str) -> str:
+    stderr.print(Text(question), end="")
+    try:
+        # A signal that comes just before a read would not end it.
+        while not select.select([sys.stdin], [], [], SIGNALS_EVERY_S)[0]:
+            pass
+        line = sys.stdin.readline()
+    except KeyboardInterrupt:
+        raise BulkcertError(ExitStatus.INTERRUPTED, "interrupted; no calls were made") from None
+    except UnicodeDecodeError:
+        line = ""
+    if not line:
+        stderr.print()
+    return line.strip()
+
+
+def doubt(check: Check, action: Action) -> str:
+    """Returns what is not known of the devices that an action on CAs must not touch; empty if there is no doubt."""
+    if action.by_device or not (count := check.unplaced):
+        return ""
+    serials = f"{count:,} protected serial{' has no CaSn and is' if count == 1 else 's have no CaSn and are'} in no row"
+    return (
+        f"{serials}: whether a device that has {'it' if count == 1 else 'one of them'} is under these CAs is not "
+        "known; plan or run with a list that has CaSn"
+    )
+
+
+def mistake(check: Check) -> str:
+    """Returns which protected serials were meant for rows that they do not protect; empty if none is likely to be.
+
+    What is merely in no row is no mistake: a list that stands for good is given to run after run.
+    """
+    if not (count := check.mistaken):
+        return ""
+    first = f"'{check.first_mistaken}'"
+    serials = f"serial {first} is" if count == 1 else f"{count:,} serials, the first {first}, are"
+    return (
+        f"{check.protected_by}: the {serials} in no row to the letter, but rows differ from "
+        f"{'it' if count == 1 else 'them'} only in letter case or leading zeros, and are NOT protected; write the list "
+        "as the rows have it"
+    )

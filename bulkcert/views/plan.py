@@ -1,0 +1,290 @@
+"""A plan as it is read: one JSON object, the same as a table, and what is to be said about it."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import msgspec
+from rich.text import Text
+
+from bulkcert.engine.pacer import bucket_rate, lane_cap
+from bulkcert.errors import ExitStatus
+from bulkcert.input import printable
+from bulkcert.runs.plan import Inquiry
+from bulkcert.runs.schedule import WRONG_SIZE, wrong_size
+from bulkcert.service.certificates import Status
+from bulkcert.service.operations import INSTANCE_ACCESS
+from bulkcert.service.signing import Credentials
+from bulkcert.views.confirm import doubt, mistake
+from bulkcert.views.console import stdout
+from bulkcert.views.plan_cas import CAS_SHOWN, CaStates, States, advice_on_cas
+from bulkcert.views.unregistered import on_unregistered
+from bulkcert.words import about, counted
+
+CAS_LISTED = 1000
+"""CAs that the JSON names, most rows first."""
+
+CLOCK_GRAIN_S = 2.0
+"""The service tells its time in whole seconds, and an answer takes a while."""
+
+
+class PlannedCalls(msgspec.Struct, frozen=True):
+    """What the run would call."""
+
+    changing: int
+    looking: int
+    total: int
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """How long the calls take from so many source addresses at the caps."""
+
+    source_addresses: int
+    rate: float
+    seconds: float
+
+
+class Key(msgspec.Struct, frozen=True):
+    """What calls are signed with; ``expires`` is UTC, null where not known."""
+
+    access_key_id: str
+    source: str
+    temporary: bool
+    expires: str | None
+
+
+class Permissions(msgspec.Struct, frozen=True):
+    """What may be read; ``needed`` are the RAM actions of the run. Null is not known."""
+
+    read_one: bool | None
+    read_pages: bool | None
+    needed: list[str]
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a run would find and do; every figure of the table stands here too."""
+
+    action: str
+    instance: str
+    endpoint: str
+    input: str
+    input_sha256: str
+    preflight: str
+    rows: int
+    invalid: int
+    duplicates: int
+    protected: int
+    protection: str
+    totals: States
+    cas_total: int
+    cas: list[CaStates]
+    calls: PlannedCalls
+    times: list[Pace]
+    credentials: Key
+    permissions: Permissions
+    instance_ok: bool | None
+    clock_ahead_s: float | None
+    not_looked: str
+    advice: list[str]
+    exit_status: int
+
+
+def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
+    """Returns the plan that an inquiry comes to."""
+    question, checked, found = inquiry.question, inquiry.check, inquiry.findings
+    action, options = question.action, question.options
+    named = {ca: counted for ca, counted in found.by_ca.items() if ca is not None}
+    largest = sorted(named, key=lambda ca: (-named[ca].total(), ca))
+    totals = _states(inquiry, sum(found.by_ca.values(), Counter()))
+    changing = totals.rows - totals.already
+    calls = PlannedCalls(changing, found.looking, changing + found.looking)
+    refused = (checked.invalid and not options.skip_invalid) or (checked.protected and not options.skip_protected)
+    size = wrong_size(options, question.list_name, checked.rows)
+    cas_total = len(checked.rows_by_ca) + bool(checked.rows_of_other_cas)
+    plan = Plan(
+        action=action.name,
+        instance=question.instance,
+        endpoint=str(question.endpoint),
+        input=question.list_name,
+        input_sha256=checked.sha256,
+        preflight=options.preflight,
+        rows=checked.rows,
+        invalid=checked.invalid,
+        duplicates=checked.duplicates,
+        protected=checked.protected,
+        protection=checked.protection,
+        totals=totals,
+        cas_total=cas_total,
+        cas=[_ca(inquiry, ca, named[ca]) for ca in largest[:CAS_LISTED]],
+        calls=calls,
+        times=_times(inquiry, calls.total),
+        credentials=Key(
+            credentials.access_key_id,
+            credentials.source or "the default chain",
+            credentials.security_token is not None,
+            _utc(credentials.expires_at) if credentials.expires_at is not None else None,
+        ),
+        permissions=Permissions(found.may_read, found.may_list, _needed(inquiry)),
+        instance_ok=found.knows_instance,
+        clock_ahead_s=None if found.clock_ahead_s is None else round(found.clock_ahead_s, 1),
+        not_looked=found.not_looked,
+        advice=[],
+        exit_status=int(ExitStatus.INPUT_INVALID if refused or size else ExitStatus.OK),
+    )
+    return msgspec.structs.replace(plan, advice=list(_advice(plan, inquiry, credentials)))
+
+
+def _states(inquiry: Inquiry, counted: Counter[Status | None]) -> States:
+    wanted, rows = inquiry.question.action.desired_status, counted.total()
+    absent, unseen = counted[Status.NOT_REGISTERED], counted[None]
+    # What is not registered is deleted all the same: the call costs little, and "not found" is an outcome of its own.
+    already = counted[wanted] if wanted is not Status.NOT_REGISTERED else 0
+    return States(rows, already, absent, rows - already - unseen - absent, unseen)
+
+
+def _ca(inquiry: Inquiry, ca: str, counted: Counter[Status | None]) -> CaStates:
+    registered = inquiry.findings.registered.get(ca)
+    return CaStates(
+        **msgspec.structs.asdict(_states(inquiry, counted)),
+        ca_sn=ca,
+        registered=registered.devices if registered and registered.whole else None,
+        registered_at_least=registered.devices if registered else None,
+    )
+
+
+def _times(inquiry: Inquiry, calls: int) -> list[Pace]:
+    options, own = inquiry.question.options, len(inquiry.question.addresses)
+    paces: list[Pace] = []
+    for addresses in sorted({1, 2, own}):
+        cap = lane_cap(options.rate, options.per_address_rate, addresses)
+        if cap >= 1:
+            rate = bucket_rate(cap) * addresses
+            pace = Pace(addresses, round(rate, 2), round(calls / rate, 1))
+            # More addresses are worth naming where they are faster, or are those of the run.
+            if addresses == own or not paces or rate > paces[-1].rate:
+                paces.append(pace)
+    return paces
+
+
+def _needed(inquiry: Inquiry) -> list[str]:
+    action, look = inquiry.question.action, inquiry.question.options.preflight
+    operations = [action.operation]
+    operations += [action.listing] * (look != "never") + [action.reading] * (look == "always")
+    access = [INSTANCE_ACCESS] * any(operation.needs_instance_access for operation in operations)
+    return [*[operation.ram_action for operation in operations], *access]
+
+
+def _advice(plan: Plan, inquiry: Inquiry, credentials: Credentials) -> Iterator[str]:
+    if plan.exit_status:
+        yield "the run would not start (65): see below"
+    if told := wrong_size(inquiry.question.options, inquiry.question.list_name, plan.rows):
+        yield f"{told}. {WRONG_SIZE}"
+    yield from _on_left_out(plan, inquiry)
+    yield from advice_on_cas(inquiry, plan.cas, plan.totals.rows)
+    if plan.totals.not_registered:
+        yield _on_unregistered(plan, inquiry)
+    if plan.not_looked:
+        yield f"states cannot be read, so a run calls every row that was not looked at: {plan.not_looked}"
+    needed = next(pace for pace in plan.times if pace.source_addresses == len(inquiry.question.addresses)).seconds
+    ends = credentials.expires_at
+    if ends is not None and ends < time.time() + needed:
+        yield (
+            f"these credentials expire at {_utc(ends)}, before the run would end ({about(needed)}); "
+            "it goes on only if their source gives new ones by then"
+        )
+    if credentials.security_token is not None and ends is None:
+        yield (
+            "these credentials are temporary, nothing says when they expire, and a token that was set by hand cannot "
+            f"be renewed by the run ({about(needed)}); if they end first, it stops and can be gone on with"
+        )
+
+
+def _on_left_out(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
+    """Yields which rows are not to be called, and what is doubtful about that."""
+    options = inquiry.question.options
+    if plan.invalid:
+        first = inquiry.check.first_invalid[0]
+        place = f"{plan.input}:{first.line or first.row}: {first.column}: {first.reason} ({first.value})"
+        rows = "1 row is" if plan.invalid == 1 else f"{plan.invalid:,} rows are"
+        skipped = (
+            "left out (--skip-invalid)" if options.skip_invalid else "correct what is wrong, or give --skip-invalid"
+        )
+        yield f"{rows} invalid, the first: {place}; {skipped}"
+    if plan.protected:
+        rows = "1 row is" if plan.protected == 1 else f"{plan.protected:,} rows are"
+        taken_out = f"take {'it' if plan.protected == 1 else 'them'} out of the list, or give --skip-protected"
+        skipped = "left out (--skip-protected)" if options.skip_protected else taken_out
+        yield f"{rows} protected by {inquiry.check.protected_by}; {skipped}"
+    if told := mistake(inquiry.check):
+        yield told
+    if told := doubt(inquiry.check, inquiry.question.action):
+        yield told
+
+
+def _on_unregistered(plan: Plan, inquiry: Inquiry) -> str:
+    count, checked = plan.totals.not_registered, inquiry.check
+    absent = f"{count:,} serial{' is' if count == 1 else 's are'} not registered"
+    protected = bool(checked.protected_cas or checked.unplaced)
+    return f"{absent}: {on_unregistered(inquiry.question.action, protected=protected)}"
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def show(plan: Plan) -> None:
+    """Prints a plan on stdout: names and values, a table of the CAs, and advice."""
+    for name, value in _facts(plan):
+        stdout.print(Text(f"{name:<14}{value}"))
+    stdout.print()
+    rows: list[tuple[str, States]] = [(printable(ca.ca_sn), ca) for ca in plan.cas[:CAS_SHOWN]]
+    width = max([len(name) for name, _ in rows] + [len("all CAs")])
+    heads = [name.replace("_", " ") for name in States.__struct_fields__]
+    stdout.print(Text(f"{'CA':<{width}}" + "".join(f"  {head:>14}" for head in heads), style="bold"))
+    for name, states in [*rows, ("all CAs", plan.totals)]:
+        if states is plan.totals and plan.cas_total > len(rows):
+            stdout.print(Text(f"and {plan.cas_total - len(rows):,} more"))
+        figures = [getattr(states, field) for field in States.__struct_fields__]
+        stdout.print(Text(f"{name:<{width}}" + "".join(f"  {figure:>14,}" for figure in figures)))
+    if plan.advice:
+        stdout.print()
+    for advice in plan.advice:
+        stdout.print(Text(f"→ {advice}", style="yellow"))
+
+
+def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
+    key, may = plan.credentials, plan.permissions
+    refused = may.read_one is False and may.read_pages is False
+    known = "not told: reading was refused" if refused and plan.instance_ok is None else ""
+    yield "action", plan.action
+    yield "instance", f"{plan.instance} at {plan.endpoint}: {known or _known(plan.instance_ok, 'known', 'not known')}"
+    ends = f", until {key.expires}" if key.expires else ", temporary" if key.temporary else ""
+    yield "credentials", f"access key {key.access_key_id}, from {key.source}{ends}"
+    yield "permissions", f"to read {_known(may.read_one, 'yes', 'no')}, to list {_known(may.read_pages, 'yes', 'no')}"
+    yield "", f"the permission to change shows only in changing; the run needs {', '.join(may.needed)}"
+    yield "clock", _clock(plan.clock_ahead_s)
+    left_out = f"{plan.invalid:,} invalid, {counted(plan.duplicates, 'duplicate')}, {plan.protected:,} protected"
+    yield "input", f"{plan.input}: {counted(plan.rows, 'row')} ({left_out})"
+    if plan.protection:
+        yield "protected", plan.protection
+    calls = plan.calls
+    yield "calls", f"{calls.total:,}: {calls.changing:,} that change, {calls.looking:,} that look first"
+    for position, pace in enumerate(plan.times):
+        addresses = f"{pace.source_addresses} source address{'es' * (pace.source_addresses > 1)}"
+        yield "" if position else "time", f"{about(pace.seconds)} from {addresses} ({pace.rate:,.0f}/s)"
+    ready = f"the run could start{', if it may change what it may not read' * refused}"
+    ready = "the run would not start; see below" if plan.exit_status else ready
+    yield "exit status", f"{plan.exit_status}: {ready}"
+
+
+def _known(told: bool | None, yes: str, no: str) -> str:
+    return "not tried" if told is None else yes if told else no
+
+
+def _clock(ahead_s: float | None) -> str:
+    if ahead_s is None:
+        return "difference to the service's not known"
+    if abs(ahead_s) <= CLOCK_GRAIN_S:
+        return "the same as the service's, within about 2 s"
+    return f"{abs(ahead_s):,.0f} s {'ahead of' if ahead_s > 0 else 'behind'} the service's (15 minutes are allowed)"
