@@ -18,7 +18,7 @@ from bulkcert.views.option_errors import wrong_options
 
 HELP = """Switch very many ApsaraMQ for MQTT device certificates off or on: fast, under the limits, losing nothing.
 
-Try it, then find out what a run would do, do it, and prove it:
+Try it, then find out what a run would do, do it, and verify it:
 
     bulkcert rehearse inactivate-device devices.csv
     bulkcert plan inactivate-device devices.csv --instance ID --region REGION
@@ -46,15 +46,15 @@ def _options_of(command: str) -> set[str]:
 
 COMMANDS = {
     "inventory": "List the registered certificates of an instance into a file, as an input for run.",
-    "plan": "Read, and say what a run would find and do, what it would cost, and what stands in its way.",
+    "plan": "Read, and show what a run would find and do, what it would cost, and what prevents it.",
     "run": "Call the service once for each row of a list, and write what became of every row.",
-    "resume": "Go on with what was interrupted, or call again the rows that --retry names; the list is not needed.",
-    "status": "Say how a run stands, from another terminal: how far, how fast, what it waits for, how it ended.",
+    "resume": "Resume what was interrupted, or call again the rows that --retry names; the list is not needed.",
+    "status": "Show the status of a run from another terminal: how far, how fast, what it waits for, how it ended.",
     "verify": "Read back the status of every row of a run; while watched, call again what is not in the desired state.",
     "undo": "Undo what a run has changed.",
-    "report": "Tell what a run did, in one page for people who were not there; also as text, Markdown or JSON.",
-    "export": "Write results anew, all rows or some, in any format; no calls are made.",
-    "runs": "List the runs in a directory: when, what, how far, and how each stands.",
+    "report": "Report what a run did, in one page for people who were not there; also as text, Markdown or JSON.",
+    "export": "Write the results again, all rows or some, in any format; no calls are made.",
+    "runs": "List the runs in a directory: when, what, how far, and the status of each.",
     "policy": "Print the minimal RAM policy for what a run calls.",
     "rehearse": "Do the same against an emulator on this machine: no account, no network.",
     "emulator": "Serve a local emulator of the service on this machine until stopped.",

@@ -5,7 +5,7 @@ from bulkcert.errors import ExitStatus
 _MEANINGS = {
     ExitStatus.OK: "every row is in the desired state",
     ExitStatus.INCOMPLETE: "finished, and some rows are not in the desired state",
-    ExitStatus.STOPPED_EARLY: "stopped early on purpose; resume goes on",
+    ExitStatus.STOPPED_EARLY: "stopped early on purpose; run again to resume",
 }
 
 

@@ -178,7 +178,7 @@ def test_the_end_of_an_idle_start_has_its_own_figures(tmp_path, service):
     with logged() as events:
         told = here(*run).ended(0)
 
-    ended, names = events["run_finished"], ("calls", "achieved_rate", "worst_window", "retries", "throttles")
+    ended, names = events["run_finished"], ("calls", "achieved_rate", "peak_window", "retries", "throttles")
     assert {name: ended[name] for name in names} == dict.fromkeys(names, 0)
     assert ended["outcomes"] == {"succeeded": 5}
     assert "calls         none" in told.stdout

@@ -78,7 +78,7 @@ def test_the_numbers_of_each_ca_and_of_the_run_that_follows(service, tmp_path):
         "already": 495,
         "not_registered": 70,
         "to_change": 35,
-        "not_looked_at": 0,
+        "not_read": 0,
     }
     assert (told["rows"], told["invalid"], told["duplicates"], told["protected"]) == (601, 0, 1, 0)
     assert told["calls"] == {"changing": 105, "looking": told["calls"]["looking"], "total": 105 + 7}
@@ -89,7 +89,7 @@ def test_the_numbers_of_each_ca_and_of_the_run_that_follows(service, tmp_path):
     table = plan(service, path).ended(0).stdout
     for ca in [*told["cas"], {"ca_sn": "all CAs", **told["totals"]}]:
         row = next(line for line in table.splitlines() if line.startswith(ca["ca_sn"]))
-        figures = [ca[name] for name in ("rows", "already", "not_registered", "to_change", "not_looked_at")]
+        figures = [ca[name] for name in ("rows", "already", "not_registered", "to_change", "not_read")]
         assert [int(figure) for figure in row.removeprefix(ca["ca_sn"]).split()] == figures
     assert all(f"→ {advice}" in table for advice in told["advice"])
     assert "112: 105 that change, 7 that look first" in table
@@ -111,7 +111,7 @@ def test_the_run_makes_the_calls_that_were_planned(service, tmp_path, look):
     mixed(service, path)
     told = planned(service, path, "--preflight", look)
     if look == "never":
-        assert told["totals"]["not_looked_at"] == told["calls"]["total"] == 600
+        assert told["totals"]["not_read"] == told["calls"]["total"] == 600
         assert Counter(call["operation"] for call in service.calls()) == {"GetDeviceCertificate": 1}
     service.allowed = {"InactivateDeviceCertificate"}
     calls = service.report().arrivals
@@ -238,7 +238,7 @@ def test_what_is_not_registered_is_deleted_all_the_same(service, tmp_path):
     path.write_text("CaSn\n00aa\n00bb\n")
     service.seed([("", "00aa")])
     told = planned(service, path, action="delete-ca")
-    states = {"rows": 2, "already": 0, "not_registered": 1, "to_change": 1, "not_looked_at": 0}
+    states = {"rows": 2, "already": 0, "not_registered": 1, "to_change": 1, "not_read": 0}
     assert told["totals"] == states
     assert told["calls"] == {"changing": 2, "looking": 1, "total": 3}
 
@@ -260,8 +260,8 @@ def test_without_permission_to_list(service, tmp_path, look):
     assert (told["permissions"]["read_one"], told["permissions"]["read_pages"]) == (True, False)
     assert LISTING in told["permissions"]["needed"]
     if look == "auto":
-        assert told["totals"]["not_looked_at"] == told["calls"]["changing"] == 600
-        assert told["not_looked"].startswith("ListDeviceCertificateByCaSn: NoPermission")
+        assert told["totals"]["not_read"] == told["calls"]["changing"] == 600
+        assert told["unread_because"].startswith("ListDeviceCertificateByCaSn: NoPermission")
     else:
         assert told["calls"] == {"changing": 105, "looking": 601, "total": 706}
     assert any(advice.startswith("states cannot be read") for advice in told["advice"]) == (look == "auto")

@@ -51,7 +51,7 @@ def test_caps(tmp_path, addresses, look):
         here(*place.arguments(*lanes, *caps, where=where)).ended(0)
 
         report = service.report()
-        assert summary_of(place.results)["worst_window"] <= (100 if addresses == 2 else 60)
+        assert summary_of(place.results)["peak_window"] <= (100 if addresses == 2 else 60)
         assert (report.throttled, report.blocks) == (0, 0)
         assert len(report.addresses) == addresses
         assert report.operations[CALL] == 300

@@ -19,14 +19,14 @@ from bulkcert.input import printable
 from bulkcert.log import bind
 from bulkcert.runs.job import Options, StateOptions
 from bulkcert.runs.opened import OpenRun, open_existing
-from bulkcert.runs.options import LOOK, RUN, ServiceOptions, refuse, resolve_target, seconds
+from bulkcert.runs.options import PREFLIGHT, RUN, ServiceOptions, refuse, resolve_target, seconds
 from bulkcert.runs.verify import Verifier
 from bulkcert.service.actions import Action, ActionName
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Verification
 from bulkcert.store.status import status_in
-from bulkcert.telemetry.events import tell_verified
+from bulkcert.telemetry.events import log_verified
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
 from bulkcert.views.verified import MESSAGE_WIDTH, UNREAD, label_of, meaning_read
@@ -40,10 +40,10 @@ LONGEST_WATCH_S, SHORTEST_PAUSE_S = 30 * 86400, 1.0
 class VerifyOptions(ServiceOptions, StateOptions):
     """Options of ``verify``."""
 
-    watch: Annotated[float, Parameter(group=LOOK, converter=seconds, metavar="DURATION")] = 0.0
-    """Keep looking for so long (90s, 10m, 2h, 30d at most), and call again what is not in the desired state."""
-    every: Annotated[float, Parameter(group=LOOK, converter=seconds, metavar="DURATION")] = 30.0
-    """Pause between two looks, 1s at least."""
+    watch: Annotated[float, Parameter(group=PREFLIGHT, converter=seconds, metavar="DURATION")] = 0.0
+    """Keep checking for so long (90s, 10m, 2h, 30d at most), and call again what is not in the desired state."""
+    every: Annotated[float, Parameter(group=PREFLIGHT, converter=seconds, metavar="DURATION")] = 30.0
+    """Pause between two checks, 1s at least."""
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], group=RUN)] = False
     """Do not ask before --watch, which may change certificates."""
 
@@ -75,7 +75,7 @@ def verify(
 def execute(
     files: RunFiles, provider: CredentialProvider, options: VerifyOptions, *, ask: bool, repeatable: bool = True
 ) -> Verification:
-    """Verifies a run, as a person or a timer sees it; prints what came of it unless it is wanted as JSON.
+    """Verifies a run, as a person or a timer sees it; prints what came of it unless JSON is asked for.
 
     Args:
         files: Of the run.
@@ -100,14 +100,14 @@ def execute(
         is_undone = status_in(files, opened.store.db).is_undone
     finally:
         opened.close()
-    tell_verified(verification, started)
+    log_verified(verification, started)
     _show(verifier, verification, files, as_json=options.json, quiet=options.quiet)
     if is_undone and not (options.quiet or options.json):
         terminal.stderr.print(Text("the run was undone, wholly or in part", style="yellow"))
     changeable = repeatable and opened.action.repeatable and would_call
     if changeable and not (options.watch or options.quiet or options.json):
         again = files.command("verify", "--watch", "10m")
-        terminal.stderr.print(Text(f"to call them again, and keep looking: {again}"))
+        terminal.stderr.print(Text(f"to call them again, and keep watching: {again}"))
     return verification
 
 
@@ -120,7 +120,7 @@ def _service(opened: OpenRun, options: VerifyOptions) -> Target:
     problems: list[str] = []
     service = resolve_target(opened.where(options), problems)
     if options.watch > LONGEST_WATCH_S:
-        problems.append(f"--watch must be 30d at most, not {options.watch / 86400:g}d; start it anew after that")
+        problems.append(f"--watch must be 30d at most, not {options.watch / 86400:g}d; start it again after that")
     if options.every < SHORTEST_PAUSE_S:
         problems.append(f"--every must be 1s at least, not {options.every:g}s")
     refuse(problems, "verify")
@@ -137,33 +137,33 @@ def confirm_watchable(action: Action) -> None:
     """
     if not action.repeatable:
         since = ", whoever has registered them since" * action.deletes
-        advice = f"Leave --watch out; to {'delete them' if action.deletes else 'do it'} again, run {action.name} anew."
+        advice = f"Leave --watch out; to {'delete them' if action.deletes else 'do it'} again, run {action.name} again."
         raise BulkcertError(ExitStatus.USAGE, f"--watch would {action.verb} again{since}", advice)
 
 
 def _show(verifier: Verifier, verification: Verification, files: RunFiles, *, as_json: bool, quiet: bool) -> None:
     if not as_json:
-        terminal.show(_told(verifier, verification))
+        terminal.show(_text(verifier, verification))
     if (stop := verifier.stop) is not None:
         terminal.show_error(BulkcertError(stop.status, f"stopped: {stop.message}", stop.advice))
     elif quiet and verification.exit_status:
         amiss = {"not in the desired state": verification.not_desired, "not read": verification.unread}
-        told = ", ".join(f"{counted(count, 'row')} {what}" for what, count in amiss.items() if count)
-        terminal.warn(f"{told}; see {files.results}")
+        text = ", ".join(f"{counted(count, 'row')} {what}" for what, count in amiss.items() if count)
+        terminal.warn(f"{text}; see {files.results}")
     if verification.not_attempted:
-        told = f"not attempted: {counted(verification.not_attempted, 'row')}, which verify does not call"
-        terminal.stderr.print(Text(f"{told}; to go on with the run: {files.command('resume')}", style="yellow"))
+        text = f"not attempted: {counted(verification.not_attempted, 'row')}, which verify does not call"
+        terminal.stderr.print(Text(f"{text}; to resume the run: {files.command('resume')}", style="yellow"))
     if refused := len(verifier.refused):
-        told = f"not called again: {counted(refused, 'row')} whose call was refused or given up"
-        terminal.stderr.print(Text(f"{told}; to go on with them: {files.command('resume')}", style="yellow"))
+        text = f"not called again: {counted(refused, 'row')} whose call was refused or given up"
+        terminal.stderr.print(Text(f"{text}; to call them again: {files.command('resume')}", style="yellow"))
 
 
-def _told(verifier: Verifier, verification: Verification) -> Iterator[tuple[str, str | Text]]:
+def _text(verifier: Verifier, verification: Verification) -> Iterator[tuple[str, str | Text]]:
     opened, progress = verifier.opened, verifier.progress
     wanted = str(opened.action.desired_status)
     yield (
         label_of(verification),
-        f"{opened.files.results}: {counted(opened.asked.rows, 'row')}, wanted {opened.action.desired}",
+        f"{opened.files.results}: {counted(opened.asked.rows, 'row')}, desired state {opened.action.desired}",
     )
     for status, count in verification.statuses.items():
         yield "", Text(f"{count:>9,} {status}", style="green" if status == wanted else "red")
@@ -176,7 +176,7 @@ def _told(verifier: Verifier, verification: Verification) -> Iterator[tuple[str,
         yield "called again", counted(verification.called_again, "certificate")
     pages = f"{counted(progress.pages, 'page')}, {counted(progress.reads, 'certificate')} one by one"
     yield "calls", f"{verification.calls:,}: {pages}"
-    kept = "with verified_status and verified_at" if verifier.has_read else "left as they were: nothing was read"
+    kept = "with verified_status and verified_at" if verifier.has_read else "unchanged: nothing was read"
     yield "results", f"{opened.files.results}, {kept}"
     yield "exit status", f"{verification.exit_status}: {meaning_read(verification)}"
 

@@ -102,7 +102,7 @@ class _Listing:
         self._held[block] += difference
         self._ends = None
         if self._held[block] > _TOO_MANY:
-            # From here on it is divided anew.
+            # From here on it is divided again.
             del self._starts[block + 1 :], self._held[block:]
 
     def _block(self, offset: int) -> tuple[int, int]:

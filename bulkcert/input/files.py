@@ -24,7 +24,7 @@ Identity = tuple[int, int, int, int]
 """Device, inode, size in bytes, time of change in nanoseconds: where one differs, the file was changed."""
 
 STDIN = Path("-")
-"""Stands for standard input."""
+"""The name of standard input."""
 
 _KINDS: dict[str, tuple[Kind, str]] = {
     ".csv": ("csv", ""),
@@ -127,7 +127,7 @@ def has_known_suffix(path: Path) -> bool:
 
 
 def identity(path: Path) -> Identity:
-    """Returns what tells a regular file from another, and from itself after a change.
+    """Returns what distinguishes a regular file from another, and from itself after a change.
 
     Raises:
         BulkcertError: INPUT_UNREADABLE: missing, or not a regular file.
@@ -167,7 +167,7 @@ def _kind(path: Path) -> tuple[Kind, str]:
             return kind
     raise BulkcertError(
         ExitStatus.INPUT_UNREADABLE,
-        f"{path}: the suffix is none of {', '.join(_KINDS)}",
+        f"{path}: the suffix is not one of {', '.join(_KINDS)}",
         "Export the list as CSV with commas, as Parquet or as NDJSON.",
     )
 

@@ -52,7 +52,7 @@ _BY_VERDICT = {
 }
 _BY_OUTCOME = {
     Outcome.INVALID: "Correct the serials in the list, and run the corrected rows.",
-    Outcome.PROTECTED: "Left alone on purpose. To have it done, take them off the list of protected serials.",
+    Outcome.PROTECTED: "Not called on purpose. To have it done, take them off the list of protected serials.",
     Outcome.NOT_ATTEMPTED: "The run has not reached them: {resume}",
     Outcome.UNDONE: "Undone on purpose. To do it again: {again}",
 }
@@ -108,8 +108,8 @@ class Advice:
         """Returns what to do about certificates that were done and then read back in this other state."""
         if status == Status.NOT_REGISTERED:
             by_ca = "" if self.protected else "inactivate its CA, or "
-            return f"Deleted since. A device that registers itself anew is active: {by_ca}verify again."
+            return f"Deleted since. A device that registers itself again is active: {by_ca}verify again."
         again = f" To call them again: {self._again('drifted')}" if self.action.repeatable else ""
         watch = self.files.command("verify", "--watch", "1h")
-        keeps = f"; to keep looking: {watch}" if again else ""
+        keeps = f"; to keep watching: {watch}" if again else ""
         return f"Somebody or something has changed them since: look into the service's audit log.{again}{keeps}"

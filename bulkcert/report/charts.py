@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _SIZE = (6.6, 2.9)
 _NARROWEST = 0.12
 _FAR = 3
-"""A cap more than so many times above what was sent is told in words: drawn, it would flatten everything else."""
+"""A cap more than so many times above what was sent is named in words: drawn, it would flatten everything else."""
 _TICKS_MS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000]
 
 
@@ -48,18 +48,18 @@ def charts_of(figures: Figures) -> list[Chart]:
 
 
 def _containment(figures: Figures) -> Chart:
-    told = figures.containment
-    scale, unit = _unit(told.steps[-1][0])
+    containment = figures.containment
+    scale, unit = _unit(containment.steps[-1][0])
     title = f"Certificates {figures.asked.wanted}, over time"
 
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
-        seconds = [0.0, *(second / scale for second, _ in told.steps)]
-        axes.step(seconds, [0, *(count for _, count in told.steps)], where="post", color=MAIN, linewidth=2)
-        axes.axhline(told.certificates, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        seconds = [0.0, *(second / scale for second, _ in containment.steps)]
+        axes.step(seconds, [0, *(count for _, count in containment.steps)], where="post", color=MAIN, linewidth=2)
+        axes.axhline(containment.certificates, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
         axes.annotate(
-            f"all {told.certificates:,} of the list",
-            (1, told.certificates),
+            f"all {containment.certificates:,} of the list",
+            (1, containment.certificates),
             xycoords=("axes fraction", "data"),
             xytext=(0, 3),
             textcoords="offset points",
@@ -70,11 +70,11 @@ def _containment(figures: Figures) -> Chart:
         axes.set_xlabel(f"{unit} since the run began")
         axes.set_ylabel("certificates")
         axes.set_xlim(left=0)
-        axes.set_ylim(0, told.certificates * 1.14)
+        axes.set_ylim(0, containment.certificates * 1.14)
         _finish(axes)
 
-    last = told.steps[-1][0]
-    words = f"{told.reached:,} of {told.certificates:,} after {_length(last)}"
+    last = containment.steps[-1][0]
+    words = f"{containment.reached:,} of {containment.certificates:,} after {_length(last)}"
     return Chart(
         "containment", title, draw("containment", title, words, _SIZE, paint), f"{words}, by the outcomes of the run."
     )
@@ -102,15 +102,17 @@ def _pace(figures: Figures) -> Chart:
 
     most = max(max(part.mean) for part in calls.parts)
     words = f"at most {most:,.0f} a second on average, {worst:,} in the busiest second"
-    told = [f"{calls.shown:,} calls, the last attempt of each called row."]
+    sentences = [f"{calls.shown:,} calls, the last attempt of each called row."]
     if calls.not_shown:
-        told.append(f"Not in it: {calls.not_shown:,} earlier attempts, reads and pages.")
-    told += [f"{name.capitalize()}: {cap:,}/s, above the chart." for name, cap in caps.items() if name not in drawn]
-    if calls.worst_window:
-        told.append(f"Busiest one-second window of the run, all calls: {calls.worst_window:,}.")
+        sentences.append(f"Not in it: {calls.not_shown:,} earlier attempts, reads and pages.")
+    sentences += [
+        f"{name.capitalize()}: {cap:,}/s, above the chart." for name, cap in caps.items() if name not in drawn
+    ]
+    if calls.peak_window:
+        sentences.append(f"Busiest one-second window of the run, all calls: {calls.peak_window:,}.")
     if calls.left_out:
-        told.append(f"{calls.left_out:,} of the calls shown lie in shorter stretches that are left out.")
-    return Chart("pace", title, draw("pace", title, words, _SIZE, paint), " ".join(told))
+        sentences.append(f"{calls.left_out:,} of the calls shown lie in shorter stretches that are not drawn.")
+    return Chart("pace", title, draw("pace", title, words, _SIZE, paint), " ".join(sentences))
 
 
 def _caps(figures: Figures) -> dict[str, int]:

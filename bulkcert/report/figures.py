@@ -1,4 +1,4 @@
-"""What a report tells: every number of it, once. The formats only lay out what stands here.
+"""What a report shows: every number of it, once. The formats only lay out what is here.
 
 Times are UTC, ISO 8601 with milliseconds; lengths of time are seconds unless a name says otherwise. What is not known,
 since no calls were made, is null.
@@ -92,7 +92,7 @@ class SessionFigures(msgspec.Struct, frozen=True):
         credentials: Where that came from.
         calls: Requests sent; of one that has not ended, as far as it has said, as all figures from here on.
         rate: Calls per second from the first to the last.
-        worst_window: Most sends in any one-second window.
+        peak_window: Most sends in any one-second window.
         retries: Calls beyond the first of a row.
         throttles: Answers that said to slow down.
         outages: How often the service went silent.
@@ -111,7 +111,7 @@ class SessionFigures(msgspec.Struct, frozen=True):
     credentials: str
     calls: int
     rate: float
-    worst_window: int
+    peak_window: int
     retries: int
     throttles: int
     outages: int
@@ -119,7 +119,7 @@ class SessionFigures(msgspec.Struct, frozen=True):
 
 
 class Certificates(msgspec.Struct, frozen=True):
-    """Certificates of the list by what is known of them now, duplicates left out; each is counted once.
+    """Certificates of the list by what is known of them now, duplicates not counted; each is counted once.
 
     What was read back counts more than an outcome.
 
@@ -204,7 +204,7 @@ class CaCount(msgspec.Struct, frozen=True):
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """What the last verification has read back, duplicates left out; if rows were called since, whatever was read.
+    """What the last verification has read back, duplicates not counted; if rows were called since, whatever was read.
 
     Attributes:
         first: When the first status that the store holds was seen, by whichever verification; null if it holds none.
@@ -218,7 +218,7 @@ class Verified(msgspec.Struct, frozen=True):
         finished: When it ended.
         exit_status: Of it.
         missed: Certificates that it was to read and did not: what is reported of them is older.
-        is_proof: Whether it came to its end and was told of some certificate.
+        is_proof: Whether it came to its end and read some certificate.
     """
 
     first: str | None
@@ -246,7 +246,7 @@ class Figures(msgspec.Struct, frozen=True):
     Attributes:
         made: When it was made.
         made_by: Version of bulkcert that made it.
-        state: How the run stands (``store.status.State``).
+        state: State of the run (``store.status.State``).
         unfinished: Whether a session runs, one was interrupted, or rows were not attempted.
         exit_status: Of the run; null while a session runs.
         exit_meaning: The same in words.

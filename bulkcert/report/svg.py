@@ -25,7 +25,7 @@ COLORS = {
     "--third": "#060606",
     "--surface": "#070707",
 }
-"""What the page calls its colours, and what stands for each while it is drawn; nobody would draw with these."""
+"""What the page calls its colours, and what is in place of each while it is drawn; nobody would draw with these."""
 
 INK, MUTED, GRID, MAIN, SECOND, THIRD, SURFACE = COLORS.values()
 
@@ -102,9 +102,9 @@ def _inline(drawn: str, name: str, title: str, description: str) -> str:
         _adapt(element, name, used)
     svg.attrib = {"viewBox": svg.attrib["viewBox"], "role": "img", "aria-labelledby": f"{name}-title {name}-desc"}
     for place, (tag, text) in enumerate((("title", title), ("desc", description))):
-        told = ET.Element(f"{{{_SVG}}}{tag}", {"id": f"{name}-{tag}"})
-        told.text = text
-        svg.insert(place, told)
+        label = ET.Element(f"{{{_SVG}}}{tag}", {"id": f"{name}-{tag}"})
+        label.text = text
+        svg.insert(place, label)
     return ET.tostring(svg, encoding="unicode")
 
 

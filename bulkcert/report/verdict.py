@@ -25,7 +25,7 @@ def verdict_on(
     """Returns what came of a run; what was read back, where it was, counts more than what the service answered.
 
     Args:
-        status: How it stands.
+        status: Its status.
         asked: What was asked.
         known: What is known of its certificates.
         verified: What was read back.
@@ -164,7 +164,7 @@ def _steps(
         return
     undoing = doing is not None and doing.kind == "undo" and doing.exit_status not in _TO_ITS_END
     if undoing:
-        yield f"Go on with the undo: {files.command('resume')}"
+        yield f"Resume the undo: {files.command('resume')}"
     if status.state is State.INTERRUPTED and not undoing:
         yield f"Resume it: {files.command('resume')}"
     elif known.is_undone:
@@ -174,7 +174,7 @@ def _steps(
     elif again := _retried(status, known):
         yield f"Call again the rows that are not {asked.wanted}: {files.command('resume', '--retry', ','.join(again))}"
     if (verified is None and asked.rows) or known.unread or (verified is not None and verified.in_doubt):
-        yield f"Read back what is true now: {files.command('verify')}"
+        yield f"Verify what is true now: {files.command('verify')}"
     changed = outcomes[Outcome.SUCCEEDED] + outcomes[Outcome.UNKNOWN] + known.in_doubt
     # An undo that came to its end, but not with all rows.
     in_part = doing is not None and doing.kind == "undo" and doing.exit_status == ExitStatus.INCOMPLETE

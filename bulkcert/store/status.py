@@ -1,4 +1,4 @@
-"""How a run stands, told from its files by somebody else: nothing is written, nothing is locked."""
+"""The status of a run, read from its files by somebody else: nothing is written, nothing is locked."""
 
 import sqlite3
 import time
@@ -21,7 +21,7 @@ STALLED_S = 5.0
 
 
 class State(StrEnum):
-    """How a run stands."""
+    """The status of a run."""
 
     STARTING = "starting"
     """A process holds it and has not begun a session: it checks the list, or waits for a yes."""
@@ -32,16 +32,16 @@ class State(StrEnum):
     ENDED = "ended"
     """It ended in order."""
     INTERRUPTED = "interrupted"
-    """It was killed, or its machine went down; ``bulkcert resume`` goes on with it."""
+    """It was killed, or its machine went down; ``bulkcert resume`` resumes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """How a run stands.
+    """The status of a run.
 
     Attributes:
         files: Its files.
-        state: How it stands.
+        state: Its state.
         asked: What it is of; None while its first session has not begun.
         sessions: Its sessions, the newest last.
         outcomes: All rows of the list by outcome, as far as the disk knows.
@@ -128,7 +128,7 @@ class NoRunError(BulkcertError):
 
 
 def status_of(files: RunFiles) -> RunStatus:
-    """Returns how a run stands.
+    """Returns the status of a run.
 
     Args:
         files: Of the run; the results need not be there yet.
@@ -154,7 +154,7 @@ def status_of(files: RunFiles) -> RunStatus:
 
 
 def status_in(files: RunFiles, db: sqlite3.Connection, holder: Holder | None = None) -> RunStatus:
-    """Returns how a run stands, as its store says.
+    """Returns the status of a run, as its store says.
 
     Args:
         files: Of the run.

@@ -22,7 +22,7 @@ from bulkcert.store.lock import is_held
 from bulkcert.telemetry.metrics import Measured, is_active
 
 EVERY_S = 15.0
-"""How often they are written: as often as Prometheus looks, by default."""
+"""How often they are written: as often as Prometheus scrapes, by default."""
 
 PUSH_WITHIN_S = 5.0
 """Most seconds that a push may take; in the end the run waits for the last one so long."""
@@ -39,7 +39,7 @@ class Recorder:
 
     Args:
         job: What the run does, and where metrics go.
-        warn: Told what went wrong; nothing that does ends the run once it has begun.
+        warn: Called with what went wrong; nothing that does ends the run once it has begun.
     """
 
     def __init__(self, job: Job, warn: Callable[[str], None]) -> None:
@@ -66,7 +66,7 @@ class Recorder:
         text = self._last()
         with suppress(OSError):  # opening the run says what is wrong with it
             if is_held(self._lock) and (not text or is_active(text)):
-                # They are those of a run that goes on, beside which this one will be refused.
+                # They are those of a run that is running, because of which this one will be refused.
                 self._path = self._pusher = None
         if self._path is None:
             return
@@ -128,7 +128,7 @@ class Recorder:
             self._warned = False
         except OSError as error:
             if not self._warned:
-                self._warn(f"cannot write {self._path}: {error.strerror or error}; the run goes on")
+                self._warn(f"cannot write {self._path}: {error.strerror or error}; the run continues")
             self._warned = True
 
 
@@ -167,7 +167,7 @@ class _Pusher:
     Args:
         url: Of the Pushgateway.
         labels: Values of ``metrics.LABELS``.
-        warn: Told of the first of several pushes in a row that fail.
+        warn: Called with of the first of several pushes in a row that fail.
     """
 
     def __init__(self, url: str, labels: tuple[str, str, str], warn: Callable[[str], None]) -> None:
@@ -221,7 +221,7 @@ class _Pusher:
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the thread, nor the run
             if not self._warned:
                 self._warn(
-                    f"cannot push metrics to {self._url}: {getattr(error, 'reason', '') or error}; the run goes on"
+                    f"cannot push metrics to {self._url}: {getattr(error, 'reason', '') or error}; the run continues"
                 )
             self._warned = True
 

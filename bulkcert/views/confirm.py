@@ -36,8 +36,8 @@ CAS_SHOWN, CAS_CHECKED = 3, 20
 def show_plan(run: Run, credentials: Credentials) -> None:
     """Prints what a run is about to do, and as whom."""
     show(_plan(run, credentials), stderr)
-    if told := caution(run.job.action):
-        stderr.print(Text(told, style="bold red"))
+    if text := caution(run.job.action):
+        stderr.print(Text(text, style="bold red"))
 
 
 def caution(action: Action) -> str:
@@ -54,8 +54,8 @@ def caution(action: Action) -> str:
 
 def warn_of_mistakes(run: Run) -> None:
     """Warns, however quiet the run is, of protected serials that protect no row, and of a store across a network."""
-    if told := mistake(run.found.check):
-        warn(told)
+    if text := mistake(run.found.check):
+        warn(text)
     if run.opened.store.on_network:
         warn(f"{run.job.files.folder} is on a file system of another machine; --state-dir names a local one")
 
@@ -69,18 +69,18 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
     yield "input", _input(run)
     if run.found.check.protection:
         yield "protected", run.found.check.protection
-    if told := doubt(run.found.check, job.action):
-        yield "", Text(told, style="yellow")
+    if text := doubt(run.found.check, job.action):
+        yield "", Text(text, style="yellow")
     if run.found.lifted:
-        told = f"{counted(run.found.lifted, 'row')} that {run.found.lifted_from} protected until now: to be called"
-        yield "", Text(told, style="yellow")
+        text = f"{counted(run.found.lifted, 'row')} that {run.found.lifted_from} protected until now: to be called"
+        yield "", Text(text, style="yellow")
     if run.already_done:
-        yield "done", f"{run.already_done:,} by earlier sessions; this one resumes"
-    yield "to call", f"{run.calls:,} {kind} certificate{'s' * (run.calls != 1)}{_looking(run)}"
+        yield "done", f"{run.already_done:,} already finished; resuming"
+    yield "to call", f"{run.calls:,} {kind} certificate{'s' * (run.calls != 1)}{_preflight(run)}"
     yield "CAs", _cas(run)
     lanes = f"{len(job.addresses)} address{'es' * (len(job.addresses) > 1)}"
-    caps = f"{options.rate}/s for the account, {options.per_address_rate}/s for an address"
-    yield "caps", f"{caps}: {job.rate:.0f}/s from {lanes}"
+    limits = f"{options.rate}/s for the account, {options.per_address_rate}/s for an address"
+    yield "limits", f"{limits}: {job.rate:.0f}/s from {lanes}"
     if options.rate > ACCOUNT_LIMIT or options.per_address_rate > ADDRESS_LIMIT:
         caution = f"above the documented limits of {ACCOUNT_LIMIT}/s and {ADDRESS_LIMIT}/s the service throttles and"
         yield "", Text(f"{caution} blocks addresses, unless yours were raised", style="yellow")
@@ -96,18 +96,18 @@ def _deadline(deadline: float, needed_s: float) -> str | Text:
     left, when = deadline - time.time(), datetime.fromtimestamp(deadline)  # noqa: DTZ006 - as it was typed
     if left <= 0:
         return Text(f"{when:%Y-%m-%d %H:%M:%S}, which is over: nothing will be called", style="yellow")
-    told = f"{when:%Y-%m-%d %H:%M:%S}, in {duration(left)}"
-    return told if needed_s < left else Text(f"{told}: sooner than all can be called", style="yellow")
+    text = f"{when:%Y-%m-%d %H:%M:%S}, in {duration(left)}"
+    return text if needed_s < left else Text(f"{text}: sooner than all can be called", style="yellow")
 
 
-def _looking(run: Run) -> str:
+def _preflight(run: Run) -> str:
     """Says whether some of it may turn out to need no call."""
     if not run.preflights:
         return ""
-    wanted, preflight = run.job.action.desired, run.job.options.preflight
+    desired, preflight = run.job.action.desired, run.job.options.preflight
     if run.job.action.deletes:
-        return f", those that a look does not find as well (--preflight {preflight})"
-    return f" at most: what a look finds {wanted} already is left alone (--preflight {preflight})"
+        return f", those that are found in the desired state as well (--preflight {preflight})"
+    return f" at most: what is {desired} already gets no call (--preflight {preflight})"
 
 
 def _input(run: Run) -> str:
@@ -124,11 +124,11 @@ def _input(run: Run) -> str:
     return f"{run.job.list_name}: {counted(check.rows, 'row')}" + (f" ({', '.join(left_out)})" if left_out else "")
 
 
-def show_not_looked(progress: Progress) -> None:
+def show_no_preflight(progress: Progress) -> None:
     """Prints why states could not be read before the first call, if they could not."""
-    if progress.not_looked:
-        told = f"not looked at first: {progress.not_looked.removesuffix('.')}; rows that were not seen are called"
-        stderr.print(Text(told, style="yellow"))
+    if progress.unread_because:
+        text = f"no preflight: {progress.unread_because.removesuffix('.')}; rows whose state is not known are called"
+        stderr.print(Text(text, style="yellow"))
 
 
 def show_idle(run: Run) -> None:
@@ -154,7 +154,7 @@ def _cas(run: Run) -> str:
 
 
 def confirm(run: Run) -> None:
-    """Asks whether to go on.
+    """Asks whether to continue.
 
     Raises:
         BulkcertError: The answer was no, or there is no terminal to ask.
@@ -162,9 +162,9 @@ def confirm(run: Run) -> None:
     _confirm_terminal()
     rows = run.found.check.rows
     if rows > ASK_FOR_COUNT or not run.job.action.by_device:
-        agreed = _answer(f"Type the number of rows ({rows}) to go on: ").replace(",", "") == str(rows)
+        agreed = _answer(f"Type the number of rows ({rows}) to continue: ").replace(",", "") == str(rows)
     else:
-        agreed = _answer("Go on? [y/N] ").lower() in ("y", "yes")
+        agreed = _answer("Continue? [y/N] ").lower() in ("y", "yes")
     if not agreed:
         raise BulkcertError(ExitStatus.USAGE, "not confirmed; no calls were made")
 
@@ -182,7 +182,7 @@ def confirm_watch(action: Action, rows: int, watch_s: float) -> None:
     """
     stderr.print(Text(f"to watch for {duration(watch_s)}: {counted(rows, 'row')}; {action.verb} where they are not"))
     _confirm_terminal()
-    if _answer("Go on? [y/N] ").lower() not in ("y", "yes"):
+    if _answer("Continue? [y/N] ").lower() not in ("y", "yes"):
         raise BulkcertError(ExitStatus.USAGE, "not confirmed; no calls were made")
 
 
@@ -194,9 +194,13 @@ def show_undo(undo: Undo) -> None:
         what = f"{counted(undo.rows, 'row')} of {results}, {undo.action.name} ({undo.action.verb})"
         stderr.print(Text(f"to undo: {what}; {about(undo.calls / undo.service.rate)}"))
         if undo.unknown:
-            stderr.print(Text(f"{'among them' if undo.include_unknown else 'left alone'}: {unknown}", style="yellow"))
+            stderr.print(Text(f"{'included' if undo.include_unknown else 'not undone'}: {unknown}", style="yellow"))
     elif undo.unknown:
-        stderr.print(Text(f"nothing to undo: all that {results} has changed are {unknown}, left alone", style="yellow"))
+        stderr.print(
+            Text(
+                f"nothing to undo: all that {results} has changed are {unknown}, so they are not undone", style="yellow"
+            )
+        )
     else:
         stderr.print(Text(f"nothing to undo: {results} has no row that its run has changed"))
 
@@ -209,15 +213,15 @@ def confirm_undo(undo: Undo) -> None:
     """
     _confirm_terminal()
     if undo.rows > ASK_FOR_COUNT or not undo.action.by_device:
-        agreed = _answer(f"Type the number of rows ({undo.rows}) to go on: ").replace(",", "") == str(undo.rows)
+        agreed = _answer(f"Type the number of rows ({undo.rows}) to continue: ").replace(",", "") == str(undo.rows)
     else:
-        agreed = _answer("Go on? [y/N] ").lower() in ("y", "yes")
+        agreed = _answer("Continue? [y/N] ").lower() in ("y", "yes")
     if not agreed:
         raise BulkcertError(ExitStatus.USAGE, "not confirmed; no calls were made")
 
 
 def _confirm_terminal() -> None:
-    why = "with --log-format json nothing is asked" if is_json() else "there is no terminal to ask whether to go on"
+    why = "with --log-format json nothing is asked" if is_json() else "there is no terminal to ask for confirmation"
     if is_json() or not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise BulkcertError(
             ExitStatus.USAGE,
@@ -256,14 +260,14 @@ def doubt(check: Check, action: Action) -> str:
 def mistake(check: Check) -> str:
     """Returns which protected serials were meant for rows that they do not protect; empty if none is likely to be.
 
-    What is merely in no row is no mistake: a list that stands for good is given to run after run.
+    What is merely in no row is no mistake: a list that does not change is given to run after run.
     """
     if not (count := check.mistaken):
         return ""
     first = f"'{check.first_mistaken}'"
     serials = f"serial {first} is" if count == 1 else f"{count:,} serials, the first {first}, are"
     return (
-        f"{check.protected_by}: the {serials} in no row to the letter, but rows differ from "
+        f"{check.protected_by}: the {serials} in no row exactly, but rows differ from "
         f"{'it' if count == 1 else 'them'} only in letter case or leading zeros, and are NOT protected; write the list "
         "as the rows have it"
     )

@@ -78,7 +78,7 @@ def _told() -> Iterator[None]:
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE,
             f"cannot write to standard output: {error.strerror}",
-            "What a run did stands in its results.",
+            "What a run did is in its results.",
         ) from error
 
 
@@ -106,7 +106,7 @@ def show_log(*, verbose: bool, quiet: bool) -> None:
     """Shows the log on stderr: each call that did not succeed at once.
 
     Args:
-        verbose: Whether it is wanted.
+        verbose: Whether it is to be shown.
         quiet: Whether only errors and warnings are, of JSON lines; of text for people they are no part of the log.
     """
     logger = logging.getLogger("bulkcert")
@@ -141,11 +141,11 @@ def warn(message: str) -> None:
 
 
 def warn_of_unknown(environment: Iterable[str], known: Iterable[str]) -> None:
-    """Says which variables look like options and are none, since a misspelt one would be passed over in silence."""
+    """Says which variables look like options and are none, since a misspelt one would be ignored in silence."""
     names = {f"BULKCERT_{name.upper()}" for name in known}
     for name in sorted(set(environment) - names):
         if name.startswith("BULKCERT_"):
-            warn(f"{name} is not an option of this command; it is passed over")
+            warn(f"{name} is not an option of this command; it is ignored")
 
 
 def show_error(error: BulkcertError) -> None:

@@ -15,7 +15,7 @@ from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import RunFiles
 from bulkcert.views.console import show, show_error, stderr, warn
 from bulkcert.views.unregistered import on_unregistered
-from bulkcert.views.verified import label_of, told_read
+from bulkcert.views.verified import label_of, read_text
 from bulkcert.words import counted, meaning
 
 KINDS_SHOWN = 8
@@ -71,7 +71,7 @@ def show_ending(summary: Summary, files: RunFiles, *, resumable: bool, quiet: bo
     if summary.stopped:
         show_error(BulkcertError(ExitStatus(summary.exit_status), f"stopped: {summary.stopped}", summary.advice))
     elif quiet and summary.exit_status and not is_json():
-        # What a timer mails is what stands on stderr; for machines the end of the run is a warning by itself.
+        # What a timer mails is what is on stderr; for machines the end of the run is a warning by itself.
         warn(_left(summary))
     if count := summary.outcomes.get(Outcome.NOT_REGISTERED):
         protected = Outcome.PROTECTED in summary.outcomes
@@ -110,7 +110,7 @@ def _totals(summary: Summary, calls: int) -> Iterator[tuple[str, str | Text]]:
         what = f"{counted(read_back.not_desired, 'row')} not in the desired state on {read_back.finished}"
         yield "verified", Text(what, style="red")
     elif read_back and read_back.exit_status:
-        yield label_of(read_back), Text(f"{read_back.finished}: {told_read(read_back)}", style="red")
+        yield label_of(read_back), Text(f"{read_back.finished}: {read_text(read_back)}", style="red")
     yield "results", summary.results
     yield "exit status", f"{summary.exit_status}: {_came_to(summary)}"
 
@@ -132,7 +132,7 @@ def undone_words(summary: Summary) -> str:
 def _calls(summary: Summary, calls: int) -> Iterator[tuple[str, str]]:
     latest = summary.latest
     if calls:
-        pace = f"{calls:,} at {latest.achieved_rate:,.1f}/s; peak (1 s window) {latest.worst_window:,}"
+        pace = f"{calls:,} at {latest.achieved_rate:,.1f}/s; peak (1 s window) {latest.peak_window:,}"
         outages = f", {counted(latest.outages, 'outage')}" if latest.outages else ""
         retries = f"{latest.retries:,} {'retry' if latest.retries == 1 else 'retries'}"
         yield "calls", f"{pace}; {retries}, {counted(latest.throttles, 'throttle')}{outages}"
@@ -161,7 +161,7 @@ def next_steps(summary: Summary, files: RunFiles) -> Iterator[tuple[str, str]]:
     outcomes, latest = summary.outcomes, summary.latest
     if latest.kind == "undo" and latest.exit_status != ExitStatus.OK:
         verb = "undo" if latest.exit_status == ExitStatus.INCOMPLETE else "resume"
-        yield "to go on with the undo", files.command(verb)
+        yield "to resume the undo", files.command(verb)
     if summary.is_undone:
         yield "to do it again", files.command("resume", "--retry", "undone")
     elif outcomes.get(Outcome.NOT_ATTEMPTED) and latest.kind == "run":
@@ -182,11 +182,11 @@ def _afterwards(summary: Summary, files: RunFiles, *, resumable: bool) -> Iterat
     """Yields what may be done with the results."""
     as_run = resumable and summary.calls and summary.exit_status in (ExitStatus.OK, ExitStatus.INCOMPLETE)
     if as_run and not summary.is_undone and (summary.verification is None or not summary.verification.is_proof):
-        yield "to prove it", files.command("verify")
+        yield "to verify it", files.command("verify")
     if resumable and (undo := undo_step(summary, files)):
         yield undo
     if summary.rows:
-        yield "to tell others", files.command("report")
+        yield "to report it", files.command("report")
 
 
 def undo_step(summary: Summary, files: RunFiles) -> tuple[str, str] | None:

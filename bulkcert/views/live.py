@@ -16,7 +16,7 @@ LINE_EVERY_S = 5.0
 
 
 class Board:
-    """Shows a session while it goes on: a bar on a terminal, else a line every few seconds.
+    """Shows a session while it runs: a bar on a terminal, else a line every few seconds.
 
     Args:
         quiet: Whether nothing is shown.
@@ -58,9 +58,9 @@ class Board:
 
 def figures(stats: Stats) -> str:
     """Returns what a session does, on one line."""
-    if stats.phase == "looking":
+    if stats.phase == "reading states":
         read = f"{stats.pages:,} pages and {stats.reads:,} single certificates read"
-        return f"{stats.rate:.0f}/s; looking: {read}; {stats.waiting_for}"
+        return f"{stats.rate:.0f}/s; reading states: {read}; {stats.waiting_for}"
     outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in stats.outcomes.items())
     parts = [f"{stats.rate:.0f}/s", outcomes or "nothing finished yet"]
     if stats.retries or stats.throttles:

@@ -26,14 +26,14 @@ CAS_LISTED = 1000
 """CAs that the JSON names, most rows first."""
 
 CLOCK_GRAIN_S = 2.0
-"""The service tells its time in whole seconds, and an answer takes a while."""
+"""The service gives its time in whole seconds, and an answer takes a while."""
 
 
 class PlannedCalls(msgspec.Struct, frozen=True):
     """What the run would call."""
 
     changing: int
-    looking: int
+    reading: int
     total: int
 
 
@@ -63,7 +63,7 @@ class Permissions(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What a run would find and do; every figure of the table stands here too."""
+    """What a run would find and do; every figure of the table is here too."""
 
     action: str
     instance: str
@@ -85,7 +85,7 @@ class Plan(msgspec.Struct, frozen=True):
     permissions: Permissions
     instance_ok: bool | None
     clock_ahead_s: float | None
-    not_looked: str
+    unread_because: str
     advice: list[str]
     exit_status: int
 
@@ -98,7 +98,7 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
     largest = sorted(named, key=lambda ca: (-named[ca].total(), ca))
     totals = _states(inquiry, sum(found.by_ca.values(), Counter()))
     changing = totals.rows - totals.already
-    calls = PlannedCalls(changing, found.looking, changing + found.looking)
+    calls = PlannedCalls(changing, found.reading, changing + found.reading)
     refused = (checked.invalid and not options.skip_invalid) or (checked.protected and not options.skip_protected)
     size = wrong_size(options, question.list_name, checked.rows)
     cas_total = len(checked.rows_by_ca) + bool(checked.rows_of_other_cas)
@@ -128,7 +128,7 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
         permissions=Permissions(found.may_read, found.may_list, _needed(inquiry)),
         instance_ok=found.knows_instance,
         clock_ahead_s=None if found.clock_ahead_s is None else round(found.clock_ahead_s, 1),
-        not_looked=found.not_looked,
+        unread_because=found.unread_because,
         advice=[],
         exit_status=int(ExitStatus.INPUT_INVALID if refused or size else ExitStatus.OK),
     )
@@ -168,9 +168,9 @@ def _times(inquiry: Inquiry, calls: int) -> list[Pace]:
 
 
 def _needed(inquiry: Inquiry) -> list[str]:
-    action, look = inquiry.question.action, inquiry.question.options.preflight
+    action, preflight = inquiry.question.action, inquiry.question.options.preflight
     operations = [action.operation]
-    operations += [action.listing] * (look != "never") + [action.reading] * (look == "always")
+    operations += [action.listing] * (preflight != "never") + [action.reading] * (preflight == "always")
     access = [INSTANCE_ACCESS] * any(operation.needs_instance_access for operation in operations)
     return [*[operation.ram_action for operation in operations], *access]
 
@@ -178,25 +178,25 @@ def _needed(inquiry: Inquiry) -> list[str]:
 def _advice(plan: Plan, inquiry: Inquiry, credentials: Credentials) -> Iterator[str]:
     if plan.exit_status:
         yield "the run would not start (65): see below"
-    if told := wrong_size(inquiry.question.options, inquiry.question.list_name, plan.rows):
-        yield f"{told}. {WRONG_SIZE}"
+    if text := wrong_size(inquiry.question.options, inquiry.question.list_name, plan.rows):
+        yield f"{text}. {WRONG_SIZE}"
     yield from _on_left_out(plan, inquiry)
     yield from advice_on_cas(inquiry, plan.cas, plan.totals.rows)
     if plan.totals.not_registered:
         yield _on_unregistered(plan, inquiry)
-    if plan.not_looked:
-        yield f"states cannot be read, so a run calls every row that was not looked at: {plan.not_looked}"
+    if plan.unread_because:
+        yield f"states cannot be read, so a run calls every row whose state was not read: {plan.unread_because}"
     needed = next(pace for pace in plan.times if pace.source_addresses == len(inquiry.question.addresses)).seconds
     ends = credentials.expires_at
     if ends is not None and ends < time.time() + needed:
         yield (
             f"these credentials expire at {_utc(ends)}, before the run would end ({about(needed)}); "
-            "it goes on only if their source gives new ones by then"
+            "the run continues only if their source gives new ones by then"
         )
     if credentials.security_token is not None and ends is None:
         yield (
             "these credentials are temporary, nothing says when they expire, and a token that was set by hand cannot "
-            f"be renewed by the run ({about(needed)}); if they end first, it stops and can be gone on with"
+            f"be renewed by the run ({about(needed)}); if they end first, it stops and can be resumed"
         )
 
 
@@ -208,18 +208,18 @@ def _on_left_out(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
         place = f"{plan.input}:{first.line or first.row}: {first.column}: {first.reason} ({first.value})"
         rows = "1 row is" if plan.invalid == 1 else f"{plan.invalid:,} rows are"
         skipped = (
-            "left out (--skip-invalid)" if options.skip_invalid else "correct what is wrong, or give --skip-invalid"
+            "skipped (--skip-invalid)" if options.skip_invalid else "correct what is wrong, or give --skip-invalid"
         )
         yield f"{rows} invalid, the first: {place}; {skipped}"
     if plan.protected:
         rows = "1 row is" if plan.protected == 1 else f"{plan.protected:,} rows are"
         taken_out = f"take {'it' if plan.protected == 1 else 'them'} out of the list, or give --skip-protected"
-        skipped = "left out (--skip-protected)" if options.skip_protected else taken_out
+        skipped = "skipped (--skip-protected)" if options.skip_protected else taken_out
         yield f"{rows} protected by {inquiry.check.protected_by}; {skipped}"
-    if told := mistake(inquiry.check):
-        yield told
-    if told := doubt(inquiry.check, inquiry.question.action):
-        yield told
+    if text := mistake(inquiry.check):
+        yield text
+    if text := doubt(inquiry.check, inquiry.question.action):
+        yield text
 
 
 def _on_unregistered(plan: Plan, inquiry: Inquiry) -> str:
@@ -256,7 +256,7 @@ def show(plan: Plan) -> None:
 def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     key, may = plan.credentials, plan.permissions
     refused = may.read_one is False and may.read_pages is False
-    known = "not told: reading was refused" if refused and plan.instance_ok is None else ""
+    known = "reading was refused" if refused and plan.instance_ok is None else ""
     yield "action", plan.action
     yield "instance", f"{plan.instance} at {plan.endpoint}: {known or _known(plan.instance_ok, 'known', 'not known')}"
     ends = f", until {key.expires}" if key.expires else ", temporary" if key.temporary else ""
@@ -269,7 +269,7 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     if plan.protection:
         yield "protected", plan.protection
     calls = plan.calls
-    yield "calls", f"{calls.total:,}: {calls.changing:,} that change, {calls.looking:,} that look first"
+    yield "calls", f"{calls.total:,}: {calls.changing:,} that change, {calls.reading:,} that read"
     for position, pace in enumerate(plan.times):
         addresses = f"{pace.source_addresses} source address{'es' * (pace.source_addresses > 1)}"
         yield "" if position else "time", f"{about(pace.seconds)} from {addresses} ({pace.rate:,.0f}/s)"
@@ -278,8 +278,8 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "exit status", f"{plan.exit_status}: {ready}"
 
 
-def _known(told: bool | None, yes: str, no: str) -> str:
-    return "not tried" if told is None else yes if told else no
+def _known(text: bool | None, yes: str, no: str) -> str:
+    return "not tried" if text is None else yes if text else no
 
 
 def _clock(ahead_s: float | None) -> str:

@@ -19,7 +19,7 @@ class States(msgspec.Struct, frozen=True):
     already: int
     not_registered: int
     to_change: int
-    not_looked_at: int
+    not_read: int
 
 
 class CaStates(States, frozen=True, kw_only=True):
@@ -50,10 +50,10 @@ def advice_on_cas(inquiry: Inquiry, cas: Sequence[CaStates], rows: int) -> Itera
     # What may be under any CA may be under this one.
     if inquiry.question.action.name == "inactivate-device" and not inquiry.check.unplaced:
         worth = [ca for ca in shown if _is_worth_a_call(inquiry, ca, rows)]
-        # The one that has most of the rows comes first, and is told by itself.
+        # The one that has most of the rows comes first, and is shown by itself.
         most = sum(ca.rows / rows >= MOST_SHARE for ca in worth) == 1
-        for told in filter(None, (worth[:most], worth[most:])):
-            yield _on_inactivating(told, rows)
+        for group in filter(None, (worth[:most], worth[most:])):
+            yield _on_inactivating(group, rows)
 
 
 def _on_cascading(inquiry: Inquiry, cas: Sequence[CaStates]) -> Iterator[str]:
@@ -66,18 +66,18 @@ def _on_cascading(inquiry: Inquiry, cas: Sequence[CaStates]) -> Iterator[str]:
     with_devices = [ca for ca in cas if ca.ca_sn in found and found[ca.ca_sn].devices]
     if not with_devices:
         return
-    told = []
+    parts = []
     for place, ca in enumerate(with_devices[:CAS_NAMED]):
         registered = found[ca.ca_sn]
         count = counted(registered.devices, "device certificate") if not place else f"{registered.devices:,}"
         does, least = f"{action.cascades} " * (not place), "at least " * (not registered.whole)
-        told.append(f"of {printable(ca.ca_sn)} {does}{least}{count}")
+        parts.append(f"of {printable(ca.ca_sn)} {does}{least}{count}")
     if more := with_devices[CAS_NAMED:]:
         others = [found[ca.ca_sn] for ca in more]
         least = "at least " * (not all(registered.whole for registered in others))
-        told.append(f"of {len(more):,} more {least}{sum(registered.devices for registered in others):,}")
+        parts.append(f"of {len(more):,} more {least}{sum(registered.devices for registered in others):,}")
     for_ever = "; nothing brings them back" * action.deletes
-    yield f"{action.name} {', '.join(told)}{for_ever}"
+    yield f"{action.name} {', '.join(parts)}{for_ever}"
 
 
 def _is_worth_a_call(inquiry: Inquiry, ca: CaStates, rows: int) -> bool:
@@ -94,20 +94,20 @@ def _on_inactivating(cas: Sequence[CaStates], rows: int) -> str:
         f"{int(100 * sum(ca.rows for ca in cas) / rows)} % of the rows share {'CA' if one else 'the CAs'} "
         f"{_named(cas)}: one inactivate-ca {'' if one else 'for each '}would refuse all of {'its' if one else 'their'} "
         f"devices at once, those that are not registered yet included; "
-        f"{_beside(cas)}"
+        f"{_others(cas)}"
     )
 
 
-def _beside(cas: Sequence[CaStates]) -> str:
+def _others(cas: Sequence[CaStates]) -> str:
     """Says how many registered devices of some CAs are not in the list, as far as that is known."""
-    # What was not looked at may be among the registered ones.
-    counts = [(ca.registered_at_least or 0) - ca.already - ca.to_change - ca.not_looked_at for ca in cas]
+    # What was not read may be among the registered ones.
+    counts = [(ca.registered_at_least or 0) - ca.already - ca.to_change - ca.not_read for ca in cas]
     others = sum(max(0, count) for count in counts)
-    whole = all(ca.registered is not None and not ca.not_looked_at for ca in cas)
+    whole = all(ca.registered is not None and not ca.not_read for ca in cas)
     if not others and not whole:
-        return "how many devices there are beside the listed ones was not counted"
+        return "how many devices there are besides those listed was not counted"
     devices = f"{others:,} registered device{'s' * (others != 1)}" if others else "no registered devices"
-    return f"beside the listed ones {'it has' if len(cas) == 1 else 'they have'} {'at least ' * (not whole)}{devices}"
+    return f"besides those listed {'it has' if len(cas) == 1 else 'they have'} {'at least ' * (not whole)}{devices}"
 
 
 def _named(cas: Sequence[CaStates]) -> str:

@@ -1,4 +1,4 @@
-"""How a run stands, for people and for programs."""
+"""The status of a run, for people and for programs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.schema import Session, SessionKind, Verification
 from bulkcert.store.status import RunStatus, State
 from bulkcert.views.status_advice import next_steps, unmade
-from bulkcert.views.verified import label_of, told_read
+from bulkcert.views.verified import label_of, read_text
 from bulkcert.words import counted, duration, meaning, printable
 
 MOST_MESSAGE = 160
@@ -42,7 +42,7 @@ class Shown(msgspec.Struct, frozen=True):
     """What ``--json`` prints.
 
     Attributes:
-        state: How the run stands, see ``store.status.State``.
+        state: The state of the run, see ``store.status.State``.
         kind: What the session does that is running, or was the last to: ``run``, ``undo`` or ``verify``; null while a
             process has not begun one.
         exit_status: That of ``bulkcert status``.
@@ -94,7 +94,7 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 def shown(status: RunStatus) -> Shown:
-    """Returns how a run stands, for programs."""
+    """Returns the status of a run, for programs."""
     asked, newest = status.asked, acting(status)
     outcomes = outcomes_of(status)
     return Shown(
@@ -155,7 +155,7 @@ def done_of(outcomes: Mapping[str, int]) -> int:
 
 
 def rows_of(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
-    """Yields names and values that say how a run stands, for people."""
+    """Yields names and values that show the status of a run, for people."""
     yield "state", _state(status)
     if (asked := status.asked) is not None:
         yield "action", f"{asked.action} on {asked.instance} at {asked.endpoint}"
@@ -164,7 +164,7 @@ def rows_of(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
         yield from _calls(status)
         if (read := status.verification) is not None and not is_running(status):
             at = _clock(datetime.fromisoformat(read.finished))
-            yield label_of(read), Text(f"{at}: {told_read(read)}", style="red" if read.exit_status else "")
+            yield label_of(read), Text(f"{at}: {read_text(read)}", style="red" if read.exit_status else "")
         if status.state in (State.INTERRUPTED, State.STALLED, State.RUNNING):
             yield from _errors(_newest_errors(status.sessions))
     yield "results", str(status.files.results)
@@ -174,7 +174,7 @@ def rows_of(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
 
 
 def line_of(status: RunStatus) -> str:
-    """Returns how a run stands whose session is running, on one line."""
+    """Returns the status of a run whose session is running, on one line."""
     newest, stats = status.session, figures_of(status.session)
     if newest is None or stats is None or not is_running(status):
         return str(_state(status))
@@ -237,8 +237,8 @@ def _counts(status: RunStatus, rows: int) -> Iterator[tuple[str, str | Text]]:
     if status.is_undone and status.state is not State.ENDED:
         yield "undone", Text(unmade(status), style="yellow")
     if status.in_doubt and not is_running(status):
-        told = f"{counted(status.in_doubt, 'row')} that a killed session may have called, without an outcome"
-        yield "in doubt", Text(told, style="yellow")
+        text = f"{counted(status.in_doubt, 'row')} that a killed session may have called, without an outcome"
+        yield "in doubt", Text(text, style="yellow")
     if status.drifted and status.asked is not None:
         desired = ACTIONS[status.asked.action].desired
         yield "drifted", Text(f"{counted(status.drifted, 'row')} read back since, and not {desired}", style="red")
@@ -262,7 +262,7 @@ def _calls(status: RunStatus) -> Iterator[tuple[str, str]]:
 
 
 def _calls_in_all(sessions: Sequence[Session]) -> str:
-    """Returns the calls of sessions that ran or undid; one that was killed has told of its own but until then."""
+    """Returns the calls of sessions that ran or undid; one that was killed has counted its own only until then."""
     figures = [stats for each in sessions if (stats := figures_of(each)) is not None]
     least = "at least " if any(each.ended_at is None for each in sessions) else ""
     pace = f"{figures[-1].achieved_rate:,.1f}/s" if figures else ""
@@ -293,8 +293,8 @@ def _errors(errors: list[LastError]) -> Iterator[tuple[str, Text]]:
         row = f", row {error.row:,}" if error.row else ""
         request = f", request {error.request_id}" if error.request_id else ""
         where = f"{counted(error.count, 'time')}, last {_clock(error.at)}{row}{request}"
-        told = f"{error.code} ({where}): {printable(error.message, MOST_MESSAGE)}"
-        yield "" if number else "errors", Text(told, style="red")
+        text = f"{error.code} ({where}): {printable(error.message, MOST_MESSAGE)}"
+        yield "" if number else "errors", Text(text, style="red")
 
 
 def _done(stats: Stats) -> str:

@@ -29,12 +29,12 @@ def next_steps(status: RunStatus) -> Iterator[str]:
     """Yields what to do next, a sentence each; nothing while all goes well, or where nothing is left to do."""
     doing, resume = status.doing, status.files.command("resume")
     if status.state is State.STALLED and (session := status.session) is not None:
-        yield f"Look at process {session.pid} on {session.host}; if it has to be killed, {resume} goes on."
+        yield f"Look at process {session.pid} on {session.host}; if it has to be killed, {resume} continues it."
     elif status.state is State.INTERRUPTED and doing is not None:
         if doing.kind == "undo":
-            yield f"{resume} goes on with the undo."
+            yield f"{resume} continues the undo."
         else:
-            yield f"{resume} goes on: it calls what has no outcome yet, and nothing twice that is known done."
+            yield f"{resume} continues: it calls what has no outcome yet, and nothing twice that is known done."
     elif status.state is State.ENDED:
         yield from _after(status)
         yield from _after_a_watch(status)
@@ -48,7 +48,7 @@ def _after(status: RunStatus) -> Iterator[str]:
     if stopped and doing is not None and doing.advice and not _on_purpose(doing.exit_status):
         yield doing.advice
     if stopped and doing is not None and doing.kind == "undo":
-        yield f"{resume} goes on with the undo."
+        yield f"{resume} continues the undo."
     elif status.is_undone:
         if status.maybe_undone:
             yield f"{files.command('undo')} makes sure of the {status.maybe_undone:,} that may be."
@@ -71,7 +71,7 @@ def _after_reading(status: RunStatus) -> Iterator[str]:
         again = status.files.command("resume", "--retry", "drifted")
         yield f"{again} calls the {counted(status.drifted, 'row')} again that {_is_are(status.drifted)} otherwise now."
     if read is None and status.exit_status == ExitStatus.OK and status.asked is not None and status.asked.rows:
-        yield f"{verify} proves it."
+        yield f"{verify} verifies it."
     elif read is not None and (read.stopped or "refused" in read.unread_because):
         yield f"{verify} reads again what was not read."
 
@@ -81,7 +81,7 @@ def _after_a_watch(status: RunStatus) -> Iterator[str]:
     newest = status.session
     if newest is not None and newest.kind == "verify" and newest.ended_at is None:
         if msgspec.json.decode(newest.options, type=_Reading).watch:
-            yield f"{status.files.command('resume')} goes on with the watch, which was interrupted."
+            yield f"{status.files.command('resume')} continues the watch, which was interrupted."
         elif status.verification is not None or status.exit_status:
             yield f"{status.files.command('verify')} reads again what an interrupted verification has not."
 

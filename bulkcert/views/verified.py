@@ -1,4 +1,4 @@
-"""What a verification came to, in words, for all who tell of it."""
+"""What a verification came to, in words, for all who show it."""
 
 from collections.abc import Iterator
 
@@ -40,7 +40,7 @@ def label_of(verification: Verification) -> str:
     return "verified" if verification.is_proof else "not verified"
 
 
-def told_read(verification: Verification) -> str:
+def read_text(verification: Verification) -> str:
     """Returns on one line what a verification has read, what not, and why it ended early if it did."""
     return "; ".join(_parts(verification)) or "no rows"
 
