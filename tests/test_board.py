@@ -94,7 +94,7 @@ def test_looking_does_not_count_as_calling(clock):
     assert making.take().left_s is None
     made.looking, clock.now = True, 1100.0
     looking = making.take()
-    assert (looking.phase, looking.left_s) == ("looking", None)
+    assert (looking.phase, looking.left_s) == ("reading states", None)
     assert "left" not in figures(looking)
     made.looking, made.preflight_over, clock.now = False, True, 1200.0
     assert making.take().left_s == pytest.approx(30)
@@ -135,8 +135,8 @@ def test_one_moment_for_all_who_show_it():
     assert "5 retries, 6 throttles" in told
     with logged() as events:
         _Watcher().look(taken, math.inf)
-    assert events["verdicts"].items() >= {"outcomes": taken.outcomes_now, "retries": 5, "throttles": 6}.items()
-    assert events["verdicts"]["left"] == 150 - 34
+    assert events["progress"].items() >= {"outcomes": taken.outcomes_now, "retries": 5, "throttles": 6}.items()
+    assert events["progress"]["left"] == 150 - 34
     assert events["stopping"]["exit_status"] == 77
     exposition = generate_latest(Measured(("a", "i", "j"), {}, stats=taken).registry()).decode()
     on = 'action="a",job_name="j",mqtt_instance="i"'

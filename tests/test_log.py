@@ -65,7 +65,7 @@ def test_a_whole_run(service, tmp_path):
     lines = events(finished.stderr)
     started, ended = named(lines, "run_started"), named(lines, "run_finished")
     told = list(dict.fromkeys(line["event"] for line in lines if line["event"] != "notice"))
-    assert told == ["run_started", "preflight_finished", "verdicts", "checkpoint", "run_finished"]
+    assert told == ["run_started", "preflight_finished", "progress", "checkpoint", "run_finished"]
     about = {"job": "nightly", "action": "inactivate-device", "instance": INSTANCE, "access_key_id": KEY_ID}
     assert all(line.items() >= about.items() for line in lines)
     assert len({line["run"] for line in lines}) == 1
@@ -123,7 +123,7 @@ def test_verbose_names_single_calls(service, tmp_path):
     (tmp_path / "in.csv").write_text("DeviceSn,CaSn\nunheard-of-1,00ca000000\nunheard-of-2,00ca000000\n")
     command = ("run", "inactivate-device", tmp_path / "in.csv", *service.where, *JSON)
 
-    answers = named(events(bulkcert(*command, "-v").ended(1).stderr), "answer")
+    answers = named(events(bulkcert(*command, "-v").ended(1).stderr), "api_error")
     assert len(answers) == 2
     assert all(line["code"] and line["request_id"] for line in answers)
 

@@ -9,7 +9,7 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 from program import bulkcert
 
-from bulkcert.service.classification import judge_failure
+from bulkcert.service.classification import classify_failure
 from bulkcert.service.credentials import _no_credentials, _told_source
 
 KEY = ConnectionKey("127.0.0.1", 1, False, True, None, None, None)
@@ -23,7 +23,7 @@ REASONS = {
 @pytest.mark.parametrize("reason", REASONS)
 def test_connections(reason):
     """A connection that does not come about is told by host, port and the system's reason."""
-    judged = judge_failure(aiohttp.ClientConnectorError(KEY, REASONS[reason]))
+    judged = classify_failure(aiohttp.ClientConnectorError(KEY, REASONS[reason]))
 
     assert judged.message == f"cannot connect to 127.0.0.1:1: {reason}"
 
@@ -33,7 +33,7 @@ def test_certificates():
     refused = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed")
     refused.verify_message = "self-signed certificate"
 
-    judged = judge_failure(aiohttp.ClientConnectorCertificateError(KEY, refused))
+    judged = classify_failure(aiohttp.ClientConnectorCertificateError(KEY, refused))
 
     assert judged.message == "the TLS certificate of 127.0.0.1:1 is not trusted: self-signed certificate"
 

@@ -81,7 +81,7 @@ def test_the_numbers_of_each_ca_and_of_the_run_that_follows(service, tmp_path):
         "not_read": 0,
     }
     assert (told["rows"], told["invalid"], told["duplicates"], told["protected"]) == (601, 0, 1, 0)
-    assert told["calls"] == {"changing": 105, "looking": told["calls"]["looking"], "total": 105 + 7}
+    assert told["calls"] == {"changing": 105, "reading": told["calls"]["reading"], "total": 105 + 7}
     assert (told["instance_ok"], told["permissions"]["read_one"], told["permissions"]["read_pages"]) == (True,) * 3
     assert abs(told["clock_ahead_s"]) < PATIENCE_S
     assert [pace["source_addresses"] for pace in told["times"]] == [1, 2]
@@ -228,7 +228,7 @@ def test_what_is_left_out_is_not_asked_for(service, tmp_path):
     protected.write_text("DeviceSn\n0002\n")
     told = planned(service, path, "--protect", protected, "--skip-invalid", "--skip-protected")["advice"]
 
-    assert f"1 row is invalid, the first: {path}:3: DeviceSn: is blank (); left out (--skip-invalid)" in told
+    assert f"1 row is invalid, the first: {path}:3: DeviceSn: is blank; left out (--skip-invalid)" in told
     assert "1 row is protected by protected.csv; left out (--skip-protected)" in told
 
 
@@ -240,7 +240,7 @@ def test_what_is_not_registered_is_deleted_all_the_same(service, tmp_path):
     told = planned(service, path, action="delete-ca")
     states = {"rows": 2, "already": 0, "not_registered": 1, "to_change": 1, "not_read": 0}
     assert told["totals"] == states
-    assert told["calls"] == {"changing": 2, "looking": 1, "total": 3}
+    assert told["calls"] == {"changing": 2, "reading": 1, "total": 3}
 
     service.allowed = {"DeleteCaCertificate"}
     calls = service.report().arrivals
@@ -263,7 +263,7 @@ def test_without_permission_to_list(service, tmp_path, look):
         assert told["totals"]["not_read"] == told["calls"]["changing"] == 600
         assert told["unread_because"].startswith("ListDeviceCertificateByCaSn: NoPermission")
     else:
-        assert told["calls"] == {"changing": 105, "looking": 601, "total": 706}
+        assert told["calls"] == {"changing": 105, "reading": 601, "total": 706}
     assert any(advice.startswith("states cannot be read") for advice in told["advice"]) == (look == "auto")
 
     service.allowed = {"InactivateDeviceCertificate"}
