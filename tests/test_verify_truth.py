@@ -274,7 +274,7 @@ def test_a_later_run_keeps_that_it_failed(service, made):
     assert f"not verified {summary_of('r.csv')['verification']['finished']}: ended with 77" in " ".join(
         told.stdout.split()
     )
-    assert "to prove it: bulkcert verify r.csv" in told.stderr
+    assert "to verify: bulkcert verify r.csv" in told.stderr
     assert status_of()[0] == status
 
 
@@ -289,7 +289,7 @@ def test_calls_after_a_verification_that_failed(service, made):
     run = ("run", "inactivate-device", "d.csv", *service.looking, "-q", "-o", "r.csv")
     assert here(*run).ended(1).stderr == (
         "warning: 1 row is not in the desired state: read back so; see r.csv\n"
-        "to call again what was read back in another state: bulkcert resume r.csv --retry drifted\n"
+        "to call again (1 drifted): bulkcert resume r.csv --retry drifted\n"
     )
     here("resume", "r.csv", "--retry", "drifted", "--yes", "-q", *UNHURRIED).ended(0)
     assert summary_of("r.csv")["verification"] is None
