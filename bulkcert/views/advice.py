@@ -201,6 +201,8 @@ def steps_left(status: RunStatus) -> Iterator[Step]:
         return
     if is_undoing(status):
         yield Step("to resume the undo", resume)
+        if status.is_undone:
+            yield Step("to do it again instead", status.files.command("resume", "--retry", "undone"))
     elif status.state is State.INTERRUPTED:
         yield Step("to resume", resume)
     else:
