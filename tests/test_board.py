@@ -92,11 +92,11 @@ def test_looking_does_not_count_as_calling(clock):
     making = maker(made, rows=3000, to_call=3000)
     made.preflight_over = False
     assert making.take().left_s is None
-    made.looking, clock.now = True, 1100.0
+    made.reading, clock.now = True, 1100.0
     looking = making.take()
     assert (looking.phase, looking.left_s) == ("reading states", None)
     assert "left" not in figures(looking)
-    made.looking, made.preflight_over, clock.now = False, True, 1200.0
+    made.reading, made.preflight_over, clock.now = False, True, 1200.0
     assert making.take().left_s == pytest.approx(30)
     made.outcomes[Outcome.SUCCEEDED], clock.now = 1000, 1210.0
     assert making.take().left_s == pytest.approx(20)
@@ -134,7 +134,7 @@ def test_one_moment_for_all_who_show_it():
     assert "80 succeeded, 4 failed" in told
     assert "5 retries, 6 throttles" in told
     with logged() as events:
-        _Watcher().look(taken, math.inf)
+        _Watcher().observe(taken, math.inf)
     assert events["progress"].items() >= {"outcomes": taken.outcomes_now, "retries": 5, "throttles": 6}.items()
     assert events["progress"]["left"] == 150 - 34
     assert events["stopping"]["exit_status"] == 77

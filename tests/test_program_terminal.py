@@ -31,7 +31,7 @@ from program import (
 
 from bulkcert.store.paths import RunFiles
 
-QUESTION = "Go on? [y/N] "
+QUESTION = "Continue? [y/N] "
 ESCAPE = "\x1b["
 
 
@@ -186,14 +186,14 @@ def test_no_leaves_an_earlier_run_alone(place):
     assert place.contents() == before
 
     finished = asked(place, "inactivate-device", QUESTION, b"yes\n").ended(0)
-    assert "1 by earlier sessions; this one resumes" in finished.stderr
+    assert "1 already finished; resuming" in finished.stderr
     assert place.arrivals == 3
 
 
 def test_over_a_thousand_rows(place):
     """Above a thousand rows their number must be typed."""
     place.fill(1001)
-    question = "Type the number of rows (1001) to go on: "
+    question = "Type the number of rows (1001) to continue: "
     asked(place, "inactivate-device", question, b"y\n").ended(2)
     assert place.arrivals == 0
 
@@ -203,7 +203,7 @@ def test_over_a_thousand_rows(place):
 
 def test_ca_actions_ask_for_the_number(place):
     """A CA action asks for the number even for one row, and delete-ca says how it cascades."""
-    question = "Type the number of rows (3) to go on: "
+    question = "Type the number of rows (3) to continue: "
     refused = asked(place, "delete-ca", question, b"y\n").ended(2)
 
     assert "cannot be undone" in refused.stderr

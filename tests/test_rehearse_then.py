@@ -28,7 +28,7 @@ def test_nothing_is_proposed_that_needs_the_emulator():
     shown = here(*REHEARSE, *BOTH).ended(0)
 
     assert "to undo: 3 rows" in shown.stderr
-    report = "to tell others: bulkcert report d.inactivate-device.results.rehearsal.csv\n"
+    report = "to report: bulkcert report d.inactivate-device.results.rehearsal.csv\n"
     assert [line for line in shown.stderr.splitlines(keepends=True) if ": bulkcert " in line] == [report] * 2
 
 
@@ -44,5 +44,5 @@ def test_no_option_is_named_that_was_not_given():
     """Where nobody has looked, nothing can be undone, and no option of undo is to blame."""
     shown = here(*REHEARSE, "--preflight", "never", "--and-then", "undo").ended(0)
 
-    assert "are 3 rows whose state before is not known, left alone\n" in shown.stderr
+    assert "are 3 rows whose state before is not known, so they are not undone\n" in shown.stderr
     assert "include-unknown" not in shown.stderr

@@ -64,7 +64,7 @@ class Rounds(Verifier):
     def _expected(self):
         return SimpleNamespace(forget=lambda: None, statuses=b"")
 
-    async def _look(self, _lanes, _sightings):
+    async def _scan(self, _lanes, _sightings):
         self.looks += 1
         self.now += 1
         return self.failures.pop(0) if self.failures else None
@@ -250,7 +250,7 @@ def test_a_watch_that_was_killed_is_resumed(service, made):
         watching.communicate()
     (killed,) = status("r.csv").sessions[1:]
     assert killed.ended_at is None
-    assert "bulkcert resume r.csv goes on with the watch" in here("status", "r.csv").stdout
+    assert "to resume the watch: bulkcert resume r.csv" in here("status", "r.csv").stdout
     change("r.csv", "UPDATE session SET started_at = started_at - 1795000 WHERE id = ?", killed.id)
     service.seed(devices[:1], "1")
     began = time.monotonic()
