@@ -92,7 +92,7 @@ def test_the_numbers_of_each_ca_and_of_the_run_that_follows(service, tmp_path):
         figures = [ca[name] for name in ("rows", "already", "not_registered", "to_change", "not_looked_at")]
         assert [int(figure) for figure in row.removeprefix(ca["ca_sn"]).split()] == figures
     assert all(f"→ {advice}" in table for advice in told["advice"])
-    assert "112: 105 that change, 7 that look first" in table
+    assert "112: 105 that change, 7 reads first" in table
     assert service.counts() == before
     assert set(tmp_path.iterdir()) == files
     assert {call["operation"] for call in service.calls()} <= READING

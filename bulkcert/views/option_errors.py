@@ -41,8 +41,8 @@ def _told(error: cyclopts.CycloptsError, commands: Sequence[str]) -> str:
             told = _unknown_command((error.unused_tokens or [""])[0], commands)
         case cyclopts.UnusedCliTokensError():
             words = error.unused_tokens or []
-            much = "one word" if len(words) == 1 else f"{len(words)} words"
-            told = f"{', '.join(map(repr, words))}: {much} too many"
+            much = "unexpected argument" if len(words) == 1 else "unexpected arguments"
+            told = f"{', '.join(map(repr, words))}: {much}"
         case cyclopts.CoercionError():
             told = _wrong_value(error)
         case cyclopts.MissingArgumentError() if error.argument:

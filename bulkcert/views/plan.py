@@ -269,7 +269,7 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     if plan.protection:
         yield "protected", plan.protection
     calls = plan.calls
-    yield "calls", f"{calls.total:,}: {calls.changing:,} that change, {calls.looking:,} that look first"
+    yield "calls", f"{calls.total:,}: {calls.changing:,} that change, {calls.looking:,} reads first"
     for position, pace in enumerate(plan.times):
         addresses = f"{pace.source_addresses} source address{'es' * (pace.source_addresses > 1)}"
         yield "" if position else "time", f"{about(pace.seconds)} from {addresses} ({pace.rate:,.0f}/s)"
