@@ -263,7 +263,7 @@ def _check_metrics(options: MetricsOptions, problems: list[str]) -> None:
 
 def _check_results(results: Path, inputs: tuple[Path, ...], problems: list[str]) -> None:
     if results.suffix.lower() not in SUFFIXES:
-        problems.append(f"--results {results} must end in {', '.join(SUFFIXES)}")
+        problems.append(f"--results {results} must end in {', '.join(SUFFIXES)} (.ndjson is JSON; none is compressed)")
     foreign = [
         name for name in map(str, (results, *inputs)) if any("\ud800" <= character <= "\udfff" for character in name)
     ]
