@@ -228,7 +228,7 @@ def test_what_is_left_out_is_not_asked_for(service, tmp_path):
     protected.write_text("DeviceSn\n0002\n")
     told = planned(service, path, "--protect", protected, "--skip-invalid", "--skip-protected")["advice"]
 
-    assert f"1 row is invalid, the first: {path}:3: DeviceSn: is blank (); left out (--skip-invalid)" in told
+    assert f"1 row is invalid, the first: {path}:3: DeviceSn: is blank; left out (--skip-invalid)" in told
     assert "1 row is protected by protected.csv; left out (--skip-protected)" in told
 
 

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -72,8 +72,10 @@ def execute(
     terminal.show_log(verbose=job.options.verbose, quiet=job.options.quiet)
     bind(action=job.action.name, instance=job.instance)
     with recording(job, terminal.warn) as recorder:
-        summary, calls = _executed(job, provider, recorder.watch, before_calls, ask=ask, resumable=resumable)
-        recorder.summary = summary
+        watches = [recorder.watch] if recorder else []
+        summary, calls = _executed(job, provider, watches, before_calls, ask=ask, resumable=resumable)
+        if recorder:
+            recorder.summary = summary
     if not job.options.json:
         hand_off.show_summary(summary, calls=calls)
     hand_off.show_ending(summary, job.files, resumable=resumable, quiet=job.options.quiet or job.options.json)
@@ -83,7 +85,7 @@ def execute(
 def _executed(
     job: Job,
     provider: CredentialProvider,
-    record: Observer,
+    watches: Sequence[Observer],
     before_calls: Callable[[], None] | None,
     *,
     ask: bool,
@@ -105,7 +107,7 @@ def _executed(
             tell_started(opened)
             try:
                 call = partial(opened.call, before_calls=before_calls)
-                calling.call(call, provider, leave, _shown(opened), record)
+                calling.call(call, provider, leave, _shown(opened), *watches)
             finally:
                 _tell_synced(opened)
             if not is_json():

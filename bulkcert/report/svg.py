@@ -10,7 +10,7 @@ INK, MUTED, GRID, MAIN, SECOND, THIRD = (
     f"var(--{name})" for name in ("ink", "muted", "grid", "main", "second", "third")
 )
 WIDTH = 475
-LEFT, RIGHT, TOP, BOTTOM = 50, 467, 26, 172
+LEFT, RIGHT, TOP, BOTTOM = 62, 467, 28, 172
 """Edges of what is plotted, in pixels; the legend stands above, ticks and labels left and below."""
 _LETTER = 5.8
 """About the width of a letter, in pixels: a little more than that of most."""

@@ -205,7 +205,7 @@ def _on_left_out(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
     options = inquiry.question.options
     if plan.invalid:
         first = inquiry.check.first_invalid[0]
-        place = f"{plan.input}:{first.line or first.row}: {first.column}: {first.reason} ({first.value})"
+        place = f"{plan.input}:{first.line or first.row}: {first.column}: {first.reason}{first.shown}"
         rows = "1 row is" if plan.invalid == 1 else f"{plan.invalid:,} rows are"
         skipped = (
             "left out (--skip-invalid)" if options.skip_invalid else "correct what is wrong, or give --skip-invalid"
