@@ -30,7 +30,7 @@ def test_nothing_is_proposed_that_needs_the_emulator():
     shown = here(*REHEARSE, *BOTH).ended(0)
 
     assert "to undo: 3 rows" in shown.stderr
-    report = "to tell others: bulkcert report d.inactivate-device.results.rehearsal.csv\n"
+    report = "to report: bulkcert report d.inactivate-device.results.rehearsal.csv\n"
     assert [line for line in shown.stderr.splitlines(keepends=True) if ": bulkcert " in line] == [report] * 2
 
 

@@ -17,7 +17,8 @@ from bulkcert.runs.run import Run
 from bulkcert.runs.undo import Undo
 from bulkcert.service.actions import Action
 from bulkcert.service.signing import Credentials
-from bulkcert.views.console import show, stderr, warn
+from bulkcert.views.console import stderr, warn
+from bulkcert.views.layout import show
 from bulkcert.words import about, counted, duration
 
 SIGNALS_EVERY_S = 0.2

@@ -158,12 +158,6 @@ def show_error(error: BulkcertError) -> None:
         stderr.print(Text(f"  → {error.advice}"))
 
 
-def show(rows: Iterable[tuple[str, str | Text]], console: Console = stdout) -> None:
-    """Prints names and values in two columns; long values are left to the terminal, so that nothing is cut."""
-    for name, value in rows:
-        console.print(Text.assemble(f"{name:<14}", value))
-
-
 def leave(number: int, message: str, advice: str = "") -> NoReturn:
     """Ends the process at once, on a signal; not even clean-up may run any more: what hangs is what it is to end.
 
