@@ -246,7 +246,9 @@ def test_what_is_not_registered_is_deleted_all_the_same(service, tmp_path):
     calls = service.report().arrivals
     run = here("run", "delete-ca", path, *service.looking, "-o", results).ended(1)
     assert service.report().arrivals - calls == 3
-    assert "to call       2 CA certificates, those that preflight does not find as well (--preflight auto)" in run.stderr
+    assert (
+        "to call       2 CA certificates, those that preflight does not find as well (--preflight auto)" in run.stderr
+    )
 
 
 @pytest.mark.parametrize("look", ["auto", "always"])

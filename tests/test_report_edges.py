@@ -170,7 +170,7 @@ def test_killed(made):
     assert counted.certificates.in_doubt == 2
     assert "2 rows may have been called by a session that was killed, without a trace." in counted.verdict.notes
     (start,) = counted.starts
-    assert (start.state, start.calls, start.rate, start.finished) == ("killed", 7, 3.5, None)
+    assert (start.state, start.calls, start.achieved_rate, start.finished) == ("killed", 7, 3.5, None)
     assert start.last_sign == utc(START / 1000 + 1)
     assert (counted.calls.run, counted.calls.at_least) == (7, True)
     assert counted.exit_status == 75

@@ -278,7 +278,7 @@ class TestCheck:
 serials = st.sampled_from(["1", "2", "3", "01", "é", "a b", "x" * 40])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     listed=st.lists(st.tuples(serials | st.none(), serials), min_size=1, max_size=12),
     asked=st.lists(st.tuples(serials, serials), max_size=12),

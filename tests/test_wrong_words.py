@@ -13,16 +13,16 @@ WORDS = {
     ("inventory", "--bogus"): "Unknown option: --bogus",
     ("inventory", "--outptu", "x.csv"): "Unknown option: --outptu; did you mean --output?",
     ("inventory", "extra"): "'extra': unexpected argument",
-    ("verify", "r.csv", "a", "b"): "'a', 'b': 2 words too many",
+    ("verify", "r.csv", "a", "b"): "'a', 'b': unexpected arguments",
     ("inventory", "--cas=maybe"): "--cas: 'maybe' is neither true nor false",
     ("inventory", "--rate", "1.5"): "--rate: '1.5' is not a whole number",
     ("inventory", "--timeout", "x"): "--timeout: 'x' is not a number",
-    ("inventory", "--status", "off"): "--status: 'off' is none of active, inactive",
+    ("inventory", "--status", "off"): "--status: 'off' is not valid; choose from active, inactive",
     ("inventory", "-o"): "-o takes a value, and there is none",
     ("inventory", "--rate", "1", "--rate", "2"): "--rate is given more than once",
     ("emulator", "--latency-ms", "5"): "--latency-ms takes 2 values, not 1",
-    ("policy", "x"): f"ACTION: 'x' is none of {ACTIONS}",
-    ("run", "--action", "delete-ca", "x.csv"): "'x.csv' stands alone, but --action has its name: type --input x.csv",
+    ("policy", "x"): f"ACTION: 'x' is not valid; choose from {ACTIONS}",
+    ("run", "--action", "delete-ca", "x.csv"): "'x.csv' has no option name, but --action has: type --input x.csv",
 }
 
 
@@ -55,7 +55,7 @@ def test_unknown_command():
         ("bogus = 1", "Unknown option: bogus"),
         ("resutls = 'x'", "Unknown option: resutls; did you mean results?"),
         ("rate = 'x'", "rate: 'x' is not a whole number"),
-        ("preflight = 'x'", "preflight: 'x' is none of auto, always, never"),
+        ("preflight = 'x'", "preflight: 'x' is not valid; choose from auto, always, never"),
         ("protect = ['a']", "protect: '[\"a\"]' is not a path"),
     ],
 )

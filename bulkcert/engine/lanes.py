@@ -14,7 +14,7 @@ from bulkcert.engine.progress import LaneProgress, Progress, Stop
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind, event
 from bulkcert.service.client import Client, Response
-from bulkcert.service.codes import rule_for
+from bulkcert.service.codes import CERTIFICATE_REFUSED, rule_for
 from bulkcert.service.credentials import RENEW_EVERY_S, CredentialProvider
 from bulkcert.service.operations import INSTANCE_ACCESS, Operation
 from bulkcert.service.signing import Credentials
@@ -239,7 +239,7 @@ def _report(answer: Response) -> None:
 
 def refusal(answer: Response, operation: Operation) -> Stop:
     """Returns why a run ends whose calls are all refused like this one."""
-    if answer.code.startswith("Client."):
+    if answer.code == CERTIFICATE_REFUSED:
         advice = "Check the endpoint; the certificate that it shows is not trusted by this machine."
         return Stop(ExitStatus.UNAVAILABLE, f"{answer.code}: {answer.message}", advice)
     rule = rule_for(answer.code)

@@ -263,24 +263,9 @@ def _starts(status: RunStatus) -> list[SessionFigures]:
     """Returns the sessions, each with its newest figures."""
     return [
         SessionFigures(
-            kind=said.kind,
+            **msgspec.structs.asdict(summary.session_of(each)),
             state="ended" if each.ended_at else "running" if status.is_held and each is status.session else "killed",
-            started=said.started,
-            finished=said.finished,
             last_sign=utc(each.beat_at / 1000) if each.beat_at else None,
-            user=said.user,
-            host=said.host,
-            pid=said.pid,
-            access_key_id=said.access_key_id,
-            credentials=said.credentials,
-            calls=said.calls,
-            rate=said.achieved_rate,
-            peak_window=said.peak_window,
-            retries=said.retries,
-            throttles=said.throttles,
-            outages=said.outages,
-            stopped=said.stopped,
         )
         for each in status.sessions
-        for said in [summary.session_of(each)]
     ]
