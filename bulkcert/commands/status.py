@@ -16,7 +16,7 @@ from bulkcert.service.actions import ActionName
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.status import NoRunError, RunStatus, status_of
 from bulkcert.views import console as terminal
-from bulkcert.views.layout import NAME_WIDTH, say_step, show, wrapped
+from bulkcert.views.layout import NAME_WIDTH, say_step, show
 from bulkcert.views.status import figures_of, line_of, rows_of, shown, steps_of
 
 LINE_EVERY_S = 5.0
@@ -103,7 +103,7 @@ def _follow_live(files: RunFiles, now: RunStatus) -> RunStatus:
 
     def view(now: RunStatus) -> Group:
         rows = (Text.assemble(f"{name:<{NAME_WIDTH}}", value) for name, value in rows_of(now))
-        lines = [line for row in rows for line in wrapped(row, terminal.stdout, NAME_WIDTH)]
+        lines = [line for row in rows for line in terminal.wrapped(row, terminal.stdout, NAME_WIDTH)]
         if (stats := figures_of(now.session)) is None:
             return Group(*lines)
         bar = ProgressBar(max(stats.rows, 1), stats.done, width=BAR_WIDTH, complete_style="blue")

@@ -30,7 +30,7 @@ from bulkcert.telemetry.events import tell_verified
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
 from bulkcert.views.advice import Step
-from bulkcert.views.layout import say, say_step, show
+from bulkcert.views.layout import say_step, show
 from bulkcert.views.verified import MESSAGE_WIDTH, UNREAD, label_of, meaning_read
 from bulkcert.words import counted
 
@@ -103,7 +103,7 @@ def execute(files: RunFiles, provider: CredentialProvider, options: VerifyOption
     _show(verifier, verification, files, as_json=options.json, quiet=options.quiet)
     if not (options.quiet or options.json):
         if status.is_undone:
-            say("the run was undone, wholly or in part", style="yellow")
+            terminal.say("the run was undone, wholly or in part", style="yellow")
         if not opened.asked.rehearsal and opened.action.repeatable and would_call and not options.watch:
             say_step(Step("to call them again, and keep reading", files.command("verify", "--watch", "10m")))
     return verification

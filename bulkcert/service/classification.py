@@ -10,7 +10,7 @@ import aiohttp
 import msgspec
 
 from bulkcert.service.certificates import Certificate, Page, decode_page
-from bulkcert.service.codes import rule_for, verdict_without_code
+from bulkcert.service.codes import CERTIFICATE_REFUSED, rule_for, verdict_without_code
 from bulkcert.service.operations import Operation
 from bulkcert.service.verdicts import Verdict
 
@@ -180,7 +180,7 @@ def judge_failure(error: Exception) -> Classification:
     if isinstance(cause, aiohttp.ClientConnectorCertificateError):
         reason = getattr(cause.certificate_error, "verify_message", "") or _said(cause.certificate_error)
         told = f"the TLS certificate of {cause.host}:{cause.port} is not trusted: {reason}"
-        return Classification(Verdict.STOP, "Client.CertificateRefused", told)
+        return Classification(Verdict.STOP, CERTIFICATE_REFUSED, told)
     if isinstance(cause, aiohttp.ClientConnectorError):
         told = f"cannot connect to {cause.host}:{cause.port}: {_reason(cause.os_error)}"
         return Classification(Verdict.NOT_SENT, "Client.ConnectFailed", told)

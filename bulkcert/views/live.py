@@ -8,8 +8,7 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from bulkcert.engine.stats import Stats, Take
-from bulkcert.views.console import stderr
-from bulkcert.views.layout import wrapped
+from bulkcert.views.console import stderr, wrapped
 from bulkcert.words import duration
 
 REFRESH_S = 0.25

@@ -19,8 +19,8 @@ from bulkcert.service.operations import INSTANCE_ACCESS
 from bulkcert.service.signing import Credentials
 from bulkcert.views.advice import on_unregistered
 from bulkcert.views.confirm import doubt, mistake
-from bulkcert.views.console import stdout
-from bulkcert.views.layout import columns, say, show
+from bulkcert.views.console import say, stdout
+from bulkcert.views.layout import columns, show
 from bulkcert.words import about, counted
 
 CAS_LISTED = 1000
