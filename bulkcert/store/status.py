@@ -49,7 +49,8 @@ class RunStatus:
         maybe_undone: Rows that an undo may have changed back without a trace.
         drifted: Rows that were read back in another state than the desired one, and not called since.
         in_doubt: Rows without an outcome that a killed session may have called.
-        unknown_before: Rows that a call may have changed and of which nobody knows what they were before.
+        unknown_before: Rows that a call may have changed and of which nobody knows what they were before; 0 unless
+            it has ended.
         holder: Who holds it; None unless somebody does.
     """
 
@@ -166,9 +167,10 @@ def status_in(files: RunFiles, db: sqlite3.Connection, holder: Holder | None = N
     asked = queries.asked(db)
     sessions = tuple(queries.sessions(db))
     counted = queries.tally(db)
+    state = _state(sessions, is_held=holder is not None)
     return RunStatus(
         files,
-        _state(sessions, is_held=holder is not None),
+        state,
         asked,
         sessions,
         queries.outcomes(db, asked.rows, counted),
@@ -176,7 +178,8 @@ def status_in(files: RunFiles, db: sqlite3.Connection, holder: Holder | None = N
         queries.maybe_undone(db),
         queries.drifted(db, ACTIONS[asked.action].desired_status),
         queries.in_doubt(db),
-        queries.unknown_before(db),
+        # It reads every row, and is of use for an undo alone, which is offered of a run that has ended.
+        queries.unknown_before(db) if state is State.ENDED else 0,
         holder,
     )
 
