@@ -21,6 +21,11 @@ WORDS = {
     ("inventory", "-o"): "-o takes a value, and there is none",
     ("inventory", "--rate", "1", "--rate", "2"): "--rate is given more than once",
     ("emulator", "--latency-ms", "5"): "--latency-ms takes 2 values, not 1",
+    (
+        "policy",
+        "inactivate-devices",
+    ): f"ACTION: 'inactivate-devices' is none of {ACTIONS}; did you mean inactivate-device?",
+    ("policy", "deactivate"): f"ACTION: 'deactivate' is none of {ACTIONS}; did you mean inactivate-device?",
     ("policy", "x"): f"ACTION: 'x' is none of {ACTIONS}",
     ("run", "--action", "delete-ca", "x.csv"): "'x.csv' stands alone, but --action has its name: type --input x.csv",
 }

@@ -29,7 +29,7 @@ class PolicyOptions:
     """Region of the instance; any unless given."""
     preflight: Annotated[PreflightMode, Parameter(group=LOOK)] = "auto"
     """As the run will have it."""
-    verify: Annotated[bool, Parameter(group=LOOK)] = True
+    verify: Annotated[bool, Parameter(group=LOOK, negative="--no-verify")] = True
     """Whether the results are going to be verified."""
     undo: Annotated[bool, Parameter(group=LOOK)] = False
     """Allow to undo it, too."""

@@ -33,6 +33,10 @@ class _Unfailing:
             sys.stderr.flush()
 
 
+class ReaderGoneError(Exception):
+    """Whoever read standard output has closed it."""
+
+
 class Product:
     """Standard output: what it does not take ends the command with an error that says so, whoever has written it.
 
@@ -56,6 +60,7 @@ class Product:
 
         Raises:
             BulkcertError: CANNOT_WRITE.
+            ReaderGoneError: Nobody reads it any more.
         """
         with _told():
             return cast(int, self._stream.write(text))
@@ -65,6 +70,7 @@ class Product:
 
         Raises:
             BulkcertError: CANNOT_WRITE.
+            ReaderGoneError: Nobody reads it any more.
         """
         with _told():
             self._stream.flush()
@@ -74,6 +80,8 @@ class Product:
 def _told() -> Iterator[None]:
     try:
         yield
+    except BrokenPipeError as error:
+        raise ReaderGoneError from error
     except OSError as error:
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE,
