@@ -86,8 +86,6 @@ def launch(
     """
     # The parser takes a lone hyphen for an option; as a path it is standard input all the same.
     tokens = tuple("./-" if typed == "-" else typed for typed in tokens)
-    if tokens[:1] == ("help",) and tokens[1:2] and tokens[1] in COMMANDS:
-        tokens = (tokens[1], "--help")
     bind(job=job.stem if job else None)
     layers: list[Any] = [Env("BULKCERT_", command=False)]
     if job is not None:
@@ -137,7 +135,10 @@ def main() -> NoReturn:
     if format_asked(sys.argv[1:], os.environ) == "json":
         terminal.begin_json()
     try:
-        status = app.meta(exit_on_error=False, print_error=False, result_action="return_value")
+        # The help of a command is the command's own.
+        is_of_command = sys.argv[1:2] == ["help"] and COMMANDS.keys() & set(sys.argv[2:3])
+        typed = [sys.argv[2], "--help"] if is_of_command else sys.argv[1:]
+        status = app.meta(typed, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except terminal.ReaderGoneError:  # as head goes: whoever reads has read enough
         status = ExitStatus.READER_GONE

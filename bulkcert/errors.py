@@ -17,7 +17,7 @@ class ExitStatus(IntEnum):
     TOO_MANY_ERRORS = 3
     """Stopped by ``--max-errors``."""
     INPUT_INVALID = 65
-    """The input is invalid or differs from the journal's; no calls were made."""
+    """The input is invalid or differs from that of the run; no calls were made."""
     INPUT_UNREADABLE = 66
     """The input is missing or cannot be read."""
     UNAVAILABLE = 69
@@ -25,19 +25,19 @@ class ExitStatus(IntEnum):
     INTERNAL = 70
     """An internal error, or the outcomes do not add up."""
     CANNOT_WRITE = 73
-    """Results or journal cannot be written, or another run holds them."""
+    """Results or store cannot be written, or another run holds them."""
     STOPPED_EARLY = 75
-    """Stopped early on purpose; run again to go on."""
+    """Stopped early on purpose; run again to resume."""
     DENIED = 77
     """Credentials, permission or ownership were refused."""
     MISCONFIGURED = 78
     """Unknown instance, region or endpoint, or the clock is wrong."""
     INTERRUPTED = 130
-    """SIGINT; drained, journal synced, run again to go on."""
+    """SIGINT; drained, store synced, run again to resume."""
     READER_GONE = 141
     """Whoever read standard output has closed it, as ``head`` does; nothing is said."""
     TERMINATED = 143
-    """SIGTERM; drained, journal synced, run again to go on."""
+    """SIGTERM; drained, store synced, run again to resume."""
 
 
 class BulkcertError(Exception):

@@ -23,8 +23,8 @@ _PLACEHOLDER = re.compile(r"\$\$|\$\{(\w+)\}|\{(\w+)\}")
 class JobFile(Toml):
     """A job file; its relative paths start where the file is, and carry ``{date}``, ``{time}`` and ``${VARIABLE}``.
 
-    What stands in its one table, ``[rehearsal]``, is for ``rehearse`` alone. Options of ``run`` that another command
-    does not have are passed over by it.
+    What is in its one table, ``[rehearsal]``, is for ``rehearse`` alone. Options of ``run`` that another command
+    does not have are ignored by it.
 
     Args:
         path: The file.
@@ -59,7 +59,7 @@ class JobFile(Toml):
         """Returns the options that are for this command, with their paths filled in.
 
         Raises:
-            BulkcertError: A path cannot be filled in; for a plan, any path of the run that it tells of.
+            BulkcertError: A path cannot be filled in; for a plan, any path of the run that it shows.
         """
         wanted = {name: value for name, value in options.items() if self._is_meant(name)}
         for name, value in (options if self._command == "plan" else wanted).items():
@@ -70,7 +70,7 @@ class JobFile(Toml):
         return {name: options[name] for name in wanted}
 
     def _is_meant(self, name: str) -> bool:
-        """Returns whether a key is for this command; one that is for run alone is passed over by the others.
+        """Returns whether a key is for this command; one that is for run alone is ignored by the others.
 
         Who lets a job run unasked has agreed to the run, not to what undoes it or calls again.
         """
@@ -101,10 +101,10 @@ def _filled_in(text: str, file: Path, key: str) -> str:
         filled = known.get(placeholder) if placeholder else os.environ.get(variable)
         if filled is not None:
             return filled
-        told = f"{found[0]} is neither {{date}} nor {{time}}" if placeholder else f"{variable} is not set"
+        text = f"{found[0]} is neither {{date}} nor {{time}}" if placeholder else f"{variable} is not set"
         raise BulkcertError(
             ExitStatus.USAGE,
-            f"{file}: {key} = {text!r}: {told}",
+            f"{file}: {key} = {text!r}: {text}",
             "Correct the job file." if placeholder else f"Set {variable} in the environment of the command.",
         )
 

@@ -76,7 +76,7 @@ class Notices(io.TextIOBase):
         self._rest = ""
 
     def write(self, text: str) -> int:
-        """Logs each whole line of what was written so far; blank ones are passed over."""
+        """Logs each whole line of what was written so far; blank ones are ignored."""
         *lines, self._rest = (self._rest + text).split("\n")
         for line in lines:
             plain = Text.from_ansi(line).plain.rstrip()
@@ -88,7 +88,7 @@ class Notices(io.TextIOBase):
 def format_asked(tokens: Sequence[str], environment: Mapping[str, str]) -> str:
     """Returns what the command line or the environment say of the format, before anything is parsed.
 
-    Wrong options are told in that format as well; the job file has its say after this.
+    Wrong options are reported in that format as well; the job file has its say after this.
     """
     asked = environment.get("BULKCERT_LOG_FORMAT", "")
     for position, token in enumerate(tokens):

@@ -28,10 +28,10 @@ def measure(devices: Path, addresses: list[str]) -> None:
         command += [f"--source-address={address}" for address in addresses]
         status = subprocess.run(command, env=os.environ | KEYS, stdout=subprocess.DEVNULL, check=False).returncode
         report = emulator.report()
-    worst = ", ".join(f"{name} {seen.worst_window}" for name, seen in sorted(report.addresses.items()))
+    worst = ", ".join(f"{name} {seen.peak_window}" for name, seen in sorted(report.addresses.items()))
     print(
         f"{len(addresses)} addresses: {report.arrivals} calls, {report.rate:.1f}/s at the server, worst one-second "
-        f"window {report.worst_window} ({worst}), {report.throttled} throttled, {report.blocks} blocks, exit {status}",
+        f"window {report.peak_window} ({worst}), {report.throttled} throttled, {report.blocks} blocks, exit {status}",
         flush=True,
     )
 

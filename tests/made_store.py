@@ -59,12 +59,12 @@ def session(kind="run", *, after_ms=0, ended=0, figures=None, options=None, **co
 
 def stats(**figures):
     """Returns live figures, all nothing but those that are given."""
-    none = dict.fromkeys(("rows", "done", "to_call", "done_now", "calls", "worst_window", "in_flight", "pages"), 0)
-    none |= dict.fromkeys(("reads", "retries", "throttles", "outages", "looks"), 0)
+    none = dict.fromkeys(("rows", "done", "to_call", "done_now", "calls", "peak_window", "in_flight", "pages"), 0)
+    none |= dict.fromkeys(("reads", "retries", "throttles", "outages", "scans"), 0)
     none |= dict.fromkeys(("rate", "achieved_rate", "paused_s", "outage_s", "latency_sum_s", "elapsed_s"), 0.0)
-    none |= dict.fromkeys(("waiting_for", "last_error", "throttle_code", "not_looked", "stop"), "")
+    none |= dict.fromkeys(("waiting_for", "last_error", "throttle_code", "unread_because", "stop"), "")
     none |= {"phase": "calling", "outcomes": {}, "outcomes_now": {}, "limit": 494.0, "factor": 1.0, "lanes": []}
-    none |= {"looking": False, "codes": {}, "latency_counts": [0] * 13, "left_s": None, "errors": []}
+    none |= {"reading": False, "codes": {}, "latency_counts": [0] * 13, "left_s": None, "errors": []}
     return none | {"retry_after_s": 0.0, "stop_status": None} | figures
 
 

@@ -9,7 +9,6 @@ from unittest.mock import patch
 import msgspec
 import pytest
 from program import here, write_devices
-from prometheus_client import generate_latest
 from stored import figures as figures_of
 
 from bulkcert.engine import stats as engine_stats
@@ -92,11 +91,11 @@ def test_looking_does_not_count_as_calling(clock):
     making = maker(made, rows=3000, to_call=3000)
     made.preflight_over = False
     assert making.take().left_s is None
-    made.looking, clock.now = True, 1100.0
+    made.reading, clock.now = True, 1100.0
     looking = making.take()
-    assert (looking.phase, looking.left_s) == ("looking", None)
+    assert (looking.phase, looking.left_s) == ("reading states", None)
     assert "left" not in figures(looking)
-    made.looking, made.preflight_over, clock.now = False, True, 1200.0
+    made.reading, made.preflight_over, clock.now = False, True, 1200.0
     assert making.take().left_s == pytest.approx(30)
     made.outcomes[Outcome.SUCCEEDED], clock.now = 1000, 1210.0
     assert making.take().left_s == pytest.approx(20)
@@ -134,11 +133,11 @@ def test_one_moment_for_all_who_show_it():
     assert "80 succeeded, 4 failed" in told
     assert "5 retries, 6 throttles" in told
     with logged() as events:
-        _Watcher().look(taken, math.inf)
-    assert events["verdicts"].items() >= {"outcomes": taken.outcomes_now, "retries": 5, "throttles": 6}.items()
-    assert events["verdicts"]["left"] == 150 - 34
+        _Watcher().observe(taken, math.inf)
+    assert events["progress"].items() >= {"outcomes": taken.outcomes_now, "retries": 5, "throttles": 6}.items()
+    assert events["progress"]["left"] == 150 - 34
     assert events["stopping"]["exit_status"] == 77
-    exposition = generate_latest(Measured(("a", "i", "j"), {}, stats=taken).registry()).decode()
+    exposition = Measured(("a", "i", "j"), {}, stats=taken).exposition().decode()
     on = 'action="a",job_name="j",mqtt_instance="i"'
     assert f'bulkcert_rows_finished_total{{{on},outcome="succeeded"}} 30.0' in exposition
     assert f"bulkcert_rows_left{{{on}}} 116.0" in exposition
@@ -178,7 +177,7 @@ def test_the_end_of_an_idle_start_has_its_own_figures(tmp_path, service):
     with logged() as events:
         told = here(*run).ended(0)
 
-    ended, names = events["run_finished"], ("calls", "achieved_rate", "worst_window", "retries", "throttles")
+    ended, names = events["run_finished"], ("calls", "achieved_rate", "peak_window", "retries", "throttles")
     assert {name: ended[name] for name in names} == dict.fromkeys(names, 0)
     assert ended["outcomes"] == {"succeeded": 5}
     assert "calls         none" in told.stdout

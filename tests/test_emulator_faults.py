@@ -1,11 +1,14 @@
-"""The plan of faults: seeded shares, and refusal of plans that make no sense."""
+"""Faults, of all operations or of one: seeded shares, and what the emulator refuses before it listens."""
 
 from collections import Counter
 
 import pytest
+from program import INSTANCE, UNHURRIED, emulator, here, outcomes, write_devices
 
 from bulkcert.emulator.faults import DEFAULT_FAULTS, FaultPlan, InjectedFault
 from bulkcert.errors import BulkcertError, ExitStatus
+
+LIST, CHANGE = "ListDeviceCertificateByCaSn", "InactivateDeviceCertificate"
 
 
 def test_same_seed_same_faults():
@@ -48,3 +51,69 @@ def test_senseless_plans_are_refused(shares):
         FaultPlan(shares, 0)
 
     assert refused.value.status is ExitStatus.USAGE
+
+
+def test_only_the_named_operation_meets_it():
+    """A fault with an operation before it is drawn for the calls of that operation alone, beside those for all."""
+    plan = FaultPlan({f"{LIST}:NoPermission": 0.5, "slow": 0.25, f"{CHANGE}:drop-after": 0.25}, 1)
+
+    drawn = {name: Counter(plan.draw(name) for _ in range(4000)) for name in (LIST, CHANGE, "GetDeviceCertificate")}
+
+    assert [set(counts) for counts in drawn.values()] == [
+        {"NoPermission", "slow", None},
+        {"slow", "drop-after", None},
+        {"slow", None},
+    ]
+    assert drawn[LIST]["NoPermission"] / 4000 == pytest.approx(0.5, abs=0.05)
+
+
+def test_shares_add_up_for_each_operation():
+    """Shares are summed for the calls that meet them: two operations may each have all of their calls fail."""
+    FaultPlan({f"{LIST}:NoPermission": 1, f"{CHANGE}:slow": 1}, 0)
+    with pytest.raises(BulkcertError) as refused:
+        FaultPlan({f"{LIST}:NoPermission": 0.6, "slow": 0.6}, 0)
+
+    assert refused.value.status is ExitStatus.USAGE
+
+
+def test_unknown_operation_is_refused():
+    """An operation that there is not is named, with those that there are."""
+    with pytest.raises(BulkcertError, match=r"no operation named Nosuch\.") as refused:
+        FaultPlan({"Nosuch:slow": 1}, 0)
+
+    assert LIST in refused.value.advice
+
+
+def test_may_change_but_not_list(tmp_path):
+    """Who may change but not list is rehearsed: the run says so and calls every row."""
+    devices = write_devices(tmp_path / "d.csv", 120)
+    with emulator(tmp_path, faults={f"{LIST}:NoPermission": 1}) as service:
+        service.tell("seed", instance=INSTANCE, rows=[(ca, device) for device, ca in devices])
+        where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes", *UNHURRIED)
+        said = here("run", "inactivate-device", "d.csv", "-o", "r.csv", *where, cwd=tmp_path).ended(0).stderr
+
+    assert "NoPermission" in said
+    assert ".;" not in said, "the service's message ends in a full stop, and the sentence goes on"
+    assert outcomes(tmp_path / "r.csv") == {"succeeded": 120}
+
+
+WRONG = {
+    "falling latency": (("--latency-ms", "50", "10"), "--latency-ms must be two rising numbers, not 50 and 10"),
+    "endless latency": (("--latency-ms", "0", "inf"), "--latency-ms must be two rising numbers"),
+    "no such port": (("--port", "99999"), "--port must be from 0 to 65535, not 99999"),
+    "no such fault": (("--port", "0", "--fault", "default", "--fault", "nosuch=1"), "no fault named nosuch."),
+}
+
+
+def test_wrong_options_are_refused():
+    """A setting that cannot be meant is a wrong option (2), before anything listens."""
+    for options, message in WRONG.values():
+        assert message in here("emulator", *options).ended(2).stderr
+
+
+def test_help_lists_every_fault():
+    """What ``--fault`` takes stands in the help: no fault has to be guessed."""
+    said = " ".join(here("emulator", "--help", env={"COLUMNS": "200"}).ended(0).stdout.replace("│", " ").split())
+
+    assert [fault for fault in InjectedFault if fault not in said] == []
+    assert f"{LIST}:NoPermission=1" in said

@@ -9,7 +9,7 @@ from bulkcert.emulator.limits import AccountCap, AddressCap, Arrivals
 TIMES = st.lists(st.integers(0, 24), max_size=60).map(lambda quarters: [q / 4 for q in sorted(quarters)])
 
 
-def worst_window(times):
+def peak_window(times):
     """Most times in [t, t + 1) for any t."""
     return max((sum(start <= time < start + 1 for time in times) for start in times), default=0)
 
@@ -21,7 +21,7 @@ def test_worst_window_is_exact(times):
     for at in times:
         arrivals.add(at)
 
-    assert arrivals.worst_window == worst_window(times)
+    assert arrivals.peak_window == peak_window(times)
     assert arrivals.count == len(times)
 
 
@@ -47,7 +47,7 @@ def test_account_cap_holds_and_wastes_nothing(times, cap):
         if recent < cap:
             admitted.append(at)
 
-    assert worst_window(admitted) <= cap
+    assert peak_window(admitted) <= cap
 
 
 def test_account_cap_is_per_account_and_operation():

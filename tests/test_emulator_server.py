@@ -154,10 +154,10 @@ async def test_address_cap_blocks_one_address(at_once):
 
         report = await fast.admin("report")
         assert report["addresses"] == {
-            "127.0.0.2": {"arrivals": 7, "worst_window": 7, "blocks": 1},
-            "127.0.0.3": {"arrivals": 1, "worst_window": 1, "blocks": 0},
+            "127.0.0.2": {"arrivals": 7, "peak_window": 7, "blocks": 1},
+            "127.0.0.3": {"arrivals": 1, "peak_window": 1, "blocks": 0},
         }
-        assert (report["arrivals"], report["worst_window"], report["blocks"]) == (8, 8, 1)
+        assert (report["arrivals"], report["peak_window"], report["blocks"]) == (8, 8, 1)
         assert report["operations"] == {"InactivateDeviceCertificate": 6}
 
 
@@ -166,7 +166,7 @@ async def test_report_of_nothing():
     async with OnSocket() as call:
         report = await call.admin("report")
 
-        assert (report["arrivals"], report["rate"], report["worst_window"], report["blocks"]) == (0, 0, 0, 0)
+        assert (report["arrivals"], report["rate"], report["peak_window"], report["blocks"]) == (0, 0, 0, 0)
         assert report["first_at"] is report["last_at"] is None
 
 

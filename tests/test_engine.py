@@ -152,13 +152,13 @@ async def run(directory, rows, script, *, action="inactivate-device", provider=N
 
 async def test_each_attempt_is_signed_and_paced_anew(tmp_path, monkeypatch):
     """A retry has a nonce and a signature of its own, and takes its turn like any call."""
-    turns, admit = [], Pacer.admit
+    turns, acquire = [], Pacer.acquire
 
     async def counted(pacer):
         turns.append(pacer)
-        return await admit(pacer)
+        return await acquire(pacer)
 
-    monkeypatch.setattr(Pacer, "admit", counted)
+    monkeypatch.setattr(Pacer, "acquire", counted)
     ran = await run(tmp_path, 1, lambda _row, attempt, _: BUSY if attempt < 3 else DONE)
 
     assert ran.outcomes == {1: Outcome.SUCCEEDED}
@@ -388,7 +388,7 @@ ANSWERS = [DONE, NO_ECHO, NOT_FOUND, REFUSED, THROTTLED, BUSY, NONCE, EXPIRED, D
 scripts = st.lists(st.lists(st.sampled_from(ANSWERS), max_size=6), min_size=1, max_size=12)
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(script=scripts, action=st.sampled_from(["inactivate-device", "delete-ca"]), keys=st.integers(1, 3))
 def test_rows_add_up_whatever_is_answered(tmp_path_factory, script, action, keys):
     """Any script: every row gets one outcome, successes were seen to succeed, nothing known done is repeated."""

@@ -113,7 +113,7 @@ def test_beside_a_running_session(tmp_path, run):
         (("-o", "none/x.csv"), 73, "cannot write"),
         (("-o", "folder.csv", "--overwrite"), 73, "is a directory"),
         (("-o", "x.txt"), 2, "must end in .csv, .parquet, .ndjson"),
-        (("-o", "x.csv", "--outcome", "failure"), 2, "'failure' is none of succeeded"),
+        (("-o", "x.csv", "--outcome", "failure"), 2, "'failure' is not valid; choose from succeeded"),
     ],
 )
 def test_refused(tmp_path, run, options, status, told):

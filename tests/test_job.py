@@ -25,7 +25,7 @@ def refused(**options):
     [
         ({"source_address": ("127.0.0.2", "127.0.0.2")}, "the same address twice"),
         ({"source_address": ("127.0.0.2", "::ffff:127.0.0.2")}, "the same address twice"),
-        ({"source_address": ("0.0.0.0",)}, "stands for any address"),
+        ({"source_address": ("0.0.0.0",)}, "means any address"),
         ({"source_address": ("192.0.2.1",)}, "not an address of this machine"),
         ({"source_address": ("here",)}, "not an IP address"),
         ({"rate": 0}, "--rate must be at least 1"),
@@ -63,7 +63,7 @@ def test_what_is_called_again(typed, meant):
 def test_what_cannot_be_called_again(name):
     """What is done, and what is never called, is not taken up again (2)."""
     told = here("resume", "r.csv", "--retry", f"failed,{name}").ended(2).stderr
-    assert f"'{name}' is none of failed, unknown, not_registered, undone, drifted" in told
+    assert f"'{name}' is not valid; choose from failed, unknown, not_registered, undone, drifted" in told
 
 
 def test_standard_input_names_no_results():

@@ -65,7 +65,7 @@ def test_a_whole_run(service, tmp_path):
     lines = events(finished.stderr)
     started, ended = named(lines, "run_started"), named(lines, "run_finished")
     told = list(dict.fromkeys(line["event"] for line in lines if line["event"] != "notice"))
-    assert told == ["run_started", "preflight_finished", "verdicts", "checkpoint", "run_finished"]
+    assert told == ["run_started", "preflight_finished", "progress", "checkpoint", "run_finished"]
     about = {"job": "nightly", "action": "inactivate-device", "instance": INSTANCE, "access_key_id": KEY_ID}
     assert all(line.items() >= about.items() for line in lines)
     assert len({line["run"] for line in lines}) == 1

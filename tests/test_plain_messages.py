@@ -9,8 +9,8 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 from program import bulkcert
 
-from bulkcert.service.classification import judge_failure
-from bulkcert.service.credentials import _no_credentials, _told_source
+from bulkcert.service.classification import classify_failure
+from bulkcert.service.credentials import _no_credentials, _source_text
 
 KEY = ConnectionKey("127.0.0.1", 1, False, True, None, None, None)
 REASONS = {
@@ -23,7 +23,7 @@ REASONS = {
 @pytest.mark.parametrize("reason", REASONS)
 def test_connections(reason):
     """A connection that does not come about is told by host, port and the system's reason."""
-    judged = judge_failure(aiohttp.ClientConnectorError(KEY, REASONS[reason]))
+    judged = classify_failure(aiohttp.ClientConnectorError(KEY, REASONS[reason]))
 
     assert judged.message == f"cannot connect to 127.0.0.1:1: {reason}"
 
@@ -33,7 +33,7 @@ def test_certificates():
     refused = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed")
     refused.verify_message = "self-signed certificate"
 
-    judged = judge_failure(aiohttp.ClientConnectorCertificateError(KEY, refused))
+    judged = classify_failure(aiohttp.ClientConnectorCertificateError(KEY, refused))
 
     assert judged.message == "the TLS certificate of 127.0.0.1:1 is not trusted: self-signed certificate"
 
@@ -53,15 +53,15 @@ def test_sources_of_credentials(provider, told, monkeypatch):
     """Where credentials come from is told in words; a name that is not known stays as it is."""
     monkeypatch.delenv("ALIBABA_CLOUD_PROFILE", raising=False)
 
-    assert _told_source(provider) == told
+    assert _source_text(provider) == told
 
 
 def test_profile_is_named(monkeypatch):
     """The profile that the environment chooses is named."""
     monkeypatch.setenv("ALIBABA_CLOUD_PROFILE", "ops")
 
-    assert _told_source("default/cli_profile/static_ak") == "the profile ops of the aliyun command"
-    assert _told_source("default/env") == "the environment"
+    assert _source_text("default/cli_profile/static_ak") == "the profile ops of the aliyun command"
+    assert _source_text("default/env") == "the environment"
 
 
 def test_no_credentials_are_told_without_jargon(tmp_path):

@@ -78,10 +78,10 @@ def test_the_numbers_of_each_ca_and_of_the_run_that_follows(service, tmp_path):
         "already": 495,
         "not_registered": 70,
         "to_change": 35,
-        "not_looked_at": 0,
+        "not_read": 0,
     }
     assert (told["rows"], told["invalid"], told["duplicates"], told["protected"]) == (601, 0, 1, 0)
-    assert told["calls"] == {"changing": 105, "looking": told["calls"]["looking"], "total": 105 + 7}
+    assert told["calls"] == {"changing": 105, "reading": told["calls"]["reading"], "total": 105 + 7}
     assert (told["instance_ok"], told["permissions"]["read_one"], told["permissions"]["read_pages"]) == (True,) * 3
     assert abs(told["clock_ahead_s"]) < PATIENCE_S
     assert [pace["source_addresses"] for pace in told["times"]] == [1, 2]
@@ -111,7 +111,7 @@ def test_the_run_makes_the_calls_that_were_planned(service, tmp_path, look):
     mixed(service, path)
     told = planned(service, path, "--preflight", look)
     if look == "never":
-        assert told["totals"]["not_looked_at"] == told["calls"]["total"] == 600
+        assert told["totals"]["not_read"] == told["calls"]["total"] == 600
         assert Counter(call["operation"] for call in service.calls()) == {"GetDeviceCertificate": 1}
     service.allowed = {"InactivateDeviceCertificate"}
     calls = service.report().arrivals
@@ -228,8 +228,8 @@ def test_what_is_left_out_is_not_asked_for(service, tmp_path):
     protected.write_text("DeviceSn\n0002\n")
     told = planned(service, path, "--protect", protected, "--skip-invalid", "--skip-protected")["advice"]
 
-    assert f"1 row is invalid, the first: {path}:3: DeviceSn: is blank; left out (--skip-invalid)" in told
-    assert "1 row is protected by protected.csv; left out (--skip-protected)" in told
+    assert f"1 row is invalid, the first: {path}:3: DeviceSn: is blank; skipped (--skip-invalid)" in told
+    assert "1 row is protected by protected.csv; skipped (--skip-protected)" in told
 
 
 def test_what_is_not_registered_is_deleted_all_the_same(service, tmp_path):
@@ -238,15 +238,17 @@ def test_what_is_not_registered_is_deleted_all_the_same(service, tmp_path):
     path.write_text("CaSn\n00aa\n00bb\n")
     service.seed([("", "00aa")])
     told = planned(service, path, action="delete-ca")
-    states = {"rows": 2, "already": 0, "not_registered": 1, "to_change": 1, "not_looked_at": 0}
+    states = {"rows": 2, "already": 0, "not_registered": 1, "to_change": 1, "not_read": 0}
     assert told["totals"] == states
-    assert told["calls"] == {"changing": 2, "looking": 1, "total": 3}
+    assert told["calls"] == {"changing": 2, "reading": 1, "total": 3}
 
     service.allowed = {"DeleteCaCertificate"}
     calls = service.report().arrivals
     run = here("run", "delete-ca", path, *service.looking, "-o", results).ended(1)
     assert service.report().arrivals - calls == 3
-    assert "to call       2 CA certificates, those that a look does not find as well (--preflight auto)" in run.stderr
+    assert (
+        "to call       2 CA certificates, those that preflight does not find as well (--preflight auto)" in run.stderr
+    )
 
 
 @pytest.mark.parametrize("look", ["auto", "always"])
@@ -260,10 +262,10 @@ def test_without_permission_to_list(service, tmp_path, look):
     assert (told["permissions"]["read_one"], told["permissions"]["read_pages"]) == (True, False)
     assert LISTING in told["permissions"]["needed"]
     if look == "auto":
-        assert told["totals"]["not_looked_at"] == told["calls"]["changing"] == 600
-        assert told["not_looked"].startswith("ListDeviceCertificateByCaSn: NoPermission")
+        assert told["totals"]["not_read"] == told["calls"]["changing"] == 600
+        assert told["unread_because"].startswith("ListDeviceCertificateByCaSn: NoPermission")
     else:
-        assert told["calls"] == {"changing": 105, "looking": 601, "total": 706}
+        assert told["calls"] == {"changing": 105, "reading": 601, "total": 706}
     assert any(advice.startswith("states cannot be read") for advice in told["advice"]) == (look == "auto")
 
     service.allowed = {"InactivateDeviceCertificate"}

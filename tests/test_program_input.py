@@ -144,7 +144,7 @@ def test_summary_adds_up(place):
     assert summary["input_sha256"] == hashlib.sha256(place.list.read_bytes()).hexdigest()
     assert summary["results_sha256"] == hashlib.sha256(place.results.read_bytes()).hexdigest()
     assert (summary["calls"], summary["retries"], summary["throttles"]) == (4, 0, 0)
-    assert 1 <= summary["worst_window"] <= 4
+    assert 1 <= summary["peak_window"] <= 4
     assert summary["caps"] == {"account": 100000, "address": 100000, "lane": 90000, "source_addresses": ["any"]}
     assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p90"] <= summary["latency_ms"]["p99"]
     assert summary["started"] < summary["finished"]

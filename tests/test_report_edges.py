@@ -159,7 +159,7 @@ def test_a_row_that_was_called_and_is_protected_now(made):
     assert [sample.message for sample in finding.samples] == ["refused"]
 
 
-KILLED = {"calls": 7, "achieved_rate": 3.5, "worst_window": 5, "retries": 2, "throttles": 1, "outages": 1}
+KILLED = {"calls": 7, "achieved_rate": 3.5, "peak_window": 5, "retries": 2, "throttles": 1, "outages": 1}
 
 
 def test_killed(made):

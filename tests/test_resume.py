@@ -127,7 +127,7 @@ def test_a_limit_and_on(place):
     told = place.resume().ended(0)
 
     assert place.calls(since) == ([CALL] * 4, [*range(17, 21)])
-    assert "16 by earlier sessions" in told.stderr
+    assert "16 already finished" in told.stderr
     assert place.states == ["0"] * 20
 
 
@@ -394,7 +394,7 @@ def test_an_old_preflight_is_made_again(canary):
     operations, called = canary.calls(since)
     assert operations.count(BY_CA) == 3
     assert called == [2, 3, *range(101, 111)]
-    assert "299 device certificates at most: what a look finds inactive already is left alone" in finished.stderr
+    assert "299 device certificates at most: what is inactive already gets no call" in finished.stderr
     assert canary.states == ["0"] * 300
     assert outcomes(RESULTS) == {"succeeded": 13, "unchanged": 287}
     seen = ["active"] * 3 + ["inactive"] * 97 + ["active"] * 10 + ["inactive"] * 190

@@ -85,7 +85,7 @@ class TestMeaning:
         path = written("DeviceSn\n3\n2\n")
 
         assert hit(path) == [2, 3]
-        assert open_protection(path, by_device=False).told() == "2 devices and 0 CAs"
+        assert open_protection(path, by_device=False).describe() == "2 devices and 0 CAs"
 
     @pytest.mark.parametrize("name", ["protect.txt", "protect", "protect.list"])
     def test_text(self, written, name):
@@ -95,14 +95,14 @@ class TestMeaning:
         protection = open_protection(path, by_device=True)
 
         assert (hit(path), hit(path, by_device=False)) == ([1, 2, 4], [1, 2])
-        assert (protection.told(), protection.path) == ("2 serials", path)
+        assert (protection.describe(), protection.path) == ("2 serials", path)
         assert hashlib.sha256(content).hexdigest() == protection.sha256
 
     def test_a_sole_column(self, written):
         """A sole column of any name protects whatever has its serials; under a telling name these may hold anything."""
         assert hit(written("pumps\n3\n")) == hit(written("3\n1x\n")) == [3]
-        assert open_protection(written("Sn\n1;a\n"), by_device=True).told() == "1 serial"
-        assert open_protection(written("DeviceSn\n1;a\n"), by_device=True).told() == "1 device and 0 CAs"
+        assert open_protection(written("Sn\n1;a\n"), by_device=True).describe() == "1 serial"
+        assert open_protection(written("DeviceSn\n1;a\n"), by_device=True).describe() == "1 device and 0 CAs"
 
     def test_to_the_letter(self, written):
         """Serials match exactly: no zeros, cases or parts are forgiven."""
@@ -177,7 +177,7 @@ class TestRefused:
         path = written("1234567890123450\n", "protect.txt")
 
         assert "--trust-serials" in refused(path)
-        assert open_protection(path, by_device=True, trust_serials=True).told() == "1 serial"
+        assert open_protection(path, by_device=True, trust_serials=True).describe() == "1 serial"
 
     def test_unreadable(self, written, tmp_path):
         """What is missing, no file, or something else ends with 66."""
@@ -278,7 +278,7 @@ class TestCheck:
 serials = st.sampled_from(["1", "2", "3", "01", "é", "a b", "x" * 40])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     listed=st.lists(st.tuples(serials | st.none(), serials), min_size=1, max_size=12),
     asked=st.lists(st.tuples(serials, serials), max_size=12),

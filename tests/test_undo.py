@@ -481,7 +481,7 @@ def test_an_undo_that_was_killed_at_its_question(place):
     """Nothing is left of it that is in the way of the next, and the run is what it was."""
     place.made(5)
     with dialogue("undo", "r.csv", *UNHURRIED) as talk:
-        talk.read_until("Go on? [y/N] ")
+        talk.read_until("Continue? [y/N] ")
         talk.child.kill()
         talk.child.wait()
     assert status("r.csv").exit_status == 0

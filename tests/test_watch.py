@@ -64,7 +64,7 @@ class Rounds(Verifier):
     def _expected(self):
         return SimpleNamespace(forget=lambda: None, statuses=b"")
 
-    async def _look(self, _lanes, _sightings):
+    async def _scan(self, _lanes, _sightings):
         self.looks += 1
         self.now += 1
         return self.failures.pop(0) if self.failures else None

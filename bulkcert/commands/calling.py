@@ -46,7 +46,7 @@ def call(work: Work, provider: CredentialProvider, leave: Leave, *watches: Obser
         work: Makes them.
         provider: Has credentials.
         leave: Called on the second signal.
-        watches: Run beside the calls; so do the events of the log for machines, if there is one.
+        watches: Run next to the calls; so do the events of the log for machines, if there is one.
 
     Raises:
         BulkcertError: The work has failed.
@@ -55,7 +55,7 @@ def call(work: Work, provider: CredentialProvider, leave: Leave, *watches: Obser
     try:
         anyio.run(work, provider, together(*watches, *events), leave)
     except ExceptionGroup as group:
-        # What fails beside other work comes wrapped.
+        # What fails next to other work comes wrapped.
         if (failure := _only_failure(group)) is None:
             raise
         raise failure from group
@@ -72,22 +72,22 @@ def _only_failure(group: ExceptionGroup[Exception]) -> BulkcertError | None:
     return found if alone and isinstance(found, BulkcertError) else None
 
 
-def shown(told: Callable[[Stats], str]) -> Observer:
+def shown(describe: Callable[[Stats], str]) -> Observer:
     """Returns a watch that shows how a command gets on: in place on a terminal, else a line every few seconds.
 
     Args:
-        told: Says it in one line.
+        describe: Says it in one line.
     """
 
     async def watch(take: Take) -> None:
         if not terminal.stderr.is_terminal:
             while True:
                 await anyio.sleep(LINE_EVERY_S)
-                terminal.stderr.print(Text(told(take())))
-        with terminal.stderr.status(Text(told(take()))) as status:
+                terminal.stderr.print(Text(describe(take())))
+        with terminal.stderr.status(Text(describe(take()))) as status:
             while True:
                 await anyio.sleep(REFRESH_S)
-                status.update(Text(told(take())))
+                status.update(Text(describe(take())))
 
     return watch
 

@@ -9,6 +9,6 @@ def emulator(
     *,
     settings: EmulatorOptions = EmulatorOptions(),  # noqa: B008 - frozen
 ) -> ExitStatus:
-    """Serves a double of the service on loopback until it is stopped; accepts testAccessKeyId / testAccessKeySecret."""
+    """Serves a local emulator on loopback until it is stopped; accepts testAccessKeyId / testAccessKeySecret."""
     serve(settings.settings(), seed=settings.seed(), on_ready=settings.announce)
     return ExitStatus.OK

@@ -1,4 +1,4 @@
-"""``bulkcert export``: results anew, all or some, in any format."""
+"""``bulkcert export``: results again, all or some, in any format."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ def outcomes_named(_type: object, tokens: Sequence[Token]) -> tuple[Outcome, ...
     names = [name.strip() for token in tokens for name in token.value.split(",") if name.strip()]
     for name in names:
         if name not in set(Outcome):
-            raise ValueError(f"{name!r} is none of {', '.join(Outcome)}")
+            raise ValueError(f"{name!r} is not valid; choose from {', '.join(Outcome)}")
     return tuple(dict.fromkeys(map(Outcome, names)))
 
 
@@ -45,13 +45,13 @@ def export(
     action: Annotated[ActionName | None, Parameter(show=False)] = None,
     input_: Annotated[list[Path] | None, Parameter(name="input", show=False)] = None,
 ) -> ExitStatus:
-    """Writes results anew, all rows or some, also while a session is running; makes no calls.
+    """Writes results again, all rows or some, also while a session is running; makes no calls.
 
     What it writes is valid as an input for run.
 
     Args:
         results: The results of the run. With --job those of the job.
-        output: The file: .csv, .parquet or .ndjson. Without it the results themselves are written anew.
+        output: The file: .csv, .parquet or .ndjson. Without it the results themselves are written again.
         outcome: Only rows with one of these outcomes.
         code: Only rows with this code; may be given more than once.
         ca_sn: Only rows under this CA; may be given more than once.
@@ -76,12 +76,12 @@ def _confirm_all(files: RunFiles, wanted: RowFilter) -> None:
     """Confirms that the results of a run are replaced by all of its rows.
 
     Raises:
-        BulkcertError: Only some are wanted.
+        BulkcertError: Only some are asked for.
     """
     if wanted != RowFilter():
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE,
-            f"{files.results} is the results of the run, and only some of its rows are wanted",
+            f"{files.results} is the results of the run, and only some of its rows are asked for",
             "Name another file for them with -o. Nothing was written.",
         )
 

@@ -53,7 +53,7 @@ class InventoryOptions(ServiceOptions):
     """Only certificates whose validity ends at this time or later."""
 
 
-class Told(msgspec.Struct, frozen=True):
+class InventoryResult(msgspec.Struct, frozen=True):
     """What an inventory came to.
 
     Attributes:
@@ -61,14 +61,14 @@ class Told(msgspec.Struct, frozen=True):
         certificates: Rows of the file.
         statuses: Rows by status.
         read: Certificates that the service listed.
-        repeated: Certificates that were listed again at the head of the next page, and left out there.
+        repeated: Certificates that were listed again at the head of the next page, and skipped there.
         without_expiry: Certificates read whose end of validity is no time; no filter by expiry matches them.
         pages: Pages read.
         calls: Requests sent.
         retries: Calls beyond the first of a page.
         throttles: Answers that said to slow down.
         achieved_rate: Calls per second from the first to the last.
-        worst_window: Most sends in any half-open second.
+        peak_window: Most sends in any half-open second.
         seconds: How long it took.
     """
 
@@ -83,7 +83,7 @@ class Told(msgspec.Struct, frozen=True):
     retries: int
     throttles: int
     achieved_rate: float
-    worst_window: int
+    peak_window: int
     seconds: float
 
 
@@ -112,11 +112,11 @@ def inventory(
         calling.call(taking.take, provider, leave, *([] if options.quiet else [calling.shown(partial(_got, taking))]))
     finally:
         file.drop()
-    told = _told(taking, time.monotonic() - started)
+    result = _result(taking, time.monotonic() - started)
     if options.json:
-        calling.print_json(told)
+        calling.print_json(result)
     else:
-        show(_lines(told))
+        show(_lines(result))
     return ExitStatus.OK
 
 
@@ -162,9 +162,9 @@ def _moment(name: str, text: str, problems: list[str]) -> int | None:
     return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // timedelta(milliseconds=1)
 
 
-def _told(taking: Inventory, seconds: float) -> Told:
+def _result(taking: Inventory, seconds: float) -> InventoryResult:
     progress, file = taking.progress, taking.file
-    return Told(
+    return InventoryResult(
         file=str(taking.wanted.output),
         certificates=file.statuses.total(),
         statuses=dict(sorted(file.statuses.items())),
@@ -176,25 +176,25 @@ def _told(taking: Inventory, seconds: float) -> Told:
         retries=progress.retries,
         throttles=progress.throttles,
         achieved_rate=round(progress.sends.rate(), 1),
-        worst_window=progress.sends.worst,
+        peak_window=progress.sends.worst,
         seconds=round(seconds, 1),
     )
 
 
-def _lines(told: Told) -> Iterator[tuple[str, str | Text]]:
-    of_all = f" of {told.read:,} read" if told.read > told.certificates else ""
-    yield "certificates", f"{told.certificates:,}{of_all}"
-    for status, count in told.statuses.items():
+def _lines(result: InventoryResult) -> Iterator[tuple[str, str | Text]]:
+    of_all = f" of {result.read:,} read" if result.read > result.certificates else ""
+    yield "certificates", f"{result.certificates:,}{of_all}"
+    for status, count in result.statuses.items():
         yield "", f"{count:>9,} {status}"
-    if told.without_expiry:
-        yield "", f"{told.without_expiry:>9,} read without a readable expiry"
-    if told.repeated:
-        yield "", f"{told.repeated:>9,} listed twice, since the list changed meanwhile; once in the file"
-    pace = f"{told.calls:,} at {told.achieved_rate:,.1f}/s; peak (1 s window) {told.worst_window:,}"
-    retries = f"{told.retries:,} retr{'y' if told.retries == 1 else 'ies'}"
-    yield "calls", f"{pace}; {counted(told.pages, 'page')}, {retries}, {counted(told.throttles, 'throttle')}"
-    yield "time", duration(told.seconds) if told.seconds >= 1 else "less than a second"
-    yield "file", told.file
+    if result.without_expiry:
+        yield "", f"{result.without_expiry:>9,} read without a readable expiry"
+    if result.repeated:
+        yield "", f"{result.repeated:>9,} listed twice, since the list changed meanwhile; once in the file"
+    pace = f"{result.calls:,} at {result.achieved_rate:,.1f}/s; peak (1 s window) {result.peak_window:,}"
+    retries = f"{result.retries:,} retr{'y' if result.retries == 1 else 'ies'}"
+    yield "calls", f"{pace}; {counted(result.pages, 'page')}, {retries}, {counted(result.throttles, 'throttle')}"
+    yield "time", duration(result.seconds) if result.seconds >= 1 else "less than a second"
+    yield "file", result.file
 
 
 def _got(taking: Inventory, stats: Stats) -> str:

@@ -24,7 +24,7 @@ def plan(
     input_: Annotated[tuple[Path, ...], Parameter(name="input", show_default=False)] = (),
     options: PlanOptions = PlanOptions(),  # noqa: B008 - frozen
 ) -> ExitStatus:
-    """Says what a run over a list would find, do and cost, and what stands in its way; changes and writes nothing.
+    """Says what a run over a list would find, do and cost, and what prevents it; changes and writes nothing.
 
     Args:
         action: What would be done with each row.

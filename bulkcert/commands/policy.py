@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from bulkcert.engine.preflight import PreflightMode
 from bulkcert.errors import ExitStatus
-from bulkcert.runs.options import LOOK, WHERE, refuse, unknown_region, wrong_instance
+from bulkcert.runs.options import PREFLIGHT, WHERE, refuse, unknown_region, wrong_instance
 from bulkcert.runs.policy import minimal_policy, operations
 from bulkcert.service.actions import ACTIONS, ActionName
 from bulkcert.service.operations import REGIONS
@@ -27,11 +27,11 @@ class PolicyOptions:
     """Number of the account that owns it; any unless given."""
     region: Annotated[str, Parameter(group=WHERE)] = ""
     """Region of the instance; any unless given."""
-    preflight: Annotated[PreflightMode, Parameter(group=LOOK)] = "auto"
+    preflight: Annotated[PreflightMode, Parameter(group=PREFLIGHT)] = "auto"
     """As the run will have it."""
-    verify: Annotated[bool, Parameter(group=LOOK, negative="--no-verify")] = True
+    verify: Annotated[bool, Parameter(group=PREFLIGHT, negative="--no-verify")] = True
     """Whether the results are going to be verified."""
-    undo: Annotated[bool, Parameter(group=LOOK)] = False
+    undo: Annotated[bool, Parameter(group=PREFLIGHT)] = False
     """Allow to undo it, too."""
 
 

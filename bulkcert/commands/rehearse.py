@@ -43,19 +43,19 @@ def rehearse(
             terminal.stderr.print(f"faults with --fault-seed {rehearsal.fault_seed}")
         job, provider = rehearsal.job, rehearsal.provider()
         summary = execute(job, provider, ask=False)
-        told: dict[str, object] = {"summary": summary}
+        result: dict[str, object] = {"summary": summary}
         statuses.append(summary.exit_status)
         if "verify" in stage.and_then:
             _head("verify", options)
-            told["verification"] = verification = _verified(job, provider)
+            result["verification"] = verification = _verified(job, provider)
             statuses.append(verification.exit_status)
         if "undo" in stage.and_then:
             _head("undo", options)
-            told["undo"] = undone = _undone(job, provider)
+            result["undo"] = undone = _undone(job, provider)
             statuses.append(undone.exit_status)
-        told["emulator"] = report = rehearsal.emulator.report()
+        result["emulator"] = report = rehearsal.emulator.report()
     if options.json:
-        calling.print_json(told)
+        calling.print_json(result)
     else:
         _head("emulator", options)
         show(_seen(report))
@@ -85,10 +85,10 @@ def _as_typed(job: Job, kind: type[ServiceOptions]) -> dict[str, Any]:
 
 
 def _seen(report: Report) -> Iterator[tuple[str, str]]:
-    pace = f"{report.arrivals:,} calls at {report.rate:,.1f}/s; peak (1 s window) {report.worst_window:,}"
+    pace = f"{report.arrivals:,} calls at {report.rate:,.1f}/s; peak (1 s window) {report.peak_window:,}"
     yield "emulator saw", pace
     for address, seen in sorted(report.addresses.items()):
-        yield f"  {address}", f"{seen.arrivals:,} calls; peak (1 s window) {seen.worst_window:,}"
+        yield f"  {address}", f"{seen.arrivals:,} calls; peak (1 s window) {seen.peak_window:,}"
     connected = f"; {report.connected:,} devices connected for the first time" if report.connected else ""
     yield "  changes", f"{report.changes:,} carried out{connected}"
     yield "  limits", f"{report.throttled:,} throttles, {report.blocks:,} blocks"

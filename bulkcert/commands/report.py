@@ -44,7 +44,7 @@ def report(
     action: Annotated[ActionName | None, Parameter(show=False)] = None,
     input_: Annotated[list[Path] | None, Parameter(name="input", show=False)] = None,
 ) -> ExitStatus:
-    """Tells what a run did, from its store; needs no credentials, calls nothing, and disturbs no session that runs.
+    """Reports what a run did, from its store; needs no credentials, calls nothing, and disturbs no session that runs.
 
     Args:
         results: The results of the run, which need not be there. With --job those of the job.

@@ -1,4 +1,4 @@
-"""``bulkcert resume``: go on with whatever session of a run was interrupted, from its store alone."""
+"""``bulkcert resume``: continue whatever session of a run was interrupted, from its store alone."""
 
 import time
 from contextlib import suppress
@@ -33,9 +33,9 @@ def resume(
     action: Annotated[ActionName | None, Parameter(show=False)] = None,
     input_: Annotated[list[Path] | None, Parameter(name="input", show=False)] = None,
 ) -> ExitStatus:
-    """Goes on with the run, the undo or the watch that was interrupted; its list is not needed.
+    """Continues the run, the undo or the watch that was interrupted; its list is not needed.
 
-    What was typed at its start holds unless it is given anew. On a run that has ended it calls what --retry names.
+    What was typed at its start holds unless it is given again. On a run that has ended it calls what --retry names.
 
     Args:
         results: The results of the run. With --job those of the job.
@@ -68,7 +68,7 @@ def resume(
 
 
 def _interrupted(status: RunStatus) -> Session | None:
-    """Returns the session that did not reached its end: the newest, or the one that was read back since."""
+    """Returns the session that did not reach its end: the newest, or the one that was read back since."""
     session = status.session
     if session is not None and session.kind == "verify" and (_is_over(session) or not _stored(session).get("watch")):
         session = status.doing
@@ -93,7 +93,7 @@ def _undo(files: RunFiles, options: ResumeOptions, session: Session) -> ExitStat
 
 
 def _verify(files: RunFiles, options: ResumeOptions, session: Session) -> ExitStatus:
-    """Goes on with a watch for the time that it has left."""
+    """Continues a watch for the time that it has left."""
     stored = _stored(session)
     left = max(0.0, float(stored["watch"]) - (time.time() - session.started_at / 1000))
     shared = {each.name for each in fields(VerifyOptions)} & {each.name for each in fields(ResumeOptions)}

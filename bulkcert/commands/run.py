@@ -24,7 +24,7 @@ from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store import queries
 from bulkcert.store.status import status_of
-from bulkcert.telemetry.events import tell_checkpoint, tell_finished, tell_started, watch_checkpoints
+from bulkcert.telemetry.events import log_checkpoint, log_finished, log_started, watch_checkpoints
 from bulkcert.telemetry.recorder import recording
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
@@ -60,7 +60,7 @@ def execute(
     ask: bool,
     before_calls: Callable[[], None] | None = None,
 ) -> Summary:
-    """Does a whole run, as a person or a timer sees it; prints its summary unless it is wanted as JSON.
+    """Does a whole run, as a person or a timer sees it; prints its summary unless JSON is asked for.
 
     Args:
         job: What to do.
@@ -103,18 +103,18 @@ def _executed(
             question.warn_of_mistakes(opened)
             if ask:
                 question.confirm(opened)
-            tell_started(opened)
+            log_started(opened)
             try:
                 call = partial(opened.call, before_calls=before_calls)
                 calling.call(call, provider, leave, _shown(opened), *watches)
             finally:
-                _tell_synced(opened)
+                _log_checkpoint(opened)
             if not is_json():
-                question.show_not_looked(opened.progress)
+                question.show_no_preflight(opened.progress)
         elif not options.quiet:
             question.show_idle(opened)
         summary = opened.finish()
-        tell_finished(summary, opened.progress, started)
+        log_finished(summary, opened.progress, started)
         if (
             options.retain_days is not None
             and not job.rehearsal
@@ -149,10 +149,10 @@ def _synced(opened: Run) -> int:
     return rows - store.read(queries.to_call, rows)
 
 
-def _tell_synced(opened: Run) -> None:
+def _log_checkpoint(opened: Run) -> None:
     """Logs what is on disk, if a session has begun."""
     if opened.opened.store.session:
-        tell_checkpoint(_synced(opened))
+        log_checkpoint(_synced(opened))
 
 
 def _leave(opened: Run, number: int) -> NoReturn:

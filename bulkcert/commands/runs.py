@@ -18,7 +18,7 @@ def runs(
     state_dir: Path | None = None,
     json: bool = False,
 ) -> ExitStatus:
-    """Lists the runs in a directory: when each began, what it is of, how far it is, and how it stands.
+    """Lists the runs in a directory: when each began, what it is of, how far it is, and its state.
 
     Args:
         directory: Where results are; by default this directory.
@@ -27,7 +27,7 @@ def runs(
     """
     where = directory if state_dir is None else state_dir
     try:
-        found = runs_in(where, beside=state_dir is None)
+        found = runs_in(where, with_results=state_dir is None)
     except OSError as error:
         raise BulkcertError(
             ExitStatus.INPUT_UNREADABLE,

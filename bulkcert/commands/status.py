@@ -1,4 +1,4 @@
-"""``bulkcert status``: how a run stands, from another terminal."""
+"""``bulkcert status``: the status of a run, from another terminal."""
 
 import sys
 import time
@@ -16,11 +16,11 @@ from bulkcert.service.actions import ActionName
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.status import NoRunError, RunStatus, status_of
 from bulkcert.views import console as terminal
-from bulkcert.views.layout import NAME_WIDTH, say_step, show, wrapped
+from bulkcert.views.layout import NAME_WIDTH, say_step, show
 from bulkcert.views.status import figures_of, line_of, rows_of, shown, steps_of
 
 LINE_EVERY_S = 5.0
-LOOK_EVERY_S = 0.5
+POLL_EVERY_S = 0.5
 """How often the store is read while a run is followed."""
 
 APPEARS_S = 5.0
@@ -38,7 +38,7 @@ def status(
     action: Annotated[ActionName | None, Parameter(show=False)] = None,
     input_: Annotated[list[Path] | None, Parameter(name="input", show=False)] = None,
 ) -> int:
-    """Says how a run stands: how far it is, how fast, what came of it, what it waits for; or how it ended.
+    """Shows the status of a run: how far it is, how fast, what came of it, what it waits for; or how it ended.
 
     It reads the run's store, and writes nothing.
 
@@ -46,7 +46,7 @@ def status(
         results: The results file of the run, which need not be there yet, or the folder of the run; with --job that of
             the job. Exit status: 0 while the run is running, then that of the run, or if that is 0 of its last
             verification; 75 if it was interrupted; 66 if there is none.
-        follow: Go on until the run ends, and exit as it did: a live view on a terminal, else a line every 5 s.
+        follow: Follow until the run ends, and exit as it did: a live view on a terminal, else a line every 5 s.
         json: Print one JSON object; with --follow one a line. Its "state" is starting, running, stalled (it may hang),
             ended or interrupted; its "kind" is run, undo or verify.
         state_dir: Directory of the folder RESULTS.run, if the run was started with --state-dir.
@@ -64,7 +64,7 @@ def status(
         except BulkcertError as error:
             if error.status is not ExitStatus.TERMINATED:
                 raise
-            # It is the looking that was ended, and there is nothing to resume.
+            # It is the following that was ended, and there is nothing to resume.
             return ExitStatus.TERMINATED
     if json:
         _print_json(now)
@@ -76,7 +76,7 @@ def status(
 
 
 def _found(files: RunFiles) -> RunStatus:
-    """Returns how a run stands that may have been started just now: it takes a moment to read its list."""
+    """Returns the status of a run that may have been started just now: it takes a moment to read its list."""
     until = time.monotonic() + APPEARS_S
     while True:
         try:
@@ -84,11 +84,11 @@ def _found(files: RunFiles) -> RunStatus:
         except NoRunError:
             if time.monotonic() >= until:
                 raise
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(POLL_EVERY_S)
 
 
 def _follow(files: RunFiles, now: RunStatus, *, as_json: bool) -> RunStatus:
-    """Shows a run until it ends; returns how it stands then."""
+    """Shows a run until it ends; returns its status then."""
     if terminal.stdout.is_terminal and not as_json:
         return _follow_live(files, now)
     line = _print_json if as_json else lambda now: print(line_of(now), flush=True)  # noqa: T201 - a line for a pipe
@@ -103,14 +103,14 @@ def _follow_live(files: RunFiles, now: RunStatus) -> RunStatus:
 
     def view(now: RunStatus) -> Group:
         rows = (Text.assemble(f"{name:<{NAME_WIDTH}}", value) for name, value in rows_of(now))
-        lines = [line for row in rows for line in wrapped(row, terminal.stdout, NAME_WIDTH)]
+        lines = [line for row in rows for line in terminal.wrapped(row, terminal.stdout, NAME_WIDTH)]
         if (stats := figures_of(now.session)) is None:
             return Group(*lines)
         bar = ProgressBar(max(stats.rows, 1), stats.done, width=BAR_WIDTH, complete_style="blue")
         return Group(*lines, Text(), bar)
 
     with Live(console=terminal.stdout, auto_refresh=False, transient=True) as live:
-        return _until_ended(files, now, lambda now: live.update(view(now), refresh=True), LOOK_EVERY_S)
+        return _until_ended(files, now, lambda now: live.update(view(now), refresh=True), POLL_EVERY_S)
 
 
 def _until_ended(files: RunFiles, now: RunStatus, show: Callable[[RunStatus], None], every_s: float) -> RunStatus:
@@ -119,7 +119,7 @@ def _until_ended(files: RunFiles, now: RunStatus, show: Callable[[RunStatus], No
         if time.monotonic() - shown_at >= every_s:
             shown_at = time.monotonic()
             show(now)
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(POLL_EVERY_S)
         now = status_of(files)
     return now
 

@@ -16,14 +16,14 @@ from bulkcert.log import bind, is_json
 from bulkcert.output.summary import Summary
 from bulkcert.runs.job import CallOptions, Options
 from bulkcert.runs.opened import open_existing
-from bulkcert.runs.options import LOOK
+from bulkcert.runs.options import PREFLIGHT
 from bulkcert.runs.undo import Undo, open_undo
 from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.status import status_of
-from bulkcert.telemetry.events import tell_finished
+from bulkcert.telemetry.events import log_finished
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
 from bulkcert.views import ending
@@ -33,7 +33,7 @@ from bulkcert.views.live import Board
 def undo(
     results: Annotated[Path | None, Parameter(name=["--results", "-o"])] = None,
     *,
-    include_unknown: Annotated[bool | None, Parameter(group=LOOK, negative="--no-include-unknown")] = None,
+    include_unknown: Annotated[bool | None, Parameter(group=PREFLIGHT, negative="--no-include-unknown")] = None,
     options: CallOptions = CallOptions(),  # noqa: B008 - frozen
     action: Annotated[ActionName | None, Parameter(show=False)] = None,
     input_: Annotated[list[Path] | None, Parameter(name="input", show=False)] = None,
@@ -110,7 +110,7 @@ def execute(
             watches = [] if is_json() else [Board(quiet=options.quiet).watch]
             calling.call(undo_.call, provider, leave, *watches)
         summary = undo_.finish()
-        tell_finished(summary, undo_.progress, started)
+        log_finished(summary, undo_.progress, started)
     except BaseException as error:
         if not opened.store.session:
             error.add_note(terminal.NOTHING_CALLED)
@@ -134,5 +134,5 @@ def _leave(undo_: Undo, number: int) -> NoReturn:
     terminal.leave(
         number,
         f"left at once; {undo_.progress.in_flight:,} calls in flight were not waited for",
-        f"The results are not up to date. To go on: {undo_.opened.files.command('resume')}",
+        f"The results are not up to date. To resume: {undo_.opened.files.command('resume')}",
     )

@@ -19,18 +19,18 @@ from bulkcert.input import printable
 from bulkcert.log import bind
 from bulkcert.runs.job import Options, StateOptions
 from bulkcert.runs.opened import OpenRun, open_existing
-from bulkcert.runs.options import LOOK, RUN, ServiceOptions, refuse, resolve_target, seconds
+from bulkcert.runs.options import PREFLIGHT, RUN, ServiceOptions, refuse, resolve_target, seconds
 from bulkcert.runs.verify import Verifier
 from bulkcert.service.actions import Action, ActionName
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Verification
 from bulkcert.store.status import status_in
-from bulkcert.telemetry.events import tell_verified
+from bulkcert.telemetry.events import log_verified
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
 from bulkcert.views.advice import Step
-from bulkcert.views.layout import say, say_step, show
+from bulkcert.views.layout import say_step, show
 from bulkcert.views.verified import MESSAGE_WIDTH, UNREAD, label_of, meaning_read
 from bulkcert.words import counted
 
@@ -42,10 +42,10 @@ LONGEST_WATCH_S, SHORTEST_PAUSE_S = 30 * 86400, 1.0
 class VerifyOptions(ServiceOptions, StateOptions):
     """Options of ``verify``."""
 
-    watch: Annotated[float, Parameter(group=LOOK, converter=seconds, metavar="DURATION")] = 0.0
-    """Keep looking for so long (90s, 10m, 2h, 30d at most), and call again what is not in the desired state."""
-    every: Annotated[float, Parameter(group=LOOK, converter=seconds, metavar="DURATION")] = 30.0
-    """Pause between two looks, 1s at least."""
+    watch: Annotated[float, Parameter(group=PREFLIGHT, converter=seconds, metavar="DURATION")] = 0.0
+    """Keep checking for so long (90s, 10m, 2h, 30d at most), and call again what is not in the desired state."""
+    every: Annotated[float, Parameter(group=PREFLIGHT, converter=seconds, metavar="DURATION")] = 30.0
+    """Pause between two checks, 1s at least."""
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], group=RUN)] = False
     """Do not ask before --watch, which may change certificates."""
 
@@ -75,7 +75,7 @@ def verify(
 
 
 def execute(files: RunFiles, provider: CredentialProvider, options: VerifyOptions, *, ask: bool) -> Verification:
-    """Verifies a run, as a person or a timer sees it; prints what came of it unless it is wanted as JSON.
+    """Verifies a run, as a person or a timer sees it; prints what came of it unless JSON is asked for.
 
     Args:
         files: Of the run.
@@ -99,11 +99,11 @@ def execute(files: RunFiles, provider: CredentialProvider, options: VerifyOption
         status = status_in(files, opened.store.db)
     finally:
         opened.close()
-    tell_verified(verification, started)
+    log_verified(verification, started)
     _show(verifier, verification, files, as_json=options.json, quiet=options.quiet)
     if not (options.quiet or options.json):
         if status.is_undone:
-            say("the run was undone, wholly or in part", style="yellow")
+            terminal.say("the run was undone, wholly or in part", style="yellow")
         if not opened.asked.rehearsal and opened.action.repeatable and would_call and not options.watch:
             say_step(Step("to call them again, and keep reading", files.command("verify", "--watch", "10m")))
     return verification
@@ -118,7 +118,7 @@ def _service(opened: OpenRun, options: VerifyOptions) -> Target:
     problems: list[str] = []
     service = resolve_target(opened.where(options), problems)
     if options.watch > LONGEST_WATCH_S:
-        problems.append(f"--watch must be 30d at most, not {options.watch / 86400:g}d; start it anew after that")
+        problems.append(f"--watch must be 30d at most, not {options.watch / 86400:g}d; start it again after that")
     if options.every < SHORTEST_PAUSE_S:
         problems.append(f"--every must be 1s at least, not {options.every:g}s")
     refuse(problems, "verify")
@@ -135,19 +135,19 @@ def confirm_watchable(action: Action) -> None:
     """
     if not action.repeatable:
         since = ", whoever has registered them since" * action.deletes
-        advice = f"Leave --watch out; to {'delete them' if action.deletes else 'do it'} again, run {action.name} anew."
+        advice = f"Leave --watch out; to {'delete them' if action.deletes else 'do it'} again, run {action.name} again."
         raise BulkcertError(ExitStatus.USAGE, f"--watch would {action.verb} again{since}", advice)
 
 
 def _show(verifier: Verifier, verification: Verification, files: RunFiles, *, as_json: bool, quiet: bool) -> None:
     if not as_json:
-        show(_told(verifier, verification))
+        show(_text(verifier, verification))
     if (stop := verifier.stop) is not None:
         terminal.show_error(BulkcertError(stop.status, f"stopped: {stop.message}", stop.advice))
     elif quiet and verification.exit_status:
         amiss = {"not in the desired state": verification.not_desired, "not read": verification.unread}
-        told = ", ".join(f"{counted(count, 'row')} {what}" for what, count in amiss.items() if count)
-        terminal.warn(f"{told}; see {files.results}")
+        text = ", ".join(f"{counted(count, 'row')} {what}" for what, count in amiss.items() if count)
+        terminal.warn(f"{text}; see {files.results}")
     if verification.not_attempted:
         rows = f"not attempted: {counted(verification.not_attempted, 'row')}, which verify does not call"
         say_step(Step(f"{rows}; to resume the run", files.command("resume")))
@@ -156,12 +156,12 @@ def _show(verifier: Verifier, verification: Verification, files: RunFiles, *, as
         say_step(Step(f"{rows}; to call them", files.command("resume")))
 
 
-def _told(verifier: Verifier, verification: Verification) -> Iterator[tuple[str, str | Text]]:
+def _text(verifier: Verifier, verification: Verification) -> Iterator[tuple[str, str | Text]]:
     opened, progress = verifier.opened, verifier.progress
     wanted = str(opened.action.desired_status)
     yield (
         label_of(verification),
-        f"{opened.files.results}: {counted(opened.asked.rows, 'row')}, wanted {opened.action.desired}",
+        f"{opened.files.results}: {counted(opened.asked.rows, 'row')}, desired state {opened.action.desired}",
     )
     for status, count in verification.statuses.items():
         yield "", Text(f"{count:>9,} {status}", style="green" if status == wanted else "red")
@@ -174,7 +174,7 @@ def _told(verifier: Verifier, verification: Verification) -> Iterator[tuple[str,
         yield "called again", counted(verification.called_again, "certificate")
     pages = f"{counted(progress.pages, 'page')}, {counted(progress.reads, 'certificate')} one by one"
     yield "calls", f"{verification.calls:,}: {pages}"
-    kept = "with verified_status and verified_at" if verifier.has_read else "left as they were: nothing was read"
+    kept = "with verified_status and verified_at" if verifier.has_read else "unchanged: nothing was read"
     yield "results", f"{opened.files.results}, {kept}"
     yield "exit status", f"{verification.exit_status}: {meaning_read(verification)}"
 

@@ -58,7 +58,7 @@ class Instance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class KeyChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``POST /-/access-key``: an access key is added or changed; fields left out stay as they are."""
+    """``POST /-/access-key``: an access key is added or changed; omitted fields stay as they are."""
 
     id: str
     secret: str | UnsetType = UNSET

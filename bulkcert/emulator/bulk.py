@@ -48,7 +48,7 @@ def fill(
         database: Gets them.
         instance: Instance that holds them, added if there is none.
         rows: An empty ``DeviceSn`` means the CA certificate alone; the CAs of device rows are active unless named.
-            Without a status the device is left out, and only its CA is there.
+            Without a status the device is not registered, and only its CA is there.
         wanted: Validity of the certificates that the rows name.
         spread: Whether they end on different days, each by its serial.
     """

@@ -81,7 +81,7 @@ class Gateway:
         self.changes = 0
         self.connecting: defaultdict[int, list[tuple[str, str, str]]] = defaultdict(list)
         self.connected = 0
-        # Arrivals are told on the monotonic clock, and logged and reported as Unix time.
+        # Arrivals are timed on the monotonic clock, and logged and reported as Unix time.
         self._epoch = clock() - time.monotonic()
 
     def service_time(self) -> float:

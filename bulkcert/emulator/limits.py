@@ -34,17 +34,17 @@ class Arrivals:
         count: Calls so far.
         first_at: Time of the first call, or None.
         last_at: Time of the last call, or None.
-        worst_window: Most calls that any half-open second held.
+        peak_window: Most calls that any half-open second held.
     """
 
-    __slots__ = ("_window", "count", "first_at", "last_at", "worst_window")
+    __slots__ = ("_window", "count", "first_at", "last_at", "peak_window")
 
     def __init__(self) -> None:
         self._window = Window()
         self.count = 0
         self.first_at: float | None = None
         self.last_at: float | None = None
-        self.worst_window = 0
+        self.peak_window = 0
 
     def add(self, at: float) -> int:
         """Adds a call and returns how many came within the second that ends with it."""
@@ -53,7 +53,7 @@ class Arrivals:
             self.first_at = at
         self.last_at = at
         self.count += 1
-        self.worst_window = max(self.worst_window, recent)
+        self.peak_window = max(self.peak_window, recent)
         return recent
 
     def rate(self) -> float:

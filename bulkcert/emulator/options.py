@@ -98,11 +98,11 @@ class EmulatorOptions:
         if not (0 <= low <= high and isfinite(high)):
             raise BulkcertError(ExitStatus.USAGE, f"--latency-ms must be two rising numbers, not {low:g} and {high:g}")
         if not abs(self.clock_offset) <= FURTHEST_S:
-            told = f"--clock-offset must be {FURTHEST_S} seconds at most, not {self.clock_offset:g}"
-            raise BulkcertError(ExitStatus.USAGE, told)
+            message = f"--clock-offset must be {FURTHEST_S} seconds at most, not {self.clock_offset:g}"
+            raise BulkcertError(ExitStatus.USAGE, message)
         if not 0 <= self.block_seconds < inf:
-            told = f"--block-seconds must be a number of seconds from 0, not {self.block_seconds:g}"
-            raise BulkcertError(ExitStatus.USAGE, told)
+            message = f"--block-seconds must be a number of seconds from 0, not {self.block_seconds:g}"
+            raise BulkcertError(ExitStatus.USAGE, message)
         return Settings(
             host=self.host,
             port=self.port,

@@ -11,12 +11,12 @@ class AddressReport(msgspec.Struct, frozen=True):
 
     Attributes:
         arrivals: Its calls, those dropped while it was blocked included.
-        worst_window: Most calls in any half-open second.
+        peak_window: Most calls in any half-open second.
         blocks: How often it was blocked.
     """
 
     arrivals: int
-    worst_window: int
+    peak_window: int
     blocks: int
 
 
@@ -28,7 +28,7 @@ class Report(msgspec.Struct, frozen=True):
         first_at: Unix time in seconds of the first call, or None.
         last_at: Unix time in seconds of the last call, or None.
         rate: Mean calls per second between the two.
-        worst_window: Most calls in any half-open second.
+        peak_window: Most calls in any half-open second.
         addresses: Calls by source address.
         throttled: Calls throttled for being over the cap of an account and operation; those of the fault not.
         blocks: How often any address was blocked.
@@ -43,7 +43,7 @@ class Report(msgspec.Struct, frozen=True):
     first_at: float | None
     last_at: float | None
     rate: float
-    worst_window: int
+    peak_window: int
     addresses: dict[str, AddressReport]
     throttled: int
     blocks: int
@@ -55,7 +55,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def _address(source: Source) -> AddressReport:
-    return AddressReport(source.arrivals.count, source.arrivals.worst_window, source.blocks)
+    return AddressReport(source.arrivals.count, source.arrivals.peak_window, source.blocks)
 
 
 def report(gateway: Gateway) -> Report:
@@ -67,7 +67,7 @@ def report(gateway: Gateway) -> Report:
         first_at=None if arrivals.first_at is None else gateway.unix_time(arrivals.first_at),
         last_at=None if arrivals.last_at is None else gateway.unix_time(arrivals.last_at),
         rate=arrivals.rate(),
-        worst_window=arrivals.worst_window,
+        peak_window=arrivals.peak_window,
         addresses=addresses,
         throttled=gateway.throttled,
         blocks=sum(address.blocks for address in addresses.values()),

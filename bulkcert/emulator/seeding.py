@@ -19,9 +19,9 @@ class Shares:
     """How the certificates of a list differ, as shares from 0 to 1.
 
     Attributes:
-        unregistered: Share of the list that is left out.
+        unregistered: Share of the list that is not registered.
         already: Share of the rest that is in the desired state already.
-        connecting: Share of the devices left out that connect for the first time while calls are coming.
+        connecting: Share of the unregistered devices that connect for the first time while calls are coming.
     """
 
     unregistered: float = 0.0
@@ -36,7 +36,7 @@ def seed_for(
 
     Args:
         action: What is going to be done to them.
-        path: The input; its invalid rows are left out.
+        path: The input; its invalid rows are skipped.
         instance: Instance that holds them.
         device_column: Column of the device serials, or an empty text to look for it.
         ca_column: Column of the CA serials, or an empty text to look for it.
@@ -64,12 +64,12 @@ def _pairs(source: PinnedList, checked: Check) -> Iterator[tuple[str, str]]:
 def _rows(
     action: Action, pairs: Iterator[tuple[str, str]], count: int, shares: Shares, draw: int
 ) -> Iterator[SeededCertificate]:
-    # A generator for each share, so that the same certificates are left out whatever else is asked for.
+    # A generator for each share, so that the same certificates are unregistered whatever else is asked for.
     left_out, already, connecting = (random.Random(seed) for seed in (draw, f"already {draw}", f"connecting {draw}"))
-    before, wanted = _STATUS[action.before], _STATUS[action.desired]
+    before, desired = _STATUS[action.before], _STATUS[action.desired]
     for ca_sn, device_sn in pairs:
         if left_out.random() >= shares.unregistered:
-            status, connects_at = wanted if already.random() < shares.already else before, None
+            status, connects_at = desired if already.random() < shares.already else before, None
         else:
             connects = connecting.random() < shares.connecting and device_sn
             status, connects_at = None, connecting.randint(1, count) if connects else None

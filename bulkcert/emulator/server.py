@@ -24,7 +24,7 @@ _DRAIN_S = 1
 
 
 class _Protocol(HttpToolsProtocol):
-    """Tells the application when the first byte of a request came, and lets it drop the connection."""
+    """Records for the application when the first byte of a request came, and lets it drop the connection."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

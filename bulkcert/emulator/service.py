@@ -46,7 +46,7 @@ class _Page:
     documented: Literal["results", "pages"]
 
     def fields(self, list_total: ListTotal) -> dict[str, object]:
-        """Returns the page as the service shows it, with ``Total`` as it is wanted."""
+        """Returns the page as the service shows it, with ``Total`` as it is asked for."""
         means = self.documented if list_total == "documented" else list_total
         total = {"results": self.results, "pages": -(-self.results // self.size), "zero": 0}[means]
         return {"Total": total, "PageNo": self.number, "PageSize": self.size, self.field: self.shown}
@@ -55,7 +55,7 @@ class _Page:
 def perform(
     state: Registry, key: AccessKey, operation: Operation, parameters: Parameters, list_total: ListTotal = "documented"
 ) -> dict[str, object]:
-    """Carries out one operation and returns the fields of its success body besides ``RequestId``.
+    """Carries out one operation and returns the fields of its success body in addition to ``RequestId``.
 
     Args:
         state: What the emulator knows.

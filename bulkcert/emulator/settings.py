@@ -1,4 +1,4 @@
-"""What an emulator is told before it starts."""
+"""The settings of an emulator."""
 
 import ipaddress
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""The engine: rows through lanes of paced workers into the store; it stops when going on is senseless.
+"""The engine: rows through lanes of paced workers into the store; it stops when continuing is senseless.
 
 The trip of one row: the feeder takes it from the pinned list, a hundred at a time, and has the store keep that they may
 be called (``Store.claim``). A worker of some lane takes it, waits for the lane's token bucket, and only then is the
@@ -31,15 +31,15 @@ from bulkcert.store.store import Store
 
 @asynccontextmanager
 async def committing(store: Store, lanes: Lanes) -> AsyncIterator[None]:
-    """Writes what the store is given, beside the calls; in the end all of it is on disk.
+    """Writes what the store is given, next to the calls; in the end all of it is on disk.
 
     If the disk refuses, the lanes are stopped.
     """
-    async with anyio.create_task_group() as beside:
-        beside.start_soon(store.commit_groups, partial(stop_unwritable, store, lanes))
+    async with anyio.create_task_group() as group:
+        group.start_soon(store.commit_groups, partial(stop_unwritable, store, lanes))
         yield
         await store.sync()
-        beside.cancel_scope.cancel()
+        group.cancel_scope.cancel()
 
 
 def stop_unwritable(store: Store, lanes: Lanes, error: sqlite3.Error) -> None:
@@ -112,15 +112,15 @@ class Engine:
         def send(client: Client) -> Awaitable[Response]:
             return client.call(action.operation, parameters, serial)
 
-        admit = None if action.repeatable else partial(self._admit, lane, row)
+        acquire = None if action.repeatable else partial(self._acquire, lane, row)
         # A call of an earlier session may have been made and never answered.
-        settled = await self._lanes.settle(lane, action.operation, send, admit=admit, unanswered=row.unanswered)
+        settled = await self._lanes.settle(lane, action.operation, send, acquire=acquire, unanswered=row.unanswered)
         if settled is None:
             return None
         record = _final(row, settled, action) if settled.final else _unfinished(row, settled)
         return record if not self._undoes else _undone(record)
 
-    async def _admit(self, lane: Lane, row: Row, first: bool) -> bool:
+    async def _acquire(self, lane: Lane, row: Row, first: bool) -> bool:
         """Waits until a call may be sent that must not be repeated blindly; its intent is on disk then."""
         if not first:
             return await lane.pacer.acquire()

@@ -6,7 +6,7 @@ import msgspec
 
 from bulkcert.engine.recent_errors import LastError
 
-Phase = Literal["looking", "calling", "undoing", "verifying", "stopping", "writing results"]
+Phase = Literal["reading states", "calling", "undoing", "verifying", "stopping", "writing results"]
 
 
 class LaneState(msgspec.Struct, frozen=True):
@@ -32,13 +32,13 @@ class Stats(msgspec.Struct, frozen=True):
         calls: Requests sent by this session.
         rate: Sends in the last second.
         achieved_rate: Calls per second from the first to the last.
-        worst_window: Most sends in any half-open second.
+        peak_window: Most sends in any half-open second.
         limit: Calls per second that all lanes make together, at most.
         factor: Share of the limit that may be used after throttling, from 0 to 1.
         paused_s: For how long nothing is sent, in seconds.
         in_flight: Calls that wait for an answer.
         lanes: Each source address.
-        looking: Whether states are being read.
+        reading: Whether states are being read.
         pages: Pages of certificates read.
         reads: Certificates read one by one.
         retries: Calls beyond the first of a row.
@@ -50,13 +50,13 @@ class Stats(msgspec.Struct, frozen=True):
         latency_sum_s: Seconds that all of them took together.
         waiting_for: What keeps the session from going faster.
         elapsed_s: Seconds since it began.
-        left_s: Time left, in seconds; null where it cannot be told.
+        left_s: Time left, in seconds; null where it is not known.
         errors: The newest errors, one for each code, the latest first.
         last_error: The newest of all.
         throttle_code: Code of the last answer that said to slow down.
         retry_after_s: What it asked to wait, in seconds.
-        looks: Times that all states that were to be read have been read, or the run went on without.
-        not_looked: Why states could not be read, or not all of them.
+        scans: Times that all states that were to be read have been read, or the run continued without.
+        unread_because: Why states could not be read, or not all of them.
         stop: Why the session ends early, or an empty text.
         stop_status: Exit status that it ends with then.
     """
@@ -71,13 +71,13 @@ class Stats(msgspec.Struct, frozen=True):
     calls: int
     rate: float
     achieved_rate: float
-    worst_window: int
+    peak_window: int
     limit: float
     factor: float
     paused_s: float
     in_flight: int
     lanes: list[LaneState]
-    looking: bool
+    reading: bool
     pages: int
     reads: int
     retries: int
@@ -94,7 +94,7 @@ class Stats(msgspec.Struct, frozen=True):
     last_error: str
     throttle_code: str
     retry_after_s: float
-    looks: int
-    not_looked: str
+    scans: int
+    unread_because: str
     stop: str
     stop_status: int | None

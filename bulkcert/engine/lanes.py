@@ -14,7 +14,7 @@ from bulkcert.engine.progress import LaneProgress, Progress, Stop
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind, event
 from bulkcert.service.client import Client, Response
-from bulkcert.service.codes import rule_for
+from bulkcert.service.codes import CERTIFICATE_REFUSED, rule_for
 from bulkcert.service.credentials import RENEW_EVERY_S, CredentialProvider
 from bulkcert.service.operations import INSTANCE_ACCESS, Operation
 from bulkcert.service.signing import Credentials
@@ -22,7 +22,7 @@ from bulkcert.service.verdicts import Verdict
 
 _FINAL = frozenset({Verdict.DONE, Verdict.NOT_FOUND, Verdict.FAILED, Verdict.UNRECOGNIZED})
 _REFUSED = frozenset({Verdict.STOP, Verdict.NOT_SENT, Verdict.REFRESH, Verdict.SIGN_AGAIN})
-"""What says that a call was not even looked at."""
+"""What says that a call was not even examined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +59,12 @@ class CallResult:
 
 Send = Callable[[Client], Awaitable[Response]]
 """Makes one attempt."""
-Admit = Callable[[bool], Awaitable[bool]]
-"""Waits until an attempt may be sent, told whether it is the first; False if nothing may be sent any more."""
+Acquire = Callable[[bool], Awaitable[bool]]
+"""Waits until an attempt may be sent, given whether it is the first; False if nothing may be sent any more."""
 
 
 class Lanes:
-    """All lanes of a run, and when it is senseless to go on with them.
+    """All lanes of a run, and when it is senseless to continue with them.
 
     Args:
         clients: One a lane.
@@ -77,7 +77,7 @@ class Lanes:
     def __init__(
         self, clients: Collection[Client], provider: CredentialProvider, progress: Progress, *, cap: int, attempts: int
     ) -> None:
-        self._keyring = provider
+        self._provider = provider
         self._attempts = attempts
         self._on_trial: Credentials | None = None
         """Credentials fetched because others had expired, while no call that they signed has been accepted."""
@@ -99,7 +99,7 @@ class Lanes:
         operation: Operation,
         send: Send,
         *,
-        admit: Admit | None = None,
+        acquire: Acquire | None = None,
         unanswered: bool = False,
         tolerated: Collection[str] = (),
     ) -> CallResult | None:
@@ -109,12 +109,12 @@ class Lanes:
             lane: Where to send from.
             operation: What is called, for messages.
             send: Makes one attempt.
-            admit: Waits until an attempt may be sent; the lane's pacer unless it has more to do than wait.
+            acquire: Waits until an attempt may be sent; the lane's pacer unless it has more to do than wait.
             unanswered: Whether an attempt was made earlier whose answer is not known.
             tolerated: Codes that do not stop the run, though every other such call would get them too.
         """
         answer, attempts, charged, refused = None, 0, 0, True
-        while charged < self._attempts and await (admit(not attempts) if admit else lane.pacer.acquire()):
+        while charged < self._attempts and await (acquire(not attempts) if acquire else lane.pacer.acquire()):
             attempts += 1
             answer = await self._send(lane, send, attempts)
             charged += await self._weigh(answer, operation, tolerated)
@@ -153,7 +153,7 @@ class Lanes:
         progress, verdict, now = self.progress, answer.verdict, time.monotonic()
         progress.latencies.add(answer.latency_ms / 1000)
         if answer.code:
-            _tell(answer)
+            _report(answer)
             progress.codes[answer.code] += 1
             progress.last_error = f"{answer.code}: {answer.message}"
             progress.errors.note(answer.code, answer.message, answer.request_id, answer.finished_at)
@@ -190,13 +190,13 @@ class Lanes:
         except BulkcertError as error:
             self.stop(Stop(error.status, error.message, error.advice))
             return
-        if self._keyring.current == answer.credentials:
+        if self._provider.current == answer.credentials:
             self.stop(refusal(answer, operation))
         else:
-            self._on_trial = self._keyring.current
+            self._on_trial = self._provider.current
 
     async def renew_credentials(self) -> None:
-        """Keeps the credentials fresh until cancelled; to be run beside the calls."""
+        """Keeps the credentials fresh until cancelled; to be run next to the calls."""
         while True:
             await anyio.sleep(RENEW_EVERY_S)
             try:
@@ -206,14 +206,14 @@ class Lanes:
                 self.progress.last_error = error.message
 
     async def _renew(self, stale: Credentials | None) -> None:
-        """Fetches credentials; tells if they are others than before, or if there are none."""
-        before = self._keyring.current
+        """Fetches credentials; reports if they are others than before, or if there are none."""
+        before = self._provider.current
         try:
-            await self._keyring.renew(stale)
+            await self._provider.renew(stale)
         except BulkcertError as error:
             event("credentials_failed", error.message, logging.WARNING, advice=error.advice)
             raise
-        if (held := self._keyring.current) != before:
+        if (held := self._provider.current) != before:
             bind(access_key_id=held.access_key_id)
             event(
                 "credentials_renewed", f"signing with access key {held.access_key_id} from now on", source=held.source
@@ -224,7 +224,7 @@ class Lanes:
         self.stop(Stop(ExitStatus.UNAVAILABLE, f"{reason}; last: {answer.code}: {answer.message}", advice))
 
 
-def _tell(answer: Response) -> None:
+def _report(answer: Response) -> None:
     """Names a call that did not succeed at once, to whoever wants to know (-v)."""
     event(
         "api_error",
@@ -239,7 +239,7 @@ def _tell(answer: Response) -> None:
 
 def refusal(answer: Response, operation: Operation) -> Stop:
     """Returns why a run ends whose calls are all refused like this one."""
-    if answer.code.startswith("Client."):
+    if answer.code == CERTIFICATE_REFUSED:
         advice = "Check the endpoint; the certificate that it shows is not trusted by this machine."
         return Stop(ExitStatus.UNAVAILABLE, f"{answer.code}: {answer.message}", advice)
     rule = rule_for(answer.code)

@@ -21,7 +21,7 @@ def _pass_over(_page: Page, _at: int) -> bool:
 
 
 class Listing:
-    """Where the reading of one listing stands.
+    """How far the reading of one listing is.
 
     It ends with a page that holds fewer certificates than fit, and no later one that holds any (reference, section
     1.2). ``Total`` is a hint and no more: it may count certificates or pages, or be wrong. Pages are asked for up to

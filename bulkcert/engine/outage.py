@@ -54,7 +54,7 @@ class Outage:
         return self._unanswered >= IN_A_ROW
 
     def verdict(self, now: float) -> str:
-        """Returns why going on is senseless, or an empty text."""
+        """Returns why continuing is senseless, or an empty text."""
         if self.ongoing and not self.answered:
             return "the service never answered"
         if now < self.waits_until:

@@ -78,7 +78,7 @@ class _Reading:
             settled = await self._read(lane, listing, number)
             if settled is not None:
                 self._take(listing, number, settled)
-        self._tell()
+        self._report()
 
     def _pick(self) -> tuple[Listing | None, int]:
         for listing in self._open:
@@ -111,9 +111,9 @@ class _Reading:
             self.failure = self.failure or unreadable(answer, listing.operation)
         if listing.done:
             self._open.remove(listing)
-        self._tell()
+        self._report()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         self._news.set()
         self._news = anyio.Event()
 
@@ -124,11 +124,11 @@ def concerns_one(settled: CallResult) -> bool:
 
 
 def unreadable(answer: Response, operation: Operation) -> BulkcertError:
-    """Returns what to tell the user when an answer cannot be had."""
+    """Returns what to show the user when an answer cannot be had."""
     if answer.verdict is Verdict.STOP and rule_for(answer.code).exit_status is not None:
         stop = refusal(answer, operation)
         return BulkcertError(stop.status, f"{operation.name}: {stop.message}", stop.advice)
-    advice = "Run the same command again later; if it stays like this, see what stands between here and the service."
+    advice = "Run the same command again later; if it stays like this, see what is between here and the service."
     if answer.is_from_service:
         advice = (
             f"Run the same command again later; if it stays like this, ask the service's support about {answer.code}."

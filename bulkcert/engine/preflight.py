@@ -10,7 +10,7 @@ import polars as pl
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import RunLimits
 from bulkcert.engine.sightings import Sightings
-from bulkcert.engine.states import Look
+from bulkcert.engine.states import StateReader
 from bulkcert.input import ROW
 from bulkcert.service.certificates import Status
 from bulkcert.store.outcome import Outcome, Row
@@ -21,7 +21,7 @@ PreflightMode = Literal["auto", "always", "never"]
 
 BELIEVED_S = 15 * 60
 """How long a preflight is believed: long enough to call a few rows and see what came of them, too short for a night, in
-which devices connect and others change what the run has left alone."""
+which devices connect and others change what the run has not called."""
 
 
 def is_old(preflight_at: int | None) -> bool:
@@ -30,7 +30,7 @@ def is_old(preflight_at: int | None) -> bool:
 
 
 class Preflight:
-    """The reading of states before a run's calls: once a row was called, nothing tells its state before any more.
+    """The reading of states before a run's calls: once a row was called, its state before cannot be read any more.
 
     Args:
         lanes: Where calls go through.
@@ -62,7 +62,7 @@ class Preflight:
         """Reads states as ``--preflight`` says and keeps them; all is on disk when it returns, unless stopped.
 
         Rows that are in the desired state get their outcome. Where states cannot be read, the progress says why, and
-        the run goes on without. One that is stopped counts for nothing: the next session makes another.
+        the run continues without. One that is stopped counts for nothing: the next session makes another.
 
         Args:
             sightings: Where they go meanwhile; knows no row yet.
@@ -82,11 +82,11 @@ class Preflight:
     async def _read(self, sightings: Sightings) -> None:
         order = self._order
         await anyio.to_thread.run_sync(lambda: sightings.expect(self._frames()))
-        look = Look(self._lanes, order.workers, order.action, order.instance, sightings)
-        looked = await look.read(one_by_one=self._batches() if self._mode == "always" else None)
-        if looked.failure is not None:
-            self._lanes.progress.not_looked = looked.failure.message
-            self._lanes.progress.looks += 1  # it is over, and the run goes on
+        reader = StateReader(self._lanes, order.workers, order.action, order.instance, sightings)
+        scanned = await reader.read(one_by_one=self._batches() if self._mode == "always" else None)
+        if scanned.failure is not None:
+            self._lanes.progress.unread_because = scanned.failure.message
+            self._lanes.progress.scans += 1  # it is over, and the run continues
 
     async def _keep(self, sightings: Sightings, *, again: bool) -> None:
         frames = self._frames()

@@ -79,15 +79,15 @@ class Progress:
     lanes: list[LaneProgress] = field(default_factory=list)
     """Each lane, in the order of the source addresses."""
     preflight_over: bool = False
-    """Whether states were read before the first call, or the run goes on without; from then on calls may be made."""
-    looking: bool = False
+    """Whether states were read before the first call, or the run continues without; from then on calls may be made."""
+    reading: bool = False
     """Whether states are being read, before or after the calls that change them."""
-    next_look_at: float = 0.0
-    """Until when a watch sleeps between two looks, monotonic time in seconds; 0 while it does not sleep."""
+    next_scan_at: float = 0.0
+    """Until when a watch sleeps between two scans, monotonic time in seconds; 0 while it does not sleep."""
     watched_until: float = 0.0
     """When that watch is over, Unix time in seconds."""
-    looks: int = 0
-    """Times that all states that were to be read have been read, or a run goes on without."""
+    scans: int = 0
+    """Times that all states that were to be read have been read, or a run continues without."""
     pages: int = 0
     """Pages of certificates read."""
     reads: int = 0
@@ -103,7 +103,7 @@ class Progress:
     sends: SendWindow = field(default_factory=SendWindow)
     slow_down: SlowDown = field(default_factory=SlowDown)
     outage: Outage = field(default_factory=lambda: Outage(time.monotonic()))
-    not_looked: str = ""
+    unread_because: str = ""
     """Why states could not be read, or not all of them."""
     last_error: str = ""
     errors: LastErrors = field(default_factory=LastErrors)

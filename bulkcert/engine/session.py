@@ -67,19 +67,19 @@ async def calling(
     context = httpx.create_ssl_context()
     clients = [_client(service, address, provider, context) for address in service.addresses]
     lanes = Lanes(clients, provider, stats.progress, cap=service.lane_cap, attempts=service.attempts)
-    async with anyio.create_task_group() as beside:
-        beside.start_soon(_obey_signals, lanes, leave)
-        beside.start_soon(lanes.renew_credentials)
-        beside.start_soon(watch, stats.take)
+    async with anyio.create_task_group() as group:
+        group.start_soon(_obey_signals, lanes, leave)
+        group.start_soon(lanes.renew_credentials)
+        group.start_soon(watch, stats.take)
         if deadline is not None:
-            beside.start_soon(_stop_at, lanes, deadline)
+            group.start_soon(_stop_at, lanes, deadline)
         try:
             yield lanes
         finally:
             with anyio.CancelScope(shield=True):
                 for client in clients:
                     await client.aclose()
-        beside.cancel_scope.cancel()
+        group.cancel_scope.cancel()
 
 
 def _client(service: Target, address: str | None, provider: CredentialProvider, context: ssl.SSLContext) -> Client:
@@ -131,7 +131,7 @@ async def _leave_on_signal(leave: Leave) -> None:
 
 
 async def _stop_at(lanes: Lanes, deadline: float) -> None:
-    while (left := deadline - time.time()) > 0:  # noqa: ASYNC110 - the clock may be set meanwhile, and tells nobody
+    while (left := deadline - time.time()) > 0:  # noqa: ASYNC110 - the clock may be set meanwhile, without notice
         await anyio.sleep(min(left, CLOCK_CHECK_S))
     reached = datetime.fromtimestamp(deadline).strftime("%Y-%m-%d %H:%M:%S")  # noqa: DTZ006 - as it was typed
     advice = "Resume with a later --deadline."
@@ -139,7 +139,7 @@ async def _stop_at(lanes: Lanes, deadline: float) -> None:
 
 
 async def _obey_signals(lanes: Lanes, leave: Leave) -> None:
-    """Stops in order on the first signal, and at once on the second: the journal is safe at any time."""
+    """Stops in order on the first signal, and at once on the second: the store is safe at any time."""
     received = 0
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for number in signals:

@@ -12,7 +12,7 @@ from bulkcert.input import CA_SN, DEVICE_SN, ROW, Check
 from bulkcert.service.certificates import Certificate, Status
 
 STATUSES: tuple[Status | None, ...] = (None, *Status)
-"""Statuses by the number that stands for each in memory; 0 is not seen."""
+"""Statuses by the number of each in memory; 0 is not seen."""
 
 NUMBER_OF = {status: number for number, status in enumerate(STATUSES)}
 
@@ -26,7 +26,7 @@ NO_CA = 2**32 - 1
 class Sightings:
     """The status of each row of a list, as far as it was read.
 
-    A row's key is kept as two hashes, 96 bits in all, beside its number and that of its CA: 24 bytes a row. A
+    A row's key is kept as two hashes, 96 bits in all, with its number and that of its CA: 24 bytes a row. A
     certificate is taken for a row that it is not with odds of about 1 in 1e15 for ten million of each.
 
     Args:
@@ -78,7 +78,7 @@ class Sightings:
         return batch.select(ROW, one=keys.hash(seed=1), two=_short(keys), ca=ca).rename({ROW: "row"}).cast(_INDEXED)
 
     def rows_by_ca(self) -> Counter[str]:
-        """Returns how many rows each CA has that are to be found; those of CAs that are not counted are left out."""
+        """Returns how many rows each CA has that are to be found, but for CAs that are not counted."""
         names = list(self._cas)
         counts = self._index["ca"].value_counts().iter_rows()
         return Counter({names[ca]: rows for ca, rows in counts if ca != NO_CA})
@@ -92,7 +92,7 @@ class Sightings:
         """Takes note of a page; returns how many rows were seen for the first time.
 
         Args:
-            certificates: What the page holds; those of no row are passed over.
+            certificates: What the page holds; those of no row are ignored.
             ca_sn: The CA whose devices they are, where they do not say; empty for CAs.
             at: Unix time in milliseconds.
         """
@@ -153,7 +153,7 @@ class Sightings:
         self.statuses[row] = 0
 
     def forget(self) -> None:
-        """Forgets what was seen, to look again."""
+        """Forgets what was seen, to read again."""
         self.statuses = bytearray(len(self.statuses))
 
 

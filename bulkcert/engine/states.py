@@ -20,26 +20,23 @@ from bulkcert.service.verdicts import Verdict
 from bulkcert.store.outcome import Row
 
 SMALL = 50
-"""A CA with fewer rows than this is small: a page asked for in vain costs more than 2 % of its rows."""
+"""A CA with fewer rows than this is small: a page that settles none of them costs more than 2 % of its rows."""
 
-VAIN_SHARE = 1 / SMALL
-"""Share of the rows that may be spent on first pages of small CAs that settle nothing."""
-
-VAIN_PAGES = 64
-"""So many of them may be spent at least."""
+SMALL_PAGED = 64
+"""Small CAs that are paged through at most, those with most rows."""
 
 PATIENCE = 10
 """Pages without a row that are read where nothing says how many there are."""
 
 
 @dataclass(slots=True)
-class Looked:
-    """What came of looking.
+class Scanned:
+    """What came of a scan.
 
     Attributes:
         failure: Why it was given up, or None; a row or a CA that cannot be read is left unseen.
         may_list: Whether certificates may be listed; None where no page was read, or was refused for something else.
-        refused: Rows that the service would not tell of, when they were asked for one by one.
+        refused: Rows that the service would not answer for, when they were asked for one by one.
         refusal: The newest of these answers, or an empty text.
     """
 
@@ -51,7 +48,7 @@ class Looked:
 
 @dataclass(slots=True)
 class _Paged:
-    """What came of reading by page.
+    """What came of a scan by page.
 
     Attributes:
         failure: Why it was given up, or None.
@@ -65,7 +62,7 @@ class _Paged:
     at: int = 0
 
 
-class Look:
+class StateReader:
     """Reads the states of the rows of one list.
 
     Args:
@@ -82,10 +79,10 @@ class Look:
         self._action = action
         self._instance = instance
         self._sightings = sightings
-        self._looked = Looked()
+        self._scanned = Scanned()
 
-    async def read(self, *, one_by_one: Iterator[list[Row]] | None, misses: bool = True) -> Looked:
-        """Reads states by page, and what no page has shown one by one, where that is wanted.
+    async def read(self, *, one_by_one: Iterator[list[Row]] | None, misses: bool = True) -> Scanned:
+        """Reads states by page, and what no page has shown one by one, where that is asked for.
 
         Where listing is not permitted, rows are read one by one all the same: each needs a permission of its own.
 
@@ -98,14 +95,14 @@ class Look:
         if misses:
             await anyio.to_thread.run_sync(self._sightings.miss, paged.whole, paged.at)
         denied = paged.failure is not None and paged.failure.status is ExitStatus.DENIED
-        self._looked = looked = Looked(paged.failure)
+        self._scanned = scanned = Scanned(paged.failure)
         if denied or self._lanes.progress.pages:
-            looked.may_list = self._lanes.progress.pages > 0
+            scanned.may_list = self._lanes.progress.pages > 0
         if one_by_one is not None and (paged.failure is None or denied):
-            looked.failure = await self._one_by_one(one_by_one)
-        if looked.failure is None and not self._lanes.stopping.is_set():
-            self._lanes.progress.looks += 1
-        return looked
+            scanned.failure = await self._one_by_one(one_by_one)
+        if scanned.failure is None and not self._lanes.stopping.is_set():
+            self._lanes.progress.scans += 1
+        return scanned
 
     async def _by_page(self) -> _Paged:
         """Pages through each CA, or through the CAs, where that takes fewer calls than it can save."""
@@ -118,22 +115,22 @@ class Look:
             begun.append(paging)
             return paging.listing
 
-        self._lanes.progress.looking = True
+        self._lanes.progress.reading = True
         failure = await read_listings(self._lanes, self._workers, more)
-        self._lanes.progress.looking = False
+        self._lanes.progress.reading = False
         whole = [paging.ca_sn for paging in begun if paging.listing.whole]
         return _Paged(failure, whole, max([paging.at for paging in begun], default=0))
 
     def _worthwhile(self) -> Iterator["_Paging"]:
         """Yields what is worth a first page; most rows first."""
         rows_by_ca = self._sightings.rows_by_ca() if self._action.by_device else Counter({"": self._sightings.unseen})
-        vain = Vain(self._sightings.unseen)
+        small = 0
         base = {"MqttInstanceId": self._instance}
         for ca_sn, rows in rows_by_ca.most_common():
-            if rows > 1 and (rows >= SMALL or vain.allowed):
-                vain.asked += rows < SMALL
+            small += rows < SMALL
+            if rows > 1 and small <= SMALL_PAGED:
                 listing = Listing(self._action.listing, base | ({"CaSn": ca_sn} if ca_sn else {}))
-                yield _Paging(listing, ca_sn, rows, self._sightings, vain)
+                yield _Paging(listing, ca_sn, rows, self._sightings)
 
     async def _one_by_one(self, batches: Iterator[list[Row]]) -> BulkcertError | None:
         """Reads each row that was not seen; returns why that was given up, or None.
@@ -151,9 +148,9 @@ class Look:
             if (failure := await self._read(lane, row)) is not None:
                 failures.append(failure)
 
-        self._lanes.progress.looking = True
+        self._lanes.progress.reading = True
         await each_row(self._lanes, self._workers, self._unseen(batches), read)
-        self._lanes.progress.looking = False
+        self._lanes.progress.reading = False
         return failures[0] if failures else None
 
     def _unseen(self, batches: Iterator[list[Row]]) -> Iterator[list[Row]]:
@@ -176,8 +173,8 @@ class Look:
         elif answer.page is not None:
             self._sightings.see_row(row.number, answer.page.certificates[0].status, answer.sent_at)
         elif concerns_one(settled):
-            self._looked.refused += 1
-            self._looked.refusal = f"{answer.code} (request {answer.request_id or 'unknown'}): {answer.message}"
+            self._scanned.refused += 1
+            self._scanned.refusal = f"{answer.code} (request {answer.request_id or 'unknown'}): {answer.message}"
             return None
         elif self._lanes.stopping.is_set():
             return None
@@ -185,24 +182,6 @@ class Look:
             return unreadable(answer, operation)
         self._lanes.progress.reads += 1
         return None
-
-
-class Vain:
-    """How many first pages of small CAs may still be asked for, though they may settle nothing.
-
-    Args:
-        rows: Rows that are to be found.
-    """
-
-    def __init__(self, rows: int) -> None:
-        self.asked = 0
-        self.settled = 0
-        self._allowed = max(VAIN_PAGES, int(rows * VAIN_SHARE))
-
-    @property
-    def allowed(self) -> bool:
-        """Whether one more is."""
-        return self.asked < self._allowed + self.settled
 
 
 class _Paging:
@@ -213,10 +192,9 @@ class _Paging:
         ca_sn: The CA; an empty text for the CAs themselves.
         rows: Rows that it may settle.
         sightings: Where they go.
-        vain: Told what it settles, if it is small.
     """
 
-    def __init__(self, listing: Listing, ca_sn: str, rows: int, sightings: Sightings, vain: Vain) -> None:
+    def __init__(self, listing: Listing, ca_sn: str, rows: int, sightings: Sightings) -> None:
         self.listing = listing
         listing.deliver = self._deliver
         self.ca_sn = ca_sn
@@ -224,13 +202,9 @@ class _Paging:
         self._rows = rows
         self._settled = 0
         self._sightings = sightings
-        self._vain = vain
 
     def _deliver(self, page: Page, at: int) -> bool:
-        settled = self._sightings.see(page.certificates, self.ca_sn, at)
-        self._settled += settled
-        if self._rows < SMALL:
-            self._vain.settled += settled
+        self._settled += self._sightings.see(page.certificates, self.ca_sn, at)
         self.at = max(self.at, at)
         return self._settled < self._rows and self._is_worth_it()
 

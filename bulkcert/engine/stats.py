@@ -15,7 +15,7 @@ from bulkcert.words import about
 __all__ = ["ERRORS_KEPT", "RATE_AFTER_S", "LaneState", "Phase", "Stats", "StatsMaker", "Take", "waiting_for"]
 
 ERRORS_KEPT = 5
-"""Codes whose newest error is told."""
+"""Codes whose newest error is kept."""
 
 RATE_AFTER_S = 5.0
 """Before that, the rows done so far say nothing about how long the others will take."""
@@ -98,7 +98,7 @@ class StatsMaker:
             calls=progress.sends.sends,
             rate=progress.sends.recent_rate(now),
             achieved_rate=round(progress.sends.rate(), 1),
-            worst_window=progress.sends.worst,
+            peak_window=progress.sends.worst,
             limit=round(self._limit, 1),
             factor=round(progress.slow_down.factor(now), 3),
             paused_s=round(max(0.0, progress.slow_down.paused_until - now), 1),
@@ -107,7 +107,7 @@ class StatsMaker:
                 LaneState(address or "any", lane.window.recent_rate(now), lane.in_flight)
                 for address, lane in zip(self._addresses, progress.lanes, strict=False)
             ],
-            looking=progress.looking,
+            reading=progress.reading,
             pages=progress.pages,
             reads=progress.reads,
             retries=progress.retries,
@@ -124,14 +124,14 @@ class StatsMaker:
             last_error=progress.last_error,
             throttle_code=progress.throttle_code,
             retry_after_s=progress.retry_after_s,
-            looks=progress.looks,
-            not_looked=progress.not_looked,
+            scans=progress.scans,
+            unread_because=progress.unread_because,
             stop=progress.stop.message if progress.stop else "",
             stop_status=progress.stop.status if progress.stop else None,
         )
 
     def _outcomes(self) -> Counter[Outcome]:
-        """Returns the rows that are done by outcome, over all sessions; a verification tells of none."""
+        """Returns the rows that are done by outcome, over all sessions; a verification has none."""
         if self._kind == "verifying":
             return Counter()
         now = self.progress.outcomes
@@ -156,13 +156,13 @@ class StatsMaker:
             return "writing results"
         if self.progress.stop is not None:
             return "stopping"
-        looks = self._kind == "calling" and (self.progress.looking or not self.progress.preflight_over)
-        return "looking" if looks else self._kind
+        reading = self._kind == "calling" and (self.progress.reading or not self.progress.preflight_over)
+        return "reading states" if reading else self._kind
 
     def _left_s(self, now: float) -> float | None:
         """Returns how long the calls that are left will take, in seconds."""
         phase = self._phase()
-        if phase == "looking":
+        if phase == "reading states":
             self._calling_since = None
             return None
         if phase in ("verifying", "stopping", "writing results") or self.progress.outage.ongoing:
@@ -192,9 +192,9 @@ def waiting_for(progress: Progress, now: float, *, limit: float, workers: int) -
         return f"stopping ({progress.stop.message}): waiting for {progress.in_flight} calls in flight"
     if progress.outage.ongoing:
         return f"no answer for {now - progress.outage.since:.0f} s: waiting for the service ({progress.last_error})"
-    if (sleeps := progress.next_look_at - now) > 0:
+    if (sleeps := progress.next_scan_at - now) > 0:
         until = datetime.fromtimestamp(progress.watched_until, UTC)
-        return f"next look in {about(sleeps)}, until {until:%Y-%m-%dT%H:%M:%SZ}"
+        return f"next check in {about(sleeps)}, until {until:%Y-%m-%dT%H:%M:%SZ}"
     if slowed := _slowed(progress, now):
         return slowed
     if progress.in_flight >= workers:

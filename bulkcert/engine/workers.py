@@ -37,10 +37,10 @@ async def each_row(lanes: Lanes, workers: int, batches: Iterator[list[Row]], wor
 
 
 async def _feed_until_stop(lanes: Lanes, batches: Iterator[list[Row]], send: MemoryObjectSendStream[Row]) -> None:
-    async with anyio.create_task_group() as feeding:
-        feeding.start_soon(_cancel_on_stop, lanes, feeding.cancel_scope)
+    async with anyio.create_task_group() as group:
+        group.start_soon(_cancel_on_stop, lanes, group.cancel_scope)
         await _feed(lanes, batches, send)
-        feeding.cancel_scope.cancel()
+        group.cancel_scope.cancel()
 
 
 async def _cancel_on_stop(lanes: Lanes, scope: anyio.CancelScope) -> None:

@@ -100,11 +100,9 @@ class Block:
         for line, record in self.records():
             unquoted = _QUOTED_FIELD.sub(b"q", record)
             if b'"' in unquoted:
-                return MalformedError(
-                    line, 'a quote (") is not closed, or stands in a field that does not begin with one'
-                )
+                return MalformedError(line, 'a quote (") is not closed, or is in a field that does not begin with one')
             if _has_stray_return(unquoted):
-                return MalformedError(line, "a carriage return stands outside quotes and does not end the line")
+                return MalformedError(line, "a carriage return is outside quotes and does not end the line")
             fields = unquoted.count(b",") + 1
             if fields != columns:
                 return MalformedError(line, f"{fields} field{'s' * (fields != 1)}, but the header has {columns}")

@@ -21,7 +21,7 @@ class InvalidRow:
         row: Number of the row, from 1.
         line: Line of a CSV or NDJSON file on which the row starts, from 1; None for Parquet.
         column: The column of the first thing that is wrong, or that is protected.
-        value: What stands there, shortened and safe on a terminal.
+        value: What is there, shortened and safe on a terminal.
         reason: What is wrong with it, to be read behind the column's name.
     """
 

@@ -39,7 +39,7 @@ def csv_columns(file: str, line: int, header: bytes) -> tuple[str, ...]:
 
     Args:
         file: What messages call it.
-        line: Line on which the header stands.
+        line: Line on which the header is.
         header: Its bytes; none where the file is empty.
 
     Raises:
@@ -62,7 +62,7 @@ def confirm_header(file: str, columns: Sequence[str], named: Sequence[str | None
 
     Args:
         file: What messages call it.
-        columns: What stands on its first line.
+        columns: What is on its first line.
         named: Names of columns that were given by options.
 
     Raises:
@@ -92,7 +92,7 @@ def refuse_other_kind(path: Path | str, start: bytes) -> None:
 
 
 def malformed(path: Path | str, error: MalformedError, advice: str = _MALFORMED_CSV) -> BulkcertError:
-    """Returns what to tell the user about a record that is not of the format."""
+    """Returns what to show the user about a record that is not of the format."""
     return _invalid(f"{path}, line {error.line}: {error.reason}", advice)
 
 
@@ -162,8 +162,8 @@ def _find_column(place: str, columns: Sequence[str], wanted: Sequence[str], opti
 
 
 def _lacking(place: str, columns: Sequence[str], names: str, advice: str) -> BulkcertError:
-    if told := separated_by(columns):
-        advice = f"The fields seem to be separated by {told}: export the list again with commas."
+    if name := separated_by(columns):
+        advice = f"The fields seem to be separated by {name}: export the list again with commas."
     return _invalid(f"{place}: no {names} column; {listed(columns)}", advice)
 
 
@@ -225,7 +225,7 @@ def _quoted(name: str) -> str:
 
 
 def listed(columns: Sequence[str]) -> str:
-    """Returns what the columns are, as a message tells it."""
+    """Returns what the columns are, as a message names it."""
     if not columns:
         return "there are no columns"
     more = len(columns) - COLUMNS_SHOWN
@@ -235,4 +235,4 @@ def listed(columns: Sequence[str]) -> str:
 
 def separated_by(columns: Sequence[str]) -> str:
     """Returns what seems to separate the fields in place of commas, in words; empty if nothing does."""
-    return next((told for separator, told in _SEPARATORS.items() if any(separator in each for each in columns)), "")
+    return next((name for separator, name in _SEPARATORS.items() if any(separator in each for each in columns)), "")

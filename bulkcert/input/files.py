@@ -24,7 +24,7 @@ Identity = tuple[int, int, int, int]
 """Device, inode, size in bytes, time of change in nanoseconds: where one differs, the file was changed."""
 
 STDIN = Path("-")
-"""Stands for standard input."""
+"""The name of standard input."""
 
 _KINDS: dict[str, tuple[Kind, str]] = {
     ".csv": ("csv", ""),
@@ -139,7 +139,7 @@ def has_known_suffix(path: Path) -> bool:
 
 
 def identity(path: Path) -> Identity:
-    """Returns what tells a regular file from another, and from itself after a change.
+    """Returns what distinguishes a regular file from another, and from itself after a change.
 
     Raises:
         BulkcertError: INPUT_UNREADABLE: missing, or not a regular file.

@@ -21,7 +21,7 @@ CAS_KEPT = 100_000
 
 # Joins the two serials of a key. No valid serial has a control character, so the join is unambiguous.
 _JOINT = "\x1f"
-# Stands for a line feed or a joint in an invalid serial, when the rows are hashed: no valid one has it either.
+# In place of a line feed or a joint in an invalid serial, when the rows are hashed: no valid one has it either.
 _SPOILT = "\x1e"
 _NO_FAULTS = pl.DataFrame(schema={"row": pl.UInt32, "fault": pl.UInt8})
 _EXPORT_AS_TEXT = "Export the list again with this column as text, best straight from the registry"
@@ -33,7 +33,7 @@ class Findings:
     Args:
         keys: The columns that together say which certificate is meant, that of the CA last.
         search: The rows that must not be called.
-        beside: Columns of devices in the input of an action on CAs.
+        devices: Columns of devices in the input of an action on CAs.
         trust_serials: Whether serials that all look like rounded numbers are taken as they are.
     """
 
@@ -41,14 +41,14 @@ class Findings:
         self,
         keys: Sequence[str],
         search: Search | None = None,
-        beside: Sequence[str] = (),
+        devices: Sequence[str] = (),
         *,
         trust_serials: bool,
     ) -> None:
         self._columns = keys
         self._keys = hashlib.sha256()
         self._search = search
-        self._beside = beside
+        self._device_columns = devices
         self._protected_by = printable(search.protection.path.name) if search else ""
         self._protected_cas: set[str] = set()
         self._rows = 0
@@ -60,7 +60,7 @@ class Findings:
         self._rows_by_ca: dict[str, int] = {}
         self._rows_of_other_cas = 0
         # The columns in which every serial so far looks like a number that has lost its last digits; with each, what
-        # to tell of the first one.
+        # to report of the first one.
         self._suspects: dict[str, str] = {} if trust_serials else dict.fromkeys(keys, "")
 
     def add(self, frame: pl.DataFrame, places: PlacesOf) -> None:
@@ -76,7 +76,7 @@ class Findings:
             found = faults(serials)
             self._suspect(places, serials, found != SerialProblem.BLANK)
             fault = fault * FAULTS + found
-        for column in self._beside:  # what was changed would not be found
+        for column in self._device_columns:  # what was changed would not be found
             self._refuse_numbers(places, frame[column].cast(pl.String))
         rows = pl.int_range(self._rows + 1, self._rows + keys.height + 1, dtype=pl.UInt32, eager=True).alias("row")
         valid = fault == SerialProblem.NONE
@@ -94,11 +94,11 @@ class Findings:
         self._rows += frame.height
 
     def note_devices(self, frame: pl.DataFrame) -> None:
-        """Takes in, before any row is added, the devices beside CAs: the CA of a protected one is protected."""
+        """Takes in, before any row is added, the devices named with CAs: the CA of a protected one is protected."""
         if self._search is None:
             return
         cas = frame[self._columns[-1]].cast(pl.String)
-        for column in self._beside:
+        for column in self._device_columns:
             self._search.note_devices(frame[column].cast(pl.String), cas)
 
     def check(self, sha256: str) -> Check:
@@ -107,10 +107,10 @@ class Findings:
         Raises:
             BulkcertError: INPUT_INVALID: a spreadsheet has rounded the serials.
         """
-        for told in self._suspects.values():
-            if told:
+        for suspect in self._suspects.values():
+            if suspect:
                 advice = f"{_EXPORT_AS_TEXT}; or give --trust-serials if these are the true serials."
-                raise _changed(told, "every serial ends in zeros after its fifteenth digit", advice)
+                raise _changed(suspect, "every serial ends in zeros after its fifteenth digit", advice)
         search, duplicates = self._search, self._firsts.duplicates()
         mistaken = search.mistaken.to_list() if search else []
         invalid, protected = pl.concat([_NO_FAULTS, *self._invalid]), pl.concat([_NO_FAULTS, *self._protected])
@@ -133,7 +133,7 @@ class Findings:
             protected=protected.height,
             first_protected=tuple(self._first_protected),
             protected_by=self._protected_by,
-            protecting=search.protection.told() if search else "",
+            protecting=search.protection.describe() if search else "",
             unfound=search.missed if search else 0,
             unplaced=search.unplaced if search else 0,
             mistaken=len(mistaken),
@@ -153,8 +153,8 @@ class Findings:
     def _refuse_numbers(self, places: PlacesOf, serials: pl.Series) -> None:
         found = numbers(serials)
         if found.any():
-            told = _place(places, serials, found.arg_max() or 0)
-            raise _changed(told, "this one is a number as spreadsheets write it", f"{_EXPORT_AS_TEXT}.")
+            place = _place(places, serials, found.arg_max() or 0)
+            raise _changed(place, "this one is a number as spreadsheets write it", f"{_EXPORT_AS_TEXT}.")
 
     def _suspect(self, places: PlacesOf, serials: pl.Series, nonblank: pl.Series) -> None:
         if serials.name not in self._suspects or not nonblank.any():
@@ -205,7 +205,7 @@ class Findings:
 
 
 def _place(places: PlacesOf, serials: pl.Series, index: int) -> str:
-    """Returns where a serial stands, and the serial."""
+    """Returns where a serial is, and the serial."""
     (place,) = places([index])
     return f"{place}, column {printable(serials.name)}: {printable(serials[index])}"
 

@@ -1,4 +1,4 @@
-"""NDJSON as blocks of whole lines: each line one JSON object, every value text or the JSON that stands there.
+"""NDJSON as blocks of whole lines: each line one JSON object, every value text or the JSON that is there.
 
 polars alone would turn a number into text without a word, take the first of two equal keys, read half of a surrogate
 pair as another character, and name no line. msgspec refuses or shows each of these.
@@ -89,7 +89,7 @@ class Lines:
             try:
                 json.loads(record, object_pairs_hook=_distinct, parse_int=str, parse_float=str)
             except _RepeatedKeyError as error:
-                raise MalformedError(line, f"the key '{printable(str(error))}' stands twice in one object") from None
+                raise MalformedError(line, f"the key '{printable(str(error))}' occurs twice in one object") from None
 
     def _fault(self) -> MalformedError:
         found = ((line, _reason(record)) for line, record in self.records())
@@ -101,7 +101,7 @@ class Columns:
 
     Attributes:
         names: Their names.
-        not_text: For each column with a value that is neither text nor null, the line and what stands there.
+        not_text: For each column with a value that is neither text nor null, the line and what is there.
     """
 
     def __init__(self) -> None:
@@ -140,7 +140,7 @@ class Columns:
         if name not in self.not_text:
             index = next(index for index, value in enumerate(values) if type(value) not in _TEXT)
             line = next(line for place, (line, _) in enumerate(lines.records()) if place == start + index)
-            self.not_text[name] = line, _told(values[index])
+            self.not_text[name] = line, _text(values[index])
 
     def _confirm_few(self, lines: Lines, rows: list[dict[str, Any]], names: list[str]) -> None:
         known = set(self.names)
@@ -150,8 +150,8 @@ class Columns:
         for index, (line, _) in enumerate(lines.records()):
             known.update(rows[index])
             if len(known) > KEYS_LIMIT:
-                told = f"more than {KEYS_LIMIT:,} different keys up to here: are serials used as keys?"
-                raise MalformedError(line, told)
+                message = f"more than {KEYS_LIMIT:,} different keys up to here: are serials used as keys?"
+                raise MalformedError(line, message)
 
 
 def read_lines(chunks: Iterator[bytes]) -> Iterator[Lines]:
@@ -202,7 +202,7 @@ def _reason(record: bytes) -> str:
     return ""
 
 
-def _told(value: Any) -> str:
+def _text(value: Any) -> str:
     word = _WORDS[type(value)]
     if word == "a number":
         return f"holds {word} ({printable(str(value))}): leading zeros and digits after the fifteenth may be lost"

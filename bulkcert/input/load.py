@@ -55,7 +55,7 @@ class _Wanted:
             ca_column=self.ca_column,
         )
 
-    def devices_beside(self, columns: Sequence[str], ca: str) -> list[str]:
+    def device_columns(self, columns: Sequence[str], ca: str) -> list[str]:
         """Returns, for an action on CAs, the columns of devices whose protection is that of their CA."""
         if self.by_device or self.protection is None or not len(self.protection.device_serials):
             return []
@@ -70,7 +70,7 @@ class _Loading:
     Attributes:
         wanted: What its rows mean.
         pinning: Where they go.
-        on_progress: Told their number so far, from time to time.
+        on_progress: Called with their number so far, from time to time.
         types: Types of the columns so far; where files differ, those of the first one.
         files: What messages call each file, and the number of its first row.
         kinds: Kinds of the files that had columns.
@@ -136,14 +136,14 @@ class _Loading:
     def _find_keys(self, table: Table) -> None:
         _refuse_own(table.name, table.columns)
         self.keys = self.wanted.keys(table.name, table.columns)
-        if not self.wanted.devices_beside(table.columns, self.keys[-1]):
+        if not self.wanted.device_columns(table.columns, self.keys[-1]):
             self.findings = self._judging()
         self.pinning.write(pl.DataFrame(schema=table.types))
 
-    def _judging(self, beside: Sequence[str] = ()) -> Findings:
+    def _judging(self, devices: Sequence[str] = ()) -> Findings:
         wanted = self.wanted
         search = Search(wanted.protection) if wanted.protection else None
-        return Findings(self.keys, search, beside, trust_serials=wanted.trust_serials)
+        return Findings(self.keys, search, devices, trust_serials=wanted.trust_serials)
 
     def _widen(self, table: Table) -> None:
         """Takes in the columns of NDJSON so far; they may come late, and some may not come at all."""
@@ -185,12 +185,12 @@ class _Loading:
 
     def _judged(self, pinned: PinnedList) -> Findings:
         """Judges the rows of a list whose columns, or whose protected CAs, were not known until it was read."""
-        beside = self.wanted.devices_beside(pinned.columns, pinned.ca_column)
-        for column in (*pinned.key_columns, *beside):
+        devices = self.wanted.device_columns(pinned.columns, pinned.ca_column)
+        for column in (*pinned.key_columns, *devices):
             for table in self.tables:
                 table.confirm_text(column)
-        findings = self._judging(beside)
-        if beside:
+        findings = self._judging(devices)
+        if devices:
             for frame in pinned.frames():
                 findings.note_devices(frame)
         row = 1
@@ -243,11 +243,11 @@ def load(
             nothing is left of it.
         by_device: Whether a row means a device certificate (``DeviceSn`` and ``CaSn``) or a CA (``CaSn`` or ``Sn``).
         device_column: Exact name of the column of the device serials, or None to look for it. For an action on CAs
-            that of devices beside them: the CA of a protected device is protected.
+            that of devices named with them: the CA of a protected device is protected.
         ca_column: Exact name of the column of the CA serials, or None to look for it.
         trust_serials: Whether serials that all look like rounded numbers are taken as they are.
         protection: The rows that must not be called, opened for the same kind of action.
-        on_progress: Told the number of rows read so far, from time to time.
+        on_progress: Called with the number of rows read so far, from time to time.
 
     Raises:
         BulkcertError: INPUT_UNREADABLE: missing, unreadable, damaged, or of an unknown kind; INPUT_INVALID: malformed,

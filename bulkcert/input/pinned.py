@@ -60,11 +60,11 @@ class PinnedList:
         return (self.ca_column,) if self.device_column is None else (self.device_column, self.ca_column)
 
     def place(self, row: int, line: int | None = None) -> str:
-        """Returns where a row stands, as ``list.csv:12``.
+        """Returns where a row is, as ``list.csv:12``.
 
         Args:
             row: Its number, from 1.
-            line: Its line in its file if that is known; else the number of the row in its file is told.
+            line: Its line in its file if that is known; else the number of the row in its file is named.
         """
         name, first = self.files[bisect_right(self.files, row, key=lambda file: file[1]) - 1]
         return f"{name}:{line or row - first + 1}"
@@ -99,7 +99,7 @@ class PinnedList:
 
     def _damaged(self, reason: str) -> BulkcertError:
         message = f"{self.path}: the pinned list cannot be read: {reason}"
-        return BulkcertError(ExitStatus.INPUT_UNREADABLE, message, "Run over the list anew, with other results.")
+        return BulkcertError(ExitStatus.INPUT_UNREADABLE, message, "Run over the list again, with other results.")
 
 
 def annotated(
@@ -112,7 +112,7 @@ def annotated(
     own: bool = True,
     batch_rows: int = BATCH_ROWS,
 ) -> Iterator[pl.DataFrame]:
-    """Yields the rows of a pinned list in order: their own columns as they are, and ours beside them.
+    """Yields the rows of a pinned list in order: their own columns as they are, and ours with them.
 
     There is at least one batch; where there are no rows it is empty. An empty CSV field is null, a quoted empty
     one an empty text; an NDJSON key that is missing is null. The iterator may be advanced by any thread, one at
@@ -120,7 +120,7 @@ def annotated(
 
     Args:
         pinned: The list.
-        settled: Its rows that are not called (see ``Check.settled``), those of other rows may be left out.
+        settled: Its rows that are not called (see ``Check.settled``), those of other rows may be missing.
         protected_by: Name of the list that protects rows.
         first_row: Number of the first row that is wanted.
         last_row: Number of the last one; None for all.
@@ -183,7 +183,7 @@ def reasons(pinned: PinnedList, settled: pl.DataFrame, protected_by: str) -> pl.
 
 
 def _message(pinned: PinnedList, protected_by: str) -> pl.Expr:
-    """Returns what to tell of a settled row, from its ``fault`` and ``first_row``."""
+    """Returns what to report of a settled row, from its ``fault`` and ``first_row``."""
     device, ca = pl.col("fault").floordiv(FAULTS), pl.col("fault") % FAULTS
     words = {int(fault): reason for fault, reason in REASONS.items()}
     reasons = [

@@ -1,4 +1,4 @@
-"""Consecutive rows of an input, and where each of them stands."""
+"""Consecutive rows of an input, and where each of them is."""
 
 from array import array
 from bisect import bisect_right
@@ -15,7 +15,7 @@ from bulkcert.input.lines import Lines
 
 
 class Place(NamedTuple):
-    """Where a row stands.
+    """Where a row is.
 
     Attributes:
         file: What messages call its file.
@@ -72,7 +72,7 @@ class FilePart:
 
 
 class Places:
-    """Where every row of an input stands, kept for rows that are checked once their bytes are gone."""
+    """Where every row of an input is, kept for rows that are checked once their bytes are gone."""
 
     def __init__(self) -> None:
         self._firsts: list[int] = []
@@ -84,7 +84,7 @@ class Places:
         self._parts.append((part.file, part.row, part.lines()))
 
     def behind(self, first_row: int) -> PlacesOf:
-        """Returns what tells the places of the rows from this number on."""
+        """Returns the places of the rows from this number on."""
         return partial(self._of, first_row)
 
     def _of(self, first_row: int, indexes: Sequence[int]) -> list[Place]:

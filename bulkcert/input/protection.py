@@ -52,7 +52,7 @@ class Protection:
         device_serials: Devices that must not be touched.
         ca_serials: CAs that must not be touched; for a device action those that are protected with all their devices.
         lone: Devices of which the list does not say under which CA they are.
-        named_cas: All CAs on the list, alone or beside a device: an action on one of them would touch what is on it.
+        named_cas: All CAs on the list, alone or with a device: an action on one of them would touch what is on it.
     """
 
     path: Path
@@ -74,7 +74,7 @@ class Protection:
         """Number of CAs that are protected as a whole."""
         return 0 if self.bare else len(self.ca_serials)
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Returns what is on the list, in words: ``3 devices and 1 CA``, or ``2 serials``."""
         if not len(self.device_serials) + len(self.ca_serials):
             return "nothing"
@@ -114,7 +114,7 @@ class _Likes:
         """Returns the serials that rows have with other letter case or other leading zeros only.
 
         Args:
-            found: Which serials rows have to the letter.
+            found: Which serials rows have exactly.
         """
         missed = self._serials.texts.filter(~found)
         return missed.filter(self._seen.gather(self._plain.places(_plain(missed))))
@@ -140,7 +140,7 @@ class Search:
         self._like_devices = self._like_cas if protection.bare else _Likes(protection.device_serials)
 
     def note_devices(self, devices: pl.Series, cas: pl.Series) -> None:
-        """Takes in, for an action on CAs, the devices that stand beside CAs: the CA of a protected one is protected.
+        """Takes in, for an action on CAs, the devices that are named with CAs: the CA of a protected one is protected.
 
         Args:
             devices: Their serials, null where there is none.
@@ -173,7 +173,7 @@ class Search:
 
     @property
     def missed(self) -> int:
-        """Number of serials on the list that no row has had so far; what is told with its CA counts as that."""
+        """Number of serials on the list that no row has had so far; what is named with its CA counts as that."""
         if self.protection.bare:  # the same serials twice, in the same order
             return int((~(self._devices_found | self._cas_found)).sum())
         devices = int((~self._devices_found).sum()) if self.protection.by_device else self.unplaced
@@ -214,7 +214,7 @@ def open_protection(
 
     In a table (by its suffix, as an input) a line with DeviceSn means that device, under whatever CA; a line with CaSn
     alone means that CA and all its devices. For an action on CAs each CaSn means its CA: what is done to a CA may reach
-    its devices. Any other suffix is text with a serial a line, blank lines and lines that begin with ``#`` passed over;
+    its devices. Any other suffix is text with a serial a line, blank lines and lines that begin with ``#`` ignored;
     such a serial, like those of a single column without a telling name, means the device or the CA that has it.
 
     Args:

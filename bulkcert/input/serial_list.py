@@ -25,7 +25,7 @@ BARE = "bare"
 """Column of the serials of which the list does not say whether they are those of devices or of CAs."""
 
 _SCHEMA = {DEVICE: pl.String(), CA: pl.String(), BARE: pl.String()}
-_TOLD = {DEVICE: "every other device serial", CA: "every other CA serial", BARE: "every other serial"}
+_OTHERS = {DEVICE: "every other device serial", CA: "every other CA serial", BARE: "every other serial"}
 # Headers that say no more than that these are serials. Any other one of a single column may be the first serial.
 _NAMES = ("Sn", "Serial", "Serials", "SerialNumber", "SerialNo")
 _REPAIR = "Correct the list and run again: a serial that matches nothing protects nothing."
@@ -47,7 +47,7 @@ def read_serial_list(
     Args:
         path: The file; a known suffix says that it is a table.
         digest: Takes in the bytes of the file as they are.
-        by_device: Whether it is for a device action: beside devices Sn is a CA for the others.
+        by_device: Whether it is for a device action: next to devices Sn is a CA for the others.
         trust_serials: Whether serials that all look like rounded numbers are taken as they are.
         may_be_empty: Whether a list without serials is one.
 
@@ -78,14 +78,14 @@ class _Piece:
         keys: Their serials: a column for the devices, for the CAs, or for both; or one of bare serials.
         names: What the list calls the columns; empty for text.
         line: Returns the line, or the row of a Parquet file, of a place in ``keys``.
-        telling: Whether the names say that serials are meant; else each line must look like one serial and no more.
+        named: Whether the names say that serials are meant; else each line must look like one serial and no more.
     """
 
     path: Path
     keys: pl.DataFrame
     names: Mapping[str, str]
     line: Callable[[int], str]
-    telling: bool
+    named: bool
 
     def checked(self) -> pl.DataFrame:
         """Returns the serials in three columns, null where there is none.
@@ -103,7 +103,7 @@ class _Piece:
             self._refuse(serials, numbers(serials), "is a number as spreadsheets write it: the serials were changed")
             for kind, reason in REASONS.items():
                 self._refuse(serials, fault == kind, reason)
-            if not self.telling:
+            if not self.named:
                 reason = _NOT_ALONE_IN_A_TABLE if self.names else _NOT_ALONE_IN_TEXT
                 self._refuse(serials, serials.str.contains(_NOT_ALONE), reason)
         kept = self.keys.select(
@@ -125,13 +125,13 @@ def _table(path: Path, digest: Digest, *, by_device: bool) -> Iterator[_Piece]:
     names = _chosen(path, table, by_device=by_device)
     for column in names.values():
         table.confirm_text(column)
-    telling = BARE not in names or any(matching(table.columns, name) for name in _NAMES)
-    if table.kind == "csv" and not telling:
+    named = BARE not in names or any(matching(table.columns, name) for name in _NAMES)
+    if table.kind == "csv" and not named:
         # Taken for a serial, a header does no harm; taken for a header, a serial would not be protected.
-        yield _Piece(path, pl.DataFrame({BARE: [names[BARE]]}), names, lambda _: "line 1", telling)
+        yield _Piece(path, pl.DataFrame({BARE: [names[BARE]]}), names, lambda _: "line 1", named)
     for part in parts:
         keys = part.frame.select(_column_of(part.frame, column).alias(key) for key, column in names.items())
-        yield _Piece(path, keys, names, partial(_place, part), telling)
+        yield _Piece(path, keys, names, partial(_place, part), named)
 
 
 def _column_of(frame: pl.DataFrame, column: str) -> pl.Expr:
@@ -167,7 +167,7 @@ def _text(path: Path, digest: Digest) -> Iterator[_Piece]:
         records = [(line, text) for line, text in lines.records() if not text.startswith(b"#")]
         serials = [text.removesuffix(b"\r").decode() for _, text in records]
         keys = pl.DataFrame({BARE: serials}, schema_overrides={BARE: pl.String()})
-        yield _Piece(path, keys, {}, partial(_line, [line for line, _ in records]), telling=False)
+        yield _Piece(path, keys, {}, partial(_line, [line for line, _ in records]), named=False)
 
 
 def _place(part: FilePart, index: int) -> str:
@@ -182,8 +182,8 @@ def _line(lines: list[int], index: int) -> str:
 def _column(path: Path, table: Table, name: str) -> str | None:
     found = matching(table.columns, name)
     if len(found) > 1:
-        told = " and ".join(f"'{printable(column)}'" for column in found)
-        raise _refused(f"{path}: {told} may each be the {name} column", "Rename or remove all but one.")
+        text = " and ".join(f"'{printable(column)}'" for column in found)
+        raise _refused(f"{path}: {text} may each be the {name} column", "Rename or remove all but one.")
     return found[0] if found else None
 
 
@@ -191,9 +191,9 @@ def _refuse_rounded(path: Path, found: pl.DataFrame) -> None:
     for serials in found:
         nonblank = serials.drop_nulls()
         if len(nonblank) and all_rounded(nonblank):
-            told = f"'{printable(nonblank[0])}' and {_TOLD[serials.name]}"
+            text = f"'{printable(nonblank[0])}' and {_OTHERS[serials.name]}"
             raise _refused(
-                f"{path}: {told} ends in zeros after its fifteenth digit: a spreadsheet has changed the serials",
+                f"{path}: {text} ends in zeros after its fifteenth digit: a spreadsheet has changed the serials",
                 "Export it again with this column as text; or give --trust-serials if these are the true serials.",
             )
 

@@ -57,7 +57,7 @@ class InventoryFilter:
         return (*(("CaSn", "CaName") if self.cas else ("DeviceSn", "CaSn", "DeviceName")), "Status", *_TIMES)
 
     def listings(self, instance: str) -> Iterator[tuple[str, Listing]]:
-        """Yields what is to be read, each with its CA; an empty text stands for the whole instance."""
+        """Yields what is to be read, each with its CA; an empty text means the whole instance."""
         base = {"MqttInstanceId": instance}
         if self.ca_sns:
             by_ca = OPERATIONS["ListDeviceCertificateByCaSn"]
@@ -120,7 +120,7 @@ class InventoryFile:
         self._waiting.put(None)
 
     def write(self) -> None:
-        """Writes what is added until the end; to be run in a thread. What goes wrong stands in ``failure``."""
+        """Writes what is added until the end; to be run in a thread. What goes wrong is in ``failure``."""
         assert self._made is not None  # noqa: S101 - opened before
         try:
             sink(self._frames(), self._frame([]).schema, self._wanted.output.suffix.lower(), self._made.file)

@@ -49,10 +49,10 @@ _WINDOW = pl.Schema(
 """The columns of ``queries.window``, under the names that they have in results."""
 
 COLUMNS = tuple(_WINDOW)[:11]
-"""What stands behind the input's own columns, in this order."""
+"""The columns after the input's own, in this order."""
 
 VERIFIED_COLUMNS = ("verified_status", "verified_at")
-"""What stands behind them once states were read back."""
+"""The columns after those once states were read back."""
 
 Ask = Callable[..., Any]
 """Asks a store one of ``queries``: ``Store.read``, or the same on a connection that only reads."""

@@ -58,7 +58,7 @@ class SessionSummary(msgspec.Struct, frozen=True):
         finished: UTC; null if it was killed, or is running.
         calls: Requests sent; of one that was killed, as far as it has said.
         achieved_rate: Calls per second from the first to the last.
-        worst_window: Most sends in any half-open second.
+        peak_window: Most sends in any half-open second.
         throttles: Answers that said to slow down.
         retries: Calls beyond the first of a row.
         outages: How often the service went silent.
@@ -77,7 +77,7 @@ class SessionSummary(msgspec.Struct, frozen=True):
     finished: str | None
     calls: int
     achieved_rate: float
-    worst_window: int
+    peak_window: int
     throttles: int
     retries: int
     outages: int
@@ -102,7 +102,7 @@ class LatencyQuantiles(msgspec.Struct, frozen=True):
 class Summary(msgspec.Struct, frozen=True):
     """What a run has come to by now, over all its sessions.
 
-    ``achieved_rate`` is that of the newest session that ran or undid, ``worst_window`` the worst of all.
+    ``achieved_rate`` is that of the newest session that ran or undid, ``peak_window`` the worst of all.
     Where a session was killed, ``calls_at_least``, not all of its calls are in ``calls``. ``unknown_before`` is the
     number of rows that a call may have changed and of which nobody knows what they were before. ``undone`` rows were
     changed back by an undo, ``maybe_undone`` ones perhaps.
@@ -123,7 +123,7 @@ class Summary(msgspec.Struct, frozen=True):
     caps: Caps
     calls: int
     achieved_rate: float
-    worst_window: int
+    peak_window: int
     throttles: int
     retries: int
     latency_ms: LatencyQuantiles
@@ -157,7 +157,7 @@ def summary_of(status: RunStatus, pinned: PinnedList, db: sqlite3.Connection) ->
     """Returns the summary of a run whose results are written.
 
     Args:
-        status: How it stands.
+        status: Its state.
         pinned: Its list.
         db: Its store.
 
@@ -190,7 +190,7 @@ def summary_of(status: RunStatus, pinned: PinnedList, db: sqlite3.Connection) ->
         caps=caps_of(doing),
         calls=max(queries.attempts(db), sum(each.calls for each in acted)),
         achieved_rate=acted[-1].achieved_rate,
-        worst_window=max(each.worst_window for each in sessions),
+        peak_window=max(each.peak_window for each in sessions),
         throttles=sum(each.throttles for each in acted),
         retries=sum(each.retries for each in acted),
         latency_ms=_latency(db),
@@ -230,7 +230,7 @@ class _Figures(msgspec.Struct, frozen=True):
 
     calls: int = 0
     achieved_rate: float = 0.0
-    worst_window: int = 0
+    peak_window: int = 0
     throttles: int = 0
     retries: int = 0
     outages: int = 0
@@ -246,7 +246,7 @@ def session_of(session: stored.Session) -> SessionSummary:
         finished=None if session.ended_at is None else utc(session.ended_at / 1000),
         calls=figures.calls,
         achieved_rate=figures.achieved_rate,
-        worst_window=figures.worst_window,
+        peak_window=figures.peak_window,
         throttles=figures.throttles,
         retries=figures.retries,
         outages=figures.outages,

@@ -1,4 +1,4 @@
-"""Tables in the format that a suffix stands for: CSV, Parquet or NDJSON."""
+"""Tables in the format of a suffix: CSV, Parquet or NDJSON."""
 
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -31,7 +31,7 @@ def sink(frames: Iterator[pl.DataFrame], schema: pl.Schema, suffix: str, target:
 
 
 def write_table(table: pl.LazyFrame, suffix: str, target: BinaryIO) -> None:
-    """Writes a table in the format that a suffix stands for.
+    """Writes a table in the format of a suffix.
 
     Raises:
         OSError: The disk refuses.

@@ -1,1 +1,1 @@
-"""The report of a run: every number counted from its results, its summary and its journal, and told in four formats."""
+"""The report of a run: every number counted from the store, and shown in four formats."""

@@ -101,10 +101,10 @@ def _notes_on_pace(figures: Figures, far: list[tuple[str, int, str, str]]) -> It
     if calls.not_shown:
         yield f"Not in it: {calls.not_shown:,} earlier attempts, reads and pages."
     yield from (f"{name.capitalize()}: {cap:,}/s, above the chart." for name, cap, _, _ in far)
-    if calls.worst_window:
-        yield f"Peak (1 s window) of the run, all calls: {calls.worst_window:,}."
+    if calls.peak_window:
+        yield f"Peak (1 s window) of the run, all calls: {calls.peak_window:,}."
     if calls.left_out:
-        yield f"{calls.left_out:,} of the calls shown lie in shorter stretches that are left out."
+        yield f"{calls.left_out:,} of the calls shown lie in shorter stretches that are not drawn."
 
 
 def _limits(figures: Figures) -> list[tuple[str, int, str, str]]:

@@ -59,7 +59,7 @@ def count(files: RunFiles) -> Figures:
         raise BulkcertError(
             ExitStatus.STOPPED_EARLY,
             f"{files.results}: the run is starting ({status.holder}); there is nothing to report yet",
-            f"See how it stands: {files.command('status')}",
+            f"See its status: {files.command('status')}",
         ) from None
 
 
@@ -222,7 +222,7 @@ def _calls(called: pl.DataFrame, starts: list[SessionFigures], status: RunStatus
         left_out=left_out,
         retries=sum(start.retries for start in acted),
         throttles=sum(start.throttles for start in acted),
-        worst_window=max(start.worst_window for start in starts),
+        peak_window=max(start.peak_window for start in starts),
         parts=parts,
     )
 

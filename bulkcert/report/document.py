@@ -192,7 +192,7 @@ def _calls(figures: Figures) -> Section:
     facts += [("Verification", counted(calls.verification, "call"))] if calls.verification is not None else []
     facts += [
         ("Throttles", f"{calls.throttles:,}"),
-        ("Peak (1 s window)", f"{counted(calls.worst_window, 'call')}, retries and reads included"),
+        ("Peak (1 s window)", f"{counted(calls.peak_window, 'call')}, retries and reads included"),
     ]
     quantiles = {"p50": latency.p50, "p90": latency.p90, "p99": latency.p99, "longest": latency.most}
     if latency.most is not None:
@@ -235,7 +235,7 @@ def _session(each: SessionFigures) -> list[str]:
     least = "at least " if each.state == "killed" else ""
     calls = f"{least}{counted(each.calls, 'call')} at {each.achieved_rate:,.1f}/s; "
     calls += (
-        f"peak (1 s window) {each.worst_window:,}; {_retries(each.retries)}, {counted(each.throttles, 'throttle')}, "
+        f"peak (1 s window) {each.peak_window:,}; {_retries(each.retries)}, {counted(each.throttles, 'throttle')}, "
     )
     calls += counted(each.outages, "outage")
     return [

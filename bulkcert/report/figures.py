@@ -1,4 +1,4 @@
-"""What a report tells: every number of it, once. The formats only lay out what stands here.
+"""What a report shows: every number of it, once. The formats only lay out what is here.
 
 Times are UTC, ISO 8601 with milliseconds; lengths of time are seconds unless a name says otherwise. What is not known,
 since no calls were made, is null.
@@ -90,7 +90,7 @@ class SessionFigures(SessionSummary, frozen=True):
 
 
 class Certificates(msgspec.Struct, frozen=True):
-    """Certificates of the list by what is known of them now, duplicates left out; each is counted once.
+    """Certificates of the list by what is known of them now, duplicates not counted; each is counted once.
 
     What was read back counts more than an outcome.
 
@@ -175,7 +175,7 @@ class CaCount(msgspec.Struct, frozen=True):
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """What the last verification has read back, duplicates left out; if rows were called since, whatever was read.
+    """What the last verification has read back, duplicates not counted; if rows were called since, whatever was read.
 
     Attributes:
         first: When the first status that the store holds was seen, by whichever verification; null if it holds none.
@@ -189,7 +189,7 @@ class Verified(msgspec.Struct, frozen=True):
         finished: When it ended.
         exit_status: Of it.
         missed: Certificates that it was to read and did not: what is reported of them is older.
-        is_proof: Whether it came to its end and was told of some certificate.
+        is_proof: Whether it came to its end and read some certificate.
     """
 
     first: str | None
@@ -217,7 +217,7 @@ class Figures(msgspec.Struct, frozen=True):
     Attributes:
         made: When it was made.
         made_by: Version of bulkcert that made it.
-        state: How the run stands (``store.status.State``).
+        state: State of the run (``store.status.State``).
         unfinished: Whether a session runs, one was interrupted, or rows were not attempted.
         exit_status: Of the run; null while a session runs.
         exit_meaning: The same in words.

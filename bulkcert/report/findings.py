@@ -21,7 +21,7 @@ _KEY = ("outcome", "code", "read_back", "maybe_undone")
 def findings_of(
     db: sqlite3.Connection, pinned: PinnedList, rows: pl.DataFrame, advice: Advice
 ) -> tuple[list[Finding], int]:
-    """Returns what is not in the desired state, the most rows first, and the number of rows whose reason is left out.
+    """Returns what is not in the desired state, the most rows first, and the number of rows whose reason is not shown.
 
     Args:
         db: The store, for the samples' texts.

@@ -1,4 +1,4 @@
-"""The rows of a run: what the store knows of each, beside its CA from the pinned list; texts only of single rows."""
+"""The rows of a run: what the store knows of each, with its CA from the pinned list; texts only of single rows."""
 
 import sqlite3
 from collections.abc import Sequence

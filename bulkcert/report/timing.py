@@ -4,7 +4,7 @@ import msgspec
 
 
 class Stretch(msgspec.Struct, frozen=True):
-    """A stretch of time with calls, in bins of equal width; what lies between two stretches is left out.
+    """A stretch of time with calls, in bins of equal width; what lies between two stretches is not drawn.
 
     Attributes:
         started: Beginning of the first bin.
@@ -37,7 +37,7 @@ class Calls(msgspec.Struct, frozen=True):
         left_out: Of those shown, calls in stretches that the parts leave out.
         retries: Calls beyond the first of a row.
         throttles: Answers that said to slow down.
-        worst_window: Most sends in any one-second window.
+        peak_window: Most sends in any one-second window.
         parts: The busiest stretches, in order.
     """
 
@@ -49,7 +49,7 @@ class Calls(msgspec.Struct, frozen=True):
     left_out: int
     retries: int
     throttles: int
-    worst_window: int
+    peak_window: int
     parts: list[Stretch]
 
 

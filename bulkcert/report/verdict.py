@@ -23,7 +23,7 @@ def verdict_on(status: RunStatus, asked: RunFacts, known: Certificates, verified
     """Returns what came of a run; what was read back, where it was, counts more than what the service answered.
 
     Args:
-        status: How it stands.
+        status: Its status.
         asked: What was asked.
         known: What is known of its certificates.
         verified: What was read back.

@@ -1,4 +1,4 @@
-"""Writing results anew, from the store and the pinned list: no calls are made."""
+"""Writing results again, from the store and the pinned list: no calls are made."""
 
 import os
 import sqlite3
@@ -24,7 +24,7 @@ _ELSEWHERE = "Name a file with -o in a directory that is there, has room and can
 
 
 def export(files: RunFiles, output: Path, wanted: RowFilter, *, overwrite: bool) -> Counter[Outcome]:
-    """Writes rows of a run into another file, beside a session that is running; returns them by outcome.
+    """Writes rows of a run into another file, while a session may be running; returns them by outcome.
 
     Args:
         files: Of the run.
@@ -55,7 +55,7 @@ def _asked(db: sqlite3.Connection, question: Callable[..., Any], *about: object)
 
 
 def rewrite(files: RunFiles) -> Counter[Outcome]:
-    """Writes the results of a run anew, and its summary, which names them; returns the rows by outcome.
+    """Writes the results of a run again, and its summary, which names them; returns the rows by outcome.
 
     Raises:
         NoRunError: There is no such run.

@@ -31,7 +31,7 @@ class Inventory:
         file: Where it goes; is open.
         progress: What is done so far.
         read: Certificates read.
-        repeated: Certificates left out because the page before held them too.
+        repeated: Certificates skipped because the page before held them too.
     """
 
     service: Target
@@ -67,7 +67,7 @@ class Inventory:
             # Here signals do not end the process: no half of a file is left.
             failure = self._why_not()
             await anyio.to_thread.run_sync(self.file.finish if failure is None else self.file.drop)
-            self.progress.looks += failure is None and self.file.failure is None
+            self.progress.scans += failure is None and self.file.failure is None
         failure = failure or self.file.failure
         if failure is not None:
             raise failure

@@ -16,8 +16,8 @@ from bulkcert.output.results import SUFFIXES
 from bulkcert.runs.options import (
     INPUT,
     LARGEST_NUMBER,
-    LOOK,
     PACE,
+    PREFLIGHT,
     RUN,
     ServiceOptions,
     refuse,
@@ -45,13 +45,13 @@ class ColumnOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class LookOptions:
-    """Options that say what is looked at before the first call."""
+class PreflightOptions:
+    """Options that say what is read before the first call."""
 
-    preflight: Annotated[PreflightMode, Parameter(group=LOOK)] = "auto"
+    preflight: Annotated[PreflightMode, Parameter(group=PREFLIGHT)] = "auto"
     """Read states before calling: auto pages through a CA where that takes fewer calls than it has rows; always reads
     every certificate; never reads none."""
-    protect: Annotated[Path | None, Parameter(group=LOOK)] = None
+    protect: Annotated[Path | None, Parameter(group=PREFLIGHT)] = None
     """List of serials that must not be touched; one of them in the input keeps the run from starting."""
 
 
@@ -70,7 +70,7 @@ class StateOptions:
     """Where what a run remembers is kept; for every command that is about a run."""
 
     state_dir: Annotated[Path | None, Parameter(group=INPUT)] = None
-    """Directory for the folder RESULTS.run, which holds what a run remembers. Default: beside the results."""
+    """Directory for the folder RESULTS.run, which holds what a run remembers. Default: next to the results."""
 
 
 @Parameter(name="*")
@@ -99,7 +99,7 @@ def retried(_type: object, tokens: Sequence[Token]) -> tuple[Retried, ...]:
     names = [name.strip() for token in tokens for name in token.value.split(",") if name.strip()]
     for name in names:
         if name not in get_args(Retried):
-            raise ValueError(f"{name!r} is none of {', '.join(get_args(Retried))}")
+            raise ValueError(f"{name!r} is not valid; choose from {', '.join(get_args(Retried))}")
     return tuple(dict.fromkeys(names))  # type: ignore[arg-type]
 
 
@@ -116,10 +116,10 @@ class RetryOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class ResumeOptions(CallOptions, LookOptions, MetricsOptions, RetryOptions, ColumnOptions, ScheduleOptions):
+class ResumeOptions(CallOptions, PreflightOptions, MetricsOptions, RetryOptions, ColumnOptions, ScheduleOptions):
     """Options of every start of a run."""
 
-    skip_protected: Annotated[bool, Parameter(group=LOOK)] = False
+    skip_protected: Annotated[bool, Parameter(group=PREFLIGHT)] = False
     """Leave protected rows out and call the others."""
     skip_invalid: Annotated[bool, Parameter(group=INPUT)] = False
     """Leave invalid rows out and call the others; without it one invalid row keeps the run from starting."""
@@ -131,7 +131,7 @@ class Options(ResumeOptions):
     """Options of ``run`` and ``rehearse`` as they were typed."""
 
     results: Annotated[Path | None, Parameter(name=["--results", "-o"], group=INPUT)] = None
-    """Results file: .csv, .parquet or .ndjson. Default: beside the input, named after it and the action."""
+    """Results file: .csv, .parquet or .ndjson. Default: next to the input, named after it and the action."""
     overwrite: Annotated[bool, Parameter(group=INPUT)] = False
     """Drop what an earlier run with these results has done, and start from scratch."""
 

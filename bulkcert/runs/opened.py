@@ -68,7 +68,7 @@ class OpenRun:
         """Yields the rows that may be called, in order, with ``ROW``, ``DEVICE_SN`` and ``CA_SN``.
 
         Args:
-            only: Returns which rows of a range are wanted; None for all.
+            only: Returns the rows of a range to be read; None for all.
         """
         for frame in annotated(self.pinned, own=False):
             if not frame.height:
@@ -105,10 +105,10 @@ class OpenRun:
             raise self._elsewhere(f"from {asked.endpoint}, not from {endpoint}", "--endpoint and --region")
         return there
 
-    def _elsewhere(self, told: str, options: str) -> BulkcertError:
+    def _elsewhere(self, text: str, options: str) -> BulkcertError:
         return BulkcertError(
             ExitStatus.INPUT_INVALID,
-            f"{self.files.results}: these results are {told}",
+            f"{self.files.results}: these results are {text}",
             f"Leave {options} out, in the job file and the environment as well. No calls were made.",
         )
 
@@ -268,5 +268,5 @@ def confirm_own(files: RunFiles, asked: Asked) -> None:
             ExitStatus.CANNOT_WRITE,
             f"{files.folder} is of the run of other results, {asked.real_results}",
             "No calls were made. Name other results with -o, or another --state-dir. If those were moved, move the "
-            "folder beside them, and leave --state-dir out.",
+            "folder beside them, and omit --state-dir.",
         )

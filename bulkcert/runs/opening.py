@@ -60,7 +60,7 @@ def open_run(job: Job, on_progress: Callable[[int], None] | None = None) -> tupl
 
     Args:
         job: What was asked.
-        on_progress: Told the number of rows read so far.
+        on_progress: Called with the number of rows read so far.
 
     Raises:
         BulkcertError: The list cannot be used; the results cannot be written, or are those of another run.
@@ -131,7 +131,7 @@ def pin(job: Job, pinned: Path, on_progress: Callable[[int], None] | None = None
     Args:
         job: What was asked.
         pinned: The file to write.
-        on_progress: Told the number of rows read so far.
+        on_progress: Called with the number of rows read so far.
 
     Raises:
         BulkcertError: It cannot be used, or has rows that were not to be skipped.

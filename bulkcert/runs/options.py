@@ -19,7 +19,7 @@ from bulkcert.service.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_hos
 
 WHERE = Group.create_ordered("Where")
 INPUT = Group.create_ordered("Input and results")
-LOOK = Group.create_ordered("Looking")
+PREFLIGHT = Group.create_ordered("Preflight and safety")
 PACE = Group.create_ordered("Pace")
 SCHEDULE = Group.create_ordered("Schedule")
 RUN = Group.create_ordered("Run")
@@ -145,8 +145,8 @@ def resolve_target(options: ServiceOptions, problems: list[str]) -> Target:
     if options.attempts < 1:
         problems.append(f"--attempts must be at least 1, not {options.attempts}")
     if not 0 < options.timeout <= LONGEST_TIMEOUT_S:
-        told = f"--timeout must be a number of seconds above 0, {LONGEST_TIMEOUT_S:g} at most"
-        problems.append(f"{told}, not {options.timeout:g}")
+        message = f"--timeout must be a number of seconds above 0, {LONGEST_TIMEOUT_S:g} at most"
+        problems.append(f"{message}, not {options.timeout:g}")
     return Target(
         instance=options.instance,
         endpoint=endpoint,
@@ -175,17 +175,17 @@ def refuse(problems: list[str], command: str) -> None:
         return
     statuses = {problem.status if isinstance(problem, Problem) else ExitStatus.USAGE for problem in problems}
     status = statuses.pop() if len(statuses) == 1 else ExitStatus.USAGE
-    told = problems[0] if len(problems) == 1 else "\n  ".join(["several options are wrong:", *problems])
-    raise BulkcertError(status, told, f"No calls were made. See bulkcert {command} --help.")
+    message = problems[0] if len(problems) == 1 else "\n  ".join(["several options are wrong:", *problems])
+    raise BulkcertError(status, message, f"No calls were made. See bulkcert {command} --help.")
 
 
 def unknown_region(region: str) -> Problem:
-    """Returns what is wrong with a region that is none of the service's."""
+    """Returns what is wrong with a region that is not the service's."""
     near = difflib.get_close_matches(region, REGIONS, n=1)
-    told = (
+    message = (
         f"--region {region} is not known; {f'did you mean {near[0]}? K' if near else 'k'}nown are {', '.join(REGIONS)}"
     )
-    return Problem(told, ExitStatus.MISCONFIGURED)
+    return Problem(message, ExitStatus.MISCONFIGURED)
 
 
 def _endpoint(options: ServiceOptions, problems: list[str]) -> httpx.URL:
@@ -244,7 +244,7 @@ def cannot_send_from(address: str) -> str:
     """Returns why a socket cannot be bound to an address, or an empty text if it can."""
     try:
         if ipaddress.ip_address(address).is_unspecified:
-            return "stands for any address; name one"
+            return "means any address; name one"
         family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET  # noqa: PLR2004
         with socket.socket(family) as probe:
             probe.bind((address, 0))

@@ -19,13 +19,13 @@ from bulkcert.engine.pages import read_listings, unreadable
 from bulkcert.engine.progress import Progress
 from bulkcert.engine.session import Leave, Observer, calling
 from bulkcert.engine.sightings import STATUSES, Sightings
-from bulkcert.engine.states import Look
+from bulkcert.engine.states import StateReader
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError
 from bulkcert.input import CA_SN, DEVICE_SN, OUTCOME, ROW, Check, PinnedList, annotated, loaded, open_protection
-from bulkcert.runs.job import ColumnOptions, LookOptions, list_name
-from bulkcert.runs.options import INPUT, LOOK, ServiceOptions, refuse, resolve_target
+from bulkcert.runs.job import ColumnOptions, PreflightOptions, list_name
+from bulkcert.runs.options import INPUT, PREFLIGHT, ServiceOptions, refuse, resolve_target
 from bulkcert.runs.schedule import SizeOptions, check_size_options
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.service.certificates import PAGE_SIZE, Page, Status
@@ -49,7 +49,7 @@ MOST_SHARE = 0.5
 """Share of the rows from which a CA is worth one call, whatever else is registered under it."""
 
 MOST_COUNTED = 100_000
-"""Device certificates of such a CA that are counted, a thousand pages; of others as many as tell whether the rows are
+"""Device certificates of such a CA that are counted, a thousand pages; of others as many as show whether the rows are
 nearly all of them."""
 
 LISTING = OPERATIONS["ListDeviceCertificateByCaSn"]
@@ -57,12 +57,12 @@ LISTING = OPERATIONS["ListDeviceCertificateByCaSn"]
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class PlanOptions(ServiceOptions, LookOptions, ColumnOptions, SizeOptions):
+class PlanOptions(ServiceOptions, PreflightOptions, ColumnOptions, SizeOptions):
     """Options of ``plan`` as they were typed."""
 
     skip_invalid: Annotated[bool, Parameter(group=INPUT)] = False
     """Plan a run with --skip-invalid: invalid rows do not keep it from starting."""
-    skip_protected: Annotated[bool, Parameter(group=LOOK)] = False
+    skip_protected: Annotated[bool, Parameter(group=PREFLIGHT)] = False
     """Plan a run with --skip-protected: protected rows do not keep it from starting."""
 
 
@@ -125,24 +125,24 @@ class PlanFindings:
 
     Attributes:
         by_ca: How many rows that may be called are in each status, by CA; those of CAs that are not counted for
-            themselves are under None. The status None is that of rows which were not looked at.
+            themselves are under None. The status None is that of rows whose state was not read.
         registered: Device certificates of CAs, where they were counted.
-        looking: Calls that the look of the run itself makes.
-        may_read: Whether one certificate may be read; None where that was not tried or not told.
+        reading: Calls that the preflight of the run itself makes.
+        may_read: Whether one certificate may be read; None where that was not tried or not answered.
         may_list: Whether certificates may be listed; None likewise.
         knows_instance: Whether the service knows the instance as this account's; None likewise.
         clock_ahead_s: How far this machine's clock is ahead of the service's, to about a second, or None.
-        not_looked: Why states could not be read, or not all of them.
+        unread_because: Why states could not be read, or not all of them.
     """
 
     by_ca: dict[str | None, Counter[Status | None]] = field(default_factory=dict)
     registered: dict[str, Registered] = field(default_factory=dict)
-    looking: int = 0
+    reading: int = 0
     may_read: bool | None = None
     may_list: bool | None = None
     knows_instance: bool | None = None
     clock_ahead_s: float | None = None
-    not_looked: str = ""
+    unread_because: str = ""
 
 
 @contextmanager
@@ -151,7 +151,7 @@ def inquiry(question: Question, on_progress: Callable[[int], None] | None = None
 
     Args:
         question: What it is wanted for.
-        on_progress: Told the number of rows read so far.
+        on_progress: Called with the number of rows read so far.
 
     Raises:
         BulkcertError: The list cannot be read. Invalid and protected rows are counted only.
@@ -210,7 +210,7 @@ class Inquiry:
             if first:
                 failure = await self._ask(lanes, first[0])
             if first and failure is None and question.options.preflight != "never" and not lanes.stopping.is_set():
-                await self._look(lanes, sightings)
+                await self._preflight(lanes, sightings)
                 await self._count_registered(lanes, sightings)
         if (stop := self.progress.stop) is not None:
             raise BulkcertError(stop.status, stop.message, stop.advice)
@@ -235,7 +235,7 @@ class Inquiry:
         parameters = action.parameters(instance, row.device_sn, row.ca_sn)
         failure = await self._read(lanes, action.reading, parameters)
         if failure is None and self.findings.clock_ahead_s is None and not lanes.stopping.is_set():
-            # Only what was found tells the time; an empty page is found as well.
+            # Only what was found has the time; an empty page is found as well.
             ca = {"CaSn": row.ca_sn} if action.by_device else {}
             page = {"MqttInstanceId": instance, "PageNo": "1", "PageSize": "1"}
             failure = await self._read(lanes, action.listing, page | ca)
@@ -261,16 +261,16 @@ class Inquiry:
         # What is refused for what it asks is a finding of this row, not of the run.
         return None if settled.final else unreadable(answer, operation)
 
-    async def _look(self, lanes: Lanes, sightings: Sightings) -> None:
+    async def _preflight(self, lanes: Lanes, sightings: Sightings) -> None:
         """Reads states as a run would, and counts what that costs."""
         question, progress, found = self.question, self.progress, self.findings
         before = progress.sends.sends - progress.retries
         await anyio.to_thread.run_sync(lambda: sightings.expect(self._frames()))
-        look = Look(lanes, question.workers, question.action, question.instance, sightings)
-        looked = await look.read(one_by_one=self._batches() if question.options.preflight == "always" else None)
-        found.may_list = found.may_list if looked.may_list is None else looked.may_list
-        found.not_looked = looked.failure.message if looked.failure is not None else ""
-        found.looking = progress.sends.sends - progress.retries - before
+        reader = StateReader(lanes, question.workers, question.action, question.instance, sightings)
+        scanned = await reader.read(one_by_one=self._batches() if question.options.preflight == "always" else None)
+        found.may_list = found.may_list if scanned.may_list is None else scanned.may_list
+        found.unread_because = scanned.failure.message if scanned.failure is not None else ""
+        found.reading = progress.sends.sends - progress.retries - before
 
     async def _count_registered(self, lanes: Lanes, sightings: Sightings) -> None:
         """Counts the device certificates of the CAs where that is worth telling."""

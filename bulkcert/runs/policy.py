@@ -1,4 +1,4 @@
-"""The least RAM policy for what a run calls (reference, section 1, RAM). Pure."""
+"""The minimal RAM policy for what a run calls (reference, section 1, RAM). Pure."""
 
 import msgspec
 
@@ -8,7 +8,7 @@ from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.service.operations import INSTANCE_ACCESS, Operation
 
 ANY = "*"
-"""Stands in a resource for what is not given."""
+"""In a resource, in place of what is not given."""
 
 
 class Statement(msgspec.Struct, frozen=True, rename="pascal"):

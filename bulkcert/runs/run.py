@@ -68,7 +68,7 @@ class Run:
 
     @property
     def is_undone(self) -> bool:
-        """Whether an undo was the last to call, so that nothing is called unless ``--retry undone`` says so."""
+        """Whether an undo was the last to call, so that no calls are made unless ``--retry undone`` says so."""
         if self.opened.is_new or Outcome.UNDONE in self.job.options.retry:
             return False
         status = status_in(self.opened.files, self.opened.store.db)
@@ -231,14 +231,14 @@ def finished(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
     if store.session:
         early = stop is not None and status not in (ExitStatus.OK, ExitStatus.INCOMPLETE)
         store.end(status, **(_reason(stop) if stop is not None and early else {}))
-    standing = status_in(opened.files, store.db)
-    summary = summary_of(standing, opened.pinned, store.db)
+    ended = status_in(opened.files, store.db)
+    summary = summary_of(ended, opened.pinned, store.db)
     if store.failure:
-        # The store could not take its end; what people are told must not wait for that.
+        # The store could not take its end; what people are shown must not wait for that.
         summary = msgspec.structs.replace(
             summary, exit_status=int(status), stopped=stop.message if stop else "", advice=stop.advice if stop else ""
         )
-    write_summary(standing, summary)
+    write_summary(ended, summary)
     return summary
 
 

@@ -18,7 +18,7 @@ MOST_DAYS = 36_525
 def moment(kind: object, tokens: Sequence[Token]) -> float:
     """Reads when a run must end: a length of time from now, or the nearest such time of day on this machine's clock.
 
-    The nearest, not the next: a job that is started late, or again, just after its deadline must not go on until that
+    The nearest, not the next: a job that is started late, or again, just after its deadline must not run until that
     of the next day.
 
     Returns:
@@ -34,8 +34,8 @@ def moment(kind: object, tokens: Sequence[Token]) -> float:
         except TooLongError:
             raise
         except ValueError:
-            told = f"{short(text)!r} is neither a length of time such as 4h nor a time of day such as 06:00"
-            raise ValueError(told) from None
+            message = f"{short(text)!r} is neither a length of time such as 4h nor a time of day such as 06:00"
+            raise ValueError(message) from None
     now = datetime.now()  # noqa: DTZ005 - a time of day is one of this machine's own
     today = now.replace(hour=int(matched[1]), minute=int(matched[2]), second=0, microsecond=0)
     days = [today + timedelta(days=day) for day in (-1, 0, 1)]
@@ -80,8 +80,8 @@ def check_schedule(options: ScheduleOptions, name: str, problems: list[str]) -> 
     if not 1 <= options.retain_days <= MOST_DAYS:
         problems.append(f"--retain-days must be from 1 to {MOST_DAYS:,} days, not {options.retain_days}")
     if not DATE.search(name):
-        told = f"--retain-days goes by the date in the names of results, and {name} has none"
-        problems.append(f"{told}: put {{date}} into the results of the job file")
+        message = f"--retain-days goes by the date in the names of results, and {name} has none"
+        problems.append(f"{message}: put {{date}} into the results of the job file")
 
 
 def check_size_options(options: SizeOptions, problems: list[str]) -> None:

@@ -188,6 +188,6 @@ def open_undo(opened: OpenRun, options: CallOptions, *, include_unknown: bool | 
 
 def no_inverse(action: Action, results: Path) -> BulkcertError:
     """Returns the error of a run that no operation undoes."""
-    anew = "Register the CA anew; its devices register themselves at their next connection, active."
+    advice = "Register the CA again; its devices register themselves at their next connection, active."
     message = f"{results}: {action.name} cannot be undone: there is no operation for that"
-    return BulkcertError(ExitStatus.USAGE, message, anew if action.deletes else "No calls were made.")
+    return BulkcertError(ExitStatus.USAGE, message, advice if action.deletes else "No calls were made.")

@@ -17,7 +17,7 @@ from bulkcert.engine.limits import Limit, RunLimits
 from bulkcert.engine.progress import Progress, Stop
 from bulkcert.engine.session import Leave, Observer, calling
 from bulkcert.engine.sightings import Sightings
-from bulkcert.engine.states import Look, Looked
+from bulkcert.engine.states import Scanned, StateReader
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
@@ -51,7 +51,7 @@ class Verifier:
         failure: Why the newest round was given up, or None.
         left_out: Rows that are not read, by outcome.
         sightings: What the newest round has seen; a row that was called after that is not seen any more.
-        looked: What came of that round.
+        scanned: What came of that round.
         has_read: Whether any round has seen anything.
         called_again: Rows that were called again.
         called_since: Those of them that were called after the newest round.
@@ -67,7 +67,7 @@ class Verifier:
     failure: BulkcertError | None = None
     left_out: Counter[str] = field(default_factory=Counter)
     sightings: Sightings | None = None
-    looked: Looked = field(default_factory=Looked)
+    scanned: Scanned = field(default_factory=Scanned)
     has_read: bool = False
     called_again: set[int] = field(default_factory=set)
     called_since: set[int] = field(default_factory=set)
@@ -116,7 +116,7 @@ class Verifier:
         while True:
             sightings.forget()
             self.called_since = set()
-            self.failure = failure = await self._look(lanes, sightings)
+            self.failure = failure = await self._scan(lanes, sightings)
             lasting = failure is not None and failure.status in _LASTING
             over = lasting or lanes.stopping.is_set() or time.monotonic() >= deadline
             await anyio.to_thread.run_sync(self._keep, sightings, over)
@@ -125,12 +125,12 @@ class Verifier:
             before, acted = acted, await self._act(lanes, sightings)
             # What was called is read again at once, unless it was called in vain already.
             pause = 0.0 if acted - before else min(self.every_s, deadline - time.monotonic())
-            self.progress.next_look_at = time.monotonic() + pause if pause > 0 else 0.0
+            self.progress.next_scan_at = time.monotonic() + pause if pause > 0 else 0.0
             with anyio.move_on_after(max(0.0, pause)):
                 await lanes.stopping.wait()
-            self.progress.next_look_at = 0.0
+            self.progress.next_scan_at = 0.0
             if lanes.stopping.is_set():
-                # No other round can be made: this one stands, but for what was called after it.
+                # No other round can be made: this one counts, but for what was called after it.
                 await anyio.to_thread.run_sync(self._keep, sightings, True)
                 return
 
@@ -146,12 +146,12 @@ class Verifier:
     def _rows(self) -> Iterator[list[Row]]:
         return map(self.opened.rows, self.opened.frames())
 
-    async def _look(self, lanes: Lanes, sightings: Sightings) -> BulkcertError | None:
+    async def _scan(self, lanes: Lanes, sightings: Sightings) -> BulkcertError | None:
         """Reads all rows, each absent one for itself; returns why that was given up, or None."""
         opened = self.opened
-        look = Look(lanes, self.service.workers, opened.action, opened.asked.instance, sightings)
-        self.looked = await look.read(one_by_one=self._rows(), misses=False)
-        return self.looked.failure
+        reader = StateReader(lanes, self.service.workers, opened.action, opened.asked.instance, sightings)
+        self.scanned = await reader.read(one_by_one=self._rows(), misses=False)
+        return self.scanned.failure
 
     def _keep(self, sightings: Sightings, everything: bool) -> None:
         """Keeps what was seen; between two rounds only what has changed, so that watching for hours stays cheap."""
@@ -222,9 +222,9 @@ class Verifier:
         encoded = msgspec.json.encode(verification).decode()
         reason = {"stopped": stop.message, "advice": stop.advice} if stop else {}
         opened.store.end(verification.exit_status, verification=encoded, **reason)
-        standing = status_in(opened.files, opened.store.db)
-        if standing.doing is not None and opened.files.results.exists():
-            write_summary(standing, summary_of(standing, opened.pinned, opened.store.db))
+        status = status_in(opened.files, opened.store.db)
+        if status.doing is not None and opened.files.results.exists():
+            write_summary(status, summary_of(status, opened.pinned, opened.store.db))
         return verification
 
     @property
@@ -258,13 +258,13 @@ class Verifier:
             stopped=stop.message if stop else "",
             unread=unread,
             unread_because=self._unread_because(unread),
-            refusal=self.looked.refusal,
+            refusal=self.scanned.refusal,
         )
 
     def _unread_because(self, unread: int) -> dict[str, int]:
         """Returns how many rows were not read for each reason; they add up."""
         because = {str(outcome): self.left_out[outcome] for outcome in (Outcome.INVALID, Outcome.PROTECTED)}
-        because["refused"] = self.looked.refused
+        because["refused"] = self.scanned.refused
         because["called_again"] = len(self.called_since)
         because["not_reached"] = unread - sum(because.values())
         return {reason: count for reason, count in because.items() if count}

@@ -23,7 +23,7 @@ _STATUS_OF = {"0": Status.INACTIVE, "1": Status.ACTIVE}
 
 
 class Certificate(msgspec.Struct, frozen=True):
-    """A device certificate, or where ``device_sn`` is empty a CA certificate; PEM texts are passed over.
+    """A device certificate, or where ``device_sn`` is empty a CA certificate; PEM texts are ignored.
 
     Attributes:
         device_sn: Serial of the device certificate.

@@ -10,7 +10,7 @@ import aiohttp
 import msgspec
 
 from bulkcert.service.certificates import Certificate, Page, decode_page
-from bulkcert.service.codes import rule_for, verdict_without_code
+from bulkcert.service.codes import CERTIFICATE_REFUSED, rule_for, verdict_without_code
 from bulkcert.service.operations import Operation
 from bulkcert.service.verdicts import Verdict
 
@@ -25,7 +25,7 @@ MOST_DIGITS = 9
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """The parts of a response body that decide (reference, sections 1.1 and 8); others are passed over.
+    """The parts of a response body that decide (reference, sections 1.1 and 8); others are ignored.
 
     Errors come in two spellings, and the vendor's SDK takes both.
     """
@@ -54,7 +54,9 @@ class Classification:
     clock_ahead_s: float | None = None
 
 
-def judge(status: int, headers: Mapping[str, str], content: bytes, operation: Operation, serial: str) -> Classification:
+def classify(
+    status: int, headers: Mapping[str, str], content: bytes, operation: Operation, serial: str
+) -> Classification:
     """Returns the verdict on a response: by header, then by code, and by status only where there is no code.
 
     Args:
@@ -77,7 +79,7 @@ def judge(status: int, headers: Mapping[str, str], content: bytes, operation: Op
     return Classification(Verdict.UNANSWERED, code, f"{message}; it may have been done", status, request_id)
 
 
-def judge_read(
+def classify_read(
     status: int, headers: Mapping[str, str], content: bytes, operation: Operation, parameters: Mapping[str, str]
 ) -> Classification:
     """Returns the verdict on the response to a reading operation, with the page that it holds.
@@ -106,7 +108,7 @@ def judge_read(
 
 
 def _is_asked_for(found: Certificate, parameters: Mapping[str, str]) -> bool:
-    """Returns whether a certificate bears the serial that was asked for; its CA may be left out, but not be another."""
+    """Returns whether a certificate bears the serial that was asked for; its CA may be missing, but not be another."""
     if "DeviceSn" not in parameters:
         return found.sn == parameters["Sn"]
     return found.device_sn == parameters["DeviceSn"] and found.ca_sn in ("", parameters["CaSn"])
@@ -117,7 +119,7 @@ def _success(status: int, headers: Mapping[str, str], content: bytes) -> Reply |
     try:
         reply = _decode(content)
     except _UNREADABLE:
-        return _judge_foreign(status, headers)
+        return _classify_foreign(status, headers)
     code = reply.code or reply.other_code or ""
     if not code and status < 400:  # noqa: PLR2004 - the errors of HTTP
         return reply
@@ -135,7 +137,7 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding raises for a body that is not the service's JSON."""
 
 
-def _judge_foreign(status: int, headers: Mapping[str, str]) -> Classification:
+def _classify_foreign(status: int, headers: Mapping[str, str]) -> Classification:
     """Judges a body that is not the service's JSON: an error page of a gateway or a proxy, or nothing at all."""
     kind = headers.get("content-type", "no content type")[:80]
     retry_after_s = _retry_after_s(headers)
@@ -152,38 +154,38 @@ def _retry_after_s(headers: Mapping[str, str]) -> float:
     return min(int(text) / 1000 if len(text) <= MOST_DIGITS else MOST_RETRY_AFTER_S, MOST_RETRY_AFTER_S)
 
 
-def with_clock(judged: Classification, headers: Mapping[str, str], now: float) -> Classification:
-    """Returns a verdict that knows how far this machine's clock is ahead, as far as the ``Date`` header tells.
+def with_clock(classification: Classification, headers: Mapping[str, str], now: float) -> Classification:
+    """Returns a verdict that knows how far this machine's clock is ahead, as far as the ``Date`` header says.
 
     Args:
-        judged: The verdict.
+        classification: The verdict.
         headers: Of the same response.
         now: Unix time in seconds.
     """
     try:
         ahead = now - parsedate_to_datetime(headers["date"]).timestamp()
     except (KeyError, ValueError):
-        return judged
-    if not judged.code:
-        return replace(judged, clock_ahead_s=ahead)
-    told = f" This machine's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the service's."
-    return replace(judged, message=judged.message + told, clock_ahead_s=ahead)
+        return classification
+    if not classification.code:
+        return replace(classification, clock_ahead_s=ahead)
+    text = f" This machine's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the service's."
+    return replace(classification, message=classification.message + text, clock_ahead_s=ahead)
 
 
-def judge_failure(error: Exception) -> Classification:
+def classify_failure(error: Exception) -> Classification:
     """Returns the verdict on an attempt that ended without a response.
 
     The transport reports a connection that was dropped after the request was sent by the same exception as one that
-    never came about; only the cause tells them apart. What cannot be told apart counts as sent.
+    never came about; only the cause distinguishes them. What cannot be distinguished counts as sent.
     """
     cause = error.__cause__ or error
     if isinstance(cause, aiohttp.ClientConnectorCertificateError):
         reason = getattr(cause.certificate_error, "verify_message", "") or _said(cause.certificate_error)
-        told = f"the TLS certificate of {cause.host}:{cause.port} is not trusted: {reason}"
-        return Classification(Verdict.STOP, "Client.CertificateRefused", told)
+        text = f"the TLS certificate of {cause.host}:{cause.port} is not trusted: {reason}"
+        return Classification(Verdict.STOP, CERTIFICATE_REFUSED, text)
     if isinstance(cause, aiohttp.ClientConnectorError):
-        told = f"cannot connect to {cause.host}:{cause.port}: {_reason(cause.os_error)}"
-        return Classification(Verdict.NOT_SENT, "Client.ConnectFailed", told)
+        text = f"cannot connect to {cause.host}:{cause.port}: {_reason(cause.os_error)}"
+        return Classification(Verdict.NOT_SENT, "Client.ConnectFailed", text)
     if isinstance(cause, aiohttp.ConnectionTimeoutError):
         return Classification(Verdict.NOT_SENT, "Client.ConnectFailed", "cannot connect: nobody answers in time")
     if isinstance(cause, (aiohttp.SocketTimeoutError, TimeoutError)):

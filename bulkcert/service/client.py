@@ -1,7 +1,7 @@
-"""One attempt: sign, send, read, have it judged. The transport is injected; nothing else here touches the network.
+"""One attempt: sign, send, read, have it classified. The transport is injected; nothing else here touches the network.
 
 The transport is called directly rather than through ``httpx.AsyncClient``: what the client adds (redirects, cookies,
-authentication flows) is not wanted here, and costs a third of the time of a call.
+authentication flows) is not needed here, and costs a third of the time of a call.
 """
 
 import ssl
@@ -19,7 +19,14 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from bulkcert.service.certificates import Page
-from bulkcert.service.classification import MOST_MESSAGE, Classification, judge, judge_failure, judge_read, with_clock
+from bulkcert.service.classification import (
+    MOST_MESSAGE,
+    Classification,
+    classify,
+    classify_failure,
+    classify_read,
+    with_clock,
+)
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import VERSION, Operation
 from bulkcert.service.signing import Credentials, canonical_query, signed_headers
@@ -46,7 +53,7 @@ class Response:
         credentials: What it was signed with.
         page: What a reading operation found; None unless the verdict is DONE.
         clock_ahead_s: How far this machine's clock is ahead of the service's, in seconds, to about a second; None where
-            the answer does not tell.
+            the answer does not say.
     """
 
     verdict: Verdict
@@ -68,7 +75,7 @@ class Response:
         return bool(self.request_id) or not self.code.startswith("Client.")
 
 
-Judge = Callable[[int, Mapping[str, str], bytes], Classification]
+Classify = Callable[[int, Mapping[str, str], bytes], Classification]
 """Judges a response: its status, headers and body."""
 
 
@@ -88,22 +95,22 @@ class Client:
         self._transport = transport
         self._base = f"{endpoint.scheme}://{endpoint.netloc.decode()}/?"
         self._host = endpoint.netloc.decode()
-        self._keyring = provider
+        self._provider = provider
         self._timeout_s = timeout_s
         # Unique for each call, without asking the system for randomness each time.
         self._nonce, self._calls = token_hex(8), count()
-        # Connecting gets less, so that a host that never answers is told from an answer that never came.
+        # Connecting gets less, so that a host that never answers is distinguished from an answer that never came.
         self._extensions = {"timeout": httpx.Timeout(timeout_s, connect=timeout_s / 2).as_dict()}
 
     async def call(self, operation: Operation, parameters: Mapping[str, str], serial: str) -> Response:
-        """Makes one attempt and judges it; raises nothing that the network or the service can cause.
+        """Makes one attempt and classifies it; raises nothing that the network or the service can cause.
 
         Args:
             operation: What to call.
             parameters: Its query, ``MqttInstanceId`` included.
             serial: What the service must echo in the operation's result field.
         """
-        return await self._attempt(operation, parameters, partial(judge, operation=operation, serial=serial))
+        return await self._attempt(operation, parameters, partial(classify, operation=operation, serial=serial))
 
     async def read(self, operation: Operation, parameters: Mapping[str, str]) -> Response:
         """Makes one attempt of an operation that changes nothing; raises as little as ``call``.
@@ -113,11 +120,11 @@ class Client:
             parameters: Its query, ``MqttInstanceId`` included.
         """
         return await self._attempt(
-            operation, parameters, partial(judge_read, operation=operation, parameters=parameters)
+            operation, parameters, partial(classify_read, operation=operation, parameters=parameters)
         )
 
-    async def _attempt(self, operation: Operation, parameters: Mapping[str, str], judge: Judge) -> Response:
-        credentials = self._keyring.current
+    async def _attempt(self, operation: Operation, parameters: Mapping[str, str], classify: Classify) -> Response:
+        credentials = self._provider.current
         query = canonical_query(parameters)
         sent_at = time.time()
         headers = signed_headers(
@@ -132,25 +139,25 @@ class Client:
         )
         request = httpx.Request(operation.method, self._base + query, headers=headers, extensions=self._extensions)
         started = time.perf_counter()
-        judged = await self._send(request, judge)
+        classification = await self._send(request, classify)
         elapsed = time.perf_counter() - started
         return Response(
-            judged.verdict,
-            judged.code,
-            _without_secrets(judged.message, credentials),
-            judged.http_status,
-            judged.request_id,
-            judged.retry_after_s,
+            classification.verdict,
+            classification.code,
+            _without_secrets(classification.message, credentials),
+            classification.http_status,
+            classification.request_id,
+            classification.retry_after_s,
             round(sent_at * 1000),
             round((sent_at + elapsed) * 1000),
             round(elapsed * 1000, 1),
             credentials,
-            judged.page,
-            judged.clock_ahead_s,
+            classification.page,
+            classification.clock_ahead_s,
         )
 
-    async def _send(self, request: httpx.Request, judge: Judge) -> Classification:
-        judged = Classification(
+    async def _send(self, request: httpx.Request, classify: Classify) -> Classification:
+        classification = Classification(
             Verdict.UNANSWERED, "Client.Timeout", f"no answer within {self._timeout_s:g} s; it may have been done"
         )
         try:
@@ -162,12 +169,12 @@ class Client:
                     content = b"".join([chunk async for chunk in stream])
                 finally:
                     await stream.aclose()
-                judged = judge(response.status_code, response.headers, content)
-                if judged.page is not None or judged.code.startswith("InvalidTimeStamp"):
-                    judged = with_clock(judged, response.headers, time.time())
+                classification = classify(response.status_code, response.headers, content)
+                if classification.page is not None or classification.code.startswith("InvalidTimeStamp"):
+                    classification = with_clock(classification, response.headers, time.time())
         except (httpx.TransportError, aiohttp.ClientError, OSError) as error:
-            judged = judge_failure(error)
-        return judged
+            classification = classify_failure(error)
+        return classification
 
     async def aclose(self) -> None:
         """Closes all connections."""

@@ -95,7 +95,7 @@ class ChainCredentials:
             found = self._chain.get_credential()
         except Exception as error:  # the chain runs foreign code and raises whatever its providers raise
             raise _no_credentials(error) from error
-        source = _told_source(found.provider_name or "")
+        source = _source_text(found.provider_name or "")
         texts = (found.access_key_id, found.access_key_secret, found.security_token or "-")
         if not all(text and text.isascii() and text.isprintable() and text == text.strip() for text in texts):
             raise BulkcertError(
@@ -126,7 +126,7 @@ def _expiry(chain: Any, key_id: str, token: str) -> float | None:
         if (held.get_access_key_id(), held.get_security_token()) != (key_id, token):
             return None
         expires_at = held.get_expiration()
-    except Exception:  # noqa: BLE001 - foreign code; and the end is only told, never relied on
+    except Exception:  # noqa: BLE001 - foreign code; and the end is only shown, never relied on
         return None
     return float(expires_at) if isinstance(expires_at, int | float) and expires_at > 0 else None
 
@@ -150,7 +150,7 @@ _SOURCES = {
 """What people call the links of the chain, by the library's names of them."""
 
 
-def _told_source(provider: str) -> str:
+def _source_text(provider: str) -> str:
     """Returns where credentials come from; ``provider`` is the library's path, as in ``default/cli_profile/static_ak``.
 
     The profile that ALIBABA_CLOUD_PROFILE names is named; one that is not known stays as it is.

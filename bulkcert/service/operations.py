@@ -6,7 +6,7 @@ VERSION = "2020-04-20"
 """API version, sent as ``x-acs-version`` (reference, section 4)."""
 
 INSTANCE_ACCESS = "mq:MqttInstanceAccess"
-"""RAM action that nearly every operation needs besides its own (reference, section 1, RAM)."""
+"""RAM action that nearly every operation needs in addition to its own (reference, section 1, RAM)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +16,8 @@ class Operation:
     Attributes:
         name: Value of ``x-acs-action``.
         method: HTTP method that the vendor's SDK uses; operations that change state also accept GET.
-        parameters: Names of the request parameters besides ``MqttInstanceId``.
-        result: Name of the field of the success body besides ``RequestId``.
+        parameters: Names of the request parameters in addition to ``MqttInstanceId``.
+        result: Name of the field of the success body in addition to ``RequestId``.
         ram_action: RAM action that permits it.
         needs_instance_access: Whether it also needs ``mq:MqttInstanceAccess``.
     """

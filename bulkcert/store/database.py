@@ -1,6 +1,6 @@
-"""Opening the file of a store: for its writer, and for whoever only reads; what is wrong with it is told in words.
+"""Opening the file of a store: for its writer, and for whoever only reads; what is wrong with it is said in words.
 
-A local file has a write-ahead log, beside which readers need not wait. Across a network that log does not work: there
+A local file has a write-ahead log, with which readers need not wait. Across a network that log does not work: there
 the store keeps a rollback journal (SQLite, "Write-Ahead Logging", section 1: all processes must be on one host).
 """
 
@@ -222,12 +222,12 @@ def _unusable(path: Path, error: sqlite3.DatabaseError, status: ExitStatus) -> B
 
 
 def damaged(path: Path, reason: str, status: ExitStatus) -> BulkcertError:
-    """Returns what to tell the user about a store that cannot be believed."""
+    """Returns what to show the user about a store that cannot be believed."""
     return BulkcertError(
         status,
         f"{path} is damaged: {reason}; nothing is concluded from it",
-        "Put it back from a copy. Without one start anew with --overwrite: the certificates are looked at again, and "
-        "what is in the desired state is not called.",
+        "Put it back from a copy. Without one start from scratch with --overwrite: states are read again; what is in "
+        "the desired state is not called.",
     )
 
 

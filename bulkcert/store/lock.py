@@ -1,6 +1,6 @@
-"""The lock of a run: one process writes, and whoever asks is told which.
+"""The lock of a run: one process writes, and whoever asks learns which.
 
-An open file description lock: the system gives it up with the process, however that ends, and tells of it without
+An open file description lock: the system gives it up with the process, however that ends, and reports it without
 taking it. So ``status`` cannot get in the way of a run that is about to start.
 """
 
@@ -128,7 +128,7 @@ def current_holder(path: Path) -> Holder | None:
 
 
 def held(path: Path) -> BulkcertError:
-    """Returns what to tell the user about a run that another process holds."""
+    """Returns what to show the user about a run that another process holds."""
     return BulkcertError(
         ExitStatus.CANNOT_WRITE,
         f"another process holds {path.parent}: {holder_of(path) or 'it has just begun'}",

@@ -1,4 +1,4 @@
-"""The files of a run: where its folder is, what lies in it, and what stands beside the results."""
+"""The files of a run: where its folder is, what lies in it, and what is next to the results."""
 
 import shlex
 from collections.abc import Iterator
@@ -55,11 +55,11 @@ class RunFiles:
 
     @property
     def kept(self) -> tuple[Path, ...]:
-        """What no other product may replace; the folder stands for all that is in it."""
+        """What no other product may replace; the folder means all that is in it."""
         return self.results, self.folder
 
     def remove_store(self) -> None:
-        """Removes the store with what SQLite keeps beside it.
+        """Removes the store with what SQLite keeps next to it.
 
         Raises:
             OSError: It cannot be removed.

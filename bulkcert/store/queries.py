@@ -96,7 +96,7 @@ def to_call(db: sqlite3.Connection, rows: int, counted: dict[tuple[Outcome, bool
 
 
 def unchanged(db: sqlite3.Connection) -> int:
-    """Returns how many rows are left alone since a preflight has found them in the desired state."""
+    """Returns how many rows are not called since a preflight has found them in the desired state."""
     return _number(db, "SELECT COUNT(*) FROM certificate WHERE outcome = 'unchanged' AND NOT again")
 
 

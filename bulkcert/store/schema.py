@@ -16,7 +16,7 @@ CREATE TABLE run (id INTEGER PRIMARY KEY CHECK (id = 1), asked TEXT NOT NULL) WI
     """
 -- One start of a command. 'preflight_at' is when the states before its calls were read, or a run went on without;
 -- 'figures' are the newest live ones. One that has not ended was killed, unless it is the newest and its lock is held.
--- 'logged': part of what it has done may be in the log beside the file, which must be there then.
+-- 'logged': part of what it has done may be in the log next to the file, which must be there then.
 CREATE TABLE session (
     id INTEGER PRIMARY KEY, kind TEXT NOT NULL, options TEXT NOT NULL, pid INT NOT NULL, host TEXT NOT NULL,
     user TEXT NOT NULL, version TEXT NOT NULL, access_key_id TEXT NOT NULL, credentials TEXT NOT NULL,
@@ -112,12 +112,12 @@ class Asked(msgspec.Struct, frozen=True):
 
     @property
     def real_results(self) -> str:
-        """Where the results are, from wherever one looks."""
+        """Where the results are, from any directory."""
         return os.path.realpath(Path(self.directory, self.results))
 
 
 class Session(msgspec.Struct, frozen=True):
-    """One start of a command, as its row tells; times are Unix milliseconds.
+    """One start of a command, as its row says; times are Unix milliseconds.
 
     Attributes:
         id: Its number, from 1.
@@ -206,5 +206,5 @@ class Verification(msgspec.Struct, frozen=True):
 
     @property
     def is_proof(self) -> bool:
-        """Whether it came to its end, and was told the state of some row if there was one to be read."""
+        """Whether it came to its end, and read the state of some row if there was one to be read."""
         return not self.stopped and (bool(self.statuses) or not self.unread)

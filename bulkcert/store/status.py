@@ -1,4 +1,4 @@
-"""How a run stands, told from its files by somebody else: nothing is written, nothing is locked."""
+"""The status of a run, read from its files by somebody else: nothing is written, nothing is locked."""
 
 import sqlite3
 import time
@@ -21,7 +21,7 @@ STALLED_S = 5.0
 
 
 class State(StrEnum):
-    """How a run stands."""
+    """The status of a run."""
 
     STARTING = "starting"
     """A process holds it and has not begun a session: it checks the list, or waits for a yes."""
@@ -32,16 +32,16 @@ class State(StrEnum):
     ENDED = "ended"
     """It ended in order."""
     INTERRUPTED = "interrupted"
-    """It was killed, or its machine went down; ``bulkcert resume`` goes on with it."""
+    """It was killed, or its machine went down; ``bulkcert resume`` resumes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """How a run stands.
+    """The status of a run.
 
     Attributes:
         files: Its files.
-        state: How it stands.
+        state: Its state.
         asked: What it is of; None while its first session has not begun.
         sessions: Its sessions, the newest last.
         outcomes: All rows of the list by outcome, as far as the disk knows.
@@ -49,7 +49,8 @@ class RunStatus:
         maybe_undone: Rows that an undo may have changed back without a trace.
         drifted: Rows that were read back in another state than the desired one, and not called since.
         in_doubt: Rows without an outcome that a killed session may have called.
-        unknown_before: Rows that a call may have changed and of which nobody knows what they were before.
+        unknown_before: Rows that a call may have changed and of which nobody knows what they were before; 0 unless
+            it has ended.
         holder: Who holds it; None unless somebody does.
     """
 
@@ -130,7 +131,7 @@ class NoRunError(BulkcertError):
 
 
 def status_of(files: RunFiles) -> RunStatus:
-    """Returns how a run stands.
+    """Returns the status of a run.
 
     Args:
         files: Of the run; the results need not be there yet.
@@ -156,7 +157,7 @@ def status_of(files: RunFiles) -> RunStatus:
 
 
 def status_in(files: RunFiles, db: sqlite3.Connection, holder: Holder | None = None) -> RunStatus:
-    """Returns how a run stands, as its store says.
+    """Returns the status of a run, as its store says.
 
     Args:
         files: Of the run.
@@ -166,9 +167,10 @@ def status_in(files: RunFiles, db: sqlite3.Connection, holder: Holder | None = N
     asked = queries.asked(db)
     sessions = tuple(queries.sessions(db))
     counted = queries.tally(db)
+    state = _state(sessions, is_held=holder is not None)
     return RunStatus(
         files,
-        _state(sessions, is_held=holder is not None),
+        state,
         asked,
         sessions,
         queries.outcomes(db, asked.rows, counted),
@@ -176,7 +178,8 @@ def status_in(files: RunFiles, db: sqlite3.Connection, holder: Holder | None = N
         queries.maybe_undone(db),
         queries.drifted(db, ACTIONS[asked.action].desired_status),
         queries.in_doubt(db),
-        queries.unknown_before(db),
+        # It reads every row, and is of use for an undo alone, which is offered of a run that has ended.
+        queries.unknown_before(db) if state is State.ENDED else 0,
         holder,
     )
 

@@ -25,7 +25,7 @@ from bulkcert.store.outcome import Outcome, Record
 from bulkcert.store.schema import Asked, SessionKind
 
 SYNC_AFTER_S = 0.2
-"""Longest time that a finished row waits for its sync, besides the sync itself."""
+"""Longest time that a finished row waits for its sync, in addition to the sync itself."""
 
 SYNC_AFTER_ROWS = 256
 """Rows that are synced together at most before a sync is started."""
@@ -73,7 +73,7 @@ T = TypeVar("T")
 class Store:
     """The open store of a run; whoever has it holds the run's lock.
 
-    While rows are called, ``commit_groups`` must run beside the workers.
+    While rows are called, ``commit_groups`` must run next to the workers.
 
     Args:
         path: The file, with its tables.
@@ -118,7 +118,7 @@ class Store:
         self.db.execute("UPDATE run SET asked = ?", (msgspec.json.encode(asked).decode(),))
 
     def leave_out(self, rows: Iterable[tuple[int, str, int | None, str]]) -> None:
-        """Keeps which rows are not called; those that were left out before and are not among them are called again.
+        """Keeps which rows are not called; those that were skipped before and are not among them are called again.
 
         Args:
             rows: Row, outcome, the row that it repeats, and why in words.
@@ -393,7 +393,7 @@ def _text(values: list[Any]) -> str:
 
 
 def unwritable(path: Path, error: sqlite3.Error) -> BulkcertError:
-    """Returns what to tell the user when a store cannot be written before the first call."""
+    """Returns what to show the user when a store cannot be written before the first call."""
     return BulkcertError(
         ExitStatus.CANNOT_WRITE,
         f"cannot write {path}: {reason_of(error)}",

@@ -1,1 +1,1 @@
-"""What machines are told of a run: a log of JSON lines, and metrics for Prometheus."""
+"""What machines read of a run: a log of JSON lines, and metrics for Prometheus."""

@@ -17,14 +17,14 @@ from bulkcert.output.summary import Summary
 from bulkcert.runs.run import Run
 from bulkcert.store.schema import Verification
 
-LOOK_EVERY_S = 0.5
+POLL_EVERY_S = 0.5
 """The smallest slow-down lasts a second, so none is missed."""
 
 VERDICTS_EVERY_S = 10.0
 CHECKPOINT_EVERY_S = 30.0
 
 
-def tell_started(run: Run) -> None:
+def log_started(run: Run) -> None:
     """Logs what a run is about to do."""
     job, options, check = run.job, run.job.options, run.found.check
     event(
@@ -47,7 +47,7 @@ def tell_started(run: Run) -> None:
     )
 
 
-def tell_finished(summary: Summary, progress: Progress, started: float) -> None:
+def log_finished(summary: Summary, progress: Progress, started: float) -> None:
     """Logs what a run came to.
 
     Args:
@@ -67,7 +67,7 @@ def tell_finished(summary: Summary, progress: Progress, started: float) -> None:
         codes=summary.codes,
         calls=progress.sends.sends,
         achieved_rate=round(progress.sends.rate(), 1),
-        worst_window=progress.sends.worst,
+        peak_window=progress.sends.worst,
         retries=progress.retries,
         throttles=progress.throttles,
         duration_s=round(time.monotonic() - started, 3),
@@ -75,7 +75,7 @@ def tell_finished(summary: Summary, progress: Progress, started: float) -> None:
     )
 
 
-def tell_verified(verification: Verification, started: float) -> None:
+def log_verified(verification: Verification, started: float) -> None:
     """Logs what a verification came to.
 
     Args:
@@ -105,52 +105,52 @@ async def watch_events(take: Take) -> None:
     watcher = _Watcher()
     try:
         while True:
-            await anyio.sleep(LOOK_EVERY_S)
-            watcher.look(take(), time.monotonic())
+            await anyio.sleep(POLL_EVERY_S)
+            watcher.observe(take(), time.monotonic())
     finally:
-        watcher.look(take(), time.monotonic())
+        watcher.observe(take(), time.monotonic())
         watcher.count(take(), time.monotonic())
 
 
 def watch_checkpoints(synced: Callable[[], int]) -> Callable[[Take], Coroutine[Any, Any, None]]:
-    """Returns a watch that logs now and then how much of a run is safe on disk; the last is for ``tell_checkpoint``.
+    """Returns a watch that logs now and then how much of a run is safe on disk; the last is for ``log_checkpoint``.
 
     Args:
         synced: Returns how many rows have their final outcome on disk.
     """
 
     async def watch(_take: Take) -> None:
-        told = await anyio.to_thread.run_sync(synced)
+        reported = await anyio.to_thread.run_sync(synced)
         while True:
             await anyio.sleep(CHECKPOINT_EVERY_S)
-            if (now := await anyio.to_thread.run_sync(synced)) != told:
-                told = now
-                tell_checkpoint(told)
+            if (now := await anyio.to_thread.run_sync(synced)) != reported:
+                reported = now
+                log_checkpoint(reported)
 
     return watch
 
 
-def tell_checkpoint(rows: int) -> None:
+def log_checkpoint(rows: int) -> None:
     """Logs how many rows have their final outcome on disk."""
     event("checkpoint", f"the store holds {rows:,} outcomes on disk", rows=rows)
 
 
 class _Watcher:
-    """What was last told of a session, and what has changed since."""
+    """What was last logged of a session, and what has changed since."""
 
     def __init__(self) -> None:
-        self._looks = 0
-        self._looked: tuple[int, int, str] = (0, 0, "")
+        self._scans = 0
+        self._reads: tuple[int, int, str] = (0, 0, "")
         self._slowed = ""
-        """Why the lanes are slow, as it was told."""
+        """Why the lanes are slow, as it was logged."""
         self._throttles = self._outages = 0
         self._stopping = False
         self._counted: dict[str, Any] = {}
         self._counted_at = time.monotonic()
 
-    def look(self, stats: Stats, now: float) -> None:
+    def observe(self, stats: Stats, now: float) -> None:
         """Logs what has changed; the verdicts only every few seconds."""
-        self._see_looking(stats)
+        self._see_preflight(stats)
         self._see_slow_down(stats)
         if stats.stop_status is not None and not self._stopping:
             self._stopping = True
@@ -177,21 +177,27 @@ class _Watcher:
         if fresh != self._counted:
             self._counted = fresh
             said = f"{finished:,} rows finished, {fresh['left']:,} left"
-            event("verdicts", said, **fresh, rate=stats.rate, in_flight=stats.in_flight, factor=stats.factor)
+            event("progress", said, **fresh, rate=stats.rate, in_flight=stats.in_flight, factor=stats.factor)
 
-    def _see_looking(self, stats: Stats) -> None:
-        looked = (stats.pages, stats.reads, stats.not_looked)
-        if stats.looks > self._looks and looked != self._looked:
-            self._looks, self._looked = stats.looks, looked
+    def _see_preflight(self, stats: Stats) -> None:
+        reads = (stats.pages, stats.reads, stats.unread_because)
+        if stats.scans > self._scans and reads != self._reads:
+            self._scans, self._reads = stats.scans, reads
             said = f"{stats.pages:,} pages and {stats.reads:,} single certificates read"
-            event("preflight_finished", said, pages=stats.pages, reads=stats.reads, not_looked=stats.not_looked or None)
+            event(
+                "preflight_finished",
+                said,
+                pages=stats.pages,
+                reads=stats.reads,
+                unread_because=stats.unread_because or None,
+            )
 
     def _see_slow_down(self, stats: Stats) -> None:
-        """Logs that all lanes slow down, and why, and that they are back; a new reason is told anew."""
+        """Logs that all lanes slow down, and why, and that they are back; a new reason is logged again."""
         throttled, silent = stats.throttles > self._throttles, stats.outages > self._outages
         self._throttles, self._outages = stats.throttles, stats.outages
         why = "outage" if silent else "throttled" if throttled else ""
-        # A throttled answer that came and went between two looks was told all the same.
+        # A throttled answer that came and went between two polls was counted all the same.
         if why and why != self._slowed:
             self._slowed = why
             event(

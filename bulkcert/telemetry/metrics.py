@@ -1,7 +1,7 @@
 """What is measured of a run, as metric families for Prometheus.
 
 What begins with ``bulkcert_last_`` is of the last run that ended, and stays through the next one; the rest is of the
-session that goes on, or went on last. Labels do not use ``job`` and ``instance``: those are the scraper's.
+session that is running, or ran last. Labels do not use ``job`` and ``instance``: those are the scraper's.
 """
 
 import time
@@ -29,7 +29,7 @@ NO_CODE = "OK"
 
 
 def is_active(exposition: str) -> bool:
-    """Returns whether an exposition says that a session goes on.
+    """Returns whether an exposition says that a session is running.
 
     Raises:
         ValueError: It is no exposition.
@@ -48,7 +48,7 @@ class Measured:
         started_at: Unix time in seconds.
         stats: What the session does; None until calls are made.
         last: What is known of the last run that ended: values by name of the metric and value of its own label.
-        active: Whether the session goes on.
+        active: Whether the session is running.
     """
 
     labels: tuple[str, str, str]
@@ -105,7 +105,7 @@ class Measured:
         build = GaugeMetricFamily("bulkcert_build_info", "Version of bulkcert.", labels=[*LABELS, "version"])
         build.add_metric([*self.labels, _VERSION], 1)
         yield build
-        yield self._gauge(ACTIVE, "1 while a session goes on.", {"": self.active})
+        yield self._gauge(ACTIVE, "1 while a session is running.", {"": self.active})
         yield self._gauge("bulkcert_run_start_timestamp_seconds", "When the session started.", {"": self.started_at})
         yield self._gauge("bulkcert_updated_timestamp_seconds", "When these metrics were taken.", {"": time.time()})
 
@@ -122,8 +122,8 @@ class Measured:
         yield self._counter("bulkcert_retries", "Calls beyond the first of a row or page.", {"": stats.retries})
         yield self._counter("bulkcert_throttles", "Answers that said to slow down.", {"": stats.throttles})
         yield self._counter("bulkcert_outages", "How often the service went silent.", {"": stats.outages})
-        told = "Calls that ended, by the service's code; Client.... is bulkcert's own, where the service gave none."
-        yield self._counter("bulkcert_answers", told, answers, "code")
+        text = "Calls that ended, by the service's code; Client.... is bulkcert's own, where the service gave none."
+        yield self._counter("bulkcert_answers", text, answers, "code")
         bounds = [*map(str, LATENCY_BOUNDS_S), "+Inf"]
         histogram = HistogramMetricFamily(
             "bulkcert_call_duration_seconds",
@@ -138,8 +138,8 @@ class Measured:
         rate = stats.rate if self.active else 0.0
         yield self._gauge("bulkcert_calls_per_second", "Calls sent in the last second.", {"": rate})
         yield self._gauge("bulkcert_calls_in_flight", "Calls that wait for an answer.", {"": stats.in_flight})
-        told = "Calls per second that are allowed to the account, to each address, and used of that by each lane."
-        yield self._gauge("bulkcert_cap_calls_per_second", told, self.caps, label="scope")
+        text = "Calls per second that are allowed to the account, to each address, and used of that by each lane."
+        yield self._gauge("bulkcert_cap_calls_per_second", text, self.caps, label="scope")
         yield self._gauge(
             "bulkcert_cap_used_ratio", "Share of the cap in use: below 1 while slowed down.", {"": stats.factor}
         )

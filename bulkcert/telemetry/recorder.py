@@ -17,7 +17,7 @@ from bulkcert.store.lock import is_held
 from bulkcert.telemetry.metrics import Measured, is_active
 
 EVERY_S = 15.0
-"""How often they are written: as often as Prometheus looks, by default."""
+"""How often they are written: as often as Prometheus scrapes, by default."""
 
 READABLE = 0o644
 """The node exporter runs as another user."""
@@ -28,7 +28,7 @@ class Recorder:
 
     Args:
         job: What the run does, and where metrics go.
-        warn: Told what went wrong; nothing that does ends the run once it has begun.
+        warn: Called with what went wrong; nothing that does ends the run once it has begun.
     """
 
     def __init__(self, job: Job, warn: Callable[[str], None]) -> None:

@@ -17,7 +17,7 @@ from bulkcert.runs.run import Run
 from bulkcert.runs.undo import Undo
 from bulkcert.service.actions import Action
 from bulkcert.service.signing import Credentials
-from bulkcert.views.console import stderr, warn
+from bulkcert.views.console import say, stderr, warn
 from bulkcert.views.layout import show
 from bulkcert.words import about, counted, duration
 
@@ -37,8 +37,8 @@ CAS_SHOWN, CAS_CHECKED = 3, 20
 def show_plan(run: Run, credentials: Credentials) -> None:
     """Prints what a run is about to do, and as whom."""
     show(_plan(run, credentials), stderr)
-    if told := caution(run.job.action):
-        stderr.print(Text(told, style="bold red"))
+    if text := caution(run.job.action):
+        say(text, style="bold red")
 
 
 def caution(action: Action) -> str:
@@ -55,8 +55,8 @@ def caution(action: Action) -> str:
 
 def warn_of_mistakes(run: Run) -> None:
     """Warns, however quiet the run is, of protected serials that protect no row, and of a store across a network."""
-    if told := mistake(run.found.check):
-        warn(told)
+    if text := mistake(run.found.check):
+        warn(text)
     if run.opened.store.on_network:
         warn(f"{run.job.files.folder} is on a file system of another machine; --state-dir names a local one")
 
@@ -70,18 +70,18 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
     yield "input", _input(run)
     if run.found.check.protection:
         yield "protected", run.found.check.protection
-    if told := doubt(run.found.check, job.action):
-        yield "", Text(told, style="yellow")
+    if text := doubt(run.found.check, job.action):
+        yield "", Text(text, style="yellow")
     if run.found.lifted:
-        told = f"{counted(run.found.lifted, 'row')} that {run.found.lifted_from} protected until now: to be called"
-        yield "", Text(told, style="yellow")
+        text = f"{counted(run.found.lifted, 'row')} that {run.found.lifted_from} protected until now: to be called"
+        yield "", Text(text, style="yellow")
     if run.already_done:
-        yield "done", f"{run.already_done:,} by earlier sessions; this one resumes"
-    yield "to call", f"{run.calls:,} {kind} certificate{'s' * (run.calls != 1)}{_looking(run)}"
+        yield "done", f"{run.already_done:,} already finished; resuming"
+    yield "to call", f"{run.calls:,} {kind} certificate{'s' * (run.calls != 1)}{_preflight(run)}"
     yield "CAs", _cas(run)
     lanes = f"{len(job.addresses)} address{'es' * (len(job.addresses) > 1)}"
-    caps = f"{options.rate}/s for the account, {options.per_address_rate}/s for an address"
-    yield "caps", f"{caps}: {job.rate:.0f}/s from {lanes}"
+    limits = f"{options.rate}/s for the account, {options.per_address_rate}/s for an address"
+    yield "limits", f"{limits}: {job.rate:.0f}/s from {lanes}"
     if options.rate > ACCOUNT_LIMIT or options.per_address_rate > ADDRESS_LIMIT:
         caution = f"above the documented limits of {ACCOUNT_LIMIT}/s and {ADDRESS_LIMIT}/s the service throttles and"
         yield "", Text(f"{caution} blocks addresses, unless yours were raised", style="yellow")
@@ -97,18 +97,18 @@ def _deadline(deadline: float, needed_s: float) -> str | Text:
     left, when = deadline - time.time(), datetime.fromtimestamp(deadline)  # noqa: DTZ006 - as it was typed
     if left <= 0:
         return Text(f"{when:%Y-%m-%d %H:%M:%S}, which is over: nothing will be called", style="yellow")
-    told = f"{when:%Y-%m-%d %H:%M:%S}, in {duration(left)}"
-    return told if needed_s < left else Text(f"{told}: sooner than all can be called", style="yellow")
+    text = f"{when:%Y-%m-%d %H:%M:%S}, in {duration(left)}"
+    return text if needed_s < left else Text(f"{text}: sooner than all can be called", style="yellow")
 
 
-def _looking(run: Run) -> str:
+def _preflight(run: Run) -> str:
     """Says whether some of it may turn out to need no call."""
     if not run.preflights:
         return ""
-    wanted, preflight = run.job.action.desired, run.job.options.preflight
+    desired, preflight = run.job.action.desired, run.job.options.preflight
     if run.job.action.deletes:
-        return f", those that a look does not find as well (--preflight {preflight})"
-    return f" at most: what a look finds {wanted} already is left alone (--preflight {preflight})"
+        return f", those that preflight does not find as well (--preflight {preflight})"
+    return f" at most: what is {desired} already gets no call (--preflight {preflight})"
 
 
 def _input(run: Run) -> str:
@@ -125,23 +125,23 @@ def _input(run: Run) -> str:
     return f"{run.job.list_name}: {counted(check.rows, 'row')}" + (f" ({', '.join(left_out)})" if left_out else "")
 
 
-def show_not_looked(progress: Progress) -> None:
+def show_no_preflight(progress: Progress) -> None:
     """Prints why states could not be read before the first call, if they could not."""
-    if progress.not_looked:
-        told = f"not looked at first: {progress.not_looked.removesuffix('.')}; rows that were not seen are called"
-        stderr.print(Text(told, style="yellow"))
+    if progress.unread_because:
+        text = f"no preflight: {progress.unread_because.removesuffix('.')}; rows whose state is not known are called"
+        say(text, style="yellow")
 
 
 def show_idle(run: Run) -> None:
     """Prints that there is nothing to call, so that nobody takes an earlier session's figures for this one's."""
     if run.is_undone:
-        stderr.print(Text("nothing to call: the run was undone", style="yellow"))
+        say("nothing to call: the run was undone", style="yellow")
         return
     if not run.found.check.rows:
-        stderr.print(Text(f"nothing to call: {run.job.list_name} has no rows"))
+        say(f"nothing to call: {run.job.list_name} has no rows")
         return
     done = f"all {run.already_done:,} already finished" if run.already_done else "no row may be called"
-    stderr.print(Text(f"nothing to call: {done}; --overwrite starts from scratch"))
+    say(f"nothing to call: {done}; --overwrite starts from scratch")
 
 
 def _cas(run: Run) -> str:
@@ -155,7 +155,7 @@ def _cas(run: Run) -> str:
 
 
 def confirm(run: Run) -> None:
-    """Asks whether to go on.
+    """Asks whether to continue.
 
     Raises:
         BulkcertError: The answer was no, or there is no terminal to ask.
@@ -163,9 +163,9 @@ def confirm(run: Run) -> None:
     _confirm_terminal()
     rows = run.found.check.rows
     if rows > ASK_FOR_COUNT or not run.job.action.by_device:
-        agreed = _answer(f"Type the number of rows ({rows}) to go on: ").replace(",", "") == str(rows)
+        agreed = _answer(f"Type the number of rows ({rows}) to continue: ").replace(",", "") == str(rows)
     else:
-        agreed = _answer("Go on? [y/N] ").lower() in ("y", "yes")
+        agreed = _answer("Continue? [y/N] ").lower() in ("y", "yes")
     if not agreed:
         raise BulkcertError(ExitStatus.USAGE, "not confirmed; no calls were made")
 
@@ -181,9 +181,9 @@ def confirm_watch(action: Action, rows: int, watch_s: float) -> None:
     Raises:
         BulkcertError: The answer was no, or there is no terminal to ask.
     """
-    stderr.print(Text(f"to watch for {duration(watch_s)}: {counted(rows, 'row')}; {action.verb} where they are not"))
+    say(f"to watch for {duration(watch_s)}: {counted(rows, 'row')}; {action.verb} where they are not")
     _confirm_terminal()
-    if _answer("Go on? [y/N] ").lower() not in ("y", "yes"):
+    if _answer("Continue? [y/N] ").lower() not in ("y", "yes"):
         raise BulkcertError(ExitStatus.USAGE, "not confirmed; no calls were made")
 
 
@@ -193,13 +193,13 @@ def show_undo(undo: Undo) -> None:
     unknown = f"{counted(undo.unknown, 'row')} whose state before is not known"
     if undo.rows:
         what = f"{counted(undo.rows, 'row')} of {results}, {undo.action.name} ({undo.action.verb})"
-        stderr.print(Text(f"to undo: {what}; {about(undo.calls / undo.service.rate)}"))
+        say(f"to undo: {what}; {about(undo.calls / undo.service.rate)}")
         if undo.unknown:
-            stderr.print(Text(f"{'among them' if undo.include_unknown else 'left alone'}: {unknown}", style="yellow"))
+            say(f"{'included' if undo.include_unknown else 'not undone'}: {unknown}", style="yellow")
     elif undo.unknown:
-        stderr.print(Text(f"nothing to undo: all that {results} has changed are {unknown}, left alone", style="yellow"))
+        say(f"nothing to undo: all that {results} has changed are {unknown}, so they are not undone", style="yellow")
     else:
-        stderr.print(Text(f"nothing to undo: {results} has no row that its run has changed"))
+        say(f"nothing to undo: {results} has no row that its run has changed")
 
 
 def confirm_undo(undo: Undo) -> None:
@@ -210,15 +210,15 @@ def confirm_undo(undo: Undo) -> None:
     """
     _confirm_terminal()
     if undo.rows > ASK_FOR_COUNT or not undo.action.by_device:
-        agreed = _answer(f"Type the number of rows ({undo.rows}) to go on: ").replace(",", "") == str(undo.rows)
+        agreed = _answer(f"Type the number of rows ({undo.rows}) to continue: ").replace(",", "") == str(undo.rows)
     else:
-        agreed = _answer("Go on? [y/N] ").lower() in ("y", "yes")
+        agreed = _answer("Continue? [y/N] ").lower() in ("y", "yes")
     if not agreed:
         raise BulkcertError(ExitStatus.USAGE, "not confirmed; no calls were made")
 
 
 def _confirm_terminal() -> None:
-    why = "with --log-format json nothing is asked" if is_json() else "there is no terminal to ask whether to go on"
+    why = "with --log-format json nothing is asked" if is_json() else "there is no terminal to ask for confirmation"
     if is_json() or not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise BulkcertError(
             ExitStatus.USAGE,
@@ -257,14 +257,14 @@ def doubt(check: Check, action: Action) -> str:
 def mistake(check: Check) -> str:
     """Returns which protected serials were meant for rows that they do not protect; empty if none is likely to be.
 
-    What is merely in no row is no mistake: a list that stands for good is given to run after run.
+    What is merely in no row is no mistake: a list that does not change is given to run after run.
     """
     if not (count := check.mistaken):
         return ""
     first = f"'{check.first_mistaken}'"
     serials = f"serial {first} is" if count == 1 else f"{count:,} serials, the first {first}, are"
     return (
-        f"{check.protected_by}: the {serials} in no row to the letter, but rows differ from "
+        f"{check.protected_by}: the {serials} in no row exactly, but rows differ from "
         f"{'it' if count == 1 else 'them'} only in letter case or leading zeros, and are NOT protected; write the list "
         "as the rows have it"
     )

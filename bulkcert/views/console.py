@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
@@ -62,7 +63,7 @@ class Product:
             BulkcertError: CANNOT_WRITE.
             ReaderGoneError: Nobody reads it any more.
         """
-        with _told():
+        with _confirmed_written():
             return cast(int, self._stream.write(text))
 
     def flush(self) -> None:
@@ -72,12 +73,12 @@ class Product:
             BulkcertError: CANNOT_WRITE.
             ReaderGoneError: Nobody reads it any more.
         """
-        with _told():
+        with _confirmed_written():
             self._stream.flush()
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _confirmed_written() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError as error:
@@ -86,7 +87,7 @@ def _told() -> Iterator[None]:
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE,
             f"cannot write to standard output: {error.strerror}",
-            "What a run did stands in its results.",
+            "What a run did is in its results.",
         ) from error
 
 
@@ -104,6 +105,28 @@ class _Stderr(Console):
 stderr = _Stderr(file=cast(IO[str], _Unfailing()), highlight=False, soft_wrap=True)
 
 
+def say(text: str | Text, console: Console = stderr, *, style: str = "", indent: int = 0) -> None:
+    """Prints a paragraph; on a terminal its words are kept whole and what follows the first line is indented."""
+    for line in wrapped(text if isinstance(text, Text) else Text(text, style), console, indent):
+        console.print(line)
+
+
+def wrapped(text: Text, console: Console, indent: int = 0) -> list[Text]:
+    """Returns a text as the lines that fit a terminal; as it is where it goes into a file."""
+    if not console.is_terminal or text.cell_len <= console.width:
+        return [text]
+    starts, width = [indent], console.width - indent
+    # A word that is longer than a line stays whole, so that a path can be copied.
+    for word in re.finditer(r"\S+", text.plain[indent:]):
+        if word.end() + indent - starts[-1] > width and word.start() + indent > starts[-1]:
+            starts.append(word.start() + indent)
+    head, *others = text.divide(starts[1:])
+    lines = [head, *(Text.assemble(" " * indent, line) for line in others)]
+    for line in lines:
+        line.rstrip()
+    return lines
+
+
 def begin_json() -> None:
     """Makes standard error carry JSON lines and nothing else, from now on."""
     log.begin_json(stderr.file)
@@ -114,7 +137,7 @@ def show_log(*, verbose: bool, quiet: bool) -> None:
     """Shows the log on stderr: each call that did not succeed at once.
 
     Args:
-        verbose: Whether it is wanted.
+        verbose: Whether it is to be shown.
         quiet: Whether only errors and warnings are, of JSON lines; of text for people they are no part of the log.
     """
     logger = logging.getLogger("bulkcert")
@@ -145,15 +168,15 @@ def warn(message: str) -> None:
     if log.is_json():
         log.event("warning", message, logging.WARNING)
     else:
-        stderr.print(Text(f"warning: {message}"))
+        say(f"warning: {message}")
 
 
 def warn_of_unknown(environment: Iterable[str], known: Iterable[str]) -> None:
-    """Says which variables look like options and are none, since a misspelt one would be passed over in silence."""
+    """Says which variables look like options and are none, since a misspelt one would be ignored in silence."""
     names = {f"BULKCERT_{name.upper()}" for name in known}
     for name in sorted(set(environment) - names):
         if name.startswith("BULKCERT_"):
-            warn(f"{name} is not an option of this command; it is passed over")
+            warn(f"{name} is not an option of this command; it is ignored")
 
 
 def show_error(error: BulkcertError) -> None:
@@ -161,9 +184,9 @@ def show_error(error: BulkcertError) -> None:
     if log.is_json():
         log.event("error", error.message, logging.ERROR, exit_status=int(error.status), advice=error.advice)
         return
-    stderr.print(Text.assemble(("error: ", "bold red"), error.message))
+    say(Text.assemble(("error: ", "bold red"), error.message))
     if error.advice:
-        stderr.print(Text(f"  → {error.advice}"))
+        say(f"  → {error.advice}", indent=4)
 
 
 def leave(number: int, message: str, advice: str = "") -> NoReturn:

@@ -67,7 +67,7 @@ def show_ending(summary: Summary, status: RunStatus, *, quiet: bool) -> None:
     if summary.stopped:
         show_error(BulkcertError(ExitStatus(summary.exit_status), f"stopped: {summary.stopped}", summary.advice))
     elif quiet and summary.exit_status:
-        # What a timer mails is what stands on stderr.
+        # What a timer mails is what is on stderr.
         warn(_left(summary, status))
     for step in (*steps_left(status), *(() if quiet else steps_after(status))):
         say_step(step)
@@ -106,7 +106,7 @@ def _totals(summary: Summary, status: RunStatus, calls: int) -> Iterator[tuple[s
 def _calls(summary: Summary, calls: int) -> Iterator[tuple[str, str]]:
     latest = summary.latest
     if calls:
-        pace = f"{calls:,} at {latest.achieved_rate:,.1f}/s; peak (1 s window) {latest.worst_window:,}"
+        pace = f"{calls:,} at {latest.achieved_rate:,.1f}/s; peak (1 s window) {latest.peak_window:,}"
         outages = f", {counted(latest.outages, 'outage')}" if latest.outages else ""
         retries = f"{latest.retries:,} {'retry' if latest.retries == 1 else 'retries'}"
         yield "calls", f"{pace}; {retries}, {counted(latest.throttles, 'throttle')}{outages}"

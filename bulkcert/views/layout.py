@@ -8,7 +8,7 @@ from rich.text import Text
 
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.views.advice import Step
-from bulkcert.views.console import stderr, stdout
+from bulkcert.views.console import say, stderr, stdout
 
 NAME_WIDTH = 14
 
@@ -20,24 +20,6 @@ def show(rows: Pairs, console: Console = stdout) -> None:
     """Prints names and values in two columns."""
     for name, value in rows:
         say(Text.assemble(f"{name:<{NAME_WIDTH}}", value), console, indent=NAME_WIDTH)
-
-
-def say(text: str | Text, console: Console = stderr, *, style: str = "", indent: int = 0) -> None:
-    """Prints a paragraph; on a terminal its words are kept whole and what follows the first line is indented."""
-    for line in wrapped(text if isinstance(text, Text) else Text(text, style), console, indent):
-        console.print(line)
-
-
-def wrapped(text: Text, console: Console, indent: int = 0) -> list[Text]:
-    """Returns a text as the lines that fit a terminal; as it is where it goes into a file."""
-    if not console.is_terminal or text.cell_len <= console.width:
-        return [text]
-    body = text[indent:].wrap(console, max(console.width - indent, 1), overflow="ignore")
-    lines = [Text.assemble(" " * indent, line) for line in body]
-    lines[0] = Text.assemble(text[:indent], body[0])
-    for line in lines:
-        line.rstrip()
-    return lines
 
 
 def say_step(step: Step, console: Console = stderr) -> None:

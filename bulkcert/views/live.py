@@ -8,8 +8,7 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from bulkcert.engine.stats import Stats, Take
-from bulkcert.views.console import stderr
-from bulkcert.views.layout import wrapped
+from bulkcert.views.console import stderr, wrapped
 from bulkcert.words import duration
 
 REFRESH_S = 0.25
@@ -17,7 +16,7 @@ LINE_EVERY_S = 5.0
 
 
 class Board:
-    """Shows a session while it goes on: a bar on a terminal, else a line every few seconds.
+    """Shows a session while it runs: a bar on a terminal, else a line every few seconds.
 
     Args:
         quiet: Whether nothing is shown.
@@ -61,9 +60,9 @@ class Board:
 
 def figures(stats: Stats) -> str:
     """Returns what a session does, on one line."""
-    if stats.phase == "looking":
+    if stats.phase == "reading states":
         read = f"{stats.pages:,} pages and {stats.reads:,} single certificates read"
-        return f"{stats.rate:.0f}/s; looking: {read}; {stats.waiting_for}"
+        return f"{stats.rate:.0f}/s; reading states: {read}; {stats.waiting_for}"
     outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in stats.outcomes.items())
     parts = [f"{duration(stats.elapsed_s)}; {stats.rate:.0f}/s", outcomes or "nothing finished yet"]
     if stats.retries or stats.throttles:

@@ -23,7 +23,7 @@ _EXPECTED = {bool: "neither true nor false", int: "not a whole number", float: "
 
 
 def wrong_options(error: cyclopts.CycloptsError, commands: Sequence[str]) -> BulkcertError:
-    """Returns an error of the library in words that name the option, the place it stands in, and whose help to see.
+    """Returns an error of the library in words that name the option, its place, and whose help to see.
 
     Args:
         error: What the library found.
@@ -32,30 +32,29 @@ def wrong_options(error: cyclopts.CycloptsError, commands: Sequence[str]) -> Bul
     if isinstance(error.__cause__, BulkcertError):
         return error.__cause__
     command = " ".join(["bulkcert", *(error.command_chain or ())])
-    return BulkcertError(ExitStatus.USAGE, _told(error, commands), f"See {command} --help. No calls were made.")
+    return BulkcertError(ExitStatus.USAGE, _text(error, commands), f"See {command} --help. No calls were made.")
 
 
-def _told(error: cyclopts.CycloptsError, commands: Sequence[str]) -> str:
-    told = str(error)
+def _text(error: cyclopts.CycloptsError, commands: Sequence[str]) -> str:
+    text = str(error)
     match error:
         case cyclopts.UnknownOptionError():
-            told = _unknown_option(error)
+            text = _unknown_option(error)
         case cyclopts.UnknownCommandError():
-            told = _unknown_command((error.unused_tokens or [""])[0], commands)
+            text = _unknown_command((error.unused_tokens or [""])[0], commands)
         case cyclopts.UnusedCliTokensError():
             words = error.unused_tokens or []
-            much = "one word" if len(words) == 1 else f"{len(words)} words"
-            told = f"{', '.join(map(repr, words))}: {much} too many"
+            text = f"{', '.join(map(repr, words))}: unexpected argument{'s' * (len(words) > 1)}"
         case cyclopts.CoercionError():
-            told = _wrong_value(error)
+            text = _wrong_value(error)
         case cyclopts.MissingArgumentError() if error.argument:
-            told = _missing(error, error.argument)
+            text = _missing(error, error.argument)
         case cyclopts.RepeatArgumentError():
-            told = f"{_place(error.token, '')} is given more than once"
+            text = f"{_place(error.token, '')} is given more than once"
         case ArgumentOrderError() if error.argument:
             before = error.prior_positional_or_keyword_supplied_as_keyword_arguments[0].name
-            told = f"{error.token!r} stands alone, but {before} has its name: type {error.argument.name} {error.token}"
-    return told
+            text = f"{error.token!r} has no option name, but {before} has: type {error.argument.name} {error.token}"
+    return text
 
 
 def _unknown_option(error: cyclopts.UnknownOptionError) -> str:
@@ -74,8 +73,8 @@ def _unknown_command(typed: str, commands: Sequence[str]) -> str:
     if typed.startswith("-"):
         return f"Unknown option: {typed}; options of a command stand behind it"
     near = difflib.get_close_matches(typed, commands, n=1, cutoff=_LIKENESS)
-    told = f"did you mean {near[0]}?" if near else f"there are {', '.join(commands)}"
-    return f'Unknown command "{typed}"; {told}'
+    text = f"did you mean {near[0]}?" if near else f"there are {', '.join(commands)}"
+    return f'Unknown command "{typed}"; {text}'
 
 
 def _wrong_value(error: cyclopts.CoercionError) -> str:
@@ -83,7 +82,7 @@ def _wrong_value(error: cyclopts.CoercionError) -> str:
     name = argument.name if argument else ""
     if token is None:
         return f"{name}: {error.msg or 'the value cannot be read'}"
-    # What is typed without the name of its option is told as the help shows it.
+    # What is typed without the name of its option is named as the help shows it.
     place = _place(token, name.removeprefix("--").upper())
     if token.source not in ("", "cli", "env"):
         place = f"{token.source}: {place}"
@@ -95,7 +94,7 @@ def _wrong_value(error: cyclopts.CoercionError) -> str:
     if choices := get_args(kind):
         near = _near(token.value.replace("deactivate", "inactivate"), [str(choice) for choice in choices])
         meant = f"; did you mean {near}?" if near else ""
-        return f"{place}: {token.value!r} is none of {', '.join(map(str, choices))}{meant}"
+        return f"{place}: {token.value!r} is not valid; choose from {', '.join(map(str, choices))}{meant}"
     return f"{place}: {token.value!r} is {_EXPECTED.get(kind, 'not such a value')}"
 
 

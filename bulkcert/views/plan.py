@@ -19,15 +19,15 @@ from bulkcert.service.operations import INSTANCE_ACCESS
 from bulkcert.service.signing import Credentials
 from bulkcert.views.advice import on_unregistered
 from bulkcert.views.confirm import doubt, mistake
-from bulkcert.views.console import stdout
-from bulkcert.views.layout import columns, say, show
+from bulkcert.views.console import say, stdout
+from bulkcert.views.layout import columns, show
 from bulkcert.words import about, counted
 
 CAS_LISTED = 1000
 """CAs that the JSON names, most rows first."""
 
 CLOCK_GRAIN_S = 2.0
-"""The service tells its time in whole seconds, and an answer takes a while."""
+"""The service gives its time in whole seconds, and an answer takes a while."""
 
 
 CAS_SHOWN, CAS_NAMED = 20, 3
@@ -41,7 +41,7 @@ class States(msgspec.Struct, frozen=True):
     already: int
     not_registered: int
     to_change: int
-    not_looked_at: int
+    not_read: int
 
 
 class CaStates(States, frozen=True, kw_only=True):
@@ -62,7 +62,7 @@ class PlannedCalls(msgspec.Struct, frozen=True):
     """What the run would call."""
 
     changing: int
-    looking: int
+    reading: int
     total: int
 
 
@@ -92,7 +92,7 @@ class Permissions(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What a run would find and do; every figure of the table stands here too."""
+    """What a run would find and do; every figure of the table is here too."""
 
     action: str
     instance: str
@@ -114,7 +114,7 @@ class Plan(msgspec.Struct, frozen=True):
     permissions: Permissions
     instance_ok: bool | None
     clock_ahead_s: float | None
-    not_looked: str
+    unread_because: str
     advice: list[str]
     exit_status: int
 
@@ -127,7 +127,7 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
     largest = sorted(named, key=lambda ca: (-named[ca].total(), ca))
     totals = _states(inquiry, sum(found.by_ca.values(), Counter()))
     changing = totals.rows - totals.already
-    calls = PlannedCalls(changing, found.looking, changing + found.looking)
+    calls = PlannedCalls(changing, found.reading, changing + found.reading)
     refused = (checked.invalid and not options.skip_invalid) or (checked.protected and not options.skip_protected)
     size = wrong_size(options, question.list_name, checked.rows)
     cas_total = len(checked.rows_by_ca) + bool(checked.rows_of_other_cas)
@@ -157,7 +157,7 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
         permissions=Permissions(found.may_read, found.may_list, _needed(inquiry)),
         instance_ok=found.knows_instance,
         clock_ahead_s=None if found.clock_ahead_s is None else round(found.clock_ahead_s, 1),
-        not_looked=found.not_looked,
+        unread_because=found.unread_because,
         advice=[],
         exit_status=int(ExitStatus.INPUT_INVALID if refused or size else ExitStatus.OK),
     )
@@ -197,9 +197,9 @@ def _times(inquiry: Inquiry, calls: int) -> list[Pace]:
 
 
 def _needed(inquiry: Inquiry) -> list[str]:
-    action, look = inquiry.question.action, inquiry.question.options.preflight
+    action, preflight = inquiry.question.action, inquiry.question.options.preflight
     operations = [action.operation]
-    operations += [action.listing] * (look != "never") + [action.reading] * (look == "always")
+    operations += [action.listing] * (preflight != "never") + [action.reading] * (preflight == "always")
     access = [INSTANCE_ACCESS] * any(operation.needs_instance_access for operation in operations)
     return [*[operation.ram_action for operation in operations], *access]
 
@@ -207,8 +207,8 @@ def _needed(inquiry: Inquiry) -> list[str]:
 def _advice(plan: Plan, inquiry: Inquiry, credentials: Credentials) -> Iterator[str]:
     if plan.exit_status:
         yield "the run would not start (65): see below"
-    if told := wrong_size(inquiry.question.options, inquiry.question.list_name, plan.rows):
-        yield f"{told}. {WRONG_SIZE}"
+    if text := wrong_size(inquiry.question.options, inquiry.question.list_name, plan.rows):
+        yield f"{text}. {WRONG_SIZE}"
     yield from _on_left_out(plan, inquiry)
     action = inquiry.question.action
     if action.cascades:
@@ -219,8 +219,8 @@ def _advice(plan: Plan, inquiry: Inquiry, credentials: Credentials) -> Iterator[
         yield from (_on_inactivating(ca, plan.totals.rows) for ca in worth[:CAS_NAMED])
     if plan.totals.not_registered:
         yield _on_unregistered(plan, inquiry)
-    if plan.not_looked:
-        yield f"states cannot be read, so a run calls every row that was not looked at: {plan.not_looked}"
+    if plan.unread_because:
+        yield f"states cannot be read, so a run calls every row whose state was not read: {plan.unread_because}"
     needed = next(pace for pace in plan.times if pace.source_addresses == len(inquiry.question.addresses)).seconds
     ends = credentials.expires_at
     if ends is not None and ends < time.time() + needed:
@@ -258,8 +258,8 @@ def _is_worth_a_call(inquiry: Inquiry, ca: CaStates, rows: int) -> bool:
 
 def _on_inactivating(ca: CaStates, rows: int) -> str:
     # What was not looked at may be among the registered ones.
-    others = max(0, (ca.registered_at_least or 0) - ca.already - ca.to_change - ca.not_looked_at)
-    whole = ca.registered is not None and not ca.not_looked_at
+    others = max(0, (ca.registered_at_least or 0) - ca.already - ca.to_change - ca.not_read)
+    whole = ca.registered is not None and not ca.not_read
     devices = f"{'at least ' * (not whole)}{counted(others, 'registered device')}" if others or whole else "uncounted"
     return (
         f"{_share(ca.rows, rows)} of the rows share CA {printable(ca.ca_sn)}: one inactivate-ca would refuse all of "
@@ -286,18 +286,18 @@ def _on_left_out(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
         place = f"{plan.input}:{first.line or first.row}: {first.column}: {first.reason}{first.shown}"
         rows = "1 row is" if plan.invalid == 1 else f"{plan.invalid:,} rows are"
         skipped = (
-            "left out (--skip-invalid)" if options.skip_invalid else "correct what is wrong, or give --skip-invalid"
+            "skipped (--skip-invalid)" if options.skip_invalid else "correct what is wrong, or give --skip-invalid"
         )
         yield f"{rows} invalid, the first: {place}; {skipped}"
     if plan.protected:
         rows = "1 row is" if plan.protected == 1 else f"{plan.protected:,} rows are"
         taken_out = f"take {'it' if plan.protected == 1 else 'them'} out of the list, or give --skip-protected"
-        skipped = "left out (--skip-protected)" if options.skip_protected else taken_out
+        skipped = "skipped (--skip-protected)" if options.skip_protected else taken_out
         yield f"{rows} protected by {inquiry.check.protected_by}; {skipped}"
-    if told := mistake(inquiry.check):
-        yield told
-    if told := doubt(inquiry.check, inquiry.question.action):
-        yield told
+    if text := mistake(inquiry.check):
+        yield text
+    if text := doubt(inquiry.check, inquiry.question.action):
+        yield text
 
 
 def _on_unregistered(plan: Plan, inquiry: Inquiry) -> str:
@@ -331,7 +331,7 @@ def _table(plan: Plan, width: int | None) -> Iterator[str]:
     by_name = {"CA": [name for name, *_ in rows] + ["all CAs"]}
     for field in States.__struct_fields__:
         figures = [getattr(states, field) for states in (*(states for _, states, _ in rows), plan.totals)]
-        if field != "not_looked_at" or any(figures):
+        if field != "not_read" or any(figures):
             by_name[field.replace("_", " ")] = [f"{figure:,}" for figure in figures]
     by_name["share"] = [_share(states.rows, plan.totals.rows) for _, states, _ in rows] + [""]
     if any(registered for *_, registered in rows):
@@ -365,7 +365,7 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     if plan.protection:
         yield "protected", plan.protection
     calls = plan.calls
-    yield "calls", f"{calls.total:,}: {calls.changing:,} writes, {calls.looking:,} reads"
+    yield "calls", f"{calls.total:,}: {calls.changing:,} writes, {calls.reading:,} reads"
     for position, pace in enumerate(plan.times):
         addresses = f"{pace.source_addresses} source address{'es' * (pace.source_addresses > 1)}"
         yield "" if position else "time", f"{about(pace.seconds)} from {addresses} ({pace.rate:,.0f}/s)"

@@ -27,7 +27,7 @@ class Listed(msgspec.Struct, frozen=True):
     Attributes:
         results: The results file.
         folder: The folder of the run.
-        state: How it stands; null where it cannot be read.
+        state: Its state; null where it cannot be read.
         kind: What its newest session does, or did.
         exit_status: That of ``bulkcert status``; null where it cannot be read.
         started: UTC, when its first session began; null before.
@@ -55,22 +55,22 @@ class Listed(msgspec.Struct, frozen=True):
     wrong: str = ""
 
 
-def runs_in(directory: Path, *, beside: bool = True) -> list[Listed]:
+def runs_in(directory: Path, *, with_results: bool = True) -> list[Listed]:
     """Returns the runs whose folders are in a directory, the newest last; those that cannot be read are the first.
 
     Args:
         directory: Where the folders are.
-        beside: Whether their results are there as well.
+        with_results: Whether their results are there as well.
 
     Raises:
         OSError: The directory cannot be read.
     """
     folders = [each for each in directory.iterdir() if each.suffix == SUFFIX and each.is_dir()]
-    found = [_listed(folder, beside=beside) for folder in folders]
+    found = [_listed(folder, with_results=with_results) for folder in folders]
     return sorted(found, key=lambda run: (run.started.timestamp() if run.started else 0.0, run.folder))
 
 
-def _listed(folder: Path, *, beside: bool) -> Listed:
+def _listed(folder: Path, *, with_results: bool) -> Listed:
     results = folder.with_name(folder.name.removesuffix(SUFFIX))
     try:
         # Its folder is the one that is asked about, wherever its results are.
@@ -83,7 +83,7 @@ def _listed(folder: Path, *, beside: bool) -> Listed:
     if asked is None:
         return Listed(_text(results), _text(folder), status.state, exit_status=int(status.exit_status))
     return Listed(
-        results=_text(results if beside else Path(asked.directory) / asked.results),
+        results=_text(results if with_results else Path(asked.directory) / asked.results),
         folder=_text(folder),
         state=status.state,
         kind=status.session.kind if status.session else None,

@@ -43,7 +43,7 @@ class Shown(msgspec.Struct, frozen=True):
     """What ``--json`` prints.
 
     Attributes:
-        state: How the run stands, see ``store.status.State``.
+        state: The state of the run, see ``store.status.State``.
         kind: What the session does that is running, or was the last to: ``run``, ``undo`` or ``verify``; null while a
             process has not begun one.
         exit_status: That of ``bulkcert status``.
@@ -95,7 +95,7 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 def shown(status: RunStatus) -> Shown:
-    """Returns how a run stands, for programs."""
+    """Returns the status of a run, for programs."""
     asked, newest = status.asked, acting(status)
     outcomes = outcomes_of(status)
     return Shown(
@@ -156,7 +156,7 @@ def done_of(outcomes: Mapping[str, int]) -> int:
 
 
 def rows_of(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
-    """Yields names and values that say how a run stands, for people."""
+    """Yields names and values that show the status of a run, for people."""
     yield "state", _state(status)
     if (asked := status.asked) is not None:
         yield "action", f"{asked.action} on {asked.instance} at {asked.endpoint}"
@@ -177,7 +177,7 @@ def steps_of(status: RunStatus) -> tuple[Step, ...]:
 
 
 def line_of(status: RunStatus) -> str:
-    """Returns how a run stands whose session is running, on one line."""
+    """Returns the status of a run whose session is running, on one line."""
     newest, stats = status.session, figures_of(status.session)
     if newest is None or stats is None or not is_running(status):
         return str(_state(status))
@@ -264,7 +264,7 @@ def _calls(status: RunStatus) -> Iterator[tuple[str, str]]:
 
 
 def _calls_in_all(sessions: Sequence[Session]) -> str:
-    """Returns the calls of sessions that ran or undid; one that was killed has told of its own but until then."""
+    """Returns the calls of sessions that ran or undid; one that was killed has counted its own only until then."""
     figures = [stats for each in sessions if (stats := figures_of(each)) is not None]
     least = "at least " if any(each.ended_at is None for each in sessions) else ""
     pace = f"{figures[-1].achieved_rate:,.1f}/s" if figures else ""
