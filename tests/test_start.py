@@ -48,3 +48,11 @@ def test_help_topics():
     assert "Did you mean bulkcert help status?" in bulkcert("help", "statuss").ended(2).stderr
     assert bulkcert("help", "runs").ended(0).stdout == bulkcert("runs", "--help").ended(0).stdout
     assert "commands: inventory, plan" in bulkcert("help").ended(0).stdout
+
+
+def test_a_topic_is_plain_for_a_pipe():
+    """Without a terminal a topic is its own Markdown; every topic that is listed can be shown."""
+    listed = bulkcert("help").ended(0).stdout.splitlines()[0].removeprefix("topics:").replace(",", " ").split()
+
+    assert "exit-statuses" in listed
+    assert bulkcert("help", "exit-statuses").ended(0).stdout.startswith("# ")
