@@ -170,7 +170,7 @@ class Advice:
         if not self.action.repeatable:
             return said
         watch = self.files.command("verify", "--watch", "1h")
-        return f"{said} To call them again: {self._again('drifted')}; to keep looking: {watch}"
+        return f"{said} To call them again: {self._again('drifted')}; to keep watching: {watch}"
 
 
 def undone_words(status: RunStatus) -> str:
