@@ -163,7 +163,7 @@ def with_clock(judged: Classification, headers: Mapping[str, str], now: float) -
     """
     try:
         ahead = now - parsedate_to_datetime(headers["date"]).timestamp()
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         return judged
     if not judged.code:
         return replace(judged, clock_ahead_s=ahead)

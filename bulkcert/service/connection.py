@@ -23,7 +23,7 @@ NEVER = float("inf")
 """The deadline of a connection without a call."""
 
 
-class Answer(NamedTuple):
+class RawResponse(NamedTuple):
     """A whole answer; headers as they came, in order, the body with no encoding undone."""
 
     status: int
@@ -46,7 +46,7 @@ class Connection(asyncio.Protocol):
         self.is_lost = False
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
-        self._waiting: asyncio.Future[Answer | httpx.TransportError] | None = None
+        self._waiting: asyncio.Future[RawResponse | httpx.TransportError] | None = None
         self._readable = select.poll()
         self._readable.register(raw, select.POLLIN)
         self.lost: asyncio.Future[None] = self._loop.create_future()
@@ -64,7 +64,7 @@ class Connection(asyncio.Protocol):
         """
         return not (self.is_lost or self._waiting or self._transport.is_closing() or self._readable.poll(0))
 
-    def send(self, request: bytes, deadline: float) -> asyncio.Future[Answer | httpx.TransportError]:
+    def send(self, request: bytes, deadline: float) -> asyncio.Future[RawResponse | httpx.TransportError]:
         """Sends a request; from here on it counts as sent, whatever happens.
 
         Args:
@@ -98,7 +98,7 @@ class Connection(asyncio.Protocol):
         self._settle(error)
         self.abort()
 
-    def _settle(self, result: Answer | httpx.TransportError) -> None:
+    def _settle(self, result: RawResponse | httpx.TransportError) -> None:
         waiting, self._waiting, self.deadline = self._waiting, None, NEVER
         # The caller may have been cancelled.
         if waiting is not None and not waiting.done():
@@ -144,7 +144,7 @@ class Connection(asyncio.Protocol):
 
     def _answered(self) -> None:
         self.idle_since = self._loop.time()
-        self._settle(Answer(self._status, self._headers, b"".join(self._body)))
+        self._settle(RawResponse(self._status, self._headers, b"".join(self._body)))
         if not self._is_kept:
             self.abort()
 
