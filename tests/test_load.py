@@ -250,11 +250,10 @@ class TestDamagedParquet:
         assert statuses <= {ExitStatus.INPUT_UNREADABLE, ExitStatus.INPUT_INVALID}
         assert capfd.readouterr().err == ""
 
-    @pytest.mark.parametrize("ending", [b"", b"F" + (99).to_bytes(8, "little") + b"x"])
-    def test_a_child_that_dies(self, written, monkeypatch, tmp_path, ending):
-        """A child that ends before it has said so has not read the file, wherever it was."""
+    def test_a_child_that_dies(self, written, monkeypatch, tmp_path):
+        """A child that dies has not proved the file, which is then not touched by this process."""
         child = tmp_path / "child.py"
-        child.write_text(f"import os; os.write(1, {ending!r}); os.abort()")
+        child.write_text("import os; os.abort()")
         monkeypatch.setattr("bulkcert.input.parquet._CHILD", child)
 
         (path,) = written(a_parquet=FRAME)

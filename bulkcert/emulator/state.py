@@ -130,7 +130,7 @@ class Registry:
             self._db.execute(
                 "UPDATE codes SET used = TRUE WHERE instance = ? AND code = ?", (ca.instance, ca.registration_code)
             )
-        self._listings.changed(CAS, (ca.instance,), (ca.sn,), 1)
+        self._listings.clear()
         return True
 
     def ca(self, instance: str, sn: str) -> dict[str, str] | None:
@@ -163,7 +163,7 @@ class Registry:
         """Registers a device certificate, active, as its first connection does (section 10)."""
         fields = (instance, ca_sn, device_sn, name, *bulk.validity())
         self._db.execute("INSERT INTO devices VALUES (?, ?, ?, ?, ?, ?, '1')", fields)
-        self._device_changed(instance, ca_sn, device_sn, 1)
+        self._listings.clear()
 
     def device(self, instance: str, ca_sn: str, device_sn: str) -> dict[str, str] | None:
         """Returns a device certificate as the service shows it (section 1.1), or None."""
@@ -186,8 +186,7 @@ class Registry:
         changed = self._db.execute(
             "DELETE FROM devices WHERE instance = ? AND ca_sn = ? AND device_sn = ?", (instance, ca_sn, device_sn)
         )
-        if changed.rowcount:
-            self._device_changed(instance, ca_sn, device_sn, -1)
+        self._listings.clear()
         return changed.rowcount > 0
 
     def devices(self, instance: str, page_no: int, page_size: int) -> tuple[int, list[dict[str, str]]]:
@@ -199,10 +198,6 @@ class Registry:
         """Returns how many device certificates a CA has, and one page of them; pages count from 1."""
         total, page = self._listings.page(DEVICES_OF, (instance, ca_sn), page_no, page_size)
         return total, list(map(_shown, page))
-
-    def _device_changed(self, instance: str, ca_sn: str, device_sn: str, difference: int) -> None:
-        self._listings.changed(DEVICES, (instance,), (ca_sn, device_sn), difference)
-        self._listings.changed(DEVICES_OF, (instance, ca_sn), (device_sn,), difference)
 
     # In bulk.
 

@@ -1,11 +1,11 @@
 """The input: read once, checked row by row, and pinned; then read from there in batches.
 
 What the rest of the program needs is named here. Inside, ``files`` opens what was named, ``reading`` has the bytes,
-``blocks`` the CSV records, ``lines`` the NDJSON objects, ``parquet`` the child that reads Parquet, ``table`` a file's
-columns and rows, ``places`` where they stand, ``columns`` the header, ``serials`` the rules, ``duplicates`` the
-repeated keys, ``serial_list`` and ``protection`` the rows that must not be touched, ``findings`` what the check of
-all rows makes of them, ``checked`` its outcome, ``load`` the one pass, ``pinning`` and ``pinned`` the list that it
-leaves.
+``blocks`` the CSV records, ``lines`` the NDJSON objects, ``parquet`` the Parquet rows, once a child process has proved
+that they can be read, ``table`` a file's columns and rows, ``places`` where they stand, ``columns`` the header,
+``serials`` the rules, ``duplicates`` the repeated keys, ``serial_list`` and ``protection`` the rows that must not be
+touched, ``findings`` what the check of all rows makes of them, ``checked`` its outcome, ``load`` the one pass,
+``pinning`` and ``pinned`` the list that it leaves.
 """
 
 from bulkcert.input.checked import Check, InvalidRow

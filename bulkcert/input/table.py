@@ -1,7 +1,7 @@
 """A file of rows, opened for one reading: its columns, and its rows part by part.
 
 Serials are text from the first byte to the last. Of polars nothing unstable is used: CSV is parsed in blocks of whole
-records, NDJSON in blocks of whole lines, and Parquet is read by a child process.
+records, NDJSON in blocks of whole lines, and Parquet is proved readable by a child process before it is read.
 """
 
 import os
@@ -84,7 +84,7 @@ def open_table(path: Path, digest: Digest, spool: Path) -> Iterator[Table]:
                 yield _ndjson(file)
             else:
                 source = stack.enter_context(_whole(file, spool))
-                yield _parquet(file, stack.enter_context(read_parquet(source, file.name)))
+                yield _parquet(file, read_parquet(source, file.name))
         except BulkcertError:
             file.confirm_unchanged()  # whatever else seems to be wrong with it
             raise
@@ -120,7 +120,7 @@ def _parquet(file: File, frames: Iterator[pl.DataFrame]) -> Table:
 
 
 def _parquet_parts(file: File, frames: Iterator[pl.DataFrame]) -> Iterator[FilePart]:
-    for _ in file.chunks:  # for the digest; the child reads the file for itself
+    for _ in file.chunks:  # for the digest; polars reads the file for itself
         pass
     row = 1
     for frame in frames:

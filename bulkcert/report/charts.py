@@ -1,29 +1,26 @@
 """The charts of a report, from its figures; each with its title and what it shows in words."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Callable
-from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import msgspec
 
 from bulkcert.input import printable
-from bulkcert.report.figures import Figures
-from bulkcert.report.svg import GRID, INK, MAIN, MUTED, SECOND, THIRD, draw
+from bulkcert.report import svg
+from bulkcert.report.figures import CaCount, Figures
+from bulkcert.report.svg import BOTTOM, GRID, INK, LEFT, MAIN, MUTED, RIGHT, SECOND, THIRD, TOP, Axis
 from bulkcert.report.timing import Stretch
 from bulkcert.words import duration
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-_SIZE = (6.6, 2.9)
-_NARROWEST = 0.12
+_HEIGHT = 208
 _FAR = 3
-"""A cap more than so many times above what was sent is told in words: drawn, it would flatten everything else."""
-_TICKS_MS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000]
+"""A limit more than so many times above what was sent is named in words: drawn, it would flatten everything else."""
+_GAP = 14
+_BAR = 19
+_BARS_LEFT, _BARS_RIGHT = 150, 400
+_SEEN = 3
+"""Least width of a part of a bar, in pixels: few that have failed among many are seen all the same."""
 
 
 class Chart(msgspec.Struct, frozen=True):
@@ -41,254 +38,170 @@ def charts_of(figures: Figures) -> list[Chart]:
     if figures.containment.steps:
         charts.append(_containment(figures))
     if figures.calls.parts:
-        charts += [_pace(figures), _latency_over_time(figures), _distribution(figures)]
+        charts += [_pace(figures), _latency(figures)]
     if figures.cas_in_all > 1:
         charts.append(_cas(figures))
     return charts
 
 
 def _containment(figures: Figures) -> Chart:
-    told = figures.containment
-    scale, unit = _unit(told.steps[-1][0])
-    title = f"Certificates {figures.asked.wanted}, over time"
-
-    def paint(figure: Figure) -> None:
-        axes = figure.add_subplot()
-        seconds = [0.0, *(second / scale for second, _ in told.steps)]
-        axes.step(seconds, [0, *(count for _, count in told.steps)], where="post", color=MAIN, linewidth=2)
-        axes.axhline(told.certificates, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-        axes.annotate(
-            f"all {told.certificates:,} of the list",
-            (1, told.certificates),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, 3),
-            textcoords="offset points",
-            ha="right",
-            color=MUTED,
-            fontsize=10,
-        )
-        axes.set_xlabel(f"{unit} since the run began")
-        axes.set_ylabel("certificates")
-        axes.set_xlim(left=0)
-        axes.set_ylim(0, told.certificates * 1.14)
-        _finish(axes)
-
-    last = told.steps[-1][0]
-    words = f"{told.reached:,} of {told.certificates:,} after {_length(last)}"
-    return Chart(
-        "containment", title, draw("containment", title, words, _SIZE, paint), f"{words}, by the outcomes of the run."
-    )
+    shown = figures.containment
+    last = shown.steps[-1][0]
+    scale, unit = _unit(last)
+    x, y = Axis(0, max(last / scale, 0.001), LEFT, RIGHT), Axis(0, shown.certificates * 1.14, BOTTOM, TOP)
+    edges = [x.at(0), *(x.at(second / scale) for second, _ in shown.steps), RIGHT]
+    heights = [y.at(0), *(y.at(count) for _, count in shown.steps)]
+    title, words = f"Certificates {figures.asked.wanted}, over time", f"{shown.reached:,} of {shown.certificates:,}"
+    words = f"{words} after {_length(last)}"
+    every = y.at(shown.certificates)
+    drawn = [
+        svg.grid(y, {value: f"{value:,.0f}" for value in y.ticks(least=1)}, "certificates"),
+        svg.below(x, {value: f"{value:g}" for value in x.ticks()}),
+        svg.label(f"{unit} since the run began", (LEFT + RIGHT) / 2, _HEIGHT - 4, anchor="middle"),
+        svg.line(LEFT, every, RIGHT, every, color=MUTED, dash="4 3"),
+        svg.label(f"all {shown.certificates:,} of the list", RIGHT, every - 4, anchor="end"),
+        svg.stairs(edges, heights, color=MAIN),
+    ]
+    picture = svg.picture("containment", title, words, _HEIGHT, drawn)
+    return Chart("containment", title, picture, f"{words}, by the outcomes of the run.")
 
 
 def _pace(figures: Figures) -> Chart:
     calls, title = figures.calls, "Calls a second, over time"
-    worst = max(max(part.worst) for part in calls.parts)
-    caps = _caps(figures)
-    drawn = {name: cap for name, cap in caps.items() if cap <= _FAR * worst}
+    busiest = max(max(part.worst) for part in calls.parts)
+    limits = _limits(figures)
+    near = [limit for limit in limits if limit[1] <= _FAR * busiest]
+    y = Axis(0, max([busiest, *(cap for _, cap, _, _ in near)]) * 1.1, BOTTOM, TOP)
+    binned = calls.parts[0].bin_s > 1
 
-    def paint(figure: Figure) -> None:
-        top = max([worst, *drawn.values()]) * 1.16
+    def show(part: Stretch, edges: list[float]) -> Iterator[str]:
+        yield svg.stairs(edges, [y.at(value) for value in part.mean], color=MAIN, base=BOTTOM)
+        if binned:
+            yield svg.stairs(edges, [y.at(value) for value in part.worst], color=SECOND)
+        for _, cap, color, dash in near:
+            yield svg.line(edges[0], y.at(cap), edges[-1], y.at(cap), color=color, width=1.4, dash=dash)
 
-        def show(axes: Axes, part: Stretch, times: list[float]) -> None:
-            if part.bin_s > 1:
-                axes.stairs(part.worst, times, color=SECOND, linewidth=1.1, label="busiest second")
-            name = "mean" if part.bin_s > 1 else "each second"
-            axes.stairs(part.mean, times, color=MAIN, fill=True, alpha=0.85, label=name)
-            for name, cap in drawn.items():
-                axes.axhline(cap, color=INK, linewidth=1, linestyle=(0, (4, 3)), label=f"{name} {cap:,}/s")
-            axes.set_ylim(0, top)
-
-        _stretches(figure, calls.parts, "calls a second", show)
-
+    entries = [("mean" if binned else "each second", MAIN, ""), *([("busiest second", SECOND, "20")] if binned else [])]
+    drawn = [
+        svg.legend([*entries, *((f"{name} {cap:,}/s", color, dash) for name, cap, color, dash in near)]),
+        svg.grid(y, {value: f"{value:,.0f}" for value in y.ticks(least=1)}, "calls a second"),
+        *_over_time(calls.parts, show),
+    ]
     most = max(max(part.mean) for part in calls.parts)
-    words = f"at most {most:,.0f} a second on average, {worst:,} in the busiest second"
-    told = [f"{calls.shown:,} calls, the last attempt of each called row."]
-    if calls.not_shown:
-        told.append(f"Not in it: {calls.not_shown:,} earlier attempts, reads and pages.")
-    told += [f"{name.capitalize()}: {cap:,}/s, above the chart." for name, cap in caps.items() if name not in drawn]
-    if calls.worst_window:
-        told.append(f"Busiest one-second window of the run, all calls: {calls.worst_window:,}.")
-    if calls.left_out:
-        told.append(f"{calls.left_out:,} of the calls shown lie in shorter stretches that are left out.")
-    return Chart("pace", title, draw("pace", title, words, _SIZE, paint), " ".join(told))
-
-
-def _caps(figures: Figures) -> dict[str, int]:
-    """Returns the caps on all addresses together, by name: that of the addresses only where it is the lower one."""
-    asked = figures.asked
-    caps, addresses = {"account cap": asked.account_cap}, max(1, len(asked.source_addresses))
-    if asked.address_cap * addresses < asked.account_cap:
-        caps["address cap" if addresses == 1 else f"cap of {addresses} addresses"] = asked.address_cap * addresses
-    return caps
-
-
-def _latency_over_time(figures: Figures) -> Chart:
-    title, latency = "Latency, over time", figures.latency
-
-    def paint(figure: Figure) -> None:
-        def show(axes: Axes, part: Stretch, times: list[float]) -> None:
-            middle = [(start + end) / 2 for start, end in pairwise(times)]
-            for values, color, name in ((part.p99_ms, SECOND, "p99"), (part.p50_ms, MAIN, "p50")):
-                plotted = [math.nan if value is None else max(value, 0.1) for value in values]
-                mark = "o" if len(plotted) <= 1 else None
-                axes.plot(middle, plotted, color=color, linewidth=1.6, marker=mark, markersize=5, label=name)
-            axes.set_yscale("log")
-
-        _stretches(figure, figures.calls.parts, "latency", show)
-        shown = [value for part in figures.calls.parts for value in (*part.p50_ms, *part.p99_ms) if value is not None]
-        _milliseconds(figure.axes[0], "yaxis", min(shown), max(shown))
-
-    words = f"median {_ms(latency.p50)}, 99 % below {_ms(latency.p99)}, longest {_ms(latency.most)}"
-    caption = (
-        f"Of the last attempt of each called row, by bins of {_length(figures.calls.parts[0].bin_s)}; logarithmic."
-    )
-    return Chart("latency", title, draw("latency", title, words, _SIZE, paint), caption)
-
-
-def _distribution(figures: Figures) -> Chart:
-    title, latency = "Latency, distribution", figures.latency
-    marks = {"p50": latency.p50, "p90": latency.p90, "p99": latency.p99}
-
-    def paint(figure: Figure) -> None:
-        axes = figure.add_subplot()
-        axes.stairs(latency.rows, latency.edges_ms, fill=True, color=MAIN, alpha=0.85)
-        top = max(latency.rows) * 1.28
-        for place, (name, value) in enumerate(marks.items()):
-            axes.axvline(value or 0, color=SECOND, linewidth=1.3, ymax=0.98 - 0.09 * place)
-            axes.annotate(
-                f"{name} {_ms(value)}",
-                (value or 0, top * (0.98 - 0.09 * place)),
-                xytext=(4, -9),
-                textcoords="offset points",
-                fontsize=10,
-                color=INK,
-            )
-        axes.set_xscale("log")
-        axes.set_ylim(0, top)
-        axes.set_ylabel("rows")
-        axes.set_xlabel("latency")
-        _finish(axes)
-        _milliseconds(axes, "xaxis", latency.edges_ms[0], latency.edges_ms[-1])
-
-    words = ", ".join(f"{name} {_ms(value)}" for name, value in marks.items())
-    range_ = f"From {_ms(latency.least)} to {_ms(latency.most)}"
+    words = f"at most {most:,.0f} a second on average, {busiest:,} in the busiest second"
+    picture = svg.picture("pace", title, words, _HEIGHT, drawn)
     return Chart(
-        "distribution",
-        title,
-        draw("distribution", title, words, _SIZE, paint),
-        f"{range_}; logarithmic, {sum(latency.rows):,} rows.",
+        "pace", title, picture, " ".join(_notes_on_pace(figures, [each for each in limits if each not in near]))
     )
+
+
+def _notes_on_pace(figures: Figures, far: list[tuple[str, int, str, str]]) -> Iterator[str]:
+    calls = figures.calls
+    yield f"{calls.shown:,} calls, the last attempt of each called row."
+    if calls.not_shown:
+        yield f"Not in it: {calls.not_shown:,} earlier attempts, reads and pages."
+    yield from (f"{name.capitalize()}: {cap:,}/s, above the chart." for name, cap, _, _ in far)
+    if calls.worst_window:
+        yield f"Peak (1 s window) of the run, all calls: {calls.worst_window:,}."
+    if calls.left_out:
+        yield f"{calls.left_out:,} of the calls shown lie in shorter stretches that are left out."
+
+
+def _limits(figures: Figures) -> list[tuple[str, int, str, str]]:
+    """Returns the limits on all addresses together, with colour and dashes: the addresses' only if it is the lower."""
+    asked = figures.asked
+    addresses = max(1, len(asked.source_addresses))
+    limits = [("account limit", asked.account_cap, INK, "7 3")]
+    if (lower := asked.address_cap * addresses) < asked.account_cap:
+        limits.append(("address limit" if addresses == 1 else f"limit of {addresses} addresses", lower, THIRD, "2 3"))
+    return limits
+
+
+def _latency(figures: Figures) -> Chart:
+    title, latency, parts = "Latency, over time", figures.latency, figures.calls.parts
+    values = [max(value, 0.1) for part in parts for value in (*part.p50_ms, *part.p99_ms) if value is not None]
+    # Rows of which no answer came have none.
+    y = Axis(min(values, default=1) * 0.8, max(values, default=1) * 1.25, BOTTOM, TOP, logarithmic=True)
+
+    def show(part: Stretch, edges: list[float]) -> Iterator[str]:
+        middles = [round((start + end) / 2, 1) for start, end in pairwise(edges)]
+        for each, color in ((part.p99_ms, SECOND), (part.p50_ms, MAIN)):
+            pairs = zip(middles, each, strict=True)
+            yield svg.curve([None if value is None else (x, y.at(value)) for x, value in pairs], color=color)
+
+    drawn = [
+        svg.legend([("99 % below", SECOND, "20"), ("median", MAIN, "20")]),
+        svg.grid(y, {value: _ms(value) for value in y.ticks()}, "latency"),
+        *_over_time(parts, show),
+    ]
+    words = f"median {_ms(latency.p50)}, 99 % below {_ms(latency.p99)}, longest {_ms(latency.most)}"
+    caption = f"Of the last attempt of each called row, by bins of {_length(parts[0].bin_s)}; logarithmic."
+    return Chart("latency", title, svg.picture("latency", title, words, _HEIGHT, drawn), caption)
+
+
+def _over_time(parts: list[Stretch], show: Callable[[Stretch, list[float]], Iterator[str]]) -> Iterator[str]:
+    """Yields stretches of time from left to right, each as wide as it is long, within reason, and their axes."""
+    longest = max(len(part.mean) for part in parts)
+    widths = [max(len(part.mean), 0.3 * longest) for part in parts]
+    one = (RIGHT - LEFT - _GAP * (len(parts) - 1)) / sum(widths)
+    scale, unit = _unit(longest * parts[0].bin_s)
+    start: float = LEFT
+    for part, width in zip(parts, widths, strict=True):
+        x = Axis(0, len(part.mean) * part.bin_s / scale, start, start + width * one)
+        yield from show(part, [x.at(number * part.bin_s / scale) for number in range(len(part.mean) + 1)])
+        yield svg.below(x, {value: f"{value:g}" for value in x.ticks(max(2, int(width * one) // 80))})
+        if len(parts) > 1:
+            yield svg.label(f"{part.started[5:10]} {part.started[11:16]}", start, TOP - 2, font_size=9.5)
+        start += width * one + _GAP
+    one_only = f"since {parts[0].started[:10]} {parts[0].started[11:19]} UTC"
+    since = one_only if len(parts) == 1 else "since each beginning (UTC)"
+    yield svg.label(f"{unit} {since}", (LEFT + RIGHT) / 2, _HEIGHT - 4, anchor="middle")
 
 
 def _cas(figures: Figures) -> Chart:
     title, cas = "Outcomes, by CA", figures.cas
-    groups: list[tuple[str, str, Callable[[dict[str, int]], int]]] = [
-        ("in the desired state", MAIN, lambda counts: _sum(counts, "succeeded", "unchanged")),
-        ("not in the desired state", SECOND, lambda counts: _sum(counts, *_OTHERS)),
-        ("unknown", THIRD, lambda counts: _sum(counts, "unknown")),
-        ("duplicate or protected", GRID, lambda counts: _sum(counts, "duplicate", "protected")),
-    ]
-
-    def paint(figure: Figure) -> None:
-        axes = figure.add_subplot()
-        names = [_ca_name(ca.ca_sn, ca.cas) for ca in cas]
-        shares = [[100 * of(ca.outcomes) / ca.rows for ca in cas] for _, _, of in groups]
-        for (name, color, _), share, left in zip(groups, shares, _lefts(shares), strict=True):
-            if any(share):
-                axes.barh(range(len(cas)), share, left=left, color=color, height=0.68, label=name)
-        for place, ca in enumerate(cas):
-            axes.annotate(f"{ca.rows:,}", (101, place), va="center", color=INK, fontsize=10, annotation_clip=False)
-        axes.set_yticks(range(len(cas)), names)
-        axes.tick_params(axis="y", length=0)
-        axes.invert_yaxis()
-        axes.set_xlim(0, 114)
-        axes.set_xticks([0, 25, 50, 75, 100])
-        axes.set_xlabel("% of the CA's rows; their number at the end of the bar")
-        axes.spines["left"].set_visible(False)
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncol=4, borderaxespad=0.2, columnspacing=1.2)
-
-    words = "; ".join(
-        f"{_ca_name(ca.ca_sn, ca.cas)}: {ca.wanted:,} of {ca.rows:,} in the desired state" for ca in cas[:5]
-    )
-    size = (_SIZE[0], 0.95 + 0.26 * len(cas))
-    caption = f"{figures.cas_in_all:,} CAs; exact numbers in the table below."
-    return Chart("cas", title, draw("cas", title, words, size, paint), caption)
+    drawn = [svg.legend([(name, color, "") for name, color, _ in _GROUPS])]
+    for place, ca in enumerate(cas):
+        top = TOP + place * _BAR
+        drawn += [
+            svg.label(_ca_name(ca), _BARS_LEFT - 6, top + 11.5, color=INK, anchor="end"),
+            *_bar(ca, top),
+            svg.label(f"{ca.rows:,}", svg.WIDTH - 2, top + 11.5, color=INK, anchor="end"),
+        ]
+        if wrong := _sum(ca, _GROUPS[1][2]):
+            drawn.append(svg.label(f"{wrong:,} not", _BARS_RIGHT + 4, top + 11.5, color=SECOND))
+    words = "; ".join(f"{_ca_name(ca)}: {ca.wanted:,} of {ca.rows:,} in the desired state" for ca in cas[:5])
+    picture = svg.picture("cas", title, words, TOP + _BAR * len(cas) + 4, drawn)
+    caption = f"{figures.cas_in_all:,} CAs, shares of their rows, whose number stands at the right; more in the table."
+    return Chart("cas", title, picture, caption)
 
 
-_OTHERS = ("not_registered", "failed", "not_attempted", "invalid", "undone")
+_GROUPS = (
+    ("in the desired state", MAIN, ("succeeded", "unchanged")),
+    ("not", SECOND, ("not_registered", "failed", "not_attempted", "invalid", "undone")),
+    ("unknown", THIRD, ("unknown",)),
+    ("duplicate or protected", GRID, ("duplicate", "protected")),
+)
 
 
-def _sum(counts: dict[str, int], *outcomes: str) -> int:
-    return sum(counts.get(outcome, 0) for outcome in outcomes)
+def _bar(ca: CaCount, top: float) -> Iterator[str]:
+    """Yields the parts of a bar; each that holds a row is wide enough to be seen, at the cost of the others."""
+    counts = [(_sum(ca, outcomes), color) for _, color, outcomes in _GROUPS]
+    spare = _BARS_RIGHT - _BARS_LEFT - _SEEN * sum(count > 0 for count, _ in counts)
+    left: float = _BARS_LEFT
+    for count, color in counts:
+        if count:
+            width = _SEEN + spare * count / ca.rows
+            yield svg.tag("rect", x=round(left, 1), y=top, width=round(width, 1), height=14, fill=color)
+            left += width
 
 
-def _lefts(shares: list[list[float]]) -> list[list[float]]:
-    """Returns where each group's bars begin: where those of the groups before it end."""
-    columns = [list(accumulate(column, initial=0.0))[:-1] for column in zip(*shares, strict=True)]
-    return [list(row) for row in zip(*columns, strict=True)]
+def _sum(ca: CaCount, outcomes: tuple[str, ...]) -> int:
+    return sum(ca.outcomes.get(outcome, 0) for outcome in outcomes)
 
 
-def _ca_name(ca: str, cas: int) -> str:
-    return f"{cas:,} others" if cas > 1 else printable(ca, 22) or "(blank)"
-
-
-def _stretches(
-    figure: Figure, parts: list[Stretch], label: str, show: Callable[[Axes, Stretch, list[float]], Any]
-) -> None:
-    """Draws stretches of time side by side, each as wide as it is long, within reason."""
-    longest = max(len(part.mean) for part in parts)
-    widths = [max(len(part.mean), _NARROWEST * longest * len(parts)) for part in parts]
-    grid = figure.add_gridspec(1, len(parts), width_ratios=widths)
-    scale, unit = _unit(longest * parts[0].bin_s)
-    first: Axes | None = None
-    for place, part in enumerate(parts):
-        axes = figure.add_subplot(grid[0, place], sharey=first)
-        show(axes, part, [number * part.bin_s / scale for number in range(len(part.mean) + 1)])
-        axes.margins(x=0.01)
-        if len(parts) > 1:
-            axes.set_title(f"{part.started[5:10]} {part.started[11:16]}", fontsize=10, color=MUTED, loc="left")
-        if first is None:
-            first = axes
-            axes.set_ylabel(label)
-        else:
-            axes.tick_params(axis="y", labelleft=False)
-        _finish(axes)
-    began = (
-        f"since {parts[0].started[:10]} {parts[0].started[11:19]} UTC"
-        if len(parts) == 1
-        else "since each beginning (UTC)"
-    )
-    figure.supxlabel(f"{unit} {began}", fontsize=10.5, color=MUTED)
-    handles, names = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper left", ncol=4, columnspacing=1.2)
-
-
-def _finish(axes: Axes) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator  # noqa: PLC0415 - see svg
-
-    axes.grid(axis="y")
-    axes.tick_params(length=3)
-    if axes.get_yscale() == "linear":
-        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    if axes.get_xscale() == "linear":
-        axes.xaxis.set_major_locator(MaxNLocator(5, min_n_ticks=2))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def _milliseconds(axes: Axes, side: str, least: float, most: float) -> None:
-    """Puts round numbers of milliseconds on a logarithmic axis, few enough to be read."""
-    from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator  # noqa: PLC0415 - see svg
-
-    least, most = max(least, 0.1), max(most, 0.1)
-    low, high = (least * 0.8, most * 1.25)
-    inside = [tick for tick in _TICKS_MS if low <= tick <= high]
-    ticks = inside[:: math.ceil(len(inside) / 6)] if len(inside) > 1 else [round(least, 1), round(most, 1)]
-    axis = getattr(axes, side)
-    axis.set_major_locator(FixedLocator(ticks))
-    axis.set_major_formatter(FixedFormatter([_ms(tick) for tick in ticks]))
-    axis.set_minor_locator(NullLocator())
-    (axes.set_ylim if side == "yaxis" else axes.set_xlim)(low, high)
+def _ca_name(ca: CaCount) -> str:
+    return f"{ca.cas:,} others" if ca.cas > 1 else printable(ca.ca_sn, 22) or "(blank)"
 
 
 def _unit(seconds: float) -> tuple[int, str]:

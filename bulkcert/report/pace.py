@@ -14,7 +14,6 @@ SHORTEST_GAP_S = 60
 GAP_SHARE = 0.25
 """Share of the seconds with calls that a gap must exceed as well, so that a long run is not cut into pieces."""
 _WIDTHS_S = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400)
-_BARS = 40
 
 
 def parts_of(called: pl.DataFrame) -> tuple[list[Stretch], int]:
@@ -71,19 +70,6 @@ def _part(placed: pl.DataFrame, first: int, last: int, width: int) -> Stretch:
 
 
 def latency_of(called: pl.DataFrame) -> Latency:
-    """Returns the quantiles of the latencies of some rows, and their distribution over bars of equal ratio."""
+    """Returns the quantiles of the latencies of some rows."""
     latencies = called["latency_ms"].drop_nulls()
-    if latencies.is_empty():
-        return Latency(None, None, None, None, None, [], [])
-    least, most = float(latencies.min()), float(latencies.max())  # type: ignore[arg-type]
-    p50, p90, p99 = (latencies.quantile(share) for share in (0.5, 0.9, 0.99))
-    low, high = max(least, 0.1), max(most, 0.1)
-    bars = _BARS if high > low else 1
-    ratio = (high / low) ** (1 / bars) if high > low else 1.1
-    edges = [round(low * ratio**number, 3) for number in range(bars + 1)]
-    inner = pl.Series(edges[1:-1], dtype=pl.Float64)
-    bar = inner.search_sorted(latencies, side="right")
-    rows = [0] * bars
-    for number, count in bar.value_counts().rows():
-        rows[number] = count
-    return Latency(least, p50, p90, p99, most, edges, rows)
+    return Latency(*(latencies.quantile(share) for share in (0, 0.5, 0.9, 0.99, 1)))

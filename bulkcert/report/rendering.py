@@ -1,9 +1,7 @@
 """The four formats of a report: a page, plain text, Markdown and JSON."""
 
-from __future__ import annotations
-
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Literal
 
 import jinja2
@@ -12,97 +10,103 @@ from markupsafe import Markup
 
 from bulkcert.input import printable
 from bulkcert.report.charts import charts_of
+from bulkcert.report.document import Document, TextTable, document_of
 from bulkcert.report.figures import Figures
-from bulkcert.words import duration
 
 Format = Literal["html", "text", "json", "md"]
 
-_SERIAL_WIDTH = 128
-_MESSAGE_WIDTH = 300
-_MARKS = re.compile(r"([\\`*_{}\[\]<>()#|~!&$])")
+_WIDE = 100
+"""Columns of a terminal or a mail; a text table that is wider stands as a block for each row."""
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#|~!&$])")
 
 
 def render(figures: Figures, format_: Format) -> bytes:
     """Returns a report in a format, UTF-8."""
     if format_ == "json":
         return msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n"
-    template = _environment(format_).get_template(f"report.{_SUFFIXES[format_]}.j2")
-    charts = charts_of(figures) if format_ == "html" else []
-    return template.render(f=figures, charts={chart.name: chart for chart in charts}).encode()
+    document = document_of(figures)
+    if format_ == "html":
+        return _page(figures, document).encode()
+    lines = _text(document) if format_ == "text" else _markdown(document)
+    return ("\n".join(lines) + "\n").encode()
 
 
-_SUFFIXES = {"html": "html", "text": "txt", "md": "md"}
-
-
-def _environment(format_: Format) -> jinja2.Environment:
-    """Returns where templates come from; whatever they print is made harmless for the format, unasked."""
-    finalize: dict[Format, Callable[[object], object] | None] = {"html": None, "text": _plain, "md": _markdown}
+def _page(figures: Figures, document: Document) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("bulkcert.report"),
-        autoescape=format_ == "html",  # noqa: S701 - the others are made harmless by their finalize
-        finalize=finalize[format_],
+        autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {
-        "number": _number,
-        "counted": _counted,
-        "share": _share,
-        "time": _time,
-        "length": _length,
-        "ms": _latency,
-        "serial": lambda text: printable(text, _SERIAL_WIDTH),
-        "message": lambda text: printable(text, _MESSAGE_WIDTH),
-        "svg": Markup,
-        "right": lambda text, width: str(text).rjust(width),
-        "left": lambda text, width: str(text).ljust(width),
-    }
-    return environment
+    charts = {chart.name: (chart, Markup(chart.svg)) for chart in charts_of(figures)}  # noqa: S704 - escaped there
+    return environment.get_template("report.html.j2").render(f=figures, document=document, charts=charts)
 
 
-def _plain(value: object) -> str:
+def _plain(text: str) -> str:
     """Returns text that does nothing to a terminal."""
-    text = "" if value is None else str(value)
     return text if text.isprintable() else printable(text, len(text))
 
 
-def _markdown(value: object) -> str:
+def _text(document: Document) -> Iterator[str]:
+    yield f"{document.label}: {_plain(document.line)}"
+    yield from (f"  {_plain(note)}" for note in document.notes)
+    yield from ("", _plain(document.title))
+    yield from _facts([(name, f"{value} ({detail})") for name, value, detail in document.tiles])
+    for section in document.sections:
+        yield from ("", _plain(section.title) if section.is_part else f"== {section.title} ==")
+        yield from (_plain(word) if word.startswith("→") else f"  {_plain(word)}" for word in section.words)
+        yield from _facts(section.facts)
+        if section.table:
+            yield from _text_table(section.table)
+        if section.after:
+            yield f"  {section.after}"
+    yield from ("", _plain(document.footer))
+
+
+def _facts(facts: list[tuple[str, str]]) -> Iterator[str]:
+    width = max((len(name) for name, _ in facts), default=0)
+    yield from (f"  {_plain(name).ljust(width)}  {_plain(value)}" for name, value in facts)
+
+
+def _text_table(table: TextTable) -> Iterator[str]:
+    """Yields a table in columns, or, where it is wider than a screen, each of its rows as a block."""
+    rows = [[_plain(cell) for cell in row] for row in table.rows]
+    lines = [[column.name for column in table.columns], *rows, *([table.total] if table.total else [])]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    if sum(widths) + 2 * len(widths) > _WIDE:
+        for row in rows:
+            yield from _facts([(column.name, cell) for column, cell in zip(table.columns, row, strict=True)])
+        return
+    for line in lines:
+        cells = zip(line, widths, table.columns, strict=True)
+        padded = (cell.rjust(width) if column.kind == "number" else cell.ljust(width) for cell, width, column in cells)
+        yield f"  {'  '.join(padded)}".rstrip()
+
+
+def _escaped(text: str) -> str:
     """Returns text that stays text in Markdown, in a cell of a table as well."""
-    return _MARKS.sub(r"\\\1", _plain(value))
+    return _SPECIAL.sub(r"\\\1", _plain(text))
 
 
-def _number(value: float | None) -> str:
-    if value is None:
-        return "—"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+def _markdown(document: Document) -> Iterator[str]:
+    yield from (f"# {_escaped(document.label)}: {_escaped(document.title)}", "", f"**{_escaped(document.line)}**", "")
+    yield from (f"- {_escaped(note)}" for note in document.notes)
+    yield ""
+    yield from (f"- {_escaped(name)}: {value} ({detail})" for name, value, detail in document.tiles)
+    for section in document.sections:
+        yield from ("", f"{'###' if section.is_part else '##'} {_escaped(section.title)}", "")
+        yield from (f"{_escaped(word)}\n" for word in section.words)
+        yield from (f"- {_escaped(name)}: {_escaped(value)}" for name, value in section.facts)
+        if table := section.table:
+            rule = ["---:" if column.kind == "number" else "---" for column in table.columns]
+            yield from ("", _cells([column.name for column in table.columns]), f"| {' | '.join(rule)} |")
+            yield from (_cells(row) for row in (*table.rows, *([table.total] if table.total else [])))
+        if section.after:
+            yield from ("", _escaped(section.after))
+    yield from ("", _escaped(document.footer))
 
 
-def _counted(value: int | None, one: str, many: str = "") -> str:
-    """Returns a number of things in words; ``many`` only where it is not ``one`` and an s."""
-    return f"{_number(value)} {one if value == 1 else many or f'{one}s'}"
-
-
-def _share(value: float) -> str:
-    """Returns a share in percent; what is not all is never rounded to all, what is not nothing never to nothing."""
-    percent = 100 * value
-    if 0 < percent < 0.01:  # noqa: PLR2004 - what two decimals can show
-        return "< 0.01 %"
-    if 99.99 < percent < 100:  # noqa: PLR2004 - the same
-        return "> 99.99 %"
-    return f"{percent:.2f} %"
-
-
-def _time(value: str | None) -> str:
-    return f"{value[:10]} {value[11:19]} UTC" if value else "—"
-
-
-def _length(seconds: float | None) -> str:
-    if seconds is None:
-        return "not reached"
-    return f"{seconds:.1f} s" if seconds < 60 else duration(seconds)  # noqa: PLR2004 - seconds in a minute
-
-
-def _latency(value: float | None) -> str:
-    return "—" if value is None else f"{value:,.1f} ms"
+def _cells(cells: list[str]) -> str:
+    return f"| {' | '.join(map(_escaped, cells))} |"

@@ -1,149 +1,125 @@
-"""Drawing with matplotlib, and its SVG made fit to stand inline in a page: one drawing for light, dark and paper."""
+"""Drawing by hand: SVG to stand inline in a page, one drawing for light, dark and paper, its colours the page's."""
 
-import atexit
-import io
-import logging
-import os
-import re
-import shutil
-import tempfile
-import warnings
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree as ET
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+import msgspec
 
-COLORS = {
-    "--ink": "#010101",
-    "--muted": "#020202",
-    "--grid": "#030303",
-    "--main": "#040404",
-    "--second": "#050505",
-    "--third": "#060606",
-    "--surface": "#070707",
-}
-"""What the page calls its colours, and what stands for each while it is drawn; nobody would draw with these."""
-
-INK, MUTED, GRID, MAIN, SECOND, THIRD, SURFACE = COLORS.values()
-
-_SETTINGS: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "font.family": "DejaVu Sans",
-    "font.size": 10.5,
-    "text.color": INK,
-    # A serial may hold dollar signs.
-    "text.parse_math": False,
-    "text.usetex": False,
-    "axes.edgecolor": GRID,
-    "axes.labelcolor": MUTED,
-    "axes.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.unicode_minus": False,
-    "grid.color": GRID,
-    "grid.linewidth": 0.7,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": MUTED,
-    "legend.frameon": False,
-    "legend.fontsize": 10,
-    "legend.handlelength": 1.4,
-    "figure.facecolor": "none",
-    "figure.constrained_layout.use": True,
-}
-_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
-_REFERENCE = re.compile(r"(?<=url\(#)[^)]*(?=\))|(?<=^#)[a-z]\S*$")
-_FONT = re.compile(r"font: ([\d.]+)px '[^;]*")
+INK, MUTED, GRID, MAIN, SECOND, THIRD = (
+    f"var(--{name})" for name in ("ink", "muted", "grid", "main", "second", "third")
+)
+WIDTH = 475
+LEFT, RIGHT, TOP, BOTTOM = 62, 467, 28, 172
+"""Edges of what is plotted, in pixels; the legend stands above, ticks and labels left and below."""
+_LETTER = 5.8
+"""About the width of a letter, in pixels: a little more than that of most."""
 
 
-def draw(name: str, title: str, description: str, size: tuple[float, float], paint: Callable[["Figure"], None]) -> str:
+class Axis(msgspec.Struct, frozen=True):
+    """An axis: the values ``low`` to ``high`` stand at the pixels ``start`` to ``end``."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    logarithmic: bool = False
+
+    def at(self, value: float) -> float:
+        """Returns the pixel of a value."""
+        low, high = self.low, self.high
+        if self.logarithmic:
+            low, high, value = math.log(low), math.log(high), math.log(max(value, low))
+        return round(self.start + (self.end - self.start) * (value - low) / (high - low), 1)
+
+    def ticks(self, most: int = 5, least: float = 0) -> list[float]:
+        """Returns round values, at most so many and at least so far apart."""
+        if self.logarithmic:
+            found = [value for value in _ROUND if self.low <= value <= self.high]
+            return found[:: math.ceil(len(found) / most)] if len(found) > 1 else [self.low, self.high]
+        wanted = max((self.high - self.low) / most, least)
+        step = next(value for value in _ROUND if value >= wanted)
+        return [step * number for number in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
+
+
+_ROUND = [digit * 10.0**power for power in range(-3, 12) for digit in (1, 2, 5)]
+
+
+def tag(name: str, content: str = "", /, **attributes: object) -> str:
+    """Returns an element; its attributes are escaped, its content is not."""
+    given = "".join(f' {key.replace("_", "-")}="{escape(str(value))}"' for key, value in attributes.items())
+    return f"<{name}{given}>{content}</{name}>" if content else f"<{name}{given}/>"
+
+
+def label(text: str, x: float, y: float, *, color: str = MUTED, anchor: str = "start", **more: object) -> str:
+    """Returns a text."""
+    return tag("text", escape(text), x=x, y=y, fill=color, text_anchor=anchor, **more)
+
+
+def line(x1: float, y1: float, x2: float, y2: float, *, color: str = GRID, width: float = 1, dash: str = "") -> str:
+    """Returns a straight line."""
+    dashed = {"stroke_dasharray": dash} if dash else {}
+    return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, stroke=color, stroke_width=width, **dashed)
+
+
+def curve(points: Iterable[tuple[float, float] | None], *, color: str, width: float = 1.6) -> str:
+    """Returns a line through points; it is interrupted where one is None, and a point by itself is a dot."""
+    path, pen = [], "M"
+    for point in points:
+        if point is not None:
+            path.append(f"{pen}{point[0]} {point[1]}" + ("h.1" if pen == "M" else ""))
+        pen = "M" if point is None else "L"
+    return tag("path", d="".join(path), fill="none", stroke=color, stroke_width=width, stroke_linecap="round")
+
+
+def stairs(edges: Sequence[float], heights: Sequence[float], *, color: str, base: float | None = None) -> str:
+    """Returns steps between edges, one more than there are heights; filled down to a base where it is given."""
+    path = "".join(f"V{height}H{edge}" for height, edge in zip(heights, edges[1:], strict=True))
+    begin = f"M{edges[0]} {heights[0] if base is None else base}"
+    if base is None:
+        return tag("path", d=f"{begin}{path}", fill="none", stroke=color, stroke_width=1.6)
+    return tag("path", d=f"{begin}{path}V{base}Z", fill=color, fill_opacity=0.85)
+
+
+def grid(axis: Axis, names: dict[float, str], what: str) -> str:
+    """Returns the lines and names of an upright axis, and what it measures, over the whole plot."""
+    drawn = [line(LEFT, axis.at(value), RIGHT, axis.at(value)) for value in names]
+    drawn += [label(name, LEFT - 6, axis.at(value) + 3.5, anchor="end") for value, name in names.items()]
+    middle = (TOP + BOTTOM) / 2
+    return "".join([*drawn, label(what, 10, middle, anchor="middle", transform=f"rotate(-90 10 {middle})")])
+
+
+def below(axis: Axis, names: dict[float, str]) -> str:
+    """Returns a level axis with its names, below the plot."""
+    drawn = [line(axis.start, BOTTOM, axis.end, BOTTOM, color=MUTED)]
+    for value, name in names.items():
+        drawn += [line(axis.at(value), BOTTOM, axis.at(value), BOTTOM + 3, color=MUTED)]
+        drawn += [label(name, axis.at(value), BOTTOM + 15, anchor="middle")]
+    return "".join(drawn)
+
+
+def legend(entries: Iterable[tuple[str, str, str]]) -> str:
+    """Returns what each colour means: name, colour and, for a line, its dashes, which are none for an area."""
+    drawn, x = [], 2.0
+    for name, color, dash in entries:
+        swatch = {"x": x, "y": 5, "width": 14, "height": 8, "fill": color}
+        drawn.append(line(x, 9, x + 14, 9, color=color, width=1.6, dash=dash) if dash else tag("rect", **swatch))
+        drawn.append(label(name, x + 18, 12.5, color=INK))
+        x += 30 + _LETTER * len(name)
+    return "".join(drawn)
+
+
+def picture(name: str, title: str, description: str, height: float, drawn: Iterable[str]) -> str:
     """Returns a chart as an SVG element.
 
     Args:
         name: Its name in the page; its ids begin with it.
         title: What it shows, for those who do not see it.
         description: What can be seen, for the same.
-        size: Width and height in inches, of 72 units each.
-        paint: Draws it.
+        height: In pixels.
+        drawn: Its parts.
     """
-    _prepare()
-    import matplotlib as mpl  # noqa: PLC0415 - takes a second, and only a page with charts needs it
-    from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    drawn = io.StringIO()
-    with warnings.catch_warnings(), mpl.rc_context({**_SETTINGS, "svg.hashsalt": name}):
-        # Characters that its font lacks are the browser's business: texts stay texts.
-        warnings.simplefilter("ignore")
-        figure = Figure(figsize=size)
-        FigureCanvasSVG(figure)
-        paint(figure)
-        figure.savefig(drawn, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    return _inline(drawn.getvalue(), name, title, description)
-
-
-def _inline(drawn: str, name: str, title: str, description: str) -> str:
-    """Returns the SVG without what only a file of its own needs, in the page's colours, its ids its own."""
-    ET.register_namespace("", _SVG)
-    ET.register_namespace("xlink", _XLINK)
-    svg = ET.fromstring(drawn)  # noqa: S314 - drawn above
-    for parent in list(svg.iter()):
-        for child in list(parent):
-            # Its style is for the whole page; ours says the same for charts.
-            if child.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"):
-                parent.remove(child)
-    used = {reference for element in svg.iter() for reference in _references(element)}
-    for element in svg.iter():
-        _adapt(element, name, used)
-    svg.attrib = {"viewBox": svg.attrib["viewBox"], "role": "img", "aria-labelledby": f"{name}-title {name}-desc"}
-    for place, (tag, text) in enumerate((("title", title), ("desc", description))):
-        told = ET.Element(f"{{{_SVG}}}{tag}", {"id": f"{name}-{tag}"})
-        told.text = text
-        svg.insert(place, told)
-    return ET.tostring(svg, encoding="unicode")
-
-
-def _references(element: ET.Element) -> list[str]:
-    return [found for value in element.attrib.values() for found in _REFERENCE.findall(value)]
-
-
-def _adapt(element: ET.Element, name: str, used: set[str]) -> None:
-    """Gives an element the page's colours and font, and ids that no other chart has; an unused id goes."""
-    own = element.attrib.pop("id", "")
-    for key, value in element.attrib.items():
-        text = _REFERENCE.sub(lambda found: f"{name}-{found[0]}", value)
-        for variable, color in COLORS.items():
-            text = text.replace(color, f"var({variable})")
-        element.attrib[key] = _FONT.sub(r"font-size: \1px", text)
-    if own in used:
-        element.attrib["id"] = f"{name}-{own}"
-
-
-def _prepare() -> None:
-    """Keeps matplotlib from telling the user of its own affairs, and from a home that cannot be written."""
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    if "MPLCONFIGDIR" in os.environ or _may_write_home():
-        return
-    directory = tempfile.mkdtemp(prefix="bulkcert-")
-    os.environ["MPLCONFIGDIR"] = directory
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
-
-
-def _may_write_home() -> bool:
-    home = os.path.expanduser("~")  # noqa: PTH111 - Path raises where there is no home
-    places = [
-        os.environ.get("XDG_CONFIG_HOME") or f"{home}/.config",
-        os.environ.get("XDG_CACHE_HOME") or f"{home}/.cache",
-    ]
-    return all(_may_write(Path(place, "matplotlib")) for place in places)
-
-
-def _may_write(directory: Path) -> bool:
-    """Returns whether files can be made in a directory, or it itself where it is not there yet."""
-    existing = next((place for place in (directory, *directory.parents) if os.path.exists(place)), directory)
-    return os.access(existing, os.W_OK | os.X_OK)
+    words = tag("title", escape(title), id=f"{name}-title") + tag("desc", escape(description), id=f"{name}-desc")
+    labelled = {"role": "img", "aria_labelledby": f"{name}-title {name}-desc", "font_size": 10.5}
+    # The name of this one attribute has capitals.
+    return tag("svg", words + "".join(drawn), viewBox=f"0 0 {WIDTH} {height}", **labelled)

@@ -54,18 +54,13 @@ class Calls(msgspec.Struct, frozen=True):
 
 
 class Latency(msgspec.Struct, frozen=True):
-    """Latency of the last attempt of each called row, in milliseconds; null without calls.
-
-    ``edges_ms`` has one number more than ``rows``: the bounds of each bar of the distribution.
-    """
+    """Latency of the last attempt of each called row, in milliseconds; null without calls."""
 
     least: float | None
     p50: float | None
     p90: float | None
     p99: float | None
     most: float | None
-    edges_ms: list[float]
-    rows: list[int]
 
 
 class Milestone(msgspec.Struct, frozen=True):

@@ -1,0 +1,278 @@
+"""What a report says, and in which order: its figures in words, once for a page, a text and Markdown alike."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from bulkcert.input import printable
+from bulkcert.report.figures import Figures, Finding, Sample, SessionFigures
+from bulkcert.service.actions import ACTIONS
+from bulkcert.words import counted, duration
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A column of a table: its name, and what stands in it."""
+
+    name: str
+    kind: Literal["text", "number", "serial"] = "text"
+
+
+class TextTable(msgspec.Struct, frozen=True):
+    """A table; ``total`` is its last row, or empty."""
+
+    columns: list[Column]
+    rows: list[list[str]]
+    total: list[str] = []
+
+
+class Section(msgspec.Struct, frozen=True):
+    """A section: what is said, facts by name, charts by name, a table, and what is said below it.
+
+    Attributes:
+        title: Its heading.
+        words: Paragraphs; those that begin with an arrow say what to do.
+        facts: Names and values.
+        charts: Names of the charts, which only a page has.
+        table: The table.
+        after: Said below the table.
+        is_part: Whether it belongs to the section before it.
+    """
+
+    title: str
+    words: list[str] = []
+    facts: list[tuple[str, str]] = []
+    charts: tuple[str, ...] = ()
+    table: TextTable | None = None
+    after: str = ""
+    is_part: bool = False
+
+
+class Document(msgspec.Struct, frozen=True):
+    """A report as it is read: first what came of it, and what to do; ``tiles`` are name, value and detail."""
+
+    title: str
+    label: str
+    tone: str
+    line: str
+    notes: list[str]
+    tiles: list[tuple[str, str, str]]
+    sections: list[Section]
+    footer: str
+
+
+def document_of(figures: Figures) -> Document:
+    """Returns what is said of a run; what is not in the desired state comes second."""
+    asked, verdict = figures.asked, figures.verdict
+    sections = [Section("What to do next", [f"→ {step}" for step in verdict.steps])] if verdict.steps else []
+    sections += [*_findings(figures), _outcomes(figures), *_read_back(figures), *_cas(figures)]
+    sections += [_calls(figures), _asked(figures), _sessions(figures)]
+    return Document(
+        title=f"{asked.action} on {_message(asked.instance)}, {_time(figures.containment.since)}",
+        label=verdict.label,
+        tone=verdict.tone,
+        line=verdict.line,
+        notes=[_message(note) for note in verdict.notes],
+        # What was undone took no time until it was done.
+        tiles=[] if figures.certificates.is_undone else list(_tiles(figures)),
+        sections=sections,
+        footer=f"Made {_time(figures.made)} by bulkcert {figures.made_by} from the store of {_message(asked.results)}; "
+        f"the run was made by {asked.version}.",
+    )
+
+
+def _tiles(figures: Figures) -> Iterator[tuple[str, str, str]]:
+    shown = figures.containment
+    for stone in shown.milestones:
+        name = {"first": f"First {figures.asked.wanted}", "last": f"Last of {shown.reached:,}"}.get(
+            stone.name, f"{stone.name.capitalize()} of the list"
+        )
+        missing = f"{stone.certificates:,} needed, {shown.reached:,} reached"
+        yield name, _length(stone.after_s), _time(stone.at) if stone.at else missing
+
+
+def _findings(figures: Figures) -> Iterator[Section]:
+    if figures.findings:
+        rows, left = sum(each.rows for each in figures.findings), figures.findings_left_out
+        rarer = f", and {left:,} for reasons that are rarer than these and stand in the results" if left else ""
+        yield Section("What is not in the desired state", [f"{counted(rows, 'row')}{rarer}."])
+    for finding in figures.findings:
+        more = finding.rows - len(finding.samples)
+        yield Section(
+            _name(finding),
+            [_message(finding.meaning), f"→ {finding.advice}"],
+            table=_samples(finding, by_device=figures.asked.by_device),
+            after=f"and {more:,} more in the results" if more else "",
+            is_part=True,
+        )
+
+
+def _name(finding: Finding) -> str:
+    why = f"read back as {finding.read_back}" if finding.read_back else _serial(finding.code) if finding.code else ""
+    return " ".join(
+        filter(None, (f"{finding.rows:,}", finding.outcome, "maybe undone" if finding.maybe_undone else why))
+    )
+
+
+def _samples(finding: Finding, *, by_device: bool) -> TextTable:
+    samples = finding.samples
+    has_words = any(each.message not in ("", finding.meaning) for each in samples)
+    columns = [
+        Column("Row", "number"),
+        *([Column("DeviceSn", "serial")] if by_device else []),
+        Column("CaSn", "serial"),
+    ]
+    columns += [Column("HTTP"), Column("Request id", "serial"), *([Column("Message")] if has_words else [])]
+
+    def row(each: Sample) -> list[str]:
+        device = [_serial(each.device_sn) or "(blank)"] if by_device else []
+        answer = [str(each.http_status or "—"), _serial(each.request_id) or "—"]
+        message = [_message(each.message) or "—"] if has_words else []
+        return [f"{each.row:,}", *device, _serial(each.ca_sn) or "(blank)", *answer, *message]
+
+    return TextTable(columns, [row(each) for each in samples])
+
+
+def _outcomes(figures: Figures) -> Section:
+    columns = [Column("Outcome", "serial"), Column("Rows", "number"), Column("Share", "number")]
+    columns += [Column("In the desired state"), Column("Meaning")]
+    rows = [
+        [each.outcome, f"{each.rows:,}", _share(each.share), each.wanted, each.meaning] for each in figures.outcomes
+    ]
+    ended = [("Exit status", f"{figures.exit_status}: {_message(figures.exit_meaning)}")]
+    total = ["All rows", f"{figures.asked.rows:,}", "", "", ""]
+    return Section(
+        "Outcomes", facts=ended if figures.exit_status is not None else [], table=TextTable(columns, rows, total)
+    )
+
+
+def _read_back(figures: Figures) -> Iterator[Section]:
+    if (read := figures.verified) is None:
+        return
+    when = f"From {_time(read.first)} to {_time(read.last)}"
+    said = f"The last verification ended {_time(read.finished)}" if read.finished else when
+    said += f", in {counted(read.calls, 'call')}" if read.calls is not None else ""
+    if read.called_again:
+        said += f"; {read.called_again:,} {'was' if read.called_again == 1 else 'were'} found in another state and "
+        said += "called again"
+    stopped = f" Ended early, with {read.exit_status}: {_message(read.stopped)}" if read.stopped else ""
+    desired = ACTIONS[figures.asked.action].desired_status
+    rows = [[status, f"{number:,}", "yes" if status == desired else "no"] for status, number in read.statuses.items()]
+    rows += [[f"not read, {_words(why)}", f"{number:,}", "unknown"] for why, number in read.unread.items()]
+    columns = [Column("Status"), Column("Certificates", "number"), Column("In the desired state")]
+    title = "Read back" if read.is_proof else "Not read back"
+    yield Section(title, [f"{said}. Duplicates are left out.{stopped}"], table=TextTable(columns, rows))
+
+
+def _cas(figures: Figures) -> Iterator[Section]:
+    if not figures.cas:
+        return
+    names = [each.outcome for each in figures.outcomes]
+    rows = [
+        [
+            f"{ca.cas:,} others" if ca.cas > 1 else _serial(ca.ca_sn) or "(blank)",
+            f"{ca.rows:,}",
+            *(f"{ca.outcomes.get(name, 0):,}" for name in names),
+        ]
+        for ca in figures.cas
+    ]
+    total = [
+        counted(figures.cas_in_all, "CA"),
+        f"{figures.asked.rows:,}",
+        *(f"{each.rows:,}" for each in figures.outcomes),
+    ]
+    columns = [Column("CA", "serial"), Column("Rows", "number"), *(Column(_words(name), "number") for name in names)]
+    yield Section("By CA", charts=("cas",), table=TextTable(columns, rows, total))
+
+
+def _calls(figures: Figures) -> Section:
+    calls, latency = figures.calls, figures.latency
+    least = "at least " if calls.at_least else ""
+    facts = [("Run", f"{least}{counted(calls.run, 'call')}, of which {_retries(calls.retries)}")]
+    facts += [("Verification", counted(calls.verification, "call"))] if calls.verification is not None else []
+    facts += [
+        ("Throttles", f"{calls.throttles:,}"),
+        ("Peak (1 s window)", f"{counted(calls.worst_window, 'call')}, retries and reads included"),
+    ]
+    quantiles = {"p50": latency.p50, "p90": latency.p90, "p99": latency.p99, "longest": latency.most}
+    if latency.most is not None:
+        facts.append(("Latency", ", ".join(f"{name} {value:,.1f} ms" for name, value in quantiles.items())))
+    return Section("How it went", facts=facts, charts=("containment", "pace", "latency"))
+
+
+def _asked(figures: Figures) -> Section:
+    asked = figures.asked
+    addresses = ["any address of this machine" if each == "any" else each for each in asked.source_addresses]
+    now = "as when they were written" if asked.recorded_sha256 == asked.results_sha256 else "now"
+    if asked.recorded_sha256 not in (None, asked.results_sha256):
+        now = f"now; when they were written: {asked.recorded_sha256}"
+    rehearsal = ", an emulator: a rehearsal" if asked.rehearsal else ""
+    facts = [
+        ("Action", f"{asked.action}: {asked.verb} ({asked.operation})"),
+        ("Run", _message(asked.run)),
+        ("Instance", f"{_message(asked.instance)} at {_message(asked.endpoint)}{rehearsal}"),
+        ("List", _message(", ".join(asked.inputs))),
+        ("Rows", f"{asked.rows:,}"),
+        ("Limits", f"{asked.account_cap:,}/s for the account, {asked.address_cap:,}/s for an address"),
+        ("Sent from", ", ".join(addresses)),
+        ("SHA-256, list", asked.input_sha256),
+        ("SHA-256, results", f"{asked.results_sha256} ({now})" if asked.results_sha256 else "the file is not there"),
+    ]
+    return Section("What was asked", facts=facts)
+
+
+def _sessions(figures: Figures) -> Section:
+    columns = [Column("When"), Column("Command"), Column("By"), Column("Access key"), Column("Calls")]
+    return Section("By whom, and when", table=TextTable(columns, [_session(each) for each in figures.starts]))
+
+
+def _session(each: SessionFigures) -> list[str]:
+    when = (
+        f"{_time(each.started)} to {_time(each.finished)}" if each.finished else f"{_time(each.started)}, {each.state}"
+    )
+    when += f"; last sign of life {_time(each.last_sign)}" if each.state == "killed" and each.last_sign else ""
+    when += f"; stopped: {_message(each.stopped)}" if each.stopped else ""
+    least = "at least " if each.state == "killed" else ""
+    calls = f"{least}{counted(each.calls, 'call')} at {each.rate:,.1f}/s; peak (1 s window) {each.worst_window:,}; "
+    calls += f"{_retries(each.retries)}, {counted(each.throttles, 'throttle')}, {counted(each.outages, 'outage')}"
+    return [
+        when,
+        each.kind,
+        _message(f"{each.user} on {each.host}, process {each.pid}"),
+        _message(f"{each.access_key_id} from {each.credentials}") if each.access_key_id else "—",
+        calls if each.calls else f"{least}no calls",
+    ]
+
+
+def _retries(count: int) -> str:
+    return f"{count:,} {'retry' if count == 1 else 'retries'}"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _serial(text: str) -> str:
+    return printable(text, 128)
+
+
+def _message(text: str) -> str:
+    return printable(text, 300)
+
+
+def _share(value: float) -> str:
+    """Returns a share in percent; what is not all is never rounded to all, what is not nothing never to nothing."""
+    percent = 100 * value
+    if 0 < percent < 0.01:  # noqa: PLR2004 - what two decimals can show
+        return "< 0.01 %"
+    return "> 99.99 %" if 99.99 < percent < 100 else f"{percent:.2f} %"  # noqa: PLR2004 - the same
+
+
+def _time(value: str | None) -> str:
+    return f"{value[:10]} {value[11:19]} UTC" if value else "—"
+
+
+def _length(seconds: float | None) -> str:
+    if seconds is None:
+        return "not reached"
+    return f"{seconds:.1f} s" if seconds < 60 else duration(seconds)  # noqa: PLR2004 - seconds in a minute
