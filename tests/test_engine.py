@@ -153,13 +153,13 @@ async def run(directory, rows, script, *, action="inactivate-device", provider=N
 
 async def test_each_attempt_is_signed_and_paced_anew(tmp_path, monkeypatch):
     """A retry has a nonce and a signature of its own, and takes its turn like any call."""
-    turns, admit = [], Pacer.admit
+    turns, acquire = [], Pacer.acquire
 
     async def counted(pacer):
         turns.append(pacer)
-        return await admit(pacer)
+        return await acquire(pacer)
 
-    monkeypatch.setattr(Pacer, "admit", counted)
+    monkeypatch.setattr(Pacer, "acquire", counted)
     ran = await run(tmp_path, 1, lambda _row, attempt, _: BUSY if attempt < 3 else DONE)
 
     assert ran.outcomes == {1: Outcome.SUCCEEDED}
