@@ -1,17 +1,4 @@
-"""Numbers, times and exit statuses in words."""
-
-from bulkcert.errors import ExitStatus
-
-_MEANINGS = {
-    ExitStatus.OK: "every row is in the desired state",
-    ExitStatus.INCOMPLETE: "finished, and some rows are not in the desired state",
-    ExitStatus.STOPPED_EARLY: "stopped early on purpose; resume goes on",
-}
-
-
-def meaning(status: int) -> str:
-    """Returns an exit status in words."""
-    return _MEANINGS.get(ExitStatus(status), "stopped before all rows were called; see stderr")
+"""Numbers and times in words."""
 
 
 def counted(count: int, noun: str) -> str:

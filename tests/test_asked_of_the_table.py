@@ -2,20 +2,18 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from bulkcert.commands.verify import confirm_watchable
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.report.advice import Advice
 from bulkcert.runs.options import Problem, refuse
 from bulkcert.runs.undo import no_inverse
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.codes import WRONG_INSTANCE
 from bulkcert.store.paths import RunFiles
+from bulkcert.views.advice import Advice, _before_resuming
 from bulkcert.views.confirm import caution
-from bulkcert.views.ending import _before_resuming
 
 MADE_UP = replace(ACTIONS["inactivate-device"], name="renew-device", inverse=None, verb="renew device certificates")
 """An action that cannot be undone and deletes nothing."""
@@ -76,6 +74,4 @@ def test_a_problem_carries_its_status(problems, status):
 @pytest.mark.parametrize("code", [WRONG_INSTANCE, "ApiNotSupport", ""])
 def test_the_next_step_goes_by_the_code(code):
     """What is to be put right is told by the service's code, whatever the advice says."""
-    summary = SimpleNamespace(stop_code=code, exit_status=78, advice="" if code else "Check --instance.")
-
-    assert ("right --instance" in _before_resuming(summary)) == (code == WRONG_INSTANCE)
+    assert ("right --instance" in _before_resuming(code, 78)) == (code == WRONG_INSTANCE)

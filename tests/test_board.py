@@ -9,7 +9,6 @@ from unittest.mock import patch
 import msgspec
 import pytest
 from program import here, write_devices
-from prometheus_client import generate_latest
 from stored import figures as figures_of
 
 from bulkcert.engine import stats as engine_stats
@@ -138,7 +137,7 @@ def test_one_moment_for_all_who_show_it():
     assert events["verdicts"].items() >= {"outcomes": taken.outcomes_now, "retries": 5, "throttles": 6}.items()
     assert events["verdicts"]["left"] == 150 - 34
     assert events["stopping"]["exit_status"] == 77
-    exposition = generate_latest(Measured(("a", "i", "j"), {}, stats=taken).registry()).decode()
+    exposition = Measured(("a", "i", "j"), {}, stats=taken).exposition().decode()
     on = 'action="a",job_name="j",mqtt_instance="i"'
     assert f'bulkcert_rows_finished_total{{{on},outcome="succeeded"}} 30.0' in exposition
     assert f"bulkcert_rows_left{{{on}}} 116.0" in exposition

@@ -28,7 +28,7 @@ def test_completion(tmp_path):
     bulkcert("--install-completion", env={"HOME": str(tmp_path), "SHELL": BASH}).ended(0)
 
     assert completed(tmp_path, "ve") == ["verify"]
-    assert "--preflight" in completed(tmp_path, "run", "--loo")
+    assert "--preflight" in completed(tmp_path, "run", "--pre")
     assert completed(tmp_path, "run", "--preflight", "al") == ["always"]
     assert set(completed(tmp_path, "run", "")) >= {"inactivate-device", "delete-ca"}
 

@@ -389,7 +389,7 @@ ANSWERS = [DONE, NO_ECHO, NOT_FOUND, REFUSED, THROTTLED, BUSY, NONCE, EXPIRED, D
 scripts = st.lists(st.lists(st.sampled_from(ANSWERS), max_size=6), min_size=1, max_size=12)
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(script=scripts, action=st.sampled_from(["inactivate-device", "delete-ca"]), keys=st.integers(1, 3))
 def test_rows_add_up_whatever_is_answered(tmp_path_factory, script, action, keys):
     """Any script: every row gets one outcome, successes were seen to succeed, nothing known done is repeated."""

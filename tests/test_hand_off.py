@@ -185,7 +185,7 @@ def test_what_is_ok_is_silent(service, devices):
     here("verify", "r.csv", "-q", "--endpoint", service.url, *UNHURRIED).ended(1)
     assert run(service, status=1).stderr == (
         "warning: 1 row is not in the desired state: read back so; see r.csv\n"
-        "to call again what was read back in another state: bulkcert resume r.csv --retry drifted\n"
+        "to call again (1 drifted): bulkcert resume r.csv --retry drifted\n"
     )
 
 
@@ -249,6 +249,6 @@ def test_a_plan_that_may_not_read(service, devices):
     finally:
         service.tell("faults", shares={})
 
-    assert "not told: reading was refused" in told
+    assert "not known: reading was refused" in told
     assert "could start, if it may change what it may not read" in told
     assert "not tried" not in told

@@ -232,7 +232,7 @@ class TestHeader:
         assert read(path)[0].rows == 1
         (path,) = written(b_csv=b"20260101,20260102\n1,2\n")
         assert read(path, device_column="20260101", ca_column="20260102")[0].rows == 1
-        assert "Name the column with" in refused(*written(c_csv=b"serial,ca\n1,2\n"))
+        assert "--device-column serial --ca-column ca" in refused(*written(c_csv=b"serial,ca\n1,2\n"))
 
 
 class TestDamagedParquet:

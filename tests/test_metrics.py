@@ -1,11 +1,9 @@
-"""Metrics: what stands in the file and what is pushed, held against the results, and what goes wrong with either."""
+"""Metrics: what stands in the file, held against the results, and what goes wrong with it."""
 
 import shutil
 import signal
 import stat
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -130,15 +128,13 @@ def test_undo_leaves_the_metrics_of_the_run_alone(place, tmp_path):
 
 
 def test_rehearsal_has_metrics_of_its_own(tmp_path):
-    """A rehearsal of a job must not pass for a night: its metrics stand beside its results, and nothing is pushed."""
+    """A rehearsal of a job must not pass for a night: its metrics stand beside its results."""
     write_devices(tmp_path / "in.csv", 5)
-    with gateway() as pushed:
-        where = ("--metrics-file", tmp_path / "real.prom", "--pushgateway", pushed.url)
-        here("rehearse", "inactivate-device", tmp_path / "in.csv", "-o", tmp_path / "r.csv", *where).ended(0)
+    where = ("--metrics-file", tmp_path / "real.prom")
+    here("rehearse", "inactivate-device", tmp_path / "in.csv", "-o", tmp_path / "r.csv", *where).ended(0)
 
     assert not (tmp_path / "real.prom").exists()
     assert 'outcome="succeeded"} 5.0' in (tmp_path / "r.rehearsal.prom").read_text()
-    assert not pushed.requests
 
 
 @contextmanager
@@ -203,81 +199,6 @@ def test_broken_file_is_a_warning(place):
 
     assert "warning: " in finished.stderr
     assert place.samples()["bulkcert_last_exit_status"] == 0
-
-
-class Pushed:
-    """What a Pushgateway was sent."""
-
-    def __init__(self, port):
-        self.url, self.requests = f"http://127.0.0.1:{port}", []
-
-
-@contextmanager
-def gateway(*, status=202, until=None):
-    """Runs a Pushgateway's double on loopback, which may answer with an error, or not before an event."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            pushed.requests.append((self.path, dict(self.headers), body))
-            if until is not None:
-                until.wait(PATIENCE_S)
-            self.send_response(status)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    pushed = Pushed(server.server_address[1])
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield pushed
-    finally:
-        if until is not None:
-            until.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-def pushing(place, url, **env):
-    command = [part for part in place.command() if part not in ("--metrics-file", place.file)]
-    return here(*command, "--pushgateway", url, env=env)
-
-
-def test_pushed_metrics(place):
-    """The last push has the totals, under job and instance; name and password come from the environment."""
-    with gateway() as pushed:
-        finished = pushing(place, pushed.url, PUSHGATEWAY_USERNAME="bulk", PUSHGATEWAY_PASSWORD="pass").ended(0)
-
-    path, headers, body = pushed.requests[-1]
-    assert path == f"/metrics/job/bulkcert/instance/{INSTANCE}"
-    assert headers["Authorization"] == "Basic YnVsazpwYXNz"
-    assert own(samples(body), "bulkcert_last_rows") == outcomes(place.results)
-    assert "warning" not in finished.stderr
-
-
-@pytest.mark.parametrize("kind", ["refuses", "hangs", "is not there"])
-def test_gateway_that_fails_is_a_warning(place, kind):
-    """A Pushgateway that refuses, hangs or is gone is a warning; the run calls everything and ends as it would have."""
-    with gateway(status=500, until=threading.Event() if kind == "hangs" else None) as pushed:
-        url = "http://127.0.0.1:9" if kind == "is not there" else pushed.url
-        finished = pushing(place, url).ended(0)
-
-    assert finished.stderr.count("warning: ") == 1
-    assert outcomes(place.results) == {"succeeded": 60}
-
-
-@pytest.mark.parametrize("url", ["gateway:9091", "ftp://gateway", "http://user:hidden-pass@gateway", "http://"])
-def test_wrong_gateway_is_refused(place, url):
-    """A URL that cannot be one, or that holds a password, is refused (2), and the password is not repeated."""
-    finished = pushing(place, url).ended(2)
-
-    assert "--pushgateway" in finished.stderr
-    assert "hidden-pass" not in finished.stderr
 
 
 def test_a_second_start_leaves_the_metrics_of_the_first(place):

@@ -1,6 +1,7 @@
 """``bulkcert policy``: what it prints is enough for the run, and without any of it the run is refused."""
 
 import json
+from itertools import cycle
 
 import pytest
 from program import INSTANCE, KEY_ID, SECRET, bulkcert, emulator, here, write_devices
@@ -59,13 +60,14 @@ def test_refused():
     here("policy", "inactivate-ca", "--account", "1:2").ended(2)
 
 
-@pytest.mark.parametrize("look", LOOKS)
-@pytest.mark.parametrize("name", ACTIONS)
+@pytest.mark.parametrize(
+    ("name", "look"), [*(("inactivate-device", look) for look in LOOKS), *zip([*ACTIONS][1:], cycle(LOOKS))]
+)
 def test_least(tmp_path, name, look):
     """With the policy alone the run gets through, looking included; without a changing action it does not."""
     action = ACTIONS[name]
     path = tmp_path / "list.csv"
-    devices = write_devices(path, 60, cas=1 if action.by_device else 60)
+    devices = write_devices(path, 12, cas=1 if action.by_device else 12)
     rows = [(ca, device if action.by_device else "") for device, ca in devices]
     before = "1" if action.before == "active" else "0"
     granted = allowed(name, "--preflight", look, "--no-verify")
@@ -83,3 +85,42 @@ def test_least(tmp_path, name, look):
             if missing == INSTANCE_ACCESS and not action.operation.needs_instance_access:
                 continue
             run(granted - {missing}, missing.replace(":", "-")).ended(77)
+
+
+@pytest.mark.parametrize("name", ["inactivate-device", "inactivate-ca"])
+def test_verify_and_undo(tmp_path, name):
+    """The policy with --undo lets run, verify and undo through; without it the undo is refused, and says why."""
+    by_device = ACTIONS[name].by_device
+    devices = write_devices(tmp_path / "list.csv", 8, cas=8)
+    with emulator(tmp_path) as service:
+
+        def allow(actions):
+            service.tell("access-key", id=KEY_ID, secret=SECRET, denied=sorted(ALL - actions))
+
+        rows = [(ca, device if by_device else "") for device, ca in devices]
+        service.tell("seed", instance=INSTANCE, rows=rows, status="1")
+        allow(allowed(name))
+        where = (*service.looking, "--preflight", "always")
+        here("run", name, "list.csv", "-o", "r.csv", *where, cwd=tmp_path).ended(0)
+        here("verify", "r.csv", cwd=tmp_path).ended(0)
+        refused = here("undo", "r.csv", "--yes", cwd=tmp_path).ended(77).stderr
+        assert ACTIONS[ACTIONS[name].inverse].operation.ram_action in refused
+
+        allow(allowed(name, "--undo"))
+        here("undo", "r.csv", "--yes", cwd=tmp_path).ended(0)
+        counted = service.counts()
+        assert sum(counted["devices" if by_device else "cas"].values()) == 8, counted
+
+
+def test_verify_needs_to_read(tmp_path):
+    """A policy without verifying does not let verify read what no page shows: 77, and the results stay as they are."""
+    devices = write_devices(tmp_path / "list.csv", 8, cas=8)
+    with emulator(tmp_path) as service:
+        service.seed(devices)
+        enough = allowed("inactivate-device", "--preflight", "never", "--no-verify")
+        service.tell("access-key", id=KEY_ID, secret=SECRET, denied=sorted(ALL - enough))
+        here("run", "inactivate-device", "list.csv", "-o", "r.csv", *service.where, cwd=tmp_path).ended(0)
+        before = (tmp_path / "r.csv").read_bytes()
+        here("verify", "r.csv", cwd=tmp_path).ended(77)
+
+    assert (tmp_path / "r.csv").read_bytes() == before

@@ -102,7 +102,7 @@ def job(tmp_path, service, devices):
     def write(more="", name="devices.csv", look="never"):
         path.write_text(
             f'action = "inactivate-device"\ninput = "{name}"\nresults = "results.csv"\ninstance = "{INSTANCE}"\n'
-            f'endpoint = "{service.url}"\nyes = true\noverwrite = true\nlook-first = "{look}"\n{more}\n'
+            f'endpoint = "{service.url}"\nyes = true\noverwrite = true\npreflight = "{look}"\n{more}\n'
         )
         return path
 

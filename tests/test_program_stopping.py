@@ -81,7 +81,7 @@ class Stopped:
     def goes_on(self, settled, command=None):
         """Does a command, the same one unless another is wanted: it calls all rows but those that were settled."""
         before = self.calls()
-        here(*(command or self.arguments)).ended(0)
+        here(*(command or self.arguments), "--max-in-flight", 64).ended(0)
         assert outcomes(self.results) == {"succeeded": len(self.devices)}
         assert set(self.calls() - before) == set(range(1, len(self.devices) + 1)) - settled
 
@@ -147,28 +147,26 @@ def test_second_signal_leaves_at_once(running, tmp_path, second, status):
     run.goes_on(run.settled(), ("resume", run.results, "--yes", "-q"))
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-def test_signal_while_the_input_is_checked(tmp_path, number):
+def test_signal_while_the_input_is_checked(tmp_path):
     """The check is given up at once; no calls were made and nothing is left behind."""
-    rows = "".join(f"{row:010d},00ca000000\n" for row in range(2_000_000))
+    rows = "".join(f"{row:010d},00ca000000\n" for row in range(1_000_000))
     (tmp_path / "in.csv").write_text(f"DeviceSn,CaSn\n{rows}")
     with start("run", "inactivate-device", tmp_path / "in.csv", *NOWHERE, "-q") as child:
         wait_for(child, lambda: opened(child.pid, tmp_path / "in.csv"), pause_s=0.001)
-        child.send_signal(number)
+        child.send_signal(signal.SIGTERM)
 
-        assert "No calls were made" in ended(child, 128 + number)
+        assert "No calls were made" in ended(child, 128 + signal.SIGTERM)
     assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-def test_signal_while_a_pipe_is_read(tmp_path, number):
+def test_signal_while_a_pipe_is_read(tmp_path):
     """A list that never ends keeps nobody waiting either."""
     with start("run", "inactivate-device", "-", "-o", tmp_path / "r.csv", *NOWHERE, stdin=subprocess.PIPE) as child:
         child.stdin.write(b"DeviceSn,CaSn\n1,00ca\n")
         child.stdin.flush()
         wait_for(child, lambda: not unread(child.stdin))
-        child.send_signal(number)
-        said = ended(child, 128 + number)
+        child.send_signal(signal.SIGINT)
+        said = ended(child, 128 + signal.SIGINT)
 
     assert "No calls were made" in said
     assert not list(tmp_path.iterdir())
@@ -197,14 +195,13 @@ def slow_credentials():
         yield server, {**keys, "ALIBABA_CLOUD_CREDENTIALS_URI": where}
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-def test_signal_while_credentials_are_fetched(running, tmp_path, slow_credentials, number):
+def test_signal_while_credentials_are_fetched(running, tmp_path, slow_credentials):
     """Nobody has to wait for a credentials server that hangs: before the first call a signal ends the command."""
     run = Stopped(running, tmp_path)
     server, env = slow_credentials
     with start(*run.arguments, env=env) as child, server.accept()[0]:
-        child.send_signal(number)
-        said = ended(child, 128 + number)
+        child.send_signal(signal.SIGINT)
+        said = ended(child, 128 + signal.SIGINT)
 
     assert "no calls were made" in said
     assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
@@ -212,9 +209,7 @@ def test_signal_while_credentials_are_fetched(running, tmp_path, slow_credential
     run.goes_on(set())
 
 
-@pytest.mark.parametrize(
-    ("number", "suffix"), [(signal.SIGINT, "csv"), (signal.SIGTERM, "parquet"), (signal.SIGKILL, "csv")]
-)
+@pytest.mark.parametrize(("number", "suffix"), [(signal.SIGTERM, "parquet"), (signal.SIGKILL, "csv")])
 def test_signal_while_results_are_written(tmp_path, number, suffix):
     """Results appear whole or not at all; the same command writes them, and calls nothing."""
     rows, results = 150_000, tmp_path / f"out.{suffix}"

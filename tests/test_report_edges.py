@@ -170,7 +170,7 @@ def test_killed(made):
     assert counted.certificates.in_doubt == 2
     assert "2 rows may have been called by a session that was killed, without a trace." in counted.verdict.notes
     (start,) = counted.starts
-    assert (start.state, start.calls, start.rate, start.finished) == ("killed", 7, 3.5, None)
+    assert (start.state, start.calls, start.achieved_rate, start.finished) == ("killed", 7, 3.5, None)
     assert start.last_sign == utc(START / 1000 + 1)
     assert (counted.calls.run, counted.calls.at_least) == (7, True)
     assert counted.exit_status == 75
@@ -178,7 +178,7 @@ def test_killed(made):
     assert "killed; last sign of life 2027-01-15 08:00:01 UTC" in text
     assert "at least 7 calls at 3.5/s; peak (1 s window) 5; 2 retries, 1 throttle, 1 outage" in text
     assert "at least 7 calls, of which 2 retries" in text
-    assert f"→ Resume it: bulkcert resume {counted.asked.results}\n" in text
+    assert f"→ To resume: bulkcert resume {counted.asked.results}\n" in text
 
 
 def test_killed_before(made):
@@ -239,7 +239,7 @@ def test_a_state_directory(made, tmp_path):
     (tmp_path / "state").mkdir()
     made_run(tmp_path, [called(outcome="failed")], name="s.csv", state_dir=tmp_path / "state")
     shown = here("report", "s.csv", "--state-dir", "state", "--format", "text", cwd=tmp_path).ended(0).stdout
-    assert "→ Read back what is true now: bulkcert verify s.csv --state-dir state\n" in shown
+    assert "→ To verify: bulkcert verify s.csv --state-dir state\n" in shown
     assert "resume s.csv --retry failed --state-dir state" in shown
     here("report", "s.csv", cwd=tmp_path).ended(66)
 
@@ -273,9 +273,7 @@ def test_read_back(made):
         ("succeeded", "active"): 1,
         ("invalid", ""): 1,
     }
-    assert f"Call again the rows that are not inactive: bulkcert resume {files.results} --retry drifted" in (
-        counted.verdict.steps
-    )
+    assert f"To call again (1 drifted): bulkcert resume {files.results} --retry drifted" in (counted.verdict.steps)
     assert counted.certificates.desired == 3
     assert counted.certificates.unread == 1
 
@@ -308,9 +306,7 @@ def test_the_reason_of_a_stop(made):
     )
     assert "Exit status  69: the service is silent" in render(counted, "text").decode()
     assert counted.unfinished
-    assert any(
-        step.startswith("Call the rows that were not reached: bulkcert resume") for step in counted.verdict.steps
-    )
+    assert counted.verdict.steps[0].startswith("After that, to resume: bulkcert resume")
 
 
 def test_what_may_be_called_again_and_undone(made):
@@ -319,11 +315,12 @@ def test_what_may_be_called_again_and_undone(made):
     files = made(rows, [session(ended=1)])
     steps = figures(files).verdict.steps
     assert [step.partition("bulkcert ")[2] for step in steps] == [
-        f"resume {files.results} --retry failed,unknown,not_registered",
+        f"resume {files.results} --retry failed,unknown",
+        f"resume {files.results} --retry not_registered",
         f"verify {files.results}",
         f"undo {files.results} --include-unknown",
     ]
-    assert "2 rows: what they were before is not known" in steps[2]
+    assert "2 rows: what they were before is not known" in steps[3]
 
 
 def test_shares_are_never_rounded_to_all(made):

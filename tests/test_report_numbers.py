@@ -278,7 +278,7 @@ def test_a_run_that_runs_is_killed_and_is_undone(tmp_path, service):
     off = service.states(devices).count("0")
     known = killed["certificates"]
     assert known["desired"] <= off <= known["desired"] + known["in_doubt"]
-    assert killed["verdict"]["steps"][0] == "Resume it: bulkcert resume r.csv"
+    assert killed["verdict"]["steps"][0] == "To resume: bulkcert resume r.csv"
 
     here("undo", "r.csv", "--yes", "-q", "--include-unknown", *UNHURRIED, cwd=tmp_path).ended(0)
     undone = report()
@@ -286,7 +286,7 @@ def test_a_run_that_runs_is_killed_and_is_undone(tmp_path, service):
     assert service.states(devices).count("0") == 0
     assert undone["certificates"]["undone"] >= off
     assert undone["verdict"]["line"].startswith(f"{undone['certificates']['undone']} of 400 certificates are active")
-    assert "Do it again: bulkcert resume r.csv --retry undone" in undone["verdict"]["steps"]
+    assert "To do it again: bulkcert resume r.csv --retry undone" in undone["verdict"]["steps"]
 
 
 def _calls(tmp_path, report):

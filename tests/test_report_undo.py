@@ -82,7 +82,6 @@ def test_the_way_on(tmp_path):
     ended = made_run(tmp_path, ["undone", "succeeded"], IN_PART)
     assert [step.partition("bulkcert ")[2] for step in count(ended).verdict.steps] == [
         f"resume {ended.results} --retry undone",
-        f"verify {ended.results}",
         f"undo {ended.results} --include-unknown",
     ]
     whole = made_run(tmp_path, ["undone", "undone"], ENDED, name="whole.csv")
@@ -103,7 +102,7 @@ def test_an_undo_that_has_undone_nothing(tmp_path):
     verdict = count(files).verdict
     assert (verdict.label, verdict.steps[0]) == (
         "Not all inactive",
-        f"Go on with the undo: bulkcert resume {files.results}",
+        f"To resume the undo: bulkcert resume {files.results}",
     )
     assert not any("not reached" in step for step in verdict.steps)
     assert "The undo stopped early: denied" in verdict.notes

@@ -74,7 +74,9 @@ class TestColumns:
         (row,) = rows(path, device_column="x", ca_column="y")
 
         assert (row[DEVICE_SN], row[CA_SN]) == ("3", "4")
-        assert "'X'; the columns are 'DeviceSn', 'CaSn', 'x', 'y'" in refused(path, 65, device_column="X")
+        assert "'X'; did you mean 'x'; the columns are 'DeviceSn', 'CaSn', 'x', 'y'" in refused(
+            path, 65, device_column="X"
+        )
 
     @pytest.mark.parametrize(("header", "ca"), [(b"Sn,CaSn", "2"), (b"sn,x", "1"), (b"DeviceSn,CaSn", "2")])
     def test_ca_actions(self, given, header, ca):
@@ -87,7 +89,13 @@ class TestColumns:
     @pytest.mark.parametrize(
         ("header", "told"),
         [
-            (b"a,b\n", "no DeviceSn column; the columns are 'a', 'b' | Name the column with --device-column"),
+            (
+                b"a,b\n",
+                "no DeviceSn and no CaSn column; the columns are 'a', 'b' | Say which columns hold the serials: --dev",
+            ),
+            (b"serial,ca\n", "--device-column serial --ca-column ca"),
+            (b"CA no,cert serial\n", "--device-column 'cert serial' --ca-column 'CA no'"),
+            (b"DeviceSn,issuer\n", "Say which column holds the serials: --ca-column issuer"),
             (b"DeviceSn,b\n", "no CaSn column"),
             (b"DeviceSn;CaSn\n", "separated by semicolons"),
             (b"DeviceSn\tCaSn\n", "separated by tabs"),
@@ -119,9 +127,13 @@ class TestUnreadable:
     @pytest.mark.parametrize(
         ("name", "content", "told"),
         [
-            ("list.tsv", HEADER, "the suffix is none of .csv, .csv.gz, .csv.zst, .parquet, .pq, .ndjson, .jsonl"),
-            ("list.xlsx", b"PK", "Export the list as CSV with commas, as Parquet or as NDJSON"),
-            ("list", HEADER, "suffix"),
+            ("list.tsv", HEADER, "a list is one of .csv, .csv.gz, .csv.zst, .parquet, .pq, .ndjson, .jsonl, by its"),
+            ("list.xlsx", b"PK", "Save the sheet as CSV (UTF-8, with commas)"),
+            ("list.txt", HEADER, "rename it to {path}/list.csv"),
+            ("list.json", b"[]", "as {path}/list.ndjson"),
+            ("list.ndjson.gz", b"", "Only CSV may be compressed"),
+            ("list.doc", b"", "Export the list as CSV with commas, as Parquet or as NDJSON"),
+            ("list", HEADER, "rename it to {path}/list.csv"),
             ("list.csv", gzip.compress(HEADER, mtime=0), "it seems, gzip"),
             ("list.csv.gz", HEADER, "cannot be decompressed"),
             ("list.csv.gz", gzip.compress(HEADER, mtime=0)[:-4], "ends too early"),
@@ -133,8 +145,9 @@ class TestUnreadable:
         ],
     )
     def test_content(self, given, name, content, told):
-        """A file of an unknown or a damaged kind ends with 66 and one line."""
-        assert told in refused(given(content, name), ExitStatus.INPUT_UNREADABLE)
+        """A file of an unknown or a damaged kind ends with 66, one line, and what to do about it."""
+        path = given(content, name)
+        assert told.format(path=path.parent) in refused(path, ExitStatus.INPUT_UNREADABLE)
 
     def test_not_a_file(self, tmp_path):
         """What is missing, or is a directory, ends with 66; for the latter the files in it are named."""

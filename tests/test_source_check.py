@@ -81,11 +81,11 @@ class TestSerials:
             ("\ufeffx", "\\ufeffx", "holds a control character or an invisible one"),
             ("x\u200by", "x\\u200by", "holds a control character or an invisible one"),
             ("x\u2028y", "x\\u2028y", "holds a control character or an invisible one"),
-            ("NULL", "NULL", "is what a program writes where it has no value, or a formula"),
-            ("nan", "nan", "is what a program writes where it has no value, or a formula"),
-            ("#REF!", "#REF!", "is what a program writes where it has no value, or a formula"),
-            ("#N/A", "#N/A", "is what a program writes where it has no value, or a formula"),
-            ('"=""0012"""', '="0012"', "is what a program writes where it has no value, or a formula"),
+            ("NULL", "NULL", "is a placeholder or a formula, not a serial"),
+            ("nan", "nan", "is a placeholder or a formula, not a serial"),
+            ("#REF!", "#REF!", "is a placeholder or a formula, not a serial"),
+            ("#N/A", "#N/A", "is a placeholder or a formula, not a serial"),
+            ('"=""0012"""', '="0012"', "is a placeholder or a formula, not a serial"),
         ],
     )
     def test_invalid(self, opened, serial, shown, reason):

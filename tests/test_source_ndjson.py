@@ -234,7 +234,7 @@ values = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.tuples(serials, serials), min_size=1, max_size=30), ascii_only=st.booleans())
 def test_as_csv(tmp_path, chunk_bytes, rows, ascii_only):
     """The same serials in NDJSON and in CSV give the same findings, row by row."""
@@ -256,7 +256,7 @@ def test_as_csv(tmp_path, chunk_bytes, rows, ascii_only):
     assert [row.line for row in checked.first_invalid] == [row.row for row in checked.first_invalid]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(own=st.lists(values, min_size=1, max_size=8))
 def test_any_value(tmp_path, chunk_bytes, own):
     """Whatever stands in a further column, the file is read, and nothing of it is lost."""

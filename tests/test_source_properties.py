@@ -68,7 +68,7 @@ def read(path):
     return checked, pl.concat(annotated(source, checked, batch_rows=7))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(made=files())
 def test_fields_lines_and_duplicates(tmp_path, chunk_bytes, made):
     """Fields come back in order as written, rows add up, lines and duplicates are those of a plain reading."""
@@ -94,7 +94,7 @@ def test_fields_lines_and_duplicates(tmp_path, chunk_bytes, made):
     assert found[FIRST_ROW].to_list() == expected
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(st.sampled_from('a",\n\r'), max_size=40))
 def test_malformed_or_as_python_reads_it(tmp_path, chunk_bytes, text):
     """What is not refused is read as Python's strict CSV reader reads it; what that refuses is refused."""
@@ -113,7 +113,6 @@ def test_malformed_or_as_python_reads_it(tmp_path, chunk_bytes, text):
     assert fields == expected
 
 
-@settings(deadline=None)
 @given(serial=st.text(letters, min_size=1, max_size=70))
 def test_validity(tmp_path_factory, serial):
     """A serial is valid just where plain Python says so; other invisible characters may be refused besides."""

@@ -125,7 +125,7 @@ class TestRefused:
         [
             ("DeviceSn,CaSn\n1,a\n,\n", "p.csv", "line 3, column DeviceSn: '' is blank"),
             ("CaSn\na\n\n a\n", "p.csv", "line 4, column CaSn: ' a' begins or ends with white space"),
-            ("DeviceSn,CaSn\n1,NULL\n", "p.csv", "line 2, column CaSn: 'NULL' is what a program writes"),
+            ("DeviceSn,CaSn\n1,NULL\n", "p.csv", "line 2, column CaSn: 'NULL' is a placeholder"),
             ("DeviceSn\n1\n3.5E+17\n", "p.csv", "line 3, column DeviceSn: '3.5E+17' is a number as spreadsheets"),
             (f"DeviceSn\n{'x' * 129}\n", "p.csv", "is longer than 128 bytes"),
             ("DeviceSn\n1234567890123450\n", "p.csv", "every other device serial ends in zeros after its fifteenth"),
@@ -158,7 +158,7 @@ class TestRefused:
             ("#1\n\n", "p.txt", "no serials"),
             ("# x\n\n1\n1 \n", "p.txt", "line 4: '1 ' begins or ends with white space"),
             ("1\n \u00a0\n", "p.txt", "line 2: ' \\xa0' is blank"),
-            ("1\n\nN/A\n", "p.txt", "line 3: 'N/A' is what a program writes"),
+            ("1\n\nN/A\n", "p.txt", "line 3: 'N/A' is a placeholder"),
             ("1\n1,5E+9\n", "p.txt", "line 2: '1,5E+9' is a number"),
             ("DeviceSn,CaSn\n1,a\n", "p.txt", "line 1: 'DeviceSn,CaSn' holds white space, a comma"),
             ("1 # the pump\n", "p.txt", "line 1: '1 # the pump' holds white space"),
@@ -278,7 +278,7 @@ class TestCheck:
 serials = st.sampled_from(["1", "2", "3", "01", "é", "a b", "x" * 40])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     listed=st.lists(st.tuples(serials | st.none(), serials), min_size=1, max_size=12),
     asked=st.lists(st.tuples(serials, serials), max_size=12),

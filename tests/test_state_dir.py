@@ -38,9 +38,9 @@ def test_every_command_that_is_printed_finds_it(tmp_path, place):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d.csv", "r.csv", "state"]
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["r.csv.run"]
     done = here(*printed(left.stderr, "to resume"), "--yes").ended(0)
-    here(*printed(done.stderr, "to prove it")).ended(0)
-    here(*printed(done.stderr, "to tell others"), "--format", "text").ended(0)
-    undone = here(*printed(done.stderr, "to undo it"), "--yes").ended(0)
+    here(*printed(done.stderr, "to verify")).ended(0)
+    here(*printed(done.stderr, "to report"), "--format", "text").ended(0)
+    undone = here(*printed(done.stderr, "to undo"), "--yes").ended(0)
     again = printed(undone.stderr, "to do it again")
     assert place.service.states(place.devices) == ["1"] * 10
     here("status", "r.csv", *STATE).ended(1)

@@ -12,8 +12,7 @@ from program import here
 from bulkcert.store import lock
 from bulkcert.store.schema import Verification
 from bulkcert.store.status import State, status_of
-from bulkcert.views.status import line_of, rows_of, shown
-from bulkcert.views.status_advice import next_steps
+from bulkcert.views.status import line_of, rows_of, shown, steps_of
 
 KILLED = session(ended=None, figures={"calls": 5, "retries": 1, "achieved_rate": 2.5})
 ENDED = session(ended=0, figures={"calls": 3, "achieved_rate": 1.0})
@@ -44,7 +43,7 @@ STANDS = [
         [ENDED],
         ("ended", 0),
         "ended at 2027-01-15T08:00:02Z with 0: every row",
-        "verify R proves it.",
+        "to verify: bulkcert verify R",
     ),
     ([], [ENDED], ("ended", 0), "with 0: nothing to do: the list was empty", ""),
     (["succeeded", "unchanged", "duplicate"], [ENDED, verify()], ("ended", 0), "with 0", ""),
@@ -53,28 +52,28 @@ STANDS = [
         [ended(1)],
         ("ended", 1),
         "with 1: finished, and some rows",
-        "resume R --retry failed,unknown calls the 2 rows again that failed or got no answer.",
+        "to call again (1 failed, 1 unknown): bulkcert resume R --retry failed,unknown",
     ),
     (
         ["succeeded", None, None],
         [ended(75, stopped="--limit-rows", advice="Run the same command again.")],
         ("ended", 75),
         "with 75: --limit-rows",
-        "resume R calls the 2 rows that are left.",
+        "to resume: bulkcert resume R",
     ),
     (
         ["succeeded", None],
         [ended(130, stopped="SIGINT received", advice="Run the same command again.")],
         ("ended", 130),
         "with 130: SIGINT received",
-        "resume R calls the 1 row that is left.",
+        "to resume: bulkcert resume R",
     ),
     (
         ["succeeded", None],
         [ended(77, stopped="refused", advice="Grant it.")],
         ("ended", 77),
         "with 77: refused",
-        "Grant it. bulkcert resume R calls the 1 row that is left.",
+        "after that, to resume: bulkcert resume R",
     ),
     (["succeeded", "not_registered"], [ended(1)], ("ended", 1), "with 1", "1 not registered: NOT safe"),
     (
@@ -82,56 +81,56 @@ STANDS = [
         [ENDED],
         ("ended", 1),
         "with 1: finished",
-        "resume R --retry drifted calls the 1 row again that is otherwise now.",
+        "to call again (1 drifted): bulkcert resume R --retry drifted",
     ),
     (
         ["undone", "undone", "succeeded"],
         [ENDED, UNDO],
         ("ended", 1),
         "UNDONE: 2 certificates are active again; ended at 2027-01-15T08:01:02Z with 1",
-        "bulkcert resume R --retry undone does it again.",
+        "to do it again: bulkcert resume R --retry undone",
     ),
     (
         ["undone", row(claimed_by=2, sent=True)],
         [ENDED, UNDO],
         ("ended", 1),
         "UNDONE: 1 certificate is active again, 1 more perhaps; ended",
-        "bulkcert undo R makes sure of the 1 that may be.",
+        "to undo the rest: bulkcert undo R",
     ),
     (
         ["undone", "succeeded"],
         [ENDED, session("undo", after_ms=60_000, ended=130, stopped="SIGINT received")],
         ("ended", 130),
         "UNDONE: 1 certificate is active again; ended at 2027-01-15T08:01:02Z with 130",
-        "bulkcert resume R goes on with the undo.",
+        "to resume the undo: bulkcert resume R",
     ),
     (
         ["succeeded", "failed", row(None, claimed_by=1), None],
         [KILLED],
         ("interrupted", 75),
         "process 4242 on made is gone; it began 2027-01-15T08:00:00Z, last sign of life 2027-01-15T08:00:01Z",
-        "bulkcert resume R goes on: it calls what has no outcome yet, and nothing twice that is known done.",
+        "to resume: bulkcert resume R",
     ),
     (
         ["succeeded", row(claimed_by=2)],
         [ENDED, session("undo", after_ms=60_000, ended=None)],
         ("interrupted", 75),
         "interrupted while it undid: process 4242",
-        "bulkcert resume R goes on with the undo.",
+        "to resume the undo: bulkcert resume R",
     ),
     (
         ["succeeded", None],
         [KILLED, verify()],
         ("interrupted", 75),
         "interrupted: process 4242 on made is gone; it began 2027-01-15T08:00:00Z",
-        "bulkcert resume R goes on: it calls",
+        "to resume: bulkcert resume R",
     ),
     (
         ["succeeded"],
         [ENDED, session("verify", after_ms=60_000, ended=None, options={"watch": 60.0})],
         ("ended", 0),
         "with 0",
-        "bulkcert resume R goes on with the watch, which was interrupted.",
+        "to resume the watch: bulkcert resume R",
     ),
 ]
 """Rows, sessions, state and exit status, headline, and the way on."""
@@ -148,10 +147,12 @@ def test_how_it_stands(tmp_path, rows, sessions, stands, words):
     assert (told["state"], told["exit_status"], told["rows"]) == (*stands, len(rows))
     assert sum(told["outcomes"].values()) == len(rows)
     assert headline in text.splitlines()[0]
-    assert steps in told["next"].replace(str(files.results), "R")
-    assert bool(steps) == bool(told["next"])
+    printed = text[text.index("results  ") :].splitlines()[1:]
+    assert steps in "\n".join(printed).replace(str(files.results), "R")
+    assert bool(steps) == bool(printed)
     assert "same command" not in text
-    assert told["next"] == " ".join(line[14:] for line in text[text.index("results  ") :].splitlines()[1:])
+    left = [f"{step['purpose']}: {step['command']}" for step in told["next"]]
+    assert printed == left or (not left and printed == [f"to verify: bulkcert verify {files.results}"])
 
 
 def test_a_killed_run_in_full(tmp_path):
@@ -199,10 +200,10 @@ def test_while_it_is_running(tmp_path, kind):
     assert (told["state"], told["kind"], told["exit_status"]) == ("running", kind, 0)
     assert text.startswith(f"state         running, {phase}: process 4242 on made, since 2027-01-15T08:00:00Z\n")
     assert "127.0.0.2: 7/s, 3 in flight" in text
-    assert re.search(r"^left +about 1 min 5 s$", text, re.MULTILINE)
+    assert re.search(r"^time +0 s so far, about 1 min 5 s left$", text, re.MULTILINE)
     assert "not_attempted" not in text
     assert told["silent_s"] < 60
-    assert told["next"] == ""
+    assert told["next"] == []
     assert re.match(rf"\S+Z {phase}: .*; 7/s; .*; 1 min 5 s left; paced at 494/s$", line)
 
 
@@ -221,7 +222,7 @@ def test_stalled(tmp_path):
     assert re.match(
         r"state +stalled: no sign of life for 3\d s: process 4242 on made hangs or is stopped$", text, re.MULTILINE
     )
-    assert f"bulkcert resume {files.results} goes on" in " ".join(next_steps(status))
+    assert [step.command for step in steps_of(status)] == [f"bulkcert resume {files.results}"]
     assert "no sign of life for 3" in line_of(status)
 
 
@@ -260,7 +261,10 @@ def test_what_means_the_run(tmp_path, named):
     (tmp_path / "state").mkdir()
     elsewhere = made_run(tmp_path, name="r.csv", state_dir=tmp_path / "state")
     where = ("--state-dir", tmp_path / "state")
-    assert f"--state-dir {tmp_path / 'state'} proves it" in here("status", elsewhere.results, *where).ended(0).stdout
+    assert (
+        f"verify {elsewhere.results} --state-dir {tmp_path / 'state'}"
+        in here("status", elsewhere.results, *where).ended(0).stdout
+    )
     assert "r.csv" in here("status", elsewhere.results).ended(66).stderr
 
 

@@ -171,10 +171,12 @@ def test_results_of_the_job(place):
 def test_json(place):
     """--json prints an object whatever there was to do; nothing was undone where nothing was to be undone."""
     place.made(3)
-    assert json.loads(place.undo("--json", "-q").stdout)["outcomes"] == {"undone": 3}
+    done = json.loads(place.undo("--json", "-q").stdout)
+    assert (done["rows"], done["undone"], done["exit_status"]) == (3, 3, 0), "that of the undo, as it exits"
+    assert (done["run"]["exit_status"], done["run"]["outcomes"]) == (1, {"undone": 3}), "that of the run now"
     told = place.undo("--json", "-q")
 
-    assert json.loads(told.stdout) == {"rows": 0, "unknown": 0, "exit_status": 0}
+    assert json.loads(told.stdout) == {"rows": 0, "undone": 0, "unknown": 0, "exit_status": 0, "run": None}
     assert told.stderr == ""
 
 
@@ -206,7 +208,7 @@ def test_rehearsed_twice(place):
         for more in (("--already", "0.5", "--preflight", "always"), ())
     )
 
-    assert first["undo"]["outcomes"]["undone"] == first["summary"]["outcomes"]["succeeded"] < 10
+    assert first["undo"]["undone"] == first["summary"]["outcomes"]["succeeded"] < 10
     assert second["undo"]["rows"] == 10
 
 

@@ -6,7 +6,7 @@ import pytest
 from program import INSTANCE, UNHURRIED, here
 
 from bulkcert.service.actions import ACTIONS
-from bulkcert.views.unregistered import on_unregistered
+from bulkcert.views.advice import on_unregistered
 
 
 @pytest.mark.parametrize("protected", [True, False])

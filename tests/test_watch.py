@@ -250,7 +250,7 @@ def test_a_watch_that_was_killed_is_resumed(service, made):
         watching.communicate()
     (killed,) = status("r.csv").sessions[1:]
     assert killed.ended_at is None
-    assert "bulkcert resume r.csv goes on with the watch" in here("status", "r.csv").stdout
+    assert "to resume the watch: bulkcert resume r.csv" in here("status", "r.csv").stdout
     change("r.csv", "UPDATE session SET started_at = started_at - 1795000 WHERE id = ?", killed.id)
     service.seed(devices[:1], "1")
     began = time.monotonic()

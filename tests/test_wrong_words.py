@@ -13,7 +13,7 @@ WORDS = {
     ("inventory", "--bogus"): "Unknown option: --bogus",
     ("inventory", "--outptu", "x.csv"): "Unknown option: --outptu; did you mean --output?",
     ("inventory", "extra"): "'extra': unexpected argument",
-    ("verify", "r.csv", "a", "b"): "'a', 'b': 2 words too many",
+    ("verify", "r.csv", "a", "b"): "'a', 'b': unexpected arguments",
     ("inventory", "--cas=maybe"): "--cas: 'maybe' is neither true nor false",
     ("inventory", "--rate", "1.5"): "--rate: '1.5' is not a whole number",
     ("inventory", "--timeout", "x"): "--timeout: 'x' is not a number",

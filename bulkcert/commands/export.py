@@ -14,7 +14,7 @@ from bulkcert.runs import exporting
 from bulkcert.service.actions import ActionName
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import RunFiles
-from bulkcert.views import console as terminal
+from bulkcert.views.layout import show
 from bulkcert.words import counted
 
 
@@ -68,7 +68,7 @@ def export(
         rows = exporting.rewrite(files)
     else:
         rows = exporting.export(files, output, wanted, overwrite=overwrite)
-    terminal.show(_shown(output, rows))
+    show(_shown(output, rows))
     return ExitStatus.OK
 
 

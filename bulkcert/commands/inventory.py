@@ -23,6 +23,7 @@ from bulkcert.runs.inventory import Inventory
 from bulkcert.runs.options import ServiceOptions, refuse, resolve_target
 from bulkcert.service.credentials import ChainCredentials
 from bulkcert.views import console as terminal
+from bulkcert.views.layout import show
 from bulkcert.words import counted, duration
 
 WHAT = Group.create_ordered("What is listed")
@@ -115,7 +116,7 @@ def inventory(
     if options.json:
         calling.print_json(told)
     else:
-        terminal.show(_lines(told))
+        show(_lines(told))
     return ExitStatus.OK
 
 

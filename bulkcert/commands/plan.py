@@ -16,7 +16,7 @@ from bulkcert.runs.plan import Inquiry, PlanOptions, Question, inquiry, resolve_
 from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import ChainCredentials
 from bulkcert.views import console as terminal
-from bulkcert.views.plan import make_plan, show
+from bulkcert.views.plan import make_plan, show_plan
 
 
 def plan(
@@ -42,7 +42,7 @@ def plan(
     if options.json:
         calling.print_json(made)
     else:
-        show(made)
+        show_plan(made)
     return ExitStatus(made.exit_status)
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
+from rich.text import Text
 
 from bulkcert.commands import calling, undo, verify
 from bulkcert.commands.run import execute
 from bulkcert.commands.verify import VerifyOptions
 from bulkcert.emulator.report import Report
 from bulkcert.errors import ExitStatus
-from bulkcert.output.summary import Summary
 from bulkcert.runs.job import CallOptions, Job, Options
 from bulkcert.runs.options import ServiceOptions
 from bulkcert.runs.rehearsal import Stage, staged
@@ -20,6 +20,7 @@ from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store.schema import Verification
 from bulkcert.views import console as terminal
+from bulkcert.views.layout import show
 
 
 def rehearse(
@@ -41,31 +42,40 @@ def rehearse(
         if rehearsal.fault_seed is not None:
             terminal.stderr.print(f"faults with --fault-seed {rehearsal.fault_seed}")
         job, provider = rehearsal.job, rehearsal.provider()
-        summary = execute(job, provider, ask=False, resumable=False)
+        summary = execute(job, provider, ask=False)
         told: dict[str, object] = {"summary": summary}
         statuses.append(summary.exit_status)
         if "verify" in stage.and_then:
+            _head("verify", options)
             told["verification"] = verification = _verified(job, provider)
             statuses.append(verification.exit_status)
         if "undo" in stage.and_then:
+            _head("undo", options)
             told["undo"] = undone = _undone(job, provider)
-            statuses.append(undo.status_of(undone))
+            statuses.append(undone.exit_status)
         told["emulator"] = report = rehearsal.emulator.report()
     if options.json:
         calling.print_json(told)
     else:
-        terminal.show(_seen(report))
+        _head("emulator", options)
+        show(_seen(report))
     return ExitStatus(next(filter(None, statuses), ExitStatus.OK))
+
+
+def _head(name: str, options: Options) -> None:
+    """Prints what comes next, so that nobody takes the figures of one part for those of another."""
+    if not options.json:
+        terminal.stdout.print(Text(f"\n== {name} ==", style="bold"))
 
 
 def _verified(job: Job, provider: CredentialProvider) -> Verification:
     options = VerifyOptions(**_as_typed(job, VerifyOptions))
-    return verify.execute(job.files, provider, options, ask=False, repeatable=False)
+    return verify.execute(job.files, provider, options, ask=False)
 
 
-def _undone(job: Job, provider: CredentialProvider) -> Summary | undo.NothingUndone:
+def _undone(job: Job, provider: CredentialProvider) -> undo.UndoResult:
     options = CallOptions(**_as_typed(job, CallOptions))
-    return undo.execute(job.files, provider, options, include_unknown=False, ask=False, resumable=False)
+    return undo.execute(job.files, provider, options, include_unknown=False, ask=False)
 
 
 def _as_typed(job: Job, kind: type[ServiceOptions]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from bulkcert.report.rendering import Format, render
 from bulkcert.runs.job import StateOptions
 from bulkcert.service.actions import ActionName
 from bulkcert.store.paths import RunFiles
-from bulkcert.views import console as terminal
+from bulkcert.views.layout import show
 
 _FORMATS: dict[str, Format] = {".html": "html", ".md": "md", ".json": "json", ".txt": "text"}
 """What a file of a name with this end is."""
@@ -72,7 +72,7 @@ def report(
     else:
         _confirm_other(output, [Path(figures.asked.directory, each) for each in figures.asked.inputs])
         _write(output, content)
-        terminal.show([("report", str(output)), ("verdict", figures.verdict.line)])
+        show([("report", str(output)), ("verdict", figures.verdict.line)])
     return ExitStatus.OK
 
 

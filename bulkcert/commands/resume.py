@@ -89,7 +89,7 @@ def _undo(files: RunFiles, options: ResumeOptions, session: Session) -> ExitStat
     came = undo.execute(files, ChainCredentials(), own, include_unknown=include_unknown, ask=not options.yes)
     if options.json:
         calling.print_json(came)
-    return undo.status_of(came)
+    return ExitStatus(came.exit_status)
 
 
 def _verify(files: RunFiles, options: ResumeOptions, session: Session) -> ExitStatus:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -23,11 +23,12 @@ from bulkcert.runs.run import Run
 from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store import queries
+from bulkcert.store.status import status_of
 from bulkcert.telemetry.events import tell_checkpoint, tell_finished, tell_started, watch_checkpoints
 from bulkcert.telemetry.recorder import recording
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
-from bulkcert.views import ending as hand_off
+from bulkcert.views import ending
 from bulkcert.views.live import Board
 
 
@@ -57,7 +58,6 @@ def execute(
     provider: CredentialProvider,
     *,
     ask: bool,
-    resumable: bool = True,
     before_calls: Callable[[], None] | None = None,
 ) -> Summary:
     """Does a whole run, as a person or a timer sees it; prints its summary unless it is wanted as JSON.
@@ -66,28 +66,29 @@ def execute(
         job: What to do.
         provider: What to sign with.
         ask: Whether somebody must agree first.
-        resumable: Whether it can be resumed where it ends; a rehearsal cannot.
         before_calls: Called once the preflight is over, before anything is changed.
     """
     terminal.show_log(verbose=job.options.verbose, quiet=job.options.quiet)
     bind(action=job.action.name, instance=job.instance)
     with recording(job, terminal.warn) as recorder:
-        summary, calls = _executed(job, provider, recorder.watch, before_calls, ask=ask, resumable=resumable)
-        recorder.summary = summary
+        watches = [recorder.watch] if recorder else []
+        summary, calls = _executed(job, provider, watches, before_calls, ask=ask)
+        if recorder:
+            recorder.summary = summary
+    status = status_of(job.files)
     if not job.options.json:
-        hand_off.show_summary(summary, calls=calls)
-    hand_off.show_ending(summary, job.files, resumable=resumable, quiet=job.options.quiet or job.options.json)
+        ending.show_summary(summary, status, calls=calls)
+    ending.show_ending(summary, status, quiet=job.options.quiet or job.options.json)
     return summary
 
 
 def _executed(
     job: Job,
     provider: CredentialProvider,
-    record: Observer,
+    watches: Sequence[Observer],
     before_calls: Callable[[], None] | None,
     *,
     ask: bool,
-    resumable: bool,
 ) -> tuple[Summary, int]:
     """Does the run; returns what it came to in all, and how many calls were made now."""
     options, started = job.options, time.monotonic()
@@ -105,7 +106,7 @@ def _executed(
             tell_started(opened)
             try:
                 call = partial(opened.call, before_calls=before_calls)
-                calling.call(call, provider, leave, _shown(opened), record)
+                calling.call(call, provider, leave, _shown(opened), *watches)
             finally:
                 _tell_synced(opened)
             if not is_json():
@@ -116,22 +117,22 @@ def _executed(
         tell_finished(summary, opened.progress, started)
         if (
             options.retain_days is not None
-            and resumable
+            and not job.rehearsal
             and summary.exit_status in (ExitStatus.OK, ExitStatus.INCOMPLETE)
         ):
             _show_swept(remove_old(job, STARTED.date()))
     except BaseException as error:
-        _note_way_on(opened, error, resumable=resumable)
+        _note_way_on(opened, error)
         raise
     finally:
         opened.opened.close()
     return summary, opened.progress.sends.sends
 
 
-def _note_way_on(opened: Run, error: BaseException, *, resumable: bool) -> None:
+def _note_way_on(opened: Run, error: BaseException) -> None:
     if not opened.opened.store.session:
         error.add_note(terminal.NOTHING_CALLED)
-    elif resumable:
+    elif not opened.job.rehearsal:
         error.add_note(f"{terminal.RESUMABLE} {opened.job.files.command('resume')}")
 
 

@@ -16,11 +16,12 @@ from bulkcert.service.actions import ActionName
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.status import NoRunError, RunStatus, status_of
 from bulkcert.views import console as terminal
-from bulkcert.views.status import figures_of, line_of, rows_of, shown
+from bulkcert.views.layout import NAME_WIDTH, say_step, show
+from bulkcert.views.status import figures_of, line_of, rows_of, shown, steps_of
 
 LINE_EVERY_S = 5.0
 LOOK_EVERY_S = 0.5
-"""How often the store is looked at while a run is followed."""
+"""How often the store is read while a run is followed."""
 
 APPEARS_S = 5.0
 """So long a run that is to be followed may take to appear."""
@@ -68,7 +69,9 @@ def status(
     if json:
         _print_json(now)
     else:
-        terminal.show(rows_of(now))
+        show(rows_of(now))
+        for step in steps_of(now):
+            say_step(step, terminal.stdout)
     return int(now.exit_status)
 
 
@@ -88,8 +91,8 @@ def _follow(files: RunFiles, now: RunStatus, *, as_json: bool) -> RunStatus:
     """Shows a run until it ends; returns how it stands then."""
     if terminal.stdout.is_terminal and not as_json:
         return _follow_live(files, now)
-    show = _print_json if as_json else lambda now: print(line_of(now), flush=True)  # noqa: T201 - a line for a pipe
-    return _until_ended(files, now, show, LINE_EVERY_S)
+    line = _print_json if as_json else lambda now: print(line_of(now), flush=True)  # noqa: T201 - a line for a pipe
+    return _until_ended(files, now, line, LINE_EVERY_S)
 
 
 def _follow_live(files: RunFiles, now: RunStatus) -> RunStatus:
@@ -99,10 +102,12 @@ def _follow_live(files: RunFiles, now: RunStatus) -> RunStatus:
     from rich.progress_bar import ProgressBar  # noqa: PLC0415
 
     def view(now: RunStatus) -> Group:
-        lines = [Text.assemble(f"{name:<14}", value) for name, value in rows_of(now)]
+        rows = (Text.assemble(f"{name:<{NAME_WIDTH}}", value) for name, value in rows_of(now))
+        lines = [line for row in rows for line in terminal.wrapped(row, terminal.stdout, NAME_WIDTH)]
         if (stats := figures_of(now.session)) is None:
             return Group(*lines)
-        return Group(ProgressBar(max(stats.rows, 1), stats.done, width=BAR_WIDTH), *lines)
+        bar = ProgressBar(max(stats.rows, 1), stats.done, width=BAR_WIDTH, complete_style="blue")
+        return Group(*lines, Text(), bar)
 
     with Live(console=terminal.stdout, auto_refresh=False, transient=True) as live:
         return _until_ended(files, now, lambda now: live.update(view(now), refresh=True), LOOK_EVERY_S)

@@ -20,11 +20,13 @@ from bulkcert.runs.options import LOOK
 from bulkcert.runs.undo import Undo, open_undo
 from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
+from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles
+from bulkcert.store.status import status_of
 from bulkcert.telemetry.events import tell_finished
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
-from bulkcert.views import ending as hand_off
+from bulkcert.views import ending
 from bulkcert.views.live import Board
 
 
@@ -51,20 +53,26 @@ def undo(
     came = execute(files, ChainCredentials(), options, include_unknown=include_unknown, ask=not options.yes)
     if options.json:
         calling.print_json(came)
-    return status_of(came)
+    return ExitStatus(came.exit_status)
 
 
-def status_of(came: "Summary | NothingUndone") -> ExitStatus:
-    """Returns what an undo ends with: 0 if all of it is undone."""
-    return ExitStatus(came.exit_status if isinstance(came, NothingUndone) else came.latest.exit_status or 0)
+class UndoResult(msgspec.Struct, frozen=True):
+    """What came of an undo.
 
-
-class NothingUndone(msgspec.Struct, frozen=True):
-    """What came of an undo that had nothing to undo; ``unknown`` rows were left as they are."""
+    Attributes:
+        rows: Rows that were to be undone.
+        undone: Rows that were.
+        unknown: Rows of which nobody knows what they were before; left as they are unless --include-unknown.
+        exit_status: Of the undo: 0 if all of it is undone.
+        run: What the run has come to now, with an exit status of its own, 1: its rows are undone; null if there was
+            nothing to undo.
+    """
 
     rows: int
+    undone: int
     unknown: int
     exit_status: int
+    run: Summary | None = None
 
 
 def execute(
@@ -74,8 +82,7 @@ def execute(
     *,
     include_unknown: bool | None,
     ask: bool,
-    resumable: bool = True,
-) -> Summary | NothingUndone:
+) -> UndoResult:
     """Undoes a run, as a person or a timer sees it.
 
     Args:
@@ -84,7 +91,6 @@ def execute(
         options: As typed.
         include_unknown: Whether rows are undone whose state before is not known; None if nobody has decided.
         ask: Whether somebody must agree first.
-        resumable: Whether the same service can be asked again later; that of a rehearsal cannot.
     """
     terminal.show_log(verbose=options.verbose, quiet=options.quiet)
     started = time.monotonic()
@@ -95,7 +101,7 @@ def execute(
         if not options.quiet:
             question.show_undo(undo_)
         if not undo_.rows and not undo_.has_to_end:
-            return NothingUndone(0, undo_.unknown, int(ExitStatus.OK))
+            return UndoResult(0, 0, undo_.unknown, int(ExitStatus.OK))
         if undo_.rows:
             leave = partial(_leave, undo_)
             calling.prepare(provider, leave)
@@ -108,15 +114,16 @@ def execute(
     except BaseException as error:
         if not opened.store.session:
             error.add_note(terminal.NOTHING_CALLED)
-        elif resumable:
+        elif not opened.asked.rehearsal:
             error.add_note(f"{terminal.RESUMABLE} {files.command('resume')}")
         raise
     finally:
         opened.close()
     if not options.json:
-        hand_off.show_undone(summary, undo_)
-    hand_off.show_ending(summary, files, resumable=resumable, quiet=options.quiet or options.json)
-    return summary
+        ending.show_undone(summary, undo_)
+    ending.show_ending(summary, status_of(files), quiet=options.quiet or options.json)
+    undone = undo_.progress.outcomes[Outcome.UNDONE]
+    return UndoResult(undo_.rows, undone, undo_.unknown, summary.latest.exit_status or 0, summary)
 
 
 def _leave(undo_: Undo, number: int) -> NoReturn:

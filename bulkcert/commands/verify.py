@@ -29,6 +29,8 @@ from bulkcert.store.status import status_in
 from bulkcert.telemetry.events import tell_verified
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
+from bulkcert.views.advice import Step
+from bulkcert.views.layout import say_step, show
 from bulkcert.views.verified import MESSAGE_WIDTH, UNREAD, label_of, meaning_read
 from bulkcert.words import counted
 
@@ -72,9 +74,7 @@ def verify(
     return ExitStatus(verification.exit_status)
 
 
-def execute(
-    files: RunFiles, provider: CredentialProvider, options: VerifyOptions, *, ask: bool, repeatable: bool = True
-) -> Verification:
+def execute(files: RunFiles, provider: CredentialProvider, options: VerifyOptions, *, ask: bool) -> Verification:
     """Verifies a run, as a person or a timer sees it; prints what came of it unless it is wanted as JSON.
 
     Args:
@@ -82,7 +82,6 @@ def execute(
         provider: What to sign with.
         options: As typed.
         ask: Whether somebody must agree before certificates may be changed.
-        repeatable: Whether the same service can be asked again later; that of a rehearsal cannot.
     """
     started = time.monotonic()
     terminal.show_log(verbose=options.verbose, quiet=options.quiet)
@@ -97,17 +96,16 @@ def execute(
         watches = [] if options.quiet else [calling.shown(_read)]
         calling.call(verifier.read, provider, calling.leave_reading, *watches)
         verification, would_call = verifier.finish(), verifier.would_call
-        is_undone = status_in(files, opened.store.db).is_undone
+        status = status_in(files, opened.store.db)
     finally:
         opened.close()
     tell_verified(verification, started)
     _show(verifier, verification, files, as_json=options.json, quiet=options.quiet)
-    if is_undone and not (options.quiet or options.json):
-        terminal.stderr.print(Text("the run was undone, wholly or in part", style="yellow"))
-    changeable = repeatable and opened.action.repeatable and would_call
-    if changeable and not (options.watch or options.quiet or options.json):
-        again = files.command("verify", "--watch", "10m")
-        terminal.stderr.print(Text(f"to call them again, and keep looking: {again}"))
+    if not (options.quiet or options.json):
+        if status.is_undone:
+            terminal.say("the run was undone, wholly or in part", style="yellow")
+        if not opened.asked.rehearsal and opened.action.repeatable and would_call and not options.watch:
+            say_step(Step("to call them again, and keep reading", files.command("verify", "--watch", "10m")))
     return verification
 
 
@@ -143,7 +141,7 @@ def confirm_watchable(action: Action) -> None:
 
 def _show(verifier: Verifier, verification: Verification, files: RunFiles, *, as_json: bool, quiet: bool) -> None:
     if not as_json:
-        terminal.show(_told(verifier, verification))
+        show(_told(verifier, verification))
     if (stop := verifier.stop) is not None:
         terminal.show_error(BulkcertError(stop.status, f"stopped: {stop.message}", stop.advice))
     elif quiet and verification.exit_status:
@@ -151,11 +149,11 @@ def _show(verifier: Verifier, verification: Verification, files: RunFiles, *, as
         told = ", ".join(f"{counted(count, 'row')} {what}" for what, count in amiss.items() if count)
         terminal.warn(f"{told}; see {files.results}")
     if verification.not_attempted:
-        told = f"not attempted: {counted(verification.not_attempted, 'row')}, which verify does not call"
-        terminal.stderr.print(Text(f"{told}; to go on with the run: {files.command('resume')}", style="yellow"))
+        rows = f"not attempted: {counted(verification.not_attempted, 'row')}, which verify does not call"
+        say_step(Step(f"{rows}; to resume the run", files.command("resume")))
     if refused := len(verifier.refused):
-        told = f"not called again: {counted(refused, 'row')} whose call was refused or given up"
-        terminal.stderr.print(Text(f"{told}; to go on with them: {files.command('resume')}", style="yellow"))
+        rows = f"not called again: {counted(refused, 'row')} whose call was refused or given up"
+        say_step(Step(f"{rows}; to call them", files.command("resume")))
 
 
 def _told(verifier: Verifier, verification: Verification) -> Iterator[tuple[str, str | Text]]:

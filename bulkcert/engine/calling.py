@@ -112,15 +112,15 @@ class Engine:
         def send(client: Client) -> Awaitable[Response]:
             return client.call(action.operation, parameters, serial)
 
-        admit = None if action.repeatable else partial(self._admit, lane, row)
+        acquire = None if action.repeatable else partial(self._acquire, lane, row)
         # A call of an earlier session may have been made and never answered.
-        settled = await self._lanes.settle(lane, action.operation, send, admit=admit, unanswered=row.unanswered)
+        settled = await self._lanes.settle(lane, action.operation, send, acquire=acquire, unanswered=row.unanswered)
         if settled is None:
             return None
         record = _final(row, settled, action) if settled.final else _unfinished(row, settled)
         return record if not self._undoes else _undone(record)
 
-    async def _admit(self, lane: Lane, row: Row, first: bool) -> bool:
+    async def _acquire(self, lane: Lane, row: Row, first: bool) -> bool:
         """Waits until a call may be sent that must not be repeated blindly; its intent is on disk then."""
         if not first:
             return await lane.pacer.acquire()

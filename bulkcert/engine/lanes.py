@@ -14,7 +14,7 @@ from bulkcert.engine.progress import LaneProgress, Progress, Stop
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind, event
 from bulkcert.service.client import Client, Response
-from bulkcert.service.codes import rule_for
+from bulkcert.service.codes import CERTIFICATE_REFUSED, rule_for
 from bulkcert.service.credentials import RENEW_EVERY_S, CredentialProvider
 from bulkcert.service.operations import INSTANCE_ACCESS, Operation
 from bulkcert.service.signing import Credentials
@@ -59,7 +59,7 @@ class CallResult:
 
 Send = Callable[[Client], Awaitable[Response]]
 """Makes one attempt."""
-Admit = Callable[[bool], Awaitable[bool]]
+Acquire = Callable[[bool], Awaitable[bool]]
 """Waits until an attempt may be sent, told whether it is the first; False if nothing may be sent any more."""
 
 
@@ -99,7 +99,7 @@ class Lanes:
         operation: Operation,
         send: Send,
         *,
-        admit: Admit | None = None,
+        acquire: Acquire | None = None,
         unanswered: bool = False,
         tolerated: Collection[str] = (),
     ) -> CallResult | None:
@@ -109,12 +109,12 @@ class Lanes:
             lane: Where to send from.
             operation: What is called, for messages.
             send: Makes one attempt.
-            admit: Waits until an attempt may be sent; the lane's pacer unless it has more to do than wait.
+            acquire: Waits until an attempt may be sent; the lane's pacer unless it has more to do than wait.
             unanswered: Whether an attempt was made earlier whose answer is not known.
             tolerated: Codes that do not stop the run, though every other such call would get them too.
         """
         answer, attempts, charged, refused = None, 0, 0, True
-        while charged < self._attempts and await (admit(not attempts) if admit else lane.pacer.acquire()):
+        while charged < self._attempts and await (acquire(not attempts) if acquire else lane.pacer.acquire()):
             attempts += 1
             answer = await self._send(lane, send, attempts)
             charged += await self._weigh(answer, operation, tolerated)
@@ -239,7 +239,7 @@ def _tell(answer: Response) -> None:
 
 def refusal(answer: Response, operation: Operation) -> Stop:
     """Returns why a run ends whose calls are all refused like this one."""
-    if answer.code.startswith("Client."):
+    if answer.code == CERTIFICATE_REFUSED:
         advice = "Check the endpoint; the certificate that it shows is not trusted by this machine."
         return Stop(ExitStatus.UNAVAILABLE, f"{answer.code}: {answer.message}", advice)
     rule = rule_for(answer.code)

@@ -20,13 +20,10 @@ from bulkcert.service.verdicts import Verdict
 from bulkcert.store.outcome import Row
 
 SMALL = 50
-"""A CA with fewer rows than this is small: a page asked for in vain costs more than 2 % of its rows."""
+"""A CA with fewer rows than this is small: a page that settles none of them costs more than 2 % of its rows."""
 
-VAIN_SHARE = 1 / SMALL
-"""Share of the rows that may be spent on first pages of small CAs that settle nothing."""
-
-VAIN_PAGES = 64
-"""So many of them may be spent at least."""
+SMALL_PAGED = 64
+"""Small CAs that are paged through at most, those with most rows."""
 
 PATIENCE = 10
 """Pages without a row that are read where nothing says how many there are."""
@@ -127,13 +124,13 @@ class Look:
     def _worthwhile(self) -> Iterator["_Paging"]:
         """Yields what is worth a first page; most rows first."""
         rows_by_ca = self._sightings.rows_by_ca() if self._action.by_device else Counter({"": self._sightings.unseen})
-        vain = Vain(self._sightings.unseen)
+        small = 0
         base = {"MqttInstanceId": self._instance}
         for ca_sn, rows in rows_by_ca.most_common():
-            if rows > 1 and (rows >= SMALL or vain.allowed):
-                vain.asked += rows < SMALL
+            small += rows < SMALL
+            if rows > 1 and small <= SMALL_PAGED:
                 listing = Listing(self._action.listing, base | ({"CaSn": ca_sn} if ca_sn else {}))
-                yield _Paging(listing, ca_sn, rows, self._sightings, vain)
+                yield _Paging(listing, ca_sn, rows, self._sightings)
 
     async def _one_by_one(self, batches: Iterator[list[Row]]) -> BulkcertError | None:
         """Reads each row that was not seen; returns why that was given up, or None.
@@ -187,24 +184,6 @@ class Look:
         return None
 
 
-class Vain:
-    """How many first pages of small CAs may still be asked for, though they may settle nothing.
-
-    Args:
-        rows: Rows that are to be found.
-    """
-
-    def __init__(self, rows: int) -> None:
-        self.asked = 0
-        self.settled = 0
-        self._allowed = max(VAIN_PAGES, int(rows * VAIN_SHARE))
-
-    @property
-    def allowed(self) -> bool:
-        """Whether one more is."""
-        return self.asked < self._allowed + self.settled
-
-
 class _Paging:
     """The paging through one CA, or through the CAs, and whether it is worth its calls.
 
@@ -213,10 +192,9 @@ class _Paging:
         ca_sn: The CA; an empty text for the CAs themselves.
         rows: Rows that it may settle.
         sightings: Where they go.
-        vain: Told what it settles, if it is small.
     """
 
-    def __init__(self, listing: Listing, ca_sn: str, rows: int, sightings: Sightings, vain: Vain) -> None:
+    def __init__(self, listing: Listing, ca_sn: str, rows: int, sightings: Sightings) -> None:
         self.listing = listing
         listing.deliver = self._deliver
         self.ca_sn = ca_sn
@@ -224,13 +202,9 @@ class _Paging:
         self._rows = rows
         self._settled = 0
         self._sightings = sightings
-        self._vain = vain
 
     def _deliver(self, page: Page, at: int) -> bool:
-        settled = self._sightings.see(page.certificates, self.ca_sn, at)
-        self._settled += settled
-        if self._rows < SMALL:
-            self._vain.settled += settled
+        self._settled += self._sightings.see(page.certificates, self.ca_sn, at)
         self.at = max(self.at, at)
         return self._settled < self._rows and self._is_worth_it()
 

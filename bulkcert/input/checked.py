@@ -31,6 +31,11 @@ class InvalidRow:
     value: str
     reason: str
 
+    @property
+    def shown(self) -> str:
+        """The value in parentheses, to be read behind the reason; empty where there is none."""
+        return f" ({self.value})" if self.value else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Check:

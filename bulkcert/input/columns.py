@@ -1,7 +1,9 @@
 """Which columns the input has, and which of them hold the serials."""
 
 import csv
+import difflib
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,6 +29,8 @@ _MALFORMED_CSV = (
 )
 # What is hardly a column's name: a serial, a date or a number of eight characters and more.
 _VALUE = re.compile(r"(?=.*[0-9])[0-9A-Fa-f:-]{8,}")
+_LIKELY_CA = re.compile(r"(?i)(?<![a-z])ca(?![a-z])|ca_?sn|ca_?serial|issuer|authority")
+_LIKELY_DEVICE = re.compile(rf"(?i)^(?!.*(?:{_LIKELY_CA.pattern[4:]})).*(?:device|serial|sn(?![a-z])|cert)")
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
@@ -92,9 +96,37 @@ def malformed(path: Path | str, error: MalformedError, advice: str = _MALFORMED_
     return _invalid(f"{path}, line {error.line}: {error.reason}", advice)
 
 
-def find_column(
-    place: str, columns: Sequence[str], wanted: Sequence[str], option: str, chosen: str | None = None
-) -> str:
+def find_keys(
+    place: str, columns: Sequence[str], *, by_device: bool, device_column: str | None, ca_column: str | None
+) -> tuple[str, ...]:
+    """Returns the columns that together say which certificate is meant, that of the CA last.
+
+    Args:
+        place: The file, for messages.
+        columns: Its columns.
+        by_device: Whether a row means a device certificate rather than a CA.
+        device_column: Exact name of the column of the device serials, or None to look for it.
+        ca_column: Exact name of the column of the CA serials, or None to look for it.
+
+    Raises:
+        BulkcertError: INPUT_INVALID: they are not found for certain.
+    """
+    if not by_device:
+        return (_find_column(place, columns, ("CaSn", "Sn"), "--ca-column", ca_column),)
+    if columns and not (device_column or ca_column or matching(columns, "DeviceSn") or matching(columns, "CaSn")):
+        named = f"{_option(columns, '--device-column')} {_option(columns, '--ca-column')}"
+        raise _lacking(place, columns, "DeviceSn and no CaSn", f"Say which columns hold the serials: {named}")
+    device = _find_column(place, columns, ("DeviceSn",), "--device-column", device_column)
+    ca = _find_column(place, columns, ("CaSn",), "--ca-column", ca_column)
+    if device == ca:
+        raise _invalid(
+            f"{place}: column {printable(ca)} cannot hold both the device's and the CA's serial",
+            "Name two columns with --device-column and --ca-column.",
+        )
+    return device, ca
+
+
+def _find_column(place: str, columns: Sequence[str], wanted: Sequence[str], option: str, chosen: str | None) -> str:
     """Returns the name of a column as the input spells it.
 
     Args:
@@ -110,8 +142,10 @@ def find_column(
     if chosen is not None:
         if chosen in columns:
             return chosen
+        near = difflib.get_close_matches(chosen.casefold(), [name.casefold() for name in columns], n=1)
+        meant = next((f"; did you mean {_quoted(name)}" for name in columns if name.casefold() in near), "")
         raise _invalid(
-            f"{place}: no column is named {_quoted(chosen)}; {listed(columns)}",
+            f"{place}: no column is named {_quoted(chosen)}{meant}; {listed(columns)}",
             f"Give {option} one of these names, exactly as written.",
         )
     for name in wanted:
@@ -119,11 +153,25 @@ def find_column(
         if len(found) > 1:
             raise _invalid(
                 f"{place}: {' and '.join(map(_quoted, found))} may each be the {name} column",
-                f"Name the right one with {option}.",
+                f"Name the right one: {option} {shlex.quote(found[0])}",
             )
         if found:
             return found[0]
-    raise _invalid(f"{place}: no {' or '.join(wanted)} column; {listed(columns)}", _advice(columns, option))
+    advice = f"Say which column holds the serials: {_option(columns, option)}"
+    raise _lacking(place, columns, " or ".join(wanted), advice)
+
+
+def _lacking(place: str, columns: Sequence[str], names: str, advice: str) -> BulkcertError:
+    if told := separated_by(columns):
+        advice = f"The fields seem to be separated by {told}: export the list again with commas."
+    return _invalid(f"{place}: no {names} column; {listed(columns)}", advice)
+
+
+def _option(columns: Sequence[str], option: str) -> str:
+    """Returns an option with the column that it is likely to name, for the user to judge."""
+    likely = _LIKELY_CA if option == "--ca-column" else _LIKELY_DEVICE
+    column = next((name for name in columns if likely.search(name)), "COLUMN")
+    return f"{option} {shlex.quote(column) if column.isprintable() else 'COLUMN'}"
 
 
 def matching(columns: Sequence[str], name: str) -> list[str]:
@@ -188,9 +236,3 @@ def listed(columns: Sequence[str]) -> str:
 def separated_by(columns: Sequence[str]) -> str:
     """Returns what seems to separate the fields in place of commas, in words; empty if nothing does."""
     return next((told for separator, told in _SEPARATORS.items() if any(separator in each for each in columns)), "")
-
-
-def _advice(columns: Sequence[str], option: str) -> str:
-    if told := separated_by(columns):
-        return f"The fields seem to be separated by {told}: export the list again with commas."
-    return f"Name the column with {option}."

@@ -35,6 +35,18 @@ _KINDS: dict[str, tuple[Kind, str]] = {
     ".ndjson": ("ndjson", ""),
     ".jsonl": ("ndjson", ""),
 }
+_WORKBOOK = "Save the sheet as CSV (UTF-8, with commas), the columns of serials as text, and give that file."
+_TEXT = "If it is CSV (commas, and a first line that names the columns), rename it to {stem}.csv."
+_OTHER_KINDS = {
+    **dict.fromkeys((".xlsx", ".xlsm", ".xls", ".ods", ".numbers"), _WORKBOOK),
+    **dict.fromkeys((".txt", ".dat", ".list", ""), _TEXT),
+    ".tsv": "Export the list with commas in place of tabs, as CSV.",
+    ".json": "Write one object a line and no array around them, as {stem}.ndjson; jq -c '.[]' does it.",
+    ".gz": "Only CSV may be compressed: .csv.gz or .csv.zst.",
+    ".zst": "Only CSV may be compressed: .csv.gz or .csv.zst.",
+    ".zip": "Unpack it, and give the file in it.",
+}
+"""What to do about a file of another kind, by its suffix."""
 _COMPRESSIONS = {b"\x1f\x8b": "gz", b"\x28\xb5\x2f\xfd": "zst"}
 _PARQUET = b"PAR1"
 
@@ -165,10 +177,11 @@ def _kind(path: Path) -> tuple[Kind, str]:
     for suffix, kind in _KINDS.items():
         if name.endswith(suffix):
             return kind
+    advice = _OTHER_KINDS.get(path.suffix.lower(), "Export the list as CSV with commas, as Parquet or as NDJSON.")
     raise BulkcertError(
         ExitStatus.INPUT_UNREADABLE,
-        f"{path}: the suffix is none of {', '.join(_KINDS)}",
-        "Export the list as CSV with commas, as Parquet or as NDJSON.",
+        f"{path}: a list is one of {', '.join(_KINDS)}, by its suffix",
+        advice.format(stem=path.with_suffix("")),
     )
 
 

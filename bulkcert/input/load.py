@@ -12,7 +12,7 @@ import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input.checked import Check
-from bulkcert.input.columns import confirm_header, find_column, matching
+from bulkcert.input.columns import confirm_header, find_keys, matching
 from bulkcert.input.files import Kind, expand
 from bulkcert.input.findings import Findings
 from bulkcert.input.pinned import OWN_PREFIX, PinnedList
@@ -47,18 +47,13 @@ class _Wanted:
         Raises:
             BulkcertError: INPUT_INVALID: they are not found for certain.
         """
-        names = ("CaSn",) if self.by_device else ("CaSn", "Sn")
-        device: str | None = None
-        if self.by_device:
-            device = find_column(place, columns, ("DeviceSn",), "--device-column", self.device_column)
-        ca = find_column(place, columns, names, "--ca-column", self.ca_column)
-        if device == ca:
-            raise BulkcertError(
-                ExitStatus.INPUT_INVALID,
-                f"{place}: column {printable(ca)} cannot hold both the device's and the CA's serial",
-                "Name two columns with --device-column and --ca-column.",
-            )
-        return (ca,) if device is None else (device, ca)
+        return find_keys(
+            place,
+            columns,
+            by_device=self.by_device,
+            device_column=self.device_column,
+            ca_column=self.ca_column,
+        )
 
     def devices_beside(self, columns: Sequence[str], ca: str) -> list[str]:
         """Returns, for an action on CAs, the columns of devices whose protection is that of their CA."""

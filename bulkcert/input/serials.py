@@ -41,7 +41,7 @@ REASONS = {
     SerialProblem.TOO_LONG: f"is longer than {SERIAL_LIMIT_BYTES} bytes",
     SerialProblem.SURROUNDED: "begins or ends with white space; remove it",
     SerialProblem.INVISIBLE: "holds a control character or an invisible one",
-    SerialProblem.PLACEHOLDER: "is what a program writes where it has no value, or a formula",
+    SerialProblem.PLACEHOLDER: "is a placeholder or a formula, not a serial",
 }
 
 

@@ -13,7 +13,6 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output import summary
 from bulkcert.output.files import sha256_of
 from bulkcert.output.summary import utc
-from bulkcert.report.advice import DESIRED_WORD, MEANINGS, Advice
 from bulkcert.report.containment import containment_of
 from bulkcert.report.figures import CaCount, Certificates, Figures, OutcomeCount, RunFacts, SessionFigures, Verified
 from bulkcert.report.findings import findings_of
@@ -29,7 +28,15 @@ from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import NEVER_READ
 from bulkcert.store.status import RunStatus, State, status_in, status_of
-from bulkcert.words import meaning
+from bulkcert.views.advice import Advice, meaning, meaning_of
+
+_DESIRED_WORD = {
+    Outcome.SUCCEEDED: "yes",
+    Outcome.UNCHANGED: "yes",
+    Outcome.UNKNOWN: "unknown",
+    Outcome.DUPLICATE: "as that row",
+}
+"""Whether a row with this outcome is in the desired state; ``no`` for the others."""
 
 MOST_CAS = 20
 """CAs that are named singly: those with the most rows."""
@@ -73,7 +80,7 @@ def _count(status: RunStatus, run: schema.Asked, db: sqlite3.Connection) -> Figu
         exit_status=None if status.is_held else int(status.exit_status),
         exit_meaning="" if status.is_held else _exit_meaning(status),
         stopped=status.doing.stopped if status.doing else "",
-        verdict=verdict_on(status, asked, known, verified, unknown_before=queries.unknown_before(db)),
+        verdict=verdict_on(status, asked, known, verified),
         asked=asked,
         starts=starts,
         certificates=known,
@@ -175,8 +182,8 @@ def _outcomes(status: RunStatus) -> list[OutcomeCount]:
             outcome=outcome.value,
             rows=number,
             share=number / status.outcomes.total(),
-            wanted=DESIRED_WORD.get(outcome, "no"),
-            meaning=MEANINGS[outcome],
+            wanted=_DESIRED_WORD.get(outcome, "no"),
+            meaning=meaning_of(outcome),
         )
         for outcome, number in status.outcomes.items()
     ]
@@ -256,24 +263,9 @@ def _starts(status: RunStatus) -> list[SessionFigures]:
     """Returns the sessions, each with its newest figures."""
     return [
         SessionFigures(
-            kind=said.kind,
+            **msgspec.structs.asdict(summary.session_of(each)),
             state="ended" if each.ended_at else "running" if status.is_held and each is status.session else "killed",
-            started=said.started,
-            finished=said.finished,
             last_sign=utc(each.beat_at / 1000) if each.beat_at else None,
-            user=said.user,
-            host=said.host,
-            pid=said.pid,
-            access_key_id=said.access_key_id,
-            credentials=said.credentials,
-            calls=said.calls,
-            rate=said.achieved_rate,
-            worst_window=said.worst_window,
-            retries=said.retries,
-            throttles=said.throttles,
-            outages=said.outages,
-            stopped=said.stopped,
         )
         for each in status.sessions
-        for said in [summary.session_of(each)]
     ]

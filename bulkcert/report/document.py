@@ -233,8 +233,11 @@ def _session(each: SessionFigures) -> list[str]:
     when += f"; last sign of life {_time(each.last_sign)}" if each.state == "killed" and each.last_sign else ""
     when += f"; stopped: {_message(each.stopped)}" if each.stopped else ""
     least = "at least " if each.state == "killed" else ""
-    calls = f"{least}{counted(each.calls, 'call')} at {each.rate:,.1f}/s; peak (1 s window) {each.worst_window:,}; "
-    calls += f"{_retries(each.retries)}, {counted(each.throttles, 'throttle')}, {counted(each.outages, 'outage')}"
+    calls = f"{least}{counted(each.calls, 'call')} at {each.achieved_rate:,.1f}/s; "
+    calls += (
+        f"peak (1 s window) {each.worst_window:,}; {_retries(each.retries)}, {counted(each.throttles, 'throttle')}, "
+    )
+    calls += counted(each.outages, "outage")
     return [
         when,
         each.kind,

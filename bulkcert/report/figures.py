@@ -6,6 +6,7 @@ since no calls were made, is null.
 
 import msgspec
 
+from bulkcert.output.summary import SessionSummary
 from bulkcert.report.timing import Calls, Containment, Latency
 
 
@@ -76,46 +77,16 @@ class RunFacts(msgspec.Struct, frozen=True):
     source_addresses: list[str]
 
 
-class SessionFigures(msgspec.Struct, frozen=True):
-    """One start of a command, by whom and what it did.
+class SessionFigures(SessionSummary, frozen=True):
+    """One start of a command, by whom and what it did; the figures of one that has not ended are what it has said.
 
     Attributes:
-        kind: ``run``, ``verify`` or ``undo``.
         state: ``ended``, ``running`` or ``killed``.
-        started: When.
-        finished: When it ended; null if it has not.
         last_sign: When it gave its last sign of life; null if it gave none.
-        user: Account on the machine.
-        host: The machine.
-        pid: Number of its process there.
-        access_key_id: What signed its calls; the secret is never stored.
-        credentials: Where that came from.
-        calls: Requests sent; of one that has not ended, as far as it has said, as all figures from here on.
-        rate: Calls per second from the first to the last.
-        worst_window: Most sends in any one-second window.
-        retries: Calls beyond the first of a row.
-        throttles: Answers that said to slow down.
-        outages: How often the service went silent.
-        stopped: Why it ended early, or an empty text.
     """
 
-    kind: str
     state: str
-    started: str
-    finished: str | None
     last_sign: str | None
-    user: str
-    host: str
-    pid: int
-    access_key_id: str
-    credentials: str
-    calls: int
-    rate: float
-    worst_window: int
-    retries: int
-    throttles: int
-    outages: int
-    stopped: str
 
 
 class Certificates(msgspec.Struct, frozen=True):

@@ -5,10 +5,10 @@ import sqlite3
 import polars as pl
 
 from bulkcert.input import PinnedList
-from bulkcert.report.advice import Advice, meaning_of
 from bulkcert.report.figures import Finding
 from bulkcert.report.rows import samples_of
 from bulkcert.store.outcome import DESIRED, Outcome
+from bulkcert.views.advice import Advice, meaning_of
 
 MOST_FINDINGS = 40
 """Findings that are shown; a service that invents codes must not make the report endless."""

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from bulkcert.errors import ExitStatus
 from bulkcert.output.summary import utc
 from bulkcert.report.figures import Certificates, Headline, RunFacts, Verified
 from bulkcert.service.actions import ACTIONS, Action
-from bulkcert.store.outcome import RETRIED, Outcome
+from bulkcert.store.outcome import Outcome
 from bulkcert.store.status import RunStatus, State
+from bulkcert.views.advice import steps_after, steps_left
 from bulkcert.words import counted
 
 _NOT_WANTED = (
@@ -19,9 +19,7 @@ _NOT_WANTED = (
 )
 
 
-def verdict_on(
-    status: RunStatus, asked: RunFacts, known: Certificates, verified: Verified | None, *, unknown_before: int
-) -> Headline:
+def verdict_on(status: RunStatus, asked: RunFacts, known: Certificates, verified: Verified | None) -> Headline:
     """Returns what came of a run; what was read back, where it was, counts more than what the service answered.
 
     Args:
@@ -29,7 +27,6 @@ def verdict_on(
         asked: What was asked.
         known: What is known of its certificates.
         verified: What was read back.
-        unknown_before: Rows that a call may have changed and of which nobody knows what they were before.
     """
     action = ACTIONS[asked.action]
     of = asked.rows - status.outcomes[Outcome.DUPLICATE]
@@ -48,7 +45,7 @@ def verdict_on(
         line = f"The list was empty: there was no {_kind(action)} to call."
     notes = [*_notes(status), *_notes_on_results(status, asked), *_notes_read_back(asked, verified)]
     notes += _kept_open(status, known)
-    return Headline(line, tone, label, notes, list(_steps(status, asked, known, verified, unknown_before)))
+    return Headline(line, tone, label, notes, list(_steps(status)))
 
 
 def _kind(action: Action) -> str:
@@ -99,7 +96,6 @@ def _are(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
-_TO_ITS_END = (ExitStatus.OK, ExitStatus.INCOMPLETE)
 _DOES = {"run": "run", "undo": "undo", "verify": "verification"}
 
 
@@ -155,36 +151,10 @@ def _short(at: str) -> str:
     return f"{at[:10]} {at[11:19]} UTC"
 
 
-def _steps(
-    status: RunStatus, asked: RunFacts, known: Certificates, verified: Verified | None, unknown_before: int
-) -> Iterator[str]:
-    files, outcomes, doing = status.files, status.outcomes, status.doing
+def _steps(status: RunStatus) -> Iterator[str]:
     if status.is_held:
-        yield f"See how far it is: {files.command('status')}"
+        yield f"See how far it is: {status.files.command('status')}"
         return
-    undoing = doing is not None and doing.kind == "undo" and doing.exit_status not in _TO_ITS_END
-    if undoing:
-        yield f"Go on with the undo: {files.command('resume')}"
-    if status.state is State.INTERRUPTED and not undoing:
-        yield f"Resume it: {files.command('resume')}"
-    elif known.is_undone:
-        yield f"Do it again: {files.command('resume', '--retry', 'undone')}"
-    elif status.to_call and not undoing:
-        yield f"Call the rows that were not reached: {files.command('resume')}"
-    elif again := _retried(status, known):
-        yield f"Call again the rows that are not {asked.wanted}: {files.command('resume', '--retry', ','.join(again))}"
-    if (verified is None and asked.rows) or known.unread or (verified is not None and verified.in_doubt):
-        yield f"Read back what is true now: {files.command('verify')}"
-    changed = outcomes[Outcome.SUCCEEDED] + outcomes[Outcome.UNKNOWN] + known.in_doubt
-    # An undo that came to its end, but not with all rows.
-    in_part = doing is not None and doing.kind == "undo" and doing.exit_status == ExitStatus.INCOMPLETE
-    if changed and (in_part or not known.is_undone) and not undoing and ACTIONS[asked.action].inverse is not None:
-        blindly = f" ({counted(unknown_before, 'row')}: what they were before is not known)" if unknown_before else ""
-        options = ["--include-unknown"] if unknown_before else []
-        yield f"To undo {'the rest' if in_part else 'it'}{blindly}: {files.command('undo', *options)}"
-
-
-def _retried(status: RunStatus, known: Certificates) -> list[str]:
-    """Returns what ``resume --retry`` is to be given."""
-    again = [outcome.value for outcome in RETRIED if status.outcomes[outcome]]
-    return [*again, "drifted"] if known.statuses else again
+    for step in (*steps_left(status), *steps_after(status)):
+        if step.command != status.files.command("report"):
+            yield f"{str(step)[0].upper()}{str(step)[1:]}"

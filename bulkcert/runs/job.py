@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-import httpx
 from cyclopts import Parameter, Token
 
 from bulkcert.engine.limits import Limit
@@ -63,8 +62,6 @@ class MetricsOptions:
 
     metrics_file: Annotated[Path | None, Parameter(group=RUN)] = None
     """Keep metrics in this .prom file, for the node exporter's textfile collector; a file for each job."""
-    pushgateway: Annotated[str, Parameter(group=RUN)] = ""
-    """Push metrics to the Pushgateway at this URL; a push that fails is a warning."""
 
 
 @Parameter(name="*")
@@ -262,22 +259,11 @@ def _check_metrics(options: MetricsOptions, problems: list[str]) -> None:
         problems.append(
             f"--metrics-file {options.metrics_file} must end in .prom: the node exporter reads no other file"
         )
-    if not options.pushgateway:
-        return
-    try:
-        url = httpx.URL(options.pushgateway)
-    except httpx.InvalidURL as error:
-        problems.append(f"--pushgateway is not a URL: {error}")
-        return
-    if url.userinfo:
-        problems.append("--pushgateway takes no password: set PUSHGATEWAY_USERNAME and PUSHGATEWAY_PASSWORD")
-    elif url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
-        problems.append(f"--pushgateway {options.pushgateway!r} must look like https://host:9091")
 
 
 def _check_results(results: Path, inputs: tuple[Path, ...], problems: list[str]) -> None:
     if results.suffix.lower() not in SUFFIXES:
-        problems.append(f"--results {results} must end in {', '.join(SUFFIXES)}")
+        problems.append(f"--results {results} must end in {', '.join(SUFFIXES)} (.ndjson is JSON; none is compressed)")
     foreign = [
         name for name in map(str, (results, *inputs)) if any("\ud800" <= character <= "\udfff" for character in name)
     ]

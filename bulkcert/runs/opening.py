@@ -184,7 +184,7 @@ def _has_protected(files: RunFiles) -> bool:
 
 def _named(pinned: PinnedList, rows: Sequence[InvalidRow], count: int, between: str = ": ") -> str:
     """Returns the first of some rows, a line each."""
-    named = [f"\n  {pinned.place(row.row, row.line)}: {row.column}{between}{row.reason} ({row.value})" for row in rows]
+    named = [f"\n  {pinned.place(row.row, row.line)}: {row.column}{between}{row.reason}{row.shown}" for row in rows]
     return "".join(named) + (f"\n  and {count - len(named)} more" if count > len(named) else "")
 
 

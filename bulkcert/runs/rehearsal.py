@@ -108,7 +108,6 @@ def staged(action: ActionName, inputs: tuple[Path, ...], options: Options, stage
         results=results,
         # What watches the real runs must not take a rehearsal for one.
         metrics_file=results.with_suffix(".prom") if options.metrics_file else None,
-        pushgateway="",
         overwrite=True,
         retry=(),
     )

@@ -10,7 +10,7 @@ import httpx
 import msgspec
 
 from bulkcert.service.certificates import Certificate, Page, decode_page
-from bulkcert.service.codes import rule_for, verdict_without_code
+from bulkcert.service.codes import CERTIFICATE_REFUSED, rule_for, verdict_without_code
 from bulkcert.service.operations import Operation
 from bulkcert.service.transport import NotSent
 from bulkcert.service.verdicts import Verdict
@@ -179,7 +179,7 @@ def judge_failure(error: httpx.TransportError) -> Classification:
     if isinstance(error, NotSent):
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             told = f"the TLS certificate of {error.place} is not trusted: {error.reason.verify_message}"
-            return Classification(Verdict.STOP, "Client.CertificateRefused", told)
+            return Classification(Verdict.STOP, CERTIFICATE_REFUSED, told)
         told = f"cannot connect to {error.place}: {_reason(error.reason)}"
         return Classification(Verdict.NOT_SENT, "Client.ConnectFailed", told)
     if isinstance(error, httpx.TimeoutException):

@@ -7,7 +7,7 @@ authentication flows) is not wanted here, and costs a third of the time of a cal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import count
 from secrets import token_hex
 from typing import cast
@@ -123,7 +123,7 @@ class Client:
             operation=operation.name,
             version=VERSION,
             query=query,
-            date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(sent_at)),
+            date=_date(int(sent_at)),
             nonce=f"{self._nonce}{next(self._calls):016x}",
         )
         extensions = {"target": f"/?{query}".encode(), "timeout": self._timeout}
@@ -164,6 +164,11 @@ class Client:
     async def aclose(self) -> None:
         """Closes all connections."""
         await self._transport.aclose()
+
+
+@lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
 
 
 def _without_secrets(message: str, credentials: Credentials) -> str:

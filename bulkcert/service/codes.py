@@ -21,6 +21,9 @@ _DENIED, _CONFIG = ExitStatus.DENIED, ExitStatus.MISCONFIGURED
 WRONG_INSTANCE = "MqttInstanceNotFound"
 """Code of an instance that the region does not know."""
 
+CERTIFICATE_REFUSED = "Client.CertificateRefused"
+"""Code of our own where this machine does not trust the server: the only one of these that stops a run."""
+
 RULES: tuple[Rule, ...] = (
     # Documented for the certificate operations.
     Rule("ParameterFieldCheckFailed", Verdict.FAILED, 500, 400, _PARAMETERS, "1.3, 1.3b"),

@@ -49,6 +49,7 @@ class RunStatus:
         maybe_undone: Rows that an undo may have changed back without a trace.
         drifted: Rows that were read back in another state than the desired one, and not called since.
         in_doubt: Rows without an outcome that a killed session may have called.
+        unknown_before: Rows that a call may have changed and of which nobody knows what they were before.
         holder: Who holds it; None unless somebody does.
     """
 
@@ -61,6 +62,7 @@ class RunStatus:
     maybe_undone: int = 0
     drifted: int = 0
     in_doubt: int = 0
+    unknown_before: int = 0
     holder: Holder | None = None
 
     @property
@@ -174,6 +176,7 @@ def status_in(files: RunFiles, db: sqlite3.Connection, holder: Holder | None = N
         queries.maybe_undone(db),
         queries.drifted(db, ACTIONS[asked.action].desired_status),
         queries.in_doubt(db),
+        queries.unknown_before(db),
         holder,
     )
 

@@ -61,6 +61,7 @@ def tell_finished(summary: Summary, progress: Progress, started: float) -> None:
         logging.INFO if summary.exit_status == 0 else logging.WARNING,
         exit_status=summary.exit_status,
         stopped=summary.stopped or None,
+        advice=summary.advice or None,
         rows=summary.rows,
         outcomes=summary.outcomes,
         codes=summary.codes,

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Metric
+from prometheus_client import Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.registry import Collector
 
 from bulkcert.engine.progress import LATENCY_BOUNDS_S
 from bulkcert.engine.stats import Stats
@@ -84,11 +83,13 @@ class Measured:
             for outcome in Outcome:
                 self.last[LAST + "rows", outcome.value] = summary.outcomes.get(outcome, 0)
 
-    def registry(self) -> CollectorRegistry:
-        """Returns all metrics as they are now; what happens later does not change them."""
-        registry = CollectorRegistry()
-        registry.register(_Frozen(list(self._families())))
-        return registry
+    def exposition(self) -> bytes:
+        """Returns all metrics as they are now, in Prometheus' text format."""
+        return generate_latest(self)
+
+    def collect(self) -> Iterable[Metric]:
+        """Returns all metrics: what ``generate_latest`` asks of a registry."""
+        return self._families()
 
     def _families(self) -> Iterator[Metric]:
         yield from self._session()
@@ -169,14 +170,3 @@ _LAST_HELP = {
     "success_timestamp_seconds": "When a run last ended with exit status 0.",
     "rows": "Rows of the last results by outcome, as they stand in the file.",
 }
-
-
-class _Frozen(Collector):
-    """A collector of what was collected before, so that it can be written while the run goes on."""
-
-    def __init__(self, families: list[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterable[Metric]:
-        """Returns the families."""
-        return self._families

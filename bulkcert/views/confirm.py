@@ -17,7 +17,8 @@ from bulkcert.runs.run import Run
 from bulkcert.runs.undo import Undo
 from bulkcert.service.actions import Action
 from bulkcert.service.signing import Credentials
-from bulkcert.views.console import show, stderr, warn
+from bulkcert.views.console import say, stderr, warn
+from bulkcert.views.layout import show
 from bulkcert.words import about, counted, duration
 
 SIGNALS_EVERY_S = 0.2
@@ -37,7 +38,7 @@ def show_plan(run: Run, credentials: Credentials) -> None:
     """Prints what a run is about to do, and as whom."""
     show(_plan(run, credentials), stderr)
     if told := caution(run.job.action):
-        stderr.print(Text(told, style="bold red"))
+        say(told, style="bold red")
 
 
 def caution(action: Action) -> str:
@@ -128,19 +129,19 @@ def show_not_looked(progress: Progress) -> None:
     """Prints why states could not be read before the first call, if they could not."""
     if progress.not_looked:
         told = f"not looked at first: {progress.not_looked.removesuffix('.')}; rows that were not seen are called"
-        stderr.print(Text(told, style="yellow"))
+        say(told, style="yellow")
 
 
 def show_idle(run: Run) -> None:
     """Prints that there is nothing to call, so that nobody takes an earlier session's figures for this one's."""
     if run.is_undone:
-        stderr.print(Text("nothing to call: the run was undone", style="yellow"))
+        say("nothing to call: the run was undone", style="yellow")
         return
     if not run.found.check.rows:
-        stderr.print(Text(f"nothing to call: {run.job.list_name} has no rows"))
+        say(f"nothing to call: {run.job.list_name} has no rows")
         return
     done = f"all {run.already_done:,} already finished" if run.already_done else "no row may be called"
-    stderr.print(Text(f"nothing to call: {done}; --overwrite starts from scratch"))
+    say(f"nothing to call: {done}; --overwrite starts from scratch")
 
 
 def _cas(run: Run) -> str:
@@ -180,7 +181,7 @@ def confirm_watch(action: Action, rows: int, watch_s: float) -> None:
     Raises:
         BulkcertError: The answer was no, or there is no terminal to ask.
     """
-    stderr.print(Text(f"to watch for {duration(watch_s)}: {counted(rows, 'row')}; {action.verb} where they are not"))
+    say(f"to watch for {duration(watch_s)}: {counted(rows, 'row')}; {action.verb} where they are not")
     _confirm_terminal()
     if _answer("Go on? [y/N] ").lower() not in ("y", "yes"):
         raise BulkcertError(ExitStatus.USAGE, "not confirmed; no calls were made")
@@ -192,13 +193,13 @@ def show_undo(undo: Undo) -> None:
     unknown = f"{counted(undo.unknown, 'row')} whose state before is not known"
     if undo.rows:
         what = f"{counted(undo.rows, 'row')} of {results}, {undo.action.name} ({undo.action.verb})"
-        stderr.print(Text(f"to undo: {what}; {about(undo.calls / undo.service.rate)}"))
+        say(f"to undo: {what}; {about(undo.calls / undo.service.rate)}")
         if undo.unknown:
-            stderr.print(Text(f"{'among them' if undo.include_unknown else 'left alone'}: {unknown}", style="yellow"))
+            say(f"{'among them' if undo.include_unknown else 'left alone'}: {unknown}", style="yellow")
     elif undo.unknown:
-        stderr.print(Text(f"nothing to undo: all that {results} has changed are {unknown}, left alone", style="yellow"))
+        say(f"nothing to undo: all that {results} has changed are {unknown}, left alone", style="yellow")
     else:
-        stderr.print(Text(f"nothing to undo: {results} has no row that its run has changed"))
+        say(f"nothing to undo: {results} has no row that its run has changed")
 
 
 def confirm_undo(undo: Undo) -> None:

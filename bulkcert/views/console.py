@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
@@ -57,7 +58,7 @@ class Product:
         Raises:
             BulkcertError: CANNOT_WRITE.
         """
-        with _told():
+        with _confirmed_written():
             return cast(int, self._stream.write(text))
 
     def flush(self) -> None:
@@ -66,12 +67,12 @@ class Product:
         Raises:
             BulkcertError: CANNOT_WRITE.
         """
-        with _told():
+        with _confirmed_written():
             self._stream.flush()
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _confirmed_written() -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -94,6 +95,28 @@ class _Stderr(Console):
 
 
 stderr = _Stderr(file=cast(IO[str], _Unfailing()), highlight=False, soft_wrap=True)
+
+
+def say(text: str | Text, console: Console = stderr, *, style: str = "", indent: int = 0) -> None:
+    """Prints a paragraph; on a terminal its words are kept whole and what follows the first line is indented."""
+    for line in wrapped(text if isinstance(text, Text) else Text(text, style), console, indent):
+        console.print(line)
+
+
+def wrapped(text: Text, console: Console, indent: int = 0) -> list[Text]:
+    """Returns a text as the lines that fit a terminal; as it is where it goes into a file."""
+    if not console.is_terminal or text.cell_len <= console.width:
+        return [text]
+    starts, width = [indent], console.width - indent
+    # A word that is longer than a line stays whole, so that a path can be copied.
+    for word in re.finditer(r"\S+", text.plain[indent:]):
+        if word.end() + indent - starts[-1] > width and word.start() + indent > starts[-1]:
+            starts.append(word.start() + indent)
+    head, *others = text.divide(starts[1:])
+    lines = [head, *(Text.assemble(" " * indent, line) for line in others)]
+    for line in lines:
+        line.rstrip()
+    return lines
 
 
 def begin_json() -> None:
@@ -137,7 +160,7 @@ def warn(message: str) -> None:
     if log.is_json():
         log.event("warning", message, logging.WARNING)
     else:
-        stderr.print(Text(f"warning: {message}"))
+        say(f"warning: {message}")
 
 
 def warn_of_unknown(environment: Iterable[str], known: Iterable[str]) -> None:
@@ -153,15 +176,9 @@ def show_error(error: BulkcertError) -> None:
     if log.is_json():
         log.event("error", error.message, logging.ERROR, exit_status=int(error.status), advice=error.advice)
         return
-    stderr.print(Text.assemble(("error: ", "bold red"), error.message))
+    say(Text.assemble(("error: ", "bold red"), error.message))
     if error.advice:
-        stderr.print(Text(f"  → {error.advice}"))
-
-
-def show(rows: Iterable[tuple[str, str | Text]], console: Console = stdout) -> None:
-    """Prints names and values in two columns; long values are left to the terminal, so that nothing is cut."""
-    for name, value in rows:
-        console.print(Text.assemble(f"{name:<14}", value))
+        say(f"  → {error.advice}", indent=4)
 
 
 def leave(number: int, message: str, advice: str = "") -> NoReturn:

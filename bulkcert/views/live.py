@@ -8,7 +8,7 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from bulkcert.engine.stats import Stats, Take
-from bulkcert.views.console import stderr
+from bulkcert.views.console import stderr, wrapped
 from bulkcert.words import duration
 
 REFRESH_S = 0.25
@@ -39,13 +39,15 @@ class Board:
                 stderr.print(Text(f"{stats.done:,}/{stats.rows:,} rows ({share:.0%}); {figures(stats)}"))
 
     async def _bar(self, take: Take) -> None:
-        bar = Bar(BarColumn(), TaskProgressColumn(), MofNCompleteColumn(), console=stderr, auto_refresh=False)
+        # Red is for what is amiss.
+        column = BarColumn(complete_style="blue", finished_style="green")
+        bar = Bar(column, TaskProgressColumn(), MofNCompleteColumn(), console=stderr, auto_refresh=False)
         task = bar.add_task("rows", total=take().rows)
 
         def show(live: Live) -> None:
             stats = take()
             bar.update(task, completed=stats.done)
-            live.update(Group(bar, Text(figures(stats))), refresh=True)
+            live.update(Group(bar, *wrapped(Text(figures(stats)), stderr)), refresh=True)
 
         with Live(console=stderr, auto_refresh=False) as live:
             try:
@@ -62,7 +64,7 @@ def figures(stats: Stats) -> str:
         read = f"{stats.pages:,} pages and {stats.reads:,} single certificates read"
         return f"{stats.rate:.0f}/s; looking: {read}; {stats.waiting_for}"
     outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in stats.outcomes.items())
-    parts = [f"{stats.rate:.0f}/s", outcomes or "nothing finished yet"]
+    parts = [f"{duration(stats.elapsed_s)}; {stats.rate:.0f}/s", outcomes or "nothing finished yet"]
     if stats.retries or stats.throttles:
         parts.append(f"{stats.retries:,} retries, {stats.throttles:,} throttles")
     if stats.left_s is not None:

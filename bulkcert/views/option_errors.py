@@ -41,8 +41,7 @@ def _told(error: cyclopts.CycloptsError, commands: Sequence[str]) -> str:
             told = _unknown_command((error.unused_tokens or [""])[0], commands)
         case cyclopts.UnusedCliTokensError():
             words = error.unused_tokens or []
-            much = "one word" if len(words) == 1 else f"{len(words)} words"
-            told = f"{', '.join(map(repr, words))}: {much} too many"
+            told = f"{', '.join(map(repr, words))}: unexpected argument{'s' * (len(words) > 1)}"
         case cyclopts.CoercionError():
             told = _wrong_value(error)
         case cyclopts.MissingArgumentError() if error.argument:

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -11,15 +11,16 @@ from rich.text import Text
 from bulkcert.engine.pacer import bucket_rate, lane_cap
 from bulkcert.errors import ExitStatus
 from bulkcert.input import printable
-from bulkcert.runs.plan import Inquiry
+from bulkcert.runs.plan import MANY_ROWS, MOST_SHARE, NEARLY_ALL, Inquiry
 from bulkcert.runs.schedule import WRONG_SIZE, wrong_size
+from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Status
 from bulkcert.service.operations import INSTANCE_ACCESS
 from bulkcert.service.signing import Credentials
+from bulkcert.views.advice import on_unregistered
 from bulkcert.views.confirm import doubt, mistake
-from bulkcert.views.console import stdout
-from bulkcert.views.plan_cas import CAS_SHOWN, CaStates, States, advice_on_cas
-from bulkcert.views.unregistered import on_unregistered
+from bulkcert.views.console import say, stdout
+from bulkcert.views.layout import columns, show
 from bulkcert.words import about, counted
 
 CAS_LISTED = 1000
@@ -27,6 +28,34 @@ CAS_LISTED = 1000
 
 CLOCK_GRAIN_S = 2.0
 """The service tells its time in whole seconds, and an answer takes a while."""
+
+
+CAS_SHOWN, CAS_NAMED = 20, 3
+"""CAs that the table and one piece of advice name, most rows first."""
+
+
+class States(msgspec.Struct, frozen=True):
+    """How many rows that may be called are in each state; ``rows`` is their sum."""
+
+    rows: int
+    already: int
+    not_registered: int
+    to_change: int
+    not_looked_at: int
+
+
+class CaStates(States, frozen=True, kw_only=True):
+    """The same for the rows of one CA.
+
+    Attributes:
+        ca_sn: The CA.
+        registered: Its device certificates; None where not all of them were counted.
+        registered_at_least: Those that were counted, though there may be more; None where none were.
+    """
+
+    ca_sn: str
+    registered: int | None
+    registered_at_least: int | None
 
 
 class PlannedCalls(msgspec.Struct, frozen=True):
@@ -181,7 +210,13 @@ def _advice(plan: Plan, inquiry: Inquiry, credentials: Credentials) -> Iterator[
     if told := wrong_size(inquiry.question.options, inquiry.question.list_name, plan.rows):
         yield f"{told}. {WRONG_SIZE}"
     yield from _on_left_out(plan, inquiry)
-    yield from advice_on_cas(inquiry, plan.cas, plan.totals.rows)
+    action = inquiry.question.action
+    if action.cascades:
+        yield from _on_cascading(action, plan.cas[:CAS_SHOWN])
+    # What may be under any CA may be under this one.
+    if action.name == "inactivate-device" and not inquiry.check.unplaced:
+        worth = [ca for ca in plan.cas[:CAS_SHOWN] if _is_worth_a_call(inquiry, ca, plan.totals.rows)]
+        yield from (_on_inactivating(ca, plan.totals.rows) for ca in worth[:CAS_NAMED])
     if plan.totals.not_registered:
         yield _on_unregistered(plan, inquiry)
     if plan.not_looked:
@@ -191,13 +226,56 @@ def _advice(plan: Plan, inquiry: Inquiry, credentials: Credentials) -> Iterator[
     if ends is not None and ends < time.time() + needed:
         yield (
             f"these credentials expire at {_utc(ends)}, before the run would end ({about(needed)}); "
-            "it goes on only if their source gives new ones by then"
+            "their source must give new ones by then"
         )
     if credentials.security_token is not None and ends is None:
         yield (
             "these credentials are temporary, nothing says when they expire, and a token that was set by hand cannot "
-            f"be renewed by the run ({about(needed)}); if they end first, it stops and can be gone on with"
+            f"be renewed by the run ({about(needed)}); if they end first, it stops and can be resumed"
         )
+
+
+def _on_cascading(action: Action, cas: Sequence[CaStates]) -> Iterator[str]:
+    """Yields what an action on CAs does to the device certificates registered under them."""
+    hit = [ca for ca in cas if ca.registered_at_least]
+    if hit:
+        named = [f"of {printable(ca.ca_sn)} {_registered(ca)}" for ca in hit[:CAS_NAMED]]
+        named[0] = f"of {printable(hit[0].ca_sn)} {action.cascades} {_registered(hit[0])} device certificate"
+        named[0] += "s" * (hit[0].registered_at_least != 1)
+        more = f"; {len(hit) - CAS_NAMED:,} more CAs are in the table" * (len(hit) > CAS_NAMED)
+        yield f"{action.name} {', '.join(named)}{more}{'; nothing brings them back' * action.deletes}"
+    if uncounted := sum(ca.registered_at_least is None for ca in cas):
+        yield f"{action.name} {action.cascades} device certificates of {counted(uncounted, 'CA')} that were not counted"
+
+
+def _is_worth_a_call(inquiry: Inquiry, ca: CaStates, rows: int) -> bool:
+    """Returns whether one inactivate-ca might do in place of many calls, and touch nothing that is protected."""
+    if ca.rows <= MANY_ROWS or ca.already == ca.rows or ca.ca_sn in inquiry.check.protected_cas:
+        return False
+    nearly_all = ca.registered is not None and 0 < NEARLY_ALL * ca.registered <= ca.already + ca.to_change
+    return nearly_all or ca.rows / rows >= MOST_SHARE
+
+
+def _on_inactivating(ca: CaStates, rows: int) -> str:
+    # What was not looked at may be among the registered ones.
+    others = max(0, (ca.registered_at_least or 0) - ca.already - ca.to_change - ca.not_looked_at)
+    whole = ca.registered is not None and not ca.not_looked_at
+    devices = f"{'at least ' * (not whole)}{counted(others, 'registered device')}" if others or whole else "uncounted"
+    return (
+        f"{_share(ca.rows, rows)} of the rows share CA {printable(ca.ca_sn)}: one inactivate-ca would refuse all of "
+        f"its devices at once, also those that are not registered yet; devices that are not listed: {devices}"
+    )
+
+
+def _registered(ca: CaStates) -> str:
+    """Returns how many device certificates a CA has, as far as they were counted."""
+    if ca.registered_at_least is None:
+        return ""
+    return f"{'at least ' * (ca.registered is None)}{ca.registered_at_least:,}"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{int(100 * part / whole)} %" if whole else ""
 
 
 def _on_left_out(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
@@ -205,7 +283,7 @@ def _on_left_out(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
     options = inquiry.question.options
     if plan.invalid:
         first = inquiry.check.first_invalid[0]
-        place = f"{plan.input}:{first.line or first.row}: {first.column}: {first.reason} ({first.value})"
+        place = f"{plan.input}:{first.line or first.row}: {first.column}: {first.reason}{first.shown}"
         rows = "1 row is" if plan.invalid == 1 else f"{plan.invalid:,} rows are"
         skipped = (
             "left out (--skip-invalid)" if options.skip_invalid else "correct what is wrong, or give --skip-invalid"
@@ -233,32 +311,50 @@ def _utc(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def show(plan: Plan) -> None:
+def show_plan(plan: Plan) -> None:
     """Prints a plan on stdout: names and values, a table of the CAs, and advice."""
-    for name, value in _facts(plan):
-        stdout.print(Text(f"{name:<14}{value}"))
+    show(_facts(plan))
     stdout.print()
-    rows: list[tuple[str, States]] = [(printable(ca.ca_sn), ca) for ca in plan.cas[:CAS_SHOWN]]
-    width = max([len(name) for name, _ in rows] + [len("all CAs")])
-    heads = [name.replace("_", " ") for name in States.__struct_fields__]
-    stdout.print(Text(f"{'CA':<{width}}" + "".join(f"  {head:>14}" for head in heads), style="bold"))
-    for name, states in [*rows, ("all CAs", plan.totals)]:
-        if states is plan.totals and plan.cas_total > len(rows):
-            stdout.print(Text(f"and {plan.cas_total - len(rows):,} more"))
-        figures = [getattr(states, field) for field in States.__struct_fields__]
-        stdout.print(Text(f"{name:<{width}}" + "".join(f"  {figure:>14,}" for figure in figures)))
+    for number, line in enumerate(_table(plan, stdout.width if stdout.is_terminal else None)):
+        stdout.print(Text(line, style="" if number else "bold"))
+    if plan.cas_total > CAS_SHOWN:
+        stdout.print(f"and {plan.cas_total - CAS_SHOWN:,} more")
     if plan.advice:
         stdout.print()
     for advice in plan.advice:
-        stdout.print(Text(f"→ {advice}", style="yellow"))
+        say(Text(f"→ {advice}", style="yellow"), stdout, indent=2)
+
+
+def _table(plan: Plan, width: int | None) -> Iterator[str]:
+    """Yields the lines of the table; a column in which nothing stands is left out."""
+    rows = [(printable(ca.ca_sn), ca, _registered(ca)) for ca in plan.cas[:CAS_SHOWN]]
+    by_name = {"CA": [name for name, *_ in rows] + ["all CAs"]}
+    for field in States.__struct_fields__:
+        figures = [getattr(states, field) for states in (*(states for _, states, _ in rows), plan.totals)]
+        if field != "not_looked_at" or any(figures):
+            by_name[field.replace("_", " ")] = [f"{figure:,}" for figure in figures]
+    by_name["share"] = [_share(states.rows, plan.totals.rows) for _, states, _ in rows] + [""]
+    if any(registered for *_, registered in rows):
+        by_name["devices"] = [registered for *_, registered in rows] + [""]
+    heads = list(by_name)
+    sizes = [max(map(len, [head, *cells])) for head, cells in by_name.items()]
+    table = [heads, *map(list, zip(*by_name.values(), strict=True))]
+    aligned = [
+        [cell.rjust(size) if place else cell for place, (cell, size) in enumerate(zip(cells, sizes, strict=True))]
+        for cells in table
+    ]
+    return columns(aligned, width, {0: 12})
 
 
 def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     key, may = plan.credentials, plan.permissions
     refused = may.read_one is False and may.read_pages is False
-    known = "not told: reading was refused" if refused and plan.instance_ok is None else ""
+    unread = "not known: reading was refused" if refused and plan.instance_ok is None else ""
     yield "action", plan.action
-    yield "instance", f"{plan.instance} at {plan.endpoint}: {known or _known(plan.instance_ok, 'known', 'not known')}"
+    yield (
+        "instance",
+        f"{plan.instance} at {plan.endpoint}: {unread or _known(plan.instance_ok, 'reachable', 'not known')}",
+    )
     ends = f", until {key.expires}" if key.expires else ", temporary" if key.temporary else ""
     yield "credentials", f"access key {key.access_key_id}, from {key.source}{ends}"
     yield "permissions", f"to read {_known(may.read_one, 'yes', 'no')}, to list {_known(may.read_pages, 'yes', 'no')}"
@@ -269,7 +365,7 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     if plan.protection:
         yield "protected", plan.protection
     calls = plan.calls
-    yield "calls", f"{calls.total:,}: {calls.changing:,} that change, {calls.looking:,} that look first"
+    yield "calls", f"{calls.total:,}: {calls.changing:,} writes, {calls.looking:,} reads"
     for position, pace in enumerate(plan.times):
         addresses = f"{pace.source_addresses} source address{'es' * (pace.source_addresses > 1)}"
         yield "" if position else "time", f"{about(pace.seconds)} from {addresses} ({pace.rate:,.0f}/s)"
@@ -278,8 +374,8 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "exit status", f"{plan.exit_status}: {ready}"
 
 
-def _known(told: bool | None, yes: str, no: str) -> str:
-    return "not tried" if told is None else yes if told else no
+def _known(found: bool | None, yes: str, no: str) -> str:
+    return "not tried" if found is None else yes if found else no
 
 
 def _clock(ahead_s: float | None) -> str:

@@ -11,13 +11,14 @@ from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import SUFFIX, RunFiles
 from bulkcert.store.schema import SessionKind
 from bulkcert.store.status import NoRunError, RunStatus, State, status_of
+from bulkcert.views.layout import columns, fit
 from bulkcert.views.status import done_of, outcomes_of
 from bulkcert.words import printable
 
 _LONGEST_NAME, _LONGEST_REASON = 255, 400
 
-_LEAST = {"results": 12, "action": 10, "instance": 8}
-"""Characters that are left of a column that is cut because a line is too long."""
+_LEAST = {3: 8, 1: 12, 2: 10}
+"""Characters that are left of instance, results and action where a line is too long."""
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -124,45 +125,24 @@ def lines_of(runs: Sequence[Listed], width: int | None = None) -> Iterator[str]:
         runs: The runs.
         width: Characters of a line at most; None for no limit.
     """
-    table = [_cells(run) for run in runs]
-    widths = {name: max((len(cells[name]) for cells in table), default=0) for name in (table[0] if table else ())}
-    if width is not None:
-        _narrow(widths, width)
-    for run, cells in zip(runs, table, strict=True):
+    readable = [run for run in runs if run.state is not None]
+    for run in runs:
         if run.state is None:
-            line = f"{cells['results']}  {printable(run.wrong, _LONGEST_REASON)}"
-        else:
-            line = "  ".join(_fit(cell, widths[name]) for name, cell in cells.items())
-        yield _fit(line.rstrip(), width or len(line)).rstrip()
+            line = f"{printable(Path(run.results).name, _LONGEST_NAME)}  {printable(run.wrong, _LONGEST_REASON)}"
+            yield fit(line, width or len(line)).rstrip()
+    if readable:
+        yield from columns([_cells(run) for run in readable], width, _LEAST)
 
 
-def _cells(run: Listed) -> dict[str, str]:
-    state = "" if run.state is None else f"{run.state} {run.exit_status}"
+def _cells(run: Listed) -> list[str]:
+    state = f"{run.state} {run.exit_status}"
     if run.state in (State.RUNNING, State.STALLED):
         state = f"{run.state}, {run.kind}"
     elif run.state is State.STARTING:
         state = str(run.state)
-    if run.state is not None and run.wrong:
+    if run.wrong:
         state += f": {run.wrong}"
-    return {
-        "started": f"{run.started:%Y-%m-%d %H:%MZ}" if run.started else "",
-        "results": printable(Path(run.results).name, _LONGEST_NAME),
-        "action": run.action or "",
-        "instance": run.instance or "",
-        "done": "" if run.rows is None else f"{run.done:,}/{run.rows:,}",
-        "state": state,
-    }
-
-
-def _narrow(widths: dict[str, int], width: int) -> None:
-    """Takes from columns what lines are too long by: from the instance first, from the action last."""
-    over = sum(widths.values()) + 2 * (len(widths) - 1) - width
-    for name in ("instance", "results", "action"):
-        taken = max(0, min(over, widths.get(name, 0) - _LEAST[name]))
-        if taken:
-            widths[name] -= taken
-            over -= taken
-
-
-def _fit(text: str, width: int) -> str:
-    return text.ljust(width) if len(text) <= width else f"{text[: width - 1]}…"
+    started = f"{run.started:%Y-%m-%d %H:%MZ}" if run.started else ""
+    rows = "" if run.rows is None else f"{run.done:,}/{run.rows:,}"
+    name = printable(Path(run.results).name, _LONGEST_NAME)
+    return [started, name, run.action or "", run.instance or "", rows, state]

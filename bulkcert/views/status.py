@@ -1,4 +1,4 @@
-"""How a run stands, for people and for programs."""
+"""The status of a run, for people and for programs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -10,12 +10,13 @@ from bulkcert.engine.figures import Stats
 from bulkcert.engine.recent_errors import LastError
 from bulkcert.errors import ExitStatus
 from bulkcert.service.actions import ACTIONS
-from bulkcert.store.outcome import DESIRED, Outcome
+from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import Session, SessionKind, Verification
 from bulkcert.store.status import RunStatus, State
-from bulkcert.views.status_advice import next_steps, unmade
-from bulkcert.views.verified import label_of, told_read
-from bulkcert.words import counted, duration, meaning, printable
+from bulkcert.views.advice import Step, meaning, steps_left, to_verify, undone_words
+from bulkcert.views.layout import outcome_lines
+from bulkcert.views.verified import label_of, read_words
+from bulkcert.words import counted, duration, printable
 
 MOST_MESSAGE = 160
 """Characters of a message that are shown."""
@@ -60,7 +61,7 @@ class Shown(msgspec.Struct, frozen=True):
         maybe_undone: Rows that an undo may have changed back without a trace.
         drifted: Rows that were read back in another state than the desired one, and not called since.
         in_doubt: Rows without an outcome that a killed session may have called.
-        next: What to do next; empty where there is nothing to do.
+        next: What is left to do, a purpose and a command each; empty where there is nothing.
         silent_s: Seconds since the last sign of life; null unless a session is running.
         session: What the newest session does, or did as far as it has said; null before it has said anything.
         sessions: All sessions, the newest last.
@@ -85,7 +86,7 @@ class Shown(msgspec.Struct, frozen=True):
     maybe_undone: int
     drifted: int
     in_doubt: int
-    next: str
+    next: tuple[Step, ...]
     silent_s: float | None
     session: Stats | None
     sessions: tuple[Start, ...]
@@ -115,7 +116,7 @@ def shown(status: RunStatus) -> Shown:
         maybe_undone=status.maybe_undone,
         drifted=status.drifted,
         in_doubt=status.in_doubt,
-        next=" ".join(next_steps(status)),
+        next=tuple(steps_left(status)),
         silent_s=round(_silent_s(newest), 1) if newest and is_running(status) else None,
         session=figures_of(newest),
         sessions=tuple(map(_start, status.sessions)),
@@ -164,13 +165,15 @@ def rows_of(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
         yield from _calls(status)
         if (read := status.verification) is not None and not is_running(status):
             at = _clock(datetime.fromisoformat(read.finished))
-            yield label_of(read), Text(f"{at}: {told_read(read)}", style="red" if read.exit_status else "")
+            yield label_of(read), Text(f"{at}: {read_words(read)}", style="red" if read.exit_status else "")
         if status.state in (State.INTERRUPTED, State.STALLED, State.RUNNING):
             yield from _errors(_newest_errors(status.sessions))
     yield "results", str(status.files.results)
-    steps = list(next_steps(status))
-    for number, step in enumerate(steps):
-        yield "" if number else "next", step
+
+
+def steps_of(status: RunStatus) -> tuple[Step, ...]:
+    """Returns what to do next about a run that somebody looks at: what is left, or else what proves it."""
+    return tuple(steps_left(status)) or tuple(to_verify(status))
 
 
 def line_of(status: RunStatus) -> str:
@@ -194,7 +197,7 @@ def _state(status: RunStatus) -> Text:
     newest, stats = acting(status), figures_of(acting(status))
     if status.state is State.STARTING or newest is None:
         who = f": {status.holder}" if status.holder and status.holder.pid else ""
-        return Text(f"starting{who}; it calls nothing yet (it reads its list, or waits for a yes)")
+        return Text(f"starting{who}; no calls yet: it reads its list, or waits for a confirmation")
     who = f"process {newest.pid} on {newest.host}"
     if status.state is State.RUNNING:
         phase = stats.phase if stats else newest.kind
@@ -213,7 +216,7 @@ def _ended(status: RunStatus) -> Text:
     doing = status.doing or status.sessions[-1]
     at = _at(doing.ended_at or doing.started_at)
     if status.is_undone:
-        return Text(f"UNDONE: {unmade(status)}; ended at {at} with {status.exit_status}", style="yellow")
+        return Text(f"UNDONE: {undone_words(status)}; ended at {at} with {status.exit_status}", style="yellow")
     words = doing.stopped or meaning(status.exit_status)
     if status.asked is not None and not status.asked.rows:
         words = "nothing to do: the list was empty"
@@ -232,13 +235,12 @@ def _counts(status: RunStatus, rows: int) -> Iterator[tuple[str, str | Text]]:
     for outcome, count in outcomes.items():
         if is_running(status) and outcome == Outcome.NOT_ATTEMPTED:
             continue
-        style = "green" if outcome in DESIRED else "yellow" if outcome == Outcome.DUPLICATE else "red"
-        yield "", Text(f"{count:>9,} {outcome}", style=style)
+        yield from outcome_lines({outcome: count})
     if status.is_undone and status.state is not State.ENDED:
-        yield "undone", Text(unmade(status), style="yellow")
+        yield "undone", Text(undone_words(status), style="yellow")
     if status.in_doubt and not is_running(status):
-        told = f"{counted(status.in_doubt, 'row')} that a killed session may have called, without an outcome"
-        yield "in doubt", Text(told, style="yellow")
+        rows_left = f"{counted(status.in_doubt, 'row')} that a killed session may have called, without an outcome"
+        yield "in doubt", Text(rows_left, style="yellow")
     if status.drifted and status.asked is not None:
         desired = ACTIONS[status.asked.action].desired
         yield "drifted", Text(f"{counted(status.drifted, 'row')} read back since, and not {desired}", style="red")
@@ -255,8 +257,8 @@ def _calls(status: RunStatus) -> Iterator[tuple[str, str]]:
             name = "any address" if lane.address == "any" else lane.address
             yield "" if number else "lanes", f"{name}: {lane.rate:.0f}/s, {lane.in_flight:,} in flight"
         yield "waiting", stats.waiting_for
-        if stats.left_s is not None:
-            yield "left", f"about {duration(stats.left_s)}"
+        left = "" if stats.left_s is None else f", about {duration(stats.left_s)} left"
+        yield "time", f"{duration(stats.elapsed_s)} so far{left}"
     elif newest is not None:
         yield "calls", _calls_in_all([each for each in status.sessions if each.kind != "verify"])
 
@@ -293,8 +295,8 @@ def _errors(errors: list[LastError]) -> Iterator[tuple[str, Text]]:
         row = f", row {error.row:,}" if error.row else ""
         request = f", request {error.request_id}" if error.request_id else ""
         where = f"{counted(error.count, 'time')}, last {_clock(error.at)}{row}{request}"
-        told = f"{error.code} ({where}): {printable(error.message, MOST_MESSAGE)}"
-        yield "" if number else "errors", Text(told, style="red")
+        line = f"{error.code} ({where}): {printable(error.message, MOST_MESSAGE)}"
+        yield "" if number else "errors", Text(line, style="red")
 
 
 def _done(stats: Stats) -> str:

@@ -1,4 +1,4 @@
-"""What a verification came to, in words, for all who tell of it."""
+"""What a verification came to, in words, wherever it is shown."""
 
 from collections.abc import Iterator
 
@@ -30,9 +30,9 @@ def meaning_read(verification: Verification) -> str:
         case ExitStatus.INCOMPLETE:
             return "finished, and some rows were not read"
         case _ if verification.unread:
-            return "stopped before all rows were read; see stderr"
+            return "stopped before all rows were read"
         case _:
-            return "stopped; see stderr"
+            return "stopped"
 
 
 def label_of(verification: Verification) -> str:
@@ -40,7 +40,7 @@ def label_of(verification: Verification) -> str:
     return "verified" if verification.is_proof else "not verified"
 
 
-def told_read(verification: Verification) -> str:
+def read_words(verification: Verification) -> str:
     """Returns on one line what a verification has read, what not, and why it ended early if it did."""
     return "; ".join(_parts(verification)) or "no rows"
 

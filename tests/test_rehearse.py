@@ -5,6 +5,8 @@ import json
 import pytest
 from program import here, write_devices
 
+from bulkcert.runs import rehearsal
+
 REHEARSE = ("rehearse", "inactivate-device", "d.csv", "--latency-ms", "0", "0")
 BOTH = ("--and-then", "verify", "--and-then", "undo")
 
@@ -28,7 +30,7 @@ def test_nothing_is_proposed_that_needs_the_emulator():
     shown = here(*REHEARSE, *BOTH).ended(0)
 
     assert "to undo: 3 rows" in shown.stderr
-    report = "to tell others: bulkcert report d.inactivate-device.results.rehearsal.csv\n"
+    report = "to report: bulkcert report d.inactivate-device.results.rehearsal.csv\n"
     assert [line for line in shown.stderr.splitlines(keepends=True) if ": bulkcert " in line] == [report] * 2
 
 
@@ -46,3 +48,28 @@ def test_no_option_is_named_that_was_not_given():
 
     assert "are 3 rows whose state before is not known, left alone\n" in shown.stderr
     assert "include-unknown" not in shown.stderr
+
+
+UNREAD = "GetDeviceCertificate:ParameterFieldCheckFailed"
+NOT_UNDONE = "ActiveDeviceCertificate:NoPermission"
+CASES = {
+    "verify": ("never", 0.0, [UNREAD], (0, 1, 0), 1),
+    "undo": ("always", 0.0, [NOT_UNDONE], (0, 0, 77), 77),
+    "run, verify and undo": ("always", 0.5, [NOT_UNDONE], (1, 1, 77), 1),
+}
+STAGE = ("--fault-seed", 1, "--latency-ms", 0, 0, *BOTH)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_first_that_went_wrong(tmp_path, monkeypatch, case):
+    """A run that went well makes no success of a verification or an undo that did not."""
+    look, unregistered, faults, parts, status = CASES[case]
+    write_devices(tmp_path / "d.csv", 20, cas=20)
+    monkeypatch.setattr(rehearsal, "DEFAULT_FAULTS", dict.fromkeys(faults, 1))
+    options = ("--preflight", look, "--unregistered", unregistered, *STAGE, "-q", "--json")
+    said = here("rehearse", "inactivate-device", "d.csv", *options, cwd=tmp_path).ended(status).stdout
+    told = json.loads(said.splitlines()[-1])
+
+    undone = told["undo"].get("sessions", [told["undo"]])[-1]
+    ended = [part["exit_status"] for part in (told["summary"], told["verification"], undone)]
+    assert tuple(ended) == parts

@@ -1,0 +1,283 @@
+"""What a finding means and what to do next: the one table that plan, run, status, verify and report read from."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from bulkcert.errors import ExitStatus
+from bulkcert.service.actions import ACTIONS, Action
+from bulkcert.service.certificates import Status
+from bulkcert.service.codes import WRONG_INSTANCE, rule_for
+from bulkcert.service.operations import INSTANCE_ACCESS
+from bulkcert.service.verdicts import Verdict
+from bulkcert.store.outcome import Outcome
+from bulkcert.store.paths import RunFiles
+from bulkcert.store.status import RunStatus, State
+from bulkcert.words import counted
+
+_AGAIN = "Call them again: {again}"
+
+_BY_OUTCOME: dict[Outcome, tuple[str, str]] = {
+    Outcome.SUCCEEDED: ("the service did it and echoed the serial", ""),
+    Outcome.UNCHANGED: ("already in the desired state; no call was made", ""),
+    Outcome.NOT_REGISTERED: ("the service knows no such certificate", "{unregistered}"),
+    Outcome.FAILED: ("refused, or the attempts were used up", ""),
+    Outcome.UNKNOWN: (
+        "sent and never answered: it may or may not have been done",
+        "What they are now: {verify}. To call them again: {again}.{harmless}",
+    ),
+    Outcome.INVALID: (
+        "the serial cannot be right; never sent",
+        "Correct the serials in the list, and run the corrected rows.",
+    ),
+    Outcome.DUPLICATE: ("the same certificate as an earlier row", ""),
+    Outcome.NOT_ATTEMPTED: ("the run stopped first", "The run has not reached them: {resume}"),
+    Outcome.PROTECTED: (
+        "on the list of protected serials; never sent",
+        "Left alone on purpose. To have it done, take them off the list of protected serials.",
+    ),
+    Outcome.UNDONE: (
+        "changed by this run, and changed back by its undo",
+        "Undone on purpose. To do it again: {again}",
+    ),
+}
+_BY_VERDICT: dict[Verdict, str] = {
+    Verdict.FAILED: "Look at the message: the service refuses these rows as they are, and would again. Correct them.",
+    Verdict.UNRECOGNIZED: "No table lists this code: give the request id to the service's support.",
+    Verdict.RETRY: f"A passing fault of the service. {_AGAIN}",
+    Verdict.THROTTLED: "Too many calls on this account at the time. Best when nothing else calls: {again}",
+    Verdict.NOT_FOUND: "Once they are registered: {again}",
+}
+_OWN_CODES = {
+    "Client.Timeout": "no answer came in time",
+    "Client.Disconnected": "the connection was lost before the answer",
+    "Client.NotHttp": "what came was no answer, or too long",
+    "Client.ConnectFailed": "no connection came about; nothing was sent",
+    "Client.CertificateRefused": "this machine does not trust the server's certificate",
+    "Client.NoEcho": "the answer said success without the serial that was sent",
+    "Client.WrongEcho": "the answer named another serial than the one that was sent",
+    "Client.NoCode": "the answer had no code",
+    "Client.NotJson": "the answer was not the service's, but of something in front of it",
+    "Client.NoData": "the answer held nothing",
+}
+_BY_EXIT_STATUS = {
+    ExitStatus.OK: "every row is in the desired state",
+    ExitStatus.INCOMPLETE: "finished, and some rows are not in the desired state",
+    ExitStatus.STOPPED_EARLY: "stopped early on purpose; it can be resumed",
+}
+_MENDED_FIRST = frozenset(
+    {ExitStatus.UNAVAILABLE, ExitStatus.CANNOT_WRITE, ExitStatus.DENIED, ExitStatus.MISCONFIGURED}
+)
+"""What stops a run that would stop again unless something is put right before."""
+
+_TO_THE_END = (ExitStatus.OK, ExitStatus.INCOMPLETE)
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What to do next: what for, and the command; empty where it is nothing that bulkcert does."""
+
+    purpose: str
+    command: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.purpose}: {self.command}" if self.command else self.purpose
+
+
+def meaning(exit_status: int) -> str:
+    """Returns an exit status in words."""
+    return _BY_EXIT_STATUS.get(ExitStatus(exit_status), "stopped before all rows were called")
+
+
+def meaning_of(outcome: Outcome, code: str = "") -> str:
+    """Returns what a code says, or the outcome where there is none or no table lists it."""
+    if not code or outcome is Outcome.UNDONE:
+        return _BY_OUTCOME[outcome][0]
+    return _OWN_CODES.get(code) or rule_for(code).message or "no table lists this code"
+
+
+def on_unregistered(action: Action, *, protected: bool) -> str:
+    """Returns what it means that certificates are not registered, and what to do (reference, section 10).
+
+    Args:
+        action: What is asked for them.
+        protected: Whether others are protected from it, which may be of the same CA.
+    """
+    if action.deletes:
+        return "check the serials: there is nothing to delete under them"
+    if not action.by_device:
+        return "the instance knows no such CA: check the serials and the instance"
+    if action.desired == "active":
+        return "such a certificate becomes active at its first connection, and nothing can switch it on before"
+    by_ca = "" if protected else "inactivate its CA (inactivate-ca), or "
+    return (
+        f"NOT safe: such a certificate becomes active at its first connection; {by_ca}once it has connected call it "
+        "again"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What to do about rows of a run.
+
+    Attributes:
+        files: Of the run, for the commands.
+        action: What was asked.
+        protected: Whether rows are protected, which may be of the same CA.
+    """
+
+    files: RunFiles
+    action: Action
+    protected: bool
+
+    def on(self, outcome: Outcome, code: str = "") -> str:
+        """Returns what to do about rows with an outcome and a code; the code is empty where there is none."""
+        rule, (_, by_outcome) = rule_for(code), _BY_OUTCOME[outcome]
+        if rule.advice and outcome is not Outcome.UNDONE:
+            also = f" and {INSTANCE_ACCESS}" if self.action.operation.needs_instance_access else ""
+            return rule.advice.format(ram=f"{self.action.operation.ram_action}{also}")
+        by_code = f"Check the endpoint and the network. {_AGAIN}" if code in _OWN_CODES else ""
+        return (by_outcome or by_code or _BY_VERDICT.get(rule.verdict, _AGAIN)).format(
+            again=self._again(outcome.value),
+            resume=self.files.command("resume"),
+            verify=self.files.command("verify"),
+            harmless=" A repeat does no harm." if self.action.repeatable else "",
+            unregistered=self._unregistered(),
+        )
+
+    def _again(self, kind: str) -> str:
+        return self.files.command("resume", "--retry", kind)
+
+    def _unregistered(self) -> str:
+        step = self.on_unregistered()
+        return str(msgspec.structs.replace(step, purpose=f"{step.purpose[0].upper()}{step.purpose[1:]}"))
+
+    def on_unregistered(self) -> Step:
+        """Returns what to do about certificates that are not registered."""
+        words = on_unregistered(self.action, protected=self.protected)
+        again = self.action.desired == "inactive" and self.action.by_device
+        return Step(words, self._again(Outcome.NOT_REGISTERED.value) if again else "")
+
+    def on_maybe_undone(self) -> str:
+        """Returns what to do about rows that an undo may have changed back without an answer."""
+        return f"What they are now: {self.files.command('verify')}. To do it again: {self._again('undone')}"
+
+    def on_read_back(self, status: str) -> str:
+        """Returns what to do about certificates that were done and then read back in this other state."""
+        if status == Status.NOT_REGISTERED:
+            by_ca = "" if self.protected else "inactivate its CA, or "
+            return f"Deleted since. A device that registers itself anew is active: {by_ca}verify again."
+        said = "Somebody or something has changed them since: look into the service's audit log."
+        if not self.action.repeatable:
+            return said
+        watch = self.files.command("verify", "--watch", "1h")
+        return f"{said} To call them again: {self._again('drifted')}; to keep looking: {watch}"
+
+
+def undone_words(status: RunStatus) -> str:
+    """Returns how many certificates an undo has changed back, in words: they are in the opposite state again."""
+    inverse = ACTIONS[status.asked.action].inverse if status.asked else None
+    opposite = f"{ACTIONS[inverse].desired} again" if inverse else "as they were"
+    there = "is" if status.undone == 1 else "are"
+    parts = [f"{counted(status.undone, 'certificate')} {there} {opposite}"] if status.undone else []
+    if status.maybe_undone:
+        perhaps = f"{status.maybe_undone:,} more perhaps" if parts else f"perhaps {status.maybe_undone:,} {opposite}"
+        parts.append(perhaps)
+    return ", ".join(parts)
+
+
+def is_undoing(status: RunStatus) -> bool:
+    """Returns whether an undo has not come to its end."""
+    doing = status.doing
+    return doing is not None and doing.kind == "undo" and doing.exit_status not in _TO_THE_END
+
+
+def steps_left(status: RunStatus) -> Iterator[Step]:
+    """Yields what is left to do about a run, the most urgent first; nothing while all goes well."""
+    if status.asked is None or status.state in (State.STARTING, State.RUNNING) or status.asked.rehearsal:
+        return
+    resume, session = status.files.command("resume"), status.session
+    if status.state is State.STALLED and session is not None:
+        yield Step(f"look at process {session.pid} on {session.host}; if it has to be killed, to resume", resume)
+        return
+    if is_undoing(status):
+        yield Step("to resume the undo", resume)
+        if status.is_undone:
+            yield Step("to do it again instead", status.files.command("resume", "--retry", "undone"))
+    elif status.state is State.INTERRUPTED:
+        yield Step("to resume", resume)
+    else:
+        yield from _after_the_end(status)
+    yield from _after_reading(status)
+
+
+def _after_the_end(status: RunStatus) -> Iterator[Step]:
+    """Yields what to do about a run that has ended: with the rows that are not in the desired state."""
+    files, outcomes, doing = status.files, status.outcomes, status.doing
+    if status.is_undone:
+        yield Step("to do it again", files.command("resume", "--retry", "undone"))
+        if status.maybe_undone or (doing is not None and doing.kind == "undo" and doing.exit_status):
+            yield Step("to undo the rest", files.command("undo", *_blindly(status)))
+        return
+    if status.to_call and doing is not None:
+        yield Step(_before_resuming(doing.stop_code, doing.exit_status), files.command("resume"))
+    again = {outcome.value: outcomes[outcome] for outcome in (Outcome.FAILED, Outcome.UNKNOWN) if outcomes[outcome]}
+    again |= {"drifted": status.drifted} if status.drifted else {}
+    if again:
+        rows = ", ".join(f"{count:,} {kind}" for kind, count in again.items())
+        yield Step(f"to call again ({rows})", files.command("resume", "--retry", ",".join(again)))
+    if (count := outcomes[Outcome.NOT_REGISTERED]) and status.asked is not None:
+        advice = Advice(files, ACTIONS[status.asked.action], protected=outcomes[Outcome.PROTECTED] > 0)
+        step = advice.on_unregistered()
+        yield msgspec.structs.replace(step, purpose=f"{count:,} not registered: {step.purpose}")
+
+
+def _before_resuming(stop_code: str, exit_status: int | None) -> str:
+    if stop_code == WRONG_INSTANCE:
+        return "with the right --instance and --region, to resume"
+    return "after that, to resume" if exit_status in _MENDED_FIRST else "to resume"
+
+
+def _after_reading(status: RunStatus) -> Iterator[Step]:
+    """Yields what to do about a verification that has not read everything."""
+    newest, read = status.session, status.verification
+    if newest is None or newest.kind != "verify":
+        return
+    if newest.ended_at is None and msgspec.json.decode(newest.options, type=_Reading).watch:
+        yield Step("to resume the watch", status.files.command("resume"))
+    elif newest.ended_at is None or (read and (read.stopped or "refused" in read.unread_because)):
+        yield Step("to read what was not read", status.files.command("verify"))
+
+
+class _Reading(msgspec.Struct, frozen=True):
+    """What is of interest in the options of a session that verifies."""
+
+    watch: float = 0.0
+
+
+def to_verify(status: RunStatus) -> Iterator[Step]:
+    """Yields how to read back what a run that has come to its end has done; nothing if it was read since."""
+    asked, newest = status.asked, status.session
+    if asked is None or newest is None or status.state is not State.ENDED or not asked.rows or asked.rehearsal:
+        return
+    if newest.kind != "verify" and not status.is_undone and status.came_to in _TO_THE_END:
+        yield Step("to verify", status.files.command("verify"))
+
+
+def steps_after(status: RunStatus) -> Iterator[Step]:
+    """Yields what may be done with a run that has ended, though nothing is left to do: verify, undo, report."""
+    files, asked, outcomes = status.files, status.asked, status.outcomes
+    if asked is None or status.state is not State.ENDED or not asked.rows:
+        return
+    yield from to_verify(status)
+    changed = outcomes[Outcome.SUCCEEDED] + outcomes[Outcome.UNKNOWN] + status.in_doubt
+    if not asked.rehearsal and changed and not status.is_undone and ACTIONS[asked.action].inverse is not None:
+        unknown = status.unknown_before
+        why = f" ({counted(unknown, 'row')}: what they were before is not known)" if unknown else ""
+        yield Step(f"to undo{why}", files.command("undo", *_blindly(status)))
+    yield Step("to report", files.command("report"))
+
+
+def _blindly(status: RunStatus) -> list[str]:
+    """Returns the word without which an undo would ask for one."""
+    return ["--include-unknown"] if status.unknown_before else []
