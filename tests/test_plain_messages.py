@@ -24,7 +24,7 @@ def test_connections(reason):
     """A connection that does not come about is told by host, port and the system's reason."""
     classification = classify_failure(NotSent("127.0.0.1:1", REASONS[reason]))
 
-    assert judged.message == f"cannot connect to 127.0.0.1:1: {reason}"
+    assert classification.message == f"cannot connect to 127.0.0.1:1: {reason}"
 
 
 def test_certificates():
@@ -34,7 +34,7 @@ def test_certificates():
 
     classification = classify_failure(NotSent("127.0.0.1:1", refused))
 
-    assert judged.message == "the TLS certificate of 127.0.0.1:1 is not trusted: self-signed certificate"
+    assert classification.message == "the TLS certificate of 127.0.0.1:1 is not trusted: self-signed certificate"
 
 
 @pytest.mark.parametrize(

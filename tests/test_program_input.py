@@ -328,7 +328,7 @@ def test_a_pipe_is_rehearsed_and_planned(tmp_path, place):
 
     assert json.loads(plan.stdout)["rows"] == 4
     made = json.loads(told.stdout)
-    assert (made["summary"]["outcomes"], made["undo"]["outcomes"]) == (
+    assert (made["summary"]["outcomes"], made["undo"]["run"]["outcomes"]) == (
         {"succeeded": 3, "duplicate": 1},
         {"duplicate": 1, "undone": 3},
     )
