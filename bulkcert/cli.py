@@ -10,29 +10,28 @@ import cyclopts
 from cyclopts import App, Parameter
 from cyclopts.config import Env
 
+from bulkcert.commands import COMMANDS
 from bulkcert.errors import BulkcertError, ExitStatus, terminated
 from bulkcert.job_file import JobFile
 from bulkcert.log import bind, format_asked
 from bulkcert.views import console as terminal
 from bulkcert.views.option_errors import wrong_options
 
-HELP = """Switch very many ApsaraMQ for MQTT device certificates off or on: fast, under the limits, losing nothing.
-
-Try it, then find out what a run would do, do it, and verify it:
-
-    bulkcert rehearse inactivate-device devices.csv
-    bulkcert plan inactivate-device devices.csv --instance ID --region REGION
-    bulkcert run inactivate-device devices.csv --instance ID --region REGION
-    bulkcert verify devices.inactivate-device.results.csv
-
-devices.csv has the columns DeviceSn and CaSn. Credentials are found where the vendor's own tools look for them."""
+SHOWN = (str, int, float)
+"""Types of defaults that a help shows, unless they are empty; a switch is off, and a file is not named, by itself."""
 
 app = App(
     name="bulkcert",
-    help=HELP,
+    help="Switch very many device certificates of ApsaraMQ for MQTT off or on.",
     help_format="markdown",
+    help_flags=("--help", "-h"),
+    version_flags=("--version", "-V"),
     version_format="plaintext",
-    default_parameter=Parameter(negative_iterable=()),
+    default_parameter=Parameter(
+        negative_iterable=(),
+        negative_bool=(),
+        show_default=lambda value: str(value) if value and type(value) in SHOWN else None,
+    ),
     suppress_keyboard_interrupt=False,
 )
 app.meta.suppress_keyboard_interrupt = False
@@ -44,25 +43,15 @@ def _options_of(command: str) -> set[str]:
     return {name.removeprefix("--") for argument in arguments for name in argument.names}
 
 
-COMMANDS = {
-    "inventory": "List the registered certificates of an instance into a file, as an input for run.",
-    "plan": "Read, and show what a run would find and do, what it would cost, and what prevents it.",
-    "run": "Call the service once for each row of a list, and write what became of every row.",
-    "resume": "Resume what was interrupted, or call again the rows that --retry names; the list is not needed.",
-    "status": "Show the status of a run from another terminal: how far, how fast, what it waits for, how it ended.",
-    "verify": "Read back the status of every row of a run; while watched, call again what is not in the desired state.",
-    "undo": "Undo what a run has changed.",
-    "report": "Report what a run did, in one page for people who were not there; also as text, Markdown or JSON.",
-    "export": "Write the results again, all rows or some, in any format; no calls are made.",
-    "runs": "List the runs in a directory: when, what, how far, and the status of each.",
-    "policy": "Print the minimal RAM policy for what a run calls.",
-    "rehearse": "Do the same against an emulator on this machine: no account, no network.",
-    "emulator": "Serve a local emulator of the service on this machine until stopped.",
-}
-"""Commands, in the order of the help, each with its line there."""
-
-for position, (command, line) in enumerate(COMMANDS.items()):
-    app.command(f"bulkcert.commands.{command}:{command}", name=command, help=line, sort_key=position)
+for command, described in COMMANDS.items():
+    app.command(
+        f"bulkcert.commands.{command}:{'help_' if command == 'help' else command}",
+        name=command,
+        help=described.help,
+        help_epilogue=described.epilogue,
+        group=described.group,
+        sort_key=list(COMMANDS).index(command),
+    )
 
 
 @app.command(name="--install-completion", help="Let this shell complete commands and options.")
@@ -146,8 +135,13 @@ def main() -> NoReturn:
     if format_asked(sys.argv[1:], os.environ) == "json":
         terminal.begin_json()
     try:
-        status = app.meta(exit_on_error=False, print_error=False, result_action="return_value")
+        # The help of a command is the command's own.
+        is_of_command = sys.argv[1:2] == ["help"] and COMMANDS.keys() & set(sys.argv[2:3])
+        typed = [sys.argv[2], "--help"] if is_of_command else sys.argv[1:]
+        status = app.meta(typed, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
+    except terminal.ReaderGoneError:  # as head goes: whoever reads has read enough
+        status = ExitStatus.READER_GONE
     except cyclopts.CycloptsError as error:
         terminal.show_error(wrong_options(error, tuple(COMMANDS)))
         status = ExitStatus.USAGE

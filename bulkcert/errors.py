@@ -34,6 +34,8 @@ class ExitStatus(IntEnum):
     """Unknown instance, region or endpoint, or the clock is wrong."""
     INTERRUPTED = 130
     """SIGINT; drained, store synced, run again to resume."""
+    READER_GONE = 141
+    """Whoever read standard output has closed it, as ``head`` does; nothing is said."""
     TERMINATED = 143
     """SIGTERM; drained, store synced, run again to resume."""
 

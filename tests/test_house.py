@@ -57,7 +57,11 @@ def test_imports_point_down():
 @pytest.mark.parametrize(
     ("what", "pattern", "rooms"),
     [
-        ("prints", r"(?<![\w.])print\(|\.print\(|sys\.stdout", {"commands", "views", "cli", "emulator", "input"}),
+        (
+            "prints",
+            r"(?<![\w.])print\(|\.print\(|sys\.stdout",
+            {"commands", "views", "cli", "__main__", "emulator", "input"},
+        ),
         ("has SQL", r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM) ", {"store", "emulator"}),
         ("knows HTTP", r"^\s*(import|from) (httpx|httptools)\b", {"service", "emulator", "engine", "runs"}),
     ],

@@ -30,7 +30,13 @@ JOB_FILES = {path.name: path.read_text(encoding="utf-8") for path in sorted(JOBS
     if manifest["kind"] == "ConfigMap"
     for key, text in manifest["data"].items()
 }
-GOES_ON = {ExitStatus.UNAVAILABLE, ExitStatus.STOPPED_EARLY, ExitStatus.INTERRUPTED, ExitStatus.TERMINATED}
+GOES_ON = {
+    ExitStatus.UNAVAILABLE,
+    ExitStatus.STOPPED_EARLY,
+    ExitStatus.INTERRUPTED,
+    ExitStatus.READER_GONE,
+    ExitStatus.TERMINATED,
+}
 """Statuses after which the same command, started again without a person, has a chance."""
 
 

@@ -142,7 +142,7 @@ def test_layers_of_options(tmp_path, job):
     assert layered(here(*RUN, "--job", path, env=env)) == (60, 300, ["127.0.0.4", "127.0.0.5"], 2)
     env["BULKCERT_SKIP_INVALID"] = "false"
     assert layered(here(*RUN, "--job", path, *flags, env=env)) == (80, 300, ["127.0.0.6"], 3)
-    here(*RUN, "--job", path, "--no-skip-invalid").ended(65)
+    here(*RUN, "--job", path, "--skip-invalid=false").ended(65)
 
 
 def test_paths_of_a_job_file(tmp_path, job):

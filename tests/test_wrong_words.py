@@ -21,6 +21,14 @@ WORDS = {
     ("inventory", "-o"): "-o takes a value, and there is none",
     ("inventory", "--rate", "1", "--rate", "2"): "--rate is given more than once",
     ("emulator", "--latency-ms", "5"): "--latency-ms takes 2 values, not 1",
+    (
+        "policy",
+        "inactivate-devices",
+    ): f"ACTION: 'inactivate-devices' is not valid; choose from {ACTIONS}; did you mean inactivate-device?",
+    (
+        "policy",
+        "deactivate",
+    ): f"ACTION: 'deactivate' is not valid; choose from {ACTIONS}; did you mean inactivate-device?",
     ("policy", "x"): f"ACTION: 'x' is not valid; choose from {ACTIONS}",
     ("run", "--action", "delete-ca", "x.csv"): "'x.csv' has no option name, but --action has: type --input x.csv",
 }

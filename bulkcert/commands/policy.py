@@ -29,7 +29,7 @@ class PolicyOptions:
     """Region of the instance; any unless given."""
     preflight: Annotated[PreflightMode, Parameter(group=PREFLIGHT)] = "auto"
     """As the run will have it."""
-    verify: Annotated[bool, Parameter(group=PREFLIGHT)] = True
+    verify: Annotated[bool, Parameter(group=PREFLIGHT, negative="--no-verify")] = True
     """Whether the results are going to be verified."""
     undo: Annotated[bool, Parameter(group=PREFLIGHT)] = False
     """Allow to undo it, too."""

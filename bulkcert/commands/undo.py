@@ -33,7 +33,7 @@ from bulkcert.views.live import Board
 def undo(
     results: Annotated[Path | None, Parameter(name=["--results", "-o"])] = None,
     *,
-    include_unknown: Annotated[bool | None, Parameter(group=PREFLIGHT)] = None,
+    include_unknown: Annotated[bool | None, Parameter(group=PREFLIGHT, negative="--no-include-unknown")] = None,
     options: CallOptions = CallOptions(),  # noqa: B008 - frozen
     action: Annotated[ActionName | None, Parameter(show=False)] = None,
     input_: Annotated[list[Path] | None, Parameter(name="input", show=False)] = None,

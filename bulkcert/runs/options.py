@@ -1,5 +1,6 @@
 """Which service is called, from where and how fast: options as typed, and what they resolve to."""
 
+import difflib
 import ipaddress
 import re
 import socket
@@ -180,7 +181,10 @@ def refuse(problems: list[str], command: str) -> None:
 
 def unknown_region(region: str) -> Problem:
     """Returns what is wrong with a region that is not the service's."""
-    message = f"--region {region} is not known; known are {', '.join(REGIONS)}"
+    near = difflib.get_close_matches(region, REGIONS, n=1)
+    message = (
+        f"--region {region} is not known; {f'did you mean {near[0]}? K' if near else 'k'}nown are {', '.join(REGIONS)}"
+    )
     return Problem(message, ExitStatus.MISCONFIGURED)
 
 
@@ -208,7 +212,7 @@ def _url(text: str, problems: list[str]) -> httpx.URL:
         problems.append(f"--endpoint {text!r}: port {url.port} is not from 1 to 65535")
     elif url.scheme == "http" and not is_loopback(url.host):
         problems.append(f"--endpoint {text!r}: http is allowed for loopback addresses only, use https")
-    if url.path not in ("", "/") or url.query or url.userinfo or url.fragment:
+    elif url.path not in ("", "/") or url.query or url.userinfo or url.fragment:
         problems.append("--endpoint takes scheme, host and port only")
     return url
 

@@ -34,6 +34,10 @@ class _Unfailing:
             sys.stderr.flush()
 
 
+class ReaderGoneError(Exception):
+    """Whoever read standard output has closed it."""
+
+
 class Product:
     """Standard output: what it does not take ends the command with an error that says so, whoever has written it.
 
@@ -57,6 +61,7 @@ class Product:
 
         Raises:
             BulkcertError: CANNOT_WRITE.
+            ReaderGoneError: Nobody reads it any more.
         """
         with _confirmed_written():
             return cast(int, self._stream.write(text))
@@ -66,6 +71,7 @@ class Product:
 
         Raises:
             BulkcertError: CANNOT_WRITE.
+            ReaderGoneError: Nobody reads it any more.
         """
         with _confirmed_written():
             self._stream.flush()
@@ -75,6 +81,8 @@ class Product:
 def _confirmed_written() -> Iterator[None]:
     try:
         yield
+    except BrokenPipeError as error:
+        raise ReaderGoneError from error
     except OSError as error:
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE,

@@ -15,6 +15,9 @@ from bulkcert.errors import BulkcertError, ExitStatus
 _LIKENESS = 0.75
 """How alike a typed name and an option must be for the option to be offered; below it the guess is far-fetched."""
 
+_LIKENESS_OF_VALUES = 0.6
+"""The same for values, of which there are few."""
+
 _EXPECTED = {bool: "neither true nor false", int: "not a whole number", float: "not a number", Path: "not a path"}
 """What is said of a value that is not of a type."""
 
@@ -56,6 +59,8 @@ def _text(error: cyclopts.CycloptsError, commands: Sequence[str]) -> str:
 
 def _unknown_option(error: cyclopts.UnknownOptionError) -> str:
     typed = _place(error.token, error.token.value)
+    if typed == "--dry-run":
+        return "Unknown option: --dry-run; bulkcert plan, with the same options, says what a run would do"
     names = {name for argument in error.argument_collection if argument.parse for name in argument.names}
     key = typed.removeprefix("--")
     near = difflib.get_close_matches(key, [name.removeprefix("--") for name in names], n=1, cutoff=_LIKENESS)
@@ -87,8 +92,17 @@ def _wrong_value(error: cyclopts.CoercionError) -> str:
     if isinstance(kind, UnionType) or get_origin(kind) is Union:
         kind = next(one for one in get_args(kind) if one is not NoneType)
     if choices := get_args(kind):
-        return f"{place}: {token.value!r} is not valid; choose from {', '.join(map(str, choices))}"
+        near = _near(token.value.replace("deactivate", "inactivate"), [str(choice) for choice in choices])
+        meant = f"; did you mean {near}?" if near else ""
+        return f"{place}: {token.value!r} is not valid; choose from {', '.join(map(str, choices))}{meant}"
     return f"{place}: {token.value!r} is {_EXPECTED.get(kind, 'not such a value')}"
+
+
+def _near(typed: str, choices: Sequence[str]) -> str:
+    """Returns the choice that was meant, if any: the first that begins so (devices before CAs), or the most alike."""
+    begins = [choice for choice in choices if typed and choice.startswith(typed)]
+    alike = difflib.get_close_matches(typed, choices, n=1, cutoff=_LIKENESS_OF_VALUES)
+    return next(iter([*begins, *alike]), "")
 
 
 def _missing(error: cyclopts.MissingArgumentError, argument: Any) -> str:
