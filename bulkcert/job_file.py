@@ -101,10 +101,10 @@ def _filled_in(text: str, file: Path, key: str) -> str:
         filled = known.get(placeholder) if placeholder else os.environ.get(variable)
         if filled is not None:
             return filled
-        text = f"{found[0]} is neither {{date}} nor {{time}}" if placeholder else f"{variable} is not set"
+        wrong = f"{found[0]} is neither {{date}} nor {{time}}" if placeholder else f"{variable} is not set"
         raise BulkcertError(
             ExitStatus.USAGE,
-            f"{file}: {key} = {text!r}: {text}",
+            f"{file}: {key} = {text!r}: {wrong}",
             "Correct the job file." if placeholder else f"Set {variable} in the environment of the command.",
         )
 

@@ -109,7 +109,7 @@ def test_a_deadline_that_has_passed(tmp_path, service):
     told = here("run", "--job", job, "--deadline", clock(hours=-1)).ended(75).stderr
 
     assert service.report().arrivals == before
-    assert "which is over: nothing will be called" in told
+    assert "which is over: no calls will be made" in told
     assert "with a later --deadline" in told
 
 

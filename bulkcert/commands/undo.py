@@ -62,7 +62,7 @@ class UndoResult(msgspec.Struct, frozen=True):
     Attributes:
         rows: Rows that were to be undone.
         undone: Rows that were.
-        unknown: Rows of which nobody knows what they were before; left as they are unless --include-unknown.
+        unknown: Rows of which nobody knows what they were before; not undone unless --include-unknown.
         exit_status: Of the undo: 0 if all of it is undone.
         run: What the run has come to now, with an exit status of its own, 1: its rows are undone; null if there was
             nothing to undo.

@@ -118,7 +118,7 @@ class Gateway:
             operation = _operation(request)
             self.operations[operation.name] += 1
             key = verify(request, parameters, self.state, self._nonces, self.service_time())
-            self._admit(key, operation, request.at)
+            self._authorize(key, operation, request.at)
             course.fault = self.faults.draw(operation.name)
             return self._spoilt(course.fault) or self._performed(operation, key, parameters, course)
         except Refusal as refusal:
@@ -127,7 +127,7 @@ class Gateway:
             self.codes[refusal.code] += 1
             return failure(refusal, request.headers.get("host", ""), self._settings.status_table, retry_after_ms)
 
-    def _admit(self, key: AccessKey, operation: Operation, at: float) -> None:
+    def _authorize(self, key: AccessKey, operation: Operation, at: float) -> None:
         if not self._account_cap.acquire(key.account, operation.name, at):
             self.throttled += 1
             raise Refusal("Throttling.User")

@@ -48,7 +48,7 @@ class SizeOptions:
     """Options that say how long a list may be."""
 
     min_rows: Annotated[int | None, Parameter(group=SCHEDULE, converter=whole_number)] = None
-    """Refuse a list of fewer rows (65); without it an empty list is done at once, and well."""
+    """Refuse a list of fewer rows (65); without it an empty list exits with 0."""
     max_rows: Annotated[int | None, Parameter(group=SCHEDULE, converter=whole_number)] = None
     """Refuse a list of more rows (65)."""
 

@@ -14,7 +14,7 @@ TABLES = (
 CREATE TABLE run (id INTEGER PRIMARY KEY CHECK (id = 1), asked TEXT NOT NULL) WITHOUT ROWID;
 """,
     """
--- One start of a command. 'preflight_at' is when the states before its calls were read, or a run went on without;
+-- One start of a command. 'preflight_at' is when the states before its calls were read, or a run continued without;
 -- 'figures' are the newest live ones. One that has not ended was killed, unless it is the newest and its lock is held.
 -- 'logged': part of what it has done may be in the log next to the file, which must be there then.
 CREATE TABLE session (

@@ -35,7 +35,7 @@ _BY_OUTCOME: dict[Outcome, tuple[str, str]] = {
     Outcome.NOT_ATTEMPTED: ("the run stopped first", "The run has not reached them: {resume}"),
     Outcome.PROTECTED: (
         "on the list of protected serials; never sent",
-        "Left alone on purpose. To have it done, take them off the list of protected serials.",
+        "Not called on purpose. To have it done, take them off the list of protected serials.",
     ),
     Outcome.UNDONE: (
         "changed by this run, and changed back by its undo",
@@ -166,7 +166,7 @@ class Advice:
         """Returns what to do about certificates that were done and then read back in this other state."""
         if status == Status.NOT_REGISTERED:
             by_ca = "" if self.protected else "inactivate its CA, or "
-            return f"Deleted since. A device that registers itself anew is active: {by_ca}verify again."
+            return f"Deleted since. A device that registers itself again is active: {by_ca}verify again."
         said = "Somebody or something has changed them since: look into the service's audit log."
         if not self.action.repeatable:
             return said
@@ -187,7 +187,7 @@ def undone_words(status: RunStatus) -> str:
 
 
 def is_undoing(status: RunStatus) -> bool:
-    """Returns whether an undo has not come to its end."""
+    """Returns whether an undo has not reached its end."""
     doing = status.doing
     return doing is not None and doing.kind == "undo" and doing.exit_status not in _TO_THE_END
 

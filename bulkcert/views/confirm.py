@@ -96,7 +96,7 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
 def _deadline(deadline: float, needed_s: float) -> str | Text:
     left, when = deadline - time.time(), datetime.fromtimestamp(deadline)  # noqa: DTZ006 - as it was typed
     if left <= 0:
-        return Text(f"{when:%Y-%m-%d %H:%M:%S}, which is over: nothing will be called", style="yellow")
+        return Text(f"{when:%Y-%m-%d %H:%M:%S}, which is over: no calls will be made", style="yellow")
     text = f"{when:%Y-%m-%d %H:%M:%S}, in {duration(left)}"
     return text if needed_s < left else Text(f"{text}: sooner than all can be called", style="yellow")
 

@@ -194,7 +194,7 @@ def leave(number: int, message: str, advice: str = "") -> NoReturn:
 
     Args:
         number: Of the signal.
-        message: What becomes of what went on, to be read behind the signal's name.
+        message: What becomes of what was running, to be read behind the signal's name.
         advice: What to do next.
     """
     show_error(BulkcertError(ExitStatus(128 + number), f"{signal.Signals(number).name}: {message}", advice))

@@ -172,7 +172,7 @@ def rows_of(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
 
 
 def steps_of(status: RunStatus) -> tuple[Step, ...]:
-    """Returns what to do next about a run that somebody looks at: what is left, or else what proves it."""
+    """Returns what to do next about a run that somebody looks at: what is left, or else what verifies it."""
     return tuple(steps_left(status)) or tuple(to_verify(status))
 
 
