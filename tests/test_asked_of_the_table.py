@@ -34,7 +34,7 @@ def test_what_deletes_says_so():
     action = ACTIONS["delete-ca"]
 
     assert "every device certificate registered under it is deleted" in caution(action)
-    assert no_inverse(action, Path("r.csv")).advice.startswith("Register the CA anew")
+    assert no_inverse(action, Path("r.csv")).advice.startswith("Register the CA again")
     with pytest.raises(BulkcertError, match="whoever has registered them since"):
         confirm_watchable(action)
 

@@ -33,7 +33,7 @@ def test_what_was_meant_otherwise_is_warned_of(tmp_path, service):
     service.seed(write_devices(tmp_path / "d.csv", 5), "1")
     (tmp_path / "p.csv").write_text("DeviceSn\n1\n02\n99\n")
     protect = ("--protect", "p.csv")
-    told = "p.csv: the 2 serials, the first '02', are in no row to the letter, but rows differ from them only in letter"
+    told = "p.csv: the 2 serials, the first '02', are in no row exactly, but rows differ from them only in letter"
     run = here("run", "inactivate-device", "d.csv", *service.where, "-q", *protect, "-o", "r.csv", cwd=tmp_path)
     where = ("--endpoint", service.url, "--instance", INSTANCE, *UNHURRIED)
     plan = here("plan", "inactivate-device", "d.csv", *where, "-q", *protect, "--json", cwd=tmp_path).ended(0)

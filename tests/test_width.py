@@ -83,7 +83,7 @@ def test_a_plan(unread):
     lines = list(_table(plan, WIDTH))
 
     assert all(len(line) <= WIDTH for line in lines)
-    assert ("not looked at" in lines[0]) == bool(unread)
+    assert ("not read" in lines[0]) == bool(unread)
     assert all("1,000,000" in line for line in lines[1:])
 
 
