@@ -10,6 +10,7 @@ import datetime as dt
 import io
 import ipaddress
 import json
+import logging
 import os
 import re
 import shutil
@@ -40,6 +41,7 @@ from bulkcert.cli import app, main
 from bulkcert.emulator.report import Report
 from bulkcert.emulator.server import listening
 from bulkcert.emulator.settings import Settings
+from bulkcert.views import console
 
 INSTANCE = "post-cn-emulator"
 KEY_ID, SECRET = "testAccessKeyId", "testAccessKeySecret"
@@ -97,10 +99,11 @@ def here(*arguments, cwd=".", env=None):
     """Runs the command to its end in this process, which spares the second that a process takes to load the program.
 
     For what a command does and says; not for how a process starts, stops and gets along with others, nor for other
-    credentials, which a process looks for but once, nor for JSON lines, which it goes on with to its end.
+    credentials, which a process looks for but once.
     """
     asked, *said = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(3))
     handler, config = signal.getsignal(signal.SIGTERM), app.config
+    log, stream = [*logging.getLogger().handlers], console.stderr._file
     with (
         patch.object(sys, "argv", ["bulkcert", *map(str, arguments)]),
         patch.object(sys, "stdin", asked),
@@ -113,6 +116,8 @@ def here(*arguments, cwd=".", env=None):
         main()
     app.config = config
     signal.signal(signal.SIGTERM, handler)
+    # A job file may have asked for JSON lines, which a process goes on with to its end.
+    logging.getLogger().handlers[:], console.stderr._file = log, stream
     return Finished(int(ended.value.code), *(stream.buffer.getvalue().decode() for stream in said))
 
 

@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from program import PATIENCE_S
 
 from bulkcert.service.actions import ACTIONS
-from bulkcert.service.client import Client, make_transport
+from bulkcert.service.client import Client
 from bulkcert.service.credentials import FixedCredentials
 from bulkcert.service.signing import Credentials
+from bulkcert.service.transport import Transport, TrustContext
 from bulkcert.service.verdicts import Verdict
 
 ACTION = ACTIONS["inactivate-device"]
@@ -53,8 +54,8 @@ def response(status, body, headers=JSON):
 
 
 async def call(port, *, timeout_s=PATIENCE_S, scheme="http", source_address=None, device_sn="0042", provider=KEYRING):
-    transport = make_transport(1, source_address, ssl.create_default_context())
-    client = Client(transport, httpx.URL(f"{scheme}://127.0.0.1:{port}"), provider, timeout_s)
+    endpoint = httpx.URL(f"{scheme}://127.0.0.1:{port}")
+    client = Client(Transport(endpoint, TrustContext(), source_address), endpoint, provider, timeout_s)
     try:
         return await client.call(ACTION.operation, ACTION.parameters("post-cn-1", device_sn, "0001"), device_sn)
     finally:

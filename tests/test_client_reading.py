@@ -1,20 +1,20 @@
 """One attempt to read, on real sockets: which pages and certificates are believed, and that none is sent twice."""
 
 import socket
-import ssl
 import struct
 from contextlib import asynccontextmanager, suppress
 
 import anyio
 import httpx
 import pytest
-from aiohttp.client_proto import ResponseHandler
 from program import PATIENCE_S
 from test_client import KEYRING, response, serving
 
 from bulkcert.service.certificates import Status
-from bulkcert.service.client import Client, make_transport
+from bulkcert.service.client import Client
+from bulkcert.service.connection import Connection
 from bulkcert.service.operations import OPERATIONS
+from bulkcert.service.transport import Transport, TrustContext
 from bulkcert.service.verdicts import Verdict
 
 LIST, GET = OPERATIONS["ListDeviceCertificateByCaSn"], OPERATIONS["GetDeviceCertificate"]
@@ -29,8 +29,8 @@ EMPTY_PAGE = '{"RequestId":"R","Data":{"Total":0}}'
 @asynccontextmanager
 async def reading(port, *, timeout_s=PATIENCE_S):
     """Gives a client whose connections are kept between its attempts."""
-    transport = make_transport(2, None, ssl.create_default_context())
-    client = Client(transport, httpx.URL(f"http://127.0.0.1:{port}"), KEYRING, timeout_s)
+    endpoint = httpx.URL(f"http://127.0.0.1:{port}")
+    client = Client(Transport(endpoint, TrustContext()), endpoint, KEYRING, timeout_s)
     try:
         yield client
     finally:
@@ -91,13 +91,13 @@ async def test_a_read_is_not_sent_again_by_the_library(after_first):
 @pytest.fixture
 def lost(monkeypatch):
     """Returns an event: the client has learned that its connection is gone."""
-    event, known = anyio.Event(), ResponseHandler.connection_lost
+    event, known = anyio.Event(), Connection.connection_lost
 
     def connection_lost(handler, error):
         known(handler, error)
         event.set()
 
-    monkeypatch.setattr(ResponseHandler, "connection_lost", connection_lost)
+    monkeypatch.setattr(Connection, "connection_lost", connection_lost)
     return event
 
 

@@ -4,7 +4,6 @@ import sqlite3
 from collections import Counter
 from dataclasses import dataclass
 
-import aiohttp
 import anyio
 import httpx
 import pytest
@@ -24,6 +23,7 @@ from bulkcert.service.actions import ACTIONS
 from bulkcert.service.client import Client
 from bulkcert.service.credentials import FixedCredentials
 from bulkcert.service.signing import Credentials
+from bulkcert.service.transport import NotSent
 from bulkcert.store import queries
 from bulkcert.store import store as store_module
 from bulkcert.store.database import reading
@@ -34,7 +34,7 @@ from bulkcert.store.store import Store
 DELETE = {"action": "delete-ca"}
 CALLER = {"pid": 1, "host": "h", "user": "u", "version": "1", "access_key_id": "k", "credentials": "c"}
 OLD, NEW, NEWER = (Credentials(f"key{number}", f"secret{number}", f"token{number}") for number in range(3))
-LOST, UNREACHED = httpx.ReadError("reset by peer"), aiohttp.ConnectionTimeoutError("nobody there")
+LOST, UNREACHED = httpx.ReadError("reset by peer"), NotSent("s:1", TimeoutError())
 DONE, NO_ECHO = "done", "no echo"
 NOT_FOUND, REFUSED, THROTTLED = "FindDeviceBySnError", "ParameterCheckFailed", "Throttling.User"
 BUSY, NONCE, EXPIRED, DENIED = "InternalError", "SignatureNonceUsed", "InvalidSecurityToken.Expired", "NoPermission"
@@ -48,14 +48,15 @@ class Service(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request):
         await anyio.lowlevel.checkpoint()
-        serial = request.url.params.get("DeviceSn") or request.url.params["Sn"]
+        parameters = httpx.QueryParams(request.extensions["target"].partition(b"?")[2])
+        serial = parameters.get("DeviceSn") or parameters["Sn"]
         self.requests.append(request)
         self.attempts[int(serial)] += 1
         said = self.script(int(serial), self.attempts[int(serial)], request)
         if isinstance(said, Exception):
             raise said
         if said == DONE:
-            field = "DeviceSn" if "DeviceSn" in request.url.params else "Sn"
+            field = "DeviceSn" if "DeviceSn" in parameters else "Sn"
             return httpx.Response(200, json={"RequestId": "R", field: serial})
         said = {"RequestId": "R"} if said == NO_ECHO else {"RequestId": "R", "Code": said, "Message": "m"}
         return httpx.Response(200 if len(said) == 1 else 500, json=said)

@@ -63,7 +63,7 @@ def test_imports_point_down():
             {"commands", "views", "cli", "__main__", "emulator", "input"},
         ),
         ("has SQL", r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM) ", {"store", "emulator"}),
-        ("knows HTTP", r"^\s*(import|from) (httpx|aiohttp|httpx_aiohttp)\b", {"service", "emulator", "engine", "runs"}),
+        ("knows HTTP", r"^\s*(import|from) (httpx|httptools)\b", {"service", "emulator", "engine", "runs"}),
     ],
 )
 def test_each_thing_has_its_room(what, pattern, rooms):

@@ -4,18 +4,17 @@ import errno
 import socket
 import ssl
 
-import aiohttp
 import pytest
-from aiohttp.client_reqrep import ConnectionKey
 from program import bulkcert
 
 from bulkcert.service.classification import classify_failure
 from bulkcert.service.credentials import _no_credentials, _source_text
+from bulkcert.service.transport import NotSent
 
-KEY = ConnectionKey("127.0.0.1", 1, False, True, None, None, None)
 REASONS = {
     "connection refused": OSError(errno.ECONNREFUSED, "Connect call failed ('127.0.0.1', 1)"),
     "network is unreachable": OSError(errno.ENETUNREACH, "Connect call failed ('127.0.0.1', 1)"),
+    "nobody answers in time": TimeoutError(),
     "Name or service not known": socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
 }
 
@@ -23,9 +22,9 @@ REASONS = {
 @pytest.mark.parametrize("reason", REASONS)
 def test_connections(reason):
     """A connection that does not come about is told by host, port and the system's reason."""
-    judged = classify_failure(aiohttp.ClientConnectorError(KEY, REASONS[reason]))
+    classification = classify_failure(NotSent("127.0.0.1:1", REASONS[reason]))
 
-    assert judged.message == f"cannot connect to 127.0.0.1:1: {reason}"
+    assert classification.message == f"cannot connect to 127.0.0.1:1: {reason}"
 
 
 def test_certificates():
@@ -33,9 +32,9 @@ def test_certificates():
     refused = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed")
     refused.verify_message = "self-signed certificate"
 
-    judged = classify_failure(aiohttp.ClientConnectorCertificateError(KEY, refused))
+    classification = classify_failure(NotSent("127.0.0.1:1", refused))
 
-    assert judged.message == "the TLS certificate of 127.0.0.1:1 is not trusted: self-signed certificate"
+    assert classification.message == "the TLS certificate of 127.0.0.1:1 is not trusted: self-signed certificate"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 
 import pytest
 from program import INSTANCE, UNHURRIED, here, outcomes, read_results, wait_for, write_devices
@@ -164,16 +165,19 @@ def test_a_device_whose_ca_nobody_knows_is_told(place, content):
     assert told in place.run(*SKIP, "--limit-rows", "1", action="inactivate-ca", path="cas.csv").stderr
 
 
+def advised(ended):
+    """Returns the CAs that a plan advises to inactivate as a whole."""
+    return re.findall(r"share CA (\S+): one inactivate-ca", ended.ended(0).stdout)
+
+
 def test_no_advice_to_inactivate_a_ca_that_has_something_protected(tmp_path, service):
     """Neither where a row of it is protected, nor where the list names it, nor where nobody knows."""
     place = Place(tmp_path, service, 660, cas=5)
-    told = place.plan().ended(0).stdout
-    assert [f"share CA 00ca00000{number}: one inactivate-ca" in told for number in range(4)] == [True] * 3 + [False]
+    assert advised(place.plan()) == ["00ca000000", "00ca000001", "00ca000002"], "as many as are named"
     device, ca = place.devices[0]
     place.write("p.csv", "DeviceSn,CaSn", f"{device},", "elsewhere,00ca000003")
-    told = place.plan(*SKIP).ended(0).stdout
-    assert all(f"share CA 00ca00000{number}: one inactivate-ca" in told for number in (0, 2, 4))
-    assert ca not in told[told.index("→") :]
+    assert ca == "00ca000001"
+    assert advised(place.plan(*SKIP)) == ["00ca000000", "00ca000002", "00ca000004"]
     place.write("p.csv", "DeviceSn", "nobody knows")
     assert "inactivate-ca" not in place.plan(*SKIP).ended(0).stdout
     place.write("p.csv", "DeviceSn", device)

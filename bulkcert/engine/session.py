@@ -1,7 +1,6 @@
 """What surrounds the calls of any command: lanes opened and closed, credentials renewed, signals obeyed."""
 
 import signal
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -10,7 +9,6 @@ from typing import Any, NoReturn
 
 import anyio
 import anyio.to_thread
-import httpx
 
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.progress import Stop
@@ -18,8 +16,9 @@ from bulkcert.engine.stats import StatsMaker, Take
 from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind
-from bulkcert.service.client import Client, make_transport
+from bulkcert.service.client import Client
 from bulkcert.service.credentials import CredentialProvider
+from bulkcert.service.transport import Transport, TrustContext
 
 CLOCK_CHECK_S = 10.0
 """How often a deadline is compared with the clock."""
@@ -64,8 +63,11 @@ async def calling(
         deadline: Unix time in seconds after which nothing is sent, or None.
     """
     bind(instance=service.instance)
-    context = httpx.create_ssl_context()
-    clients = [_client(service, address, provider, context) for address in service.addresses]
+    context = TrustContext()
+    clients = [
+        Client(Transport(service.endpoint, context, address), service.endpoint, provider, service.timeout_s)
+        for address in service.addresses
+    ]
     lanes = Lanes(clients, provider, stats.progress, cap=service.lane_cap, attempts=service.attempts)
     async with anyio.create_task_group() as group:
         group.start_soon(_obey_signals, lanes, leave)
@@ -80,10 +82,6 @@ async def calling(
                 for client in clients:
                     await client.aclose()
         group.cancel_scope.cancel()
-
-
-def _client(service: Target, address: str | None, provider: CredentialProvider, context: ssl.SSLContext) -> Client:
-    return Client(make_transport(service.workers, address, context), service.endpoint, provider, service.timeout_s)
 
 
 async def announce(before_calls: Callable[[], None], lanes: Lanes) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 
-import aiohttp
+import httpx
 import msgspec
 
 from bulkcert.service.certificates import Certificate, Page, decode_page
 from bulkcert.service.codes import CERTIFICATE_REFUSED, rule_for, verdict_without_code
 from bulkcert.service.operations import Operation
+from bulkcert.service.transport import NotSent
 from bulkcert.service.verdicts import Verdict
 
 MOST_MESSAGE = 500
@@ -164,7 +165,7 @@ def with_clock(classification: Classification, headers: Mapping[str, str], now: 
     """
     try:
         ahead = now - parsedate_to_datetime(headers["date"]).timestamp()
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         return classification
     if not classification.code:
         return replace(classification, clock_ahead_s=ahead)
@@ -172,33 +173,33 @@ def with_clock(classification: Classification, headers: Mapping[str, str], now: 
     return replace(classification, message=classification.message + text, clock_ahead_s=ahead)
 
 
-def classify_failure(error: Exception) -> Classification:
+def classify_failure(error: httpx.TransportError) -> Classification:
     """Returns the verdict on an attempt that ended without a response.
 
-    The transport reports a connection that was dropped after the request was sent by the same exception as one that
-    never came about; only the cause distinguishes them. What cannot be distinguished counts as sent.
+    Only what is known not to have been sent counts as not sent.
     """
-    cause = error.__cause__ or error
-    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
-        reason = getattr(cause.certificate_error, "verify_message", "") or _said(cause.certificate_error)
-        text = f"the TLS certificate of {cause.host}:{cause.port} is not trusted: {reason}"
-        return Classification(Verdict.STOP, CERTIFICATE_REFUSED, text)
-    if isinstance(cause, aiohttp.ClientConnectorError):
-        text = f"cannot connect to {cause.host}:{cause.port}: {_reason(cause.os_error)}"
+    if isinstance(error, NotSent):
+        if isinstance(error.reason, ssl.SSLCertVerificationError):
+            text = f"the TLS certificate of {error.place} is not trusted: {error.reason.verify_message}"
+            return Classification(Verdict.STOP, CERTIFICATE_REFUSED, text)
+        text = f"cannot connect to {error.place}: {_reason(error.reason)}"
         return Classification(Verdict.NOT_SENT, "Client.ConnectFailed", text)
-    if isinstance(cause, aiohttp.ConnectionTimeoutError):
-        return Classification(Verdict.NOT_SENT, "Client.ConnectFailed", "cannot connect: nobody answers in time")
-    if isinstance(cause, (aiohttp.SocketTimeoutError, TimeoutError)):
-        return Classification(Verdict.UNANSWERED, "Client.Timeout", "no answer in time; it may have been done")
-    said = f"the connection was lost before the answer: {_said(cause)}; it may have been done"
+    if isinstance(error, httpx.TimeoutException):
+        return Classification(Verdict.UNANSWERED, "Client.Timeout", f"{_said(error)}; it may have been done")
+    if isinstance(error, httpx.RemoteProtocolError):
+        return Classification(Verdict.UNANSWERED, "Client.NotHttp", f"{_said(error)}; it may have been done")
+    said = f"the connection was lost before the answer: {_said(error)}; it may have been done"
     return Classification(Verdict.UNANSWERED, "Client.Disconnected", said)
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: Exception) -> str:
     """Returns why a connection did not come about: the system's words, without the library's."""
-    if error.errno is None or error.errno < 0 or isinstance(error, ssl.SSLError):  # not a number of the system's
-        return error.strerror or _said(error)
-    return os.strerror(error.errno).lower()
+    if isinstance(error, TimeoutError):
+        return "nobody answers in time"
+    number = getattr(error, "errno", None)
+    if number is None or number < 0 or isinstance(error, ssl.SSLError):  # not a number of the system's
+        return getattr(error, "strerror", None) or _said(error)
+    return os.strerror(number).lower()
 
 
 def _said(error: BaseException) -> str:

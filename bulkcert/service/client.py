@@ -4,19 +4,15 @@ The transport is called directly rather than through ``httpx.AsyncClient``: what
 authentication flows) is not needed here, and costs a third of the time of a call.
 """
 
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import count
 from secrets import token_hex
 from typing import cast
 
-import aiohttp
-import anyio
 import httpx
-from httpx_aiohttp import AiohttpTransport
 
 from bulkcert.service.certificates import Page
 from bulkcert.service.classification import (
@@ -30,10 +26,8 @@ from bulkcert.service.classification import (
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import VERSION, Operation
 from bulkcert.service.signing import Credentials, canonical_query, signed_headers
+from bulkcert.service.transport import Content
 from bulkcert.service.verdicts import Verdict
-
-KEEPALIVE_S = 30.0
-"""How long an idle connection is kept: longer than any pause between two calls of a lane at work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +69,9 @@ class Response:
         return bool(self.request_id) or not self.code.startswith("Client.")
 
 
+NO_BODY = Content()
+"""No operation has one."""
+
 Classify = Callable[[int, Mapping[str, str], bytes], Classification]
 """Judges a response: its status, headers and body."""
 
@@ -93,14 +90,13 @@ class Client:
         self, transport: httpx.AsyncBaseTransport, endpoint: httpx.URL, provider: CredentialProvider, timeout_s: float
     ) -> None:
         self._transport = transport
-        self._base = f"{endpoint.scheme}://{endpoint.netloc.decode()}/?"
+        self._endpoint = endpoint
         self._host = endpoint.netloc.decode()
         self._provider = provider
-        self._timeout_s = timeout_s
         # Unique for each call, without asking the system for randomness each time.
         self._nonce, self._calls = token_hex(8), count()
         # Connecting gets less, so that a host that never answers is distinguished from an answer that never came.
-        self._extensions = {"timeout": httpx.Timeout(timeout_s, connect=timeout_s / 2).as_dict()}
+        self._timeout = httpx.Timeout(timeout_s, connect=timeout_s / 2).as_dict()
 
     async def call(self, operation: Operation, parameters: Mapping[str, str], serial: str) -> Response:
         """Makes one attempt and classifies it; raises nothing that the network or the service can cause.
@@ -134,10 +130,13 @@ class Client:
             operation=operation.name,
             version=VERSION,
             query=query,
-            date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(sent_at)),
+            date=_date(int(sent_at)),
             nonce=f"{self._nonce}{next(self._calls):016x}",
         )
-        request = httpx.Request(operation.method, self._base + query, headers=headers, extensions=self._extensions)
+        extensions = {"target": f"/?{query}".encode(), "timeout": self._timeout}
+        request = httpx.Request(
+            operation.method, self._endpoint, headers=headers, stream=NO_BODY, extensions=extensions
+        )
         started = time.perf_counter()
         classification = await self._send(request, classify)
         elapsed = time.perf_counter() - started
@@ -157,28 +156,26 @@ class Client:
         )
 
     async def _send(self, request: httpx.Request, classify: Classify) -> Classification:
-        classification = Classification(
-            Verdict.UNANSWERED, "Client.Timeout", f"no answer within {self._timeout_s:g} s; it may have been done"
-        )
         try:
-            with anyio.move_on_after(self._timeout_s):
-                response = await self._transport.handle_async_request(request)
-                stream = cast(httpx.AsyncByteStream, response.stream)
-                try:
-                    # Read as it comes: no encoding was asked for, so there is none to undo.
-                    content = b"".join([chunk async for chunk in stream])
-                finally:
-                    await stream.aclose()
-                classification = classify(response.status_code, response.headers, content)
-                if classification.page is not None or classification.code.startswith("InvalidTimeStamp"):
-                    classification = with_clock(classification, response.headers, time.time())
-        except (httpx.TransportError, aiohttp.ClientError, OSError) as error:
-            classification = classify_failure(error)
+            response = await self._transport.handle_async_request(request)
+            stream = cast(httpx.AsyncByteStream, response.stream)
+            # Read as it comes: no encoding was asked for, so there is none to undo.
+            content = b"".join([chunk async for chunk in stream])
+        except httpx.TransportError as error:
+            return classify_failure(error)
+        classification = classify(response.status_code, response.headers, content)
+        if classification.page is not None or classification.code.startswith("InvalidTimeStamp"):
+            classification = with_clock(classification, response.headers, time.time())
         return classification
 
     async def aclose(self) -> None:
         """Closes all connections."""
         await self._transport.aclose()
+
+
+@lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
 
 
 def _without_secrets(message: str, credentials: Credentials) -> str:
@@ -190,49 +187,3 @@ def _without_secrets(message: str, credentials: Credentials) -> str:
     if not message.isprintable():
         message = "".join([character if character.isprintable() else "\ufffd" for character in message])
     return message[:MOST_MESSAGE]
-
-
-async def _send_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keeps aiohttp from sending a GET again, unpaced and with the same nonce, when a kept connection has died."""
-    try:
-        return await send(request)
-    except aiohttp.ServerDisconnectedError as error:
-        raise aiohttp.ClientPayloadError(str(error)) from error
-    except aiohttp.ClientConnectorError:
-        raise
-    except aiohttp.ClientOSError as error:
-        raise aiohttp.ClientPayloadError(str(error)) from error
-
-
-def make_transport(connections: int, source_address: str | None, context: ssl.SSLContext) -> httpx.AsyncBaseTransport:
-    """Returns a transport with a pool that never makes a worker wait, bound to a local address if one is given.
-
-    Args:
-        connections: Most connections; at least the number of workers that use it.
-        source_address: Local address to send from, or None for the system's choice.
-        context: TLS settings; certificates are always checked.
-    """
-
-    def open_session() -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
-            limit=connections,
-            keepalive_timeout=KEEPALIVE_S,
-            local_addr=(source_address, 0) if source_address else None,
-            ssl=context,
-        )
-        # Headers that are the same in every call and not signed; and the service sets no cookies.
-        constant = {"accept": "application/json", "accept-encoding": "identity", "user-agent": USER_AGENT}
-        return aiohttp.ClientSession(
-            connector=connector, headers=constant, cookie_jar=aiohttp.DummyCookieJar(), middlewares=(_send_once,)
-        )
-
-    return AiohttpTransport(verify=context, client=open_session)
-
-
-def _user_agent() -> str:
-    from importlib.metadata import version  # noqa: PLC0415 - needed once
-
-    return f"bulkcert/{version('bulkcert')}"
-
-
-USER_AGENT = _user_agent()

@@ -52,6 +52,7 @@ _BY_VERDICT: dict[Verdict, str] = {
 _OWN_CODES = {
     "Client.Timeout": "no answer came in time",
     "Client.Disconnected": "the connection was lost before the answer",
+    "Client.NotHttp": "what came was no answer, or too long",
     "Client.ConnectFailed": "no connection came about; nothing was sent",
     "Client.CertificateRefused": "this machine does not trust the server's certificate",
     "Client.NoEcho": "the answer said success without the serial that was sent",

@@ -1,0 +1,179 @@
+"""One HTTP/1.1 connection: one call at a time, and nothing that comes is believed.
+
+The answer to a call is whole, within limits and HTTP, or the call ends with an error of httpx. What comes unasked, or
+after the end of an answer, ends the connection, so that it can never pass for the answer to another call.
+"""
+
+import asyncio
+import select
+import socket
+import ssl
+from typing import NamedTuple, cast
+
+import httptools
+import httpx
+
+MOST_HEAD = 65_536
+"""Bytes that may come before the body of an answer."""
+
+MOST_ANSWER = 1_048_576
+"""Bytes that an answer may have in all."""
+
+NEVER = float("inf")
+"""The deadline of a connection without a call."""
+
+
+class RawResponse(NamedTuple):
+    """A whole answer; headers as they came, in order, the body with no encoding undone."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class Connection(asyncio.Protocol):
+    """One connection.
+
+    Args:
+        raw: The socket below it.
+    """
+
+    def __init__(self, raw: socket.socket) -> None:
+        self.deadline = NEVER
+        """Time of the loop at which the call in flight is given up."""
+        self.idle_since = 0.0
+        """Time of the loop since which there is no call in flight."""
+        self.is_lost = False
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpResponseParser(self)
+        self._waiting: asyncio.Future[RawResponse | httpx.TransportError] | None = None
+        self._readable = select.poll()
+        self._readable.register(raw, select.POLLIN)
+        self.lost: asyncio.Future[None] = self._loop.create_future()
+        """Done when its socket is closed."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keeps the transport that it writes to."""
+        self._transport = cast(asyncio.Transport, transport)
+        self.idle_since = self._loop.time()
+
+    def is_usable(self) -> bool:
+        """Returns whether a request may be sent: not when the server has closed it, or has said anything unasked.
+
+        The kernel is asked, since the loop may not have heard of it yet.
+        """
+        return not (self.is_lost or self._waiting or self._transport.is_closing() or self._readable.poll(0))
+
+    def send(self, request: bytes, deadline: float) -> asyncio.Future[RawResponse | httpx.TransportError]:
+        """Sends a request; from here on it counts as sent, whatever happens.
+
+        Args:
+            request: All of it.
+            deadline: Time of the loop at which it is given up.
+
+        Returns:
+            What becomes the answer, or the error that the call ends with.
+        """
+        self._is_over = self._is_head_over = False
+        self._received = 0
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._body: list[bytes] = []
+        self.deadline = deadline
+        self._waiting = waiting = self._loop.create_future()
+        self._transport.write(request)
+        return waiting
+
+    def session(self) -> ssl.SSLSession | None:
+        """Returns the TLS session, once the server has given it; None without TLS."""
+        wrapped = self._transport.get_extra_info("ssl_object")
+        return None if wrapped is None else wrapped.session
+
+    def abort(self) -> None:
+        """Closes it at once: nothing more is sent, and nothing that comes is heard."""
+        if not self.is_lost:
+            self._transport.abort()
+
+    def fail(self, error: httpx.TransportError) -> None:
+        """Ends the call in flight, if there is one, and the connection."""
+        self._settle(error)
+        self.abort()
+
+    def _settle(self, result: RawResponse | httpx.TransportError) -> None:
+        waiting, self._waiting, self.deadline = self._waiting, None, NEVER
+        # The caller may have been cancelled.
+        if waiting is not None and not waiting.done():
+            waiting.set_result(result)
+
+    # What the loop calls.
+
+    def data_received(self, data: bytes) -> None:
+        """Takes what has come."""
+        if self._waiting is None:
+            self.abort()
+            return
+        self._received += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            # After the end of an answer it is only the connection that is wrong.
+            if not self._is_over:
+                reason = "" if isinstance(error, httptools.HttpParserUpgrade) else f": {error}"
+                self.fail(httpx.RemoteProtocolError(f"the answer is not HTTP{reason}"))
+                return
+            self._is_kept = False
+        if self._is_over:
+            self._answered()
+        elif self._received > MOST_ANSWER or (self._received > MOST_HEAD and not self._is_head_over):
+            self.fail(httpx.RemoteProtocolError("the answer is too long"))
+
+    def eof_received(self) -> None:
+        """Takes note that nothing more will come: the end of an answer that does not say its length."""
+        if self._waiting is not None and self._is_head_over and not self._says_its_length():
+            self._is_kept = False
+            self._answered()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Takes note that it is closed."""
+        self.is_lost = True
+        self._settle(httpx.ReadError(str(error) if error else "the server closed it"))
+        if not self.lost.done():
+            self.lost.set_result(None)
+
+    def _says_its_length(self) -> bool:
+        return any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in self._headers)
+
+    def _answered(self) -> None:
+        self.idle_since = self._loop.time()
+        self._settle(RawResponse(self._status, self._headers, b"".join(self._body)))
+        if not self._is_kept:
+            self.abort()
+
+    # What the parser calls; an error of these ends the parsing.
+
+    def on_message_begin(self) -> None:
+        """Takes note that an answer begins, the next one after each of the kind 1xx."""
+        if self._is_over:
+            raise ValueError
+        self._headers.clear()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Takes a header, or one that comes behind a body."""
+        if not self._is_head_over:
+            self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Takes note that the body begins."""
+        self._status = self._parser.get_status_code()
+        if self._status < 100:  # noqa: PLR2004 - no status of HTTP
+            raise ValueError
+        self._is_head_over = self._status >= 200  # noqa: PLR2004 - what is below is not yet the answer
+
+    def on_body(self, piece: bytes) -> None:
+        """Takes a piece of the body."""
+        self._body.append(piece)
+
+    def on_message_complete(self) -> None:
+        """Takes note that an answer is whole."""
+        if self._is_head_over:
+            self._is_over = True
+            self._is_kept = self._parser.should_keep_alive()

@@ -1,0 +1,251 @@
+"""The transport: keep-alive connections to one origin, from one address, under httpx's interface.
+
+What decides outcomes is whether a call may have been made, and that is known here: as long as nothing of a request was
+handed to a connection the error is ``NotSent``; every other error means that the call may have been made. A request is
+handed over once, whole, and never again.
+"""
+
+import asyncio
+import os
+import socket
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+from typing import Any, Self
+
+import certifi
+import httpx
+
+from bulkcert.service.connection import NEVER, Connection
+
+IDLE_S = 30.0
+"""How long an idle connection is kept: longer than any pause between two calls of a lane at work."""
+
+OPENED_AT_ONCE = 16
+"""Connections that are opened beforehand at a time."""
+
+_ALWAYS = f"accept: application/json\r\naccept-encoding: identity\r\nuser-agent: bulkcert/{version('bulkcert')}\r\n"
+_END = {"GET": f"{_ALWAYS}\r\n".encode(), "POST": f"{_ALWAYS}content-length: 0\r\n\r\n".encode()}
+"""How a request ends: headers that are not signed, and no body, since no operation has one."""
+
+
+class NotSent(httpx.ConnectError):
+    """No byte of the request has left.
+
+    Args:
+        place: Host and port.
+        reason: Why there is no connection; a TimeoutError where nobody answered in time.
+    """
+
+    def __init__(self, place: str, reason: Exception) -> None:
+        super().__init__(f"cannot connect to {place}: {reason}")
+        self.place = place
+        self.reason = reason
+
+
+class Content(httpx.AsyncByteStream):
+    """A body that is here already."""
+
+    def __init__(self, content: bytes = b"") -> None:
+        self._content = content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yields it."""
+        yield self._content
+
+
+class TrustContext(ssl.SSLContext):
+    """TLS settings for clients: certificates and host names are checked, and the last session with a host is resumed.
+
+    The authorities are those of SSL_CERT_FILE or SSL_CERT_DIR, or certifi's.
+    """
+
+    def __init__(self) -> None:
+        self.sessions: dict[str | bytes | None, ssl.SSLSession] = {}
+        file, directory = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+        self.load_verify_locations(file or (None if directory else certifi.where()), directory or None)
+
+    def __new__(cls) -> Self:
+        """Makes one for clients, which checks by default."""
+        return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """Begins a connection, as the loop asks for it, with the last session of the same host."""
+        session = session or self.sessions.get(server_hostname)
+        return super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+
+
+class Transport(httpx.AsyncBaseTransport):
+    """Carries calls without a body to one origin; the ``target`` extension of a request says what is asked for.
+
+    Of the ``timeout`` extension, ``connect`` limits connecting, and ``read`` the whole call, connecting included.
+
+    Args:
+        origin: Scheme, host and port.
+        context: TLS settings.
+        source_address: Local address to send from, or None for the system's choice.
+    """
+
+    def __init__(self, origin: httpx.URL, context: TrustContext, source_address: str | None = None) -> None:
+        self._host, self._port = origin.host, origin.port or (443 if origin.scheme == "https" else 80)
+        self._place = f"{origin.host}:{self._port}"
+        self._context = context if origin.scheme == "https" else None
+        self._source_address = source_address
+        self._idle: deque[Connection] = deque()
+        """The one that was used last is at the end, and used first."""
+        self._open: set[Connection] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Makes one call.
+
+        Raises:
+            NotSent: It was not made.
+            httpx.ReadTimeout: No answer in time.
+            httpx.ReadError: The connection was lost before the answer.
+            httpx.RemoteProtocolError: The answer is not HTTP, or too long.
+        """
+        loop = asyncio.get_running_loop()
+        limits = request.extensions["timeout"]
+        deadline = loop.time() + limits["read"]
+        head = self._head(request)
+        connection = self._take(loop.time()) or await self._connect(limits["connect"], limits["read"])
+        waiting = connection.send(head, deadline)
+        if self._timer is None or self._timer.when() > deadline:
+            self._watch(loop, deadline)
+        try:
+            answer = await waiting
+        except asyncio.CancelledError:
+            connection.abort()
+            raise
+        if isinstance(answer, httpx.TransportError):
+            raise answer
+        self._keep(connection)
+        return httpx.Response(answer.status, headers=answer.headers, stream=Content(answer.body))
+
+    def _head(self, request: httpx.Request) -> bytes:
+        """Returns a request as it is sent."""
+        headers, method = request.headers.raw, request.method
+        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        if lines.count(b"\n") != len(headers):
+            raise NotSent(self._place, ValueError("a header of more than one line"))
+        return b"%b %b HTTP/1.1\r\n%b%b" % (method.encode(), request.extensions["target"], lines, _END[method])
+
+    async def open(self, connections: int, timeout_s: float) -> None:
+        """Opens connections before they are needed, so that a burst of calls need not wait for them.
+
+        Those that do not come about are left to the calls, which say why.
+
+        Args:
+            connections: How many there should be.
+            timeout_s: Most seconds for each.
+        """
+        while (missing := min(connections - len(self._idle), OPENED_AT_ONCE)) > 0:
+            opening = (self._connect(timeout_s, timeout_s) for _ in range(missing))
+            opened = await asyncio.gather(*opening, return_exceptions=True)
+            self._idle.extend(each for each in opened if isinstance(each, Connection))
+            if not all(isinstance(each, Connection) for each in opened):
+                return
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+        if self._timer is not None:
+            self._timer.cancel()
+        connections = list(self._open)
+        for connection in connections:
+            connection.abort()
+        for connection in connections:
+            await connection.lost
+
+    def _keep(self, connection: Connection) -> None:
+        if not connection.is_lost:
+            self._idle.append(connection)
+            if self._context is not None and (session := connection.session()) is not None:
+                self._context.sessions[self._host] = session
+
+    def _take(self, now: float) -> Connection | None:
+        """Returns an idle connection that is alive; those that are not, or were idle for too long, are closed."""
+        while self._idle and self._idle[0].idle_since < now - IDLE_S:
+            self._idle.popleft().abort()
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_usable():
+                return connection
+            connection.abort()
+        return None
+
+    # Time limits: one timer for all calls, set again only when it fires, so that a call neither makes nor ends one.
+
+    def _watch(self, loop: asyncio.AbstractEventLoop, until: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_at(until, self._expire, loop)
+
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        now = loop.time()
+        for connection in [each for each in self._open if each.deadline <= now]:
+            connection.fail(httpx.ReadTimeout("no answer in time"))
+        if (until := min((each.deadline for each in self._open), default=NEVER)) < NEVER:
+            self._watch(loop, until)
+
+    # Connecting.
+
+    async def _connect(self, timeout_s: float, patience_s: float) -> Connection:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(timeout_s):
+                connection = await self._wrapped(loop, await self._connected(loop, timeout_s, patience_s))
+        except (OSError, ValueError) as error:  # the time limit, TLS and a name that is none among them
+            raise NotSent(self._place, error) from error
+        self._open.add(connection)
+        connection.lost.add_done_callback(lambda _: self._open.discard(connection))
+        return connection
+
+    async def _connected(self, loop: asyncio.AbstractEventLoop, timeout_s: float, patience_s: float) -> socket.socket:
+        """Returns a socket that is connected to the first address of the host that can be reached."""
+        family = socket.AF_UNSPEC
+        if self._source_address is not None:
+            family = socket.AF_INET6 if ":" in self._source_address else socket.AF_INET
+        found = await loop.getaddrinfo(self._host, self._port, family=family, type=socket.SOCK_STREAM)
+        # The service is known by IPv4; where IPv6 leads nowhere it must not cost the time of a call.
+        found.sort(key=lambda each: each[0] != socket.AF_INET)
+        failure: OSError | None = None
+        for index, (each, kind, protocol, _, address) in enumerate(found):
+            raw = socket.socket(each, kind, protocol)
+            try:
+                self._set_up(raw, patience_s)
+                async with asyncio.timeout(timeout_s / len(found) if index < len(found) - 1 else None):
+                    await loop.sock_connect(raw, address)
+            except OSError as error:
+                raw.close()
+                failure = error
+            except BaseException:
+                raw.close()
+                raise
+            else:
+                return raw
+        raise failure or OSError("the host has no address")
+
+    def _set_up(self, raw: socket.socket, patience_s: float) -> None:
+        raw.setblocking(False)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # What was sent and is never acknowledged is not sent again and again after the call was given up.
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, round(patience_s * 1000)))
+        if self._source_address is not None:
+            raw.bind((self._source_address, 0))
+
+    async def _wrapped(self, loop: asyncio.AbstractEventLoop, raw: socket.socket) -> Connection:
+        """Returns the connection on a connected socket, its TLS handshake done."""
+        named: dict[str, Any] = {} if self._context is None else {"ssl": self._context, "server_hostname": self._host}
+        _, connection = await loop.create_connection(lambda: Connection(raw), sock=raw, **named)
+        return connection

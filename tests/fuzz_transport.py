@@ -1,0 +1,169 @@
+"""Feeds broken answers to a connection, in random pieces: python tests/fuzz_transport.py [ANSWERS] [SEED].
+
+Whatever comes, a call ends with a whole answer or with an error that says it was sent; nothing escapes; and a
+connection that is kept gives the next call its own answer.
+"""
+
+import asyncio
+import random
+import socket
+import sys
+import time
+from collections import Counter
+
+import httpx
+
+from bulkcert.service.classification import classify, classify_failure, classify_read, with_clock
+from bulkcert.service.connection import Connection, RawResponse
+from bulkcert.service.operations import OPERATIONS
+from bulkcert.service.transport import Content, NotSent
+from bulkcert.service.verdicts import Verdict
+
+GET, INACTIVATE = OPERATIONS["GetDeviceCertificate"], OPERATIONS["InactivateDeviceCertificate"]
+SERIALS = {"DeviceSn": "0042", "CaSn": "0001"}
+
+JSON = b'{"RequestId":"R","DeviceSn":"0042"}'
+NEXT = b'HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{"DeviceSn":"1"}'
+ANSWERS = [
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 35\r\n\r\n" + JSON,
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1f;x=y\r\n"
+    + JSON[:31]
+    + b"\r\n4\r\n"
+    + JSON[31:]
+    + b"\r\n0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n23\r\n" + JSON + b"\r\n0\r\nX: y\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 35\r\n\r\n"
+    + JSON,
+    b"HTTP/1.1 204 No Content\r\n\r\n",
+    b"HTTP/1.0 200 OK\r\n\r\n" + JSON,
+    b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + JSON,
+    b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\n\x1f\x8b\x08\x00\xff",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 35\r\nContent-Length: 35\r\n\r\n" + JSON,
+    b"HTTP/1.1 200 OK\r\nContent-Length: 35\r\nTransfer-Encoding: chunked\r\n\r\n" + JSON,
+    b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\nPRI * HTTP/2.0\r\n\r\n",
+    b"HTTP/1.1 503 X\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nX: \xc4\xe3\r\nX: y\r\nContent-Length: 2\r\n\r\n{}",
+    b"HTTP/1.1 400 X\r\nx-acs-retry-after: 1500\r\nContent-Length: 2\r\n\r\n{}",
+]
+TOKENS = [
+    b"\r\n",
+    b"\r",
+    b"\n",
+    b"\0",
+    b":",
+    b" ",
+    b"\r\n\r\n",
+    b"Content-Length: 3\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+]
+TOKENS += [
+    b"Transfer-Encoding: gzip\r\n",
+    b"HTTP/1.1 200 OK\r\n",
+    b"99999999999999999999",
+    b"-1",
+    b"0\r\n\r\n",
+    b"\xff" * 9,
+    b"x" * 70_000,
+]
+
+
+class Wire(asyncio.Transport):
+    """A transport without a network, which knows what was asked of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.is_aborted = False
+
+    def write(self, data):
+        assert data
+
+    def abort(self):
+        self.is_aborted = True
+
+    def is_closing(self):
+        return self.is_aborted
+
+
+def mutated(chance):
+    """Returns an answer that is broken in up to four places."""
+    said = bytearray(chance.choice(ANSWERS))
+    for _ in range(chance.randrange(5)):
+        at = chance.randrange(len(said) + 1)
+        match chance.randrange(6):
+            case 0:
+                said[at : at + 1] = bytes([chance.randrange(256)])
+            case 1:
+                del said[at : at + chance.randrange(1, 20)]
+            case 2:
+                said[at:at] = chance.choice(TOKENS)
+            case 3:
+                del said[at:]
+            case 4:
+                said += chance.choice(ANSWERS)
+            case 5:
+                said[at:at] = said[: chance.randrange(40)]
+    return bytes(said)
+
+
+def pieces(chance, said):
+    """Cuts an answer at random."""
+    cuts = sorted(chance.randrange(len(said) + 1) for _ in range(chance.randrange(4)))
+    ends = [*cuts, len(said)]
+    return [piece for first, end in zip([0, *cuts], ends, strict=True) if (piece := said[first:end])]
+
+
+def feed(connection, wire, parts):
+    for part in parts:
+        if not wire.is_aborted:  # from then on the loop hands over nothing more
+            connection.data_received(part)
+
+
+def try_one(chance, raw):
+    """Feeds one answer; returns what became of the call."""
+    connection, wire = Connection(raw), Wire()
+    connection.connection_made(wire)
+    waiting = connection.send(b"GET", float("inf"))
+    feed(connection, wire, pieces(chance, mutated(chance)))
+    if not wire.is_aborted and waiting.done():
+        following = connection.send(b"GET", float("inf"))
+        feed(connection, wire, pieces(chance, NEXT))
+        assert following.result() == (200, [(b"Content-Length", b"16")], NEXT[-16:]), "another call's answer"
+    if not wire.is_aborted and chance.random() < 0.5:
+        connection.eof_received()
+    connection.connection_lost(chance.choice([None, ConnectionResetError(104, "reset")]))
+    result = waiting.result()
+    assert isinstance(result, (RawResponse, httpx.TransportError))
+    assert not isinstance(result, NotSent)
+    return judged(result)
+
+
+def judged(result):
+    """Returns what is concluded from the end of a call."""
+    if isinstance(result, httpx.TransportError):
+        return classify_failure(result).code
+    headers = httpx.Response(result.status, headers=result.headers, stream=Content()).headers
+    with_clock(classify_read(result.status, headers, result.body, GET, SERIALS), headers, 0.0)
+    said = classify(result.status, headers, result.body, INACTIVATE, "0042")
+    assert said.verdict is not Verdict.NOT_SENT
+    assert said.verdict is not Verdict.DONE or b"0042" in result.body
+    return said.code or "done"
+
+
+async def fuzz(count, seed=0):
+    """Feeds so many answers; returns how often each end was met."""
+    ends = Counter()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        for number in range(count):
+            try:
+                ends[try_one(random.Random(seed * 1_000_003 + number), ours)] += 1
+            except BaseException:
+                print(f"answer {number} of seed {seed}", file=sys.stderr)
+                raise
+    return ends
+
+
+if __name__ == "__main__":
+    count, seed = (*map(int, sys.argv[1:]), *(100_000, 0)[len(sys.argv) - 1 :])
+    began = time.perf_counter()
+    print(asyncio.run(fuzz(count, seed)), f"{time.perf_counter() - began:.1f} s")
