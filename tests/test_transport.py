@@ -6,19 +6,14 @@ import ssl
 import struct
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 
 import httpx
 import pytest
 import uvloop
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from fuzz_transport import fuzz
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from own_tls import server_context
 
 from bulkcert.service import transport
 from bulkcert.service.actions import ACTIONS
@@ -267,27 +262,16 @@ async def test_idle_connections_are_closed(monkeypatch):
         assert first not in carrier._open
 
 
-async def test_connections_are_kept_and_opened_beforehand():
-    """As many connections as calls in flight at once, no more; those opened beforehand are used."""
+async def test_connections_are_kept():
+    """As many connections as calls in flight at once, no more."""
     async with serving() as (port, _), calling(port) as (carrier, call):
-        await carrier.open(5, 60.0)
+        await asyncio.gather(*(call(str(number)) for number in range(5)))
         opened = set(carrier._open)
         for _ in range(3):
             await asyncio.gather(*(call(str(number)) for number in range(5)))
 
         assert len(opened) == 5
         assert carrier._open == opened
-
-
-async def test_opening_beforehand_leaves_errors_to_the_calls():
-    """A service that cannot be reached is not told twice."""
-    async with serving() as (port, _):
-        pass
-    async with calling(port) as (carrier, call):
-        await carrier.open(5, 60.0)
-        answer = await call("0")
-
-    assert answer.verdict is Verdict.NOT_SENT
 
 
 async def test_time_limits_are_kept_by_one_timer():
@@ -332,20 +316,8 @@ async def test_a_header_of_two_lines_is_not_sent():
 @pytest.fixture
 def authority(tmp_path, monkeypatch):
     """Returns the TLS settings of a server whose certificate for 127.0.0.1 is trusted."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "trusted")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    (tmp_path / "c.pem").write_bytes(certificate.public_bytes(Encoding.PEM) + private)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "c.pem"))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "c.pem")
-    return context
+    return server_context(tmp_path / "c.pem")
 
 
 @pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

@@ -22,9 +22,6 @@ from bulkcert.service.connection import NEVER, Connection
 IDLE_S = 30.0
 """How long an idle connection is kept: longer than any pause between two calls of a lane at work."""
 
-OPENED_AT_ONCE = 16
-"""Connections that are opened beforehand at a time."""
-
 _ALWAYS = f"accept: application/json\r\naccept-encoding: identity\r\nuser-agent: bulkcert/{version('bulkcert')}\r\n"
 _END = {"GET": f"{_ALWAYS}\r\n".encode(), "POST": f"{_ALWAYS}content-length: 0\r\n\r\n".encode()}
 """How a request ends: headers that are not signed, and no body, since no operation has one."""
@@ -138,22 +135,6 @@ class Transport(httpx.AsyncBaseTransport):
         if lines.count(b"\n") != len(headers):
             raise NotSent(self._place, ValueError("a header of more than one line"))
         return b"%b %b HTTP/1.1\r\n%b%b" % (method.encode(), request.extensions["target"], lines, _END[method])
-
-    async def open(self, connections: int, timeout_s: float) -> None:
-        """Opens connections before they are needed, so that a burst of calls need not wait for them.
-
-        Those that do not come about are left to the calls, which say why.
-
-        Args:
-            connections: How many there should be.
-            timeout_s: Most seconds for each.
-        """
-        while (missing := min(connections - len(self._idle), OPENED_AT_ONCE)) > 0:
-            opening = (self._connect(timeout_s, timeout_s) for _ in range(missing))
-            opened = await asyncio.gather(*opening, return_exceptions=True)
-            self._idle.extend(each for each in opened if isinstance(each, Connection))
-            if not all(isinstance(each, Connection) for each in opened):
-                return
 
     async def aclose(self) -> None:
         """Closes all connections."""
