@@ -172,7 +172,7 @@ async def test_stopping_ends_every_wait():
     assert admitted == [False, False, False]
 
 
-@pytest.mark.parametrize(("cap", "lanes", "wanted"), [(10, 1, 12), (249, 2, 250), (1000, 2, 1000)])
+@pytest.mark.parametrize(("cap", "lanes", "wanted"), [(15, 1, 12), (249, 2, 250), (1000, 2, 1000)])
 @pytest.mark.parametrize("factory", [None, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def test_all_lanes_pass_on_one_timer(cap, lanes, wanted, factory):
     """Lanes reach their rate, and none passes it; the timer wakes a few times for each send, and never in circles."""
@@ -185,7 +185,7 @@ def test_all_lanes_pass_on_one_timer(cap, lanes, wanted, factory):
 
     async def measure():
         ticker = Counting(SlowDown())
-        times = await asyncio.gather(*(_sends(Pacer(cap, ticker), 64, wanted) for _ in range(lanes)))
+        times = await asyncio.gather(*(_sends(Pacer(cap, ticker), cap // 5, wanted) for _ in range(lanes)))
         for sent in times:
             window = SendWindow()
             for at in sent:
@@ -194,4 +194,4 @@ def test_all_lanes_pass_on_one_timer(cap, lanes, wanted, factory):
             assert (len(sent) - burst_for(cap)) / (sent[-1] - sent[0]) > 0.8 * bucket_rate(cap)
 
     anyio.run(measure, backend_options={"loop_factory": factory})
-    assert len(ticks) < 3 * wanted + 50
+    assert len(ticks) < 3 * len(times[0]) + 50
