@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
 import anyio
+import msgspec
 
 from bulkcert.engine.outage import PAUSE_S, Outage
 from bulkcert.engine.pacer import Pacer, Ticker, backoff_s
@@ -36,8 +37,7 @@ class Lane:
     """For what must be done one at a time."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallResult:
+class CallResult(msgspec.Struct, frozen=True):
     """What came of a call, however many attempts it took.
 
     Attributes:
