@@ -38,7 +38,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from bulkcert.cli import app, main
-from bulkcert.emulator.report import Report
+from bulkcert.emulator.limits import Report
 from bulkcert.emulator.server import listening
 from bulkcert.emulator.settings import Settings
 from bulkcert.views import console
