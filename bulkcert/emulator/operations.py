@@ -9,7 +9,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import NameOID
 
 from bulkcert.emulator.messages import Refusal
-from bulkcert.emulator.registry import CAS, DEVICES, KINDS, DeviceStatus, Kind, Registry
+from bulkcert.emulator.registry import CAS, DEVICES, KINDS, DeviceStatus, CertificateKind, Registry
 from bulkcert.emulator.settings import ListTotal
 from bulkcert.emulator.verify import AccessKey
 from bulkcert.service.operations import INSTANCE_ACCESS, Operation
@@ -140,7 +140,7 @@ _HANDLERS: Mapping[str, Callable[..., Any]] = {
 }
 """What is done, with the parameters in the order of the table of operations."""
 
-_LISTS: Mapping[str, tuple[Kind, str, ListTotal]] = {
+_LISTS: Mapping[str, tuple[CertificateKind, str, ListTotal]] = {
     "ListCaCertificate": (CAS, "CaCertificateVOS", "pages"),
     "ListDeviceCertificate": (DEVICES, "DeviceCertificateVOS", "pages"),
     "ListDeviceCertificateByCaSn": (DEVICES, "DeviceCertificateVOS", "results"),

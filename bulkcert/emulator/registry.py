@@ -54,7 +54,7 @@ PRAGMA user_version = {_FORMAT};
 """
 
 
-class Kind(NamedTuple):
+class CertificateKind(NamedTuple):
     """One kind of certificate.
 
     Attributes:
@@ -70,13 +70,13 @@ class Kind(NamedTuple):
     missing: str
 
 
-CAS = Kind(
+CAS = CertificateKind(
     "cas",
     ("Instance", "Sn"),
     "Sn, CaName, CaContent, VerificationContent, RegistrationCode, ValidBegin, ValidEnd, Status",
     "FindCaBySnError",
 )
-DEVICES = Kind(
+DEVICES = CertificateKind(
     "devices",
     ("Instance", "CaSn", "DeviceSn"),
     "DeviceSn, CaSn, DeviceName, '-----BEGIN DEVICECERTIFICATE-----' || char(10) || '-----END DEVICECERTIFICATE-----'"
@@ -229,7 +229,9 @@ class Registry:
         self._forget_lists()
         return self._db.execute(added, (instance, ca_sn, device_sn, name, *valid)).rowcount > 0
 
-    def page(self, kind: Kind, scope: tuple[str, ...], number: int, size: int) -> tuple[int, list[dict[str, str]]]:
+    def page(
+        self, kind: CertificateKind, scope: tuple[str, ...], number: int, size: int
+    ) -> tuple[int, list[dict[str, str]]]:
         """Returns how many certificates a list has, and one page of it, by serial.
 
         Args:
@@ -301,7 +303,7 @@ class Registry:
         return {tuple(serials): status for *serials, status in (*cas, *devices)}
 
 
-def _where(address: tuple[str, ...]) -> tuple[Kind, str]:
+def _where(address: tuple[str, ...]) -> tuple[CertificateKind, str]:
     """Returns the kind of certificate that an address means, and its table with the condition that finds it."""
     kind = KINDS[len(address)]
     return kind, f"{kind.table} WHERE {' AND '.join(f'{name} = ?' for name in kind.key)}"
