@@ -9,7 +9,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import NameOID
 
 from bulkcert.emulator.messages import Refusal
-from bulkcert.emulator.registry import CAS, DEVICES, KINDS, DeviceStatus, CertificateKind, Registry
+from bulkcert.emulator.registry import CAS, DEVICES, KINDS, CertificateKind, DeviceStatus, Registry
 from bulkcert.emulator.settings import ListTotal
 from bulkcert.emulator.verify import AccessKey
 from bulkcert.service.operations import INSTANCE_ACCESS, Operation
