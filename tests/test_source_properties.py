@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from loading import annotated, check, open_source
 
 from bulkcert.errors import BulkcertError
-from bulkcert.input import FIRST_ROW, INVALID_SHOWN, OUTCOME, ROW, reading
+from bulkcert.input import FIRST_ROW, INVALID_SHOWN, OUTCOME, ROW
+from bulkcert.input import files as opening
 
 COLUMNS = ("note", "DeviceSn", "CaSn", "site")
 
@@ -58,9 +59,9 @@ def is_valid(serial):
 chunks = st.sampled_from([3, 7, 64, 4 * 1024 * 1024])
 
 
-def read(path, chunk=reading.CHUNK_BYTES):
+def read(path, chunk=opening.CHUNK_BYTES):
     """Returns the check of a file and all its annotated rows, read in such chunks."""
-    with patch.object(reading, "CHUNK_BYTES", chunk):
+    with patch.object(opening, "CHUNK_BYTES", chunk):
         source = open_source(path, by_device=True)
         checked = check(source, trust_serials=True)
         return checked, pl.concat(annotated(source, checked, batch_rows=7))
