@@ -61,7 +61,7 @@ def directory(tmp_path_factory):
         "--max-errors",
         "100%",
     )
-    with emulator(place) as service:
+    with emulator() as service:
         command = ("run", "inactivate-device", "l.csv", *service.looking, *options, "--preflight", "always", "-q")
         service.seed(pairs[:200], "0")
         service.seed(pairs[220:], "1")
