@@ -17,7 +17,7 @@ from bulkcert.service.certificates import Status
 from bulkcert.service.operations import INSTANCE_ACCESS
 from bulkcert.service.signing import Credentials
 from bulkcert.views.advice import on_unregistered
-from bulkcert.views.confirm import doubt, mistake
+from bulkcert.views.confirm import mistake
 from bulkcert.views.console import say, stdout
 from bulkcert.views.layout import columns, show
 from bulkcert.words import about, counted
@@ -286,8 +286,6 @@ def _on_left_out(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
         skipped = "skipped (--skip-protected)" if options.skip_protected else taken_out
         yield f"{rows} protected by {inquiry.check.protected_by}; {skipped}"
     if text := mistake(inquiry.check):
-        yield text
-    if text := doubt(inquiry.check, inquiry.question.action):
         yield text
 
 
