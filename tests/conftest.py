@@ -30,9 +30,9 @@ def pytest_collection_finish():
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
+def service():
     """Returns an emulator without caps that all tests of a file share."""
-    with emulator(tmp_path_factory.mktemp("service")) as running:
+    with emulator() as running:
         yield running
 
 

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from bulkcert.commands import calling
 from bulkcert.commands.which_run import results_meant
-from bulkcert.engine.stats import Stats
-from bulkcert.engine.target import Target
+from bulkcert.engine.figures import Stats
+from bulkcert.engine.limits import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import printable
 from bulkcert.log import bind
