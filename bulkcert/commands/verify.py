@@ -15,7 +15,6 @@ from bulkcert.commands.which_run import results_meant
 from bulkcert.engine.figures import Stats
 from bulkcert.engine.limits import Target
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import printable
 from bulkcert.log import bind
 from bulkcert.runs.job import Options, StateOptions
 from bulkcert.runs.opened import OpenRun, open_existing
@@ -32,7 +31,7 @@ from bulkcert.views import console as terminal
 from bulkcert.views.advice import Step
 from bulkcert.views.layout import say_step, show
 from bulkcert.views.verified import MESSAGE_WIDTH, UNREAD, label_of, meaning_read
-from bulkcert.words import counted
+from bulkcert.words import counted, printable
 
 LONGEST_WATCH_S, SHORTEST_PAUSE_S = 30 * 86400, 1.0
 

@@ -8,10 +8,10 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
-from bulkcert.input import printable
 from bulkcert.report.charts import charts_of
 from bulkcert.report.document import Document, TextTable, document_of
 from bulkcert.report.figures import Figures
+from bulkcert.words import printable
 
 Format = Literal["html", "text", "json", "md"]
 

@@ -24,7 +24,6 @@ from bulkcert.input import (
     annotated,
     load,
     open_protection,
-    reasons,
 )
 from bulkcert.output.files import cannot_write, sync_directory
 from bulkcert.output.results import prove_columns
@@ -336,7 +335,7 @@ def _leave_out(opened: OpenRun, found: Found) -> None:
     """Keeps which rows are not called, and counts those that were protected until now and are to be called."""
     db, check = opened.store.db, found.check
     protected = set() if opened.is_new else queries.protected(db)
-    opened.store.leave_out(reasons(opened.pinned, check.settled, check.protected_by).iter_rows())
+    opened.store.leave_out(check.reasons().iter_rows())
     if protected:
         found.lifted = queries.lifted(db, protected)
         found.lifted_from = opened.asked.protected_by

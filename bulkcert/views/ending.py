@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import printable
 from bulkcert.log import is_json
 from bulkcert.output.summary import Kind, Summary
 from bulkcert.runs.undo import Undo
@@ -15,7 +14,7 @@ from bulkcert.views.advice import meaning, steps_after, steps_left, undone_words
 from bulkcert.views.console import show_error, warn
 from bulkcert.views.layout import outcome_lines, say_step, show
 from bulkcert.views.verified import label_of, read_words
-from bulkcert.words import counted
+from bulkcert.words import counted, printable
 
 KINDS_SHOWN = 8
 """Kinds of rows of one outcome that are shown with a sample."""
