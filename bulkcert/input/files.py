@@ -84,7 +84,8 @@ class File:
             raise BulkcertError(
                 ExitStatus.INPUT_INVALID,
                 f"{self.path}: the file was changed while it was read",
-                "Run again when nothing writes to it any more.",
+                "See that nothing writes to it any more.",
+                again=True,
             )
 
 

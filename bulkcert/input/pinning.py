@@ -30,9 +30,7 @@ def rows_at_once(columns: int) -> int:
 def cannot_pin(path: Path, error: BaseException) -> BulkcertError:
     """Returns the error of a pinned list that cannot be written."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
-    return BulkcertError(
-        ExitStatus.CANNOT_WRITE, f"cannot write {path}: {reason}", "Make room there, then run the same command again."
-    )
+    return BulkcertError(ExitStatus.CANNOT_WRITE, f"cannot write {path}: {reason}", "Make room there.", again=True)
 
 
 class Pinning:

@@ -235,7 +235,8 @@ def open_protection(
         raise BulkcertError(
             ExitStatus.INPUT_INVALID,
             f"{path}: the file was changed while it was read",
-            "Run again when nothing writes to it any more.",
+            "See that nothing writes to it any more.",
+            again=True,
         )
     if found[BARE].null_count() < found.height:
         either = Serials(found[BARE])

@@ -28,7 +28,7 @@ _SCHEMA = {DEVICE: pl.String(), CA: pl.String(), BARE: pl.String()}
 _OTHERS = {DEVICE: "every other device serial", CA: "every other CA serial", BARE: "every other serial"}
 # Headers that say no more than that these are serials. Any other one of a single column may be the first serial.
 _NAMES = ("Sn", "Serial", "Serials", "SerialNumber", "SerialNo")
-_REPAIR = "Correct the list and run again: a serial that matches nothing protects nothing."
+_REPAIR = "Correct the list: a serial that matches nothing protects nothing."
 # What hints at a second field, a note or quotes; a serial that has one of these can be listed under a name in CSV.
 _NOT_ALONE = r"[\s,;|\"]"
 _NOT_ALONE_REASON = "holds white space, a comma, a semicolon, a vertical bar or a quote"

@@ -185,5 +185,6 @@ def _no_credentials(error: Exception) -> BulkcertError:
         ExitStatus.DENIED,
         f"no credentials: {tried}",
         "Set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, or use a profile of "
-        "the aliyun command or a RAM role, then run the same command again.",
+        "the aliyun command or a RAM role.",
+        again=True,
     )

@@ -12,8 +12,8 @@ from bulkcert.runs.undo import Undo
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.status import RunStatus
 from bulkcert.views.advice import meaning, steps_after, steps_left, undone_words
-from bulkcert.views.console import show_error, warn
-from bulkcert.views.layout import outcome_lines, say_step, show
+from bulkcert.views.console import say_step, show_error, warn
+from bulkcert.views.layout import outcome_lines, show
 from bulkcert.views.verified import label_of, read_words
 from bulkcert.words import counted
 
@@ -70,7 +70,7 @@ def show_ending(summary: Summary, status: RunStatus, *, quiet: bool) -> None:
         # What a timer mails is what is on stderr.
         warn(_left(summary, status))
     for step in (*steps_left(status), *(() if quiet else steps_after(status))):
-        say_step(step)
+        say_step(step.purpose, step.command)
 
 
 def _left(summary: Summary, status: RunStatus) -> str:
