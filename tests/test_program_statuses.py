@@ -25,7 +25,7 @@ from program import (
     write_devices,
 )
 
-from bulkcert.emulator.settings import ACCOUNT
+from bulkcert.emulator.registry import ACCOUNT
 from bulkcert.service.actions import ACTIONS
 
 ROWS = 40

@@ -38,7 +38,7 @@ TODAY = STARTED.date()
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
     with emulator(tmp_path_factory.mktemp("service")) as running:
-        running.seed(write_devices(running.log.with_name("devices.csv"), 300))
+        running.seed(write_devices(tmp_path_factory.mktemp("list") / "devices.csv", 300))
         yield running
 
 
@@ -317,7 +317,6 @@ def rows_called(service):
         ("run", "--retain-days", "1000000"),
         ("run", "--max-in-flight", "1000000"),
         *(("rehearse", "--latency-ms", value) for value in ("nan", "inf")),
-        *(("emulator", "--clock-offset", value) for value in ("nan", "inf", "1e12", "-1e12")),
         *(("emulator", "--block-seconds", value) for value in ("nan", "inf", "1e400", "-1")),
     ],
 )

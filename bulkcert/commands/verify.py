@@ -10,8 +10,8 @@ from cyclopts import Parameter
 
 from bulkcert.commands import calling
 from bulkcert.commands.which_run import results_meant
-from bulkcert.engine.stats import Stats
-from bulkcert.engine.target import Target
+from bulkcert.engine.figures import Stats
+from bulkcert.engine.limits import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind
 from bulkcert.runs.job import Options, StateOptions
@@ -26,7 +26,7 @@ from bulkcert.store.status import status_in
 from bulkcert.telemetry.events import log_verified
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
-from bulkcert.views.verified import show_verified
+from bulkcert.views.ending import show_verified
 from bulkcert.words import counted
 
 LONGEST_WATCH_S, SHORTEST_PAUSE_S = 30 * 86400, 1.0
