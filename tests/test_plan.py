@@ -23,8 +23,8 @@ NO_KEY = {"ALIBABA_CLOUD_ACCESS_KEY_ID": None, "ALIBABA_CLOUD_ACCESS_KEY_SECRET"
 
 
 @pytest.fixture
-def service(tmp_path):
-    with emulator(tmp_path) as running:
+def service():
+    with emulator() as running:
         yield running
         assert {call["operation"] for call in running.calls()} <= READING | running.allowed
 
@@ -153,9 +153,9 @@ LARGE = 14_386
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory):
+def large():
     """Returns an emulator with a large CA and a small one, and the devices of both."""
-    with emulator(tmp_path_factory.mktemp("large")) as running:
+    with emulator() as running:
         devices = [(f"{number:08d}", "00large") for number in range(LARGE)]
         others = [(f"{number:08d}", "00other") for number in range(3000)]
         running.seed([*devices, *others])
