@@ -332,7 +332,7 @@ def torment(action, kills, rows, seed, *, faults):
     chance, figures = random.Random(seed), Figures()
     settings = {"latency_ms": (0, 60), "fault_seed": seed % 2**31, "faults": FAULTS if faults else {}}
     rows = rows if ACTIONS[action].by_device else max(10, rows // FEWER_CAS)
-    with tempfile.TemporaryDirectory() as place, emulator(place, **settings) as running:
+    with tempfile.TemporaryDirectory() as place, emulator(**settings) as running:
         arrivals, killed = Arrivals(running), 0
         while killed < kills:
             serials = serials_of(action, rows, f"{figures.runs:03d}")

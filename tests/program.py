@@ -285,10 +285,13 @@ class Emulator:
 
 
 @contextmanager
-def emulator(_directory=None, *, caps=_NO_CAPS, port=0, **settings):
+def emulator(*, caps=_NO_CAPS, port=0, **settings):
     """Runs an emulator with more of its ``Settings``; empty ``caps`` are the service's."""
     serving = listening(Settings(port=port, **caps, **settings))
-    with start_blocking_portal("asyncio") as portal, portal.wrap_async_context_manager(serving) as served:
+    with (
+        start_blocking_portal("asyncio", {"use_uvloop": True}) as portal,
+        portal.wrap_async_context_manager(serving) as served,
+    ):
         yield Emulator(portal, served)
 
 

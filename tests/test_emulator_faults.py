@@ -78,7 +78,7 @@ def test_shares_add_up_for_each_operation():
 def test_may_change_but_not_list(tmp_path):
     """Who may change but not list is rehearsed: the run says so and calls every row."""
     devices = write_devices(tmp_path / "d.csv", 120)
-    with emulator(tmp_path, faults={f"{LIST}:NoPermission": 1}) as service:
+    with emulator(faults={f"{LIST}:NoPermission": 1}) as service:
         service.seed(devices)
         said = here("run", "inactivate-device", "d.csv", "-o", "r.csv", *service.looking, cwd=tmp_path).ended(0).stderr
 

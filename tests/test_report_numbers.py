@@ -52,7 +52,7 @@ def directory(tmp_path_factory):
     pairs = write_list(place / "l.csv")
     (place / "protected.txt").write_text(f"{pairs[500][0]}\n{pairs[501][0]}\n")
     options = "--skip-invalid --skip-protected --protect protected.txt -o r.csv --max-errors 100% --preflight always -q"
-    with emulator(place) as service:
+    with emulator() as service:
         command = ("run", "inactivate-device", "l.csv", *service.looking, *options.split())
         service.seed(pairs[:200], "0")
         service.seed(pairs[220:], "1")

@@ -37,7 +37,7 @@ TODAY = STARTED.date()
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    with emulator(tmp_path_factory.mktemp("service")) as running:
+    with emulator() as running:
         running.seed(write_devices(tmp_path_factory.mktemp("list") / "devices.csv", 300))
         yield running
 
@@ -272,7 +272,7 @@ def test_keep_needs_a_date(tmp_path, service):
 def test_killed_by_its_scheduler(tmp_path):
     """SIGTERM, then SIGKILL before the calls in flight are answered: the next start of the job goes on, and ends it."""
     files = RunFiles(tmp_path / "r.csv")
-    with emulator(tmp_path, slow_seconds=PATIENCE_S) as service:
+    with emulator(slow_seconds=PATIENCE_S) as service:
         job = job_file(tmp_path, service, 300, rate=50)
         service.seed(write_devices(tmp_path / "devices.csv", 300))
         with start("run", "--job", job) as child:

@@ -249,13 +249,14 @@ class Registry:
         if offset >= total:
             return total, []
         serials = kind.key[len(scope) :]
-        # Most readers come from the page before: its last serials spare counting through millions of rows.
-        after = self._ends.get((offset, key))
+        # Most readers come from the page before, or nearly: its last serials spare counting through millions of rows.
+        start = next((end for end in range(offset, 0, -size) if (end, key) in self._ends), 0)
+        after = self._ends.get((start, key), ("",) * len(serials))
         names, places = ", ".join(serials), ", ".join("?" * len(serials))
         rows = self._db.execute(
             f"SELECT {kind.fields} FROM {kind.table} WHERE {within} AND ({names}) > ({places}) "  # noqa: S608 - ours
             f"ORDER BY {names} LIMIT ? OFFSET ?",
-            (*scope, *(after or [""] * len(serials)), size, 0 if after else offset),
+            (*scope, *after, size, offset - start),
         ).fetchall()
         self._ends[offset + len(rows), key] = tuple(rows[-1][name] for name in serials)
         return total, list(map(dict, rows))

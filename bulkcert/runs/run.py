@@ -14,13 +14,14 @@ import msgspec
 import polars as pl
 
 from bulkcert.engine.calling import Engine, committing, stop_unwritable
+from bulkcert.engine.figures import Take
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import RunLimits
 from bulkcert.engine.preflight import Preflight
 from bulkcert.engine.progress import Progress, Stop
 from bulkcert.engine.session import Leave, Observer, announce, calling, together
 from bulkcert.engine.sightings import Sightings
-from bulkcert.engine.stats import StatsMaker, Take
+from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.results import write_results
 from bulkcert.output.summary import Summary, summary_of, write_summary
@@ -218,7 +219,7 @@ def finished(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
     """
     store = opened.store
     try:
-        rows = write_results(opened.files.results, opened.pinned, store.read, advice=make_room("resume", opened))
+        rows = write_results(opened.files.results, opened.pinned, store.read)
         _confirm_sum(opened, rows.total())
     except BulkcertError as error:
         if stop is None:
@@ -240,11 +241,6 @@ def finished(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
         )
     write_summary(ended, summary)
     return summary
-
-
-def make_room(name: str, opened: OpenRun) -> str:
-    """Returns what to do where results cannot be written: the command of this name."""
-    return f"Nothing is lost: the store holds every outcome. Make room, then: {opened.files.command(name)}"
 
 
 def _reason(stop: Stop) -> dict[str, str]:
