@@ -175,8 +175,8 @@ def status_in(files: RunFiles, db: sqlite3.Connection, holder: Holder | None = N
         sessions,
         queries.outcomes(db, asked.rows, counted),
         queries.to_call(db, asked.rows, counted),
-        queries.maybe_undone(db),
-        queries.drifted(db, ACTIONS[asked.action].desired_status),
+        queries.count(db, queries.MAYBE_UNDONE),
+        queries.count(db, queries.DRIFTED, ACTIONS[asked.action].desired_status),
         queries.in_doubt(db),
         # It reads every row, and is of use for an undo alone, which is offered of a run that has ended.
         queries.unknown_before(db) if state is State.ENDED else 0,
