@@ -55,7 +55,7 @@ def status(
     """
     files = RunFiles(results_meant(results, action, input_), state_dir)
     if not follow:
-        now = status_of(files)
+        now = status_of(files, brief=True)
     else:
         try:
             now = _follow(files, _found(files), as_json=json)
@@ -80,7 +80,7 @@ def _found(files: RunFiles) -> RunStatus:
     until = time.monotonic() + APPEARS_S
     while True:
         try:
-            return status_of(files)
+            return status_of(files, brief=True)
         except NoRunError:
             if time.monotonic() >= until:
                 raise
@@ -120,7 +120,7 @@ def _until_ended(files: RunFiles, now: RunStatus, show: Callable[[RunStatus], No
             shown_at = time.monotonic()
             show(now)
         time.sleep(POLL_EVERY_S)
-        now = status_of(files)
+        now = status_of(files, brief=True)
     return now
 
 
