@@ -279,7 +279,8 @@ def caps_of(session: stored.Session) -> Caps:
 
 def _kinds(db: sqlite3.Connection, pinned: PinnedList) -> list[Kind]:
     kinds = []
-    for outcome, code, rows, row, message, request_id in queries.kinds(db):
+    for outcome, code, rows, row in queries.kinds(db):
+        message, request_id, _ = queries.sample(db, row)
         frame = next(annotated(pinned, own=False, first_row=row, last_row=row))
         serial = frame[DEVICE_SN if DEVICE_SN in frame.columns else CA_SN][0] or ""
         kinds.append(Kind(outcome, code, rows, row, serial, message, request_id))

@@ -212,34 +212,40 @@ def window(db: sqlite3.Connection, first: int, last: int) -> list[tuple[object, 
     return db.execute(statement, (first, last)).fetchall()
 
 
-FIGURES = ("row", "outcome", "code", "attempts", "sent_at", "finished_at", "latency_ms", "verified", "verified_at")
-"""Columns of ``figures``."""
-
-
 def figures(db: sqlite3.Connection, first: int, last: int) -> list[tuple[object, ...]]:
-    """Returns what is counted of the rows from ``first`` to ``last``, both included: the columns of ``FIGURES``."""
-    statement = f"SELECT {', '.join(FIGURES)} FROM certificate WHERE row BETWEEN ? AND ?"  # noqa: S608 - names of ours
+    """Returns what a report counts of the rows from ``first`` to ``last``, both included."""
+    statement = """SELECT row, outcome, code, sent_at, finished_at, latency_ms, verified FROM certificate
+        WHERE row BETWEEN ? AND ?"""
     return db.execute(statement, (first, last)).fetchall()
 
 
+def read_back_between(db: sqlite3.Connection) -> tuple[int | None, int | None]:
+    """Returns when the first and the last state were read back, Unix milliseconds; None if none was."""
+    statement = "SELECT MIN(verified_at), MAX(verified_at) FROM certificate WHERE verified IS NOT NULL"
+    return db.execute(statement).fetchone()  # type: ignore[no-any-return]
+
+
 def undos_in_doubt(db: sqlite3.Connection) -> list[tuple[int, int]]:
-    """Returns the rows of ``maybe_undone``, each with when that undo began, Unix milliseconds."""
+    """Returns the rows of ``maybe_undone``, each with whether it was read back since that undo began."""
     # A CROSS JOIN keeps this order: there are few claims.
-    statement = """SELECT row, started_at FROM claim CROSS JOIN session ON session.id = claim.session
-        CROSS JOIN certificate USING (row) WHERE kind = 'undo' AND newest IS NOT NULL AND newest <> 'undone'"""
+    statement = """SELECT row, MIN(COALESCE(verified_at > started_at, 0)) FROM claim
+        CROSS JOIN session ON session.id = claim.session CROSS JOIN certificate USING (row)
+        WHERE kind = 'undo' AND newest IS NOT NULL AND newest <> 'undone' GROUP BY row"""
     return db.execute(statement).fetchall()
 
 
-def kinds(db: sqlite3.Connection) -> list[tuple[str, str, int, int, str, str]]:
-    """Returns for each outcome and code how many rows have both, and the first of them, in order of the first.
-
-    Of that row there are also why it is never called, or the message of its last answer, and the request of that.
-    """
-    statement = """SELECT k.outcome, k.code, k.rows, row, COALESCE(why, message, ''), COALESCE(request_id, '') FROM (
-            SELECT outcome, COALESCE(code, '') AS code, COUNT(*) AS rows, MIN(row) AS row FROM certificate
-            WHERE outcome IS NOT NULL GROUP BY outcome, certificate.code) AS k
-        JOIN certificate USING (row) ORDER BY row"""
+def kinds(db: sqlite3.Connection) -> list[tuple[str, str, int, int]]:
+    """Returns for each outcome and code how many rows have both, and the first of them, in order of the first."""
+    statement = """SELECT outcome, COALESCE(code, ''), COUNT(*), MIN(row) FROM certificate
+        WHERE outcome IS NOT NULL GROUP BY outcome, code ORDER BY MIN(row)"""
     return db.execute(statement).fetchall()
+
+
+def sample(db: sqlite3.Connection, row: int) -> tuple[str, str, int | None]:
+    """Returns of a row the message of its last answer, or why it is not called, its last request, and HTTP status."""
+    statement = """SELECT COALESCE(CASE outcome WHEN never THEN why ELSE message END, ''), COALESCE(request_id, ''),
+        http_status FROM certificate WHERE row = ?"""
+    return db.execute(statement, (row,)).fetchone() or ("", "", None)
 
 
 def attempts(db: sqlite3.Connection) -> int:
