@@ -141,7 +141,7 @@ def test_all_that_was_called_is_told_though_the_last_look_fails(tmp_path, servic
     service.seed(devices[:3])
 
     def called_and_read():
-        return ask("r.csv", queries.outcomes, 10) == {"succeeded": 10} and ask("r.csv", queries.has_read_back)
+        return ask("r.csv", queries.outcomes, 10) == {"succeeded": 10} and ask("r.csv", queries.count, queries.READ_BACK)
 
     with start("verify", "r.csv", *WATCH, "--watch", "1h", "--attempts", "1") as watching:
         wait_for(watching, called_and_read)
@@ -245,7 +245,7 @@ def test_a_watch_that_was_killed_is_resumed(service, made):
     """It goes on for the time that it has left, with the options that it was given; its list is not needed."""
     devices, _ = made()
     with start("verify", "r.csv", *WATCH, "--watch", "30m", "--attempts", "3") as watching:
-        wait_for(watching, lambda: ask("r.csv", queries.has_read_back))
+        wait_for(watching, lambda: ask("r.csv", queries.count, queries.READ_BACK))
         watching.kill()
         watching.communicate()
     (killed,) = status("r.csv").sessions[1:]
