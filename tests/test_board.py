@@ -12,13 +12,12 @@ from program import here, write_devices
 from stored import figures as figures_of
 
 from bulkcert.engine import stats as engine_stats
+from bulkcert.engine.figures import Stats
 from bulkcert.engine.progress import Progress, Stop
-from bulkcert.engine.stats import Stats, StatsMaker
+from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import ExitStatus
 from bulkcert.store.outcome import Outcome
 from bulkcert.telemetry.events import _Watcher
-from bulkcert.telemetry.metrics import Measured
-from bulkcert.views import console as terminal
 from bulkcert.views.live import figures
 
 pytestmark = pytest.mark.usefixtures("inside")
@@ -137,11 +136,6 @@ def test_one_moment_for_all_who_show_it():
     assert events["progress"].items() >= {"outcomes": taken.outcomes_now, "retries": 5, "throttles": 6}.items()
     assert events["progress"]["left"] == 150 - 34
     assert events["stopping"]["exit_status"] == 77
-    exposition = Measured(("a", "i", "j"), {}, stats=taken).exposition().decode()
-    on = 'action="a",job_name="j",mqtt_instance="i"'
-    assert f'bulkcert_rows_finished_total{{{on},outcome="succeeded"}} 30.0' in exposition
-    assert f"bulkcert_rows_left{{{on}}} 116.0" in exposition
-    assert f"bulkcert_throttles_total{{{on}}} 6.0" in exposition
     assert msgspec.json.decode(msgspec.json.encode(taken), type=Stats) == taken, "what the store keeps"
 
 
@@ -183,16 +177,3 @@ def test_the_end_of_an_idle_start_has_its_own_figures(tmp_path, service):
     assert "calls         none" in told.stdout
     assert "5 in all sessions" in told.stdout
     assert len(figures_of("r.csv")) == 1, "it is no session, and leaves the figures of the one before"
-
-
-@pytest.mark.parametrize("noted", [True, False])
-def test_the_way_on_is_named_where_there_is_one(capsys, noted):
-    """An internal error says that the run can be resumed only where a session had begun."""
-    error = RuntimeError("odd")
-    if noted:
-        error.add_note(f"{terminal.RESUMABLE} bulkcert resume r.csv")
-    terminal.show_internal(error)
-
-    said = capsys.readouterr().err
-    assert ("bulkcert resume r.csv" in said) == noted
-    assert "Please report this" in said

@@ -69,7 +69,7 @@ COMMANDS = {
         "Prepare",
         "Serve a local emulator of the service until stopped",
         ("emulator", "emulator --port 0 --seed-from devices.csv"),
-        "0 stopped · 2 options · 66 no list · 73 no port or disk",
+        "0 stopped · 2 options · 66 no list · 69 no port · 73 disk",
     ),
     "run": Described(
         "Change",

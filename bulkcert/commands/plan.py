@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from bulkcert.commands import calling
-from bulkcert.engine.stats import Stats
+from bulkcert.engine.figures import Stats
 from bulkcert.errors import ExitStatus
 from bulkcert.runs.plan import Inquiry, PlanOptions, Question, inquiry, resolve_question
 from bulkcert.service.actions import ActionName

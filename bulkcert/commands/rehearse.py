@@ -11,7 +11,7 @@ from rich.text import Text
 from bulkcert.commands import calling, undo, verify
 from bulkcert.commands.run import execute
 from bulkcert.commands.verify import VerifyOptions
-from bulkcert.emulator.report import Report
+from bulkcert.emulator.limits import Report
 from bulkcert.errors import ExitStatus
 from bulkcert.runs.job import CallOptions, Job, Options
 from bulkcert.runs.options import ServiceOptions

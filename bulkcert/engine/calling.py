@@ -45,7 +45,7 @@ async def committing(store: Store, lanes: Lanes) -> AsyncIterator[None]:
 def stop_unwritable(store: Store, lanes: Lanes, error: sqlite3.Error) -> None:
     """Stops the lanes of a run whose store cannot be written any more."""
     message = f"cannot write {store.path}: {reason_of(error)}"
-    advice = "Make room, then resume: calls whose outcome was not written are made again."
+    advice = "Make room; calls whose outcome was not written are made again."
     lanes.stop(Stop(ExitStatus.CANNOT_WRITE, message, advice))
 
 

@@ -10,10 +10,11 @@ from typing import Any, NoReturn
 import anyio
 import anyio.to_thread
 
+from bulkcert.engine.figures import Take
 from bulkcert.engine.lanes import Lanes
+from bulkcert.engine.limits import Target
 from bulkcert.engine.progress import Stop
-from bulkcert.engine.stats import StatsMaker, Take
-from bulkcert.engine.target import Target
+from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind
 from bulkcert.service.client import Client
@@ -63,7 +64,7 @@ async def calling(
         deadline: Unix time in seconds after which nothing is sent, or None.
     """
     bind(instance=service.instance)
-    context = TrustContext()
+    context = TrustContext() if service.endpoint.scheme == "https" else None
     clients = [
         Client(Transport(service.endpoint, context, address), service.endpoint, provider, service.timeout_s)
         for address in service.addresses

@@ -260,7 +260,7 @@ def cannot_write(output: Path, error: BaseException, advice: str = "") -> Bulkce
     """
     default = _ADVICE.get(getattr(error, "errno", None) or 0, "Make room, or name a file elsewhere with -o.")
     message = f"cannot write {output}: {reason_of(error)}"
-    return BulkcertError(ExitStatus.CANNOT_WRITE, message, advice or f"{default} Then run the same command again.")
+    return BulkcertError(ExitStatus.CANNOT_WRITE, message, advice or default, again=True)
 
 
 def reason_of(error: BaseException) -> str:

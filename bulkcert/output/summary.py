@@ -222,7 +222,7 @@ def write_summary(status: RunStatus, summary: Summary) -> None:
         content = msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
         write_whole(status.files.summary, content)
     except OSError as error:
-        raise cannot_write(status.files.summary, error, "Make room, then run it again.") from error
+        raise cannot_write(status.files.summary, error, "Make room.") from error
 
 
 class _Figures(msgspec.Struct, frozen=True):

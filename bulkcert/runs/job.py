@@ -9,9 +9,8 @@ from typing import Annotated, Literal, get_args
 
 from cyclopts import Parameter, Token
 
-from bulkcert.engine.limits import Limit
+from bulkcert.engine.limits import Limit, Target
 from bulkcert.engine.preflight import PreflightMode
-from bulkcert.engine.target import Target
 from bulkcert.output.results import SUFFIXES
 from bulkcert.runs.options import (
     INPUT,

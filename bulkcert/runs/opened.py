@@ -15,7 +15,6 @@ import polars as pl
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, ROW, PinnedList, annotated
 from bulkcert.output.files import cannot_write, sync_directory, sync_file
-from bulkcert.output.results import write_results
 from bulkcert.runs.options import ServiceOptions, resolve_target
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.service.signing import Credentials
@@ -152,18 +151,6 @@ class OpenRun:
     def status(self) -> RunStatus:
         """Returns the status of the run, as its store says."""
         return status_in(self.files, self.store.db)
-
-    def write_results(self, command: str) -> int:
-        """Writes the results; returns how many rows went out.
-
-        Args:
-            command: The one that is named where there is no room.
-
-        Raises:
-            BulkcertError: They cannot be written.
-        """
-        advice = f"Nothing is lost: the store holds every outcome. Make room, then: {self.files.command(command)}"
-        return write_results(self.files.results, self.pinned, self.store.read, advice=advice).total()
 
     def close(self) -> None:
         """Gives the run up; of one that no session has begun nothing is left."""

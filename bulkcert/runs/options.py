@@ -11,8 +11,8 @@ from typing import Annotated, Self
 import httpx
 from cyclopts import Group, Parameter, Token
 
+from bulkcert.engine.limits import Target
 from bulkcert.engine.pacer import lane_cap
-from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import LogFormat
 from bulkcert.service.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_host

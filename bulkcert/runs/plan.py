@@ -15,6 +15,7 @@ import polars as pl
 from cyclopts import Parameter
 
 from bulkcert.engine.lanes import Lanes
+from bulkcert.engine.limits import Target
 from bulkcert.engine.listing import Listing
 from bulkcert.engine.pages import read_listings, unreadable
 from bulkcert.engine.progress import Progress
@@ -22,7 +23,6 @@ from bulkcert.engine.session import Leave, Observer, calling
 from bulkcert.engine.sightings import STATUSES, Sightings
 from bulkcert.engine.states import StateReader
 from bulkcert.engine.stats import StatsMaker
-from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError
 from bulkcert.input import CA_SN, DEVICE_SN, OUTCOME, ROW, Check, PinnedList, annotated
 from bulkcert.runs.job import ColumnOptions, PreflightOptions, list_name

@@ -16,7 +16,7 @@ from cyclopts import Group, Parameter
 
 from bulkcert.emulator.faults import DEFAULT_FAULTS
 from bulkcert.emulator.process import Running, running
-from bulkcert.emulator.settings import Settings
+from bulkcert.emulator.settings import CREDENTIALS, Settings
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.job import Job, Options, default_results, resolve
 from bulkcert.runs.options import cannot_send_from, unknown_region
@@ -24,13 +24,12 @@ from bulkcert.runs.reading_list import pin
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.service.credentials import FixedCredentials
 from bulkcert.service.operations import REGIONS
-from bulkcert.service.signing import Credentials
 from bulkcert.service.verdicts import StatusTable
 
 _REHEARSAL = Group.create_ordered("Rehearsal")
 
 DEFAULTS = Settings()
-"""The emulator's own settings: the documented limits, and its credentials."""
+"""The emulator's own settings: the documented limits."""
 
 INSTANCE = "post-cn-rehearsal"
 """Instance of a rehearsal whose job names none."""
@@ -79,7 +78,7 @@ class Rehearsal:
 
     def provider(self) -> FixedCredentials:
         """Returns the emulator's own credentials."""
-        return FixedCredentials(Credentials(DEFAULTS.access_key_id, DEFAULTS.access_key_secret, source="the emulator"))
+        return FixedCredentials(CREDENTIALS)
 
 
 @contextmanager

@@ -13,12 +13,14 @@ import anyio.to_thread
 import msgspec
 
 from bulkcert.engine.calling import committing, stop_unwritable
+from bulkcert.engine.figures import Take
 from bulkcert.engine.lanes import Lanes
+from bulkcert.engine.limits import Target
 from bulkcert.engine.progress import Stop
 from bulkcert.engine.session import Leave, Observer, calling, together
-from bulkcert.engine.stats import StatsMaker, Take
-from bulkcert.engine.target import Target
+from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.output.results import write_results
 from bulkcert.output.summary import Summary, summary_of, write_summary
 from bulkcert.runs.opened import OpenRun
 from bulkcert.service.credentials import CredentialProvider
@@ -93,7 +95,8 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
     """
     store = opened.store
     try:
-        _confirm_sum(opened, opened.write_results("resume"))
+        rows = write_results(opened.files.results, opened.pinned, store.read)
+        _confirm_sum(opened, rows.total())
     except BulkcertError as error:
         if stop is None:
             raise

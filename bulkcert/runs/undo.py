@@ -7,11 +7,10 @@ from pathlib import Path
 import polars as pl
 
 from bulkcert.engine.calling import Engine
-from bulkcert.engine.limits import Limit, RunLimits
+from bulkcert.engine.limits import Limit, RunLimits, Target
 from bulkcert.engine.progress import Progress
 from bulkcert.engine.session import Leave, Observer
 from bulkcert.engine.stats import StatsMaker
-from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, annotated
 from bulkcert.output.summary import Summary

@@ -12,15 +12,15 @@ import msgspec
 
 from bulkcert.engine.calling import Engine
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.limits import Limit, RunLimits
+from bulkcert.engine.limits import Limit, RunLimits, Target
 from bulkcert.engine.progress import Progress, Stop
 from bulkcert.engine.session import Leave, Observer
 from bulkcert.engine.sightings import Sightings
 from bulkcert.engine.states import Scanned, StateReader
 from bulkcert.engine.stats import StatsMaker
-from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, ROW
+from bulkcert.output.results import write_results
 from bulkcert.output.summary import summary_of, utc, write_summary
 from bulkcert.runs.opened import OpenRun
 from bulkcert.runs.session import session
@@ -197,7 +197,7 @@ class Verifier:
         """
         opened = self.opened
         if self.has_read:
-            opened.write_results("verify")
+            write_results(opened.files.results, opened.pinned, opened.store.read)
         verification = self._verification()
         stop = self.stop
         encoded = msgspec.json.encode(verification).decode()
