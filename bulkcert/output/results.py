@@ -202,6 +202,4 @@ def _as_text(name: str, kind: pl.DataType, *, nested: bool) -> pl.Expr:
         return column if nested else text.alias(name)
     if isinstance(kind, pl.Binary):
         return column.bin.encode("base64")
-    if isinstance(kind, pl.Object):
-        return column.cast(pl.String)
     return column
