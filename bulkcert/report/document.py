@@ -66,8 +66,8 @@ def document_of(figures: Figures) -> Document:
         # What was undone took no time until it was done.
         tiles=[] if figures.certificates.is_undone else list(_tiles(figures)),
         sections=sections,
-        footer=f"Made {_time(figures.made)} by bulkcert {figures.made_by} from the store of {_message(figures.results.path)}; "
-        f"the run was made by {asked.version}.",
+        footer=f"Made {_time(figures.made)} by bulkcert {figures.made_by} from the store of "
+        f"{_message(figures.results.path)}; the run was made by {asked.version}.",
     )
 
 
