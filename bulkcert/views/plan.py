@@ -1,8 +1,7 @@
 """A plan as it is read: one JSON object, the same as a table, and what is to be said about it."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator
 
 import msgspec
 from rich.text import Text
@@ -20,7 +19,7 @@ from bulkcert.views.advice import on_unregistered
 from bulkcert.views.confirm import mistake
 from bulkcert.views.console import say, stdout
 from bulkcert.views.layout import columns, show
-from bulkcert.words import about, counted
+from bulkcert.words import about, are, counted
 
 CAS_LISTED = 1000
 """CAs that the JSON names, most rows first."""
@@ -209,13 +208,15 @@ def _advice(plan: Plan, inquiry: Inquiry, credentials: Credentials) -> Iterator[
     yield from _on_left_out(plan, inquiry)
     action = inquiry.question.action
     if action.cascades:
-        yield from _on_cascading(action, plan.cas[:CAS_SHOWN])
+        yield _on_cascading(action, plan)
     # What may be under any CA may be under this one.
     if action.name == "inactivate-device" and not inquiry.check.unplaced:
         worth = [ca for ca in plan.cas[:CAS_SHOWN] if _is_worth_a_call(inquiry, ca, plan.totals.rows)]
         yield from (_on_inactivating(ca, plan.totals.rows) for ca in worth[:CAS_NAMED])
     if plan.totals.not_registered:
-        yield _on_unregistered(plan, inquiry)
+        protected = bool(inquiry.check.protected_cas or inquiry.check.unplaced)
+        absent = f"{are(plan.totals.not_registered, 'serial')} not registered"
+        yield f"{absent}: {on_unregistered(action, protected=protected)}"
     if plan.unread_because:
         yield f"states cannot be read, so a run calls every row whose state was not read: {plan.unread_because}"
     needed = next(pace for pace in plan.times if pace.source_addresses == len(inquiry.question.addresses)).seconds
@@ -226,17 +227,13 @@ def _advice(plan: Plan, inquiry: Inquiry, credentials: Credentials) -> Iterator[
         )
 
 
-def _on_cascading(action: Action, cas: Sequence[CaStates]) -> Iterator[str]:
-    """Yields what an action on CAs does to the device certificates registered under them."""
-    hit = [ca for ca in cas if ca.registered_at_least]
-    if hit:
-        named = [f"of {printable(ca.ca_sn)} {_registered(ca)}" for ca in hit[:CAS_NAMED]]
-        named[0] = f"of {printable(hit[0].ca_sn)} {action.cascades} {_registered(hit[0])} device certificate"
-        named[0] += "s" * (hit[0].registered_at_least != 1)
-        more = f"; {len(hit) - CAS_NAMED:,} more CAs are in the table" * (len(hit) > CAS_NAMED)
-        yield f"{action.name} {', '.join(named)}{more}{'; nothing brings them back' * action.deletes}"
-    if uncounted := sum(ca.registered_at_least is None for ca in cas):
-        yield f"{action.name} {action.cascades} device certificates of {counted(uncounted, 'CA')} that were not counted"
+def _on_cascading(action: Action, plan: Plan) -> str:
+    """Returns what an action on CAs does to the device certificates registered under them."""
+    devices, known = sum(ca.registered_at_least or 0 for ca in plan.cas), [ca.registered is not None for ca in plan.cas]
+    least = "at least " * (not all(known) or plan.cas_total > len(known))
+    hit = f"{least}{counted(devices, 'device certificate')}, by CA in the table" if devices or any(known) else ""
+    irrevocable = "; nothing brings them back" * action.deletes
+    return f"{action.name} {action.cascades} {hit or 'device certificates that were not counted'}{irrevocable}"
 
 
 def _is_worth_a_call(inquiry: Inquiry, ca: CaStates, rows: int) -> bool:
@@ -251,10 +248,12 @@ def _on_inactivating(ca: CaStates, rows: int) -> str:
     # What was not looked at may be among the registered ones.
     others = max(0, (ca.registered_at_least or 0) - ca.already - ca.to_change - ca.not_read)
     whole = ca.registered is not None and not ca.not_read
-    devices = f"{'at least ' * (not whole)}{counted(others, 'registered device')}" if others or whole else "uncounted"
+    unlisted = "" if whole else "; devices that are not listed were not counted"
+    if others:
+        unlisted = f"; devices that are not listed: {'at least ' * (not whole)}{counted(others, 'registered device')}"
     return (
         f"{_share(ca.rows, rows)} of the rows share CA {printable(ca.ca_sn)}: one inactivate-ca would refuse all of "
-        f"its devices at once, also those that are not registered yet; devices that are not listed: {devices}"
+        f"its devices at once, also those that are not registered yet{unlisted}"
     )
 
 
@@ -275,29 +274,14 @@ def _on_left_out(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
     if plan.invalid:
         first = inquiry.check.first_invalid[0]
         place = f"{plan.input}:{first.line or first.row}: {first.column}: {first.reason}{first.shown}"
-        rows = "1 row is" if plan.invalid == 1 else f"{plan.invalid:,} rows are"
-        skipped = (
-            "skipped (--skip-invalid)" if options.skip_invalid else "correct what is wrong, or give --skip-invalid"
-        )
-        yield f"{rows} invalid, the first: {place}; {skipped}"
+        how = "skipped (--skip-invalid)" if options.skip_invalid else "correct what is wrong, or give --skip-invalid"
+        yield f"{are(plan.invalid, 'row')} invalid, the first: {place}; {how}"
     if plan.protected:
-        rows = "1 row is" if plan.protected == 1 else f"{plan.protected:,} rows are"
-        taken_out = f"take {'it' if plan.protected == 1 else 'them'} out of the list, or give --skip-protected"
-        skipped = "skipped (--skip-protected)" if options.skip_protected else taken_out
-        yield f"{rows} protected by {inquiry.check.protected_by}; {skipped}"
+        how = "take them out of the list, or give --skip-protected"
+        how = "skipped (--skip-protected)" if options.skip_protected else how
+        yield f"{are(plan.protected, 'row')} protected by {inquiry.check.protected_by}; {how}"
     if text := mistake(inquiry.check):
         yield text
-
-
-def _on_unregistered(plan: Plan, inquiry: Inquiry) -> str:
-    count, checked = plan.totals.not_registered, inquiry.check
-    absent = f"{count:,} serial{' is' if count == 1 else 's are'} not registered"
-    protected = bool(checked.protected_cas or checked.unplaced)
-    return f"{absent}: {on_unregistered(inquiry.question.action, protected=protected)}"
-
-
-def _utc(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def show_plan(plan: Plan) -> None:
@@ -325,14 +309,7 @@ def _table(plan: Plan, width: int | None) -> Iterator[str]:
     by_name["share"] = [_share(states.rows, plan.totals.rows) for _, states, _ in rows] + [""]
     if any(registered for *_, registered in rows):
         by_name["devices"] = [registered for *_, registered in rows] + [""]
-    heads = list(by_name)
-    sizes = [max(map(len, [head, *cells])) for head, cells in by_name.items()]
-    table = [heads, *map(list, zip(*by_name.values(), strict=True))]
-    aligned = [
-        [cell.rjust(size) if place else cell for place, (cell, size) in enumerate(zip(cells, sizes, strict=True))]
-        for cells in table
-    ]
-    return columns(aligned, width, {0: 12})
+    return columns([list(by_name), *zip(*by_name.values(), strict=True)], width, {0: 12}, figures_from=1)
 
 
 def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
