@@ -10,10 +10,10 @@ from bulkcert.engine.pacer import bucket_rate, lane_cap
 from bulkcert.errors import ExitStatus
 from bulkcert.input import printable
 from bulkcert.runs.plan import MANY_ROWS, MOST_SHARE, NEARLY_ALL, Inquiry
+from bulkcert.runs.policy import operations, ram_actions
 from bulkcert.runs.schedule import WRONG_SIZE, wrong_size
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Status
-from bulkcert.service.operations import INSTANCE_ACCESS
 from bulkcert.service.signing import Credentials
 from bulkcert.views.advice import on_unregistered
 from bulkcert.views.confirm import mistake
@@ -128,6 +128,7 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
     refused = (checked.invalid and not options.skip_invalid) or (checked.protected and not options.skip_protected)
     size = wrong_size(options, question.list_name, checked.rows)
     cas_total = len(checked.rows_by_ca) + bool(checked.rows_of_other_cas)
+    needed = operations(action, options.preflight, verify=False, undo=False)
     plan = Plan(
         action=action.name,
         instance=question.instance,
@@ -150,7 +151,7 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
             credentials.source or "the default chain",
             credentials.security_token is not None,
         ),
-        permissions=Permissions(found.may_read, found.may_list, _needed(inquiry)),
+        permissions=Permissions(found.may_read, found.may_list, ram_actions(needed)),
         instance_ok=found.knows_instance,
         clock_ahead_s=None if found.clock_ahead_s is None else round(found.clock_ahead_s, 1),
         unread_because=found.unread_because,
@@ -190,14 +191,6 @@ def _times(inquiry: Inquiry, calls: int) -> list[Pace]:
             if addresses == own or not paces or rate > paces[-1].rate:
                 paces.append(pace)
     return paces
-
-
-def _needed(inquiry: Inquiry) -> list[str]:
-    action, preflight = inquiry.question.action, inquiry.question.options.preflight
-    operations = [action.operation]
-    operations += [action.listing] * (preflight != "never") + [action.reading] * (preflight == "always")
-    access = [INSTANCE_ACCESS] * any(operation.needs_instance_access for operation in operations)
-    return [*[operation.ram_action for operation in operations], *access]
 
 
 def _advice(plan: Plan, inquiry: Inquiry, credentials: Credentials) -> Iterator[str]:
@@ -317,12 +310,9 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     refused = may.read_one is False and may.read_pages is False
     unread = "not known: reading was refused" if refused and plan.instance_ok is None else ""
     yield "action", plan.action
-    yield (
-        "instance",
-        f"{plan.instance} at {plan.endpoint}: {unread or _known(plan.instance_ok, 'reachable', 'not known')}",
-    )
-    temporary = ", temporary" if key.temporary else ""
-    yield "credentials", f"access key {key.access_key_id}, from {key.source}{temporary}"
+    reachable = unread or _known(plan.instance_ok, "reachable", "not known")
+    yield "instance", f"{plan.instance} at {plan.endpoint}: {reachable}"
+    yield "credentials", f"access key {key.access_key_id}, from {key.source}{', temporary' * key.temporary}"
     yield "permissions", f"to read {_known(may.read_one, 'yes', 'no')}, to list {_known(may.read_pages, 'yes', 'no')}"
     yield "", f"the permission to change shows only in changing; the run needs {', '.join(may.needed)}"
     yield "clock", _clock(plan.clock_ahead_s)
