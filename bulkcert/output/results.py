@@ -101,7 +101,7 @@ def write_results(
         BulkcertError: It cannot be written.
     """
     suffix, rows = path.suffix.lower(), Counter[Outcome]()
-    verified = ask(queries.has_read_back)
+    verified = ask(queries.count, queries.READ_BACK) > 0
     failure: list[BulkcertError] = []
 
     def frames() -> Iterator[pl.DataFrame]:
@@ -202,6 +202,4 @@ def _as_text(name: str, kind: pl.DataType, *, nested: bool) -> pl.Expr:
         return column if nested else text.alias(name)
     if isinstance(kind, pl.Binary):
         return column.bin.encode("base64")
-    if isinstance(kind, pl.Object):
-        return column.cast(pl.String)
     return column

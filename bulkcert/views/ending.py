@@ -94,9 +94,8 @@ def _totals(summary: Summary, status: RunStatus, calls: int) -> Iterator[tuple[s
         for line in _kinds([kind for kind in summary.kinds if kind.outcome == outcome]):
             yield "", line
     yield from _calls(summary, calls)
-    latency = summary.latency_ms
-    if latency.p50 is not None:
-        yield "latency", f"p50 {latency.p50:g} ms, p90 {latency.p90:g} ms, p99 {latency.p99:g} ms"
+    if summary.latency_ms:
+        yield "latency", ", ".join(f"{name} {value:g} ms" for name, value in summary.latency_ms.items())
     if (read_back := summary.verification) and read_back.exit_status:
         yield label_of(read_back), Text(f"{read_back.finished}: {read_words(read_back)}", style="red")
     yield "results", summary.results
