@@ -7,10 +7,10 @@ from typing import Literal
 import jinja2
 import msgspec
 
-from bulkcert.input import printable
 from bulkcert.report.charts import charts_of
 from bulkcert.report.document import Document, TextTable, document_of
 from bulkcert.report.figures import Figures
+from bulkcert.words import printable
 
 Format = Literal["html", "text", "json", "md"]
 
