@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bulkcert.engine.progress import Progress
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import Check, printable
+from bulkcert.input import Check
 from bulkcert.log import is_json
 from bulkcert.runs.run import Run
 from bulkcert.runs.undo import Undo
@@ -19,7 +19,7 @@ from bulkcert.service.actions import Action
 from bulkcert.service.signing import Credentials
 from bulkcert.views.console import say, stderr, warn
 from bulkcert.views.layout import show
-from bulkcert.words import about, counted, duration
+from bulkcert.words import about, counted, duration, printable
 
 SIGNALS_EVERY_S = 0.2
 """How often signals are looked for while an answer is waited for."""

@@ -9,7 +9,6 @@ from rich.text import Text
 
 from bulkcert.engine.pacer import bucket_rate, lane_cap
 from bulkcert.errors import ExitStatus
-from bulkcert.input import printable
 from bulkcert.runs.plan import MANY_ROWS, MOST_SHARE, NEARLY_ALL, Inquiry
 from bulkcert.runs.schedule import WRONG_SIZE, wrong_size
 from bulkcert.service.actions import Action
@@ -20,7 +19,7 @@ from bulkcert.views.advice import on_unregistered
 from bulkcert.views.confirm import mistake
 from bulkcert.views.console import say, stdout
 from bulkcert.views.layout import columns, show
-from bulkcert.words import about, counted
+from bulkcert.words import about, counted, printable
 
 CAS_LISTED = 1000
 """CAs that the JSON names, most rows first."""
