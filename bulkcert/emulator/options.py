@@ -10,7 +10,6 @@ import msgspec
 from cyclopts import Group, Parameter
 
 from bulkcert.emulator.faults import DEFAULT_FAULTS, InjectedFault
-from bulkcert.emulator.seeding import Shares, seed_for
 from bulkcert.emulator.settings import ListTotal, Seed, Settings
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import ACTIONS, ActionName
@@ -150,6 +149,8 @@ class EmulatorOptions:
                 raise BulkcertError(ExitStatus.USAGE, f"--{name} must be from 0 to 1, not {share:g}")
         if self.seed_from is None:
             return None
+        from bulkcert.emulator.seeding import Shares, seed_for  # noqa: PLC0415 - loads tables, which no help needs
+
         return seed_for(
             ACTIONS[self.seed_for],
             self.seed_from,

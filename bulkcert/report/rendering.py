@@ -2,18 +2,16 @@
 
 import re
 from collections.abc import Iterator
-from typing import Literal
 
 import jinja2
 import msgspec
 from markupsafe import Markup
 
 from bulkcert.input import printable
+from bulkcert.report import Format
 from bulkcert.report.charts import charts_of
 from bulkcert.report.document import Document, TextTable, document_of
 from bulkcert.report.figures import Figures
-
-Format = Literal["html", "text", "json", "md"]
 
 _WIDE = 100
 """Columns of a terminal or a mail; a text table that is wider stands as a block for each row."""

@@ -28,9 +28,8 @@ from bulkcert.input import (
 )
 from bulkcert.output.files import cannot_write, sync_directory
 from bulkcert.output.results import prove_columns
-from bulkcert.runs.job import Job
+from bulkcert.runs.job import WRONG_SIZE, Job, wrong_size
 from bulkcert.runs.opened import OpenRun, confirm_own, pinned_of, remove_folder, same_service
-from bulkcert.runs.schedule import WRONG_SIZE, wrong_size
 from bulkcert.store import lock, queries
 from bulkcert.store.database import reading
 from bulkcert.store.lock import Lock
