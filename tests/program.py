@@ -36,6 +36,7 @@ from anyio.from_thread import start_blocking_portal
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from forked import Forked
 
 from bulkcert.cli import app, main
 from bulkcert.emulator.report import Report
@@ -127,7 +128,7 @@ def side_by_side(run, cases):
         return list(pool.map(run, cases))
 
 
-class Child(subprocess.Popen):
+class Child(Forked):
     """A command in a process of its own, which does not outlive a test that fails."""
 
     def __exit__(self, kind, *error):

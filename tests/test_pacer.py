@@ -1,13 +1,16 @@
 """Pacing: the arithmetic by property, the bucket on a real clock."""
 
+import asyncio
 import time
 
 import anyio
+import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 from program import PATIENCE_S
 
-from bulkcert.engine.pacer import Pacer, SendWindow, SlowDown, backoff_s, bucket_rate, burst_for, lane_cap
+from bulkcert.engine.pacer import Pacer, SendWindow, SlowDown, Ticker, backoff_s, bucket_rate, burst_for, lane_cap
 
 caps = st.integers(1, 200_000)
 
@@ -128,7 +131,7 @@ async def _sends(pacer, workers, wanted):
 
 async def test_no_window_on_a_real_clock_holds_more_than_the_cap():
     """Many workers on one bucket: no one-second window of admissions exceeds the cap."""
-    times = await _sends(Pacer(100, SlowDown(), anyio.Event()), workers=40, wanted=250)
+    times = await _sends(Pacer(100, Ticker(SlowDown())), workers=40, wanted=250)
     window = SendWindow()
     for at in times:
         window.sent(at)
@@ -139,7 +142,7 @@ async def test_no_window_on_a_real_clock_holds_more_than_the_cap():
 async def test_a_pause_holds_everybody():
     """After a throttle with a retry time nobody is admitted before it is over."""
     slow_down = SlowDown()
-    pacer = Pacer(1000, slow_down, anyio.Event())
+    pacer = Pacer(1000, Ticker(slow_down))
     until = time.monotonic() + 0.3
     slow_down.throttled(time.monotonic(), 0.3)
 
@@ -150,8 +153,9 @@ async def test_a_pause_holds_everybody():
 
 async def test_stopping_ends_every_wait():
     """A stop lets nobody through any more, however long the pause."""
-    slow_down, stopping = SlowDown(), anyio.Event()
-    pacer = Pacer(1, slow_down, stopping)
+    slow_down = SlowDown()
+    ticker = Ticker(slow_down)
+    pacer = Pacer(1, ticker)
     slow_down.throttled(time.monotonic(), 3600)
     admitted = []
 
@@ -163,6 +167,31 @@ async def test_stopping_ends_every_wait():
             for _ in range(3):
                 group.start_soon(worker)
             await anyio.wait_all_tasks_blocked()
-            stopping.set()
+            ticker.stop()
 
     assert admitted == [False, False, False]
+
+
+@pytest.mark.parametrize(("cap", "lanes", "wanted"), [(15, 1, 12), (249, 2, 250), (1000, 2, 1000)])
+@pytest.mark.parametrize("factory", [None, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_all_lanes_pass_on_one_timer(cap, lanes, wanted, factory):
+    """Lanes reach their rate, and none passes it; the timer wakes a few times for each send, and never in circles."""
+    ticks = []
+
+    class Counting(Ticker):
+        def _tick(self):
+            ticks.append(time.monotonic())
+            super()._tick()
+
+    async def measure():
+        ticker = Counting(SlowDown())
+        return await asyncio.gather(*(_sends(Pacer(cap, ticker), cap // 5, wanted) for _ in range(lanes)))
+
+    times = anyio.run(measure, backend_options={"loop_factory": factory})
+    for sent in times:
+        window = SendWindow()
+        for at in sent:
+            window.sent(at)
+        assert window.worst <= cap
+        assert (len(sent) - burst_for(cap)) / (sent[-1] - sent[0]) > 0.5 * bucket_rate(cap)
+    assert len(ticks) < 3 * len(times[0]) + 50

@@ -5,11 +5,13 @@ import re
 import time
 from contextlib import contextmanager
 
+import msgspec
 import pytest
 from made_store import START, made_run, row, session
 from program import here
 
 from bulkcert.store import lock
+from bulkcert.store.outcome import DESIRED
 from bulkcert.store.schema import Verification
 from bulkcert.store.status import State, status_of
 from bulkcert.views.status import line_of, rows_of, shown, steps_of
@@ -84,6 +86,13 @@ STANDS = [
         "to call again (1 drifted): bulkcert resume R --retry drifted",
     ),
     (
+        [row("not_registered", verified="not_registered"), row("failed", verified="active"), "succeeded"],
+        [ended(1), verify(msgspec.structs.replace(READ, exit_status=1))],
+        ("ended", 1),
+        "with 1: finished",
+        "to call again (1 failed): bulkcert resume R --retry failed",
+    ),
+    (
         ["undone", "undone", "succeeded"],
         [ENDED, UNDO],
         ("ended", 1),
@@ -146,6 +155,7 @@ def test_how_it_stands(tmp_path, rows, sessions, stands, words):
 
     assert (told["state"], told["exit_status"], told["rows"]) == (*stands, len(rows))
     assert sum(told["outcomes"].values()) == len(rows)
+    assert told["drifted"] <= sum(told["outcomes"].get(outcome, 0) for outcome in DESIRED), "a failure is counted once"
     assert headline in text.splitlines()[0]
     printed = text[text.index("results  ") :].splitlines()[1:]
     assert steps in "\n".join(printed).replace(str(files.results), "R")

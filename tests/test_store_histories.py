@@ -17,7 +17,7 @@ from bulkcert.service.actions import ACTIONS
 from bulkcert.service.certificates import Status
 from bulkcert.store import queries
 from bulkcert.store.database import reading
-from bulkcert.store.outcome import RETRIED, Outcome, Record
+from bulkcert.store.outcome import DESIRED, RETRIED, Outcome, Record
 from bulkcert.store.schema import Asked
 from bulkcert.store.store import Store
 
@@ -261,8 +261,7 @@ class History:
     # What is asked.
 
     def has_drifted(self, row: Row) -> bool:
-        outcome = row.outcome not in (*OPEN, Outcome.UNDONE)
-        return outcome and row.verified is not None and row.verified is not self.desired
+        return row.outcome in DESIRED and row.verified is not None and row.verified is not self.desired
 
     def confirm(self) -> None:
         with reading(self.path) as db:

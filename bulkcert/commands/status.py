@@ -40,7 +40,7 @@ def status(results: Path, state_dir: Path | None, *, follow: bool, json: bool) -
     """
     files = RunFiles(results_of(results), state_dir)
     if not follow:
-        now = status_of(files)
+        now = status_of(files, brief=True)
     else:
         try:
             now = _follow(files, _found(files), as_json=json)
@@ -65,7 +65,7 @@ def _found(files: RunFiles) -> RunStatus:
     until = time.monotonic() + APPEARS_S
     while True:
         try:
-            return status_of(files)
+            return status_of(files, brief=True)
         except NoRunError:
             if time.monotonic() >= until:
                 raise
@@ -105,7 +105,7 @@ def _until_ended(files: RunFiles, now: RunStatus, show: Callable[[RunStatus], No
             shown_at = time.monotonic()
             show(now)
         time.sleep(POLL_EVERY_S)
-        now = status_of(files)
+        now = status_of(files, brief=True)
     return now
 
 

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
 import anyio
+import msgspec
 
 from bulkcert.engine.outage import PAUSE_S, Outage
-from bulkcert.engine.pacer import Pacer, backoff_s
+from bulkcert.engine.pacer import Pacer, Ticker, backoff_s
 from bulkcert.engine.progress import LaneProgress, Progress, Stop
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind, event
@@ -36,8 +37,7 @@ class Lane:
     """For what must be done one at a time."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallResult:
+class CallResult(msgspec.Struct, frozen=True):
     """What came of a call, however many attempts it took.
 
     Attributes:
@@ -84,7 +84,8 @@ class Lanes:
         self.progress = progress
         self.progress.outage = Outage(time.monotonic())
         self.stopping = anyio.Event()
-        self.lanes = [Lane(client, Pacer(cap, progress.slow_down, self.stopping)) for client in clients]
+        self._ticker = Ticker(progress.slow_down)
+        self.lanes = [Lane(client, Pacer(cap, self._ticker)) for client in clients]
         progress.lanes = [lane.progress for lane in self.lanes]
 
     def stop(self, stop: Stop) -> None:
@@ -92,6 +93,7 @@ class Lanes:
         if self.progress.stop is None:
             self.progress.stop = stop
             self.stopping.set()
+            self._ticker.stop()
 
     async def settle(
         self,

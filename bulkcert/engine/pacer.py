@@ -7,12 +7,12 @@ most ``(cap - burst) * 1 + burst = cap`` sends through in any second, and the la
 at most. Slowing down makes a send cost more of the bucket, never less, so the bound holds while the rate changes.
 """
 
+import asyncio
 import math
 import time
 from collections import deque
 from collections.abc import Callable
 
-import anyio
 from aiolimiter import AsyncLimiter
 
 ADDRESS_SHARE = 0.9
@@ -32,6 +32,12 @@ SLOW_CAP = 20
 
 EVEN_SHARE = 0.95
 """Share of a slow cap that is used."""
+
+EARLY = 0.98
+"""Share of the time that half a bucket takes to drain after which it is looked at: a late timer loses nothing."""
+
+RETRY_S = 0.001
+"""Where it was looked for too early: the grain of the loop's timers, which are not to be asked in circles."""
 
 
 def lane_cap(account_cap: float, address_cap: float, lanes: int) -> int:
@@ -161,34 +167,96 @@ class SendWindow:
         return float(sum(1 for at in self._recent if now - at < 1.0))
 
 
-class Pacer:
-    """The token bucket of one lane.
+class Ticker:
+    """Lets waiting calls through, those of all lanes on one timer.
 
-    Workers pass one at a time: the one at the head waits for the bucket, so a lower rate takes hold at once for all
-    that stand behind it.
+    Between two calls the process sleeps, and how often it wakes is most of what a call costs.
+
+    Args:
+        slow_down: Shared by all lanes of a run.
+    """
+
+    def __init__(self, slow_down: SlowDown) -> None:
+        self.is_stopped = False
+        self.pacers: list[Pacer] = []
+        self._slow_down = slow_down
+        self._timer: asyncio.TimerHandle | None = None
+
+    def stop(self) -> None:
+        """Lets nothing more through; who waits hears of it at once."""
+        self.is_stopped = True
+        for pacer in self.pacers:
+            pacer.release(0.0)
+
+    def cost(self) -> float:
+        """Returns what a call takes out of its bucket now; 0 during a pause."""
+        now = time.monotonic()
+        return 0.0 if self._slow_down.paused_until > now else 1.0 / self._slow_down.factor(now)
+
+    def wake(self) -> None:
+        """Takes note that somebody waits."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(RETRY_S, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self.is_stopped:
+            return
+        loop, cost = asyncio.get_running_loop(), self.cost()
+        if not cost:
+            self._timer = loop.call_later(self._slow_down.paused_until - time.monotonic(), self._tick)
+            return
+        released = sum([pacer.release(cost) for pacer in self.pacers])
+        if waiting := [pacer.period_s for pacer in self.pacers if pacer.waiting]:
+            period = min(waiting)
+            self._timer = loop.call_later(period if released else max(RETRY_S, period / 20), self._tick)
+
+
+class Pacer:
+    """The token bucket of one lane; calls pass in the order in which they came.
 
     Args:
         cap: Cap of the lane in calls per second, at least 1.
-        slow_down: Shared by all lanes of a run.
-        stopping: Set when nothing more may be sent.
+        ticker: Shared by all lanes of a run.
     """
 
-    def __init__(self, cap: int, slow_down: SlowDown, stopping: anyio.Event) -> None:
-        self.cap = cap
+    def __init__(self, cap: int, ticker: Ticker) -> None:
         self._burst = burst_for(cap)
+        self.period_s = (self._burst / 2 * EARLY if self._burst > 1 else 1.0) / bucket_rate(cap)
+        """How long to wait between two releases."""
+        self.waiting: deque[asyncio.Future[float]] = deque()
         self._bucket = AsyncLimiter(self._burst, self._burst / bucket_rate(cap))
-        self._slow_down = slow_down
-        self._stopping = stopping
-        self._turn = anyio.Lock(fast_acquire=True)
+        self._ticker = ticker
+        ticker.pacers.append(self)
 
     async def acquire(self) -> bool:
         """Waits until one call may be sent; returns False if the run is stopping, and then nothing may be."""
-        async with self._turn:
-            while (pause := self._slow_down.paused_until - time.monotonic()) > 0 and not self._stopping.is_set():
-                with anyio.move_on_after(pause):
-                    await self._stopping.wait()
-            cost = 1.0 / self._slow_down.factor(time.monotonic())
-            while cost > 0 and not self._stopping.is_set():
-                await self._bucket.acquire(min(cost, self._burst))
-                cost -= self._burst
-            return not self._stopping.is_set()
+        cost = self._ticker.cost()
+        if self.waiting or not cost or not self._bucket.has_capacity(cost):
+            cost = await self._turn(deque.append)
+        while cost > self._burst:
+            # More than the bucket holds: in parts, and nobody passes meanwhile.
+            await self._bucket.acquire(self._burst)
+            cost = (cost - self._burst) * bool(await self._turn(deque.appendleft))
+        if cost:
+            await self._bucket.acquire(cost)
+        return cost > 0 and not self._ticker.is_stopped
+
+    async def _turn(self, join: Callable[[deque[asyncio.Future[float]], asyncio.Future[float]], None]) -> float:
+        """Waits to be released; returns what the call costs, 0 if the run is stopping."""
+        if self._ticker.is_stopped:
+            return 0.0
+        turn: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        join(self.waiting, turn)
+        self._ticker.wake()
+        return await turn
+
+    def release(self, cost: float) -> int:
+        """Releases as many as the bucket has room for at this cost each, all if it is 0; returns how many."""
+        part, released = min(cost, self._burst), 0
+        while self.waiting and (self.waiting[0].done() or self._bucket.has_capacity(part * (released + 1))):
+            # Whoever was cancelled waits no longer.
+            if not (turn := self.waiting.popleft()).done():
+                turn.set_result(cost)
+                released += 1
+        return released

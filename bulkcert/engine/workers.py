@@ -1,11 +1,11 @@
 """Rows to workers: read off the loop, handed to whichever lane has a worker free, until done or stopped."""
 
+import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
 
 import anyio
 import anyio.to_thread
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from bulkcert.engine.lanes import Lane, Lanes
 from bulkcert.engine.progress import Stop
@@ -28,57 +28,55 @@ async def each_row(lanes: Lanes, workers: int, batches: Iterator[list[Row]], wor
         batches: The rows, in order; read in a worker thread.
         work: What is done.
     """
-    send, receive = anyio.create_memory_object_stream[Row](BUFFERED_ROWS)
-    async with anyio.create_task_group() as group, receive:
-        group.start_soon(_feed_until_stop, lanes, batches, send)
-        for lane in lanes.lanes:
-            for _ in range(workers):
-                group.start_soon(_work, lanes, lane, receive.clone(), work)
-
-
-async def _feed_until_stop(lanes: Lanes, batches: Iterator[list[Row]], send: MemoryObjectSendStream[Row]) -> None:
+    rows = _Rows(lanes, batches)
     async with anyio.create_task_group() as group:
-        group.start_soon(_cancel_on_stop, lanes, group.cancel_scope)
-        await _feed(lanes, batches, send)
-        group.cancel_scope.cancel()
+        group.start_soon(rows.feed)
+        # In turn, so that a few rows go through all lanes.
+        for _ in range(workers):
+            for lane in lanes.lanes:
+                group.start_soon(rows.work, lane, work)
 
 
-async def _cancel_on_stop(lanes: Lanes, scope: anyio.CancelScope) -> None:
-    await lanes.stopping.wait()
-    scope.cancel()
+class _Rows:
+    """The rows that wait for a worker: a few only, and no hand-over costs a turn of the loop."""
 
+    def __init__(self, lanes: Lanes, batches: Iterator[list[Row]]) -> None:
+        self._lanes = lanes
+        self._batches = batches
+        self._waiting: deque[Row] = deque()
+        self._news, self._room = asyncio.Event(), asyncio.Event()
+        self._is_over = False
 
-async def _feed(lanes: Lanes, batches: Iterator[list[Row]], send: MemoryObjectSendStream[Row]) -> None:
-    # On a stop the workers may be gone before this hears of it.
-    with suppress(anyio.BrokenResourceError):
-        async with send:
-            while (batch := await _next(lanes, batches)) is not None:
-                for row in batch:
-                    try:
-                        send.send_nowait(row)
-                    except anyio.WouldBlock:
-                        await send.send(row)
+    async def feed(self) -> None:
+        while (batch := await self._next()) is not None:
+            self._waiting.extend(batch)
+            self._news.set()
+            while len(self._waiting) >= BUFFERED_ROWS and not self._lanes.stopping.is_set():
+                self._room.clear()
+                await self._room.wait()
+        self._is_over = True
+        self._news.set()
 
+    async def _next(self) -> list[Row] | None:
+        """Returns the next batch; None after the last one, on a stop, or if the input fails, which stops the run."""
+        if self._lanes.stopping.is_set():
+            return None
+        try:
+            return await anyio.to_thread.run_sync(next, self._batches, None)
+        except BulkcertError as error:
+            self._lanes.stop(Stop(error.status, error.message, error.advice))
+            return None
 
-async def _next(lanes: Lanes, batches: Iterator[list[Row]]) -> list[Row] | None:
-    """Returns the next batch; None after the last one, or if the input fails, which stops the run."""
-    try:
-        return await anyio.to_thread.run_sync(next, batches, None)
-    except BulkcertError as error:
-        lanes.stop(Stop(error.status, error.message, error.advice))
-        return None
-
-
-async def _work(lanes: Lanes, lane: Lane, receive: MemoryObjectReceiveStream[Row], work: Work) -> None:
-    with receive:
-        while not lanes.stopping.is_set():
-            try:
-                row = receive.receive_nowait()
-            except anyio.WouldBlock:
-                try:
-                    row = await receive.receive()
-                except anyio.EndOfStream:
-                    return
-            except anyio.EndOfStream:
+    async def work(self, lane: Lane, work: Work) -> None:
+        while not self._lanes.stopping.is_set():
+            if self._waiting:
+                row = self._waiting.popleft()
+                if len(self._waiting) < BUFFERED_ROWS:
+                    self._room.set()
+                await work(lane, row)
+            elif self._is_over:
                 return
-            await work(lane, row)
+            else:
+                self._news.clear()
+                await self._news.wait()
+        self._room.set()

@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from itertools import pairwise
 
 import msgspec
 
 from bulkcert.input import printable
 from bulkcert.report import svg
-from bulkcert.report.figures import CaCount, Figures
+from bulkcert.report.figures import CaCount, Figures, Stretch
 from bulkcert.report.svg import BOTTOM, GRID, INK, LEFT, MAIN, MUTED, RIGHT, SECOND, THIRD, TOP, Axis
-from bulkcert.report.timing import Stretch
+from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.words import duration
 
 _HEIGHT = 208
@@ -37,7 +38,7 @@ def charts_of(figures: Figures) -> list[Chart]:
     charts = []
     if figures.containment.steps:
         charts.append(_containment(figures))
-    if figures.calls.parts:
+    if figures.calls.stretches:
         charts += [_pace(figures), _latency(figures)]
     if figures.cas_in_all > 1:
         charts.append(_cas(figures))
@@ -51,8 +52,8 @@ def _containment(figures: Figures) -> Chart:
     x, y = Axis(0, max(last / scale, 0.001), LEFT, RIGHT), Axis(0, shown.certificates * 1.14, BOTTOM, TOP)
     edges = [x.at(0), *(x.at(second / scale) for second, _ in shown.steps), RIGHT]
     heights = [y.at(0), *(y.at(count) for _, count in shown.steps)]
-    title, words = f"Certificates {figures.asked.wanted}, over time", f"{shown.reached:,} of {shown.certificates:,}"
-    words = f"{words} after {_length(last)}"
+    title = f"Certificates {figures.action.desired}, over time"
+    words = f"{shown.reached:,} of {shown.certificates:,} after {_length(last)}"
     every = y.at(shown.certificates)
     drawn = [
         svg.grid(y, {value: f"{value:,.0f}" for value in y.ticks(least=1)}, "certificates"),
@@ -68,16 +69,16 @@ def _containment(figures: Figures) -> Chart:
 
 def _pace(figures: Figures) -> Chart:
     calls, title = figures.calls, "Calls a second, over time"
-    busiest = max(max(part.worst) for part in calls.parts)
+    busiest = max(max(stretch.worst) for stretch in calls.stretches)
     limits = _limits(figures)
     near = [limit for limit in limits if limit[1] <= _FAR * busiest]
     y = Axis(0, max([busiest, *(cap for _, cap, _, _ in near)]) * 1.1, BOTTOM, TOP)
-    binned = calls.parts[0].bin_s > 1
+    binned = calls.stretches[0].bin_s > 1
 
-    def show(part: Stretch, edges: list[float]) -> Iterator[str]:
-        yield svg.stairs(edges, [y.at(value) for value in part.mean], color=MAIN, base=BOTTOM)
+    def show(stretch: Stretch, edges: list[float]) -> Iterator[str]:
+        yield svg.stairs(edges, [y.at(value) for value in stretch.mean], color=MAIN, base=BOTTOM)
         if binned:
-            yield svg.stairs(edges, [y.at(value) for value in part.worst], color=SECOND)
+            yield svg.stairs(edges, [y.at(value) for value in stretch.worst], color=SECOND)
         for _, cap, color, dash in near:
             yield svg.line(edges[0], y.at(cap), edges[-1], y.at(cap), color=color, width=1.4, dash=dash)
 
@@ -85,9 +86,9 @@ def _pace(figures: Figures) -> Chart:
     drawn = [
         svg.legend([*entries, *((f"{name} {cap:,}/s", color, dash) for name, cap, color, dash in near)]),
         svg.grid(y, {value: f"{value:,.0f}" for value in y.ticks(least=1)}, "calls a second"),
-        *_over_time(calls.parts, show),
+        *_over_time(calls.stretches, show),
     ]
-    most = max(max(part.mean) for part in calls.parts)
+    most = max(max(stretch.mean) for stretch in calls.stretches)
     words = f"at most {most:,.0f} a second on average, {busiest:,} in the busiest second"
     picture = svg.picture("pace", title, words, _HEIGHT, drawn)
     return Chart(
@@ -109,52 +110,54 @@ def _notes_on_pace(figures: Figures, far: list[tuple[str, int, str, str]]) -> It
 
 def _limits(figures: Figures) -> list[tuple[str, int, str, str]]:
     """Returns the limits on all addresses together, with colour and dashes: the addresses' only if it is the lower."""
-    asked = figures.asked
-    addresses = max(1, len(asked.source_addresses))
-    limits = [("account limit", asked.account_cap, INK, "7 3")]
-    if (lower := asked.address_cap * addresses) < asked.account_cap:
+    caps = figures.limits
+    addresses = len(caps.source_addresses)
+    limits = [("account limit", caps.account, INK, "7 3")]
+    if (lower := caps.address * addresses) < caps.account:
         limits.append(("address limit" if addresses == 1 else f"limit of {addresses} addresses", lower, THIRD, "2 3"))
     return limits
 
 
 def _latency(figures: Figures) -> Chart:
-    title, latency, parts = "Latency, over time", figures.latency, figures.calls.parts
-    values = [max(value, 0.1) for part in parts for value in (*part.p50_ms, *part.p99_ms) if value is not None]
+    title, latency, stretches = "Latency, over time", figures.calls.latency_ms, figures.calls.stretches
+    both = [value for stretch in stretches for value in (*stretch.p50_ms, *stretch.p99_ms)]
+    values = [max(value, 0.1) for value in both if value is not None]
     # Rows of which no answer came have none.
     y = Axis(min(values, default=1) * 0.8, max(values, default=1) * 1.25, BOTTOM, TOP, logarithmic=True)
 
-    def show(part: Stretch, edges: list[float]) -> Iterator[str]:
+    def show(stretch: Stretch, edges: list[float]) -> Iterator[str]:
         middles = [round((start + end) / 2, 1) for start, end in pairwise(edges)]
-        for each, color in ((part.p99_ms, SECOND), (part.p50_ms, MAIN)):
+        for each, color in ((stretch.p99_ms, SECOND), (stretch.p50_ms, MAIN)):
             pairs = zip(middles, each, strict=True)
             yield svg.curve([None if value is None else (x, y.at(value)) for x, value in pairs], color=color)
 
     drawn = [
         svg.legend([("99 % below", SECOND, "20"), ("median", MAIN, "20")]),
         svg.grid(y, {value: _ms(value) for value in y.ticks()}, "latency"),
-        *_over_time(parts, show),
+        *_over_time(stretches, show),
     ]
-    words = f"median {_ms(latency.p50)}, 99 % below {_ms(latency.p99)}, longest {_ms(latency.most)}"
-    caption = f"Of the last attempt of each called row, by bins of {_length(parts[0].bin_s)}; logarithmic."
+    median, high, longest = (_ms(latency.get(name)) for name in ("p50", "p99", "longest"))
+    words = f"median {median}, 99 % below {high}, longest {longest}"
+    caption = f"Of the last attempt of each called row, by bins of {_length(stretches[0].bin_s)}; logarithmic."
     return Chart("latency", title, svg.picture("latency", title, words, _HEIGHT, drawn), caption)
 
 
-def _over_time(parts: list[Stretch], show: Callable[[Stretch, list[float]], Iterator[str]]) -> Iterator[str]:
+def _over_time(stretches: list[Stretch], show: Callable[[Stretch, list[float]], Iterator[str]]) -> Iterator[str]:
     """Yields stretches of time from left to right, each as wide as it is long, within reason, and their axes."""
-    longest = max(len(part.mean) for part in parts)
-    widths = [max(len(part.mean), 0.3 * longest) for part in parts]
-    one = (RIGHT - LEFT - _GAP * (len(parts) - 1)) / sum(widths)
-    scale, unit = _unit(longest * parts[0].bin_s)
+    longest = max(len(stretch.mean) for stretch in stretches)
+    widths = [max(len(stretch.mean), 0.3 * longest) for stretch in stretches]
+    one = (RIGHT - LEFT - _GAP * (len(stretches) - 1)) / sum(widths)
+    scale, unit = _unit(longest * stretches[0].bin_s)
     start: float = LEFT
-    for part, width in zip(parts, widths, strict=True):
-        x = Axis(0, len(part.mean) * part.bin_s / scale, start, start + width * one)
-        yield from show(part, [x.at(number * part.bin_s / scale) for number in range(len(part.mean) + 1)])
+    for stretch, width in zip(stretches, widths, strict=True):
+        x = Axis(0, len(stretch.mean) * stretch.bin_s / scale, start, start + width * one)
+        yield from show(stretch, [x.at(number * stretch.bin_s / scale) for number in range(len(stretch.mean) + 1)])
         yield svg.below(x, {value: f"{value:g}" for value in x.ticks(max(2, int(width * one) // 80))})
-        if len(parts) > 1:
-            yield svg.label(f"{part.started[5:10]} {part.started[11:16]}", start, TOP - 2, font_size=9.5)
+        if len(stretches) > 1:
+            yield svg.label(f"{stretch.started[5:10]} {stretch.started[11:16]}", start, TOP - 2, font_size=9.5)
         start += width * one + _GAP
-    one_only = f"since {parts[0].started[:10]} {parts[0].started[11:19]} UTC"
-    since = one_only if len(parts) == 1 else "since each beginning (UTC)"
+    one_only = f"since {stretches[0].started[:10]} {stretches[0].started[11:19]} UTC"
+    since = one_only if len(stretches) == 1 else "since each beginning (UTC)"
     yield svg.label(f"{unit} {since}", (LEFT + RIGHT) / 2, _HEIGHT - 4, anchor="middle")
 
 
@@ -170,17 +173,18 @@ def _cas(figures: Figures) -> Chart:
         ]
         if wrong := _sum(ca, _GROUPS[1][2]):
             drawn.append(svg.label(f"{wrong:,} not", _BARS_RIGHT + 4, top + 11.5, color=SECOND))
-    words = "; ".join(f"{_ca_name(ca)}: {ca.wanted:,} of {ca.rows:,} in the desired state" for ca in cas[:5])
+    words = "; ".join(f"{_ca_name(ca)}: {_sum(ca, DESIRED):,} of {ca.rows:,} in the desired state" for ca in cas[:5])
     picture = svg.picture("cas", title, words, TOP + _BAR * len(cas) + 4, drawn)
     caption = f"{figures.cas_in_all:,} CAs, shares of their rows, whose number stands at the right; more in the table."
     return Chart("cas", title, picture, caption)
 
 
+_UNCLEAR, _SPARED = {Outcome.UNKNOWN}, {Outcome.DUPLICATE, Outcome.PROTECTED}
 _GROUPS = (
-    ("in the desired state", MAIN, ("succeeded", "unchanged")),
-    ("not", SECOND, ("not_registered", "failed", "not_attempted", "invalid", "undone")),
-    ("unknown", THIRD, ("unknown",)),
-    ("duplicate or protected", GRID, ("duplicate", "protected")),
+    ("in the desired state", MAIN, DESIRED),
+    ("not", SECOND, set(Outcome) - DESIRED - _UNCLEAR - _SPARED),
+    ("unknown", THIRD, _UNCLEAR),
+    ("duplicate or protected", GRID, _SPARED),
 )
 
 
@@ -196,7 +200,7 @@ def _bar(ca: CaCount, top: float) -> Iterator[str]:
             left += width
 
 
-def _sum(ca: CaCount, outcomes: tuple[str, ...]) -> int:
+def _sum(ca: CaCount, outcomes: AbstractSet[Outcome]) -> int:
     return sum(ca.outcomes.get(outcome, 0) for outcome in outcomes)
 
 

@@ -1,8 +1,9 @@
-"""Counting: from the store of a run to the figures of a report."""
+"""Counting: from the store of a run, and its list, to the figures of a report."""
 
 import sqlite3
 import time
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Collection
 from contextlib import suppress
 from importlib.metadata import version
 
@@ -10,37 +11,52 @@ import msgspec
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input import PinnedList
 from bulkcert.output import summary
 from bulkcert.output.files import sha256_of
 from bulkcert.output.summary import utc
-from bulkcert.report.containment import containment_of
-from bulkcert.report.figures import CaCount, Certificates, Figures, OutcomeCount, RunFacts, SessionFigures, Verified
-from bulkcert.report.findings import findings_of
-from bulkcert.report.pace import latency_of, parts_of
-from bulkcert.report.rows import rows_of
-from bulkcert.report.timing import Calls
+from bulkcert.report.figures import (
+    CaCount,
+    Calls,
+    Certificates,
+    Figures,
+    Finding,
+    ResultsFile,
+    Sample,
+    SessionFigures,
+    Verified,
+)
+from bulkcert.report.timing import containment_of, latency_of, stretches_of
 from bulkcert.report.verdict import verdict_on
 from bulkcert.runs.opened import pinned_of
 from bulkcert.service.actions import ACTIONS, Action
-from bulkcert.store import lock, queries, schema
+from bulkcert.store import lock, queries
 from bulkcert.store.database import reading
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import RunFiles
-from bulkcert.store.schema import NEVER_READ
+from bulkcert.store.schema import Asked, Session, Verification
 from bulkcert.store.status import RunStatus, State, status_in, status_of
 from bulkcert.views.advice import Advice, meaning, meaning_of
 
-_DESIRED_WORD = {
-    Outcome.SUCCEEDED: "yes",
-    Outcome.UNCHANGED: "yes",
-    Outcome.UNKNOWN: "unknown",
-    Outcome.DUPLICATE: "as that row",
-}
-"""Whether a row with this outcome is in the desired state; ``no`` for the others."""
-
 MOST_CAS = 20
 """CAs that are named singly: those with the most rows."""
-_WANTED = [outcome.value for outcome in DESIRED]
+MOST_FINDINGS = 40
+"""Findings that are shown; a service that invents codes must not make the report endless."""
+SAMPLES = 3
+"""Rows that are named of each."""
+_OUTCOMES = pl.Enum([outcome.value for outcome in Outcome])
+_ROWS = pl.Schema(
+    {
+        "row": pl.UInt32(),
+        "outcome": _OUTCOMES,
+        "code": pl.Categorical(),
+        "sent_at": pl.Int64(),
+        "finished_at": pl.Int64(),
+        "latency_ms": pl.Float64(),
+        "verified": pl.Categorical(),
+    }
+)
+"""The columns of ``queries.figures``; times in Unix milliseconds."""
 
 
 def count(files: RunFiles) -> Figures:
@@ -63,209 +79,234 @@ def count(files: RunFiles) -> Figures:
         ) from None
 
 
-def _count(status: RunStatus, run: schema.Asked, db: sqlite3.Connection) -> Figures:
-    files, action, pinned = status.files, ACTIONS[run.action], pinned_of(status.files, run)
-    rows = rows_of(db, pinned)
-    called = rows.filter(pl.col("sent_at").is_not_null()).select("sent_at", "latency_ms")
-    asked, known = _asked(status, run), _certificates(rows, status, action)
-    verified, starts = _verified(rows, status, action), _starts(status)
-    advice = Advice(files, action, protected=status.outcomes[Outcome.PROTECTED] > 0)
-    findings, left_out = findings_of(db, pinned, rows, advice)
+def _count(status: RunStatus, asked: Asked, db: sqlite3.Connection) -> Figures:
+    action, pinned = ACTIONS[asked.action], pinned_of(status.files, asked)
+    rows = _rows(db, pinned)
+    kinds = _kinds(rows)
+    first, last = (None if at is None else utc(at / 1000) for at in queries.read_back_between(db))
+    known = _certificates(kinds, status, action, read=first is not None)
+    # What an earlier verification has read is none of what the last one did.
+    read = status.verification or (None if first is None else _ever_read(kinds))
+    verified = None if read is None else Verified(**msgspec.structs.asdict(read), first=first, last=last)
+    results, starts = _results(status.files), [_start(status, session) for session in status.sessions]
+    advice = Advice(status.files, action, protected=status.outcomes[Outcome.PROTECTED] > 0)
+    findings, left_out = _findings(db, pinned, kinds, advice)
     cas_in_all, cas = _cas(rows)
     return Figures(
         made=utc(time.time()),
         made_by=version("bulkcert"),
         state=status.state.value,
-        unfinished=status.is_held or status.state is State.INTERRUPTED or status.outcomes[Outcome.NOT_ATTEMPTED] > 0,
         exit_status=None if status.is_held else int(status.exit_status),
-        exit_meaning="" if status.is_held else _exit_meaning(status),
-        stopped=status.doing.stopped if status.doing else "",
-        verdict=verdict_on(status, asked, known, verified),
+        exit_meaning="" if status.is_held else _exit_meaning(status, asked),
+        verdict=verdict_on(status, asked, known, verified, results),
         asked=asked,
+        limits=summary.caps_of(status.doing or status.sessions[-1]),
+        results=results,
         starts=starts,
         certificates=known,
-        outcomes=_outcomes(status),
+        outcomes={outcome.value: number for outcome, number in status.outcomes.items()},
         cas_in_all=cas_in_all,
         cas=cas,
         findings=findings,
         findings_left_out=left_out,
-        calls=_calls(called, starts, status),
-        latency=latency_of(called),
+        calls=_calls(rows, starts),
         containment=containment_of(rows, status.sessions[0].started_at),
         verified=verified,
     )
 
 
-def _asked(status: RunStatus, run: schema.Asked) -> RunFacts:
-    action, results = ACTIONS[run.action], status.files.results
-    hashed = recorded = None
-    with suppress(OSError):
-        hashed = sha256_of(results)
-    with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        recorded = msgspec.json.decode(status.files.summary.read_bytes(), type=_Recorded).results_sha256
-    caps = summary.caps_of(status.doing or status.sessions[-1])
-    return RunFacts(
-        run=run.run,
-        action=action.name,
-        by_device=action.by_device,
-        verb=action.verb,
-        operation=action.operation.name,
-        wanted=action.desired,
-        instance=run.instance,
-        endpoint=run.endpoint,
-        rehearsal=run.rehearsal,
-        inputs=list(run.inputs),
-        directory=run.directory,
-        input_sha256=run.sha256,
-        results=str(results),
-        results_sha256=hashed,
-        recorded_sha256=recorded,
-        rows=run.rows,
-        version=run.version,
-        account_cap=caps.account,
-        address_cap=caps.address,
-        source_addresses=caps.source_addresses,
+def _rows(db: sqlite3.Connection, pinned: PinnedList) -> pl.DataFrame:
+    """Returns all rows in order, about 60 bytes each.
+
+    They have the columns of ``queries.figures``, ``ca``, and ``undo``: whether the row, which an undo may have changed
+    back without a trace, was read back since; else null.
+
+    Raises:
+        BulkcertError: The pinned list cannot be read.
+    """
+    batches, last = [], 0
+    for serials in pinned.frames(own=False):
+        first, last = last + 1, last + serials.height
+        found = pl.DataFrame(queries.figures(db, first, last), schema=_ROWS, orient="row")
+        row = pl.int_range(first, last + 1, dtype=pl.UInt32).alias("row")
+        listed = serials.select(row, pl.col(pinned.ca_column).cast(pl.String).cast(pl.Categorical).alias("ca"))
+        batches.append(listed.join(found, on="row", how="left", maintain_order="left"))
+    undos = pl.DataFrame(queries.undos_in_doubt(db), schema={"row": pl.UInt32, "undo": pl.Boolean}, orient="row")
+    left = pl.col("outcome").fill_null(pl.lit(Outcome.NOT_ATTEMPTED.value, _OUTCOMES))
+    return pl.concat(batches).with_columns(left).join(undos, on="row", how="left", maintain_order="left")
+
+
+class _Kind(msgspec.Struct, frozen=True):
+    """The rows of which the same is known: how many, and the first of them; ``undo`` as in ``_rows``."""
+
+    outcome: Outcome
+    code: str
+    verified: str | None
+    undo: bool | None
+    rows: int
+    first: list[int]
+
+    @property
+    def maybe_undone(self) -> bool:
+        """Whether an undo may have changed them back; what was read before that says nothing."""
+        return self.undo is False
+
+
+def _kinds(rows: pl.DataFrame) -> list[_Kind]:
+    """Returns the kinds of certificates: of all rows but the duplicates."""
+    own = rows.filter(pl.col("outcome") != Outcome.DUPLICATE.value)
+    grouped = own.group_by("outcome", "code", "verified", "undo").agg(pl.len(), pl.col("row").head(SAMPLES))
+    return [_Kind(Outcome(outcome), code or "", *more) for outcome, code, *more in grouped.iter_rows()]
+
+
+def _certificates(kinds: list[_Kind], status: RunStatus, action: Action, *, read: bool) -> Certificates:
+    opposite = ACTIONS[action.inverse].desired_status if action.inverse else None
+    counts: Counter[str] = Counter()
+    statuses: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
+    for kind in kinds:
+        if kind.maybe_undone:
+            counts["maybe_undone"] += kind.rows
+        elif (kind.undo or kind.outcome is Outcome.UNDONE) and kind.verified in (None, opposite):
+            counts["undone"] += kind.rows
+        elif kind.verified == action.desired_status:
+            counts["desired"] += kind.rows
+        elif kind.verified is not None:
+            statuses[kind.verified] += kind.rows
+        elif kind.outcome in DESIRED:
+            counts["unread"] += kind.rows
+        else:
+            outcomes[kind.outcome] += kind.rows
+    return Certificates(
+        desired=counts["desired"] + counts["unread"],
+        undone=counts["undone"],
+        maybe_undone=counts["maybe_undone"],
+        statuses=dict(statuses.most_common()),
+        outcomes=_in_order(outcomes),
+        unread=counts["unread"] if read else 0,
+        in_doubt=0 if status.is_held else status.in_doubt,
     )
 
 
-class _Recorded(msgspec.Struct):
-    results_sha256: str
+def _in_order(outcomes: Counter[str]) -> dict[str, int]:
+    return {outcome.value: outcomes[outcome] for outcome in Outcome if outcomes[outcome]}
 
 
-def _exit_meaning(status: RunStatus) -> str:
+def _ever_read(kinds: list[_Kind]) -> Verification:
+    """Returns what was read back, by whichever verification."""
+    statuses: Counter[str] = Counter()
+    unread: Counter[str] = Counter()
+    for kind in kinds:
+        (unread if kind.verified is None else statuses)[kind.verified or kind.outcome] += kind.rows
+    none = dict.fromkeys(("wanted", "not_desired", "calls", "called_again", "not_attempted", "exit_status"), 0)
+    read, why = dict(statuses.most_common()), _in_order(unread)
+    return Verification("", read, stopped="", unread_because=why, **none)  # type: ignore[arg-type]
+
+
+def _findings(
+    db: sqlite3.Connection, pinned: PinnedList, kinds: list[_Kind], advice: Advice
+) -> tuple[list[Finding], int]:
+    """Returns what is not in the desired state, the most rows first, and how many rows are so for reasons not shown."""
+    desired = advice.action.desired_status
+    counts: Counter[tuple[Outcome, str, str, bool]] = Counter()
+    first: defaultdict[tuple[Outcome, str, str, bool], list[int]] = defaultdict(list)
+    for kind in kinds:
+        drifted = kind.outcome in DESIRED and not kind.maybe_undone and kind.verified not in (None, desired)
+        if drifted or kind.maybe_undone or kind.outcome not in DESIRED:
+            key = (kind.outcome, kind.code, (kind.verified or "") if drifted else "", kind.maybe_undone)
+            counts[key] += kind.rows
+            first[key] = sorted(first[key] + kind.first)[:SAMPLES]
+    shown = sorted(counts, key=lambda key: (-counts[key], key))[:MOST_FINDINGS]
+    samples = _samples(db, pinned, {row for key in shown for row in first[key]})
+    findings = [
+        Finding(*key, counts[key], *_said(*key, advice), samples=[samples[row] for row in first[key]]) for key in shown
+    ]
+    return findings, counts.total() - sum(finding.rows for finding in findings)
+
+
+def _said(outcome: Outcome, code: str, read_back: str, maybe_undone: bool, advice: Advice) -> tuple[str, str]:
+    """Returns what a finding means, and what to do."""
+    if maybe_undone:
+        return f"{outcome}, then perhaps undone: no answer to that is known", advice.on_maybe_undone()
+    if read_back:
+        return f"{outcome}, then read back as {read_back}", advice.on_read_back(read_back)
+    return meaning_of(outcome, code), advice.on(outcome, code)
+
+
+def _samples(db: sqlite3.Connection, pinned: PinnedList, wanted: Collection[int]) -> dict[int, Sample]:
+    samples, done = {}, 0
+    for frame in pinned.frames(own=False):
+        for row in wanted:
+            if done < row <= done + frame.height:
+                *device, ca = frame.slice(row - done - 1, 1).select(pl.col(pinned.key_columns).cast(pl.String)).row(0)
+                message, request_id, http_status = queries.sample(db, row)
+                serials = (device[0] or "" if device else "", ca or "")
+                samples[row] = Sample(row, *serials, http_status, request_id, message)
+        done += frame.height
+    return samples
+
+
+def _cas(rows: pl.DataFrame) -> tuple[int, list[CaCount]]:
+    """Returns how many CAs there are, and the rows of those with the most, with all others as the last."""
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for ca, outcome, number in rows.group_by("ca", "outcome").len().iter_rows():
+        counts[ca or ""][outcome] += number
+    order = sorted(counts, key=lambda ca: (-counts[ca].total(), ca))
+    # One that is left over takes no more room by its name.
+    shown = MOST_CAS if len(order) > MOST_CAS + 1 else len(order)
+    others: Counter[str] = Counter()
+    for ca in order[shown:]:
+        others.update(counts[ca])
+    rest = [("", len(order) - shown, others)] if others else []
+    cas = [*((ca, 1, counts[ca]) for ca in order[:shown]), *rest]
+    return len(order), [CaCount(ca, number, by.total(), _in_order(by)) for ca, number, by in cas]
+
+
+def _calls(rows: pl.DataFrame, starts: list[SessionFigures]) -> Calls:
+    called = rows.filter(pl.col("sent_at").is_not_null())
+    stretches = stretches_of(called) if called.height else []
+    acted = [start for start in starts if start.kind != "verify"]
+    return Calls(
+        run=sum(start.calls for start in acted),
+        at_least=any(start.finished is None for start in acted),
+        shown=called.height,
+        not_shown=max(0, sum(start.calls for start in starts) - called.height),
+        left_out=called.height - sum(stretch.calls for stretch in stretches),
+        retries=sum(start.retries for start in acted),
+        throttles=sum(start.throttles for start in acted),
+        peak_window=max(start.peak_window for start in starts),
+        stretches=stretches,
+        latency_ms=latency_of(called),
+    )
+
+
+def _start(status: RunStatus, session: Session) -> SessionFigures:
+    """Returns a session with its newest figures."""
+    return SessionFigures(
+        **msgspec.structs.asdict(summary.session_of(session)),
+        state="ended" if session.ended_at else "running" if status.is_held and session is status.session else "killed",
+        last_sign=utc(session.beat_at / 1000) if session.beat_at else None,
+    )
+
+
+def _exit_meaning(status: RunStatus, asked: Asked) -> str:
     if status.state is State.INTERRUPTED:
         return f"interrupted; to resume: {status.files.command('resume')}"
-    if status.asked is not None and not status.asked.rows and status.exit_status == ExitStatus.OK:
+    if not asked.rows and status.exit_status == ExitStatus.OK:
         return "nothing to do: the list was empty"
     read = status.verification
     by_reading = read.stopped if read and read.exit_status == status.exit_status else ""
     return (status.doing.stopped if status.doing else "") or by_reading or meaning(status.exit_status)
 
 
-def _certificates(rows: pl.DataFrame, status: RunStatus, action: Action) -> Certificates:
-    """Returns what is known of the certificates of a list now."""
-    since = (pl.col("verified_at") > pl.col("undo_at")).fill_null(value=False)
-    kinds = rows.group_by("outcome", "verified", undo=pl.col("undo_at").is_not_null(), since=since).len()
-    opposite = ACTIONS[action.inverse].desired_status if action.inverse else None
-    counts: Counter[str] = Counter()
-    statuses: Counter[str] = Counter()
-    outcomes: Counter[str] = Counter()
-    for outcome, read, undo, since_undo, number in kinds.iter_rows():
-        if outcome == Outcome.DUPLICATE:
-            continue
-        if undo and not since_undo:
-            counts["maybe_undone"] += number
-        elif (undo or outcome == Outcome.UNDONE) and read in (None, opposite):
-            counts["undone"] += number
-        elif read == action.desired_status:
-            counts["desired"] += number
-        elif read is not None:
-            statuses[read] += number
-        elif outcome in _WANTED:
-            counts["unread"] += number
-        else:
-            outcomes[outcome] += number
-    return Certificates(
-        desired=counts["desired"] + counts["unread"],
-        undone=counts["undone"],
-        maybe_undone=counts["maybe_undone"],
-        statuses=dict(statuses.most_common()),
-        outcomes={outcome.value: outcomes[outcome] for outcome in Outcome if outcomes[outcome]},
-        unread=counts["unread"] if rows["verified_at"].count() else 0,
-        in_doubt=0 if status.is_held else status.in_doubt,
-    )
+def _results(files: RunFiles) -> ResultsFile:
+    hashed = recorded = None
+    with suppress(OSError):
+        hashed = sha256_of(files.results)
+    with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        recorded = msgspec.json.decode(files.summary.read_bytes(), type=_Recorded).results_sha256
+    return ResultsFile(hashed, recorded)
 
 
-def _outcomes(status: RunStatus) -> list[OutcomeCount]:
-    return [
-        OutcomeCount(
-            outcome=outcome.value,
-            rows=number,
-            share=number / status.outcomes.total(),
-            wanted=_DESIRED_WORD.get(outcome, "no"),
-            meaning=meaning_of(outcome),
-        )
-        for outcome, number in status.outcomes.items()
-    ]
-
-
-def _cas(rows: pl.DataFrame) -> tuple[int, list[CaCount]]:
-    """Returns how many CAs there are, and the rows of those with the most, with all others as the last."""
-    counted = rows.group_by("ca", "outcome").len().with_columns(pl.col("ca").cast(pl.String).fill_null(""))
-    order = counted.group_by("ca").agg(pl.col("len").sum()).sort(["len", "ca"], descending=[True, False])
-    # One that is left over takes no more room by its name.
-    shown = order["ca"].head(MOST_CAS if order.height > MOST_CAS + 1 else order.height).to_list()
-    cas = [_ca(ca, 1, counted.filter(ca=ca)) for ca in shown]
-    if rest := order.height - len(shown):
-        cas.append(_ca("", rest, counted.filter(~pl.col("ca").is_in(shown))))
-    return order.height, cas
-
-
-def _ca(ca: str, cas: int, counted: pl.DataFrame) -> CaCount:
-    summed = dict(counted.group_by("outcome").agg(pl.col("len").sum()).with_columns(pl.col("outcome").cast(str)).rows())
-    outcomes = {outcome.value: int(summed[outcome]) for outcome in Outcome if outcome in summed}
-    wanted = sum(outcomes.get(outcome, 0) for outcome in _WANTED)
-    return CaCount(ca, cas, sum(outcomes.values()), wanted, outcomes)
-
-
-def _calls(called: pl.DataFrame, starts: list[SessionFigures], status: RunStatus) -> Calls:
-    parts, left_out = parts_of(called)
-    acted = [start for start in starts if start.kind != "verify"]
-    run, read_back = sum(start.calls for start in acted), status.verification
-    verification = read_back.calls if read_back else None
-    return Calls(
-        run=run,
-        at_least=any(start.finished is None for start in acted),
-        verification=verification,
-        shown=called.height,
-        not_shown=max(0, sum(start.calls for start in starts) - called.height),
-        left_out=left_out,
-        retries=sum(start.retries for start in acted),
-        throttles=sum(start.throttles for start in acted),
-        peak_window=max(start.peak_window for start in starts),
-        parts=parts,
-    )
-
-
-def _verified(rows: pl.DataFrame, status: RunStatus, action: Action) -> Verified | None:
-    """Returns what was read back; what an earlier verification has read is none of what the last one did."""
-    last, seen = status.verification, rows["verified_at"].count() > 0
-    if last is None and not seen:
-        return None
-    times = rows.select(first=pl.col("verified_at").min(), last=pl.col("verified_at").max()).row(0)
-    since, until = (utc(at / 1000) if seen else None for at in times)
-    if last is not None:
-        return Verified(
-            since,
-            until,
-            statuses=last.statuses,
-            unread=last.unread_because,
-            wanted=last.wanted,
-            calls=last.calls,
-            called_again=last.called_again,
-            stopped=last.stopped,
-            finished=last.finished,
-            exit_status=last.exit_status,
-            missed=sum(rows for reason, rows in last.unread_because.items() if reason not in NEVER_READ),
-            is_proof=last.is_proof,
-        )
-    kinds = rows.group_by("outcome", "verified").len().rows()
-    statuses: Counter[str] = Counter()
-    unread: Counter[str] = Counter()
-    for outcome, read, number in kinds:
-        if outcome != Outcome.DUPLICATE:
-            (unread if read is None else statuses)[outcome if read is None else read] += number
-    in_order = {outcome.value: unread[outcome] for outcome in Outcome if unread[outcome]}
-    return Verified(since, until, dict(statuses.most_common()), in_order, statuses[action.desired_status])
-
-
-def _starts(status: RunStatus) -> list[SessionFigures]:
-    """Returns the sessions, each with its newest figures."""
-    return [
-        SessionFigures(
-            **msgspec.structs.asdict(summary.session_of(each)),
-            state="ended" if each.ended_at else "running" if status.is_held and each is status.session else "killed",
-            last_sign=utc(each.beat_at / 1000) if each.beat_at else None,
-        )
-        for each in status.sessions
-    ]
+class _Recorded(msgspec.Struct):
+    results_sha256: str

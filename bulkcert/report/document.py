@@ -7,7 +7,8 @@ import msgspec
 
 from bulkcert.input import printable
 from bulkcert.report.figures import Figures, Finding, Sample, SessionFigures
-from bulkcert.service.actions import ACTIONS
+from bulkcert.store.outcome import Outcome
+from bulkcert.views.advice import meaning_of
 from bulkcert.words import counted, duration
 
 
@@ -82,11 +83,10 @@ def document_of(figures: Figures) -> Document:
 
 
 def _tiles(figures: Figures) -> Iterator[tuple[str, str, str]]:
-    shown = figures.containment
+    shown, desired = figures.containment, figures.action.desired
     for stone in shown.milestones:
-        name = {"first": f"First {figures.asked.wanted}", "last": f"Last of {shown.reached:,}"}.get(
-            stone.name, f"{stone.name.capitalize()} of the list"
-        )
+        names = {"first": f"First {desired}", "last": f"Last of {shown.reached:,}"}
+        name = names.get(stone.name, f"{stone.name.capitalize()} of the list")
         missing = f"{stone.certificates:,} needed, {shown.reached:,} reached"
         yield name, _length(stone.after_s), _time(stone.at) if stone.at else missing
 
@@ -101,7 +101,7 @@ def _findings(figures: Figures) -> Iterator[Section]:
         yield Section(
             _name(finding),
             [_message(finding.meaning), f"→ {finding.advice}"],
-            table=_samples(finding, by_device=figures.asked.by_device),
+            table=_samples(finding, by_device=figures.action.by_device),
             after=f"and {more:,} more in the results" if more else "",
             is_part=True,
         )
@@ -133,12 +133,22 @@ def _samples(finding: Finding, *, by_device: bool) -> TextTable:
     return TextTable(columns, [row(each) for each in samples])
 
 
+_IN_DESIRED_STATE = {
+    Outcome.SUCCEEDED: "yes",
+    Outcome.UNCHANGED: "yes",
+    Outcome.UNKNOWN: "unknown",
+    Outcome.DUPLICATE: "as that row",
+}
+"""Whether a row with this outcome is; ``no`` for the others."""
+
+
 def _outcomes(figures: Figures) -> Section:
     columns = [Column("Outcome", "serial"), Column("Rows", "number"), Column("Share", "number")]
     columns += [Column("In the desired state"), Column("Meaning")]
-    rows = [
-        [each.outcome, f"{each.rows:,}", _share(each.share), each.wanted, each.meaning] for each in figures.outcomes
-    ]
+    rows = []
+    for outcome, count in zip(map(Outcome, figures.outcomes), figures.outcomes.values(), strict=True):
+        share = _share(count / figures.asked.rows)
+        rows.append([outcome, f"{count:,}", share, _IN_DESIRED_STATE.get(outcome, "no"), meaning_of(outcome)])
     ended = [("Exit status", f"{figures.exit_status}: {_message(figures.exit_meaning)}")]
     total = ["All rows", f"{figures.asked.rows:,}", "", "", ""]
     return Section(
@@ -151,14 +161,14 @@ def _read_back(figures: Figures) -> Iterator[Section]:
         return
     when = f"From {_time(read.first)} to {_time(read.last)}"
     said = f"The last verification ended {_time(read.finished)}" if read.finished else when
-    said += f", in {counted(read.calls, 'call')}" if read.calls is not None else ""
+    said += f", in {counted(read.calls, 'call')}" if read.finished else ""
     if read.called_again:
         said += f"; {read.called_again:,} {'was' if read.called_again == 1 else 'were'} found in another state and "
         said += "called again"
     stopped = f" Ended early, with {read.exit_status}: {_message(read.stopped)}" if read.stopped else ""
-    desired = ACTIONS[figures.asked.action].desired_status
+    desired = figures.action.desired_status
     rows = [[status, f"{number:,}", "yes" if status == desired else "no"] for status, number in read.statuses.items()]
-    rows += [[f"not read, {_words(why)}", f"{number:,}", "unknown"] for why, number in read.unread.items()]
+    rows += [[f"not read, {_words(why)}", f"{number:,}", "unknown"] for why, number in read.unread_because.items()]
     columns = [Column("Status"), Column("Certificates", "number"), Column("In the desired state")]
     title = "Read back" if read.is_proof else "Not read back"
     yield Section(title, [f"{said}. Duplicates are left out.{stopped}"], table=TextTable(columns, rows))
@@ -167,56 +177,51 @@ def _read_back(figures: Figures) -> Iterator[Section]:
 def _cas(figures: Figures) -> Iterator[Section]:
     if not figures.cas:
         return
-    names = [each.outcome for each in figures.outcomes]
+    columns = [Column("CA", "serial"), Column("Rows", "number")]
+    columns += [Column(_words(name), "number") for name in figures.outcomes]
+
+    def row(name: str, rows: int, outcomes: dict[str, int]) -> list[str]:
+        return [name, f"{rows:,}", *(f"{outcomes.get(outcome, 0):,}" for outcome in figures.outcomes)]
+
     rows = [
-        [
-            f"{ca.cas:,} others" if ca.cas > 1 else _serial(ca.ca_sn) or "(blank)",
-            f"{ca.rows:,}",
-            *(f"{ca.outcomes.get(name, 0):,}" for name in names),
-        ]
+        row(f"{ca.cas:,} others" if ca.cas > 1 else _serial(ca.ca_sn) or "(blank)", ca.rows, ca.outcomes)
         for ca in figures.cas
     ]
-    total = [
-        counted(figures.cas_in_all, "CA"),
-        f"{figures.asked.rows:,}",
-        *(f"{each.rows:,}" for each in figures.outcomes),
-    ]
-    columns = [Column("CA", "serial"), Column("Rows", "number"), *(Column(_words(name), "number") for name in names)]
+    total = row(counted(figures.cas_in_all, "CA"), figures.asked.rows, figures.outcomes)
     yield Section("By CA", charts=("cas",), table=TextTable(columns, rows, total))
 
 
 def _calls(figures: Figures) -> Section:
-    calls, latency = figures.calls, figures.latency
+    calls, read = figures.calls, figures.verified
     least = "at least " if calls.at_least else ""
     facts = [("Run", f"{least}{counted(calls.run, 'call')}, of which {_retries(calls.retries)}")]
-    facts += [("Verification", counted(calls.verification, "call"))] if calls.verification is not None else []
+    facts += [("Verification", counted(read.calls, "call"))] if read and read.finished else []
     facts += [
         ("Throttles", f"{calls.throttles:,}"),
         ("Peak (1 s window)", f"{counted(calls.peak_window, 'call')}, retries and reads included"),
     ]
-    quantiles = {"p50": latency.p50, "p90": latency.p90, "p99": latency.p99, "longest": latency.most}
-    if latency.most is not None:
-        facts.append(("Latency", ", ".join(f"{name} {value:,.1f} ms" for name, value in quantiles.items())))
+    if calls.latency_ms:
+        facts.append(("Latency", ", ".join(f"{name} {value:,.1f} ms" for name, value in calls.latency_ms.items())))
     return Section("How it went", facts=facts, charts=("containment", "pace", "latency"))
 
 
 def _asked(figures: Figures) -> Section:
-    asked = figures.asked
-    addresses = ["any address of this machine" if each == "any" else each for each in asked.source_addresses]
-    now = "as when they were written" if asked.recorded_sha256 == asked.results_sha256 else "now"
-    if asked.recorded_sha256 not in (None, asked.results_sha256):
-        now = f"now; when they were written: {asked.recorded_sha256}"
+    asked, limits, results = figures.asked, figures.limits, figures.results
+    addresses = ["any address of this machine" if each == "any" else each for each in limits.source_addresses]
+    when = "as when they were written" if results.sha256 == results.recorded else "now"
+    if results.is_changed:
+        when = f"now; when they were written: {results.recorded}"
     rehearsal = ", an emulator: a rehearsal" if asked.rehearsal else ""
     facts = [
-        ("Action", f"{asked.action}: {asked.verb} ({asked.operation})"),
+        ("Action", f"{asked.action}: {figures.action.verb} ({figures.action.operation.name})"),
         ("Run", _message(asked.run)),
         ("Instance", f"{_message(asked.instance)} at {_message(asked.endpoint)}{rehearsal}"),
         ("List", _message(", ".join(asked.inputs))),
         ("Rows", f"{asked.rows:,}"),
-        ("Limits", f"{asked.account_cap:,}/s for the account, {asked.address_cap:,}/s for an address"),
+        ("Limits", f"{limits.account:,}/s for the account, {limits.address:,}/s for an address"),
         ("Sent from", ", ".join(addresses)),
-        ("SHA-256, list", asked.input_sha256),
-        ("SHA-256, results", f"{asked.results_sha256} ({now})" if asked.results_sha256 else "the file is not there"),
+        ("SHA-256, list", asked.sha256),
+        ("SHA-256, results", f"{results.sha256} ({when})" if results.sha256 else "the file is not there"),
     ]
     return Section("What was asked", facts=facts)
 

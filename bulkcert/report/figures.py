@@ -6,8 +6,9 @@ since no calls were made, is null.
 
 import msgspec
 
-from bulkcert.output.summary import SessionSummary
-from bulkcert.report.timing import Calls, Containment, Latency
+from bulkcert.output.summary import Caps, SessionSummary
+from bulkcert.service.actions import ACTIONS, Action
+from bulkcert.store.schema import NEVER_READ, Asked, Verification
 
 
 class Headline(msgspec.Struct, frozen=True):
@@ -29,52 +30,16 @@ class Headline(msgspec.Struct, frozen=True):
     steps: list[str]
 
 
-class RunFacts(msgspec.Struct, frozen=True):
-    """What was asked, of which service, with which limits.
+class ResultsFile(msgspec.Struct, frozen=True):
+    """The results file: its SHA-256 now, and as it was written last; null where it is not there, or not recorded."""
 
-    Attributes:
-        run: ID of the run.
-        action: Its name.
-        by_device: Whether a row means a device certificate; else a CA.
-        verb: The action in words.
-        operation: The operation of the service.
-        wanted: State that was asked for: ``active``, ``inactive``, ``deleted``.
-        instance: ``MqttInstanceId``.
-        endpoint: URL of the service.
-        rehearsal: Whether the service was an emulator.
-        inputs: The files of the list, as they were named; ``-`` is standard input.
-        directory: Where the run was started; these names count from there.
-        input_sha256: Of the list, as the run read it.
-        results: The results file.
-        results_sha256: Of the results file now; null if it is not there or cannot be read.
-        recorded_sha256: Of the results file as it was written last; null if it was not, or the summary is not there.
-        rows: Rows of the list.
-        version: Of bulkcert, for the run.
-        account_cap: Calls per second for the account, in the newest session that called.
-        address_cap: Calls per second for each source address.
-        source_addresses: Addresses that it sent from.
-    """
+    sha256: str | None
+    recorded: str | None
 
-    run: str
-    action: str
-    by_device: bool
-    verb: str
-    operation: str
-    wanted: str
-    instance: str
-    endpoint: str
-    rehearsal: bool
-    inputs: list[str]
-    directory: str
-    input_sha256: str
-    results: str
-    results_sha256: str | None
-    recorded_sha256: str | None
-    rows: int
-    version: str
-    account_cap: int
-    address_cap: int
-    source_addresses: list[str]
+    @property
+    def is_changed(self) -> bool:
+        """Whether it is another one than was recorded, or is gone."""
+        return self.recorded not in (None, self.sha256)
 
 
 class SessionFigures(SessionSummary, frozen=True):
@@ -118,16 +83,6 @@ class Certificates(msgspec.Struct, frozen=True):
         return self.undone + self.maybe_undone > 0
 
 
-class OutcomeCount(msgspec.Struct, frozen=True):
-    """Rows with one outcome; ``wanted`` is ``yes``, ``no``, ``unknown`` or, for duplicates, ``as that row``."""
-
-    outcome: str
-    rows: int
-    share: float
-    wanted: str
-    meaning: str
-
-
 class Sample(msgspec.Struct, frozen=True):
     """One row, so that somebody can look into it."""
 
@@ -137,7 +92,6 @@ class Sample(msgspec.Struct, frozen=True):
     http_status: int | None
     request_id: str
     message: str
-    at: str | None
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -165,50 +119,112 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class CaCount(msgspec.Struct, frozen=True):
-    """Rows of one CA, or of several together; ``wanted`` of them are in the desired state by their outcome."""
+    """Rows of one CA, or of several (``cas``) together, by outcome."""
 
     ca_sn: str
     cas: int
     rows: int
-    wanted: int
     outcomes: dict[str, int]
 
 
-class Verified(msgspec.Struct, frozen=True):
-    """What the last verification has read back, duplicates not counted; if rows were called since, whatever was read.
+class Verified(Verification, frozen=True, kw_only=True):
+    """What the last verification has read back; if rows were called since, whatever was read, and ``finished`` empty.
 
     Attributes:
         first: When the first status that the store holds was seen, by whichever verification; null if it holds none.
         last: When the last was.
-        statuses: Certificates by status.
-        unread: Certificates without one, by the reason (see ``schema.Verification``), or by their outcome.
-        wanted: Certificates in the desired state.
-        calls: Requests sent; null, as all from here on, if rows were called since.
-        called_again: Certificates that were found in another state and called again.
-        stopped: Why it ended early, or an empty text.
-        finished: When it ended.
-        exit_status: Of it.
-        missed: Certificates that it was to read and did not: what is reported of them is older.
-        is_proof: Whether it came to its end and read some certificate.
     """
 
     first: str | None
     last: str | None
-    statuses: dict[str, int]
-    unread: dict[str, int]
-    wanted: int
-    calls: int | None = None
-    called_again: int | None = None
-    stopped: str = ""
-    finished: str | None = None
-    exit_status: int | None = None
-    missed: int = 0
-    is_proof: bool = True
+
+    @property
+    def missed(self) -> int:
+        """Certificates that it was to read and did not: what is reported of them is older."""
+        reasons = self.unread_because.items() if self.finished else ()
+        return sum(rows for reason, rows in reasons if reason not in NEVER_READ)
 
     @property
     def in_doubt(self) -> bool:
         """Whether not all was read that was to be read."""
         return self.missed > 0 or not self.is_proof
+
+
+class Stretch(msgspec.Struct, frozen=True):
+    """A stretch of time with calls, in bins of equal width; what lies between two stretches is not drawn.
+
+    Attributes:
+        started: Beginning of the first bin.
+        bin_s: Width of a bin, in whole seconds.
+        calls: Last attempts sent, over all bins.
+        mean: Calls per second in each bin.
+        worst: Calls in the busiest second of each bin.
+        p50_ms: Median latency in each bin, in milliseconds; null where nothing was sent.
+        p99_ms: The 99th percentile.
+    """
+
+    started: str
+    bin_s: int
+    calls: int
+    mean: list[float]
+    worst: list[int]
+    p50_ms: list[float | None]
+    p99_ms: list[float | None]
+
+
+class Calls(msgspec.Struct, frozen=True):
+    """Calls, and how they are spread over time.
+
+    Attributes:
+        run: Requests of all sessions that ran or undid, as far as they have said.
+        at_least: Whether there may be more, since one of them has not ended.
+        shown: Rows with a call: the last attempt of each is what the stretches are made from.
+        not_shown: Earlier attempts, reads and pages.
+        left_out: Of those shown, calls in stretches that are not among these.
+        retries: Calls beyond the first of a row.
+        throttles: Answers that said to slow down.
+        peak_window: Most sends in any one-second window.
+        stretches: The busiest, in order of time.
+        latency_ms: Of the last attempt of each called row: ``p50``, ``p90``, ``p99``, ``longest``; empty without calls.
+    """
+
+    run: int
+    at_least: bool
+    shown: int
+    not_shown: int
+    left_out: int
+    retries: int
+    throttles: int
+    peak_window: int
+    stretches: list[Stretch]
+    latency_ms: dict[str, float]
+
+
+class Milestone(msgspec.Struct, frozen=True):
+    """When so many certificates were in the desired state; ``at`` and ``after_s`` are null if that was not reached."""
+
+    name: str
+    certificates: int
+    at: str | None
+    after_s: float | None
+
+
+class Containment(msgspec.Struct, frozen=True):
+    """How long it took until certificates were in the desired state, as the outcomes of the run say.
+
+    Attributes:
+        since: Start of the run, from which it is measured.
+        certificates: Certificates of the list: rows without duplicates.
+        reached: Those that were in the desired state in the end.
+        milestones: First, half, 99 % and last.
+        steps: Points of the curve: seconds since the start, certificates.
+    """
+
+    since: str
+    certificates: int
+    reached: int
+    milestones: list[Milestone]
+    steps: list[tuple[float, int]]
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -218,32 +234,45 @@ class Figures(msgspec.Struct, frozen=True):
         made: When it was made.
         made_by: Version of bulkcert that made it.
         state: State of the run (``store.status.State``).
-        unfinished: Whether a session runs, one was interrupted, or rows were not attempted.
         exit_status: Of the run; null while a session runs.
         exit_meaning: The same in words.
-        stopped: Why the run ended early, or an empty text.
+        verdict: What came of it.
+        asked: What was asked.
+        limits: Those of the newest session that called.
+        results: The results file.
+        starts: The sessions.
         certificates: What is known of them now.
+        outcomes: Rows by outcome.
         cas_in_all: Distinct CAs.
+        cas: Those with the most rows, and all others together.
+        findings: What is not in the desired state.
         findings_left_out: Rows whose reason is not among the findings, since there are too many reasons.
+        calls: How it went.
+        containment: How long it took.
+        verified: What was read back; null if nothing was.
     """
 
     made: str
     made_by: str
     state: str
-    unfinished: bool
     exit_status: int | None
     exit_meaning: str
-    stopped: str
     verdict: Headline
-    asked: RunFacts
+    asked: Asked
+    limits: Caps
+    results: ResultsFile
     starts: list[SessionFigures]
     certificates: Certificates
-    outcomes: list[OutcomeCount]
+    outcomes: dict[str, int]
     cas_in_all: int
     cas: list[CaCount]
     findings: list[Finding]
     findings_left_out: int
     calls: Calls
-    latency: Latency
     containment: Containment
     verified: Verified | None
+
+    @property
+    def action(self) -> Action:
+        """What was asked for each row."""
+        return ACTIONS[self.asked.action]

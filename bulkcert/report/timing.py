@@ -1,90 +1,98 @@
-"""What a report says of calls and of time: pace, latency, how long until the desired state."""
+"""Counting over time: when how many certificates were in the desired state, and calls and latency in bins."""
 
-import msgspec
+import math
+
+import polars as pl
+
+from bulkcert.output.summary import utc
+from bulkcert.report.figures import Containment, Milestone, Stretch
+from bulkcert.store.outcome import DESIRED, Outcome
+
+_POINTS = 300
+MOST_STRETCHES = 4
+MOST_BINS = 300
+"""Bins of all stretches together."""
+SHORTEST_GAP_S = 60
+"""Shortest time without a call that may end a stretch: an outage that the run sat out is part of it."""
+GAP_SHARE = 0.25
+"""Share of the seconds with calls that a gap must exceed as well, so that a long run is not cut into pieces."""
+_WIDTHS_S = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400)
 
 
-class Stretch(msgspec.Struct, frozen=True):
-    """A stretch of time with calls, in bins of equal width; what lies between two stretches is not drawn.
+def containment_of(rows: pl.DataFrame, since: int) -> Containment:
+    """Returns when how many certificates of the list were in the desired state.
 
-    Attributes:
-        started: Beginning of the first bin.
-        bin_s: Width of a bin, in whole seconds.
-        calls: Last attempts sent, over all bins.
-        mean: Calls per second in each bin.
-        worst: Calls in the busiest second of each bin.
-        p50_ms: Median latency in each bin, in milliseconds; null where nothing was sent.
-        p99_ms: The 99th percentile.
+    Args:
+        rows: All rows, with ``outcome`` and ``finished_at`` in Unix milliseconds.
+        since: Start of the run, Unix milliseconds.
     """
+    certificates = rows.filter(pl.col("outcome") != Outcome.DUPLICATE.value).height
+    done = rows.filter(pl.col("outcome").is_in([outcome.value for outcome in DESIRED]))["finished_at"]
+    reached, after = done.len(), (done.drop_nulls().sort() - since).clip(0)
 
-    started: str
-    bin_s: int
-    calls: int
-    mean: list[float]
-    worst: list[int]
-    p50_ms: list[float | None]
-    p99_ms: list[float | None]
+    def milestone(name: str, count: int) -> Milestone:
+        # Rows without a time, as none should be, were not later than the last one with a time.
+        if count > reached or after.is_empty():
+            return Milestone(name, count, None, None)
+        ms = after[min(count, after.len()) - 1]
+        return Milestone(name, count, utc((since + ms) / 1000), ms / 1000)
+
+    counts = {"first": 1, "half": math.ceil(certificates / 2), "99 %": math.ceil(0.99 * certificates), "last": reached}
+    # Evenly many certificates apart, the first and the last one included.
+    ranks = sorted({1, after.len(), *(round(number * after.len() / _POINTS) for number in range(1, _POINTS))} - {0})
+    return Containment(
+        since=utc(since / 1000),
+        certificates=certificates,
+        reached=reached,
+        milestones=[milestone(name, count) for name, count in counts.items() if certificates and count],
+        steps=[(after[rank - 1] / 1000, rank) for rank in ranks if after.len()],
+    )
 
 
-class Calls(msgspec.Struct, frozen=True):
-    """Calls, and how they are spread over time.
+def stretches_of(called: pl.DataFrame) -> list[Stretch]:
+    """Returns the busiest stretches in order of time.
 
-    Attributes:
-        run: Requests of all sessions that ran or undid, as far as they have said.
-        at_least: Whether there may be more, since one of them has not ended.
-        verification: Requests of the last verification; null without one.
-        shown: Rows with a call: the last attempt of each is what the parts are made from.
-        not_shown: Earlier attempts, reads and pages.
-        left_out: Of those shown, calls in stretches that the parts leave out.
-        retries: Calls beyond the first of a row.
-        throttles: Answers that said to slow down.
-        peak_window: Most sends in any one-second window.
-        parts: The busiest stretches, in order.
+    Args:
+        called: Rows with a call: ``sent_at`` in Unix milliseconds and ``latency_ms``.
     """
-
-    run: int
-    at_least: bool
-    verification: int | None
-    shown: int
-    not_shown: int
-    left_out: int
-    retries: int
-    throttles: int
-    peak_window: int
-    parts: list[Stretch]
+    placed = called.select("latency_ms", second=pl.col("sent_at") // 1000).sort("second")
+    gap = max(SHORTEST_GAP_S, GAP_SHARE * placed["second"].n_unique())
+    number = (pl.col("second").diff().fill_null(0) > gap).cum_sum()
+    stretches = placed.with_columns(number.alias("stretch"), calls=pl.len().over("second")).partition_by("stretch")
+    shown = sorted(stretches, key=len, reverse=True)[:MOST_STRETCHES]
+    length = sum(each["second"][-1] - each["second"][0] + 1 for each in shown)
+    # Each stretch may have a bin that is not full.
+    width = next((each for each in _WIDTHS_S if length <= each * (MOST_BINS - MOST_STRETCHES)), _WIDTHS_S[-1])
+    return sorted((_stretch(each, width) for each in shown), key=lambda each: each.started)
 
 
-class Latency(msgspec.Struct, frozen=True):
-    """Latency of the last attempt of each called row, in milliseconds; null without calls."""
+def _stretch(placed: pl.DataFrame, width: int) -> Stretch:
+    first, last = placed["second"][0], placed["second"][-1]
+    bins = pl.DataFrame({"bin": range((last - first) // width + 1)}, schema={"bin": pl.Int64})
+    found = placed.group_by(bin=(pl.col("second") - first) // width).agg(
+        sent=pl.len(),
+        worst=pl.col("calls").max(),
+        p50=pl.col("latency_ms").quantile(0.5),
+        p99=pl.col("latency_ms").quantile(0.99),
+    )
+    # The last bin is seldom full: its mean is over the seconds that it has.
+    span = pl.min_horizontal(pl.lit(width), last - first + 1 - pl.col("bin") * width)
+    table = bins.join(found, on="bin", how="left", maintain_order="left").with_columns(
+        pl.col("worst").fill_null(0), mean=(pl.col("sent").fill_null(0) / span).round(4)
+    )
+    return Stretch(
+        started=utc(first),
+        bin_s=width,
+        calls=placed.height,
+        mean=table["mean"].to_list(),
+        worst=table["worst"].to_list(),
+        p50_ms=table["p50"].to_list(),
+        p99_ms=table["p99"].to_list(),
+    )
 
-    least: float | None
-    p50: float | None
-    p90: float | None
-    p99: float | None
-    most: float | None
 
-
-class Milestone(msgspec.Struct, frozen=True):
-    """When so many certificates were in the desired state; ``at`` and ``after_s`` are null if that was not reached."""
-
-    name: str
-    certificates: int
-    at: str | None
-    after_s: float | None
-
-
-class Containment(msgspec.Struct, frozen=True):
-    """How long it took until certificates were in the desired state, as the outcomes of the run say.
-
-    Attributes:
-        since: Start of the run, from which it is measured.
-        certificates: Certificates of the list: rows without duplicates.
-        reached: Those that were in the desired state in the end.
-        milestones: First, half, 99 % and last.
-        steps: Points of the curve: seconds since the start, certificates.
-    """
-
-    since: str
-    certificates: int
-    reached: int
-    milestones: list[Milestone]
-    steps: list[tuple[float, int]]
+def latency_of(called: pl.DataFrame) -> dict[str, float]:
+    """Returns the quantiles of the latencies of some rows, in milliseconds."""
+    shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "longest": 1}
+    found = {name: called["latency_ms"].quantile(share) for name, share in shares.items()}
+    return {name: value for name, value in found.items() if value is not None}

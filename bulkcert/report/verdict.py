@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from bulkcert.output.summary import utc
-from bulkcert.report.figures import Certificates, Headline, RunFacts, Verified
+from bulkcert.report.figures import Certificates, Headline, ResultsFile, Verified
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.store.outcome import Outcome
+from bulkcert.store.schema import Asked
 from bulkcert.store.status import RunStatus, State
 from bulkcert.views.advice import steps_after, steps_left
 from bulkcert.words import counted
@@ -19,7 +20,9 @@ _NOT_WANTED = (
 )
 
 
-def verdict_on(status: RunStatus, asked: RunFacts, known: Certificates, verified: Verified | None) -> Headline:
+def verdict_on(
+    status: RunStatus, asked: Asked, known: Certificates, verified: Verified | None, results: ResultsFile
+) -> Headline:
     """Returns what came of a run; what was read back, where it was, counts more than what the service answered.
 
     Args:
@@ -27,6 +30,7 @@ def verdict_on(status: RunStatus, asked: RunFacts, known: Certificates, verified
         asked: What was asked.
         known: What is known of its certificates.
         verified: What was read back.
+        results: The results file.
     """
     action = ACTIONS[asked.action]
     of = asked.rows - status.outcomes[Outcome.DUPLICATE]
@@ -43,7 +47,7 @@ def verdict_on(status: RunStatus, asked: RunFacts, known: Certificates, verified
     line = "; ".join([*_parts(action, known, of, verified), *_missed(verified)]) + "."
     if not of:
         line = f"The list was empty: there was no {_kind(action)} to call."
-    notes = [*_notes(status), *_notes_on_results(status, asked), *_notes_read_back(asked, verified)]
+    notes = [*_notes(status), *_notes_on_results(status, results), *_notes_read_back(asked, verified)]
     notes += _kept_open(status, known)
     return Headline(line, tone, label, notes, list(_steps(status)))
 
@@ -115,16 +119,16 @@ def _notes(status: RunStatus) -> Iterator[str]:
         yield f"The {_DOES[doing.kind]} stopped early: {doing.stopped}"
 
 
-def _notes_on_results(status: RunStatus, asked: RunFacts) -> Iterator[str]:
+def _notes_on_results(status: RunStatus, results: ResultsFile) -> Iterator[str]:
     if status.is_held:
         return
-    if asked.results_sha256 is None:
+    if results.sha256 is None:
         yield "The results file is not there: this report is made from the store of the run, which holds every outcome."
-    elif asked.recorded_sha256 not in (None, asked.results_sha256):
+    elif results.is_changed:
         yield "The results file was changed or rewritten since (SHA-256): this report goes by the store of the run."
 
 
-def _notes_read_back(asked: RunFacts, verified: Verified | None) -> Iterator[str]:
+def _notes_read_back(asked: Asked, verified: Verified | None) -> Iterator[str]:
     if verified is not None and verified.first and verified.last:
         between = f"from {_short(verified.first)} to {_short(verified.last)}"
         yield f"Read back {between}; what has changed since is not in here."

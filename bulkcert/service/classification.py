@@ -3,7 +3,6 @@
 import os
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 
 import httpx
@@ -41,9 +40,8 @@ class Reply(msgspec.Struct, frozen=True):
     sn: str | None = msgspec.field(name="Sn", default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Classification:
-    """What a response, or its absence, means; the fields are those of ``client.Answer``."""
+class Classification(msgspec.Struct, frozen=True):
+    """What a response, or its absence, means; the fields are those of ``client.Response``."""
 
     verdict: Verdict
     code: str = ""
@@ -168,9 +166,9 @@ def with_clock(classification: Classification, headers: Mapping[str, str], now: 
     except (KeyError, ValueError, OverflowError):
         return classification
     if not classification.code:
-        return replace(classification, clock_ahead_s=ahead)
+        return msgspec.structs.replace(classification, clock_ahead_s=ahead)
     text = f" This machine's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the service's."
-    return replace(classification, message=classification.message + text, clock_ahead_s=ahead)
+    return msgspec.structs.replace(classification, message=classification.message + text, clock_ahead_s=ahead)
 
 
 def classify_failure(error: httpx.TransportError) -> Classification:

@@ -6,13 +6,13 @@ authentication flows) is not needed here, and costs a third of the time of a cal
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import count
 from secrets import token_hex
 from typing import cast
 
 import httpx
+import msgspec
 
 from bulkcert.service.certificates import Page
 from bulkcert.service.classification import (
@@ -30,8 +30,7 @@ from bulkcert.service.transport import Content
 from bulkcert.service.verdicts import Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """What came of one attempt.
 
     Attributes:

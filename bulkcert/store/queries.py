@@ -10,8 +10,8 @@ from bulkcert.store.database import contradiction
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import Asked, Session
 
-DRIFTED = "newest NOT IN ('not_attempted', 'undone') AND verified IS NOT NULL AND verified <> ?"
-"""Rows that were read back in another state than the desired one, which is the parameter, and not called since."""
+DRIFTED = "newest IN ('succeeded', 'unchanged') AND (verified < ?1 OR verified > ?1)"
+"""Rows that were brought into the desired state, which is the parameter, or found in it, and read back in another."""
 
 MAYBE_UNDONE = "row IN (SELECT row FROM claim JOIN session ON session.id = claim.session WHERE session.kind = 'undo')"
 """Rows that an undo may have changed back without a trace."""
@@ -50,8 +50,10 @@ def tally(db: sqlite3.Connection) -> dict[tuple[Outcome, bool], int]:
         for again in (False, True):
             if (outcome, again) != most:
                 found[outcome, again] = _number(db, count, outcome.value, again)
-    every = _number(db, "SELECT COUNT(*) FROM certificate WHERE outcome IS NOT NULL")
-    found[most] = every - sum(found.values())
+    # All rows are counted by the pages of an index, not one by one.
+    every = _number(db, "SELECT COUNT(*) FROM certificate")
+    none = _number(db, "SELECT COUNT(*) FROM certificate WHERE outcome IS NULL")
+    found[most] = every - none - sum(found.values())
     return {kind: number for kind, number in found.items() if number}
 
 
@@ -134,7 +136,7 @@ def has_read_back(db: sqlite3.Connection) -> bool:
 
 
 def drifted(db: sqlite3.Connection, desired: str) -> int:
-    """Returns how many rows were read back in another state than the desired one, and not called since."""
+    """Returns how many rows were in the desired state and read back in another."""
     return _number(db, f"SELECT COUNT(*) FROM certificate WHERE {DRIFTED}", desired)  # noqa: S608 - ours
 
 
@@ -244,21 +246,25 @@ def window(db: sqlite3.Connection, first: int, last: int) -> list[tuple[object, 
     return db.execute(statement, (first, last)).fetchall()
 
 
-FIGURES = ("row", "outcome", "code", "attempts", "sent_at", "finished_at", "latency_ms", "verified", "verified_at")
-"""Columns of ``figures``."""
-
-
 def figures(db: sqlite3.Connection, first: int, last: int) -> list[tuple[object, ...]]:
-    """Returns what is counted of the rows from ``first`` to ``last``, both included: the columns of ``FIGURES``."""
-    statement = f"SELECT {', '.join(FIGURES)} FROM certificate WHERE row BETWEEN ? AND ?"  # noqa: S608 - names of ours
+    """Returns what a report counts of the rows from ``first`` to ``last``, both included."""
+    statement = """SELECT row, outcome, code, sent_at, finished_at, latency_ms, verified FROM certificate
+        WHERE row BETWEEN ? AND ?"""
     return db.execute(statement, (first, last)).fetchall()
 
 
+def read_back_between(db: sqlite3.Connection) -> tuple[int | None, int | None]:
+    """Returns when the first and the last state were read back, Unix milliseconds; None if none was."""
+    statement = "SELECT MIN(verified_at), MAX(verified_at) FROM certificate WHERE verified IS NOT NULL"
+    return db.execute(statement).fetchone()  # type: ignore[no-any-return]
+
+
 def undos_in_doubt(db: sqlite3.Connection) -> list[tuple[int, int]]:
-    """Returns the rows of ``maybe_undone``, each with when that undo began, Unix milliseconds."""
+    """Returns the rows of ``maybe_undone``, each with whether it was read back since that undo began."""
     # A CROSS JOIN keeps this order: there are few claims.
-    statement = """SELECT row, started_at FROM claim CROSS JOIN session ON session.id = claim.session
-        CROSS JOIN certificate USING (row) WHERE kind = 'undo' AND newest IS NOT NULL AND newest <> 'undone'"""
+    statement = """SELECT row, MIN(COALESCE(verified_at > started_at, 0)) FROM claim
+        CROSS JOIN session ON session.id = claim.session CROSS JOIN certificate USING (row)
+        WHERE kind = 'undo' AND newest IS NOT NULL AND newest <> 'undone' GROUP BY row"""
     return db.execute(statement).fetchall()
 
 
@@ -269,10 +275,11 @@ def kinds(db: sqlite3.Connection) -> list[tuple[str, str, int, int]]:
     return db.execute(statement).fetchall()
 
 
-def sample(db: sqlite3.Connection, row: int) -> tuple[str | None, str | None, str | None]:
-    """Returns of a row the message and the request of its last answer, and why it is never called."""
-    statement = "SELECT message, request_id, why FROM certificate WHERE row = ?"
-    return db.execute(statement, (row,)).fetchone()  # type: ignore[no-any-return]
+def sample(db: sqlite3.Connection, row: int) -> tuple[str, str, int | None]:
+    """Returns of a row the message of its last answer, or why it is not called, its last request, and HTTP status."""
+    statement = """SELECT COALESCE(CASE outcome WHEN never THEN why ELSE message END, ''), COALESCE(request_id, ''),
+        http_status FROM certificate WHERE row = ?"""
+    return db.execute(statement, (row,)).fetchone() or ("", "", None)
 
 
 def attempts(db: sqlite3.Connection) -> int:

@@ -39,7 +39,7 @@ CREATE TABLE certificate (
         ELSE COALESCE(never, newest) END) VIRTUAL);
 """,
     """
-CREATE INDEX certificate_outcome ON certificate (outcome, again) WHERE outcome IS NOT NULL;
+CREATE INDEX certificate_outcome ON certificate (outcome, again);
 """,
     """
 CREATE INDEX certificate_verified ON certificate (verified) WHERE verified IS NOT NULL;

@@ -47,7 +47,7 @@ class RunStatus:
         outcomes: All rows of the list by outcome, as far as the disk knows.
         to_call: Rows that a next session would call.
         maybe_undone: Rows that an undo may have changed back without a trace.
-        drifted: Rows that were read back in another state than the desired one, and not called since.
+        drifted: Rows that were in the desired state and read back in another; what has failed is not among them.
         in_doubt: Rows without an outcome that a killed session may have called.
         unknown_before: Rows that a call may have changed and of which nobody knows what they were before; 0 unless
             it has ended.
@@ -130,11 +130,12 @@ class NoRunError(BulkcertError):
     """No run has written there, or none has yet."""
 
 
-def status_of(files: RunFiles) -> RunStatus:
+def status_of(files: RunFiles, *, brief: bool = False) -> RunStatus:
     """Returns the status of a run.
 
     Args:
         files: Of the run; the results need not be there yet.
+        brief: See ``status_in``.
 
     Raises:
         NoRunError: There is no run.
@@ -143,7 +144,7 @@ def status_of(files: RunFiles) -> RunStatus:
     try:
         holder = lock.current_holder(files.lock)
         with reading(files.store) as db:
-            return status_in(files, db, holder)
+            return status_in(files, db, holder, brief=brief)
     except FileNotFoundError:
         if holder is not None:
             return RunStatus(files, State.STARTING, holder=holder)
@@ -156,30 +157,34 @@ def status_of(files: RunFiles) -> RunStatus:
         ) from error
 
 
-def status_in(files: RunFiles, db: sqlite3.Connection, holder: Holder | None = None) -> RunStatus:
+def status_in(
+    files: RunFiles, db: sqlite3.Connection, holder: Holder | None = None, *, brief: bool = False
+) -> RunStatus:
     """Returns the status of a run, as its store says.
 
     Args:
         files: Of the run.
         db: The store.
         holder: Who holds the run; None if nobody does, or whoever asks.
+        brief: Whether ``unknown_before`` stays 0 unless the run was undone: finding it reads every row.
     """
     asked = queries.asked(db)
     sessions = tuple(queries.sessions(db))
     counted = queries.tally(db)
+    outcomes, maybe_undone = queries.outcomes(db, asked.rows, counted), queries.maybe_undone(db)
     state = _state(sessions, is_held=holder is not None)
+    about_undo = state is State.ENDED and (not brief or outcomes[Outcome.UNDONE] or maybe_undone)
     return RunStatus(
         files,
         state,
         asked,
         sessions,
-        queries.outcomes(db, asked.rows, counted),
+        outcomes,
         queries.to_call(db, asked.rows, counted),
-        queries.maybe_undone(db),
+        maybe_undone,
         queries.drifted(db, ACTIONS[asked.action].desired_status),
         queries.in_doubt(db),
-        # It reads every row, and is of use for an undo alone, which is offered of a run that has ended.
-        queries.unknown_before(db) if state is State.ENDED else 0,
+        queries.unknown_before(db) if about_undo else 0,
         holder,
     )
 

@@ -74,7 +74,7 @@ def _listed(folder: Path, *, with_results: bool) -> Listed:
     results = folder.with_name(folder.name.removesuffix(SUFFIX))
     try:
         # Its folder is the one that is asked about, wherever its results are.
-        status = status_of(RunFiles(results, folder.parent))
+        status = status_of(RunFiles(results, folder.parent), brief=True)
     except NoRunError:
         return Listed(_text(results), _text(folder), wrong="no run in it")
     except BulkcertError as error:

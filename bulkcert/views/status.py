@@ -59,7 +59,7 @@ class Shown(msgspec.Struct, frozen=True):
         to_call: Rows that the next session would call; of a session that is running, when it began.
         undone: Rows that an undo has changed back.
         maybe_undone: Rows that an undo may have changed back without a trace.
-        drifted: Rows that were read back in another state than the desired one, and not called since.
+        drifted: Rows that were in the desired state and read back in another.
         in_doubt: Rows without an outcome that a killed session may have called.
         next: What is left to do, a purpose and a command each; empty where there is nothing.
         silent_s: Seconds since the last sign of life; null unless a session is running.

@@ -1,0 +1,169 @@
+"""Processes of the command that are forked from one which has loaded what every command loads.
+
+A process is a process: it has streams, signals, an end and files of its own. But loading the libraries costs a second
+of CPU, in which nothing happens that most tests are about. So a test process starts one that loads them once and then
+forks itself for each command; how the command begins in an interpreter of its own is tested in ``test_start``.
+"""
+
+import atexit
+import contextlib
+import ctypes
+import gc
+import importlib
+import inspect
+import json
+import os
+import pkgutil
+import runpy
+import socket
+import subprocess
+import sys
+import threading
+
+import bulkcert
+
+LOADED = (
+    *("alibabacloud_credentials.client", "anyio", "apscheduler", "cyclopts", "difflib", "httpx", "jinja2", "polars"),
+    *("prometheus_client", "pythonjsonlogger.json", "rich", "tomllib", "uvicorn"),
+)
+ROOMS = ("runs", "telemetry")
+"""What is loaded beforehand: libraries, and rooms with all beneath them, but not the console, which reads the
+environment when it is loaded."""
+
+_SUBREAPER = 36
+"""prctl(2): orphans below this process become its children."""
+
+
+class Forked(subprocess.Popen):
+    """A command in a process of its own; what needs an interpreter of its own as well gets one.
+
+    Args:
+        arguments: The interpreter, ``-m``, the module, and what is typed behind the command.
+    """
+
+    def _execute_child(self, *given, **named):
+        bound = inspect.signature(super()._execute_child).bind(*given, **named).arguments
+        loaded = _Loaded.get(bound["env"])
+        if bound["preexec_fn"] or bound["pass_fds"] or _interpreted(bound["env"]) != loaded.environment:
+            super()._execute_child(*given, **named)
+            return
+        here = os.path.abspath(bound["cwd"] or ".")  # noqa: PTH100 - a link stays one
+        streams = [bound[end] for end in ("p2cread", "c2pwrite", "errwrite")]
+        asked = {"arguments": bound["args"][3:], "cwd": here, "env": dict(bound["env"])}
+        self.pid = loaded.fork(asked, [number if stream == -1 else stream for number, stream in enumerate(streams)])
+        self._child_created = True
+        ends = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+        self._close_pipe_fds(*(bound[end] for end in ends))
+
+
+def _interpreted(env):
+    """Returns what an interpreter, or a library, reads of an environment when it is loaded."""
+    read = {name: env[name] for name in env if name.startswith(("PYTHON", "LC_", "LANG", "HOME"))}
+    return {name: value for name, value in read.items() if name != "PYTHONIOENCODING"}
+
+
+class _Loaded:
+    """The process that has loaded the libraries: one for each process that asks, until that one ends."""
+
+    _one, _lock = None, threading.Lock()
+
+    def __init__(self, env):
+        self.environment = _interpreted(env)
+        self._asking, served = socket.socketpair()
+        ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+        command = [sys.executable, __file__, str(served.fileno())]
+        streams = {"stdin": subprocess.DEVNULL, "pass_fds": [served.fileno()]}
+        self._process = subprocess.Popen(command, env=dict(env), **streams)
+        served.close()
+        atexit.register(self._end)
+
+    def _end(self):
+        self._asking.close()
+        self._process.wait()
+
+    @classmethod
+    def get(cls, env):
+        with cls._lock:
+            cls._one = cls._one or cls(env)
+            return cls._one
+
+    def fork(self, asked, files):
+        """Returns the number of a process that runs a command; as this one's child, since its own parent has ended."""
+        sent = json.dumps(asked).encode()
+        with self._lock:
+            socket.send_fds(self._asking, [len(sent).to_bytes(4, "big")], files)
+            self._asking.sendall(sent)
+            return int.from_bytes(_received(self._asking, 4), "big")
+
+
+def _received(stream, size):
+    parts = b""
+    while len(parts) < size:
+        part = stream.recv(size - len(parts))
+        if not part:
+            raise SystemExit  # whoever asks has ended
+        parts += part
+    return parts
+
+
+def serve(asked):
+    """Forks for each command that is asked for; returns in the new process, with what is asked of it."""
+    while True:
+        length, files, _, _ = socket.recv_fds(asked, 4, 3)
+        if not length:
+            raise SystemExit
+        command = json.loads(_received(asked, int.from_bytes(length, "big")))
+        told, tell = os.pipe()
+        if not (between := os.fork()):
+            if child := os.fork():
+                os.write(tell, child.to_bytes(4, "big"))
+                os._exit(0)
+            for pipe in (told, tell):
+                os.close(pipe)
+            asked.close()
+            return command, files
+        os.waitpid(between, 0)
+        asked.sendall(os.read(told, 4))
+        for number in (told, tell, *files):
+            os.close(number)
+
+
+def become(command, files):
+    """Makes of this process what the interpreter makes of one that starts with ``-m bulkcert``."""
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    coded = command["env"].get("PYTHONIOENCODING", "").split(":")
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        was = getattr(sys, name)
+        encoding, errors = coded if all(coded) else (was.encoding, was.errors)
+        errors = "backslashreplace" if name == "stderr" else errors
+        stream = open(number, mode, encoding=encoding, errors=errors, closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    sys.stderr.reconfigure(line_buffering=True)
+    os.chdir(command["cwd"])
+    os.environ.clear()
+    os.environ.update(command["env"])
+    sys.path[0], sys.argv = command["cwd"], ["bulkcert", *command["arguments"]]
+    from alibabacloud_credentials.utils import auth_util  # noqa: PLC0415 - only the process that forks has loaded it
+
+    importlib.reload(auth_util)  # it reads the environment when it is loaded
+    runpy.run_module("bulkcert", run_name="__main__", alter_sys=True)
+
+
+def main():
+    """Loads, then forks until nobody asks any more."""
+    os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:20,muzzy_decay_ms:0")  # as ``bulkcert.__main__`` does
+    rooms = [room for room in pkgutil.walk_packages(bulkcert.__path__, "bulkcert.") if room.name.split(".")[1] in ROOMS]
+    for module in (*LOADED, *(room.name for room in rooms)):
+        importlib.import_module(module)
+    gc.collect()
+    gc.freeze()
+    with contextlib.suppress(KeyboardInterrupt):
+        command, files = serve(socket.socket(fileno=int(sys.argv[1])))
+        become(command, files)
+
+
+if __name__ == "__main__":
+    main()
