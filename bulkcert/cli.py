@@ -55,7 +55,6 @@ app = App(
 )
 app.meta.suppress_keyboard_interrupt = False
 app.meta.group_parameters = MAIN
-app.meta.name = app.name
 
 for name, command in COMMANDS.items():
     app.command(command.body, name=name, help_epilogue=f"Exit status: {command.statuses}")
@@ -86,11 +85,11 @@ def install_completion() -> None:
 
 
 @app.meta.default
-def launch(
+def bulkcert(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     job: Annotated[Path | None, Parameter(env_var="BULKCERT_JOB", show_env_var=False, metavar="FILE")] = None,
 ) -> object:
-    """Reads the job file, then does what the command says.
+    """Reads the job file, then does what the command says; usage lines begin with the name of this.
 
     Args:
         tokens: The command and its options.

@@ -89,7 +89,7 @@ def _filled(value: object, file: Path, key: str) -> object:
         return [_filled(each, file, key) for each in value]
     if not isinstance(value, str) or value == "-":
         return value
-    return str(file.parent / _PLACEHOLDER.sub(lambda found: _meaning(found, value, file, key), value))
+    return str(file.absolute().parent / _PLACEHOLDER.sub(lambda found: _meaning(found, value, file, key), value))
 
 
 def _meaning(found: re.Match[str], text: str, file: Path, key: str) -> str:

@@ -267,7 +267,7 @@ class Options(ResumeOptions, ResultsOptions):
     """Options of ``run`` and ``rehearse``."""
 
     overwrite: Annotated[bool, Parameter(group=LIST)] = False
-    """Drop what an earlier run has done; start anew."""
+    """Drop what an earlier run has done; start afresh."""
 
 
 @Parameter(name="*")
