@@ -21,6 +21,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def length(seconds: float) -> str:
+    """Returns a measured length of time, for people: ``8.16 s``, ``6 min 43 s``."""
+    return f"{seconds:.3g} s" if seconds < 60 else duration(seconds)  # noqa: PLR2004 - clock arithmetic
+
+
 def printable(text: str, width: int = 40) -> str:
     """Returns text that is safe on a terminal: escaped where nothing would be seen, and cut to the width."""
     shown = "".join(

@@ -22,9 +22,9 @@ os.environ["ALIBABA_CLOUD_ECS_METADATA_DISABLED"] = "true"
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
+def service():
     """Returns an emulator without caps that all tests of a file share."""
-    with emulator(tmp_path_factory.mktemp("service")) as running:
+    with emulator() as running:
         yield running
 
 

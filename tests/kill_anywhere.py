@@ -9,7 +9,6 @@ and the list is deleted sooner or later.
 """
 
 import csv
-import json
 import random
 import sys
 import tempfile
@@ -235,8 +234,7 @@ class Trial:
 
 def states_of(service):
     """Returns every certificate there is, with its status."""
-    found = service.ask("states", instance=INSTANCE)
-    return found["cas"], sorted(found["devices"])
+    return service.all_states()
 
 
 def part_of(path):
@@ -253,27 +251,15 @@ def fresh(path, began):
 
 
 class Arrivals:
-    """The emulator's log, read as it grows."""
+    """The calls of the emulator, as they come."""
 
-    def __init__(self, running, file):
-        self._running, self._lines, self._file = running, 0, file
+    def __init__(self, running):
+        self._running, self._seen = running, 0
 
     def new(self):
         """Returns the calls that came since the last time."""
-        arrivals, calls = self._running.report().arrivals, []
-
-        def read():
-            place = self._file.tell()
-            for line in self._file:
-                if not line.endswith("\n"):
-                    self._file.seek(place)
-                    break
-                place += len(line)
-                calls.append(json.loads(line))
-            return self._lines + len(calls) >= arrivals
-
-        wait_for(None, read)
-        self._lines += len(calls)
+        calls = self._running.calls()[self._seen :]
+        self._seen += len(calls)
         return calls
 
 
@@ -346,8 +332,8 @@ def torment(action, kills, rows, seed, *, faults):
     chance, figures = random.Random(seed), Figures()
     settings = {"latency_ms": (0, 60), "fault_seed": seed % 2**31, "faults": FAULTS if faults else {}}
     rows = rows if ACTIONS[action].by_device else max(10, rows // FEWER_CAS)
-    with tempfile.TemporaryDirectory() as place, emulator(place, **settings) as running, running.log.open() as log:
-        arrivals, killed = Arrivals(running, log), 0
+    with tempfile.TemporaryDirectory() as place, emulator(**settings) as running:
+        arrivals, killed = Arrivals(running), 0
         while killed < kills:
             serials = serials_of(action, rows, f"{figures.runs:03d}")
             trial = Trial(running, Path(place), action, serials, chance)

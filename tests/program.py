@@ -25,12 +25,10 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
 
-import httpx
-import msgspec
 import pytest
 from anyio.from_thread import start_blocking_portal
 from cryptography import x509
@@ -39,9 +37,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from forked import Forked
 
 from bulkcert.cli import app, main
-from bulkcert.emulator.report import Report
+from bulkcert.emulator.faults import FaultPlan
+from bulkcert.emulator.registry import SeededCertificate
 from bulkcert.emulator.server import listening
 from bulkcert.emulator.settings import Settings
+from bulkcert.emulator.verify import AccessKey
 from bulkcert.views import console
 
 INSTANCE = "post-cn-emulator"
@@ -183,12 +183,55 @@ def held(child):
         child.send_signal(signal.SIGCONT)
 
 
+def _change_key(emulator, id, **changed):  # noqa: A002 - as the service names it
+    emulator.keys[id] = replace(emulator.keys.get(id) or AccessKey(id, ""), **changed)
+
+
+def _seed(emulator, instance, rows, status="1", *, valid_begin=0, valid_end=None):
+    valid = None if valid_end is None else (str(valid_begin), str(valid_end))
+    emulator.registry.fill(instance, [SeededCertificate(*row, status) for row in rows], valid)
+
+
+_CHANGES = {
+    "access-key": _change_key,
+    "clock": lambda emulator, offset_s: setattr(emulator, "clock_offset_s", offset_s),
+    "connect": lambda emulator, **device: emulator.registry.connect(**device),
+    "delete": lambda emulator, **address: emulator.registry.delete(*filter(None, address.values())),
+    "faults": lambda emulator, shares, seed=0: setattr(emulator, "faults", FaultPlan(shares, seed)),
+    "instance": lambda emulator, id, **owner: emulator.registry.put_instance(id, **owner),  # noqa: A006
+    "seed": _seed,
+}
+"""What a test may change in an emulator, beside its calls."""
+
+
+def recorded(emulator):
+    """Lets an emulator keep its calls; returns the list that grows with them."""
+    calls, answer = [], emulator.answer
+
+    def kept(request):
+        changes, (given, delay_s) = emulator.changes, answer(request)
+        parameters = request.parameters()
+        calls.append(
+            {
+                "address": request.address,
+                "operation": request.headers.get("x-acs-action", ""),
+                "ca_sn": parameters.get("CaSn", parameters.get("Sn")),
+                "device_sn": parameters.get("DeviceSn"),
+                "done": given.status == 200 or emulator.changes > changes,
+            }
+        )
+        return given, delay_s
+
+    emulator.answer = kept
+    return calls
+
+
 class Emulator:
     """A running emulator, and what may be asked of it beside the calls."""
 
-    def __init__(self, url, log):
-        self.url, self.log = url, log
-        self.http = httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE_S)
+    def __init__(self, portal, served):
+        self.url, self._portal, self._emulator = served.url, portal, served.emulator
+        self._calls = recorded(served.emulator)
 
     @property
     def where(self):
@@ -201,43 +244,40 @@ class Emulator:
         return ("--endpoint", self.url, "--instance", INSTANCE, "--yes", *UNHURRIED)
 
     def tell(self, name, **body):
-        """Makes an admin call that changes something: access-key, faults, clock, connect, seed, instance."""
-        answer = self.http.post(f"/-/{name}", json=body)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def ask(self, name, **query):
-        """Makes an admin call that reads: counts, device, ca, report."""
-        answer = self.http.get(f"/-/{name}", params=query)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        """Changes something: access-key, clock, connect, delete, faults, instance, seed."""
+        return self._portal.call(lambda: _CHANGES[name](self._emulator, **body))
 
     def seed(self, devices, status="1", instance=INSTANCE):
         """Registers certificates: pairs of device and CA serial, as ``write_devices`` returns them."""
         self.tell("seed", instance=instance, rows=[(ca, device) for device, ca in devices], status=status)
 
+    def all_states(self):
+        """Returns the status of every certificate by its serials: that of a CA, or those of CA and device."""
+        return self._portal.call(self._emulator.registry.states, INSTANCE)
+
+    def ca(self, sn):
+        """Returns a CA certificate as the service shows it, or None."""
+        return self._portal.call(self._emulator.registry.certificate, INSTANCE, sn)
+
     def states(self, devices):
         """Returns the status of each device certificate: "0", "1", or None if it is not registered."""
-        found = [self.ask("device", instance=INSTANCE, ca_sn=ca, device_sn=device) for device, ca in devices]
-        return [device and device["Status"] for device in found]
+        found = self.all_states()
+        return [found.get((ca, device)) for device, ca in devices]
 
     def report(self):
         """Returns what it counted so far."""
-        return msgspec.json.decode(self.http.get("/-/report").content, type=Report)
+        return self._portal.call(self._emulator.report)
 
     def counts(self):
         """Returns how many CA and device certificates are in each status."""
-        return self.ask("counts", instance=INSTANCE)
+        counted = {"cas": Counter(), "devices": Counter()}
+        for serials, status in self.all_states().items():
+            counted["cas" if len(serials) == 1 else "devices"][status] += 1
+        return counted
 
     def calls(self):
-        """Returns the calls so far in order of arrival: a dict each, with the fields of ``emulator.log.Entry``."""
-        arrivals = self.report().arrivals
-
-        def written():  # they are written in groups
-            lines = self.log.read_text().splitlines()
-            return [json.loads(line) for line in lines] if len(lines) >= arrivals else None
-
-        return wait_for(None, written) if arrivals else []
+        """Returns the calls so far in order of arrival; see ``recorded``."""
+        return [*self._calls]
 
     def calls_by_device(self):
         """Returns how often each device serial was named in a call."""
@@ -245,14 +285,14 @@ class Emulator:
 
 
 @contextmanager
-def emulator(directory, *, caps=_NO_CAPS, **settings):
-    """Runs an emulator that logs into a directory, with more of its ``Settings``; empty ``caps`` are the service's."""
-    log = Path(directory) / "arrivals.ndjson"
-    serving = listening(Settings(log=log, **caps, **settings))
-    with start_blocking_portal("asyncio") as portal, portal.wrap_async_context_manager(serving) as served:
-        started = Emulator(served.url, log)
-        with started.http:
-            yield started
+def emulator(*, caps=_NO_CAPS, port=0, **settings):
+    """Runs an emulator with more of its ``Settings``; empty ``caps`` are the service's."""
+    serving = listening(Settings(port=port, **caps, **settings))
+    with (
+        start_blocking_portal("asyncio", {"use_uvloop": True}) as portal,
+        portal.wrap_async_context_manager(serving) as served,
+    ):
+        yield Emulator(portal, served)
 
 
 def write_devices(path, count, *, cas=1):

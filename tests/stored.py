@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from bulkcert.engine.stats import Stats
+from bulkcert.engine.figures import Stats
 from bulkcert.store.database import reading
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.status import status_of

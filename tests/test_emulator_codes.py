@@ -4,8 +4,8 @@ import pytest
 from test_emulator_calls import CA, DEVICE, InProcess
 from test_emulator_registering import Authority, register
 
-from bulkcert.emulator.settings import ACCOUNT, Settings
-from bulkcert.emulator.state import AccessKey
+from bulkcert.emulator.settings import Settings
+from bulkcert.emulator.verify import AccessKey
 from bulkcert.service.codes import RULES, rule_for
 from bulkcert.service.operations import INSTANCE_ACCESS, OPERATIONS
 from bulkcert.service.signing import Credentials
@@ -17,7 +17,7 @@ def with_key(**changed):
     """A call with a key that is not as it should be."""
 
     async def provoke(call):
-        call.state.put_access_key(AccessKey("k", "s", **changed))
+        call.emulator.keys["k"] = AccessKey("k", "s", **changed)
         call.credentials = Credentials("k", "s")
         return await call("GetCaCertificate", Sn=CA)
 
@@ -41,7 +41,7 @@ async def same_nonce(call):
 
 
 async def foreign_instance(call):
-    call.state.put_instance("foreign", "2000000000000002")
+    call.registry.put_instance("foreign", "2000000000000002")
     return await call.inactivate(MqttInstanceId="foreign")
 
 
@@ -96,7 +96,7 @@ async def test_code_comes_about(code, table):
         assert answer.status_code == rule_for(code).http_status(table)
         if code not in OWN_MESSAGE:
             assert answer.json()["Message"] == rule_for(code).message
-        assert (await call.admin("report"))["codes"] == {code: 1}
+        assert call.emulator.report().codes == {code: 1}
 
 
 @pytest.mark.parametrize("table", ["old", "new"])
@@ -108,8 +108,8 @@ async def test_every_code_can_be_asked_for(code, table):
 
         assert (answer.json()["Code"], answer.json()["Message"]) == (code, rule_for(code).message)
         assert answer.status_code == rule_for(code).http_status(table)
-        report = await call.admin("report")
-        assert (report["codes"], report["faults"], report["changes"]) == ({code: 1}, {code: 1}, 0)
+        report = call.emulator.report()
+        assert (report.codes, report.faults, report.changes) == ({code: 1}, {code: 1}, 0)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ async def test_permission_by_operation(operation):
     async with InProcess() as call:
         codes = []
         for denied in (operation.ram_action, INSTANCE_ACCESS, "mq:Another"):
-            call.state.put_access_key(AccessKey("k", "s", ACCOUNT, denied=frozenset({denied})))
+            call.emulator.keys["k"] = AccessKey("k", "s", denied=frozenset({denied}))
             call.credentials = Credentials("k", "s")
             given = {"Sn": CA, "CaSn": CA, "DeviceSn": DEVICE, "PageNo": "1", "PageSize": "1"}
             answer = await call(operation.name, **{name: given.get(name, "x") for name in operation.parameters})
@@ -148,8 +148,8 @@ async def test_permission_by_operation(operation):
 async def test_order_of_checks():
     """The gateway comes first, then parameters, permission, instance, owner, certificate (section 1.4)."""
     async with InProcess() as call:
-        call.state.put_instance("foreign", "2000000000000002")
-        call.state.put_access_key(AccessKey("denied", "s", denied=frozenset({"mq:UnregisterDeviceCertificate"})))
+        call.registry.put_instance("foreign", "2000000000000002")
+        call.emulator.keys["denied"] = AccessKey("denied", "s", denied=frozenset({"mq:UnregisterDeviceCertificate"}))
         denied = Credentials("denied", "s")
         steps = [
             (Credentials("unknown", "s"), {"MqttInstanceId": ""}, "InvalidAccessKeyId.NotFound"),

@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from dataclasses import replace
 
 import anyio.to_thread
 import pytest
@@ -10,6 +11,7 @@ from test_emulator_calls import CA, DEVICE, INSTANCE
 from test_emulator_registering import Authority
 from test_emulator_server import OnSocket
 
+from bulkcert.emulator.faults import FaultPlan
 from bulkcert.emulator.settings import Settings
 from bulkcert.service.operations import OPERATIONS
 
@@ -97,7 +99,7 @@ async def test_device_operations(style, device):
     """The SDK reads, lists, switches and deletes a device, whatever characters its serial holds."""
     emulator = OnSocket()
     async with emulator as call:
-        call.state.seed(INSTANCE, [("ca", device)])
+        call.seed(("ca", device))
         sdk, serials = Sdk(emulator, style), {"CaSn": "ca", "DeviceSn": device}
         for action, status in (("InactivateDeviceCertificate", "0"), ("ActiveDeviceCertificate", "1")):
             assert await sdk.result(action, **serials) == device
@@ -116,10 +118,11 @@ async def test_security_token(style):
     emulator = OnSocket()
     async with emulator as call:
         token = "CAISfakeSecurityToken+with/slash==&and space"
-        await call.admin("access-key", id="testAccessKeyId", token=token, expires_at=time.time() + 3600)
+        key = call.emulator.keys["testAccessKeyId"]
+        call.emulator.keys[key.id] = replace(key, token=token, expires_at=time.time() + 3600)
         sdk = Sdk(emulator, style, token=token)
         assert await sdk.result("InactivateDeviceCertificate", CaSn=CA, DeviceSn=DEVICE) == DEVICE
-        await call.admin("access-key", id="testAccessKeyId", expires_at=1)
+        call.emulator.keys[key.id] = replace(key, token=token, expires_at=1)
         with pytest.raises(ClientException) as refused:
             await sdk("InactivateDeviceCertificate", CaSn=CA, DeviceSn=DEVICE)
         assert (refused.value.code, refused.value.status_code) == ("InvalidSecurityToken.Expired", 400)
@@ -127,7 +130,7 @@ async def test_security_token(style):
 
 async def test_errors_as_the_sdk_sees_them(style):
     """The SDK raises what section 8.3 of the reference says it raises."""
-    emulator = OnSocket(Settings(retry_after_ms=321))
+    emulator = OnSocket(Settings(port=0, retry_after_ms=321))
     async with emulator as call:
         sdk = Sdk(emulator, style)
         request = {"action": "InactivateDeviceCertificate", "CaSn": CA, "DeviceSn": DEVICE}
@@ -136,15 +139,15 @@ async def test_errors_as_the_sdk_sees_them(style):
             ("overflow", ServerException, "SystemOverFlow", None),
             ("NoPermission", ClientException, "NoPermission", None),
         ):
-            await call.admin("faults", shares={fault: 1})
+            call.emulator.faults = FaultPlan({fault: 1}, 0)
             with pytest.raises(raised) as refused:
                 await sdk(**request)
             assert (refused.value.code, refused.value.retry_after) == (code, retry_after_ms)
         for fault in ("html-502", "drop-before"):
-            await call.admin("faults", shares={fault: 1})
+            call.emulator.faults = FaultPlan({fault: 1}, 0)
             with pytest.raises(UnretryableException):
                 await sdk(**request)
-        await call.admin("faults", shares={"no-echo": 1})
+        call.emulator.faults = FaultPlan({"no-echo": 1}, 0)
         assert (await sdk(**request)).device_sn is None
 
 

@@ -51,19 +51,19 @@ def milliseconds(text):
 
 
 def left(directory):
-    return sorted(path.name for path in directory.iterdir() if path.name != "arrivals.ndjson")
+    return sorted(path.name for path in directory.iterdir())
 
 
 @pytest.fixture
-def service(tmp_path_factory):
-    with emulator(tmp_path_factory.mktemp("service")) as running:
+def service():
+    with emulator() as running:
         yield running
 
 
 @pytest.mark.parametrize("total", ["documented", "results", "pages", "zero"])
 def test_exactly_once(tmp_path, total):
     """Whatever ``Total`` says and however many there are, each certificate comes exactly once; by CA, too."""
-    with emulator(tmp_path, list_total=total) as service:
+    with emulator(list_total=total) as service:
         for count in COUNTS:
             instance, expected = f"post-cn-{count}", sorted(pairs(count))
             service.tell("instance", id=instance)
@@ -198,7 +198,7 @@ def test_one_at_a_time(tmp_path, service):
 
 def test_caps(tmp_path):
     """The caps hold, a fifth of the service's; what arrives in bunches on a busy machine is let through up to twice."""
-    with emulator(tmp_path, caps={"account_cap": 200, "address_cap": 120}) as service:
+    with emulator(caps={"account_cap": 200, "address_cap": 120}) as service:
         service.seed(pairs(12_000, cas=1))
         caps = ("--rate", "100", "--per-address-rate", "60")
         taken = take(service, tmp_path / "all.parquet", "--json", "-q", caps=caps).ended(0)

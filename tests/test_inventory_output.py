@@ -10,8 +10,8 @@ from bulkcert.output.files import cannot_write, refuse_taken
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    with emulator(tmp_path_factory.mktemp("emulator")) as started:
+def service():
+    with emulator() as started:
         yield started
 
 

@@ -66,8 +66,8 @@ def command_lines():
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    with emulator(tmp_path_factory.mktemp("service"), instances=("post-cn-7mz2d000001",)) as running:
+def service():
+    with emulator(instances=("post-cn-7mz2d000001",)) as running:
         yield running
 
 

@@ -15,8 +15,8 @@ LABELS = {"action": "inactivate-device", "mqtt_instance": INSTANCE, "job_name": 
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    with emulator(tmp_path_factory.mktemp("service"), latency_ms=(1, 5)) as running:
+def service():
+    with emulator(latency_ms=(1, 5)) as running:
         yield running
 
 

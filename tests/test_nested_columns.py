@@ -13,8 +13,8 @@ NESTED = (
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    with emulator(tmp_path_factory.mktemp("service")) as running:
+def service():
+    with emulator() as running:
         running.seed([("n1", "nca"), ("n2", "nca")])
         yield running
 

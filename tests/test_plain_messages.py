@@ -5,10 +5,9 @@ import socket
 import ssl
 
 import pytest
-from program import bulkcert
 
 from bulkcert.service.classification import classify_failure
-from bulkcert.service.credentials import _no_credentials, _source_text
+from bulkcert.service.credentials import _source_text
 from bulkcert.service.transport import NotSent
 
 REASONS = {
@@ -61,20 +60,3 @@ def test_profile_is_named(monkeypatch):
 
     assert _source_text("default/cli_profile/static_ak") == "the profile ops of the aliyun command"
     assert _source_text("default/env") == "the environment"
-
-
-def test_no_credentials_are_told_without_jargon(tmp_path):
-    """Where no credentials are found, each place that was looked at is named as people know it."""
-    none = dict.fromkeys(("ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET"))
-    where = ("--instance", "i", "--endpoint", "http://127.0.0.1:1")
-    said = bulkcert("inventory", "-o", tmp_path / "x.csv", *where, env={**none, "HOME": str(tmp_path)}).ended(77).stderr
-
-    assert "no credentials: in the environment: ALIBABA_CLOUD_ACCESS_KEY_ID is not set; " in said
-    assert f"credentials file: {tmp_path}/.alibabacloud/credentials.ini" in said
-    assert "Provider" not in said
-    assert "$" not in said
-
-
-def test_foreign_reasons_are_kept():
-    """What a provider of another release says is told as it is."""
-    assert _no_credentials(ValueError("something new")).message == "no credentials: something new"

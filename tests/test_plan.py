@@ -2,14 +2,10 @@
 
 import json
 import socket
-import time
 from collections import Counter
-from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import pytest
-from program import INSTANCE, KEY_ID, PATIENCE_S, SECRET, UNHURRIED, bulkcert, emulator, here, summary_of, write_devices
+from program import INSTANCE, KEY_ID, PATIENCE_S, UNHURRIED, bulkcert, emulator, here, summary_of
 
 from bulkcert.runs import plan as planning
 from bulkcert.service.actions import ACTIONS
@@ -27,8 +23,8 @@ NO_KEY = {"ALIBABA_CLOUD_ACCESS_KEY_ID": None, "ALIBABA_CLOUD_ACCESS_KEY_SECRET"
 
 
 @pytest.fixture
-def service(tmp_path):
-    with emulator(tmp_path) as running:
+def service():
+    with emulator() as running:
         yield running
         assert {call["operation"] for call in running.calls()} <= READING | running.allowed
 
@@ -157,9 +153,9 @@ LARGE = 14_386
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory):
+def large():
     """Returns an emulator with a large CA and a small one, and the devices of both."""
-    with emulator(tmp_path_factory.mktemp("large")) as running:
+    with emulator() as running:
         devices = [(f"{number:08d}", "00large") for number in range(LARGE)]
         others = [(f"{number:08d}", "00other") for number in range(3000)]
         running.seed([*devices, *others])
@@ -326,38 +322,3 @@ def test_a_token_set_by_hand(service, tmp_path):
     assert told["credentials"]["temporary"]
     assert any("cannot be renewed by the run" in advice for advice in told["advice"])
     assert "temporaryToken" not in json.dumps(told)
-
-
-def test_credentials_that_expire_before_the_end(service, tmp_path):
-    """Their end is told, and where it comes first, that too."""
-    path = tmp_path / "devices.csv"
-    service.seed(write_devices(path, 1200))
-    until = datetime.fromtimestamp(time.time() + 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            body = {"Code": "Success", "AccessKeyId": KEY_ID, "AccessKeySecret": SECRET, "SecurityToken": "t"}
-            text = json.dumps(body | {"Expiration": until}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        def log_message(self, *arguments):
-            pass
-
-    service.tell("access-key", **KEY, token="t")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        env = NO_KEY | {"ALIBABA_CLOUD_CREDENTIALS_URI": f"http://127.0.0.1:{server.server_port}/"}
-        told = planned(service, path, "--preflight", "never", env=env)
-        slow = planned(service, path, "--preflight", "never", caps=("--rate", "1"), env=env)
-        server.shutdown()
-
-    assert told["credentials"]["expires"] == slow["credentials"]["expires"] == until
-    assert slow["times"] == [{"source_addresses": 1, "rate": 0.95, "seconds": 1263.2}]
-    assert not any("expire at" in advice for advice in told["advice"])
-    assert any(
-        advice.startswith(f"these credentials expire at {until}, before the run would end (about 21 min 3 s)")
-        for advice in slow["advice"]
-    )

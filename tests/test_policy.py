@@ -78,7 +78,7 @@ def test_least(tmp_path, name, look):
         options = (*service.looking, "--preflight", look, "-o", tmp_path / f"{label}.csv", "-q")
         return here("run", name, path, *options)
 
-    with emulator(tmp_path) as service:
+    with emulator() as service:
         assert "not looked" not in run(granted, "enough").ended(0).stderr
         for missing in {action.operation.ram_action, INSTANCE_ACCESS} & granted:
             # Without access to the instance looking alone is refused where the change does not need it.
@@ -92,7 +92,7 @@ def test_verify_and_undo(tmp_path, name):
     """The policy with --undo lets run, verify and undo through; without it the undo is refused, and says why."""
     by_device = ACTIONS[name].by_device
     devices = write_devices(tmp_path / "list.csv", 8, cas=8)
-    with emulator(tmp_path) as service:
+    with emulator() as service:
 
         def allow(actions):
             service.tell("access-key", id=KEY_ID, secret=SECRET, denied=sorted(ALL - actions))
@@ -115,7 +115,7 @@ def test_verify_and_undo(tmp_path, name):
 def test_verify_needs_to_read(tmp_path):
     """A policy without verifying does not let verify read what no page shows: 77, and the results stay as they are."""
     devices = write_devices(tmp_path / "list.csv", 8, cas=8)
-    with emulator(tmp_path) as service:
+    with emulator() as service:
         service.seed(devices)
         enough = allowed("inactivate-device", "--preflight", "never", "--no-verify")
         service.tell("access-key", id=KEY_ID, secret=SECRET, denied=sorted(ALL - enough))

@@ -24,7 +24,7 @@ def devices(tmp_path, service):
     """Six devices under two CAs, all registered and active; devices.csv lists them."""
     rows = write_devices(tmp_path / "devices.csv", 6, cas=2)
     for _, ca in rows:
-        service.http.post("/-/seed", json={"instance": INSTANCE, "rows": [(ca, "")], "status": "1"})
+        service.tell("seed", instance=INSTANCE, rows=[(ca, "")])
     service.seed(rows)
     return rows
 
@@ -37,7 +37,7 @@ def test_device_actions(tmp_path, service, devices, action):
     here("run", action, "devices.csv", *service.where, cwd=tmp_path).ended(0)
 
     assert service.states(devices) == [after] * 6
-    assert service.ask("ca", instance=INSTANCE, sn=devices[0][1])["Status"] == "1"
+    assert service.ca(devices[0][1])["Status"] == "1"
     assert outcomes(tmp_path / f"devices.{action}.results.csv") == {"succeeded": 6}
 
 
@@ -56,7 +56,7 @@ def test_ca_actions(tmp_path, service, devices, action):
     rows = read_results(tmp_path / f"devices.{action}.results.csv")
     assert [row["outcome"] for row in rows] == ["succeeded"] * 2 + ["duplicate"] * 4
     assert [row["message"] for row in rows[2:]] == ["same CA as row 1", "same CA as row 2"] * 2
-    ca = service.ask("ca", instance=INSTANCE, sn=devices[0][1])
+    ca = service.ca(devices[0][1])
     assert (ca and ca["Status"]) == {"inactivate-ca": "0", "activate-ca": "1", "delete-ca": None}[action]
     assert service.states(devices) == ([None] if action == "delete-ca" else ["1"]) * 6, "delete-ca cascades"
 
@@ -75,7 +75,7 @@ def test_a_list_of_cas(tmp_path, service, devices):
     (tmp_path / "cas.csv").write_text("Sn\n00ca000000\n")
     here("run", "inactivate-ca", "cas.csv", *service.where, cwd=tmp_path).ended(0)
 
-    assert service.ask("ca", instance=INSTANCE, sn="00ca000000")["Status"] == "0"
+    assert service.ca("00ca000000")["Status"] == "0"
     service.seed(devices)
 
 

@@ -8,8 +8,8 @@ from program import INSTANCE, KEY_ID, emulator, here, outcomes, read_results
 
 
 @pytest.fixture
-def service(tmp_path):
-    with emulator(tmp_path) as running:
+def service():
+    with emulator() as running:
         yield running
 
 
@@ -160,7 +160,7 @@ def test_cas(tmp_path, service, action, operation, outcome_of):
 @pytest.mark.parametrize("total", ["documented", "pages", "zero"])
 def test_whatever_total_says(tmp_path, total):
     """Total may count certificates or pages, or be zero: the results are the same; the end of a list is found."""
-    with emulator(tmp_path, list_total=total) as service:
+    with emulator(list_total=total) as service:
         place = Place(tmp_path, service, 2000, cas=2, state=lambda number: MIXED[number // 2 % 3])
         # Under the second CA are others, up to a full last page.
         registered = sum(ca == "00ca000001" for _, ca in place.of_state(ACTIVE, INACTIVE))

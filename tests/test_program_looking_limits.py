@@ -7,7 +7,7 @@ from program import INSTANCE, emulator, here, outcomes, summary_of
 
 def all_refused(directory, rows, active_every, *options):
     """Runs over a list of which a part is active, each call refused; returns how it ended, and its outcomes."""
-    with emulator(directory, faults={f"{CALL}:ParameterFieldCheckFailed": 1.0}) as service:
+    with emulator(faults={f"{CALL}:ParameterFieldCheckFailed": 1.0}) as service:
         place = Place(directory, service, rows, state=lambda number: INACTIVE if number % active_every else ACTIVE)
         return place.run(*options), outcomes(place.results)
 
@@ -38,7 +38,7 @@ def test_caps(tmp_path, look, addresses, rows):
     The caps are a fifth of the service's. What was sent evenly may arrive in bunches on a busy machine: the emulator
     has twice as much.
     """
-    with emulator(tmp_path, latency_ms=(5, 60), caps={"account_cap": 200, "address_cap": 120}) as service:
+    with emulator(latency_ms=(5, 60), caps={"account_cap": 200, "address_cap": 120}) as service:
         place = Place(tmp_path, service, rows, cas=100 if look == "always" else 3)
         if look == "always":
             # CAs too big to page through, so that rows are read one by one.

@@ -7,8 +7,8 @@ from stored import change, kill
 
 
 @pytest.fixture
-def service(tmp_path):
-    with emulator(tmp_path) as running:
+def service():
+    with emulator() as running:
         yield running
 
 
@@ -29,7 +29,7 @@ def test_a_limit_and_on(tmp_path, service):
 @pytest.mark.parametrize("calls", [1, 30, 90], ids="after {} calls".format)
 def test_killed_while_calling(tmp_path, calls):
     """SIGKILL in the midst, twice: the run is resumed, and the state of every row is still the one before the run."""
-    with emulator(tmp_path, latency_ms=(5, 40)) as service:
+    with emulator(latency_ms=(5, 40)) as service:
         place = Place(
             tmp_path, service, 400, cas=2, state=lambda number: {0: INACTIVE, 1: MISSING}.get(number // 2 % 10, ACTIVE)
         )
@@ -46,7 +46,7 @@ def test_killed_while_calling(tmp_path, calls):
 
 def test_killed_while_looking(tmp_path):
     """SIGKILL before looking is over: no calls were made, and the next run looks from the start."""
-    with emulator(tmp_path, latency_ms=(150, 250)) as service:
+    with emulator(latency_ms=(150, 250)) as service:
         place = Place(tmp_path, service, 1500, state=lambda number: ACTIVE if number % 100 == 0 else INACTIVE)
         with start(*place.arguments("--max-in-flight", "1")) as child:
             wait_for(child, lambda: service.report().operations.get(BY_CA, 0) >= 3)
@@ -77,7 +77,7 @@ def test_killed_while_what_was_seen_is_kept(tmp_path, service):
 def test_signals_while_looking(tmp_path, number):
     """A signal while it looks ends the run in order; no calls were made, and the next run looks from the start."""
     status = {"SIGINT": 130, "SIGTERM": 143}[number]
-    with emulator(tmp_path, latency_ms=(150, 250)) as service:
+    with emulator(latency_ms=(150, 250)) as service:
         place = Place(tmp_path, service, 1000, state=lambda number: ACTIVE if number % 100 == 0 else INACTIVE)
         with start(*place.arguments("--max-in-flight", "1")) as child:
             wait_for(child, lambda: service.report().operations.get(BY_CA, 0) >= 2)

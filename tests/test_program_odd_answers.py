@@ -8,8 +8,8 @@ ODD = "ParameterFieldCheckFailed"
 
 
 @pytest.fixture
-def service(tmp_path):
-    with emulator(tmp_path) as running:
+def service():
+    with emulator() as running:
         yield running
 
 

@@ -25,7 +25,7 @@ from program import (
     write_devices,
 )
 
-from bulkcert.emulator.settings import ACCOUNT
+from bulkcert.emulator.registry import ACCOUNT
 from bulkcert.service.actions import ACTIONS
 
 ROWS = 40
@@ -210,7 +210,7 @@ def test_78_unknown_region(place):
 @pytest.mark.parametrize("table", ["old", "new"])
 def test_both_status_tables(tmp_path, table):
     """Before and after the vendor's change of HTTP statuses: the same outcomes and exit statuses."""
-    with emulator(tmp_path, status_table=table) as service:
+    with emulator(status_table=table) as service:
         place = Place(tmp_path, service)
         place.list.write_text(place.list.read_text() + "0077,00ca\n")
         place.run().ended(1)
@@ -276,8 +276,7 @@ def test_69_nobody_listens_then_somebody(tmp_path, place):
 
     assert re.search(f"127.0.0.1:{port}.*Check the endpoint and the network", refused.stderr, re.DOTALL)
     assert outcomes(place.results) == {"not_attempted": ROWS}
-    (tmp_path / "log").mkdir()
-    with emulator(tmp_path / "log", port=port) as late:
+    with emulator(port=port) as late:
         late.seed(place.devices)
         place.run("--attempts", 1, endpoint=endpoint).ended(0)
         assert late.counts()["devices"] == {"0": ROWS}

@@ -39,8 +39,8 @@ NOWHERE = ("--endpoint", "http://127.0.0.1:9", "--instance", INSTANCE, "--yes", 
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    with emulator(tmp_path_factory.mktemp("emulator"), latency_ms=(20, 100), slow_seconds=PATIENCE_S) as started:
+def running():
+    with emulator(latency_ms=(20, 100), slow_seconds=PATIENCE_S) as started:
         yield started
 
 

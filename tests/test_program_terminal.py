@@ -37,8 +37,8 @@ ESCAPE = "\x1b["
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    with emulator(tmp_path_factory.mktemp("service"), latency_ms=(1, 5)) as running:
+def service():
+    with emulator(latency_ms=(1, 5)) as running:
         yield running
 
 
@@ -247,7 +247,7 @@ def test_json_alone_on_stdout(place):
 def test_plain_lines_without_a_terminal(tmp_path, monkeypatch):
     """Without a terminal a line every few seconds says how far it is, how fast, what came of it, what it waits for."""
     monkeypatch.setattr(live, "LINE_EVERY_S", 1.0)
-    with emulator(tmp_path, latency_ms=(10, 20)) as service:
+    with emulator(latency_ms=(10, 20)) as service:
         place = Place(tmp_path, service, rows=30)
         command = ("run", "inactivate-device", place.list, "-o", place.results, "--endpoint", service.url)
         finished = here(*command, "--instance", INSTANCE, "--yes", "--rate", "18").ended(0)

@@ -19,8 +19,8 @@ RUN_BEFORE = {"resume", "verify", "undo", "status", "report", "export"}
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    with emulator(tmp_path_factory.mktemp("service"), instances=INSTANCES) as running:
+def service():
+    with emulator(instances=INSTANCES) as running:
         yield running
 
 

@@ -65,7 +65,7 @@ def test_charts_tell_what_they_show(page):
     """Each chart has a title and a description, takes its colours from the page, and is small."""
     text = page.read_text()
     charts = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
-    assert len(charts) == 4
+    assert len(charts) == 3
     for chart in charts:
         name, described = re.search(r'aria-labelledby="(\S+) (\S+)"', chart).groups()
         assert re.search(rf'<title id="{name}">[^<]+</title>\s*<desc id="{described}">[^<]+</desc>', chart)
@@ -143,6 +143,19 @@ def luminance(color):
 def contrast(one, other):
     dark, light = sorted((luminance(one), luminance(other)))
     return (light + 0.05) / (dark + 0.05)
+
+
+LIMITS = [{"rate": 5, "per_address_rate": 2, "source_address": ["127.0.0.2"]}, {"rate": 5, "per_address_rate": 3}]
+
+
+@pytest.mark.parametrize(("limits", "drawn"), [(LIMITS[0], 2), (LIMITS[1], 1)])
+def test_limits_differ(tmp_path, limits, drawn):
+    """The account limit and, where it is the lower, that of the addresses are told apart by colour and dashes."""
+    text = page_of(made_run(tmp_path, [called(300 * number) for number in range(20)], [session(options=limits)]))
+    pace = re.search(r'<svg[^>]*"pace-title.*?</svg>', text.read_text(), re.DOTALL).group()
+    strokes = re.findall(r'stroke="(\S+)"[^>]*stroke-width="1.4" stroke-dasharray="([^"]+)"', pace)
+    assert len(strokes) == len(set(strokes)) == drawn
+    assert len({color for color, _ in strokes}) == len({dash for _, dash in strokes}) == drawn
 
 
 def test_contrast(page):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from loading import annotated, check, open_source
 
 from bulkcert.errors import BulkcertError
-from bulkcert.input import FIRST_ROW, INVALID_SHOWN, OUTCOME, ROW, reading
+from bulkcert.input import FIRST_ROW, INVALID_SHOWN, OUTCOME, ROW
+from bulkcert.input import files as opening
 
 COLUMNS = ("note", "DeviceSn", "CaSn", "site")
 
@@ -57,7 +58,7 @@ def is_valid(serial):
 @pytest.fixture(params=[3, 7, 64, 4 * 1024 * 1024])
 def chunk_bytes(request, monkeypatch):
     """Reads so many bytes at a time, so that every way to cut a file is met."""
-    monkeypatch.setattr(reading, "CHUNK_BYTES", request.param)
+    monkeypatch.setattr(opening, "CHUNK_BYTES", request.param)
     return request.param
 
 

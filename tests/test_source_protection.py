@@ -1,7 +1,6 @@
 """Protected serials: what a list means for either kind of action, which lists are refused, what check makes of them."""
 
 import gzip
-import hashlib
 
 import polars as pl
 import pytest
@@ -11,6 +10,7 @@ from loading import annotated, check, open_source
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import FIRST_ROW, MESSAGE, OUTCOME, InvalidRow, open_protection
+from bulkcert.input.protect import Search
 
 KEYS = pl.DataFrame({"DeviceSn": ["1", "2", "3", "1"], "CaSn": ["a", "a", "b", "c"]})
 
@@ -32,9 +32,13 @@ def written(tmp_path):
 
 def hit(path, *, by_device=True):
     """Returns which of the rows of KEYS are protected, by their numbers."""
-    protection = open_protection(path, by_device=by_device)
-    keys = KEYS if by_device else KEYS.select("CaSn")
-    return [row for row, found in enumerate(protection.hits(keys), 1) if found]
+    return [row for row, found in enumerate(hits(path, KEYS, by_device=by_device), 1) if found]
+
+
+def hits(path, keys, *, by_device):
+    search = Search(open_protection(path, by_device=by_device))
+    devices, cas = search.hits(keys if by_device else keys.select("CaSn"))
+    return (devices | cas).to_list()
 
 
 def refused(path, status=ExitStatus.INPUT_INVALID, *, by_device=True):
@@ -73,19 +77,19 @@ class TestMeaning:
         for each in (path, *others):
             assert (hit(each), hit(each, by_device=False)) == (devices, cas)
 
-    def test_device_without_a_ca(self, written):
-        """Where a line has no CA it still means its device; an action on CAs has to find its CA in the input."""
-        path = written("DeviceSn,CaSn\n3,\n")
+    @pytest.mark.parametrize(("content", "name"), [("DeviceSn,CaSn\n3,\n4,b\n", "p.csv"), ("b\n3\n", "p.txt")])
+    def test_device_without_a_ca(self, written, content, name):
+        """It protects its device; an action on CAs is refused, since it might reach the device."""
+        path, cas = written(content, name), open_source(written("CaSn\nb\n", "list.csv"), by_device=False)
 
         assert hit(path) == [3]
-        assert hit(path, by_device=False) == []
+        with pytest.raises(BulkcertError, match="1 serial, the first '3', may be devices under") as caught:
+            check(cas, protection=open_protection(path, by_device=False))
+        assert caught.value.status == ExitStatus.INPUT_INVALID
 
     def test_devices_alone(self, written):
-        """A list of devices alone is enough for a device action, and does not say which CAs are meant."""
-        path = written("DeviceSn\n3\n2\n")
-
-        assert hit(path) == [2, 3]
-        assert open_protection(path, by_device=False).describe() == "2 devices and 0 CAs"
+        """A list of devices alone is enough for a device action."""
+        assert hit(written("DeviceSn\n3\n2\n")) == [2, 3]
 
     @pytest.mark.parametrize("name", ["protect.txt", "protect", "protect.list"])
     def test_text(self, written, name):
@@ -96,11 +100,10 @@ class TestMeaning:
 
         assert (hit(path), hit(path, by_device=False)) == ([1, 2, 4], [1, 2])
         assert (protection.describe(), protection.path) == ("2 serials", path)
-        assert hashlib.sha256(content).hexdigest() == protection.sha256
 
     def test_a_sole_column(self, written):
-        """A sole column of any name protects whatever has its serials; under a telling name these may hold anything."""
-        assert hit(written("pumps\n3\n")) == hit(written("3\n1x\n")) == [3]
+        """A sole column Sn protects whatever has its serials; under a name these may hold anything."""
+        assert hit(written("Sn\n3\n")) == [3]
         assert open_protection(written("Sn\n1;a\n"), by_device=True).describe() == "1 serial"
         assert open_protection(written("DeviceSn\n1;a\n"), by_device=True).describe() == "1 device and 0 CAs"
 
@@ -111,7 +114,7 @@ class TestMeaning:
     def test_wrong_kind(self, written):
         """A list opened for one kind of action is not taken for the other."""
         with pytest.raises(ValueError, match="one kind"):
-            open_protection(written("1", "x.txt"), by_device=True).hits(KEYS.select("CaSn"))
+            Search(open_protection(written("1", "x.txt"), by_device=True)).hits(KEYS.select("CaSn"))
 
 
 def _pairs(content):
@@ -130,6 +133,11 @@ class TestRefused:
             (f"DeviceSn\n{'x' * 129}\n", "p.csv", "is longer than 128 bytes"),
             ("DeviceSn\n1234567890123450\n", "p.csv", "every other device serial ends in zeros after its fifteenth"),
             ("DeviceSn,CaSn\n", "p.csv", "no serials"),
+            (
+                "pumps\n1\n",
+                "p.csv",
+                "the columns are 'pumps' | Name the columns of the serials so; serials without a name",
+            ),
             ("a,b\n1,2\n", "p.csv", "no DeviceSn or CaSn column; the columns are 'a', 'b'"),
             ("DeviceSn;CaSn\n1;a\n", "p.csv", "separated by semicolons: export the list again with commas"),
             (
@@ -141,11 +149,7 @@ class TestRefused:
             ("DeviceSn;CaSn;where, exactly\n1;a;x,y\n", "p.csv", "separated by semicolons"),
             ("sep=;\nDeviceSn;CaSn\n1;a\n", "p.csv", "separated by semicolons"),
             ("1;a\n", "p.csv", "separated by semicolons"),
-            ("pumps\n1\n2;b\n", "p.csv", "line 3, column pumps: '2;b' holds white space, a comma"),
-            ('"DeviceSn,CaSn"\n"1,a"\n', "p.csv", "line 1, column DeviceSn,CaSn: 'DeviceSn,CaSn' holds"),
-            ("DeviceSn CaSn\n1 a\n", "p.csv", "line 1, column DeviceSn CaSn: 'DeviceSn CaSn' holds"),
             ('{"DeviceSn;CaSn":"1;a"}\n', "p.ndjson", "separated by semicolons"),
-            (pl.DataFrame({"x": ["1;a"]}), "p.parquet", "row 1, column x: '1;a' holds"),
             ("DeviceSn|CaSn\n1|a\n", "p.txt", "line 1: 'DeviceSn|CaSn' holds white space, a comma"),
             ("DeviceSn,device_sn\n1,2\n", "p.csv", "'DeviceSn' and 'device_sn' may each be the DeviceSn column"),
             ("DeviceSn,CaSn\n1\n", "p.csv", "line 2: 1 field"),
@@ -249,7 +253,6 @@ class TestCheck:
             ("DeviceSn\n0001\n", "p.csv", True, ["0001"]),
             ("CaSn\n0CA\n", "p.csv", True, ["0CA"]),
             ("CaSn\n0CA\n", "p.csv", False, ["0CA"]),
-            ("DeviceSn\n1\n00B\n", "p.csv", False, ["00B", "1"]),
             ("DeviceSn,CaSn\n1,00ca\n", "p.csv", False, []),
             ("1\n0CA\n", "p.txt", True, ["0CA", "1"]),
             # What is found is no mistake, whatever else is like it; nor is what the rows have in no form at all.
@@ -266,7 +269,7 @@ class TestCheck:
         protection = open_protection(written(listed, name), by_device=by_device)
         checked = check(source, protection=protection)
 
-        assert (checked.mistaken, checked.first_mistaken) == (len(mistaken), "".join(mistaken[:1]))
+        assert checked.mistaken == tuple(mistaken)
 
     def test_without_a_list(self, written):
         """Without a list nothing is protected."""
@@ -291,6 +294,5 @@ def test_as_plain_python_says(tmp_path, listed, asked, by_device):
     keys = pl.DataFrame(asked, schema={"DeviceSn": pl.String, "CaSn": pl.String}, orient="row")
     devices = {device for device, _ in listed if device and by_device}
     cas = {ca for device, ca in listed if not (device and by_device)}
-    found = open_protection(path, by_device=by_device).hits(keys if by_device else keys.select("CaSn"))
 
-    assert found.to_list() == [device in devices or ca in cas for device, ca in asked]
+    assert hits(path, keys, by_device=by_device) == [device in devices or ca in cas for device, ca in asked]

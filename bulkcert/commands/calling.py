@@ -10,8 +10,8 @@ import anyio
 import msgspec
 from rich.text import Text
 
+from bulkcert.engine.figures import Stats, Take
 from bulkcert.engine.session import Leave, Observer, fetch_credentials, together
-from bulkcert.engine.stats import Stats, Take
 from bulkcert.errors import BulkcertError, terminated
 from bulkcert.log import is_json
 from bulkcert.service.credentials import CredentialProvider

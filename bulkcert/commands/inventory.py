@@ -11,8 +11,8 @@ import msgspec
 from rich.text import Text
 
 from bulkcert.commands import calling
-from bulkcert.engine.stats import Stats
-from bulkcert.engine.target import Target
+from bulkcert.engine.figures import Stats
+from bulkcert.engine.limits import Target
 from bulkcert.errors import ExitStatus
 from bulkcert.output.inventory_file import InventoryFile, InventoryFilter
 from bulkcert.output.results import SUFFIXES

@@ -8,7 +8,7 @@ from typing import NoReturn
 from rich.text import Text
 
 from bulkcert.commands import calling
-from bulkcert.engine.stats import Stats
+from bulkcert.engine.figures import Stats
 from bulkcert.errors import ExitStatus
 from bulkcert.runs.options import PlanOptions
 from bulkcert.runs.plan import Inquiry, Question, inquiry, resolve_question

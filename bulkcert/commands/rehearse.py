@@ -9,7 +9,7 @@ from rich.text import Text
 
 from bulkcert.commands import calling, undo, verify
 from bulkcert.commands.run import execute
-from bulkcert.emulator.report import Report
+from bulkcert.emulator.limits import Report
 from bulkcert.errors import ExitStatus
 from bulkcert.runs.job import Job
 from bulkcert.runs.options import CallOptions, Options, ServiceOptions, Stage, VerifyOptions

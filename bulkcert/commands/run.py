@@ -21,9 +21,8 @@ from bulkcert.runs.retention import Retention, remove_old
 from bulkcert.runs.run import Run
 from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
-from bulkcert.store import queries
 from bulkcert.store.status import status_of
-from bulkcert.telemetry.events import log_checkpoint, log_finished, log_started, watch_checkpoints
+from bulkcert.telemetry.events import log_finished, log_started
 from bulkcert.telemetry.recorder import recording
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
@@ -97,11 +96,9 @@ def _executed(
             if ask:
                 question.confirm(opened)
             log_started(opened)
-            try:
-                call = partial(opened.call, before_calls=before_calls)
-                calling.call(call, provider, leave, _shown(opened), *watches)
-            finally:
-                _log_checkpoint(opened)
+            call = partial(opened.call, before_calls=before_calls)
+            board = Board(quiet=options.quiet or is_json())
+            calling.call(call, provider, leave, board.watch, *watches)
             if not is_json():
                 question.show_no_preflight(opened.progress)
         elif not options.quiet:
@@ -127,25 +124,6 @@ def _note_way_on(opened: Run, error: BaseException) -> None:
         error.add_note(terminal.NOTHING_CALLED)
     elif not opened.job.rehearsal:
         error.add_note(f"{terminal.RESUMABLE} {opened.job.files.command('resume')}")
-
-
-def _shown(opened: Run) -> Observer:
-    """Returns what people see of a run on a terminal, or machines of its store."""
-    if is_json():
-        return watch_checkpoints(lambda: _synced(opened))
-    return Board(quiet=opened.job.options.quiet).watch
-
-
-def _synced(opened: Run) -> int:
-    """Returns how many rows have their final outcome on disk."""
-    store, rows = opened.opened.store, opened.opened.asked.rows
-    return rows - store.read(queries.to_call, rows)
-
-
-def _log_checkpoint(opened: Run) -> None:
-    """Logs what is on disk, if a session has begun."""
-    if opened.opened.store.session:
-        log_checkpoint(_synced(opened))
 
 
 def _leave(opened: Run, number: int) -> NoReturn:

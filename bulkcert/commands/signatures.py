@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 
 from cyclopts import Parameter
 
-from bulkcert.emulator.options import EmulatorOptions
+from bulkcert.emulator.settings import Settings
 from bulkcert.report import Format
 from bulkcert.runs.options import (
     MAIN,
@@ -88,7 +88,7 @@ def rehearse(action: ActionName, input_: Inputs, options: Options = Options(), s
     return body.rehearse(action, input_, options, stage)
 
 
-def emulator(*, options: EmulatorOptions = EmulatorOptions()) -> int:
+def emulator(*, settings: Settings = Settings()) -> int:
     """Serve a local emulator of the service until stopped.
 
     bulkcert emulator
@@ -98,7 +98,7 @@ def emulator(*, options: EmulatorOptions = EmulatorOptions()) -> int:
     """
     from bulkcert.emulator.server import serve
 
-    serve(options.settings(), seed=options.seed(), on_ready=options.announce)
+    serve(settings)
     return 0
 
 
@@ -320,7 +320,7 @@ COMMANDS = {
     "plan": Command("Prepare", plan, "0 it can start · otherwise what the run would end with"),
     "policy": Command("Prepare", policy, "0 done · 2 options · 73 disk · 78 setup"),
     "rehearse": Command("Prepare", rehearse, _RUN),
-    "emulator": Command("Prepare", emulator, "0 stopped · 2 options · 66 no list · 73 no port or disk"),
+    "emulator": Command("Prepare", emulator, "0 stopped · 2 options · 66 no list · 69 no port · 73 disk"),
     "run": Command("Change", run, _RUN),
     "resume": Command("Change", resume, _RUN),
     "undo": Command("Change", undo, _RUN),

@@ -7,8 +7,8 @@ from pathlib import Path
 from rich.text import Text
 
 from bulkcert.commands import calling
-from bulkcert.engine.stats import Stats
-from bulkcert.engine.target import Target
+from bulkcert.engine.figures import Stats
+from bulkcert.engine.limits import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import printable
 from bulkcert.log import bind

@@ -66,41 +66,29 @@ class FaultPlan:
     """
 
     def __init__(self, shares: Mapping[str, float], seed: int) -> None:
-        _refuse_unknown(shares)
+        _refuse("fault", {name.rpartition(":")[2] for name in shares}, {**dict.fromkeys(InjectedFault), **REFUSALS})
+        _refuse("operation", {name.rpartition(":")[0] for name in shares} - {""}, OPERATIONS)
         self._random = random.Random(seed)
-        self._bounds = {operation: _bounds(shares, operation) for operation in ("", *OPERATIONS)}
-        wrong = any(not 0 <= share <= 1 for share in shares.values())
-        if wrong or any(bounds and bounds[-1][1] > 1 + 1e-9 for bounds in self._bounds.values()):
+        self._bounds = {operation: _bounds(shares, operation) for operation in OPERATIONS}
+        most = max(bounds[-1][1] if bounds else 0 for bounds in self._bounds.values())
+        if not (all(0 <= share <= 1 for share in shares.values()) and most <= 1 + 1e-9):
             raise BulkcertError(
                 ExitStatus.USAGE, "The shares of faults must lie between 0 and 1 and add up to 1 at most."
             )
 
-    def draw(self, operation: str = "") -> str | None:
-        """Returns the fault that the next call meets, or None.
-
-        Args:
-            operation: Name of the operation that it asks for; an empty one meets what any may meet.
-        """
+    def draw(self, operation: str) -> str | None:
+        """Returns the fault that the next call meets, by the name of its operation, or None."""
         if not (bounds := self._bounds[operation]):
             return None
         drawn = self._random.random()
         return next((fault for fault, bound in bounds if drawn < bound), None)
 
 
-def _refuse_unknown(shares: Mapping[str, float]) -> None:
-    """Refuses faults and operations that there are not."""
-    parts = {name: name.rpartition(":") for name in shares}
-    if unknown := sorted({fault for _, _, fault in parts.values()} - set(InjectedFault) - set(REFUSALS)):
+def _refuse(kind: str, names: set[str], choices: Mapping[str, object]) -> None:
+    """Refuses names that are not among the choices."""
+    if unknown := sorted(names - choices.keys()):
         raise BulkcertError(
-            ExitStatus.USAGE,
-            f"There is no fault named {', '.join(unknown)}.",
-            f"Choose from {', '.join(InjectedFault)}, or a documented error code.",
-        )
-    if unknown := sorted({operation for operation, colon, _ in parts.values() if colon} - set(OPERATIONS)):
-        raise BulkcertError(
-            ExitStatus.USAGE,
-            f"There is no operation named {', '.join(unknown)}.",
-            f"Choose from {', '.join(OPERATIONS)}.",
+            ExitStatus.USAGE, f"There is no {kind} named {', '.join(unknown)}.", f"Choose from {', '.join(choices)}."
         )
 
 

@@ -2,8 +2,58 @@
 
 from collections import defaultdict, deque
 
+import msgspec
+
 WINDOW_S = 1.0
 """The limits are stated per second; a window is half-open, so two times a full second apart are in different ones."""
+
+
+class AddressReport(msgspec.Struct, frozen=True):
+    """One source address.
+
+    Attributes:
+        arrivals: Its calls, those dropped while it was blocked included.
+        peak_window: Most calls in any half-open second.
+        blocks: How often it was blocked.
+    """
+
+    arrivals: int
+    peak_window: int
+    blocks: int
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What an emulator counted since it started.
+
+    Attributes:
+        arrivals: Calls.
+        first_at: Unix time in seconds of the first call, or None.
+        last_at: Unix time in seconds of the last call, or None.
+        rate: Mean calls per second between the two; 0 where there is no span.
+        peak_window: Most calls in any half-open second.
+        addresses: Calls by source address.
+        throttled: Calls throttled for being over the cap of an account and operation; those of the fault not.
+        blocks: How often any address was blocked.
+        codes: Answers by ``Code``.
+        changes: Operations carried out that change state, whether or not the answer came through.
+        operations: Calls by operation, without those of blocked addresses.
+        faults: Calls by the fault that they met.
+        connected: Device certificates of the seed that were registered by a first connection while calls were coming.
+    """
+
+    arrivals: int
+    first_at: float | None
+    last_at: float | None
+    rate: float
+    peak_window: int
+    addresses: dict[str, AddressReport]
+    throttled: int
+    blocks: int
+    codes: dict[str, int]
+    changes: int
+    operations: dict[str, int]
+    faults: dict[str, int]
+    connected: int
 
 
 class Window:
@@ -27,32 +77,32 @@ class Window:
         return self.count(at)
 
 
-class Arrivals:
+class Arrivals(Window):
     """How many calls came and how dense; memory is bounded by the calls of one second.
 
     Attributes:
-        count: Calls so far.
+        total: Calls so far.
         first_at: Time of the first call, or None.
         last_at: Time of the last call, or None.
         peak_window: Most calls that any half-open second held.
     """
 
-    __slots__ = ("_window", "count", "first_at", "last_at", "peak_window")
+    __slots__ = ("first_at", "last_at", "peak_window", "total")
 
     def __init__(self) -> None:
-        self._window = Window()
-        self.count = 0
+        super().__init__()
+        self.total = 0
         self.first_at: float | None = None
         self.last_at: float | None = None
         self.peak_window = 0
 
     def add(self, at: float) -> int:
         """Adds a call and returns how many came within the second that ends with it."""
-        recent = self._window.add(at)
+        recent = super().add(at)
         if self.first_at is None:
             self.first_at = at
         self.last_at = at
-        self.count += 1
+        self.total += 1
         self.peak_window = max(self.peak_window, recent)
         return recent
 
@@ -60,7 +110,7 @@ class Arrivals:
         """Returns the mean calls per second between the first and the last one; 0 where there is no span."""
         if self.first_at is None or self.last_at is None or self.last_at <= self.first_at:
             return 0.0
-        return (self.count - 1) / (self.last_at - self.first_at)
+        return (self.total - 1) / (self.last_at - self.first_at)
 
 
 class AccountCap:
@@ -83,47 +133,35 @@ class AccountCap:
         return True
 
 
-class Source:
-    """One source address.
-
-    Attributes:
-        arrivals: Its calls, those dropped included.
-        blocks: How often it was blocked.
-        blocked_until: Time at which the last block ends.
-    """
-
-    __slots__ = ("arrivals", "blocked_until", "blocks")
-
-    def __init__(self) -> None:
-        self.arrivals = Arrivals()
-        self.blocks = 0
-        self.blocked_until = float("-inf")
-
-
-class AddressCap:
-    """Calls a second of one source address: the first call over the cap blocks the address for a while.
+class AddressCap(Arrivals):
+    """Calls a second of one source address, those dropped included: the first over the cap blocks it for a while.
 
     Args:
         cap: Most calls in any half-open second that do not block.
         block_seconds: How long a block lasts.
 
     Attributes:
-        sources: Every address that ever called.
+        blocks: How often it was blocked.
     """
 
-    def __init__(self, cap: int, block_seconds: float) -> None:
-        self._cap = cap
-        self._block_seconds = block_seconds
-        self.sources: defaultdict[str, Source] = defaultdict(Source)
+    __slots__ = ("_block_seconds", "_blocked_until", "_cap", "blocks")
 
-    def acquire(self, address: str, at: float) -> bool:
+    def __init__(self, cap: int, block_seconds: float) -> None:
+        super().__init__()
+        self._cap, self._block_seconds, self._blocked_until = cap, block_seconds, float("-inf")
+        self.blocks = 0
+
+    def acquire(self, at: float) -> bool:
         """Counts a call and returns whether it is heard; a blocked address is not answered at all."""
-        source = self.sources[address]
-        recent = source.arrivals.add(at)
-        if at < source.blocked_until:
+        recent = self.add(at)
+        if at < self._blocked_until:
             return False
         if recent <= self._cap:
             return True
-        source.blocks += 1
-        source.blocked_until = at + self._block_seconds
+        self.blocks += 1
+        self._blocked_until = at + self._block_seconds
         return False
+
+    def report(self) -> AddressReport:
+        """Returns what was counted so far."""
+        return AddressReport(self.total, self.peak_window, self.blocks)

@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -31,8 +30,7 @@ class Refusal(Exception):  # noqa: N818 - an answer of the service, not an error
         self.detail = detail
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """One HTTP request.
 
     Attributes:
@@ -59,21 +57,18 @@ class Request:
         return dict(parse_qsl(text, keep_blank_values=True, errors="replace"))
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """One HTTP answer.
 
     Attributes:
         status: HTTP status; 0 where the connection is dropped instead.
         body: Body.
         headers: Header fields.
-        code: Value of ``Code``, or None.
     """
 
     status: int
     body: bytes = b""
-    headers: Headers = field(default=((b"content-type", JSON_TYPE),))
-    code: str | None = None
+    headers: Headers = ((b"content-type", JSON_TYPE),)
 
 
 DROPPED = Answer(0)
@@ -96,38 +91,32 @@ def header_fields(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
     return fields
 
 
-def _request_id() -> str:
-    return str(uuid.uuid4()).upper()
-
-
-def _json(status: int, request_id: str, content: dict[str, object], code: str | None, extra: Headers) -> Answer:
-    headers = ((b"content-type", JSON_TYPE), (b"x-acs-request-id", request_id.encode()), *extra)
-    return Answer(status, msgspec.json.encode(content), headers, code)
-
-
 def success(fields: Mapping[str, object]) -> Answer:
     """Returns the answer of an operation that was carried out."""
-    request_id = _request_id()
-    return _json(200, request_id, {"RequestId": request_id, **fields}, None, ())
+    return _json(200, str(uuid.uuid4()).upper(), fields)
 
 
-def failure(refusal: Refusal, host: str, table: StatusTable, retry_after_ms: int | None = None) -> Answer:
+def failure(refusal: Refusal, host: str, table: StatusTable, retry_after_ms: int) -> Answer:
     """Returns the answer that carries a code.
 
     Args:
         refusal: What the service refuses.
         host: Value of ``HostId``, the host that was asked.
         table: Column of the status notice.
-        retry_after_ms: Value of ``x-acs-retry-after``, or None for no such header.
+        retry_after_ms: Value of ``x-acs-retry-after``, which only the gateway's throttle has (section 8.2).
     """
-    request_id = _request_id()
-    content: dict[str, object] = {
-        "RequestId": request_id,
+    request_id = str(uuid.uuid4()).upper()
+    content = {
         "HostId": host,
         "Code": refusal.code,
         "Message": refusal.message,
         "Recommend": f"https://api.aliyun.com/troubleshoot?q={refusal.code}&product=OnsMqtt&requestId={request_id}",
         **refusal.detail,
     }
-    extra = () if retry_after_ms is None else ((b"x-acs-retry-after", str(retry_after_ms).encode()),)
-    return _json(rule_for(refusal.code).http_status(table), request_id, content, refusal.code, extra)
+    extra = ((b"x-acs-retry-after", b"%d" % retry_after_ms),) if refusal.code == "Throttling.User" else ()
+    return _json(rule_for(refusal.code).http_status(table), request_id, content, *extra)
+
+
+def _json(status: int, request_id: str, content: Mapping[str, object], *extra: tuple[bytes, bytes]) -> Answer:
+    headers = ((b"content-type", JSON_TYPE), (b"x-acs-request-id", request_id.encode()), *extra)
+    return Answer(status, msgspec.json.encode({"RequestId": request_id, **content}), headers)

@@ -1,26 +1,39 @@
-"""The emulator on a loopback socket, served by uvicorn in the current process."""
+"""The emulator on 127.0.0.1, served by uvicorn in the current process."""
 
 import asyncio
 import contextlib
 import os
 import signal
 import socket
+import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass
+from email.utils import formatdate
+from functools import lru_cache
+from typing import Any
 
+import msgspec
 import uvicorn
+import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from bulkcert.emulator.app import EXTENSION, Emulator
-from bulkcert.emulator.settings import Seed, Settings
+from bulkcert.emulator.emulator import Emulator
+from bulkcert.emulator.messages import DROPPED, Answer, Request, header_fields
+from bulkcert.emulator.seeding import seeded
+from bulkcert.emulator.settings import Settings
 from bulkcert.errors import BulkcertError, ExitStatus
 
+REPORT_PATH = "/-/report"
+"""Answers with what was counted so far, as JSON, to whoever asks; no call counts for that."""
+
 _BACKLOG = 2048
-_FLUSH_S = 0.1
 _KEEP_ALIVE_S = 75
-_DRAIN_S = 1
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 
 class _Protocol(HttpToolsProtocol):
@@ -28,24 +41,15 @@ class _Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        extension: dict[object, object] = {"arrived": time.monotonic(), "abort": self.transport.abort}
-        self.scope["extensions"] = {EXTENSION: extension}
+        self.scope["extensions"] = {"bulkcert": {"arrived": time.monotonic(), "abort": self.transport.abort}}
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to its caller, and says when it is listening."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
+    """Leaves signals to its caller."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,77 +59,116 @@ class Listening:
     Attributes:
         url: Where, without a slash at the end.
         emulator: The emulator.
-        flushing: Writes the log; it ends by itself only if that fails.
     """
 
     url: str
     emulator: Emulator
-    flushing: asyncio.Task[None]
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answers one request (ASGI)."""
+        if scope["path"] == REPORT_PATH:
+            await self._send(send, Answer(200, msgspec.json.encode(self.emulator.report())))
+            return
+        arrived, abort = scope["extensions"]["bulkcert"].values()
+        headers, (address, _) = header_fields(scope["headers"]), scope["client"]
+        body = await _body(receive)
+        answer, delay_s = self.emulator.answer(
+            Request(arrived, address, scope["method"], scope["path"], scope["query_string"], headers, body)
+        )
+        try:
+            if delay_s:
+                await asyncio.sleep(delay_s)
+        except asyncio.CancelledError:
+            answer = DROPPED  # an emulator that stops does not wait for slow answers
+        if answer is DROPPED:
+            abort()
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        else:
+            await self._send(send, answer)
+
+    async def _send(self, send: Send, answer: Answer) -> None:
+        date, length = _date(int(self.emulator.now())), b"%d" % len(answer.body)
+        headers = [*answer.headers, (b"date", date), (b"content-length", length)]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+
+@lru_cache(maxsize=1)
+def _date(now: int) -> bytes:
+    return formatdate(now, usegmt=True).encode()
+
+
+async def _body(receive: Receive) -> bytes:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    return body
 
 
 @contextlib.asynccontextmanager
-async def listening(settings: Settings, *, seed: Seed | None = None) -> AsyncIterator[Listening]:
-    """Serves an emulator on the running loop for as long as the context lasts.
+async def listening(settings: Settings) -> AsyncIterator[Listening]:
+    """Serves an emulator, seeded as the settings say, on the running loop for as long as the context lasts.
 
     Raises:
-        BulkcertError: The address, the database or the log cannot be used, or a setting is wrong.
+        BulkcertError: The port, the database or the list cannot be used, or a setting is wrong.
     """
-    with contextlib.closing(_bind(settings)) as bound, contextlib.closing(Emulator(settings)) as emulator:
-        if seed:
-            emulator.seed(seed)
+    emulator = Emulator(settings)
+    with contextlib.closing(emulator.registry), contextlib.closing(_bind(settings.port)) as bound:
+        if settings.seed_from:
+            emulator.seed(settings.instances[0], seeded(settings, settings.seed_from))
+        served = Listening(f"http://127.0.0.1:{bound.getsockname()[1]}", emulator)
         config = uvicorn.Config(
-            emulator,
+            served,
+            interface="asgi3",
             http=_Protocol,
             ws="none",
             lifespan="off",
             log_config=None,
             log_level="error",
             access_log=False,
+            proxy_headers=False,
             server_header=False,
             date_header=False,  # the emulator has a clock of its own
             timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=_DRAIN_S,
+            timeout_graceful_shutdown=1,
         )
         server = _Server(config)
         serving = asyncio.create_task(server.serve([bound]))
-        flushing = asyncio.create_task(_flush(emulator))
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0)
         try:
-            await server.listening.wait()
-            yield Listening(_url(bound), emulator, flushing)
+            yield served
         finally:
             server.should_exit = True
             for waiting in server.server_state.tasks:
                 waiting.cancel()
             await serving
-            flushing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await flushing
 
 
-def serve(settings: Settings, *, seed: Seed | None = None, on_ready: Callable[[str], None]) -> None:
+def serve(settings: Settings) -> None:
     """Serves an emulator until SIGINT or SIGTERM, or the end of standard input where the settings say so.
 
-    Args:
-        settings: How it behaves.
-        seed: Certificates that exist before the first call.
-        on_ready: Is called once with the URL, when calls are taken.
+    Prints the URL once calls are taken.
 
     Raises:
-        BulkcertError: The address, the database or the log cannot be used, or a setting is wrong.
+        BulkcertError: The port, the database or the list cannot be used, or a setting is wrong.
     """
-    asyncio.run(_serve(settings, seed, on_ready))
+    uvloop.run(_serve(settings))
 
 
-async def _serve(settings: Settings, seed: Seed | None, on_ready: Callable[[str], None]) -> None:
+async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    async with listening(settings, seed=seed) as served:
+    async with listening(settings) as served:
         if settings.exit_on_eof:
             threading.Thread(target=_await_eof, args=(loop, stopped), daemon=True).start()
-        on_ready(served.url)
-        served.flushing.add_done_callback(lambda _: stopped.set())
+        url = msgspec.json.encode({"url": served.url}).decode()
+        sys.stdout.write(f"{url if settings.json else f'listening on {served.url}; Ctrl-C stops it'}\n")
+        sys.stdout.flush()
         await stopped.wait()
 
 
@@ -139,31 +182,18 @@ def _await_eof(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event) -> None:
         loop.call_soon_threadsafe(stopped.set)
 
 
-async def _flush(emulator: Emulator) -> None:
-    while True:
-        await asyncio.sleep(_FLUSH_S / 2)
-        emulator.flush()
-
-
-def _bind(settings: Settings) -> socket.socket:
-    address = settings.address()
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - the version of IP
+def _bind(port: int) -> socket.socket:
     # The protocol is named, since asyncio sets TCP_NODELAY only then; without it every answer takes 40 ms.
-    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((str(address), settings.port))
+        bound.bind(("127.0.0.1", port))
         bound.listen(_BACKLOG)
     except OSError as error:
         bound.close()
         raise BulkcertError(
             ExitStatus.UNAVAILABLE,
-            f"The emulator cannot listen on {address} port {settings.port}: {(error.strerror or str(error)).lower()}.",
+            f"The emulator cannot listen on 127.0.0.1 port {port}: {(error.strerror or str(error)).lower()}.",
             "Choose another port, or 0 for any free one.",
         ) from error
     return bound
-
-
-def _url(bound: socket.socket) -> str:
-    host, port = bound.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,113 +1,126 @@
-"""The settings of an emulator."""
+"""The settings of an emulator, which are the options of ``bulkcert emulator``."""
 
-import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal
 
+from cyclopts import Group, Parameter
+
+from bulkcert.emulator.faults import DEFAULT_FAULTS, InjectedFault
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.service.actions import ActionName
+from bulkcert.service.signing import Credentials
 from bulkcert.service.verdicts import StatusTable
 
-ACCOUNT = "1000000000000001"
-"""Account that owns the instances and the access key of the settings."""
-
-DeviceStatus = Literal["0", "1"]
-"""State of a certificate as the service spells it: ``"0"`` inactive, ``"1"`` active (reference, section 1.1)."""
+CREDENTIALS = Credentials("testAccessKeyId", "testAccessKeySecret", source="the emulator")
+"""The access key that every emulator accepts."""
 
 ListTotal = Literal["documented", "results", "pages", "zero"]
 """What ``Total`` says in lists: what each operation documents, one of the two everywhere, or 0 (section 1.2)."""
 
+_SERVING = Group.create_ordered("Serving")
+_LIMITS = Group.create_ordered("Limits")
+_FAULTS = Group.create_ordered("Faults")
+_CONTENT = Group.create_ordered("Content")
+_HIDDEN = Parameter(parse=False)
 
-@dataclass(frozen=True, slots=True)
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Settings of one emulator.
+    """Settings of one emulator; those without an option of their own are for tests.
 
     Attributes:
-        host: Loopback address to listen on.
-        port: TCP port; 0 takes any free one.
-        database: SQLite file that keeps the state over restarts; None keeps it in memory.
-        status_table: Column of the vendor's status notice to answer with (reference, section 1.3b).
+        faults: Share of the calls that meet each fault, by its name, in addition to ``fault``.
         list_total: What ``Total`` says in lists.
-        account_cap: Calls a second of one account and operation before it throttles (section 2).
-        address_cap: Calls a second of one source address before it blocks the address (section 2).
-        block_seconds: How long an address stays blocked; the service documents no figure.
         retry_after_ms: Value of ``x-acs-retry-after`` on throttles, in milliseconds (section 8.2).
-        latency_ms: Bounds of the added latency of every answer, drawn evenly, in milliseconds.
-        faults: Share of calls (0 to 1) that meet each fault, by name; see ``FaultPlan``.
-        fault_seed: Seed of the draws of faults and latencies.
         slow_seconds: Added latency of a call that meets the fault ``slow``.
-        log: NDJSON file that gets one line for each call.
-        clock_offset_s: Seconds that the emulator's clock is ahead of this machine's.
-        access_key_id: Access key that may call everything.
-        access_key_secret: Its secret.
-        instances: Instances that exist from the start, owned by the key's account.
-        exit_on_eof: Whether to stop when standard input ends, so that no child outlives its parent.
     """
 
-    host: str = "127.0.0.1"
-    port: int = 0
-    database: Path | None = None
-    status_table: StatusTable = "old"
-    list_total: ListTotal = "documented"
-    account_cap: int = 500
-    address_cap: int = 300
-    block_seconds: float = 10.0
-    retry_after_ms: int = 500
-    latency_ms: tuple[float, float] = (0.0, 0.0)
-    faults: Mapping[str, float] = field(default_factory=dict)
-    fault_seed: int = 0
-    slow_seconds: float = 3.0
-    log: Path | None = None
-    clock_offset_s: float = 0.0
-    access_key_id: str = "testAccessKeyId"
-    access_key_secret: str = field(default="testAccessKeySecret", repr=False)
-    instances: tuple[str, ...] = ("post-cn-emulator",)
-    exit_on_eof: bool = False
+    port: Annotated[int, Parameter(group=_SERVING, metavar="PORT")] = 8080
+    """Port on 127.0.0.1; 0 takes any that is free."""
+    json: Annotated[bool, Parameter(group=_SERVING)] = False
+    """Print the URL as JSON."""
+    exit_on_eof: Annotated[bool, Parameter(group=_SERVING)] = False
+    """Stop when standard input ends, as it does when the parent process dies."""
+    status_table: Annotated[StatusTable, Parameter(group=_SERVING)] = "old"
+    """HTTP statuses before (old) or after (new) the vendor's adjustment."""
+    latency_ms: Annotated[tuple[float, float], Parameter(group=_SERVING, metavar="LOW HIGH")] = (0.0, 0.0)
+    """Answers take between so many milliseconds, drawn evenly."""
 
-    def address(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-        """Returns the address to listen on.
+    account_cap: Annotated[int, Parameter(group=_LIMITS, name="--rate", metavar="N")] = 500
+    """Calls per second of an account and operation above which it throttles."""
+    address_cap: Annotated[int, Parameter(group=_LIMITS, name="--per-address-rate", metavar="N")] = 300
+    """Calls per second of a source address above which it blocks the address."""
+    block_seconds: Annotated[float, Parameter(group=_LIMITS, metavar="SECONDS")] = 10.0
+    """How long a blocked address gets no answer."""
+
+    fault: Annotated[tuple[str, ...], Parameter(group=_FAULTS, consume_multiple=False, metavar="NAME=SHARE")] = ()
+    """Share of the calls that meet a fault, as in drop-after=0.01; repeat it for more. names: help emulator."""
+    fault_seed: Annotated[int, Parameter(group=_FAULTS, metavar="N")] = 0
+    """Seed of the faults and latencies."""
+
+    database: Annotated[Path | None, Parameter(group=_CONTENT, metavar="FILE")] = None
+    """SQLite file that keeps the certificates over restarts; without it they are in memory."""
+    instances: Annotated[
+        tuple[str, ...], Parameter(group=_CONTENT, name="--instance", consume_multiple=False, metavar="ID")
+    ] = ("post-cn-emulator",)
+    """Instance that exists from the start; repeat it for more."""
+    seed_from: Annotated[Path | None, Parameter(group=_CONTENT, metavar="FILE")] = None
+    """List whose certificates are registered in the first instance from the start."""
+    seed_for: Annotated[ActionName, Parameter(group=_CONTENT)] = "inactivate-device"
+    """Action that they are made ready for: they start in the state from which it changes something."""
+    seed_device_column: Annotated[str, Parameter(group=_CONTENT, metavar="NAME")] = ""
+    """Column of the list that holds the device serial, if it is not named DeviceSn."""
+    seed_ca_column: Annotated[str, Parameter(group=_CONTENT, metavar="NAME")] = ""
+    """Column of the list that holds the CA serial, if it is not named CaSn or Sn."""
+    unregistered: Annotated[float, Parameter(group=_CONTENT, metavar="SHARE")] = 0.0
+    """Share of the list, from 0 to 1, that is left unregistered."""
+    already: Annotated[float, Parameter(group=_CONTENT, metavar="SHARE")] = 0.0
+    """Share of the rest, from 0 to 1, that is already as the action of --seed-for wants it; for delete-ca: gone."""
+    connecting: Annotated[float, Parameter(group=_CONTENT, metavar="SHARE")] = 0.0
+    """Share of the devices left unregistered, from 0 to 1, that connect for the first time while calls are coming."""
+
+    faults: Annotated[Mapping[str, float], _HIDDEN] = field(default_factory=dict)
+    list_total: Annotated[ListTotal, _HIDDEN] = "documented"
+    retry_after_ms: Annotated[int, _HIDDEN] = 500
+    slow_seconds: Annotated[float, _HIDDEN] = 3.0
+
+    def shares(self) -> dict[str, float]:
+        """Returns the share of the calls that meet each fault.
 
         Raises:
-            BulkcertError: The host is not a loopback address: an emulator knows secrets and trusts its callers.
+            BulkcertError: One is not written as NAME=SHARE.
         """
-        try:
-            address = ipaddress.ip_address("127.0.0.1" if self.host == "localhost" else self.host)
-        except ValueError:
-            address = None
-        if address is None or not address.is_loopback:
-            raise BulkcertError(
-                ExitStatus.USAGE,
-                f"The emulator listens on loopback addresses only, not on {self.host}.",
-                "Use --host 127.0.0.1 or ::1.",
-            )
-        return address
+        shares = dict(self.faults)
+        for text in self.fault:
+            if text == "default":
+                shares |= DEFAULT_FAULTS
+                continue
+            name, _, share = text.partition("=")
+            try:
+                shares[name] = float(share)
+            except ValueError:
+                raise BulkcertError(
+                    ExitStatus.USAGE,
+                    f"--fault takes NAME=SHARE, not {text!r}",
+                    f"Names are {', '.join(InjectedFault)}, and the service's error codes.",
+                ) from None
+        return shares
 
-
-class SeededCertificate(NamedTuple):
-    """One certificate of a seed.
-
-    Attributes:
-        ca_sn: Serial of the CA; that of a device is there, and active.
-        device_sn: Serial of the device; empty for the CA certificate alone.
-        status: State of the certificate; None if it is not registered.
-        connects_at: Number of the call, from 1, with which the device connects for the first time; None for never.
-    """
-
-    ca_sn: str
-    device_sn: str
-    status: DeviceStatus | None = "1"
-    connects_at: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Seed:
-    """Certificates that exist before the first call, or come about while calls are coming.
-
-    Attributes:
-        instance: Instance that holds them.
-        rows: The certificates.
-    """
-
-    instance: str
-    rows: Iterable[SeededCertificate]
+    def check(self) -> None:
+        """Raises a BulkcertError (USAGE) that names each number that is out of range."""
+        low, high = self.latency_ms
+        shares = {"unregistered": self.unregistered, "already": self.already, "connecting": self.connecting}
+        right = {
+            f"--port must be from 0 to 65535, not {self.port}": 0 <= self.port <= 65535,  # noqa: PLR2004 - of TCP
+            f"--latency-ms must be two rising numbers, not {low:g} and {high:g}": 0 <= low <= high < inf,
+            f"--block-seconds must be a number of seconds from 0, not {self.block_seconds:g}": (
+                0 <= self.block_seconds < inf
+            ),
+            **{f"--{name} must be from 0 to 1, not {share:g}": 0 <= share <= 1 for name, share in shares.items()},
+        }
+        if wrong := [message for message, holds in right.items() if not holds]:
+            raise BulkcertError(ExitStatus.USAGE, "; ".join(wrong))

@@ -3,12 +3,13 @@
 import hmac
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
 
 from bulkcert.emulator.messages import Refusal, Request
-from bulkcert.emulator.state import AccessKey, Registry
+from bulkcert.emulator.registry import ACCOUNT
 from bulkcert.service.signing import EMPTY_SHA256, canonical_query, canonical_request, signature, string_to_sign
 
 SKEW_S = 15 * 60
@@ -22,6 +23,29 @@ REQUIRED = frozenset(
 _AUTHORIZATION = re.compile(r"ACS3-HMAC-SHA256 Credential=([^,]+),SignedHeaders=([^,]+),Signature=([0-9a-f]{64})")
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 _BUCKET_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """One access key.
+
+    Attributes:
+        id: Its id.
+        secret: Its secret.
+        account: Account that it belongs to.
+        token: Security token that must come with it, or None for a key that needs none.
+        expires_at: Unix time in seconds at which the token expires, or None.
+        enabled: Whether it may be used.
+        denied: RAM actions that it may not do.
+    """
+
+    id: str
+    secret: str = field(repr=False)
+    account: str = ACCOUNT
+    token: str | None = field(default=None, repr=False)
+    expires_at: float | None = None
+    enabled: bool = True
+    denied: frozenset[str] = frozenset()
 
 
 class Nonces:
@@ -56,15 +80,15 @@ def _unix_time(date: str) -> float:
         raise Refusal("InvalidTimeStamp.Format") from error
 
 
-def _check_token(state: Registry, key: AccessKey, token: str | None, now: float) -> None:
+def _check_token(keys: Mapping[str, AccessKey], key: AccessKey, token: str | None, now: float) -> None:
     """Checks the security token of a request against that of its key; each case has its code (section 8.1)."""
     if token is None:
         if key.token is not None:
             raise Refusal("MissingSecurityToken")
         return
     if token != key.token:
-        known = "MismatchWithAccessKey" if state.knows_token(token) else "Malformed"
-        raise Refusal(f"InvalidSecurityToken.{known}")
+        of_another = any(other.token == token for other in keys.values())
+        raise Refusal(f"InvalidSecurityToken.{'MismatchWithAccessKey' if of_another else 'Malformed'}")
     if key.expires_at is not None and key.expires_at <= now:
         raise Refusal("InvalidSecurityToken.Expired")
 
@@ -81,13 +105,15 @@ def _signed_fields(request: Request, names: list[str]) -> dict[str, str]:
     return {name: request.headers[name] for name in names}
 
 
-def verify(request: Request, parameters: Mapping[str, str], state: Registry, nonces: Nonces, now: float) -> AccessKey:
+def verify(
+    request: Request, parameters: Mapping[str, str], keys: Mapping[str, AccessKey], nonces: Nonces, now: float
+) -> AccessKey:
     """Returns the access key that signed a request.
 
     Args:
         request: The request.
         parameters: Its decoded query.
-        state: Where access keys are known.
+        keys: The access keys that are accepted, by id.
         nonces: Nonces used so far; that of a request with a right signature is added.
         now: The server's clock in Unix seconds.
 
@@ -98,12 +124,12 @@ def verify(request: Request, parameters: Mapping[str, str], state: Registry, non
     if match is None:
         raise Refusal("IncompleteSignature")
     key_id, names, signed = match.groups()
-    key = state.access_key(key_id)
+    key = keys.get(key_id)
     if key is None:
         raise Refusal("InvalidAccessKeyId.NotFound")
     if not key.enabled:
         raise Refusal("InvalidAccessKeyId.Inactive")
-    _check_token(state, key, request.headers.get("x-acs-security-token"), now)
+    _check_token(keys, key, request.headers.get("x-acs-security-token"), now)
     fields = _signed_fields(request, names.split(";"))
     date = _unix_time(fields["x-acs-date"])
     if abs(now - date) > SKEW_S:

@@ -1,10 +1,10 @@
 """The live figures of a session as they are kept and shown; made in ``engine.stats``, and light to import."""
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Literal
 
 import msgspec
-
-from bulkcert.engine.recent_errors import LastError
 
 Phase = Literal["reading states", "calling", "undoing", "verifying", "stopping", "writing results"]
 
@@ -15,6 +15,26 @@ class LaneState(msgspec.Struct, frozen=True):
     address: str
     rate: float
     in_flight: int
+
+
+class LastError(msgspec.Struct):
+    """Answers with one code.
+
+    Attributes:
+        code: The code.
+        message: That of the newest.
+        at: UTC, when the newest came.
+        request_id: The service's id of the newest; empty where there was none.
+        count: Answers so far in this session.
+        row: Newest row that ended with it; 0 where none has.
+    """
+
+    code: str
+    message: str
+    at: datetime
+    request_id: str = ""
+    count: int = 0
+    row: int = 0
 
 
 class Stats(msgspec.Struct, frozen=True):
@@ -98,3 +118,7 @@ class Stats(msgspec.Struct, frozen=True):
     unread_because: str
     stop: str
     stop_status: int | None
+
+
+Take = Callable[[], Stats]
+"""Returns what a session does now."""

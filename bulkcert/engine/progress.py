@@ -4,10 +4,11 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
+from bulkcert.engine.figures import LastError
 from bulkcert.engine.outage import Outage
 from bulkcert.engine.pacer import SendWindow, SlowDown
-from bulkcert.engine.recent_errors import LastErrors
 from bulkcert.errors import ExitStatus
 from bulkcert.store.outcome import Outcome
 
@@ -49,6 +50,31 @@ class Latencies:
         """Counts an answer."""
         self.counts[bisect_left(LATENCY_BOUNDS_S, seconds)] += 1
         self.sum_s += seconds
+
+
+class LastErrors:
+    """Keeps for each code how often it came, and its newest answer."""
+
+    def __init__(self) -> None:
+        self._by_code: dict[str, LastError] = {}
+
+    def note(self, code: str, message: str, request_id: str, at_ms: int) -> None:
+        """Takes note of one answer, which came at a Unix time in milliseconds."""
+        # Taken out and put back, so that the newest is the last.
+        at = datetime.fromtimestamp(at_ms / 1000, UTC)
+        error = self._by_code.pop(code, None) or LastError(code, message, at)
+        error.message, error.request_id, error.at = message, request_id, at
+        error.count += 1
+        self._by_code[code] = error
+
+    def ended(self, code: str, row: int) -> None:
+        """Takes note that a row's outcome is due to a code."""
+        if (error := self._by_code.get(code)) is not None:
+            error.row = row
+
+    def newest(self, most: int) -> list[LastError]:
+        """Returns the newest, one for each code, the latest first."""
+        return list(reversed(self._by_code.values()))[:most]
 
 
 @dataclass(slots=True)

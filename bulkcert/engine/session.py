@@ -10,10 +10,11 @@ from typing import Any, NoReturn
 import anyio
 import anyio.to_thread
 
+from bulkcert.engine.figures import Take
 from bulkcert.engine.lanes import Lanes
+from bulkcert.engine.limits import Target
 from bulkcert.engine.progress import Stop
-from bulkcert.engine.stats import StatsMaker, Take
-from bulkcert.engine.target import Target
+from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind
 from bulkcert.service.client import Client

@@ -2,17 +2,14 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Self
 
 from bulkcert.engine.figures import LaneState, Phase, Stats
+from bulkcert.engine.limits import Target
 from bulkcert.engine.progress import Progress
-from bulkcert.engine.target import Target
 from bulkcert.store.outcome import Outcome
 from bulkcert.words import about
-
-__all__ = ["ERRORS_KEPT", "RATE_AFTER_S", "LaneState", "Phase", "Stats", "StatsMaker", "Take", "waiting_for"]
 
 ERRORS_KEPT = 5
 """Codes whose newest error is kept."""
@@ -173,10 +170,6 @@ class StatsMaker:
             return left / self._limit
         called = self.progress.outcomes.total() - self.progress.outcomes[Outcome.UNCHANGED]
         return left / (min(self._limit, called / elapsed) or self._limit)
-
-
-Take = Callable[[], Stats]
-"""Returns what a session does now."""
 
 
 def waiting_for(progress: Progress, now: float, *, limit: float, workers: int) -> str:

@@ -1,15 +1,12 @@
 """The input: read once, checked row by row, and pinned; then read from there in batches.
 
-What the rest of the program needs is named here. Inside, ``files`` opens what was named, ``reading`` has the bytes,
-``blocks`` the CSV records, ``lines`` the NDJSON objects, ``parquet`` the Parquet rows, once a child process has proved
-that they can be read, ``table`` a file's columns and rows, ``places`` where they stand, ``columns`` the header,
-``serials`` the rules, ``duplicates`` the repeated keys, ``serial_list`` and ``protection`` the rows that must not be
-touched, ``findings`` what the check of all rows makes of them, ``checked`` its outcome, ``load`` the one pass,
-``pinning`` and ``pinned`` the list that it leaves.
+What the rest of the program needs is named here. Inside, ``files`` opens what was named, ``csv_file``, ``ndjson`` and
+``parquet`` read the rows, ``records`` says where they stand, ``columns`` has the header, ``serials`` the rules,
+``protect`` the rows that must not be touched, ``check`` what the pass over all rows finds, ``load`` that one pass,
+``pinned`` the list that it leaves.
 """
 
-from bulkcert.input.checked import Check, InvalidRow
-from bulkcert.input.findings import INVALID_SHOWN
+from bulkcert.input.check import INVALID_SHOWN, Check, InvalidRow
 from bulkcert.input.load import load, loaded
 from bulkcert.input.pinned import (
     BATCH_ROWS,
@@ -24,7 +21,7 @@ from bulkcert.input.pinned import (
     annotated,
     reasons,
 )
-from bulkcert.input.protection import Protection, open_protection
+from bulkcert.input.protect import Protection, open_protection
 from bulkcert.words import printable
 
 __all__ = [

@@ -4,29 +4,24 @@ import csv
 import difflib
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input.reading import MalformedError
 from bulkcert.words import printable
 
 COLUMNS_SHOWN = 20
 """Names of columns that a message lists."""
 
 _FORGIVEN = re.compile(r"[\s_\-\ufeff]+")
-_TEXT = (pl.String, pl.Categorical, pl.Enum, pl.Null)
 _SIGNATURES = {
     b"\x1f\x8b": "gzip",
     b"\x28\xb5\x2f\xfd": "zstd",
     b"PAR1": "Parquet",
     b"PK\x03\x04": "a workbook or archive",
 }
-_MALFORMED_CSV = (
-    "Export the list again as CSV: UTF-8, separated by commas, fields that hold commas or quotes in double quotes."
-)
 # What is hardly a column's name: a serial, a date or a number of eight characters and more.
 _VALUE = re.compile(r"(?=.*[0-9])[0-9A-Fa-f:-]{8,}")
 _LIKELY_CA = re.compile(r"(?i)(?<![a-z])ca(?![a-z])|ca_?sn|ca_?serial|issuer|authority")
@@ -53,7 +48,7 @@ def csv_columns(file: str, line: int, header: bytes) -> tuple[str, ...]:
     repeated = [name for place, name in enumerate(names) if name in names[:place]]
     if repeated:
         confirm_header(file, names, ())
-        raise _invalid(f"{place}: two columns are named {_quoted(repeated[0])}", "Rename or remove one of them.")
+        raise _invalid(f"{place}: two columns are named {quoted(repeated[0])}", "Rename or remove one of them.")
     return tuple(names)
 
 
@@ -71,7 +66,7 @@ def confirm_header(file: str, columns: Sequence[str], named: Sequence[str | None
     if _is_data(columns) and not set(columns) & set(named):
         line = {1: "CaSn", 2: "DeviceSn,CaSn"}.get(len(columns), "DeviceSn,CaSn,...")
         raise _invalid(
-            f"{file}: the header line is missing: the first line holds {_quoted(columns[0])}",
+            f"{file}: the header line is missing: the first line holds {quoted(columns[0])}",
             f"Add the line {line} above it: a name for each of its {len(columns)} columns, in their order.",
         )
 
@@ -89,11 +84,6 @@ def refuse_other_kind(path: Path | str, start: bytes) -> None:
                 f"{path}: not text but, it seems, {kind}",
                 "Give the file the suffix of what it is, or export the list again as CSV.",
             )
-
-
-def malformed(path: Path | str, error: MalformedError, advice: str = _MALFORMED_CSV) -> BulkcertError:
-    """Returns what to show the user about a record that is not of the format."""
-    return _invalid(f"{path}, line {error.line}: {error.reason}", advice)
 
 
 def find_keys(
@@ -143,16 +133,16 @@ def _find_column(place: str, columns: Sequence[str], wanted: Sequence[str], opti
         if chosen in columns:
             return chosen
         near = difflib.get_close_matches(chosen.casefold(), [name.casefold() for name in columns], n=1)
-        meant = next((f"; did you mean {_quoted(name)}" for name in columns if name.casefold() in near), "")
+        meant = next((f"; did you mean {quoted(name)}" for name in columns if name.casefold() in near), "")
         raise _invalid(
-            f"{place}: no column is named {_quoted(chosen)}{meant}; {listed(columns)}",
+            f"{place}: no column is named {quoted(chosen)}{meant}; {listed(columns)}",
             f"Give {option} one of these names, exactly as written.",
         )
     for name in wanted:
         found = matching(columns, name)
         if len(found) > 1:
             raise _invalid(
-                f"{place}: {' and '.join(map(_quoted, found))} may each be the {name} column",
+                f"{place}: {' and '.join(map(quoted, found))} may each be the {name} column",
                 f"Name the right one: {option} {shlex.quote(found[0])}",
             )
         if found:
@@ -179,21 +169,19 @@ def matching(columns: Sequence[str], name: str) -> list[str]:
     return [column for column in columns if _plain(column) == _plain(name)]
 
 
-def not_text(types: Mapping[str, pl.DataType]) -> dict[str, str]:
-    """Returns, of the columns of a Parquet file that are not text, what they hold instead."""
-    return {column: _held(kind) for column, kind in types.items() if not isinstance(kind, _TEXT)}
+def not_text(kind: pl.DataType) -> str:
+    """Returns what a column of this type holds in place of text; empty where it is text."""
+    if isinstance(kind, (pl.String, pl.Categorical, pl.Enum, pl.Null)):
+        return ""
+    if kind.is_numeric():
+        return f"holds numbers ({kind}): leading zeros and digits after the fifteenth may be lost"
+    return f"holds {kind}, not text"
 
 
 def _is_data(names: Sequence[str]) -> bool:
     """Returns whether what should be a header holds a serial and none of the names that are looked for."""
     known = {"devicesn", "casn", "sn"}
     return any(map(_VALUE.fullmatch, names)) and not any(_plain(name) in known for name in names)
-
-
-def _held(kind: pl.DataType) -> str:
-    if kind.is_numeric():
-        return f"holds numbers ({kind}): leading zeros and digits after the fifteenth may be lost"
-    return f"holds {kind}, not text"
 
 
 def _names(place: str, header: bytes) -> list[str]:
@@ -220,7 +208,7 @@ def _plain(name: str) -> str:
     return _FORGIVEN.sub("", name.casefold())
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
     return f"'{printable(name)}'"
 
 
@@ -229,7 +217,7 @@ def listed(columns: Sequence[str]) -> str:
     if not columns:
         return "there are no columns"
     more = len(columns) - COLUMNS_SHOWN
-    shown = ", ".join(map(_quoted, columns[:COLUMNS_SHOWN]))
+    shown = ", ".join(map(quoted, columns[:COLUMNS_SHOWN]))
     return f"the columns are {shown}" + (f" and {more} more" if more > 0 else "")
 
 

@@ -1,7 +1,7 @@
-"""The files of an input: patterns expanded, opened, and what kind of file each is.
+"""The files of an input: patterns expanded, opened, hashed, decompressed, and what kind of file each is.
 
 A regular file is what its suffix says. Anything else (standard input, a FIFO, a process substitution) is read once, as
-a stream, and is what its first bytes say.
+a stream, and is what its first bytes say. What fails on the way becomes exit status 66.
 """
 
 import glob
@@ -9,22 +9,33 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
+
+import zstandard
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input.reading import BOM, Digest, decompress, read_bytes, unreadable
+from bulkcert.input.csv_file import read_csv
+from bulkcert.input.ndjson import read_ndjson
+from bulkcert.input.parquet import read_parquet
+from bulkcert.input.records import BOM, Part
 
-Kind = Literal["csv", "parquet", "ndjson"]
-Identity = tuple[int, int, int, int]
-"""Device, inode, size in bytes, time of change in nanoseconds: where one differs, the file was changed."""
+Kind = Literal["csv", "parquet", "ndjson", "text"]
 
 STDIN = Path("-")
 """The name of standard input."""
+CHUNK_BYTES = 4 * 1024 * 1024
+"""Bytes read at a time: about 70,000 rows of a usual list; larger pieces are hardly faster."""
+FEED_BYTES = 4096
+"""Compressed bytes decompressed at a time: zstd can pack thousands to one, so the step bounds the memory."""
+ZSTD_WINDOW_BYTES = 2**27
+"""Largest window accepted, the limit of the ``zstd`` command as well."""
 
 _KINDS: dict[str, tuple[Kind, str]] = {
     ".csv": ("csv", ""),
@@ -48,7 +59,11 @@ _OTHER_KINDS = {
 }
 """What to do about a file of another kind, by its suffix."""
 _COMPRESSIONS = {b"\x1f\x8b": "gz", b"\x28\xb5\x2f\xfd": "zst"}
-_PARQUET = b"PAR1"
+# Each reads one member or frame, of which a file may have many.
+_DECOMPRESSORS: dict[str, Callable[[], Any]] = {
+    "gz": lambda: zlib.decompressobj(wbits=31),  # 31: with the header and the checksum of gzip
+    "zst": lambda: zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES).decompressobj(),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,32 +75,27 @@ class File:
         path: Where it is.
         kind: How it is read.
         chunks: Its bytes, decompressed, piece by piece; those of Parquet as they are.
-        identity: Of a regular file when it was opened; None of a stream.
     """
 
     name: str
     path: Path
     kind: Kind
     chunks: Iterator[bytes]
-    identity: Identity | None
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether it is a regular file without a byte."""
-        return self.identity is not None and self.identity[2] == 0
-
-    def confirm_unchanged(self) -> None:
-        """Compares the file with what it was when opened.
+    def parts(self) -> Iterator[Part]:
+        """Yields the rows of a table in order; at least one part, except of NDJSON.
 
         Raises:
-            BulkcertError: INPUT_INVALID: it was changed or replaced; INPUT_UNREADABLE: it is gone.
+            BulkcertError: INPUT_UNREADABLE: damaged; INPUT_INVALID: malformed.
         """
-        if self.identity is not None and identity(self.path) != self.identity:
-            raise BulkcertError(
-                ExitStatus.INPUT_INVALID,
-                f"{self.path}: the file was changed while it was read",
-                "Run again when nothing writes to it any more.",
-            )
+        if self.kind == "csv":
+            yield from read_csv(self.chunks, self.name)
+        elif self.kind == "ndjson":
+            yield from read_ndjson(self.chunks, self.name)
+        else:
+            yield from read_parquet(self.path, self.name)
+            for _ in self.chunks:  # for the digest; polars reads the file for itself
+                pass
 
 
 def expand(inputs: Sequence[Path]) -> list[Path]:
@@ -102,57 +112,62 @@ def expand(inputs: Sequence[Path]) -> list[Path]:
         elif found := sorted(glob.glob(str(path), recursive=True)):  # noqa: PTH207 - Path takes no absolute patterns
             paths.extend(map(Path, found))
         else:
-            raise BulkcertError(ExitStatus.INPUT_UNREADABLE, f"{path}: no file matches", "Check the pattern.")
+            raise _unreadable(path, "no file matches", "Check the pattern.")
     if paths.count(STDIN) > 1:
         raise BulkcertError(ExitStatus.USAGE, "standard input (-) is named twice", "It can be read once only.")
     return paths
 
 
 @contextmanager
-def open_file(path: Path, digest: Digest) -> Iterator[File]:
+def open_file(path: Path, digest: Callable[[bytes], None], other: Kind | None = None) -> Iterator[File]:
     """Opens a file for one reading.
 
     Args:
         path: The file; ``-`` is standard input.
-        digest: Takes in its bytes as they are when they are read.
+        digest: Takes in its bytes as they are, when they are read.
+        other: What a file with an unknown suffix is; None refuses it.
 
     Raises:
-        BulkcertError: INPUT_UNREADABLE: missing, a directory, or of an unknown kind.
+        BulkcertError: INPUT_UNREADABLE: missing, a directory, or of an unknown kind; INPUT_INVALID: changed while it
+            was read.
     """
     with _opened(path) as (stream, name):
         with unreadable(name):
             status = os.fstat(stream.fileno())
-        regular = stat.S_ISREG(status.st_mode) and path != STDIN
-        chunks = _readable(name, read_bytes(stream if regular else _Patient(stream.fileno()), digest))
-        if regular:
-            kind, compression = _kind(path)
-            if compression:
-                chunks = _readable(name, decompress(chunks, compression))
-            yield File(name, path, kind, chunks, _identity(status))
-        else:
-            yield _sniffed(name, path, chunks)
+        if path != STDIN and stat.S_ISREG(status.st_mode):
+            kind, compression = _kind(path, other)
+            yield from _unchanged(File(name, path, kind, _readable(name, _bytes(stream, digest), compression)), status)
+            return
+        file = _sniffed(name, path, _readable(name, _bytes(_Patient(stream.fileno()), digest)))
+        if file.kind != "parquet":
+            yield file
+            return
+        with tempfile.NamedTemporaryFile(prefix="bulkcert-") as copy:  # the format is read from its end
+            with unreadable(copy.name):
+                copy.writelines(file.chunks)
+                copy.flush()
+            yield File(name, Path(copy.name), "parquet", iter(()))
 
 
-def has_known_suffix(path: Path) -> bool:
-    """Returns whether the file's name says that it is a table."""
-    return path.name.lower().endswith(tuple(_KINDS))
+def _unchanged(file: File, opened: os.stat_result) -> Iterator[File]:
+    """Yields a regular file, and compares it afterwards with what it was when opened."""
+    try:
+        yield file
+    except BulkcertError:  # whatever else seems to be wrong with it
+        _confirm_unchanged(file.path, opened)
+        raise
+    _confirm_unchanged(file.path, opened)
 
 
-def identity(path: Path) -> Identity:
-    """Returns what distinguishes a regular file from another, and from itself after a change.
-
-    Raises:
-        BulkcertError: INPUT_UNREADABLE: missing, or not a regular file.
-    """
+def _confirm_unchanged(path: Path, opened: os.stat_result) -> None:
     with unreadable(path):
-        found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise BulkcertError(ExitStatus.INPUT_UNREADABLE, f"{path}: not a regular file", "Give a file.")
-    return _identity(found)
-
-
-def _identity(status: os.stat_result) -> Identity:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+        now = path.stat()
+    if any(getattr(now, name) != getattr(opened, name) for name in ("st_dev", "st_ino", "st_size", "st_mtime_ns")):
+        raise BulkcertError(
+            ExitStatus.INPUT_INVALID,
+            f"{path}: the file was changed while it was read",
+            "Run again when nothing writes to it any more.",
+        )
 
 
 @contextmanager
@@ -161,9 +176,7 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, str]]:
         yield sys.stdin.buffer, "standard input"
         return
     if os.path.isdir(path):  # noqa: PTH112 - Path raises where it may not look
-        raise BulkcertError(
-            ExitStatus.INPUT_UNREADABLE, f"{path}: a directory", f"Name the files in it, as {path / '*.csv'}."
-        )
+        raise _unreadable(path, "a directory", f"Name the files in it, as {path / '*.csv'}.")
     with unreadable(path):
         # A FIFO that nobody writes to yet would keep a blocking open from being interrupted; see _Patient.
         fifo = stat.S_ISFIFO(path.stat().st_mode)
@@ -172,17 +185,32 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, str]]:
         yield stream, str(path)
 
 
-def _kind(path: Path) -> tuple[Kind, str]:
+def _kind(path: Path, other: Kind | None) -> tuple[Kind, str]:
     name = path.name.lower()
     for suffix, kind in _KINDS.items():
         if name.endswith(suffix):
             return kind
+    if other:
+        return other, ""
     advice = _OTHER_KINDS.get(path.suffix.lower(), "Export the list as CSV with commas, as Parquet or as NDJSON.")
-    raise BulkcertError(
-        ExitStatus.INPUT_UNREADABLE,
-        f"{path}: a list is one of {', '.join(_KINDS)}, by its suffix",
-        advice.format(stem=path.with_suffix("")),
+    raise _unreadable(
+        path, f"a list is one of {', '.join(_KINDS)}, by its suffix", advice.format(stem=path.with_suffix(""))
     )
+
+
+def _sniffed(name: str, path: Path, chunks: Iterator[bytes]) -> File:
+    """Returns a stream as the kind that its first bytes say."""
+    start = next(chunks, b"")
+    chunks = chain((start,), chunks)
+    if start.startswith(b"PAR1"):
+        return File(name, path, "parquet", chunks)
+    for signature, compression in _COMPRESSIONS.items():
+        if start.startswith(signature):
+            chunks = _readable(name, chunks, compression)
+            start = next(chunks, b"")
+            chunks = chain((start,), chunks)
+            break
+    return File(name, path, "ndjson" if start.removeprefix(BOM).lstrip().startswith(b"{") else "csv", chunks)
 
 
 class _Patient:
@@ -206,22 +234,60 @@ class _Patient:
         return b"".join(pieces)
 
 
-def _readable(name: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
+def _bytes(file: BinaryIO | _Patient, digest: Callable[[bytes], None]) -> Iterator[bytes]:
+    while chunk := file.read(CHUNK_BYTES):
+        digest(chunk)
+        yield chunk
+
+
+def _readable(name: str, chunks: Iterator[bytes], compression: str = "") -> Iterator[bytes]:
     with unreadable(name):
-        yield from chunks
+        yield from _decompressed(chunks, _DECOMPRESSORS[compression]) if compression else chunks
 
 
-def _sniffed(name: str, path: Path, chunks: Iterator[bytes]) -> File:
-    """Returns a stream as the kind that its first bytes say."""
-    start = next(chunks, b"")
-    chunks = chain((start,), chunks)
-    if start.startswith(_PARQUET):
-        return File(name, path, "parquet", chunks, None)
-    for signature, compression in _COMPRESSIONS.items():
-        if start.startswith(signature):
-            chunks = _readable(name, decompress(chunks, compression))
-            start = next(chunks, b"")
-            chunks = chain((start,), chunks)
-            break
-    kind: Kind = "ndjson" if start.removeprefix(BOM).lstrip().startswith(b"{") else "csv"
-    return File(name, path, kind, chunks, None)
+def _decompressed(chunks: Iterable[bytes], start: Callable[[], Any]) -> Iterator[bytes]:
+    """Yields bytes decompressed, piece by piece; raises EOFError where they end inside a member or frame."""
+    stream, ready = start(), bytearray()
+    for chunk in chunks:
+        for offset in range(0, len(chunk), FEED_BYTES):
+            piece = chunk[offset : offset + FEED_BYTES]
+            while piece:
+                stream = stream or start()
+                ready += stream.decompress(piece)
+                piece = b""
+                if stream.eof:
+                    piece, stream = stream.unused_data, None
+            if len(ready) >= CHUNK_BYTES:
+                yield bytes(ready)
+                ready.clear()
+    if stream:
+        raise EOFError
+    yield bytes(ready)
+
+
+@contextmanager
+def unreadable(path: Path | str) -> Iterator[None]:
+    """Turns what reading a file can raise into one error for the user.
+
+    Args:
+        path: The file, or what messages call it.
+
+    Raises:
+        BulkcertError: INPUT_UNREADABLE.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise _unreadable(path, "no such file", "Check the path.") from None
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise _unreadable(path, f"cannot be read: {reason}", "Check the path and its permissions.") from None
+    except EOFError:
+        raise _unreadable(path, "the compressed file ends too early", "Copy or export it again.") from None
+    except (zlib.error, zstandard.ZstdError) as error:
+        advice = "Copy or export it again, and see that the suffix says how it is compressed."
+        raise _unreadable(path, f"cannot be decompressed: {error}", advice) from None
+
+
+def _unreadable(path: Path | str, reason: str, advice: str) -> BulkcertError:
+    return BulkcertError(ExitStatus.INPUT_UNREADABLE, f"{path}: {reason}", advice)

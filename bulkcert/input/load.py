@@ -11,28 +11,28 @@ from typing import Any
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input.checked import Check
-from bulkcert.input.columns import confirm_header, find_keys, matching
-from bulkcert.input.files import Kind, expand
-from bulkcert.input.findings import Findings
-from bulkcert.input.pinned import OWN_PREFIX, PinnedList
-from bulkcert.input.pinning import Pinning, common_types
-from bulkcert.input.places import Places
-from bulkcert.input.protection import Protection, Search
-from bulkcert.input.table import Table, open_table
+from bulkcert.input.check import Check, Findings
+from bulkcert.input.columns import confirm_header, find_keys, quoted
+from bulkcert.input.files import File, expand, open_file
+from bulkcert.input.pinned import OWN_PREFIX, PinnedList, Pinning
+from bulkcert.input.protect import Protection
+from bulkcert.input.records import Part
 from bulkcert.words import printable
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What the rows of an input mean.
+@dataclass(slots=True)
+class _Loading:
+    """An input that is being read; the first five attributes are arguments of ``load``.
 
     Attributes:
-        by_device: Whether a row means a device certificate (``DeviceSn`` and ``CaSn``) or a CA (``CaSn`` or ``Sn``).
-        device_column: Exact name of the column of the device serials, or None to look for it.
-        ca_column: Exact name of the column of the CA serials, or None to look for it.
-        trust_serials: Whether serials that all look like rounded numbers are taken as they are.
-        protection: The rows that must not be called, or None.
+        pinning: Where its rows go.
+        several: Whether it has several files: then all columns are pinned as text, since their types may differ.
+        types: Types of the columns so far.
+        late: Whether columns may still come: NDJSON names them as it goes.
+        files: What messages call each file, and the number of its first row.
+        rows: Rows so far.
+        keys: The columns of the serials, that of the CA last, once they are known.
+        findings: What the rows come to, likewise.
     """
 
     by_device: bool
@@ -40,187 +40,110 @@ class _Wanted:
     ca_column: str | None
     trust_serials: bool
     protection: Protection | None
-
-    def keys(self, place: str, columns: Sequence[str]) -> tuple[str, ...]:
-        """Returns the columns that together say which certificate is meant, that of the CA last.
-
-        Raises:
-            BulkcertError: INPUT_INVALID: they are not found for certain.
-        """
-        return find_keys(
-            place,
-            columns,
-            by_device=self.by_device,
-            device_column=self.device_column,
-            ca_column=self.ca_column,
-        )
-
-    def device_columns(self, columns: Sequence[str], ca: str) -> list[str]:
-        """Returns, for an action on CAs, the columns of devices whose protection is that of their CA."""
-        if self.by_device or self.protection is None or not len(self.protection.device_serials):
-            return []
-        found = [self.device_column] if self.device_column in columns else matching(columns, "DeviceSn")
-        return [column for column in found if column is not None and column != ca]
-
-
-@dataclass(slots=True)
-class _Loading:
-    """An input that is being read.
-
-    Attributes:
-        wanted: What its rows mean.
-        pinning: Where they go.
-        on_progress: Called with their number so far, from time to time.
-        types: Types of the columns so far; where files differ, those of the first one.
-        files: What messages call each file, and the number of its first row.
-        kinds: Kinds of the files that had columns.
-        rows: Rows so far.
-        keys: The columns of the serials, once they are known.
-        tables: The files, which know of columns that are not text.
-        findings: What the rows come to; None where they are judged once all of them were read.
-        places: Where they stand, for that.
-    """
-
-    wanted: _Wanted
     pinning: Pinning
-    on_progress: Callable[[int], None] | None
+    several: bool
     types: dict[str, pl.DataType] = field(default_factory=dict)
+    late: bool = True
     files: list[tuple[str, int]] = field(default_factory=list)
-    kinds: set[Kind] = field(default_factory=set)
     rows: int = 0
     keys: tuple[str, ...] = ()
-    tables: list[Table] = field(default_factory=list)
-    findings: Findings | None = None
-    places: Places = field(default_factory=Places)
+    findings: Findings = field(init=False)
 
-    def take(self, table: Table) -> None:
+    def take(self, file: File, on_progress: Callable[[int], None] | None) -> None:
         """Takes in a file.
 
         Raises:
             BulkcertError: INPUT_INVALID; INPUT_UNREADABLE; CANNOT_WRITE.
         """
-        self.files.append((table.name, self.rows + 1))
-        self.tables.append(table)
-        if table.kind != "ndjson":
-            self._open(table)
-        for part in table.parts:
-            if table.kind == "ndjson":
-                self._widen(table)
-            frame = self._whole(part.frame)
-            self.pinning.write(frame)
-            if self.findings is None:
-                self.places.add(self.rows + 1, part)
-            else:
-                for column in self.keys:
-                    table.confirm_text(column)
-                self.findings.add(frame, part.places)
-            self.rows += frame.height
-            if self.on_progress:
-                self.on_progress(self.rows)
+        self.files.append((file.name, self.rows + 1))
+        for part in file.parts():
+            frame = self._whole(file, part.frame)
+            for column in self.keys:
+                part.confirm_text(column)
+            self._add(frame, part)
+            if on_progress:
+                on_progress(self.rows)
 
-    def _open(self, table: Table) -> None:
-        """Confirms that a file whose columns are known has those of the files before it."""
-        if table.kind == "csv":
-            confirm_header(table.name, table.columns, (self.wanted.device_column, self.wanted.ca_column))
-        if not self.types:
-            self.types = dict(table.types)
-            self._find_keys(table)
-        elif set(table.columns) != set(self.types) or (self.kinds != {"ndjson"} and table.columns != (*self.types,)):
-            raise self._differs(table, table.columns)
-        else:
-            self._confirm_types(table)
-        self.kinds.add(table.kind)
-        for column in self.keys:
-            table.confirm_text(column)
+    def _add(self, frame: pl.DataFrame, part: Part) -> None:
+        self.pinning.write(frame)
+        self.findings.add(frame.select(pl.col(*self.keys).cast(pl.String)), part)
+        self.rows += frame.height
 
-    def _find_keys(self, table: Table) -> None:
-        _refuse_own(table.name, table.columns)
-        self.keys = self.wanted.keys(table.name, table.columns)
-        if not self.wanted.device_columns(table.columns, self.keys[-1]):
-            self.findings = self._judging()
-        self.pinning.write(pl.DataFrame(schema=table.types))
-
-    def _judging(self, devices: Sequence[str] = ()) -> Findings:
-        wanted = self.wanted
-        search = Search(wanted.protection) if wanted.protection else None
-        return Findings(self.keys, search, devices, trust_serials=wanted.trust_serials)
-
-    def _widen(self, table: Table) -> None:
-        """Takes in the columns of NDJSON so far; they may come late, and some may not come at all."""
-        new = {name: kind for name, kind in table.types.items() if name not in self.types}
-        if new and self.kinds - {"ndjson"}:
-            raise self._differs(table, table.columns)
-        self.types |= new
-        self.kinds.add("ndjson")
-        if not self.types:
-            self.wanted.keys(table.name, ())
-
-    def _whole(self, frame: pl.DataFrame) -> pl.DataFrame:
-        if (*frame.columns,) == (*self.types,):
+    def _whole(self, file: File, frame: pl.DataFrame) -> pl.DataFrame:
+        """Returns rows of a file with all columns so far, in their order."""
+        if file.kind == "csv":
+            confirm_header(file.name, frame.columns, (self.device_column, self.ca_column))
+        if self.several:
+            text = [name for name, kind in frame.schema.items() if not (kind.is_nested() or kind == pl.Binary)]
+            frame = frame.with_columns(pl.col(text).cast(pl.String))
+        self._confirm_alike(file, frame.schema)
+        self.late &= file.kind == "ndjson"
+        if not self.keys or frame.schema.keys() - self.types.keys():
+            self._widen(file.name, frame.schema)
+        if frame.columns == [*self.types]:
             return frame
         return frame.select(
             pl.col(name) if name in frame.columns else pl.lit(None, kind).alias(name)
             for name, kind in self.types.items()
         )
 
+    def _confirm_alike(self, file: File, types: pl.Schema) -> None:
+        """Confirms that a file has the columns of those before it."""
+        if not self.types:
+            return
+        lacking = [name for name in self.types if name not in types and file.kind != "ndjson"]
+        more = [name for name in types if name not in self.types and not (file.kind == "ndjson" and self.late)]
+        other = [name for name, kind in types.items() if self.types.get(name, kind) != kind]
+        first = self.files[0][0]
+        if lacking:
+            difference = f"has no column {quoted(lacking[0])}, which {first} has"
+        elif more:
+            difference = f"has a column {quoted(more[0])}, which {first} has not"
+        elif other:
+            difference = f"holds {types[other[0]]} in column {quoted(other[0])}, but {first} {self.types[other[0]]}"
+        else:
+            return
+        advice = "All files of a list have the same columns: export them alike, or run over each by itself."
+        raise BulkcertError(ExitStatus.INPUT_INVALID, f"{file.name} {difference}", advice)
+
+    def _widen(self, name: str, types: pl.Schema) -> None:
+        """Takes in the columns of a file, which must not leave it open which of them hold the serials."""
+        for column in types:
+            if column.startswith(OWN_PREFIX):
+                text = f"{name}: a column is named {printable(column)}, and bulkcert keeps names with {OWN_PREFIX}"
+                raise BulkcertError(ExitStatus.INPUT_INVALID, f"{text} for itself", "Rename the column.")
+        self.types |= {column: kind for column, kind in types.items() if column not in self.types}
+        keys = find_keys(
+            name,
+            [*self.types],
+            by_device=self.by_device,
+            device_column=self.device_column,
+            ca_column=self.ca_column,
+        )
+        if self.keys and keys != self.keys:
+            text = f"{name}: {quoted(keys[-1])} may be the column that {quoted(self.keys[-1])} was taken for"
+            advice = f"Name the right one: --ca-column {quoted(keys[-1])}"
+            raise BulkcertError(ExitStatus.INPUT_INVALID, text, advice)
+        if not self.keys:
+            self.keys = keys
+            self.findings = Findings(keys, self.protection, trust_serials=self.trust_serials)
+
     def finish(self, path: Path, sha256: str) -> tuple[PinnedList, Check]:
-        """Completes the pinned list, and judges the rows that were not judged when they were read.
+        """Completes the pinned list.
 
         Raises:
             BulkcertError: INPUT_INVALID; CANNOT_WRITE.
         """
         name = self.files[0][0]
-        if not self.types:  # as an inventory that found nothing writes it: nothing names the columns
-            devices = (self.wanted.device_column or "DeviceSn",) * self.wanted.by_device
-            self.types = dict.fromkeys((*devices, self.wanted.ca_column or "CaSn"), pl.String())
-            self.pinning.write(pl.DataFrame(schema=self.types))
-        if not self.keys:
-            _refuse_own(name, (*self.types,))
-            self.keys = self.wanted.keys(name, (*self.types,))
+        if not self.keys:  # as an inventory that found nothing writes it: nothing names the columns
+            devices = (self.device_column or "DeviceSn",) * self.by_device
+            self._widen(name, pl.Schema(dict.fromkeys((*devices, self.ca_column or "CaSn"), pl.String())))
+            nothing = pl.DataFrame(schema=self.types)
+            self._add(nothing, Part(nothing, name, 1))
         self.pinning.finish()
-        device = self.keys[0] if self.wanted.by_device else None
+        device = self.keys[0] if self.by_device else None
         pinned = PinnedList(path, self.rows, (*self.types,), device, self.keys[-1], (*self.files,))
-        findings = self.findings or self._judged(pinned)
-        return pinned, findings.check(sha256)
-
-    def _judged(self, pinned: PinnedList) -> Findings:
-        """Judges the rows of a list whose columns, or whose protected CAs, were not known until it was read."""
-        devices = self.wanted.device_columns(pinned.columns, pinned.ca_column)
-        for column in (*pinned.key_columns, *devices):
-            for table in self.tables:
-                table.confirm_text(column)
-        findings = self._judging(devices)
-        if devices:
-            for frame in pinned.frames():
-                findings.note_devices(frame)
-        row = 1
-        for frame in pinned.frames():
-            findings.add(frame, self.places.behind(row))
-            row += frame.height
-        return findings
-
-    def _confirm_types(self, table: Table) -> None:
-        try:
-            common_types([pl.Schema(self.types), pl.Schema(table.types)])
-        except ValueError as error:
-            column = str(error)
-            raise BulkcertError(
-                ExitStatus.INPUT_INVALID,
-                f"{table.name}: column {printable(column)} holds {table.types[column]}, "
-                f"but {self.types[column]} in {self.files[0][0]}",
-                "Export all files of the list alike, or run over each by itself.",
-            ) from None
-
-    def _differs(self, table: Table, columns: Sequence[str]) -> BulkcertError:
-        first = self.files[0][0]
-        if lacking := [name for name in self.types if name not in columns]:
-            difference = f"has no column '{printable(lacking[0])}', which {first} has"
-        elif more := [name for name in columns if name not in self.types]:
-            difference = f"has a column '{printable(more[0])}', which {first} has not"
-        else:
-            difference = f"has the columns of {first} in another order"
-        advice = "All files of a list have the same columns in the same order: export them alike, or run over each."
-        return BulkcertError(ExitStatus.INPUT_INVALID, f"{table.name} {difference}", advice)
+        return pinned, self.findings.check(sha256, pinned.keys)
 
 
 def load(
@@ -242,8 +165,7 @@ def load(
         pinned: The Parquet file to write, which must not exist; mode 0600, whole but not yet durable. On an error
             nothing is left of it.
         by_device: Whether a row means a device certificate (``DeviceSn`` and ``CaSn``) or a CA (``CaSn`` or ``Sn``).
-        device_column: Exact name of the column of the device serials, or None to look for it. For an action on CAs
-            that of devices named with them: the CA of a protected device is protected.
+        device_column: Exact name of the column of the device serials, or None to look for it.
         ca_column: Exact name of the column of the CA serials, or None to look for it.
         trust_serials: Whether serials that all look like rounded numbers are taken as they are.
         protection: The rows that must not be called, opened for the same kind of action.
@@ -254,13 +176,14 @@ def load(
             changed meanwhile, without usable columns, files that differ, or a spreadsheet has changed the serials;
             CANNOT_WRITE: the pinned list.
     """
-    wanted = _Wanted(by_device, device_column, ca_column, trust_serials, protection)
-    digest = hashlib.sha256()
+    paths, digest = expand(inputs), hashlib.sha256()
     with Pinning(pinned) as pinning:
-        loading = _Loading(wanted, pinning, on_progress)
-        for path in expand(inputs):
-            with open_table(path, digest, pinned.with_name(f"{pinned.name}.spool")) as table:
-                loading.take(table)
+        loading = _Loading(
+            by_device, device_column, ca_column, trust_serials, protection, pinning, several=len(paths) > 1
+        )
+        for path in paths:
+            with open_file(path, digest.update) as file:
+                loading.take(file, on_progress)
         return loading.finish(pinned, digest.hexdigest())
 
 
@@ -269,13 +192,3 @@ def loaded(inputs: Sequence[Path], **how: Any) -> Iterator[tuple[PinnedList, Che
     """Loads an input for as long as the context lasts; see ``load`` for what it takes and raises."""
     with tempfile.TemporaryDirectory(prefix="bulkcert-") as folder:
         yield load(inputs, Path(folder) / "input.parquet", **how)
-
-
-def _refuse_own(name: str, columns: Sequence[str]) -> None:
-    for column in columns:
-        if column.startswith(OWN_PREFIX):
-            raise BulkcertError(
-                ExitStatus.INPUT_INVALID,
-                f"{name}: a column is named {printable(column)}, and bulkcert keeps names with {OWN_PREFIX} for itself",
-                "Rename the column.",
-            )

@@ -9,12 +9,13 @@ import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input.parquet_child import frames
+from bulkcert.input.records import Part
 
 _CHILD = Path(__file__).with_name("parquet_child.py")
 
 
-def read_parquet(path: Path, name: str) -> Iterator[pl.DataFrame]:
-    """Yields the rows of a Parquet file in order, in at least one frame.
+def read_parquet(path: Path, name: str) -> Iterator[Part]:
+    """Yields the rows of a Parquet file in order, in at least one part.
 
     Args:
         path: The file, which exists.
@@ -33,8 +34,11 @@ def read_parquet(path: Path, name: str) -> Iterator[pl.DataFrame]:
     )
     if proved.returncode:
         raise _unreadable(name, proved.stdout.decode() or "it is damaged")
+    row = 1
     try:
-        yield from frames(path)
+        for frame in frames(path):
+            yield Part(frame, name, row)
+            row += frame.height
     except pl.exceptions.PolarsError as error:  # it was changed meanwhile
         raise _unreadable(name, str(error).partition("\n")[0]) from None
 

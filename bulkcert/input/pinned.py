@@ -1,17 +1,22 @@
-"""The pinned list, an input's own columns; and every later pass over it, which says which rows may be called."""
+"""The pinned list: the rows of an input as they were read, in one Parquet file; and every later pass over it."""
 
+import os
+import threading
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Queue
+from types import TracebackType
+from typing import Any, Self
 
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input.checked import PROTECTED_DEVICE
-from bulkcert.input.pinning import rows_at_once
-from bulkcert.input.reading import unreadable
-from bulkcert.input.serials import FAULTS, REASONS
+from bulkcert.input.files import unreadable
+from bulkcert.input.serials import PROTECTED_DEVICE, problems
 
 OWN_PREFIX = "__bulkcert_"
 """What the names of our own columns begin with; an input that has such a column is refused."""
@@ -29,9 +34,14 @@ FIRST_ROW = f"{OWN_PREFIX}first_row"
 """For a duplicate the row that it repeats, else null."""
 
 NONE_SETTLED = pl.DataFrame(schema={"row": pl.UInt32, "first_row": pl.UInt32, "fault": pl.UInt8})
-
 BATCH_ROWS = 32_768
 """Rows of an annotated batch at most."""
+ROW_GROUP_ROWS = 100_000
+"""Rows of a row group, which is what is read at a time."""
+ROW_GROUP_CELLS = 4 * 1024 * 1024
+"""Cells of a row group at most, so that a thousand columns do not fill the memory."""
+# Measured: the level of zstd that costs no more than lz4 or none; statistics would cost as much as the file.
+_FORMAT: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "statistics": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +69,11 @@ class PinnedList:
         """The columns that together say which certificate is meant."""
         return (self.ca_column,) if self.device_column is None else (self.device_column, self.ca_column)
 
+    @property
+    def keys(self) -> pl.LazyFrame:
+        """The serials of all rows as text."""
+        return pl.scan_parquet(self.path, glob=False).select(pl.col(*self.key_columns).cast(pl.String))
+
     def place(self, row: int, line: int | None = None) -> str:
         """Returns where a row is, as ``list.csv:12``.
 
@@ -81,7 +96,7 @@ class PinnedList:
             BulkcertError: INPUT_UNREADABLE.
         """
         wanted = self.columns if own else self.key_columns
-        step, end = rows_at_once(len(self.columns)), self.rows if last_row is None else min(last_row, self.rows)
+        step, end = _rows_at_once(len(self.columns)), self.rows if last_row is None else min(last_row, self.rows)
         done = first_row - 1
         try:
             with unreadable(self.path):
@@ -130,35 +145,22 @@ def annotated(
     Raises:
         BulkcertError: INPUT_UNREADABLE.
     """
+    names = {pinned.device_column: DEVICE_SN, pinned.ca_column: CA_SN}
     done = first_row - 1
     for frame in pinned.frames(first_row, last_row, own=own):
         for batch in frame.iter_slices(batch_rows) if frame.height else (frame,):
-            notes = _notes(pinned, settled, protected_by, batch, done)
-            yield _annotate(pinned, batch, done, notes, own=own)
+            rows = pl.int_range(done + 1, done + batch.height + 1, dtype=pl.UInt32, eager=True).alias(ROW)
+            keys = batch.select(pl.col(name).cast(pl.String).alias(names[name]) for name in pinned.key_columns)
+            whole = batch.hstack([rows, *keys]) if own else pl.DataFrame([rows, *keys])
+            bounds = settled["row"].search_sorted(pl.Series([done + 1, done + batch.height + 1], dtype=pl.UInt32))
+            why = reasons(pinned, settled[bounds[0] : bounds[1]], protected_by).select(
+                pl.col("row").alias(ROW),
+                pl.col("outcome").alias(OUTCOME),
+                pl.col("why").alias(MESSAGE),
+                pl.col("first_row").alias(FIRST_ROW),
+            )
+            yield whole.join(why, on=ROW, how="left", maintain_order="left")
             done += batch.height
-
-
-def _annotate(pinned: PinnedList, frame: pl.DataFrame, done: int, notes: pl.DataFrame, *, own: bool) -> pl.DataFrame:
-    rows = pl.int_range(done + 1, done + frame.height + 1, dtype=pl.UInt32, eager=True).alias(ROW)
-    named = {pinned.device_column: DEVICE_SN, pinned.ca_column: CA_SN}
-    keys = frame.select(pl.col(column).cast(pl.String).alias(named[column]) for column in pinned.key_columns)
-    ours = [rows, *keys]
-    whole = frame.hstack(ours) if own else pl.DataFrame(ours)
-    return whole.join(notes, on=ROW, how="left", maintain_order="left")
-
-
-def _notes(
-    pinned: PinnedList, settled: pl.DataFrame, protected_by: str, frame: pl.DataFrame, done: int
-) -> pl.DataFrame:
-    """Returns what is to be said of those of some rows that are not called."""
-    bounds = settled["row"].search_sorted(pl.Series([done + 1, done + frame.height + 1], dtype=pl.UInt32))
-    found = reasons(pinned, settled[bounds[0] : bounds[1]], protected_by)
-    return found.select(
-        pl.col("row").alias(ROW),
-        pl.col("outcome").alias(OUTCOME),
-        pl.col("why").alias(MESSAGE),
-        pl.col("first_row").alias(FIRST_ROW),
-    )
 
 
 def reasons(pinned: PinnedList, settled: pl.DataFrame, protected_by: str) -> pl.DataFrame:
@@ -169,36 +171,146 @@ def reasons(pinned: PinnedList, settled: pl.DataFrame, protected_by: str) -> pl.
         settled: The rows (see ``Check.settled``).
         protected_by: Name of the list that protects rows.
     """
+    outcomes, words = {0: "duplicate"}, dict[int, str | None]({0: None})
+    for code in settled.filter(pl.col("fault") > 0)["fault"].unique():
+        outcomes[code] = "protected" if code >= PROTECTED_DEVICE else "invalid"
+        words[code] = "; ".join(map(" ".join, problems(code, pinned.key_columns, protected_by)))
+    fault, what = pl.col("fault"), "CA" if pinned.device_column is None else "pair"
     return settled.select(
         "row",
-        pl.when(pl.col("fault") == 0)
-        .then(pl.lit("duplicate"))
-        .when(pl.col("fault") >= PROTECTED_DEVICE)
-        .then(pl.lit("protected"))
-        .otherwise(pl.lit("invalid"))
-        .alias("outcome"),
+        fault.replace_strict(outcomes, return_dtype=pl.String).alias("outcome"),
         "first_row",
-        _message(pinned, protected_by).alias("why"),
+        pl.when(fault == 0)
+        .then(pl.format(f"same {what} as row {{}}", "first_row"))
+        .otherwise(fault.replace_strict(words, return_dtype=pl.String))
+        .alias("why"),
     )
 
 
-def _message(pinned: PinnedList, protected_by: str) -> pl.Expr:
-    """Returns what to report of a settled row, from its ``fault`` and ``first_row``."""
-    device, ca = pl.col("fault").floordiv(FAULTS), pl.col("fault") % FAULTS
-    words = {int(fault): reason for fault, reason in REASONS.items()}
-    reasons = [
-        pl.format("{} {}", pl.lit(column), fault.replace_strict(words, default=None, return_dtype=pl.String))
-        for column, fault in ((pinned.device_column, device), (pinned.ca_column, ca))
-        if column is not None
-    ]
-    what = "CA" if pinned.device_column is None else "pair"
-    same = pl.format(f"same {what} as row {{}}", pl.col("first_row"))
-    by_device = pl.col("fault") == PROTECTED_DEVICE
-    column = pl.when(by_device).then(pl.lit(pinned.device_column)).otherwise(pl.lit(pinned.ca_column))
-    return (
-        pl.when(pl.col("fault") == 0)
-        .then(same)
-        .when(pl.col("fault") >= PROTECTED_DEVICE)
-        .then(pl.format("{} is protected by {}", column, pl.lit(protected_by)))
-        .otherwise(pl.concat_str(reasons, separator="; ", ignore_nulls=True))
+class Pinning:
+    """A pinned list that is being written; on leaving with an error nothing is left of it.
+
+    Columns may be added on the way: then the file is written in pieces, which are joined.
+
+    Args:
+        path: The file, which must not exist; mode 0600.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pieces: list[_Piece] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            for piece in self._pieces:
+                piece.abandon()
+
+    def write(self, frame: pl.DataFrame) -> None:
+        """Takes in the next rows, with all columns so far.
+
+        Raises:
+            BulkcertError: CANNOT_WRITE.
+        """
+        if not self._pieces or self._pieces[-1].schema != frame.schema:
+            if self._pieces:
+                self._pieces[-1].close()
+            number = len(self._pieces)
+            path = self._path.with_name(f"{self._path.name}.{number}") if number else self._path
+            self._pieces.append(_Piece(path, frame.schema))
+        self._pieces[-1].put(frame)
+
+    def finish(self) -> None:
+        """Completes the file; not yet durable.
+
+        Raises:
+            BulkcertError: CANNOT_WRITE.
+        """
+        self._pieces[-1].close()
+        if len(self._pieces) == 1:
+            return
+        whole = self._path.with_name(f"{self._path.name}.whole")
+        scans = [pl.scan_parquet(piece.path, glob=False) for piece in self._pieces]
+        try:
+            with _create(whole) as file:
+                _sink(pl.concat(scans, how="diagonal"), file, len(self._pieces[-1].schema))
+            whole.replace(self._path)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            with suppress(OSError):
+                whole.unlink()
+            raise _cannot_pin(self._path, error) from error
+        for piece in self._pieces[1:]:
+            piece.path.unlink()
+
+
+class _Piece:
+    """A Parquet file that a thread of its own writes, so that signals are handled while the rows are read."""
+
+    def __init__(self, path: Path, schema: pl.Schema) -> None:
+        self.path, self.schema = path, schema
+        self._failure: BaseException | None = None
+        self._ended = False
+        self._frames: Queue[pl.DataFrame | None] = Queue(2)
+        try:
+            self._file = _create(path)
+        except OSError as error:
+            raise _cannot_pin(path, error) from error
+        self._thread = threading.Thread(target=self._write, name=path.name)
+        self._thread.start()
+
+    def put(self, frame: pl.DataFrame) -> None:
+        if self._failure is None:
+            self._frames.put(frame)
+
+    def close(self) -> None:
+        self._frames.put(None)
+        self._thread.join()
+        if self._failure is not None:
+            raise _cannot_pin(self.path, self._failure) from self._failure
+
+    def abandon(self) -> None:
+        if self._thread.is_alive():
+            self._frames.put(None)
+            self._thread.join()
+        with suppress(OSError):
+            self.path.unlink()
+
+    def _write(self) -> None:
+        try:
+            with self._file:
+                _sink(register_io_source(self._generate, schema=self.schema), self._file, len(self.schema))
+        except BaseException as error:  # noqa: BLE001 - a panic of polars is one; close() raises it
+            self._failure = error
+            while not self._ended:  # nobody must wait for room
+                self._ended = self._frames.get() is None
+
+    def _generate(
+        self, columns: list[str] | None, _predicate: pl.Expr | None, _rows: int | None, _batch: int | None
+    ) -> Iterator[pl.DataFrame]:
+        while (frame := self._frames.get()) is not None:
+            yield frame if columns is None else frame.select(columns)
+        self._ended = True
+
+
+def _create(path: Path) -> Any:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb")
+
+
+def _sink(table: pl.LazyFrame, file: Any, columns: int) -> None:
+    table.sink_parquet(file, row_group_size=_rows_at_once(columns), **_FORMAT)
+
+
+def _rows_at_once(columns: int) -> int:
+    """Returns the rows of a row group of so many columns."""
+    return max(min(ROW_GROUP_ROWS, ROW_GROUP_CELLS // max(columns, 1)), 1)
+
+
+def _cannot_pin(path: Path, error: BaseException) -> BulkcertError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
+    return BulkcertError(
+        ExitStatus.CANNOT_WRITE, f"cannot write {path}: {reason}", "Make room there, then run the same command again."
     )

@@ -3,6 +3,7 @@
 Serials are opaque text of at most 128 bytes (reference, section 10): never parsed as numbers, never changed.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 import polars as pl
@@ -12,8 +13,8 @@ SERIAL_LIMIT_BYTES = 128
 EXACT_DIGITS = 15
 """Significant digits that a spreadsheet keeps of a number; it puts zeros in place of the rest."""
 
-# Nearly every serial matches this at once: visible ASCII, short enough. Only the others are looked at closely.
-_PLAIN = rf"^[!-~]{{1,{SERIAL_LIMIT_BYTES}}}$"
+# Nearly every serial matches this at once, and none that is refused below does. Only the others are looked at closely.
+_ORDINARY = rf"^[0-9A-Fa-f][0-9A-Za-z_:]{{0,{SERIAL_LIMIT_BYTES - 1}}}$"
 # Control characters, and characters that nobody sees: zero-width ones, directions, line and paragraph separators.
 _INVISIBLE = r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]"
 # 3.56217E+17, 3,56217E+17, 4E-2, 12345.0. Not 12e5, which may well be a hexadecimal serial.
@@ -32,31 +33,42 @@ class SerialProblem(IntEnum):
     SURROUNDED = 3
     INVISIBLE = 4
     PLACEHOLDER = 5
+    NUMBER = 6
 
 
 FAULTS = len(SerialProblem)
 """Number of codes: the faults of two serials make one code, ``first * FAULTS + second``."""
+PROTECTED_DEVICE = FAULTS * FAULTS
+"""Code of a row whose device is protected; every code below is of an invalid row."""
+PROTECTED_CA = PROTECTED_DEVICE + 1
+"""Code of a row whose CA is protected, and its device not by itself."""
 REASONS = {
     SerialProblem.BLANK: "is blank",
     SerialProblem.TOO_LONG: f"is longer than {SERIAL_LIMIT_BYTES} bytes",
     SerialProblem.SURROUNDED: "begins or ends with white space; remove it",
     SerialProblem.INVISIBLE: "holds a control character or an invisible one",
     SerialProblem.PLACEHOLDER: "is a placeholder or a formula, not a serial",
+    SerialProblem.NUMBER: "is a number as spreadsheets write it: the serials were changed",
 }
 
 
 def faults(serials: pl.Series) -> pl.Series:
-    """Returns the fault of each serial as UInt8."""
-    plain = (serials.str.contains(_PLAIN) & ~serials.str.contains(_PLACEHOLDER)).fill_null(value=False)
-    if plain.all():
+    """Returns the fault of each serial as UInt8.
+
+    A NUMBER, as a spreadsheet or a data frame writes it (``3.56217E+17``, ``12345.0``), spoils the whole list.
+    """
+    ordinary = serials.str.contains(_ORDINARY).fill_null(value=False)
+    if ordinary.all():
         return pl.Series([SerialProblem.NONE], dtype=pl.UInt8).new_from_index(0, len(serials))
     text = pl.col("text")
     stripped = text.str.strip_chars()
     fault = (
-        pl.when(plain)
+        pl.when(ordinary)
         .then(SerialProblem.NONE)
         .when(text.is_null() | (stripped == ""))
         .then(SerialProblem.BLANK)
+        .when(text.str.contains(_NUMBER))
+        .then(SerialProblem.NUMBER)
         .when(text.str.len_bytes() > SERIAL_LIMIT_BYTES)
         .then(SerialProblem.TOO_LONG)
         .when(stripped != text)
@@ -66,21 +78,25 @@ def faults(serials: pl.Series) -> pl.Series:
         .when(text.str.contains(_PLACEHOLDER))
         .then(SerialProblem.PLACEHOLDER)
         .otherwise(SerialProblem.NONE)
-        .cast(pl.UInt8)
     )
-    return (
-        serials.alias("text")
-        .to_frame()
-        .select(pl.when(plain).then(SerialProblem.NONE).otherwise(fault).cast(pl.UInt8))
-        .to_series()
-    )
-
-
-def numbers(serials: pl.Series) -> pl.Series:
-    """Returns where a serial is a number as a spreadsheet or a data frame writes it: ``3.56217E+17``, ``12345.0``."""
-    return serials.str.contains(_NUMBER).fill_null(value=False)
+    return serials.alias("text").to_frame().select(fault.cast(pl.UInt8)).to_series()
 
 
 def all_rounded(serials: pl.Series) -> bool:
     """Returns whether every serial is a number that has lost its digits after the fifteenth."""
     return bool(serials.str.contains(_ROUNDED).all())
+
+
+def problems(code: int, columns: Sequence[str], protected_by: str) -> list[tuple[str, str]]:
+    """Returns the columns that keep a row from being called, and why each does.
+
+    Args:
+        code: Of the row; not 0.
+        columns: The columns of the serials, that of the CA last.
+        protected_by: Name of the list that protects rows.
+    """
+    if code >= PROTECTED_DEVICE:
+        return [(columns[0 if code == PROTECTED_DEVICE else -1], f"is protected by {protected_by}")]
+    # The code's last digit to the base FAULTS belongs to the last column.
+    found = zip(columns, divmod(code, FAULTS)[-len(columns) :], strict=True)
+    return [(column, REASONS[SerialProblem(fault)]) for column, fault in found if fault]

@@ -2,26 +2,20 @@
 
 import math
 from collections.abc import Callable, Iterator
-from collections.abc import Set as AbstractSet
 from itertools import pairwise
 
 import msgspec
 
-from bulkcert.input import printable
 from bulkcert.report import svg
-from bulkcert.report.figures import CaCount, Figures, Stretch
-from bulkcert.report.svg import BOTTOM, GRID, INK, LEFT, MAIN, MUTED, RIGHT, SECOND, THIRD, TOP, Axis
-from bulkcert.store.outcome import DESIRED, Outcome
-from bulkcert.words import duration
+from bulkcert.report.figures import Figures, Stretch
+from bulkcert.report.svg import BOTTOM, INK, LEFT, MAIN, MUTED, RIGHT, SECOND, THIRD, TOP, Axis
+from bulkcert.words import length
 
 _HEIGHT = 208
 _FAR = 3
-"""A limit more than so many times above what was sent is named in words: drawn, it would flatten everything else."""
+"""A limit more than so many times above what was sent is not drawn: it would flatten everything else."""
 _GAP = 14
-_BAR = 19
-_BARS_LEFT, _BARS_RIGHT = 150, 400
-_SEEN = 3
-"""Least width of a part of a bar, in pixels: few that have failed among many are seen all the same."""
+"""Between two stretches of time, in pixels."""
 
 
 class Chart(msgspec.Struct, frozen=True):
@@ -40,8 +34,6 @@ def charts_of(figures: Figures) -> list[Chart]:
         charts.append(_containment(figures))
     if figures.calls.stretches:
         charts += [_pace(figures), _latency(figures)]
-    if figures.cas_in_all > 1:
-        charts.append(_cas(figures))
     return charts
 
 
@@ -53,7 +45,7 @@ def _containment(figures: Figures) -> Chart:
     edges = [x.at(0), *(x.at(second / scale) for second, _ in shown.steps), RIGHT]
     heights = [y.at(0), *(y.at(count) for _, count in shown.steps)]
     title = f"Certificates {figures.action.desired}, over time"
-    words = f"{shown.reached:,} of {shown.certificates:,} after {_length(last)}"
+    words = f"{shown.reached:,} of {shown.certificates:,} after {length(last)}"
     every = y.at(shown.certificates)
     drawn = [
         svg.grid(y, {value: f"{value:,.0f}" for value in y.ticks(least=1)}, "certificates"),
@@ -70,48 +62,36 @@ def _containment(figures: Figures) -> Chart:
 def _pace(figures: Figures) -> Chart:
     calls, title = figures.calls, "Calls a second, over time"
     busiest = max(max(stretch.worst) for stretch in calls.stretches)
-    limits = _limits(figures)
-    near = [limit for limit in limits if limit[1] <= _FAR * busiest]
-    y = Axis(0, max([busiest, *(cap for _, cap, _, _ in near)]) * 1.1, BOTTOM, TOP)
+    limits = [limit for limit in _limits(figures) if limit[1] <= _FAR * busiest]
+    y = Axis(0, max([busiest, *(cap for _, cap, _, _ in limits)]) * 1.1, BOTTOM, TOP)
     binned = calls.stretches[0].bin_s > 1
 
     def show(stretch: Stretch, edges: list[float]) -> Iterator[str]:
         yield svg.stairs(edges, [y.at(value) for value in stretch.mean], color=MAIN, base=BOTTOM)
         if binned:
             yield svg.stairs(edges, [y.at(value) for value in stretch.worst], color=SECOND)
-        for _, cap, color, dash in near:
+        for _, cap, color, dash in limits:
             yield svg.line(edges[0], y.at(cap), edges[-1], y.at(cap), color=color, width=1.4, dash=dash)
 
     entries = [("mean" if binned else "each second", MAIN, ""), *([("busiest second", SECOND, "20")] if binned else [])]
     drawn = [
-        svg.legend([*entries, *((f"{name} {cap:,}/s", color, dash) for name, cap, color, dash in near)]),
+        svg.legend([*entries, *((f"{name} {cap:,}/s", color, dash) for name, cap, color, dash in limits)]),
         svg.grid(y, {value: f"{value:,.0f}" for value in y.ticks(least=1)}, "calls a second"),
         *_over_time(calls.stretches, show),
     ]
     most = max(max(stretch.mean) for stretch in calls.stretches)
     words = f"at most {most:,.0f} a second on average, {busiest:,} in the busiest second"
-    picture = svg.picture("pace", title, words, _HEIGHT, drawn)
-    return Chart(
-        "pace", title, picture, " ".join(_notes_on_pace(figures, [each for each in limits if each not in near]))
-    )
-
-
-def _notes_on_pace(figures: Figures, far: list[tuple[str, int, str, str]]) -> Iterator[str]:
-    calls = figures.calls
-    yield f"{calls.shown:,} calls, the last attempt of each called row."
+    caption = f"{calls.shown:,} calls, the last attempt of each called row."
     if calls.not_shown:
-        yield f"Not in it: {calls.not_shown:,} earlier attempts, reads and pages."
-    yield from (f"{name.capitalize()}: {cap:,}/s, above the chart." for name, cap, _, _ in far)
-    if calls.peak_window:
-        yield f"Peak (1 s window) of the run, all calls: {calls.peak_window:,}."
+        caption += f" Not in it: {calls.not_shown:,} earlier attempts, reads and pages."
     if calls.left_out:
-        yield f"{calls.left_out:,} of the calls shown lie in shorter stretches that are not drawn."
+        caption += f" {calls.left_out:,} of the calls shown lie in shorter stretches that are not drawn."
+    return Chart("pace", title, svg.picture("pace", title, words, _HEIGHT, drawn), caption)
 
 
 def _limits(figures: Figures) -> list[tuple[str, int, str, str]]:
     """Returns the limits on all addresses together, with colour and dashes: the addresses' only if it is the lower."""
-    caps = figures.limits
-    addresses = len(caps.source_addresses)
+    caps, addresses = figures.limits, len(figures.limits.source_addresses)
     limits = [("account limit", caps.account, INK, "7 3")]
     if (lower := caps.address * addresses) < caps.account:
         limits.append(("address limit" if addresses == 1 else f"limit of {addresses} addresses", lower, THIRD, "2 3"))
@@ -138,7 +118,7 @@ def _latency(figures: Figures) -> Chart:
     ]
     median, high, longest = (_ms(latency.get(name)) for name in ("p50", "p99", "longest"))
     words = f"median {median}, 99 % below {high}, longest {longest}"
-    caption = f"Of the last attempt of each called row, by bins of {_length(stretches[0].bin_s)}; logarithmic."
+    caption = f"Of the last attempt of each called row, by bins of {length(stretches[0].bin_s)}; logarithmic."
     return Chart("latency", title, svg.picture("latency", title, words, _HEIGHT, drawn), caption)
 
 
@@ -161,53 +141,6 @@ def _over_time(stretches: list[Stretch], show: Callable[[Stretch, list[float]], 
     yield svg.label(f"{unit} {since}", (LEFT + RIGHT) / 2, _HEIGHT - 4, anchor="middle")
 
 
-def _cas(figures: Figures) -> Chart:
-    title, cas = "Outcomes, by CA", figures.cas
-    drawn = [svg.legend([(name, color, "") for name, color, _ in _GROUPS])]
-    for place, ca in enumerate(cas):
-        top = TOP + place * _BAR
-        drawn += [
-            svg.label(_ca_name(ca), _BARS_LEFT - 6, top + 11.5, color=INK, anchor="end"),
-            *_bar(ca, top),
-            svg.label(f"{ca.rows:,}", svg.WIDTH - 2, top + 11.5, color=INK, anchor="end"),
-        ]
-        if wrong := _sum(ca, _GROUPS[1][2]):
-            drawn.append(svg.label(f"{wrong:,} not", _BARS_RIGHT + 4, top + 11.5, color=SECOND))
-    words = "; ".join(f"{_ca_name(ca)}: {_sum(ca, DESIRED):,} of {ca.rows:,} in the desired state" for ca in cas[:5])
-    picture = svg.picture("cas", title, words, TOP + _BAR * len(cas) + 4, drawn)
-    caption = f"{figures.cas_in_all:,} CAs, shares of their rows, whose number stands at the right; more in the table."
-    return Chart("cas", title, picture, caption)
-
-
-_UNCLEAR, _SPARED = {Outcome.UNKNOWN}, {Outcome.DUPLICATE, Outcome.PROTECTED}
-_GROUPS = (
-    ("in the desired state", MAIN, DESIRED),
-    ("not", SECOND, set(Outcome) - DESIRED - _UNCLEAR - _SPARED),
-    ("unknown", THIRD, _UNCLEAR),
-    ("duplicate or protected", GRID, _SPARED),
-)
-
-
-def _bar(ca: CaCount, top: float) -> Iterator[str]:
-    """Yields the parts of a bar; each that holds a row is wide enough to be seen, at the cost of the others."""
-    counts = [(_sum(ca, outcomes), color) for _, color, outcomes in _GROUPS]
-    spare = _BARS_RIGHT - _BARS_LEFT - _SEEN * sum(count > 0 for count, _ in counts)
-    left: float = _BARS_LEFT
-    for count, color in counts:
-        if count:
-            width = _SEEN + spare * count / ca.rows
-            yield svg.tag("rect", x=round(left, 1), y=top, width=round(width, 1), height=14, fill=color)
-            left += width
-
-
-def _sum(ca: CaCount, outcomes: AbstractSet[Outcome]) -> int:
-    return sum(ca.outcomes.get(outcome, 0) for outcome in outcomes)
-
-
-def _ca_name(ca: CaCount) -> str:
-    return f"{ca.cas:,} others" if ca.cas > 1 else printable(ca.ca_sn, 22) or "(blank)"
-
-
 def _unit(seconds: float) -> tuple[int, str]:
     return next((scale, unit) for limit, scale, unit in _UNITS if seconds < limit)
 
@@ -220,7 +153,3 @@ def _ms(value: float | None) -> str:
     if value is None:
         return "—"
     return f"{value / 1000:.3g} s" if value >= 1000 else f"{value:.3g} ms"  # noqa: PLR2004 - milliseconds in a second
-
-
-def _length(seconds: float) -> str:
-    return f"{seconds:.3g} s" if seconds < 60 else duration(seconds)  # noqa: PLR2004 - seconds in a minute

@@ -9,7 +9,7 @@ from bulkcert.input import printable
 from bulkcert.report.figures import Figures, Finding, Sample, SessionFigures
 from bulkcert.store.outcome import Outcome
 from bulkcert.views.advice import meaning_of
-from bulkcert.words import counted, duration
+from bulkcert.words import counted, length
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -88,7 +88,11 @@ def _tiles(figures: Figures) -> Iterator[tuple[str, str, str]]:
         names = {"first": f"First {desired}", "last": f"Last of {shown.reached:,}"}
         name = names.get(stone.name, f"{stone.name.capitalize()} of the list")
         missing = f"{stone.certificates:,} needed, {shown.reached:,} reached"
-        yield name, _length(stone.after_s), _time(stone.at) if stone.at else missing
+        yield (
+            name,
+            "not reached" if stone.after_s is None else length(stone.after_s),
+            _time(stone.at) if stone.at else missing,
+        )
 
 
 def _findings(figures: Figures) -> Iterator[Section]:
@@ -188,7 +192,7 @@ def _cas(figures: Figures) -> Iterator[Section]:
         for ca in figures.cas
     ]
     total = row(counted(figures.cas_in_all, "CA"), figures.asked.rows, figures.outcomes)
-    yield Section("By CA", charts=("cas",), table=TextTable(columns, rows, total))
+    yield Section("By CA", table=TextTable(columns, rows, total))
 
 
 def _calls(figures: Figures) -> Section:
@@ -278,9 +282,3 @@ def _share(value: float) -> str:
 
 def _time(value: str | None) -> str:
     return f"{value[:10]} {value[11:19]} UTC" if value else "—"
-
-
-def _length(seconds: float | None) -> str:
-    if seconds is None:
-        return "not reached"
-    return f"{seconds:.1f} s" if seconds < 60 else duration(seconds)  # noqa: PLR2004 - seconds in a minute

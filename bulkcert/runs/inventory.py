@@ -6,12 +6,12 @@ import anyio
 import anyio.to_thread
 
 from bulkcert.engine.lanes import Lanes
+from bulkcert.engine.limits import Target
 from bulkcert.engine.listing import Deliver, Listing
 from bulkcert.engine.pages import read_listings
 from bulkcert.engine.progress import Progress
 from bulkcert.engine.session import Leave, Observer, calling
 from bulkcert.engine.stats import StatsMaker
-from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.inventory_file import InventoryFile, InventoryFilter
 from bulkcert.service.certificates import Page

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import httpx
 
-from bulkcert.engine.limits import Limit
+from bulkcert.engine.limits import Limit, Target
 from bulkcert.engine.pacer import lane_cap
-from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.results import SUFFIXES
 from bulkcert.runs.options import (

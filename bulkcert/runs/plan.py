@@ -12,6 +12,7 @@ import anyio.to_thread
 import polars as pl
 
 from bulkcert.engine.lanes import Lanes
+from bulkcert.engine.limits import Target
 from bulkcert.engine.listing import Listing
 from bulkcert.engine.pages import read_listings, unreadable
 from bulkcert.engine.progress import Progress
@@ -19,7 +20,6 @@ from bulkcert.engine.session import Leave, Observer, calling
 from bulkcert.engine.sightings import STATUSES, Sightings
 from bulkcert.engine.states import StateReader
 from bulkcert.engine.stats import StatsMaker
-from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError
 from bulkcert.input import CA_SN, DEVICE_SN, OUTCOME, ROW, Check, PinnedList, annotated, loaded, open_protection
 from bulkcert.runs.job import check_list_options, list_name, refuse, resolve_target

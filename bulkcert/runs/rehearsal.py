@@ -13,18 +13,17 @@ from pathlib import Path
 
 from bulkcert.emulator.faults import DEFAULT_FAULTS
 from bulkcert.emulator.process import Running, running
-from bulkcert.emulator.settings import Settings
+from bulkcert.emulator.settings import CREDENTIALS, Settings
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.job import Job, cannot_send_from, confirm_region, resolve
 from bulkcert.runs.opening import pin
 from bulkcert.runs.options import Options, Stage
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.service.credentials import FixedCredentials
-from bulkcert.service.signing import Credentials
 from bulkcert.store.paths import default_results
 
 DEFAULTS = Settings()
-"""The emulator's own settings: the documented limits, and its credentials."""
+"""The emulator's own settings: the documented limits."""
 
 INSTANCE = "post-cn-rehearsal"
 """Instance of a rehearsal whose job names none."""
@@ -46,7 +45,7 @@ class Rehearsal:
 
     def provider(self) -> FixedCredentials:
         """Returns the emulator's own credentials."""
-        return FixedCredentials(Credentials(DEFAULTS.access_key_id, DEFAULTS.access_key_secret, source="the emulator"))
+        return FixedCredentials(CREDENTIALS)
 
 
 @contextmanager

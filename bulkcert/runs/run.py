@@ -14,13 +14,14 @@ import msgspec
 import polars as pl
 
 from bulkcert.engine.calling import Engine, committing, stop_unwritable
+from bulkcert.engine.figures import Take
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import RunLimits
 from bulkcert.engine.preflight import Preflight
 from bulkcert.engine.progress import Progress, Stop
 from bulkcert.engine.session import Leave, Observer, announce, calling, together
 from bulkcert.engine.sightings import Sightings
-from bulkcert.engine.stats import StatsMaker, Take
+from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.results import write_results
 from bulkcert.output.summary import Summary, summary_of, write_summary

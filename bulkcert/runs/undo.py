@@ -8,11 +8,10 @@ import anyio.to_thread
 import polars as pl
 
 from bulkcert.engine.calling import Engine, committing
-from bulkcert.engine.limits import Limit, RunLimits
+from bulkcert.engine.limits import Limit, RunLimits, Target
 from bulkcert.engine.progress import Progress
 from bulkcert.engine.session import Leave, Observer, announce, calling
 from bulkcert.engine.stats import StatsMaker
-from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW
 from bulkcert.output.summary import Summary

@@ -13,13 +13,12 @@ import msgspec
 
 from bulkcert.engine.calling import Engine, committing, stop_unwritable
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.limits import Limit, RunLimits
+from bulkcert.engine.limits import Limit, RunLimits, Target
 from bulkcert.engine.progress import Progress, Stop
 from bulkcert.engine.session import Leave, Observer, calling
 from bulkcert.engine.sightings import Sightings
 from bulkcert.engine.states import Scanned, StateReader
 from bulkcert.engine.stats import StatsMaker
-from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW
 from bulkcert.output.results import write_results

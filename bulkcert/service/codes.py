@@ -5,6 +5,8 @@ different versions of the pages, and the vendor is moving them (section 1.3b). T
 has no code at all.
 """
 
+from http import HTTPStatus
+
 from bulkcert.errors import ExitStatus
 from bulkcert.service.verdicts import Rule, Verdict
 
@@ -25,54 +27,27 @@ CERTIFICATE_REFUSED = "Client.CertificateRefused"
 """Code of our own where this machine does not trust the server: the only one of these that stops a run."""
 
 RULES: tuple[Rule, ...] = (
-    # Documented for the certificate operations.
-    Rule("ParameterFieldCheckFailed", Verdict.FAILED, 500, 400, _PARAMETERS, "1.3, 1.3b"),
+    # Documented for the certificate operations (reference, sections 1.3 and 1.3b).
+    Rule("ParameterFieldCheckFailed", Verdict.FAILED, 500, 400, _PARAMETERS),
     Rule(
         "FindDeviceBySnError",
         Verdict.NOT_FOUND,
         500,
         500,
         "Failed to find the device certificate by the SN. Please check sn is valid",
-        "1.3",
     ),
-    Rule(
-        "FindCaBySnError",
-        Verdict.NOT_FOUND,
-        500,
-        400,
-        "Failed to find the CA by the SN. Please check sn is valid.",
-        "1.3, 1.3b",
-    ),
+    Rule("FindCaBySnError", Verdict.NOT_FOUND, 500, 400, "Failed to find the CA by the SN. Please check sn is valid."),
     Rule(
         WRONG_INSTANCE,
         Verdict.STOP,
         500,
         400,
         "Specified instance is not found",
-        "1.3, 1.3b",
         _CONFIG,
         "Check --instance and --region: an instance is known only in its own region.",
     ),
-    Rule(
-        "PermissionCheckFailed",
-        Verdict.STOP,
-        403,
-        403,
-        "Failed to verify API permissions.",
-        "1.3",
-        _DENIED,
-        _GRANT,
-    ),
-    Rule(
-        "MqttOwnerCheckError",
-        Verdict.STOP,
-        500,
-        403,
-        "Failed to validate the instance permission",
-        "1.3, 1.3b",
-        _DENIED,
-        _OWNER,
-    ),
+    Rule("PermissionCheckFailed", Verdict.STOP, 403, 403, "Failed to verify API permissions.", _DENIED, _GRANT),
+    Rule("MqttOwnerCheckError", Verdict.STOP, 500, 403, "Failed to validate the instance permission", _DENIED, _OWNER),
     Rule(
         "InstancePermissionCheckFailed",
         Verdict.STOP,
@@ -80,65 +55,47 @@ RULES: tuple[Rule, ...] = (
         400,
         "An error occurred while validating the permissions of the instance. Please verify the account that created "
         "the instance and its permissions settings.",
-        "1.3",
         _DENIED,
         _OWNER,
     ),
-    Rule(
-        "RegisterCodeError",
-        Verdict.FAILED,
-        500,
-        400,
-        "Register code error in verification certificate.",
-        "1.3, 1.3b",
-    ),
-    Rule("RegisterCodeUsed", Verdict.FAILED, 500, 401, "Register code has been used.", "1.3b"),
-    Rule("GetCaNumError", Verdict.RETRY, 500, 401, "Failed to get ca num. Try again later.", "1.3b"),
-    Rule("CaNumExceed", Verdict.FAILED, 500, 401, "CA certificate num exceed.", "1.3b"),
-    Rule("CertificateContentError", Verdict.FAILED, 500, 401, "Certificate content error.", "1.3b"),
-    Rule("SnNotUnique", Verdict.FAILED, 500, 401, "Sn is not unique in global.", "1.3b"),
-    # Documented for the whole product.
-    Rule("ApiNotSupport", Verdict.STOP, 404, 404, "The API is not supported.", "1.3", _CONFIG, _ENDPOINT),
-    Rule("CheckAccountInfoFailed", Verdict.STOP, 400, 400, "Failed to read the STS token.", "1.3", _DENIED, _RENEW),
-    Rule("ParameterCheckFailed", Verdict.FAILED, 400, 400, "Failed to check the parameters.", "1.3"),
-    Rule(
-        "InternalError",
-        Verdict.RETRY,
-        500,
-        417,
-        "An error occurred while processing your request. Try again later.",
-        "1.3, 1.3b",
-    ),
+    Rule("RegisterCodeError", Verdict.FAILED, 500, 400, "Register code error in verification certificate."),
+    Rule("RegisterCodeUsed", Verdict.FAILED, 500, 401, "Register code has been used."),
+    Rule("GetCaNumError", Verdict.RETRY, 500, 401, "Failed to get ca num. Try again later."),
+    Rule("CaNumExceed", Verdict.FAILED, 500, 401, "CA certificate num exceed."),
+    Rule("CertificateContentError", Verdict.FAILED, 500, 401, "Certificate content error."),
+    Rule("SnNotUnique", Verdict.FAILED, 500, 401, "Sn is not unique in global."),
+    # Documented for the whole product (1.3, 1.3b).
+    Rule("ApiNotSupport", Verdict.STOP, 404, 404, "The API is not supported.", _CONFIG, _ENDPOINT),
+    Rule("CheckAccountInfoFailed", Verdict.STOP, 400, 400, "Failed to read the STS token.", _DENIED, _RENEW),
+    Rule("ParameterCheckFailed", Verdict.FAILED, 400, 400, "Failed to check the parameters."),
+    Rule("InternalError", Verdict.RETRY, 500, 417, "An error occurred while processing your request. Try again later."),
     Rule(
         "SystemOverFlow",
         Verdict.THROTTLED,
         500,
         403,
         "An error occurred while processing your request. Please try again.",
-        "1.3, 1.3b",
     ),
-    # Of the gateway in front of the product.
-    Rule("Throttling", Verdict.THROTTLED, 400, 400, "Request was denied due to request throttling.", "8.1"),
-    Rule("Throttling.User", Verdict.THROTTLED, 400, 400, "Request was denied due to user flow control.", "8.1"),
-    Rule("Throttling.Api", Verdict.THROTTLED, 400, 400, "Request was denied due to api flow control.", "8.1"),
-    Rule("Throttling*", Verdict.THROTTLED, 400, 400, "Request was denied due to request throttling.", "8.2"),
+    # Of the gateway in front of the product (8.1, 8.2).
+    Rule("Throttling", Verdict.THROTTLED, 400, 400, "Request was denied due to request throttling."),
+    Rule("Throttling.User", Verdict.THROTTLED, 400, 400, "Request was denied due to user flow control."),
+    Rule("Throttling.Api", Verdict.THROTTLED, 400, 400, "Request was denied due to api flow control."),
+    Rule("Throttling*", Verdict.THROTTLED, 400, 400, "Request was denied due to request throttling."),
     Rule(
         "ServiceUnavailable",
         Verdict.RETRY,
         503,
         503,
         "The request has failed due to a temporary failure of the server.",
-        "8.1",
     ),
-    Rule("UnknownError", Verdict.RETRY, 500, 500, "The request processing has failed.", "8.2"),
-    Rule("SignatureNonceUsed", Verdict.SIGN_AGAIN, 400, 400, "Specified signature nonce was used already.", "8.1"),
+    Rule("UnknownError", Verdict.RETRY, 500, 500, "The request processing has failed."),
+    Rule("SignatureNonceUsed", Verdict.SIGN_AGAIN, 400, 400, "Specified signature nonce was used already."),
     Rule(
         "SignatureDoesNotMatch",
         Verdict.STOP,
         400,
         400,
         "Specified signature does not match our calculation.",
-        "8.1",
         _DENIED,
         "Check the access key secret; if it is right, something between here and the service changes the request.",
     ),
@@ -148,7 +105,6 @@ RULES: tuple[Rule, ...] = (
         400,
         400,
         "The request signature does not conform to Aliyun standards.",
-        "8.1",
         _DENIED,
         "Something between here and the service changes the request.",
     ),
@@ -158,7 +114,6 @@ RULES: tuple[Rule, ...] = (
         400,
         400,
         "Specified time stamp or date value is expired.",
-        "8.1",
         _CONFIG,
         _CLOCK,
     ),
@@ -168,37 +123,17 @@ RULES: tuple[Rule, ...] = (
         400,
         400,
         "Specified time stamp or date value is not well formatted.",
-        "8.1",
         _CONFIG,
         _CLOCK,
     ),
-    Rule(
-        "InvalidAccessKeyId.NotFound",
-        Verdict.STOP,
-        404,
-        404,
-        "Specified access key is not found.",
-        "8.1",
-        _DENIED,
-        _KEY,
-    ),
-    Rule(
-        "InvalidAccessKeyId.Inactive",
-        Verdict.STOP,
-        400,
-        400,
-        "Specified access key is disabled.",
-        "8.1",
-        _DENIED,
-        _KEY,
-    ),
+    Rule("InvalidAccessKeyId.NotFound", Verdict.STOP, 404, 404, "Specified access key is not found.", _DENIED, _KEY),
+    Rule("InvalidAccessKeyId.Inactive", Verdict.STOP, 400, 400, "Specified access key is disabled.", _DENIED, _KEY),
     Rule(
         "InvalidSecurityToken.Expired",
         Verdict.REFRESH,
         400,
         400,
         "Specified SecurityToken is expired.",
-        "8.1",
         _DENIED,
         _RENEW,
     ),
@@ -208,7 +143,6 @@ RULES: tuple[Rule, ...] = (
         400,
         400,
         "Specified SecurityToken is malformed.",
-        "8.1",
         _DENIED,
         _RENEW,
     ),
@@ -218,31 +152,22 @@ RULES: tuple[Rule, ...] = (
         400,
         400,
         "Specified SecurityToken mismatch with the AccessKey.",
-        "8.1",
         _DENIED,
         _RENEW,
     ),
     Rule(
-        "MissingSecurityToken",
-        Verdict.STOP,
-        400,
-        400,
-        "SecurityToken is mandatory for this action.",
-        "8.1",
-        _DENIED,
-        _RENEW,
+        "MissingSecurityToken", Verdict.STOP, 400, 400, "SecurityToken is mandatory for this action.", _DENIED, _RENEW
     ),
-    Rule("NoPermission", Verdict.STOP, 403, 403, "User not authorized to operate.", "8.1", _DENIED, _GRANT),
-    Rule("Forbidden.RAM", Verdict.STOP, 403, 403, "User not authorized to operate.", "8.1", _DENIED, _GRANT),
-    Rule("Forbidden", Verdict.STOP, 403, 403, "User not authorized to operate.", "8.1", _DENIED, _GRANT),
-    Rule("UnsupportedHTTPMethod", Verdict.STOP, 400, 400, "This HTTP method is not supported.", "8.1", _CONFIG),
+    Rule("NoPermission", Verdict.STOP, 403, 403, "User not authorized to operate.", _DENIED, _GRANT),
+    Rule("Forbidden.RAM", Verdict.STOP, 403, 403, "User not authorized to operate.", _DENIED, _GRANT),
+    Rule("Forbidden", Verdict.STOP, 403, 403, "User not authorized to operate.", _DENIED, _GRANT),
+    Rule("UnsupportedHTTPMethod", Verdict.STOP, 400, 400, "This HTTP method is not supported.", _CONFIG),
     Rule(
         "InvalidApi.NotFound",
         Verdict.STOP,
         404,
         404,
         "Specified api is not found, please check your url and method.",
-        "8.1",
         _CONFIG,
         _ENDPOINT,
     ),
@@ -252,43 +177,30 @@ RULES: tuple[Rule, ...] = (
         404,
         404,
         "Specified api is not found, please check your url and method.",
-        "8.1",
         _CONFIG,
         _ENDPOINT,
     ),
-    Rule(
-        "InvalidVersion",
-        Verdict.STOP,
-        400,
-        400,
-        "Specified parameter Version is not valid.",
-        "8.1",
-        _CONFIG,
-        _ENDPOINT,
-    ),
+    Rule("InvalidVersion", Verdict.STOP, 400, 400, "Specified parameter Version is not valid.", _CONFIG, _ENDPOINT),
     Rule(
         "InvalidProduct.NotFound",
         Verdict.STOP,
         404,
         404,
         "Cannot find product according to your specified domain.",
-        "8.1",
         _CONFIG,
         _ENDPOINT,
     ),
-    Rule("InvalidProtocol.NeedSsl", Verdict.STOP, 404, 404, "The request needs HTTPS.", "8.1", _CONFIG, _ENDPOINT),
+    Rule("InvalidProtocol.NeedSsl", Verdict.STOP, 404, 404, "The request needs HTTPS.", _CONFIG, _ENDPOINT),
     # Families whose names hold the parameter; last, so that the exact names above win.
-    Rule("MissingParameter", Verdict.FAILED, 400, 400, "A parameter is mandatory for this action.", "8.1"),
-    Rule("Missing*", Verdict.FAILED, 400, 400, "A parameter is mandatory for this action.", "8.1"),
-    Rule("InvalidParameter*", Verdict.FAILED, 400, 400, "A parameter is not valid.", "1.3, 8.1"),
-    Rule("Invalid*", Verdict.FAILED, 400, 400, "A parameter is not valid.", "8.1"),
+    Rule("MissingParameter", Verdict.FAILED, 400, 400, "A parameter is mandatory for this action."),
+    Rule("Missing*", Verdict.FAILED, 400, 400, "A parameter is mandatory for this action."),
+    Rule("InvalidParameter*", Verdict.FAILED, 400, 400, "A parameter is not valid."),
+    Rule("Invalid*", Verdict.FAILED, 400, 400, "A parameter is not valid."),
 )
 
 _EXACT = {rule.code: rule for rule in RULES if not rule.code.endswith("*")}
 _FAMILIES = tuple((rule.code[:-1], rule) for rule in RULES if rule.code.endswith("*"))
-_UNRECOGNIZED = Rule("", Verdict.UNRECOGNIZED, 500, 500, "", "1.3")
-
-_BUSY = frozenset({429})
+_UNRECOGNIZED = Rule("", Verdict.UNRECOGNIZED, 500, 500, "")
 
 READING_REFUSED = frozenset(
     {
@@ -318,6 +230,6 @@ def verdict_without_code(http_status: int) -> Verdict:
     A success without the echoed serial counts as unanswered, since nothing says what was done. Any other answer
     without a code was given by something in front of the service, and may be different the next time.
     """
-    if http_status in _BUSY:
+    if http_status == HTTPStatus.TOO_MANY_REQUESTS:
         return Verdict.THROTTLED
     return Verdict.UNANSWERED if http_status < 300 else Verdict.RETRY  # noqa: PLR2004 - the 2xx of HTTP

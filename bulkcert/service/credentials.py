@@ -103,40 +103,7 @@ class ChainCredentials:
                 f"the credentials from {source} are empty or hold white space or characters that no key has",
                 "Copy them again: often a blank, a line feed or an invisible character has come along.",
             )
-        expires_at = _expiry(self._chain, found.access_key_id, found.security_token) if found.security_token else None
-        return Credentials(
-            found.access_key_id, found.access_key_secret, found.security_token or None, source, expires_at
-        )
-
-
-def _expiry(chain: Any, key_id: str, token: str) -> float | None:
-    """Returns when temporary credentials end, Unix seconds; None where nothing says so.
-
-    The chain passes on what its providers found without its end, so the provider that was last used is asked for what
-    it holds; in whatever release of the chain that is not there, the end is not known.
-    """
-    provider: Any = getattr(getattr(chain, "cloud_credential", None), "provider", None)
-    for wrapped in _WRAPPED:
-        provider = getattr(provider, wrapped, provider)
-    # One that keeps nothing would have to fetch again, or run a command.
-    if not hasattr(provider, "_credentials_cache"):
-        return None
-    try:
-        held = provider.get_credentials()
-        if (held.get_access_key_id(), held.get_security_token()) != (key_id, token):
-            return None
-        expires_at = held.get_expiration()
-    except Exception:  # noqa: BLE001 - foreign code; and the end is only shown, never relied on
-        return None
-    return float(expires_at) if isinstance(expires_at, int | float) and expires_at > 0 else None
-
-
-_WRAPPED = (
-    "_DefaultCredentialsProvider__last_used_provider",
-    "_CLIProfileCredentialsProvider__innerProvider",
-    "_ProfileCredentialsProvider__innerProvider",
-)
-"""Where the chain and its profiles keep the provider that was last used."""
+        return Credentials(found.access_key_id, found.access_key_secret, found.security_token or None, source)
 
 
 _SOURCES = {
@@ -161,29 +128,11 @@ def _source_text(provider: str) -> str:
     return source.replace("a profile", f"the profile {profile}", 1) if profile else source
 
 
-_JARGON = {
-    "unable to load credentials from any of the providers in the chain: ": "",
-    "EnvironmentVariableCredentialsProvider: ": "in the environment: ",
-    "OIDCRoleArnCredentialsProvider: ": "by OIDC: ",
-    "CLIProfileCredentialsProvider: ": "of the aliyun command: ",
-    "ProfileCredentialsProvider: ": "in the credentials file: ",
-    "EcsRamRoleCredentialsProvider: ": "from the metadata server: ",
-    "URLCredentialsProvider: ": "from the credentials URI: ",
-    "Environment variable accessKeyId cannot be empty": "ALIBABA_CLOUD_ACCESS_KEY_ID is not set",
-    "Environment variable accessKeySecret cannot be empty": "ALIBABA_CLOUD_ACCESS_KEY_SECRET is not set",
-    "credentials file: $": "credentials file: ",
-    " form cli ": " from cli ",
-}
-"""Words of the library, and ours; the errors of its links come as one text."""
-
-
 def _no_credentials(error: Exception) -> BulkcertError:
-    tried = " ".join(str(error).split()).replace("['", "").replace("']", "").replace("', '", "; ")
-    for jargon, plain in _JARGON.items():
-        tried = tried.replace(jargon, plain)
+    said = " ".join(str(error).split())
     return BulkcertError(
         ExitStatus.DENIED,
-        f"no credentials: {tried}",
-        "Set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, or use a profile of "
-        "the aliyun command or a RAM role, then run the same command again.",
+        "no credentials found",
+        "Set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, or use a profile of the aliyun command "
+        f"or a RAM role, then run the same command again. The vendor's library reports: {said}",
     )

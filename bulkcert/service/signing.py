@@ -24,14 +24,12 @@ class Credentials:
         access_key_secret: What is signed with.
         security_token: Token of temporary credentials, or None.
         source: Where they were found, in the words of the vendor's chain.
-        expires_at: Unix time in seconds at which they end, or None where that is not known; no part of what they are.
     """
 
     access_key_id: str
     access_key_secret: str = field(repr=False)
     security_token: str | None = field(default=None, repr=False)
     source: str = ""
-    expires_at: float | None = field(default=None, compare=False)
 
 
 def encode(text: str) -> str:

@@ -47,7 +47,6 @@ class Rule:
         old_status: HTTP status before the vendor's adjustment (section 1.3b), or the only one.
         new_status: HTTP status after it.
         message: ``Message``, verbatim where a source gives it.
-        source: Section of the reference.
         exit_status: Exit status of a run that stops for it; None unless the verdict is STOP or REFRESH.
         advice: What the operator can do about it.
     """
@@ -57,7 +56,6 @@ class Rule:
     old_status: int
     new_status: int
     message: str
-    source: str
     exit_status: ExitStatus | None = None
     advice: str = ""
 

@@ -3,15 +3,13 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from typing import Any
 
 import anyio
-import anyio.to_thread
 
+from bulkcert.engine.figures import Stats, Take
 from bulkcert.engine.progress import Progress
-from bulkcert.engine.stats import Stats, Take
 from bulkcert.log import event
 from bulkcert.output.summary import Summary
 from bulkcert.runs.run import Run
@@ -21,7 +19,6 @@ POLL_EVERY_S = 0.5
 """The smallest slow-down lasts a second, so none is missed."""
 
 VERDICTS_EVERY_S = 10.0
-CHECKPOINT_EVERY_S = 30.0
 
 
 def log_started(run: Run) -> None:
@@ -110,29 +107,6 @@ async def watch_events(take: Take) -> None:
     finally:
         watcher.observe(take(), time.monotonic())
         watcher.count(take(), time.monotonic())
-
-
-def watch_checkpoints(synced: Callable[[], int]) -> Callable[[Take], Coroutine[Any, Any, None]]:
-    """Returns a watch that logs now and then how much of a run is safe on disk; the last is for ``log_checkpoint``.
-
-    Args:
-        synced: Returns how many rows have their final outcome on disk.
-    """
-
-    async def watch(_take: Take) -> None:
-        reported = await anyio.to_thread.run_sync(synced)
-        while True:
-            await anyio.sleep(CHECKPOINT_EVERY_S)
-            if (now := await anyio.to_thread.run_sync(synced)) != reported:
-                reported = now
-                log_checkpoint(reported)
-
-    return watch
-
-
-def log_checkpoint(rows: int) -> None:
-    """Logs how many rows have their final outcome on disk."""
-    event("checkpoint", f"the store holds {rows:,} outcomes on disk", rows=rows)
 
 
 class _Watcher:

@@ -1,24 +1,37 @@
-"""What is measured of a run, as metric families for Prometheus.
+"""What is measured of a run, in a file for the textfile collector of Prometheus' node exporter.
 
 What begins with ``bulkcert_last_`` is of the last run that ended, and stays through the next one; the rest is of the
 session that is running, or ran last. Labels do not use ``job`` and ``instance``: those are the scraper's.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from itertools import accumulate
+from pathlib import Path
 
+import anyio
+import anyio.to_thread
 from prometheus_client import Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
+from bulkcert.engine.figures import Stats, Take
 from bulkcert.engine.progress import LATENCY_BOUNDS_S
-from bulkcert.engine.stats import Stats
-from bulkcert.errors import ExitStatus
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.log import bound
+from bulkcert.output.files import read_regular, write_whole
 from bulkcert.output.summary import Summary
+from bulkcert.runs.job import Job
+from bulkcert.store.lock import is_held
 from bulkcert.store.outcome import Outcome
+
+EVERY_S = 15.0
+"""How often they are written: as often as Prometheus scrapes, by default."""
+
+READABLE = 0o644
+"""The node exporter runs as another user."""
 
 _VERSION = version("bulkcert")
 LABELS = ("action", "mqtt_instance", "job_name")
@@ -28,85 +41,115 @@ NO_CODE = "OK"
 """Label of the answers that carry no code: what was asked is done."""
 
 
-def is_active(exposition: str) -> bool:
-    """Returns whether an exposition says that a session is running.
+class Recorder:
+    """Keeps the metrics of one session up to date in a file.
+
+    Args:
+        job: What the run does.
+        path: The file.
+        warn: Called with what went wrong; nothing that does ends the run once it has begun.
 
     Raises:
-        ValueError: It is no exposition.
-    """
-    families = text_string_to_metric_families(exposition)
-    return any(sample.value == 1 for family in families if family.name == ACTIVE for sample in family.samples)
-
-
-@dataclass(slots=True)
-class Measured:
-    """A session as it is measured.
-
-    Attributes:
-        labels: Values of ``LABELS``.
-        caps: Calls per second that are allowed, by what they bind: account, address, lane.
-        started_at: Unix time in seconds.
-        stats: What the session does; None until calls are made.
-        last: What is known of the last run that ended: values by name of the metric and value of its own label.
-        active: Whether the session is running.
+        BulkcertError: The file cannot be written.
     """
 
-    labels: tuple[str, str, str]
-    caps: Mapping[str, int]
-    started_at: float = field(default_factory=time.time)
-    stats: Stats | None = None
-    last: dict[tuple[str, str], float] = field(default_factory=dict)
-    active: bool = True
+    def __init__(self, job: Job, path: Path, warn: Callable[[str], None]) -> None:
+        self._path, self._warn, self._warned = path, warn, False
+        # A file name may not be UTF-8, which labels are.
+        name = (bound["job"] or "").encode(errors="replace").decode()
+        self._labels = (job.action.name, job.instance, name)
+        self._caps = {"account": job.options.rate, "address": job.options.per_address_rate, "lane": job.lane_cap}
+        self._started_at, self._active = time.time(), True
+        self._take: Take | None = None
+        self.stats: Stats | None = None
+        """What the session does; None until calls are made."""
+        self.summary: Summary | None = None
+        """What the run came to, once it is known."""
+        self._last: dict[tuple[str, str], float] = {}
+        """What is known of the last run that ended, by name of the metric and value of its own label."""
+        self._carry_over()
+        # Where another session holds the run, the file is that one's; this one is refused.
+        self._is_mine = True
+        with suppress(OSError):  # opening the run says what is wrong with it
+            self._is_mine = not is_held(job.files.lock)
+        try:
+            self._write()
+        except OSError as error:
+            raise BulkcertError(
+                ExitStatus.CANNOT_WRITE,
+                f"cannot write {self._path}: {error.strerror or error}",
+                "No calls were made. Name a file in a directory that can be written, or leave --metrics-file out.",
+            ) from error
 
-    def carry_over(self, exposition: str) -> None:
-        """Takes over what an earlier exposition says of the last run; that of other labels is not this one's.
+    def _carry_over(self) -> None:
+        """Takes over what the file says of the last run; that of other labels is not this one's.
 
-        Raises:
-            ValueError: It is no exposition.
+        Not from a store: results that have a date in their name are of another run every night.
         """
-        samples = (sample for family in text_string_to_metric_families(exposition) for sample in family.samples)
-        for sample in samples:
-            of_this = tuple(sample.labels.get(name, "") for name in LABELS) == self.labels
-            if of_this and sample.name.startswith(LAST):
-                self.last[sample.name, sample.labels.get("outcome", "")] = sample.value
+        try:
+            for family in text_string_to_metric_families(read_regular(self._path).decode()):
+                for sample in family.samples:
+                    of_this = tuple(sample.labels.get(name, "") for name in LABELS) == self._labels
+                    if of_this and sample.name.startswith(LAST):
+                        self._last[sample.name, sample.labels.get("outcome", "")] = sample.value
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:
+            self._warn(f"{self._path} cannot be read, so the time of the last success is lost: {error}")
 
-    def end(self, status: ExitStatus, summary: Summary | None) -> None:
-        """Takes note of how the session ended; without a summary there are no results."""
-        now = time.time()
-        self.active = False
-        self.last[LAST + "end_timestamp_seconds", ""] = now
-        self.last[LAST + "duration_seconds", ""] = now - self.started_at
-        self.last[LAST + "exit_status", ""] = status
+    async def watch(self, take: Take) -> None:
+        """Writes the metrics every few seconds until cancelled."""
+        self._take = take
+        while True:
+            self.stats = take()
+            await anyio.to_thread.run_sync(self._save)
+            await anyio.sleep(EVERY_S)
+
+    def end(self, status: ExitStatus) -> None:
+        """Writes how the session has ended; without a summary there are no results."""
+        self.stats = self._take() if self._take else None
+        now, self._active = time.time(), False
+        self._last[LAST + "end_timestamp_seconds", ""] = now
+        self._last[LAST + "duration_seconds", ""] = now - self._started_at
+        self._last[LAST + "exit_status", ""] = status
         if status == ExitStatus.OK:
-            self.last[LAST + "success_timestamp_seconds", ""] = now
-        if summary is not None:
+            self._last[LAST + "success_timestamp_seconds", ""] = now
+        if self.summary is not None:
             for outcome in Outcome:
-                self.last[LAST + "rows", outcome.value] = summary.outcomes.get(outcome, 0)
+                self._last[LAST + "rows", outcome.value] = self.summary.outcomes.get(outcome, 0)
+        self._save()
 
-    def exposition(self) -> bytes:
-        """Returns all metrics as they are now, in Prometheus' text format."""
-        return generate_latest(self)
+    def _save(self) -> None:
+        try:
+            self._write()
+            self._warned = False
+        except OSError as error:
+            if not self._warned:
+                self._warn(f"cannot write {self._path}: {error.strerror or error}; the run continues")
+            self._warned = True
 
-    def collect(self) -> Iterable[Metric]:
-        """Returns all metrics: what ``generate_latest`` asks of a registry."""
-        return self._families()
+    def _write(self) -> None:
+        """Replaces the file at once; the collector passes its temporary name over: no ``.prom``."""
+        if self._is_mine:
+            write_whole(self._path, generate_latest(self), mode=READABLE)
 
-    def _families(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[Metric]:
+        """Yields all metrics as they are now: what ``generate_latest`` asks of a registry."""
         yield from self._session()
         if self.stats is not None:
             yield from self._rows(self.stats)
             yield from self._calls(self.stats)
             yield from self._pace(self.stats)
         for name, text in _LAST_HELP.items():
-            own = {label: value for (metric, label), value in self.last.items() if metric == LAST + name}
+            own = {label: value for (metric, label), value in self._last.items() if metric == LAST + name}
             yield self._gauge(LAST + name, text, own, label="outcome" if name == "rows" else "")
 
     def _session(self) -> Iterator[Metric]:
         build = GaugeMetricFamily("bulkcert_build_info", "Version of bulkcert.", labels=[*LABELS, "version"])
-        build.add_metric([*self.labels, _VERSION], 1)
+        build.add_metric([*self._labels, _VERSION], 1)
         yield build
-        yield self._gauge(ACTIVE, "1 while a session is running.", {"": self.active})
-        yield self._gauge("bulkcert_run_start_timestamp_seconds", "When the session started.", {"": self.started_at})
+        yield self._gauge(ACTIVE, "1 while a session is running.", {"": self._active})
+        yield self._gauge("bulkcert_run_start_timestamp_seconds", "When the session started.", {"": self._started_at})
         yield self._gauge("bulkcert_updated_timestamp_seconds", "When these metrics were taken.", {"": time.time()})
 
     def _rows(self, stats: Stats) -> Iterator[Metric]:
@@ -131,35 +174,35 @@ class Measured:
             labels=LABELS,
         )
         buckets = list(zip(bounds, accumulate(stats.latency_counts), strict=True))
-        histogram.add_metric(self.labels, buckets, stats.latency_sum_s)
+        histogram.add_metric(self._labels, buckets, stats.latency_sum_s)
         yield histogram
 
     def _pace(self, stats: Stats) -> Iterator[Metric]:
-        rate = stats.rate if self.active else 0.0
+        rate = stats.rate if self._active else 0.0
         yield self._gauge("bulkcert_calls_per_second", "Calls sent in the last second.", {"": rate})
         yield self._gauge("bulkcert_calls_in_flight", "Calls that wait for an answer.", {"": stats.in_flight})
         text = "Calls per second that are allowed to the account, to each address, and used of that by each lane."
-        yield self._gauge("bulkcert_cap_calls_per_second", text, self.caps, label="scope")
+        yield self._gauge("bulkcert_cap_calls_per_second", text, self._caps, label="scope")
         yield self._gauge(
             "bulkcert_cap_used_ratio", "Share of the cap in use: below 1 while slowed down.", {"": stats.factor}
         )
         silent = stats.outage_s > 0
         yield self._gauge("bulkcert_outage_ongoing", "1 while the service does not answer at all.", {"": silent})
 
-    def _gauge(self, name: str, text: str, values: Mapping[str, float], *, label: str = "") -> Metric:
-        return self._filled(GaugeMetricFamily(name, text, labels=self._names(label)), values, label)
-
     def _counter(self, name: str, text: str, values: Mapping[str, float], label: str = "") -> Metric:
-        return self._filled(CounterMetricFamily(name, text, labels=self._names(label)), values, label)
+        return self._gauge(name, text, values, label, CounterMetricFamily)
 
-    def _names(self, label: str) -> list[str]:
-        return [*LABELS, label] if label else [*LABELS]
-
-    def _filled(
-        self, family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[str, float], label: str
+    def _gauge(
+        self,
+        name: str,
+        text: str,
+        values: Mapping[str, float],
+        label: str = "",
+        kind: type[CounterMetricFamily | GaugeMetricFamily] = GaugeMetricFamily,
     ) -> Metric:
+        family = kind(name, text, labels=[*LABELS, label] if label else LABELS)
         for own, value in values.items():
-            family.add_metric([*self.labels, own] if label else self.labels, value)
+            family.add_metric([*self._labels, own] if label else self._labels, value)
         return family
 
 

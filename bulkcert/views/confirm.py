@@ -70,8 +70,6 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
     yield "input", _input(run)
     if run.found.check.protection:
         yield "protected", run.found.check.protection
-    if text := doubt(run.found.check, job.action):
-        yield "", Text(text, style="yellow")
     if run.found.lifted:
         text = f"{counted(run.found.lifted, 'row')} that {run.found.lifted_from} protected until now: to be called"
         yield "", Text(text, style="yellow")
@@ -243,25 +241,14 @@ def _answer(question: str) -> str:
     return line.strip()
 
 
-def doubt(check: Check, action: Action) -> str:
-    """Returns what is not known of the devices that an action on CAs must not touch; empty if there is no doubt."""
-    if action.by_device or not (count := check.unplaced):
-        return ""
-    serials = f"{count:,} protected serial{' has no CaSn and is' if count == 1 else 's have no CaSn and are'} in no row"
-    return (
-        f"{serials}: whether a device that has {'it' if count == 1 else 'one of them'} is under these CAs is not "
-        "known; plan or run with a list that has CaSn"
-    )
-
-
 def mistake(check: Check) -> str:
     """Returns which protected serials were meant for rows that they do not protect; empty if none is likely to be.
 
     What is merely in no row is no mistake: a list that does not change is given to run after run.
     """
-    if not (count := check.mistaken):
+    if not (count := len(check.mistaken)):
         return ""
-    first = f"'{check.first_mistaken}'"
+    first = f"'{printable(check.mistaken[0])}'"
     serials = f"serial {first} is" if count == 1 else f"{count:,} serials, the first {first}, are"
     return (
         f"{check.protected_by}: the {serials} in no row exactly, but rows differ from "

@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from bulkcert.engine.stats import Stats, Take
+from bulkcert.engine.figures import Stats, Take
 from bulkcert.views.console import stderr, wrapped
 from bulkcert.words import duration
 

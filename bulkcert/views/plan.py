@@ -1,6 +1,5 @@
 """A plan as it is read: one JSON object, the same as a table, and what is to be said about it."""
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from bulkcert.service.certificates import Status
 from bulkcert.service.operations import INSTANCE_ACCESS
 from bulkcert.service.signing import Credentials
 from bulkcert.views.advice import on_unregistered
-from bulkcert.views.confirm import doubt, mistake
+from bulkcert.views.confirm import mistake
 from bulkcert.views.console import say, stdout
 from bulkcert.views.layout import columns, show
 from bulkcert.words import about, counted
@@ -75,12 +74,11 @@ class Pace(msgspec.Struct, frozen=True):
 
 
 class Key(msgspec.Struct, frozen=True):
-    """What calls are signed with; ``expires`` is UTC, null where not known."""
+    """What calls are signed with."""
 
     access_key_id: str
     source: str
     temporary: bool
-    expires: str | None
 
 
 class Permissions(msgspec.Struct, frozen=True):
@@ -152,7 +150,6 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
             credentials.access_key_id,
             credentials.source or "the default chain",
             credentials.security_token is not None,
-            _utc(credentials.expires_at) if credentials.expires_at is not None else None,
         ),
         permissions=Permissions(found.may_read, found.may_list, _needed(inquiry)),
         instance_ok=found.knows_instance,
@@ -222,16 +219,10 @@ def _advice(plan: Plan, inquiry: Inquiry, credentials: Credentials) -> Iterator[
     if plan.unread_because:
         yield f"states cannot be read, so a run calls every row whose state was not read: {plan.unread_because}"
     needed = next(pace for pace in plan.times if pace.source_addresses == len(inquiry.question.addresses)).seconds
-    ends = credentials.expires_at
-    if ends is not None and ends < time.time() + needed:
+    if credentials.security_token is not None:
         yield (
-            f"these credentials expire at {_utc(ends)}, before the run would end ({about(needed)}); "
-            "their source must give new ones by then"
-        )
-    if credentials.security_token is not None and ends is None:
-        yield (
-            "these credentials are temporary, nothing says when they expire, and a token that was set by hand cannot "
-            f"be renewed by the run ({about(needed)}); if they end first, it stops and can be resumed"
+            "these credentials are temporary, and a token that was set by hand cannot be renewed by the run "
+            f"({about(needed)}); if they end first, it stops and can be resumed"
         )
 
 
@@ -296,8 +287,6 @@ def _on_left_out(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
         yield f"{rows} protected by {inquiry.check.protected_by}; {skipped}"
     if text := mistake(inquiry.check):
         yield text
-    if text := doubt(inquiry.check, inquiry.question.action):
-        yield text
 
 
 def _on_unregistered(plan: Plan, inquiry: Inquiry) -> str:
@@ -355,8 +344,8 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
         "instance",
         f"{plan.instance} at {plan.endpoint}: {unread or _known(plan.instance_ok, 'reachable', 'not known')}",
     )
-    ends = f", until {key.expires}" if key.expires else ", temporary" if key.temporary else ""
-    yield "credentials", f"access key {key.access_key_id}, from {key.source}{ends}"
+    temporary = ", temporary" if key.temporary else ""
+    yield "credentials", f"access key {key.access_key_id}, from {key.source}{temporary}"
     yield "permissions", f"to read {_known(may.read_one, 'yes', 'no')}, to list {_known(may.read_pages, 'yes', 'no')}"
     yield "", f"the permission to change shows only in changing; the run needs {', '.join(may.needed)}"
     yield "clock", _clock(plan.clock_ahead_s)

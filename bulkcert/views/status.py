@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 import msgspec
 from rich.text import Text
 
-from bulkcert.engine.figures import Stats
-from bulkcert.engine.recent_errors import LastError
+from bulkcert.engine.figures import LastError, Stats
 from bulkcert.errors import ExitStatus
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store.outcome import Outcome

@@ -1,0 +1,271 @@
+"""The check of every row of an input: what may be called, and what never is."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import polars as pl
+
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input.protect import Protection, Search
+from bulkcert.input.records import Part
+from bulkcert.input.serials import (
+    FAULTS,
+    PROTECTED_CA,
+    PROTECTED_DEVICE,
+    SerialProblem,
+    all_rounded,
+    faults,
+    problems,
+)
+from bulkcert.words import printable
+
+INVALID_SHOWN = 20
+"""Invalid rows that are kept with line and value."""
+CAS_KEPT = 100_000
+"""CAs whose rows are counted each for itself."""
+PARTS = 16
+"""Shares of the keys in which duplicates are searched one after the other: a sixteenth of the rows at a time."""
+
+# Joins the two serials of a key. No valid serial has a control character, so the join is unambiguous.
+_JOINT = "\x1f"
+# In place of a line feed or a joint in an invalid serial, when the rows are hashed: no valid one has it either.
+_SPOILT = "\x1e"
+_NO_FAULTS = pl.DataFrame(schema={"row": pl.UInt32, "fault": pl.UInt8})
+_NO_KEYS = pl.DataFrame(schema={"row": pl.UInt32, "one": pl.UInt64, "two": pl.UInt64})
+_EXPORT_AS_TEXT = "Export the list again with this column as text, best straight from the registry"
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidRow:
+    """A row that is not called, as a message shows it.
+
+    Attributes:
+        row: Number of the row, from 1.
+        line: Line of a CSV or NDJSON file on which the row starts, from 1; None for Parquet.
+        column: The column of the first thing that is wrong, or that is protected.
+        value: What is there, shortened and safe on a terminal.
+        reason: What is wrong with it, to be read behind the column's name.
+    """
+
+    row: int
+    line: int | None
+    column: str
+    value: str
+    reason: str
+
+    @property
+    def shown(self) -> str:
+        """The value in parentheses, to be read behind the reason; empty where there is none."""
+        return f" ({self.value})" if self.value else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What the pass over the whole input found.
+
+    Attributes:
+        rows: Rows of the input.
+        sha256: Of the bytes of its files as they are, in hexadecimal.
+        keys_sha256: Of the serials of all rows, in order, in hexadecimal: the same for every input of these rows,
+            whatever its formats and its other columns; a missing serial is an empty one.
+        invalid: Rows with a serial that breaks a rule.
+        duplicates: Rows that repeat the certificate of an earlier valid row.
+        protected: Valid rows that are not called because a list protects them; they are no duplicates.
+        first_invalid: The first invalid rows, 20 at most.
+        first_protected: The first protected rows, 20 at most.
+        settled: One line for each row that is not called, in order: ``row``, ``first_row`` (null where invalid or
+            protected) and the code ``fault`` (0 for a duplicate). Ten bytes a row: the words are made batch by batch.
+        rows_by_ca: Valid rows of each CA, duplicates included, most rows first; the first 100,000 CAs. Rows that
+            are protected do not count.
+        rows_of_other_cas: Valid rows of the CAs that are not in ``rows_by_ca``.
+        protected_by: Name of the list that protects rows, safe on a terminal; empty without one.
+        protection: How many serials are protected and how many rows that concerns, in words; empty without a list.
+        protected_cas: CAs of ``rows_by_ca`` that are on that list, or have a protected row.
+        unplaced: Devices on that list of which neither it nor the input says under which CA they are; their number.
+        mistaken: Serials on that list that no row has, while rows that are not protected have them with other letter
+            case or other leading zeros, in order.
+    """
+
+    rows: int
+    sha256: str
+    keys_sha256: str
+    invalid: int
+    duplicates: int
+    protected: int
+    first_invalid: tuple[InvalidRow, ...]
+    first_protected: tuple[InvalidRow, ...]
+    settled: pl.DataFrame
+    rows_by_ca: Mapping[str, int]
+    rows_of_other_cas: int
+    protected_by: str
+    protection: str
+    protected_cas: frozenset[str]
+    unplaced: int
+    mistaken: tuple[str, ...]
+
+    @property
+    def protected_rows(self) -> pl.Series:
+        """Numbers of the protected rows."""
+        return self.settled.filter(pl.col("fault") >= PROTECTED_DEVICE)["row"]
+
+    @property
+    def callable(self) -> int:
+        """Rows that may be called."""
+        return self.rows - self.invalid - self.duplicates - self.protected
+
+
+class Findings:
+    """What was found so far.
+
+    Args:
+        columns: The columns that together say which certificate is meant, that of the CA last.
+        protection: The list of what must not be called, or None.
+        trust_serials: Whether serials that all look like rounded numbers are taken as they are.
+    """
+
+    def __init__(self, columns: Sequence[str], protection: Protection | None, *, trust_serials: bool) -> None:
+        self._columns = columns
+        self._search = Search(protection) if protection else None
+        self._protected_by = printable(protection.path.name) if protection else ""
+        self._digest = hashlib.sha256()
+        self._rows = 0
+        self._invalid, self._protected, self._hashes = [_NO_FAULTS], [_NO_FAULTS], [_NO_KEYS]
+        self._first_invalid: list[InvalidRow] = []
+        self._first_protected: list[InvalidRow] = []
+        self._rows_by_ca: dict[str, int] = {}
+        self._rows_of_other_cas = 0
+        # The columns in which every serial so far looks like a number that has lost its last digits; with each, what
+        # to report of the first one.
+        self._suspects: dict[str, str] = {} if trust_serials else dict.fromkeys(columns, "")
+
+    def add(self, keys: pl.DataFrame, part: Part) -> None:
+        """Takes in the serials of the next rows.
+
+        Raises:
+            BulkcertError: INPUT_INVALID: a spreadsheet has changed the serials.
+        """
+        fault = pl.Series("fault", [SerialProblem.NONE], dtype=pl.UInt8).new_from_index(0, keys.height)
+        for serials in keys:
+            found = faults(serials)
+            self._refuse_changed(part, serials, found)
+            fault = fault * FAULTS + found
+        rows = pl.int_range(self._rows + 1, self._rows + keys.height + 1, dtype=pl.UInt32, eager=True).alias("row")
+        valid = fault == SerialProblem.NONE
+        joined = keys.select(pl.concat_str(pl.all(), separator=_JOINT)).to_series()
+        if keys.height:
+            self._digest.update(f"{_whole(keys, joined, valid).str.join(chr(10)).item()}\n".encode())
+        if not valid.all():
+            self._leave_out(pl.DataFrame([rows, fault]).filter(~valid), keys, part, self._invalid, self._first_invalid)
+        free = valid
+        if self._search:
+            by_device, by_ca = self._search.hits(keys)
+            free = valid & ~by_device & ~by_ca
+            code = PROTECTED_CA - by_device.cast(pl.UInt8)  # one less where it is the device
+            hit = pl.DataFrame([rows, code.alias("fault")]).filter(valid & ~free)
+            self._leave_out(hit, keys, part, self._protected, self._first_protected)
+        if not free.all():
+            rows, keys, joined = rows.filter(free), keys.filter(free), joined.filter(free)
+        # Two hashes with different seeds, 20 bytes a row with its number. Two different keys are taken for one only
+        # where both agree: among 10 million keys the odds are about 1 in 7e24 (n * n / 2 ** 129), far below those of
+        # a memory error.
+        self._hashes.append(pl.DataFrame({"row": rows, "one": joined.hash(seed=1), "two": joined.hash(seed=2)}))
+        self._count(keys[self._columns[-1]])
+        self._rows += part.frame.height
+
+    def check(self, sha256: str, pinned: pl.LazyFrame) -> Check:
+        """Returns the findings, now that all rows are in.
+
+        Args:
+            sha256: Of the bytes of the input's files.
+            pinned: The serials of all rows, as ``add`` had them.
+
+        Raises:
+            BulkcertError: INPUT_INVALID: a spreadsheet has rounded the serials, or devices are to be protected from
+                an action on CAs, and nothing says under which CA they are.
+        """
+        for suspect in self._suspects.values():
+            if suspect:
+                advice = f"{_EXPORT_AS_TEXT}; or give --trust-serials if these are the true serials."
+                raise _changed(suspect, "every serial ends in zeros after its fifteenth digit", advice)
+        search, duplicates = self._search, _duplicates(pl.concat(self._hashes, rechunk=False))
+        invalid, protected = pl.concat(self._invalid), pl.concat(self._protected)
+        named = pl.concat([invalid, protected]).with_columns(first_row=pl.lit(None, pl.UInt32))
+        settled = pl.concat([duplicates.with_columns(fault=pl.lit(0, pl.UInt8)), named], how="diagonal").sort("row")
+        cas = dict(sorted(self._rows_by_ca.items(), key=lambda ca: (-ca[1], ca[0])))
+        return Check(
+            rows=self._rows,
+            sha256=sha256,
+            keys_sha256=self._digest.hexdigest(),
+            invalid=invalid.height,
+            duplicates=duplicates.height,
+            protected=protected.height,
+            first_invalid=tuple(self._first_invalid),
+            first_protected=tuple(self._first_protected),
+            settled=settled,
+            rows_by_ca=MappingProxyType(cas),
+            rows_of_other_cas=self._rows_of_other_cas,
+            protected_by=self._protected_by,
+            protection=f"{self._protected_by}: {search.describe(protected.height)}" if search else "",
+            protected_cas=frozenset(search.protected_cas() & cas.keys() if search else ()),
+            unplaced=search.unplaced() if search else 0,
+            mistaken=search.mistaken(pinned, protected["row"]) if search else (),
+        )
+
+    def _refuse_changed(self, part: Part, serials: pl.Series, found: pl.Series) -> None:
+        changed = found == SerialProblem.NUMBER
+        if changed.any():
+            place = _place(part, serials, changed.arg_max() or 0)
+            raise _changed(place, "this one is a number as spreadsheets write it", f"{_EXPORT_AS_TEXT}.")
+        if serials.name not in self._suspects or not (nonblank := found != SerialProblem.BLANK).any():
+            return
+        if not all_rounded(serials.filter(nonblank)):
+            del self._suspects[serials.name]
+        elif not self._suspects[serials.name]:
+            self._suspects[serials.name] = _place(part, serials, nonblank.arg_max() or 0)
+
+    def _leave_out(
+        self, found: pl.DataFrame, keys: pl.DataFrame, part: Part, all_: list[pl.DataFrame], first: list[InvalidRow]
+    ) -> None:
+        """Notes rows that are not called, and the first of them with what is to be shown."""
+        all_.append(found)
+        for row, code in found.head(INVALID_SHOWN - len(first)).iter_rows():
+            index = row - self._rows - 1
+            column, reason = problems(code, self._columns, self._protected_by)[0]
+            first.append(InvalidRow(row, part.line(index), column, printable(keys[column][index] or ""), reason))
+
+    def _count(self, cas: pl.Series) -> None:
+        for ca, rows in cas.value_counts(sort=False).iter_rows():
+            if ca in self._rows_by_ca or len(self._rows_by_ca) < CAS_KEPT:
+                self._rows_by_ca[ca] = self._rows_by_ca.get(ca, 0) + rows
+            else:
+                self._rows_of_other_cas += rows
+
+
+def _place(part: Part, serials: pl.Series, index: int) -> str:
+    return f"{part.place(index)}, column {printable(serials.name)}: {printable(serials[index])}"
+
+
+def _changed(where: str, reason: str, advice: str) -> BulkcertError:
+    message = f"{where}: a spreadsheet has changed the serials: {reason}"
+    return BulkcertError(ExitStatus.INPUT_INVALID, message, advice)
+
+
+def _whole(keys: pl.DataFrame, joined: pl.Series, valid: pl.Series) -> pl.Series:
+    """Returns one text without line feeds for each row, whatever an invalid one holds."""
+    if valid.all():
+        return joined
+    whole = pl.concat_str(pl.all().fill_null("").str.replace_all(f"[\n{_JOINT}]", _SPOILT), separator=_JOINT)
+    return keys.select(whole).to_series().zip_with(~valid, joined)
+
+
+def _duplicates(hashes: pl.DataFrame) -> pl.DataFrame:
+    """Returns each row that repeats an earlier one and the first such row: ``row``, ``first_row``; unordered."""
+    shares = (hashes.filter(pl.col("one") % PARTS == part) for part in range(PARTS))
+    repeated = [share for share in shares if share["one"].n_unique() < share.height]
+    # Sorting brings the rows of a key together, its first row first; measured, it is far cheaper than grouping.
+    new = (pl.col("one") != pl.col("one").shift()) | (pl.col("two") != pl.col("two").shift())
+    first = pl.when(new.fill_null(value=True)).then("row").forward_fill()
+    found = [share.sort("one", "two", "row").select("row", first_row=first) for share in [_NO_KEYS, *repeated]]
+    return pl.concat(found).filter(pl.col("row") != pl.col("first_row"))

@@ -1,0 +1,289 @@
+"""Serials that must not be touched: a list of them, read whole, and which rows of an input it protects.
+
+The list is a table, or text with a serial a line. One bad serial refuses it.
+"""
+
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input.columns import listed, matching, quoted, refuse_other_kind, separated_by
+from bulkcert.input.files import File, open_file, unreadable
+from bulkcert.input.records import MalformedError, Part, confirm_utf8, cut
+from bulkcert.input.serials import REASONS, SerialProblem, all_rounded, faults
+from bulkcert.words import counted, printable
+
+_DEVICE, _CA, _BARE = "device", "ca", "bare"
+_SCHEMA = {_DEVICE: pl.String(), _CA: pl.String(), _BARE: pl.String()}
+_OTHERS = {_DEVICE: "every other device serial", _CA: "every other CA serial", _BARE: "every other serial"}
+_REPAIR = "Correct the list and run again: a serial that matches nothing protects nothing."
+# What hints at a second field, a note or quotes; a serial that has one of these can be listed under a name in CSV.
+_NOT_ALONE = r"[\s,;|\"]"
+_NOT_ALONE_REASON = (
+    "holds white space, a comma, a semicolon, a vertical bar or a quote: write one serial a line, or give the file its "
+    "true suffix"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """A list of protected serials, for device actions or for actions on CAs.
+
+    Attributes:
+        path: The file.
+        by_device: Whether it is for a device action.
+        bare: Whether the list does not say which serials are those of devices and which of CAs: each is taken for both.
+        devices: Devices that must not be touched, for a device action.
+        cas: CAs that must not be touched; for a device action those that are protected with all their devices.
+        lone: Devices, or what may be devices, of which the list does not say under which CA they are.
+        named_cas: All CAs on the list, alone or with a device: an action on one of them would touch what is on it.
+    """
+
+    path: Path
+    by_device: bool
+    bare: bool
+    devices: pl.Series
+    cas: pl.Series
+    lone: pl.Series
+    named_cas: pl.Series
+
+    def describe(self) -> str:
+        """Returns what is on the list, in words: ``3 devices and 1 CA``, or ``2 serials``."""
+        if not len(self.devices) + len(self.cas) + len(self.lone):
+            return "nothing"
+        if self.bare:
+            return counted(len(self.cas), "serial")
+        return f"{counted(len(self.devices), 'device')} and " * self.by_device + counted(len(self.cas), "CA")
+
+
+class Search:
+    """Looks for the serials of a list in the rows of an input, and remembers which it has found.
+
+    Args:
+        protection: The list.
+    """
+
+    def __init__(self, protection: Protection) -> None:
+        self._list = protection
+        self._devices = set[str]()
+        self._cas = self._devices if protection.bare else set[str]()
+        self._cas_of_devices = set[str]()
+
+    def hits(self, keys: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
+        """Returns which rows are protected by their device's serial, and which by their CA's.
+
+        Args:
+            keys: Serials of the devices and the CAs; of the CAs alone for an action on CAs.
+        """
+        if keys.width != 1 + self._list.by_device:
+            raise ValueError("a list for one kind of action does not do for the other")
+        devices, cas = keys.to_series(0), keys.to_series(-1)
+        by_device, by_ca = _is_in(devices, self._list.devices), _is_in(cas, self._list.cas)
+        self._devices.update(devices.filter(by_device).unique())
+        self._cas.update(cas.filter(by_ca).unique())
+        self._cas_of_devices.update(cas.filter(by_device).drop_nulls().unique())
+        return by_device, by_ca
+
+    def describe(self, rows: int) -> str:
+        """Returns what is on the list and what it has hit, in words.
+
+        Args:
+            rows: Number of protected rows.
+        """
+        missed = len(self._missed())
+        unfound = f"; {counted(missed, 'serial')} {'is' if missed == 1 else 'are'} in no row" * (missed > 0)
+        return f"{self._list.describe()}; {counted(rows, 'row')} protected{unfound}"
+
+    def _missed(self) -> list[str]:
+        """Returns the serials on the list that no row has."""
+        cas = [serial for serial in self._list.cas if serial not in self._cas]
+        return cas if self._list.bare else cas + [each for each in self._list.devices if each not in self._devices]
+
+    def protected_cas(self) -> set[str]:
+        """Returns the CAs that are on the list, or have a protected row."""
+        return self._cas_of_devices.union(self._list.named_cas)
+
+    def unplaced(self) -> int:
+        """Returns the number of devices on the list of which neither it nor a row says under which CA they are.
+
+        Raises:
+            BulkcertError: INPUT_INVALID: there are some, and the action is on CAs, which might hit them.
+        """
+        found = [serial for serial in self._list.lone if serial not in self._devices]
+        if found and not self._list.by_device:
+            raise _refused(
+                f"{self._list.path}: {counted(len(found), 'serial')}, the first '{printable(found[0])}', may be "
+                "devices under one of these CAs: an action on a CA reaches all its devices",
+                "Write the list as a table with the column CaSn: the CA of each protected device, or the CA itself.",
+            )
+        return len(found)
+
+    def mistaken(self, keys: pl.LazyFrame, protected: pl.Series) -> tuple[str, ...]:
+        """Returns the serials on the list that rows have with other letter case or other leading zeros only, in order.
+
+        Args:
+            keys: The serials of all rows.
+            protected: Numbers of the rows that are protected anyway.
+        """
+        missed = pl.DataFrame({"serial": self._missed()}, schema={"serial": pl.String}).lazy()
+        rows = keys.select(pl.concat_list(pl.all()).alias("serial")).with_row_index("row", 1)
+        others = rows.join(protected.alias("row").to_frame().lazy(), on="row", how="anti").explode("serial")
+        others = others.join(
+            missed, on="serial", how="anti"
+        )  # of bare serials, and of a device's that is a CA's as well
+        found = missed.with_columns(_plain).join(others.select(_plain), on="plain", how="semi")
+        return tuple(found.collect(engine="streaming")["serial"].unique().sort()) if self._missed() else ()
+
+
+_plain = pl.col("serial").str.to_lowercase().str.strip_chars_start("0").alias("plain")
+
+
+def _is_in(asked: pl.Series, serials: pl.Series) -> pl.Series:
+    return asked.is_in(serials.implode()).fill_null(value=False)
+
+
+def open_protection(
+    path: Path, *, by_device: bool, trust_serials: bool = False, may_be_empty: bool = False
+) -> Protection:
+    """Reads a list of serials that must not be touched.
+
+    In a table (by its suffix, as an input) a line with DeviceSn means that device, under whatever CA; a line with CaSn
+    alone means that CA and all its devices. For an action on CAs each CaSn means its CA: what is done to a CA reaches
+    its devices. A table with nothing but Sn, and any other suffix, which is text with a serial a line (blank lines and
+    lines that begin with ``#`` ignored), mean the device or the CA that has the serial.
+
+    Args:
+        path: The file.
+        by_device: Whether the action is on device certificates.
+        trust_serials: Whether serials that all look like rounded numbers are taken as they are.
+        may_be_empty: Whether a list without serials is one.
+
+    Raises:
+        BulkcertError: INPUT_UNREADABLE; INPUT_INVALID: a serial that cannot be right, none at all, or a file that
+            does not say where the serials are.
+    """
+    path = Path(path)
+    with unreadable(path):
+        status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise BulkcertError(ExitStatus.INPUT_UNREADABLE, f"{path}: not a regular file", "Give a file.")
+    pieces = [pl.DataFrame(schema=_SCHEMA)]
+    if status.st_size or not may_be_empty:
+        with open_file(path, lambda _: None, "text") as file:
+            parts = _text(file) if file.kind == "text" else _table(file, by_device=by_device)
+            pieces += [_checked(part, names) for part, names in parts]
+    found = pl.concat(pieces, how="diagonal")
+    if found.is_empty() and not may_be_empty:
+        raise _refused(f"{path}: no serials", "A list without any protects nothing: fill it, or leave it out.")
+    if not trust_serials:
+        _refuse_rounded(path, found)
+    return _protection(path, found, by_device=by_device)
+
+
+def _protection(path: Path, found: pl.DataFrame, *, by_device: bool) -> Protection:
+    device, ca = pl.col(_DEVICE), pl.col(_CA)
+    nothing, bare = pl.Series(dtype=pl.String), found[_BARE].drop_nulls().unique(maintain_order=True)
+    if len(bare):
+        return Protection(path, by_device, True, bare if by_device else nothing, bare, bare, bare)
+    devices, cas = found[_DEVICE].drop_nulls().unique(), found[_CA].drop_nulls().unique()
+    alone = found.filter(device.is_null())[_CA].drop_nulls().unique()
+    lone = found.filter(ca.is_null())[_DEVICE].drop_nulls().unique(maintain_order=True)
+    return Protection(path, by_device, False, devices if by_device else nothing, alone if by_device else cas, lone, cas)
+
+
+def _text(file: File) -> Iterator[tuple[Part, dict[str, str]]]:
+    try:
+        for text, first in cut(
+            file.chunks, lambda text: text.rfind(b"\n") + 1, "the line", "line feeds may be missing"
+        ):
+            refuse_other_kind(file.name, text)
+            confirm_utf8(text, first)
+            lines = [(line, each) for line, each in enumerate(text.decode().split("\n"), first)]
+            records = [
+                (line, each.removesuffix("\r")) for line, each in lines if each.strip(" \t\r") and each[0] != "#"
+            ]
+            frame = pl.DataFrame({_BARE: [each for _, each in records]}, schema={_BARE: pl.String})
+            yield Part(frame, file.name, 1, [line for line, _ in records].__getitem__), {_BARE: _BARE}
+    except MalformedError as error:
+        raise error.of(file.name, _REPAIR) from None
+
+
+def _table(file: File, *, by_device: bool) -> Iterator[tuple[Part, dict[str, str]]]:
+    parts = list(file.parts())
+    names = _chosen(file.name, parts[-1].frame.columns if parts else [], by_device=by_device)
+    for part in parts:
+        for column in names.values():
+            part.confirm_text(column)
+        yield part, names
+
+
+def _chosen(path: str, columns: list[str], *, by_device: bool) -> dict[str, str]:
+    """Returns the columns of a table by what they hold."""
+    device, ca = _column(path, columns, "DeviceSn"), _column(path, columns, "CaSn")
+    either = None if ca else _column(path, columns, "Sn")
+    if device and not by_device:
+        ca = ca or either
+    if device or ca:
+        return {key: column for key, column in ((_DEVICE, device), (_CA, ca)) if column}
+    if either:
+        return {_BARE: either}
+    advice = "Name the columns of the serials so; serials without a name, one a line, are a list with the suffix .txt."
+    if separator := separated_by(columns):
+        advice = f"The fields seem to be separated by {separator}: export the list again with commas."
+    raise _refused(f"{path}: no DeviceSn or CaSn column; {listed(columns)}", advice)
+
+
+def _column(path: str, columns: list[str], name: str) -> str | None:
+    found = matching(columns, name)
+    if len(found) > 1:
+        text = " and ".join(map(quoted, found))
+        raise _refused(f"{path}: {text} may each be the {name} column", "Rename or remove all but one.")
+    return found[0] if found else None
+
+
+def _checked(part: Part, names: Mapping[str, str]) -> pl.DataFrame:
+    """Returns the serials of a part by what they are, null where there is none.
+
+    Raises:
+        BulkcertError: INPUT_INVALID: one cannot be right.
+    """
+    keys = part.frame.select(
+        # It may be missing in the first rows of NDJSON.
+        pl.col(name).cast(pl.String).alias(key) if name in part.frame.columns else pl.lit(None, pl.String).alias(key)
+        for key, name in names.items()
+    )
+    found = pl.DataFrame([faults(serials).alias(serials.name) for serials in keys])
+    blank = found.select(pl.all() == SerialProblem.BLANK)
+    # Where one serial is blank the other one of the line says what is meant.
+    meant = ~blank.select(pl.all_horizontal(pl.all())).to_series()
+    for key, name in names.items():
+        serials, wrong = keys[key], found[key].set(blank[key] & meant, SerialProblem.NONE)
+        bare = key == name  # of text, which has no names
+        unfit = wrong != SerialProblem.NONE
+        if bare:
+            unfit |= serials.str.contains(_NOT_ALONE)
+        if unfit.any():
+            index = unfit.arg_max() or 0
+            reason = REASONS.get(SerialProblem(wrong[index]), _NOT_ALONE_REASON)
+            column = "" if bare else f", column {printable(name)}"
+            raise _refused(f"{part.place(index)}{column}: {quoted(serials[index] or '')} {reason}", _REPAIR)
+    return keys.select(pl.when(~blank[key]).then(pl.col(key)).alias(key) for key in names)
+
+
+def _refuse_rounded(path: Path, found: pl.DataFrame) -> None:
+    for serials in found:
+        nonblank = serials.drop_nulls()
+        if len(nonblank) and all_rounded(nonblank):
+            text = f"{quoted(nonblank[0])} and {_OTHERS[serials.name]}"
+            raise _refused(
+                f"{path}: {text} ends in zeros after its fifteenth digit: a spreadsheet has changed the serials",
+                "Export it again with this column as text; or give --trust-serials if these are the true serials.",
+            )
+
+
+def _refused(message: str, advice: str) -> BulkcertError:
+    return BulkcertError(ExitStatus.INPUT_INVALID, message, advice)
