@@ -3,6 +3,7 @@
 The credential chain reads the environment once in a process, and then finds the emulator's key.
 """
 
+import gc
 import os
 
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import settings
 from place import Place
 from program import emulator
 
-# A busy machine is no finding.
-settings.register_profile("steady", deadline=None)
+# A busy machine is no finding. By hand, for what a suite has no time for: --hypothesis-profile thorough
+settings.register_profile("steady", deadline=None, max_examples=40)
+settings.register_profile("thorough", deadline=None, max_examples=2000)
 settings.load_profile("steady")
 
 os.environ["ALIBABA_CLOUD_ACCESS_KEY_ID"] = "testAccessKeyId"
@@ -19,6 +21,12 @@ os.environ["ALIBABA_CLOUD_ACCESS_KEY_SECRET"] = "testAccessKeySecret"
 os.environ["ALIBABA_CLOUD_CLI_PROFILE_DISABLED"] = "true"
 # It must not look for a metadata server.
 os.environ["ALIBABA_CLOUD_ECS_METADATA_DISABLED"] = "true"
+
+
+def pytest_collection_finish():
+    """Spares the collector what stays to the end: a process with all libraries has half a million objects."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="module")

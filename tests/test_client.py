@@ -14,7 +14,7 @@ from bulkcert.service.actions import ACTIONS
 from bulkcert.service.client import Client
 from bulkcert.service.credentials import FixedCredentials
 from bulkcert.service.signing import Credentials
-from bulkcert.service.transport import Transport, TrustContext
+from bulkcert.service.transport import Transport
 from bulkcert.service.verdicts import Verdict
 
 ACTION = ACTIONS["inactivate-device"]
@@ -50,7 +50,7 @@ def response(status, body, headers=JSON):
 
 async def call(port, *, timeout_s=PATIENCE_S, scheme="http", source_address=None, device_sn="0042", provider=KEYRING):
     endpoint = httpx.URL(f"{scheme}://127.0.0.1:{port}")
-    client = Client(Transport(endpoint, TrustContext(), source_address), endpoint, provider, timeout_s)
+    client = Client(Transport(endpoint, None, source_address), endpoint, provider, timeout_s)
     try:
         return await client.call(ACTION.operation, ACTION.parameters("post-cn-1", device_sn, "0001"), device_sn)
     finally:

@@ -14,7 +14,7 @@ from bulkcert.service.certificates import Status
 from bulkcert.service.client import Client
 from bulkcert.service.connection import Connection
 from bulkcert.service.operations import OPERATIONS
-from bulkcert.service.transport import Transport, TrustContext
+from bulkcert.service.transport import Transport
 from bulkcert.service.verdicts import Verdict
 
 LIST, GET = OPERATIONS["ListDeviceCertificateByCaSn"], OPERATIONS["GetDeviceCertificate"]
@@ -30,7 +30,7 @@ EMPTY_PAGE = '{"RequestId":"R","Data":{"Total":0}}'
 async def reading(port, *, timeout_s=PATIENCE_S):
     """Gives a client whose connections are kept between its attempts."""
     endpoint = httpx.URL(f"http://127.0.0.1:{port}")
-    client = Client(Transport(endpoint, TrustContext()), endpoint, KEYRING, timeout_s)
+    client = Client(Transport(endpoint, None), endpoint, KEYRING, timeout_s)
     try:
         yield client
     finally:

@@ -18,8 +18,7 @@ import zstandard
 from loading import annotated, check, open_source
 
 ROWS = 1_000_000
-LIMIT_MB = 350
-
+LIMIT_MB = 300
 
 COMPRESS = {".gz": lambda content: gzip.compress(content, 1), ".zst": zstandard.compress}
 
@@ -75,25 +74,14 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("memory")
 
 
-@pytest.mark.parametrize(
-    ("name", "kind", "duplicates"),
-    [
-        ("list.csv", "unique", 0),
-        ("list.csv", "twice", ROWS // 2),
-        ("list.csv", "ca", ROWS - 3),
-        ("list.csv.gz", "unique", 0),
-        ("list.csv.zst", "unique", 0),
-        ("list.parquet", "twice", ROWS // 2),
-        ("list.ndjson", "twice", ROWS // 2),
-    ],
-)
-def test_a_million_rows(folder, name, kind, duplicates):
-    """A million rows are checked and read again within the bound, compressed or not, however many are duplicates."""
+@pytest.mark.parametrize("name", ["list.csv.zst", "list.parquet", "list.ndjson"])
+def test_a_million_rows(folder, name):
+    """A million rows, half of them duplicates, are checked and read again within the bound."""
     path = folder / name
-    write(path, ROWS, kind)
-    rows, found, _, _, peak = run(path, kind)
+    write(path, ROWS, "twice")
+    rows, found, _, _, peak = run(path, "twice")
 
-    assert (rows, found) == (ROWS, duplicates)
+    assert (rows, found) == (ROWS, ROWS // 2)
     assert peak < LIMIT_MB
 
 

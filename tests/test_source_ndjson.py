@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from unittest.mock import patch
 
 import polars as pl
 import pytest
@@ -27,7 +28,10 @@ def written(tmp_path):
     return write
 
 
-@pytest.fixture(params=[1, 40, 4 * 1024 * 1024])
+CHUNKS = (1, 40, 4 * 1024 * 1024)
+
+
+@pytest.fixture(params=CHUNKS)
 def chunk_bytes(request, monkeypatch):
     """Reads so many bytes at a time."""
     monkeypatch.setattr(files, "CHUNK_BYTES", request.param)
@@ -192,21 +196,22 @@ class TestReading:
         assert [(row.row, row.line) for row in checked.first_invalid] == [(2, 4)]
         assert hashlib.sha256(content).hexdigest() == checked.sha256
 
-    def test_many_blocks(self, written):
+    def test_many_blocks(self, written, monkeypatch):
         """Over several blocks rows keep their order, numbers, columns and lines."""
-        rows = [{"DeviceSn": f"{n:09}", "CaSn": "a" if n % 50_000 else "", "own": n} for n in range(150_000)]
+        monkeypatch.setattr(files, "CHUNK_BYTES", 256 * 1024)
+        rows = [{"DeviceSn": f"{n:09}", "CaSn": "a" if n % 5000 else "", "own": n} for n in range(15_000)]
         path = written(lines_of(rows))
         assert path.stat().st_size > files.CHUNK_BYTES * 1.5
         source = open_source(path, by_device=True)
         checked = check(source)
-        batches = list(annotated(source, checked))
+        batches = list(annotated(source, checked, batch_rows=4000))
         found = pl.concat(batches)
 
         assert len(batches) > 3
-        assert found[ROW].to_list() == list(range(1, 150_001))
-        assert found["own"].to_list() == [str(n) for n in range(150_000)]
+        assert found[ROW].to_list() == list(range(1, 15_001))
+        assert found["own"].to_list() == [str(n) for n in range(15_000)]
         assert found[DEVICE_SN].to_list() == [row["DeviceSn"] for row in rows]
-        assert [(row.row, row.line) for row in checked.first_invalid] == [(n, n) for n in (1, 50_001, 100_001)]
+        assert [(row.row, row.line) for row in checked.first_invalid] == [(n, n) for n in (1, 5001, 10_001)]
         assert found.filter(pl.col(OUTCOME) == "invalid")[MESSAGE].to_list() == ["CaSn is blank"] * 3
 
 
@@ -223,17 +228,20 @@ values = st.recursive(
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rows=st.lists(st.tuples(serials, serials), min_size=1, max_size=30), ascii_only=st.booleans())
-def test_as_csv(tmp_path, chunk_bytes, rows, ascii_only):
+@given(
+    rows=st.lists(st.tuples(serials, serials), min_size=1, max_size=30),
+    ascii_only=st.booleans(),
+    chunk=st.sampled_from(CHUNKS),
+)
+def test_as_csv(tmp_path, rows, ascii_only, chunk):
     """The same serials in NDJSON and in CSV give the same findings, row by row."""
     frame = pl.DataFrame(rows, schema={"DeviceSn": pl.String, "CaSn": pl.String}, orient="row")
     frame.write_csv(tmp_path / "list.csv", quote_style="non_numeric")
     lines = (json.dumps(row, ensure_ascii=ascii_only) + "\n" for row in frame.iter_rows(named=True))
     (tmp_path / "list.ndjson").write_text("".join(lines), newline="")
-    with pytest.MonkeyPatch.context() as whole:
-        whole.setattr(files, "CHUNK_BYTES", 4 * 1024 * 1024)
-        expected, expected_rows = read(tmp_path / "list.csv")
-    checked, found = read(tmp_path / "list.ndjson")
+    expected, expected_rows = read(tmp_path / "list.csv")
+    with patch.object(files, "CHUNK_BYTES", chunk):
+        checked, found = read(tmp_path / "list.ndjson")
 
     assert found.equals(expected_rows)
     for name in ("rows", "invalid", "duplicates", "rows_by_ca", "callable"):
@@ -245,12 +253,13 @@ def test_as_csv(tmp_path, chunk_bytes, rows, ascii_only):
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(own=st.lists(values, min_size=1, max_size=8))
-def test_any_value(tmp_path, chunk_bytes, own):
+@given(own=st.lists(values, min_size=1, max_size=8), chunk=st.sampled_from(CHUNKS))
+def test_any_value(tmp_path, own, chunk):
     """Whatever stands in a further column, the file is read, and nothing of it is lost."""
     path = tmp_path / "list.ndjson"
     path.write_bytes(lines_of({"DeviceSn": "1", "CaSn": "a", "own": value} for value in own))
-    _, found = read(path)
+    with patch.object(files, "CHUNK_BYTES", chunk):
+        _, found = read(path)
 
     pairs = zip(found["own"], own, strict=True)
     assert [json.loads(text) if text and type(value) is not str else text for text, value in pairs] == own

@@ -2,9 +2,9 @@
 
 import csv
 import io
+from unittest.mock import patch
 
 import polars as pl
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from loading import annotated, check, open_source
@@ -55,28 +55,26 @@ def is_valid(serial):
     return 0 < len(serial.encode()) <= 128 and plain and not placeholder
 
 
-@pytest.fixture(params=[3, 7, 64, 4 * 1024 * 1024])
-def chunk_bytes(request, monkeypatch):
-    """Reads so many bytes at a time, so that every way to cut a file is met."""
-    monkeypatch.setattr(opening, "CHUNK_BYTES", request.param)
-    return request.param
+# So many bytes are read at a time, so that every way to cut a file is met.
+chunks = st.sampled_from([3, 7, 64, 4 * 1024 * 1024])
 
 
-def read(path):
-    """Returns the check of a file and all its annotated rows."""
-    source = open_source(path, by_device=True)
-    checked = check(source, trust_serials=True)
-    return checked, pl.concat(annotated(source, checked, batch_rows=7))
+def read(path, chunk=opening.CHUNK_BYTES):
+    """Returns the check of a file and all its annotated rows, read in such chunks."""
+    with patch.object(opening, "CHUNK_BYTES", chunk):
+        source = open_source(path, by_device=True)
+        checked = check(source, trust_serials=True)
+        return checked, pl.concat(annotated(source, checked, batch_rows=7))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(made=files())
-def test_fields_lines_and_duplicates(tmp_path, chunk_bytes, made):
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@given(made=files(), chunk=chunks)
+def test_fields_lines_and_duplicates(tmp_path, made, chunk):
     """Fields come back in order as written, rows add up, lines and duplicates are those of a plain reading."""
     rows, content, lines = made
     path = tmp_path / "list.csv"
     path.write_bytes(content)
-    checked, found = read(path)
+    checked, found = read(path, chunk)
 
     fields = [tuple(field or "" for field in row) for row in found.select(COLUMNS).rows()]
     assert fields == rows
@@ -95,9 +93,9 @@ def test_fields_lines_and_duplicates(tmp_path, chunk_bytes, made):
     assert found[FIRST_ROW].to_list() == expected
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(text=st.text(st.sampled_from('a",\n\r'), max_size=40))
-def test_malformed_or_as_python_reads_it(tmp_path, chunk_bytes, text):
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@given(text=st.text(st.sampled_from('a",\n\r'), max_size=40), chunk=chunks)
+def test_malformed_or_as_python_reads_it(tmp_path, text, chunk):
     """What is not refused is read as Python's strict CSV reader reads it; what that refuses is refused."""
     path = tmp_path / "list.csv"
     path.write_bytes(f"DeviceSn,CaSn\n{text}".encode())
@@ -106,7 +104,7 @@ def test_malformed_or_as_python_reads_it(tmp_path, chunk_bytes, text):
     except csv.Error:
         expected = None
     try:
-        _, found = read(path)
+        _, found = read(path, chunk)
     except BulkcertError:
         return
 

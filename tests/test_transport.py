@@ -20,7 +20,7 @@ from bulkcert.service.actions import ACTIONS
 from bulkcert.service.client import Client
 from bulkcert.service.credentials import FixedCredentials
 from bulkcert.service.signing import Credentials
-from bulkcert.service.transport import NotSent, Transport, TrustContext
+from bulkcert.service.transport import NotSent, Transport
 from bulkcert.service.verdicts import Verdict
 
 ACTION = ACTIONS["inactivate-device"]
@@ -118,7 +118,7 @@ async def serving(*scripts, tls=None):
 async def calling(port, *, timeout_s=60.0, scheme="http", context=None):
     """Gives the transport, and what makes a call for a serial through it."""
     endpoint = httpx.URL(f"{scheme}://127.0.0.1:{port}")
-    carrier = Transport(endpoint, context or TrustContext())
+    carrier = Transport(endpoint, context)
     client = Client(carrier, endpoint, KEYRING, timeout_s)
 
     async def call(serial):
@@ -310,7 +310,7 @@ async def test_a_header_of_two_lines_is_not_sent():
     request = httpx.Request("GET", endpoint, headers={"x": "a\r\n\r\nGET / HTTP/1.1"}, extensions=extensions)
 
     with pytest.raises(NotSent):
-        await Transport(endpoint, TrustContext()).handle_async_request(request)
+        await Transport(endpoint, None).handle_async_request(request)
 
 
 @pytest.fixture
@@ -339,7 +339,7 @@ async def test_a_name_that_the_certificate_lacks_is_refused(authority):
     """The host name is checked, too."""
     async with serving(tls=authority) as (port, _):
         endpoint = httpx.URL(f"https://localhost:{port}")
-        client = Client(Transport(endpoint, TrustContext()), endpoint, KEYRING, 60.0)
+        client = Client(Transport(endpoint, None), endpoint, KEYRING, 60.0)
         answer = await client.call(ACTION.operation, {}, "0")
         await client.aclose()
 
@@ -349,7 +349,7 @@ async def test_a_name_that_the_certificate_lacks_is_refused(authority):
 def test_settings_of_a_socket():
     """Nothing waits for a full segment, and what is never acknowledged is given up with its call."""
     with socket.socket() as raw:
-        Transport(httpx.URL("http://h"), TrustContext(), "127.0.0.9")._set_up(raw, 10.0)
+        Transport(httpx.URL("http://h"), None, "127.0.0.9")._set_up(raw, 10.0)
 
         assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000

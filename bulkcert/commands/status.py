@@ -12,7 +12,7 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.store.status import NoRunError, RunStatus, status_of
 from bulkcert.views import console as terminal
-from bulkcert.views.layout import NAME_WIDTH, say_step, show
+from bulkcert.views.layout import NAME_WIDTH, show
 from bulkcert.views.status import figures_of, line_of, rows_of, shown, steps_of
 
 LINE_EVERY_S = 5.0
@@ -56,7 +56,7 @@ def status(results: Path, state_dir: Path | None, *, follow: bool, json: bool) -
     else:
         show(rows_of(now))
         for step in steps_of(now):
-            say_step(step, terminal.stdout)
+            terminal.say_step(step.purpose, step.command, terminal.stdout)
     return int(now.exit_status)
 
 

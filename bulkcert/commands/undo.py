@@ -11,7 +11,7 @@ from bulkcert.commands import calling
 from bulkcert.errors import ExitStatus
 from bulkcert.log import bind, is_json
 from bulkcert.output.summary import Summary
-from bulkcert.runs.opened import open_existing
+from bulkcert.runs.opening import open_existing
 from bulkcert.runs.options import CallOptions
 from bulkcert.runs.undo import Undo, open_undo
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
@@ -97,10 +97,7 @@ def execute(
         summary = undo_.finish()
         log_finished(summary, undo_.progress, started)
     except BaseException as error:
-        if not opened.store.session:
-            error.add_note(terminal.NOTHING_CALLED)
-        elif not opened.asked.rehearsal:
-            error.add_note(f"{terminal.RESUMABLE} {files.command('resume')}")
+        calling.note_way_on(error, opened)
         raise
     finally:
         opened.close()
@@ -119,5 +116,6 @@ def _leave(undo_: Undo, number: int) -> NoReturn:
     terminal.leave(
         number,
         f"left at once; {undo_.progress.in_flight:,} calls in flight were not waited for",
-        f"The results are not up to date. To resume: {undo_.opened.files.command('resume')}",
+        "The results are not up to date.",
+        resume=undo_.opened.files.command("resume"),
     )

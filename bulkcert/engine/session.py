@@ -64,7 +64,7 @@ async def calling(
         deadline: Unix time in seconds after which nothing is sent, or None.
     """
     bind(instance=service.instance)
-    context = TrustContext()
+    context = TrustContext() if service.endpoint.scheme == "https" else None
     clients = [
         Client(Transport(service.endpoint, context, address), service.endpoint, provider, service.timeout_s)
         for address in service.addresses

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
+from itertools import islice
 
 import anyio
 import anyio.to_thread
@@ -29,12 +30,15 @@ async def each_row(lanes: Lanes, workers: int, batches: Iterator[list[Row]], wor
         work: What is done.
     """
     rows = _Rows(lanes, batches)
+    # In turn, so that a few rows go through all lanes.
+    in_turn = (lane for _ in range(workers) for lane in lanes.lanes)
     async with anyio.create_task_group() as group:
-        group.start_soon(rows.feed)
-        # In turn, so that a few rows go through all lanes.
-        for _ in range(workers):
-            for lane in lanes.lanes:
+
+        def employ(most: int) -> None:
+            for lane in islice(in_turn, most):
                 group.start_soon(rows.work, lane, work)
+
+        group.start_soon(rows.feed, employ)
 
 
 class _Rows:
@@ -47,9 +51,10 @@ class _Rows:
         self._news, self._room = asyncio.Event(), asyncio.Event()
         self._is_over = False
 
-    async def feed(self) -> None:
+    async def feed(self, employ: Callable[[int], None]) -> None:
         while (batch := await self._next()) is not None:
             self._waiting.extend(batch)
+            employ(len(batch))
             self._news.set()
             while len(self._waiting) >= BUFFERED_ROWS and not self._lanes.stopping.is_set():
                 self._room.clear()

@@ -33,6 +33,7 @@ class Headline(msgspec.Struct, frozen=True):
 class ResultsFile(msgspec.Struct, frozen=True):
     """The results file: its SHA-256 now, and as it was written last; null where it is not there, or not recorded."""
 
+    path: str
     sha256: str | None
     recorded: str | None
 
@@ -42,7 +43,7 @@ class ResultsFile(msgspec.Struct, frozen=True):
         return self.recorded not in (None, self.sha256)
 
 
-class SessionFigures(SessionSummary, frozen=True):
+class SessionFigures(SessionSummary, frozen=True, kw_only=True):
     """One start of a command, by whom and what it did; the figures of one that has not ended are what it has said.
 
     Attributes:

@@ -87,14 +87,14 @@ class Transport(httpx.AsyncBaseTransport):
 
     Args:
         origin: Scheme, host and port.
-        context: TLS settings.
+        context: TLS settings, those of several transports to the same host; None for its own, and without TLS.
         source_address: Local address to send from, or None for the system's choice.
     """
 
-    def __init__(self, origin: httpx.URL, context: TrustContext, source_address: str | None = None) -> None:
+    def __init__(self, origin: httpx.URL, context: TrustContext | None, source_address: str | None = None) -> None:
         self._host, self._port = origin.host, origin.port or (443 if origin.scheme == "https" else 80)
         self._place = f"{origin.host}:{self._port}"
-        self._context = context if origin.scheme == "https" else None
+        self._context = (context or TrustContext()) if origin.scheme == "https" else None
         self._source_address = source_address
         self._idle: deque[Connection] = deque()
         """The one that was used last is at the end, and used first."""
