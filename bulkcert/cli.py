@@ -173,7 +173,8 @@ def main() -> NoReturn:
     except cyclopts.CycloptsError as error:
         terminal.show_error(wrong_options(error, tuple(COMMANDS)))
         status = ExitStatus.USAGE
-    except _whatever() as error:  # in one clear message
+    except _whatever() as error:  # in one clear message, which a second signal does not cut short
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         status = terminal.show_failure(error)
     _let_go(stdout)
     _let_go(sys.stderr)
