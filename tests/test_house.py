@@ -40,7 +40,8 @@ def is_own(node):
 
 
 def imported(node):
-    return [name.name for name in node.names] if node.module == "bulkcert" else [node.module.split(".")[1]]
+    names = [name.name for name in node.names if name.name != "__version__"]
+    return names if node.module == "bulkcert" else [node.module.split(".")[1]]
 
 
 @pytest.mark.parametrize(
