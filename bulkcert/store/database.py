@@ -232,6 +232,15 @@ def damaged(path: Path, reason: str, status: ExitStatus) -> BulkcertError:
     )
 
 
+def unwritable(path: Path, error: sqlite3.Error) -> BulkcertError:
+    """Returns what to show the user when a store cannot be written before the first call."""
+    return BulkcertError(
+        ExitStatus.CANNOT_WRITE,
+        f"cannot write {path}: {reason_of(error)}",
+        "No calls were made. Name a results file with -o, in a directory that has room and can be written.",
+    )
+
+
 def contradiction() -> sqlite3.DatabaseError:
     """Returns what to raise where a store holds what nobody has written."""
     error = sqlite3.DatabaseError()
