@@ -6,10 +6,10 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from loading import annotated, check, open_source
+from loading import FIRST_ROW, MESSAGE, OUTCOME, annotated, check, open_source
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import FIRST_ROW, MESSAGE, OUTCOME, InvalidRow, open_protection
+from bulkcert.input import InvalidRow, open_protection
 from bulkcert.input.protect import Search
 
 KEYS = pl.DataFrame({"DeviceSn": ["1", "2", "3", "1"], "CaSn": ["a", "a", "b", "c"]})

@@ -101,7 +101,7 @@ def _executed(
                 question.show_plan(opened, provider.current)
             question.warn_of_mistakes(opened)
             if ask:
-                question.confirm(opened)
+                question.confirm(opened.check.rows, by_device=job.action.by_device)
             log_started(opened)
             call = partial(opened.call, before_calls=before_calls)
             board = Board(quiet=options.quiet or is_json())

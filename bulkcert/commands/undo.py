@@ -106,7 +106,7 @@ def execute(
             leave = partial(_leave, undo_)
             calling.prepare(provider, leave)
             if ask:
-                question.confirm_undo(undo_)
+                question.confirm(undo_.rows, by_device=undo_.action.by_device)
             watches = [] if is_json() else [Board(quiet=options.quiet).watch]
             calling.call(undo_.call, provider, leave, *watches)
         summary = undo_.finish()

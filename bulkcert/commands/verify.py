@@ -28,7 +28,7 @@ from bulkcert.telemetry.events import log_verified
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
 from bulkcert.views.ending import show_verified
-from bulkcert.words import counted
+from bulkcert.words import counted, duration
 
 LONGEST_WATCH_S, SHORTEST_PAUSE_S = 30 * 86400, 1.0
 
@@ -87,7 +87,10 @@ def execute(files: RunFiles, provider: CredentialProvider, options: VerifyOption
         service = _service(opened, options)
         calling.prepare(provider, calling.leave_reading)
         if options.watch and ask:
-            question.confirm_watch(opened.action, sum(frame.height for frame in opened.frames()), options.watch)
+            rows = sum(frame.height for frame in opened.frames())
+            how = f"{counted(rows, 'row')}; {opened.action.verb} where they are not"
+            terminal.say(f"to watch for {duration(options.watch)}: {how}")
+            question.confirm(rows, by_device=opened.action.by_device)
         verifier = Verifier(opened, service, options, options.watch, options.every)
         watches = [] if options.quiet else [calling.shown(_read)]
         calling.call(verifier.read, provider, calling.leave_reading, *watches)

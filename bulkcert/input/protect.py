@@ -11,9 +11,9 @@ from pathlib import Path
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input.columns import listed, matching, quoted, refuse_other_kind, separated_by
+from bulkcert.input.columns import listed, matching, quoted, separated_by
 from bulkcert.input.files import File, open_file, unreadable
-from bulkcert.input.records import MalformedError, Part, confirm_utf8, cut
+from bulkcert.input.records import MalformedError, Part, read_lines
 from bulkcert.input.serials import REASONS, SerialProblem, all_rounded, faults
 from bulkcert.words import counted, printable
 
@@ -197,17 +197,10 @@ def _protection(path: Path, found: pl.DataFrame, *, by_device: bool) -> Protecti
 
 def _text(file: File) -> Iterator[tuple[Part, dict[str, str]]]:
     try:
-        for text, first in cut(
-            file.chunks, lambda text: text.rfind(b"\n") + 1, "the line", "line feeds may be missing"
-        ):
-            refuse_other_kind(file.name, text)
-            confirm_utf8(text, first)
-            lines = [(line, each) for line, each in enumerate(text.decode().split("\n"), first)]
-            records = [
-                (line, each.removesuffix("\r")) for line, each in lines if each.strip(" \t\r") and each[0] != "#"
-            ]
-            frame = pl.DataFrame({_BARE: [each for _, each in records]}, schema={_BARE: pl.String})
-            yield Part(frame, file.name, 1, [line for line, _ in records].__getitem__), {_BARE: _BARE}
+        for lines, texts in read_lines(file.name, file.chunks):
+            found = [(line, text.decode()) for line, text in zip(lines, texts, strict=True) if text[:1] != b"#"]
+            frame = pl.DataFrame({_BARE: [text.removesuffix("\r") for _, text in found]}, schema={_BARE: pl.String})
+            yield Part(frame, file.name, 1, [line for line, _ in found].__getitem__), {_BARE: _BARE}
     except MalformedError as error:
         raise error.of(file.name, _REPAIR) from None
 

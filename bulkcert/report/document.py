@@ -5,11 +5,10 @@ from typing import Literal
 
 import msgspec
 
-from bulkcert.input import printable
 from bulkcert.report.figures import Figures, Finding, Headline, Sample, SessionFigures
 from bulkcert.store.outcome import Outcome
 from bulkcert.views.advice import meaning_of
-from bulkcert.words import counted, length
+from bulkcert.words import counted, length, printable
 
 Kinds = dict[str, Literal["text", "number", "serial"]]
 """The columns of a table by name, and what stands in each."""

@@ -14,7 +14,7 @@ import msgspec
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import CA_SN, DEVICE_SN, Check, PinnedList, annotated, reasons
+from bulkcert.input import CA_SN, DEVICE_SN, Check, PinnedList, annotated
 from bulkcert.output.files import cannot_write, sync_directory
 from bulkcert.output.results import prove_columns
 from bulkcert.runs.job import Job
@@ -112,7 +112,7 @@ def _opened(job: Job, new: OpenRun, earlier: Asked | None, check: Check) -> Run:
     else:
         opened = _resumed(new, earlier)
         protected = _protected(opened, job.options.protect)
-    store.leave_out(reasons(opened.pinned, check.settled, check.protected_by).iter_rows())
+    store.leave_out(check.reasons().iter_rows())
     lifted = set(protected) - set(queries.rows(store.db, queries.LEFT_ALONE)) if protected else ()
     if earlier is not None:
         _reopen(opened, job.options.retry)

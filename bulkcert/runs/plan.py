@@ -24,7 +24,7 @@ from bulkcert.engine.sightings import STATUSES, Sightings
 from bulkcert.engine.states import StateReader
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError
-from bulkcert.input import CA_SN, DEVICE_SN, OUTCOME, ROW, Check, PinnedList, annotated
+from bulkcert.input import CA_SN, DEVICE_SN, ROW, Check, PinnedList, annotated
 from bulkcert.runs.job import ColumnOptions, PreflightOptions, list_name
 from bulkcert.runs.options import INPUT, PREFLIGHT, ServiceOptions, refuse, resolve_target
 from bulkcert.runs.reading_list import read_list
@@ -215,8 +215,7 @@ class Inquiry:
         return self.findings
 
     def _frames(self) -> Iterator[pl.DataFrame]:
-        frames = annotated(self.pinned, self.check.settled, own=False)
-        return (frame.filter(pl.col(OUTCOME).is_null()) for frame in frames)
+        return map(self.check.callable_of, annotated(self.pinned, own=False))
 
     def _batches(self) -> Iterator[list[Row]]:
         device = DEVICE_SN if self.question.action.by_device else pl.lit("").alias(DEVICE_SN)
