@@ -16,7 +16,7 @@ from bulkcert.service.certificates import Status
 from bulkcert.store.outcome import Outcome, Row
 from bulkcert.store.store import Store, now_ms
 
-PreflightMode = Literal["auto", "always", "never"]
+Mode = Literal["auto", "always", "never"]
 """When the state of certificates is read before they are called."""
 
 BELIEVED_S = 15 * 60
@@ -35,7 +35,7 @@ async def read_before(
     store: Store,
     sightings: Sightings,
     *,
-    mode: PreflightMode,
+    mode: Mode,
     again: bool,
     frames: Callable[[], Iterator[pl.DataFrame]],
     batches: Callable[[], Iterator[list[Row]]],

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from bulkcert.errors import BulkcertError
 from bulkcert.output.files import clear_left
-from bulkcert.runs.job import Job
-from bulkcert.runs.schedule import DATE
+from bulkcert.runs.job import DATE, Job
 from bulkcert.store import lock
 from bulkcert.store.database import reading
 from bulkcert.store.paths import SUFFIX, RunFiles
