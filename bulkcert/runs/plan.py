@@ -183,7 +183,7 @@ class Inquiry:
         """
         question, failure = self.question, None
         sightings = Sightings.from_now(self.check, by_device=question.action.by_device)
-        async with calling(question, provider, StatsMaker.of_reading(self.progress, question), watch, leave) as lanes:
+        async with calling(question, provider, StatsMaker(self.progress, "verifying", question), watch, leave) as lanes:
             first = await anyio.to_thread.run_sync(next, self._batches(), None)
             if first:
                 failure = await self._ask(lanes, first[0])
