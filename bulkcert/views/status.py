@@ -79,7 +79,7 @@ class Shown(msgspec.Struct, frozen=True):
     rehearsal: bool
     rows: int | None
     done: int
-    outcomes: Mapping[str, int]
+    outcomes: Mapping[Outcome, int]
     to_call: int
     undone: int
     maybe_undone: int
