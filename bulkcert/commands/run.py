@@ -17,7 +17,7 @@ from bulkcert.output.summary import Summary
 from bulkcert.runs.job import Job, resolve
 from bulkcert.runs.opening import open_run
 from bulkcert.runs.options import Options
-from bulkcert.runs.retention import Retention, remove_old
+from bulkcert.runs.retention import remove_old
 from bulkcert.runs.run import Run
 from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
@@ -132,13 +132,14 @@ def _leave(opened: Run, number: int) -> NoReturn:
     )
 
 
-def _show_swept(removed_runs: Retention) -> None:
+def _show_swept(found: dict[Path, str]) -> None:
     """Prints which earlier runs were removed, and which were not, on stderr."""
-    if removed_runs.removed:
-        count, oldest = len(removed_runs.removed), removed_runs.removed[0].name
+    if removed := [results for results, reason in found.items() if not reason]:
+        count, oldest = len(removed), removed[0].name
         terminal.stderr.print(Text(f"removed {count:,} earlier run{'s' * (count > 1)}, the oldest {oldest}"))
-    for results, reason in removed_runs.kept.items():
-        terminal.stderr.print(Text(f"kept {results}, though it is old enough: {reason}"))
+    for results, reason in found.items():
+        if reason:
+            terminal.stderr.print(Text(f"kept {results}, though it is old enough: {reason}"))
 
 
 def _open(job: Job) -> Run:

@@ -85,12 +85,10 @@ class Undo:
         stats = StatsMaker(
             self.progress,
             "undoing",
+            service,
             rows=settled[Outcome.UNDONE] + self.rows,
             settled=settled,
             to_call=self.calls,
-            addresses=service.addresses,
-            limit=service.rate,
-            workers=service.workers * len(service.addresses),
             limited=limit is not None,
         )
         batches = self._batches()
