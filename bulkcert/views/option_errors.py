@@ -18,7 +18,8 @@ def wrong_options(error: cyclopts.CycloptsError) -> BulkcertError:
 
 
 def _text(error: cyclopts.CycloptsError) -> str:
-    text, token = str(error), getattr(error, "token", None)
+    text = str(error)
+    token: cyclopts.Token | None = getattr(error, "token", None)
     match error:
         case cyclopts.UnusedCliTokensError():
             text = f"{', '.join(map(repr, error.unused_tokens or ()))}: unexpected argument"
@@ -29,5 +30,6 @@ def _text(error: cyclopts.CycloptsError) -> str:
             text = "Unknown option: --dry-run; bulkcert plan, with the same options, says what a run would do"
         case cyclopts.CoercionError() if error.token and error.token.value == "deactivate":
             text = f"{text.partition(' Did you mean')[0]} Did you mean inactivate-device?"  # never activate-…
-    is_said = token is None or token.source in ("", "cli", "env") or token.source in text
-    return text if is_said else f"{token.source}: {text}"
+    if token is None or token.source in ("", "cli", "env") or token.source in text:
+        return text
+    return f"{token.source}: {text}"
