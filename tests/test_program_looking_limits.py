@@ -31,18 +31,18 @@ def test_few_calls_are_no_sample(tmp_path):
     assert "not_attempted" not in found
 
 
-@pytest.mark.parametrize(("look", "addresses", "rows"), [("auto", 1, 120), ("always", 2, 300)])
-def test_caps(tmp_path, look, addresses, rows):
+@pytest.mark.parametrize(("look", "addresses"), [("auto", 1), ("always", 2)])
+def test_caps(tmp_path, look, addresses):
     """With looking and calling together no second holds more sends than the cap of account or address.
 
     The caps are a fifth of the service's. What was sent evenly may arrive in bunches on a busy machine: the emulator
     has twice as much.
     """
     with emulator(latency_ms=(5, 60), caps={"account_cap": 200, "address_cap": 120}) as service:
-        place = Place(tmp_path, service, rows, cas=100 if look == "always" else 3)
+        place = Place(tmp_path, service, rows := 120, cas=40 if look == "always" else 3)
         if look == "always":
             # CAs too big to page through, so that rows are read one by one.
-            big = [(f"77{number:08d}", f"00ca{ca:06d}") for ca in range(100) for number in range(101)]
+            big = [(f"77{number:08d}", f"00ca{ca:06d}") for ca in range(40) for number in range(101)]
             service.seed(big, "0")
         lanes = [part for number in range(addresses) for part in ("--source-address", f"127.0.0.{number + 2}")]
         where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes", "--preflight", look)
