@@ -119,10 +119,10 @@ def _let_go(stream: TextIO) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _unexpected() -> tuple[type[BaseException], ...]:
-    """Returns what nobody has foreseen; what polars raises when it fails within is no Exception."""
+def _whatever() -> tuple[type[BaseException], ...]:
+    """Returns what may end a command, foreseen or not; what polars raises when it fails within is no Exception."""
     polars = sys.modules.get("polars.exceptions")
-    return (Exception, polars.PanicException) if polars else (Exception,)
+    return (Exception, KeyboardInterrupt, *((polars.PanicException,) if polars else ()))
 
 
 def main() -> NoReturn:
@@ -145,15 +145,8 @@ def main() -> NoReturn:
     except cyclopts.CycloptsError as error:
         terminal.show_error(wrong_options(error, tuple(COMMANDS)))
         status = ExitStatus.USAGE
-    except BulkcertError as error:
-        error.advice = error.advice or terminal.way_on(error)
-        terminal.show_error(error)
-        status = error.status
-    except KeyboardInterrupt as error:
-        terminal.show_error(BulkcertError(ExitStatus.INTERRUPTED, "interrupted", terminal.way_on(error)))
-        status = ExitStatus.INTERRUPTED
-    except _unexpected() as error:  # the last resort: whatever it is, the user gets one clear message
-        terminal.show_internal(error)
+    except _whatever() as error:  # in one clear message
+        status = terminal.show_failure(error)
     _let_go(stdout)
     _let_go(sys.stderr)
     sys.exit(int(status) if isinstance(status, int) else ExitStatus.OK)

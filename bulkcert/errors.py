@@ -47,13 +47,15 @@ class BulkcertError(Exception):
         status: The exit status that the command ends with.
         message: What happened and where (file, line, column).
         advice: What to do next; empty where the message says it.
+        again: Whether the same command, given again after that, does it; whoever shows the error names the command.
     """
 
-    def __init__(self, status: ExitStatus, message: str, advice: str = "") -> None:
+    def __init__(self, status: ExitStatus, message: str, advice: str = "", *, again: bool = False) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.advice = advice
+        self.again = again
 
 
 def terminated(number: int, _frame: object) -> NoReturn:

@@ -18,7 +18,6 @@ from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import ExitStatus
 from bulkcert.store.outcome import Outcome
 from bulkcert.telemetry.events import _Watcher
-from bulkcert.views import console as terminal
 from bulkcert.views.live import figures
 
 pytestmark = pytest.mark.usefixtures("inside")
@@ -178,16 +177,3 @@ def test_the_end_of_an_idle_start_has_its_own_figures(tmp_path, service):
     assert "calls         none" in told.stdout
     assert "5 in all sessions" in told.stdout
     assert len(figures_of("r.csv")) == 1, "it is no session, and leaves the figures of the one before"
-
-
-@pytest.mark.parametrize("noted", [True, False])
-def test_the_way_on_is_named_where_there_is_one(capsys, noted):
-    """An internal error says that the run can be resumed only where a session had begun."""
-    error = RuntimeError("odd")
-    if noted:
-        error.add_note(f"{terminal.RESUMABLE} bulkcert resume r.csv")
-    terminal.show_internal(error)
-
-    said = capsys.readouterr().err
-    assert ("bulkcert resume r.csv" in said) == noted
-    assert "Please report this" in said

@@ -6,7 +6,7 @@ import secrets
 import stat
 
 import pytest
-from program import INSTANCE, here, start, write_devices
+from program import here, start, write_devices
 
 from bulkcert.output.files import Unfinished, cannot_write, clear_left, read_regular, whole, write_whole
 
@@ -35,42 +35,6 @@ def plant(kind, path, victim):
     else:
         path.write_text("planted")
         path.chmod(0o666)
-
-
-@pytest.mark.parametrize("kind", ["symlink", "fifo", "file", "directory"])
-@pytest.mark.parametrize(
-    ("name", "made"),
-    [
-        ("run", "r.csv"),
-        ("run", "r.csv.run/summary.json"),
-        ("export", "x.csv"),
-        ("report", "r.csv.report.html"),
-        ("inventory", "all.csv"),
-    ],
-)
-def test_planted(service, tmp_path, kind, name, made):
-    """A thing under a name that can be guessed is not followed, not waited for, and lends no mode."""
-    service.seed(write_devices(tmp_path / "d.csv", 3))
-    results, where = tmp_path / "r.csv", ("--endpoint", service.url, "--instance", INSTANCE)
-    commands = {
-        "run": ("run", "inactivate-device", tmp_path / "d.csv", "-o", results, *service.where),
-        "export": ("export", results, "-o", tmp_path / "x.csv"),
-        "report": ("report", results),
-        "inventory": ("inventory", "-o", tmp_path / "all.csv", *where),
-    }
-    if name in ("export", "report"):
-        here(*commands["run"]).ended(0)
-    victim = tmp_path / "victim"
-    place = tmp_path / made
-    place.parent.mkdir(mode=0o700, exist_ok=True)
-    plant(kind, place.with_name(f".{place.name}.part"), victim)
-
-    ends(kind, commands[name])
-
-    assert victim.read_text() == "precious"
-    found = os.lstat(place)
-    assert stat.S_ISREG(found.st_mode)
-    assert stat.S_IMODE(found.st_mode) == 0o600
 
 
 @pytest.mark.parametrize("kind", ["symlink", "fifo", "file"])
@@ -183,24 +147,6 @@ def test_what_was_killed_is_removed_and_what_is_made_stays(tmp_path):
     assert clear_left(path)
     making.drop()
     assert not clear_left(path)
-
-
-def test_what_is_taken_for_left_is_made_again(tmp_path, monkeypatch):
-    """A file that is removed between its making and its lock is made under another name."""
-    names = iter(["1" * 12, "2" * 12])
-    monkeypatch.setattr(secrets, "token_hex", lambda _bytes: next(names))
-    locked = Unfinished._locked
-
-    def late(made):
-        if "1" * 12 in made.temporary.name:
-            made.temporary.unlink()
-        return locked(made)
-
-    monkeypatch.setattr(Unfinished, "_locked", late)
-    with whole(tmp_path / "x") as file:
-        file.write(b"content")
-
-    assert (tmp_path / "x").read_bytes() == b"content"
 
 
 def test_a_name_as_long_as_names_may_be(tmp_path):

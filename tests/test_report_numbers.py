@@ -131,11 +131,10 @@ def test_calls(directory, rows, shown):
 def test_latency(directory, rows, shown):
     """Quantiles are values that lie where they must."""
     latencies = sorted(float(row["latency_ms"]) for row in rows if row["latency_ms"])
-    latency = dict(shown["calls"]["latency_ms"])
-    assert latency.pop("longest") == latencies[-1]
-    for name, value in latency.items():
-        place = float(f"0.{name[1:]}") * (len(latencies) - 1)
-        assert value in (latencies[math.floor(place)], latencies[math.ceil(place)])
+    latency = shown["calls"]["latency_ms"]
+    for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("longest", 1)):
+        place = share * (len(latencies) - 1)
+        assert latency[name] in (latencies[math.floor(place)], latencies[math.ceil(place)])
     assert latency == summary_of(directory / "r.csv")["latency_ms"]
 
 

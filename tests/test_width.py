@@ -10,7 +10,8 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.store.status import status_of
 from bulkcert.views import console
 from bulkcert.views.advice import steps_after, steps_left
-from bulkcert.views.layout import command_lines, say_step, show
+from bulkcert.views.console import command_lines, say_step
+from bulkcert.views.layout import show
 from bulkcert.views.plan import CaStates, States, _table
 from bulkcert.views.runs import lines_of, runs_in
 from bulkcert.views.status import rows_of
@@ -45,7 +46,7 @@ def test_status_and_next_steps(tmp_path, monkeypatch, printed, case):
     status = status_of(files)
     show(rows_of(status))
     for step in (*steps_left(status), *steps_after(status)):
-        say_step(step)
+        say_step(step.purpose, step.command)
     words = [word for name, value in rows_of(status) for word in f"{name} {value}".split()]
 
     lines = printed()

@@ -15,6 +15,7 @@ from bulkcert.engine.figures import Stats, Take
 from bulkcert.engine.session import Leave, Observer, fetch_credentials, together
 from bulkcert.errors import BulkcertError, ExitStatus, terminated
 from bulkcert.log import is_json
+from bulkcert.runs.opened import OpenRun
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.telemetry.events import watch_events
 from bulkcert.views import console as terminal
@@ -106,7 +107,15 @@ def shown(describe: Callable[[Stats], str]) -> Observer:
 
 def leave_reading(number: int) -> NoReturn:
     """Ends a process that reads at once, on the signal of this number; what it was to write is not written."""
-    terminal.leave(number, "left at once", "Run the same command again.")
+    terminal.leave(number, "left at once", again=True)
+
+
+def note_way_on(error: BaseException, opened: OpenRun) -> None:
+    """Notes on an error that ended a run whether calls were made, and what resumes it."""
+    if not opened.store.session:
+        error.add_note(terminal.WayOn())
+    elif not opened.asked.rehearsal:
+        error.add_note(terminal.WayOn(opened.files.command("resume")))
 
 
 def print_json(product: object) -> None:

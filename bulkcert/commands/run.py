@@ -119,18 +119,11 @@ def _executed(
         ):
             _show_swept(remove_old(job, STARTED.date()))
     except BaseException as error:
-        _note_way_on(opened, error)
+        calling.note_way_on(error, opened.opened)
         raise
     finally:
         opened.opened.close()
     return summary, opened.progress.sends.sends
-
-
-def _note_way_on(opened: Run, error: BaseException) -> None:
-    if not opened.opened.store.session:
-        error.add_note(terminal.NOTHING_CALLED)
-    elif not opened.job.rehearsal:
-        error.add_note(f"{terminal.RESUMABLE} {opened.job.files.command('resume')}")
 
 
 def _leave(opened: Run, number: int) -> NoReturn:
@@ -141,8 +134,8 @@ def _leave(opened: Run, number: int) -> NoReturn:
     terminal.leave(
         number,
         f"left at once; {opened.progress.in_flight:,} calls in flight were not waited for",
-        "Results and summary are not up to date. Calls without an answer are made again by: "
-        f"{opened.job.files.command('resume')}",
+        "Results and summary are not up to date; calls without an answer are made again.",
+        resume=opened.job.files.command("resume"),
     )
 
 
@@ -163,5 +156,5 @@ def _open(job: Job) -> Run:
         with terminal.stderr.status(Text(f"reading {job.list_name}")) as status:
             return Run(job, *open_run(job, lambda rows: status.update(Text(f"reading {job.list_name}: {rows:,} rows"))))
     except BaseException as error:
-        error.add_note(terminal.NOTHING_CALLED)
+        error.add_note(terminal.WayOn())
         raise

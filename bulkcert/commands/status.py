@@ -16,7 +16,7 @@ from bulkcert.service.actions import ActionName
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.status import NoRunError, RunStatus, status_of
 from bulkcert.views import console as terminal
-from bulkcert.views.layout import NAME_WIDTH, say_step, show
+from bulkcert.views.layout import NAME_WIDTH, show
 from bulkcert.views.status import figures_of, line_of, rows_of, shown, steps_of
 
 LINE_EVERY_S = 5.0
@@ -71,7 +71,7 @@ def status(
     else:
         show(rows_of(now))
         for step in steps_of(now):
-            say_step(step, terminal.stdout)
+            terminal.say_step(step.purpose, step.command, terminal.stdout)
     return int(now.exit_status)
 
 

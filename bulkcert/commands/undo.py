@@ -112,10 +112,7 @@ def execute(
         summary = undo_.finish()
         log_finished(summary, undo_.progress, started)
     except BaseException as error:
-        if not opened.store.session:
-            error.add_note(terminal.NOTHING_CALLED)
-        elif not opened.asked.rehearsal:
-            error.add_note(f"{terminal.RESUMABLE} {files.command('resume')}")
+        calling.note_way_on(error, opened)
         raise
     finally:
         opened.close()
@@ -134,5 +131,6 @@ def _leave(undo_: Undo, number: int) -> NoReturn:
     terminal.leave(
         number,
         f"left at once; {undo_.progress.in_flight:,} calls in flight were not waited for",
-        f"The results are not up to date. To resume: {undo_.opened.files.command('resume')}",
+        "The results are not up to date.",
+        resume=undo_.opened.files.command("resume"),
     )

@@ -2,20 +2,17 @@
 
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.text import Text
 
 from bulkcert.commands import calling
 from bulkcert.commands.which_run import results_meant
 from bulkcert.engine.figures import Stats
 from bulkcert.engine.limits import Target
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import printable
 from bulkcert.log import bind
 from bulkcert.runs.job import Options, StateOptions
 from bulkcert.runs.opened import OpenRun, open_existing
@@ -29,9 +26,7 @@ from bulkcert.store.status import status_in
 from bulkcert.telemetry.events import log_verified
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
-from bulkcert.views.advice import Step
-from bulkcert.views.layout import say_step, show
-from bulkcert.views.verified import MESSAGE_WIDTH, UNREAD, label_of, meaning_read
+from bulkcert.views.ending import show_verified
 from bulkcert.words import counted
 
 LONGEST_WATCH_S, SHORTEST_PAUSE_S = 30 * 86400, 1.0
@@ -95,17 +90,12 @@ def execute(files: RunFiles, provider: CredentialProvider, options: VerifyOption
         verifier = Verifier(opened, service, options, options.watch, options.every)
         watches = [] if options.quiet else [calling.shown(_read)]
         calling.call(verifier.read, provider, calling.leave_reading, *watches)
-        verification, would_call = verifier.finish(), verifier.would_call
+        verification = verifier.finish()
+        log_verified(verification, started)
         status = status_in(files, opened.store.db)
+        show_verified(verifier, verification, status, as_json=options.json, quiet=options.quiet)
     finally:
         opened.close()
-    log_verified(verification, started)
-    _show(verifier, verification, files, as_json=options.json, quiet=options.quiet)
-    if not (options.quiet or options.json):
-        if status.is_undone:
-            terminal.say("the run was undone, wholly or in part", style="yellow")
-        if not opened.asked.rehearsal and opened.action.repeatable and would_call and not options.watch:
-            say_step(Step("to call them again, and keep reading", files.command("verify", "--watch", "10m")))
     return verification
 
 
@@ -137,46 +127,6 @@ def confirm_watchable(action: Action) -> None:
         since = ", whoever has registered them since" * action.deletes
         advice = f"Leave --watch out; to {'delete them' if action.deletes else 'do it'} again, run {action.name} again."
         raise BulkcertError(ExitStatus.USAGE, f"--watch would {action.verb} again{since}", advice)
-
-
-def _show(verifier: Verifier, verification: Verification, files: RunFiles, *, as_json: bool, quiet: bool) -> None:
-    if not as_json:
-        show(_text(verifier, verification))
-    if (stop := verifier.stop) is not None:
-        terminal.show_error(BulkcertError(stop.status, f"stopped: {stop.message}", stop.advice))
-    elif quiet and verification.exit_status:
-        amiss = {"not in the desired state": verification.not_desired, "not read": verification.unread}
-        text = ", ".join(f"{counted(count, 'row')} {what}" for what, count in amiss.items() if count)
-        terminal.warn(f"{text}; see {files.results}")
-    if verification.not_attempted:
-        rows = f"not attempted: {counted(verification.not_attempted, 'row')}, which verify does not call"
-        say_step(Step(f"{rows}; to resume the run", files.command("resume")))
-    if refused := len(verifier.refused):
-        rows = f"not called again: {counted(refused, 'row')} whose call was refused or given up"
-        say_step(Step(f"{rows}; to call them", files.command("resume")))
-
-
-def _text(verifier: Verifier, verification: Verification) -> Iterator[tuple[str, str | Text]]:
-    opened, progress = verifier.opened, verifier.progress
-    wanted = str(opened.action.desired_status)
-    yield (
-        label_of(verification),
-        f"{opened.files.results}: {counted(opened.asked.rows, 'row')}, desired state {opened.action.desired}",
-    )
-    for status, count in verification.statuses.items():
-        yield "", Text(f"{count:>9,} {status}", style="green" if status == wanted else "red")
-    for reason, count in verification.unread_because.items():
-        last = f"; last {printable(verification.refusal, MESSAGE_WIDTH)}" if reason == "refused" else ""
-        yield "", Text(f"{count:>9,} not read: {UNREAD[reason]}{last}", style="red")
-    if duplicates := opened.asked.rows - verifier.rows:
-        yield "", f"{duplicates:>9,} duplicate, as the row that it repeats"
-    if verification.called_again:
-        yield "called again", counted(verification.called_again, "certificate")
-    pages = f"{counted(progress.pages, 'page')}, {counted(progress.reads, 'certificate')} one by one"
-    yield "calls", f"{verification.calls:,}: {pages}"
-    kept = "with verified_status and verified_at" if verifier.has_read else "unchanged: nothing was read"
-    yield "results", f"{opened.files.results}, {kept}"
-    yield "exit status", f"{verification.exit_status}: {meaning_read(verification)}"
 
 
 def _read(stats: Stats) -> str:

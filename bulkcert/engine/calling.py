@@ -45,7 +45,7 @@ async def committing(store: Store, lanes: Lanes) -> AsyncIterator[None]:
 def stop_unwritable(store: Store, lanes: Lanes, error: sqlite3.Error) -> None:
     """Stops the lanes of a run whose store cannot be written any more."""
     message = f"cannot write {store.path}: {reason_of(error)}"
-    advice = "Make room, then resume: calls whose outcome was not written are made again."
+    advice = "Make room; calls whose outcome was not written are made again."
     lanes.stop(Stop(ExitStatus.CANNOT_WRITE, message, advice))
 
 
@@ -96,15 +96,7 @@ class Engine:
                 yield rows
 
     async def _call(self, lane: Lane, row: Row) -> None:
-        record = await self._settle(lane, row)
-        if record is not None:
-            await self._store.add(record)
-            if not self._order.action.repeatable:
-                await self._store.sync()
-            self._count(row, record)
-
-    async def _settle(self, lane: Lane, row: Row) -> Record | None:
-        """Calls one row until its outcome is known or its attempts are used up; None if it was not called at all."""
+        """Calls one row until its outcome is known, its attempts are used up, or the run stops."""
         action = self._order.action
         parameters = action.parameters(self._order.instance, row.device_sn, row.ca_sn)
         serial = action.serial(row.device_sn, row.ca_sn)
@@ -116,9 +108,14 @@ class Engine:
         # A call of an earlier session may have been made and never answered.
         settled = await self._lanes.settle(lane, action.operation, send, acquire=acquire, unanswered=row.unanswered)
         if settled is None:
-            return None
+            return
         record = _final(row, settled, action) if settled.final else _unfinished(row, settled)
-        return record if not self._undoes else _undone(record)
+        if self._undoes and record.outcome is Outcome.SUCCEEDED:
+            record = msgspec.structs.replace(record, outcome=Outcome.UNDONE)
+        await self._store.add(record)
+        if not action.repeatable:
+            await self._store.sync()
+        self._count(row, record)
 
     async def _acquire(self, lane: Lane, row: Row, first: bool) -> bool:
         """Waits until a call may be sent that must not be repeated blindly; its intent is on disk then."""
@@ -168,13 +165,6 @@ def _unfinished(row: Row, settled: CallResult) -> Record:
     """Returns the record of a row whose attempts are used up, or which a stop interrupted."""
     given_up = Outcome.NOT_ATTEMPTED if settled.again else OUTCOME_OF[settled.answer.verdict]
     return _record(row, settled, Outcome.UNKNOWN if settled.unanswered else given_up)
-
-
-def _undone(record: Record) -> Record:
-    """Returns the record of a call that changes back what the run has changed."""
-    if record.outcome is not Outcome.SUCCEEDED:
-        return record
-    return msgspec.structs.replace(record, outcome=Outcome.UNDONE)
 
 
 def _record(row: Row, settled: CallResult, outcome: Outcome, *, message: str = "") -> Record:

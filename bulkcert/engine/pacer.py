@@ -231,8 +231,8 @@ class Pacer:
 
     async def acquire(self) -> bool:
         """Waits until one call may be sent; returns False if the run is stopping, and then nothing may be."""
-        cost = self._ticker.cost()
-        if self.waiting or not cost or not self._bucket.has_capacity(cost):
+        cost = 0.0 if self.waiting else self._ticker.cost()
+        if not cost or not self._bucket.has_capacity(cost):
             cost = await self._turn(deque.append)
         while cost > self._burst:
             # More than the bucket holds: in parts, and nobody passes meanwhile.

@@ -128,9 +128,7 @@ def unreadable(answer: Response, operation: Operation) -> BulkcertError:
     if answer.verdict is Verdict.STOP and rule_for(answer.code).exit_status is not None:
         stop = refusal(answer, operation)
         return BulkcertError(stop.status, f"{operation.name}: {stop.message}", stop.advice)
-    advice = "Run the same command again later; if it stays like this, see what is between here and the service."
-    if answer.is_from_service:
-        advice = (
-            f"Run the same command again later; if it stays like this, ask the service's support about {answer.code}."
-        )
-    return BulkcertError(ExitStatus.UNAVAILABLE, f"{operation.name}: {answer.code}: {answer.message}", advice)
+    asks = f"ask the service's support about {answer.code}"
+    advice = f"If it stays so, {asks if answer.is_from_service else 'see what is between here and the service'}."
+    message = f"{operation.name}: {answer.code}: {answer.message}"
+    return BulkcertError(ExitStatus.UNAVAILABLE, message, advice, again=True)

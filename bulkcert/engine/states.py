@@ -25,9 +25,6 @@ SMALL = 50
 SMALL_PAGED = 64
 """Small CAs that are paged through at most, those with most rows."""
 
-PATIENCE = 10
-"""Pages without a row that are read where nothing says how many there are."""
-
 
 @dataclass(slots=True)
 class Scanned:
@@ -185,7 +182,7 @@ class StateReader:
 
 
 class _Paging:
-    """The paging through one CA, or through the CAs, and whether it is worth its calls.
+    """The paging through one CA, or through the CAs: as long as it may cost fewer calls than there are rows.
 
     Args:
         listing: What is paged through.
@@ -206,11 +203,5 @@ class _Paging:
     def _deliver(self, page: Page, at: int) -> bool:
         self._settled += self._sightings.see(page.certificates, self.ca_sn, at)
         self.at = max(self.at, at)
-        return self._settled < self._rows and self._is_worth_it()
-
-    def _is_worth_it(self) -> bool:
-        pages, expected = self.listing.pages, self.listing.expected
-        if expected is not None and pages < expected:
-            return expected < self._rows
-        # Nothing says how many more there are.
-        return pages + 1 < self._rows and pages < self._settled + PATIENCE
+        pages = max(self.listing.expected or 0, self.listing.pages + 1)
+        return self._settled < self._rows and pages < self._rows

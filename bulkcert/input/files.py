@@ -166,7 +166,8 @@ def _confirm_unchanged(path: Path, opened: os.stat_result) -> None:
         raise BulkcertError(
             ExitStatus.INPUT_INVALID,
             f"{path}: the file was changed while it was read",
-            "Run again when nothing writes to it any more.",
+            "See that nothing writes to it any more.",
+            again=True,
         )
 
 

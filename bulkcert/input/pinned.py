@@ -311,6 +311,4 @@ def _rows_at_once(columns: int) -> int:
 
 def _cannot_pin(path: Path, error: BaseException) -> BulkcertError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
-    return BulkcertError(
-        ExitStatus.CANNOT_WRITE, f"cannot write {path}: {reason}", "Make room there, then run the same command again."
-    )
+    return BulkcertError(ExitStatus.CANNOT_WRITE, f"cannot write {path}: {reason}", "Make room there.", again=True)

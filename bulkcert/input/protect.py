@@ -20,7 +20,7 @@ from bulkcert.words import counted, printable
 _DEVICE, _CA, _BARE = "device", "ca", "bare"
 _SCHEMA = {_DEVICE: pl.String(), _CA: pl.String(), _BARE: pl.String()}
 _OTHERS = {_DEVICE: "every other device serial", _CA: "every other CA serial", _BARE: "every other serial"}
-_REPAIR = "Correct the list and run again: a serial that matches nothing protects nothing."
+_REPAIR = "Correct the list: a serial that matches nothing protects nothing."
 # What hints at a second field, a note or quotes; a serial that has one of these can be listed under a name in CSV.
 _NOT_ALONE = r"[\s,;|\"]"
 _NOT_ALONE_REASON = (

@@ -54,12 +54,6 @@ class Unfinished:
 
     def __init__(self, path: Path, *, mode: int = 0o600) -> None:
         self.path = path
-        self._make(mode)
-        while not self._locked():
-            self.drop()
-            self._make(mode)
-
-    def _make(self, mode: int) -> None:
         self.temporary = self.path.with_name(f"{_prefix(self.path)}{secrets.token_hex(_TOKEN_BYTES)}{_END}")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self.file: BinaryIO = os.fdopen(os.open(self.temporary, flags, mode), "wb")
@@ -68,16 +62,8 @@ class Unfinished:
         except OSError:
             self.drop()
             raise
-
-    def _locked(self) -> bool:
-        """Locks it; returns whether it is still there, and was not taken for what a killed process has left."""
-        try:
+        with suppress(OSError):  # not every file system locks; there nobody removes what was left
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True  # not every file system locks; there nobody removes what was left
-        return os.fstat(self.file.fileno()).st_nlink > 0
 
     def keep(self, *, durable: bool = True) -> None:
         """Puts it under its name, in the place of what is there; dropped where the disk refuses.
@@ -260,7 +246,7 @@ def cannot_write(output: Path, error: BaseException, advice: str = "") -> Bulkce
     """
     default = _ADVICE.get(getattr(error, "errno", None) or 0, "Make room, or name a file elsewhere with -o.")
     message = f"cannot write {output}: {reason_of(error)}"
-    return BulkcertError(ExitStatus.CANNOT_WRITE, message, advice or f"{default} Then run the same command again.")
+    return BulkcertError(ExitStatus.CANNOT_WRITE, message, advice or default, again=True)
 
 
 def reason_of(error: BaseException) -> str:

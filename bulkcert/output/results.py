@@ -81,8 +81,12 @@ class RowFilter:
         return found
 
 
+MAKE_ROOM = "Nothing is lost: the store holds every outcome. Make room."
+"""What to do where the results of a run cannot be written."""
+
+
 def write_results(
-    path: Path, pinned: PinnedList, ask: Ask, wanted: RowFilter = RowFilter(), *, advice: str = ""
+    path: Path, pinned: PinnedList, ask: Ask, wanted: RowFilter = RowFilter(), *, advice: str = MAKE_ROOM
 ) -> Counter[Outcome]:
     """Writes results, durable before they appear under their name; returns how many rows have each outcome.
 
@@ -91,7 +95,7 @@ def write_results(
         pinned: The list.
         ask: Asks the store.
         wanted: Which rows.
-        advice: What to do next if they cannot be written; by default what the system's error suggests.
+        advice: What to do next if they cannot be written.
 
     Raises:
         BulkcertError: It cannot be written.
@@ -198,6 +202,4 @@ def _as_text(name: str, kind: pl.DataType, *, nested: bool) -> pl.Expr:
         return column if nested else text.alias(name)
     if isinstance(kind, pl.Binary):
         return column.bin.encode("base64")
-    if isinstance(kind, pl.Object):
-        return column.cast(pl.String)
     return column

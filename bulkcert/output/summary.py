@@ -2,6 +2,7 @@
 
 import platform
 import sqlite3
+from collections import Counter
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -49,20 +50,35 @@ class Caps(msgspec.Struct, frozen=True):
     source_addresses: list[str]
 
 
-class SessionSummary(msgspec.Struct, frozen=True):
+class SessionCalls(msgspec.Struct, frozen=True):
+    """What a session has called, as far as it has said: part of its live figures (``engine.figures.Stats``).
+
+    Attributes:
+        calls: Requests sent.
+        achieved_rate: Calls per second from the first to the last.
+        peak_window: Most sends in any half-open second.
+        throttles: Answers that said to slow down.
+        retries: Calls beyond the first of a row.
+        outages: How often the service went silent.
+        outcomes_now: Rows that it has finished, by outcome.
+    """
+
+    calls: int = 0
+    achieved_rate: float = 0.0
+    peak_window: int = 0
+    throttles: int = 0
+    retries: int = 0
+    outages: int = 0
+    outcomes_now: dict[str, int] = {}
+
+
+class SessionSummary(SessionCalls, frozen=True, kw_only=True):
     """What one start of a command did.
 
     Attributes:
         kind: ``run``, ``verify`` or ``undo``.
         started: UTC.
         finished: UTC; null if it was killed, or is running.
-        calls: Requests sent; of one that was killed, as far as it has said.
-        achieved_rate: Calls per second from the first to the last.
-        peak_window: Most sends in any half-open second.
-        throttles: Answers that said to slow down.
-        retries: Calls beyond the first of a row.
-        outages: How often the service went silent.
-        outcomes: Rows that it has finished, by outcome.
         exit_status: What it ended with; null if it has not.
         stopped: Why it ended early, or an empty text.
         user: Account that it ran as.
@@ -75,13 +91,6 @@ class SessionSummary(msgspec.Struct, frozen=True):
     kind: SessionKind
     started: str
     finished: str | None
-    calls: int
-    achieved_rate: float
-    peak_window: int
-    throttles: int
-    retries: int
-    outages: int
-    outcomes: dict[str, int]
     exit_status: int | None
     stopped: str
     user: str
@@ -91,18 +100,11 @@ class SessionSummary(msgspec.Struct, frozen=True):
     credentials: str
 
 
-class LatencyQuantiles(msgspec.Struct, frozen=True):
-    """Quantiles of the latency of the last attempt of each called row, in milliseconds; null without calls."""
-
-    p50: float | None
-    p90: float | None
-    p99: float | None
-
-
 class Summary(msgspec.Struct, frozen=True):
     """What a run has come to by now, over all its sessions.
 
-    ``achieved_rate`` is that of the newest session that ran or undid, ``peak_window`` the worst of all.
+    ``achieved_rate`` is that of the newest session that ran or undid, ``peak_window`` the worst of all. ``latency_ms``
+    has the quantiles of the last attempt of each called row; it is empty without calls.
     Where a session was killed, ``calls_at_least``, not all of its calls are in ``calls``. ``unknown_before`` is the
     number of rows that a call may have changed and of which nobody knows what they were before. ``undone`` rows were
     changed back by an undo, ``maybe_undone`` ones perhaps.
@@ -126,7 +128,7 @@ class Summary(msgspec.Struct, frozen=True):
     peak_window: int
     throttles: int
     retries: int
-    latency_ms: LatencyQuantiles
+    latency_ms: dict[str, float]
     started: str
     finished: str
     sessions: list[SessionSummary]
@@ -141,11 +143,6 @@ class Summary(msgspec.Struct, frozen=True):
     drifted: int = 0
     calls_at_least: bool = False
     unknown_before: int = 0
-
-    @property
-    def is_undone(self) -> bool:
-        """Whether any row was changed back by an undo, or may have been, and not done again since."""
-        return self.undone + self.maybe_undone > 0
 
     @property
     def latest(self) -> SessionSummary:
@@ -169,10 +166,10 @@ def summary_of(status: RunStatus, pinned: PinnedList, db: sqlite3.Connection) ->
         raise ValueError("a run without a session has no summary")
     acted = [each for each in sessions if each.kind != "verify"]
     kinds = _kinds(db, pinned)
-    codes: dict[str, int] = {}
-    for kind in sorted(kinds, key=lambda kind: -kind.rows):
-        if kind.code:
-            codes[kind.code] = codes.get(kind.code, 0) + kind.rows
+    codes: Counter[str] = Counter()
+    for kind in kinds:
+        codes[kind.code] += kind.rows
+    del codes[""]
     early = status.came_to not in (ExitStatus.OK, ExitStatus.INCOMPLETE)
     return Summary(
         action=asked.action,
@@ -185,7 +182,7 @@ def summary_of(status: RunStatus, pinned: PinnedList, db: sqlite3.Connection) ->
         results_sha256=sha256_of(status.files.results),
         rows=asked.rows,
         outcomes={outcome.value: count for outcome, count in status.outcomes.items()},
-        codes=dict(sorted(codes.items(), key=lambda code: -code[1])),
+        codes=dict(codes.most_common()),
         kinds=kinds,
         caps=caps_of(doing),
         calls=max(queries.attempts(db), sum(each.calls for each in acted)),
@@ -193,7 +190,7 @@ def summary_of(status: RunStatus, pinned: PinnedList, db: sqlite3.Connection) ->
         peak_window=max(each.peak_window for each in sessions),
         throttles=sum(each.throttles for each in acted),
         retries=sum(each.retries for each in acted),
-        latency_ms=_latency(db),
+        latency_ms=quantiles(pl.Series(queries.latencies(db), dtype=pl.Float32), digits=1),
         started=acted[0].started,
         finished=acted[-1].finished or utc((doing.beat_at or doing.started_at) / 1000),
         sessions=sessions,
@@ -222,35 +219,17 @@ def write_summary(status: RunStatus, summary: Summary) -> None:
         content = msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
         write_whole(status.files.summary, content)
     except OSError as error:
-        raise cannot_write(status.files.summary, error, "Make room, then run it again.") from error
-
-
-class _Figures(msgspec.Struct, frozen=True):
-    """What a summary takes from the live figures of a session (``engine.stats.Stats``)."""
-
-    calls: int = 0
-    achieved_rate: float = 0.0
-    peak_window: int = 0
-    throttles: int = 0
-    retries: int = 0
-    outages: int = 0
-    outcomes_now: dict[str, int] = {}
+        raise cannot_write(status.files.summary, error, "Make room.") from error
 
 
 def session_of(session: stored.Session) -> SessionSummary:
     """Returns what a session did, as far as it has said."""
-    figures = msgspec.json.decode(session.figures or "{}", type=_Figures)
+    calls = msgspec.json.decode(session.figures or "{}", type=SessionCalls)
     return SessionSummary(
+        **msgspec.structs.asdict(calls),
         kind=session.kind,
         started=utc(session.started_at / 1000),
         finished=None if session.ended_at is None else utc(session.ended_at / 1000),
-        calls=figures.calls,
-        achieved_rate=figures.achieved_rate,
-        peak_window=figures.peak_window,
-        throttles=figures.throttles,
-        retries=figures.retries,
-        outages=figures.outages,
-        outcomes=figures.outcomes_now,
         exit_status=session.exit_status,
         stopped=session.stopped,
         user=session.user,
@@ -287,10 +266,11 @@ def _kinds(db: sqlite3.Connection, pinned: PinnedList) -> list[Kind]:
     return kinds
 
 
-def _latency(db: sqlite3.Connection) -> LatencyQuantiles:
-    latencies = pl.Series(queries.latencies(db), dtype=pl.Float32)
-    found = (latencies.quantile(share) for share in (0.5, 0.9, 0.99))
-    return LatencyQuantiles(*(None if value is None else round(value, 1) for value in found))
+def quantiles(latencies: pl.Series, digits: int = 3) -> dict[str, float]:
+    """Returns ``p50``, ``p90``, ``p99`` and ``longest`` of latencies, in ms with so many digits; nothing of none."""
+    shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "longest": 1}
+    found = {name: latencies.quantile(share) for name, share in shares.items()}
+    return {name: round(value, digits) for name, value in found.items() if value is not None}
 
 
 def utc(seconds: float) -> str:

@@ -26,7 +26,7 @@ from bulkcert.report.figures import (
     SessionFigures,
     Verified,
 )
-from bulkcert.report.timing import containment_of, latency_of, stretches_of
+from bulkcert.report.timing import containment_of, stretches_of
 from bulkcert.report.verdict import verdict_on
 from bulkcert.runs.opened import pinned_of
 from bulkcert.service.actions import ACTIONS, Action
@@ -276,7 +276,7 @@ def _calls(rows: pl.DataFrame, starts: list[SessionFigures]) -> Calls:
         throttles=sum(start.throttles for start in acted),
         peak_window=max(start.peak_window for start in starts),
         stretches=stretches,
-        latency_ms=latency_of(called),
+        latency_ms=summary.quantiles(called["latency_ms"]),
     )
 
 

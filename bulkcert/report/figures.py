@@ -42,7 +42,7 @@ class ResultsFile(msgspec.Struct, frozen=True):
         return self.recorded not in (None, self.sha256)
 
 
-class SessionFigures(SessionSummary, frozen=True):
+class SessionFigures(SessionSummary, frozen=True, kw_only=True):
     """One start of a command, by whom and what it did; the figures of one that has not ended are what it has said.
 
     Attributes:

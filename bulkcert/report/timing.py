@@ -89,10 +89,3 @@ def _stretch(placed: pl.DataFrame, width: int) -> Stretch:
         p50_ms=table["p50"].to_list(),
         p99_ms=table["p99"].to_list(),
     )
-
-
-def latency_of(called: pl.DataFrame) -> dict[str, float]:
-    """Returns the quantiles of the latencies of some rows, in milliseconds."""
-    shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "longest": 1}
-    found = {name: called["latency_ms"].quantile(share) for name, share in shares.items()}
-    return {name: value for name, value in found.items() if value is not None}

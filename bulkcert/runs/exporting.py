@@ -64,8 +64,7 @@ def rewrite(files: RunFiles) -> Counter[Outcome]:
     opened = open_existing(files)
     try:
         store = opened.store
-        advice = f"Make room, then: {files.command('export')}"
-        rows = write_results(files.results, opened.pinned, store.read, advice=advice)
+        rows = write_results(files.results, opened.pinned, store.read)
         status = status_in(files, store.db)
         if status.doing is not None:
             write_summary(status, summary_of(status, opened.pinned, store.db))

@@ -110,15 +110,15 @@ class Inventory:
 
     def _why_not(self) -> BulkcertError | None:
         if (stop := self.progress.stop) is not None:
-            advice = "Run the same command again." if stop.status >= ExitStatus.INTERRUPTED else stop.advice
-            return BulkcertError(stop.status, f"{stop.message.removesuffix('.')}; nothing was written", advice)
+            message = f"{stop.message.removesuffix('.')}; nothing was written"
+            again = stop.status >= ExitStatus.INTERRUPTED
+            return BulkcertError(stop.status, message, "" if again else stop.advice, again=again)
         if self.file.failure is not None:
             return self.file.failure
         if self._failure is not None:
             failure = self._failure
-            return BulkcertError(
-                failure.status, f"{failure.message.removesuffix('.')}; nothing was written", failure.advice
-            )
+            message = f"{failure.message.removesuffix('.')}; nothing was written"
+            return BulkcertError(failure.status, message, failure.advice, again=failure.again)
         if self._unknown:
             named = ", ".join(self._unknown)
             return BulkcertError(

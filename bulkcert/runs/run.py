@@ -219,7 +219,7 @@ def finished(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
     """
     store = opened.store
     try:
-        rows = write_results(opened.files.results, opened.pinned, store.read, advice=make_room("resume", opened))
+        rows = write_results(opened.files.results, opened.pinned, store.read)
         _confirm_sum(opened, rows.total())
     except BulkcertError as error:
         if stop is None:
@@ -241,11 +241,6 @@ def finished(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
         )
     write_summary(ended, summary)
     return summary
-
-
-def make_room(name: str, opened: OpenRun) -> str:
-    """Returns what to do where results cannot be written: the command of this name."""
-    return f"Nothing is lost: the store holds every outcome. Make room, then: {opened.files.command(name)}"
 
 
 def _reason(stop: Stop) -> dict[str, str]:

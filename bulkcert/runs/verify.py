@@ -24,7 +24,7 @@ from bulkcert.input import ROW
 from bulkcert.output.results import write_results
 from bulkcert.output.summary import summary_of, utc, write_summary
 from bulkcert.runs.opened import OpenRun
-from bulkcert.runs.run import beat, beating, make_room
+from bulkcert.runs.run import beat, beating
 from bulkcert.service.certificates import Status
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import queries
@@ -215,7 +215,7 @@ class Verifier:
         """
         opened = self.opened
         if self.has_read:
-            write_results(opened.files.results, opened.pinned, opened.store.read, advice=make_room("verify", opened))
+            write_results(opened.files.results, opened.pinned, opened.store.read)
         verification = self._verification()
         stop = self.stop
         encoded = msgspec.json.encode(verification).decode()

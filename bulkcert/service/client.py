@@ -5,11 +5,11 @@ authentication flows) is not needed here, and costs a third of the time of a cal
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import lru_cache, partial
 from itertools import count
 from secrets import token_hex
-from typing import cast
+from typing import Any, cast
 
 import httpx
 import msgspec
@@ -97,7 +97,7 @@ class Client:
         # Connecting gets less, so that a host that never answers is distinguished from an answer that never came.
         self._timeout = httpx.Timeout(timeout_s, connect=timeout_s / 2).as_dict()
 
-    async def call(self, operation: Operation, parameters: Mapping[str, str], serial: str) -> Response:
+    def call(self, operation: Operation, parameters: Mapping[str, str], serial: str) -> Coroutine[Any, Any, Response]:
         """Makes one attempt and classifies it; raises nothing that the network or the service can cause.
 
         Args:
@@ -105,18 +105,16 @@ class Client:
             parameters: Its query, ``MqttInstanceId`` included.
             serial: What the service must echo in the operation's result field.
         """
-        return await self._attempt(operation, parameters, partial(classify, operation=operation, serial=serial))
+        return self._attempt(operation, parameters, partial(classify, operation=operation, serial=serial))
 
-    async def read(self, operation: Operation, parameters: Mapping[str, str]) -> Response:
+    def read(self, operation: Operation, parameters: Mapping[str, str]) -> Coroutine[Any, Any, Response]:
         """Makes one attempt of an operation that changes nothing; raises as little as ``call``.
 
         Args:
             operation: What to call, one of the List and Get operations of certificates.
             parameters: Its query, ``MqttInstanceId`` included.
         """
-        return await self._attempt(
-            operation, parameters, partial(classify_read, operation=operation, parameters=parameters)
-        )
+        return self._attempt(operation, parameters, partial(classify_read, operation=operation, parameters=parameters))
 
     async def _attempt(self, operation: Operation, parameters: Mapping[str, str], classify: Classify) -> Response:
         credentials = self._provider.current

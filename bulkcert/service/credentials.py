@@ -134,5 +134,6 @@ def _no_credentials(error: Exception) -> BulkcertError:
         ExitStatus.DENIED,
         "no credentials found",
         "Set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, or use a profile of the aliyun command "
-        f"or a RAM role, then run the same command again. The vendor's library reports: {said}",
+        f"or a RAM role. The vendor's library reports: {said}",
+        again=True,
     )

@@ -207,8 +207,9 @@ def readable(path: Path, status: ExitStatus) -> Iterator[None]:
         # What SQLite says of damaged tables quotes them.
         raise damaged(path, _REASONS[sqlite3.SQLITE_CORRUPT], status) from error
     except MemoryError as error:
-        advice = "Free some memory and run the same command again; if it is damaged, put it back from a copy."
-        raise BulkcertError(status, f"{path} takes more memory than there is, or is damaged", advice) from error
+        message = f"{path} takes more memory than there is, or is damaged"
+        advice = "Free some memory; if it is damaged, put it back from a copy."
+        raise BulkcertError(status, message, advice, again=True) from error
 
 
 def _unusable(path: Path, error: sqlite3.DatabaseError, status: ExitStatus) -> BulkcertError:

@@ -86,9 +86,7 @@ def _confirm_same(descriptor: int, path: Path) -> None:
     with suppress(FileNotFoundError):
         if os.path.samestat(os.fstat(descriptor), path.stat()):
             return
-    raise BulkcertError(
-        ExitStatus.CANNOT_WRITE, f"another process has just removed {path.parent}", "Run the same command again."
-    )
+    raise BulkcertError(ExitStatus.CANNOT_WRITE, f"another process has just removed {path.parent}", again=True)
 
 
 def is_held(path: Path) -> bool:

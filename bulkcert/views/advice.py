@@ -249,6 +249,27 @@ def _after_reading(status: RunStatus) -> Iterator[Step]:
         yield Step("to read what was not read", status.files.command("verify"))
 
 
+def steps_after_reading(status: RunStatus, *, not_attempted: int, refused: int, may_watch: bool) -> Iterator[Step]:
+    """Yields what to do about rows that a verification did not call.
+
+    Args:
+        status: Of the run.
+        not_attempted: Rows that the run has not reached.
+        refused: Rows whose call was refused in a watch.
+        may_watch: Whether a watch would call rows again, and was not asked for.
+    """
+    asked, resume = status.asked, status.files.command("resume")
+    if asked is None or asked.rehearsal:
+        return
+    if not_attempted:
+        rows = counted(not_attempted, "row")
+        yield Step(f"not attempted: {rows}, which verify does not call; to resume the run", resume)
+    if refused:
+        yield Step(f"not called again: {counted(refused, 'row')} whose call was refused or given up; to call", resume)
+    if may_watch and ACTIONS[asked.action].repeatable:
+        yield Step("to call them again, and keep reading", status.files.command("verify", "--watch", "10m"))
+
+
 class _Reading(msgspec.Struct, frozen=True):
     """What is of interest in the options of a session that verifies."""
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shlex
 import signal
 import sys
 import traceback
@@ -127,6 +128,28 @@ def wrapped(text: Text, console: Console, indent: int = 0) -> list[Text]:
     return lines
 
 
+def say_step(purpose: str, command: str = "", console: Console = stderr) -> None:
+    """Prints what to do next; where a line is too short the command is below its purpose, ready to be copied."""
+    line = f"{purpose}: {command}" if command else purpose
+    if not command or not console.is_terminal or len(line) <= console.width:
+        say(line, console)
+        return
+    say(f"{purpose}:", console)
+    for part in command_lines(command, console.width):
+        console.print(Text(part))
+
+
+def command_lines(command: str, width: int) -> Iterator[str]:
+    """Yields a command as lines for a shell, broken between its words."""
+    line = "   "
+    for word in map(shlex.quote, shlex.split(command)):
+        if len(line) + len(word) + 3 > width and line.strip():
+            yield f"{line} \\"
+            line = "     "
+        line += f" {word}"
+    yield line
+
+
 def begin_json() -> None:
     """Makes standard error carry JSON lines and nothing else, from now on."""
     log.begin_json(stderr.file)
@@ -179,54 +202,65 @@ def warn_of_unknown(environment: Iterable[str], known: Iterable[str]) -> None:
             warn(f"{name} is not an option of this command; it is ignored")
 
 
-def show_error(error: BulkcertError) -> None:
-    """Prints what happened and what to do next."""
+class WayOn(str):
+    """A note of an error that has ended a run: the command that resumes it; empty where no calls were made."""
+
+    __slots__ = ()
+
+
+def show_error(error: BulkcertError, resume: str | None = None) -> None:
+    """Prints what happened and what to do next: advice, and the command where one does it.
+
+    Args:
+        error: What happened.
+        resume: What resumes the run; None where there is nothing to resume.
+    """
+    advice = error.advice or ("No calls were made." if resume == "" else "")
+    purpose, command = "to resume", resume
+    if not resume and error.again:
+        purpose, command = "to try again", shlex.join(["bulkcert", *sys.argv[1:]])
     if log.is_json():
-        log.event("error", error.message, logging.ERROR, exit_status=int(error.status), advice=error.advice)
+        about = {"exit_status": int(error.status), "advice": advice, "next": command or None}
+        log.event("error", error.message, logging.ERROR, **about)
         return
     say(Text.assemble(("error: ", "bold red"), error.message))
-    if error.advice:
-        say(f"  → {error.advice}", indent=4)
+    if advice:
+        say(f"  → {advice}", indent=4)
+    if command:
+        say_step(f"  → {purpose}", command)
 
 
-def leave(number: int, message: str, advice: str = "") -> NoReturn:
+def show_failure(error: BaseException) -> ExitStatus:
+    """Prints what has ended the command, whatever it is; returns the exit status."""
+    frames, notes = traceback.extract_tb(error.__traceback__), getattr(error, "__notes__", ())
+    resume = next((note for note in notes if isinstance(note, WayOn)), None)
+    if isinstance(error, KeyboardInterrupt):
+        error = BulkcertError(ExitStatus.INTERRUPTED, "interrupted")
+    if isinstance(error, BulkcertError):
+        show_error(error, resume)
+        return error.status
+    place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "nowhere"
+    inner = error
+    while isinstance(inner, BaseExceptionGroup):
+        inner = inner.exceptions[0]
+    message = f"internal error: {type(inner).__name__}: {inner} (at {place})"
+    show_error(BulkcertError(ExitStatus.INTERNAL, message, "Please report this; -v shows the traceback."), resume)
+    if logging.getLogger("bulkcert").isEnabledFor(logging.DEBUG) or {"-v", "--verbose"} & set(sys.argv):
+        stderr.print("".join(traceback.format_exception(inner)))
+    return ExitStatus.INTERNAL
+
+
+def leave(number: int, message: str, advice: str = "", *, resume: str | None = None, again: bool = False) -> NoReturn:
     """Ends the process at once, on a signal; not even clean-up may run any more: what hangs is what it is to end.
 
     Args:
         number: Of the signal.
         message: What becomes of what was running, to be read behind the signal's name.
         advice: What to do next.
+        resume: See ``show_error``.
+        again: Whether the same command, given again, does it.
     """
-    show_error(BulkcertError(ExitStatus(128 + number), f"{signal.Signals(number).name}: {message}", advice))
+    status, name = ExitStatus(128 + number), signal.Signals(number).name
+    show_error(BulkcertError(status, f"{name}: {message}", advice, again=again), resume)
     sys.stderr.flush()
     os._exit(128 + number)
-
-
-RESUMABLE = "The store holds every outcome; to resume:"
-"""What the note of an error begins with that came while a session was running."""
-
-NOTHING_CALLED = "No calls were made."
-"""The note of an error that came before."""
-
-
-def way_on(error: BaseException) -> str:
-    """Returns what the notes of an error say of the run that it ended; empty if they say nothing."""
-    notes = getattr(error, "__notes__", ())
-    return " ".join(note for note in notes if note.startswith(RESUMABLE) or note == NOTHING_CALLED)
-
-
-def show_internal(error: BaseException) -> None:
-    """Prints that something went wrong which should not, and where."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "nowhere"
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    show_error(
-        BulkcertError(
-            ExitStatus.INTERNAL,
-            f"internal error: {type(error).__name__}: {error} (at {place})",
-            f"Please report this; -v shows the traceback. {way_on(error)}".strip(),
-        )
-    )
-    if logging.getLogger("bulkcert").isEnabledFor(logging.DEBUG) or {"-v", "--verbose"} & set(sys.argv):
-        stderr.print("".join(traceback.format_exception(error)))

@@ -9,12 +9,14 @@ from bulkcert.input import printable
 from bulkcert.log import is_json
 from bulkcert.output.summary import Kind, Summary
 from bulkcert.runs.undo import Undo
+from bulkcert.runs.verify import Verifier
 from bulkcert.store.outcome import DESIRED, Outcome
+from bulkcert.store.schema import Verification
 from bulkcert.store.status import RunStatus
-from bulkcert.views.advice import meaning, steps_after, steps_left, undone_words
-from bulkcert.views.console import show_error, warn
-from bulkcert.views.layout import outcome_lines, say_step, show
-from bulkcert.views.verified import label_of, read_words
+from bulkcert.views.advice import meaning, steps_after, steps_after_reading, steps_left, undone_words
+from bulkcert.views.console import say, say_step, show_error, warn
+from bulkcert.views.layout import outcome_lines, show
+from bulkcert.views.verified import REASON_WIDTH, UNREAD, label_of, meaning_read, read_words
 from bulkcert.words import counted
 
 KINDS_SHOWN = 8
@@ -70,7 +72,7 @@ def show_ending(summary: Summary, status: RunStatus, *, quiet: bool) -> None:
         # What a timer mails is what is on stderr.
         warn(_left(summary, status))
     for step in (*steps_left(status), *(() if quiet else steps_after(status))):
-        say_step(step)
+        say_step(step.purpose, step.command)
 
 
 def _left(summary: Summary, status: RunStatus) -> str:
@@ -92,9 +94,8 @@ def _totals(summary: Summary, status: RunStatus, calls: int) -> Iterator[tuple[s
         for line in _kinds([kind for kind in summary.kinds if kind.outcome == outcome]):
             yield "", line
     yield from _calls(summary, calls)
-    latency = summary.latency_ms
-    if latency.p50 is not None:
-        yield "latency", f"p50 {latency.p50:g} ms, p90 {latency.p90:g} ms, p99 {latency.p99:g} ms"
+    if summary.latency_ms:
+        yield "latency", ", ".join(f"{name} {value:g} ms" for name, value in summary.latency_ms.items())
     if (read_back := summary.verification) and read_back.exit_status:
         yield label_of(read_back), Text(f"{read_back.finished}: {read_words(read_back)}", style="red")
     yield "results", summary.results
@@ -128,3 +129,55 @@ def _kinds(kinds: list[Kind]) -> Iterator[str]:
         yield f"{kind.rows:>13,} {printable(kind.code) or 'as'} {sample}"
     if (more := len(said) - KINDS_SHOWN) > 0:
         yield f"{'':>13} and {more} more {'codes' if more > 1 else 'code'}, in the summary"
+
+
+def show_verified(
+    verifier: Verifier, verification: Verification, status: RunStatus, *, as_json: bool, quiet: bool
+) -> None:
+    """Prints what a verification came to, on stdout, and on stderr what to do next.
+
+    Args:
+        verifier: What has read.
+        verification: What came of it.
+        status: Of the run.
+        as_json: Whether stdout is for machines.
+        quiet: Whether only what is amiss is wanted.
+    """
+    if not as_json:
+        show(_read_back(verifier, verification))
+    if (stop := verifier.stop) is not None:
+        show_error(BulkcertError(stop.status, f"stopped: {stop.message}", stop.advice))
+    elif quiet and verification.exit_status:
+        amiss = {"not in the desired state": verification.not_desired, "not read": verification.unread}
+        text = ", ".join(f"{counted(count, 'row')} {what}" for what, count in amiss.items() if count)
+        warn(f"{text}; see {status.files.results}")
+    speaks = not (quiet or as_json)
+    if speaks and status.is_undone:
+        say("the run was undone, wholly or in part", style="yellow")
+    may_watch = speaks and not verifier.watch_s and verifier.would_call
+    refused, left = len(verifier.refused), verification.not_attempted
+    for step in steps_after_reading(status, not_attempted=left, refused=refused, may_watch=may_watch):
+        say_step(step.purpose, step.command)
+
+
+def _read_back(verifier: Verifier, verification: Verification) -> Iterator[tuple[str, str | Text]]:
+    opened, progress = verifier.opened, verifier.progress
+    wanted = str(opened.action.desired_status)
+    yield (
+        label_of(verification),
+        f"{opened.files.results}: {counted(opened.asked.rows, 'row')}, desired state {opened.action.desired}",
+    )
+    for status, count in verification.statuses.items():
+        yield "", Text(f"{count:>9,} {status}", style="green" if status == wanted else "red")
+    for reason, count in verification.unread_because.items():
+        last = f"; last {printable(verification.refusal, REASON_WIDTH)}" if reason == "refused" else ""
+        yield "", Text(f"{count:>9,} not read: {UNREAD[reason]}{last}", style="red")
+    if duplicates := opened.asked.rows - verifier.rows:
+        yield "", f"{duplicates:>9,} duplicate, as the row that it repeats"
+    if verification.called_again:
+        yield "called again", counted(verification.called_again, "certificate")
+    pages = f"{counted(progress.pages, 'page')}, {counted(progress.reads, 'certificate')} one by one"
+    yield "calls", f"{verification.calls:,}: {pages}"
+    kept = "with verified_status and verified_at" if verifier.has_read else "unchanged: nothing was read"
+    yield "results", f"{opened.files.results}, {kept}"
+    yield "exit status", f"{verification.exit_status}: {meaning_read(verification)}"

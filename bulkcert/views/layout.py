@@ -1,14 +1,12 @@
 """How lines are laid out: words wrap whole on a terminal and tables fit it; in files and pipes a line stays a line."""
 
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.console import Console
 from rich.text import Text
 
 from bulkcert.store.outcome import DESIRED, Outcome
-from bulkcert.views.advice import Step
-from bulkcert.views.console import say, stderr, stdout
+from bulkcert.views.console import say, stdout
 
 NAME_WIDTH = 14
 
@@ -20,27 +18,6 @@ def show(rows: Pairs, console: Console = stdout) -> None:
     """Prints names and values in two columns."""
     for name, value in rows:
         say(Text.assemble(f"{name:<{NAME_WIDTH}}", value), console, indent=NAME_WIDTH)
-
-
-def say_step(step: Step, console: Console = stderr) -> None:
-    """Prints what to do next; where a line is too short the command is below its purpose, ready to be copied."""
-    if not step.command or not console.is_terminal or len(str(step)) <= console.width:
-        say(str(step), console)
-        return
-    say(f"{step.purpose}:", console)
-    for line in command_lines(step.command, console.width):
-        console.print(Text(line))
-
-
-def command_lines(command: str, width: int) -> Iterator[str]:
-    """Yields a command as lines for a shell, broken between its words."""
-    line = "   "
-    for word in map(shlex.quote, shlex.split(command)):
-        if len(line) + len(word) + 3 > width and line.strip():
-            yield f"{line} \\"
-            line = "     "
-        line += f" {word}"
-    yield line
 
 
 def outcome_lines(outcomes: Mapping[str, int]) -> Iterator[tuple[str, Text]]:

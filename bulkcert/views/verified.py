@@ -6,7 +6,7 @@ from bulkcert.errors import ExitStatus
 from bulkcert.store.schema import Verification
 from bulkcert.words import printable
 
-MESSAGE_WIDTH = 200
+REASON_WIDTH = 200
 """Characters of a reason that are shown."""
 
 UNREAD = {
@@ -47,7 +47,7 @@ def read_words(verification: Verification) -> str:
 
 def _parts(verification: Verification) -> Iterator[str]:
     if verification.stopped:
-        reason = printable(verification.stopped.removesuffix("."), MESSAGE_WIDTH)
+        reason = printable(verification.stopped.removesuffix("."), REASON_WIDTH)
         yield f"ended with {verification.exit_status}: {reason}"
     if verification.statuses:
         yield ", ".join(f"{count:,} {status}" for status, count in verification.statuses.items())
