@@ -161,7 +161,7 @@ class Trial:
             return every - set(self.read(queries.changed, self.action.desired_status.value, 1, rows))
         if self.read(queries.preflight_at) is None:
             return set()
-        alone = set(self.read(queries.left_alone, 1, rows))
+        alone = set(self.read(queries.rows, queries.LEFT_ALONE, 1, rows))
         if stage == "redo" and not self.session_of("redo"):
             names = self.read(queries.window, 1, rows)
             alone -= {row for row, outcome, *_ in names if outcome == Outcome.UNDONE}

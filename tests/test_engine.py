@@ -118,7 +118,7 @@ def killed(store):
 
 def to_call(store, rows):
     """Returns the rows that a session calls."""
-    earlier, alone = queries.earlier(store.db, 1, rows), queries.left_alone(store.db, 1, rows)
+    earlier, alone = queries.earlier(store.db, 1, rows), queries.rows(store.db, queries.LEFT_ALONE, 1, rows)
     numbers = [number for number in range(1, rows + 1) if number not in alone]
     return [Row(number, f"{number}", f"{number}", *earlier.get(number, (None, False))) for number in numbers]
 

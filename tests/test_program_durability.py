@@ -45,7 +45,7 @@ class Place:
     def done(self):
         """Returns the rows that are known done, as the disk tells."""
         try:
-            return set(ask(self.results, queries.left_alone, 1, ROWS))
+            return set(ask(self.results, queries.rows, queries.LEFT_ALONE, 1, ROWS))
         except FileNotFoundError:
             return set()
 

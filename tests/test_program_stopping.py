@@ -66,7 +66,7 @@ class Stopped:
     def settled(self):
         """Returns the rows that the store holds settled."""
         with suppress(FileNotFoundError), reading(self.files.store) as db:
-            return set(queries.left_alone(db, 1, len(self.devices)))
+            return set(queries.rows(db, queries.LEFT_ALONE, 1, len(self.devices)))
         return set()
 
     def phase(self):

@@ -116,7 +116,7 @@ def test_interrupted_watch(service, made):
     """130 on Ctrl-C: what was seen so far is in the results."""
     _, results = made(20)
     with start("verify", results, *UNHURRIED, "--watch", "1h", "--every", "1s", "--yes") as child:
-        wait_for(child, lambda: ask(results, queries.has_read_back))
+        wait_for(child, lambda: ask(results, queries.count, queries.READ_BACK))
         child.send_signal(2)
         child.communicate(timeout=PATIENCE_S)
 

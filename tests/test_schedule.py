@@ -296,7 +296,7 @@ def test_killed_by_its_scheduler(tmp_path):
 def rows_done(files):
     """Returns the rows whose outcome is on disk and final."""
     with suppress(FileNotFoundError), reading(files.store) as db:
-        return set(queries.left_alone(db, 1, 300))
+        return set(queries.rows(db, queries.LEFT_ALONE, 1, 300))
     return set()
 
 

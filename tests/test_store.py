@@ -229,11 +229,11 @@ def test_what_was_drafted_is_kept_by_the_beginning_of_a_session(path):
         store = Store(path)
         store.leave_out([(3, "invalid", None, "why")])
         store.reopen("newest = ?", ("failed",))
-        assert asked(path, queries.left_alone, 1, ROWS) == [1, 2]
+        assert asked(path, queries.rows, queries.LEFT_ALONE, 1, ROWS) == [1, 2]
         if begins:
             store.begin("run", "{}", **CALLER)
         store.close()
-        assert asked(path, queries.left_alone, 1, ROWS) == ([1, 3] if begins else [1, 2])
+        assert asked(path, queries.rows, queries.LEFT_ALONE, 1, ROWS) == ([1, 3] if begins else [1, 2])
 
 
 def test_another_run_in_its_place(path):
@@ -258,7 +258,7 @@ def test_rows_left_out_and_called_after_all(path):
         store.leave_out((row, "protected", None, "why") for row in rows)
         store.keep_draft()
         store.close()
-        assert asked(path, queries.left_alone, 1, ROWS) == alone
+        assert asked(path, queries.rows, queries.LEFT_ALONE, 1, ROWS) == alone
 
 
 # Groups.
@@ -288,7 +288,7 @@ async def test_a_group_waits_for_few_rows_and_not_for_long(path):
         group.start_soon(store.commit_groups, lambda error: None)
         began = time.monotonic()
         await store.add(record(1))
-        while not asked(path, queries.left_alone, 1, 1):  # noqa: ASYNC110 - it is the file that is looked at
+        while not asked(path, queries.rows, queries.LEFT_ALONE, 1, 1):  # noqa: ASYNC110 - it is the file that is looked at
             await anyio.sleep(0.01)
         assert 0.15 < time.monotonic() - began < 1
         for row in range(2, SYNC_AFTER_ROWS + 2):
@@ -329,7 +329,7 @@ async def test_a_full_disk(path):
             group.cancel_scope.cancel()
     assert len(failures) == 1
     assert database.reason_of(failures[0]) == "no space left on the disk"
-    kept = len(asked(path, queries.left_alone, 1, 10_000))
+    kept = len(asked(path, queries.rows, queries.LEFT_ALONE, 1, 10_000))
     assert 0 < kept < row
     assert kept % 16 == 0
     assert not store.db.in_transaction
@@ -356,7 +356,7 @@ def test_a_file_that_may_not_grow(path):
         signal.signal(signal.SIGXFSZ, ignored)
     store.keep([record(1)])
     ended(store)
-    assert asked(path, queries.left_alone, 1, ROWS) == [1]
+    assert asked(path, queries.rows, queries.LEFT_ALONE, 1, ROWS) == [1]
 
 
 # Readers.
@@ -367,14 +367,14 @@ def test_readers_see_whole_groups_and_nobody_waits(path):
     store = session(path)
     store.keep([record(1), record(2)])
     with database.reading(path) as db:
-        assert queries.left_alone(db, 1, ROWS) == [1, 2]
+        assert queries.rows(db, queries.LEFT_ALONE, 1, ROWS) == [1, 2]
         began = time.monotonic()
         for row in range(3, 9, 2):
             store.keep([record(row), record(row + 1)])
         store.claim([9])
         assert time.monotonic() - began < 5
-        assert queries.left_alone(db, 1, ROWS) == [1, 2]
-    assert asked(path, queries.left_alone, 1, ROWS) == [*range(1, 9)]
+        assert queries.rows(db, queries.LEFT_ALONE, 1, ROWS) == [1, 2]
+    assert asked(path, queries.rows, queries.LEFT_ALONE, 1, ROWS) == [*range(1, 9)]
     ended(store)
 
 
@@ -417,7 +417,7 @@ def test_at_rest_it_is_one_file(path):
     path.chmod(0o400)
     path.parent.chmod(0o500)
     try:
-        assert asked(path, queries.left_alone, 1, ROWS) == [1]
+        assert asked(path, queries.rows, queries.LEFT_ALONE, 1, ROWS) == [1]
     finally:
         path.parent.chmod(0o700)
         path.chmod(0o600)
@@ -437,7 +437,7 @@ def test_on_a_network_file_system(path, monkeypatch):
     store.claim([1, 2])
     store.keep([record(1)])
     assert not Path(f"{path}-wal").exists()
-    assert asked(path, queries.left_alone, 1, ROWS) == [1]
+    assert asked(path, queries.rows, queries.LEFT_ALONE, 1, ROWS) == [1]
     ended(store)
     assert changed(path) == [1]
 
@@ -475,7 +475,7 @@ def test_a_row_that_is_protected_later(path, case):
         )
     ended(store)
     assert asked(path, queries.outcomes, 1) == {Outcome(outcome): 1}
-    assert asked(path, queries.left_alone, 1, 1) == [1]
+    assert asked(path, queries.rows, queries.LEFT_ALONE, 1, 1) == [1]
     assert asked(path, queries.to_call, 1) == 0
 
 
@@ -492,7 +492,7 @@ def test_what_a_killed_session_has_claimed_is_never_left_out(path):
     ended(store)
     assert changed(path) == [1, 2, 3]
     assert asked(path, queries.in_doubt) == 2
-    assert asked(path, queries.unchanged) == 1
+    assert asked(path, queries.count, queries.UNCHANGED) == 1
     assert asked(path, queries.may_have_called)
 
 
@@ -538,7 +538,7 @@ def test_an_undo_that_succeeds(path):
     assert asked(path, queries.outcomes, 2) == {Outcome.SUCCEEDED: 1, Outcome.UNDONE: 1}
     assert changed(path) == [2]
     assert attempts(path) == [(1, 1, "succeeded")]
-    assert asked(path, queries.maybe_undone) == 0
+    assert asked(path, queries.count, queries.MAYBE_UNDONE) == 0
 
 
 def test_an_undo_of_a_row_in_doubt(path):
@@ -552,7 +552,7 @@ def test_an_undo_of_a_row_in_doubt(path):
     store.keep([record(1, Outcome.UNDONE)])
     ended(store)
     assert changed(path) == []
-    assert asked(path, queries.in_doubt) == asked(path, queries.maybe_undone) == 0
+    assert asked(path, queries.in_doubt) == asked(path, queries.count, queries.MAYBE_UNDONE) == 0
 
 
 VAIN = {
@@ -577,7 +577,7 @@ def test_an_undo_that_changes_nothing_back(path, outcome):
     assert asked(path, queries.outcomes, 2) == {Outcome.SUCCEEDED: 1, Outcome.NOT_ATTEMPTED: 1}
     assert changed(path) == [1, 2]
     assert attempts(path) == [(3, 1, outcome.value), (3, 2, outcome.value)]
-    assert asked(path, queries.maybe_undone) == VAIN[outcome]
+    assert asked(path, queries.count, queries.MAYBE_UNDONE) == VAIN[outcome]
     assert asked(path, queries.in_doubt) == 1
 
 
@@ -590,13 +590,13 @@ def test_a_killed_undo(path):
     undo = session(path, "undo")
     undo.claim([1, 2])
     killed(undo)
-    assert asked(path, queries.maybe_undone) == 2
+    assert asked(path, queries.count, queries.MAYBE_UNDONE) == 2
     assert changed(path) == [1, 2]
     store = session(path)
     store.claim([1])
     store.keep([record(1)])
     ended(store)
-    assert asked(path, queries.maybe_undone) == 1
+    assert asked(path, queries.count, queries.MAYBE_UNDONE) == 1
 
 
 # What is wrong with a file.

@@ -276,11 +276,13 @@ class History:
         assert queries.outcomes(db, self.last) == outcomes
         assert queries.to_call(db, self.last) == sum(not row.is_final for row in rows)
         assert sum(count for (_, again), count in queries.tally(db).items() if again) == sum(row.again for row in rows)
-        assert queries.unchanged(db) == sum(row.outcome is Outcome.UNCHANGED and row.is_final for row in rows)
+        assert queries.count(db, queries.UNCHANGED) == sum(
+            row.outcome is Outcome.UNCHANGED and row.is_final for row in rows
+        )
         final = self.never | {number for number, row in self.rows.items() if row.is_final}
         first = self.random.randint(1, self.last)
-        assert set(queries.left_alone(db, 1, self.last)) == final
-        assert set(queries.left_alone(db, first, self.last - 1)) == final & set(range(first, self.last))
+        assert set(queries.rows(db, queries.LEFT_ALONE, 1, self.last)) == final
+        assert set(queries.rows(db, queries.LEFT_ALONE, first, self.last - 1)) == final & set(range(first, self.last))
         earlier = {
             number: (row.outcome, bool(row.intents) or row.outcome is Outcome.UNKNOWN)
             for number, row in self.rows.items()
@@ -302,12 +304,12 @@ class History:
         assert queries.unknown_before(db) == len(unknown)
         assert queries.in_doubt(db) == sum(bool(row.runs) and row.outcome in OPEN for row in rows)
         undone = [row for row in rows if row.undos and row.outcome not in (None, Outcome.UNDONE)]
-        assert queries.maybe_undone(db) == len(undone)
+        assert queries.count(db, queries.MAYBE_UNDONE) == len(undone)
         called = [row for row in rows if row.changed or (row.attempts and row.outcome not in OPEN)]
         assert queries.may_have_called(db) == any([called, *(row.runs or row.undos for row in rows)])
 
     def confirm_states(self, db) -> None:
-        assert queries.drifted(db, self.desired.value) == sum(map(self.has_drifted, self.rows.values()))
+        assert queries.count(db, queries.DRIFTED, self.desired.value) == sum(map(self.has_drifted, self.rows.values()))
         told = {row[0]: dict(zip(queries.WINDOW, row, strict=True)) for row in queries.window(db, 1, self.last)}
         for number, row in self.rows.items():
             known = told.get(number, {})

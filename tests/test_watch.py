@@ -81,16 +81,10 @@ def watched(monkeypatch):
     """Returns a function that lets a watch go on to its end, on its own clock."""
 
     @asynccontextmanager
-    async def calling(*_arguments, **_options):
+    async def session(*_arguments, **_options):
         yield SimpleNamespace(stopping=anyio.Event())
 
-    @asynccontextmanager
-    async def committing(*_arguments):
-        yield
-
-    monkeypatch.setattr(verify, "calling", calling)
-    monkeypatch.setattr(verify, "committing", committing)
-    monkeypatch.setattr(verify, "beat", lambda *_: None)
+    monkeypatch.setattr(verify, "session", session)
 
     def watch(rounds):
         monkeypatch.setattr(verify, "time", SimpleNamespace(monotonic=lambda: rounds.now, time=lambda: rounds.now))
@@ -141,7 +135,9 @@ def test_all_that_was_called_is_told_though_the_last_look_fails(tmp_path, servic
     service.seed(devices[:3])
 
     def called_and_read():
-        return ask("r.csv", queries.outcomes, 10) == {"succeeded": 10} and ask("r.csv", queries.has_read_back)
+        return ask("r.csv", queries.outcomes, 10) == {"succeeded": 10} and ask(
+            "r.csv", queries.count, queries.READ_BACK
+        )
 
     with start("verify", "r.csv", *WATCH, "--watch", "1h", "--attempts", "1") as watching:
         wait_for(watching, called_and_read)
@@ -245,7 +241,7 @@ def test_a_watch_that_was_killed_is_resumed(service, made):
     """It goes on for the time that it has left, with the options that it was given; its list is not needed."""
     devices, _ = made()
     with start("verify", "r.csv", *WATCH, "--watch", "30m", "--attempts", "3") as watching:
-        wait_for(watching, lambda: ask("r.csv", queries.has_read_back))
+        wait_for(watching, lambda: ask("r.csv", queries.count, queries.READ_BACK))
         watching.kill()
         watching.communicate()
     (killed,) = status("r.csv").sessions[1:]

@@ -152,9 +152,9 @@ def _open(job: Job) -> Run:
     """Reads the list with a word on stderr where that takes long."""
     try:
         if job.options.quiet:
-            return Run(job, *open_run(job))
+            return open_run(job)
         with terminal.stderr.status(Text(f"reading {job.list_name}")) as status:
-            return Run(job, *open_run(job, lambda rows: status.update(Text(f"reading {job.list_name}: {rows:,} rows"))))
+            return open_run(job, lambda rows: status.update(Text(f"reading {job.list_name}: {rows:,} rows")))
     except BaseException as error:
         error.add_note(terminal.WayOn())
         raise

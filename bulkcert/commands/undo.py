@@ -15,7 +15,7 @@ from bulkcert.errors import ExitStatus
 from bulkcert.log import bind, is_json
 from bulkcert.output.summary import Summary
 from bulkcert.runs.job import CallOptions, Options
-from bulkcert.runs.opened import open_existing
+from bulkcert.runs.opening import open_existing
 from bulkcert.runs.options import PREFLIGHT
 from bulkcert.runs.undo import Undo, open_undo
 from bulkcert.service.actions import ActionName

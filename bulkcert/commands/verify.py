@@ -15,7 +15,8 @@ from bulkcert.engine.limits import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind
 from bulkcert.runs.job import Options, StateOptions
-from bulkcert.runs.opened import OpenRun, open_existing
+from bulkcert.runs.opened import OpenRun
+from bulkcert.runs.opening import open_existing
 from bulkcert.runs.options import PREFLIGHT, RUN, ServiceOptions, refuse, resolve_target, seconds
 from bulkcert.runs.verify import Verifier
 from bulkcert.service.actions import Action, ActionName

@@ -101,7 +101,7 @@ def write_results(
         BulkcertError: It cannot be written.
     """
     suffix, rows = path.suffix.lower(), Counter[Outcome]()
-    verified = ask(queries.has_read_back)
+    verified = ask(queries.count, queries.READ_BACK) > 0
     failure: list[BulkcertError] = []
 
     def frames() -> Iterator[pl.DataFrame]:

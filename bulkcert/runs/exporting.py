@@ -12,12 +12,13 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import refuse_taken
 from bulkcert.output.results import SUFFIXES, RowFilter, write_results
 from bulkcert.output.summary import summary_of, write_summary
-from bulkcert.runs.opened import open_existing, pinned_of
+from bulkcert.runs.opened import pinned_of
+from bulkcert.runs.opening import open_existing
 from bulkcert.store import queries
 from bulkcert.store.database import reading
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles
-from bulkcert.store.status import no_run, status_in
+from bulkcert.store.status import no_run
 
 _OTHER = "Name another file with -o. Nothing was written."
 _ELSEWHERE = "Name a file with -o in a directory that is there, has room and can be written."
@@ -63,11 +64,10 @@ def rewrite(files: RunFiles) -> Counter[Outcome]:
     """
     opened = open_existing(files)
     try:
-        store = opened.store
-        rows = write_results(files.results, opened.pinned, store.read)
-        status = status_in(files, store.db)
+        rows = write_results(files.results, opened.pinned, opened.store.read)
+        status = opened.status()
         if status.doing is not None:
-            write_summary(status, summary_of(status, opened.pinned, store.db))
+            write_summary(status, summary_of(status, opened.pinned, opened.store.db))
     finally:
         opened.close()
     return rows

@@ -1,11 +1,11 @@
-"""Opening a run: its folder locked, its list read and pinned, its store found or begun; no calls are made."""
+"""Preparing a run: its folder locked, its list read and pinned, its store found or begun; no calls are made."""
 
 import os
 import sqlite3
 import stat
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from uuid import uuid4
@@ -13,49 +13,48 @@ from uuid import uuid4
 import msgspec
 import polars as pl
 
-from bulkcert.engine.preflight import is_old
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import (
-    CA_SN,
-    DEVICE_SN,
-    Check,
-    InvalidRow,
-    PinnedList,
-    annotated,
-    load,
-    open_protection,
-    reasons,
-)
+from bulkcert.input import CA_SN, DEVICE_SN, Check, PinnedList, annotated, reasons
 from bulkcert.output.files import cannot_write, sync_directory
 from bulkcert.output.results import prove_columns
 from bulkcert.runs.job import Job
-from bulkcert.runs.opened import OpenRun, confirm_own, pinned_of, remove_folder, same_service
-from bulkcert.runs.schedule import WRONG_SIZE, wrong_size
+from bulkcert.runs.opened import OpenRun, pinned_of, remove_folder, same_service
+from bulkcert.runs.reading_list import pin
+from bulkcert.runs.run import Run
 from bulkcert.store import lock, queries
-from bulkcert.store.database import reading
 from bulkcert.store.lock import Lock
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Asked
+from bulkcert.store.status import no_run
 from bulkcert.store.store import Store, now_ms, unwritable
 
 
-@dataclass(slots=True)
-class Found:
-    """What the opening of a run with a list has found.
+def open_existing(files: RunFiles) -> OpenRun:
+    """Opens a run that was begun, from its store alone.
 
-    Attributes:
-        check: What the pass over the list found.
-        lifted: Certificates that a list has protected until now, and that are to be called.
-        lifted_from: That list.
+    Raises:
+        NoRunError: There is none.
+        BulkcertError: Another process holds it, or it cannot be read or written.
     """
+    if not files.store.exists():
+        if lock.is_held(files.lock):
+            raise lock.held(files.lock)
+        raise no_run(files)
+    with ExitStack() as failing:
+        held = _lock(files)
+        failing.callback(held.close)
+        store = Store(files.store)
+        failing.callback(store.close)
+        if store.is_new:
+            raise no_run(files)
+        asked = store.read(queries.asked)
+        _confirm_own(files, asked)
+        failing.pop_all()
+    return OpenRun(files, held, store, asked, pinned_of(files, asked))
 
-    check: Check
-    lifted: int = 0
-    lifted_from: str = ""
 
-
-def open_run(job: Job, on_progress: Callable[[int], None] | None = None) -> tuple[OpenRun, Found]:
+def open_run(job: Job, on_progress: Callable[[int], None] | None = None) -> Run:
     """Reads the list, checks it, and opens the run over it: an earlier one that it resumes, or a new one.
 
     Args:
@@ -65,27 +64,81 @@ def open_run(job: Job, on_progress: Callable[[int], None] | None = None) -> tupl
     Raises:
         BulkcertError: The list cannot be used; the results cannot be written, or are those of another run.
     """
-    files = job.files
-    # os.path, since Path raises where it may not look; making the folder says why.
-    if not os.path.exists(files.store):
-        _confirm_free(job)
+    files, run_id = job.files, uuid4().hex
     made = make_folder(files)
+    with ExitStack() as failing:
+        held = _lock(files)
+        failing.callback(held.close)
+        if made:
+            failing.callback(remove_folder, files)
+        store = _store(files, overwrite=job.options.overwrite)
+        failing.callback(store.close)
+        failing.callback(files.pinned(run_id).unlink, missing_ok=True)
+        try:
+            earlier = _earlier(job, store)
+            may_be_empty = earlier is not None and bool(earlier.protected_by)
+            pinned, check = pin(job, files.pinned(run_id), on_progress, may_be_empty=may_be_empty)
+            opened = OpenRun(files, held, store, _asked(job, check, pinned, run_id), pinned, is_new=True)
+            run = _opened(job, opened, earlier, check)
+        except sqlite3.Error as error:
+            raise unwritable(files.store, error) from error
+        failing.pop_all()
+    return run
+
+
+def _earlier(job: Job, store: Store) -> Asked | None:
+    """Returns what the run is of that was begun with these results, unless it is to be dropped.
+
+    Raises:
+        BulkcertError: CANNOT_WRITE: these are results of others.
+    """
+    if store.is_new:  # also where all of it was interrupted
+        _confirm_free(job)
+        return None
+    earlier = queries.asked(store.db)
+    _confirm_own(job.files, earlier)
+    return None if job.options.overwrite else earlier
+
+
+def _opened(job: Job, new: OpenRun, earlier: Asked | None, check: Check) -> Run:
+    """Returns a run in the draft of its store: the one over the list that was read, or an earlier one of the same."""
+    store, opened = new.store, new
+    if earlier is not None and not queries.may_have_called(store.db) and _differences(earlier, new.asked):
+        earlier = None
+    if earlier is None:
+        store.describe(new.asked)
+        protected = []
+    else:
+        opened = _resumed(new, earlier)
+        protected = _protected(opened, job.options.protect)
+    store.leave_out(reasons(opened.pinned, check.settled, check.protected_by).iter_rows())
+    lifted = set(protected) - set(queries.rows(store.db, queries.LEFT_ALONE)) if protected else ()
+    if earlier is not None:
+        _reopen(opened, job.options.retry)
+    prove_columns(job.results, opened.pinned)
+    return Run(job, opened, check, len(lifted))
+
+
+def _lock(files: RunFiles) -> Lock:
     try:
-        held = lock.take(files.lock)
+        return lock.take(files.lock)
     except OSError as error:
         raise cannot_write(files.folder, error) from error
-    run_id = uuid4().hex
-    try:
-        pinned, check = pin(job, files.pinned(run_id), on_progress)
-        opened, found = _opened(job, Found(check), held, pinned, run_id)
-    except BaseException:
-        with suppress(OSError):
-            files.pinned(run_id).unlink(missing_ok=True)
-            if made:
-                remove_folder(files)
-        held.close()
-        raise
-    return opened, found
+
+
+def _confirm_own(files: RunFiles, asked: Asked) -> None:
+    """Confirms that a folder which is kept elsewhere is of these results, not of some of the same name.
+
+    Raises:
+        BulkcertError: CANNOT_WRITE: it is of others.
+    """
+    if files.state_dir is not None and asked.real_results != os.path.realpath(files.results):
+        raise BulkcertError(
+            ExitStatus.CANNOT_WRITE,
+            f"{files.folder} is of the run of other results, {asked.real_results}",
+            "No calls were made. Name other results with -o, or another --state-dir. If those were moved, move the "
+            "folder beside them, and omit --state-dir.",
+        )
 
 
 def _confirm_free(job: Job) -> None:
@@ -125,101 +178,6 @@ def make_folder(files: RunFiles) -> bool:
     return True
 
 
-def pin(job: Job, pinned: Path, on_progress: Callable[[int], None] | None = None) -> tuple[PinnedList, Check]:
-    """Reads, checks and pins the list of a job.
-
-    Args:
-        job: What was asked.
-        pinned: The file to write.
-        on_progress: Called with the number of rows read so far.
-
-    Raises:
-        BulkcertError: It cannot be used, or has rows that were not to be skipped.
-    """
-    options = job.options
-    protection = None
-    if options.protect is not None:
-        protection = open_protection(
-            options.protect,
-            by_device=job.action.by_device,
-            trust_serials=options.trust_serials,
-            may_be_empty=not options.overwrite and _has_protected(job.files),
-        )
-    pinned_list, check = load(
-        job.source,
-        pinned,
-        by_device=job.action.by_device,
-        device_column=options.device_column or None,
-        ca_column=options.ca_column or None,
-        trust_serials=options.trust_serials,
-        protection=protection,
-        on_progress=on_progress,
-    )
-    if problem := wrong_size(options, job.list_name, check.rows):
-        raise BulkcertError(ExitStatus.INPUT_INVALID, f"{problem}; no calls were made", WRONG_SIZE)
-    if check.invalid and not options.skip_invalid:
-        raise BulkcertError(
-            ExitStatus.INPUT_INVALID,
-            f"{check.invalid} of {check.rows} rows are invalid; no calls were made"
-            + _named(pinned_list, check.first_invalid, check.invalid),
-            "Correct them, or leave them out with --skip-invalid (they get the outcome invalid).",
-        )
-    if check.protected and not options.skip_protected:
-        raise BulkcertError(
-            ExitStatus.INPUT_INVALID,
-            f"{check.protected} of {check.rows} rows are protected by {options.protect}; no calls were made"
-            + _named(pinned_list, check.first_protected, check.protected, " "),
-            "Take them out of the list, or leave them out with --skip-protected (they get the outcome protected).",
-        )
-    return pinned_list, check
-
-
-def _has_protected(files: RunFiles) -> bool:
-    """Returns whether a list has protected rows of the run, so that an empty one is meant: it lifts that."""
-    # Opening it says what is wrong with it.
-    with suppress(FileNotFoundError, BulkcertError), reading(files.store) as db:
-        return bool(queries.asked(db).protected_by)
-    return False
-
-
-def _named(pinned: PinnedList, rows: Sequence[InvalidRow], count: int, between: str = ": ") -> str:
-    """Returns the first of some rows, a line each."""
-    named = [f"\n  {pinned.place(row.row, row.line)}: {row.column}{between}{row.reason}{row.shown}" for row in rows]
-    return "".join(named) + (f"\n  and {count - len(named)} more" if count > len(named) else "")
-
-
-def _opened(job: Job, found: Found, held: Lock, pinned: PinnedList, run_id: str) -> tuple[OpenRun, Found]:
-    """Returns the run over a list that was read, in the draft of its store."""
-    files = job.files
-    store = _store(files, overwrite=job.options.overwrite)
-    asked = _asked(job, found.check, pinned, run_id)
-    try:
-        if store.is_new:  # also where all of it was interrupted
-            _confirm_free(job)
-        else:
-            confirm_own(files, queries.asked(store.db))
-        earlier = None if store.is_new or job.options.overwrite else queries.asked(store.db)
-        if earlier is not None and not queries.may_have_called(store.db):
-            earlier = None if _differences(earlier, asked) else earlier
-        opened = OpenRun(files, held, store, asked, pinned, is_new=earlier is None)
-        if earlier is None:
-            store.describe(asked)
-        else:
-            opened = _resumed(opened, earlier)
-            _confirm_protection(opened, job.options.protect)
-        _leave_out(opened, found)
-        if not opened.is_new:
-            _reopen(opened, job.options.retry)
-        prove_columns(job.results, opened.pinned)
-    except sqlite3.Error as error:
-        store.close()
-        raise unwritable(files.store, error) from error
-    except BaseException:
-        store.close()
-        raise
-    return opened, found
-
-
 def _store(files: RunFiles, *, overwrite: bool) -> Store:
     """Opens the store; one that is damaged makes way where it is not wanted any more."""
     try:
@@ -232,6 +190,10 @@ def _store(files: RunFiles, *, overwrite: bool) -> Store:
 
 
 def _asked(job: Job, check: Check, pinned: PinnedList, run_id: str) -> Asked:
+    try:
+        directory = str(Path.cwd())
+    except OSError:  # it was removed
+        directory = ""
     return Asked(
         run=run_id,
         action=job.action.name,
@@ -242,7 +204,7 @@ def _asked(job: Job, check: Check, pinned: PinnedList, run_id: str) -> Asked:
         sha256=check.sha256,
         inputs=tuple(map(str, job.inputs)),
         results=str(job.results),
-        directory=_directory(),
+        directory=directory,
         columns=pinned.columns,
         device_column=pinned.device_column,
         ca_column=pinned.ca_column,
@@ -251,13 +213,6 @@ def _asked(job: Job, check: Check, pinned: PinnedList, run_id: str) -> Asked:
         rehearsal=job.rehearsal,
         protected_by=check.protected_by,
     )
-
-
-def _directory() -> str:
-    try:
-        return str(Path.cwd())
-    except OSError:  # it was removed
-        return ""
 
 
 def _resumed(new: OpenRun, earlier: Asked) -> OpenRun:
@@ -282,7 +237,7 @@ def _resumed(new: OpenRun, earlier: Asked) -> OpenRun:
         )
     pinned.path.unlink(missing_ok=True)
     store.correct(msgspec.structs.replace(earlier, protected_by=asked.protected_by or earlier.protected_by))
-    return replace(new, asked=earlier, pinned=before)
+    return replace(new, asked=earlier, pinned=before, is_new=False)
 
 
 _NAMES = {"action": "the action", "instance": "the instance", "endpoint": "the endpoint", "keys_sha256": "the list"}
@@ -315,31 +270,21 @@ def _compared(before: PinnedList, now: PinnedList) -> str:
     return f": new certificates: {here.height - same:,}, gone: {there.height - same:,}, the same: {same:,}"
 
 
-def _confirm_protection(opened: OpenRun, protect: Path | None) -> None:
-    """Confirms that a run which is resumed does not forget that rows of it are protected.
+def _protected(opened: OpenRun, protect: Path | None) -> list[int]:
+    """Returns the rows of a run that are protected; one that is resumed does not forget them.
 
     Raises:
         BulkcertError: INPUT_INVALID: no list is given, and rows are protected.
     """
-    rows = queries.never(opened.store.db, Outcome.PROTECTED)
+    rows = queries.rows(opened.store.db, queries.PROTECTED)
     if not rows or protect is not None:
-        return
+        return rows
     raise BulkcertError(
         ExitStatus.INPUT_INVALID,
-        f"{rows:,} row{' of this run is' if rows == 1 else 's of this run are'} protected by "
+        f"{len(rows):,} row{' of this run is' if len(rows) == 1 else 's of this run are'} protected by "
         f"{opened.asked.protected_by}, and --protect is not given; no calls were made",
         "Give --protect and --skip-protected again; to have these rows called, name an empty list with --protect.",
     )
-
-
-def _leave_out(opened: OpenRun, found: Found) -> None:
-    """Keeps which rows are not called, and counts those that were protected until now and are to be called."""
-    db, check = opened.store.db, found.check
-    protected = set() if opened.is_new else queries.protected(db)
-    opened.store.leave_out(reasons(opened.pinned, check.settled, check.protected_by).iter_rows())
-    if protected:
-        found.lifted = queries.lifted(db, protected)
-        found.lifted_from = opened.asked.protected_by
 
 
 def _reopen(opened: OpenRun, retry: Sequence[str]) -> None:
@@ -353,11 +298,4 @@ def _reopen(opened: OpenRun, retry: Sequence[str]) -> None:
         else:
             store.reopen("newest = ?", (kind,))
         if kind == Outcome.UNDONE:
-            store.reopen(queries.MAYBE_UNDONE)
-
-
-def preflights_again(opened: OpenRun) -> bool:
-    """Returns whether what was found unchanged is too old to be believed, while other rows are to be called."""
-    db, rows = opened.store.db, opened.asked.rows
-    at = queries.preflight_at(db)
-    return at is not None and is_old(at) and queries.unchanged(db) > 0 and queries.to_call(db, rows) > 0
+            store.reopen(queries.UNDO_CLAIMED)

@@ -1,5 +1,6 @@
 """A plan: what a run would find and do, and what it would cost, from reading operations alone."""
 
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,9 +24,10 @@ from bulkcert.engine.sightings import STATUSES, Sightings
 from bulkcert.engine.states import StateReader
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError
-from bulkcert.input import CA_SN, DEVICE_SN, OUTCOME, ROW, Check, PinnedList, annotated, loaded, open_protection
+from bulkcert.input import CA_SN, DEVICE_SN, OUTCOME, ROW, Check, PinnedList, annotated
 from bulkcert.runs.job import ColumnOptions, PreflightOptions, list_name
 from bulkcert.runs.options import INPUT, PREFLIGHT, ServiceOptions, refuse, resolve_target
+from bulkcert.runs.reading_list import read_list
 from bulkcert.runs.schedule import SizeOptions, check_size_options
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.service.certificates import PAGE_SIZE, Page, Status
@@ -156,20 +158,13 @@ def inquiry(question: Question, on_progress: Callable[[int], None] | None = None
     Raises:
         BulkcertError: The list cannot be read. Invalid and protected rows are counted only.
     """
-    options, by_device = question.options, question.action.by_device
-    protection = None
-    if options.protect is not None:
-        protection = open_protection(options.protect, by_device=by_device, trust_serials=options.trust_serials)
-    with loaded(
-        question.inputs,
-        by_device=by_device,
-        device_column=options.device_column or None,
-        ca_column=options.ca_column or None,
-        trust_serials=options.trust_serials,
-        protection=protection,
-        on_progress=on_progress,
-    ) as (pinned, check):
-        yield Inquiry(question, pinned, check)
+    options = question.options
+    with tempfile.TemporaryDirectory(prefix="bulkcert-") as folder:
+        pinned = Path(folder) / "input.parquet"
+        yield Inquiry(
+            question,
+            *read_list(question.inputs, pinned, question.action, options, on_progress, protect=options.protect),
+        )
 
 
 class Inquiry:

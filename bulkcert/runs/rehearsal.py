@@ -19,8 +19,8 @@ from bulkcert.emulator.process import Running, running
 from bulkcert.emulator.settings import CREDENTIALS, Settings
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.job import Job, Options, default_results, resolve
-from bulkcert.runs.opening import pin
 from bulkcert.runs.options import cannot_send_from, unknown_region
+from bulkcert.runs.reading_list import pin
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.service.credentials import FixedCredentials
 from bulkcert.service.operations import REGIONS

@@ -1,41 +1,24 @@
-"""One session of a run: prepared by ``opening``, it calls, and leaves results and summary."""
+"""Running: states are read first if wanted, then what is to be called is called, and results and summary are left."""
 
-import sqlite3
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-import anyio
-import anyio.to_thread
-import msgspec
-import polars as pl
-
-from bulkcert.engine.calling import Engine, committing, stop_unwritable
-from bulkcert.engine.figures import Take
+from bulkcert.engine.calling import Engine
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import RunLimits
-from bulkcert.engine.preflight import Preflight
-from bulkcert.engine.progress import Progress, Stop
-from bulkcert.engine.session import Leave, Observer, announce, calling, together
+from bulkcert.engine.preflight import Preflight, is_old
+from bulkcert.engine.progress import Progress
+from bulkcert.engine.session import Leave, Observer, announce
 from bulkcert.engine.sightings import Sightings
 from bulkcert.engine.stats import StatsMaker
-from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.output.results import write_results
-from bulkcert.output.summary import Summary, summary_of, write_summary
+from bulkcert.input import Check
+from bulkcert.output.summary import Summary
 from bulkcert.runs.job import Job
 from bulkcert.runs.opened import OpenRun
-from bulkcert.runs.opening import Found, preflights_again
+from bulkcert.runs.session import finalize, session
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import queries
-from bulkcert.store.outcome import Outcome, Row
-from bulkcert.store.status import RunStatus, status_in
-from bulkcert.store.store import Store
-
-BEAT_EVERY_S = 1.0
-"""How often a session says in the store what it does."""
+from bulkcert.store.outcome import Outcome
 
 
 @dataclass(slots=True)
@@ -45,35 +28,34 @@ class Run:
     Attributes:
         job: What was asked.
         opened: The run.
-        found: What opening it has found.
+        check: What the pass over the list found.
+        lifted: Certificates that a list has protected until now, and that are to be called.
         to_call: Certificates that are still to be called, those included that are read again first.
         preflights_again: Whether what an earlier preflight has settled is too old to be believed.
+        is_undone: Whether an undo was the last to call, so that no calls are made unless ``--retry undone`` says so.
         progress: What this session does.
     """
 
     job: Job
     opened: OpenRun
-    found: Found
+    check: Check
+    lifted: int = 0
     to_call: int = 0
     preflights_again: bool = False
+    is_undone: bool = False
     progress: Progress = field(default_factory=Progress)
 
     def __post_init__(self) -> None:
-        db, rows = self.opened.store.db, self.opened.asked.rows
+        db, rows, doing = self.opened.store.db, self.opened.asked.rows, self.opened.doing
+        if doing is not None and doing.kind == "undo" and Outcome.UNDONE not in self.job.options.retry:
+            self.is_undone = self.opened.status().is_undone
         if self.is_undone:
             return
         self.to_call = queries.to_call(db, rows)
-        if preflights_again(self.opened):
+        at, unchanged = queries.preflight_at(db), queries.count(db, queries.UNCHANGED)
+        if at is not None and is_old(at) and unchanged and self.to_call:
             self.preflights_again = True
-            self.to_call += queries.unchanged(db)
-
-    @property
-    def is_undone(self) -> bool:
-        """Whether an undo was the last to call, so that no calls are made unless ``--retry undone`` says so."""
-        if self.opened.is_new or Outcome.UNDONE in self.job.options.retry:
-            return False
-        status = status_in(self.opened.files, self.opened.store.db)
-        return status.is_undone and status.doing is not None and status.doing.kind == "undo"
+            self.to_call += unchanged
 
     @property
     def calls(self) -> int:
@@ -90,7 +72,7 @@ class Run:
     @property
     def already_done(self) -> int:
         """Certificates that earlier sessions have finished."""
-        return self.found.check.callable - self.to_call
+        return self.check.callable - self.to_call
 
     async def call(
         self,
@@ -111,48 +93,42 @@ class Run:
         Raises:
             BulkcertError: The store cannot be written; no calls were made.
         """
-        job, store, options = self.job, self.opened.store, self.job.options
-        first = queries.preflight_at(store.db) is None
-        settled = queries.settled(store.db)
+        job, opened, options = self.job, self.opened, self.job.options
+        first = queries.preflight_at(opened.store.db) is None
+        settled = queries.settled(opened.store.db)
         if self.preflights_again:
             del settled[Outcome.UNCHANGED]
-        self.opened.begin("run", options, provider.current)
-        stats = stats_of(self, "calling", settled)
+        opened.begin("run", options, provider.current)
+        stats = StatsMaker(
+            self.progress,
+            "calling",
+            rows=opened.asked.rows,
+            settled=settled,
+            to_call=self.calls,
+            addresses=job.addresses,
+            limit=job.rate,
+            workers=job.workers * len(job.addresses),
+            limited=options.limit_rows is not None,
+        )
         order = RunLimits(job.action, job.instance, job.workers, job.max_errors, options.limit_rows)
-        async with (
-            calling(job, provider, stats, beating(store, watch), leave, deadline=options.deadline) as lanes,
-            committing(store, lanes),
-        ):
+        async with session(opened, job, provider, watch, leave, stats=stats, deadline=options.deadline) as lanes:
             if first or self.preflights_again:
                 await self._preflight(lanes, order, again=not first)
             self.progress.preflight_over = True
             if before_calls is not None:
                 await announce(before_calls, lanes)
-            await Engine(order, lanes, store).run(self.opened.to_call())
-        await anyio.to_thread.run_sync(beat, store, stats.take)
+            await Engine(order, lanes, opened.store).run(opened.batches(without=queries.LEFT_ALONE))
 
     async def _preflight(self, lanes: Lanes, order: RunLimits, *, again: bool) -> None:
-        sightings = Sightings.from_now(self.found.check, by_device=self.job.action.by_device)
-        frames, batches = (self._unchanged, self._unchanged_rows) if again else (self._all, self._all_rows)
-        store, mode = self.opened.store, self.job.options.preflight
-        try:
-            await Preflight(lanes, order, store, mode=mode, frames=frames, batches=batches).make(sightings, again=again)
-        except sqlite3.Error as error:
-            store.failure = error
-            stop_unwritable(store, lanes, error)
-
-    def _all(self) -> Iterator[pl.DataFrame]:
-        return self.opened.frames()
-
-    def _all_rows(self) -> Iterator[list[Row]]:
-        return map(self.opened.rows, self._all())
-
-    def _unchanged(self) -> Iterator[pl.DataFrame]:
-        store = self.opened.store
-        return self.opened.frames(only=lambda first, last: store.read(queries.unchanged_in, first, last))
-
-    def _unchanged_rows(self) -> Iterator[list[Row]]:
-        return map(self.opened.rows, self._unchanged())
+        opened, only = self.opened, queries.UNCHANGED if again else ""
+        await Preflight(
+            lanes,
+            order,
+            opened.store,
+            mode=self.job.options.preflight,
+            frames=lambda: opened.frames(only=only),
+            batches=lambda: opened.batches(only=only),
+        ).make(Sightings.from_now(self.check, by_device=self.job.action.by_device), again=again)
 
     def finish(self) -> Summary:
         """Writes results and summary.
@@ -166,104 +142,6 @@ class Run:
             # comes to its end.
             if self.opened.is_new or self.opened.is_unended("run"):
                 self.opened.begin("run", self.job.options, None)
-                beat(store, stats_of(self, "calling", Counter()).take)
             else:
                 store.keep_draft()
-        return finished(self.opened, self.progress.stop)
-
-
-def stats_of(run: Run, kind: Any, settled: Counter[Outcome]) -> StatsMaker:
-    """Returns what makes the figures of a session."""
-    job = run.job
-    return StatsMaker(
-        run.progress,
-        kind,
-        rows=run.opened.asked.rows,
-        settled=settled,
-        to_call=run.calls,
-        addresses=job.addresses,
-        limit=job.rate,
-        workers=job.workers * len(job.addresses),
-        limited=job.options.limit_rows is not None,
-    )
-
-
-def beating(store: Store, watch: Observer) -> Observer:
-    """Returns a watch that also says in the store, about once a second, what the session does."""
-
-    async def tick(take: Take) -> None:
-        while True:
-            await anyio.to_thread.run_sync(beat, store, take)
-            await anyio.sleep(BEAT_EVERY_S)
-
-    return together(watch, tick)
-
-
-def beat(store: Store, take: Take) -> None:
-    """Keeps what a session does; where the disk refuses, the next group of outcomes says so."""
-    if store.failure is None:
-        with suppress(sqlite3.Error):
-            store.note(beat_at=round(time.time() * 1000), figures=msgspec.json.encode(take()).decode())
-
-
-def finished(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = None) -> Summary:
-    """Ends a session: results, how it ended, and the summary.
-
-    Args:
-        opened: The run, without calls in flight.
-        stop: Why the session ended early, or None.
-        came_to: What an undo ends with; None for a run, of which the store knows.
-
-    Raises:
-        BulkcertError: They cannot be written, or the outcomes do not add up.
-    """
-    store = opened.store
-    try:
-        rows = write_results(opened.files.results, opened.pinned, store.read)
-        _confirm_sum(opened, rows.total())
-    except BulkcertError as error:
-        if stop is None:
-            raise
-        advice = stop.advice if store.failure else error.advice
-        raise BulkcertError(error.status, f"stopped: {stop.message}; then: {error.message}", advice) from error
-    status = ExitStatus.CANNOT_WRITE if store.failure else came_to
-    if status is None:
-        status = _exit_status(status_in(opened.files, store.db), stop)
-    if store.session:
-        early = stop is not None and status not in (ExitStatus.OK, ExitStatus.INCOMPLETE)
-        store.end(status, **(_reason(stop) if stop is not None and early else {}))
-    ended = status_in(opened.files, store.db)
-    summary = summary_of(ended, opened.pinned, store.db)
-    if store.failure:
-        # The store could not take its end; what people are shown must not wait for that.
-        summary = msgspec.structs.replace(
-            summary, exit_status=int(status), stopped=stop.message if stop else "", advice=stop.advice if stop else ""
-        )
-    write_summary(ended, summary)
-    return summary
-
-
-def _reason(stop: Stop) -> dict[str, str]:
-    return {"stopped": stop.message, "advice": stop.advice, "stop_code": stop.code}
-
-
-def _exit_status(status: RunStatus, stop: Stop | None) -> ExitStatus:
-    if status.to_call:
-        return stop.status if stop is not None else ExitStatus.STOPPED_EARLY
-    return ExitStatus.OK if status.in_desired_state else ExitStatus.INCOMPLETE
-
-
-def _confirm_sum(opened: OpenRun, rows: int) -> None:
-    """Confirms that every row that came in has gone out with an outcome.
-
-    Raises:
-        BulkcertError: They do not add up.
-    """
-    asked = opened.asked.rows
-    outcomes = queries.outcomes(opened.store.db, asked)
-    if rows != asked or outcomes.total() != asked or min(outcomes.values(), default=0) < 0:
-        raise BulkcertError(
-            ExitStatus.INTERNAL,
-            f"{opened.files.results}: {asked} rows came in, {rows} went out, {outcomes.total()} have an outcome",
-            "Please report this; the store holds every outcome.",
-        )
+        return finalize(self.opened, self.progress.stop)

@@ -1,24 +1,23 @@
 """Undoing: a session of the run that does the inverse action for exactly what the run has changed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import anyio.to_thread
 import polars as pl
 
-from bulkcert.engine.calling import Engine, committing
+from bulkcert.engine.calling import Engine
 from bulkcert.engine.limits import Limit, RunLimits, Target
 from bulkcert.engine.progress import Progress
-from bulkcert.engine.session import Leave, Observer, announce, calling
+from bulkcert.engine.session import Leave, Observer
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import ROW
+from bulkcert.input import ROW, annotated
 from bulkcert.output.summary import Summary
 from bulkcert.runs.job import CallOptions, check_limit_rows, max_errors_of
-from bulkcert.runs.opened import OpenRun
+from bulkcert.runs.opened import OpenRun, is_in
 from bulkcert.runs.options import refuse, resolve_target
-from bulkcert.runs.run import beat, beating, finished
+from bulkcert.runs.session import finalize, session
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import queries
@@ -70,27 +69,19 @@ class Undo:
         limit = self.options.limit_rows
         return self.rows if limit is None else min(self.rows, limit)
 
-    async def call(
-        self,
-        provider: CredentialProvider,
-        watch: Observer,
-        leave: Leave,
-        *,
-        before_calls: Callable[[], None] | None = None,
-    ) -> None:
+    async def call(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> None:
         """Calls what is to be undone, until done or stopped.
 
         Args:
             provider: What to sign with; has credentials.
             watch: Shows the figures.
             leave: Called on the second signal; ends the process at once.
-            before_calls: Called before anything is changed; its BulkcertError stops the undo.
 
         Raises:
             BulkcertError: The store cannot be written; no calls were made.
         """
-        opened, store, service = self.opened, self.opened.store, self.service
-        settled = queries.settled(store.db)
+        opened, service, limit = self.opened, self.service, self.options.limit_rows
+        settled = queries.settled(opened.store.db)
         stats = StatsMaker(
             self.progress,
             "undoing",
@@ -100,26 +91,20 @@ class Undo:
             addresses=service.addresses,
             limit=service.rate,
             workers=service.workers * len(service.addresses),
-            limited=self.options.limit_rows is not None,
+            limited=limit is not None,
         )
         batches = self._batches()
         opened.begin("undo", self.options, provider.current, include_unknown=self.include_unknown)
-        order = RunLimits(self.action, opened.asked.instance, service.workers, self.max_errors, self.options.limit_rows)
-        async with (
-            calling(service, provider, stats, beating(store, watch), leave) as lanes,
-            committing(store, lanes),
-        ):
+        order = RunLimits(self.action, opened.asked.instance, service.workers, self.max_errors, limit)
+        async with session(opened, service, provider, watch, leave, stats=stats) as lanes:
             self.progress.preflight_over = True
-            if before_calls is not None:
-                await announce(before_calls, lanes)
-            await Engine(order, lanes, store, undoes=True).run(batches)
-        await anyio.to_thread.run_sync(beat, store, stats.take)
+            await Engine(order, lanes, opened.store, undoes=True).run(batches)
 
     def _batches(self) -> Iterator[list[Row]]:
         """Yields the rows that are to be undone, in order."""
         for frame, known in _changed(self.opened):
             rows = [row for row, is_known in known.items() if is_known or self.include_unknown]
-            yield self.opened.rows(frame.filter(pl.col(ROW).is_in(pl.Series(rows, dtype=pl.UInt32).implode())))
+            yield self.opened.rows(frame.filter(is_in(rows)))
 
     def finish(self) -> Summary:
         """Writes results and summary.
@@ -129,7 +114,7 @@ class Undo:
         """
         if not self.opened.store.session:
             self.opened.begin("undo", self.options, None, include_unknown=self.include_unknown)
-        return finished(self.opened, self.progress.stop, self._came_to())
+        return finalize(self.opened, self.progress.stop, self._came_to())
 
     def _came_to(self) -> ExitStatus:
         outcomes, stop = self.progress.outcomes, self.progress.stop
@@ -141,15 +126,11 @@ class Undo:
 
 
 def _changed(opened: OpenRun) -> Iterator[tuple[pl.DataFrame, dict[int, bool]]]:
-    """Yields rows that the run may have changed, each with whether it is known what it was; also protected ones."""
+    """Yields rows with those that the run may have changed, each with whether it is known what it was."""
     desired = opened.action.desired_status.value
-
-    def changed(first: int, last: int) -> dict[int, bool]:
-        return opened.store.read(queries.changed, desired, first, last)
-
-    for frame in opened.frames(only=lambda first, last: set(changed(first, last))):
+    for frame in annotated(opened.pinned, own=False):
         if frame.height:
-            yield frame, changed(int(frame[ROW][0]), int(frame[ROW][-1]))
+            yield frame, opened.store.read(queries.changed, desired, int(frame[ROW][0]), int(frame[ROW][-1]))
 
 
 def open_undo(opened: OpenRun, options: CallOptions, *, include_unknown: bool | None) -> Undo:

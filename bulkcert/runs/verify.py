@@ -1,6 +1,5 @@
 """Verifying: the state of every row is read back; in a watch, what is not in the desired state is called again."""
 
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -11,26 +10,28 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from bulkcert.engine.calling import Engine, committing, stop_unwritable
+from bulkcert.engine.calling import Engine
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Limit, RunLimits, Target
 from bulkcert.engine.progress import Progress, Stop
-from bulkcert.engine.session import Leave, Observer, calling
+from bulkcert.engine.session import Leave, Observer
 from bulkcert.engine.sightings import Sightings
 from bulkcert.engine.states import Scanned, StateReader
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import ROW
+from bulkcert.input import CA_SN, ROW
 from bulkcert.output.results import write_results
 from bulkcert.output.summary import summary_of, utc, write_summary
 from bulkcert.runs.opened import OpenRun
-from bulkcert.runs.run import beat, beating
+from bulkcert.runs.session import session
 from bulkcert.service.certificates import Status
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import queries
-from bulkcert.store.outcome import Outcome, Row
+from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import Verification
-from bulkcert.store.status import status_in
+
+CAS_KEPT = 100_000
+"""CAs that are paged through, each for itself."""
 
 _LASTING = frozenset({ExitStatus.DENIED, ExitStatus.MISCONFIGURED})
 """Why a reading fails that fails again in the next round."""
@@ -73,11 +74,6 @@ class Verifier:
     refused: set[int] = field(default_factory=set)
     _kept: bytearray = field(default_factory=bytearray)
 
-    @property
-    def stats(self) -> StatsMaker:
-        """What makes the figures of this session."""
-        return StatsMaker.of_reading(self.progress, self.service, self.opened.asked.rows)
-
     async def read(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> None:
         """Reads the state of every row into the store; what is found otherwise is called again in a watch.
 
@@ -92,21 +88,13 @@ class Verifier:
         Raises:
             BulkcertError: The store cannot be written.
         """
-        store, stats = self.opened.store, self.stats
+        stats = StatsMaker.of_reading(self.progress, self.service, self.opened.asked.rows)
         self.opened.begin("verify", self.options, provider.current)
         deadline = time.monotonic() + self.watch_s
         self.progress.watched_until = time.time() + self.watch_s
-        async with (
-            calling(self.service, provider, stats, beating(store, watch), leave) as lanes,
-            committing(store, lanes),
-        ):
+        async with session(self.opened, self.service, provider, watch, leave, stats=stats) as lanes:
             self.progress.outage.waits_until = deadline
-            try:
-                await self._rounds(lanes, deadline)
-            except sqlite3.Error as error:
-                store.failure = error
-                stop_unwritable(store, lanes, error)
-        await anyio.to_thread.run_sync(beat, store, stats.take)
+            await self._rounds(lanes, deadline)
 
     async def _rounds(self, lanes: Lanes, deadline: float) -> None:
         self.sightings = sightings = await anyio.to_thread.run_sync(self._expected)
@@ -136,20 +124,22 @@ class Verifier:
     def _expected(self) -> Sightings:
         opened = self.opened
         for outcome in (Outcome.INVALID, Outcome.DUPLICATE, Outcome.PROTECTED):
-            self.left_out[outcome] = opened.store.read(queries.never, outcome)
-        by_device, since = opened.action.by_device, round(time.time() * 1000)
-        sightings = Sightings(opened.asked.rows, opened.cas(), by_device=by_device, since=since)
+            self.left_out[outcome] = opened.store.read(queries.count, "never = ?", outcome)
+        rows_by_ca: Counter[str] = Counter()
+        for frame in opened.frames():
+            rows_by_ca.update(dict(frame[CA_SN].value_counts().iter_rows()))
+        cas = [ca for ca, _ in rows_by_ca.most_common(CAS_KEPT)]
+        sightings = Sightings(
+            opened.asked.rows, cas, by_device=opened.action.by_device, since=round(time.time() * 1000)
+        )
         sightings.expect(opened.frames())
         return sightings
-
-    def _rows(self) -> Iterator[list[Row]]:
-        return map(self.opened.rows, self.opened.frames())
 
     async def _scan(self, lanes: Lanes, sightings: Sightings) -> BulkcertError | None:
         """Reads all rows, each absent one for itself; returns why that was given up, or None."""
         opened = self.opened
         reader = StateReader(lanes, self.service.workers, opened.action, opened.asked.instance, sightings)
-        self.scanned = await reader.read(one_by_one=self._rows(), misses=False)
+        self.scanned = await reader.read(one_by_one=opened.batches(), misses=False)
         return self.scanned.failure
 
     def _keep(self, sightings: Sightings, everything: bool) -> None:
@@ -171,12 +161,13 @@ class Verifier:
         if not found:
             return found
         order = RunLimits(opened.action, opened.asked.instance, self.service.workers, Limit())
-        rows = ([row for row in batch if row.number in found] for batch in self._rows())
+        rows = ([row for row in batch if row.number in found] for batch in opened.batches())
         await Engine(order, lanes, opened.store).run(iter(rows))
         await opened.store.sync()
-        called = await anyio.to_thread.run_sync(self._called, found)
-        for row, outcome in called.items():
-            if outcome is Outcome.NOT_ATTEMPTED:
+        store = opened.store
+        called = await anyio.to_thread.run_sync(store.read, queries.called_by, store.session)
+        for row in found & called.keys():
+            if called[row] is Outcome.NOT_ATTEMPTED:
                 self.refused.add(row)
             else:
                 sightings.forget_row(row)
@@ -185,22 +176,13 @@ class Verifier:
         self.called_again |= self.called_since
         return found
 
-    def _called(self, found: set[int]) -> dict[int, Outcome]:
-        store = self.opened.store
-        called = store.read(queries.called_by, store.session)
-        return {row: outcome for row, outcome in called.items() if row in found}
-
     def _to_call(self) -> Iterator[int]:
         """Yields the rows that are registered, not in the desired state, and that the run has called."""
         if self.sightings is None:
             return
         other = Status(self.opened.action.before)
-        for frame in self.opened.frames():
-            if not frame.height:
-                continue
-            first, last = int(frame[ROW][0]), int(frame[ROW][-1])
-            may_call = self.opened.store.read(queries.reached, first, last)
-            yield from (row for row in frame[ROW] if self.sightings.status(row) is other and row in may_call)
+        for frame in self.opened.frames(only=queries.REACHED):
+            yield from (row for row in frame[ROW] if self.sightings.status(row) is other)
 
     @property
     def would_call(self) -> bool:
@@ -221,7 +203,7 @@ class Verifier:
         encoded = msgspec.json.encode(verification).decode()
         reason = {"stopped": stop.message, "advice": stop.advice} if stop else {}
         opened.store.end(verification.exit_status, verification=encoded, **reason)
-        status = status_in(opened.files, opened.store.db)
+        status = opened.status()
         if status.doing is not None and opened.files.results.exists():
             write_summary(status, summary_of(status, opened.pinned, opened.store.db))
         return verification

@@ -10,14 +10,38 @@ from bulkcert.store.database import contradiction
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import Asked, Session
 
+NEVER_CALLED = "never IS NOT NULL"
+"""Rows that the list alone keeps from being called."""
+
+PROTECTED = "never = 'protected'"
+"""Those of them that a list protects."""
+
+LEFT_ALONE = "(never IS NOT NULL OR (newest IS NOT NULL AND NOT again))"
+"""Rows that the next session does not call."""
+
+UNCHANGED = "outcome = 'unchanged' AND again = 0"
+"""Rows that are not called since a preflight has found them in the desired state."""
+
+REACHED = "never IS NULL AND newest IS NOT NULL AND newest NOT IN ('not_attempted', 'undone')"
+"""Rows that the run has finished and no undo has undone."""
+
+READ_BACK = "verified IS NOT NULL"
+"""Rows that were read back."""
+
 DRIFTED = "newest IN ('succeeded', 'unchanged') AND (verified < ?1 OR verified > ?1)"
 """Rows that were brought into the desired state, which is the parameter, or found in it, and read back in another."""
 
-MAYBE_UNDONE = "row IN (SELECT row FROM claim JOIN session ON session.id = claim.session WHERE session.kind = 'undo')"
+UNDO_CLAIMED = "row IN (SELECT row FROM claim JOIN session ON session.id = claim.session WHERE session.kind = 'undo')"
+"""Rows that an undo may have called without a trace; nobody is calling when this is asked."""
+
+MAYBE_UNDONE = f"newest IS NOT NULL AND newest <> 'undone' AND {UNDO_CLAIMED}"
 """Rows that an undo may have changed back without a trace."""
 
 _IN_DOUBT = "(SELECT row FROM claim JOIN session ON session.id = claim.session WHERE session.kind <> 'undo')"
 """Rows that a killed session of the run may have called without a trace; nobody is calling when this is asked."""
+
+LAST = 2**63 - 1
+"""No row has a greater number."""
 
 WINDOW = (
     *("row", "outcome", "code", "message", "http_status", "request_id", "attempts", "sent_at", "finished_at"),
@@ -39,6 +63,17 @@ def sessions(db: sqlite3.Connection) -> list[Session]:
     """Returns the sessions, the newest last."""
     names = ", ".join(Session.__struct_fields__)
     return [Session(*row) for row in db.execute(f"SELECT {names} FROM session ORDER BY id")]  # noqa: S608 - names of ours
+
+
+def count(db: sqlite3.Connection, condition: str, *parameters: object) -> int:
+    """Returns for how many certificates a condition holds: one of those above, or another over their columns."""
+    return _number(db, f"SELECT COUNT(*) FROM certificate WHERE {condition}", *parameters)  # noqa: S608 - ours
+
+
+def rows(db: sqlite3.Connection, condition: str, first: int = 1, last: int = LAST) -> list[int]:
+    """Returns the rows from ``first`` to ``last``, both included, for which a condition holds, in order."""
+    statement = f"SELECT row FROM certificate WHERE row BETWEEN ? AND ? AND {condition}"  # noqa: S608 - ours
+    return [row for (row,) in db.execute(statement, (first, last))]
 
 
 def tally(db: sqlite3.Connection) -> dict[tuple[Outcome, bool], int]:
@@ -97,61 +132,6 @@ def to_call(db: sqlite3.Connection, rows: int, counted: dict[tuple[Outcome, bool
     return rows - done - _number(db, statement, *(outcome.value for outcome in Outcome))
 
 
-def unchanged(db: sqlite3.Connection) -> int:
-    """Returns how many rows are not called since a preflight has found them in the desired state."""
-    return _number(db, "SELECT COUNT(*) FROM certificate WHERE outcome = 'unchanged' AND NOT again")
-
-
-def unchanged_in(db: sqlite3.Connection, first: int, last: int) -> set[int]:
-    """Returns the rows from ``first`` to ``last``, both included, that a preflight has found in the desired state."""
-    statement = "SELECT row FROM certificate WHERE row BETWEEN ? AND ? AND outcome = 'unchanged' AND NOT again"
-    return {row for (row,) in db.execute(statement, (first, last))}
-
-
-def never(db: sqlite3.Connection, kind: Outcome) -> int:
-    """Returns how many rows are not called for a reason."""
-    return _number(db, "SELECT COUNT(*) FROM certificate WHERE never = ?", kind.value)
-
-
-def never_called(db: sqlite3.Connection, first: int, last: int) -> list[int]:
-    """Returns the rows from ``first`` to ``last``, both included, that are not called."""
-    statement = "SELECT row FROM certificate WHERE row BETWEEN ? AND ? AND never IS NOT NULL"
-    return [row for (row,) in db.execute(statement, (first, last))]
-
-
-def protected(db: sqlite3.Connection) -> set[int]:
-    """Returns the rows that a list protects."""
-    return {row for (row,) in db.execute("SELECT row FROM certificate WHERE never = 'protected'")}
-
-
-def lifted(db: sqlite3.Connection, rows: set[int]) -> int:
-    """Returns how many of some rows, which were protected, are to be called by now."""
-    statement = "SELECT row FROM certificate WHERE never IS NULL AND (newest IS NULL OR again)"
-    return len(rows.intersection(row for (row,) in db.execute(statement)))
-
-
-def has_read_back(db: sqlite3.Connection) -> bool:
-    """Returns whether anything was read back."""
-    return bool(_number(db, "SELECT EXISTS (SELECT 1 FROM certificate WHERE verified IS NOT NULL)"))
-
-
-def drifted(db: sqlite3.Connection, desired: str) -> int:
-    """Returns how many rows were in the desired state and read back in another."""
-    return _number(db, f"SELECT COUNT(*) FROM certificate WHERE {DRIFTED}", desired)  # noqa: S608 - ours
-
-
-def maybe_undone(db: sqlite3.Connection) -> int:
-    """Returns how many rows an undo may have changed back without a trace; nobody is calling when this is asked."""
-    there = "newest IS NOT NULL AND newest <> 'undone'"
-    statement = f"SELECT COUNT(*) FROM certificate WHERE {there} AND {MAYBE_UNDONE}"  # noqa: S608 - ours
-    return _number(db, statement)
-
-
-def maybe_undone_rows(db: sqlite3.Connection) -> set[int]:
-    """Returns the rows that an undo may have called without a trace; nobody is calling when this is asked."""
-    return {row for (row,) in db.execute(f"SELECT row FROM claim WHERE {MAYBE_UNDONE}")}  # noqa: S608 - ours
-
-
 def preflight_at(db: sqlite3.Connection) -> int | None:
     """Returns when the newest preflight of the run was over, Unix milliseconds; None if calls were never come to."""
     return db.execute("SELECT MAX(preflight_at) FROM session WHERE kind = 'run'").fetchone()[0]  # type: ignore[no-any-return]
@@ -201,20 +181,6 @@ def in_doubt(db: sqlite3.Connection) -> int:
     statement = f"""SELECT COUNT(DISTINCT row) FROM claim LEFT JOIN certificate USING (row)
         WHERE row IN {_IN_DOUBT} AND (newest IS NULL OR newest = 'not_attempted')"""  # noqa: S608 - ours
     return _number(db, statement)
-
-
-def left_alone(db: sqlite3.Connection, first: int, last: int) -> list[int]:
-    """Returns the rows from ``first`` to ``last``, both included, that the next session does not call."""
-    statement = """SELECT row FROM certificate
-        WHERE row BETWEEN ? AND ? AND (never IS NOT NULL OR (newest IS NOT NULL AND NOT again))"""
-    return [row for (row,) in db.execute(statement, (first, last))]
-
-
-def reached(db: sqlite3.Connection, first: int, last: int) -> set[int]:
-    """Returns the rows from ``first`` to ``last``, both included, that the run has finished and no undo has undone."""
-    statement = """SELECT row FROM certificate WHERE row BETWEEN ? AND ? AND never IS NULL
-        AND newest IS NOT NULL AND newest NOT IN ('not_attempted', 'undone')"""
-    return {row for (row,) in db.execute(statement, (first, last))}
 
 
 def called_by(db: sqlite3.Connection, session: int) -> dict[int, Outcome]:

@@ -171,7 +171,7 @@ def status_in(
     asked = queries.asked(db)
     sessions = tuple(queries.sessions(db))
     counted = queries.tally(db)
-    outcomes, maybe_undone = queries.outcomes(db, asked.rows, counted), queries.maybe_undone(db)
+    outcomes, maybe_undone = queries.outcomes(db, asked.rows, counted), queries.count(db, queries.MAYBE_UNDONE)
     state = _state(sessions, is_held=holder is not None)
     about_undo = state is State.ENDED and (not brief or outcomes[Outcome.UNDONE] or maybe_undone)
     return RunStatus(
@@ -182,7 +182,7 @@ def status_in(
         outcomes,
         queries.to_call(db, asked.rows, counted),
         maybe_undone,
-        queries.drifted(db, ACTIONS[asked.action].desired_status),
+        queries.count(db, queries.DRIFTED, ACTIONS[asked.action].desired_status),
         queries.in_doubt(db),
         queries.unknown_before(db) if about_undo else 0,
         holder,

@@ -332,7 +332,7 @@ class Store:
         with self.transaction() as db:
             db.executemany(statement, states)
             # What an undo may have changed back without a trace is known by now.
-            if maybe := queries.maybe_undone_rows(db):
+            if maybe := set(queries.rows(db, queries.UNDO_CLAIMED)):
                 restored = ACTIONS[queries.asked(db).action].before
                 read = [(row, status) for status, _, row in states if row in maybe]
                 db.executemany(_UNDONE_AS_READ, ((row,) for row, status in read if status == restored))

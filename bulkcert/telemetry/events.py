@@ -23,7 +23,7 @@ VERDICTS_EVERY_S = 10.0
 
 def log_started(run: Run) -> None:
     """Logs what a run is about to do."""
-    job, options, check = run.job, run.job.options, run.found.check
+    job, options, check = run.job, run.job.options, run.check
     event(
         "run_started",
         f"{job.action.name}: {check.rows:,} rows, {run.calls:,} to call",

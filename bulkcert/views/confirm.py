@@ -55,7 +55,7 @@ def caution(action: Action) -> str:
 
 def warn_of_mistakes(run: Run) -> None:
     """Warns, however quiet the run is, of protected serials that protect no row, and of a store across a network."""
-    if text := mistake(run.found.check):
+    if text := mistake(run.check):
         warn(text)
     if run.opened.store.on_network:
         warn(f"{run.job.files.folder} is on a file system of another machine; --state-dir names a local one")
@@ -68,10 +68,10 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
     yield "instance", f"{job.instance} at {job.endpoint}"
     yield "credentials", f"access key {credentials.access_key_id}, from {credentials.source or 'the default chain'}"
     yield "input", _input(run)
-    if run.found.check.protection:
-        yield "protected", run.found.check.protection
-    if run.found.lifted:
-        text = f"{counted(run.found.lifted, 'row')} that {run.found.lifted_from} protected until now: to be called"
+    if run.check.protection:
+        yield "protected", run.check.protection
+    if run.lifted:
+        text = f"{counted(run.lifted, 'row')} that {run.opened.asked.protected_by} protected until now: to be called"
         yield "", Text(text, style="yellow")
     if run.already_done:
         yield "done", f"{run.already_done:,} already finished; resuming"
@@ -110,7 +110,7 @@ def _preflight(run: Run) -> str:
 
 
 def _input(run: Run) -> str:
-    check = run.found.check
+    check = run.check
     left_out = [f"{check.invalid:,} invalid"] if check.invalid else []
     if check.protected:
         left_out.append(f"{check.protected:,} protected")
@@ -135,7 +135,7 @@ def show_idle(run: Run) -> None:
     if run.is_undone:
         say("nothing to call: the run was undone", style="yellow")
         return
-    if not run.found.check.rows:
+    if not run.check.rows:
         say(f"nothing to call: {run.job.list_name} has no rows")
         return
     done = f"all {run.already_done:,} already finished" if run.already_done else "no row may be called"
@@ -144,7 +144,7 @@ def show_idle(run: Run) -> None:
 
 def _cas(run: Run) -> str:
     """Names the CAs of the list: the largest few, or for an action on CAs as many as a person can check."""
-    check = run.found.check
+    check = run.check
     total = len(check.rows_by_ca) + bool(check.rows_of_other_cas)
     largest = islice(check.rows_by_ca.items(), CAS_SHOWN if run.job.action.by_device else CAS_CHECKED)
     named = [f"{printable(ca)} ({counted(rows, 'row')})" for ca, rows in largest]
@@ -159,7 +159,7 @@ def confirm(run: Run) -> None:
         BulkcertError: The answer was no, or there is no terminal to ask.
     """
     _confirm_terminal()
-    rows = run.found.check.rows
+    rows = run.check.rows
     if rows > ASK_FOR_COUNT or not run.job.action.by_device:
         agreed = _answer(f"Type the number of rows ({rows}) to continue: ").replace(",", "") == str(rows)
     else:

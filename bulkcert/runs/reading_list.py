@@ -1,0 +1,91 @@
+"""Reading the list of a run or of a plan: checked, and pinned in a file of ours."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input import Check, InvalidRow, PinnedList, load, open_protection
+from bulkcert.runs.job import ColumnOptions, Job
+from bulkcert.runs.schedule import WRONG_SIZE, wrong_size
+from bulkcert.service.actions import Action
+
+
+def read_list(
+    source: tuple[Path, ...],
+    pinned: Path,
+    action: Action,
+    columns: ColumnOptions,
+    on_progress: Callable[[int], None] | None = None,
+    *,
+    protect: Path | None,
+    may_be_empty: bool = False,
+) -> tuple[PinnedList, Check]:
+    """Reads, checks and pins a list.
+
+    Args:
+        source: Its files.
+        pinned: The file to write.
+        action: What is asked for each row.
+        columns: How it is read.
+        on_progress: Called with the number of rows read so far.
+        protect: The list of what is protected, or None.
+        may_be_empty: Whether the list of what is protected may be: so it lifts what an earlier one has protected.
+
+    Raises:
+        BulkcertError: It cannot be read.
+    """
+    protection = None
+    if protect is not None:
+        protection = open_protection(
+            protect,
+            by_device=action.by_device,
+            trust_serials=columns.trust_serials,
+            may_be_empty=may_be_empty,
+        )
+    return load(
+        source,
+        pinned,
+        by_device=action.by_device,
+        device_column=columns.device_column or None,
+        ca_column=columns.ca_column or None,
+        trust_serials=columns.trust_serials,
+        protection=protection,
+        on_progress=on_progress,
+    )
+
+
+def pin(
+    job: Job, pinned: Path, on_progress: Callable[[int], None] | None = None, *, may_be_empty: bool = False
+) -> tuple[PinnedList, Check]:
+    """Reads the list of a job; see ``read_list``.
+
+    Raises:
+        BulkcertError: It cannot be used, or has rows that were not to be skipped.
+    """
+    options = job.options
+    pinned_list, check = read_list(
+        job.source, pinned, job.action, options, on_progress, protect=options.protect, may_be_empty=may_be_empty
+    )
+    if problem := wrong_size(options, job.list_name, check.rows):
+        raise BulkcertError(ExitStatus.INPUT_INVALID, f"{problem}; no calls were made", WRONG_SIZE)
+    if check.invalid and not options.skip_invalid:
+        raise BulkcertError(
+            ExitStatus.INPUT_INVALID,
+            f"{check.invalid} of {check.rows} rows are invalid; no calls were made"
+            + _named(pinned_list, check.first_invalid, check.invalid),
+            "Correct them, or leave them out with --skip-invalid (they get the outcome invalid).",
+        )
+    if check.protected and not options.skip_protected:
+        raise BulkcertError(
+            ExitStatus.INPUT_INVALID,
+            f"{check.protected} of {check.rows} rows are protected by {options.protect}; no calls were made"
+            + _named(pinned_list, check.first_protected, check.protected, " "),
+            "Take them out of the list, or leave them out with --skip-protected (they get the outcome protected).",
+        )
+    return pinned_list, check
+
+
+def _named(pinned: PinnedList, rows: Sequence[InvalidRow], count: int, between: str = ": ") -> str:
+    """Returns the first of some rows, a line each."""
+    named = [f"\n  {pinned.place(row.row, row.line)}: {row.column}{between}{row.reason}{row.shown}" for row in rows]
+    return "".join(named) + (f"\n  and {count - len(named)} more" if count > len(named) else "")

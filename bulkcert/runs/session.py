@@ -1,0 +1,140 @@
+"""A session of a run, whatever it does: what ``opening`` has prepared calls, and leaves results and summary.
+
+``run``, ``undo`` and ``verify`` say what is called; each begins (``OpenRun.begin``), calls in ``session``, and ends.
+"""
+
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from bulkcert.engine.calling import committing, stop_unwritable
+from bulkcert.engine.figures import Take
+from bulkcert.engine.lanes import Lanes
+from bulkcert.engine.limits import Target
+from bulkcert.engine.progress import Stop
+from bulkcert.engine.session import Leave, Observer, calling, together
+from bulkcert.engine.stats import StatsMaker
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.output.results import write_results
+from bulkcert.output.summary import Summary, summary_of, write_summary
+from bulkcert.runs.opened import OpenRun
+from bulkcert.service.credentials import CredentialProvider
+from bulkcert.store import queries
+from bulkcert.store.status import RunStatus
+from bulkcert.store.store import Store
+
+BEAT_EVERY_S = 1.0
+"""How often a session says in the store what it does."""
+
+
+@asynccontextmanager
+async def session(
+    opened: OpenRun,
+    service: Target,
+    provider: CredentialProvider,
+    watch: Observer,
+    leave: Leave,
+    *,
+    stats: StatsMaker,
+    deadline: float | None = None,
+) -> AsyncIterator[Lanes]:
+    """Opens lanes for a session that has begun; the store takes what comes of the calls, and what the session does.
+
+    Where the disk refuses, no further call is made.
+
+    Args:
+        opened: The run.
+        service: Which is called, from where and how fast.
+        provider: What to sign with; has credentials.
+        watch: Shows the figures.
+        leave: Called on the second signal; ends the process at once.
+        stats: Makes them.
+        deadline: Unix time in seconds after which nothing is sent, or None.
+    """
+    store = opened.store
+
+    async def beating(take: Take) -> None:
+        while True:
+            await anyio.to_thread.run_sync(_beat, store, take)
+            await anyio.sleep(BEAT_EVERY_S)
+
+    async with (
+        calling(service, provider, stats, together(watch, beating), leave, deadline=deadline) as lanes,
+        committing(store, lanes),
+    ):
+        try:
+            yield lanes
+        except sqlite3.Error as error:
+            store.failure = error
+            stop_unwritable(store, lanes, error)
+    await anyio.to_thread.run_sync(_beat, store, stats.take)
+
+
+def _beat(store: Store, take: Take) -> None:
+    """Keeps what a session does; where the disk refuses, the next group of outcomes says so."""
+    if store.failure is None:
+        with suppress(sqlite3.Error):
+            store.note(beat_at=round(time.time() * 1000), figures=msgspec.json.encode(take()).decode())
+
+
+def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = None) -> Summary:
+    """Ends a session that ran or undid: results, how it ended, and the summary.
+
+    Args:
+        opened: The run, without calls in flight.
+        stop: Why the session ended early, or None.
+        came_to: What an undo ends with; None for a run, of which the store knows.
+
+    Raises:
+        BulkcertError: They cannot be written, or the outcomes do not add up.
+    """
+    store = opened.store
+    try:
+        rows = write_results(opened.files.results, opened.pinned, store.read)
+        _confirm_sum(opened, rows.total())
+    except BulkcertError as error:
+        if stop is None:
+            raise
+        advice = stop.advice if store.failure else error.advice
+        raise BulkcertError(error.status, f"stopped: {stop.message}; then: {error.message}", advice) from error
+    status = ExitStatus.CANNOT_WRITE if store.failure else came_to
+    if status is None:
+        status = _exit_status(opened.status(), stop)
+    if store.session:
+        early = stop is not None and status not in (ExitStatus.OK, ExitStatus.INCOMPLETE)
+        reason = {"stopped": stop.message, "advice": stop.advice, "stop_code": stop.code} if stop and early else {}
+        store.end(status, **reason)
+    ended = opened.status()
+    summary = summary_of(ended, opened.pinned, store.db)
+    if store.failure and stop is not None:
+        # The store could not take its end; what people are shown must not wait for that.
+        summary = msgspec.structs.replace(summary, exit_status=int(status), stopped=stop.message, advice=stop.advice)
+    write_summary(ended, summary)
+    return summary
+
+
+def _exit_status(status: RunStatus, stop: Stop | None) -> ExitStatus:
+    if status.to_call:
+        return stop.status if stop is not None else ExitStatus.STOPPED_EARLY
+    return ExitStatus.OK if status.in_desired_state else ExitStatus.INCOMPLETE
+
+
+def _confirm_sum(opened: OpenRun, rows: int) -> None:
+    """Confirms that every row that came in has gone out with an outcome.
+
+    Raises:
+        BulkcertError: They do not add up.
+    """
+    asked = opened.asked.rows
+    outcomes = queries.outcomes(opened.store.db, asked)
+    if rows != asked or outcomes.total() != asked or min(outcomes.values(), default=0) < 0:
+        raise BulkcertError(
+            ExitStatus.INTERNAL,
+            f"{opened.files.results}: {asked} rows came in, {rows} went out, {outcomes.total()} have an outcome",
+            "Please report this; the store holds every outcome.",
+        )
