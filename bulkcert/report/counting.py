@@ -305,7 +305,7 @@ def _results(files: RunFiles) -> ResultsFile:
         hashed = sha256_of(files.results)
     with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
         recorded = msgspec.json.decode(files.summary.read_bytes(), type=_Recorded).results_sha256
-    return ResultsFile(hashed, recorded)
+    return ResultsFile(str(files.results), hashed, recorded)
 
 
 class _Recorded(msgspec.Struct):

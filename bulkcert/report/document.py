@@ -6,23 +6,19 @@ from typing import Literal
 import msgspec
 
 from bulkcert.input import printable
-from bulkcert.report.figures import Figures, Finding, Sample, SessionFigures
+from bulkcert.report.figures import Figures, Finding, Headline, Sample, SessionFigures
 from bulkcert.store.outcome import Outcome
 from bulkcert.views.advice import meaning_of
 from bulkcert.words import counted, length
 
-
-class Column(msgspec.Struct, frozen=True):
-    """A column of a table: its name, and what stands in it."""
-
-    name: str
-    kind: Literal["text", "number", "serial"] = "text"
+Kinds = dict[str, Literal["text", "number", "serial"]]
+"""The columns of a table by name, and what stands in each."""
 
 
 class TextTable(msgspec.Struct, frozen=True):
     """A table; ``total`` is its last row, or empty."""
 
-    columns: list[Column]
+    columns: Kinds
     rows: list[list[str]]
     total: list[str] = []
 
@@ -53,10 +49,7 @@ class Document(msgspec.Struct, frozen=True):
     """A report as it is read: first what came of it, and what to do; ``tiles`` are name, value and detail."""
 
     title: str
-    label: str
-    tone: str
-    line: str
-    notes: list[str]
+    verdict: Headline
     tiles: list[tuple[str, str, str]]
     sections: list[Section]
     footer: str
@@ -70,14 +63,11 @@ def document_of(figures: Figures) -> Document:
     sections += [_calls(figures), _asked(figures), _sessions(figures)]
     return Document(
         title=f"{asked.action} on {_message(asked.instance)}, {_time(figures.containment.since)}",
-        label=verdict.label,
-        tone=verdict.tone,
-        line=verdict.line,
-        notes=[_message(note) for note in verdict.notes],
+        verdict=msgspec.structs.replace(verdict, notes=[_message(note) for note in verdict.notes]),
         # What was undone took no time until it was done.
         tiles=[] if figures.certificates.is_undone else list(_tiles(figures)),
         sections=sections,
-        footer=f"Made {_time(figures.made)} by bulkcert {figures.made_by} from the store of {_message(asked.results)}; "
+        footer=f"Made {_time(figures.made)} by bulkcert {figures.made_by} from the store of {_message(figures.results.path)}; "
         f"the run was made by {asked.version}.",
     )
 
@@ -87,12 +77,10 @@ def _tiles(figures: Figures) -> Iterator[tuple[str, str, str]]:
     for stone in shown.milestones:
         names = {"first": f"First {desired}", "last": f"Last of {shown.reached:,}"}
         name = names.get(stone.name, f"{stone.name.capitalize()} of the list")
-        missing = f"{stone.certificates:,} needed, {shown.reached:,} reached"
-        yield (
-            name,
-            "not reached" if stone.after_s is None else length(stone.after_s),
-            _time(stone.at) if stone.at else missing,
-        )
+        if stone.after_s is None:
+            yield name, "not reached", f"{stone.certificates:,} needed, {shown.reached:,} reached"
+        else:
+            yield name, length(stone.after_s), _time(stone.at)
 
 
 def _findings(figures: Figures) -> Iterator[Section]:
@@ -113,20 +101,16 @@ def _findings(figures: Figures) -> Iterator[Section]:
 
 def _name(finding: Finding) -> str:
     why = f"read back as {finding.read_back}" if finding.read_back else _serial(finding.code) if finding.code else ""
-    return " ".join(
-        filter(None, (f"{finding.rows:,}", finding.outcome, "maybe undone" if finding.maybe_undone else why))
-    )
+    return f"{finding.rows:,} {finding.outcome} {'maybe undone' if finding.maybe_undone else why}".rstrip()
 
 
 def _samples(finding: Finding, *, by_device: bool) -> TextTable:
     samples = finding.samples
     has_words = any(each.message not in ("", finding.meaning) for each in samples)
-    columns = [
-        Column("Row", "number"),
-        *([Column("DeviceSn", "serial")] if by_device else []),
-        Column("CaSn", "serial"),
-    ]
-    columns += [Column("HTTP"), Column("Request id", "serial"), *([Column("Message")] if has_words else [])]
+    columns: Kinds = {"Row": "number", "DeviceSn": "serial", "CaSn": "serial", "HTTP": "text", "Request id": "serial"}
+    columns |= {"Message": "text"} if has_words else {}
+    if not by_device:
+        del columns["DeviceSn"]
 
     def row(each: Sample) -> list[str]:
         device = [_serial(each.device_sn) or "(blank)"] if by_device else []
@@ -147,8 +131,8 @@ _IN_DESIRED_STATE = {
 
 
 def _outcomes(figures: Figures) -> Section:
-    columns = [Column("Outcome", "serial"), Column("Rows", "number"), Column("Share", "number")]
-    columns += [Column("In the desired state"), Column("Meaning")]
+    columns: Kinds = {"Outcome": "serial", "Rows": "number", "Share": "number"}
+    columns |= {"In the desired state": "text", "Meaning": "text"}
     rows = []
     for outcome, count in zip(map(Outcome, figures.outcomes), figures.outcomes.values(), strict=True):
         share = _share(count / figures.asked.rows)
@@ -173,7 +157,7 @@ def _read_back(figures: Figures) -> Iterator[Section]:
     desired = figures.action.desired_status
     rows = [[status, f"{number:,}", "yes" if status == desired else "no"] for status, number in read.statuses.items()]
     rows += [[f"not read, {_words(why)}", f"{number:,}", "unknown"] for why, number in read.unread_because.items()]
-    columns = [Column("Status"), Column("Certificates", "number"), Column("In the desired state")]
+    columns: Kinds = {"Status": "text", "Certificates": "number", "In the desired state": "text"}
     title = "Read back" if read.is_proof else "Not read back"
     yield Section(title, [f"{said}. Duplicates are left out.{stopped}"], table=TextTable(columns, rows))
 
@@ -181,8 +165,8 @@ def _read_back(figures: Figures) -> Iterator[Section]:
 def _cas(figures: Figures) -> Iterator[Section]:
     if not figures.cas:
         return
-    columns = [Column("CA", "serial"), Column("Rows", "number")]
-    columns += [Column(_words(name), "number") for name in figures.outcomes]
+    columns: Kinds = {"CA": "serial", "Rows": "number"}
+    columns |= {_words(name): "number" for name in figures.outcomes}
 
     def row(name: str, rows: int, outcomes: dict[str, int]) -> list[str]:
         return [name, f"{rows:,}", *(f"{outcomes.get(outcome, 0):,}" for outcome in figures.outcomes)]
@@ -231,7 +215,7 @@ def _asked(figures: Figures) -> Section:
 
 
 def _sessions(figures: Figures) -> Section:
-    columns = [Column("When"), Column("Command"), Column("By"), Column("Access key"), Column("Calls")]
+    columns: Kinds = dict.fromkeys(("When", "Command", "By", "Access key", "Calls"), "text")
     return Section("By whom, and when", table=TextTable(columns, [_session(each) for each in figures.starts]))
 
 

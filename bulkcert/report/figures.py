@@ -33,6 +33,7 @@ class Headline(msgspec.Struct, frozen=True):
 class ResultsFile(msgspec.Struct, frozen=True):
     """The results file: its SHA-256 now, and as it was written last; null where it is not there, or not recorded."""
 
+    path: str
     sha256: str | None
     recorded: str | None
 

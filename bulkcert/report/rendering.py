@@ -50,8 +50,8 @@ def _plain(text: str) -> str:
 
 
 def _text(document: Document) -> Iterator[str]:
-    yield f"{document.label}: {_plain(document.line)}"
-    yield from (f"  {_plain(note)}" for note in document.notes)
+    yield f"{document.verdict.label}: {_plain(document.verdict.line)}"
+    yield from (f"  {_plain(note)}" for note in document.verdict.notes)
     yield from ("", _plain(document.title))
     yield from _facts([(name, f"{value} ({detail})") for name, value, detail in document.tiles])
     for section in document.sections:
@@ -73,15 +73,15 @@ def _facts(facts: list[tuple[str, str]]) -> Iterator[str]:
 def _text_table(table: TextTable) -> Iterator[str]:
     """Yields a table in columns, or, where it is wider than a screen, each of its rows as a block."""
     rows = [[_plain(cell) for cell in row] for row in table.rows]
-    lines = [[column.name for column in table.columns], *rows, *([table.total] if table.total else [])]
+    lines = [list(table.columns), *rows, *([table.total] if table.total else [])]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     if sum(widths) + 2 * len(widths) > _WIDE:
         for row in rows:
-            yield from _facts([(column.name, cell) for column, cell in zip(table.columns, row, strict=True)])
+            yield from _facts(list(zip(table.columns, row, strict=True)))
         return
     for line in lines:
-        cells = zip(line, widths, table.columns, strict=True)
-        padded = (cell.rjust(width) if column.kind == "number" else cell.ljust(width) for cell, width, column in cells)
+        cells = zip(line, widths, table.columns.values(), strict=True)
+        padded = (cell.rjust(width) if kind == "number" else cell.ljust(width) for cell, width, kind in cells)
         yield f"  {'  '.join(padded)}".rstrip()
 
 
@@ -91,8 +91,9 @@ def _escaped(text: str) -> str:
 
 
 def _markdown(document: Document) -> Iterator[str]:
-    yield from (f"# {_escaped(document.label)}: {_escaped(document.title)}", "", f"**{_escaped(document.line)}**", "")
-    yield from (f"- {_escaped(note)}" for note in document.notes)
+    verdict = document.verdict
+    yield from (f"# {_escaped(verdict.label)}: {_escaped(document.title)}", "", f"**{_escaped(verdict.line)}**", "")
+    yield from (f"- {_escaped(note)}" for note in verdict.notes)
     yield ""
     yield from (f"- {_escaped(name)}: {value} ({detail})" for name, value, detail in document.tiles)
     for section in document.sections:
@@ -100,8 +101,8 @@ def _markdown(document: Document) -> Iterator[str]:
         yield from (f"{_escaped(word)}\n" for word in section.words)
         yield from (f"- {_escaped(name)}: {_escaped(value)}" for name, value in section.facts)
         if table := section.table:
-            rule = ["---:" if column.kind == "number" else "---" for column in table.columns]
-            yield from ("", _cells([column.name for column in table.columns]), f"| {' | '.join(rule)} |")
+            rule = ["---:" if kind == "number" else "---" for kind in table.columns.values()]
+            yield from ("", _cells(list(table.columns)), f"| {' | '.join(rule)} |")
             yield from (_cells(row) for row in (*table.rows, *([table.total] if table.total else [])))
         if section.after:
             yield from ("", _escaped(section.after))
