@@ -6,6 +6,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
+def are(count: int, noun: str) -> str:
+    """Returns a number of things as the subject of a sentence: ``1 row is``, ``4,997 rows are``."""
+    return f"{counted(count, noun)} {'is' if count == 1 else 'are'}"
+
+
 def about(seconds: float) -> str:
     """Returns how long something may take, for people."""
     return f"about {duration(seconds)}" if seconds >= 1 else "less than a second"

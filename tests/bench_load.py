@@ -20,7 +20,7 @@ try:
     code = "bulkcert.input"
     def read(path):
         pinned, checked = load([path], path.with_name("pinned"), by_device=True)
-        return checked, lambda: annotated(pinned, checked.settled, checked.protected_by)
+        return checked, lambda: annotated(pinned)
 except ImportError:
     from bulkcert.batch.source import annotated, check, open_source
     code = "batch.source"

@@ -4,7 +4,11 @@ import tempfile
 from itertools import count
 from pathlib import Path
 
+import polars as pl
+
 from bulkcert import input as lists
+
+OUTCOME, MESSAGE, FIRST_ROW = "its outcome", "its message", "its first row"
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="pinned-")
 _NUMBERS = count()
@@ -34,5 +38,7 @@ def check(source, **options):
 
 
 def annotated(source, checked, **options):
-    """Reads what was loaded last."""
-    return lists.annotated(source.pinned, checked.settled, checked.protected_by, **options)
+    """Reads what was loaded last, with why rows are not called."""
+    why = checked.reasons().select(row=pl.col("row"), **{OUTCOME: "outcome", MESSAGE: "why", FIRST_ROW: "first_row"})
+    for batch in lists.annotated(source.pinned, **options):
+        yield batch.join(why, left_on=lists.ROW, right_on="row", how="left", maintain_order="left")

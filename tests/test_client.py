@@ -140,23 +140,6 @@ async def test_dropped_after_sending_is_not_taken_for_never_sent():
     assert (refused.verdict, refused.code) == (Verdict.NOT_SENT, "Client.ConnectFailed")
 
 
-async def test_cut_off_answer():
-    """An answer that ends before its announced length is no answer."""
-    cut = response(200, '{"RequestId":"R","DeviceSn":"0042"}')[:-5]
-    async with serving(answer=cut) as (port, _):
-        answer = await call(port)
-
-    assert answer.verdict is Verdict.UNANSWERED
-
-
-async def test_rubbish_instead_of_http():
-    """What is not HTTP at all is no answer either."""
-    async with serving(answer=b"SSH-2.0-OpenSSH_9.2\r\n") as (port, _):
-        answer = await call(port)
-
-    assert answer.verdict is Verdict.UNANSWERED
-
-
 async def test_an_answer_that_never_comes():
     """An attempt ends after its time limit, and may have been done."""
     async with serving(answer="never") as (port, _):

@@ -1,10 +1,5 @@
-"""One attempt to read, on real sockets: which pages and certificates are believed, and that none is sent twice."""
+"""One attempt to read, on real sockets: which pages and certificates are believed."""
 
-import socket
-import struct
-from contextlib import asynccontextmanager, suppress
-
-import anyio
 import httpx
 import pytest
 from program import PATIENCE_S
@@ -12,7 +7,6 @@ from test_client import KEYRING, response, serving
 
 from bulkcert.service.certificates import Status
 from bulkcert.service.client import Client
-from bulkcert.service.connection import Connection
 from bulkcert.service.operations import OPERATIONS
 from bulkcert.service.transport import Transport
 from bulkcert.service.verdicts import Verdict
@@ -26,100 +20,13 @@ QUERIES = {LIST: PAGE_QUERY, GET: GET_QUERY, GET_CA: {"MqttInstanceId": "post-cn
 EMPTY_PAGE = '{"RequestId":"R","Data":{"Total":0}}'
 
 
-@asynccontextmanager
-async def reading(port, *, timeout_s=PATIENCE_S):
-    """Gives a client whose connections are kept between its attempts."""
+async def read(port, operation, query):
     endpoint = httpx.URL(f"http://127.0.0.1:{port}")
-    client = Client(Transport(endpoint, None), endpoint, KEYRING, timeout_s)
+    client = Client(Transport(endpoint, None), endpoint, KEYRING, PATIENCE_S)
     try:
-        yield client
+        return await client.read(operation, query)
     finally:
         await client.aclose()
-
-
-async def read(port, operation, query):
-    async with reading(port) as client:
-        return await client.read(operation, query)
-
-
-@asynccontextmanager
-async def keeping(*, after_first):
-    """Serves the first request of the first connection, then ends that as told; answers all on other connections.
-
-    ``after_first`` is "close" or "reset", when the second request has come, or "idle" to close before it.
-    """
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    connections, requests = [], []
-
-    async def handle(stream):
-        connections.append(stream)
-        first = len(connections) == 1
-        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
-            async with stream:
-                requests.append(await stream.receive())
-                await stream.send(response(200, EMPTY_PAGE))
-                if first and after_first != "idle":
-                    requests.append(await stream.receive())
-                    if after_first == "reset":
-                        raw = stream.extra(anyio.abc.SocketAttribute.raw_socket)
-                        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                while not first:
-                    requests.append(await stream.receive())
-                    await stream.send(response(200, EMPTY_PAGE))
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(listener.serve, handle)
-        yield listener.extra(anyio.abc.SocketAttribute.local_port), connections, requests
-        group.cancel_scope.cancel()
-    await listener.aclose()
-
-
-@pytest.mark.parametrize("after_first", ["close", "reset"])
-async def test_a_read_is_not_sent_again_by_the_library(after_first):
-    """A GET on a kept connection that ends without an answer is one attempt, sent once; the pacer knows of no other."""
-    async with keeping(after_first=after_first) as (port, connections, requests), reading(port) as client:
-        first = await client.read(LIST, PAGE_QUERY)
-        second = await client.read(LIST, PAGE_QUERY)
-        assert (len(connections), len(requests)) == (1, 2)
-        third = await client.read(LIST, PAGE_QUERY)
-
-    assert (first.verdict, third.verdict) == (Verdict.DONE, Verdict.DONE)
-    assert (second.verdict, second.code) == (Verdict.UNANSWERED, "Client.Disconnected")
-    assert (len(connections), len(requests)) == (2, 3)
-
-
-@pytest.fixture
-def lost(monkeypatch):
-    """Returns an event: the client has learned that its connection is gone."""
-    event, known = anyio.Event(), Connection.connection_lost
-
-    def connection_lost(handler, error):
-        known(handler, error)
-        event.set()
-
-    monkeypatch.setattr(Connection, "connection_lost", connection_lost)
-    return event
-
-
-async def test_a_connection_that_was_closed_in_between_is_replaced(lost):
-    """A kept connection that the server closed while it was idle costs no attempt."""
-    async with keeping(after_first="idle") as (port, connections, requests), reading(port) as client:
-        await client.read(LIST, PAGE_QUERY)
-        with anyio.fail_after(PATIENCE_S):
-            await lost.wait()
-        again = await client.read(LIST, PAGE_QUERY)
-
-    assert again.verdict is Verdict.DONE
-    assert (len(connections), len(requests)) == (2, 2)
-
-
-async def test_a_read_that_nobody_takes_was_not_sent():
-    """A refused connection is told from one that was lost for reads, too."""
-    async with serving(answer=None) as (port, _):
-        pass
-    refused = await read(port, LIST, PAGE_QUERY)
-
-    assert (refused.verdict, refused.code) == (Verdict.NOT_SENT, "Client.ConnectFailed")
 
 
 async def test_a_page():

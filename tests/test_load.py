@@ -295,7 +295,7 @@ class TestPinned:
 
             assert found[ROW].to_list() == list(range(first, (last or 250_000) + 1))
             assert found.columns[:3] == [ROW, DEVICE_SN, CA_SN]
-            assert found.filter(pl.col(ROW) == 150_001)["__bulkcert_first_row"].to_list() in ([1], [])
+            assert found.filter(pl.col(ROW) == 150_001)["its first row"].to_list() in ([1], [])
 
     def test_is_not_written_over(self, written, tmp_path):
         """What is there already, a link above all, is neither followed nor replaced."""

@@ -5,7 +5,19 @@ import re
 import signal
 
 import pytest
-from program import INSTANCE, KEY_ID, PATIENCE_S, SECRET, bulkcert, emulator, outcomes, start, wait_for, write_devices
+from program import (
+    INSTANCE,
+    KEY_ID,
+    PATIENCE_S,
+    SECRET,
+    bulkcert,
+    emulator,
+    here,
+    outcomes,
+    start,
+    wait_for,
+    write_devices,
+)
 
 ALWAYS = {"timestamp", "level", "event", "message", "run", "job", "action", "instance", "access_key_id"}
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -60,7 +72,7 @@ def test_a_whole_run(service, tmp_path):
     devices = listed(tmp_path, service, 300)
     job = tmp_path / "nightly.toml"
     job.write_text(f'action = "inactivate-device"\ninput = "{devices}"\nresults = "r.csv"\nlog-format = "json"\n')
-    finished = bulkcert("run", "--job", job, *service.looking).ended(0)
+    finished = here("run", "--job", job, *service.looking).ended(0)
 
     lines = events(finished.stderr)
     started, ended = named(lines, "run_started"), named(lines, "run_finished")
@@ -80,7 +92,7 @@ def test_run_id_stays_over_sessions(service, tmp_path):
     devices, results = listed(tmp_path, service, 20), tmp_path / "r.csv"
 
     def ids(*command):
-        lines = events(bulkcert(*command, *JSON).stderr)
+        lines = events(here(*command, *JSON).stderr)
         return {line["run"] for line in lines} - {None}
 
     command = ("run", "inactivate-device", devices, "-o", results, *service.where)
@@ -122,7 +134,7 @@ def test_verbose_names_single_calls(service, tmp_path):
     (tmp_path / "in.csv").write_text("DeviceSn,CaSn\nunheard-of-1,00ca000000\nunheard-of-2,00ca000000\n")
     command = ("run", "inactivate-device", tmp_path / "in.csv", *service.where, *JSON)
 
-    answers = named(events(bulkcert(*command, "-v").ended(1).stderr), "api_error")
+    answers = named(events(here(*command, "-v").ended(1).stderr), "api_error")
     assert len(answers) == 2
     assert all(line["code"] and line["request_id"] for line in answers)
 
@@ -157,7 +169,7 @@ def test_stopped_run_says_why(service, tmp_path):
 )
 def test_errors_and_warnings_are_events(tmp_path, arguments, env, status):
     """Whatever goes wrong, wrong options too, is one event with its exit status; nothing else is on stderr."""
-    finished = bulkcert(*arguments, env=env, cwd=tmp_path).ended(status)
+    finished = here(*arguments, env=env, cwd=tmp_path).ended(status)
 
     lines = events(finished.stderr)
     assert lines[-1]["event"] == "error"
@@ -171,16 +183,16 @@ def test_nothing_is_asked(service, tmp_path):
     devices = listed(tmp_path, service, 3)
     before = service.report().arrivals
     where = ("--endpoint", service.url, "--instance", INSTANCE)
-    finished = bulkcert("run", "inactivate-device", devices, *where, *JSON).ended(2)
+    finished = here("run", "inactivate-device", devices, *where, *JSON).ended(2)
 
     assert [line["event"] for line in events(finished.stderr)] == ["error"]
     assert service.report().arrivals == before
 
 
-@pytest.mark.parametrize("env", [{"FORCE_COLOR": "1"}, {"PYTHONWARNINGS": "always"}, {"LC_ALL": "C"}], ids=str)
-def test_other_voices_do_not_break_lines(service, tmp_path, env):
+def test_other_voices_do_not_break_lines(service, tmp_path):
     """Forced colours, warnings of libraries, another locale: every line stays an event without control characters."""
     devices = listed(tmp_path, service, 10)
+    env = {"FORCE_COLOR": "1", "PYTHONWARNINGS": "always", "LC_ALL": "C"}
     finished = bulkcert("run", "inactivate-device", devices, *service.looking, *JSON, env=env).ended(0)
 
     assert named(events(finished.stderr), "run_finished")
@@ -190,8 +202,8 @@ def test_other_voices_do_not_break_lines(service, tmp_path, env):
 def test_quiet_leaves_warnings_and_errors(service, tmp_path):
     """With --quiet a run that goes well says nothing; what goes wrong is said all the same."""
     devices = listed(tmp_path, service, 10)
-    assert bulkcert("run", "inactivate-device", devices, *service.where, *JSON, "-q").ended(0).stderr == ""
-    missing = bulkcert("run", "inactivate-device", tmp_path / "no.csv", *service.where, *JSON, "-q").ended(66)
+    assert here("run", "inactivate-device", devices, *service.where, *JSON, "-q").ended(0).stderr == ""
+    missing = here("run", "inactivate-device", tmp_path / "no.csv", *service.where, *JSON, "-q").ended(66)
     assert [line["event"] for line in events(missing.stderr)] == ["error"]
 
 

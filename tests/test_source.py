@@ -9,10 +9,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 import zstandard
-from loading import annotated, check, open_source
+from loading import FIRST_ROW, MESSAGE, OUTCOME, annotated, check, open_source
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import CA_SN, DEVICE_SN, FIRST_ROW, MESSAGE, OUTCOME, ROW
+from bulkcert.input import CA_SN, DEVICE_SN, ROW
 
 HEADER = b"DeviceSn,CaSn\n"
 
@@ -107,7 +107,7 @@ class TestColumns:
             (b"\n\n", "the file is empty"),
             (b"DeviceSn,CaSn\r1,2\r", "CR alone"),
             ("DeviceSn,CaSn\n".encode("utf-16"), "UTF-16"),
-            (b"DeviceSn,CaSn,\xe9\n", "line 1: byte 15 (0xe9) is not UTF-8"),
+            (b"DeviceSn,CaSn,\xe9\n", "line 1: byte 15 of the line (0xe9) is not UTF-8"),
             (b'DeviceSn,"CaSn\n', "not CSV"),
             (b'"DeviceSn"x,CaSn\n', "not CSV"),
             (b"DeviceSn,CaSn,__bulkcert_row\n", "Rename the column"),
@@ -221,23 +221,25 @@ class TestRereading:
             check(open_source(path, by_device=True), on_progress=alter)
         assert status == caught.value.status
 
-    def test_changed_afterwards(self, given):
+    def test_changed_afterwards(self, given, monkeypatch):
         """Once it is loaded the file is not touched again: it may change, and go."""
         path = given(HEADER + b"1,2\n3,4\n")
         source = open_source(path, by_device=True)
-        batches = annotated(source, check(source), batch_rows=1)
+        monkeypatch.setattr("bulkcert.input.pinned.BATCH_ROWS", 1)
+        batches = annotated(source, check(source))
         next(batches)
         path.unlink()
 
         assert [batch[DEVICE_SN].item() for batch in batches] == ["3"]
 
     @pytest.mark.parametrize("name", ["list.csv", "list.csv.gz", "list.csv.zst", "list.parquet"])
-    def test_threads_and_early_close(self, given, name):
+    def test_threads_and_early_close(self, given, name, monkeypatch):
         """Any thread may take the next batch, and closing early leaves neither threads nor open files behind."""
         frame = pl.DataFrame({"DeviceSn": [f"{n:09}" for n in range(200_000)], "CaSn": ["a"] * 200_000})
         content = {"gz": gzip.compress, "zst": zstandard.compress, "csv": bytes}.get(name.rpartition(".")[2])
         source = open_source(given(content(frame.write_csv().encode()) if content else frame, name), by_device=True)
-        batches = annotated(source, check(source), batch_rows=10_000)
+        monkeypatch.setattr("bulkcert.input.pinned.BATCH_ROWS", 10_000)
+        batches = annotated(source, check(source))
         heights = []
         for _ in range(3):
             thread = threading.Thread(target=lambda: heights.append(next(batches).height))

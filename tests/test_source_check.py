@@ -4,10 +4,10 @@ import hashlib
 
 import polars as pl
 import pytest
-from loading import annotated, check, open_source
+from loading import FIRST_ROW, MESSAGE, OUTCOME, annotated, check, open_source
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import FIRST_ROW, MESSAGE, OUTCOME, ROW, InvalidRow
+from bulkcert.input import ROW, InvalidRow
 
 HEADER = "DeviceSn,CaSn\n"
 

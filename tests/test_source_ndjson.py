@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from loading import annotated, check, open_source
+from loading import MESSAGE, OUTCOME, annotated, check, open_source
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import CA_SN, DEVICE_SN, MESSAGE, OUTCOME, ROW, files
+from bulkcert.input import CA_SN, DEVICE_SN, ROW, files
 
 ROW_1 = b'{"DeviceSn":"1","CaSn":"a"}\n'
 
@@ -46,7 +46,7 @@ def read(path, **options):
     """Returns the check of a file and all its annotated rows."""
     source = open_source(path, **({"by_device": True} | options))
     checked = check(source, trust_serials=True)
-    return checked, pl.concat(annotated(source, checked, batch_rows=7))
+    return checked, pl.concat(annotated(source, checked))
 
 
 def refused(path, status=ExitStatus.INPUT_INVALID):
@@ -204,10 +204,8 @@ class TestReading:
         assert path.stat().st_size > files.CHUNK_BYTES * 1.5
         source = open_source(path, by_device=True)
         checked = check(source)
-        batches = list(annotated(source, checked, batch_rows=4000))
-        found = pl.concat(batches)
+        found = pl.concat(annotated(source, checked))
 
-        assert len(batches) > 3
         assert found[ROW].to_list() == list(range(1, 15_001))
         assert found["own"].to_list() == [str(n) for n in range(15_000)]
         assert found[DEVICE_SN].to_list() == [row["DeviceSn"] for row in rows]

@@ -7,10 +7,10 @@ from unittest.mock import patch
 import polars as pl
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from loading import annotated, check, open_source
+from loading import FIRST_ROW, OUTCOME, annotated, check, open_source
 
 from bulkcert.errors import BulkcertError
-from bulkcert.input import FIRST_ROW, INVALID_SHOWN, OUTCOME, ROW
+from bulkcert.input import INVALID_SHOWN, ROW
 from bulkcert.input import files as opening
 
 COLUMNS = ("note", "DeviceSn", "CaSn", "site")
@@ -64,7 +64,7 @@ def read(path, chunk=opening.CHUNK_BYTES):
     with patch.object(opening, "CHUNK_BYTES", chunk):
         source = open_source(path, by_device=True)
         checked = check(source, trust_serials=True)
-        return checked, pl.concat(annotated(source, checked, batch_rows=7))
+        return checked, pl.concat(annotated(source, checked))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)

@@ -6,10 +6,10 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from loading import annotated, check, open_source
+from loading import FIRST_ROW, MESSAGE, OUTCOME, annotated, check, open_source
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import FIRST_ROW, MESSAGE, OUTCOME, InvalidRow, open_protection
+from bulkcert.input import InvalidRow, open_protection
 from bulkcert.input.protect import Search
 
 KEYS = pl.DataFrame({"DeviceSn": ["1", "2", "3", "1"], "CaSn": ["a", "a", "b", "c"]})
@@ -131,7 +131,7 @@ class TestRefused:
             ("DeviceSn,CaSn\n1,NULL\n", "p.csv", "line 2, column CaSn: 'NULL' is a placeholder"),
             ("DeviceSn\n1\n3.5E+17\n", "p.csv", "line 3, column DeviceSn: '3.5E+17' is a number as spreadsheets"),
             (f"DeviceSn\n{'x' * 129}\n", "p.csv", "is longer than 128 bytes"),
-            ("DeviceSn\n1234567890123450\n", "p.csv", "every other device serial ends in zeros after its fifteenth"),
+            ("DeviceSn\n1234567890123450\n", "p.csv", "every serial ends in zeros after its fifteenth"),
             ("DeviceSn,CaSn\n", "p.csv", "no serials"),
             (
                 "pumps\n1\n",

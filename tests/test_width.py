@@ -1,17 +1,27 @@
 """On a terminal of 80 columns no line is longer and no word is cut, whatever a view has to say."""
 
 import io
+import re
+from contextlib import closing
 from pathlib import Path
 
+import anyio
+import msgspec
 import pytest
-from made_store import made_run, row, session
+from made_store import made_run, row, session, stats
+from program import INSTANCE, UNHURRIED, here
 
+from bulkcert.engine.figures import Stats
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.store.status import status_of
+from bulkcert.output.summary import summary_of
+from bulkcert.runs.opening import open_existing
+from bulkcert.store.status import status_in, status_of
 from bulkcert.views import console
 from bulkcert.views.advice import steps_after, steps_left
 from bulkcert.views.console import command_lines, say_step
+from bulkcert.views.ending import show_ending, show_summary
 from bulkcert.views.layout import show
+from bulkcert.views.live import REFRESH_S, Board
 from bulkcert.views.plan import CaStates, States, _table
 from bulkcert.views.runs import lines_of, runs_in
 from bulkcert.views.status import rows_of
@@ -35,7 +45,7 @@ def printed(monkeypatch):
         monkeypatch.setattr(each, "_width", WIDTH)
         monkeypatch.setattr(each, "_color_system", None)
         monkeypatch.setattr(each, "_file", stream)
-    return lambda: stream.getvalue().splitlines()
+    return lambda: re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue()).splitlines()
 
 
 @pytest.mark.parametrize("case", RUNS)
@@ -68,6 +78,75 @@ def test_runs(tmp_path):
         made_run(tmp_path, *made, name=f"{name}.inactivate-device.of-the-whole-fleet.results.csv")
 
     assert all(len(line) <= WIDTH for line in lines_of(runs_in(tmp_path), WIDTH))
+
+
+def words(lines):
+    """Returns the words that nothing but the width may change: those without digits, nor what breaks a command."""
+    return {word for line in lines for word in line.split() if not any(map(str.isdigit, word))} - {"\\"}
+
+
+def ending(files):
+    """Shows what a run came to, as its command does in the end."""
+    files.results.touch()
+    with closing(open_existing(files)) as opened:
+        status = status_in(files, opened.store.db)
+        summary = summary_of(status, opened.pinned, opened.store.db)
+    show_summary(summary, status, calls=5)
+    show_ending(summary, status, quiet=False)
+
+
+PLANS = [("plan", "inactivate-device"), ("plan", "delete-ca")]
+RUN = ("run", "inactivate-device", "-o", "new.csv", "--protect", "p.csv", "--skip-protected")
+SHOWN = [*RUNS, RUN, ("run", "delete-ca", "-o", "new.csv", "--rate", "501", "--limits-raised"), *PLANS, ("verify",)]
+
+
+@pytest.mark.parametrize("case", SHOWN, ids=str)
+@pytest.mark.usefixtures("inside")
+def test_what_commands_show(tmp_path, service, monkeypatch, printed, case):
+    """What is asked, planned and read, and what a run came to, has the words that it has without a width."""
+    where = ("--endpoint", service.url, "--instance", INSTANCE, *UNHURRIED)
+    run = (
+        RUNS["unregistered" if case == ("verify",) else case] if case in RUNS or case == ("verify",) else RUNS["killed"]
+    )
+    files = made_run(Path(), *run, name="r.csv", endpoint=service.url, instance=INSTANCE)
+    Path("d.csv").write_text("DeviceSn,CaSn\n" + "".join(f"{number:012d},00ca\n" for number in range(200)))
+    Path("p.csv").write_text("DeviceSn\n000000000001\n1\n")
+
+    def shown():
+        if case in RUNS:
+            ending(files)
+        elif case == ("verify",):
+            here("verify", "r.csv", *UNHURRIED).ended(1)
+        else:
+            here(*case[:2], "d.csv", *case[2:], *where)
+        return printed()
+
+    narrow = shown()
+    for each in (console.stdout, console.stderr):
+        monkeypatch.setattr(each, "_force_terminal", False)
+    wide = shown()[len(narrow) :]
+
+    assert narrow
+    assert wide
+    assert all(len(line) <= WIDTH for line in narrow)
+    assert words(wide) <= words(narrow)
+
+
+def test_the_live_line(printed):
+    """Why a run stops is read to its end while it does, and nothing is red while all is well."""
+    waiting = "stopping (SIGINT received): waiting for the 120 calls in flight, at most 30 s; again to leave at once"
+    outcomes = {"succeeded": 1_234_567, "not_registered": 12_345, "failed": 123, "unknown": 12}
+    figures = stats(rows=2_000_000, done=1_247_047, outcomes=outcomes, retries=123, waiting_for=waiting, left_s=2000.0)
+
+    async def watch():
+        with anyio.move_on_after(2 * REFRESH_S):
+            await Board(quiet=False).watch(lambda: msgspec.convert(figures, Stats))
+
+    anyio.run(watch)
+    frame = printed()[-4:]
+
+    assert all(len(line) <= WIDTH for line in printed())
+    assert set(waiting.split()) <= words(frame) | {"120", "30"}
 
 
 @pytest.mark.parametrize("unread", [0, 12])

@@ -8,7 +8,7 @@ import polars as pl
 
 from bulkcert.emulator.registry import DeviceStatus, SeededCertificate
 from bulkcert.emulator.settings import Settings
-from bulkcert.input import CA_SN, DEVICE_SN, OUTCOME, annotated, loaded
+from bulkcert.input import CA_SN, DEVICE_SN, annotated, loaded
 from bulkcert.service.actions import ACTIONS
 
 _STATUS: Mapping[str, DeviceStatus | None] = {"active": "1", "inactive": "0", "deleted": None}
@@ -31,8 +31,8 @@ def seeded(settings: Settings, path: Path) -> Iterator[SeededCertificate]:
     before, desired = _STATUS[action.before], _STATUS[action.desired]
     with loaded([path], by_device=action.by_device, **columns, trust_serials=True) as (source, checked):
         device = DEVICE_SN if source.device_column is not None else pl.lit("").alias(DEVICE_SN)
-        for batch in annotated(source, checked.settled):
-            for ca_sn, device_sn in batch.filter(pl.col(OUTCOME).is_null()).select(CA_SN, device).iter_rows():
+        for batch in annotated(source, own=False):
+            for ca_sn, device_sn in checked.callable_of(batch).select(CA_SN, device).iter_rows():
                 if left_out.random() >= settings.unregistered:
                     status = desired if already.random() < settings.already else before
                     yield SeededCertificate(ca_sn, device_sn, status)

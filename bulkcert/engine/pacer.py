@@ -33,11 +33,8 @@ SLOW_CAP = 20
 EVEN_SHARE = 0.95
 """Share of a slow cap that is used."""
 
-EARLY = 0.98
-"""Share of the time that half a bucket takes to drain after which it is looked at: a late timer loses nothing."""
-
 RETRY_S = 0.001
-"""Where it was looked for too early: the grain of the loop's timers, which are not to be asked in circles."""
+"""The grain of the loop's timers: what a bucket lacks is not to be asked for in circles."""
 
 
 def lane_cap(account_cap: float, address_cap: float, lanes: int) -> int:
@@ -206,10 +203,9 @@ class Ticker:
         if not cost:
             self._timer = loop.call_later(self._slow_down.paused_until - time.monotonic(), self._tick)
             return
-        released = sum([pacer.release(cost) for pacer in self.pacers])
-        if waiting := [pacer.period_s for pacer in self.pacers if pacer.waiting]:
-            period = min(waiting)
-            self._timer = loop.call_later(period if released else max(RETRY_S, period / 20), self._tick)
+        wait_s = min([pacer.release(cost) for pacer in self.pacers])
+        if any(pacer.waiting for pacer in self.pacers):
+            self._timer = loop.call_later(max(RETRY_S, wait_s), self._tick)
 
 
 class Pacer:
@@ -222,8 +218,9 @@ class Pacer:
 
     def __init__(self, cap: int, ticker: Ticker) -> None:
         self._burst = burst_for(cap)
-        self.period_s = (self._burst / 2 * EARLY if self._burst > 1 else 1.0) / bucket_rate(cap)
-        """How long to wait between two releases."""
+        self._part = max(1.0, self._burst / 2)
+        self._period_s = self._part / bucket_rate(cap) + (RETRY_S if self._burst == 1 else 0.0)
+        """What is released at a time, and how long the bucket takes for that; one of 1 is not asked too early."""
         self.waiting: deque[asyncio.Future[float]] = deque()
         self._bucket = AsyncLimiter(self._burst, self._burst / bucket_rate(cap))
         self._ticker = ticker
@@ -251,12 +248,18 @@ class Pacer:
         self._ticker.wake()
         return await turn
 
-    def release(self, cost: float) -> int:
-        """Releases as many as the bucket has room for at this cost each, all if it is 0; returns how many."""
-        part, released = min(cost, self._burst), 0
-        while self.waiting and (self.waiting[0].done() or self._bucket.has_capacity(part * (released + 1))):
+    def release(self, cost: float) -> float:
+        """Releases as many as the bucket has room for at this cost each; all if it is 0.
+
+        Returns:
+            How long to wait until the next release, in seconds: in quarters of the time that it takes from an empty
+            bucket, so that a timer may be late and no token is lost.
+        """
+        each, taken, has_room = min(cost, self._burst), 0.0, self._bucket.has_capacity
+        while self.waiting and (self.waiting[0].done() or has_room(taken + each)):
             # Whoever was cancelled waits no longer.
             if not (turn := self.waiting.popleft()).done():
                 turn.set_result(cost)
-                released += 1
-        return released
+                taken += each
+        quarters = (quarter for quarter in range(1, 4) if has_room(taken + self._part * (1 - quarter / 4)))
+        return self._period_s * next(quarters, 4) / 4 if self.waiting else math.inf

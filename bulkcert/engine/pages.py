@@ -41,8 +41,9 @@ async def read_listings(
     """
     reading = _Reading(lanes, more, keep_up)
     async with anyio.create_task_group() as group:
-        for lane in lanes.lanes:
-            for _ in range(workers):
+        # In turn, so that a few listings go through all lanes.
+        for _ in range(workers):
+            for lane in lanes.lanes:
                 group.start_soon(reading.work, lane)
     return reading.failure
 

@@ -12,26 +12,18 @@ from bulkcert.input.pinned import (
     BATCH_ROWS,
     CA_SN,
     DEVICE_SN,
-    FIRST_ROW,
-    MESSAGE,
-    OUTCOME,
     OWN_PREFIX,
     ROW,
     PinnedList,
     annotated,
-    reasons,
 )
 from bulkcert.input.protect import Protection, open_protection
-from bulkcert.words import printable
 
 __all__ = [
     "BATCH_ROWS",
     "CA_SN",
     "DEVICE_SN",
-    "FIRST_ROW",
     "INVALID_SHOWN",
-    "MESSAGE",
-    "OUTCOME",
     "OWN_PREFIX",
     "ROW",
     "Check",
@@ -42,6 +34,4 @@ __all__ = [
     "load",
     "loaded",
     "open_protection",
-    "printable",
-    "reasons",
 ]

@@ -8,6 +8,7 @@ from types import MappingProxyType
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input.pinned import ROW
 from bulkcert.input.protect import Protection, Search
 from bulkcert.input.records import Part
 from bulkcert.input.serials import (
@@ -30,8 +31,6 @@ PARTS = 16
 
 # Joins the two serials of a key. No valid serial has a control character, so the join is unambiguous.
 _JOINT = "\x1f"
-# In place of a line feed or a joint in an invalid serial, when the rows are hashed: no valid one has it either.
-_SPOILT = "\x1e"
 _NO_FAULTS = pl.DataFrame(schema={"row": pl.UInt32, "fault": pl.UInt8})
 _NO_KEYS = pl.DataFrame(schema={"row": pl.UInt32, "one": pl.UInt64, "two": pl.UInt64})
 _EXPORT_AS_TEXT = "Export the list again with this column as text, best straight from the registry"
@@ -66,6 +65,7 @@ class Check:
     """What the pass over the whole input found.
 
     Attributes:
+        columns: The columns that together say which certificate is meant, that of the CA last.
         rows: Rows of the input.
         sha256: Of the bytes of its files as they are, in hexadecimal.
         keys_sha256: Of the serials of all rows, in order, in hexadecimal: the same for every input of these rows,
@@ -88,6 +88,7 @@ class Check:
             case or other leading zeros, in order.
     """
 
+    columns: Sequence[str]
     rows: int
     sha256: str
     keys_sha256: str
@@ -106,14 +107,30 @@ class Check:
     mistaken: tuple[str, ...]
 
     @property
-    def protected_rows(self) -> pl.Series:
-        """Numbers of the protected rows."""
-        return self.settled.filter(pl.col("fault") >= PROTECTED_DEVICE)["row"]
-
-    @property
     def callable(self) -> int:
         """Rows that may be called."""
         return self.rows - self.invalid - self.duplicates - self.protected
+
+    def callable_of(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Returns those of some rows, with ``ROW``, that may be called."""
+        return frame.join(self.settled, left_on=ROW, right_on="row", how="anti", maintain_order="left")
+
+    def reasons(self) -> pl.DataFrame:
+        """Returns why rows are not called: ``row``, ``outcome``, ``first_row`` and ``why``, in words."""
+        outcomes, words = {0: "duplicate"}, dict[int, str | None]({0: None})
+        for code in self.settled.filter(pl.col("fault") > 0)["fault"].unique():
+            outcomes[code] = "protected" if code >= PROTECTED_DEVICE else "invalid"
+            words[code] = "; ".join(map(" ".join, problems(code, self.columns, self.protected_by)))
+        fault, what = pl.col("fault"), "CA" if len(self.columns) == 1 else "pair"
+        return self.settled.select(
+            "row",
+            fault.replace_strict(outcomes, return_dtype=pl.String).alias("outcome"),
+            "first_row",
+            pl.when(fault == 0)
+            .then(pl.format(f"same {what} as row {{}}", "first_row"))
+            .otherwise(fault.replace_strict(words, return_dtype=pl.String))
+            .alias("why"),
+        )
 
 
 class Findings:
@@ -153,9 +170,9 @@ class Findings:
             fault = fault * FAULTS + found
         rows = pl.int_range(self._rows + 1, self._rows + keys.height + 1, dtype=pl.UInt32, eager=True).alias("row")
         valid = fault == SerialProblem.NONE
-        joined = keys.select(pl.concat_str(pl.all(), separator=_JOINT)).to_series()
+        joined = keys.select(pl.concat_str(pl.all().fill_null(""), separator=_JOINT)).to_series()
         if keys.height:
-            self._digest.update(f"{_whole(keys, joined, valid).str.join(chr(10)).item()}\n".encode())
+            self._digest.update(f"{joined.str.join(chr(10)).item()}\n".encode())
         if not valid.all():
             self._leave_out(pl.DataFrame([rows, fault]).filter(~valid), keys, part, self._invalid, self._first_invalid)
         free = valid
@@ -175,11 +192,7 @@ class Findings:
         self._rows += part.frame.height
 
     def check(self, sha256: str, pinned: pl.LazyFrame) -> Check:
-        """Returns the findings, now that all rows are in.
-
-        Args:
-            sha256: Of the bytes of the input's files.
-            pinned: The serials of all rows, as ``add`` had them.
+        """Returns the findings, now that all rows are in: the serials are given once more.
 
         Raises:
             BulkcertError: INPUT_INVALID: a spreadsheet has rounded the serials, or devices are to be protected from
@@ -195,6 +208,7 @@ class Findings:
         settled = pl.concat([duplicates.with_columns(fault=pl.lit(0, pl.UInt8)), named], how="diagonal").sort("row")
         cas = dict(sorted(self._rows_by_ca.items(), key=lambda ca: (-ca[1], ca[0])))
         return Check(
+            columns=self._columns,
             rows=self._rows,
             sha256=sha256,
             keys_sha256=self._digest.hexdigest(),
@@ -250,14 +264,6 @@ def _place(part: Part, serials: pl.Series, index: int) -> str:
 def _changed(where: str, reason: str, advice: str) -> BulkcertError:
     message = f"{where}: a spreadsheet has changed the serials: {reason}"
     return BulkcertError(ExitStatus.INPUT_INVALID, message, advice)
-
-
-def _whole(keys: pl.DataFrame, joined: pl.Series, valid: pl.Series) -> pl.Series:
-    """Returns one text without line feeds for each row, whatever an invalid one holds."""
-    if valid.all():
-        return joined
-    whole = pl.concat_str(pl.all().fill_null("").str.replace_all(f"[\n{_JOINT}]", _SPOILT), separator=_JOINT)
-    return keys.select(whole).to_series().zip_with(~valid, joined)
 
 
 def _duplicates(hashes: pl.DataFrame) -> pl.DataFrame:

@@ -1,13 +1,9 @@
 """Which columns the input has, and which of them hold the serials."""
 
-import csv
 import difflib
 import re
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
-
-import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.words import printable
@@ -16,12 +12,6 @@ COLUMNS_SHOWN = 20
 """Names of columns that a message lists."""
 
 _FORGIVEN = re.compile(r"[\s_\-\ufeff]+")
-_SIGNATURES = {
-    b"\x1f\x8b": "gzip",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"PAR1": "Parquet",
-    b"PK\x03\x04": "a workbook or archive",
-}
 # What is hardly a column's name: a serial, a date or a number of eight characters and more.
 _VALUE = re.compile(r"(?=.*[0-9])[0-9A-Fa-f:-]{8,}")
 _LIKELY_CA = re.compile(r"(?i)(?<![a-z])ca(?![a-z])|ca_?sn|ca_?serial|issuer|authority")
@@ -29,61 +19,24 @@ _LIKELY_DEVICE = re.compile(rf"(?i)^(?!.*(?:{_LIKELY_CA.pattern[4:]})).*(?:devic
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
-def csv_columns(file: str, line: int, header: bytes) -> tuple[str, ...]:
-    """Returns the names in the header of a CSV file.
-
-    Args:
-        file: What messages call it.
-        line: Line on which the header is.
-        header: Its bytes; none where the file is empty.
-
-    Raises:
-        BulkcertError: INPUT_INVALID: no header, or none that can be used; INPUT_UNREADABLE: not text.
-    """
-    if not header:
-        raise _invalid(f"{file}: the file is empty", "Its first line must name the columns.")
-    refuse_other_kind(file, header)
-    place = f"{file}, line {line}"
-    names = _names(place, header)
-    repeated = [name for place, name in enumerate(names) if name in names[:place]]
-    if repeated:
-        confirm_header(file, names, ())
-        raise _invalid(f"{place}: two columns are named {quoted(repeated[0])}", "Rename or remove one of them.")
-    return tuple(names)
-
-
 def confirm_header(file: str, columns: Sequence[str], named: Sequence[str | None]) -> None:
     """Refuses a CSV file whose first line is a row already: taken for the header, it would be lost.
 
     Args:
         file: What messages call it.
-        columns: What is on its first line.
+        columns: What is on its first line: data if there is a serial, and none of the names that are looked for.
         named: Names of columns that were given by options.
 
     Raises:
         BulkcertError: INPUT_INVALID.
     """
-    if _is_data(columns) and not set(columns) & set(named):
+    names = {"devicesn", "casn", "sn"}.intersection(map(_plain, columns)) or set(columns) & set(named)
+    if any(map(_VALUE.fullmatch, columns)) and not names:
         line = {1: "CaSn", 2: "DeviceSn,CaSn"}.get(len(columns), "DeviceSn,CaSn,...")
         raise _invalid(
             f"{file}: the header line is missing: the first line holds {quoted(columns[0])}",
             f"Add the line {line} above it: a name for each of its {len(columns)} columns, in their order.",
         )
-
-
-def refuse_other_kind(path: Path | str, start: bytes) -> None:
-    """Refuses a file that should be text and begins as something else does.
-
-    Raises:
-        BulkcertError: INPUT_UNREADABLE.
-    """
-    for signature, kind in _SIGNATURES.items():
-        if start.startswith(signature):
-            raise BulkcertError(
-                ExitStatus.INPUT_UNREADABLE,
-                f"{path}: not text but, it seems, {kind}",
-                "Give the file the suffix of what it is, or export the list again as CSV.",
-            )
 
 
 def find_keys(
@@ -117,14 +70,7 @@ def find_keys(
 
 
 def _find_column(place: str, columns: Sequence[str], wanted: Sequence[str], option: str, chosen: str | None) -> str:
-    """Returns the name of a column as the input spells it.
-
-    Args:
-        place: The file, for messages.
-        columns: The input's columns.
-        wanted: Names to look for, the preferred one first; case, white space, ``_`` and ``-`` do not matter.
-        option: Option that names the column instead.
-        chosen: Exact name given by that option, or None.
+    """Returns the input's name of the column that an option names, or of the first that is wanted.
 
     Raises:
         BulkcertError: INPUT_INVALID: there is none, or more than one.
@@ -169,37 +115,6 @@ def matching(columns: Sequence[str], name: str) -> list[str]:
     return [column for column in columns if _plain(column) == _plain(name)]
 
 
-def not_text(kind: pl.DataType) -> str:
-    """Returns what a column of this type holds in place of text; empty where it is text."""
-    if isinstance(kind, (pl.String, pl.Categorical, pl.Enum, pl.Null)):
-        return ""
-    if kind.is_numeric():
-        return f"holds numbers ({kind}): leading zeros and digits after the fifteenth may be lost"
-    return f"holds {kind}, not text"
-
-
-def _is_data(names: Sequence[str]) -> bool:
-    """Returns whether what should be a header holds a serial and none of the names that are looked for."""
-    known = {"devicesn", "casn", "sn"}
-    return any(map(_VALUE.fullmatch, names)) and not any(_plain(name) in known for name in names)
-
-
-def _names(place: str, header: bytes) -> list[str]:
-    if b"\0" in header or header.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise _invalid(f"{place}: not UTF-8 but, it seems, UTF-16", "Export the list again as UTF-8.")
-    if b"\r" in header.removesuffix(b"\r\n") and b'"' not in header:
-        raise _invalid(f"{place}: the lines seem to end with CR alone", "Export the list again with LF or CRLF.")
-    try:
-        return next(csv.reader([header.decode()], strict=True))
-    except UnicodeDecodeError as error:
-        raise _invalid(
-            f"{place}: byte {error.start + 1} (0x{header[error.start]:02x}) is not UTF-8",
-            "Export the list again as UTF-8.",
-        ) from None
-    except csv.Error as error:
-        raise _invalid(f"{place}: the header is not CSV: {error}", "Export the list again as CSV.") from None
-
-
 def _invalid(message: str, advice: str) -> BulkcertError:
     return BulkcertError(ExitStatus.INPUT_INVALID, message, advice)
 
@@ -209,6 +124,7 @@ def _plain(name: str) -> str:
 
 
 def quoted(name: str) -> str:
+    """Returns a name, or a value, safe on a terminal."""
     return f"'{printable(name)}'"
 
 

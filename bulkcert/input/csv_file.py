@@ -5,13 +5,15 @@ needs no unstable interface, and finds what polars passes over in silence: short
 it turns into nulls. Against the standard library's ``csv`` it takes half the time.
 """
 
+import csv
 import re
 from collections.abc import Iterator
 from functools import cached_property
 
 import polars as pl
 
-from bulkcert.input.columns import csv_columns
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input.columns import confirm_header, quoted
 from bulkcert.input.records import BOM, MalformedError, Part, confirm_utf8, cut
 
 # A well-formed quoted field: opened where a field starts, closed where it ends, quotes in it doubled. Possessive, so
@@ -27,20 +29,16 @@ _ADVICE = (
 def read_csv(chunks: Iterator[bytes], name: str) -> Iterator[Part]:
     """Yields the rows of a CSV file in order, in at least one part: an empty field is null, a quoted empty one not.
 
-    Args:
-        chunks: Its bytes, cut anywhere.
-        name: What messages call it.
-
     Raises:
         BulkcertError: INPUT_INVALID: it is malformed; INPUT_UNREADABLE: it is not text.
     """
     row, columns = 1, tuple[str, ...]()
     try:
-        for text, line in cut(chunks, _last_record_end, "the record", "a quote may not be closed"):
+        for text, line in cut(name, chunks, _last_record_end, "the record has {}: a quote may not be closed"):
             block = _Block(text, line)
             if not columns:
                 start, header = next(block.records())
-                columns = csv_columns(name, start, header)
+                columns = _columns(name, start, header)
                 block = _Block(text[text.index(header) + len(header) :], start + header.count(b"\n"))
             frame = block.frame(columns)
             yield Part(frame, name, row, block.line_of)
@@ -48,7 +46,26 @@ def read_csv(chunks: Iterator[bytes], name: str) -> Iterator[Part]:
     except MalformedError as error:
         raise error.of(name, _ADVICE) from None
     if not columns:
-        csv_columns(name, 1, b"")
+        raise BulkcertError(
+            ExitStatus.INPUT_INVALID, f"{name}: the file is empty", "Its first line must name the columns."
+        )
+
+
+def _columns(file: str, line: int, header: bytes) -> tuple[str, ...]:
+    """Returns the names in a header."""
+    if b"\0" in header or header.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise MalformedError(line, "not UTF-8 but, it seems, UTF-16")
+    if b"\r" in header.removesuffix(b"\r\n") and b'"' not in header:
+        raise MalformedError(line, "the lines seem to end with CR alone")
+    confirm_utf8(header, line)
+    try:
+        names = next(csv.reader([header.decode()], strict=True))
+    except csv.Error as error:
+        raise MalformedError(line, f"the header is not CSV: {error}") from None
+    if repeated := [name for place, name in enumerate(names) if name in names[:place]]:
+        confirm_header(file, names, ())
+        raise MalformedError(line, f"two columns are named {quoted(repeated[0])}")
+    return tuple(names)
 
 
 class _Block:

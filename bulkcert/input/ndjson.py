@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from bulkcert.input.columns import refuse_other_kind
-from bulkcert.input.records import MalformedError, Part, confirm_utf8, cut
+from bulkcert.input.records import MalformedError, Part, read_lines
 from bulkcert.words import printable
 
 KEYS_LIMIT = 1000
@@ -28,26 +27,16 @@ def read_ndjson(chunks: Iterator[bytes], name: str) -> Iterator[Part]:
 
     Text stays text; any other value but null becomes its compact JSON. A missing key is null.
 
-    Args:
-        chunks: Its bytes, cut anywhere.
-        name: What messages call it.
-
     Raises:
         BulkcertError: INPUT_INVALID: a line is not one JSON object, or there are too many keys; INPUT_UNREADABLE: it
             is not text.
     """
     row, names = 1, dict[str, None]()
     try:
-        for text, first in cut(chunks, lambda text: text.rfind(b"\n") + 1, "the line", "line feeds may be missing"):
-            if row == 1:
-                refuse_other_kind(name, text)
-            confirm_utf8(text, first)
-            records = [(line, each) for line, each in enumerate(text.split(b"\n"), first) if each.strip()]
-            if records:
-                lines, texts = zip(*records, strict=True)
-                frame, not_text = _frame(lines, texts, names)
-                yield Part(frame, name, row, lines.__getitem__, not_text)
-                row += len(lines)
+        for lines, texts in read_lines(name, chunks):
+            frame, not_text = _frame(lines, texts, names)
+            yield Part(frame, name, row, lines.__getitem__, not_text)
+            row += len(lines)
     except MalformedError as error:
         raise error.of(name, _ADVICE) from None
 

@@ -16,7 +16,6 @@ from polars.io.plugins import register_io_source
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input.files import unreadable
-from bulkcert.input.serials import PROTECTED_DEVICE, problems
 
 OWN_PREFIX = "__bulkcert_"
 """What the names of our own columns begin with; an input that has such a column is refused."""
@@ -26,14 +25,7 @@ DEVICE_SN = f"{OWN_PREFIX}device_sn"
 """Serial of the device certificate as text; not there for an action on CAs."""
 CA_SN = f"{OWN_PREFIX}ca_sn"
 """Serial of the CA certificate as text."""
-OUTCOME = f"{OWN_PREFIX}outcome"
-"""``invalid``, ``protected``, ``duplicate``, or null where the row may be called."""
-MESSAGE = f"{OWN_PREFIX}message"
-"""Why the row is not called, or null."""
-FIRST_ROW = f"{OWN_PREFIX}first_row"
-"""For a duplicate the row that it repeats, else null."""
 
-NONE_SETTLED = pl.DataFrame(schema={"row": pl.UInt32, "first_row": pl.UInt32, "fault": pl.UInt8})
 BATCH_ROWS = 32_768
 """Rows of an annotated batch at most."""
 ROW_GROUP_ROWS = 100_000
@@ -118,14 +110,7 @@ class PinnedList:
 
 
 def annotated(
-    pinned: PinnedList,
-    settled: pl.DataFrame = NONE_SETTLED,
-    protected_by: str = "",
-    *,
-    first_row: int = 1,
-    last_row: int | None = None,
-    own: bool = True,
-    batch_rows: int = BATCH_ROWS,
+    pinned: PinnedList, *, first_row: int = 1, last_row: int | None = None, own: bool = True
 ) -> Iterator[pl.DataFrame]:
     """Yields the rows of a pinned list in order: their own columns as they are, and ours with them.
 
@@ -135,12 +120,9 @@ def annotated(
 
     Args:
         pinned: The list.
-        settled: Its rows that are not called (see ``Check.settled``), those of other rows may be missing.
-        protected_by: Name of the list that protects rows.
         first_row: Number of the first row that is wanted.
         last_row: Number of the last one; None for all.
         own: Whether the list's own columns are wanted, or those of the serials alone.
-        batch_rows: Rows of a batch at most.
 
     Raises:
         BulkcertError: INPUT_UNREADABLE.
@@ -148,43 +130,11 @@ def annotated(
     names = {pinned.device_column: DEVICE_SN, pinned.ca_column: CA_SN}
     done = first_row - 1
     for frame in pinned.frames(first_row, last_row, own=own):
-        for batch in frame.iter_slices(batch_rows) if frame.height else (frame,):
+        for batch in frame.iter_slices(BATCH_ROWS) if frame.height else (frame,):
             rows = pl.int_range(done + 1, done + batch.height + 1, dtype=pl.UInt32, eager=True).alias(ROW)
             keys = batch.select(pl.col(name).cast(pl.String).alias(names[name]) for name in pinned.key_columns)
-            whole = batch.hstack([rows, *keys]) if own else pl.DataFrame([rows, *keys])
-            bounds = settled["row"].search_sorted(pl.Series([done + 1, done + batch.height + 1], dtype=pl.UInt32))
-            why = reasons(pinned, settled[bounds[0] : bounds[1]], protected_by).select(
-                pl.col("row").alias(ROW),
-                pl.col("outcome").alias(OUTCOME),
-                pl.col("why").alias(MESSAGE),
-                pl.col("first_row").alias(FIRST_ROW),
-            )
-            yield whole.join(why, on=ROW, how="left", maintain_order="left")
+            yield batch.hstack([rows, *keys]) if own else pl.DataFrame([rows, *keys])
             done += batch.height
-
-
-def reasons(pinned: PinnedList, settled: pl.DataFrame, protected_by: str) -> pl.DataFrame:
-    """Returns why rows are not called: ``row``, ``outcome``, ``first_row`` and ``why``, in words.
-
-    Args:
-        pinned: The list.
-        settled: The rows (see ``Check.settled``).
-        protected_by: Name of the list that protects rows.
-    """
-    outcomes, words = {0: "duplicate"}, dict[int, str | None]({0: None})
-    for code in settled.filter(pl.col("fault") > 0)["fault"].unique():
-        outcomes[code] = "protected" if code >= PROTECTED_DEVICE else "invalid"
-        words[code] = "; ".join(map(" ".join, problems(code, pinned.key_columns, protected_by)))
-    fault, what = pl.col("fault"), "CA" if pinned.device_column is None else "pair"
-    return settled.select(
-        "row",
-        fault.replace_strict(outcomes, return_dtype=pl.String).alias("outcome"),
-        "first_row",
-        pl.when(fault == 0)
-        .then(pl.format(f"same {what} as row {{}}", "first_row"))
-        .otherwise(fault.replace_strict(words, return_dtype=pl.String))
-        .alias("why"),
-    )
 
 
 class Pinning:

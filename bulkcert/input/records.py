@@ -1,18 +1,24 @@
 """Text as pieces of whole records, and the rows that come of it with their places."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input.columns import not_text
 from bulkcert.words import printable
 
 RECORD_LIMIT = 16 * 1024 * 1024
 """Bytes that one record may have: a quote that nobody closes must not swallow the file into memory."""
 BOM = b"\xef\xbb\xbf"
+
+_SIGNATURES = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PAR1": "Parquet",
+    b"PK\x03\x04": "a workbook or archive",
+}
 
 
 class MalformedError(Exception):
@@ -24,13 +30,12 @@ class MalformedError(Exception):
     """
 
     def __init__(self, line: int, reason: str) -> None:
-        super().__init__(f"line {line}: {reason}")
-        self.line = line
-        self.reason = reason
+        super().__init__(line, reason)
 
     def of(self, file: str, advice: str) -> BulkcertError:
         """Returns what to show the user about it."""
-        return BulkcertError(ExitStatus.INPUT_INVALID, f"{file}, line {self.line}: {self.reason}", advice)
+        line, reason = self.args
+        return BulkcertError(ExitStatus.INPUT_INVALID, f"{file}, line {line}: {reason}", advice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class Part:
         Raises:
             BulkcertError: INPUT_INVALID.
         """
-        place, reason = self.file, not_text(self.frame.schema.get(column, pl.String()))
+        place, reason = self.file, _not_text(self.frame.schema.get(column, pl.String()))
         if column in self.not_text:
             line, reason = self.not_text[column]
             place = f"{self.file}, line {line}"
@@ -78,19 +83,38 @@ class Part:
             )
 
 
-def cut(chunks: Iterator[bytes], last_end: Callable[[bytes], int], what: str, why: str) -> Iterator[tuple[bytes, int]]:
+def _not_text(kind: pl.DataType) -> str:
+    """Returns what a column of this type holds in place of text; empty where it is text."""
+    if isinstance(kind, (pl.String, pl.Categorical, pl.Enum, pl.Null)):
+        return ""
+    if kind.is_numeric():
+        return f"holds numbers ({kind}): leading zeros and digits after the fifteenth may be lost"
+    return f"holds {kind}, not text"
+
+
+def cut(
+    name: str, chunks: Iterator[bytes], last_end: Callable[[bytes], int], endless: str
+) -> Iterator[tuple[bytes, int]]:
     """Yields text in pieces of whole records, each with the line on which it starts; none has empty lines only.
 
     Args:
+        name: What messages call the file.
         chunks: The text, cut anywhere.
         last_end: Returns the offset behind the last whole record of a text.
-        what: What a record is called, for a message.
-        why: Why one may have no end, for a message.
+        endless: What to say of a record that is too long.
 
     Raises:
         MalformedError: A record is too long.
+        BulkcertError: INPUT_UNREADABLE: the file is not text.
     """
     line, carry = 1, next(chunks, b"").removeprefix(BOM)
+    for signature, kind in _SIGNATURES.items():
+        if carry.startswith(signature):
+            raise BulkcertError(
+                ExitStatus.INPUT_UNREADABLE,
+                f"{name}: not text but, it seems, {kind}",
+                "Give the file the suffix of what it is, or export the list again as CSV.",
+            )
     for chunk in chain((b"",), chunks):
         text = carry + chunk
         end = last_end(text)
@@ -99,21 +123,23 @@ def cut(chunks: Iterator[bytes], last_end: Callable[[bytes], int], what: str, wh
             yield records, line
         line += records.count(b"\n")
         if len(carry) > RECORD_LIMIT:
-            raise MalformedError(line, f"{what} has no end within {RECORD_LIMIT >> 20} MiB: {why}")
+            raise MalformedError(line, endless.format(f"no end within {RECORD_LIMIT >> 20} MiB"))
     if carry.strip(b"\r\n"):
         yield carry if carry.endswith(b"\n") else carry + b"\n", line
 
 
+def read_lines(name: str, chunks: Iterator[bytes]) -> Iterator[tuple[Sequence[int], Sequence[bytes]]]:
+    """Yields the numbers and the bytes of lines that are not blank, as ``cut`` does; all are UTF-8."""
+    endless = "the line has {}: line feeds may be missing"
+    for text, first in cut(name, chunks, lambda text: text.rfind(b"\n") + 1, endless):
+        confirm_utf8(text, first)
+        if lines := [(line, each) for line, each in enumerate(text.split(b"\n"), first) if each.strip()]:
+            numbers, texts = zip(*lines, strict=True)
+            yield numbers, texts
+
+
 def confirm_utf8(text: bytes, line: int) -> None:
-    """Refuses text that is not UTF-8.
-
-    Args:
-        text: The text.
-        line: Line on which it starts.
-
-    Raises:
-        MalformedError: With the line and the first byte that is not.
-    """
+    """Refuses text that starts on a line and is not UTF-8: MalformedError, with the first byte that is not."""
     if text.isascii():
         return
     try:

@@ -8,10 +8,9 @@ import msgspec
 
 from bulkcert.report import svg
 from bulkcert.report.figures import Figures, Stretch
-from bulkcert.report.svg import BOTTOM, INK, LEFT, MAIN, MUTED, RIGHT, SECOND, THIRD, TOP, Axis
+from bulkcert.report.svg import BOTTOM, HEIGHT, INK, LEFT, MAIN, MUTED, RIGHT, SECOND, THIRD, TOP, Axis
 from bulkcert.words import length
 
-_HEIGHT = 208
 _FAR = 3
 """A limit more than so many times above what was sent is not drawn: it would flatten everything else."""
 _GAP = 14
@@ -29,12 +28,8 @@ class Chart(msgspec.Struct, frozen=True):
 
 def charts_of(figures: Figures) -> list[Chart]:
     """Returns the charts that there is something to show in."""
-    charts = []
-    if figures.containment.steps:
-        charts.append(_containment(figures))
-    if figures.calls.stretches:
-        charts += [_pace(figures), _latency(figures)]
-    return charts
+    called = [_pace(figures), _latency(figures)] if figures.calls.stretches else []
+    return [*([_containment(figures)] if figures.containment.steps else []), *called]
 
 
 def _containment(figures: Figures) -> Chart:
@@ -48,14 +43,14 @@ def _containment(figures: Figures) -> Chart:
     words = f"{shown.reached:,} of {shown.certificates:,} after {length(last)}"
     every = y.at(shown.certificates)
     drawn = [
-        svg.grid(y, {value: f"{value:,.0f}" for value in y.ticks(least=1)}, "certificates"),
-        svg.below(x, {value: f"{value:g}" for value in x.ticks()}),
-        svg.label(f"{unit} since the run began", (LEFT + RIGHT) / 2, _HEIGHT - 4, anchor="middle"),
+        svg.grid(y, "certificates"),
+        svg.below(x),
+        svg.label(f"{unit} since the run began", (LEFT + RIGHT) / 2, HEIGHT - 4, anchor="middle"),
         svg.line(LEFT, every, RIGHT, every, color=MUTED, dash="4 3"),
         svg.label(f"all {shown.certificates:,} of the list", RIGHT, every - 4, anchor="end"),
         svg.stairs(edges, heights, color=MAIN),
     ]
-    picture = svg.picture("containment", title, words, _HEIGHT, drawn)
+    picture = svg.picture("containment", title, words, drawn)
     return Chart("containment", title, picture, f"{words}, by the outcomes of the run.")
 
 
@@ -76,7 +71,7 @@ def _pace(figures: Figures) -> Chart:
     entries = [("mean" if binned else "each second", MAIN, ""), *([("busiest second", SECOND, "20")] if binned else [])]
     drawn = [
         svg.legend([*entries, *((f"{name} {cap:,}/s", color, dash) for name, cap, color, dash in limits)]),
-        svg.grid(y, {value: f"{value:,.0f}" for value in y.ticks(least=1)}, "calls a second"),
+        svg.grid(y, "calls a second"),
         *_over_time(calls.stretches, show),
     ]
     most = max(max(stretch.mean) for stretch in calls.stretches)
@@ -86,7 +81,7 @@ def _pace(figures: Figures) -> Chart:
         caption += f" Not in it: {calls.not_shown:,} earlier attempts, reads and pages."
     if calls.left_out:
         caption += f" {calls.left_out:,} of the calls shown lie in shorter stretches that are not drawn."
-    return Chart("pace", title, svg.picture("pace", title, words, _HEIGHT, drawn), caption)
+    return Chart("pace", title, svg.picture("pace", title, words, drawn), caption)
 
 
 def _limits(figures: Figures) -> list[tuple[str, int, str, str]]:
@@ -113,13 +108,13 @@ def _latency(figures: Figures) -> Chart:
 
     drawn = [
         svg.legend([("99 % below", SECOND, "20"), ("median", MAIN, "20")]),
-        svg.grid(y, {value: _ms(value) for value in y.ticks()}, "latency"),
+        svg.grid(y, "latency", _ms),
         *_over_time(stretches, show),
     ]
     median, high, longest = (_ms(latency.get(name)) for name in ("p50", "p99", "longest"))
     words = f"median {median}, 99 % below {high}, longest {longest}"
     caption = f"Of the last attempt of each called row, by bins of {length(stretches[0].bin_s)}; logarithmic."
-    return Chart("latency", title, svg.picture("latency", title, words, _HEIGHT, drawn), caption)
+    return Chart("latency", title, svg.picture("latency", title, words, drawn), caption)
 
 
 def _over_time(stretches: list[Stretch], show: Callable[[Stretch, list[float]], Iterator[str]]) -> Iterator[str]:
@@ -132,13 +127,13 @@ def _over_time(stretches: list[Stretch], show: Callable[[Stretch, list[float]], 
     for stretch, width in zip(stretches, widths, strict=True):
         x = Axis(0, len(stretch.mean) * stretch.bin_s / scale, start, start + width * one)
         yield from show(stretch, [x.at(number * stretch.bin_s / scale) for number in range(len(stretch.mean) + 1)])
-        yield svg.below(x, {value: f"{value:g}" for value in x.ticks(max(2, int(width * one) // 80))})
+        yield svg.below(x, max(2, int(width * one) // 80))
         if len(stretches) > 1:
             yield svg.label(f"{stretch.started[5:10]} {stretch.started[11:16]}", start, TOP - 2, font_size=9.5)
         start += width * one + _GAP
     one_only = f"since {stretches[0].started[:10]} {stretches[0].started[11:19]} UTC"
     since = one_only if len(stretches) == 1 else "since each beginning (UTC)"
-    yield svg.label(f"{unit} {since}", (LEFT + RIGHT) / 2, _HEIGHT - 4, anchor="middle")
+    yield svg.label(f"{unit} {since}", (LEFT + RIGHT) / 2, HEIGHT - 4, anchor="middle")
 
 
 def _unit(seconds: float) -> tuple[int, str]:

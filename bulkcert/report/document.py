@@ -5,11 +5,10 @@ from typing import Literal
 
 import msgspec
 
-from bulkcert.input import printable
 from bulkcert.report.figures import Figures, Finding, Headline, Sample, SessionFigures
 from bulkcert.store.outcome import Outcome
 from bulkcert.views.advice import meaning_of
-from bulkcert.words import counted, length
+from bulkcert.words import counted, length, printable
 
 Kinds = dict[str, Literal["text", "number", "serial"]]
 """The columns of a table by name, and what stands in each."""
@@ -67,8 +66,8 @@ def document_of(figures: Figures) -> Document:
         # What was undone took no time until it was done.
         tiles=[] if figures.certificates.is_undone else list(_tiles(figures)),
         sections=sections,
-        footer=f"Made {_time(figures.made)} by bulkcert {figures.made_by} from the store of {_message(figures.results.path)}; "
-        f"the run was made by {asked.version}.",
+        footer=f"Made {_time(figures.made)} by bulkcert {figures.made_by} from the store of "
+        f"{_message(figures.results.path)}; the run was made by {asked.version}.",
     )
 
 

@@ -2,18 +2,15 @@
 
 import re
 from collections.abc import Iterator
-from typing import Literal
 
 import jinja2
 import msgspec
-from markupsafe import Markup
 
-from bulkcert.input import printable
+from bulkcert.report import Format
 from bulkcert.report.charts import charts_of
 from bulkcert.report.document import Document, TextTable, document_of
 from bulkcert.report.figures import Figures
-
-Format = Literal["html", "text", "json", "md"]
+from bulkcert.words import printable
 
 _WIDE = 100
 """Columns of a terminal or a mail; a text table that is wider stands as a block for each row."""
@@ -40,7 +37,7 @@ def _page(figures: Figures, document: Document) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    charts = {chart.name: (chart, Markup(chart.svg)) for chart in charts_of(figures)}  # noqa: S704 - escaped there
+    charts = {chart.name: chart for chart in charts_of(figures)}
     return environment.get_template("report.html.j2").render(f=figures, document=document, charts=charts)
 
 

@@ -1,7 +1,7 @@
 """Drawing by hand: SVG to stand inline in a page, one drawing for light, dark and paper, its colours the page's."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
 import msgspec
@@ -9,7 +9,7 @@ import msgspec
 INK, MUTED, GRID, MAIN, SECOND, THIRD = (
     f"var(--{name})" for name in ("ink", "muted", "grid", "main", "second", "third")
 )
-WIDTH = 475
+WIDTH, HEIGHT = 475, 208
 LEFT, RIGHT, TOP, BOTTOM = 62, 467, 28, 172
 """Edges of what is plotted, in pixels; the legend stands above, ticks and labels left and below."""
 _LETTER = 5.8
@@ -81,20 +81,21 @@ def stairs(edges: Sequence[float], heights: Sequence[float], *, color: str, base
     return tag("path", d=f"{begin}{path}V{base}Z", fill=color, fill_opacity=0.85)
 
 
-def grid(axis: Axis, names: dict[float, str], what: str) -> str:
-    """Returns the lines and names of an upright axis, and what it measures, over the whole plot."""
-    drawn = [line(LEFT, axis.at(value), RIGHT, axis.at(value)) for value in names]
-    drawn += [label(name, LEFT - 6, axis.at(value) + 3.5, anchor="end") for value, name in names.items()]
+def grid(axis: Axis, what: str, shown: Callable[[float], str] = "{:,.0f}".format) -> str:
+    """Returns the lines and values of an upright axis, and what it measures, over the whole plot."""
+    ticks = axis.ticks(least=1)
+    drawn = [line(LEFT, axis.at(value), RIGHT, axis.at(value)) for value in ticks]
+    drawn += [label(shown(value), LEFT - 6, axis.at(value) + 3.5, anchor="end") for value in ticks]
     middle = (TOP + BOTTOM) / 2
     return "".join([*drawn, label(what, 10, middle, anchor="middle", transform=f"rotate(-90 10 {middle})")])
 
 
-def below(axis: Axis, names: dict[float, str]) -> str:
-    """Returns a level axis with its names, below the plot."""
+def below(axis: Axis, most: int = 5) -> str:
+    """Returns a level axis with at most so many values, below the plot."""
     drawn = [line(axis.start, BOTTOM, axis.end, BOTTOM, color=MUTED)]
-    for value, name in names.items():
+    for value in axis.ticks(most):
         drawn += [line(axis.at(value), BOTTOM, axis.at(value), BOTTOM + 3, color=MUTED)]
-        drawn += [label(name, axis.at(value), BOTTOM + 15, anchor="middle")]
+        drawn += [label(f"{value:g}", axis.at(value), BOTTOM + 15, anchor="middle")]
     return "".join(drawn)
 
 
@@ -109,17 +110,16 @@ def legend(entries: Iterable[tuple[str, str, str]]) -> str:
     return "".join(drawn)
 
 
-def picture(name: str, title: str, description: str, height: float, drawn: Iterable[str]) -> str:
+def picture(name: str, title: str, description: str, drawn: Iterable[str]) -> str:
     """Returns a chart as an SVG element.
 
     Args:
         name: Its name in the page; its ids begin with it.
         title: What it shows, for those who do not see it.
         description: What can be seen, for the same.
-        height: In pixels.
         drawn: Its parts.
     """
     words = tag("title", escape(title), id=f"{name}-title") + tag("desc", escape(description), id=f"{name}-desc")
     labelled = {"role": "img", "aria_labelledby": f"{name}-title {name}-desc", "font_size": 10.5}
     # The name of this one attribute has capitals.
-    return tag("svg", words + "".join(drawn), viewBox=f"0 0 {WIDTH} {height}", **labelled)
+    return tag("svg", words + "".join(drawn), viewBox=f"0 0 {WIDTH} {HEIGHT}", **labelled)

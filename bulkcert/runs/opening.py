@@ -14,7 +14,7 @@ import msgspec
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import CA_SN, DEVICE_SN, Check, PinnedList, annotated, reasons
+from bulkcert.input import CA_SN, DEVICE_SN, Check, PinnedList, annotated
 from bulkcert.output.files import cannot_write, sync_directory
 from bulkcert.output.results import prove_columns
 from bulkcert.runs.job import Job
@@ -22,12 +22,13 @@ from bulkcert.runs.opened import OpenRun, pinned_of, remove_folder, same_service
 from bulkcert.runs.reading_list import pin
 from bulkcert.runs.run import Run
 from bulkcert.store import lock, queries
+from bulkcert.store.database import unwritable
 from bulkcert.store.lock import Lock
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Asked
 from bulkcert.store.status import no_run
-from bulkcert.store.store import Store, now_ms, unwritable
+from bulkcert.store.store import Store
 
 
 def open_existing(files: RunFiles) -> OpenRun:
@@ -111,7 +112,7 @@ def _opened(job: Job, new: OpenRun, earlier: Asked | None, check: Check) -> Run:
     else:
         opened = _resumed(new, earlier)
         protected = _protected(opened, job.options.protect)
-    store.leave_out(reasons(opened.pinned, check.settled, check.protected_by).iter_rows())
+    store.leave_out(check.reasons().iter_rows())
     lifted = set(protected) - set(queries.rows(store.db, queries.LEFT_ALONE)) if protected else ()
     if earlier is not None:
         _reopen(opened, job.options.retry)
@@ -209,7 +210,6 @@ def _asked(job: Job, check: Check, pinned: PinnedList, run_id: str) -> Asked:
         device_column=pinned.device_column,
         ca_column=pinned.ca_column,
         version=version("bulkcert"),
-        created_at=now_ms(),
         rehearsal=job.rehearsal,
         protected_by=check.protected_by,
     )

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from bulkcert.engine.preflight import PreflightMode
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.runs.options import PreflightMode
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.service.operations import INSTANCE_ACCESS, Operation
 
@@ -52,6 +52,12 @@ def operations(action: Action, preflight: PreflightMode, *, verify: bool, undo: 
     return called
 
 
+def ram_actions(called: list[Operation]) -> list[str]:
+    """Returns the RAM actions that some operations need, in their order."""
+    access = [INSTANCE_ACCESS] * any(operation.needs_instance_access for operation in called)
+    return [*[operation.ram_action for operation in called], *access]
+
+
 def minimal_policy(called: list[Operation], *, region: str, account: str, instance: str) -> Policy:
     """Returns the policy that allows some operations and nothing else; an empty text stands for any.
 
@@ -61,8 +67,5 @@ def minimal_policy(called: list[Operation], *, region: str, account: str, instan
         account: Number of the account that owns it.
         instance: The instance.
     """
-    allowed = {operation.ram_action for operation in called}
-    if any(operation.needs_instance_access for operation in called):
-        allowed.add(INSTANCE_ACCESS)
     resource = f"acs:mq:{region or ANY}:{account or ANY}:{instance or ANY}"
-    return Policy("1", [Statement("Allow", sorted(allowed), resource)])
+    return Policy("1", [Statement("Allow", sorted({*ram_actions(called)}), resource)])

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bulkcert.engine.progress import Progress
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import Check, printable
+from bulkcert.input import Check
 from bulkcert.log import is_json
 from bulkcert.runs.run import Run
 from bulkcert.runs.undo import Undo
@@ -19,7 +19,7 @@ from bulkcert.service.actions import Action
 from bulkcert.service.signing import Credentials
 from bulkcert.views.console import say, stderr, warn
 from bulkcert.views.layout import show
-from bulkcert.words import about, counted, duration
+from bulkcert.words import about, counted, duration, printable
 
 SIGNALS_EVERY_S = 0.2
 """How often signals are looked for while an answer is waited for."""
@@ -115,11 +115,8 @@ def _input(run: Run) -> str:
     if check.protected:
         left_out.append(f"{check.protected:,} protected")
     if check.duplicates:
-        by_device = run.job.action.by_device
-        repeated = (
-            counted(check.duplicates, "duplicate") if by_device else f"{check.duplicates:,} of a CA already named"
-        )
-        left_out.append(repeated)
+        again = f"{check.duplicates:,} of a CA already named"
+        left_out.append(counted(check.duplicates, "duplicate") if run.job.action.by_device else again)
     return f"{run.job.list_name}: {counted(check.rows, 'row')}" + (f" ({', '.join(left_out)})" if left_out else "")
 
 
@@ -134,12 +131,11 @@ def show_idle(run: Run) -> None:
     """Prints that there is nothing to call, so that nobody takes an earlier session's figures for this one's."""
     if run.is_undone:
         say("nothing to call: the run was undone", style="yellow")
-        return
-    if not run.check.rows:
+    elif not run.check.rows:
         say(f"nothing to call: {run.job.list_name} has no rows")
-        return
-    done = f"all {run.already_done:,} already finished" if run.already_done else "no row may be called"
-    say(f"nothing to call: {done}; --overwrite starts from scratch")
+    else:
+        done = f"all {run.already_done:,} already finished" if run.already_done else "no row may be called"
+        say(f"nothing to call: {done}; --overwrite starts from scratch")
 
 
 def _cas(run: Run) -> str:
@@ -152,36 +148,25 @@ def _cas(run: Run) -> str:
     return f"{len(check.rows_by_ca):,}{' or more' * bool(check.rows_of_other_cas)}: {', '.join(named)}{more}"
 
 
-def confirm(run: Run) -> None:
-    """Asks whether to continue.
+def confirm(rows: int, *, by_device: bool = True) -> None:
+    """Asks whether to continue; of many rows, and for every action on CAs, the number must be typed.
+
+    Args:
+        rows: That are changed.
+        by_device: Whether each is a device.
 
     Raises:
         BulkcertError: The answer was no, or there is no terminal to ask.
     """
-    _confirm_terminal()
-    rows = run.check.rows
-    if rows > ASK_FOR_COUNT or not run.job.action.by_device:
+    why = "with --log-format json nothing is asked" if is_json() else "there is no terminal to ask for confirmation"
+    if is_json() or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        advice = "Add --yes to run without being asked."
+        raise BulkcertError(ExitStatus.USAGE, f"{why}; no calls were made", advice)
+    if rows > ASK_FOR_COUNT or not by_device:
         agreed = _answer(f"Type the number of rows ({rows}) to continue: ").replace(",", "") == str(rows)
     else:
         agreed = _answer("Continue? [y/N] ").lower() in ("y", "yes")
     if not agreed:
-        raise BulkcertError(ExitStatus.USAGE, "not confirmed; no calls were made")
-
-
-def confirm_watch(action: Action, rows: int, watch_s: float) -> None:
-    """Asks whether certificates may be changed while they are watched.
-
-    Args:
-        action: What is asked for those that are not in the desired state.
-        rows: That are watched.
-        watch_s: How long, in seconds.
-
-    Raises:
-        BulkcertError: The answer was no, or there is no terminal to ask.
-    """
-    say(f"to watch for {duration(watch_s)}: {counted(rows, 'row')}; {action.verb} where they are not")
-    _confirm_terminal()
-    if _answer("Continue? [y/N] ").lower() not in ("y", "yes"):
         raise BulkcertError(ExitStatus.USAGE, "not confirmed; no calls were made")
 
 
@@ -198,31 +183,6 @@ def show_undo(undo: Undo) -> None:
         say(f"nothing to undo: all that {results} has changed are {unknown}, so they are not undone", style="yellow")
     else:
         say(f"nothing to undo: {results} has no row that its run has changed")
-
-
-def confirm_undo(undo: Undo) -> None:
-    """Asks whether to undo.
-
-    Raises:
-        BulkcertError: The answer was no, or there is no terminal to ask.
-    """
-    _confirm_terminal()
-    if undo.rows > ASK_FOR_COUNT or not undo.action.by_device:
-        agreed = _answer(f"Type the number of rows ({undo.rows}) to continue: ").replace(",", "") == str(undo.rows)
-    else:
-        agreed = _answer("Continue? [y/N] ").lower() in ("y", "yes")
-    if not agreed:
-        raise BulkcertError(ExitStatus.USAGE, "not confirmed; no calls were made")
-
-
-def _confirm_terminal() -> None:
-    why = "with --log-format json nothing is asked" if is_json() else "there is no terminal to ask for confirmation"
-    if is_json() or not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise BulkcertError(
-            ExitStatus.USAGE,
-            f"{why}; no calls were made",
-            "Add --yes to run without being asked.",
-        )
 
 
 def _answer(question: str) -> str:

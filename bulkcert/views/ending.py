@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import printable
 from bulkcert.log import is_json
 from bulkcert.output.summary import Kind, Summary
 from bulkcert.runs.undo import Undo
@@ -17,7 +16,7 @@ from bulkcert.views.advice import meaning, steps_after, steps_after_reading, ste
 from bulkcert.views.console import say, say_step, show_error, warn
 from bulkcert.views.layout import outcome_lines, show
 from bulkcert.views.verified import REASON_WIDTH, UNREAD, label_of, meaning_read, read_words
-from bulkcert.words import counted
+from bulkcert.words import are, counted, printable
 
 KINDS_SHOWN = 8
 """Kinds of rows of one outcome that are shown with a sample."""
@@ -83,8 +82,7 @@ def _left(summary: Summary, status: RunStatus) -> str:
     rows, what = sum(left.values()), ", ".join(f"{count:,} {name}" for name, count in left.items())
     if not left:
         rows, what = summary.drifted, "read back so"
-    state = "row is" if rows == 1 else "rows are"
-    return f"{rows:,} {state} not in the desired state: {what}; see {summary.results}"
+    return f"{are(rows, 'row')} not in the desired state: {what}; see {summary.results}"
 
 
 def _totals(summary: Summary, status: RunStatus, calls: int) -> Iterator[tuple[str, str | Text]]:

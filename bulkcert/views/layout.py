@@ -8,7 +8,7 @@ from rich.text import Text
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.views.console import say, stdout
 
-NAME_WIDTH = 14
+NAME_WIDTH, GAP = 14, 2
 
 Pairs = Iterable[tuple[str, str | Text]]
 """Names and what there is to say of them; a line without a name belongs to the one above."""
@@ -27,24 +27,29 @@ def outcome_lines(outcomes: Mapping[str, int]) -> Iterator[tuple[str, Text]]:
         yield "", Text(f"{count:>9,} {outcome}", style=style)
 
 
-def columns(table: Sequence[Sequence[str]], width: int | None, least: Mapping[int, int], gap: int = 2) -> Iterator[str]:
+def columns(
+    table: Sequence[Sequence[str]], width: int | None, least: Mapping[int, int], *, figures_from: int | None = None
+) -> Iterator[str]:
     """Yields the lines of a table; where they are too long columns are cut, those in a given order.
 
     Args:
         table: Cells of each row.
         width: Characters of a line at most; None for no limit.
         least: Characters that are left of the columns that may be cut, in the order in which they are.
-        gap: Spaces between columns.
+        figures_from: The column from which on all are aligned to the right.
     """
     widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
     if width is not None:
-        over = sum(widths) + gap * (len(widths) - 1) - width
+        over = sum(widths) + GAP * (len(widths) - 1) - width
         for column, left in least.items():
             taken = max(0, min(over, widths[column] - left))
             widths[column] -= taken
             over -= taken
     for cells in table:
-        line = (" " * gap).join(fit(cell, size) for cell, size in zip(cells, widths, strict=True)).rstrip()
+        sizes = enumerate(zip(cells, widths, strict=True))
+        right = len(cells) if figures_from is None else figures_from
+        fitted = (cell.rjust(size) if place >= right else fit(cell, size) for place, (cell, size) in sizes)
+        line = (" " * GAP).join(fitted).rstrip()
         yield fit(line, width or len(line)).rstrip()
 
 

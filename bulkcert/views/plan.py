@@ -1,26 +1,24 @@
 """A plan as it is read: one JSON object, the same as a table, and what is to be said about it."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator
 
 import msgspec
 from rich.text import Text
 
 from bulkcert.engine.pacer import bucket_rate, lane_cap
 from bulkcert.errors import ExitStatus
-from bulkcert.input import printable
+from bulkcert.runs.job import WRONG_SIZE, wrong_size
 from bulkcert.runs.plan import MANY_ROWS, MOST_SHARE, NEARLY_ALL, Inquiry
-from bulkcert.runs.schedule import WRONG_SIZE, wrong_size
+from bulkcert.runs.policy import operations, ram_actions
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Status
-from bulkcert.service.operations import INSTANCE_ACCESS
 from bulkcert.service.signing import Credentials
 from bulkcert.views.advice import on_unregistered
 from bulkcert.views.confirm import mistake
 from bulkcert.views.console import say, stdout
 from bulkcert.views.layout import columns, show
-from bulkcert.words import about, counted
+from bulkcert.words import about, are, counted, printable
 
 CAS_LISTED = 1000
 """CAs that the JSON names, most rows first."""
@@ -129,6 +127,7 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
     refused = (checked.invalid and not options.skip_invalid) or (checked.protected and not options.skip_protected)
     size = wrong_size(options, question.list_name, checked.rows)
     cas_total = len(checked.rows_by_ca) + bool(checked.rows_of_other_cas)
+    needed = operations(action, options.preflight, verify=False, undo=False)
     plan = Plan(
         action=action.name,
         instance=question.instance,
@@ -151,7 +150,7 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
             credentials.source or "the default chain",
             credentials.security_token is not None,
         ),
-        permissions=Permissions(found.may_read, found.may_list, _needed(inquiry)),
+        permissions=Permissions(found.may_read, found.may_list, ram_actions(needed)),
         instance_ok=found.knows_instance,
         clock_ahead_s=None if found.clock_ahead_s is None else round(found.clock_ahead_s, 1),
         unread_because=found.unread_because,
@@ -193,14 +192,6 @@ def _times(inquiry: Inquiry, calls: int) -> list[Pace]:
     return paces
 
 
-def _needed(inquiry: Inquiry) -> list[str]:
-    action, preflight = inquiry.question.action, inquiry.question.options.preflight
-    operations = [action.operation]
-    operations += [action.listing] * (preflight != "never") + [action.reading] * (preflight == "always")
-    access = [INSTANCE_ACCESS] * any(operation.needs_instance_access for operation in operations)
-    return [*[operation.ram_action for operation in operations], *access]
-
-
 def _advice(plan: Plan, inquiry: Inquiry, credentials: Credentials) -> Iterator[str]:
     if plan.exit_status:
         yield "the run would not start (65): see below"
@@ -209,13 +200,15 @@ def _advice(plan: Plan, inquiry: Inquiry, credentials: Credentials) -> Iterator[
     yield from _on_left_out(plan, inquiry)
     action = inquiry.question.action
     if action.cascades:
-        yield from _on_cascading(action, plan.cas[:CAS_SHOWN])
+        yield _on_cascading(action, plan)
     # What may be under any CA may be under this one.
     if action.name == "inactivate-device" and not inquiry.check.unplaced:
         worth = [ca for ca in plan.cas[:CAS_SHOWN] if _is_worth_a_call(inquiry, ca, plan.totals.rows)]
         yield from (_on_inactivating(ca, plan.totals.rows) for ca in worth[:CAS_NAMED])
     if plan.totals.not_registered:
-        yield _on_unregistered(plan, inquiry)
+        protected = bool(inquiry.check.protected_cas or inquiry.check.unplaced)
+        absent = f"{are(plan.totals.not_registered, 'serial')} not registered"
+        yield f"{absent}: {on_unregistered(action, protected=protected)}"
     if plan.unread_because:
         yield f"states cannot be read, so a run calls every row whose state was not read: {plan.unread_because}"
     needed = next(pace for pace in plan.times if pace.source_addresses == len(inquiry.question.addresses)).seconds
@@ -226,17 +219,13 @@ def _advice(plan: Plan, inquiry: Inquiry, credentials: Credentials) -> Iterator[
         )
 
 
-def _on_cascading(action: Action, cas: Sequence[CaStates]) -> Iterator[str]:
-    """Yields what an action on CAs does to the device certificates registered under them."""
-    hit = [ca for ca in cas if ca.registered_at_least]
-    if hit:
-        named = [f"of {printable(ca.ca_sn)} {_registered(ca)}" for ca in hit[:CAS_NAMED]]
-        named[0] = f"of {printable(hit[0].ca_sn)} {action.cascades} {_registered(hit[0])} device certificate"
-        named[0] += "s" * (hit[0].registered_at_least != 1)
-        more = f"; {len(hit) - CAS_NAMED:,} more CAs are in the table" * (len(hit) > CAS_NAMED)
-        yield f"{action.name} {', '.join(named)}{more}{'; nothing brings them back' * action.deletes}"
-    if uncounted := sum(ca.registered_at_least is None for ca in cas):
-        yield f"{action.name} {action.cascades} device certificates of {counted(uncounted, 'CA')} that were not counted"
+def _on_cascading(action: Action, plan: Plan) -> str:
+    """Returns what an action on CAs does to the device certificates registered under them."""
+    devices, known = sum(ca.registered_at_least or 0 for ca in plan.cas), [ca.registered is not None for ca in plan.cas]
+    least = "at least " * (not all(known) or plan.cas_total > len(known))
+    hit = f"{least}{counted(devices, 'device certificate')}, by CA in the table" if devices or any(known) else ""
+    irrevocable = "; nothing brings them back" * action.deletes
+    return f"{action.name} {action.cascades} {hit or 'device certificates that were not counted'}{irrevocable}"
 
 
 def _is_worth_a_call(inquiry: Inquiry, ca: CaStates, rows: int) -> bool:
@@ -251,10 +240,12 @@ def _on_inactivating(ca: CaStates, rows: int) -> str:
     # What was not looked at may be among the registered ones.
     others = max(0, (ca.registered_at_least or 0) - ca.already - ca.to_change - ca.not_read)
     whole = ca.registered is not None and not ca.not_read
-    devices = f"{'at least ' * (not whole)}{counted(others, 'registered device')}" if others or whole else "uncounted"
+    unlisted = "" if whole else "; devices that are not listed were not counted"
+    if others:
+        unlisted = f"; devices that are not listed: {'at least ' * (not whole)}{counted(others, 'registered device')}"
     return (
         f"{_share(ca.rows, rows)} of the rows share CA {printable(ca.ca_sn)}: one inactivate-ca would refuse all of "
-        f"its devices at once, also those that are not registered yet; devices that are not listed: {devices}"
+        f"its devices at once, also those that are not registered yet{unlisted}"
     )
 
 
@@ -275,29 +266,14 @@ def _on_left_out(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
     if plan.invalid:
         first = inquiry.check.first_invalid[0]
         place = f"{plan.input}:{first.line or first.row}: {first.column}: {first.reason}{first.shown}"
-        rows = "1 row is" if plan.invalid == 1 else f"{plan.invalid:,} rows are"
-        skipped = (
-            "skipped (--skip-invalid)" if options.skip_invalid else "correct what is wrong, or give --skip-invalid"
-        )
-        yield f"{rows} invalid, the first: {place}; {skipped}"
+        how = "skipped (--skip-invalid)" if options.skip_invalid else "correct what is wrong, or give --skip-invalid"
+        yield f"{are(plan.invalid, 'row')} invalid, the first: {place}; {how}"
     if plan.protected:
-        rows = "1 row is" if plan.protected == 1 else f"{plan.protected:,} rows are"
-        taken_out = f"take {'it' if plan.protected == 1 else 'them'} out of the list, or give --skip-protected"
-        skipped = "skipped (--skip-protected)" if options.skip_protected else taken_out
-        yield f"{rows} protected by {inquiry.check.protected_by}; {skipped}"
+        how = "take them out of the list, or give --skip-protected"
+        how = "skipped (--skip-protected)" if options.skip_protected else how
+        yield f"{are(plan.protected, 'row')} protected by {inquiry.check.protected_by}; {how}"
     if text := mistake(inquiry.check):
         yield text
-
-
-def _on_unregistered(plan: Plan, inquiry: Inquiry) -> str:
-    count, checked = plan.totals.not_registered, inquiry.check
-    absent = f"{count:,} serial{' is' if count == 1 else 's are'} not registered"
-    protected = bool(checked.protected_cas or checked.unplaced)
-    return f"{absent}: {on_unregistered(inquiry.question.action, protected=protected)}"
-
-
-def _utc(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def show_plan(plan: Plan) -> None:
@@ -325,14 +301,7 @@ def _table(plan: Plan, width: int | None) -> Iterator[str]:
     by_name["share"] = [_share(states.rows, plan.totals.rows) for _, states, _ in rows] + [""]
     if any(registered for *_, registered in rows):
         by_name["devices"] = [registered for *_, registered in rows] + [""]
-    heads = list(by_name)
-    sizes = [max(map(len, [head, *cells])) for head, cells in by_name.items()]
-    table = [heads, *map(list, zip(*by_name.values(), strict=True))]
-    aligned = [
-        [cell.rjust(size) if place else cell for place, (cell, size) in enumerate(zip(cells, sizes, strict=True))]
-        for cells in table
-    ]
-    return columns(aligned, width, {0: 12})
+    return columns([list(by_name), *zip(*by_name.values(), strict=True)], width, {0: 12}, figures_from=1)
 
 
 def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
@@ -340,12 +309,9 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     refused = may.read_one is False and may.read_pages is False
     unread = "not known: reading was refused" if refused and plan.instance_ok is None else ""
     yield "action", plan.action
-    yield (
-        "instance",
-        f"{plan.instance} at {plan.endpoint}: {unread or _known(plan.instance_ok, 'reachable', 'not known')}",
-    )
-    temporary = ", temporary" if key.temporary else ""
-    yield "credentials", f"access key {key.access_key_id}, from {key.source}{temporary}"
+    reachable = unread or _known(plan.instance_ok, "reachable", "not known")
+    yield "instance", f"{plan.instance} at {plan.endpoint}: {reachable}"
+    yield "credentials", f"access key {key.access_key_id}, from {key.source}{', temporary' * key.temporary}"
     yield "permissions", f"to read {_known(may.read_one, 'yes', 'no')}, to list {_known(may.read_pages, 'yes', 'no')}"
     yield "", f"the permission to change shows only in changing; the run needs {', '.join(may.needed)}"
     yield "clock", _clock(plan.clock_ahead_s)
