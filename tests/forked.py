@@ -56,7 +56,7 @@ class Forked(subprocess.Popen):
             return
         here = os.path.abspath(bound["cwd"] or ".")  # noqa: PTH100 - a link stays one
         streams = [bound[end] for end in ("p2cread", "c2pwrite", "errwrite")]
-        asked = {"arguments": bound["args"][3:], "cwd": here, "env": dict(bound["env"])}
+        asked = {"arguments": bound["args"][3:], "cwd": here, "env": dict(bound["env"] or os.environ)}
         asked |= {"process_group": bound["process_group"]}
         self.pid = loaded.fork(asked, [number if stream == -1 else stream for number, stream in enumerate(streams)])
         self._child_created = True
