@@ -202,7 +202,7 @@ def earlier(db: sqlite3.Connection, first: int, last: int) -> dict[int, tuple[Ou
 def window(db: sqlite3.Connection, first: int, last: int) -> list[tuple[object, ...]]:
     """Returns what is known of the rows from ``first`` to ``last``, both included: the columns of ``WINDOW``.
 
-    The message of a row that was not called is why.     A duplicate was before, and was read back, as the row that it repeats.
+    The message of a row that was not called is why. A duplicate was before, and was read back, as the row it repeats.
     """
     columns = dict.fromkeys(WINDOW, "c.{0}") | {"message": "CASE c.outcome WHEN c.never THEN c.why ELSE c.message END"}
     columns |= dict.fromkeys(("before", "verified", "verified_at"), "COALESCE(o.{0}, c.{0})")
