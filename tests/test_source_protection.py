@@ -131,7 +131,7 @@ class TestRefused:
             ("DeviceSn,CaSn\n1,NULL\n", "p.csv", "line 2, column CaSn: 'NULL' is a placeholder"),
             ("DeviceSn\n1\n3.5E+17\n", "p.csv", "line 3, column DeviceSn: '3.5E+17' is a number as spreadsheets"),
             (f"DeviceSn\n{'x' * 129}\n", "p.csv", "is longer than 128 bytes"),
-            ("DeviceSn\n1234567890123450\n", "p.csv", "every other device serial ends in zeros after its fifteenth"),
+            ("DeviceSn\n1234567890123450\n", "p.csv", "every serial ends in zeros after its fifteenth"),
             ("DeviceSn,CaSn\n", "p.csv", "no serials"),
             (
                 "pumps\n1\n",

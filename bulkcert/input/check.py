@@ -192,11 +192,7 @@ class Findings:
         self._rows += part.frame.height
 
     def check(self, sha256: str, pinned: pl.LazyFrame) -> Check:
-        """Returns the findings, now that all rows are in.
-
-        Args:
-            sha256: Of the bytes of the input's files.
-            pinned: The serials of all rows, as ``add`` had them.
+        """Returns the findings, now that all rows are in: the serials are given once more.
 
         Raises:
             BulkcertError: INPUT_INVALID: a spreadsheet has rounded the serials, or devices are to be protected from

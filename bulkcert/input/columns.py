@@ -24,13 +24,14 @@ def confirm_header(file: str, columns: Sequence[str], named: Sequence[str | None
 
     Args:
         file: What messages call it.
-        columns: What is on its first line.
+        columns: What is on its first line: data if there is a serial, and none of the names that are looked for.
         named: Names of columns that were given by options.
 
     Raises:
         BulkcertError: INPUT_INVALID.
     """
-    if _is_data(columns) and not set(columns) & set(named):
+    names = {"devicesn", "casn", "sn"}.intersection(map(_plain, columns)) or set(columns) & set(named)
+    if any(map(_VALUE.fullmatch, columns)) and not names:
         line = {1: "CaSn", 2: "DeviceSn,CaSn"}.get(len(columns), "DeviceSn,CaSn,...")
         raise _invalid(
             f"{file}: the header line is missing: the first line holds {quoted(columns[0])}",
@@ -69,14 +70,7 @@ def find_keys(
 
 
 def _find_column(place: str, columns: Sequence[str], wanted: Sequence[str], option: str, chosen: str | None) -> str:
-    """Returns the name of a column as the input spells it.
-
-    Args:
-        place: The file, for messages.
-        columns: The input's columns.
-        wanted: Names to look for, the preferred one first; case, white space, ``_`` and ``-`` do not matter.
-        option: Option that names the column instead.
-        chosen: Exact name given by that option, or None.
+    """Returns the input's name of the column that an option names, or of the first that is wanted.
 
     Raises:
         BulkcertError: INPUT_INVALID: there is none, or more than one.
@@ -119,12 +113,6 @@ def _option(columns: Sequence[str], option: str) -> str:
 def matching(columns: Sequence[str], name: str) -> list[str]:
     """Returns the columns with a name; case, white space, ``_`` and ``-`` do not matter."""
     return [column for column in columns if _plain(column) == _plain(name)]
-
-
-def _is_data(names: Sequence[str]) -> bool:
-    """Returns whether what should be a header holds a serial and none of the names that are looked for."""
-    known = {"devicesn", "casn", "sn"}
-    return any(map(_VALUE.fullmatch, names)) and not any(_plain(name) in known for name in names)
 
 
 def _invalid(message: str, advice: str) -> BulkcertError:

@@ -29,10 +29,6 @@ _ADVICE = (
 def read_csv(chunks: Iterator[bytes], name: str) -> Iterator[Part]:
     """Yields the rows of a CSV file in order, in at least one part: an empty field is null, a quoted empty one not.
 
-    Args:
-        chunks: Its bytes, cut anywhere.
-        name: What messages call it.
-
     Raises:
         BulkcertError: INPUT_INVALID: it is malformed; INPUT_UNREADABLE: it is not text.
     """

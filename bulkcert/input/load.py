@@ -113,13 +113,8 @@ class _Loading:
                 text = f"{name}: a column is named {printable(column)}, and bulkcert keeps names with {OWN_PREFIX}"
                 raise BulkcertError(ExitStatus.INPUT_INVALID, f"{text} for itself", "Rename the column.")
         self.types |= {column: kind for column, kind in types.items() if column not in self.types}
-        keys = find_keys(
-            name,
-            [*self.types],
-            by_device=self.by_device,
-            device_column=self.device_column,
-            ca_column=self.ca_column,
-        )
+        columns = {"device_column": self.device_column, "ca_column": self.ca_column}
+        keys = find_keys(name, [*self.types], by_device=self.by_device, **columns)
         if self.keys and keys != self.keys:
             text = f"{name}: {quoted(keys[-1])} may be the column that {quoted(self.keys[-1])} was taken for"
             advice = f"Name the right one: --ca-column {quoted(keys[-1])}"

@@ -27,10 +27,6 @@ def read_ndjson(chunks: Iterator[bytes], name: str) -> Iterator[Part]:
 
     Text stays text; any other value but null becomes its compact JSON. A missing key is null.
 
-    Args:
-        chunks: Its bytes, cut anywhere.
-        name: What messages call it.
-
     Raises:
         BulkcertError: INPUT_INVALID: a line is not one JSON object, or there are too many keys; INPUT_UNREADABLE: it
             is not text.

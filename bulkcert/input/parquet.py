@@ -15,11 +15,7 @@ _CHILD = Path(__file__).with_name("parquet_child.py")
 
 
 def read_parquet(path: Path, name: str) -> Iterator[Part]:
-    """Yields the rows of a Parquet file in order, in at least one part.
-
-    Args:
-        path: The file, which exists.
-        name: What messages call it.
+    """Yields the rows of a Parquet file, which messages call by the name, in order, in at least one part.
 
     Raises:
         BulkcertError: INPUT_UNREADABLE: it is not Parquet, or damaged.

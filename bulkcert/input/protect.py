@@ -19,7 +19,6 @@ from bulkcert.words import counted, printable
 
 _DEVICE, _CA, _BARE = "device", "ca", "bare"
 _SCHEMA = {_DEVICE: pl.String(), _CA: pl.String(), _BARE: pl.String()}
-_OTHERS = {_DEVICE: "every other device serial", _CA: "every other CA serial", _BARE: "every other serial"}
 _REPAIR = "Correct the list: a serial that matches nothing protects nothing."
 # What hints at a second field, a note or quotes; a serial that has one of these can be listed under a name in CSV.
 _NOT_ALONE = r"[\s,;|\"]"
@@ -61,11 +60,7 @@ class Protection:
 
 
 class Search:
-    """Looks for the serials of a list in the rows of an input, and remembers which it has found.
-
-    Args:
-        protection: The list.
-    """
+    """Looks for the serials of a list in the rows of an input, and remembers which it has found."""
 
     def __init__(self, protection: Protection) -> None:
         self._list = protection
@@ -89,11 +84,7 @@ class Search:
         return by_device, by_ca
 
     def describe(self, rows: int) -> str:
-        """Returns what is on the list and what it has hit, in words.
-
-        Args:
-            rows: Number of protected rows.
-        """
+        """Returns in words what is on the list, and that it has protected so many rows."""
         missed = len(self._missed())
         unfound = f"; {counted(missed, 'serial')} {'is' if missed == 1 else 'are'} in no row" * (missed > 0)
         return f"{self._list.describe()}; {counted(rows, 'row')} protected{unfound}"
@@ -239,11 +230,7 @@ def _column(path: str, columns: list[str], name: str) -> str | None:
 
 
 def _checked(part: Part, names: Mapping[str, str]) -> pl.DataFrame:
-    """Returns the serials of a part by what they are, null where there is none.
-
-    Raises:
-        BulkcertError: INPUT_INVALID: one cannot be right.
-    """
+    """Returns the serials of a part by what they are, null where there is none; refuses one that cannot be right."""
     keys = part.frame.select(
         # It may be missing in the first rows of NDJSON.
         pl.col(name).cast(pl.String).alias(key) if name in part.frame.columns else pl.lit(None, pl.String).alias(key)
@@ -269,11 +256,10 @@ def _checked(part: Part, names: Mapping[str, str]) -> pl.DataFrame:
 
 def _refuse_rounded(path: Path, found: pl.DataFrame) -> None:
     for serials in found:
-        nonblank = serials.drop_nulls()
-        if len(nonblank) and all_rounded(nonblank):
-            text = f"{quoted(nonblank[0])} and {_OTHERS[serials.name]}"
+        if len(nonblank := serials.drop_nulls()) and all_rounded(nonblank):
             raise _refused(
-                f"{path}: {text} ends in zeros after its fifteenth digit: a spreadsheet has changed the serials",
+                f"{path}: every serial ends in zeros after its fifteenth digit, as {quoted(nonblank[0])} does: a "
+                "spreadsheet has changed them",
                 "Export it again with this column as text; or give --trust-serials if these are the true serials.",
             )
 

@@ -30,13 +30,12 @@ class MalformedError(Exception):
     """
 
     def __init__(self, line: int, reason: str) -> None:
-        super().__init__(f"line {line}: {reason}")
-        self.line = line
-        self.reason = reason
+        super().__init__(line, reason)
 
     def of(self, file: str, advice: str) -> BulkcertError:
         """Returns what to show the user about it."""
-        return BulkcertError(ExitStatus.INPUT_INVALID, f"{file}, line {self.line}: {self.reason}", advice)
+        line, reason = self.args
+        return BulkcertError(ExitStatus.INPUT_INVALID, f"{file}, line {line}: {reason}", advice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +129,7 @@ def cut(
 
 
 def read_lines(name: str, chunks: Iterator[bytes]) -> Iterator[tuple[Sequence[int], Sequence[bytes]]]:
-    """Yields the numbers and the bytes of consecutive lines that are not blank.
-
-    Args:
-        name: What messages call the file.
-        chunks: The text, cut anywhere.
-
-    Raises:
-        MalformedError: A line is too long, or not UTF-8.
-        BulkcertError: INPUT_UNREADABLE: the file is not text.
-    """
+    """Yields the numbers and the bytes of lines that are not blank, as ``cut`` does; all are UTF-8."""
     endless = "the line has {}: line feeds may be missing"
     for text, first in cut(name, chunks, lambda text: text.rfind(b"\n") + 1, endless):
         confirm_utf8(text, first)
@@ -149,15 +139,7 @@ def read_lines(name: str, chunks: Iterator[bytes]) -> Iterator[tuple[Sequence[in
 
 
 def confirm_utf8(text: bytes, line: int) -> None:
-    """Refuses text that is not UTF-8.
-
-    Args:
-        text: The text.
-        line: Line on which it starts.
-
-    Raises:
-        MalformedError: With the line and the first byte that is not.
-    """
+    """Refuses text that starts on a line and is not UTF-8: MalformedError, with the first byte that is not."""
     if text.isascii():
         return
     try:
