@@ -1,1 +1,3 @@
-"""Switches very many device certificates of ApsaraMQ for MQTT off or on, paced, stored, accounted for."""
+"""Switches very many device certificates of ApsaraMQ for MQTT off or on."""
+
+__version__ = "0.1.0"

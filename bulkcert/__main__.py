@@ -1,40 +1,41 @@
 """The entry point of the command ``bulkcert`` and of ``python -m bulkcert``."""
 
 import os
+import re
 import sys
-from importlib.metadata import version
 
-from bulkcert.commands import overview
+from bulkcert import __version__
 
 # polars' allocator gives memory back soon, not after ten seconds: the passes over a long list do not add up.
 os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:20,muzzy_decay_ms:0")
 
 
-def _answered() -> bool:
-    """Answers what needs nothing to be loaded; what is amiss with standard output is left to the rest."""
-    match sys.argv[1:]:
-        case ["--version" | "-V" | "version"]:
-            answer = f"{version('bulkcert')}\n"
-        case [] | ["--help" | "-h"]:
-            answer = overview()
-        case _:
-            return False
-    if sys.stdout is None:
-        return False
+def versions() -> str:
+    """Returns what a report of a fault should say: versions of Python, of the event loop, and of each library."""
+    import platform  # noqa: PLC0415 - for -v alone
+    from importlib.metadata import requires, version  # noqa: PLC0415
+
+    libraries = [line for line in requires("bulkcert") or () if "extra ==" not in line]
+    names = [re.split(r"[^\w-]", line)[0] for line in libraries if not line.startswith("uvloop")]
     try:
-        sys.stdout.write(answer)
-        sys.stdout.flush()
-    except OSError:
-        return False
-    return True
+        import uvloop  # noqa: F401, PLC0415 - not everywhere
+
+        loop = f"uvloop {version('uvloop')}"
+    except ImportError as error:
+        loop = f"asyncio, since there is no uvloop: {error}"
+    lines = {"python": platform.python_version(), "loop": loop, **{name: version(name) for name in names}}
+    return "".join(f"{name:<26}{value}\n" for name, value in lines.items())
 
 
 def main() -> None:
     """Runs the command; Ctrl-C ends it without a traceback even while it is still being loaded."""
     try:
-        if _answered():
-            return
-        from bulkcert.cli import main as launch  # noqa: PLC0415 - takes a while, see above
+        match sys.argv[1:]:
+            case ["--version" | "-V" | "version", *verbose] if verbose in ([], ["-v"], ["--verbose"]):
+                print(__version__)  # noqa: T201 - the answer
+                print(versions() if verbose else "", end="")  # noqa: T201
+                return
+        from bulkcert.cli import main as launch  # noqa: PLC0415 - takes a while
     except KeyboardInterrupt:
         sys.exit(130)
     launch()

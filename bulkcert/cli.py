@@ -1,4 +1,4 @@
-"""The command line: which commands there are, where their options come from, and how everything ends."""
+"""The command line: where the options of a command come from, and how everything ends."""
 
 import os
 import signal
@@ -8,25 +8,44 @@ from typing import Annotated, Any, NoReturn, TextIO, cast
 
 import cyclopts
 from cyclopts import App, Parameter
-from cyclopts.config import Env
+from cyclopts.config import Dict, Env
+from cyclopts.help import HelpPanel
+from rich.console import Console, ConsoleOptions
+from rich.text import Text
 
-from bulkcert.commands import COMMANDS
+from bulkcert.commands.signatures import COMMANDS, overview
 from bulkcert.errors import BulkcertError, ExitStatus, terminated
-from bulkcert.job_file import JobFile
+from bulkcert.job_file import options_of_job
 from bulkcert.log import bind, format_asked
+from bulkcert.runs.options import MAIN
 from bulkcert.views import console as terminal
 from bulkcert.views.option_errors import wrong_options
 
 SHOWN = (str, int, float)
 """Types of defaults that a help shows, unless they are empty; a switch is off, and a file is not named, by itself."""
 
+
+def _show_panel(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:  # noqa: ARG001 - a protocol
+    """Prints a group of options without a frame, which would take lines and columns from what is read."""
+    from cyclopts.help.specs import DescriptionRenderer  # noqa: PLC0415 - for help alone
+    from rich.table import Table  # noqa: PLC0415
+
+    table, describe = Table.grid(padding=(0, 2, 0, 0)), DescriptionRenderer()
+    for entry in panel.entries:
+        table.add_row("  " + " ".join(entry.display_labels_with_metavar), describe(entry))
+    if panel.entries:
+        console.print(Text(str(panel.title), "bold"))
+        console.print(table)
+        console.print()
+
+
 app = App(
     name="bulkcert",
-    help="Switch very many device certificates of ApsaraMQ for MQTT off or on.",
-    help_format="markdown",
+    help_format="plaintext",
+    help_formatter=_show_panel,
     help_flags=("--help", "-h"),
-    version_flags=("--version", "-V"),
-    version_format="plaintext",
+    version_flags=(),
+    group_parameters=MAIN,
     default_parameter=Parameter(
         negative_iterable=(),
         negative_bool=(),
@@ -35,23 +54,16 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.meta.suppress_keyboard_interrupt = False
+app.meta.group_parameters = MAIN
+
+for name, command in COMMANDS.items():
+    app.command(command.body, name=name, help_epilogue=f"Exit status: {command.statuses}")
 
 
 def _options_of(command: str) -> set[str]:
-    """Returns the names of a command's options, as they stand in a job file."""
-    arguments = app[command].assemble_argument_collection()
+    """Returns the names of a command's options, as they stand in a job file; none where there is no such command."""
+    arguments = app[command].assemble_argument_collection() if command in COMMANDS else ()
     return {name.removeprefix("--") for argument in arguments for name in argument.names}
-
-
-for command, described in COMMANDS.items():
-    app.command(
-        f"bulkcert.commands.{command}:{'help_' if command == 'help' else command}",
-        name=command,
-        help=described.help,
-        help_epilogue=described.epilogue,
-        group=described.group,
-        sort_key=list(COMMANDS).index(command),
-    )
 
 
 @app.command(name="--install-completion", help="Let this shell complete commands and options.")
@@ -73,35 +85,42 @@ def install_completion() -> None:
 
 
 @app.meta.default
-def launch(
+def bulkcert(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-    job: Annotated[Path | None, Parameter(env_var="BULKCERT_JOB", show_env_var=False)] = None,
+    job: Annotated[Path | None, Parameter(env_var="BULKCERT_JOB", show_env_var=False, metavar="FILE")] = None,
 ) -> object:
-    """Reads the job file, then does what the command says.
+    """Reads the job file, then does what the command says; usage lines begin with the name of this.
 
     Args:
         tokens: The command and its options.
-        job: TOML file with the options of the command by their names; flags and BULKCERT_… win over it. Also
-            BULKCERT_JOB.
+        job: TOML file with options by their names (BULKCERT_JOB).
     """
     # The parser takes a lone hyphen for an option; as a path it is standard input all the same.
     tokens = tuple("./-" if typed == "-" else typed for typed in tokens)
+    command = tokens[0] if tokens else ""
     bind(job=job.stem if job else None)
     layers: list[Any] = [Env("BULKCERT_", command=False)]
     if job is not None:
-        if not os.path.isfile(job):  # Path raises where it may not look
-            raise BulkcertError(ExitStatus.USAGE, f"--job {job}: no such file, or not a file", "Check the path.")
-        command = tokens[0] if tokens else ""
-        options = _options_of(command) if command in COMMANDS else None
-        layers.append(layer := JobFile(job, command, options, _options_of("run")))
-        if not format_asked(tokens, os.environ) and layer.config.get("log-format") == "json":
+        options = options_of_job(job, command, _options_of(command), _options_of("run"))
+        layers.append(Dict(options, source=str(job), use_commands_as_keys=False))
+        if not format_asked(tokens, os.environ) and options.get("log-format") == "json":
             terminal.begin_json()
-    if tokens[:1] == ("resume",):
+    if command == "resume":
         from bulkcert.commands.resume import stored_options  # noqa: PLC0415 - loads what no other command needs
 
         layers.append(stored_options)
+    _warn_of_unknown(command)
     app.config = tuple(layers)
     return app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+
+
+def _warn_of_unknown(command: str) -> None:
+    """Says which variables look like options and are none, since a misspelt one would be ignored in silence."""
+    set_ = {name for name in os.environ if name.startswith("BULKCERT_")} - {"BULKCERT_JOB"}
+    if set_:
+        own = _options_of("run") | _options_of(command)
+        for name in sorted(set_ - {f"BULKCERT_{option.upper().replace('-', '_')}" for option in own}):
+            terminal.warn(f"{name} is not an option of this command; it is ignored")
 
 
 def _open_closed_streams() -> None:
@@ -125,6 +144,18 @@ def _whatever() -> tuple[type[BaseException], ...]:
     return (Exception, KeyboardInterrupt, *((polars.PanicException,) if polars else ()))
 
 
+def _done(typed: list[str]) -> object:
+    """Does what is typed; returns what the command returned."""
+    match typed:
+        case [] | ["--help" | "-h"]:
+            sys.stdout.write(overview())
+            return ExitStatus.OK
+        case ["help", command] | [command, "--help" | "-h"] if command in COMMANDS:
+            app.meta.help_print([command])
+            return ExitStatus.OK
+    return app.meta(typed, exit_on_error=False, print_error=False, result_action="return_value")
+
+
 def main() -> NoReturn:
     """Runs a command; whatever happens becomes an exit status and, if need be, a message."""
     _open_closed_streams()
@@ -135,17 +166,15 @@ def main() -> NoReturn:
     if format_asked(sys.argv[1:], os.environ) == "json":
         terminal.begin_json()
     try:
-        # The help of a command is the command's own.
-        is_of_command = sys.argv[1:2] == ["help"] and COMMANDS.keys() & set(sys.argv[2:3])
-        typed = [sys.argv[2], "--help"] if is_of_command else sys.argv[1:]
-        status = app.meta(typed, exit_on_error=False, print_error=False, result_action="return_value")
+        status = _done(sys.argv[1:])
         sys.stdout.flush()
     except terminal.ReaderGoneError:  # as head goes: whoever reads has read enough
         status = ExitStatus.READER_GONE
     except cyclopts.CycloptsError as error:
         terminal.show_error(wrong_options(error, tuple(COMMANDS)))
         status = ExitStatus.USAGE
-    except _whatever() as error:  # in one clear message
+    except _whatever() as error:  # in one clear message, which a second signal does not cut short
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         status = terminal.show_failure(error)
     _let_go(stdout)
     _let_go(sys.stderr)

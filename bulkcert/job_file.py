@@ -3,13 +3,13 @@
 import os
 import re
 import tomllib
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cyclopts.config import Toml
-
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.store.paths import default_results
 
 PATHS = frozenset({"input", "results", "state-dir", "protect", "output", "metrics-file"})
 """Keys whose values are paths."""
@@ -20,92 +20,94 @@ STARTED = datetime.now().astimezone()
 _PLACEHOLDER = re.compile(r"\$\$|\$\{(\w+)\}|\{(\w+)\}")
 
 
-class JobFile(Toml):
-    """A job file; its relative paths start where the file is, and carry ``{date}``, ``{time}`` and ``${VARIABLE}``.
+def options_of_job(path: Path, command: str, own: AbstractSet[str], of_run: AbstractSet[str]) -> dict[str, Any]:
+    """Returns the options of a job file that are for a command, by their names.
 
-    What is in its one table, ``[rehearsal]``, is for ``rehearse`` alone. Options of ``run`` that another command
-    does not have are ignored by it.
+    Relative paths start where the file is, and carry ``{date}``, ``{time}`` and ``${VARIABLE}``. What is in its one
+    table, ``[rehearsal]``, is for ``rehearse`` alone. Options of ``run`` that another command has not are left out. A
+    command about a run gets the results that ``run`` writes by default where the file names none.
 
     Args:
         path: The file.
         command: The command that is to be done.
-        options: Names of its options, or None where there is no such command.
-        options_of_run: Names of the options of ``run``.
+        own: Names of its options; none where there is no such command.
+        of_run: Names of the options of ``run``.
+
+    Raises:
+        BulkcertError: The file cannot be read, or a path cannot be filled in; for a plan, any path of the run that it
+            shows.
     """
-
-    def __init__(self, path: Path, command: str, options: set[str] | None, options_of_run: set[str]) -> None:
-        super().__init__(path, use_commands_as_keys=False)
-        self._command = command
-        self._options = options
-        self._options_of_run = options_of_run
-
-    def _load_config(self, path: Path) -> dict[str, Any]:
-        try:
-            options = super()._load_config(path)
-        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise BulkcertError(ExitStatus.USAGE, f"{path}: {error}", "Correct the job file.") from error
-        rehearsal = options.pop("rehearsal", {})
-        if isinstance(rehearsal, dict) and self._command == "rehearse":
-            options |= rehearsal
-        if tables := [name for name, value in options.items() if isinstance(value, dict)]:
-            raise BulkcertError(
-                ExitStatus.USAGE,
-                f"{path}: [{tables[0]}]: a job file has no table but [rehearsal]",
-                "Take the line with the brackets out; the options stand by themselves.",
-            )
-        return self._meant(options, path)
-
-    def _meant(self, options: dict[str, Any], path: Path) -> dict[str, Any]:
-        """Returns the options that are for this command, with their paths filled in.
-
-        Raises:
-            BulkcertError: A path cannot be filled in; for a plan, any path of the run that it shows.
-        """
-        wanted = {name: value for name, value in options.items() if self._is_meant(name)}
-        for name, value in (options if self._command == "plan" else wanted).items():
-            if name in PATHS and isinstance(value, str):
-                options[name] = _filled_path(value, path, name)
-            elif name == "input" and isinstance(value, list):
-                options[name] = [_filled_path(each, path, name) if isinstance(each, str) else each for each in value]
-        return {name: options[name] for name in wanted}
-
-    def _is_meant(self, name: str) -> bool:
-        """Returns whether a key is for this command; one that is for run alone is ignored by the others.
-
-        Who lets a job run unasked has agreed to the run, not to what undoes it or calls again.
-        """
-        if self._options is None or self._command in ("run", "rehearse"):
-            return True
-        if name == "yes":
-            return False
-        return name in self._options or name not in self._options_of_run
+    options = _read(path, command)
+    wanted = {name for name in options if _is_meant(name, command, own, of_run)}
+    is_about_run = "results" in own and "input" not in own
+    shown = options.keys() if command == "plan" or is_about_run else wanted
+    options |= {name: _filled(options[name], path, name) for name in PATHS & shown}
+    if is_about_run and "results" not in options:
+        first, action = options.get("input"), options.get("action")
+        first = first[0] if isinstance(first, list) and first else first
+        if isinstance(first, str) and isinstance(action, str):
+            options["results"] = str(default_results(Path(first), action))
+            wanted.add("results")
+    return {name: options[name] for name in options if name in wanted}
 
 
-def _filled_path(text: str, file: Path, key: str) -> str:
-    """Returns a path that counts from where its job file is; standard input is none."""
-    return text if text == "-" else str(file.parent / _filled_in(text, file, key))
+def _read(path: Path, command: str) -> dict[str, Any]:
+    try:
+        options = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BulkcertError(
+            ExitStatus.USAGE, f"--job {path}: {reason}", "Correct the job file, or its path."
+        ) from error
+    rehearsal = options.pop("rehearsal", {})
+    if command == "rehearse":
+        # That of a night is a time of day, which a rehearsal by day is not held to.
+        options.pop("deadline", None)
+        options |= rehearsal if isinstance(rehearsal, dict) else {}
+    if tables := [name for name, value in options.items() if isinstance(value, dict)]:
+        raise BulkcertError(
+            ExitStatus.USAGE,
+            f"{path}: [{tables[0]}]: a job file has no table but [rehearsal]",
+            "Take the line with the brackets out; the options stand by themselves.",
+        )
+    return options
 
 
-def _filled_in(text: str, file: Path, key: str) -> str:
-    """Returns a path with its placeholders replaced; ``$$`` is a dollar sign.
+def _is_meant(name: str, command: str, own: AbstractSet[str], of_run: AbstractSet[str]) -> bool:
+    """Returns whether a key is for this command; one that is for run alone is ignored by the others.
+
+    Who lets a job run unasked has agreed to the run, not to what undoes it or calls again.
+    """
+    if not own or command in ("run", "rehearse"):
+        return True
+    return name != "yes" and (name in own or name not in of_run)
+
+
+def _filled(value: object, file: Path, key: str) -> object:
+    """Returns a path, or each of several, that counts from where its job file is; standard input is none."""
+    if isinstance(value, list) and key == "input":
+        return [_filled(each, file, key) for each in value]
+    if not isinstance(value, str) or value == "-":
+        return value
+    return str(file.absolute().parent / _PLACEHOLDER.sub(lambda found: _meaning(found, value, file, key), value))
+
+
+def _meaning(found: re.Match[str], text: str, file: Path, key: str) -> str:
+    """Returns what stands for a placeholder; ``$$`` is a dollar sign.
 
     Raises:
         BulkcertError: A variable is not set, or there is no such placeholder.
     """
-    known = {"date": f"{STARTED:%Y-%m-%d}", "time": f"{STARTED:%H-%M-%S}"}
-
-    def value(found: re.Match[str]) -> str:
-        variable, placeholder = found.groups()
-        if variable is None and placeholder is None:
-            return "$"
-        filled = known.get(placeholder) if placeholder else os.environ.get(variable)
-        if filled is not None:
-            return filled
-        wrong = f"{found[0]} is neither {{date}} nor {{time}}" if placeholder else f"{variable} is not set"
-        raise BulkcertError(
-            ExitStatus.USAGE,
-            f"{file}: {key} = {text!r}: {wrong}",
-            "Correct the job file." if placeholder else f"Set {variable} in the environment of the command.",
-        )
-
-    return _PLACEHOLDER.sub(value, text)
+    variable, placeholder = found.groups()
+    if found[0] == "$$":
+        return "$"
+    times = {"date": f"{STARTED:%Y-%m-%d}", "time": f"{STARTED:%H-%M-%S}"}
+    filled = times.get(placeholder) if placeholder else os.environ.get(variable)
+    if filled is not None:
+        return filled
+    wrong = f"{found[0]} is neither {{date}} nor {{time}}" if placeholder else f"{variable} is not set"
+    raise BulkcertError(
+        ExitStatus.USAGE,
+        f"{file}: {key} = {text!r}: {wrong}",
+        "Correct the job file." if placeholder else f"Set {variable} in the environment of the command.",
+    )

@@ -103,7 +103,6 @@ def made_run(parent, rows=("succeeded",), sessions=None, *, name="results.csv", 
             "device_column": "DeviceSn" if by_device else None,
             "ca_column": "CaSn",
             "version": "0",
-            "created_at": START,
             **asked,
         }
     )

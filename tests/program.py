@@ -166,6 +166,8 @@ def signalled(child, number):
     child.send_signal(number)
 
     def taken():
+        if child.poll() is not None:  # none is taken after the end
+            return True
         told = Path(f"/proc/{child.pid}/status").read_text()
         pending = re.findall(r"^S(?:ig|hd)Pnd:\s*(\w+)", told, re.MULTILINE)
         return not any(int(signals, 16) & 1 << number - 1 for signals in pending)

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from bulkcert.commands.verify import confirm_watchable
-from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.runs.options import Problem, refuse
+from bulkcert.errors import BulkcertError
 from bulkcert.runs.undo import no_inverse
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.codes import WRONG_INSTANCE
@@ -53,22 +52,6 @@ def test_the_table_agrees_with_itself(action):
         assert (inverse.inverse, inverse.before) == (action.name, action.desired)
     assert not (action.cascades and action.by_device)
     assert (action.cascades == "deletes") == action.deletes
-
-
-@pytest.mark.parametrize(
-    ("problems", "status"),
-    [
-        (["--region is spelt like an unknown one"], ExitStatus.USAGE),
-        ([Problem("there is no such place", ExitStatus.MISCONFIGURED)], ExitStatus.MISCONFIGURED),
-        ([Problem("there is no such place", ExitStatus.MISCONFIGURED), "another"], ExitStatus.USAGE),
-    ],
-)
-def test_a_problem_carries_its_status(problems, status):
-    """The exit status is that of the problem, whatever its text."""
-    with pytest.raises(BulkcertError) as refused:
-        refuse(problems, "run")
-
-    assert refused.value.status is status
 
 
 @pytest.mark.parametrize("code", [WRONG_INSTANCE, "ApiNotSupport", ""])

@@ -34,12 +34,10 @@ def maker(made, *, rows=100, to_call=100, settled=None, kind="calling", limit=10
     return StatsMaker(
         made,
         kind,
+        SimpleNamespace(addresses=(None,), rate=limit, workers=20),
         rows=rows,
         settled=before,
         to_call=to_call,
-        addresses=(None,),
-        limit=limit,
-        workers=20,
         limited=limited,
     )
 

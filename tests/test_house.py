@@ -37,7 +37,7 @@ def imported(tree):
     """Yields the rooms that a module imports from."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module == "bulkcert":
-            yield from (alias.name for alias in node.names)
+            yield from (alias.name for alias in node.names if alias.name != "__version__")
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("bulkcert."):
             yield node.module.split(".")[1]
 

@@ -66,7 +66,7 @@ def small_disk(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("size", "fails"), [("8k", "store"), ("48k", "session"), ("160k", "group"), ("440k", "results")]
+    ("size", "fails"), [("8k", "list"), ("48k", "session"), ("160k", "group"), ("440k", "results")]
 )
 def test_full_disk(service, tmp_path, small_disk, size, fails):
     """A full disk stops the run with one message (73); with room again it goes on, and repeats nothing on record."""
@@ -76,9 +76,10 @@ def test_full_disk(service, tmp_path, small_disk, size, fails):
     refused, first = place.run()
     said = refused.ended(73).stderr
 
-    done, named = place.done, place.results if fails == "results" else rf"{disk}\S*/store\.sqlite"
-    assert re.findall(rf"(?i)error: (?:stopped: )?cannot write {named}: no space left", said)
-    assert said.count("error: ") == 1
+    named = {"list": rf"{disk}\S*\.parquet", "results": place.results}.get(fails, rf"{disk}\S*/store\.sqlite")
+    done = place.done
+    assert re.findall(rf"(?i)error: (?:stopped: )?cannot write {named}: .*no space left", said)
+    assert len(re.findall("(?m)^error: ", said)) == 1
     assert ("Nothing is lost: the store holds every outcome" in said) == (fails == "results") == (len(done) == ROWS)
     assert bool(first) == (fails in ("results", "group"))
     assert not place.results.exists()

@@ -9,7 +9,7 @@ import pytest
 from bulkcert.cli import COMMANDS
 from bulkcert.errors import ExitStatus
 from bulkcert.output.results import COLUMNS, VERIFIED_COLUMNS
-from bulkcert.runs.job import Options
+from bulkcert.runs.options import Options
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store.outcome import Outcome
 

@@ -27,7 +27,7 @@ from program import (
 
 from bulkcert.engine import session as sessions
 from bulkcert.job_file import STARTED
-from bulkcert.runs.schedule import moment
+from bulkcert.runs.options import moment
 from bulkcert.store import lock, queries
 from bulkcert.store.database import reading
 from bulkcert.store.paths import RunFiles
@@ -232,20 +232,19 @@ def test_old_runs_that_are_kept(nights, sessions, asked, reason):
 
 
 def test_old_runs_that_cannot_be_removed(tmp_path, nights):
-    """What a process holds, what is damaged and what somebody has put a directory into stays, with the reason."""
+    """What a process holds and what is damaged stays, with the reason."""
     night, run = nights
-    names = [f"night-2020-01-0{number}.csv" for number in range(1, 5)]
-    running, damaged, foreign = (night(name) for name in names[:3])
+    names = [f"night-2020-01-0{number}.csv" for number in range(1, 4)]
+    running, damaged = (night(name) for name in names[:2])
     damaged.store.write_bytes(b"no store\n" * 999)
-    (foreign.folder / "mine").mkdir()
-    (tmp_path / f"{names[3]}.run").mkdir()
+    (tmp_path / f"{names[2]}.run").mkdir()
     held = lock.take(running.lock)
     told = run()
     held.close()
 
     assert "removed" not in told
-    assert all(each.results.exists() and each.store.exists() for each in (running, damaged, foreign))
-    reasons = ["it is running", "is damaged", "there is a directory in", "there is no run in it"]
+    assert all(each.results.exists() and each.store.exists() for each in (running, damaged))
+    reasons = ["it is running", "is damaged", "there is no run in it"]
     for name, reason in zip(names, reasons, strict=True):
         assert reason in next(line for line in told.splitlines() if f"{name}, though it is old enough" in line)
 

@@ -1,14 +1,26 @@
 """Start-up and help: what answers at once loads nothing heavy, and each command's help is complete."""
 
+import re
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
-from program import bulkcert
+from program import bulkcert, here
 
-from bulkcert.commands import COMMANDS
+import bulkcert as package
+from bulkcert.commands.signatures import COMMANDS
 
-HEAVY = {"polars", "httpx", "aiohttp", "matplotlib", "uvicorn", "jinja2"}
+HEAVY = {
+    "polars",
+    "httpx",
+    "uvicorn",
+    "jinja2",
+    "prometheus_client",
+    "alibabacloud_credentials",
+    "cryptography",
+    "importlib.metadata",
+}
 LOADED = """
 import sys
 sys.argv = ["bulkcert", *sys.argv[1:]]
@@ -21,38 +33,61 @@ sys.stderr.write(" ".join(sys.modules))
 """
 
 
-@pytest.mark.parametrize(
-    "arguments", [("--version",), ("-V",), ("version",), ("--help",), ("status", "none.csv")], ids=" ".join
-)
+@pytest.mark.parametrize("arguments", ["--version", "--help", "run --help", "emulator --help", "status none.csv"])
 def test_nothing_heavy_is_loaded(arguments):
-    """What answers from memory or from the store alone loads no table, no HTTP, no server."""
-    ended = subprocess.run([sys.executable, "-c", LOADED, *arguments], capture_output=True, text=True, check=True)
+    """What answers from memory or from the store alone loads no table, no HTTP, no server, no credentials."""
+    command = [sys.executable, "-c", LOADED, *arguments.split()]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
 
     assert not HEAVY & set(ended.stderr.split())
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command(command):
-    """It shows two examples before the options and ends with exit statuses; empty defaults are no news."""
-    shown = bulkcert(command, "--help", env={"COLUMNS": "80"}).ended(0).stdout
+    """It shows two examples, then options, then exit statuses; no default that says nothing, no line over 80."""
+    shown = here(command, "--help", env={"COLUMNS": "80"}).ended(0).stdout
     lines = [line.strip() for line in shown.splitlines() if line.strip()]
 
     assert [line.startswith("bulkcert ") for line in lines[2:4]] == [True, True]
     assert "Exit status: 0" in " ".join(lines[-3:])
-    assert not {'[default: ""]', "[default: ()]", "[default: False]"} & set(shown.replace("\n", " ").split("  "))
-    assert "--no-json" not in shown
+    assert not re.findall(r"\[default:\s+(\"\"|\(\)|False|None)|--no-json|\bSTR\b", shown)
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_the_help_of_run_is_short_and_begins_with_what_everybody_needs():
+    """Fewer than 85 lines; the list, the results, where, the safety of it; then how fast; then the rest."""
+    shown = here("run", "--help", env={"COLUMNS": "80"}).ended(0).stdout
+    order = ["ACTION", "INPUT", "--results", "--instance", "--region", "--yes", "--preflight", "--limit-rows", "N|P%"]
+    places = [shown.index(f"\n  {name}" if name != "N|P%" else name) for name in order]
+
+    assert places == sorted(places)
+    assert len(shown.splitlines()) < 85
+    assert "--source-address ADDRESS" in shown
 
 
 def test_help_topics():
     """A topic that there is not is refused with the one that was meant; a command's name shows its help."""
-    assert "Did you mean bulkcert help status?" in bulkcert("help", "statuss").ended(2).stderr
-    assert bulkcert("help", "runs").ended(0).stdout == bulkcert("runs", "--help").ended(0).stdout
-    assert "commands: inventory, plan" in bulkcert("help").ended(0).stdout
+    assert "Did you mean bulkcert help status?" in here("help", "statuss").ended(2).stderr
+    assert here("help", "runs").ended(0).stdout == here("runs", "--help").ended(0).stdout
+    assert "commands: inventory, plan" in here("help").ended(0).stdout
 
 
 def test_a_topic_is_plain_for_a_pipe():
     """Without a terminal a topic is its own Markdown; every topic that is listed can be shown."""
-    listed = bulkcert("help").ended(0).stdout.splitlines()[0].removeprefix("topics:").replace(",", " ").split()
+    listed = here("help").ended(0).stdout.splitlines()[0].removeprefix("topics:").replace(",", " ").split()
 
     assert "exit-statuses" in listed
-    assert bulkcert("help", "exit-statuses").ended(0).stdout.startswith("# ")
+    assert here("help", "exit-statuses").ended(0).stdout.startswith("# ")
+
+
+@pytest.mark.parametrize("asked", ["--version", "-V", "version"])
+def test_version(asked):
+    """The version alone; with -v what a report of a fault should say: Python, the event loop, the libraries."""
+    assert bulkcert(asked).ended(0).stdout == f"{package.__version__}\n"
+    first, *lines = bulkcert(asked, "-v").ended(0).stdout.splitlines()
+    told = dict(line.split(maxsplit=1) for line in lines)
+
+    assert first == package.__version__
+    assert told["python"] == sys.version.split()[0]
+    assert told["loop"].startswith(("uvloop ", "asyncio, since "))
+    assert told["polars"] == version("polars")

@@ -18,7 +18,6 @@ from program import (
     write_devices,
 )
 from stored import ask, change, kill, status
-from test_program_terminal import dialogue
 from watching import watch
 
 pytestmark = pytest.mark.usefixtures("inside")
@@ -145,17 +144,6 @@ def test_undo_asks(place):
     assert [each.kind for each in status("r.csv").sessions] == ["run"]
 
 
-def test_one_row_is_one_row(place):
-    """Nobody reads of 1 rows."""
-    place.made(1, "--preflight", "always")
-    told = place.undo()
-
-    assert "to undo: 1 row of r.csv" in told.stderr
-    assert "; less than a second" in told.stderr
-    assert "1 certificate is active again" in here("status", "r.csv").stdout
-    assert "1 rows" not in told.stderr + told.stdout
-
-
 def test_results_of_the_job(place):
     """The results of the job are meant where none are named, also where the job names them by the date."""
     place.list(2)
@@ -191,18 +179,7 @@ def test_wrong_options_name_the_right_help(place):
 def test_rehearsed_twice(place):
     """Each rehearsal undoes what it has done itself, not what the one before did."""
     write_devices("d.csv", 10)
-    rehearse = (
-        "rehearse",
-        "inactivate-device",
-        "d.csv",
-        "-q",
-        "--json",
-        "--latency-ms",
-        "0",
-        "0",
-        "--and-then",
-        "undo",
-    )
+    rehearse = ("rehearse", "inactivate-device", "d.csv", "-q", "--json", "--and-then", "undo", "--latency-ms", 0, 0)
     first, second = (
         json.loads(here(*rehearse, *more).ended(0).stdout)
         for more in (("--already", "0.5", "--preflight", "always"), ())
@@ -279,25 +256,17 @@ def test_done_again_in_part_and_undone_again(place):
     assert attempts == [("succeeded",), ("undone",)] * 2 + [("succeeded",)]
 
 
-def test_another_run_over_the_same_list(place):
-    """What a run with --overwrite has switched off once more after the undo is undone like anything else."""
-    place.made(5)
-    place.undo()
-    place.run("--overwrite")
-    assert place.states == ["0"] * 5
-    place.undo()
-
-    assert place.states == ["1"] * 5
-
-
 def test_the_rest_of_a_run(place):
-    """A run that was stopped, and is undone, calls nothing more by itself; --retry undone does all of it."""
+    """A run that was stopped, and is undone, calls nothing more by itself; --retry undone and --overwrite do."""
     place.made(20, "--limit-rows", "5", ends=75)
     place.undo()
     assert place.states == ["1"] * 20
     assert "nothing to call: the run was undone" in place.run(ends=1).stderr
     assert place.states == ["1"] * 20
     place.resume("--retry", "undone")
+    assert outcomes("r.csv") == {"succeeded": 20}
+    place.undo()
+    place.run("--overwrite")
 
     assert place.states == ["0"] * 20
     assert outcomes("r.csv") == {"succeeded": 20}
@@ -346,16 +315,6 @@ def test_killed_before_an_outcome_was_written(place, resumed):
     assert place.states == ["1"] * 9
     assert len(place.calls(ON)) == 6
     assert outcomes("r.csv") == {"undone": 6, "not_attempted": 3}
-
-
-def test_what_another_run_has_done_stays(place):
-    """Rows that the killed run never came to are left as another run has made them since."""
-    place.made(9, "--limit-rows", "6", ends=75)
-    interrupted(open_rows=(5, 6))
-    here("run", "inactivate-device", "d.csv", *place.service.looking, "-o", "other.csv").ended(0)
-    place.undo()
-
-    assert place.states == ["1"] * 6 + ["0"] * 3
 
 
 @pytest.mark.parametrize("outcome", ["failed", "unknown", "not_attempted"])
@@ -475,20 +434,6 @@ def test_an_undo_that_was_killed(place):
 
     assert place.states == ["1"] * 40
     assert (status("r.csv").exit_status, status("r.csv").maybe_undone) == (1, 0)
-
-
-def test_an_undo_that_was_killed_at_its_question(place):
-    """Nothing is left of it that is in the way of the next, and the run is what it was."""
-    place.made(5)
-    with dialogue("undo", "r.csv", *UNHURRIED) as talk:
-        talk.read_until("Continue? [y/N] ")
-        talk.child.kill()
-        talk.child.wait()
-    assert status("r.csv").exit_status == 0
-    assert [each.kind for each in status("r.csv").sessions] == ["run"]
-    place.undo()
-
-    assert place.states == ["1"] * 5
 
 
 @pytest.mark.parametrize("command", ["undo", "resume"])

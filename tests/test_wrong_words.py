@@ -89,7 +89,6 @@ REFUSED = {
     ("policy", "delete-ca", "--instance", "post cn"): "--instance 'post cn' must be letters",
     ("policy", "delete-ca", "--account", "abc"): "--account 'abc' must be the number of the account",
     ("inventory", "extra"): "error: 'extra': unexpected argument",
-    ("run", "inactivate-device"): "the list is missing: name its file after the action",
 }
 
 

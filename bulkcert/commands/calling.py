@@ -4,7 +4,6 @@ import signal
 import sys
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any, NoReturn
 
 import anyio
@@ -13,7 +12,7 @@ from rich.text import Text
 
 from bulkcert.engine.figures import Stats, Take
 from bulkcert.engine.session import Leave, Observer, fetch_credentials, together
-from bulkcert.errors import BulkcertError, ExitStatus, terminated
+from bulkcert.errors import BulkcertError, terminated
 from bulkcert.log import is_json
 from bulkcert.runs.opened import OpenRun
 from bulkcert.service.credentials import CredentialProvider
@@ -121,18 +120,3 @@ def note_way_on(error: BaseException, opened: OpenRun) -> None:
 def print_json(product: object) -> None:
     """Prints what a command has made as one JSON object on stdout."""
     sys.stdout.buffer.write(msgspec.json.encode(product) + b"\n")
-
-
-def inputs_of(typed: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Returns the files of a list as they were typed, or stand in the job file.
-
-    Raises:
-        BulkcertError: There are none.
-    """
-    if not typed:
-        raise BulkcertError(
-            ExitStatus.USAGE,
-            "the list is missing: name its file after the action",
-            "No calls were made. - means standard input. See bulkcert run --help.",
-        )
-    return typed

@@ -2,18 +2,19 @@
 
 import difflib
 import sys
+from collections.abc import Sequence
 from importlib.resources import files
 
-from bulkcert.commands import COMMANDS
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.views import console as terminal
 
 
-def help_(topic: str = "") -> ExitStatus:
+def help_(topic: str, commands: Sequence[str]) -> ExitStatus:
     """Shows a topic of the documentation, or which topics and commands there are.
 
     Args:
-        topic: A topic. For the name of a command, that command's own help is shown.
+        topic: A topic; empty for a list of them.
+        commands: Names of the commands.
 
     Raises:
         BulkcertError: There is no such topic.
@@ -22,9 +23,9 @@ def help_(topic: str = "") -> ExitStatus:
     found = sorted(each.name for each in folder.iterdir()) if folder.is_dir() else []
     topics = [name.removesuffix(".md") for name in found if name.endswith(".md")]
     if not topic:
-        sys.stdout.write(f"topics:   {', '.join(topics)}\ncommands: {', '.join(COMMANDS)}\n")
+        sys.stdout.write(f"topics:   {', '.join(topics)}\ncommands: {', '.join(commands)}\n")
     elif topic not in topics:
-        near = difflib.get_close_matches(topic, [*topics, *COMMANDS], n=1)
+        near = difflib.get_close_matches(topic, [*topics, *commands], n=1)
         advice = f"Did you mean bulkcert help {near[0]}?" if near else "bulkcert help lists the topics."
         raise BulkcertError(ExitStatus.USAGE, f"there is no topic {topic!r}", advice)
     else:

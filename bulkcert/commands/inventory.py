@@ -1,16 +1,13 @@
 """``bulkcert inventory``: what the service holds, as a list."""
 
-import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import NoReturn
 
 import msgspec
-from cyclopts import Group, Parameter
 from rich.text import Text
 
 from bulkcert.commands import calling
@@ -20,37 +17,14 @@ from bulkcert.errors import ExitStatus
 from bulkcert.output.inventory_file import InventoryFile, InventoryFilter
 from bulkcert.output.results import SUFFIXES
 from bulkcert.runs.inventory import Inventory
-from bulkcert.runs.options import ServiceOptions, refuse, resolve_target
+from bulkcert.runs.job import refuse, resolve_target
+from bulkcert.runs.options import InventoryOptions
 from bulkcert.service.credentials import ChainCredentials
 from bulkcert.views import console as terminal
 from bulkcert.views.layout import show
 from bulkcert.words import counted, duration
 
-WHAT = Group.create_ordered("What is listed")
-LINE_EVERY_S = 5.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class InventoryOptions(ServiceOptions):
-    """Options of ``inventory`` as they were typed."""
-
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"], group=WHAT)] = None
-    """The file: .csv, .parquet or .ndjson; an input for run."""
-    overwrite: Annotated[bool, Parameter(group=WHAT)] = False
-    """Replace the file if it exists."""
-    ca_sn: Annotated[tuple[str, ...], Parameter(group=WHAT, consume_multiple=False)] = ()
-    """Only device certificates of this CA; repeat it for more. Without it those of the whole instance."""
-    cas: Annotated[bool, Parameter(group=WHAT)] = False
-    """The CAs themselves, instead of device certificates."""
-    status: Annotated[Literal["active", "inactive"] | None, Parameter(group=WHAT)] = None
-    """Only certificates in this status."""
-    expires_before: Annotated[str, Parameter(group=WHAT)] = ""
-    """Only certificates whose validity ends before this time: an ISO date or date and time, UTC unless it says else.
-    With the date of today: what has expired, as in --expires-before 2026-12-01."""
-    expires_after: Annotated[str, Parameter(group=WHAT)] = ""
-    """Only certificates whose validity ends at this time or later."""
 
 
 class InventoryResult(msgspec.Struct, frozen=True):
@@ -87,16 +61,12 @@ class InventoryResult(msgspec.Struct, frozen=True):
     seconds: float
 
 
-def inventory(
-    *,
-    options: InventoryOptions = InventoryOptions(),
-) -> ExitStatus:
+def inventory(options: InventoryOptions) -> ExitStatus:
     """Lists the registered device certificates of an instance, or its CAs, into a file; changes nothing.
 
     Args:
-        options: See below.
+        options: As typed.
     """
-    terminal.warn_of_unknown(os.environ, (*InventoryOptions.__dataclass_fields__, "job"))
     service, wanted = _resolve(options)
     terminal.show_log(verbose=options.verbose, quiet=options.quiet)
     file, started = InventoryFile(wanted), time.monotonic()

@@ -1,38 +1,32 @@
 """``bulkcert plan``: what a run would find, do and cost; reads only."""
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
-from cyclopts import Parameter
 from rich.text import Text
 
 from bulkcert.commands import calling
 from bulkcert.engine.figures import Stats
 from bulkcert.errors import ExitStatus
-from bulkcert.runs.plan import Inquiry, PlanOptions, Question, inquiry, resolve_question
+from bulkcert.runs.options import PlanOptions
+from bulkcert.runs.plan import Inquiry, Question, inquiry, resolve_question
 from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import ChainCredentials
 from bulkcert.views import console as terminal
 from bulkcert.views.plan import make_plan, show_plan
 
 
-def plan(
-    action: ActionName,
-    input_: Annotated[tuple[Path, ...], Parameter(name="input", show_default=False)] = (),
-    options: PlanOptions = PlanOptions(),  # noqa: B008 - frozen
-) -> ExitStatus:
+def plan(action: ActionName, inputs: tuple[Path, ...], options: PlanOptions) -> ExitStatus:
     """Says what a run over a list would find, do and cost, and what prevents it; changes and writes nothing.
 
     Args:
         action: What would be done with each row.
-        input_: The list, as for run.
-        options: See below; as for run.
+        inputs: The files of the list.
+        options: As typed.
     """
-    terminal.warn_of_unknown(os.environ, (*PlanOptions.__dataclass_fields__, "action", "input", "job"))
-    question = resolve_question(action, calling.inputs_of(input_), options)
+    question = resolve_question(action, inputs, options)
     terminal.show_log(verbose=options.verbose, quiet=options.quiet)
     with _opened(question, quiet=options.quiet) as asked:
         provider = ChainCredentials()

@@ -3,19 +3,17 @@
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
 from rich.text import Text
 
 from bulkcert.commands import calling, undo, verify
 from bulkcert.commands.run import execute
-from bulkcert.commands.verify import VerifyOptions
 from bulkcert.emulator.limits import Report
 from bulkcert.errors import ExitStatus
-from bulkcert.runs.job import CallOptions, Job, Options
-from bulkcert.runs.options import ServiceOptions
-from bulkcert.runs.rehearsal import Stage, staged
+from bulkcert.runs.job import Job
+from bulkcert.runs.options import CallOptions, Options, ServiceOptions, Stage, VerifyOptions
+from bulkcert.runs.rehearsal import staged
 from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store.schema import Verification
@@ -23,22 +21,17 @@ from bulkcert.views import console as terminal
 from bulkcert.views.layout import show
 
 
-def rehearse(
-    action: ActionName,
-    input_: Annotated[tuple[Path, ...], Parameter(name="input", show_default=False)] = (),
-    options: Options = Options(),  # noqa: B008 - frozen
-    stage: Stage = Stage(),  # noqa: B008 - frozen
-) -> ExitStatus:
+def rehearse(action: ActionName, inputs: tuple[Path, ...], options: Options, stage: Stage) -> ExitStatus:
     """Does the same as run, against an emulator on this machine; needs no account and reaches nothing else.
 
     Args:
         action: What to do with each row.
-        input_: The list, as for run.
-        options: See below; endpoint, region and source addresses are not used.
-        stage: See below.
+        inputs: The files of the list.
+        options: As typed; endpoint, region and source addresses are not used.
+        stage: What the emulator is like.
     """
     statuses: list[int] = []
-    with staged(action, calling.inputs_of(input_), options, stage) as rehearsal:
+    with staged(action, inputs, options, stage) as rehearsal:
         if rehearsal.fault_seed is not None:
             terminal.stderr.print(f"faults with --fault-seed {rehearsal.fault_seed}")
         job, provider = rehearsal.job, rehearsal.provider()

@@ -2,69 +2,41 @@
 
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Group, Parameter
-
-from bulkcert.commands.which_run import results_meant
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import cannot_write, write_whole
+from bulkcert.report import Format
 from bulkcert.report.counting import count
-from bulkcert.report.rendering import Format, render
-from bulkcert.runs.job import StateOptions
-from bulkcert.service.actions import ActionName
-from bulkcert.store.paths import RunFiles
+from bulkcert.report.rendering import render
+from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.views.layout import show
 
 _FORMATS: dict[str, Format] = {".html": "html", ".md": "md", ".json": "json", ".txt": "text"}
 """What a file of a name with this end is."""
 
-REPORT = Group.create_ordered("Report")
 
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class ReportOptions(StateOptions):
-    """Options of ``report`` as they were typed."""
-
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"], group=REPORT)] = None
-    """The file; without --format its name says which: .html, .txt, .md or .json. Default: RESULTS.report.html for html,
-    standard output for the others."""
-    format: Annotated[Format | None, Parameter(group=REPORT)] = None
-    """html, the default, is one page that needs nothing else; text and md are for mail and tickets, json for
-    programs."""
-
-
-def report(
-    results: Path | None = None,
-    *,
-    options: ReportOptions = ReportOptions(),
-    action: Annotated[ActionName | None, Parameter(show=False)] = None,
-    input_: Annotated[list[Path] | None, Parameter(name="input", show=False)] = None,
-) -> ExitStatus:
+def report(results: Path, state_dir: Path | None, output: Path | None, asked: Format | None) -> ExitStatus:
     """Reports what a run did, from its store; needs no credentials, calls nothing, and disturbs no session that runs.
 
     Args:
-        results: The results of the run, which need not be there. With --job those of the job.
-        options: See below.
-        action: Of the job file.
-        input_: Of the job file.
+        results: The results of the run, which need not be there.
+        state_dir: Where its folder is, if not there.
+        output: The file; None for the default of the format.
+        asked: The format; None where the name of the file says which.
     """
-    files = RunFiles(results_meant(results, action, input_), options.state_dir)
+    files = RunFiles(results_of(results), state_dir)
     if not files.results.name:
         raise BulkcertError(
             ExitStatus.INPUT_UNREADABLE,
             f"{files.results}: a directory, not the results of a run",
             "Name the results file.",
         )
-    output = options.output
-    if output is None and options.format in (None, "html"):
+    if output is None and asked in (None, "html"):
         output = files.report
     if output is not None:
         _confirm_other(output, list(files.kept))
-    format_ = _format(options.format, output)
+    format_ = _format(asked, output)
     figures = count(files)
     content = render(figures, format_)
     if output is None:

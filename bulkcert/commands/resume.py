@@ -4,19 +4,17 @@ import time
 from contextlib import suppress
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from cyclopts import App, ArgumentCollection, Parameter
+from cyclopts import App, ArgumentCollection
 from cyclopts.config import Dict
 
 from bulkcert.commands import calling, undo, verify
 from bulkcert.commands.run import execute
-from bulkcert.commands.verify import VerifyOptions
-from bulkcert.commands.which_run import results_meant
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.runs.job import CallOptions, Options, ResumeOptions, resolve
-from bulkcert.service.actions import ActionName
+from bulkcert.runs.job import resolve
+from bulkcert.runs.options import CallOptions, Options, ResumeOptions, VerifyOptions
 from bulkcert.service.credentials import ChainCredentials
 from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.store.schema import Session
@@ -26,24 +24,16 @@ _OF_ONE_START = frozenset({"state_dir", "retry", "limit_rows", "deadline", "yes"
 """Options that a later start does not take over from an earlier one."""
 
 
-def resume(
-    results: Annotated[Path | None, Parameter(name=["--results", "-o"])] = None,
-    *,
-    options: ResumeOptions = ResumeOptions(),  # noqa: B008 - frozen
-    action: Annotated[ActionName | None, Parameter(show=False)] = None,
-    input_: Annotated[list[Path] | None, Parameter(name="input", show=False)] = None,
-) -> ExitStatus:
+def resume(results: Path, options: ResumeOptions) -> ExitStatus:
     """Continues the run, the undo or the watch that was interrupted; its list is not needed.
 
     What was typed at its start holds unless it is given again. On a run that has ended it calls what --retry names.
 
     Args:
-        results: The results of the run. With --job those of the job.
-        options: See below.
-        action: Of the job file.
-        input_: Of the job file.
+        results: The results of the run.
+        options: As typed, or stored.
     """
-    files = RunFiles(results_meant(results, action, input_), options.state_dir)
+    files = RunFiles(results_of(results), options.state_dir)
     status = status_of(files)
     if (asked := status.asked) is None:
         raise BulkcertError(
@@ -57,7 +47,7 @@ def resume(
     options = replace(options, instance=options.instance or asked.instance)
     if not (options.endpoint or options.region):
         options = replace(options, endpoint=asked.endpoint)
-    action, pinned = asked.action, files.pinned(asked.run)  # type: ignore[assignment]
+    action, pinned = asked.action, files.pinned(asked.run)
     inputs = tuple(map(Path, asked.inputs))
     typed = Options(**_values(options), results=files.results)
     job = resolve(action, inputs, typed, command="resume", source=(pinned,), rehearsal=asked.rehearsal)  # type: ignore[arg-type]

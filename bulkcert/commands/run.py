@@ -1,13 +1,11 @@
 """``bulkcert run``: the main job."""
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
-from cyclopts import Parameter
 from rich.text import Text
 
 from bulkcert.commands import calling
@@ -16,9 +14,10 @@ from bulkcert.errors import ExitStatus
 from bulkcert.job_file import STARTED
 from bulkcert.log import bind, is_json
 from bulkcert.output.summary import Summary
-from bulkcert.runs.job import Job, Options, resolve
+from bulkcert.runs.job import Job, resolve
 from bulkcert.runs.opening import open_run
-from bulkcert.runs.retention import Retention, remove_old
+from bulkcert.runs.options import Options
+from bulkcert.runs.retention import remove_old
 from bulkcert.runs.run import Run
 from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
@@ -31,21 +30,15 @@ from bulkcert.views import ending
 from bulkcert.views.live import Board
 
 
-def run(
-    action: ActionName,
-    input_: Annotated[tuple[Path, ...], Parameter(name="input", show_default=False)] = (),
-    options: Options = Options(),  # noqa: B008 - frozen
-) -> ExitStatus:
+def run(action: ActionName, inputs: tuple[Path, ...], options: Options) -> ExitStatus:
     """Calls the service once for each row of a list, and writes what became of every row.
 
     Args:
         action: What to do with each row.
-        input_: The list: .csv, .csv.gz, .csv.zst, .parquet or .ndjson files with the columns DeviceSn and CaSn, or -
-            for standard input.
-        options: See below.
+        inputs: The files of the list.
+        options: As typed.
     """
-    terminal.warn_of_unknown(os.environ, (*Options.__dataclass_fields__, "action", "input", "job"))
-    job = resolve(action, calling.inputs_of(input_), options)
+    job = resolve(action, inputs, options)
     summary = execute(job, ChainCredentials(), ask=not options.yes)
     if options.json:
         calling.print_json(summary)
@@ -139,13 +132,14 @@ def _leave(opened: Run, number: int) -> NoReturn:
     )
 
 
-def _show_swept(removed_runs: Retention) -> None:
+def _show_swept(found: dict[Path, str]) -> None:
     """Prints which earlier runs were removed, and which were not, on stderr."""
-    if removed_runs.removed:
-        count, oldest = len(removed_runs.removed), removed_runs.removed[0].name
+    if removed := [results for results, reason in found.items() if not reason]:
+        count, oldest = len(removed), removed[0].name
         terminal.stderr.print(Text(f"removed {count:,} earlier run{'s' * (count > 1)}, the oldest {oldest}"))
-    for results, reason in removed_runs.kept.items():
-        terminal.stderr.print(Text(f"kept {results}, though it is old enough: {reason}"))
+    for results, reason in found.items():
+        if reason:
+            terminal.stderr.print(Text(f"kept {results}, though it is old enough: {reason}"))
 
 
 def _open(job: Job) -> Run:

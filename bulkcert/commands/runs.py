@@ -2,28 +2,21 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
-from cyclopts import Parameter
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.views import console as terminal
 from bulkcert.views.runs import lines_of, runs_in
 
 
-def runs(
-    directory: Annotated[Path, Parameter(name="--directory")] = Path(),
-    *,
-    state_dir: Path | None = None,
-    json: bool = False,
-) -> ExitStatus:
+def runs(directory: Path, state_dir: Path | None, *, json: bool) -> ExitStatus:
     """Lists the runs in a directory: when each began, what it is of, how far it is, and its state.
 
     Args:
-        directory: Where results are; by default this directory.
+        directory: Where results are.
         state_dir: Where the folders of runs are that were started with --state-dir; in place of the directory.
-        json: Print one JSON object a line.
+        json: Whether to print one JSON object a line.
     """
     where = directory if state_dir is None else state_dir
     try:

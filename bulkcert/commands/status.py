@@ -4,16 +4,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
-from cyclopts import Parameter
 from rich.text import Text
 
-from bulkcert.commands.which_run import results_meant
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.service.actions import ActionName
-from bulkcert.store.paths import RunFiles
+from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.store.status import NoRunError, RunStatus, status_of
 from bulkcert.views import console as terminal
 from bulkcert.views.layout import NAME_WIDTH, show
@@ -29,31 +25,20 @@ APPEARS_S = 5.0
 BAR_WIDTH = 60
 
 
-def status(
-    results: Annotated[Path | None, Parameter(name=["--results", "-o"])] = None,
-    *,
-    follow: Annotated[bool, Parameter(name=["--follow", "-f"])] = False,
-    json: bool = False,
-    state_dir: Path | None = None,
-    action: Annotated[ActionName | None, Parameter(show=False)] = None,
-    input_: Annotated[list[Path] | None, Parameter(name="input", show=False)] = None,
-) -> int:
+def status(results: Path, state_dir: Path | None, *, follow: bool, json: bool) -> int:
     """Shows the status of a run: how far it is, how fast, what came of it, what it waits for; or how it ended.
 
-    It reads the run's store, and writes nothing.
-
     Args:
-        results: The results file of the run, which need not be there yet, or the folder of the run; with --job that of
-            the job. Exit status: 0 while the run is running, then that of the run, or if that is 0 of its last
-            verification; 75 if it was interrupted; 66 if there is none.
-        follow: Follow until the run ends, and exit as it did: a live view on a terminal, else a line every 5 s.
-        json: Print one JSON object; with --follow one a line. Its "state" is starting, running, stalled (it may hang),
-            ended or interrupted; its "kind" is run, undo or verify.
-        state_dir: Directory of the folder RESULTS.run, if the run was started with --state-dir.
-        action: Of the job file.
-        input_: Of the job file.
+        results: The results of the run, which need not be there yet, or its folder.
+        state_dir: Where its folder is, if not there.
+        follow: Whether to follow it until it ends.
+        json: Whether to print JSON.
+
+    Returns:
+        0 while the run is running, then the exit status of the run, or if that is 0 of its last verification; 75 if it
+        was interrupted.
     """
-    files = RunFiles(results_meant(results, action, input_), state_dir)
+    files = RunFiles(results_of(results), state_dir)
     if not follow:
         now = status_of(files, brief=True)
     else:

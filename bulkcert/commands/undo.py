@@ -1,27 +1,22 @@
 """``bulkcert undo``: the inverse action for what a run has changed."""
 
-import os
 import time
 from functools import partial
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
 import msgspec
-from cyclopts import Parameter
 
 from bulkcert.commands import calling
-from bulkcert.commands.which_run import results_meant
 from bulkcert.errors import ExitStatus
 from bulkcert.log import bind, is_json
 from bulkcert.output.summary import Summary
-from bulkcert.runs.job import CallOptions, Options
 from bulkcert.runs.opening import open_existing
-from bulkcert.runs.options import PREFLIGHT
+from bulkcert.runs.options import CallOptions
 from bulkcert.runs.undo import Undo, open_undo
-from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.outcome import Outcome
-from bulkcert.store.paths import RunFiles
+from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.store.status import status_of
 from bulkcert.telemetry.events import log_finished
 from bulkcert.views import confirm as question
@@ -30,26 +25,16 @@ from bulkcert.views import ending
 from bulkcert.views.live import Board
 
 
-def undo(
-    results: Annotated[Path | None, Parameter(name=["--results", "-o"])] = None,
-    *,
-    include_unknown: Annotated[bool | None, Parameter(group=PREFLIGHT, negative="--no-include-unknown")] = None,
-    options: CallOptions = CallOptions(),  # noqa: B008 - frozen
-    action: Annotated[ActionName | None, Parameter(show=False)] = None,
-    input_: Annotated[list[Path] | None, Parameter(name="input", show=False)] = None,
-) -> ExitStatus:
+def undo(results: Path, options: CallOptions, *, include_unknown: bool | None) -> ExitStatus:
     """Does the inverse action for exactly the rows that a run has changed; the results show them as undone.
 
     Args:
-        results: The results of the run. With --job those of the job.
-        include_unknown: Undo what was called though it is not known what it was before; --no-… leaves it.
-        options: See below; the instance and the endpoint are those of the run unless given.
-        action: Of the job file.
-        input_: Of the job file.
+        results: The results of the run.
+        options: As typed; the instance and the endpoint are those of the run unless given.
+        include_unknown: Whether to undo what was called though it is not known what it was before; None if nobody has
+            decided.
     """
-    known = (*Options.__dataclass_fields__, "action", "input", "job", "include_unknown")
-    terminal.warn_of_unknown(os.environ, known)
-    files = RunFiles(results_meant(results, action, input_), options.state_dir)
+    files = RunFiles(results_of(results), options.state_dir)
     came = execute(files, ChainCredentials(), options, include_unknown=include_unknown, ask=not options.yes)
     if options.json:
         calling.print_json(came)

@@ -1,27 +1,21 @@
 """``bulkcert verify``: what a run has done, read back."""
 
-import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from bulkcert.commands import calling
-from bulkcert.commands.which_run import results_meant
 from bulkcert.engine.figures import Stats
 from bulkcert.engine.limits import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind
-from bulkcert.runs.job import Options, StateOptions
+from bulkcert.runs.job import refuse, resolve_target
 from bulkcert.runs.opened import OpenRun
 from bulkcert.runs.opening import open_existing
-from bulkcert.runs.options import PREFLIGHT, RUN, ServiceOptions, refuse, resolve_target, seconds
+from bulkcert.runs.options import VerifyOptions
 from bulkcert.runs.verify import Verifier
-from bulkcert.service.actions import Action, ActionName
+from bulkcert.service.actions import Action
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
-from bulkcert.store.paths import RunFiles
+from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.store.schema import Verification
 from bulkcert.store.status import status_in
 from bulkcert.telemetry.events import log_verified
@@ -33,37 +27,14 @@ from bulkcert.words import counted, duration
 LONGEST_WATCH_S, SHORTEST_PAUSE_S = 30 * 86400, 1.0
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class VerifyOptions(ServiceOptions, StateOptions):
-    """Options of ``verify``."""
-
-    watch: Annotated[float, Parameter(group=PREFLIGHT, converter=seconds, metavar="DURATION")] = 0.0
-    """Keep checking for so long (90s, 10m, 2h, 30d at most), and call again what is not in the desired state."""
-    every: Annotated[float, Parameter(group=PREFLIGHT, converter=seconds, metavar="DURATION")] = 30.0
-    """Pause between two checks, 1s at least."""
-    yes: Annotated[bool, Parameter(name=["--yes", "-y"], group=RUN)] = False
-    """Do not ask before --watch, which may change certificates."""
-
-
-def verify(
-    results: Annotated[Path | None, Parameter(name=["--results", "-o"])] = None,
-    *,
-    options: VerifyOptions = VerifyOptions(),
-    action: Annotated[ActionName | None, Parameter(show=False)] = None,
-    input_: Annotated[list[Path] | None, Parameter(name="input", show=False)] = None,
-) -> ExitStatus:
+def verify(results: Path, options: VerifyOptions) -> ExitStatus:
     """Reads back the status of every row of a run and adds it to the results; 0 only if all are in the desired state.
 
     Args:
-        results: The results of the run. With --job those of the job.
-        options: See below; the instance and the endpoint are those of the run unless given.
-        action: Of the job file.
-        input_: Of the job file.
+        results: The results of the run.
+        options: As typed; the instance and the endpoint are those of the run unless given.
     """
-    known = (*Options.__dataclass_fields__, *VerifyOptions.__dataclass_fields__, "action", "input", "job")
-    terminal.warn_of_unknown(os.environ, known)
-    files = RunFiles(results_meant(results, action, input_), options.state_dir)
+    files = RunFiles(results_of(results), options.state_dir)
     verification = execute(files, ChainCredentials(), options, ask=not options.yes)
     if options.json:
         calling.print_json(verification)

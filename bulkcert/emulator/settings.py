@@ -39,7 +39,7 @@ class Settings:
         slow_seconds: Added latency of a call that meets the fault ``slow``.
     """
 
-    port: Annotated[int, Parameter(group=_SERVING)] = 8080
+    port: Annotated[int, Parameter(group=_SERVING, metavar="PORT")] = 8080
     """Port on 127.0.0.1; 0 takes any that is free."""
     json: Annotated[bool, Parameter(group=_SERVING)] = False
     """Print the URL as JSON."""
@@ -47,43 +47,40 @@ class Settings:
     """Stop when standard input ends, as it does when the parent process dies."""
     status_table: Annotated[StatusTable, Parameter(group=_SERVING)] = "old"
     """HTTP statuses before (old) or after (new) the vendor's adjustment."""
-    latency_ms: Annotated[tuple[float, float], Parameter(group=_SERVING)] = (0.0, 0.0)
+    latency_ms: Annotated[tuple[float, float], Parameter(group=_SERVING, metavar="LOW HIGH")] = (0.0, 0.0)
     """Answers take between so many milliseconds, drawn evenly."""
 
-    account_cap: Annotated[int, Parameter(group=_LIMITS, name="--rate")] = 500
+    account_cap: Annotated[int, Parameter(group=_LIMITS, name="--rate", metavar="N")] = 500
     """Calls per second of an account and operation above which it throttles."""
-    address_cap: Annotated[int, Parameter(group=_LIMITS, name="--per-address-rate")] = 300
+    address_cap: Annotated[int, Parameter(group=_LIMITS, name="--per-address-rate", metavar="N")] = 300
     """Calls per second of a source address above which it blocks the address."""
-    block_seconds: Annotated[float, Parameter(group=_LIMITS)] = 10.0
+    block_seconds: Annotated[float, Parameter(group=_LIMITS, metavar="SECONDS")] = 10.0
     """How long a blocked address gets no answer."""
 
-    fault: Annotated[tuple[str, ...], Parameter(group=_FAULTS, consume_multiple=False)] = ()
-    """A fault and its share of the calls, as in drop-after=0.01: throttle, overflow, internal-error, html-502,
-    drop-before, drop-after, slow, no-echo, or an error code of the service such as NoPermission. With an operation
-    before it, share of the calls of that operation alone: ListDeviceCertificateByCaSn:NoPermission=1. Repeat it for
-    more; "default" is the usual mix."""
-    fault_seed: Annotated[int, Parameter(group=_FAULTS)] = 0
+    fault: Annotated[tuple[str, ...], Parameter(group=_FAULTS, consume_multiple=False, metavar="NAME=SHARE")] = ()
+    """Share of the calls that meet a fault, as in drop-after=0.01; repeat it for more. names: help emulator."""
+    fault_seed: Annotated[int, Parameter(group=_FAULTS, metavar="N")] = 0
     """Seed of the faults and latencies."""
 
-    database: Annotated[Path | None, Parameter(group=_CONTENT)] = None
+    database: Annotated[Path | None, Parameter(group=_CONTENT, metavar="FILE")] = None
     """SQLite file that keeps the certificates over restarts; without it they are in memory."""
-    instances: Annotated[tuple[str, ...], Parameter(group=_CONTENT, name="--instance", consume_multiple=False)] = (
-        "post-cn-emulator",
-    )
+    instances: Annotated[
+        tuple[str, ...], Parameter(group=_CONTENT, name="--instance", consume_multiple=False, metavar="ID")
+    ] = ("post-cn-emulator",)
     """Instance that exists from the start; repeat it for more."""
-    seed_from: Annotated[Path | None, Parameter(group=_CONTENT)] = None
+    seed_from: Annotated[Path | None, Parameter(group=_CONTENT, metavar="FILE")] = None
     """List whose certificates are registered in the first instance from the start."""
     seed_for: Annotated[ActionName, Parameter(group=_CONTENT)] = "inactivate-device"
     """Action that they are made ready for: they start in the state from which it changes something."""
-    seed_device_column: Annotated[str, Parameter(group=_CONTENT)] = ""
+    seed_device_column: Annotated[str, Parameter(group=_CONTENT, metavar="NAME")] = ""
     """Column of the list that holds the device serial, if it is not named DeviceSn."""
-    seed_ca_column: Annotated[str, Parameter(group=_CONTENT)] = ""
+    seed_ca_column: Annotated[str, Parameter(group=_CONTENT, metavar="NAME")] = ""
     """Column of the list that holds the CA serial, if it is not named CaSn or Sn."""
-    unregistered: Annotated[float, Parameter(group=_CONTENT)] = 0.0
+    unregistered: Annotated[float, Parameter(group=_CONTENT, metavar="SHARE")] = 0.0
     """Share of the list, from 0 to 1, that is left unregistered."""
-    already: Annotated[float, Parameter(group=_CONTENT)] = 0.0
+    already: Annotated[float, Parameter(group=_CONTENT, metavar="SHARE")] = 0.0
     """Share of the rest, from 0 to 1, that is already as the action of --seed-for wants it; for delete-ca: gone."""
-    connecting: Annotated[float, Parameter(group=_CONTENT)] = 0.0
+    connecting: Annotated[float, Parameter(group=_CONTENT, metavar="SHARE")] = 0.0
     """Share of the devices left unregistered, from 0 to 1, that connect for the first time while calls are coming."""
 
     faults: Annotated[Mapping[str, float], _HIDDEN] = field(default_factory=dict)

@@ -126,7 +126,7 @@ class Engine:
         async with lane.turn:
             if not await lane.pacer.acquire():
                 return False
-            await self._store.intend(row.number)
+            await self._store.add(row.number)
             await self._store.sync()
             return self._store.failure is None
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-Phase = Literal["reading states", "calling", "undoing", "verifying", "stopping", "writing results"]
+Phase = Literal["reading states", "calling", "undoing", "verifying", "stopping"]
 
 
 class LaneState(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from bulkcert.service.certificates import Status
 from bulkcert.store.outcome import Outcome, Row
 from bulkcert.store.store import Store, now_ms
 
-PreflightMode = Literal["auto", "always", "never"]
+Mode = Literal["auto", "always", "never"]
 """When the state of certificates is read before they are called."""
 
 BELIEVED_S = 15 * 60
@@ -47,7 +47,7 @@ class Preflight:
         order: RunLimits,
         store: Store,
         *,
-        mode: PreflightMode,
+        mode: Mode,
         frames: Callable[[], Iterator[pl.DataFrame]],
         batches: Callable[[], Iterator[list[Row]]],
     ) -> None:

@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from datetime import UTC, datetime
-from typing import Self
 
 from bulkcert.engine.figures import LaneState, Phase, Stats
 from bulkcert.engine.limits import Target
@@ -24,12 +23,10 @@ class StatsMaker:
     Args:
         progress: What it does.
         kind: Phase in which it calls.
-        rows: Rows of the list; of an undo, those that the run has changed.
+        service: How it is called.
+        rows: Rows of the list, if there is one; of an undo, those that the run has changed.
         settled: Rows that earlier sessions have done, by outcome; none where it verifies.
         to_call: Rows that it calls at most.
-        addresses: Source address of each lane.
-        limit: Calls per second that all lanes make together, at most.
-        workers: Workers of all lanes together.
         limited: Whether it makes no more than so many calls, so that what needs none does not count.
     """
 
@@ -37,48 +34,23 @@ class StatsMaker:
         self,
         progress: Progress,
         kind: Phase,
+        service: Target,
         *,
-        rows: int,
-        settled: Counter[Outcome],
-        to_call: int,
-        addresses: tuple[str | None, ...],
-        limit: float,
-        workers: int,
+        rows: int = 0,
+        settled: Counter[Outcome] | None = None,
+        to_call: int = 0,
         limited: bool = False,
     ) -> None:
         self.progress = progress
         self._kind = kind
+        self._addresses, self._limit = service.addresses, service.rate
+        self._workers = service.workers * len(service.addresses)
         self._rows = rows
-        self._settled = settled
+        self._settled = settled or Counter()
         self._to_call = to_call
-        self._addresses = addresses
-        self._limit = limit
-        self._workers = workers
         self._limited = limited
         self._began = time.monotonic()
         self._calling_since: float | None = None
-        self.is_written = False
-        """Whether the calls are over, and results are written."""
-
-    @classmethod
-    def of_reading(cls, progress: Progress, service: Target, rows: int = 0) -> Self:
-        """Returns what makes the figures of a session that only reads.
-
-        Args:
-            progress: What it does.
-            service: How it is called.
-            rows: Rows of the list, if there is one.
-        """
-        return cls(
-            progress,
-            "verifying",
-            rows=rows,
-            settled=Counter(),
-            to_call=rows,
-            addresses=service.addresses,
-            limit=service.rate,
-            workers=service.workers * len(service.addresses),
-        )
 
     def take(self) -> Stats:
         """Returns what the session does now."""
@@ -149,8 +121,6 @@ class StatsMaker:
         return self.progress.outcomes.total() - unchanged
 
     def _phase(self) -> Phase:
-        if self.is_written:
-            return "writing results"
         if self.progress.stop is not None:
             return "stopping"
         reading = self._kind == "calling" and (self.progress.reading or not self.progress.preflight_over)
@@ -162,7 +132,7 @@ class StatsMaker:
         if phase == "reading states":
             self._calling_since = None
             return None
-        if phase in ("verifying", "stopping", "writing results") or self.progress.outage.ongoing:
+        if phase in ("verifying", "stopping") or self.progress.outage.ongoing:
             return None
         self._calling_since = self._calling_since or now
         left, elapsed = max(0, self._to_call - self._done_now()), now - self._calling_since

@@ -2,17 +2,15 @@
 
 import re
 from collections.abc import Iterator
-from typing import Literal
 
 import jinja2
 import msgspec
 
+from bulkcert.report import Format
 from bulkcert.report.charts import charts_of
 from bulkcert.report.document import Document, TextTable, document_of
 from bulkcert.report.figures import Figures
 from bulkcert.words import printable
-
-Format = Literal["html", "text", "json", "md"]
 
 _WIDE = 100
 """Columns of a terminal or a mail; a text table that is wider stands as a block for each row."""

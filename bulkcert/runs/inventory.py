@@ -55,9 +55,8 @@ class Inventory:
         Raises:
             BulkcertError: It could not be done; there is no file then.
         """
-        async with calling(
-            self.service, provider, StatsMaker.of_reading(self.progress, self.service), watch, leave
-        ) as lanes:
+        stats = StatsMaker(self.progress, "verifying", self.service)
+        async with calling(self.service, provider, stats, watch, leave) as lanes:
             async with anyio.create_task_group() as group:
                 group.start_soon(anyio.to_thread.run_sync, self.file.write)
                 try:

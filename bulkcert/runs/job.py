@@ -1,138 +1,43 @@
-"""What was asked: options as typed, and the job they resolve to. After that nothing reads flags or the environment."""
+"""What was asked: options resolved, once, into a target or a job. After that nothing reads flags or the environment."""
 
+import difflib
+import ipaddress
 import os
 import re
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal, get_args
 
-from cyclopts import Parameter, Token
+import httpx
 
 from bulkcert.engine.limits import Limit, Target
-from bulkcert.engine.preflight import PreflightMode
+from bulkcert.engine.pacer import lane_cap
+from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.results import SUFFIXES
 from bulkcert.runs.options import (
-    INPUT,
     LARGEST_NUMBER,
-    PACE,
-    PREFLIGHT,
-    RUN,
+    CallOptions,
+    Options,
+    PreflightOptions,
     ServiceOptions,
-    refuse,
-    resolve_target,
+    SizeOptions,
     short,
-    whole_number,
 )
-from bulkcert.runs.schedule import ScheduleOptions, check_schedule
 from bulkcert.service.actions import ACTIONS, Action, ActionName
-from bulkcert.store.paths import RunFiles
+from bulkcert.service.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_host
+from bulkcert.store.paths import RunFiles, default_results
 
+MOST_IN_FLIGHT, LONGEST_TIMEOUT_S = 65_536, 3600.0
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class ColumnOptions:
-    """Options that say how a list is read."""
+MOST_DAYS = 36_525
+"""Days that files may be kept, a hundred years."""
 
-    device_column: Annotated[str, Parameter(group=INPUT)] = ""
-    """Column that holds the device serial, if it is not named DeviceSn."""
-    ca_column: Annotated[str, Parameter(group=INPUT)] = ""
-    """Column that holds the CA serial, if it is not named CaSn (or Sn, for CA actions)."""
-    trust_serials: Annotated[bool, Parameter(group=INPUT)] = False
-    """Accept a column whose serials all end in zeros after 15 digits, as a spreadsheet leaves them."""
+DATE = re.compile(r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")
+"""A date as ``{date}`` of a job file writes it."""
 
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class PreflightOptions:
-    """Options that say what is read before the first call."""
-
-    preflight: Annotated[PreflightMode, Parameter(group=PREFLIGHT)] = "auto"
-    """Read states before calling: auto pages through a CA where that takes fewer calls than it has rows; always reads
-    every certificate; never reads none."""
-    protect: Annotated[Path | None, Parameter(group=PREFLIGHT)] = None
-    """List of serials that must not be touched; one of them in the input keeps the run from starting."""
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class MetricsOptions:
-    """Options that say where the metrics of a run go."""
-
-    metrics_file: Annotated[Path | None, Parameter(group=RUN)] = None
-    """Keep metrics in this .prom file, for the node exporter's textfile collector; a file for each job."""
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class StateOptions:
-    """Where what a run remembers is kept; for every command that is about a run."""
-
-    state_dir: Annotated[Path | None, Parameter(group=INPUT)] = None
-    """Directory for the folder RESULTS.run, which holds what a run remembers. Default: next to the results."""
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class CallOptions(ServiceOptions, StateOptions):
-    """Options of every command that changes certificates row by row."""
-
-    limit_rows: Annotated[int | None, Parameter(group=INPUT, converter=whole_number)] = None
-    """Call at most so many rows, then stop (75); resume calls the next ones."""
-    max_errors: Annotated[str, Parameter(group=PACE)] = "50%"
-    """Stop (3) when more rows than this failed: a number, or a percentage of the finished rows, from 100 rows on."""
-    yes: Annotated[bool, Parameter(name=["--yes", "-y"], group=RUN)] = False
-    """Do not ask."""
-
-
-Retried = Literal["failed", "unknown", "not_registered", "undone", "drifted"]
-"""Rows that can be called again: those with one of these outcomes, and those read back in another state."""
-
-
-def retried(_type: object, tokens: Sequence[Token]) -> tuple[Retried, ...]:
-    """Reads names with commas between them.
-
-    Raises:
-        ValueError: One is not a name of such rows.
-    """
-    names = [name.strip() for token in tokens for name in token.value.split(",") if name.strip()]
-    for name in names:
-        if name not in get_args(Retried):
-            raise ValueError(f"{name!r} is not valid; choose from {', '.join(get_args(Retried))}")
-    return tuple(dict.fromkeys(names))  # type: ignore[arg-type]
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class RetryOptions:
-    """What is called again though it has an outcome."""
-
-    retry: Annotated[
-        tuple[Retried, ...], Parameter(group=INPUT, converter=retried, consume_multiple=False, metavar="OUTCOME,…")
-    ] = ()
-    """Call again the rows that are failed, unknown, not_registered, undone, or drifted: read back in another state."""
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class ResumeOptions(CallOptions, PreflightOptions, MetricsOptions, RetryOptions, ColumnOptions, ScheduleOptions):
-    """Options of every start of a run."""
-
-    skip_protected: Annotated[bool, Parameter(group=PREFLIGHT)] = False
-    """Leave protected rows out and call the others."""
-    skip_invalid: Annotated[bool, Parameter(group=INPUT)] = False
-    """Leave invalid rows out and call the others; without it one invalid row keeps the run from starting."""
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class Options(ResumeOptions):
-    """Options of ``run`` and ``rehearse`` as they were typed."""
-
-    results: Annotated[Path | None, Parameter(name=["--results", "-o"], group=INPUT)] = None
-    """Results file: .csv, .parquet or .ndjson. Default: next to the input, named after it and the action."""
-    overwrite: Annotated[bool, Parameter(group=INPUT)] = False
-    """Drop what an earlier run with these results has done, and start from scratch."""
+WRONG_SIZE = "See whether the export went wrong; if it did not, change the number."
+"""What to do about a list of a length that was not expected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,8 +102,8 @@ def resolve(
     """
     problems: list[str] = []
     service = resolve_target(options, problems)
-    limit = max_errors_of(options.max_errors, problems)
-    results = options.results or default_results(inputs[0], ACTIONS[action])
+    limit = resolve_limits(options, problems)
+    results = options.results or default_results(inputs[0], action)
     if options.results is None and str(inputs[0]) == "-":
         problems.append(
             "--results is missing: a list from standard input has no name that results could be named after"
@@ -206,11 +111,11 @@ def resolve(
     _check_results(results, inputs, problems)
     if options.overwrite and options.retry:
         problems.append("--overwrite and --retry exclude each other: the one drops what the other goes by")
-    check_limit_rows(options.limit_rows, problems)
-    if options.skip_protected and options.protect is None:
-        problems.append("--skip-protected needs --protect, the list of what is protected")
-    check_schedule(options, results.name, problems)
-    _check_metrics(options, problems)
+    check_list_options(options, options, problems)
+    _check_retention(options.retain_days, results.name, problems)
+    if options.metrics_file is not None and options.metrics_file.suffix != ".prom":
+        reason = "the node exporter reads no other file"
+        problems.append(f"--metrics-file {options.metrics_file} must end in .prom: {reason}")
     refuse(problems, command)
     return Job(
         **{field.name: getattr(service, field.name) for field in fields(service)},
@@ -224,40 +129,208 @@ def resolve(
     )
 
 
-def check_limit_rows(limit: int | None, problems: list[str]) -> None:
-    """Adds what is wrong with ``--limit-rows`` to the problems."""
-    if limit is not None and limit < 1:
-        problems.append(f"--limit-rows must be at least 1, not {limit}")
+def refuse(problems: list[str], command: str) -> None:
+    """Refuses options with all that is wrong with them at once.
+
+    Raises:
+        BulkcertError: There is something wrong.
+    """
+    if problems:
+        message = problems[0] if len(problems) == 1 else "\n  ".join(["several options are wrong:", *problems])
+        raise BulkcertError(ExitStatus.USAGE, message, f"No calls were made. See bulkcert {command} --help.")
 
 
-def default_results(path: Path, action: Action) -> Path:
-    """Returns where results go by default: ``devices.csv.gz`` → ``devices.inactivate-device.results.csv``."""
-    stem, *suffixes = path.name.split(".")
-    suffix = _RESULTS_SUFFIX.get(suffixes[-1].lower() if suffixes else "", ".csv")
-    while suffixes and suffixes[-1].lower() in ("csv", "gz", "zst", "parquet", "pq", "ndjson", "jsonl"):
-        suffixes.pop()
-    return path.parent / (".".join([stem, *suffixes, action.name, "results"]) + suffix)
+def resolve_target(options: ServiceOptions, problems: list[str]) -> Target:
+    """Returns the service that the options mean.
+
+    Args:
+        options: As typed.
+        problems: What is wrong with them is added; the result is of no use then.
+
+    Raises:
+        BulkcertError: There is no such region.
+    """
+    endpoint = _endpoint(options, problems)
+    addresses = _addresses(options.source_address, problems)
+    cap = _lane_cap(options, len(addresses), problems)
+    if not options.instance.strip():
+        problems.append("--instance is missing: the ID of the instance that holds the certificates")
+    elif problem := wrong_instance(options.instance):
+        problems.append(problem)
+    if not len(addresses) <= options.max_in_flight <= MOST_IN_FLIGHT:
+        allowed = f"at least 1 for each source address, and at most {MOST_IN_FLIGHT:,}"
+        problems.append(f"--max-in-flight must be {allowed}, not {options.max_in_flight:,}")
+    if options.attempts < 1:
+        problems.append(f"--attempts must be at least 1, not {options.attempts}")
+    if not 0 < options.timeout <= LONGEST_TIMEOUT_S:
+        message = f"--timeout must be a number of seconds above 0, {LONGEST_TIMEOUT_S:g} at most"
+        problems.append(f"{message}, not {options.timeout:g}")
+    return Target(
+        instance=options.instance,
+        endpoint=endpoint,
+        addresses=addresses,
+        lane_cap=cap,
+        workers=options.max_in_flight // len(addresses),
+        attempts=options.attempts,
+        timeout_s=options.timeout,
+    )
 
 
-_RESULTS_SUFFIX = {"parquet": ".parquet", "pq": ".parquet", "ndjson": ".ndjson", "jsonl": ".ndjson"}
+def wrong_instance(instance: str) -> str:
+    """Returns why a text cannot be the ID of an instance, or an empty text if it can."""
+    if re.fullmatch(r"[A-Za-z0-9_-]+", instance):
+        return ""
+    return f"--instance {instance!r} must be letters, digits, - and _ only, as in post-cn-7mz2d000001"
 
 
-def max_errors_of(text: str, problems: list[str]) -> Limit:
-    """Returns when there are too many errors, as ``--max-errors`` says; what is wrong with it is added."""
-    matched = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", text.strip())
+def confirm_region(region: str) -> None:
+    """Confirms that a region is one of the service's.
+
+    Raises:
+        BulkcertError: It is not; with the one that was meant, or some that there are.
+    """
+    if region not in REGIONS:
+        near = difflib.get_close_matches(region, REGIONS, n=1)
+        others = difflib.get_close_matches(region, REGIONS, n=6, cutoff=0) if region else REGIONS[:5]
+        hint = f"did you mean {near[0]}?" if near else "there is no such region"
+        raise BulkcertError(
+            ExitStatus.MISCONFIGURED,
+            f"--region {region} is not known; {hint}",
+            f"Regions that look like it: {', '.join(others)}. The instance's page in the console names its region.",
+        )
+
+
+def _endpoint(options: ServiceOptions, problems: list[str]) -> httpx.URL:
+    if options.endpoint:
+        return _url(options.endpoint, problems)
+    if not options.region:
+        problems.append("--region is missing: that of the instance; or name the service's URL with --endpoint")
+    else:
+        confirm_region(options.region)
+    if options.vpc and options.region in PUBLIC_ONLY_REGIONS:
+        problems.append(f"--region {options.region} has no VPC endpoint")
+    return httpx.URL(f"https://{region_host(options.region or 'none', vpc=options.vpc)}")
+
+
+def _url(text: str, problems: list[str]) -> httpx.URL:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as error:
+        problems.append(f"--endpoint {text!r} is not a URL: {error}")
+        return httpx.URL("https://invalid")
+    if url.scheme not in ("http", "https") or not url.host:
+        problems.append(f"--endpoint {text!r} must look like https://host")
+    elif url.port is not None and not 0 < url.port < 65536:  # noqa: PLR2004 - the ports of TCP
+        problems.append(f"--endpoint {text!r}: port {url.port} is not from 1 to 65535")
+    elif url.scheme == "http" and not _is_loopback(url.host):
+        problems.append(f"--endpoint {text!r}: http is allowed for loopback addresses only, use https")
+    elif url.path not in ("", "/") or url.query or url.userinfo or url.fragment:
+        problems.append("--endpoint takes scheme, host and port only")
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    """Returns whether a host is this machine, for certain: by name or by address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _addresses(typed: tuple[str, ...], problems: list[str]) -> tuple[str | None, ...]:
+    reasons = {address: cannot_send_from(address) for address in typed}
+    plain = [_plain(address) for address, reason in reasons.items() if not reason]
+    problems.extend(f"--source-address {address}: {reason}" for address, reason in reasons.items() if reason)
+    if len(reasons) < len(typed) or len(set(plain)) < len(plain):
+        problems.append("--source-address names the same address twice")
+    return typed or (None,)
+
+
+def _plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Returns an address so that two spellings of it are equal."""
+    parsed = ipaddress.ip_address(address)
+    return getattr(parsed, "ipv4_mapped", None) or parsed
+
+
+def cannot_send_from(address: str) -> str:
+    """Returns why a socket cannot be bound to an address, or an empty text if it can."""
+    try:
+        parsed = ipaddress.ip_address(address)
+        if parsed.is_unspecified:
+            return "means any address; name one"
+        with socket.socket(socket.AF_INET6 if parsed.version == 6 else socket.AF_INET) as probe:  # noqa: PLR2004
+            probe.bind((address, 0))
+    except (ValueError, OSError) as error:
+        return "not an address of this machine" if isinstance(error, OSError) else "not an IP address"
+    return ""
+
+
+def _lane_cap(options: ServiceOptions, lanes: int, problems: list[str]) -> int:
+    rates = {"--rate": options.rate, "--per-address-rate": options.per_address_rate}
+    low = [f"{name} must be at least 1, not {value}" for name, value in rates.items() if value < 1]
+    problems.extend(low)
+    cap = lane_cap(options.rate, options.per_address_rate, lanes)
+    if cap < 1 and not low:
+        problems.append(f"--rate {options.rate} leaves less than one call a second for each of {lanes} addresses")
+    return cap
+
+
+def resolve_limits(options: CallOptions, problems: list[str]) -> Limit:
+    """Returns when there are too many errors, as ``--max-errors`` says.
+
+    Args:
+        options: As typed.
+        problems: What is wrong with it, and with ``--limit-rows``, is added.
+    """
+    if options.limit_rows is not None and options.limit_rows < 1:
+        problems.append(f"--limit-rows must be at least 1, not {options.limit_rows}")
+    text = options.max_errors.strip()
+    matched = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", text)
     if matched and matched[2] and float(matched[1]) <= 100:  # noqa: PLR2004 - percent
         return Limit(share=float(matched[1]) / 100)
-    if matched and not matched[2] and matched[1].isdigit() and len(matched[1]) <= len(str(LARGEST_NUMBER)):
-        return Limit(rows=int(matched[1]))
+    if matched and not matched[2] and text.isdigit() and len(text) <= len(str(LARGEST_NUMBER)):
+        return Limit(rows=int(text))
     problems.append(f"--max-errors takes a number of rows or a percentage such as 5%, not {short(text)!r}")
     return Limit()
 
 
-def _check_metrics(options: MetricsOptions, problems: list[str]) -> None:
-    if options.metrics_file is not None and options.metrics_file.suffix != ".prom":
-        problems.append(
-            f"--metrics-file {options.metrics_file} must end in .prom: the node exporter reads no other file"
-        )
+def check_list_options(size: SizeOptions, preflight: PreflightOptions, problems: list[str]) -> None:
+    """Adds what is wrong with the options on the list and its protection to the problems."""
+    if preflight.skip_protected and preflight.protect is None:
+        problems.append("--skip-protected needs --protect, the list of what is protected")
+    least, most = size.min_rows, size.max_rows
+    for option, value in (("--min-rows", least), ("--max-rows", most)):
+        if value is not None and value < 0:
+            problems.append(f"{option} must be at least 0, not {value}")
+    if least is not None and most is not None and least > most:
+        problems.append(f"--min-rows {least} is more than --max-rows {most}")
+
+
+def wrong_size(options: SizeOptions, name: str, rows: int) -> str:
+    """Returns why a list is too short or too long, in words; empty if it is neither.
+
+    Args:
+        options: As typed.
+        name: Of the list.
+        rows: That it has.
+    """
+    least, most = options.min_rows, options.max_rows
+    has = f"{name} has {rows:,} row{'s' * (rows != 1)}"
+    if least is not None and rows < least:
+        return f"{has}, and at least {least:,} are expected (--min-rows)"
+    if most is not None and rows > most:
+        return f"{has}, and at most {most:,} are allowed (--max-rows)"
+    return ""
+
+
+def _check_retention(days: int | None, name: str, problems: list[str]) -> None:
+    if days is None:
+        return
+    if not 1 <= days <= MOST_DAYS:
+        problems.append(f"--retain-days must be from 1 to {MOST_DAYS:,} days, not {days}")
+    if not DATE.search(name):
+        message = f"--retain-days goes by the date in the names of results, and {name} has none"
+        problems.append(f"{message}: put {{date}} into the results of the job file")
 
 
 def _check_results(results: Path, inputs: tuple[Path, ...], problems: list[str]) -> None:

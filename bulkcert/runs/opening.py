@@ -22,12 +22,13 @@ from bulkcert.runs.opened import OpenRun, pinned_of, remove_folder, same_service
 from bulkcert.runs.reading_list import pin
 from bulkcert.runs.run import Run
 from bulkcert.store import lock, queries
+from bulkcert.store.database import unwritable
 from bulkcert.store.lock import Lock
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Asked
 from bulkcert.store.status import no_run
-from bulkcert.store.store import Store, now_ms, unwritable
+from bulkcert.store.store import Store
 
 
 def open_existing(files: RunFiles) -> OpenRun:
@@ -209,7 +210,6 @@ def _asked(job: Job, check: Check, pinned: PinnedList, run_id: str) -> Asked:
         device_column=pinned.device_column,
         ca_column=pinned.ca_column,
         version=version("bulkcert"),
-        created_at=now_ms(),
         rehearsal=job.rehearsal,
         protected_by=check.protected_by,
     )

@@ -1,29 +1,30 @@
-"""Which service is called, from where and how fast: options as typed, and what they resolve to."""
+"""The options of all commands, as they are typed: their types, their help, how they are read.
 
-import difflib
-import ipaddress
+Each is also a variable ``BULKCERT_…`` and a key of a job file. Nothing heavy is imported here, and no methods are
+made that nobody calls, so that help is quick; what options mean together is resolved in ``job``.
+"""
+
 import re
-import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Self
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar, get_args
 
-import httpx
 from cyclopts import Group, Parameter, Token
 
-from bulkcert.engine.limits import Target
-from bulkcert.engine.pacer import lane_cap
-from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.emulator.settings import Settings
 from bulkcert.log import LogFormat
-from bulkcert.service.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_host
+from bulkcert.service.verdicts import StatusTable
 
-WHERE = Group.create_ordered("Where")
-INPUT = Group.create_ordered("Input and results")
-PREFLIGHT = Group.create_ordered("Preflight and safety")
-PACE = Group.create_ordered("Pace")
-SCHEDULE = Group.create_ordered("Schedule")
-RUN = Group.create_ordered("Run")
-
+MAIN = Group("What and where", sort_key=0)
+SAFETY = Group("Safety", sort_key=1)
+REHEARSAL = Group("Rehearsal", sort_key=2)
+LIST = Group("List and results", sort_key=3)
+PACE = Group("Pace", sort_key=4)
+SCHEDULE = Group("Schedule", sort_key=5)
+OUTPUT = Group("Output", sort_key=6)
 
 LARGEST_NUMBER = 10**12
 """What no option comes near; larger numbers are beyond what can be reckoned with."""
@@ -31,14 +32,19 @@ LARGEST_NUMBER = 10**12
 LONGEST_S = 100 * 365.25 * 86400
 """The longest length of time, in seconds: what is later may be no date."""
 
-MOST_IN_FLIGHT, LONGEST_TIMEOUT_S = 65_536, 3600.0
-
 SHOWN = 40
 """Characters of a wrong value that are repeated."""
+
+Choice = TypeVar("Choice", bound=str)
 
 
 class TooLongError(ValueError):
     """A length of time that leads beyond all dates."""
+
+
+def short(text: str) -> str:
+    """Returns a wrong value as it is repeated."""
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def whole_number(_type: object, tokens: Sequence[Token]) -> int:
@@ -65,200 +71,291 @@ def seconds(_type: object, tokens: Sequence[Token]) -> float:
     return length
 
 
-def short(text: str) -> str:
-    """Returns a wrong value as it is repeated."""
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+def moment(kind: object, tokens: Sequence[Token]) -> float:
+    """Reads when a run must end: a length of time from now, or the nearest such time of day on this machine's clock.
+
+    The nearest, not the next: a job that is started late, or again, just after its deadline must not run until that
+    of the next day.
+
+    Returns:
+        Unix time in seconds; that of a time of day may be over.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    text = tokens[0].value.strip()
+    if not (matched := re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", text)):
+        try:
+            return time.time() + seconds(kind, tokens)
+        except TooLongError:
+            raise
+        except ValueError:
+            message = f"{short(text)!r} is neither a length of time such as 4h nor a time of day such as 06:00"
+            raise ValueError(message) from None
+    now = datetime.now()  # noqa: DTZ005 - a time of day is one of this machine's own
+    today = now.replace(hour=int(matched[1]), minute=int(matched[2]), second=0, microsecond=0)
+    days = [today + timedelta(days=day) for day in (-1, 0, 1)]
+    return min(days, key=lambda then: abs(then - now)).timestamp()
+
+
+def names_of(choices: Iterable[Choice]) -> Callable[[object, Sequence[Token]], tuple[Choice, ...]]:
+    """Returns what reads names with commas between them.
+
+    Args:
+        choices: The names that there are; another one is a ValueError.
+    """
+    there = {str(choice): choice for choice in choices}
+
+    def read(_type: object, tokens: Sequence[Token]) -> tuple[Choice, ...]:
+        names = [name.strip() for token in tokens for name in token.value.split(",") if name.strip()]
+        if wrong := next((name for name in names if name not in there), None):
+            raise ValueError(f"{wrong!r} is not valid; choose from {', '.join(there)}")
+        return tuple(dict.fromkeys(there[name] for name in names))
+
+    return read
+
+
+def _number(group: Group, metavar: str = "N") -> Parameter:
+    return Parameter(group=group, converter=whole_number, metavar=metavar)
+
+
+Inputs = Annotated[tuple[Path, ...], Parameter(name="input", group=MAIN)]
+"""The files of a list."""
+
+Results = Annotated[Path, Parameter(name=["--results", "-o"], group=MAIN)]
+"""The run that a command is about."""
+
+PreflightMode = Literal["auto", "always", "never"]
+
+Retried = Literal["failed", "unknown", "not_registered", "undone", "drifted"]
+"""Rows that can be called again: those with one of these outcomes, and those read back in another state."""
 
 
 @Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ServiceOptions:
-    """Options of every command that calls the service; each is also ``BULKCERT_…`` and a key of a job file."""
+    """Options of every command that calls the service."""
 
-    instance: Annotated[str, Parameter(group=WHERE)] = ""
-    """Instance that holds the certificates, as in post-cn-7mz2d000001."""
-    region: Annotated[str, Parameter(group=WHERE)] = ""
-    """Region of the instance, as in cn-hangzhou; gives the endpoint."""
-    vpc: Annotated[bool, Parameter(group=WHERE)] = False
+    instance: Annotated[str, Parameter(group=MAIN, metavar="ID")] = ""
+    """Instance that holds the certificates."""
+    region: Annotated[str, Parameter(group=MAIN, metavar="REGION")] = ""
+    """Region of the instance, as in cn-hangzhou."""
+    vpc: Annotated[bool, Parameter(group=PACE)] = False
     """Use the region's endpoint inside its VPC."""
-    endpoint: Annotated[str, Parameter(group=WHERE)] = ""
-    """URL of the service; wins over the region. http only for loopback addresses."""
-    source_address: Annotated[tuple[str, ...], Parameter(group=WHERE, consume_multiple=False)] = ()
-    """Local address to send from; repeat it for more. The address cap holds for each."""
+    endpoint: Annotated[str, Parameter(group=MAIN, metavar="URL")] = ""
+    """Where the service is, in place of a region."""
+    source_address: Annotated[tuple[str, ...], Parameter(group=PACE, consume_multiple=False, metavar="ADDRESS")] = ()
+    """Local address to send from; repeat it for more."""
 
-    rate: Annotated[int, Parameter(group=PACE, converter=whole_number)] = 500
-    """Cap of the account, in calls per second."""
-    per_address_rate: Annotated[int, Parameter(group=PACE, converter=whole_number)] = 300
-    """Cap of each source address, in calls per second; 90 % of it is used, since the service blocks above it."""
-    max_in_flight: Annotated[int, Parameter(group=PACE, converter=whole_number)] = 256
-    """Most calls that wait for an answer at a time."""
-    timeout: Annotated[float, Parameter(group=PACE)] = 10.0
-    """Seconds that one attempt may take."""
-    attempts: Annotated[int, Parameter(group=PACE, converter=whole_number)] = 6
+    rate: Annotated[int, _number(PACE)] = 500
+    """Calls per second of the account."""
+    per_address_rate: Annotated[int, _number(PACE)] = 300
+    """Calls per second of each address; 90 % of it is used, since the service blocks above."""
+    max_in_flight: Annotated[int, _number(PACE)] = 256
+    """Most calls that wait for an answer."""
+    timeout: Annotated[float, Parameter(group=PACE, metavar="SECONDS")] = 10.0
+    """Most that one attempt may take."""
+    attempts: Annotated[int, _number(PACE)] = 6
     """Attempts for each row; waiting out a throttle or an outage does not count."""
-    json: Annotated[bool, Parameter(group=RUN)] = False
+    json: Annotated[bool, Parameter(group=OUTPUT)] = False
     """Print what came of it as JSON."""
-    verbose: Annotated[bool, Parameter(name=["--verbose", "-v"], negative="", group=RUN)] = False
-    """Name each call that did not succeed at once, on stderr; with an internal error, show where it came from."""
-    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", group=RUN)] = False
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], group=OUTPUT)] = False
     """No progress on stderr; errors and questions only."""
-    log_format: Annotated[LogFormat, Parameter(group=RUN)] = "text"
-    """What stderr carries: text for people, or for machines one JSON object a line, and then nothing is asked."""
+    verbose: Annotated[bool, Parameter(name=["--verbose", "-v"], group=OUTPUT)] = False
+    """Name each call that did not succeed at once, on stderr."""
+    log_format: Annotated[LogFormat, Parameter(group=OUTPUT)] = "text"
+    """stderr for people, or one JSON object a line; then nothing is asked."""
 
 
-class Problem(str):
-    """What is wrong with an option, where the exit status is not that of wrong usage.
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class StateOptions:
+    """Where what a run remembers is kept; for every command that is about a run."""
 
-    Args:
-        text: In words.
-        status: The exit status, if nothing else is wrong.
-    """
-
-    __slots__ = ("status",)
-    status: ExitStatus
-
-    def __new__(cls, text: str, status: ExitStatus) -> Self:
-        """Returns the text, which carries the status."""
-        problem = super().__new__(cls, text)
-        problem.status = status
-        return problem
+    state_dir: Annotated[Path | None, Parameter(group=LIST, metavar="DIRECTORY")] = None
+    """Where RESULTS.run is, if not next to RESULTS."""
 
 
-def resolve_target(options: ServiceOptions, problems: list[str]) -> Target:
-    """Returns the service that the options mean.
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ColumnOptions:
+    """Options that say how a list is read."""
 
-    Args:
-        options: As typed.
-        problems: What is wrong with them is added; the result is of no use then.
-    """
-    endpoint = _endpoint(options, problems)
-    addresses = _addresses(options.source_address, problems)
-    cap = _lane_cap(options, len(addresses), problems)
-    if not options.instance.strip():
-        problems.append("--instance is missing: the ID of the instance that holds the certificates")
-    elif problem := wrong_instance(options.instance):
-        problems.append(problem)
-    if options.max_in_flight < len(addresses):
-        problems.append(f"--max-in-flight must be at least 1 for each source address, not {options.max_in_flight}")
-    elif options.max_in_flight > MOST_IN_FLIGHT:
-        problems.append(f"--max-in-flight must be at most {MOST_IN_FLIGHT:,}, not {options.max_in_flight:,}")
-    if options.attempts < 1:
-        problems.append(f"--attempts must be at least 1, not {options.attempts}")
-    if not 0 < options.timeout <= LONGEST_TIMEOUT_S:
-        message = f"--timeout must be a number of seconds above 0, {LONGEST_TIMEOUT_S:g} at most"
-        problems.append(f"{message}, not {options.timeout:g}")
-    return Target(
-        instance=options.instance,
-        endpoint=endpoint,
-        addresses=addresses,
-        lane_cap=cap,
-        workers=options.max_in_flight // len(addresses),
-        attempts=options.attempts,
-        timeout_s=options.timeout,
-    )
+    device_column: Annotated[str, Parameter(group=LIST, metavar="NAME")] = ""
+    """Column of device serials, if not DeviceSn."""
+    ca_column: Annotated[str, Parameter(group=LIST, metavar="NAME")] = ""
+    """Column of CA serials, if not CaSn or Sn."""
+    trust_serials: Annotated[bool, Parameter(group=LIST)] = False
+    """Accept serials that all end in zeros after 15 digits, as a spreadsheet leaves them."""
+    skip_invalid: Annotated[bool, Parameter(group=LIST)] = False
+    """Leave invalid rows out; else one prevents the run."""
 
 
-def wrong_instance(instance: str) -> str:
-    """Returns why a text cannot be the ID of an instance, or an empty text if it can."""
-    if re.fullmatch(r"[A-Za-z0-9_-]+", instance):
-        return ""
-    return f"--instance {instance!r} must be letters, digits, - and _ only, as in post-cn-7mz2d000001"
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class PreflightOptions:
+    """Options that say what is read before the first call."""
+
+    preflight: Annotated[PreflightMode, Parameter(group=SAFETY)] = "auto"
+    """Read states first: auto pages through a CA where that takes fewer calls, always reads every certificate."""
+    protect: Annotated[Path | None, Parameter(group=SAFETY, metavar="FILE")] = None
+    """Serials that must not be touched; one of them in the list keeps the run from starting."""
+    skip_protected: Annotated[bool, Parameter(group=SAFETY)] = False
+    """Leave protected rows out and call the others."""
 
 
-def refuse(problems: list[str], command: str) -> None:
-    """Refuses options with all that is wrong with them at once.
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CallOptions(ServiceOptions, StateOptions):
+    """Options of every command that changes certificates row by row."""
 
-    Raises:
-        BulkcertError: There is something wrong.
-    """
-    if not problems:
-        return
-    statuses = {problem.status if isinstance(problem, Problem) else ExitStatus.USAGE for problem in problems}
-    status = statuses.pop() if len(statuses) == 1 else ExitStatus.USAGE
-    message = problems[0] if len(problems) == 1 else "\n  ".join(["several options are wrong:", *problems])
-    raise BulkcertError(status, message, f"No calls were made. See bulkcert {command} --help.")
-
-
-def unknown_region(region: str) -> Problem:
-    """Returns what is wrong with a region that is not the service's."""
-    near = difflib.get_close_matches(region, REGIONS, n=1)
-    message = (
-        f"--region {region} is not known; {f'did you mean {near[0]}? K' if near else 'k'}nown are {', '.join(REGIONS)}"
-    )
-    return Problem(message, ExitStatus.MISCONFIGURED)
+    yes: Annotated[bool, Parameter(name=["--yes", "-y"], group=MAIN)] = False
+    """Do not ask."""
+    limit_rows: Annotated[int | None, _number(SAFETY)] = None
+    """Call at most so many rows, then stop (75); resume calls the next ones."""
+    max_errors: Annotated[str, Parameter(group=SAFETY, metavar="N|P%")] = "50%"
+    """Stop (3) when more rows than this failed: a number, or a share of the finished rows, from 100 rows on."""
 
 
-def _endpoint(options: ServiceOptions, problems: list[str]) -> httpx.URL:
-    if options.endpoint:
-        return _url(options.endpoint, problems)
-    if not options.region:
-        problems.append("where the service is, is missing: --region or --endpoint")
-    elif options.region not in REGIONS:
-        problems.append(unknown_region(options.region))
-    elif options.vpc and options.region in PUBLIC_ONLY_REGIONS:
-        problems.append(Problem(f"--region {options.region} has no VPC endpoint", ExitStatus.MISCONFIGURED))
-    return httpx.URL(f"https://{region_host(options.region or 'none', vpc=options.vpc)}")
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class SizeOptions:
+    """Options that say how long a list may be."""
+
+    min_rows: Annotated[int | None, _number(SCHEDULE)] = None
+    """Refuse a list of fewer rows (65); without it an empty list exits with 0."""
+    max_rows: Annotated[int | None, _number(SCHEDULE)] = None
+    """Refuse a list of more rows (65)."""
 
 
-def _url(text: str, problems: list[str]) -> httpx.URL:
-    try:
-        url = httpx.URL(text)
-    except httpx.InvalidURL as error:
-        problems.append(f"--endpoint {text!r} is not a URL: {error}")
-        return httpx.URL("https://invalid")
-    if url.scheme not in ("http", "https") or not url.host:
-        problems.append(f"--endpoint {text!r} must look like https://host")
-    elif url.port is not None and not 0 < url.port < 65536:  # noqa: PLR2004 - the ports of TCP
-        problems.append(f"--endpoint {text!r}: port {url.port} is not from 1 to 65535")
-    elif url.scheme == "http" and not is_loopback(url.host):
-        problems.append(f"--endpoint {text!r}: http is allowed for loopback addresses only, use https")
-    elif url.path not in ("", "/") or url.query or url.userinfo or url.fragment:
-        problems.append("--endpoint takes scheme, host and port only")
-    return url
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ResumeOptions(CallOptions, SizeOptions, PreflightOptions, ColumnOptions):
+    """Options of every start of a run."""
+
+    retry: Annotated[
+        tuple[Retried, ...],
+        Parameter(
+            group=LIST,
+            converter=names_of(get_args(Retried)),
+            consume_multiple=False,
+            metavar="OUTCOME,…",
+            show_choices=False,
+        ),
+    ] = ()
+    """Call again what is failed, unknown, not_registered, undone, or drifted: read back in another state."""
+    deadline: Annotated[float | None, Parameter(group=SCHEDULE, converter=moment, metavar="TIME")] = None
+    """Send nothing after this (75): 4h from now, or the nearest 06:00; 23:00 typed in the morning is over."""
+    retain_days: Annotated[int | None, _number(SCHEDULE, "DAYS")] = None
+    """After a run that finished, remove files of this job's runs that are older by the date in their name."""
+    metrics_file: Annotated[Path | None, Parameter(group=OUTPUT, metavar="FILE")] = None
+    """Keep metrics in this .prom file, for the node exporter; one for each job."""
 
 
-def is_loopback(host: str) -> bool:
-    """Returns whether a host is this machine, for certain: by name or by address."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ResultsOptions:
+    """Where results go."""
+
+    results: Annotated[Path | None, Parameter(name=["--results", "-o"], group=MAIN, metavar="FILE")] = None
+    """Results: .csv, .parquet or .ndjson. Default: next to the list, named after it and the action."""
 
 
-def _addresses(typed: tuple[str, ...], problems: list[str]) -> tuple[str | None, ...]:
-    reasons = {address: cannot_send_from(address) for address in typed}
-    plain = [_plain(address) for address, reason in reasons.items() if not reason]
-    problems.extend(f"--source-address {address}: {reason}" for address, reason in reasons.items() if reason)
-    if len(reasons) < len(typed) or len(set(plain)) < len(plain):
-        problems.append("--source-address names the same address twice")
-    return typed or (None,)
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Options(ResumeOptions, ResultsOptions):
+    """Options of ``run`` and ``rehearse``."""
+
+    overwrite: Annotated[bool, Parameter(group=LIST)] = False
+    """Drop what an earlier run has done; start afresh."""
 
 
-def _plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """Returns an address so that two spellings of it are equal."""
-    parsed = ipaddress.ip_address(address)
-    return getattr(parsed, "ipv4_mapped", None) or parsed
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class PlanOptions(ServiceOptions, PreflightOptions, ColumnOptions, SizeOptions):
+    """Options of ``plan``."""
 
 
-def cannot_send_from(address: str) -> str:
-    """Returns why a socket cannot be bound to an address, or an empty text if it can."""
-    try:
-        if ipaddress.ip_address(address).is_unspecified:
-            return "means any address; name one"
-        family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET  # noqa: PLR2004
-        with socket.socket(family) as probe:
-            probe.bind((address, 0))
-    except (ValueError, OSError) as error:
-        return "not an address of this machine" if isinstance(error, OSError) else "not an IP address"
-    return ""
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class VerifyOptions(ServiceOptions, StateOptions):
+    """Options of ``verify``."""
+
+    watch: Annotated[float, Parameter(group=MAIN, converter=seconds, metavar="TIME")] = 0.0
+    """Keep checking for so long (90s, 10m, 2h, 30d at most), and call again what is not in the desired state."""
+    every: Annotated[float, Parameter(group=MAIN, converter=seconds, metavar="TIME", show_default="30s")] = 30.0
+    """Pause between two checks, 1s at least."""
+    yes: Annotated[bool, Parameter(name=["--yes", "-y"], group=MAIN)] = False
+    """Do not ask before --watch, which may change certificates."""
 
 
-def _lane_cap(options: ServiceOptions, lanes: int, problems: list[str]) -> int:
-    before = len(problems)
-    for name, value in (("--rate", options.rate), ("--per-address-rate", options.per_address_rate)):
-        if value < 1:
-            problems.append(f"{name} must be at least 1, not {value}")
-    cap = lane_cap(options.rate, options.per_address_rate, lanes)
-    if cap < 1 and len(problems) == before:
-        problems.append(f"--rate {options.rate} leaves less than one call a second for each of {lanes} addresses")
-    return cap
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class InventoryOptions(ServiceOptions):
+    """Options of ``inventory``."""
+
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"], group=MAIN, metavar="FILE")] = None
+    """The file: .csv, .parquet or .ndjson; an input for run."""
+    overwrite: Annotated[bool, Parameter(group=MAIN)] = False
+    """Replace the file if it exists."""
+    cas: Annotated[bool, Parameter(group=LIST)] = False
+    """The CAs themselves, instead of device certificates."""
+    ca_sn: Annotated[tuple[str, ...], Parameter(group=LIST, consume_multiple=False, metavar="SERIAL")] = ()
+    """Only device certificates of this CA; repeat it for more."""
+    status: Annotated[Literal["active", "inactive"] | None, Parameter(group=LIST)] = None
+    """Only certificates in this status."""
+    expires_before: Annotated[str, Parameter(group=LIST, metavar="TIME")] = ""
+    """Only certificates whose validity ends before this, as in 2026-12-01 or 2026-12-01T06:00:00+08:00; else UTC."""
+    expires_after: Annotated[str, Parameter(group=LIST, metavar="TIME")] = ""
+    """Only certificates whose validity ends at this time or later."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class PolicyOptions:
+    """Options of ``policy``."""
+
+    instance: Annotated[str, Parameter(group=MAIN, metavar="ID")] = ""
+    """Instance that holds the certificates; any unless given."""
+    account: Annotated[str, Parameter(group=MAIN, metavar="NUMBER")] = ""
+    """The account that owns it; any unless given."""
+    region: Annotated[str, Parameter(group=MAIN, metavar="REGION")] = ""
+    """Region of the instance; any unless given."""
+    preflight: Annotated[PreflightMode, Parameter(group=MAIN)] = "auto"
+    """As the run will have it."""
+    verify: Annotated[bool, Parameter(group=MAIN, negative="--no-verify")] = True
+    """Whether the results are going to be verified."""
+    undo: Annotated[bool, Parameter(group=MAIN)] = False
+    """Allow to undo it, too."""
+
+
+_REAL = Settings()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Stage:
+    """What the emulator of a rehearsal is like; in a job file keys of ``[rehearsal]``."""
+
+    faults: Annotated[bool, Parameter(group=REHEARSAL)] = False
+    """Let 3 % of the calls go wrong: throttles, errors, lost connections, slow answers, missing echoes."""
+    fault_seed: Annotated[int | None, _number(REHEARSAL)] = None
+    """Seed of the faults, to meet the same again; printed."""
+    and_then: Annotated[
+        tuple[Literal["verify", "undo"], ...], Parameter(group=REHEARSAL, consume_multiple=False, metavar="COMMAND")
+    ] = ()
+    """What follows the run, against the same emulator; repeat it for both."""
+    unregistered: Annotated[float, Parameter(group=REHEARSAL, metavar="SHARE")] = 0.0
+    """Share of the certificates, from 0 to 1, that the emulator does not know."""
+    already: Annotated[float, Parameter(group=REHEARSAL, metavar="SHARE")] = 0.0
+    """Share of the others that is in the desired state already."""
+    connecting: Annotated[float, Parameter(group=REHEARSAL, metavar="SHARE")] = 0.0
+    """Share of the devices that it does not know that connect for the first time during the run."""
+    latency_ms: Annotated[tuple[float, float], Parameter(group=REHEARSAL, metavar="LOW HIGH")] = (20.0, 120.0)
+    """Answers take between so many milliseconds, drawn evenly."""
+    service_rate: Annotated[int, _number(REHEARSAL)] = _REAL.account_cap
+    """Calls per second above which the emulator throttles the account, if yours was raised."""
+    service_per_address_rate: Annotated[int, _number(REHEARSAL)] = _REAL.address_cap
+    """Calls per second above which it blocks an address, if yours was raised."""
+    status_table: Annotated[StatusTable, Parameter(group=REHEARSAL)] = "old"
+    """HTTP statuses before (old) or after (new) the vendor's adjustment."""

@@ -8,11 +8,9 @@ from dataclasses import dataclass, field, fields
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
 
 import anyio.to_thread
 import polars as pl
-from cyclopts import Parameter
 
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Target
@@ -25,10 +23,9 @@ from bulkcert.engine.states import StateReader
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError
 from bulkcert.input import CA_SN, DEVICE_SN, ROW, Check, PinnedList, annotated
-from bulkcert.runs.job import ColumnOptions, PreflightOptions, list_name
-from bulkcert.runs.options import INPUT, PREFLIGHT, ServiceOptions, refuse, resolve_target
+from bulkcert.runs.job import check_list_options, list_name, refuse, resolve_target
+from bulkcert.runs.options import PlanOptions
 from bulkcert.runs.reading_list import read_list
-from bulkcert.runs.schedule import SizeOptions, check_size_options
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.service.certificates import PAGE_SIZE, Page, Status
 from bulkcert.service.client import Client, Response
@@ -55,17 +52,6 @@ MOST_COUNTED = 100_000
 nearly all of them."""
 
 LISTING = OPERATIONS["ListDeviceCertificateByCaSn"]
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class PlanOptions(ServiceOptions, PreflightOptions, ColumnOptions, SizeOptions):
-    """Options of ``plan`` as they were typed."""
-
-    skip_invalid: Annotated[bool, Parameter(group=INPUT)] = False
-    """Plan a run with --skip-invalid: invalid rows do not keep it from starting."""
-    skip_protected: Annotated[bool, Parameter(group=PREFLIGHT)] = False
-    """Plan a run with --skip-protected: protected rows do not keep it from starting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +82,7 @@ def resolve_question(action: ActionName, inputs: tuple[Path, ...], options: Plan
     """
     problems: list[str] = []
     service = resolve_target(options, problems)
-    if options.skip_protected and options.protect is None:
-        problems.append("--skip-protected needs --protect, the list of what is protected")
-    check_size_options(options, problems)
+    check_list_options(options, options, problems)
     refuse(problems, "plan")
     return Question(
         **{each.name: getattr(service, each.name) for each in fields(service)},
@@ -200,7 +184,7 @@ class Inquiry:
         """
         question, failure = self.question, None
         sightings = Sightings.from_now(self.check, by_device=question.action.by_device)
-        async with calling(question, provider, StatsMaker.of_reading(self.progress, question), watch, leave) as lanes:
+        async with calling(question, provider, StatsMaker(self.progress, "verifying", question), watch, leave) as lanes:
             first = await anyio.to_thread.run_sync(next, self._batches(), None)
             if first:
                 failure = await self._ask(lanes, first[0])

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from bulkcert.engine.preflight import PreflightMode
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.runs.options import PreflightMode
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.service.operations import INSTANCE_ACCESS, Operation
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check, InvalidRow, PinnedList, load, open_protection
-from bulkcert.runs.job import ColumnOptions, Job
-from bulkcert.runs.schedule import WRONG_SIZE, wrong_size
+from bulkcert.runs.job import WRONG_SIZE, Job, wrong_size
+from bulkcert.runs.options import ColumnOptions
 from bulkcert.service.actions import Action
 
 

@@ -10,56 +10,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
-from typing import Annotated, Literal
-
-from cyclopts import Group, Parameter
 
 from bulkcert.emulator.faults import DEFAULT_FAULTS
 from bulkcert.emulator.process import Running, running
 from bulkcert.emulator.settings import CREDENTIALS, Settings
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.runs.job import Job, Options, default_results, resolve
-from bulkcert.runs.options import cannot_send_from, unknown_region
+from bulkcert.runs.job import Job, cannot_send_from, confirm_region, resolve
+from bulkcert.runs.options import Options, Stage
 from bulkcert.runs.reading_list import pin
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.service.credentials import FixedCredentials
-from bulkcert.service.operations import REGIONS
-from bulkcert.service.verdicts import StatusTable
-
-_REHEARSAL = Group.create_ordered("Rehearsal")
+from bulkcert.store.paths import default_results
 
 DEFAULTS = Settings()
 """The emulator's own settings: the documented limits."""
 
 INSTANCE = "post-cn-rehearsal"
 """Instance of a rehearsal whose job names none."""
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """What the emulator is like; each is also ``BULKCERT_…`` and a key of ``[rehearsal]`` in a job file."""
-
-    faults: Annotated[bool, Parameter(group=_REHEARSAL)] = False
-    """Let 3 % of the calls go wrong: throttles, errors, lost connections, slow answers, missing echoes."""
-    fault_seed: Annotated[int | None, Parameter(group=_REHEARSAL)] = None
-    """Seed of the faults, to meet the same again; printed."""
-    unregistered: Annotated[float, Parameter(group=_REHEARSAL)] = 0.0
-    """Share of the certificates, from 0 to 1, that the emulator does not know."""
-    already: Annotated[float, Parameter(group=_REHEARSAL)] = 0.0
-    """Share of the others, from 0 to 1, that is already as the action wants it."""
-    connecting: Annotated[float, Parameter(group=_REHEARSAL)] = 0.0
-    """Share of the devices that it does not know, from 0 to 1, that connect for the first time during the run."""
-    and_then: Annotated[tuple[Literal["verify", "undo"], ...], Parameter(group=_REHEARSAL, consume_multiple=False)] = ()
-    """What follows the run, against the same emulator: verify, undo; repeat it for both."""
-    latency_ms: Annotated[tuple[float, float], Parameter(group=_REHEARSAL)] = (20.0, 120.0)
-    """Answers take between so many milliseconds, drawn evenly."""
-    service_rate: Annotated[int, Parameter(group=_REHEARSAL)] = DEFAULTS.account_cap
-    """Calls per second above which the emulator throttles the account, if yours was raised."""
-    service_per_address_rate: Annotated[int, Parameter(group=_REHEARSAL)] = DEFAULTS.address_cap
-    """Calls per second above which the emulator blocks an address, if yours was raised."""
-    status_table: Annotated[StatusTable, Parameter(group=_REHEARSAL)] = "old"
-    """HTTP statuses before (old) or after (new) the vendor's adjustment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +62,7 @@ def staged(action: ActionName, inputs: tuple[Path, ...], options: Options, stage
         BulkcertError: An option or the list is wrong, or the emulator does not start.
     """
     _check(ACTIONS[action], options, stage)
-    results = options.results or default_results(inputs[0], ACTIONS[action])
+    results = options.results or default_results(inputs[0], action)
     results = results.with_stem(f"{results.stem}.rehearsal")
     rehearsed = replace(
         options,
@@ -138,9 +105,8 @@ def _check(action: Action, options: Options, stage: Stage) -> None:
         problems.append(f"--and-then undo cannot follow {action.name}: no operation undoes it")
     if problems:
         raise BulkcertError(ExitStatus.USAGE, "; ".join(problems))
-    if options.region and not options.endpoint and options.region not in REGIONS:
-        problem = unknown_region(options.region)
-        raise BulkcertError(problem.status, problem, "The real run would be refused.")
+    if options.region and not options.endpoint:
+        confirm_region(options.region)
 
 
 def loopback_addresses(wanted: int) -> tuple[str, ...]:

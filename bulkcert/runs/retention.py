@@ -3,70 +3,53 @@
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 
 from bulkcert.errors import BulkcertError
 from bulkcert.output.files import clear_left
-from bulkcert.runs.job import Job
-from bulkcert.runs.schedule import DATE
+from bulkcert.runs.job import DATE, Job
 from bulkcert.store import lock
 from bulkcert.store.database import reading
 from bulkcert.store.paths import SUFFIX, RunFiles
 from bulkcert.store.status import RunStatus, State, status_in
 
-_TIME = re.compile(r"(?<!\d)\d{2}-\d{2}-\d{2}(?!\d)")
+_KINDS = (DATE, re.compile(r"(?<!\d)\d{2}-\d{2}-\d{2}(?!\d)"))
+"""What may differ in the names of one job's results: date and time."""
 
 
-@dataclass(slots=True)
-class Retention:
-    """What became of the earlier runs that are old enough.
-
-    Attributes:
-        removed: Results of the runs whose files are gone.
-        kept: Those that stay, each with the reason.
-    """
-
-    removed: list[Path] = field(default_factory=list)
-    kept: dict[Path, str] = field(default_factory=dict)
-
-
-def remove_old(job: Job, today: date) -> Retention:
+def remove_old(job: Job, today: date) -> dict[Path, str]:
     """Removes what bulkcert has written of runs that are older than ``--retain-days`` allows.
 
     An earlier run of the job is one in the same directory whose name differs in date and time alone, and that is of
     the same action, instance and endpoint. It is removed only if it, and its undo, ended in order and nobody holds it.
 
     Args:
-        job: The job that has just run; its ``keep`` is set.
+        job: The job that has just run; it says how many days.
         today: What age is counted from.
+
+    Returns:
+        The results of the runs that are old enough, each with the reason why its files stay; empty if they are gone.
     """
-    removed_runs = Retention()
-    oldest = today - timedelta(days=job.options.retain_days or 0)
+    oldest, found = today - timedelta(days=job.options.retain_days or 0), {}
     try:
-        earlier = [*_earlier(job.results, job.options.state_dir)]
+        earlier = [results for results, day in _earlier(job.results, job.options.state_dir) if day < oldest]
     except OSError as error:
-        removed_runs.kept[job.results.parent] = str(error)
-        return removed_runs
-    for results, day in earlier:
-        if day >= oldest:
-            continue
+        return {job.results.parent: str(error)}
+    for results in earlier:
         try:
-            reason = _remove(RunFiles(results, job.options.state_dir), job)
+            found[results] = _remove(RunFiles(results, job.options.state_dir), job)
+        except FileNotFoundError:
+            found[results] = "there is no run in it"
         except (OSError, BulkcertError) as error:
-            reason = str(error)
-        if reason:
-            removed_runs.kept[results] = reason
-        else:
-            removed_runs.removed.append(results)
-    return removed_runs
+            found[results] = str(error)
+    return found
 
 
 def _earlier(results: Path, state_dir: Path | None) -> Iterator[tuple[Path, date]]:
     """Yields the results of which there is a run and whose names differ in date and time alone, oldest first."""
-    parts = re.split(f"({DATE.pattern}|{_TIME.pattern})", results.name)
-    shape = "".join(_any_of_its_kind(part) for part in parts)
+    parts = re.split(f"({'|'.join(kind.pattern for kind in _KINDS)})", results.name)
+    shape = "".join(next((kind.pattern for kind in _KINDS if kind.fullmatch(part)), re.escape(part)) for part in parts)
     names = re.compile(f"({shape}){re.escape(SUFFIX)}")
     for folder in sorted((state_dir or results.parent).iterdir()):
         matched = names.fullmatch(folder.name)
@@ -78,11 +61,6 @@ def _earlier(results: Path, state_dir: Path | None) -> Iterator[tuple[Path, date
             continue  # Such a day there never was, so it is not a date.
 
 
-def _any_of_its_kind(part: str) -> str:
-    kinds = (kind.pattern for kind in (DATE, _TIME) if kind.fullmatch(part))
-    return next(kinds, re.escape(part))
-
-
 def _remove(files: RunFiles, job: Job) -> str:
     """Removes the files of a run, the store last; returns why they are kept, or an empty text."""
     if lock.is_held(files.lock):
@@ -92,34 +70,25 @@ def _remove(files: RunFiles, job: Job) -> str:
     held = lock.take(files.lock)
     try:
         with reading(files.store) as db:
-            status = status_in(files, db)
-        if reason := _kept(status, job):
-            return reason
-        found = list(files.everything())
-        if any(path.is_dir() and path != files.folder for path in found):
-            return f"there is a directory in {files.folder}, which bulkcert has not made"
-        for path in found:
+            reason = _kept(status_in(files, db), job)
+        for path in [] if reason else list(files.everything()):
             clear_left(path)
             if path == files.folder:
                 path.rmdir()
             else:
                 path.unlink(missing_ok=True)
-    except FileNotFoundError:
-        return "there is no run in it"
     finally:
         held.close()
-    return ""
+    return reason
 
 
 def _kept(status: RunStatus, job: Job) -> str:
     """Returns why a run that nobody holds is kept, or an empty text."""
-    asked = status.asked
-    if asked is None:
-        return "no session of it has begun"
+    if (asked := status.asked) is None:
+        return "there is no run in it"
     of_job = (asked.action, asked.instance, asked.endpoint) == (job.action.name, job.instance, str(job.endpoint))
     # Folders that are kept elsewhere may be of results in other directories.
-    if not of_job or (
-        job.options.state_dir is not None and asked.real_results != os.path.realpath(status.files.results)
-    ):
+    here = job.options.state_dir is None or asked.real_results == os.path.realpath(status.files.results)
+    if not (of_job and here):
         return "it is the run of another job"
     return "it was interrupted and never resumed" if status.state is State.INTERRUPTED else ""

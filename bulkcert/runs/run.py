@@ -102,12 +102,10 @@ class Run:
         stats = StatsMaker(
             self.progress,
             "calling",
+            job,
             rows=opened.asked.rows,
             settled=settled,
             to_call=self.calls,
-            addresses=job.addresses,
-            limit=job.rate,
-            workers=job.workers * len(job.addresses),
             limited=options.limit_rows is not None,
         )
         order = RunLimits(job.action, job.instance, job.workers, job.max_errors, options.limit_rows)

@@ -24,7 +24,6 @@ from bulkcert.output.results import write_results
 from bulkcert.output.summary import Summary, summary_of, write_summary
 from bulkcert.runs.opened import OpenRun
 from bulkcert.service.credentials import CredentialProvider
-from bulkcert.store import queries
 from bulkcert.store.status import RunStatus
 from bulkcert.store.store import Store
 
@@ -96,7 +95,8 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
     store = opened.store
     try:
         rows = write_results(opened.files.results, opened.pinned, store.read)
-        _confirm_sum(opened, rows.total())
+        reached = opened.status()
+        _confirm_sum(reached, rows.total())
     except BulkcertError as error:
         if stop is None:
             raise
@@ -104,7 +104,7 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
         raise BulkcertError(error.status, f"stopped: {stop.message}; then: {error.message}", advice) from error
     status = ExitStatus.CANNOT_WRITE if store.failure else came_to
     if status is None:
-        status = _exit_status(opened.status(), stop)
+        status = _exit_status(reached, stop)
     if store.session:
         early = stop is not None and status not in (ExitStatus.OK, ExitStatus.INCOMPLETE)
         reason = {"stopped": stop.message, "advice": stop.advice, "stop_code": stop.code} if stop and early else {}
@@ -124,17 +124,16 @@ def _exit_status(status: RunStatus, stop: Stop | None) -> ExitStatus:
     return ExitStatus.OK if status.in_desired_state else ExitStatus.INCOMPLETE
 
 
-def _confirm_sum(opened: OpenRun, rows: int) -> None:
+def _confirm_sum(status: RunStatus, rows: int) -> None:
     """Confirms that every row that came in has gone out with an outcome.
 
     Raises:
         BulkcertError: They do not add up.
     """
-    asked = opened.asked.rows
-    outcomes = queries.outcomes(opened.store.db, asked)
+    asked, outcomes = status.asked.rows if status.asked else 0, status.outcomes
     if rows != asked or outcomes.total() != asked or min(outcomes.values(), default=0) < 0:
         raise BulkcertError(
             ExitStatus.INTERNAL,
-            f"{opened.files.results}: {asked} rows came in, {rows} went out, {outcomes.total()} have an outcome",
+            f"{status.files.results}: {asked} rows came in, {rows} went out, {outcomes.total()} have an outcome",
             "Please report this; the store holds every outcome.",
         )

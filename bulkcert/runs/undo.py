@@ -14,9 +14,9 @@ from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, annotated
 from bulkcert.output.summary import Summary
-from bulkcert.runs.job import CallOptions, check_limit_rows, max_errors_of
+from bulkcert.runs.job import refuse, resolve_limits, resolve_target
 from bulkcert.runs.opened import OpenRun, is_in
-from bulkcert.runs.options import refuse, resolve_target
+from bulkcert.runs.options import CallOptions
 from bulkcert.runs.session import finalize, session
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.service.credentials import CredentialProvider
@@ -85,12 +85,10 @@ class Undo:
         stats = StatsMaker(
             self.progress,
             "undoing",
+            service,
             rows=settled[Outcome.UNDONE] + self.rows,
             settled=settled,
             to_call=self.calls,
-            addresses=service.addresses,
-            limit=service.rate,
-            workers=service.workers * len(service.addresses),
             limited=limit is not None,
         )
         batches = self._batches()
@@ -149,8 +147,7 @@ def open_undo(opened: OpenRun, options: CallOptions, *, include_unknown: bool | 
         raise no_inverse(opened.action, opened.files.results)
     problems: list[str] = []
     service = resolve_target(options, problems)
-    limit = max_errors_of(options.max_errors, problems)
-    check_limit_rows(options.limit_rows, problems)
+    limit = resolve_limits(options, problems)
     refuse(problems, "undo")
     undo = Undo(opened, service, options, limit, include_unknown=bool(include_unknown))
     for _, known in _changed(opened):

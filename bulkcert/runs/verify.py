@@ -88,7 +88,9 @@ class Verifier:
         Raises:
             BulkcertError: The store cannot be written.
         """
-        stats = StatsMaker.of_reading(self.progress, self.service, self.opened.asked.rows)
+        stats = StatsMaker(
+            self.progress, "verifying", self.service, rows=self.opened.asked.rows, to_call=self.opened.asked.rows
+        )
         self.opened.begin("verify", self.options, provider.current)
         deadline = time.monotonic() + self.watch_s
         self.progress.watched_until = time.time() + self.watch_s

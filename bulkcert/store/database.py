@@ -117,7 +117,9 @@ def _open(path: Path, mode: str, status: ExitStatus) -> tuple[sqlite3.Connection
         BulkcertError: It is no regular file, of another version, cut, or its log is gone.
         sqlite3.Error: It cannot be opened.
     """
-    _confirm_regular(path, status)
+    with suppress(OSError):  # a pipe would be waited for, a link leads elsewhere
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise BulkcertError(status, f"{path} is not a regular file", "Remove it; bulkcert has not made it.")
     address = f"{path.absolute().as_uri()}?mode={mode}"
     db = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
     try:
@@ -140,14 +142,15 @@ def _confirm_pages(db: sqlite3.Connection) -> None:
 
 def _confirm_whole(path: Path, db: sqlite3.Connection, status: ExitStatus) -> None:
     """Confirms that all of a store is there: its pages, or the log that a session which has not ended has left."""
+    log = path.with_name(f"{path.name}-wal")
     newest = db.execute("SELECT ended_at, logged FROM session ORDER BY id DESC LIMIT 1").fetchone()
     if db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         (pages,), (size,) = (db.execute(f"PRAGMA page_{name}").fetchone() for name in ("count", "size"))
         if path.stat().st_size < pages * size:
             raise damaged(path, "its end is missing", status)
     # That a session has begun is in the file before all else; and opening it makes an empty log where there is none.
-    elif newest == (None, 1) and not _has_log(path):
-        raise damaged(path, f"{path.name}-wal, which belongs to it, is missing or empty", status)
+    elif newest == (None, 1) and not (log.exists() and log.stat().st_size):
+        raise damaged(path, f"{log.name}, which belongs to it, is missing or empty", status)
 
 
 def rest(db: sqlite3.Connection) -> None:
@@ -161,20 +164,6 @@ def rest(db: sqlite3.Connection) -> None:
     with suppress(sqlite3.Error):
         db.execute("PRAGMA journal_mode = DELETE")
     db.close()
-
-
-def _confirm_regular(path: Path, status: ExitStatus) -> None:
-    """Confirms that a store, if there is one, is a file: a pipe would be waited for, a link leads elsewhere."""
-    with suppress(OSError):
-        if not stat.S_ISREG(os.lstat(path).st_mode):
-            raise BulkcertError(status, f"{path} is not a regular file", "Remove it; bulkcert has not made it.")
-
-
-def _has_log(path: Path) -> bool:
-    try:
-        return path.with_name(f"{path.name}-wal").stat().st_size > 0
-    except OSError:
-        return False
 
 
 def _confirm_version(path: Path, db: sqlite3.Connection, status: ExitStatus) -> bool:
@@ -229,6 +218,15 @@ def damaged(path: Path, reason: str, status: ExitStatus) -> BulkcertError:
         f"{path} is damaged: {reason}; nothing is concluded from it",
         "Put it back from a copy. Without one start from scratch with --overwrite: states are read again; what is in "
         "the desired state is not called.",
+    )
+
+
+def unwritable(path: Path, error: sqlite3.Error) -> BulkcertError:
+    """Returns what to show the user when a store cannot be written before the first call."""
+    return BulkcertError(
+        ExitStatus.CANNOT_WRITE,
+        f"cannot write {path}: {reason_of(error)}",
+        "No calls were made. Name a results file with -o, in a directory that has room and can be written.",
     )
 
 

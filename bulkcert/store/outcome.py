@@ -76,7 +76,7 @@ class Row(msgspec.Struct, frozen=True):
     unanswered: bool = False
 
 
-class Record(msgspec.Struct, frozen=True, omit_defaults=True, tag="row"):
+class Record(msgspec.Struct, frozen=True, array_like=True):
     """What became of one row.
 
     Attributes:

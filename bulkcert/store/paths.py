@@ -85,3 +85,20 @@ def results_of(path: Path) -> Path:
         if folder.name.endswith(SUFFIX) and folder.name != SUFFIX:
             return folder.with_name(folder.name.removesuffix(SUFFIX))
     return path
+
+
+def default_results(path: Path, action: str) -> Path:
+    """Returns where results go by default: ``devices.csv.gz`` → ``devices.inactivate-device.results.csv``.
+
+    Args:
+        path: The list, or the first file of it.
+        action: Name of the action.
+    """
+    stem, *ends = path.name.split(".")
+    suffix = _RESULTS_SUFFIX.get(ends[-1].lower() if ends else "", ".csv")
+    while ends and ends[-1].lower() in ("csv", "gz", "zst", *_RESULTS_SUFFIX):
+        ends.pop()
+    return path.parent / (".".join([stem, *ends, action, "results"]) + suffix)
+
+
+_RESULTS_SUFFIX = {"parquet": ".parquet", "pq": ".parquet", "ndjson": ".ndjson", "jsonl": ".ndjson"}

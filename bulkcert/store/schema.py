@@ -87,7 +87,6 @@ class Asked(msgspec.Struct, frozen=True):
         device_column: The column of the device serials; None for an action on CAs.
         ca_column: The column of the CA serials.
         version: Of bulkcert.
-        created_at: Unix time in milliseconds.
         rehearsal: Whether it is a run against an emulator that is gone by now.
         protected_by: Name of the list that protects rows; empty without one.
     """
@@ -106,7 +105,6 @@ class Asked(msgspec.Struct, frozen=True):
     device_column: str | None
     ca_column: str
     version: str
-    created_at: int
     rehearsal: bool = False
     protected_by: str = ""
 

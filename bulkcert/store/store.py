@@ -17,10 +17,10 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.errors import ExitStatus
 from bulkcert.service.actions import ACTIONS
-from bulkcert.store import queries
-from bulkcert.store.database import connect, make_tables, readable, reason_of, rest
+from bulkcert.store import queries, statements
+from bulkcert.store.database import connect, make_tables, readable, rest, unwritable
 from bulkcert.store.outcome import Outcome, Record
 from bulkcert.store.schema import Asked, SessionKind
 
@@ -33,39 +33,6 @@ SYNC_AFTER_ROWS = 256
 MOST_PENDING = 4096
 """Finished rows that may wait for a slow disk before the workers wait too."""
 
-# Groups go to SQLite as JSON, each in one statement: a statement a row would hand the interpreter's lock to and fro
-# with the calls, which costs ten times what the row does.
-_COLUMNS = (
-    *("row", "newest", "again", "changed", "session", "code", "message", "http_status", "request_id", "attempts"),
-    *("sent_at", "finished_at", "latency_ms"),
-)
-_EACH = ", ".join(f"json_extract(value, '$[{place}]')" for place in range(len(_COLUMNS)))
-_OUTCOME = f"""INSERT INTO certificate ({", ".join(_COLUMNS)}) SELECT {_EACH} FROM json_each(?) WHERE true
-ON CONFLICT (row) DO UPDATE SET newest = excluded.newest, again = excluded.again,
-    changed = CASE WHEN excluded.newest = 'undone' THEN 0 ELSE changed OR excluded.changed END,
-    session = excluded.session, code = excluded.code, message = excluded.message,
-    http_status = excluded.http_status, request_id = excluded.request_id, attempts = excluded.attempts,
-    sent_at = excluded.sent_at, finished_at = excluded.finished_at, latency_ms = excluded.latency_ms,
-    verified = CASE WHEN excluded.attempts > 0 THEN NULL ELSE verified END,
-    verified_at = CASE WHEN excluded.attempts > 0 THEN NULL ELSE verified_at END"""  # noqa: S608 - names of ours
-
-_SETTLED = "DELETE FROM claim WHERE row IN (SELECT value FROM json_each(?))"
-# What another session may have called is still in doubt after a call that a stop interrupted or an undo made in vain.
-_OWN_SETTLED = f"{_SETTLED} AND session = ?"
-
-_UNDO_SETTLED = "DELETE FROM claim WHERE row = ? AND session IN (SELECT id FROM session WHERE kind = 'undo')"
-
-_UNDONE_AS_READ = """UPDATE certificate SET newest = 'undone', changed = 0, again = 0, code = NULL, http_status = NULL,
-    request_id = NULL, attempts = 0, message = 'read back so after an undo that was not answered'
-    WHERE row = ? AND newest NOT IN ('not_attempted', 'undone')"""
-
-_ATTEMPT = """INSERT INTO attempt (session, row, outcome, code, message, http_status, request_id, attempts, sent_at,
-    finished_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-
-_CLAIM = "INSERT OR IGNORE INTO claim (row, session) SELECT value, ? FROM json_each(?)"
-_SENT = """INSERT INTO claim (row, session, sent) SELECT value, ?, 1 FROM json_each(?) WHERE true
-    ON CONFLICT DO UPDATE SET sent = 1"""
-
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -73,7 +40,8 @@ T = TypeVar("T")
 class Store:
     """The open store of a run; whoever has it holds the run's lock.
 
-    While rows are called, ``commit_groups`` must run next to the workers.
+    While rows are called, ``commit_groups`` must run next to the workers. What writes raises ``sqlite3.Error`` where
+    the disk refuses; nothing of its transaction is kept then.
 
     Args:
         path: The file, with its tables.
@@ -111,11 +79,11 @@ class Store:
             make_tables(self.db)
         for table in ("run", "session", "certificate", "claim", "attempt"):
             self.db.execute(f"DELETE FROM {table}")  # noqa: S608 - ours
-        self.db.execute("INSERT INTO run VALUES (1, ?)", (msgspec.json.encode(asked).decode(),))
+        self.db.execute("INSERT INTO run VALUES (1, ?)", (_text(asked),))
 
     def correct(self, asked: Asked) -> None:
         """Puts another description of the same run in the place of what it has."""
-        self.db.execute("UPDATE run SET asked = ?", (msgspec.json.encode(asked).decode(),))
+        self.db.execute("UPDATE run SET asked = ?", (_text(asked),))
 
     def leave_out(self, rows: Iterable[tuple[int, str, int | None, str]]) -> None:
         """Keeps which rows are not called; those that were skipped before and are not among them are called again.
@@ -124,17 +92,9 @@ class Store:
             rows: Row, outcome, the row that it repeats, and why in words.
         """
         self.db.execute("UPDATE certificate SET never = NULL, first_row = NULL, why = NULL WHERE never IS NOT NULL")
-        self.db.executemany(
-            """INSERT INTO certificate (row, never, first_row, why) VALUES (?, ?, ?, ?) ON CONFLICT (row) DO
-            UPDATE SET never = excluded.never, first_row = excluded.first_row, why = excluded.why""",
-            rows,
-        )
+        self.db.executemany(statements.LEFT_OUT, rows)
         # What came of such a row so far is none of its outcome any more; the trigger keeps it.
-        self.db.execute(
-            """UPDATE certificate SET newest = NULL, again = 0, code = NULL, message = NULL, http_status = NULL,
-            request_id = NULL, attempts = 0, sent_at = NULL, finished_at = NULL, latency_ms = NULL
-            WHERE never IS NOT NULL AND newest = 'not_attempted'"""
-        )
+        self.db.execute(statements.OUTCOME_DROPPED)
 
     # A session: its beginning, its signs of life, its end.
 
@@ -151,15 +111,13 @@ class Store:
         """
         columns = {"kind": kind, "options": options, "started_at": now_ms(), **caller}
         names, places = ", ".join(columns), ", ".join("?" * len(columns))
-        try:
-            statement = f"INSERT INTO session ({names}) VALUES ({places})"  # noqa: S608 - names of ours
+        statement = f"INSERT INTO session ({names}) VALUES ({places})"  # noqa: S608 - names of ours
+        with self._writing():
             session = int(self.db.execute(statement, tuple(columns.values())).lastrowid or 0)
             self.db.execute("COMMIT")
             self.session = session
             # In the file itself: so a file whose log is lost is known by a session that has not ended.
             self.db.execute("PRAGMA wal_checkpoint").fetchall()
-        except sqlite3.Error as error:
-            raise unwritable(self.path, error) from error
         self._undoes = kind == "undo"
 
     def keep_draft(self) -> None:
@@ -168,17 +126,18 @@ class Store:
         Raises:
             BulkcertError: CANNOT_WRITE.
         """
-        try:
+        with self._writing():
             self.db.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except sqlite3.Error as error:
             raise unwritable(self.path, error) from error
 
     def note(self, **columns: object) -> None:
-        """Changes what the row of this session says; on disk when it returns.
-
-        Raises:
-            sqlite3.Error: The disk refuses.
-        """
+        """Changes what the row of this session says; on disk when it returns."""
         names = ", ".join(f"{name} = ?" for name in columns)
         with self._turn:
             self.db.execute(f"UPDATE session SET {names} WHERE id = ?", (*columns.values(), self.session))  # noqa: S608 - names of ours
@@ -198,15 +157,12 @@ class Store:
 
     # Outcomes, in groups.
 
-    async def add(self, record: Record) -> None:
-        """Adds an outcome to the next group; waits only while the disk is far behind."""
-        await self._add(record)
+    async def add(self, item: Record | int) -> None:
+        """Adds to the next group; waits only while the disk is far behind.
 
-    async def intend(self, row: int) -> None:
-        """Keeps, before a call that must not be repeated blindly, that it may have been; on disk after ``sync``."""
-        await self._add(row)
-
-    async def _add(self, item: Record | int) -> None:
+        Args:
+            item: An outcome; or a row whose call must not be repeated blindly, and may be made once ``sync`` returns.
+        """
         while len(self._pending) >= MOST_PENDING and self.failure is None:
             await self._synced.wait()
         self._pending.append(item)
@@ -250,56 +206,33 @@ class Store:
             self._synced = anyio.Event()
 
     def keep(self, group: Sequence[Record | int]) -> None:
-        """Writes a group of outcomes and intents, in order: one transaction, on disk when it returns.
-
-        Raises:
-            sqlite3.Error: The disk refuses; nothing of the group is kept.
-        """
-        records: list[Record] = []
-        vain: list[Record] = []
-        for item in group:
-            if isinstance(item, Record):
-                # A call of an undo that has not changed a row back leaves what the run has made of it.
-                (vain if self._undoes and item.outcome is not Outcome.UNDONE else records).append(item)
-        lost = {record.row for record in vain if record.outcome is Outcome.UNKNOWN}
-        sent = [row for row in (*group, *lost) if isinstance(row, int)]
-        kept = [record.row for record in vain if record.row not in lost]
-        kept += [record.row for record in records if record.outcome is Outcome.NOT_ATTEMPTED]
+        """Writes a group of outcomes and intents, in order: one transaction, on disk when it returns."""
+        records = [item for item in group if isinstance(item, Record)]
+        sent = [item for item in group if isinstance(item, int)]
+        # A call of an undo that has not changed a row back leaves what the run has made of it.
+        vain = [record for record in records if record.outcome is not Outcome.UNDONE] if self._undoes else []
+        if vain:
+            records = [record for record in records if record.outcome is Outcome.UNDONE]
+        sent += [record.row for record in vain if record.outcome is Outcome.UNKNOWN]
+        own = [record.row for record in vain if record.outcome is not Outcome.UNKNOWN]
+        own += [record.row for record in records if record.outcome is Outcome.NOT_ATTEMPTED]
         settled = [record.row for record in records if record.outcome is not Outcome.NOT_ATTEMPTED]
         with self.transaction() as db:
             if sent:
-                db.execute(_SENT, (self.session, _text(sent)))
-            db.execute(_OUTCOME, (_text([self._row(record) for record in records]),))
-            db.executemany(_ATTEMPT, (self._attempt(record) for record in vain if record.attempts))
-            if kept:
-                db.execute(_OWN_SETTLED, (_text(kept), self.session))
-            db.execute(_SETTLED, (_text(settled),))
-
-    def _row(self, record: Record) -> tuple[object, ...]:
-        return (
-            *(record.row, record.outcome.value, record.again, record.changed and record.outcome is not Outcome.UNDONE),
-            *(self.session, record.code or None),
-            *(record.message or None, record.http_status or None, record.request_id or None, record.attempts),
-            *(record.sent_at or None, record.finished_at or None, record.latency_ms if record.attempts else None),
-        )
-
-    def _attempt(self, record: Record) -> tuple[object, ...]:
-        return (
-            *(self.session, record.row, record.outcome.value, record.code or None, record.message or None),
-            *(record.http_status or None, record.request_id or None, record.attempts, record.sent_at or None),
-            record.finished_at or None,
-        )
+                db.execute(statements.SENT, (self.session, _text(sent)))
+            db.execute(statements.OUTCOME, (self.session, _text(records)))
+            if vain:
+                db.execute(statements.ATTEMPT, (self.session, _text(vain)))
+            if own:
+                db.execute(statements.OWN_SETTLED, (_text(own), self.session))
+            db.execute(statements.SETTLED, (_text(settled),))
 
     # What is written at once.
 
     def claim(self, rows: Iterable[int]) -> None:
-        """Keeps which rows may be called from now on, before they are.
-
-        Raises:
-            sqlite3.Error: The disk refuses.
-        """
+        """Keeps which rows may be called from now on, before they are."""
         with self.transaction() as db:
-            db.execute(_CLAIM, (self.session, _text(list(rows))))
+            db.execute(statements.CLAIM, (self.session, _text(list(rows))))
 
     def keep_states(self, states: Iterable[tuple[str | None, str | None, int | None, int]], *, again: bool) -> None:
         """Keeps what was read of rows before they were called.
@@ -307,16 +240,9 @@ class Store:
         Args:
             states: State before, ``unchanged`` where no call is needed, when it was read, and the row.
             again: Whether the rows were read before and found unchanged; what is not so any more is to be called.
-
-        What a session may have called stays as it was: what is read of it now is not its state before.
         """
-        reset = "newest = excluded.newest, again = 0" if again else "newest = COALESCE(excluded.newest, newest)"
-        statement = f"""INSERT INTO certificate (before, newest, finished_at, row)
-            SELECT ?1, ?2, ?3, ?4 WHERE NOT EXISTS (SELECT 1 FROM claim WHERE row = ?4)
-            ON CONFLICT (row) DO UPDATE SET before = excluded.before, {reset}, finished_at = excluded.finished_at
-            WHERE NOT changed AND (newest IS NULL OR newest IN ('unchanged', 'not_attempted'))"""  # noqa: S608 - ours
         with self.transaction() as db:
-            db.executemany(statement, states)
+            db.executemany(statements.BEFORE_AGAIN if again else statements.BEFORE, states)
 
     def forget_states(self) -> None:
         """Drops what a preflight has read that was interrupted: no call was made yet, and it may be long ago."""
@@ -326,17 +252,15 @@ class Store:
 
     def keep_read_back(self, states: Iterable[tuple[str, int, int]]) -> None:
         """Keeps what was read back of rows: status, Unix time in milliseconds, row."""
-        statement = """INSERT INTO certificate (verified, verified_at, row) VALUES (?, ?, ?)
-            ON CONFLICT (row) DO UPDATE SET verified = excluded.verified, verified_at = excluded.verified_at"""
         states = list(states)
         with self.transaction() as db:
-            db.executemany(statement, states)
+            db.executemany(statements.READ_BACK, states)
             # What an undo may have changed back without a trace is known by now.
             if maybe := set(queries.rows(db, queries.UNDO_CLAIMED)):
                 restored = ACTIONS[queries.asked(db).action].before
                 read = [(row, status) for status, _, row in states if row in maybe]
-                db.executemany(_UNDONE_AS_READ, ((row,) for row, status in read if status == restored))
-                db.executemany(_UNDO_SETTLED, ((row,) for row, _ in read))
+                db.executemany(statements.UNDONE_AS_READ, ((row,) for row, status in read if status == restored))
+                db.executemany(statements.UNDO_SETTLED, ((row,) for row, _ in read))
 
     def reopen(self, condition: str, parameters: Iterable[object] = ()) -> int:
         """Takes up again rows that have an outcome; returns how many.
@@ -351,11 +275,7 @@ class Store:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Makes one transaction of its statements, on disk when it ends.
-
-        Raises:
-            sqlite3.Error: The disk refuses; nothing of it is kept.
-        """
+        """Makes one transaction of its statements, on disk when it ends."""
         with self._turn:
             if not self.session:  # the draft is one transaction
                 yield self.db
@@ -370,12 +290,7 @@ class Store:
                 raise
 
     def read(self, question: Callable[Concatenate[sqlite3.Connection, P], T], *about: P.args, **more: P.kwargs) -> T:
-        """Asks a question on the writer's own connection, between two groups.
-
-        Args:
-            question: One of ``queries``.
-            about: What it is about.
-            more: The same by name.
+        """Asks one of ``queries`` on the writer's own connection, between two groups.
 
         Raises:
             BulkcertError: CANNOT_WRITE: the store is damaged, or cannot be read any more.
@@ -388,17 +303,8 @@ class Store:
         self._rest()
 
 
-def _text(values: list[Any]) -> str:
+def _text(values: Any) -> str:
     return msgspec.json.encode(values).decode()
-
-
-def unwritable(path: Path, error: sqlite3.Error) -> BulkcertError:
-    """Returns what to show the user when a store cannot be written before the first call."""
-    return BulkcertError(
-        ExitStatus.CANNOT_WRITE,
-        f"cannot write {path}: {reason_of(error)}",
-        "No calls were made. Name a results file with -o, in a directory that has room and can be written.",
-    )
 
 
 def now_ms() -> int:

@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Any, NoReturn, cast
 
@@ -192,14 +192,6 @@ def warn(message: str) -> None:
         log.event("warning", message, logging.WARNING)
     else:
         say(f"warning: {message}")
-
-
-def warn_of_unknown(environment: Iterable[str], known: Iterable[str]) -> None:
-    """Says which variables look like options and are none, since a misspelt one would be ignored in silence."""
-    names = {f"BULKCERT_{name.upper()}" for name in known}
-    for name in sorted(set(environment) - names):
-        if name.startswith("BULKCERT_"):
-            warn(f"{name} is not an option of this command; it is ignored")
 
 
 class WayOn(str):

@@ -8,9 +8,9 @@ from rich.text import Text
 
 from bulkcert.engine.pacer import bucket_rate, lane_cap
 from bulkcert.errors import ExitStatus
+from bulkcert.runs.job import WRONG_SIZE, wrong_size
 from bulkcert.runs.plan import MANY_ROWS, MOST_SHARE, NEARLY_ALL, Inquiry
 from bulkcert.runs.policy import operations, ram_actions
-from bulkcert.runs.schedule import WRONG_SIZE, wrong_size
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Status
 from bulkcert.service.signing import Credentials

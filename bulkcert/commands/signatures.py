@@ -1,0 +1,357 @@
+"""What every command takes, and what its help says. Nothing heavy is loaded before a command is called."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from cyclopts import Parameter
+
+from bulkcert.emulator.settings import Settings
+from bulkcert.report import Format
+from bulkcert.runs.options import (
+    MAIN,
+    SAFETY,
+    CallOptions,
+    Inputs,
+    InventoryOptions,
+    Options,
+    PlanOptions,
+    PolicyOptions,
+    Results,
+    ResumeOptions,
+    Stage,
+    StateOptions,
+    VerifyOptions,
+    names_of,
+)
+from bulkcert.service.actions import ActionName
+from bulkcert.store.outcome import Outcome
+
+OfStore = Annotated[Path, Parameter(name="--results", group=MAIN)]
+"""The run that a command is about whose ``-o`` is another file."""
+
+Output = Annotated[Path | None, Parameter(name=["--output", "-o"], group=MAIN, metavar="FILE")]
+
+
+def inventory(*, options: InventoryOptions = InventoryOptions()) -> int:
+    """List registered certificates into a file, as an input.
+
+    bulkcert inventory -o devices.csv --instance ID --region REGION
+    bulkcert inventory --cas -o cas.csv --instance ID --region REGION
+    """
+    from bulkcert.commands import inventory as body
+
+    return body.inventory(options)
+
+
+def plan(action: ActionName, input_: Inputs, options: PlanOptions = PlanOptions()) -> int:
+    """Find out what a run would do and cost; change nothing.
+
+    bulkcert plan inactivate-device devices.csv --instance ID --region REGION
+    bulkcert --job night.toml plan
+
+    Args:
+        action: What would be done with each row.
+        input_: The list, as for run.
+    """
+    from bulkcert.commands import plan as body
+
+    return body.plan(action, input_, options)
+
+
+def policy(action: ActionName, *, options: PolicyOptions = PolicyOptions()) -> int:
+    """Print the minimal RAM policy for what a run calls.
+
+    bulkcert policy inactivate-device
+    bulkcert policy inactivate-ca --undo --instance ID
+
+    Args:
+        action: What the run will do with each row.
+    """
+    from bulkcert.commands import policy as body
+
+    return body.policy(action, options)
+
+
+def rehearse(action: ActionName, input_: Inputs, options: Options = Options(), stage: Stage = Stage()) -> int:
+    """Do the same against a local emulator: no account needed.
+
+    bulkcert rehearse inactivate-device devices.csv
+    bulkcert rehearse inactivate-device devices.csv --faults --and-then verify
+
+    Args:
+        action: What to do with each row.
+        input_: The list, as for run. Endpoint, region and source addresses are not used.
+    """
+    from bulkcert.commands import rehearse as body
+
+    return body.rehearse(action, input_, options, stage)
+
+
+def emulator(*, settings: Settings = Settings()) -> int:
+    """Serve a local emulator of the service until stopped.
+
+    bulkcert emulator
+    bulkcert emulator --port 0 --seed-from devices.csv
+
+    It listens on loopback and accepts the key testAccessKeyId with the secret testAccessKeySecret.
+    """
+    from bulkcert.emulator.server import serve
+
+    serve(settings)
+    return 0
+
+
+def run(action: ActionName, input_: Inputs, options: Options = Options()) -> int:
+    """Make one call for each row of a list; write the outcomes.
+
+    bulkcert run inactivate-device devices.csv --instance ID --region REGION
+    bulkcert run inactivate-device devices.csv --job where.toml --limit-rows 100
+
+    Args:
+        action: What to do with each row.
+        input_: The list: .csv, .csv.gz, .csv.zst, .parquet or .ndjson files with the columns DeviceSn and CaSn; - is
+            standard input.
+    """
+    from bulkcert.commands import run as body
+
+    return body.run(action, input_, options)
+
+
+def resume(results: Results, *, options: ResumeOptions = ResumeOptions()) -> int:
+    """Resume what was interrupted, or retry failed rows.
+
+    bulkcert resume devices.inactivate-device.results.csv
+    bulkcert resume devices.inactivate-device.results.csv --retry failed,unknown
+
+    The list is not needed. What was typed at the start of the run, undo or watch holds unless it is given again.
+
+    Args:
+        results: The results of the run. With --job those of the job.
+    """
+    from bulkcert.commands import resume as body
+
+    return body.resume(results, options)
+
+
+def undo(
+    results: Results,
+    *,
+    include_unknown: Annotated[bool | None, Parameter(group=SAFETY, negative="--no-include-unknown")] = None,
+    options: CallOptions = CallOptions(),
+) -> int:
+    """Undo what a run has changed.
+
+    bulkcert undo devices.inactivate-device.results.csv
+    bulkcert undo devices.inactivate-device.results.csv --no-include-unknown
+
+    Args:
+        results: The results of the run, which show the rows as undone. With --job those of the job.
+        include_unknown: Undo what was called though it is not known what it was before; --no-… leaves it.
+    """
+    from bulkcert.commands import undo as body
+
+    return body.undo(results, options, include_unknown=include_unknown)
+
+
+def verify(results: Results, *, options: VerifyOptions = VerifyOptions()) -> int:
+    """Read back the status of every row of a run.
+
+    bulkcert verify devices.inactivate-device.results.csv
+    bulkcert verify devices.inactivate-device.results.csv --watch 10m
+
+    What it reads is added to the results; 0 only if all rows are in the desired state.
+
+    Args:
+        results: The results of the run. With --job those of the job.
+    """
+    from bulkcert.commands import verify as body
+
+    return body.verify(results, options)
+
+
+def status(
+    results: Results,
+    *,
+    follow: Annotated[bool, Parameter(name=["--follow", "-f"], group=MAIN)] = False,
+    json: Annotated[bool, Parameter(group=MAIN)] = False,
+    options: StateOptions = StateOptions(),
+) -> int:
+    """Show the status of a run, from another terminal.
+
+    bulkcert status devices.inactivate-device.results.csv
+    bulkcert status --follow devices.inactivate-device.results.csv
+
+    It reads the run's store, and writes nothing.
+
+    Args:
+        results: The results of the run, which need not be there yet, or its folder. With --job those of the job.
+        follow: Follow until the run ends, and exit as it did: a live view on a terminal, else a line every 5 s.
+        json: Print one JSON object; with --follow one a line. Its "state" is starting, running, stalled (it may hang),
+            ended or interrupted; its "kind" is run, undo or verify.
+    """
+    from bulkcert.commands import status as body
+
+    return body.status(results, options.state_dir, follow=follow, json=json)
+
+
+def runs(
+    directory: Annotated[Path, Parameter(group=MAIN)] = Path(),
+    *,
+    json: Annotated[bool, Parameter(group=MAIN)] = False,
+    state_dir: Annotated[Path | None, Parameter(group=MAIN, metavar="DIRECTORY")] = None,
+) -> int:
+    """List the runs in a directory.
+
+    bulkcert runs
+    bulkcert runs nightly --json
+
+    Args:
+        directory: Where results are; by default this directory.
+        json: Print one JSON object a line.
+        state_dir: Where the folders of runs are that were started with --state-dir; in place of the directory.
+    """
+    from bulkcert.commands import runs as body
+
+    return body.runs(directory, state_dir, json=json)
+
+
+def report(
+    results: OfStore,
+    *,
+    output: Output = None,
+    format: Annotated[Format | None, Parameter(group=MAIN)] = None,  # noqa: A002 - as it is typed
+    options: StateOptions = StateOptions(),
+) -> int:
+    """Report a run in one page, as HTML, text, Markdown or JSON.
+
+    bulkcert report devices.inactivate-device.results.csv
+    bulkcert report devices.inactivate-device.results.csv --format text
+
+    It needs no credentials, calls nothing, and disturbs no session that runs.
+
+    Args:
+        results: The results of the run, which need not be there. With --job those of the job.
+        output: The file; without --format its name says which: .html, .txt, .md or .json. Default:
+            RESULTS.report.html for html, standard output for the others.
+        format: html, the default, is one page that needs nothing else; text and md are for mail and tickets, json for
+            programs.
+    """
+    from bulkcert.commands import report as body
+
+    return body.report(results, options.state_dir, output, format)
+
+
+def export(
+    results: OfStore,
+    *,
+    output: Output = None,
+    outcome: Annotated[
+        tuple[Outcome, ...],
+        Parameter(group=MAIN, converter=names_of(Outcome), consume_multiple=False, metavar="OUTCOME,…"),
+    ] = (),
+    code: Annotated[tuple[str, ...], Parameter(group=MAIN, consume_multiple=False, metavar="CODE")] = (),
+    ca_sn: Annotated[tuple[str, ...], Parameter(group=MAIN, consume_multiple=False, metavar="SERIAL")] = (),
+    overwrite: Annotated[bool, Parameter(group=MAIN)] = False,
+    options: StateOptions = StateOptions(),
+) -> int:
+    """Write results again, all rows or some, in any format.
+
+    bulkcert export devices.inactivate-device.results.csv -o all.parquet
+    bulkcert export devices.inactivate-device.results.csv -o failed.csv --outcome failed
+
+    What it writes is valid as an input for run. It makes no calls, and a session may be running.
+
+    Args:
+        results: The results of the run. With --job those of the job.
+        output: The file: .csv, .parquet or .ndjson. Without it the results themselves are written again.
+        outcome: Only rows with one of these outcomes.
+        code: Only rows with this code; may be given more than once.
+        ca_sn: Only rows under this CA; may be given more than once.
+        overwrite: Replace a file that is there.
+    """
+    from bulkcert.commands import export as body
+
+    return body.export(results, options.state_dir, output, (outcome, code, ca_sn), overwrite=overwrite)
+
+
+def help_(topic: Annotated[str, Parameter(group=MAIN)] = "") -> int:
+    """Show the help of a command, or a topic.
+
+    bulkcert help run
+    bulkcert help exit-statuses
+
+    Args:
+        topic: A topic, or a command. Without it, which there are.
+    """
+    from bulkcert.commands import help as body
+
+    return body.help_(topic, tuple(COMMANDS))
+
+
+_RUN = (
+    "0 done · 1 rows are not · 2 options · 3 errors · 65 list · 69 service · 73 disk · 75 early · 77 access · 78 setup"
+)
+_READ = "0 done · 2 options · 69 service · 73 disk · 77 access · 78 setup"
+_LOCAL = "0 done · 2 options · 66 no such run · 73 disk"
+
+
+class Command(NamedTuple):
+    """A command, as it is listed.
+
+    Attributes:
+        group: Under which it is.
+        body: What takes its options; its docstring is the help.
+        statuses: What it can end with, in short.
+    """
+
+    group: str
+    body: Callable[..., int]
+    statuses: str
+
+    @property
+    def line(self) -> str:
+        """What it does, in at most 60 characters."""
+        return (self.body.__doc__ or "").partition(".\n")[0]
+
+
+COMMANDS = {
+    "inventory": Command("Prepare", inventory, _READ),
+    "plan": Command("Prepare", plan, "0 it can start · otherwise what the run would end with"),
+    "policy": Command("Prepare", policy, "0 done · 2 options · 73 disk · 78 setup"),
+    "rehearse": Command("Prepare", rehearse, _RUN),
+    "emulator": Command("Prepare", emulator, "0 stopped · 2 options · 66 no list · 69 no port · 73 disk"),
+    "run": Command("Change", run, _RUN),
+    "resume": Command("Change", resume, _RUN),
+    "undo": Command("Change", undo, _RUN),
+    "verify": Command("Check", verify, _RUN),
+    "status": Command(
+        "Check", status, "0 running or done · 66 no such run · 75 interrupted · otherwise that of the run"
+    ),
+    "runs": Command("Check", runs, _LOCAL),
+    "report": Command("Check", report, _LOCAL),
+    "export": Command("Check", export, _LOCAL),
+    "help": Command("Check", help_, "0 done · 2 no such topic"),
+}
+"""Commands, in the order of the help."""
+
+
+def overview() -> str:
+    """Returns the first page of the help: what there is, in 24 lines of 80 columns."""
+    lines = [
+        "Switch very many device certificates of ApsaraMQ for MQTT off or on.",
+        "",
+        "    bulkcert rehearse inactivate-device devices.csv",
+        "    bulkcert run inactivate-device devices.csv --instance ID --region REGION",
+        "",
+    ]
+    group = ""
+    for name, command in COMMANDS.items():
+        lines.append(f"{command.group if command.group != group else '':<8} {name:<10} {command.line}")
+        group = command.group
+    lines += [
+        "",
+        "bulkcert help COMMAND shows options. --job FILE (BULKCERT_JOB) reads them from",
+        "a job file, BULKCERT_... from the environment. --version, --install-completion",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,78 @@
+"""What the writer of a store says to it, beyond one line.
+
+Groups go to SQLite as JSON, each in one statement: a statement a row would hand the interpreter's lock to and fro with
+the calls, which costs ten times what the row does.
+"""
+
+# ruff: noqa: S608 - all names are ours
+
+from bulkcert.store.outcome import Record
+
+_OF_RECORD = {name: f"value ->> {place}" for place, name in enumerate(Record.__struct_fields__)}
+# What there was none of is NULL.
+_ANSWER = {name: f"NULLIF({_OF_RECORD[name]}, '')" for name in ("code", "message", "request_id")}
+_ANSWER |= {name: f"NULLIF({_OF_RECORD[name]}, 0)" for name in ("http_status", "sent_at", "finished_at")}
+_CALL = _ANSWER | {"latency_ms": f"NULLIF({_OF_RECORD['latency_ms']}, 0)", "attempts": _OF_RECORD["attempts"]}
+_NEWEST = _CALL | {"newest": _OF_RECORD["outcome"], "again": _OF_RECORD["again"]}
+
+OUTCOME = f"""INSERT INTO certificate (session, row, changed, {", ".join(_NEWEST)})
+SELECT ?, {_OF_RECORD["row"]}, {_OF_RECORD["changed"]} AND {_OF_RECORD["outcome"]} <> 'undone',
+    {", ".join(_NEWEST.values())}
+FROM json_each(?) WHERE true
+ON CONFLICT (row) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in ("session", *_NEWEST))},
+    changed = CASE WHEN excluded.newest = 'undone' THEN 0 ELSE changed OR excluded.changed END,
+    verified = CASE WHEN excluded.attempts > 0 THEN NULL ELSE verified END,
+    verified_at = CASE WHEN excluded.attempts > 0 THEN NULL ELSE verified_at END"""
+"""Keeps records: the session, and the records."""
+
+ATTEMPT = f"""INSERT INTO attempt (session, row, outcome, attempts, {", ".join(_ANSWER)})
+SELECT ?, {", ".join(_OF_RECORD[name] for name in ("row", "outcome", "attempts"))}, {", ".join(_ANSWER.values())}
+FROM json_each(?) WHERE {_OF_RECORD["attempts"]}"""
+"""Keeps records for audit alone: the session, and the records."""
+
+_NO_ANSWER = ", ".join(f"{name} = NULL" for name in (*_ANSWER, "latency_ms"))
+OUTCOME_DROPPED = f"""UPDATE certificate SET newest = NULL, again = 0, attempts = 0, {_NO_ANSWER}
+    WHERE never IS NOT NULL AND newest = 'not_attempted'"""
+"""Drops what came of rows that a run stopped before, and that are not called any more."""
+
+SETTLED = "DELETE FROM claim WHERE row IN (SELECT value FROM json_each(?))"
+"""Drops all claims on rows."""
+
+OWN_SETTLED = f"{SETTLED} AND session = ?"
+"""Drops those of a session: what another one may have called is still in doubt after a call that a stop interrupted, or
+an undo made in vain."""
+
+UNDO_SETTLED = "DELETE FROM claim WHERE row = ? AND session IN (SELECT id FROM session WHERE kind = 'undo')"
+"""Drops those of undos on a row."""
+
+UNDONE_AS_READ = """UPDATE certificate SET newest = 'undone', changed = 0, again = 0, code = NULL, http_status = NULL,
+    request_id = NULL, attempts = 0, message = 'read back so after an undo that was not answered'
+    WHERE row = ? AND newest NOT IN ('not_attempted', 'undone')"""
+"""Takes note that an undo has changed a row back."""
+
+CLAIM = "INSERT OR IGNORE INTO claim (row, session) SELECT value, ? FROM json_each(?)"
+"""Claims rows for a session."""
+
+SENT = """INSERT INTO claim (row, session, sent) SELECT value, ?, 1 FROM json_each(?) WHERE true
+    ON CONFLICT DO UPDATE SET sent = 1"""
+"""Claims rows for a session beyond its orderly end."""
+
+LEFT_OUT = """INSERT INTO certificate (row, never, first_row, why) VALUES (?, ?, ?, ?) ON CONFLICT (row) DO
+    UPDATE SET never = excluded.never, first_row = excluded.first_row, why = excluded.why"""
+"""Keeps that a row is not called."""
+
+READ_BACK = """INSERT INTO certificate (verified, verified_at, row) VALUES (?, ?, ?)
+    ON CONFLICT (row) DO UPDATE SET verified = excluded.verified, verified_at = excluded.verified_at"""
+"""Keeps what was read back of a row."""
+
+# What a session may have called stays as it was: what is read of it now is not its state before.
+_BEFORE = """INSERT INTO certificate (before, newest, finished_at, row)
+    SELECT ?1, ?2, ?3, ?4 WHERE NOT EXISTS (SELECT 1 FROM claim WHERE row = ?4)
+    ON CONFLICT (row) DO UPDATE SET before = excluded.before, finished_at = excluded.finished_at, {}
+    WHERE NOT changed AND (newest IS NULL OR newest IN ('unchanged', 'not_attempted'))"""
+
+BEFORE = _BEFORE.format("newest = COALESCE(excluded.newest, newest)")
+"""Keeps what was read of a row before it was called."""
+
+BEFORE_AGAIN = _BEFORE.format("newest = excluded.newest, again = 0")
+"""The same of one that was read earlier: if it is not in the desired state any more, it is to be called."""
