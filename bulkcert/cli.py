@@ -178,4 +178,7 @@ def main() -> NoReturn:
         status = terminal.show_failure(error)
     _let_go(stdout)
     _let_go(sys.stderr)
+    for number in (signal.SIGINT, signal.SIGTERM):  # nothing is left to be stopped, and nobody wants to see where
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     sys.exit(int(status) if isinstance(status, int) else ExitStatus.OK)
