@@ -171,7 +171,7 @@ def main() -> NoReturn:
     except terminal.ReaderGoneError:  # as head goes: whoever reads has read enough
         status = ExitStatus.READER_GONE
     except cyclopts.CycloptsError as error:
-        terminal.show_error(wrong_options(error, tuple(COMMANDS)))
+        terminal.show_error(wrong_options(error))
         status = ExitStatus.USAGE
     except _whatever() as error:  # in one clear message, which a second signal does not cut short
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
