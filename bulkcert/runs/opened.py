@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from io import FileIO
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,7 +21,6 @@ from bulkcert.runs.options import ServiceOptions
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.service.signing import Credentials
 from bulkcert.store import queries
-from bulkcert.store.lock import Lock
 from bulkcert.store.outcome import Row
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Asked, Session, SessionKind
@@ -44,7 +44,7 @@ class OpenRun:
     """
 
     files: RunFiles
-    lock: Lock
+    lock: FileIO
     store: Store
     asked: Asked
     pinned: PinnedList
