@@ -62,7 +62,7 @@ def execute(files: RunFiles, provider: CredentialProvider, options: VerifyOption
             how = f"{counted(rows, 'row')}; {opened.action.verb} where they are not"
             terminal.say(f"to watch for {duration(options.watch)}: {how}")
             question.confirm(rows, by_device=opened.action.by_device)
-        verifier = Verifier(opened, service, options, options.watch, options.every)
+        verifier = Verifier(opened, service, options)
         watches = [] if options.quiet else [calling.shown(_read)]
         calling.call(verifier.read, provider, calling.leave_reading, *watches)
         verification = verifier.finish()
