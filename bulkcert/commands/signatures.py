@@ -98,7 +98,8 @@ def emulator(*, settings: Settings = Settings()) -> int:
     """
     from bulkcert.emulator.server import serve
 
-    serve(settings)
+    said = '{{"url":"{}"}}' if settings.json else "listening on {}; Ctrl-C stops it"
+    serve(settings, lambda url: print(said.format(url), flush=True))  # noqa: T201 - the product
     return 0
 
 

@@ -5,7 +5,6 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
@@ -147,18 +146,20 @@ async def listening(settings: Settings) -> AsyncIterator[Listening]:
             await serving
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serves an emulator until SIGINT or SIGTERM, or the end of standard input where the settings say so.
 
-    Prints the URL once calls are taken.
+    Args:
+        settings: What it is like.
+        announce: Called with its URL once calls are taken.
 
     Raises:
         BulkcertError: The port, the database or the list cannot be used, or a setting is wrong.
     """
-    uvloop.run(_serve(settings))
+    uvloop.run(_serve(settings, announce))
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -166,9 +167,7 @@ async def _serve(settings: Settings) -> None:
     async with listening(settings) as served:
         if settings.exit_on_eof:
             threading.Thread(target=_await_eof, args=(loop, stopped), daemon=True).start()
-        url = msgspec.json.encode({"url": served.url}).decode()
-        sys.stdout.write(f"{url if settings.json else f'listening on {served.url}; Ctrl-C stops it'}\n")
-        sys.stdout.flush()
+        announce(served.url)
         await stopped.wait()
 
 

@@ -3,7 +3,7 @@
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import anyio
@@ -15,7 +15,7 @@ from bulkcert.engine.progress import LaneProgress, Progress, Stop
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind, event
 from bulkcert.service.client import Client, Response
-from bulkcert.service.codes import CERTIFICATE_REFUSED, rule_for
+from bulkcert.service.codes import CERTIFICATE_REFUSED, READING_REFUSED, rule_for
 from bulkcert.service.credentials import RENEW_EVERY_S, CredentialProvider
 from bulkcert.service.operations import INSTANCE_ACCESS, Operation
 from bulkcert.service.signing import Credentials
@@ -136,6 +136,18 @@ class Lanes:
             self._unreachable("the service never answered", answer)
         used_up = charged >= self._attempts and answer.verdict is not Verdict.STOP and answered
         return CallResult(answer, attempts, final=False, again=not used_up, unanswered=unanswered, refused=refused)
+
+    async def read(self, lane: Lane, operation: Operation, query: Mapping[str, str]) -> CallResult | None:
+        """Makes a call that only reads, as ``settle`` does; that it is not permitted does not stop the run.
+
+        Args:
+            lane: Where to send from.
+            operation: One of the List and Get operations of certificates.
+            query: Its query, ``MqttInstanceId`` included.
+        """
+        return await self.settle(
+            lane, operation, lambda client: client.read(operation, query), tolerated=READING_REFUSED
+        )
 
     async def _send(self, lane: Lane, send: Send, attempt: int) -> Response:
         progress = self.progress

@@ -8,8 +8,8 @@ from bulkcert.engine.lanes import CallResult, Lane, Lanes, refusal
 from bulkcert.engine.listing import Listing
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.certificates import Page
-from bulkcert.service.client import Client, Response
-from bulkcert.service.codes import READING_REFUSED, rule_for
+from bulkcert.service.client import Response
+from bulkcert.service.codes import rule_for
 from bulkcert.service.operations import Operation
 from bulkcert.service.verdicts import Verdict
 
@@ -76,7 +76,7 @@ class _Reading:
                     break
                 await self._news.wait()
                 continue
-            settled = await self._read(lane, listing, number)
+            settled = await self._lanes.read(lane, listing.operation, listing.query(number))
             if settled is not None:
                 self._take(listing, number, settled)
         self._report()
@@ -89,14 +89,6 @@ class _Reading:
             self._open.append(fresh)
             return fresh, fresh.next() or 1
         return None, 0
-
-    async def _read(self, lane: Lane, listing: Listing, number: int) -> CallResult | None:
-        query = listing.query(number)
-
-        async def send(client: Client) -> Response:
-            return await client.read(listing.operation, query)
-
-        return await self._lanes.settle(lane, listing.operation, send, tolerated=READING_REFUSED)
 
     def _take(self, listing: Listing, number: int, settled: CallResult) -> None:
         answer = settled.answer

@@ -29,86 +29,67 @@ def is_old(preflight_at: int | None) -> bool:
     return preflight_at is None or not 0 <= time.time() * 1000 - preflight_at <= BELIEVED_S * 1000
 
 
-class Preflight:
-    """The reading of states before a run's calls: once a row was called, its state before cannot be read any more.
+async def read_before(
+    lanes: Lanes,
+    order: RunLimits,
+    store: Store,
+    sightings: Sightings,
+    *,
+    mode: Mode,
+    again: bool,
+    frames: Callable[[], Iterator[pl.DataFrame]],
+    batches: Callable[[], Iterator[list[Row]]],
+) -> None:
+    """Reads states before a run's calls: once a row was called, its state before cannot be read any more.
+
+    Rows that are in the desired state get their outcome. Where states cannot be read, the progress says why, and the
+    run continues without. All is on disk when it returns, unless it is stopped: such a preflight counts for nothing,
+    the next session makes another.
 
     Args:
         lanes: Where calls go through.
         order: What is asked for.
-        mode: When states are read.
-        store: Where it is kept.
+        store: Where states are kept.
+        sightings: Where they go meanwhile; knows no row yet.
+        mode: When they are read.
+        again: Whether the rows were found unchanged earlier: those that are not any more are to be called.
         frames: Gives the annotated rows that are to be read.
         batches: Gives the same as rows.
+
+    Raises:
+        sqlite3.Error: The disk refuses.
     """
-
-    def __init__(
-        self,
-        lanes: Lanes,
-        order: RunLimits,
-        store: Store,
-        *,
-        mode: Mode,
-        frames: Callable[[], Iterator[pl.DataFrame]],
-        batches: Callable[[], Iterator[list[Row]]],
-    ) -> None:
-        self._lanes = lanes
-        self._order = order
-        self._mode = mode
-        self._store = store
-        self._frames = frames
-        self._batches = batches
-
-    async def make(self, sightings: Sightings, *, again: bool) -> None:
-        """Reads states as ``--preflight`` says and keeps them; all is on disk when it returns, unless stopped.
-
-        Rows that are in the desired state get their outcome. Where states cannot be read, the progress says why, and
-        the run continues without. One that is stopped counts for nothing: the next session makes another.
-
-        Args:
-            sightings: Where they go meanwhile; knows no row yet.
-            again: Whether the rows were found unchanged earlier: those that are not any more are to be called.
-
-        Raises:
-            sqlite3.Error: The disk refuses.
-        """
-        if self._mode != "never":
-            await self._read(sightings)
-            if not self._lanes.stopping.is_set():
-                await self._keep(sightings, again=again)
-        if not self._lanes.stopping.is_set():
-            await anyio.to_thread.run_sync(lambda: self._store.note(preflight_at=now_ms()))
-            self._lanes.progress.preflight_over = True
-
-    async def _read(self, sightings: Sightings) -> None:
-        order = self._order
-        await anyio.to_thread.run_sync(lambda: sightings.expect(self._frames()))
-        reader = StateReader(self._lanes, order.workers, order.action, order.instance, sightings)
-        scanned = await reader.read(one_by_one=self._batches() if self._mode == "always" else None)
+    progress = lanes.progress
+    if mode != "never":
+        await anyio.to_thread.run_sync(lambda: sightings.expect(frames()))
+        reader = StateReader(lanes, order.workers, order.action, order.instance, sightings)
+        scanned = await reader.read(one_by_one=batches() if mode == "always" else None)
         if scanned.failure is not None:
-            self._lanes.progress.unread_because = scanned.failure.message
-            self._lanes.progress.scans += 1  # it is over, and the run continues
-
-    async def _keep(self, sightings: Sightings, *, again: bool) -> None:
-        frames = self._frames()
-        while (frame := await anyio.to_thread.run_sync(next, frames, None)) is not None:
-            states = list(self._states(sightings, frame, again=again))
-            await anyio.to_thread.run_sync(lambda found: self._store.keep_states(found, again=again), states)
-            unchanged = sum(newest is not None for _, newest, _, _ in states)
-            self._lanes.progress.outcomes[Outcome.UNCHANGED] += unchanged
-            if self._lanes.stopping.is_set():
-                return
-
-    def _states(
-        self, sightings: Sightings, frame: pl.DataFrame, *, again: bool
-    ) -> Iterator[tuple[str | None, str | None, int | None, int]]:
-        """Yields of some rows what they were, and the outcome where they need no call."""
+            progress.unread_because = scanned.failure.message
+            progress.scans += 1  # it is over, and the run continues
+        each = frames()
         # What is not listed may be called all the same: it costs little, and "not found" is an outcome of its own.
-        desired = None if self._order.action.deletes else self._order.action.desired_status
-        for row in frame[ROW]:
-            status: Status | None = sightings.status(row)
-            if status is None and not again:
-                continue
-            if status is not None and status == desired:
-                yield status.value, Outcome.UNCHANGED.value, sightings.seen_at(row), row
-            else:
-                yield (None if status is None else status.value), None, None, row
+        desired = None if order.action.deletes else order.action.desired_status
+        while not lanes.stopping.is_set():
+            if (frame := await anyio.to_thread.run_sync(next, each, None)) is None:
+                break
+            states = list(_states(sightings, frame, desired, again=again))
+            await anyio.to_thread.run_sync(lambda found: store.keep_states(found, again=again), states)
+            progress.outcomes[Outcome.UNCHANGED] += sum(newest is not None for _, newest, _, _ in states)
+    if not lanes.stopping.is_set():
+        await anyio.to_thread.run_sync(lambda: store.note(preflight_at=now_ms()))
+        progress.preflight_over = True
+
+
+def _states(
+    sightings: Sightings, frame: pl.DataFrame, desired: Status | None, *, again: bool
+) -> Iterator[tuple[str | None, str | None, int | None, int]]:
+    """Yields of some rows what they were, and the outcome where they need no call."""
+    for row in frame[ROW]:
+        status: Status | None = sightings.status(row)
+        if status is None and not again:
+            continue
+        if status is not None and status == desired:
+            yield status.value, Outcome.UNCHANGED.value, sightings.seen_at(row), row
+        else:
+            yield (None if status is None else status.value), None, None, row

@@ -92,10 +92,7 @@ class LaneProgress:
 
 @dataclass(slots=True)
 class Progress:
-    """What has happened so far in this session; read by whoever shows it."""
-
-    to_call: int = 0
-    """Certificates that this session calls at most."""
+    """What has happened so far in this session; what it shares with ``figures.Stats`` is explained there."""
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     replaced: Counter[Outcome] = field(default_factory=Counter)
@@ -113,24 +110,18 @@ class Progress:
     watched_until: float = 0.0
     """When that watch is over, Unix time in seconds."""
     scans: int = 0
-    """Times that all states that were to be read have been read, or a run continues without."""
     pages: int = 0
-    """Pages of certificates read."""
     reads: int = 0
-    """Certificates read one by one."""
     retries: int = 0
     throttles: int = 0
     throttle_code: str = ""
-    """Code of the last throttled answer."""
     retry_after_s: float = 0.0
-    """What it asked to wait, in seconds."""
     latencies: Latencies = field(default_factory=Latencies)
     """Of all attempts, those without an answer included."""
     sends: SendWindow = field(default_factory=SendWindow)
     slow_down: SlowDown = field(default_factory=SlowDown)
     outage: Outage = field(default_factory=lambda: Outage(time.monotonic()))
     unread_because: str = ""
-    """Why states could not be read, or not all of them."""
     last_error: str = ""
     errors: LastErrors = field(default_factory=LastErrors)
     stop: Stop | None = None

@@ -16,9 +16,6 @@ STATUSES: tuple[Status | None, ...] = (None, *Status)
 
 NUMBER_OF = {status: number for number, status in enumerate(STATUSES)}
 
-SHARES = 16
-"""Shares of the rows that are sorted one after the other."""
-
 NO_CA = 2**32 - 1
 """Number of a CA that is not counted for itself."""
 
@@ -56,21 +53,7 @@ class Sightings:
         Args:
             batches: Annotated rows that may be called.
         """
-        # In shares by the first hash, and then column by column: what is sorted or copied takes its memory twice.
-        shares: list[list[pl.DataFrame]] = [[pl.DataFrame(schema=_INDEXED)] for _ in range(SHARES)]
-        for indexed in map(self._indexed, batches):
-            share = indexed["one"] // (2**64 // SHARES)
-            for number, rows in enumerate(shares):
-                rows.append(indexed.filter(share == number))
-        parts = []
-        for rows in shares:
-            parts.append(pl.concat(rows).sort("one"))
-            rows.clear()
-        columns = []
-        for name in _INDEXED:
-            columns.append(pl.concat([part[name] for part in parts], rechunk=True))
-            parts = [part.drop(name) for part in parts]
-        self._index = pl.DataFrame(columns)
+        self._index = pl.concat([self._index, *map(self._indexed, batches)]).sort("one")
 
     def _indexed(self, batch: pl.DataFrame) -> pl.DataFrame:
         keys = _keys(batch[DEVICE_SN] if self._by_device else None, batch[CA_SN])

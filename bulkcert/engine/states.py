@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import anyio.to_thread
 
@@ -14,8 +14,6 @@ from bulkcert.engine.workers import each_row
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Page, Status
-from bulkcert.service.client import Client, Response
-from bulkcert.service.codes import READING_REFUSED
 from bulkcert.service.verdicts import Verdict
 from bulkcert.store.outcome import Row
 
@@ -41,22 +39,6 @@ class Scanned:
     may_list: bool | None = None
     refused: int = 0
     refusal: str = ""
-
-
-@dataclass(slots=True)
-class _Paged:
-    """What came of a scan by page.
-
-    Attributes:
-        failure: Why it was given up, or None.
-        whole: CAs whose listing was read to its end: what is not in it is not registered. An empty text is that of the
-            CAs themselves.
-        at: When the last page was asked for, Unix time in milliseconds.
-    """
-
-    failure: BulkcertError | None = None
-    whole: list[str] = field(default_factory=list)
-    at: int = 0
 
 
 class StateReader:
@@ -88,22 +70,30 @@ class StateReader:
             misses: Whether a row that a listing read to its end does not show is not registered. If not, it is read
                 for itself, since pages shift when certificates are deleted meanwhile.
         """
-        paged = await self._by_page()
+        begun: list[_Paging] = []
+        failure = await self._by_page(begun)
         if misses:
-            await anyio.to_thread.run_sync(self._sightings.miss, paged.whole, paged.at)
-        denied = paged.failure is not None and paged.failure.status is ExitStatus.DENIED
-        self._scanned = scanned = Scanned(paged.failure)
+            whole = [paging.ca_sn for paging in begun if paging.listing.whole]
+            await anyio.to_thread.run_sync(self._sightings.miss, whole, max([each.at for each in begun], default=0))
+        denied = failure is not None and failure.status is ExitStatus.DENIED
+        self._scanned = scanned = Scanned(failure)
         if denied or self._lanes.progress.pages:
             scanned.may_list = self._lanes.progress.pages > 0
-        if one_by_one is not None and (paged.failure is None or denied):
+        if one_by_one is not None and (failure is None or denied):
             scanned.failure = await self._one_by_one(one_by_one)
         if scanned.failure is None and not self._lanes.stopping.is_set():
             self._lanes.progress.scans += 1
         return scanned
 
-    async def _by_page(self) -> _Paged:
-        """Pages through each CA, or through the CAs, where that takes fewer calls than it can save."""
-        begun: list[_Paging] = []
+    async def _by_page(self, begun: list["_Paging"]) -> BulkcertError | None:
+        """Pages through each CA, or through the CAs, where that takes fewer calls than it can save.
+
+        Args:
+            begun: Is filled with what was paged through.
+
+        Returns:
+            Why it was given up, or None.
+        """
         worthwhile = self._worthwhile()
 
         def more() -> Listing | None:
@@ -115,8 +105,7 @@ class StateReader:
         self._lanes.progress.reading = True
         failure = await read_listings(self._lanes, self._workers, more)
         self._lanes.progress.reading = False
-        whole = [paging.ca_sn for paging in begun if paging.listing.whole]
-        return _Paged(failure, whole, max([paging.at for paging in begun], default=0))
+        return failure
 
     def _worthwhile(self) -> Iterator["_Paging"]:
         """Yields what is worth a first page; most rows first."""
@@ -138,30 +127,22 @@ class StateReader:
         if not self._sightings.unseen:
             return None
         failures: list[BulkcertError] = []
+        statuses = self._sightings.statuses
+        unseen = ([row for row in batch if not statuses[row.number]] for batch in batches)
 
         async def read(lane: Lane, row: Row) -> None:
-            if failures:
-                return
-            if (failure := await self._read(lane, row)) is not None:
+            if not failures and (failure := await self._read(lane, row)) is not None:
                 failures.append(failure)
 
         self._lanes.progress.reading = True
-        await each_row(self._lanes, self._workers, self._unseen(batches), read)
+        await each_row(self._lanes, self._workers, unseen, read)
         self._lanes.progress.reading = False
         return failures[0] if failures else None
-
-    def _unseen(self, batches: Iterator[list[Row]]) -> Iterator[list[Row]]:
-        statuses = self._sightings.statuses
-        return ([row for row in batch if not statuses[row.number]] for batch in batches)
 
     async def _read(self, lane: Lane, row: Row) -> BulkcertError | None:
         operation = self._action.reading
         query = self._action.parameters(self._instance, row.device_sn, row.ca_sn)
-
-        async def send(client: Client) -> Response:
-            return await client.read(operation, query)
-
-        settled = await self._lanes.settle(lane, operation, send, tolerated=READING_REFUSED)
+        settled = await self._lanes.read(lane, operation, query)
         if settled is None:
             return None
         answer = settled.answer

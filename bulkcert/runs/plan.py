@@ -28,7 +28,6 @@ from bulkcert.runs.options import PlanOptions
 from bulkcert.runs.reading_list import read_list
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.service.certificates import PAGE_SIZE, Page, Status
-from bulkcert.service.client import Client, Response
 from bulkcert.service.codes import READING_REFUSED
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import OPERATIONS, Operation
@@ -220,10 +219,7 @@ class Inquiry:
         return failure
 
     async def _read(self, lanes: Lanes, operation: Operation, parameters: dict[str, str]) -> BulkcertError | None:
-        async def send(client: Client) -> Response:
-            return await client.read(operation, parameters)
-
-        settled = await lanes.settle(lanes.lanes[0], operation, send, tolerated=READING_REFUSED)
+        settled = await lanes.read(lanes.lanes[0], operation, parameters)
         if settled is None or lanes.stopping.is_set():
             return None
         answer, found = settled.answer, self.findings

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from bulkcert.engine.calling import Engine
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import RunLimits
-from bulkcert.engine.preflight import Preflight, is_old
+from bulkcert.engine.preflight import is_old, read_before
 from bulkcert.engine.progress import Progress
 from bulkcert.engine.session import Leave, Observer, announce
 from bulkcert.engine.sightings import Sightings
@@ -119,14 +119,16 @@ class Run:
 
     async def _preflight(self, lanes: Lanes, order: RunLimits, *, again: bool) -> None:
         opened, only = self.opened, queries.UNCHANGED if again else ""
-        await Preflight(
+        await read_before(
             lanes,
             order,
             opened.store,
+            Sightings.from_now(self.check, by_device=self.job.action.by_device),
             mode=self.job.options.preflight,
+            again=again,
             frames=lambda: opened.frames(only=only),
             batches=lambda: opened.batches(only=only),
-        ).make(Sightings.from_now(self.check, by_device=self.job.action.by_device), again=again)
+        )
 
     def finish(self) -> Summary:
         """Writes results and summary.
