@@ -58,7 +58,7 @@ class OpenRun:
     @property
     def doing(self) -> Session | None:
         """The newest session that ran or undid, or None."""
-        return next((each for each in reversed(queries.sessions(self.store.db)) if each.kind != "verify"), None)
+        return next((each for each in reversed(self.store.read(queries.sessions)) if each.kind != "verify"), None)
 
     def is_unended(self, kind: SessionKind) -> bool:
         """Returns whether the newest session that called is of a kind and was killed, as long as none has begun."""
@@ -151,7 +151,7 @@ class OpenRun:
 
     def status(self) -> RunStatus:
         """Returns the status of the run, as its store says."""
-        return status_in(self.files, self.store.db)
+        return self.store.read(lambda db: status_in(self.files, db))
 
     def close(self) -> None:
         """Gives the run up; of one that no session has begun nothing is left."""
