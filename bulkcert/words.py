@@ -11,6 +11,11 @@ def are(count: int, noun: str) -> str:
     return f"{counted(count, noun)} {'is' if count == 1 else 'are'}"
 
 
+def faults(retries: int, throttles: int) -> str:
+    """Returns what went wrong for a while: ``1 retry, 3 throttles``."""
+    return f"{retries:,} {'retry' if retries == 1 else 'retries'}, {counted(throttles, 'throttle')}"
+
+
 def about(seconds: float) -> str:
     """Returns how long something may take, for people."""
     return f"about {duration(seconds)}" if seconds >= 1 else "less than a second"

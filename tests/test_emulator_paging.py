@@ -130,8 +130,10 @@ def test_pages_are_those_of_offset(seeded, steps):
     """Whatever comes and goes in between, each page is the slice of the sorted list, in whatever order it is asked."""
     with closing(Registry()) as registry:
         model = Model(registry, seeded)
-        for step, *arguments in [*steps, (Model.page, 2, 7)]:
+        for step, *arguments in [(Model.page, 2, 7), *steps]:
             step(model, *arguments)
+            for number in (1, 2, 3):
+                model.page(number, 2)
 
 
 def test_a_deep_page_costs_no_more_than_a_shallow_one():

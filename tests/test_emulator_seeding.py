@@ -162,9 +162,9 @@ def test_seed_again(registry):
     """A second seed sets the status of what is there and leaves the rest alone, the owner of the instance included."""
     registry.put_instance(INSTANCE, "2000000000000002")
     fill(registry, ("ca", "1"), ("ca", "2"))
-    fill(registry, ("ca", "2"), ("ca", "2"), status="0")
+    fill(registry, ("ca", "2"), ("ca", ""), status="0")
 
-    assert registry.states(INSTANCE) == {("ca",): "1", ("ca", "1"): "1", ("ca", "2"): "0"}
+    assert registry.states(INSTANCE) == {("ca",): "0", ("ca", "1"): "1", ("ca", "2"): "0"}
     assert registry.owner(INSTANCE) == "2000000000000002"
 
 

@@ -10,7 +10,6 @@ from loading import FIRST_ROW, MESSAGE, OUTCOME, annotated, check, open_source
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import InvalidRow, open_protection
-from bulkcert.input.protect import Search
 
 KEYS = pl.DataFrame({"DeviceSn": ["1", "2", "3", "1"], "CaSn": ["a", "a", "b", "c"]})
 
@@ -36,8 +35,8 @@ def hit(path, *, by_device=True):
 
 
 def hits(path, keys, *, by_device):
-    search = Search(open_protection(path, by_device=by_device))
-    devices, cas = search.hits(keys if by_device else keys.select("CaSn"))
+    protection = open_protection(path, by_device=by_device)
+    devices, cas = protection.hits(keys if by_device else keys.select("CaSn"))
     return (devices | cas).to_list()
 
 
@@ -114,7 +113,7 @@ class TestMeaning:
     def test_wrong_kind(self, written):
         """A list opened for one kind of action is not taken for the other."""
         with pytest.raises(ValueError, match="one kind"):
-            Search(open_protection(written("1", "x.txt"), by_device=True)).hits(KEYS.select("CaSn"))
+            open_protection(written("1", "x.txt"), by_device=True).hits(KEYS.select("CaSn"))
 
 
 def _pairs(content):

@@ -138,7 +138,7 @@ def verify(
     canonical = canonical_request(request.method, canonical_query(parameters), fields, payload)
     text = string_to_sign(canonical)
     right = signature(key.secret, text)
-    if not hmac.compare_digest(right, signed) or fields["x-acs-content-sha256"] != payload:
+    if not hmac.compare_digest(right, signed):
         message = "Specified signature does not match our calculation."
         raise Refusal(
             "SignatureDoesNotMatch", f"{message} server string to sign is:{text} server canonical string is:{canonical}"

@@ -9,7 +9,7 @@ import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input.pinned import ROW
-from bulkcert.input.protect import Protection, Search
+from bulkcert.input.protect import Protection
 from bulkcert.input.records import Part
 from bulkcert.input.serials import (
     FAULTS,
@@ -144,7 +144,7 @@ class Findings:
 
     def __init__(self, columns: Sequence[str], protection: Protection | None, *, trust_serials: bool) -> None:
         self._columns = columns
-        self._search = Search(protection) if protection else None
+        self._protection = protection
         self._protected_by = printable(protection.path.name) if protection else ""
         self._digest = hashlib.sha256()
         self._rows = 0
@@ -176,8 +176,8 @@ class Findings:
         if not valid.all():
             self._leave_out(pl.DataFrame([rows, fault]).filter(~valid), keys, part, self._invalid, self._first_invalid)
         free = valid
-        if self._search:
-            by_device, by_ca = self._search.hits(keys)
+        if self._protection:
+            by_device, by_ca = self._protection.hits(keys)
             free = valid & ~by_device & ~by_ca
             code = PROTECTED_CA - by_device.cast(pl.UInt8)  # one less where it is the device
             hit = pl.DataFrame([rows, code.alias("fault")]).filter(valid & ~free)
@@ -202,7 +202,7 @@ class Findings:
             if suspect:
                 advice = f"{_EXPORT_AS_TEXT}; or give --trust-serials if these are the true serials."
                 raise _changed(suspect, "every serial ends in zeros after its fifteenth digit", advice)
-        search, duplicates = self._search, _duplicates(pl.concat(self._hashes, rechunk=False))
+        protection, duplicates = self._protection, _duplicates(pl.concat(self._hashes, rechunk=False))
         invalid, protected = pl.concat(self._invalid), pl.concat(self._protected)
         named = pl.concat([invalid, protected]).with_columns(first_row=pl.lit(None, pl.UInt32))
         settled = pl.concat([duplicates.with_columns(fault=pl.lit(0, pl.UInt8)), named], how="diagonal").sort("row")
@@ -221,10 +221,10 @@ class Findings:
             rows_by_ca=MappingProxyType(cas),
             rows_of_other_cas=self._rows_of_other_cas,
             protected_by=self._protected_by,
-            protection=f"{self._protected_by}: {search.describe(protected.height)}" if search else "",
-            protected_cas=frozenset(search.protected_cas() & cas.keys() if search else ()),
-            unplaced=search.unplaced() if search else 0,
-            mistaken=search.mistaken(pinned, protected["row"]) if search else (),
+            protection=f"{self._protected_by}: {protection.describe_hits(protected.height)}" if protection else "",
+            protected_cas=frozenset(protection.protected_cas() & cas.keys() if protection else ()),
+            unplaced=protection.unplaced() if protection else 0,
+            mistaken=protection.mistaken(pinned, protected["row"]) if protection else (),
         )
 
     def _refuse_changed(self, part: Part, serials: pl.Series, found: pl.Series) -> None:

@@ -5,7 +5,6 @@ The list is a table, or text with a serial a line. One bad serial refuses it.
 
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -28,45 +27,36 @@ _NOT_ALONE_REASON = (
 )
 
 
-@dataclass(frozen=True, slots=True)
 class Protection:
-    """A list of protected serials, for device actions or for actions on CAs.
+    """A list of protected serials, and which of them were found in the rows of an input so far.
 
-    Attributes:
+    Args:
         path: The file.
+        found: Its serials: those of devices, of CAs, and those that may be either, null where a line has none.
         by_device: Whether it is for a device action.
-        bare: Whether the list does not say which serials are those of devices and which of CAs: each is taken for both.
-        devices: Devices that must not be touched, for a device action.
-        cas: CAs that must not be touched; for a device action those that are protected with all their devices.
-        lone: Devices, or what may be devices, of which the list does not say under which CA they are.
-        named_cas: All CAs on the list, alone or with a device: an action on one of them would touch what is on it.
     """
 
-    path: Path
-    by_device: bool
-    bare: bool
-    devices: pl.Series
-    cas: pl.Series
-    lone: pl.Series
-    named_cas: pl.Series
+    def __init__(self, path: Path, found: pl.DataFrame, *, by_device: bool) -> None:
+        self.path = path
+        self._by_device = by_device
+        self._bare = found[_BARE].null_count() < found.height
+        devices, cas = (found[_BARE if self._bare else name] for name in (_DEVICE, _CA))
+        # For a device action a line with a device means that alone.
+        self._cas = _serials(cas if self._bare or not by_device else cas.filter(devices.is_null()))
+        self._devices = _serials(devices if by_device else devices.clear())
+        self._lone = _serials(devices if self._bare else devices.filter(cas.is_null()))
+        self._all_cas = _serials(cas)
+        self._devices_found = set[str]()
+        self._cas_found = self._devices_found if self._bare else set[str]()
+        self._cas_of_devices = set[str]()
 
     def describe(self) -> str:
         """Returns what is on the list, in words: ``3 devices and 1 CA``, or ``2 serials``."""
-        if not len(self.devices) + len(self.cas) + len(self.lone):
+        if not len(self._devices) + len(self._cas) + len(self._lone):
             return "nothing"
-        if self.bare:
-            return counted(len(self.cas), "serial")
-        return f"{counted(len(self.devices), 'device')} and " * self.by_device + counted(len(self.cas), "CA")
-
-
-class Search:
-    """Looks for the serials of a list in the rows of an input, and remembers which it has found."""
-
-    def __init__(self, protection: Protection) -> None:
-        self._list = protection
-        self._devices = set[str]()
-        self._cas = self._devices if protection.bare else set[str]()
-        self._cas_of_devices = set[str]()
+        if self._bare:
+            return counted(len(self._cas), "serial")
+        return f"{counted(len(self._devices), 'device')} and " * self._by_device + counted(len(self._cas), "CA")
 
     def hits(self, keys: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
         """Returns which rows are protected by their device's serial, and which by their CA's.
@@ -74,29 +64,29 @@ class Search:
         Args:
             keys: Serials of the devices and the CAs; of the CAs alone for an action on CAs.
         """
-        if keys.width != 1 + self._list.by_device:
+        if keys.width != 1 + self._by_device:
             raise ValueError("a list for one kind of action does not do for the other")
         devices, cas = keys.to_series(0), keys.to_series(-1)
-        by_device, by_ca = _is_in(devices, self._list.devices), _is_in(cas, self._list.cas)
-        self._devices.update(devices.filter(by_device).unique())
-        self._cas.update(cas.filter(by_ca).unique())
+        by_device, by_ca = _is_in(devices, self._devices), _is_in(cas, self._cas)
+        self._devices_found.update(devices.filter(by_device).unique())
+        self._cas_found.update(cas.filter(by_ca).unique())
         self._cas_of_devices.update(cas.filter(by_device).drop_nulls().unique())
         return by_device, by_ca
 
-    def describe(self, rows: int) -> str:
+    def describe_hits(self, rows: int) -> str:
         """Returns in words what is on the list, and that it has protected so many rows."""
         missed = len(self._missed())
         unfound = f"; {counted(missed, 'serial')} {'is' if missed == 1 else 'are'} in no row" * (missed > 0)
-        return f"{self._list.describe()}; {counted(rows, 'row')} protected{unfound}"
+        return f"{self.describe()}; {counted(rows, 'row')} protected{unfound}"
 
     def _missed(self) -> list[str]:
         """Returns the serials on the list that no row has."""
-        cas = [serial for serial in self._list.cas if serial not in self._cas]
-        return cas if self._list.bare else cas + [each for each in self._list.devices if each not in self._devices]
+        cas = [serial for serial in self._cas if serial not in self._cas_found]
+        return cas if self._bare else cas + [each for each in self._devices if each not in self._devices_found]
 
     def protected_cas(self) -> set[str]:
         """Returns the CAs that are on the list, or have a protected row."""
-        return self._cas_of_devices.union(self._list.named_cas)
+        return self._cas_of_devices.union(self._all_cas)
 
     def unplaced(self) -> int:
         """Returns the number of devices on the list of which neither it nor a row says under which CA they are.
@@ -104,10 +94,10 @@ class Search:
         Raises:
             BulkcertError: INPUT_INVALID: there are some, and the action is on CAs, which might hit them.
         """
-        found = [serial for serial in self._list.lone if serial not in self._devices]
-        if found and not self._list.by_device:
+        found = [serial for serial in self._lone if serial not in self._devices_found]
+        if found and not self._by_device:
             raise _refused(
-                f"{self._list.path}: {counted(len(found), 'serial')}, the first '{printable(found[0])}', may be "
+                f"{self.path}: {counted(len(found), 'serial')}, the first '{printable(found[0])}', may be "
                 "devices under one of these CAs: an action on a CA reaches all its devices",
                 "Write the list as a table with the column CaSn: the CA of each protected device, or the CA itself.",
             )
@@ -123,14 +113,16 @@ class Search:
         missed = pl.DataFrame({"serial": self._missed()}, schema={"serial": pl.String}).lazy()
         rows = keys.select(pl.concat_list(pl.all()).alias("serial")).with_row_index("row", 1)
         others = rows.join(protected.alias("row").to_frame().lazy(), on="row", how="anti").explode("serial")
-        others = others.join(
-            missed, on="serial", how="anti"
-        )  # of bare serials, and of a device's that is a CA's as well
+        others = others.join(missed, on="serial", how="anti")  # a CA may have the serial of a device
         found = missed.with_columns(_plain).join(others.select(_plain), on="plain", how="semi")
         return tuple(found.collect(engine="streaming")["serial"].unique().sort()) if self._missed() else ()
 
 
 _plain = pl.col("serial").str.to_lowercase().str.strip_chars_start("0").alias("plain")
+
+
+def _serials(column: pl.Series) -> pl.Series:
+    return column.drop_nulls().unique(maintain_order=True)
 
 
 def _is_in(asked: pl.Series, serials: pl.Series) -> pl.Series:
@@ -172,18 +164,7 @@ def open_protection(
         raise _refused(f"{path}: no serials", "A list without any protects nothing: fill it, or leave it out.")
     if not trust_serials:
         _refuse_rounded(path, found)
-    return _protection(path, found, by_device=by_device)
-
-
-def _protection(path: Path, found: pl.DataFrame, *, by_device: bool) -> Protection:
-    device, ca = pl.col(_DEVICE), pl.col(_CA)
-    nothing, bare = pl.Series(dtype=pl.String), found[_BARE].drop_nulls().unique(maintain_order=True)
-    if len(bare):
-        return Protection(path, by_device, True, bare if by_device else nothing, bare, bare, bare)
-    devices, cas = found[_DEVICE].drop_nulls().unique(), found[_CA].drop_nulls().unique()
-    alone = found.filter(device.is_null())[_CA].drop_nulls().unique()
-    lone = found.filter(ca.is_null())[_DEVICE].drop_nulls().unique(maintain_order=True)
-    return Protection(path, by_device, False, devices if by_device else nothing, alone if by_device else cas, lone, cas)
+    return Protection(path, found, by_device=by_device)
 
 
 def _text(file: File) -> Iterator[tuple[Part, dict[str, str]]]:

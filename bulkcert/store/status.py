@@ -92,6 +92,11 @@ class RunStatus:
         return None
 
     @property
+    def done(self) -> int:
+        """Rows that have an outcome; those that the run has not reached have none."""
+        return self.outcomes.total() - self.outcomes[Outcome.NOT_ATTEMPTED]
+
+    @property
     def undone(self) -> int:
         """Rows that an undo has changed back."""
         return self.outcomes[Outcome.UNDONE]

@@ -16,7 +16,7 @@ from bulkcert.views.advice import meaning, steps_after, steps_after_reading, ste
 from bulkcert.views.console import say, say_step, show_error, warn
 from bulkcert.views.layout import outcome_lines, show
 from bulkcert.views.verified import REASON_WIDTH, UNREAD, label_of, meaning_read, read_words
-from bulkcert.words import are, counted, printable
+from bulkcert.words import are, counted, faults, printable
 
 KINDS_SHOWN = 8
 """Kinds of rows of one outcome that are shown with a sample."""
@@ -107,8 +107,7 @@ def _calls(summary: Summary, calls: int) -> Iterator[tuple[str, str]]:
     if calls:
         pace = f"{calls:,} at {latest.achieved_rate:,.1f}/s; peak (1 s window) {latest.peak_window:,}"
         outages = f", {counted(latest.outages, 'outage')}" if latest.outages else ""
-        retries = f"{latest.retries:,} {'retry' if latest.retries == 1 else 'retries'}"
-        yield "calls", f"{pace}; {retries}, {counted(latest.throttles, 'throttle')}{outages}"
+        yield "calls", f"{pace}; {faults(latest.retries, latest.throttles)}{outages}"
     else:
         yield "calls", "none"
     if summary.calls > calls or summary.calls_at_least:

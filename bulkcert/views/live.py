@@ -9,7 +9,7 @@ from rich.text import Text
 
 from bulkcert.engine.figures import Stats, Take
 from bulkcert.views.console import stderr, wrapped
-from bulkcert.words import duration
+from bulkcert.words import duration, faults
 
 REFRESH_S = 0.25
 LINE_EVERY_S = 5.0
@@ -66,7 +66,7 @@ def figures(stats: Stats) -> str:
     outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in stats.outcomes.items())
     parts = [f"{duration(stats.elapsed_s)}; {stats.rate:.0f}/s", outcomes or "nothing finished yet"]
     if stats.retries or stats.throttles:
-        parts.append(f"{stats.retries:,} retries, {stats.throttles:,} throttles")
+        parts.append(faults(stats.retries, stats.throttles))
     if stats.left_s is not None:
         parts.append(f"{duration(stats.left_s)} left")
     return "; ".join([*parts, stats.waiting_for])

@@ -12,7 +12,6 @@ from bulkcert.store.paths import SUFFIX, RunFiles
 from bulkcert.store.schema import SessionKind
 from bulkcert.store.status import NoRunError, RunStatus, State, status_of
 from bulkcert.views.layout import columns, fit
-from bulkcert.views.status import done_of, outcomes_of
 from bulkcert.words import printable
 
 _LONGEST_NAME, _LONGEST_REASON = 255, 400
@@ -79,7 +78,7 @@ def _listed(folder: Path, *, with_results: bool) -> Listed:
         return Listed(_text(results), _text(folder), wrong="no run in it")
     except BulkcertError as error:
         return Listed(_text(results), _text(folder), wrong=_text(error.message))
-    asked, outcomes = status.asked, outcomes_of(status)
+    asked = status.asked
     if asked is None:
         return Listed(_text(results), _text(folder), status.state, exit_status=int(status.exit_status))
     return Listed(
@@ -93,8 +92,8 @@ def _listed(folder: Path, *, with_results: bool) -> Listed:
         instance=asked.instance,
         rehearsal=asked.rehearsal,
         rows=asked.rows,
-        done=done_of(outcomes),
-        outcomes=outcomes,
+        done=status.done,
+        outcomes={outcome.value: count for outcome, count in status.outcomes.items()},
         wrong=", ".join(_wrong(status)),
     )
 

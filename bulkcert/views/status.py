@@ -15,7 +15,7 @@ from bulkcert.store.status import RunStatus, State
 from bulkcert.views.advice import Step, meaning, steps_left, to_verify, undone_words
 from bulkcert.views.layout import outcome_lines
 from bulkcert.views.verified import label_of, read_words
-from bulkcert.words import counted, duration, printable
+from bulkcert.words import counted, duration, faults, printable
 
 MOST_MESSAGE = 160
 """Characters of a message that are shown."""
@@ -79,7 +79,7 @@ class Shown(msgspec.Struct, frozen=True):
     rehearsal: bool
     rows: int | None
     done: int
-    outcomes: Mapping[str, int]
+    outcomes: Mapping[Outcome, int]
     to_call: int
     undone: int
     maybe_undone: int
@@ -96,7 +96,6 @@ class Shown(msgspec.Struct, frozen=True):
 def shown(status: RunStatus) -> Shown:
     """Returns the status of a run, for programs."""
     asked, newest = status.asked, acting(status)
-    outcomes = outcomes_of(status)
     return Shown(
         state=status.state,
         kind=newest.kind if newest and status.state is not State.STARTING else None,
@@ -108,10 +107,10 @@ def shown(status: RunStatus) -> Shown:
         input=asked.inputs if asked else (),
         rehearsal=asked is not None and asked.rehearsal,
         rows=asked.rows if asked else None,
-        done=done_of(outcomes),
-        outcomes=outcomes,
+        done=status.done,
+        outcomes=status.outcomes,
         to_call=status.to_call,
-        undone=outcomes.get(Outcome.UNDONE, 0),
+        undone=status.undone,
         maybe_undone=status.maybe_undone,
         drifted=status.drifted,
         in_doubt=status.in_doubt,
@@ -142,16 +141,6 @@ def figures_of(session: Session | None) -> Stats | None:
         return msgspec.json.decode(session.figures, type=Stats)
     except msgspec.DecodeError:
         return None
-
-
-def outcomes_of(status: RunStatus) -> dict[str, int]:
-    """Returns the rows by outcome, over all sessions, as the disk knows them."""
-    return {outcome.value: count for outcome, count in status.outcomes.items()}
-
-
-def done_of(outcomes: Mapping[str, int]) -> int:
-    """Returns how many rows have an outcome."""
-    return sum(count for outcome, count in outcomes.items() if outcome != Outcome.NOT_ATTEMPTED)
 
 
 def rows_of(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
@@ -224,14 +213,14 @@ def _ended(status: RunStatus) -> Text:
 
 
 def _counts(status: RunStatus, rows: int) -> Iterator[tuple[str, str | Text]]:
-    stats, outcomes = figures_of(status.session), outcomes_of(status)
+    stats = figures_of(status.session)
     if stats is not None and is_running(status):
         yield "rows", _done(stats)
-    elif (done := done_of(outcomes)) == rows:
+    elif status.done == rows:
         yield "rows", f"{rows:,}"
     else:
-        yield "rows", f"{done:,} of {rows:,} have an outcome"
-    for outcome, count in outcomes.items():
+        yield "rows", f"{status.done:,} of {rows:,} have an outcome"
+    for outcome, count in status.outcomes.items():
         if is_running(status) and outcome == Outcome.NOT_ATTEMPTED:
             continue
         yield from outcome_lines({outcome: count})
@@ -248,8 +237,8 @@ def _counts(status: RunStatus, rows: int) -> Iterator[tuple[str, str | Text]]:
 def _calls(status: RunStatus) -> Iterator[tuple[str, str]]:
     newest, stats = status.session, figures_of(status.session)
     if stats is not None and is_running(status):
-        faults = f"{_faults(stats.retries, stats.throttles)}, {counted(stats.outages, 'outage')}"
-        yield "calls", f"{stats.calls:,}, {stats.rate:.0f}/s now, at most {stats.limit:.0f}/s; {faults}"
+        trouble = f"{faults(stats.retries, stats.throttles)}, {counted(stats.outages, 'outage')}"
+        yield "calls", f"{stats.calls:,}, {stats.rate:.0f}/s now, at most {stats.limit:.0f}/s; {trouble}"
         if stats.pages or stats.reads:
             yield "read", f"{counted(stats.pages, 'page')} and {counted(stats.reads, 'single certificate')}"
         for number, lane in enumerate(stats.lanes):
@@ -271,12 +260,8 @@ def _calls_in_all(sessions: Sequence[Session]) -> str:
         pace = f" in {len(sessions)} sessions, {pace} in the last" if pace else f" in {len(sessions)} sessions"
     elif pace:
         pace = f" at {pace}"
-    faults = _faults(sum(stats.retries for stats in figures), sum(stats.throttles for stats in figures))
-    return f"{least}{sum(stats.calls for stats in figures):,}{pace}; {faults}"
-
-
-def _faults(retries: int, throttles: int) -> str:
-    return f"{retries:,} {'retry' if retries == 1 else 'retries'}, {counted(throttles, 'throttle')}"
+    trouble = faults(sum(stats.retries for stats in figures), sum(stats.throttles for stats in figures))
+    return f"{least}{sum(stats.calls for stats in figures):,}{pace}; {trouble}"
 
 
 def _newest_errors(sessions: Sequence[Session]) -> list[LastError]:
