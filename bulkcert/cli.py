@@ -171,11 +171,14 @@ def main() -> NoReturn:
     except terminal.ReaderGoneError:  # as head goes: whoever reads has read enough
         status = ExitStatus.READER_GONE
     except cyclopts.CycloptsError as error:
-        terminal.show_error(wrong_options(error, tuple(COMMANDS)))
+        terminal.show_error(wrong_options(error))
         status = ExitStatus.USAGE
     except _whatever() as error:  # in one clear message, which a second signal does not cut short
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         status = terminal.show_failure(error)
     _let_go(stdout)
     _let_go(sys.stderr)
+    for number in (signal.SIGINT, signal.SIGTERM):  # nothing is left to be stopped, and nobody wants to see where
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     sys.exit(int(status) if isinstance(status, int) else ExitStatus.OK)

@@ -5,11 +5,17 @@ The credential chain reads the environment once in a process, and then finds the
 
 import gc
 import os
+import subprocess
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
+from forked import Forked
 from hypothesis import settings
 from place import Place
 from program import emulator
+
+from bulkcert.emulator import process
 
 # A busy machine is no finding. By hand, for what a suite has no time for: --hypothesis-profile thorough
 settings.register_profile("steady", deadline=None, max_examples=40)
@@ -27,6 +33,13 @@ def pytest_collection_finish():
     """Spares the collector what stays to the end: a process with all libraries has half a million objects."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _emulators_are_forked():
+    """Spares the processes of rehearsals, too, the second that they take to load the program."""
+    with patch.object(process, "subprocess", SimpleNamespace(Popen=Forked, PIPE=subprocess.PIPE)):
+        yield
 
 
 @pytest.fixture(scope="module")

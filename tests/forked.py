@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import threading
+from typing import ClassVar
 
 import bulkcert
 
@@ -26,7 +27,7 @@ LOADED = (
     *("alibabacloud_credentials.client", "anyio", "apscheduler", "cyclopts", "difflib", "httpx", "jinja2", "polars"),
     *("prometheus_client", "pythonjsonlogger.json", "rich", "tomllib", "uvicorn"),
 )
-ROOMS = ("runs", "telemetry")
+ROOMS = ("runs", "telemetry", "emulator")
 """What is loaded beforehand: libraries, and rooms with all beneath them, but not the console, which reads the
 environment when it is loaded."""
 
@@ -39,17 +40,24 @@ class Forked(subprocess.Popen):
 
     Args:
         arguments: The interpreter, ``-m``, the module, and what is typed behind the command.
+
+    Attributes:
+        environment: In which the libraries are loaded.
     """
+
+    environment: ClassVar[dict[str, str]]
 
     def _execute_child(self, *given, **named):
         bound = inspect.signature(super()._execute_child).bind(*given, **named).arguments
-        loaded = _Loaded.get(bound["env"])
-        if bound["preexec_fn"] or bound["pass_fds"] or _interpreted(bound["env"]) != loaded.environment:
+        loaded, program = _Loaded.get(self.environment), bound["args"][1:3]
+        is_other = program != ["-m", "bulkcert"] or _interpreted(bound["env"] or os.environ) != loaded.environment
+        if is_other or bound["preexec_fn"] or bound["pass_fds"]:
             super()._execute_child(*given, **named)
             return
         here = os.path.abspath(bound["cwd"] or ".")  # noqa: PTH100 - a link stays one
         streams = [bound[end] for end in ("p2cread", "c2pwrite", "errwrite")]
-        asked = {"arguments": bound["args"][3:], "cwd": here, "env": dict(bound["env"])}
+        asked = {"arguments": bound["args"][3:], "cwd": here, "env": dict(bound["env"] or os.environ)}
+        asked |= {"process_group": bound["process_group"]}
         self.pid = loaded.fork(asked, [number if stream == -1 else stream for number, stream in enumerate(streams)])
         self._child_created = True
         ends = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
@@ -142,6 +150,8 @@ def become(command, files):
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
     sys.stderr.reconfigure(line_buffering=True)
+    if command["process_group"] != -1:
+        os.setpgid(0, command["process_group"])
     os.chdir(command["cwd"])
     os.environ.clear()
     os.environ.update(command["env"])

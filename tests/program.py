@@ -88,6 +88,9 @@ def environment(changes=None):
     return {name: value for name, value in {**kept, **clean, **(changes or {})}.items() if value is not None}
 
 
+Forked.environment = environment()
+
+
 def bulkcert(*arguments, env=None, cwd=None, stdin=None, **options):
     """Runs the command to its end; ``stdin`` is a text, or nothing at all."""
     asked = subprocess.DEVNULL if stdin is None else subprocess.PIPE
@@ -103,7 +106,7 @@ def here(*arguments, cwd=".", env=None):
     credentials, which a process looks for but once.
     """
     asked, *said = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(3))
-    handler, config = signal.getsignal(signal.SIGTERM), app.config
+    handlers, config = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}, app.config
     log, stream = [*logging.getLogger().handlers], console.stderr._file
     with (
         patch.object(sys, "argv", ["bulkcert", *map(str, arguments)]),
@@ -116,7 +119,8 @@ def here(*arguments, cwd=".", env=None):
     ):
         main()
     app.config = config
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     # A job file may have asked for JSON lines, which a process goes on with to its end.
     logging.getLogger().handlers[:], console.stderr._file = log, stream
     return Finished(int(ended.value.code), *(stream.buffer.getvalue().decode() for stream in said))
@@ -167,6 +171,8 @@ def signalled(child, number):
 
     def taken():
         if child.poll() is not None:  # none is taken after the end
+            return True
+        if child.poll() is not None:
             return True
         told = Path(f"/proc/{child.pid}/status").read_text()
         pending = re.findall(r"^S(?:ig|hd)Pnd:\s*(\w+)", told, re.MULTILINE)

@@ -1,5 +1,6 @@
 """Options, resolved: what is refused, and that everything wrong is said at once."""
 
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import get_args
 
@@ -148,12 +149,15 @@ def test_caps_are_not_rounded(tmp_path):
 
 
 def test_the_rehearsals_own_table(tmp_path):
-    """What stands in [rehearsal] is for rehearse alone; run passes over it, and a misspelt variable is named."""
+    """What is in [rehearsal] is for rehearse alone, and the deadline of the night is not; a misspelt name is said."""
     write_devices(tmp_path / "in.csv", 5)
     job = 'action = "inactivate-device"\ninput = "in.csv"\ninstance = "i"\nendpoint = "http://127.0.0.1:9"\n'
-    (tmp_path / "job.toml").write_text(f"{job}attempts = 1\n[rehearsal]\nunregistered = 1.0\n")
+    over = f"{datetime.now() - timedelta(hours=1):%H:%M}"  # noqa: DTZ005 - a time of day is the machine's own
+    (tmp_path / "job.toml").write_text(f"{job}attempts = 1\ndeadline = '{over}'\n[rehearsal]\nunregistered = 1.0\n")
     rehearsed = here("rehearse", "--job", tmp_path / "job.toml").ended(1)
-    run = here("run", "--job", tmp_path / "job.toml", "--yes", env={"BULKCERT_INSTANSE": "other"}).ended(69)
+    run = here(
+        "run", "--job", tmp_path / "job.toml", "--yes", "--deadline", "1h", env={"BULKCERT_INSTANSE": "other"}
+    ).ended(69)
 
     assert "5 not_registered" in rehearsed.stdout
     assert "warning: BULKCERT_INSTANSE is not an option" in run.stderr

@@ -239,7 +239,7 @@ WRONG = {
     "no input": (["run", "inactivate-device"], "INPUT is missing"),
     "unknown action": (["run", "revoke", "x.csv"], "inactivate-device"),
     "unknown option": (["run", "inactivate-device", "x.csv", "--secret", "x"], "Unknown option"),
-    "no value": (["run", "inactivate-device", "x.csv", "--rate"], "--rate takes a value"),
+    "no value": (["run", "inactivate-device", "x.csv", "--rate"], "--rate requires an argument"),
     "no job": (["run", "--job", "none.toml"], "--job none.toml: No such file"),
     "http": (
         ["run", "inactivate-device", "x.csv", "--instance", "i", "--endpoint", "http://onsmqtt.example"],

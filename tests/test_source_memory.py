@@ -1,13 +1,8 @@
-"""The memory of checking an input and reading it again, measured in a process of its own.
-
-By hand, for more rows than a test may take: ``python tests/test_source_memory.py KIND ROWS SUFFIX``, where KIND is
-``unique``, ``twice`` (every row a second time) or ``ca`` (three CAs in all).
-"""
+"""The memory of checking an input and reading it again, measured in a process of its own."""
 
 import gzip
 import subprocess
 import sys
-import tempfile
 import time
 from functools import cache
 from pathlib import Path
@@ -63,7 +58,7 @@ def measure(path, kind):
 
 def run(path, kind):
     """Measures in a child process; returns rows, duplicates, seconds of check and of reading, and the peak in MB."""
-    command = [sys.executable, __file__, "measure", str(path), kind]
+    command = [sys.executable, __file__, str(path), kind]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     return tuple(map(float, printed))
 
@@ -86,10 +81,4 @@ def test_a_million_rows(folder, name):
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "measure":
-        measure(Path(sys.argv[2]), sys.argv[3])
-    else:
-        with tempfile.TemporaryDirectory() as made:
-            target = Path(made, f"list{sys.argv[3]}")
-            write(target, int(sys.argv[2]), sys.argv[1])
-            print(run(target, sys.argv[1]))
+    measure(Path(sys.argv[1]), sys.argv[2])

@@ -46,7 +46,7 @@ LAST = 2**63 - 1
 
 WINDOW = (
     *("row", "outcome", "code", "message", "http_status", "request_id", "attempts", "sent_at", "finished_at"),
-    *("latency_ms", "before", "verified", "verified_at", "why"),
+    *("latency_ms", "before", "verified", "verified_at"),
 )
 """Columns of ``window``."""
 
@@ -214,11 +214,11 @@ def earlier(db: sqlite3.Connection, first: int, last: int) -> dict[int, tuple[Ou
 def window(db: sqlite3.Connection, first: int, last: int) -> list[tuple[object, ...]]:
     """Returns what is known of the rows from ``first`` to ``last``, both included: the columns of ``WINDOW``.
 
-    A duplicate was before, and was read back, as the row that it repeats.
+    The message of a row that was not called is why. A duplicate was before, and was read back, as the row it repeats.
     """
-    names = ", ".join(f"c.{name}" for name in WINDOW)
-    for name in ("before", "verified", "verified_at"):
-        names = names.replace(f"c.{name},", f"COALESCE(o.{name}, c.{name}) AS {name},")
+    columns = dict.fromkeys(WINDOW, "c.{0}") | {"message": "CASE c.outcome WHEN c.never THEN c.why ELSE c.message END"}
+    columns |= dict.fromkeys(("before", "verified", "verified_at"), "COALESCE(o.{0}, c.{0})")
+    names = ", ".join(column.format(name) for name, column in columns.items())
     statement = f"""SELECT {names} FROM certificate c LEFT JOIN certificate o ON o.row = c.first_row
         WHERE c.row BETWEEN ? AND ?"""  # noqa: S608 - names of ours
     return db.execute(statement, (first, last)).fetchall()
