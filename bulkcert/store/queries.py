@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from bulkcert.service.actions import ACTIONS
 from bulkcert.store.database import contradiction
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import Asked, Session
@@ -54,15 +55,26 @@ def asked(db: sqlite3.Connection) -> Asked:
     """Returns what the run is of."""
     try:
         (text,) = db.execute("SELECT asked FROM run").fetchone() or ("",)
-        return msgspec.json.decode(text, type=Asked)
+        found = msgspec.json.decode(text, type=Asked)
     except (msgspec.MsgspecError, TypeError) as error:
         raise contradiction() from error
+    if found.action not in ACTIONS:
+        raise contradiction()
+    return found
 
 
 def sessions(db: sqlite3.Connection) -> list[Session]:
     """Returns the sessions, the newest last."""
-    names = ", ".join(Session.__struct_fields__)
-    return [Session(*row) for row in db.execute(f"SELECT {names} FROM session ORDER BY id")]  # noqa: S608 - names of ours
+    names = Session.__struct_fields__
+    statement = f"SELECT {', '.join(names)} FROM session ORDER BY id"  # noqa: S608 - names of ours
+    try:
+        found = [msgspec.convert(dict(zip(names, row, strict=True)), Session) for row in db.execute(statement)]
+        for each in found:
+            for text in (each.options, each.figures, each.verification):
+                msgspec.json.decode(text or "{}", type=dict)
+    except msgspec.MsgspecError as error:
+        raise contradiction() from error
+    return found
 
 
 def count(db: sqlite3.Connection, condition: str, *parameters: object) -> int:
