@@ -26,12 +26,16 @@ def measure(devices: Path, addresses: list[str]) -> None:
         command = [sys.executable, "-m", "bulkcert", "run", "inactivate-device", str(devices), "--yes", "--quiet"]
         command += ["--instance=post-cn-bench", f"--endpoint={emulator.url}", "--overwrite", "--preflight=never"]
         command += [f"--source-address={address}" for address in addresses]
-        status = subprocess.run(command, env=os.environ | KEYS, stdout=subprocess.DEVNULL, check=False).returncode
+        with subprocess.Popen(command, env=os.environ | KEYS, stdout=subprocess.DEVNULL) as child:
+            _, status, used = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
         report = emulator.report()
+    cpu = (used.ru_utime + used.ru_stime) / report.arrivals * 1e6
     worst = ", ".join(f"{name} {seen.peak_window}" for name, seen in sorted(report.addresses.items()))
     print(
         f"{len(addresses)} addresses: {report.arrivals} calls, {report.rate:.1f}/s at the server, worst one-second "
-        f"window {report.peak_window} ({worst}), {report.throttled} throttled, {report.blocks} blocks, exit {status}",
+        f"window {report.peak_window} ({worst}), {report.throttled} throttled, {report.blocks} blocks, "
+        f"{cpu:.0f} us of CPU a row with the start, exit {child.returncode}",
         flush=True,
     )
 

@@ -5,8 +5,10 @@ from itertools import count
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from bulkcert import input as lists
+from bulkcert.errors import BulkcertError, ExitStatus
 
 OUTCOME, MESSAGE, FIRST_ROW = "its outcome", "its message", "its first row"
 
@@ -42,3 +44,13 @@ def annotated(source, checked, **options):
     why = checked.reasons().select(row=pl.col("row"), **{OUTCOME: "outcome", MESSAGE: "why", FIRST_ROW: "first_row"})
     for batch in lists.annotated(source.pinned, **options):
         yield batch.join(why, left_on=lists.ROW, right_on="row", how="left", maintain_order="left")
+
+
+def refused(*paths, status=ExitStatus.INPUT_INVALID, by_device=True, **options):
+    """Loads an input that must be refused, and returns what the user is told: one line, and what to do."""
+    with pytest.raises(BulkcertError) as caught:
+        lists.load(paths, Path(_FOLDER.name, "refused"), by_device=by_device, **options)
+
+    assert status == caught.value.status
+    assert "\n" not in caught.value.message
+    return f"{caught.value.message} | {caught.value.advice}"

@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import zstandard
-from loading import annotated, check, open_source
+from loading import annotated, check, open_source, refused
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, ROW, load
@@ -47,15 +47,6 @@ def read(*paths, **options):
     source = open_source(*paths, **({"by_device": True} | options))
     checked = check(source)
     return checked, pl.concat(annotated(source, checked)), source.pinned
-
-
-def refused(*paths, status=ExitStatus.INPUT_INVALID, **options):
-    """Loads an input that must be refused, and returns what the user is told."""
-    with pytest.raises(BulkcertError) as caught:
-        read(*paths, **options)
-
-    assert status == caught.value.status
-    return f"{caught.value.message} | {caught.value.advice}"
 
 
 def made(tmp_path):

@@ -8,9 +8,8 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from loading import MESSAGE, OUTCOME, annotated, check, open_source
+from loading import MESSAGE, OUTCOME, annotated, check, open_source, refused
 
-from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, ROW, files
 
 ROW_1 = b'{"DeviceSn":"1","CaSn":"a"}\n'
@@ -47,16 +46,6 @@ def read(path, **options):
     source = open_source(path, **({"by_device": True} | options))
     checked = check(source, trust_serials=True)
     return checked, pl.concat(annotated(source, checked))
-
-
-def refused(path, status=ExitStatus.INPUT_INVALID):
-    """Checks an input that must be refused, and returns what the user is told."""
-    with pytest.raises(BulkcertError) as caught:
-        check(open_source(path, by_device=True))
-
-    assert status == caught.value.status
-    assert "\n" not in caught.value.message
-    return f"{caught.value.message} | {caught.value.advice}"
 
 
 class TestValues:

@@ -17,7 +17,6 @@ from bulkcert.service.actions import Action
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.store.schema import Verification
-from bulkcert.store.status import status_in
 from bulkcert.telemetry.events import log_verified
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
@@ -58,12 +57,12 @@ def execute(files: RunFiles, provider: CredentialProvider, options: VerifyOption
             how = f"{counted(rows, 'row')}; {opened.action.verb} where they are not"
             terminal.say(f"to watch for {duration(options.watch)}: {how}")
             question.confirm(rows, by_device=opened.action.by_device)
-        verifier = Verifier(opened, service, options, options.watch, options.every)
+        verifier = Verifier(opened, service, options)
         watches = [] if options.quiet else [calling.shown(_read)]
         calling.call(verifier.read, provider, calling.leave_reading, *watches)
         verification = verifier.finish()
         log_verified(verification, started)
-        status = status_in(files, opened.store.db)
+        status = opened.status()
         show_verified(verifier, verification, status, as_json=options.json, quiet=options.quiet)
     finally:
         opened.close()
