@@ -34,20 +34,16 @@ def verify(results: Path, options: VerifyOptions) -> ExitStatus:
         options: As typed; the instance and the endpoint are those of the run unless given.
     """
     files = RunFiles(results_of(results), options.state_dir)
-    verification = execute(files, ChainCredentials(), options, ask=not options.yes)
-    if options.json:
-        calling.print_json(verification)
-    return ExitStatus(verification.exit_status)
+    return calling.ended(execute(files, ChainCredentials(), options), as_json=options.json)
 
 
-def execute(files: RunFiles, provider: CredentialProvider, options: VerifyOptions, *, ask: bool) -> Verification:
+def execute(files: RunFiles, provider: CredentialProvider, options: VerifyOptions) -> Verification:
     """Verifies a run, as a person or a timer sees it; prints what came of it unless JSON is asked for.
 
     Args:
         files: Of the run.
         provider: What to sign with.
         options: As typed.
-        ask: Whether somebody must agree before certificates may be changed.
     """
     started = time.monotonic()
     terminal.show_log(verbose=options.verbose, quiet=options.quiet)
@@ -56,7 +52,7 @@ def execute(files: RunFiles, provider: CredentialProvider, options: VerifyOption
         bind(run=opened.asked.run, action=opened.asked.action)
         service = _service(opened, options)
         calling.prepare(provider, calling.leave_reading)
-        if options.watch and ask:
+        if options.watch and not options.yes:
             rows = sum(frame.height for frame in opened.frames())
             how = f"{counted(rows, 'row')}; {opened.action.verb} where they are not"
             terminal.say(f"to watch for {duration(options.watch)}: {how}")
