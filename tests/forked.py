@@ -15,6 +15,7 @@ import json
 import os
 import pkgutil
 import runpy
+import signal
 import socket
 import subprocess
 import sys
@@ -152,6 +153,7 @@ def become(command, files):
     sys.stderr.reconfigure(line_buffering=True)
     if command["process_group"] != -1:
         os.setpgid(0, command["process_group"])
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background ignores it
     os.chdir(command["cwd"])
     os.environ.clear()
     os.environ.update(command["env"])

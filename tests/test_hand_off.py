@@ -237,7 +237,7 @@ def test_a_job_file_names_the_run_for_what_reads_it(service, devices, tmp_path, 
 def test_which_run_is_asked_for_in_a_way_that_works(command):
     """2 without results and without a job file: both ways to name the run, and no key that would not be read."""
     refused = here(command).ended(2).stderr
-    assert "which run is missing" in refused
+    assert "RESULTS is missing" in refused
     assert "(--job)" in refused
 
 

@@ -3,6 +3,7 @@
 import json
 import socket
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from program import INSTANCE, KEY_ID, PATIENCE_S, UNHURRIED, bulkcert, emulator, here, summary_of
@@ -10,6 +11,7 @@ from program import INSTANCE, KEY_ID, PATIENCE_S, UNHURRIED, bulkcert, emulator,
 from bulkcert.runs import plan as planning
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.operations import OPERATIONS
+from bulkcert.views.plan import _on_cascading
 
 READING = {"GetDeviceCertificate", "GetCaCertificate", "ListDeviceCertificateByCaSn", "ListCaCertificate"}
 LISTING = OPERATIONS["ListDeviceCertificateByCaSn"].ram_action
@@ -186,6 +188,24 @@ def test_what_an_action_on_a_ca_would_hit(large, tmp_path):
 
     assert [ca["registered"] for ca in told["cas"]] == [LARGE, 3000]
     assert "inactivate-ca refuses 17,386 device certificates, by CA in the table" in told["advice"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "cas", "hit"),
+    [
+        ([(5, 5), (3, 3)], 2, "8 device certificates, by CA in the table"),
+        ([(5, 5), (None, 3)], 2, "at least 8 device certificates, by CA in the table"),
+        ([(1, 1)], 2, "at least 1 device certificate, by CA in the table"),
+        ([(0, 0)], 1, "0 device certificates, by CA in the table"),
+        ([(None, None)], 1, "device certificates that were not counted"),
+    ],
+)
+def test_what_was_not_counted_makes_a_lower_bound(counts, cas, hit):
+    """The number that somebody decides by is right, or says that it is a lower bound."""
+    made = [SimpleNamespace(registered=whole, registered_at_least=least) for whole, least in counts]
+
+    said = _on_cascading(ACTIONS["delete-ca"], SimpleNamespace(cas=made, cas_total=cas))
+    assert said == f"delete-ca deletes {hit}; nothing brings them back"
 
 
 def test_a_ca_that_is_not_counted_to_its_end(large, tmp_path, monkeypatch):

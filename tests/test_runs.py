@@ -51,9 +51,10 @@ def test_running(tmp_path):
     files = made_run(tmp_path, [None], [session("undo", ended=None)], name="r.csv")
     begun = made_run(tmp_path, name="s.csv")
     begun.store.unlink()
-    for each in (files, begun):
-        lock.take(each.lock)
+    held = [lock.take(each.lock) for each in (files, begun)]
     said = here("runs", tmp_path).ended(0).stdout
+    for each in held:
+        each.close()
 
     assert "0/1  running, undo\n" in said
     assert said.splitlines()[0].split() == ["s.csv", "starting"]

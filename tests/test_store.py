@@ -14,14 +14,17 @@ from pathlib import Path
 import anyio
 import msgspec
 import pytest
+from made_store import made_run
+from stored import change
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.store import database, lock, queries
 from bulkcert.store.outcome import Outcome, Record
 from bulkcert.store.schema import Asked
+from bulkcert.store.status import status_of
 from bulkcert.store.store import SYNC_AFTER_ROWS, Store
 
-ASKED = Asked("r", "a", "i", "e", 10, "0", "0", ("l",), "r", "d", ("CaSn",), None, "CaSn", "1")
+ASKED = Asked("r", "inactivate-device", "i", "e", 10, "0", "0", ("l",), "r", "d", ("CaSn",), None, "CaSn", "1")
 CALLER = {"pid": 1, "host": "h", "user": "u", "version": "1", "access_key_id": "k", "credentials": "c"}
 ROWS = 10
 WRITER = """
@@ -606,8 +609,6 @@ def test_a_killed_undo(path):
 def full(path):
     """Returns a store with what a run leaves, in many pages."""
     store = session(path)
-    with store.transaction() as db:
-        db.execute("UPDATE run SET asked = '{}'")
     store.keep([record(row, message="m" * 50) for row in range(1, 2000)])
     ended(store)
     return path
@@ -674,10 +675,25 @@ def test_flipped_bytes(full, after_kill):
     assert refused > 5
 
 
-def test_what_was_asked_is_damaged(full):
-    """A description that nobody has written is damage, not a traceback."""
-    with pytest.raises(BulkcertError, match="damaged"):
-        asked(full, queries.asked)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE run SET asked = '{}'",
+        "UPDATE run SET asked = json_set(asked, '$.action', 'nonsense')",
+        "UPDATE session SET options = '[1]'",
+        "UPDATE session SET figures = '{'",
+        "UPDATE session SET kind = 'rum'",
+        "DELETE FROM session",
+        "DELETE FROM run",
+    ],
+)
+def test_a_text_that_nobody_has_written(tmp_path, damage):
+    """It is damage, not a traceback: for who reads, and for who would resume."""
+    files = made_run(tmp_path)
+    change(files.results, damage)
+    with pytest.raises(BulkcertError, match="damaged") as told:
+        status_of(files)
+    assert told.value.status is ExitStatus.INPUT_UNREADABLE
 
 
 @pytest.mark.parametrize("empty", [False, True])

@@ -23,7 +23,7 @@ from bulkcert.store.store import Store
 
 FIRST = int(os.environ.get("BULKCERT_SEED", "1"))
 HISTORIES = int(os.environ.get("BULKCERT_HISTORIES", "100"))
-ASKED = Asked("r", "a", "i", "e", 1, "0", "0", ("l",), "r", "d", ("CaSn",), None, "CaSn", "1")
+ASKED = Asked("r", "inactivate-device", "i", "e", 1, "0", "0", ("l",), "r", "d", ("CaSn",), None, "CaSn", "1")
 CALLER = {"pid": 1, "host": "h", "user": "u", "version": "1", "access_key_id": "k", "credentials": "c"}
 OPEN = (None, Outcome.NOT_ATTEMPTED)
 RESTS = (*OPEN, Outcome.UNCHANGED)

@@ -53,7 +53,8 @@ class Rounds(Verifier):
         service = SimpleNamespace(addresses=(None,), rate=1.0, workers=1)
         asked = SimpleNamespace(rows=1)
         store = SimpleNamespace(failure=None)
-        super().__init__(SimpleNamespace(store=store, asked=asked, begin=lambda *_: None), service, None, 100, 30)
+        options = SimpleNamespace(watch=100, every=30)
+        super().__init__(SimpleNamespace(store=store, asked=asked, begin=lambda *_: None), service, options)
         self.failures, self.looks, self.now, self.pauses = list(failures), 0, 0.0, []
 
     def pause(self, seconds):

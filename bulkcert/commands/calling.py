@@ -4,15 +4,16 @@ import signal
 import sys
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import anyio
 import msgspec
 from rich.text import Text
 
 from bulkcert.engine.figures import Stats, Take
+from bulkcert.engine.progress import Progress
 from bulkcert.engine.session import Leave, Observer, fetch_credentials, together
-from bulkcert.errors import BulkcertError, terminated
+from bulkcert.errors import BulkcertError, ExitStatus, terminated
 from bulkcert.log import is_json
 from bulkcert.runs.opened import OpenRun
 from bulkcert.service.credentials import CredentialProvider
@@ -21,6 +22,16 @@ from bulkcert.views import console as terminal
 
 REFRESH_S = 0.25
 LINE_EVERY_S = 5.0
+
+
+class Ended(Protocol):
+    """What came of a session."""
+
+    @property
+    def exit_status(self) -> int:
+        """That of the command."""
+        ...
+
 
 Work = Callable[[CredentialProvider, Observer, Leave], Coroutine[Any, Any, object]]
 """Makes calls signed by a provider, is watched meanwhile, and knows how to leave at once."""
@@ -115,6 +126,26 @@ def note_way_on(error: BaseException, opened: OpenRun) -> None:
         error.add_note(terminal.WayOn())
     elif not opened.asked.rehearsal:
         error.add_note(terminal.WayOn(opened.files.command("resume")))
+
+
+def leave_writing(opened: OpenRun, progress: Progress, number: int) -> NoReturn:
+    """Ends a session at once, on the signal of this number: the store is safe, nothing else is tidied up."""
+    if not opened.store.session:
+        opened.close()
+        terminal.leave(number, "left; no calls were made")
+    terminal.leave(
+        number,
+        f"left at once; {progress.in_flight:,} calls in flight were not waited for",
+        "Results and summary are not up to date; calls without an answer are made again.",
+        resume=opened.files.command("resume"),
+    )
+
+
+def ended(came: Ended, *, as_json: bool) -> ExitStatus:
+    """Prints what came of a session as JSON if that is wanted; returns its exit status."""
+    if as_json:
+        print_json(came)
+    return ExitStatus(came.exit_status)
 
 
 def print_json(product: object) -> None:

@@ -1,5 +1,6 @@
 """``bulkcert export``: results again, all or some, in any format."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def export(
         overwrite: Whether to replace a file that is there.
     """
     files, wanted = RunFiles(results_of(results), state_dir), RowFilter(*only)
-    if output is None or exporting.is_same(output, files.results):
+    if output is None or os.path.realpath(output) == os.path.realpath(files.results):
         output = files.results
         _confirm_all(files, wanted)
         rows = exporting.rewrite(files)

@@ -1,9 +1,7 @@
 """``bulkcert rehearse``: the main job against the emulator."""
 
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from rich.text import Text
 
@@ -11,12 +9,9 @@ from bulkcert.commands import calling, undo, verify
 from bulkcert.commands.run import execute
 from bulkcert.emulator.limits import Report
 from bulkcert.errors import ExitStatus
-from bulkcert.runs.job import Job
-from bulkcert.runs.options import CallOptions, Options, ServiceOptions, Stage, VerifyOptions
+from bulkcert.runs.options import CallOptions, Options, Stage, VerifyOptions, carried
 from bulkcert.runs.rehearsal import staged
 from bulkcert.service.actions import ActionName
-from bulkcert.service.credentials import CredentialProvider
-from bulkcert.store.schema import Verification
 from bulkcert.views import console as terminal
 from bulkcert.views.layout import show
 
@@ -35,16 +30,20 @@ def rehearse(action: ActionName, inputs: tuple[Path, ...], options: Options, sta
         if rehearsal.fault_seed is not None:
             terminal.stderr.print(f"faults with --fault-seed {rehearsal.fault_seed}")
         job, provider = rehearsal.job, rehearsal.provider()
-        summary = execute(job, provider, ask=False)
+        summary = execute(job, provider)
         result: dict[str, object] = {"summary": summary}
         statuses.append(summary.exit_status)
         if "verify" in stage.and_then:
             _head("verify", options)
-            result["verification"] = verification = _verified(job, provider)
+            result["verification"] = verification = verify.execute(
+                job.files, provider, carried(VerifyOptions, job.options)
+            )
             statuses.append(verification.exit_status)
         if "undo" in stage.and_then:
             _head("undo", options)
-            result["undo"] = undone = _undone(job, provider)
+            result["undo"] = undone = undo.execute(
+                job.files, provider, carried(CallOptions, job.options), include_unknown=False
+            )
             statuses.append(undone.exit_status)
         result["emulator"] = report = rehearsal.emulator.report()
     if options.json:
@@ -59,22 +58,6 @@ def _head(name: str, options: Options) -> None:
     """Prints what comes next, so that nobody takes the figures of one part for those of another."""
     if not options.json:
         terminal.stdout.print(Text(f"\n== {name} ==", style="bold"))
-
-
-def _verified(job: Job, provider: CredentialProvider) -> Verification:
-    options = VerifyOptions(**_as_typed(job, VerifyOptions))
-    return verify.execute(job.files, provider, options, ask=False)
-
-
-def _undone(job: Job, provider: CredentialProvider) -> undo.UndoResult:
-    options = CallOptions(**_as_typed(job, CallOptions))
-    return undo.execute(job.files, provider, options, include_unknown=False, ask=False)
-
-
-def _as_typed(job: Job, kind: type[ServiceOptions]) -> dict[str, Any]:
-    """Returns the options of a rehearsal that another command has as well."""
-    kept = {field.name for field in fields(kind)} & {field.name for field in fields(job.options)}
-    return {name: getattr(job.options, name) for name in kept} | {"yes": True}
 
 
 def _seen(report: Report) -> Iterator[tuple[str, str]]:

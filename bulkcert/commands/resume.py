@@ -14,7 +14,7 @@ from bulkcert.commands import calling, undo, verify
 from bulkcert.commands.run import execute
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.job import resolve
-from bulkcert.runs.options import CallOptions, Options, ResumeOptions, VerifyOptions
+from bulkcert.runs.options import CallOptions, Options, ResumeOptions, VerifyOptions, carried
 from bulkcert.service.credentials import ChainCredentials
 from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.store.schema import Session
@@ -49,12 +49,9 @@ def resume(results: Path, options: ResumeOptions) -> ExitStatus:
         options = replace(options, endpoint=asked.endpoint)
     action, pinned = asked.action, files.pinned(asked.run)
     inputs = tuple(map(Path, asked.inputs))
-    typed = Options(**_values(options), results=files.results)
+    typed = carried(Options, options, results=files.results)
     job = resolve(action, inputs, typed, command="resume", source=(pinned,), rehearsal=asked.rehearsal)  # type: ignore[arg-type]
-    summary = execute(job, ChainCredentials(), ask=not options.yes)
-    if options.json:
-        calling.print_json(summary)
-    return ExitStatus(summary.exit_status)
+    return calling.ended(execute(job, ChainCredentials()), as_json=options.json)
 
 
 def _interrupted(status: RunStatus) -> Session | None:
@@ -69,29 +66,19 @@ def _is_over(session: Session) -> bool:
     return session.exit_status in (ExitStatus.OK, ExitStatus.INCOMPLETE)
 
 
-def _values(options: ResumeOptions) -> dict[str, Any]:
-    return {each.name: getattr(options, each.name) for each in fields(options)}
-
-
 def _undo(files: RunFiles, options: ResumeOptions, session: Session) -> ExitStatus:
-    own = CallOptions(**{each.name: getattr(options, each.name) for each in fields(CallOptions)})
     include_unknown = bool(_stored(session).get("include_unknown"))
-    came = undo.execute(files, ChainCredentials(), own, include_unknown=include_unknown, ask=not options.yes)
-    if options.json:
-        calling.print_json(came)
-    return ExitStatus(came.exit_status)
+    own = carried(CallOptions, options)
+    came = undo.execute(files, ChainCredentials(), own, include_unknown=include_unknown)
+    return calling.ended(came, as_json=options.json)
 
 
 def _verify(files: RunFiles, options: ResumeOptions, session: Session) -> ExitStatus:
     """Continues a watch for the time that it has left."""
     stored = _stored(session)
     left = max(0.0, float(stored["watch"]) - (time.time() - session.started_at / 1000))
-    shared = {each.name for each in fields(VerifyOptions)} & {each.name for each in fields(ResumeOptions)}
-    own = VerifyOptions(**{name: getattr(options, name) for name in shared}, watch=left, every=float(stored["every"]))
-    verification = verify.execute(files, ChainCredentials(), own, ask=not options.yes)
-    if options.json:
-        calling.print_json(verification)
-    return ExitStatus(verification.exit_status)
+    own = carried(VerifyOptions, options, watch=left, every=float(stored["every"]))
+    return calling.ended(verify.execute(files, ChainCredentials(), own), as_json=options.json)
 
 
 def _stored(session: Session) -> dict[str, Any]:

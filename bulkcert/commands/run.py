@@ -1,10 +1,9 @@
 """``bulkcert run``: the main job."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 from rich.text import Text
 
@@ -38,33 +37,21 @@ def run(action: ActionName, inputs: tuple[Path, ...], options: Options) -> ExitS
         inputs: The files of the list.
         options: As typed.
     """
-    job = resolve(action, inputs, options)
-    summary = execute(job, ChainCredentials(), ask=not options.yes)
-    if options.json:
-        calling.print_json(summary)
-    return ExitStatus(summary.exit_status)
+    return calling.ended(execute(resolve(action, inputs, options), ChainCredentials()), as_json=options.json)
 
 
-def execute(
-    job: Job,
-    provider: CredentialProvider,
-    *,
-    ask: bool,
-    before_calls: Callable[[], None] | None = None,
-) -> Summary:
+def execute(job: Job, provider: CredentialProvider) -> Summary:
     """Does a whole run, as a person or a timer sees it; prints its summary unless JSON is asked for.
 
     Args:
         job: What to do.
         provider: What to sign with.
-        ask: Whether somebody must agree first.
-        before_calls: Called once the preflight is over, before anything is changed.
     """
     terminal.show_log(verbose=job.options.verbose, quiet=job.options.quiet)
     bind(action=job.action.name, instance=job.instance)
     with recording(job, terminal.warn) as recorder:
         watches = [recorder.watch] if recorder else []
-        summary, calls = _executed(job, provider, watches, before_calls, ask=ask)
+        summary, calls = _executed(job, provider, watches)
         if recorder:
             recorder.summary = summary
     status = status_of(job.files)
@@ -74,31 +61,23 @@ def execute(
     return summary
 
 
-def _executed(
-    job: Job,
-    provider: CredentialProvider,
-    watches: Sequence[Observer],
-    before_calls: Callable[[], None] | None,
-    *,
-    ask: bool,
-) -> tuple[Summary, int]:
+def _executed(job: Job, provider: CredentialProvider, watches: Sequence[Observer]) -> tuple[Summary, int]:
     """Does the run; returns what it came to in all, and how many calls were made now."""
     options, started = job.options, time.monotonic()
     opened = _open(job)
     bind(run=opened.opened.asked.run)
     try:
         if opened.calls:
-            leave = partial(_leave, opened)
+            leave = partial(calling.leave_writing, opened.opened, opened.progress)
             calling.prepare(provider, leave)
-            if (ask or not options.quiet) and not is_json():
+            if not (options.yes and options.quiet) and not is_json():
                 question.show_plan(opened, provider.current)
             question.warn_of_mistakes(opened)
-            if ask:
+            if not options.yes:
                 question.confirm(opened.check.rows, by_device=job.action.by_device)
             log_started(opened)
-            call = partial(opened.call, before_calls=before_calls)
             board = Board(quiet=options.quiet or is_json())
-            calling.call(call, provider, leave, board.watch, *watches)
+            calling.call(opened.call, provider, leave, board.watch, *watches)
             if not is_json():
                 question.show_no_preflight(opened.progress)
         elif not options.quiet:
@@ -117,19 +96,6 @@ def _executed(
     finally:
         opened.opened.close()
     return summary, opened.progress.sends.sends
-
-
-def _leave(opened: Run, number: int) -> NoReturn:
-    """Ends a run at once, on the signal of this number: the store is safe, nothing else is tidied up."""
-    if not opened.opened.store.session:
-        opened.opened.close()
-        terminal.leave(number, "left; no calls were made")
-    terminal.leave(
-        number,
-        f"left at once; {opened.progress.in_flight:,} calls in flight were not waited for",
-        "Results and summary are not up to date; calls without an answer are made again.",
-        resume=opened.job.files.command("resume"),
-    )
 
 
 def _show_swept(found: dict[Path, str]) -> None:

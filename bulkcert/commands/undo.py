@@ -3,7 +3,6 @@
 import time
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 import msgspec
 
@@ -13,7 +12,7 @@ from bulkcert.log import bind, is_json
 from bulkcert.output.summary import Summary
 from bulkcert.runs.opening import open_existing
 from bulkcert.runs.options import CallOptions
-from bulkcert.runs.undo import Undo, open_undo
+from bulkcert.runs.undo import open_undo
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles, results_of
@@ -35,10 +34,8 @@ def undo(results: Path, options: CallOptions, *, include_unknown: bool | None) -
             decided.
     """
     files = RunFiles(results_of(results), options.state_dir)
-    came = execute(files, ChainCredentials(), options, include_unknown=include_unknown, ask=not options.yes)
-    if options.json:
-        calling.print_json(came)
-    return ExitStatus(came.exit_status)
+    came = execute(files, ChainCredentials(), options, include_unknown=include_unknown)
+    return calling.ended(came, as_json=options.json)
 
 
 class UndoResult(msgspec.Struct, frozen=True):
@@ -61,12 +58,7 @@ class UndoResult(msgspec.Struct, frozen=True):
 
 
 def execute(
-    files: RunFiles,
-    provider: CredentialProvider,
-    options: CallOptions,
-    *,
-    include_unknown: bool | None,
-    ask: bool,
+    files: RunFiles, provider: CredentialProvider, options: CallOptions, *, include_unknown: bool | None
 ) -> UndoResult:
     """Undoes a run, as a person or a timer sees it.
 
@@ -75,7 +67,6 @@ def execute(
         provider: What to sign with.
         options: As typed.
         include_unknown: Whether rows are undone whose state before is not known; None if nobody has decided.
-        ask: Whether somebody must agree first.
     """
     terminal.show_log(verbose=options.verbose, quiet=options.quiet)
     started = time.monotonic()
@@ -88,9 +79,9 @@ def execute(
         if not undo_.rows and not undo_.has_to_end:
             return UndoResult(0, 0, undo_.unknown, int(ExitStatus.OK))
         if undo_.rows:
-            leave = partial(_leave, undo_)
+            leave = partial(calling.leave_writing, opened, undo_.progress)
             calling.prepare(provider, leave)
-            if ask:
+            if not options.yes:
                 question.confirm(undo_.rows, by_device=undo_.action.by_device)
             watches = [] if is_json() else [Board(quiet=options.quiet).watch]
             calling.call(undo_.call, provider, leave, *watches)
@@ -106,16 +97,3 @@ def execute(
     ending.show_ending(summary, status_of(files), quiet=options.quiet or options.json)
     undone = undo_.progress.outcomes[Outcome.UNDONE]
     return UndoResult(undo_.rows, undone, undo_.unknown, summary.latest.exit_status or 0, summary)
-
-
-def _leave(undo_: Undo, number: int) -> NoReturn:
-    """Ends an undo at once, on the signal of this number: the store is safe, nothing else is tidied up."""
-    if not undo_.opened.store.session:
-        undo_.opened.close()
-        terminal.leave(number, "left; no calls were made")
-    terminal.leave(
-        number,
-        f"left at once; {undo_.progress.in_flight:,} calls in flight were not waited for",
-        "The results are not up to date.",
-        resume=undo_.opened.files.command("resume"),
-    )

@@ -17,7 +17,6 @@ from bulkcert.service.actions import Action
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.store.schema import Verification
-from bulkcert.store.status import status_in
 from bulkcert.telemetry.events import log_verified
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
@@ -35,20 +34,16 @@ def verify(results: Path, options: VerifyOptions) -> ExitStatus:
         options: As typed; the instance and the endpoint are those of the run unless given.
     """
     files = RunFiles(results_of(results), options.state_dir)
-    verification = execute(files, ChainCredentials(), options, ask=not options.yes)
-    if options.json:
-        calling.print_json(verification)
-    return ExitStatus(verification.exit_status)
+    return calling.ended(execute(files, ChainCredentials(), options), as_json=options.json)
 
 
-def execute(files: RunFiles, provider: CredentialProvider, options: VerifyOptions, *, ask: bool) -> Verification:
+def execute(files: RunFiles, provider: CredentialProvider, options: VerifyOptions) -> Verification:
     """Verifies a run, as a person or a timer sees it; prints what came of it unless JSON is asked for.
 
     Args:
         files: Of the run.
         provider: What to sign with.
         options: As typed.
-        ask: Whether somebody must agree before certificates may be changed.
     """
     started = time.monotonic()
     terminal.show_log(verbose=options.verbose, quiet=options.quiet)
@@ -57,17 +52,17 @@ def execute(files: RunFiles, provider: CredentialProvider, options: VerifyOption
         bind(run=opened.asked.run, action=opened.asked.action)
         service = _service(opened, options)
         calling.prepare(provider, calling.leave_reading)
-        if options.watch and ask:
+        if options.watch and not options.yes:
             rows = sum(frame.height for frame in opened.frames())
             how = f"{counted(rows, 'row')}; {opened.action.verb} where they are not"
             terminal.say(f"to watch for {duration(options.watch)}: {how}")
             question.confirm(rows, by_device=opened.action.by_device)
-        verifier = Verifier(opened, service, options, options.watch, options.every)
+        verifier = Verifier(opened, service, options)
         watches = [] if options.quiet else [calling.shown(_read)]
         calling.call(verifier.read, provider, calling.leave_reading, *watches)
         verification = verifier.finish()
         log_verified(verification, started)
-        status = status_in(files, opened.store.db)
+        status = opened.status()
         show_verified(verifier, verification, status, as_json=options.json, quiet=options.quiet)
     finally:
         opened.close()

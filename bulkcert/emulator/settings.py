@@ -58,7 +58,9 @@ class Settings:
     """How long a blocked address gets no answer."""
 
     fault: Annotated[tuple[str, ...], Parameter(group=_FAULTS, consume_multiple=False, metavar="NAME=SHARE")] = ()
-    """Share of the calls that meet a fault, as in drop-after=0.01; repeat it for more. names: help emulator."""
+    """A fault and its share of the calls, as in drop-after=0.01: throttle, overflow, internal-error, html-502,
+    drop-before, drop-after, slow, no-echo, or an error code of the service; of one operation alone as in
+    ListDeviceCertificateByCaSn:NoPermission=1. Repeat it for more; "default" is the usual mix."""
     fault_seed: Annotated[int, Parameter(group=_FAULTS, metavar="N")] = 0
     """Seed of the faults and latencies."""
 

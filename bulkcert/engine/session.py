@@ -85,21 +85,6 @@ async def calling(
         group.cancel_scope.cancel()
 
 
-async def announce(before_calls: Callable[[], None], lanes: Lanes) -> None:
-    """Does what must be done before the first call, unless none is to be made; where it cannot be done none is.
-
-    Args:
-        before_calls: What is done, in a worker thread; a BulkcertError of it stops the lanes.
-        lanes: What calls go through.
-    """
-    if lanes.stopping.is_set():
-        return
-    try:
-        await anyio.to_thread.run_sync(before_calls)
-    except BulkcertError as error:
-        lanes.stop(Stop(error.status, error.message, error.advice))
-
-
 async def fetch_credentials(provider: CredentialProvider, leave: Leave) -> None:
     """Fetches credentials before anything is called; a signal need not wait for a slow credentials server.
 

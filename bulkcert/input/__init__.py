@@ -8,19 +8,10 @@ What the rest of the program needs is named here. Inside, ``files`` opens what w
 
 from bulkcert.input.check import INVALID_SHOWN, Check, InvalidRow
 from bulkcert.input.load import load, loaded
-from bulkcert.input.pinned import (
-    BATCH_ROWS,
-    CA_SN,
-    DEVICE_SN,
-    OWN_PREFIX,
-    ROW,
-    PinnedList,
-    annotated,
-)
-from bulkcert.input.protect import Protection, open_protection
+from bulkcert.input.pinned import CA_SN, DEVICE_SN, OWN_PREFIX, ROW, PinnedList, annotated
+from bulkcert.input.protect import open_protection
 
 __all__ = [
-    "BATCH_ROWS",
     "CA_SN",
     "DEVICE_SN",
     "INVALID_SHOWN",
@@ -29,7 +20,6 @@ __all__ = [
     "Check",
     "InvalidRow",
     "PinnedList",
-    "Protection",
     "annotated",
     "load",
     "loaded",

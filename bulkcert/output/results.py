@@ -43,7 +43,6 @@ _WINDOW = pl.Schema(
         "prior_status": pl.String(),
         "verified_status": pl.String(),
         "verified_at": pl.Int64(),
-        "why": pl.String(),
     }
 )
 """The columns of ``queries.window``, under the names that they have in results."""
@@ -160,11 +159,7 @@ def _with_outcomes(batch: pl.DataFrame, ask: Ask, suffix: str, wanted: RowFilter
     outcomes = (
         batch.select(row=ROW)
         .join(known, on="row", how="left", maintain_order="left")
-        .with_columns(
-            pl.col("outcome").fill_null(Outcome.NOT_ATTEMPTED.value),
-            pl.col("attempts").fill_null(0),
-            message=pl.coalesce(pl.when(pl.col("outcome").is_in(_NEVER)).then("why"), "message"),
-        )
+        .with_columns(pl.col("outcome").fill_null(Outcome.NOT_ATTEMPTED.value), pl.col("attempts").fill_null(0))
         .select(*COLUMNS, *(VERIFIED_COLUMNS if verified else ()))
     )
     if wanted != RowFilter():
@@ -175,9 +170,6 @@ def _with_outcomes(batch: pl.DataFrame, ask: Ask, suffix: str, wanted: RowFilter
         times = times.dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
         own = own.select(_as_text(name, kind, nested=suffix == ".ndjson") for name, kind in own.schema.items())
     return own.hstack(outcomes.with_columns(times))
-
-
-_NEVER = [Outcome.INVALID.value, Outcome.DUPLICATE.value, Outcome.PROTECTED.value]
 
 
 def renamed(own: Sequence[str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import Asked
 from bulkcert.store.status import RunStatus, State
-from bulkcert.views.advice import steps_after, steps_left
+from bulkcert.views.advice import sentence, steps_after, steps_left
 from bulkcert.words import counted
 
 _NOT_WANTED = (
@@ -161,4 +161,4 @@ def _steps(status: RunStatus) -> Iterator[str]:
         return
     for step in (*steps_left(status), *steps_after(status)):
         if step.command != status.files.command("report"):
-            yield f"{str(step)[0].upper()}{str(step)[1:]}"
+            yield sentence(step)

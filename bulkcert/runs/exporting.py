@@ -71,10 +71,3 @@ def rewrite(files: RunFiles) -> Counter[Outcome]:
     finally:
         opened.close()
     return rows
-
-
-def is_same(one: Path, other: Path) -> bool:
-    """Returns whether two paths are of one file, which need not be there."""
-    if os.path.realpath(one) == os.path.realpath(other):
-        return True
-    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)

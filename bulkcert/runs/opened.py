@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from io import FileIO
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,7 +21,6 @@ from bulkcert.runs.options import ServiceOptions
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.service.signing import Credentials
 from bulkcert.store import queries
-from bulkcert.store.lock import Lock
 from bulkcert.store.outcome import Row
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Asked, Session, SessionKind
@@ -44,7 +44,7 @@ class OpenRun:
     """
 
     files: RunFiles
-    lock: Lock
+    lock: FileIO
     store: Store
     asked: Asked
     pinned: PinnedList
@@ -58,7 +58,7 @@ class OpenRun:
     @property
     def doing(self) -> Session | None:
         """The newest session that ran or undid, or None."""
-        return next((each for each in reversed(queries.sessions(self.store.db)) if each.kind != "verify"), None)
+        return next((each for each in reversed(self.store.read(queries.sessions)) if each.kind != "verify"), None)
 
     def is_unended(self, kind: SessionKind) -> bool:
         """Returns whether the newest session that called is of a kind and was killed, as long as none has begun."""
@@ -151,7 +151,7 @@ class OpenRun:
 
     def status(self) -> RunStatus:
         """Returns the status of the run, as its store says."""
-        return status_in(self.files, self.store.db)
+        return self.store.read(lambda db: status_in(self.files, db))
 
     def close(self) -> None:
         """Gives the run up; of one that no session has begun nothing is left."""

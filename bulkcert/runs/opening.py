@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib.metadata import version
+from io import FileIO
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,7 +24,6 @@ from bulkcert.runs.reading_list import pin
 from bulkcert.runs.run import Run
 from bulkcert.store import lock, queries
 from bulkcert.store.database import unwritable
-from bulkcert.store.lock import Lock
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Asked
@@ -120,7 +120,7 @@ def _opened(job: Job, new: OpenRun, earlier: Asked | None, check: Check) -> Run:
     return Run(job, opened, check, len(lifted))
 
 
-def _lock(files: RunFiles) -> Lock:
+def _lock(files: RunFiles) -> FileIO:
     try:
         return lock.take(files.lock)
     except OSError as error:

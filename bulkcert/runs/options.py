@@ -331,6 +331,20 @@ class PolicyOptions:
 
 _REAL = Settings()
 
+Kind = TypeVar("Kind")
+
+
+def carried(kind: Callable[..., Kind], options: object, **own: object) -> Kind:
+    """Returns options of one command, as they were typed for another.
+
+    Args:
+        kind: The class of the options that are wanted.
+        options: As typed; what the class has not is left out.
+        own: What is given in their place, or beside them.
+    """
+    both = kind.__dataclass_fields__.keys() & options.__dataclass_fields__.keys()  # type: ignore[attr-defined]
+    return kind(**{name: getattr(options, name) for name in both} | own)
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

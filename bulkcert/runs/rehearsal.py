@@ -75,6 +75,7 @@ def staged(action: ActionName, inputs: tuple[Path, ...], options: Options, stage
         # What watches the real runs must not take a rehearsal for one.
         metrics_file=results.with_suffix(".prom") if options.metrics_file else None,
         overwrite=True,
+        yes=True,
         retry=(),
     )
     job = resolve(action, inputs, rehearsed, command="rehearse", rehearsal=True)

@@ -1,6 +1,5 @@
 """Running: states are read first if wanted, then what is to be called is called, and results and summary are left."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bulkcert.engine.calling import Engine
@@ -8,7 +7,7 @@ from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import RunLimits
 from bulkcert.engine.preflight import is_old, read_before
 from bulkcert.engine.progress import Progress
-from bulkcert.engine.session import Leave, Observer, announce
+from bulkcert.engine.session import Leave, Observer
 from bulkcert.engine.sightings import Sightings
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.input import Check
@@ -79,8 +78,6 @@ class Run:
         provider: CredentialProvider,
         watch: Observer,
         leave: Leave,
-        *,
-        before_calls: Callable[[], None] | None = None,
     ) -> None:
         """Reads states first if wanted, then calls what is to be called, until done or stopped.
 
@@ -88,7 +85,6 @@ class Run:
             provider: What to sign with; has credentials.
             watch: Shows the figures.
             leave: Called on the second signal; ends the process at once.
-            before_calls: Called after the preflight, before anything is changed; its BulkcertError stops the run.
 
         Raises:
             BulkcertError: The store cannot be written; no calls were made.
@@ -113,8 +109,6 @@ class Run:
             if first or self.preflights_again:
                 await self._preflight(lanes, order, again=not first)
             self.progress.preflight_over = True
-            if before_calls is not None:
-                await announce(before_calls, lanes)
             await Engine(order, lanes, opened.store).run(opened.batches(without=queries.LEFT_ALONE))
 
     async def _preflight(self, lanes: Lanes, order: RunLimits, *, again: bool) -> None:

@@ -4,7 +4,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -23,6 +22,7 @@ from bulkcert.input import CA_SN, ROW
 from bulkcert.output.results import write_results
 from bulkcert.output.summary import summary_of, utc, write_summary
 from bulkcert.runs.opened import OpenRun
+from bulkcert.runs.options import VerifyOptions
 from bulkcert.runs.session import session
 from bulkcert.service.certificates import Status
 from bulkcert.service.credentials import CredentialProvider
@@ -44,9 +44,7 @@ class Verifier:
     Attributes:
         opened: The run.
         service: Where it is read.
-        options: As given: a dataclass.
-        watch_s: How long to keep reading, in seconds; 0 reads once.
-        every_s: Pause between two rounds, in seconds.
+        options: As given: how long to keep reading, and the pause between two rounds.
         progress: What happens.
         failure: Why the newest round was given up, or None.
         left_out: Rows that are not read, by outcome.
@@ -60,9 +58,7 @@ class Verifier:
 
     opened: OpenRun
     service: Target
-    options: Any
-    watch_s: float = 0.0
-    every_s: float = 30.0
+    options: VerifyOptions
     progress: Progress = field(default_factory=Progress)
     failure: BulkcertError | None = None
     left_out: Counter[str] = field(default_factory=Counter)
@@ -92,8 +88,8 @@ class Verifier:
             self.progress, "verifying", self.service, rows=self.opened.asked.rows, to_call=self.opened.asked.rows
         )
         self.opened.begin("verify", self.options, provider.current)
-        deadline = time.monotonic() + self.watch_s
-        self.progress.watched_until = time.time() + self.watch_s
+        deadline = time.monotonic() + self.options.watch
+        self.progress.watched_until = time.time() + self.options.watch
         async with session(self.opened, self.service, provider, watch, leave, stats=stats) as lanes:
             self.progress.outage.waits_until = deadline
             await self._rounds(lanes, deadline)
@@ -113,7 +109,7 @@ class Verifier:
                 return
             before, acted = acted, await self._act(lanes, sightings)
             # What was called is read again at once, unless it was called in vain already.
-            pause = 0.0 if acted - before else min(self.every_s, deadline - time.monotonic())
+            pause = 0.0 if acted - before else min(self.options.every, deadline - time.monotonic())
             self.progress.next_scan_at = time.monotonic() + pause if pause > 0 else 0.0
             with anyio.move_on_after(max(0.0, pause)):
                 await lanes.stopping.wait()

@@ -11,8 +11,8 @@ import stat
 import struct
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 
 import msgspec
@@ -35,56 +35,35 @@ class Holder(msgspec.Struct, frozen=True):
         return f"process {self.pid} on {self.host}, since {datetime.fromtimestamp(self.since, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-@dataclass(frozen=True, slots=True)
-class Lock:
-    """A lock that is held until it is closed.
-
-    Attributes:
-        path: Its file.
-        descriptor: Of the open file.
-    """
-
-    path: Path
-    descriptor: int
-
-    def close(self) -> None:
-        """Gives the lock up."""
-        os.close(self.descriptor)
-
-
-def take(path: Path) -> Lock:
-    """Takes the lock of a run; its folder must exist.
+def take(path: Path) -> FileIO:
+    """Takes the lock of a run, which is held until the file is closed; its folder must exist.
 
     Raises:
-        BulkcertError: CANNOT_WRITE: another process holds it.
+        BulkcertError: CANNOT_WRITE: another process holds it, or has just removed it.
         OSError: The file cannot be opened, or is none.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600), "r+")
     try:
-        _confirm_regular(descriptor, path)
-        try:
-            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _WHOLE_FILE)
-        except (BlockingIOError, PermissionError):
-            raise held(path) from None
-        _confirm_same(descriptor, path)
-        holder = Holder(os.getpid(), os.uname().nodename, time.time())
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, msgspec.json.encode(holder), 0)
+        _hold(file, path)
     except BaseException:
-        os.close(descriptor)
+        file.close()
         raise
-    return Lock(path, descriptor)
+    return file
 
 
-def _confirm_regular(descriptor: int, path: Path) -> None:
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+def _hold(file: FileIO, path: Path) -> None:
+    found = os.fstat(file.fileno())
+    if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
-
-
-def _confirm_same(descriptor: int, path: Path) -> None:
-    """Confirms that a locked file has its name still: what its holder has removed is gone, with all that is written."""
+    try:
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, _WHOLE_FILE)
+    except (BlockingIOError, PermissionError):
+        raise held(path) from None
+    # What its holder has removed is gone, with all that is written there.
     with suppress(FileNotFoundError):
-        if os.path.samestat(os.fstat(descriptor), path.stat()):
+        if os.path.samestat(found, path.stat()):
+            file.truncate(0)
+            file.write(msgspec.json.encode(Holder(os.getpid(), os.uname().nodename, time.time())))
             return
     raise BulkcertError(ExitStatus.CANNOT_WRITE, f"another process has just removed {path.parent}", again=True)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from bulkcert.service.actions import ACTIONS
 from bulkcert.store.database import contradiction
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import Asked, Session
@@ -45,7 +46,7 @@ LAST = 2**63 - 1
 
 WINDOW = (
     *("row", "outcome", "code", "message", "http_status", "request_id", "attempts", "sent_at", "finished_at"),
-    *("latency_ms", "before", "verified", "verified_at", "why"),
+    *("latency_ms", "before", "verified", "verified_at"),
 )
 """Columns of ``window``."""
 
@@ -54,15 +55,26 @@ def asked(db: sqlite3.Connection) -> Asked:
     """Returns what the run is of."""
     try:
         (text,) = db.execute("SELECT asked FROM run").fetchone() or ("",)
-        return msgspec.json.decode(text, type=Asked)
+        found = msgspec.json.decode(text, type=Asked)
     except (msgspec.MsgspecError, TypeError) as error:
         raise contradiction() from error
+    if found.action not in ACTIONS:
+        raise contradiction()
+    return found
 
 
 def sessions(db: sqlite3.Connection) -> list[Session]:
     """Returns the sessions, the newest last."""
-    names = ", ".join(Session.__struct_fields__)
-    return [Session(*row) for row in db.execute(f"SELECT {names} FROM session ORDER BY id")]  # noqa: S608 - names of ours
+    names = Session.__struct_fields__
+    statement = f"SELECT {', '.join(names)} FROM session ORDER BY id"  # noqa: S608 - names of ours
+    try:
+        found = [msgspec.convert(dict(zip(names, row, strict=True)), Session) for row in db.execute(statement)]
+        for each in found:
+            for text in (each.options, each.figures, each.verification):
+                msgspec.json.decode(text or "{}", type=dict)
+    except msgspec.MsgspecError as error:
+        raise contradiction() from error
+    return found
 
 
 def count(db: sqlite3.Connection, condition: str, *parameters: object) -> int:
@@ -202,11 +214,11 @@ def earlier(db: sqlite3.Connection, first: int, last: int) -> dict[int, tuple[Ou
 def window(db: sqlite3.Connection, first: int, last: int) -> list[tuple[object, ...]]:
     """Returns what is known of the rows from ``first`` to ``last``, both included: the columns of ``WINDOW``.
 
-    A duplicate was before, and was read back, as the row that it repeats.
+    The message of a row that was not called is why. A duplicate was before, and was read back, as the row it repeats.
     """
-    names = ", ".join(f"c.{name}" for name in WINDOW)
-    for name in ("before", "verified", "verified_at"):
-        names = names.replace(f"c.{name},", f"COALESCE(o.{name}, c.{name}) AS {name},")
+    columns = dict.fromkeys(WINDOW, "c.{0}") | {"message": "CASE c.outcome WHEN c.never THEN c.why ELSE c.message END"}
+    columns |= dict.fromkeys(("before", "verified", "verified_at"), "COALESCE(o.{0}, c.{0})")
+    names = ", ".join(column.format(name) for name, column in columns.items())
     statement = f"""SELECT {names} FROM certificate c LEFT JOIN certificate o ON o.row = c.first_row
         WHERE c.row BETWEEN ? AND ?"""  # noqa: S608 - names of ours
     return db.execute(statement, (first, last)).fetchall()

@@ -10,7 +10,7 @@ from enum import StrEnum
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store import lock, queries
-from bulkcert.store.database import reading
+from bulkcert.store.database import contradiction, reading
 from bulkcert.store.lock import Holder
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import SUFFIX, RunFiles
@@ -174,7 +174,8 @@ def status_in(
         brief: Whether ``unknown_before`` stays 0 unless the run was undone: finding it reads every row.
     """
     asked = queries.asked(db)
-    sessions = tuple(queries.sessions(db))
+    if not (sessions := tuple(queries.sessions(db))):
+        raise contradiction()
     counted = queries.tally(db)
     outcomes, maybe_undone = queries.outcomes(db, asked.rows, counted), queries.count(db, queries.MAYBE_UNDONE)
     state = _state(sessions, is_held=holder is not None)

@@ -84,6 +84,11 @@ class Step(msgspec.Struct, frozen=True):
         return f"{self.purpose}: {self.command}" if self.command else self.purpose
 
 
+def sentence(step: Step) -> str:
+    """Returns a step as a sentence of its own."""
+    return f"{step.purpose[0].upper()}{str(step)[1:]}"
+
+
 def meaning(exit_status: int) -> str:
     """Returns an exit status in words."""
     return _BY_EXIT_STATUS.get(ExitStatus(exit_status), "stopped before all rows were called")
@@ -142,15 +147,11 @@ class Advice:
             resume=self.files.command("resume"),
             verify=self.files.command("verify"),
             harmless=" A repeat does no harm." if self.action.repeatable else "",
-            unregistered=self._unregistered(),
+            unregistered=sentence(self.on_unregistered()),
         )
 
     def _again(self, kind: str) -> str:
         return self.files.command("resume", "--retry", kind)
-
-    def _unregistered(self) -> str:
-        step = self.on_unregistered()
-        return str(msgspec.structs.replace(step, purpose=f"{step.purpose[0].upper()}{step.purpose[1:]}"))
 
     def on_unregistered(self) -> Step:
         """Returns what to do about certificates that are not registered."""

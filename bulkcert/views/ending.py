@@ -151,7 +151,7 @@ def show_verified(
     speaks = not (quiet or as_json)
     if speaks and status.is_undone:
         say("the run was undone, wholly or in part", style="yellow")
-    may_watch = speaks and not verifier.watch_s and verifier.would_call
+    may_watch = speaks and not verifier.options.watch and verifier.would_call
     refused, left = len(verifier.refused), verification.not_attempted
     for step in steps_after_reading(status, not_attempted=left, refused=refused, may_watch=may_watch):
         say_step(step.purpose, step.command)
