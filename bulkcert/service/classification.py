@@ -41,7 +41,19 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Classification(msgspec.Struct, frozen=True):
-    """What a response, or its absence, means; the fields are those of ``client.Response``."""
+    """What a response, or its absence, means.
+
+    Attributes:
+        verdict: What it means.
+        code: The service's code, or one of our own that begins with ``Client.``.
+        message: The service's message, or what happened.
+        http_status: Status of the response; 0 where there was none.
+        request_id: The service's id of the request; empty where there was none.
+        retry_after_s: What ``x-acs-retry-after`` asked for, in seconds; 0 where it was absent.
+        page: What a reading operation found; None unless the verdict is DONE.
+        clock_ahead_s: How far this machine's clock is ahead of the service's, in seconds, to about a second; None where
+            the answer does not say.
+    """
 
     verdict: Verdict
     code: str = ""

@@ -14,7 +14,6 @@ from typing import Any, cast
 import httpx
 import msgspec
 
-from bulkcert.service.certificates import Page
 from bulkcert.service.classification import (
     MOST_MESSAGE,
     Classification,
@@ -27,40 +26,22 @@ from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import VERSION, Operation
 from bulkcert.service.signing import Credentials, canonical_query, signed_headers
 from bulkcert.service.transport import Content
-from bulkcert.service.verdicts import Verdict
 
 
-class Response(msgspec.Struct, frozen=True):
+class Response(Classification, frozen=True, kw_only=True):
     """What came of one attempt.
 
     Attributes:
-        verdict: What it means.
-        code: The service's code, or one of our own that begins with ``Client.``.
-        message: The service's message, or what happened.
-        http_status: Status of the response; 0 where there was none.
-        request_id: The service's id of the request; empty where there was none.
-        retry_after_s: What ``x-acs-retry-after`` asked for, in seconds; 0 where it was absent.
         sent_at: Unix time in milliseconds.
         finished_at: Unix time in milliseconds.
         latency_ms: Time from sending to the end of the answer, in milliseconds.
         credentials: What it was signed with.
-        page: What a reading operation found; None unless the verdict is DONE.
-        clock_ahead_s: How far this machine's clock is ahead of the service's, in seconds, to about a second; None where
-            the answer does not say.
     """
 
-    verdict: Verdict
-    code: str
-    message: str
-    http_status: int
-    request_id: str
-    retry_after_s: float
     sent_at: int
     finished_at: int
     latency_ms: float
     credentials: Credentials
-    page: Page | None = None
-    clock_ahead_s: float | None = None
 
     @property
     def is_from_service(self) -> bool:
@@ -137,19 +118,15 @@ class Client:
         started = time.perf_counter()
         classification = await self._send(request, classify)
         elapsed = time.perf_counter() - started
+        found = msgspec.structs.asdict(classification)
+        if classification.message:
+            found["message"] = _without_secrets(classification.message, credentials)
         return Response(
-            classification.verdict,
-            classification.code,
-            _without_secrets(classification.message, credentials),
-            classification.http_status,
-            classification.request_id,
-            classification.retry_after_s,
-            round(sent_at * 1000),
-            round((sent_at + elapsed) * 1000),
-            round(elapsed * 1000, 1),
-            credentials,
-            classification.page,
-            classification.clock_ahead_s,
+            **found,
+            sent_at=round(sent_at * 1000),
+            finished_at=round((sent_at + elapsed) * 1000),
+            latency_ms=round(elapsed * 1000, 1),
+            credentials=credentials,
         )
 
     async def _send(self, request: httpx.Request, classify: Classify) -> Classification:
@@ -179,7 +156,7 @@ def _without_secrets(message: str, credentials: Credentials) -> str:
     """Returns a message fit for results and terminals; a signature error repeats the request, token included."""
     message = message.partition("\n")[0]
     for secret in (credentials.security_token, credentials.access_key_secret):
-        if secret and message:
+        if secret:
             message = message.replace(secret, "***")
     if not message.isprintable():
         message = "".join([character if character.isprintable() else "\ufffd" for character in message])
