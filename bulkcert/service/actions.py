@@ -64,10 +64,6 @@ class Action:
             return {"CaSn": ca_sn, "DeviceSn": device_sn, "MqttInstanceId": instance}
         return {"MqttInstanceId": instance, "Sn": ca_sn}
 
-    def serial(self, device_sn: str, ca_sn: str) -> str:
-        """Returns the serial that the service echoes on success."""
-        return device_sn if self.by_device else ca_sn
-
 
 ACTIONS: dict[str, Action] = {
     action.name: action

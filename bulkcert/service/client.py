@@ -5,11 +5,11 @@ authentication flows) is not needed here, and costs a third of the time of a cal
 """
 
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from functools import lru_cache, partial
+from collections.abc import Mapping
+from functools import lru_cache
 from itertools import count
 from secrets import token_hex
-from typing import Any, cast
+from typing import cast
 
 import httpx
 import msgspec
@@ -19,7 +19,6 @@ from bulkcert.service.classification import (
     Classification,
     classify,
     classify_failure,
-    classify_read,
     with_clock,
 )
 from bulkcert.service.credentials import CredentialProvider
@@ -52,9 +51,6 @@ class Response(Classification, frozen=True, kw_only=True):
 NO_BODY = Content()
 """No operation has one."""
 
-Classify = Callable[[int, Mapping[str, str], bytes], Classification]
-"""Judges a response: its status, headers and body."""
-
 
 class Client:
     """Makes calls to one endpoint.
@@ -78,26 +74,13 @@ class Client:
         # Connecting gets less, so that a host that never answers is distinguished from an answer that never came.
         self._timeout = httpx.Timeout(timeout_s, connect=timeout_s / 2).as_dict()
 
-    def call(self, operation: Operation, parameters: Mapping[str, str], serial: str) -> Coroutine[Any, Any, Response]:
+    async def call(self, operation: Operation, parameters: Mapping[str, str]) -> Response:
         """Makes one attempt and classifies it; raises nothing that the network or the service can cause.
 
         Args:
             operation: What to call.
             parameters: Its query, ``MqttInstanceId`` included.
-            serial: What the service must echo in the operation's result field.
         """
-        return self._attempt(operation, parameters, partial(classify, operation=operation, serial=serial))
-
-    def read(self, operation: Operation, parameters: Mapping[str, str]) -> Coroutine[Any, Any, Response]:
-        """Makes one attempt of an operation that changes nothing; raises as little as ``call``.
-
-        Args:
-            operation: What to call, one of the List and Get operations of certificates.
-            parameters: Its query, ``MqttInstanceId`` included.
-        """
-        return self._attempt(operation, parameters, partial(classify_read, operation=operation, parameters=parameters))
-
-    async def _attempt(self, operation: Operation, parameters: Mapping[str, str], classify: Classify) -> Response:
         credentials = self._provider.current
         query = canonical_query(parameters)
         sent_at = time.time()
@@ -116,7 +99,7 @@ class Client:
             operation.method, self._endpoint, headers=headers, stream=NO_BODY, extensions=extensions
         )
         started = time.perf_counter()
-        classification = await self._send(request, classify)
+        classification = await self._send(request, operation, parameters)
         elapsed = time.perf_counter() - started
         found = msgspec.structs.asdict(classification)
         if classification.message:
@@ -129,7 +112,9 @@ class Client:
             credentials=credentials,
         )
 
-    async def _send(self, request: httpx.Request, classify: Classify) -> Classification:
+    async def _send(
+        self, request: httpx.Request, operation: Operation, parameters: Mapping[str, str]
+    ) -> Classification:
         try:
             response = await self._transport.handle_async_request(request)
             stream = cast(httpx.AsyncByteStream, response.stream)
@@ -137,7 +122,7 @@ class Client:
             content = b"".join([chunk async for chunk in stream])
         except httpx.TransportError as error:
             return classify_failure(error)
-        classification = classify(response.status_code, response.headers, content)
+        classification = classify(response.status_code, response.headers, content, operation, parameters)
         if classification.page is not None or classification.code.startswith("InvalidTimeStamp"):
             classification = with_clock(classification, response.headers, time.time())
         return classification
