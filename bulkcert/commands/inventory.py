@@ -23,7 +23,7 @@ from bulkcert.runs.options import InventoryOptions
 from bulkcert.service.credentials import ChainCredentials
 from bulkcert.views import console as terminal
 from bulkcert.views.layout import show
-from bulkcert.words import counted, duration
+from bulkcert.words import counted, duration, faults
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -164,8 +164,7 @@ def _lines(result: InventoryResult) -> Iterator[tuple[str, str | Text]]:
     if result.repeated:
         yield "", f"{result.repeated:>9,} listed twice, since the list changed meanwhile; once in the file"
     pace = f"{result.calls:,} at {result.achieved_rate:,.1f}/s; peak (1 s window) {result.peak_window:,}"
-    retries = f"{result.retries:,} retr{'y' if result.retries == 1 else 'ies'}"
-    yield "calls", f"{pace}; {counted(result.pages, 'page')}, {retries}, {counted(result.throttles, 'throttle')}"
+    yield "calls", f"{pace}; {counted(result.pages, 'page')}, {faults(result.retries, result.throttles)}"
     yield "time", duration(result.seconds) if result.seconds >= 1 else "less than a second"
     yield "file", result.file
 
