@@ -95,8 +95,7 @@ class TestStreams:
 
 
 class TestSignals:
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    @pytest.mark.parametrize("rows", [0, 1_500_000])
+    @pytest.mark.parametrize(("number", "rows"), [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGINT, 1_500_000)])
     def test_at_once(self, tmp_path, number, rows):
         """A signal ends the loading at once, while a pipe is waited for as well, and nothing is left."""
         pipe, pinned = tmp_path / "pipe", tmp_path / "pinned"

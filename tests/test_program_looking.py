@@ -3,8 +3,8 @@
 import random
 
 import pytest
-from looking import ACTIVE, BY_CA, CALL, CLOSE_TOGETHER, INACTIVE, LIST_CAS, MISSING, MIXED, Place
-from program import INSTANCE, KEY_ID, emulator, here, outcomes, read_results
+from looking import ACTIVE, BY_CA, CALL, INACTIVE, LIST_CAS, MISSING, MIXED, Place
+from program import INSTANCE, emulator, here, outcomes, read_results
 
 
 @pytest.fixture
@@ -32,16 +32,6 @@ def test_a_list_that_is_mostly_done(tmp_path, service):
     assert service.report().arrivals == 200, "what is done is not looked at again"
 
 
-def test_all_done_already(tmp_path, service):
-    """Where all rows are as they should be, nothing is called, and that is a success."""
-    place = Place(tmp_path, service, 300, state=lambda _: INACTIVE)
-    place.run().ended(0)
-
-    assert service.report().operations == {BY_CA: 3}
-    assert service.report().changes == 0
-    place.judge()
-
-
 def test_a_ca_much_bigger_than_the_list(tmp_path, service):
     """A few rows of a CA with 5,000 devices cost one page at most, and what that shows is used."""
     place = Place(tmp_path, service, 8, state=lambda number: INACTIVE if number == 0 else ACTIVE)
@@ -66,16 +56,6 @@ def test_a_row_of_its_own_ca(tmp_path, service):
     assert place.prior() == [""] * 20
 
 
-def test_never(tmp_path, service):
-    """With never nothing is read and everything is called."""
-    place = Place(tmp_path, service, 150, cas=2, state=lambda number: MIXED[number % 3])
-    place.run("--preflight", "never").ended(1)
-
-    assert service.report().operations == {CALL: 150}
-    assert outcomes(place.results) == {"succeeded": 100, MISSING: 50}
-    assert place.prior() == [""] * 150
-
-
 def test_always(tmp_path, service):
     """With always the state of every row is known before the first call; what pages cannot tell is read one by one."""
     place = Place(tmp_path, service, 30, cas=15, state=lambda number: MIXED[number % 3])
@@ -89,31 +69,6 @@ def test_always(tmp_path, service):
     assert CALL not in order[: len(order) - 20], "first all is read, then all is called"
     assert place.prior() == place.before
     assert outcomes(place.results) == {"succeeded": 10, "unchanged": 10, MISSING: 10}
-
-
-def test_always_without_permission_to_list(tmp_path, service):
-    """Who may not list but may read reads one by one: every state is known, nothing is called in vain."""
-    place = Place(tmp_path, service, 40, cas=2, state=lambda number: MIXED[number % 2])
-    service.tell("access-key", id=KEY_ID, denied=[f"mq:{BY_CA}"])
-    place.run("--preflight", "always", *CLOSE_TOGETHER).ended(0)
-
-    assert outcomes(place.results) == {"succeeded": 20, "unchanged": 20}
-    assert {row["prior_status"] for row in read_results(place.results)} == {"active", "inactive"}
-
-
-def test_without_permission_to_list(tmp_path, service):
-    """Who may not list is told so; the run goes on and calls every row."""
-    place = Place(tmp_path, service, 200, cas=2, state=lambda number: MIXED[number % 2])
-    service.tell("access-key", id=KEY_ID, denied=[f"mq:{BY_CA}"])
-    finished = place.run("--preflight", "auto", *CLOSE_TOGETHER).ended(0)
-
-    (line,) = [line for line in finished.stderr.splitlines() if line.startswith("no preflight:")]
-    assert BY_CA in line
-    assert "NoPermission" in line
-    operations = service.report().operations
-    assert operations[CALL] == 200
-    assert 1 <= operations[BY_CA] <= 8
-    assert outcomes(place.results) == {"succeeded": 200}
 
 
 def write_cas(place, states, service):
