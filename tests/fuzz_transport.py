@@ -13,7 +13,7 @@ from collections import Counter
 
 import httpx
 
-from bulkcert.service.classification import classify, classify_failure, classify_read, with_clock
+from bulkcert.service.classification import classify, classify_failure, with_clock
 from bulkcert.service.connection import Connection, RawResponse
 from bulkcert.service.operations import OPERATIONS
 from bulkcert.service.transport import Content, NotSent
@@ -142,8 +142,8 @@ def judged(result):
     if isinstance(result, httpx.TransportError):
         return classify_failure(result).code
     headers = httpx.Response(result.status, headers=result.headers, stream=Content()).headers
-    with_clock(classify_read(result.status, headers, result.body, GET, SERIALS), headers, 0.0)
-    said = classify(result.status, headers, result.body, INACTIVATE, "0042")
+    with_clock(classify(result.status, headers, result.body, GET, SERIALS), headers, 0.0)
+    said = classify(result.status, headers, result.body, INACTIVATE, SERIALS)
     assert said.verdict is not Verdict.NOT_SENT
     assert said.verdict is not Verdict.DONE or b"0042" in result.body
     return said.code or "done"

@@ -49,7 +49,7 @@ def test_the_table_agrees_with_itself(action):
     """An inverse goes back, and only an action on CAs takes anything with it."""
     if action.inverse is not None:
         inverse = ACTIONS[action.inverse]
-        assert (inverse.inverse, inverse.before) == (action.name, action.desired)
+        assert (inverse.inverse, inverse.desired) == (action.name, action.before)
     assert not (action.cascades and action.by_device)
     assert (action.cascades == "deletes") == action.deletes
 

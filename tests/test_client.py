@@ -52,7 +52,7 @@ async def call(port, *, timeout_s=PATIENCE_S, scheme="http", source_address=None
     endpoint = httpx.URL(f"{scheme}://127.0.0.1:{port}")
     client = Client(Transport(endpoint, None, source_address), endpoint, provider, timeout_s)
     try:
-        return await client.call(ACTION.operation, ACTION.parameters("post-cn-1", device_sn, "0001"), device_sn)
+        return await client.call(ACTION.operation, ACTION.parameters("post-cn-1", device_sn, "0001"))
     finally:
         await client.aclose()
 

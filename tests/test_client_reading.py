@@ -24,7 +24,7 @@ async def read(port, operation, query):
     endpoint = httpx.URL(f"http://127.0.0.1:{port}")
     client = Client(Transport(endpoint, None), endpoint, KEYRING, PATIENCE_S)
     try:
-        return await client.read(operation, query)
+        return await client.call(operation, query)
     finally:
         await client.aclose()
 

@@ -230,7 +230,7 @@ class History:
                 known = self.rows[row]
                 known.verified, known.verified_at = status, at
                 if known.undos and status is self.opposite and known.outcome not in (*OPEN, Outcome.UNDONE):
-                    self.superseded += (known.attempts > 0) - bool(known.undos & known.intents)
+                    self.superseded += known.attempts > 0
                     known.outcome, known.again, known.changed, known.attempts = Outcome.UNDONE, False, False, 1
                 known.intents -= known.undos
                 known.undos = set()

@@ -122,7 +122,7 @@ async def calling(port, *, timeout_s=60.0, scheme="http", context=None):
     client = Client(carrier, endpoint, KEYRING, timeout_s)
 
     async def call(serial):
-        return await client.call(ACTION.operation, ACTION.parameters("post-cn-1", serial, "0001"), serial)
+        return await client.call(ACTION.operation, ACTION.parameters("post-cn-1", serial, "0001"))
 
     try:
         yield carrier, call
@@ -340,7 +340,7 @@ async def test_a_name_that_the_certificate_lacks_is_refused(authority):
     async with serving(tls=authority) as (port, _):
         endpoint = httpx.URL(f"https://localhost:{port}")
         client = Client(Transport(endpoint, None), endpoint, KEYRING, 60.0)
-        answer = await client.call(ACTION.operation, {}, "0")
+        answer = await client.call(ACTION.operation, {})
         await client.aclose()
 
     assert (answer.verdict, answer.code) == (Verdict.STOP, "Client.CertificateRefused")

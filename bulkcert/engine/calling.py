@@ -8,7 +8,7 @@ with others in one transaction, and the row is done once that is on disk.
 """
 
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -22,7 +22,6 @@ from bulkcert.engine.progress import Stop
 from bulkcert.engine.workers import each_row
 from bulkcert.errors import ExitStatus
 from bulkcert.service.actions import Action
-from bulkcert.service.client import Client, Response
 from bulkcert.service.verdicts import Verdict
 from bulkcert.store.database import reason_of
 from bulkcert.store.outcome import ERRORS, OUTCOME_OF, Outcome, Record, Row
@@ -99,14 +98,11 @@ class Engine:
         """Calls one row until its outcome is known, its attempts are used up, or the run stops."""
         action = self._order.action
         parameters = action.parameters(self._order.instance, row.device_sn, row.ca_sn)
-        serial = action.serial(row.device_sn, row.ca_sn)
-
-        def send(client: Client) -> Awaitable[Response]:
-            return client.call(action.operation, parameters, serial)
-
         acquire = None if action.repeatable else partial(self._acquire, lane, row)
         # A call of an earlier session may have been made and never answered.
-        settled = await self._lanes.settle(lane, action.operation, send, acquire=acquire, unanswered=row.unanswered)
+        settled = await self._lanes.settle(
+            lane, action.operation, parameters, acquire=acquire, unanswered=row.unanswered
+        )
         if settled is None:
             return
         record = _final(row, settled, action) if settled.final else _unfinished(row, settled)

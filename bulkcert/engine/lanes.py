@@ -57,8 +57,6 @@ class CallResult(msgspec.Struct, frozen=True):
     refused: bool
 
 
-Send = Callable[[Client], Awaitable[Response]]
-"""Makes one attempt."""
 Acquire = Callable[[bool], Awaitable[bool]]
 """Waits until an attempt may be sent, given whether it is the first; False if nothing may be sent any more."""
 
@@ -99,26 +97,27 @@ class Lanes:
         self,
         lane: Lane,
         operation: Operation,
-        send: Send,
+        parameters: Mapping[str, str],
         *,
         acquire: Acquire | None = None,
         unanswered: bool = False,
-        tolerated: Collection[str] = (),
     ) -> CallResult | None:
         """Makes a call until it is settled or its attempts are used up; None if it was not sent at all.
 
+        One that reads and is not permitted does not stop the run: others may be.
+
         Args:
             lane: Where to send from.
-            operation: What is called, for messages.
-            send: Makes one attempt.
+            operation: What is called.
+            parameters: Its query, ``MqttInstanceId`` included.
             acquire: Waits until an attempt may be sent; the lane's pacer unless it has more to do than wait.
             unanswered: Whether an attempt was made earlier whose answer is not known.
-            tolerated: Codes that do not stop the run, though every other such call would get them too.
         """
         answer, attempts, charged, refused = None, 0, 0, True
+        tolerated = READING_REFUSED if operation.reads else ()
         while charged < self._attempts and await (acquire(not attempts) if acquire else lane.pacer.acquire()):
             attempts += 1
-            answer = await self._send(lane, send, attempts)
+            answer = await self._send(lane, operation, parameters, attempts)
             charged += await self._weigh(answer, operation, tolerated)
             refused = refused and answer.verdict in _REFUSED
             if answer.verdict in _FINAL or answer.code in tolerated:
@@ -137,19 +136,7 @@ class Lanes:
         used_up = charged >= self._attempts and answer.verdict is not Verdict.STOP and answered
         return CallResult(answer, attempts, final=False, again=not used_up, unanswered=unanswered, refused=refused)
 
-    async def read(self, lane: Lane, operation: Operation, query: Mapping[str, str]) -> CallResult | None:
-        """Makes a call that only reads, as ``settle`` does; that it is not permitted does not stop the run.
-
-        Args:
-            lane: Where to send from.
-            operation: One of the List and Get operations of certificates.
-            query: Its query, ``MqttInstanceId`` included.
-        """
-        return await self.settle(
-            lane, operation, lambda client: client.read(operation, query), tolerated=READING_REFUSED
-        )
-
-    async def _send(self, lane: Lane, send: Send, attempt: int) -> Response:
+    async def _send(self, lane: Lane, operation: Operation, parameters: Mapping[str, str], attempt: int) -> Response:
         progress = self.progress
         progress.retries += attempt > 1
         progress.in_flight += 1
@@ -157,7 +144,7 @@ class Lanes:
         now = time.monotonic()
         progress.sends.sent(now)
         lane.progress.window.sent(now)
-        answer = await send(lane.client)
+        answer = await lane.client.call(operation, parameters)
         progress.in_flight -= 1
         lane.progress.in_flight -= 1
         return answer

@@ -76,7 +76,7 @@ class _Reading:
                     break
                 await self._news.wait()
                 continue
-            settled = await self._lanes.read(lane, listing.operation, listing.query(number))
+            settled = await self._lanes.settle(lane, listing.operation, listing.query(number))
             if settled is not None:
                 self._take(listing, number, settled)
         self._report()

@@ -142,7 +142,7 @@ class StateReader:
     async def _read(self, lane: Lane, row: Row) -> BulkcertError | None:
         operation = self._action.reading
         query = self._action.parameters(self._instance, row.device_sn, row.ca_sn)
-        settled = await self._lanes.read(lane, operation, query)
+        settled = await self._lanes.settle(lane, operation, query)
         if settled is None:
             return None
         answer = settled.answer

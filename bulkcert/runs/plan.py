@@ -219,7 +219,7 @@ class Inquiry:
         return failure
 
     async def _read(self, lanes: Lanes, operation: Operation, parameters: dict[str, str]) -> BulkcertError | None:
-        settled = await lanes.read(lanes.lanes[0], operation, parameters)
+        settled = await lanes.settle(lanes.lanes[0], operation, parameters)
         if settled is None or lanes.stopping.is_set():
             return None
         answer, found = settled.answer, self.findings

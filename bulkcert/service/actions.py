@@ -18,7 +18,6 @@ class Action:
         operation: The operation called, once for each distinct certificate.
         by_device: Whether a row is a device certificate (``DeviceSn`` and ``CaSn``); else a CA (``CaSn`` or ``Sn``).
         desired: State of the certificate after success.
-        before: State from which a rehearsal starts.
         inverse: Name of the action that undoes it, or None; nothing else follows from there being none.
         cascades: What it does to every device certificate registered under the CA, as a verb; empty for nothing.
         repeatable: Whether a repeated call does no harm and succeeds again (reference, section 8.2).
@@ -29,7 +28,6 @@ class Action:
     operation: Operation
     by_device: bool
     desired: Literal["active", "inactive", "deleted"]
-    before: Literal["active", "inactive"]
     inverse: ActionName | None
     repeatable: bool
     verb: str
@@ -44,6 +42,11 @@ class Action:
     def reading(self) -> Operation:
         """The operation that reads one certificate of this kind; its query is that of the action."""
         return OPERATIONS["GetDeviceCertificate" if self.by_device else "GetCaCertificate"]
+
+    @property
+    def before(self) -> Literal["active", "inactive"]:
+        """The state of what needs it."""
+        return "inactive" if self.desired == "active" else "active"
 
     @property
     def deletes(self) -> bool:
@@ -61,10 +64,6 @@ class Action:
             return {"CaSn": ca_sn, "DeviceSn": device_sn, "MqttInstanceId": instance}
         return {"MqttInstanceId": instance, "Sn": ca_sn}
 
-    def serial(self, device_sn: str, ca_sn: str) -> str:
-        """Returns the serial that the service echoes on success."""
-        return device_sn if self.by_device else ca_sn
-
 
 ACTIONS: dict[str, Action] = {
     action.name: action
@@ -74,7 +73,6 @@ ACTIONS: dict[str, Action] = {
             OPERATIONS["InactivateDeviceCertificate"],
             by_device=True,
             desired="inactive",
-            before="active",
             inverse="activate-device",
             repeatable=True,
             verb="switch off device certificates",
@@ -84,7 +82,6 @@ ACTIONS: dict[str, Action] = {
             OPERATIONS["ActiveDeviceCertificate"],
             by_device=True,
             desired="active",
-            before="inactive",
             inverse="inactivate-device",
             repeatable=True,
             verb="switch on device certificates",
@@ -94,7 +91,6 @@ ACTIONS: dict[str, Action] = {
             OPERATIONS["InactivateCaCertificate"],
             by_device=False,
             desired="inactive",
-            before="active",
             inverse="activate-ca",
             repeatable=True,
             verb="switch off CA certificates",
@@ -105,7 +101,6 @@ ACTIONS: dict[str, Action] = {
             OPERATIONS["ActiveCaCertificate"],
             by_device=False,
             desired="active",
-            before="inactive",
             inverse="inactivate-ca",
             repeatable=True,
             verb="switch on CA certificates",
@@ -115,7 +110,6 @@ ACTIONS: dict[str, Action] = {
             OPERATIONS["DeleteCaCertificate"],
             by_device=False,
             desired="deleted",
-            before="active",
             inverse=None,
             repeatable=False,
             verb="delete CA certificates, and with each every device certificate registered under it",

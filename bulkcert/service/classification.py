@@ -41,7 +41,19 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Classification(msgspec.Struct, frozen=True):
-    """What a response, or its absence, means; the fields are those of ``client.Response``."""
+    """What a response, or its absence, means.
+
+    Attributes:
+        verdict: What it means.
+        code: The service's code, or one of our own that begins with ``Client.``.
+        message: The service's message, or what happened.
+        http_status: Status of the response; 0 where there was none.
+        request_id: The service's id of the request; empty where there was none.
+        retry_after_s: What ``x-acs-retry-after`` asked for, in seconds; 0 where it was absent.
+        page: What a reading operation found; None unless the verdict is DONE.
+        clock_ahead_s: How far this machine's clock is ahead of the service's, in seconds, to about a second; None where
+            the answer does not say.
+    """
 
     verdict: Verdict
     code: str = ""
@@ -54,7 +66,7 @@ class Classification(msgspec.Struct, frozen=True):
 
 
 def classify(
-    status: int, headers: Mapping[str, str], content: bytes, operation: Operation, serial: str
+    status: int, headers: Mapping[str, str], content: bytes, operation: Operation, parameters: Mapping[str, str]
 ) -> Classification:
     """Returns the verdict on a response: by header, then by code, and by status only where there is no code.
 
@@ -63,14 +75,16 @@ def classify(
         headers: Response headers, names in any case.
         content: The body.
         operation: What was called.
-        serial: What must be echoed.
+        parameters: Its query, of which the response must bear the serial.
     """
     reply = _success(status, headers, content)
     if isinstance(reply, Classification):
         return reply
     request_id = reply.request_id or reply.other_request_id or ""
+    if operation.reads:
+        return _classify_read(status, content, operation, parameters, request_id)
     echo = reply.device_sn if operation.result == "DeviceSn" else reply.sn
-    if echo == serial:
+    if echo == parameters[operation.result]:
         return Classification(Verdict.DONE, "", "", status, request_id)
     code, message = ("Client.NoEcho", f"HTTP {status} without the {operation.result} that was sent")
     if echo is not None:
@@ -78,22 +92,10 @@ def classify(
     return Classification(Verdict.UNANSWERED, code, f"{message}; it may have been done", status, request_id)
 
 
-def classify_read(
-    status: int, headers: Mapping[str, str], content: bytes, operation: Operation, parameters: Mapping[str, str]
+def _classify_read(
+    status: int, content: bytes, operation: Operation, parameters: Mapping[str, str], request_id: str
 ) -> Classification:
-    """Returns the verdict on the response to a reading operation, with the page that it holds.
-
-    Args:
-        status: HTTP status.
-        headers: Response headers, names in any case.
-        content: The body.
-        operation: What was called.
-        parameters: Its query; one certificate that was asked for by its serials must bear them.
-    """
-    reply = _success(status, headers, content)
-    if isinstance(reply, Classification):
-        return reply
-    request_id = reply.request_id or reply.other_request_id or ""
+    """Returns the verdict on a success of an operation that reads, with the page that it holds."""
     is_list = "PageNo" in operation.parameters
     try:
         page = decode_page(content, is_list=is_list)

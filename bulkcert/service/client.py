@@ -5,62 +5,42 @@ authentication flows) is not needed here, and costs a third of the time of a cal
 """
 
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from functools import lru_cache, partial
+from collections.abc import Mapping
+from functools import lru_cache
 from itertools import count
 from secrets import token_hex
-from typing import Any, cast
+from typing import cast
 
 import httpx
 import msgspec
 
-from bulkcert.service.certificates import Page
 from bulkcert.service.classification import (
     MOST_MESSAGE,
     Classification,
     classify,
     classify_failure,
-    classify_read,
     with_clock,
 )
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import VERSION, Operation
 from bulkcert.service.signing import Credentials, canonical_query, signed_headers
 from bulkcert.service.transport import Content
-from bulkcert.service.verdicts import Verdict
 
 
-class Response(msgspec.Struct, frozen=True):
+class Response(Classification, frozen=True, kw_only=True):
     """What came of one attempt.
 
     Attributes:
-        verdict: What it means.
-        code: The service's code, or one of our own that begins with ``Client.``.
-        message: The service's message, or what happened.
-        http_status: Status of the response; 0 where there was none.
-        request_id: The service's id of the request; empty where there was none.
-        retry_after_s: What ``x-acs-retry-after`` asked for, in seconds; 0 where it was absent.
         sent_at: Unix time in milliseconds.
         finished_at: Unix time in milliseconds.
         latency_ms: Time from sending to the end of the answer, in milliseconds.
         credentials: What it was signed with.
-        page: What a reading operation found; None unless the verdict is DONE.
-        clock_ahead_s: How far this machine's clock is ahead of the service's, in seconds, to about a second; None where
-            the answer does not say.
     """
 
-    verdict: Verdict
-    code: str
-    message: str
-    http_status: int
-    request_id: str
-    retry_after_s: float
     sent_at: int
     finished_at: int
     latency_ms: float
     credentials: Credentials
-    page: Page | None = None
-    clock_ahead_s: float | None = None
 
     @property
     def is_from_service(self) -> bool:
@@ -70,9 +50,6 @@ class Response(msgspec.Struct, frozen=True):
 
 NO_BODY = Content()
 """No operation has one."""
-
-Classify = Callable[[int, Mapping[str, str], bytes], Classification]
-"""Judges a response: its status, headers and body."""
 
 
 class Client:
@@ -97,26 +74,13 @@ class Client:
         # Connecting gets less, so that a host that never answers is distinguished from an answer that never came.
         self._timeout = httpx.Timeout(timeout_s, connect=timeout_s / 2).as_dict()
 
-    def call(self, operation: Operation, parameters: Mapping[str, str], serial: str) -> Coroutine[Any, Any, Response]:
+    async def call(self, operation: Operation, parameters: Mapping[str, str]) -> Response:
         """Makes one attempt and classifies it; raises nothing that the network or the service can cause.
 
         Args:
             operation: What to call.
             parameters: Its query, ``MqttInstanceId`` included.
-            serial: What the service must echo in the operation's result field.
         """
-        return self._attempt(operation, parameters, partial(classify, operation=operation, serial=serial))
-
-    def read(self, operation: Operation, parameters: Mapping[str, str]) -> Coroutine[Any, Any, Response]:
-        """Makes one attempt of an operation that changes nothing; raises as little as ``call``.
-
-        Args:
-            operation: What to call, one of the List and Get operations of certificates.
-            parameters: Its query, ``MqttInstanceId`` included.
-        """
-        return self._attempt(operation, parameters, partial(classify_read, operation=operation, parameters=parameters))
-
-    async def _attempt(self, operation: Operation, parameters: Mapping[str, str], classify: Classify) -> Response:
         credentials = self._provider.current
         query = canonical_query(parameters)
         sent_at = time.time()
@@ -135,24 +99,22 @@ class Client:
             operation.method, self._endpoint, headers=headers, stream=NO_BODY, extensions=extensions
         )
         started = time.perf_counter()
-        classification = await self._send(request, classify)
+        classification = await self._send(request, operation, parameters)
         elapsed = time.perf_counter() - started
+        found = msgspec.structs.asdict(classification)
+        if classification.message:
+            found["message"] = _without_secrets(classification.message, credentials)
         return Response(
-            classification.verdict,
-            classification.code,
-            _without_secrets(classification.message, credentials),
-            classification.http_status,
-            classification.request_id,
-            classification.retry_after_s,
-            round(sent_at * 1000),
-            round((sent_at + elapsed) * 1000),
-            round(elapsed * 1000, 1),
-            credentials,
-            classification.page,
-            classification.clock_ahead_s,
+            **found,
+            sent_at=round(sent_at * 1000),
+            finished_at=round((sent_at + elapsed) * 1000),
+            latency_ms=round(elapsed * 1000, 1),
+            credentials=credentials,
         )
 
-    async def _send(self, request: httpx.Request, classify: Classify) -> Classification:
+    async def _send(
+        self, request: httpx.Request, operation: Operation, parameters: Mapping[str, str]
+    ) -> Classification:
         try:
             response = await self._transport.handle_async_request(request)
             stream = cast(httpx.AsyncByteStream, response.stream)
@@ -160,7 +122,7 @@ class Client:
             content = b"".join([chunk async for chunk in stream])
         except httpx.TransportError as error:
             return classify_failure(error)
-        classification = classify(response.status_code, response.headers, content)
+        classification = classify(response.status_code, response.headers, content, operation, parameters)
         if classification.page is not None or classification.code.startswith("InvalidTimeStamp"):
             classification = with_clock(classification, response.headers, time.time())
         return classification
@@ -179,7 +141,7 @@ def _without_secrets(message: str, credentials: Credentials) -> str:
     """Returns a message fit for results and terminals; a signature error repeats the request, token included."""
     message = message.partition("\n")[0]
     for secret in (credentials.security_token, credentials.access_key_secret):
-        if secret and message:
+        if secret:
             message = message.replace(secret, "***")
     if not message.isprintable():
         message = "".join([character if character.isprintable() else "\ufffd" for character in message])

@@ -10,15 +10,20 @@ from http import HTTPStatus
 from bulkcert.errors import ExitStatus
 from bulkcert.service.verdicts import Rule, Verdict
 
-_PARAMETERS = "Failed to validate the parameters. The parameters may be missing or invalid."
-_CLOCK = "Set this machine's clock (it must be within 15 minutes of the service's)."
-_KEY = "Check which access key is in use and that it is enabled."
-_RENEW = "Renew the temporary credentials."
-_GRANT = "Grant {ram} on the instance (RAM)."
-_OWNER = "Check that the instance belongs to the account of these credentials and to this region."
-_ENDPOINT = "Check --region or --endpoint: this host does not offer the operation."
-
+# How a run ends that a code stops, and what to do about it.
 _DENIED, _CONFIG = ExitStatus.DENIED, ExitStatus.MISCONFIGURED
+_CLOCK = _CONFIG, "Set this machine's clock (it must be within 15 minutes of the service's)."
+_INSTANCE = _CONFIG, "Check --instance and --region: an instance is known only in its own region."
+_ENDPOINT = _CONFIG, "Check --region or --endpoint: this host does not offer the operation."
+_KEY = _DENIED, "Check which access key is in use and that it is enabled."
+_RENEW = _DENIED, "Renew the temporary credentials."
+_GRANT = _DENIED, "Grant {ram} on the instance (RAM)."
+_OWNER = _DENIED, "Check that the instance belongs to the account of these credentials and to this region."
+_CHANGED = _DENIED, "Something between here and the service changes the request."
+_SECRET = (
+    _DENIED,
+    "Check the access key secret; if it is right, something between here and the service changes the request.",
+)
 
 WRONG_INSTANCE = "MqttInstanceNotFound"
 """Code of an instance that the region does not know."""
@@ -28,179 +33,138 @@ CERTIFICATE_REFUSED = "Client.CertificateRefused"
 
 RULES: tuple[Rule, ...] = (
     # Documented for the certificate operations (reference, sections 1.3 and 1.3b).
-    Rule("ParameterFieldCheckFailed", Verdict.FAILED, 500, 400, _PARAMETERS),
+    Rule(
+        "ParameterFieldCheckFailed",
+        Verdict.FAILED,
+        500,
+        "Failed to validate the parameters. The parameters may be missing or invalid.",
+        new_status=400,
+    ),
     Rule(
         "FindDeviceBySnError",
         Verdict.NOT_FOUND,
         500,
-        500,
         "Failed to find the device certificate by the SN. Please check sn is valid",
     ),
-    Rule("FindCaBySnError", Verdict.NOT_FOUND, 500, 400, "Failed to find the CA by the SN. Please check sn is valid."),
     Rule(
-        WRONG_INSTANCE,
-        Verdict.STOP,
+        "FindCaBySnError",
+        Verdict.NOT_FOUND,
         500,
-        400,
-        "Specified instance is not found",
-        _CONFIG,
-        "Check --instance and --region: an instance is known only in its own region.",
+        "Failed to find the CA by the SN. Please check sn is valid.",
+        new_status=400,
     ),
-    Rule("PermissionCheckFailed", Verdict.STOP, 403, 403, "Failed to verify API permissions.", _DENIED, _GRANT),
-    Rule("MqttOwnerCheckError", Verdict.STOP, 500, 403, "Failed to validate the instance permission", _DENIED, _OWNER),
+    Rule(WRONG_INSTANCE, Verdict.STOP, 500, "Specified instance is not found", *_INSTANCE, new_status=400),
+    Rule("PermissionCheckFailed", Verdict.STOP, 403, "Failed to verify API permissions.", *_GRANT),
+    Rule(
+        "MqttOwnerCheckError", Verdict.STOP, 500, "Failed to validate the instance permission", *_OWNER, new_status=403
+    ),
     Rule(
         "InstancePermissionCheckFailed",
         Verdict.STOP,
         400,
-        400,
-        "An error occurred while validating the permissions of the instance. Please verify the account that created "
-        "the instance and its permissions settings.",
-        _DENIED,
-        _OWNER,
+        (
+            "An error occurred while validating the permissions of the instance. Please verify the "
+            "account that created the instance and its permissions settings."
+        ),
+        *_OWNER,
     ),
-    Rule("RegisterCodeError", Verdict.FAILED, 500, 400, "Register code error in verification certificate."),
-    Rule("RegisterCodeUsed", Verdict.FAILED, 500, 401, "Register code has been used."),
-    Rule("GetCaNumError", Verdict.RETRY, 500, 401, "Failed to get ca num. Try again later."),
-    Rule("CaNumExceed", Verdict.FAILED, 500, 401, "CA certificate num exceed."),
-    Rule("CertificateContentError", Verdict.FAILED, 500, 401, "Certificate content error."),
-    Rule("SnNotUnique", Verdict.FAILED, 500, 401, "Sn is not unique in global."),
+    Rule("RegisterCodeError", Verdict.FAILED, 500, "Register code error in verification certificate.", new_status=400),
+    Rule("RegisterCodeUsed", Verdict.FAILED, 500, "Register code has been used.", new_status=401),
+    Rule("GetCaNumError", Verdict.RETRY, 500, "Failed to get ca num. Try again later.", new_status=401),
+    Rule("CaNumExceed", Verdict.FAILED, 500, "CA certificate num exceed.", new_status=401),
+    Rule("CertificateContentError", Verdict.FAILED, 500, "Certificate content error.", new_status=401),
+    Rule("SnNotUnique", Verdict.FAILED, 500, "Sn is not unique in global.", new_status=401),
     # Documented for the whole product (1.3, 1.3b).
-    Rule("ApiNotSupport", Verdict.STOP, 404, 404, "The API is not supported.", _CONFIG, _ENDPOINT),
-    Rule("CheckAccountInfoFailed", Verdict.STOP, 400, 400, "Failed to read the STS token.", _DENIED, _RENEW),
-    Rule("ParameterCheckFailed", Verdict.FAILED, 400, 400, "Failed to check the parameters."),
-    Rule("InternalError", Verdict.RETRY, 500, 417, "An error occurred while processing your request. Try again later."),
+    Rule("ApiNotSupport", Verdict.STOP, 404, "The API is not supported.", *_ENDPOINT),
+    Rule("CheckAccountInfoFailed", Verdict.STOP, 400, "Failed to read the STS token.", *_RENEW),
+    Rule("ParameterCheckFailed", Verdict.FAILED, 400, "Failed to check the parameters."),
+    Rule(
+        "InternalError",
+        Verdict.RETRY,
+        500,
+        "An error occurred while processing your request. Try again later.",
+        new_status=417,
+    ),
     Rule(
         "SystemOverFlow",
         Verdict.THROTTLED,
         500,
-        403,
         "An error occurred while processing your request. Please try again.",
+        new_status=403,
     ),
     # Of the gateway in front of the product (8.1, 8.2).
-    Rule("Throttling", Verdict.THROTTLED, 400, 400, "Request was denied due to request throttling."),
-    Rule("Throttling.User", Verdict.THROTTLED, 400, 400, "Request was denied due to user flow control."),
-    Rule("Throttling.Api", Verdict.THROTTLED, 400, 400, "Request was denied due to api flow control."),
-    Rule("Throttling*", Verdict.THROTTLED, 400, 400, "Request was denied due to request throttling."),
-    Rule(
-        "ServiceUnavailable",
-        Verdict.RETRY,
-        503,
-        503,
-        "The request has failed due to a temporary failure of the server.",
-    ),
-    Rule("UnknownError", Verdict.RETRY, 500, 500, "The request processing has failed."),
-    Rule("SignatureNonceUsed", Verdict.SIGN_AGAIN, 400, 400, "Specified signature nonce was used already."),
-    Rule(
-        "SignatureDoesNotMatch",
-        Verdict.STOP,
-        400,
-        400,
-        "Specified signature does not match our calculation.",
-        _DENIED,
-        "Check the access key secret; if it is right, something between here and the service changes the request.",
-    ),
+    Rule("Throttling", Verdict.THROTTLED, 400, "Request was denied due to request throttling."),
+    Rule("Throttling.User", Verdict.THROTTLED, 400, "Request was denied due to user flow control."),
+    Rule("Throttling.Api", Verdict.THROTTLED, 400, "Request was denied due to api flow control."),
+    Rule("Throttling*", Verdict.THROTTLED, 400, "Request was denied due to request throttling."),
+    Rule("ServiceUnavailable", Verdict.RETRY, 503, "The request has failed due to a temporary failure of the server."),
+    Rule("UnknownError", Verdict.RETRY, 500, "The request processing has failed."),
+    Rule("SignatureNonceUsed", Verdict.SIGN_AGAIN, 400, "Specified signature nonce was used already."),
+    Rule("SignatureDoesNotMatch", Verdict.STOP, 400, "Specified signature does not match our calculation.", *_SECRET),
     Rule(
         "IncompleteSignature",
         Verdict.STOP,
         400,
-        400,
         "The request signature does not conform to Aliyun standards.",
-        _DENIED,
-        "Something between here and the service changes the request.",
+        *_CHANGED,
     ),
-    Rule(
-        "InvalidTimeStamp.Expired",
-        Verdict.STOP,
-        400,
-        400,
-        "Specified time stamp or date value is expired.",
-        _CONFIG,
-        _CLOCK,
-    ),
+    Rule("InvalidTimeStamp.Expired", Verdict.STOP, 400, "Specified time stamp or date value is expired.", *_CLOCK),
     Rule(
         "InvalidTimeStamp.Format",
         Verdict.STOP,
         400,
-        400,
         "Specified time stamp or date value is not well formatted.",
-        _CONFIG,
-        _CLOCK,
+        *_CLOCK,
     ),
-    Rule("InvalidAccessKeyId.NotFound", Verdict.STOP, 404, 404, "Specified access key is not found.", _DENIED, _KEY),
-    Rule("InvalidAccessKeyId.Inactive", Verdict.STOP, 400, 400, "Specified access key is disabled.", _DENIED, _KEY),
-    Rule(
-        "InvalidSecurityToken.Expired",
-        Verdict.REFRESH,
-        400,
-        400,
-        "Specified SecurityToken is expired.",
-        _DENIED,
-        _RENEW,
-    ),
-    Rule(
-        "InvalidSecurityToken.Malformed",
-        Verdict.STOP,
-        400,
-        400,
-        "Specified SecurityToken is malformed.",
-        _DENIED,
-        _RENEW,
-    ),
+    Rule("InvalidAccessKeyId.NotFound", Verdict.STOP, 404, "Specified access key is not found.", *_KEY),
+    Rule("InvalidAccessKeyId.Inactive", Verdict.STOP, 400, "Specified access key is disabled.", *_KEY),
+    Rule("InvalidSecurityToken.Expired", Verdict.REFRESH, 400, "Specified SecurityToken is expired.", *_RENEW),
+    Rule("InvalidSecurityToken.Malformed", Verdict.STOP, 400, "Specified SecurityToken is malformed.", *_RENEW),
     Rule(
         "InvalidSecurityToken.MismatchWithAccessKey",
         Verdict.STOP,
         400,
-        400,
         "Specified SecurityToken mismatch with the AccessKey.",
-        _DENIED,
-        _RENEW,
+        *_RENEW,
     ),
-    Rule(
-        "MissingSecurityToken", Verdict.STOP, 400, 400, "SecurityToken is mandatory for this action.", _DENIED, _RENEW
-    ),
-    Rule("NoPermission", Verdict.STOP, 403, 403, "User not authorized to operate.", _DENIED, _GRANT),
-    Rule("Forbidden.RAM", Verdict.STOP, 403, 403, "User not authorized to operate.", _DENIED, _GRANT),
-    Rule("Forbidden", Verdict.STOP, 403, 403, "User not authorized to operate.", _DENIED, _GRANT),
-    Rule("UnsupportedHTTPMethod", Verdict.STOP, 400, 400, "This HTTP method is not supported.", _CONFIG),
+    Rule("MissingSecurityToken", Verdict.STOP, 400, "SecurityToken is mandatory for this action.", *_RENEW),
+    Rule("NoPermission", Verdict.STOP, 403, "User not authorized to operate.", *_GRANT),
+    Rule("Forbidden.RAM", Verdict.STOP, 403, "User not authorized to operate.", *_GRANT),
+    Rule("Forbidden", Verdict.STOP, 403, "User not authorized to operate.", *_GRANT),
+    Rule("UnsupportedHTTPMethod", Verdict.STOP, 400, "This HTTP method is not supported.", ExitStatus.MISCONFIGURED),
     Rule(
         "InvalidApi.NotFound",
         Verdict.STOP,
         404,
-        404,
         "Specified api is not found, please check your url and method.",
-        _CONFIG,
-        _ENDPOINT,
+        *_ENDPOINT,
     ),
     Rule(
         "InvalidAction.NotFound",
         Verdict.STOP,
         404,
-        404,
         "Specified api is not found, please check your url and method.",
-        _CONFIG,
-        _ENDPOINT,
+        *_ENDPOINT,
     ),
-    Rule("InvalidVersion", Verdict.STOP, 400, 400, "Specified parameter Version is not valid.", _CONFIG, _ENDPOINT),
+    Rule("InvalidVersion", Verdict.STOP, 400, "Specified parameter Version is not valid.", *_ENDPOINT),
     Rule(
         "InvalidProduct.NotFound",
         Verdict.STOP,
         404,
-        404,
         "Cannot find product according to your specified domain.",
-        _CONFIG,
-        _ENDPOINT,
+        *_ENDPOINT,
     ),
-    Rule("InvalidProtocol.NeedSsl", Verdict.STOP, 404, 404, "The request needs HTTPS.", _CONFIG, _ENDPOINT),
+    Rule("InvalidProtocol.NeedSsl", Verdict.STOP, 404, "The request needs HTTPS.", *_ENDPOINT),
     # Families whose names hold the parameter; last, so that the exact names above win.
-    Rule("MissingParameter", Verdict.FAILED, 400, 400, "A parameter is mandatory for this action."),
-    Rule("Missing*", Verdict.FAILED, 400, 400, "A parameter is mandatory for this action."),
-    Rule("InvalidParameter*", Verdict.FAILED, 400, 400, "A parameter is not valid."),
-    Rule("Invalid*", Verdict.FAILED, 400, 400, "A parameter is not valid."),
+    Rule("MissingParameter", Verdict.FAILED, 400, "A parameter is mandatory for this action."),
+    Rule("Missing*", Verdict.FAILED, 400, "A parameter is mandatory for this action."),
+    Rule("InvalidParameter*", Verdict.FAILED, 400, "A parameter is not valid."),
+    Rule("Invalid*", Verdict.FAILED, 400, "A parameter is not valid."),
 )
 
 _EXACT = {rule.code: rule for rule in RULES if not rule.code.endswith("*")}
 _FAMILIES = tuple((rule.code[:-1], rule) for rule in RULES if rule.code.endswith("*"))
-_UNRECOGNIZED = Rule("", Verdict.UNRECOGNIZED, 500, 500, "")
+_UNRECOGNIZED = Rule("", Verdict.UNRECOGNIZED, 500, "")
 
 READING_REFUSED = frozenset(
     {

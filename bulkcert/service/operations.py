@@ -29,6 +29,11 @@ class Operation:
     ram_action: str
     needs_instance_access: bool = True
 
+    @property
+    def reads(self) -> bool:
+        """Whether it shows certificates and changes nothing."""
+        return self.result == "Data"
+
 
 _DEVICE = ("CaSn", "DeviceSn")
 _PAGE = ("PageNo", "PageSize")

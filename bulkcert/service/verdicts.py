@@ -44,21 +44,21 @@ class Rule:
     Attributes:
         code: Value of ``Code``, or its beginning where the name ends in ``*``.
         verdict: What it means.
-        old_status: HTTP status before the vendor's adjustment (section 1.3b), or the only one.
-        new_status: HTTP status after it.
+        status: HTTP status; where the vendor's adjustment changes it (section 1.3b), that before.
         message: ``Message``, verbatim where a source gives it.
         exit_status: Exit status of a run that stops for it; None unless the verdict is STOP or REFRESH.
         advice: What the operator can do about it.
+        new_status: HTTP status after the adjustment; 0 where it changes nothing.
     """
 
     code: str
     verdict: Verdict
-    old_status: int
-    new_status: int
+    status: int
     message: str
     exit_status: ExitStatus | None = None
     advice: str = ""
+    new_status: int = 0
 
     def http_status(self, table: StatusTable) -> int:
         """Returns the HTTP status that goes with this code in one of the two tables."""
-        return self.old_status if table == "old" else self.new_status
+        return (table == "new" and self.new_status) or self.status

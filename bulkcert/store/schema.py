@@ -53,13 +53,13 @@ CREATE TABLE claim (
     row INT NOT NULL, session INT NOT NULL, sent INT NOT NULL DEFAULT 0, PRIMARY KEY (row, session)) WITHOUT ROWID;
 """,
     """
--- Outcomes that newer ones have replaced, and calls of an undo that have changed nothing back: for audit.
+-- Outcomes of calls that newer ones have replaced, and calls of an undo that have changed nothing back: for audit.
 CREATE TABLE attempt (
     id INTEGER PRIMARY KEY, session INT, row INT NOT NULL, outcome TEXT NOT NULL, code TEXT, message TEXT,
     http_status INT, request_id TEXT, attempts INT NOT NULL, sent_at INT, finished_at INT);
 """,
     """
-CREATE TRIGGER superseded BEFORE UPDATE OF newest ON certificate WHEN OLD.attempts > 0 BEGIN
+CREATE TRIGGER superseded BEFORE UPDATE OF newest ON certificate WHEN OLD.attempts > 0 OR OLD.newest = 'undone' BEGIN
     INSERT INTO attempt (session, row, outcome, code, message, http_status, request_id, attempts, sent_at, finished_at)
     VALUES (OLD.session, OLD.row, OLD.newest, OLD.code, OLD.message, OLD.http_status, OLD.request_id, OLD.attempts,
         OLD.sent_at, OLD.finished_at);
