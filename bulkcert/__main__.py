@@ -4,8 +4,10 @@ import gc
 import os
 import re
 import sys
+from contextlib import suppress
 
 from bulkcert import __version__
+from bulkcert.commands import OVERVIEW
 
 # polars' allocator gives memory back soon, not after ten seconds: the passes over a long list do not add up.
 os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:20,muzzy_decay_ms:0")
@@ -32,6 +34,15 @@ def versions() -> str:
     return "".join(f"{name:<26}{value}\n" for name, value in lines.items())
 
 
+def _is_written(text: str) -> bool:
+    """Returns whether standard output has taken a text; the whole command says why it does not."""
+    with suppress(OSError, AttributeError):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return True
+    return False
+
+
 def main() -> None:
     """Runs the command; Ctrl-C ends it without a traceback even while it is still being loaded."""
     try:
@@ -39,6 +50,8 @@ def main() -> None:
             case ["--version" | "-V" | "version", *verbose] if verbose in ([], ["-v"], ["--verbose"]):
                 print(__version__)  # noqa: T201 - the answer
                 print(versions() if verbose else "", end="")  # noqa: T201
+                return
+            case [] | ["--help" | "-h"] if _is_written(OVERVIEW):
                 return
         from bulkcert.cli import main as launch  # noqa: PLC0415 - takes a while
     except KeyboardInterrupt:

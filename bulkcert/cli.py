@@ -13,7 +13,9 @@ from cyclopts.help import HelpPanel
 from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
-from bulkcert.commands.signatures import COMMANDS, overview
+from bulkcert.commands import OVERVIEW
+from bulkcert.commands.help import topics
+from bulkcert.commands.signatures import COMMANDS
 from bulkcert.errors import BulkcertError, ExitStatus, terminated
 from bulkcert.job_file import options_of_job
 from bulkcert.log import bind, format_asked
@@ -56,8 +58,8 @@ app = App(
 app.meta.suppress_keyboard_interrupt = False
 app.meta.group_parameters = MAIN
 
-for name, command in COMMANDS.items():
-    app.command(command.body, name=name, help_epilogue=f"Exit status: {command.statuses}")
+for name, (body, statuses) in COMMANDS.items():
+    app.command(body, name=name, help_epilogue=f"Exit status: {statuses}")
 
 
 def _options_of(command: str) -> set[str]:
@@ -148,9 +150,12 @@ def _done(typed: list[str]) -> object:
     """Does what is typed; returns what the command returned."""
     match typed:
         case [] | ["--help" | "-h"]:
-            sys.stdout.write(overview())
+            sys.stdout.write(OVERVIEW)
             return ExitStatus.OK
-        case ["help", command] | [command, "--help" | "-h"] if command in COMMANDS:
+        case [command, "--help" | "-h"] if command in COMMANDS:
+            app.meta.help_print([command])
+            return ExitStatus.OK
+        case ["help", command] if command in COMMANDS and command not in topics():
             app.meta.help_print([command])
             return ExitStatus.OK
     return app.meta(typed, exit_on_error=False, print_error=False, result_action="return_value")

@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import IO, Any, Literal
 
-from pythonjsonlogger.json import JsonFormatter
 from rich.text import Text
 
 LogFormat = Literal["text", "json"]
@@ -19,15 +18,10 @@ LogFormat = Literal["text", "json"]
 bound: dict[str, str | None] = dict.fromkeys(("run", "job", "action", "instance", "access_key_id"))
 """Fields of every line: ID of the run, name of the job file, action, instance and access key; null while not known."""
 
+_JSON = "json lines"
 _log = logging.getLogger("bulkcert")
 # What nobody shows would go to standard error all the same, from warnings on.
 _log.addHandler(logging.NullHandler())
-
-
-class _JsonLine(JsonFormatter):
-    converter = staticmethod(time.gmtime)
-    default_time_format = "%Y-%m-%dT%H:%M:%S"
-    default_msec_format = "%s.%03dZ"
 
 
 def bind(**fields: str | None) -> None:
@@ -49,20 +43,24 @@ def event(name: str, message: str, level: int = logging.INFO, **fields: Any) -> 
 
 def is_json() -> bool:
     """Returns whether the log is written as JSON lines, so that nothing else may go to standard error."""
-    return any(isinstance(handler.formatter, _JsonLine) for handler in logging.getLogger().handlers)
+    return any(handler.name == _JSON for handler in logging.getLogger().handlers)
 
 
 def begin_json(stream: IO[str]) -> None:
     """Writes the log to a stream from now on, as JSON lines; what libraries warn of included. Once only."""
     if is_json():
         return
-    line = _JsonLine(
+    from pythonjsonlogger.json import JsonFormatter  # noqa: PLC0415 - for machines alone
+
+    line = JsonFormatter(
         "%(asctime)s %(levelname)s %(message)s",
         rename_fields={"asctime": "timestamp", "levelname": "level"},
         defaults={"event": "log"},
     )
     line.static_fields = bound  # the formatter would copy what it is given
+    line.converter, line.default_time_format, line.default_msec_format = time.gmtime, "%Y-%m-%dT%H:%M:%S", "%s.%03dZ"
     handler = logging.StreamHandler(stream)
+    handler.name = _JSON
     handler.setFormatter(line)
     logging.getLogger().addHandler(handler)
     logging.captureWarnings(True)

@@ -2,8 +2,9 @@
 
 
 def counted(count: int, noun: str) -> str:
-    """Returns a number of things for people: ``1 row``, ``4,997 rows``."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
+    """Returns a number of things for people: ``1 row``, ``4,997 rows``, ``2 retries``, ``2 addresses``."""
+    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}es" if noun.endswith("ss") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else many}"
 
 
 def are(count: int, noun: str) -> str:
@@ -13,7 +14,17 @@ def are(count: int, noun: str) -> str:
 
 def faults(retries: int, throttles: int) -> str:
     """Returns what went wrong for a while: ``1 retry, 3 throttles``."""
-    return f"{retries:,} {'retry' if retries == 1 else 'retries'}, {counted(throttles, 'throttle')}"
+    return f"{counted(retries, 'retry')}, {counted(throttles, 'throttle')}"
+
+
+def spaced(name: str) -> str:
+    """Returns a name of a status or an outcome as words: ``not registered``."""
+    return name.replace("_", " ")
+
+
+def clock(at: str | None) -> str:
+    """Returns a time in ISO 8601, UTC, for people: ``2027-01-15 08:00:00 UTC``; a dash for none."""
+    return f"{at[:10]} {at[11:19]} UTC" if at else "—"
 
 
 def about(seconds: float) -> str:

@@ -9,6 +9,8 @@ import pytest
 from program import bulkcert, here
 
 import bulkcert as package
+from bulkcert.commands import OVERVIEW
+from bulkcert.commands.help import DOCS, topics
 from bulkcert.commands.signatures import COMMANDS
 
 HEAVY = {
@@ -65,19 +67,30 @@ def test_the_help_of_run_is_short_and_begins_with_what_everybody_needs():
     assert "--source-address ADDRESS" in shown
 
 
+def test_the_first_page():
+    """It fits a screen and has every command, in the words of the command's own help; nothing is loaded for it."""
+    lines = OVERVIEW.splitlines()
+
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    for name, (body, _) in COMMANDS.items():
+        assert any(line[9:] == f"{name:<10} {body.__doc__.partition(f'.{chr(10)}')[0]}" for line in lines)
+
+
 def test_help_topics():
-    """A topic that there is not is refused with the one that was meant; a command's name shows its help."""
+    """A topic that there is not is refused with the one that was meant; a command without a topic shows its help."""
     assert "Did you mean bulkcert help status?" in here("help", "statuss").ended(2).stderr
     assert here("help", "runs").ended(0).stdout == here("runs", "--help").ended(0).stdout
     assert "commands: inventory, plan" in here("help").ended(0).stdout
 
 
-def test_a_topic_is_plain_for_a_pipe():
-    """Without a terminal a topic is its own Markdown; every topic that is listed can be shown."""
-    listed = here("help").ended(0).stdout.splitlines()[0].removeprefix("topics:").replace(",", " ").split()
+@pytest.mark.parametrize("topic", topics())
+def test_every_topic_can_be_read(topic):
+    """Without a terminal it is its own Markdown; where it has the name of a command, that one's help is named."""
+    shown = here("help", topic).ended(0).stdout
 
-    assert "exit-statuses" in listed
-    assert here("help", "exit-statuses").ended(0).stdout.startswith("# ")
+    assert shown.startswith((DOCS / f"{topic}.md").read_text())
+    assert (f"bulkcert {topic} --help" in shown.splitlines()[-1]) == (topic in COMMANDS)
 
 
 @pytest.mark.parametrize("asked", ["--version", "-V", "version"])

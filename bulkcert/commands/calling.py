@@ -19,6 +19,7 @@ from bulkcert.runs.opened import OpenRun
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.telemetry.events import watch_events
 from bulkcert.views import console as terminal
+from bulkcert.words import counted
 
 REFRESH_S = 0.25
 LINE_EVERY_S = 5.0
@@ -135,7 +136,7 @@ def leave_writing(opened: OpenRun, progress: Progress, number: int) -> NoReturn:
         terminal.leave(number, "left; no calls were made")
     terminal.leave(
         number,
-        f"left at once; {progress.in_flight:,} calls in flight were not waited for",
+        f"left at once, without waiting for {counted(progress.in_flight, 'call')} in flight",
         "Results and summary are not up to date; calls without an answer are made again.",
         resume=opened.files.command("resume"),
     )

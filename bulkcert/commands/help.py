@@ -1,35 +1,36 @@
-"""``bulkcert help``: the help of a command, or a topic of the documentation."""
+"""``bulkcert help``: a topic of the documentation."""
 
 import difflib
 import sys
-from collections.abc import Sequence
-from importlib.resources import files
+from collections.abc import Collection
+from pathlib import Path
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.views import console as terminal
 
+DOCS = Path(__file__).parent.parent / "docs"
 
-def help_(topic: str, commands: Sequence[str]) -> ExitStatus:
-    """Shows a topic of the documentation, or which topics and commands there are.
 
-    Args:
-        topic: A topic; empty for a list of them.
-        commands: Names of the commands.
+def topics() -> list[str]:
+    """Returns the topics of the documentation."""
+    return sorted(path.stem for path in DOCS.glob("*.md"))
+
+
+def help_(topic: str, commands: Collection[str]) -> ExitStatus:
+    """Shows a topic, or which topics and commands there are; of a command's it says where its options are.
 
     Raises:
         BulkcertError: There is no such topic.
     """
-    folder = files("bulkcert") / "docs"
-    found = sorted(each.name for each in folder.iterdir()) if folder.is_dir() else []
-    topics = [name.removesuffix(".md") for name in found if name.endswith(".md")]
     if not topic:
-        sys.stdout.write(f"topics:   {', '.join(topics)}\ncommands: {', '.join(commands)}\n")
-    elif topic not in topics:
-        near = difflib.get_close_matches(topic, [*topics, *commands], n=1)
+        sys.stdout.write(f"topics:   {', '.join(topics())}\ncommands: {', '.join(commands)}\n")
+    elif topic not in topics():
+        near = difflib.get_close_matches(topic, [*topics(), *commands], n=1)
         advice = f"Did you mean bulkcert help {near[0]}?" if near else "bulkcert help lists the topics."
         raise BulkcertError(ExitStatus.USAGE, f"there is no topic {topic!r}", advice)
     else:
-        _show((folder / f"{topic}.md").read_text(encoding="utf-8"))
+        options = f"\nIts options: `bulkcert {topic} --help`\n" if topic in commands else ""
+        _show(f"{(DOCS / topic).with_suffix('.md').read_text(encoding='utf-8')}{options}")
     return ExitStatus.OK
 
 

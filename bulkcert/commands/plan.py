@@ -16,6 +16,7 @@ from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import ChainCredentials
 from bulkcert.views import console as terminal
 from bulkcert.views.plan import make_plan, show_plan
+from bulkcert.words import counted
 
 
 def plan(action: ActionName, inputs: tuple[Path, ...], options: PlanOptions) -> ExitStatus:
@@ -55,7 +56,7 @@ def _opened(question: Question, *, quiet: bool) -> Iterator[Inquiry]:
 
 def _read(stats: Stats) -> str:
     last = f"; last error {stats.last_error}" if stats.last_error else ""
-    return f"reading: {stats.pages:,} pages, {stats.reads:,} certificates one by one{last}"
+    return f"reading: {counted(stats.pages, 'page')}, {counted(stats.reads, 'certificate')} one by one{last}"
 
 
 def _leave(number: int) -> NoReturn:

@@ -14,6 +14,7 @@ from bulkcert.runs.rehearsal import staged
 from bulkcert.service.actions import ActionName
 from bulkcert.views import console as terminal
 from bulkcert.views.layout import show
+from bulkcert.words import counted
 
 
 def rehearse(action: ActionName, inputs: tuple[Path, ...], options: Options, stage: Stage) -> ExitStatus:
@@ -61,12 +62,12 @@ def _head(name: str, options: Options) -> None:
 
 
 def _seen(report: Report) -> Iterator[tuple[str, str]]:
-    pace = f"{report.arrivals:,} calls at {report.rate:,.1f}/s; peak (1 s window) {report.peak_window:,}"
+    pace = f"{counted(report.arrivals, 'call')} at {report.rate:,.1f}/s; peak (1 s window) {report.peak_window:,}"
     yield "emulator saw", pace
     for address, seen in sorted(report.addresses.items()):
-        yield f"  {address}", f"{seen.arrivals:,} calls; peak (1 s window) {seen.peak_window:,}"
-    connected = f"; {report.connected:,} devices connected for the first time" if report.connected else ""
+        yield f"  {address}", f"{counted(seen.arrivals, 'call')}; peak (1 s window) {seen.peak_window:,}"
+    connected = f"; {counted(report.connected, 'device')} connected for the first time" if report.connected else ""
     yield "  changes", f"{report.changes:,} carried out{connected}"
-    yield "  limits", f"{report.throttled:,} throttles, {report.blocks:,} blocks"
+    yield "  limits", f"{counted(report.throttled, 'throttle')}, {counted(report.blocks, 'block')}"
     if report.faults:
         yield "  faults", ", ".join(f"{count:,} {fault}" for fault, count in sorted(report.faults.items()))

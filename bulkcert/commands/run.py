@@ -27,6 +27,7 @@ from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
 from bulkcert.views import ending
 from bulkcert.views.live import Board
+from bulkcert.words import counted
 
 
 def run(action: ActionName, inputs: tuple[Path, ...], options: Options) -> ExitStatus:
@@ -102,7 +103,7 @@ def _show_swept(found: dict[Path, str]) -> None:
     """Prints which earlier runs were removed, and which were not, on stderr."""
     if removed := [results for results, reason in found.items() if not reason]:
         count, oldest = len(removed), removed[0].name
-        terminal.stderr.print(Text(f"removed {count:,} earlier run{'s' * (count > 1)}, the oldest {oldest}"))
+        terminal.stderr.print(Text(f"removed {counted(count, 'earlier run')}, the oldest {oldest}"))
     for results, reason in found.items():
         if reason:
             terminal.stderr.print(Text(f"kept {results}, though it is old enough: {reason}"))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -287,7 +287,7 @@ def help_(topic: Annotated[str, Parameter(group=MAIN)] = "") -> int:
     """
     from bulkcert.commands import help as body
 
-    return body.help_(topic, tuple(COMMANDS))
+    return body.help_(topic, COMMANDS)
 
 
 _RUN = (
@@ -297,62 +297,20 @@ _READ = "0 done · 2 options · 69 service · 73 disk · 77 access · 78 setup"
 _LOCAL = "0 done · 2 options · 66 no such run · 73 disk"
 
 
-class Command(NamedTuple):
-    """A command, as it is listed.
-
-    Attributes:
-        group: Under which it is.
-        body: What takes its options; its docstring is the help.
-        statuses: What it can end with, in short.
-    """
-
-    group: str
-    body: Callable[..., int]
-    statuses: str
-
-    @property
-    def line(self) -> str:
-        """What it does, in at most 60 characters."""
-        return (self.body.__doc__ or "").partition(".\n")[0]
-
-
-COMMANDS = {
-    "inventory": Command("Prepare", inventory, _READ),
-    "plan": Command("Prepare", plan, "0 it can start · otherwise what the run would end with"),
-    "policy": Command("Prepare", policy, "0 done · 2 options · 73 disk · 78 setup"),
-    "rehearse": Command("Prepare", rehearse, _RUN),
-    "emulator": Command("Prepare", emulator, "0 stopped · 2 options · 66 no list · 69 no port · 73 disk"),
-    "run": Command("Change", run, _RUN),
-    "resume": Command("Change", resume, _RUN),
-    "undo": Command("Change", undo, _RUN),
-    "verify": Command("Check", verify, _RUN),
-    "status": Command(
-        "Check", status, "0 running or done · 66 no such run · 75 interrupted · otherwise that of the run"
-    ),
-    "runs": Command("Check", runs, _LOCAL),
-    "report": Command("Check", report, _LOCAL),
-    "export": Command("Check", export, _LOCAL),
-    "help": Command("Check", help_, "0 done · 2 no such topic"),
+COMMANDS: dict[str, tuple[Callable[..., int], str]] = {
+    "inventory": (inventory, _READ),
+    "plan": (plan, "0 it can start · otherwise what the run would end with"),
+    "policy": (policy, "0 done · 2 options · 73 disk · 78 setup"),
+    "rehearse": (rehearse, _RUN),
+    "emulator": (emulator, "0 stopped · 2 options · 66 no list · 69 no port · 73 disk"),
+    "run": (run, _RUN),
+    "resume": (resume, _RUN),
+    "undo": (undo, _RUN),
+    "verify": (verify, _RUN),
+    "status": (status, "0 running or done · 66 no such run · 75 interrupted · otherwise that of the run"),
+    "runs": (runs, _LOCAL),
+    "report": (report, _LOCAL),
+    "export": (export, _LOCAL),
+    "help": (help_, "0 done · 2 no such topic"),
 }
-"""Commands, in the order of the help."""
-
-
-def overview() -> str:
-    """Returns the first page of the help: what there is, in 24 lines of 80 columns."""
-    lines = [
-        "Switch very many device certificates of ApsaraMQ for MQTT off or on.",
-        "",
-        "    bulkcert rehearse inactivate-device devices.csv",
-        "    bulkcert run inactivate-device devices.csv --instance ID --region REGION",
-        "",
-    ]
-    group = ""
-    for name, command in COMMANDS.items():
-        lines.append(f"{command.group if command.group != group else '':<8} {name:<10} {command.line}")
-        group = command.group
-    lines += [
-        "",
-        "bulkcert help COMMAND shows options. --job FILE (BULKCERT_JOB) reads them from",
-        "a job file, BULKCERT_... from the environment. --version, --install-completion",
-    ]
-    return "\n".join(lines) + "\n"
+"""Commands in the order of the help: what takes their options, whose docstring is the help, and what they end with."""

@@ -8,7 +8,7 @@ import msgspec
 from bulkcert.report.figures import Figures, Finding, Headline, Sample, SessionFigures
 from bulkcert.store.outcome import Outcome
 from bulkcert.views.advice import meaning_of
-from bulkcert.words import counted, length, printable
+from bulkcert.words import clock, counted, faults, length, printable, spaced
 
 Kinds = dict[str, Literal["text", "number", "serial"]]
 """The columns of a table by name, and what stands in each."""
@@ -61,12 +61,12 @@ def document_of(figures: Figures) -> Document:
     sections += [*_findings(figures), _outcomes(figures), *_read_back(figures), *_cas(figures)]
     sections += [_calls(figures), _asked(figures), _sessions(figures)]
     return Document(
-        title=f"{asked.action} on {_message(asked.instance)}, {_time(figures.containment.since)}",
+        title=f"{asked.action} on {_message(asked.instance)}, {clock(figures.containment.since)}",
         verdict=msgspec.structs.replace(verdict, notes=[_message(note) for note in verdict.notes]),
         # What was undone took no time until it was done.
         tiles=[] if figures.certificates.is_undone else list(_tiles(figures)),
         sections=sections,
-        footer=f"Made {_time(figures.made)} by bulkcert {figures.made_by} from the store of "
+        footer=f"Made {clock(figures.made)} by bulkcert {figures.made_by} from the store of "
         f"{_message(figures.results.path)}; the run was made by {asked.version}.",
     )
 
@@ -79,7 +79,7 @@ def _tiles(figures: Figures) -> Iterator[tuple[str, str, str]]:
         if stone.after_s is None:
             yield name, "not reached", f"{stone.certificates:,} needed, {shown.reached:,} reached"
         else:
-            yield name, length(stone.after_s), _time(stone.at)
+            yield name, length(stone.after_s), clock(stone.at)
 
 
 def _findings(figures: Figures) -> Iterator[Section]:
@@ -146,8 +146,8 @@ def _outcomes(figures: Figures) -> Section:
 def _read_back(figures: Figures) -> Iterator[Section]:
     if (read := figures.verified) is None:
         return
-    when = f"From {_time(read.first)} to {_time(read.last)}"
-    said = f"The last verification ended {_time(read.finished)}" if read.finished else when
+    when = f"From {clock(read.first)} to {clock(read.last)}"
+    said = f"The last verification ended {clock(read.finished)}" if read.finished else when
     said += f", in {counted(read.calls, 'call')}" if read.finished else ""
     if read.called_again:
         said += f"; {read.called_again:,} {'was' if read.called_again == 1 else 'were'} found in another state and "
@@ -155,7 +155,7 @@ def _read_back(figures: Figures) -> Iterator[Section]:
     stopped = f" Ended early, with {read.exit_status}: {_message(read.stopped)}" if read.stopped else ""
     desired = figures.action.desired_status
     rows = [[status, f"{number:,}", "yes" if status == desired else "no"] for status, number in read.statuses.items()]
-    rows += [[f"not read, {_words(why)}", f"{number:,}", "unknown"] for why, number in read.unread_because.items()]
+    rows += [[f"not read, {spaced(why)}", f"{number:,}", "unknown"] for why, number in read.unread_because.items()]
     columns: Kinds = {"Status": "text", "Certificates": "number", "In the desired state": "text"}
     title = "Read back" if read.is_proof else "Not read back"
     yield Section(title, [f"{said}. Duplicates are left out.{stopped}"], table=TextTable(columns, rows))
@@ -165,7 +165,7 @@ def _cas(figures: Figures) -> Iterator[Section]:
     if not figures.cas:
         return
     columns: Kinds = {"CA": "serial", "Rows": "number"}
-    columns |= {_words(name): "number" for name in figures.outcomes}
+    columns |= {spaced(name): "number" for name in figures.outcomes}
 
     def row(name: str, rows: int, outcomes: dict[str, int]) -> list[str]:
         return [name, f"{rows:,}", *(f"{outcomes.get(outcome, 0):,}" for outcome in figures.outcomes)]
@@ -181,7 +181,7 @@ def _cas(figures: Figures) -> Iterator[Section]:
 def _calls(figures: Figures) -> Section:
     calls, read = figures.calls, figures.verified
     least = "at least " if calls.at_least else ""
-    facts = [("Run", f"{least}{counted(calls.run, 'call')}, of which {_retries(calls.retries)}")]
+    facts = [("Run", f"{least}{counted(calls.run, 'call')}, of which {counted(calls.retries, 'retry')}")]
     facts += [("Verification", counted(read.calls, "call"))] if read and read.finished else []
     facts += [
         ("Throttles", f"{calls.throttles:,}"),
@@ -220,15 +220,13 @@ def _sessions(figures: Figures) -> Section:
 
 def _session(each: SessionFigures) -> list[str]:
     when = (
-        f"{_time(each.started)} to {_time(each.finished)}" if each.finished else f"{_time(each.started)}, {each.state}"
+        f"{clock(each.started)} to {clock(each.finished)}" if each.finished else f"{clock(each.started)}, {each.state}"
     )
-    when += f"; last sign of life {_time(each.last_sign)}" if each.state == "killed" and each.last_sign else ""
+    when += f"; last sign of life {clock(each.last_sign)}" if each.state == "killed" and each.last_sign else ""
     when += f"; stopped: {_message(each.stopped)}" if each.stopped else ""
     least = "at least " if each.state == "killed" else ""
     calls = f"{least}{counted(each.calls, 'call')} at {each.achieved_rate:,.1f}/s; "
-    calls += (
-        f"peak (1 s window) {each.peak_window:,}; {_retries(each.retries)}, {counted(each.throttles, 'throttle')}, "
-    )
+    calls += f"peak (1 s window) {each.peak_window:,}; {faults(each.retries, each.throttles)}, "
     calls += counted(each.outages, "outage")
     return [
         when,
@@ -237,14 +235,6 @@ def _session(each: SessionFigures) -> list[str]:
         _message(f"{each.access_key_id} from {each.credentials}") if each.access_key_id else "—",
         calls if each.calls else f"{least}no calls",
     ]
-
-
-def _retries(count: int) -> str:
-    return f"{count:,} {'retry' if count == 1 else 'retries'}"
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
 
 
 def _serial(text: str) -> str:
@@ -261,7 +251,3 @@ def _share(value: float) -> str:
     if 0 < percent < 0.01:  # noqa: PLR2004 - what two decimals can show
         return "< 0.01 %"
     return "> 99.99 %" if 99.99 < percent < 100 else f"{percent:.2f} %"  # noqa: PLR2004 - the same
-
-
-def _time(value: str | None) -> str:
-    return f"{value[:10]} {value[11:19]} UTC" if value else "—"

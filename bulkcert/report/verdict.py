@@ -9,7 +9,7 @@ from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import Asked
 from bulkcert.store.status import RunStatus, State
 from bulkcert.views.advice import sentence, steps_after, steps_left
-from bulkcert.words import counted
+from bulkcert.words import clock, counted, spaced
 
 _NOT_WANTED = (
     Outcome.NOT_REGISTERED,
@@ -67,14 +67,14 @@ def _parts(action: Action, known: Certificates, of: int, verified: Verified | No
             yield f"{known.desired:,} {_are(known.desired)} {action.desired}"
     else:
         yield f"{known.desired:,} {of_all} {_are(known.desired)} {action.desired}"
-    others = {_words(name): count for name, count in known.statuses.items()}
+    others = {spaced(name): count for name, count in known.statuses.items()}
     if verified is not None and verified.first is not None:
         yield from _others(others, neither=known.is_undone)
         if unread := known.outcomes:
-            named = ", ".join(f"{count:,} {_words(name)}" for name, count in unread.items())
+            named = ", ".join(f"{count:,} {spaced(name)}" for name, count in unread.items())
             yield f"{sum(unread.values()):,} not read back: {named}"
         return
-    others |= {_words(outcome): known.outcomes[outcome] for outcome in _NOT_WANTED if outcome in known.outcomes}
+    others |= {spaced(outcome): known.outcomes[outcome] for outcome in _NOT_WANTED if outcome in known.outcomes}
     yield from _others(others, neither=known.is_undone)
     if unknown := known.outcomes.get(Outcome.UNKNOWN):
         yield f"{unknown:,} may or may not be: no answer came"
@@ -90,10 +90,6 @@ def _others(others: dict[str, int], *, neither: bool) -> Iterator[str]:
 def _missed(verified: Verified | None) -> Iterator[str]:
     if verified is not None and verified.missed:
         yield f"the last verification did not read {verified.missed:,}"
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
 
 
 def _are(count: int) -> str:
@@ -130,14 +126,14 @@ def _notes_on_results(status: RunStatus, results: ResultsFile) -> Iterator[str]:
 
 def _notes_read_back(asked: Asked, verified: Verified | None) -> Iterator[str]:
     if verified is not None and verified.first and verified.last:
-        between = f"from {_short(verified.first)} to {_short(verified.last)}"
+        between = f"from {clock(verified.first)} to {clock(verified.last)}"
         yield f"Read back {between}; what has changed since is not in here."
     elif asked.rows:
         yield "Not read back: this is what the service answered, not what the certificates are now."
     if verified is not None and verified.finished and verified.in_doubt:
         why = f" ended with {verified.exit_status}: {verified.stopped.removesuffix('.')}." if verified.stopped else ""
         read = f"read {counted(sum(verified.statuses.values()), 'certificate')} and did not read {verified.missed:,}"
-        yield f"The last verification, on {_short(verified.finished)},{why and f'{why} It'} {read}."
+        yield f"The last verification, on {clock(verified.finished)},{why and f'{why} It'} {read}."
 
 
 def _kept_open(status: RunStatus, known: Certificates) -> Iterator[str]:
@@ -148,11 +144,7 @@ def _kept_open(status: RunStatus, known: Certificates) -> Iterator[str]:
         rows = counted(known.in_doubt, "row")
         yield f"{rows} may have been called by a session that was killed, without a trace."
     if known.is_undone and (undo := next((each for each in reversed(status.sessions) if each.kind == "undo"), None)):
-        yield f"The last undo began on {_short(utc(undo.started_at / 1000))}."
-
-
-def _short(at: str) -> str:
-    return f"{at[:10]} {at[11:19]} UTC"
+        yield f"The last undo began on {clock(utc(undo.started_at / 1000))}."
 
 
 def _steps(status: RunStatus) -> Iterator[str]:

@@ -27,6 +27,7 @@ from bulkcert.runs.options import (
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.service.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_host
 from bulkcert.store.paths import RunFiles, default_results
+from bulkcert.words import counted
 
 MOST_IN_FLIGHT, LONGEST_TIMEOUT_S = 65_536, 3600.0
 
@@ -315,7 +316,7 @@ def wrong_size(options: SizeOptions, name: str, rows: int) -> str:
         rows: That it has.
     """
     least, most = options.min_rows, options.max_rows
-    has = f"{name} has {rows:,} row{'s' * (rows != 1)}"
+    has = f"{name} has {counted(rows, 'row')}"
     if least is not None and rows < least:
         return f"{has}, and at least {least:,} are expected (--min-rows)"
     if most is not None and rows > most:

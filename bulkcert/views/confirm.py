@@ -75,11 +75,10 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
         yield "", Text(text, style="yellow")
     if run.already_done:
         yield "done", f"{run.already_done:,} already finished; resuming"
-    yield "to call", f"{run.calls:,} {kind} certificate{'s' * (run.calls != 1)}{_preflight(run)}"
+    yield "to call", f"{counted(run.calls, f'{kind} certificate')}{_preflight(run)}"
     yield "CAs", _cas(run)
-    lanes = f"{len(job.addresses)} address{'es' * (len(job.addresses) > 1)}"
     limits = f"{options.rate}/s for the account, {options.per_address_rate}/s for an address"
-    yield "limits", f"{limits}: {job.rate:.0f}/s from {lanes}"
+    yield "limits", f"{limits}: {job.rate:.0f}/s from {counted(len(job.addresses), 'address')}"
     if options.rate > ACCOUNT_LIMIT or options.per_address_rate > ADDRESS_LIMIT:
         caution = f"above the documented limits of {ACCOUNT_LIMIT}/s and {ADDRESS_LIMIT}/s the service throttles and"
         yield "", Text(f"{caution} blocks addresses, unless yours were raised", style="yellow")

@@ -92,7 +92,7 @@ def _totals(summary: Summary, status: RunStatus, calls: int) -> Iterator[tuple[s
         for line in _kinds([kind for kind in summary.kinds if kind.outcome == outcome]):
             yield "", line
     yield from _calls(summary, calls)
-    if summary.latency_ms:
+    if calls and summary.latency_ms:
         yield "latency", ", ".join(f"{name} {value:g} ms" for name, value in summary.latency_ms.items())
     if (read_back := summary.verification) and read_back.exit_status:
         yield label_of(read_back), Text(f"{read_back.finished}: {read_words(read_back)}", style="red")

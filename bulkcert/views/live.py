@@ -9,7 +9,7 @@ from rich.text import Text
 
 from bulkcert.engine.figures import Stats, Take
 from bulkcert.views.console import stderr, wrapped
-from bulkcert.words import duration, faults
+from bulkcert.words import counted, duration, faults
 
 REFRESH_S = 0.25
 LINE_EVERY_S = 5.0
@@ -61,7 +61,7 @@ class Board:
 def figures(stats: Stats) -> str:
     """Returns what a session does, on one line."""
     if stats.phase == "reading states":
-        read = f"{stats.pages:,} pages and {stats.reads:,} single certificates read"
+        read = f"{counted(stats.pages, 'page')} and {counted(stats.reads, 'single certificate')} read"
         return f"{stats.rate:.0f}/s; reading states: {read}; {stats.waiting_for}"
     outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in stats.outcomes.items())
     parts = [f"{duration(stats.elapsed_s)}; {stats.rate:.0f}/s", outcomes or "nothing finished yet"]

@@ -320,9 +320,9 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     if plan.protection:
         yield "protected", plan.protection
     calls = plan.calls
-    yield "calls", f"{calls.total:,}: {calls.changing:,} writes, {calls.reading:,} reads"
+    yield "calls", f"{calls.total:,}: {counted(calls.changing, 'write')}, {counted(calls.reading, 'read')}"
     for position, pace in enumerate(plan.times):
-        addresses = f"{pace.source_addresses} source address{'es' * (pace.source_addresses > 1)}"
+        addresses = counted(pace.source_addresses, "source address")
         yield "" if position else "time", f"{about(pace.seconds)} from {addresses} ({pace.rate:,.0f}/s)"
     ready = f"the run could start{', if it may change what it may not read' * refused}"
     ready = "the run would not start; see below" if plan.exit_status else ready
