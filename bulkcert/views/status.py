@@ -214,8 +214,10 @@ def _ended(status: RunStatus) -> Text:
 
 def _counts(status: RunStatus, rows: int) -> Iterator[tuple[str, str | Text]]:
     stats = figures_of(status.session)
+    is_calling = status.session is not None and status.session.kind == "run"
     if stats is not None and is_running(status):
-        yield "rows", _done(stats)
+        # The store may be ahead of the live figures, and the outcomes below are its own.
+        yield "rows", _share(status.done, rows) if is_calling else _done(stats)
     elif status.done == rows:
         yield "rows", f"{rows:,}"
     else:
@@ -286,8 +288,11 @@ def _errors(errors: list[LastError]) -> Iterator[tuple[str, Text]]:
 def _done(stats: Stats) -> str:
     if stats.phase == "verifying":
         return f"{stats.rows:,}; {stats.done:,} called again"
-    share = stats.done / stats.rows if stats.rows else 1.0
-    return f"{stats.done:,} of {stats.rows:,} ({share:.0%})"
+    return _share(stats.done, stats.rows)
+
+
+def _share(done: int, rows: int) -> str:
+    return f"{done:,} of {rows:,} ({done / rows if rows else 1.0:.0%})"
 
 
 def _start(session: Session) -> Start:
