@@ -129,7 +129,7 @@ async def test_connecting(listed, share):
 
 
 async def test_options_of_the_program(listed):
-    """The command takes the options, and the report of a process tells what connected."""
+    """The command takes the options, and the report of a process says what connected."""
     shares = ("--unregistered=1", "--connecting=1")
     with running(f"--seed-from={listed.seed_from}", *shares, "--per-address-rate=100000") as child:
         async with httpx.AsyncClient(base_url=child.url) as http:

@@ -4,11 +4,12 @@ import errno
 import os
 import secrets
 import stat
+from pathlib import Path
 
 import pytest
 from program import here, start, write_devices
 
-from bulkcert.output.files import Unfinished, cannot_write, clear_left, read_regular, whole, write_whole
+from bulkcert.output.files import cannot_write, read_regular, whole, write_whole
 
 SECONDS = 30
 """What waits for a planted FIFO waits for ever."""
@@ -134,19 +135,14 @@ def test_nothing_is_left_where_the_name_is_taken(tmp_path):
 def test_what_was_killed_is_removed_and_what_is_made_stays(tmp_path):
     """What a killed process has left goes when the same file is made again; what somebody makes right now does not."""
     path = tmp_path / "x.csv"
-    killed = Unfinished(path)
-    killed.file.close()  # as the end of its process does
-    making, foreign = Unfinished(path), tmp_path / ".x.csv.notes.part"
+    killed, foreign = tmp_path / ".x.csv.000000000000.part", tmp_path / ".x.csv.notes.part"
+    killed.touch()
     foreign.touch()
 
-    write_whole(path, b"content")
+    with whole(path) as making:
+        write_whole(path, b"content")
 
-    assert not killed.temporary.exists()
-    assert making.temporary.exists()
-    assert foreign.exists()
-    assert clear_left(path)
-    making.drop()
-    assert not clear_left(path)
+        assert {found.name for found in tmp_path.iterdir()} == {"x.csv", foreign.name, Path(making.name).name}
 
 
 def test_a_name_as_long_as_names_may_be(tmp_path):

@@ -12,7 +12,6 @@ from program import (
     PATIENCE_S,
     UNHURRIED,
     emulator,
-    held,
     here,
     outcomes,
     signalled,
@@ -182,19 +181,6 @@ def test_signals(tmp_path, service, number, status):
         assert child.returncode in (status, -number) if times > 1 else child.returncode == status, stderr
         assert b"Traceback" not in stderr
     assert left(tmp_path) == []
-
-
-def test_one_at_a_time(tmp_path, service):
-    """Two inventories never write the same file at once."""
-    service.seed(pairs(3000))
-    where = ("--endpoint", service.url, "--instance", INSTANCE, "--rate", "12", "-o", tmp_path / "out.csv")
-    with start("inventory", *where) as child:
-        wait_for(child, lambda: service.report().arrivals)
-        with held(child):
-            assert "another inventory" in take(service, tmp_path / "out.csv").ended(73).stderr
-        child.communicate(timeout=PATIENCE_S)
-    assert child.returncode == 0
-    assert devices_in(tmp_path / "out.csv") == sorted(pairs(3000))
 
 
 def test_caps(tmp_path):

@@ -16,7 +16,7 @@ import zstandard
 from loading import annotated, check, open_source, refused
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import CA_SN, DEVICE_SN, ROW, load
+from bulkcert.input import CA_SN, DEVICE_SN, ROW, load, parquet
 
 HEADER = b"DeviceSn,CaSn,site\n"
 FRAME = pl.DataFrame({"DeviceSn": ["1", "2"], "CaSn": ["a", "a"], "site": ["x", None]})
@@ -95,8 +95,7 @@ class TestStreams:
 
 
 class TestSignals:
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    @pytest.mark.parametrize("rows", [0, 1_500_000])
+    @pytest.mark.parametrize(("number", "rows"), [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGINT, 1_500_000)])
     def test_at_once(self, tmp_path, number, rows):
         """A signal ends the loading at once, while a pipe is waited for as well, and nothing is left."""
         pipe, pinned = tmp_path / "pipe", tmp_path / "pinned"
@@ -227,6 +226,10 @@ class TestHeader:
 
 
 class TestDamagedParquet:
+    @pytest.fixture(autouse=True)
+    def _proved_by_a_child(self, monkeypatch):
+        monkeypatch.setattr(parquet, "subprocess", subprocess)
+
     def test_every_byte(self, tmp_path, capfd):
         """Whatever byte is damaged, the file is read, or refused with 66 or 65: no panic, no abort, no word of it."""
         whole = as_parquet(FRAME, tmp_path / "whole.parquet")
@@ -245,7 +248,7 @@ class TestDamagedParquet:
         """A child that dies has not proved the file, which is then not touched by this process."""
         child = tmp_path / "child.py"
         child.write_text("import os; os.abort()")
-        monkeypatch.setattr("bulkcert.input.parquet._CHILD", child)
+        monkeypatch.setattr(parquet, "_CHILD", child)
 
         (path,) = written(a_parquet=FRAME)
         assert "not a readable Parquet file: it is damaged" in refused(path, status=ExitStatus.INPUT_UNREADABLE)

@@ -14,6 +14,7 @@ from bulkcert.commands import calling
 from bulkcert.engine.figures import Stats
 from bulkcert.engine.limits import Target
 from bulkcert.errors import ExitStatus
+from bulkcert.output.files import cannot_write, refuse_taken, whole
 from bulkcert.output.inventory_file import InventoryFile, InventoryFilter
 from bulkcert.output.results import SUFFIXES
 from bulkcert.runs.inventory import Inventory
@@ -69,19 +70,21 @@ def inventory(options: InventoryOptions) -> ExitStatus:
     """
     service, wanted = _resolve(options)
     terminal.show_log(verbose=options.verbose, quiet=options.quiet)
-    file, started = InventoryFile(wanted), time.monotonic()
-
-    def leave(number: int) -> NoReturn:
-        file.drop()
-        calling.leave_reading(number)
-
+    refuse_taken(wanted.output, overwrite=wanted.overwrite)
+    started = time.monotonic()
     try:
-        file.open()
-        calling.prepare(provider := ChainCredentials(), leave)
-        taking = Inventory(service, wanted, file)
-        calling.call(taking.take, provider, leave, *([] if options.quiet else [calling.shown(partial(_got, taking))]))
-    finally:
-        file.drop()
+        with whole(wanted.output) as file:
+
+            def leave(number: int) -> NoReturn:
+                Path(file.name).unlink(missing_ok=True)
+                calling.leave_reading(number)
+
+            calling.prepare(provider := ChainCredentials(), leave)
+            taking = Inventory(service, wanted, InventoryFile(wanted, file))
+            watches = [] if options.quiet else [calling.shown(partial(_got, taking))]
+            calling.call(taking.take, provider, leave, *watches)
+    except OSError as error:
+        raise cannot_write(wanted.output, error) from error
     result = _result(taking, time.monotonic() - started)
     if options.json:
         calling.print_json(result)

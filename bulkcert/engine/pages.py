@@ -1,6 +1,6 @@
 """Many listings at a time, through all lanes."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import anyio
 
@@ -16,16 +16,7 @@ from bulkcert.service.verdicts import Verdict
 _NOTHING = Page([])
 
 
-async def _at_once() -> None:
-    pass
-
-
-async def read_listings(
-    lanes: Lanes,
-    workers: int,
-    more: Callable[[], Listing | None],
-    keep_up: Callable[[], Awaitable[None]] = _at_once,
-) -> BulkcertError | None:
+async def read_listings(lanes: Lanes, workers: int, more: Callable[[], Listing | None]) -> BulkcertError | None:
     """Reads listings to their ends, or until a stop.
 
     Args:
@@ -33,13 +24,12 @@ async def read_listings(
         workers: Pages that each lane asks for at a time.
         more: Gives the next listing, or None while there is none; asked when a worker has nothing else to do. It ends
             when there is none and all others are read.
-        keep_up: Waits before each page until whoever takes the pages is ready for more.
 
     Returns:
         Why reading was given up, or None. A CA that the service does not know is an empty listing; where an answer
         concerns one listing only, that one holds the failure, and the others are read on.
     """
-    reading = _Reading(lanes, more, keep_up)
+    reading = _Reading(lanes, more)
     async with anyio.create_task_group() as group:
         # In turn, so that a few listings go through all lanes.
         for _ in range(workers):
@@ -54,22 +44,17 @@ class _Reading:
     Args:
         lanes: Where calls go through.
         more: Gives the next listing, or None.
-        keep_up: Waits until more may be read.
     """
 
-    def __init__(
-        self, lanes: Lanes, more: Callable[[], Listing | None], keep_up: Callable[[], Awaitable[None]]
-    ) -> None:
+    def __init__(self, lanes: Lanes, more: Callable[[], Listing | None]) -> None:
         self.failure: BulkcertError | None = None
         self._lanes = lanes
         self._more = more
-        self._keep_up = keep_up
         self._open: list[Listing] = []
         self._news = anyio.Event()
 
     async def work(self, lane: Lane) -> None:
         while self.failure is None and not self._lanes.stopping.is_set():
-            await self._keep_up()
             listing, number = self._pick()
             if listing is None:
                 if not self._open:

@@ -64,8 +64,6 @@ class Protection:
         Args:
             keys: Serials of the devices and the CAs; of the CAs alone for an action on CAs.
         """
-        if keys.width != 1 + self._by_device:
-            raise ValueError("a list for one kind of action does not do for the other")
         devices, cas = keys.to_series(0), keys.to_series(-1)
         by_device, by_ca = _is_in(devices, self._devices), _is_in(cas, self._cas)
         self._devices_found.update(devices.filter(by_device).unique())

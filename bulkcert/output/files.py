@@ -36,62 +36,6 @@ _END = ".part"
 _TOKEN_BYTES = 6
 
 
-class Unfinished:
-    """A file that is being made, and is not under its name yet.
-
-    Args:
-        path: The name that it gets.
-        mode: Its permissions, whatever the umask.
-
-    Attributes:
-        path: The name that it gets.
-        temporary: The name that it has meanwhile.
-        file: Where its content goes.
-
-    Raises:
-        OSError: The disk refuses.
-    """
-
-    def __init__(self, path: Path, *, mode: int = 0o600) -> None:
-        self.path = path
-        self.temporary = self.path.with_name(f"{_prefix(self.path)}{secrets.token_hex(_TOKEN_BYTES)}{_END}")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        self.file: BinaryIO = os.fdopen(os.open(self.temporary, flags, mode), "wb")
-        try:
-            os.fchmod(self.file.fileno(), mode)
-        except OSError:
-            self.drop()
-            raise
-        with suppress(OSError):  # not every file system locks; there nobody removes what was left
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-    def keep(self, *, durable: bool = True) -> None:
-        """Puts it under its name, in the place of what is there; dropped where the disk refuses.
-
-        Args:
-            durable: Whether it must be there after a power failure.
-
-        Raises:
-            OSError: The disk refuses; what was there stays.
-        """
-        try:
-            self.file.flush()
-            if durable:
-                os.fsync(self.file.fileno())
-            self.temporary.replace(self.path)
-            if durable:
-                sync_directory(self.path.parent)
-        finally:
-            self.drop()
-
-    def drop(self) -> None:
-        """Leaves nothing of it behind, unless it is under its name; may be called at any time, and again."""
-        with suppress(OSError):
-            self.temporary.unlink()
-        with suppress(OSError):  # what is left to flush is of no use
-            self.file.close()
-
-
 @contextmanager
 def whole(path: Path, *, mode: int = 0o600, durable: bool = True) -> Iterator[BinaryIO]:
     """Makes a file that appears under its name when the context ends well, and leaves no trace otherwise.
@@ -109,14 +53,24 @@ def whole(path: Path, *, mode: int = 0o600, durable: bool = True) -> Iterator[Bi
     Raises:
         OSError: The disk refuses; what was there stays.
     """
-    made = Unfinished(path, mode=mode)
-    try:
-        if durable:
-            clear_left(path)
-        yield made.file
-        made.keep(durable=durable)
-    finally:
-        made.drop()
+    temporary = path.with_name(f"{_prefix(path)}{secrets.token_hex(_TOKEN_BYTES)}{_END}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(temporary, "wb", opener=lambda name, _: os.open(name, flags, mode)) as file:
+        try:
+            os.fchmod(file.fileno(), mode)
+            with suppress(OSError):  # not every file system locks; there nobody removes what was left
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if durable:
+                clear_left(path)
+            yield file
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            if durable:
+                sync_directory(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: bytes, *, mode: int = 0o600, durable: bool = True) -> None:
@@ -129,27 +83,16 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o600, durable: bool 
         file.write(content)
 
 
-def clear_left(path: Path) -> bool:
-    """Removes what killed processes have left of a file; returns whether it is being made right now."""
+def clear_left(path: Path) -> None:
+    """Removes what killed processes have left of a file; what is being made right now stays, and what is not ours."""
     temporary = re.compile(f"{re.escape(_prefix(path))}[0-9a-f]{{{2 * _TOKEN_BYTES}}}{re.escape(_END)}")
-    being_made = False
     with suppress(OSError), os.scandir(path.parent) as entries:
         for entry in entries:
             if temporary.fullmatch(entry.name):
-                being_made |= _is_locked_else_removed(path.parent / entry.name)
-    return being_made
-
-
-def _is_locked_else_removed(left: Path) -> bool:
-    try:
-        with _regular(left) as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            left.unlink()
-    except BlockingIOError:
-        return True
-    except OSError:
-        pass  # somebody else's: it stays
-    return False
+                left = path.parent / entry.name
+                with suppress(OSError), _regular(left) as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    left.unlink()
 
 
 def _prefix(path: Path) -> str:

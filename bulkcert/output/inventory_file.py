@@ -5,22 +5,19 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import polars as pl
 
 from bulkcert.engine.listing import Listing
-from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.output.files import Unfinished, cannot_write, clear_left, refuse_taken
+from bulkcert.errors import BulkcertError
+from bulkcert.output.files import cannot_write
 from bulkcert.output.tables import sink
 from bulkcert.service.certificates import Certificate
 from bulkcert.service.operations import OPERATIONS
 
 FRAME_ROWS = 20_000
 """Certificates that are handed to the file at a time."""
-
-MOST_WAITING = 2000
-"""Pages that may wait for the disk before no more are asked for."""
 
 _FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 """The years 1 to 9999: what lies outside is no time."""
@@ -68,12 +65,13 @@ class InventoryFilter:
 
 
 class InventoryFile:
-    """The file: appears whole or not at all; written in a thread of its own, from what is added in the loop.
+    """The content of the file, written in a thread of its own from what is added in the loop.
 
-    Pages come at the pace of the caps, far slower than they are written; where the disk hangs, ``is_behind`` says so.
+    Pages come at the pace of the caps, far slower than they are written.
 
     Args:
         wanted: What is wanted of it.
+        target: The open file.
 
     Attributes:
         statuses: Its rows by status.
@@ -81,64 +79,23 @@ class InventoryFile:
         failure: Why it could not be written, or None.
     """
 
-    def __init__(self, wanted: InventoryFilter) -> None:
+    def __init__(self, wanted: InventoryFilter, target: BinaryIO) -> None:
         self.statuses: Counter[str] = Counter()
         self.without_expiry = 0
         self.failure: BulkcertError | None = None
-        self._wanted = wanted
-        self._made: Unfinished | None = None
+        self._wanted, self._target = wanted, target
         self._waiting: queue.SimpleQueue[list[Certificate] | None] = queue.SimpleQueue()
 
-    def open(self) -> None:
-        """Makes sure that the file can be written, and that nobody else does.
-
-        Raises:
-            BulkcertError: It cannot, or it exists.
-        """
-        output = self._wanted.output
-        refuse_taken(output, overwrite=self._wanted.overwrite)
-        try:
-            if clear_left(output):
-                advice = "Wait until it has ended, or name another file with -o. No calls were made."
-                message = f"{output} is being written by another inventory"
-                raise BulkcertError(ExitStatus.CANNOT_WRITE, message, advice)
-            self._made = Unfinished(output)
-        except OSError as error:
-            raise cannot_write(output, error) from error
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether so much waits to be written that no more should be read."""
-        return self.failure is None and self._waiting.qsize() > MOST_WAITING
-
-    def add(self, certificates: list[Certificate]) -> None:
-        """Has certificates written, those that are wanted."""
+    def add(self, certificates: list[Certificate] | None) -> None:
+        """Has certificates written, those that are wanted; None is the end of them."""
         self._waiting.put(certificates)
-
-    def end(self) -> None:
-        """Lets the writing end, once all that was added is written."""
-        self._waiting.put(None)
 
     def write(self) -> None:
         """Writes what is added until the end; to be run in a thread. What goes wrong is in ``failure``."""
-        assert self._made is not None  # noqa: S101 - opened before
         try:
-            sink(self._frames(), self._frame([]).schema, self._wanted.output.suffix.lower(), self._made.file)
+            sink(self._frames(), self._frame([]).schema, self._wanted.output.suffix.lower(), self._target)
         except (OSError, pl.exceptions.PolarsError) as error:
             self.failure = cannot_write(self._wanted.output, error)
-
-    def finish(self) -> None:
-        """Makes the file appear under its name; ``failure`` says if that failed."""
-        assert self._made is not None  # noqa: S101 - opened before
-        try:
-            self._made.keep()
-        except OSError as error:
-            self.failure = cannot_write(self._wanted.output, error)
-
-    def drop(self) -> None:
-        """Leaves nothing behind of a file that is not finished; may be called at any time."""
-        if self._made is not None:
-            self._made.drop()
 
     def _frames(self) -> Iterator[pl.DataFrame]:
         rows: list[Certificate] = []

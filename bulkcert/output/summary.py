@@ -50,8 +50,8 @@ class Caps(msgspec.Struct, frozen=True):
     source_addresses: list[str]
 
 
-class SessionCalls(msgspec.Struct, frozen=True):
-    """What a session has called, as far as it has said: part of its live figures (``engine.figures.Stats``).
+class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What one start of a command did; its calls as far as it has said (``engine.figures.Stats``).
 
     Attributes:
         calls: Requests sent.
@@ -61,21 +61,6 @@ class SessionCalls(msgspec.Struct, frozen=True):
         retries: Calls beyond the first of a row.
         outages: How often the service went silent.
         outcomes_now: Rows that it has finished, by outcome.
-    """
-
-    calls: int = 0
-    achieved_rate: float = 0.0
-    peak_window: int = 0
-    throttles: int = 0
-    retries: int = 0
-    outages: int = 0
-    outcomes_now: dict[str, int] = {}
-
-
-class SessionSummary(SessionCalls, frozen=True, kw_only=True):
-    """What one start of a command did.
-
-    Attributes:
         kind: ``run``, ``verify`` or ``undo``.
         started: UTC.
         finished: UTC; null if it was killed, or is running.
@@ -88,6 +73,13 @@ class SessionSummary(SessionCalls, frozen=True, kw_only=True):
         credentials: Where that came from.
     """
 
+    calls: int = 0
+    achieved_rate: float = 0.0
+    peak_window: int = 0
+    throttles: int = 0
+    retries: int = 0
+    outages: int = 0
+    outcomes_now: dict[str, int] = {}
     kind: SessionKind
     started: str
     finished: str | None
@@ -161,7 +153,7 @@ def summary_of(status: RunStatus, pinned: PinnedList, db: sqlite3.Connection) ->
     Raises:
         OSError: The results cannot be read.
     """
-    asked, sessions = status.asked, [session_of(each) for each in status.sessions]
+    asked, sessions = status.asked, sessions_of(status, db)
     if asked is None or (doing := status.doing) is None:
         raise ValueError("a run without a session has no summary")
     acted = [each for each in sessions if each.kind != "verify"]
@@ -185,7 +177,7 @@ def summary_of(status: RunStatus, pinned: PinnedList, db: sqlite3.Connection) ->
         codes=dict(codes.most_common()),
         kinds=kinds,
         caps=caps_of(doing),
-        calls=max(queries.attempts(db), sum(each.calls for each in acted)),
+        calls=sum(each.calls for each in acted),
         achieved_rate=acted[-1].achieved_rate,
         peak_window=max(each.peak_window for each in sessions),
         throttles=sum(each.throttles for each in acted),
@@ -222,22 +214,20 @@ def write_summary(status: RunStatus, summary: Summary) -> None:
         raise cannot_write(status.files.summary, error, "Make room.") from error
 
 
-def session_of(session: stored.Session) -> SessionSummary:
-    """Returns what a session did, as far as it has said."""
-    calls = msgspec.json.decode(session.figures or "{}", type=SessionCalls)
-    return SessionSummary(
-        **msgspec.structs.asdict(calls),
-        kind=session.kind,
-        started=utc(session.started_at / 1000),
-        finished=None if session.ended_at is None else utc(session.ended_at / 1000),
-        exit_status=session.exit_status,
-        stopped=session.stopped,
-        user=session.user,
-        host=session.host,
-        pid=session.pid,
-        access_key_id=session.access_key_id,
-        credentials=session.credentials,
-    )
+def sessions_of(status: RunStatus, db: sqlite3.Connection) -> list[SessionSummary]:
+    """Returns what each session did: as far as it has said, and at least what the outcomes of its rows show."""
+    seen = queries.calls(db)
+    return [_session(each, seen.get(each.id, 0)) for each in status.sessions]
+
+
+def _session(session: stored.Session, seen: int) -> SessionSummary:
+    figures = msgspec.json.decode(session.figures or "{}")
+    figures["calls"] = max(figures.get("calls", 0), seen)
+    times = {
+        "started": utc(session.started_at / 1000),
+        "finished": None if session.ended_at is None else utc(session.ended_at / 1000),
+    }
+    return msgspec.convert(figures | msgspec.structs.asdict(session) | times, SessionSummary)
 
 
 class _Limits(msgspec.Struct, frozen=True):

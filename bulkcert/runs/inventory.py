@@ -17,9 +17,6 @@ from bulkcert.output.inventory_file import InventoryFile, InventoryFilter
 from bulkcert.service.certificates import Page
 from bulkcert.service.credentials import CredentialProvider
 
-BEHIND_S = 0.05
-"""Pause before looking whether the disk has caught up."""
-
 
 @dataclass(slots=True)
 class Inventory:
@@ -28,7 +25,7 @@ class Inventory:
     Attributes:
         service: Which, from where, how fast.
         wanted: What is wanted.
-        file: Where it goes; is open.
+        file: Where it goes.
         progress: What is done so far.
         read: Certificates read.
         repeated: Certificates skipped because the page before held them too.
@@ -53,7 +50,7 @@ class Inventory:
             leave: Called on the second signal; ends the process at once.
 
         Raises:
-            BulkcertError: It could not be done; there is no file then.
+            BulkcertError: It could not be done; no half of an inventory may be kept.
         """
         stats = StatsMaker(self.progress, "verifying", self.service)
         async with calling(self.service, provider, stats, watch, leave) as lanes:
@@ -62,12 +59,9 @@ class Inventory:
                 try:
                     self._failure = await self._read(lanes)
                 finally:
-                    self.file.end()
-            # Here signals do not end the process: no half of a file is left.
+                    self.file.add(None)
             failure = self._why_not()
-            await anyio.to_thread.run_sync(self.file.finish if failure is None else self.file.drop)
-            self.progress.scans += failure is None and self.file.failure is None
-        failure = failure or self.file.failure
+            self.progress.scans += failure is None
         if failure is not None:
             raise failure
 
@@ -82,11 +76,7 @@ class Inventory:
             listing.deliver = self._deliver(ca_sn, listing)
             return listing
 
-        async def keep_up() -> None:
-            while self.file.is_behind and not lanes.stopping.is_set():  # noqa: ASYNC110 - it is a thread that writes
-                await anyio.sleep(BEHIND_S)
-
-        failure = await read_listings(lanes, self.service.workers, more, keep_up)
+        failure = await read_listings(lanes, self.service.workers, more)
         return next((begun.failure for begun in self._begun if begun.failure), failure)
 
     def _deliver(self, ca_sn: str, listing: Listing) -> Deliver:
