@@ -135,8 +135,7 @@ async def test_options_of_the_program(listed):
         async with httpx.AsyncClient(base_url=child.url) as http:
             call = Caller(http, None, time.time)
             for _ in range(COUNT):
-                page = await call.ok("ListDeviceCertificate", PageNo="1", PageSize="100")
-        assert len(page["DeviceCertificateVOS"]) == 100
+                await call.ok("ListDeviceCertificate", PageNo="1", PageSize="1")
         assert child.report().connected == COUNT
 
 
