@@ -247,7 +247,6 @@ class Figures(msgspec.Struct, frozen=True):
         cas_in_all: Distinct CAs.
         cas: Those with the most rows, and all others together.
         findings: What is not in the desired state.
-        findings_left_out: Rows whose reason is not among the findings, since there are too many reasons.
         calls: How it went.
         containment: How long it took.
         verified: What was read back; null if nothing was.
@@ -268,7 +267,6 @@ class Figures(msgspec.Struct, frozen=True):
     cas_in_all: int
     cas: list[CaCount]
     findings: list[Finding]
-    findings_left_out: int
     calls: Calls
     containment: Containment
     verified: Verified | None

@@ -23,9 +23,10 @@ from bulkcert.engine.states import StateReader
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError
 from bulkcert.input import CA_SN, DEVICE_SN, ROW, Check, PinnedList, annotated
-from bulkcert.runs.job import check_list_options, list_name, refuse, resolve_target
+from bulkcert.runs.job import check_list_options, list_name
 from bulkcert.runs.options import PlanOptions
 from bulkcert.runs.reading_list import read_list
+from bulkcert.runs.target import refuse, resolve_target
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.service.certificates import PAGE_SIZE, Page, Status
 from bulkcert.service.codes import READING_REFUSED

@@ -15,9 +15,10 @@ from bulkcert.emulator.faults import DEFAULT_FAULTS
 from bulkcert.emulator.process import Running, running
 from bulkcert.emulator.settings import CREDENTIALS, Settings
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.runs.job import Job, cannot_send_from, confirm_region, resolve
+from bulkcert.runs.job import Job, resolve
 from bulkcert.runs.options import Options, Stage
 from bulkcert.runs.reading_list import pin
+from bulkcert.runs.target import cannot_send_from, confirm_region
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.service.credentials import FixedCredentials
 from bulkcert.store.paths import default_results
