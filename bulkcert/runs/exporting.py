@@ -1,12 +1,8 @@
 """Writing results again, from the store and the pinned list: no calls are made."""
 
 import os
-import sqlite3
 from collections import Counter
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import refuse_taken
@@ -45,14 +41,9 @@ def export(files: RunFiles, output: Path, wanted: RowFilter, *, overwrite: bool)
     try:
         with reading(files.store) as db:
             pinned = pinned_of(files, queries.asked(db))
-            return write_results(output, pinned, partial(_asked, db), wanted, advice=_ELSEWHERE)
+            return write_results(output, pinned, lambda ask, *about: ask(db, *about), wanted, advice=_ELSEWHERE)
     except FileNotFoundError:
         raise no_run(files) from None
-
-
-def _asked(db: sqlite3.Connection, question: Callable[..., Any], *about: object) -> Any:
-    """Asks a connection as ``Store.read`` asks that of the writer."""
-    return question(db, *about)
 
 
 def rewrite(files: RunFiles) -> Counter[Outcome]:

@@ -141,13 +141,9 @@ def inquiry(question: Question, on_progress: Callable[[int], None] | None = None
     Raises:
         BulkcertError: The list cannot be read. Invalid and protected rows are counted only.
     """
-    options = question.options
     with tempfile.TemporaryDirectory(prefix="bulkcert-") as folder:
         pinned = Path(folder) / "input.parquet"
-        yield Inquiry(
-            question,
-            *read_list(question.inputs, pinned, question.action, options, on_progress, protect=options.protect),
-        )
+        yield Inquiry(question, *read_list(question.inputs, pinned, question.action, question.options, on_progress))
 
 
 class Inquiry:

@@ -32,6 +32,7 @@ class Run:
         to_call: Certificates that are still to be called, those included that are read again first.
         preflights_again: Whether what an earlier preflight has settled is too old to be believed.
         is_undone: Whether an undo was the last to call, so that no calls are made unless ``--retry undone`` says so.
+        never_called: Whether no session has come to its first call.
         progress: What this session does.
     """
 
@@ -42,6 +43,7 @@ class Run:
     to_call: int = 0
     preflights_again: bool = False
     is_undone: bool = False
+    never_called: bool = False
     progress: Progress = field(default_factory=Progress)
 
     def __post_init__(self) -> None:
@@ -52,6 +54,7 @@ class Run:
             return
         self.to_call = queries.to_call(db, rows)
         at, unchanged = queries.preflight_at(db), queries.count(db, queries.UNCHANGED)
+        self.never_called = at is None
         if at is not None and is_old(at) and unchanged and self.to_call:
             self.preflights_again = True
             self.to_call += unchanged
@@ -65,20 +68,14 @@ class Run:
     @property
     def preflights(self) -> bool:
         """Whether states are read before the first call, so that there may be fewer."""
-        first = queries.preflight_at(self.opened.store.db) is None
-        return self.job.options.preflight != "never" and (self.preflights_again or first)
+        return self.job.options.preflight != "never" and (self.preflights_again or self.never_called)
 
     @property
     def already_done(self) -> int:
         """Certificates that earlier sessions have finished."""
         return self.check.callable - self.to_call
 
-    async def call(
-        self,
-        provider: CredentialProvider,
-        watch: Observer,
-        leave: Leave,
-    ) -> None:
+    async def call(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> None:
         """Reads states first if wanted, then calls what is to be called, until done or stopped.
 
         Args:
@@ -90,7 +87,6 @@ class Run:
             BulkcertError: The store cannot be written; no calls were made.
         """
         job, opened, options = self.job, self.opened, self.job.options
-        first = queries.preflight_at(opened.store.db) is None
         settled = queries.settled(opened.store.db)
         if self.preflights_again:
             del settled[Outcome.UNCHANGED]
@@ -106,20 +102,20 @@ class Run:
         )
         order = RunLimits(job.action, job.instance, job.workers, job.max_errors, options.limit_rows)
         async with session(opened, job, provider, watch, leave, stats=stats, deadline=options.deadline) as lanes:
-            if first or self.preflights_again:
-                await self._preflight(lanes, order, again=not first)
+            if self.never_called or self.preflights_again:
+                await self._preflight(lanes, order)
             self.progress.preflight_over = True
             await Engine(order, lanes, opened.store).run(opened.batches(without=queries.LEFT_ALONE))
 
-    async def _preflight(self, lanes: Lanes, order: RunLimits, *, again: bool) -> None:
-        opened, only = self.opened, queries.UNCHANGED if again else ""
+    async def _preflight(self, lanes: Lanes, order: RunLimits) -> None:
+        opened, only = self.opened, queries.UNCHANGED if self.preflights_again else ""
         await read_before(
             lanes,
             order,
             opened.store,
             Sightings.from_now(self.check, by_device=self.job.action.by_device),
             mode=self.job.options.preflight,
-            again=again,
+            again=self.preflights_again,
             frames=lambda: opened.frames(only=only),
             batches=lambda: opened.batches(only=only),
         )
