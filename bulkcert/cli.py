@@ -27,6 +27,12 @@ SHOWN = (str, int, float)
 """Types of defaults that a help shows, unless they are empty; a switch is off, and a file is not named, by itself."""
 
 
+USAGES = {
+    name: f"bulkcert {name} [OPTIONS] [{argument}]" for name, argument in (("runs", "DIRECTORY"), ("help", "TOPIC"))
+}
+"""How commands are written whose only argument may be left out; the library does not name it."""
+
+
 def _show_panel(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:  # noqa: ARG001 - a protocol
     """Prints a group of options without a frame, which would take lines and columns from what is read."""
     from cyclopts.help.specs import DescriptionRenderer  # noqa: PLC0415 - for help alone
@@ -59,7 +65,7 @@ app.meta.suppress_keyboard_interrupt = False
 app.meta.group_parameters = MAIN
 
 for name, (body, statuses) in COMMANDS.items():
-    app.command(body, name=name, help_epilogue=f"Exit status: {statuses}")
+    app.command(body, name=name, help_epilogue=f"Exit status: {statuses}", usage=USAGES.get(name))
 
 
 def _options_of(command: str) -> set[str]:

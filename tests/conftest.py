@@ -6,9 +6,11 @@ The credential chain reads the environment once in a process, and then finds the
 import gc
 import os
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
+import polars as pl
 import pytest
 from forked import Forked
 from hypothesis import settings
@@ -16,6 +18,8 @@ from place import Place
 from program import emulator
 
 from bulkcert.emulator import process
+from bulkcert.input import parquet
+from bulkcert.input.parquet_child import frames
 
 # A busy machine is no finding. By hand, for what a suite has no time for: --hypothesis-profile thorough
 settings.register_profile("steady", deadline=None, max_examples=40)
@@ -39,6 +43,21 @@ def pytest_collection_finish():
 def _emulators_are_forked():
     """Spares the processes of rehearsals, too, the second that they take to load the program."""
     with patch.object(process, "subprocess", SimpleNamespace(Popen=Forked, PIPE=subprocess.PIPE)):
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _parquet_is_proved_here():
+    """Spares the processes that prove Parquet files; what they are for is tested where files are damaged."""
+
+    def run(command, **_):
+        try:
+            [*frames(Path(command[-1]))]
+        except pl.exceptions.PolarsError as error:
+            return SimpleNamespace(returncode=1, stdout=str(error).partition("\n")[0].encode())
+        return SimpleNamespace(returncode=0)
+
+    with patch.object(parquet, "subprocess", SimpleNamespace(run=run, DEVNULL=None, PIPE=None)):
         yield
 
 

@@ -44,11 +44,16 @@ class Forked(subprocess.Popen):
 
     Attributes:
         environment: In which the libraries are loaded.
+        is_wanted: Whether commands are forked at all.
     """
 
     environment: ClassVar[dict[str, str]]
+    is_wanted: ClassVar[bool] = True
 
     def _execute_child(self, *given, **named):
+        if not self.is_wanted:
+            super()._execute_child(*given, **named)
+            return
         bound = inspect.signature(super()._execute_child).bind(*given, **named).arguments
         loaded, program = _Loaded.get(self.environment), bound["args"][1:3]
         is_other = program != ["-m", "bulkcert"] or _interpreted(bound["env"] or os.environ) != loaded.environment

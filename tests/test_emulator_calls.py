@@ -7,6 +7,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 import httpx
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -138,18 +139,23 @@ async def test_error_has_the_documented_form():
 TEXT = st.text(st.characters(codec="latin-1"), max_size=20)
 
 
-@given(
-    st.sampled_from(["GET", "POST", "HEAD"]),
-    st.dictionaries(st.sampled_from(["authorization", "x-acs-action", "x-acs-date", "x-acs-version"]), TEXT),
-    st.binary(max_size=50),
-    st.binary(max_size=5),
-)
-def test_any_request_is_answered(method, headers, query, body):
-    """Whatever is sent, the answer is one of the service's errors, and nothing breaks."""
-    emulator = Emulator(Settings(), lambda: NOW)
+@pytest.fixture(scope="module")
+def silent():
+    emulator = Emulator(Settings(account_cap=10_000, address_cap=10_000), lambda: NOW)
     with closing(emulator.registry):
-        fields = {"x-acs-action": "GetRegisterCode", "x-acs-version": VERSION} | headers
-        answer, _ = emulator.answer(Request(0, "127.0.0.1", method, "/", query, fields, body))
+        yield emulator
 
-        assert answer.status in (400, 404)
-        assert emulator.report().codes.keys() != {"InternalError"}
+
+@given(
+    method=st.sampled_from(["GET", "POST", "HEAD"]),
+    headers=st.dictionaries(st.sampled_from(["authorization", "x-acs-action", "x-acs-date", "x-acs-version"]), TEXT),
+    query=st.binary(max_size=50),
+    body=st.binary(max_size=5),
+)
+def test_any_request_is_answered(silent, method, headers, query, body):
+    """Whatever is sent, the answer is one of the service's errors, and nothing breaks."""
+    fields = {"x-acs-action": "GetRegisterCode", "x-acs-version": VERSION} | headers
+    answer, _ = silent.answer(Request(0, "127.0.0.1", method, "/", query, fields, body))
+
+    assert answer.status in (400, 404)
+    assert "InternalError" not in silent.report().codes

@@ -15,24 +15,14 @@ def peak_window(times):
 
 
 @given(TIMES)
-def test_worst_window_is_exact(times):
-    """The running maximum equals the count of every half-open second."""
-    arrivals = Arrivals()
-    for at in times:
-        arrivals.add(at)
-
-    assert arrivals.peak_window == peak_window(times)
-    assert arrivals.total == len(times)
-
-
-@given(TIMES)
-def test_rate_is_calls_per_span(times):
-    """The rate is intervals by span, and 0 where there is no span."""
+def test_what_is_counted_is_exact(times):
+    """The running maximum is the count of every half-open second, the rate intervals by span, or 0 without a span."""
     arrivals = Arrivals()
     for at in times:
         arrivals.add(at)
 
     span = times[-1] - times[0] if times else 0
+    assert (arrivals.peak_window, arrivals.total) == (peak_window(times), len(times))
     assert arrivals.rate() == ((len(times) - 1) / span if span else 0)
     assert (arrivals.first_at, arrivals.last_at) == ((times[0], times[-1]) if times else (None, None))
 

@@ -1,11 +1,10 @@
-"""The vendor's own SDK against the emulator, sync and async: an oracle for wire form, signature and answers."""
+"""The vendor's own SDK against the emulator: an oracle for wire form, signature and answers."""
 
 import os
 import re
 import time
 from dataclasses import replace
 
-import anyio.to_thread
 import pytest
 from test_emulator_calls import CA, DEVICE, INSTANCE
 from test_emulator_registering import Authority
@@ -34,9 +33,8 @@ def snake(name):
 class Sdk:
     """One SDK client; each call names an operation and its parameters as the reference does."""
 
-    def __init__(self, emulator, style, *, secret="testAccessKeySecret", token=None) -> None:
+    def __init__(self, emulator, *, secret="testAccessKeySecret", token=None) -> None:
         endpoint = emulator.served.url.removeprefix("http://")
-        self.style = style
         self.client = Client(
             Config("testAccessKeyId", secret, security_token=token, endpoint=endpoint, protocol="http")
         )
@@ -44,10 +42,7 @@ class Sdk:
     async def __call__(self, action, **parameters):
         parameters = {"MqttInstanceId": INSTANCE} | parameters
         request = getattr(models, f"{action}Request")().from_map(parameters)
-        if self.style == "async":
-            answer = await getattr(self.client, f"{snake(action)}_async")(request)
-        else:
-            answer = await anyio.to_thread.run_sync(getattr(self.client, snake(action)), request)
+        answer = await getattr(self.client, f"{snake(action)}_async")(request)
         assert answer.status_code == 200
         return answer.body
 
@@ -64,16 +59,11 @@ def direct(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture(params=["sync", "async"])
-def style(request):
-    return request.param
-
-
-async def test_ca_operations(style):
+async def test_ca_operations():
     """The SDK registers, reads, lists, switches and deletes a CA."""
     emulator = OnSocket()
     async with emulator:
-        sdk, authority = Sdk(emulator, style), Authority()
+        sdk, authority = Sdk(emulator), Authority()
         code = await sdk.result("GetRegisterCode")
         verification = authority.verification(code)
         sn = await sdk.result(
@@ -95,12 +85,12 @@ async def test_ca_operations(style):
 
 
 @pytest.mark.parametrize("device", [DEVICE, TRICKY], ids=["plain", "tricky"])
-async def test_device_operations(style, device):
+async def test_device_operations(device):
     """The SDK reads, lists, switches and deletes a device, whatever characters its serial holds."""
     emulator = OnSocket()
     async with emulator as call:
         call.seed(("ca", device))
-        sdk, serials = Sdk(emulator, style), {"CaSn": "ca", "DeviceSn": device}
+        sdk, serials = Sdk(emulator), {"CaSn": "ca", "DeviceSn": device}
         for action, status in (("InactivateDeviceCertificate", "0"), ("ActiveDeviceCertificate", "1")):
             assert await sdk.result(action, **serials) == device
             assert (await sdk.result("GetDeviceCertificate", **serials))["Status"] == status
@@ -113,14 +103,14 @@ async def test_device_operations(style, device):
         assert (page["Total"], page["DeviceCertificateVOS"]) == (0, [])
 
 
-async def test_security_token(style):
+async def test_security_token():
     """The SDK's temporary credentials pass; an expired token is refused with its code."""
     emulator = OnSocket()
     async with emulator as call:
         token = "CAISfakeSecurityToken+with/slash==&and space"
         key = call.emulator.keys["testAccessKeyId"]
         call.emulator.keys[key.id] = replace(key, token=token, expires_at=time.time() + 3600)
-        sdk = Sdk(emulator, style, token=token)
+        sdk = Sdk(emulator, token=token)
         assert await sdk.result("InactivateDeviceCertificate", CaSn=CA, DeviceSn=DEVICE) == DEVICE
         call.emulator.keys[key.id] = replace(key, token=token, expires_at=1)
         with pytest.raises(ClientException) as refused:
@@ -128,11 +118,11 @@ async def test_security_token(style):
         assert (refused.value.code, refused.value.status_code) == ("InvalidSecurityToken.Expired", 400)
 
 
-async def test_errors_as_the_sdk_sees_them(style):
+async def test_errors_as_the_sdk_sees_them():
     """The SDK raises what section 8.3 of the reference says it raises."""
     emulator = OnSocket(Settings(port=0, retry_after_ms=321))
     async with emulator as call:
-        sdk = Sdk(emulator, style)
+        sdk = Sdk(emulator)
         request = {"action": "InactivateDeviceCertificate", "CaSn": CA, "DeviceSn": DEVICE}
         for fault, raised, code, retry_after_ms in (
             ("throttle", ThrottlingException, "Throttling.User", 321),
@@ -151,10 +141,10 @@ async def test_errors_as_the_sdk_sees_them(style):
         assert (await sdk(**request)).device_sn is None
 
 
-async def test_wrong_secret(style):
+async def test_wrong_secret():
     """A wrong secret is noticed."""
     emulator = OnSocket()
     async with emulator:
         with pytest.raises(ClientException) as refused:
-            await Sdk(emulator, style, secret="wrong")("GetRegisterCode")
+            await Sdk(emulator, secret="wrong")("GetRegisterCode")
         assert refused.value.code == "SignatureDoesNotMatch"

@@ -129,14 +129,13 @@ async def test_connecting(listed, share):
 
 
 async def test_options_of_the_program(listed):
-    """The command takes the options, and the report of a process tells what connected."""
+    """The command takes the options, and the report of a process says what connected."""
     shares = ("--unregistered=1", "--connecting=1")
     with running(f"--seed-from={listed.seed_from}", *shares, "--per-address-rate=100000") as child:
         async with httpx.AsyncClient(base_url=child.url) as http:
             call = Caller(http, None, time.time)
             for _ in range(COUNT):
-                page = await call.ok("ListDeviceCertificate", PageNo="1", PageSize="100")
-        assert len(page["DeviceCertificateVOS"]) == 100
+                await call.ok("ListDeviceCertificate", PageNo="1", PageSize="1")
         assert child.report().connected == COUNT
 
 

@@ -11,7 +11,8 @@ import time
 import anyio
 import httpx
 import pytest
-from program import PATIENCE_S, wait_for
+from forked import Forked
+from program import PATIENCE_S, environment, wait_for
 from test_emulator_calls import CA, DEVICE, Caller, InProcess
 
 from bulkcert.emulator.faults import FaultPlan
@@ -228,7 +229,8 @@ async def test_a_process_serves_and_keeps_what_it_answered(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, None])
 def test_signals_and_the_end_of_input_stop_it(number):
     """SIGINT, SIGTERM and the end of standard input end it in order: status 0 and not a word."""
-    child = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    child = Forked(COMMAND, env=environment(), **streams)
     child.stdout.readline()
     if number:
         child.send_signal(number)

@@ -1,11 +1,13 @@
 """``bulkcert inventory``: everything that is registered, once, in a file that is whole or not there."""
 
 import datetime as dt
+import errno
 import json
 import signal
 
 import polars as pl
 import pytest
+from made_store import made_run
 from program import (
     INSTANCE,
     KEY_ID,
@@ -20,6 +22,7 @@ from program import (
 )
 
 from bulkcert.engine.pacer import ADDRESS_SHARE
+from bulkcert.output.files import cannot_write
 from bulkcert.service.operations import INSTANCE_ACCESS
 
 COUNTS = (0, 1, 99, 100, 101, 2345)
@@ -166,20 +169,19 @@ def test_errors(tmp_path, service):
     assert KEY_ID not in denied
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals(tmp_path, service, number, status):
+@pytest.mark.parametrize(("number", "status", "times"), [(signal.SIGINT, 130, 1), (signal.SIGTERM, 143, 2)])
+def test_signals(tmp_path, service, number, status, times):
     """A signal in the middle leaves nothing behind; nor do two, of which the second may come when all is over."""
     service.seed(pairs(20_000))
-    for times in (1, 2):
-        where = ("--endpoint", service.url, "--instance", INSTANCE, "--rate", "12", "-o", tmp_path / "out.csv")
-        before = service.report().arrivals
-        with start("inventory", *where) as child:
-            wait_for(child, lambda before=before: service.report().arrivals >= before + 3)
-            for _ in range(times):
-                signalled(child, number)
-            _, stderr = child.communicate(timeout=PATIENCE_S)
-        assert child.returncode in (status, -number) if times > 1 else child.returncode == status, stderr
-        assert b"Traceback" not in stderr
+    where = ("--endpoint", service.url, "--instance", INSTANCE, "--rate", "12", "-o", tmp_path / "out.csv")
+    before = service.report().arrivals
+    with start("inventory", *where) as child:
+        wait_for(child, lambda: service.report().arrivals >= before + 3)
+        for _ in range(times):
+            signalled(child, number)
+        _, stderr = child.communicate(timeout=PATIENCE_S)
+    assert child.returncode in (status, -number) if times > 1 else child.returncode == status, stderr
+    assert b"Traceback" not in stderr
     assert left(tmp_path) == []
 
 
@@ -194,3 +196,45 @@ def test_caps(tmp_path):
     assert told["certificates"] == 6000
     assert report.arrivals == told["calls"] >= 60
     assert told["peak_window"] <= 40 * ADDRESS_SHARE
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_results_of_a_run_are_never_replaced(service, tmp_path, written):
+    """What the folder of a run stands beside is its results, there or to come: no inventory takes their name."""
+    results = made_run(tmp_path).results
+    if written:
+        results.write_text("precious")
+
+    refused = take(service, results, "--overwrite").ended(73)
+
+    assert f"{results.name} is the results of a run: {results}.run is its folder" in refused.stderr
+    assert "--overwrite" not in refused.stderr
+    assert results.exists() == written
+
+
+def test_advice_fits_the_obstacle(service, tmp_path):
+    """A directory that is missing is to be created; one that stands there cannot be overwritten."""
+    (tmp_path / "d.csv").mkdir()
+
+    missing, taken = (take(service, path).ended(73) for path in (tmp_path / "no/x.csv", tmp_path / "d.csv"))
+
+    assert "Create the directory" in missing.stderr
+    assert "d.csv is a directory" in taken.stderr
+    assert "--overwrite" not in taken.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.EROFS, "mounted read-only"),
+        (errno.EACCES, "You may not write there"),
+        (errno.ENOTDIR, "Create the directory"),
+        (errno.ENOSPC, "Make room"),
+    ],
+)
+def test_advice_by_the_system_error(tmp_path, number, advice):
+    """Each obstacle has its own advice, and nothing but a full disk needs room."""
+    error = cannot_write(tmp_path / "x.csv", OSError(number, "why"))
+
+    assert advice in error.advice
+    assert ("Make room" in error.advice) == (number == errno.ENOSPC)

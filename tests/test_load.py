@@ -3,11 +3,9 @@
 import gzip
 import hashlib
 import os
-import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import polars as pl
@@ -16,7 +14,7 @@ import zstandard
 from loading import annotated, check, open_source, refused
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import CA_SN, DEVICE_SN, ROW, load
+from bulkcert.input import CA_SN, DEVICE_SN, ROW, load, parquet
 
 HEADER = b"DeviceSn,CaSn,site\n"
 FRAME = pl.DataFrame({"DeviceSn": ["1", "2"], "CaSn": ["a", "a"], "site": ["x", None]})
@@ -92,34 +90,6 @@ class TestStreams:
         """An empty stream is an empty file; standard input is not there twice."""
         assert "the file is empty" in refused(Path("/dev/null"))
         assert "named twice" in refused(Path("-"), Path("-"), status=ExitStatus.USAGE)
-
-
-class TestSignals:
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    @pytest.mark.parametrize("rows", [0, 1_500_000])
-    def test_at_once(self, tmp_path, number, rows):
-        """A signal ends the loading at once, while a pipe is waited for as well, and nothing is left."""
-        pipe, pinned = tmp_path / "pipe", tmp_path / "pinned"
-        os.mkfifo(pipe)
-        code = (
-            "import signal, sys; from pathlib import Path\n"
-            "from bulkcert.errors import terminated; from bulkcert.input import load\n"
-            "signal.signal(signal.SIGTERM, terminated); print('ready', flush=True)\n"
-            "load([Path(sys.argv[1])], Path(sys.argv[2]), by_device=True)"
-        )
-        command = [sys.executable, "-c", code, pipe, pinned]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
-            child.stdout.readline()
-            with pipe.open("wb") as writer:
-                writer.write(HEADER + b"1,a,x\n" * rows)
-                writer.flush()
-                while rows and not pinned.exists():
-                    time.sleep(0.01)
-                child.send_signal(number)
-                child.wait(10)
-
-        assert child.returncode != 0
-        assert [each.name for each in tmp_path.iterdir()] == ["pipe"]
 
 
 class TestSeveralFiles:
@@ -227,11 +197,15 @@ class TestHeader:
 
 
 class TestDamagedParquet:
+    @pytest.fixture(autouse=True)
+    def _proved_by_a_child(self, monkeypatch):
+        monkeypatch.setattr(parquet, "subprocess", subprocess)
+
     def test_every_byte(self, tmp_path, capfd):
         """Whatever byte is damaged, the file is read, or refused with 66 or 65: no panic, no abort, no word of it."""
         whole = as_parquet(FRAME, tmp_path / "whole.parquet")
         path, statuses = tmp_path / "damaged.parquet", set()
-        for place in range(4, len(whole), max(len(whole) // 12, 1)):
+        for place in range(4, len(whole), len(whole) // 8):
             path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
             try:
                 read(path)
@@ -245,7 +219,7 @@ class TestDamagedParquet:
         """A child that dies has not proved the file, which is then not touched by this process."""
         child = tmp_path / "child.py"
         child.write_text("import os; os.abort()")
-        monkeypatch.setattr("bulkcert.input.parquet._CHILD", child)
+        monkeypatch.setattr(parquet, "_CHILD", child)
 
         (path,) = written(a_parquet=FRAME)
         assert "not a readable Parquet file: it is damaged" in refused(path, status=ExitStatus.INPUT_UNREADABLE)

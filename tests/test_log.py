@@ -15,7 +15,6 @@ from program import (
     here,
     outcomes,
     start,
-    wait_for,
     write_devices,
 )
 
@@ -105,7 +104,7 @@ def test_run_id_stays_over_sessions(service, tmp_path):
 
 
 def test_throttled_run_slows_down_and_recovers(service, tmp_path):
-    """A run that is throttled says so once, with the code and what was asked, and says when it is over."""
+    """A run that is throttled says so once, with its code, and when it is over; one that is stopped says that, too."""
     devices = listed(tmp_path, service, MANY)
     service.tell("faults", shares={"throttle": 0.5})
     with start("run", "inactivate-device", devices, *paced(service, 100)) as child:
@@ -126,7 +125,10 @@ def test_throttled_run_slows_down_and_recovers(service, tmp_path):
     assert slowed[0]["reason"] == "throttled"
     assert slowed[0]["factor"] < 1
     assert "rottl" in slowed[0]["code"] + slowed[0]["last_error"]
-    assert named(lines, "run_finished")[0]["throttles"] == recovered[-1]["throttles"] > 0
+    ends = [line for line in lines if line["event"] in ("stopping", "run_finished", "error")]
+    assert [line["exit_status"] for line in ends] == [143, 143]
+    assert lines[-1]["event"] == "run_finished", "nothing comes after the end"
+    assert lines[-1]["throttles"] == recovered[-1]["throttles"] > 0
 
 
 def test_verbose_names_single_calls(service, tmp_path):
@@ -137,23 +139,6 @@ def test_verbose_names_single_calls(service, tmp_path):
     answers = named(events(here(*command, "-v").ended(1).stderr), "api_error")
     assert len(answers) == 2
     assert all(line["code"] and line["request_id"] for line in answers)
-
-
-def test_stopped_run_says_why(service, tmp_path):
-    """A signal is an event with its exit status, before the end of the run."""
-    devices, before = listed(tmp_path, service, MANY), service.report().arrivals
-    with start("run", "inactivate-device", devices, *paced(service, 100)) as child:
-        said = read_until(child, b"run_started")
-        wait_for(child, lambda: service.report().arrivals >= before + 10)
-        child.send_signal(signal.SIGTERM)
-        _, rest = child.communicate(timeout=PATIENCE_S)
-
-    assert child.returncode == 143
-    lines = events((said + rest).decode())
-    assert [line["exit_status"] for line in lines if line["event"] in ("stopping", "run_finished", "error")] == [
-        143
-    ] * 2
-    assert lines[-1]["event"] == "run_finished", "nothing comes after the end"
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def test_ca_actions_ask_for_the_number(place):
 
 def test_nobody_to_ask(place):
     """Without a terminal and without --yes: 2, the plan and what to add; nothing called, nothing left."""
-    refused = bulkcert(*place.command("inactivate-device"), stdin="y\n").ended(2)
+    refused = here(*place.command("inactivate-device")).ended(2)
 
     assert "there is no terminal to ask" in refused.stderr
     assert "Add --yes" in refused.stderr
@@ -230,13 +230,13 @@ def test_no_colour_no_bar(place):
         coloured = re.findall(r"\x1b\[[0-9;]*m", talk.end().ended(0).stderr)
     assert not [code for code in coloured if re.search(r"3\d|9\d|4\d", code)]
 
-    plain = bulkcert(*place.command("delete-ca", "--yes", "--overwrite")).ended(1)
+    plain = here(*place.command("delete-ca", "--yes", "--overwrite")).ended(1)
     assert ESCAPE not in plain.stdout + plain.stderr
 
 
 def test_json_alone_on_stdout(place):
     """With --json stdout is one JSON object, the same as the summary file; -q leaves nothing on stderr."""
-    finished = bulkcert(*place.command("inactivate-device", "--yes", "--json", "-q")).ended(0)
+    finished = here(*place.command("inactivate-device", "--yes", "--json", "-q")).ended(0)
 
     assert finished.stderr == ""
     assert json.loads(finished.stdout) == summary_of(place.results)
@@ -269,16 +269,13 @@ def test_full_stdout(place):
 
 @pytest.mark.parametrize(
     ("command", "unbuffered"),
-    [(("plan", "--json"), ""), (("report", "--format", "text"), "1"), (("status",), ""), (("--help",), "1")],
+    [(("report", "--format", "text"), ""), (("--help",), "1")],
 )
 def test_stdout_that_takes_nothing(place, command, unbuffered):
     """Whoever writes to standard output, and however: 73 and why on a full disk, silence (141) if nobody reads."""
     name, *options = command
     env = {"PYTHONUNBUFFERED": unbuffered}
-    if name == "plan":
-        options = [*place.command("inactivate-device")[1:3], "--endpoint", place.service.url, *options, "-q"]
-        options += ["--instance", INSTANCE]
-    elif name != "--help":
+    if name != "--help":
         here(*place.command("inactivate-device", "--yes", "-q")).ended(0)
         options = [place.results, *options]
     with Path("/dev/full").open("wb") as full:

@@ -488,3 +488,12 @@ def test_written_whole_and_for_its_owner(tmp_path, made):
     assert page.read_text().startswith("<!doctype html>")
     assert stat.S_IMODE(page.stat().st_mode) == 0o600
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r.csv", "r.csv.report.html", "r.csv.run"]
+
+
+def test_calls_of_a_killed_session(tmp_path):
+    """What the outcomes of its rows took is counted though its live figures had not come so far."""
+    ended, killed = session(figures={"calls": 9}), session(after_ms=9000, ended=None, figures={"calls": 3})
+    rows = ["succeeded", *[row(session=2, attempts=2)] * 4]
+    seen = count(made_run(tmp_path, rows, [ended, killed]))
+    assert [each.calls for each in seen.starts] == [9, 8]
+    assert (seen.calls.run, seen.calls.at_least) == (17, True)

@@ -1,7 +1,5 @@
 """What the check of the input finds: invalid serials, spoilt columns, duplicates, counts."""
 
-import hashlib
-
 import polars as pl
 import pytest
 from loading import FIRST_ROW, MESSAGE, OUTCOME, annotated, check, open_source, refused
@@ -208,13 +206,6 @@ class TestDuplicates:
 
 
 class TestCounts:
-    def test_fingerprint(self, opened):
-        """The fingerprint is the SHA-256 of the file's bytes, of CSV and of Parquet."""
-        for content in ("a,b\n", table(["a"])):
-            source = opened(content)
-
-            assert hashlib.sha256(source.path.read_bytes()).hexdigest() == check(source).sha256
-
     def test_rows_by_ca(self, opened):
         """Valid rows are counted by CA, most first; past 100,000 CAs the rest is one number."""
         few = check(opened("1,a\n2,b\n3,b\n3,b\n,b\n"))

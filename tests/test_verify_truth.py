@@ -326,7 +326,7 @@ def test_events(service, made):
     [ended], [looked] = told["verify_finished"], told["preflight_finished"]
     figures = summary_of("r.csv")["verification"]
     assert ended["duration_s"] > 0
-    assert (ended["level"], ended["stopped"], looked["pages"]) == ("INFO", None, 2)
+    assert (ended["level"], ended["stopped"], looked["pages"]) == ("INFO", "", 2)
     names = ("statuses", "wanted", "not_desired", "unread", "called_again", "calls", "exit_status")
     assert {name: ended[name] for name in names} == {name: figures[name] for name in names}
 

@@ -322,7 +322,7 @@ def test_what_an_undo_has_changed_without_an_answer(service, made):
     assert status("r.csv").is_undone
     assert service.states(devices) == ["1"] * 10
     assert outcomes("r.csv") == {"undone": 10}
-    assert ask("r.csv", queries.attempts) == 20, "those of the run and those of the undo"
+    assert sum(ask("r.csv", queries.calls).values()) == 20, "those of the run and those of the undo"
     here("resume", "r.csv", "--retry", "undone", "--yes", "-q").ended(0)
     assert service.states(devices) == ["0"] * 10
 

@@ -249,7 +249,13 @@ def export(
     output: Output = None,
     outcome: Annotated[
         tuple[Outcome, ...],
-        Parameter(group=MAIN, converter=names_of(Outcome), consume_multiple=False, metavar="OUTCOME,…"),
+        Parameter(
+            name_transform=str.lower,  # an outcome is shown as it is typed
+            group=MAIN,
+            converter=names_of(Outcome),
+            consume_multiple=False,
+            metavar="OUTCOME,…",
+        ),
     ] = (),
     code: Annotated[tuple[str, ...], Parameter(group=MAIN, consume_multiple=False, metavar="CODE")] = (),
     ca_sn: Annotated[tuple[str, ...], Parameter(group=MAIN, consume_multiple=False, metavar="SERIAL")] = (),
@@ -291,7 +297,8 @@ def help_(topic: Annotated[str, Parameter(group=MAIN)] = "") -> int:
 
 
 _RUN = (
-    "0 done · 1 rows are not · 2 options · 3 errors · 65 list · 69 service · 73 disk · 75 early · 77 access · 78 setup"
+    "0 done · 1 some rows are not · 2 options · 3 errors · 65 list\n"
+    "66 input · 69 service · 73 disk · 75 stopped early · 77 access · 78 setup"
 )
 _READ = "0 done · 2 options · 69 service · 73 disk · 77 access · 78 setup"
 _LOCAL = "0 done · 2 options · 66 no such run · 73 disk"

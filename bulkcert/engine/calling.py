@@ -131,7 +131,8 @@ class Engine:
         progress.outcomes[record.outcome] += 1
         if record.outcome is Outcome.UNDONE and row.outcome is not None:
             progress.replaced[row.outcome] += 1
-        progress.errors.ended(record.code, record.row)
+        if (error := progress.errors.get(record.code)) is not None:
+            error.row = record.row
         if record.outcome in ERRORS and not record.again:
             errors = sum(progress.outcomes[outcome] for outcome in ERRORS)
             # Rows that were not called say nothing about how calls fare.

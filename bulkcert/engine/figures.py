@@ -1,5 +1,6 @@
 """The live figures of a session as they are kept and shown; made in ``engine.stats``, and light to import."""
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from typing import Literal
@@ -37,7 +38,47 @@ class LastError(msgspec.Struct):
     row: int = 0
 
 
-class Stats(msgspec.Struct, frozen=True):
+LATENCY_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds of the classes that latencies are counted in, in seconds."""
+
+
+class Counts(msgspec.Struct):
+    """What a session has done so far, as the engine counts it.
+
+    Attributes:
+        in_flight: Calls that wait for an answer.
+        reading: Whether states are being read, before or after the calls that change them.
+        pages: Pages of certificates read.
+        reads: Certificates read one by one.
+        scans: Times that all states that were to be read have been read, or the run continued without.
+        unread_because: Why states could not be read, or not all of them.
+        retries: Calls beyond the first of a row.
+        throttles: Answers that said to slow down.
+        throttle_code: Code of the last of these.
+        retry_after_s: What it asked to wait, in seconds.
+        codes: Answers by code.
+        last_error: The newest of all errors.
+        latency_counts: Attempts in each class of ``LATENCY_BOUNDS_S``, and behind them those that took longer.
+        latency_sum_s: Seconds that all of them took together.
+    """
+
+    in_flight: int = 0
+    reading: bool = False
+    pages: int = 0
+    reads: int = 0
+    scans: int = 0
+    unread_because: str = ""
+    retries: int = 0
+    throttles: int = 0
+    throttle_code: str = ""
+    retry_after_s: float = 0.0
+    codes: dict[str, int] = msgspec.field(default_factory=Counter)
+    last_error: str = ""
+    latency_counts: list[int] = msgspec.field(default_factory=lambda: [0] * (len(LATENCY_BOUNDS_S) + 1))
+    latency_sum_s: float = 0.0
+
+
+class Stats(Counts, frozen=True, kw_only=True):  # type: ignore[misc]
     """What a session does.
 
     Attributes:
@@ -56,27 +97,13 @@ class Stats(msgspec.Struct, frozen=True):
         limit: Calls per second that all lanes make together, at most.
         factor: Share of the limit that may be used after throttling, from 0 to 1.
         paused_s: For how long nothing is sent, in seconds.
-        in_flight: Calls that wait for an answer.
         lanes: Each source address.
-        reading: Whether states are being read.
-        pages: Pages of certificates read.
-        reads: Certificates read one by one.
-        retries: Calls beyond the first of a row.
-        throttles: Answers that said to slow down.
         outage_s: For how long the service has been silent, in seconds; 0 without an outage.
         outages: How often it was.
-        codes: Answers by code.
-        latency_counts: Answers in each class of ``progress.LATENCY_BOUNDS_S``, and behind them those that took longer.
-        latency_sum_s: Seconds that all of them took together.
         waiting_for: What keeps the session from going faster.
         elapsed_s: Seconds since it began.
         left_s: Time left, in seconds; null where it is not known.
         errors: The newest errors, one for each code, the latest first.
-        last_error: The newest of all.
-        throttle_code: Code of the last answer that said to slow down.
-        retry_after_s: What it asked to wait, in seconds.
-        scans: Times that all states that were to be read have been read, or the run continued without.
-        unread_because: Why states could not be read, or not all of them.
         stop: Why the session ends early, or an empty text.
         stop_status: Exit status that it ends with then.
     """
@@ -95,27 +122,13 @@ class Stats(msgspec.Struct, frozen=True):
     limit: float
     factor: float
     paused_s: float
-    in_flight: int
     lanes: list[LaneState]
-    reading: bool
-    pages: int
-    reads: int
-    retries: int
-    throttles: int
     outage_s: float
     outages: int
-    codes: dict[str, int]
-    latency_counts: list[int]
-    latency_sum_s: float
     waiting_for: str
     elapsed_s: float
     left_s: float | None
     errors: list[LastError]
-    last_error: str
-    throttle_code: str
-    retry_after_s: float
-    scans: int
-    unread_because: str
     stop: str
     stop_status: int | None
 

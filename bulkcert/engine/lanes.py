@@ -152,12 +152,9 @@ class Lanes:
     async def _weigh(self, answer: Response, operation: Operation, tolerated: Collection[str]) -> int:
         """Draws the consequences of an answer for the whole run; returns how many attempts it costs its call."""
         progress, verdict, now = self.progress, answer.verdict, time.monotonic()
-        progress.latencies.add(answer.latency_ms / 1000)
+        progress.count(answer)
         if answer.code:
             _report(answer)
-            progress.codes[answer.code] += 1
-            progress.last_error = f"{answer.code}: {answer.message}"
-            progress.errors.note(answer.code, answer.message, answer.request_id, answer.finished_at)
         if answer.is_from_service or verdict is Verdict.THROTTLED:
             progress.outage.answer(now, throttled=verdict is Verdict.THROTTLED)
         else:

@@ -2,9 +2,10 @@
 
 import time
 from collections import Counter
+from copy import copy
 from datetime import UTC, datetime
 
-from bulkcert.engine.figures import LaneState, Phase, Stats
+from bulkcert.engine.figures import Counts, LaneState, Phase, Stats
 from bulkcert.engine.limits import Target
 from bulkcert.engine.progress import Progress
 from bulkcert.store.outcome import Outcome
@@ -57,6 +58,7 @@ class StatsMaker:
         progress, now = self.progress, time.monotonic()
         outcomes, done_now = self._outcomes(), self._done_now()
         return Stats(
+            **{name: copy(getattr(progress, name)) for name in Counts.__struct_fields__},
             phase=self._phase(),
             rows=self._rows,
             done=self._done(outcomes, done_now),
@@ -71,30 +73,16 @@ class StatsMaker:
             limit=round(self._limit, 1),
             factor=round(progress.slow_down.factor(now), 3),
             paused_s=round(max(0.0, progress.slow_down.paused_until - now), 1),
-            in_flight=progress.in_flight,
             lanes=[
                 LaneState(address or "any", lane.window.recent_rate(now), lane.in_flight)
                 for address, lane in zip(self._addresses, progress.lanes, strict=False)
             ],
-            reading=progress.reading,
-            pages=progress.pages,
-            reads=progress.reads,
-            retries=progress.retries,
-            throttles=progress.throttles,
             outage_s=round(now - progress.outage.since, 1) if progress.outage.ongoing else 0.0,
             outages=progress.outage.count,
-            codes=dict(progress.codes),
-            latency_counts=list(progress.latencies.counts),
-            latency_sum_s=round(progress.latencies.sum_s, 6),
-            waiting_for=waiting_for(progress, now, limit=self._limit, workers=self._workers),
+            waiting_for=self._waiting_for(now),
             elapsed_s=round(now - self._began, 1),
             left_s=self._left_s(now),
-            errors=progress.errors.newest(ERRORS_KEPT),
-            last_error=progress.last_error,
-            throttle_code=progress.throttle_code,
-            retry_after_s=progress.retry_after_s,
-            scans=progress.scans,
-            unread_because=progress.unread_because,
+            errors=list(reversed(progress.errors.values()))[:ERRORS_KEPT],
             stop=progress.stop.message if progress.stop else "",
             stop_status=progress.stop.status if progress.stop else None,
         )
@@ -141,37 +129,23 @@ class StatsMaker:
         called = self.progress.outcomes.total() - self.progress.outcomes[Outcome.UNCHANGED]
         return left / (min(self._limit, called / elapsed) or self._limit)
 
-
-def waiting_for(progress: Progress, now: float, *, limit: float, workers: int) -> str:
-    """Returns what keeps a session from going faster.
-
-    Args:
-        progress: What it does.
-        now: Monotonic time in seconds.
-        limit: Calls per second that all lanes make together, at most.
-        workers: Workers of all lanes together.
-    """
-    if progress.stop is not None:
-        return f"stopping ({progress.stop.message}): waiting for {progress.in_flight} calls in flight"
-    if progress.outage.ongoing:
-        return f"no answer for {now - progress.outage.since:.0f} s: waiting for the service ({progress.last_error})"
-    if (sleeps := progress.next_scan_at - now) > 0:
-        until = datetime.fromtimestamp(progress.watched_until, UTC)
-        return f"next check in {about(sleeps)}, until {until:%Y-%m-%dT%H:%M:%SZ}"
-    if slowed := _slowed(progress, now):
-        return slowed
-    if progress.in_flight >= workers:
-        return f"all {progress.in_flight} workers wait for answers"
-    return f"paced at {limit:.0f}/s"
-
-
-def _slowed(progress: Progress, now: float) -> str:
-    if (pause := progress.slow_down.paused_until - now) > 0:
-        return f"throttled: pausing {pause:.1f} s as the service asks"
-    if (factor := progress.slow_down.factor(now)) < 1:
-        reason = "throttled" if progress.throttles else "after an outage"
-        return f"{reason}: at {factor:.0%} of the cap, rising"
-    return ""
+    def _waiting_for(self, now: float) -> str:
+        """Returns what keeps the session from going faster."""
+        progress, outage = self.progress, self.progress.outage
+        if progress.stop is not None:
+            return f"stopping ({progress.stop.message}): waiting for {progress.in_flight} calls in flight"
+        if outage.ongoing:
+            return f"no answer for {now - outage.since:.0f} s: waiting for the service ({progress.last_error})"
+        if (sleeps := progress.next_scan_at - now) > 0:
+            until = datetime.fromtimestamp(progress.watched_until, UTC)
+            return f"next check in {about(sleeps)}, until {until:%Y-%m-%dT%H:%M:%SZ}"
+        if (pause := progress.slow_down.paused_until - now) > 0:
+            return f"throttled: pausing {pause:.1f} s as the service asks"
+        if (factor := progress.slow_down.factor(now)) < 1:
+            reason = "throttled" if progress.throttles else "after an outage"
+            return f"{reason}: at {factor:.0%} of the cap, rising"
+        waits = progress.in_flight >= self._workers
+        return f"all {progress.in_flight} workers wait for answers" if waits else f"paced at {self._limit:.0f}/s"
 
 
 def _named(outcomes: Counter[Outcome]) -> dict[str, int]:

@@ -56,9 +56,9 @@ def find_keys(
     """
     if not by_device:
         return (_find_column(place, columns, ("CaSn", "Sn"), "--ca-column", ca_column),)
-    if columns and not (device_column or ca_column or matching(columns, "DeviceSn") or matching(columns, "CaSn")):
+    if columns and not (device_column or ca_column or _matching(columns, "DeviceSn") or _matching(columns, "CaSn")):
         named = f"{_option(columns, '--device-column')} {_option(columns, '--ca-column')}"
-        raise _lacking(place, columns, "DeviceSn and no CaSn", f"Say which columns hold the serials: {named}")
+        raise lacking(place, columns, "DeviceSn and no CaSn", f"Say which columns hold the serials: {named}")
     device = _find_column(place, columns, ("DeviceSn",), "--device-column", device_column)
     ca = _find_column(place, columns, ("CaSn",), "--ca-column", ca_column)
     if device == ca:
@@ -81,26 +81,40 @@ def _find_column(place: str, columns: Sequence[str], wanted: Sequence[str], opti
         near = difflib.get_close_matches(chosen.casefold(), [name.casefold() for name in columns], n=1)
         meant = next((f"; did you mean {quoted(name)}" for name in columns if name.casefold() in near), "")
         raise _invalid(
-            f"{place}: no column is named {quoted(chosen)}{meant}; {listed(columns)}",
+            f"{place}: no column is named {quoted(chosen)}{meant}; {_listed(columns)}",
             f"Give {option} one of these names, exactly as written.",
         )
     for name in wanted:
-        found = matching(columns, name)
-        if len(found) > 1:
-            raise _invalid(
-                f"{place}: {' and '.join(map(quoted, found))} may each be the {name} column",
-                f"Name the right one: {option} {shlex.quote(found[0])}",
-            )
-        if found:
-            return found[0]
+        if found := the_column(place, columns, name, f"Name the right one: {option} {{}}"):
+            return found
     advice = f"Say which column holds the serials: {_option(columns, option)}"
-    raise _lacking(place, columns, " or ".join(wanted), advice)
+    raise lacking(place, columns, " or ".join(wanted), advice)
 
 
-def _lacking(place: str, columns: Sequence[str], names: str, advice: str) -> BulkcertError:
-    if name := separated_by(columns):
+def the_column(place: str, columns: Sequence[str], name: str, advice: str) -> str | None:
+    """Returns the one column with a name, or None.
+
+    Args:
+        place: The file, for messages.
+        columns: Its columns.
+        name: Case, white space, ``_`` and ``-`` do not matter.
+        advice: What to do where several have it; ``{}`` becomes the first of them.
+
+    Raises:
+        BulkcertError: INPUT_INVALID: several columns have the name.
+    """
+    found = _matching(columns, name)
+    if len(found) > 1:
+        text = " and ".join(map(quoted, found))
+        raise _invalid(f"{place}: {text} may each be the {name} column", advice.format(shlex.quote(found[0])))
+    return found[0] if found else None
+
+
+def lacking(place: str, columns: Sequence[str], names: str, advice: str) -> BulkcertError:
+    """Returns what to raise where no column has one of some names."""
+    if name := next((name for mark, name in _SEPARATORS.items() if any(mark in each for each in columns)), ""):
         advice = f"The fields seem to be separated by {name}: export the list again with commas."
-    return _invalid(f"{place}: no {names} column; {listed(columns)}", advice)
+    return _invalid(f"{place}: no {names} column; {_listed(columns)}", advice)
 
 
 def _option(columns: Sequence[str], option: str) -> str:
@@ -110,8 +124,7 @@ def _option(columns: Sequence[str], option: str) -> str:
     return f"{option} {shlex.quote(column) if column.isprintable() else 'COLUMN'}"
 
 
-def matching(columns: Sequence[str], name: str) -> list[str]:
-    """Returns the columns with a name; case, white space, ``_`` and ``-`` do not matter."""
+def _matching(columns: Sequence[str], name: str) -> list[str]:
     return [column for column in columns if _plain(column) == _plain(name)]
 
 
@@ -128,15 +141,9 @@ def quoted(name: str) -> str:
     return f"'{printable(name)}'"
 
 
-def listed(columns: Sequence[str]) -> str:
-    """Returns what the columns are, as a message names it."""
+def _listed(columns: Sequence[str]) -> str:
     if not columns:
         return "there are no columns"
     more = len(columns) - COLUMNS_SHOWN
     shown = ", ".join(map(quoted, columns[:COLUMNS_SHOWN]))
     return f"the columns are {shown}" + (f" and {more} more" if more > 0 else "")
-
-
-def separated_by(columns: Sequence[str]) -> str:
-    """Returns what seems to separate the fields in place of commas, in words; empty if nothing does."""
-    return next((name for separator, name in _SEPARATORS.items() if any(separator in each for each in columns)), "")

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input.columns import listed, matching, quoted, separated_by
+from bulkcert.input.columns import lacking, quoted, the_column
 from bulkcert.input.files import File, open_file, unreadable
 from bulkcert.input.records import MalformedError, Part, read_lines
 from bulkcert.input.serials import REASONS, SerialProblem, all_rounded, faults
@@ -64,8 +64,6 @@ class Protection:
         Args:
             keys: Serials of the devices and the CAs; of the CAs alone for an action on CAs.
         """
-        if keys.width != 1 + self._by_device:
-            raise ValueError("a list for one kind of action does not do for the other")
         devices, cas = keys.to_series(0), keys.to_series(-1)
         by_device, by_ca = _is_in(devices, self._devices), _is_in(cas, self._cas)
         self._devices_found.update(devices.filter(by_device).unique())
@@ -188,8 +186,9 @@ def _table(file: File, *, by_device: bool) -> Iterator[tuple[Part, dict[str, str
 
 def _chosen(path: str, columns: list[str], *, by_device: bool) -> dict[str, str]:
     """Returns the columns of a table by what they hold."""
-    device, ca = _column(path, columns, "DeviceSn"), _column(path, columns, "CaSn")
-    either = None if ca else _column(path, columns, "Sn")
+    one = "Rename or remove all but one."
+    device, ca = the_column(path, columns, "DeviceSn", one), the_column(path, columns, "CaSn", one)
+    either = None if ca else the_column(path, columns, "Sn", one)
     if device and not by_device:
         ca = ca or either
     if device or ca:
@@ -197,17 +196,7 @@ def _chosen(path: str, columns: list[str], *, by_device: bool) -> dict[str, str]
     if either:
         return {_BARE: either}
     advice = "Name the columns of the serials so; serials without a name, one a line, are a list with the suffix .txt."
-    if separator := separated_by(columns):
-        advice = f"The fields seem to be separated by {separator}: export the list again with commas."
-    raise _refused(f"{path}: no DeviceSn or CaSn column; {listed(columns)}", advice)
-
-
-def _column(path: str, columns: list[str], name: str) -> str | None:
-    found = matching(columns, name)
-    if len(found) > 1:
-        text = " and ".join(map(quoted, found))
-        raise _refused(f"{path}: {text} may each be the {name} column", "Rename or remove all but one.")
-    return found[0] if found else None
+    raise lacking(path, columns, "DeviceSn or CaSn", advice)
 
 
 def _checked(part: Part, names: Mapping[str, str]) -> pl.DataFrame:

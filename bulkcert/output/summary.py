@@ -153,7 +153,7 @@ def summary_of(status: RunStatus, pinned: PinnedList, db: sqlite3.Connection) ->
     Raises:
         OSError: The results cannot be read.
     """
-    asked, sessions = status.asked, [session_of(each) for each in status.sessions]
+    asked, sessions = status.asked, sessions_of(status, db)
     if asked is None or (doing := status.doing) is None:
         raise ValueError("a run without a session has no summary")
     acted = [each for each in sessions if each.kind != "verify"]
@@ -177,7 +177,7 @@ def summary_of(status: RunStatus, pinned: PinnedList, db: sqlite3.Connection) ->
         codes=dict(codes.most_common()),
         kinds=kinds,
         caps=caps_of(doing),
-        calls=max(queries.attempts(db), sum(each.calls for each in acted)),
+        calls=sum(each.calls for each in acted),
         achieved_rate=acted[-1].achieved_rate,
         peak_window=max(each.peak_window for each in sessions),
         throttles=sum(each.throttles for each in acted),
@@ -214,9 +214,15 @@ def write_summary(status: RunStatus, summary: Summary) -> None:
         raise cannot_write(status.files.summary, error, "Make room.") from error
 
 
-def session_of(session: stored.Session) -> SessionSummary:
-    """Returns what a session did, as far as it has said."""
+def sessions_of(status: RunStatus, db: sqlite3.Connection) -> list[SessionSummary]:
+    """Returns what each session did: as far as it has said, and at least what the outcomes of its rows show."""
+    seen = queries.calls(db)
+    return [_session(each, seen.get(each.id, 0)) for each in status.sessions]
+
+
+def _session(session: stored.Session, seen: int) -> SessionSummary:
     figures = msgspec.json.decode(session.figures or "{}")
+    figures["calls"] = max(figures.get("calls", 0), seen)
     times = {
         "started": utc(session.started_at / 1000),
         "finished": None if session.ended_at is None else utc(session.ended_at / 1000),

@@ -88,7 +88,9 @@ def _count(status: RunStatus, asked: Asked, db: sqlite3.Connection) -> Figures:
     # What an earlier verification has read is none of what the last one did.
     read = status.verification or (None if first is None else _ever_read(kinds))
     verified = None if read is None else Verified(**msgspec.structs.asdict(read), first=first, last=last)
-    results, starts = _results(status.files), [_start(status, session) for session in status.sessions]
+    results = _results(status.files)
+    done = summary.sessions_of(status, db)
+    starts = [_start(status, session, each) for session, each in zip(status.sessions, done, strict=True)]
     advice = Advice(status.files, action, protected=status.outcomes[Outcome.PROTECTED] > 0)
     findings, left_out = _findings(db, pinned, kinds, advice)
     cas_in_all, cas = _cas(rows)
@@ -280,10 +282,10 @@ def _calls(rows: pl.DataFrame, starts: list[SessionFigures]) -> Calls:
     )
 
 
-def _start(status: RunStatus, session: Session) -> SessionFigures:
+def _start(status: RunStatus, session: Session, done: summary.SessionSummary) -> SessionFigures:
     """Returns a session with its newest figures."""
     return SessionFigures(
-        **msgspec.structs.asdict(summary.session_of(session)),
+        **msgspec.structs.asdict(done),
         state="ended" if session.ended_at else "running" if status.is_held and session is status.session else "killed",
         last_sign=utc(session.beat_at / 1000) if session.beat_at else None,
     )

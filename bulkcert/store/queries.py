@@ -252,9 +252,11 @@ def sample(db: sqlite3.Connection, row: int) -> tuple[str, str, int | None]:
     return db.execute(statement, (row,)).fetchone() or ("", "", None)
 
 
-def attempts(db: sqlite3.Connection) -> int:
-    """Returns how many calls the outcomes of all rows took, those that were replaced included."""
-    return _number(db, "SELECT TOTAL(attempts) FROM certificate") + _number(db, "SELECT TOTAL(attempts) FROM attempt")
+def calls(db: sqlite3.Connection) -> dict[int, int]:
+    """Returns for each session that called rows how many calls their outcomes took, replaced outcomes included."""
+    statement = """SELECT session, SUM(attempts) FROM (SELECT session, attempts FROM certificate
+        UNION ALL SELECT session, attempts FROM attempt) WHERE session IS NOT NULL GROUP BY session"""
+    return dict(db.execute(statement).fetchall())
 
 
 def latencies(db: sqlite3.Connection) -> list[float]:

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 import anyio
+import msgspec
 
 from bulkcert.engine.figures import Stats, Take
 from bulkcert.engine.progress import Progress
@@ -56,20 +57,17 @@ def log_finished(summary: Summary, progress: Progress, started: float) -> None:
         "run_finished",
         f"{summary.rows:,} rows, exit status {summary.exit_status}",
         logging.INFO if summary.exit_status == 0 else logging.WARNING,
-        exit_status=summary.exit_status,
-        stopped=summary.stopped or None,
-        advice=summary.advice or None,
-        rows=summary.rows,
-        outcomes=summary.outcomes,
-        codes=summary.codes,
+        **_of(summary, "exit_status", "stopped", "advice", "rows", "outcomes", "codes", "results"),
+        **_of(progress, "retries", "throttles"),
         calls=progress.sends.sends,
         achieved_rate=round(progress.sends.rate(), 1),
         peak_window=progress.sends.worst,
-        retries=progress.retries,
-        throttles=progress.throttles,
         duration_s=round(time.monotonic() - started, 3),
-        results=summary.results,
     )
+
+
+def _of(figures: object, *names: str) -> dict[str, Any]:
+    return {name: getattr(figures, name) for name in names}
 
 
 def log_verified(verification: Verification, started: float) -> None:
@@ -84,15 +82,7 @@ def log_verified(verification: Verification, started: float) -> None:
         f"{verification.wanted:,} rows in the desired state, {verification.not_desired:,} not, "
         f"{verification.unread:,} not read",
         logging.INFO if verification.exit_status == 0 else logging.WARNING,
-        exit_status=verification.exit_status,
-        stopped=verification.stopped or None,
-        statuses=verification.statuses,
-        wanted=verification.wanted,
-        not_desired=verification.not_desired,
-        unread=verification.unread,
-        unread_because=verification.unread_because,
-        called_again=verification.called_again,
-        calls=verification.calls,
+        **msgspec.structs.asdict(verification),
         duration_s=round(time.monotonic() - started, 3),
     )
 
@@ -137,34 +127,20 @@ class _Watcher:
         """Logs the verdicts so far, if there are new ones."""
         self._counted_at = now
         finished = sum(stats.outcomes_now.values())
-        fresh: dict[str, Any] = {
-            "outcomes": stats.outcomes_now,
-            "codes": stats.codes,
-            "calls": stats.calls,
-            "retries": stats.retries,
-            "throttles": stats.throttles,
-            "left": max(0, stats.to_call - finished),
-            "pages": stats.pages,
-            "reads": stats.reads,
-            "outages": stats.outages,
-        }
+        left = max(0, stats.to_call - finished)
+        fresh = _of(stats, "codes", "calls", "retries", "throttles", "pages", "reads", "outages")
+        fresh |= {"outcomes": stats.outcomes_now, "left": left}
         if fresh != self._counted:
             self._counted = fresh
-            said = f"{finished:,} rows finished, {fresh['left']:,} left"
-            event("progress", said, **fresh, rate=stats.rate, in_flight=stats.in_flight, factor=stats.factor)
+            said = f"{finished:,} rows finished, {left:,} left"
+            event("progress", said, **fresh, **_of(stats, "rate", "in_flight", "factor"))
 
     def _see_preflight(self, stats: Stats) -> None:
         reads = (stats.pages, stats.reads, stats.unread_because)
         if stats.scans > self._scans and reads != self._reads:
             self._scans, self._reads = stats.scans, reads
             said = f"{stats.pages:,} pages and {stats.reads:,} single certificates read"
-            event(
-                "preflight_finished",
-                said,
-                pages=stats.pages,
-                reads=stats.reads,
-                unread_because=stats.unread_because or None,
-            )
+            event("preflight_finished", said, **_of(stats, "pages", "reads", "unread_because"))
 
     def _see_slow_down(self, stats: Stats) -> None:
         """Logs that all lanes slow down, and why, and that they are back; a new reason is logged again."""
@@ -179,12 +155,10 @@ class _Watcher:
                 f"lanes slowed down: {why}; at {stats.factor:.0%} of the cap",
                 logging.WARNING,
                 reason=why,
-                factor=stats.factor,
                 pause_s=stats.paused_s,
                 code=stats.throttle_code if why == "throttled" else None,
                 retry_after_s=stats.retry_after_s if why == "throttled" else None,
-                throttles=stats.throttles,
-                last_error=stats.last_error,
+                **_of(stats, "factor", "throttles", "last_error"),
             )
         elif self._slowed and not why and stats.factor >= 1 and not stats.paused_s and not stats.outage_s:
             self._slowed = ""

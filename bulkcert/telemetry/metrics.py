@@ -17,8 +17,7 @@ from prometheus_client import Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
-from bulkcert.engine.figures import Stats, Take
-from bulkcert.engine.progress import LATENCY_BOUNDS_S
+from bulkcert.engine.figures import LATENCY_BOUNDS_S, Stats, Take
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bound
 from bulkcert.output.files import read_regular, write_whole

@@ -1,10 +1,11 @@
-"""What a list protects is never called: not when a run is resumed, not by a watch, not through its CA."""
+"""What a list protects is never called, and a list that protects nothing is seen."""
 
+import json
 import random
 import re
 
 import pytest
-from program import INSTANCE, UNHURRIED, here, outcomes, read_results, wait_for, write_devices
+from program import INSTANCE, UNHURRIED, here, outcomes, wait_for, write_devices
 from stored import change, kill
 from watching import watch
 
@@ -109,39 +110,10 @@ def test_a_watch_calls_nothing_protected(place):
     assert called == {*place.devices} - {*kept}
 
 
-@pytest.mark.parametrize(("name", "head"), [("p.txt", ""), ("p.csv", "Sn\n")])
-def test_a_serial_by_itself_means_whatever_has_it(place, name, head):
-    """A CA with all its rows, or a device; what is in no row is told, so that a typing error shows."""
-    (device, _), (_, ca) = place.devices[:2]
-    (place.directory / name).write_text(f"{head}{ca}\n{device}\n")
-    told = place.plan("--protect", name, "--skip-protected").ended(0)
-
-    assert f"{name}: 2 serials; 11 rows protected\n" in told.stdout
-    place.write(name, *head.splitlines(), ca, "nowhere")
-    told = place.plan("--protect", name, "--skip-protected").ended(0)
-    assert f"{name}: 2 serials; 10 rows protected; 1 serial is in no row\n" in told.stdout
-    place.run("--protect", name, "--skip-protected").ended(1)
-    assert {found for _, found in place.changed()} == {place.devices[0][1]} - {ca}
-
-
-def test_a_protected_device_protects_its_ca(place):
-    """An action on CAs would hit it: no row of that CA is called."""
-    device, ca = place.devices[-1]
-    place.write("p.csv", "DeviceSn,CaSn", f"{device},{ca}")
-    finished = place.run(*SKIP, action="inactivate-ca").ended(1)
-
-    assert "10 rows protected" in finished.stderr
-    assert ca not in {found for _, found in place.changed()}
-    assert len(place.changed()) == 1
-    results = read_results(place.directory / "r.csv")
-    assert {row["CaSn"] for row in results if row["outcome"] == "protected"} == {ca}
-
-
-@pytest.mark.parametrize("content", ["DeviceSn,CaSn\nd1,\nd2,\nd3,00ca000000\n", "DeviceSn\nd1\nd2\n", "Sn\nd1\nd2\n"])
-def test_a_device_whose_ca_nobody_knows(place, content):
+def test_a_device_whose_ca_nobody_knows(place):
     """It may be under one of the CAs that are to be called, so nothing is; the plan says the same."""
     place.write("cas.csv", "CaSn", "00ca000000", "00ca000001")
-    (place.directory / "p.csv").write_text(content)
+    place.write("p.csv", "DeviceSn,CaSn", "d1,", "d2,", "d3,00ca000000")
     for refused in (place.plan, place.run):
         assert "2 serials, the first 'd1', may be devices under one of these CAs" in (
             refused(*SKIP, action="inactivate-ca", path="cas.csv").ended(65).stderr
@@ -178,8 +150,8 @@ def test_nothing_protected_is_ever_called(tmp_path, service, seed):
     devices, cas = (chance.sample(sorted({pair[which] for pair in place.devices}), 3 - which) for which in (0, 1))
     cas = cas[:1]
     kept = {pair for pair in place.devices if pair[0] in devices or pair[1] in cas}
-    if not by_device:
-        place.write("p.csv", "CaSn", *({ca for _, ca in kept}))
+    if not by_device:  # a protected device protects its CA
+        place.write("p.csv", "DeviceSn,CaSn", *map(",".join, kept))
     elif chance.random() < 0.5:
         place.write("p.csv", "DeviceSn,CaSn", *(f"{device}," for device in devices), *(f",{ca}" for ca in cas))
     else:
@@ -207,3 +179,28 @@ def test_nothing_protected_is_ever_called(tmp_path, service, seed):
         assert not {*changed} & kept
     else:
         assert not {ca for _, ca in changed} & {ca for _, ca in kept}
+
+
+def test_what_is_protected_is_shown(place):
+    """Before a run and in its plan, so that a list which hits nothing is seen."""
+    device, _ = place.devices[0]
+    for lines, shown in (
+        ((device, "nowhere", "99"), "3 devices and 0 CAs; 1 row protected; 2 serials are in no row"),
+        (("nowhere,", ",nobody"), "1 device and 1 CA; 0 rows protected; 2 serials are in no row"),
+    ):
+        place.write("p.csv", "DeviceSn,CaSn" if "," in lines[0] else "DeviceSn", *lines)
+        assert f"p.csv: {shown}" in place.run(*SKIP, "--overwrite").stderr
+        assert f"p.csv: {shown}" in place.plan(*SKIP).ended(0).stdout
+        assert json.loads(place.plan(*SKIP, "--json").ended(0).stdout)["protection"] == f"p.csv: {shown}"
+
+
+def test_what_was_meant_otherwise_is_warned_of(place):
+    """However quiet a run is, it warns of a serial that a row differs from in case or zeros; a plan does as well."""
+    place.write("p.csv", "DeviceSn", "000000000099")
+    assert not place.run("-q", "--protect", "p.csv").ended(0).stderr, "what is in no row at all is no mistake"
+    place.write("p.csv", "DeviceSn", "1", "02", "99")
+    said = "p.csv: the 2 serials, the first '02', are in no row exactly, but rows differ from them only in letter"
+    plan = place.plan("-q", "--protect", "p.csv", "--json").ended(0)
+
+    assert place.run("-q", "--protect", "p.csv", "--overwrite").ended(0).stderr.startswith(f"warning: {said}")
+    assert any(advice.startswith(said) for advice in json.loads(plan.stdout)["advice"])
