@@ -18,7 +18,7 @@ from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import ExitStatus
 from bulkcert.store.outcome import Outcome
 from bulkcert.telemetry.events import _Watcher
-from bulkcert.views.live import figures
+from bulkcert.views.status import figures
 
 pytestmark = pytest.mark.usefixtures("inside")
 

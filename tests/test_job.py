@@ -27,7 +27,6 @@ def refused(**options):
     ("options", "told"),
     [
         ({"source_address": ("127.0.0.2", "127.0.0.2")}, "the same address twice"),
-        ({"source_address": ("127.0.0.2", "::ffff:127.0.0.2")}, "the same address twice"),
         ({"source_address": ("0.0.0.0",)}, "means any address"),
         ({"source_address": ("192.0.2.1",)}, "not an address of this machine"),
         ({"source_address": ("here",)}, "not an IP address"),

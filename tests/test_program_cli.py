@@ -245,10 +245,6 @@ WRONG = {
         ["run", "inactivate-device", "x.csv", "--instance", "i", "--endpoint", "http://onsmqtt.example"],
         "http is allowed for loopback addresses only",
     ),
-    "port": (
-        ["run", "inactivate-device", "x.csv", "--instance", "i", "--endpoint", "https://a:99999"],
-        "port 99999 is not from 1 to 65535",
-    ),
     "share": (["rehearse", "inactivate-device", "x.csv", "--unregistered", "2"], "from 0 to 1"),
     "foreign name": (
         ["run", "inactivate-device", "\udcff.csv", "--instance", "i", "--region", "cn-hangzhou"],

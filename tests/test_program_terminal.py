@@ -252,7 +252,7 @@ def test_plain_lines_without_a_terminal(tmp_path, monkeypatch):
         command = ("run", "inactivate-device", place.list, "-o", place.results, "--endpoint", service.url)
         finished = here(*command, "--instance", INSTANCE, "--yes", "--rate", "18").ended(0)
 
-    line = re.search(r"^\d+/30 rows \(\d+%\); .*", finished.stderr, re.MULTILINE)
+    line = re.search(r"^\d+ of 30 \(\d+%\); .*", finished.stderr, re.MULTILINE)
     assert line, finished.stderr
     assert re.search(r"\d+/s; \d+ succeeded; \d+ s left; paced at 1\d/s", line[0]), line[0]
 

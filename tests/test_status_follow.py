@@ -23,7 +23,7 @@ def test_follow_ends_as_the_run_does(place):
             place.end(run)
             rest, _ = following.communicate(timeout=PATIENCE_S)
     assert following.returncode == 143
-    assert re.match(r"\S+Z calling: \d+ of 5,000 \(\d+%\); \d+/s; .*", first), first
+    assert re.match(r"\S+Z calling: \d+ of 5,000 \(\d+%\); .*; \d+/s; .*", first), first
     assert any(line.startswith("state         ended") for line in rest.decode().splitlines())
 
 

@@ -19,7 +19,7 @@ from bulkcert.store.status import status_in, status_of
 from bulkcert.views import console
 from bulkcert.views.advice import steps_after, steps_left
 from bulkcert.views.console import command_lines, say_step
-from bulkcert.views.ending import show_ending, show_summary
+from bulkcert.views.ending import show_ending, summary_rows
 from bulkcert.views.layout import show
 from bulkcert.views.live import REFRESH_S, Board
 from bulkcert.views.plan import CaStates, States, _table
@@ -91,7 +91,7 @@ def ending(files):
     with closing(open_existing(files)) as opened:
         status = status_in(files, opened.store.db)
         summary = summary_of(status, opened.pinned, opened.store.db)
-    show_summary(summary, status, calls=5)
+    show(summary_rows(summary, status, calls=5))
     show_ending(summary, status, quiet=False)
 
 

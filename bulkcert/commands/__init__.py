@@ -1,4 +1,7 @@
-"""The commands: what each takes is in ``signatures``, what it does in a module of its name loaded when given."""
+"""The commands: what each takes is in ``signatures``, what it does in a module of its name loaded when given.
+
+The function of a module that has its name takes what is explained in ``signatures``.
+"""
 
 OVERVIEW = """\
 Switch very many device certificates of ApsaraMQ for MQTT off or on.

@@ -23,15 +23,7 @@ def export(
     *,
     overwrite: bool,
 ) -> ExitStatus:
-    """Writes results again, all rows or some, also while a session is running; makes no calls.
-
-    Args:
-        results: The results of the run.
-        state_dir: Where its folder is, if not there.
-        output: The file; None for the results themselves.
-        only: Outcomes, codes and CAs of the rows that are wanted; any where there are none.
-        overwrite: Whether to replace a file that is there.
-    """
+    """Writes results again, all rows or some, also while a session is running; makes no calls."""
     files, wanted = RunFiles(results_of(results), state_dir), RowFilter(*only)
     if output is None or os.path.realpath(output) == os.path.realpath(files.results):
         output = files.results

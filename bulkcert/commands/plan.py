@@ -20,13 +20,7 @@ from bulkcert.words import counted
 
 
 def plan(action: ActionName, inputs: tuple[Path, ...], options: PlanOptions) -> ExitStatus:
-    """Says what a run over a list would find, do and cost, and what prevents it; changes and writes nothing.
-
-    Args:
-        action: What would be done with each row.
-        inputs: The files of the list.
-        options: As typed.
-    """
+    """Says what a run over a list would find, do and cost, and what prevents it; changes and writes nothing."""
     question = resolve_question(action, inputs, options)
     terminal.show_log(verbose=options.verbose, quiet=options.quiet)
     with _opened(question, quiet=options.quiet) as asked:

@@ -13,12 +13,7 @@ from bulkcert.service.actions import ACTIONS, ActionName
 
 
 def policy(action: ActionName, options: PolicyOptions) -> ExitStatus:
-    """Prints the minimal RAM policy for what a run calls; needs no credentials and calls nothing.
-
-    Args:
-        action: What the run will do with each row.
-        options: As typed.
-    """
+    """Prints the minimal RAM policy for what a run calls; needs no credentials and calls nothing."""
     if options.region:
         confirm_region(options.region)
     problems: list[str] = []

@@ -18,14 +18,7 @@ from bulkcert.words import counted
 
 
 def rehearse(action: ActionName, inputs: tuple[Path, ...], options: Options, stage: Stage) -> ExitStatus:
-    """Does the same as run, against an emulator on this machine; needs no account and reaches nothing else.
-
-    Args:
-        action: What to do with each row.
-        inputs: The files of the list.
-        options: As typed; endpoint, region and source addresses are not used.
-        stage: What the emulator is like.
-    """
+    """Does the same as run, against an emulator on this machine; needs no account and reaches nothing else."""
     statuses: list[int] = []
     with staged(action, inputs, options, stage) as rehearsal:
         if rehearsal.fault_seed is not None:

@@ -17,14 +17,7 @@ _FORMATS: dict[str, Format] = {".html": "html", ".md": "md", ".json": "json", ".
 
 
 def report(results: Path, state_dir: Path | None, output: Path | None, asked: Format | None) -> ExitStatus:
-    """Reports what a run did, from its store; needs no credentials, calls nothing, and disturbs no session that runs.
-
-    Args:
-        results: The results of the run, which need not be there.
-        state_dir: Where its folder is, if not there.
-        output: The file; None for the default of the format.
-        asked: The format; None where the name of the file says which.
-    """
+    """Reports what a run did, from its store; needs no credentials, calls nothing, disturbs no session that runs."""
     files = RunFiles(results_of(results), state_dir)
     if not files.results.name:
         raise BulkcertError(

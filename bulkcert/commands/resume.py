@@ -28,10 +28,6 @@ def resume(results: Path, options: ResumeOptions) -> ExitStatus:
     """Continues the run, the undo or the watch that was interrupted; its list is not needed.
 
     What was typed at its start holds unless it is given again. On a run that has ended it calls what --retry names.
-
-    Args:
-        results: The results of the run.
-        options: As typed, or stored.
     """
     files = RunFiles(results_of(results), options.state_dir)
     status = status_of(files)

@@ -26,18 +26,13 @@ from bulkcert.telemetry.recorder import recording
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
 from bulkcert.views import ending
+from bulkcert.views.layout import show
 from bulkcert.views.live import Board
 from bulkcert.words import counted
 
 
 def run(action: ActionName, inputs: tuple[Path, ...], options: Options) -> ExitStatus:
-    """Calls the service once for each row of a list, and writes what became of every row.
-
-    Args:
-        action: What to do with each row.
-        inputs: The files of the list.
-        options: As typed.
-    """
+    """Calls the service once for each row of a list, and writes what became of every row."""
     return calling.ended(execute(resolve(action, inputs, options), ChainCredentials()), as_json=options.json)
 
 
@@ -57,7 +52,7 @@ def execute(job: Job, provider: CredentialProvider) -> Summary:
             recorder.summary = summary
     status = status_of(job.files)
     if not job.options.json:
-        ending.show_summary(summary, status, calls=calls)
+        show(ending.summary_rows(summary, status, calls=calls))
     ending.show_ending(summary, status, quiet=job.options.quiet or job.options.json)
     return summary
 

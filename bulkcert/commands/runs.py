@@ -11,13 +11,7 @@ from bulkcert.views.runs import lines_of, runs_in
 
 
 def runs(directory: Path, state_dir: Path | None, *, json: bool) -> ExitStatus:
-    """Lists the runs in a directory: when each began, what it is of, how far it is, and its state.
-
-    Args:
-        directory: Where results are.
-        state_dir: Where the folders of runs are that were started with --state-dir; in place of the directory.
-        json: Whether to print one JSON object a line.
-    """
+    """Lists the runs in a directory: when each began, what it is of, how far it is, and its state."""
     where = directory if state_dir is None else state_dir
     try:
         found = runs_in(where, with_results=state_dir is None)

@@ -28,12 +28,6 @@ BAR_WIDTH = 60
 def status(results: Path, state_dir: Path | None, *, follow: bool, json: bool) -> int:
     """Shows the status of a run: how far it is, how fast, what came of it, what it waits for; or how it ended.
 
-    Args:
-        results: The results of the run, which need not be there yet, or its folder.
-        state_dir: Where its folder is, if not there.
-        follow: Whether to follow it until it ends.
-        json: Whether to print JSON.
-
     Returns:
         0 while the run is running, then the exit status of the run, or if that is 0 of its last verification; 75 if it
         was interrupted.

@@ -21,18 +21,12 @@ from bulkcert.telemetry.events import log_finished
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
 from bulkcert.views import ending
+from bulkcert.views.layout import show
 from bulkcert.views.live import Board
 
 
 def undo(results: Path, options: CallOptions, *, include_unknown: bool | None) -> ExitStatus:
-    """Does the inverse action for exactly the rows that a run has changed; the results show them as undone.
-
-    Args:
-        results: The results of the run.
-        options: As typed; the instance and the endpoint are those of the run unless given.
-        include_unknown: Whether to undo what was called though it is not known what it was before; None if nobody has
-            decided.
-    """
+    """Does the inverse action for exactly the rows that a run has changed; the results show them as undone."""
     files = RunFiles(results_of(results), options.state_dir)
     came = execute(files, ChainCredentials(), options, include_unknown=include_unknown)
     return calling.ended(came, as_json=options.json)
@@ -93,7 +87,7 @@ def execute(
     finally:
         opened.close()
     if not options.json:
-        ending.show_undone(summary, undo_)
+        show(ending.undone_rows(summary, undo_))
     ending.show_ending(summary, status_of(files), quiet=options.quiet or options.json)
     undone = undo_.progress.outcomes[Outcome.UNDONE]
     return UndoResult(undo_.rows, undone, undo_.unknown, summary.latest.exit_status or 0, summary)

@@ -27,12 +27,7 @@ LONGEST_WATCH_S, SHORTEST_PAUSE_S = 30 * 86400, 1.0
 
 
 def verify(results: Path, options: VerifyOptions) -> ExitStatus:
-    """Reads back the status of every row of a run and adds it to the results; 0 only if all are in the desired state.
-
-    Args:
-        results: The results of the run.
-        options: As typed; the instance and the endpoint are those of the run unless given.
-    """
+    """Reads back the status of every row of a run and adds it to the results; 0 if all are in the desired state."""
     files = RunFiles(results_of(results), options.state_dir)
     return calling.ended(execute(files, ChainCredentials(), options), as_json=options.json)
 

@@ -221,8 +221,6 @@ def _url(text: str, problems: list[str]) -> httpx.URL:
         return httpx.URL("https://invalid")
     if url.scheme not in ("http", "https") or not url.host:
         problems.append(f"--endpoint {text!r} must look like https://host")
-    elif url.port is not None and not 0 < url.port < 65536:  # noqa: PLR2004 - the ports of TCP
-        problems.append(f"--endpoint {text!r}: port {url.port} is not from 1 to 65535")
     elif url.scheme == "http" and not _is_loopback(url.host):
         problems.append(f"--endpoint {text!r}: http is allowed for loopback addresses only, use https")
     elif url.path not in ("", "/") or url.query or url.userinfo or url.fragment:
@@ -240,17 +238,10 @@ def _is_loopback(host: str) -> bool:
 
 def _addresses(typed: tuple[str, ...], problems: list[str]) -> tuple[str | None, ...]:
     reasons = {address: cannot_send_from(address) for address in typed}
-    plain = [_plain(address) for address, reason in reasons.items() if not reason]
     problems.extend(f"--source-address {address}: {reason}" for address, reason in reasons.items() if reason)
-    if len(reasons) < len(typed) or len(set(plain)) < len(plain):
+    if len(reasons) < len(typed):
         problems.append("--source-address names the same address twice")
     return typed or (None,)
-
-
-def _plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """Returns an address so that two spellings of it are equal."""
-    parsed = ipaddress.ip_address(address)
-    return getattr(parsed, "ipv4_mapped", None) or parsed
 
 
 def cannot_send_from(address: str) -> str:

@@ -25,23 +25,8 @@ MESSAGE_WIDTH = 160
 """Characters of a message that are shown."""
 
 
-def show_summary(summary: Summary, status: RunStatus, *, calls: int) -> None:
-    """Prints what a run came to, on stdout.
-
-    Args:
-        summary: Of the run.
-        status: Of the run.
-        calls: Calls that this start of the command has made.
-    """
-    show(_totals(summary, status, calls))
-
-
-def show_undone(summary: Summary, undo: Undo) -> None:
-    """Prints what an undo came to, on stdout."""
-    show(_undone(summary, undo))
-
-
-def _undone(summary: Summary, undo: Undo) -> Iterator[tuple[str, str | Text]]:
+def undone_rows(summary: Summary, undo: Undo) -> Iterator[tuple[str, str | Text]]:
+    """Yields names and values that say what an undo came to."""
     outcomes = undo.progress.outcomes
     restored = f"{outcomes[Outcome.UNDONE]:,} of {counted(undo.rows, 'row')}: {undo.action.desired} again"
     yield "undone", Text(restored, style="green")
@@ -56,13 +41,7 @@ def _undone(summary: Summary, undo: Undo) -> Iterator[tuple[str, str | Text]]:
 
 
 def show_ending(summary: Summary, status: RunStatus, *, quiet: bool) -> None:
-    """Prints why a run or an undo ended early, if it did, and what to do next, on stderr.
-
-    Args:
-        summary: Of the run.
-        status: Of the run.
-        quiet: Whether only what is amiss is wanted.
-    """
+    """Prints why a run or an undo ended early, if it did, and what to do next, on stderr; quiet: what is amiss."""
     if is_json():
         return  # the event of the end says it to machines
     if summary.stopped:
@@ -85,7 +64,8 @@ def _left(summary: Summary, status: RunStatus) -> str:
     return f"{are(rows, 'row')} not in the desired state: {what}; see {summary.results}"
 
 
-def _totals(summary: Summary, status: RunStatus, calls: int) -> Iterator[tuple[str, str | Text]]:
+def summary_rows(summary: Summary, status: RunStatus, *, calls: int) -> Iterator[tuple[str, str | Text]]:
+    """Yields names and values that say what a run came to; ``calls`` are those of this start of the command."""
     yield "rows", f"{summary.rows:,}"
     for outcome, count in summary.outcomes.items():
         yield from outcome_lines({outcome: count})
@@ -131,15 +111,7 @@ def _kinds(kinds: list[Kind]) -> Iterator[str]:
 def show_verified(
     verifier: Verifier, verification: Verification, status: RunStatus, *, as_json: bool, quiet: bool
 ) -> None:
-    """Prints what a verification came to, on stdout, and on stderr what to do next.
-
-    Args:
-        verifier: What has read.
-        verification: What came of it.
-        status: Of the run.
-        as_json: Whether stdout is for machines.
-        quiet: Whether only what is amiss is wanted.
-    """
+    """Prints what a verification came to, on stdout, and on stderr what to do next; quiet: what is amiss."""
     if not as_json:
         show(_read_back(verifier, verification))
     if (stop := verifier.stop) is not None:

@@ -7,9 +7,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from bulkcert.engine.figures import Stats, Take
+from bulkcert.engine.figures import Take
 from bulkcert.views.console import stderr, wrapped
-from bulkcert.words import counted, duration, faults
+from bulkcert.views.status import done_of, figures
 
 REFRESH_S = 0.25
 LINE_EVERY_S = 5.0
@@ -35,8 +35,7 @@ class Board:
             while True:
                 await anyio.sleep(LINE_EVERY_S)
                 stats = take()
-                share = stats.done / stats.rows if stats.rows else 1.0
-                stderr.print(Text(f"{stats.done:,}/{stats.rows:,} rows ({share:.0%}); {figures(stats)}"))
+                stderr.print(Text(f"{done_of(stats)}; {figures(stats)}"))
 
     async def _bar(self, take: Take) -> None:
         # Red is for what is amiss.
@@ -56,17 +55,3 @@ class Board:
                     show(live)
             finally:
                 show(live)
-
-
-def figures(stats: Stats) -> str:
-    """Returns what a session does, on one line."""
-    if stats.phase == "reading states":
-        read = f"{counted(stats.pages, 'page')} and {counted(stats.reads, 'single certificate')} read"
-        return f"{stats.rate:.0f}/s; reading states: {read}; {stats.waiting_for}"
-    outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in stats.outcomes.items())
-    parts = [f"{duration(stats.elapsed_s)}; {stats.rate:.0f}/s", outcomes or "nothing finished yet"]
-    if stats.retries or stats.throttles:
-        parts.append(faults(stats.retries, stats.throttles))
-    if stats.left_s is not None:
-        parts.append(f"{duration(stats.left_s)} left")
-    return "; ".join([*parts, stats.waiting_for])

@@ -169,16 +169,22 @@ def line_of(status: RunStatus) -> str:
     newest, stats = status.session, figures_of(status.session)
     if newest is None or stats is None or not is_running(status):
         return str(_state(status))
+    silent = f"; no sign of life for {duration(_silent_s(newest))}" if status.state is State.STALLED else ""
+    return f"{_clock(_seen(newest))} {stats.phase}: {done_of(stats)}; {figures(stats)}{silent}"
+
+
+def figures(stats: Stats) -> str:
+    """Returns what a session does, on one line."""
+    if stats.phase == "reading states":
+        read = f"{counted(stats.pages, 'page')} and {counted(stats.reads, 'single certificate')} read"
+        return f"{stats.rate:.0f}/s; reading states: {read}; {stats.waiting_for}"
     outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in stats.outcomes.items())
-    parts = [
-        f"{_clock(_seen(newest))} {stats.phase}: {_done(stats)}",
-        f"{stats.rate:.0f}/s",
-        outcomes or "nothing finished yet",
-        f"{duration(stats.left_s)} left" if stats.left_s is not None else "",
-        stats.waiting_for,
-        f"no sign of life for {duration(_silent_s(newest))}" if status.state is State.STALLED else "",
-    ]
-    return "; ".join(part for part in parts if part)
+    parts = [f"{duration(stats.elapsed_s)}; {stats.rate:.0f}/s", outcomes or "nothing finished yet"]
+    if stats.retries or stats.throttles:
+        parts.append(faults(stats.retries, stats.throttles))
+    if stats.left_s is not None:
+        parts.append(f"{duration(stats.left_s)} left")
+    return "; ".join([*parts, stats.waiting_for])
 
 
 def _state(status: RunStatus) -> Text:
@@ -215,7 +221,7 @@ def _ended(status: RunStatus) -> Text:
 def _counts(status: RunStatus, rows: int) -> Iterator[tuple[str, str | Text]]:
     stats = figures_of(status.session)
     if stats is not None and is_running(status):
-        yield "rows", _done(stats)
+        yield "rows", done_of(stats)
     elif status.done == rows:
         yield "rows", f"{rows:,}"
     else:
@@ -283,7 +289,8 @@ def _errors(errors: list[LastError]) -> Iterator[tuple[str, Text]]:
         yield "" if number else "errors", Text(line, style="red")
 
 
-def _done(stats: Stats) -> str:
+def done_of(stats: Stats) -> str:
+    """Returns how far a session is: ``1,204 of 5,000 (24%)``."""
     if stats.phase == "verifying":
         return f"{stats.rows:,}; {stats.done:,} called again"
     share = stats.done / stats.rows if stats.rows else 1.0
