@@ -488,8 +488,7 @@ def test_what_a_killed_session_has_claimed_is_never_left_out(path):
     store.claim([1, 2, 3])
     killed(store)
     store = session(path)
-    for again in (False, True):
-        store.keep_states([("inactive", "unchanged", 1, row) for row in (1, 2, 3, 4)], again=again)
+    store.keep_states([("inactive", "unchanged", 1, row) for row in (1, 2, 3, 4)])
     store.claim([1, 2, 3])
     store.keep([record(2), record(3, Outcome.NOT_ATTEMPTED, code="PermissionCheckFailed", changed=False, again=True)])
     ended(store)
@@ -515,7 +514,7 @@ def test_an_intent_whose_call_was_answered_is_no_lost_call(path):
 def test_an_interrupted_preflight_is_forgotten(path):
     """What was found before a kill, maybe long ago, does not count, also of rows that a list protects by now."""
     store = session(path, preflight=False)
-    store.keep_states([("inactive", "unchanged", 1, 1), ("inactive", "unchanged", 1, 2)], again=False)
+    store.keep_states([("inactive", "unchanged", 1, 1), ("inactive", "unchanged", 1, 2)])
     with store.transaction() as db:
         db.execute("UPDATE certificate SET never = 'protected' WHERE row = 2")
     killed(store)

@@ -13,6 +13,7 @@ from bulkcert.engine.sightings import Sightings
 from bulkcert.engine.states import StateReader
 from bulkcert.input import ROW
 from bulkcert.service.certificates import Status
+from bulkcert.store import queries
 from bulkcert.store.outcome import Outcome, Row
 from bulkcert.store.store import Store, now_ms
 
@@ -36,7 +37,6 @@ async def read_before(
     sightings: Sightings,
     *,
     mode: Mode,
-    again: bool,
     frames: Callable[[], Iterator[pl.DataFrame]],
     batches: Callable[[], Iterator[list[Row]]],
 ) -> None:
@@ -49,11 +49,10 @@ async def read_before(
     Args:
         lanes: Where calls go through.
         order: What is asked for.
-        store: Where states are kept.
+        store: Where states are kept; no row that it is to call is unchanged there.
         sightings: Where they go meanwhile; knows no row yet.
         mode: When they are read.
-        again: Whether the rows were found unchanged earlier: those that are not any more are to be called.
-        frames: Gives the annotated rows that are to be read.
+        frames: Gives the annotated rows that are to be called.
         batches: Gives the same as rows.
 
     Raises:
@@ -73,23 +72,19 @@ async def read_before(
         while not lanes.stopping.is_set():
             if (frame := await anyio.to_thread.run_sync(next, each, None)) is None:
                 break
-            states = list(_states(sightings, frame, desired, again=again))
-            await anyio.to_thread.run_sync(lambda found: store.keep_states(found, again=again), states)
-            progress.outcomes[Outcome.UNCHANGED] += sum(newest is not None for _, newest, _, _ in states)
+            await anyio.to_thread.run_sync(store.keep_states, _states(sightings, frame, desired))
+        found = await anyio.to_thread.run_sync(store.read, queries.count, queries.UNCHANGED)
+        progress.outcomes[Outcome.UNCHANGED] = found
     if not lanes.stopping.is_set():
         await anyio.to_thread.run_sync(lambda: store.note(preflight_at=now_ms()))
         progress.preflight_over = True
 
 
 def _states(
-    sightings: Sightings, frame: pl.DataFrame, desired: Status | None, *, again: bool
-) -> Iterator[tuple[str | None, str | None, int | None, int]]:
-    """Yields of some rows what they were, and the outcome where they need no call."""
+    sightings: Sightings, frame: pl.DataFrame, desired: Status | None
+) -> Iterator[tuple[str, str | None, int | None, int]]:
+    """Yields of the rows that were seen what they were, and the outcome where they need no call."""
     for row in frame[ROW]:
-        status: Status | None = sightings.status(row)
-        if status is None and not again:
-            continue
-        if status is not None and status == desired:
-            yield status.value, Outcome.UNCHANGED.value, sightings.seen_at(row), row
-        else:
-            yield (None if status is None else status.value), None, None, row
+        if (status := sightings.status(row)) is not None:
+            unchanged = (Outcome.UNCHANGED.value, sightings.seen_at(row)) if status == desired else (None, None)
+            yield status.value, *unchanged, row

@@ -30,9 +30,8 @@ class Run:
         check: What the pass over the list found.
         lifted: Certificates that a list has protected until now, and that are to be called.
         to_call: Certificates that are still to be called, those included that are read again first.
-        preflights_again: Whether what an earlier preflight has settled is too old to be believed.
+        preflights: Whether states are read before the first call, so that there may be fewer.
         is_undone: Whether an undo was the last to call, so that no calls are made unless ``--retry undone`` says so.
-        never_called: Whether no session has come to its first call.
         progress: What this session does.
     """
 
@@ -41,9 +40,8 @@ class Run:
     check: Check
     lifted: int = 0
     to_call: int = 0
-    preflights_again: bool = False
+    preflights: bool = False
     is_undone: bool = False
-    never_called: bool = False
     progress: Progress = field(default_factory=Progress)
 
     def __post_init__(self) -> None:
@@ -53,11 +51,10 @@ class Run:
         if self.is_undone:
             return
         self.to_call = queries.to_call(db, rows)
-        at, unchanged = queries.preflight_at(db), queries.count(db, queries.UNCHANGED)
-        self.never_called = at is None
-        if at is not None and is_old(at) and unchanged and self.to_call:
-            self.preflights_again = True
-            self.to_call += unchanged
+        self.preflights = self.job.options.preflight != "never" and is_old(queries.preflight_at(db))
+        if self.preflights and self.to_call:
+            self.opened.store.forget_unchanged()
+            self.to_call = queries.to_call(db, rows)
 
     @property
     def calls(self) -> int:
@@ -66,16 +63,16 @@ class Run:
         return self.to_call if limit is None else min(self.to_call, limit)
 
     @property
-    def preflights(self) -> bool:
-        """Whether states are read before the first call, so that there may be fewer."""
-        return self.job.options.preflight != "never" and (self.preflights_again or self.never_called)
-
-    @property
     def already_done(self) -> int:
         """Certificates that earlier sessions have finished."""
         return self.check.callable - self.to_call
 
-    async def call(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> None:
+    async def call(
+        self,
+        provider: CredentialProvider,
+        watch: Observer,
+        leave: Leave,
+    ) -> None:
         """Reads states first if wanted, then calls what is to be called, until done or stopped.
 
         Args:
@@ -88,8 +85,6 @@ class Run:
         """
         job, opened, options = self.job, self.opened, self.job.options
         settled = queries.settled(opened.store.db)
-        if self.preflights_again:
-            del settled[Outcome.UNCHANGED]
         opened.begin("run", options, provider.current)
         stats = StatsMaker(
             self.progress,
@@ -102,22 +97,21 @@ class Run:
         )
         order = RunLimits(job.action, job.instance, job.workers, job.max_errors, options.limit_rows)
         async with session(opened, job, provider, watch, leave, stats=stats, deadline=options.deadline) as lanes:
-            if self.never_called or self.preflights_again:
+            if is_old(queries.preflight_at(opened.store.db)):
                 await self._preflight(lanes, order)
             self.progress.preflight_over = True
             await Engine(order, lanes, opened.store).run(opened.batches(without=queries.LEFT_ALONE))
 
     async def _preflight(self, lanes: Lanes, order: RunLimits) -> None:
-        opened, only = self.opened, queries.UNCHANGED if self.preflights_again else ""
+        opened = self.opened
         await read_before(
             lanes,
             order,
             opened.store,
             Sightings.from_now(self.check, by_device=self.job.action.by_device),
             mode=self.job.options.preflight,
-            again=self.preflights_again,
-            frames=lambda: opened.frames(only=only),
-            batches=lambda: opened.batches(only=only),
+            frames=lambda: opened.frames(without=queries.LEFT_ALONE),
+            batches=lambda: opened.batches(without=queries.LEFT_ALONE),
         )
 
     def finish(self) -> Summary:
