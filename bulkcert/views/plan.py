@@ -17,7 +17,7 @@ from bulkcert.service.signing import Credentials
 from bulkcert.views.advice import on_unregistered
 from bulkcert.views.confirm import mistake
 from bulkcert.views.console import say, stdout
-from bulkcert.views.layout import columns, show
+from bulkcert.views.layout import GAP, columns, show
 from bulkcert.words import about, are, counted, printable
 
 CAS_LISTED = 1000
@@ -291,7 +291,7 @@ def show_plan(plan: Plan) -> None:
 
 
 def _table(plan: Plan, width: int | None) -> Iterator[str]:
-    """Yields the lines of the table; a column in which nothing stands is left out."""
+    """Yields the lines of the table; before a serial is cut, the share and columns of zeros make room for it."""
     rows = [(printable(ca.ca_sn), ca, _registered(ca)) for ca in plan.cas[:CAS_SHOWN]]
     by_name = {"CA": [name for name, *_ in rows] + ["all CAs"]}
     for field in States.__struct_fields__:
@@ -301,6 +301,12 @@ def _table(plan: Plan, width: int | None) -> Iterator[str]:
     by_name["share"] = [_share(states.rows, plan.totals.rows) for _, states, _ in rows] + [""]
     if any(registered for *_, registered in rows):
         by_name["devices"] = [registered for *_, registered in rows] + [""]
+    for name in ("share", *(name for name, cells in tuple(by_name.items()) if set(cells) == {"0"})):
+        if (
+            width is not None
+            and sum(max(map(len, (key, *cells))) + GAP for key, cells in by_name.items()) - GAP > width
+        ):
+            del by_name[name]
     return columns([list(by_name), *zip(*by_name.values(), strict=True)], width, {0: 12}, figures_from=1)
 
 
