@@ -11,7 +11,7 @@ import msgspec
 
 from bulkcert.engine.calling import Engine
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.limits import Limit, RunLimits, Target
+from bulkcert.engine.limits import Limit, Target
 from bulkcert.engine.progress import Progress, Stop
 from bulkcert.engine.session import Leave, Observer
 from bulkcert.engine.sightings import Sightings
@@ -136,7 +136,7 @@ class Verifier:
     async def _scan(self, lanes: Lanes, sightings: Sightings) -> BulkcertError | None:
         """Reads all rows, each absent one for itself; returns why that was given up, or None."""
         opened = self.opened
-        reader = StateReader(lanes, self.service.workers, opened.action, opened.asked.instance, sightings)
+        reader = StateReader(lanes, opened.action, sightings)
         self.scanned = await reader.read(one_by_one=opened.batches(), misses=False)
         return self.scanned.failure
 
@@ -158,9 +158,8 @@ class Verifier:
         found = await anyio.to_thread.run_sync(set, self._to_call())
         if not found:
             return found
-        order = RunLimits(opened.action, opened.asked.instance, self.service.workers, Limit())
         rows = ([row for row in batch if row.number in found] for batch in opened.batches())
-        await Engine(order, lanes, opened.store).run(iter(rows))
+        await Engine(opened.action, lanes, opened.store, max_errors=Limit()).run(iter(rows))
         await opened.store.sync()
         store = opened.store
         called = await anyio.to_thread.run_sync(store.read, queries.called_by, store.session)
