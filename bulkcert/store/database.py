@@ -34,7 +34,7 @@ _REASONS = {
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
     sqlite3.SQLITE_PERM: "it may not be opened",
     sqlite3.SQLITE_IOERR: "the disk does not read or write it",
-    sqlite3.SQLITE_CORRUPT: "it is damaged",
+    sqlite3.SQLITE_CORRUPT: "SQLite finds it malformed",
     sqlite3.SQLITE_NOTADB: "it is no store of bulkcert",
     sqlite3.SQLITE_BUSY: "another process holds it",
 }
