@@ -69,6 +69,21 @@ def service():
 
 
 @pytest.fixture
+def written(tmp_path):
+    """Writes a list, text, bytes or a table, and returns its path."""
+
+    def write(content, name="list.csv"):
+        path = tmp_path / name
+        if isinstance(content, pl.DataFrame):
+            (content.write_ndjson if path.suffix == ".ndjson" else content.write_parquet)(path)
+        else:
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+@pytest.fixture
 def inside(tmp_path, monkeypatch):
     """Lets every command be typed in the directory of the test."""
     monkeypatch.chdir(tmp_path)

@@ -46,6 +46,13 @@ def annotated(source, checked, **options):
         yield batch.join(why, left_on=lists.ROW, right_on="row", how="left", maintain_order="left")
 
 
+def read(*paths, by_device=True, **options):
+    """Loads an input; returns its check, all its rows, annotated, and what is pinned."""
+    source = open_source(*paths, by_device=by_device, **options)
+    checked = check(source)
+    return checked, pl.concat(annotated(source, checked)), source.pinned
+
+
 def refused(*paths, status=ExitStatus.INPUT_INVALID, by_device=True, **options):
     """Loads an input that must be refused, and returns what the user is told: one line, and what to do."""
     with pytest.raises(BulkcertError) as caught:

@@ -23,7 +23,6 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,13 +98,20 @@ def bulkcert(*arguments, env=None, cwd=None, stdin=None, **options):
     return Finished(child.returncode, (stdout or b"").decode(), (stderr or b"").decode())
 
 
-def here(*arguments, cwd=".", env=None):
+def here(*arguments, cwd=".", env=None, stdin=None):
     """Runs the command to its end in this process, which spares the second that a process takes to load the program.
+
+    What is on its standard input, a text, must fit into a pipe.
 
     For what a command does and says; not for how a process starts, stops and gets along with others, nor for other
     credentials, which a process looks for but once.
     """
     asked, *said = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(3))
+    if stdin is not None:
+        read, write = os.pipe()
+        os.write(write, stdin.encode())
+        os.close(write)
+        asked = os.fdopen(read)
     handlers, config = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}, app.config
     log, stream = [*logging.getLogger().handlers], console.stderr._file
     with (
@@ -118,18 +124,13 @@ def here(*arguments, cwd=".", env=None):
         pytest.raises(SystemExit) as ended,
     ):
         main()
+    asked.close()
     app.config = config
     for number, handler in handlers.items():
         signal.signal(number, handler)
     # A job file may have asked for JSON lines, which a process goes on with to its end.
     logging.getLogger().handlers[:], console.stderr._file = log, stream
     return Finished(int(ended.value.code), *(stream.buffer.getvalue().decode() for stream in said))
-
-
-def side_by_side(run, cases):
-    """Returns what a function returns for each case, two at a time."""
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(run, cases))
 
 
 class Child(Forked):
@@ -171,8 +172,6 @@ def signalled(child, number):
 
     def taken():
         if child.poll() is not None:  # none is taken after the end
-            return True
-        if child.poll() is not None:
             return True
         told = Path(f"/proc/{child.pid}/status").read_text()
         pending = re.findall(r"^S(?:ig|hd)Pnd:\s*(\w+)", told, re.MULTILINE)
@@ -286,10 +285,6 @@ class Emulator:
     def calls(self):
         """Returns the calls so far in order of arrival; see ``recorded``."""
         return [*self._calls]
-
-    def calls_by_device(self):
-        """Returns how often each device serial was named in a call."""
-        return Counter(call["device_sn"] for call in self.calls())
 
 
 @contextmanager

@@ -42,22 +42,6 @@ async def test_every_code_can_be_asked_for(code, table):
         assert (report.codes, report.faults, report.changes) == ({code: 1}, {code: 1}, 0)
 
 
-@pytest.mark.parametrize(
-    ("fault", "code", "retry_after"),
-    [
-        ("throttle", "Throttling.User", "250"),
-        ("overflow", "SystemOverFlow", None),
-        ("internal-error", "InternalError", None),
-    ],
-)
-async def test_faults_with_a_code(fault, code, retry_after):
-    """Only the gateway's throttle says how long to wait (section 8.2), in milliseconds."""
-    async with InProcess(Settings(faults={fault: 1}, retry_after_ms=250)) as call:
-        answer = await call.inactivate()
-
-        assert (answer.json()["Code"], answer.headers.get("x-acs-retry-after")) == (code, retry_after)
-
-
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
 async def test_permission_by_operation(operation):
     """Each operation asks for its own RAM action, and nearly all for access to the instance as well."""

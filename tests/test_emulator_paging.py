@@ -24,16 +24,6 @@ async def pages(call, action, field, size, **parameters):
         number += 1
 
 
-async def test_paging_by_ca():
-    """Pages of a CA's devices are full up to the last, and ``Total`` is the number of devices."""
-    async with InProcess() as call:
-        call.seed(*(("ca", f"{number:03}") for number in range(7)))
-
-        found = await pages(call, "ListDeviceCertificateByCaSn", "DeviceCertificateVOS", 3, CaSn="ca")
-
-        assert found == [(7, ["000", "001", "002"]), (7, ["003", "004", "005"]), (7, ["006"])]
-
-
 async def test_paging_of_instance():
     """Elsewhere ``Total`` is the number of pages, and a full last page is followed by an empty one."""
     async with InProcess() as call:

@@ -79,21 +79,13 @@ def test_draws_follow_the_seed(listed):
         assert {f"d{number:03}" for number in range(COUNT)} - seeded(other)[1].keys() == left_out
 
 
-def test_cas_of_unregistered_devices(listed):
-    """The CA of every device of the list is there, though none of its devices is."""
-    cas, devices = seeded(replace(listed, unregistered=1))
-
-    assert cas == {f"c{number:03}": "1" for number in range(COUNT)}
-    assert devices == {}
-
-
-@pytest.mark.parametrize("action", ["inactivate-ca", "delete-ca"])
-def test_unregistered_cas(listed, action):
-    """A CA that is left out of its own list is not there, and never connects."""
-    options = replace(listed, seed_for=action, unregistered=1, connecting=1)
-
-    assert seeded(options) == ({}, {})
-    assert {row.connects_at for row in read(options, options.seed_from)} == {None}
+def test_unregistered(listed):
+    """The CA of a device that is left out is there; a CA that is left out itself is not, and never connects."""
+    assert seeded(replace(listed, unregistered=1)) == ({f"c{number:03}": "1" for number in range(COUNT)}, {})
+    for action in ("inactivate-ca", "delete-ca"):
+        options = replace(listed, seed_for=action, unregistered=1, connecting=1)
+        assert seeded(options) == ({}, {})
+        assert {row.connects_at for row in read(options, options.seed_from)} == {None}
 
 
 async def test_connection_at_its_call():

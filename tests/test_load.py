@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import zstandard
-from loading import annotated, check, open_source, refused
+from loading import annotated, open_source, read, refused
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, ROW, load, parquet
@@ -38,13 +38,6 @@ def written(tmp_path):
         return paths
 
     return write
-
-
-def read(*paths, **options):
-    """Loads an input; returns its check and all its rows, annotated."""
-    source = open_source(*paths, **({"by_device": True} | options))
-    checked = check(source)
-    return checked, pl.concat(annotated(source, checked)), source.pinned
 
 
 def made(tmp_path):

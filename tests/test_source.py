@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import zstandard
-from loading import FIRST_ROW, MESSAGE, OUTCOME, annotated, check, open_source, refused
+from loading import FIRST_ROW, MESSAGE, OUTCOME, annotated, check, open_source, read, refused
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, ROW
@@ -16,25 +16,8 @@ from bulkcert.input import CA_SN, DEVICE_SN, ROW
 HEADER = b"DeviceSn,CaSn\n"
 
 
-@pytest.fixture
-def given(tmp_path):
-    """Writes a file and returns its path."""
-
-    def write(content, name="list.csv"):
-        path = tmp_path / name
-        if isinstance(content, bytes):
-            path.write_bytes(content)
-        else:
-            content.write_parquet(path)
-        return path
-
-    return write
-
-
 def rows(path, **options):
-    """Returns all annotated rows of an input as dicts."""
-    source = open_source(path, **({"by_device": True} | options))
-    return pl.concat(annotated(source, check(source))).to_dicts()
+    return read(path, **options)[1].to_dicts()
 
 
 class TestColumns:
@@ -51,24 +34,24 @@ class TestColumns:
             "\n\r\nDeviceSn,CaSn",
         ],
     )
-    def test_found_by_name(self, given, header):
+    def test_found_by_name(self, written, header):
         """Case, white space, underscores, hyphens, quotes, a BOM and blank lines before the header do not matter."""
-        (row,) = rows(given(f"{header}\n007,00f2\n".encode()))
+        (row,) = rows(written(f"{header}\n007,00f2\n".encode()))
 
         assert (row[DEVICE_SN], row[CA_SN]) == ("007", "00f2")
 
-    def test_named_by_option(self, given):
+    def test_named_by_option(self, written):
         """Options name other columns, exactly, and win over a name that would be found."""
-        path = given(b"DeviceSn,CaSn,x,y\n1,2,3,4\n")
+        path = written(b"DeviceSn,CaSn,x,y\n1,2,3,4\n")
         (row,) = rows(path, device_column="x", ca_column="y")
 
         assert (row[DEVICE_SN], row[CA_SN]) == ("3", "4")
         assert "'X'; did you mean 'x'; the columns are 'DeviceSn', 'CaSn', 'x', 'y'" in refused(path, device_column="X")
 
     @pytest.mark.parametrize(("header", "ca"), [(b"Sn,CaSn", "2"), (b"sn,x", "1"), (b"DeviceSn,CaSn", "2")])
-    def test_ca_actions(self, given, header, ca):
+    def test_ca_actions(self, written, header, ca):
         """An action on CAs takes CaSn, else Sn; a device list will do."""
-        (row,) = rows(given(header + b"\n1,2\n"), by_device=False)
+        (row,) = rows(written(header + b"\n1,2\n"), by_device=False)
 
         assert DEVICE_SN not in row
         assert row[CA_SN] == ca
@@ -101,13 +84,13 @@ class TestColumns:
             (",".join(f"c{number}" for number in range(30)).encode(), "'c19' and 10 more"),
         ],
     )
-    def test_unusable_header(self, given, header, told):
+    def test_unusable_header(self, written, header, told):
         """A header in which the serials are not found for certain is refused, with what to do."""
-        assert told in refused(given(header))
+        assert told in refused(written(header))
 
-    def test_one_column_twice(self, given):
+    def test_one_column_twice(self, written):
         """One column cannot hold both serials."""
-        assert "both" in refused(given(HEADER), device_column="CaSn")
+        assert "both" in refused(written(HEADER), device_column="CaSn")
 
 
 class TestUnreadable:
@@ -131,9 +114,9 @@ class TestUnreadable:
             ("list.ndjson", gzip.compress(b"{}\n", mtime=0), "it seems, gzip"),
         ],
     )
-    def test_content(self, given, name, content, told):
+    def test_content(self, written, name, content, told):
         """A file of an unknown or a damaged kind ends with 66, one line, and what to do about it."""
-        path = given(content, name)
+        path = written(content, name)
         assert told.format(path=path.parent) in refused(path, status=ExitStatus.INPUT_UNREADABLE)
 
 
@@ -157,16 +140,16 @@ class TestMalformed:
             (b'1,2\n3,"' + b"x" * 17_000_000, "line 3: the record has no end within 16 MiB"),
         ],
     )
-    def test_line_is_named(self, given, body, told):
+    def test_line_is_named(self, written, body, told):
         """A record that is not CSV, or has fields too many or too few, is refused with the line it starts on."""
-        assert told in refused(given(HEADER + body))
+        assert told in refused(written(HEADER + body))
 
 
 class TestRereading:
     @pytest.mark.parametrize("change", ["grown", "touched", "gone"])
-    def test_changed_while_it_is_loaded(self, given, change):
+    def test_changed_while_it_is_loaded(self, written, change):
         """A file that is not the same at the end of its reading is refused, whatever has happened to it."""
-        path = given(HEADER + b"1,2\n")
+        path = written(HEADER + b"1,2\n")
 
         def alter(_rows):
             if change == "grown":
@@ -181,9 +164,9 @@ class TestRereading:
             check(open_source(path, by_device=True), on_progress=alter)
         assert status == caught.value.status
 
-    def test_changed_afterwards(self, given, monkeypatch):
+    def test_changed_afterwards(self, written, monkeypatch):
         """Once it is loaded the file is not touched again: it may change, and go."""
-        path = given(HEADER + b"1,2\n3,4\n")
+        path = written(HEADER + b"1,2\n3,4\n")
         source = open_source(path, by_device=True)
         monkeypatch.setattr("bulkcert.input.pinned.BATCH_ROWS", 1)
         batches = annotated(source, check(source))
@@ -192,10 +175,10 @@ class TestRereading:
 
         assert [batch[DEVICE_SN].item() for batch in batches] == ["3"]
 
-    def test_threads_and_early_close(self, given, monkeypatch):
+    def test_threads_and_early_close(self, written, monkeypatch):
         """Any thread may take the next batch, and closing early leaves neither threads nor open files behind."""
         frame = pl.DataFrame({"DeviceSn": [f"{n:09}" for n in range(50_000)], "CaSn": ["a"] * 50_000})
-        source = open_source(given(frame, "list.parquet"), by_device=True)
+        source = open_source(written(frame, "list.parquet"), by_device=True)
         monkeypatch.setattr("bulkcert.input.pinned.BATCH_ROWS", 10_000)
         batches = annotated(source, check(source))
         heights = []
@@ -208,9 +191,9 @@ class TestRereading:
         assert heights == [10_000] * 3
         assert {source.path, source.pinned.path}.isdisjoint(_open_files())
 
-    def test_empty_input(self, given):
+    def test_empty_input(self, written):
         """An input without rows is fine, and its only batch is empty and has all columns."""
-        for path in (given(HEADER), given(pl.DataFrame(schema={"DeviceSn": str, "CaSn": str}), "list.parquet")):
+        for path in (written(HEADER), written(pl.DataFrame(schema={"DeviceSn": str, "CaSn": str}), "list.parquet")):
             source = open_source(path, by_device=True)
             checked = check(source)
             (batch,) = annotated(source, checked)

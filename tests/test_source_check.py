@@ -11,15 +11,11 @@ HEADER = "DeviceSn,CaSn\n"
 
 
 @pytest.fixture
-def opened(tmp_path):
+def opened(written):
     """Writes and opens an input: the body of a CSV file, or a table as Parquet."""
 
     def write(content, *, by_device=True):
-        path = tmp_path / ("list.csv" if isinstance(content, str) else "list.parquet")
-        if isinstance(content, str):
-            path.write_bytes((HEADER + content).encode())
-        else:
-            content.write_parquet(path)
+        path = written(HEADER + content) if isinstance(content, str) else written(content, "list.parquet")
         return open_source(path, by_device=by_device)
 
     return write

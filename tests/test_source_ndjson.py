@@ -4,11 +4,12 @@ import hashlib
 import json
 from unittest.mock import patch
 
+import loading
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from loading import annotated, check, open_source, refused
+from loading import refused
 
 from bulkcert.input import CA_SN, DEVICE_SN, files
 
@@ -16,15 +17,9 @@ ROW_1 = b'{"DeviceSn":"1","CaSn":"a"}\n'
 
 
 @pytest.fixture
-def written(tmp_path):
-    """Writes a file and returns its path."""
-
-    def write(content, name="list.ndjson"):
-        path = tmp_path / name
-        path.write_bytes(content)
-        return path
-
-    return write
+def written(written):
+    """Writes a file, unless another name is given in NDJSON, and returns its path."""
+    return lambda content, name="list.ndjson": written(content, name)
 
 
 CHUNKS = (1, 40, 4 * 1024 * 1024)
@@ -42,10 +37,7 @@ def lines_of(objects):
 
 
 def read(path, **options):
-    """Returns the check of a file and all its annotated rows."""
-    source = open_source(path, **({"by_device": True} | options))
-    checked = check(source, trust_serials=True)
-    return checked, pl.concat(annotated(source, checked))
+    return loading.read(path, trust_serials=True, **options)[:2]
 
 
 class TestValues:

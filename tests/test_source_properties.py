@@ -4,10 +4,11 @@ import csv
 import io
 from unittest.mock import patch
 
+import loading
 import polars as pl
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from loading import FIRST_ROW, OUTCOME, annotated, check, open_source
+from loading import FIRST_ROW, OUTCOME
 
 from bulkcert.errors import BulkcertError
 from bulkcert.input import INVALID_SHOWN, ROW
@@ -62,12 +63,10 @@ chunks = st.sampled_from([3, 7, 64, 4 * 1024 * 1024])
 def read(path, chunk=opening.CHUNK_BYTES):
     """Returns the check of a file and all its annotated rows, read in such chunks."""
     with patch.object(opening, "CHUNK_BYTES", chunk):
-        source = open_source(path, by_device=True)
-        checked = check(source, trust_serials=True)
-        return checked, pl.concat(annotated(source, checked))
+        return loading.read(path, trust_serials=True)[:2]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(made=files(), chunk=chunks)
 def test_fields_lines_and_duplicates(tmp_path, made, chunk):
     """Fields come back in order as written, rows add up, lines and duplicates are those of a plain reading."""
@@ -93,7 +92,7 @@ def test_fields_lines_and_duplicates(tmp_path, made, chunk):
     assert found[FIRST_ROW].to_list() == expected
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(st.sampled_from('a",\n\r'), max_size=40), chunk=chunks)
 def test_malformed_or_as_python_reads_it(tmp_path, text, chunk):
     """What is not refused is read as Python's strict CSV reader reads it; what that refuses is refused."""

@@ -14,21 +14,6 @@ from bulkcert.input import InvalidRow, open_protection
 KEYS = pl.DataFrame({"DeviceSn": ["1", "2", "3", "1"], "CaSn": ["a", "a", "b", "c"]})
 
 
-@pytest.fixture
-def written(tmp_path):
-    """Writes a list, text, bytes or a table, and returns its path."""
-
-    def write(content, name="protect.csv"):
-        path = tmp_path / name
-        if isinstance(content, pl.DataFrame):
-            (content.write_parquet if name.endswith(("parquet", "pq")) else content.write_ndjson)(path)
-        else:
-            path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write
-
-
 def hit(path, *, by_device=True):
     """Returns which of the rows of KEYS are protected, by their numbers."""
     return [row for row, found in enumerate(hits(path, KEYS, by_device=by_device), 1) if found]

@@ -26,8 +26,6 @@ HISTORIES = int(os.environ.get("BULKCERT_HISTORIES", "100"))
 ASKED = Asked("r", "inactivate-device", "i", "e", 1, "0", "0", ("l",), "r", "d", ("CaSn",), None, "CaSn", "1")
 CALLER = {"pid": 1, "host": "h", "user": "u", "version": "1", "access_key_id": "k", "credentials": "c"}
 OPEN = (None, Outcome.NOT_ATTEMPTED)
-RESTS = (*OPEN, Outcome.UNCHANGED)
-"""Outcomes of a row that a preflight may give another one."""
 
 
 def made(path: Path, never: Iterable[int], action: str = "inactivate-device") -> None:
@@ -154,7 +152,7 @@ class History:
 
     def run(self) -> None:
         if not self.preflight_over or self.maybe(0.5):
-            self.preflight(again=self.preflight_over)
+            self.preflight()
         self.may_be_killed()
         rows = [row for row, known in self.rows.items() if not known.is_final]
         while rows and self.maybe(0.9):
@@ -162,20 +160,20 @@ class History:
             self.call(rows[:count])
             del rows[:count]
 
-    def preflight(self, *, again: bool) -> None:
+    def preflight(self) -> None:
+        self.store.forget_unchanged()
+        for known in self.rows.values():
+            if known.outcome is Outcome.UNCHANGED:
+                known.before, known.outcome, known.again = None, None, False
         for row, known in self.rows.items():
             status = self.random.choice((*Status, None, self.desired, self.opposite))
             unchanged = status is self.desired and not self.deletes
-            if known.outcome is not Outcome.UNCHANGED if again else status is None:
+            if status is None:
                 continue
-            state = (status and status.value, "unchanged" if unchanged else None, self.now(), row)
-            self.store.keep_states([state], again=again)
-            if not (known.runs or known.undos or known.changed) and known.outcome in RESTS:
+            self.store.keep_states([(status.value, "unchanged" if unchanged else None, self.now(), row)])
+            if not (known.runs or known.undos or known.changed) and known.outcome is None:
                 known.before = status
-                if again:
-                    known.outcome, known.again = (Outcome.UNCHANGED if unchanged else None), False
-                elif unchanged:
-                    known.outcome = Outcome.UNCHANGED
+                known.outcome = Outcome.UNCHANGED if unchanged else None
             self.may_be_killed(0.01)
         self.store.note(preflight_at=self.now())
         self.preflight_over = True

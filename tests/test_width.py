@@ -150,18 +150,24 @@ def test_the_live_line(printed):
     assert set(waiting.split()) <= words(frame) | {"120", "30"}
 
 
+def table(ca_sn, *figures):
+    """Returns the lines of a plan's table for one CA with so many registered devices as rows."""
+    ca = CaStates(*figures, ca_sn=ca_sn, registered=figures[0], registered_at_least=figures[0])
+    return list(_table(type("Made", (), {"cas": [ca], "totals": States(*figures)}), WIDTH))
+
+
+def test_a_plan_of_cas():
+    """A serial is whole: columns that are nothing but zeros make room for it."""
+    lines = table("00f26900ba87000001", 14_386_000, 0, 0, 0, 14_386_000)
+
+    assert all(len(line) <= WIDTH for line in lines)
+    assert lines[1].startswith("00f26900ba87000001  ")
+
+
 @pytest.mark.parametrize("unread", [0, 12])
 def test_a_plan(unread):
     """The table drops the column of what was not read where there is none, and cuts names of CAs, never a figure."""
-    figures = States(1_000_000, 900_000, 50_000, 50_000 - unread, unread)
-    ca = CaStates(
-        *(getattr(figures, name) for name in States.__struct_fields__),
-        ca_sn="0" * 40,
-        registered=1,
-        registered_at_least=1,
-    )
-    plan = type("Made", (), {"cas": [ca], "totals": figures})
-    lines = list(_table(plan, WIDTH))
+    lines = table("0" * 40, 1_000_000, 900_000, 50_000, 50_000 - unread, unread)
 
     assert all(len(line) <= WIDTH for line in lines)
     assert ("not read" in lines[0]) == bool(unread)

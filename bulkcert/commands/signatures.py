@@ -297,4 +297,4 @@ COMMANDS: dict[str, tuple[Callable[..., int], str]] = {
     "export": (export, _LOCAL),
     "help": (help_, "0 done · 2 no such topic"),
 }
-"""Commands in the order of the help: what takes their options, whose docstring is the help, and what they end with."""
+"""Commands: what takes their options, whose docstring is the help, and what they end with."""

@@ -8,11 +8,12 @@ import anyio.to_thread
 import polars as pl
 
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.limits import RunLimits
 from bulkcert.engine.sightings import Sightings
 from bulkcert.engine.states import StateReader
 from bulkcert.input import ROW
+from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Status
+from bulkcert.store import queries
 from bulkcert.store.outcome import Outcome, Row
 from bulkcert.store.store import Store, now_ms
 
@@ -31,12 +32,11 @@ def is_old(preflight_at: int | None) -> bool:
 
 async def read_before(
     lanes: Lanes,
-    order: RunLimits,
+    action: Action,
     store: Store,
     sightings: Sightings,
     *,
     mode: Mode,
-    again: bool,
     frames: Callable[[], Iterator[pl.DataFrame]],
     batches: Callable[[], Iterator[list[Row]]],
 ) -> None:
@@ -48,12 +48,11 @@ async def read_before(
 
     Args:
         lanes: Where calls go through.
-        order: What is asked for.
-        store: Where states are kept.
+        action: What is asked for.
+        store: Where states are kept; no row that it is to call is unchanged there.
         sightings: Where they go meanwhile; knows no row yet.
         mode: When they are read.
-        again: Whether the rows were found unchanged earlier: those that are not any more are to be called.
-        frames: Gives the annotated rows that are to be read.
+        frames: Gives the annotated rows that are to be called.
         batches: Gives the same as rows.
 
     Raises:
@@ -62,34 +61,30 @@ async def read_before(
     progress = lanes.progress
     if mode != "never":
         await anyio.to_thread.run_sync(lambda: sightings.expect(frames()))
-        reader = StateReader(lanes, order.workers, order.action, order.instance, sightings)
+        reader = StateReader(lanes, action, sightings)
         scanned = await reader.read(one_by_one=batches() if mode == "always" else None)
         if scanned.failure is not None:
             progress.unread_because = scanned.failure.message
             progress.scans += 1  # it is over, and the run continues
         each = frames()
         # What is not listed may be called all the same: it costs little, and "not found" is an outcome of its own.
-        desired = None if order.action.deletes else order.action.desired_status
+        desired = None if action.deletes else action.desired_status
         while not lanes.stopping.is_set():
             if (frame := await anyio.to_thread.run_sync(next, each, None)) is None:
                 break
-            states = list(_states(sightings, frame, desired, again=again))
-            await anyio.to_thread.run_sync(lambda found: store.keep_states(found, again=again), states)
-            progress.outcomes[Outcome.UNCHANGED] += sum(newest is not None for _, newest, _, _ in states)
+            await anyio.to_thread.run_sync(store.keep_states, _states(sightings, frame, desired))
+        found = await anyio.to_thread.run_sync(store.read, queries.count, queries.UNCHANGED)
+        progress.outcomes[Outcome.UNCHANGED] = found
     if not lanes.stopping.is_set():
         await anyio.to_thread.run_sync(lambda: store.note(preflight_at=now_ms()))
         progress.preflight_over = True
 
 
 def _states(
-    sightings: Sightings, frame: pl.DataFrame, desired: Status | None, *, again: bool
-) -> Iterator[tuple[str | None, str | None, int | None, int]]:
-    """Yields of some rows what they were, and the outcome where they need no call."""
+    sightings: Sightings, frame: pl.DataFrame, desired: Status | None
+) -> Iterator[tuple[str, str | None, int | None, int]]:
+    """Yields of the rows that were seen what they were, and the outcome where they need no call."""
     for row in frame[ROW]:
-        status: Status | None = sightings.status(row)
-        if status is None and not again:
-            continue
-        if status is not None and status == desired:
-            yield status.value, Outcome.UNCHANGED.value, sightings.seen_at(row), row
-        else:
-            yield (None if status is None else status.value), None, None, row
+        if (status := sightings.status(row)) is not None:
+            unchanged = (Outcome.UNCHANGED.value, sightings.seen_at(row)) if status == desired else (None, None)
+            yield status.value, *unchanged, row

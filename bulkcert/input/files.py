@@ -136,7 +136,12 @@ def open_file(path: Path, digest: Callable[[bytes], None], other: Kind | None = 
             status = os.fstat(stream.fileno())
         if path != STDIN and stat.S_ISREG(status.st_mode):
             kind, compression = _kind(path, other)
-            yield from _unchanged(File(name, path, kind, _readable(name, _bytes(stream, digest), compression)), status)
+            try:
+                yield File(name, path, kind, _readable(name, _bytes(stream, digest), compression))
+            except BulkcertError:  # whatever else seems to be wrong with it
+                _confirm_unchanged(path, status)
+                raise
+            _confirm_unchanged(path, status)
             return
         file = _sniffed(name, path, _readable(name, _bytes(_Patient(stream.fileno()), digest)))
         if file.kind != "parquet":
@@ -147,16 +152,6 @@ def open_file(path: Path, digest: Callable[[bytes], None], other: Kind | None = 
                 copy.writelines(file.chunks)
                 copy.flush()
             yield File(name, Path(copy.name), "parquet", iter(()))
-
-
-def _unchanged(file: File, opened: os.stat_result) -> Iterator[File]:
-    """Yields a regular file, and compares it afterwards with what it was when opened."""
-    try:
-        yield file
-    except BulkcertError:  # whatever else seems to be wrong with it
-        _confirm_unchanged(file.path, opened)
-        raise
-    _confirm_unchanged(file.path, opened)
 
 
 def _confirm_unchanged(path: Path, opened: os.stat_result) -> None:
@@ -205,12 +200,10 @@ def _sniffed(name: str, path: Path, chunks: Iterator[bytes]) -> File:
     chunks = chain((start,), chunks)
     if start.startswith(b"PAR1"):
         return File(name, path, "parquet", chunks)
-    for signature, compression in _COMPRESSIONS.items():
-        if start.startswith(signature):
-            chunks = _readable(name, chunks, compression)
-            start = next(chunks, b"")
-            chunks = chain((start,), chunks)
-            break
+    if compression := _COMPRESSIONS.get(start[:2]) or _COMPRESSIONS.get(start[:4]):
+        chunks = _readable(name, chunks, compression)
+        start = next(chunks, b"")
+        chunks = chain((start,), chunks)
     return File(name, path, "ndjson" if start.removeprefix(BOM).lstrip().startswith(b"{") else "csv", chunks)
 
 

@@ -7,16 +7,16 @@ import io
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import polars as pl
 import polars.selectors as cs
 from polars.exceptions import PanicException
+from polars.io.plugins import register_io_source
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import OWN_PREFIX, ROW, PinnedList, annotated
 from bulkcert.output.files import cannot_write, reason_of, whole
-from bulkcert.output.tables import sink, write_table
 from bulkcert.store import queries
 from bulkcert.store.outcome import Outcome
 
@@ -103,6 +103,31 @@ def write_results(
     return rows
 
 
+def sink(frames: Iterator[pl.DataFrame], schema: pl.Schema, suffix: str, target: BinaryIO) -> None:
+    """Streams frames into a file.
+
+    Args:
+        frames: What to write.
+        schema: That of each frame.
+        suffix: One of ``SUFFIXES``; decides on the format.
+        target: An open file; an open one cannot be exchanged for another, as a name can.
+
+    Raises:
+        OSError: The disk refuses.
+        polars.exceptions.PolarsError: The frames do not fit together, or the disk refuses.
+    """
+
+    def generate(columns: list[str] | None, *_: object) -> Iterator[pl.DataFrame]:
+        for frame in frames:
+            yield frame if columns is None else frame.select(columns)
+
+    _write(register_io_source(generate, schema=schema), suffix, target)
+
+
+def _write(table: pl.LazyFrame, suffix: str, target: BinaryIO) -> None:
+    getattr(table, f"sink_{suffix[1:]}")(target)
+
+
 def prove_columns(path: Path, pinned: PinnedList) -> None:
     """Proves before the first call that a file of these columns can be made; writes nothing.
 
@@ -117,7 +142,7 @@ def prove_columns(path: Path, pinned: PinnedList) -> None:
     try:
         first = next(annotated(pinned, last_row=min(1, pinned.rows)))
         frame = _with_outcomes(first, lambda *_: [], suffix, (), verified=True)
-        write_table(frame.lazy(), suffix, io.BytesIO())
+        _write(frame.lazy(), suffix, io.BytesIO())
     except (pl.exceptions.PolarsError, PanicException) as error:
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE,

@@ -8,7 +8,8 @@ import msgspec
 
 from bulkcert.output.summary import Caps, SessionSummary
 from bulkcert.service.actions import ACTIONS, Action
-from bulkcert.store.schema import NEVER_READ, Asked, Verification
+from bulkcert.store.outcome import NEVER_READ
+from bulkcert.store.schema import Asked, Verification
 
 
 class Headline(msgspec.Struct, frozen=True):

@@ -1,12 +1,9 @@
 """Writing results again, from the store and the pinned list: no calls are made."""
 
 import os
-import sqlite3
 from collections import Counter
-from collections.abc import Callable, Collection
-from functools import partial
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import refuse_taken
@@ -45,14 +42,9 @@ def export(files: RunFiles, output: Path, only: Collection[Outcome], *, overwrit
     try:
         with reading(files.store) as db:
             pinned = pinned_of(files, queries.asked(db))
-            return write_results(output, pinned, partial(_asked, db), only, advice=_ELSEWHERE)
+            return write_results(output, pinned, lambda ask, *about: ask(db, *about), only, advice=_ELSEWHERE)
     except FileNotFoundError:
         raise no_run(files) from None
-
-
-def _asked(db: sqlite3.Connection, question: Callable[..., Any], *about: object) -> Any:
-    """Asks a connection as ``Store.read`` asks that of the writer."""
-    return question(db, *about)
 
 
 def rewrite(files: RunFiles) -> Counter[Outcome]:

@@ -77,9 +77,9 @@ class OpenRun:
                 found = is_in(self.store.read(queries.rows, only or without, frame[ROW][0], frame[ROW][-1]))
                 yield frame.filter(found if only else ~found)
 
-    def batches(self, *, without: str = queries.NEVER_CALLED, only: str = "") -> Iterator[list[Row]]:
+    def batches(self, *, without: str = queries.NEVER_CALLED) -> Iterator[list[Row]]:
         """Yields the same as they are called."""
-        return map(self.rows, self.frames(without=without, only=only))
+        return map(self.rows, self.frames(without=without))
 
     def rows(self, frame: pl.DataFrame) -> list[Row]:
         """Returns rows of a frame as they are called."""

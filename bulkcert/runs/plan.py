@@ -142,13 +142,9 @@ def inquiry(question: Question, on_progress: Callable[[int], None] | None = None
     Raises:
         BulkcertError: The list cannot be read. Invalid and protected rows are counted only.
     """
-    options = question.options
     with tempfile.TemporaryDirectory(prefix="bulkcert-") as folder:
         pinned = Path(folder) / "input.parquet"
-        yield Inquiry(
-            question,
-            *read_list(question.inputs, pinned, question.action, options, on_progress, protect=options.protect),
-        )
+        yield Inquiry(question, *read_list(question.inputs, pinned, question.action, question.options, on_progress))
 
 
 class Inquiry:
@@ -241,7 +237,7 @@ class Inquiry:
         question, progress, found = self.question, self.progress, self.findings
         before = progress.sends.sends - progress.retries
         await anyio.to_thread.run_sync(lambda: sightings.expect(self._frames()))
-        reader = StateReader(lanes, question.workers, question.action, question.instance, sightings)
+        reader = StateReader(lanes, question.action, sightings)
         scanned = await reader.read(one_by_one=self._batches() if question.options.preflight == "always" else None)
         found.may_list = found.may_list if scanned.may_list is None else scanned.may_list
         found.unread_because = scanned.failure.message if scanned.failure is not None else ""
@@ -271,7 +267,7 @@ class Inquiry:
             return Listing(LISTING, {"MqttInstanceId": self.question.instance, "CaSn": ca}, count)
 
         listings = {ca: listing(ca) for ca in most}
-        failure = await read_listings(lanes, self.question.workers, partial(next, iter(listings.values()), None))
+        failure = await read_listings(lanes, partial(next, iter(listings.values()), None))
         if failure is None:
             found = {ca: Registered(counts[ca], listing.whole) for ca, listing in listings.items()}
             self.findings.registered = found

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 from bulkcert.engine.calling import Engine
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.limits import RunLimits
 from bulkcert.engine.preflight import is_old, read_before
 from bulkcert.engine.progress import Progress
 from bulkcert.engine.session import Leave, Observer
@@ -30,7 +29,7 @@ class Run:
         check: What the pass over the list found.
         lifted: Certificates that a list has protected until now, and that are to be called.
         to_call: Certificates that are still to be called, those included that are read again first.
-        preflights_again: Whether what an earlier preflight has settled is too old to be believed.
+        preflights: Whether states are read before the first call, so that there may be fewer.
         is_undone: Whether an undo was the last to call, so that no calls are made unless ``--retry undone`` says so.
         progress: What this session does.
     """
@@ -40,7 +39,7 @@ class Run:
     check: Check
     lifted: int = 0
     to_call: int = 0
-    preflights_again: bool = False
+    preflights: bool = False
     is_undone: bool = False
     progress: Progress = field(default_factory=Progress)
 
@@ -51,22 +50,16 @@ class Run:
         if self.is_undone:
             return
         self.to_call = queries.to_call(db, rows)
-        at, unchanged = queries.preflight_at(db), queries.count(db, queries.UNCHANGED)
-        if at is not None and is_old(at) and unchanged and self.to_call:
-            self.preflights_again = True
-            self.to_call += unchanged
+        self.preflights = self.job.options.preflight != "never" and is_old(queries.preflight_at(db))
+        if self.preflights and self.to_call:
+            self.opened.store.forget_unchanged()
+            self.to_call = queries.to_call(db, rows)
 
     @property
     def calls(self) -> int:
         """Certificates that this session calls at most."""
         limit = self.job.options.limit_rows
         return self.to_call if limit is None else min(self.to_call, limit)
-
-    @property
-    def preflights(self) -> bool:
-        """Whether states are read before the first call, so that there may be fewer."""
-        first = queries.preflight_at(self.opened.store.db) is None
-        return self.job.options.preflight != "never" and (self.preflights_again or first)
 
     @property
     def already_done(self) -> int:
@@ -90,10 +83,7 @@ class Run:
             BulkcertError: The store cannot be written; no calls were made.
         """
         job, opened, options = self.job, self.opened, self.job.options
-        first = queries.preflight_at(opened.store.db) is None
         settled = queries.settled(opened.store.db)
-        if self.preflights_again:
-            del settled[Outcome.UNCHANGED]
         opened.begin("run", options, provider.current)
         stats = StatsMaker(
             self.progress,
@@ -104,24 +94,23 @@ class Run:
             to_call=self.calls,
             limited=options.limit_rows is not None,
         )
-        order = RunLimits(job.action, job.instance, job.workers, job.max_errors, options.limit_rows)
         async with session(opened, job, provider, watch, leave, stats=stats, deadline=options.deadline) as lanes:
-            if first or self.preflights_again:
-                await self._preflight(lanes, order, again=not first)
+            if is_old(queries.preflight_at(opened.store.db)):
+                await self._preflight(lanes)
             self.progress.preflight_over = True
-            await Engine(order, lanes, opened.store).run(opened.batches(without=queries.LEFT_ALONE))
+            engine = Engine(job.action, lanes, opened.store, max_errors=job.max_errors, limit_rows=options.limit_rows)
+            await engine.run(opened.batches(without=queries.LEFT_ALONE))
 
-    async def _preflight(self, lanes: Lanes, order: RunLimits, *, again: bool) -> None:
-        opened, only = self.opened, queries.UNCHANGED if again else ""
+    async def _preflight(self, lanes: Lanes) -> None:
+        opened = self.opened
         await read_before(
             lanes,
-            order,
+            self.job.action,
             opened.store,
             Sightings.from_now(self.check, by_device=self.job.action.by_device),
             mode=self.job.options.preflight,
-            again=again,
-            frames=lambda: opened.frames(only=only),
-            batches=lambda: opened.batches(only=only),
+            frames=lambda: opened.frames(without=queries.LEFT_ALONE),
+            batches=lambda: opened.batches(without=queries.LEFT_ALONE),
         )
 
     def finish(self) -> Summary:

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from bulkcert.engine.calling import Engine
-from bulkcert.engine.limits import Limit, RunLimits, Target
+from bulkcert.engine.limits import Limit, Target
 from bulkcert.engine.progress import Progress
 from bulkcert.engine.session import Leave, Observer
 from bulkcert.engine.stats import StatsMaker
@@ -94,10 +94,11 @@ class Undo:
         )
         batches = self._batches()
         opened.begin("undo", self.options, provider.current, include_unknown=self.include_unknown)
-        order = RunLimits(self.action, opened.asked.instance, service.workers, self.max_errors, limit)
         async with session(opened, service, provider, watch, leave, stats=stats) as lanes:
             self.progress.preflight_over = True
-            await Engine(order, lanes, opened.store, undoes=True).run(batches)
+            await Engine(
+                self.action, lanes, opened.store, max_errors=self.max_errors, limit_rows=limit, undoes=True
+            ).run(batches)
 
     def _batches(self) -> Iterator[list[Row]]:
         """Yields the rows that are to be undone, in order."""

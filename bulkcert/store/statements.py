@@ -66,13 +66,8 @@ READ_BACK = """INSERT INTO certificate (verified, verified_at, row) VALUES (?, ?
 """Keeps what was read back of a row."""
 
 # What a session may have called stays as it was: what is read of it now is not its state before.
-_BEFORE = """INSERT INTO certificate (before, newest, finished_at, row)
+BEFORE = """INSERT INTO certificate (before, newest, finished_at, row)
     SELECT ?1, ?2, ?3, ?4 WHERE NOT EXISTS (SELECT 1 FROM claim WHERE row = ?4)
-    ON CONFLICT (row) DO UPDATE SET before = excluded.before, finished_at = excluded.finished_at, {}
-    WHERE NOT changed AND (newest IS NULL OR newest IN ('unchanged', 'not_attempted'))"""
-
-BEFORE = _BEFORE.format("newest = COALESCE(excluded.newest, newest)")
+    ON CONFLICT (row) DO UPDATE SET before = excluded.before, finished_at = excluded.finished_at,
+    newest = excluded.newest WHERE NOT changed AND newest IS NULL"""
 """Keeps what was read of a row before it was called."""
-
-BEFORE_AGAIN = _BEFORE.format("newest = excluded.newest, again = 0")
-"""The same of one that was read earlier: if it is not in the desired state any more, it is to be called."""

@@ -234,21 +234,22 @@ class Store:
         with self.transaction() as db:
             db.execute(statements.CLAIM, (self.session, _text(list(rows))))
 
-    def keep_states(self, states: Iterable[tuple[str | None, str | None, int | None, int]], *, again: bool) -> None:
-        """Keeps what was read of rows before they were called.
-
-        Args:
-            states: State before, ``unchanged`` where no call is needed, when it was read, and the row.
-            again: Whether the rows were read before and found unchanged; what is not so any more is to be called.
-        """
+    def keep_states(self, states: Iterable[tuple[str, str | None, int | None, int]]) -> None:
+        """Keeps what was read of rows before they were called: state, ``unchanged`` and when if so, and the row."""
         with self.transaction() as db:
-            db.executemany(statements.BEFORE_AGAIN if again else statements.BEFORE, states)
+            db.executemany(statements.BEFORE, states)
 
     def forget_states(self) -> None:
         """Drops what a preflight has read that was interrupted: no call was made yet, and it may be long ago."""
         with self.transaction() as db:
             db.execute("UPDATE certificate SET before = NULL WHERE before IS NOT NULL")
-            db.execute("UPDATE certificate SET newest = NULL, finished_at = NULL WHERE newest = 'unchanged'")
+        self.forget_unchanged()
+
+    def forget_unchanged(self) -> None:
+        """Drops that rows were found in the desired state, which is too long ago to be believed."""
+        with self.transaction() as db:
+            emptied = "before = NULL, newest = NULL, again = 0, finished_at = NULL"
+            db.execute(f"UPDATE certificate SET {emptied} WHERE newest = 'unchanged'")  # noqa: S608 - ours
 
     def keep_read_back(self, states: Iterable[tuple[str, int, int]]) -> None:
         """Keeps what was read back of rows: status, Unix time in milliseconds, row."""

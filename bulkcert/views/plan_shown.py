@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from bulkcert.views.console import say, stdout
-from bulkcert.views.layout import columns, show
+from bulkcert.views.layout import GAP, columns, show
 from bulkcert.views.plan import CAS_SHOWN, CLOCK_GRAIN_S, CaStates, Plan, States, share_of
 from bulkcert.words import about, counted, printable
 
@@ -25,7 +25,7 @@ def show_plan(plan: Plan) -> None:
 
 
 def _table(plan: Plan, width: int | None) -> Iterator[str]:
-    """Yields the lines of the table; a column in which nothing stands is left out."""
+    """Yields the lines of the table; before a serial is cut, the share and columns of zeros make room for it."""
     rows = [(printable(ca.ca_sn), ca, _registered(ca)) for ca in plan.cas[:CAS_SHOWN]]
     by_name = {"CA": [name for name, *_ in rows] + ["all CAs"]}
     for field in States.__struct_fields__:
@@ -35,6 +35,10 @@ def _table(plan: Plan, width: int | None) -> Iterator[str]:
     by_name["share"] = [share_of(states.rows, plan.totals.rows) for _, states, _ in rows] + [""]
     if any(registered for *_, registered in rows):
         by_name["devices"] = [registered for *_, registered in rows] + [""]
+    for name in ("share", *(name for name, cells in tuple(by_name.items()) if set(cells) == {"0"})):
+        widths = [max(map(len, (key, *cells))) + GAP for key, cells in by_name.items()]
+        if width is not None and sum(widths) - GAP > width:
+            del by_name[name]
     return columns([list(by_name), *zip(*by_name.values(), strict=True)], width, {0: 12}, figures_from=1)
 
 

@@ -121,8 +121,10 @@ def _ended(status: RunStatus) -> Text:
 
 def _counts(status: RunStatus, rows: int) -> Iterator[tuple[str, str | Text]]:
     stats = figures_of(status.session)
+    is_calling = status.session is not None and status.session.kind == "run"
     if stats is not None and is_running(status):
-        yield "rows", done_of(stats)
+        # The store may be ahead of the live figures, and the outcomes below are its own.
+        yield "rows", _share(status.done, rows) if is_calling else done_of(stats)
     elif status.done == rows:
         yield "rows", f"{rows:,}"
     else:
@@ -195,8 +197,11 @@ def done_of(stats: Stats) -> str:
     """Returns how far a session is: ``1,204 of 5,000 (24%)``."""
     if stats.phase == "verifying":
         return f"{stats.rows:,}; {stats.done:,} called again"
-    share = stats.done / stats.rows if stats.rows else 1.0
-    return f"{stats.done:,} of {stats.rows:,} ({share:.0%})"
+    return _share(stats.done, stats.rows)
+
+
+def _share(done: int, rows: int) -> str:
+    return f"{done:,} of {rows:,} ({done / rows if rows else 1.0:.0%})"
 
 
 def seen_at(session: Session) -> datetime:
