@@ -3,6 +3,7 @@
 import sqlite3
 from collections import Counter
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import anyio
 import httpx
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from bulkcert.engine import lanes as lanes_module
 from bulkcert.engine.calling import CLAIMED_ROWS, Engine, committing
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.limits import Limit, RunLimits
+from bulkcert.engine.limits import Limit
 from bulkcert.engine.outage import IN_A_ROW
 from bulkcert.engine.pacer import Pacer
 from bulkcert.engine.progress import Progress
@@ -136,12 +137,13 @@ def records_of(store, rows):
 async def run(directory, rows, script, *, action="inactivate-device", provider=None, reopen=(), batches=None, **order):
     service, progress = Service(script), Progress()
     store = opened(directory, rows, action, reopen=reopen)
-    pace = {"cap": 100_000, "attempts": order.pop("attempts", 3)}
-    options = {"workers": 4, "max_errors": Limit()} | order
+    target = SimpleNamespace(
+        instance="post-cn-1", lane_cap=100_000, workers=order.pop("workers", 4), attempts=order.pop("attempts", 3)
+    )
     client = Client(service, httpx.URL("http://127.0.0.1"), provider := provider or FixedCredentials(OLD), timeout_s=60)
     batch = to_call(store, rows)
-    lanes = Lanes([client], provider, progress, **pace)
-    engine = Engine(RunLimits(ACTIONS[action], "post-cn-1", **options), lanes, store)
+    lanes = Lanes([client], provider, progress, target)
+    engine = Engine(ACTIONS[action], lanes, store, **{"max_errors": Limit()} | order)
     with anyio.fail_after(60):
         async with committing(store, lanes):
             await engine.run(batches or iter([batch[: rows // 2], batch[rows // 2 :]]))

@@ -9,8 +9,9 @@ from cyclopts import Token
 from program import here, write_devices
 
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.runs.converters import names_of
 from bulkcert.runs.job import resolve
-from bulkcert.runs.options import Options, Retried, names_of
+from bulkcert.runs.options import Options, Retried
 from bulkcert.store.paths import default_results
 
 INPUTS = (Path("devices.csv"),)

@@ -335,12 +335,6 @@ def test_findings(made):
     assert [each.message for each in protected.samples] == ["refused"]
 
 
-def test_many_codes(made):
-    """A service that gives each row a code of its own: the first forty, and the number of the rest."""
-    counted = figures(made([called(number, "failed", code=f"Code{number:04d}") for number in range(500)]))
-    assert (len(counted.findings), counted.findings_left_out) == (40, 460)
-
-
 def test_findings_of_an_undo(made):
     """What was undone, or may have been, is named with what to do; nobody is blamed for the state that it is in."""
     rows = [row("undone"), seen("undone", status="active"), row(**MAYBE), seen(at=BEFORE, status="active", **MAYBE)]

@@ -14,7 +14,8 @@ from bulkcert.store import lock
 from bulkcert.store.outcome import DESIRED
 from bulkcert.store.schema import Verification
 from bulkcert.store.status import State, status_of
-from bulkcert.views.status import line_of, rows_of, shown, steps_of
+from bulkcert.views.shown import shown
+from bulkcert.views.status import line_of, rows_of, steps_of
 
 KILLED = session(ended=None, figures={"calls": 5, "retries": 1, "achieved_rate": 2.5})
 ENDED = session(ended=0, figures={"calls": 3, "achieved_rate": 1.0})

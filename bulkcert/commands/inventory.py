@@ -18,8 +18,8 @@ from bulkcert.output.files import cannot_write, refuse_taken, whole
 from bulkcert.output.inventory_file import InventoryFile, InventoryFilter
 from bulkcert.output.results import SUFFIXES
 from bulkcert.runs.inventory import Inventory
-from bulkcert.runs.job import refuse, resolve_target
 from bulkcert.runs.options import InventoryOptions
+from bulkcert.runs.target import refuse, resolve_target
 from bulkcert.service.credentials import ChainCredentials
 from bulkcert.views import console as terminal
 from bulkcert.views.layout import show

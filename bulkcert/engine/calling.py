@@ -17,7 +17,7 @@ import anyio.from_thread
 import msgspec
 
 from bulkcert.engine.lanes import CallResult, Lane, Lanes
-from bulkcert.engine.limits import RunLimits
+from bulkcert.engine.limits import Limit
 from bulkcert.engine.progress import Stop
 from bulkcert.engine.workers import each_row
 from bulkcert.errors import ExitStatus
@@ -52,14 +52,27 @@ class Engine:
     """Calls rows and stores their outcomes; works on any slice of the rows, with any share of the limit.
 
     Args:
-        order: What to do with each row.
+        action: What is asked for each row.
         lanes: Where calls go through; their progress is kept up to date.
         store: Where outcomes go; ``committing`` must be entered.
+        max_errors: When to give up.
+        limit_rows: Most rows to call, or None.
         undoes: Whether the calls change back what the run has changed.
     """
 
-    def __init__(self, order: RunLimits, lanes: Lanes, store: Store, *, undoes: bool = False) -> None:
-        self._order = order
+    def __init__(
+        self,
+        action: Action,
+        lanes: Lanes,
+        store: Store,
+        *,
+        max_errors: Limit,
+        limit_rows: int | None = None,
+        undoes: bool = False,
+    ) -> None:
+        self._action = action
+        self._max_errors = max_errors
+        self._limit_rows = limit_rows
         self._lanes = lanes
         self._store = store
         self._undoes = undoes
@@ -71,11 +84,11 @@ class Engine:
             batches: The rows that are to be called, in order; read in a worker thread.
         """
         batches = self._claimed(self._limited(batches))
-        await each_row(self._lanes, self._order.workers, batches, self._call)
+        await each_row(self._lanes, batches, self._call)
 
     def _limited(self, batches: Iterator[list[Row]]) -> Iterator[list[Row]]:
         """Leaves out what is beyond the limit."""
-        left = self._order.limit_rows
+        left = self._limit_rows
         for batch in batches:
             yield batch[:left]
             if left is not None and (left := left - len(batch)) <= 0:
@@ -96,8 +109,8 @@ class Engine:
 
     async def _call(self, lane: Lane, row: Row) -> None:
         """Calls one row until its outcome is known, its attempts are used up, or the run stops."""
-        action = self._order.action
-        parameters = action.parameters(self._order.instance, row.device_sn, row.ca_sn)
+        action = self._action
+        parameters = action.parameters(self._lanes.service.instance, row.device_sn, row.ca_sn)
         acquire = None if action.repeatable else partial(self._acquire, lane, row)
         # A call of an earlier session may have been made and never answered.
         settled = await self._lanes.settle(
@@ -137,7 +150,7 @@ class Engine:
             errors = sum(progress.outcomes[outcome] for outcome in ERRORS)
             # Rows that were not called say nothing about how calls fare.
             called = progress.outcomes.total() - progress.outcomes[Outcome.UNCHANGED]
-            if self._order.max_errors.exceeded(errors, called):
+            if self._max_errors.exceeded(errors, called):
                 message = f"too many errors: {errors} of {called} rows called; last: {progress.last_error}"
                 advice = "See the results; then resume, with --retry failed,unknown for the failed rows."
                 self._lanes.stop(Stop(ExitStatus.TOO_MANY_ERRORS, message, advice))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import anyio
 import msgspec
 
+from bulkcert.engine.limits import Target
 from bulkcert.engine.outage import PAUSE_S, Outage
 from bulkcert.engine.pacer import Pacer, Ticker, backoff_s
 from bulkcert.engine.progress import LaneProgress, Progress, Stop
@@ -68,22 +69,22 @@ class Lanes:
         clients: One a lane.
         provider: What the clients sign with, to be renewed.
         progress: Kept up to date.
-        cap: Cap of each lane, in calls per second.
-        attempts: Attempts that a call gets; those that met a throttle or an outage do not count.
+        service: How fast they may be, and how many attempts a call gets; those that met a throttle or an outage do not
+            count.
     """
 
     def __init__(
-        self, clients: Collection[Client], provider: CredentialProvider, progress: Progress, *, cap: int, attempts: int
+        self, clients: Collection[Client], provider: CredentialProvider, progress: Progress, service: Target
     ) -> None:
         self._provider = provider
-        self._attempts = attempts
+        self.service = service
         self._on_trial: Credentials | None = None
         """Credentials fetched because others had expired, while no call that they signed has been accepted."""
         self.progress = progress
         self.progress.outage = Outage(time.monotonic())
         self.stopping = anyio.Event()
         self._ticker = Ticker(progress.slow_down)
-        self.lanes = [Lane(client, Pacer(cap, self._ticker)) for client in clients]
+        self.lanes = [Lane(client, Pacer(service.lane_cap, self._ticker)) for client in clients]
         progress.lanes = [lane.progress for lane in self.lanes]
 
     def stop(self, stop: Stop) -> None:
@@ -115,7 +116,7 @@ class Lanes:
         """
         answer, attempts, charged, refused = None, 0, 0, True
         tolerated = READING_REFUSED if operation.reads else ()
-        while charged < self._attempts and await (acquire(not attempts) if acquire else lane.pacer.acquire()):
+        while charged < self.service.attempts and await (acquire(not attempts) if acquire else lane.pacer.acquire()):
             attempts += 1
             answer = await self._send(lane, operation, parameters, attempts)
             charged += await self._weigh(answer, operation, tolerated)
@@ -124,7 +125,7 @@ class Lanes:
                 return CallResult(answer, attempts, final=True, again=False, unanswered=unanswered, refused=refused)
             unanswered = unanswered or answer.verdict is Verdict.UNANSWERED
             unanswered = unanswered or (answer.verdict is Verdict.RETRY and not answer.is_from_service)
-            if self.stopping.is_set() or charged >= self._attempts:
+            if self.stopping.is_set() or charged >= self.service.attempts:
                 break
             with anyio.move_on_after(backoff_s(attempts, random.random)):
                 await self.stopping.wait()
@@ -133,7 +134,7 @@ class Lanes:
         answered = self.progress.outage.answered
         if not answered:
             self._unreachable("the service never answered", answer)
-        used_up = charged >= self._attempts and answer.verdict is not Verdict.STOP and answered
+        used_up = charged >= self.service.attempts and answer.verdict is not Verdict.STOP and answered
         return CallResult(answer, attempts, final=False, again=not used_up, unanswered=unanswered, refused=refused)
 
     async def _send(self, lane: Lane, operation: Operation, parameters: Mapping[str, str], attempt: int) -> Response:

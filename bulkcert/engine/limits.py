@@ -1,11 +1,10 @@
-"""Which service is called, what is asked for each row, and when a run gives up."""
+"""Which service is called, and when a run gives up."""
 
 from dataclasses import dataclass
 
 import httpx
 
 from bulkcert.engine.pacer import bucket_rate
-from bulkcert.service.actions import Action
 
 SAMPLE = 100
 """Rows that must be finished before a percentage in ``--max-errors`` counts."""
@@ -28,25 +27,6 @@ class Limit:
         if self.rows is not None and errors > self.rows:
             return True
         return self.share is not None and finished >= SAMPLE and errors > self.share * finished
-
-
-@dataclass(frozen=True, slots=True)
-class RunLimits:
-    """What the engine is to do with each row.
-
-    Attributes:
-        action: What is asked.
-        instance: ``MqttInstanceId``.
-        workers: Workers of each lane.
-        max_errors: When to give up.
-        limit_rows: Most rows to call, or None.
-    """
-
-    action: Action
-    instance: str
-    workers: int
-    max_errors: Limit
-    limit_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

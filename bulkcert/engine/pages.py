@@ -16,12 +16,11 @@ from bulkcert.service.verdicts import Verdict
 _NOTHING = Page([])
 
 
-async def read_listings(lanes: Lanes, workers: int, more: Callable[[], Listing | None]) -> BulkcertError | None:
+async def read_listings(lanes: Lanes, more: Callable[[], Listing | None]) -> BulkcertError | None:
     """Reads listings to their ends, or until a stop.
 
     Args:
         lanes: Where calls go through.
-        workers: Pages that each lane asks for at a time.
         more: Gives the next listing, or None while there is none; asked when a worker has nothing else to do. It ends
             when there is none and all others are read.
 
@@ -32,7 +31,7 @@ async def read_listings(lanes: Lanes, workers: int, more: Callable[[], Listing |
     reading = _Reading(lanes, more)
     async with anyio.create_task_group() as group:
         # In turn, so that a few listings go through all lanes.
-        for _ in range(workers):
+        for _ in range(lanes.service.workers):
             for lane in lanes.lanes:
                 group.start_soon(reading.work, lane)
     return reading.failure

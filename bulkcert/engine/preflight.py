@@ -8,10 +8,10 @@ import anyio.to_thread
 import polars as pl
 
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.limits import RunLimits
 from bulkcert.engine.sightings import Sightings
 from bulkcert.engine.states import StateReader
 from bulkcert.input import ROW
+from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Status
 from bulkcert.store import queries
 from bulkcert.store.outcome import Outcome, Row
@@ -32,7 +32,7 @@ def is_old(preflight_at: int | None) -> bool:
 
 async def read_before(
     lanes: Lanes,
-    order: RunLimits,
+    action: Action,
     store: Store,
     sightings: Sightings,
     *,
@@ -48,7 +48,7 @@ async def read_before(
 
     Args:
         lanes: Where calls go through.
-        order: What is asked for.
+        action: What is asked for.
         store: Where states are kept; no row that it is to call is unchanged there.
         sightings: Where they go meanwhile; knows no row yet.
         mode: When they are read.
@@ -61,14 +61,14 @@ async def read_before(
     progress = lanes.progress
     if mode != "never":
         await anyio.to_thread.run_sync(lambda: sightings.expect(frames()))
-        reader = StateReader(lanes, order.workers, order.action, order.instance, sightings)
+        reader = StateReader(lanes, action, sightings)
         scanned = await reader.read(one_by_one=batches() if mode == "always" else None)
         if scanned.failure is not None:
             progress.unread_because = scanned.failure.message
             progress.scans += 1  # it is over, and the run continues
         each = frames()
         # What is not listed may be called all the same: it costs little, and "not found" is an outcome of its own.
-        desired = None if order.action.deletes else order.action.desired_status
+        desired = None if action.deletes else action.desired_status
         while not lanes.stopping.is_set():
             if (frame := await anyio.to_thread.run_sync(next, each, None)) is None:
                 break

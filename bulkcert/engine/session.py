@@ -69,7 +69,7 @@ async def calling(
         Client(Transport(service.endpoint, context, address), service.endpoint, provider, service.timeout_s)
         for address in service.addresses
     ]
-    lanes = Lanes(clients, provider, stats.progress, cap=service.lane_cap, attempts=service.attempts)
+    lanes = Lanes(clients, provider, stats.progress, service)
     async with anyio.create_task_group() as group:
         group.start_soon(_obey_signals, lanes, leave)
         group.start_soon(lanes.renew_credentials)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import anyio.to_thread
 
@@ -14,6 +15,7 @@ from bulkcert.engine.workers import each_row
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Page, Status
+from bulkcert.service.operations import Operation
 from bulkcert.service.verdicts import Verdict
 from bulkcert.store.outcome import Row
 
@@ -46,17 +48,13 @@ class StateReader:
 
     Args:
         lanes: Where calls go through.
-        workers: Calls that each lane makes at a time.
         action: What is, or was, asked for each row.
-        instance: ``MqttInstanceId``.
         sightings: Where they go; knows the rows.
     """
 
-    def __init__(self, lanes: Lanes, workers: int, action: Action, instance: str, sightings: Sightings) -> None:
+    def __init__(self, lanes: Lanes, action: Action, sightings: Sightings) -> None:
         self._lanes = lanes
-        self._workers = workers
         self._action = action
-        self._instance = instance
         self._sightings = sightings
         self._scanned = Scanned()
 
@@ -70,10 +68,9 @@ class StateReader:
             misses: Whether a row that a listing read to its end does not show is not registered. If not, it is read
                 for itself, since pages shift when certificates are deleted meanwhile.
         """
-        begun: list[_Paging] = []
-        failure = await self._by_page(begun)
+        begun, failure = await self._by_page()
         if misses:
-            whole = [paging.ca_sn for paging in begun if paging.listing.whole]
+            whole = [paging.ca_sn for paging in begun if paging.whole]
             await anyio.to_thread.run_sync(self._sightings.miss, whole, max([each.at for each in begun], default=0))
         denied = failure is not None and failure.status is ExitStatus.DENIED
         self._scanned = scanned = Scanned(failure)
@@ -85,38 +82,33 @@ class StateReader:
             self._lanes.progress.scans += 1
         return scanned
 
-    async def _by_page(self, begun: list["_Paging"]) -> BulkcertError | None:
+    async def _by_page(self) -> tuple[list["_Paging"], BulkcertError | None]:
         """Pages through each CA, or through the CAs, where that takes fewer calls than it can save.
 
-        Args:
-            begun: Is filled with what was paged through.
-
         Returns:
-            Why it was given up, or None.
+            What was paged through, and why it was given up, or None.
         """
+        begun: list[_Paging] = []
         worthwhile = self._worthwhile()
 
         def more() -> Listing | None:
-            if (paging := next(worthwhile, None)) is None:
-                return None
-            begun.append(paging)
-            return paging.listing
+            begun.extend(fresh := list(islice(worthwhile, 1)))
+            return fresh[0] if fresh else None
 
         self._lanes.progress.reading = True
-        failure = await read_listings(self._lanes, self._workers, more)
+        failure = await read_listings(self._lanes, more)
         self._lanes.progress.reading = False
-        return failure
+        return begun, failure
 
     def _worthwhile(self) -> Iterator["_Paging"]:
         """Yields what is worth a first page; most rows first."""
         rows_by_ca = self._sightings.rows_by_ca() if self._action.by_device else Counter({"": self._sightings.unseen})
         small = 0
-        base = {"MqttInstanceId": self._instance}
         for ca_sn, rows in rows_by_ca.most_common():
             small += rows < SMALL
             if rows > 1 and small <= SMALL_PAGED:
-                listing = Listing(self._action.listing, base | ({"CaSn": ca_sn} if ca_sn else {}))
-                yield _Paging(listing, ca_sn, rows, self._sightings)
+                query = {"MqttInstanceId": self._lanes.service.instance} | ({"CaSn": ca_sn} if ca_sn else {})
+                yield _Paging(self._action.listing, query, rows, self._sightings)
 
     async def _one_by_one(self, batches: Iterator[list[Row]]) -> BulkcertError | None:
         """Reads each row that was not seen; returns why that was given up, or None.
@@ -135,13 +127,13 @@ class StateReader:
                 failures.append(failure)
 
         self._lanes.progress.reading = True
-        await each_row(self._lanes, self._workers, unseen, read)
+        await each_row(self._lanes, unseen, read)
         self._lanes.progress.reading = False
         return failures[0] if failures else None
 
     async def _read(self, lane: Lane, row: Row) -> BulkcertError | None:
         operation = self._action.reading
-        query = self._action.parameters(self._instance, row.device_sn, row.ca_sn)
+        query = self._action.parameters(self._lanes.service.instance, row.device_sn, row.ca_sn)
         settled = await self._lanes.settle(lane, operation, query)
         if settled is None:
             return None
@@ -162,20 +154,20 @@ class StateReader:
         return None
 
 
-class _Paging:
+class _Paging(Listing):
     """The paging through one CA, or through the CAs: as long as it may cost fewer calls than there are rows.
 
     Args:
-        listing: What is paged through.
-        ca_sn: The CA; an empty text for the CAs themselves.
+        operation: Lists them.
+        query: Its query.
         rows: Rows that it may settle.
         sightings: Where they go.
     """
 
-    def __init__(self, listing: Listing, ca_sn: str, rows: int, sightings: Sightings) -> None:
-        self.listing = listing
-        listing.deliver = self._deliver
-        self.ca_sn = ca_sn
+    def __init__(self, operation: Operation, query: dict[str, str], rows: int, sightings: Sightings) -> None:
+        super().__init__(operation, query, self._deliver)
+        self.ca_sn = query.get("CaSn", "")
+        """The CA; an empty text for the CAs themselves."""
         self.at = 0
         self._rows = rows
         self._settled = 0
@@ -184,5 +176,5 @@ class _Paging:
     def _deliver(self, page: Page, at: int) -> bool:
         self._settled += self._sightings.see(page.certificates, self.ca_sn, at)
         self.at = max(self.at, at)
-        pages = max(self.listing.expected or 0, self.listing.pages + 1)
+        pages = max(self.expected or 0, self.pages + 1)
         return self._settled < self._rows and pages < self._rows

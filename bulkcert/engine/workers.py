@@ -20,18 +20,17 @@ Work = Callable[[Lane, Row], Awaitable[None]]
 """What is done with one row."""
 
 
-async def each_row(lanes: Lanes, workers: int, batches: Iterator[list[Row]], work: Work) -> None:
+async def each_row(lanes: Lanes, batches: Iterator[list[Row]], work: Work) -> None:
     """Does something with each row, many at a time; returns after the last, or on a stop.
 
     Args:
         lanes: What the rows are shared out to; an input that cannot be read stops them.
-        workers: Rows that each lane works on at a time.
         batches: The rows, in order; read in a worker thread.
         work: What is done.
     """
     rows = _Rows(lanes, batches)
     # In turn, so that a few rows go through all lanes.
-    in_turn = (lane for _ in range(workers) for lane in lanes.lanes)
+    in_turn = (lane for _ in range(lanes.service.workers) for lane in lanes.lanes)
     async with anyio.create_task_group() as group:
 
         def employ(most: int) -> None:

@@ -12,7 +12,7 @@ import polars as pl
 from bulkcert.engine.listing import Listing
 from bulkcert.errors import BulkcertError
 from bulkcert.output.files import cannot_write
-from bulkcert.output.tables import sink
+from bulkcert.output.results import sink
 from bulkcert.service.certificates import Certificate
 from bulkcert.service.operations import OPERATIONS
 

@@ -76,7 +76,7 @@ class Inventory:
             listing.deliver = self._deliver(ca_sn, listing)
             return listing
 
-        failure = await read_listings(lanes, self.service.workers, more)
+        failure = await read_listings(lanes, more)
         return next((begun.failure for begun in self._begun if begun.failure), failure)
 
     def _deliver(self, ca_sn: str, listing: Listing) -> Deliver:

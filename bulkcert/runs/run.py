@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 from bulkcert.engine.calling import Engine
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.limits import RunLimits
 from bulkcert.engine.preflight import is_old, read_before
 from bulkcert.engine.progress import Progress
 from bulkcert.engine.session import Leave, Observer
@@ -95,18 +94,18 @@ class Run:
             to_call=self.calls,
             limited=options.limit_rows is not None,
         )
-        order = RunLimits(job.action, job.instance, job.workers, job.max_errors, options.limit_rows)
         async with session(opened, job, provider, watch, leave, stats=stats, deadline=options.deadline) as lanes:
             if is_old(queries.preflight_at(opened.store.db)):
-                await self._preflight(lanes, order)
+                await self._preflight(lanes)
             self.progress.preflight_over = True
-            await Engine(order, lanes, opened.store).run(opened.batches(without=queries.LEFT_ALONE))
+            engine = Engine(job.action, lanes, opened.store, max_errors=job.max_errors, limit_rows=options.limit_rows)
+            await engine.run(opened.batches(without=queries.LEFT_ALONE))
 
-    async def _preflight(self, lanes: Lanes, order: RunLimits) -> None:
+    async def _preflight(self, lanes: Lanes) -> None:
         opened = self.opened
         await read_before(
             lanes,
-            order,
+            self.job.action,
             opened.store,
             Sightings.from_now(self.check, by_device=self.job.action.by_device),
             mode=self.job.options.preflight,

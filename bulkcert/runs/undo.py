@@ -7,17 +7,18 @@ from pathlib import Path
 import polars as pl
 
 from bulkcert.engine.calling import Engine
-from bulkcert.engine.limits import Limit, RunLimits, Target
+from bulkcert.engine.limits import Limit, Target
 from bulkcert.engine.progress import Progress
 from bulkcert.engine.session import Leave, Observer
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, annotated
 from bulkcert.output.summary import Summary
-from bulkcert.runs.job import refuse, resolve_limits, resolve_target
+from bulkcert.runs.job import resolve_limits
 from bulkcert.runs.opened import OpenRun, is_in
 from bulkcert.runs.options import CallOptions
 from bulkcert.runs.session import finalize, session
+from bulkcert.runs.target import refuse, resolve_target
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import queries
@@ -93,10 +94,11 @@ class Undo:
         )
         batches = self._batches()
         opened.begin("undo", self.options, provider.current, include_unknown=self.include_unknown)
-        order = RunLimits(self.action, opened.asked.instance, service.workers, self.max_errors, limit)
         async with session(opened, service, provider, watch, leave, stats=stats) as lanes:
             self.progress.preflight_over = True
-            await Engine(order, lanes, opened.store, undoes=True).run(batches)
+            await Engine(
+                self.action, lanes, opened.store, max_errors=self.max_errors, limit_rows=limit, undoes=True
+            ).run(batches)
 
     def _batches(self) -> Iterator[list[Row]]:
         """Yields the rows that are to be undone, in order."""

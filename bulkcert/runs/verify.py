@@ -11,7 +11,7 @@ import msgspec
 
 from bulkcert.engine.calling import Engine
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.limits import Limit, RunLimits, Target
+from bulkcert.engine.limits import Limit, Target
 from bulkcert.engine.progress import Progress, Stop
 from bulkcert.engine.session import Leave, Observer
 from bulkcert.engine.sightings import Sightings
@@ -27,7 +27,7 @@ from bulkcert.runs.session import session
 from bulkcert.service.certificates import Status
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import queries
-from bulkcert.store.outcome import Outcome
+from bulkcert.store.outcome import NEVER_CALLED, NEVER_READ, Outcome
 from bulkcert.store.schema import Verification
 
 CAS_KEPT = 100_000
@@ -121,7 +121,7 @@ class Verifier:
 
     def _expected(self) -> Sightings:
         opened = self.opened
-        for outcome in (Outcome.INVALID, Outcome.DUPLICATE, Outcome.PROTECTED):
+        for outcome in NEVER_CALLED:
             self.left_out[outcome] = opened.store.read(queries.count, "never = ?", outcome)
         rows_by_ca: Counter[str] = Counter()
         for frame in opened.frames():
@@ -136,7 +136,7 @@ class Verifier:
     async def _scan(self, lanes: Lanes, sightings: Sightings) -> BulkcertError | None:
         """Reads all rows, each absent one for itself; returns why that was given up, or None."""
         opened = self.opened
-        reader = StateReader(lanes, self.service.workers, opened.action, opened.asked.instance, sightings)
+        reader = StateReader(lanes, opened.action, sightings)
         self.scanned = await reader.read(one_by_one=opened.batches(), misses=False)
         return self.scanned.failure
 
@@ -158,9 +158,8 @@ class Verifier:
         found = await anyio.to_thread.run_sync(set, self._to_call())
         if not found:
             return found
-        order = RunLimits(opened.action, opened.asked.instance, self.service.workers, Limit())
         rows = ([row for row in batch if row.number in found] for batch in opened.batches())
-        await Engine(order, lanes, opened.store).run(iter(rows))
+        await Engine(opened.action, lanes, opened.store, max_errors=Limit()).run(iter(rows))
         await opened.store.sync()
         store = opened.store
         called = await anyio.to_thread.run_sync(store.read, queries.called_by, store.session)
@@ -242,7 +241,7 @@ class Verifier:
 
     def _unread_because(self, unread: int) -> dict[str, int]:
         """Returns how many rows were not read for each reason; they add up."""
-        because = {str(outcome): self.left_out[outcome] for outcome in (Outcome.INVALID, Outcome.PROTECTED)}
+        because = {str(outcome): self.left_out[outcome] for outcome in NEVER_READ}
         because["refused"] = self.scanned.refused
         because["called_again"] = len(self.called_since)
         because["not_reached"] = unread - sum(because.values())
