@@ -294,5 +294,3 @@ def test_full_stderr(place):
     """A full disk under the log does not end a run."""
     with Path("/dev/full").open("wb") as full:
         bulkcert(*place.command("inactivate-device", "--yes"), stderr=full).ended(0)
-
-
