@@ -90,14 +90,6 @@ def test_the_list_of_a_job_file(tmp_path, inputs):
     assert "rows          1\n" in here("run", "delete-ca", tmp_path / "b.csv", *where).ended(75).stdout
 
 
-def test_everything_wrong_is_said_at_once():
-    """Nobody has to correct a command line one error at a time."""
-    error = refused(instance="", rate=0, attempts=0)
-
-    assert all(name in error.message for name in ("--instance", "--rate", "--attempts"))
-    assert error.status is ExitStatus.USAGE
-
-
 def test_an_unknown_region():
     """An unknown region is a matter of configuration; the one that was meant is named, and a few, not all there are."""
     error = refused(region="cn-nowhere")
