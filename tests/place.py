@@ -10,7 +10,8 @@ from program import INSTANCE, PATIENCE_S, start, wait_for, write_devices
 from bulkcert.errors import BulkcertError
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.status import State, status_of
-from bulkcert.views.status import figures_of, shown
+from bulkcert.views.shown import shown
+from bulkcert.views.status import figures_of
 
 FAST = 100_000
 """Calls per second of a run that nobody looks at."""

@@ -1,12 +1,10 @@
-"""Completion in a real shell, and what a new user sees first."""
+"""Completion in a real shell."""
 
 import shutil
 import subprocess
 
 import pytest
 from program import bulkcert, environment
-
-from bulkcert.cli import COMMANDS
 
 BASH = shutil.which("bash")
 WORD = """
@@ -41,14 +39,3 @@ def test_completion_that_cannot_be_installed(tmp_path):
         "completion was not installed"
         in bulkcert("--install-completion", env={"HOME": str(tmp_path / "home")}).ended(73).stderr
     )
-
-
-def test_the_first_screen_says_what_to_type():
-    """The help begins with command lines, the safe one first, and fits a screen of 24 lines by 80 columns."""
-    shown = bulkcert("--help", env={"COLUMNS": "80"}).ended(0).stdout
-    typed = [line.split()[1] for line in shown.splitlines() if line.startswith("    bulkcert ")]
-
-    assert typed == ["rehearse", "run"]
-    assert len(shown.splitlines()) <= 24
-    assert max(map(len, shown.splitlines())) <= 80
-    assert set(COMMANDS) <= set(shown.replace("│", " ").split())

@@ -46,15 +46,6 @@ def test_a_plan_knows_how_long_the_list_may_be(service, devices, tmp_path, optio
     assert refused in " ".join(json.loads(told)["advice"])
 
 
-def test_a_plan_names_no_second_address_that_is_no_faster(service, devices):
-    """At a low cap of the account two source addresses are slower than one: only what is faster is worth naming."""
-    where = ("--endpoint", service.url, "--instance", INSTANCE, "-q")
-    slow = here("plan", "inactivate-device", "d.csv", *where, "--rate", "10").ended(0).stdout
-    fast = here("plan", "inactivate-device", "d.csv", *where, "--rate", "500").ended(0).stdout
-    assert "from 2 source addresses" not in slow
-    assert "from 2 source addresses" in fast
-
-
 def test_one_is_not_told_as_many(service, devices, tmp_path):
     """One duplicate is "1 duplicate"."""
     with (tmp_path / "d.csv").open("a") as file:

@@ -9,8 +9,9 @@ from cyclopts import Token
 from program import here, write_devices
 
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.runs.converters import names_of
 from bulkcert.runs.job import resolve
-from bulkcert.runs.options import Options, Retried, names_of
+from bulkcert.runs.options import Options, Retried
 from bulkcert.store.paths import default_results
 
 INPUTS = (Path("devices.csv"),)
@@ -87,14 +88,6 @@ def test_the_list_of_a_job_file(tmp_path, inputs):
     told = here("run", *where).ended(75)
     assert f"rows          {2 if 'b' in inputs else 1}\n" in told.stdout
     assert "rows          1\n" in here("run", "delete-ca", tmp_path / "b.csv", *where).ended(75).stdout
-
-
-def test_everything_wrong_is_said_at_once():
-    """Nobody has to correct a command line one error at a time."""
-    error = refused(instance="", rate=0, attempts=0)
-
-    assert all(name in error.message for name in ("--instance", "--rate", "--attempts"))
-    assert error.status is ExitStatus.USAGE
 
 
 def test_an_unknown_region():

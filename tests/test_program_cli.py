@@ -280,15 +280,6 @@ def test_all_wrong_options_at_once():
         assert name in refused.stderr
 
 
-def test_help():
-    """Help goes to stdout and is no error; no option takes a secret."""
-    shown = here("run", "--help").ended(0)
-
-    assert "bulkcert" in shown.stdout
-    assert not [word for word in ("--secret", "--access-key", "--token") if word in shown.stdout]
-    assert shown.stderr == ""
-
-
 # Rehearsals.
 
 NO_CREDENTIALS = {"ALIBABA_CLOUD_ACCESS_KEY_ID": None, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": None}

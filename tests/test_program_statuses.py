@@ -1,7 +1,6 @@
 """Every exit status that a user can reach: said with its cause and what to do, and mended by the same command."""
 
 import re
-import shlex
 import signal
 import socket
 from dataclasses import dataclass, field
@@ -247,18 +246,6 @@ def test_errors_within_the_limit(place):
     finally:
         place.service.tell("faults", shares={})
     assert outcomes(place.results) == {"failed": ROWS}
-
-
-def test_75_and_on(place):
-    """75: --limit-rows ends a session early; the command that is printed resumes until 0, each row called once."""
-    finished = place.run("--limit-rows", 15, "--overwrite", "--json").ended(75)
-    for status, limit in ((75, ("--limit-rows", 15)), (0, ())):
-        _, _, command = finished.stderr.partition("to resume: bulkcert ")
-        finished = here(*shlex.split(command.splitlines()[0]), "--yes", *limit).ended(status)
-
-    assert place.arrivals == ROWS
-    assert {row["attempts"] for row in read_results(place.results)} == {"1"}
-    assert len(summary_of(place.results)["sessions"]) == 3
 
 
 def free_port():

@@ -191,30 +191,6 @@ def test_notes(made, rows, sessions, note):
     assert any(each.startswith(note) for each in figures(made(rows, sessions)).verdict.notes)
 
 
-UNDO = "undo {} --include-unknown"
-
-
-@pytest.mark.parametrize(
-    ("rows", "sessions", "steps"),
-    [
-        (
-            [called(), called(outcome="unknown"), called(outcome="failed"), called(outcome="not_registered")],
-            [session(ended=1)],
-            ["resume {} --retry failed,unknown", "resume {} --retry not_registered", "verify {}", UNDO],
-        ),
-        (["undone", "succeeded"], IN_PART, ["resume {} --retry undone", UNDO]),
-        (["undone", row(**MAYBE)], KILLED, ["resume {}", "resume {} --retry undone"]),
-        # The command that would otherwise call the rows that the run has left resumes the undo.
-        (["succeeded", None], [session(ended=75), session("undo", ended=77, stopped="denied")], ["resume {}"]),
-    ],
-)
-def test_the_way_on(made, rows, sessions, steps):
-    """One short command each, with what ``--retry`` and ``undo`` need to work."""
-    files = made(rows, sessions)
-    found = [step.partition("bulkcert ")[2] for step in figures(files).verdict.steps]
-    assert found[: len(steps)] == [step.format(files.results) for step in steps]
-
-
 @pytest.mark.parametrize(("kind", "noun"), [("run", "run"), ("undo", "undo"), ("verify", "verification")])
 def test_a_session_that_runs(made, kind, noun):
     """Somebody holds the run: unfinished, without an exit status; the report takes nothing from it."""
@@ -335,12 +311,6 @@ def test_findings(made):
     assert [each.message for each in protected.samples] == ["refused"]
 
 
-def test_many_codes(made):
-    """A service that gives each row a code of its own: the first forty, and the number of the rest."""
-    counted = figures(made([called(number, "failed", code=f"Code{number:04d}") for number in range(500)]))
-    assert (len(counted.findings), counted.findings_left_out) == (40, 460)
-
-
 def test_findings_of_an_undo(made):
     """What was undone, or may have been, is named with what to do; nobody is blamed for the state that it is in."""
     rows = [row("undone"), seen("undone", status="active"), row(**MAYBE), seen(at=BEFORE, status="active", **MAYBE)]
@@ -439,13 +409,6 @@ def test_what_is_refused(tmp_path, made, status, arguments, said):
     assert said in refused
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
     assert (tmp_path / "devices.csv").read_text() == "list"
-
-
-@pytest.mark.parametrize("damage", ["not a store", ""])
-def test_a_store_that_cannot_be_believed(tmp_path, made, damage):
-    """66, and nothing is concluded from it."""
-    made([called()]).store.write_text(damage)
-    assert "Traceback" not in here("report", "r.csv", cwd=tmp_path).ended(66).stderr
 
 
 def test_a_run_that_is_starting(tmp_path, made):

@@ -159,13 +159,15 @@ def test_a_run_that_was_killed_after_its_last_outcome(place):
 def test_a_watch_that_was_killed(place):
     """It goes on for the time that it has left; a verification that was no watch is over."""
     place.run().ended(0)
-    here("verify", RESULTS, "--watch", "1s", "--every", "1s", "--yes", *UNHURRIED).ended(0)
+    here("verify", RESULTS, "--watch", "1s", "--every", "1s", "--yes", *UNHURRIED, "--attempts", "3").ended(0)
     kill(RESULTS)
     longer = "options = json_set(options, '$.watch', (? - started_at) / 1000.0 + 2)"
     change(RESULTS, f"UPDATE session SET {longer} WHERE id = 2", time.time() * 1000)
+    assert "to resume the watch: bulkcert resume r.csv" in here("status", RESULTS).stdout
     place.service.seed(place.devices[:1], "1")
     place.resume().ended(0)
     assert [each.kind for each in status(RESULTS).sessions] == ["run", "verify", "verify"]
+    assert '"attempts":3' in status(RESULTS).sessions[-1].options
     assert place.states == ["0"] * 20
     here("verify", RESULTS, *UNHURRIED).ended(0)
     kill(RESULTS)

@@ -27,7 +27,7 @@ from program import (
 
 from bulkcert.engine import session as sessions
 from bulkcert.job_file import STARTED
-from bulkcert.runs.options import moment
+from bulkcert.runs.converters import moment
 from bulkcert.store import lock, queries
 from bulkcert.store.database import reading
 from bulkcert.store.paths import RunFiles

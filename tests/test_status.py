@@ -14,7 +14,8 @@ from bulkcert.store import lock
 from bulkcert.store.outcome import DESIRED
 from bulkcert.store.schema import Verification
 from bulkcert.store.status import State, status_of
-from bulkcert.views.status import line_of, rows_of, shown, steps_of
+from bulkcert.views.shown import shown
+from bulkcert.views.status import line_of, rows_of, steps_of
 
 KILLED = session(ended=None, figures={"calls": 5, "retries": 1, "achieved_rate": 2.5})
 ENDED = session(ended=0, figures={"calls": 3, "achieved_rate": 1.0})
@@ -48,6 +49,7 @@ STANDS = [
         "to verify: bulkcert verify R",
     ),
     ([], [ENDED], ("ended", 0), "with 0: nothing to do: the list was empty", ""),
+    (["succeeded"], [ENDED, UNDO, session(after_ms=90_000)], ("ended", 0), "with 0: every row", "to verify"),
     (["succeeded", "unchanged", "duplicate"], [ENDED, verify()], ("ended", 0), "with 0", ""),
     (
         ["succeeded", "failed", "unknown"],
@@ -147,7 +149,10 @@ STANDS = [
 
 @pytest.mark.parametrize(("rows", "sessions", "stands", "words"), [(*each[:3], each[3:]) for each in STANDS])
 def test_how_it_stands(tmp_path, rows, sessions, stands, words):
-    """Each way in which a run that nobody holds can stand has its state, its exit status, its headline and a way on."""
+    """Each way in which a run can be that nobody holds has its state, exit status, headline and way on.
+
+    ``report`` says the same, and neither calls a success what was undone.
+    """
     (headline, steps), files = words, made_run(tmp_path, rows, sessions)
     said = here("status", "--json", files.results).ended(stands[1]).stdout
     text = here("status", files.results).ended(stands[1]).stdout
@@ -161,6 +166,14 @@ def test_how_it_stands(tmp_path, rows, sessions, stands, words):
     assert steps in "\n".join(printed).replace(str(files.results), "R")
     assert bool(steps) == bool(printed)
     assert "same command" not in text
+    report = json.loads(here("report", files.results, "--format", "json").ended(0).stdout)
+    assert (report["state"], report["exit_status"], report["outcomes"]) == (*stands, told["outcomes"])
+    for name in ("undone", "maybe_undone", "in_doubt"):
+        assert report["certificates"][name] == told[name]
+    named = " ".join(report["verdict"]["steps"])
+    assert all(step["command"] in named for step in told["next"])
+    is_undone = told["undone"] + told["maybe_undone"] > 0
+    assert (report["verdict"]["label"] == "UNDONE") == is_undone == ("undone" in text.lower())
     left = [f"{step['purpose']}: {step['command']}" for step in told["next"]]
     assert printed == left or (not left and printed == [f"to verify: bulkcert verify {files.results}"])
 

@@ -1,14 +1,11 @@
 """``bulkcert status`` of real processes: one that runs, one that was killed, one that was undone."""
 
 import json
-import signal
 import subprocess
-import sys
 
 from place import FAST, Place
 from program import bulkcert, here, outcomes, start, summary_of
 
-from bulkcert.store import status as standing
 from bulkcert.store.status import status_of
 
 FIRST = ("--preflight", "never")
@@ -52,17 +49,6 @@ def test_errors_and_throttling(place):
     assert "throttled" in told["session"]["waiting_for"]
 
 
-def test_stopped_and_continued(place, monkeypatch):
-    """A run whose process is stopped is stalled, and runs again once it goes on."""
-    monkeypatch.setattr(standing, "STALLED_S", 2.5)
-    with place.running() as run:
-        place.calling()
-        run.send_signal(signal.SIGSTOP)
-        assert place.until(lambda now: now.state is standing.State.STALLED).exit_status == 0
-        run.send_signal(signal.SIGCONT)
-        place.until(lambda now: now.state is standing.State.RUNNING)
-
-
 def test_killed_and_resumed(place):
     """After ``kill -9`` it is interrupted (75), with the rows of all sessions; a job file means it as well."""
     here(*place.command(*FIRST, "--limit-rows", "3", rate=FAST)).ended(75)
@@ -101,12 +87,3 @@ def test_undone(tmp_path, service):
     assert "UNDONE: 100 certificates are active again" in bulkcert("status", place.results).ended(1).stdout
     assert place.told()["next"][-1]["command"] == f"bulkcert resume {place.results} --retry undone"
     assert summary_of(place.results)["undone"] == 100
-
-
-def test_it_loads_little():
-    """``status`` answers at once: nothing is loaded that calls, draws tables or serves."""
-    heavy = ("polars", "httpx", "uvicorn", "anyio", "aiolimiter", "alibabacloud_credentials", "cryptography")
-    script = (
-        f"import sys, bulkcert.cli, bulkcert.commands.status; print([name for name in {heavy} if name in sys.modules])"
-    )
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"

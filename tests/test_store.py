@@ -1,7 +1,6 @@
 """The store of a run: its lock, its groups, its readers, its undo, and what is wrong with a file."""
 
 import os
-import resource
 import signal
 import sqlite3
 import subprocess
@@ -112,12 +111,6 @@ def asked(path, question, *parameters):
 def changed(path):
     """Returns the rows that the run may have changed."""
     return list(asked(path, queries.changed, "inactive", 1, ROWS))
-
-
-def attempts(path):
-    """Returns what is kept for audit only."""
-    with database.reading(path) as db:
-        return db.execute("SELECT session, row, outcome FROM attempt ORDER BY id").fetchall()
 
 
 def run_with(path, *records):
@@ -341,27 +334,6 @@ async def test_a_full_disk(path):
     assert asked(path, queries.sessions)[0].ended_at is None
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_file_that_may_not_grow(path):
-    """Where the system refuses to let the file grow, the group is not kept, and the store is readable."""
-    store = session(path)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    size = Path(f"{path}-wal").stat().st_size
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, before[1]))
-    try:
-        with pytest.raises(sqlite3.Error) as failure:
-            store.keep([record(row) for row in range(1, 5000)])
-        assert database.reason_of(failure.value) in ("no space left on the disk", "the disk does not read or write it")
-        assert asked(path, queries.outcomes, ROWS) == {Outcome.NOT_ATTEMPTED: ROWS}
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, ignored)
-    store.keep([record(1)])
-    ended(store)
-    assert asked(path, queries.rows, queries.LEFT_ALONE, 1, ROWS) == [1]
-
-
 # Readers.
 
 
@@ -448,15 +420,6 @@ def test_on_a_network_file_system(path, monkeypatch):
 # Outcomes.
 
 
-def test_superseded_outcomes_are_kept_for_audit(path):
-    """An outcome of a call that a newer one replaces is kept; what was not called leaves nothing."""
-    run_with(path, record(1, Outcome.FAILED), record(2, Outcome.UNCHANGED, attempts=0))
-    run_with(path, record(1, Outcome.UNKNOWN), record(2))
-    run_with(path, record(1))
-    assert attempts(path) == [(1, 1, "failed"), (2, 1, "unknown")]
-    assert asked(path, queries.outcomes, 2) == {Outcome.SUCCEEDED: 2}
-
-
 CALLED = {
     "succeeded": ({"outcome": Outcome.SUCCEEDED}, "succeeded"),
     "not registered": ({"outcome": Outcome.NOT_REGISTERED}, "not_registered"),
@@ -480,125 +443,6 @@ def test_a_row_that_is_protected_later(path, case):
     assert asked(path, queries.outcomes, 1) == {Outcome(outcome): 1}
     assert asked(path, queries.rows, queries.LEFT_ALONE, 1, 1) == [1]
     assert asked(path, queries.to_call, 1) == 0
-
-
-def test_what_a_killed_session_has_claimed_is_never_left_out(path):
-    """A row that may have been called stays so until a call of it is answered, whatever is read of it meanwhile."""
-    store = session(path, preflight=False)
-    store.claim([1, 2, 3])
-    killed(store)
-    store = session(path)
-    store.keep_states([("inactive", "unchanged", 1, row) for row in (1, 2, 3, 4)])
-    store.claim([1, 2, 3])
-    store.keep([record(2), record(3, Outcome.NOT_ATTEMPTED, code="PermissionCheckFailed", changed=False, again=True)])
-    ended(store)
-    assert changed(path) == [1, 2, 3]
-    assert asked(path, queries.in_doubt) == 2
-    assert asked(path, queries.count, queries.UNCHANGED) == 1
-    assert asked(path, queries.may_have_called)
-
-
-def test_an_intent_whose_call_was_answered_is_no_lost_call(path):
-    """Only a call that was sent and never answered makes a later "not found" its doing: an older claim does not."""
-    store = session(path)
-    store.claim([1, 2])
-    killed(store)
-    store = session(path)
-    store.claim([1, 2])
-    store.keep([1, 2])
-    store.keep([record(1, Outcome.NOT_ATTEMPTED, again=True)])
-    ended(store)
-    assert asked(path, queries.earlier, 1, 2) == {1: (Outcome.NOT_ATTEMPTED, False), 2: (None, True)}
-
-
-def test_an_interrupted_preflight_is_forgotten(path):
-    """What was found before a kill, maybe long ago, does not count, also of rows that a list protects by now."""
-    store = session(path, preflight=False)
-    store.keep_states([("inactive", "unchanged", 1, 1), ("inactive", "unchanged", 1, 2)])
-    with store.transaction() as db:
-        db.execute("UPDATE certificate SET never = 'protected' WHERE row = 2")
-    killed(store)
-    store = session(path)
-    store.forget_states()
-    with store.transaction() as db:
-        db.execute("UPDATE certificate SET never = NULL")
-    ended(store)
-    assert asked(path, queries.outcomes, 2) == {Outcome.NOT_ATTEMPTED: 2}
-    assert asked(path, queries.to_call, 2) == 2
-
-
-# Undo.
-
-
-def test_an_undo_that_succeeds(path):
-    """The row is undone, is not changed any more, and what the run had made of it is kept for audit."""
-    run_with(path, record(1), record(2))
-    store = session(path, "undo")
-    store.claim([1, 2])
-    store.keep([record(1, Outcome.UNDONE)])
-    ended(store)
-    assert asked(path, queries.outcomes, 2) == {Outcome.SUCCEEDED: 1, Outcome.UNDONE: 1}
-    assert changed(path) == [2]
-    assert attempts(path) == [(1, 1, "succeeded")]
-    assert asked(path, queries.count, queries.MAYBE_UNDONE) == 0
-
-
-def test_an_undo_of_a_row_in_doubt(path):
-    """A row that a killed run may have called, and that is undone, is in nobody's doubt any more."""
-    store = session(path)
-    store.claim([1])
-    killed(store)
-    assert changed(path) == [1]
-    store = session(path, "undo")
-    store.claim([1])
-    store.keep([record(1, Outcome.UNDONE)])
-    ended(store)
-    assert changed(path) == []
-    assert asked(path, queries.in_doubt) == asked(path, queries.count, queries.MAYBE_UNDONE) == 0
-
-
-VAIN = {
-    Outcome.FAILED: 0,
-    Outcome.NOT_REGISTERED: 0,
-    Outcome.NOT_ATTEMPTED: 0,
-    Outcome.UNKNOWN: 1,
-}
-
-
-@pytest.mark.parametrize("outcome", VAIN)
-def test_an_undo_that_changes_nothing_back(path, outcome):
-    """What the run has made of a row stays, also what it may have; the call is kept for audit; a lost one is doubt."""
-    run_with(path, record(1))
-    store = session(path)
-    store.claim([2])
-    killed(store)
-    store = session(path, "undo")
-    store.claim([1, 2])
-    store.keep([record(1, outcome), record(2, outcome)])
-    ended(store)
-    assert asked(path, queries.outcomes, 2) == {Outcome.SUCCEEDED: 1, Outcome.NOT_ATTEMPTED: 1}
-    assert changed(path) == [1, 2]
-    assert attempts(path) == [(3, 1, outcome.value), (3, 2, outcome.value)]
-    assert asked(path, queries.count, queries.MAYBE_UNDONE) == VAIN[outcome]
-    assert asked(path, queries.in_doubt) == 1
-
-
-def test_a_killed_undo(path):
-    """What an undo had claimed it may have changed back, also where an earlier session is in doubt; calls settle it."""
-    run_with(path, record(1), record(2))
-    watch = session(path, "verify")
-    watch.claim([2])
-    killed(watch)
-    undo = session(path, "undo")
-    undo.claim([1, 2])
-    killed(undo)
-    assert asked(path, queries.count, queries.MAYBE_UNDONE) == 2
-    assert changed(path) == [1, 2]
-    store = session(path)
-    store.claim([1])
-    store.keep([record(1)])
-    ended(store)
-    assert asked(path, queries.count, queries.MAYBE_UNDONE) == 1
 
 
 # What is wrong with a file.

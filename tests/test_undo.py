@@ -144,18 +144,6 @@ def test_undo_asks(place):
     assert [each.kind for each in status("r.csv").sessions] == ["run"]
 
 
-def test_results_of_the_job(place):
-    """The results of the job are meant where none are named, also where the job names them by the date."""
-    place.list(2)
-    job = f'instance = "{INSTANCE}"\nendpoint = "{place.service.url}"\nyes = true\nquiet = true\n'
-    job += 'action = "inactivate-device"\ninput = "d.csv"\nresults = "r-{date}.csv"\n'
-    Path("job.toml").write_text(job)
-    here("run", "--job", "job.toml").ended(0)
-    here("undo", env={"BULKCERT_JOB": "job.toml", "BULKCERT_YES": "true"}).ended(0)
-
-    assert place.states == ["1"] * 2
-
-
 def test_json(place):
     """--json prints an object whatever there was to do; nothing was undone where nothing was to be undone."""
     place.made(3)
@@ -270,29 +258,6 @@ def test_the_rest_of_a_run(place):
 
     assert place.states == ["0"] * 20
     assert outcomes("r.csv") == {"succeeded": 20}
-
-
-def test_a_watch_leaves_alone_what_was_undone(place):
-    """An undone certificate is as somebody wants it: no watch puts it back; what was not undone is kept."""
-    place.made(4)
-    place.undo("--limit-rows", "2", ends=75)
-    place.service.seed(place.devices[2:], "1")
-    since = place.service.report().arrivals
-    watch("r.csv", lambda: wait_for(None, lambda: place.states[2:] == ["0"] * 2)).ended(1)
-
-    assert sorted(place.calls(OFF, since)) == sorted(device for device, _ in place.devices[2:])
-    assert place.states == ["1", "1", "0", "0"]
-
-
-def test_two_runs_of_one_stem(place):
-    """r.csv and r.ndjson are two runs: the undo of one leaves the other as it is."""
-    place.made(3)
-    here("run", "inactivate-device", "d.csv", *place.service.looking, "-o", "r.ndjson").ended(0)
-    place.undo()
-    assert "nothing to undo" in here("undo", "r.ndjson", "--yes").ended(0).stderr
-
-    assert place.states == ["1"] * 3
-    assert (status("r.csv").exit_status, status("r.ndjson").exit_status) == (1, 0)
 
 
 # A run that ended badly.

@@ -1,6 +1,5 @@
 """``verify --watch``: when it looks again, whom it calls, and that all it did is told."""
 
-import time
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
@@ -236,29 +235,6 @@ def test_what_was_undone_is_left_alone(service, made):
     assert service.report().operations[CALL] == before + 2
     assert "the run was undone, wholly or in part" in told.stderr
     assert outcomes("r.csv") == {"undone": 4, "succeeded": 2, "not_attempted": 4}
-
-
-def test_a_watch_that_was_killed_is_resumed(service, made):
-    """It goes on for the time that it has left, with the options that it was given; its list is not needed."""
-    devices, _ = made()
-    with start("verify", "r.csv", *WATCH, "--watch", "30m", "--attempts", "3") as watching:
-        wait_for(watching, lambda: ask("r.csv", queries.count, queries.READ_BACK))
-        watching.kill()
-        watching.communicate()
-    (killed,) = status("r.csv").sessions[1:]
-    assert killed.ended_at is None
-    assert "to resume the watch: bulkcert resume r.csv" in here("status", "r.csv").stdout
-    change("r.csv", "UPDATE session SET started_at = started_at - 1795000 WHERE id = ?", killed.id)
-    service.seed(devices[:1], "1")
-    began = time.monotonic()
-    here("resume", "r.csv", "--yes").ended(0)
-
-    assert service.states(devices) == ["0"] * 10
-    assert time.monotonic() - began < PATIENCE_S, "not half an hour"
-    resumed = status("r.csv").session
-    assert resumed.kind == "verify"
-    assert '"attempts":3' in resumed.options
-    assert '"every":1.0' in resumed.options
 
 
 def test_a_watch_whose_time_is_over(service, made):

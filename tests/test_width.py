@@ -22,7 +22,8 @@ from bulkcert.views.console import command_lines, say_step
 from bulkcert.views.ending import show_ending, summary_rows
 from bulkcert.views.layout import show
 from bulkcert.views.live import REFRESH_S, Board
-from bulkcert.views.plan import CaStates, States, _table
+from bulkcert.views.plan import CaStates, States
+from bulkcert.views.plan_shown import _table
 from bulkcert.views.runs import lines_of, runs_in
 from bulkcert.views.status import rows_of
 

@@ -70,9 +70,3 @@ def test_the_command(tmp_path):
     """An ID that cannot be one is refused by every command before anything is read or called."""
     for case, message in REFUSED.items():
         assert message in here(*case, cwd=tmp_path).ended(2).stderr
-
-
-def test_help_names_the_variable_of_the_job_once():
-    """``bulkcert`` alone shows the first page of the help, with the variable of ``--job`` once."""
-    for case in ((), ("--help",)):
-        assert here(*case).ended(0).stdout.count("BULKCERT_JOB") == 1

@@ -7,7 +7,6 @@ from pathlib import Path
 from rich.text import Text
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.output.results import RowFilter
 from bulkcert.runs import exporting
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import RunFiles, results_of
@@ -19,29 +18,29 @@ def export(
     results: Path,
     state_dir: Path | None,
     output: Path | None,
-    only: tuple[Sequence[Outcome], Sequence[str], Sequence[str]],
+    only: Sequence[Outcome],
     *,
     overwrite: bool,
 ) -> ExitStatus:
     """Writes results again, all rows or some, also while a session is running; makes no calls."""
-    files, wanted = RunFiles(results_of(results), state_dir), RowFilter(*only)
+    files = RunFiles(results_of(results), state_dir)
     if output is None or os.path.realpath(output) == os.path.realpath(files.results):
         output = files.results
-        _confirm_all(files, wanted)
+        _confirm_all(files, only)
         rows = exporting.rewrite(files)
     else:
-        rows = exporting.export(files, output, wanted, overwrite=overwrite)
+        rows = exporting.export(files, output, only, overwrite=overwrite)
     show(_shown(output, rows))
     return ExitStatus.OK
 
 
-def _confirm_all(files: RunFiles, wanted: RowFilter) -> None:
+def _confirm_all(files: RunFiles, only: Sequence[Outcome]) -> None:
     """Confirms that the results of a run are replaced by all of its rows.
 
     Raises:
         BulkcertError: Only some are asked for.
     """
-    if wanted != RowFilter():
+    if only:
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE,
             f"{files.results} is the results of the run, and only some of its rows are asked for",

@@ -15,11 +15,10 @@ from bulkcert.engine.figures import Stats
 from bulkcert.engine.limits import Target
 from bulkcert.errors import ExitStatus
 from bulkcert.output.files import cannot_write, refuse_taken, whole
-from bulkcert.output.inventory_file import InventoryFile, InventoryFilter
 from bulkcert.output.results import SUFFIXES
 from bulkcert.runs.inventory import Inventory
-from bulkcert.runs.job import refuse, resolve_target
 from bulkcert.runs.options import InventoryOptions
+from bulkcert.runs.target import refuse, resolve_target
 from bulkcert.service.credentials import ChainCredentials
 from bulkcert.views import console as terminal
 from bulkcert.views.layout import show
@@ -37,7 +36,6 @@ class InventoryResult(msgspec.Struct, frozen=True):
         statuses: Rows by status.
         read: Certificates that the service listed.
         repeated: Certificates that were listed again at the head of the next page, and skipped there.
-        without_expiry: Certificates read whose end of validity is no time; no filter by expiry matches them.
         pages: Pages read.
         calls: Requests sent.
         retries: Calls beyond the first of a page.
@@ -52,7 +50,6 @@ class InventoryResult(msgspec.Struct, frozen=True):
     statuses: dict[str, int]
     read: int
     repeated: int
-    without_expiry: int
     pages: int
     calls: int
     retries: int
@@ -68,23 +65,30 @@ def inventory(options: InventoryOptions) -> ExitStatus:
     Args:
         options: As typed.
     """
-    service, wanted = _resolve(options)
+    service, output, (after, before) = _resolve(options)
     terminal.show_log(verbose=options.verbose, quiet=options.quiet)
-    refuse_taken(wanted.output, overwrite=wanted.overwrite)
+    refuse_taken(output, overwrite=options.overwrite)
     started = time.monotonic()
     try:
-        with whole(wanted.output) as file:
+        with whole(output) as file:
 
             def leave(number: int) -> NoReturn:
                 Path(file.name).unlink(missing_ok=True)
                 calling.leave_reading(number)
 
             calling.prepare(provider := ChainCredentials(), leave)
-            taking = Inventory(service, wanted, InventoryFile(wanted, file))
+            taking = Inventory(
+                service=service,
+                options=options,
+                expires_before=before,
+                expires_after=after,
+                output=output,
+                target=file,
+            )
             watches = [] if options.quiet else [calling.shown(partial(_got, taking))]
             calling.call(taking.take, provider, leave, *watches)
     except OSError as error:
-        raise cannot_write(wanted.output, error) from error
+        raise cannot_write(output, error) from error
     result = _result(taking, time.monotonic() - started)
     if options.json:
         calling.print_json(result)
@@ -93,7 +97,7 @@ def inventory(options: InventoryOptions) -> ExitStatus:
     return ExitStatus.OK
 
 
-def _resolve(options: InventoryOptions) -> tuple[Target, InventoryFilter]:
+def _resolve(options: InventoryOptions) -> tuple[Target, Path, tuple[int | None, int | None]]:
     problems: list[str] = []
     service = resolve_target(options, problems)
     output = options.output or Path()
@@ -112,15 +116,7 @@ def _resolve(options: InventoryOptions) -> tuple[Target, InventoryFilter]:
     if before is not None and after is not None and before <= after:
         problems.append("--expires-before must be later than --expires-after: nothing lies between them")
     refuse(problems, "inventory")
-    return service, InventoryFilter(
-        cas=options.cas,
-        ca_sns=tuple(dict.fromkeys(options.ca_sn)),
-        status=options.status,
-        expires_before=before,
-        expires_after=after,
-        output=output,
-        overwrite=options.overwrite,
-    )
+    return service, output, (after, before)
 
 
 def _moment(name: str, text: str, problems: list[str]) -> int | None:
@@ -136,14 +132,13 @@ def _moment(name: str, text: str, problems: list[str]) -> int | None:
 
 
 def _result(taking: Inventory, seconds: float) -> InventoryResult:
-    progress, file = taking.progress, taking.file
+    progress = taking.progress
     return InventoryResult(
-        file=str(taking.wanted.output),
-        certificates=file.statuses.total(),
-        statuses=dict(sorted(file.statuses.items())),
+        file=str(taking.output),
+        certificates=taking.statuses.total(),
+        statuses=dict(sorted(taking.statuses.items())),
         read=taking.read,
         repeated=taking.repeated,
-        without_expiry=file.without_expiry,
         pages=progress.pages,
         calls=progress.sends.sends,
         retries=progress.retries,
@@ -159,8 +154,6 @@ def _lines(result: InventoryResult) -> Iterator[tuple[str, str | Text]]:
     yield "certificates", f"{result.certificates:,}{of_all}"
     for status, count in result.statuses.items():
         yield "", f"{count:>9,} {status}"
-    if result.without_expiry:
-        yield "", f"{result.without_expiry:>9,} read without a readable expiry"
     if result.repeated:
         yield "", f"{result.repeated:>9,} listed twice, since the list changed meanwhile; once in the file"
     pace = f"{result.calls:,} at {result.achieved_rate:,.1f}/s; peak (1 s window) {result.peak_window:,}"

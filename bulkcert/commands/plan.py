@@ -15,7 +15,8 @@ from bulkcert.runs.plan import Inquiry, Question, inquiry, resolve_question
 from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import ChainCredentials
 from bulkcert.views import console as terminal
-from bulkcert.views.plan import make_plan, show_plan
+from bulkcert.views.plan import make_plan
+from bulkcert.views.plan_shown import show_plan
 from bulkcert.words import counted
 
 

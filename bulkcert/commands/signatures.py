@@ -1,6 +1,7 @@
 """What every command takes, and what its help says. Nothing heavy is loaded before a command is called."""
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ from cyclopts import Parameter
 
 from bulkcert.emulator.settings import Settings
 from bulkcert.report import Format
+from bulkcert.runs.converters import names_of
 from bulkcert.runs.options import (
     MAIN,
     SAFETY,
@@ -22,13 +24,17 @@ from bulkcert.runs.options import (
     Stage,
     StateOptions,
     VerifyOptions,
-    names_of,
 )
 from bulkcert.service.actions import ActionName
 from bulkcert.store.outcome import Outcome
 
 OfStore = Annotated[Path, Parameter(name="--results", group=MAIN)]
-"""The run that a command is about whose ``-o`` is another file."""
+
+
+def _do(command: str, *arguments: object, **options: object) -> int:
+    """Loads the module of a command, and calls its function of the same name."""
+    return int(getattr(import_module(f"bulkcert.commands.{command}"), command)(*arguments, **options))
+
 
 Output = Annotated[Path | None, Parameter(name=["--output", "-o"], group=MAIN, metavar="FILE")]
 
@@ -39,9 +45,7 @@ def inventory(*, options: InventoryOptions = InventoryOptions()) -> int:
     bulkcert inventory -o devices.csv --instance ID --region REGION
     bulkcert inventory --cas -o cas.csv --instance ID --region REGION
     """
-    from bulkcert.commands import inventory as body
-
-    return body.inventory(options)
+    return _do("inventory", options)
 
 
 def plan(action: ActionName, input_: Inputs, options: PlanOptions = PlanOptions()) -> int:
@@ -54,9 +58,7 @@ def plan(action: ActionName, input_: Inputs, options: PlanOptions = PlanOptions(
         action: What would be done with each row.
         input_: The list, as for run.
     """
-    from bulkcert.commands import plan as body
-
-    return body.plan(action, input_, options)
+    return _do("plan", action, input_, options)
 
 
 def policy(action: ActionName, *, options: PolicyOptions = PolicyOptions()) -> int:
@@ -68,9 +70,7 @@ def policy(action: ActionName, *, options: PolicyOptions = PolicyOptions()) -> i
     Args:
         action: What the run will do with each row.
     """
-    from bulkcert.commands import policy as body
-
-    return body.policy(action, options)
+    return _do("policy", action, options)
 
 
 def rehearse(action: ActionName, input_: Inputs, options: Options = Options(), stage: Stage = Stage()) -> int:
@@ -81,11 +81,9 @@ def rehearse(action: ActionName, input_: Inputs, options: Options = Options(), s
 
     Args:
         action: What to do with each row.
-        input_: The list, as for run. Endpoint, region and source addresses are not used.
+        input_: The list, as for run.
     """
-    from bulkcert.commands import rehearse as body
-
-    return body.rehearse(action, input_, options, stage)
+    return _do("rehearse", action, input_, options, stage)
 
 
 def emulator(*, settings: Settings = Settings()) -> int:
@@ -114,9 +112,7 @@ def run(action: ActionName, input_: Inputs, options: Options = Options()) -> int
         input_: The list: .csv, .csv.gz, .csv.zst, .parquet or .ndjson files with the columns DeviceSn and CaSn; - is
             standard input.
     """
-    from bulkcert.commands import run as body
-
-    return body.run(action, input_, options)
+    return _do("run", action, input_, options)
 
 
 def resume(results: Results, *, options: ResumeOptions = ResumeOptions()) -> int:
@@ -130,9 +126,7 @@ def resume(results: Results, *, options: ResumeOptions = ResumeOptions()) -> int
     Args:
         results: The results of the run. With --job those of the job.
     """
-    from bulkcert.commands import resume as body
-
-    return body.resume(results, options)
+    return _do("resume", results, options)
 
 
 def undo(
@@ -150,9 +144,7 @@ def undo(
         results: The results of the run, which show the rows as undone. With --job those of the job.
         include_unknown: Undo what was called though it is not known what it was before; --no-… leaves it.
     """
-    from bulkcert.commands import undo as body
-
-    return body.undo(results, options, include_unknown=include_unknown)
+    return _do("undo", results, options, include_unknown=include_unknown)
 
 
 def verify(results: Results, *, options: VerifyOptions = VerifyOptions()) -> int:
@@ -166,9 +158,7 @@ def verify(results: Results, *, options: VerifyOptions = VerifyOptions()) -> int
     Args:
         results: The results of the run. With --job those of the job.
     """
-    from bulkcert.commands import verify as body
-
-    return body.verify(results, options)
+    return _do("verify", results, options)
 
 
 def status(
@@ -186,14 +176,12 @@ def status(
     It reads the run's store, and writes nothing.
 
     Args:
-        results: The results of the run, which need not be there yet, or its folder. With --job those of the job.
+        results: The results of the run, or its folder. With --job those of the job.
         follow: Follow until the run ends, and exit as it did: a live view on a terminal, else a line every 5 s.
         json: Print one JSON object; with --follow one a line. Its "state" is starting, running, stalled (it may hang),
             ended or interrupted; its "kind" is run, undo or verify.
     """
-    from bulkcert.commands import status as body
-
-    return body.status(results, options.state_dir, follow=follow, json=json)
+    return _do("status", results, options.state_dir, follow=follow, json=json)
 
 
 def runs(
@@ -212,9 +200,7 @@ def runs(
         json: Print one JSON object a line.
         state_dir: Where the folders of runs are that were started with --state-dir; in place of the directory.
     """
-    from bulkcert.commands import runs as body
-
-    return body.runs(directory, state_dir, json=json)
+    return _do("runs", directory, state_dir, json=json)
 
 
 def report(
@@ -235,12 +221,9 @@ def report(
         results: The results of the run, which need not be there. With --job those of the job.
         output: The file; without --format its name says which: .html, .txt, .md or .json. Default:
             RESULTS.report.html for html, standard output for the others.
-        format: html, the default, is one page that needs nothing else; text and md are for mail and tickets, json for
-            programs.
+        format: html, the default, is one page; text and md are for mail and tickets, json for programs.
     """
-    from bulkcert.commands import report as body
-
-    return body.report(results, options.state_dir, output, format)
+    return _do("report", results, options.state_dir, output, format)
 
 
 def export(
@@ -257,8 +240,6 @@ def export(
             metavar="OUTCOME,…",
         ),
     ] = (),
-    code: Annotated[tuple[str, ...], Parameter(group=MAIN, consume_multiple=False, metavar="CODE")] = (),
-    ca_sn: Annotated[tuple[str, ...], Parameter(group=MAIN, consume_multiple=False, metavar="SERIAL")] = (),
     overwrite: Annotated[bool, Parameter(group=MAIN)] = False,
     options: StateOptions = StateOptions(),
 ) -> int:
@@ -273,13 +254,9 @@ def export(
         results: The results of the run. With --job those of the job.
         output: The file: .csv, .parquet or .ndjson. Without it the results themselves are written again.
         outcome: Only rows with one of these outcomes.
-        code: Only rows with this code; may be given more than once.
-        ca_sn: Only rows under this CA; may be given more than once.
         overwrite: Replace a file that is there.
     """
-    from bulkcert.commands import export as body
-
-    return body.export(results, options.state_dir, output, (outcome, code, ca_sn), overwrite=overwrite)
+    return _do("export", results, options.state_dir, output, outcome, overwrite=overwrite)
 
 
 def help_(topic: Annotated[str, Parameter(group=MAIN)] = "") -> int:
@@ -320,4 +297,4 @@ COMMANDS: dict[str, tuple[Callable[..., int], str]] = {
     "export": (export, _LOCAL),
     "help": (help_, "0 done · 2 no such topic"),
 }
-"""Commands in the order of the help: what takes their options, whose docstring is the help, and what they end with."""
+"""Commands: what takes their options, whose docstring is the help, and what they end with."""

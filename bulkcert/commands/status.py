@@ -13,7 +13,8 @@ from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.store.status import NoRunError, RunStatus, status_of
 from bulkcert.views import console as terminal
 from bulkcert.views.layout import NAME_WIDTH, show
-from bulkcert.views.status import figures_of, line_of, rows_of, shown, steps_of
+from bulkcert.views.shown import shown
+from bulkcert.views.status import figures_of, line_of, rows_of, steps_of
 
 LINE_EVERY_S = 5.0
 POLL_EVERY_S = 0.5

@@ -8,10 +8,10 @@ from bulkcert.engine.figures import Stats
 from bulkcert.engine.limits import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind
-from bulkcert.runs.job import refuse, resolve_target
 from bulkcert.runs.opened import OpenRun
 from bulkcert.runs.opening import open_existing
 from bulkcert.runs.options import VerifyOptions
+from bulkcert.runs.target import refuse, resolve_target
 from bulkcert.runs.verify import Verifier
 from bulkcert.service.actions import Action
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider

@@ -1,1 +1,1 @@
-"""What bulkcert writes: ``files`` makes every file appear under its name whole and durable, ``tables`` its formats."""
+"""What bulkcert writes; ``files`` makes every file appear under its name whole and durable."""

@@ -6,18 +6,17 @@ It is made from the pinned list and the store, streamed; it appears whole under 
 import io
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import polars as pl
 import polars.selectors as cs
 from polars.exceptions import PanicException
+from polars.io.plugins import register_io_source
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import CA_SN, OWN_PREFIX, ROW, PinnedList, annotated
+from bulkcert.input import OWN_PREFIX, ROW, PinnedList, annotated
 from bulkcert.output.files import cannot_write, reason_of, whole
-from bulkcert.output.tables import sink, write_table
 from bulkcert.store import queries
 from bulkcert.store.outcome import Outcome
 
@@ -57,35 +56,12 @@ Ask = Callable[..., Any]
 """Asks a store one of ``queries``: ``Store.read``, or the same on a connection that only reads."""
 
 
-@dataclass(frozen=True, slots=True)
-class RowFilter:
-    """Which rows are wanted; all where nothing is said.
-
-    Attributes:
-        outcomes: With one of these outcomes.
-        codes: With one of these codes.
-        cas: Under one of these CAs.
-    """
-
-    outcomes: Collection[Outcome] = ()
-    codes: Collection[str] = ()
-    cas: Collection[str] = ()
-
-    def of(self, frame: pl.DataFrame, cas: pl.Series) -> pl.Series:
-        """Returns which rows of a frame of results are wanted."""
-        found = pl.repeat(value=True, n=frame.height, dtype=pl.Boolean, eager=True)
-        for names, column in ((self.outcomes, frame["outcome"]), (self.codes, frame["code"]), (self.cas, cas)):
-            if names:
-                found &= column.is_in(list(names)).fill_null(value=False)
-        return found
-
-
 MAKE_ROOM = "Nothing is lost: the store holds every outcome. Make room."
 """What to do where the results of a run cannot be written."""
 
 
 def write_results(
-    path: Path, pinned: PinnedList, ask: Ask, wanted: RowFilter = RowFilter(), *, advice: str = MAKE_ROOM
+    path: Path, pinned: PinnedList, ask: Ask, only: Collection[Outcome] = (), *, advice: str = MAKE_ROOM
 ) -> Counter[Outcome]:
     """Writes results, durable before they appear under their name; returns how many rows have each outcome.
 
@@ -93,7 +69,7 @@ def write_results(
         path: Where; the suffix decides on the format.
         pinned: The list.
         ask: Asks the store.
-        wanted: Which rows.
+        only: Outcomes of the rows that are wanted; any where there are none.
         advice: What to do next if they cannot be written.
 
     Raises:
@@ -106,7 +82,7 @@ def write_results(
     def frames() -> Iterator[pl.DataFrame]:
         try:
             for batch in annotated(pinned):
-                frame = _with_outcomes(batch, ask, suffix, wanted, verified=verified)
+                frame = _with_outcomes(batch, ask, suffix, only, verified=verified)
                 rows.update({Outcome(name): count for name, count in frame["outcome"].value_counts().iter_rows()})
                 yield frame
         except BulkcertError as error:
@@ -115,7 +91,7 @@ def write_results(
 
     try:
         empty = next(annotated(pinned)).clear()
-        schema = _with_outcomes(empty, ask, suffix, wanted, verified=verified).schema
+        schema = _with_outcomes(empty, ask, suffix, only, verified=verified).schema
         with whole(path) as file:
             sink(frames(), schema, suffix, file)
     except BaseException as error:
@@ -125,6 +101,31 @@ def write_results(
             raise
         raise cannot_write(path, error, advice) from error
     return rows
+
+
+def sink(frames: Iterator[pl.DataFrame], schema: pl.Schema, suffix: str, target: BinaryIO) -> None:
+    """Streams frames into a file.
+
+    Args:
+        frames: What to write.
+        schema: That of each frame.
+        suffix: One of ``SUFFIXES``; decides on the format.
+        target: An open file; an open one cannot be exchanged for another, as a name can.
+
+    Raises:
+        OSError: The disk refuses.
+        polars.exceptions.PolarsError: The frames do not fit together, or the disk refuses.
+    """
+
+    def generate(columns: list[str] | None, *_: object) -> Iterator[pl.DataFrame]:
+        for frame in frames:
+            yield frame if columns is None else frame.select(columns)
+
+    _write(register_io_source(generate, schema=schema), suffix, target)
+
+
+def _write(table: pl.LazyFrame, suffix: str, target: BinaryIO) -> None:
+    getattr(table, f"sink_{suffix[1:]}")(target)
 
 
 def prove_columns(path: Path, pinned: PinnedList) -> None:
@@ -140,8 +141,8 @@ def prove_columns(path: Path, pinned: PinnedList) -> None:
     suffix = path.suffix.lower()
     try:
         first = next(annotated(pinned, last_row=min(1, pinned.rows)))
-        frame = _with_outcomes(first, lambda *_: [], suffix, RowFilter(), verified=True)
-        write_table(frame.lazy(), suffix, io.BytesIO())
+        frame = _with_outcomes(first, lambda *_: [], suffix, (), verified=True)
+        _write(frame.lazy(), suffix, io.BytesIO())
     except (pl.exceptions.PolarsError, PanicException) as error:
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE,
@@ -150,7 +151,9 @@ def prove_columns(path: Path, pinned: PinnedList) -> None:
         ) from error
 
 
-def _with_outcomes(batch: pl.DataFrame, ask: Ask, suffix: str, wanted: RowFilter, *, verified: bool) -> pl.DataFrame:
+def _with_outcomes(
+    batch: pl.DataFrame, ask: Ask, suffix: str, only: Collection[Outcome], *, verified: bool
+) -> pl.DataFrame:
     """Returns the input's own columns of a batch and the outcome columns behind them."""
     own = batch.select(pl.exclude(f"^{OWN_PREFIX}.*$"))
     own = own.rename(renamed(own.columns))
@@ -162,8 +165,8 @@ def _with_outcomes(batch: pl.DataFrame, ask: Ask, suffix: str, wanted: RowFilter
         .with_columns(pl.col("outcome").fill_null(Outcome.NOT_ATTEMPTED.value), pl.col("attempts").fill_null(0))
         .select(*COLUMNS, *(VERIFIED_COLUMNS if verified else ()))
     )
-    if wanted != RowFilter():
-        chosen = wanted.of(outcomes, batch[CA_SN])
+    if only:
+        chosen = outcomes["outcome"].is_in(list(only))
         own, outcomes = own.filter(chosen), outcomes.filter(chosen)
     times = cs.by_name("sent_at", "finished_at", "verified_at", require_all=False).cast(_TIME)
     if suffix != ".parquet":

@@ -40,8 +40,6 @@ from bulkcert.views.advice import Advice, meaning, meaning_of
 
 MOST_CAS = 20
 """CAs that are named singly: those with the most rows."""
-MOST_FINDINGS = 40
-"""Findings that are shown; a service that invents codes must not make the report endless."""
 SAMPLES = 3
 """Rows that are named of each."""
 _OUTCOMES = pl.Enum([outcome.value for outcome in Outcome])
@@ -92,7 +90,7 @@ def _count(status: RunStatus, asked: Asked, db: sqlite3.Connection) -> Figures:
     done = summary.sessions_of(status, db)
     starts = [_start(status, session, each) for session, each in zip(status.sessions, done, strict=True)]
     advice = Advice(status.files, action, protected=status.outcomes[Outcome.PROTECTED] > 0)
-    findings, left_out = _findings(db, pinned, kinds, advice)
+    findings = _findings(db, pinned, kinds, advice)
     cas_in_all, cas = _cas(rows)
     return Figures(
         made=utc(time.time()),
@@ -110,7 +108,6 @@ def _count(status: RunStatus, asked: Asked, db: sqlite3.Connection) -> Figures:
         cas_in_all=cas_in_all,
         cas=cas,
         findings=findings,
-        findings_left_out=left_out,
         calls=_calls(rows, starts),
         containment=containment_of(rows, status.sessions[0].started_at),
         verified=verified,
@@ -139,7 +136,7 @@ def _rows(db: sqlite3.Connection, pinned: PinnedList) -> pl.DataFrame:
 
 
 class _Kind(msgspec.Struct, frozen=True):
-    """The rows of which the same is known: how many, and the first of them; ``undo`` as in ``_rows``."""
+    """The rows of which the same is known; where ``undo`` (as in ``_rows``) is False what was read says nothing."""
 
     outcome: Outcome
     code: str
@@ -147,11 +144,6 @@ class _Kind(msgspec.Struct, frozen=True):
     undo: bool | None
     rows: int
     first: list[int]
-
-    @property
-    def maybe_undone(self) -> bool:
-        """Whether an undo may have changed them back; what was read before that says nothing."""
-        return self.undo is False
 
 
 def _kinds(rows: pl.DataFrame) -> list[_Kind]:
@@ -167,7 +159,7 @@ def _certificates(kinds: list[_Kind], status: RunStatus, action: Action, *, read
     statuses: Counter[str] = Counter()
     outcomes: Counter[str] = Counter()
     for kind in kinds:
-        if kind.maybe_undone:
+        if kind.undo is False:
             counts["maybe_undone"] += kind.rows
         elif (kind.undo or kind.outcome is Outcome.UNDONE) and kind.verified in (None, opposite):
             counts["undone"] += kind.rows
@@ -205,25 +197,22 @@ def _ever_read(kinds: list[_Kind]) -> Verification:
     return Verification("", read, stopped="", unread_because=why, **none)  # type: ignore[arg-type]
 
 
-def _findings(
-    db: sqlite3.Connection, pinned: PinnedList, kinds: list[_Kind], advice: Advice
-) -> tuple[list[Finding], int]:
-    """Returns what is not in the desired state, the most rows first, and how many rows are so for reasons not shown."""
+def _findings(db: sqlite3.Connection, pinned: PinnedList, kinds: list[_Kind], advice: Advice) -> list[Finding]:
+    """Returns what is not in the desired state, the most rows first."""
     desired = advice.action.desired_status
     counts: Counter[tuple[Outcome, str, str, bool]] = Counter()
     first: defaultdict[tuple[Outcome, str, str, bool], list[int]] = defaultdict(list)
     for kind in kinds:
-        drifted = kind.outcome in DESIRED and not kind.maybe_undone and kind.verified not in (None, desired)
-        if drifted or kind.maybe_undone or kind.outcome not in DESIRED:
-            key = (kind.outcome, kind.code, (kind.verified or "") if drifted else "", kind.maybe_undone)
+        drifted = kind.outcome in DESIRED and kind.undo is not False and kind.verified not in (None, desired)
+        if drifted or kind.undo is False or kind.outcome not in DESIRED:
+            key = (kind.outcome, kind.code, (kind.verified or "") if drifted else "", kind.undo is False)
             counts[key] += kind.rows
             first[key] = sorted(first[key] + kind.first)[:SAMPLES]
-    shown = sorted(counts, key=lambda key: (-counts[key], key))[:MOST_FINDINGS]
-    samples = _samples(db, pinned, {row for key in shown for row in first[key]})
-    findings = [
-        Finding(*key, counts[key], *_said(*key, advice), samples=[samples[row] for row in first[key]]) for key in shown
+    samples = _samples(db, pinned, {row for rows in first.values() for row in rows})
+    return [
+        Finding(*key, counts[key], *_said(*key, advice), samples=[samples[row] for row in first[key]])
+        for key in sorted(counts, key=lambda key: (-counts[key], key))
     ]
-    return findings, counts.total() - sum(finding.rows for finding in findings)
 
 
 def _said(outcome: Outcome, code: str, read_back: str, maybe_undone: bool, advice: Advice) -> tuple[str, str]:
@@ -305,10 +294,6 @@ def _results(files: RunFiles) -> ResultsFile:
     hashed = recorded = None
     with suppress(OSError):
         hashed = sha256_of(files.results)
-    with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        recorded = msgspec.json.decode(files.summary.read_bytes(), type=_Recorded).results_sha256
+    with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError, LookupError, TypeError):
+        recorded = msgspec.json.decode(files.summary.read_bytes())["results_sha256"]
     return ResultsFile(str(files.results), hashed, recorded)
-
-
-class _Recorded(msgspec.Struct):
-    results_sha256: str

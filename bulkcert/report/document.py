@@ -84,9 +84,8 @@ def _tiles(figures: Figures) -> Iterator[tuple[str, str, str]]:
 
 def _findings(figures: Figures) -> Iterator[Section]:
     if figures.findings:
-        rows, left = sum(each.rows for each in figures.findings), figures.findings_left_out
-        rarer = f", and {left:,} for reasons that are rarer than these and stand in the results" if left else ""
-        yield Section("What is not in the desired state", [f"{counted(rows, 'row')}{rarer}."])
+        rows = sum(each.rows for each in figures.findings)
+        yield Section("What is not in the desired state", [f"{counted(rows, 'row')}."])
     for finding in figures.findings:
         more = finding.rows - len(finding.samples)
         yield Section(

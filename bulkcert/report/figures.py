@@ -8,7 +8,8 @@ import msgspec
 
 from bulkcert.output.summary import Caps, SessionSummary
 from bulkcert.service.actions import ACTIONS, Action
-from bulkcert.store.schema import NEVER_READ, Asked, Verification
+from bulkcert.store.outcome import NEVER_READ
+from bulkcert.store.schema import Asked, Verification
 
 
 class Headline(msgspec.Struct, frozen=True):
@@ -247,7 +248,6 @@ class Figures(msgspec.Struct, frozen=True):
         cas_in_all: Distinct CAs.
         cas: Those with the most rows, and all others together.
         findings: What is not in the desired state.
-        findings_left_out: Rows whose reason is not among the findings, since there are too many reasons.
         calls: How it went.
         containment: How long it took.
         verified: What was read back; null if nothing was.
@@ -268,7 +268,6 @@ class Figures(msgspec.Struct, frozen=True):
     cas_in_all: int
     cas: list[CaCount]
     findings: list[Finding]
-    findings_left_out: int
     calls: Calls
     containment: Containment
     verified: Verified | None

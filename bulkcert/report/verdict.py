@@ -5,19 +5,14 @@ from collections.abc import Iterator
 from bulkcert.output.summary import utc
 from bulkcert.report.figures import Certificates, Headline, ResultsFile, Verified
 from bulkcert.service.actions import ACTIONS, Action
-from bulkcert.store.outcome import Outcome
+from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.schema import Asked
 from bulkcert.store.status import RunStatus, State
 from bulkcert.views.advice import sentence, steps_after, steps_left
 from bulkcert.words import clock, counted, spaced
 
-_NOT_WANTED = (
-    Outcome.NOT_REGISTERED,
-    Outcome.FAILED,
-    Outcome.INVALID,
-    Outcome.NOT_ATTEMPTED,
-    Outcome.PROTECTED,
-)
+_SAID_OTHERWISE = {*DESIRED, Outcome.UNKNOWN, Outcome.DUPLICATE, Outcome.UNDONE}
+"""Outcomes that the headline has words of their own for, or that count as another row; the others are named."""
 
 
 def verdict_on(
@@ -74,7 +69,7 @@ def _parts(action: Action, known: Certificates, of: int, verified: Verified | No
             named = ", ".join(f"{count:,} {spaced(name)}" for name, count in unread.items())
             yield f"{sum(unread.values()):,} not read back: {named}"
         return
-    others |= {spaced(outcome): known.outcomes[outcome] for outcome in _NOT_WANTED if outcome in known.outcomes}
+    others |= {spaced(name): count for name, count in known.outcomes.items() if name not in _SAID_OTHERWISE}
     yield from _others(others, neither=known.is_undone)
     if unknown := known.outcomes.get(Outcome.UNKNOWN):
         yield f"{unknown:,} may or may not be: no answer came"

@@ -1,16 +1,13 @@
 """Writing results again, from the store and the pinned list: no calls are made."""
 
 import os
-import sqlite3
 from collections import Counter
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import refuse_taken
-from bulkcert.output.results import SUFFIXES, RowFilter, write_results
+from bulkcert.output.results import SUFFIXES, write_results
 from bulkcert.output.summary import summary_of, write_summary
 from bulkcert.runs.opened import pinned_of
 from bulkcert.runs.opening import open_existing
@@ -24,13 +21,13 @@ _OTHER = "Name another file with -o. Nothing was written."
 _ELSEWHERE = "Name a file with -o in a directory that is there, has room and can be written."
 
 
-def export(files: RunFiles, output: Path, wanted: RowFilter, *, overwrite: bool) -> Counter[Outcome]:
+def export(files: RunFiles, output: Path, only: Collection[Outcome], *, overwrite: bool) -> Counter[Outcome]:
     """Writes rows of a run into another file, while a session may be running; returns them by outcome.
 
     Args:
         files: Of the run.
         output: The file; its suffix decides on the format.
-        wanted: Which rows.
+        only: Outcomes of the rows that are wanted; any where there are none.
         overwrite: Whether it may replace a file that is not of a run.
 
     Raises:
@@ -45,14 +42,9 @@ def export(files: RunFiles, output: Path, wanted: RowFilter, *, overwrite: bool)
     try:
         with reading(files.store) as db:
             pinned = pinned_of(files, queries.asked(db))
-            return write_results(output, pinned, partial(_asked, db), wanted, advice=_ELSEWHERE)
+            return write_results(output, pinned, lambda ask, *about: ask(db, *about), only, advice=_ELSEWHERE)
     except FileNotFoundError:
         raise no_run(files) from None
-
-
-def _asked(db: sqlite3.Connection, question: Callable[..., Any], *about: object) -> Any:
-    """Asks a connection as ``Store.read`` asks that of the writer."""
-    return question(db, *about)
 
 
 def rewrite(files: RunFiles) -> Counter[Outcome]:

@@ -1,9 +1,15 @@
-"""The inventory: certificates as the service lists them, streamed to a file."""
+"""The inventory: certificates as the service lists them, streamed to a file that a thread of its own writes."""
 
+import queue
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import anyio
 import anyio.to_thread
+import polars as pl
 
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Target
@@ -13,33 +19,56 @@ from bulkcert.engine.progress import Progress
 from bulkcert.engine.session import Leave, Observer, calling
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.output.inventory_file import InventoryFile, InventoryFilter
-from bulkcert.service.certificates import Page
+from bulkcert.output.files import cannot_write
+from bulkcert.output.results import sink
+from bulkcert.runs.options import InventoryOptions
+from bulkcert.service.certificates import Certificate, Page
 from bulkcert.service.credentials import CredentialProvider
+from bulkcert.service.operations import OPERATIONS
+
+FRAME_ROWS = 20_000
+"""Certificates that are handed to the file at a time."""
+
+_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
+"""The years 1 to 9999: what lies outside is no time."""
+
+_TIMES = ("ValidBegin", "ValidEnd")
+_TIME = pl.Datetime("ms", "UTC")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Inventory:
     """The taking of one inventory.
 
+    Pages come at the pace of the caps, far slower than they are written.
+
     Attributes:
         service: Which, from where, how fast.
-        wanted: What is wanted.
-        file: Where it goes.
+        options: What is wanted, as typed.
+        expires_before: Unix time in milliseconds before which the validity ends, or None.
+        expires_after: Unix time in milliseconds at or after which it ends, or None.
+        output: The file.
+        target: The same, open.
         progress: What is done so far.
+        statuses: Rows of the file by status.
         read: Certificates read.
         repeated: Certificates skipped because the page before held them too.
     """
 
     service: Target
-    wanted: InventoryFilter
-    file: InventoryFile
+    options: InventoryOptions
+    expires_before: int | None
+    expires_after: int | None
+    output: Path
+    target: BinaryIO
     progress: Progress = field(default_factory=Progress)
+    statuses: Counter[str] = field(default_factory=Counter)
     read: int = 0
     repeated: int = 0
     _begun: list[Listing] = field(default_factory=list)
     _unknown: list[str] = field(default_factory=list)
     _failure: BulkcertError | None = None
+    _waiting: queue.SimpleQueue[list[Certificate] | None] = field(default_factory=queue.SimpleQueue)
 
     async def take(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> None:
         """Reads every page that is needed and writes the file.
@@ -55,18 +84,18 @@ class Inventory:
         stats = StatsMaker(self.progress, "verifying", self.service)
         async with calling(self.service, provider, stats, watch, leave) as lanes:
             async with anyio.create_task_group() as group:
-                group.start_soon(anyio.to_thread.run_sync, self.file.write)
+                group.start_soon(anyio.to_thread.run_sync, self._write)
                 try:
-                    self._failure = await self._read(lanes)
+                    failure = await self._read(lanes)
                 finally:
-                    self.file.add(None)
-            failure = self._why_not()
+                    self._waiting.put(None)
+            failure = self._why_not(failure)
             self.progress.scans += failure is None
         if failure is not None:
             raise failure
 
     async def _read(self, lanes: Lanes) -> BulkcertError | None:
-        listings = self.wanted.listings(self.service.instance)
+        listings = self._listings()
 
         def more() -> Listing | None:
             ca_sn, listing = next(listings, ("", None))
@@ -92,27 +121,73 @@ class Inventory:
             before = set(keys)
             self.read += len(fresh)
             self.repeated += len(keys) - len(fresh)
-            self.file.add(fresh)
-            return not (self._unknown or self.file.failure)
+            self._waiting.put(fresh)
+            return not (self._unknown or self._failure)
 
         return deliver
 
-    def _why_not(self) -> BulkcertError | None:
+    def _why_not(self, failure: BulkcertError | None) -> BulkcertError | None:
+        failure = self._failure or failure
         if (stop := self.progress.stop) is not None:
-            message = f"{stop.message.removesuffix('.')}; nothing was written"
             again = stop.status >= ExitStatus.INTERRUPTED
-            return BulkcertError(stop.status, message, "" if again else stop.advice, again=again)
-        if self.file.failure is not None:
-            return self.file.failure
-        if self._failure is not None:
-            failure = self._failure
-            message = f"{failure.message.removesuffix('.')}; nothing was written"
-            return BulkcertError(failure.status, message, failure.advice, again=failure.again)
-        if self._unknown:
-            named = ", ".join(self._unknown)
-            return BulkcertError(
-                ExitStatus.INPUT_INVALID,
-                f"--ca-sn {named}: instance {self.service.instance} has no such CA; nothing was written",
-                "bulkcert inventory --cas lists the CAs of the instance.",
-            )
-        return None
+            failure = BulkcertError(stop.status, stop.message, "" if again else stop.advice, again=again)
+        elif failure is None and self._unknown:
+            message = f"--ca-sn {', '.join(self._unknown)}: instance {self.service.instance} has no such CA"
+            advice = "bulkcert inventory --cas lists the CAs of the instance."
+            failure = BulkcertError(ExitStatus.INPUT_INVALID, message, advice)
+        if failure is None:
+            return None
+        message = f"{failure.message.removesuffix('.')}; nothing was written"
+        return BulkcertError(failure.status, message, failure.advice, again=failure.again)
+
+    def _listings(self) -> Iterator[tuple[str, Listing]]:
+        """Yields what is to be read, each with its CA; an empty text means the whole instance."""
+        base = {"MqttInstanceId": self.service.instance}
+        for ca_sn in dict.fromkeys(self.options.ca_sn):
+            yield ca_sn, Listing(OPERATIONS["ListDeviceCertificateByCaSn"], {"CaSn": ca_sn, **base})
+        if not self.options.ca_sn:
+            yield "", Listing(OPERATIONS["ListCaCertificate" if self.options.cas else "ListDeviceCertificate"], base)
+
+    def _write(self) -> None:
+        """Writes what waits until the end; to be run in a thread."""
+        try:
+            sink(self._frames(), self._frame([]).schema, self.output.suffix.lower(), self.target)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            self._failure = cannot_write(self.output, error)
+
+    def _frames(self) -> Iterator[pl.DataFrame]:
+        rows: list[Certificate] = []
+        yield self._frame(rows)
+        while (more := self._waiting.get()) is not None:
+            rows += more
+            if len(rows) >= FRAME_ROWS:
+                yield self._frame(rows)
+                rows = []
+        yield self._frame(rows)
+
+    def _frame(self, certificates: list[Certificate]) -> pl.DataFrame:
+        serials = ("CaSn", "CaName") if self.options.cas else ("DeviceSn", "CaSn", "DeviceName")
+        columns = (*serials, "Status", *_TIMES)
+        values: dict[str, list[Any]] = {
+            "DeviceSn": [one.device_sn for one in certificates],
+            "CaSn": [one.sn if self.options.cas else one.ca_sn for one in certificates],
+            "DeviceName": [one.device_name for one in certificates],
+            "CaName": [one.ca_name for one in certificates],
+            "Status": [one.status.value for one in certificates],
+            "ValidBegin": [None if one.valid_begin is None else str(one.valid_begin) for one in certificates],
+            "ValidEnd": [None if one.valid_end is None else str(one.valid_end) for one in certificates],
+        }
+        table = pl.DataFrame({name: values[name] for name in columns}, schema=dict.fromkeys(columns, pl.String))
+        times = pl.col(_TIMES).cast(pl.Int64, strict=False)
+        table = table.with_columns(pl.when(times.is_between(_FIRST_MS, _LAST_MS)).then(times).name.keep())
+        if self.options.status is not None:
+            table = table.filter(pl.col("Status") == self.options.status)
+        if self.expires_before is not None:
+            table = table.filter(pl.col("ValidEnd") < self.expires_before)
+        if self.expires_after is not None:
+            table = table.filter(pl.col("ValidEnd") >= self.expires_after)
+        self.statuses.update(dict(table["Status"].value_counts().rows()))
+        table = table.with_columns(pl.col(_TIMES).cast(_TIME))
+        if self.output.suffix.lower() == ".parquet":
+            return table
+        return table.with_columns(pl.col(_TIMES).dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"))

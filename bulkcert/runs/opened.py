@@ -16,8 +16,8 @@ import polars as pl
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, ROW, PinnedList, annotated
 from bulkcert.output.files import cannot_write, sync_directory, sync_file
-from bulkcert.runs.job import resolve_target
 from bulkcert.runs.options import ServiceOptions
+from bulkcert.runs.target import resolve_target
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.service.signing import Credentials
 from bulkcert.store import queries

@@ -94,7 +94,12 @@ def _earlier(job: Job, store: Store) -> Asked | None:
         BulkcertError: CANNOT_WRITE: these are results of others.
     """
     if store.is_new:  # also where all of it was interrupted
-        _confirm_free(job)
+        if os.path.exists(job.results) and not job.options.overwrite:
+            raise BulkcertError(
+                ExitStatus.CANNOT_WRITE,
+                f"{job.results} exists, and no store ({job.files.folder.name}) says which run made it",
+                "Name another results file with -o, or replace this one with --overwrite. No calls were made.",
+            )
         return None
     earlier = queries.asked(store.db)
     _confirm_own(job.files, earlier)
@@ -139,20 +144,6 @@ def _confirm_own(files: RunFiles, asked: Asked) -> None:
             f"{files.folder} is of the run of other results, {asked.real_results}",
             "No calls were made. Name other results with -o, or another --state-dir. If those were moved, move the "
             "folder beside them, and omit --state-dir.",
-        )
-
-
-def _confirm_free(job: Job) -> None:
-    """Confirms that there are no results, where no store says whose they are.
-
-    Raises:
-        BulkcertError: CANNOT_WRITE: there are.
-    """
-    if os.path.exists(job.results) and not job.options.overwrite:
-        raise BulkcertError(
-            ExitStatus.CANNOT_WRITE,
-            f"{job.results} exists, and no store ({job.files.folder.name}) says which run made it",
-            "Name another results file with -o, or replace this one with --overwrite. No calls were made.",
         )
 
 

@@ -4,18 +4,16 @@ Each is also a variable ``BULKCERT_…`` and a key of a job file. Nothing heavy 
 made that nobody calls, so that help is quick; what options mean together is resolved in ``job``.
 """
 
-import re
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args
 
-from cyclopts import Group, Parameter, Token
+from cyclopts import Group, Parameter
 
 from bulkcert.emulator.settings import Settings
 from bulkcert.log import LogFormat
+from bulkcert.runs.converters import moment, names_of, seconds, whole_number
 from bulkcert.service.verdicts import StatusTable
 
 MAIN = Group("What and where", sort_key=0)
@@ -25,94 +23,6 @@ LIST = Group("List and results", sort_key=3)
 PACE = Group("Pace", sort_key=4)
 SCHEDULE = Group("Schedule", sort_key=5)
 OUTPUT = Group("Output", sort_key=6)
-
-LARGEST_NUMBER = 10**12
-"""What no option comes near; larger numbers are beyond what can be reckoned with."""
-
-LONGEST_S = 100 * 365.25 * 86400
-"""The longest length of time, in seconds: what is later may be no date."""
-
-SHOWN = 40
-"""Characters of a wrong value that are repeated."""
-
-Choice = TypeVar("Choice", bound=str)
-
-
-class TooLongError(ValueError):
-    """A length of time that leads beyond all dates."""
-
-
-def short(text: str) -> str:
-    """Returns a wrong value as it is repeated."""
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-
-
-def whole_number(_type: object, tokens: Sequence[Token]) -> int:
-    """Reads a whole number; the library would round, and a cap must not be rounded up."""
-    text = tokens[0].value
-    try:
-        number = int(text)
-    except ValueError:
-        raise ValueError(f"{short(text)!r} is not a whole number") from None
-    if abs(number) > LARGEST_NUMBER:
-        raise ValueError(f"{short(text)!r} is more than {LARGEST_NUMBER:,}")
-    return number
-
-
-def seconds(_type: object, tokens: Sequence[Token]) -> float:
-    """Reads a length of time: ``90``, ``90s``, ``10m``, ``2h``, ``1d``."""
-    text = tokens[0].value
-    matched = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text)
-    if not matched:
-        raise ValueError(f"{short(text)!r} is not a length of time such as 90s, 10m, 2h or 1d")
-    length = float(matched[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[matched[2]]
-    if length > LONGEST_S:
-        raise TooLongError(f"{short(text)!r} is more than a hundred years")
-    return length
-
-
-def moment(kind: object, tokens: Sequence[Token]) -> float:
-    """Reads when a run must end: a length of time from now, or the nearest such time of day on this machine's clock.
-
-    The nearest, not the next: a job that is started late, or again, just after its deadline must not run until that
-    of the next day.
-
-    Returns:
-        Unix time in seconds; that of a time of day may be over.
-
-    Raises:
-        ValueError: It is neither.
-    """
-    text = tokens[0].value.strip()
-    if not (matched := re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", text)):
-        try:
-            return time.time() + seconds(kind, tokens)
-        except TooLongError:
-            raise
-        except ValueError:
-            message = f"{short(text)!r} is neither a length of time such as 4h nor a time of day such as 06:00"
-            raise ValueError(message) from None
-    now = datetime.now()  # noqa: DTZ005 - a time of day is one of this machine's own
-    today = now.replace(hour=int(matched[1]), minute=int(matched[2]), second=0, microsecond=0)
-    days = [today + timedelta(days=day) for day in (-1, 0, 1)]
-    return min(days, key=lambda then: abs(then - now)).timestamp()
-
-
-def names_of(choices: Iterable[Choice]) -> Callable[[object, Sequence[Token]], tuple[Choice, ...]]:
-    """Returns what reads names with commas between them.
-
-    Args:
-        choices: The names that there are; another one is a ValueError.
-    """
-    there = {str(choice): choice for choice in choices}
-
-    def read(_type: object, tokens: Sequence[Token]) -> tuple[Choice, ...]:
-        names = [name.strip() for token in tokens for name in token.value.split(",") if name.strip()]
-        if wrong := next((name for name in names if name not in there), None):
-            raise ValueError(f"{wrong!r} is not valid; choose from {', '.join(there)}")
-        return tuple(dict.fromkeys(there[name] for name in names))
-
-    return read
 
 
 def _number(group: Group, metavar: str = "N") -> Parameter:

@@ -23,9 +23,10 @@ from bulkcert.engine.states import StateReader
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError
 from bulkcert.input import CA_SN, DEVICE_SN, ROW, Check, PinnedList, annotated
-from bulkcert.runs.job import check_list_options, list_name, refuse, resolve_target
+from bulkcert.runs.job import check_list_options, list_name
 from bulkcert.runs.options import PlanOptions
 from bulkcert.runs.reading_list import read_list
+from bulkcert.runs.target import refuse, resolve_target
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.service.certificates import PAGE_SIZE, Page, Status
 from bulkcert.service.codes import READING_REFUSED
@@ -141,13 +142,9 @@ def inquiry(question: Question, on_progress: Callable[[int], None] | None = None
     Raises:
         BulkcertError: The list cannot be read. Invalid and protected rows are counted only.
     """
-    options = question.options
     with tempfile.TemporaryDirectory(prefix="bulkcert-") as folder:
         pinned = Path(folder) / "input.parquet"
-        yield Inquiry(
-            question,
-            *read_list(question.inputs, pinned, question.action, options, on_progress, protect=options.protect),
-        )
+        yield Inquiry(question, *read_list(question.inputs, pinned, question.action, question.options, on_progress))
 
 
 class Inquiry:

@@ -6,7 +6,7 @@ from pathlib import Path
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check, InvalidRow, PinnedList, load, open_protection
 from bulkcert.runs.job import WRONG_SIZE, Job, wrong_size
-from bulkcert.runs.options import ColumnOptions
+from bulkcert.runs.options import Options, PlanOptions
 from bulkcert.service.actions import Action
 
 
@@ -14,10 +14,9 @@ def read_list(
     source: tuple[Path, ...],
     pinned: Path,
     action: Action,
-    columns: ColumnOptions,
+    options: PlanOptions | Options,
     on_progress: Callable[[int], None] | None = None,
     *,
-    protect: Path | None,
     may_be_empty: bool = False,
 ) -> tuple[PinnedList, Check]:
     """Reads, checks and pins a list.
@@ -26,29 +25,28 @@ def read_list(
         source: Its files.
         pinned: The file to write.
         action: What is asked for each row.
-        columns: How it is read.
+        options: How it is read, and what is protected.
         on_progress: Called with the number of rows read so far.
-        protect: The list of what is protected, or None.
         may_be_empty: Whether the list of what is protected may be: so it lifts what an earlier one has protected.
 
     Raises:
         BulkcertError: It cannot be read.
     """
     protection = None
-    if protect is not None:
+    if options.protect is not None:
         protection = open_protection(
-            protect,
+            options.protect,
             by_device=action.by_device,
-            trust_serials=columns.trust_serials,
+            trust_serials=options.trust_serials,
             may_be_empty=may_be_empty,
         )
     return load(
         source,
         pinned,
         by_device=action.by_device,
-        device_column=columns.device_column or None,
-        ca_column=columns.ca_column or None,
-        trust_serials=columns.trust_serials,
+        device_column=options.device_column or None,
+        ca_column=options.ca_column or None,
+        trust_serials=options.trust_serials,
         protection=protection,
         on_progress=on_progress,
     )
@@ -63,9 +61,7 @@ def pin(
         BulkcertError: It cannot be used, or has rows that were not to be skipped.
     """
     options = job.options
-    pinned_list, check = read_list(
-        job.source, pinned, job.action, options, on_progress, protect=options.protect, may_be_empty=may_be_empty
-    )
+    pinned_list, check = read_list(job.source, pinned, job.action, options, on_progress, may_be_empty=may_be_empty)
     if problem := wrong_size(options, job.list_name, check.rows):
         raise BulkcertError(ExitStatus.INPUT_INVALID, f"{problem}; no calls were made", WRONG_SIZE)
     if check.invalid and not options.skip_invalid:

@@ -8,22 +8,19 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from math import inf
 from pathlib import Path
 
 from bulkcert.emulator.faults import DEFAULT_FAULTS
 from bulkcert.emulator.process import Running, running
 from bulkcert.emulator.settings import CREDENTIALS, Settings
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.runs.job import Job, cannot_send_from, confirm_region, resolve
+from bulkcert.runs.job import Job, resolve
 from bulkcert.runs.options import Options, Stage
 from bulkcert.runs.reading_list import pin
+from bulkcert.runs.target import cannot_send_from, confirm_region
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.service.credentials import FixedCredentials
 from bulkcert.store.paths import default_results
-
-DEFAULTS = Settings()
-"""The emulator's own settings: the documented limits."""
 
 INSTANCE = "post-cn-rehearsal"
 """Instance of a rehearsal whose job names none."""
@@ -95,17 +92,19 @@ def staged(action: ActionName, inputs: tuple[Path, ...], options: Options, stage
 
 def _check(action: Action, options: Options, stage: Stage) -> None:
     """Refuses what cannot be rehearsed, and a region that the real run would refuse."""
-    low, high = stage.latency_ms
-    shares = {"unregistered": stage.unregistered, "already": stage.already, "connecting": stage.connecting}
-    problems = [f"--{name} must be from 0 to 1, not {share:g}" for name, share in shares.items() if not 0 <= share <= 1]
-    if not 0 <= low <= high < inf:
-        problems.append(f"--latency-ms must be two rising numbers, not {low:g} and {high:g}")
+    problems = []
     if min(stage.service_rate, stage.service_per_address_rate) < 1:
         problems.append("--service-rate and --service-per-address-rate must be at least 1")
     if "undo" in stage.and_then and action.inverse is None:
         problems.append(f"--and-then undo cannot follow {action.name}: no operation undoes it")
     if problems:
         raise BulkcertError(ExitStatus.USAGE, "; ".join(problems))
+    Settings(
+        latency_ms=stage.latency_ms,
+        unregistered=stage.unregistered,
+        already=stage.already,
+        connecting=stage.connecting,
+    ).check()
     if options.region and not options.endpoint:
         confirm_region(options.region)
 

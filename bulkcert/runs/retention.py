@@ -9,9 +9,10 @@ from pathlib import Path
 from bulkcert.errors import BulkcertError
 from bulkcert.output.files import clear_left
 from bulkcert.runs.job import DATE, Job
-from bulkcert.store import lock
+from bulkcert.store import lock, queries
 from bulkcert.store.database import reading
 from bulkcert.store.paths import SUFFIX, RunFiles
+from bulkcert.store.schema import Asked
 from bulkcert.store.status import RunStatus, State, status_in
 
 _KINDS = (DATE, re.compile(r"(?<!\d)\d{2}-\d{2}-\d{2}(?!\d)"))
@@ -66,11 +67,11 @@ def _remove(files: RunFiles, job: Job) -> str:
     if lock.is_held(files.lock):
         return "it is running"
     if not files.store.exists():
-        return "there is no run in it"
+        raise FileNotFoundError(files.store)
     held = lock.take(files.lock)
     try:
         with reading(files.store) as db:
-            reason = _kept(status_in(files, db), job)
+            reason = _kept(status_in(files, db), queries.asked(db), job)
         for path in [] if reason else list(files.everything()):
             clear_left(path)
             if path == files.folder:
@@ -82,10 +83,8 @@ def _remove(files: RunFiles, job: Job) -> str:
     return reason
 
 
-def _kept(status: RunStatus, job: Job) -> str:
+def _kept(status: RunStatus, asked: Asked, job: Job) -> str:
     """Returns why a run that nobody holds is kept, or an empty text."""
-    if (asked := status.asked) is None:
-        return "there is no run in it"
     of_job = (asked.action, asked.instance, asked.endpoint) == (job.action.name, job.instance, str(job.endpoint))
     # Folders that are kept elsewhere may be of results in other directories.
     here = job.options.state_dir is None or asked.real_results == os.path.realpath(status.files.results)

@@ -102,9 +102,14 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
             raise
         advice = stop.advice if store.failure else error.advice
         raise BulkcertError(error.status, f"stopped: {stop.message}; then: {error.message}", advice) from error
-    status = ExitStatus.CANNOT_WRITE if store.failure else came_to
-    if status is None:
-        status = _exit_status(reached, stop)
+    if store.failure:
+        status = ExitStatus.CANNOT_WRITE
+    elif came_to is not None:
+        status = came_to
+    elif reached.to_call:
+        status = stop.status if stop is not None else ExitStatus.STOPPED_EARLY
+    else:
+        status = ExitStatus.OK if reached.in_desired_state else ExitStatus.INCOMPLETE
     if store.session:
         early = stop is not None and status not in (ExitStatus.OK, ExitStatus.INCOMPLETE)
         reason = {"stopped": stop.message, "advice": stop.advice, "stop_code": stop.code} if stop and early else {}
@@ -116,12 +121,6 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
         summary = msgspec.structs.replace(summary, exit_status=int(status), stopped=stop.message, advice=stop.advice)
     write_summary(ended, summary)
     return summary
-
-
-def _exit_status(status: RunStatus, stop: Stop | None) -> ExitStatus:
-    if status.to_call:
-        return stop.status if stop is not None else ExitStatus.STOPPED_EARLY
-    return ExitStatus.OK if status.in_desired_state else ExitStatus.INCOMPLETE
 
 
 def _confirm_sum(status: RunStatus, rows: int) -> None:

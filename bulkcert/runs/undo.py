@@ -14,10 +14,11 @@ from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, annotated
 from bulkcert.output.summary import Summary
-from bulkcert.runs.job import refuse, resolve_limits, resolve_target
+from bulkcert.runs.job import resolve_limits
 from bulkcert.runs.opened import OpenRun, is_in
 from bulkcert.runs.options import CallOptions
 from bulkcert.runs.session import finalize, session
+from bulkcert.runs.target import refuse, resolve_target
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import queries

@@ -27,7 +27,7 @@ from bulkcert.runs.session import session
 from bulkcert.service.certificates import Status
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import queries
-from bulkcert.store.outcome import Outcome
+from bulkcert.store.outcome import NEVER_CALLED, NEVER_READ, Outcome
 from bulkcert.store.schema import Verification
 
 CAS_KEPT = 100_000
@@ -121,7 +121,7 @@ class Verifier:
 
     def _expected(self) -> Sightings:
         opened = self.opened
-        for outcome in (Outcome.INVALID, Outcome.DUPLICATE, Outcome.PROTECTED):
+        for outcome in NEVER_CALLED:
             self.left_out[outcome] = opened.store.read(queries.count, "never = ?", outcome)
         rows_by_ca: Counter[str] = Counter()
         for frame in opened.frames():
@@ -241,7 +241,7 @@ class Verifier:
 
     def _unread_because(self, unread: int) -> dict[str, int]:
         """Returns how many rows were not read for each reason; they add up."""
-        because = {str(outcome): self.left_out[outcome] for outcome in (Outcome.INVALID, Outcome.PROTECTED)}
+        because = {str(outcome): self.left_out[outcome] for outcome in NEVER_READ}
         because["refused"] = self.scanned.refused
         because["called_again"] = len(self.called_since)
         because["not_reached"] = unread - sum(because.values())

@@ -34,11 +34,10 @@ _REASONS = {
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
     sqlite3.SQLITE_PERM: "it may not be opened",
     sqlite3.SQLITE_IOERR: "the disk does not read or write it",
-    sqlite3.SQLITE_CORRUPT: "it is damaged",
+    sqlite3.SQLITE_CORRUPT: "SQLite finds it malformed",
     sqlite3.SQLITE_NOTADB: "it is no store of bulkcert",
     sqlite3.SQLITE_BUSY: "another process holds it",
 }
-_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
@@ -54,7 +53,10 @@ def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
     network = is_on_network(path)
     with readable(path, ExitStatus.CANNOT_WRITE):
         if not os.path.lexists(path):
-            _make(path)
+            try:
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+            except OSError as error:
+                raise _cannot_write(path, error.strerror or str(error)) from error
         db, _ = _open(path, "rw", ExitStatus.CANNOT_WRITE)
         try:
             if was_killed:
@@ -68,15 +70,9 @@ def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
     return db, network
 
 
-def _make(path: Path) -> None:
-    try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
-    except OSError as error:
-        raise BulkcertError(
-            ExitStatus.CANNOT_WRITE,
-            f"cannot write {path}: {error.strerror or error}",
-            "No calls were made. Name a results file with -o, in a directory that has room and can be written.",
-        ) from error
+def _confirm_pages(db: sqlite3.Connection) -> None:
+    if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+        raise contradiction()
 
 
 def make_tables(db: sqlite3.Connection) -> None:
@@ -135,11 +131,6 @@ def _open(path: Path, mode: str, status: ExitStatus) -> tuple[sqlite3.Connection
     return db, has_tables
 
 
-def _confirm_pages(db: sqlite3.Connection) -> None:
-    if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-        raise contradiction()
-
-
 def _confirm_whole(path: Path, db: sqlite3.Connection, status: ExitStatus) -> None:
     """Confirms that all of a store is there: its pages, or the log that a session which has not ended has left."""
     log = path.with_name(f"{path.name}-wal")
@@ -155,14 +146,11 @@ def _confirm_whole(path: Path, db: sqlite3.Connection, status: ExitStatus) -> No
 
 def rest(db: sqlite3.Connection) -> None:
     """Closes the file of a writer; at rest it is one, which can be copied, and read where nothing may be written."""
-    with suppress(sqlite3.Error):
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-    with suppress(sqlite3.Error):  # there is no table where no run was begun
-        # What a killed session has left in the log is in the file from now on.
-        db.execute("UPDATE session SET logged = 0 WHERE ended_at IS NULL AND logged")
-    with suppress(sqlite3.Error):
-        db.execute("PRAGMA journal_mode = DELETE")
+    # What a killed session has left in the log is in the file from now on.
+    all_here = "UPDATE session SET logged = 0 WHERE ended_at IS NULL AND logged"
+    for statement in ("ROLLBACK", all_here, "PRAGMA journal_mode = DELETE"):
+        with suppress(sqlite3.Error):  # nothing was drafted, or no run was begun
+            db.execute(statement)
     db.close()
 
 
@@ -202,9 +190,10 @@ def readable(path: Path, status: ExitStatus) -> Iterator[None]:
 
 
 def _unusable(path: Path, error: sqlite3.DatabaseError, status: ExitStatus) -> BulkcertError:
-    if code_of(error) in _DAMAGED:
+    code = _code_of(error)
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return damaged(path, reason_of(error), status)
-    if code_of(error) == sqlite3.SQLITE_FULL:
+    if code == sqlite3.SQLITE_FULL:
         advice = "Make room, or name a results file with -o where there is some. No calls were made."
         return BulkcertError(status, f"cannot write {path}: {reason_of(error)}", advice)
     advice = "A run's files can be read by their owner only: ask as the user who started it."
@@ -223,9 +212,13 @@ def damaged(path: Path, reason: str, status: ExitStatus) -> BulkcertError:
 
 def unwritable(path: Path, error: sqlite3.Error) -> BulkcertError:
     """Returns what to show the user when a store cannot be written before the first call."""
+    return _cannot_write(path, reason_of(error))
+
+
+def _cannot_write(path: Path, reason: str) -> BulkcertError:
     return BulkcertError(
         ExitStatus.CANNOT_WRITE,
-        f"cannot write {path}: {reason_of(error)}",
+        f"cannot write {path}: {reason}",
         "No calls were made. Name a results file with -o, in a directory that has room and can be written.",
     )
 
@@ -237,14 +230,13 @@ def contradiction() -> sqlite3.DatabaseError:
     return error
 
 
-def code_of(error: sqlite3.Error) -> int:
-    """Returns the primary result code of an error of SQLite; 0 where it has none."""
+def _code_of(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def reason_of(error: sqlite3.Error) -> str:
     """Returns why a store could not be read or written, in words."""
-    return _REASONS.get(code_of(error), str(error))
+    return _REASONS.get(_code_of(error), str(error))
 
 
 def is_on_network(path: Path) -> bool:

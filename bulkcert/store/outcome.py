@@ -44,6 +44,9 @@ RETRIED = (Outcome.FAILED, Outcome.UNKNOWN, Outcome.NOT_REGISTERED, Outcome.UNDO
 NEVER_CALLED = (Outcome.INVALID, Outcome.DUPLICATE, Outcome.PROTECTED)
 """Outcomes of rows that are not called, which the list alone decides."""
 
+NEVER_READ = tuple(outcome for outcome in NEVER_CALLED if outcome is not Outcome.DUPLICATE)
+"""Those of rows that no verification reads either; a duplicate is read as the row that it repeats."""
+
 OUTCOME_OF: dict[Verdict, Outcome] = {
     Verdict.DONE: Outcome.SUCCEEDED,
     Verdict.NOT_FOUND: Outcome.NOT_REGISTERED,

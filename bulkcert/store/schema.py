@@ -165,10 +165,6 @@ class Session(msgspec.Struct, frozen=True):
         return None if self.verification is None else msgspec.json.decode(self.verification, type=Verification)
 
 
-NEVER_READ = frozenset({"invalid", "protected"})
-"""Reasons in ``Verification.unread_because`` of rows that no verification reads."""
-
-
 class Verification(msgspec.Struct, frozen=True):
     """What a session that verifies has read back.
 

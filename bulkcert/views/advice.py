@@ -244,7 +244,7 @@ def _after_reading(status: RunStatus) -> Iterator[Step]:
     newest, read = status.session, status.verification
     if newest is None or newest.kind != "verify":
         return
-    if newest.ended_at is None and msgspec.json.decode(newest.options, type=_Reading).watch:
+    if newest.ended_at is None and msgspec.json.decode(newest.options).get("watch"):
         yield Step("to resume the watch", status.files.command("resume"))
     elif newest.ended_at is None or (read and (read.stopped or "refused" in read.unread_because)):
         yield Step("to read what was not read", status.files.command("verify"))
@@ -269,12 +269,6 @@ def steps_after_reading(status: RunStatus, *, not_attempted: int, refused: int, 
         yield Step(f"not called again: {counted(refused, 'row')} whose call was refused or given up; to call", resume)
     if may_watch and ACTIONS[asked.action].repeatable:
         yield Step("to call them again, and keep reading", status.files.command("verify", "--watch", "10m"))
-
-
-class _Reading(msgspec.Struct, frozen=True):
-    """What is of interest in the options of a session that verifies."""
-
-    watch: float = 0.0
 
 
 def to_verify(status: RunStatus) -> Iterator[Step]:

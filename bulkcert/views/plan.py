@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator
 
 import msgspec
-from rich.text import Text
 
 from bulkcert.engine.pacer import bucket_rate, lane_cap
 from bulkcert.errors import ExitStatus
@@ -16,9 +15,7 @@ from bulkcert.service.certificates import Status
 from bulkcert.service.signing import Credentials
 from bulkcert.views.advice import on_unregistered
 from bulkcert.views.confirm import mistake
-from bulkcert.views.console import say, stdout
-from bulkcert.views.layout import GAP, columns, show
-from bulkcert.words import about, are, counted, printable
+from bulkcert.words import are, counted, printable
 
 CAS_LISTED = 1000
 """CAs that the JSON names, most rows first."""
@@ -105,7 +102,7 @@ class Plan(msgspec.Struct, frozen=True):
     cas_total: int
     cas: list[CaStates]
     calls: PlannedCalls
-    times: list[Pace]
+    time: Pace
     credentials: Key
     permissions: Permissions
     instance_ok: bool | None
@@ -144,7 +141,7 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
         cas_total=cas_total,
         cas=[_ca(inquiry, ca, named[ca]) for ca in largest[:CAS_LISTED]],
         calls=calls,
-        times=_times(inquiry, calls.total),
+        time=_pace(inquiry, calls.total),
         credentials=Key(
             credentials.access_key_id,
             credentials.source or "the default chain",
@@ -157,7 +154,7 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
         advice=[],
         exit_status=int(ExitStatus.INPUT_INVALID if refused or size else ExitStatus.OK),
     )
-    return msgspec.structs.replace(plan, advice=list(_advice(plan, inquiry, credentials)))
+    return msgspec.structs.replace(plan, advice=list(_advice(plan, inquiry)))
 
 
 def _states(inquiry: Inquiry, counted: Counter[Status | None]) -> States:
@@ -178,21 +175,13 @@ def _ca(inquiry: Inquiry, ca: str, counted: Counter[Status | None]) -> CaStates:
     )
 
 
-def _times(inquiry: Inquiry, calls: int) -> list[Pace]:
-    options, own = inquiry.question.options, len(inquiry.question.addresses)
-    paces: list[Pace] = []
-    for addresses in sorted({1, 2, own}):
-        cap = lane_cap(options.rate, options.per_address_rate, addresses)
-        if cap >= 1:
-            rate = bucket_rate(cap) * addresses
-            pace = Pace(addresses, round(rate, 2), round(calls / rate, 1))
-            # More addresses are worth naming where they are faster, or are those of the run.
-            if addresses == own or not paces or rate > paces[-1].rate:
-                paces.append(pace)
-    return paces
+def _pace(inquiry: Inquiry, calls: int) -> Pace:
+    options, addresses = inquiry.question.options, len(inquiry.question.addresses)
+    rate = bucket_rate(lane_cap(options.rate, options.per_address_rate, addresses)) * addresses
+    return Pace(addresses, round(rate, 2), round(calls / rate, 1))
 
 
-def _advice(plan: Plan, inquiry: Inquiry, credentials: Credentials) -> Iterator[str]:
+def _advice(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
     if plan.exit_status:
         yield "the run would not start (65): see below"
     if text := wrong_size(inquiry.question.options, inquiry.question.list_name, plan.rows):
@@ -211,12 +200,6 @@ def _advice(plan: Plan, inquiry: Inquiry, credentials: Credentials) -> Iterator[
         yield f"{absent}: {on_unregistered(action, protected=protected)}"
     if plan.unread_because:
         yield f"states cannot be read, so a run calls every row whose state was not read: {plan.unread_because}"
-    needed = next(pace for pace in plan.times if pace.source_addresses == len(inquiry.question.addresses)).seconds
-    if credentials.security_token is not None:
-        yield (
-            "these credentials are temporary, and a token that was set by hand cannot be renewed by the run "
-            f"({about(needed)}); if they end first, it stops and can be resumed"
-        )
 
 
 def _on_cascading(action: Action, plan: Plan) -> str:
@@ -244,19 +227,13 @@ def _on_inactivating(ca: CaStates, rows: int) -> str:
     if others:
         unlisted = f"; devices that are not listed: {'at least ' * (not whole)}{counted(others, 'registered device')}"
     return (
-        f"{_share(ca.rows, rows)} of the rows share CA {printable(ca.ca_sn)}: one inactivate-ca would refuse all of "
+        f"{share_of(ca.rows, rows)} of the rows share CA {printable(ca.ca_sn)}: one inactivate-ca would refuse all of "
         f"its devices at once, also those that are not registered yet{unlisted}"
     )
 
 
-def _registered(ca: CaStates) -> str:
-    """Returns how many device certificates a CA has, as far as they were counted."""
-    if ca.registered_at_least is None:
-        return ""
-    return f"{'at least ' * (ca.registered is None)}{ca.registered_at_least:,}"
-
-
-def _share(part: int, whole: int) -> str:
+def share_of(part: int, whole: int) -> str:
+    """Returns a share in percent, rounded down; empty where there is nothing."""
     return f"{int(100 * part / whole)} %" if whole else ""
 
 
@@ -274,74 +251,3 @@ def _on_left_out(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
         yield f"{are(plan.protected, 'row')} protected by {inquiry.check.protected_by}; {how}"
     if text := mistake(inquiry.check):
         yield text
-
-
-def show_plan(plan: Plan) -> None:
-    """Prints a plan on stdout: names and values, a table of the CAs, and advice."""
-    show(_facts(plan))
-    stdout.print()
-    for number, line in enumerate(_table(plan, stdout.width if stdout.is_terminal else None)):
-        stdout.print(Text(line, style="" if number else "bold"))
-    if plan.cas_total > CAS_SHOWN:
-        stdout.print(f"and {plan.cas_total - CAS_SHOWN:,} more")
-    if plan.advice:
-        stdout.print()
-    for advice in plan.advice:
-        say(Text(f"→ {advice}", style="yellow"), stdout, indent=2)
-
-
-def _table(plan: Plan, width: int | None) -> Iterator[str]:
-    """Yields the lines of the table; before a serial is cut, the share and columns of zeros make room for it."""
-    rows = [(printable(ca.ca_sn), ca, _registered(ca)) for ca in plan.cas[:CAS_SHOWN]]
-    by_name = {"CA": [name for name, *_ in rows] + ["all CAs"]}
-    for field in States.__struct_fields__:
-        figures = [getattr(states, field) for states in (*(states for _, states, _ in rows), plan.totals)]
-        if field != "not_read" or any(figures):
-            by_name[field.replace("_", " ")] = [f"{figure:,}" for figure in figures]
-    by_name["share"] = [_share(states.rows, plan.totals.rows) for _, states, _ in rows] + [""]
-    if any(registered for *_, registered in rows):
-        by_name["devices"] = [registered for *_, registered in rows] + [""]
-    for name in ("share", *(name for name, cells in tuple(by_name.items()) if set(cells) == {"0"})):
-        if (
-            width is not None
-            and sum(max(map(len, (key, *cells))) + GAP for key, cells in by_name.items()) - GAP > width
-        ):
-            del by_name[name]
-    return columns([list(by_name), *zip(*by_name.values(), strict=True)], width, {0: 12}, figures_from=1)
-
-
-def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
-    key, may = plan.credentials, plan.permissions
-    refused = may.read_one is False and may.read_pages is False
-    unread = "not known: reading was refused" if refused and plan.instance_ok is None else ""
-    yield "action", plan.action
-    reachable = unread or _known(plan.instance_ok, "reachable", "not known")
-    yield "instance", f"{plan.instance} at {plan.endpoint}: {reachable}"
-    yield "credentials", f"access key {key.access_key_id}, from {key.source}{', temporary' * key.temporary}"
-    yield "permissions", f"to read {_known(may.read_one, 'yes', 'no')}, to list {_known(may.read_pages, 'yes', 'no')}"
-    yield "", f"the permission to change shows only in changing; the run needs {', '.join(may.needed)}"
-    yield "clock", _clock(plan.clock_ahead_s)
-    left_out = f"{plan.invalid:,} invalid, {counted(plan.duplicates, 'duplicate')}, {plan.protected:,} protected"
-    yield "input", f"{plan.input}: {counted(plan.rows, 'row')} ({left_out})"
-    if plan.protection:
-        yield "protected", plan.protection
-    calls = plan.calls
-    yield "calls", f"{calls.total:,}: {counted(calls.changing, 'write')}, {counted(calls.reading, 'read')}"
-    for position, pace in enumerate(plan.times):
-        addresses = counted(pace.source_addresses, "source address")
-        yield "" if position else "time", f"{about(pace.seconds)} from {addresses} ({pace.rate:,.0f}/s)"
-    ready = f"the run could start{', if it may change what it may not read' * refused}"
-    ready = "the run would not start; see below" if plan.exit_status else ready
-    yield "exit status", f"{plan.exit_status}: {ready}"
-
-
-def _known(found: bool | None, yes: str, no: str) -> str:
-    return "not tried" if found is None else yes if found else no
-
-
-def _clock(ahead_s: float | None) -> str:
-    if ahead_s is None:
-        return "difference to the service's not known"
-    if abs(ahead_s) <= CLOCK_GRAIN_S:
-        return "the same as the service's, within about 2 s"
-    return f"{abs(ahead_s):,.0f} s {'ahead of' if ahead_s > 0 else 'behind'} the service's (15 minutes are allowed)"

@@ -10,7 +10,7 @@ from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import SUFFIX, RunFiles
 from bulkcert.store.status import NoRunError, RunStatus, State, status_of
 from bulkcert.views.layout import columns, fit
-from bulkcert.views.status import Shown, shown
+from bulkcert.views.shown import Shown, shown
 from bulkcert.words import printable
 
 _LONGEST_NAME, _LONGEST_REASON = 255, 400

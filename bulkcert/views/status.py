@@ -1,6 +1,6 @@
-"""The status of a run, for people and for programs."""
+"""The status of a run, for people."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -10,7 +10,7 @@ from bulkcert.engine.figures import LastError, Stats
 from bulkcert.errors import ExitStatus
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store.outcome import Outcome
-from bulkcert.store.schema import Session, SessionKind, Verification
+from bulkcert.store.schema import Session
 from bulkcert.store.status import RunStatus, State
 from bulkcert.views.advice import Step, meaning, steps_left, to_verify, undone_words
 from bulkcert.views.layout import outcome_lines
@@ -22,105 +22,6 @@ MOST_MESSAGE = 160
 
 ERRORS_SHOWN = 5
 """Codes whose newest error is shown."""
-
-
-class Start(msgspec.Struct, frozen=True):
-    """One start of a command, for programs; times are UTC."""
-
-    kind: SessionKind
-    pid: int
-    host: str
-    user: str
-    started: datetime
-    last_seen: datetime
-    ended: datetime | None
-    exit_status: int | None
-    stopped: str
-
-
-class Shown(msgspec.Struct, frozen=True):
-    """What ``--json`` prints.
-
-    Attributes:
-        state: The state of the run, see ``store.status.State``.
-        kind: What the session does that is running, or was the last to: ``run``, ``undo`` or ``verify``; null while a
-            process has not begun one.
-        exit_status: That of ``bulkcert status``.
-        results: The results file.
-        action: What was asked; null, like all of the list, before the first session begins.
-        instance: ``MqttInstanceId``.
-        endpoint: Where the service is.
-        input: The files of the list.
-        rehearsal: Whether it is a run against an emulator.
-        rows: Rows of the list.
-        done: Rows that have an outcome; those that the run has not reached have none.
-        outcomes: All rows by outcome, over all sessions.
-        to_call: Rows that the next session would call; of a session that is running, when it began.
-        undone: Rows that an undo has changed back.
-        maybe_undone: Rows that an undo may have changed back without a trace.
-        drifted: Rows that were in the desired state and read back in another.
-        in_doubt: Rows without an outcome that a killed session may have called.
-        next: What is left to do, a purpose and a command each; empty where there is nothing.
-        silent_s: Seconds since the last sign of life; null unless a session is running.
-        session: What the newest session does, or did as far as it has said; null before it has said anything.
-        sessions: All sessions, the newest last.
-        errors: The newest errors, one for each code, the latest first.
-        verification: What was read back last, unless the run has called rows since.
-    """
-
-    state: State
-    kind: SessionKind | None
-    exit_status: int
-    results: str
-    action: str | None
-    instance: str | None
-    endpoint: str | None
-    input: tuple[str, ...]
-    rehearsal: bool
-    rows: int | None
-    done: int
-    outcomes: Mapping[Outcome, int]
-    to_call: int
-    undone: int
-    maybe_undone: int
-    drifted: int
-    in_doubt: int
-    next: tuple[Step, ...]
-    silent_s: float | None
-    session: Stats | None
-    sessions: tuple[Start, ...]
-    errors: list[LastError]
-    verification: Verification | None
-
-
-def shown(status: RunStatus) -> Shown:
-    """Returns the status of a run, for programs."""
-    asked, newest = status.asked, acting(status)
-    return Shown(
-        state=status.state,
-        kind=newest.kind if newest and status.state is not State.STARTING else None,
-        exit_status=int(status.exit_status),
-        results=str(status.files.results),
-        action=asked.action if asked else None,
-        instance=asked.instance if asked else None,
-        endpoint=asked.endpoint if asked else None,
-        input=asked.inputs if asked else (),
-        rehearsal=asked is not None and asked.rehearsal,
-        rows=asked.rows if asked else None,
-        done=status.done,
-        outcomes=status.outcomes,
-        to_call=status.to_call,
-        undone=status.undone,
-        maybe_undone=status.maybe_undone,
-        drifted=status.drifted,
-        in_doubt=status.in_doubt,
-        next=tuple(steps_left(status)),
-        silent_s=round(_silent_s(newest), 1) if newest and is_running(status) else None,
-        session=figures_of(newest),
-        sessions=tuple(map(_start, status.sessions)),
-        errors=_newest_errors(status.sessions),
-        verification=status.verification,
-    )
 
 
 def acting(status: RunStatus) -> Session | None:
@@ -155,7 +56,7 @@ def rows_of(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
             at = _clock(datetime.fromisoformat(read.finished))
             yield label_of(read), Text(f"{at}: {read_words(read)}", style="red" if read.exit_status else "")
         if status.state in (State.INTERRUPTED, State.STALLED, State.RUNNING):
-            yield from _errors(_newest_errors(status.sessions))
+            yield from _errors(newest_errors(status.sessions))
     yield "results", str(status.files.results)
 
 
@@ -169,8 +70,8 @@ def line_of(status: RunStatus) -> str:
     newest, stats = status.session, figures_of(status.session)
     if newest is None or stats is None or not is_running(status):
         return str(_state(status))
-    silent = f"; no sign of life for {duration(_silent_s(newest))}" if status.state is State.STALLED else ""
-    return f"{_clock(_seen(newest))} {stats.phase}: {done_of(stats)}; {figures(stats)}{silent}"
+    silent = f"; no sign of life for {duration(silent_s(newest))}" if status.state is State.STALLED else ""
+    return f"{_clock(seen_at(newest))} {stats.phase}: {done_of(stats)}; {figures(stats)}{silent}"
 
 
 def figures(stats: Stats) -> str:
@@ -197,11 +98,11 @@ def _state(status: RunStatus) -> Text:
         phase = stats.phase if stats else newest.kind
         return Text(f"running, {phase}: {who}, since {_at(newest.started_at)}", style="green")
     if status.state is State.STALLED:
-        silent = duration(_silent_s(newest))
+        silent = duration(silent_s(newest))
         return Text(f"stalled: no sign of life for {silent}: {who} hangs or is stopped", style="yellow")
     if status.state is State.INTERRUPTED:
         what = "" if newest.kind == "run" else f" while it {'undid' if newest.kind == 'undo' else 'verified'}"
-        seen = f"it began {_at(newest.started_at)}, last sign of life {_clock(_seen(newest))}"
+        seen = f"it began {_at(newest.started_at)}, last sign of life {_clock(seen_at(newest))}"
         return Text(f"interrupted{what}: {who} is gone; {seen}", style="red")
     return _ended(status)
 
@@ -272,7 +173,8 @@ def _calls_in_all(sessions: Sequence[Session]) -> str:
     return f"{least}{sum(stats.calls for stats in figures):,}{pace}; {trouble}"
 
 
-def _newest_errors(sessions: Sequence[Session]) -> list[LastError]:
+def newest_errors(sessions: Sequence[Session]) -> list[LastError]:
+    """Returns the newest error of each code, the latest first."""
     newest: dict[str, LastError] = {}
     for each in sessions:
         for error in ((stats := figures_of(each)) and stats.errors) or ():
@@ -302,35 +204,23 @@ def _share(done: int, rows: int) -> str:
     return f"{done:,} of {rows:,} ({done / rows if rows else 1.0:.0%})"
 
 
-def _start(session: Session) -> Start:
-    return Start(
-        session.kind,
-        session.pid,
-        session.host,
-        session.user,
-        _utc(session.started_at),
-        _seen(session),
-        None if session.ended_at is None else _utc(session.ended_at),
-        session.exit_status,
-        session.stopped,
-    )
-
-
-def _seen(session: Session) -> datetime:
+def seen_at(session: Session) -> datetime:
     """Returns the last sign of life of a session."""
-    return _utc(max(session.ended_at or 0, session.beat_at or 0, session.started_at))
+    return utc_of(max(session.ended_at or 0, session.beat_at or 0, session.started_at))
 
 
-def _silent_s(session: Session) -> float:
-    return max(0.0, (datetime.now(UTC) - _seen(session)).total_seconds())
+def silent_s(session: Session) -> float:
+    """Returns the seconds since the last sign of life of a session."""
+    return max(0.0, (datetime.now(UTC) - seen_at(session)).total_seconds())
 
 
-def _utc(at_ms: int) -> datetime:
+def utc_of(at_ms: int) -> datetime:
+    """Returns a time of the store, Unix milliseconds."""
     return datetime.fromtimestamp(at_ms / 1000, UTC)
 
 
 def _at(at_ms: int) -> str:
-    return _clock(_utc(at_ms))
+    return _clock(utc_of(at_ms))
 
 
 def _clock(at: datetime) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from bulkcert.errors import ExitStatus
+from bulkcert.store.outcome import NEVER_READ
 from bulkcert.store.schema import Verification
 from bulkcert.words import printable
 
@@ -10,8 +11,7 @@ REASON_WIDTH = 200
 """Characters of a reason that are shown."""
 
 UNREAD = {
-    "invalid": "invalid",
-    "protected": "protected",
+    **{outcome.value: outcome.value for outcome in NEVER_READ},
     "refused": "refused by the service",
     "called_again": "called again since",
     "not_reached": "not reached",

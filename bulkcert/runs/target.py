@@ -1,0 +1,153 @@
+"""Where the service is, and how it may be called: the options of every command that calls it, resolved and checked."""
+
+import difflib
+import ipaddress
+import re
+import socket
+
+import httpx
+
+from bulkcert.engine.limits import Target
+from bulkcert.engine.pacer import lane_cap
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.runs.options import ServiceOptions
+from bulkcert.service.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_host
+
+MOST_IN_FLIGHT, LONGEST_TIMEOUT_S = 65_536, 3600.0
+
+
+def refuse(problems: list[str], command: str) -> None:
+    """Refuses options with all that is wrong with them at once.
+
+    Raises:
+        BulkcertError: There is something wrong.
+    """
+    if problems:
+        message = problems[0] if len(problems) == 1 else "\n  ".join(["several options are wrong:", *problems])
+        raise BulkcertError(ExitStatus.USAGE, message, f"No calls were made. See bulkcert {command} --help.")
+
+
+def resolve_target(options: ServiceOptions, problems: list[str]) -> Target:
+    """Returns the service that the options mean.
+
+    Args:
+        options: As typed.
+        problems: What is wrong with them is added; the result is of no use then.
+
+    Raises:
+        BulkcertError: There is no such region.
+    """
+    endpoint = _endpoint(options, problems)
+    addresses = _addresses(options.source_address, problems)
+    cap = _lane_cap(options, len(addresses), problems)
+    if not options.instance.strip():
+        problems.append("--instance is missing: the ID of the instance that holds the certificates")
+    elif problem := wrong_instance(options.instance):
+        problems.append(problem)
+    if not len(addresses) <= options.max_in_flight <= MOST_IN_FLIGHT:
+        allowed = f"at least 1 for each source address, and at most {MOST_IN_FLIGHT:,}"
+        problems.append(f"--max-in-flight must be {allowed}, not {options.max_in_flight:,}")
+    if options.attempts < 1:
+        problems.append(f"--attempts must be at least 1, not {options.attempts}")
+    if not 0 < options.timeout <= LONGEST_TIMEOUT_S:
+        message = f"--timeout must be a number of seconds above 0, {LONGEST_TIMEOUT_S:g} at most"
+        problems.append(f"{message}, not {options.timeout:g}")
+    return Target(
+        instance=options.instance,
+        endpoint=endpoint,
+        addresses=addresses,
+        lane_cap=cap,
+        workers=options.max_in_flight // len(addresses),
+        attempts=options.attempts,
+        timeout_s=options.timeout,
+    )
+
+
+def wrong_instance(instance: str) -> str:
+    """Returns why a text cannot be the ID of an instance, or an empty text if it can."""
+    if re.fullmatch(r"[A-Za-z0-9_-]+", instance):
+        return ""
+    return f"--instance {instance!r} must be letters, digits, - and _ only, as in post-cn-7mz2d000001"
+
+
+def confirm_region(region: str) -> None:
+    """Confirms that a region is one of the service's.
+
+    Raises:
+        BulkcertError: It is not; with the one that was meant, or some that there are.
+    """
+    if region not in REGIONS:
+        near = difflib.get_close_matches(region, REGIONS, n=1)
+        others = difflib.get_close_matches(region, REGIONS, n=6, cutoff=0) if region else REGIONS[:5]
+        hint = f"did you mean {near[0]}?" if near else "there is no such region"
+        raise BulkcertError(
+            ExitStatus.MISCONFIGURED,
+            f"--region {region} is not known; {hint}",
+            f"Regions that look like it: {', '.join(others)}. The instance's page in the console names its region.",
+        )
+
+
+def _endpoint(options: ServiceOptions, problems: list[str]) -> httpx.URL:
+    if options.endpoint:
+        return _url(options.endpoint, problems)
+    if not options.region:
+        problems.append("--region is missing: that of the instance; or name the service's URL with --endpoint")
+    else:
+        confirm_region(options.region)
+    if options.vpc and options.region in PUBLIC_ONLY_REGIONS:
+        problems.append(f"--region {options.region} has no VPC endpoint")
+    return httpx.URL(f"https://{region_host(options.region or 'none', vpc=options.vpc)}")
+
+
+def _url(text: str, problems: list[str]) -> httpx.URL:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as error:
+        problems.append(f"--endpoint {text!r} is not a URL: {error}")
+        return httpx.URL("https://invalid")
+    if url.scheme not in ("http", "https") or not url.host:
+        problems.append(f"--endpoint {text!r} must look like https://host")
+    elif url.scheme == "http" and not _is_loopback(url.host):
+        problems.append(f"--endpoint {text!r}: http is allowed for loopback addresses only, use https")
+    elif url.path not in ("", "/") or url.query or url.userinfo or url.fragment:
+        problems.append("--endpoint takes scheme, host and port only")
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    """Returns whether a host is this machine, for certain: by name or by address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _addresses(typed: tuple[str, ...], problems: list[str]) -> tuple[str | None, ...]:
+    reasons = {address: cannot_send_from(address) for address in typed}
+    problems.extend(f"--source-address {address}: {reason}" for address, reason in reasons.items() if reason)
+    if len(reasons) < len(typed):
+        problems.append("--source-address names the same address twice")
+    return typed or (None,)
+
+
+def cannot_send_from(address: str) -> str:
+    """Returns why a socket cannot be bound to an address, or an empty text if it can."""
+    try:
+        parsed = ipaddress.ip_address(address)
+        if parsed.is_unspecified:
+            return "means any address; name one"
+        with socket.socket(socket.AF_INET6 if parsed.version == 6 else socket.AF_INET) as probe:  # noqa: PLR2004
+            probe.bind((address, 0))
+    except (ValueError, OSError) as error:
+        return "not an address of this machine" if isinstance(error, OSError) else "not an IP address"
+    return ""
+
+
+def _lane_cap(options: ServiceOptions, lanes: int, problems: list[str]) -> int:
+    rates = {"--rate": options.rate, "--per-address-rate": options.per_address_rate}
+    low = [f"{name} must be at least 1, not {value}" for name, value in rates.items() if value < 1]
+    problems.extend(low)
+    cap = lane_cap(options.rate, options.per_address_rate, lanes)
+    if cap < 1 and not low:
+        problems.append(f"--rate {options.rate} leaves less than one call a second for each of {lanes} addresses")
+    return cap

@@ -1,0 +1,126 @@
+"""The status of a run, for programs."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+
+from bulkcert.engine.figures import LastError, Stats
+from bulkcert.store.outcome import Outcome
+from bulkcert.store.schema import Session, SessionKind, Verification
+from bulkcert.store.status import RunStatus, State
+from bulkcert.views.advice import Step, steps_left
+from bulkcert.views.status import acting, figures_of, is_running, newest_errors, seen_at, silent_s, utc_of
+
+
+class Start(msgspec.Struct, frozen=True):
+    """One start of a command, for programs; times are UTC."""
+
+    kind: SessionKind
+    pid: int
+    host: str
+    user: str
+    started: datetime
+    last_seen: datetime
+    ended: datetime | None
+    exit_status: int | None
+    stopped: str
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """What ``--json`` prints.
+
+    Attributes:
+        state: The state of the run, see ``store.status.State``.
+        kind: What the session does that is running, or was the last to: ``run``, ``undo`` or ``verify``; null while a
+            process has not begun one.
+        exit_status: That of ``bulkcert status``.
+        results: The results file.
+        action: What was asked; null, like all of the list, before the first session begins.
+        instance: ``MqttInstanceId``.
+        endpoint: Where the service is.
+        input: The files of the list.
+        rehearsal: Whether it is a run against an emulator.
+        rows: Rows of the list.
+        done: Rows that have an outcome; those that the run has not reached have none.
+        outcomes: All rows by outcome, over all sessions.
+        to_call: Rows that the next session would call; of a session that is running, when it began.
+        undone: Rows that an undo has changed back.
+        maybe_undone: Rows that an undo may have changed back without a trace.
+        drifted: Rows that were in the desired state and read back in another.
+        in_doubt: Rows without an outcome that a killed session may have called.
+        next: What is left to do, a purpose and a command each; empty where there is nothing.
+        silent_s: Seconds since the last sign of life; null unless a session is running.
+        session: What the newest session does, or did as far as it has said; null before it has said anything.
+        sessions: All sessions, the newest last.
+        errors: The newest errors, one for each code, the latest first.
+        verification: What was read back last, unless the run has called rows since.
+    """
+
+    state: State
+    kind: SessionKind | None
+    exit_status: int
+    results: str
+    action: str | None
+    instance: str | None
+    endpoint: str | None
+    input: tuple[str, ...]
+    rehearsal: bool
+    rows: int | None
+    done: int
+    outcomes: Mapping[Outcome, int]
+    to_call: int
+    undone: int
+    maybe_undone: int
+    drifted: int
+    in_doubt: int
+    next: tuple[Step, ...]
+    silent_s: float | None
+    session: Stats | None
+    sessions: tuple[Start, ...]
+    errors: list[LastError]
+    verification: Verification | None
+
+
+def shown(status: RunStatus) -> Shown:
+    """Returns the status of a run, for programs."""
+    asked, newest = status.asked, acting(status)
+    return Shown(
+        state=status.state,
+        kind=newest.kind if newest and status.state is not State.STARTING else None,
+        exit_status=int(status.exit_status),
+        results=str(status.files.results),
+        action=asked.action if asked else None,
+        instance=asked.instance if asked else None,
+        endpoint=asked.endpoint if asked else None,
+        input=asked.inputs if asked else (),
+        rehearsal=asked is not None and asked.rehearsal,
+        rows=asked.rows if asked else None,
+        done=status.done,
+        outcomes=status.outcomes,
+        to_call=status.to_call,
+        undone=status.undone,
+        maybe_undone=status.maybe_undone,
+        drifted=status.drifted,
+        in_doubt=status.in_doubt,
+        next=tuple(steps_left(status)),
+        silent_s=round(silent_s(newest), 1) if newest and is_running(status) else None,
+        session=figures_of(newest),
+        sessions=tuple(map(_start, status.sessions)),
+        errors=newest_errors(status.sessions),
+        verification=status.verification,
+    )
+
+
+def _start(session: Session) -> Start:
+    return Start(
+        session.kind,
+        session.pid,
+        session.host,
+        session.user,
+        utc_of(session.started_at),
+        seen_at(session),
+        None if session.ended_at is None else utc_of(session.ended_at),
+        session.exit_status,
+        session.stopped,
+    )
