@@ -1,7 +1,7 @@
 """What loading a list costs: CPU, wall time and peak memory, by number of rows and format.
 
-By hand: ``python tests/bench_load.py [ROWS ...]``; with ``OTHER=PYTHON`` in the environment, the version that this
-interpreter has is measured beside it, in the same run.
+By hand: ``python tests/bench_load.py [ROWS ...]``; with ``OTHER=PYTHON`` in the environment, the check of the version
+that this interpreter has (0.1 or later) is measured beside it, in the same run.
 """
 
 import os
@@ -15,15 +15,26 @@ import polars as pl
 LOAD = """
 import resource, sys, time
 from pathlib import Path
-from bulkcert.input import annotated, load
+try:
+    from bulkcert.input import annotated, load
+    code = "bulkcert.input"
+    def read(path):
+        pinned, checked = load([path], path.with_name("pinned"), by_device=True)
+        return checked, lambda: annotated(pinned)
+except ImportError:
+    from bulkcert.batch.source import annotated, check, open_source
+    code = "batch.source"
+    def read(path):
+        source = open_source(path, by_device=True)
+        checked = check(source)
+        return checked, lambda: annotated(source, checked)
 started, cpu = time.monotonic(), time.process_time()
-path = Path(sys.argv[1])
-pinned, checked = load([path], path.with_name("pinned"), by_device=True)
+checked, again = read(Path(sys.argv[1]))
 ended, spent = time.monotonic(), time.process_time()
-rows = sum(batch.height for batch in annotated(pinned))
+rows = sum(batch.height for batch in again())
 peak = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
 child = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(f"load {spent - cpu:6.2f} s of CPU (+ {child.ru_utime + child.ru_stime:.2f} s in children),",
+print(f"{code:14} load {spent - cpu:6.2f} s of CPU (+ {child.ru_utime + child.ru_stime:.2f} s in children),",
       f"{ended - started:6.2f} s; read again {time.process_time() - spent:5.2f} s of CPU; peak {peak:4.0f} MB")
 assert rows == checked.rows == int(sys.argv[2])
 """

@@ -9,7 +9,6 @@ from program import (
     INSTANCE,
     KEY_ID,
     PATIENCE_S,
-    SECRET,
     bulkcert,
     emulator,
     here,
@@ -192,19 +191,15 @@ def test_quiet_leaves_warnings_and_errors(service, tmp_path):
     assert [line["event"] for line in events(missing.stderr)] == ["error"]
 
 
-@pytest.mark.parametrize("code", ["SignatureDoesNotMatch", "InvalidSecurityToken.Expired"])
-def test_no_secret_anywhere(service, tmp_path, code):
-    """Neither the secret nor the security token stands in output, metrics, store or results, refused or not."""
+def test_no_secret_anywhere(service, tmp_path):
+    """Neither secret nor security token of a run that is refused stands in output, metrics, store or results."""
     devices, token = listed(tmp_path, service, 5), "TokenThatNobodyMayRead0123456789"
-    env = {"ALIBABA_CLOUD_SECURITY_TOKEN": token} if "Token" in code else {}
-    secret = SECRET if env else "SecretThatIsWrongAndMustNotShow"
+    secret = "SecretThatIsWrongAndMustNotShow"
     finished = bulkcert(
         *("run", "inactivate-device", devices, *service.where, *JSON, "-v", "--metrics-file", tmp_path / "m.prom"),
-        env={**env, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": secret},
-    )
+        env={"ALIBABA_CLOUD_SECURITY_TOKEN": token, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": secret},
+    ).ended(77)
 
-    assert finished.status == 77
     assert events(finished.stderr)
     written = "".join(path.read_text("latin-1") for path in tmp_path.rglob("*") if path.is_file())
-    for hidden in (secret, token, SECRET):
-        assert hidden not in finished.stdout + finished.stderr + written
+    assert not [hidden for hidden in (secret, token) if hidden in finished.stdout + finished.stderr + written]
