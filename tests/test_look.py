@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bulkcert.engine.listing import AHEAD, MOST_AT_ONCE, Listing
 from bulkcert.engine.sightings import Sightings
+from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, ROW
 from bulkcert.service.certificates import PAGE_SIZE, Certificate, Page, Status
 from bulkcert.service.operations import OPERATIONS
@@ -26,10 +27,11 @@ class Reader:
         at_once: Pages that are asked for at a time, at most.
         chance: Decides on the order.
         wanted: Pages after which it is enough, or None.
+        fit: Certificates that the service puts on a page.
     """
 
-    def __init__(self, size, total, *, at_once=1, chance=None, wanted=None):
-        self.size, self.total, self.at_once, self.wanted = size, total, at_once, wanted
+    def __init__(self, size, total, *, at_once=1, chance=None, wanted=None, fit=PAGE_SIZE):
+        self.size, self.total, self.at_once, self.wanted, self.fit = size, total, at_once, wanted, fit
         self.chance = chance or random.Random(0)
         self.delivered, self.asked, self.most_ahead = [], [], 0
         self.listing = Listing(BY_CA, {"MqttInstanceId": "i", "CaSn": "00ca"}, self._deliver)
@@ -39,7 +41,7 @@ class Reader:
         return self.wanted is None or len(self.delivered) < self.wanted
 
     def page(self, number):
-        return list(range(self.size)[(number - 1) * PAGE_SIZE : number * PAGE_SIZE])
+        return list(range(self.size)[(number - 1) * self.fit : number * self.fit])
 
     def read(self):
         flying = []
@@ -58,7 +60,7 @@ class Reader:
     @property
     def needed(self):
         """Pages up to the first that is not full."""
-        return self.size // PAGE_SIZE + 1
+        return self.size // self.fit + 1
 
 
 def totals_of(size):
@@ -90,11 +92,10 @@ def test_every_page_once_and_in_order(data, size, at_once, chance):
     assert reader.most_ahead <= AHEAD
 
 
-@given(SIZES, st.integers(1, 96), st.booleans(), st.randoms(use_true_random=False))
-def test_no_page_in_vain_where_total_is_true(size, at_once, in_pages, chance):
-    """Where Total counts certificates or pages, none is asked for beyond the end but the one after a full last page."""
-    total = -(-size // PAGE_SIZE) if in_pages else size
-    reader = Reader(size, total, at_once=at_once, chance=chance).read()
+@given(SIZES, st.integers(1, 96), st.randoms(use_true_random=False))
+def test_no_page_in_vain_where_total_is_true(size, at_once, chance):
+    """Where Total counts certificates, none is asked for beyond the end but the one after a full last page."""
+    reader = Reader(size, size, at_once=at_once, chance=chance).read()
 
     assert len(reader.asked) == reader.needed
 
@@ -139,6 +140,36 @@ def test_the_query_of_a_page():
     reader = Reader(1, 1)
 
     assert reader.listing.query(7) == {"MqttInstanceId": "i", "CaSn": "00ca", "PageNo": "7", "PageSize": "100"}
+
+
+@pytest.mark.parametrize("fit", [1, 10, 50, 99])
+@pytest.mark.parametrize("size", [1, 9, 10, 50, 51, 99])
+def test_every_certificate_though_fewer_fit(size, fit):
+    """A service that puts fewer on a page than were asked for does not end a listing early."""
+    reader = Reader(size, size, fit=fit).read()
+
+    assert [found for _, page in reader.delivered for found in page] == list(range(size))
+    assert len(reader.asked) <= size // fit + 2
+
+
+@pytest.mark.parametrize("total", [38, 5000, 10**9])
+def test_a_total_that_is_wrong_costs_one_page(total):
+    """Where Total counts more than there are, an empty page ends the listing."""
+    reader = Reader(37, total).read()
+
+    assert (reader.delivered[0][1], reader.asked) == (list(range(37)), [1, 2])
+
+
+def test_a_page_that_cannot_be_had():
+    """What is left of a listing that was given up is waited for, and it is not whole: nothing is missing from it."""
+    listing = Listing(BY_CA, {})
+    listing.take(listing.next(), Page([0] * 100, 300), 1)
+    numbers = [listing.next() for _ in range(2)]
+    listing.give_up(BulkcertError(ExitStatus.UNAVAILABLE, "no"))
+
+    assert (listing.next(), listing.done) == (None, False)
+    listing.take(numbers[1], Page([]), 1)
+    assert (listing.done, listing.whole) == (True, False)
 
 
 # Sightings.
@@ -245,14 +276,6 @@ def test_cas():
     assert sightings.see([Certificate(sn="00cb", raw_status="0"), Certificate(sn="ca", raw_status="1")], "", 2000) == 1
     sightings.miss([""], 3000)
     assert [sightings.status(row) for row in (1, 2)] == [Status.NOT_REGISTERED, Status.INACTIVE]
-
-
-def test_no_rows_at_all():
-    """Nothing expected, nothing seen."""
-    sightings = expecting([])
-
-    assert sightings.see([shown("1", "a", "1")], "a", 2000) == 0
-    assert (sightings.unseen, sightings.rows_by_ca()) == (0, Counter())
 
 
 def test_forgetting():

@@ -4,8 +4,10 @@ import asyncio
 import socket
 import ssl
 import struct
+import time
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -15,6 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from own_tls import server_context
 
+from bulkcert.engine.lanes import Lanes
+from bulkcert.engine.progress import Progress
 from bulkcert.service import transport
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.client import Client
@@ -354,3 +358,33 @@ def test_settings_of_a_socket():
         assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000
         assert raw.getsockname()[0] == "127.0.0.9"
+
+
+async def test_connecting_does_not_bunch_the_first_calls(monkeypatch):
+    """Connections are there before calls may be sent: however slow they are, no second holds more than the cap."""
+    connected, arrivals = Transport._connected, []
+
+    async def slowly(*arguments):
+        await asyncio.sleep(0.5)
+        return await connected(*arguments)
+
+    monkeypatch.setattr(Transport, "_connected", slowly)
+    step = Server.step
+    monkeypatch.setattr(
+        Server, "step", lambda self, serial: (arrivals.append((time.monotonic(), serial)), step(self, serial))
+    )
+    async with serving() as (port, _), calling(port) as (carrier, _):
+        endpoint = httpx.URL(f"http://127.0.0.1:{port}")
+        target = SimpleNamespace(instance="post-cn-1", lane_cap=100, workers=60, attempts=1)
+        lanes = Lanes([Client(carrier, endpoint, KEYRING, 60.0)], KEYRING, Progress(), target)
+
+        async def worker(first):
+            for serial in range(first, 180, 60):
+                query = ACTION.parameters("post-cn-1", f"{serial}", "0001")
+                await lanes.settle(lanes.lanes[0], ACTION.operation, query)
+
+        await asyncio.gather(*map(worker, range(60)))
+
+    sends = [at for at, serial in arrivals if serial != "early"]
+    assert len(sends) == 180
+    assert max(sum(0 <= at - start < 1 for at in sends) for start in sends) <= 110, "ten for a busy receiver"

@@ -21,7 +21,7 @@ from bulkcert.views.advice import steps_after, steps_left
 from bulkcert.views.console import command_lines, say_step
 from bulkcert.views.ending import show_ending, summary_rows
 from bulkcert.views.layout import show
-from bulkcert.views.live import REFRESH_S, Board
+from bulkcert.views.live import REFRESH_S, board
 from bulkcert.views.plan import CaStates, States
 from bulkcert.views.plan_shown import _table
 from bulkcert.views.runs import lines_of, runs_in
@@ -141,7 +141,7 @@ def test_the_live_line(printed):
 
     async def watch():
         with anyio.move_on_after(2 * REFRESH_S):
-            await Board(quiet=False).watch(lambda: msgspec.convert(figures, Stats))
+            await board(lambda: msgspec.convert(figures, Stats))
 
     anyio.run(watch)
     frame = printed()[-4:]

@@ -3,14 +3,13 @@
 import signal
 import sys
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn, Protocol
 
 import anyio
 import msgspec
-from rich.text import Text
 
-from bulkcert.engine.figures import Stats, Take
 from bulkcert.engine.progress import Progress
 from bulkcert.engine.session import Leave, Observer, fetch_credentials, together
 from bulkcert.errors import BulkcertError, ExitStatus, terminated
@@ -20,9 +19,6 @@ from bulkcert.service.credentials import CredentialProvider
 from bulkcert.telemetry.events import watch_events
 from bulkcert.views import console as terminal
 from bulkcert.words import counted
-
-REFRESH_S = 0.25
-LINE_EVERY_S = 5.0
 
 
 class Ended(Protocol):
@@ -96,37 +92,24 @@ def _only_failure(group: ExceptionGroup[Exception]) -> BulkcertError | None:
     return found if alone and isinstance(found, BulkcertError) else None
 
 
-def shown(describe: Callable[[Stats], str]) -> Observer:
-    """Returns a watch that shows how a command gets on: in place on a terminal, else a line every few seconds.
-
-    Args:
-        describe: Says it in one line.
-    """
-
-    async def watch(take: Take) -> None:
-        if not terminal.stderr.is_terminal:
-            while True:
-                await anyio.sleep(LINE_EVERY_S)
-                terminal.stderr.print(Text(describe(take())))
-        with terminal.stderr.status(Text(describe(take()))) as status:
-            while True:
-                await anyio.sleep(REFRESH_S)
-                status.update(Text(describe(take())))
-
-    return watch
-
-
 def leave_reading(number: int) -> NoReturn:
     """Ends a process that reads at once, on the signal of this number; what it was to write is not written."""
     terminal.leave(number, "left at once", again=True)
 
 
-def note_way_on(error: BaseException, opened: OpenRun) -> None:
-    """Notes on an error that ended a run whether calls were made, and what resumes it."""
-    if not opened.store.session:
-        error.add_note(terminal.WayOn())
-    elif not opened.asked.rehearsal:
-        error.add_note(terminal.WayOn(opened.files.command("resume")))
+@contextmanager
+def held(opened: OpenRun) -> Iterator[None]:
+    """Closes a run in the end; on the error that ended it is noted whether calls were made, and what resumes it."""
+    try:
+        yield
+    except BaseException as error:
+        if not opened.store.session:
+            error.add_note(terminal.WayOn())
+        elif not opened.asked.rehearsal:
+            error.add_note(terminal.WayOn(opened.files.command("resume")))
+        raise
+    finally:
+        opened.close()
 
 
 def leave_writing(opened: OpenRun, progress: Progress, number: int) -> NoReturn:

@@ -22,6 +22,7 @@ from bulkcert.runs.target import refuse, resolve_target
 from bulkcert.service.credentials import ChainCredentials
 from bulkcert.views import console as terminal
 from bulkcert.views.layout import show
+from bulkcert.views.live import shown
 from bulkcert.words import counted, duration, faults
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -85,7 +86,7 @@ def inventory(options: InventoryOptions) -> ExitStatus:
                 output=output,
                 target=file,
             )
-            watches = [] if options.quiet else [calling.shown(partial(_got, taking))]
+            watches = [] if options.quiet else [shown(partial(_got, taking))]
             calling.call(taking.take, provider, leave, *watches)
     except OSError as error:
         raise cannot_write(output, error) from error

@@ -15,6 +15,7 @@ from bulkcert.runs.plan import Inquiry, Question, inquiry, resolve_question
 from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import ChainCredentials
 from bulkcert.views import console as terminal
+from bulkcert.views.live import shown
 from bulkcert.views.plan import make_plan
 from bulkcert.views.plan_shown import show_plan
 from bulkcert.words import counted
@@ -27,7 +28,7 @@ def plan(action: ActionName, inputs: tuple[Path, ...], options: PlanOptions) -> 
     with _opened(question, quiet=options.quiet) as asked:
         provider = ChainCredentials()
         calling.prepare(provider, _leave)
-        calling.call(asked.make, provider, _leave, *([] if options.quiet else [calling.shown(_read)]))
+        calling.call(asked.make, provider, _leave, *([] if options.quiet else [shown(_read)]))
         made = make_plan(asked, provider.current)
     if options.json:
         calling.print_json(made)

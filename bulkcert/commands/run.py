@@ -27,7 +27,7 @@ from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
 from bulkcert.views import ending
 from bulkcert.views.layout import show
-from bulkcert.views.live import Board
+from bulkcert.views.live import board
 from bulkcert.words import counted
 
 
@@ -62,7 +62,7 @@ def _executed(job: Job, provider: CredentialProvider, watches: Sequence[Observer
     options, started = job.options, time.monotonic()
     opened = _open(job)
     bind(run=opened.opened.asked.run)
-    try:
+    with calling.held(opened.opened):
         if opened.calls:
             leave = partial(calling.leave_writing, opened.opened, opened.progress)
             calling.prepare(provider, leave)
@@ -72,8 +72,8 @@ def _executed(job: Job, provider: CredentialProvider, watches: Sequence[Observer
             if not options.yes:
                 question.confirm(opened.check.rows, by_device=job.action.by_device)
             log_started(opened)
-            board = Board(quiet=options.quiet or is_json())
-            calling.call(opened.call, provider, leave, board.watch, *watches)
+            shown = [] if options.quiet or is_json() else [board]
+            calling.call(opened.call, provider, leave, *shown, *watches)
             if not is_json():
                 question.show_no_preflight(opened.progress)
         elif not options.quiet:
@@ -86,11 +86,6 @@ def _executed(job: Job, provider: CredentialProvider, watches: Sequence[Observer
             and summary.exit_status in (ExitStatus.OK, ExitStatus.INCOMPLETE)
         ):
             _show_swept(remove_old(job, STARTED.date()))
-    except BaseException as error:
-        calling.note_way_on(error, opened.opened)
-        raise
-    finally:
-        opened.opened.close()
     return summary, opened.progress.sends.sends
 
 

@@ -22,7 +22,7 @@ from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
 from bulkcert.views import ending
 from bulkcert.views.layout import show
-from bulkcert.views.live import Board
+from bulkcert.views.live import board
 
 
 def undo(results: Path, options: CallOptions, *, include_unknown: bool | None) -> ExitStatus:
@@ -66,7 +66,7 @@ def execute(
     started = time.monotonic()
     opened = open_existing(files)
     bind(run=opened.asked.run, action=opened.asked.action, instance=opened.asked.instance)
-    try:
+    with calling.held(opened):
         undo_ = open_undo(opened, opened.where(options), include_unknown=include_unknown)
         if not options.quiet:
             question.show_undo(undo_)
@@ -77,15 +77,10 @@ def execute(
             calling.prepare(provider, leave)
             if not options.yes:
                 question.confirm(undo_.rows, by_device=undo_.action.by_device)
-            watches = [] if is_json() else [Board(quiet=options.quiet).watch]
+            watches = [] if options.quiet or is_json() else [board]
             calling.call(undo_.call, provider, leave, *watches)
         summary = undo_.finish()
         log_finished(summary, undo_.progress, started)
-    except BaseException as error:
-        calling.note_way_on(error, opened)
-        raise
-    finally:
-        opened.close()
     if not options.json:
         show(ending.undone_rows(summary, undo_))
     ending.show_ending(summary, status_of(files), quiet=options.quiet or options.json)

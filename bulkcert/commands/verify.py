@@ -21,6 +21,7 @@ from bulkcert.telemetry.events import log_verified
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
 from bulkcert.views.ending import show_verified
+from bulkcert.views.live import shown
 from bulkcert.words import counted, duration
 
 LONGEST_WATCH_S, SHORTEST_PAUSE_S = 30 * 86400, 1.0
@@ -53,7 +54,7 @@ def execute(files: RunFiles, provider: CredentialProvider, options: VerifyOption
             terminal.say(f"to watch for {duration(options.watch)}: {how}")
             question.confirm(rows, by_device=opened.action.by_device)
         verifier = Verifier(opened, service, options)
-        watches = [] if options.quiet else [calling.shown(_read)]
+        watches = [] if options.quiet else [shown(_read)]
         calling.call(verifier.read, provider, calling.leave_reading, *watches)
         verification = verifier.finish()
         log_verified(verification, started)

@@ -14,7 +14,6 @@ from functools import partial
 
 import anyio
 import anyio.from_thread
-import msgspec
 
 from bulkcert.engine.lanes import CallResult, Lane, Lanes
 from bulkcert.engine.limits import Limit
@@ -22,7 +21,6 @@ from bulkcert.engine.progress import Stop
 from bulkcert.engine.workers import each_row
 from bulkcert.errors import ExitStatus
 from bulkcert.service.actions import Action
-from bulkcert.service.verdicts import Verdict
 from bulkcert.store.database import reason_of
 from bulkcert.store.outcome import ERRORS, OUTCOME_OF, Outcome, Record, Row
 from bulkcert.store.store import Store
@@ -118,9 +116,7 @@ class Engine:
         )
         if settled is None:
             return
-        record = _final(row, settled, action) if settled.final else _unfinished(row, settled)
-        if self._undoes and record.outcome is Outcome.SUCCEEDED:
-            record = msgspec.structs.replace(record, outcome=Outcome.UNDONE)
+        record = _record(row, settled, action, undoes=self._undoes)
         await self._store.add(record)
         if not action.repeatable:
             await self._store.sync()
@@ -160,30 +156,24 @@ CLAIMED_ROWS = 128
 """Rows that are claimed at a time: so many, and those in flight, a killed session leaves in doubt."""
 
 
-def _final(row: Row, settled: CallResult, action: Action) -> Record:
-    if settled.answer.verdict is Verdict.NOT_FOUND and settled.unanswered and not action.repeatable:
-        message = "not found after an attempt whose answer was lost: that attempt did it"
-        return _record(row, settled, Outcome.SUCCEEDED, message=message)
-    outcome = OUTCOME_OF[settled.answer.verdict]
-    if outcome is Outcome.FAILED and settled.unanswered:
-        message = f"{settled.answer.message} (the answer to an earlier attempt was lost: that one may have done it)"
-        return _record(row, settled, Outcome.UNKNOWN, message=message)
-    return _record(row, settled, outcome)
-
-
-def _unfinished(row: Row, settled: CallResult) -> Record:
-    """Returns the record of a row whose attempts are used up, or which a stop interrupted."""
-    given_up = Outcome.NOT_ATTEMPTED if settled.again else OUTCOME_OF[settled.answer.verdict]
-    return _record(row, settled, Outcome.UNKNOWN if settled.unanswered else given_up)
-
-
-def _record(row: Row, settled: CallResult, outcome: Outcome, *, message: str = "") -> Record:
-    answer = settled.answer
+def _record(row: Row, settled: CallResult, action: Action, *, undoes: bool) -> Record:
+    """Returns what became of a row: the answer decides, and whether an earlier attempt may have done it."""
+    answer, lost, message = settled.answer, settled.unanswered, settled.answer.message
+    outcome = Outcome.NOT_ATTEMPTED if settled.again else OUTCOME_OF[answer.verdict]
+    if settled.final and lost and outcome is Outcome.NOT_REGISTERED and not action.repeatable:
+        outcome, message = Outcome.SUCCEEDED, "not found after an attempt whose answer was lost: that attempt did it"
+    elif settled.final and lost and outcome is Outcome.FAILED:
+        outcome = Outcome.UNKNOWN
+        message += " (the answer to an earlier attempt was lost: that one may have done it)"
+    elif lost and not settled.final:
+        outcome = Outcome.UNKNOWN
+    # Not where all calls that were made were refused.
+    unexamined = outcome is Outcome.NOT_REGISTERED or (outcome is Outcome.NOT_ATTEMPTED and settled.refused)
     return Record(
         row.number,
-        outcome,
+        Outcome.UNDONE if undoes and outcome is Outcome.SUCCEEDED else outcome,
         answer.code,
-        message or answer.message,
+        message,
         answer.http_status,
         answer.request_id,
         settled.attempts,
@@ -191,12 +181,5 @@ def _record(row: Row, settled: CallResult, outcome: Outcome, *, message: str = "
         answer.finished_at,
         answer.latency_ms,
         settled.again,
-        changed=_may_have_changed(outcome, settled),
+        changed=settled.attempts > 0 and not unexamined,
     )
-
-
-def _may_have_changed(outcome: Outcome, settled: CallResult) -> bool:
-    """Returns whether the calls of a row may have changed it: not where all that were made were refused."""
-    if not settled.attempts or outcome is Outcome.NOT_REGISTERED:
-        return False
-    return not (outcome is Outcome.NOT_ATTEMPTED and settled.refused)

@@ -116,7 +116,10 @@ class Lanes:
         """
         answer, attempts, charged, refused = None, 0, 0, True
         tolerated = READING_REFUSED if operation.reads else ()
-        while charged < self.service.attempts and await (acquire(not attempts) if acquire else lane.pacer.acquire()):
+        while charged < self.service.attempts:
+            await lane.client.prepare()
+            if not await (acquire(not attempts) if acquire else lane.pacer.acquire()):
+                break
             attempts += 1
             answer = await self._send(lane, operation, parameters, attempts)
             charged += await self._weigh(answer, operation, tolerated)

@@ -11,7 +11,6 @@ from typing import Annotated, Literal, TypeVar, get_args
 
 from cyclopts import Group, Parameter
 
-from bulkcert.emulator.settings import Settings
 from bulkcert.log import LogFormat
 from bulkcert.runs.converters import moment, names_of, seconds, whole_number
 from bulkcert.service.verdicts import StatusTable
@@ -239,8 +238,6 @@ class PolicyOptions:
     """Allow to undo it, too."""
 
 
-_REAL = Settings()
-
 Kind = TypeVar("Kind")
 
 
@@ -277,9 +274,5 @@ class Stage:
     """Share of the devices that it does not know that connect for the first time during the run."""
     latency_ms: Annotated[tuple[float, float], Parameter(group=REHEARSAL, metavar="LOW HIGH")] = (20.0, 120.0)
     """Answers take between so many milliseconds, drawn evenly."""
-    service_rate: Annotated[int, _number(REHEARSAL)] = _REAL.account_cap
-    """Calls per second above which the emulator throttles the account, if yours was raised."""
-    service_per_address_rate: Annotated[int, _number(REHEARSAL)] = _REAL.address_cap
-    """Calls per second above which it blocks an address, if yours was raised."""
     status_table: Annotated[StatusTable, Parameter(group=REHEARSAL)] = "old"
     """HTTP statuses before (old) or after (new) the vendor's adjustment."""

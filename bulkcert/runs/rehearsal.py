@@ -92,13 +92,9 @@ def staged(action: ActionName, inputs: tuple[Path, ...], options: Options, stage
 
 def _check(action: Action, options: Options, stage: Stage) -> None:
     """Refuses what cannot be rehearsed, and a region that the real run would refuse."""
-    problems = []
-    if min(stage.service_rate, stage.service_per_address_rate) < 1:
-        problems.append("--service-rate and --service-per-address-rate must be at least 1")
     if "undo" in stage.and_then and action.inverse is None:
-        problems.append(f"--and-then undo cannot follow {action.name}: no operation undoes it")
-    if problems:
-        raise BulkcertError(ExitStatus.USAGE, "; ".join(problems))
+        message = f"--and-then undo cannot follow {action.name}: no operation undoes it"
+        raise BulkcertError(ExitStatus.USAGE, message)
     Settings(
         latency_ms=stage.latency_ms,
         unregistered=stage.unregistered,
@@ -131,8 +127,6 @@ def _emulator_arguments(
         f"--latency-ms={low}",
         str(high),
         f"--status-table={stage.status_table}",
-        f"--rate={stage.service_rate}",
-        f"--per-address-rate={stage.service_per_address_rate}",
     ]
     if fault_seed is not None:
         arguments += [

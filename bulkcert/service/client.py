@@ -24,7 +24,7 @@ from bulkcert.service.classification import (
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import VERSION, Operation
 from bulkcert.service.signing import Credentials, canonical_query, signed_headers
-from bulkcert.service.transport import Content
+from bulkcert.service.transport import Content, Transport
 
 
 class Response(Classification, frozen=True, kw_only=True):
@@ -126,6 +126,11 @@ class Client:
         if classification.page is not None or classification.code.startswith("InvalidTimeStamp"):
             classification = with_clock(classification, response.headers, time.time())
         return classification
+
+    async def prepare(self) -> None:
+        """Connects for a call to come, where no connection waits for it: afterwards it is sent when it may be."""
+        if isinstance(self._transport, Transport):
+            await self._transport.prepare(self._timeout)
 
     async def aclose(self) -> None:
         """Closes all connections."""

@@ -10,7 +10,7 @@ import os
 import socket
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from importlib.metadata import version
 from typing import Any, Self
 
@@ -100,6 +100,10 @@ class Transport(httpx.AsyncBaseTransport):
         """The one that was used last is at the end, and used first."""
         self._open: set[Connection] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._expected = 0
+        """Calls to come that connections were opened for."""
+        self._is_reachable = True
+        """Whether the newest connection came about: nobody waits twice for one that does not."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Makes one call.
@@ -114,6 +118,7 @@ class Transport(httpx.AsyncBaseTransport):
         limits = request.extensions["timeout"]
         deadline = loop.time() + limits["read"]
         head = self._head(request)
+        self._expected = max(0, self._expected - 1)
         connection = self._take(loop.time()) or await self._connect(limits["connect"], limits["read"])
         waiting = connection.send(head, deadline)
         if self._timer is None or self._timer.when() > deadline:
@@ -127,6 +132,19 @@ class Transport(httpx.AsyncBaseTransport):
             raise answer
         self._keep(connection)
         return httpx.Response(answer.status, headers=answer.headers, stream=Content(answer.body))
+
+    async def prepare(self, limits: Mapping[str, float | None]) -> None:
+        """Opens a connection for a call to come, unless one waits for it; if that fails, the call itself finds out why.
+
+        Args:
+            limits: The ``timeout`` extension of that call.
+        """
+        self._expected += 1
+        if len(self._idle) < self._expected and self._is_reachable:
+            try:
+                self._idle.append(await self._connect(limits["connect"] or 0.0, limits["read"] or 0.0))
+            except NotSent:
+                self._is_reachable = False
 
     def _head(self, request: httpx.Request) -> bytes:
         """Returns a request as it is sent."""
@@ -187,6 +205,7 @@ class Transport(httpx.AsyncBaseTransport):
                 connection = await self._wrapped(loop, await self._connected(loop, timeout_s, patience_s))
         except (OSError, ValueError) as error:  # the time limit, TLS and a name that is none among them
             raise NotSent(self._place, error) from error
+        self._is_reachable = True
         self._open.add(connection)
         connection.lost.add_done_callback(lambda _: self._open.discard(connection))
         return connection

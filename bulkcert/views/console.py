@@ -167,23 +167,10 @@ def show_log(*, verbose: bool, quiet: bool) -> None:
     if log.is_json():
         logger.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
     elif verbose:
-        _show_text(logger)
-
-
-def _show_text(logger: logging.Logger) -> None:
-    from rich.logging import RichHandler  # noqa: PLC0415 - loads what shows tracebacks, for -v alone
-
-    logger.addHandler(
-        RichHandler(console=stderr, show_path=False, show_level=False) if stderr.is_terminal else _plain_log()
-    )
-    logger.setLevel(logging.DEBUG)
-
-
-def _plain_log() -> logging.Handler:
-    """Returns a handler that writes one line for each record, for files and pipes."""
-    handler = logging.StreamHandler(stderr.file)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    return handler
+        handler = logging.StreamHandler(stderr.file)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
 
 
 def warn(message: str) -> None:

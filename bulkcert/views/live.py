@@ -1,4 +1,6 @@
-"""The progress of a session on a terminal or in a log: how far, how fast, and what it is waiting for."""
+"""The progress of a session: in place on a terminal, else a line every few seconds."""
+
+from collections.abc import Callable
 
 import anyio
 from rich.console import Group
@@ -7,7 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from bulkcert.engine.figures import Take
+from bulkcert.engine.figures import Stats, Take
+from bulkcert.engine.session import Observer
 from bulkcert.views.console import stderr, wrapped
 from bulkcert.views.status import done_of, figures
 
@@ -15,43 +18,44 @@ REFRESH_S = 0.25
 LINE_EVERY_S = 5.0
 
 
-class Board:
-    """Shows a session while it runs: a bar on a terminal, else a line every few seconds.
+def shown(describe: Callable[[Stats], str]) -> Observer:
+    """Returns what shows how a command gets on until it is cancelled.
 
     Args:
-        quiet: Whether nothing is shown.
+        describe: Says it in one line.
     """
 
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-
-    async def watch(self, take: Take) -> None:
-        """Shows the figures until cancelled."""
-        if self._quiet:
-            await anyio.sleep_forever()
-        elif stderr.is_terminal:
-            await self._bar(take)
-        else:
+    async def watch(take: Take) -> None:
+        if not stderr.is_terminal:
             while True:
                 await anyio.sleep(LINE_EVERY_S)
-                stats = take()
-                stderr.print(Text(f"{done_of(stats)}; {figures(stats)}"))
+                stderr.print(Text(describe(take())))
+        with stderr.status(Text(describe(take()))) as status:
+            while True:
+                await anyio.sleep(REFRESH_S)
+                status.update(Text(describe(take())))
 
-    async def _bar(self, take: Take) -> None:
-        # Red is for what is amiss.
-        column = BarColumn(complete_style="blue", finished_style="green")
-        bar = Bar(column, TaskProgressColumn(), MofNCompleteColumn(), console=stderr, auto_refresh=False)
-        task = bar.add_task("rows", total=take().rows)
+    return watch
 
-        def show(live: Live) -> None:
-            stats = take()
-            bar.update(task, completed=stats.done)
-            live.update(Group(bar, *wrapped(Text(figures(stats)), stderr)), refresh=True)
 
-        with Live(console=stderr, auto_refresh=False) as live:
-            try:
-                while True:
-                    await anyio.sleep(REFRESH_S)
-                    show(live)
-            finally:
+async def board(take: Take) -> None:
+    """Shows how far a session is, how fast, and what it is waiting for, until cancelled; on a terminal with a bar."""
+    if not stderr.is_terminal:
+        await shown(lambda stats: f"{done_of(stats)}; {figures(stats)}")(take)
+    # Red is for what is amiss.
+    column = BarColumn(complete_style="blue", finished_style="green")
+    bar = Bar(column, TaskProgressColumn(), MofNCompleteColumn(), console=stderr, auto_refresh=False)
+    task = bar.add_task("rows", total=take().rows)
+
+    def show(live: Live) -> None:
+        stats = take()
+        bar.update(task, completed=stats.done)
+        live.update(Group(bar, *wrapped(Text(figures(stats)), stderr)), refresh=True)
+
+    with Live(console=stderr, auto_refresh=False) as live:
+        try:
+            while True:
+                await anyio.sleep(REFRESH_S)
                 show(live)
+        finally:
+            show(live)
