@@ -355,16 +355,6 @@ def test_a_row_that_is_to_be_taken_up_again_but_is_protected_now(place):
     assert place.column("code") == [""] * 20
 
 
-def test_protection_dropped(place):
-    """Rows that were protected before are called once a list that is given says that they are not."""
-    place.write("p.csv", place.devices[:4])
-    place.run("--protect", "p.csv", "--skip-protected").ended(1)
-    place.write("p.csv", [])
-    place.run("--protect", "p.csv").ended(0)
-
-    assert place.column("outcome") == ["succeeded"] * 20
-
-
 # What was read before the first call.
 
 

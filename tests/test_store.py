@@ -292,7 +292,7 @@ async def test_a_group_waits_for_few_rows_and_not_for_long(path):
         with anyio.fail_after(1):
             await store.sync()
         group.cancel_scope.cancel()
-    assert asked(path, queries.outcomes, SYNC_AFTER_ROWS + 1) == {Outcome.SUCCEEDED: SYNC_AFTER_ROWS + 1}
+    assert asked(path, queries.counts, SYNC_AFTER_ROWS + 1).outcomes == {Outcome.SUCCEEDED: SYNC_AFTER_ROWS + 1}
     ended(store)
 
 
@@ -440,9 +440,9 @@ def test_a_row_that_is_protected_later(path, case):
             "INSERT INTO certificate (row, never) VALUES (1, 'protected') ON CONFLICT DO UPDATE SET never = 'protected'"
         )
     ended(store)
-    assert asked(path, queries.outcomes, 1) == {Outcome(outcome): 1}
+    assert asked(path, queries.counts, 1).outcomes == {Outcome(outcome): 1}
     assert asked(path, queries.rows, queries.LEFT_ALONE, 1, 1) == [1]
-    assert asked(path, queries.to_call, 1) == 0
+    assert asked(path, queries.counts, 1).to_call == 0
 
 
 # What is wrong with a file.
@@ -469,7 +469,7 @@ def use(path):
 def every(db):
     """Asks a store everything but what was asked for."""
     queries.sessions(db)
-    queries.outcomes(db, 2000)
+    queries.counts(db, 2000)
     queries.earlier(db, 1, 2000)
     queries.window(db, 1, 2000)
     queries.changed(db, "inactive", 1, 2000)

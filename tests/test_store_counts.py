@@ -24,7 +24,7 @@ def test_counts(seed):
             known = (row, never, chance.choice(CALLED), chance.random() < 0.3, chance.choice([0, 1, 2]))
             db.execute("INSERT INTO certificate (row, never, newest, again, attempts) VALUES (?, ?, ?, ?, ?)", known)
         found = db.execute("SELECT outcome, never, newest, again FROM certificate").fetchall()
-        outcomes, to_call = queries.outcomes(db, rows), queries.to_call(db, rows)
+        outcomes, to_call = queries.counts(db, rows).outcomes, queries.counts(db, rows).to_call
 
     for outcome in set(Outcome) - {Outcome.NOT_ATTEMPTED}:
         assert outcomes[outcome] == sum(name == outcome for name, *_ in found)
@@ -39,4 +39,4 @@ def test_an_outcome_that_nobody_has_written():
         make_tables(db)
         db.execute("INSERT INTO certificate (row, newest) VALUES (1, 'succeeded'), (2, 'sUcceeded')")
         with pytest.raises(sqlite3.DatabaseError):
-            queries.outcomes(db, 2)
+            queries.counts(db, 2)

@@ -271,9 +271,8 @@ class History:
         rows = self.rows.values()
         outcomes = Counter(row.outcome or Outcome.NOT_ATTEMPTED for row in rows)
         outcomes += Counter({Outcome.INVALID: len(self.never)})
-        assert queries.outcomes(db, self.last) == outcomes
-        assert queries.to_call(db, self.last) == sum(not row.is_final for row in rows)
-        assert sum(count for (_, again), count in queries.tally(db).items() if again) == sum(row.again for row in rows)
+        assert queries.counts(db, self.last).outcomes == outcomes
+        assert queries.counts(db, self.last).to_call == sum(not row.is_final for row in rows)
         assert queries.count(db, queries.UNCHANGED) == sum(
             row.outcome is Outcome.UNCHANGED and row.is_final for row in rows
         )
@@ -335,7 +334,7 @@ def test_an_empty_history(tmp_path, rows):
     """A store of which nothing is known says so: every row is to be called, none may have been."""
     made(tmp_path / "s", ())
     with reading(tmp_path / "s") as db:
-        assert queries.outcomes(db, rows) == {Outcome.NOT_ATTEMPTED: rows}
-        assert queries.to_call(db, rows) == rows
+        assert queries.counts(db, rows).outcomes == {Outcome.NOT_ATTEMPTED: rows}
+        assert queries.counts(db, rows).to_call == rows
         assert not queries.may_have_called(db)
         assert not queries.changed(db, "inactive", 1, rows)

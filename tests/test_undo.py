@@ -1,7 +1,6 @@
 """``undo``: exactly what a run has changed is changed back, whatever happened to the run or to the undo."""
 
 import json
-import random
 from pathlib import Path
 
 import pytest
@@ -443,47 +442,3 @@ def test_an_undo_in_vain(place, fault):
 
     assert place.states == ["1"] * 4
     assert status("r.csv").maybe_undone == 0
-
-
-# All of it at random.
-
-
-def inventory(service, chance, mark):
-    """Registers random certificates in random states, some not in the list; returns the list."""
-    listed, rows = write_devices("d.csv", chance.randint(150, 400), cas=chance.randint(1, 4)), {"0": [], "1": []}
-    listed = [(f"{mark}{device}", f"{mark}{ca}") for device, ca in listed]
-    write_list(listed)
-    share = chance.uniform(0.1, 0.9)
-    for device, ca in [*listed, *((f"{mark}x{number}", listed[0][1]) for number in range(20))]:
-        if chance.random() < 0.95:
-            rows["1" if chance.random() < share else "0"].append((ca, device))
-    for status_, pairs in rows.items():
-        service.tell("seed", instance=INSTANCE, rows=pairs, status=status_)
-    return listed
-
-
-def killed_after(service, command, changes):
-    """Starts a run and kills it after so many changes more, if it has not ended by then."""
-    most = service.report().changes + changes
-    with start(*command) as child:
-        wait_for(None, lambda: service.report().changes >= most or child.poll() is not None)
-        child.kill()
-        child.communicate()
-
-
-@pytest.mark.parametrize(("action", "is_ended"), [("activate-device", True), ("inactivate-device", False)])
-def test_undo_after_two_kills_restores_the_state_before(service, action, is_ended):
-    """Any inventory, either action, killed twice at random instants, ended or left as it is: as if it had not been."""
-    chance = random.Random(action)
-    listed = inventory(service, chance, f"u{action[0]}")
-    to_change = service.states(listed).count("1" if action == "inactivate-device" else "0")
-    before = states_of(service)
-    where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes", "-q")
-    command = ("run", action, "d.csv", *where, "-o", "r.csv")
-    for _ in range(2):
-        killed_after(service, (*command, "--rate", "100"), chance.randint(1, to_change // 3))
-        assert states_of(service) != before, "something was changed before it was killed"
-    assert not is_ended or here(*command, *UNHURRIED).status in (0, 1)
-
-    here("undo", "r.csv", "--yes", "--include-unknown", *UNHURRIED)
-    assert states_of(service) == before

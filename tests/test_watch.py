@@ -135,7 +135,7 @@ def test_all_that_was_called_is_told_though_the_last_look_fails(tmp_path, servic
     service.seed(devices[:3])
 
     def called_and_read():
-        return ask("r.csv", queries.outcomes, 10) == {"succeeded": 10} and ask(
+        return ask("r.csv", queries.counts, 10).outcomes == {"succeeded": 10} and ask(
             "r.csv", queries.count, queries.READ_BACK
         )
 

@@ -49,11 +49,11 @@ class Run:
             self.is_undone = self.opened.status().is_undone
         if self.is_undone:
             return
-        self.to_call = queries.to_call(db, rows)
+        self.to_call = queries.counts(db, rows).to_call
         self.preflights = self.job.options.preflight != "never" and is_old(queries.preflight_at(db))
         if self.preflights and self.to_call:
             self.opened.store.forget_unchanged()
-            self.to_call = queries.to_call(db, rows)
+            self.to_call = queries.counts(db, rows).to_call
 
     @property
     def calls(self) -> int:
@@ -66,12 +66,7 @@ class Run:
         """Certificates that earlier sessions have finished."""
         return self.check.callable - self.to_call
 
-    async def call(
-        self,
-        provider: CredentialProvider,
-        watch: Observer,
-        leave: Leave,
-    ) -> None:
+    async def call(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> None:
         """Reads states first if wanted, then calls what is to be called, until done or stopped.
 
         Args:
@@ -83,7 +78,7 @@ class Run:
             BulkcertError: The store cannot be written; no calls were made.
         """
         job, opened, options = self.job, self.opened, self.job.options
-        settled = queries.settled(opened.store.db)
+        settled = queries.counts(opened.store.db, opened.asked.rows).left_alone
         opened.begin("run", options, provider.current)
         stats = StatsMaker(
             self.progress,

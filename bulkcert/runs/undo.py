@@ -82,7 +82,7 @@ class Undo:
             BulkcertError: The store cannot be written; no calls were made.
         """
         opened, service, limit = self.opened, self.service, self.options.limit_rows
-        settled = queries.settled(opened.store.db)
+        settled = queries.counts(opened.store.db, opened.asked.rows).left_alone
         stats = StatsMaker(
             self.progress,
             "undoing",

@@ -223,7 +223,7 @@ class Verifier:
         wanted, read = statuses.get(str(opened.action.desired_status), 0), sum(statuses.values())
         unread = self.rows - read
         # What the run has not reached is in the results; those whose call was refused just now are no such rows.
-        left = opened.store.read(queries.outcomes, opened.asked.rows)[Outcome.NOT_ATTEMPTED]
+        left = opened.store.read(queries.counts, opened.asked.rows).outcomes[Outcome.NOT_ATTEMPTED]
         return Verification(
             finished=utc(time.time()),
             statuses=statuses,

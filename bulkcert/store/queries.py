@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections import Counter
+from typing import NamedTuple
 
 import msgspec
 
@@ -87,53 +88,35 @@ def rows(db: sqlite3.Connection, condition: str, first: int = 1, last: int = LAS
     return [row for (row,) in db.execute(statement, (first, last))]
 
 
-def tally(db: sqlite3.Connection) -> dict[tuple[Outcome, bool], int]:
-    """Returns how many rows have each outcome, those apart that the next session takes up again nevertheless."""
-    found: dict[tuple[Outcome, bool], int] = {}
-    count = "SELECT COUNT(*) FROM certificate WHERE outcome = ? AND again = ?"
-    most = (Outcome.SUCCEEDED, False)  # counted by what is left over, which takes half the time
+class RowCounts(NamedTuple):
+    """How many rows of a list there are of each kind.
+
+    Attributes:
+        outcomes: All of them by outcome, in the order of the outcomes.
+        left_alone: Those that the next session leaves alone, by outcome.
+        to_call: Those that it calls.
+    """
+
+    outcomes: Counter[Outcome]
+    left_alone: Counter[Outcome]
+    to_call: int
+
+
+def counts(db: sqlite3.Connection, rows: int) -> RowCounts:
+    """Returns how many of so many rows there are of each kind; they are counted by the index, not one by one."""
+    every, again = Counter[Outcome](), Counter[Outcome]()
     name, following = "", "SELECT MIN(outcome) FROM certificate WHERE outcome > ?"  # one step into the index
     while (name := db.execute(following, (name,)).fetchone()[0]) is not None:
-        for kind in ((_outcome(name), False), (_outcome(name), True)):
-            if kind != most:
-                found[kind] = _number(db, count, *kind)
-    # All rows are counted by the pages of an index, not one by one.
-    every = _number(db, "SELECT COUNT(*) FROM certificate")
-    none = _number(db, "SELECT COUNT(*) FROM certificate WHERE outcome IS NULL")
-    found[most] = every - none - sum(found.values())
-    return {kind: number for kind, number in found.items() if number}
-
-
-def outcomes(
-    db: sqlite3.Connection, rows: int, counted: dict[tuple[Outcome, bool], int] | None = None
-) -> Counter[Outcome]:
-    """Returns how many of the rows have each outcome, in the order of the outcomes.
-
-    Args:
-        db: The store.
-        rows: Rows of the list.
-        counted: The ``tally``, if it was taken.
-    """
-    found: Counter[Outcome] = Counter()
-    for (outcome, _), count in (tally(db) if counted is None else counted).items():
-        found[outcome] += count
-    found[Outcome.NOT_ATTEMPTED] += rows - found.total()
-    return Counter({outcome: found[outcome] for outcome in Outcome if found[outcome]})
-
-
-def settled(db: sqlite3.Connection) -> Counter[Outcome]:
-    """Returns how many rows that the next session leaves alone have each outcome."""
-    found = {outcome: count for (outcome, again), count in tally(db).items() if not again}
-    return Counter({outcome: found[outcome] for outcome in Outcome if outcome in found})
-
-
-def to_call(db: sqlite3.Connection, rows: int, counted: dict[tuple[Outcome, bool], int] | None = None) -> int:
-    """Returns how many of the rows the next session calls; see ``outcomes``."""
-    done = sum(count for (_, again), count in (tally(db) if counted is None else counted).items() if not again)
-    # By the outcomes, so that the index has them together.
-    places = ", ".join("?" * len(Outcome))
-    statement = f"SELECT COUNT(*) FROM certificate WHERE outcome IN ({places}) AND again = 1 AND never IS NOT NULL"  # noqa: S608 - ours
-    return rows - done - _number(db, statement, *(outcome.value for outcome in Outcome))
+        outcome = _outcome(name)
+        again[outcome] = count(db, "outcome = ? AND again = 1 AND never IS NULL", name)
+        if outcome is not Outcome.SUCCEEDED:  # counted by what is left over, which takes half the time
+            every[outcome] = count(db, "outcome = ?", name)
+    with_outcome = count(db, "true") - count(db, "outcome IS NULL")
+    every[Outcome.SUCCEEDED] = with_outcome - every.total()
+    left_alone = every - again
+    every[Outcome.NOT_ATTEMPTED] += rows - with_outcome
+    in_order = Counter({outcome: every[outcome] for outcome in Outcome if every[outcome]})
+    return RowCounts(in_order, left_alone, rows - left_alone.total())
 
 
 def preflight_at(db: sqlite3.Connection) -> int | None:

@@ -176,8 +176,8 @@ def status_in(
     asked = queries.asked(db)
     if not (sessions := tuple(queries.sessions(db))):
         raise contradiction()
-    counted = queries.tally(db)
-    outcomes, maybe_undone = queries.outcomes(db, asked.rows, counted), queries.count(db, queries.MAYBE_UNDONE)
+    outcomes, _, to_call = queries.counts(db, asked.rows)
+    maybe_undone = queries.count(db, queries.MAYBE_UNDONE)
     state = _state(sessions, is_held=holder is not None)
     about_undo = state is State.ENDED and (not brief or outcomes[Outcome.UNDONE] or maybe_undone)
     return RunStatus(
@@ -186,7 +186,7 @@ def status_in(
         asked,
         sessions,
         outcomes,
-        queries.to_call(db, asked.rows, counted),
+        to_call,
         maybe_undone,
         queries.count(db, queries.DRIFTED, ACTIONS[asked.action].desired_status),
         queries.in_doubt(db),
