@@ -27,13 +27,14 @@ from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
 from bulkcert.views import ending
 from bulkcert.views.layout import show
-from bulkcert.views.live import board
+from bulkcert.views.live import board, reading_list
 from bulkcert.words import counted
 
 
 def run(action: ActionName, inputs: tuple[Path, ...], options: Options) -> ExitStatus:
     """Calls the service once for each row of a list, and writes what became of every row."""
-    return calling.ended(execute(resolve(action, inputs, options), ChainCredentials()), as_json=options.json)
+    came = execute(resolve(action, inputs, options), ChainCredentials())
+    return terminal.ended(came.exit_status, came, as_json=options.json)
 
 
 def execute(job: Job, provider: CredentialProvider) -> Summary:
@@ -100,12 +101,9 @@ def _show_swept(found: dict[Path, str]) -> None:
 
 
 def _open(job: Job) -> Run:
-    """Reads the list with a word on stderr where that takes long."""
     try:
-        if job.options.quiet:
-            return open_run(job)
-        with terminal.stderr.status(Text(f"reading {job.list_name}")) as status:
-            return open_run(job, lambda rows: status.update(Text(f"reading {job.list_name}: {rows:,} rows")))
+        with reading_list(job.list_name, quiet=job.options.quiet) as on_progress:
+            return open_run(job, on_progress)
     except BaseException as error:
         error.add_note(terminal.WayOn())
         raise
