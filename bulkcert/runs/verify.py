@@ -18,7 +18,7 @@ from bulkcert.engine.sightings import Sightings
 from bulkcert.engine.states import Scanned, StateReader
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import CA_SN
+from bulkcert.input import CA_SN, ROW
 from bulkcert.output.results import write_results
 from bulkcert.output.summary import utc
 from bulkcert.runs.opened import OpenRun
