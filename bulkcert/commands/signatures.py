@@ -239,6 +239,8 @@ def export(
             metavar="OUTCOME,…",
         ),
     ] = (),
+    code: Annotated[tuple[str, ...], Parameter(group=MAIN, consume_multiple=False, metavar="CODE")] = (),
+    ca_sn: Annotated[tuple[str, ...], Parameter(group=MAIN, consume_multiple=False, metavar="SERIAL")] = (),
     overwrite: Annotated[bool, Parameter(group=MAIN)] = False,
     options: StateOptions = StateOptions(),
 ) -> int:
@@ -253,9 +255,11 @@ def export(
         results: The results of the run. With --job those of the job.
         output: The file: .csv, .parquet or .ndjson. Without it the results themselves are written again.
         outcome: Only rows with one of these outcomes.
+        code: Only rows with this code; may be given more than once.
+        ca_sn: Only rows under this CA; may be given more than once.
         overwrite: Replace a file that is there.
     """
-    return _do("export", results, options.state_dir, output, outcome, overwrite=overwrite)
+    return _do("export", results, options.state_dir, output, (outcome, code, ca_sn), overwrite=overwrite)
 
 
 def help_(topic: Annotated[str, Parameter(group=MAIN)] = "") -> int:
