@@ -246,7 +246,7 @@ def export(
     """Write results again, all rows or some, in any format.
 
     bulkcert export devices.inactivate-device.results.csv -o all.parquet
-    bulkcert export devices.inactivate-device.results.csv -o failed.csv --outcome failed
+    bulkcert export devices.inactivate-device.results.csv --outcome failed -o f.csv
 
     What it writes is valid as an input for run. It makes no calls, and a session may be running.
 
