@@ -149,12 +149,16 @@ def under_way(place, *more):
 
 
 def test_file_while_it_runs_and_after_sigterm(place):
-    """While a run goes on the file says so; after SIGTERM it says how it ended."""
+    """While a run goes on the file says so, also after a start that was refused (73); after SIGTERM, how it ended."""
     with under_way(place) as child:
-        assert place.samples()["bulkcert_run_active"] == 1
+        refused = here(*place.command()).ended(73)
+        running = place.samples()
         child.send_signal(signal.SIGTERM)
         child.communicate(timeout=PATIENCE_S)
 
+    assert "holds" in refused.stderr or "another" in refused.stderr
+    assert running["bulkcert_run_active"] == 1
+    assert "bulkcert_last_exit_status" not in running
     found = place.samples()
     assert child.returncode == found["bulkcert_last_exit_status"] == 143
     assert found["bulkcert_run_active"] == 0
@@ -199,16 +203,3 @@ def test_broken_file_is_a_warning(place):
 
     assert "warning: " in finished.stderr
     assert place.samples()["bulkcert_last_exit_status"] == 0
-
-
-def test_a_second_start_leaves_the_metrics_of_the_first(place):
-    """A start that is refused since another run holds the results (73) does not say that the run is over."""
-    with under_way(place) as child:
-        refused = here(*place.command()).ended(73)
-        found = place.samples()
-        child.send_signal(signal.SIGTERM)
-        child.communicate(timeout=PATIENCE_S)
-
-    assert "holds" in refused.stderr or "another" in refused.stderr
-    assert found["bulkcert_run_active"] == 1
-    assert "bulkcert_last_exit_status" not in found

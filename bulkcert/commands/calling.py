@@ -1,34 +1,22 @@
 """What every command that calls the service does: credentials first, signals, what is shown, and the product."""
 
 import signal
-import sys
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import anyio
-import msgspec
 
 from bulkcert.engine.progress import Progress
 from bulkcert.engine.session import Leave, Observer, fetch_credentials, together
-from bulkcert.errors import BulkcertError, ExitStatus, terminated
+from bulkcert.errors import BulkcertError, terminated
 from bulkcert.log import is_json
 from bulkcert.runs.opened import OpenRun
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.telemetry.events import watch_events
 from bulkcert.views import console as terminal
 from bulkcert.words import counted
-
-
-class Ended(Protocol):
-    """What came of a session."""
-
-    @property
-    def exit_status(self) -> int:
-        """That of the command."""
-        ...
-
 
 Work = Callable[[CredentialProvider, Observer, Leave], Coroutine[Any, Any, object]]
 """Makes calls signed by a provider, is watched meanwhile, and knows how to leave at once."""
@@ -124,15 +112,3 @@ def leave_writing(opened: OpenRun, progress: Progress, number: int) -> NoReturn:
         "Results and summary are not up to date; calls without an answer are made again.",
         resume=opened.files.command("resume"),
     )
-
-
-def ended(came: Ended, *, as_json: bool) -> ExitStatus:
-    """Prints what came of a session as JSON if that is wanted; returns its exit status."""
-    if as_json:
-        print_json(came)
-    return ExitStatus(came.exit_status)
-
-
-def print_json(product: object) -> None:
-    """Prints what a command has made as one JSON object on stdout."""
-    sys.stdout.buffer.write(msgspec.json.encode(product) + b"\n")

@@ -35,14 +35,10 @@ def help_(topic: str, commands: Collection[str]) -> ExitStatus:
 
 
 def _show(text: str) -> None:
-    """Renders Markdown on a terminal, in a pager where it is long; elsewhere it stays as it is."""
+    """Renders Markdown on a terminal; elsewhere it stays as it is."""
     if not terminal.stdout.is_terminal:
         sys.stdout.write(text)
         return
     from rich.markdown import Markdown  # noqa: PLC0415 - for a terminal alone
 
-    if text.count("\n") < terminal.stdout.height:
-        terminal.stdout.print(Markdown(text))
-        return
-    with terminal.stdout.pager(styles=True):
-        terminal.stdout.print(Markdown(text))
+    terminal.stdout.print(Markdown(text))

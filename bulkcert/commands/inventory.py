@@ -92,7 +92,7 @@ def inventory(options: InventoryOptions) -> ExitStatus:
         raise cannot_write(output, error) from error
     result = _result(taking, time.monotonic() - started)
     if options.json:
-        calling.print_json(result)
+        terminal.print_json(result)
     else:
         show(_lines(result))
     return ExitStatus.OK

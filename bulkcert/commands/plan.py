@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NoReturn
 
 from rich.text import Text
 
@@ -27,11 +26,11 @@ def plan(action: ActionName, inputs: tuple[Path, ...], options: PlanOptions) -> 
     terminal.show_log(verbose=options.verbose, quiet=options.quiet)
     with _opened(question, quiet=options.quiet) as asked:
         provider = ChainCredentials()
-        calling.prepare(provider, _leave)
-        calling.call(asked.make, provider, _leave, *([] if options.quiet else [shown(_read)]))
+        calling.prepare(provider, calling.leave_reading)
+        calling.call(asked.make, provider, calling.leave_reading, *([] if options.quiet else [shown(_read)]))
         made = make_plan(asked, provider.current)
     if options.json:
-        calling.print_json(made)
+        terminal.print_json(made)
     else:
         show_plan(made)
     return ExitStatus(made.exit_status)
@@ -53,8 +52,3 @@ def _opened(question: Question, *, quiet: bool) -> Iterator[Inquiry]:
 def _read(stats: Stats) -> str:
     last = f"; last error {stats.last_error}" if stats.last_error else ""
     return f"reading: {counted(stats.pages, 'page')}, {counted(stats.reads, 'certificate')} one by one{last}"
-
-
-def _leave(number: int) -> NoReturn:
-    """Ends the process at once, on the signal of this number."""
-    terminal.leave(number, "left; nothing was changed")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from bulkcert.commands import calling, undo, verify
+from bulkcert.commands import undo, verify
 from bulkcert.commands.run import execute
 from bulkcert.emulator.limits import Report
 from bulkcert.errors import ExitStatus
@@ -41,7 +41,7 @@ def rehearse(action: ActionName, inputs: tuple[Path, ...], options: Options, sta
             statuses.append(undone.exit_status)
         result["emulator"] = report = rehearsal.emulator.report()
     if options.json:
-        calling.print_json(result)
+        terminal.print_json(result)
     else:
         _head("emulator", options)
         show(_seen(report))

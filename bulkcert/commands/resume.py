@@ -10,7 +10,7 @@ import msgspec
 from cyclopts import App, ArgumentCollection
 from cyclopts.config import Dict
 
-from bulkcert.commands import calling, undo, verify
+from bulkcert.commands import undo, verify
 from bulkcert.commands.run import execute
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.job import resolve
@@ -19,6 +19,7 @@ from bulkcert.service.credentials import ChainCredentials
 from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.store.schema import Session
 from bulkcert.store.status import RunStatus, status_of
+from bulkcert.views import console as terminal
 
 _OF_ONE_START = frozenset({"state_dir", "retry", "limit_rows", "deadline", "yes", "json", "quiet", "verbose"})
 """Options that a later start does not take over from an earlier one."""
@@ -47,7 +48,8 @@ def resume(results: Path, options: ResumeOptions) -> ExitStatus:
     inputs = tuple(map(Path, asked.inputs))
     typed = carried(Options, options, results=files.results)
     job = resolve(action, inputs, typed, command="resume", source=(pinned,), rehearsal=asked.rehearsal)  # type: ignore[arg-type]
-    return calling.ended(execute(job, ChainCredentials()), as_json=options.json)
+    came = execute(job, ChainCredentials())
+    return terminal.ended(came.exit_status, came, as_json=options.json)
 
 
 def _interrupted(status: RunStatus) -> Session | None:
@@ -66,7 +68,7 @@ def _undo(files: RunFiles, options: ResumeOptions, session: Session) -> ExitStat
     include_unknown = bool(_stored(session).get("include_unknown"))
     own = carried(CallOptions, options)
     came = undo.execute(files, ChainCredentials(), own, include_unknown=include_unknown)
-    return calling.ended(came, as_json=options.json)
+    return terminal.ended(came.exit_status, came, as_json=options.json)
 
 
 def _verify(files: RunFiles, options: ResumeOptions, session: Session) -> ExitStatus:
@@ -74,7 +76,8 @@ def _verify(files: RunFiles, options: ResumeOptions, session: Session) -> ExitSt
     stored = _stored(session)
     left = max(0.0, float(stored["watch"]) - (time.time() - session.started_at / 1000))
     own = carried(VerifyOptions, options, watch=left, every=float(stored["every"]))
-    return calling.ended(verify.execute(files, ChainCredentials(), own), as_json=options.json)
+    came = verify.execute(files, ChainCredentials(), own)
+    return terminal.ended(came.exit_status, came, as_json=options.json)
 
 
 def _stored(session: Session) -> dict[str, Any]:

@@ -33,7 +33,8 @@ from bulkcert.words import counted
 
 def run(action: ActionName, inputs: tuple[Path, ...], options: Options) -> ExitStatus:
     """Calls the service once for each row of a list, and writes what became of every row."""
-    return calling.ended(execute(resolve(action, inputs, options), ChainCredentials()), as_json=options.json)
+    came = execute(resolve(action, inputs, options), ChainCredentials())
+    return terminal.ended(came.exit_status, came, as_json=options.json)
 
 
 def execute(job: Job, provider: CredentialProvider) -> Summary:

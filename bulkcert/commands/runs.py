@@ -1,9 +1,6 @@
 """``bulkcert runs``: the runs of a directory."""
 
-import sys
 from pathlib import Path
-
-import msgspec
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.views import console as terminal
@@ -23,8 +20,7 @@ def runs(directory: Path, state_dir: Path | None, *, json: bool) -> ExitStatus:
         ) from error
     if json:
         for run in found:
-            sys.stdout.buffer.write(msgspec.json.encode(run) + b"\n")
-        sys.stdout.buffer.flush()
+            terminal.print_json(run)
         return ExitStatus.OK
     for line in lines_of(found, terminal.stdout.width if terminal.stdout.is_terminal else None):
         print(line)  # noqa: T201 - the product

@@ -1,11 +1,9 @@
 """``bulkcert status``: the status of a run, from another terminal."""
 
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 from rich.text import Text
 
 from bulkcert.errors import BulkcertError, ExitStatus
@@ -105,5 +103,4 @@ def _until_ended(files: RunFiles, now: RunStatus, show: Callable[[RunStatus], No
 
 
 def _print_json(now: RunStatus) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(shown(now)) + b"\n")
-    sys.stdout.buffer.flush()
+    terminal.print_json(shown(now))

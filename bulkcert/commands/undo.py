@@ -29,7 +29,7 @@ def undo(results: Path, options: CallOptions, *, include_unknown: bool | None) -
     """Does the inverse action for exactly the rows that a run has changed; the results show them as undone."""
     files = RunFiles(results_of(results), options.state_dir)
     came = execute(files, ChainCredentials(), options, include_unknown=include_unknown)
-    return calling.ended(came, as_json=options.json)
+    return terminal.ended(came.exit_status, came, as_json=options.json)
 
 
 class UndoResult(msgspec.Struct, frozen=True):

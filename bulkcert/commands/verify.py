@@ -30,7 +30,8 @@ LONGEST_WATCH_S, SHORTEST_PAUSE_S = 30 * 86400, 1.0
 def verify(results: Path, options: VerifyOptions) -> ExitStatus:
     """Reads back the status of every row of a run and adds it to the results; 0 if all are in the desired state."""
     files = RunFiles(results_of(results), options.state_dir)
-    return calling.ended(execute(files, ChainCredentials(), options), as_json=options.json)
+    came = execute(files, ChainCredentials(), options)
+    return terminal.ended(came.exit_status, came, as_json=options.json)
 
 
 def execute(files: RunFiles, provider: CredentialProvider, options: VerifyOptions) -> Verification:

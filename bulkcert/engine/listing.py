@@ -25,8 +25,8 @@ class Listing:
 
     It ends with a page that holds fewer certificates than fit, and no later one that holds any (reference, section
     1.2). ``Total`` is a hint and no more: it may count certificates or pages, or be wrong. Pages are asked for up to
-    where it may point, whatever it counts; beyond, in steps that grow from one. Where it counts more than a first page
-    that is not full, the service may put fewer on a page than were asked for: then so many fit.
+    where it points if it counts certificates; beyond, in steps that grow from one. Where it counts more than a first
+    page that is not full, the service may put fewer on a page than were asked for: then so many fit.
 
     Args:
         operation: A List operation.
@@ -49,13 +49,14 @@ class Listing:
         """Whether the service knows no such CA."""
         self.failure: BulkcertError | None = None
         """Why a page of it cannot be had, though others can; nothing more comes of it then."""
+        self.expected: int | None = None
+        """Number of pages if ``Total`` counts certificates; None where it says nothing or is in doubt."""
         self._parameters = dict(parameters)
         self._taken = 0
         self._waiting: dict[int, tuple[Page, int]] = {}
         self._short = self._last = 0
         self._fit = PAGE_SIZE
         self._bound = self._step = 1
-        self._hints: list[int] = []
 
     @property
     def whole(self) -> bool:
@@ -66,11 +67,6 @@ class Listing:
     def done(self) -> bool:
         """Whether nothing more comes of it."""
         return (self.whole or self.enough) and self._taken == self.asked
-
-    @property
-    def expected(self) -> int | None:
-        """Number of pages that ``Total`` may mean, or None where it means nothing or is in doubt."""
-        return self._hints[0] if self._hints and self._fit == PAGE_SIZE else None
 
     def query(self, number: int) -> dict[str, str]:
         """Returns the query of a page; pages count from 1."""
@@ -97,7 +93,7 @@ class Listing:
             self._last = max(self._last, number)
         if number == 1:
             self._fit = size if 0 < size < page.total else PAGE_SIZE
-            self._hints = sorted({-(-page.total // self._fit), page.total} - {0})
+            self.expected = -(-page.total // PAGE_SIZE) or None if self._fit == PAGE_SIZE else None
         if size < self._fit:
             self._short = max(self._short, number)
         self._waiting[number] = page, at
@@ -108,21 +104,14 @@ class Listing:
             else:
                 self.enough = not self.deliver(*found)
         if self._taken == self._bound:
-            self._go_on()
+            if self._bound == 1 and self.expected is not None and self.expected > 1:
+                self._bound = self.expected
+            else:
+                self._bound += self._step
+                self._step = min(2 * self._step, MOST_AT_ONCE)
 
     def give_up(self, failure: BulkcertError) -> None:
         """Takes note that a page that was asked for cannot be had."""
         self._taken += 1
         self.failure = self.failure or failure
         self.enough = True
-
-    def _go_on(self) -> None:
-        """Moves the bound: to the next hint if it is within the step, else by the step, which then doubles."""
-        hint = next((hint for hint in self._hints if hint > self._bound), None)
-        # One more page shows whether so few fit, or Total is wrong.
-        believed = self._bound == 1 and hint == self.expected
-        if hint is not None and (believed or hint <= self._bound + self._step):
-            self._bound, self._step = hint, 1
-        else:
-            self._bound += self._step
-            self._step = min(2 * self._step, MOST_AT_ONCE)

@@ -7,7 +7,7 @@ first link, the environment, is asked without it: the library costs a quarter of
 
 import logging
 import os
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -22,23 +22,6 @@ RENEW_EVERY_S = 60.0
 
 RENEW_WITHIN_S = 30.0
 """Most seconds that the chain may take."""
-
-
-class CredentialProvider(Protocol):
-    """Where the credentials of each call come from."""
-
-    @property
-    def current(self) -> Credentials:
-        """What to sign with now."""
-        ...
-
-    async def renew(self, stale: Credentials | None = None) -> None:
-        """Fetches credentials; does nothing if ``stale`` is no longer what is current.
-
-        Raises:
-            BulkcertError: No provider of the chain has credentials.
-        """
-        ...
 
 
 class FixedCredentials:
@@ -67,7 +50,7 @@ class ChainCredentials:
         return self._current
 
     async def renew(self, stale: Credentials | None = None) -> None:
-        """Asks the chain, which answers from its own cache while that is fresh.
+        """Asks the chain, which answers from its own cache while that is fresh; not if ``stale`` is current no more.
 
         Raises:
             BulkcertError: No provider of the chain has credentials.
@@ -105,6 +88,10 @@ class ChainCredentials:
         except Exception as error:  # the chain runs foreign code and raises whatever its providers raise
             raise _no_credentials(error) from error
         return _checked(found.access_key_id, found.access_key_secret, found.security_token, found.provider_name or "")
+
+
+CredentialProvider = FixedCredentials | ChainCredentials
+"""Where the credentials of each call come from; ``current`` is what to sign with now."""
 
 
 def _checked(key: str | None, secret: str | None, token: str | None, provider: str) -> Credentials:

@@ -1,6 +1,5 @@
 """What a run is about to do, in words on stderr, and whether somebody agrees."""
 
-import select
 import sys
 import time
 from collections.abc import Iterator
@@ -20,9 +19,6 @@ from bulkcert.service.signing import Credentials
 from bulkcert.views.console import say, stderr, warn
 from bulkcert.views.layout import show
 from bulkcert.words import about, counted, duration, printable
-
-SIGNALS_EVERY_S = 0.2
-"""How often signals are looked for while an answer is waited for."""
 
 ASK_FOR_COUNT = 1000
 """Above so many rows, and for every CA action, the number of rows must be typed."""
@@ -187,9 +183,6 @@ def show_undo(undo: Undo) -> None:
 def _answer(question: str) -> str:
     stderr.print(Text(question), end="")
     try:
-        # A signal that comes just before a read would not end it.
-        while not select.select([sys.stdin], [], [], SIGNALS_EVERY_S)[0]:
-            pass
         line = sys.stdin.readline()
     except KeyboardInterrupt:
         raise BulkcertError(ExitStatus.INTERRUPTED, "interrupted; no calls were made") from None

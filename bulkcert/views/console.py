@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 
+import msgspec
 from rich.console import Console
 from rich.text import Text
 
@@ -114,6 +115,19 @@ class _Stderr(Console):
 
 
 stderr = _Stderr(file=cast(IO[str], _Unfailing()), highlight=False, soft_wrap=True)
+
+
+def print_json(product: object) -> None:
+    """Prints what a command has made as one JSON object on stdout."""
+    sys.stdout.buffer.write(msgspec.json.encode(product) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def ended(exit_status: int, product: object, *, as_json: bool) -> ExitStatus:
+    """Returns the exit status of a session; prints what came of it as JSON if that is wanted."""
+    if as_json:
+        print_json(product)
+    return ExitStatus(exit_status)
 
 
 def say(text: str | Text, console: Console = stderr, *, style: str = "", indent: int = 0) -> None:
