@@ -67,6 +67,8 @@ def policy(action: ActionName, *, options: PolicyOptions = PolicyOptions()) -> i
     bulkcert policy inactivate-device
     bulkcert policy inactivate-ca --undo --instance ID
 
+    What is called mq:Unregister… there is the permission to inactivate; it deletes nothing.
+
     Args:
         action: What the run will do with each row.
     """

@@ -10,7 +10,7 @@ from bulkcert.errors import BulkcertError
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import SUFFIX, RunFiles
 from bulkcert.store.status import NoRunError, RunStatus, State, status_of
-from bulkcert.views.layout import columns
+from bulkcert.views.layout import GAP, columns
 from bulkcert.views.shown import Shown, shown
 from bulkcert.words import printable
 
@@ -98,22 +98,20 @@ def lines_of(runs: Sequence[Listed], width: int | None = None) -> Iterator[str]:
             line = f"{_name(run)}  {printable(run.wrong, _LONGEST_REASON)}"
             yield from [line] if width is None else _wrapped(line, width, 2)
     cells = [_cells(run, run.status) for run in runs if run.status is not None]
-    if not cells:
+    if width is None or not cells:
+        yield from columns(cells, None, {}) if cells else ()
         return
-    if width is None:
-        yield from columns(cells, None, {})
-        return
-    for shown in ([0, 1, 2, 3, 4, 5], [0, 1, 2, 4, 5]):
-        lines = list(columns([[row[place] for place in shown] for row in (_HEADER, *cells)], None, {}))
+    table = [_HEADER, *cells]
+    for places in ([0, 1, 2, 3, 4, 5], [0, 1, 2, 4, 5]):
+        lines = list(columns([[row[place] for place in places] for row in table], None, {}))
         if max(map(len, lines)) <= width:
             yield from lines
             return
     # The name is the last, so that a long one makes no other line longer.
-    for first, row in zip(
-        columns([[row[0], row[2], row[1]] for row in (_HEADER, *cells)], None, {}), (_HEADER, *cells)
-    ):
+    firsts, indent = columns([[row[0], row[2], row[1]] for row in table], None, {}), len(cells[0][0]) + GAP
+    for first, row in zip(firsts, table, strict=True):
         yield first
-        yield from _wrapped(f"{'':{len(cells[0][0])}}  {row[4]}  {row[5]}".rstrip(), width, len(cells[0][0]) + 2)
+        yield from _wrapped(f"{'':{indent}}{row[4]}  {row[5]}", width, indent)
 
 
 def _wrapped(line: str, width: int, indent: int) -> list[str]:
