@@ -24,7 +24,6 @@ from bulkcert.views.layout import show
 from bulkcert.views.live import REFRESH_S, board
 from bulkcert.views.plan import CaStates, States
 from bulkcert.views.plan_shown import _table
-from bulkcert.views.runs import lines_of, runs_in
 from bulkcert.views.status import rows_of
 
 WIDTH = 80
@@ -71,14 +70,6 @@ def test_an_error(printed):
 
     assert all(len(line) <= WIDTH for line in printed())
     assert [word for line in printed() for word in line.split() if word not in ("error:", "→")] == LONG.split() * 2
-
-
-def test_runs(tmp_path):
-    """The list of runs cuts its columns, the instance first."""
-    for name, made in RUNS.items():
-        made_run(tmp_path, *made, name=f"{name}.inactivate-device.of-the-whole-fleet.results.csv")
-
-    assert all(len(line) <= WIDTH for line in lines_of(runs_in(tmp_path), WIDTH))
 
 
 def words(lines):

@@ -67,6 +67,8 @@ def policy(action: ActionName, *, options: PolicyOptions = PolicyOptions()) -> i
     bulkcert policy inactivate-device
     bulkcert policy inactivate-ca --undo --instance ID
 
+    What is called mq:Unregister… there is the permission to inactivate; it deletes nothing.
+
     Args:
         action: What the run will do with each row.
     """
@@ -247,7 +249,7 @@ def export(
     """Write results again, all rows or some, in any format.
 
     bulkcert export devices.inactivate-device.results.csv -o all.parquet
-    bulkcert export devices.inactivate-device.results.csv -o failed.csv --outcome failed
+    bulkcert export devices.inactivate-device.results.csv --outcome failed -o f.csv
 
     What it writes is valid as an input for run. It makes no calls, and a session may be running.
 
