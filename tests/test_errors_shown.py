@@ -1,10 +1,17 @@
 """What is shown when something ends a command: what happened, and the one command that continues."""
 
+import errno
+import signal
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from rich.live import Live
 
+from bulkcert.commands.calling import leave_writing
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.output.files import cannot_write
 from bulkcert.views import console
 
 RESUME = "bulkcert resume r.csv"
@@ -32,6 +39,30 @@ def test_the_command_that_continues(capsys, kind, resume, again):
     assert ("to try again: bulkcert run inactivate-device 'my list.csv'\n" in said) == tried_again
     assert ("No calls were made." in said) == (resume == "" and kind is not RuntimeError)
     assert ("Please report this" in said) == (kind is RuntimeError)
+
+
+@pytest.mark.parametrize(("number", "again"), [(errno.ENOSPC, True), (errno.ENOENT, False), (errno.EACCES, False)])
+def test_what_must_fail_again_is_not_repeated(capsys, number, again):
+    """Where a file cannot be because of its name, another name is asked for, and not the same command."""
+    console.show_error(cannot_write(Path("/none/r.csv"), OSError(number, "odd")))
+
+    assert ("to try again" in capsys.readouterr().err) == again
+
+
+@pytest.mark.parametrize("in_flight", [0, 3])
+def test_a_second_signal_on_a_terminal(monkeypatch, capsys, in_flight):
+    """The error is the last that is written: what was drawn in place is not drawn again."""
+    monkeypatch.setattr(console.stderr, "_force_terminal", True)
+    monkeypatch.setattr("os._exit", lambda status: (_ for _ in ()).throw(SystemExit(status)))
+    opened = SimpleNamespace(store=SimpleNamespace(session=1), files=SimpleNamespace(command=lambda _: RESUME))
+    with Live("the bar", console=console.stderr, auto_refresh=False), pytest.raises(SystemExit) as ended:
+        leave_writing(opened, SimpleNamespace(in_flight=in_flight), signal.SIGINT)
+
+    said = capsys.readouterr().err
+    assert ended.value.code == 130
+    assert "the bar" in said
+    assert said.endswith(f"{RESUME}\n")
+    assert ("in flight" in said) == bool(in_flight)
 
 
 def test_what_happened_inside_a_group(capsys):

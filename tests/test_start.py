@@ -56,6 +56,8 @@ def test_help_of_a_command(command):
     assert "Exit status: 0" in " ".join(lines[-3:])
     assert not re.findall(r"\[default:\s+(\"\"|\(\)|False|None)|--no-json|\bSTR\b", shown)
     assert max(map(len, shown.splitlines())) <= 80
+    examples = [line.strip() for line in (COMMANDS[command][0].__doc__ or "").splitlines() if " bulkcert " in line]
+    assert set(examples) <= set(lines), "an example to be copied is on one line"
     assert not re.findall("--secret|--access-key|--token", shown)
 
 

@@ -58,6 +58,12 @@ def test_environment(monkeypatch):
     assert "BULKCERT_TIMEOUT" in refused("inventory")[0]
 
 
+def test_misspelt_variables(tmp_path):
+    """A variable that is nearly an option is not ignored in silence."""
+    said = here("runs", tmp_path, env={"BULKCERT_RAET": "3"}).ended(0).stderr
+    assert "BULKCERT_RAET is not an option of this command; it is ignored; did you mean BULKCERT_RATE?" in said
+
+
 WHERE = ("--endpoint", "http://127.0.0.1:9")
 REFUSED = {
     ("run", "delete-ca", "x.csv", *WHERE, "--instance", "post-cn-1 "): "--instance 'post-cn-1 ' must be letters",

@@ -10,6 +10,9 @@ from bulkcert.views.console import say, stdout
 
 NAME_WIDTH, GAP = 14, 2
 
+LEAST = 12
+"""Characters that are left of the first column of a table that is too wide."""
+
 Pairs = Iterable[tuple[str, str | Text]]
 """Names and what there is to say of them; a line without a name belongs to the one above."""
 
@@ -28,31 +31,22 @@ def outcome_lines(outcomes: Mapping[str, int]) -> Iterator[tuple[str, Text]]:
 
 
 def columns(
-    table: Sequence[Sequence[str]], width: int | None, least: Mapping[int, int], *, figures_from: int | None = None
+    table: Sequence[Sequence[str]], width: int | None = None, *, figures_from: int | None = None
 ) -> Iterator[str]:
-    """Yields the lines of a table; where they are too long columns are cut, those in a given order.
+    """Yields the lines of a table; where they are too long the first column is cut.
 
     Args:
         table: Cells of each row.
         width: Characters of a line at most; None for no limit.
-        least: Characters that are left of the columns that may be cut, in the order in which they are.
         figures_from: The column from which on all are aligned to the right.
     """
     widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
     if width is not None:
         over = sum(widths) + GAP * (len(widths) - 1) - width
-        for column, left in least.items():
-            taken = max(0, min(over, widths[column] - left))
-            widths[column] -= taken
-            over -= taken
-    for cells in table:
-        sizes = enumerate(zip(cells, widths, strict=True))
-        right = len(cells) if figures_from is None else figures_from
-        fitted = (cell.rjust(size) if place >= right else fit(cell, size) for place, (cell, size) in sizes)
-        line = (" " * GAP).join(fitted).rstrip()
-        yield fit(line, width or len(line)).rstrip()
-
-
-def fit(text: str, width: int) -> str:
-    """Returns a text as wide as a column; what is cut ends in an ellipsis."""
-    return text.ljust(width) if len(text) <= width else f"{text[: width - 1]}…"
+        widths[0] -= max(0, min(over, widths[0] - LEAST))
+    for first, *others in table:
+        cut = first if len(first) <= widths[0] else f"{first[: widths[0] - 1]}…"
+        right = len(widths) if figures_from is None else figures_from
+        sizes = enumerate(zip([cut, *others], widths, strict=True))
+        fitted = (cell.rjust(size) if place >= right else cell.ljust(size) for place, (cell, size) in sizes)
+        yield (" " * GAP).join(fitted).rstrip()

@@ -39,7 +39,7 @@ def _table(plan: Plan, width: int | None) -> Iterator[str]:
         widths = [max(map(len, (key, *cells))) + GAP for key, cells in by_name.items()]
         if width is not None and sum(widths) - GAP > width:
             del by_name[name]
-    return columns([list(by_name), *zip(*by_name.values(), strict=True)], width, {0: 12}, figures_from=1)
+    return columns([list(by_name), *zip(*by_name.values(), strict=True)], width, figures_from=1)
 
 
 def _facts(plan: Plan) -> Iterator[tuple[str, str]]:

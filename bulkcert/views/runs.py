@@ -99,16 +99,16 @@ def lines_of(runs: Sequence[Listed], width: int | None = None) -> Iterator[str]:
             yield from [line] if width is None else _wrapped(line, width, 2)
     cells = [_cells(run, run.status) for run in runs if run.status is not None]
     if width is None or not cells:
-        yield from columns(cells, None, {}) if cells else ()
+        yield from columns(cells) if cells else ()
         return
     table = [_HEADER, *cells]
     for places in ([0, 1, 2, 3, 4, 5], [0, 1, 2, 4, 5]):
-        lines = list(columns([[row[place] for place in places] for row in table], None, {}))
+        lines = list(columns([[row[place] for place in places] for row in table]))
         if max(map(len, lines)) <= width:
             yield from lines
             return
     # The name is the last, so that a long one makes no other line longer.
-    firsts, indent = columns([[row[0], row[2], row[1]] for row in table], None, {}), len(cells[0][0]) + GAP
+    firsts, indent = columns([[row[0], row[2], row[1]] for row in table]), len(cells[0][0]) + GAP
     for first, row in zip(firsts, table, strict=True):
         yield first
         yield from _wrapped(f"{'':{indent}}{row[4]}  {row[5]}", width, indent)
