@@ -6,9 +6,7 @@ load and to stop, and what that adds is tested in ``test_emulator_process``.
 
 import atexit
 import csv
-import datetime as dt
 import io
-import ipaddress
 import json
 import logging
 import os
@@ -16,7 +14,6 @@ import re
 import shutil
 import signal
 import socketserver
-import ssl
 import subprocess
 import sys
 import tempfile
@@ -30,10 +27,8 @@ from unittest.mock import patch
 
 import pytest
 from anyio.from_thread import start_blocking_portal
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from forked import Forked
+from own_tls import server_context
 
 from bulkcert.cli import app, main
 from bulkcert.emulator.faults import FaultPlan
@@ -322,27 +317,11 @@ def summary_of(results):
     return json.loads(Path(f"{results}.run", "summary.json").read_bytes())
 
 
-def self_signed(path):
-    """Writes a key and a certificate for 127.0.0.1 that nobody signed but itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    addresses = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    until = now + dt.timedelta(days=1)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, until)
-    signed = builder.add_extension(addresses, critical=False).sign(key, hashes.SHA256())
-    kind = serialization.PrivateFormat.PKCS8
-    private = key.private_bytes(serialization.Encoding.PEM, kind, serialization.NoEncryption())
-    path.write_bytes(private + signed.public_bytes(serialization.Encoding.PEM))
-
-
 @contextmanager
 def untrusted_server(directory):
     """Runs a TLS server whose certificate nobody trusts; yields its URL and the bytes that it was asked for."""
     asked = []
-    self_signed(directory / "server.pem")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(directory / "server.pem")
+    context = server_context(directory / "server.pem")
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self):

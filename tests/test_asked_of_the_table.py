@@ -1,5 +1,6 @@
 """What an action means is asked of the table, and what a problem means is carried with it, not read from its text."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,13 @@ from bulkcert.errors import BulkcertError
 from bulkcert.runs.undo import no_inverse
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.codes import WRONG_INSTANCE
+from bulkcert.store.outcome import DESIRED, NEVER_READ, Outcome
 from bulkcert.store.paths import RunFiles
-from bulkcert.views.advice import Advice, _before_resuming
+from bulkcert.views.advice import _BY_OUTCOME, Advice, _before_resuming
 from bulkcert.views.confirm import caution
+from bulkcert.views.verified import UNREAD
+
+JOBS = Path(__file__).parent.parent / "jobs"
 
 MADE_UP = replace(ACTIONS["inactivate-device"], name="renew-device", inverse=None, verb="renew device certificates")
 """An action that cannot be undone and deletes nothing."""
@@ -58,3 +63,13 @@ def test_the_table_agrees_with_itself(action):
 def test_the_next_step_goes_by_the_code(code):
     """What is to be put right is told by the service's code, whatever the advice says."""
     assert ("right --instance" in _before_resuming(code, 78)) == (code == WRONG_INSTANCE)
+
+
+def test_every_outcome_has_its_words():
+    """What became of a row is explained, and if it is bad and lasts an alert watches for it."""
+    alert = re.search(r'last_rows\{outcome=~"([^"]*)"', (JOBS / "bulkcert.rules.yml").read_text())[1].split("|")
+    elsewhere = {*DESIRED, Outcome.DUPLICATE, Outcome.NOT_REGISTERED}
+
+    assert {*_BY_OUTCOME} == {*Outcome}
+    assert {*alert} == {*Outcome} - elsewhere
+    assert {*NEVER_READ} <= {*UNREAD}

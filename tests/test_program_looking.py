@@ -89,6 +89,15 @@ def test_a_list_that_is_mostly_done(tmp_path, service):
     assert service.report().arrivals == 40, "what is done is not looked at again"
 
 
+def test_all_done_already(tmp_path, service):
+    """Where all rows are as they should be, nothing is called, and that is a success."""
+    place = Place(tmp_path, service, 300, state=lambda _: INACTIVE)
+    place.run().ended(0)
+
+    assert service.report().operations == {BY_CA: 3}
+    place.judge()
+
+
 def test_a_ca_much_bigger_than_the_list(tmp_path, service):
     """A few rows of a CA with 5,000 devices cost one page at most, and what that shows is used."""
     place = Place(tmp_path, service, 8, state=lambda number: INACTIVE if number == 0 else ACTIVE)

@@ -9,8 +9,8 @@ import pytest
 from program import INSTANCE, UNHURRIED, bulkcert, here, outcomes, read_results, summary_of, write_devices
 from stored import ask, change, kill, status
 
-from bulkcert.engine.preflight import BELIEVED_S
 from bulkcert.runs.opened import same_service
+from bulkcert.runs.run import BELIEVED_S
 from bulkcert.store import queries
 
 pytestmark = pytest.mark.usefixtures("inside")

@@ -92,8 +92,9 @@ class TestSerials:
             "CaSn is blank",
         ]
 
-    def test_twenty_are_kept(self, opened):
+    def test_twenty_are_kept(self, opened, monkeypatch):
         """Only the first twenty invalid rows are kept, with the lines on which they start; all are counted."""
+        monkeypatch.setattr("bulkcert.input.files.CHUNK_BYTES", 100)
         checked = check(opened('"a\r\n",ca\r\n\r\n' * 30))
 
         assert checked.invalid == 30

@@ -281,28 +281,6 @@ def test_killed_before_an_outcome_was_written(place, resumed):
     assert outcomes("r.csv") == {"undone": 6, "not_attempted": 3}
 
 
-@pytest.mark.parametrize("outcome", ["failed", "unknown", "not_attempted"])
-def test_called_whatever_came_of_it(place, outcome):
-    """A row that was called is restored if it was in the opposite state, though its last answer was no success."""
-    place.made(6)
-    change("r.csv", "UPDATE certificate SET newest = ?, again = ?", outcome, outcome == "not_attempted")
-    place.undo()
-
-    assert place.states == ["1"] * 6
-    assert outcomes("r.csv") == {"undone": 6}
-
-
-def test_what_was_never_called_is_left_alone(place):
-    """Rows that a limit kept from being called are no business of the undo, though a watch was killed since."""
-    place.made(6, "--limit-rows", "2", ends=75)
-    here("verify", "r.csv", *UNHURRIED).ended(1)
-    kill("r.csv")
-    place.undo()
-
-    assert [row["outcome"] for row in read_results("r.csv")] == ["undone"] * 2 + ["not_attempted"] * 4
-    assert place.states == ["1"] * 6
-
-
 def test_a_call_that_was_refused_has_changed_nothing(place):
     """What a refusal for the whole run met was not called: nobody is asked what it was before."""
     place.list(4)

@@ -301,18 +301,3 @@ def test_what_an_undo_has_changed_without_an_answer(service, made):
     assert sum(ask("r.csv", queries.calls).values()) == 20, "those of the run and those of the undo"
     here("resume", "r.csv", "--retry", "undone", "--yes", "-q").ended(0)
     assert service.states(devices) == ["0"] * 10
-
-
-def test_what_an_undo_has_not_come_to(service, made):
-    """A row that its undo was killed at, and that is read as the run has left it, is no more in doubt."""
-    devices, _ = made()
-    service.tell("faults", shares={"ActiveDeviceCertificate:drop-before": 1.0}, seed=1)
-    here("undo", "r.csv", "--yes", "-q", "--attempts", "1", *UNHURRIED)
-    service.tell("faults", shares={}, seed=1)
-    assert status("r.csv").maybe_undone == 10
-    here("verify", "r.csv", "-q", *UNHURRIED).ended(0)
-
-    assert not status("r.csv").is_undone
-    assert outcomes("r.csv") == {"succeeded": 10}
-    here("undo", "r.csv", "--yes", "-q", *UNHURRIED).ended(0)
-    assert service.states(devices) == ["1"] * 10

@@ -27,7 +27,7 @@ from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
 from bulkcert.views import ending
 from bulkcert.views.layout import show
-from bulkcert.views.live import board
+from bulkcert.views.live import board, reading_list
 from bulkcert.words import counted
 
 
@@ -101,12 +101,9 @@ def _show_swept(found: dict[Path, str]) -> None:
 
 
 def _open(job: Job) -> Run:
-    """Reads the list with a word on stderr where that takes long."""
     try:
-        if job.options.quiet:
-            return open_run(job)
-        with terminal.stderr.status(Text(f"reading {job.list_name}")) as status:
-            return open_run(job, lambda rows: status.update(Text(f"reading {job.list_name}: {rows:,} rows")))
+        with reading_list(job.list_name, quiet=job.options.quiet) as on_progress:
+            return open_run(job, on_progress)
     except BaseException as error:
         error.add_note(terminal.WayOn())
         raise

@@ -220,8 +220,7 @@ def report(
 
     Args:
         results: The results of the run, which need not be there. With --job those of the job.
-        output: The file; without --format its name says which: .html, .txt, .md or .json. Default:
-            RESULTS.report.html for html, standard output for the others.
+        output: The file; its name says the format. Default: RESULTS.report.html; for other formats standard output.
         format: html, the default, is one page; text and md are for mail and tickets, json for programs.
     """
     return _do("report", results, options.state_dir, output, format)

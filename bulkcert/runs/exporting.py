@@ -8,9 +8,9 @@ from pathlib import Path
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import refuse_taken
 from bulkcert.output.results import SUFFIXES, write_results
-from bulkcert.output.summary import summary_of, write_summary
 from bulkcert.runs.opened import pinned_of
 from bulkcert.runs.opening import open_existing
+from bulkcert.runs.session import summarize
 from bulkcert.store import queries
 from bulkcert.store.database import reading
 from bulkcert.store.outcome import Outcome
@@ -57,9 +57,7 @@ def rewrite(files: RunFiles) -> Counter[Outcome]:
     opened = open_existing(files)
     try:
         rows = write_results(files.results, opened.pinned, opened.store.read)
-        status = opened.status()
-        if status.doing is not None:
-            write_summary(status, summary_of(status, opened.pinned, opened.store.db))
+        summarize(opened)
     finally:
         opened.close()
     return rows

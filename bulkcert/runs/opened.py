@@ -65,17 +65,15 @@ class OpenRun:
         doing = self.doing
         return doing is not None and doing.kind == kind and doing.ended_at is None
 
-    def frames(self, *, without: str = queries.NEVER_CALLED, only: str = "") -> Iterator[pl.DataFrame]:
+    def frames(self, *, without: str = queries.NEVER_CALLED) -> Iterator[pl.DataFrame]:
         """Yields rows in order, with ``ROW``, ``DEVICE_SN`` and ``CA_SN``; by default those that may be called.
 
         Args:
             without: A condition of ``queries``: rows for which it holds are left out.
-            only: Another one, in place of that: it must hold.
         """
         for frame in annotated(self.pinned, own=False):
             if frame.height:
-                found = is_in(self.store.read(queries.rows, only or without, frame[ROW][0], frame[ROW][-1]))
-                yield frame.filter(found if only else ~found)
+                yield frame.filter(~is_in(self.store.read(queries.rows, without, frame[ROW][0], frame[ROW][-1])))
 
     def batches(self, *, without: str = queries.NEVER_CALLED) -> Iterator[list[Row]]:
         """Yields the same as they are called."""

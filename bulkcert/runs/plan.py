@@ -247,7 +247,7 @@ class Inquiry:
         """Counts the device certificates of the CAs where that is worth telling."""
         if self.question.action.cascades:
             most: dict[str, float] = dict.fromkeys(self.largest_cas, float("inf"))
-        elif self.question.action.name == "inactivate-device" and self.findings.may_list:
+        elif self.question.action.by_ca and self.findings.may_list:
             rows = sightings.rows_by_ca()
             many = MOST_SHARE * rows.total()
             most = {

@@ -15,8 +15,7 @@ from bulkcert.store.paths import SUFFIX, RunFiles
 from bulkcert.store.schema import Asked
 from bulkcert.store.status import RunStatus, State, status_in
 
-_KINDS = (DATE, re.compile(r"(?<!\d)\d{2}-\d{2}-\d{2}(?!\d)"))
-"""What may differ in the names of one job's results: date and time."""
+_TIME = re.compile(r"(?<!\d)\d{2}-\d{2}-\d{2}(?!\d)")
 
 
 def remove_old(job: Job, today: date) -> dict[Path, str]:
@@ -49,17 +48,21 @@ def remove_old(job: Job, today: date) -> dict[Path, str]:
 
 def _earlier(results: Path, state_dir: Path | None) -> Iterator[tuple[Path, date]]:
     """Yields the results of which there is a run and whose names differ in date and time alone, oldest first."""
-    parts = re.split(f"({'|'.join(kind.pattern for kind in _KINDS)})", results.name)
-    shape = "".join(next((kind.pattern for kind in _KINDS if kind.fullmatch(part)), re.escape(part)) for part in parts)
-    names = re.compile(f"({shape}){re.escape(SUFFIX)}")
+    shape = _shape(results.name)
     for folder in sorted((state_dir or results.parent).iterdir()):
-        matched = names.fullmatch(folder.name)
-        if matched is None or matched[1] == results.name or (found := DATE.search(matched[1])) is None:
+        name = folder.name.removesuffix(SUFFIX)
+        found = DATE.search(name)
+        if found is None or name in (folder.name, results.name) or _shape(name) != shape:
             continue
         try:
-            yield results.with_name(matched[1]), date.fromisoformat(found[0])
+            yield results.with_name(name), date.fromisoformat(found[0])
         except ValueError:
             continue  # Such a day there never was, so it is not a date.
+
+
+def _shape(name: str) -> str:
+    """Returns the name of results without what may differ between the runs of one job: date and time."""
+    return _TIME.sub("{time}", DATE.sub("{date}", name))
 
 
 def _remove(files: RunFiles, job: Job) -> str:

@@ -1,22 +1,33 @@
 """Running: states are read first if wanted, then what is to be called is called, and results and summary are left."""
 
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+import anyio.to_thread
+import polars as pl
 
 from bulkcert.engine.calling import Engine
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.preflight import is_old, read_before
 from bulkcert.engine.progress import Progress
 from bulkcert.engine.session import Leave, Observer
 from bulkcert.engine.sightings import Sightings
+from bulkcert.engine.states import StateReader
 from bulkcert.engine.stats import StatsMaker
-from bulkcert.input import Check
+from bulkcert.input import ROW, Check
 from bulkcert.output.summary import Summary
 from bulkcert.runs.job import Job
 from bulkcert.runs.opened import OpenRun
 from bulkcert.runs.session import finalize, session
+from bulkcert.service.certificates import Status
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import queries
 from bulkcert.store.outcome import Outcome
+from bulkcert.store.store import now_ms
+
+BELIEVED_S = 15 * 60
+"""How long a preflight is believed: long enough to call a few rows and see what came of them, too short for a night, in
+which devices connect and others change what the run has not called."""
 
 
 @dataclass(slots=True)
@@ -50,7 +61,7 @@ class Run:
         if self.is_undone:
             return
         self.to_call = queries.counts(db, rows).to_call
-        self.preflights = self.job.options.preflight != "never" and is_old(queries.preflight_at(db))
+        self.preflights = self.job.options.preflight != "never" and _is_old(queries.preflight_at(db))
         if self.preflights and self.to_call:
             self.opened.store.forget_unchanged()
             self.to_call = queries.counts(db, rows).to_call
@@ -90,23 +101,40 @@ class Run:
             limited=options.limit_rows is not None,
         )
         async with session(opened, job, provider, watch, leave, stats=stats, deadline=options.deadline) as lanes:
-            if is_old(queries.preflight_at(opened.store.db)):
+            if _is_old(queries.preflight_at(opened.store.db)):
                 await self._preflight(lanes)
             self.progress.preflight_over = True
             engine = Engine(job.action, lanes, opened.store, max_errors=job.max_errors, limit_rows=options.limit_rows)
             await engine.run(opened.batches(without=queries.LEFT_ALONE))
 
     async def _preflight(self, lanes: Lanes) -> None:
-        opened = self.opened
-        await read_before(
-            lanes,
-            self.job.action,
-            opened.store,
-            Sightings.from_now(self.check, by_device=self.job.action.by_device),
-            mode=self.job.options.preflight,
-            frames=lambda: opened.frames(without=queries.LEFT_ALONE),
-            batches=lambda: opened.batches(without=queries.LEFT_ALONE),
-        )
+        """Reads states before the first call: once a row was called, its state before cannot be read any more.
+
+        Rows that are in the desired state get their outcome. Where states cannot be read, the progress says why, and
+        the run continues without. All is on disk when it returns, unless it is stopped: such a preflight counts for
+        nothing, the next session makes another.
+        """
+        action, opened, progress, mode = self.job.action, self.opened, self.progress, self.job.options.preflight
+        store, left = opened.store, queries.LEFT_ALONE
+        if mode != "never":
+            sightings = Sightings.from_now(self.check, by_device=action.by_device)
+            await anyio.to_thread.run_sync(lambda: sightings.expect(opened.frames(without=left)))
+            reader = StateReader(lanes, action, sightings)
+            scanned = await reader.read(one_by_one=opened.batches(without=left) if mode == "always" else None)
+            if scanned.failure is not None:
+                progress.unread_because = scanned.failure.message
+                progress.scans += 1  # it is over, and the run continues
+            frames = opened.frames(without=left)
+            # What is not listed may be called all the same: it costs little, and "not found" is an outcome of its own.
+            desired = None if action.deletes else action.desired_status
+            while not lanes.stopping.is_set():
+                if (frame := await anyio.to_thread.run_sync(next, frames, None)) is None:
+                    break
+                await anyio.to_thread.run_sync(store.keep_states, _states(sightings, frame, desired))
+            found = await anyio.to_thread.run_sync(store.read, queries.count, queries.UNCHANGED)
+            progress.outcomes[Outcome.UNCHANGED] = found
+        if not lanes.stopping.is_set():
+            await anyio.to_thread.run_sync(lambda: store.note(preflight_at=now_ms()))
 
     def finish(self) -> Summary:
         """Writes results and summary.
@@ -123,3 +151,18 @@ class Run:
             else:
                 store.keep_draft()
         return finalize(self.opened, self.progress.stop)
+
+
+def _is_old(preflight_at: int | None) -> bool:
+    """Returns whether what was read at a time, Unix milliseconds, is not to be believed any more."""
+    return preflight_at is None or not 0 <= time.time() * 1000 - preflight_at <= BELIEVED_S * 1000
+
+
+def _states(
+    sightings: Sightings, frame: pl.DataFrame, desired: Status | None
+) -> Iterator[tuple[str, str | None, int | None, int]]:
+    """Yields of the rows that were seen what they were, and the outcome where they need no call."""
+    for row in frame[ROW]:
+        if (status := sightings.status(row)) is not None:
+            unchanged = (Outcome.UNCHANGED.value, sightings.seen_at(row)) if status == desired else (None, None)
+            yield status.value, *unchanged, row

@@ -123,6 +123,17 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
     return summary
 
 
+def summarize(opened: OpenRun) -> None:
+    """Writes the summary of a run again, unless it has not run or its results are gone.
+
+    Raises:
+        BulkcertError: It cannot be written.
+    """
+    status = opened.status()
+    if status.doing is not None and opened.files.results.exists():
+        write_summary(status, summary_of(status, opened.pinned, opened.store.db))
+
+
 def _confirm_sum(status: RunStatus, rows: int) -> None:
     """Confirms that every row that came in has gone out with an outcome.
 

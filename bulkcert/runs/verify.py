@@ -20,10 +20,10 @@ from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, ROW
 from bulkcert.output.results import write_results
-from bulkcert.output.summary import summary_of, utc, write_summary
+from bulkcert.output.summary import utc
 from bulkcert.runs.opened import OpenRun
 from bulkcert.runs.options import VerifyOptions
-from bulkcert.runs.session import session
+from bulkcert.runs.session import session, summarize
 from bulkcert.service.certificates import Status
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import queries
@@ -175,11 +175,11 @@ class Verifier:
 
     def _to_call(self) -> Iterator[int]:
         """Yields the rows that are registered, not in the desired state, and that the run has called."""
-        if self.sightings is None:
-            return
-        other = Status(self.opened.action.before)
-        for frame in self.opened.frames(only=queries.REACHED):
-            yield from (row for row in frame[ROW] if self.sightings.status(row) is other)
+        if self.sightings is not None:
+            other = Status(self.opened.action.before)
+            for frame in (each for each in self.opened.frames() if each.height):
+                reached = self.opened.store.read(queries.rows, queries.REACHED, frame[ROW][0], frame[ROW][-1])
+                yield from (row for row in reached if self.sightings.status(row) is other)
 
     @property
     def would_call(self) -> bool:
@@ -200,9 +200,7 @@ class Verifier:
         encoded = msgspec.json.encode(verification).decode()
         reason = {"stopped": stop.message, "advice": stop.advice} if stop else {}
         opened.store.end(verification.exit_status, verification=encoded, **reason)
-        status = opened.status()
-        if status.doing is not None and opened.files.results.exists():
-            write_summary(status, summary_of(status, opened.pinned, opened.store.db))
+        summarize(opened)
         return verification
 
     @property

@@ -22,6 +22,7 @@ class Action:
         cascades: What it does to every device certificate registered under the CA, as a verb; empty for nothing.
         repeatable: Whether a repeated call does no harm and succeeds again (reference, section 8.2).
         verb: What it does, in words, for plans and questions.
+        by_ca: Name of the action on a CA that means the same for every device under it; empty for none.
     """
 
     name: ActionName
@@ -32,6 +33,7 @@ class Action:
     repeatable: bool
     verb: str
     cascades: Literal["", "deletes", "refuses"] = ""
+    by_ca: ActionName | Literal[""] = ""
 
     @property
     def listing(self) -> Operation:
@@ -76,6 +78,7 @@ ACTIONS: dict[str, Action] = {
             inverse="activate-device",
             repeatable=True,
             verb="switch off device certificates",
+            by_ca="inactivate-ca",
         ),
         Action(
             "activate-device",

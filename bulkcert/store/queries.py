@@ -11,6 +11,9 @@ from bulkcert.store.database import contradiction
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import Asked, Session
 
+_BEFORE = "({})".format(", ".join(sorted({repr(action.before) for action in ACTIONS.values()})))
+"""States to which a call can change a certificate back."""
+
 NEVER_CALLED = "never IS NOT NULL"
 """Rows that the list alone keeps from being called."""
 
@@ -143,7 +146,7 @@ def changed(db: sqlite3.Connection, desired: str, first: int, last: int) -> dict
         first: The first row that is asked about.
         last: The last one.
     """
-    statement = f"""SELECT row, before IN ('active', 'inactive') FROM (
+    statement = f"""SELECT row, before IN {_BEFORE} FROM (
             SELECT row, before FROM certificate
             WHERE row BETWEEN :first AND :last AND (changed OR row IN {_IN_DOUBT})
             UNION SELECT row, NULL FROM claim WHERE row BETWEEN :first AND :last AND row IN {_IN_DOUBT}
@@ -156,10 +159,10 @@ def changed(db: sqlite3.Connection, desired: str, first: int, last: int) -> dict
 def unknown_before(db: sqlite3.Connection) -> int:
     """Returns how many rows a call may have changed of which nobody knows what they were before."""
     statement = f"""SELECT COUNT(*) FROM certificate
-            WHERE changed AND (before IS NULL OR before NOT IN ('active', 'inactive'))
+            WHERE changed AND (before IS NULL OR before NOT IN {_BEFORE})
         UNION ALL SELECT COUNT(DISTINCT row) FROM claim LEFT JOIN certificate USING (row)
             WHERE row IN {_IN_DOUBT} AND NOT COALESCE(changed, 0) AND never IS NULL
-            AND (before IS NULL OR before NOT IN ('active', 'inactive'))"""  # noqa: S608 - ours
+            AND (before IS NULL OR before NOT IN {_BEFORE})"""  # noqa: S608 - ours
     return sum(number for (number,) in db.execute(statement))
 
 

@@ -1,6 +1,7 @@
 """The progress of a session: in place on a terminal, else a line every few seconds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import anyio
 from rich.console import Group
@@ -36,6 +37,16 @@ def shown(describe: Callable[[Stats], str]) -> Observer:
                 status.update(Text(describe(take())))
 
     return watch
+
+
+@contextmanager
+def reading_list(name: str, *, quiet: bool) -> Iterator[Callable[[int], None] | None]:
+    """Shows on stderr that a list is read, and yields what takes the number of rows so far; None where it is quiet."""
+    if quiet:
+        yield None
+        return
+    with stderr.status(Text(f"reading {name}")) as status:
+        yield lambda rows: status.update(Text(f"reading {name}: {rows:,} rows"))
 
 
 async def board(take: Take) -> None:

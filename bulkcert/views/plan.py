@@ -191,7 +191,7 @@ def _advice(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
     if action.cascades:
         yield _on_cascading(action, plan)
     # What may be under any CA may be under this one.
-    if action.name == "inactivate-device" and not inquiry.check.unplaced:
+    if action.by_ca and not inquiry.check.unplaced:
         worth = [ca for ca in plan.cas[:CAS_SHOWN] if _is_worth_a_call(inquiry, ca, plan.totals.rows)]
         yield from (_on_inactivating(ca, plan.totals.rows) for ca in worth[:CAS_NAMED])
     if plan.totals.not_registered:
