@@ -1,6 +1,8 @@
 """The command line: where the options of a command come from, and how everything ends."""
 
+import difflib
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -35,12 +37,16 @@ USAGES = {
 
 def _show_panel(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:  # noqa: ARG001 - a protocol
     """Prints a group of options without a frame, which would take lines and columns from what is read."""
-    from cyclopts.help.specs import DescriptionRenderer  # noqa: PLC0415 - for help alone
+    from cyclopts.help.inline_text import InlineText  # noqa: PLC0415 - for help alone
+    from cyclopts.help.specs import DescriptionRenderer  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     table, describe = Table.grid(padding=(0, 2, 0, 0)), DescriptionRenderer()
     for entry in panel.entries:
-        table.add_row("  " + " ".join(entry.display_labels_with_metavar), describe(entry))
+        label = re.sub(r"--(\S+) --no-\1", r"--[no-]\1", " ".join(entry.display_labels_with_metavar))
+        if isinstance(entry.description, InlineText) and isinstance(text := entry.description.primary_renderable, Text):
+            text.plain = " ".join(text.plain.split())  # a docstring is indented from its second line on
+        table.add_row(Text(f"  {label}"), describe(entry))
     if panel.entries:
         console.print(Text(str(panel.title), "bold"))
         console.print(table)
@@ -126,9 +132,12 @@ def _warn_of_unknown(command: str) -> None:
     """Says which variables look like options and are none, since a misspelt one would be ignored in silence."""
     set_ = {name for name in os.environ if name.startswith("BULKCERT_")} - {"BULKCERT_JOB"}
     if set_:
-        own = _options_of("run") | _options_of(command)
-        for name in sorted(set_ - {f"BULKCERT_{option.upper().replace('-', '_')}" for option in own}):
-            terminal.warn(f"{name} is not an option of this command; it is ignored")
+        options = _options_of("run") | _options_of(command)
+        own = {f"BULKCERT_{option.upper().replace('-', '_')}" for option in options}
+        for name in sorted(set_ - own):
+            near = difflib.get_close_matches(name, own, n=1, cutoff=0.8)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            terminal.warn(f"{name} is not an option of this command; it is ignored{meant}")
 
 
 def _open_closed_streams() -> None:

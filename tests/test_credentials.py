@@ -64,15 +64,21 @@ def test_profile(tmp_path):
 def test_none():
     """Without any there is one clear error that says where they were looked for; no traceback of the chain's own."""
     script = """
+    import logging, sys
+    log = logging.getLogger("bulkcert")
+    log.setLevel(logging.DEBUG)
+    log.addHandler(logging.StreamHandler(sys.stdout))
     try:
         await provider.renew()
     except BulkcertError as error:
         print(int(error.status), error.message, error.advice)
     """
     said, logged = resolved(script, NO_KEY)
+    tried, said = said.splitlines()
 
     assert said.startswith("77 no credentials found Set ALIBABA_CLOUD_ACCESS_KEY_ID ")
-    assert "EnvironmentVariableCredentialsProvider" in said, "which were tried, in the library's words"
+    assert "EnvironmentVariableCredentialsProvider" in tried, "for -v alone"
+    assert "CredentialsProvider" not in said
     assert logged == ""
 
 

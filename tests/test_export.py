@@ -30,7 +30,10 @@ def run(tmp_path):
         ((), [1, 2, 3, 4, 5]),
         (("--outcome", "failed,unknown"), [2, 3]),
         (("--outcome", "failed", "--outcome", "not_attempted"), [2, 5]),
-        (("--outcome", "unchanged"), []),
+        (("--code", "InternalError", "--code", "FindDeviceBySnError"), [2, 4]),
+        (("--ca-sn", "00cb"), [2, 4, 5]),
+        (("--ca-sn", "00cb", "--outcome", "failed,succeeded"), [2]),
+        (("--code", "Nothing"), []),
     ],
 )
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".ndjson"])

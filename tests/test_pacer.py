@@ -129,16 +129,6 @@ async def _sends(pacer, workers, wanted):
     return times
 
 
-async def test_no_window_on_a_real_clock_holds_more_than_the_cap():
-    """Many workers on one bucket: no one-second window of admissions exceeds the cap."""
-    times = await _sends(Pacer(100, Ticker(SlowDown())), workers=40, wanted=250)
-    window = SendWindow()
-    for at in times:
-        window.sent(at)
-
-    assert window.worst <= 100
-
-
 async def test_a_pause_holds_everybody():
     """After a throttle with a retry time nobody is admitted before it is over."""
     slow_down = SlowDown()

@@ -203,7 +203,7 @@ def test_a_session_that_runs(made, kind, noun):
     assert (counted.verdict.tone, counted.exit_status, counted.certificates.in_doubt) == ("open", None, 0)
     assert [start.state for start in counted.starts] == ["ended", "running"]
     assert any(note.startswith(f"The {noun} is running") for note in counted.verdict.notes)
-    assert counted.verdict.steps == [f"See how far it is: bulkcert status {files.results}"]
+    assert counted.verdict.steps == [f"See how far it is: `bulkcert status {files.results}`"]
     assert ", running\n" in text
 
 
@@ -234,11 +234,27 @@ def test_sessions(made):
         ([called()] * 19_999 + ["invalid"], None, "> 99.99 %"),
         ([called()] * 19_999 + ["invalid"], None, "< 0.01 %"),
         ([called()], None, "\n  1 CA  "),
+        ([called()], [session(ended=75), session()], "Command     resume\n"),
     ],
 )
 def test_text(made, rows, sessions, shown):
     """An exit status with its reason; shares that are never rounded to all, nor to nothing."""
     assert shown in text_of(made(rows, sessions))
+
+
+def test_commands_can_be_copied(made):
+    """On a terminal sentences are broken between words, and commands not at all; in Markdown they are code."""
+    rows = [called(outcome="not_registered", code="FindDeviceBySnError"), row("failed", code="Client.Timeout")]
+    files = made(rows, [session(ended=1, stopped="a reason " * 20)])
+    counted = figures(files)
+    lines = render(counted, "text", 80).decode().splitlines()
+    command = f"bulkcert resume {files.results} --retry not_registered"
+
+    assert f"    {command}" in lines
+    assert all(len(line) <= 80 for line in lines if str(files.results) not in line and "SHA-256" not in line)
+    assert set(" ".join(lines).split()) <= set(render(counted, "text").decode().split())
+    assert f"`{command}`" in render(counted, "md").decode()
+    assert f"<code>{command}</code>" in render(counted, "html").decode()
 
 
 HOURS_APART = [
@@ -343,7 +359,7 @@ def test_read_back(made):
         ("succeeded", "active"): 1,
         ("invalid", ""): 1,
     }
-    assert f"To call again (1 drifted): bulkcert resume {files.results} --retry drifted" in counted.verdict.steps
+    assert f"To call again (1 drifted): `bulkcert resume {files.results} --retry drifted`" in counted.verdict.steps
     assert (counted.certificates.desired, counted.certificates.unread) == (3, 1)
 
 

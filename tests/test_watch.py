@@ -288,16 +288,17 @@ def test_what_an_undo_has_changed_without_an_answer(service, made):
     service.tell("faults", shares={"ActiveDeviceCertificate:drop-after": 1.0}, seed=1)
     here("undo", "r.csv", "--yes", "-q", "--attempts", "1", *UNHURRIED)
     service.tell("faults", shares={}, seed=1)
-    assert service.states(devices) == ["1"] * 10
-    assert status("r.csv").maybe_undone == 10
+    # The first call that is never answered stops it; the others may have been on their way by then.
+    states = service.states(devices)
+    assert 0 < (undone := status("r.csv").maybe_undone) == states.count("1")
     before = service.report().operations[CALL]
     told = here("verify", "r.csv", "--watch", "1s", "--every", "1s", "--yes", *UNHURRIED).ended(1)
 
     assert service.report().operations[CALL] == before
     assert "the run was undone, wholly or in part" in told.stderr
     assert status("r.csv").is_undone
-    assert service.states(devices) == ["1"] * 10
-    assert outcomes("r.csv") == {"undone": 10}
-    assert sum(ask("r.csv", queries.calls).values()) == 20, "those of the run and those of the undo"
+    assert service.states(devices) == states
+    assert outcomes("r.csv")["undone"] == undone
+    assert sum(ask("r.csv", queries.calls).values()) == 10 + undone, "those of the run and those of the undo"
     here("resume", "r.csv", "--retry", "undone", "--yes", "-q").ended(0)
     assert service.states(devices) == ["0"] * 10

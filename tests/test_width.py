@@ -24,7 +24,6 @@ from bulkcert.views.layout import show
 from bulkcert.views.live import REFRESH_S, board
 from bulkcert.views.plan import CaStates, States
 from bulkcert.views.plan_shown import _table
-from bulkcert.views.runs import lines_of, runs_in
 from bulkcert.views.status import rows_of
 
 WIDTH = 80
@@ -89,14 +88,6 @@ def test_invalid_rows_by_reason(tmp_path, printed):
 
     lines = [line.split(maxsplit=1)[1] for line in printed() if " as row " in line]
     assert lines == ["as row 1 (00000001): DeviceSn is blank", "as row 2 (00000002): DeviceSn is a formula"]
-
-
-def test_runs(tmp_path):
-    """The list of runs cuts its columns, the instance first."""
-    for name, made in RUNS.items():
-        made_run(tmp_path, *made, name=f"{name}.inactivate-device.of-the-whole-fleet.results.csv")
-
-    assert all(len(line) <= WIDTH for line in lines_of(runs_in(tmp_path), WIDTH))
 
 
 def words(lines):

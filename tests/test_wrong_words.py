@@ -17,6 +17,8 @@ WORDS = {
     ("policy", "inactivate-devices"): 'Did you mean "inactivate-device"?',
     ("policy", "deactivate"): '"delete-ca". Did you mean inactivate-device?',
     ("status",): "RESULTS is missing: type it after the command, or name a job file (--job) with results = …",
+    ("inactivate-device", "m.csv"): "an action, no command; did you mean bulkcert run inactivate-device m.csv?",
+    ("run", "m.csv", "inactivate-device"): "the action comes before the list: bulkcert run inactivate-device LIST",
     ("invent",): 'Unknown command "invent". Did you mean "inventory"?',
 }
 
@@ -35,7 +37,7 @@ def test_words(tokens):
     message, advice = refused(*tokens)
 
     assert WORDS[tokens] in message
-    assert advice.startswith(f"See bulkcert {tokens[0] if tokens[0] != 'invent' else '--help'}")
+    assert advice.startswith(f"See bulkcert {tokens[0] if tokens[0] in cli.COMMANDS else '--help'}")
 
 
 @pytest.mark.parametrize("line", ["bogus = 1", "resutls = 'x'", "rate = 'x'", "preflight = 'x'", "protect = ['a']"])

@@ -105,9 +105,10 @@ def leave_writing(opened: OpenRun, progress: Progress, number: int) -> NoReturn:
     if not opened.store.session:
         opened.close()
         terminal.leave(number, "left; no calls were made")
+    waiting = f", without waiting for {counted(progress.in_flight, 'call')} in flight" if progress.in_flight else ""
     terminal.leave(
         number,
-        f"left at once, without waiting for {counted(progress.in_flight, 'call')} in flight",
+        f"left at once{waiting}",
         "Results and summary are not up to date; calls without an answer are made again.",
         resume=opened.files.command("resume"),
     )

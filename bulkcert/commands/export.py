@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.text import Text
 
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input import CA_SN
 from bulkcert.runs import exporting
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import RunFiles, results_of
@@ -18,29 +19,30 @@ def export(
     results: Path,
     state_dir: Path | None,
     output: Path | None,
-    only: Sequence[Outcome],
+    only: tuple[Sequence[Outcome], Sequence[str], Sequence[str]],
     *,
     overwrite: bool,
 ) -> ExitStatus:
     """Writes results again, all rows or some, also while a session is running; makes no calls."""
     files = RunFiles(results_of(results), state_dir)
+    wanted = dict(zip(("outcome", "code", CA_SN), only, strict=True))
     if output is None or os.path.realpath(output) == os.path.realpath(files.results):
         output = files.results
-        _confirm_all(files, only)
+        _confirm_all(files, is_part=any(only))
         rows = exporting.rewrite(files)
     else:
-        rows = exporting.export(files, output, only, overwrite=overwrite)
+        rows = exporting.export(files, output, wanted, overwrite=overwrite)
     show(_shown(output, rows))
     return ExitStatus.OK
 
 
-def _confirm_all(files: RunFiles, only: Sequence[Outcome]) -> None:
+def _confirm_all(files: RunFiles, *, is_part: bool) -> None:
     """Confirms that the results of a run are replaced by all of its rows.
 
     Raises:
         BulkcertError: Only some are asked for.
     """
-    if only:
+    if is_part:
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE,
             f"{files.results} is the results of the run, and only some of its rows are asked for",

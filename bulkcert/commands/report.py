@@ -10,6 +10,7 @@ from bulkcert.report import Format
 from bulkcert.report.counting import count
 from bulkcert.report.rendering import render
 from bulkcert.store.paths import RunFiles, results_of
+from bulkcert.views import console as terminal
 from bulkcert.views.layout import show
 
 _FORMATS: dict[str, Format] = {".html": "html", ".md": "md", ".json": "json", ".txt": "text"}
@@ -31,7 +32,9 @@ def report(results: Path, state_dir: Path | None, output: Path | None, asked: Fo
         _confirm_other(output, list(files.kept))
     format_ = _format(asked, output)
     figures = count(files)
-    content = render(figures, format_)
+    content = render(
+        figures, format_, terminal.stdout.width if output is None and terminal.stdout.is_terminal else None
+    )
     if output is None:
         sys.stdout.buffer.write(content)
     else:

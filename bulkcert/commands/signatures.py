@@ -67,6 +67,8 @@ def policy(action: ActionName, *, options: PolicyOptions = PolicyOptions()) -> i
     bulkcert policy inactivate-device
     bulkcert policy inactivate-ca --undo --instance ID
 
+    What is called mq:Unregister… there is the permission to inactivate; it deletes nothing.
+
     Args:
         action: What the run will do with each row.
     """
@@ -122,7 +124,7 @@ def resume(results: Results, *, options: ResumeOptions = ResumeOptions()) -> int
     bulkcert resume devices.inactivate-device.results.csv --retry failed,unknown
 
     The list is not needed. What was typed at the start of the run, undo or watch
-    holds unless it is given again, but --limit-rows and --deadline are of one start.
+    holds unless it is given again, but --limit-rows and --deadline do not.
 
     Args:
         results: The results of the run. With --job those of the job.
@@ -240,13 +242,15 @@ def export(
             metavar="OUTCOME,…",
         ),
     ] = (),
+    code: Annotated[tuple[str, ...], Parameter(group=MAIN, consume_multiple=False, metavar="CODE")] = (),
+    ca_sn: Annotated[tuple[str, ...], Parameter(group=MAIN, consume_multiple=False, metavar="SERIAL")] = (),
     overwrite: Annotated[bool, Parameter(group=MAIN)] = False,
     options: StateOptions = StateOptions(),
 ) -> int:
     """Write results again, all rows or some, in any format.
 
     bulkcert export devices.inactivate-device.results.csv -o all.parquet
-    bulkcert export devices.inactivate-device.results.csv -o failed.csv --outcome failed
+    bulkcert export devices.inactivate-device.results.csv --outcome failed -o f.csv
 
     What it writes is valid as an input for run. It makes no calls, and a session may be running.
 
@@ -254,9 +258,11 @@ def export(
         results: The results of the run. With --job those of the job.
         output: The file: .csv, .parquet or .ndjson. Without it the results themselves are written again.
         outcome: Only rows with one of these outcomes.
+        code: Only rows with this code; may be given more than once.
+        ca_sn: Only rows under this CA; may be given more than once.
         overwrite: Replace a file that is there.
     """
-    return _do("export", results, options.state_dir, output, outcome, overwrite=overwrite)
+    return _do("export", results, options.state_dir, output, (outcome, code, ca_sn), overwrite=overwrite)
 
 
 def help_(topic: Annotated[str, Parameter(group=MAIN)] = "") -> int:

@@ -187,9 +187,11 @@ def cannot_write(output: Path, error: BaseException, advice: str = "") -> Bulkce
         error: Why.
         advice: What to do next; by default what fits the system's error, for a file that -o names.
     """
-    default = _ADVICE.get(getattr(error, "errno", None) or 0, "Make room, or name a file elsewhere with -o.")
+    # Where the place itself is wrong the same command would fail again.
+    elsewhere = _ADVICE.get(getattr(error, "errno", None) or 0, "")
+    advice = advice or elsewhere or "Make room, or name a file elsewhere with -o."
     message = f"cannot write {output}: {reason_of(error)}"
-    return BulkcertError(ExitStatus.CANNOT_WRITE, message, advice or default, again=True)
+    return BulkcertError(ExitStatus.CANNOT_WRITE, message, advice, again=not elsewhere)
 
 
 def reason_of(error: BaseException) -> str:

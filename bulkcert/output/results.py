@@ -5,7 +5,9 @@ It is made from the pinned list and the store, streamed; it appears whole under 
 
 import io
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import reduce
+from operator import and_
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,7 +17,7 @@ from polars.exceptions import PanicException
 from polars.io.plugins import register_io_source
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import OWN_PREFIX, ROW, PinnedList, annotated
+from bulkcert.input import CA_SN, OWN_PREFIX, ROW, PinnedList, annotated
 from bulkcert.output.files import cannot_write, reason_of, whole
 from bulkcert.store import queries
 from bulkcert.store.outcome import Outcome
@@ -52,6 +54,9 @@ COLUMNS = tuple(_WINDOW)[:11]
 VERIFIED_COLUMNS = ("verified_status", "verified_at")
 """The columns after those once states were read back."""
 
+EVERY_ROW: Mapping[str, Collection[str]] = {}
+"""The condition that all rows meet."""
+
 Ask = Callable[..., Any]
 """Asks a store one of ``queries``: ``Store.read``, or the same on a connection that only reads."""
 
@@ -61,7 +66,12 @@ MAKE_ROOM = "Nothing is lost: the store holds every outcome. Make room."
 
 
 def write_results(
-    path: Path, pinned: PinnedList, ask: Ask, only: Collection[Outcome] = (), *, advice: str = MAKE_ROOM
+    path: Path,
+    pinned: PinnedList,
+    ask: Ask,
+    only: Mapping[str, Collection[str]] = EVERY_ROW,
+    *,
+    advice: str = MAKE_ROOM,
 ) -> Counter[Outcome]:
     """Writes results, durable before they appear under their name; returns how many rows have each outcome.
 
@@ -69,7 +79,7 @@ def write_results(
         path: Where; the suffix decides on the format.
         pinned: The list.
         ask: Asks the store.
-        only: Outcomes of the rows that are wanted; any where there are none.
+        only: Values of the rows that are wanted, by column of the results or ``CA_SN``; any where there are none.
         advice: What to do next if they cannot be written.
 
     Raises:
@@ -141,7 +151,7 @@ def prove_columns(path: Path, pinned: PinnedList) -> None:
     suffix = path.suffix.lower()
     try:
         first = next(annotated(pinned, last_row=min(1, pinned.rows)))
-        frame = _with_outcomes(first, lambda *_: [], suffix, (), verified=True)
+        frame = _with_outcomes(first, lambda *_: [], suffix, EVERY_ROW, verified=True)
         _write(frame.lazy(), suffix, io.BytesIO())
     except (pl.exceptions.PolarsError, PanicException) as error:
         raise BulkcertError(
@@ -152,7 +162,7 @@ def prove_columns(path: Path, pinned: PinnedList) -> None:
 
 
 def _with_outcomes(
-    batch: pl.DataFrame, ask: Ask, suffix: str, only: Collection[Outcome], *, verified: bool
+    batch: pl.DataFrame, ask: Ask, suffix: str, only: Mapping[str, Collection[str]], *, verified: bool
 ) -> pl.DataFrame:
     """Returns the input's own columns of a batch and the outcome columns behind them."""
     own = batch.select(pl.exclude(f"^{OWN_PREFIX}.*$"))
@@ -165,8 +175,12 @@ def _with_outcomes(
         .with_columns(pl.col("outcome").fill_null(Outcome.NOT_ATTEMPTED.value), pl.col("attempts").fill_null(0))
         .select(*COLUMNS, *(VERIFIED_COLUMNS if verified else ()))
     )
-    if only:
-        chosen = outcomes["outcome"].is_in(list(only))
+    if conditions := [
+        (batch if column == CA_SN else outcomes)[column].is_in(list(values)).fill_null(value=False)
+        for column, values in only.items()
+        if values
+    ]:
+        chosen = reduce(and_, conditions)
         own, outcomes = own.filter(chosen), outcomes.filter(chosen)
     times = cs.by_name("sent_at", "finished_at", "verified_at", require_all=False).cast(_TIME)
     if suffix != ".parquet":

@@ -60,6 +60,8 @@ class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):
         throttles: Answers that said to slow down.
         retries: Calls beyond the first of a row.
         outages: How often the service went silent.
+        pages: Pages of certificates read.
+        reads: Certificates read one by one.
         outcomes_now: Rows that it has finished, by outcome.
         kind: ``run``, ``verify`` or ``undo``.
         started: UTC.
@@ -79,6 +81,8 @@ class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):
     throttles: int = 0
     retries: int = 0
     outages: int = 0
+    pages: int = 0
+    reads: int = 0
     outcomes_now: dict[str, int] = {}
     kind: SessionKind
     started: str

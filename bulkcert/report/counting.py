@@ -36,7 +36,7 @@ from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Asked, Session, Verification
 from bulkcert.store.status import RunStatus, State, status_in, status_of
-from bulkcert.views.advice import Advice, meaning, meaning_of
+from bulkcert.views.advice import Advice, meaning, meaning_of, quoted
 
 MOST_CAS = 20
 """CAs that are named singly: those with the most rows."""
@@ -282,7 +282,7 @@ def _start(status: RunStatus, session: Session, done: summary.SessionSummary) ->
 
 def _exit_meaning(status: RunStatus, asked: Asked) -> str:
     if status.state is State.INTERRUPTED:
-        return f"interrupted; to resume: {status.files.command('resume')}"
+        return f"interrupted; to resume: {quoted(status.files.command('resume'))}"
     if not asked.rows and status.exit_status == ExitStatus.OK:
         return "nothing to do: the list was empty"
     read = status.verification

@@ -45,11 +45,15 @@ class Section(msgspec.Struct, frozen=True):
 
 
 class Document(msgspec.Struct, frozen=True):
-    """A report as it is read: first what came of it, and what to do; ``tiles`` are name, value and detail."""
+    """A report as it is read: first what came of it, and what to do; ``tiles`` are name, value and detail.
+
+    Commands in the words of sections are between backquotes.
+    """
 
     title: str
     verdict: Headline
     tiles: list[tuple[str, str, str]]
+    tiles_note: str
     sections: list[Section]
     footer: str
 
@@ -65,6 +69,8 @@ def document_of(figures: Figures) -> Document:
         verdict=msgspec.structs.replace(verdict, notes=[_message(note) for note in verdict.notes]),
         # What was undone took no time until it was done.
         tiles=[] if figures.certificates.is_undone else list(_tiles(figures)),
+        tiles_note=f"Time until so many certificates were {figures.action.desired}, from the start of the run, by the "
+        "outcomes of its calls; those that were so before count from when that was read.",
         sections=sections,
         footer=f"Made {clock(figures.made)} by bulkcert {figures.made_by} from the store of "
         f"{_message(figures.results.path)}; the run was made by {asked.version}.",
@@ -214,10 +220,13 @@ def _asked(figures: Figures) -> Section:
 
 def _sessions(figures: Figures) -> Section:
     columns: Kinds = dict.fromkeys(("When", "Command", "By", "Access key", "Calls"), "text")
-    return Section("By whom, and when", table=TextTable(columns, [_session(each) for each in figures.starts]))
+    return Section(
+        "By whom, and when",
+        table=TextTable(columns, [_session(each, is_first=not number) for number, each in enumerate(figures.starts)]),
+    )
 
 
-def _session(each: SessionFigures) -> list[str]:
+def _session(each: SessionFigures, *, is_first: bool) -> list[str]:
     when = (
         f"{clock(each.started)} to {clock(each.finished)}" if each.finished else f"{clock(each.started)}, {each.state}"
     )
@@ -229,7 +238,7 @@ def _session(each: SessionFigures) -> list[str]:
     calls += counted(each.outages, "outage")
     return [
         when,
-        each.kind,
+        "resume" if each.kind == "run" and not is_first else each.kind,
         _message(f"{each.user} on {each.host}, process {each.pid}"),
         _message(f"{each.access_key_id} from {each.credentials}") if each.access_key_id else "—",
         calls if each.calls else f"{least}no calls",

@@ -1,6 +1,7 @@
 """The four formats of a report: a page, plain text, Markdown and JSON."""
 
 import re
+import textwrap
 from collections.abc import Iterator
 
 import jinja2
@@ -14,17 +15,18 @@ from bulkcert.words import printable
 
 _WIDE = 100
 """Columns of a terminal or a mail; a text table that is wider stands as a block for each row."""
+_COMMAND = re.compile(r"`(bulkcert [^`]+)`")
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#|~!&$])")
 
 
-def render(figures: Figures, format_: Format) -> bytes:
-    """Returns a report in a format, UTF-8."""
+def render(figures: Figures, format_: Format, width: int | None = None) -> bytes:
+    """Returns a report in a format, UTF-8; a text is as wide as a terminal where ``width`` is given, in columns."""
     if format_ == "json":
         return msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n"
     document = document_of(figures)
     if format_ == "html":
         return _page(figures, document).encode()
-    lines = _text(document) if format_ == "text" else _markdown(document)
+    lines = _text(document, width) if format_ == "text" else _markdown(document)
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -37,6 +39,7 @@ def _page(figures: Figures, document: Document) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["parts"] = _COMMAND.split
     charts = {chart.name: chart for chart in charts_of(figures)}
     return environment.get_template("report.html.j2").render(f=figures, document=document, charts=charts)
 
@@ -46,39 +49,63 @@ def _plain(text: str) -> str:
     return text if text.isprintable() else printable(text, len(text))
 
 
-def _text(document: Document) -> Iterator[str]:
-    yield f"{document.verdict.label}: {_plain(document.verdict.line)}"
-    yield from (f"  {_plain(note)}" for note in document.verdict.notes)
-    yield from ("", _plain(document.title))
-    yield from _facts([(name, f"{value} ({detail})") for name, value, detail in document.tiles])
+def _text(document: Document, width: int | None) -> Iterator[str]:
+    verdict = document.verdict
+    yield from _lines(f"{verdict.label}: {verdict.line}", width, "", 2)
+    for note in verdict.notes:
+        yield from _lines(note, width, "  ", 2)
+    yield from ("", *_lines(document.title, width, "", 2))
+    yield from _facts([(name, f"{value} ({detail})") for name, value, detail in document.tiles], width)
+    if document.tiles:
+        yield from _lines(document.tiles_note, width, "  ", 2)
     for section in document.sections:
         yield from ("", _plain(section.title) if section.is_part else f"== {section.title} ==")
-        yield from (_plain(word) if word.startswith("→") else f"  {_plain(word)}" for word in section.words)
-        yield from _facts(section.facts)
+        for word in section.words:
+            yield from _lines(word, width, "" if word.startswith("→") else "  ", 2)
+        yield from _facts(section.facts, width)
         if section.table:
-            yield from _text_table(section.table)
+            yield from _text_table(section.table, width)
         if section.after:
             yield f"  {section.after}"
-    yield from ("", _plain(document.footer))
+    yield from ("", *_lines(document.footer, width, "", 0))
 
 
-def _facts(facts: list[tuple[str, str]]) -> Iterator[str]:
-    width = max((len(name) for name, _ in facts), default=0)
-    yield from (f"  {_plain(name).ljust(width)}  {_plain(value)}" for name, value in facts)
+def _lines(text: str, width: int | None, first: str, indent: int) -> list[str]:
+    """Returns a text as lines that are not broken in words; a command is never broken, so that it can be copied."""
+    parts = _COMMAND.split(_plain(text))
+    if width is None or len(first) + sum(map(len, parts)) <= width:
+        return [first + "".join(parts)]
+    lines = []
+    for number, part in enumerate(parts):
+        if number % 2:
+            lines.append(f"{'':{indent + 2}}{part}")
+        elif words := part.strip() if number == 0 else part.strip(" .;"):
+            wrapper = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False)
+            wrapper.subsequent_indent = " " * indent
+            wrapper.initial_indent = wrapper.subsequent_indent if number else first
+            lines += wrapper.wrap(words)
+    return lines
 
 
-def _text_table(table: TextTable) -> Iterator[str]:
+def _facts(facts: list[tuple[str, str]], width: int | None) -> Iterator[str]:
+    longest = max((len(name) for name, _ in facts), default=0)
+    for name, value in facts:
+        yield from _lines(value, width, f"  {_plain(name).ljust(longest)}  ", longest + 4)
+
+
+def _text_table(table: TextTable, width: int | None) -> Iterator[str]:
     """Yields a table in columns, or, where it is wider than a screen, each of its rows as a block."""
     rows = [[_plain(cell) for cell in row] for row in table.rows]
     lines = [list(table.columns), *rows, *([table.total] if table.total else [])]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    if sum(widths) + 2 * len(widths) > _WIDE:
-        for row in rows:
-            yield from _facts(list(zip(table.columns, row, strict=True)))
+    if sum(widths) + 2 * len(widths) > min(_WIDE, width or _WIDE):
+        for number, row in enumerate(rows):
+            yield from [""] if number else ()
+            yield from _facts(list(zip(table.columns, row, strict=True)), width)
         return
     for line in lines:
         cells = zip(line, widths, table.columns.values(), strict=True)
-        padded = (cell.rjust(width) if kind == "number" else cell.ljust(width) for cell, width, kind in cells)
+        padded = (cell.rjust(size) if kind == "number" else cell.ljust(size) for cell, size, kind in cells)
         yield f"  {'  '.join(padded)}".rstrip()
 
 
@@ -93,10 +120,11 @@ def _markdown(document: Document) -> Iterator[str]:
     yield from (f"- {_escaped(note)}" for note in verdict.notes)
     yield ""
     yield from (f"- {_escaped(name)}: {value} ({detail})" for name, value, detail in document.tiles)
+    yield from ("", document.tiles_note) if document.tiles else ()
     for section in document.sections:
         yield from ("", f"{'###' if section.is_part else '##'} {_escaped(section.title)}", "")
-        yield from (f"{_escaped(word)}\n" for word in section.words)
-        yield from (f"- {_escaped(name)}: {_escaped(value)}" for name, value in section.facts)
+        yield from (f"{_marked(word)}\n" for word in section.words)
+        yield from (f"- {_escaped(name)}: {_marked(value)}" for name, value in section.facts)
         if table := section.table:
             rule = ["---:" if kind == "number" else "---" for kind in table.columns.values()]
             yield from ("", _cells(list(table.columns)), f"| {' | '.join(rule)} |")
@@ -104,6 +132,12 @@ def _markdown(document: Document) -> Iterator[str]:
         if section.after:
             yield from ("", _escaped(section.after))
     yield from ("", _escaped(document.footer))
+
+
+def _marked(text: str) -> str:
+    """Returns text with the commands in it as code, which stays as it is."""
+    parts = enumerate(_COMMAND.split(text))
+    return "".join(f"`{_plain(part)}`" if number % 2 else _escaped(part) for number, part in parts)
 
 
 def _cells(cells: list[str]) -> str:

@@ -8,7 +8,7 @@ from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.schema import Asked
 from bulkcert.store.status import RunStatus, State
-from bulkcert.views.advice import sentence, steps_after, steps_left
+from bulkcert.views.advice import quoted, sentence, steps_after, steps_left
 from bulkcert.words import clock, counted, spaced
 
 _SAID_OTHERWISE = {*DESIRED, Outcome.UNKNOWN, Outcome.DUPLICATE, Outcome.UNDONE}
@@ -144,7 +144,7 @@ def _kept_open(status: RunStatus, known: Certificates) -> Iterator[str]:
 
 def _steps(status: RunStatus) -> Iterator[str]:
     if status.is_held:
-        yield f"See how far it is: {status.files.command('status')}"
+        yield f"See how far it is: {quoted(status.files.command('status'))}"
         return
     for step in (*steps_left(status), *steps_after(status)):
         if step.command != status.files.command("report"):

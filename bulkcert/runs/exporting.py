@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from bulkcert.errors import BulkcertError, ExitStatus
@@ -21,13 +21,13 @@ _OTHER = "Name another file with -o. Nothing was written."
 _ELSEWHERE = "Name a file with -o in a directory that is there, has room and can be written."
 
 
-def export(files: RunFiles, output: Path, only: Collection[Outcome], *, overwrite: bool) -> Counter[Outcome]:
+def export(files: RunFiles, output: Path, only: Mapping[str, Collection[str]], *, overwrite: bool) -> Counter[Outcome]:
     """Writes rows of a run into another file, while a session may be running; returns them by outcome.
 
     Args:
         files: Of the run.
         output: The file; its suffix decides on the format.
-        only: Outcomes of the rows that are wanted; any where there are none.
+        only: See ``write_results``.
         overwrite: Whether it may replace a file that is not of a run.
 
     Raises:

@@ -144,7 +144,7 @@ def _date(second: int) -> str:
 
 def _without_secrets(message: str, credentials: Credentials) -> str:
     """Returns a message fit for results and terminals; a signature error repeats the request, token included."""
-    message = message.partition("\n")[0]
+    message = message.partition("\n")[0].partition(" server string to sign is:")[0]
     for secret in (credentials.security_token, credentials.access_key_secret):
         if secret:
             message = message.replace(secret, "***")

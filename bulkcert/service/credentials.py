@@ -13,6 +13,7 @@ import anyio
 import anyio.to_thread
 
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.log import event
 from bulkcert.service.signing import Credentials
 
 RENEW_EVERY_S = 60.0
@@ -129,11 +130,11 @@ def _source_text(provider: str) -> str:
 
 
 def _no_credentials(error: Exception) -> BulkcertError:
-    said = " ".join(str(error).split())
+    event("no_credentials", " ".join(str(error).split()), logging.DEBUG)
     return BulkcertError(
         ExitStatus.DENIED,
         "no credentials found",
         "Set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, or use a profile of the aliyun command "
-        f"or a RAM role. The vendor's library reports: {said}",
+        "or a RAM role. -v names what each provider of the chain reports.",
         again=True,
     )

@@ -80,13 +80,16 @@ class Step(msgspec.Struct, frozen=True):
     purpose: str
     command: str = ""
 
-    def __str__(self) -> str:
-        return f"{self.purpose}: {self.command}" if self.command else self.purpose
-
 
 def sentence(step: Step) -> str:
-    """Returns a step as a sentence of its own."""
-    return f"{step.purpose[0].upper()}{str(step)[1:]}"
+    """Returns a step as a sentence of a report, with the command between backquotes."""
+    purpose = f"{step.purpose[0].upper()}{step.purpose[1:]}"
+    return f"{purpose}: {quoted(step.command)}" if step.command else purpose
+
+
+def quoted(command: str) -> str:
+    """Returns a command as it stands in the sentences of a report."""
+    return f"`{command}`"
 
 
 def meaning(exit_status: int) -> str:
@@ -143,9 +146,9 @@ class Advice:
             return rule.advice.format(ram=f"{self.action.operation.ram_action}{also}")
         by_code = f"Check the endpoint and the network. {_AGAIN}" if code in _OWN_CODES else ""
         return (by_outcome or by_code or _BY_VERDICT.get(rule.verdict, _AGAIN)).format(
-            again=self._again(outcome.value),
-            resume=self.files.command("resume"),
-            verify=self.files.command("verify"),
+            again=quoted(self._again(outcome.value)),
+            resume=quoted(self.files.command("resume")),
+            verify=quoted(self.files.command("verify")),
             harmless=" A repeat does no harm." if self.action.repeatable else "",
             unregistered=sentence(self.on_unregistered()),
         )
@@ -161,7 +164,8 @@ class Advice:
 
     def on_maybe_undone(self) -> str:
         """Returns what to do about rows that an undo may have changed back without an answer."""
-        return f"What they are now: {self.files.command('verify')}. To do it again: {self._again('undone')}"
+        verify, again = self.files.command("verify"), self._again("undone")
+        return f"What they are now: {quoted(verify)}. To do it again: {quoted(again)}"
 
     def on_read_back(self, status: str) -> str:
         """Returns what to do about certificates that were done and then read back in this other state."""
@@ -171,8 +175,8 @@ class Advice:
         said = "Somebody or something has changed them since: look into the service's audit log."
         if not self.action.repeatable:
             return said
-        watch = self.files.command("verify", "--watch", "1h")
-        return f"{said} To call them again: {self._again('drifted')}; to keep watching: {watch}"
+        watch = quoted(self.files.command("verify", "--watch", "1h"))
+        return f"{said} To call them again: {quoted(self._again('drifted'))}; to keep watching: {watch}"
 
 
 def undone_words(status: RunStatus) -> str:

@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, Any, NoReturn, cast
+from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 
 import msgspec
 from rich.console import Console
@@ -18,6 +18,9 @@ from rich.text import Text
 from bulkcert import log
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import Notices
+
+if TYPE_CHECKING:  # loaded by what draws
+    from rich.live import Live
 
 
 class _Unfailing:
@@ -89,7 +92,7 @@ def _confirmed_written() -> Iterator[None]:
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE,
             f"cannot write to standard output: {error.strerror}",
-            "What a run did is in its results.",
+            "Make room, or send it elsewhere; files that it has written are whole.",
         ) from error
 
 
@@ -99,9 +102,16 @@ stdout = Console(highlight=False, soft_wrap=True)
 class _Stderr(Console):
     """Standard error for people; what is printed on it becomes events once it carries JSON lines."""
 
+    live: "Live | None" = None
+    """What is redrawn in place."""
+
     @property
     def is_terminal(self) -> bool:
         return not isinstance(self.file, Notices) and super().is_terminal
+
+    def set_live(self, live: "Live") -> bool:
+        self.live = live
+        return super().set_live(live)
 
 
 stderr = _Stderr(file=cast(IO[str], _Unfailing()), highlight=False, soft_wrap=True)
@@ -262,6 +272,8 @@ def leave(number: int, message: str, advice: str = "", *, resume: str | None = N
         again: Whether the same command, given again, does it.
     """
     status, name = ExitStatus(128 + number), signal.Signals(number).name
+    if stderr.live is not None:
+        stderr.live.stop()  # or it would be drawn once more, below the error
     show_error(BulkcertError(status, f"{name}: {message}", advice, again=again), resume)
     sys.stderr.flush()
     os._exit(128 + number)

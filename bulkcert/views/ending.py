@@ -69,7 +69,9 @@ def summary_rows(summary: Summary, status: RunStatus, *, calls: int) -> Iterator
     yield "rows", f"{summary.rows:,}"
     for outcome, count in summary.outcomes.items():
         yield from outcome_lines({outcome: count})
-        for line in _kinds([kind for kind in summary.kinds if kind.outcome == outcome]):
+        # What has stopped the run is said once, in the end.
+        stop = summary.stop_code if outcome == Outcome.NOT_ATTEMPTED else None
+        for line in _kinds([kind for kind in summary.kinds if kind.outcome == outcome and kind.code != stop]):
             yield "", line
     yield from _calls(summary, calls)
     if calls and summary.latency_ms:
@@ -85,7 +87,8 @@ def summary_rows(summary: Summary, status: RunStatus, *, calls: int) -> Iterator
 def _calls(summary: Summary, calls: int) -> Iterator[tuple[str, str]]:
     latest = summary.latest
     if calls:
-        pace = f"{calls:,} at {latest.achieved_rate:,.1f}/s; peak (1 s window) {latest.peak_window:,}"
+        read = f", of which {counted(reads, 'read')}," if (reads := latest.pages + latest.reads) else ""
+        pace = f"{calls:,}{read} at {latest.achieved_rate:,.1f}/s; peak (1 s window) {latest.peak_window:,}"
         outages = f", {counted(latest.outages, 'outage')}" if latest.outages else ""
         yield "calls", f"{pace}; {faults(latest.retries, latest.throttles)}{outages}"
     else:

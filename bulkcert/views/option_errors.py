@@ -1,8 +1,11 @@
 """What is wrong with the options: the messages of the command line's library, with the place, and our own advice."""
 
+import shlex
+
 import cyclopts
 
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.service.actions import ACTIONS
 
 
 def wrong_options(error: cyclopts.CycloptsError) -> BulkcertError:
@@ -21,6 +24,10 @@ def _text(error: cyclopts.CycloptsError) -> str:
     text = str(error)
     token: cyclopts.Token | None = getattr(error, "token", None)
     match error:
+        case cyclopts.UnknownCommandError() if (typed := error.unused_tokens or [""])[0] in ACTIONS:
+            text = f"{typed[0]} is an action, no command; did you mean {shlex.join(['bulkcert', 'run', *typed])}?"
+        case cyclopts.CoercionError() if action := _misplaced(error):
+            text = f"the action comes before the list: bulkcert {' '.join(error.command_chain or ())} {action} LIST"
         case cyclopts.UnusedCliTokensError():
             text = f"{', '.join(map(repr, error.unused_tokens or ()))}: unexpected argument"
         case cyclopts.MissingArgumentError() if error.argument and error.keyword is None:
@@ -35,3 +42,9 @@ def _text(error: cyclopts.CycloptsError) -> str:
     if token is None or token.source in ("", "cli", "env") or token.source in text:
         return text
     return f"{token.source}: {text}"
+
+
+def _misplaced(error: cyclopts.CoercionError) -> str:
+    """Returns the action that stands behind a list in its place; empty where that is not what is wrong."""
+    is_action = error.argument is not None and error.argument.name.strip("-").upper() == "ACTION"
+    return next((each for each in error.root_input_tokens or () if is_action and each in ACTIONS), "")

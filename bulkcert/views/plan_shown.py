@@ -32,10 +32,10 @@ def _table(plan: Plan, width: int | None) -> Iterator[str]:
         figures = [getattr(states, field) for states in (*(states for _, states, _ in rows), plan.totals)]
         if field != "not_read" or any(figures):
             by_name[field.replace("_", " ")] = [f"{figure:,}" for figure in figures]
-    by_name["share"] = [share_of(states.rows, plan.totals.rows) for _, states, _ in rows] + [""]
+    by_name["of rows"] = [share_of(states.rows, plan.totals.rows) for _, states, _ in rows] + [""]
     if any(registered for *_, registered in rows):
         by_name["devices"] = [registered for *_, registered in rows] + [""]
-    for name in ("share", *(name for name, cells in tuple(by_name.items()) if set(cells) == {"0"})):
+    for name in ("of rows", *(name for name, cells in tuple(by_name.items()) if set(cells) == {"0"})):
         widths = [max(map(len, (key, *cells))) + GAP for key, cells in by_name.items()]
         if width is not None and sum(widths) - GAP > width:
             del by_name[name]
@@ -52,6 +52,9 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "credentials", f"access key {key.access_key_id}, from {key.source}{', temporary' * key.temporary}"
     yield "permissions", f"to read {_known(may.read_one, 'yes', 'no')}, to list {_known(may.read_pages, 'yes', 'no')}"
     yield "", f"the permission to change shows only in changing; the run needs {', '.join(may.needed)}"
+    for name in may.needed:
+        if name.startswith("mq:Unregister"):
+            yield "", f"{name} is the vendor's name of the permission to inactivate; it deletes nothing"
     yield "clock", _clock(plan.clock_ahead_s)
     left_out = f"{plan.invalid:,} invalid, {counted(plan.duplicates, 'duplicate')}, {plan.protected:,} protected"
     yield "input", f"{plan.input}: {counted(plan.rows, 'row')} ({left_out})"

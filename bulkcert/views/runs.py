@@ -1,5 +1,6 @@
 """The runs of a directory, for people, a line each, and for programs."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,14 +10,13 @@ from bulkcert.errors import BulkcertError
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import SUFFIX, RunFiles
 from bulkcert.store.status import NoRunError, RunStatus, State, status_of
-from bulkcert.views.layout import columns, fit
+from bulkcert.views.layout import GAP, columns
 from bulkcert.views.shown import Shown, shown
 from bulkcert.words import printable
 
 _LONGEST_NAME, _LONGEST_REASON = 255, 400
 
-_LEAST = {3: 8, 1: 12, 2: 10}
-"""Characters that are left of instance, results and action where a line is too long."""
+_HEADER = ["started", "results", "action", "instance", "done", "state"]
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -85,19 +85,37 @@ def _wrong(status: RunStatus) -> Iterator[str]:
 
 
 def lines_of(runs: Sequence[Listed], width: int | None = None) -> Iterator[str]:
-    """Yields a line for each run, in columns.
+    """Yields a line for each run, in columns; on a terminal below a header.
+
+    Where that is too wide the instance is left out, then each run has a second line; a name is never cut.
 
     Args:
         runs: The runs.
-        width: Characters of a line at most; None for no limit.
+        width: Characters of a line of a terminal; None elsewhere.
     """
-    readable = [(run, run.status) for run in runs if run.status is not None]
     for run in runs:
         if run.status is None:
             line = f"{_name(run)}  {printable(run.wrong, _LONGEST_REASON)}"
-            yield fit(line, width or len(line)).rstrip()
-    if readable:
-        yield from columns([_cells(run, status) for run, status in readable], width, _LEAST)
+            yield from [line] if width is None else _wrapped(line, width, 2)
+    cells = [_cells(run, run.status) for run in runs if run.status is not None]
+    if width is None or not cells:
+        yield from columns(cells, None, {}) if cells else ()
+        return
+    table = [_HEADER, *cells]
+    for places in ([0, 1, 2, 3, 4, 5], [0, 1, 2, 4, 5]):
+        lines = list(columns([[row[place] for place in places] for row in table], None, {}))
+        if max(map(len, lines)) <= width:
+            yield from lines
+            return
+    # The name is the last, so that a long one makes no other line longer.
+    firsts, indent = columns([[row[0], row[2], row[1]] for row in table], None, {}), len(cells[0][0]) + GAP
+    for first, row in zip(firsts, table, strict=True):
+        yield first
+        yield from _wrapped(f"{'':{indent}}{row[4]}  {row[5]}", width, indent)
+
+
+def _wrapped(line: str, width: int, indent: int) -> list[str]:
+    return textwrap.wrap(line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _name(run: Listed) -> str:
