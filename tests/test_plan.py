@@ -236,7 +236,7 @@ def test_invalid_and_protected_rows(service, tmp_path):
     assert any(f"{path}:3: DeviceSn" in advice for advice in told["advice"])
     assert "the run would not start" in plan(service, path, "--protect", protected).ended(65).stdout
     told = planned(service, path, "--protect", protected, "--skip-invalid", "--skip-protected")["advice"]
-    assert f"1 row is invalid, the first: {path}:3: DeviceSn: is blank; skipped (--skip-invalid)" in told
+    assert f"1 row is invalid, the first: {path}:3: DeviceSn is blank; skipped (--skip-invalid)" in told
     assert "1 row is protected by protected.csv; skipped (--skip-protected)" in told
     assert "--skip-protected needs --protect" in plan(service, path, "--skip-protected").ended(2).stderr
 

@@ -162,7 +162,7 @@ def test_anything_else_is_no(place, keys):
     """Any answer but yes, an end of input too: 2, nothing called, no trace left."""
     finished = asked(place, "inactivate-device", QUESTION, keys).ended(2)
 
-    assert "not confirmed; no calls were made" in finished.stderr
+    assert finished.stderr.endswith("not confirmed\n  → No calls were made.\n")
     assert (place.arrivals, place.files) == (0, ["devices.csv"])
 
 
@@ -195,7 +195,8 @@ def test_over_a_thousand_rows(place):
     """Above a thousand rows their number must be typed."""
     place.fill(1001)
     question = "Type the number of rows (1001) to continue: "
-    asked(place, "inactivate-device", question, b"y\n").ended(2)
+    refused = asked(place, "inactivate-device", question, b"1000\n").ended(2)
+    assert refused.stderr.endswith("not confirmed: '1000' was typed, not 1001\n  → No calls were made.\n")
     assert place.arrivals == 0
 
     asked(place, "inactivate-device", question, b"1,001\n").ended(0)

@@ -98,21 +98,21 @@ STANDS = [
         ["undone", "undone", "succeeded"],
         [ENDED, UNDO],
         ("ended", 1),
-        "UNDONE: 2 certificates are active again; ended at 2027-01-15T08:01:02Z with 1",
+        "UNDONE: 2 of 3 certificates are active again; ended at 2027-01-15T08:01:02Z with 1",
         "to do it again: bulkcert resume R --retry undone",
     ),
     (
         ["undone", row(claimed_by=2, sent=True)],
         [ENDED, UNDO],
         ("ended", 1),
-        "UNDONE: 1 certificate is active again, 1 more perhaps; ended",
+        "UNDONE: 1 of 2 certificates is active again, 1 more perhaps; ended",
         "to undo the rest: bulkcert undo R",
     ),
     (
         ["undone", "succeeded"],
         [ENDED, session("undo", after_ms=60_000, ended=130, stopped="SIGINT received")],
         ("ended", 130),
-        "UNDONE: 1 certificate is active again; ended at 2027-01-15T08:01:02Z with 130",
+        "UNDONE: 1 of 2 certificates is active again; the undo is not finished; ended at 2027-01-15T08:01:02Z with 130",
         "to resume the undo: bulkcert resume R",
     ),
     (
@@ -178,6 +178,14 @@ def test_how_it_stands(tmp_path, rows, sessions, stands, words):
     assert printed == left or (not left and printed == [f"to verify: bulkcert verify {files.results}"])
 
 
+def test_one_step_for_what_a_resume_calls(tmp_path):
+    """What a resume calls anyway is not named for another step: what is unknown since the run was stopped."""
+    files = made_run(tmp_path, ["succeeded", row("unknown", again=1), "failed", None], [ended(130)])
+
+    commands = [step.command.removeprefix(f"bulkcert resume {files.results}") for step in steps_of(status_of(files))]
+    assert commands == ["", " --retry failed"]
+
+
 def test_a_killed_run_in_full(tmp_path):
     """A killed run tells the rows of all sessions, those in doubt, its calls as a lower bound, and its last errors."""
     error = {"code": "Throttling.User", "message": "slow\ndown", "at": "2027-01-15T08:00:00Z", "count": 3, "row": 2}
@@ -187,7 +195,7 @@ def test_a_killed_run_in_full(tmp_path):
 
     assert re.search(r"^rows +2 of 4 have an outcome$", text, re.MULTILINE)
     assert re.search(r"^ +2 not_attempted$", text, re.MULTILINE)
-    assert re.search(r"^in doubt +1 row that a killed session may have called", text, re.MULTILINE)
+    assert re.search(r"^in doubt +1 of the not_attempted: a killed session may have called", text, re.MULTILINE)
     assert re.search(r"^calls +at least 8 in 2 sessions, .*; 0 retries, 3 throttles$", text, re.MULTILINE)
     assert re.search(r"^errors +Throttling.User \(3 times, last .*, row 2\): slow\\ndown$", text, re.MULTILINE)
     assert [each["exit_status"] for each in shown_of(files)["sessions"]] == [0, None]

@@ -181,7 +181,7 @@ def test_what_the_run_has_not_come_to(tmp_path, service, made):
     left = ["0"] * 4 + ["1"] * 6
     watched = watch("r.csv", lambda: wait_for(None, lambda: service.states(devices) == left)).ended(1)
 
-    assert "not attempted: 6 rows" in watched.stderr
+    assert watched.stderr == "to resume: bulkcert resume r.csv\n"
     assert service.states(devices) == left
     assert outcomes("r.csv") == {"succeeded": 4, "not_attempted": 6}
     assert summary_of("r.csv")["verification"]["not_attempted"] == 6

@@ -72,6 +72,24 @@ def test_an_error(printed):
     assert [word for line in printed() for word in line.split() if word not in ("error:", "→")] == LONG.split() * 2
 
 
+def test_an_error_of_several_lines(printed):
+    """A line of an error that fits is one line, wherever the others are broken."""
+    rows = [f"  list.csv:{number}: DeviceSn is blank" for number in range(3)]
+    console.show_error(BulkcertError(ExitStatus.INPUT_INVALID, "\n".join([LONG, *rows])))
+
+    assert printed()[-3:] == rows
+    assert all(len(line) <= WIDTH for line in printed())
+
+
+def test_invalid_rows_by_reason(tmp_path, printed):
+    """An ending counts invalid rows together whose reason is the same, not all under the reason of the first."""
+    blank, long = ({"never": "invalid", "why": f"DeviceSn is {what}"} for what in ("blank", "a formula"))
+    ending(made_run(tmp_path, [row("invalid", **blank), row("invalid", **long), row("invalid", **blank)]))
+
+    lines = [line.split(maxsplit=1)[1] for line in printed() if " as row " in line]
+    assert lines == ["as row 1 (00000001): DeviceSn is blank", "as row 2 (00000002): DeviceSn is a formula"]
+
+
 def words(lines):
     """Returns the words that nothing but the width may change: those without digits, nor what breaks a command."""
     return {word for line in lines for word in line.split() if not any(map(str.isdigit, word))} - {"\\"}

@@ -49,6 +49,7 @@ def test_job_file(tmp_path, line):
 
     assert message.count(str(path)) == 1
     assert line.split()[0] in message
+    assert f"[{line.split()[0]}]" not in message
 
 
 def test_environment(monkeypatch):

@@ -28,7 +28,8 @@ _OF_ONE_START = frozenset({"state_dir", "retry", "limit_rows", "deadline", "yes"
 def resume(results: Path, options: ResumeOptions) -> ExitStatus:
     """Continues the run, the undo or the watch that was interrupted; its list is not needed.
 
-    What was typed at its start holds unless it is given again. On a run that has ended it calls what --retry names.
+    What was typed at its start holds unless it is given again, or is of one start. On a run that has ended it calls
+    what --retry names.
     """
     files = RunFiles(results_of(results), options.state_dir)
     status = status_of(files)

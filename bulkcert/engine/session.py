@@ -118,8 +118,7 @@ async def _stop_at(lanes: Lanes, deadline: float) -> None:
     while (left := deadline - time.time()) > 0:  # noqa: ASYNC110 - the clock may be set meanwhile, without notice
         await anyio.sleep(min(left, CLOCK_CHECK_S))
     reached = datetime.fromtimestamp(deadline).strftime("%Y-%m-%d %H:%M:%S")  # noqa: DTZ006 - as it was typed
-    advice = "Resume with a later --deadline."
-    lanes.stop(Stop(ExitStatus.STOPPED_EARLY, f"the deadline, {reached}", advice))
+    lanes.stop(Stop(ExitStatus.STOPPED_EARLY, f"the deadline, {reached}", ""))
 
 
 async def _obey_signals(lanes: Lanes, leave: Leave) -> None:

@@ -20,7 +20,7 @@ from bulkcert.store.status import RunStatus
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """The rows that have an outcome and a code in common.
+    """The rows that have an outcome and a code in common; of what is never called, the reason.
 
     Attributes:
         outcome: What became of them.

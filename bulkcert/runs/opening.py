@@ -220,11 +220,19 @@ def _resumed(new: OpenRun, earlier: Asked) -> OpenRun:
     before = pinned_of(files, earlier)
     if differences := _differences(earlier, asked):
         lists = _compared(before, pinned) if earlier.keys_sha256 != asked.keys_sha256 else ""
+        advice = (
+            f"{files.command('resume')} finishes it with its own list; for this one name other results with -o. "
+            "--overwrite drops what that run has done."
+        )
+        if earlier.action == asked.action and not lists:
+            advice = (
+                "Leave out what names another service, in the job file and the environment as well; a run there wants "
+                "other results (-o)."
+            )
         raise BulkcertError(
             ExitStatus.INPUT_INVALID,
             f"{files.results} is of another run; it differs in {', '.join(differences)}{lists}",
-            f"No calls were made. {files.command('resume')} finishes it with its own list; for this one name other "
-            "results with -o. --overwrite drops what that run has done.",
+            f"No calls were made. {advice}",
         )
     pinned.path.unlink(missing_ok=True)
     store.correct(msgspec.structs.replace(earlier, protected_by=asked.protected_by or earlier.protected_by))

@@ -225,9 +225,12 @@ def undos_in_doubt(db: sqlite3.Connection) -> list[tuple[int, int]]:
 
 
 def kinds(db: sqlite3.Connection) -> list[tuple[str, str, int, int]]:
-    """Returns for each outcome and code how many rows have both, and the first of them, in order of the first."""
-    statement = """SELECT outcome, COALESCE(code, ''), COUNT(*), MIN(row) FROM certificate
-        WHERE outcome IS NOT NULL GROUP BY outcome, code ORDER BY MIN(row)"""
+    """Returns for each outcome and code how many rows have both, and the first of them, in order of the first.
+
+    Rows that are invalid or protected have no code: they are together whose reason is the same.
+    """
+    statement = """SELECT outcome, COALESCE(code, ''), COUNT(*), MIN(row) FROM certificate WHERE outcome IS NOT NULL
+        GROUP BY outcome, code, CASE WHEN outcome IN ('invalid', 'protected') THEN why END ORDER BY MIN(row)"""
     return db.execute(statement).fetchall()
 
 

@@ -45,6 +45,7 @@ class RunStatus:
         asked: What it is of; None while its first session has not begun.
         sessions: Its sessions, the newest last.
         outcomes: All rows of the list by outcome, as far as the disk knows.
+        left_alone: Those that a next session would not call, likewise.
         to_call: Rows that a next session would call.
         maybe_undone: Rows that an undo may have changed back without a trace.
         drifted: Rows that were in the desired state and read back in another; what has failed is not among them.
@@ -59,6 +60,7 @@ class RunStatus:
     asked: Asked | None = None
     sessions: tuple[Session, ...] = ()
     outcomes: Counter[Outcome] = field(default_factory=Counter)
+    left_alone: Counter[Outcome] = field(default_factory=Counter)
     to_call: int = 0
     maybe_undone: int = 0
     drifted: int = 0
@@ -176,7 +178,7 @@ def status_in(
     asked = queries.asked(db)
     if not (sessions := tuple(queries.sessions(db))):
         raise contradiction()
-    outcomes, _, to_call = queries.counts(db, asked.rows)
+    outcomes, left_alone, to_call = queries.counts(db, asked.rows)
     maybe_undone = queries.count(db, queries.MAYBE_UNDONE)
     state = _state(sessions, is_held=holder is not None)
     about_undo = state is State.ENDED and (not brief or outcomes[Outcome.UNDONE] or maybe_undone)
@@ -186,6 +188,7 @@ def status_in(
         asked,
         sessions,
         outcomes,
+        left_alone,
         to_call,
         maybe_undone,
         queries.count(db, queries.DRIFTED, ACTIONS[asked.action].desired_status),
@@ -217,5 +220,5 @@ def no_run(files: RunFiles) -> NoRunError:
     return NoRunError(
         ExitStatus.INPUT_UNREADABLE,
         f"{files.results}: no run has written there",
-        f"Name the results file of a run (its -o, or what its plan shows as results).{others}",
+        f"Name the results file of a run: its -o, or LIST.ACTION.results.csv by default.{others}",
     )

@@ -184,7 +184,10 @@ def undone_words(status: RunStatus) -> str:
     inverse = ACTIONS[status.asked.action].inverse if status.asked else None
     opposite = f"{ACTIONS[inverse].desired} again" if inverse else "as they were"
     there = "is" if status.undone == 1 else "are"
-    parts = [f"{counted(status.undone, 'certificate')} {there} {opposite}"] if status.undone else []
+    changed = status.undone + status.outcomes[Outcome.SUCCEEDED] + status.outcomes[Outcome.UNKNOWN]
+    of_all = f" of {changed:,}" * (changed > status.undone)
+    noun = counted(changed, "certificate").partition(" ")[2]
+    parts = [f"{status.undone:,}{of_all} {noun} {there} {opposite}"] if status.undone else []
     if status.maybe_undone:
         perhaps = f"{status.maybe_undone:,} more perhaps" if parts else f"perhaps {status.maybe_undone:,} {opposite}"
         parts.append(perhaps)
@@ -226,7 +229,8 @@ def _after_the_end(status: RunStatus) -> Iterator[Step]:
         return
     if status.to_call and doing is not None:
         yield Step(_before_resuming(doing.stop_code, doing.exit_status), files.command("resume"))
-    again = {outcome.value: outcomes[outcome] for outcome in (Outcome.FAILED, Outcome.UNKNOWN) if outcomes[outcome]}
+    left = status.left_alone
+    again = {outcome.value: left[outcome] for outcome in (Outcome.FAILED, Outcome.UNKNOWN) if left[outcome]}
     again |= {"drifted": status.drifted} if status.drifted else {}
     if again:
         rows = ", ".join(f"{count:,} {kind}" for kind, count in again.items())
@@ -252,27 +256,6 @@ def _after_reading(status: RunStatus) -> Iterator[Step]:
         yield Step("to resume the watch", status.files.command("resume"))
     elif newest.ended_at is None or (read and (read.stopped or "refused" in read.unread_because)):
         yield Step("to read what was not read", status.files.command("verify"))
-
-
-def steps_after_reading(status: RunStatus, *, not_attempted: int, refused: int, may_watch: bool) -> Iterator[Step]:
-    """Yields what to do about rows that a verification did not call.
-
-    Args:
-        status: Of the run.
-        not_attempted: Rows that the run has not reached.
-        refused: Rows whose call was refused in a watch.
-        may_watch: Whether a watch would call rows again, and was not asked for.
-    """
-    asked, resume = status.asked, status.files.command("resume")
-    if asked is None or asked.rehearsal:
-        return
-    if not_attempted:
-        rows = counted(not_attempted, "row")
-        yield Step(f"not attempted: {rows}, which verify does not call; to resume the run", resume)
-    if refused:
-        yield Step(f"not called again: {counted(refused, 'row')} whose call was refused or given up; to call", resume)
-    if may_watch and ACTIONS[asked.action].repeatable:
-        yield Step("to call them again, and keep reading", status.files.command("verify", "--watch", "10m"))
 
 
 def to_verify(status: RunStatus) -> Iterator[Step]:

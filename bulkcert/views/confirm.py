@@ -130,7 +130,7 @@ def show_idle(run: Run) -> None:
         say(f"nothing to call: {run.job.list_name} has no rows")
     else:
         done = f"all {run.already_done:,} already finished" if run.already_done else "no row may be called"
-        say(f"nothing to call: {done}; --overwrite starts from scratch")
+        say(f"nothing to call: {done}; a run with --overwrite starts from scratch")
 
 
 def _cas(run: Run) -> str:
@@ -158,11 +158,16 @@ def confirm(rows: int, *, by_device: bool = True) -> None:
         advice = "Add --yes to run without being asked."
         raise BulkcertError(ExitStatus.USAGE, f"{why}; no calls were made", advice)
     if rows > ASK_FOR_COUNT or not by_device:
-        agreed = _answer(f"Type the number of rows ({rows}) to continue: ").replace(",", "") == str(rows)
+        wanted = str(rows)
+        typed = _answer(f"Type the number of rows ({rows}) to continue: ")
+        agreed = typed.replace(",", "") == wanted
     else:
-        agreed = _answer("Continue? [y/N] ").lower() in ("y", "yes")
+        wanted = "y or yes"
+        typed = _answer("Continue? [y/N] ")
+        agreed = typed.lower() in ("y", "yes")
     if not agreed:
-        raise BulkcertError(ExitStatus.USAGE, "not confirmed; no calls were made")
+        text = f"not confirmed: '{printable(typed)}' was typed, not {wanted}" if typed else "not confirmed"
+        raise BulkcertError(ExitStatus.USAGE, text, "No calls were made.")
 
 
 def show_undo(undo: Undo) -> None:
@@ -176,6 +181,8 @@ def show_undo(undo: Undo) -> None:
             say(f"{'included' if undo.include_unknown else 'not undone'}: {unknown}", style="yellow")
     elif undo.unknown:
         say(f"nothing to undo: all that {results} has changed are {unknown}, so they are not undone", style="yellow")
+    elif undone := undo.opened.status().undone:
+        say(f"nothing to undo: all that {results} has changed, {counted(undone, 'row')}, is undone already")
     else:
         say(f"nothing to undo: {results} has no row that its run has changed")
 
@@ -185,7 +192,8 @@ def _answer(question: str) -> str:
     try:
         line = sys.stdin.readline()
     except KeyboardInterrupt:
-        raise BulkcertError(ExitStatus.INTERRUPTED, "interrupted; no calls were made") from None
+        stderr.print()
+        raise BulkcertError(ExitStatus.INTERRUPTED, "interrupted", "No calls were made.") from None
     except UnicodeDecodeError:
         line = ""
     if not line:

@@ -137,8 +137,16 @@ def say(text: str | Text, console: Console = stderr, *, style: str = "", indent:
 
 
 def wrapped(text: Text, console: Console, indent: int = 0) -> list[Text]:
-    """Returns a text as the lines that fit a terminal; as it is where it goes into a file."""
-    if not console.is_terminal or text.cell_len <= console.width:
+    """Returns a text as the lines that fit a terminal; as it is where it goes into a file.
+
+    Lines of its own stay lines; of one that begins with spaces what follows is indented further.
+    """
+    if not console.is_terminal:
+        return [text]
+    if "\n" in text.plain:
+        own = [(line, len(line.plain) - len(line.plain.lstrip())) for line in text.split()]
+        return [part for line, spaces in own for part in wrapped(line, console, spaces + 2 if spaces else indent)]
+    if text.cell_len <= console.width:
         return [text]
     starts, width = [indent], console.width - indent
     # A word that is longer than a line stays whole, so that a path can be copied.

@@ -12,7 +12,7 @@ from bulkcert.runs.verify import Verifier
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.schema import Verification
 from bulkcert.store.status import RunStatus
-from bulkcert.views.advice import meaning, steps_after, steps_after_reading, steps_left, undone_words
+from bulkcert.views.advice import meaning, steps_after, steps_left, undone_words
 from bulkcert.views.console import say, say_step, show_error, warn
 from bulkcert.views.layout import outcome_lines, show
 from bulkcert.views.verified import REASON_WIDTH, UNREAD, label_of, meaning_read, read_words
@@ -105,10 +105,11 @@ def _kinds(kinds: list[Kind]) -> Iterator[str]:
     said.sort(key=lambda kind: -kind.rows)
     for kind in said[:KINDS_SHOWN]:
         request = f" (request {printable(kind.request_id)})" if kind.request_id else ""
-        sample = f"row {kind.row:,} ({printable(kind.serial)}): {printable(kind.message, MESSAGE_WIDTH)}{request}"
+        serial = f" ({printable(kind.serial)})" if kind.serial.strip() else ""
+        sample = f"row {kind.row:,}{serial}: {printable(kind.message, MESSAGE_WIDTH)}{request}"
         yield f"{kind.rows:>13,} {printable(kind.code) or 'as'} {sample}"
     if (more := len(said) - KINDS_SHOWN) > 0:
-        yield f"{'':>13} and {more} more {'codes' if more > 1 else 'code'}, in the summary"
+        yield f"{'':>13} and {more} more, in the summary"
 
 
 def show_verified(
@@ -126,10 +127,12 @@ def show_verified(
     speaks = not (quiet or as_json)
     if speaks and status.is_undone:
         say("the run was undone, wholly or in part", style="yellow")
-    may_watch = speaks and not verifier.options.watch and verifier.would_call
-    refused, left = len(verifier.refused), verification.not_attempted
-    for step in steps_after_reading(status, not_attempted=left, refused=refused, may_watch=may_watch):
+    for step in steps_left(status):
         say_step(step.purpose, step.command)
+    action, asked = verifier.opened.action, verifier.opened.asked
+    may_watch = action.repeatable and not (verifier.options.watch or asked.rehearsal)
+    if speaks and may_watch and verifier.would_call:
+        say_step("to call them again, and keep reading", status.files.command("verify", "--watch", "10m"))
 
 
 def _read_back(verifier: Verifier, verification: Verification) -> Iterator[tuple[str, str | Text]]:

@@ -37,6 +37,8 @@ def _text(error: cyclopts.CycloptsError) -> str:
             text = "Unknown option: --dry-run; bulkcert plan, with the same options, says what a run would do"
         case cyclopts.CoercionError() if error.token and error.token.value == "deactivate":
             text = f"{text.partition(' Did you mean')[0]} Did you mean inactivate-device?"  # never activate-…
+    if token is not None and token.keyword:  # a key of a job file comes in brackets
+        text = text.replace(token.keyword, token.keyword.strip("[]"))
     if token is None or token.source in ("", "cli", "env") or token.source in text:
         return text
     return f"{token.source}: {text}"

@@ -242,7 +242,7 @@ def _on_left_out(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
     options = inquiry.question.options
     if plan.invalid:
         first = inquiry.check.first_invalid[0]
-        place = f"{plan.input}:{first.line or first.row}: {first.column}: {first.reason}{first.shown}"
+        place = f"{plan.input}:{first.line or first.row}: {first.column} {first.reason}{first.shown}"
         how = "skipped (--skip-invalid)" if options.skip_invalid else "correct what is wrong, or give --skip-invalid"
         yield f"{are(plan.invalid, 'row')} invalid, the first: {place}; {how}"
     if plan.protected:

@@ -12,7 +12,7 @@ from bulkcert.service.actions import ACTIONS
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import Session
 from bulkcert.store.status import RunStatus, State
-from bulkcert.views.advice import Step, meaning, steps_left, to_verify, undone_words
+from bulkcert.views.advice import Step, is_undoing, meaning, steps_left, to_verify, undone_words
 from bulkcert.views.layout import outcome_lines
 from bulkcert.views.verified import label_of, read_words
 from bulkcert.words import counted, duration, faults, printable
@@ -111,7 +111,9 @@ def _ended(status: RunStatus) -> Text:
     doing = status.doing or status.sessions[-1]
     at = _at(doing.ended_at or doing.started_at)
     if status.is_undone:
-        return Text(f"UNDONE: {undone_words(status)}; ended at {at} with {status.exit_status}", style="yellow")
+        unfinished = "; the undo is not finished" * is_undoing(status)
+        words = f"UNDONE: {undone_words(status)}{unfinished}; ended at {at} with {status.exit_status}"
+        return Text(words, style="yellow")
     words = doing.stopped or meaning(status.exit_status)
     if status.asked is not None and not status.asked.rows:
         words = "nothing to do: the list was empty"
@@ -136,8 +138,8 @@ def _counts(status: RunStatus, rows: int) -> Iterator[tuple[str, str | Text]]:
     if status.is_undone and status.state is not State.ENDED:
         yield "undone", Text(undone_words(status), style="yellow")
     if status.in_doubt and not is_running(status):
-        rows_left = f"{counted(status.in_doubt, 'row')} that a killed session may have called, without an outcome"
-        yield "in doubt", Text(rows_left, style="yellow")
+        words = f"{status.in_doubt:,} of the {Outcome.NOT_ATTEMPTED}: a killed session may have called them"
+        yield "in doubt", Text(words, style="yellow")
     if status.drifted and status.asked is not None:
         desired = ACTIONS[status.asked.action].desired
         yield "drifted", Text(f"{counted(status.drifted, 'row')} read back since, and not {desired}", style="red")
