@@ -286,7 +286,6 @@ def test_stretches(made, rows, stretches, left_out):
         full = each.mean[:-1]
         assert sum(full) * each.bin_s == pytest.approx(each.calls, abs=max(each.bin_s, 900))
         assert max(each.worst) <= each.calls
-        assert {value for value in each.p50_ms if value is not None} == {80.0}
 
 
 def test_cas(made):

@@ -65,7 +65,7 @@ def test_charts_tell_what_they_show(page):
     """Each chart has a title and a description, takes its colours from the page, and is small."""
     text = page.read_text()
     charts = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
-    assert len(charts) == 3
+    assert len(charts) == 2
     for chart in charts:
         name, described = re.search(r'aria-labelledby="(\S+) (\S+)"', chart).groups()
         assert re.search(rf'<title id="{name}">[^<]+</title>\s*<desc id="{described}">[^<]+</desc>', chart)

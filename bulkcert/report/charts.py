@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 
 import msgspec
 
@@ -28,7 +27,7 @@ class Chart(msgspec.Struct, frozen=True):
 
 def charts_of(figures: Figures) -> list[Chart]:
     """Returns the charts that there is something to show in."""
-    called = [_pace(figures), _latency(figures)] if figures.calls.stretches else []
+    called = [_pace(figures)] if figures.calls.stretches else []
     return [*([_containment(figures)] if figures.containment.steps else []), *called]
 
 
@@ -93,30 +92,6 @@ def _limits(figures: Figures) -> list[tuple[str, int, str, str]]:
     return limits
 
 
-def _latency(figures: Figures) -> Chart:
-    title, latency, stretches = "Latency, over time", figures.calls.latency_ms, figures.calls.stretches
-    both = [value for stretch in stretches for value in (*stretch.p50_ms, *stretch.p99_ms)]
-    values = [max(value, 0.1) for value in both if value is not None]
-    # Rows of which no answer came have none.
-    y = Axis(min(values, default=1) * 0.8, max(values, default=1) * 1.25, BOTTOM, TOP, logarithmic=True)
-
-    def show(stretch: Stretch, edges: list[float]) -> Iterator[str]:
-        middles = [round((start + end) / 2, 1) for start, end in pairwise(edges)]
-        for each, color in ((stretch.p99_ms, SECOND), (stretch.p50_ms, MAIN)):
-            pairs = zip(middles, each, strict=True)
-            yield svg.curve([None if value is None else (x, y.at(value)) for x, value in pairs], color=color)
-
-    drawn = [
-        svg.legend([("99 % below", SECOND, "20"), ("median", MAIN, "20")]),
-        svg.grid(y, "latency", _ms),
-        *_over_time(stretches, show),
-    ]
-    median, high, longest = (_ms(latency.get(name)) for name in ("p50", "p99", "longest"))
-    words = f"median {median}, 99 % below {high}, longest {longest}"
-    caption = f"Of the last attempt of each called row, by bins of {length(stretches[0].bin_s)}; logarithmic."
-    return Chart("latency", title, svg.picture("latency", title, words, drawn), caption)
-
-
 def _over_time(stretches: list[Stretch], show: Callable[[Stretch, list[float]], Iterator[str]]) -> Iterator[str]:
     """Yields stretches of time from left to right, each as wide as it is long, within reason, and their axes."""
     longest = max(len(stretch.mean) for stretch in stretches)
@@ -141,10 +116,3 @@ def _unit(seconds: float) -> tuple[int, str]:
 
 
 _UNITS = ((180, 1, "seconds"), (3 * 3600, 60, "minutes"), (72 * 3600, 3600, "hours"), (math.inf, 86400, "days"))
-
-
-def _ms(value: float | None) -> str:
-    """Returns a latency for people: ``85 ms``, ``3 s``."""
-    if value is None:
-        return "—"
-    return f"{value / 1000:.3g} s" if value >= 1000 else f"{value:.3g} ms"  # noqa: PLR2004 - milliseconds in a second

@@ -194,7 +194,7 @@ def _calls(figures: Figures) -> Section:
     ]
     if calls.latency_ms:
         facts.append(("Latency", ", ".join(f"{name} {value:,.1f} ms" for name, value in calls.latency_ms.items())))
-    return Section("How it went", facts=facts, charts=("containment", "pace", "latency"))
+    return Section("How it went", facts=facts, charts=("containment", "pace"))
 
 
 def _asked(figures: Figures) -> Section:

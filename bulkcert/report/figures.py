@@ -161,8 +161,6 @@ class Stretch(msgspec.Struct, frozen=True):
         calls: Last attempts sent, over all bins.
         mean: Calls per second in each bin.
         worst: Calls in the busiest second of each bin.
-        p50_ms: Median latency in each bin, in milliseconds; null where nothing was sent.
-        p99_ms: The 99th percentile.
     """
 
     started: str
@@ -170,8 +168,6 @@ class Stretch(msgspec.Struct, frozen=True):
     calls: int
     mean: list[float]
     worst: list[int]
-    p50_ms: list[float | None]
-    p99_ms: list[float | None]
 
 
 class Calls(msgspec.Struct, frozen=True):

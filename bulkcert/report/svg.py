@@ -1,7 +1,7 @@
 """Drawing by hand: SVG to stand inline in a page, one drawing for light, dark and paper, its colours the page's."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
 import msgspec
@@ -23,20 +23,13 @@ class Axis(msgspec.Struct, frozen=True):
     high: float
     start: float
     end: float
-    logarithmic: bool = False
 
     def at(self, value: float) -> float:
         """Returns the pixel of a value."""
-        low, high = self.low, self.high
-        if self.logarithmic:
-            low, high, value = math.log(low), math.log(high), math.log(max(value, low))
-        return round(self.start + (self.end - self.start) * (value - low) / (high - low), 1)
+        return round(self.start + (self.end - self.start) * (value - self.low) / (self.high - self.low), 1)
 
     def ticks(self, most: int = 5, least: float = 0) -> list[float]:
         """Returns round values, at most so many and at least so far apart."""
-        if self.logarithmic:
-            found = [value for value in _ROUND if self.low <= value <= self.high]
-            return found[:: math.ceil(len(found) / most)] if len(found) > 1 else [self.low, self.high]
         wanted = max((self.high - self.low) / most, least)
         step = next(value for value in _ROUND if value >= wanted)
         return [step * number for number in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
@@ -62,16 +55,6 @@ def line(x1: float, y1: float, x2: float, y2: float, *, color: str = GRID, width
     return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, stroke=color, stroke_width=width, **dashed)
 
 
-def curve(points: Iterable[tuple[float, float] | None], *, color: str, width: float = 1.6) -> str:
-    """Returns a line through points; it is interrupted where one is None, and a point by itself is a dot."""
-    path, pen = [], "M"
-    for point in points:
-        if point is not None:
-            path.append(f"{pen}{point[0]} {point[1]}" + ("h.1" if pen == "M" else ""))
-        pen = "M" if point is None else "L"
-    return tag("path", d="".join(path), fill="none", stroke=color, stroke_width=width, stroke_linecap="round")
-
-
 def stairs(edges: Sequence[float], heights: Sequence[float], *, color: str, base: float | None = None) -> str:
     """Returns steps between edges, one more than there are heights; filled down to a base where it is given."""
     path = "".join(f"V{height}H{edge}" for height, edge in zip(heights, edges[1:], strict=True))
@@ -81,11 +64,11 @@ def stairs(edges: Sequence[float], heights: Sequence[float], *, color: str, base
     return tag("path", d=f"{begin}{path}V{base}Z", fill=color, fill_opacity=0.85)
 
 
-def grid(axis: Axis, what: str, shown: Callable[[float], str] = "{:,.0f}".format) -> str:
+def grid(axis: Axis, what: str) -> str:
     """Returns the lines and values of an upright axis, and what it measures, over the whole plot."""
     ticks = axis.ticks(least=1)
     drawn = [line(LEFT, axis.at(value), RIGHT, axis.at(value)) for value in ticks]
-    drawn += [label(shown(value), LEFT - 6, axis.at(value) + 3.5, anchor="end") for value in ticks]
+    drawn += [label(f"{value:,.0f}", LEFT - 6, axis.at(value) + 3.5, anchor="end") for value in ticks]
     middle = (TOP + BOTTOM) / 2
     return "".join([*drawn, label(what, 10, middle, anchor="middle", transform=f"rotate(-90 10 {middle})")])
 

@@ -1,4 +1,4 @@
-"""Counting over time: when how many certificates were in the desired state, and calls and latency in bins."""
+"""Counting over time: when how many certificates were in the desired state, and calls in bins."""
 
 import math
 
@@ -53,9 +53,9 @@ def stretches_of(called: pl.DataFrame) -> list[Stretch]:
     """Returns the busiest stretches in order of time.
 
     Args:
-        called: Rows with a call: ``sent_at`` in Unix milliseconds and ``latency_ms``.
+        called: Rows with a call: ``sent_at`` in Unix milliseconds.
     """
-    placed = called.select("latency_ms", second=pl.col("sent_at") // 1000).sort("second")
+    placed = called.select(second=pl.col("sent_at") // 1000).sort("second")
     gap = max(SHORTEST_GAP_S, GAP_SHARE * placed["second"].n_unique())
     number = (pl.col("second").diff().fill_null(0) > gap).cum_sum()
     stretches = placed.with_columns(number.alias("stretch"), calls=pl.len().over("second")).partition_by("stretch")
@@ -72,8 +72,6 @@ def _stretch(placed: pl.DataFrame, width: int) -> Stretch:
     found = placed.group_by(bin=(pl.col("second") - first) // width).agg(
         sent=pl.len(),
         worst=pl.col("calls").max(),
-        p50=pl.col("latency_ms").quantile(0.5),
-        p99=pl.col("latency_ms").quantile(0.99),
     )
     # The last bin is seldom full: its mean is over the seconds that it has.
     span = pl.min_horizontal(pl.lit(width), last - first + 1 - pl.col("bin") * width)
@@ -86,6 +84,4 @@ def _stretch(placed: pl.DataFrame, width: int) -> Stretch:
         calls=placed.height,
         mean=table["mean"].to_list(),
         worst=table["worst"].to_list(),
-        p50_ms=table["p50"].to_list(),
-        p99_ms=table["p99"].to_list(),
     )
