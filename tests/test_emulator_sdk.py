@@ -1,10 +1,12 @@
-"""The vendor's own SDK against the emulator: an oracle for wire form, signature and answers."""
+"""The vendor's own SDK against the emulator, sync and async: an oracle for wire form, signature and answers."""
 
 import os
 import re
 import time
 from dataclasses import replace
 
+import anyio
+import anyio.to_thread
 import pytest
 from test_emulator_calls import CA, DEVICE, INSTANCE
 from test_emulator_registering import Authority
@@ -33,7 +35,8 @@ def snake(name):
 class Sdk:
     """One SDK client; each call names an operation and its parameters as the reference does."""
 
-    def __init__(self, emulator, *, secret="testAccessKeySecret", token=None) -> None:
+    def __init__(self, emulator, *, sync=False, secret="testAccessKeySecret", token=None) -> None:
+        self.sync = sync
         endpoint = emulator.served.url.removeprefix("http://")
         self.client = Client(
             Config("testAccessKeyId", secret, security_token=token, endpoint=endpoint, protocol="http")
@@ -42,7 +45,10 @@ class Sdk:
     async def __call__(self, action, **parameters):
         parameters = {"MqttInstanceId": INSTANCE} | parameters
         request = getattr(models, f"{action}Request")().from_map(parameters)
-        answer = await getattr(self.client, f"{snake(action)}_async")(request)
+        if self.sync:
+            answer = await anyio.to_thread.run_sync(getattr(self.client, snake(action)), request)
+        else:
+            answer = await getattr(self.client, f"{snake(action)}_async")(request)
         assert answer.status_code == 200
         return answer.body
 
@@ -84,13 +90,13 @@ async def test_ca_operations():
         assert refused.value.code == "FindCaBySnError"
 
 
-@pytest.mark.parametrize("device", [DEVICE, TRICKY], ids=["plain", "tricky"])
-async def test_device_operations(device):
+@pytest.mark.parametrize(("device", "sync"), [(DEVICE, False), (TRICKY, False), (TRICKY, True)])
+async def test_device_operations(device, sync):
     """The SDK reads, lists, switches and deletes a device, whatever characters its serial holds."""
     emulator = OnSocket()
     async with emulator as call:
         call.seed(("ca", device))
-        sdk, serials = Sdk(emulator), {"CaSn": "ca", "DeviceSn": device}
+        sdk, serials = Sdk(emulator, sync=sync), {"CaSn": "ca", "DeviceSn": device}
         for action, status in (("InactivateDeviceCertificate", "0"), ("ActiveDeviceCertificate", "1")):
             assert await sdk.result(action, **serials) == device
             assert (await sdk.result("GetDeviceCertificate", **serials))["Status"] == status
