@@ -105,6 +105,18 @@ def ending(files):
     show_ending(summary, status, quiet=False)
 
 
+@pytest.mark.usefixtures("inside")
+def test_the_end_of_a_run(printed):
+    """Reads are named among the calls; what has stopped the run is said once."""
+    refused = row("not_attempted", code="SignatureDoesNotMatch", message="a wrong signature")
+    stopped = session(ended=77, stopped="a wrong signature", stop_code="SignatureDoesNotMatch", figures={"reads": 3})
+    ending(made_run(Path(), [refused], [stopped]))
+    text = "\n".join(printed())
+
+    assert "5, of which 3 reads, at 0.0/s" in text
+    assert text.count("a wrong signature") == 1
+
+
 PLANS = [("plan", "inactivate-device"), ("plan", "delete-ca")]
 RUN = ("run", "inactivate-device", "-o", "new.csv", "--protect", "p.csv", "--skip-protected")
 SHOWN = [*RUNS, RUN, ("run", "delete-ca", "-o", "new.csv", "--rate", "501", "--limits-raised"), *PLANS, ("verify",)]
