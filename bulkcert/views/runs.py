@@ -107,7 +107,10 @@ def lines_of(runs: Sequence[Listed], width: int | None = None) -> Iterator[str]:
             yield from lines
             return
     # The name is the last, so that a long one makes no other line longer.
-    firsts, indent = columns([[row[0], row[2], row[1]] for row in table]), " " * (len(cells[0][0]) + GAP)
+    firsts, indent = (
+        columns([[row[0], row[2], row[1]] for row in table]),
+        " " * (max(len(row[0]) for row in table) + GAP),
+    )
     for first, row in zip(firsts, table, strict=True):
         yield first
         yield from folded(f"{row[4]}  {row[5]}", width, indent, indent)
