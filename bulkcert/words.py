@@ -1,5 +1,7 @@
 """Numbers and times in words."""
 
+import textwrap
+
 
 def counted(count: int, noun: str) -> str:
     """Returns a number of things for people: ``1 row``, ``4,997 rows``, ``2 retries``, ``2 addresses``."""
@@ -45,6 +47,13 @@ def duration(seconds: float) -> str:
 def length(seconds: float) -> str:
     """Returns a measured length of time, for people: ``8.16 s``, ``6 min 43 s``."""
     return f"{seconds:.3g} s" if seconds < 60 else duration(seconds)  # noqa: PLR2004 - clock arithmetic
+
+
+def folded(text: str, width: int, first: str, below: str) -> list[str]:
+    """Returns a text as lines that begin with ``first`` and ``below``; only a word makes one longer than the width."""
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=below, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def printable(text: str, width: int = 40) -> str:

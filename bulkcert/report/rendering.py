@@ -1,7 +1,6 @@
 """The four formats of a report: a page, plain text, Markdown and JSON."""
 
 import re
-import textwrap
 from collections.abc import Iterator
 
 import jinja2
@@ -11,7 +10,7 @@ from bulkcert.report import Format
 from bulkcert.report.charts import charts_of
 from bulkcert.report.document import Document, TextTable, document_of
 from bulkcert.report.figures import Figures
-from bulkcert.words import printable
+from bulkcert.words import folded, printable
 
 _WIDE = 100
 """Columns of a terminal or a mail; a text table that is wider stands as a block for each row."""
@@ -80,10 +79,7 @@ def _lines(text: str, width: int | None, first: str, indent: int) -> list[str]:
         if number % 2:
             lines.append(f"{'':{indent + 2}}{part}")
         elif words := part.strip() if number == 0 else part.strip(" .;"):
-            wrapper = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False)
-            wrapper.subsequent_indent = " " * indent
-            wrapper.initial_indent = wrapper.subsequent_indent if number else first
-            lines += wrapper.wrap(words)
+            lines += folded(words, width, " " * indent if number else first, " " * indent)
     return lines
 
 

@@ -1,6 +1,5 @@
 """The runs of a directory, for people, a line each, and for programs."""
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from bulkcert.store.paths import SUFFIX, RunFiles
 from bulkcert.store.status import NoRunError, RunStatus, State, status_of
 from bulkcert.views.layout import GAP, columns
 from bulkcert.views.shown import Shown, shown
-from bulkcert.words import printable
+from bulkcert.words import folded, printable
 
 _LONGEST_NAME, _LONGEST_REASON = 255, 400
 
@@ -96,7 +95,7 @@ def lines_of(runs: Sequence[Listed], width: int | None = None) -> Iterator[str]:
     for run in runs:
         if run.status is None:
             line = f"{_name(run)}  {printable(run.wrong, _LONGEST_REASON)}"
-            yield from [line] if width is None else _wrapped(line, width, 2)
+            yield from [line] if width is None else folded(line, width, "", "  ")
     cells = [_cells(run, run.status) for run in runs if run.status is not None]
     if width is None or not cells:
         yield from columns(cells) if cells else ()
@@ -108,14 +107,10 @@ def lines_of(runs: Sequence[Listed], width: int | None = None) -> Iterator[str]:
             yield from lines
             return
     # The name is the last, so that a long one makes no other line longer.
-    firsts, indent = columns([[row[0], row[2], row[1]] for row in table]), len(cells[0][0]) + GAP
+    firsts, indent = columns([[row[0], row[2], row[1]] for row in table]), " " * (len(cells[0][0]) + GAP)
     for first, row in zip(firsts, table, strict=True):
         yield first
-        yield from _wrapped(f"{'':{indent}}{row[4]}  {row[5]}", width, indent)
-
-
-def _wrapped(line: str, width: int, indent: int) -> list[str]:
-    return textwrap.wrap(line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+        yield from folded(f"{row[4]}  {row[5]}", width, indent, indent)
 
 
 def _name(run: Listed) -> str:
