@@ -30,7 +30,7 @@ def seen(outcome="succeeded", *, status="inactive", at=AFTER, **columns):
 
 def verification(**figures):
     none = {"finished": utc(START / 1000 + 20), "statuses": {}, "wanted": 0, "not_desired": 0, "calls": 3}
-    none |= {"called_again": 0, "not_attempted": 0, "exit_status": 0, "stopped": ""}
+    none |= {"called_again": 0, "exit_status": 0, "stopped": ""}
     return Verification(**none | figures)
 
 

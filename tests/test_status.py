@@ -20,7 +20,7 @@ from bulkcert.views.status import line_of, rows_of, steps_of
 KILLED = session(ended=None, figures={"calls": 5, "retries": 1, "achieved_rate": 2.5})
 ENDED = session(ended=0, figures={"calls": 3, "achieved_rate": 1.0})
 UNDO = session("undo", after_ms=60_000, figures={"calls": 3})
-READ = Verification("2027-01-15T09:00:00.000Z", {"inactive": 3}, 3, 0, 1, 0, 0, 0, "")
+READ = Verification("2027-01-15T09:00:00.000Z", {"inactive": 3}, 3, 0, 1, 0, 0, "")
 
 
 def verify(reading=READ, **columns):

@@ -184,7 +184,6 @@ def test_what_the_run_has_not_come_to(tmp_path, service, made):
     assert watched.stderr == "to resume: bulkcert resume r.csv\n"
     assert service.states(devices) == left
     assert outcomes("r.csv") == {"succeeded": 4, "not_attempted": 6}
-    assert summary_of("r.csv")["verification"]["not_attempted"] == 6
 
 
 def test_summary_and_results_agree(tmp_path, service, made):

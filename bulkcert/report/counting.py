@@ -192,7 +192,7 @@ def _ever_read(kinds: list[_Kind]) -> Verification:
     unread: Counter[str] = Counter()
     for kind in kinds:
         (unread if kind.verified is None else statuses)[kind.verified or kind.outcome] += kind.rows
-    none = dict.fromkeys(("wanted", "not_desired", "calls", "called_again", "not_attempted", "exit_status"), 0)
+    none = dict.fromkeys(("wanted", "not_desired", "calls", "called_again", "exit_status"), 0)
     read, why = dict(statuses.most_common()), _in_order(unread)
     return Verification("", read, stopped="", unread_because=why, **none)  # type: ignore[arg-type]
 

@@ -53,7 +53,6 @@ class Verifier:
         has_read: Whether any round has seen anything.
         called_again: Rows that were called again.
         called_since: Those of them that were called after the newest round.
-        refused: Rows whose call was refused, as all others would have been, or given up.
     """
 
     opened: OpenRun
@@ -67,7 +66,6 @@ class Verifier:
     has_read: bool = False
     called_again: set[int] = field(default_factory=set)
     called_since: set[int] = field(default_factory=set)
-    refused: set[int] = field(default_factory=set)
     _kept: bytearray = field(default_factory=bytearray)
 
     async def read(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> None:
@@ -164,9 +162,7 @@ class Verifier:
         store = opened.store
         called = await anyio.to_thread.run_sync(store.read, queries.called_by, store.session)
         for row in found & called.keys():
-            if called[row] is Outcome.NOT_ATTEMPTED:
-                self.refused.add(row)
-            else:
+            if called[row] is not Outcome.NOT_ATTEMPTED:
                 sightings.forget_row(row)
                 self._kept[row] = 0
                 self.called_since.add(row)
@@ -220,8 +216,6 @@ class Verifier:
         statuses = self.sightings.counted() if self.sightings is not None else {}
         wanted, read = statuses.get(str(opened.action.desired_status), 0), sum(statuses.values())
         unread = self.rows - read
-        # What the run has not reached is in the results; those whose call was refused just now are no such rows.
-        left = opened.store.read(queries.counts, opened.asked.rows).outcomes[Outcome.NOT_ATTEMPTED]
         return Verification(
             finished=utc(time.time()),
             statuses=statuses,
@@ -229,7 +223,6 @@ class Verifier:
             not_desired=read - wanted,
             calls=self.progress.sends.sends,
             called_again=len(self.called_again),
-            not_attempted=left - len(self.refused),
             exit_status=int(stop.status if stop else ExitStatus.OK if wanted == self.rows else ExitStatus.INCOMPLETE),
             stopped=stop.message if stop else "",
             unread=unread,

@@ -176,7 +176,6 @@ class Verification(msgspec.Struct, frozen=True):
         not_desired: Rows that were read, and are in another state.
         calls: Requests sent, those of certificates that were called again included.
         called_again: Rows that were found in another state and called again, without those whose call was refused.
-        not_attempted: Rows that the run has not reached, and that a watch therefore leaves alone.
         exit_status: Of the command.
         stopped: Why it ended early, or an empty text.
         unread: All other rows but the duplicates: what they are is not known.
@@ -191,7 +190,6 @@ class Verification(msgspec.Struct, frozen=True):
     not_desired: int
     calls: int
     called_again: int
-    not_attempted: int
     exit_status: int
     stopped: str
     unread: int = 0
