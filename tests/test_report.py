@@ -403,14 +403,13 @@ def test_a_state_directory(tmp_path):
         (66, (".",), "a directory"),
         (73, ("r.csv", "-o", "no/such/directory.html"), "Create the directory"),
         (2, ("r.csv", "--format", "pdf"), "pdf"),
-        (2, ("r.csv", "-o", "r.csv"), "would overwrite"),
+        (2, ("r.csv", "-o", "r.csv", "--format", "text"), "would overwrite"),
         (2, ("r.csv", "-o", "devices.csv", "--format", "md"), "would overwrite"),
         (2, ("r.csv", "-o", "link.html"), "would overwrite"),
         (2, ("r.csv", "-o", "./r.csv.run/store.sqlite", "--format", "text"), "would overwrite"),
         (2, ("r.csv", "-o", "r.csv.run/new.html"), "would overwrite"),
         (2, ("r.csv", "-o", "x.pdf"), "Let it end in .html, .md, .json, .txt"),
         (2, ("r.csv", "-o", "x"), "Let it end in"),
-        (2, ("r.csv", "-o", "x.md", "--format", "html"), "--output x.md is the name of md, and --format is html"),
     ],
 )
 def test_what_is_refused(tmp_path, made, status, arguments, said):
@@ -446,10 +445,11 @@ def test_a_run_that_is_starting(tmp_path, made):
         ("x.json", (), "{"),
         ("x.txt", (), "All inactive: "),
         ("ticket.log", ("--format", "text"), "All inactive: "),
+        ("ticket.md", ("--format", "text"), "All inactive: "),
     ],
 )
 def test_the_format(tmp_path, made, name, options, begins):
-    """Without ``--format`` the file is what its name ends in."""
+    """It is what ``--format`` says; without that the file is what its name ends in."""
     made([called()])
     here("report", "r.csv", "-o", name, *options, cwd=tmp_path).ended(0)
     assert (tmp_path / name).read_text().startswith(begins)

@@ -28,49 +28,34 @@ def report(results: Path, state_dir: Path | None, output: Path | None, asked: Fo
         )
     if output is None and asked in (None, "html"):
         output = files.report
-    if output is not None:
-        _confirm_other(output, list(files.kept))
     format_ = _format(asked, output)
     figures = count(files)
-    content = render(
-        figures, format_, terminal.stdout.width if output is None and terminal.stdout.is_terminal else None
-    )
     if output is None:
-        sys.stdout.buffer.write(content)
+        width = terminal.stdout.width if terminal.stdout.is_terminal else None
+        sys.stdout.buffer.write(render(figures, format_, width))
     else:
-        _confirm_other(output, [Path(figures.asked.directory, each) for each in figures.asked.inputs])
-        _write(output, content)
+        _confirm_other(output, [*files.kept, *(Path(figures.asked.directory, each) for each in figures.asked.inputs)])
+        try:
+            write_whole(output, render(figures, format_))
+        except OSError as error:
+            raise cannot_write(output, error) from error
         show([("report", str(output)), ("verdict", figures.verdict.line)])
     return ExitStatus.OK
 
 
 def _format(asked: Format | None, output: Path | None) -> Format:
-    """Returns the format that is asked for, by itself or by the name of the file.
+    """Returns the format that is asked for, by itself or else by the name of the file.
 
     Raises:
-        BulkcertError: They differ, or neither says which.
+        BulkcertError: USAGE: neither says which.
     """
-    named = _FORMATS.get(output.suffix.lower()) if output else None
-    if asked and named and asked != named:
-        raise BulkcertError(
-            ExitStatus.USAGE,
-            f"--output {output} is the name of {named}, and --format is {asked}",
-            "Leave --format out, or name another file with -o. Nothing was written.",
-        )
-    if (format_ := asked or named) is None:
+    if (format_ := asked or _FORMATS.get(output.suffix.lower() if output else "")) is None:
         raise BulkcertError(
             ExitStatus.USAGE,
             f"--output {output}: no format of a report has this name",
             f"Let it end in {', '.join(_FORMATS)}, or say which with --format. Nothing was written.",
         )
     return format_
-
-
-def _write(output: Path, content: bytes) -> None:
-    try:
-        write_whole(output, content)
-    except OSError as error:
-        raise cannot_write(output, error) from error
 
 
 def _confirm_other(output: Path, kept: list[Path]) -> None:
