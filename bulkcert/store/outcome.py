@@ -38,9 +38,6 @@ DESIRED = frozenset({Outcome.SUCCEEDED, Outcome.UNCHANGED})
 ERRORS = frozenset({Outcome.FAILED, Outcome.UNKNOWN})
 """Outcomes that ``--max-errors`` counts. An unregistered certificate is a finding, not an error of the run."""
 
-RETRIED = (Outcome.FAILED, Outcome.UNKNOWN, Outcome.NOT_REGISTERED, Outcome.UNDONE)
-"""Outcomes that ``--retry`` takes up again."""
-
 NEVER_CALLED = (Outcome.INVALID, Outcome.DUPLICATE, Outcome.PROTECTED)
 """Outcomes of rows that are not called, which the list alone decides."""
 
