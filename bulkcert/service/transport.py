@@ -22,6 +22,10 @@ from bulkcert.service.connection import NEVER, Connection
 IDLE_S = 30.0
 """How long an idle connection is kept: longer than any pause between two calls of a lane at work."""
 
+SPARE = 16
+"""Idle connections that are kept for calls to come: a call that must first connect is sent late, and then together
+with those behind it. More would be opened for nothing, and hundreds at once hold up the first calls."""
+
 _ALWAYS = f"accept: application/json\r\naccept-encoding: identity\r\nuser-agent: bulkcert/{version('bulkcert')}\r\n"
 _END = {"GET": f"{_ALWAYS}\r\n".encode(), "POST": f"{_ALWAYS}content-length: 0\r\n\r\n".encode()}
 """How a request ends: headers that are not signed, and no body, since no operation has one."""
@@ -101,7 +105,8 @@ class Transport(httpx.AsyncBaseTransport):
         self._open: set[Connection] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._expected = 0
-        """Calls to come that connections were opened for."""
+        """Calls to come."""
+        self._opening: set[asyncio.Task[None]] = set()
         self._is_reachable = True
         """Whether the newest connection came about: nobody waits twice for one that does not."""
 
@@ -120,6 +125,8 @@ class Transport(httpx.AsyncBaseTransport):
         head = self._head(request)
         self._expected = max(0, self._expected - 1)
         connection = self._take(loop.time()) or await self._connect(limits["connect"], limits["read"])
+        if self._lacks_spare():
+            self._open_spare(limits)
         waiting = connection.send(head, deadline)
         if self._timer is None or self._timer.when() > deadline:
             self._watch(loop, deadline)
@@ -134,17 +141,30 @@ class Transport(httpx.AsyncBaseTransport):
         return httpx.Response(answer.status, headers=answer.headers, stream=Content(answer.body))
 
     async def prepare(self, limits: Mapping[str, float | None]) -> None:
-        """Opens a connection for a call to come, unless one waits for it; if that fails, the call itself finds out why.
+        """Returns when a connection waits for a call to come; if none comes about, the call itself finds out why.
 
         Args:
             limits: The ``timeout`` extension of that call.
         """
         self._expected += 1
-        if len(self._idle) < self._expected and self._is_reachable:
+        if self._lacks_spare():
+            await asyncio.wait([self._open_spare(limits)])
+        elif not self._idle and self._opening:
+            await asyncio.wait(self._opening, return_when=asyncio.FIRST_COMPLETED)
+
+    def _lacks_spare(self) -> bool:
+        return len(self._idle) + len(self._opening) < min(SPARE, self._expected) and self._is_reachable
+
+    def _open_spare(self, limits: Mapping[str, float | None]) -> asyncio.Task[None]:
+        async def connect() -> None:
             try:
                 self._idle.append(await self._connect(limits["connect"] or 0.0, limits["read"] or 0.0))
             except NotSent:
                 self._is_reachable = False
+
+        self._opening.add(task := asyncio.get_running_loop().create_task(connect()))
+        task.add_done_callback(self._opening.discard)
+        return task
 
     def _head(self, request: httpx.Request) -> bytes:
         """Returns a request as it is sent."""
@@ -158,6 +178,8 @@ class Transport(httpx.AsyncBaseTransport):
         """Closes all connections."""
         if self._timer is not None:
             self._timer.cancel()
+        for task in list(self._opening):
+            task.cancel()
         connections = list(self._open)
         for connection in connections:
             connection.abort()
