@@ -172,7 +172,8 @@ class Findings:
         valid = fault == SerialProblem.NONE
         joined = keys.select(pl.concat_str(pl.all().fill_null(""), separator=_JOINT)).to_series()
         if keys.height:
-            self._digest.update(f"{joined.str.join(chr(10)).item()}\n".encode())
+            self._digest.update(joined.str.join("\n").cast(pl.Binary).item())
+            self._digest.update(b"\n")
         if not valid.all():
             self._leave_out(pl.DataFrame([rows, fault]).filter(~valid), keys, part, self._invalid, self._first_invalid)
         free = valid
