@@ -58,6 +58,8 @@ def rows_of(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
         if status.state in (State.INTERRUPTED, State.STALLED, State.RUNNING):
             yield from _errors(newest_errors(status.sessions))
     yield "results", str(status.files.results)
+    if status.failed is not None:
+        yield "failed rows", f"{status.failed}: {counted(status.not_desired, 'row')}"
 
 
 def steps_of(status: RunStatus) -> tuple[Step, ...]:
