@@ -48,6 +48,7 @@ def execute(files: RunFiles, provider: CredentialProvider, options: VerifyOption
     try:
         bind(run=opened.asked.run, action=opened.asked.action)
         service = _service(opened, options)
+        question.warn_of_limits(options)
         calling.prepare(provider, calling.leave_reading)
         if options.watch and not options.yes:
             rows = sum(frame.height for frame in opened.frames())
