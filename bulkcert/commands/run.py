@@ -45,7 +45,7 @@ def execute(job: Job, provider: CredentialProvider) -> Summary:
         provider: What to sign with.
     """
     terminal.show_log(verbose=job.options.verbose, quiet=job.options.quiet)
-    bind(action=job.action.name, instance=job.instance)
+    bind(action=job.action.name, instance=job.instance, rehearsal=job.rehearsal)
     with recording(job, terminal.warn) as recorder:
         watches = [recorder.watch] if recorder else []
         summary, calls = _executed(job, provider, watches)

@@ -8,7 +8,7 @@ import msgspec
 from bulkcert.report.figures import Figures, Finding, Headline, Sample, SessionFigures
 from bulkcert.store.outcome import Outcome
 from bulkcert.views.advice import meaning_of
-from bulkcert.words import clock, counted, faults, length, printable, spaced
+from bulkcert.words import REHEARSAL, clock, counted, faults, length, printable, spaced
 
 Kinds = dict[str, Literal["text", "number", "serial"]]
 """The columns of a table by name, and what stands in each."""
@@ -61,11 +61,12 @@ class Document(msgspec.Struct, frozen=True):
 def document_of(figures: Figures) -> Document:
     """Returns what is said of a run; what is not in the desired state comes second."""
     asked, verdict = figures.asked, figures.verdict
+    rehearsal = f"{REHEARSAL}: " * asked.rehearsal
     sections = [Section("What to do next", [f"→ {step}" for step in verdict.steps])] if verdict.steps else []
     sections += [*_findings(figures), _outcomes(figures), *_read_back(figures), *_cas(figures)]
     sections += [_calls(figures), _asked(figures), _sessions(figures)]
     return Document(
-        title=f"{asked.action} on {_message(asked.instance)}, {clock(figures.containment.since)}",
+        title=f"{rehearsal}{asked.action} on {_message(asked.instance)}, {clock(figures.containment.since)}",
         verdict=msgspec.structs.replace(verdict, notes=[_message(note) for note in verdict.notes]),
         # What was undone took no time until it was done.
         tiles=[] if figures.certificates.is_undone else list(_tiles(figures)),
