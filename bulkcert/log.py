@@ -16,8 +16,8 @@ LogFormat = Literal["text", "json"]
 """What standard error carries: text for people, or a JSON object a line."""
 
 bound: dict[str, str | bool | None] = dict.fromkeys(("run", "job", "action", "instance", "access_key_id", "rehearsal"))
-"""Fields of every line: ID of the run, name of the job file, action, instance, access key, rehearsal or real; null while
-not known."""
+"""Fields of every line: ID of the run, name of the job file, action, instance, access key, rehearsal or not; null
+while not known."""
 
 _JSON = "json lines"
 _log = logging.getLogger("bulkcert")

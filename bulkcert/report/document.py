@@ -5,9 +5,9 @@ from typing import Literal
 
 import msgspec
 
+from bulkcert.output.advice import meaning_of
 from bulkcert.report.figures import Figures, Finding, Headline, Sample, SessionFigures
 from bulkcert.store.outcome import Outcome
-from bulkcert.views.advice import meaning_of
 from bulkcert.words import REHEARSAL, clock, counted, faults, length, printable, spaced
 
 Kinds = dict[str, Literal["text", "number", "serial"]]
