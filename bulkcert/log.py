@@ -15,8 +15,9 @@ from rich.text import Text
 LogFormat = Literal["text", "json"]
 """What standard error carries: text for people, or a JSON object a line."""
 
-bound: dict[str, str | None] = dict.fromkeys(("run", "job", "action", "instance", "access_key_id"))
-"""Fields of every line: ID of the run, name of the job file, action, instance and access key; null while not known."""
+bound: dict[str, str | None] = dict.fromkeys(("run", "job", "action", "instance", "access_key_id", "ticket"))
+"""Fields of every line: ID of the run, name of the job file, action, instance, access key and ticket; null while not
+known."""
 
 _JSON = "json lines"
 _log = logging.getLogger("bulkcert")

@@ -66,6 +66,7 @@ def execute(
     started = time.monotonic()
     opened = open_existing(files)
     bind(run=opened.asked.run, action=opened.asked.action, instance=opened.asked.instance)
+    bind(ticket=options.ticket or None)
     with calling.held(opened):
         undo_ = open_undo(opened, opened.where(options), include_unknown=include_unknown)
         if not options.quiet:
