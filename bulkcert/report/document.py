@@ -5,10 +5,10 @@ from typing import Literal
 
 import msgspec
 
+from bulkcert.output.advice import meaning_of
 from bulkcert.report.figures import Figures, Finding, Headline, Sample, SessionFigures
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import ChangeRecord
-from bulkcert.views.advice import meaning_of
 from bulkcert.views.change import change_rows
 from bulkcert.words import clock, counted, faults, length, printable, spaced
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
+from bulkcert.output.advice import quoted, sentence, steps_after, steps_left
 from bulkcert.output.summary import utc
 from bulkcert.report.figures import Certificates, Headline, ResultsFile, Verified
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.schema import Asked
 from bulkcert.store.status import RunStatus, State
-from bulkcert.views.advice import quoted, sentence, steps_after, steps_left
 from bulkcert.words import clock, counted, spaced
 
 _SAID_OTHERWISE = {*DESIRED, Outcome.UNKNOWN, Outcome.DUPLICATE, Outcome.UNDONE}

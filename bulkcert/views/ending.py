@@ -6,13 +6,13 @@ from rich.text import Text
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import is_json
+from bulkcert.output.advice import meaning, steps_after, steps_left, undone_words
 from bulkcert.output.summary import Kind, Summary
 from bulkcert.runs.undo import Undo
 from bulkcert.runs.verify import Verifier
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.schema import Verification
 from bulkcert.store.status import RunStatus
-from bulkcert.views.advice import meaning, steps_after, steps_left, undone_words
 from bulkcert.views.console import say, say_step, show_error, warn
 from bulkcert.views.layout import outcome_lines, show
 from bulkcert.views.verified import REASON_WIDTH, UNREAD, label_of, meaning_read, read_words

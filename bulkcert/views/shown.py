@@ -6,10 +6,10 @@ from datetime import datetime
 import msgspec
 
 from bulkcert.engine.figures import LastError, Stats
+from bulkcert.output.advice import Step, steps_left
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import ChangeRecord, Session, SessionKind, Verification
 from bulkcert.store.status import RunStatus, State
-from bulkcert.views.advice import Step, steps_left
 from bulkcert.views.status import acting, figures_of, is_running, newest_errors, seen_at, silent_s, utc_of
 
 

@@ -8,11 +8,11 @@ from rich.text import Text
 
 from bulkcert.engine.figures import LastError, Stats
 from bulkcert.errors import ExitStatus
+from bulkcert.output.advice import Step, is_undoing, meaning, steps_left, to_verify, undone_words
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import Session
 from bulkcert.store.status import RunStatus, State
-from bulkcert.views.advice import Step, is_undoing, meaning, steps_left, to_verify, undone_words
 from bulkcert.views.change import change_rows
 from bulkcert.views.layout import outcome_lines
 from bulkcert.views.verified import label_of, read_words
