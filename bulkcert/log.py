@@ -15,9 +15,11 @@ from rich.text import Text
 LogFormat = Literal["text", "json"]
 """What standard error carries: text for people, or a JSON object a line."""
 
-bound: dict[str, str | bool | None] = dict.fromkeys(("run", "job", "action", "instance", "access_key_id", "rehearsal"))
-"""Fields of every line: ID of the run, name of the job file, action, instance, access key, rehearsal or not; null
-while not known."""
+bound: dict[str, str | bool | None] = dict.fromkeys(
+    ("run", "job", "action", "instance", "access_key_id", "rehearsal", "ticket")
+)
+"""Fields of every line: ID of the run, name of the job file, action, instance, access key, rehearsal or not, and ticket;
+null while not known."""
 
 _JSON = "json lines"
 _log = logging.getLogger("bulkcert")

@@ -62,7 +62,7 @@ def _executed(job: Job, provider: CredentialProvider, watches: Sequence[Observer
     """Does the run; returns what it came to in all, and how many calls were made now."""
     options, started = job.options, time.monotonic()
     opened = _open(job)
-    bind(run=opened.opened.asked.run)
+    bind(run=opened.opened.asked.run, ticket=options.ticket or None)
     with calling.held(opened.opened):
         if opened.calls:
             leave = partial(calling.leave_writing, opened.opened, opened.progress)

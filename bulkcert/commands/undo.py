@@ -73,6 +73,7 @@ def execute(
     started = time.monotonic()
     opened = open_existing(files)
     bind(run=opened.asked.run, action=opened.asked.action, instance=opened.asked.instance, rehearsal=rehearsal)
+    bind(ticket=options.ticket or None)
     with calling.held(opened):
         if not rehearsal:
             confirm_real(files, opened.asked, "undo")

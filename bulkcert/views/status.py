@@ -13,6 +13,7 @@ from bulkcert.service.actions import ACTIONS
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import Session
 from bulkcert.store.status import RunStatus, State
+from bulkcert.views.change import change_rows
 from bulkcert.views.layout import outcome_lines, rehearsal_line
 from bulkcert.views.verified import label_of, read_words
 from bulkcert.words import REHEARSAL, counted, duration, faults, printable
@@ -63,6 +64,8 @@ def rows_of(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
             yield label_of(read), Text(f"{at}: {read_words(read)}", style="red" if read.exit_status else "")
         if status.state in (State.INTERRUPTED, State.STALLED, State.RUNNING):
             yield from _errors(newest_errors(status.sessions))
+        if status.doing is not None:
+            yield from change_rows(status.doing.change)
     yield "results", str(status.files.results)
 
 
