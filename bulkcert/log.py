@@ -18,8 +18,8 @@ LogFormat = Literal["text", "json"]
 bound: dict[str, str | bool | None] = dict.fromkeys(
     ("run", "job", "action", "instance", "access_key_id", "rehearsal", "ticket")
 )
-"""Fields of every line: ID of the run, name of the job file, action, instance, access key, rehearsal or not, ticket; null
-while not known."""
+"""Fields of every line: ID of the run, name of the job file, action, instance, access key, rehearsal, ticket;
+null while not known."""
 
 _JSON = "json lines"
 _log = logging.getLogger("bulkcert")
