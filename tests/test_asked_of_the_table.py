@@ -8,12 +8,12 @@ import pytest
 
 from bulkcert.commands.verify import confirm_watchable
 from bulkcert.errors import BulkcertError
+from bulkcert.output.advice import _BY_OUTCOME, Advice, _before_resuming
 from bulkcert.runs.undo import no_inverse
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.codes import WRONG_INSTANCE
 from bulkcert.store.outcome import DESIRED, NEVER_READ, Outcome
 from bulkcert.store.paths import RunFiles
-from bulkcert.views.advice import _BY_OUTCOME, Advice, _before_resuming
 from bulkcert.views.confirm import caution
 from bulkcert.views.verified import UNREAD
 

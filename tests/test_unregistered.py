@@ -5,8 +5,8 @@ import json
 import pytest
 from program import INSTANCE, UNHURRIED, here
 
+from bulkcert.output.advice import on_unregistered
 from bulkcert.service.actions import ACTIONS
-from bulkcert.views.advice import on_unregistered
 
 
 @pytest.mark.parametrize("protected", [True, False])

@@ -13,11 +13,11 @@ from program import INSTANCE, UNHURRIED, here
 
 from bulkcert.engine.figures import Stats
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.output.advice import steps_after, steps_left
 from bulkcert.output.summary import summary_of
 from bulkcert.runs.opening import open_existing
 from bulkcert.store.status import status_in, status_of
 from bulkcert.views import console
-from bulkcert.views.advice import steps_after, steps_left
 from bulkcert.views.console import command_lines, say_step
 from bulkcert.views.ending import show_ending, summary_rows
 from bulkcert.views.layout import show

@@ -93,8 +93,8 @@ def held(opened: OpenRun) -> Iterator[None]:
     except BaseException as error:
         if not opened.store.session:
             error.add_note(terminal.WayOn())
-        elif not opened.asked.rehearsal:
-            error.add_note(terminal.WayOn(opened.files.command("resume")))
+        elif resume := _resuming(opened):
+            error.add_note(terminal.WayOn(resume))
         raise
     finally:
         opened.close()
@@ -110,5 +110,10 @@ def leave_writing(opened: OpenRun, progress: Progress, number: int) -> NoReturn:
         number,
         f"left at once{waiting}",
         "Results and summary are not up to date; calls without an answer are made again.",
-        resume=opened.files.command("resume"),
+        resume=_resuming(opened),
     )
+
+
+def _resuming(opened: OpenRun) -> str | None:
+    """Returns the command that resumes a run; None for a rehearsal, whose emulator ends with it."""
+    return None if opened.asked.rehearsal else opened.files.command("resume")

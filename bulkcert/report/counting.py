@@ -13,6 +13,7 @@ import polars as pl
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import PinnedList
 from bulkcert.output import summary
+from bulkcert.output.advice import Advice, meaning, meaning_of, quoted
 from bulkcert.output.files import sha256_of
 from bulkcert.output.summary import utc
 from bulkcert.report.figures import (
@@ -36,7 +37,6 @@ from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Asked, Session, Verification
 from bulkcert.store.status import RunStatus, State, status_in, status_of
-from bulkcert.views.advice import Advice, meaning, meaning_of, quoted
 
 MOST_CAS = 20
 """CAs that are named singly: those with the most rows."""

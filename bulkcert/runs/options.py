@@ -39,6 +39,9 @@ PreflightMode = Literal["auto", "always", "never"]
 Retried = Literal["failed", "unknown", "not_registered", "undone", "drifted"]
 """Rows that can be called again: those with one of these outcomes, and those read back in another state."""
 
+Required = Literal["ticket", "reason", "approved-by"]
+"""Options that a job may demand."""
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -115,7 +118,18 @@ class PreflightOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class CallOptions(ServiceOptions, StateOptions):
+class ChangeOptions:
+    """Why a change is made; kept with each session, and shown."""
+
+    ticket: Annotated[str, Parameter(group=SAFETY, metavar="ID")] = ""
+    """Ticket of the change, as in CHG-4711; status and report show it."""
+    reason: Annotated[str, Parameter(group=SAFETY, metavar="TEXT")] = ""
+    """Why it is made; shown likewise."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CallOptions(ServiceOptions, StateOptions, ChangeOptions):
     """Options of every command that changes certificates row by row."""
 
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], group=MAIN)] = False
@@ -124,6 +138,19 @@ class CallOptions(ServiceOptions, StateOptions):
     """Call at most so many rows, then stop (75); resume calls the next ones."""
     max_errors: Annotated[str, Parameter(group=SAFETY, metavar="N|P%")] = "50%"
     """Stop (3) when more rows than this failed: a number, or a share of the finished rows, from 100 rows on."""
+    approved_by: Annotated[str, Parameter(group=SAFETY, metavar="NAME")] = ""
+    """Who has approved it; shown likewise."""
+    require: Annotated[
+        tuple[Required, ...],
+        Parameter(
+            group=SAFETY,
+            converter=names_of(get_args(Required)),
+            consume_multiple=False,
+            metavar="OPTION,…",
+            show_choices=False,
+        ),
+    ] = ()
+    """Refuse to start (2) without these options: ticket, reason, approved-by."""
 
 
 @Parameter(name="*")

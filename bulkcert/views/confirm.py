@@ -12,10 +12,12 @@ from bulkcert.engine.progress import Progress
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check
 from bulkcert.log import is_json
+from bulkcert.runs.job import change_of
 from bulkcert.runs.run import Run
 from bulkcert.runs.undo import Undo
 from bulkcert.service.actions import Action
 from bulkcert.service.signing import Credentials
+from bulkcert.views.change import change_rows
 from bulkcert.views.console import say, stderr, warn
 from bulkcert.views.layout import show
 from bulkcert.words import about, counted, duration, printable
@@ -82,6 +84,7 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
     if options.deadline is not None:
         yield "deadline", _deadline(options.deadline, run.calls / job.rate)
     yield "results", str(job.results)
+    yield from change_rows(job.change)
     if options.overwrite and job.results.exists():
         yield "", Text("what an earlier run with these results has done is dropped (--overwrite)", style="yellow")
 
@@ -177,6 +180,7 @@ def show_undo(undo: Undo) -> None:
     if undo.rows:
         what = f"{counted(undo.rows, 'row')} of {results}, {undo.action.name} ({undo.action.verb})"
         say(f"to undo: {what}; {about(undo.calls / undo.service.rate)}")
+        show(change_rows(change_of(undo.options)), stderr)
         if undo.unknown:
             say(f"{'included' if undo.include_unknown else 'not undone'}: {unknown}", style="yellow")
     elif undo.unknown:

@@ -7,13 +7,13 @@ import msgspec
 
 from bulkcert.engine.pacer import bucket_rate, lane_cap
 from bulkcert.errors import ExitStatus
+from bulkcert.output.advice import on_unregistered
 from bulkcert.runs.job import WRONG_SIZE, wrong_size
 from bulkcert.runs.plan import MANY_ROWS, MOST_SHARE, NEARLY_ALL, Inquiry
 from bulkcert.runs.policy import operations, ram_actions
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Status
 from bulkcert.service.signing import Credentials
-from bulkcert.views.advice import on_unregistered
 from bulkcert.views.confirm import mistake
 from bulkcert.words import are, counted, printable
 
