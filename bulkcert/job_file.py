@@ -17,6 +17,9 @@ PATHS = frozenset({"input", "results", "state-dir", "protect", "output", "metric
 STARTED = datetime.now().astimezone()
 """What ``{date}`` and ``{time}`` mean: when the command was started, by this machine's clock."""
 
+_NOT_REHEARSED = ("deadline", "require")
+"""Keys that a rehearsal is not held to: the deadline of a night is a time of day, and nobody has to approve it."""
+
 _PLACEHOLDER = re.compile(r"\$\$|\$\{(\w+)\}|\{(\w+)\}")
 
 
@@ -61,8 +64,8 @@ def _read(path: Path, command: str) -> dict[str, Any]:
         ) from error
     rehearsal = options.pop("rehearsal", {})
     if command == "rehearse":
-        # That of a night is a time of day, which a rehearsal by day is not held to.
-        options.pop("deadline", None)
+        for name in _NOT_REHEARSED:
+            options.pop(name, None)
         options |= rehearsal if isinstance(rehearsal, dict) else {}
     if tables := [name for name, value in options.items() if isinstance(value, dict)]:
         raise BulkcertError(

@@ -15,8 +15,11 @@ from rich.text import Text
 LogFormat = Literal["text", "json"]
 """What standard error carries: text for people, or a JSON object a line."""
 
-bound: dict[str, str | None] = dict.fromkeys(("run", "job", "action", "instance", "access_key_id"))
-"""Fields of every line: ID of the run, name of the job file, action, instance and access key; null while not known."""
+bound: dict[str, str | bool | None] = dict.fromkeys(
+    ("run", "job", "action", "instance", "access_key_id", "rehearsal", "ticket")
+)
+"""Fields of every line: ID of the run, name of the job file, action, instance, access key, rehearsal, ticket;
+null while not known."""
 
 _JSON = "json lines"
 _log = logging.getLogger("bulkcert")
@@ -24,7 +27,7 @@ _log = logging.getLogger("bulkcert")
 _log.addHandler(logging.NullHandler())
 
 
-def bind(**fields: str | None) -> None:
+def bind(**fields: str | bool | None) -> None:
     """Sets fields of all lines to come; those of ``bound`` only."""
     bound.update(fields)
 

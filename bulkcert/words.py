@@ -2,6 +2,12 @@
 
 import textwrap
 
+REHEARSAL = "REHEARSAL"
+"""Stands wherever somebody could take a run against an emulator for one against the service."""
+
+REHEARSED = "an emulator answered; no real certificate was called"
+"""What that means."""
+
 
 def counted(count: int, noun: str) -> str:
     """Returns a number of things for people: ``1 row``, ``4,997 rows``, ``2 retries``, ``2 addresses``."""

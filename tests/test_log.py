@@ -17,7 +17,7 @@ from program import (
     write_devices,
 )
 
-ALWAYS = {"timestamp", "level", "event", "message", "run", "job", "action", "instance", "access_key_id"}
+ALWAYS = {"timestamp", "level", "event", "message", "run", "job", "action", "instance", "access_key_id", "ticket"}
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 JSON = ("--log-format", "json")
 MANY = 6000

@@ -11,7 +11,7 @@ from program import INSTANCE, PATIENCE_S, emulator, here, outcomes, start, summa
 from prometheus_client.parser import text_string_to_metric_families
 
 JOBS = Path(__file__).parent.parent / "jobs"
-LABELS = {"action": "inactivate-device", "mqtt_instance": INSTANCE, "job_name": ""}
+LABELS = {"action": "inactivate-device", "mqtt_instance": INSTANCE, "job_name": "", "rehearsal": "false"}
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_rehearsal_has_metrics_of_its_own(tmp_path):
     here("rehearse", "inactivate-device", tmp_path / "in.csv", "-o", tmp_path / "r.csv", *where).ended(0)
 
     assert not (tmp_path / "real.prom").exists()
-    assert 'outcome="succeeded"} 5.0' in (tmp_path / "r.rehearsal.prom").read_text()
+    assert 'outcome="succeeded",rehearsal="true"} 5.0' in (tmp_path / "r.rehearsal.prom").read_text()
 
 
 @contextmanager

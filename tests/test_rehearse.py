@@ -1,9 +1,10 @@
 """``rehearse --and-then``: what follows a rehearsed run is a part of it, and says no more than a rehearsal may."""
 
 import json
+import re
 
 import pytest
-from program import here, write_devices
+from program import here, summary_of, write_devices
 
 from bulkcert.runs import rehearsal
 
@@ -73,3 +74,49 @@ def test_the_first_that_went_wrong(tmp_path, monkeypatch, case):
     undone = told["undo"].get("sessions", [told["undo"]])[-1]
     ended = [part["exit_status"] for part in (told["summary"], told["verification"], undone)]
     assert tuple(ended) == parts
+
+
+RESULTS = "d.inactivate-device.results.rehearsal.csv"
+ABOUT_IT = [("status",), ("status", "--follow"), ("report", "--format", "text"), ("report", "--format", "md")]
+
+
+def test_what_it_leaves_says_so(tmp_path):
+    """Nothing that a rehearsal prints or leaves can be taken for the real thing."""
+    shown = here(*REHEARSE, "--metrics-file", "m.prom", *BOTH).ended(0)
+    for name in ("run", "verify", "undo", "emulator"):
+        assert f"== REHEARSAL: {name} ==" in shown.stdout
+    assert shown.stdout.count("REHEARSAL     an emulator answered") == 3
+
+    for name, *options in ABOUT_IT:
+        assert "REHEARSAL" in here(name, RESULTS, *options).stdout.splitlines()[0], name
+    assert "REHEARSAL, ended 1: 3 UNDONE" in here("runs").stdout
+    here("report", RESULTS).ended(0)
+    page = (tmp_path / f"{RESULTS}.report.html").read_text()
+    assert re.search(r"<title>[^<]*REHEARSAL", page)
+    assert re.search(r"<h1>[^<]*REHEARSAL", page)
+    assert '<p class="watermark" aria-hidden="true">REHEARSAL</p>' in page
+    assert summary_of(tmp_path / RESULTS)["rehearsal"]
+    assert json.loads(here("status", RESULTS, "--json").stdout)["rehearsal"]
+    metrics = (tmp_path / "d.inactivate-device.results.rehearsal.prom").read_text()
+    assert all('rehearsal="true"' in line for line in metrics.splitlines() if not line.startswith("#"))
+
+
+def test_every_line_of_its_log_says_so():
+    """Whoever reads one line of the log knows that it is of a rehearsal."""
+    shown = here(*REHEARSE, "--log-format", "json", *BOTH).ended(0)
+    lines = [json.loads(line) for line in shown.stderr.splitlines()]
+
+    assert {line["event"] for line in lines} >= {"run_started", "run_finished", "verify_finished"}
+    assert all(line["rehearsal"] for line in lines if line["run"])
+
+
+@pytest.mark.parametrize("command", ["verify", "undo", "resume"])
+def test_nothing_is_done_with_it_once_its_emulator_is_gone(command):
+    """Another process may listen on that port by now: it is refused at once, and the way on is a command."""
+    here(*REHEARSE, "-q", "--limit-rows", "1").ended(75)
+    refused = here(command, RESULTS, "--yes").ended(2)
+
+    assert f"is of a rehearsal, whose emulator is gone: there is nothing to {command}" in refused.stderr
+    also = "" if command == "resume" else f" --and-then {command}"
+    assert f"To rehearse that too: bulkcert rehearse inactivate-device d.csv{also}\n" in refused.stderr
+    here(*refused.stderr.split("bulkcert ")[1].split(), "--latency-ms", "0", "0", "-q").ended(0)

@@ -1,6 +1,5 @@
 """What every command that calls the service does: credentials first, signals, what is shown, and the product."""
 
-import signal
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ import anyio
 
 from bulkcert.engine.progress import Progress
 from bulkcert.engine.session import Leave, Observer, fetch_credentials, together
-from bulkcert.errors import BulkcertError, terminated
+from bulkcert.errors import BulkcertError, end_on_signals
 from bulkcert.log import is_json
 from bulkcert.runs.opened import OpenRun
 from bulkcert.service.credentials import CredentialProvider
@@ -32,7 +31,7 @@ def uvloop_or_none() -> Callable[[], AbstractEventLoop] | None:
 
 
 def prepare(provider: CredentialProvider, leave: Leave) -> None:
-    """Fetches credentials before anything is called; from then on SIGTERM ends the command with its clean-up.
+    """Fetches credentials before anything is called; from then on a signal ends the command with its clean-up.
 
     Args:
         provider: Where they go.
@@ -43,7 +42,7 @@ def prepare(provider: CredentialProvider, leave: Leave) -> None:
     """
     # On a loop of its own, which has no sockets.
     anyio.run(fetch_credentials, provider, leave)
-    signal.signal(signal.SIGTERM, terminated)
+    end_on_signals()
 
 
 def call(work: Work, provider: CredentialProvider, leave: Leave, *watches: Observer) -> None:
@@ -68,7 +67,7 @@ def call(work: Work, provider: CredentialProvider, leave: Leave, *watches: Obser
             raise
         raise failure from group
     finally:
-        signal.signal(signal.SIGTERM, terminated)
+        end_on_signals()
 
 
 def _only_failure(group: ExceptionGroup[Exception]) -> BulkcertError | None:
@@ -93,8 +92,8 @@ def held(opened: OpenRun) -> Iterator[None]:
     except BaseException as error:
         if not opened.store.session:
             error.add_note(terminal.WayOn())
-        elif not opened.asked.rehearsal:
-            error.add_note(terminal.WayOn(opened.files.command("resume")))
+        elif resume := _resuming(opened):
+            error.add_note(terminal.WayOn(resume))
         raise
     finally:
         opened.close()
@@ -110,5 +109,10 @@ def leave_writing(opened: OpenRun, progress: Progress, number: int) -> NoReturn:
         number,
         f"left at once{waiting}",
         "Results and summary are not up to date; calls without an answer are made again.",
-        resume=opened.files.command("resume"),
+        resume=_resuming(opened),
     )
+
+
+def _resuming(opened: OpenRun) -> str | None:
+    """Returns the command that resumes a run; None for a rehearsal, whose emulator ends with it."""
+    return None if opened.asked.rehearsal else opened.files.command("resume")

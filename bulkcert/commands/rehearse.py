@@ -14,7 +14,7 @@ from bulkcert.runs.rehearsal import staged
 from bulkcert.service.actions import ActionName
 from bulkcert.views import console as terminal
 from bulkcert.views.layout import show
-from bulkcert.words import counted
+from bulkcert.words import REHEARSAL, counted
 
 
 def rehearse(action: ActionName, inputs: tuple[Path, ...], options: Options, stage: Stage) -> ExitStatus:
@@ -24,19 +24,20 @@ def rehearse(action: ActionName, inputs: tuple[Path, ...], options: Options, sta
         if rehearsal.fault_seed is not None:
             terminal.stderr.print(f"faults with --fault-seed {rehearsal.fault_seed}")
         job, provider = rehearsal.job, rehearsal.provider()
+        _head("run", options)
         summary = execute(job, provider)
         result: dict[str, object] = {"summary": summary}
         statuses.append(summary.exit_status)
         if "verify" in stage.and_then:
             _head("verify", options)
             result["verification"] = verification = verify.execute(
-                job.files, provider, carried(VerifyOptions, job.options)
+                job.files, provider, carried(VerifyOptions, job.options), rehearsal=True
             )
             statuses.append(verification.exit_status)
         if "undo" in stage.and_then:
             _head("undo", options)
             result["undo"] = undone = undo.execute(
-                job.files, provider, carried(CallOptions, job.options), include_unknown=False
+                job.files, provider, carried(CallOptions, job.options), include_unknown=False, rehearsal=True
             )
             statuses.append(undone.exit_status)
         result["emulator"] = report = rehearsal.emulator.report()
@@ -51,7 +52,7 @@ def rehearse(action: ActionName, inputs: tuple[Path, ...], options: Options, sta
 def _head(name: str, options: Options) -> None:
     """Prints what comes next, so that nobody takes the figures of one part for those of another."""
     if not options.json:
-        terminal.stdout.print(Text(f"\n== {name} ==", style="bold"))
+        terminal.stdout.print(Text(f"\n== {REHEARSAL}: {name} ==", style="bold"))
 
 
 def _seen(report: Report) -> Iterator[tuple[str, str]]:

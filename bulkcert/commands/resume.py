@@ -14,6 +14,7 @@ from bulkcert.commands import undo, verify
 from bulkcert.commands.run import execute
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.job import resolve
+from bulkcert.runs.opened import confirm_real
 from bulkcert.runs.options import CallOptions, Options, ResumeOptions, VerifyOptions, carried
 from bulkcert.service.credentials import ChainCredentials
 from bulkcert.store.paths import RunFiles, results_of
@@ -37,6 +38,7 @@ def resume(results: Path, options: ResumeOptions) -> ExitStatus:
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE, f"another process holds {files.folder}: {status.holder}", "Wait until it ends."
         )
+    confirm_real(files, asked, "resume")
     session = None if options.retry else _interrupted(status)
     if session is not None and session.kind == "undo":
         return _undo(files, options, session)
@@ -48,7 +50,7 @@ def resume(results: Path, options: ResumeOptions) -> ExitStatus:
     action, pinned = asked.action, files.pinned(asked.run)
     inputs = tuple(map(Path, asked.inputs))
     typed = carried(Options, options, results=files.results)
-    job = resolve(action, inputs, typed, command="resume", source=(pinned,), rehearsal=asked.rehearsal)  # type: ignore[arg-type]
+    job = resolve(action, inputs, typed, command="resume", source=(pinned,))  # type: ignore[arg-type]
     came = execute(job, ChainCredentials())
     return terminal.ended(came.exit_status, came, as_json=options.json)
 

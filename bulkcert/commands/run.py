@@ -45,7 +45,7 @@ def execute(job: Job, provider: CredentialProvider) -> Summary:
         provider: What to sign with.
     """
     terminal.show_log(verbose=job.options.verbose, quiet=job.options.quiet)
-    bind(action=job.action.name, instance=job.instance)
+    bind(action=job.action.name, instance=job.instance, rehearsal=job.rehearsal)
     with recording(job, terminal.warn) as recorder:
         watches = [recorder.watch] if recorder else []
         summary, calls = _executed(job, provider, watches)
@@ -62,7 +62,7 @@ def _executed(job: Job, provider: CredentialProvider, watches: Sequence[Observer
     """Does the run; returns what it came to in all, and how many calls were made now."""
     options, started = job.options, time.monotonic()
     opened = _open(job)
-    bind(run=opened.opened.asked.run)
+    bind(run=opened.opened.asked.run, ticket=options.ticket or None)
     with calling.held(opened.opened):
         if opened.calls:
             leave = partial(calling.leave_writing, opened.opened, opened.progress)

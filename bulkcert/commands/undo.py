@@ -10,6 +10,7 @@ from bulkcert.commands import calling
 from bulkcert.errors import ExitStatus
 from bulkcert.log import bind, is_json
 from bulkcert.output.summary import Summary
+from bulkcert.runs.opened import confirm_real
 from bulkcert.runs.opening import open_existing
 from bulkcert.runs.options import CallOptions
 from bulkcert.runs.undo import open_undo
@@ -52,7 +53,12 @@ class UndoResult(msgspec.Struct, frozen=True):
 
 
 def execute(
-    files: RunFiles, provider: CredentialProvider, options: CallOptions, *, include_unknown: bool | None
+    files: RunFiles,
+    provider: CredentialProvider,
+    options: CallOptions,
+    *,
+    include_unknown: bool | None,
+    rehearsal: bool = False,
 ) -> UndoResult:
     """Undoes a run, as a person or a timer sees it.
 
@@ -61,12 +67,16 @@ def execute(
         provider: What to sign with.
         options: As typed.
         include_unknown: Whether rows are undone whose state before is not known; None if nobody has decided.
+        rehearsal: Whether the emulator of a rehearsal still answers.
     """
     terminal.show_log(verbose=options.verbose, quiet=options.quiet)
     started = time.monotonic()
     opened = open_existing(files)
-    bind(run=opened.asked.run, action=opened.asked.action, instance=opened.asked.instance)
+    bind(run=opened.asked.run, action=opened.asked.action, instance=opened.asked.instance, rehearsal=rehearsal)
+    bind(ticket=options.ticket or None)
     with calling.held(opened):
+        if not rehearsal:
+            confirm_real(files, opened.asked, "undo")
         undo_ = open_undo(opened, opened.where(options), include_unknown=include_unknown)
         if not options.quiet:
             question.show_undo(undo_)
@@ -74,6 +84,7 @@ def execute(
             return UndoResult(0, 0, undo_.unknown, int(ExitStatus.OK))
         if undo_.rows:
             leave = partial(calling.leave_writing, opened, undo_.progress)
+            question.warn_of_limits(options)
             calling.prepare(provider, leave)
             if not options.yes:
                 question.confirm(undo_.rows, by_device=undo_.action.by_device)

@@ -8,7 +8,7 @@ from bulkcert.engine.figures import Stats
 from bulkcert.engine.limits import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind
-from bulkcert.runs.opened import OpenRun
+from bulkcert.runs.opened import OpenRun, confirm_real
 from bulkcert.runs.opening import open_existing
 from bulkcert.runs.options import VerifyOptions
 from bulkcert.runs.target import refuse, resolve_target
@@ -34,20 +34,26 @@ def verify(results: Path, options: VerifyOptions) -> ExitStatus:
     return terminal.ended(came.exit_status, came, as_json=options.json)
 
 
-def execute(files: RunFiles, provider: CredentialProvider, options: VerifyOptions) -> Verification:
+def execute(
+    files: RunFiles, provider: CredentialProvider, options: VerifyOptions, *, rehearsal: bool = False
+) -> Verification:
     """Verifies a run, as a person or a timer sees it; prints what came of it unless JSON is asked for.
 
     Args:
         files: Of the run.
         provider: What to sign with.
         options: As typed.
+        rehearsal: Whether the emulator of a rehearsal still answers.
     """
     started = time.monotonic()
     terminal.show_log(verbose=options.verbose, quiet=options.quiet)
     opened = open_existing(files)
     try:
-        bind(run=opened.asked.run, action=opened.asked.action)
+        if not rehearsal:
+            confirm_real(files, opened.asked, "verify")
+        bind(run=opened.asked.run, action=opened.asked.action, rehearsal=rehearsal)
         service = _service(opened, options)
+        question.warn_of_limits(options)
         calling.prepare(provider, calling.leave_reading)
         if options.watch and not options.yes:
             rows = sum(frame.height for frame in opened.frames())

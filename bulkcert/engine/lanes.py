@@ -117,12 +117,15 @@ class Lanes:
         answer, attempts, charged, refused = None, 0, 0, True
         tolerated = READING_REFUSED if operation.reads else ()
         while charged < self.service.attempts:
-            await lane.client.prepare()
+            if (connecting := lane.client.prepare()) is not None:
+                await connecting
             if not await (acquire(not attempts) if acquire else lane.pacer.acquire()):
                 break
             attempts += 1
             answer = await self._send(lane, operation, parameters, attempts)
-            charged += await self._weigh(answer, operation, tolerated)
+            charged += self._weigh(answer, operation, tolerated)
+            if answer.verdict is Verdict.REFRESH:
+                await self._renew_after(answer, operation)
             refused = refused and answer.verdict in _REFUSED
             if answer.verdict in _FINAL or answer.code in tolerated:
                 return CallResult(answer, attempts, final=True, again=False, unanswered=unanswered, refused=refused)
@@ -153,7 +156,7 @@ class Lanes:
         lane.progress.in_flight -= 1
         return answer
 
-    async def _weigh(self, answer: Response, operation: Operation, tolerated: Collection[str]) -> int:
+    def _weigh(self, answer: Response, operation: Operation, tolerated: Collection[str]) -> int:
         """Draws the consequences of an answer for the whole run; returns how many attempts it costs its call."""
         progress, verdict, now = self.progress, answer.verdict, time.monotonic()
         progress.count(answer)
@@ -176,7 +179,6 @@ class Lanes:
         if verdict is Verdict.STOP and answer.code not in tolerated:
             self.stop(refusal(answer, operation))
         elif verdict is Verdict.REFRESH:
-            await self._renew_after(answer, operation)
             return 0
         elif answer.is_from_service and answer.credentials == self._on_trial:
             self._on_trial = None

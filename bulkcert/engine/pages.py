@@ -1,6 +1,7 @@
 """Many listings at a time, through all lanes."""
 
 from collections.abc import Callable
+from itertools import islice
 
 import anyio
 
@@ -28,12 +29,16 @@ async def read_listings(lanes: Lanes, more: Callable[[], Listing | None]) -> Bul
         Why reading was given up, or None. A CA that the service does not know is an empty listing; where an answer
         concerns one listing only, that one holds the failure, and the others are read on.
     """
-    reading = _Reading(lanes, more)
+    # In turn, so that a few listings go through all lanes.
+    in_turn = (lane for _ in range(lanes.service.workers) for lane in lanes.lanes)
     async with anyio.create_task_group() as group:
-        # In turn, so that a few listings go through all lanes.
-        for _ in range(lanes.service.workers):
-            for lane in lanes.lanes:
+
+        def employ() -> None:
+            for lane in islice(in_turn, 1):
                 group.start_soon(reading.work, lane)
+
+        reading = _Reading(lanes, more, employ)
+        employ()
     return reading.failure
 
 
@@ -43,12 +48,14 @@ class _Reading:
     Args:
         lanes: Where calls go through.
         more: Gives the next listing, or None.
+        employ: Starts one more worker, if there may be more.
     """
 
-    def __init__(self, lanes: Lanes, more: Callable[[], Listing | None]) -> None:
+    def __init__(self, lanes: Lanes, more: Callable[[], Listing | None], employ: Callable[[], None]) -> None:
         self.failure: BulkcertError | None = None
         self._lanes = lanes
         self._more = more
+        self._employ = employ
         self._open: list[Listing] = []
         self._news = anyio.Event()
 
@@ -60,6 +67,7 @@ class _Reading:
                     break
                 await self._news.wait()
                 continue
+            self._employ()
             settled = await self._lanes.settle(lane, listing.operation, listing.query(number))
             if settled is not None:
                 self._take(listing, number, settled)

@@ -16,7 +16,7 @@ from bulkcert.output.failed import FailedRows
 from bulkcert.output.files import cannot_write, sha256_of, write_whole
 from bulkcert.store import queries
 from bulkcert.store import schema as stored
-from bulkcert.store.schema import SessionKind, Verification
+from bulkcert.store.schema import ChangeRecord, SessionKind, Verification
 from bulkcert.store.status import RunStatus
 
 
@@ -74,6 +74,7 @@ class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):
         pid: Its process there.
         access_key_id: What signed its calls.
         credentials: Where that came from.
+        change: Its ticket and reason, and who has approved it.
     """
 
     calls: int = 0
@@ -95,6 +96,7 @@ class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     access_key_id: str
     credentials: str
+    change: ChangeRecord
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -233,11 +235,12 @@ def sessions_of(status: RunStatus, db: sqlite3.Connection) -> list[SessionSummar
 def _session(session: stored.Session, seen: int) -> SessionSummary:
     figures = msgspec.json.decode(session.figures or "{}")
     figures["calls"] = max(figures.get("calls", 0), seen)
+    change = {"change": msgspec.structs.asdict(session.change)}
     times = {
         "started": utc(session.started_at / 1000),
         "finished": None if session.ended_at is None else utc(session.ended_at / 1000),
     }
-    return msgspec.convert(figures | msgspec.structs.asdict(session) | times, SessionSummary)
+    return msgspec.convert(figures | msgspec.structs.asdict(session) | times | change, SessionSummary)
 
 
 class _Limits(msgspec.Struct, frozen=True):

@@ -8,7 +8,9 @@ import msgspec
 from bulkcert.output.advice import meaning_of
 from bulkcert.report.figures import Figures, Finding, Headline, Sample, SessionFigures
 from bulkcert.store.outcome import Outcome
-from bulkcert.words import clock, counted, faults, length, printable, spaced
+from bulkcert.store.schema import ChangeRecord
+from bulkcert.views.change import change_rows
+from bulkcert.words import REHEARSAL, clock, counted, faults, length, printable, spaced
 
 Kinds = dict[str, Literal["text", "number", "serial"]]
 """The columns of a table by name, and what stands in each."""
@@ -61,11 +63,12 @@ class Document(msgspec.Struct, frozen=True):
 def document_of(figures: Figures) -> Document:
     """Returns what is said of a run; what is not in the desired state comes second."""
     asked, verdict = figures.asked, figures.verdict
+    rehearsal = f"{REHEARSAL}: " * asked.rehearsal
     sections = [Section("What to do next", [f"→ {step}" for step in verdict.steps])] if verdict.steps else []
     sections += [*_findings(figures), _outcomes(figures), *_read_back(figures), *_cas(figures)]
-    sections += [_calls(figures), _asked(figures), _sessions(figures)]
+    sections += [_calls(figures), *_changes(figures), _asked(figures), _sessions(figures)]
     return Document(
-        title=f"{asked.action} on {_message(asked.instance)}, {clock(figures.containment.since)}",
+        title=f"{rehearsal}{asked.action} on {_message(asked.instance)}, {clock(figures.containment.since)}",
         verdict=msgspec.structs.replace(verdict, notes=[_message(note) for note in verdict.notes]),
         # What was undone took no time until it was done.
         tiles=[] if figures.certificates.is_undone else list(_tiles(figures)),
@@ -217,6 +220,19 @@ def _asked(figures: Figures) -> Section:
         ("SHA-256, results", f"{results.sha256} ({when})" if results.sha256 else "the file is not there"),
     ]
     return Section("What was asked", facts=facts)
+
+
+def _changes(figures: Figures) -> Iterator[Section]:
+    """Yields who has approved what and why, wherever a session was given something else than the one before."""
+    facts: list[tuple[str, str]] = []
+    before = ChangeRecord()
+    for each in figures.starts:
+        if each.change not in (before, ChangeRecord()):
+            whose = f", {each.kind} of {clock(each.started)}" if facts else ""
+            facts += [(f"{name.capitalize()}{whose}", value) for name, value in change_rows(each.change)]
+            before = each.change
+    if facts:
+        yield Section("Ticket and approval", facts=facts)
 
 
 def _sessions(figures: Figures) -> Section:

@@ -10,7 +10,7 @@ from bulkcert.report import Format
 from bulkcert.report.charts import charts_of
 from bulkcert.report.document import Document, TextTable, document_of
 from bulkcert.report.figures import Figures
-from bulkcert.words import folded, printable
+from bulkcert.words import REHEARSAL, folded, printable
 
 _WIDE = 100
 """Columns of a terminal or a mail; a text table that is wider stands as a block for each row."""
@@ -40,7 +40,9 @@ def _page(figures: Figures, document: Document) -> str:
     )
     environment.filters["parts"] = _COMMAND.split
     charts = {chart.name: chart for chart in charts_of(figures)}
-    return environment.get_template("report.html.j2").render(f=figures, document=document, charts=charts)
+    return environment.get_template("report.html.j2").render(
+        f=figures, document=document, charts=charts, rehearsal=REHEARSAL
+    )
 
 
 def _plain(text: str) -> str:

@@ -9,7 +9,7 @@ from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.schema import Asked
 from bulkcert.store.status import RunStatus, State
-from bulkcert.words import clock, counted, spaced
+from bulkcert.words import REHEARSAL, REHEARSED, clock, counted, spaced
 
 _SAID_OTHERWISE = {*DESIRED, Outcome.UNKNOWN, Outcome.DUPLICATE, Outcome.UNDONE}
 """Outcomes that the headline has words of their own for, or that count as another row; the others are named."""
@@ -42,7 +42,10 @@ def verdict_on(
     line = "; ".join([*_parts(action, known, of, verified), *_missed(verified)]) + "."
     if not of:
         line = f"The list was empty: there was no {_kind(action)} to call."
-    notes = [*_notes(status), *_notes_on_results(status, results), *_notes_read_back(asked, verified)]
+    if asked.rehearsal:
+        label = f"{REHEARSAL}: {label}"
+    notes = [f"{REHEARSAL}: {REHEARSED}."] if asked.rehearsal else []
+    notes += [*_notes(status), *_notes_on_results(status, results), *_notes_read_back(asked, verified)]
     notes += _kept_open(status, known)
     return Headline(line, tone, label, notes, list(_steps(status)))
 

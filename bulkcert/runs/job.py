@@ -13,6 +13,7 @@ from bulkcert.runs.options import CallOptions, Options, PreflightOptions, SizeOp
 from bulkcert.runs.target import refuse, resolve_target
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.store.paths import RunFiles, default_results
+from bulkcert.store.schema import ChangeRecord
 from bulkcert.words import counted
 
 MOST_DAYS = 36_525
@@ -51,6 +52,11 @@ class Job(Target):
     def files(self) -> RunFiles:
         """The files of the run."""
         return RunFiles(self.results, self.options.state_dir)
+
+    @property
+    def change(self) -> ChangeRecord:
+        """Why it is made, and who has approved it."""
+        return change_of(self.options)
 
     @property
     def list_name(self) -> str:
@@ -97,6 +103,7 @@ def resolve(
     if options.overwrite and options.retry:
         problems.append("--overwrite and --retry exclude each other: the one drops what the other goes by")
     check_list_options(options, options, problems)
+    check_required(options, problems)
     _check_retention(options.retain_days, results.name, problems)
     if options.metrics_file is not None and options.metrics_file.suffix != ".prom":
         reason = "the node exporter reads no other file"
@@ -131,6 +138,17 @@ def resolve_limits(options: CallOptions, problems: list[str]) -> Limit:
         return Limit(rows=int(text))
     problems.append(f"--max-errors takes a number of rows or a percentage such as 5%, not {short(text)!r}")
     return Limit()
+
+
+def check_required(options: CallOptions, problems: list[str]) -> None:
+    """Adds what ``--require`` names and nobody has given to the problems."""
+    missing = [name for name in options.require if not getattr(options, name.replace("-", "_")).strip()]
+    problems.extend(f"--{name} is missing, and --require demands it" for name in missing)
+
+
+def change_of(options: CallOptions) -> ChangeRecord:
+    """Returns why a change is made, and who has approved it."""
+    return ChangeRecord(options.ticket, options.reason, options.approved_by)
 
 
 def check_list_options(size: SizeOptions, preflight: PreflightOptions, problems: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shlex
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -160,6 +161,27 @@ class OpenRun:
         if self.store.was_empty and not begun:
             remove_folder(self.files)
         self.lock.close()
+
+
+def confirm_real(files: RunFiles, asked: Asked, command: str) -> None:
+    """Confirms that a run is none whose service was an emulator, which is gone by now.
+
+    Args:
+        files: Of the run.
+        asked: What it is of.
+        command: What is to be done with it: resume, undo or verify.
+
+    Raises:
+        BulkcertError: USAGE: it is a rehearsal.
+    """
+    if asked.rehearsal:
+        also = [] if command == "resume" else ["--and-then", command]
+        again = shlex.join(["bulkcert", "rehearse", asked.action, *asked.inputs, *also])
+        raise BulkcertError(
+            ExitStatus.USAGE,
+            f"{files.results} is of a rehearsal, whose emulator is gone: there is nothing to {command}",
+            f"No calls were made. To rehearse that too: {again}",
+        )
 
 
 def remove_folder(files: RunFiles) -> None:

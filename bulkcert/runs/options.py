@@ -34,10 +34,16 @@ Inputs = Annotated[tuple[Path, ...], Parameter(name="input", group=MAIN)]
 Results = Annotated[Path, Parameter(name=["--results", "-o"], group=MAIN)]
 """The run that a command is about."""
 
+ACCOUNT_LIMIT, ADDRESS_LIMIT = 500, 300
+"""The documented limits in calls per second (reference, section 2)."""
+
 PreflightMode = Literal["auto", "always", "never"]
 
 Retried = Literal["failed", "unknown", "not_registered", "undone", "drifted"]
 """Rows that can be called again: those with one of these outcomes, and those read back in another state."""
+
+Required = Literal["ticket", "reason", "approved-by"]
+"""Options that a job may demand."""
 
 
 @Parameter(name="*")
@@ -56,10 +62,12 @@ class ServiceOptions:
     source_address: Annotated[tuple[str, ...], Parameter(group=PACE, consume_multiple=False, metavar="ADDRESS")] = ()
     """Local address to send from; repeat it for more."""
 
-    rate: Annotated[int, _number(PACE)] = 500
+    rate: Annotated[int, _number(PACE)] = ACCOUNT_LIMIT
     """Calls per second of the account."""
-    per_address_rate: Annotated[int, _number(PACE)] = 300
+    per_address_rate: Annotated[int, _number(PACE)] = ADDRESS_LIMIT
     """Calls per second of each address; 90 % of it is used, since the service blocks above."""
+    limits_raised: Annotated[bool, Parameter(group=PACE)] = False
+    """Allow more than that: the service has raised yours."""
     max_in_flight: Annotated[int, _number(PACE)] = 256
     """Most calls that wait for an answer."""
     timeout: Annotated[float, Parameter(group=PACE, metavar="SECONDS")] = 10.0
@@ -115,7 +123,18 @@ class PreflightOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class CallOptions(ServiceOptions, StateOptions):
+class ChangeOptions:
+    """Why a change is made; kept with each session, and shown."""
+
+    ticket: Annotated[str, Parameter(group=SAFETY, metavar="ID")] = ""
+    """Ticket of the change, as in CHG-4711; status and report show it."""
+    reason: Annotated[str, Parameter(group=SAFETY, metavar="TEXT")] = ""
+    """Why it is made; shown likewise."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CallOptions(ServiceOptions, StateOptions, ChangeOptions):
     """Options of every command that changes certificates row by row."""
 
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], group=MAIN)] = False
@@ -123,7 +142,20 @@ class CallOptions(ServiceOptions, StateOptions):
     limit_rows: Annotated[int | None, _number(SAFETY)] = None
     """Call at most so many rows, then stop (75); resume calls the next ones."""
     max_errors: Annotated[str, Parameter(group=SAFETY, metavar="N|P%")] = "50%"
-    """Stop (3) when more rows than this failed: a number, or a share of the finished rows, from 100 rows on."""
+    """Stop (3) when more rows than this failed: a number, or a share of those finished, from 100 on."""
+    approved_by: Annotated[str, Parameter(group=SAFETY, metavar="NAME")] = ""
+    """Who has approved it; shown likewise."""
+    require: Annotated[
+        tuple[Required, ...],
+        Parameter(
+            group=SAFETY,
+            converter=names_of(get_args(Required)),
+            consume_multiple=False,
+            metavar="OPTION,…",
+            show_choices=False,
+        ),
+    ] = ()
+    """Refuse to start (2) without these options: ticket, reason, approved-by."""
 
 
 @Parameter(name="*")

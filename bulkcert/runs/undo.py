@@ -14,7 +14,7 @@ from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, annotated
 from bulkcert.output.summary import Summary
-from bulkcert.runs.job import resolve_limits
+from bulkcert.runs.job import check_required, resolve_limits
 from bulkcert.runs.opened import OpenRun, is_in
 from bulkcert.runs.options import CallOptions
 from bulkcert.runs.session import finalize, session
@@ -150,6 +150,7 @@ def open_undo(opened: OpenRun, options: CallOptions, *, include_unknown: bool | 
     problems: list[str] = []
     service = resolve_target(options, problems)
     limit = resolve_limits(options, problems)
+    check_required(options, problems)
     refuse(problems, "undo")
     undo = Undo(opened, service, options, limit, include_unknown=bool(include_unknown))
     for _, known in _changed(opened):

@@ -5,7 +5,7 @@ authentication flows) is not needed here, and costs a third of the time of a cal
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from functools import lru_cache
 from itertools import count
 from secrets import token_hex
@@ -117,9 +117,12 @@ class Client:
     ) -> Classification:
         try:
             response = await self._transport.handle_async_request(request)
-            stream = cast(httpx.AsyncByteStream, response.stream)
             # Read as it comes: no encoding was asked for, so there is none to undo.
-            content = b"".join([chunk async for chunk in stream])
+            match response.stream:
+                case Content() as whole:
+                    content = whole.content
+                case stream:
+                    content = b"".join([chunk async for chunk in cast(httpx.AsyncByteStream, stream)])
         except httpx.TransportError as error:
             return classify_failure(error)
         classification = classify(response.status_code, response.headers, content, operation, parameters)
@@ -127,10 +130,9 @@ class Client:
             classification = with_clock(classification, response.headers, time.time())
         return classification
 
-    async def prepare(self) -> None:
-        """Connects for a call to come, where no connection waits for it: afterwards it is sent when it may be."""
-        if isinstance(self._transport, Transport):
-            await self._transport.prepare(self._timeout)
+    def prepare(self) -> Awaitable[object] | None:
+        """Sees to a connection for a call to come; returns what is to be waited for before it may be sent, or None."""
+        return self._transport.prepare(self._timeout) if isinstance(self._transport, Transport) else None
 
     async def aclose(self) -> None:
         """Closes all connections."""

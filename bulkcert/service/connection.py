@@ -55,6 +55,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keeps the transport that it writes to."""
         self._transport = cast(asyncio.Transport, transport)
+        self._wrapped: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         self.idle_since = self._loop.time()
 
     def is_usable(self) -> bool:
@@ -83,9 +84,9 @@ class Connection(asyncio.Protocol):
         self._transport.write(request)
         return waiting
 
-    def session(self) -> ssl.SSLSession | None:
-        """Returns the TLS session, once the server has given it; None without TLS."""
-        wrapped = self._transport.get_extra_info("ssl_object")
+    def new_session(self) -> ssl.SSLSession | None:
+        """Returns the TLS session the first time that it is asked for after an answer; None later, or without TLS."""
+        wrapped, self._wrapped = self._wrapped, None
         return None if wrapped is None else wrapped.session
 
     def abort(self) -> None:

@@ -88,9 +88,11 @@ def authorization(credentials: Credentials, method: str, query: str, headers: Ma
         headers: The headers to sign, names in lower case, ``x-acs-content-sha256`` among them.
     """
     request = canonical_request(method, query, headers, headers["x-acs-content-sha256"])
-    signed = signature(credentials.access_key_secret, string_to_sign(request))
-    names = ";".join(sorted(headers))
-    return f"{ALGORITHM} Credential={credentials.access_key_id},SignedHeaders={names},Signature={signed}"
+    return _authorized(credentials, headers) + signature(credentials.access_key_secret, string_to_sign(request))
+
+
+def _authorized(credentials: Credentials, headers: Mapping[str, str]) -> str:
+    return f"{ALGORITHM} Credential={credentials.access_key_id},SignedHeaders={';'.join(sorted(headers))},Signature="
 
 
 def signed_headers(
@@ -108,18 +110,37 @@ def signed_headers(
         version: Value of ``x-acs-version``.
         query: What ``canonical_query`` returned.
         date: UTC as ``yyyy-MM-ddTHH:mm:ssZ``; within 15 minutes of the server's clock.
-        nonce: Any string that was never used before with this key.
+        nonce: Letters and digits that were never used before with this key.
+    """
+    headers, authorized, (first, second, third) = _of_a_second(
+        credentials, method=method, host=host, operation=operation, version=version, date=date
+    )
+    text = string_to_sign(f"{first}{query}{second}{nonce}{third}")
+    signed = signature(credentials.access_key_secret, text)
+    return headers | {"x-acs-signature-nonce": nonce, "authorization": f"{authorized}{signed}"}
+
+
+@lru_cache(maxsize=8)
+def _of_a_second(
+    credentials: Credentials, *, method: str, host: str, operation: str, version: str, date: str
+) -> tuple[dict[str, str], str, list[str]]:
+    """Returns what all calls of an operation have in common while the date is the same.
+
+    Returns:
+        Their headers, the nonce empty; ``Authorization`` up to the signature; and the canonical request in three
+        pieces, between which query and nonce belong.
     """
     headers = {
         "host": host,
         "x-acs-action": operation,
         "x-acs-content-sha256": EMPTY_SHA256,
         "x-acs-date": date,
-        "x-acs-signature-nonce": nonce,
+        "x-acs-signature-nonce": "",
         "x-acs-version": version,
     }
     if credentials.security_token is not None:
         headers["x-acs-accesskey-id"] = credentials.access_key_id
         headers["x-acs-security-token"] = credentials.security_token
-    headers["authorization"] = authorization(credentials, method, query, headers)
-    return headers
+    gap = "\0gap\0"
+    request = canonical_request(method, gap, headers | {"x-acs-signature-nonce": gap}, EMPTY_SHA256)
+    return headers, _authorized(credentials, headers), request.split(gap)

@@ -10,7 +10,7 @@ import os
 import socket
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from importlib.metadata import version
 from typing import Any, Self
 
@@ -49,11 +49,11 @@ class Content(httpx.AsyncByteStream):
     """A body that is here already."""
 
     def __init__(self, content: bytes = b"") -> None:
-        self._content = content
+        self.content = content
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yields it."""
-        yield self._content
+        yield self.content
 
 
 class TrustContext(ssl.SSLContext):
@@ -140,17 +140,21 @@ class Transport(httpx.AsyncBaseTransport):
         self._keep(connection)
         return httpx.Response(answer.status, headers=answer.headers, stream=Content(answer.body))
 
-    async def prepare(self, limits: Mapping[str, float | None]) -> None:
-        """Returns when a connection waits for a call to come; if none comes about, the call itself finds out why.
+    def prepare(self, limits: Mapping[str, float | None]) -> Awaitable[object] | None:
+        """Sees to a connection for a call to come; if none comes about, the call itself finds out why.
 
         Args:
             limits: The ``timeout`` extension of that call.
+
+        Returns:
+            What is to be waited for before the call may be sent; None if a connection is there.
         """
         self._expected += 1
         if self._lacks_spare():
-            await asyncio.wait([self._open_spare(limits)])
-        elif not self._idle and self._opening:
-            await asyncio.wait(self._opening, return_when=asyncio.FIRST_COMPLETED)
+            return asyncio.wait([self._open_spare(limits)])
+        if not self._idle and self._opening:
+            return asyncio.wait(self._opening, return_when=asyncio.FIRST_COMPLETED)
+        return None
 
     def _lacks_spare(self) -> bool:
         return len(self._idle) + len(self._opening) < min(SPARE, self._expected) and self._is_reachable
@@ -189,7 +193,7 @@ class Transport(httpx.AsyncBaseTransport):
     def _keep(self, connection: Connection) -> None:
         if not connection.is_lost:
             self._idle.append(connection)
-            if self._context is not None and (session := connection.session()) is not None:
+            if self._context is not None and (session := connection.new_session()) is not None:
                 self._context.sessions[self._host] = session
 
     def _take(self, now: float) -> Connection | None:

@@ -116,6 +116,14 @@ class Asked(msgspec.Struct, frozen=True):
         return os.path.realpath(Path(self.directory, self.results))
 
 
+class ChangeRecord(msgspec.Struct, frozen=True):
+    """Why a session changes certificates, and who has approved that, as it was given; empty texts where it was not."""
+
+    ticket: str = ""
+    reason: str = ""
+    approved_by: str = ""
+
+
 class Session(msgspec.Struct, frozen=True):
     """One start of a command, as its row says; times are Unix milliseconds.
 
@@ -160,6 +168,11 @@ class Session(msgspec.Struct, frozen=True):
     advice: str
     stop_code: str
     verification: str | None
+
+    @property
+    def change(self) -> ChangeRecord:
+        """Why it changes certificates, and who has approved that: part of its options."""
+        return msgspec.json.decode(self.options, type=ChangeRecord)
 
     @property
     def read_back(self) -> "Verification | None":

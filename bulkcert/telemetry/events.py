@@ -42,6 +42,7 @@ def log_started(run: Run) -> None:
         caps={"account": options.rate, "address": options.per_address_rate, "lane": job.lane_cap},
         source_addresses=[address or "any" for address in job.addresses],
         preflight=options.preflight,
+        **_of(job.change, "reason", "approved_by"),
     )
 
 
@@ -59,6 +60,7 @@ def log_finished(summary: Summary, progress: Progress, started: float) -> None:
         logging.INFO if summary.exit_status == 0 else logging.WARNING,
         **_of(summary, "exit_status", "stopped", "advice", "rows", "outcomes", "codes", "results"),
         **_of(progress, "retries", "throttles"),
+        **_of(summary.latest.change, "reason", "approved_by"),
         calls=progress.sends.sends,
         achieved_rate=round(progress.sends.rate(), 1),
         peak_window=progress.sends.worst,

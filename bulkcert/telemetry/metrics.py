@@ -33,7 +33,7 @@ READABLE = 0o644
 """The node exporter runs as another user."""
 
 _VERSION = version("bulkcert")
-LABELS = ("action", "mqtt_instance", "job_name")
+LABELS = ("action", "mqtt_instance", "job_name", "rehearsal")
 LAST = "bulkcert_last_"
 ACTIVE = "bulkcert_run_active"
 NO_CODE = "OK"
@@ -55,8 +55,8 @@ class Recorder:
     def __init__(self, job: Job, path: Path, warn: Callable[[str], None]) -> None:
         self._path, self._warn, self._warned = path, warn, False
         # A file name may not be UTF-8, which labels are.
-        name = (bound["job"] or "").encode(errors="replace").decode()
-        self._labels = (job.action.name, job.instance, name)
+        name = str(bound["job"] or "").encode(errors="replace").decode()
+        self._labels = (job.action.name, job.instance, name, str(job.rehearsal).lower())
         self._caps = {"account": job.options.rate, "address": job.options.per_address_rate, "lane": job.lane_cap}
         self._started_at, self._active = time.time(), True
         self._take: Take | None = None

@@ -12,19 +12,20 @@ from bulkcert.engine.progress import Progress
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check
 from bulkcert.log import is_json
+from bulkcert.runs.job import change_of
+from bulkcert.runs.options import ServiceOptions
 from bulkcert.runs.run import Run
+from bulkcert.runs.target import BLOCKED, above_documented
 from bulkcert.runs.undo import Undo
 from bulkcert.service.actions import Action
 from bulkcert.service.signing import Credentials
+from bulkcert.views.change import change_rows
 from bulkcert.views.console import say, stderr, warn
 from bulkcert.views.layout import show
 from bulkcert.words import about, counted, duration, printable
 
 ASK_FOR_COUNT = 1000
 """Above so many rows, and for every CA action, the number of rows must be typed."""
-
-ACCOUNT_LIMIT, ADDRESS_LIMIT = 500, 300
-"""The documented limits in calls per second (reference, section 2)."""
 
 CAS_SHOWN, CAS_CHECKED = 3, 20
 """CAs that a plan names: of a list of devices, and of an action on CAs."""
@@ -75,15 +76,26 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
     yield "CAs", _cas(run)
     limits = f"{options.rate}/s for the account, {options.per_address_rate}/s for an address"
     yield "limits", f"{limits}: {job.rate:.0f}/s from {counted(len(job.addresses), 'address')}"
-    if options.rate > ACCOUNT_LIMIT or options.per_address_rate > ADDRESS_LIMIT:
-        caution = f"above the documented limits of {ACCOUNT_LIMIT}/s and {ADDRESS_LIMIT}/s the service throttles and"
-        yield "", Text(f"{caution} blocks addresses, unless yours were raised", style="yellow")
+    if text := _raised(options):
+        yield "", Text(text, style="yellow")
     yield "time", about(run.calls / job.rate)
     if options.deadline is not None:
         yield "deadline", _deadline(options.deadline, run.calls / job.rate)
     yield "results", str(job.results)
+    yield from change_rows(job.change)
     if options.overwrite and job.results.exists():
         yield "", Text("what an earlier run with these results has done is dropped (--overwrite)", style="yellow")
+
+
+def warn_of_limits(options: ServiceOptions) -> None:
+    """Says what it costs if limits above the documented ones were not raised; nothing where it is quiet."""
+    if not options.quiet and (text := _raised(options)):
+        warn(text)
+
+
+def _raised(options: ServiceOptions) -> str:
+    above = [*above_documented(options.rate, options.per_address_rate)]
+    return f"above the documented limits, which must have been raised. {BLOCKED}" if above else ""
 
 
 def _deadline(deadline: float, needed_s: float) -> str | Text:
@@ -177,6 +189,7 @@ def show_undo(undo: Undo) -> None:
     if undo.rows:
         what = f"{counted(undo.rows, 'row')} of {results}, {undo.action.name} ({undo.action.verb})"
         say(f"to undo: {what}; {about(undo.calls / undo.service.rate)}")
+        show(change_rows(change_of(undo.options)), stderr)
         if undo.unknown:
             say(f"{'included' if undo.include_unknown else 'not undone'}: {unknown}", style="yellow")
     elif undo.unknown:

@@ -15,7 +15,7 @@ from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.schema import Verification
 from bulkcert.store.status import RunStatus
 from bulkcert.views.console import say, say_step, show_error, warn
-from bulkcert.views.layout import outcome_lines, show
+from bulkcert.views.layout import outcome_lines, rehearsal_line, show
 from bulkcert.views.verified import REASON_WIDTH, UNREAD, label_of, meaning_read, read_words
 from bulkcert.words import are, counted, faults, printable
 
@@ -34,6 +34,7 @@ MESSAGE_WIDTH = 160
 
 def undone_rows(summary: Summary, undo: Undo) -> Iterator[tuple[str, str | Text]]:
     """Yields names and values that say what an undo came to."""
+    yield from rehearsal_line(rehearsal=summary.rehearsal)
     outcomes = undo.progress.outcomes
     restored = f"{outcomes[Outcome.UNDONE]:,} of {counted(undo.rows, 'row')}: {undo.action.desired} again"
     yield "undone", Text(restored, style="green")
@@ -79,6 +80,7 @@ def _where(summary: Summary) -> str:
 
 def summary_rows(summary: Summary, status: RunStatus, *, calls: int) -> Iterator[tuple[str, str | Text]]:
     """Yields names and values that say what a run came to; ``calls`` are those of this start of the command."""
+    yield from rehearsal_line(rehearsal=summary.rehearsal)
     yield "rows", f"{summary.rows:,}"
     for outcome, count in summary.outcomes.items():
         yield from outcome_lines({outcome: count})
@@ -165,6 +167,7 @@ def show_verified(
 def _read_back(verifier: Verifier, verification: Verification) -> Iterator[tuple[str, str | Text]]:
     opened, progress = verifier.opened, verifier.progress
     wanted = str(opened.action.desired_status)
+    yield from rehearsal_line(rehearsal=opened.asked.rehearsal)
     yield (
         label_of(verification),
         f"{opened.files.results}: {counted(opened.asked.rows, 'row')}, desired state {opened.action.desired}",

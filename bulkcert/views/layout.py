@@ -7,6 +7,7 @@ from rich.text import Text
 
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.views.console import say, stdout
+from bulkcert.words import REHEARSAL, REHEARSED
 
 NAME_WIDTH, GAP = 14, 2
 
@@ -21,6 +22,12 @@ def show(rows: Pairs, console: Console = stdout) -> None:
     """Prints names and values in two columns."""
     for name, value in rows:
         say(Text.assemble(f"{name:<{NAME_WIDTH}}", value), console, indent=NAME_WIDTH)
+
+
+def rehearsal_line(*, rehearsal: bool) -> Iterator[tuple[str, Text]]:
+    """Yields a line that nobody overlooks if nothing of what follows is about real certificates."""
+    if rehearsal:
+        yield REHEARSAL, Text(REHEARSED, style="bold yellow")
 
 
 def outcome_lines(outcomes: Mapping[str, int]) -> Iterator[tuple[str, Text]]:

@@ -4,10 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import anyio
-from rich.console import Group
-from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn
-from rich.progress import Progress as Bar
 from rich.text import Text
 
 from bulkcert.engine.figures import Stats, Take
@@ -41,8 +37,8 @@ def shown(describe: Callable[[Stats], str]) -> Observer:
 
 @contextmanager
 def reading_list(name: str, *, quiet: bool) -> Iterator[Callable[[int], None] | None]:
-    """Shows on stderr that a list is read, and yields what takes the number of rows so far; None where it is quiet."""
-    if quiet:
+    """Shows on stderr that a list is read, and yields what takes the number of rows; None if nobody looks."""
+    if quiet or not stderr.is_terminal:
         yield None
         return
     with stderr.status(Text(f"reading {name}")) as status:
@@ -53,9 +49,14 @@ async def board(take: Take) -> None:
     """Shows how far a session is, how fast, and what it is waiting for, until cancelled; on a terminal with a bar."""
     if not stderr.is_terminal:
         await shown(lambda stats: f"{done_of(stats)}; {figures(stats)}")(take)
+    # For a terminal alone: what draws bars costs as much to load as a hundred rows to call.
+    from rich.console import Group  # noqa: PLC0415
+    from rich.live import Live  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn  # noqa: PLC0415
+
     # Red is for what is amiss.
     column = BarColumn(complete_style="blue", finished_style="green")
-    bar = Bar(column, TaskProgressColumn(), MofNCompleteColumn(), console=stderr, auto_refresh=False)
+    bar = Progress(column, TaskProgressColumn(), MofNCompleteColumn(), console=stderr, auto_refresh=False)
     task = bar.add_task("rows", total=take().rows)
 
     def show(live: Live) -> None:

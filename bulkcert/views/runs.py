@@ -11,7 +11,7 @@ from bulkcert.store.paths import SUFFIX, RunFiles
 from bulkcert.store.status import NoRunError, RunStatus, State, status_of
 from bulkcert.views.layout import GAP, columns
 from bulkcert.views.shown import Shown, shown
-from bulkcert.words import folded, printable
+from bulkcert.words import REHEARSAL, folded, printable
 
 _LONGEST_NAME, _LONGEST_REASON = 255, 400
 
@@ -128,6 +128,7 @@ def _cells(run: Listed, status: Shown) -> list[str]:
         state = str(status.state)
     if run.wrong:
         state += f": {run.wrong}"
+    state = f"{REHEARSAL}, {state}" if status.rehearsal else state
     started = f"{status.sessions[0].started:%Y-%m-%d %H:%MZ}" if status.sessions else ""
     rows = "" if status.rows is None else f"{status.done:,}/{status.rows:,}"
     return [started, _name(run), status.action or "", status.instance or "", rows, state]

@@ -8,7 +8,7 @@ import msgspec
 from bulkcert.engine.figures import LastError, Stats
 from bulkcert.output.advice import Step, steps_left
 from bulkcert.store.outcome import Outcome
-from bulkcert.store.schema import Session, SessionKind, Verification
+from bulkcert.store.schema import ChangeRecord, Session, SessionKind, Verification
 from bulkcert.store.status import RunStatus, State
 from bulkcert.views.status import acting, figures_of, is_running, newest_errors, seen_at, silent_s, utc_of
 
@@ -25,6 +25,7 @@ class Start(msgspec.Struct, frozen=True):
     ended: datetime | None
     exit_status: int | None
     stopped: str
+    change: ChangeRecord
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -129,4 +130,5 @@ def _start(session: Session) -> Start:
         None if session.ended_at is None else utc_of(session.ended_at),
         session.exit_status,
         session.stopped,
+        session.change,
     )

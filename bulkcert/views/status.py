@@ -13,9 +13,10 @@ from bulkcert.service.actions import ACTIONS
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import Session
 from bulkcert.store.status import RunStatus, State
-from bulkcert.views.layout import outcome_lines
+from bulkcert.views.change import change_rows
+from bulkcert.views.layout import outcome_lines, rehearsal_line
 from bulkcert.views.verified import label_of, read_words
-from bulkcert.words import counted, duration, faults, printable
+from bulkcert.words import REHEARSAL, counted, duration, faults, printable
 
 MOST_MESSAGE = 160
 """Characters of a message that are shown."""
@@ -44,8 +45,14 @@ def figures_of(session: Session | None) -> Stats | None:
         return None
 
 
+def is_rehearsal(status: RunStatus) -> bool:
+    """Returns whether a run is one against an emulator."""
+    return status.asked is not None and status.asked.rehearsal
+
+
 def rows_of(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
     """Yields names and values that show the status of a run, for people."""
+    yield from rehearsal_line(rehearsal=is_rehearsal(status))
     yield "state", _state(status)
     if (asked := status.asked) is not None:
         yield "action", f"{asked.action} on {asked.instance} at {asked.endpoint}"
@@ -57,6 +64,8 @@ def rows_of(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
             yield label_of(read), Text(f"{at}: {read_words(read)}", style="red" if read.exit_status else "")
         if status.state in (State.INTERRUPTED, State.STALLED, State.RUNNING):
             yield from _errors(newest_errors(status.sessions))
+        if status.doing is not None:
+            yield from change_rows(status.doing.change)
     yield "results", str(status.files.results)
     if status.failed is not None:
         yield "failed rows", f"{status.failed}: {counted(status.not_desired, 'row')}"
@@ -70,10 +79,11 @@ def steps_of(status: RunStatus) -> tuple[Step, ...]:
 def line_of(status: RunStatus) -> str:
     """Returns the status of a run whose session is running, on one line."""
     newest, stats = status.session, figures_of(status.session)
+    rehearsal = f"{REHEARSAL} " * is_rehearsal(status)
     if newest is None or stats is None or not is_running(status):
-        return str(_state(status))
+        return f"{rehearsal}{_state(status)}"
     silent = f"; no sign of life for {duration(silent_s(newest))}" if status.state is State.STALLED else ""
-    return f"{_clock(seen_at(newest))} {stats.phase}: {done_of(stats)}; {figures(stats)}{silent}"
+    return f"{_clock(seen_at(newest))} {rehearsal}{stats.phase}: {done_of(stats)}; {figures(stats)}{silent}"
 
 
 def figures(stats: Stats) -> str:

@@ -1,0 +1,15 @@
+"""Why certificates are changed, and who has approved it, for people."""
+
+from collections.abc import Iterator
+
+from bulkcert.store.schema import ChangeRecord
+from bulkcert.words import printable
+
+LONGEST = 300
+"""Characters of a ticket, a reason or a name that are shown."""
+
+
+def change_rows(change: ChangeRecord) -> Iterator[tuple[str, str]]:
+    """Yields names and values of what was given."""
+    given = (("ticket", change.ticket), ("reason", change.reason), ("approved by", change.approved_by))
+    yield from ((name, printable(value, LONGEST)) for name, value in given if value)
