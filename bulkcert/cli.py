@@ -18,7 +18,7 @@ from rich.text import Text
 from bulkcert.commands import OVERVIEW
 from bulkcert.commands.help import topics
 from bulkcert.commands.signatures import COMMANDS
-from bulkcert.errors import BulkcertError, ExitStatus, terminated
+from bulkcert.errors import BulkcertError, ExitStatus, end_on_signals
 from bulkcert.job_file import options_of_job
 from bulkcert.log import bind, format_asked
 from bulkcert.runs.options import MAIN
@@ -184,24 +184,26 @@ def main() -> NoReturn:
     _open_closed_streams()
     stdout = sys.stdout
     sys.stdout = cast(TextIO, terminal.Product(stdout))
-    signal.signal(signal.SIGTERM, terminated)
+    end_on_signals()
     status: object = ExitStatus.INTERNAL
     if format_asked(sys.argv[1:], os.environ) == "json":
         terminal.begin_json()
     try:
         status = _done(sys.argv[1:])
         sys.stdout.flush()
-    except terminal.ReaderGoneError:  # as head goes: whoever reads has read enough
-        status = ExitStatus.READER_GONE
+    except terminal.ReaderGoneError as error:  # as head goes: whoever reads has read enough
+        status = error.status
     except cyclopts.CycloptsError as error:
         terminal.show_error(wrong_options(error))
         status = ExitStatus.USAGE
     except _whatever() as error:  # in one clear message, which a second signal does not cut short
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         status = terminal.show_failure(error)
     _let_go(stdout)
     _let_go(sys.stderr)
-    for number in (signal.SIGINT, signal.SIGTERM):  # nothing is left to be stopped, and nobody wants to see where
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        # Nothing is left to be stopped, and nobody wants to see where.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     sys.exit(int(status) if isinstance(status, int) else ExitStatus.OK)

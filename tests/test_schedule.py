@@ -14,6 +14,7 @@ from made_store import made_run, session
 from program import (
     INSTANCE,
     PATIENCE_S,
+    UNHURRIED,
     bulkcert,
     emulator,
     here,
@@ -97,7 +98,7 @@ def test_deadline(tmp_path, service, monkeypatch):
     assert "the deadline, " in ended.stderr
     assert 10 <= called < 300
     assert outcomes(tmp_path / "r.csv") == {"succeeded": called, "not_attempted": 300 - called}
-    here("run", "--job", job, "--rate", 100000, "--per-address-rate", 100000, "--deadline", clock(hours=6)).ended(0)
+    here("run", "--job", job, *UNHURRIED, "--deadline", clock(hours=6)).ended(0)
     assert service.report().arrivals - before == 300
 
 
@@ -282,7 +283,7 @@ def test_killed_by_its_scheduler(tmp_path):
             child.communicate()
         service.tell("faults", shares={})
         known, called = rows_done(files), set(rows_called(service))
-        here("run", "--job", job, "--rate", 100000, "--per-address-rate", 100000).ended(0)
+        here("run", "--job", job, *UNHURRIED).ended(0)
         calls = rows_called(service)
 
     assert known < called

@@ -14,6 +14,7 @@ from bulkcert.runs.options import PlanOptions
 from bulkcert.runs.plan import inquiry, resolve_question
 from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import ChainCredentials
+from bulkcert.views import confirm as confirming
 from bulkcert.views import console as terminal
 from bulkcert.views.live import reading_list, shown
 from bulkcert.views.plan import Plan, make_plan
@@ -30,6 +31,7 @@ def plan(action: ActionName, inputs: tuple[Path, ...], options: PlanOptions) -> 
     with ExitStack() as held:
         with reading_list(question.list_name, quiet=options.quiet) as on_progress:
             asked = held.enter_context(inquiry(question, on_progress))
+        confirming.warn_of_limits(options)
         provider = ChainCredentials()
         calling.prepare(provider, calling.leave_reading)
         calling.call(asked.make, provider, calling.leave_reading, *([] if options.quiet else [shown(_read)]))

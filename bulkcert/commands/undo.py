@@ -84,6 +84,7 @@ def execute(
             return UndoResult(0, 0, undo_.unknown, int(ExitStatus.OK))
         if undo_.rows:
             leave = partial(calling.leave_writing, opened, undo_.progress)
+            question.warn_of_limits(options)
             calling.prepare(provider, leave)
             if not options.yes:
                 question.confirm(undo_.rows, by_device=undo_.action.by_device)

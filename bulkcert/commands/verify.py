@@ -53,6 +53,7 @@ def execute(
             confirm_real(files, opened.asked, "verify")
         bind(run=opened.asked.run, action=opened.asked.action, rehearsal=rehearsal)
         service = _service(opened, options)
+        question.warn_of_limits(options)
         calling.prepare(provider, calling.leave_reading)
         if options.watch and not options.yes:
             rows = sum(frame.height for frame in opened.frames())

@@ -34,6 +34,9 @@ Inputs = Annotated[tuple[Path, ...], Parameter(name="input", group=MAIN)]
 Results = Annotated[Path, Parameter(name=["--results", "-o"], group=MAIN)]
 """The run that a command is about."""
 
+ACCOUNT_LIMIT, ADDRESS_LIMIT = 500, 300
+"""The documented limits in calls per second (reference, section 2)."""
+
 PreflightMode = Literal["auto", "always", "never"]
 
 Retried = Literal["failed", "unknown", "not_registered", "undone", "drifted"]
@@ -59,10 +62,12 @@ class ServiceOptions:
     source_address: Annotated[tuple[str, ...], Parameter(group=PACE, consume_multiple=False, metavar="ADDRESS")] = ()
     """Local address to send from; repeat it for more."""
 
-    rate: Annotated[int, _number(PACE)] = 500
+    rate: Annotated[int, _number(PACE)] = ACCOUNT_LIMIT
     """Calls per second of the account."""
-    per_address_rate: Annotated[int, _number(PACE)] = 300
+    per_address_rate: Annotated[int, _number(PACE)] = ADDRESS_LIMIT
     """Calls per second of each address; 90 % of it is used, since the service blocks above."""
+    limits_raised: Annotated[bool, Parameter(group=PACE)] = False
+    """Allow more than that: the service has raised yours."""
     max_in_flight: Annotated[int, _number(PACE)] = 256
     """Most calls that wait for an answer."""
     timeout: Annotated[float, Parameter(group=PACE, metavar="SECONDS")] = 10.0
@@ -137,7 +142,7 @@ class CallOptions(ServiceOptions, StateOptions, ChangeOptions):
     limit_rows: Annotated[int | None, _number(SAFETY)] = None
     """Call at most so many rows, then stop (75); resume calls the next ones."""
     max_errors: Annotated[str, Parameter(group=SAFETY, metavar="N|P%")] = "50%"
-    """Stop (3) when more rows than this failed: a number, or a share of the finished rows, from 100 rows on."""
+    """Stop (3) when more rows than this failed: a number, or a share of those finished, from 100 on."""
     approved_by: Annotated[str, Parameter(group=SAFETY, metavar="NAME")] = ""
     """Who has approved it; shown likewise."""
     require: Annotated[
