@@ -222,6 +222,11 @@ def test_what_is_no_plan(tmp_path, content):
     assert "bulkcert plan … -o FILE.plan.json" in " ".join(refused.stderr.split())
 
 
+def test_a_plan_in_the_place_of_the_action(tmp_path):
+    """Whoever types it as other tools have it reads how it is typed here."""
+    assert "bulkcert run --plan x.plan.json" in here("run", "x.plan.json", cwd=tmp_path).ended(2).stderr
+
+
 def key(directory, name):
     """Makes a key without a passphrase; returns its file."""
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", directory / name], check=True)

@@ -18,6 +18,6 @@ def change_rows(change: ChangeRecord) -> Iterator[tuple[str, str]]:
             "plan",
             f"{printable(plan.file, LONGEST)}, made {clock(plan.made_at)} by {printable(plan.made_by, LONGEST)}",
         )
-        yield "its SHA-256", plan.sha256
+        yield "plan SHA-256", plan.sha256
         if plan.signed_by:
             yield "signed by", f"{printable(plan.signed_by, LONGEST)}, {printable(plan.signed_with, LONGEST)}"
