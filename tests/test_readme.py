@@ -150,15 +150,16 @@ def test_every_command_line(place, service, line):
 
 @contextmanager
 def running(results, service, place):
-    """Holds a session that is running, slowly."""
-    where = ("--endpoint", service.url, "--instance", INSTANCES[0], "--rate", "2", "--preflight", "never", "--yes")
-    limits = ("--per-address-rate", "500", "--limits-raised")
-    with start("run", "inactivate-device", "devices.csv", "-o", results, *where, *limits, "-q", cwd=place) as child:
+    """Holds a session that is running, since nothing is answered."""
+    where = ("--endpoint", service.url, "--instance", INSTANCES[0], "--preflight", "never", "--yes")
+    service.tell("faults", shares={"slow": 1.0})
+    with start("run", "inactivate-device", "devices.csv", "-o", results, *where, "-q", cwd=place) as child:
         wait_for(child, lambda: '"running"' in here("status", results, "--json", cwd=place).stdout)
         try:
             yield
         finally:
             child.kill()
+            service.tell("faults", shares={})
 
 
 @pytest.mark.parametrize("line", UNTIL_STOPPED)
