@@ -22,6 +22,7 @@ from bulkcert.errors import BulkcertError, ExitStatus, end_on_signals
 from bulkcert.job_file import options_of_job
 from bulkcert.log import bind, format_asked
 from bulkcert.runs.options import MAIN
+from bulkcert.runs.planned import planned_options
 from bulkcert.views import console as terminal
 from bulkcert.views.option_errors import wrong_options
 
@@ -123,6 +124,8 @@ def bulkcert(
         from bulkcert.commands.resume import stored_options  # noqa: PLC0415 - loads what no other command needs
 
         layers.append(stored_options)
+    if command == "run":
+        layers.append(planned_options)
     _warn_of_unknown(command)
     app.config = tuple(layers)
     return app(tokens, exit_on_error=False, print_error=False, result_action="return_value")

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from bulkcert.errors import ExitStatus
 from bulkcert.job_file import STARTED
 from bulkcert.log import bind, is_json
 from bulkcert.output.summary import Summary
+from bulkcert.runs.approval import planned_of
 from bulkcert.runs.job import Job, resolve
 from bulkcert.runs.opening import open_run
-from bulkcert.runs.options import Options
+from bulkcert.runs.options import RunOptions
 from bulkcert.runs.retention import remove_old
 from bulkcert.runs.run import Run
 from bulkcert.service.actions import ActionName
@@ -31,9 +33,12 @@ from bulkcert.views.live import board, reading_list
 from bulkcert.words import counted
 
 
-def run(action: ActionName, inputs: tuple[Path, ...], options: Options) -> ExitStatus:
+def run(action: ActionName, inputs: tuple[Path, ...], options: RunOptions) -> ExitStatus:
     """Calls the service once for each row of a list, and writes what became of every row."""
-    came = execute(resolve(action, inputs, options), ChainCredentials())
+    plan = planned_of(options)
+    if plan is not None and plan.signed_by:
+        options = replace(options, approved_by=plan.signed_by)
+    came = execute(resolve(action, inputs, options, plan=plan), ChainCredentials())
     return terminal.ended(came.exit_status, came, as_json=options.json)
 
 

@@ -229,7 +229,7 @@ def sessions_of(status: RunStatus, db: sqlite3.Connection) -> list[SessionSummar
 def _session(session: stored.Session, seen: int) -> SessionSummary:
     figures = msgspec.json.decode(session.figures or "{}")
     figures["calls"] = max(figures.get("calls", 0), seen)
-    change = {"change": msgspec.structs.asdict(session.change)}
+    change = {"change": msgspec.to_builtins(session.change)}
     times = {
         "started": utc(session.started_at / 1000),
         "finished": None if session.ended_at is None else utc(session.ended_at / 1000),

@@ -228,7 +228,7 @@ def _changes(figures: Figures) -> Iterator[Section]:
     for each in figures.starts:
         if each.change not in (before, ChangeRecord()):
             whose = f", {each.kind} of {clock(each.started)}" if facts else ""
-            facts += [(f"{name.capitalize()}{whose}", value) for name, value in change_rows(each.change)]
+            facts += [(f"{name[0].upper()}{name[1:]}{whose}", value) for name, value in change_rows(each.change)]
             before = each.change
     if facts:
         yield Section("Ticket and approval", facts=facts)

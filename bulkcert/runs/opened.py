@@ -24,7 +24,7 @@ from bulkcert.store import queries
 from bulkcert.store.lock import this_user
 from bulkcert.store.outcome import Row
 from bulkcert.store.paths import RunFiles
-from bulkcert.store.schema import Asked, Session, SessionKind
+from bulkcert.store.schema import Asked, PlanRecord, Session, SessionKind
 from bulkcert.store.status import RunStatus, status_in
 from bulkcert.store.store import Store
 
@@ -60,6 +60,12 @@ class OpenRun:
     def doing(self) -> Session | None:
         """The newest session that ran or undid, or None."""
         return next((each for each in reversed(self.store.read(queries.sessions)) if each.kind != "verify"), None)
+
+    @property
+    def plan(self) -> PlanRecord | None:
+        """The plan that the newest session of the run is bound to, and so all that resume it; None without one."""
+        runs = [each for each in self.store.read(queries.sessions) if each.kind == "run"]
+        return runs[-1].change.plan if runs else None
 
     def is_unended(self, kind: SessionKind) -> bool:
         """Returns whether the newest session that called is of a kind and was killed, as long as none has begun."""

@@ -18,6 +18,7 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, Check, PinnedList, annotated
 from bulkcert.output.files import cannot_write, sync_directory
 from bulkcert.output.results import prove_columns
+from bulkcert.runs.approval import confirm_list, confirm_required
 from bulkcert.runs.job import Job
 from bulkcert.runs.opened import OpenRun, pinned_of, remove_folder, same_service
 from bulkcert.runs.reading_list import pin
@@ -79,6 +80,8 @@ def open_run(job: Job, on_progress: Callable[[int], None] | None = None) -> Run:
             earlier = _earlier(job, store)
             may_be_empty = earlier is not None and bool(earlier.protected_by)
             pinned, check = pin(job, files.pinned(run_id), on_progress, may_be_empty=may_be_empty)
+            if job.plan is not None:
+                confirm_list(job.plan, check)
             opened = OpenRun(files, held, store, _asked(job, check, pinned, run_id), pinned, is_new=True)
             run = _opened(job, opened, earlier, check)
         except sqlite3.Error as error:
@@ -122,7 +125,9 @@ def _opened(job: Job, new: OpenRun, earlier: Asked | None, check: Check) -> Run:
     if earlier is not None:
         _reopen(opened, job.options.retry)
     prove_columns(job.results, opened.pinned)
-    return Run(job, opened, check, len(lifted))
+    plan = job.plan.record if job.plan is not None else opened.plan
+    confirm_required(job.options, plan)
+    return Run(job, opened, check, len(lifted), plan)
 
 
 def _lock(files: RunFiles) -> FileIO:

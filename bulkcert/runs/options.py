@@ -4,10 +4,10 @@ Each is also a variable ``BULKCERT_…`` and a key of a job file. Nothing heavy 
 made that nobody calls, so that help is quick; what options mean together is resolved in ``job``.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from cyclopts import Group, Parameter
 
@@ -43,7 +43,7 @@ PreflightMode = Literal["auto", "always", "never"]
 Retried = Literal["failed", "unknown", "not_registered", "undone", "drifted"]
 """Rows that can be called again: those with one of these outcomes, and those read back in another state."""
 
-Required = Literal["ticket", "reason", "approved-by"]
+Required = Literal["ticket", "reason", "approved-by", "plan", "approver-key"]
 """Options that a job may demand."""
 
 
@@ -156,7 +156,7 @@ class CallOptions(ServiceOptions, StateOptions, ChangeOptions):
             show_choices=False,
         ),
     ] = ()
-    """Refuse to start (2) without these options: ticket, reason, approved-by."""
+    """Refuse to start (2) without: ticket, reason, approved-by, plan, approver-key."""
 
 
 @Parameter(name="*")
@@ -214,8 +214,24 @@ class Options(ResumeOptions, ResultsOptions):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class PlanOptions(ServiceOptions, PreflightOptions, ColumnOptions, SizeOptions):
+class RunOptions(Options):
+    """Options of ``run``."""
+
+    plan: Annotated[Path | None, Parameter(group=MAIN, metavar="FILE")] = None
+    """Do what plan -o has kept, or refuse; action and list are taken from it."""
+    approver_key: Annotated[Path | None, Parameter(group=SAFETY, metavar="FILE")] = None
+    """Allowed signers (OpenSSH), one of whom must have signed the plan: FILE.sig."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class PlanOptions(ServiceOptions, PreflightOptions, ColumnOptions, SizeOptions, ChangeOptions):
     """Options of ``plan``."""
+
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"], group=MAIN, metavar="FILE")] = None
+    """Keep the plan in this .plan.json, for run --plan."""
+    overwrite: Annotated[bool, Parameter(group=MAIN)] = False
+    """Replace the file if it exists."""
 
 
 @Parameter(name="*")
@@ -284,6 +300,23 @@ def carried(kind: Callable[..., Kind], options: object, **own: object) -> Kind:
     """
     both = kind.__dataclass_fields__.keys() & options.__dataclass_fields__.keys()  # type: ignore[attr-defined]
     return kind(**{name: getattr(options, name) for name in both} | own)
+
+
+def changed(kind: type, given: Mapping[str, Any], *, without: Container[str]) -> dict[str, Any]:
+    """Returns options that were not left at their defaults, by the names that they have in job files.
+
+    Args:
+        kind: The class of the options that are wanted.
+        given: The options, as JSON has them; what the class has not is left out.
+        without: Names of fields that are not wanted.
+    """
+    found = {}
+    for each in fields(kind):
+        default = list(each.default) if isinstance(each.default, tuple) else each.default
+        value = given.get(each.name, default)
+        if value not in (default, None) and each.name not in without:
+            found[each.name.replace("_", "-")] = value
+    return found
 
 
 @Parameter(name="*")

@@ -138,6 +138,22 @@ def counts(db: sqlite3.Connection, rows: int) -> RowCounts:
     return RowCounts(in_order, left_alone, rows - left_alone.total())
 
 
+def to_change(db: sqlite3.Connection, rows: int, plan: str) -> int:
+    """Returns how many of so many rows sessions under a plan have called, or the next is going to change.
+
+    A row whose state is not known is going to be changed; one that is not registered cannot be.
+
+    Args:
+        db: The store.
+        rows: Of the list.
+        plan: SHA-256 of the plan.
+    """
+    absent = count(db, f"NOT {LEFT_ALONE} AND before = 'not_registered'")
+    under = "SELECT id FROM session WHERE json_extract(options, '$.plan.sha256') = ?"
+    called = count(db, f"newest NOT IN ('unchanged', 'not_registered') AND NOT again AND session IN ({under})", plan)
+    return counts(db, rows).to_call - absent + called
+
+
 def preflight_at(db: sqlite3.Connection) -> int | None:
     """Returns when the newest preflight of the run was over, Unix milliseconds; None if calls were never come to."""
     return db.execute("SELECT MAX(preflight_at) FROM session WHERE kind = 'run'").fetchone()[0]  # type: ignore[no-any-return]

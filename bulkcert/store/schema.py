@@ -123,12 +123,37 @@ class Asked(msgspec.Struct, frozen=True):
         return os.path.realpath(Path(self.directory, self.results))
 
 
+class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The plan that a session is bound to.
+
+    Attributes:
+        file: Where it was.
+        sha256: Of its bytes, in hexadecimal.
+        made_at: When it was made, UTC.
+        made_by: Account and machine.
+        to_change: Rows that sessions which are bound to it may change at most.
+        all_read: Whether it has read the state of every row that may be called.
+        signed_by: Who has signed it, by the file of those who may approve; empty where that was not asked for.
+        signed_with: Fingerprint of the key.
+    """
+
+    file: str
+    sha256: str
+    made_at: str
+    made_by: str
+    to_change: int
+    all_read: bool
+    signed_by: str = ""
+    signed_with: str = ""
+
+
 class ChangeRecord(msgspec.Struct, frozen=True):
     """Why a session changes certificates, and who has approved that, as it was given; empty texts where it was not."""
 
     ticket: str = ""
     reason: str = ""
     approved_by: str = ""
+    plan: PlanRecord | None = None
 
 
 class Control(msgspec.Struct, frozen=True):

@@ -82,7 +82,7 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
     if options.deadline is not None:
         yield "deadline", _deadline(options.deadline, run.calls / job.rate)
     yield "results", str(job.results)
-    yield from change_rows(job.change)
+    yield from change_rows(run.change)
     if options.overwrite and job.results.exists():
         yield "", Text("what an earlier run with these results has done is dropped (--overwrite)", style="yellow")
 
