@@ -107,7 +107,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 @contextmanager
-def beside_a_writer(path: Path) -> Iterator[sqlite3.Connection]:
+def adding(path: Path) -> Iterator[sqlite3.Connection]:
     """Opens a store to write a line or two while its session runs; each statement is on disk when it is done.
 
     Raises:
