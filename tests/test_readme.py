@@ -117,7 +117,7 @@ def place(tmp_path, service):
     for instance in INSTANCES:
         service.tell("seed", instance=instance, rows=[(ca, device) for device, ca in devices], status="1")
     shutil.copytree(ROOT / "jobs", tmp_path / "jobs", ignore=shutil.ignore_patterns("*.rehearsal*", "*.results*"))
-    for name in ("leaked.csv", "jobs/sample-devices.csv"):
+    for name in ("leaked.csv", "first.csv.failed.csv", "jobs/sample-devices.csv"):
         shutil.copy(tmp_path / "devices.csv", tmp_path / name)
     (tmp_path / "keep.txt").write_text("not-in-the-list\n")
     return tmp_path

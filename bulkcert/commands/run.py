@@ -24,6 +24,7 @@ from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.status import status_of
 from bulkcert.telemetry.events import log_finished, log_started
+from bulkcert.telemetry.notify import notifying
 from bulkcert.telemetry.recorder import recording
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
@@ -51,6 +52,13 @@ def execute(job: Job, provider: CredentialProvider) -> Summary:
     """
     terminal.show_log(verbose=job.options.verbose, quiet=job.options.quiet)
     bind(action=job.action.name, instance=job.instance, rehearsal=job.rehearsal)
+    with notifying(job.options.notify, "run", job.files, terminal.warn, rehearsal=job.rehearsal) as ends_with:
+        summary = _recorded(job, provider)
+        ends_with(summary.exit_status)
+    return summary
+
+
+def _recorded(job: Job, provider: CredentialProvider) -> Summary:
     with recording(job, terminal.warn) as recorder:
         watches = [recorder.watch] if recorder else []
         summary, calls = _executed(job, provider, watches)

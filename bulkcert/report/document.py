@@ -94,14 +94,15 @@ def _tiles(figures: Figures) -> Iterator[tuple[str, str, str]]:
 def _findings(figures: Figures) -> Iterator[Section]:
     if figures.findings:
         rows = sum(each.rows for each in figures.findings)
-        yield Section("What is not in the desired state", [f"{counted(rows, 'row')}."])
+        every = f" All of them, with what to do about each: {_message(figures.failed)}" if figures.failed else ""
+        yield Section("What is not in the desired state", [f"{counted(rows, 'row')}.{every}"])
     for finding in figures.findings:
         more = finding.rows - len(finding.samples)
         yield Section(
             _name(finding),
             [_message(finding.meaning), f"→ {finding.advice}"],
             table=_samples(finding, by_device=figures.action.by_device),
-            after=f"and {more:,} more in the results" if more else "",
+            after=f"and {more:,} more in the {'failed rows' if figures.failed else 'results'}" if more else "",
             is_part=True,
         )
 

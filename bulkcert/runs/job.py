@@ -221,5 +221,7 @@ def _check_results(results: Path, inputs: tuple[Path, ...], problems: list[str])
     ]
     problems.extend(f"{name!r}: file names must be UTF-8" for name in foreign)
     # os.path, since Path raises where it may not look; what is wrong with a path is said when it is opened.
-    there = [path for path in inputs if os.path.exists(results) and os.path.exists(path)]
-    problems.extend(f"--results {results} is the input itself" for path in there if os.path.samefile(results, path))
+    for product, is_what in ((results, "is"), (RunFiles(results).failed, "would have its failed rows in")):
+        there = [path for path in inputs if os.path.exists(product) and os.path.exists(path)]
+        same = (path for path in there if os.path.samefile(product, path))
+        problems.extend(f"--results {results} {is_what} the input itself" for _ in same)

@@ -16,7 +16,7 @@ import polars as pl
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, ROW, PinnedList, annotated
 from bulkcert.output.files import cannot_write, sync_directory, sync_file
-from bulkcert.runs.options import ServiceOptions
+from bulkcert.runs.options import NotifyOptions, ServiceOptions
 from bulkcert.runs.target import resolve_target
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.service.signing import Credentials
@@ -138,10 +138,12 @@ class OpenRun:
                 sync_directory(self.files.folder)
         except OSError as error:
             raise cannot_write(self.pinned.path, error) from error
+        secret = NotifyOptions.__dataclass_fields__
+        given = {name: value for name, value in asdict(options).items() if name not in secret}
         self.store.begin(
             kind,
             # Paths so that a later session finds them from anywhere.
-            msgspec.json.encode(asdict(options) | more, enc_hook=lambda path: str(path.absolute())).decode(),
+            msgspec.json.encode(given | more, enc_hook=lambda path: str(path.absolute())).decode(),
             pid=os.getpid(),
             host=socket.gethostname(),
             user=this_user(),

@@ -97,10 +97,11 @@ def _earlier(job: Job, store: Store) -> Asked | None:
         BulkcertError: CANNOT_WRITE: these are results of others.
     """
     if store.is_new:  # also where all of it was interrupted
-        if os.path.exists(job.results) and not job.options.overwrite:
+        there = next((path for path in (job.results, job.files.failed) if os.path.exists(path)), None)
+        if there is not None and not job.options.overwrite:
             raise BulkcertError(
                 ExitStatus.CANNOT_WRITE,
-                f"{job.results} exists, and no store ({job.files.folder.name}) says which run made it",
+                f"{there} exists, and no store ({job.files.folder.name}) says which run made it",
                 "Name another results file with -o, or replace this one with --overwrite. No calls were made.",
             )
         return None
@@ -208,6 +209,7 @@ def _asked(job: Job, check: Check, pinned: PinnedList, run_id: str) -> Asked:
         version=version("bulkcert"),
         rehearsal=job.rehearsal,
         protected_by=check.protected_by,
+        spares_cas=check.spares_cas,
     )
 
 
@@ -240,7 +242,8 @@ def _resumed(new: OpenRun, earlier: Asked) -> OpenRun:
             f"No calls were made. {advice}",
         )
     pinned.path.unlink(missing_ok=True)
-    store.correct(msgspec.structs.replace(earlier, protected_by=asked.protected_by or earlier.protected_by))
+    if asked.protected_by:
+        store.correct(msgspec.structs.replace(earlier, protected_by=asked.protected_by, spares_cas=asked.spares_cas))
     return replace(new, asked=earlier, pinned=before, is_new=False)
 
 

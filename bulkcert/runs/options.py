@@ -135,7 +135,16 @@ class ChangeOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class CallOptions(ServiceOptions, StateOptions, ChangeOptions):
+class NotifyOptions:
+    """Who gets a message; no option of these is stored, since a URL holds a token."""
+
+    notify: Annotated[tuple[str, ...], Parameter(group=OUTPUT, consume_multiple=False, metavar="URL")] = ()
+    """Send a message there in the end: an apprise URL, a secret for the environment or a job file; see help notify."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CallOptions(ServiceOptions, StateOptions, ChangeOptions, NotifyOptions):
     """Options of every command that changes certificates row by row."""
 
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], group=MAIN)] = False
@@ -236,7 +245,7 @@ class PlanOptions(ServiceOptions, PreflightOptions, ColumnOptions, SizeOptions, 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class VerifyOptions(ServiceOptions, StateOptions):
+class VerifyOptions(ServiceOptions, StateOptions, NotifyOptions):
     """Options of ``verify``."""
 
     watch: Annotated[float, Parameter(group=MAIN, converter=seconds, metavar="TIME")] = 0.0

@@ -41,6 +41,9 @@ UNDO_CLAIMED = "row IN (SELECT row FROM claim JOIN session ON session.id = claim
 MAYBE_UNDONE = f"newest IS NOT NULL AND newest <> 'undone' AND {UNDO_CLAIMED}"
 """Rows that an undo may have changed back without a trace."""
 
+DOUBTFUL = f"newest IN ('succeeded', 'unchanged') AND (verified IS NULL OR verified = ?1) AND {UNDO_CLAIMED}"
+"""Those of them that were in the desired state, which is the parameter, and were not read back in another."""
+
 _IN_DOUBT = "(SELECT row FROM claim JOIN session ON session.id = claim.session WHERE session.kind <> 'undo')"
 """Rows that a killed session of the run may have called without a trace; nobody is calling when this is asked."""
 

@@ -98,6 +98,7 @@ class Asked(msgspec.Struct, frozen=True):
         version: Of bulkcert.
         rehearsal: Whether it is a run against an emulator that is gone by now.
         protected_by: Name of the list that protects rows; empty without one.
+        spares_cas: Whether what that list protects is, or may be, under one of the CAs of the rows.
     """
 
     run: str
@@ -116,6 +117,7 @@ class Asked(msgspec.Struct, frozen=True):
     version: str
     rehearsal: bool = False
     protected_by: str = ""
+    spares_cas: bool = False
 
     @property
     def real_results(self) -> str:

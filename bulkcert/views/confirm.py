@@ -19,6 +19,7 @@ from bulkcert.runs.run import Run
 from bulkcert.runs.undo import Undo
 from bulkcert.service.actions import Action
 from bulkcert.service.signing import Credentials
+from bulkcert.telemetry.notify import waiting
 from bulkcert.views.change import change_rows
 from bulkcert.views.console import say, stderr, warn
 from bulkcert.views.layout import show
@@ -203,7 +204,8 @@ def show_undo(undo: Undo) -> None:
 def _answer(question: str) -> str:
     stderr.print(Text(question), end="")
     try:
-        line = sys.stdin.readline()
+        with waiting():
+            line = sys.stdin.readline()
     except KeyboardInterrupt:
         stderr.print()
         raise BulkcertError(ExitStatus.INTERRUPTED, "interrupted", "No calls were made.") from None

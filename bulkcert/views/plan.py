@@ -210,9 +210,8 @@ def _advice(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
         worth = [ca for ca in plan.cas[:CAS_SHOWN] if _is_worth_a_call(inquiry, ca, plan.totals.rows)]
         yield from (_on_inactivating(ca, plan.totals.rows) for ca in worth[:CAS_NAMED])
     if plan.totals.not_registered:
-        protected = bool(inquiry.check.protected_cas or inquiry.check.unplaced)
         absent = f"{are(plan.totals.not_registered, 'serial')} not registered"
-        yield f"{absent}: {on_unregistered(action, protected=protected)}"
+        yield f"{absent}: {on_unregistered(action, protected=inquiry.check.spares_cas)}"
     if plan.unread_because:
         yield f"states cannot be read, so a run calls every row whose state was not read: {plan.unread_because}"
 

@@ -73,6 +73,8 @@ class Shown(msgspec.Struct, frozen=True):
         sessions: All sessions, the newest last.
         controls: What operators have asked of the sessions, by their number, with ``bulkcert control``.
         errors: The newest errors, one for each code, the latest first.
+        not_desired: Rows that are not in the desired state, or may not be, without duplicates.
+        failed: The file of these rows; null where there is none, or while it may be older than the run.
         verification: What was read back last, unless the run has called rows since.
     """
 
@@ -99,6 +101,8 @@ class Shown(msgspec.Struct, frozen=True):
     sessions: tuple[Start, ...]
     controls: tuple[Asking, ...]
     errors: list[LastError]
+    not_desired: int
+    failed: str | None
     verification: Verification | None
 
 
@@ -129,6 +133,8 @@ def shown(status: RunStatus) -> Shown:
         sessions=tuple(map(_start, status.sessions)),
         controls=tuple(map(_asking, status.controls)),
         errors=newest_errors(status.sessions),
+        not_desired=status.not_desired,
+        failed=str(status.failed) if status.failed else None,
         verification=status.verification,
     )
 
