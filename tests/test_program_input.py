@@ -96,7 +96,7 @@ def test_three_formats(tmp_path, place):
 
 @pytest.mark.parametrize("suffix", ["csv.gz", "csv.zst", "CSV.GZ"])
 def test_compressed_results(tmp_path, place, suffix):
-    """They are the same CSV, compressed, and an input again; every command about the run takes them as it does others."""
+    """They are the same CSV, compressed, and an input again; every command about the run takes them."""
     place.run().ended(0)
     plain = pl.read_csv(place.results, infer_schema=False)
     place.results = tmp_path / f"results.{suffix}"

@@ -106,7 +106,7 @@ def test_deadline(tmp_path, service, monkeypatch):
 
 
 def test_a_deadline_in_the_log(tmp_path, service):
-    """Its end was planned: a warning, with a zone, and the end of the run is the last line, whatever else goes wrong."""
+    """It is a warning, with a zone, and the end of the run is the last line, whatever else goes wrong."""
     job = job_file(tmp_path, service, 5, **{"log-format": "json"})
     unheard = ("--notify", "json://127.0.0.1:9/")
     ended = bulkcert("run", "--job", job, "--deadline", "0s", *unheard).ended(75)

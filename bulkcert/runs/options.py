@@ -210,7 +210,7 @@ class ResultsOptions:
     """Where results go."""
 
     results: Annotated[Path | None, Parameter(name=["--results", "-o"], group=MAIN, metavar="FILE")] = None
-    """Results: .csv, .csv.gz, .csv.zst, .parquet or .ndjson. Default: next to the list, named after it and the action."""
+    """Results: .csv, .csv.gz, .csv.zst, .parquet or .ndjson. Default: next to the list, named after both."""
 
 
 @Parameter(name="*")
