@@ -20,7 +20,7 @@ ANOTHER = "No calls were made. Make another plan: bulkcert plan … -o FILE.plan
 """What to do where a run is refused since it would not be what was planned."""
 
 _OF_THE_SERVICE = frozenset({"instance", "region", "endpoint", "vpc"})
-_OF_ONE_START = frozenset({"output", "overwrite", "json", "quiet", "verbose", "log_format"})
+_OF_ONE_START = frozenset({"output", "overwrite", "json", "quiet", "verbose", "log_format", "log_file"})
 
 
 class Made(msgspec.Struct, frozen=True):
