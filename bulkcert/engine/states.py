@@ -77,7 +77,7 @@ class StateReader:
         if denied or self._lanes.progress.pages:
             scanned.may_list = self._lanes.progress.pages > 0
         if one_by_one is not None and (failure is None or denied):
-            scanned.failure = await self._one_by_one(one_by_one)
+            scanned.failure = await self.read_unseen(one_by_one)
         if scanned.failure is None and not self._lanes.stopping.is_set():
             self._lanes.progress.scans += 1
         return scanned
@@ -110,7 +110,7 @@ class StateReader:
                 query = {"MqttInstanceId": self._lanes.service.instance} | ({"CaSn": ca_sn} if ca_sn else {})
                 yield _Paging(self._action.listing, query, rows, self._sightings)
 
-    async def _one_by_one(self, batches: Iterator[list[Row]]) -> BulkcertError | None:
+    async def read_unseen(self, batches: Iterator[list[Row]]) -> BulkcertError | None:
         """Reads each row that was not seen; returns why that was given up, or None.
 
         Args:

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
+from bulkcert.runs.found import States
 from bulkcert.views.console import say, stdout
 from bulkcert.views.layout import GAP, columns, show
-from bulkcert.views.plan import CAS_SHOWN, CLOCK_GRAIN_S, CaStates, Plan, States, share_of
+from bulkcert.views.plan import CAS_SHOWN, CLOCK_GRAIN_S, CaStates, Plan, share_of
 from bulkcert.words import about, counted, printable
 
 
