@@ -50,7 +50,8 @@ def test_options():
     assert allowed("inactivate-device", *never) == read | change
     undo = allowed("inactivate-device", *never, "--no-verify", "--undo")
     assert undo == change | {"mq:ActiveDeviceCertificate", INSTANCE_ACCESS}
-    assert allowed("delete-ca", *never, "--no-verify") == {"mq:DeleteCaCertificate", INSTANCE_ACCESS}
+    read = {"mq:ListCaCertificate", "mq:GetCaCertificate", "mq:ListDeviceCertificateByCaSn"}
+    assert allowed("delete-ca", *never, "--no-verify") == read | {"mq:DeleteCaCertificate", INSTANCE_ACCESS}
 
 
 def test_refused():

@@ -4,7 +4,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bulkcert.commands import calling
-from bulkcert.engine.figures import Stats
 from bulkcert.errors import ExitStatus
 from bulkcert.runs.options import PlanOptions
 from bulkcert.runs.plan import inquiry, resolve_question
@@ -12,10 +11,9 @@ from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import ChainCredentials
 from bulkcert.views import confirm as confirming
 from bulkcert.views import console as terminal
-from bulkcert.views.live import reading_list, shown
+from bulkcert.views.live import reading, reading_list, shown
 from bulkcert.views.plan import make_plan
 from bulkcert.views.plan_shown import show_plan
-from bulkcert.words import counted
 
 
 def plan(action: ActionName, inputs: tuple[Path, ...], options: PlanOptions) -> ExitStatus:
@@ -28,15 +26,10 @@ def plan(action: ActionName, inputs: tuple[Path, ...], options: PlanOptions) -> 
         confirming.warn_of_limits(options)
         provider = ChainCredentials()
         calling.prepare(provider, calling.leave_reading)
-        calling.call(asked.make, provider, calling.leave_reading, *([] if options.quiet else [shown(_read)]))
+        calling.call(asked.make, provider, calling.leave_reading, *([] if options.quiet else [shown(reading)]))
         made = make_plan(asked, provider.current)
     if options.json:
         terminal.print_json(made)
     else:
         show_plan(made)
     return ExitStatus(made.exit_status)
-
-
-def _read(stats: Stats) -> str:
-    last = f"; last error {stats.last_error}" if stats.last_error else ""
-    return f"reading: {counted(stats.pages, 'page')}, {counted(stats.reads, 'certificate')} one by one{last}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.text import Text
 
 from bulkcert.commands import calling
-from bulkcert.engine.session import Observer
+from bulkcert.engine.session import Leave, Observer
 from bulkcert.errors import ExitStatus
 from bulkcert.job_file import STARTED
 from bulkcert.log import bind, is_json
@@ -25,9 +25,9 @@ from bulkcert.telemetry.events import log_finished, log_started
 from bulkcert.telemetry.recorder import recording
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
-from bulkcert.views import ending
+from bulkcert.views import ending, run_shown
 from bulkcert.views.layout import show
-from bulkcert.views.live import board, reading_list
+from bulkcert.views.live import board, reading, reading_list, shown
 from bulkcert.words import counted
 
 
@@ -67,18 +67,15 @@ def _executed(job: Job, provider: CredentialProvider, watches: Sequence[Observer
         if opened.calls:
             leave = partial(calling.leave_writing, opened.opened, opened.progress)
             calling.prepare(provider, leave)
-            if not (options.yes and options.quiet) and not is_json():
-                question.show_plan(opened, provider.current)
-            question.warn_of_mistakes(opened)
-            if not options.yes:
-                question.confirm(opened.check.rows, by_device=job.action.by_device)
+            run_shown.warn_of_mistakes(opened)
             log_started(opened)
-            shown = [] if options.quiet or is_json() else [board]
-            calling.call(opened.call, provider, leave, *shown, *watches)
-            if not is_json():
-                question.show_no_preflight(opened.progress)
+            _confirm(opened, provider, leave, watches)
+            boards = [] if options.quiet or is_json() else [board]
+            calling.call(opened.call, provider, leave, *boards, *watches)
+            if not is_json() and opened.found is None:
+                run_shown.show_no_preflight(opened.progress)
         elif not options.quiet:
-            question.show_idle(opened)
+            run_shown.show_idle(opened)
         summary = opened.finish()
         log_finished(summary, opened.progress, started)
         if (
@@ -88,6 +85,30 @@ def _executed(job: Job, provider: CredentialProvider, watches: Sequence[Observer
         ):
             _show_swept(remove_old(job, STARTED.date()))
     return summary, opened.progress.sends.sends
+
+
+def _confirm(run: Run, provider: CredentialProvider, leave: Leave, watches: Sequence[Observer]) -> None:
+    """Looks, shows what was found, and asks; without a question only where what an action on CAs hits must be known."""
+    options, action = run.job.options, run.job.action
+    is_shown = not (options.yes and options.quiet) and not is_json()
+    if options.yes and action.by_device:
+        if is_shown:
+            run_shown.show_plan(run, provider.current)
+        return
+    if not options.yes and not question.is_somebody_there():
+        if is_shown:
+            run_shown.show_plan(run, provider.current)
+        question.confirm_somebody_is_there()
+    while run.found is None or run.is_out_of_date:
+        calling.call(run.look, provider, leave, *([] if options.quiet or is_json() else [shown(reading)]), *watches)
+        if is_shown:
+            run_shown.show_plan(run, provider.current)
+        if run.left:
+            question.confirm_devices(run)
+            if not options.yes:
+                question.confirm_run(run)
+        if run.is_out_of_date:
+            terminal.say("the states were read too long ago; they are read again")
 
 
 def _show_swept(found: dict[Path, str]) -> None:

@@ -17,6 +17,9 @@ from bulkcert.service.actions import Action
 from bulkcert.service.certificates import PAGE_SIZE, Page, Status
 from bulkcert.store.outcome import Row
 
+CAS_COUNTED = 20
+"""CAs of a list of devices whose registered device certificates are counted, most rows first."""
+
 MANY_ROWS = 100
 """Rows above which one call for their CA is worth naming."""
 

@@ -174,6 +174,8 @@ class SizeOptions:
 class ResumeOptions(CallOptions, SizeOptions, PreflightOptions, ColumnOptions):
     """Options of every start of a run."""
 
+    confirm_devices: Annotated[int | None, _number(SAFETY)] = None
+    """Device certificates that are under the CAs; delete-ca with --yes wants it, and it must be true."""
     retry: Annotated[
         tuple[Retried, ...],
         Parameter(

@@ -20,7 +20,7 @@ from bulkcert.engine.states import StateReader
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError
 from bulkcert.input import CA_SN, DEVICE_SN, ROW, Check, PinnedList, annotated
-from bulkcert.runs.found import Found, are_swapped, count_by_ca, count_devices, worth_counting
+from bulkcert.runs.found import CAS_COUNTED, Found, are_swapped, count_by_ca, count_devices, worth_counting
 from bulkcert.runs.job import check_list_options, list_name
 from bulkcert.runs.options import PlanOptions
 from bulkcert.runs.policy import preflight_of
@@ -32,9 +32,6 @@ from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import Operation
 from bulkcert.service.verdicts import Verdict
 from bulkcert.store.outcome import Row
-
-CAS_COUNTED = 20
-"""CAs of a list of devices whose registered device certificates are counted, most rows first."""
 
 SHORT = 1000
 """A list of fewer rows is read whole by a plan, one by one where need be: four seconds at most."""

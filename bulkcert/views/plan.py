@@ -8,7 +8,7 @@ import msgspec
 
 from bulkcert.engine.pacer import bucket_rate, lane_cap
 from bulkcert.errors import ExitStatus
-from bulkcert.input import PinnedList
+from bulkcert.input import Check, PinnedList
 from bulkcert.output.advice import on_unregistered
 from bulkcert.runs.found import MANY_ROWS, MOST_SHARE, NEARLY_ALL, Found, States, states_of
 from bulkcert.runs.job import WRONG_SIZE, wrong_size
@@ -17,7 +17,6 @@ from bulkcert.runs.policy import operations, ram_actions
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Status
 from bulkcert.service.signing import Credentials
-from bulkcert.views.confirm import mistake
 from bulkcert.words import are, counted, printable
 
 CAS_LISTED = 1000
@@ -256,3 +255,19 @@ def _on_left_out(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
         yield f"{are(plan.protected, 'row')} protected by {inquiry.check.protected_by}; {how}"
     if text := mistake(inquiry.check):
         yield text
+
+
+def mistake(check: Check) -> str:
+    """Returns which protected serials were meant for rows that they do not protect; empty if none is likely to be.
+
+    What is merely in no row is no mistake: a list that does not change is given to run after run.
+    """
+    if not (count := len(check.mistaken)):
+        return ""
+    first = f"'{printable(check.mistaken[0])}'"
+    serials = f"serial {first} is" if count == 1 else f"{count:,} serials, the first {first}, are"
+    return (
+        f"{check.protected_by}: the {serials} in no row exactly, but rows differ from "
+        f"{'it' if count == 1 else 'them'} only in letter case or leading zeros, and are NOT protected; write the list "
+        "as the rows have it"
+    )
