@@ -296,11 +296,10 @@ def test_what_is_not_registered_is_deleted_all_the_same(service, tmp_path):
 
     service.allowed = {"DeleteCaCertificate"}
     calls = service.report().arrivals
-    run = here("run", "delete-ca", path, *service.looking, "-o", results).ended(1)
+    run = here("run", "delete-ca", path, *service.looking, "-o", results, "--confirm-devices", 0).ended(1)
     assert service.report().arrivals - calls == 5
-    assert (
-        "to call       2 CA certificates, those that preflight does not find as well (--preflight auto)" in run.stderr
-    )
+    assert "will change   1 CA certificate\n" in run.stderr
+    assert "unregistered  1 called all the same" in run.stderr
 
 
 @pytest.mark.parametrize("look", ["auto", "always"])

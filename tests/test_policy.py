@@ -77,7 +77,8 @@ def test_least(tmp_path, name, look):
         service.tell("seed", instance=INSTANCE, rows=rows, status=before)
         service.tell("access-key", id=KEY_ID, secret=SECRET, denied=sorted(ALL - allow))
         options = (*service.looking, "--preflight", look, "-o", tmp_path / f"{label}.csv", "-q")
-        return here("run", name, path, *options)
+        sure = ("--confirm-devices", 0) if action.deletes else ()
+        return here("run", name, path, *options, *sure)
 
     with emulator() as service:
         assert "not looked" not in run(granted, "enough").ended(0).stderr

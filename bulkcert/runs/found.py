@@ -143,17 +143,18 @@ async def count_devices(lanes: Lanes, found: Found, most: Mapping[str, float], p
 
     Args:
         lanes: Where calls go through.
-        found: Where the numbers go.
+        found: Where the numbers go; what was counted to its end before is not counted again.
         most: The CAs, with how many device certificates of each are counted at most.
         pages: Pages that are read at most.
     """
+    most = {ca: devices for ca, devices in most.items() if not (ca in found.registered and found.registered[ca].whole)}
     counter = _Counter(lanes.service.instance, most, pages)
     lanes.progress.reading = True
     failure = await read_listings(lanes, counter.more)
     lanes.progress.reading = False
     found.uncounted_because = failure.message if failure is not None else ""
     if failure is None:
-        found.registered = counter.registered
+        found.registered |= counter.registered
 
 
 async def are_swapped(lanes: Lanes, action: Action, row: Row) -> bool:

@@ -20,7 +20,7 @@ from bulkcert.engine.states import StateReader
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError
 from bulkcert.input import CA_SN, DEVICE_SN, ROW, Check, PinnedList, annotated
-from bulkcert.runs.found import CAS_COUNTED, Found, are_swapped, count_by_ca, count_devices, worth_counting
+from bulkcert.runs.found import CAS_COUNTED, Found, Registered, are_swapped, count_by_ca, count_devices, worth_counting
 from bulkcert.runs.job import check_list_options, list_name
 from bulkcert.runs.options import PlanOptions
 from bulkcert.runs.policy import preflight_of
@@ -213,6 +213,7 @@ class Inquiry:
             scanned = await reader.read(one_by_one=self._batches() if mode == "always" else None)
             found.may_list = found.may_list if scanned.may_list is None else scanned.may_list
             found.unread_because = scanned.failure.message if scanned.failure is not None else ""
+            found.registered = {ca: Registered(*counted) for ca, counted in scanned.counted.items() if counted[1]}
         found.reading = progress.sends.sends - progress.retries - before
         in_desired_state = 0 if action.deletes else sightings.statuses.count(NUMBER_OF[action.desired_status])
         found.changing = self.check.callable - in_desired_state

@@ -21,7 +21,7 @@ from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError
 from bulkcert.input import ROW, Check
 from bulkcert.output.summary import Summary
-from bulkcert.runs.found import CAS_COUNTED, Found, are_swapped, count_by_ca, count_devices, worth_counting
+from bulkcert.runs.found import CAS_COUNTED, Found, Registered, are_swapped, count_by_ca, count_devices, worth_counting
 from bulkcert.runs.job import Job
 from bulkcert.runs.opened import OpenRun
 from bulkcert.runs.options import PreflightMode
@@ -130,10 +130,11 @@ class Run:
         self.found = Found()
         async with calling(job, provider, self._stats(), watch, leave, deadline=job.options.deadline) as lanes:
             try:
-                rows_by_ca = await self._preflight(lanes) if self.preflights else Counter[str]()
+                if self.preflights:
+                    await self._preflight(lanes)
                 await anyio.to_thread.run_sync(self._count_states, self.found)
                 if not lanes.stopping.is_set():
-                    await self._count_devices(lanes, self.found, rows_by_ca)
+                    await self._count_devices(lanes, self.found)
             except sqlite3.Error as error:
                 raise unwritable(store.path, error) from error
         if (stop := self.progress.stop) is not None:
@@ -148,20 +149,15 @@ class Run:
         without = f"{queries.LEFT_ALONE} AND NOT ({queries.UNCHANGED})" if self.preflights else queries.LEFT_ALONE
         found.by_ca = count_by_ca(self.opened.frames(without=without), statuses, self.check.rows_by_ca)
 
-    async def _count_devices(self, lanes: Lanes, found: Found, rows_by_ca: Counter[str]) -> None:
-        """Counts the devices of the CAs that are called; of a list of devices, those of its largest CAs."""
-        action = self.job.action
-        if action.by_device:
-            await count_devices(lanes, found, worth_counting(rows_by_ca, islice(self.check.rows_by_ca, CAS_COUNTED)))
-            states = found.states(action)
-            if states.rows and states.not_registered == states.rows:
-                rows = chain.from_iterable(self.opened.batches(without=queries.LEFT_ALONE))
-                first = await anyio.to_thread.run_sync(next, rows)
-                found.are_swapped = await are_swapped(lanes, action, first)
-            return
-        rows = chain.from_iterable(self.opened.batches(without=queries.LEFT_ALONE))
-        called = await anyio.to_thread.run_sync(lambda: [*islice(rows, self.job.options.limit_rows)])
-        await count_devices(lanes, found, dict.fromkeys((row.ca_sn for row in called), float("inf")))
+    async def _count_devices(self, lanes: Lanes, found: Found) -> None:
+        """Counts the devices of the CAs that are called; those of a list of devices were counted as it was read."""
+        action, rows = self.job.action, chain.from_iterable(self.opened.batches(without=queries.LEFT_ALONE))
+        states = found.states(action)
+        if not action.by_device:
+            called = await anyio.to_thread.run_sync(lambda: [*islice(rows, self.job.options.limit_rows)])
+            await count_devices(lanes, found, dict.fromkeys((row.ca_sn for row in called), float("inf")))
+        elif states.rows and states.not_registered == states.rows:
+            found.are_swapped = await are_swapped(lanes, action, await anyio.to_thread.run_sync(next, rows))
 
     def _stats(self) -> StatsMaker:
         return StatsMaker(
@@ -202,26 +198,25 @@ class Run:
             engine = Engine(job.action, lanes, opened.store, max_errors=job.max_errors, limit_rows=options.limit_rows)
             await engine.run(opened.batches(without=queries.LEFT_ALONE))
 
-    async def _preflight(self, lanes: Lanes) -> Counter[str]:
+    async def _preflight(self, lanes: Lanes) -> None:
         """Reads states before the first call: once a row was called, its state before cannot be read any more.
 
         Rows that are in the desired state get their outcome. Where states cannot be read, the progress says why, and
         the run continues without. All is in the store when it returns, unless it is stopped: such a preflight counts
         for nothing, the next session makes another.
-
-        Returns:
-            The rows of each CA, where certificates may be listed.
         """
         action, opened, progress, mode = self.job.action, self.opened, self.progress, self.mode
         store, left = opened.store, queries.LEFT_ALONE
-        rows_by_ca: Counter[str] = Counter()
         if mode != "never":
             sightings = Sightings.from_now(self.check, by_device=action.by_device)
             await anyio.to_thread.run_sync(lambda: sightings.expect(opened.frames(without=left)))
-            reader = StateReader(lanes, action, sightings)
+            count_to = {}
+            if self.found is not None and action.by_ca:  # somebody is asked, and may rather call their CA
+                count_to = worth_counting(sightings.rows_by_ca(), islice(self.check.rows_by_ca, CAS_COUNTED))
+            reader = StateReader(lanes, action, sightings, count_to)
             scanned = await reader.read(one_by_one=opened.batches(without=left) if mode == "always" else None)
-            if scanned.may_list:
-                rows_by_ca = sightings.rows_by_ca()
+            if self.found is not None:
+                self.found.registered = {ca: Registered(*counted) for ca, counted in scanned.counted.items()}
             if scanned.failure is not None:
                 progress.unread_because = scanned.failure.message
                 progress.scans += 1  # it is over, and the run continues
@@ -236,7 +231,6 @@ class Run:
             progress.outcomes[Outcome.UNCHANGED] = found
         if not lanes.stopping.is_set():
             self.read_at = now_ms()
-        return rows_by_ca
 
     def finish(self) -> Summary:
         """Writes results and summary.

@@ -19,7 +19,10 @@ from bulkcert.views.plan import on_devices
 from bulkcert.words import about, counted, printable
 
 ASK_FOR_COUNT = 1000
-"""Above so many rows, and for every CA action, the number of rows must be typed."""
+"""Above so many rows, and for every CA action, the number of those that change must be typed."""
+
+_NO = ("n", "no", "q", "quit")
+"""Answers after which nobody is asked once more."""
 
 
 def warn_of_limits(options: ServiceOptions) -> None:
@@ -64,7 +67,7 @@ def confirm(rows: int, *, by_device: bool = True) -> None:
     if rows > ASK_FOR_COUNT or not by_device:
         _agree(f"Type the number of certificates that will change ({rows}) to continue: ", str(rows))
     else:
-        _agree("Continue? [y/N] ")
+        _agree("Continue? [y/N] ", "y", "yes")
 
 
 def confirm_run(run: Run) -> None:
@@ -108,21 +111,21 @@ def confirm_devices(run: Run) -> None:
     raise BulkcertError(ExitStatus.USAGE, message, f"No calls that change anything were made. {advice}")
 
 
-def _agree(question: str, wanted: str = "") -> None:
-    """Asks until what is wanted was typed, a yes unless it is named; once more after a typo.
+def _agree(question: str, *accepted: str) -> None:
+    """Asks until what is accepted was typed, once more after a typo.
 
     Raises:
         BulkcertError: USAGE: it was not.
     """
-    for left in (1, 0):
+    for tries_left in (1, 0):
         typed = _answer(question)
-        if typed.replace(",", "") == wanted or (not wanted and typed.lower() in ("y", "yes")):
+        if typed and (typed.lower() in accepted or typed.replace(",", "") in accepted):
             return
-        if not typed or (not wanted and typed.lower() in ("n", "no")):
+        if not typed or typed.lower() in _NO:
             break
-        if left:
-            say(f"'{printable(typed)}' was typed, not {wanted or 'y or n'}")
-    text = f"not confirmed: '{printable(typed)}' was typed, not {wanted or 'y or yes'}" if typed else "not confirmed"
+        if tries_left:
+            say(f"'{printable(typed)}' was typed, not {accepted[0]}")
+    text = f"not confirmed: '{printable(typed)}' was typed, not {' or '.join(accepted)}" if typed else "not confirmed"
     raise BulkcertError(ExitStatus.USAGE, text, "No calls that change anything were made.")
 
 
