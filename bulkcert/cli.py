@@ -22,6 +22,7 @@ from bulkcert.errors import BulkcertError, ExitStatus, end_on_signals
 from bulkcert.job_file import options_of_job
 from bulkcert.log import bind, format_asked
 from bulkcert.runs.options import MAIN
+from bulkcert.runs.planned import planned_options
 from bulkcert.views import console as terminal
 from bulkcert.views.option_errors import wrong_options
 
@@ -113,7 +114,7 @@ def bulkcert(
     tokens = tuple("./-" if typed == "-" else typed for typed in tokens)
     command = tokens[0] if tokens else ""
     bind(job=job.stem if job else None)
-    layers: list[Any] = [Env("BULKCERT_", command=False)]
+    layers: list[Any] = [_of_a_run_alone if command == "control" else _ENVIRONMENT]
     if job is not None:
         options = options_of_job(job, command, _options_of(command), _options_of("run"))
         layers.append(Dict(options, source=str(job), use_commands_as_keys=False))
@@ -123,9 +124,20 @@ def bulkcert(
         from bulkcert.commands.resume import stored_options  # noqa: PLC0415 - loads what no other command needs
 
         layers.append(stored_options)
+    if command == "run":
+        layers.append(planned_options)
     _warn_of_unknown(command)
     app.config = tuple(layers)
     return app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+
+
+_ENVIRONMENT = Env("BULKCERT_", command=False)
+
+
+def _of_a_run_alone(app: App, commands: tuple[str, ...], arguments: cyclopts.ArgumentCollection) -> None:
+    """Fills in from the environment which run is meant: what is asked of its session is typed."""
+    of_run = [each for each in arguments if each.name in ("--results", "--state-dir")]
+    _ENVIRONMENT(app, commands, cyclopts.ArgumentCollection(of_run))  # type: ignore[no-untyped-call]
 
 
 def _warn_of_unknown(command: str) -> None:

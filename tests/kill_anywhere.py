@@ -125,7 +125,7 @@ class Trial:
 
     def command(self, stage):
         """Returns what starts a stage, or goes on with it."""
-        begun, sure = self.session_of(stage), ("--confirm-devices", "0") if self.action.deletes else ()
+        begun, sure = self.session_of(stage), self.sure() if self.action.deletes else ()
         if stage == "run" and begun and self.input.exists() and self.chance.random() < 0.3:
             self.input.unlink()
         if begun and (not self.input.exists() or self.chance.random() < 0.5):
@@ -136,6 +136,12 @@ class Trial:
         if stage == "undo":
             return ("undo", self.results, "--yes", "-q", *UNHURRIED, *PACE, *LANES)
         return ("resume", self.results, "--yes", "-q", "--retry", "undone")
+
+    def sure(self):
+        """Returns the option without which nothing is deleted: how many devices the CAs of the list have by now."""
+        cas = {ca for ca, *_ in self.certificates}
+        devices = sum(len(serials) > 1 and serials[0] in cas for serials in self.running.all_states())
+        return "--confirm-devices", str(devices)
 
     # What the disk tells.
 

@@ -4,11 +4,13 @@ import re
 import shlex
 import shutil
 import signal
+import subprocess
 import tomllib
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from program import bulkcert, emulator, here, start, write_devices
+from program import bulkcert, emulator, here, start, wait_for, write_devices
 
 from bulkcert.cli import COMMANDS
 from bulkcert.errors import ExitStatus
@@ -93,7 +95,10 @@ def test_links():
 # Each command line, once files and service are where it expects them.
 
 INSTANCES = ("post-cn-7mz2d000001", "post-cn-emulator")
-LINES = list(dict.fromkeys(re.findall(r"^ {4,7}(bulkcert .+)$", "\n".join((README, *DOCS.values())), re.MULTILINE)))
+IN_ORDER = re.findall(r"^    ((?:bulkcert|ssh-keygen|echo) .+)$", DOCS["approval"], re.MULTILINE)
+"""Lines of one walk through several commands, each of which needs what the one before has made."""
+SINGLE = "\n".join((README, *(text for topic, text in DOCS.items() if topic != "approval")))
+LINES = list(dict.fromkeys(re.findall(r"^ {4,7}(bulkcert .+)$", SINGLE, re.MULTILINE)))
 UNTIL_STOPPED = [line for line in LINES if line.startswith("bulkcert emulator ")]
 RUN_BEFORE = {"resume", "verify", "undo", "status", "report", "export"}
 """Commands that want a run that has ended."""
@@ -112,7 +117,7 @@ def place(tmp_path, service):
     for instance in INSTANCES:
         service.tell("seed", instance=instance, rows=[(ca, device) for device, ca in devices], status="1")
     shutil.copytree(ROOT / "jobs", tmp_path / "jobs", ignore=shutil.ignore_patterns("*.rehearsal*", "*.results*"))
-    for name in ("leaked.csv", "jobs/sample-devices.csv"):
+    for name in ("leaked.csv", "first.csv.failed.csv", "jobs/sample-devices.csv"):
         shutil.copy(tmp_path / "devices.csv", tmp_path / name)
     (tmp_path / "keep.txt").write_text("not-in-the-list\n")
     return tmp_path
@@ -134,6 +139,10 @@ def test_every_command_line(place, service, line):
         # The job ends at a time of day, which tests do not go by.
         environment |= {"BULKCERT_DEADLINE": "12h"}
         environment |= {"BULKCERT_INPUT": "devices.csv", "BULKCERT_RESULTS": "night-2026-11-21.parquet"}
+    if words[0] == "control":
+        with running(words[1], service, place):
+            here(*words, cwd=place).ended(0)
+        return
     if words[0] in RUN_BEFORE:
         run = ("run", "inactivate-device", "devices.csv", "--instance", INSTANCES[0], "--preflight", "always")
         of = ("run", *words[1:]) if "--job" in words else (*run, "-o", words[1])
@@ -141,6 +150,33 @@ def test_every_command_line(place, service, line):
     # A process keeps its log for machines to its end.
     do = bulkcert if "--log-format" in words else here
     do(*words, env=environment, cwd=place).ended(0)
+
+
+@contextmanager
+def running(results, service, place):
+    """Holds a session that is running, since nothing is answered."""
+    where = ("--endpoint", service.url, "--instance", INSTANCES[0], "--preflight", "never", "--yes")
+    service.tell("faults", shares={"slow": 1.0})
+    with start("run", "inactivate-device", "devices.csv", "-o", results, *where, "-q", cwd=place) as child:
+        wait_for(child, lambda: '"running"' in here("status", results, "--json", cwd=place).stdout)
+        try:
+            yield
+        finally:
+            child.kill()
+            service.tell("faults", shares={})
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen (openssh-client) is not installed")
+def test_from_the_plan_to_the_report_with_two_people(place, service):
+    """The lines of the topic, one after the other, lead from a plan that somebody else signs to its report."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", place / "alice"], check=True)
+    for line in IN_ORDER:
+        if line.startswith("bulkcert "):
+            environment = {"BULKCERT_ENDPOINT": service.url, "BULKCERT_YES": "true"}
+            here(*moved(line, place, service.url), env=environment, cwd=place).ended(0)
+        else:
+            subprocess.run(line, shell=True, check=True, cwd=place, capture_output=True)
+    assert "alice@example.com, SHA256:" in (place / "r.csv.report.html").read_text()
 
 
 @pytest.mark.parametrize("line", UNTIL_STOPPED)

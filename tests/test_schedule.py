@@ -140,13 +140,13 @@ def test_to_go_on_names_the_results_of_a_job_with_a_date(tmp_path, service):
     """What is printed to go on means the same run at any time, also of a job whose results carry the time."""
     job = job_file(tmp_path, service, 7, results="r-{date}.{time}.csv")
     said = here("run", "--job", job, "--limit-rows", 3).ended(75).stderr
-    [results] = tmp_path.glob("r-*.csv")
+    [results] = tmp_path.glob("r-*[0-9].csv")
     [command] = [line.removeprefix("to resume: ") for line in said.splitlines() if line.startswith("to resume: ")]
     program, *options = shlex.split(command)
 
     assert (program, options) == ("bulkcert", ["resume", str(results)])
     bulkcert(*options, "--yes").ended(0)  # a process of its own, and so of another time
-    assert [*tmp_path.glob("r-*.csv")] == [results]
+    assert [*tmp_path.glob("r-*[0-9].csv")] == [results]
     assert outcomes(results) == {"succeeded": 7}
 
 

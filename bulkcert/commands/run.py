@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,15 +14,17 @@ from bulkcert.errors import ExitStatus
 from bulkcert.job_file import STARTED
 from bulkcert.log import bind, is_json
 from bulkcert.output.summary import Summary
+from bulkcert.runs.approval import planned_of
 from bulkcert.runs.job import Job, resolve
 from bulkcert.runs.opening import open_run
-from bulkcert.runs.options import Options
+from bulkcert.runs.options import RunOptions
 from bulkcert.runs.retention import remove_old
 from bulkcert.runs.run import Run
 from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.status import status_of
 from bulkcert.telemetry.events import log_finished, log_started
+from bulkcert.telemetry.notify import notifying
 from bulkcert.telemetry.recorder import recording
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
@@ -31,9 +34,12 @@ from bulkcert.views.live import board, reading, reading_list, shown
 from bulkcert.words import counted
 
 
-def run(action: ActionName, inputs: tuple[Path, ...], options: Options) -> ExitStatus:
+def run(action: ActionName, inputs: tuple[Path, ...], options: RunOptions) -> ExitStatus:
     """Calls the service once for each row of a list, and writes what became of every row."""
-    came = execute(resolve(action, inputs, options), ChainCredentials())
+    plan = planned_of(options)
+    if plan is not None and plan.signed_by:
+        options = replace(options, approved_by=plan.signed_by)
+    came = execute(resolve(action, inputs, options, plan=plan), ChainCredentials())
     return terminal.ended(came.exit_status, came, as_json=options.json)
 
 
@@ -46,6 +52,13 @@ def execute(job: Job, provider: CredentialProvider) -> Summary:
     """
     terminal.show_log(verbose=job.options.verbose, quiet=job.options.quiet)
     bind(action=job.action.name, instance=job.instance, rehearsal=job.rehearsal)
+    with notifying(job.options.notify, "run", job.files, terminal.warn, rehearsal=job.rehearsal) as ends_with:
+        summary = _recorded(job, provider)
+        ends_with(summary.exit_status)
+    return summary
+
+
+def _recorded(job: Job, provider: CredentialProvider) -> Summary:
     with recording(job, terminal.warn) as recorder:
         watches = [recorder.watch] if recorder else []
         summary, calls = _executed(job, provider, watches)
@@ -68,7 +81,6 @@ def _executed(job: Job, provider: CredentialProvider, watches: Sequence[Observer
             leave = partial(calling.leave_writing, opened.opened, opened.progress)
             calling.prepare(provider, leave)
             run_shown.warn_of_mistakes(opened)
-            log_started(opened)
             _confirm(opened, provider, leave, watches)
             boards = [] if options.quiet or is_json() else [board]
             calling.call(opened.call, provider, leave, *boards, *watches)
@@ -88,27 +100,31 @@ def _executed(job: Job, provider: CredentialProvider, watches: Sequence[Observer
 
 
 def _confirm(run: Run, provider: CredentialProvider, leave: Leave, watches: Sequence[Observer]) -> None:
-    """Looks, shows what was found, and asks; without a question only where what an action on CAs hits must be known."""
-    options, action = run.job.options, run.job.action
+    """Reads states, shows what was found, and asks.
+
+    Where nobody is asked they are read first only for an action on CAs: what it hits must be known.
+    """
+    options, is_quiet = run.job.options, run.job.options.quiet or is_json()
     is_shown = not (options.yes and options.quiet) and not is_json()
-    if options.yes and action.by_device:
+    may_start = options.yes or question.is_somebody_there()
+    if (options.yes and run.job.action.by_device) or not may_start:
         if is_shown:
             run_shown.show_plan(run, provider.current)
+        if not may_start:
+            question.confirm_somebody_is_there()
+        log_started(run)
         return
-    if not options.yes and not question.is_somebody_there():
-        if is_shown:
-            run_shown.show_plan(run, provider.current)
-        question.confirm_somebody_is_there()
+    log_started(run)
     while run.found is None or run.is_out_of_date:
-        calling.call(run.look, provider, leave, *([] if options.quiet or is_json() else [shown(reading)]), *watches)
+        if run.is_out_of_date:
+            terminal.say("the answer came too late to believe the states that were read: they are read again")
+        calling.call(run.preflight, provider, leave, *([] if is_quiet else [shown(reading)]), *watches)
         if is_shown:
             run_shown.show_plan(run, provider.current)
         if run.left:
             question.confirm_devices(run)
             if not options.yes:
                 question.confirm_run(run)
-        if run.is_out_of_date:
-            terminal.say("the states were read too long ago; they are read again")
 
 
 def _show_swept(found: dict[Path, str]) -> None:

@@ -13,13 +13,14 @@ import polars as pl
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import PinnedList
 from bulkcert.output import summary
-from bulkcert.output.advice import Advice, meaning, meaning_of, quoted
+from bulkcert.output.advice import Advice, meaning, quoted
 from bulkcert.output.files import sha256_of
 from bulkcert.output.summary import utc
 from bulkcert.report.figures import (
     CaCount,
     Calls,
     Certificates,
+    Controlled,
     Figures,
     Finding,
     ResultsFile,
@@ -35,7 +36,7 @@ from bulkcert.store import lock, queries
 from bulkcert.store.database import reading
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import RunFiles
-from bulkcert.store.schema import Asked, Session, Verification
+from bulkcert.store.schema import Asked, Control, Session, Verification
 from bulkcert.store.status import RunStatus, State, status_in, status_of
 
 MOST_CAS = 20
@@ -89,8 +90,7 @@ def _count(status: RunStatus, asked: Asked, db: sqlite3.Connection) -> Figures:
     results = _results(status.files)
     done = summary.sessions_of(status, db)
     starts = [_start(status, session, each) for session, each in zip(status.sessions, done, strict=True)]
-    advice = Advice(status.files, action, protected=status.outcomes[Outcome.PROTECTED] > 0)
-    findings = _findings(db, pinned, kinds, advice)
+    findings = _findings(db, pinned, kinds, Advice.about(status.files, asked))
     cas_in_all, cas = _cas(rows)
     return Figures(
         made=utc(time.time()),
@@ -103,11 +103,13 @@ def _count(status: RunStatus, asked: Asked, db: sqlite3.Connection) -> Figures:
         limits=summary.caps_of(status.doing or status.sessions[-1]),
         results=results,
         starts=starts,
+        controls=[_controlled(each) for each in status.controls],
         certificates=known,
         outcomes={outcome.value: number for outcome, number in status.outcomes.items()},
         cas_in_all=cas_in_all,
         cas=cas,
         findings=findings,
+        failed=str(status.failed) if status.failed else None,
         calls=_calls(rows, starts),
         containment=containment_of(rows, status.sessions[0].started_at),
         verified=verified,
@@ -210,18 +212,14 @@ def _findings(db: sqlite3.Connection, pinned: PinnedList, kinds: list[_Kind], ad
             first[key] = sorted(first[key] + kind.first)[:SAMPLES]
     samples = _samples(db, pinned, {row for rows in first.values() for row in rows})
     return [
-        Finding(*key, counts[key], *_said(*key, advice), samples=[samples[row] for row in first[key]])
+        Finding(
+            *key,
+            counts[key],
+            *advice.finding(*key[:3], maybe_undone=key[3]),
+            samples=[samples[row] for row in first[key]],
+        )
         for key in sorted(counts, key=lambda key: (-counts[key], key))
     ]
-
-
-def _said(outcome: Outcome, code: str, read_back: str, maybe_undone: bool, advice: Advice) -> tuple[str, str]:
-    """Returns what a finding means, and what to do."""
-    if maybe_undone:
-        return f"{outcome}, then perhaps undone: no answer to that is known", advice.on_maybe_undone()
-    if read_back:
-        return f"{outcome}, then read back as {read_back}", advice.on_read_back(read_back)
-    return meaning_of(outcome, code), advice.on(outcome, code)
 
 
 def _samples(db: sqlite3.Connection, pinned: PinnedList, wanted: Collection[int]) -> dict[int, Sample]:
@@ -278,6 +276,11 @@ def _start(status: RunStatus, session: Session, done: summary.SessionSummary) ->
         state="ended" if session.ended_at else "running" if status.is_held and session is status.session else "killed",
         last_sign=utc(session.beat_at / 1000) if session.beat_at else None,
     )
+
+
+def _controlled(control: Control) -> Controlled:
+    done, at = control.taken_at is not None, utc(control.asked_at / 1000)
+    return Controlled(at, control.words, control.user, control.host, control.pid, done)
 
 
 def _exit_meaning(status: RunStatus, asked: Asked) -> str:

@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from bulkcert.output.advice import meaning_of
-from bulkcert.report.figures import Figures, Finding, Headline, Sample, SessionFigures
+from bulkcert.report.figures import Controlled, Figures, Finding, Headline, Sample, SessionFigures
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import ChangeRecord
 from bulkcert.views.change import change_rows
@@ -94,14 +94,15 @@ def _tiles(figures: Figures) -> Iterator[tuple[str, str, str]]:
 def _findings(figures: Figures) -> Iterator[Section]:
     if figures.findings:
         rows = sum(each.rows for each in figures.findings)
-        yield Section("What is not in the desired state", [f"{counted(rows, 'row')}."])
+        every = f" All of them, with what to do about each: {_message(figures.failed)}" if figures.failed else ""
+        yield Section("What is not in the desired state", [f"{counted(rows, 'row')}.{every}"])
     for finding in figures.findings:
         more = finding.rows - len(finding.samples)
         yield Section(
             _name(finding),
             [_message(finding.meaning), f"→ {finding.advice}"],
             table=_samples(finding, by_device=figures.action.by_device),
-            after=f"and {more:,} more in the results" if more else "",
+            after=f"and {more:,} more in the {'failed rows' if figures.failed else 'results'}" if more else "",
             is_part=True,
         )
 
@@ -228,7 +229,7 @@ def _changes(figures: Figures) -> Iterator[Section]:
     for each in figures.starts:
         if each.change not in (before, ChangeRecord()):
             whose = f", {each.kind} of {clock(each.started)}" if facts else ""
-            facts += [(f"{name.capitalize()}{whose}", value) for name, value in change_rows(each.change)]
+            facts += [(f"{name[0].upper()}{name[1:]}{whose}", value) for name, value in change_rows(each.change)]
             before = each.change
     if facts:
         yield Section("Ticket and approval", facts=facts)
@@ -236,10 +237,14 @@ def _changes(figures: Figures) -> Iterator[Section]:
 
 def _sessions(figures: Figures) -> Section:
     columns: Kinds = dict.fromkeys(("When", "Command", "By", "Access key", "Calls"), "text")
-    return Section(
-        "By whom, and when",
-        table=TextTable(columns, [_session(each, is_first=not number) for number, each in enumerate(figures.starts)]),
-    )
+    rows = [(each.started, _session(each, is_first=not number)) for number, each in enumerate(figures.starts)]
+    rows += [(each.asked, _controlled(each)) for each in figures.controls]
+    return Section("By whom, and when", table=TextTable(columns, [row for _, row in sorted(rows)]))
+
+
+def _controlled(each: Controlled) -> list[str]:
+    by = _message(f"{each.user} on {each.host}, process {each.pid}")
+    return [clock(each.asked), "control", by, "—", each.words if each.is_done else f"{each.words}: never done"]
 
 
 def _session(each: SessionFigures, *, is_first: bool) -> list[str]:

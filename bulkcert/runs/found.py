@@ -11,6 +11,7 @@ from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.listing import Listing
 from bulkcert.engine.pages import read_listings
 from bulkcert.engine.sightings import STATUSES
+from bulkcert.errors import BulkcertError
 from bulkcert.input import CA_SN, ROW
 from bulkcert.runs.policy import COUNTING
 from bulkcert.service.actions import Action
@@ -82,13 +83,13 @@ class Found:
         by_ca: How many rows that may be called are in each status, by CA; those of CAs that are not counted for
             themselves are under None. The status None is that of rows whose state was not read.
         registered: Device certificates of CAs, where they were counted.
-        uncounted_because: Why they could not be counted, where they were to be.
+        uncounted: Why they could not be counted, where they were to be.
         are_swapped: Whether the first device is registered if its serial and that of its CA change places.
     """
 
     by_ca: dict[str | None, Counter[Status | None]] = field(default_factory=dict)
     registered: dict[str, Registered] = field(default_factory=dict)
-    uncounted_because: str = ""
+    uncounted: BulkcertError | None = None
     are_swapped: bool = False
 
     def states(self, action: Action) -> States:
@@ -101,7 +102,7 @@ class Found:
         if not self.registered:
             return None
         counts = self.registered.values()
-        whole = all(each.whole for each in counts) and not self.uncounted_because
+        whole = all(each.whole for each in counts) and self.uncounted is None
         return Registered(sum(each.devices for each in counts), whole)
 
 
@@ -147,13 +148,15 @@ async def count_devices(lanes: Lanes, found: Found, most: Mapping[str, float], p
         most: The CAs, with how many device certificates of each are counted at most.
         pages: Pages that are read at most.
     """
+    for ca in most:
+        if {*found.by_ca.get(ca, ())} == {Status.NOT_REGISTERED} and ca not in found.registered:
+            found.registered[ca] = Registered(0, whole=True)  # there is no such CA
     most = {ca: devices for ca, devices in most.items() if not (ca in found.registered and found.registered[ca].whole)}
     counter = _Counter(lanes.service.instance, most, pages)
     lanes.progress.reading = True
-    failure = await read_listings(lanes, counter.more)
+    found.uncounted = await read_listings(lanes, counter.more)
     lanes.progress.reading = False
-    found.uncounted_because = failure.message if failure is not None else ""
-    if failure is None:
+    if found.uncounted is None:
         found.registered |= counter.registered
 
 

@@ -4,10 +4,10 @@ Each is also a variable ``BULKCERT_…`` and a key of a job file. Nothing heavy 
 made that nobody calls, so that help is quick; what options mean together is resolved in ``job``.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from cyclopts import Group, Parameter
 
@@ -24,7 +24,8 @@ SCHEDULE = Group("Schedule", sort_key=5)
 OUTPUT = Group("Output", sort_key=6)
 
 
-def _number(group: Group, metavar: str = "N") -> Parameter:
+def number(group: Group, metavar: str = "N") -> Parameter:
+    """Returns how an option is read that is a whole number."""
     return Parameter(group=group, converter=whole_number, metavar=metavar)
 
 
@@ -42,7 +43,7 @@ PreflightMode = Literal["auto", "always", "never"]
 Retried = Literal["failed", "unknown", "not_registered", "undone", "drifted"]
 """Rows that can be called again: those with one of these outcomes, and those read back in another state."""
 
-Required = Literal["ticket", "reason", "approved-by"]
+Required = Literal["ticket", "reason", "approved-by", "plan", "approver-key"]
 """Options that a job may demand."""
 
 
@@ -62,17 +63,17 @@ class ServiceOptions:
     source_address: Annotated[tuple[str, ...], Parameter(group=PACE, consume_multiple=False, metavar="ADDRESS")] = ()
     """Local address to send from; repeat it for more."""
 
-    rate: Annotated[int, _number(PACE)] = ACCOUNT_LIMIT
+    rate: Annotated[int, number(PACE)] = ACCOUNT_LIMIT
     """Calls per second of the account."""
-    per_address_rate: Annotated[int, _number(PACE)] = ADDRESS_LIMIT
+    per_address_rate: Annotated[int, number(PACE)] = ADDRESS_LIMIT
     """Calls per second of each address; 90 % of it is used, since the service blocks above."""
     limits_raised: Annotated[bool, Parameter(group=PACE)] = False
     """Allow more than that: the service has raised yours."""
-    max_in_flight: Annotated[int, _number(PACE)] = 256
+    max_in_flight: Annotated[int, number(PACE)] = 256
     """Most calls that wait for an answer."""
     timeout: Annotated[float, Parameter(group=PACE, metavar="SECONDS")] = 10.0
     """Most that one attempt may take."""
-    attempts: Annotated[int, _number(PACE)] = 6
+    attempts: Annotated[int, number(PACE)] = 6
     """Attempts for each row; waiting out a throttle or an outage does not count."""
     json: Annotated[bool, Parameter(group=OUTPUT)] = False
     """Print what came of it as JSON."""
@@ -134,12 +135,21 @@ class ChangeOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class CallOptions(ServiceOptions, StateOptions, ChangeOptions):
+class NotifyOptions:
+    """Who gets a message; no option of these is stored, since a URL holds a token."""
+
+    notify: Annotated[tuple[str, ...], Parameter(group=OUTPUT, consume_multiple=False, metavar="URL")] = ()
+    """Send a message there in the end: an apprise URL, a secret for the environment or a job file; see help notify."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CallOptions(ServiceOptions, StateOptions, ChangeOptions, NotifyOptions):
     """Options of every command that changes certificates row by row."""
 
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], group=MAIN)] = False
     """Do not ask."""
-    limit_rows: Annotated[int | None, _number(SAFETY)] = None
+    limit_rows: Annotated[int | None, number(SAFETY)] = None
     """Call at most so many rows, then stop (75); resume calls the next ones."""
     max_errors: Annotated[str, Parameter(group=SAFETY, metavar="N|P%")] = "50%"
     """Stop (3) when more rows than this failed: a number, or a share of those finished, from 100 on."""
@@ -155,7 +165,7 @@ class CallOptions(ServiceOptions, StateOptions, ChangeOptions):
             show_choices=False,
         ),
     ] = ()
-    """Refuse to start (2) without these options: ticket, reason, approved-by."""
+    """Refuse to start (2) without: ticket, reason, approved-by, plan, approver-key."""
 
 
 @Parameter(name="*")
@@ -163,9 +173,9 @@ class CallOptions(ServiceOptions, StateOptions, ChangeOptions):
 class SizeOptions:
     """Options that say how long a list may be."""
 
-    min_rows: Annotated[int | None, _number(SCHEDULE)] = None
+    min_rows: Annotated[int | None, number(SCHEDULE)] = None
     """Refuse a list of fewer rows (65); without it an empty list exits with 0."""
-    max_rows: Annotated[int | None, _number(SCHEDULE)] = None
+    max_rows: Annotated[int | None, number(SCHEDULE)] = None
     """Refuse a list of more rows (65)."""
 
 
@@ -174,8 +184,8 @@ class SizeOptions:
 class ResumeOptions(CallOptions, SizeOptions, PreflightOptions, ColumnOptions):
     """Options of every start of a run."""
 
-    confirm_devices: Annotated[int | None, _number(SAFETY)] = None
-    """Device certificates that are under the CAs; delete-ca with --yes wants it, and it must be true."""
+    confirm_devices: Annotated[int | None, number(SAFETY)] = None
+    """Device certificates under the CAs, as plan counts them; delete-ca with --yes wants it."""
     retry: Annotated[
         tuple[Retried, ...],
         Parameter(
@@ -189,7 +199,7 @@ class ResumeOptions(CallOptions, SizeOptions, PreflightOptions, ColumnOptions):
     """Call again what is failed, unknown, not_registered, undone, or drifted: read back in another state."""
     deadline: Annotated[float | None, Parameter(group=SCHEDULE, converter=moment, metavar="TIME")] = None
     """Send nothing after this (75): 4h from now, or the nearest 06:00; 23:00 typed in the morning is over."""
-    retain_days: Annotated[int | None, _number(SCHEDULE, "DAYS")] = None
+    retain_days: Annotated[int | None, number(SCHEDULE, "DAYS")] = None
     """After a run that finished, remove files of this job's runs that are older by the date in their name."""
     metrics_file: Annotated[Path | None, Parameter(group=OUTPUT, metavar="FILE")] = None
     """Keep metrics in this .prom file, for the node exporter; one for each job."""
@@ -215,13 +225,29 @@ class Options(ResumeOptions, ResultsOptions):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class PlanOptions(ServiceOptions, PreflightOptions, ColumnOptions, SizeOptions):
-    """Options of ``plan``."""
+class RunOptions(Options):
+    """Options of ``run``."""
+
+    plan: Annotated[Path | None, Parameter(group=MAIN, metavar="FILE")] = None
+    """Do what plan -o has kept, or refuse; action and list are taken from it."""
+    approver_key: Annotated[Path | None, Parameter(group=SAFETY, metavar="FILE")] = None
+    """Allowed signers (OpenSSH), one of whom must have signed the plan: FILE.sig."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class VerifyOptions(ServiceOptions, StateOptions):
+class PlanOptions(ServiceOptions, PreflightOptions, ColumnOptions, SizeOptions, ChangeOptions):
+    """Options of ``plan``."""
+
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"], group=MAIN, metavar="FILE")] = None
+    """Keep the plan in this .plan.json, for run --plan."""
+    overwrite: Annotated[bool, Parameter(group=MAIN)] = False
+    """Replace the file if it exists."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class VerifyOptions(ServiceOptions, StateOptions, NotifyOptions):
     """Options of ``verify``."""
 
     watch: Annotated[float, Parameter(group=MAIN, converter=seconds, metavar="TIME")] = 0.0
@@ -287,6 +313,23 @@ def carried(kind: Callable[..., Kind], options: object, **own: object) -> Kind:
     return kind(**{name: getattr(options, name) for name in both} | own)
 
 
+def changed(kind: type, given: Mapping[str, Any], *, without: Container[str]) -> dict[str, Any]:
+    """Returns options that were not left at their defaults, by the names that they have in job files.
+
+    Args:
+        kind: The class of the options that are wanted.
+        given: The options, as JSON has them; what the class has not is left out.
+        without: Names of fields that are not wanted.
+    """
+    found = {}
+    for each in fields(kind):
+        default = list(each.default) if isinstance(each.default, tuple) else each.default
+        value = given.get(each.name, default)
+        if value not in (default, None) and each.name not in without:
+            found[each.name.replace("_", "-")] = value
+    return found
+
+
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Stage:
@@ -294,7 +337,7 @@ class Stage:
 
     faults: Annotated[bool, Parameter(group=REHEARSAL)] = False
     """Let 3 % of the calls go wrong: throttles, errors, lost connections, slow answers, missing echoes."""
-    fault_seed: Annotated[int | None, _number(REHEARSAL)] = None
+    fault_seed: Annotated[int | None, number(REHEARSAL)] = None
     """Seed of the faults, to meet the same again; printed."""
     and_then: Annotated[
         tuple[Literal["verify", "undo"], ...], Parameter(group=REHEARSAL, consume_multiple=False, metavar="COMMAND")

@@ -23,6 +23,7 @@ from bulkcert.input import CA_SN, DEVICE_SN, ROW, Check, PinnedList, annotated
 from bulkcert.runs.found import CAS_COUNTED, Found, Registered, are_swapped, count_by_ca, count_devices, worth_counting
 from bulkcert.runs.job import check_list_options, list_name
 from bulkcert.runs.options import PlanOptions
+from bulkcert.runs.planned import SUFFIX
 from bulkcert.runs.policy import preflight_of
 from bulkcert.runs.reading_list import read_list
 from bulkcert.runs.target import refuse, resolve_target
@@ -66,6 +67,8 @@ def resolve_question(action: ActionName, inputs: tuple[Path, ...], options: Plan
     problems: list[str] = []
     service = resolve_target(options, problems)
     check_list_options(options, options, problems)
+    if options.output is not None and not options.output.name.endswith(SUFFIX):
+        problems.append(f"-o {options.output} must end in {SUFFIX}: it is the plan that is kept, not results")
     refuse(problems, "plan")
     return Question(
         **{each.name: getattr(service, each.name) for each in fields(service)},
@@ -153,10 +156,9 @@ class Inquiry:
                 failure = await self._ask(lanes, first[0])
             if first and failure is None and not lanes.stopping.is_set():
                 await self._preflight(lanes, sightings)
-                if not lanes.stopping.is_set():
-                    await self._count_registered(lanes, sightings)
                 await anyio.to_thread.run_sync(self._count, sightings)
                 if not lanes.stopping.is_set():
+                    await self._count_registered(lanes, sightings)
                     await self._ask_swapped(lanes, first[0])
         if (stop := self.progress.stop) is not None:
             raise BulkcertError(stop.status, stop.message, stop.advice)
@@ -226,7 +228,12 @@ class Inquiry:
         action, progress, found = self.question.action, self.progress, self.findings
         before = progress.sends.sends - progress.retries
         if not action.by_device:
-            await count_devices(lanes, found, dict.fromkeys(self.check.rows_by_ca, float("inf")))
+            called = (
+                ca
+                for ca in self.check.rows_by_ca
+                if found.by_ca[ca].keys() != {action.desired_status} or action.deletes
+            )
+            await count_devices(lanes, found, dict.fromkeys(called, float("inf")))
             found.reading += progress.sends.sends - progress.retries - before
         elif action.by_ca and found.may_list:
             await count_devices(lanes, found, worth_counting(sightings.rows_by_ca(), self.largest_cas))

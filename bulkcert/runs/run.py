@@ -9,22 +9,24 @@ from itertools import chain, islice
 
 import anyio
 import anyio.to_thread
+import msgspec
 import polars as pl
 
 from bulkcert.engine.calling import Engine
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.progress import Progress
+from bulkcert.engine.progress import Progress, Stop
 from bulkcert.engine.session import Leave, Observer, calling
 from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.engine.states import StateReader
 from bulkcert.engine.stats import StatsMaker
-from bulkcert.errors import BulkcertError
+from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, Check
 from bulkcert.output.summary import Summary
 from bulkcert.runs.found import CAS_COUNTED, Found, Registered, are_swapped, count_by_ca, count_devices, worth_counting
-from bulkcert.runs.job import Job
+from bulkcert.runs.job import Job, change_of
 from bulkcert.runs.opened import OpenRun
 from bulkcert.runs.options import PreflightMode
+from bulkcert.runs.planned import ANOTHER
 from bulkcert.runs.policy import preflight_of
 from bulkcert.runs.session import finalize, session
 from bulkcert.service.certificates import Status
@@ -32,7 +34,9 @@ from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import queries
 from bulkcert.store.database import unwritable
 from bulkcert.store.outcome import Outcome
+from bulkcert.store.schema import ChangeRecord, PlanRecord
 from bulkcert.store.store import now_ms
+from bulkcert.words import counted
 
 BELIEVED_S = 15 * 60
 """How long a preflight is believed: long enough to call a few rows and see what came of them, too short for a night, in
@@ -48,6 +52,7 @@ class Run:
         opened: The run.
         check: What the pass over the list found.
         lifted: Certificates that a list has protected until now, and that are to be called.
+        plan: The plan that it is bound to.
         settled: Rows that earlier sessions have finished, by outcome.
         to_call: Certificates that are still to be called, those included that are read again first.
         preflights: Whether states are read before the first call, so that there may be fewer.
@@ -61,6 +66,7 @@ class Run:
     opened: OpenRun
     check: Check
     lifted: int = 0
+    plan: PlanRecord | None = None
     settled: Counter[Outcome] = field(default_factory=Counter)
     to_call: int = 0
     preflights: bool = False
@@ -92,6 +98,11 @@ class Run:
         return self.to_call if limit is None else min(self.to_call, limit)
 
     @property
+    def change(self) -> ChangeRecord:
+        """Why it is made, and who has approved it."""
+        return change_of(self.job.options, self.plan)
+
+    @property
     def already_done(self) -> int:
         """Certificates that earlier sessions have finished."""
         return self.check.callable - self.to_call
@@ -113,7 +124,7 @@ class Run:
         """Whether what this start has read is too long ago to be believed."""
         return self.read_at is not None and _is_old(self.read_at)
 
-    async def look(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> None:
+    async def preflight(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> None:
         """Reads what somebody is asked about, before anything is asked: nothing of it is kept unless a session begins.
 
         Args:
@@ -131,10 +142,12 @@ class Run:
         async with calling(job, provider, self._stats(), watch, leave, deadline=job.options.deadline) as lanes:
             try:
                 if self.preflights:
-                    await self._preflight(lanes)
+                    await self._read_states(lanes)
                 await anyio.to_thread.run_sync(self._count_states, self.found)
                 if not lanes.stopping.is_set():
                     await self._count_devices(lanes, self.found)
+                if self.plan is not None:
+                    await self._confirm_planned(lanes, self.plan)
             except sqlite3.Error as error:
                 raise unwritable(store.path, error) from error
         if (stop := self.progress.stop) is not None:
@@ -182,7 +195,7 @@ class Run:
             BulkcertError: The store cannot be written; no calls were made.
         """
         job, opened, options = self.job, self.opened, self.job.options
-        opened.begin("run", options, provider.current)
+        opened.begin("run", options, provider.current, **msgspec.to_builtins(self.change))
         if self.read_at is not None:
             # Reads and calls share the limits, in the second between them as well.
             await anyio.sleep(max(0.0, self.progress.sends.last_s + 1 - time.monotonic()))
@@ -191,14 +204,21 @@ class Run:
             opened, job, provider, watch, leave, stats=self._stats(), deadline=options.deadline
         ) as lanes:
             if self.read_at is None and _is_old(queries.preflight_at(opened.store.db)):
-                await self._preflight(lanes)
+                await self._read_states(lanes)
             if self.read_at is not None:
                 await anyio.to_thread.run_sync(lambda: opened.store.note(preflight_at=self.read_at))
+            if self.plan is not None:
+                await self._confirm_planned(lanes, self.plan)
             self.progress.preflight_over = True
             engine = Engine(job.action, lanes, opened.store, max_errors=job.max_errors, limit_rows=options.limit_rows)
             await engine.run(opened.batches(without=queries.LEFT_ALONE))
 
-    async def _preflight(self, lanes: Lanes) -> None:
+    @property
+    def _as_planned(self) -> bool:
+        """Whether every state has to be read since the plan has read it: what was not read counts as to be changed."""
+        return self.plan is not None and self.plan.all_read
+
+    async def _read_states(self, lanes: Lanes) -> None:
         """Reads states before the first call: once a row was called, its state before cannot be read any more.
 
         Rows that are in the desired state get their outcome. Where states cannot be read, the progress says why, and
@@ -214,7 +234,8 @@ class Run:
             if self.found is not None and action.by_ca:  # somebody is asked, and may rather call their CA
                 count_to = worth_counting(sightings.rows_by_ca(), islice(self.check.rows_by_ca, CAS_COUNTED))
             reader = StateReader(lanes, action, sightings, count_to)
-            scanned = await reader.read(one_by_one=opened.batches(without=left) if mode == "always" else None)
+            whole = mode == "always" or self._as_planned
+            scanned = await reader.read(one_by_one=opened.batches(without=left) if whole else None)
             if self.found is not None:
                 self.found.registered = {ca: Registered(*counted) for ca, counted in scanned.counted.items()}
             if scanned.failure is not None:
@@ -232,6 +253,17 @@ class Run:
         if not lanes.stopping.is_set():
             self.read_at = now_ms()
 
+    async def _confirm_planned(self, lanes: Lanes, plan: PlanRecord) -> None:
+        """Stops before the first call where more rows are to be changed, now that states were read, than were planned.
+
+        Those count that sessions under the same plan have called already.
+        """
+        store, rows = self.opened.store, self.opened.asked.rows
+        found = await anyio.to_thread.run_sync(store.read, queries.to_change, rows, plan.sha256)
+        if found > plan.to_change:
+            message = f"{counted(found, 'row')} would be changed, and {plan.to_change:,} were planned ({plan.file})"
+            lanes.stop(Stop(ExitStatus.INPUT_INVALID, message, ANOTHER))
+
     def finish(self) -> Summary:
         """Writes results and summary.
 
@@ -243,7 +275,7 @@ class Run:
             # A run of which nothing was to be called is one all the same; one that was killed after its last outcome
             # comes to its end.
             if self.opened.is_new or self.opened.is_unended("run"):
-                self.opened.begin("run", self.job.options, None)
+                self.opened.begin("run", self.job.options, None, **msgspec.to_builtins(self.change))
             else:
                 store.keep_draft()
         return finalize(self.opened, self.progress.stop)

@@ -1,11 +1,13 @@
 """The status of a run, read from its files by somebody else: nothing is written, nothing is locked."""
 
+import os
 import sqlite3
 import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import ACTIONS
@@ -14,7 +16,7 @@ from bulkcert.store.database import contradiction, reading
 from bulkcert.store.lock import Holder
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import SUFFIX, RunFiles
-from bulkcert.store.schema import Asked, Session, Verification
+from bulkcert.store.schema import Asked, Control, Session, Verification
 
 STALLED_S = 5.0
 """A session that has given no sign of life for so long may hang, or is stopped."""
@@ -49,10 +51,12 @@ class RunStatus:
         to_call: Rows that a next session would call.
         maybe_undone: Rows that an undo may have changed back without a trace.
         drifted: Rows that were in the desired state and read back in another; what has failed is not among them.
+        doubtful: Others that were in it, and are among ``maybe_undone``.
         in_doubt: Rows without an outcome that a killed session may have called.
         unknown_before: Rows that a call may have changed and of which nobody knows what they were before; 0 unless
             it has ended.
         holder: Who holds it; None unless somebody does.
+        controls: What operators have asked of its sessions, the newest last.
     """
 
     files: RunFiles
@@ -64,9 +68,20 @@ class RunStatus:
     to_call: int = 0
     maybe_undone: int = 0
     drifted: int = 0
+    doubtful: int = 0
     in_doubt: int = 0
     unknown_before: int = 0
     holder: Holder | None = None
+    controls: tuple[Control, ...] = ()
+
+    @property
+    def pause(self) -> Control | None:
+        """Who has paused the session that is running; None if nobody has."""
+        if self.session is None or self.state not in (State.RUNNING, State.STALLED):
+            return None
+        taken = (each for each in reversed(self.controls) if each.session == self.session.id and each.taken_at)
+        newest = next((each for each in taken if each.request in ("pause", "continue")), None)
+        return newest if newest is not None and newest.request == "pause" else None
 
     @property
     def is_held(self) -> bool:
@@ -109,11 +124,23 @@ class RunStatus:
         return self.undone + self.maybe_undone > 0
 
     @property
-    def in_desired_state(self) -> bool:
-        """Whether every row is in the desired state, or repeats one that is, as far as anybody knows."""
+    def not_desired(self) -> int:
+        """Rows that are not in the desired state, or may not be; those that repeat another are not counted."""
         rows = self.asked.rows if self.asked else 0
         done = sum(self.outcomes[outcome] for outcome in (*DESIRED, Outcome.DUPLICATE))
-        return done == rows and not self.drifted and not self.maybe_undone
+        return rows - done + self.drifted + self.doubtful
+
+    @property
+    def in_desired_state(self) -> bool:
+        """Whether every row is in the desired state, or repeats one that is, as far as anybody knows."""
+        return not self.not_desired
+
+    @property
+    def failed(self) -> Path | None:
+        """The file of the rows that are not; None where there is none, or it may be older than the store."""
+        newest = self.session
+        is_over = newest is not None and newest.ended_at is not None and not self.is_held
+        return self.files.failed if is_over and self.not_desired and os.path.exists(self.files.failed) else None
 
     @property
     def came_to(self) -> int:
@@ -179,8 +206,8 @@ def status_in(
     if not (sessions := tuple(queries.sessions(db))):
         raise contradiction()
     outcomes, left_alone, to_call = queries.counts(db, asked.rows)
-    maybe_undone = queries.count(db, queries.MAYBE_UNDONE)
-    state = _state(sessions, is_held=holder is not None)
+    maybe_undone, desired = queries.count(db, queries.MAYBE_UNDONE), ACTIONS[asked.action].desired_status
+    state = _state(sessions, holder)
     about_undo = state is State.ENDED and (not brief or outcomes[Outcome.UNDONE] or maybe_undone)
     return RunStatus(
         files,
@@ -191,19 +218,23 @@ def status_in(
         left_alone,
         to_call,
         maybe_undone,
-        queries.count(db, queries.DRIFTED, ACTIONS[asked.action].desired_status),
+        queries.count(db, queries.DRIFTED, desired),
+        queries.count(db, queries.DOUBTFUL, desired) if maybe_undone else 0,
         queries.in_doubt(db),
         queries.unknown_before(db) if about_undo else 0,
         holder,
+        tuple(queries.controls(db)),
     )
 
 
-def _state(sessions: tuple[Session, ...], *, is_held: bool) -> State:
+def _state(sessions: tuple[Session, ...], holder: Holder | None) -> State:
     newest = sessions[-1]
-    if is_held and newest.ended_at is None:
+    # A session that is older than its holder was killed: what holds the run now has not begun its own yet.
+    is_older = holder is not None and holder.pid > 0 and newest.started_at < holder.since * 1000
+    if holder is not None and newest.ended_at is None and not is_older:
         silent_s = time.time() - (newest.beat_at or newest.started_at) / 1000
         return State.STALLED if silent_s > STALLED_S else State.RUNNING
-    if is_held:
+    if holder is not None:
         return State.STARTING
     # A verification that was killed leaves the ending of the run as it is.
     doing = [each for each in sessions if each.kind != "verify"]

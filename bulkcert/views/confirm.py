@@ -9,9 +9,10 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import is_json
 from bulkcert.runs.job import change_of
 from bulkcert.runs.options import ServiceOptions
+from bulkcert.runs.rates import BLOCKED, above_documented
 from bulkcert.runs.run import Run
-from bulkcert.runs.target import BLOCKED, above_documented
 from bulkcert.runs.undo import Undo
+from bulkcert.telemetry.notify import waiting
 from bulkcert.views.change import change_rows
 from bulkcert.views.console import say, stderr, warn
 from bulkcert.views.layout import rehearsal_line, show
@@ -95,19 +96,21 @@ def confirm_devices(run: Run) -> None:
     """Confirms that what ``--confirm-devices`` says is true now; nobody is asked before a deletion without it.
 
     Raises:
-        BulkcertError: USAGE: it is not, or is not known, or is missing; with the number.
+        BulkcertError: USAGE: it is not, or is missing; with the number. Or why it cannot be known.
     """
-    job, typed = run.job, run.job.options.confirm_devices
-    if run.found is None or job.rehearsal or (typed is None and not (job.action.deletes and job.options.yes)):
+    job, found, typed = run.job, run.found, run.job.options.confirm_devices
+    if found is None or job.rehearsal or (typed is None and not (job.action.deletes and job.options.yes)):
         return
-    devices = run.found.devices
+    devices = found.devices
     if devices is not None and devices.whole and typed == devices.devices:
         return
+    if found.uncounted is not None:
+        raise BulkcertError(found.uncounted.status, on_devices(job.action, found), found.uncounted.advice)
     says = "and --confirm-devices is not given" if typed is None else f"not {typed:,} (--confirm-devices)"
     advice = "Run it on a terminal without --yes, which asks."
     if devices is not None and devices.whole:
         advice = f"If that is meant, give --confirm-devices {devices.devices}."
-    message = f"{on_devices(job.action, run.found)}, {says}"
+    message = f"{on_devices(job.action, found)}, {says}"
     raise BulkcertError(ExitStatus.USAGE, message, f"No calls that change anything were made. {advice}")
 
 
@@ -160,7 +163,8 @@ def _undo(undo: Undo) -> Iterator[tuple[str, str | Text]]:
 def _answer(question: str) -> str:
     stderr.print(Text(question), end="")
     try:
-        line = sys.stdin.readline()
+        with waiting():
+            line = sys.stdin.readline()
     except KeyboardInterrupt:
         stderr.print()
         raise BulkcertError(ExitStatus.INTERRUPTED, "interrupted", "No calls that change anything were made.") from None

@@ -241,7 +241,7 @@ def show_error(error: BulkcertError, resume: str | None = None) -> None:
     advice = error.advice or ("No calls were made." if resume == "" else "")
     purpose, command = "to resume", resume
     if not resume and error.again:
-        purpose, command = "to try again", shlex.join(["bulkcert", *sys.argv[1:]])
+        purpose, command = "to try again", shlex.join(["bulkcert", *_typed()])
     if log.is_json():
         about = {"exit_status": int(error.status), "advice": advice, "next": command or None}
         log.event("error", error.message, logging.ERROR, **about)
@@ -251,6 +251,16 @@ def show_error(error: BulkcertError, resume: str | None = None) -> None:
         say(f"  → {advice}", indent=4)
     if command:
         say_step(f"  → {purpose}", command)
+
+
+def _typed() -> Iterator[str]:
+    """Yields what was typed, without the URLs of messages, which are secrets."""
+    words = iter(sys.argv[1:])
+    for word in words:
+        if word == "--notify":
+            next(words, None)
+        elif not word.startswith("--notify="):
+            yield word
 
 
 def show_failure(error: BaseException) -> ExitStatus:

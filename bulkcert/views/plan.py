@@ -1,8 +1,12 @@
 """A plan as it is read: one JSON object, the same as a table, and what is to be said about it."""
 
 import shlex
+import socket
+import time
 from collections import Counter
 from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Any
 
 import msgspec
 
@@ -10,13 +14,16 @@ from bulkcert.engine.pacer import bucket_rate, lane_cap
 from bulkcert.errors import ExitStatus
 from bulkcert.input import Check, PinnedList
 from bulkcert.output.advice import on_unregistered
+from bulkcert.output.summary import utc
 from bulkcert.runs.found import MANY_ROWS, MOST_SHARE, NEARLY_ALL, Found, States, states_of
 from bulkcert.runs.job import WRONG_SIZE, wrong_size
 from bulkcert.runs.plan import Inquiry
+from bulkcert.runs.planned import Made, kept_options
 from bulkcert.runs.policy import operations, ram_actions
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Status
 from bulkcert.service.signing import Credentials
+from bulkcert.store.lock import this_user
 from bulkcert.words import are, counted, printable
 
 CAS_LISTED = 1000
@@ -83,7 +90,9 @@ class Plan(msgspec.Struct, frozen=True):
     instance: str
     endpoint: str
     input: str
+    inputs: list[str]
     input_sha256: str
+    keys_sha256: str
     preflight: str
     rows: int
     invalid: int
@@ -102,6 +111,8 @@ class Plan(msgspec.Struct, frozen=True):
     unread_because: str
     advice: list[str]
     exit_status: int
+    options: dict[str, Any]
+    made: Made
 
 
 def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
@@ -119,7 +130,9 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
         instance=question.instance,
         endpoint=str(question.endpoint),
         input=question.list_name,
+        inputs=[str(path.absolute()) for path in question.inputs if str(path) != "-"],
         input_sha256=checked.sha256,
+        keys_sha256=checked.keys_sha256,
         preflight=options.preflight,
         rows=checked.rows,
         invalid=checked.invalid,
@@ -142,6 +155,8 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
         unread_because=found.unread_because,
         advice=[],
         exit_status=int(ExitStatus.INPUT_INVALID if refused or size else ExitStatus.OK),
+        options=kept_options(options),
+        made=Made(utc(time.time()), this_user(), socket.gethostname(), version("bulkcert")),
     )
     return msgspec.structs.replace(plan, advice=list(_advice(plan, inquiry)))
 
@@ -183,9 +198,8 @@ def _advice(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
         worth = [ca for ca in plan.cas[:CAS_SHOWN] if _is_worth_a_call(inquiry, ca, plan.totals.rows)]
         yield from (_on_inactivating(ca, plan.totals.rows) for ca in worth[:CAS_NAMED])
     if plan.totals.not_registered:
-        protected = bool(inquiry.check.protected_cas or inquiry.check.unplaced)
         absent = f"{are(plan.totals.not_registered, 'serial')} not registered"
-        yield f"{absent}: {on_unregistered(action, protected=protected)}"
+        yield f"{absent}: {on_unregistered(action, protected=inquiry.check.spares_cas)}"
     if text := on_none(action, inquiry.findings, inquiry.pinned):
         yield text
     if plan.unread_because:
@@ -199,7 +213,7 @@ def on_devices(action: Action, found: Found) -> str:
     does = f"{action.name} {action.cascades}" if action.cascades else "registered under these CAs:"
     irrevocable = "; nothing brings them back" * action.deletes
     if (devices := found.devices) is None:
-        because = f": {found.uncounted_because}" * bool(found.uncounted_because)
+        because = f": {found.uncounted.message.removesuffix('.')}" if found.uncounted is not None else ""
         return f"{does} device certificates that were not counted{because}{irrevocable}"
     return f"{does} {'at least ' * (not devices.whole)}{counted(devices.devices, 'device certificate')}{irrevocable}"
 

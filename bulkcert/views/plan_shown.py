@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.text import Text
 
 from bulkcert.runs.found import States
+from bulkcert.store.schema import ChangeRecord
+from bulkcert.views.change import change_rows
 from bulkcert.views.console import say, stdout
 from bulkcert.views.layout import GAP, columns, show
 from bulkcert.views.plan import CAS_SHOWN, CLOCK_GRAIN_S, CaStates, Plan, share_of
@@ -76,6 +78,7 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "input", f"{plan.input}: {counted(plan.rows, 'row')} ({left_out})"
     if plan.protection:
         yield "protected", plan.protection
+    yield from change_rows(ChangeRecord(plan.options.get("ticket", ""), plan.options.get("reason", "")))
     calls = plan.calls
     yield "calls", f"{calls.total:,}: {counted(calls.changing, 'write')}, {counted(calls.reading, 'read')}"
     addresses = counted(plan.time.source_addresses, "source address")

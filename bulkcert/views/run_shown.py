@@ -85,7 +85,7 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
     if options.deadline is not None:
         yield "deadline", _deadline(options.deadline, run.left / job.rate)
     yield "results", str(job.results)
-    yield from change_rows(job.change)
+    yield from change_rows(run.change)
     if options.overwrite and job.results.exists():
         yield "", Text("what an earlier run with these results has done is dropped (--overwrite)", style="yellow")
 
@@ -101,7 +101,7 @@ def _found(run: Run, found: Found) -> Iterator[tuple[str, str | Text]]:
     if states.already:
         yield "unchanged", f"{states.already:,} {action.desired} already: no call is made"
     if states.not_registered:
-        words = on_unregistered(action, protected=bool(run.check.protected_cas or run.check.unplaced))
+        words = on_unregistered(action, protected=run.check.spares_cas)
         yield "unregistered", Text(f"{states.not_registered:,} called all the same; {words}", style="yellow")
     if text := on_none(action, found, run.opened.pinned):
         yield "", Text(text, style="bold yellow")
