@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from datetime import datetime
 from itertools import islice
 
 from rich.text import Text
@@ -20,7 +19,7 @@ from bulkcert.views.console import say, stderr, warn
 from bulkcert.views.layout import rehearsal_line, show
 from bulkcert.views.plan import cas_of, mistake, on_devices, on_none
 from bulkcert.views.plan_shown import CaTable, show_table
-from bulkcert.words import about, counted, duration, printable
+from bulkcert.words import about, counted, duration, local, printable
 
 CAS_SHOWN, CAS_CHECKED = 3, 20
 """CAs that a plan names: of a list of devices, and of an action on CAs."""
@@ -121,10 +120,10 @@ def _unread(run: Run) -> str:
 
 
 def _deadline(deadline: float, needed_s: float) -> str | Text:
-    left, when = deadline - time.time(), datetime.fromtimestamp(deadline)  # noqa: DTZ006 - as it was typed
+    left, when = deadline - time.time(), local(deadline)
     if left <= 0:
-        return Text(f"{when:%Y-%m-%d %H:%M:%S}, which is over: no calls will be made", style="yellow")
-    text = f"{when:%Y-%m-%d %H:%M:%S}, in {duration(left)}"
+        return Text(f"{when}, which is over: no calls will be made", style="yellow")
+    text = f"{when}, in {duration(left)}"
     return text if needed_s < left else Text(f"{text}: sooner than all can be called", style="yellow")
 
 
