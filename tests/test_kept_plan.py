@@ -213,7 +213,7 @@ def test_where_it_may_be_kept(planned, tmp_path):
     assert planned.file.read_bytes() == before
 
 
-@pytest.mark.parametrize("content", [None, "", "{}", "[]", '{"action": 1}', "\udcff"])
+@pytest.mark.parametrize("content", [None, "", "{}", '{"action": 1}', "\udcff", "[" * 99_999])
 def test_what_is_no_plan(tmp_path, content):
     """Anything else is refused (66) with the way to a plan, and never ends in a traceback."""
     if content is not None:

@@ -17,11 +17,12 @@ from bulkcert.service.verdicts import StatusTable
 
 MAIN = Group("What and where", sort_key=0)
 SAFETY = Group("Safety", sort_key=1)
-REHEARSAL = Group("Rehearsal", sort_key=2)
-LIST = Group("List and results", sort_key=3)
-PACE = Group("Pace", sort_key=4)
-SCHEDULE = Group("Schedule", sort_key=5)
-OUTPUT = Group("Output", sort_key=6)
+APPROVAL = Group("Approval", sort_key=2)
+REHEARSAL = Group("Rehearsal", sort_key=3)
+LIST = Group("List and results", sort_key=4)
+PACE = Group("Pace", sort_key=5)
+SCHEDULE = Group("Schedule", sort_key=6)
+OUTPUT = Group("Output", sort_key=7)
 
 
 def number(group: Group, metavar: str = "N") -> Parameter:
@@ -127,10 +128,10 @@ class PreflightOptions:
 class ChangeOptions:
     """Why a change is made; kept with each session, and shown."""
 
-    ticket: Annotated[str, Parameter(group=SAFETY, metavar="ID")] = ""
-    """Ticket of the change, as in CHG-4711; status and report show it."""
-    reason: Annotated[str, Parameter(group=SAFETY, metavar="TEXT")] = ""
-    """Why it is made; shown likewise."""
+    ticket: Annotated[str, Parameter(group=APPROVAL, metavar="ID")] = ""
+    """Ticket of the change, as in CHG-4711; kept and shown."""
+    reason: Annotated[str, Parameter(group=APPROVAL, metavar="TEXT")] = ""
+    """Why it is made; kept and shown."""
 
 
 @Parameter(name="*")
@@ -153,12 +154,12 @@ class CallOptions(ServiceOptions, StateOptions, ChangeOptions, NotifyOptions):
     """Call at most so many rows, then stop (75); resume calls the next ones."""
     max_errors: Annotated[str, Parameter(group=SAFETY, metavar="N|P%")] = "50%"
     """Stop (3) when more rows than this failed: a number, or a share of those finished, from 100 on."""
-    approved_by: Annotated[str, Parameter(group=SAFETY, metavar="NAME")] = ""
-    """Who has approved it; shown likewise."""
+    approved_by: Annotated[str, Parameter(group=APPROVAL, metavar="NAME")] = ""
+    """Who has approved it; kept and shown."""
     require: Annotated[
         tuple[Required, ...],
         Parameter(
-            group=SAFETY,
+            group=APPROVAL,
             converter=names_of(get_args(Required)),
             consume_multiple=False,
             metavar="OPTION,…",
@@ -228,7 +229,7 @@ class RunOptions(Options):
 
     plan: Annotated[Path | None, Parameter(group=MAIN, metavar="FILE")] = None
     """Do what plan -o has kept, or refuse; action and list are taken from it."""
-    approver_key: Annotated[Path | None, Parameter(group=SAFETY, metavar="FILE")] = None
+    approver_key: Annotated[Path | None, Parameter(group=APPROVAL, metavar="FILE")] = None
     """Allowed signers (OpenSSH), one of whom must have signed the plan: FILE.sig."""
 
 
