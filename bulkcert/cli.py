@@ -117,7 +117,8 @@ def bulkcert(
     layers: list[Any] = [_of_a_run_alone if command == "control" else _ENVIRONMENT]
     if job is not None:
         options = options_of_job(job, command, _options_of(command), _options_of("run"))
-        layers.append(Dict(options, source=str(job), use_commands_as_keys=False))
+        # Below the command: at the top the library ignores a key that has the name of a command, as plan has.
+        layers.append(Dict({command: options}, source=str(job)))
         if not format_asked(tokens, os.environ) and options.get("log-format") == "json":
             terminal.begin_json()
     if command == "resume":
