@@ -19,10 +19,11 @@ from rich.text import Text
 from bulkcert.commands import OVERVIEW
 from bulkcert.commands.help import topics
 from bulkcert.commands.signatures import COMMANDS
-from bulkcert.errors import BulkcertError, ExitStatus, terminated
+from bulkcert.errors import BulkcertError, ExitStatus, end_on_signals
 from bulkcert.job_file import options_of_job
 from bulkcert.log import bind, format_asked
 from bulkcert.runs.options import MAIN
+from bulkcert.runs.planned import planned_options
 from bulkcert.views import console as terminal
 from bulkcert.views.option_errors import wrong_options
 
@@ -124,6 +125,8 @@ def bulkcert(
         from bulkcert.commands.resume import stored_options  # noqa: PLC0415 - loads what no other command needs
 
         layers.append(stored_options)
+    if command == "run":
+        layers.append(planned_options)
     _warn_of_unknown(command)
     app.config = tuple(layers)
     return app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
@@ -182,24 +185,26 @@ def main() -> NoReturn:
     _open_closed_streams()
     stdout = sys.stdout
     sys.stdout = cast(TextIO, terminal.Product(stdout))
-    signal.signal(signal.SIGTERM, terminated)
+    end_on_signals()
     status: object = ExitStatus.INTERNAL
     if format_asked(sys.argv[1:], os.environ) == "json":
         terminal.begin_json()
     try:
         status = _done(sys.argv[1:])
         sys.stdout.flush()
-    except terminal.ReaderGoneError:  # as head goes: whoever reads has read enough
-        status = ExitStatus.READER_GONE
+    except terminal.ReaderGoneError as error:  # as head goes: whoever reads has read enough
+        status = error.status
     except cyclopts.CycloptsError as error:
         terminal.show_error(wrong_options(error))
         status = ExitStatus.USAGE
     except _whatever() as error:  # in one clear message, which a second signal does not cut short
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         status = terminal.show_failure(error)
     _let_go(stdout)
     _let_go(sys.stderr)
-    for number in (signal.SIGINT, signal.SIGTERM):  # nothing is left to be stopped, and nobody wants to see where
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        # Nothing is left to be stopped, and nobody wants to see where.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     gc.freeze()  # what is left goes with the process: nothing is looked for among it

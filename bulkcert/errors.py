@@ -32,6 +32,8 @@ class ExitStatus(IntEnum):
     """Credentials, permission or ownership were refused."""
     MISCONFIGURED = 78
     """Unknown instance, region or endpoint, or the clock is wrong."""
+    HUNG_UP = 129
+    """SIGHUP, as when the terminal closes; drained, store synced, run again to resume."""
     INTERRUPTED = 130
     """SIGINT; drained, store synced, run again to resume."""
     READER_GONE = 141
@@ -58,6 +60,17 @@ class BulkcertError(Exception):
         self.again = again
 
 
-def terminated(number: int, _frame: object) -> NoReturn:
-    """Handles SIGTERM while nothing else does: ends the command as an error does, with its clean-up."""
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """Returns the signals that stop a command: SIGHUP is none where it is ignored, as ``nohup`` has it."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return (signal.SIGINT, signal.SIGTERM) if ignored else (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+
+
+def end_on_signals() -> None:
+    """Makes SIGHUP and SIGTERM end the command as an error does, with its clean-up, while nothing else handles them."""
+    for number in {*stop_signals()} - {signal.SIGINT}:
+        signal.signal(number, _terminated)
+
+
+def _terminated(number: int, _frame: object) -> NoReturn:
     raise BulkcertError(ExitStatus(128 + number), f"{signal.Signals(number).name} received")

@@ -11,13 +11,13 @@ from typing import Any
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.store.paths import default_results
 
-PATHS = frozenset({"input", "results", "state-dir", "protect", "output", "metrics-file"})
+PATHS = frozenset({"input", "results", "state-dir", "protect", "output", "metrics-file", "plan", "approver-key"})
 """Keys whose values are paths."""
 
 STARTED = datetime.now().astimezone()
 """What ``{date}`` and ``{time}`` mean: when the command was started, by this machine's clock."""
 
-_NOT_REHEARSED = ("deadline", "require")
+_NOT_REHEARSED = ("deadline", "require", "plan", "approver-key")
 """Keys that a rehearsal is not held to: the deadline of a night is a time of day, and nobody has to approve it."""
 
 _PLACEHOLDER = re.compile(r"\$\$|\$\{(\w+)\}|\{(\w+)\}")

@@ -30,7 +30,7 @@ class Place:
 
     def command(self, *more, rate=40):
         where = ("--endpoint", self.service.url, "--instance", INSTANCE, "--yes", "-q")
-        pace = ("--rate", rate, "--per-address-rate", FAST)
+        pace = ("--rate", rate, "--per-address-rate", FAST, "--limits-raised")
         return ("run", "inactivate-device", self.list, "-o", self.results, *where, *pace, *more)
 
     @contextmanager

@@ -44,7 +44,7 @@ COMMAND = (sys.executable, "-m", "bulkcert")
 PATIENCE_S = 120
 """How long to wait for what is sure to come: only a bound, which a busy machine must not reach."""
 
-UNHURRIED = ("--rate", "100000", "--per-address-rate", "100000")
+UNHURRIED = ("--rate", "100000", "--per-address-rate", "100000", "--limits-raised")
 """Caps out of the way, for tests that are not about pacing."""
 
 _NO_CAPS = {"account_cap": 100_000, "address_cap": 100_000}
@@ -107,7 +107,10 @@ def here(*arguments, cwd=".", env=None, stdin=None):
         os.write(write, stdin.encode())
         os.close(write)
         asked = os.fdopen(read)
-    handlers, config = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}, app.config
+    handlers, config = (
+        {each: signal.getsignal(each) for each in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)},
+        app.config,
+    )
     log, stream = [*logging.getLogger().handlers], console.stderr._file
     with (
         patch.object(sys, "argv", ["bulkcert", *map(str, arguments)]),

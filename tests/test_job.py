@@ -32,6 +32,8 @@ def refused(**options):
         ({"source_address": ("192.0.2.1",)}, "not an address of this machine"),
         ({"source_address": ("here",)}, "not an IP address"),
         ({"rate": 0}, "--rate must be at least 1"),
+        ({"rate": 501}, "above the documented 500/s of an account"),
+        ({"per_address_rate": 301}, "blocks it: nothing that sends from there gets an answer"),
         ({"rate": 1, "source_address": ("127.0.0.2", "127.0.0.3")}, "less than one call a second"),
         ({"max_in_flight": 1, "source_address": ("127.0.0.2", "127.0.0.3")}, "--max-in-flight"),
         ({"timeout": float("nan")}, "--timeout"),
@@ -47,6 +49,29 @@ def refused(**options):
 def test_refused(options, told):
     """Each wrong option is refused before anything happens, and the message says why."""
     assert told in refused(**options).message
+
+
+@pytest.mark.parametrize("how", ["flag", "environment", "job"])
+def test_limits_that_were_raised(how, tmp_path, service):
+    """Above the documented limits nothing starts unless somebody says that they were raised: then it is said again."""
+    write_devices(tmp_path / "d.csv", 1)
+    job, limits = tmp_path / "job.toml", "rate = 900\nper-address-rate = 900\n"
+    job.write_text(limits + "limits-raised = true\n" * (how == "job"))
+    run = ("run", "inactivate-device", "d.csv", "-o", "r.csv", "--job", job, "--yes", "--endpoint", service.url)
+    run += ("--instance", "post-cn-emulator", "--preflight", "never")
+    given = {
+        "flag": (["--limits-raised"], {}),
+        "environment": ([], {"BULKCERT_LIMITS_RAISED": "true"}),
+        "job": ([], {}),
+    }
+    more, env = given[how]
+    if how != "job":
+        refused = here(*run, cwd=tmp_path).ended(2).stderr
+        assert refused.count("--limits-raised says that the service has raised yours") == 2
+        assert not (tmp_path / "r.csv.run").exists()
+    done = here(*run, *more, cwd=tmp_path, env=env).ended(1).stderr
+    assert "above the documented limits" in done
+    assert "for how long is not documented" in done
 
 
 @pytest.mark.parametrize(

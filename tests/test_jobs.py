@@ -34,6 +34,7 @@ JOB_FILES = {path.name: path.read_text(encoding="utf-8") for path in sorted(JOBS
 GOES_ON = {
     ExitStatus.UNAVAILABLE,
     ExitStatus.STOPPED_EARLY,
+    ExitStatus.HUNG_UP,
     ExitStatus.INTERRUPTED,
     ExitStatus.READER_GONE,
     ExitStatus.TERMINATED,

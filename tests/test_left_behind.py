@@ -11,7 +11,11 @@ ROOT = Path(__file__).parent.parent
 RUNS = [RunFiles(Path("jobs", name)) for name in ("x.results.csv", "x.rehearsal.parquet", "r.csv")]
 LEFT = [
     *(str(run.results) for run in RUNS[:2]),
-    *(str(path) for run in RUNS for path in (run.store, run.pinned("1"), run.summary, run.lock, run.report)),
+    *(
+        str(path)
+        for run in RUNS
+        for path in (run.store, run.pinned("1"), run.summary, run.lock, run.report, run.failed)
+    ),
 ]
 
 

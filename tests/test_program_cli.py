@@ -289,7 +289,7 @@ REHEARSE = ("rehearse", "inactivate-device", "devices.csv", "--json", "-q", *UNH
 def test_rehearse_a_job(tmp_path, job):
     """A job is rehearsed from anywhere, without credentials, from two addresses; its results have their own name."""
     write_devices(tmp_path / "devices.csv", 300)
-    path = job("rate = 100000\nper-address-rate = 100000", look="auto")
+    path = job("rate = 100000\nper-address-rate = 100000\nlimits-raised = true", look="auto")
     shown = bulkcert("rehearse", "--job", path, cwd="/", env=NO_CREDENTIALS).ended(0)
 
     # One CA: three full pages, which settle every row, before the calls.

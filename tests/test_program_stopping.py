@@ -33,7 +33,7 @@ from bulkcert.store.status import State, status_of
 from bulkcert.store.store import Store
 
 ROWS, IN_FLIGHT = 500, 8
-SIGNALS = [signal.SIGINT, signal.SIGTERM]
+SIGNALS = [signal.SIGHUP, signal.SIGINT, signal.SIGTERM]
 NOWHERE = ("--endpoint", "http://127.0.0.1:9", "--instance", INSTANCE, "--yes", *UNHURRIED)
 """An endpoint where nobody listens: whatever is called there fails."""
 

@@ -26,6 +26,7 @@ from program import (
     outcomes,
     start,
     summary_of,
+    wait_for,
     write_devices,
 )
 
@@ -58,8 +59,8 @@ class Place:
     def arrivals(self):
         return self.service.report().arrivals - self.started
 
-    def command(self, action, *more):
-        where = ("--endpoint", self.service.url, "--instance", INSTANCE, *UNHURRIED, "--preflight", "never")
+    def command(self, action, *more, pace=UNHURRIED):
+        where = ("--endpoint", self.service.url, "--instance", INSTANCE, *pace, "--preflight", "never")
         return ("run", action, self.list, "-o", self.results, *where, *more)
 
     def contents(self):
@@ -166,9 +167,9 @@ def test_anything_else_is_no(place, keys):
     assert (place.arrivals, place.files) == (0, ["devices.csv"])
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_at_the_question(place, number, status):
-    """Ctrl-C and SIGTERM at the question end the command at once; no calls were made, no trace is left."""
+    """A signal at the question end the command at once; no calls were made, no trace is left."""
     with dialogue(*place.command("inactivate-device")) as talk:
         talk.read_until(QUESTION)
         talk.child.send_signal(number)
@@ -256,6 +257,47 @@ def test_plain_lines_without_a_terminal(tmp_path, monkeypatch):
     line = re.search(r"^\d+ of 30 \(\d+%\); .*", finished.stderr, re.MULTILINE)
     assert line, finished.stderr
     assert re.search(r"\d+/s; \d+ succeeded; \d+ s left; paced at 1\d/s", line[0]), line[0]
+
+
+@contextmanager
+def behind_a_terminal(*arguments, **options):
+    """Yields a command whose session has a terminal of its own, and the other side of that."""
+    main, far = pty.openpty()
+    with start(*arguments, env={"TERM": "xterm"}, preexec_fn=lambda: os.login_tty(far), **options) as child:
+        os.close(far)
+        try:
+            yield child, main
+        finally:
+            child.kill()
+
+
+def test_a_terminal_that_closes(place):
+    """A connection that is lost stops a session in order, though nothing can be shown any more."""
+    place.fill(300)
+    with behind_a_terminal(*place.command("inactivate-device", "--yes", pace=("--rate", "50"))) as (child, main):
+        shown = b""
+        while b"succeeded" not in shown:
+            shown += os.read(main, 65536)
+        os.close(main)
+        child.communicate(timeout=PATIENCE_S)
+
+    assert child.returncode == 129
+    assert set(outcomes(place.results)) == {"succeeded", "not_attempted"}
+    assert summary_of(place.results)["exit_status"] == 129
+    here("resume", place.results, "--yes", "-q", *UNHURRIED).ended(0)
+
+
+def test_nohup(place):
+    """Who ignores SIGHUP is not stopped by it."""
+    place.fill(60)
+    ignoring = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)}
+    with start(*place.command("inactivate-device", "--yes", "-q", pace=("--rate", "60")), **ignoring) as child:
+        wait_for(child, lambda: place.arrivals)
+        child.send_signal(signal.SIGHUP)
+        child.communicate(timeout=PATIENCE_S)
+
+    assert child.returncode == 0
+    assert outcomes(place.results) == {"succeeded": 60}
 
 
 def test_full_stdout(place):

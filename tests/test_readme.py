@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 import signal
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -93,7 +94,10 @@ def test_links():
 # Each command line, once files and service are where it expects them.
 
 INSTANCES = ("post-cn-7mz2d000001", "post-cn-emulator")
-LINES = list(dict.fromkeys(re.findall(r"^ {4,7}(bulkcert .+)$", "\n".join((README, *DOCS.values())), re.MULTILINE)))
+IN_ORDER = re.findall(r"^    ((?:bulkcert|ssh-keygen|echo) .+)$", DOCS["approval"], re.MULTILINE)
+"""Lines of one walk through several commands, each of which needs what the one before has made."""
+SINGLE = "\n".join((README, *(text for topic, text in DOCS.items() if topic != "approval")))
+LINES = list(dict.fromkeys(re.findall(r"^ {4,7}(bulkcert .+)$", SINGLE, re.MULTILINE)))
 UNTIL_STOPPED = [line for line in LINES if line.startswith("bulkcert emulator ")]
 RUN_BEFORE = {"resume", "verify", "undo", "status", "report", "export"}
 """Commands that want a run that has ended."""
@@ -112,7 +116,7 @@ def place(tmp_path, service):
     for instance in INSTANCES:
         service.tell("seed", instance=instance, rows=[(ca, device) for device, ca in devices], status="1")
     shutil.copytree(ROOT / "jobs", tmp_path / "jobs", ignore=shutil.ignore_patterns("*.rehearsal*", "*.results*"))
-    for name in ("leaked.csv", "jobs/sample-devices.csv"):
+    for name in ("leaked.csv", "first.csv.failed.csv", "jobs/sample-devices.csv"):
         shutil.copy(tmp_path / "devices.csv", tmp_path / name)
     (tmp_path / "keep.txt").write_text("not-in-the-list\n")
     return tmp_path
@@ -141,6 +145,19 @@ def test_every_command_line(place, service, line):
     # A process keeps its log for machines to its end.
     do = bulkcert if "--log-format" in words else here
     do(*words, env=environment, cwd=place).ended(0)
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen (openssh-client) is not installed")
+def test_from_the_plan_to_the_report_with_two_people(place, service):
+    """The lines of the topic, one after the other, lead from a plan that somebody else signs to its report."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", place / "alice"], check=True)
+    for line in IN_ORDER:
+        if line.startswith("bulkcert "):
+            environment = {"BULKCERT_ENDPOINT": service.url, "BULKCERT_YES": "true"}
+            here(*moved(line, place, service.url), env=environment, cwd=place).ended(0)
+        else:
+            subprocess.run(line, shell=True, check=True, cwd=place, capture_output=True)
+    assert "alice@example.com, SHA256:" in (place / "r.csv.report.html").read_text()
 
 
 @pytest.mark.parametrize("line", UNTIL_STOPPED)

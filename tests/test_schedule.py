@@ -14,6 +14,7 @@ from made_store import made_run, session
 from program import (
     INSTANCE,
     PATIENCE_S,
+    UNHURRIED,
     bulkcert,
     emulator,
     here,
@@ -97,7 +98,7 @@ def test_deadline(tmp_path, service, monkeypatch):
     assert "the deadline, " in ended.stderr
     assert 10 <= called < 300
     assert outcomes(tmp_path / "r.csv") == {"succeeded": called, "not_attempted": 300 - called}
-    here("run", "--job", job, "--rate", 100000, "--per-address-rate", 100000, "--deadline", clock(hours=6)).ended(0)
+    here("run", "--job", job, *UNHURRIED, "--deadline", clock(hours=6)).ended(0)
     assert service.report().arrivals - before == 300
 
 
@@ -139,13 +140,13 @@ def test_to_go_on_names_the_results_of_a_job_with_a_date(tmp_path, service):
     """What is printed to go on means the same run at any time, also of a job whose results carry the time."""
     job = job_file(tmp_path, service, 7, results="r-{date}.{time}.csv")
     said = here("run", "--job", job, "--limit-rows", 3).ended(75).stderr
-    [results] = tmp_path.glob("r-*.csv")
+    [results] = tmp_path.glob("r-*[0-9].csv")
     [command] = [line.removeprefix("to resume: ") for line in said.splitlines() if line.startswith("to resume: ")]
     program, *options = shlex.split(command)
 
     assert (program, options) == ("bulkcert", ["resume", str(results)])
     bulkcert(*options, "--yes").ended(0)  # a process of its own, and so of another time
-    assert [*tmp_path.glob("r-*.csv")] == [results]
+    assert [*tmp_path.glob("r-*[0-9].csv")] == [results]
     assert outcomes(results) == {"succeeded": 7}
 
 
@@ -282,7 +283,7 @@ def test_killed_by_its_scheduler(tmp_path):
             child.communicate()
         service.tell("faults", shares={})
         known, called = rows_done(files), set(rows_called(service))
-        here("run", "--job", job, "--rate", 100000, "--per-address-rate", 100000).ended(0)
+        here("run", "--job", job, *UNHURRIED).ended(0)
         calls = rows_called(service)
 
     assert known < called

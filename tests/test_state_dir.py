@@ -35,7 +35,7 @@ def printed(said, purpose):
 def test_every_command_that_is_printed_finds_it(tmp_path, place):
     """What is printed is resumed, verified, told and undone as it stands; beside the results there is no folder."""
     left = place.run("--limit-rows", 4).ended(75)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["d.csv", "r.csv", "state"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d.csv", "r.csv", "r.csv.failed.csv", "state"]
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["r.csv.run"]
     done = here(*printed(left.stderr, "to resume"), "--yes").ended(0)
     here(*printed(done.stderr, "to verify")).ended(0)

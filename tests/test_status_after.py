@@ -4,7 +4,7 @@ import json
 import subprocess
 
 from place import FAST, Place
-from program import bulkcert, here, outcomes, start, summary_of
+from program import UNHURRIED, bulkcert, here, outcomes, start, summary_of
 
 from bulkcert.store.status import status_of
 
@@ -81,7 +81,7 @@ def test_undone(tmp_path, service):
         undoing.kill()
     assert (told["state"], told["kind"]) == ("running", "undo")
     assert place.told()["state"] == "interrupted"
-    here("undo", place.results, "--rate", FAST, "--per-address-rate", FAST, *where).ended(0)
+    here("undo", place.results, *UNHURRIED, *where).ended(0)
     here("verify", place.results, "-q").ended(1)
 
     assert "UNDONE: 100 certificates are active again" in bulkcert("status", place.results).ended(1).stdout

@@ -277,7 +277,7 @@ def test_calls_after_a_verification_that_failed(service, made):
     service.tell("access-key", id="testAccessKeyId", denied=[])
     run = ("run", "inactivate-device", "d.csv", *service.looking, "-q", "-o", "r.csv")
     assert here(*run).ended(1).stderr == (
-        "warning: 1 row is not in the desired state: read back so; see r.csv\n"
+        "warning: 1 row is not in the desired state: read back so; see r.csv.failed.csv\n"
         "to call again (1 drifted): bulkcert resume r.csv --retry drifted\n"
         "to read what was not read: bulkcert verify r.csv\n"
     )

@@ -1,6 +1,5 @@
 """What every command that calls the service does: credentials first, signals, what is shown, and the product."""
 
-import signal
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ import anyio
 
 from bulkcert.engine.progress import Progress
 from bulkcert.engine.session import Leave, Observer, fetch_credentials, together
-from bulkcert.errors import BulkcertError, terminated
+from bulkcert.errors import BulkcertError, end_on_signals
 from bulkcert.log import is_json
 from bulkcert.runs.opened import OpenRun
 from bulkcert.service.credentials import CredentialProvider
@@ -32,7 +31,7 @@ def uvloop_or_none() -> Callable[[], AbstractEventLoop] | None:
 
 
 def prepare(provider: CredentialProvider, leave: Leave) -> None:
-    """Fetches credentials before anything is called; from then on SIGTERM ends the command with its clean-up.
+    """Fetches credentials before anything is called; from then on a signal ends the command with its clean-up.
 
     Args:
         provider: Where they go.
@@ -43,7 +42,7 @@ def prepare(provider: CredentialProvider, leave: Leave) -> None:
     """
     # On a loop of its own, which has no sockets.
     anyio.run(fetch_credentials, provider, leave)
-    signal.signal(signal.SIGTERM, terminated)
+    end_on_signals()
 
 
 def call(work: Work, provider: CredentialProvider, leave: Leave, *watches: Observer) -> None:
@@ -68,7 +67,7 @@ def call(work: Work, provider: CredentialProvider, leave: Leave, *watches: Obser
             raise
         raise failure from group
     finally:
-        signal.signal(signal.SIGTERM, terminated)
+        end_on_signals()
 
 
 def _only_failure(group: ExceptionGroup[Exception]) -> BulkcertError | None:

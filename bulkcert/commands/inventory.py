@@ -20,6 +20,7 @@ from bulkcert.runs.inventory import Inventory
 from bulkcert.runs.options import InventoryOptions
 from bulkcert.runs.target import refuse, resolve_target
 from bulkcert.service.credentials import ChainCredentials
+from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
 from bulkcert.views.layout import show
 from bulkcert.views.live import shown
@@ -69,6 +70,7 @@ def inventory(options: InventoryOptions) -> ExitStatus:
     service, output, (after, before) = _resolve(options)
     terminal.show_log(verbose=options.verbose, quiet=options.quiet)
     refuse_taken(output, overwrite=options.overwrite)
+    question.warn_of_limits(options)
     started = time.monotonic()
     try:
         with whole(output) as file:

@@ -2,7 +2,7 @@
 
 import time
 from contextlib import suppress
-from dataclasses import MISSING, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from bulkcert.commands.run import execute
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.job import resolve
 from bulkcert.runs.opened import confirm_real
-from bulkcert.runs.options import CallOptions, Options, ResumeOptions, VerifyOptions, carried
+from bulkcert.runs.options import CallOptions, Options, ResumeOptions, VerifyOptions, carried, changed
 from bulkcert.service.credentials import ChainCredentials
 from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.store.schema import Session
@@ -101,16 +101,5 @@ def stored_options(app: App, commands: tuple[str, ...], arguments: ArgumentColle
         session = None if "--retry" in typed else _interrupted(status)
         # What was typed for an undo or a verification since is not meant for the run.
         session = session or next((each for each in reversed(status.sessions) if each.kind == "run"), None)
-        given = _changed(_stored(session)) if session is not None else {}
+        given = changed(ResumeOptions, _stored(session), without=_OF_ONE_START) if session is not None else {}
         Dict(given, source="the store", use_commands_as_keys=False, allow_unknown=True)(app, commands, arguments)
-
-
-def _changed(stored: dict[str, Any]) -> dict[str, Any]:
-    """Returns the options of ``run`` that were not left at their defaults, by the names that they have in job files."""
-    changed = {}
-    for each in fields(ResumeOptions):
-        value = stored.get(each.name, MISSING)
-        default = list(each.default) if isinstance(each.default, tuple) else each.default
-        if value is not MISSING and value not in (default, None) and each.name not in _OF_ONE_START:
-            changed[each.name.replace("_", "-")] = value
-    return changed

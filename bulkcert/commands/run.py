@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,15 +14,17 @@ from bulkcert.errors import ExitStatus
 from bulkcert.job_file import STARTED
 from bulkcert.log import bind, is_json
 from bulkcert.output.summary import Summary
+from bulkcert.runs.approval import planned_of
 from bulkcert.runs.job import Job, resolve
 from bulkcert.runs.opening import open_run
-from bulkcert.runs.options import Options
+from bulkcert.runs.options import RunOptions
 from bulkcert.runs.retention import remove_old
 from bulkcert.runs.run import Run
 from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.status import status_of
 from bulkcert.telemetry.events import log_finished, log_started
+from bulkcert.telemetry.notify import notifying
 from bulkcert.telemetry.recorder import recording
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
@@ -31,9 +34,12 @@ from bulkcert.views.live import board, reading_list
 from bulkcert.words import counted
 
 
-def run(action: ActionName, inputs: tuple[Path, ...], options: Options) -> ExitStatus:
+def run(action: ActionName, inputs: tuple[Path, ...], options: RunOptions) -> ExitStatus:
     """Calls the service once for each row of a list, and writes what became of every row."""
-    came = execute(resolve(action, inputs, options), ChainCredentials())
+    plan = planned_of(options)
+    if plan is not None and plan.signed_by:
+        options = replace(options, approved_by=plan.signed_by)
+    came = execute(resolve(action, inputs, options, plan=plan), ChainCredentials())
     return terminal.ended(came.exit_status, came, as_json=options.json)
 
 
@@ -46,6 +52,13 @@ def execute(job: Job, provider: CredentialProvider) -> Summary:
     """
     terminal.show_log(verbose=job.options.verbose, quiet=job.options.quiet)
     bind(action=job.action.name, instance=job.instance, rehearsal=job.rehearsal)
+    with notifying(job.options.notify, "run", job.files, terminal.warn, rehearsal=job.rehearsal) as ends_with:
+        summary = _recorded(job, provider)
+        ends_with(summary.exit_status)
+    return summary
+
+
+def _recorded(job: Job, provider: CredentialProvider) -> Summary:
     with recording(job, terminal.warn) as recorder:
         watches = [recorder.watch] if recorder else []
         summary, calls = _executed(job, provider, watches)

@@ -22,6 +22,7 @@ from bulkcert.runs.options import (
     PolicyOptions,
     Results,
     ResumeOptions,
+    RunOptions,
     Stage,
     StateOptions,
     VerifyOptions,
@@ -61,7 +62,7 @@ def plan(action: ActionName, input_: Inputs, options: PlanOptions = PlanOptions(
     """Find out what a run would do and cost; change nothing.
 
     bulkcert plan inactivate-device devices.csv --instance ID --region REGION
-    bulkcert --job night.toml plan
+    bulkcert plan --job where.toml -o devices.plan.json
 
     Args:
         action: What would be done with each row.
@@ -110,7 +111,7 @@ def emulator(*, settings: Settings = Settings()) -> int:
     return 0
 
 
-def run(action: ActionName, input_: Inputs, options: Options = Options()) -> int:
+def run(action: ActionName, input_: Inputs, options: RunOptions = RunOptions()) -> int:
     """Make one call for each row of a list; write the outcomes.
 
     bulkcert run inactivate-device devices.csv --instance ID --region REGION

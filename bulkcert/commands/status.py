@@ -40,10 +40,10 @@ def status(results: Path, state_dir: Path | None, *, follow: bool, json: bool) -
         except KeyboardInterrupt:
             return ExitStatus.INTERRUPTED
         except BulkcertError as error:
-            if error.status is not ExitStatus.TERMINATED:
+            if error.status not in (ExitStatus.HUNG_UP, ExitStatus.TERMINATED):
                 raise
             # It is the following that was ended, and there is nothing to resume.
-            return ExitStatus.TERMINATED
+            return error.status
     if json:
         _print_json(now)
     else:

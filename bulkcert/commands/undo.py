@@ -19,6 +19,7 @@ from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.store.status import status_of
 from bulkcert.telemetry.events import log_finished
+from bulkcert.telemetry.notify import notifying
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
 from bulkcert.views import ending
@@ -69,6 +70,20 @@ def execute(
         include_unknown: Whether rows are undone whose state before is not known; None if nobody has decided.
         rehearsal: Whether the emulator of a rehearsal still answers.
     """
+    with notifying(options.notify, "undo", files, terminal.warn) as ends_with:
+        result = _executed(files, provider, options, include_unknown=include_unknown, rehearsal=rehearsal)
+        ends_with(result.exit_status)
+    return result
+
+
+def _executed(
+    files: RunFiles,
+    provider: CredentialProvider,
+    options: CallOptions,
+    *,
+    include_unknown: bool | None,
+    rehearsal: bool,
+) -> UndoResult:
     terminal.show_log(verbose=options.verbose, quiet=options.quiet)
     started = time.monotonic()
     opened = open_existing(files)
@@ -84,6 +99,7 @@ def execute(
             return UndoResult(0, 0, undo_.unknown, int(ExitStatus.OK))
         if undo_.rows:
             leave = partial(calling.leave_writing, opened, undo_.progress)
+            question.warn_of_limits(options)
             calling.prepare(provider, leave)
             if not options.yes:
                 question.confirm(undo_.rows, by_device=undo_.action.by_device)

@@ -18,6 +18,7 @@ from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.store.schema import Verification
 from bulkcert.telemetry.events import log_verified
+from bulkcert.telemetry.notify import notifying
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
 from bulkcert.views.ending import show_verified
@@ -45,6 +46,15 @@ def execute(
         options: As typed.
         rehearsal: Whether the emulator of a rehearsal still answers.
     """
+    with notifying(options.notify, "verify", files, terminal.warn) as ends_with:
+        verification = _executed(files, provider, options, rehearsal=rehearsal)
+        ends_with(verification.exit_status)
+    return verification
+
+
+def _executed(
+    files: RunFiles, provider: CredentialProvider, options: VerifyOptions, *, rehearsal: bool
+) -> Verification:
     started = time.monotonic()
     terminal.show_log(verbose=options.verbose, quiet=options.quiet)
     opened = open_existing(files)
@@ -53,6 +63,7 @@ def execute(
             confirm_real(files, opened.asked, "verify")
         bind(run=opened.asked.run, action=opened.asked.action, rehearsal=rehearsal)
         service = _service(opened, options)
+        question.warn_of_limits(options)
         calling.prepare(provider, calling.leave_reading)
         if options.watch and not options.yes:
             rows = sum(frame.height for frame in opened.frames())

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import signal
 import socket
 import threading
 import time
@@ -22,7 +21,7 @@ from bulkcert.emulator.emulator import Emulator
 from bulkcert.emulator.messages import DROPPED, Answer, Request, header_fields
 from bulkcert.emulator.seeding import seeded
 from bulkcert.emulator.settings import Settings
-from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.errors import BulkcertError, ExitStatus, stop_signals
 
 REPORT_PATH = "/-/report"
 """Answers with what was counted so far, as JSON, to whoever asks; no call counts for that."""
@@ -147,7 +146,7 @@ async def listening(settings: Settings) -> AsyncIterator[Listening]:
 
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Serves an emulator until SIGINT or SIGTERM, or the end of standard input where the settings say so.
+    """Serves an emulator until a signal stops it, or the end of standard input where the settings say so.
 
     Args:
         settings: What it is like.
@@ -162,7 +161,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
 async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in stop_signals():
         loop.add_signal_handler(number, stopped.set)
     async with listening(settings) as served:
         if settings.exit_on_eof:

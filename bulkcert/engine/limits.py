@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from bulkcert.engine.pacer import bucket_rate
+from bulkcert.engine.pacer import bucket_rate, lane_cap
 
 SAMPLE = 100
 """Rows that must be finished before a percentage in ``--max-errors`` counts."""
@@ -37,7 +37,8 @@ class Target:
         instance: ``MqttInstanceId``.
         endpoint: Where the service is.
         addresses: Source address of each lane; None is the system's choice.
-        lane_cap: Cap of each lane, in calls per second.
+        account_cap: Calls per second of the account.
+        address_cap: Calls per second of each address.
         workers: Workers of each lane.
         attempts: Attempts that a call gets.
         timeout_s: Most seconds for one attempt.
@@ -46,10 +47,16 @@ class Target:
     instance: str
     endpoint: httpx.URL
     addresses: tuple[str | None, ...]
-    lane_cap: int
+    account_cap: int
+    address_cap: int
     workers: int
     attempts: int
     timeout_s: float
+
+    @property
+    def lane_cap(self) -> int:
+        """Cap of each lane, in calls per second."""
+        return lane_cap(self.account_cap, self.address_cap, len(self.addresses))
 
     @property
     def rate(self) -> float:

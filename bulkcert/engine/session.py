@@ -15,7 +15,7 @@ from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Target
 from bulkcert.engine.progress import Stop
 from bulkcert.engine.stats import StatsMaker
-from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.errors import BulkcertError, ExitStatus, stop_signals
 from bulkcert.log import bind
 from bulkcert.service.client import Client
 from bulkcert.service.credentials import CredentialProvider
@@ -109,7 +109,7 @@ async def fetch_credentials(provider: CredentialProvider, leave: Leave) -> None:
 
 
 async def _leave_on_signal(leave: Leave) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with anyio.open_signal_receiver(*stop_signals()) as signals:
         async for number in signals:
             leave(number)
 
@@ -124,7 +124,7 @@ async def _stop_at(lanes: Lanes, deadline: float) -> None:
 async def _obey_signals(lanes: Lanes, leave: Leave) -> None:
     """Stops in order on the first signal, and at once on the second: the store is safe at any time."""
     received = 0
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with anyio.open_signal_receiver(*stop_signals()) as signals:
         async for number in signals:
             received += 1
             if received > 1:

@@ -111,6 +111,11 @@ class Check:
         """Rows that may be called."""
         return self.rows - self.invalid - self.duplicates - self.protected
 
+    @property
+    def spares_cas(self) -> bool:
+        """Whether what a list protects is, or may be, under one of the CAs of the rows."""
+        return bool(self.protected_cas or self.unplaced)
+
     def callable_of(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Returns those of some rows, with ``ROW``, that may be called."""
         return frame.join(self.settled, left_on=ROW, right_on="row", how="anti", maintain_order="left")

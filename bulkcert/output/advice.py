@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import msgspec
 
@@ -13,6 +14,7 @@ from bulkcert.service.operations import INSTANCE_ACCESS
 from bulkcert.service.verdicts import Verdict
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles
+from bulkcert.store.schema import Asked
 from bulkcert.store.status import RunStatus, State
 from bulkcert.words import counted
 
@@ -131,12 +133,17 @@ class Advice:
     Attributes:
         files: Of the run, for the commands.
         action: What was asked.
-        protected: Whether rows are protected, which may be of the same CA.
+        protected: Whether others are protected from it, which may be of the same CA.
     """
 
     files: RunFiles
     action: Action
     protected: bool
+
+    @classmethod
+    def about(cls, files: RunFiles, asked: Asked) -> Self:
+        """Returns the advice about the rows of a run."""
+        return cls(files, ACTIONS[asked.action], protected=asked.spares_cas)
 
     def on(self, outcome: Outcome, code: str = "") -> str:
         """Returns what to do about rows with an outcome and a code; the code is empty where there is none."""
@@ -162,16 +169,30 @@ class Advice:
         again = self.action.desired == "inactive" and self.action.by_device
         return Step(words, self._again(Outcome.NOT_REGISTERED.value) if again else "")
 
-    def on_maybe_undone(self) -> str:
-        """Returns what to do about rows that an undo may have changed back without an answer."""
+    def finding(self, outcome: Outcome, code: str, read_back: str, *, maybe_undone: bool) -> tuple[str, str]:
+        """Returns what it means that rows are not in the desired state, and what to do.
+
+        Args:
+            outcome: Their outcome.
+            code: Their code; empty without one.
+            read_back: The other state that they were read back in since, or an empty text.
+            maybe_undone: Whether an undo may have changed them back, without an answer.
+        """
+        if maybe_undone:
+            return f"{outcome}, then perhaps undone: no answer to that is known", self._on_maybe_undone()
+        if read_back:
+            return f"{outcome}, then read back as {read_back}", self.on_read_back(read_back)
+        return meaning_of(outcome, code), self.on(outcome, code)
+
+    def _on_maybe_undone(self) -> str:
         verify, again = self.files.command("verify"), self._again("undone")
         return f"What they are now: {quoted(verify)}. To do it again: {quoted(again)}"
 
     def on_read_back(self, status: str) -> str:
         """Returns what to do about certificates that were done and then read back in this other state."""
         if status == Status.NOT_REGISTERED:
-            by_ca = "" if self.protected else "inactivate its CA, or "
-            return f"Deleted since. A device that registers itself again is active: {by_ca}verify again."
+            words = on_unregistered(self.action, protected=self.protected)
+            return f"Deleted since. {sentence(Step(words, self._again('drifted')))}"
         said = "Somebody or something has changed them since: look into the service's audit log."
         if not self.action.repeatable:
             return said
@@ -236,8 +257,7 @@ def _after_the_end(status: RunStatus) -> Iterator[Step]:
         rows = ", ".join(f"{count:,} {kind}" for kind, count in again.items())
         yield Step(f"to call again ({rows})", files.command("resume", "--retry", ",".join(again)))
     if (count := outcomes[Outcome.NOT_REGISTERED]) and status.asked is not None:
-        advice = Advice(files, ACTIONS[status.asked.action], protected=outcomes[Outcome.PROTECTED] > 0)
-        step = advice.on_unregistered()
+        step = Advice.about(files, status.asked).on_unregistered()
         yield msgspec.structs.replace(step, purpose=f"{count:,} not registered: {step.purpose}")
 
 

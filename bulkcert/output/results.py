@@ -54,6 +54,11 @@ COLUMNS = tuple(_WINDOW)[:11]
 VERIFIED_COLUMNS = ("verified_status", "verified_at")
 """The columns after those once states were read back."""
 
+WHAT_TO_DO = "what_to_do"
+"""The last column of the rows that are not in the desired state, in a file of their own."""
+
+_OURS = (*COLUMNS, *VERIFIED_COLUMNS, WHAT_TO_DO)
+
 EVERY_ROW: Mapping[str, Collection[str]] = {}
 """The condition that all rows meet."""
 
@@ -87,30 +92,49 @@ def write_results(
     """
     suffix, rows = path.suffix.lower(), Counter[Outcome]()
     verified = ask(queries.count, queries.READ_BACK) > 0
+
+    def with_outcomes(batch: pl.DataFrame) -> pl.DataFrame:
+        frame = chosen(batch, ask, suffix, only, verified=verified)
+        rows.update({Outcome(name): count for name, count in frame["outcome"].value_counts().iter_rows()})
+        return frame
+
+    write_rows(path, pinned, with_outcomes, advice=advice)
+    return rows
+
+
+def write_rows(
+    path: Path, pinned: PinnedList, shape: Callable[[pl.DataFrame], pl.DataFrame], *, advice: str = MAKE_ROOM
+) -> None:
+    """Writes what becomes of the batches of a list, durable before it appears under its name.
+
+    Args:
+        path: Where; the suffix decides on the format.
+        pinned: The list.
+        shape: Returns what is written of a batch of ``annotated``; it is asked for an empty one first.
+        advice: What to do next if it cannot be written.
+
+    Raises:
+        BulkcertError: It cannot be written.
+    """
     failure: list[BulkcertError] = []
 
     def frames() -> Iterator[pl.DataFrame]:
         try:
-            for batch in annotated(pinned):
-                frame = _with_outcomes(batch, ask, suffix, only, verified=verified)
-                rows.update({Outcome(name): count for name, count in frame["outcome"].value_counts().iter_rows()})
-                yield frame
+            yield from map(shape, annotated(pinned))
         except BulkcertError as error:
             failure.append(error)
             raise
 
     try:
-        empty = next(annotated(pinned)).clear()
-        schema = _with_outcomes(empty, ask, suffix, only, verified=verified).schema
+        schema = shape(next(annotated(pinned)).clear()).schema
         with whole(path) as file:
-            sink(frames(), schema, suffix, file)
+            sink(frames(), schema, path.suffix.lower(), file)
     except BaseException as error:
         if failure:
             raise failure[0] from error
         if not isinstance(error, (OSError, pl.exceptions.PolarsError)):
             raise
         raise cannot_write(path, error, advice) from error
-    return rows
 
 
 def sink(frames: Iterator[pl.DataFrame], schema: pl.Schema, suffix: str, target: BinaryIO) -> None:
@@ -139,20 +163,20 @@ def _write(table: pl.LazyFrame, suffix: str, target: BinaryIO) -> None:
 
 
 def prove_columns(path: Path, pinned: PinnedList) -> None:
-    """Proves before the first call that a file of these columns can be made; writes nothing.
+    """Proves before the first call that files of these columns can be made; writes nothing.
 
     Args:
-        path: The results file.
+        path: The results file; that of the failed rows is always CSV.
         pinned: The list; only the first row is used.
 
     Raises:
         BulkcertError: It cannot.
     """
-    suffix = path.suffix.lower()
     try:
         first = next(annotated(pinned, last_row=min(1, pinned.rows)))
-        frame = _with_outcomes(first, lambda *_: [], suffix, EVERY_ROW, verified=True)
-        _write(frame.lazy(), suffix, io.BytesIO())
+        for suffix in {path.suffix.lower(), ".csv"}:
+            frame = chosen(first, lambda *_: [], suffix, verified=True)
+            _write(frame.lazy(), suffix, io.BytesIO())
     except (pl.exceptions.PolarsError, PanicException) as error:
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE,
@@ -161,10 +185,18 @@ def prove_columns(path: Path, pinned: PinnedList) -> None:
         ) from error
 
 
-def _with_outcomes(
-    batch: pl.DataFrame, ask: Ask, suffix: str, only: Mapping[str, Collection[str]], *, verified: bool
+def chosen(
+    batch: pl.DataFrame, ask: Ask, suffix: str, only: Mapping[str, Collection[str]] = EVERY_ROW, *, verified: bool
 ) -> pl.DataFrame:
-    """Returns the input's own columns of a batch and the outcome columns behind them."""
+    """Returns the input's own columns of a batch and the outcome columns behind them.
+
+    Args:
+        batch: One of ``annotated``.
+        ask: Asks the store.
+        suffix: Of the file that it is for.
+        only: See ``write_results``.
+        verified: Whether the columns of what was read back are among them.
+    """
     own = batch.select(pl.exclude(f"^{OWN_PREFIX}.*$"))
     own = own.rename(renamed(own.columns))
     first, last = (int(batch[ROW][0]), int(batch[ROW][-1])) if batch.height else (1, 0)
@@ -180,8 +212,8 @@ def _with_outcomes(
         for column, values in only.items()
         if values
     ]:
-        chosen = reduce(and_, conditions)
-        own, outcomes = own.filter(chosen), outcomes.filter(chosen)
+        wanted = reduce(and_, conditions)
+        own, outcomes = own.filter(wanted), outcomes.filter(wanted)
     times = cs.by_name("sent_at", "finished_at", "verified_at", require_all=False).cast(_TIME)
     if suffix != ".parquet":
         times = times.dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
@@ -191,9 +223,9 @@ def _with_outcomes(
 
 def renamed(own: Sequence[str]) -> dict[str, str]:
     """Returns new names for the input's own columns that have the name of one of ours."""
-    taken, names = {*own, *COLUMNS, *VERIFIED_COLUMNS}, {}
+    taken, names = {*own, *_OURS}, {}
     for name in own:
-        if name in (*COLUMNS, *VERIFIED_COLUMNS):
+        if name in _OURS:
             names[name] = RENAMED_PREFIX + name
             while names[name] in taken:
                 names[name] = RENAMED_PREFIX + names[name]
@@ -211,4 +243,6 @@ def _as_text(name: str, kind: pl.DataType, *, nested: bool) -> pl.Expr:
         return column if nested else text.alias(name)
     if isinstance(kind, pl.Binary):
         return column.bin.encode("base64")
+    if isinstance(kind, pl.Duration) and not nested:
+        return column.dt.to_string()
     return column

@@ -12,6 +12,7 @@ import polars as pl
 from bulkcert.engine.pacer import lane_cap
 from bulkcert.errors import ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, PinnedList, annotated
+from bulkcert.output.failed import FailedRows
 from bulkcert.output.files import cannot_write, sha256_of, write_whole
 from bulkcert.store import queries
 from bulkcert.store import schema as stored
@@ -105,7 +106,7 @@ class Summary(msgspec.Struct, frozen=True):
     has the quantiles of the last attempt of each called row; it is empty without calls.
     Where a session was killed, ``calls_at_least``, not all of its calls are in ``calls``. ``unknown_before`` is the
     number of rows that a call may have changed and of which nobody knows what they were before. ``undone`` rows were
-    changed back by an undo, ``maybe_undone`` ones perhaps.
+    changed back by an undo, ``maybe_undone`` ones perhaps. ``failed`` is null where every row is in the desired state.
     """
 
     action: str
@@ -141,6 +142,7 @@ class Summary(msgspec.Struct, frozen=True):
     drifted: int = 0
     calls_at_least: bool = False
     unknown_before: int = 0
+    failed: FailedRows | None = None
 
     @property
     def latest(self) -> SessionSummary:
@@ -148,13 +150,16 @@ class Summary(msgspec.Struct, frozen=True):
         return next(each for each in reversed(self.sessions) if each.kind != "verify")
 
 
-def summary_of(status: RunStatus, pinned: PinnedList, db: sqlite3.Connection) -> Summary:
+def summary_of(
+    status: RunStatus, pinned: PinnedList, db: sqlite3.Connection, failed: FailedRows | None = None
+) -> Summary:
     """Returns the summary of a run whose results are written.
 
     Args:
         status: Its state.
         pinned: Its list.
         db: Its store.
+        failed: What is in the file of the rows that are not in the desired state.
 
     Raises:
         OSError: The results cannot be read.
@@ -204,6 +209,7 @@ def summary_of(status: RunStatus, pinned: PinnedList, db: sqlite3.Connection) ->
         drifted=status.drifted,
         calls_at_least=any(each.finished is None for each in acted),
         unknown_before=queries.unknown_before(db),
+        failed=failed,
     )
 
 
@@ -229,7 +235,7 @@ def sessions_of(status: RunStatus, db: sqlite3.Connection) -> list[SessionSummar
 def _session(session: stored.Session, seen: int) -> SessionSummary:
     figures = msgspec.json.decode(session.figures or "{}")
     figures["calls"] = max(figures.get("calls", 0), seen)
-    change = {"change": msgspec.structs.asdict(session.change)}
+    change = {"change": msgspec.to_builtins(session.change)}
     times = {
         "started": utc(session.started_at / 1000),
         "finished": None if session.ended_at is None else utc(session.ended_at / 1000),

@@ -13,7 +13,7 @@ import polars as pl
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import PinnedList
 from bulkcert.output import summary
-from bulkcert.output.advice import Advice, meaning, meaning_of, quoted
+from bulkcert.output.advice import Advice, meaning, quoted
 from bulkcert.output.files import sha256_of
 from bulkcert.output.summary import utc
 from bulkcert.report.figures import (
@@ -89,8 +89,7 @@ def _count(status: RunStatus, asked: Asked, db: sqlite3.Connection) -> Figures:
     results = _results(status.files)
     done = summary.sessions_of(status, db)
     starts = [_start(status, session, each) for session, each in zip(status.sessions, done, strict=True)]
-    advice = Advice(status.files, action, protected=status.outcomes[Outcome.PROTECTED] > 0)
-    findings = _findings(db, pinned, kinds, advice)
+    findings = _findings(db, pinned, kinds, Advice.about(status.files, asked))
     cas_in_all, cas = _cas(rows)
     return Figures(
         made=utc(time.time()),
@@ -108,6 +107,7 @@ def _count(status: RunStatus, asked: Asked, db: sqlite3.Connection) -> Figures:
         cas_in_all=cas_in_all,
         cas=cas,
         findings=findings,
+        failed=str(status.failed) if status.failed else None,
         calls=_calls(rows, starts),
         containment=containment_of(rows, status.sessions[0].started_at),
         verified=verified,
@@ -210,18 +210,14 @@ def _findings(db: sqlite3.Connection, pinned: PinnedList, kinds: list[_Kind], ad
             first[key] = sorted(first[key] + kind.first)[:SAMPLES]
     samples = _samples(db, pinned, {row for rows in first.values() for row in rows})
     return [
-        Finding(*key, counts[key], *_said(*key, advice), samples=[samples[row] for row in first[key]])
+        Finding(
+            *key,
+            counts[key],
+            *advice.finding(*key[:3], maybe_undone=key[3]),
+            samples=[samples[row] for row in first[key]],
+        )
         for key in sorted(counts, key=lambda key: (-counts[key], key))
     ]
-
-
-def _said(outcome: Outcome, code: str, read_back: str, maybe_undone: bool, advice: Advice) -> tuple[str, str]:
-    """Returns what a finding means, and what to do."""
-    if maybe_undone:
-        return f"{outcome}, then perhaps undone: no answer to that is known", advice.on_maybe_undone()
-    if read_back:
-        return f"{outcome}, then read back as {read_back}", advice.on_read_back(read_back)
-    return meaning_of(outcome, code), advice.on(outcome, code)
 
 
 def _samples(db: sqlite3.Connection, pinned: PinnedList, wanted: Collection[int]) -> dict[int, Sample]:

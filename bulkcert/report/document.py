@@ -94,14 +94,15 @@ def _tiles(figures: Figures) -> Iterator[tuple[str, str, str]]:
 def _findings(figures: Figures) -> Iterator[Section]:
     if figures.findings:
         rows = sum(each.rows for each in figures.findings)
-        yield Section("What is not in the desired state", [f"{counted(rows, 'row')}."])
+        every = f" All of them, with what to do about each: {_message(figures.failed)}" if figures.failed else ""
+        yield Section("What is not in the desired state", [f"{counted(rows, 'row')}.{every}"])
     for finding in figures.findings:
         more = finding.rows - len(finding.samples)
         yield Section(
             _name(finding),
             [_message(finding.meaning), f"→ {finding.advice}"],
             table=_samples(finding, by_device=figures.action.by_device),
-            after=f"and {more:,} more in the results" if more else "",
+            after=f"and {more:,} more in the {'failed rows' if figures.failed else 'results'}" if more else "",
             is_part=True,
         )
 
@@ -228,7 +229,7 @@ def _changes(figures: Figures) -> Iterator[Section]:
     for each in figures.starts:
         if each.change not in (before, ChangeRecord()):
             whose = f", {each.kind} of {clock(each.started)}" if facts else ""
-            facts += [(f"{name.capitalize()}{whose}", value) for name, value in change_rows(each.change)]
+            facts += [(f"{name[0].upper()}{name[1:]}{whose}", value) for name, value in change_rows(each.change)]
             before = each.change
     if facts:
         yield Section("Ticket and approval", facts=facts)

@@ -244,6 +244,7 @@ class Figures(msgspec.Struct, frozen=True):
         cas_in_all: Distinct CAs.
         cas: Those with the most rows, and all others together.
         findings: What is not in the desired state.
+        failed: The file of all those rows; null where there is none, or while it may be older than the run.
         calls: How it went.
         containment: How long it took.
         verified: What was read back; null if nothing was.
@@ -264,6 +265,7 @@ class Figures(msgspec.Struct, frozen=True):
     cas_in_all: int
     cas: list[CaCount]
     findings: list[Finding]
+    failed: str | None
     calls: Calls
     containment: Containment
     verified: Verified | None

@@ -38,6 +38,8 @@ def export(files: RunFiles, output: Path, only: Mapping[str, Collection[str]], *
         raise BulkcertError(ExitStatus.USAGE, f"--output {output} must end in {', '.join(SUFFIXES)}", _OTHER)
     if os.path.realpath(output.parent) == os.path.realpath(files.folder):
         raise BulkcertError(ExitStatus.CANNOT_WRITE, f"{output} would be in the folder of the run", _OTHER)
+    if os.path.realpath(output) == os.path.realpath(files.failed):
+        raise BulkcertError(ExitStatus.CANNOT_WRITE, f"{output} is the failed rows of the run", _OTHER)
     refuse_taken(output, overwrite=overwrite)
     try:
         with reading(files.store) as db:
@@ -48,7 +50,7 @@ def export(files: RunFiles, output: Path, only: Mapping[str, Collection[str]], *
 
 
 def rewrite(files: RunFiles) -> Counter[Outcome]:
-    """Writes the results of a run again, and its summary, which names them; returns the rows by outcome.
+    """Writes the results of a run again, its failed rows, and its summary; returns the rows by outcome.
 
     Raises:
         NoRunError: There is no such run.

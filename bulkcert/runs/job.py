@@ -9,11 +9,13 @@ from pathlib import Path
 from bulkcert.engine.limits import Limit, Target
 from bulkcert.output.results import SUFFIXES
 from bulkcert.runs.converters import LARGEST_NUMBER, short
+from bulkcert.runs.opened import same_service
 from bulkcert.runs.options import CallOptions, Options, PreflightOptions, SizeOptions
+from bulkcert.runs.planned import KeptPlan
 from bulkcert.runs.target import refuse, resolve_target
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.store.paths import RunFiles, default_results
-from bulkcert.store.schema import ChangeRecord
+from bulkcert.store.schema import ChangeRecord, PlanRecord
 from bulkcert.words import counted
 
 MOST_DAYS = 36_525
@@ -21,6 +23,8 @@ MOST_DAYS = 36_525
 
 DATE = re.compile(r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")
 """A date as ``{date}`` of a job file writes it."""
+
+DEMANDED = "--{} is missing, and --require demands it"
 
 WRONG_SIZE = "See whether the export went wrong; if it did not, change the number."
 """What to do about a list of a length that was not expected."""
@@ -38,6 +42,7 @@ class Job(Target):
         max_errors: When to give up.
         options: The options as typed, for what needs no resolving.
         rehearsal: Whether it calls an emulator that ends with it.
+        plan: The plan that it is bound to.
     """
 
     action: Action
@@ -47,16 +52,12 @@ class Job(Target):
     max_errors: Limit
     options: Options
     rehearsal: bool = False
+    plan: KeptPlan | None = None
 
     @property
     def files(self) -> RunFiles:
         """The files of the run."""
         return RunFiles(self.results, self.options.state_dir)
-
-    @property
-    def change(self) -> ChangeRecord:
-        """Why it is made, and who has approved it."""
-        return change_of(self.options)
 
     @property
     def list_name(self) -> str:
@@ -77,6 +78,7 @@ def resolve(
     command: str = "run",
     source: tuple[Path, ...] = (),
     rehearsal: bool = False,
+    plan: KeptPlan | None = None,
 ) -> Job:
     """Returns the job that the options ask for.
 
@@ -87,6 +89,7 @@ def resolve(
         command: Whose help is named where they are wrong.
         source: Where the list is read, if not there.
         rehearsal: Whether it calls an emulator that ends with it.
+        plan: The plan that it is bound to.
 
     Raises:
         BulkcertError: With all that is wrong with the options at once.
@@ -104,6 +107,8 @@ def resolve(
         problems.append("--overwrite and --retry exclude each other: the one drops what the other goes by")
     check_list_options(options, options, problems)
     check_required(options, problems)
+    if plan is not None:
+        _check_planned(plan, action, service, options, problems)
     _check_retention(options.retain_days, results.name, problems)
     if options.metrics_file is not None and options.metrics_file.suffix != ".prom":
         reason = "the node exporter reads no other file"
@@ -118,6 +123,7 @@ def resolve(
         max_errors=limit,
         options=options,
         rehearsal=rehearsal,
+        plan=plan,
     )
 
 
@@ -142,13 +148,30 @@ def resolve_limits(options: CallOptions, problems: list[str]) -> Limit:
 
 def check_required(options: CallOptions, problems: list[str]) -> None:
     """Adds what ``--require`` names and nobody has given to the problems."""
-    missing = [name for name in options.require if not getattr(options, name.replace("-", "_")).strip()]
-    problems.extend(f"--{name} is missing, and --require demands it" for name in missing)
+    given = {"ticket": options.ticket, "reason": options.reason, "approved-by": options.approved_by}
+    problems.extend(DEMANDED.format(name) for name in options.require if not given.get(name, "of a run").strip())
 
 
-def change_of(options: CallOptions) -> ChangeRecord:
+def change_of(options: CallOptions, plan: PlanRecord | None = None) -> ChangeRecord:
     """Returns why a change is made, and who has approved it."""
-    return ChangeRecord(options.ticket, options.reason, options.approved_by)
+    return ChangeRecord(options.ticket, options.reason, options.approved_by, plan)
+
+
+def _check_planned(plan: KeptPlan, action: str, service: Target, options: Options, problems: list[str]) -> None:
+    """Adds what is otherwise than in the plan to the problems; a run may be slower."""
+    endpoint = str(service.endpoint)
+    found = {"--action": (action, plan.action), "--instance": (service.instance, plan.instance)}
+    if not same_service(endpoint, plan.endpoint):
+        found["--region or --endpoint"] = (endpoint, plan.endpoint)
+    for name in ("ticket", "reason"):
+        if planned := plan.options.get(name):
+            found[f"--{name}"] = (getattr(options, name), planned)
+    problems.extend(
+        f"{name}: {now} is not what was planned, {planned}" for name, (now, planned) in found.items() if now != planned
+    )
+    limits = {"rate": options.rate, "per-address-rate": options.per_address_rate}
+    above = [(name, now) for name, now in limits.items() if now > plan.options.get(name, now)]
+    problems.extend(f"--{name}: {now} is more than was planned, {plan.options[name]}" for name, now in above)
 
 
 def check_list_options(size: SizeOptions, preflight: PreflightOptions, problems: list[str]) -> None:
@@ -198,5 +221,7 @@ def _check_results(results: Path, inputs: tuple[Path, ...], problems: list[str])
     ]
     problems.extend(f"{name!r}: file names must be UTF-8" for name in foreign)
     # os.path, since Path raises where it may not look; what is wrong with a path is said when it is opened.
-    there = [path for path in inputs if os.path.exists(results) and os.path.exists(path)]
-    problems.extend(f"--results {results} is the input itself" for path in there if os.path.samefile(results, path))
+    for product, is_what in ((results, "is"), (RunFiles(results).failed, "would have its failed rows in")):
+        there = [path for path in inputs if os.path.exists(product) and os.path.exists(path)]
+        same = (path for path in there if os.path.samefile(product, path))
+        problems.extend(f"--results {results} {is_what} the input itself" for _ in same)

@@ -17,14 +17,14 @@ import polars as pl
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, ROW, PinnedList, annotated
 from bulkcert.output.files import cannot_write, sync_directory, sync_file
-from bulkcert.runs.options import ServiceOptions
+from bulkcert.runs.options import NotifyOptions, ServiceOptions
 from bulkcert.runs.target import resolve_target
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.service.signing import Credentials
 from bulkcert.store import queries
 from bulkcert.store.outcome import Row
 from bulkcert.store.paths import RunFiles
-from bulkcert.store.schema import Asked, Session, SessionKind
+from bulkcert.store.schema import Asked, PlanRecord, Session, SessionKind
 from bulkcert.store.status import RunStatus, status_in
 from bulkcert.store.store import Store
 
@@ -60,6 +60,12 @@ class OpenRun:
     def doing(self) -> Session | None:
         """The newest session that ran or undid, or None."""
         return next((each for each in reversed(self.store.read(queries.sessions)) if each.kind != "verify"), None)
+
+    @property
+    def plan(self) -> PlanRecord | None:
+        """The plan that the newest session of the run is bound to, and so all that resume it; None without one."""
+        runs = [each for each in self.store.read(queries.sessions) if each.kind == "run"]
+        return runs[-1].change.plan if runs else None
 
     def is_unended(self, kind: SessionKind) -> bool:
         """Returns whether the newest session that called is of a kind and was killed, as long as none has begun."""
@@ -132,10 +138,12 @@ class OpenRun:
                 sync_directory(self.files.folder)
         except OSError as error:
             raise cannot_write(self.pinned.path, error) from error
+        secret = NotifyOptions.__dataclass_fields__
+        given = {name: value for name, value in asdict(options).items() if name not in secret}
         self.store.begin(
             kind,
             # Paths so that a later session finds them from anywhere.
-            msgspec.json.encode(asdict(options) | more, enc_hook=lambda path: str(path.absolute())).decode(),
+            msgspec.json.encode(given | more, enc_hook=lambda path: str(path.absolute())).decode(),
             pid=os.getpid(),
             host=socket.gethostname(),
             user=this_user(),

@@ -18,6 +18,7 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, Check, PinnedList, annotated
 from bulkcert.output.files import cannot_write, sync_directory
 from bulkcert.output.results import prove_columns
+from bulkcert.runs.approval import confirm_list, confirm_required
 from bulkcert.runs.job import Job
 from bulkcert.runs.opened import OpenRun, pinned_of, remove_folder, same_service
 from bulkcert.runs.reading_list import pin
@@ -79,6 +80,8 @@ def open_run(job: Job, on_progress: Callable[[int], None] | None = None) -> Run:
             earlier = _earlier(job, store)
             may_be_empty = earlier is not None and bool(earlier.protected_by)
             pinned, check = pin(job, files.pinned(run_id), on_progress, may_be_empty=may_be_empty)
+            if job.plan is not None:
+                confirm_list(job.plan, check)
             opened = OpenRun(files, held, store, _asked(job, check, pinned, run_id), pinned, is_new=True)
             run = _opened(job, opened, earlier, check)
         except sqlite3.Error as error:
@@ -94,10 +97,11 @@ def _earlier(job: Job, store: Store) -> Asked | None:
         BulkcertError: CANNOT_WRITE: these are results of others.
     """
     if store.is_new:  # also where all of it was interrupted
-        if os.path.exists(job.results) and not job.options.overwrite:
+        there = next((path for path in (job.results, job.files.failed) if os.path.exists(path)), None)
+        if there is not None and not job.options.overwrite:
             raise BulkcertError(
                 ExitStatus.CANNOT_WRITE,
-                f"{job.results} exists, and no store ({job.files.folder.name}) says which run made it",
+                f"{there} exists, and no store ({job.files.folder.name}) says which run made it",
                 "Name another results file with -o, or replace this one with --overwrite. No calls were made.",
             )
         return None
@@ -122,7 +126,9 @@ def _opened(job: Job, new: OpenRun, earlier: Asked | None, check: Check) -> Run:
     if earlier is not None:
         _reopen(opened, job.options.retry)
     prove_columns(job.results, opened.pinned)
-    return Run(job, opened, check, len(lifted))
+    plan = job.plan.record if job.plan is not None else opened.plan
+    confirm_required(job.options, plan)
+    return Run(job, opened, check, len(lifted), plan)
 
 
 def _lock(files: RunFiles) -> FileIO:
@@ -203,6 +209,7 @@ def _asked(job: Job, check: Check, pinned: PinnedList, run_id: str) -> Asked:
         version=version("bulkcert"),
         rehearsal=job.rehearsal,
         protected_by=check.protected_by,
+        spares_cas=check.spares_cas,
     )
 
 
@@ -235,7 +242,8 @@ def _resumed(new: OpenRun, earlier: Asked) -> OpenRun:
             f"No calls were made. {advice}",
         )
     pinned.path.unlink(missing_ok=True)
-    store.correct(msgspec.structs.replace(earlier, protected_by=asked.protected_by or earlier.protected_by))
+    if asked.protected_by:
+        store.correct(msgspec.structs.replace(earlier, protected_by=asked.protected_by, spares_cas=asked.spares_cas))
     return replace(new, asked=earlier, pinned=before, is_new=False)
 
 

@@ -4,10 +4,10 @@ Each is also a variable ``BULKCERT_…`` and a key of a job file. Nothing heavy 
 made that nobody calls, so that help is quick; what options mean together is resolved in ``job``.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from cyclopts import Group, Parameter
 
@@ -34,12 +34,15 @@ Inputs = Annotated[tuple[Path, ...], Parameter(name="input", group=MAIN)]
 Results = Annotated[Path, Parameter(name=["--results", "-o"], group=MAIN)]
 """The run that a command is about."""
 
+ACCOUNT_LIMIT, ADDRESS_LIMIT = 500, 300
+"""The documented limits in calls per second (reference, section 2)."""
+
 PreflightMode = Literal["auto", "always", "never"]
 
 Retried = Literal["failed", "unknown", "not_registered", "undone", "drifted"]
 """Rows that can be called again: those with one of these outcomes, and those read back in another state."""
 
-Required = Literal["ticket", "reason", "approved-by"]
+Required = Literal["ticket", "reason", "approved-by", "plan", "approver-key"]
 """Options that a job may demand."""
 
 
@@ -59,10 +62,12 @@ class ServiceOptions:
     source_address: Annotated[tuple[str, ...], Parameter(group=PACE, consume_multiple=False, metavar="ADDRESS")] = ()
     """Local address to send from; repeat it for more."""
 
-    rate: Annotated[int, _number(PACE)] = 500
+    rate: Annotated[int, _number(PACE)] = ACCOUNT_LIMIT
     """Calls per second of the account."""
-    per_address_rate: Annotated[int, _number(PACE)] = 300
+    per_address_rate: Annotated[int, _number(PACE)] = ADDRESS_LIMIT
     """Calls per second of each address; 90 % of it is used, since the service blocks above."""
+    limits_raised: Annotated[bool, Parameter(group=PACE)] = False
+    """Allow more than that: the service has raised yours."""
     max_in_flight: Annotated[int, _number(PACE)] = 256
     """Most calls that wait for an answer."""
     timeout: Annotated[float, Parameter(group=PACE, metavar="SECONDS")] = 10.0
@@ -129,7 +134,16 @@ class ChangeOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class CallOptions(ServiceOptions, StateOptions, ChangeOptions):
+class NotifyOptions:
+    """Who gets a message; no option of these is stored, since a URL holds a token."""
+
+    notify: Annotated[tuple[str, ...], Parameter(group=OUTPUT, consume_multiple=False, metavar="URL")] = ()
+    """Send a message there in the end: an apprise URL, a secret for the environment or a job file; see help notify."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CallOptions(ServiceOptions, StateOptions, ChangeOptions, NotifyOptions):
     """Options of every command that changes certificates row by row."""
 
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], group=MAIN)] = False
@@ -137,7 +151,7 @@ class CallOptions(ServiceOptions, StateOptions, ChangeOptions):
     limit_rows: Annotated[int | None, _number(SAFETY)] = None
     """Call at most so many rows, then stop (75); resume calls the next ones."""
     max_errors: Annotated[str, Parameter(group=SAFETY, metavar="N|P%")] = "50%"
-    """Stop (3) when more rows than this failed: a number, or a share of the finished rows, from 100 rows on."""
+    """Stop (3) when more rows than this failed: a number, or a share of those finished, from 100 on."""
     approved_by: Annotated[str, Parameter(group=SAFETY, metavar="NAME")] = ""
     """Who has approved it; shown likewise."""
     require: Annotated[
@@ -150,7 +164,7 @@ class CallOptions(ServiceOptions, StateOptions, ChangeOptions):
             show_choices=False,
         ),
     ] = ()
-    """Refuse to start (2) without these options: ticket, reason, approved-by."""
+    """Refuse to start (2) without: ticket, reason, approved-by, plan, approver-key."""
 
 
 @Parameter(name="*")
@@ -208,13 +222,29 @@ class Options(ResumeOptions, ResultsOptions):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class PlanOptions(ServiceOptions, PreflightOptions, ColumnOptions, SizeOptions):
-    """Options of ``plan``."""
+class RunOptions(Options):
+    """Options of ``run``."""
+
+    plan: Annotated[Path | None, Parameter(group=MAIN, metavar="FILE")] = None
+    """Do what plan -o has kept, or refuse; action and list are taken from it."""
+    approver_key: Annotated[Path | None, Parameter(group=SAFETY, metavar="FILE")] = None
+    """Allowed signers (OpenSSH), one of whom must have signed the plan: FILE.sig."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class VerifyOptions(ServiceOptions, StateOptions):
+class PlanOptions(ServiceOptions, PreflightOptions, ColumnOptions, SizeOptions, ChangeOptions):
+    """Options of ``plan``."""
+
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"], group=MAIN, metavar="FILE")] = None
+    """Keep the plan in this .plan.json, for run --plan."""
+    overwrite: Annotated[bool, Parameter(group=MAIN)] = False
+    """Replace the file if it exists."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class VerifyOptions(ServiceOptions, StateOptions, NotifyOptions):
     """Options of ``verify``."""
 
     watch: Annotated[float, Parameter(group=MAIN, converter=seconds, metavar="TIME")] = 0.0
@@ -278,6 +308,23 @@ def carried(kind: Callable[..., Kind], options: object, **own: object) -> Kind:
     """
     both = kind.__dataclass_fields__.keys() & options.__dataclass_fields__.keys()  # type: ignore[attr-defined]
     return kind(**{name: getattr(options, name) for name in both} | own)
+
+
+def changed(kind: type, given: Mapping[str, Any], *, without: Container[str]) -> dict[str, Any]:
+    """Returns options that were not left at their defaults, by the names that they have in job files.
+
+    Args:
+        kind: The class of the options that are wanted.
+        given: The options, as JSON has them; what the class has not is left out.
+        without: Names of fields that are not wanted.
+    """
+    found = {}
+    for each in fields(kind):
+        default = list(each.default) if isinstance(each.default, tuple) else each.default
+        value = given.get(each.name, default)
+        if value not in (default, None) and each.name not in without:
+            found[each.name.replace("_", "-")] = value
+    return found
 
 
 @Parameter(name="*")

@@ -25,6 +25,7 @@ from bulkcert.errors import BulkcertError
 from bulkcert.input import CA_SN, DEVICE_SN, ROW, Check, PinnedList, annotated
 from bulkcert.runs.job import check_list_options, list_name
 from bulkcert.runs.options import PlanOptions
+from bulkcert.runs.planned import SUFFIX
 from bulkcert.runs.reading_list import read_list
 from bulkcert.runs.target import refuse, resolve_target
 from bulkcert.service.actions import ACTIONS, Action, ActionName
@@ -83,6 +84,8 @@ def resolve_question(action: ActionName, inputs: tuple[Path, ...], options: Plan
     problems: list[str] = []
     service = resolve_target(options, problems)
     check_list_options(options, options, problems)
+    if options.output is not None and not options.output.name.endswith(SUFFIX):
+        problems.append(f"-o {options.output} must end in {SUFFIX}: it is the plan that is kept, not results")
     refuse(problems, "plan")
     return Question(
         **{each.name: getattr(service, each.name) for each in fields(service)},

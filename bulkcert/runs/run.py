@@ -5,25 +5,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import anyio.to_thread
+import msgspec
 import polars as pl
 
 from bulkcert.engine.calling import Engine
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.progress import Progress
+from bulkcert.engine.progress import Progress, Stop
 from bulkcert.engine.session import Leave, Observer
 from bulkcert.engine.sightings import Sightings
 from bulkcert.engine.states import StateReader
 from bulkcert.engine.stats import StatsMaker
+from bulkcert.errors import ExitStatus
 from bulkcert.input import ROW, Check
 from bulkcert.output.summary import Summary
-from bulkcert.runs.job import Job
+from bulkcert.runs.job import Job, change_of
 from bulkcert.runs.opened import OpenRun
+from bulkcert.runs.planned import ANOTHER
 from bulkcert.runs.session import finalize, session
 from bulkcert.service.certificates import Status
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import queries
 from bulkcert.store.outcome import Outcome
+from bulkcert.store.schema import ChangeRecord, PlanRecord
 from bulkcert.store.store import now_ms
+from bulkcert.words import counted
 
 BELIEVED_S = 15 * 60
 """How long a preflight is believed: long enough to call a few rows and see what came of them, too short for a night, in
@@ -39,6 +44,7 @@ class Run:
         opened: The run.
         check: What the pass over the list found.
         lifted: Certificates that a list has protected until now, and that are to be called.
+        plan: The plan that it is bound to.
         to_call: Certificates that are still to be called, those included that are read again first.
         preflights: Whether states are read before the first call, so that there may be fewer.
         is_undone: Whether an undo was the last to call, so that no calls are made unless ``--retry undone`` says so.
@@ -49,6 +55,7 @@ class Run:
     opened: OpenRun
     check: Check
     lifted: int = 0
+    plan: PlanRecord | None = None
     to_call: int = 0
     preflights: bool = False
     is_undone: bool = False
@@ -73,6 +80,11 @@ class Run:
         return self.to_call if limit is None else min(self.to_call, limit)
 
     @property
+    def change(self) -> ChangeRecord:
+        """Why it is made, and who has approved it."""
+        return change_of(self.job.options, self.plan)
+
+    @property
     def already_done(self) -> int:
         """Certificates that earlier sessions have finished."""
         return self.check.callable - self.to_call
@@ -90,7 +102,7 @@ class Run:
         """
         job, opened, options = self.job, self.opened, self.job.options
         settled = queries.counts(opened.store.db, opened.asked.rows).left_alone
-        opened.begin("run", options, provider.current)
+        opened.begin("run", options, provider.current, **msgspec.to_builtins(self.change))
         stats = StatsMaker(
             self.progress,
             "calling",
@@ -103,9 +115,16 @@ class Run:
         async with session(opened, job, provider, watch, leave, stats=stats, deadline=options.deadline) as lanes:
             if _is_old(queries.preflight_at(opened.store.db)):
                 await self._preflight(lanes)
+            if self.plan is not None:
+                await self._confirm_planned(lanes, self.plan)
             self.progress.preflight_over = True
             engine = Engine(job.action, lanes, opened.store, max_errors=job.max_errors, limit_rows=options.limit_rows)
             await engine.run(opened.batches(without=queries.LEFT_ALONE))
+
+    @property
+    def _as_planned(self) -> bool:
+        """Whether every state has to be read since the plan has read it: what was not read counts as to be changed."""
+        return self.plan is not None and self.plan.all_read
 
     async def _preflight(self, lanes: Lanes) -> None:
         """Reads states before the first call: once a row was called, its state before cannot be read any more.
@@ -120,7 +139,9 @@ class Run:
             sightings = Sightings.from_now(self.check, by_device=action.by_device)
             await anyio.to_thread.run_sync(lambda: sightings.expect(opened.frames(without=left)))
             reader = StateReader(lanes, action, sightings)
-            scanned = await reader.read(one_by_one=opened.batches(without=left) if mode == "always" else None)
+            scanned = await reader.read(
+                one_by_one=opened.batches(without=left) if mode == "always" or self._as_planned else None
+            )
             if scanned.failure is not None:
                 progress.unread_because = scanned.failure.message
                 progress.scans += 1  # it is over, and the run continues
@@ -136,6 +157,17 @@ class Run:
         if not lanes.stopping.is_set():
             await anyio.to_thread.run_sync(lambda: store.note(preflight_at=now_ms()))
 
+    async def _confirm_planned(self, lanes: Lanes, plan: PlanRecord) -> None:
+        """Stops before the first call where more rows are to be changed, now that states were read, than were planned.
+
+        Those count that sessions under the same plan have called already.
+        """
+        store, rows = self.opened.store, self.opened.asked.rows
+        found = await anyio.to_thread.run_sync(store.read, queries.to_change, rows, plan.sha256)
+        if found > plan.to_change:
+            message = f"{counted(found, 'row')} would be changed, and {plan.to_change:,} were planned ({plan.file})"
+            lanes.stop(Stop(ExitStatus.INPUT_INVALID, message, ANOTHER))
+
     def finish(self) -> Summary:
         """Writes results and summary.
 
@@ -147,7 +179,7 @@ class Run:
             # A run of which nothing was to be called is one all the same; one that was killed after its last outcome
             # comes to its end.
             if self.opened.is_new or self.opened.is_unended("run"):
-                self.opened.begin("run", self.job.options, None)
+                self.opened.begin("run", self.job.options, None, **msgspec.to_builtins(self.change))
             else:
                 store.keep_draft()
         return finalize(self.opened, self.progress.stop)

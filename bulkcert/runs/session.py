@@ -20,6 +20,7 @@ from bulkcert.engine.progress import Stop
 from bulkcert.engine.session import Leave, Observer, calling, together
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.output.failed import FailedRows, write_failed
 from bulkcert.output.results import write_results
 from bulkcert.output.summary import Summary, summary_of, write_summary
 from bulkcert.runs.opened import OpenRun
@@ -82,7 +83,7 @@ def _beat(store: Store, take: Take) -> None:
 
 
 def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = None) -> Summary:
-    """Ends a session that ran or undid: results, how it ended, and the summary.
+    """Ends a session that ran or undid: results, how it ended, the failed rows, and the summary.
 
     Args:
         opened: The run, without calls in flight.
@@ -115,7 +116,8 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
         reason = {"stopped": stop.message, "advice": stop.advice, "stop_code": stop.code} if stop and early else {}
         store.end(status, **reason)
     ended = opened.status()
-    summary = summary_of(ended, opened.pinned, store.db)
+    failed = write_failed(ended, opened.pinned, store.read)
+    summary = summary_of(ended, opened.pinned, store.db, failed)
     if store.failure and stop is not None:
         # The store could not take its end; what people are shown must not wait for that.
         summary = msgspec.structs.replace(summary, exit_status=int(status), stopped=stop.message, advice=stop.advice)
@@ -123,15 +125,21 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
     return summary
 
 
-def summarize(opened: OpenRun) -> None:
-    """Writes the summary of a run again, unless it has not run or its results are gone.
+def summarize(opened: OpenRun) -> FailedRows | None:
+    """Writes the failed rows and the summary of a run again, unless it has not run or its results are gone.
+
+    Returns:
+        The failed rows; None where there are none, or nothing was written.
 
     Raises:
-        BulkcertError: It cannot be written.
+        BulkcertError: They cannot be written.
     """
     status = opened.status()
-    if status.doing is not None and opened.files.results.exists():
-        write_summary(status, summary_of(status, opened.pinned, opened.store.db))
+    if status.doing is None or not opened.files.results.exists():
+        return None
+    failed = write_failed(status, opened.pinned, opened.store.read)
+    write_summary(status, summary_of(status, opened.pinned, opened.store.db, failed))
+    return failed
 
 
 def _confirm_sum(status: RunStatus, rows: int) -> None:

@@ -4,13 +4,14 @@ import difflib
 import ipaddress
 import re
 import socket
+from collections.abc import Iterator
 
 import httpx
 
 from bulkcert.engine.limits import Target
 from bulkcert.engine.pacer import lane_cap
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.runs.options import ServiceOptions
+from bulkcert.runs.options import ACCOUNT_LIMIT, ADDRESS_LIMIT, ServiceOptions
 from bulkcert.service.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_host
 
 MOST_IN_FLIGHT, LONGEST_TIMEOUT_S = 65_536, 3600.0
@@ -39,7 +40,9 @@ def resolve_target(options: ServiceOptions, problems: list[str]) -> Target:
     """
     endpoint = _endpoint(options, problems)
     addresses = _addresses(options.source_address, problems)
-    cap = _lane_cap(options, len(addresses), problems)
+    problems.extend(wrong_limits(options.rate, options.per_address_rate, len(addresses)))
+    if not options.limits_raised:
+        problems.extend(above_documented(options.rate, options.per_address_rate))
     if not options.instance.strip():
         problems.append("--instance is missing: the ID of the instance that holds the certificates")
     elif problem := wrong_instance(options.instance):
@@ -56,7 +59,8 @@ def resolve_target(options: ServiceOptions, problems: list[str]) -> Target:
         instance=options.instance,
         endpoint=endpoint,
         addresses=addresses,
-        lane_cap=cap,
+        account_cap=options.rate,
+        address_cap=options.per_address_rate,
         workers=options.max_in_flight // len(addresses),
         attempts=options.attempts,
         timeout_s=options.timeout,
@@ -143,11 +147,28 @@ def cannot_send_from(address: str) -> str:
     return ""
 
 
-def _lane_cap(options: ServiceOptions, lanes: int, problems: list[str]) -> int:
-    rates = {"--rate": options.rate, "--per-address-rate": options.per_address_rate}
+def wrong_limits(account: int, address: int, lanes: int) -> Iterator[str]:
+    """Yields why limits of an account and of an address, in calls per second, cannot be kept by so many lanes."""
+    rates = {"--rate": account, "--per-address-rate": address}
     low = [f"{name} must be at least 1, not {value}" for name, value in rates.items() if value < 1]
-    problems.extend(low)
-    cap = lane_cap(options.rate, options.per_address_rate, lanes)
-    if cap < 1 and not low:
-        problems.append(f"--rate {options.rate} leaves less than one call a second for each of {lanes} addresses")
-    return cap
+    yield from low
+    if not low and lane_cap(account, address, lanes) < 1:
+        yield f"--rate {account} leaves less than one call a second for each of {lanes} addresses"
+
+
+def above_documented(account: int, address: int) -> Iterator[str]:
+    """Yields which limits, in calls per second, are above the documented ones, and what that costs."""
+    if account > ACCOUNT_LIMIT:
+        yield f"--rate {account} is above the documented {ACCOUNT_LIMIT}/s of an account, {_THROTTLED}; {_RAISED}"
+    if address > ADDRESS_LIMIT:
+        above = f"--per-address-rate {address} is above the documented {ADDRESS_LIMIT}/s of an address"
+        yield f"{above}. {BLOCKED} {_RAISED}"
+
+
+BLOCKED = (
+    "The service does not slow such an address down, it blocks it: nothing that sends from there gets an answer any "
+    "more, other programs behind the same NAT included, and for how long is not documented."
+)
+"""What it costs to send too fast from one address (reference, section 2)."""
+_THROTTLED = "above which the service throttles all that call on it"
+_RAISED = "--limits-raised says that the service has raised yours"

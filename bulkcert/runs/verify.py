@@ -19,6 +19,7 @@ from bulkcert.engine.states import Scanned, StateReader
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, ROW
+from bulkcert.output.failed import FailedRows
 from bulkcert.output.results import write_results
 from bulkcert.output.summary import utc
 from bulkcert.runs.opened import OpenRun
@@ -53,6 +54,7 @@ class Verifier:
         has_read: Whether any round has seen anything.
         called_again: Rows that were called again.
         called_since: Those of them that were called after the newest round.
+        failed: The rows that are not in the desired state in the end; None where there are none.
     """
 
     opened: OpenRun
@@ -66,6 +68,7 @@ class Verifier:
     has_read: bool = False
     called_again: set[int] = field(default_factory=set)
     called_since: set[int] = field(default_factory=set)
+    failed: FailedRows | None = None
     _kept: bytearray = field(default_factory=bytearray)
 
     async def read(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> None:
@@ -183,7 +186,7 @@ class Verifier:
         return any(self._to_call())
 
     def finish(self) -> Verification:
-        """Rewrites the results with what was read, if anything was, and keeps what came of it.
+        """Writes the results again with what was read, if anything was, and keeps what came of it.
 
         Raises:
             BulkcertError: They cannot be written.
@@ -196,7 +199,7 @@ class Verifier:
         encoded = msgspec.json.encode(verification).decode()
         reason = {"stopped": stop.message, "advice": stop.advice} if stop else {}
         opened.store.end(verification.exit_status, verification=encoded, **reason)
-        summarize(opened)
+        self.failed = summarize(opened)
         return verification
 
     @property

@@ -54,9 +54,14 @@ class RunFiles:
         return self.results.with_name(f"{self.results.name}.report.html")
 
     @property
+    def failed(self) -> Path:
+        """The rows that are not in the desired state; there is none while all of them are."""
+        return self.results.with_name(f"{self.results.name}.failed.csv")
+
+    @property
     def kept(self) -> tuple[Path, ...]:
         """What no other product may replace; the folder means all that is in it."""
-        return self.results, self.folder
+        return self.results, self.failed, self.folder
 
     def remove_store(self) -> None:
         """Removes the store with what SQLite keeps next to it.
@@ -74,7 +79,7 @@ class RunFiles:
 
     def everything(self) -> Iterator[Path]:
         """Yields all that bulkcert has written of the run and that is there; the store, which is the run, last."""
-        yield from (path for path in (self.results, self.report) if path.exists())
+        yield from (path for path in (self.results, self.failed, self.report) if path.exists())
         yield from sorted(self.folder.iterdir(), key=lambda path: (path == self.store, path == self.lock))
         yield self.folder
 

@@ -41,6 +41,9 @@ UNDO_CLAIMED = "row IN (SELECT row FROM claim JOIN session ON session.id = claim
 MAYBE_UNDONE = f"newest IS NOT NULL AND newest <> 'undone' AND {UNDO_CLAIMED}"
 """Rows that an undo may have changed back without a trace."""
 
+DOUBTFUL = f"newest IN ('succeeded', 'unchanged') AND (verified IS NULL OR verified = ?1) AND {UNDO_CLAIMED}"
+"""Those of them that were in the desired state, which is the parameter, and were not read back in another."""
+
 _IN_DOUBT = "(SELECT row FROM claim JOIN session ON session.id = claim.session WHERE session.kind <> 'undo')"
 """Rows that a killed session of the run may have called without a trace; nobody is calling when this is asked."""
 
@@ -120,6 +123,22 @@ def counts(db: sqlite3.Connection, rows: int) -> RowCounts:
     every[Outcome.NOT_ATTEMPTED] += rows - with_outcome
     in_order = Counter({outcome: every[outcome] for outcome in Outcome if every[outcome]})
     return RowCounts(in_order, left_alone, rows - left_alone.total())
+
+
+def to_change(db: sqlite3.Connection, rows: int, plan: str) -> int:
+    """Returns how many of so many rows sessions under a plan have called, or the next is going to change.
+
+    A row whose state is not known is going to be changed; one that is not registered cannot be.
+
+    Args:
+        db: The store.
+        rows: Of the list.
+        plan: SHA-256 of the plan.
+    """
+    absent = count(db, f"NOT {LEFT_ALONE} AND before = 'not_registered'")
+    under = "SELECT id FROM session WHERE json_extract(options, '$.plan.sha256') = ?"
+    called = count(db, f"newest NOT IN ('unchanged', 'not_registered') AND NOT again AND session IN ({under})", plan)
+    return counts(db, rows).to_call - absent + called
 
 
 def preflight_at(db: sqlite3.Connection) -> int | None:

@@ -89,6 +89,7 @@ class Asked(msgspec.Struct, frozen=True):
         version: Of bulkcert.
         rehearsal: Whether it is a run against an emulator that is gone by now.
         protected_by: Name of the list that protects rows; empty without one.
+        spares_cas: Whether what that list protects is, or may be, under one of the CAs of the rows.
     """
 
     run: str
@@ -107,11 +108,36 @@ class Asked(msgspec.Struct, frozen=True):
     version: str
     rehearsal: bool = False
     protected_by: str = ""
+    spares_cas: bool = False
 
     @property
     def real_results(self) -> str:
         """Where the results are, from any directory."""
         return os.path.realpath(Path(self.directory, self.results))
+
+
+class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The plan that a session is bound to.
+
+    Attributes:
+        file: Where it was.
+        sha256: Of its bytes, in hexadecimal.
+        made_at: When it was made, UTC.
+        made_by: Account and machine.
+        to_change: Rows that sessions which are bound to it may change at most.
+        all_read: Whether it has read the state of every row that may be called.
+        signed_by: Who has signed it, by the file of those who may approve; empty where that was not asked for.
+        signed_with: Fingerprint of the key.
+    """
+
+    file: str
+    sha256: str
+    made_at: str
+    made_by: str
+    to_change: int
+    all_read: bool
+    signed_by: str = ""
+    signed_with: str = ""
 
 
 class ChangeRecord(msgspec.Struct, frozen=True):
@@ -120,6 +146,7 @@ class ChangeRecord(msgspec.Struct, frozen=True):
     ticket: str = ""
     reason: str = ""
     approved_by: str = ""
+    plan: PlanRecord | None = None
 
 
 class Session(msgspec.Struct, frozen=True):

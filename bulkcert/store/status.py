@@ -1,11 +1,13 @@
 """The status of a run, read from its files by somebody else: nothing is written, nothing is locked."""
 
+import os
 import sqlite3
 import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import ACTIONS
@@ -49,6 +51,7 @@ class RunStatus:
         to_call: Rows that a next session would call.
         maybe_undone: Rows that an undo may have changed back without a trace.
         drifted: Rows that were in the desired state and read back in another; what has failed is not among them.
+        doubtful: Others that were in it, and are among ``maybe_undone``.
         in_doubt: Rows without an outcome that a killed session may have called.
         unknown_before: Rows that a call may have changed and of which nobody knows what they were before; 0 unless
             it has ended.
@@ -64,6 +67,7 @@ class RunStatus:
     to_call: int = 0
     maybe_undone: int = 0
     drifted: int = 0
+    doubtful: int = 0
     in_doubt: int = 0
     unknown_before: int = 0
     holder: Holder | None = None
@@ -109,11 +113,23 @@ class RunStatus:
         return self.undone + self.maybe_undone > 0
 
     @property
-    def in_desired_state(self) -> bool:
-        """Whether every row is in the desired state, or repeats one that is, as far as anybody knows."""
+    def not_desired(self) -> int:
+        """Rows that are not in the desired state, or may not be; those that repeat another are not counted."""
         rows = self.asked.rows if self.asked else 0
         done = sum(self.outcomes[outcome] for outcome in (*DESIRED, Outcome.DUPLICATE))
-        return done == rows and not self.drifted and not self.maybe_undone
+        return rows - done + self.drifted + self.doubtful
+
+    @property
+    def in_desired_state(self) -> bool:
+        """Whether every row is in the desired state, or repeats one that is, as far as anybody knows."""
+        return not self.not_desired
+
+    @property
+    def failed(self) -> Path | None:
+        """The file of the rows that are not; None where there is none, or it may be older than the store."""
+        newest = self.session
+        is_over = newest is not None and newest.ended_at is not None and not self.is_held
+        return self.files.failed if is_over and self.not_desired and os.path.exists(self.files.failed) else None
 
     @property
     def came_to(self) -> int:
@@ -179,7 +195,7 @@ def status_in(
     if not (sessions := tuple(queries.sessions(db))):
         raise contradiction()
     outcomes, left_alone, to_call = queries.counts(db, asked.rows)
-    maybe_undone = queries.count(db, queries.MAYBE_UNDONE)
+    maybe_undone, desired = queries.count(db, queries.MAYBE_UNDONE), ACTIONS[asked.action].desired_status
     state = _state(sessions, is_held=holder is not None)
     about_undo = state is State.ENDED and (not brief or outcomes[Outcome.UNDONE] or maybe_undone)
     return RunStatus(
@@ -191,7 +207,8 @@ def status_in(
         left_alone,
         to_call,
         maybe_undone,
-        queries.count(db, queries.DRIFTED, ACTIONS[asked.action].desired_status),
+        queries.count(db, queries.DRIFTED, desired),
+        queries.count(db, queries.DOUBTFUL, desired) if maybe_undone else 0,
         queries.in_doubt(db),
         queries.unknown_before(db) if about_undo else 0,
         holder,

@@ -14,7 +14,7 @@ from bulkcert.engine.progress import Progress
 from bulkcert.log import event
 from bulkcert.output.summary import Summary
 from bulkcert.runs.run import Run
-from bulkcert.store.schema import Verification
+from bulkcert.store.schema import ChangeRecord, Verification
 
 POLL_EVERY_S = 0.5
 """The smallest slow-down lasts a second, so none is missed."""
@@ -42,7 +42,7 @@ def log_started(run: Run) -> None:
         caps={"account": options.rate, "address": options.per_address_rate, "lane": job.lane_cap},
         source_addresses=[address or "any" for address in job.addresses],
         preflight=options.preflight,
-        **_of(job.change, "reason", "approved_by"),
+        **_changed_by(run.change),
     )
 
 
@@ -60,12 +60,18 @@ def log_finished(summary: Summary, progress: Progress, started: float) -> None:
         logging.INFO if summary.exit_status == 0 else logging.WARNING,
         **_of(summary, "exit_status", "stopped", "advice", "rows", "outcomes", "codes", "results"),
         **_of(progress, "retries", "throttles"),
-        **_of(summary.latest.change, "reason", "approved_by"),
+        **_changed_by(summary.latest.change),
         calls=progress.sends.sends,
         achieved_rate=round(progress.sends.rate(), 1),
         peak_window=progress.sends.worst,
         duration_s=round(time.monotonic() - started, 3),
     )
+
+
+def _changed_by(change: ChangeRecord) -> dict[str, Any]:
+    """Returns why something is done and who has approved it; the ticket is in every line."""
+    plan = None if change.plan is None else msgspec.to_builtins(change.plan)
+    return {"reason": change.reason, "approved_by": change.approved_by, "plan": plan}
 
 
 def _of(figures: object, *names: str) -> dict[str, Any]:

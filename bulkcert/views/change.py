@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from bulkcert.store.schema import ChangeRecord
-from bulkcert.words import printable
+from bulkcert.words import clock, printable
 
 LONGEST = 300
 """Characters of a ticket, a reason or a name that are shown."""
@@ -13,3 +13,11 @@ def change_rows(change: ChangeRecord) -> Iterator[tuple[str, str]]:
     """Yields names and values of what was given."""
     given = (("ticket", change.ticket), ("reason", change.reason), ("approved by", change.approved_by))
     yield from ((name, printable(value, LONGEST)) for name, value in given if value)
+    if plan := change.plan:
+        yield (
+            "plan",
+            f"{printable(plan.file, LONGEST)}, made {clock(plan.made_at)} by {printable(plan.made_by, LONGEST)}",
+        )
+        yield "plan SHA-256", plan.sha256
+        if plan.signed_by:
+            yield "signed by", f"{printable(plan.signed_by, LONGEST)}, {printable(plan.signed_with, LONGEST)}"

@@ -13,10 +13,13 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check
 from bulkcert.log import is_json
 from bulkcert.runs.job import change_of
+from bulkcert.runs.options import ServiceOptions
 from bulkcert.runs.run import Run
+from bulkcert.runs.target import BLOCKED, above_documented
 from bulkcert.runs.undo import Undo
 from bulkcert.service.actions import Action
 from bulkcert.service.signing import Credentials
+from bulkcert.telemetry.notify import waiting
 from bulkcert.views.change import change_rows
 from bulkcert.views.console import say, stderr, warn
 from bulkcert.views.layout import show
@@ -24,9 +27,6 @@ from bulkcert.words import about, counted, duration, printable
 
 ASK_FOR_COUNT = 1000
 """Above so many rows, and for every CA action, the number of rows must be typed."""
-
-ACCOUNT_LIMIT, ADDRESS_LIMIT = 500, 300
-"""The documented limits in calls per second (reference, section 2)."""
 
 CAS_SHOWN, CAS_CHECKED = 3, 20
 """CAs that a plan names: of a list of devices, and of an action on CAs."""
@@ -77,16 +77,26 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
     yield "CAs", _cas(run)
     limits = f"{options.rate}/s for the account, {options.per_address_rate}/s for an address"
     yield "limits", f"{limits}: {job.rate:.0f}/s from {counted(len(job.addresses), 'address')}"
-    if options.rate > ACCOUNT_LIMIT or options.per_address_rate > ADDRESS_LIMIT:
-        caution = f"above the documented limits of {ACCOUNT_LIMIT}/s and {ADDRESS_LIMIT}/s the service throttles and"
-        yield "", Text(f"{caution} blocks addresses, unless yours were raised", style="yellow")
+    if text := _raised(options):
+        yield "", Text(text, style="yellow")
     yield "time", about(run.calls / job.rate)
     if options.deadline is not None:
         yield "deadline", _deadline(options.deadline, run.calls / job.rate)
     yield "results", str(job.results)
-    yield from change_rows(job.change)
+    yield from change_rows(run.change)
     if options.overwrite and job.results.exists():
         yield "", Text("what an earlier run with these results has done is dropped (--overwrite)", style="yellow")
+
+
+def warn_of_limits(options: ServiceOptions) -> None:
+    """Says what it costs if limits above the documented ones were not raised; nothing where it is quiet."""
+    if not options.quiet and (text := _raised(options)):
+        warn(text)
+
+
+def _raised(options: ServiceOptions) -> str:
+    above = [*above_documented(options.rate, options.per_address_rate)]
+    return f"above the documented limits, which must have been raised. {BLOCKED}" if above else ""
 
 
 def _deadline(deadline: float, needed_s: float) -> str | Text:
@@ -194,7 +204,8 @@ def show_undo(undo: Undo) -> None:
 def _answer(question: str) -> str:
     stderr.print(Text(question), end="")
     try:
-        line = sys.stdin.readline()
+        with waiting():
+            line = sys.stdin.readline()
     except KeyboardInterrupt:
         stderr.print()
         raise BulkcertError(ExitStatus.INTERRUPTED, "interrupted", "No calls were made.") from None

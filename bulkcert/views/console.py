@@ -1,10 +1,12 @@
 """What a person reads: the summary on stdout, errors and the next step on stderr; and the two consoles."""
 
+import errno
 import logging
 import os
 import re
 import shlex
 import signal
+import stat
 import sys
 import traceback
 from collections.abc import Iterator
@@ -40,7 +42,15 @@ class _Unfailing:
 
 
 class ReaderGoneError(Exception):
-    """Whoever read standard output has closed it."""
+    """Nobody reads standard output any more.
+
+    Args:
+        status: What the command ends with: it was closed, or it is a terminal that hung up.
+    """
+
+    def __init__(self, status: ExitStatus) -> None:
+        super().__init__()
+        self.status = status
 
 
 class Product:
@@ -87,8 +97,10 @@ def _confirmed_written() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError as error:
-        raise ReaderGoneError from error
+        raise ReaderGoneError(ExitStatus.READER_GONE) from error
     except OSError as error:
+        if error.errno == errno.EIO and stat.S_ISCHR(os.fstat(1).st_mode):
+            raise ReaderGoneError(ExitStatus.HUNG_UP) from error
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE,
             f"cannot write to standard output: {error.strerror}",
@@ -229,7 +241,7 @@ def show_error(error: BulkcertError, resume: str | None = None) -> None:
     advice = error.advice or ("No calls were made." if resume == "" else "")
     purpose, command = "to resume", resume
     if not resume and error.again:
-        purpose, command = "to try again", shlex.join(["bulkcert", *sys.argv[1:]])
+        purpose, command = "to try again", shlex.join(["bulkcert", *_typed()])
     if log.is_json():
         about = {"exit_status": int(error.status), "advice": advice, "next": command or None}
         log.event("error", error.message, logging.ERROR, **about)
@@ -239,6 +251,16 @@ def show_error(error: BulkcertError, resume: str | None = None) -> None:
         say(f"  → {advice}", indent=4)
     if command:
         say_step(f"  → {purpose}", command)
+
+
+def _typed() -> Iterator[str]:
+    """Yields what was typed, without the URLs of messages, which are secrets."""
+    words = iter(sys.argv[1:])
+    for word in words:
+        if word == "--notify":
+            next(words, None)
+        elif not word.startswith("--notify="):
+            yield word
 
 
 def show_failure(error: BaseException) -> ExitStatus:

@@ -7,6 +7,7 @@ from rich.text import Text
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import is_json
 from bulkcert.output.advice import meaning, steps_after, steps_left, undone_words
+from bulkcert.output.failed import FailedRows
 from bulkcert.output.summary import Kind, Summary
 from bulkcert.runs.undo import Undo
 from bulkcert.runs.verify import Verifier
@@ -20,6 +21,12 @@ from bulkcert.words import are, counted, faults, printable
 
 KINDS_SHOWN = 8
 """Kinds of rows of one outcome that are shown with a sample."""
+
+GROUPS_SHOWN = 5
+"""Groups of failed rows that are shown."""
+
+_NOT_TRIED = frozenset({Outcome.NOT_ATTEMPTED, Outcome.UNDONE})
+"""Outcomes of rows of which nothing went wrong."""
 
 MESSAGE_WIDTH = 160
 """Characters of a message that are shown."""
@@ -37,6 +44,7 @@ def undone_rows(summary: Summary, undo: Undo) -> Iterator[tuple[str, str | Text]
         yield "", f"last: {undo.progress.last_error}"
     yield from _calls(summary, undo.progress.sends.sends)
     yield "results", summary.results
+    yield from failed_lines(summary.failed)
     status = summary.latest.exit_status or ExitStatus.OK
     yield "exit status", f"{status}: {'all of it is undone' if status == ExitStatus.OK else 'not all of it is undone'}"
 
@@ -57,12 +65,17 @@ def show_ending(summary: Summary, status: RunStatus, *, quiet: bool) -> None:
 def _left(summary: Summary, status: RunStatus) -> str:
     """Returns in one line why a run that has ended in order does not end with 0."""
     if status.is_undone:
-        return f"UNDONE: {undone_words(status)}; see {summary.results}"
+        return f"UNDONE: {undone_words(status)}; see {_where(summary)}"
     left = {name: count for name, count in summary.outcomes.items() if name not in {*DESIRED, Outcome.DUPLICATE}}
     rows, what = sum(left.values()), ", ".join(f"{count:,} {name}" for name, count in left.items())
     if not left:
         rows, what = summary.drifted, "read back so"
-    return f"{are(rows, 'row')} not in the desired state: {what}; see {summary.results}"
+    return f"{are(rows, 'row')} not in the desired state: {what}; see {_where(summary)}"
+
+
+def _where(summary: Summary) -> str:
+    """Returns the file that says most of what is amiss."""
+    return summary.failed.file if summary.failed else summary.results
 
 
 def summary_rows(summary: Summary, status: RunStatus, *, calls: int) -> Iterator[tuple[str, str | Text]]:
@@ -81,9 +94,23 @@ def summary_rows(summary: Summary, status: RunStatus, *, calls: int) -> Iterator
     if (read_back := summary.verification) and read_back.exit_status:
         yield label_of(read_back), Text(f"{read_back.finished}: {read_words(read_back)}", style="red")
     yield "results", summary.results
+    yield from failed_lines(summary.failed)
     undone = status.is_undone and summary.exit_status == ExitStatus.INCOMPLETE
     words = f"UNDONE: {undone_words(status)}" if undone else meaning(summary.exit_status)
     yield "exit status", f"{summary.exit_status}: {words}"
+
+
+def failed_lines(failed: FailedRows | None) -> Iterator[tuple[str, str]]:
+    """Yields the file of the rows that are not in the desired state, and what failed, by code and CA."""
+    if failed is None:
+        return
+    yield "failed rows", f"{failed.file}: {counted(failed.rows, 'row')}"
+    groups = [group for group in failed.groups if group.kind not in _NOT_TRIED]
+    for group in groups[:GROUPS_SHOWN]:
+        under = f" CA {printable(group.ca_sn)}" if group.ca_sn else ""
+        yield "", f"{group.rows:>9,} {' '.join(filter(None, (group.kind, printable(group.code))))}{under}"
+    if len(groups) > GROUPS_SHOWN:
+        yield "", f"{'':>9} and further groups"
 
 
 def _calls(summary: Summary, calls: int) -> Iterator[tuple[str, str]]:
@@ -125,7 +152,7 @@ def show_verified(
     elif quiet and verification.exit_status:
         amiss = {"not in the desired state": verification.not_desired, "not read": verification.unread}
         text = ", ".join(f"{counted(count, 'row')} {what}" for what, count in amiss.items() if count)
-        warn(f"{text}; see {status.files.results}")
+        warn(f"{text}; see {status.failed or status.files.results}")
     speaks = not (quiet or as_json)
     if speaks and status.is_undone:
         say("the run was undone, wholly or in part", style="yellow")
@@ -158,4 +185,5 @@ def _read_back(verifier: Verifier, verification: Verification) -> Iterator[tuple
     yield "calls", f"{verification.calls:,}: {pages}"
     kept = "with verified_status and verified_at" if verifier.has_read else "unchanged: nothing was read"
     yield "results", f"{opened.files.results}, {kept}"
+    yield from failed_lines(verifier.failed)
     yield "exit status", f"{verification.exit_status}: {meaning_read(verification)}"

@@ -5,6 +5,7 @@ import shlex
 import cyclopts
 
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.runs.planned import SUFFIX
 from bulkcert.service.actions import ACTIONS
 
 
@@ -35,6 +36,8 @@ def _text(error: cyclopts.CycloptsError) -> str:
             text = f"{name.upper()} is missing: type it after the command, or name a job file (--job) with {name} = …"
         case cyclopts.UnknownOptionError() if error.token.value == "--dry-run":
             text = "Unknown option: --dry-run; bulkcert plan, with the same options, says what a run would do"
+        case cyclopts.CoercionError() if error.token and error.token.value.endswith(SUFFIX):
+            text = f"a plan is given by its option: bulkcert run --plan {shlex.quote(error.token.value)}"
         case cyclopts.CoercionError() if error.token and error.token.value == "deactivate":
             text = f"{text.partition(' Did you mean')[0]} Did you mean inactivate-device?"  # never activate-…
     if token is not None and token.keyword:  # a key of a job file comes in brackets

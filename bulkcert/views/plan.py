@@ -1,15 +1,22 @@
 """A plan as it is read: one JSON object, the same as a table, and what is to be said about it."""
 
+import socket
+import time
 from collections import Counter
 from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Any
 
 import msgspec
 
 from bulkcert.engine.pacer import bucket_rate, lane_cap
 from bulkcert.errors import ExitStatus
 from bulkcert.output.advice import on_unregistered
+from bulkcert.output.summary import utc
 from bulkcert.runs.job import WRONG_SIZE, wrong_size
+from bulkcert.runs.opened import this_user
 from bulkcert.runs.plan import MANY_ROWS, MOST_SHARE, NEARLY_ALL, Inquiry
+from bulkcert.runs.planned import Made, kept_options
 from bulkcert.runs.policy import operations, ram_actions
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Status
@@ -91,7 +98,9 @@ class Plan(msgspec.Struct, frozen=True):
     instance: str
     endpoint: str
     input: str
+    inputs: list[str]
     input_sha256: str
+    keys_sha256: str
     preflight: str
     rows: int
     invalid: int
@@ -110,6 +119,8 @@ class Plan(msgspec.Struct, frozen=True):
     unread_because: str
     advice: list[str]
     exit_status: int
+    options: dict[str, Any]
+    made: Made
 
 
 def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
@@ -130,7 +141,9 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
         instance=question.instance,
         endpoint=str(question.endpoint),
         input=question.list_name,
+        inputs=[str(path.absolute()) for path in question.inputs if str(path) != "-"],
         input_sha256=checked.sha256,
+        keys_sha256=checked.keys_sha256,
         preflight=options.preflight,
         rows=checked.rows,
         invalid=checked.invalid,
@@ -153,6 +166,8 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
         unread_because=found.unread_because,
         advice=[],
         exit_status=int(ExitStatus.INPUT_INVALID if refused or size else ExitStatus.OK),
+        options=kept_options(options),
+        made=Made(utc(time.time()), this_user(), socket.gethostname(), version("bulkcert")),
     )
     return msgspec.structs.replace(plan, advice=list(_advice(plan, inquiry)))
 
@@ -195,9 +210,8 @@ def _advice(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
         worth = [ca for ca in plan.cas[:CAS_SHOWN] if _is_worth_a_call(inquiry, ca, plan.totals.rows)]
         yield from (_on_inactivating(ca, plan.totals.rows) for ca in worth[:CAS_NAMED])
     if plan.totals.not_registered:
-        protected = bool(inquiry.check.protected_cas or inquiry.check.unplaced)
         absent = f"{are(plan.totals.not_registered, 'serial')} not registered"
-        yield f"{absent}: {on_unregistered(action, protected=protected)}"
+        yield f"{absent}: {on_unregistered(action, protected=inquiry.check.spares_cas)}"
     if plan.unread_because:
         yield f"states cannot be read, so a run calls every row whose state was not read: {plan.unread_because}"
 

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
+from bulkcert.store.schema import ChangeRecord
+from bulkcert.views.change import change_rows
 from bulkcert.views.console import say, stdout
 from bulkcert.views.layout import GAP, columns, show
 from bulkcert.views.plan import CAS_SHOWN, CLOCK_GRAIN_S, CaStates, Plan, States, share_of
@@ -60,6 +62,7 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "input", f"{plan.input}: {counted(plan.rows, 'row')} ({left_out})"
     if plan.protection:
         yield "protected", plan.protection
+    yield from change_rows(ChangeRecord(plan.options.get("ticket", ""), plan.options.get("reason", "")))
     calls = plan.calls
     yield "calls", f"{calls.total:,}: {counted(calls.changing, 'write')}, {counted(calls.reading, 'read')}"
     addresses = counted(plan.time.source_addresses, "source address")

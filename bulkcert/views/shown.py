@@ -55,6 +55,8 @@ class Shown(msgspec.Struct, frozen=True):
         session: What the newest session does, or did as far as it has said; null before it has said anything.
         sessions: All sessions, the newest last.
         errors: The newest errors, one for each code, the latest first.
+        not_desired: Rows that are not in the desired state, or may not be, without duplicates.
+        failed: The file of these rows; null where there is none, or while it may be older than the run.
         verification: What was read back last, unless the run has called rows since.
     """
 
@@ -80,6 +82,8 @@ class Shown(msgspec.Struct, frozen=True):
     session: Stats | None
     sessions: tuple[Start, ...]
     errors: list[LastError]
+    not_desired: int
+    failed: str | None
     verification: Verification | None
 
 
@@ -109,6 +113,8 @@ def shown(status: RunStatus) -> Shown:
         session=figures_of(newest),
         sessions=tuple(map(_start, status.sessions)),
         errors=newest_errors(status.sessions),
+        not_desired=status.not_desired,
+        failed=str(status.failed) if status.failed else None,
         verification=status.verification,
     )
 

@@ -67,6 +67,8 @@ def rows_of(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
         if status.doing is not None:
             yield from change_rows(status.doing.change)
     yield "results", str(status.files.results)
+    if status.failed is not None:
+        yield "failed rows", f"{status.failed}: {counted(status.not_desired, 'row')}"
 
 
 def steps_of(status: RunStatus) -> tuple[Step, ...]:

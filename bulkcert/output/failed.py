@@ -1,0 +1,130 @@
+"""``RESULTS.failed.csv``: the rows that are not in the desired state, with what to do about each; an input for ``run``.
+
+It is made from the pinned list and the store like the results, streamed, when a session has ended.
+"""
+
+from collections import Counter
+from typing import cast
+
+import msgspec
+import polars as pl
+
+from bulkcert.input import CA_SN, OWN_PREFIX, PinnedList
+from bulkcert.output.advice import Advice
+from bulkcert.output.files import cannot_write
+from bulkcert.output.results import MAKE_ROOM, WHAT_TO_DO, Ask, chosen, write_rows
+from bulkcert.store import queries
+from bulkcert.store.outcome import DESIRED, Outcome
+from bulkcert.store.schema import Asked
+from bulkcert.store.status import RunStatus
+
+DRIFTED, MAYBE_UNDONE = "drifted", "maybe_undone"
+"""Kinds of rows whose outcome says that they are in the desired state."""
+
+MOST_GROUPS = 10_000
+"""Groups that are counted singly; rows of further CAs are counted together, by kind and code."""
+
+GROUPS_KEPT = 20
+"""Groups that a summary names, the largest."""
+
+_READ_BACK, _MAYBE, _MEANING = (f"{OWN_PREFIX}{name}" for name in ("read_back", "maybe_undone", "meaning"))
+_KEY = ("outcome", "code", _READ_BACK, _MAYBE)
+_IS_DRIFTED = pl.col(_READ_BACK).str.len_bytes() > 0
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Rows that are not in the desired state for the same reason, under the same CA.
+
+    Attributes:
+        kind: Their outcome; or ``drifted``, ``maybe_undone``.
+        code: Code of the last answer; empty without one.
+        ca_sn: Their CA; empty where they are of several, or CAs themselves.
+        rows: How many.
+    """
+
+    kind: str
+    code: str
+    ca_sn: str
+    rows: int
+
+
+class FailedRows(msgspec.Struct, frozen=True):
+    """What is in the file: its name, its rows, and the largest groups of them, the largest first."""
+
+    file: str
+    rows: int
+    groups: list[Group]
+
+
+def write_failed(status: RunStatus, pinned: PinnedList, ask: Ask) -> FailedRows | None:
+    """Writes the rows of a run that are not in the desired state, durable; without any the file of before is removed.
+
+    Args:
+        status: Of the run, whose session has ended.
+        pinned: Its list.
+        ask: Asks its store.
+
+    Returns:
+        What is in it; None where there are no such rows.
+
+    Raises:
+        BulkcertError: It cannot be written, or not removed.
+    """
+    path, asked = status.files.failed, status.asked
+    if asked is None or not status.not_desired:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(path, error, MAKE_ROOM) from error
+        return None
+    chooser = _Chooser(asked, Advice.about(status.files, asked), ask)
+    write_rows(path, pinned, chooser.failed)
+    groups = [
+        Group(*key, rows) for key, rows in sorted(chooser.groups.items(), key=lambda group: (-group[1], group[0]))
+    ]
+    return FailedRows(str(path), chooser.groups.total(), groups[:GROUPS_KEPT])
+
+
+class _Chooser:
+    """Chooses rows batch by batch, says what to do about them, and counts them by kind, code and CA."""
+
+    def __init__(self, asked: Asked, advice: Advice, ask: Ask) -> None:
+        self._advice, self._ask, self._by_ca = advice, ask, asked.device_column is not None
+        self.groups: Counter[tuple[str, str, str]] = Counter()
+
+    def failed(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """Returns the rows of a batch that are not in the desired state, and are no duplicates."""
+        rows = chosen(batch, self._ask, ".csv", verified=True)
+        span = (int(rows["row"][0]), int(rows["row"][-1])) if rows.height else (1, 0)
+        undone = pl.Series(self._ask(queries.rows, queries.MAYBE_UNDONE, *span), dtype=pl.UInt32)
+        desired, is_desired = self._advice.action.desired_status.value, pl.col("outcome").is_in([*DESIRED])
+        state = pl.col("verified_status")
+        rows = rows.with_columns(
+            batch[CA_SN].fill_null("").alias(CA_SN),
+            pl.when(is_desired & (state != desired)).then(state).otherwise(pl.lit("")).alias(_READ_BACK),
+            pl.col("row").is_in(undone.implode()).alias(_MAYBE),
+            pl.col("code").fill_null(""),
+        )
+        is_other = ~pl.col("outcome").is_in([*DESIRED, Outcome.DUPLICATE])
+        rows = rows.filter(is_other | _IS_DRIFTED | pl.col(_MAYBE))
+        self._count(rows)
+        own = rows.columns[: rows.columns.index("row")]
+        is_past = pl.when(_IS_DRIFTED | pl.col(_MAYBE))  # what the service has answered holds no longer
+        message = is_past.then(_MEANING).otherwise(pl.coalesce("message", _MEANING)).alias("message")
+        said = rows.join(self._said(rows), on=_KEY, how="left", maintain_order="left")
+        return said.select(*own, "row", "outcome", "code", message, WHAT_TO_DO)
+
+    def _said(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Returns for each kind of the rows what it means and what to do."""
+        keys = [cast("tuple[str, str, str, bool]", key) for key in rows.select(_KEY).unique().iter_rows()]
+        found = [self._advice.finding(Outcome(key[0]), *key[1:3], maybe_undone=key[3]) for key in keys]
+        schema = {name: rows.schema[name] for name in _KEY} | {_MEANING: pl.String(), WHAT_TO_DO: pl.String()}
+        return pl.DataFrame([(*key, *said) for key, said in zip(keys, found, strict=True)], schema, orient="row")
+
+    def _count(self, rows: pl.DataFrame) -> None:
+        kind = pl.when(_MAYBE).then(pl.lit(MAYBE_UNDONE)).when(_IS_DRIFTED).then(pl.lit(DRIFTED))
+        by_kind = rows.group_by(kind.otherwise("outcome").alias("kind"), "code", CA_SN, maintain_order=True).len()
+        for kind_, code, ca, count in by_kind.iter_rows():
+            key = (kind_, code, ca if self._by_ca else "")
+            is_counted = key in self.groups or len(self.groups) < MOST_GROUPS
+            self.groups[key if is_counted else (kind_, code, "")] += count

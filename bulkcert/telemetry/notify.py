@@ -1,0 +1,203 @@
+"""Messages to people when a session ends, stops, or waits for somebody: through apprise, to whatever it reaches.
+
+The URL of a service holds its token, so it is never shown, logged or stored; what apprise itself would log is dropped.
+A message that is not delivered is a warning and changes nothing.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from socket import gethostname
+from typing import Any
+
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.output.advice import meaning, sentence, steps_left, undone_words
+from bulkcert.store.paths import RunFiles
+from bulkcert.store.schema import SessionKind
+from bulkcert.store.status import RunStatus, status_of
+from bulkcert.words import counted, spaced
+
+MOST_S = 15.0
+"""How long the end of a command waits for all of its messages."""
+
+ASKED_S = 60.0
+"""A question that is open for so long is worth a message."""
+
+INSTALL = "pip install 'bulkcert[notify]'"
+
+
+class Notifier:
+    """Sends messages about one session.
+
+    Args:
+        urls: Where to, as apprise takes them; at least one.
+        kind: What the session does.
+        files: Of the run.
+        warn: Called with what went wrong.
+        rehearsal: Whether it is known to be a rehearsal before the store says so.
+
+    Raises:
+        BulkcertError: MISCONFIGURED: apprise is not installed; USAGE: it knows no such URL.
+    """
+
+    def __init__(
+        self, urls: Sequence[str], kind: SessionKind, files: RunFiles, warn: Callable[[str], None], *, rehearsal: bool
+    ) -> None:
+        self._services = list(map(_service, range(1, len(urls) + 1), urls))
+        self._kind, self._files, self._warn, self._rehearsal = kind, files, warn, rehearsal
+        self.exit_status: int = ExitStatus.INTERNAL
+        """Of the command; known in its end."""
+
+    def end(self, error: BaseException | None) -> None:
+        """Sends what the session came to, and waits until that is done, for a while.
+
+        Args:
+            error: What has ended the command, or None.
+        """
+        status = self._status()
+        lines = [f"results: {self._files.results} on {gethostname()}"]
+        if isinstance(error, BulkcertError):
+            lines = [error.message, *lines, *filter(None, [error.advice])]
+        elif error is None and status is not None:
+            lines = [_meaning(status, self.exit_status), *lines, *_rows(status)]
+        threads, accepted = self._send(status, f"ended with {self.exit_status}", lines, self._type())
+        until = time.monotonic() + MOST_S
+        with suppress(KeyboardInterrupt, BulkcertError):  # a signal: whoever sends it does not want to wait
+            for thread in threads:
+                thread.join(max(0.0, until - time.monotonic()))
+        for number, (thread, service) in enumerate(zip(threads, self._services, strict=True), 1):
+            if number not in accepted:
+                why = f"no answer within {MOST_S:.0f} s" if thread.is_alive() else "it was not accepted"
+                self._warn(f"message {number} of {len(threads)}, by {service.service_name}, was not delivered: {why}")
+
+    def ask(self) -> None:
+        """Sends that a question is open."""
+        self._send(self._status(), "waits for a confirmation", [f"on {gethostname()}; no calls yet"], "warning")
+
+    def _type(self) -> str:
+        harmless = (ExitStatus.INCOMPLETE, ExitStatus.STOPPED_EARLY, ExitStatus.INTERRUPTED, ExitStatus.TERMINATED)
+        return "success" if not self.exit_status else "warning" if self.exit_status in harmless else "failure"
+
+    def _status(self) -> RunStatus | None:
+        with suppress(BulkcertError):
+            return status_of(self._files, brief=True)
+        return None
+
+    def _send(
+        self, status: RunStatus | None, what: str, lines: list[str], kind: str
+    ) -> tuple[list[threading.Thread], set[int]]:
+        """Starts to send a message; returns what sends it, and the numbers of those that have, as they come."""
+        asked, accepted = status.asked if status else None, set[int]()
+        about = f" {asked.action} on {asked.instance}" if asked else ""
+        rehearsal = "REHEARSAL: " * (self._rehearsal or (asked is not None and asked.rehearsal))
+        message = {"title": f"{rehearsal}bulkcert {self._kind}{about} {what}", "body": "\n".join(lines)}
+
+        def deliver(number: int, service: Any) -> None:
+            with suppress(Exception):  # whatever a service makes of it, the session is as it is
+                if service.notify(**message, notify_type=kind):
+                    accepted.add(number)
+
+        threads = [threading.Thread(target=deliver, args=each, daemon=True) for each in enumerate(self._services, 1)]
+        for thread in threads:
+            thread.start()
+        return threads, accepted
+
+
+def _service(number: int, url: str) -> Any:
+    """Returns the service that a URL means.
+
+    Raises:
+        BulkcertError: MISCONFIGURED: apprise is not installed; USAGE: it knows no such URL.
+    """
+    try:
+        from apprise import Apprise  # noqa: PLC0415 - an extra, which few runs need
+    except ImportError:
+        message = "--notify needs apprise, which is not installed"
+        raise BulkcertError(ExitStatus.MISCONFIGURED, message, f"No calls were made. {INSTALL}") from None
+    for name in ("apprise", "urllib3"):  # what they log has the URL in it
+        logging.getLogger(name).disabled = True
+        logging.getLogger(name).propagate = False
+    service = None
+    with suppress(Exception):  # what it raises may hold the URL
+        service = Apprise.instantiate(url)
+    if service is None:
+        raise BulkcertError(
+            ExitStatus.USAGE,
+            f"--notify: the URL that is given as number {number} is none that apprise knows; it is not shown: a secret",
+            "No calls were made. bulkcert help notify shows what URLs look like.",
+        )
+    return service
+
+
+def _meaning(status: RunStatus, exit_status: int) -> str:
+    if status.is_undone:
+        return f"UNDONE: {undone_words(status)}"
+    stopped = status.doing.stopped if status.doing and status.doing.exit_status == exit_status else ""
+    return stopped or meaning(exit_status)
+
+
+def _rows(status: RunStatus) -> Iterator[str]:
+    """Yields what became of the rows, and what is left to do."""
+    outcomes = ", ".join(f"{count:,} {spaced(outcome)}" for outcome, count in status.outcomes.items())
+    if status.asked is not None:
+        yield f"rows: {status.asked.rows:,}{outcomes and f': {outcomes}'}"
+    if status.drifted:
+        yield f"read back in another state: {status.drifted:,}"
+    if status.failed is not None:
+        yield f"failed rows: {status.failed}: {counted(status.not_desired, 'row')}"
+    yield from (f"next: {sentence(step)}" for step in steps_left(status))
+
+
+_active: Notifier | None = None
+
+
+@contextmanager
+def notifying(
+    urls: Sequence[str], kind: SessionKind, files: RunFiles, warn: Callable[[str], None], *, rehearsal: bool = False
+) -> Iterator[Callable[[int], None]]:
+    """Sends a message when a session ends, however it does; loads nothing where no URL is given.
+
+    Yields:
+        Takes the exit status of the command, where that ends without an error.
+
+    Raises:
+        BulkcertError: See ``Notifier``; no calls were made.
+    """
+    global _active  # noqa: PLW0603 - a question is asked far from where a session begins
+    if not urls:
+        yield lambda _: None
+        return
+    _active = notifier = Notifier(urls, kind, files, warn, rehearsal=rehearsal)
+    ended: BaseException | None = None
+    try:
+        yield lambda status: setattr(notifier, "exit_status", status)
+    except BaseException as error:
+        ended = error
+        notifier.exit_status = _status_of(error)
+        raise
+    finally:
+        _active = None
+        notifier.end(ended)
+
+
+def _status_of(error: BaseException) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        return ExitStatus.INTERRUPTED
+    return error.status if isinstance(error, BulkcertError) else ExitStatus.INTERNAL
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Sends that somebody is needed, where a question stays open for long."""
+    if _active is None:
+        yield
+        return
+    timer = threading.Timer(ASKED_S, _active.ask)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
