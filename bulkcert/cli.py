@@ -115,10 +115,11 @@ def bulkcert(
     tokens = tuple("./-" if typed == "-" else typed for typed in tokens)
     command = tokens[0] if tokens else ""
     bind(job=job.stem if job else None)
-    layers: list[Any] = [Env("BULKCERT_", command=False)]
+    layers: list[Any] = [_of_a_run_alone if command == "control" else _ENVIRONMENT]
     if job is not None:
         options = options_of_job(job, command, _options_of(command), _options_of("run"))
-        layers.append(Dict(options, source=str(job), use_commands_as_keys=False))
+        # Below the command: at the top the library ignores a key that has the name of a command, as plan has.
+        layers.append(Dict({command: options}, source=str(job)))
         if not format_asked(tokens, os.environ) and options.get("log-format") == "json":
             terminal.begin_json()
     if command == "resume":
@@ -130,6 +131,15 @@ def bulkcert(
     _warn_of_unknown(command)
     app.config = tuple(layers)
     return app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+
+
+_ENVIRONMENT = Env("BULKCERT_", command=False)
+
+
+def _of_a_run_alone(app: App, commands: tuple[str, ...], arguments: cyclopts.ArgumentCollection) -> None:
+    """Fills in from the environment which run is meant: what is asked of its session is typed."""
+    of_run = [each for each in arguments if each.name in ("--results", "--state-dir")]
+    _ENVIRONMENT(app, commands, cyclopts.ArgumentCollection(of_run))  # type: ignore[no-untyped-call]
 
 
 def _warn_of_unknown(command: str) -> None:

@@ -81,6 +81,8 @@ def _is_meant(name: str, command: str, own: AbstractSet[str], of_run: AbstractSe
 
     Who lets a job run unasked has agreed to the run, not to what undoes it or calls again.
     """
+    if command == "control":  # what is asked of a session is typed
+        return name in ("results", "state-dir")
     if not own or command in ("run", "rehearse"):
         return True
     return name != "yes" and (name in own or name not in of_run)

@@ -63,7 +63,15 @@ def stats(**figures):
     none |= dict.fromkeys(("reads", "retries", "throttles", "outages", "scans"), 0)
     none |= dict.fromkeys(("rate", "achieved_rate", "paused_s", "outage_s", "latency_sum_s", "elapsed_s"), 0.0)
     none |= dict.fromkeys(("waiting_for", "last_error", "throttle_code", "unread_because", "stop"), "")
-    none |= {"phase": "calling", "outcomes": {}, "outcomes_now": {}, "limit": 494.0, "factor": 1.0, "lanes": []}
+    none |= {
+        "phase": "calling",
+        "outcomes": {},
+        "outcomes_now": {},
+        "limit": 494.0,
+        "factor": 1.0,
+        "lanes": [],
+        "caps": {},
+    }
     none |= {"reading": False, "codes": {}, "latency_counts": [0] * 13, "left_s": None, "errors": []}
     return none | {"retry_after_s": 0.0, "stop_status": None} | figures
 

@@ -34,7 +34,7 @@ def maker(made, *, rows=100, to_call=100, settled=None, kind="calling", limit=10
     return StatsMaker(
         made,
         kind,
-        SimpleNamespace(addresses=(None,), rate=limit, workers=20),
+        SimpleNamespace(addresses=(None,), rate=limit, workers=20, account_cap=500, address_cap=300, lane_cap=270),
         rows=rows,
         settled=before,
         to_call=to_call,

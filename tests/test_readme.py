@@ -6,10 +6,11 @@ import shutil
 import signal
 import subprocess
 import tomllib
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from program import bulkcert, emulator, here, start, write_devices
+from program import bulkcert, emulator, here, start, wait_for, write_devices
 
 from bulkcert.cli import COMMANDS
 from bulkcert.errors import ExitStatus
@@ -138,6 +139,10 @@ def test_every_command_line(place, service, line):
         # The job ends at a time of day, which tests do not go by.
         environment |= {"BULKCERT_DEADLINE": "12h"}
         environment |= {"BULKCERT_INPUT": "devices.csv", "BULKCERT_RESULTS": "night-2026-11-21.parquet"}
+    if words[0] == "control":
+        with running(words[1], service, place):
+            here(*words, cwd=place).ended(0)
+        return
     if words[0] in RUN_BEFORE:
         run = ("run", "inactivate-device", "devices.csv", "--instance", INSTANCES[0], "--preflight", "always")
         of = ("run", *words[1:]) if "--job" in words else (*run, "-o", words[1])
@@ -145,6 +150,20 @@ def test_every_command_line(place, service, line):
     # A process keeps its log for machines to its end.
     do = bulkcert if "--log-format" in words else here
     do(*words, env=environment, cwd=place).ended(0)
+
+
+@contextmanager
+def running(results, service, place):
+    """Holds a session that is running, since nothing is answered."""
+    where = ("--endpoint", service.url, "--instance", INSTANCES[0], "--preflight", "never", "--yes")
+    service.tell("faults", shares={"slow": 1.0})
+    with start("run", "inactivate-device", "devices.csv", "-o", results, *where, "-q", cwd=place) as child:
+        wait_for(child, lambda: '"running"' in here("status", results, "--json", cwd=place).stdout)
+        try:
+            yield
+        finally:
+            child.kill()
+            service.tell("faults", shares={})
 
 
 @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen (openssh-client) is not installed")

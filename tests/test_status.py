@@ -246,6 +246,7 @@ def test_stalled(tmp_path):
     """A run that is held and has given no sign of life for a while is told as such, not as one that is running."""
     files = made_run(tmp_path, [None], [session(ended=None, started_at=1, beat_at=now_ms() - 30_000)])
     with holding(files):
+        files.lock.write_bytes(msgspec.json.encode(lock.Holder(4242, "made", 0.0)))  # it began its session after that
         status = status_of(files)
         text = here("status", files.results).ended(0).stdout
 

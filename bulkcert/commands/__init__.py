@@ -19,6 +19,7 @@ Change   run        Make one call for each row of a list; write the outcomes
          undo       Undo what a run has changed
 Check    verify     Read back the status of every row of a run
          status     Show the status of a run, from another terminal
+         control    Change the rate of a running session; pause or stop it
          runs       List the runs in a directory
          report     Report a run in one page, as HTML, text, Markdown or JSON
          export     Write results again, all rows or some, in any format

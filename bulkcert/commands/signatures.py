@@ -26,6 +26,7 @@ from bulkcert.runs.options import (
     Stage,
     StateOptions,
     VerifyOptions,
+    number,
 )
 from bulkcert.service.actions import ActionName
 from bulkcert.store.outcome import Outcome
@@ -195,6 +196,39 @@ def status(
     return _do("status", results, options.state_dir, follow=follow, json=json)
 
 
+def control(
+    results: Results,
+    *,
+    rate: Annotated[int | None, number(MAIN)] = None,
+    per_address_rate: Annotated[int | None, number(MAIN)] = None,
+    pause: Annotated[bool, Parameter(group=MAIN)] = False,
+    continue_: Annotated[bool, Parameter(name="--continue", group=MAIN)] = False,
+    stop: Annotated[bool, Parameter(group=MAIN)] = False,
+    limits_raised: Annotated[bool, Parameter(group=MAIN)] = False,
+    options: StateOptions = StateOptions(),
+) -> int:
+    """Change the rate of a running session; pause or stop it.
+
+    bulkcert control devices.inactivate-device.results.csv --rate 200
+    bulkcert control devices.inactivate-device.results.csv --pause
+
+    The session does it within a second. What is asked is typed: it is read from
+    no job file and no environment. Status, log and report show who asked.
+
+    Args:
+        results: The results of the run. With --job those of the job.
+        rate: From now on, calls per second of the account.
+        per_address_rate: From now on, calls per second of each address.
+        pause: Send no more calls until --continue; a deadline still holds.
+        continue_: End a pause.
+        stop: Stop in order, as SIGTERM does, but with 75; resume continues.
+        limits_raised: Allow more than at the start of the session, and more than what is documented.
+    """
+    given = {"rate": (rate, per_address_rate) != (None, None), "pause": pause, "continue": continue_, "stop": stop}
+    requests = [name for name, is_given in given.items() if is_given]
+    return _do("control", results, options.state_dir, requests, (rate, per_address_rate), limits_raised=limits_raised)
+
+
 def runs(
     directory: Annotated[Path, Parameter(group=MAIN)] = Path(),
     *,
@@ -306,6 +340,7 @@ COMMANDS: dict[str, tuple[Callable[..., int], str]] = {
     "undo": (undo, _RUN),
     "verify": (verify, _RUN),
     "status": (status, "0 running or done · 66 no such run · 75 interrupted · otherwise that of the run"),
+    "control": (control, "0 done · 2 options · 66 no such run, or ended · 75 not running, or late"),
     "runs": (runs, _LOCAL),
     "report": (report, _LOCAL),
     "export": (export, _LOCAL),

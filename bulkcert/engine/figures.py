@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-Phase = Literal["reading states", "calling", "undoing", "verifying", "stopping"]
+Phase = Literal["reading states", "calling", "undoing", "verifying", "paused", "stopping"]
 
 
 class LaneState(msgspec.Struct, frozen=True):
@@ -95,6 +95,7 @@ class Stats(Counts, frozen=True, kw_only=True):  # type: ignore[misc]
         achieved_rate: Calls per second from the first to the last.
         peak_window: Most sends in any half-open second.
         limit: Calls per second that all lanes make together, at most.
+        caps: The limits of the account and of an address, and what each lane uses of them.
         factor: Share of the limit that may be used after throttling, from 0 to 1.
         paused_s: For how long nothing is sent, in seconds.
         lanes: Each source address.
@@ -120,6 +121,7 @@ class Stats(Counts, frozen=True, kw_only=True):  # type: ignore[misc]
     achieved_rate: float
     peak_window: int
     limit: float
+    caps: dict[str, int]
     factor: float
     paused_s: float
     lanes: list[LaneState]

@@ -83,6 +83,7 @@ class Lanes:
         self.progress = progress
         self.progress.outage = Outage(time.monotonic())
         self.stopping = anyio.Event()
+        self._paused_at = 0.0
         self._ticker = Ticker(progress.slow_down)
         self.lanes = [Lane(client, Pacer(service.lane_cap, self._ticker)) for client in clients]
         progress.lanes = [lane.progress for lane in self.lanes]
@@ -93,6 +94,30 @@ class Lanes:
             self.progress.stop = stop
             self.stopping.set()
             self._ticker.stop()
+
+    async def change(self, service: Target) -> None:
+        """Changes how fast all lanes may be together, and each of them."""
+        self.service = service
+        for lane in self.lanes:
+            await lane.pacer.change(service.lane_cap)
+
+    def pause(self, by: str) -> None:
+        """Lets nothing more be sent until ``resume``, or a stop; calls in flight finish.
+
+        Args:
+            by: Who asks, and since when, in words.
+        """
+        if not self.progress.paused_by:
+            self._paused_at = time.monotonic()
+        self.progress.paused_by = by
+        self._ticker.pause()
+
+    def resume(self) -> None:
+        """Ends a pause, if there is one."""
+        if self.progress.paused_by:
+            self.progress.outage.paused(time.monotonic() - self._paused_at)
+            self.progress.paused_by = ""
+            self._ticker.resume()
 
     async def settle(
         self,

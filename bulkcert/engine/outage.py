@@ -48,6 +48,11 @@ class Outage:
         self._unanswered += 1
         self.count += self._unanswered == IN_A_ROW
 
+    def paused(self, seconds: float) -> None:
+        """Takes note that nothing was sent for so long since nothing was to be: that is nobody's silence."""
+        self._silent_since += seconds
+        self._decided_at += seconds
+
     @property
     def ongoing(self) -> bool:
         """Whether there is an outage: attempts that fail now say nothing about their rows."""

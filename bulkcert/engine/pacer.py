@@ -4,7 +4,9 @@ The arithmetic (``lane_cap``, ``burst_for``, ``SlowDown``, ``backoff_s``) reads 
 
 Why no one-second window ever holds more than the cap: a bucket of size *burst* that drains at *cap - burst* lets at
 most ``(cap - burst) * 1 + burst = cap`` sends through in any second, and the lanes' caps add up to the account's cap
-at most. Slowing down makes a send cost more of the bucket, never less, so the bound holds while the rate changes.
+at most. Slowing down makes a send cost more of the bucket, never less, so the bound holds while the rate changes. A cap
+that changes brings a new bucket, which is empty: a second across the change holds at most the greater of both caps, and
+one that begins after it the new cap.
 """
 
 import asyncio
@@ -175,6 +177,7 @@ class Ticker:
 
     def __init__(self, slow_down: SlowDown) -> None:
         self.is_stopped = False
+        self.is_paused = False
         self.pacers: list[Pacer] = []
         self._slow_down = slow_down
         self._timer: asyncio.TimerHandle | None = None
@@ -185,10 +188,19 @@ class Ticker:
         for pacer in self.pacers:
             pacer.release(0.0)
 
+    def pause(self) -> None:
+        """Lets nothing through until ``resume``."""
+        self.is_paused = True
+
+    def resume(self) -> None:
+        """Ends a pause."""
+        self.is_paused = False
+        self.wake()
+
     def cost(self) -> float:
         """Returns what a call takes out of its bucket now; 0 during a pause."""
         now = time.monotonic()
-        return 0.0 if self._slow_down.paused_until > now else 1.0 / self._slow_down.factor(now)
+        return 0.0 if self.is_paused or self._slow_down.paused_until > now else 1.0 / self._slow_down.factor(now)
 
     def wake(self) -> None:
         """Takes note that somebody waits."""
@@ -197,7 +209,7 @@ class Ticker:
 
     def _tick(self) -> None:
         self._timer = None
-        if self.is_stopped:
+        if self.is_stopped or self.is_paused:
             return
         loop, cost = asyncio.get_running_loop(), self.cost()
         if not cost:
@@ -217,14 +229,23 @@ class Pacer:
     """
 
     def __init__(self, cap: int, ticker: Ticker) -> None:
+        self.waiting: deque[asyncio.Future[float]] = deque()
+        self._fill(cap)
+        self._ticker = ticker
+        ticker.pacers.append(self)
+
+    def _fill(self, cap: int) -> None:
         self._burst = burst_for(cap)
         self._part = max(1.0, self._burst / 2)
         self._period_s = self._part / bucket_rate(cap) + (RETRY_S if self._burst == 1 else 0.0)
         """What is released at a time, and how long the bucket takes for that; one of 1 is not asked too early."""
-        self.waiting: deque[asyncio.Future[float]] = deque()
         self._bucket = AsyncLimiter(self._burst, self._burst / bucket_rate(cap))
-        self._ticker = ticker
-        ticker.pacers.append(self)
+
+    async def change(self, cap: int) -> None:
+        """Changes the cap, in calls per second, at least 1: the new bucket is empty."""
+        self._fill(cap)
+        await self._bucket.acquire(self._burst)
+        self._ticker.wake()
 
     async def acquire(self) -> bool:
         """Waits until one call may be sent; returns False if the run is stopping, and then nothing may be."""

@@ -57,6 +57,7 @@ class Progress(Counts, kw_only=True):
         sends: When requests were sent.
         slow_down: How much of the limits may be used.
         outage: Whether the service answers.
+        paused_by: Who has paused it, and since when, in words; empty unless it is paused.
         preflight_over: Whether states were read before the first call, or the run continues without; from then on calls
             may be made.
         next_scan_at: Until when a watch sleeps between two scans, monotonic time in seconds; 0 while it does not sleep.
@@ -71,6 +72,7 @@ class Progress(Counts, kw_only=True):
     sends: SendWindow = msgspec.field(default_factory=SendWindow)
     slow_down: SlowDown = msgspec.field(default_factory=SlowDown)
     outage: Outage = msgspec.field(default_factory=lambda: Outage(time.monotonic()))
+    paused_by: str = ""
     preflight_over: bool = False
     next_scan_at: float = 0.0
     watched_until: float = 0.0

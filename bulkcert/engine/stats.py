@@ -44,18 +44,22 @@ class StatsMaker:
     ) -> None:
         self.progress = progress
         self._kind = kind
-        self._addresses, self._limit = service.addresses, service.rate
-        self._workers = service.workers * len(service.addresses)
+        self._service = service
         self._rows = rows
         self._settled = settled or Counter()
         self._to_call = to_call
         self._limited = limited
         self._began = time.monotonic()
         self._calling_since: float | None = None
+        self._called_before = 0
+
+    def change(self, service: Target) -> None:
+        """Takes note that the service is called at another rate from now on."""
+        self._service, self._calling_since = service, None
 
     def take(self) -> Stats:
         """Returns what the session does now."""
-        progress, now = self.progress, time.monotonic()
+        progress, service, now = self.progress, self._service, time.monotonic()
         outcomes, done_now = self._outcomes(), self._done_now()
         return Stats(
             **{name: copy(getattr(progress, name)) for name in Counts.__struct_fields__},
@@ -70,12 +74,13 @@ class StatsMaker:
             rate=progress.sends.recent_rate(now),
             achieved_rate=round(progress.sends.rate(), 1),
             peak_window=progress.sends.worst,
-            limit=round(self._limit, 1),
+            limit=round(service.rate, 1),
+            caps={"account": service.account_cap, "address": service.address_cap, "lane": service.lane_cap},
             factor=round(progress.slow_down.factor(now), 3),
             paused_s=round(max(0.0, progress.slow_down.paused_until - now), 1),
             lanes=[
                 LaneState(address or "any", lane.window.recent_rate(now), lane.in_flight)
-                for address, lane in zip(self._addresses, progress.lanes, strict=False)
+                for address, lane in zip(service.addresses, progress.lanes, strict=False)
             ],
             outage_s=round(now - progress.outage.since, 1) if progress.outage.ongoing else 0.0,
             outages=progress.outage.count,
@@ -111,41 +116,53 @@ class StatsMaker:
     def _phase(self) -> Phase:
         if self.progress.stop is not None:
             return "stopping"
+        if self.progress.paused_by:
+            return "paused"
         reading = self._kind == "calling" and (self.progress.reading or not self.progress.preflight_over)
         return "reading states" if reading else self._kind
 
     def _left_s(self, now: float) -> float | None:
         """Returns how long the calls that are left will take, in seconds."""
         phase = self._phase()
-        if phase == "reading states":
+        if phase in ("reading states", "paused"):
             self._calling_since = None
             return None
         if phase in ("verifying", "stopping") or self.progress.outage.ongoing:
             return None
-        self._calling_since = self._calling_since or now
+        called, limit = self.progress.outcomes.total() - self.progress.outcomes[Outcome.UNCHANGED], self._service.rate
+        if self._calling_since is None:
+            self._calling_since, self._called_before = now, called
         left, elapsed = max(0, self._to_call - self._done_now()), now - self._calling_since
         if elapsed < RATE_AFTER_S:
-            return left / self._limit
-        called = self.progress.outcomes.total() - self.progress.outcomes[Outcome.UNCHANGED]
-        return left / (min(self._limit, called / elapsed) or self._limit)
+            return left / limit
+        return left / (min(limit, (called - self._called_before) / elapsed) or limit)
 
     def _waiting_for(self, now: float) -> str:
         """Returns what keeps the session from going faster."""
         progress, outage = self.progress, self.progress.outage
         if progress.stop is not None:
             return f"stopping ({progress.stop.message}): waiting for {progress.in_flight} calls in flight"
+        if progress.paused_by:
+            return f"PAUSED by {progress.paused_by}"
         if outage.ongoing:
             return f"no answer for {now - outage.since:.0f} s: waiting for the service ({progress.last_error})"
         if (sleeps := progress.next_scan_at - now) > 0:
             until = datetime.fromtimestamp(progress.watched_until, UTC)
             return f"next check in {about(sleeps)}, until {until:%Y-%m-%dT%H:%M:%SZ}"
-        if (pause := progress.slow_down.paused_until - now) > 0:
+        if slowed := self._slowed(now):
+            return slowed
+        waits = progress.in_flight >= self._service.workers * len(self._service.addresses)
+        return f"all {progress.in_flight} workers wait for answers" if waits else f"paced at {self._service.rate:.0f}/s"
+
+    def _slowed(self, now: float) -> str:
+        """Returns why less than the limit may be used; empty where all of it may."""
+        slow_down = self.progress.slow_down
+        if (pause := slow_down.paused_until - now) > 0:
             return f"throttled: pausing {pause:.1f} s as the service asks"
-        if (factor := progress.slow_down.factor(now)) < 1:
-            reason = "throttled" if progress.throttles else "after an outage"
+        if (factor := slow_down.factor(now)) < 1:
+            reason = "throttled" if self.progress.throttles else "after an outage"
             return f"{reason}: at {factor:.0%} of the cap, rising"
-        waits = progress.in_flight >= self._workers
-        return f"all {progress.in_flight} workers wait for answers" if waits else f"paced at {self._limit:.0f}/s"
+        return ""
 
 
 def _named(outcomes: Counter[Outcome]) -> dict[str, int]:

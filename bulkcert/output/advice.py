@@ -223,6 +223,8 @@ def is_undoing(status: RunStatus) -> bool:
 
 def steps_left(status: RunStatus) -> Iterator[Step]:
     """Yields what is left to do about a run, the most urgent first; nothing while all goes well."""
+    if status.pause is not None and status.state is State.RUNNING:
+        yield Step("to continue", status.files.command("control", "--continue"))
     if status.asked is None or status.state in (State.STARTING, State.RUNNING) or status.asked.rehearsal:
         return
     resume, session = status.files.command("resume"), status.session

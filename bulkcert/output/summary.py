@@ -243,20 +243,11 @@ def _session(session: stored.Session, seen: int) -> SessionSummary:
     return msgspec.convert(figures | msgspec.structs.asdict(session) | times | change, SessionSummary)
 
 
-class _Limits(msgspec.Struct, frozen=True):
-    """What a summary takes from the options of a session."""
-
-    rate: int
-    per_address_rate: int
-    source_address: list[str]
-
-
 def caps_of(session: stored.Session) -> Caps:
     """Returns the limits that a session kept."""
-    limits = msgspec.json.decode(session.options, type=_Limits)
-    addresses = limits.source_address or ["any"]
-    lane = lane_cap(limits.rate, limits.per_address_rate, len(addresses))
-    return Caps(limits.rate, limits.per_address_rate, lane, addresses)
+    limits = session.limits
+    lane = lane_cap(limits.rate, limits.per_address_rate, len(limits.addresses))
+    return Caps(limits.rate, limits.per_address_rate, lane, list(limits.addresses))
 
 
 def _kinds(db: sqlite3.Connection, pinned: PinnedList) -> list[Kind]:

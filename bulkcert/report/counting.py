@@ -20,6 +20,7 @@ from bulkcert.report.figures import (
     CaCount,
     Calls,
     Certificates,
+    Controlled,
     Figures,
     Finding,
     ResultsFile,
@@ -35,7 +36,7 @@ from bulkcert.store import lock, queries
 from bulkcert.store.database import reading
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import RunFiles
-from bulkcert.store.schema import Asked, Session, Verification
+from bulkcert.store.schema import Asked, Control, Session, Verification
 from bulkcert.store.status import RunStatus, State, status_in, status_of
 
 MOST_CAS = 20
@@ -102,6 +103,7 @@ def _count(status: RunStatus, asked: Asked, db: sqlite3.Connection) -> Figures:
         limits=summary.caps_of(status.doing or status.sessions[-1]),
         results=results,
         starts=starts,
+        controls=[_controlled(each) for each in status.controls],
         certificates=known,
         outcomes={outcome.value: number for outcome, number in status.outcomes.items()},
         cas_in_all=cas_in_all,
@@ -274,6 +276,11 @@ def _start(status: RunStatus, session: Session, done: summary.SessionSummary) ->
         state="ended" if session.ended_at else "running" if status.is_held and session is status.session else "killed",
         last_sign=utc(session.beat_at / 1000) if session.beat_at else None,
     )
+
+
+def _controlled(control: Control) -> Controlled:
+    done, at = control.taken_at is not None, utc(control.asked_at / 1000)
+    return Controlled(at, control.words, control.user, control.host, control.pid, done)
 
 
 def _exit_meaning(status: RunStatus, asked: Asked) -> str:

@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from bulkcert.output.advice import meaning_of
-from bulkcert.report.figures import Figures, Finding, Headline, Sample, SessionFigures
+from bulkcert.report.figures import Controlled, Figures, Finding, Headline, Sample, SessionFigures
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import ChangeRecord
 from bulkcert.views.change import change_rows
@@ -237,10 +237,14 @@ def _changes(figures: Figures) -> Iterator[Section]:
 
 def _sessions(figures: Figures) -> Section:
     columns: Kinds = dict.fromkeys(("When", "Command", "By", "Access key", "Calls"), "text")
-    return Section(
-        "By whom, and when",
-        table=TextTable(columns, [_session(each, is_first=not number) for number, each in enumerate(figures.starts)]),
-    )
+    rows = [(each.started, _session(each, is_first=not number)) for number, each in enumerate(figures.starts)]
+    rows += [(each.asked, _controlled(each)) for each in figures.controls]
+    return Section("By whom, and when", table=TextTable(columns, [row for _, row in sorted(rows)]))
+
+
+def _controlled(each: Controlled) -> list[str]:
+    by = _message(f"{each.user} on {each.host}, process {each.pid}")
+    return [clock(each.asked), "control", by, "—", each.words if each.is_done else f"{each.words}: never done"]
 
 
 def _session(each: SessionFigures, *, is_first: bool) -> list[str]:

@@ -56,6 +56,17 @@ class SessionFigures(SessionSummary, frozen=True, kw_only=True):
     last_sign: str | None
 
 
+class Controlled(msgspec.Struct, frozen=True):
+    """What an operator asked of a session while it was running: in words, by whom, and whether it was done."""
+
+    asked: str
+    words: str
+    user: str
+    host: str
+    pid: int
+    is_done: bool
+
+
 class Certificates(msgspec.Struct, frozen=True):
     """Certificates of the list by what is known of them now, duplicates not counted; each is counted once.
 
@@ -239,6 +250,7 @@ class Figures(msgspec.Struct, frozen=True):
         limits: Those of the newest session that called.
         results: The results file.
         starts: The sessions.
+        controls: What operators have asked of them while they were running.
         certificates: What is known of them now.
         outcomes: Rows by outcome.
         cas_in_all: Distinct CAs.
@@ -260,6 +272,7 @@ class Figures(msgspec.Struct, frozen=True):
     limits: Caps
     results: ResultsFile
     starts: list[SessionFigures]
+    controls: list[Controlled]
     certificates: Certificates
     outcomes: dict[str, int]
     cas_in_all: int

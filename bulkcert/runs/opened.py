@@ -1,7 +1,6 @@
 """A run whose lock is held and whose store is open: what every session of it starts from."""
 
 import os
-import pwd
 import shlex
 import socket
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from bulkcert.runs.target import resolve_target
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.service.signing import Credentials
 from bulkcert.store import queries
+from bulkcert.store.lock import this_user
 from bulkcert.store.outcome import Row
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Asked, PlanRecord, Session, SessionKind
@@ -203,14 +203,6 @@ def remove_folder(files: RunFiles) -> None:
 def is_in(rows: list[int]) -> pl.Expr:
     """Returns whether a row of a frame is one of these."""
     return pl.col(ROW).is_in(pl.Series(rows, dtype=pl.UInt32).implode())
-
-
-def this_user() -> str:
-    """Returns the account that this process runs as; its number where it has no name, as in a container."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
 
 
 def same_service(endpoint: str, other: str) -> bool:

@@ -17,14 +17,16 @@ from bulkcert.service.verdicts import StatusTable
 
 MAIN = Group("What and where", sort_key=0)
 SAFETY = Group("Safety", sort_key=1)
-REHEARSAL = Group("Rehearsal", sort_key=2)
-LIST = Group("List and results", sort_key=3)
-PACE = Group("Pace", sort_key=4)
-SCHEDULE = Group("Schedule", sort_key=5)
-OUTPUT = Group("Output", sort_key=6)
+APPROVAL = Group("Approval", sort_key=2)
+REHEARSAL = Group("Rehearsal", sort_key=3)
+LIST = Group("List and results", sort_key=4)
+PACE = Group("Pace", sort_key=5)
+SCHEDULE = Group("Schedule", sort_key=6)
+OUTPUT = Group("Output", sort_key=7)
 
 
-def _number(group: Group, metavar: str = "N") -> Parameter:
+def number(group: Group, metavar: str = "N") -> Parameter:
+    """Returns how an option is read that is a whole number."""
     return Parameter(group=group, converter=whole_number, metavar=metavar)
 
 
@@ -62,17 +64,17 @@ class ServiceOptions:
     source_address: Annotated[tuple[str, ...], Parameter(group=PACE, consume_multiple=False, metavar="ADDRESS")] = ()
     """Local address to send from; repeat it for more."""
 
-    rate: Annotated[int, _number(PACE)] = ACCOUNT_LIMIT
+    rate: Annotated[int, number(PACE)] = ACCOUNT_LIMIT
     """Calls per second of the account."""
-    per_address_rate: Annotated[int, _number(PACE)] = ADDRESS_LIMIT
+    per_address_rate: Annotated[int, number(PACE)] = ADDRESS_LIMIT
     """Calls per second of each address; 90 % of it is used, since the service blocks above."""
     limits_raised: Annotated[bool, Parameter(group=PACE)] = False
     """Allow more than that: the service has raised yours."""
-    max_in_flight: Annotated[int, _number(PACE)] = 256
+    max_in_flight: Annotated[int, number(PACE)] = 256
     """Most calls that wait for an answer."""
     timeout: Annotated[float, Parameter(group=PACE, metavar="SECONDS")] = 10.0
     """Most that one attempt may take."""
-    attempts: Annotated[int, _number(PACE)] = 6
+    attempts: Annotated[int, number(PACE)] = 6
     """Attempts for each row; waiting out a throttle or an outage does not count."""
     json: Annotated[bool, Parameter(group=OUTPUT)] = False
     """Print what came of it as JSON."""
@@ -126,10 +128,10 @@ class PreflightOptions:
 class ChangeOptions:
     """Why a change is made; kept with each session, and shown."""
 
-    ticket: Annotated[str, Parameter(group=SAFETY, metavar="ID")] = ""
-    """Ticket of the change, as in CHG-4711; status and report show it."""
-    reason: Annotated[str, Parameter(group=SAFETY, metavar="TEXT")] = ""
-    """Why it is made; shown likewise."""
+    ticket: Annotated[str, Parameter(group=APPROVAL, metavar="ID")] = ""
+    """Ticket of the change, as in CHG-4711; kept and shown."""
+    reason: Annotated[str, Parameter(group=APPROVAL, metavar="TEXT")] = ""
+    """Why it is made; kept and shown."""
 
 
 @Parameter(name="*")
@@ -148,16 +150,16 @@ class CallOptions(ServiceOptions, StateOptions, ChangeOptions, NotifyOptions):
 
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], group=MAIN)] = False
     """Do not ask."""
-    limit_rows: Annotated[int | None, _number(SAFETY)] = None
+    limit_rows: Annotated[int | None, number(SAFETY)] = None
     """Call at most so many rows, then stop (75); resume calls the next ones."""
     max_errors: Annotated[str, Parameter(group=SAFETY, metavar="N|P%")] = "50%"
     """Stop (3) when more rows than this failed: a number, or a share of those finished, from 100 on."""
-    approved_by: Annotated[str, Parameter(group=SAFETY, metavar="NAME")] = ""
-    """Who has approved it; shown likewise."""
+    approved_by: Annotated[str, Parameter(group=APPROVAL, metavar="NAME")] = ""
+    """Who has approved it; kept and shown."""
     require: Annotated[
         tuple[Required, ...],
         Parameter(
-            group=SAFETY,
+            group=APPROVAL,
             converter=names_of(get_args(Required)),
             consume_multiple=False,
             metavar="OPTION,…",
@@ -172,9 +174,9 @@ class CallOptions(ServiceOptions, StateOptions, ChangeOptions, NotifyOptions):
 class SizeOptions:
     """Options that say how long a list may be."""
 
-    min_rows: Annotated[int | None, _number(SCHEDULE)] = None
+    min_rows: Annotated[int | None, number(SCHEDULE)] = None
     """Refuse a list of fewer rows (65); without it an empty list exits with 0."""
-    max_rows: Annotated[int | None, _number(SCHEDULE)] = None
+    max_rows: Annotated[int | None, number(SCHEDULE)] = None
     """Refuse a list of more rows (65)."""
 
 
@@ -196,7 +198,7 @@ class ResumeOptions(CallOptions, SizeOptions, PreflightOptions, ColumnOptions):
     """Call again what is failed, unknown, not_registered, undone, or drifted: read back in another state."""
     deadline: Annotated[float | None, Parameter(group=SCHEDULE, converter=moment, metavar="TIME")] = None
     """Send nothing after this (75): 4h from now, or the nearest 06:00; 23:00 typed in the morning is over."""
-    retain_days: Annotated[int | None, _number(SCHEDULE, "DAYS")] = None
+    retain_days: Annotated[int | None, number(SCHEDULE, "DAYS")] = None
     """After a run that finished, remove files of this job's runs that are older by the date in their name."""
     metrics_file: Annotated[Path | None, Parameter(group=OUTPUT, metavar="FILE")] = None
     """Keep metrics in this .prom file, for the node exporter; one for each job."""
@@ -227,7 +229,7 @@ class RunOptions(Options):
 
     plan: Annotated[Path | None, Parameter(group=MAIN, metavar="FILE")] = None
     """Do what plan -o has kept, or refuse; action and list are taken from it."""
-    approver_key: Annotated[Path | None, Parameter(group=SAFETY, metavar="FILE")] = None
+    approver_key: Annotated[Path | None, Parameter(group=APPROVAL, metavar="FILE")] = None
     """Allowed signers (OpenSSH), one of whom must have signed the plan: FILE.sig."""
 
 
@@ -334,7 +336,7 @@ class Stage:
 
     faults: Annotated[bool, Parameter(group=REHEARSAL)] = False
     """Let 3 % of the calls go wrong: throttles, errors, lost connections, slow answers, missing echoes."""
-    fault_seed: Annotated[int | None, _number(REHEARSAL)] = None
+    fault_seed: Annotated[int | None, number(REHEARSAL)] = None
     """Seed of the faults, to meet the same again; printed."""
     and_then: Annotated[
         tuple[Literal["verify", "undo"], ...], Parameter(group=REHEARSAL, consume_multiple=False, metavar="COMMAND")

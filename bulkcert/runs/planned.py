@@ -92,7 +92,7 @@ def read_plan(path: Path) -> tuple[KeptPlan, bytes]:
     except OSError as error:
         message = f"cannot read the plan {path}: {error.strerror}"
         raise BulkcertError(ExitStatus.INPUT_UNREADABLE, message, ANOTHER) from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         message = f"{path} is not a plan that bulkcert plan -o has written: {error}"
         raise BulkcertError(ExitStatus.INPUT_UNREADABLE, message, ANOTHER) from error
     file, sha256 = str(path.absolute()), hashlib.sha256(content).hexdigest()

@@ -23,6 +23,7 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.failed import FailedRows, write_failed
 from bulkcert.output.results import write_results
 from bulkcert.output.summary import Summary, summary_of, write_summary
+from bulkcert.runs.control import controlled
 from bulkcert.runs.opened import OpenRun
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store.status import RunStatus
@@ -66,6 +67,7 @@ async def session(
     async with (
         calling(service, provider, stats, together(watch, beating), leave, deadline=deadline) as lanes,
         committing(store, lanes),
+        controlled(store, lanes, stats),
     ):
         try:
             yield lanes

@@ -4,14 +4,13 @@ import difflib
 import ipaddress
 import re
 import socket
-from collections.abc import Iterator
 
 import httpx
 
 from bulkcert.engine.limits import Target
-from bulkcert.engine.pacer import lane_cap
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.runs.options import ACCOUNT_LIMIT, ADDRESS_LIMIT, ServiceOptions
+from bulkcert.runs.options import ServiceOptions
+from bulkcert.runs.rates import above_documented, wrong_limits
 from bulkcert.service.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_host
 
 MOST_IN_FLIGHT, LONGEST_TIMEOUT_S = 65_536, 3600.0
@@ -145,30 +144,3 @@ def cannot_send_from(address: str) -> str:
     except (ValueError, OSError) as error:
         return "not an address of this machine" if isinstance(error, OSError) else "not an IP address"
     return ""
-
-
-def wrong_limits(account: int, address: int, lanes: int) -> Iterator[str]:
-    """Yields why limits of an account and of an address, in calls per second, cannot be kept by so many lanes."""
-    rates = {"--rate": account, "--per-address-rate": address}
-    low = [f"{name} must be at least 1, not {value}" for name, value in rates.items() if value < 1]
-    yield from low
-    if not low and lane_cap(account, address, lanes) < 1:
-        yield f"--rate {account} leaves less than one call a second for each of {lanes} addresses"
-
-
-def above_documented(account: int, address: int) -> Iterator[str]:
-    """Yields which limits, in calls per second, are above the documented ones, and what that costs."""
-    if account > ACCOUNT_LIMIT:
-        yield f"--rate {account} is above the documented {ACCOUNT_LIMIT}/s of an account, {_THROTTLED}; {_RAISED}"
-    if address > ADDRESS_LIMIT:
-        above = f"--per-address-rate {address} is above the documented {ADDRESS_LIMIT}/s of an address"
-        yield f"{above}. {BLOCKED} {_RAISED}"
-
-
-BLOCKED = (
-    "The service does not slow such an address down, it blocks it: nothing that sends from there gets an answer any "
-    "more, other programs behind the same NAT included, and for how long is not documented."
-)
-"""What it costs to send too fast from one address (reference, section 2)."""
-_THROTTLED = "above which the service throttles all that call on it"
-_RAISED = "--limits-raised says that the service has raised yours"

@@ -106,6 +106,25 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
             db.close()
 
 
+@contextmanager
+def adding(path: Path) -> Iterator[sqlite3.Connection]:
+    """Opens a store to write a line or two while its session runs; each statement is on disk when it is done.
+
+    Raises:
+        BulkcertError: See ``reading``.
+        sqlite3.Error: It cannot be written.
+        FileNotFoundError: There is none.
+    """
+    # A reader outlives this connection: the last one that could write would take away the log, which belongs to a
+    # session that is killed just now.
+    with reading(path):
+        db, _ = _open(path, "rw", ExitStatus.INPUT_UNREADABLE)
+        try:
+            yield db
+        finally:
+            db.close()
+
+
 def _open(path: Path, mode: str, status: ExitStatus) -> tuple[sqlite3.Connection, bool]:
     """Opens a store that is what it seems to be; returns also whether it has tables.
 

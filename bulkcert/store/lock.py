@@ -7,6 +7,7 @@ taking it. So ``status`` cannot get in the way of a run that is about to start.
 import errno
 import fcntl
 import os
+import pwd
 import stat
 import struct
 import time
@@ -111,3 +112,11 @@ def held(path: Path) -> BulkcertError:
         f"another process holds {path.parent}: {holder_of(path) or 'it has just begun'}",
         "Wait until it ends, or stop it: both would write the same results.",
     )
+
+
+def this_user() -> str:
+    """Returns the account that this process runs as; its number where it has no name, as in a container."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())

@@ -9,7 +9,7 @@ import msgspec
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store.database import contradiction
 from bulkcert.store.outcome import Outcome
-from bulkcert.store.schema import Asked, Session
+from bulkcert.store.schema import Asked, Control, Session
 
 _BEFORE = "({})".format(", ".join(sorted({repr(action.before) for action in ACTIONS.values()})))
 """States to which a call can change a certificate back."""
@@ -81,6 +81,22 @@ def sessions(db: sqlite3.Connection) -> list[Session]:
     except msgspec.MsgspecError as error:
         raise contradiction() from error
     return found
+
+
+def controls(db: sqlite3.Connection, condition: str = "true", *parameters: object) -> list[Control]:
+    """Returns what operators have asked of sessions, the newest last.
+
+    Args:
+        db: The store.
+        condition: Which, as SQL over ``control``.
+        parameters: Of the condition.
+    """
+    names = ", ".join(Control.__struct_fields__)
+    statement = f"SELECT {names} FROM control WHERE {condition} ORDER BY id"  # noqa: S608 - ours
+    try:
+        return [Control(*row) for row in db.execute(statement, parameters)]
+    except msgspec.MsgspecError as error:
+        raise contradiction() from error
 
 
 def count(db: sqlite3.Connection, condition: str, *parameters: object) -> int:

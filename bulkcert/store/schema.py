@@ -8,6 +8,8 @@ import msgspec
 
 SessionKind = Literal["run", "verify", "undo"]
 
+Request = Literal["rate", "pause", "continue", "stop"]
+
 TABLES = (
     """
 -- What was asked: one row.
@@ -57,6 +59,13 @@ CREATE TABLE claim (
 CREATE TABLE attempt (
     id INTEGER PRIMARY KEY, session INT, row INT NOT NULL, outcome TEXT NOT NULL, code TEXT, message TEXT,
     http_status INT, request_id TEXT, attempts INT NOT NULL, sent_at INT, finished_at INT);
+""",
+    """
+-- What an operator asked of a session while it was running; the rates are those that are to hold from then on.
+-- 'taken_at' is when the session did it; null until then.
+CREATE TABLE control (
+    id INTEGER PRIMARY KEY, session INT NOT NULL, request TEXT NOT NULL, rate INT, per_address_rate INT,
+    user TEXT NOT NULL, host TEXT NOT NULL, pid INT NOT NULL, asked_at INT NOT NULL, taken_at INT);
 """,
     """
 CREATE TRIGGER superseded BEFORE UPDATE OF newest ON certificate WHEN OLD.attempts > 0 OR OLD.newest = 'undone' BEGIN
@@ -149,6 +158,58 @@ class ChangeRecord(msgspec.Struct, frozen=True):
     plan: PlanRecord | None = None
 
 
+class Control(msgspec.Struct, frozen=True):
+    """What an operator asked of a session while it was running; times are Unix milliseconds.
+
+    Attributes:
+        id: Its number, from 1.
+        session: Of which session.
+        request: What.
+        rate: Calls per second of the account that are to hold from then on; null unless that is what was asked.
+        per_address_rate: Those of each address, likewise.
+        user: Who asked.
+        host: On which machine.
+        pid: The process that asked.
+        asked_at: When.
+        taken_at: When the session did it; null until then.
+    """
+
+    id: int
+    session: int
+    request: Request
+    rate: int | None
+    per_address_rate: int | None
+    user: str
+    host: str
+    pid: int
+    asked_at: int
+    taken_at: int | None
+
+    @property
+    def by(self) -> str:
+        """Who asked."""
+        return f"{self.user} on {self.host}"
+
+    @property
+    def words(self) -> str:
+        """What was asked, in words."""
+        limits = f"{self.rate}/s for the account, {self.per_address_rate}/s for an address"
+        return f"rate: {limits}" if self.request == "rate" else self.request
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How fast a session may be, as it was given: calls per second, and the addresses that it sends from."""
+
+    rate: int
+    per_address_rate: int
+    source_address: tuple[str, ...]
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses; one that is any where none was given."""
+        return self.source_address or ("any",)
+
+
 class Session(msgspec.Struct, frozen=True):
     """One start of a command, as its row says; times are Unix milliseconds.
 
@@ -193,6 +254,11 @@ class Session(msgspec.Struct, frozen=True):
     advice: str
     stop_code: str
     verification: str | None
+
+    @property
+    def limits(self) -> Limits:
+        """How fast it may be: part of its options."""
+        return msgspec.json.decode(self.options, type=Limits)
 
     @property
     def change(self) -> ChangeRecord:

@@ -16,7 +16,7 @@ from bulkcert.store.database import contradiction, reading
 from bulkcert.store.lock import Holder
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import SUFFIX, RunFiles
-from bulkcert.store.schema import Asked, Session, Verification
+from bulkcert.store.schema import Asked, Control, Session, Verification
 
 STALLED_S = 5.0
 """A session that has given no sign of life for so long may hang, or is stopped."""
@@ -56,6 +56,7 @@ class RunStatus:
         unknown_before: Rows that a call may have changed and of which nobody knows what they were before; 0 unless
             it has ended.
         holder: Who holds it; None unless somebody does.
+        controls: What operators have asked of its sessions, the newest last.
     """
 
     files: RunFiles
@@ -71,6 +72,16 @@ class RunStatus:
     in_doubt: int = 0
     unknown_before: int = 0
     holder: Holder | None = None
+    controls: tuple[Control, ...] = ()
+
+    @property
+    def pause(self) -> Control | None:
+        """Who has paused the session that is running; None if nobody has."""
+        if self.session is None or self.state not in (State.RUNNING, State.STALLED):
+            return None
+        taken = (each for each in reversed(self.controls) if each.session == self.session.id and each.taken_at)
+        newest = next((each for each in taken if each.request in ("pause", "continue")), None)
+        return newest if newest is not None and newest.request == "pause" else None
 
     @property
     def is_held(self) -> bool:
@@ -196,7 +207,7 @@ def status_in(
         raise contradiction()
     outcomes, left_alone, to_call = queries.counts(db, asked.rows)
     maybe_undone, desired = queries.count(db, queries.MAYBE_UNDONE), ACTIONS[asked.action].desired_status
-    state = _state(sessions, is_held=holder is not None)
+    state = _state(sessions, holder)
     about_undo = state is State.ENDED and (not brief or outcomes[Outcome.UNDONE] or maybe_undone)
     return RunStatus(
         files,
@@ -212,15 +223,18 @@ def status_in(
         queries.in_doubt(db),
         queries.unknown_before(db) if about_undo else 0,
         holder,
+        tuple(queries.controls(db)),
     )
 
 
-def _state(sessions: tuple[Session, ...], *, is_held: bool) -> State:
+def _state(sessions: tuple[Session, ...], holder: Holder | None) -> State:
     newest = sessions[-1]
-    if is_held and newest.ended_at is None:
+    # A session that is older than its holder was killed: what holds the run now has not begun its own yet.
+    is_older = holder is not None and holder.pid > 0 and newest.started_at < holder.since * 1000
+    if holder is not None and newest.ended_at is None and not is_older:
         silent_s = time.time() - (newest.beat_at or newest.started_at) / 1000
         return State.STALLED if silent_s > STALLED_S else State.RUNNING
-    if is_held:
+    if holder is not None:
         return State.STARTING
     # A verification that was killed leaves the ending of the run as it is.
     doing = [each for each in sessions if each.kind != "verify"]

@@ -77,7 +77,7 @@ class Store:
         """Makes it the store of a run of which nothing is known yet; what it has kept of another goes."""
         if self.is_new:
             make_tables(self.db)
-        for table in ("run", "session", "certificate", "claim", "attempt"):
+        for table in ("run", "session", "certificate", "claim", "attempt", "control"):
             self.db.execute(f"DELETE FROM {table}")  # noqa: S608 - ours
         self.db.execute("INSERT INTO run VALUES (1, ?)", (_text(asked),))
 

@@ -57,7 +57,6 @@ class Recorder:
         # A file name may not be UTF-8, which labels are.
         name = str(bound["job"] or "").encode(errors="replace").decode()
         self._labels = (job.action.name, job.instance, name, str(job.rehearsal).lower())
-        self._caps = {"account": job.options.rate, "address": job.options.per_address_rate, "lane": job.lane_cap}
         self._started_at, self._active = time.time(), True
         self._take: Take | None = None
         self.stats: Stats | None = None
@@ -181,7 +180,7 @@ class Recorder:
         yield self._gauge("bulkcert_calls_per_second", "Calls sent in the last second.", {"": rate})
         yield self._gauge("bulkcert_calls_in_flight", "Calls that wait for an answer.", {"": stats.in_flight})
         text = "Calls per second that are allowed to the account, to each address, and used of that by each lane."
-        yield self._gauge("bulkcert_cap_calls_per_second", text, self._caps, label="scope")
+        yield self._gauge("bulkcert_cap_calls_per_second", text, stats.caps, label="scope")
         yield self._gauge(
             "bulkcert_cap_used_ratio", "Share of the cap in use: below 1 while slowed down.", {"": stats.factor}
         )

@@ -14,8 +14,8 @@ from bulkcert.input import Check
 from bulkcert.log import is_json
 from bulkcert.runs.job import change_of
 from bulkcert.runs.options import ServiceOptions
+from bulkcert.runs.rates import BLOCKED, above_documented
 from bulkcert.runs.run import Run
-from bulkcert.runs.target import BLOCKED, above_documented
 from bulkcert.runs.undo import Undo
 from bulkcert.service.actions import Action
 from bulkcert.service.signing import Credentials

@@ -14,13 +14,13 @@ from bulkcert.errors import ExitStatus
 from bulkcert.output.advice import on_unregistered
 from bulkcert.output.summary import utc
 from bulkcert.runs.job import WRONG_SIZE, wrong_size
-from bulkcert.runs.opened import this_user
 from bulkcert.runs.plan import MANY_ROWS, MOST_SHARE, NEARLY_ALL, Inquiry
 from bulkcert.runs.planned import Made, kept_options
 from bulkcert.runs.policy import operations, ram_actions
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Status
 from bulkcert.service.signing import Credentials
+from bulkcert.store.lock import this_user
 from bulkcert.views.confirm import mistake
 from bulkcert.words import are, counted, printable
 

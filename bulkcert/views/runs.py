@@ -123,7 +123,8 @@ def _name(run: Listed) -> str:
 def _cells(run: Listed, status: Shown) -> list[str]:
     state = f"{status.state} {status.exit_status}"
     if status.state in (State.RUNNING, State.STALLED):
-        state = f"{status.state}, {status.kind}"
+        paused = " PAUSED" * (status.session is not None and status.session.phase == "paused")
+        state = f"{status.state}, {status.kind}{paused}"
     elif status.state is State.STARTING:
         state = str(status.state)
     if run.wrong:

@@ -8,7 +8,7 @@ import msgspec
 from bulkcert.engine.figures import LastError, Stats
 from bulkcert.output.advice import Step, steps_left
 from bulkcert.store.outcome import Outcome
-from bulkcert.store.schema import ChangeRecord, Session, SessionKind, Verification
+from bulkcert.store.schema import ChangeRecord, Control, Request, Session, SessionKind, Verification
 from bulkcert.store.status import RunStatus, State
 from bulkcert.views.status import acting, figures_of, is_running, newest_errors, seen_at, silent_s, utc_of
 
@@ -26,6 +26,23 @@ class Start(msgspec.Struct, frozen=True):
     exit_status: int | None
     stopped: str
     change: ChangeRecord
+
+
+class Asking(msgspec.Struct, frozen=True):
+    """What an operator asked of a session, for programs; times are UTC, ``taken`` is null until it was done.
+
+    The rates, in calls per second, are null unless that is what was asked.
+    """
+
+    session: int
+    request: Request
+    rate: int | None
+    per_address_rate: int | None
+    user: str
+    host: str
+    pid: int
+    asked: datetime
+    taken: datetime | None
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -54,6 +71,7 @@ class Shown(msgspec.Struct, frozen=True):
         silent_s: Seconds since the last sign of life; null unless a session is running.
         session: What the newest session does, or did as far as it has said; null before it has said anything.
         sessions: All sessions, the newest last.
+        controls: What operators have asked of the sessions, by their number, with ``bulkcert control``.
         errors: The newest errors, one for each code, the latest first.
         not_desired: Rows that are not in the desired state, or may not be, without duplicates.
         failed: The file of these rows; null where there is none, or while it may be older than the run.
@@ -81,6 +99,7 @@ class Shown(msgspec.Struct, frozen=True):
     silent_s: float | None
     session: Stats | None
     sessions: tuple[Start, ...]
+    controls: tuple[Asking, ...]
     errors: list[LastError]
     not_desired: int
     failed: str | None
@@ -112,6 +131,7 @@ def shown(status: RunStatus) -> Shown:
         silent_s=round(silent_s(newest), 1) if newest and is_running(status) else None,
         session=figures_of(newest),
         sessions=tuple(map(_start, status.sessions)),
+        controls=tuple(map(_asking, status.controls)),
         errors=newest_errors(status.sessions),
         not_desired=status.not_desired,
         failed=str(status.failed) if status.failed else None,
@@ -132,3 +152,9 @@ def _start(session: Session) -> Start:
         session.stopped,
         session.change,
     )
+
+
+def _asking(control: Control) -> Asking:
+    taken = None if control.taken_at is None else utc_of(control.taken_at)
+    own = {name: getattr(control, name) for name in Asking.__struct_fields__[:-2]}
+    return Asking(**own, asked=utc_of(control.asked_at), taken=taken)

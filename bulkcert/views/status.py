@@ -21,6 +21,9 @@ from bulkcert.words import REHEARSAL, counted, duration, faults, printable
 MOST_MESSAGE = 160
 """Characters of a message that are shown."""
 
+CONTROLS_SHOWN = 3
+"""What was asked of a session from another terminal: so much of it is shown, the newest last."""
+
 ERRORS_SHOWN = 5
 """Codes whose newest error is shown."""
 
@@ -64,6 +67,7 @@ def rows_of(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
             yield label_of(read), Text(f"{at}: {read_words(read)}", style="red" if read.exit_status else "")
         if status.state in (State.INTERRUPTED, State.STALLED, State.RUNNING):
             yield from _errors(newest_errors(status.sessions))
+        yield from _controls(status)
         if status.doing is not None:
             yield from change_rows(status.doing.change)
     yield "results", str(status.files.results)
@@ -107,6 +111,9 @@ def _state(status: RunStatus) -> Text:
         return Text(f"starting{who}; no calls yet: it reads its list, or waits for a confirmation")
     who = f"process {newest.pid} on {newest.host}"
     if status.state is State.RUNNING:
+        if (pause := status.pause) is not None:
+            paused = f"running, PAUSED by {pause.by} since {_at(pause.asked_at)}"
+            return Text(f"{paused}: {who}", style="yellow")
         phase = stats.phase if stats else newest.kind
         return Text(f"running, {phase}: {who}, since {_at(newest.started_at)}", style="green")
     if status.state is State.STALLED:
@@ -205,6 +212,16 @@ def _errors(errors: list[LastError]) -> Iterator[tuple[str, Text]]:
         where = f"{counted(error.count, 'time')}, last {_clock(error.at)}{row}{request}"
         line = f"{error.code} ({where}): {printable(error.message, MOST_MESSAGE)}"
         yield "" if number else "errors", Text(line, style="red")
+
+
+def _controls(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
+    """Yields what operators have asked of the newest session."""
+    session = acting(status)
+    asked = [each for each in status.controls if session is not None and each.session == session.id]
+    for number, each in enumerate(asked[-CONTROLS_SHOWN:]):
+        taken = "" if each.taken_at else ", not done yet" if is_running(status) else ", never done"
+        line = f"{_at(each.asked_at)}: {each.words}, by {each.by}{taken}"
+        yield "" if number else "control", Text(line, style="" if each.taken_at else "yellow")
 
 
 def done_of(stats: Stats) -> str:
