@@ -298,7 +298,8 @@ def export(
 
     Args:
         results: The results of the run. With --job those of the job.
-        output: The file: .csv, .parquet or .ndjson. Without it the results themselves are written again.
+        output: The file: .csv, .csv.gz, .csv.zst, .parquet or .ndjson. Without it the results themselves are written
+            again.
         outcome: Only rows with one of these outcomes.
         code: Only rows with this code; may be given more than once.
         ca_sn: Only rows under this CA; may be given more than once.
