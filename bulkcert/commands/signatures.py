@@ -1,9 +1,10 @@
 """What every command takes, and what its help says. Nothing heavy is loaded before a command is called."""
 
+import gc
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -35,12 +36,20 @@ from bulkcert.views.console import show_log
 OfStore = Annotated[Path, Parameter(name="--results", group=MAIN)]
 
 
+def _loaded(module: str) -> Any:
+    """Loads what a command needs; from then on garbage is collected, and not looked for among what was loaded."""
+    found = import_module(f"bulkcert.{module}")
+    gc.freeze()
+    gc.enable()
+    return found
+
+
 def _do(command: str, *arguments: object, **options: object) -> int:
     """Loads the module of a command, and calls its function of the same name; its log begins before that."""
     for asked in (*arguments, *options.values()):
         if isinstance(asked, ServiceOptions):
             show_log(verbose=asked.verbose, quiet=asked.quiet, file=asked.log_file)
-    return int(getattr(import_module(f"bulkcert.commands.{command}"), command)(*arguments, **options))
+    return int(getattr(_loaded(f"commands.{command}"), command)(*arguments, **options))
 
 
 Output = Annotated[Path | None, Parameter(name=["--output", "-o"], group=MAIN, metavar="FILE")]
@@ -103,10 +112,8 @@ def emulator(*, settings: Settings = Settings()) -> int:
 
     It listens on loopback and accepts the key testAccessKeyId with the secret testAccessKeySecret.
     """
-    from bulkcert.emulator.server import serve
-
     said = '{{"url":"{}"}}' if settings.json else "listening on {}; Ctrl-C stops it"
-    serve(settings, lambda url: print(said.format(url), flush=True))  # noqa: T201 - the product
+    _loaded("emulator.server").serve(settings, lambda url: print(said.format(url), flush=True))  # noqa: T201 - the product
     return 0
 
 
