@@ -1,6 +1,7 @@
 """Numbers and times in words."""
 
 import textwrap
+from datetime import datetime
 
 REHEARSAL = "REHEARSAL"
 """Stands wherever somebody could take a run against an emulator for one against the service."""
@@ -33,6 +34,11 @@ def spaced(name: str) -> str:
 def clock(at: str | None) -> str:
     """Returns a time in ISO 8601, UTC, for people: ``2027-01-15 08:00:00 UTC``; a dash for none."""
     return f"{at[:10]} {at[11:19]} UTC" if at else "—"
+
+
+def local(at: float) -> str:
+    """Returns a Unix time by this machine's clock, with its zone: ``2027-01-15 09:00:00+01:00``."""
+    return datetime.fromtimestamp(at).astimezone().isoformat(" ", "seconds")
 
 
 def about(seconds: float) -> str:
