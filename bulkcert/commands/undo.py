@@ -104,7 +104,7 @@ def _executed(
             question.warn_of_limits(options)
             calling.prepare(provider, leave)
             if not options.yes:
-                question.confirm(undo_.rows, by_device=undo_.action.by_device)
+                question.confirm(undo_.calls, by_device=undo_.action.by_device)
             watches = [] if options.quiet or is_json() else [board]
             calling.call(undo_.call, provider, leave, *watches)
         summary = undo_.finish()

@@ -185,6 +185,8 @@ class SizeOptions:
 class ResumeOptions(CallOptions, SizeOptions, PreflightOptions, ColumnOptions):
     """Options of every start of a run."""
 
+    confirm_devices: Annotated[int | None, number(SAFETY)] = None
+    """Device certificates under the CAs, as plan counts them; delete-ca with --yes wants it."""
     retry: Annotated[
         tuple[Retried, ...],
         Parameter(
