@@ -55,7 +55,7 @@ def later(text: str) -> str:
     return sys.intern(text)
 
 
-def local(at: str) -> str:
+def in_zone(at: str) -> str:
     """Returns a time in ISO 8601 in the time zone: ``2027-01-15 08:00:00 UTC``, ``2027-01-15 16:00:00 +08:00``."""
     shown = datetime.fromisoformat(at).astimezone(_zone.get()).isoformat(" ", "seconds")
     return f"{shown[:19]} {shown[19:].replace('+00:00', 'UTC')}"

@@ -1,8 +1,9 @@
 """Numbers and times in words."""
 
 import textwrap
+from datetime import datetime
 
-from bulkcert.language import later, local, spoken, tr
+from bulkcert.language import in_zone, later, spoken, tr
 
 REHEARSAL = "REHEARSAL"
 """Stands wherever somebody could take a run against an emulator for one against the service."""
@@ -36,7 +37,12 @@ def spaced(name: str) -> str:
 
 def clock(at: str | None) -> str:
     """Returns a time in ISO 8601, UTC, for people, in their time zone; a dash for none."""
-    return local(at) if at else "—"
+    return in_zone(at) if at else "—"
+
+
+def local(at: float) -> str:
+    """Returns a Unix time by this machine's clock, with its zone: ``2027-01-15 09:00:00+01:00``."""
+    return datetime.fromtimestamp(at).astimezone().isoformat(" ", "seconds")
 
 
 def about(seconds: float) -> str:

@@ -185,6 +185,8 @@ class SizeOptions:
 class ResumeOptions(CallOptions, SizeOptions, PreflightOptions, ColumnOptions):
     """Options of every start of a run."""
 
+    confirm_devices: Annotated[int | None, number(SAFETY)] = None
+    """Device certificates under the CAs, as plan counts them; delete-ca with --yes wants it."""
     retry: Annotated[
         tuple[Retried, ...],
         Parameter(
@@ -210,7 +212,7 @@ class ResultsOptions:
     """Where results go."""
 
     results: Annotated[Path | None, Parameter(name=["--results", "-o"], group=MAIN, metavar="FILE")] = None
-    """Results: .csv, .parquet or .ndjson. Default: next to the list, named after it and the action."""
+    """Results: .csv, .csv.gz, .csv.zst, .parquet or .ndjson. Default: next to the list, named after both."""
 
 
 @Parameter(name="*")
@@ -263,7 +265,7 @@ class InventoryOptions(ServiceOptions):
     """Options of ``inventory``."""
 
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], group=MAIN, metavar="FILE")] = None
-    """The file: .csv, .parquet or .ndjson; an input for run."""
+    """The file: .csv, .csv.gz, .csv.zst, .parquet or .ndjson; an input for run."""
     overwrite: Annotated[bool, Parameter(group=MAIN)] = False
     """Replace the file if it exists."""
     cas: Annotated[bool, Parameter(group=LIST)] = False
