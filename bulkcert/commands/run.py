@@ -121,12 +121,13 @@ def _executed(
 def _confirm(run: Run, provider: CredentialProvider, leave: Leave, watches: Sequence[Observer]) -> None:
     """Reads states, shows what was found, and asks.
 
-    Where nobody is asked they are read first only for an action on CAs: what it hits must be known.
+    Where nobody is asked they are read first only for an action on CAs, since what it hits must be known, and under a
+    plan, which must not be exceeded.
     """
     options, is_quiet = run.job.options, run.job.options.quiet or is_json()
     is_shown = not (options.yes and options.quiet) and not is_json()
     may_start = options.yes or question.is_somebody_there()
-    if (options.yes and run.job.action.by_device) or not may_start:
+    if (options.yes and run.job.action.by_device and run.plan is None) or not may_start:
         if is_shown:
             run_shown.show_plan(run, provider.current)
         if not may_start:

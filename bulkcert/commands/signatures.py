@@ -20,6 +20,7 @@ from bulkcert.runs.options import (
     Options,
     PlanOptions,
     PolicyOptions,
+    ReportOptions,
     Results,
     ResumeOptions,
     RunOptions,
@@ -258,12 +259,12 @@ def report(
     *,
     output: Output = None,
     format: Annotated[Format | None, Parameter(group=MAIN)] = None,  # noqa: A002 - as it is typed
-    options: StateOptions = StateOptions(),
+    options: ReportOptions = ReportOptions(),
 ) -> int:
     """Report a run in one page, as HTML, text, Markdown or JSON.
 
     bulkcert report devices.inactivate-device.results.csv
-    bulkcert report devices.inactivate-device.results.csv --format text
+    bulkcert report r.csv --title "Leak of 12 May" --timezone Asia/Shanghai
 
     It needs no credentials, calls nothing, and disturbs no session that runs.
 
@@ -272,7 +273,7 @@ def report(
         output: The file; its name says the format. Default: RESULTS.report.html; for other formats standard output.
         format: html, the default, is one page; text and md are for mail and tickets, json for programs.
     """
-    return _do("report", results, options.state_dir, output, format)
+    return _do("report", results, output, format, options)
 
 
 def export(

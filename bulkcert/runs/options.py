@@ -286,6 +286,21 @@ class InventoryOptions(ServiceOptions):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ReportOptions(StateOptions):
+    """Options of ``report``."""
+
+    title: Annotated[str, Parameter(group=MAIN, metavar="TEXT")] = ""
+    """Title of the report, as in "Key leak of 12 May"."""
+    executor: Annotated[str, Parameter(group=MAIN, metavar="NAME")] = ""
+    """Who has executed the run, by name. Default: the accounts of its sessions."""
+    timezone: Annotated[str, Parameter(group=MAIN, metavar="NAME")] = "UTC"
+    """Time zone of all times, as in Asia/Shanghai."""
+    exposed_since: Annotated[str, Parameter(group=MAIN, metavar="TIME")] = ""
+    """When the key has leaked, as in 2026-12-01T06:00: shows how long certificates could be misused."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class PolicyOptions:
     """Options of ``policy``."""
 
