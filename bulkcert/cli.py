@@ -1,6 +1,7 @@
 """The command line: where the options of a command come from, and how everything ends."""
 
 import difflib
+import gc
 import os
 import re
 import signal
@@ -216,4 +217,5 @@ def main() -> NoReturn:
         # Nothing is left to be stopped, and nobody wants to see where.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+    gc.freeze()  # what is left goes with the process: nothing is looked for among it
     sys.exit(int(status) if isinstance(status, int) else ExitStatus.OK)

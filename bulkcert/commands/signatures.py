@@ -1,9 +1,10 @@
 """What every command takes, and what its help says. Nothing heavy is loaded before a command is called."""
 
+import gc
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -19,9 +20,11 @@ from bulkcert.runs.options import (
     Options,
     PlanOptions,
     PolicyOptions,
+    ReportOptions,
     Results,
     ResumeOptions,
     RunOptions,
+    ServiceOptions,
     Stage,
     StateOptions,
     VerifyOptions,
@@ -29,13 +32,25 @@ from bulkcert.runs.options import (
 )
 from bulkcert.service.actions import ActionName
 from bulkcert.store.outcome import Outcome
+from bulkcert.views.console import show_log
 
 OfStore = Annotated[Path, Parameter(name="--results", group=MAIN)]
 
 
+def _loaded(module: str) -> Any:
+    """Loads what a command needs; from then on garbage is collected, and not looked for among what was loaded."""
+    found = import_module(f"bulkcert.{module}")
+    gc.freeze()
+    gc.enable()
+    return found
+
+
 def _do(command: str, *arguments: object, **options: object) -> int:
-    """Loads the module of a command, and calls its function of the same name."""
-    return int(getattr(import_module(f"bulkcert.commands.{command}"), command)(*arguments, **options))
+    """Loads the module of a command, and calls its function of the same name; its log begins before that."""
+    for asked in (*arguments, *options.values()):
+        if isinstance(asked, ServiceOptions):
+            show_log(verbose=asked.verbose, quiet=asked.quiet, file=asked.log_file)
+    return int(getattr(_loaded(f"commands.{command}"), command)(*arguments, **options))
 
 
 Output = Annotated[Path | None, Parameter(name=["--output", "-o"], group=MAIN, metavar="FILE")]
@@ -98,10 +113,8 @@ def emulator(*, settings: Settings = Settings()) -> int:
 
     It listens on loopback and accepts the key testAccessKeyId with the secret testAccessKeySecret.
     """
-    from bulkcert.emulator.server import serve
-
     said = '{{"url":"{}"}}' if settings.json else "listening on {}; Ctrl-C stops it"
-    serve(settings, lambda url: print(said.format(url), flush=True))  # noqa: T201 - the product
+    _loaded("emulator.server").serve(settings, lambda url: print(said.format(url), flush=True))  # noqa: T201 - the product
     return 0
 
 
@@ -246,12 +259,12 @@ def report(
     *,
     output: Output = None,
     format: Annotated[Format | None, Parameter(group=MAIN)] = None,  # noqa: A002 - as it is typed
-    options: StateOptions = StateOptions(),
+    options: ReportOptions = ReportOptions(),
 ) -> int:
     """Report a run in one page, as HTML, text, Markdown or JSON.
 
     bulkcert report devices.inactivate-device.results.csv
-    bulkcert report devices.inactivate-device.results.csv --format text
+    bulkcert report r.csv --title "Leak of 12 May" --timezone Asia/Shanghai
 
     It needs no credentials, calls nothing, and disturbs no session that runs.
 
@@ -260,7 +273,7 @@ def report(
         output: The file; its name says the format. Default: RESULTS.report.html; for other formats standard output.
         format: html, the default, is one page; text and md are for mail and tickets, json for programs.
     """
-    return _do("report", results, options.state_dir, output, format)
+    return _do("report", results, output, format, options)
 
 
 def export(
@@ -291,7 +304,8 @@ def export(
 
     Args:
         results: The results of the run. With --job those of the job.
-        output: The file: .csv, .parquet or .ndjson. Without it the results themselves are written again.
+        output: The file: .csv, .csv.gz, .csv.zst, .parquet or .ndjson. Without it the results themselves are written
+            again.
         outcome: Only rows with one of these outcomes.
         code: Only rows with this code; may be given more than once.
         ca_sn: Only rows under this CA; may be given more than once.

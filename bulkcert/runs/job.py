@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from bulkcert.engine.limits import Limit, Target
-from bulkcert.output.results import SUFFIXES
+from bulkcert.output.results import SUFFIXES, suffix_of
 from bulkcert.runs.converters import LARGEST_NUMBER, short
 from bulkcert.runs.opened import same_service
 from bulkcert.runs.options import CallOptions, Options, PreflightOptions, SizeOptions
@@ -103,6 +103,8 @@ def resolve(
             "--results is missing: a list from standard input has no name that results could be named after"
         )
     _check_results(results, inputs, problems)
+    if options.confirm_devices is not None and ACTIONS[action].by_device:
+        problems.append(f"--confirm-devices is for actions on CAs, and {action} is none")
     if options.overwrite and options.retry:
         problems.append("--overwrite and --retry exclude each other: the one drops what the other goes by")
     check_list_options(options, options, problems)
@@ -214,8 +216,8 @@ def _check_retention(days: int | None, name: str, problems: list[str]) -> None:
 
 
 def _check_results(results: Path, inputs: tuple[Path, ...], problems: list[str]) -> None:
-    if results.suffix.lower() not in SUFFIXES:
-        problems.append(f"--results {results} must end in {', '.join(SUFFIXES)} (.ndjson is JSON; none is compressed)")
+    if not suffix_of(results):
+        problems.append(f"--results {results} must end in {', '.join(SUFFIXES)} (.ndjson is JSON)")
     foreign = [
         name for name in map(str, (results, *inputs)) if any("\ud800" <= character <= "\udfff" for character in name)
     ]
