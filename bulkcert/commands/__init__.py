@@ -5,7 +5,6 @@ The function of a module that has its name takes what is explained in ``signatur
 
 OVERVIEW = """\
 Switch very many device certificates of ApsaraMQ for MQTT off or on.
-
     bulkcert rehearse inactivate-device devices.csv
     bulkcert run inactivate-device devices.csv --instance ID --region REGION
 
@@ -14,6 +13,8 @@ Prepare  inventory  List registered certificates into a file, as an input
          policy     Print the minimal RAM policy for what a run calls
          rehearse   Do the same against a local emulator: no account needed
          emulator   Serve a local emulator of the service until stopped
+         cluster    Make the keys of several machines that call together
+         lane       Call for runs on another machine, until stopped
 Change   run        Make one call for each row of a list; write the outcomes
          resume     Resume what was interrupted, or retry failed rows
          undo       Undo what a run has changed

@@ -18,7 +18,7 @@ from bulkcert.engine.pacer import SendWindow
 from bulkcert.engine.progress import LaneProgress, Progress, Stop
 from bulkcert.errors import ExitStatus
 from bulkcert.fleet.lease import LeasedPacer, LeasedTicker, RelayedSlowDown, clock
-from bulkcert.fleet.messages import Call, Grant, Halt, Hello, Orders, Report, Result
+from bulkcert.fleet.messages import Call, Grant, Halt, Hello, LaneReport, Orders, Result
 from bulkcert.service.client import Client
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import OPERATIONS
@@ -95,7 +95,7 @@ class Caller:
         self._tasks = {asyncio.ensure_future(self._work()) for _ in range(orders.workers)}
         self._tasks.add(asyncio.ensure_future(self.lanes.renew_credentials()))
 
-    def report(self, *, hello: Hello | None = None, leaves: bool = False) -> Report:
+    def report(self, *, hello: Hello | None = None, leaves: bool = False) -> LaneReport:
         """Returns what has happened since the last report."""
         slow_down, progress, stop = self._slow_down, self.progress, self.progress.stop
         for task in self._tasks:
@@ -103,7 +103,7 @@ class Caller:
                 task.result()
         counts = Counts(**{name: copy(getattr(progress, name)) for name in Counts.__struct_fields__})
         is_new, self._counts = counts != self._counts, counts
-        made = Report(
+        made = LaneReport(
             self._name,
             self._number,
             clock(),

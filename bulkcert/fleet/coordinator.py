@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import cast
 
+import msgspec
+
 from bulkcert import __version__
 from bulkcert.engine.lanes import Acquire, CallResult, Lane, Lanes
 from bulkcert.engine.limits import Target
@@ -18,7 +20,7 @@ from bulkcert.engine.pacer import ACCOUNT_ROOM, ADDRESS_SHARE
 from bulkcert.engine.progress import Progress, Stop
 from bulkcert.errors import ExitStatus
 from bulkcert.fleet.member import Member, MergedWindow, add_counts
-from bulkcert.fleet.messages import Call, Grant, Halt, Hello, Orders, Report
+from bulkcert.fleet.messages import Call, Grant, Halt, Hello, LaneReport, Orders
 from bulkcert.fleet.pool import CallPool
 from bulkcert.fleet.shares import Shares
 from bulkcert.log import event
@@ -43,6 +45,10 @@ WAIT_S = 60.0
 
 MOST_WAITING = 16_384
 """Calls that wait for lanes, or that these hold, at most."""
+
+
+COORDINATOR = "coordinator"
+"""Egress of the coordinator's own first lane, for lanes that share it."""
 
 
 class FleetLanes(Lanes):
@@ -112,7 +118,7 @@ class FleetLanes(Lanes):
 
     # What lanes ask for.
 
-    def exchange(self, report: Report, *, here: bool = False) -> Grant:
+    def exchange(self, report: LaneReport, *, here: bool = False) -> Grant:
         """Takes what a lane reports, and returns what it may do next.
 
         Args:
@@ -120,10 +126,12 @@ class FleetLanes(Lanes):
             here: Whether it is a lane of this process.
         """
         now = time.monotonic()
+        if self._is_over and report.lane not in self._members:
+            return Grant(0, report.stamp, is_over=True)
         if report.hello is not None and (refusal := self._join(report, report.hello, now, here=here)):
             return Grant(0, report.stamp, refusal=refusal)
         if (member := self._members.get(report.lane)) is None:
-            return Grant(0, report.stamp, asks_hello=not self._is_over, is_over=self._is_over)
+            return Grant(0, report.stamp, asks_hello=True)
         self._take(member, report, now)
         if report.leaves:
             self._shares.leave(member.lease, now)
@@ -165,12 +173,15 @@ class FleetLanes(Lanes):
         """How many lanes of other processes take part."""
         return sum(not member.is_here for member in self._members.values())
 
-    def _join(self, report: Report, hello: Hello, now: float, *, here: bool) -> str:
+    def _join(self, report: LaneReport, hello: Hello, now: float, *, here: bool) -> str:
         if hello.version != __version__:
             return f"bulkcert {hello.version} here, {__version__} at the coordinator: install the same on both"
         if (known := self._members.get(report.lane)) is not None and known.is_here:
             return f"--name {report.lane} is that of a lane of the coordinator"
         self.lose(report.lane)
+        if hello.egress == COORDINATOR:
+            own = [member.hello.egress for member in self._members.values() if member.is_here]
+            hello = msgspec.structs.replace(hello, egress=next(iter(own), COORDINATOR))
         self._joined += 1
         lease = f"{report.lane} {self._joined}"
         self._members[report.lane] = member = Member(report.lane, lease, hello, here)
@@ -180,7 +191,7 @@ class FleetLanes(Lanes):
         event("lane_joined", f"{said}, access key {report.key[0]}", lane=member.name, egress=hello.egress)
         return ""
 
-    def _take(self, member: Member, report: Report, now: float) -> None:
+    def _take(self, member: Member, report: LaneReport, now: float) -> None:
         self._shares.confirm(member.lease, report.number, now)
         member.heard_at = now
         if report.halt is not None and not member.resumes_at:
@@ -223,7 +234,7 @@ class FleetLanes(Lanes):
         else:
             self._pool.again(number)
 
-    def _granted(self, member: Member, report: Report, now: float) -> Grant:
+    def _granted(self, member: Member, report: LaneReport, now: float) -> Grant:
         stops, slow_down = self.stopping.is_set(), self.progress.slow_down
         recalls, member.is_silent = member.is_silent, False
         begins = report.hello is not None

@@ -13,7 +13,7 @@ from bulkcert import __version__
 from bulkcert.fleet.caller import Caller, Connect, connect
 from bulkcert.fleet.keys import Keys
 from bulkcert.fleet.lease import clock
-from bulkcert.fleet.messages import Grant, Hello, Report, decode_grant, encode
+from bulkcert.fleet.messages import Grant, Hello, LaneReport, decode_grant, encode
 from bulkcert.fleet.network import LostError, Where, connected, reach
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.words import counted
@@ -84,7 +84,7 @@ class Participant:
         if self._caller is not None:
             self._caller.stop("the lane ends")
 
-    async def run(self, exchange: Callable[[Report], Awaitable[Grant]]) -> str:
+    async def run(self, exchange: Callable[[LaneReport], Awaitable[Grant]]) -> str:
         """Calls until the session is over, or it is stopped; returns why it was refused, or an empty text.
 
         Args:
@@ -112,11 +112,11 @@ class Participant:
                 calls += await self._close()
             self._say(f"{counted(calls, 'call')} made; the session is over for this lane")
 
-    def _report(self) -> Report:
+    def _report(self) -> LaneReport:
         if self._caller is not None:
             return self._caller.report(leaves=self._ends and self._caller.is_idle)
         key = self._provider.current
-        return Report(self._lane.name, 0, clock(), self._lane.hello, key=(key.access_key_id, key.source))
+        return LaneReport(self._lane.name, 0, clock(), self._lane.hello, key=(key.access_key_id, key.source))
 
     async def _close(self) -> int:
         """Gives up the calls it has; returns how many it has made."""
@@ -167,7 +167,7 @@ class LaneServer:
         try:
             async with connected(self._where, self._keys, self._lane.name) as transmit:
 
-                async def exchange(report: Report) -> Grant:
+                async def exchange(report: LaneReport) -> Grant:
                     return decode_grant(await transmit(encode(report)))
 
                 return await self._participant.run(exchange)

@@ -67,7 +67,7 @@ class Halt(msgspec.Struct, frozen=True):
     code: str
 
 
-class Report(msgspec.Struct, frozen=True, omit_defaults=True):
+class LaneReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a lane reports, several times a second.
 
     Attributes:
@@ -140,5 +140,5 @@ class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 encode = msgspec.msgpack.Encoder().encode
-decode_report = msgspec.msgpack.Decoder(Report).decode
+decode_report = msgspec.msgpack.Decoder(LaneReport).decode
 decode_grant = msgspec.msgpack.Decoder(Grant).decode

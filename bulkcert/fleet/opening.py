@@ -12,10 +12,10 @@ import anyio
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Target
 from bulkcert.engine.progress import Progress
-from bulkcert.fleet.coordinator import FleetLanes
+from bulkcert.fleet.coordinator import COORDINATOR, FleetLanes
 from bulkcert.fleet.keys import Keys
 from bulkcert.fleet.lane import LaneAddress, Participant, default_egress
-from bulkcert.fleet.messages import Grant, Report, decode_report, encode
+from bulkcert.fleet.messages import Grant, LaneReport, decode_report, encode
 from bulkcert.fleet.network import Where, listening
 from bulkcert.log import event
 from bulkcert.service.credentials import CredentialProvider
@@ -31,12 +31,10 @@ class Cluster:
     Attributes:
         where: Where the coordinator listens.
         keys: What it shows to lanes; None without TLS.
-        egress: What the service sees the calls of this machine come from; empty for its own address.
     """
 
     where: Where
     keys: Keys | None
-    egress: str
 
     @asynccontextmanager
     async def open(self, service: Target, provider: CredentialProvider, progress: Progress) -> AsyncIterator[Lanes]:
@@ -51,14 +49,14 @@ class Cluster:
         def answer(said: bytes) -> bytes:
             return encode(lanes.exchange(decode_report(said)))
 
-        async def exchange(report: Report) -> Grant:
+        async def exchange(report: LaneReport) -> Grant:
             return lanes.exchange(report, here=True)
 
         async with listening(self.where, self.keys, answer, lanes.lose), anyio.create_task_group() as group:
             group.start_soon(lanes.watch)
             for address in service.addresses:
-                name = "coordinator" if len(service.addresses) == 1 else f"coordinator {address}"
-                lane = LaneAddress(name, address, self.egress or default_egress(address))
+                name = COORDINATOR if len(service.addresses) == 1 else f"{COORDINATOR} {address}"
+                lane = LaneAddress(name, address, default_egress(address))
                 group.start_soon(Participant(lane, provider, _log).run, exchange)
             try:
                 yield lanes
@@ -71,4 +69,4 @@ class Cluster:
 
 
 def _log(words: str) -> None:
-    event("lane", words, lane="coordinator")
+    event("lane", words, lane=COORDINATOR)

@@ -77,7 +77,7 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
     else:
         yield from _found(run, run.found)
     limits = f"{options.rate}/s for the account, {options.per_address_rate}/s for an address"
-    yield "limits", f"{limits}: {job.rate:.0f}/s from {counted(len(job.addresses), 'address')}"
+    yield "limits", f"{limits}: {job.rate:.0f}/s from {counted(job.lane_count, 'address')}"
     if text := raised_limits(options):
         yield "", Text(text, style="yellow")
     yield "time", about(run.left / job.rate)
