@@ -105,6 +105,8 @@ def confirm_devices(run: Run) -> None:
     devices = found.devices
     if devices is not None and devices.whole and typed == devices.devices:
         return
+    if typed is None and run.plan is not None and run.plan.devices is not None:
+        return  # it was planned, and is no more now
     if found.uncounted is not None:
         raise BulkcertError(found.uncounted.status, on_devices(job.action, found), found.uncounted.advice)
     says = "and --confirm-devices is not given" if typed is None else f"not {typed:,} (--confirm-devices)"
