@@ -102,6 +102,21 @@ def test_the_numbers_of_each_ca_and_of_the_run_that_follows(service, tmp_path):
     assert summary_of(tmp_path / "results.csv")["outcomes"]["unchanged"] == told["totals"]["already"]
 
 
+def test_a_dry_run_is_a_plan(service, tmp_path):
+    """``run --dry-run`` is what ``plan`` is, asks nothing and leaves nothing; what a run refuses it refuses."""
+    path, results = tmp_path / "devices.csv", tmp_path / "r.csv"
+    mixed(service, path)
+    where = ("--endpoint", service.url, "--instance", INSTANCE, *UNHURRIED, "--quiet")
+    run = ("run", "inactivate-device", path, *where, "-o", results, "--dry-run")
+    assert here(*run).ended(0).stdout == plan(service, path).ended(0).stdout
+    assert json.loads(here(*run, "--json").ended(0).stdout)["totals"] == planned(service, path)["totals"]
+    assert "must end in" in here(*run[:-2], tmp_path / "r.xlsx", "--dry-run").ended(2).stderr
+    assert "--ticket is missing" in here(*run, "--require", "ticket").ended(2).stderr
+    assert [*tmp_path.iterdir()] == [path]
+    plan(service, path, "-o", tmp_path / "x.plan.json").ended(0)
+    assert "exclude each other" in here(*run, "--plan", tmp_path / "x.plan.json").ended(2).stderr
+
+
 @pytest.mark.parametrize("look", ["always", "never"])
 def test_the_run_makes_the_calls_that_were_planned(service, tmp_path, look):
     """Also where each certificate is looked at, or none; then one reading call checks all that can be checked."""

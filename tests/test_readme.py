@@ -149,7 +149,7 @@ def test_every_command_line(place, service, line):
         of = ("run", *words[1:]) if "--job" in words else (*run, "-o", words[1])
         here(*of, env=environment, cwd=place).ended(0)
     # A process keeps its log for machines to its end.
-    do = bulkcert if "--log-format" in words else here
+    do = bulkcert if {"--log-format", "--log-file"} & {*words} else here
     do(*words, env=environment, cwd=place).ended(0)
 
 

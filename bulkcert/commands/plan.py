@@ -23,7 +23,6 @@ from bulkcert.views.plan_shown import show_plan
 def plan(action: ActionName, inputs: tuple[Path, ...], options: PlanOptions) -> ExitStatus:
     """Says what a run over a list would find, do and cost, and what prevents it; changes nothing."""
     question = resolve_question(action, inputs, options)
-    terminal.show_log(verbose=options.verbose, quiet=options.quiet)
     if options.output is not None:
         refuse_taken(options.output, overwrite=options.overwrite)
     with ExitStack() as held:

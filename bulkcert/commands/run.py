@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.text import Text
 
 from bulkcert.commands import calling
+from bulkcert.commands.plan import plan as plan_instead
 from bulkcert.engine.session import Leave, Observer
 from bulkcert.errors import ExitStatus
 from bulkcert.job_file import STARTED
@@ -18,9 +19,10 @@ from bulkcert.output.summary import Summary
 from bulkcert.runs.approval import planned_of
 from bulkcert.runs.job import Job, resolve
 from bulkcert.runs.opening import open_run
-from bulkcert.runs.options import RunOptions
+from bulkcert.runs.options import PlanOptions, RunOptions, carried
 from bulkcert.runs.retention import remove_old
 from bulkcert.runs.run import Run
+from bulkcert.runs.target import refuse
 from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.status import status_of
@@ -37,10 +39,15 @@ from bulkcert.words import counted
 
 def run(action: ActionName, inputs: tuple[Path, ...], options: RunOptions) -> ExitStatus:
     """Calls the service once for each row of a list, and writes what became of every row."""
+    if options.dry_run and options.plan is not None:
+        refuse(["--dry-run and --plan exclude each other: the plan that is kept says what the run does"], "run")
     plan = planned_of(options)
     if plan is not None and plan.signed_by:
         options = replace(options, approved_by=plan.signed_by)
-    came = execute(resolve(action, inputs, options, plan=plan), ChainCredentials())
+    job = resolve(action, inputs, options, plan=plan)
+    if options.dry_run:
+        return plan_instead(action, inputs, carried(PlanOptions, options, overwrite=False))
+    came = execute(job, ChainCredentials())
     return terminal.ended(came.exit_status, came, as_json=options.json)
 
 
@@ -51,7 +58,6 @@ def execute(job: Job, provider: CredentialProvider) -> Summary:
         job: What to do.
         provider: What to sign with.
     """
-    terminal.show_log(verbose=job.options.verbose, quiet=job.options.quiet)
     bind(action=job.action.name, instance=job.instance, rehearsal=job.rehearsal)
     with (
         ExitStack() as last,
@@ -115,12 +121,13 @@ def _executed(
 def _confirm(run: Run, provider: CredentialProvider, leave: Leave, watches: Sequence[Observer]) -> None:
     """Reads states, shows what was found, and asks.
 
-    Where nobody is asked they are read first only for an action on CAs: what it hits must be known.
+    Where nobody is asked they are read first only for an action on CAs, since what it hits must be known, and under a
+    plan, which must not be exceeded.
     """
     options, is_quiet = run.job.options, run.job.options.quiet or is_json()
     is_shown = not (options.yes and options.quiet) and not is_json()
     may_start = options.yes or question.is_somebody_there()
-    if (options.yes and run.job.action.by_device) or not may_start:
+    if (options.yes and run.job.action.by_device and run.plan is None) or not may_start:
         if is_shown:
             run_shown.show_plan(run, provider.current)
         if not may_start:

@@ -24,6 +24,7 @@ from bulkcert.runs.options import (
     Results,
     ResumeOptions,
     RunOptions,
+    ServiceOptions,
     Stage,
     StateOptions,
     VerifyOptions,
@@ -31,6 +32,7 @@ from bulkcert.runs.options import (
 )
 from bulkcert.service.actions import ActionName
 from bulkcert.store.outcome import Outcome
+from bulkcert.views.console import show_log
 
 OfStore = Annotated[Path, Parameter(name="--results", group=MAIN)]
 
@@ -44,7 +46,10 @@ def _loaded(module: str) -> Any:
 
 
 def _do(command: str, *arguments: object, **options: object) -> int:
-    """Loads the module of a command, and calls its function of the same name."""
+    """Loads the module of a command, and calls its function of the same name; its log begins before that."""
+    for asked in (*arguments, *options.values()):
+        if isinstance(asked, ServiceOptions):
+            show_log(verbose=asked.verbose, quiet=asked.quiet, file=asked.log_file)
     return int(getattr(_loaded(f"commands.{command}"), command)(*arguments, **options))
 
 

@@ -86,7 +86,6 @@ def _executed(
     include_unknown: bool | None,
     rehearsal: bool,
 ) -> UndoResult:
-    terminal.show_log(verbose=options.verbose, quiet=options.quiet)
     started = time.monotonic()
     opened = open_existing(files)
     bind(run=opened.asked.run, action=opened.asked.action, instance=opened.asked.instance, rehearsal=rehearsal)

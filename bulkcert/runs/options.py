@@ -84,6 +84,8 @@ class ServiceOptions:
     """Name each call that did not succeed at once, on stderr."""
     log_format: Annotated[LogFormat, Parameter(group=OUTPUT)] = "text"
     """stderr for people, or one JSON object a line; then nothing is asked."""
+    log_file: Annotated[Path | None, Parameter(group=OUTPUT, metavar="FILE")] = None
+    """Keep these lines in this file, too; at 10 MB it becomes FILE.1, and so on to FILE.5."""
 
 
 @Parameter(name="*")
@@ -212,7 +214,7 @@ class ResultsOptions:
     """Where results go."""
 
     results: Annotated[Path | None, Parameter(name=["--results", "-o"], group=MAIN, metavar="FILE")] = None
-    """Results: .csv, .csv.gz, .csv.zst, .parquet or .ndjson. Default: next to the list, named after both."""
+    """Results: .csv (.gz, .zst), .parquet or .ndjson. Default: next to the list, named after it and the action."""
 
 
 @Parameter(name="*")
@@ -229,6 +231,8 @@ class Options(ResumeOptions, ResultsOptions):
 class RunOptions(Options):
     """Options of ``run``."""
 
+    dry_run: Annotated[bool, Parameter(group=MAIN)] = False
+    """Plan it, as plan does; change nothing."""
     plan: Annotated[Path | None, Parameter(group=MAIN, metavar="FILE")] = None
     """Do what plan -o has kept, or refuse; action and list are taken from it."""
     approver_key: Annotated[Path | None, Parameter(group=APPROVAL, metavar="FILE")] = None

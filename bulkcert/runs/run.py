@@ -14,7 +14,7 @@ import polars as pl
 
 from bulkcert.engine.calling import Engine
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.progress import Progress, Stop
+from bulkcert.engine.progress import Progress
 from bulkcert.engine.session import Leave, Observer, calling
 from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.engine.states import StateReader
@@ -81,15 +81,17 @@ class Run:
             self.is_undone = self.opened.status().is_undone
         if self.is_undone:
             return
-        self.preflights = self.mode != "never" and _is_old(queries.preflight_at(db))
+        is_old = self.plan is not None or _is_old(queries.preflight_at(db))  # under a plan every start reads
+        self.preflights = self.mode != "never" and is_old
         if self.preflights and queries.counts(db, rows).to_call:
             self.opened.store.forget_unchanged()
         _, self.settled, self.to_call = queries.counts(db, rows)
 
     @property
     def mode(self) -> PreflightMode:
-        """Which states are read before the first call."""
-        return preflight_of(self.job.action, self.job.options.preflight)
+        """Which states are read before the first call; all that a plan has read, if it is bound to one."""
+        mode = preflight_of(self.job.action, self.job.options.preflight)
+        return "always" if mode == "auto" and self.plan is not None and self.plan.all_read else mode
 
     @property
     def calls(self) -> int:
@@ -146,13 +148,28 @@ class Run:
                 await anyio.to_thread.run_sync(self._count_states, self.found)
                 if not lanes.stopping.is_set():
                     await self._count_devices(lanes, self.found)
-                if self.plan is not None:
-                    await self._confirm_planned(lanes, self.plan)
             except sqlite3.Error as error:
                 raise unwritable(store.path, error) from error
         if (stop := self.progress.stop) is not None:
             advice = stop.advice or "States were read; no calls that change anything were made."
             raise BulkcertError(stop.status, stop.message, advice)
+        if self.plan is not None:
+            self._confirm_planned(self.plan, self.found)
+
+    def _confirm_planned(self, plan: PlanRecord, found: Found) -> None:
+        """Confirms that no more would be changed than was planned, what sessions under the plan have called included.
+
+        Raises:
+            BulkcertError: INPUT_INVALID: it would.
+        """
+        rows = self.opened.store.read(queries.to_change, self.opened.asked.rows, plan.sha256)
+        hit = found.devices.devices if found.devices is not None else 0
+        if plan.devices is not None and found.uncounted is not None:
+            raise found.uncounted
+        for now, planned, noun in ((rows, plan.to_change, "row"), (hit, plan.devices, "device")):
+            if planned is not None and now > planned:
+                message = f"{counted(now, noun)} would be changed, and {planned:,} were planned ({plan.file})"
+                raise BulkcertError(ExitStatus.INPUT_INVALID, message, ANOTHER)
 
     def _count_states(self, found: Found) -> None:
         """Counts by state the rows that are left, those included that were just found in the desired state."""
@@ -207,16 +224,9 @@ class Run:
                 await self._read_states(lanes)
             if self.read_at is not None:
                 await anyio.to_thread.run_sync(lambda: opened.store.note(preflight_at=self.read_at))
-            if self.plan is not None:
-                await self._confirm_planned(lanes, self.plan)
             self.progress.preflight_over = True
             engine = Engine(job.action, lanes, opened.store, max_errors=job.max_errors, limit_rows=options.limit_rows)
             await engine.run(opened.batches(without=queries.LEFT_ALONE))
-
-    @property
-    def _as_planned(self) -> bool:
-        """Whether every state has to be read since the plan has read it: what was not read counts as to be changed."""
-        return self.plan is not None and self.plan.all_read
 
     async def _read_states(self, lanes: Lanes) -> None:
         """Reads states before the first call: once a row was called, its state before cannot be read any more.
@@ -234,8 +244,7 @@ class Run:
             if self.found is not None and action.by_ca:  # somebody is asked, and may rather call their CA
                 count_to = worth_counting(sightings.rows_by_ca(), islice(self.check.rows_by_ca, CAS_COUNTED))
             reader = StateReader(lanes, action, sightings, count_to)
-            whole = mode == "always" or self._as_planned
-            scanned = await reader.read(one_by_one=opened.batches(without=left) if whole else None)
+            scanned = await reader.read(one_by_one=opened.batches(without=left) if mode == "always" else None)
             if self.found is not None:
                 self.found.registered = {ca: Registered(*counted) for ca, counted in scanned.counted.items()}
             if scanned.failure is not None:
@@ -252,17 +261,6 @@ class Run:
             progress.outcomes[Outcome.UNCHANGED] = found
         if not lanes.stopping.is_set():
             self.read_at = now_ms()
-
-    async def _confirm_planned(self, lanes: Lanes, plan: PlanRecord) -> None:
-        """Stops before the first call where more rows are to be changed, now that states were read, than were planned.
-
-        Those count that sessions under the same plan have called already.
-        """
-        store, rows = self.opened.store, self.opened.asked.rows
-        found = await anyio.to_thread.run_sync(store.read, queries.to_change, rows, plan.sha256)
-        if found > plan.to_change:
-            message = f"{counted(found, 'row')} would be changed, and {plan.to_change:,} were planned ({plan.file})"
-            lanes.stop(Stop(ExitStatus.INPUT_INVALID, message, ANOTHER))
 
     def finish(self) -> Summary:
         """Writes results and summary.

@@ -100,6 +100,7 @@ class Plan(msgspec.Struct, frozen=True):
     protected: int
     protection: str
     totals: States
+    devices: int | None
     cas_total: int
     cas: list[CaStates]
     calls: PlannedCalls
@@ -140,6 +141,7 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
         protected=checked.protected,
         protection=checked.protection,
         totals=totals,
+        devices=found.devices.devices if found.devices and found.devices.whole and not action.by_device else None,
         cas_total=cas_total,
         cas=cas_of(action, found),
         calls=calls,
