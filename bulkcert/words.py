@@ -1,6 +1,8 @@
 """Numbers and times in words."""
 
 import textwrap
+from contextvars import ContextVar
+from datetime import UTC, datetime, tzinfo
 
 REHEARSAL = "REHEARSAL"
 """Stands wherever somebody could take a run against an emulator for one against the service."""
@@ -30,9 +32,17 @@ def spaced(name: str) -> str:
     return name.replace("_", " ")
 
 
+zone: ContextVar[tzinfo] = ContextVar("zone", default=UTC)
+"""The time zone in which ``clock`` gives times."""
+
+
 def clock(at: str | None) -> str:
-    """Returns a time in ISO 8601, UTC, for people: ``2027-01-15 08:00:00 UTC``; a dash for none."""
-    return f"{at[:10]} {at[11:19]} UTC" if at else "—"
+    """Returns a time in ISO 8601, UTC, for people: ``2027-01-15 08:00:00 UTC`` or ``… UTC+08:00``; a dash for none."""
+    if not at:
+        return "—"
+    there = datetime.fromisoformat(at).astimezone(zone.get())
+    offset = f"{there:%z}"
+    return f"{there:%Y-%m-%d %H:%M:%S} UTC{f'{offset[:3]}:{offset[3:5]}' if there.utcoffset() else ''}"
 
 
 def about(seconds: float) -> str:

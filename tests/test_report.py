@@ -1,6 +1,7 @@
 """``report`` over made stores: one number for each certificate, one honest line, and the way on."""
 
 import json
+import re
 import stat
 
 import pytest
@@ -9,6 +10,7 @@ from program import bulkcert, here
 
 from bulkcert.output.summary import utc
 from bulkcert.report.counting import count
+from bulkcert.report.figures import FEW, SAMPLES
 from bulkcert.report.rendering import render
 from bulkcert.store import lock
 from bulkcert.store.schema import Verification
@@ -318,7 +320,7 @@ def test_findings(made):
     wrong, left, protected, invalid = figures(made(rows, [session(ended=1)])).findings
     assert (wrong.outcome, wrong.code, wrong.rows) == ("failed", "InternalError", 5)
     assert [(each.row, each.device_sn, each.message) for each in wrong.samples] == [
-        (number + 1, f"{number + 1:08d}", f"said {number}") for number in range(3)
+        (number + 1, f"{number + 1:08d}", f"said {number}") for number in range(5)
     ]
     assert [(each.row, each.request_id, each.message) for each in left.samples] == [(7, "", ""), (8, "", "")]
     assert [(each.ca_sn, each.message) for each in invalid.samples] == [("", "DeviceSn is blank")]
@@ -475,3 +477,32 @@ def test_calls_of_a_killed_session(tmp_path):
     seen = count(made_run(tmp_path, rows, [ended, killed]))
     assert [each.calls for each in seen.starts] == [9, 8]
     assert (seen.calls.run, seen.calls.at_least) == (17, True)
+
+
+def test_times_of_another_zone(tmp_path):
+    """What people read has the hour of their own clock, and says so; what programs read stays UTC."""
+    run = made_run(tmp_path, ["failed", "duplicate"], [session(ended=1)])
+    asked = ("report", run.results, "--timezone", "Asia/Shanghai")
+    text = bulkcert(*asked, "--format", "text").ended(0).stdout
+    bulkcert(*asked).ended(0)
+
+    assert "2027-01-15 16:00:00 UTC+08:00" in text
+    assert "2027-01-15 16:00:00 UTC+08:00" in run.report.read_text()
+    assert not re.search(r"\d UTC(?!\+)", text)
+    assert json.loads(bulkcert(*asked, "--format", "json").ended(0).stdout)["starts"][0]["started"].endswith("Z")
+    refused = here("report", run.results, "--timezone", "Asia/Shangai").ended(2)
+    assert "Did you mean Asia/Shanghai?" in refused.stderr
+
+
+def test_every_failure_is_on_the_page(tmp_path):
+    """Some hundreds can be read through; a text stays short, and both say where all of them are."""
+    run = made_run(tmp_path, ["failed"] * (SAMPLES + 20) + [None] * 10, [session(ended=75)])
+    here("export", run.results).ended(0)
+    here("report", run.results).ended(0)
+    page, text = run.report.read_text(), here("report", run.results, "--format", "text").ended(0).stdout
+
+    assert page.count("00000") == SAMPLES + FEW
+    assert "and 20 more in the failed rows" in page
+    assert text.count("00000") == 2 * FEW
+    assert f"and {SAMPLES + 17} more in the failed rows" in text
+    assert str(run.failed) in text

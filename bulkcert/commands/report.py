@@ -1,8 +1,11 @@
 """``bulkcert report``: what a run did, as one file for people who were not there."""
 
+import difflib
 import os
 import sys
+from datetime import UTC, tzinfo
 from pathlib import Path
+from zoneinfo import ZoneInfo, available_timezones
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import cannot_write, write_whole
@@ -12,12 +15,15 @@ from bulkcert.report.rendering import render
 from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.views import console as terminal
 from bulkcert.views.layout import show
+from bulkcert.words import zone
 
 _FORMATS: dict[str, Format] = {".html": "html", ".md": "md", ".json": "json", ".txt": "text"}
 """What a file of a name with this end is."""
 
 
-def report(results: Path, state_dir: Path | None, output: Path | None, asked: Format | None) -> ExitStatus:
+def report(
+    results: Path, state_dir: Path | None, output: Path | None, asked: Format | None, timezone: str
+) -> ExitStatus:
     """Reports what a run did, from its store; needs no credentials, calls nothing, disturbs no session that runs."""
     files = RunFiles(results_of(results), state_dir)
     if not files.results.name:
@@ -29,6 +35,7 @@ def report(results: Path, state_dir: Path | None, output: Path | None, asked: Fo
     if output is None and asked in (None, "html"):
         output = files.report
     format_ = _format(asked, output)
+    zone.set(_zone(timezone))
     figures = count(files)
     if output is None:
         width = terminal.stdout.width if terminal.stdout.is_terminal else None
@@ -56,6 +63,20 @@ def _format(asked: Format | None, output: Path | None) -> Format:
             f"Let it end in {', '.join(_FORMATS)}, or say which with --format. Nothing was written.",
         )
     return format_
+
+
+def _zone(name: str) -> tzinfo:
+    """Returns a time zone.
+
+    Raises:
+        BulkcertError: USAGE: this machine knows none of that name.
+    """
+    try:
+        return UTC if name == "UTC" else ZoneInfo(name)
+    except (LookupError, ValueError, OSError) as error:
+        near = difflib.get_close_matches(name, available_timezones(), n=1)
+        hint = f"Did you mean {near[0]}?" if near else "Names are like Asia/Shanghai or Europe/Berlin."
+        raise BulkcertError(ExitStatus.USAGE, f"--timezone {name!r}: this machine knows no such zone", hint) from error
 
 
 def _confirm_other(output: Path, kept: list[Path]) -> None:

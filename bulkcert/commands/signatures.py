@@ -246,6 +246,7 @@ def report(
     *,
     output: Output = None,
     format: Annotated[Format | None, Parameter(group=MAIN)] = None,  # noqa: A002 - as it is typed
+    timezone: Annotated[str, Parameter(group=MAIN, metavar="ZONE")] = "UTC",
     options: StateOptions = StateOptions(),
 ) -> int:
     """Report a run in one page, as HTML, text, Markdown or JSON.
@@ -259,8 +260,9 @@ def report(
         results: The results of the run, which need not be there. With --job those of the job.
         output: The file; its name says the format. Default: RESULTS.report.html; for other formats standard output.
         format: html, the default, is one page; text and md are for mail and tickets, json for programs.
+        timezone: Zone of the times that people read, as in Asia/Shanghai; JSON has UTC.
     """
-    return _do("report", results, options.state_dir, output, format)
+    return _do("report", results, options.state_dir, output, format, timezone)
 
 
 def export(

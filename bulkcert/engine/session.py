@@ -117,7 +117,7 @@ async def _leave_on_signal(leave: Leave) -> None:
 async def _stop_at(lanes: Lanes, deadline: float) -> None:
     while (left := deadline - time.time()) > 0:  # noqa: ASYNC110 - the clock may be set meanwhile, without notice
         await anyio.sleep(min(left, CLOCK_CHECK_S))
-    reached = datetime.fromtimestamp(deadline).strftime("%Y-%m-%d %H:%M:%S")  # noqa: DTZ006 - as it was typed
+    reached = datetime.fromtimestamp(deadline).astimezone().isoformat(" ", "seconds")  # this machine's, as it was typed
     lanes.stop(Stop(ExitStatus.STOPPED_EARLY, f"the deadline, {reached}", ""))
 
 

@@ -8,7 +8,7 @@ import msgspec
 from bulkcert.report import svg
 from bulkcert.report.figures import Figures, Stretch
 from bulkcert.report.svg import BOTTOM, HEIGHT, INK, LEFT, MAIN, MUTED, RIGHT, SECOND, THIRD, TOP, Axis
-from bulkcert.words import length
+from bulkcert.words import clock, length
 
 _FAR = 3
 """A limit more than so many times above what was sent is not drawn: it would flatten everything else."""
@@ -104,10 +104,10 @@ def _over_time(stretches: list[Stretch], show: Callable[[Stretch, list[float]], 
         yield from show(stretch, [x.at(number * stretch.bin_s / scale) for number in range(len(stretch.mean) + 1)])
         yield svg.below(x, max(2, int(width * one) // 80))
         if len(stretches) > 1:
-            yield svg.label(f"{stretch.started[5:10]} {stretch.started[11:16]}", start, TOP - 2, font_size=9.5)
+            yield svg.label(clock(stretch.started)[5:16], start, TOP - 2, font_size=9.5)
         start += width * one + _GAP
-    one_only = f"since {stretches[0].started[:10]} {stretches[0].started[11:19]} UTC"
-    since = one_only if len(stretches) == 1 else "since each beginning (UTC)"
+    began = clock(stretches[0].started)
+    since = f"since {began}" if len(stretches) == 1 else f"since each beginning ({began.rpartition(' ')[2]})"
     yield svg.label(f"{unit} {since}", (LEFT + RIGHT) / 2, HEIGHT - 4, anchor="middle")
 
 

@@ -17,6 +17,8 @@ from bulkcert.output.advice import Advice, meaning, quoted
 from bulkcert.output.files import sha256_of
 from bulkcert.output.summary import utc
 from bulkcert.report.figures import (
+    FEW,
+    SAMPLES,
     CaCount,
     Calls,
     Certificates,
@@ -41,8 +43,6 @@ from bulkcert.store.status import RunStatus, State, status_in, status_of
 
 MOST_CAS = 20
 """CAs that are named singly: those with the most rows."""
-SAMPLES = 3
-"""Rows that are named of each."""
 _OUTCOMES = pl.Enum([outcome.value for outcome in Outcome])
 _ROWS = pl.Schema(
     {
@@ -209,7 +209,8 @@ def _findings(db: sqlite3.Connection, pinned: PinnedList, kinds: list[_Kind], ad
         if drifted or kind.undo is False or kind.outcome not in DESIRED:
             key = (kind.outcome, kind.code, (kind.verified or "") if drifted else "", kind.undo is False)
             counts[key] += kind.rows
-            first[key] = sorted(first[key] + kind.first)[:SAMPLES]
+            most = FEW if kind.outcome in (Outcome.NOT_ATTEMPTED, Outcome.UNDONE) else SAMPLES
+            first[key] = sorted(first[key] + kind.first)[:most]
     samples = _samples(db, pinned, {row for rows in first.values() for row in rows})
     return [
         Finding(
@@ -286,11 +287,9 @@ def _controlled(control: Control) -> Controlled:
 def _exit_meaning(status: RunStatus, asked: Asked) -> str:
     if status.state is State.INTERRUPTED:
         return f"interrupted; to resume: {quoted(status.files.command('resume'))}"
-    if not asked.rows and status.exit_status == ExitStatus.OK:
-        return "nothing to do: the list was empty"
     read = status.verification
     by_reading = read.stopped if read and read.exit_status == status.exit_status else ""
-    return (status.doing.stopped if status.doing else "") or by_reading or meaning(status.exit_status)
+    return (status.doing.stopped if status.doing else "") or by_reading or meaning(status.exit_status, asked.rows)
 
 
 def _results(files: RunFiles) -> ResultsFile:

@@ -60,12 +60,15 @@ class Document(msgspec.Struct, frozen=True):
     footer: str
 
 
-def document_of(figures: Figures) -> Document:
-    """Returns what is said of a run; what is not in the desired state comes second."""
+_CONNECTED = " A device that was connected may stay connected until it connects again."
+
+
+def document_of(figures: Figures, *, samples: int) -> Document:
+    """Returns what is said of a run; what is not in the desired state comes second, with so many rows of each kind."""
     asked, verdict = figures.asked, figures.verdict
     rehearsal = f"{REHEARSAL}: " * asked.rehearsal
     sections = [Section("What to do next", [f"→ {step}" for step in verdict.steps])] if verdict.steps else []
-    sections += [*_findings(figures), _outcomes(figures), *_read_back(figures), *_cas(figures)]
+    sections += [*_findings(figures, samples), _outcomes(figures), *_read_back(figures), *_cas(figures)]
     sections += [_calls(figures), *_changes(figures), _asked(figures), _sessions(figures)]
     return Document(
         title=f"{rehearsal}{asked.action} on {_message(asked.instance)}, {clock(figures.containment.since)}",
@@ -73,7 +76,9 @@ def document_of(figures: Figures) -> Document:
         # What was undone took no time until it was done.
         tiles=[] if figures.certificates.is_undone else list(_tiles(figures)),
         tiles_note=f"Time until so many certificates were {figures.action.desired}, from the start of the run, by the "
-        "outcomes of its calls; those that were so before count from when that was read.",
+        "outcomes of its calls; those that were so before count from when that was read."
+        + _CONNECTED
+        * (figures.action.desired == "inactive"),
         sections=sections,
         footer=f"Made {clock(figures.made)} by bulkcert {figures.made_by} from the store of "
         f"{_message(figures.results.path)}; the run was made by {asked.version}.",
@@ -91,17 +96,18 @@ def _tiles(figures: Figures) -> Iterator[tuple[str, str, str]]:
             yield name, length(stone.after_s), clock(stone.at)
 
 
-def _findings(figures: Figures) -> Iterator[Section]:
+def _findings(figures: Figures, samples: int) -> Iterator[Section]:
     if figures.findings:
         rows = sum(each.rows for each in figures.findings)
         every = f" All of them, with what to do about each: {_message(figures.failed)}" if figures.failed else ""
         yield Section("What is not in the desired state", [f"{counted(rows, 'row')}.{every}"])
     for finding in figures.findings:
-        more = finding.rows - len(finding.samples)
+        named = finding.samples[:samples]
+        more = finding.rows - len(named)
         yield Section(
             _name(finding),
             [_message(finding.meaning), f"→ {finding.advice}"],
-            table=_samples(finding, by_device=figures.action.by_device),
+            table=_samples(named, finding.meaning, by_device=figures.action.by_device),
             after=f"and {more:,} more in the {'failed rows' if figures.failed else 'results'}" if more else "",
             is_part=True,
         )
@@ -112,9 +118,8 @@ def _name(finding: Finding) -> str:
     return f"{finding.rows:,} {finding.outcome} {'maybe undone' if finding.maybe_undone else why}".rstrip()
 
 
-def _samples(finding: Finding, *, by_device: bool) -> TextTable:
-    samples = finding.samples
-    has_words = any(each.message not in ("", finding.meaning) for each in samples)
+def _samples(samples: list[Sample], meaning: str, *, by_device: bool) -> TextTable:
+    has_words = any(each.message not in ("", meaning) for each in samples)
     columns: Kinds = {"Row": "number", "DeviceSn": "serial", "CaSn": "serial", "HTTP": "text", "Request id": "serial"}
     columns |= {"Message": "text"} if has_words else {}
     if not by_device:

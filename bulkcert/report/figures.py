@@ -11,6 +11,9 @@ from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.store.outcome import NEVER_READ
 from bulkcert.store.schema import Asked, Verification
 
+SAMPLES, FEW = 100, 3
+"""Rows that are named of each kind of failure on a page; and in a text, or where nothing went wrong."""
+
 
 class Headline(msgspec.Struct, frozen=True):
     """What came of it, in one line.

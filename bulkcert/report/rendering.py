@@ -9,7 +9,7 @@ import msgspec
 from bulkcert.report import Format
 from bulkcert.report.charts import charts_of
 from bulkcert.report.document import Document, TextTable, document_of
-from bulkcert.report.figures import Figures
+from bulkcert.report.figures import FEW, SAMPLES, Figures
 from bulkcert.words import REHEARSAL, folded, printable
 
 _WIDE = 100
@@ -22,7 +22,7 @@ def render(figures: Figures, format_: Format, width: int | None = None) -> bytes
     """Returns a report in a format, UTF-8; a text is as wide as a terminal where ``width`` is given, in columns."""
     if format_ == "json":
         return msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n"
-    document = document_of(figures)
+    document = document_of(figures, samples=SAMPLES if format_ == "html" else FEW)
     if format_ == "html":
         return _page(figures, document).encode()
     lines = _text(document, width) if format_ == "text" else _markdown(document)

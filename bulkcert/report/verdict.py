@@ -109,6 +109,9 @@ def _notes(status: RunStatus) -> Iterator[str]:
         yield f"The {_DOES[doing.kind]} was interrupted: killed, or its machine went down."
     elif session.ended_at is None:
         yield "The last verification was interrupted: it has not read everything."
+    if repeated := status.outcomes[Outcome.DUPLICATE]:
+        certificates = "repeats the certificate" if repeated == 1 else "repeat the certificates"
+        yield f"{counted(repeated, 'further row')} {certificates} of earlier ones."
     if doing.stopped and not status.is_held:
         yield f"The {_DOES[doing.kind]} stopped early: {doing.stopped}"
 
