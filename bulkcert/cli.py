@@ -1,6 +1,7 @@
 """The command line: where the options of a command come from, and how everything ends."""
 
 import difflib
+import gc
 import os
 import re
 import signal
@@ -117,7 +118,8 @@ def bulkcert(
     layers: list[Any] = [_of_a_run_alone if command == "control" else _ENVIRONMENT]
     if job is not None:
         options = options_of_job(job, command, _options_of(command), _options_of("run"))
-        layers.append(Dict(options, source=str(job), use_commands_as_keys=False))
+        # Below the command: at the top the library ignores a key that has the name of a command, as plan has.
+        layers.append(Dict({command: options}, source=str(job)))
         if not format_asked(tokens, os.environ) and options.get("log-format") == "json":
             terminal.begin_json()
     if command == "resume":
@@ -215,4 +217,5 @@ def main() -> NoReturn:
         # Nothing is left to be stopped, and nobody wants to see where.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+    gc.freeze()  # what is left goes with the process: nothing is looked for among it
     sys.exit(int(status) if isinstance(status, int) else ExitStatus.OK)

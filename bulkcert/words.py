@@ -45,6 +45,11 @@ def clock(at: str | None) -> str:
     return f"{there:%Y-%m-%d %H:%M:%S} UTC{f'{offset[:3]}:{offset[3:5]}' if there.utcoffset() else ''}"
 
 
+def local(at: float) -> str:
+    """Returns a Unix time by this machine's clock, with its zone: ``2027-01-15 09:00:00+01:00``."""
+    return datetime.fromtimestamp(at).astimezone().isoformat(" ", "seconds")
+
+
 def about(seconds: float) -> str:
     """Returns how long something may take, for people."""
     return f"about {duration(seconds)}" if seconds >= 1 else "less than a second"

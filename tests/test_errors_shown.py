@@ -54,7 +54,8 @@ def test_a_second_signal_on_a_terminal(monkeypatch, capsys, in_flight):
     """The error is the last that is written: what was drawn in place is not drawn again."""
     monkeypatch.setattr(console.stderr, "_force_terminal", True)
     monkeypatch.setattr("os._exit", lambda status: (_ for _ in ()).throw(SystemExit(status)))
-    opened = SimpleNamespace(store=SimpleNamespace(session=1), files=SimpleNamespace(command=lambda _: RESUME))
+    files, asked = SimpleNamespace(command=lambda _: RESUME), SimpleNamespace(rehearsal=False)
+    opened = SimpleNamespace(store=SimpleNamespace(session=1), files=files, asked=asked)
     with Live("the bar", console=console.stderr, auto_refresh=False), pytest.raises(SystemExit) as ended:
         leave_writing(opened, SimpleNamespace(in_flight=in_flight), signal.SIGINT)
 

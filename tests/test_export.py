@@ -8,6 +8,7 @@ import pytest
 from made_store import made_run, row, session
 from program import here, read_results, summary_of
 
+from bulkcert.output.results import SUFFIXES
 from bulkcert.store import lock
 
 ROWS = [
@@ -36,7 +37,7 @@ def run(tmp_path):
         (("--code", "Nothing"), []),
     ],
 )
-@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".ndjson"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_what_is_written(tmp_path, run, suffix, options, rows):
     """The rows that are wanted are written in order, with the list's own columns, in the format of the name."""
     output = tmp_path / f"x{suffix}"
@@ -58,13 +59,15 @@ def read(path):
     match path.suffix:
         case ".csv":
             return read_results(path)
+        case ".gz" | ".zst":
+            return pl.read_csv(path, infer_schema=False).to_dicts()
         case ".parquet":
             return pl.read_parquet(path).to_dicts()
         case _:
             return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".ndjson"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("outcome", ["failed,unknown", "unchanged"])
 def test_valid_as_an_input(tmp_path, service, run, suffix, outcome):
     """What is written is a list that a run takes, without any row as well."""
@@ -112,7 +115,7 @@ def test_beside_a_running_session(tmp_path, run):
         (("-o", "results.csv.run/x.csv"), 73, "in the folder of the run"),
         (("-o", "none/x.csv"), 73, "cannot write"),
         (("-o", "folder.csv", "--overwrite"), 73, "is a directory"),
-        (("-o", "x.txt"), 2, "must end in .csv, .parquet, .ndjson"),
+        (("-o", "x.txt"), 2, "must end in .csv, .csv.gz, .csv.zst, .parquet"),
         (("-o", "x.csv", "--outcome", "failure"), 2, "'failure' is not valid; choose from succeeded"),
     ],
 )

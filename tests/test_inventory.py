@@ -81,7 +81,7 @@ def test_exactly_once(tmp_path, total):
                 assert devices_in(by_ca) == expected
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".ndjson"])
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet", ".ndjson"])
 def test_formats(tmp_path, service, suffix):
     """Every format holds the same, times as such, and is an input for a run as it is."""
     limits = milliseconds("2026-01-01T00:00:00.123"), milliseconds("2027-01-01")

@@ -200,6 +200,18 @@ def test_a_list_from_a_pipe(planned):
     assert planned.changes == 100
 
 
+@pytest.mark.parametrize("how", ["job", "environment"])
+def test_a_job_names_its_plan(planned, tmp_path, how):
+    """A plan that a job file or the environment names binds as one that is typed."""
+    planned.plan()
+    (tmp_path / "job.toml").write_text('plan = "leaked.plan.json"\n' if how == "job" else "")
+    env = {"BULKCERT_PLAN": str(planned.file)} if how == "environment" else {}
+    refused = here("run", "--job", tmp_path / "job.toml", "--yes", "--rate", "200000", env=env).ended(2).stderr
+    assert "--rate: 200000 is more than was planned, 100000" in refused
+    here("run", "--job", tmp_path / "job.toml", "--yes", env=env).ended(0)
+    assert planned.changes == 100
+
+
 def test_where_it_may_be_kept(planned, tmp_path):
     """A plan has its own ending, replaces nothing unasked, and is not kept where the run would not start."""
     elsewhere = ("plan", "inactivate-device", planned.list, *planned.where, "-o", tmp_path / "r.csv")

@@ -94,6 +94,32 @@ def test_three_formats(tmp_path, place):
     assert not list(tmp_path.rglob(".*")), "a temporary file was left"
 
 
+@pytest.mark.parametrize("suffix", ["csv.gz", "csv.zst", "CSV.GZ"])
+def test_compressed_results(tmp_path, place, suffix):
+    """They are the same CSV, compressed, and an input again; every command about the run takes them."""
+    place.run().ended(0)
+    plain = pl.read_csv(place.results, infer_schema=False)
+    place.results = tmp_path / f"results.{suffix}"
+    place.run().ended(0)
+
+    found = pl.read_csv(place.results, infer_schema=False)
+    same = ["DeviceSn", "CaSn", "row", "outcome"]
+    assert found.columns == plain.columns
+    assert found.select(same).equals(plain.select(same))
+    assert place.results.read_bytes()[:2] in (b"\x1f\x8b", b"\x28\xb5")
+    place.list = place.results
+    here("verify", place.results, "--endpoint", place.service.url).ended(0)
+    assert pl.read_csv(place.results, infer_schema=False)["verified_status"][0] == "inactive"
+    for command in ("status", "report", "runs"):
+        about = () if command == "runs" else (place.results,)
+        here(command, *about, cwd=tmp_path).ended(0)
+    here("undo", place.results, "--endpoint", place.service.url, "--yes", "--include-unknown").ended(0)
+    assert set(pl.read_csv(place.results, infer_schema=False)["outcome"]) == {"undone", "duplicate"}
+    place.results = tmp_path / "again.csv"
+    place.run().ended(0)
+    assert outcomes(place.results) == {"succeeded": 3, "duplicate": 1}
+
+
 def test_summary_adds_up(place):
     """The summary says what went in and came out: hashes, counts, caps, pace, latencies, times, versions, status."""
     place.list.write_bytes(as_csv(rows=[*ROWS, ["", "00ca", "", ""], ["0099", "00cc", "", ""]]))

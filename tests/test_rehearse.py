@@ -2,9 +2,10 @@
 
 import json
 import re
+import signal
 
 import pytest
-from program import here, summary_of, write_devices
+from program import PATIENCE_S, here, start, summary_of, wait_for, write_devices
 
 from bulkcert.runs import rehearsal
 
@@ -56,14 +57,14 @@ NOT_UNDONE = "ActiveDeviceCertificate:NoPermission"
 CASES = {
     "verify": ("never", 0.0, [UNREAD], (0, 1, 0), 1),
     "undo": ("always", 0.0, [NOT_UNDONE], (0, 0, 77), 77),
-    "run, verify and undo": ("always", 0.5, [NOT_UNDONE], (1, 1, 77), 1),
+    "run, verify and undo": ("always", 0.5, [NOT_UNDONE], (1, 1, 77), 77),
 }
 STAGE = ("--fault-seed", 1, "--latency-ms", 0, 0, *BOTH)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_first_that_went_wrong(tmp_path, monkeypatch, case):
-    """A run that went well makes no success of a verification or an undo that did not."""
+def test_the_worst_step_counts(tmp_path, monkeypatch, case):
+    """A step that went well, or nearly, makes no success of another that did not."""
     look, unregistered, faults, parts, status = CASES[case]
     write_devices(tmp_path / "d.csv", 20, cas=20)
     monkeypatch.setattr(rehearsal, "DEFAULT_FAULTS", dict.fromkeys(faults, 1))
@@ -74,6 +75,21 @@ def test_the_first_that_went_wrong(tmp_path, monkeypatch, case):
     undone = told["undo"].get("sessions", [told["undo"]])[-1]
     ended = [part["exit_status"] for part in (told["summary"], told["verification"], undone)]
     assert tuple(ended) == parts
+
+
+def test_ctrl_c_ends_all_steps(tmp_path):
+    """Who stops the run wants no verification and no undo after it."""
+    write_devices(tmp_path / "d.csv", 2000)
+    with start(*REHEARSE, *BOTH, "--rate", "20", cwd=tmp_path) as child:
+        wait_for(child, (tmp_path / f"{RESULTS}.run" / "store.sqlite-wal").exists)
+        wait_for(child, lambda: '"calling"' in here("status", RESULTS, "--json", cwd=tmp_path).stdout)
+        child.send_signal(signal.SIGINT)
+        said, _ = child.communicate(timeout=PATIENCE_S)
+
+    assert child.returncode == 130
+    assert b"== REHEARSAL: emulator ==" in said
+    assert b": verify ==" not in said
+    assert b": undo ==" not in said
 
 
 RESULTS = "d.inactivate-device.results.rehearsal.csv"

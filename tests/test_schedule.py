@@ -1,6 +1,8 @@
 """What a job that a timer starts is held to: rows, deadline, paths with dates, and how long old files stay."""
 
 import datetime as dt
+import json
+import re
 import shlex
 import signal
 import time
@@ -95,11 +97,27 @@ def test_deadline(tmp_path, service, monkeypatch):
     monkeypatch.undo()
     called = service.report().arrivals - before
 
-    assert "the deadline, " in ended.stderr
+    assert re.search(r"warning: stopped: the deadline, \S+ [\d:]{8}[+-]\d\d:\d\d, is reached", ended.stderr)
+    assert "error" not in ended.stderr
     assert 10 <= called < 300
     assert outcomes(tmp_path / "r.csv") == {"succeeded": called, "not_attempted": 300 - called}
     here("run", "--job", job, *UNHURRIED, "--deadline", clock(hours=6)).ended(0)
     assert service.report().arrivals - before == 300
+
+
+def test_a_deadline_in_the_log(tmp_path, service):
+    """It is a warning, with a zone, and the end of the run is the last line, whatever else goes wrong."""
+    job = job_file(tmp_path, service, 5, **{"log-format": "json"})
+    unheard = ("--notify", "json://127.0.0.1:9/")
+    ended = bulkcert("run", "--job", job, "--deadline", "0s", *unheard).ended(75)
+    lines = [json.loads(line) for line in ended.stderr.splitlines()]
+    stopping, *_, last = (line for line in lines if line["event"] in ("stopping", "warning", "run_finished"))
+
+    assert re.search(r"\d\d:\d\d:\d\d[+-]\d\d:\d\d", stopping["message"])
+    assert "ERROR" not in {line["level"] for line in lines}
+    assert lines[-1] is last
+    assert last["event"] == "run_finished"
+    assert any("not delivered" in line["message"] for line in lines[:-1])
 
 
 def test_a_deadline_that_has_passed(tmp_path, service):

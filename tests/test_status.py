@@ -4,18 +4,21 @@ import json
 import re
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
 from made_store import START, made_run, row, session
 from program import here
+from rich.text import Text
 
+from bulkcert.engine.figures import LastError
 from bulkcert.store import lock
 from bulkcert.store.outcome import DESIRED
 from bulkcert.store.schema import Verification
 from bulkcert.store.status import State, status_of
 from bulkcert.views.shown import shown
-from bulkcert.views.status import line_of, rows_of, steps_of
+from bulkcert.views.status import _errors, line_of, rows_of, steps_of
 
 KILLED = session(ended=None, figures={"calls": 5, "retries": 1, "achieved_rate": 2.5})
 ENDED = session(ended=0, figures={"calls": 3, "achieved_rate": 1.0})
@@ -240,6 +243,31 @@ def test_while_it_is_running(tmp_path, kind):
 
 def now_ms():
     return round(time.time() * 1000)
+
+
+@pytest.mark.parametrize(
+    ("rows", "ended", "colours"),
+    [
+        (["succeeded", "duplicate"], session(), {"green", "yellow"}),
+        (["succeeded", None, "protected"], session(ended=129), {"yellow", "green"}),
+        (["succeeded", None], session(ended=75), {"yellow", "green"}),
+        (["succeeded", "failed"], session(ended=1), {"red", "green"}),
+        (["succeeded", None], session(ended=69), {"red", "yellow", "green"}),
+    ],
+)
+def test_red_is_for_what_is_amiss(tmp_path, rows, ended, colours):
+    """What somebody has asked for is no alarm: a stop, rows that it left, serials that are protected."""
+    shown = rows_of(status_of(made_run(tmp_path, rows, [ended])))
+
+    assert {str(value.style) for _, value in shown if isinstance(value, Text)} - {""} == colours
+
+
+@pytest.mark.parametrize(("row_ended", "style"), [(0, "yellow"), (3, "red")])
+def test_an_error_that_a_repeat_has_put_right_is_not_red(row_ended, style):
+    """As long as no row ended with it."""
+    error = LastError("SystemOverFlow", "busy", datetime.now(UTC), count=5, row=row_ended)
+
+    assert [str(text.style) for _, text in _errors([error])] == [style]
 
 
 def test_stalled(tmp_path):

@@ -28,13 +28,13 @@ def rehearse(action: ActionName, inputs: tuple[Path, ...], options: Options, sta
         summary = execute(job, provider)
         result: dict[str, object] = {"summary": summary}
         statuses.append(summary.exit_status)
-        if "verify" in stage.and_then:
+        if "verify" in stage.and_then and not _is_signalled(statuses):
             _head("verify", options)
             result["verification"] = verification = verify.execute(
                 job.files, provider, carried(VerifyOptions, job.options), rehearsal=True
             )
             statuses.append(verification.exit_status)
-        if "undo" in stage.and_then:
+        if "undo" in stage.and_then and not _is_signalled(statuses):
             _head("undo", options)
             result["undo"] = undone = undo.execute(
                 job.files, provider, carried(CallOptions, job.options), include_unknown=False, rehearsal=True
@@ -46,7 +46,16 @@ def rehearse(action: ActionName, inputs: tuple[Path, ...], options: Options, sta
     else:
         _head("emulator", options)
         show(_seen(report))
-    return ExitStatus(next(filter(None, statuses), ExitStatus.OK))
+    return ExitStatus(max(statuses, key=lambda status: _RANKS.get(ExitStatus(status), len(_RANKS))))
+
+
+_RANKS = {ExitStatus.OK: 0, ExitStatus.INCOMPLETE: 1, ExitStatus.STOPPED_EARLY: 2}
+"""How bad a step ended, of those that did what they were to do; any other end is worse, and of several the first is."""
+
+
+def _is_signalled(statuses: list[int]) -> bool:
+    """Returns whether somebody has stopped the newest step, and so wants none after it."""
+    return statuses[-1] >= ExitStatus.HUNG_UP
 
 
 def _head(name: str, options: Options) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -52,16 +53,19 @@ def execute(job: Job, provider: CredentialProvider) -> Summary:
     """
     terminal.show_log(verbose=job.options.verbose, quiet=job.options.quiet)
     bind(action=job.action.name, instance=job.instance, rehearsal=job.rehearsal)
-    with notifying(job.options.notify, "run", job.files, terminal.warn, rehearsal=job.rehearsal) as ends_with:
-        summary = _recorded(job, provider)
+    with (
+        ExitStack() as last,
+        notifying(job.options.notify, "run", job.files, terminal.warn, rehearsal=job.rehearsal) as ends_with,
+    ):
+        summary = _recorded(job, provider, last)
         ends_with(summary.exit_status)
     return summary
 
 
-def _recorded(job: Job, provider: CredentialProvider) -> Summary:
+def _recorded(job: Job, provider: CredentialProvider, last: ExitStack) -> Summary:
     with recording(job, terminal.warn) as recorder:
         watches = [recorder.watch] if recorder else []
-        summary, calls = _executed(job, provider, watches)
+        summary, calls = _executed(job, provider, watches, last)
         if recorder:
             recorder.summary = summary
     status = status_of(job.files)
@@ -71,8 +75,17 @@ def _recorded(job: Job, provider: CredentialProvider) -> Summary:
     return summary
 
 
-def _executed(job: Job, provider: CredentialProvider, watches: Sequence[Observer]) -> tuple[Summary, int]:
-    """Does the run; returns what it came to in all, and how many calls were made now."""
+def _executed(
+    job: Job, provider: CredentialProvider, watches: Sequence[Observer], last: ExitStack
+) -> tuple[Summary, int]:
+    """Does the run; returns what it came to in all, and how many calls were made now.
+
+    Args:
+        job: What to do.
+        provider: What to sign with.
+        watches: Run next to the calls.
+        last: Takes what is logged when there is nothing more to say.
+    """
     options, started = job.options, time.monotonic()
     opened = _open(job)
     bind(run=opened.opened.asked.run, ticket=options.ticket or None)
@@ -93,7 +106,7 @@ def _executed(job: Job, provider: CredentialProvider, watches: Sequence[Observer
         elif not options.quiet:
             question.show_idle(opened)
         summary = opened.finish()
-        log_finished(summary, opened.progress, started)
+        last.callback(log_finished, summary, opened.progress, started)
         if (
             options.retain_days is not None
             and not job.rehearsal

@@ -1,9 +1,10 @@
 """What every command takes, and what its help says. Nothing heavy is loaded before a command is called."""
 
+import gc
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -33,9 +34,17 @@ from bulkcert.store.outcome import Outcome
 OfStore = Annotated[Path, Parameter(name="--results", group=MAIN)]
 
 
+def _loaded(module: str) -> Any:
+    """Loads what a command needs; from then on garbage is collected, and not looked for among what was loaded."""
+    found = import_module(f"bulkcert.{module}")
+    gc.freeze()
+    gc.enable()
+    return found
+
+
 def _do(command: str, *arguments: object, **options: object) -> int:
     """Loads the module of a command, and calls its function of the same name."""
-    return int(getattr(import_module(f"bulkcert.commands.{command}"), command)(*arguments, **options))
+    return int(getattr(_loaded(f"commands.{command}"), command)(*arguments, **options))
 
 
 Output = Annotated[Path | None, Parameter(name=["--output", "-o"], group=MAIN, metavar="FILE")]
@@ -98,10 +107,8 @@ def emulator(*, settings: Settings = Settings()) -> int:
 
     It listens on loopback and accepts the key testAccessKeyId with the secret testAccessKeySecret.
     """
-    from bulkcert.emulator.server import serve
-
     said = '{{"url":"{}"}}' if settings.json else "listening on {}; Ctrl-C stops it"
-    serve(settings, lambda url: print(said.format(url), flush=True))  # noqa: T201 - the product
+    _loaded("emulator.server").serve(settings, lambda url: print(said.format(url), flush=True))  # noqa: T201 - the product
     return 0
 
 
@@ -293,7 +300,8 @@ def export(
 
     Args:
         results: The results of the run. With --job those of the job.
-        output: The file: .csv, .parquet or .ndjson. Without it the results themselves are written again.
+        output: The file: .csv, .csv.gz, .csv.zst, .parquet or .ndjson. Without it the results themselves are written
+            again.
         outcome: Only rows with one of these outcomes.
         code: Only rows with this code; may be given more than once.
         ca_sn: Only rows under this CA; may be given more than once.

@@ -1,6 +1,7 @@
 """``bulkcert undo``: the inverse action for what a run has changed."""
 
 import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -70,8 +71,8 @@ def execute(
         include_unknown: Whether rows are undone whose state before is not known; None if nobody has decided.
         rehearsal: Whether the emulator of a rehearsal still answers.
     """
-    with notifying(options.notify, "undo", files, terminal.warn) as ends_with:
-        result = _executed(files, provider, options, include_unknown=include_unknown, rehearsal=rehearsal)
+    with ExitStack() as last, notifying(options.notify, "undo", files, terminal.warn) as ends_with:
+        result = _executed(files, provider, options, last, include_unknown=include_unknown, rehearsal=rehearsal)
         ends_with(result.exit_status)
     return result
 
@@ -80,6 +81,7 @@ def _executed(
     files: RunFiles,
     provider: CredentialProvider,
     options: CallOptions,
+    last: ExitStack,
     *,
     include_unknown: bool | None,
     rehearsal: bool,
@@ -106,7 +108,7 @@ def _executed(
             watches = [] if options.quiet or is_json() else [board]
             calling.call(undo_.call, provider, leave, *watches)
         summary = undo_.finish()
-        log_finished(summary, undo_.progress, started)
+        last.callback(log_finished, summary, undo_.progress, started)
     if not options.json:
         show(ending.undone_rows(summary, undo_))
     ending.show_ending(summary, status_of(files), quiet=options.quiet or options.json)

@@ -23,6 +23,7 @@ from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
 from bulkcert.views.ending import show_verified
 from bulkcert.views.live import shown
+from bulkcert.views.status import figures
 from bulkcert.words import counted, duration
 
 LONGEST_WATCH_S, SHORTEST_PAUSE_S = 30 * 86400, 1.0
@@ -113,5 +114,4 @@ def confirm_watchable(action: Action) -> None:
 
 
 def _read(stats: Stats) -> str:
-    read = f"read {counted(stats.pages, 'page')}, {counted(stats.reads, 'certificate')} one by one"
-    return f"{read}; {stats.done:,} called again" if stats.done else read
+    return f"{figures(stats)}; {stats.done:,} called again" if stats.done else figures(stats)

@@ -4,7 +4,6 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Any, NoReturn
 
 import anyio
@@ -20,6 +19,7 @@ from bulkcert.log import bind
 from bulkcert.service.client import Client
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.transport import Transport, TrustContext
+from bulkcert.words import local
 
 CLOCK_CHECK_S = 10.0
 """How often a deadline is compared with the clock."""
@@ -117,8 +117,7 @@ async def _leave_on_signal(leave: Leave) -> None:
 async def _stop_at(lanes: Lanes, deadline: float) -> None:
     while (left := deadline - time.time()) > 0:  # noqa: ASYNC110 - the clock may be set meanwhile, without notice
         await anyio.sleep(min(left, CLOCK_CHECK_S))
-    reached = datetime.fromtimestamp(deadline).astimezone().isoformat(" ", "seconds")  # this machine's, as it was typed
-    lanes.stop(Stop(ExitStatus.STOPPED_EARLY, f"the deadline, {reached}", ""))
+    lanes.stop(Stop(ExitStatus.STOPPED_EARLY, f"the deadline, {local(deadline)}, is reached", ""))
 
 
 async def _obey_signals(lanes: Lanes, leave: Leave) -> None:

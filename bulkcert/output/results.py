@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import reduce
 from operator import and_
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import polars as pl
 import polars.selectors as cs
@@ -22,8 +22,10 @@ from bulkcert.output.files import cannot_write, reason_of, whole
 from bulkcert.store import queries
 from bulkcert.store.outcome import Outcome
 
-SUFFIXES = (".csv", ".parquet", ".ndjson")
+SUFFIXES = (".csv", ".csv.gz", ".csv.zst", ".parquet", ".ndjson")
 """Formats of a results file."""
+
+_COMPRESSIONS: dict[str, Literal["gzip", "zstd"]] = {".csv.gz": "gzip", ".csv.zst": "zstd"}
 
 RENAMED_PREFIX = "input_"
 """Put before the name of an input's own column that has the name of one of ours."""
@@ -70,6 +72,11 @@ MAKE_ROOM = "Nothing is lost: the store holds every outcome. Make room."
 """What to do where the results of a run cannot be written."""
 
 
+def suffix_of(path: Path) -> str:
+    """Returns which of ``SUFFIXES`` a name ends with, in any case; empty if with none."""
+    return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), "")
+
+
 def write_results(
     path: Path,
     pinned: PinnedList,
@@ -90,7 +97,7 @@ def write_results(
     Raises:
         BulkcertError: It cannot be written.
     """
-    suffix, rows = path.suffix.lower(), Counter[Outcome]()
+    suffix, rows = suffix_of(path), Counter[Outcome]()
     verified = ask(queries.count, queries.READ_BACK) > 0
 
     def with_outcomes(batch: pl.DataFrame) -> pl.DataFrame:
@@ -128,7 +135,7 @@ def write_rows(
     try:
         schema = shape(next(annotated(pinned)).clear()).schema
         with whole(path) as file:
-            sink(frames(), schema, path.suffix.lower(), file)
+            sink(frames(), schema, suffix_of(path), file)
     except BaseException as error:
         if failure:
             raise failure[0] from error
@@ -159,7 +166,10 @@ def sink(frames: Iterator[pl.DataFrame], schema: pl.Schema, suffix: str, target:
 
 
 def _write(table: pl.LazyFrame, suffix: str, target: BinaryIO) -> None:
-    getattr(table, f"sink_{suffix[1:]}")(target)
+    if suffix in _COMPRESSIONS:
+        table.sink_csv(target, compression=_COMPRESSIONS[suffix])
+    else:
+        getattr(table, f"sink_{suffix[1:]}")(target)
 
 
 def prove_columns(path: Path, pinned: PinnedList) -> None:
@@ -174,7 +184,7 @@ def prove_columns(path: Path, pinned: PinnedList) -> None:
     """
     try:
         first = next(annotated(pinned, last_row=min(1, pinned.rows)))
-        for suffix in {path.suffix.lower(), ".csv"}:
+        for suffix in {suffix_of(path), ".csv"}:
             frame = chosen(first, lambda *_: [], suffix, verified=True)
             _write(frame.lazy(), suffix, io.BytesIO())
     except (pl.exceptions.PolarsError, PanicException) as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import refuse_taken
-from bulkcert.output.results import SUFFIXES, write_results
+from bulkcert.output.results import SUFFIXES, suffix_of, write_results
 from bulkcert.runs.opened import pinned_of
 from bulkcert.runs.opening import open_existing
 from bulkcert.runs.session import summarize
@@ -34,7 +34,7 @@ def export(files: RunFiles, output: Path, only: Mapping[str, Collection[str]], *
         NoRunError: There is no such run.
         BulkcertError: The file cannot be written, or is one that must not be replaced.
     """
-    if output.suffix.lower() not in SUFFIXES:
+    if not suffix_of(output):
         raise BulkcertError(ExitStatus.USAGE, f"--output {output} must end in {', '.join(SUFFIXES)}", _OTHER)
     if os.path.realpath(output.parent) == os.path.realpath(files.folder):
         raise BulkcertError(ExitStatus.CANNOT_WRITE, f"{output} would be in the folder of the run", _OTHER)

@@ -20,7 +20,7 @@ from bulkcert.engine.session import Leave, Observer, calling
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import cannot_write
-from bulkcert.output.results import sink
+from bulkcert.output.results import sink, suffix_of
 from bulkcert.runs.options import InventoryOptions
 from bulkcert.service.certificates import Certificate, Page
 from bulkcert.service.credentials import CredentialProvider
@@ -151,7 +151,7 @@ class Inventory:
     def _write(self) -> None:
         """Writes what waits until the end; to be run in a thread."""
         try:
-            sink(self._frames(), self._frame([]).schema, self.output.suffix.lower(), self.target)
+            sink(self._frames(), self._frame([]).schema, suffix_of(self.output), self.target)
         except (OSError, pl.exceptions.PolarsError) as error:
             self._failure = cannot_write(self.output, error)
 
@@ -188,6 +188,6 @@ class Inventory:
             table = table.filter(pl.col("ValidEnd") >= self.expires_after)
         self.statuses.update(dict(table["Status"].value_counts().rows()))
         table = table.with_columns(pl.col(_TIMES).cast(_TIME))
-        if self.output.suffix.lower() == ".parquet":
+        if suffix_of(self.output) == ".parquet":
             return table
         return table.with_columns(pl.col(_TIMES).dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from bulkcert.engine.limits import Limit, Target
-from bulkcert.output.results import SUFFIXES
+from bulkcert.output.results import SUFFIXES, suffix_of
 from bulkcert.runs.converters import LARGEST_NUMBER, short
 from bulkcert.runs.opened import same_service
 from bulkcert.runs.options import CallOptions, Options, PreflightOptions, SizeOptions
@@ -214,8 +214,8 @@ def _check_retention(days: int | None, name: str, problems: list[str]) -> None:
 
 
 def _check_results(results: Path, inputs: tuple[Path, ...], problems: list[str]) -> None:
-    if results.suffix.lower() not in SUFFIXES:
-        problems.append(f"--results {results} must end in {', '.join(SUFFIXES)} (.ndjson is JSON; none is compressed)")
+    if not suffix_of(results):
+        problems.append(f"--results {results} must end in {', '.join(SUFFIXES)} (.ndjson is JSON)")
     foreign = [
         name for name in map(str, (results, *inputs)) if any("\ud800" <= character <= "\udfff" for character in name)
     ]

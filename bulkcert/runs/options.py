@@ -210,7 +210,7 @@ class ResultsOptions:
     """Where results go."""
 
     results: Annotated[Path | None, Parameter(name=["--results", "-o"], group=MAIN, metavar="FILE")] = None
-    """Results: .csv, .parquet or .ndjson. Default: next to the list, named after it and the action."""
+    """Results: .csv, .csv.gz, .csv.zst, .parquet or .ndjson. Default: next to the list, named after both."""
 
 
 @Parameter(name="*")
@@ -263,7 +263,7 @@ class InventoryOptions(ServiceOptions):
     """Options of ``inventory``."""
 
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], group=MAIN, metavar="FILE")] = None
-    """The file: .csv, .parquet or .ndjson; an input for run."""
+    """The file: .csv, .csv.gz, .csv.zst, .parquet or .ndjson; an input for run."""
     overwrite: Annotated[bool, Parameter(group=MAIN)] = False
     """Replace the file if it exists."""
     cas: Annotated[bool, Parameter(group=LIST)] = False

@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Iterator
-from datetime import datetime
 from itertools import islice
 
 from rich.text import Text
@@ -23,7 +22,7 @@ from bulkcert.telemetry.notify import waiting
 from bulkcert.views.change import change_rows
 from bulkcert.views.console import say, stderr, warn
 from bulkcert.views.layout import show
-from bulkcert.words import about, counted, duration, printable
+from bulkcert.words import about, counted, duration, local, printable
 
 ASK_FOR_COUNT = 1000
 """Above so many rows, and for every CA action, the number of rows must be typed."""
@@ -100,10 +99,10 @@ def _raised(options: ServiceOptions) -> str:
 
 
 def _deadline(deadline: float, needed_s: float) -> str | Text:
-    left, when = deadline - time.time(), datetime.fromtimestamp(deadline)  # noqa: DTZ006 - as it was typed
+    left, when = deadline - time.time(), local(deadline)
     if left <= 0:
-        return Text(f"{when:%Y-%m-%d %H:%M:%S}, which is over: no calls will be made", style="yellow")
-    text = f"{when:%Y-%m-%d %H:%M:%S}, in {duration(left)}"
+        return Text(f"{when}, which is over: no calls will be made", style="yellow")
+    text = f"{when}, in {duration(left)}"
     return text if needed_s < left else Text(f"{text}: sooner than all can be called", style="yellow")
 
 

@@ -53,7 +53,9 @@ def show_ending(summary: Summary, status: RunStatus, *, quiet: bool) -> None:
     """Prints why a run or an undo ended early, if it did, and what to do next, on stderr; quiet: what is amiss."""
     if is_json():
         return  # the event of the end says it to machines
-    if summary.stopped:
+    if summary.stopped and summary.exit_status == ExitStatus.STOPPED_EARLY:
+        warn(f"stopped: {summary.stopped}")  # as it was planned
+    elif summary.stopped:
         show_error(BulkcertError(ExitStatus(summary.exit_status), f"stopped: {summary.stopped}", summary.advice))
     elif quiet and summary.exit_status:
         # What a timer mails is what is on stderr.

@@ -14,6 +14,9 @@ NAME_WIDTH, GAP = 14, 2
 LEAST = 12
 """Characters that are left of the first column of a table that is too wide."""
 
+_ON_PURPOSE = (Outcome.DUPLICATE, Outcome.PROTECTED, Outcome.NOT_ATTEMPTED, Outcome.UNDONE)
+"""Outcomes that nobody need be alarmed by: red is for what is amiss."""
+
 Pairs = Iterable[tuple[str, str | Text]]
 """Names and what there is to say of them; a line without a name belongs to the one above."""
 
@@ -33,7 +36,7 @@ def rehearsal_line(*, rehearsal: bool) -> Iterator[tuple[str, Text]]:
 def outcome_lines(outcomes: Mapping[str, int]) -> Iterator[tuple[str, Text]]:
     """Yields a line for the rows of each outcome."""
     for outcome, count in outcomes.items():
-        style = "green" if outcome in DESIRED else "yellow" if outcome == Outcome.DUPLICATE else "red"
+        style = "green" if outcome in DESIRED else "yellow" if outcome in _ON_PURPOSE else "red"
         yield "", Text(f"{count:>9,} {outcome}", style=style)
 
 

@@ -24,6 +24,8 @@ MOST_MESSAGE = 160
 CONTROLS_SHOWN = 3
 """What was asked of a session from another terminal: so much of it is shown, the newest last."""
 
+_SIGNALLED = (ExitStatus.HUNG_UP, ExitStatus.INTERRUPTED, ExitStatus.TERMINATED)
+
 ERRORS_SHOWN = 5
 """Codes whose newest error is shown."""
 
@@ -92,11 +94,11 @@ def line_of(status: RunStatus) -> str:
 
 def figures(stats: Stats) -> str:
     """Returns what a session does, on one line."""
-    if stats.phase == "reading states":
+    done = ", ".join(f"{count:,} {outcome}" for outcome, count in stats.outcomes.items())
+    if (is_reading := stats.phase == "reading states") or (not done and stats.pages + stats.reads):
         read = f"{counted(stats.pages, 'page')} and {counted(stats.reads, 'single certificate')} read"
-        return f"{stats.rate:.0f}/s; reading states: {read}; {stats.waiting_for}"
-    outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in stats.outcomes.items())
-    parts = [f"{duration(stats.elapsed_s)}; {stats.rate:.0f}/s", outcomes or "nothing finished yet"]
+        done = f"{'reading states: ' * is_reading}{read}"
+    parts = [f"{duration(stats.elapsed_s)} elapsed; {stats.rate:.0f}/s", done or "nothing finished yet"]
     if stats.retries or stats.throttles:
         parts.append(faults(stats.retries, stats.throttles))
     if stats.left_s is not None:
@@ -115,7 +117,8 @@ def _state(status: RunStatus) -> Text:
             paused = f"running, PAUSED by {pause.by} since {_at(pause.asked_at)}"
             return Text(f"{paused}: {who}", style="yellow")
         phase = stats.phase if stats else newest.kind
-        return Text(f"running, {phase}: {who}, since {_at(newest.started_at)}", style="green")
+        style = "yellow" if phase == "stopping" else "green"
+        return Text(f"running, {phase}: {who}, since {_at(newest.started_at)}", style=style)
     if status.state is State.STALLED:
         silent = duration(silent_s(newest))
         return Text(f"stalled: no sign of life for {silent}: {who} hangs or is stopped", style="yellow")
@@ -134,7 +137,8 @@ def _ended(status: RunStatus) -> Text:
         words = f"UNDONE: {undone_words(status)}{unfinished}; ended at {at} with {status.exit_status}"
         return Text(words, style="yellow")
     words = doing.stopped or meaning(status.exit_status, status.asked.rows if status.asked else 0)
-    style = "green" if status.exit_status == ExitStatus.OK else "red"
+    on_purpose = status.exit_status in (ExitStatus.STOPPED_EARLY, *_SIGNALLED)
+    style = "green" if status.exit_status == ExitStatus.OK else "yellow" if on_purpose else "red"
     return Text(f"ended at {at} with {status.exit_status}: {words}", style=style)
 
 
@@ -209,7 +213,8 @@ def _errors(errors: list[LastError]) -> Iterator[tuple[str, Text]]:
         request = f", request {error.request_id}" if error.request_id else ""
         where = f"{counted(error.count, 'time')}, last {_clock(error.at)}{row}{request}"
         line = f"{error.code} ({where}): {printable(error.message, MOST_MESSAGE)}"
-        yield "" if number else "errors", Text(line, style="red")
+        # What a repeat has put right is nothing to be alarmed by.
+        yield "" if number else "errors", Text(line, style="red" if error.row else "yellow")
 
 
 def _controls(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
