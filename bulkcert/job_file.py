@@ -11,7 +11,9 @@ from typing import Any
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.store.paths import default_results
 
-PATHS = frozenset({"input", "results", "state-dir", "protect", "output", "metrics-file", "plan", "approver-key"})
+PATHS = frozenset(
+    {"input", "results", "state-dir", "protect", "output", "metrics-file", "log-file", "plan", "approver-key"}
+)
 """Keys whose values are paths."""
 
 STARTED = datetime.now().astimezone()

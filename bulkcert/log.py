@@ -6,8 +6,10 @@ Everything is logged through the standard library's ``bulkcert`` logger, with th
 
 import io
 import logging
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import IO, Any, Literal
 
 from rich.text import Text
@@ -21,7 +23,13 @@ bound: dict[str, str | bool | None] = dict.fromkeys(
 """Fields of every line: ID of the run, name of the job file, action, instance, access key, rehearsal, ticket;
 null while not known."""
 
-_JSON = "json lines"
+MOST_BYTES, MOST_FILES = 10_000_000, 5
+"""Bytes of a log file from which a new one is begun, and files of before that are kept."""
+
+SHOWN = frozenset({"error", "warning", "notice"})
+"""Events that people are shown in words of their own."""
+
+_JSON, _FILE = "json lines", "file"
 _log = logging.getLogger("bulkcert")
 # What nobody shows would go to standard error all the same, from warnings on.
 _log.addHandler(logging.NullHandler())
@@ -45,14 +53,54 @@ def event(name: str, message: str, level: int = logging.INFO, **fields: Any) -> 
 
 
 def is_json() -> bool:
-    """Returns whether the log is written as JSON lines, so that nothing else may go to standard error."""
-    return any(handler.name == _JSON for handler in logging.getLogger().handlers)
+    """Returns whether the log goes to standard error as JSON lines, so that nothing else may go there."""
+    return _JSON in _written()
+
+
+def is_kept() -> bool:
+    """Returns whether the log is written for machines, wherever."""
+    return bool(_written())
+
+
+def _written() -> dict[str | None, logging.Handler]:
+    return {handler.name: handler for handler in logging.getLogger().handlers if handler.name in (_JSON, _FILE)}
 
 
 def begin_json(stream: IO[str]) -> None:
     """Writes the log to a stream from now on, as JSON lines; what libraries warn of included. Once only."""
-    if is_json():
-        return
+    if not is_json():
+        _begin(logging.StreamHandler(stream), _JSON)
+
+
+def begin_file(path: Path, on_failure: Callable[[BaseException | None], None]) -> None:
+    """Adds the log to a file from now on, as JSON lines; one that is full becomes ``path.1``, and so on. Once only.
+
+    Args:
+        path: The file.
+        on_failure: Called once, with the reason, when it takes no more; the log does without it then.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    from logging.handlers import RotatingFileHandler  # noqa: PLC0415 - for those who want a file
+
+    class LogFile(RotatingFileHandler):
+        def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - the library's
+            self.setLevel(logging.CRITICAL + 1)
+            on_failure(sys.exception())
+
+    if _FILE not in _written():
+        _begin(LogFile(path, maxBytes=MOST_BYTES, backupCount=MOST_FILES, encoding="utf-8"), _FILE)
+
+
+def set_level(*, verbose: bool, quiet: bool) -> None:
+    """Sets what the log for machines is made of; ``quiet`` is about standard error alone."""
+    _log.setLevel(logging.DEBUG if verbose else logging.INFO)
+    if quiet and not verbose and (stream := _written().get(_JSON)):
+        stream.setLevel(logging.WARNING)
+
+
+def _begin(handler: logging.Handler, name: str) -> None:
     from pythonjsonlogger.json import JsonFormatter  # noqa: PLC0415 - for machines alone
 
     line = JsonFormatter(
@@ -62,8 +110,7 @@ def begin_json(stream: IO[str]) -> None:
     )
     line.static_fields = bound  # the formatter would copy what it is given
     line.converter, line.default_time_format, line.default_msec_format = time.gmtime, "%Y-%m-%dT%H:%M:%S", "%s.%03dZ"
-    handler = logging.StreamHandler(stream)
-    handler.name = _JSON
+    handler.name = name
     handler.setFormatter(line)
     logging.getLogger().addHandler(handler)
     logging.captureWarnings(True)

@@ -1,18 +1,21 @@
 """Numbers and times in words."""
 
 import textwrap
-from contextvars import ContextVar
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime
+
+from bulkcert.language import in_zone, later, spoken, tr
 
 REHEARSAL = "REHEARSAL"
 """Stands wherever somebody could take a run against an emulator for one against the service."""
 
-REHEARSED = "an emulator answered; no real certificate was called"
+REHEARSED = later("an emulator answered; no real certificate was called")
 """What that means."""
 
 
 def counted(count: int, noun: str) -> str:
     """Returns a number of things for people: ``1 row``, ``4,997 rows``, ``2 retries``, ``2 addresses``."""
+    if spoken() != "en":
+        return f"{count:,} {tr(noun)}"
     many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}es" if noun.endswith("ss") else f"{noun}s"
     return f"{count:,} {noun if count == 1 else many}"
 
@@ -24,25 +27,17 @@ def are(count: int, noun: str) -> str:
 
 def faults(retries: int, throttles: int) -> str:
     """Returns what went wrong for a while: ``1 retry, 3 throttles``."""
-    return f"{counted(retries, 'retry')}, {counted(throttles, 'throttle')}"
+    return f"{counted(retries, 'retry')}{tr(', ')}{counted(throttles, 'throttle')}"
 
 
 def spaced(name: str) -> str:
     """Returns a name of a status or an outcome as words: ``not registered``."""
-    return name.replace("_", " ")
-
-
-zone: ContextVar[tzinfo] = ContextVar("zone", default=UTC)
-"""The time zone in which ``clock`` gives times."""
+    return tr(name.replace("_", " "))
 
 
 def clock(at: str | None) -> str:
-    """Returns a time in ISO 8601, UTC, for people: ``2027-01-15 08:00:00 UTC`` or ``… UTC+08:00``; a dash for none."""
-    if not at:
-        return "—"
-    there = datetime.fromisoformat(at).astimezone(zone.get())
-    offset = f"{there:%z}"
-    return f"{there:%Y-%m-%d %H:%M:%S} UTC{f'{offset[:3]}:{offset[3:5]}' if there.utcoffset() else ''}"
+    """Returns a time in ISO 8601, UTC, for people, in their time zone; a dash for none."""
+    return in_zone(at) if at else "—"
 
 
 def local(at: float) -> str:
@@ -52,22 +47,22 @@ def local(at: float) -> str:
 
 def about(seconds: float) -> str:
     """Returns how long something may take, for people."""
-    return f"about {duration(seconds)}" if seconds >= 1 else "less than a second"
+    return tr("about {time}", time=duration(seconds)) if seconds >= 1 else tr("less than a second")
 
 
 def duration(seconds: float) -> str:
     """Returns a length of time for people: ``8 s``, ``6 min 43 s``, ``5 h 36 min``."""
     whole = round(seconds)
     if whole < 60:  # noqa: PLR2004 - clock arithmetic
-        return f"{whole} s"
+        return tr("{s} s", s=whole)
     if whole < 3600:  # noqa: PLR2004 - clock arithmetic
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+        return tr("{min} min {s} s", min=whole // 60, s=whole % 60)
+    return tr("{h} h {min} min", h=whole // 3600, min=whole % 3600 // 60)
 
 
 def length(seconds: float) -> str:
     """Returns a measured length of time, for people: ``8.16 s``, ``6 min 43 s``."""
-    return f"{seconds:.3g} s" if seconds < 60 else duration(seconds)  # noqa: PLR2004 - clock arithmetic
+    return tr("{s} s", s=f"{seconds:.3g}") if seconds < 60 else duration(seconds)  # noqa: PLR2004 - clock arithmetic
 
 
 def folded(text: str, width: int, first: str, below: str) -> list[str]:

@@ -89,8 +89,8 @@ class Page:
         return self.tell("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
 
     def screenshot(self):
-        """Returns the whole page as PNG."""
-        shot = self.tell("Page.captureScreenshot", captureBeyondViewport=True)
+        """Returns what the window shows of the page, as PNG."""
+        shot = self.tell("Page.captureScreenshot")
         return base64.b64decode(shot["data"])
 
     def pdf(self):

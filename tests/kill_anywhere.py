@@ -125,17 +125,23 @@ class Trial:
 
     def command(self, stage):
         """Returns what starts a stage, or goes on with it."""
-        begun = self.session_of(stage)
+        begun, sure = self.session_of(stage), self.sure() if self.action.deletes else ()
         if stage == "run" and begun and self.input.exists() and self.chance.random() < 0.3:
             self.input.unlink()
         if begun and (not self.input.exists() or self.chance.random() < 0.5):
-            return ("resume", self.results, "--yes", "-q")
+            return ("resume", self.results, "--yes", "-q", *sure)
         if stage == "run":
             where = self.running.looking if self.action.by_device else self.running.where
-            return ("run", self.action.name, self.input, "-o", self.results, *where, *PACE, *LANES, "-q")
+            return ("run", self.action.name, self.input, "-o", self.results, *where, *PACE, *LANES, "-q", *sure)
         if stage == "undo":
             return ("undo", self.results, "--yes", "-q", *UNHURRIED, *PACE, *LANES)
         return ("resume", self.results, "--yes", "-q", "--retry", "undone")
+
+    def sure(self):
+        """Returns the option without which nothing is deleted: how many devices the CAs of the list have by now."""
+        cas = {ca for ca, *_ in self.certificates}
+        devices = sum(len(serials) > 1 and serials[0] in cas for serials in self.running.all_states())
+        return "--confirm-devices", str(devices)
 
     # What the disk tells.
 

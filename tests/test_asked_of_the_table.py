@@ -14,7 +14,7 @@ from bulkcert.service.actions import ACTIONS
 from bulkcert.service.codes import WRONG_INSTANCE
 from bulkcert.store.outcome import DESIRED, NEVER_READ, Outcome
 from bulkcert.store.paths import RunFiles
-from bulkcert.views.confirm import caution
+from bulkcert.views.run_shown import caution
 from bulkcert.views.verified import UNREAD
 
 JOBS = Path(__file__).parent.parent / "jobs"

@@ -9,8 +9,8 @@ from contextlib import nullcontext
 import anyio
 import pytest
 from made_store import made_run, row, session
-from place import Place
-from program import PATIENCE_S, UNHURRIED, emulator, held, here, outcomes, wait_for
+from place import FAST, Place
+from program import PATIENCE_S, UNHURRIED, emulator, held, here, outcomes, start, wait_for
 from test_pacer import _sends
 from test_status import holding
 
@@ -40,8 +40,9 @@ def control(place, *asked, status=0):
     return here("control", place.results, *asked).ended(status)
 
 
-@pytest.mark.parametrize(("first", "second"), [(200, 20), (40, 200), (15, 300), (300, 2)])
-@pytest.mark.parametrize("factor", [1.0, 0.25])
+@pytest.mark.parametrize(
+    ("first", "second", "factor"), [(200, 20, 1.0), (40, 200, 1.0), (15, 300, 0.25), (300, 2, 1.0)]
+)
 def test_no_second_holds_more_than_a_limit_that_changes(first, second, factor):
     """A second across the change holds at most the greater of both caps, one after it the new cap."""
 
@@ -146,6 +147,8 @@ def test_paused_and_continued(place):
         told = control(place, "--pause")
         paused = place.service.report().arrivals
         status = place.until_it_does(lambda stats: stats.phase == "paused" and not stats.in_flight)
+        control(place, "--pause")
+        assert place.status.pause == status.pause, "the first counts"
         by = f"PAUSED by {status.pause.by} since "
         shown, lines = (here("status", place.results, *more).ended(0).stdout for more in ((), ("--json",)))
         time.sleep(1)
@@ -183,6 +186,21 @@ def test_stopped(place):
     assert f"bulkcert control --stop by {lock.this_user()}" in place.status.doing.stopped
     assert set(outcomes(place.results)) == {"succeeded", "not_attempted"}
     assert f"To resume: bulkcert resume {place.results}" in control(place, "--stop", status=75).stderr
+
+
+@pytest.mark.parametrize("command", ["undo", "verify"])
+def test_undo_and_verify_obey_too(tmp_path, service, command):
+    """Whatever calls the service for a run can be slowed down, paused and stopped."""
+    place = Place(tmp_path, service, rows=300)
+    here(*place.command("--preflight", "always", rate=FAST)).ended(0)
+    pace = ("--rate", "20", "--per-address-rate", FAST, "--limits-raised", "--yes", "-q")
+    more = ("--watch", "1h") if command == "verify" else ()
+    with start(command, place.results, *pace, *more) as child:
+        place.until(lambda status: status.session.kind == command and status.state is State.RUNNING)
+        for asked in (("--rate", "10"), ("--pause",), ("--stop",)):
+            control(place, *asked)
+        assert child.wait(PATIENCE_S) == 75
+    assert [each.request for each in place.status.controls] == ["rate", "pause", "stop"]
 
 
 def test_a_session_that_hangs(place, monkeypatch):

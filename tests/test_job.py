@@ -106,13 +106,13 @@ def test_standard_input_names_no_results():
 def test_the_list_of_a_job_file(tmp_path, inputs):
     """One file or several, from where the job file is; what is typed wins."""
     for name in ("a", "b"):
-        (tmp_path / f"{name}.csv").write_text(f"CaSn\n00{name}\n")
+        (tmp_path / f"{name}.csv").write_text(f"DeviceSn,CaSn\n01,00{name}\n")
     job = tmp_path / "job.toml"
-    job.write_text(f'action = "delete-ca"\ninput = {inputs}\ninstance = "i"\nregion = "cn-hangzhou"\n')
+    job.write_text(f'action = "inactivate-device"\ninput = {inputs}\ninstance = "i"\nregion = "cn-hangzhou"\n')
     where = ("--job", job, "--deadline", "0s", "--yes", "--preflight", "never", "--overwrite")
     told = here("run", *where).ended(75)
     assert f"rows          {2 if 'b' in inputs else 1}\n" in told.stdout
-    assert "rows          1\n" in here("run", "delete-ca", tmp_path / "b.csv", *where).ended(75).stdout
+    assert "rows          1\n" in here("run", "inactivate-device", tmp_path / "b.csv", *where).ended(75).stdout
 
 
 def test_an_unknown_region():

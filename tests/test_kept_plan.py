@@ -3,9 +3,7 @@
 import hashlib
 import json
 import shutil
-import sqlite3
 import subprocess
-from contextlib import closing
 
 import pytest
 from program import INSTANCE, UNHURRIED, emulator, here, outcomes, summary_of, write_devices
@@ -52,11 +50,6 @@ class Planned:
 
     def run(self, *more, status=0, **options):
         return here("run", "--plan", self.file, "--yes", *more, **options).ended(status)
-
-    def forget_preflight(self):
-        """Lets the preflight of the run be too long ago to be believed."""
-        with closing(sqlite3.connect(RunFiles(self.results).store)) as db, db:
-            db.execute("UPDATE session SET preflight_at = preflight_at - 3600000")
 
 
 @pytest.fixture
@@ -142,7 +135,7 @@ def test_more_rows_to_change_than_planned(planned, service):
     refused = planned.run(status=65)
     assert "110 rows would be changed, and 100 were planned" in refused.stderr
     assert planned.changes == 0
-    assert "110 rows would be changed" in here("status", planned.results).ended(65).stdout
+    assert not RunFiles(planned.results).folder.exists()
 
     planned.plan("--overwrite")
     planned.run()
@@ -161,10 +154,10 @@ def test_what_is_not_registered_is_not_changed(planned, service, tmp_path):
     """A plan with certificates that nobody has registered allows no more than those that are."""
     write_devices(planned.list, 130)
     for device, ca in planned.devices[100:]:
-        service.tell("delete", ca_sn=ca, device_sn=device)
+        service.tell("delete", instance=INSTANCE, ca_sn=ca, device_sn=device)
     planned.plan()
     plan = json.loads(planned.file.read_bytes())["totals"]
-    assert plan["to_change"] + plan["not_read"] >= 100
+    assert (plan["to_change"], plan["not_registered"], plan["not_read"]) == (100, 30, 0)
     planned.run(status=1)
     assert outcomes(planned.results)["succeeded"] == 100
 
@@ -178,17 +171,32 @@ def test_who_resumes_is_bound_as_well(planned, service, command):
     again = ["resume", planned.results]
     if command == "run":
         again = ["run", "inactivate-device", planned.list]
-    planned.forget_preflight()
     service.seed(planned.devices[100:101])
     refused = here(*again, *planned.where, "--yes").ended(65)
     assert "101 rows would be changed, and 100 were planned" in refused.stderr
     assert planned.changes == 60
 
     service.seed(planned.devices[100:101], "0")
-    planned.forget_preflight()
     here(*again, *planned.where, "--yes").ended(0)
     assert planned.changes == 100
     assert len({each["change"]["plan"]["sha256"] for each in summary_of(planned.results)["sessions"]}) == 1
+
+
+def test_more_devices_than_planned(planned, service, tmp_path):
+    """What an action on a CA hits is bound as well; the number that was planned stands for --confirm-devices."""
+    cas = tmp_path / "cas.csv"
+    cas.write_text("CaSn\n00ca999999\n")
+    devices = [(f"00{number:06d}", "00ca999999") for number in range(150)]
+    service.seed([("", "00ca999999"), *devices])
+    here("plan", "delete-ca", cas, *planned.where, "-o", planned.file).ended(0)
+    service.seed([("00999999", "00ca999999")])
+    refused = planned.run(status=65).stderr
+    assert "151 devices would be changed, and 150 were planned" in refused
+    assert planned.changes == 0
+
+    service.tell("delete", instance=INSTANCE, ca_sn="00ca999999", device_sn="00999999")
+    planned.run()
+    assert planned.changes == 1
 
 
 def test_a_list_from_a_pipe(planned):

@@ -1,6 +1,7 @@
 """The log for machines: whole runs, read line by line as a log collector does."""
 
 import json
+import logging
 import re
 import signal
 
@@ -16,6 +17,8 @@ from program import (
     start,
     write_devices,
 )
+
+from bulkcert import log
 
 ALWAYS = {"timestamp", "level", "event", "message", "run", "job", "action", "instance", "access_key_id", "ticket"}
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
@@ -203,3 +206,68 @@ def test_no_secret_anywhere(service, tmp_path):
     assert events(finished.stderr)
     written = "".join(path.read_text("latin-1") for path in tmp_path.rglob("*") if path.is_file())
     assert not [hidden for hidden in (secret, token) if hidden in finished.stdout + finished.stderr + written]
+
+
+def test_log_file(service, tmp_path):
+    """It has every event, errors too, while stderr is for people, however quiet; a later start adds to it."""
+    devices, file = listed(tmp_path, service, 20), tmp_path / "bulkcert.log"
+    command = ("run", "inactivate-device", devices, *service.looking, "--log-file", file)
+    said = bulkcert(*command, "-q").ended(0).stderr
+    assert said == ""
+    first = events(file.read_text())
+    assert [line["event"] for line in first] == ["run_started", "preflight_finished", "progress", "run_finished"]
+    assert {line["level"] for line in first} == {"INFO"}
+
+    missing = ("run", "inactivate-device", tmp_path / "no.csv", *service.looking, "--log-file", file)
+    said = bulkcert(*missing).ended(66).stderr
+    added = events(file.read_text())[len(first) :]
+    assert said.startswith("error: ")
+    assert [(line["event"], line["exit_status"]) for line in added] == [("error", 66)]
+
+
+def test_log_file_next_to_what_people_read(service, tmp_path):
+    """With -v people read calls, and a warning once; the file has both as events; with JSON both are the same."""
+    (tmp_path / "in.csv").write_text("DeviceSn,CaSn\nunheard-of-1,00ca000000\n")
+    file, protect = tmp_path / "bulkcert.log", tmp_path / "keep.txt"
+    protect.write_text("UNHEARD-OF-1\n")
+    command = ("run", "inactivate-device", tmp_path / "in.csv", *service.where, "--log-file", file, "-v")
+    said = bulkcert(*command, "--protect", protect).ended(1).stderr
+    lines = events(file.read_text())
+    assert {"api_error", "warning"} <= {line["event"] for line in lines}
+    assert said.count("warning: ") == said.count("NOT protected") == 1
+    assert "FindDeviceBySnError" in said
+
+    file.unlink()
+    said = bulkcert(*command, "--overwrite", *JSON).ended(1).stderr
+    assert said == file.read_text()
+
+
+def test_log_file_rotates(tmp_path, monkeypatch):
+    """A file that is full becomes the first of those before, of which a few are kept; no line is torn."""
+    monkeypatch.setattr(log, "MOST_BYTES", 2000)
+    monkeypatch.setattr(log, "MOST_FILES", 2)
+    file, root = tmp_path / "bulkcert.log", logging.getLogger()
+    before = [*root.handlers]
+    log.begin_file(file, print)
+    log.set_level(verbose=False, quiet=False)
+    for number in range(40):
+        log.event("progress", f"{number} rows")
+    root.handlers[-1].close()
+    root.handlers[:] = before
+
+    kept = [tmp_path / f"bulkcert.log{end}" for end in (".2", ".1", "")]
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
+    assert all(path.stat().st_size <= 2000 for path in kept)
+    numbers = [int(line["message"].split()[0]) for path in kept for line in events(path.read_text())]
+    assert numbers == [*range(numbers[0], 40)]
+
+
+def test_log_file_that_cannot_be_written(service, tmp_path):
+    """One that cannot be opened refuses the run (73); a disk that is full later is a warning, and the run goes on."""
+    devices, before = listed(tmp_path, service, 5), service.report().arrivals
+    command = ("run", "inactivate-device", devices, *service.where, "--log-file")
+    assert "cannot write the log" in bulkcert(*command, tmp_path / "none" / "x.log").ended(73).stderr
+    assert service.report().arrivals == before
+
+    said = bulkcert(*command, "/dev/full").ended(0).stderr
+    assert said.count("warning: the log /dev/full is not written any more: No space left on device") == 1

@@ -2,15 +2,16 @@
 
 import json
 from collections import Counter
-from types import SimpleNamespace
 
 import pytest
 from program import INSTANCE, KEY_ID, PATIENCE_S, UNHURRIED, bulkcert, emulator, here, summary_of
 
-from bulkcert.runs import plan as planning
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.runs import found as counting
+from bulkcert.runs.found import Found, Registered
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.operations import OPERATIONS
-from bulkcert.views.plan import _on_cascading
+from bulkcert.views.plan import on_devices
 
 READING = {"GetDeviceCertificate", "GetCaCertificate", "ListDeviceCertificateByCaSn", "ListCaCertificate"}
 LISTING = OPERATIONS["ListDeviceCertificateByCaSn"].ram_action
@@ -101,6 +102,21 @@ def test_the_numbers_of_each_ca_and_of_the_run_that_follows(service, tmp_path):
     assert summary_of(tmp_path / "results.csv")["outcomes"]["unchanged"] == told["totals"]["already"]
 
 
+def test_a_dry_run_is_a_plan(service, tmp_path):
+    """``run --dry-run`` is what ``plan`` is, asks nothing and leaves nothing; what a run refuses it refuses."""
+    path, results = tmp_path / "devices.csv", tmp_path / "r.csv"
+    mixed(service, path)
+    where = ("--endpoint", service.url, "--instance", INSTANCE, *UNHURRIED, "--quiet")
+    run = ("run", "inactivate-device", path, *where, "-o", results, "--dry-run")
+    assert here(*run).ended(0).stdout == plan(service, path).ended(0).stdout
+    assert json.loads(here(*run, "--json").ended(0).stdout)["totals"] == planned(service, path)["totals"]
+    assert "must end in" in here(*run[:-2], tmp_path / "r.xlsx", "--dry-run").ended(2).stderr
+    assert "--ticket is missing" in here(*run, "--require", "ticket").ended(2).stderr
+    assert [*tmp_path.iterdir()] == [path]
+    plan(service, path, "-o", tmp_path / "x.plan.json").ended(0)
+    assert "exclude each other" in here(*run, "--plan", tmp_path / "x.plan.json").ended(2).stderr
+
+
 @pytest.mark.parametrize("look", ["always", "never"])
 def test_the_run_makes_the_calls_that_were_planned(service, tmp_path, look):
     """Also where each certificate is looked at, or none; then one reading call checks all that can be checked."""
@@ -108,8 +124,8 @@ def test_the_run_makes_the_calls_that_were_planned(service, tmp_path, look):
     mixed(service, path)
     told = planned(service, path, "--preflight", look)
     if look == "never":
-        assert told["totals"]["not_read"] == told["calls"]["total"] == 600
-        assert Counter(call["operation"] for call in service.calls()) == {"GetDeviceCertificate": 1}
+        assert (told["totals"]["not_read"], told["calls"]["total"]) == (0, 600)
+        assert Counter(call["operation"] for call in service.calls()) == {"GetDeviceCertificate": 601}
     service.allowed = {"InactivateDeviceCertificate"}
     calls = service.report().arrivals
     results = tmp_path / "results.csv"
@@ -130,10 +146,7 @@ def test_every_action(service, tmp_path, action):
     if action == "delete-ca":
         registered = [ca["registered"] for ca in told["cas"]]
         assert registered == [380, 150, 0]
-        assert any(
-            "delete-ca deletes 530 device certificates, by CA in the table; nothing" in advice
-            for advice in told["advice"]
-        )
+        assert any("delete-ca deletes 530 device certificates; nothing" in advice for advice in told["advice"])
     if action == "activate-device":
         assert states["already"] == 35
         assert any("nothing can switch it on before" in advice for advice in told["advice"])
@@ -186,30 +199,76 @@ def test_what_an_action_on_a_ca_would_hit(large, tmp_path):
     told = planned(running, path, action="inactivate-ca")
 
     assert [ca["registered"] for ca in told["cas"]] == [LARGE, 3000]
-    assert "inactivate-ca refuses 17,386 device certificates, by CA in the table" in told["advice"]
+    assert "inactivate-ca refuses 17,386 device certificates" in told["advice"]
 
 
 @pytest.mark.parametrize(
-    ("counts", "cas", "hit"),
+    ("counts", "because", "hit"),
     [
-        ([(5, 5), (3, 3)], 2, "8 device certificates, by CA in the table"),
-        ([(5, 5), (None, 3)], 2, "at least 8 device certificates, by CA in the table"),
-        ([(1, 1)], 2, "at least 1 device certificate, by CA in the table"),
-        ([(0, 0)], 1, "0 device certificates, by CA in the table"),
-        ([(None, None)], 1, "device certificates that were not counted"),
+        ([(5, True), (3, True)], "", "8 device certificates"),
+        ([(5, True), (3, False)], "", "at least 8 device certificates"),
+        ([(1, True)], "", "1 device certificate"),
+        ([(0, True)], "", "0 device certificates"),
+        ([], "", "device certificates that were not counted"),
+        ([], "NoPermission.", "device certificates that were not counted: NoPermission"),
     ],
 )
-def test_what_was_not_counted_makes_a_lower_bound(counts, cas, hit):
+def test_what_was_not_counted_makes_a_lower_bound(counts, because, hit):
     """The number that somebody decides by is right, or says that it is a lower bound."""
-    made = [SimpleNamespace(registered=whole, registered_at_least=least) for whole, least in counts]
-
-    said = _on_cascading(ACTIONS["delete-ca"], SimpleNamespace(cas=made, cas_total=cas))
+    registered = {f"00{number}": Registered(*counted) for number, counted in enumerate(counts)}
+    uncounted = BulkcertError(ExitStatus.DENIED, because) if because else None
+    said = on_devices(ACTIONS["delete-ca"], Found(registered=registered, uncounted=uncounted))
     assert said == f"delete-ca deletes {hit}; nothing brings them back"
+
+
+def test_cas_are_counted_up_to_so_many_pages(large, tmp_path, monkeypatch):
+    """What is beyond a number of pages is no part of the number, which says so; a CA that was counted stays exact."""
+    monkeypatch.setattr(counting.count_devices, "__defaults__", (60,))
+    running, _, _ = large
+    path = tmp_path / "cas.csv"
+    path.write_text("CaSn\n00other\n00large\n")
+    told = planned(running, path, "--max-in-flight", "1", action="delete-ca")
+
+    by_ca = {ca["ca_sn"]: (ca["registered"], ca["registered_at_least"]) for ca in told["cas"]}
+    assert sorted(map(bool, (whole for whole, _ in by_ca.values()))) in ([False, True], [False, False])
+    counted = sum(least for _, least in by_ca.values())
+    assert counted == 6000
+    assert "delete-ca deletes at least 6,000 device certificates; nothing brings them back" in told["advice"]
+
+
+@pytest.mark.parametrize("look", ["auto", "never"])
+def test_short_lists_are_read_whole(service, tmp_path, look):
+    """Each row of a short list is read, though the run would not read it; the calls are those of the run."""
+    path = tmp_path / "devices.csv"
+    path.write_text("DeviceSn,CaSn\n0001,00aa\n0002,00bb\n0003,00cc\n")
+    service.seed([("0001", "00aa")])
+    service.seed([("0002", "00bb")], "0")
+    told = planned(service, path, "--preflight", look)
+
+    assert told["totals"] == {"rows": 3, "already": 1, "not_registered": 1, "to_change": 1, "not_read": 0}
+    assert told["calls"] == {"changing": 3, "reading": 0, "total": 3}
+
+
+SWAPPED = "none of these devices exists under these CAs; did you swap the columns, or is this another instance?"
+
+
+def test_swapped_columns(service, tmp_path):
+    """Columns that are swapped are said to be, with the options that read them right."""
+    path = tmp_path / "devices.csv"
+    path.write_text("serial,ca of it\n00aa,0001\n00aa,0002\n")
+    service.seed([("0001", "00aa"), ("0002", "00aa")])
+    told = planned(service, path, "--device-column", "serial", "--ca-column", "ca of it")
+    right = "give --device-column 'ca of it' --ca-column serial"
+    assert f"the columns are swapped: the first device is registered the other way round; {right}" in told["advice"]
+
+    assert planned(service, path, "--device-column", "ca of it", "--ca-column", "serial")["totals"]["to_change"] == 2
+    path.write_text("serial,ca of it\n0009,00aa\n")
+    assert SWAPPED in planned(service, path, "--device-column", "serial", "--ca-column", "ca of it")["advice"]
 
 
 def test_a_ca_that_is_not_counted_to_its_end(large, tmp_path, monkeypatch):
     """What was counted in part is told as at least so many, in the advice and to programs."""
-    monkeypatch.setattr(planning, "MOST_COUNTED", 2000)
+    monkeypatch.setattr(counting, "MOST_COUNTED", 2000)
     running, devices, others = large
     path = tmp_path / "devices.csv"
     listed = [*devices[:1500], *others[:1000]]
@@ -249,15 +308,14 @@ def test_what_is_not_registered_is_deleted_all_the_same(service, tmp_path):
     told = planned(service, path, action="delete-ca")
     states = {"rows": 2, "already": 0, "not_registered": 1, "to_change": 1, "not_read": 0}
     assert told["totals"] == states
-    assert told["calls"] == {"changing": 2, "reading": 1, "total": 3}
+    assert told["calls"] == {"changing": 2, "reading": 2, "total": 4}
 
     service.allowed = {"DeleteCaCertificate"}
     calls = service.report().arrivals
-    run = here("run", "delete-ca", path, *service.looking, "-o", results).ended(1)
-    assert service.report().arrivals - calls == 3
-    assert (
-        "to call       2 CA certificates, those that preflight does not find as well (--preflight auto)" in run.stderr
-    )
+    run = here("run", "delete-ca", path, *service.looking, "-o", results, "--confirm-devices", 0).ended(1)
+    assert service.report().arrivals - calls == 4
+    assert "will change   1 CA certificate\n" in run.stderr
+    assert "unregistered  1 called all the same" in run.stderr
 
 
 @pytest.mark.parametrize("look", ["auto", "always"])
@@ -271,7 +329,7 @@ def test_without_permission_to_list(service, tmp_path, look):
     assert (told["permissions"]["read_one"], told["permissions"]["read_pages"]) == (True, False)
     assert LISTING in told["permissions"]["needed"]
     if look == "auto":
-        assert told["totals"]["not_read"] == told["calls"]["changing"] == 600
+        assert (told["totals"]["not_read"], told["calls"]["changing"]) == (0, 600)
         assert told["unread_because"].startswith("ListDeviceCertificateByCaSn: NoPermission")
     else:
         assert told["calls"] == {"changing": 105, "reading": 601, "total": 706}

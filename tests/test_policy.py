@@ -50,7 +50,8 @@ def test_options():
     assert allowed("inactivate-device", *never) == read | change
     undo = allowed("inactivate-device", *never, "--no-verify", "--undo")
     assert undo == change | {"mq:ActiveDeviceCertificate", INSTANCE_ACCESS}
-    assert allowed("delete-ca", *never, "--no-verify") == {"mq:DeleteCaCertificate", INSTANCE_ACCESS}
+    read = {"mq:ListCaCertificate", "mq:GetCaCertificate", "mq:ListDeviceCertificateByCaSn"}
+    assert allowed("delete-ca", *never, "--no-verify") == read | {"mq:DeleteCaCertificate", INSTANCE_ACCESS}
 
 
 def test_refused():
@@ -76,7 +77,8 @@ def test_least(tmp_path, name, look):
         service.tell("seed", instance=INSTANCE, rows=rows, status=before)
         service.tell("access-key", id=KEY_ID, secret=SECRET, denied=sorted(ALL - allow))
         options = (*service.looking, "--preflight", look, "-o", tmp_path / f"{label}.csv", "-q")
-        return here("run", name, path, *options)
+        sure = ("--confirm-devices", 0) if action.deletes else ()
+        return here("run", name, path, *options, *sure)
 
     with emulator() as service:
         assert "not looked" not in run(granted, "enough").ended(0).stderr

@@ -165,7 +165,8 @@ def test_cas(tmp_path, service, action, operation, outcome_of):
     place = Place(tmp_path, service, 1)
     cas = write_cas(place, states, service)
     old = service.report().operations
-    here(*place.arguments(action=action)).ended(1)
+    sure = ("--confirm-devices", 101) if action == "delete-ca" else ()
+    here(*place.arguments(*sure, action=action)).ended(1)
 
     rows = read_results(place.results)
     assert [row["Sn"] for row in rows] == cas
@@ -175,7 +176,9 @@ def test_cas(tmp_path, service, action, operation, outcome_of):
     assert new[LIST_CAS] - old.get(LIST_CAS, 0) == 2, "100 CAs and the one of the fixture: a full page and a short one"
     to_call = sum(outcome != "unchanged" for outcome in (row["outcome"] for row in rows))
     assert new[operation] - old.get(operation, 0) == to_call
-    assert BY_CA not in new
+    registered = [outcome_of.get(state) for state in states if state != MISSING]
+    # The devices under each CA that is called, and that there is, are counted.
+    assert new[BY_CA] - old.get(BY_CA, 0) == len(registered) - registered.count("unchanged")
 
 
 def test_the_plan_says_that_it_looks(tmp_path, service):

@@ -34,6 +34,7 @@ from bulkcert.store.paths import RunFiles
 from bulkcert.views import live
 
 QUESTION = "Continue? [y/N] "
+UNCHANGED = "  → No calls that change anything were made.\n"
 ESCAPE = "\x1b["
 
 
@@ -80,6 +81,13 @@ def place(tmp_path, service):
     return Place(tmp_path, service)
 
 
+@pytest.fixture
+def alone(tmp_path):
+    """Returns a place whose emulator knows nothing but its list."""
+    with emulator() as running:
+        yield Place(tmp_path, running)
+
+
 class Dialogue:
     """A command with a terminal for its standard input and error; stdout is a pipe."""
 
@@ -111,12 +119,13 @@ class Dialogue:
     def type(self, keys):
         os.write(self._main, keys)
 
-    def end(self):
+    def end(self, *, plain=False):
+        """Returns how it ended; plain: without what moves the cursor and what colours."""
         self.read_until(None)
         stdout, _ = self.child.communicate(timeout=PATIENCE_S)
-        return Finished(
-            self.child.returncode, stdout.decode(), self.shown.decode(errors="replace").replace("\r\n", "\n")
-        )
+        shown = self.shown.decode(errors="replace").replace("\r\n", "\n")
+        shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown) if plain else shown
+        return Finished(self.child.returncode, stdout.decode(), shown)
 
     def close(self):
         os.close(self._main)
@@ -138,7 +147,7 @@ def asked(place, action, question, keys, *more):
     with dialogue(*place.command(action, *more)) as talk:
         talk.read_until(question)
         talk.type(keys)
-        return talk.end()
+        return talk.end(plain=True)
 
 
 def test_the_plan_and_yes(place):
@@ -149,7 +158,8 @@ def test_the_plan_and_yes(place):
     assert "inactivate-device: switch off device certificates" in plan
     assert f"{INSTANCE} at {place.service.url}" in plan
     assert "devices.csv: 3 rows" in plan
-    assert "1: 00ca000000 (3 rows)" in plan
+    assert "will change   at most 3 device certificates\n" in plan
+    assert "not read      3 called, whatever they are now (--preflight never)\n" in plan
     assert "100000/s for the account" in plan
     assert "less than a second" in plan
     assert re.search(r"3/3\b.*3 succeeded", plan, re.DOTALL), "the bar at its end"
@@ -163,7 +173,7 @@ def test_anything_else_is_no(place, keys):
     """Any answer but yes, an end of input too: 2, nothing called, no trace left."""
     finished = asked(place, "inactivate-device", QUESTION, keys).ended(2)
 
-    assert finished.stderr.endswith("not confirmed\n  → No calls were made.\n")
+    assert finished.stderr.endswith("not confirmed\n" + UNCHANGED)
     assert (place.arrivals, place.files) == (0, ["devices.csv"])
 
 
@@ -195,26 +205,155 @@ def test_no_leaves_an_earlier_run_alone(place):
 def test_over_a_thousand_rows(place):
     """Above a thousand rows their number must be typed."""
     place.fill(1001)
-    question = "Type the number of rows (1001) to continue: "
-    refused = asked(place, "inactivate-device", question, b"1000\n").ended(2)
-    assert refused.stderr.endswith("not confirmed: '1000' was typed, not 1001\n  → No calls were made.\n")
+    question = "Type the number of certificates that will change (1001) to continue: "
+    refused = asked(place, "inactivate-device", question, b"1000\n1002\n").ended(2)
+    assert "'1000' was typed, not 1001\n" in refused.stderr
+    assert refused.stderr.endswith("not confirmed: '1002' was typed, not 1001\n" + UNCHANGED)
     assert place.arrivals == 0
 
-    asked(place, "inactivate-device", question, b"1,001\n").ended(0)
+    asked(place, "inactivate-device", question, b"101\n1,001\n").ended(0)
     assert outcomes(place.results) == {"succeeded": 1001}
 
 
-def test_ca_actions_ask_for_the_number(place):
-    """A CA action asks for the number even for one row, and delete-ca says how it cascades."""
-    question = "Type the number of rows (3) to continue: "
-    refused = asked(place, "delete-ca", question, b"y\n").ended(2)
+def test_ca_actions_ask_for_the_number(alone):
+    """A CA action asks for the number even for one row, and names the devices that it hits."""
+    question = "Type the number of certificates that will change (1) to continue: "
+    refused = asked(alone, "inactivate-ca", question, b"y\nyes\n").ended(2)
 
-    assert "cannot be undone" in refused.stderr
-    assert "every device certificate registered under it is deleted" in refused.stderr
+    assert "inactivate-ca refuses 3 device certificates\n" in refused.stderr
+    asked(alone, "inactivate-ca", question, b"1\n").ended(0)
+
+
+def test_a_deletion_asks_for_the_serial(alone):
+    """delete-ca says what it deletes, and wants the serial of the CA; of several the number of their devices."""
+    question = "Type the serial of the CA (00ca000000) to delete it: "
+    refused = asked(alone, "delete-ca", question, b"1\n3\n").ended(2)
+
+    assert "delete-ca deletes 3 device certificates; nothing brings them back\n" in refused.stderr
+    assert "every device certificate registered under it is deleted" in " ".join(refused.stderr.split())
     assert "3 rows (2 of a CA already named)" in " ".join(refused.stderr.split())
-    assert place.service.states(place.devices[:1]) == ["1"]
-    asked(place, "delete-ca", question, b"3\n").ended(0)
-    assert (place.arrivals, place.service.states(place.devices)) == (1, [None] * 3)
+    assert alone.service.states(alone.devices[:1]) == ["1"]
+    asked(alone, "delete-ca", question, b"00ca000000\n").ended(0)
+    assert alone.service.states(alone.devices) == [None] * 3
+
+    alone.devices = write_devices(alone.list, 5, cas=2)
+    alone.service.seed(alone.devices)
+    question = "Type the number of devices that will be deleted (5) to continue: "
+    asked(alone, "delete-ca", question, b"5\n", "--overwrite").ended(0)
+    assert alone.service.states(alone.devices) == [None] * 5
+
+
+def test_a_deletion_without_a_question(alone):
+    """--yes is refused without the number of devices, and with another than there is now; the true one is shown."""
+    given = {(): "and --confirm-devices is not given", ("--confirm-devices", 2): "not 2 (--confirm-devices)"}
+    for typed, said in given.items():
+        refused = here(*alone.command("delete-ca", "--yes", *typed)).ended(2)
+        assert f"delete-ca deletes 3 device certificates; nothing brings them back, {said}" in refused.stderr
+        assert "If that is meant, give --confirm-devices 3." in refused.stderr
+        assert (alone.service.states(alone.devices), alone.files) == (["1"] * 3, ["devices.csv"])
+
+    here(*alone.command("delete-ca", "--yes", "--confirm-devices", 3)).ended(0)
+    assert alone.service.states(alone.devices) == [None] * 3
+    no = here(*alone.command("inactivate-device", "--yes", "--confirm-devices", 3)).ended(2)
+    assert "--confirm-devices is for actions on CAs" in no.stderr
+
+
+class Mixed(Place):
+    """1,010 devices that are active, 20 inactive ones, five that are not registered, and a duplicate; of two CAs."""
+
+    def fill(self, rows):
+        self.devices = write_devices(self.list, 1035, cas=2)
+        self.service.seed(self.devices[:1010])
+        self.service.seed(self.devices[1010:1030], "0")
+        with self.list.open("a") as file:
+            file.write(",".join(self.devices[0]) + "\n")
+
+    def command(self, action, *more):
+        where = ("--endpoint", self.service.url, "--instance", INSTANCE, *UNHURRIED)
+        return ("run", action, self.list, "-o", self.results, *where, *more)
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    with emulator() as running:
+        yield Mixed(tmp_path, running)
+
+
+def test_it_looks_then_shows_then_asks(mixed):
+    """The number to type is what will change, as the table says; nothing is read twice, and nothing left by a no."""
+    question = "Type the number of certificates that will change (1010) to continue: "
+    refused = asked(mixed, "inactivate-device", question, b"\n").ended(2)
+    shown = " ".join(refused.stderr.split())
+    for fact in (
+        "input devices.csv: 1,036 rows (1 duplicate)".replace("devices.csv", str(mixed.list)),
+        "will change 1,010 device certificates",
+        "unchanged 20 inactive already: no call is made",
+        "unregistered 5 called all the same; NOT safe: such a certificate becomes active at its first connection",
+        "calls 1,015 writes; 12 reads so far",
+        "CA rows already not registered to change of rows devices",
+        "00ca000001 518 10 3 505 50 % 515",
+        "all CAs 1,035 20 5 1,010",
+    ):
+        assert fact in shown
+    assert mixed.files == ["devices.csv"]
+    assert set(mixed.service.report().operations) == {"ListDeviceCertificateByCaSn"}
+
+    read = mixed.arrivals
+    asked(mixed, "inactivate-device", question, b"1010\n", "--max-errors", "9").ended(1)
+    assert outcomes(mixed.results) == {"succeeded": 1010, "unchanged": 20, "not_registered": 5, "duplicate": 1}
+    assert mixed.arrivals == read + 12 + 1015
+    summary = summary_of(mixed.results)
+    assert summary["sessions"][0]["calls"] == 12 + 1015
+
+
+def test_on_resume_it_asks_for_what_is_left(mixed):
+    """What was read and done counts: the number is the number left, and no state is read again."""
+    question = "Continue? [y/N] "
+    limited = asked(mixed, "inactivate-device", question, b"y\n", "--limit-rows", "100").ended(75)
+    assert "will change   at most 100 device certificates" in limited.stderr
+    assert "of 1,010: no more than 100 are called (--limit-rows)" in limited.stderr
+    reads = mixed.service.report().operations["ListDeviceCertificateByCaSn"]
+
+    question = "Continue? [y/N] "
+    with dialogue("resume", mixed.results) as talk:
+        talk.read_until(question)
+        talk.type(b"y\n")
+        finished = talk.end(plain=True).ended(1)
+    assert "will change   910 device certificates\n" in finished.stderr
+    assert mixed.service.report().operations["ListDeviceCertificateByCaSn"] == reads
+
+
+def test_nothing_is_asked_where_nothing_changes(mixed):
+    """Where all is in the desired state already there is no question."""
+    write_devices(mixed.list, 1010)
+    mixed.service.seed(write_devices(mixed.list, 300), "0")
+    with dialogue(*mixed.command("inactivate-device")) as talk:
+        finished = talk.end(plain=True).ended(0)
+    assert "will change   0 device certificates\n" in finished.stderr
+    assert outcomes(mixed.results) == {"unchanged": 300}
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_while_it_looks(tmp_path, number, status):
+    """A signal before the question ends the command in order; nothing was changed, and no trace is left."""
+    with emulator(latency_ms=(300, 400)) as service:
+        place = Mixed(tmp_path, service)
+        with dialogue(*place.command("inactivate-device", "--max-in-flight", "1")) as talk:
+            talk.read_until("reading: 1 page")
+            talk.child.send_signal(number)
+            finished = talk.end(plain=True).ended(status)
+        assert "States were read; no calls that change anything were made." in finished.stderr
+        assert place.files == ["devices.csv"]
+
+
+def test_an_undo_asks_for_what_it_calls(mixed):
+    """It shows where and how much, and asks for the number that it calls."""
+    here(*mixed.command("inactivate-device", "--yes")).ended(1)
+    with dialogue("undo", mixed.results) as talk:
+        talk.read_until("Type the number of certificates that will change (1010) to continue: ")
+        talk.type(b"1\n1010\n")
+        finished = talk.end(plain=True).ended(0)
+    assert "will change   at most 1,010 device certificates" in finished.stderr
 
 
 def test_nobody_to_ask(place):
@@ -226,13 +365,14 @@ def test_nobody_to_ask(place):
     assert (place.arrivals, place.files, refused.stdout) == (0, ["devices.csv"], "")
 
 
-def test_no_colour_no_bar(place):
+def test_no_colour_no_bar(alone):
     """NO_COLOR takes the colours out on a terminal, and without a terminal there are neither colours nor a bar."""
-    with dialogue(*place.command("delete-ca", "--yes", "--limit-rows", "9"), env={"NO_COLOR": "1"}) as talk:
+    sure = ("--confirm-devices", 3)
+    with dialogue(*alone.command("delete-ca", "--yes", *sure, "--limit-rows", "9"), env={"NO_COLOR": "1"}) as talk:
         coloured = re.findall(r"\x1b\[[0-9;]*m", talk.end().ended(0).stderr)
     assert not [code for code in coloured if re.search(r"3\d|9\d|4\d", code)]
 
-    plain = here(*place.command("delete-ca", "--yes", "--overwrite")).ended(1)
+    plain = here(*alone.command("delete-ca", "--yes", "--confirm-devices", 0, "--overwrite")).ended(1)
     assert ESCAPE not in plain.stdout + plain.stderr
 
 

@@ -117,7 +117,7 @@ def place(tmp_path, service):
     for instance in INSTANCES:
         service.tell("seed", instance=instance, rows=[(ca, device) for device, ca in devices], status="1")
     shutil.copytree(ROOT / "jobs", tmp_path / "jobs", ignore=shutil.ignore_patterns("*.rehearsal*", "*.results*"))
-    for name in ("leaked.csv", "first.csv.failed.csv", "jobs/sample-devices.csv"):
+    for name in ("leaked.csv", "cas.csv", "first.csv.failed.csv", "jobs/sample-devices.csv"):
         shutil.copy(tmp_path / "devices.csv", tmp_path / name)
     (tmp_path / "keep.txt").write_text("not-in-the-list\n")
     return tmp_path
@@ -126,6 +126,7 @@ def place(tmp_path, service):
 def moved(line, place, url):
     """Returns the words of a line, with its addresses and directories turned to what is there."""
     line = line.replace("http://127.0.0.1:8080", url).replace("--port 8080", "--port 0")
+    line = line.replace("--confirm-devices 14386", "--confirm-devices 20")
     line = re.sub(r"\b10\.0\.0\.(\d+)", r"127.0.0.\1", line)
     return shlex.split(line.replace("/etc/bulkcert/", f"{place}/jobs/"))[1:]
 
@@ -148,7 +149,7 @@ def test_every_command_line(place, service, line):
         of = ("run", *words[1:]) if "--job" in words else (*run, "-o", words[1])
         here(*of, env=environment, cwd=place).ended(0)
     # A process keeps its log for machines to its end.
-    do = bulkcert if "--log-format" in words else here
+    do = bulkcert if {"--log-format", "--log-file"} & {*words} else here
     do(*words, env=environment, cwd=place).ended(0)
 
 

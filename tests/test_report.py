@@ -1,7 +1,6 @@
 """``report`` over made stores: one number for each certificate, one honest line, and the way on."""
 
 import json
-import re
 import stat
 
 import pytest
@@ -10,7 +9,6 @@ from program import bulkcert, here
 
 from bulkcert.output.summary import utc
 from bulkcert.report.counting import count
-from bulkcert.report.figures import FEW, SAMPLES
 from bulkcert.report.rendering import render
 from bulkcert.store import lock
 from bulkcert.store.schema import Verification
@@ -328,6 +326,58 @@ def test_findings(made):
     assert [each.message for each in protected.samples] == ["refused"]
 
 
+def test_up_to_500_are_named(made):
+    """Kinds with few rows are named whole; where the others are is said with a command, which a terminal needs more."""
+    rows = [row("failed", code="InternalError")] * 2000 + ["unknown"] * 300 + ["not_registered"] * 20
+    files = made([called(), *rows], [session(ended=1)])
+    counted = figures(files)
+    command = f"bulkcert export {files.results} --outcome failed --code InternalError -o {files.results}.failed.csv"
+
+    assert [len(each.samples) for each in counted.findings] == [240, 240, 20]
+    assert f"and 1,760 more, all in {files.results}; into a file of their own: {command}" in text_of(files)
+    assert "and 280 more" in render(counted, "text", 10_000).decode()
+    files.failed.write_text("row\n")
+    assert f"and 1,760 more, all in {files.failed}" in text_of(files)
+
+
+def test_duplicates_are_explained(made):
+    """Where the rows are more than the certificates, it is said why; where they are not, nothing is."""
+    files = made([called(), row("duplicate", first_row=1)])
+    assert "The list has 2 rows: 1 certificate and 1 duplicate, which has the outcome" in text_of(files)
+    assert "duplicate" not in figures(made_run(files.folder.parent, [called()])).verdict.notes
+
+
+LEAK = ("--exposed-since", "2027-01-15T15:00", "--timezone", "Asia/Shanghai", "--format", "text")
+
+
+def test_exposure(tmp_path, made):
+    """From the leak until so many were off, in the time zone that was asked for; what is on again is not off."""
+    rows = [called(minute * 60_000) for minute in range(98)]
+    made([*rows, seen(status="active"), row("duplicate", first_row=1), "failed"], [session(ended=1)])
+    shown = here("report", "r.csv", *LEAK, cwd=tmp_path).ended(0).stdout
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+
+    assert "Leaked 2027-01-15 15:00:00 +08:00" in lines
+    assert "50 % of the list exposed for 1 h 49 min, until 2027-01-15 16:49:00 +08:00 (50 certificates)" in lines
+    assert "99 % of the list not reached: 2 are not known to be off (99 certificates)" in lines
+    assert "UTC" not in shown.replace("--timezone UTC", "")
+
+
+def test_headings(tmp_path, made):
+    """Title and executor as they were given, ticket and approver as the run was given them; and a place to sign."""
+    change = {"ticket": "CHG-4711", "reason": "a key has leaked", "approved_by": "Wang Fang"}
+    made([called()], [session(options=change)])
+    command = ("report", "r.csv", "--title", "Leak <of> 12 May", "--executor", "Li Lei")
+    here(*command, cwd=tmp_path).ended(0)
+    page = (tmp_path / "r.csv.report.html").read_text()
+
+    assert "Report: Leak &lt;of&gt; 12 May: inactivate-device on post-cn-made" in page
+    for name, value in (("Ticket", "CHG-4711"), ("Reason", "a key has leaked"), ("Executed by", "Li Lei")):
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in page
+    assert "<tr><td>Approved by</td><td>Wang Fang</td><td></td><td></td></tr>" in page
+    assert "Executed by  ops on made" in here("report", "r.csv", "--format", "text", cwd=tmp_path).ended(0).stdout
+
+
 def test_findings_of_an_undo(made):
     """What was undone, or may have been, is named with what to do; nobody is blamed for the state that it is in."""
     rows = [row("undone"), seen("undone", status="active"), row(**MAYBE), seen(at=BEFORE, status="active", **MAYBE)]
@@ -412,6 +462,9 @@ def test_a_state_directory(tmp_path):
         (2, ("r.csv", "-o", "r.csv.run/new.html"), "would overwrite"),
         (2, ("r.csv", "-o", "x.pdf"), "Let it end in .html, .md, .json, .txt"),
         (2, ("r.csv", "-o", "x"), "Let it end in"),
+        (2, ("r.csv", "--timezone", "Mars/Olympus"), "this machine has no such time zone"),
+        (2, ("r.csv", "--exposed-since", "yesterday"), "is not a time such as"),
+        (2, ("r.csv", "--exposed-since", "2027-01-15T08:00:01"), "is after the run began, 2027-01-15 08:00:00 UTC"),
     ],
 )
 def test_what_is_refused(tmp_path, made, status, arguments, said):
@@ -477,32 +530,3 @@ def test_calls_of_a_killed_session(tmp_path):
     seen = count(made_run(tmp_path, rows, [ended, killed]))
     assert [each.calls for each in seen.starts] == [9, 8]
     assert (seen.calls.run, seen.calls.at_least) == (17, True)
-
-
-def test_times_of_another_zone(tmp_path):
-    """What people read has the hour of their own clock, and says so; what programs read stays UTC."""
-    run = made_run(tmp_path, ["failed", "duplicate"], [session(ended=1)])
-    asked = ("report", run.results, "--timezone", "Asia/Shanghai")
-    text = bulkcert(*asked, "--format", "text").ended(0).stdout
-    bulkcert(*asked).ended(0)
-
-    assert "2027-01-15 16:00:00 UTC+08:00" in text
-    assert "2027-01-15 16:00:00 UTC+08:00" in run.report.read_text()
-    assert not re.search(r"\d UTC(?!\+)", text)
-    assert json.loads(bulkcert(*asked, "--format", "json").ended(0).stdout)["starts"][0]["started"].endswith("Z")
-    refused = here("report", run.results, "--timezone", "Asia/Shangai").ended(2)
-    assert "Did you mean Asia/Shanghai?" in refused.stderr
-
-
-def test_every_failure_is_on_the_page(tmp_path):
-    """Some hundreds can be read through; a text stays short, and both say where all of them are."""
-    run = made_run(tmp_path, ["failed"] * (SAMPLES + 20) + [None] * 10, [session(ended=75)])
-    here("export", run.results).ended(0)
-    here("report", run.results).ended(0)
-    page, text = run.report.read_text(), here("report", run.results, "--format", "text").ended(0).stdout
-
-    assert page.count("00000") == SAMPLES + FEW
-    assert "and 20 more in the failed rows" in page
-    assert text.count("00000") == 2 * FEW
-    assert f"and {SAMPLES + 17} more in the failed rows" in text
-    assert str(run.failed) in text

@@ -112,7 +112,7 @@ def test_undo_of_cas(place):
 def test_delete_has_no_undo(place):
     """2: what was deleted cannot be brought back, and that is said before anything else."""
     place.service.seed(write_devices("d.csv", 4, cas=2))
-    here("run", "delete-ca", "d.csv", *place.service.where, "-o", "r.csv").ended(0)
+    here("run", "delete-ca", "d.csv", *place.service.where, "-o", "r.csv", "--confirm-devices", 4).ended(0)
 
     assert "cannot be undone" in here("undo", "r.csv", "--yes").ended(2).stderr
 

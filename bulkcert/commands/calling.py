@@ -10,7 +10,7 @@ import anyio
 from bulkcert.engine.progress import Progress
 from bulkcert.engine.session import Leave, Observer, fetch_credentials, together
 from bulkcert.errors import BulkcertError, end_on_signals
-from bulkcert.log import is_json
+from bulkcert.log import is_kept
 from bulkcert.runs.opened import OpenRun
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.telemetry.events import watch_events
@@ -57,7 +57,7 @@ def call(work: Work, provider: CredentialProvider, leave: Leave, *watches: Obser
     Raises:
         BulkcertError: The work has failed.
     """
-    events = [watch_events] if is_json() else []
+    events = [watch_events] if is_kept() else []
     try:
         options = {"loop_factory": uvloop_or_none()}
         anyio.run(work, provider, together(*watches, *events), leave, backend_options=options)

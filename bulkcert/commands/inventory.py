@@ -68,7 +68,6 @@ def inventory(options: InventoryOptions) -> ExitStatus:
         options: As typed.
     """
     service, output, (after, before) = _resolve(options)
-    terminal.show_log(verbose=options.verbose, quiet=options.quiet)
     refuse_taken(output, overwrite=options.overwrite)
     question.warn_of_limits(options)
     started = time.monotonic()

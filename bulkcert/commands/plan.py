@@ -7,7 +7,6 @@ from pathlib import Path
 import msgspec
 
 from bulkcert.commands import calling
-from bulkcert.engine.figures import Stats
 from bulkcert.errors import ExitStatus
 from bulkcert.output.files import cannot_write, refuse_taken, write_whole
 from bulkcert.runs.options import PlanOptions
@@ -16,16 +15,14 @@ from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import ChainCredentials
 from bulkcert.views import confirm as confirming
 from bulkcert.views import console as terminal
-from bulkcert.views.live import reading_list, shown
+from bulkcert.views.live import reading, reading_list, shown
 from bulkcert.views.plan import Plan, make_plan
 from bulkcert.views.plan_shown import show_plan
-from bulkcert.words import counted
 
 
 def plan(action: ActionName, inputs: tuple[Path, ...], options: PlanOptions) -> ExitStatus:
     """Says what a run over a list would find, do and cost, and what prevents it; changes nothing."""
     question = resolve_question(action, inputs, options)
-    terminal.show_log(verbose=options.verbose, quiet=options.quiet)
     if options.output is not None:
         refuse_taken(options.output, overwrite=options.overwrite)
     with ExitStack() as held:
@@ -34,7 +31,7 @@ def plan(action: ActionName, inputs: tuple[Path, ...], options: PlanOptions) -> 
         confirming.warn_of_limits(options)
         provider = ChainCredentials()
         calling.prepare(provider, calling.leave_reading)
-        calling.call(asked.make, provider, calling.leave_reading, *([] if options.quiet else [shown(_read)]))
+        calling.call(asked.make, provider, calling.leave_reading, *([] if options.quiet else [shown(reading)]))
         made = make_plan(asked, provider.current)
     if options.json:
         terminal.print_json(made)
@@ -56,8 +53,3 @@ def _keep(plan: Plan, output: Path, *, quiet: bool) -> None:
         raise cannot_write(output, error) from error
     if not quiet:
         terminal.say_step("to run it", shlex.join(["bulkcert", "run", "--plan", str(output)]))
-
-
-def _read(stats: Stats) -> str:
-    last = f"; last error {stats.last_error}" if stats.last_error else ""
-    return f"reading: {counted(stats.pages, 'page')}, {counted(stats.reads, 'certificate')} one by one{last}"

@@ -1,42 +1,45 @@
 """``bulkcert report``: what a run did, as one file for people who were not there."""
 
-import difflib
 import os
 import sys
-from datetime import UTC, tzinfo
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.language import speak
 from bulkcert.output.files import cannot_write, write_whole
 from bulkcert.report import Format
 from bulkcert.report.counting import count
+from bulkcert.report.figures import Figures, Headings
 from bulkcert.report.rendering import render
+from bulkcert.runs.options import ReportOptions
 from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.views import console as terminal
 from bulkcert.views.layout import show
-from bulkcert.words import zone
+from bulkcert.words import clock, printable
 
 _FORMATS: dict[str, Format] = {".html": "html", ".md": "md", ".json": "json", ".txt": "text"}
 """What a file of a name with this end is."""
 
 
-def report(
-    results: Path, state_dir: Path | None, output: Path | None, asked: Format | None, timezone: str
-) -> ExitStatus:
+def report(results: Path, output: Path | None, asked: Format | None, options: ReportOptions) -> ExitStatus:
     """Reports what a run did, from its store; needs no credentials, calls nothing, disturbs no session that runs."""
-    files = RunFiles(results_of(results), state_dir)
+    files = RunFiles(results_of(results), options.state_dir)
     if not files.results.name:
         raise BulkcertError(
             ExitStatus.INPUT_UNREADABLE,
             f"{files.results}: a directory, not the results of a run",
             "Name the results file.",
         )
+    zone = _zone(options.timezone)
+    headings = Headings(options.title, options.executor, _leaked(options.exposed_since, zone))
+    speak("en", zone)
     if output is None and asked in (None, "html"):
         output = files.report
     format_ = _format(asked, output)
-    zone.set(_zone(timezone))
-    figures = count(files)
+    figures = count(files, headings)
+    _confirm_exposed(figures)
     if output is None:
         width = terminal.stdout.width if terminal.stdout.is_terminal else None
         sys.stdout.buffer.write(render(figures, format_, width))
@@ -48,6 +51,64 @@ def report(
             raise cannot_write(output, error) from error
         show([("report", str(output)), ("verdict", figures.verdict.line)])
     return ExitStatus.OK
+
+
+def _zone(name: str) -> tzinfo:
+    """Returns a time zone by its name.
+
+    Raises:
+        BulkcertError: USAGE: there is none.
+    """
+    try:
+        return UTC if name == "UTC" else ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise BulkcertError(
+            ExitStatus.USAGE,
+            f"--timezone {printable(name)!r}: this machine has no such time zone",
+            "Name one as in Asia/Shanghai; a machine that has none at all lacks the package tzdata.",
+        ) from error
+
+
+def _leaked(text: str, zone: tzinfo) -> int | None:
+    """Returns a time as Unix time in milliseconds, of the zone unless it names one; None for an empty text.
+
+    Raises:
+        BulkcertError: USAGE: it is no time.
+    """
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
+        return round(moment.timestamp() * 1000)
+    except (ValueError, OverflowError) as error:
+        raise BulkcertError(
+            ExitStatus.USAGE,
+            f"--exposed-since {printable(text)!r} is not a time such as 2026-12-01T06:00 or 2026-12-01T06:00+08:00",
+            "Without an offset it counts in --timezone.",
+        ) from error
+
+
+def _confirm_exposed(figures: Figures) -> None:
+    """Confirms that a key can have leaked then.
+
+    Raises:
+        BulkcertError: USAGE: the run switches nothing off, or began before.
+    """
+    if (exposure := figures.exposure) is None:
+        return
+    if figures.action.desired == "active":
+        raise BulkcertError(
+            ExitStatus.USAGE,
+            f"--exposed-since: this run is {figures.asked.action}, which ends no exposure",
+            "Leave it out.",
+        )
+    if exposure.since > figures.containment.since:
+        raise BulkcertError(
+            ExitStatus.USAGE,
+            f"--exposed-since {clock(exposure.since)} is after the run began, {clock(figures.containment.since)}",
+            "Without an offset it counts in --timezone.",
+        )
 
 
 def _format(asked: Format | None, output: Path | None) -> Format:
@@ -63,20 +124,6 @@ def _format(asked: Format | None, output: Path | None) -> Format:
             f"Let it end in {', '.join(_FORMATS)}, or say which with --format. Nothing was written.",
         )
     return format_
-
-
-def _zone(name: str) -> tzinfo:
-    """Returns a time zone.
-
-    Raises:
-        BulkcertError: USAGE: this machine knows none of that name.
-    """
-    try:
-        return UTC if name == "UTC" else ZoneInfo(name)
-    except (LookupError, ValueError, OSError) as error:
-        near = difflib.get_close_matches(name, available_timezones(), n=1)
-        hint = f"Did you mean {near[0]}?" if near else "Names are like Asia/Shanghai or Europe/Berlin."
-        raise BulkcertError(ExitStatus.USAGE, f"--timezone {name!r}: this machine knows no such zone", hint) from error
 
 
 def _confirm_other(output: Path, kept: list[Path]) -> None:

@@ -22,7 +22,9 @@ from bulkcert.store.schema import Session
 from bulkcert.store.status import RunStatus, status_of
 from bulkcert.views import console as terminal
 
-_OF_ONE_START = frozenset({"state_dir", "retry", "limit_rows", "deadline", "yes", "json", "quiet", "verbose"})
+_OF_ONE_START = frozenset(
+    {"state_dir", "retry", "limit_rows", "deadline", "yes", "confirm_devices", "json", "quiet", "verbose"}
+)
 """Options that a later start does not take over from an earlier one."""
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from rich.text import Text
 
 from bulkcert.commands import calling
-from bulkcert.engine.session import Observer
+from bulkcert.commands.plan import plan as plan_instead
+from bulkcert.engine.session import Leave, Observer
 from bulkcert.errors import ExitStatus
 from bulkcert.job_file import STARTED
 from bulkcert.log import bind, is_json
@@ -18,9 +19,10 @@ from bulkcert.output.summary import Summary
 from bulkcert.runs.approval import planned_of
 from bulkcert.runs.job import Job, resolve
 from bulkcert.runs.opening import open_run
-from bulkcert.runs.options import RunOptions
+from bulkcert.runs.options import PlanOptions, RunOptions, carried
 from bulkcert.runs.retention import remove_old
 from bulkcert.runs.run import Run
+from bulkcert.runs.target import refuse
 from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.status import status_of
@@ -29,18 +31,23 @@ from bulkcert.telemetry.notify import notifying
 from bulkcert.telemetry.recorder import recording
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
-from bulkcert.views import ending
+from bulkcert.views import ending, run_shown
 from bulkcert.views.layout import show
-from bulkcert.views.live import board, reading_list
+from bulkcert.views.live import board, reading, reading_list, shown
 from bulkcert.words import counted
 
 
 def run(action: ActionName, inputs: tuple[Path, ...], options: RunOptions) -> ExitStatus:
     """Calls the service once for each row of a list, and writes what became of every row."""
+    if options.dry_run and options.plan is not None:
+        refuse(["--dry-run and --plan exclude each other: the plan that is kept says what the run does"], "run")
     plan = planned_of(options)
     if plan is not None and plan.signed_by:
         options = replace(options, approved_by=plan.signed_by)
-    came = execute(resolve(action, inputs, options, plan=plan), ChainCredentials())
+    job = resolve(action, inputs, options, plan=plan)
+    if options.dry_run:
+        return plan_instead(action, inputs, carried(PlanOptions, options, overwrite=False))
+    came = execute(job, ChainCredentials())
     return terminal.ended(came.exit_status, came, as_json=options.json)
 
 
@@ -51,7 +58,6 @@ def execute(job: Job, provider: CredentialProvider) -> Summary:
         job: What to do.
         provider: What to sign with.
     """
-    terminal.show_log(verbose=job.options.verbose, quiet=job.options.quiet)
     bind(action=job.action.name, instance=job.instance, rehearsal=job.rehearsal)
     with (
         ExitStack() as last,
@@ -93,18 +99,14 @@ def _executed(
         if opened.calls:
             leave = partial(calling.leave_writing, opened.opened, opened.progress)
             calling.prepare(provider, leave)
-            if not (options.yes and options.quiet) and not is_json():
-                question.show_plan(opened, provider.current)
-            question.warn_of_mistakes(opened)
-            if not options.yes:
-                question.confirm(opened.check.rows, by_device=job.action.by_device)
-            log_started(opened)
-            shown = [] if options.quiet or is_json() else [board]
-            calling.call(opened.call, provider, leave, *shown, *watches)
-            if not is_json():
-                question.show_no_preflight(opened.progress)
+            run_shown.warn_of_mistakes(opened)
+            _confirm(opened, provider, leave, watches)
+            boards = [] if options.quiet or is_json() else [board]
+            calling.call(opened.call, provider, leave, *boards, *watches)
+            if not is_json() and opened.found is None:
+                run_shown.show_no_preflight(opened.progress)
         elif not options.quiet:
-            question.show_idle(opened)
+            run_shown.show_idle(opened)
         summary = opened.finish()
         last.callback(log_finished, summary, opened.progress, started)
         if (
@@ -114,6 +116,35 @@ def _executed(
         ):
             _show_swept(remove_old(job, STARTED.date()))
     return summary, opened.progress.sends.sends
+
+
+def _confirm(run: Run, provider: CredentialProvider, leave: Leave, watches: Sequence[Observer]) -> None:
+    """Reads states, shows what was found, and asks.
+
+    Where nobody is asked they are read first only for an action on CAs, since what it hits must be known, and under a
+    plan, which must not be exceeded.
+    """
+    options, is_quiet = run.job.options, run.job.options.quiet or is_json()
+    is_shown = not (options.yes and options.quiet) and not is_json()
+    may_start = options.yes or question.is_somebody_there()
+    if (options.yes and run.job.action.by_device and run.plan is None) or not may_start:
+        if is_shown:
+            run_shown.show_plan(run, provider.current)
+        if not may_start:
+            question.confirm_somebody_is_there()
+        log_started(run)
+        return
+    log_started(run)
+    while run.found is None or run.is_out_of_date:
+        if run.is_out_of_date:
+            terminal.say("the answer came too late to believe the states that were read: they are read again")
+        calling.call(run.preflight, provider, leave, *([] if is_quiet else [shown(reading)]), *watches)
+        if is_shown:
+            run_shown.show_plan(run, provider.current)
+        if run.left:
+            question.confirm_devices(run)
+            if not options.yes:
+                question.confirm_run(run)
 
 
 def _show_swept(found: dict[Path, str]) -> None:

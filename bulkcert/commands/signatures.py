@@ -20,9 +20,11 @@ from bulkcert.runs.options import (
     Options,
     PlanOptions,
     PolicyOptions,
+    ReportOptions,
     Results,
     ResumeOptions,
     RunOptions,
+    ServiceOptions,
     Stage,
     StateOptions,
     VerifyOptions,
@@ -30,6 +32,7 @@ from bulkcert.runs.options import (
 )
 from bulkcert.service.actions import ActionName
 from bulkcert.store.outcome import Outcome
+from bulkcert.views.console import show_log
 
 OfStore = Annotated[Path, Parameter(name="--results", group=MAIN)]
 
@@ -43,7 +46,10 @@ def _loaded(module: str) -> Any:
 
 
 def _do(command: str, *arguments: object, **options: object) -> int:
-    """Loads the module of a command, and calls its function of the same name."""
+    """Loads the module of a command, and calls its function of the same name; its log begins before that."""
+    for asked in (*arguments, *options.values()):
+        if isinstance(asked, ServiceOptions):
+            show_log(verbose=asked.verbose, quiet=asked.quiet, file=asked.log_file)
     return int(getattr(_loaded(f"commands.{command}"), command)(*arguments, **options))
 
 
@@ -253,13 +259,12 @@ def report(
     *,
     output: Output = None,
     format: Annotated[Format | None, Parameter(group=MAIN)] = None,  # noqa: A002 - as it is typed
-    timezone: Annotated[str, Parameter(group=MAIN, metavar="ZONE")] = "UTC",
-    options: StateOptions = StateOptions(),
+    options: ReportOptions = ReportOptions(),
 ) -> int:
     """Report a run in one page, as HTML, text, Markdown or JSON.
 
     bulkcert report devices.inactivate-device.results.csv
-    bulkcert report devices.inactivate-device.results.csv --format text
+    bulkcert report r.csv --title "Leak of 12 May" --timezone Asia/Shanghai
 
     It needs no credentials, calls nothing, and disturbs no session that runs.
 
@@ -267,9 +272,8 @@ def report(
         results: The results of the run, which need not be there. With --job those of the job.
         output: The file; its name says the format. Default: RESULTS.report.html; for other formats standard output.
         format: html, the default, is one page; text and md are for mail and tickets, json for programs.
-        timezone: Zone of the times that people read, as in Asia/Shanghai; JSON has UTC.
     """
-    return _do("report", results, options.state_dir, output, format, timezone)
+    return _do("report", results, output, format, options)
 
 
 def export(

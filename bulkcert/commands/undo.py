@@ -86,7 +86,6 @@ def _executed(
     include_unknown: bool | None,
     rehearsal: bool,
 ) -> UndoResult:
-    terminal.show_log(verbose=options.verbose, quiet=options.quiet)
     started = time.monotonic()
     opened = open_existing(files)
     bind(run=opened.asked.run, action=opened.asked.action, instance=opened.asked.instance, rehearsal=rehearsal)
@@ -104,7 +103,7 @@ def _executed(
             question.warn_of_limits(options)
             calling.prepare(provider, leave)
             if not options.yes:
-                question.confirm(undo_.rows, by_device=undo_.action.by_device)
+                question.confirm(undo_.calls, by_device=undo_.action.by_device)
             watches = [] if options.quiet or is_json() else [board]
             calling.call(undo_.call, provider, leave, *watches)
         summary = undo_.finish()

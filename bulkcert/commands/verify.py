@@ -57,7 +57,6 @@ def _executed(
     files: RunFiles, provider: CredentialProvider, options: VerifyOptions, *, rehearsal: bool
 ) -> Verification:
     started = time.monotonic()
-    terminal.show_log(verbose=options.verbose, quiet=options.quiet)
     opened = open_existing(files)
     try:
         if not rehearsal:

@@ -108,9 +108,8 @@ class Lanes:
             by: Who asks, and since when, in words.
         """
         if not self.progress.paused_by:
-            self._paused_at = time.monotonic()
-        self.progress.paused_by = by
-        self._ticker.pause()
+            self.progress.paused_by, self._paused_at = by, time.monotonic()
+            self._ticker.pause()
 
     def resume(self) -> None:
         """Ends a pause, if there is one."""

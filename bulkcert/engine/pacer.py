@@ -161,6 +161,12 @@ class SendWindow:
         span = self.last_s - self.first_s
         return (self.sends - 1) / span if span >= 1 else float(self.sends)
 
+    def resume(self, now: float) -> None:
+        """Leaves out of the rate a time in which nothing was to be sent; what was sent before still counts."""
+        if self.sends:
+            self.first_s += now - self.last_s
+            self.last_s = now
+
     def recent_rate(self, now: float) -> float:
         """Returns the number of sends in the second before ``now``."""
         return float(sum(1 for at in self._recent if now - at < 1.0))

@@ -1,8 +1,8 @@
 """What to read to know the state of every row: by pages where they cost fewer calls than rows, else one by one."""
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 
 import anyio.to_thread
@@ -35,12 +35,14 @@ class Scanned:
         may_list: Whether certificates may be listed; None where no page was read, or was refused for something else.
         refused: Rows that the service would not answer for, when they were asked for one by one.
         refusal: The newest of these answers, or an empty text.
+        counted: Device certificates that each CA was seen to have, and whether these are all.
     """
 
     failure: BulkcertError | None = None
     may_list: bool | None = None
     refused: int = 0
     refusal: str = ""
+    counted: Mapping[str, tuple[int, bool]] = field(default_factory=dict)
 
 
 class StateReader:
@@ -50,12 +52,16 @@ class StateReader:
         lanes: Where calls go through.
         action: What is, or was, asked for each row.
         sightings: Where they go; knows the rows.
+        count_to: CAs that are read on when all their rows are seen, with how many of their devices are counted at most.
     """
 
-    def __init__(self, lanes: Lanes, action: Action, sightings: Sightings) -> None:
+    def __init__(
+        self, lanes: Lanes, action: Action, sightings: Sightings, count_to: Mapping[str, float] | None = None
+    ) -> None:
         self._lanes = lanes
         self._action = action
         self._sightings = sightings
+        self._count_to = count_to or {}
         self._scanned = Scanned()
 
     async def read(self, *, one_by_one: Iterator[list[Row]] | None, misses: bool = True) -> Scanned:
@@ -73,11 +79,12 @@ class StateReader:
             whole = [paging.ca_sn for paging in begun if paging.whole]
             await anyio.to_thread.run_sync(self._sightings.miss, whole, max([each.at for each in begun], default=0))
         denied = failure is not None and failure.status is ExitStatus.DENIED
-        self._scanned = scanned = Scanned(failure)
+        counted = {each.ca_sn: (each.devices, each.whole) for each in begun if each.ca_sn}
+        self._scanned = scanned = Scanned(failure, counted=counted)
         if denied or self._lanes.progress.pages:
             scanned.may_list = self._lanes.progress.pages > 0
         if one_by_one is not None and (failure is None or denied):
-            scanned.failure = await self._one_by_one(one_by_one)
+            scanned.failure = await self.read_unseen(one_by_one)
         if scanned.failure is None and not self._lanes.stopping.is_set():
             self._lanes.progress.scans += 1
         return scanned
@@ -108,9 +115,9 @@ class StateReader:
             small += rows < SMALL
             if rows > 1 and small <= SMALL_PAGED:
                 query = {"MqttInstanceId": self._lanes.service.instance} | ({"CaSn": ca_sn} if ca_sn else {})
-                yield _Paging(self._action.listing, query, rows, self._sightings)
+                yield _Paging(self._action.listing, query, rows, self._sightings, self._count_to.get(ca_sn, 0))
 
-    async def _one_by_one(self, batches: Iterator[list[Row]]) -> BulkcertError | None:
+    async def read_unseen(self, batches: Iterator[list[Row]]) -> BulkcertError | None:
         """Reads each row that was not seen; returns why that was given up, or None.
 
         Args:
@@ -155,21 +162,27 @@ class StateReader:
 
 
 class _Paging(Listing):
-    """The paging through one CA, or through the CAs: as long as it may cost fewer calls than there are rows.
+    """The paging through one CA, or through the CAs: as long as it may cost fewer calls than there are rows, or counts.
 
     Args:
         operation: Lists them.
         query: Its query.
         rows: Rows that it may settle.
         sightings: Where they go.
+        count_to: Certificates that are counted in any case.
     """
 
-    def __init__(self, operation: Operation, query: dict[str, str], rows: int, sightings: Sightings) -> None:
+    def __init__(
+        self, operation: Operation, query: dict[str, str], rows: int, sightings: Sightings, count_to: float
+    ) -> None:
         super().__init__(operation, query, self._deliver)
         self.ca_sn = query.get("CaSn", "")
         """The CA; an empty text for the CAs themselves."""
         self.at = 0
+        self.devices = 0
+        """Certificates that it has held so far."""
         self._rows = rows
+        self._count_to = count_to
         self._settled = 0
         self._sightings = sightings
 
@@ -177,4 +190,5 @@ class _Paging(Listing):
         self._settled += self._sightings.see(page.certificates, self.ca_sn, at)
         self.at = max(self.at, at)
         pages = max(self.expected or 0, self.pages + 1)
-        return self._settled < self._rows and pages < self._rows
+        self.devices += len(page.certificates)
+        return (self._settled < self._rows and pages < self._rows) or self.devices <= self._count_to

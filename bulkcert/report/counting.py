@@ -3,7 +3,6 @@
 import sqlite3
 import time
 from collections import Counter, defaultdict
-from collections.abc import Collection
 from contextlib import suppress
 from importlib.metadata import version
 
@@ -12,25 +11,24 @@ import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import PinnedList
+from bulkcert.language import tr
 from bulkcert.output import summary
 from bulkcert.output.advice import Advice, meaning, quoted
 from bulkcert.output.files import sha256_of
 from bulkcert.output.summary import utc
 from bulkcert.report.figures import (
-    FEW,
-    SAMPLES,
     CaCount,
     Calls,
     Certificates,
     Controlled,
     Figures,
-    Finding,
+    Headings,
     ResultsFile,
-    Sample,
     SessionFigures,
     Verified,
 )
-from bulkcert.report.timing import containment_of, stretches_of
+from bulkcert.report.findings import RowKind, findings_of, kinds_of
+from bulkcert.report.timing import containment_of, exposure_of, stretches_of
 from bulkcert.report.verdict import verdict_on
 from bulkcert.runs.opened import pinned_of
 from bulkcert.service.actions import ACTIONS, Action
@@ -40,9 +38,11 @@ from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Asked, Control, Session, Verification
 from bulkcert.store.status import RunStatus, State, status_in, status_of
+from bulkcert.views.status import figures_of
 
 MOST_CAS = 20
 """CAs that are named singly: those with the most rows."""
+_NONE = Headings()
 _OUTCOMES = pl.Enum([outcome.value for outcome in Outcome])
 _ROWS = pl.Schema(
     {
@@ -58,8 +58,12 @@ _ROWS = pl.Schema(
 """The columns of ``queries.figures``; times in Unix milliseconds."""
 
 
-def count(files: RunFiles) -> Figures:
+def count(files: RunFiles, headings: Headings = _NONE) -> Figures:
     """Returns the figures of a run, from its store alone; writes nothing, and disturbs nobody.
+
+    Args:
+        files: Of the run.
+        headings: What the report is given.
 
     Raises:
         NoRunError: There is no run.
@@ -68,7 +72,7 @@ def count(files: RunFiles) -> Figures:
     try:
         holder = lock.current_holder(files.lock)
         with reading(files.store) as db:
-            return _count(status_in(files, db, holder), queries.asked(db), db)
+            return _count(status_in(files, db, holder), queries.asked(db), db, headings)
     except OSError:
         status = status_of(files)  # says what is wrong
         raise BulkcertError(
@@ -78,10 +82,10 @@ def count(files: RunFiles) -> Figures:
         ) from None
 
 
-def _count(status: RunStatus, asked: Asked, db: sqlite3.Connection) -> Figures:
+def _count(status: RunStatus, asked: Asked, db: sqlite3.Connection, headings: Headings) -> Figures:
     action, pinned = ACTIONS[asked.action], pinned_of(status.files, asked)
     rows = _rows(db, pinned)
-    kinds = _kinds(rows)
+    kinds = kinds_of(rows)
     first, last = (None if at is None else utc(at / 1000) for at in queries.read_back_between(db))
     known = _certificates(kinds, status, action, read=first is not None)
     # What an earlier verification has read is none of what the last one did.
@@ -90,9 +94,11 @@ def _count(status: RunStatus, asked: Asked, db: sqlite3.Connection) -> Figures:
     results = _results(status.files)
     done = summary.sessions_of(status, db)
     starts = [_start(status, session, each) for session, each in zip(status.sessions, done, strict=True)]
-    findings = _findings(db, pinned, kinds, Advice.about(status.files, asked))
+    findings = findings_of(db, pinned, kinds, Advice.about(status.files, asked))
     cas_in_all, cas = _cas(rows)
+    leaked = headings.exposed_since
     return Figures(
+        headings=headings,
         made=utc(time.time()),
         made_by=version("bulkcert"),
         state=status.state.value,
@@ -112,6 +118,8 @@ def _count(status: RunStatus, asked: Asked, db: sqlite3.Connection) -> Figures:
         failed=str(status.failed) if status.failed else None,
         calls=_calls(rows, starts),
         containment=containment_of(rows, status.sessions[0].started_at),
+        exposure=None if leaked is None else exposure_of(rows, leaked, action.desired_status),
+        live=figures_of(status.session) if status.is_held else None,
         verified=verified,
     )
 
@@ -137,25 +145,7 @@ def _rows(db: sqlite3.Connection, pinned: PinnedList) -> pl.DataFrame:
     return pl.concat(batches).with_columns(left).join(undos, on="row", how="left", maintain_order="left")
 
 
-class _Kind(msgspec.Struct, frozen=True):
-    """The rows of which the same is known; where ``undo`` (as in ``_rows``) is False what was read says nothing."""
-
-    outcome: Outcome
-    code: str
-    verified: str | None
-    undo: bool | None
-    rows: int
-    first: list[int]
-
-
-def _kinds(rows: pl.DataFrame) -> list[_Kind]:
-    """Returns the kinds of certificates: of all rows but the duplicates."""
-    own = rows.filter(pl.col("outcome") != Outcome.DUPLICATE.value)
-    grouped = own.group_by("outcome", "code", "verified", "undo").agg(pl.len(), pl.col("row").head(SAMPLES))
-    return [_Kind(Outcome(outcome), code or "", *more) for outcome, code, *more in grouped.iter_rows()]
-
-
-def _certificates(kinds: list[_Kind], status: RunStatus, action: Action, *, read: bool) -> Certificates:
+def _certificates(kinds: list[RowKind], status: RunStatus, action: Action, *, read: bool) -> Certificates:
     opposite = ACTIONS[action.inverse].desired_status if action.inverse else None
     counts: Counter[str] = Counter()
     statuses: Counter[str] = Counter()
@@ -188,7 +178,7 @@ def _in_order(outcomes: Counter[str]) -> dict[str, int]:
     return {outcome.value: outcomes[outcome] for outcome in Outcome if outcomes[outcome]}
 
 
-def _ever_read(kinds: list[_Kind]) -> Verification:
+def _ever_read(kinds: list[RowKind]) -> Verification:
     """Returns what was read back, by whichever verification."""
     statuses: Counter[str] = Counter()
     unread: Counter[str] = Counter()
@@ -197,43 +187,6 @@ def _ever_read(kinds: list[_Kind]) -> Verification:
     none = dict.fromkeys(("wanted", "not_desired", "calls", "called_again", "exit_status"), 0)
     read, why = dict(statuses.most_common()), _in_order(unread)
     return Verification("", read, stopped="", unread_because=why, **none)  # type: ignore[arg-type]
-
-
-def _findings(db: sqlite3.Connection, pinned: PinnedList, kinds: list[_Kind], advice: Advice) -> list[Finding]:
-    """Returns what is not in the desired state, the most rows first."""
-    desired = advice.action.desired_status
-    counts: Counter[tuple[Outcome, str, str, bool]] = Counter()
-    first: defaultdict[tuple[Outcome, str, str, bool], list[int]] = defaultdict(list)
-    for kind in kinds:
-        drifted = kind.outcome in DESIRED and kind.undo is not False and kind.verified not in (None, desired)
-        if drifted or kind.undo is False or kind.outcome not in DESIRED:
-            key = (kind.outcome, kind.code, (kind.verified or "") if drifted else "", kind.undo is False)
-            counts[key] += kind.rows
-            most = FEW if kind.outcome in (Outcome.NOT_ATTEMPTED, Outcome.UNDONE) else SAMPLES
-            first[key] = sorted(first[key] + kind.first)[:most]
-    samples = _samples(db, pinned, {row for rows in first.values() for row in rows})
-    return [
-        Finding(
-            *key,
-            counts[key],
-            *advice.finding(*key[:3], maybe_undone=key[3]),
-            samples=[samples[row] for row in first[key]],
-        )
-        for key in sorted(counts, key=lambda key: (-counts[key], key))
-    ]
-
-
-def _samples(db: sqlite3.Connection, pinned: PinnedList, wanted: Collection[int]) -> dict[int, Sample]:
-    samples, done = {}, 0
-    for frame in pinned.frames(own=False):
-        for row in wanted:
-            if done < row <= done + frame.height:
-                *device, ca = frame.slice(row - done - 1, 1).select(pl.col(pinned.key_columns).cast(pl.String)).row(0)
-                message, request_id, http_status = queries.sample(db, row)
-                serials = (device[0] or "" if device else "", ca or "")
-                samples[row] = Sample(row, *serials, http_status, request_id, message)
-        done += frame.height
-    return samples
 
 
 def _cas(rows: pl.DataFrame) -> tuple[int, list[CaCount]]:
@@ -286,10 +239,12 @@ def _controlled(control: Control) -> Controlled:
 
 def _exit_meaning(status: RunStatus, asked: Asked) -> str:
     if status.state is State.INTERRUPTED:
-        return f"interrupted; to resume: {quoted(status.files.command('resume'))}"
+        return tr("interrupted; to resume: {command}", command=quoted(status.files.command("resume")))
+    if not asked.rows and status.exit_status == ExitStatus.OK:
+        return tr("nothing to do: the list was empty")
     read = status.verification
     by_reading = read.stopped if read and read.exit_status == status.exit_status else ""
-    return (status.doing.stopped if status.doing else "") or by_reading or meaning(status.exit_status, asked.rows)
+    return (status.doing.stopped if status.doing else "") or by_reading or meaning(status.exit_status)
 
 
 def _results(files: RunFiles) -> ResultsFile:

@@ -6,13 +6,11 @@ since no calls were made, is null.
 
 import msgspec
 
+from bulkcert.engine.figures import Stats
 from bulkcert.output.summary import Caps, SessionSummary
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.store.outcome import NEVER_READ
 from bulkcert.store.schema import Asked, Verification
-
-SAMPLES, FEW = 100, 3
-"""Rows that are named of each kind of failure on a page; and in a text, or where nothing went wrong."""
 
 
 class Headline(msgspec.Struct, frozen=True):
@@ -121,7 +119,8 @@ class Finding(msgspec.Struct, frozen=True):
         rows: How many.
         meaning: What the code or the outcome says.
         advice: What to do.
-        samples: The first of them.
+        export: The command that writes them into a file; empty where no outcome singles them out.
+        samples: The first of them, or all.
     """
 
     outcome: str
@@ -131,6 +130,7 @@ class Finding(msgspec.Struct, frozen=True):
     rows: int
     meaning: str
     advice: str
+    export: str
     samples: list[Sample]
 
 
@@ -213,7 +213,7 @@ class Calls(msgspec.Struct, frozen=True):
 
 
 class Milestone(msgspec.Struct, frozen=True):
-    """When so many certificates were in the desired state; ``at`` and ``after_s`` are null if that was not reached."""
+    """When so many certificates were in the desired state; ``at`` and ``after_s`` are null if that was not."""
 
     name: str
     certificates: int
@@ -239,10 +239,41 @@ class Containment(msgspec.Struct, frozen=True):
     steps: list[tuple[float, int]]
 
 
+class Exposure(msgspec.Struct, frozen=True):
+    """How long certificates could be misused: from when a key has leaked until they were off, as far as is known now.
+
+    Attributes:
+        since: When it has leaked.
+        certificates: Certificates of the list.
+        off: Those that are off.
+        milestones: Half of the list, 90 %, 99 % and all of it.
+    """
+
+    since: str
+    certificates: int
+    off: int
+    milestones: list[Milestone]
+
+
+class Headings(msgspec.Struct, frozen=True):
+    """What a report is given by those who make it.
+
+    Attributes:
+        title: Stands above all; empty for none.
+        executor: Who has executed it, by name; empty for the accounts of its sessions.
+        exposed_since: When the key has leaked, Unix time in milliseconds; None if that is not asked for.
+    """
+
+    title: str = ""
+    executor: str = ""
+    exposed_since: int | None = None
+
+
 class Figures(msgspec.Struct, frozen=True):
     """A report.
 
     Attributes:
+        headings: What it was given.
         made: When it was made.
         made_by: Version of bulkcert that made it.
         state: State of the run (``store.status.State``).
@@ -262,9 +293,12 @@ class Figures(msgspec.Struct, frozen=True):
         failed: The file of all those rows; null where there is none, or while it may be older than the run.
         calls: How it went.
         containment: How long it took.
+        exposure: How long certificates could be misused; null if that is not asked for.
+        live: How far the session is that runs, and how fast; null unless one does.
         verified: What was read back; null if nothing was.
     """
 
+    headings: Headings
     made: str
     made_by: str
     state: str
@@ -284,6 +318,8 @@ class Figures(msgspec.Struct, frozen=True):
     failed: str | None
     calls: Calls
     containment: Containment
+    exposure: Exposure | None
+    live: Stats | None
     verified: Verified | None
 
     @property

@@ -5,11 +5,14 @@ from collections.abc import Iterator
 
 import jinja2
 import msgspec
+from rich.cells import cell_len, set_cell_size
 
+from bulkcert.language import spoken, tr
 from bulkcert.report import Format
 from bulkcert.report.charts import charts_of
-from bulkcert.report.document import Document, TextTable, document_of
-from bulkcert.report.figures import FEW, SAMPLES, Figures
+from bulkcert.report.document import document_of
+from bulkcert.report.figures import Figures
+from bulkcert.report.parts import Document, TextTable
 from bulkcert.words import REHEARSAL, folded, printable
 
 _WIDE = 100
@@ -18,18 +21,29 @@ _COMMAND = re.compile(r"`(bulkcert [^`]+)`")
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#|~!&$])")
 
 
-def render(figures: Figures, format_: Format, width: int | None = None) -> bytes:
-    """Returns a report in a format, UTF-8; a text is as wide as a terminal where ``width`` is given, in columns."""
+_FEW = 20
+"""Certificates of each finding that a terminal shows."""
+
+
+def render(figures: Figures, format_: Format, width: int | None = None, reload_s: int = 0) -> bytes:
+    """Returns a report in a format, UTF-8.
+
+    Args:
+        figures: Of the run.
+        format_: The format.
+        width: Columns of the terminal that a text is for; None where it is for none.
+        reload_s: After so many seconds a page loads itself again; never if 0.
+    """
     if format_ == "json":
         return msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n"
-    document = document_of(figures, samples=SAMPLES if format_ == "html" else FEW)
+    document = document_of(figures, _FEW if format_ == "text" and width is not None else None)
     if format_ == "html":
-        return _page(figures, document).encode()
+        return _page(figures, document, reload_s).encode()
     lines = _text(document, width) if format_ == "text" else _markdown(document)
     return ("\n".join(lines) + "\n").encode()
 
 
-def _page(figures: Figures, document: Document) -> str:
+def _page(figures: Figures, document: Document, reload_s: int) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("bulkcert.report"),
         autoescape=True,
@@ -41,7 +55,13 @@ def _page(figures: Figures, document: Document) -> str:
     environment.filters["parts"] = _COMMAND.split
     charts = {chart.name: chart for chart in charts_of(figures)}
     return environment.get_template("report.html.j2").render(
-        f=figures, document=document, charts=charts, rehearsal=REHEARSAL
+        f=figures,
+        document=document,
+        charts=charts,
+        rehearsal=tr(REHEARSAL),
+        tr=tr,
+        language={"en": "en", "zh": "zh-Hans"}[spoken()],
+        reload_s=reload_s,
     )
 
 
@@ -52,7 +72,7 @@ def _plain(text: str) -> str:
 
 def _text(document: Document, width: int | None) -> Iterator[str]:
     verdict = document.verdict
-    yield from _lines(f"{verdict.label}: {verdict.line}", width, "", 2)
+    yield from _lines(f"{verdict.label}{tr(': ')}{verdict.line}", width, "", 2)
     for note in verdict.notes:
         yield from _lines(note, width, "  ", 2)
     yield from ("", *_lines(document.title, width, "", 2))
@@ -67,14 +87,14 @@ def _text(document: Document, width: int | None) -> Iterator[str]:
         if section.table:
             yield from _text_table(section.table, width)
         if section.after:
-            yield f"  {section.after}"
+            yield from _lines(section.after, width, "  ", 2)
     yield from ("", *_lines(document.footer, width, "", 0))
 
 
 def _lines(text: str, width: int | None, first: str, indent: int) -> list[str]:
     """Returns a text as lines that are not broken in words; a command is never broken, so that it can be copied."""
     parts = _COMMAND.split(_plain(text))
-    if width is None or len(first) + sum(map(len, parts)) <= width:
+    if width is None or cell_len(first) + sum(map(cell_len, parts)) <= width:
         return [first + "".join(parts)]
     lines = []
     for number, part in enumerate(parts):
@@ -86,16 +106,16 @@ def _lines(text: str, width: int | None, first: str, indent: int) -> list[str]:
 
 
 def _facts(facts: list[tuple[str, str]], width: int | None) -> Iterator[str]:
-    longest = max((len(name) for name, _ in facts), default=0)
+    longest = max((cell_len(name) for name, _ in facts), default=0)
     for name, value in facts:
-        yield from _lines(value, width, f"  {_plain(name).ljust(longest)}  ", longest + 4)
+        yield from _lines(value, width, f"  {set_cell_size(_plain(name), longest)}  ", longest + 4)
 
 
 def _text_table(table: TextTable, width: int | None) -> Iterator[str]:
     """Yields a table in columns, or, where it is wider than a screen, each of its rows as a block."""
     rows = [[_plain(cell) for cell in row] for row in table.rows]
     lines = [list(table.columns), *rows, *([table.total] if table.total else [])]
-    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    widths = [max(map(cell_len, cells)) for cells in zip(*lines, strict=True)]
     if sum(widths) + 2 * len(widths) > min(_WIDE, width or _WIDE):
         for number, row in enumerate(rows):
             yield from [""] if number else ()
@@ -103,7 +123,10 @@ def _text_table(table: TextTable, width: int | None) -> Iterator[str]:
         return
     for line in lines:
         cells = zip(line, widths, table.columns.values(), strict=True)
-        padded = (cell.rjust(size) if kind == "number" else cell.ljust(size) for cell, size, kind in cells)
+        padded = (
+            " " * (size - cell_len(cell)) + cell if kind == "number" else set_cell_size(cell, size)
+            for cell, size, kind in cells
+        )
         yield f"  {'  '.join(padded)}".rstrip()
 
 
@@ -114,7 +137,12 @@ def _escaped(text: str) -> str:
 
 def _markdown(document: Document) -> Iterator[str]:
     verdict = document.verdict
-    yield from (f"# {_escaped(verdict.label)}: {_escaped(document.title)}", "", f"**{_escaped(verdict.line)}**", "")
+    yield from (
+        f"# {_escaped(verdict.label)}{tr(': ')}{_escaped(document.title)}",
+        "",
+        f"**{_escaped(verdict.line)}**",
+        "",
+    )
     yield from (f"- {_escaped(note)}" for note in verdict.notes)
     yield ""
     yield from (f"- {_escaped(name)}: {value} ({detail})" for name, value, detail in document.tiles)
@@ -128,7 +156,7 @@ def _markdown(document: Document) -> Iterator[str]:
             yield from ("", _cells(list(table.columns)), f"| {' | '.join(rule)} |")
             yield from (_cells(row) for row in (*table.rows, *([table.total] if table.total else [])))
         if section.after:
-            yield from ("", _escaped(section.after))
+            yield from ("", _marked(section.after))
     yield from ("", _escaped(document.footer))
 
 

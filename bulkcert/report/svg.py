@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 import msgspec
+from rich.cells import cell_len
 
 INK, MUTED, GRID, MAIN, SECOND, THIRD = (
     f"var(--{name})" for name in ("ink", "muted", "grid", "main", "second", "third")
@@ -89,7 +90,7 @@ def legend(entries: Iterable[tuple[str, str, str]]) -> str:
         swatch = {"x": x, "y": 5, "width": 14, "height": 8, "fill": color}
         drawn.append(line(x, 9, x + 14, 9, color=color, width=1.6, dash=dash) if dash else tag("rect", **swatch))
         drawn.append(label(name, x + 18, 12.5, color=INK))
-        x += 30 + _LETTER * len(name)
+        x += 30 + _LETTER * cell_len(name)
     return "".join(drawn)
 
 

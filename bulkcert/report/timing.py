@@ -5,7 +5,7 @@ import math
 import polars as pl
 
 from bulkcert.output.summary import utc
-from bulkcert.report.figures import Containment, Milestone, Stretch
+from bulkcert.report.figures import Containment, Exposure, Milestone, Stretch
 from bulkcert.store.outcome import DESIRED, Outcome
 
 _POINTS = 300
@@ -29,6 +29,36 @@ def containment_of(rows: pl.DataFrame, since: int) -> Containment:
     certificates = rows.filter(pl.col("outcome") != Outcome.DUPLICATE.value).height
     done = rows.filter(pl.col("outcome").is_in([outcome.value for outcome in DESIRED]))["finished_at"]
     reached, after = done.len(), (done.drop_nulls().sort() - since).clip(0)
+    counts = {"first": 1, "half": math.ceil(certificates / 2), "99 %": math.ceil(0.99 * certificates), "last": reached}
+    # Evenly many certificates apart, the first and the last one included.
+    ranks = sorted({1, after.len(), *(round(number * after.len() / _POINTS) for number in range(1, _POINTS))} - {0})
+    return Containment(
+        since=utc(since / 1000),
+        certificates=certificates,
+        reached=reached,
+        milestones=_milestones(counts if certificates else {}, reached, after, since),
+        steps=[(after[rank - 1] / 1000, rank) for rank in ranks if after.len()],
+    )
+
+
+def exposure_of(rows: pl.DataFrame, since: int, desired: str) -> Exposure:
+    """Returns how long certificates of the list could be misused.
+
+    Args:
+        rows: All rows, as for ``containment_of``, with ``verified`` and ``undo``.
+        since: When their key has leaked, Unix milliseconds.
+        desired: The status of a certificate that is off; what was read back otherwise, or perhaps undone, is not.
+    """
+    own = rows.filter(pl.col("outcome") != Outcome.DUPLICATE.value)
+    is_off = pl.col("outcome").is_in([outcome.value for outcome in DESIRED]) & pl.col("undo").is_null()
+    done = own.filter(is_off & (pl.col("verified").cast(pl.String).fill_null(desired) == desired))["finished_at"]
+    counts = {f"{share} %": math.ceil(share * own.height / 100) for share in (50, 90, 99, 100)}
+    after = done.drop_nulls().sort() - since
+    return Exposure(utc(since / 1000), own.height, done.len(), _milestones(counts, done.len(), after, since))
+
+
+def _milestones(counts: dict[str, int], reached: int, after: pl.Series, since: int) -> list[Milestone]:
+    """Returns when so many certificates were reached, from how long after the start each was, in order."""
 
     def milestone(name: str, count: int) -> Milestone:
         # Rows without a time, as none should be, were not later than the last one with a time.
@@ -37,16 +67,7 @@ def containment_of(rows: pl.DataFrame, since: int) -> Containment:
         ms = after[min(count, after.len()) - 1]
         return Milestone(name, count, utc((since + ms) / 1000), ms / 1000)
 
-    counts = {"first": 1, "half": math.ceil(certificates / 2), "99 %": math.ceil(0.99 * certificates), "last": reached}
-    # Evenly many certificates apart, the first and the last one included.
-    ranks = sorted({1, after.len(), *(round(number * after.len() / _POINTS) for number in range(1, _POINTS))} - {0})
-    return Containment(
-        since=utc(since / 1000),
-        certificates=certificates,
-        reached=reached,
-        milestones=[milestone(name, count) for name, count in counts.items() if certificates and count],
-        steps=[(after[rank - 1] / 1000, rank) for rank in ranks if after.len()],
-    )
+    return [milestone(name, count) for name, count in counts.items() if count]
 
 
 def stretches_of(called: pl.DataFrame) -> list[Stretch]:

@@ -103,6 +103,8 @@ def resolve(
             "--results is missing: a list from standard input has no name that results could be named after"
         )
     _check_results(results, inputs, problems)
+    if options.confirm_devices is not None and ACTIONS[action].by_device:
+        problems.append(f"--confirm-devices is for actions on CAs, and {action} is none")
     if options.overwrite and options.retry:
         problems.append("--overwrite and --retry exclude each other: the one drops what the other goes by")
     check_list_options(options, options, problems)

@@ -84,6 +84,8 @@ class ServiceOptions:
     """Name each call that did not succeed at once, on stderr."""
     log_format: Annotated[LogFormat, Parameter(group=OUTPUT)] = "text"
     """stderr for people, or one JSON object a line; then nothing is asked."""
+    log_file: Annotated[Path | None, Parameter(group=OUTPUT, metavar="FILE")] = None
+    """Keep these lines in this file, too; at 10 MB it becomes FILE.1, and so on to FILE.5."""
 
 
 @Parameter(name="*")
@@ -185,6 +187,8 @@ class SizeOptions:
 class ResumeOptions(CallOptions, SizeOptions, PreflightOptions, ColumnOptions):
     """Options of every start of a run."""
 
+    confirm_devices: Annotated[int | None, number(SAFETY)] = None
+    """Device certificates under the CAs, as plan counts them; delete-ca with --yes wants it."""
     retry: Annotated[
         tuple[Retried, ...],
         Parameter(
@@ -210,7 +214,7 @@ class ResultsOptions:
     """Where results go."""
 
     results: Annotated[Path | None, Parameter(name=["--results", "-o"], group=MAIN, metavar="FILE")] = None
-    """Results: .csv, .csv.gz, .csv.zst, .parquet or .ndjson. Default: next to the list, named after both."""
+    """Results: .csv (.gz, .zst), .parquet or .ndjson. Default: next to the list, named after it and the action."""
 
 
 @Parameter(name="*")
@@ -227,6 +231,8 @@ class Options(ResumeOptions, ResultsOptions):
 class RunOptions(Options):
     """Options of ``run``."""
 
+    dry_run: Annotated[bool, Parameter(group=MAIN)] = False
+    """Plan it, as plan does; change nothing."""
     plan: Annotated[Path | None, Parameter(group=MAIN, metavar="FILE")] = None
     """Do what plan -o has kept, or refuse; action and list are taken from it."""
     approver_key: Annotated[Path | None, Parameter(group=APPROVAL, metavar="FILE")] = None
@@ -276,6 +282,21 @@ class InventoryOptions(ServiceOptions):
     """Only certificates whose validity ends before this, as in 2026-12-01 or 2026-12-01T06:00:00+08:00; else UTC."""
     expires_after: Annotated[str, Parameter(group=LIST, metavar="TIME")] = ""
     """Only certificates whose validity ends at this time or later."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ReportOptions(StateOptions):
+    """Options of ``report``."""
+
+    title: Annotated[str, Parameter(group=MAIN, metavar="TEXT")] = ""
+    """Title of the report, as in "Key leak of 12 May"."""
+    executor: Annotated[str, Parameter(group=MAIN, metavar="NAME")] = ""
+    """Who has executed the run, by name. Default: the accounts of its sessions."""
+    timezone: Annotated[str, Parameter(group=MAIN, metavar="NAME")] = "UTC"
+    """Time zone of all times, as in Asia/Shanghai."""
+    exposed_since: Annotated[str, Parameter(group=MAIN, metavar="TIME")] = ""
+    """When the key has leaked, as in 2026-12-01T06:00: shows how long certificates could be misused."""
 
 
 @Parameter(name="*")

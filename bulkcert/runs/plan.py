@@ -1,11 +1,9 @@
 """A plan: what a run would find and do, and what it would cost, from reading operations alone."""
 
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
-from functools import partial
+from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
 
@@ -14,45 +12,30 @@ import polars as pl
 
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Target
-from bulkcert.engine.listing import Listing
-from bulkcert.engine.pages import read_listings, unreadable
+from bulkcert.engine.pages import unreadable
 from bulkcert.engine.progress import Progress
 from bulkcert.engine.session import Leave, Observer, calling
-from bulkcert.engine.sightings import STATUSES, Sightings
+from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.engine.states import StateReader
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError
 from bulkcert.input import CA_SN, DEVICE_SN, ROW, Check, PinnedList, annotated
+from bulkcert.runs.found import CAS_COUNTED, Found, Registered, are_swapped, count_by_ca, count_devices, worth_counting
 from bulkcert.runs.job import check_list_options, list_name
 from bulkcert.runs.options import PlanOptions
 from bulkcert.runs.planned import SUFFIX
+from bulkcert.runs.policy import preflight_of
 from bulkcert.runs.reading_list import read_list
 from bulkcert.runs.target import refuse, resolve_target
 from bulkcert.service.actions import ACTIONS, Action, ActionName
-from bulkcert.service.certificates import PAGE_SIZE, Page, Status
 from bulkcert.service.codes import READING_REFUSED
 from bulkcert.service.credentials import CredentialProvider
-from bulkcert.service.operations import OPERATIONS, Operation
+from bulkcert.service.operations import Operation
 from bulkcert.service.verdicts import Verdict
 from bulkcert.store.outcome import Row
 
-CAS_COUNTED = 20
-"""CAs whose registered device certificates are counted, most rows first."""
-
-MANY_ROWS = 100
-"""Rows above which one call for their CA is worth naming."""
-
-NEARLY_ALL = 0.9
-"""Share of a CA's registered device certificates that are nearly all of them."""
-
-MOST_SHARE = 0.5
-"""Share of the rows from which a CA is worth one call, whatever else is registered under it."""
-
-MOST_COUNTED = 100_000
-"""Device certificates of such a CA that are counted, a thousand pages; of others as many as show whether the rows are
-nearly all of them."""
-
-LISTING = OPERATIONS["ListDeviceCertificateByCaSn"]
+SHORT = 1000
+"""A list of fewer rows is read whole by a plan, one by one where need be: four seconds at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,28 +78,13 @@ def resolve_question(action: ActionName, inputs: tuple[Path, ...], options: Plan
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
-    """How many device certificates of a CA are registered; at least so many where its listing was not read to its end.
-
-    Attributes:
-        devices: Device certificates.
-        whole: Whether these are all.
-    """
-
-    devices: int
-    whole: bool
-
-
 @dataclass(slots=True)
-class PlanFindings:
+class PlanFindings(Found):
     """What reading found.
 
     Attributes:
-        by_ca: How many rows that may be called are in each status, by CA; those of CAs that are not counted for
-            themselves are under None. The status None is that of rows whose state was not read.
-        registered: Device certificates of CAs, where they were counted.
-        reading: Calls that the preflight of the run itself makes.
+        changing: Rows that the run calls: all but those that its own preflight finds in the desired state.
+        reading: Calls that its preflight makes.
         may_read: Whether one certificate may be read; None where that was not tried or not answered.
         may_list: Whether certificates may be listed; None likewise.
         knows_instance: Whether the service knows the instance as this account's; None likewise.
@@ -124,8 +92,7 @@ class PlanFindings:
         unread_because: Why states could not be read, or not all of them.
     """
 
-    by_ca: dict[str | None, Counter[Status | None]] = field(default_factory=dict)
-    registered: dict[str, Registered] = field(default_factory=dict)
+    changing: int = 0
     reading: int = 0
     may_read: bool | None = None
     may_list: bool | None = None
@@ -187,14 +154,16 @@ class Inquiry:
             first = await anyio.to_thread.run_sync(next, self._batches(), None)
             if first:
                 failure = await self._ask(lanes, first[0])
-            if first and failure is None and question.options.preflight != "never" and not lanes.stopping.is_set():
+            if first and failure is None and not lanes.stopping.is_set():
                 await self._preflight(lanes, sightings)
-                await self._count_registered(lanes, sightings)
+                await anyio.to_thread.run_sync(self._count, sightings)
+                if not lanes.stopping.is_set():
+                    await self._count_registered(lanes, sightings)
+                    await self._ask_swapped(lanes, first[0])
         if (stop := self.progress.stop) is not None:
             raise BulkcertError(stop.status, stop.message, stop.advice)
         if failure is not None:
             raise failure
-        self._count(sightings)
         return self.findings
 
     def _frames(self) -> Iterator[pl.DataFrame]:
@@ -236,48 +205,45 @@ class Inquiry:
         return None if settled.final else unreadable(answer, operation)
 
     async def _preflight(self, lanes: Lanes, sightings: Sightings) -> None:
-        """Reads states as a run would, and counts what that costs."""
-        question, progress, found = self.question, self.progress, self.findings
+        """Reads states as a run would, and counts what that costs; of a short list those that it would not read too."""
+        action, progress, found = self.question.action, self.progress, self.findings
+        mode = preflight_of(action, self.question.options.preflight)
         before = progress.sends.sends - progress.retries
         await anyio.to_thread.run_sync(lambda: sightings.expect(self._frames()))
-        reader = StateReader(lanes, question.action, sightings)
-        scanned = await reader.read(one_by_one=self._batches() if question.options.preflight == "always" else None)
-        found.may_list = found.may_list if scanned.may_list is None else scanned.may_list
-        found.unread_because = scanned.failure.message if scanned.failure is not None else ""
+        reader = StateReader(lanes, action, sightings)
+        if mode != "never":
+            scanned = await reader.read(one_by_one=self._batches() if mode == "always" else None)
+            found.may_list = found.may_list if scanned.may_list is None else scanned.may_list
+            found.unread_because = scanned.failure.message if scanned.failure is not None else ""
+            found.registered = {ca: Registered(*counted) for ca, counted in scanned.counted.items() if counted[1]}
         found.reading = progress.sends.sends - progress.retries - before
+        in_desired_state = 0 if action.deletes else sightings.statuses.count(NUMBER_OF[action.desired_status])
+        found.changing = self.check.callable - in_desired_state
+        if mode != "always" and self.check.callable < SHORT and not lanes.stopping.is_set():
+            failure = await reader.read_unseen(self._batches())
+            found.unread_because = found.unread_because or (failure.message if failure else "")
 
     async def _count_registered(self, lanes: Lanes, sightings: Sightings) -> None:
-        """Counts the device certificates of the CAs where that is worth telling."""
-        if self.question.action.cascades:
-            most: dict[str, float] = dict.fromkeys(self.largest_cas, float("inf"))
-        elif self.question.action.by_ca and self.findings.may_list:
-            rows = sightings.rows_by_ca()
-            many = MOST_SHARE * rows.total()
-            most = {
-                ca: max(rows[ca] / NEARLY_ALL + PAGE_SIZE, MOST_COUNTED * (rows[ca] >= many))
-                for ca in self.largest_cas
-                if rows[ca] > MANY_ROWS
-            }
-        else:
-            return
-        counts: Counter[str] = Counter()
+        """Counts the device certificates of the CAs: of an action on CAs all, else where that is worth reporting."""
+        action, progress, found = self.question.action, self.progress, self.findings
+        before = progress.sends.sends - progress.retries
+        if not action.by_device:
+            called = (
+                ca
+                for ca in self.check.rows_by_ca
+                if found.by_ca[ca].keys() != {action.desired_status} or action.deletes
+            )
+            await count_devices(lanes, found, dict.fromkeys(called, float("inf")))
+            found.reading += progress.sends.sends - progress.retries - before
+        elif action.by_ca and found.may_list:
+            await count_devices(lanes, found, worth_counting(sightings.rows_by_ca(), self.largest_cas))
 
-        def listing(ca: str) -> Listing:
-            def count(page: Page, _at: int) -> bool:
-                counts[ca] += len(page.certificates)
-                return counts[ca] <= most[ca]
-
-            return Listing(LISTING, {"MqttInstanceId": self.question.instance, "CaSn": ca}, count)
-
-        listings = {ca: listing(ca) for ca in most}
-        failure = await read_listings(lanes, partial(next, iter(listings.values()), None))
-        if failure is None:
-            found = {ca: Registered(counts[ca], listing.whole) for ca, listing in listings.items()}
-            self.findings.registered = found
+    async def _ask_swapped(self, lanes: Lanes, row: Row) -> None:
+        """Finds out whether the columns are swapped, where no device is registered under its CA."""
+        states = self.findings.states(self.question.action)
+        if self.question.action.by_device and states.not_registered == states.rows:
+            self.findings.are_swapped = await are_swapped(lanes, self.question.action, row)
 
     def _count(self, sightings: Sightings) -> None:
-        statuses, by_ca, kept = sightings.statuses, self.findings.by_ca, self.check.rows_by_ca
-        for frame in self._frames():
-            seen = pl.Series("seen", [statuses[row] for row in frame[ROW]], dtype=pl.UInt8)
-            for ca, number, rows in frame.select(CA_SN).with_columns(seen).group_by(CA_SN, "seen").len().iter_rows():
-                by_ca.setdefault(ca if ca in kept else None, Counter())[STATUSES[number]] += rows
+        kept = self.check.rows_by_ca
+        self.findings.by_ca = count_by_ca(self._frames(), sightings.statuses, kept)

@@ -20,7 +20,7 @@ ANOTHER = "No calls were made. Make another plan: bulkcert plan … -o FILE.plan
 """What to do where a run is refused since it would not be what was planned."""
 
 _OF_THE_SERVICE = frozenset({"instance", "region", "endpoint", "vpc"})
-_OF_ONE_START = frozenset({"output", "overwrite", "json", "quiet", "verbose", "log_format"})
+_OF_ONE_START = frozenset({"output", "overwrite", "json", "quiet", "verbose", "log_format", "log_file"})
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -44,6 +44,7 @@ class KeptPlan(msgspec.Struct, frozen=True, kw_only=True):
         inputs: The files of the list; none where it came from standard input.
         options: The options of ``plan`` that were given, by their names, and both limits.
         totals: Rows that change, and rows whose state was not read.
+        devices: Devices under the CAs of an action on CAs; None for other actions, or where not all were counted.
         file: Where it is.
         sha256: Of its bytes, in hexadecimal.
         signed_by: Who has signed it; empty where that was not asked for.
@@ -58,6 +59,7 @@ class KeptPlan(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     protected: int
     totals: _States
+    devices: int | None
     options: dict[str, Any]
     made: Made
     file: str = ""
@@ -74,6 +76,7 @@ class KeptPlan(msgspec.Struct, frozen=True, kw_only=True):
             made_at=self.made.at,
             made_by=f"{self.made.by} on {self.made.host}",
             to_change=self.totals.to_change + self.totals.not_read,
+            devices=self.devices,
             all_read=not self.totals.not_read,
             signed_by=self.signed_by,
             signed_with=self.signed_with,

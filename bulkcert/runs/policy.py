@@ -5,10 +5,24 @@ import msgspec
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.options import PreflightMode
 from bulkcert.service.actions import ACTIONS, Action
-from bulkcert.service.operations import INSTANCE_ACCESS, Operation
+from bulkcert.service.operations import INSTANCE_ACCESS, OPERATIONS, Operation
 
 ANY = "*"
 """In a resource, in place of what is not given."""
+
+
+COUNTING = OPERATIONS["ListDeviceCertificateByCaSn"]
+"""Counts the device certificates under a CA."""
+
+
+def preflight_of(action: Action, preflight: PreflightMode) -> PreflightMode:
+    """Returns which states are read before the first call: those of CAs always, few as they are and much as they hit.
+
+    Args:
+        action: What is asked.
+        preflight: As typed.
+    """
+    return preflight if action.by_device else "always"
 
 
 class Statement(msgspec.Struct, frozen=True, rename="pascal"):
@@ -38,7 +52,7 @@ def operations(action: Action, preflight: PreflightMode, *, verify: bool, undo: 
     Raises:
         BulkcertError: It cannot be undone.
     """
-    called = [action.operation]
+    called, preflight = [action.operation], preflight_of(action, preflight)
     if undo:
         if action.inverse is None:
             raise BulkcertError(
@@ -49,6 +63,8 @@ def operations(action: Action, preflight: PreflightMode, *, verify: bool, undo: 
         called.append(action.listing)
     if verify or preflight == "always":
         called.append(action.reading)
+    if not action.by_device:  # what it hits is counted
+        called.append(COUNTING)
     return called
 
 

@@ -73,6 +73,7 @@ def staged(action: ActionName, inputs: tuple[Path, ...], options: Options, stage
         metrics_file=results.with_suffix(".prom") if options.metrics_file else None,
         overwrite=True,
         yes=True,
+        confirm_devices=None,
         retry=(),
     )
     job = resolve(action, inputs, rehearsed, command="rehearse", rehearsal=True)

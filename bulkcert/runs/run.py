@@ -1,30 +1,38 @@
 """Running: states are read first if wanted, then what is to be called is called, and results and summary are left."""
 
+import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain, islice
 
+import anyio
 import anyio.to_thread
 import msgspec
 import polars as pl
 
 from bulkcert.engine.calling import Engine
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.progress import Progress, Stop
-from bulkcert.engine.session import Leave, Observer
-from bulkcert.engine.sightings import Sightings
+from bulkcert.engine.progress import Progress
+from bulkcert.engine.session import Leave, Observer, calling
+from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.engine.states import StateReader
 from bulkcert.engine.stats import StatsMaker
-from bulkcert.errors import ExitStatus
+from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, Check
 from bulkcert.output.summary import Summary
+from bulkcert.runs.found import CAS_COUNTED, Found, Registered, are_swapped, count_by_ca, count_devices, worth_counting
 from bulkcert.runs.job import Job, change_of
 from bulkcert.runs.opened import OpenRun
+from bulkcert.runs.options import PreflightMode
 from bulkcert.runs.planned import ANOTHER
+from bulkcert.runs.policy import preflight_of
 from bulkcert.runs.session import finalize, session
 from bulkcert.service.certificates import Status
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import queries
+from bulkcert.store.database import unwritable
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import ChangeRecord, PlanRecord
 from bulkcert.store.store import now_ms
@@ -45,8 +53,11 @@ class Run:
         check: What the pass over the list found.
         lifted: Certificates that a list has protected until now, and that are to be called.
         plan: The plan that it is bound to.
+        settled: Rows that earlier sessions have finished, by outcome.
         to_call: Certificates that are still to be called, those included that are read again first.
         preflights: Whether states are read before the first call, so that there may be fewer.
+        found: What was read before anything is asked; None where that was not done.
+        read_at: When this start has read the states, Unix milliseconds; None if it has not.
         is_undone: Whether an undo was the last to call, so that no calls are made unless ``--retry undone`` says so.
         progress: What this session does.
     """
@@ -56,8 +67,11 @@ class Run:
     check: Check
     lifted: int = 0
     plan: PlanRecord | None = None
+    settled: Counter[Outcome] = field(default_factory=Counter)
     to_call: int = 0
     preflights: bool = False
+    found: Found | None = None
+    read_at: int | None = None
     is_undone: bool = False
     progress: Progress = field(default_factory=Progress)
 
@@ -67,11 +81,17 @@ class Run:
             self.is_undone = self.opened.status().is_undone
         if self.is_undone:
             return
-        self.to_call = queries.counts(db, rows).to_call
-        self.preflights = self.job.options.preflight != "never" and _is_old(queries.preflight_at(db))
-        if self.preflights and self.to_call:
+        is_old = self.plan is not None or _is_old(queries.preflight_at(db))  # under a plan every start reads
+        self.preflights = self.mode != "never" and is_old
+        if self.preflights and queries.counts(db, rows).to_call:
             self.opened.store.forget_unchanged()
-            self.to_call = queries.counts(db, rows).to_call
+        _, self.settled, self.to_call = queries.counts(db, rows)
+
+    @property
+    def mode(self) -> PreflightMode:
+        """Which states are read before the first call; all that a plan has read, if it is bound to one."""
+        mode = preflight_of(self.job.action, self.job.options.preflight)
+        return "always" if mode == "auto" and self.plan is not None and self.plan.all_read else mode
 
     @property
     def calls(self) -> int:
@@ -89,6 +109,97 @@ class Run:
         """Certificates that earlier sessions have finished."""
         return self.check.callable - self.to_call
 
+    @property
+    def left(self) -> int:
+        """Certificates that this session calls at most, now that states were read: what needs no call is gone."""
+        left = self.opened.store.read(queries.counts, self.opened.asked.rows).to_call
+        limit = self.job.options.limit_rows
+        return left if limit is None else min(left, limit)
+
+    @property
+    def changing(self) -> int:
+        """Certificates that it changes, or may for all that is known: what somebody is asked about."""
+        return self.left if self.found is None else min(self.left, self.found.states(self.job.action).may_change)
+
+    @property
+    def is_out_of_date(self) -> bool:
+        """Whether what this start has read is too long ago to be believed."""
+        return self.read_at is not None and _is_old(self.read_at)
+
+    async def preflight(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> None:
+        """Reads what somebody is asked about, before anything is asked: nothing of it is kept unless a session begins.
+
+        Args:
+            provider: What to sign with; has credentials.
+            watch: Shows the figures.
+            leave: Called on the second signal; ends the process at once.
+
+        Raises:
+            BulkcertError: It was stopped, or the run itself would be refused like this.
+        """
+        job, store = self.job, self.opened.store
+        if self.read_at is not None:
+            store.forget_unchanged()
+        self.found = Found()
+        async with calling(job, provider, self._stats(), watch, leave, deadline=job.options.deadline) as lanes:
+            try:
+                if self.preflights:
+                    await self._read_states(lanes)
+                await anyio.to_thread.run_sync(self._count_states, self.found)
+                if not lanes.stopping.is_set():
+                    await self._count_devices(lanes, self.found)
+            except sqlite3.Error as error:
+                raise unwritable(store.path, error) from error
+        if (stop := self.progress.stop) is not None:
+            advice = stop.advice or "States were read; no calls that change anything were made."
+            raise BulkcertError(stop.status, stop.message, advice)
+        if self.plan is not None:
+            self._confirm_planned(self.plan, self.found)
+
+    def _confirm_planned(self, plan: PlanRecord, found: Found) -> None:
+        """Confirms that no more would be changed than was planned, what sessions under the plan have called included.
+
+        Raises:
+            BulkcertError: INPUT_INVALID: it would.
+        """
+        rows = self.opened.store.read(queries.to_change, self.opened.asked.rows, plan.sha256)
+        hit = found.devices.devices if found.devices is not None else 0
+        if plan.devices is not None and found.uncounted is not None:
+            raise found.uncounted
+        for now, planned, noun in ((rows, plan.to_change, "row"), (hit, plan.devices, "device")):
+            if planned is not None and now > planned:
+                message = f"{counted(now, noun)} would be changed, and {planned:,} were planned ({plan.file})"
+                raise BulkcertError(ExitStatus.INPUT_INVALID, message, ANOTHER)
+
+    def _count_states(self, found: Found) -> None:
+        """Counts by state the rows that are left, those included that were just found in the desired state."""
+        statuses = bytearray(self.opened.asked.rows + 1)
+        for row, status in self.opened.store.read(lambda db: [*queries.states_before(db)]):
+            statuses[row] = NUMBER_OF[Status(status)]
+        without = f"{queries.LEFT_ALONE} AND NOT ({queries.UNCHANGED})" if self.preflights else queries.LEFT_ALONE
+        found.by_ca = count_by_ca(self.opened.frames(without=without), statuses, self.check.rows_by_ca)
+
+    async def _count_devices(self, lanes: Lanes, found: Found) -> None:
+        """Counts the devices of the CAs that are called; those of a list of devices were counted as it was read."""
+        action, rows = self.job.action, chain.from_iterable(self.opened.batches(without=queries.LEFT_ALONE))
+        states = found.states(action)
+        if not action.by_device:
+            called = await anyio.to_thread.run_sync(lambda: [*islice(rows, self.job.options.limit_rows)])
+            await count_devices(lanes, found, dict.fromkeys((row.ca_sn for row in called), float("inf")))
+        elif states.rows and states.not_registered == states.rows:
+            found.are_swapped = await are_swapped(lanes, action, await anyio.to_thread.run_sync(next, rows))
+
+    def _stats(self) -> StatsMaker:
+        return StatsMaker(
+            self.progress,
+            "calling",
+            self.job,
+            rows=self.opened.asked.rows,
+            settled=self.settled,
+            to_call=self.calls,
+            limited=self.job.options.limit_rows is not None,
+        )
+
     async def call(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> None:
         """Reads states first if wanted, then calls what is to be called, until done or stopped.
 
@@ -101,47 +212,41 @@ class Run:
             BulkcertError: The store cannot be written; no calls were made.
         """
         job, opened, options = self.job, self.opened, self.job.options
-        settled = queries.counts(opened.store.db, opened.asked.rows).left_alone
         opened.begin("run", options, provider.current, **msgspec.to_builtins(self.change))
-        stats = StatsMaker(
-            self.progress,
-            "calling",
-            job,
-            rows=opened.asked.rows,
-            settled=settled,
-            to_call=self.calls,
-            limited=options.limit_rows is not None,
-        )
-        async with session(opened, job, provider, watch, leave, stats=stats, deadline=options.deadline) as lanes:
-            if _is_old(queries.preflight_at(opened.store.db)):
-                await self._preflight(lanes)
-            if self.plan is not None:
-                await self._confirm_planned(lanes, self.plan)
+        if self.read_at is not None:
+            # Reads and calls share the limits, in the second between them as well.
+            await anyio.sleep(max(0.0, self.progress.sends.last_s + 1 - time.monotonic()))
+            self.progress.sends.resume(time.monotonic())
+        async with session(
+            opened, job, provider, watch, leave, stats=self._stats(), deadline=options.deadline
+        ) as lanes:
+            if self.read_at is None and _is_old(queries.preflight_at(opened.store.db)):
+                await self._read_states(lanes)
+            if self.read_at is not None:
+                await anyio.to_thread.run_sync(lambda: opened.store.note(preflight_at=self.read_at))
             self.progress.preflight_over = True
             engine = Engine(job.action, lanes, opened.store, max_errors=job.max_errors, limit_rows=options.limit_rows)
             await engine.run(opened.batches(without=queries.LEFT_ALONE))
 
-    @property
-    def _as_planned(self) -> bool:
-        """Whether every state has to be read since the plan has read it: what was not read counts as to be changed."""
-        return self.plan is not None and self.plan.all_read
-
-    async def _preflight(self, lanes: Lanes) -> None:
+    async def _read_states(self, lanes: Lanes) -> None:
         """Reads states before the first call: once a row was called, its state before cannot be read any more.
 
         Rows that are in the desired state get their outcome. Where states cannot be read, the progress says why, and
-        the run continues without. All is on disk when it returns, unless it is stopped: such a preflight counts for
-        nothing, the next session makes another.
+        the run continues without. All is in the store when it returns, unless it is stopped: such a preflight counts
+        for nothing, the next session makes another.
         """
-        action, opened, progress, mode = self.job.action, self.opened, self.progress, self.job.options.preflight
+        action, opened, progress, mode = self.job.action, self.opened, self.progress, self.mode
         store, left = opened.store, queries.LEFT_ALONE
         if mode != "never":
             sightings = Sightings.from_now(self.check, by_device=action.by_device)
             await anyio.to_thread.run_sync(lambda: sightings.expect(opened.frames(without=left)))
-            reader = StateReader(lanes, action, sightings)
-            scanned = await reader.read(
-                one_by_one=opened.batches(without=left) if mode == "always" or self._as_planned else None
-            )
+            count_to = {}
+            if self.found is not None and action.by_ca:  # somebody is asked, and may rather call their CA
+                count_to = worth_counting(sightings.rows_by_ca(), islice(self.check.rows_by_ca, CAS_COUNTED))
+            reader = StateReader(lanes, action, sightings, count_to)
+            scanned = await reader.read(one_by_one=opened.batches(without=left) if mode == "always" else None)
+            if self.found is not None:
+                self.found.registered = {ca: Registered(*counted) for ca, counted in scanned.counted.items()}
             if scanned.failure is not None:
                 progress.unread_because = scanned.failure.message
                 progress.scans += 1  # it is over, and the run continues
@@ -155,18 +260,7 @@ class Run:
             found = await anyio.to_thread.run_sync(store.read, queries.count, queries.UNCHANGED)
             progress.outcomes[Outcome.UNCHANGED] = found
         if not lanes.stopping.is_set():
-            await anyio.to_thread.run_sync(lambda: store.note(preflight_at=now_ms()))
-
-    async def _confirm_planned(self, lanes: Lanes, plan: PlanRecord) -> None:
-        """Stops before the first call where more rows are to be changed, now that states were read, than were planned.
-
-        Those count that sessions under the same plan have called already.
-        """
-        store, rows = self.opened.store, self.opened.asked.rows
-        found = await anyio.to_thread.run_sync(store.read, queries.to_change, rows, plan.sha256)
-        if found > plan.to_change:
-            message = f"{counted(found, 'row')} would be changed, and {plan.to_change:,} were planned ({plan.file})"
-            lanes.stop(Stop(ExitStatus.INPUT_INVALID, message, ANOTHER))
+            self.read_at = now_ms()
 
     def finish(self) -> Summary:
         """Writes results and summary.

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections import Counter
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -108,6 +109,13 @@ def rows(db: sqlite3.Connection, condition: str, first: int = 1, last: int = LAS
     """Returns the rows from ``first`` to ``last``, both included, for which a condition holds, in order."""
     statement = f"SELECT row FROM certificate WHERE row BETWEEN ? AND ? AND {condition}"  # noqa: S608 - ours
     return [row for (row,) in db.execute(statement, (first, last))]
+
+
+def states_before(db: sqlite3.Connection) -> Iterator[tuple[int, str]]:
+    """Yields rows that no call can have changed with the state that a preflight has found them in."""
+    statement = """SELECT row, before FROM certificate
+        WHERE before IS NOT NULL AND NOT changed AND row NOT IN (SELECT row FROM claim)"""
+    yield from db.execute(statement)
 
 
 class RowCounts(NamedTuple):

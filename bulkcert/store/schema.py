@@ -134,6 +134,7 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
         made_at: When it was made, UTC.
         made_by: Account and machine.
         to_change: Rows that sessions which are bound to it may change at most.
+        devices: Devices under the CAs of an action on CAs; None for other actions, or where not all were counted.
         all_read: Whether it has read the state of every row that may be called.
         signed_by: Who has signed it, by the file of those who may approve; empty where that was not asked for.
         signed_with: Fingerprint of the key.
@@ -144,6 +145,7 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
     made_at: str
     made_by: str
     to_change: int
+    devices: int | None
     all_read: bool
     signed_by: str = ""
     signed_with: str = ""

@@ -76,12 +76,13 @@ class RunStatus:
 
     @property
     def pause(self) -> Control | None:
-        """Who has paused the session that is running; None if nobody has."""
-        if self.session is None or self.state not in (State.RUNNING, State.STALLED):
-            return None
-        taken = (each for each in reversed(self.controls) if each.session == self.session.id and each.taken_at)
-        newest = next((each for each in taken if each.request in ("pause", "continue")), None)
-        return newest if newest is not None and newest.request == "pause" else None
+        """Who was the first to pause the session that is running; None if it is not paused."""
+        paused = None
+        for each in self.controls if self.state in (State.RUNNING, State.STALLED) else ():
+            if self.session is not None and each.session == self.session.id and each.taken_at:
+                paused = (paused or each) if each.request == "pause" else paused
+                paused = None if each.request == "continue" else paused
+        return paused
 
     @property
     def is_held(self) -> bool:

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 
 import msgspec
@@ -200,28 +201,41 @@ def begin_json() -> None:
     stderr.file = cast(IO[str], Notices())
 
 
-def show_log(*, verbose: bool, quiet: bool) -> None:
-    """Shows the log on stderr: each call that did not succeed at once.
+def show_log(*, verbose: bool, quiet: bool, file: Path | None) -> None:
+    """Shows the log on stderr, each call that did not succeed at once, and keeps it in a file.
 
     Args:
         verbose: Whether it is to be shown.
         quiet: Whether only errors and warnings are, of JSON lines; of text for people they are no part of the log.
+        file: The file; None keeps none.
+
+    Raises:
+        BulkcertError: CANNOT_WRITE: the file cannot be written.
     """
-    logger = logging.getLogger("bulkcert")
-    if log.is_json():
-        logger.setLevel(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
-    elif verbose:
+
+    def lost(reason: BaseException | None) -> None:
+        warn(f"the log {file} is not written any more: {getattr(reason, 'strerror', None) or reason}")
+
+    try:
+        if file is not None:
+            log.begin_file(file, lost)
+    except OSError as error:
+        message = f"cannot write the log {file}: {error.strerror}"
+        advice = "No calls were made. Name a file with --log-file that can be written."
+        raise BulkcertError(ExitStatus.CANNOT_WRITE, message, advice) from error
+    if verbose and not log.is_json():
         handler = logging.StreamHandler(stderr.file)
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-        logger.addHandler(handler)
-        logger.setLevel(logging.DEBUG)
+        handler.addFilter(lambda record: getattr(record, "event", "") not in log.SHOWN)
+        logging.getLogger("bulkcert").addHandler(handler)
+    if verbose or log.is_kept():
+        log.set_level(verbose=verbose, quiet=quiet)
 
 
 def warn(message: str) -> None:
     """Says what is amiss and ends nothing."""
-    if log.is_json():
-        log.event("warning", message, logging.WARNING)
-    else:
+    log.event("warning", message, logging.WARNING)
+    if not log.is_json():
         say(f"warning: {message}")
 
 
@@ -242,9 +256,9 @@ def show_error(error: BulkcertError, resume: str | None = None) -> None:
     purpose, command = "to resume", resume
     if not resume and error.again:
         purpose, command = "to try again", shlex.join(["bulkcert", *_typed()])
+    about = {"exit_status": int(error.status), "advice": advice, "next": command or None}
+    log.event("error", error.message, logging.ERROR, **about)
     if log.is_json():
-        about = {"exit_status": int(error.status), "advice": advice, "next": command or None}
-        log.event("error", error.message, logging.ERROR, **about)
         return
     say(Text.assemble(("error: ", "bold red"), error.message))
     if advice:

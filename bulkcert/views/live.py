@@ -10,6 +10,7 @@ from bulkcert.engine.figures import Stats, Take
 from bulkcert.engine.session import Observer
 from bulkcert.views.console import stderr, wrapped
 from bulkcert.views.status import done_of, figures
+from bulkcert.words import counted
 
 REFRESH_S = 0.25
 LINE_EVERY_S = 5.0
@@ -33,6 +34,12 @@ def shown(describe: Callable[[Stats], str]) -> Observer:
                 status.update(Text(describe(take())))
 
     return watch
+
+
+def reading(stats: Stats) -> str:
+    """Returns how many states were read so far."""
+    last = f"; last error {stats.last_error}" if stats.last_error else ""
+    return f"reading: {counted(stats.pages, 'page')}, {counted(stats.reads, 'certificate')} one by one{last}"
 
 
 @contextmanager

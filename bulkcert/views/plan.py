@@ -1,5 +1,6 @@
 """A plan as it is read: one JSON object, the same as a table, and what is to be said about it."""
 
+import shlex
 import socket
 import time
 from collections import Counter
@@ -11,17 +12,18 @@ import msgspec
 
 from bulkcert.engine.pacer import bucket_rate, lane_cap
 from bulkcert.errors import ExitStatus
+from bulkcert.input import Check, PinnedList
 from bulkcert.output.advice import on_unregistered
 from bulkcert.output.summary import utc
+from bulkcert.runs.found import MANY_ROWS, MOST_SHARE, NEARLY_ALL, Found, States, states_of
 from bulkcert.runs.job import WRONG_SIZE, wrong_size
-from bulkcert.runs.plan import MANY_ROWS, MOST_SHARE, NEARLY_ALL, Inquiry
+from bulkcert.runs.plan import Inquiry
 from bulkcert.runs.planned import Made, kept_options
 from bulkcert.runs.policy import operations, ram_actions
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Status
 from bulkcert.service.signing import Credentials
 from bulkcert.store.lock import this_user
-from bulkcert.views.confirm import mistake
 from bulkcert.words import are, counted, printable
 
 CAS_LISTED = 1000
@@ -33,16 +35,6 @@ CLOCK_GRAIN_S = 2.0
 
 CAS_SHOWN, CAS_NAMED = 20, 3
 """CAs that the table and one piece of advice name, most rows first."""
-
-
-class States(msgspec.Struct, frozen=True):
-    """How many rows that may be called are in each state; ``rows`` is their sum."""
-
-    rows: int
-    already: int
-    not_registered: int
-    to_change: int
-    not_read: int
 
 
 class CaStates(States, frozen=True, kw_only=True):
@@ -108,6 +100,7 @@ class Plan(msgspec.Struct, frozen=True):
     protected: int
     protection: str
     totals: States
+    devices: int | None
     cas_total: int
     cas: list[CaStates]
     calls: PlannedCalls
@@ -127,11 +120,8 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
     """Returns the plan that an inquiry comes to."""
     question, checked, found = inquiry.question, inquiry.check, inquiry.findings
     action, options = question.action, question.options
-    named = {ca: counted for ca, counted in found.by_ca.items() if ca is not None}
-    largest = sorted(named, key=lambda ca: (-named[ca].total(), ca))
-    totals = _states(inquiry, sum(found.by_ca.values(), Counter()))
-    changing = totals.rows - totals.already
-    calls = PlannedCalls(changing, found.reading, changing + found.reading)
+    totals = found.states(action)
+    calls = PlannedCalls(found.changing, found.reading, found.changing + found.reading)
     refused = (checked.invalid and not options.skip_invalid) or (checked.protected and not options.skip_protected)
     size = wrong_size(options, question.list_name, checked.rows)
     cas_total = len(checked.rows_by_ca) + bool(checked.rows_of_other_cas)
@@ -151,8 +141,9 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
         protected=checked.protected,
         protection=checked.protection,
         totals=totals,
+        devices=found.devices.devices if found.devices and found.devices.whole and not action.by_device else None,
         cas_total=cas_total,
-        cas=[_ca(inquiry, ca, named[ca]) for ca in largest[:CAS_LISTED]],
+        cas=cas_of(action, found),
         calls=calls,
         time=_pace(inquiry, calls.total),
         credentials=Key(
@@ -172,18 +163,17 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
     return msgspec.structs.replace(plan, advice=list(_advice(plan, inquiry)))
 
 
-def _states(inquiry: Inquiry, counted: Counter[Status | None]) -> States:
-    wanted, rows = inquiry.question.action.desired_status, counted.total()
-    absent, unseen = counted[Status.NOT_REGISTERED], counted[None]
-    # What is not registered is deleted all the same: the call costs little, and "not found" is an outcome of its own.
-    already = counted[wanted] if wanted is not Status.NOT_REGISTERED else 0
-    return States(rows, already, absent, rows - already - unseen - absent, unseen)
+def cas_of(action: Action, found: Found) -> list[CaStates]:
+    """Returns the rows and devices of each CA, those with most rows first."""
+    named = {ca: counted for ca, counted in found.by_ca.items() if ca is not None}
+    largest = sorted(named, key=lambda ca: (-named[ca].total(), ca))
+    return [_ca(action, found, ca, named[ca]) for ca in largest[:CAS_LISTED]]
 
 
-def _ca(inquiry: Inquiry, ca: str, counted: Counter[Status | None]) -> CaStates:
-    registered = inquiry.findings.registered.get(ca)
+def _ca(action: Action, found: Found, ca: str, counted: Counter[Status | None]) -> CaStates:
+    registered = found.registered.get(ca)
     return CaStates(
-        **msgspec.structs.asdict(_states(inquiry, counted)),
+        **msgspec.structs.asdict(states_of(action, counted)),
         ca_sn=ca,
         registered=registered.devices if registered and registered.whole else None,
         registered_at_least=registered.devices if registered else None,
@@ -203,8 +193,8 @@ def _advice(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
         yield f"{text}. {WRONG_SIZE}"
     yield from _on_left_out(plan, inquiry)
     action = inquiry.question.action
-    if action.cascades:
-        yield _on_cascading(action, plan)
+    if text := on_devices(action, inquiry.findings):
+        yield text
     # What may be under any CA may be under this one.
     if action.by_ca and not inquiry.check.unplaced:
         worth = [ca for ca in plan.cas[:CAS_SHOWN] if _is_worth_a_call(inquiry, ca, plan.totals.rows)]
@@ -212,17 +202,33 @@ def _advice(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
     if plan.totals.not_registered:
         absent = f"{are(plan.totals.not_registered, 'serial')} not registered"
         yield f"{absent}: {on_unregistered(action, protected=inquiry.check.spares_cas)}"
+    if text := on_none(action, inquiry.findings, inquiry.pinned):
+        yield text
     if plan.unread_because:
         yield f"states cannot be read, so a run calls every row whose state was not read: {plan.unread_because}"
 
 
-def _on_cascading(action: Action, plan: Plan) -> str:
-    """Returns what an action on CAs does to the device certificates registered under them."""
-    devices, known = sum(ca.registered_at_least or 0 for ca in plan.cas), [ca.registered is not None for ca in plan.cas]
-    least = "at least " * (not all(known) or plan.cas_total > len(known))
-    hit = f"{least}{counted(devices, 'device certificate')}, by CA in the table" if devices or any(known) else ""
+def on_devices(action: Action, found: Found) -> str:
+    """Returns what an action on CAs does to the device certificates that are registered under them."""
+    if action.by_device:
+        return ""
+    does = f"{action.name} {action.cascades}" if action.cascades else "registered under these CAs:"
     irrevocable = "; nothing brings them back" * action.deletes
-    return f"{action.name} {action.cascades} {hit or 'device certificates that were not counted'}{irrevocable}"
+    if (devices := found.devices) is None:
+        because = f": {found.uncounted.message.removesuffix('.')}" if found.uncounted is not None else ""
+        return f"{does} device certificates that were not counted{because}{irrevocable}"
+    return f"{does} {'at least ' * (not devices.whole)}{counted(devices.devices, 'device certificate')}{irrevocable}"
+
+
+def on_none(action: Action, found: Found, pinned: PinnedList) -> str:
+    """Returns what to say where no device of a list is registered under its CA; empty where one is, or may be."""
+    states = found.states(action)
+    if not action.by_device or not states.rows or states.not_registered < states.rows:
+        return ""
+    if found.are_swapped:
+        right = shlex.join(["--device-column", pinned.ca_column, "--ca-column", pinned.device_column or ""])
+        return f"the columns are swapped: the first device is registered the other way round; give {right}"
+    return "none of these devices exists under these CAs; did you swap the columns, or is this another instance?"
 
 
 def _is_worth_a_call(inquiry: Inquiry, ca: CaStates, rows: int) -> bool:
@@ -265,3 +271,19 @@ def _on_left_out(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
         yield f"{are(plan.protected, 'row')} protected by {inquiry.check.protected_by}; {how}"
     if text := mistake(inquiry.check):
         yield text
+
+
+def mistake(check: Check) -> str:
+    """Returns which protected serials were meant for rows that they do not protect; empty if none is likely to be.
+
+    What is merely in no row is no mistake: a list that does not change is given to run after run.
+    """
+    if not (count := len(check.mistaken)):
+        return ""
+    first = f"'{printable(check.mistaken[0])}'"
+    serials = f"serial {first} is" if count == 1 else f"{count:,} serials, the first {first}, are"
+    return (
+        f"{check.protected_by}: the {serials} in no row exactly, but rows differ from "
+        f"{'it' if count == 1 else 'them'} only in letter case or leading zeros, and are NOT protected; write the list "
+        "as the rows have it"
+    )

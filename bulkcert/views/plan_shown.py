@@ -1,14 +1,17 @@
 """A plan on a terminal: names and values, the CAs as a table, and what is to be said about it."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
+from rich.console import Console
 from rich.text import Text
 
+from bulkcert.runs.found import States
 from bulkcert.store.schema import ChangeRecord
 from bulkcert.views.change import change_rows
 from bulkcert.views.console import say, stdout
 from bulkcert.views.layout import GAP, columns, show
-from bulkcert.views.plan import CAS_SHOWN, CLOCK_GRAIN_S, CaStates, Plan, States, share_of
+from bulkcert.views.plan import CAS_SHOWN, CLOCK_GRAIN_S, CaStates, Plan, share_of
 from bulkcert.words import about, counted, printable
 
 
@@ -16,17 +19,30 @@ def show_plan(plan: Plan) -> None:
     """Prints a plan on stdout: names and values, a table of the CAs, and advice."""
     show(_facts(plan))
     stdout.print()
-    for number, line in enumerate(_table(plan, stdout.width if stdout.is_terminal else None)):
-        stdout.print(Text(line, style="" if number else "bold"))
-    if plan.cas_total > CAS_SHOWN:
-        stdout.print(f"and {plan.cas_total - CAS_SHOWN:,} more")
+    show_table(CaTable(plan.cas, plan.totals, plan.cas_total), stdout)
     if plan.advice:
         stdout.print()
     for advice in plan.advice:
         say(Text(f"→ {advice}", style="yellow"), stdout, indent=2)
 
 
-def _table(plan: Plan, width: int | None) -> Iterator[str]:
+class CaTable(NamedTuple):
+    """What is known of the rows of each CA, and of all."""
+
+    cas: list[CaStates]
+    totals: States
+    cas_total: int
+
+
+def show_table(plan: CaTable, console: Console) -> None:
+    """Prints what is known of the rows of each CA."""
+    for number, line in enumerate(_table(plan, console.width if console.is_terminal else None)):
+        console.print(Text(line, style="" if number else "bold"))
+    if plan.cas_total > CAS_SHOWN:
+        console.print(f"and {plan.cas_total - CAS_SHOWN:,} more")
+
+
+def _table(plan: CaTable, width: int | None) -> Iterator[str]:
     """Yields the lines of the table; before a serial is cut, the share and columns of zeros make room for it."""
     rows = [(printable(ca.ca_sn), ca, _registered(ca)) for ca in plan.cas[:CAS_SHOWN]]
     by_name = {"CA": [name for name, *_ in rows] + ["all CAs"]}

@@ -1,0 +1,195 @@
+"""What reading finds of a list before anything is changed: its rows by state and CA, and the devices under its CAs."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+import polars as pl
+
+from bulkcert.engine.lanes import Lanes
+from bulkcert.engine.listing import Listing
+from bulkcert.engine.pages import read_listings
+from bulkcert.engine.sightings import STATUSES
+from bulkcert.errors import BulkcertError
+from bulkcert.input import CA_SN, ROW
+from bulkcert.runs.policy import COUNTING
+from bulkcert.service.actions import Action
+from bulkcert.service.certificates import PAGE_SIZE, Page, Status
+from bulkcert.store.outcome import Row
+
+CAS_COUNTED = 20
+"""CAs of a list of devices whose registered device certificates are counted, most rows first."""
+
+MANY_ROWS = 100
+"""Rows above which one call for their CA is worth naming."""
+
+NEARLY_ALL = 0.9
+"""Share of a CA's registered device certificates that are nearly all of them."""
+
+MOST_SHARE = 0.5
+"""Share of the rows from which a CA is worth one call, whatever else is registered under it."""
+
+MOST_COUNTED = 100_000
+"""Device certificates of such a CA that are counted, a thousand pages; of others as many as show whether the rows are
+nearly all of them."""
+
+MOST_PAGES = 10_000
+"""Pages that are read to count what an action on CAs hits, all CAs together: a million device certificates."""
+
+
+class States(msgspec.Struct, frozen=True):
+    """How many rows that may be called are in each state; ``rows`` is their sum."""
+
+    rows: int
+    already: int
+    not_registered: int
+    to_change: int
+    not_read: int
+
+    @property
+    def may_change(self) -> int:
+        """Rows that a call changes, or may change for all that is known."""
+        return self.to_change + self.not_read
+
+
+def states_of(action: Action, counted: Counter[Status | None]) -> States:
+    """Returns what an action makes of rows in these states; None is that of rows whose state was not read."""
+    wanted, rows = action.desired_status, counted.total()
+    absent, unseen = counted[Status.NOT_REGISTERED], counted[None]
+    # What is not registered is deleted all the same: the call costs little, and "not found" is an outcome of its own.
+    already = counted[wanted] if wanted is not Status.NOT_REGISTERED else 0
+    return States(rows, already, absent, rows - already - unseen - absent, unseen)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """How many device certificates of a CA are registered; at least so many where its listing was not read to its end.
+
+    Attributes:
+        devices: Device certificates.
+        whole: Whether these are all.
+    """
+
+    devices: int
+    whole: bool
+
+
+@dataclass(slots=True)
+class Found:
+    """What was found.
+
+    Attributes:
+        by_ca: How many rows that may be called are in each status, by CA; those of CAs that are not counted for
+            themselves are under None. The status None is that of rows whose state was not read.
+        registered: Device certificates of CAs, where they were counted.
+        uncounted: Why they could not be counted, where they were to be.
+        are_swapped: Whether the first device is registered if its serial and that of its CA change places.
+    """
+
+    by_ca: dict[str | None, Counter[Status | None]] = field(default_factory=dict)
+    registered: dict[str, Registered] = field(default_factory=dict)
+    uncounted: BulkcertError | None = None
+    are_swapped: bool = False
+
+    def states(self, action: Action) -> States:
+        """Returns what an action makes of all rows."""
+        return states_of(action, sum(self.by_ca.values(), Counter()))
+
+    @property
+    def devices(self) -> Registered | None:
+        """The device certificates of all CAs; None where none were counted."""
+        if not self.registered:
+            return None
+        counts = self.registered.values()
+        whole = all(each.whole for each in counts) and self.uncounted is None
+        return Registered(sum(each.devices for each in counts), whole)
+
+
+def count_by_ca(
+    frames: Iterable[pl.DataFrame], statuses: bytearray, kept: Mapping[str, int]
+) -> dict[str | None, Counter[Status | None]]:
+    """Returns how many rows are in each status, by CA; see ``Found``.
+
+    Args:
+        frames: The rows.
+        statuses: The status of each row by its number, as in ``STATUSES``.
+        kept: CAs that are counted for themselves.
+    """
+    by_ca: dict[str | None, Counter[Status | None]] = {}
+    for frame in frames:
+        seen = pl.Series("seen", [statuses[row] for row in frame[ROW]], dtype=pl.UInt8)
+        for ca, number, rows in frame.select(CA_SN).with_columns(seen).group_by(CA_SN, "seen").len().iter_rows():
+            by_ca.setdefault(ca if ca in kept else None, Counter())[STATUSES[number]] += rows
+    return by_ca
+
+
+def worth_counting(rows: Counter[str], largest: Iterable[str]) -> dict[str, float]:
+    """Returns which CAs of a list of devices are worth counting, with how many of their devices at most.
+
+    Args:
+        rows: Rows by CA.
+        largest: The CAs with most rows.
+    """
+    many = MOST_SHARE * rows.total()
+    return {
+        ca: max(rows[ca] / NEARLY_ALL + PAGE_SIZE, MOST_COUNTED * (rows[ca] >= many))
+        for ca in largest
+        if rows[ca] > MANY_ROWS
+    }
+
+
+async def count_devices(lanes: Lanes, found: Found, most: Mapping[str, float], pages: int = MOST_PAGES) -> None:
+    """Counts the device certificates that are registered under CAs.
+
+    Args:
+        lanes: Where calls go through.
+        found: Where the numbers go; what was counted to its end before is not counted again.
+        most: The CAs, with how many device certificates of each are counted at most.
+        pages: Pages that are read at most.
+    """
+    for ca in most:
+        if {*found.by_ca.get(ca, ())} == {Status.NOT_REGISTERED} and ca not in found.registered:
+            found.registered[ca] = Registered(0, whole=True)  # there is no such CA
+    most = {ca: devices for ca, devices in most.items() if not (ca in found.registered and found.registered[ca].whole)}
+    counter = _Counter(lanes.service.instance, most, pages)
+    lanes.progress.reading = True
+    found.uncounted = await read_listings(lanes, counter.more)
+    lanes.progress.reading = False
+    if found.uncounted is None:
+        found.registered |= counter.registered
+
+
+async def are_swapped(lanes: Lanes, action: Action, row: Row) -> bool:
+    """Returns whether a device is registered if its serial and that of its CA change places; that is one call."""
+    swapped = action.parameters(lanes.service.instance, row.ca_sn, row.device_sn)
+    settled = await lanes.settle(lanes.lanes[0], action.reading, swapped)
+    return settled is not None and settled.answer.page is not None
+
+
+class _Counter:
+    """Counts the device certificates of CAs, page by page; see ``count_devices``."""
+
+    def __init__(self, instance: str, most: Mapping[str, float], pages: int) -> None:
+        self._instance, self._most, self._left = instance, most, pages
+        self._counts: Counter[str] = Counter()
+        self._begun: dict[str, Listing] = {}
+        self._waiting: Iterator[str] = iter(most)
+
+    def more(self) -> Listing | None:
+        """Returns the next listing to read, or None."""
+        if self._left <= 0 or (ca := next(self._waiting, None)) is None:
+            return None
+
+        def count(page: Page, _at: int) -> bool:
+            self._left -= 1
+            self._counts[ca] += len(page.certificates)
+            return self._counts[ca] <= self._most[ca] and self._left > 0
+
+        self._begun[ca] = listing = Listing(COUNTING, {"MqttInstanceId": self._instance, "CaSn": ca}, count)
+        return listing
+
+    @property
+    def registered(self) -> dict[str, Registered]:
+        """What was counted of each CA."""
+        return {ca: Registered(self._counts[ca], ca in self._begun and self._begun[ca].whole) for ca in self._most}
