@@ -135,7 +135,7 @@ def _meaning(status: RunStatus, exit_status: int) -> str:
     if status.is_undone:
         return f"UNDONE: {undone_words(status)}"
     stopped = status.doing.stopped if status.doing and status.doing.exit_status == exit_status else ""
-    return stopped or meaning(exit_status)
+    return stopped or meaning(exit_status, status.asked.rows if status.asked else 0)
 
 
 def _rows(status: RunStatus) -> Iterator[str]:

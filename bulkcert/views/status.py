@@ -136,9 +136,7 @@ def _ended(status: RunStatus) -> Text:
         unfinished = "; the undo is not finished" * is_undoing(status)
         words = f"UNDONE: {undone_words(status)}{unfinished}; ended at {at} with {status.exit_status}"
         return Text(words, style="yellow")
-    words = doing.stopped or meaning(status.exit_status)
-    if status.asked is not None and not status.asked.rows:
-        words = "nothing to do: the list was empty"
+    words = doing.stopped or meaning(status.exit_status, status.asked.rows if status.asked else 0)
     on_purpose = status.exit_status in (ExitStatus.STOPPED_EARLY, *_SIGNALLED)
     style = "green" if status.exit_status == ExitStatus.OK else "yellow" if on_purpose else "red"
     return Text(f"ended at {at} with {status.exit_status}: {words}", style=style)
