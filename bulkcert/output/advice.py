@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import msgspec
@@ -106,6 +107,11 @@ def meaning_of(outcome: Outcome, code: str = "") -> str:
     if not code or outcome is Outcome.UNDONE:
         return _BY_OUTCOME[outcome][0]
     return _OWN_CODES.get(code) or rule_for(code).message or "no table lists this code"
+
+
+def left_words(file: str | Path, rows: int) -> str:
+    """Returns what is in the file of the rows that are not in the desired state, tried or not, in words."""
+    return f"{file}: {counted(rows, 'row')} not in the desired state"
 
 
 def on_unregistered(action: Action, *, protected: bool) -> str:
