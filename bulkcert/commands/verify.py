@@ -69,7 +69,7 @@ def _executed(
             rows = sum(frame.height for frame in opened.frames())
             how = f"{counted(rows, 'row')}; {opened.action.verb} where they are not"
             terminal.say(f"to watch for {duration(options.watch)}: {how}")
-            question.confirm(rows, by_device=opened.action.by_device)
+            question.confirm(rows, by_device=opened.action.by_device, what="certificates to watch")
         verifier = Verifier(opened, service, options)
         watches = [] if options.quiet else [shown(_read)]
         calling.call(verifier.read, provider, calling.leave_reading, *watches)

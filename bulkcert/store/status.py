@@ -26,7 +26,7 @@ class State(StrEnum):
     """The status of a run."""
 
     STARTING = "starting"
-    """A process holds it and has not begun a session: it checks the list, or waits for a yes."""
+    """A process holds it and has not begun a session: it checks the list, reads states, or waits for a yes."""
     RUNNING = "running"
     """A session is running."""
     STALLED = "stalled"
