@@ -1,4 +1,4 @@
-"""``bulkcert doctor``: what a run would fail on is one check that fails, with the run's own exit status; it only reads."""
+"""``bulkcert doctor``: what a run would fail on is one check that fails, with the exit status of the run."""
 
 import json
 import socket
@@ -151,7 +151,7 @@ def test_source_addresses(service):
 
     with suppress(OSError), socket.socket(socket.AF_INET6) as probe:
         probe.bind(("::1", 0))
-        other = ("--source-address", "::1", *both[:2], "--attempts", 1)
+        other = ("--source-address", "::1", *both[:2], "--attempts", 3)
         addresses = examined(service, *other, status=69)[0]["addresses"]
         assert addresses["found"].startswith("::1: cannot connect")
 
@@ -185,7 +185,7 @@ def test_without_a_service(service, tmp_path):
     assert "skipped" not in here("doctor", "--job", job).ended(0).stdout
 
 
-def test_every_finding_is_found():
+def test_every_remedy_is_for_something():
     """The table of what to do has no line that nothing leads to."""
     source = Path(runs_doctor.__file__).read_text()
     assert [each.name for each in Remedy if f"Remedy.{each.name}" not in source] == []
