@@ -183,6 +183,14 @@ def test_the_file_of_somebody_else(tmp_path, service):
     assert not theirs.exists()
 
 
+def test_of_a_rehearsal(tmp_path):
+    """Nobody is sent after certificates that no call has reached."""
+    run = made_run(tmp_path, ["failed"], [session(ended=1)], rehearsal=True)
+    here("export", run.results).ended(0)
+
+    assert failed_of(run)[1]["what_to_do"].startswith("REHEARSAL: nothing. Of a real run: ")
+
+
 @pytest.mark.parametrize("command", ["export", "report"])
 def test_no_other_product_takes_its_place(tmp_path, command):
     """It is the run's own, whatever may be overwritten."""

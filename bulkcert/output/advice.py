@@ -94,8 +94,10 @@ def quoted(command: str) -> str:
     return f"`{command}`"
 
 
-def meaning(exit_status: int) -> str:
-    """Returns an exit status in words."""
+def meaning(exit_status: int, rows: int = 1) -> str:
+    """Returns an exit status of a run over so many rows in words."""
+    if not rows and exit_status == ExitStatus.OK:
+        return "nothing to do: the list was empty"
     return _BY_EXIT_STATUS.get(ExitStatus(exit_status), "stopped before all rows were called")
 
 
@@ -134,16 +136,18 @@ class Advice:
         files: Of the run, for the commands.
         action: What was asked.
         protected: Whether others are protected from it, which may be of the same CA.
+        rehearsal: Whether none of the rows is real.
     """
 
     files: RunFiles
     action: Action
     protected: bool
+    rehearsal: bool = False
 
     @classmethod
     def about(cls, files: RunFiles, asked: Asked) -> Self:
         """Returns the advice about the rows of a run."""
-        return cls(files, ACTIONS[asked.action], protected=asked.spares_cas)
+        return cls(files, ACTIONS[asked.action], protected=asked.spares_cas, rehearsal=asked.rehearsal)
 
     def on(self, outcome: Outcome, code: str = "") -> str:
         """Returns what to do about rows with an outcome and a code; the code is empty where there is none."""
@@ -179,10 +183,13 @@ class Advice:
             maybe_undone: Whether an undo may have changed them back, without an answer.
         """
         if maybe_undone:
-            return f"{outcome}, then perhaps undone: no answer to that is known", self._on_maybe_undone()
-        if read_back:
-            return f"{outcome}, then read back as {read_back}", self.on_read_back(read_back)
-        return meaning_of(outcome, code), self.on(outcome, code)
+            said = f"{outcome}, then perhaps undone: no answer to that is known", self._on_maybe_undone()
+        elif read_back:
+            said = f"{outcome}, then read back as {read_back}", self.on_read_back(read_back)
+        else:
+            said = meaning_of(outcome, code), self.on(outcome, code)
+        # What is printed there is refused: the emulator is gone.
+        return (said[0], f"REHEARSAL: nothing. Of a real run: {said[1]}") if self.rehearsal else said
 
     def _on_maybe_undone(self) -> str:
         verify, again = self.files.command("verify"), self._again("undone")

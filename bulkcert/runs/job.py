@@ -222,6 +222,8 @@ def _check_results(results: Path, inputs: tuple[Path, ...], problems: list[str])
         name for name in map(str, (results, *inputs)) if any("\ud800" <= character <= "\udfff" for character in name)
     ]
     problems.extend(f"{name!r}: file names must be UTF-8" for name in foreign)
+    if any(re.match(r"\w+:/", str(path)) for path in inputs):  # not shown: it may hold a secret
+        problems.append("INPUT is a URL, and not a file: a second URL of a message wants a --notify of its own")
     # os.path, since Path raises where it may not look; what is wrong with a path is said when it is opened.
     for product, is_what in ((results, "is"), (RunFiles(results).failed, "would have its failed rows in")):
         there = [path for path in inputs if os.path.exists(product) and os.path.exists(path)]

@@ -297,6 +297,8 @@ class ReportOptions(StateOptions):
     """Time zone of all times, as in Asia/Shanghai."""
     exposed_since: Annotated[str, Parameter(group=MAIN, metavar="TIME")] = ""
     """When the key has leaked, as in 2026-12-01T06:00: shows how long certificates could be misused."""
+    live: Annotated[bool, Parameter(group=MAIN)] = False
+    """Write the page again every few seconds while a session runs; it reloads itself in a browser."""
 
 
 @Parameter(name="*")

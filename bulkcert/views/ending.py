@@ -98,7 +98,7 @@ def summary_rows(summary: Summary, status: RunStatus, *, calls: int) -> Iterator
     yield "results", summary.results
     yield from failed_lines(summary.failed)
     undone = status.is_undone and summary.exit_status == ExitStatus.INCOMPLETE
-    words = f"UNDONE: {undone_words(status)}" if undone else meaning(summary.exit_status)
+    words = f"UNDONE: {undone_words(status)}" if undone else meaning(summary.exit_status, summary.rows)
     yield "exit status", f"{summary.exit_status}: {words}"
 
 

@@ -136,9 +136,7 @@ def _ended(status: RunStatus) -> Text:
         unfinished = "; the undo is not finished" * is_undoing(status)
         words = f"UNDONE: {undone_words(status)}{unfinished}; ended at {at} with {status.exit_status}"
         return Text(words, style="yellow")
-    words = doing.stopped or meaning(status.exit_status)
-    if status.asked is not None and not status.asked.rows:
-        words = "nothing to do: the list was empty"
+    words = doing.stopped or meaning(status.exit_status, status.asked.rows if status.asked else 0)
     on_purpose = status.exit_status in (ExitStatus.STOPPED_EARLY, *_SIGNALLED)
     style = "green" if status.exit_status == ExitStatus.OK else "yellow" if on_purpose else "red"
     return Text(f"ended at {at} with {status.exit_status}: {words}", style=style)
@@ -172,7 +170,8 @@ def _calls(status: RunStatus) -> Iterator[tuple[str, str]]:
     newest, stats = status.session, figures_of(status.session)
     if stats is not None and is_running(status):
         trouble = f"{faults(stats.retries, stats.throttles)}, {counted(stats.outages, 'outage')}"
-        yield "calls", f"{stats.calls:,}, {stats.rate:.0f}/s now, at most {stats.limit:.0f}/s; {trouble}"
+        own = " in this session" * (len(status.sessions) > 1)
+        yield "calls", f"{stats.calls:,}{own}, {stats.rate:.0f}/s now, at most {stats.limit:.0f}/s; {trouble}"
         if stats.pages or stats.reads:
             yield "read", f"{counted(stats.pages, 'page')} and {counted(stats.reads, 'single certificate')}"
         for number, lane in enumerate(stats.lanes):
