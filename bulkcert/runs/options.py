@@ -272,6 +272,12 @@ class VerifyOptions(ServiceOptions, StateOptions, ApprovalOptions, NotifyOptions
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class DoctorOptions(ServiceOptions, StateOptions, ResultsOptions):
+    """Options of ``doctor``."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class InventoryOptions(ServiceOptions):
     """Options of ``inventory``."""
 
