@@ -180,6 +180,13 @@ class TestHeader:
         assert "the header line is missing" in told
         assert f"Add the line {line} above it" in told
 
+    @pytest.mark.parametrize("named", [("356217374433000000", "00ca000000000001"), ("356217374433000000", None)])
+    def test_a_serial_is_no_name(self, written, named):
+        """Whoever names serials as the columns has no header line either: the first row would be lost."""
+        (path,) = written(a_csv=b"356217374433000000,00ca000000000001\n2,a\n")
+
+        assert "the header line is missing" in refused(path, device_column=named[0], ca_column=named[1])
+
     def test_odd_but_there(self, written):
         """A header with a known name, or one that was named, is a header, whatever else is in it."""
         (path,) = written(a_csv=b"20260101,DeviceSn,CaSn\n1,2,3\n")

@@ -30,8 +30,9 @@ from program import (
     write_devices,
 )
 
+from bulkcert.runs import run as runs
 from bulkcert.store.paths import RunFiles
-from bulkcert.views import live
+from bulkcert.views import confirm, live
 
 QUESTION = "Continue? [y/N] "
 UNCHANGED = "  → No calls that change anything were made.\n"
@@ -321,6 +322,43 @@ def test_on_resume_it_asks_for_what_is_left(mixed):
         finished = talk.end(plain=True).ended(1)
     assert "will change   910 device certificates\n" in finished.stderr
     assert mixed.service.report().operations["ListDeviceCertificateByCaSn"] == reads
+
+
+def test_a_late_answer_reads_again(mixed, monkeypatch):
+    """States that were read too long before the answer are not believed: they are read again, and it asks again."""
+    questions = []
+
+    def answered(question):
+        questions.append(question)
+        if len(questions) == 1:
+            mixed.service.seed(mixed.devices[:8], "0")
+            monkeypatch.setattr(runs, "BELIEVED_S", 0.0)
+            time.sleep(0.01)
+            return "1010"
+        monkeypatch.setattr(runs, "BELIEVED_S", 900.0)
+        return "1002"
+
+    monkeypatch.setattr(confirm, "is_somebody_there", lambda: True)
+    monkeypatch.setattr(confirm, "_answer", answered)
+    finished = here(*mixed.command("inactivate-device")).ended(1)
+
+    assert [re.sub(r"\D", "", question) for question in questions] == ["1010", "1002"]
+    assert "the answer came too late to believe the states that were read: they are read again" in finished.stderr
+    assert outcomes(mixed.results)["unchanged"] == 28
+
+
+def test_reads_and_calls_share_the_limit(tmp_path):
+    """However fast the answer is, no second holds more sends than the limit."""
+    with emulator() as service:
+        place = Mixed(tmp_path, service)
+        pace = ("--per-address-rate", "60", "--max-in-flight", "8", "--limit-rows", "70")
+        where = ("--endpoint", service.url, "--instance", INSTANCE)
+        with dialogue("run", "inactivate-device", place.list, "-o", place.results, *where, *pace) as talk:
+            talk.type(b"y\n")
+            talk.end().ended(75)
+        summary = summary_of(place.results)
+    assert summary["peak_window"] <= 60
+    assert summary["achieved_rate"] > 30
 
 
 def test_nothing_is_asked_where_nothing_changes(mixed):

@@ -136,3 +136,12 @@ def test_nothing_is_done_with_it_once_its_emulator_is_gone(command):
     also = "" if command == "resume" else f" --and-then {command}"
     assert f"To rehearse that too: bulkcert rehearse inactivate-device d.csv{also}\n" in refused.stderr
     here(*refused.stderr.split("bulkcert ")[1].split(), "--latency-ms", "0", "0", "-q").ended(0)
+
+
+def test_a_run_is_no_rehearsal_resumed():
+    """Results of a rehearsal are none that a run can go on from."""
+    here(*REHEARSE, "-q").ended(0)
+    where = ("--instance", "post-cn-1", "--region", "cn-hangzhou", "--yes")
+    refused = here("run", "inactivate-device", "d.csv", "-o", RESULTS, *where).ended(65)
+
+    assert "is of a rehearsal, which is no run against the service" in refused.stderr

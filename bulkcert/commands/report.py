@@ -2,10 +2,12 @@
 
 import os
 import sys
+import time
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from bulkcert.commands.following import found, stopped_following, until_ended
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.language import speak
 from bulkcert.output.files import cannot_write, write_whole
@@ -15,12 +17,19 @@ from bulkcert.report.figures import Figures, Headings
 from bulkcert.report.rendering import render
 from bulkcert.runs.options import ReportOptions
 from bulkcert.store.paths import RunFiles, results_of
+from bulkcert.store.status import RunStatus
 from bulkcert.views import console as terminal
 from bulkcert.views.layout import show
 from bulkcert.words import clock, printable
 
 _FORMATS: dict[str, Format] = {".html": "html", ".md": "md", ".json": "json", ".txt": "text"}
 """What a file of a name with this end is."""
+
+RELOAD_S = 5
+"""How often a live page is written, and loads itself again, in seconds."""
+
+SHARE = 4
+"""A live page is not written for so many times as long as it took."""
 
 
 def report(results: Path, output: Path | None, asked: Format | None, options: ReportOptions) -> ExitStatus:
@@ -38,18 +47,56 @@ def report(results: Path, output: Path | None, asked: Format | None, options: Re
     if output is None and asked in (None, "html"):
         output = files.report
     format_ = _format(asked, output)
-    figures = count(files, headings)
-    _confirm_exposed(figures)
+    if options.live and (output is None or format_ != "html"):
+        raise BulkcertError(
+            ExitStatus.USAGE, "--live is for a page in a file", "Name one that ends in .html with -o, or none."
+        )
     if output is None:
         width = terminal.stdout.width if terminal.stdout.is_terminal else None
-        sys.stdout.buffer.write(render(figures, format_, width))
-    else:
-        _confirm_other(output, [*files.kept, *(Path(figures.asked.directory, each) for each in figures.asked.inputs)])
-        try:
-            write_whole(output, render(figures, format_))
-        except OSError as error:
-            raise cannot_write(output, error) from error
-        show([("report", str(output)), ("verdict", figures.verdict.line)])
+        sys.stdout.buffer.write(render(_counted(files, headings), format_, width))
+        return ExitStatus.OK
+    status = _kept_live(files, headings, output) if options.live else ExitStatus.OK
+    figures = _counted(files, headings)
+    _write(figures, files, output, format_)
+    show([("report", str(output)), ("verdict", figures.verdict.line)])
+    return status
+
+
+def _counted(files: RunFiles, headings: Headings) -> Figures:
+    figures = count(files, headings)
+    _confirm_exposed(figures)
+    return figures
+
+
+def _write(figures: Figures, files: RunFiles, output: Path, format_: Format, reload_s: int = 0) -> None:
+    """Writes a report into a file, whole.
+
+    Raises:
+        BulkcertError: USAGE: it is a file of the run; CANNOT_WRITE.
+    """
+    _confirm_other(output, [*files.kept, *(Path(figures.asked.directory, each) for each in figures.asked.inputs)])
+    try:
+        write_whole(output, render(figures, format_, reload_s=reload_s))
+    except OSError as error:
+        raise cannot_write(output, error) from error
+
+
+def _kept_live(files: RunFiles, headings: Headings, output: Path) -> ExitStatus:
+    """Writes the page of a run again and again while a session runs; returns why that has ended."""
+
+    def write(now: RunStatus) -> None:
+        if now.asked is None:
+            return  # its first session has not begun
+        started = time.monotonic()
+        _write(_counted(files, headings), files, output, "html", RELOAD_S)
+        # Counting a million rows takes seconds of a processor, which the run needs more.
+        time.sleep(SHARE * (time.monotonic() - started))
+
+    try:
+        terminal.say(f"{output} is written every {RELOAD_S} s until the session ends; Ctrl-C stops that")
+        until_ended(files, found(files), write, RELOAD_S)
+    except (KeyboardInterrupt, BulkcertError) as error:
+        return stopped_following(error)
     return ExitStatus.OK
 
 

@@ -1,26 +1,19 @@
 """``bulkcert status``: the status of a run, from another terminal."""
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from rich.text import Text
 
-from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.commands.following import POLL_EVERY_S, found, stopped_following, until_ended
+from bulkcert.errors import BulkcertError
 from bulkcert.store.paths import RunFiles, results_of
-from bulkcert.store.status import NoRunError, RunStatus, status_of
+from bulkcert.store.status import RunStatus, status_of
 from bulkcert.views import console as terminal
 from bulkcert.views.layout import NAME_WIDTH, show
 from bulkcert.views.shown import shown
-from bulkcert.views.status import figures_of, line_of, rows_of, steps_of
+from bulkcert.views.status import figures_of, is_running, line_of, rows_of, steps_of
 
 LINE_EVERY_S = 5.0
-POLL_EVERY_S = 0.5
-"""How often the store is read while a run is followed."""
-
-APPEARS_S = 5.0
-"""So long a run that is to be followed may take to appear."""
-
 BAR_WIDTH = 60
 
 
@@ -36,14 +29,9 @@ def status(results: Path, state_dir: Path | None, *, follow: bool, json: bool) -
         now = status_of(files, brief=True)
     else:
         try:
-            now = _follow(files, _found(files), as_json=json)
-        except KeyboardInterrupt:
-            return ExitStatus.INTERRUPTED
-        except BulkcertError as error:
-            if error.status not in (ExitStatus.HUNG_UP, ExitStatus.TERMINATED):
-                raise
-            # It is the following that was ended, and there is nothing to resume.
-            return error.status
+            now = _follow(files, found(files), as_json=json)
+        except (KeyboardInterrupt, BulkcertError) as error:
+            return stopped_following(error)
     if json:
         _print_json(now)
     else:
@@ -53,24 +41,12 @@ def status(results: Path, state_dir: Path | None, *, follow: bool, json: bool) -
     return int(now.exit_status)
 
 
-def _found(files: RunFiles) -> RunStatus:
-    """Returns the status of a run that may have been started just now: it takes a moment to read its list."""
-    until = time.monotonic() + APPEARS_S
-    while True:
-        try:
-            return status_of(files, brief=True)
-        except NoRunError:
-            if time.monotonic() >= until:
-                raise
-        time.sleep(POLL_EVERY_S)
-
-
 def _follow(files: RunFiles, now: RunStatus, *, as_json: bool) -> RunStatus:
     """Shows a run until it ends; returns its status then."""
     if terminal.stdout.is_terminal and not as_json:
         return _follow_live(files, now)
     line = _print_json if as_json else lambda now: print(line_of(now), flush=True)  # noqa: T201 - a line for a pipe
-    return _until_ended(files, now, line, LINE_EVERY_S)
+    return until_ended(files, now, line, LINE_EVERY_S)
 
 
 def _follow_live(files: RunFiles, now: RunStatus) -> RunStatus:
@@ -82,24 +58,15 @@ def _follow_live(files: RunFiles, now: RunStatus) -> RunStatus:
     def view(now: RunStatus) -> Group:
         rows = (Text.assemble(f"{name:<{NAME_WIDTH}}", value) for name, value in rows_of(now))
         lines = [line for row in rows for line in terminal.wrapped(row, terminal.stdout, NAME_WIDTH)]
-        if (stats := figures_of(now.session)) is None:
+        session, stats = now.session, figures_of(now.session)
+        if session is None or stats is None or session.kind == "verify" or not is_running(now):
             return Group(*lines)
         bar = ProgressBar(max(stats.rows, 1), stats.done, width=BAR_WIDTH, complete_style="blue")
-        return Group(*lines, Text(), bar)
+        # The first, since what is too long for the terminal loses its last lines.
+        return Group(bar, Text(), *lines)
 
     with Live(console=terminal.stdout, auto_refresh=False, transient=True) as live:
-        return _until_ended(files, now, lambda now: live.update(view(now), refresh=True), POLL_EVERY_S)
-
-
-def _until_ended(files: RunFiles, now: RunStatus, show: Callable[[RunStatus], None], every_s: float) -> RunStatus:
-    shown_at = float("-inf")
-    while now.is_held:
-        if time.monotonic() - shown_at >= every_s:
-            shown_at = time.monotonic()
-            show(now)
-        time.sleep(POLL_EVERY_S)
-        now = status_of(files, brief=True)
-    return now
+        return until_ended(files, now, lambda now: live.update(view(now), refresh=True), POLL_EVERY_S)
 
 
 def _print_json(now: RunStatus) -> None:

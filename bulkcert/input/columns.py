@@ -14,6 +14,7 @@ COLUMNS_SHOWN = 20
 _FORGIVEN = re.compile(r"[\s_\-\ufeff]+")
 # What is hardly a column's name: a serial, a date or a number of eight characters and more.
 _VALUE = re.compile(r"(?=.*[0-9])[0-9A-Fa-f:-]{8,}")
+_LONGEST_DATE = len("2026-01-01")
 _LIKELY_CA = re.compile(r"(?i)(?<![a-z])ca(?![a-z])|ca_?sn|ca_?serial|issuer|authority")
 _LIKELY_DEVICE = re.compile(rf"(?i)^(?!.*(?:{_LIKELY_CA.pattern[4:]})).*(?:device|serial|sn(?![a-z])|cert)")
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -25,12 +26,13 @@ def confirm_header(file: str, columns: Sequence[str], named: Sequence[str | None
     Args:
         file: What messages call it.
         columns: What is on its first line: data if there is a serial, and none of the names that are looked for.
-        named: Names of columns that were given by options.
+        named: Names of columns that were given by options; one that is a serial is the first row all the same.
 
     Raises:
         BulkcertError: INPUT_INVALID.
     """
-    names = {"devicesn", "casn", "sn"}.intersection(map(_plain, columns)) or set(columns) & set(named)
+    given = {name for name in named if name is not None and not (_VALUE.fullmatch(name) and len(name) > _LONGEST_DATE)}
+    names = {"devicesn", "casn", "sn"}.intersection(map(_plain, columns)) or set(columns) & given
     if any(map(_VALUE.fullmatch, columns)) and not names:
         line = {1: "CaSn", 2: "DeviceSn,CaSn"}.get(len(columns), "DeviceSn,CaSn,...")
         raise _invalid(

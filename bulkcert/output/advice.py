@@ -1,7 +1,9 @@
-"""What a finding means and what to do next: the one table that plan, run, status, verify and report read from."""
+"""What a finding means and what to do next: the one table that all commands read from."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
 from typing import Self
 
 import msgspec
@@ -63,6 +65,23 @@ _OWN_CODES = {
     "Client.NotJson": "the answer was not the service's, but of something in front of it",
     "Client.NoData": "the answer held nothing",
 }
+
+
+class Remedy(StrEnum):
+    """What to do about what a check of this machine or of the service has found."""
+
+    NO_SERVICE = "Name them with --instance and --region, or a job file that does with --job."
+    NOT_RENEWED = "Such a token cannot be renewed: a run that outlives it stops with 77, and is resumed with a new one."
+    CLOCK_OFF = "Set this machine's clock (it must be within 15 minutes of the service's)."
+    UNANSWERED = "Check the endpoint and the network; if this address was blocked, wait."
+    READING_REFUSED = "bulkcert policy ACTION prints all that a run needs; without reading there is no preflight."
+    ADDRESS_SILENT = "Leave this --source-address out, or see why nothing that is sent from it comes back."
+    LIMITS_RAISED = "Above the documented limits: an address that sends more is blocked, unless they were raised."
+    DISK_SMALL = "Make room: a run over a million rows takes up to 1 GB. Or name results elsewhere with -o."
+    DISK_REMOTE = "--state-dir names a local directory for the store, which is faster and safer there."
+    LOOP_SLOW = "pip install uvloop: with asyncio's own loop a call costs twice as much CPU."
+
+
 _BY_EXIT_STATUS = {
     ExitStatus.OK: "every row is in the desired state",
     ExitStatus.INCOMPLETE: "finished, and some rows are not in the desired state",
@@ -94,8 +113,10 @@ def quoted(command: str) -> str:
     return f"`{command}`"
 
 
-def meaning(exit_status: int) -> str:
-    """Returns an exit status in words."""
+def meaning(exit_status: int, rows: int = 1) -> str:
+    """Returns an exit status of a run over so many rows in words."""
+    if not rows and exit_status == ExitStatus.OK:
+        return "nothing to do: the list was empty"
     return _BY_EXIT_STATUS.get(ExitStatus(exit_status), "stopped before all rows were called")
 
 
@@ -104,6 +125,11 @@ def meaning_of(outcome: Outcome, code: str = "") -> str:
     if not code or outcome is Outcome.UNDONE:
         return _BY_OUTCOME[outcome][0]
     return _OWN_CODES.get(code) or rule_for(code).message or "no table lists this code"
+
+
+def left_words(file: str | Path, rows: int) -> str:
+    """Returns what is in the file of the rows that are not in the desired state, tried or not, in words."""
+    return f"{file}: {counted(rows, 'row')} not in the desired state"
 
 
 def on_unregistered(action: Action, *, protected: bool) -> str:
@@ -134,16 +160,18 @@ class Advice:
         files: Of the run, for the commands.
         action: What was asked.
         protected: Whether others are protected from it, which may be of the same CA.
+        rehearsal: Whether none of the rows is real.
     """
 
     files: RunFiles
     action: Action
     protected: bool
+    rehearsal: bool = False
 
     @classmethod
     def about(cls, files: RunFiles, asked: Asked) -> Self:
         """Returns the advice about the rows of a run."""
-        return cls(files, ACTIONS[asked.action], protected=asked.spares_cas)
+        return cls(files, ACTIONS[asked.action], protected=asked.spares_cas, rehearsal=asked.rehearsal)
 
     def on(self, outcome: Outcome, code: str = "") -> str:
         """Returns what to do about rows with an outcome and a code; the code is empty where there is none."""
@@ -179,10 +207,13 @@ class Advice:
             maybe_undone: Whether an undo may have changed them back, without an answer.
         """
         if maybe_undone:
-            return f"{outcome}, then perhaps undone: no answer to that is known", self._on_maybe_undone()
-        if read_back:
-            return f"{outcome}, then read back as {read_back}", self.on_read_back(read_back)
-        return meaning_of(outcome, code), self.on(outcome, code)
+            said = f"{outcome}, then perhaps undone: no answer to that is known", self._on_maybe_undone()
+        elif read_back:
+            said = f"{outcome}, then read back as {read_back}", self.on_read_back(read_back)
+        else:
+            said = meaning_of(outcome, code), self.on(outcome, code)
+        # What is printed there is refused: the emulator is gone.
+        return (said[0], f"REHEARSAL: nothing. Of a real run: {said[1]}") if self.rehearsal else said
 
     def _on_maybe_undone(self) -> str:
         verify, again = self.files.command("verify"), self._again("undone")

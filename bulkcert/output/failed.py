@@ -112,7 +112,7 @@ class _Chooser:
         is_past = pl.when(_IS_DRIFTED | pl.col(_MAYBE))  # what the service has answered holds no longer
         message = is_past.then(_MEANING).otherwise(pl.coalesce("message", _MEANING)).alias("message")
         said = rows.join(self._said(rows), on=_KEY, how="left", maintain_order="left")
-        return said.select(*own, "row", "outcome", "code", message, WHAT_TO_DO)
+        return said.select(*own, "row", "outcome", pl.col("code").replace("", None), message, WHAT_TO_DO)
 
     def _said(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Returns for each kind of the rows what it means and what to do."""

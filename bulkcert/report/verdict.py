@@ -34,7 +34,7 @@ def verdict_on(
     all_good, state = known.desired == of, tr(action.desired)
     tone = "open" if cut_off else "good" if all_good else "bad"
     label = tr("All {state}", state=state) if all_good else tr("Not all {state}", state=state)
-    label = tr("Unfinished") if cut_off else label
+    label = (tr("Running") if status.is_held else tr("Unfinished")) if cut_off else label
     if known.is_undone:
         label = tr("UNDONE")
     elif not of and not cut_off:

@@ -225,6 +225,9 @@ def _resumed(new: OpenRun, earlier: Asked) -> OpenRun:
     """
     files, store, asked, pinned = new.files, new.store, new.asked, new.pinned
     before = pinned_of(files, earlier)
+    if earlier.rehearsal:
+        message = f"{files.results} is of a rehearsal, which is no run against the service"
+        raise BulkcertError(ExitStatus.INPUT_INVALID, message, "No calls were made. Name other results with -o.")
     if differences := _differences(earlier, asked):
         lists = _compared(before, pinned) if earlier.keys_sha256 != asked.keys_sha256 else ""
         advice = (

@@ -54,19 +54,20 @@ def confirm_somebody_is_there() -> None:
         raise BulkcertError(ExitStatus.USAGE, f"{why}; no calls were made", "Add --yes to run without being asked.")
 
 
-def confirm(rows: int, *, by_device: bool = True) -> None:
+def confirm(rows: int, *, by_device: bool, what: str = "certificates that will change") -> None:
     """Asks whether to continue; of many rows, and for every action on CAs, the number must be typed.
 
     Args:
         rows: That are changed.
         by_device: Whether each is a device.
+        what: What they are, in the question.
 
     Raises:
         BulkcertError: The answer was no, or there is no terminal to ask.
     """
     confirm_somebody_is_there()
     if rows > ASK_FOR_COUNT or not by_device:
-        _agree(f"Type the number of certificates that will change ({rows}) to continue: ", str(rows))
+        _agree(f"Type the number of {what} ({rows}) to continue: ", str(rows))
     else:
         _agree("Continue? [y/N] ", "y", "yes")
 
@@ -86,8 +87,8 @@ def confirm_run(run: Run) -> None:
         _agree(f"Type the serial of the CA ({printable(ca or '')}) to delete it: ", ca or "")
     elif found.devices is not None:
         confirm_somebody_is_there()
-        devices = found.devices.devices
-        _agree(f"Type the number of devices that will be deleted ({devices}) to continue: ", str(devices))
+        devices, least = found.devices.devices, "at least " * (not found.devices.whole)
+        _agree(f"Type the number of devices that will be deleted ({least}{devices}) to continue: ", str(devices))
     else:
         confirm(run.left, by_device=False)
 

@@ -199,11 +199,11 @@ def _advice(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
     if action.by_ca and not inquiry.check.unplaced:
         worth = [ca for ca in plan.cas[:CAS_SHOWN] if _is_worth_a_call(inquiry, ca, plan.totals.rows)]
         yield from (_on_inactivating(ca, plan.totals.rows) for ca in worth[:CAS_NAMED])
+    if text := on_none(action, inquiry.findings, inquiry.pinned):
+        yield text
     if plan.totals.not_registered:
         absent = f"{are(plan.totals.not_registered, 'serial')} not registered"
         yield f"{absent}: {on_unregistered(action, protected=inquiry.check.spares_cas)}"
-    if text := on_none(action, inquiry.findings, inquiry.pinned):
-        yield text
     if plan.unread_because:
         yield f"states cannot be read, so a run calls every row whose state was not read: {plan.unread_because}"
 

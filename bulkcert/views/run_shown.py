@@ -116,7 +116,8 @@ def _unread(run: Run) -> str:
     """Returns why the states of some rows are not known."""
     if run.progress.unread_because:
         return f": {run.progress.unread_because.removesuffix('.')}"
-    return f" (--preflight {run.mode})"
+    # Of what an earlier session has called, or may have, no state is kept from before.
+    return "" if run.already_done and run.mode != "never" else f" (--preflight {run.mode})"
 
 
 def _deadline(deadline: float, needed_s: float) -> str | Text:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from bulkcert.engine.figures import LastError, Stats
 from bulkcert.errors import ExitStatus
-from bulkcert.output.advice import Step, is_undoing, meaning, steps_left, to_verify, undone_words
+from bulkcert.output.advice import Step, is_undoing, left_words, meaning, steps_left, to_verify, undone_words
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import Session
@@ -74,7 +74,7 @@ def rows_of(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
             yield from change_rows(status.doing.change)
     yield "results", str(status.files.results)
     if status.failed is not None:
-        yield "failed rows", f"{status.failed}: {counted(status.not_desired, 'row')}"
+        yield "rows left", left_words(status.failed, status.not_desired)
 
 
 def steps_of(status: RunStatus) -> tuple[Step, ...]:
@@ -110,7 +110,7 @@ def _state(status: RunStatus) -> Text:
     newest, stats = acting(status), figures_of(acting(status))
     if status.state is State.STARTING or newest is None:
         who = f": {status.holder}" if status.holder and status.holder.pid else ""
-        return Text(f"starting{who}; no calls yet: it reads its list, or waits for a confirmation")
+        return Text(f"starting{who}; nothing is changed yet: it reads its list and states, or waits for a confirmation")
     who = f"process {newest.pid} on {newest.host}"
     if status.state is State.RUNNING:
         if (pause := status.pause) is not None:
@@ -136,9 +136,7 @@ def _ended(status: RunStatus) -> Text:
         unfinished = "; the undo is not finished" * is_undoing(status)
         words = f"UNDONE: {undone_words(status)}{unfinished}; ended at {at} with {status.exit_status}"
         return Text(words, style="yellow")
-    words = doing.stopped or meaning(status.exit_status)
-    if status.asked is not None and not status.asked.rows:
-        words = "nothing to do: the list was empty"
+    words = doing.stopped or meaning(status.exit_status, status.asked.rows if status.asked else 0)
     on_purpose = status.exit_status in (ExitStatus.STOPPED_EARLY, *_SIGNALLED)
     style = "green" if status.exit_status == ExitStatus.OK else "yellow" if on_purpose else "red"
     return Text(f"ended at {at} with {status.exit_status}: {words}", style=style)
@@ -172,7 +170,8 @@ def _calls(status: RunStatus) -> Iterator[tuple[str, str]]:
     newest, stats = status.session, figures_of(status.session)
     if stats is not None and is_running(status):
         trouble = f"{faults(stats.retries, stats.throttles)}, {counted(stats.outages, 'outage')}"
-        yield "calls", f"{stats.calls:,}, {stats.rate:.0f}/s now, at most {stats.limit:.0f}/s; {trouble}"
+        own = " in this session" * (len(status.sessions) > 1)
+        yield "calls", f"{stats.calls:,}{own}, {stats.rate:.0f}/s now, at most {stats.limit:.0f}/s; {trouble}"
         if stats.pages or stats.reads:
             yield "read", f"{counted(stats.pages, 'page')} and {counted(stats.reads, 'single certificate')}"
         for number, lane in enumerate(stats.lanes):

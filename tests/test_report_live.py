@@ -1,0 +1,78 @@
+"""``report --live``: a page that is written again and again while a session runs, and reloads itself."""
+
+import re
+import signal
+import time
+
+import pytest
+from browser import CHROMIUM, browser
+from program import PATIENCE_S, here, start, wait_for
+
+RELOAD = '<meta http-equiv="refresh"'
+
+
+@pytest.fixture
+def page(place):
+    return place.directory / "war-room.html"
+
+
+def written(page, *words):
+    """Returns whether the page is there and has these words."""
+    return page.exists() and all(word in page.read_text() for word in words)
+
+
+def test_until_the_session_ends(place, page):
+    """It says how far the session is; the last page is that of the end, and loads itself no more."""
+    with place.running() as run:
+        place.calling()
+        with start("report", place.results, "-o", page, "--live") as live:
+            wait_for(live, lambda: written(page, RELOAD, "Running", "calls/s", "The run is running"))
+            place.end(run)
+            said, _ = live.communicate(timeout=PATIENCE_S)
+    assert live.returncode == 0
+    assert "war-room.html" in said.decode()
+    assert RELOAD not in page.read_text()
+    assert re.search(r"Not all inactive</p>\s*<p class=\"line\">\d", page.read_text())
+
+
+def test_ctrl_c(place, page):
+    """Ctrl-C ends the page, not the run: what stays says when it was made, and loads itself no more."""
+    with place.running() as run:
+        place.calling()
+        with start("report", place.results, "-o", page, "--live") as live:
+            wait_for(live, lambda: written(page, RELOAD))
+            live.send_signal(signal.SIGINT)
+            _, said = live.communicate(timeout=PATIENCE_S)
+        assert (live.returncode, b"error" in said) == (130, False)
+        assert run.poll() is None
+    assert written(page, "The run is running: what it does after this report was made is not in here.")
+    assert RELOAD not in page.read_text()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)")
+def test_in_a_browser(place, page):
+    """Whoever has opened it sees the run get on, without a script and without a hand."""
+    with place.running() as run, start("report", place.results, "-o", page, "--live") as live:
+        wait_for(live, lambda: written(page, RELOAD))
+        with browser() as tab:
+            tab.open(page)
+            shown = "document.querySelector('.tile dd small')?.textContent"
+            first, until = tab.value(shown), time.monotonic() + PATIENCE_S
+            while tab.value(shown) in (first, None):
+                assert time.monotonic() < until
+                time.sleep(0.3)
+            assert re.fullmatch(r"[\d,]+ of 5,000", first)
+            assert set(tab.asked) <= {page.resolve().as_uri()}
+        place.end(run)
+        live.communicate(timeout=PATIENCE_S)
+
+
+def test_of_a_run_that_has_ended(place, page):
+    """It is written once; a page needs a file, and a run."""
+    with place.running() as run:
+        place.calling()
+        place.end(run)
+    here("report", place.results, "-o", page, "--live").ended(0)
+    assert RELOAD not in page.read_text()
+    refused = here("report", place.results, "--format", "text", "--live").ended(2).stderr
+    assert "--live is for a page in a file" in refused
