@@ -32,6 +32,9 @@ class Place:
         self.service, self.list, self.disk = service, directory / "in.csv", disk
         self.results = disk / "out.csv"
         service.seed(write_devices(self.list, ROWS))
+        # A column that costs next to nothing where the list is pinned, and two megabytes in the results.
+        header, *rows = self.list.read_text().splitlines()
+        self.list.write_text("\n".join([f"{header},note", *(f"{row},{'x' * 2000}" for row in rows)]))
 
     def run(self):
         """Runs to the end; returns how it ended, and the rows that it called."""
@@ -66,7 +69,7 @@ def small_disk(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("size", "fails"), [("8k", "list"), ("48k", "session"), ("160k", "group"), ("504k", "results")]
+    ("size", "fails"), [("8k", "list"), ("48k", "session"), ("160k", "group"), ("1500k", "results")]
 )
 def test_full_disk(service, tmp_path, small_disk, size, fails):
     """A full disk stops the run with one message (73); with room again it goes on, and repeats nothing on record."""

@@ -11,7 +11,7 @@ from bulkcert.store.status import RunStatus, status_of
 from bulkcert.views import console as terminal
 from bulkcert.views.layout import NAME_WIDTH, show
 from bulkcert.views.shown import shown
-from bulkcert.views.status import figures_of, line_of, rows_of, steps_of
+from bulkcert.views.status import figures_of, is_running, line_of, rows_of, steps_of
 
 LINE_EVERY_S = 5.0
 BAR_WIDTH = 60
@@ -58,10 +58,12 @@ def _follow_live(files: RunFiles, now: RunStatus) -> RunStatus:
     def view(now: RunStatus) -> Group:
         rows = (Text.assemble(f"{name:<{NAME_WIDTH}}", value) for name, value in rows_of(now))
         lines = [line for row in rows for line in terminal.wrapped(row, terminal.stdout, NAME_WIDTH)]
-        if (stats := figures_of(now.session)) is None:
+        session, stats = now.session, figures_of(now.session)
+        if session is None or stats is None or session.kind == "verify" or not is_running(now):
             return Group(*lines)
         bar = ProgressBar(max(stats.rows, 1), stats.done, width=BAR_WIDTH, complete_style="blue")
-        return Group(*lines, Text(), bar)
+        # The first, since what is too long for the terminal loses its last lines.
+        return Group(bar, Text(), *lines)
 
     with Live(console=terminal.stdout, auto_refresh=False, transient=True) as live:
         return until_ended(files, now, lambda now: live.update(view(now), refresh=True), POLL_EVERY_S)

@@ -1,7 +1,8 @@
-"""What a finding means and what to do next: the one table that plan, run, status, verify and report read from."""
+"""What a finding means and what to do next: the one table that all commands read from."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Self
 
 import msgspec
@@ -66,6 +67,23 @@ _OWN_CODES = {
     "Client.NotJson": later("the answer was not the service's, but of something in front of it"),
     "Client.NoData": later("the answer held nothing"),
 }
+
+
+class Remedy(StrEnum):
+    """What to do about what a check of this machine or of the service has found."""
+
+    NO_SERVICE = "Name them with --instance and --region, or a job file that does with --job."
+    NOT_RENEWED = "Such a token cannot be renewed: a run that outlives it stops with 77, and is resumed with a new one."
+    CLOCK_OFF = "Set this machine's clock (it must be within 15 minutes of the service's)."
+    UNANSWERED = "Check the endpoint and the network; if this address was blocked, wait."
+    READING_REFUSED = "bulkcert policy ACTION prints all that a run needs; without reading there is no preflight."
+    ADDRESS_SILENT = "Leave this --source-address out, or see why nothing that is sent from it comes back."
+    LIMITS_RAISED = "Above the documented limits: an address that sends more is blocked, unless they were raised."
+    DISK_SMALL = "Make room: a run over a million rows takes up to 1 GB. Or name results elsewhere with -o."
+    DISK_REMOTE = "--state-dir names a local directory for the store, which is faster and safer there."
+    LOOP_SLOW = "pip install uvloop: with asyncio's own loop a call costs twice as much CPU."
+
+
 _CHECK_NETWORK = later("Check the endpoint and the network. Call them again: {again}")
 _STALLED = later("look at process {pid} on {host}; if it has to be killed, to resume")
 _BY_EXIT_STATUS = {

@@ -29,6 +29,12 @@ _SECRET = (
 WRONG_INSTANCE = "MqttInstanceNotFound"
 """Code of an instance that the region does not know."""
 
+CLOCK_REFUSED = frozenset({"InvalidTimeStamp.Expired", "InvalidTimeStamp.Format"})
+"""Codes of a call whose time is too far from the service's."""
+
+INSTANCE_REFUSED = frozenset({WRONG_INSTANCE, "MqttOwnerCheckError", "InstancePermissionCheckFailed"})
+"""Codes of a call on an instance that is not there, or not of this account."""
+
 CERTIFICATE_REFUSED = "Client.CertificateRefused"
 """Code of our own where this machine does not trust the server: the only one of these that stops a run."""
 

@@ -170,7 +170,8 @@ def _calls(status: RunStatus) -> Iterator[tuple[str, str]]:
     newest, stats = status.session, figures_of(status.session)
     if stats is not None and is_running(status):
         trouble = f"{faults(stats.retries, stats.throttles)}, {counted(stats.outages, 'outage')}"
-        yield "calls", f"{stats.calls:,}, {stats.rate:.0f}/s now, at most {stats.limit:.0f}/s; {trouble}"
+        own = " in this session" * (len(status.sessions) > 1)
+        yield "calls", f"{stats.calls:,}{own}, {stats.rate:.0f}/s now, at most {stats.limit:.0f}/s; {trouble}"
         if stats.pages or stats.reads:
             yield "read", f"{counted(stats.pages, 'page')} and {counted(stats.reads, 'single certificate')}"
         for number, lane in enumerate(stats.lanes):
