@@ -22,11 +22,6 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun if count == 1 else many}"
 
 
-def are(count: int, noun: str) -> str:
-    """Returns a number of things as the subject of a sentence: ``1 row is``, ``4,997 rows are``."""
-    return f"{counted(count, noun)} {'is' if count == 1 else 'are'}"
-
-
 def faults(retries: int, throttles: int) -> str:
     """Returns what went wrong for a while: ``1 retry, 3 throttles``."""
     return f"{counted(retries, 'retry')}{tr(', ')}{counted(throttles, 'throttle')}"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Self
 
 import msgspec
@@ -130,6 +131,11 @@ def meaning_of(outcome: Outcome, code: str = "") -> str:
     if not code or outcome is Outcome.UNDONE:
         return tr(_BY_OUTCOME[outcome][0])
     return tr(_OWN_CODES.get(code, "")) or rule_for(code).message or tr("no table lists this code")
+
+
+def left_words(file: str | Path, rows: int) -> str:
+    """Returns what is in the file of the rows that are not in the desired state, tried or not, in words."""
+    return tr("{file}: {rows} not in the desired state", file=file, rows=counted(rows, "row"))
 
 
 def on_unregistered(action: Action, *, protected: bool) -> str:

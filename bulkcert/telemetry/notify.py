@@ -13,11 +13,11 @@ from socket import gethostname
 from typing import Any
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.output.advice import meaning, sentence, steps_left, undone_words
+from bulkcert.output.advice import left_words, meaning, sentence, steps_left, undone_words
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import SessionKind
 from bulkcert.store.status import RunStatus, status_of
-from bulkcert.words import counted, spaced
+from bulkcert.words import spaced
 
 MOST_S = 15.0
 """How long the end of a command waits for all of its messages."""
@@ -155,7 +155,7 @@ def _rows(status: RunStatus) -> Iterator[str]:
     if status.drifted:
         yield f"read back in another state: {status.drifted:,}"
     if status.failed is not None:
-        yield f"failed rows: {status.failed}: {counted(status.not_desired, 'row')}"
+        yield f"rows left: {left_words(status.failed, status.not_desired)}"
     yield from (f"next: {sentence(step)}" for step in steps_left(status))
 
 

@@ -7,7 +7,7 @@ from rich.text import Text
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.language import tr, trn
 from bulkcert.log import is_json
-from bulkcert.output.advice import meaning, steps_after, steps_left, undone_words
+from bulkcert.output.advice import left_words, meaning, steps_after, steps_left, undone_words
 from bulkcert.output.failed import FailedRows
 from bulkcert.output.summary import Kind, Summary
 from bulkcert.runs.undo import Undo
@@ -118,7 +118,7 @@ def failed_lines(failed: FailedRows | None) -> Iterator[tuple[str, str]]:
     """Yields the file of the rows that are not in the desired state, and what failed, by code and CA."""
     if failed is None:
         return
-    yield tr("failed rows"), f"{failed.file}{tr(': ')}{counted(failed.rows, 'row')}"
+    yield tr("rows left"), left_words(failed.file, failed.rows)
     groups = [group for group in failed.groups if group.kind not in _NOT_TRIED]
     for group in groups[:GROUPS_SHOWN]:
         under = f" CA {printable(group.ca_sn)}" if group.ca_sn else ""
