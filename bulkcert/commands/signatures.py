@@ -15,6 +15,7 @@ from bulkcert.runs.options import (
     MAIN,
     SAFETY,
     CallOptions,
+    DoctorOptions,
     Inputs,
     InventoryOptions,
     Options,
@@ -76,6 +77,18 @@ def plan(action: ActionName, input_: Inputs, options: PlanOptions = PlanOptions(
         input_: The list, as for run.
     """
     return _do("plan", action, input_, options)
+
+
+def doctor(*, options: DoctorOptions = DoctorOptions()) -> int:
+    """Check what a run needs: credentials, service, clock, disk.
+
+    bulkcert doctor --instance ID --region REGION
+    bulkcert doctor --job where.toml --json
+
+    It reads at most ten certificates, and changes nothing. Without an instance
+    it checks this machine alone.
+    """
+    return _do("doctor", options)
 
 
 def policy(action: ActionName, *, options: PolicyOptions = PolicyOptions()) -> int:
@@ -339,6 +352,7 @@ _LOCAL = "0 done · 2 options · 66 no such run · 73 disk"
 COMMANDS: dict[str, tuple[Callable[..., int], str]] = {
     "inventory": (inventory, _READ),
     "plan": (plan, "0 it can start · otherwise what the run would end with"),
+    "doctor": (doctor, "0 a run could start · otherwise what it would end with"),
     "policy": (policy, "0 done · 2 options · 73 disk · 78 setup"),
     "rehearse": (rehearse, _RUN),
     "emulator": (emulator, "0 stopped · 2 options · 66 no list · 69 no port · 73 disk"),

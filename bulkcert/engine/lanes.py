@@ -269,7 +269,7 @@ def refusal(answer: Response, operation: Operation) -> Stop:
     """Returns why a run ends whose calls are all refused like this one."""
     if answer.code == CERTIFICATE_REFUSED:
         advice = "Check the endpoint; the certificate that it shows is not trusted by this machine."
-        return Stop(ExitStatus.UNAVAILABLE, f"{answer.code}: {answer.message}", advice)
+        return Stop(ExitStatus.UNAVAILABLE, f"{answer.code}: {answer.message}", advice, answer.code)
     rule = rule_for(answer.code)
     said = f"{answer.code} (HTTP {answer.http_status}, request {answer.request_id or 'unknown'}): {answer.message}"
     ram = f"{operation.ram_action}{f' and {INSTANCE_ACCESS}' if operation.needs_instance_access else ''}"
