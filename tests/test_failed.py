@@ -183,6 +183,15 @@ def test_the_file_of_somebody_else(tmp_path, service):
     assert not theirs.exists()
 
 
+def test_it_is_one_of_the_files_of_the_run(tmp_path):
+    """What removes a run removes it, too."""
+    run = made_run(tmp_path, ["failed"], [session(ended=1)])
+    here("export", run.results).ended(0)
+
+    assert run.failed in [*run.everything()]
+    assert run.failed in run.kept
+
+
 def test_of_a_rehearsal(tmp_path):
     """Nobody is sent after certificates that no call has reached."""
     run = made_run(tmp_path, ["failed"], [session(ended=1)], rehearsal=True)

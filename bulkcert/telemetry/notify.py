@@ -83,14 +83,19 @@ class Notifier:
 
     def ask(self) -> None:
         """Sends that a question is open."""
-        self._send(self._status(), "waits for a confirmation", [f"on {gethostname()}; no calls yet"], "warning")
+        self._send(
+            self._status(),
+            "waits for a confirmation",
+            [f"on {gethostname()}; until then it changes nothing"],
+            "warning",
+        )
 
     def _type(self) -> str:
         is_harmless = self.exit_status in (ExitStatus.INCOMPLETE, ExitStatus.STOPPED_EARLY) or self.exit_status > 128  # noqa: PLR2004 - a signal
         return "success" if not self.exit_status else "warning" if is_harmless else "failure"
 
     def _status(self) -> RunStatus | None:
-        with suppress(BulkcertError):
+        with suppress(Exception):  # what is wrong with the store is said elsewhere
             return status_of(self._files, brief=True)
         return None
 
