@@ -138,24 +138,9 @@ class ChangeOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class NotifyOptions:
-    """Who gets a message; no option of these is stored, since a URL holds a token."""
+class ApprovalOptions(ChangeOptions):
+    """Who has approved a change, and what has to be given; for every command that changes certificates."""
 
-    notify: Annotated[tuple[str, ...], Parameter(group=OUTPUT, consume_multiple=False, metavar="URL")] = ()
-    """Send a message there in the end: an apprise URL, a secret for the environment or a job file; see help notify."""
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class CallOptions(ServiceOptions, StateOptions, ChangeOptions, NotifyOptions):
-    """Options of every command that changes certificates row by row."""
-
-    yes: Annotated[bool, Parameter(name=["--yes", "-y"], group=MAIN)] = False
-    """Do not ask."""
-    limit_rows: Annotated[int | None, number(SAFETY)] = None
-    """Call at most so many rows, then stop (75); resume calls the next ones."""
-    max_errors: Annotated[str, Parameter(group=SAFETY, metavar="N|P%")] = "50%"
-    """Stop (3) when more rows than this failed: a number, or a share of those finished, from 100 on."""
     approved_by: Annotated[str, Parameter(group=APPROVAL, metavar="NAME")] = ""
     """Who has approved it; kept and shown."""
     require: Annotated[
@@ -169,6 +154,28 @@ class CallOptions(ServiceOptions, StateOptions, ChangeOptions, NotifyOptions):
         ),
     ] = ()
     """Refuse to start (2) without: ticket, reason, approved-by, plan, approver-key."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class NotifyOptions:
+    """Who gets a message; no option of these is stored, since a URL holds a token."""
+
+    notify: Annotated[tuple[str, ...], Parameter(group=OUTPUT, consume_multiple=False, metavar="URL")] = ()
+    """Send a message there in the end: an apprise URL, a secret for the environment or a job file; see help notify."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CallOptions(ServiceOptions, StateOptions, ApprovalOptions, NotifyOptions):
+    """Options of every command that changes certificates row by row."""
+
+    yes: Annotated[bool, Parameter(name=["--yes", "-y"], group=MAIN)] = False
+    """Do not ask."""
+    limit_rows: Annotated[int | None, number(SAFETY)] = None
+    """Call at most so many rows, then stop (75); resume calls the next ones."""
+    max_errors: Annotated[str, Parameter(group=SAFETY, metavar="N|P%")] = "50%"
+    """Stop (3) when more rows than this failed: a number, or a share of those finished, from 100 on."""
 
 
 @Parameter(name="*")
@@ -252,7 +259,7 @@ class PlanOptions(ServiceOptions, PreflightOptions, ColumnOptions, SizeOptions, 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class VerifyOptions(ServiceOptions, StateOptions, NotifyOptions):
+class VerifyOptions(ServiceOptions, StateOptions, ApprovalOptions, NotifyOptions):
     """Options of ``verify``."""
 
     watch: Annotated[float, Parameter(group=MAIN, converter=seconds, metavar="TIME")] = 0.0

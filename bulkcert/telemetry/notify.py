@@ -13,11 +13,11 @@ from socket import gethostname
 from typing import Any
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.output.advice import meaning, sentence, steps_left, undone_words
+from bulkcert.output.advice import left_words, meaning, sentence, steps_left, undone_words
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import SessionKind
 from bulkcert.store.status import RunStatus, status_of
-from bulkcert.words import counted, spaced
+from bulkcert.words import spaced
 
 MOST_S = 15.0
 """How long the end of a command waits for all of its messages."""
@@ -83,14 +83,19 @@ class Notifier:
 
     def ask(self) -> None:
         """Sends that a question is open."""
-        self._send(self._status(), "waits for a confirmation", [f"on {gethostname()}; no calls yet"], "warning")
+        self._send(
+            self._status(),
+            "waits for a confirmation",
+            [f"on {gethostname()}; until then it changes nothing"],
+            "warning",
+        )
 
     def _type(self) -> str:
         is_harmless = self.exit_status in (ExitStatus.INCOMPLETE, ExitStatus.STOPPED_EARLY) or self.exit_status > 128  # noqa: PLR2004 - a signal
         return "success" if not self.exit_status else "warning" if is_harmless else "failure"
 
     def _status(self) -> RunStatus | None:
-        with suppress(BulkcertError):
+        with suppress(Exception):  # what is wrong with the store is said elsewhere
             return status_of(self._files, brief=True)
         return None
 
@@ -155,7 +160,7 @@ def _rows(status: RunStatus) -> Iterator[str]:
     if status.drifted:
         yield f"read back in another state: {status.drifted:,}"
     if status.failed is not None:
-        yield f"failed rows: {status.failed}: {counted(status.not_desired, 'row')}"
+        yield f"rows left: {left_words(status.failed, status.not_desired)}"
     yield from (f"next: {sentence(step)}" for step in steps_left(status))
 
 
