@@ -1,7 +1,9 @@
 """Numbers and times in words."""
 
-import textwrap
+import re
 from datetime import datetime
+
+from rich.cells import cell_len
 
 from bulkcert.language import in_zone, later, spoken, tr
 
@@ -18,11 +20,6 @@ def counted(count: int, noun: str) -> str:
         return f"{count:,} {tr(noun)}"
     many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}es" if noun.endswith("ss") else f"{noun}s"
     return f"{count:,} {noun if count == 1 else many}"
-
-
-def are(count: int, noun: str) -> str:
-    """Returns a number of things as the subject of a sentence: ``1 row is``, ``4,997 rows are``."""
-    return f"{counted(count, noun)} {'is' if count == 1 else 'are'}"
 
 
 def faults(retries: int, throttles: int) -> str:
@@ -65,11 +62,34 @@ def length(seconds: float) -> str:
     return tr("{s} s", s=f"{seconds:.3g}") if seconds < 60 else duration(seconds)  # noqa: PLR2004 - clock arithmetic
 
 
+_WORD = re.compile(r"[\u2e80-\uffef][\u3001\u3002\uff01-\uff1f]*|[^\s\u2e80-\uffef]+")
+"""A word, or a Chinese character with the punctuation behind it: what a line is not broken in."""
+
+
+def line_starts(text: str, width: int, indent: int) -> list[int]:
+    """Returns where the lines of a text begin that fit a width; only a word makes one longer.
+
+    Args:
+        text: The text; what stands in its first ``indent`` columns is not broken.
+        width: Columns of a line.
+        indent: Columns that the lines below the first are indented by.
+    """
+    starts = [0]
+    for word in _WORD.finditer(text):
+        indented = indent * (len(starts) > 1)
+        is_over = indented + cell_len(text[starts[-1] : word.end()].rstrip()) > width
+        if is_over and indented + cell_len(text[starts[-1] : word.start()]) > indent:
+            starts.append(word.start())
+    return starts
+
+
 def folded(text: str, width: int, first: str, below: str) -> list[str]:
     """Returns a text as lines that begin with ``first`` and ``below``; only a word makes one longer than the width."""
-    return textwrap.wrap(
-        text, width, initial_indent=first, subsequent_indent=below, break_long_words=False, break_on_hyphens=False
-    )
+    whole = first + text
+    starts = line_starts(whole, width, max(cell_len(below), cell_len(first)))
+    ends = [*starts[1:], len(whole)]
+    lines = [whole[start:end].rstrip() for start, end in zip(starts, ends, strict=True)]
+    return [lines[0], *(below + line for line in lines[1:])]
 
 
 def printable(text: str, width: int = 40) -> str:

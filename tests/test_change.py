@@ -69,6 +69,17 @@ def test_an_undo_has_its_own(job, service):
     assert "CHG-4712" in here("status", results).ended(1).stdout
 
 
+def test_a_watch_changes_certificates_too(job, service):
+    """What a job demands it demands of a watch, which calls again; not of a verification that only reads."""
+    here("run", "--job", job, "--yes", *UNHURRIED, *GIVEN).ended(0)
+    here("verify", "--job", job, *UNHURRIED).ended(0)
+    watch = ("verify", "--job", job, *UNHURRIED, "--yes", "--watch", "1", "--every", "1")
+    assert "--ticket is missing, and --require demands it" in here(*watch).ended(2).stderr
+    here(*watch, *GIVEN).ended(0)
+    changes = [each["change"]["ticket"] for each in summary_of(job.with_name("r.csv"))["sessions"]]
+    assert changes == ["CHG-4711", "", "CHG-4711"]
+
+
 @pytest.mark.parametrize(
     ("given", "missing"),
     [((), ["ticket", "approved-by"]), (("--ticket", "CHG-1"), ["approved-by"]), (("--ticket", " "), ["ticket"])],

@@ -87,7 +87,7 @@ def test_no_row_no_file(tmp_path):
 
     assert not run.failed.exists()
     assert json.loads(run.summary.read_bytes())["failed"] is None
-    assert "failed rows" not in here("status", run.results).ended(0).stdout
+    assert "rows left" not in here("status", run.results).ended(0).stdout
 
 
 def test_it_is_not_shown_while_it_may_be_old(tmp_path):
@@ -95,7 +95,7 @@ def test_it_is_not_shown_while_it_may_be_old(tmp_path):
     run = made_run(tmp_path, ["failed"], [session(ended=1), session(ended=None)])
     run.failed.write_text("of before\n")
 
-    assert "failed rows" not in here("status", run.results).ended(75).stdout
+    assert "rows left" not in here("status", run.results).ended(75).stdout
     assert json.loads(here("report", run.results, "--format", "json").ended(0).stdout)["failed"] is None
 
 
@@ -122,7 +122,7 @@ def test_on_the_terminal():
     none = [Group(kind, "", "ca", 1) for kind in ("not_attempted", "undone")]
     lines = [line for _, line in failed_lines(failed.FailedRows("r.csv.failed.csv", 40, [*none, *many]))]
 
-    assert lines[0] == "r.csv.failed.csv: 40 rows"
+    assert lines[0] == "r.csv.failed.csv: 40 rows not in the desired state"
     assert [line.split() for line in lines[1:3]] == [
         ["9", "failed", "A", "CA", "ca0"],
         ["8", "failed", "A", "CA", "ca1"],
@@ -141,8 +141,8 @@ def test_from_run_to_run(tmp_path, service):
 
     ran = here("run", "inactivate-device", "d.csv", *where, "-o", "r.csv").ended(1)
     assert [each["DeviceSn"] for each in read_results(left)] == [device for device, _ in devices[6:]]
-    assert "failed rows   r.csv.failed.csv: 4 rows\n" in ran.stdout
-    groups = [line.split() for line in ran.stdout.partition("failed rows")[2].splitlines()[1:3]]
+    assert "rows left     r.csv.failed.csv: 4 rows not in the desired state\n" in ran.stdout
+    groups = [line.split() for line in ran.stdout.partition("rows left")[2].splitlines()[1:3]]
     assert groups == [["2", "not_registered", "FindDeviceBySnError", "CA", f"00ca00000{ca}"] for ca in (0, 1)]
 
     service.seed(devices[6:8])
@@ -157,7 +157,7 @@ def test_from_run_to_run(tmp_path, service):
     service.tell("delete", instance=INSTANCE, ca_sn=devices[0][1], device_sn=devices[0][0])
     verified = here("verify", "r.csv", *pace).ended(1)
     assert [(each["row"], each["outcome"]) for each in read_results(left)] == [("1", "succeeded")]
-    assert "failed rows   r.csv.failed.csv: 1 row\n" in verified.stdout
+    assert "rows left     r.csv.failed.csv: 1 row not in the desired state\n" in verified.stdout
     assert "see r.csv.failed.csv" in here("verify", "r.csv", "-q", *pace).ended(1).stderr
 
     here("undo", "r.csv", "--yes", "--include-unknown", *pace)
@@ -181,6 +181,15 @@ def test_the_file_of_somebody_else(tmp_path, service):
     assert len(service.calls()) == calls
     here(*run, "d.csv", "--overwrite", cwd=tmp_path).ended(0)
     assert not theirs.exists()
+
+
+def test_it_is_one_of_the_files_of_the_run(tmp_path):
+    """What removes a run removes it, too."""
+    run = made_run(tmp_path, ["failed"], [session(ended=1)])
+    here("export", run.results).ended(0)
+
+    assert run.failed in [*run.everything()]
+    assert run.failed in run.kept
 
 
 def test_of_a_rehearsal(tmp_path):

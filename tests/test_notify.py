@@ -63,13 +63,14 @@ def test_every_end_of_a_run(tmp_path, hook, run):
 
     assert ran["title"] == f"bulkcert run inactivate-device on {INSTANCE} ended with 1"
     assert "rows: 10: 8 succeeded, 2 not registered" in ran["message"]
-    assert "failed rows: r.csv.failed.csv: 2 rows" in ran["message"]
+    assert "r.csv.failed.csv: 2 rows not in the desired state" in ran["message"]
     assert "next: 2 not registered: NOT safe" in ran["message"]
     assert "`bulkcert resume r.csv --retry not_registered`" in ran["message"]
     assert [each["type"] for each in posts] == ["warning", "warning", "success", "failure"]
     assert verified["title"].startswith("bulkcert verify inactivate-device on")
     assert undone["message"].startswith("UNDONE: ")
-    assert refused["title"].endswith("ended with 65")
+    assert refused["title"].endswith(f"inactivate-device on {INSTANCE} ended with 65")
+    assert str(tmp_path / "r.csv") in ran["message"]
     assert "DeviceSn is blank" in refused["message"]
 
 
@@ -148,6 +149,9 @@ def test_the_url_is_a_secret(tmp_path, hook, run, where, form):
 def test_a_command_that_is_printed_again(tmp_path, hook, run):
     """What is to be typed again has no URL."""
     url, *_ = hook
+    twice = run("--notify", url, url).ended(2)
+    assert "wants a --notify of its own" in twice.stderr
+    assert TOKEN not in twice.stderr
     (tmp_path / "r.csv.run").mkdir(mode=0o500)
     ended = run("--notify", url, "--state-dir", tmp_path / "none" / "x").ended(73)
     assert TOKEN not in ended.stderr

@@ -119,7 +119,15 @@ def test_the_end_of_a_run(printed):
 
 PLANS = [("plan", "inactivate-device"), ("plan", "delete-ca")]
 RUN = ("run", "inactivate-device", "-o", "new.csv", "--protect", "p.csv", "--skip-protected")
-SHOWN = [*RUNS, RUN, ("run", "delete-ca", "-o", "new.csv", "--rate", "501", "--limits-raised"), *PLANS, ("verify",)]
+DOCTOR = ("doctor", "--rate", "501", "--limits-raised")
+SHOWN = [
+    *RUNS,
+    RUN,
+    DOCTOR,
+    ("run", "delete-ca", "-o", "new.csv", "--rate", "501", "--limits-raised"),
+    *PLANS,
+    ("verify",),
+]
 
 
 @pytest.mark.parametrize("case", SHOWN, ids=str)
@@ -139,6 +147,8 @@ def test_what_commands_show(tmp_path, service, monkeypatch, printed, case):
             ending(files)
         elif case == ("verify",):
             here("verify", "r.csv", *UNHURRIED).ended(1)
+        elif case == DOCTOR:
+            here(*case, *where[:4]).ended(0)
         else:
             here(*case[:2], "d.csv", *case[2:], *where)
         return printed()

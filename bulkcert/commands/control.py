@@ -59,7 +59,8 @@ def control(
     asked = ask(files, session.id, requests[0], limits)
     _await(files, asked)
     terminal.say(_DONE[asked.request].format(words=asked.words), terminal.stdout)
-    if asked.request in ("pause", "stop"):
+    is_over = asked.request == "stop" and status.asked is not None and status.asked.rehearsal
+    if asked.request in ("pause", "stop") and not is_over:
         after = {"pause": ("to continue", ("control", "--continue")), "stop": ("to resume", ("resume",))}
         purpose, command = after[asked.request]
         terminal.say_step(purpose, files.command(*command), terminal.stdout)

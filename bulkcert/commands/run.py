@@ -59,10 +59,9 @@ def execute(job: Job, provider: CredentialProvider) -> Summary:
         provider: What to sign with.
     """
     bind(action=job.action.name, instance=job.instance, rehearsal=job.rehearsal)
-    with (
-        ExitStack() as last,
-        notifying(job.options.notify, "run", job.files, terminal.warn, rehearsal=job.rehearsal) as ends_with,
-    ):
+    warn, about = terminal.warn, f"{job.action.name} on {job.instance}"
+    notified = notifying(job.options.notify, "run", job.files, warn, about=about, rehearsal=job.rehearsal)
+    with ExitStack() as last, notified as ends_with:
         summary = _recorded(job, provider, last)
         ends_with(summary.exit_status)
     return summary

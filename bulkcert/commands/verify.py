@@ -8,6 +8,7 @@ from bulkcert.engine.figures import Stats
 from bulkcert.engine.limits import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind
+from bulkcert.runs.job import check_required
 from bulkcert.runs.opened import OpenRun, confirm_real
 from bulkcert.runs.opening import open_existing
 from bulkcert.runs.options import VerifyOptions
@@ -61,7 +62,7 @@ def _executed(
     try:
         if not rehearsal:
             confirm_real(files, opened.asked, "verify")
-        bind(run=opened.asked.run, action=opened.asked.action, rehearsal=rehearsal)
+        bind(run=opened.asked.run, action=opened.asked.action, rehearsal=rehearsal, ticket=options.ticket or None)
         service = _service(opened, options)
         question.warn_of_limits(options)
         calling.prepare(provider, calling.leave_reading)
@@ -94,6 +95,8 @@ def _service(opened: OpenRun, options: VerifyOptions) -> Target:
         problems.append(f"--watch must be 30d at most, not {options.watch / 86400:g}d; start it again after that")
     if options.every < SHORTEST_PAUSE_S:
         problems.append(f"--every must be 1s at least, not {options.every:g}s")
+    if options.watch:  # else nothing is changed
+        check_required(options, problems)
     refuse(problems, "verify")
     if options.watch:
         confirm_watchable(opened.action)

@@ -1,12 +1,15 @@
-"""What a finding means and what to do next: the one table that plan, run, status, verify and report read from."""
+"""What a finding means and what to do next: the one table that all commands read from."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
 from typing import Self
 
 import msgspec
 
 from bulkcert.errors import ExitStatus
+from bulkcert.language import later, tr, trn
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.service.certificates import Status
 from bulkcert.service.codes import WRONG_INSTANCE, rule_for
@@ -16,57 +19,78 @@ from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Asked
 from bulkcert.store.status import RunStatus, State
-from bulkcert.words import counted
+from bulkcert.words import counted, spaced
 
-_AGAIN = "Call them again: {again}"
+_AGAIN = later("Call them again: {again}")
 
 _BY_OUTCOME: dict[Outcome, tuple[str, str]] = {
-    Outcome.SUCCEEDED: ("the service did it and echoed the serial", ""),
-    Outcome.UNCHANGED: ("already in the desired state; no call was made", ""),
-    Outcome.NOT_REGISTERED: ("the service knows no such certificate", "{unregistered}"),
-    Outcome.FAILED: ("refused, or the attempts were used up", ""),
+    Outcome.SUCCEEDED: (later("the service did it and echoed the serial"), "later("),
+    Outcome.UNCHANGED: (")already in the desired state; no call was made", "later("),
+    Outcome.NOT_REGISTERED: (")the service knows no such certificate", "{unregistered}"),
+    Outcome.FAILED: (later("refused, or the attempts were used up"), "later("),
     Outcome.UNKNOWN: (
-        "sent and never answered: it may or may not have been done",
-        "What they are now: {verify}. To call them again: {again}.{harmless}",
+        ")sent and never answered: it may or may not have been done",
+        later("What they are now: {verify}. To call them again: {again}.{harmless}"),
     ),
     Outcome.INVALID: (
-        "the serial cannot be right; never sent",
-        "Correct the serials in the list, and run the corrected rows.",
+        later("the serial cannot be right; never sent"),
+        later("Correct the serials in the list, and run the corrected rows."),
     ),
-    Outcome.DUPLICATE: ("the same certificate as an earlier row", ""),
-    Outcome.NOT_ATTEMPTED: ("the run stopped first", "The run has not reached them: {resume}"),
+    Outcome.DUPLICATE: (later("the same certificate as an earlier row"), "later("),
+    Outcome.NOT_ATTEMPTED: (")the run stopped first", later("The run has not reached them: {resume}")),
     Outcome.PROTECTED: (
-        "on the list of protected serials; never sent",
-        "Not called on purpose. To have it done, take them off the list of protected serials.",
+        later("on the list of protected serials; never sent"),
+        later("Not called on purpose. To have it done, take them off the list of protected serials."),
     ),
     Outcome.UNDONE: (
-        "changed by this run, and changed back by its undo",
-        "Undone on purpose. To do it again: {again}",
+        later("changed by this run, and changed back by its undo"),
+        later("Undone on purpose. To do it again: {again}"),
     ),
 }
 _BY_VERDICT: dict[Verdict, str] = {
-    Verdict.FAILED: "Look at the message: the service refuses these rows as they are, and would again. Correct them.",
-    Verdict.UNRECOGNIZED: "No table lists this code: give the request id to the service's support.",
-    Verdict.RETRY: f"A passing fault of the service. {_AGAIN}",
-    Verdict.THROTTLED: "Too many calls on this account at the time. Best when nothing else calls: {again}",
-    Verdict.NOT_FOUND: "Once they are registered: {again}",
+    Verdict.FAILED: later(
+        "Look at the message: the service refuses these rows as they are, and would again. Correct them."
+    ),
+    Verdict.UNRECOGNIZED: later("No table lists this code: give the request id to the service's support."),
+    Verdict.RETRY: later("A passing fault of the service. Call them again: {again}"),
+    Verdict.THROTTLED: later("Too many calls on this account at the time. Best when nothing else calls: {again}"),
+    Verdict.NOT_FOUND: later("Once they are registered: {again}"),
 }
 _OWN_CODES = {
-    "Client.Timeout": "no answer came in time",
-    "Client.Disconnected": "the connection was lost before the answer",
-    "Client.NotHttp": "what came was no answer, or too long",
-    "Client.ConnectFailed": "no connection came about; nothing was sent",
-    "Client.CertificateRefused": "this machine does not trust the server's certificate",
-    "Client.NoEcho": "the answer said success without the serial that was sent",
-    "Client.WrongEcho": "the answer named another serial than the one that was sent",
-    "Client.NoCode": "the answer had no code",
-    "Client.NotJson": "the answer was not the service's, but of something in front of it",
-    "Client.NoData": "the answer held nothing",
+    "Client.Timeout": later("no answer came in time"),
+    "Client.Disconnected": later("the connection was lost before the answer"),
+    "Client.NotHttp": later("what came was no answer, or too long"),
+    "Client.ConnectFailed": later("no connection came about; nothing was sent"),
+    "Client.CertificateRefused": later("this machine does not trust the server's certificate"),
+    "Client.NoEcho": later("the answer said success without the serial that was sent"),
+    "Client.WrongEcho": later("the answer named another serial than the one that was sent"),
+    "Client.NoCode": later("the answer had no code"),
+    "Client.NotJson": later("the answer was not the service's, but of something in front of it"),
+    "Client.NoData": later("the answer held nothing"),
 }
+
+
+class Remedy(StrEnum):
+    """What to do about what a check of this machine or of the service has found."""
+
+    NO_SERVICE = "Name them with --instance and --region, or a job file that does with --job."
+    NOT_RENEWED = "Such a token cannot be renewed: a run that outlives it stops with 77, and is resumed with a new one."
+    CLOCK_OFF = "Set this machine's clock (it must be within 15 minutes of the service's)."
+    UNANSWERED = "Check the endpoint and the network; if this address was blocked, wait."
+    READING_REFUSED = "bulkcert policy ACTION prints all that a run needs; without reading there is no preflight."
+    ADDRESS_SILENT = "Leave this --source-address out, or see why nothing that is sent from it comes back."
+    LIMITS_RAISED = "Above the documented limits: an address that sends more is blocked, unless they were raised."
+    DISK_SMALL = "Make room: a run over a million rows takes up to 1 GB. Or name results elsewhere with -o."
+    DISK_REMOTE = "--state-dir names a local directory for the store, which is faster and safer there."
+    LOOP_SLOW = "pip install uvloop: with asyncio's own loop a call costs twice as much CPU."
+
+
+_CHECK_NETWORK = later("Check the endpoint and the network. Call them again: {again}")
+_STALLED = later("look at process {pid} on {host}; if it has to be killed, to resume")
 _BY_EXIT_STATUS = {
-    ExitStatus.OK: "every row is in the desired state",
-    ExitStatus.INCOMPLETE: "finished, and some rows are not in the desired state",
-    ExitStatus.STOPPED_EARLY: "stopped early on purpose; it can be resumed",
+    ExitStatus.OK: later("every row is in the desired state"),
+    ExitStatus.INCOMPLETE: later("finished, and some rows are not in the desired state"),
+    ExitStatus.STOPPED_EARLY: later("stopped early on purpose; it can be resumed"),
 }
 _MENDED_FIRST = frozenset(
     {ExitStatus.UNAVAILABLE, ExitStatus.CANNOT_WRITE, ExitStatus.DENIED, ExitStatus.MISCONFIGURED}
@@ -86,7 +110,7 @@ class Step(msgspec.Struct, frozen=True):
 def sentence(step: Step) -> str:
     """Returns a step as a sentence of a report, with the command between backquotes."""
     purpose = f"{step.purpose[0].upper()}{step.purpose[1:]}"
-    return f"{purpose}: {quoted(step.command)}" if step.command else purpose
+    return f"{purpose}{tr(': ')}{quoted(step.command)}" if step.command else purpose
 
 
 def quoted(command: str) -> str:
@@ -97,15 +121,21 @@ def quoted(command: str) -> str:
 def meaning(exit_status: int, rows: int = 1) -> str:
     """Returns an exit status of a run over so many rows in words."""
     if not rows and exit_status == ExitStatus.OK:
-        return "nothing to do: the list was empty"
-    return _BY_EXIT_STATUS.get(ExitStatus(exit_status), "stopped before all rows were called")
+        return tr("nothing to do: the list was empty")
+    said = _BY_EXIT_STATUS.get(ExitStatus(exit_status))
+    return tr(said) if said else tr("stopped before all rows were called")
 
 
 def meaning_of(outcome: Outcome, code: str = "") -> str:
     """Returns what a code says, or the outcome where there is none or no table lists it."""
     if not code or outcome is Outcome.UNDONE:
-        return _BY_OUTCOME[outcome][0]
-    return _OWN_CODES.get(code) or rule_for(code).message or "no table lists this code"
+        return tr(_BY_OUTCOME[outcome][0])
+    return tr(_OWN_CODES.get(code, "")) or rule_for(code).message or tr("no table lists this code")
+
+
+def left_words(file: str | Path, rows: int) -> str:
+    """Returns what is in the file of the rows that are not in the desired state, tried or not, in words."""
+    return tr("{file}: {rows} not in the desired state", file=file, rows=counted(rows, "row"))
 
 
 def on_unregistered(action: Action, *, protected: bool) -> str:
@@ -116,15 +146,16 @@ def on_unregistered(action: Action, *, protected: bool) -> str:
         protected: Whether others are protected from it, which may be of the same CA.
     """
     if action.deletes:
-        return "check the serials: there is nothing to delete under them"
+        return tr("check the serials: there is nothing to delete under them")
     if not action.by_device:
-        return "the instance knows no such CA: check the serials and the instance"
+        return tr("the instance knows no such CA: check the serials and the instance")
     if action.desired == "active":
-        return "such a certificate becomes active at its first connection, and nothing can switch it on before"
-    by_ca = "" if protected else "inactivate its CA (inactivate-ca), or "
-    return (
-        f"NOT safe: such a certificate becomes active at its first connection; {by_ca}once it has connected call it "
-        "again"
+        return tr("such a certificate becomes active at its first connection, and nothing can switch it on before")
+    by_ca = "" if protected else tr("inactivate its CA (inactivate-ca), or ")
+    return tr(
+        "NOT safe: such a certificate becomes active at its first connection; {by_ca}once it has connected call it "
+        "again",
+        by_ca=by_ca,
     )
 
 
@@ -152,15 +183,17 @@ class Advice:
     def on(self, outcome: Outcome, code: str = "") -> str:
         """Returns what to do about rows with an outcome and a code; the code is empty where there is none."""
         rule, (_, by_outcome) = rule_for(code), _BY_OUTCOME[outcome]
+        operation = self.action.operation
         if rule.advice and outcome is not Outcome.UNDONE:
-            also = f" and {INSTANCE_ACCESS}" if self.action.operation.needs_instance_access else ""
-            return rule.advice.format(ram=f"{self.action.operation.ram_action}{also}")
-        by_code = f"Check the endpoint and the network. {_AGAIN}" if code in _OWN_CODES else ""
-        return (by_outcome or by_code or _BY_VERDICT.get(rule.verdict, _AGAIN)).format(
+            both = tr("{one} and {other}", one=operation.ram_action, other=INSTANCE_ACCESS)
+            return tr(rule.advice, ram=both if operation.needs_instance_access else operation.ram_action)
+        by_code = _CHECK_NETWORK if code in _OWN_CODES else ""
+        return tr(
+            by_outcome or by_code or _BY_VERDICT.get(rule.verdict, _AGAIN),
             again=quoted(self._again(outcome.value)),
             resume=quoted(self.files.command("resume")),
             verify=quoted(self.files.command("verify")),
-            harmless=" A repeat does no harm." if self.action.repeatable else "",
+            harmless=tr(" A repeat does no harm.") if self.action.repeatable else "",
             unregistered=sentence(self.on_unregistered()),
         )
 
@@ -183,43 +216,48 @@ class Advice:
             maybe_undone: Whether an undo may have changed them back, without an answer.
         """
         if maybe_undone:
-            said = f"{outcome}, then perhaps undone: no answer to that is known", self._on_maybe_undone()
+            meant = tr("{outcome}, then perhaps undone: no answer to that is known", outcome=spaced(outcome))
+            said = meant, self._on_maybe_undone()
         elif read_back:
-            said = f"{outcome}, then read back as {read_back}", self.on_read_back(read_back)
+            meant = tr("{outcome}, then read back as {status}", outcome=spaced(outcome), status=spaced(read_back))
+            said = meant, self.on_read_back(read_back)
         else:
             said = meaning_of(outcome, code), self.on(outcome, code)
         # What is printed there is refused: the emulator is gone.
-        return (said[0], f"REHEARSAL: nothing. Of a real run: {said[1]}") if self.rehearsal else said
+        return (said[0], tr("REHEARSAL: nothing. Of a real run: {what}", what=said[1])) if self.rehearsal else said
 
     def _on_maybe_undone(self) -> str:
         verify, again = self.files.command("verify"), self._again("undone")
-        return f"What they are now: {quoted(verify)}. To do it again: {quoted(again)}"
+        said = later("What they are now: {verify}. To do it again: {again}")
+        return tr(said, verify=quoted(verify), again=quoted(again))
 
     def on_read_back(self, status: str) -> str:
         """Returns what to do about certificates that were done and then read back in this other state."""
         if status == Status.NOT_REGISTERED:
             words = on_unregistered(self.action, protected=self.protected)
-            return f"Deleted since. {sentence(Step(words, self._again('drifted')))}"
-        said = "Somebody or something has changed them since: look into the service's audit log."
+            return tr("Deleted since. {what}", what=sentence(Step(words, self._again("drifted"))))
+        said = tr("Somebody or something has changed them since: look into the service's audit log.")
         if not self.action.repeatable:
             return said
-        watch = quoted(self.files.command("verify", "--watch", "1h"))
-        return f"{said} To call them again: {quoted(self._again('drifted'))}; to keep watching: {watch}"
+        commands = {"again": self._again("drifted"), "watch": self.files.command("verify", "--watch", "1h")}
+        more = later(" To call them again: {again}; to keep watching: {watch}")
+        return said + tr(more, **{name: quoted(command) for name, command in commands.items()})
 
 
 def undone_words(status: RunStatus) -> str:
     """Returns how many certificates an undo has changed back, in words: they are in the opposite state again."""
     inverse = ACTIONS[status.asked.action].inverse if status.asked else None
-    opposite = f"{ACTIONS[inverse].desired} again" if inverse else "as they were"
-    there = "is" if status.undone == 1 else "are"
+    opposite = tr("{state} again", state=tr(ACTIONS[inverse].desired)) if inverse else tr("as they were")
     changed = status.undone + status.outcomes[Outcome.SUCCEEDED] + status.outcomes[Outcome.UNKNOWN]
-    of_all = f" of {changed:,}" * (changed > status.undone)
-    noun = counted(changed, "certificate").partition(" ")[2]
-    parts = [f"{status.undone:,}{of_all} {noun} {there} {opposite}"] if status.undone else []
+    parts, own = [], {"of": counted(changed, "certificate"), "state": opposite}
+    if status.undone:
+        some = later("{count:,} of {of} is {state}"), later("{count:,} of {of} are {state}")
+        every = later("{of} is {state}"), later("{of} are {state}")
+        parts = [trn(*(some if changed > status.undone else every), status.undone, **own)]
     if status.maybe_undone:
-        perhaps = f"{status.maybe_undone:,} more perhaps" if parts else f"perhaps {status.maybe_undone:,} {opposite}"
-        parts.append(perhaps)
-    return ", ".join(parts)
+        perhaps = later("{count:,} more perhaps") if parts else later("perhaps {count:,} {state}")
+        parts.append(tr(perhaps, count=status.maybe_undone, state=opposite))
+    return tr(", ").join(parts)
 
 
 def is_undoing(status: RunStatus) -> bool:
@@ -231,19 +269,19 @@ def is_undoing(status: RunStatus) -> bool:
 def steps_left(status: RunStatus) -> Iterator[Step]:
     """Yields what is left to do about a run, the most urgent first; nothing while all goes well."""
     if status.pause is not None and status.state is State.RUNNING:
-        yield Step("to continue", status.files.command("control", "--continue"))
+        yield Step(tr("to continue"), status.files.command("control", "--continue"))
     if status.asked is None or status.state in (State.STARTING, State.RUNNING) or status.asked.rehearsal:
         return
     resume, session = status.files.command("resume"), status.session
     if status.state is State.STALLED and session is not None:
-        yield Step(f"look at process {session.pid} on {session.host}; if it has to be killed, to resume", resume)
+        yield Step(tr(_STALLED, pid=session.pid, host=session.host), resume)
         return
     if is_undoing(status):
-        yield Step("to resume the undo", resume)
+        yield Step(tr("to resume the undo"), resume)
         if status.is_undone:
-            yield Step("to do it again instead", status.files.command("resume", "--retry", "undone"))
+            yield Step(tr("to do it again instead"), status.files.command("resume", "--retry", "undone"))
     elif status.state is State.INTERRUPTED:
-        yield Step("to resume", resume)
+        yield Step(tr("to resume"), resume)
     else:
         yield from _after_the_end(status)
     yield from _after_reading(status)
@@ -253,9 +291,9 @@ def _after_the_end(status: RunStatus) -> Iterator[Step]:
     """Yields what to do about a run that has ended: with the rows that are not in the desired state."""
     files, outcomes, doing = status.files, status.outcomes, status.doing
     if status.is_undone:
-        yield Step("to do it again", files.command("resume", "--retry", "undone"))
+        yield Step(tr("to do it again"), files.command("resume", "--retry", "undone"))
         if status.maybe_undone or (doing is not None and doing.kind == "undo" and doing.exit_status):
-            yield Step("to undo the rest", files.command("undo", *_blindly(status)))
+            yield Step(tr("to undo the rest"), files.command("undo", *_blindly(status)))
         return
     if status.to_call and doing is not None:
         yield Step(_before_resuming(doing.stop_code, doing.exit_status), files.command("resume"))
@@ -263,17 +301,19 @@ def _after_the_end(status: RunStatus) -> Iterator[Step]:
     again = {outcome.value: left[outcome] for outcome in (Outcome.FAILED, Outcome.UNKNOWN) if left[outcome]}
     again |= {"drifted": status.drifted} if status.drifted else {}
     if again:
-        rows = ", ".join(f"{count:,} {kind}" for kind, count in again.items())
-        yield Step(f"to call again ({rows})", files.command("resume", "--retry", ",".join(again)))
+        rows = tr(", ").join(f"{count:,} {kind}" for kind, count in again.items())
+        yield Step(tr("to call again ({rows})", rows=rows), files.command("resume", "--retry", ",".join(again)))
     if (count := outcomes[Outcome.NOT_REGISTERED]) and status.asked is not None:
         step = Advice.about(files, status.asked).on_unregistered()
-        yield msgspec.structs.replace(step, purpose=f"{count:,} not registered: {step.purpose}")
+        yield msgspec.structs.replace(
+            step, purpose=tr("{count:,} not registered: {what}", count=count, what=step.purpose)
+        )
 
 
 def _before_resuming(stop_code: str, exit_status: int | None) -> str:
     if stop_code == WRONG_INSTANCE:
-        return "with the right --instance and --region, to resume"
-    return "after that, to resume" if exit_status in _MENDED_FIRST else "to resume"
+        return tr("with the right --instance and --region, to resume")
+    return tr("after that, to resume") if exit_status in _MENDED_FIRST else tr("to resume")
 
 
 def _after_reading(status: RunStatus) -> Iterator[Step]:
@@ -282,9 +322,9 @@ def _after_reading(status: RunStatus) -> Iterator[Step]:
     if newest is None or newest.kind != "verify":
         return
     if newest.ended_at is None and msgspec.json.decode(newest.options).get("watch"):
-        yield Step("to resume the watch", status.files.command("resume"))
+        yield Step(tr("to resume the watch"), status.files.command("resume"))
     elif newest.ended_at is None or (read and (read.stopped or "refused" in read.unread_because)):
-        yield Step("to read what was not read", status.files.command("verify"))
+        yield Step(tr("to read what was not read"), status.files.command("verify"))
 
 
 def to_verify(status: RunStatus) -> Iterator[Step]:
@@ -293,7 +333,7 @@ def to_verify(status: RunStatus) -> Iterator[Step]:
     if asked is None or newest is None or status.state is not State.ENDED or not asked.rows or asked.rehearsal:
         return
     if newest.kind != "verify" and not status.is_undone and status.came_to in _TO_THE_END:
-        yield Step("to verify", status.files.command("verify"))
+        yield Step(tr("to verify"), status.files.command("verify"))
 
 
 def steps_after(status: RunStatus) -> Iterator[Step]:
@@ -305,9 +345,11 @@ def steps_after(status: RunStatus) -> Iterator[Step]:
     changed = outcomes[Outcome.SUCCEEDED] + outcomes[Outcome.UNKNOWN] + status.in_doubt
     if not asked.rehearsal and changed and not status.is_undone and ACTIONS[asked.action].inverse is not None:
         unknown = status.unknown_before
-        why = f" ({counted(unknown, 'row')}: what they were before is not known)" if unknown else ""
-        yield Step(f"to undo{why}", files.command("undo", *_blindly(status)))
-    yield Step("to report", files.command("report"))
+        purpose = tr("to undo")
+        if unknown:
+            purpose = tr("to undo ({rows}: what they were before is not known)", rows=counted(unknown, "row"))
+        yield Step(purpose, files.command("undo", *_blindly(status)))
+    yield Step(tr("to report"), files.command("report"))
 
 
 def _blindly(status: RunStatus) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import jinja2
 import msgspec
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 
 from bulkcert.language import spoken, tr
 from bulkcert.report import Format
@@ -13,6 +13,7 @@ from bulkcert.report.charts import charts_of
 from bulkcert.report.document import document_of
 from bulkcert.report.figures import Figures
 from bulkcert.report.parts import Document, TextTable
+from bulkcert.views.layout import padded
 from bulkcert.words import REHEARSAL, folded, printable
 
 _WIDE = 100
@@ -108,7 +109,7 @@ def _lines(text: str, width: int | None, first: str, indent: int) -> list[str]:
 def _facts(facts: list[tuple[str, str]], width: int | None) -> Iterator[str]:
     longest = max((cell_len(name) for name, _ in facts), default=0)
     for name, value in facts:
-        yield from _lines(value, width, f"  {set_cell_size(_plain(name), longest)}  ", longest + 4)
+        yield from _lines(value, width, f"  {padded(_plain(name), longest)}  ", longest + 4)
 
 
 def _text_table(table: TextTable, width: int | None) -> Iterator[str]:
@@ -123,11 +124,8 @@ def _text_table(table: TextTable, width: int | None) -> Iterator[str]:
         return
     for line in lines:
         cells = zip(line, widths, table.columns.values(), strict=True)
-        padded = (
-            " " * (size - cell_len(cell)) + cell if kind == "number" else set_cell_size(cell, size)
-            for cell, size, kind in cells
-        )
-        yield f"  {'  '.join(padded)}".rstrip()
+        fitted = (padded(cell, size, right=kind == "number") for cell, size, kind in cells)
+        yield f"  {'  '.join(fitted)}".rstrip()
 
 
 def _escaped(text: str) -> str:

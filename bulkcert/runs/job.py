@@ -10,7 +10,7 @@ from bulkcert.engine.limits import Limit, Target
 from bulkcert.output.results import SUFFIXES, suffix_of
 from bulkcert.runs.converters import LARGEST_NUMBER, short
 from bulkcert.runs.opened import same_service
-from bulkcert.runs.options import CallOptions, Options, PreflightOptions, SizeOptions
+from bulkcert.runs.options import ApprovalOptions, CallOptions, Options, PreflightOptions, SizeOptions
 from bulkcert.runs.planned import KeptPlan
 from bulkcert.runs.target import refuse, resolve_target
 from bulkcert.service.actions import ACTIONS, Action, ActionName
@@ -148,13 +148,13 @@ def resolve_limits(options: CallOptions, problems: list[str]) -> Limit:
     return Limit()
 
 
-def check_required(options: CallOptions, problems: list[str]) -> None:
+def check_required(options: ApprovalOptions, problems: list[str]) -> None:
     """Adds what ``--require`` names and nobody has given to the problems."""
     given = {"ticket": options.ticket, "reason": options.reason, "approved-by": options.approved_by}
     problems.extend(DEMANDED.format(name) for name in options.require if not given.get(name, "of a run").strip())
 
 
-def change_of(options: CallOptions, plan: PlanRecord | None = None) -> ChangeRecord:
+def change_of(options: ApprovalOptions, plan: PlanRecord | None = None) -> ChangeRecord:
     """Returns why a change is made, and who has approved it."""
     return ChangeRecord(options.ticket, options.reason, options.approved_by, plan)
 
@@ -222,6 +222,8 @@ def _check_results(results: Path, inputs: tuple[Path, ...], problems: list[str])
         name for name in map(str, (results, *inputs)) if any("\ud800" <= character <= "\udfff" for character in name)
     ]
     problems.extend(f"{name!r}: file names must be UTF-8" for name in foreign)
+    if any(re.match(r"\w+:/", str(path)) for path in inputs):  # not shown: it may hold a secret
+        problems.append("INPUT is a URL, and not a file: a second URL of a message wants a --notify of its own")
     # os.path, since Path raises where it may not look; what is wrong with a path is said when it is opened.
     for product, is_what in ((results, "is"), (RunFiles(results).failed, "would have its failed rows in")):
         there = [path for path in inputs if os.path.exists(product) and os.path.exists(path)]

@@ -70,6 +70,12 @@ class ServiceOptions:
     """Calls per second of each address; 90 % of it is used, since the service blocks above."""
     limits_raised: Annotated[bool, Parameter(group=PACE)] = False
     """Allow more than that: the service has raised yours."""
+    cluster: Annotated[str, Parameter(group=PACE, metavar="URL")] = ""
+    """Let lanes on other machines join at tls://HOST:PORT."""
+    keys: Annotated[Path | None, Parameter(group=PACE, metavar="DIRECTORY")] = None
+    """Keys of that cluster; see help cluster."""
+    lanes: Annotated[int, number(PACE)] = 0
+    """Begin once so many lanes have joined."""
     max_in_flight: Annotated[int, number(PACE)] = 256
     """Most calls that wait for an answer."""
     timeout: Annotated[float, Parameter(group=PACE, metavar="SECONDS")] = 10.0
@@ -138,24 +144,9 @@ class ChangeOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class NotifyOptions:
-    """Who gets a message; no option of these is stored, since a URL holds a token."""
+class ApprovalOptions(ChangeOptions):
+    """Who has approved a change, and what has to be given; for every command that changes certificates."""
 
-    notify: Annotated[tuple[str, ...], Parameter(group=OUTPUT, consume_multiple=False, metavar="URL")] = ()
-    """Send a message there in the end: an apprise URL, a secret for the environment or a job file; see help notify."""
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class CallOptions(ServiceOptions, StateOptions, ChangeOptions, NotifyOptions):
-    """Options of every command that changes certificates row by row."""
-
-    yes: Annotated[bool, Parameter(name=["--yes", "-y"], group=MAIN)] = False
-    """Do not ask."""
-    limit_rows: Annotated[int | None, number(SAFETY)] = None
-    """Call at most so many rows, then stop (75); resume calls the next ones."""
-    max_errors: Annotated[str, Parameter(group=SAFETY, metavar="N|P%")] = "50%"
-    """Stop (3) when more rows than this failed: a number, or a share of those finished, from 100 on."""
     approved_by: Annotated[str, Parameter(group=APPROVAL, metavar="NAME")] = ""
     """Who has approved it; kept and shown."""
     require: Annotated[
@@ -169,6 +160,28 @@ class CallOptions(ServiceOptions, StateOptions, ChangeOptions, NotifyOptions):
         ),
     ] = ()
     """Refuse to start (2) without: ticket, reason, approved-by, plan, approver-key."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class NotifyOptions:
+    """Who gets a message; no option of these is stored, since a URL holds a token."""
+
+    notify: Annotated[tuple[str, ...], Parameter(group=OUTPUT, consume_multiple=False, metavar="URL")] = ()
+    """Send a message there in the end: an apprise URL, a secret for the environment or a job file; see help notify."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CallOptions(ServiceOptions, StateOptions, ApprovalOptions, NotifyOptions):
+    """Options of every command that changes certificates row by row."""
+
+    yes: Annotated[bool, Parameter(name=["--yes", "-y"], group=MAIN)] = False
+    """Do not ask."""
+    limit_rows: Annotated[int | None, number(SAFETY)] = None
+    """Call at most so many rows, then stop (75); resume calls the next ones."""
+    max_errors: Annotated[str, Parameter(group=SAFETY, metavar="N|P%")] = "50%"
+    """Stop (3) when more rows than this failed: a number, or a share of those finished, from 100 on."""
 
 
 @Parameter(name="*")
@@ -252,7 +265,7 @@ class PlanOptions(ServiceOptions, PreflightOptions, ColumnOptions, SizeOptions, 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class VerifyOptions(ServiceOptions, StateOptions, NotifyOptions):
+class VerifyOptions(ServiceOptions, StateOptions, ApprovalOptions, NotifyOptions):
     """Options of ``verify``."""
 
     watch: Annotated[float, Parameter(group=MAIN, converter=seconds, metavar="TIME")] = 0.0
@@ -261,6 +274,12 @@ class VerifyOptions(ServiceOptions, StateOptions, NotifyOptions):
     """Pause between two checks, 1s at least."""
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], group=MAIN)] = False
     """Do not ask before --watch, which may change certificates."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class DoctorOptions(ServiceOptions, StateOptions, ResultsOptions):
+    """Options of ``doctor``."""
 
 
 @Parameter(name="*")
@@ -299,6 +318,26 @@ class ReportOptions(StateOptions):
     """When the key has leaked, as in 2026-12-01T06:00: shows how long certificates could be misused."""
     live: Annotated[bool, Parameter(group=MAIN)] = False
     """Write the page again every few seconds while a session runs; it reloads itself in a browser."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class LaneOptions:
+    """Options of ``lane``."""
+
+    keys: Annotated[Path | None, Parameter(group=MAIN, metavar="DIRECTORY")] = None
+    """Keys of the cluster: ca.pem and a lane-….pem that no other lane uses."""
+    source_address: Annotated[str, Parameter(group=MAIN, metavar="ADDRESS")] = ""
+    """Local address to send from."""
+    egress: Annotated[str, Parameter(group=MAIN, metavar="NAME")] = ""
+    """What the service sees its calls come from, such as a NAT gateway: lanes of one egress share the limit of one
+    address. By default this machine and address; coordinator is that of the run itself."""
+    name: Annotated[str, Parameter(group=MAIN, metavar="NAME")] = ""
+    """Name of the lane, if not that of its keys."""
+    exit_on_eof: Annotated[bool, Parameter(group=MAIN, show=False)] = False
+    """End with standard input: for whoever starts it as a child."""
+    log_format: Annotated[LogFormat, Parameter(group=OUTPUT)] = "text"
+    """stderr for people, or one JSON object a line."""
 
 
 @Parameter(name="*")
@@ -373,5 +412,7 @@ class Stage:
     """Share of the devices that it does not know that connect for the first time during the run."""
     latency_ms: Annotated[tuple[float, float], Parameter(group=REHEARSAL, metavar="LOW HIGH")] = (20.0, 120.0)
     """Answers take between so many milliseconds, drawn evenly."""
+    cluster_lanes: Annotated[int, number(REHEARSAL)] = 0
+    """Run so many lanes in processes of their own, as on other machines."""
     status_table: Annotated[StatusTable, Parameter(group=REHEARSAL)] = "old"
     """HTTP statuses before (old) or after (new) the vendor's adjustment."""

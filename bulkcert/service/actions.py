@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from bulkcert.language import later
 from bulkcert.service.certificates import Status
 from bulkcert.service.operations import OPERATIONS, Operation
 
@@ -77,7 +78,7 @@ ACTIONS: dict[str, Action] = {
             desired="inactive",
             inverse="activate-device",
             repeatable=True,
-            verb="switch off device certificates",
+            verb=later("switch off device certificates"),
             by_ca="inactivate-ca",
         ),
         Action(
@@ -87,7 +88,7 @@ ACTIONS: dict[str, Action] = {
             desired="active",
             inverse="inactivate-device",
             repeatable=True,
-            verb="switch on device certificates",
+            verb=later("switch on device certificates"),
         ),
         Action(
             "inactivate-ca",
@@ -96,7 +97,7 @@ ACTIONS: dict[str, Action] = {
             desired="inactive",
             inverse="activate-ca",
             repeatable=True,
-            verb="switch off CA certificates",
+            verb=later("switch off CA certificates"),
             cascades="refuses",
         ),
         Action(
@@ -106,7 +107,7 @@ ACTIONS: dict[str, Action] = {
             desired="active",
             inverse="inactivate-ca",
             repeatable=True,
-            verb="switch on CA certificates",
+            verb=later("switch on CA certificates"),
         ),
         Action(
             "delete-ca",
@@ -115,7 +116,7 @@ ACTIONS: dict[str, Action] = {
             desired="deleted",
             inverse=None,
             repeatable=False,
-            verb="delete CA certificates, and with each every device certificate registered under it",
+            verb=later("delete CA certificates, and with each every device certificate registered under it"),
             cascades="deletes",
         ),
     )

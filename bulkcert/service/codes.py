@@ -8,25 +8,32 @@ has no code at all.
 from http import HTTPStatus
 
 from bulkcert.errors import ExitStatus
+from bulkcert.language import later
 from bulkcert.service.verdicts import Rule, Verdict
 
 # How a run ends that a code stops, and what to do about it.
 _DENIED, _CONFIG = ExitStatus.DENIED, ExitStatus.MISCONFIGURED
-_CLOCK = _CONFIG, "Set this machine's clock (it must be within 15 minutes of the service's)."
-_INSTANCE = _CONFIG, "Check --instance and --region: an instance is known only in its own region."
-_ENDPOINT = _CONFIG, "Check --region or --endpoint: this host does not offer the operation."
-_KEY = _DENIED, "Check which access key is in use and that it is enabled."
-_RENEW = _DENIED, "Renew the temporary credentials."
-_GRANT = _DENIED, "Grant {ram} on the instance (RAM)."
-_OWNER = _DENIED, "Check that the instance belongs to the account of these credentials and to this region."
-_CHANGED = _DENIED, "Something between here and the service changes the request."
+_CLOCK = _CONFIG, later("Set this machine's clock (it must be within 15 minutes of the service's).")
+_INSTANCE = _CONFIG, later("Check --instance and --region: an instance is known only in its own region.")
+_ENDPOINT = _CONFIG, later("Check --region or --endpoint: this host does not offer the operation.")
+_KEY = _DENIED, later("Check which access key is in use and that it is enabled.")
+_RENEW = _DENIED, later("Renew the temporary credentials.")
+_GRANT = _DENIED, later("Grant {ram} on the instance (RAM).")
+_OWNER = _DENIED, later("Check that the instance belongs to the account of these credentials and to this region.")
+_CHANGED = _DENIED, later("Something between here and the service changes the request.")
 _SECRET = (
     _DENIED,
-    "Check the access key secret; if it is right, something between here and the service changes the request.",
+    later("Check the access key secret; if it is right, something between here and the service changes the request."),
 )
 
 WRONG_INSTANCE = "MqttInstanceNotFound"
 """Code of an instance that the region does not know."""
+
+CLOCK_REFUSED = frozenset({"InvalidTimeStamp.Expired", "InvalidTimeStamp.Format"})
+"""Codes of a call whose time is too far from the service's."""
+
+INSTANCE_REFUSED = frozenset({WRONG_INSTANCE, "MqttOwnerCheckError", "InstancePermissionCheckFailed"})
+"""Codes of a call on an instance that is not there, or not of this account."""
 
 CERTIFICATE_REFUSED = "Client.CertificateRefused"
 """Code of our own where this machine does not trust the server: the only one of these that stops a run."""

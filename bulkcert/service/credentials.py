@@ -104,7 +104,12 @@ def _checked(key: str | None, secret: str | None, token: str | None, provider: s
                 f"the credentials from {source} are empty or hold white space or characters that no key has",
                 "Copy them again: often a blank, a line feed or an invisible character has come along.",
             )
-    return Credentials(key or "", secret or "", token or None, source)
+    is_renewed = bool(token) and provider.rpartition("/")[2] not in _AS_TYPED
+    return Credentials(key or "", secret or "", token or None, source, is_renewed)
+
+
+_AS_TYPED = frozenset({"env", "static_sts"})
+"""Links of the chain, by the library's names of them, whose token is what somebody has put there."""
 
 
 _SOURCES = {

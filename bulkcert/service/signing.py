@@ -24,12 +24,14 @@ class Credentials:
         access_key_secret: What is signed with.
         security_token: Token of temporary credentials, or None.
         source: Where they were found, in the words of the vendor's chain.
+        is_renewed: Whether their source gives new ones before temporary ones expire.
     """
 
     access_key_id: str
     access_key_secret: str = field(repr=False)
     security_token: str | None = field(default=None, repr=False)
     source: str = ""
+    is_renewed: bool = False
 
 
 def encode(text: str) -> str:

@@ -228,11 +228,15 @@ def status_in(
     )
 
 
+def _is_of_another(session: Session, holder: Holder) -> bool:
+    """Returns whether a session was killed: what holds the run now came later, and has not begun its own yet."""
+    by = (session.pid, session.host)
+    return holder.pid > 0 and by != (holder.pid, holder.host) and session.started_at < holder.since * 1000
+
+
 def _state(sessions: tuple[Session, ...], holder: Holder | None) -> State:
     newest = sessions[-1]
-    # A session that is older than its holder was killed: what holds the run now has not begun its own yet.
-    is_older = holder is not None and holder.pid > 0 and newest.started_at < holder.since * 1000
-    if holder is not None and newest.ended_at is None and not is_older:
+    if holder is not None and newest.ended_at is None and not _is_of_another(newest, holder):
         silent_s = time.time() - (newest.beat_at or newest.started_at) / 1000
         return State.STALLED if silent_s > STALLED_S else State.RUNNING
     if holder is not None:

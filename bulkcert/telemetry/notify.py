@@ -13,11 +13,11 @@ from socket import gethostname
 from typing import Any
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.output.advice import meaning, sentence, steps_left, undone_words
+from bulkcert.output.advice import left_words, meaning, sentence, steps_left, undone_words
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import SessionKind
 from bulkcert.store.status import RunStatus, status_of
-from bulkcert.words import counted, spaced
+from bulkcert.words import spaced
 
 MOST_S = 15.0
 """How long the end of a command waits for all of its messages."""
@@ -36,17 +36,26 @@ class Notifier:
         kind: What the session does.
         files: Of the run.
         warn: Called with what went wrong.
-        rehearsal: Whether it is known to be a rehearsal before the store says so.
+        about: What is asked of which instance, where no store says so yet.
+        rehearsal: Whether it is a rehearsal, likewise.
 
     Raises:
         BulkcertError: MISCONFIGURED: apprise is not installed; USAGE: it knows no such URL.
     """
 
     def __init__(
-        self, urls: Sequence[str], kind: SessionKind, files: RunFiles, warn: Callable[[str], None], *, rehearsal: bool
+        self,
+        urls: Sequence[str],
+        kind: SessionKind,
+        files: RunFiles,
+        warn: Callable[[str], None],
+        *,
+        about: str,
+        rehearsal: bool,
     ) -> None:
         self._services = list(map(_service, range(1, len(urls) + 1), urls))
-        self._kind, self._files, self._warn, self._rehearsal = kind, files, warn, rehearsal
+        self._kind, self._files, self._warn = kind, files, warn
+        self._about, self._rehearsal = about, rehearsal
         self.exit_status: int = ExitStatus.INTERNAL
         """Of the command; known in its end."""
 
@@ -57,7 +66,7 @@ class Notifier:
             error: What has ended the command, or None.
         """
         status = self._status()
-        lines = [f"results: {self._files.results} on {gethostname()}"]
+        lines = [f"results: {self._files.results.absolute()} on {gethostname()}"]
         if isinstance(error, BulkcertError):
             lines = [error.message, *lines, *filter(None, [error.advice])]
         elif error is None and status is not None:
@@ -74,14 +83,19 @@ class Notifier:
 
     def ask(self) -> None:
         """Sends that a question is open."""
-        self._send(self._status(), "waits for a confirmation", [f"on {gethostname()}; no calls yet"], "warning")
+        self._send(
+            self._status(),
+            "waits for a confirmation",
+            [f"on {gethostname()}; until then it changes nothing"],
+            "warning",
+        )
 
     def _type(self) -> str:
-        harmless = (ExitStatus.INCOMPLETE, ExitStatus.STOPPED_EARLY, ExitStatus.INTERRUPTED, ExitStatus.TERMINATED)
-        return "success" if not self.exit_status else "warning" if self.exit_status in harmless else "failure"
+        is_harmless = self.exit_status in (ExitStatus.INCOMPLETE, ExitStatus.STOPPED_EARLY) or self.exit_status > 128  # noqa: PLR2004 - a signal
+        return "success" if not self.exit_status else "warning" if is_harmless else "failure"
 
     def _status(self) -> RunStatus | None:
-        with suppress(BulkcertError):
+        with suppress(Exception):  # what is wrong with the store is said elsewhere
             return status_of(self._files, brief=True)
         return None
 
@@ -90,9 +104,9 @@ class Notifier:
     ) -> tuple[list[threading.Thread], set[int]]:
         """Starts to send a message; returns what sends it, and the numbers of those that have, as they come."""
         asked, accepted = status.asked if status else None, set[int]()
-        about = f" {asked.action} on {asked.instance}" if asked else ""
+        about = f"{asked.action} on {asked.instance}" if asked else self._about
         rehearsal = "REHEARSAL: " * (self._rehearsal or (asked is not None and asked.rehearsal))
-        message = {"title": f"{rehearsal}bulkcert {self._kind}{about} {what}", "body": "\n".join(lines)}
+        message = {"title": f"{rehearsal}bulkcert {self._kind} {about} {what}", "body": "\n".join(lines)}
 
         def deliver(number: int, service: Any) -> None:
             with suppress(Exception):  # whatever a service makes of it, the session is as it is
@@ -146,7 +160,7 @@ def _rows(status: RunStatus) -> Iterator[str]:
     if status.drifted:
         yield f"read back in another state: {status.drifted:,}"
     if status.failed is not None:
-        yield f"failed rows: {status.failed}: {counted(status.not_desired, 'row')}"
+        yield f"rows left: {left_words(status.failed, status.not_desired)}"
     yield from (f"next: {sentence(step)}" for step in steps_left(status))
 
 
@@ -155,7 +169,13 @@ _active: Notifier | None = None
 
 @contextmanager
 def notifying(
-    urls: Sequence[str], kind: SessionKind, files: RunFiles, warn: Callable[[str], None], *, rehearsal: bool = False
+    urls: Sequence[str],
+    kind: SessionKind,
+    files: RunFiles,
+    warn: Callable[[str], None],
+    *,
+    about: str = "",
+    rehearsal: bool = False,
 ) -> Iterator[Callable[[int], None]]:
     """Sends a message when a session ends, however it does; loads nothing where no URL is given.
 
@@ -169,7 +189,7 @@ def notifying(
     if not urls:
         yield lambda _: None
         return
-    _active = notifier = Notifier(urls, kind, files, warn, rehearsal=rehearsal)
+    _active = notifier = Notifier(urls, kind, files, warn, about=about, rehearsal=rehearsal)
     ended: BaseException | None = None
     try:
         yield lambda status: setattr(notifier, "exit_status", status)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from bulkcert.language import tr
 from bulkcert.store.schema import ChangeRecord
 from bulkcert.words import clock, printable
 
@@ -11,13 +12,12 @@ LONGEST = 300
 
 def change_rows(change: ChangeRecord) -> Iterator[tuple[str, str]]:
     """Yields names and values of what was given."""
-    given = (("ticket", change.ticket), ("reason", change.reason), ("approved by", change.approved_by))
+    given = ((tr("ticket"), change.ticket), (tr("reason"), change.reason), (tr("approved by"), change.approved_by))
     yield from ((name, printable(value, LONGEST)) for name, value in given if value)
     if plan := change.plan:
-        yield (
-            "plan",
-            f"{printable(plan.file, LONGEST)}, made {clock(plan.made_at)} by {printable(plan.made_by, LONGEST)}",
-        )
-        yield "plan SHA-256", plan.sha256
+        made = {"when": clock(plan.made_at), "by": printable(plan.made_by, LONGEST)}
+        yield tr("plan"), tr("{file}, made {when} by {by}", file=printable(plan.file, LONGEST), **made)
+        yield tr("plan SHA-256"), plan.sha256
         if plan.signed_by:
-            yield "signed by", f"{printable(plan.signed_by, LONGEST)}, {printable(plan.signed_with, LONGEST)}"
+            signed = f"{printable(plan.signed_by, LONGEST)}, {printable(plan.signed_with, LONGEST)}"
+            yield tr("signed by"), signed

@@ -3,7 +3,6 @@
 import errno
 import logging
 import os
-import re
 import shlex
 import signal
 import stat
@@ -15,12 +14,15 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 
 import msgspec
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
 from bulkcert import log
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.language import tr
 from bulkcert.log import Notices
+from bulkcert.words import line_starts
 
 if TYPE_CHECKING:  # loaded by what draws
     from rich.live import Live
@@ -161,12 +163,8 @@ def wrapped(text: Text, console: Console, indent: int = 0) -> list[Text]:
         return [part for line, spaces in own for part in wrapped(line, console, spaces + 2 if spaces else indent)]
     if text.cell_len <= console.width:
         return [text]
-    starts, width = [indent], console.width - indent
     # A word that is longer than a line stays whole, so that a path can be copied.
-    for word in re.finditer(r"\S+", text.plain[indent:]):
-        if word.end() + indent - starts[-1] > width and word.start() + indent > starts[-1]:
-            starts.append(word.start() + indent)
-    head, *others = text.divide(starts[1:])
+    head, *others = text.divide(line_starts(text.plain, console.width, indent)[1:])
     lines = [head, *(Text.assemble(" " * indent, line) for line in others)]
     for line in lines:
         line.rstrip()
@@ -175,11 +173,11 @@ def wrapped(text: Text, console: Console, indent: int = 0) -> list[Text]:
 
 def say_step(purpose: str, command: str = "", console: Console = stderr) -> None:
     """Prints what to do next; where a line is too short the command is below its purpose, ready to be copied."""
-    line = f"{purpose}: {command}" if command else purpose
-    if not command or not console.is_terminal or len(line) <= console.width:
+    line = f"{purpose}{tr(': ')}{command}" if command else purpose
+    if not command or not console.is_terminal or cell_len(line) <= console.width:
         say(line, console)
         return
-    say(f"{purpose}:", console)
+    say(f"{purpose}{tr(':')}", console)
     for part in command_lines(command, console.width):
         console.print(Text(part))
 
@@ -236,7 +234,7 @@ def warn(message: str) -> None:
     """Says what is amiss and ends nothing."""
     log.event("warning", message, logging.WARNING)
     if not log.is_json():
-        say(f"warning: {message}")
+        say(f"{tr('warning: ')}{message}")
 
 
 class WayOn(str):
@@ -260,7 +258,7 @@ def show_error(error: BulkcertError, resume: str | None = None) -> None:
     log.event("error", error.message, logging.ERROR, **about)
     if log.is_json():
         return
-    say(Text.assemble(("error: ", "bold red"), error.message))
+    say(Text.assemble((tr("error: "), "bold red"), error.message))
     if advice:
         say(f"  → {advice}", indent=4)
     if command:

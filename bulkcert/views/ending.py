@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.language import tr, trn
 from bulkcert.log import is_json
-from bulkcert.output.advice import meaning, steps_after, steps_left, undone_words
+from bulkcert.output.advice import left_words, meaning, steps_after, steps_left, undone_words
 from bulkcert.output.failed import FailedRows
 from bulkcert.output.summary import Kind, Summary
 from bulkcert.runs.undo import Undo
@@ -17,7 +18,7 @@ from bulkcert.store.status import RunStatus
 from bulkcert.views.console import say, say_step, show_error, warn
 from bulkcert.views.layout import outcome_lines, rehearsal_line, show
 from bulkcert.views.verified import REASON_WIDTH, UNREAD, label_of, meaning_read, read_words
-from bulkcert.words import are, counted, faults, printable
+from bulkcert.words import counted, faults, printable
 
 KINDS_SHOWN = 8
 """Kinds of rows of one outcome that are shown with a sample."""
@@ -36,17 +37,19 @@ def undone_rows(summary: Summary, undo: Undo) -> Iterator[tuple[str, str | Text]
     """Yields names and values that say what an undo came to."""
     yield from rehearsal_line(rehearsal=summary.rehearsal)
     outcomes = undo.progress.outcomes
-    restored = f"{outcomes[Outcome.UNDONE]:,} of {counted(undo.rows, 'row')}: {undo.action.desired} again"
-    yield "undone", Text(restored, style="green")
+    counts = {"count": outcomes[Outcome.UNDONE], "rows": counted(undo.rows, "row")}
+    restored = tr("{count:,} of {rows}: {state} again", **counts, state=tr(undo.action.desired))
+    yield tr("undone"), Text(restored, style="green")
     others = {outcome.value: count for outcome, count in outcomes.items() if outcome is not Outcome.UNDONE}
     yield from outcome_lines(others)
     if others:
-        yield "", f"last: {undo.progress.last_error}"
+        yield "", tr("last: {error}", error=undo.progress.last_error)
     yield from _calls(summary, undo.progress.sends.sends)
-    yield "results", summary.results
+    yield tr("results"), summary.results
     yield from failed_lines(summary.failed)
     status = summary.latest.exit_status or ExitStatus.OK
-    yield "exit status", f"{status}: {'all of it is undone' if status == ExitStatus.OK else 'not all of it is undone'}"
+    words = tr("all of it is undone") if status == ExitStatus.OK else tr("not all of it is undone")
+    yield tr("exit status"), f"{status}{tr(': ')}{words}"
 
 
 def show_ending(summary: Summary, status: RunStatus, *, quiet: bool) -> None:
@@ -54,9 +57,11 @@ def show_ending(summary: Summary, status: RunStatus, *, quiet: bool) -> None:
     if is_json():
         return  # the event of the end says it to machines
     if summary.stopped and summary.exit_status == ExitStatus.STOPPED_EARLY:
-        warn(f"stopped: {summary.stopped}")  # as it was planned
+        warn(tr("stopped: {why}", why=summary.stopped))  # as it was planned
     elif summary.stopped:
-        show_error(BulkcertError(ExitStatus(summary.exit_status), f"stopped: {summary.stopped}", summary.advice))
+        show_error(
+            BulkcertError(ExitStatus(summary.exit_status), tr("stopped: {why}", why=summary.stopped), summary.advice)
+        )
     elif quiet and summary.exit_status:
         # What a timer mails is what is on stderr.
         warn(_left(summary, status))
@@ -67,12 +72,18 @@ def show_ending(summary: Summary, status: RunStatus, *, quiet: bool) -> None:
 def _left(summary: Summary, status: RunStatus) -> str:
     """Returns in one line why a run that has ended in order does not end with 0."""
     if status.is_undone:
-        return f"UNDONE: {undone_words(status)}; see {_where(summary)}"
+        return tr("UNDONE: {what}; see {file}", what=undone_words(status), file=_where(summary))
     left = {name: count for name, count in summary.outcomes.items() if name not in {*DESIRED, Outcome.DUPLICATE}}
-    rows, what = sum(left.values()), ", ".join(f"{count:,} {name}" for name, count in left.items())
+    rows, what = sum(left.values()), tr(", ").join(f"{count:,} {name}" for name, count in left.items())
     if not left:
-        rows, what = summary.drifted, "read back so"
-    return f"{are(rows, 'row')} not in the desired state: {what}; see {_where(summary)}"
+        rows, what = summary.drifted, tr("read back so")
+    return trn(
+        "{count:,} row is not in the desired state: {what}; see {file}",
+        "{count:,} rows are not in the desired state: {what}; see {file}",
+        rows,
+        what=what,
+        file=_where(summary),
+    )
 
 
 def _where(summary: Summary) -> str:
@@ -83,7 +94,7 @@ def _where(summary: Summary) -> str:
 def summary_rows(summary: Summary, status: RunStatus, *, calls: int) -> Iterator[tuple[str, str | Text]]:
     """Yields names and values that say what a run came to; ``calls`` are those of this start of the command."""
     yield from rehearsal_line(rehearsal=summary.rehearsal)
-    yield "rows", f"{summary.rows:,}"
+    yield tr("rows"), f"{summary.rows:,}"
     for outcome, count in summary.outcomes.items():
         yield from outcome_lines({outcome: count})
         # What has stopped the run is said once, in the end.
@@ -92,40 +103,44 @@ def summary_rows(summary: Summary, status: RunStatus, *, calls: int) -> Iterator
             yield "", line
     yield from _calls(summary, calls)
     if calls and summary.latency_ms:
-        yield "latency", ", ".join(f"{name} {value:g} ms" for name, value in summary.latency_ms.items())
+        values = ((tr("longest") if name == "longest" else name, value) for name, value in summary.latency_ms.items())
+        yield tr("latency"), tr(", ").join(f"{name} {value:g} ms" for name, value in values)
     if (read_back := summary.verification) and read_back.exit_status:
-        yield label_of(read_back), Text(f"{read_back.finished}: {read_words(read_back)}", style="red")
-    yield "results", summary.results
+        yield label_of(read_back), Text(f"{read_back.finished}{tr(': ')}{read_words(read_back)}", style="red")
+    yield tr("results"), summary.results
     yield from failed_lines(summary.failed)
     undone = status.is_undone and summary.exit_status == ExitStatus.INCOMPLETE
-    words = f"UNDONE: {undone_words(status)}" if undone else meaning(summary.exit_status, summary.rows)
-    yield "exit status", f"{summary.exit_status}: {words}"
+    undone_as = tr("UNDONE: {what}", what=undone_words(status)) if undone else ""
+    yield tr("exit status"), f"{summary.exit_status}{tr(': ')}{undone_as or meaning(summary.exit_status, summary.rows)}"
 
 
 def failed_lines(failed: FailedRows | None) -> Iterator[tuple[str, str]]:
     """Yields the file of the rows that are not in the desired state, and what failed, by code and CA."""
     if failed is None:
         return
-    yield "failed rows", f"{failed.file}: {counted(failed.rows, 'row')}"
+    yield tr("rows left"), left_words(failed.file, failed.rows)
     groups = [group for group in failed.groups if group.kind not in _NOT_TRIED]
     for group in groups[:GROUPS_SHOWN]:
         under = f" CA {printable(group.ca_sn)}" if group.ca_sn else ""
         yield "", f"{group.rows:>9,} {' '.join(filter(None, (group.kind, printable(group.code))))}{under}"
     if len(groups) > GROUPS_SHOWN:
-        yield "", f"{'':>9} and further groups"
+        yield "", f"{'':>9} {tr('and further groups')}"
 
 
 def _calls(summary: Summary, calls: int) -> Iterator[tuple[str, str]]:
     latest = summary.latest
     if calls:
-        read = f", of which {counted(reads, 'read')}," if (reads := latest.pages + latest.reads) else ""
-        pace = f"{calls:,}{read} at {latest.achieved_rate:,.1f}/s; peak (1 s window) {latest.peak_window:,}"
-        outages = f", {counted(latest.outages, 'outage')}" if latest.outages else ""
-        yield "calls", f"{pace}; {faults(latest.retries, latest.throttles)}{outages}"
+        reads = latest.pages + latest.reads
+        read = tr(", of which {reads},", reads=counted(reads, "read")) if reads else ""
+        counts = {"calls": calls, "rate": latest.achieved_rate, "peak": latest.peak_window}
+        pace = tr("{calls:,}{read} at {rate:,.1f}/s; peak (1 s window) {peak:,}", read=read, **counts)
+        outages = f"{tr(', ')}{counted(latest.outages, 'outage')}" if latest.outages else ""
+        yield tr("calls"), f"{pace}{tr('; ')}{faults(latest.retries, latest.throttles)}{outages}"
     else:
-        yield "calls", "none"
+        yield tr("calls"), tr("none")
     if summary.calls > calls or summary.calls_at_least:
-        yield "", f"{'at least ' * summary.calls_at_least}{summary.calls:,} in all sessions"
+        in_all = tr("{count:,} in all sessions", count=summary.calls)
+        yield "", tr("at least {what}", what=in_all) if summary.calls_at_least else in_all
 
 
 def _kinds(kinds: list[Kind]) -> Iterator[str]:
@@ -135,12 +150,16 @@ def _kinds(kinds: list[Kind]) -> Iterator[str]:
         return
     said.sort(key=lambda kind: -kind.rows)
     for kind in said[:KINDS_SHOWN]:
-        request = f" (request {printable(kind.request_id)})" if kind.request_id else ""
+        request = tr(" (request {id})", id=printable(kind.request_id)) if kind.request_id else ""
         serial = f" ({printable(kind.serial)})" if kind.serial.strip() else ""
-        sample = f"row {kind.row:,}{serial}: {printable(kind.message, MESSAGE_WIDTH)}{request}"
-        yield f"{kind.rows:>13,} {printable(kind.code) or 'as'} {sample}"
+        sample = tr("row {row:,}{serial}: {message}", row=kind.row, serial=serial, message=_said(kind))
+        yield f"{kind.rows:>13,} {printable(kind.code) or tr('as')} {sample}{request}"
     if (more := len(said) - KINDS_SHOWN) > 0:
-        yield f"{'':>13} and {more} more, in the summary"
+        yield f"{'':>13} {tr('and {count} more, in the summary', count=more)}"
+
+
+def _said(kind: Kind) -> str:
+    return printable(kind.message, MESSAGE_WIDTH)
 
 
 def show_verified(
@@ -150,20 +169,20 @@ def show_verified(
     if not as_json:
         show(_read_back(verifier, verification))
     if (stop := verifier.stop) is not None:
-        show_error(BulkcertError(stop.status, f"stopped: {stop.message}", stop.advice))
+        show_error(BulkcertError(stop.status, tr("stopped: {why}", why=stop.message), stop.advice))
     elif quiet and verification.exit_status:
-        amiss = {"not in the desired state": verification.not_desired, "not read": verification.unread}
-        text = ", ".join(f"{counted(count, 'row')} {what}" for what, count in amiss.items() if count)
-        warn(f"{text}; see {status.failed or status.files.results}")
+        amiss = {tr("not in the desired state"): verification.not_desired, tr("not read"): verification.unread}
+        text = tr(", ").join(f"{counted(count, 'row')} {what}" for what, count in amiss.items() if count)
+        warn(tr("{what}; see {file}", what=text, file=status.failed or status.files.results))
     speaks = not (quiet or as_json)
     if speaks and status.is_undone:
-        say("the run was undone, wholly or in part", style="yellow")
+        say(tr("the run was undone, wholly or in part"), style="yellow")
     for step in steps_left(status):
         say_step(step.purpose, step.command)
     action, asked = verifier.opened.action, verifier.opened.asked
     may_watch = action.repeatable and not (verifier.options.watch or asked.rehearsal)
     if speaks and may_watch and verifier.would_call:
-        say_step("to call them again, and keep reading", status.files.command("verify", "--watch", "10m"))
+        say_step(tr("to call them again, and keep reading"), status.files.command("verify", "--watch", "10m"))
 
 
 def _read_back(verifier: Verifier, verification: Verification) -> Iterator[tuple[str, str | Text]]:
@@ -172,20 +191,27 @@ def _read_back(verifier: Verifier, verification: Verification) -> Iterator[tuple
     yield from rehearsal_line(rehearsal=opened.asked.rehearsal)
     yield (
         label_of(verification),
-        f"{opened.files.results}: {counted(opened.asked.rows, 'row')}, desired state {opened.action.desired}",
+        tr(
+            "{results}: {rows}, desired state {state}",
+            results=opened.files.results,
+            rows=counted(opened.asked.rows, "row"),
+            state=tr(opened.action.desired),
+        ),
     )
     for status, count in verification.statuses.items():
         yield "", Text(f"{count:>9,} {status}", style="green" if status == wanted else "red")
     for reason, count in verification.unread_because.items():
-        last = f"; last {printable(verification.refusal, REASON_WIDTH)}" if reason == "refused" else ""
-        yield "", Text(f"{count:>9,} not read: {UNREAD[reason]}{last}", style="red")
+        why = tr(UNREAD[reason])
+        if reason == "refused":
+            why = tr("{why}; last {error}", why=why, error=printable(verification.refusal, REASON_WIDTH))
+        yield "", Text(f"{count:>9,} {tr('not read: {why}', why=why)}", style="red")
     if duplicates := opened.asked.rows - verifier.rows:
-        yield "", f"{duplicates:>9,} duplicate, as the row that it repeats"
+        yield "", f"{duplicates:>9,} {tr('duplicate, as the row that it repeats')}"
     if verification.called_again:
-        yield "called again", counted(verification.called_again, "certificate")
-    pages = f"{counted(progress.pages, 'page')}, {counted(progress.reads, 'certificate')} one by one"
-    yield "calls", f"{verification.calls:,}: {pages}"
-    kept = "with verified_status and verified_at" if verifier.has_read else "unchanged: nothing was read"
-    yield "results", f"{opened.files.results}, {kept}"
+        yield tr("called again"), counted(verification.called_again, "certificate")
+    read = {"pages": counted(progress.pages, "page"), "certificates": counted(progress.reads, "certificate")}
+    yield tr("calls"), f"{verification.calls:,}{tr(': ')}{tr('{pages}, {certificates} one by one', **read)}"
+    kept = tr("with verified_status and verified_at") if verifier.has_read else tr("unchanged: nothing was read")
+    yield tr("results"), f"{opened.files.results}{tr(', ')}{kept}"
     yield from failed_lines(verifier.failed)
-    yield "exit status", f"{verification.exit_status}: {meaning_read(verification)}"
+    yield tr("exit status"), f"{verification.exit_status}{tr(': ')}{meaning_read(verification)}"

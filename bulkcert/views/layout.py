@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from bulkcert.language import tr
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.views.console import say, stdout
 from bulkcert.words import REHEARSAL, REHEARSED
@@ -24,13 +26,19 @@ Pairs = Iterable[tuple[str, str | Text]]
 def show(rows: Pairs, console: Console = stdout) -> None:
     """Prints names and values in two columns."""
     for name, value in rows:
-        say(Text.assemble(f"{name:<{NAME_WIDTH}}", value), console, indent=NAME_WIDTH)
+        say(Text.assemble(padded(name, NAME_WIDTH), value), console, indent=NAME_WIDTH)
+
+
+def padded(text: str, width: int, *, right: bool = False) -> str:
+    """Returns a text that takes at least so many columns of a terminal, where a Chinese character takes two."""
+    room = " " * (width - cell_len(text))
+    return room + text if right else text + room
 
 
 def rehearsal_line(*, rehearsal: bool) -> Iterator[tuple[str, Text]]:
     """Yields a line that nobody overlooks if nothing of what follows is about real certificates."""
     if rehearsal:
-        yield REHEARSAL, Text(REHEARSED, style="bold yellow")
+        yield tr(REHEARSAL), Text(tr(REHEARSED), style="bold yellow")
 
 
 def outcome_lines(outcomes: Mapping[str, int]) -> Iterator[tuple[str, Text]]:
@@ -50,13 +58,13 @@ def columns(
         width: Characters of a line at most; None for no limit.
         figures_from: The column from which on all are aligned to the right.
     """
-    widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
+    widths = [max(map(cell_len, cells)) for cells in zip(*table, strict=True)]
     if width is not None:
         over = sum(widths) + GAP * (len(widths) - 1) - width
         widths[0] -= max(0, min(over, widths[0] - LEAST))
     for first, *others in table:
-        cut = first if len(first) <= widths[0] else f"{first[: widths[0] - 1]}…"
+        cut = first if cell_len(first) <= widths[0] else f"{first[: widths[0] - 1]}…"
         right = len(widths) if figures_from is None else figures_from
         sizes = enumerate(zip([cut, *others], widths, strict=True))
-        fitted = (cell.rjust(size) if place >= right else cell.ljust(size) for place, (cell, size) in sizes)
+        fitted = (padded(cell, size, right=place >= right) for place, (cell, size) in sizes)
         yield (" " * GAP).join(fitted).rstrip()

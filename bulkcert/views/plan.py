@@ -13,6 +13,7 @@ import msgspec
 from bulkcert.engine.pacer import bucket_rate, lane_cap
 from bulkcert.errors import ExitStatus
 from bulkcert.input import Check, PinnedList
+from bulkcert.language import later, tr, trn
 from bulkcert.output.advice import on_unregistered
 from bulkcert.output.summary import utc
 from bulkcert.runs.found import MANY_ROWS, MOST_SHARE, NEARLY_ALL, Found, States, states_of
@@ -24,7 +25,7 @@ from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Status
 from bulkcert.service.signing import Credentials
 from bulkcert.store.lock import this_user
-from bulkcert.words import are, counted, printable
+from bulkcert.words import counted, printable
 
 CAS_LISTED = 1000
 """CAs that the JSON names, most rows first."""
@@ -188,7 +189,7 @@ def _pace(inquiry: Inquiry, calls: int) -> Pace:
 
 def _advice(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
     if plan.exit_status:
-        yield "the run would not start (65): see below"
+        yield tr("the run would not start (65): see below")
     if text := wrong_size(inquiry.question.options, inquiry.question.list_name, plan.rows):
         yield f"{text}. {WRONG_SIZE}"
     yield from _on_left_out(plan, inquiry)
@@ -199,25 +200,40 @@ def _advice(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
     if action.by_ca and not inquiry.check.unplaced:
         worth = [ca for ca in plan.cas[:CAS_SHOWN] if _is_worth_a_call(inquiry, ca, plan.totals.rows)]
         yield from (_on_inactivating(ca, plan.totals.rows) for ca in worth[:CAS_NAMED])
-    if plan.totals.not_registered:
-        absent = f"{are(plan.totals.not_registered, 'serial')} not registered"
-        yield f"{absent}: {on_unregistered(action, protected=inquiry.check.spares_cas)}"
     if text := on_none(action, inquiry.findings, inquiry.pinned):
         yield text
+    if plan.totals.not_registered:
+        yield trn(
+            "{count:,} serial is not registered: {what}",
+            "{count:,} serials are not registered: {what}",
+            plan.totals.not_registered,
+            what=on_unregistered(action, protected=inquiry.check.spares_cas),
+        )
     if plan.unread_because:
-        yield f"states cannot be read, so a run calls every row whose state was not read: {plan.unread_because}"
+        said = later("states cannot be read, so a run calls every row whose state was not read: {why}")
+        yield tr(said, why=plan.unread_because)
 
 
 def on_devices(action: Action, found: Found) -> str:
     """Returns what an action on CAs does to the device certificates that are registered under them."""
     if action.by_device:
         return ""
-    does = f"{action.name} {action.cascades}" if action.cascades else "registered under these CAs:"
-    irrevocable = "; nothing brings them back" * action.deletes
+    irrevocable = tr("; nothing brings them back") * action.deletes
     if (devices := found.devices) is None:
-        because = f": {found.uncounted.message.removesuffix('.')}" if found.uncounted is not None else ""
-        return f"{does} device certificates that were not counted{because}{irrevocable}"
-    return f"{does} {'at least ' * (not devices.whole)}{counted(devices.devices, 'device certificate')}{irrevocable}"
+        because = f"{tr(': ')}{found.uncounted.message.removesuffix('.')}" if found.uncounted is not None else ""
+        what = tr("device certificates that were not counted") + because
+    else:
+        what = counted(devices.devices, "device certificate")
+        what = what if devices.whole else tr("at least {what}", what=what)
+    return tr(_CASCADES[action.cascades], action=action.name, what=what) + irrevocable
+
+
+_CASCADES = {
+    "": later("registered under these CAs: {what}"),
+    "deletes": later("{action} deletes {what}"),
+    "refuses": later("{action} refuses {what}"),
+}
+"""What an action on CAs does to the device certificates under them."""
 
 
 def on_none(action: Action, found: Found, pinned: PinnedList) -> str:
@@ -227,8 +243,9 @@ def on_none(action: Action, found: Found, pinned: PinnedList) -> str:
         return ""
     if found.are_swapped:
         right = shlex.join(["--device-column", pinned.ca_column, "--ca-column", pinned.device_column or ""])
-        return f"the columns are swapped: the first device is registered the other way round; give {right}"
-    return "none of these devices exists under these CAs; did you swap the columns, or is this another instance?"
+        said = later("the columns are swapped: the first device is registered the other way round; give {options}")
+        return tr(said, options=right)
+    return tr("none of these devices exists under these CAs; did you swap the columns, or is this another instance?")
 
 
 def _is_worth_a_call(inquiry: Inquiry, ca: CaStates, rows: int) -> bool:
@@ -243,12 +260,17 @@ def _on_inactivating(ca: CaStates, rows: int) -> str:
     # What was not looked at may be among the registered ones.
     others = max(0, (ca.registered_at_least or 0) - ca.already - ca.to_change - ca.not_read)
     whole = ca.registered is not None and not ca.not_read
-    unlisted = "" if whole else "; devices that are not listed were not counted"
+    unlisted = "" if whole else tr("; devices that are not listed were not counted")
     if others:
-        unlisted = f"; devices that are not listed: {'at least ' * (not whole)}{counted(others, 'registered device')}"
-    return (
-        f"{share_of(ca.rows, rows)} of the rows share CA {printable(ca.ca_sn)}: one inactivate-ca would refuse all of "
-        f"its devices at once, also those that are not registered yet{unlisted}"
+        devices = counted(others, "registered device")
+        devices = devices if whole else tr("at least {what}", what=devices)
+        unlisted = tr("; devices that are not listed: {devices}", devices=devices)
+    return tr(
+        "{share} of the rows share CA {ca}: one inactivate-ca would refuse all of its devices at once, also those that "
+        "are not registered yet{unlisted}",
+        share=share_of(ca.rows, rows),
+        ca=printable(ca.ca_sn),
+        unlisted=unlisted,
     )
 
 
@@ -263,12 +285,17 @@ def _on_left_out(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
     if plan.invalid:
         first = inquiry.check.first_invalid[0]
         place = f"{plan.input}:{first.line or first.row}: {first.column} {first.reason}{first.shown}"
-        how = "skipped (--skip-invalid)" if options.skip_invalid else "correct what is wrong, or give --skip-invalid"
-        yield f"{are(plan.invalid, 'row')} invalid, the first: {place}; {how}"
+        how = tr("correct what is wrong, or give --skip-invalid")
+        said = later("{count:,} row is invalid, the first: {place}; {how}")
+        many = later("{count:,} rows are invalid, the first: {place}; {how}")
+        how = tr("skipped (--skip-invalid)") if options.skip_invalid else how
+        yield trn(said, many, plan.invalid, place=place, how=how)
     if plan.protected:
-        how = "take them out of the list, or give --skip-protected"
-        how = "skipped (--skip-protected)" if options.skip_protected else how
-        yield f"{are(plan.protected, 'row')} protected by {inquiry.check.protected_by}; {how}"
+        how = tr("take them out of the list, or give --skip-protected")
+        how = tr("skipped (--skip-protected)") if options.skip_protected else how
+        said = later("{count:,} row is protected by {file}; {how}")
+        many = later("{count:,} rows are protected by {file}; {how}")
+        yield trn(said, many, plan.protected, file=inquiry.check.protected_by, how=how)
     if text := mistake(inquiry.check):
         yield text
 
@@ -280,10 +307,12 @@ def mistake(check: Check) -> str:
     """
     if not (count := len(check.mistaken)):
         return ""
-    first = f"'{printable(check.mistaken[0])}'"
-    serials = f"serial {first} is" if count == 1 else f"{count:,} serials, the first {first}, are"
-    return (
-        f"{check.protected_by}: the {serials} in no row exactly, but rows differ from "
-        f"{'it' if count == 1 else 'them'} only in letter case or leading zeros, and are NOT protected; write the list "
-        "as the rows have it"
+    one = later(
+        "{file}: the serial {first} is in no row exactly, but rows differ from it only in letter case or leading "
+        "zeros, and are NOT protected; write the list as the rows have it"
     )
+    many = later(
+        "{file}: the {count:,} serials, the first {first}, are in no row exactly, but rows differ from them only in "
+        "letter case or leading zeros, and are NOT protected; write the list as the rows have it"
+    )
+    return trn(one, many, count, file=check.protected_by, first=f"'{printable(check.mistaken[0])}'")

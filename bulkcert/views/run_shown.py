@@ -8,6 +8,7 @@ from rich.text import Text
 
 from bulkcert.engine.progress import Progress
 from bulkcert.input import Check
+from bulkcert.language import later, tr
 from bulkcert.output.advice import on_unregistered
 from bulkcert.runs.found import Found
 from bulkcert.runs.run import Run
@@ -41,10 +42,11 @@ def caution(action: Action) -> str:
     if action.inverse is not None:
         return ""
     if action.cascades != "deletes":
-        return f"{action.name} cannot be undone."
-    return (
-        f"{action.name} cannot be undone: with each CA every device certificate registered under it is deleted; "
-        "while a CA of the same chain stays registered, such a device registers itself again, active."
+        return tr("{action} cannot be undone.", action=action.name)
+    return tr(
+        "{action} cannot be undone: with each CA every device certificate registered under it is deleted; while a CA "
+        "of the same chain stays registered, such a device registers itself again, active.",
+        action=action.name,
     )
 
 
@@ -58,73 +60,86 @@ def warn_of_mistakes(run: Run) -> None:
 
 def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]]:
     job, options = run.job, run.job.options
-    kind = "device" if job.action.by_device else "CA"
     yield from rehearsal_line(rehearsal=job.rehearsal)
-    yield "action", f"{job.action.name}: {job.action.verb}"
-    yield "instance", f"{job.instance} at {job.endpoint}"
-    yield "credentials", f"access key {credentials.access_key_id}, from {credentials.source or 'the default chain'}"
-    yield "input", _input(run)
+    yield tr("action"), f"{job.action.name}{tr(': ')}{tr(job.action.verb)}"
+    yield tr("instance"), tr("{instance} at {endpoint}", instance=job.instance, endpoint=job.endpoint)
+    source = credentials.source or "the default chain"
+    yield tr("credentials"), tr("access key {key}, from {source}", key=credentials.access_key_id, source=source)
+    yield tr("input"), _input(run)
     if run.check.protection:
-        yield "protected", run.check.protection
+        yield tr("protected"), run.check.protection
     if run.lifted:
-        text = f"{counted(run.lifted, 'row')} that {run.opened.asked.protected_by} protected until now: to be called"
-        yield "", Text(text, style="yellow")
+        said = later("{rows} that {file} protected until now: to be called")
+        lifted = tr(said, rows=counted(run.lifted, "row"), file=run.opened.asked.protected_by)
+        yield "", Text(lifted, style="yellow")
     if run.already_done:
-        yield "done", f"{run.already_done:,} already finished; resuming"
+        yield tr("done"), tr("{count:,} already finished; resuming", count=run.already_done)
     if run.found is None:
-        yield "to call", f"{counted(run.calls, f'{kind} certificate')}{_preflight(run)}"
-        yield "CAs", _cas(run)
+        yield tr("to call"), f"{counted(run.calls, _kind(job.action))}{_preflight(run)}"
+        yield tr("CAs"), _cas(run)
     else:
         yield from _found(run, run.found)
-    limits = f"{options.rate}/s for the account, {options.per_address_rate}/s for an address"
-    yield "limits", f"{limits}: {job.rate:.0f}/s from {counted(len(job.addresses), 'address')}"
+    limits = {"account": options.rate, "address": options.per_address_rate, "rate": job.rate}
+    said = later("{account}/s for the account, {address}/s for an address: {rate:.0f}/s from {addresses}")
+    yield tr("limits"), tr(said, **limits, addresses=counted(job.lane_count, "address"))
     if text := raised_limits(options):
         yield "", Text(text, style="yellow")
-    yield "time", about(run.left / job.rate)
+    yield tr("time"), about(run.left / job.rate)
     if options.deadline is not None:
-        yield "deadline", _deadline(options.deadline, run.left / job.rate)
-    yield "results", str(job.results)
+        yield tr("deadline"), _deadline(options.deadline, run.left / job.rate)
+    yield tr("results"), str(job.results)
     yield from change_rows(run.change)
     if options.overwrite and job.results.exists():
-        yield "", Text("what an earlier run with these results has done is dropped (--overwrite)", style="yellow")
+        dropped = tr("what an earlier run with these results has done is dropped (--overwrite)")
+        yield "", Text(dropped, style="yellow")
+
+
+def _kind(action: Action) -> str:
+    return later("device certificate") if action.by_device else later("CA certificate")
 
 
 def _found(run: Run, found: Found) -> Iterator[tuple[str, str | Text]]:
     """Yields what was found, and what will be made of it."""
     action, states, options = run.job.action, found.states(run.job.action), run.job.options
-    kind = "device" if action.by_device else "CA"
-    at_most = "at most " * (states.not_read > 0 or run.changing < states.may_change)
-    yield "will change", Text(f"{at_most}{counted(run.changing, f'{kind} certificate')}", style="bold")
+    certificates = counted(run.changing, _kind(action))
+    is_most = states.not_read > 0 or run.changing < states.may_change
+    yield tr("will change"), Text(tr("at most {what}", what=certificates) if is_most else certificates, style="bold")
     if run.changing < states.may_change:
-        yield "", f"of {states.may_change:,}: no more than {options.limit_rows:,} are called (--limit-rows)"
+        said = later("of {count:,}: no more than {limit:,} are called (--limit-rows)")
+        yield "", tr(said, count=states.may_change, limit=options.limit_rows)
     if states.already:
-        yield "unchanged", f"{states.already:,} {action.desired} already: no call is made"
+        said = later("{count:,} {state} already: no call is made")
+        yield tr("unchanged"), tr(said, count=states.already, state=tr(action.desired))
     if states.not_registered:
         words = on_unregistered(action, protected=run.check.spares_cas)
-        yield "unregistered", Text(f"{states.not_registered:,} called all the same; {words}", style="yellow")
+        said = later("{count:,} called all the same; {what}")
+        yield tr("unregistered"), Text(tr(said, count=states.not_registered, what=words), style="yellow")
     if text := on_none(action, found, run.opened.pinned):
         yield "", Text(text, style="bold yellow")
     if states.not_read:
-        yield "not read", Text(f"{states.not_read:,} called, whatever they are now{_unread(run)}", style="yellow")
+        said = later("{count:,} called, whatever they are now{why}")
+        yield tr("not read"), Text(tr(said, count=states.not_read, why=_unread(run)), style="yellow")
     if text := on_devices(action, found):
-        yield "devices", Text(text, style="bold red" if action.cascades else "")
+        yield tr("devices"), Text(text, style="bold red" if action.cascades else "")
     read = run.progress.sends.sends
-    yield "calls", f"{counted(run.left, 'write')}" + (f"; {counted(read, 'read')} so far" if read else "")
+    reads = tr("; {reads} so far", reads=counted(read, "read")) if read else ""
+    yield tr("calls"), f"{counted(run.left, 'write')}{reads}"
 
 
 def _unread(run: Run) -> str:
     """Returns why the states of some rows are not known."""
     if run.progress.unread_because:
-        return f": {run.progress.unread_because.removesuffix('.')}"
-    return f" (--preflight {run.mode})"
+        return f"{tr(': ')}{run.progress.unread_because.removesuffix('.')}"
+    # Of what an earlier session has called, or may have, no state is kept from before.
+    return "" if run.already_done and run.mode != "never" else f" (--preflight {run.mode})"
 
 
 def _deadline(deadline: float, needed_s: float) -> str | Text:
     left, when = deadline - time.time(), local(deadline)
     if left <= 0:
-        return Text(f"{when}, which is over: no calls will be made", style="yellow")
-    text = f"{when}, in {duration(left)}"
-    return text if needed_s < left else Text(f"{text}: sooner than all can be called", style="yellow")
+        return Text(tr("{when}, which is over: no calls will be made", when=when), style="yellow")
+    text = tr("{when}, in {time}", when=when, time=duration(left))
+    return text if needed_s < left else Text(tr("{when}: sooner than all can be called", when=text), style="yellow")
 
 
 def _preflight(run: Run) -> str:
@@ -133,19 +148,21 @@ def _preflight(run: Run) -> str:
         return ""
     desired, preflight = run.job.action.desired, run.job.options.preflight
     if run.job.action.deletes:
-        return f", those that preflight does not find as well (--preflight {preflight})"
-    return f" at most: what is {desired} already gets no call (--preflight {preflight})"
+        return tr(", those that preflight does not find as well (--preflight {mode})", mode=preflight)
+    said = later(" at most: what is {state} already gets no call (--preflight {mode})")
+    return tr(said, state=tr(desired), mode=preflight)
 
 
 def _input(run: Run) -> str:
     check = run.check
-    left_out = [f"{check.invalid:,} invalid"] if check.invalid else []
+    left_out = [tr("{count:,} invalid", count=check.invalid)] if check.invalid else []
     if check.protected:
-        left_out.append(f"{check.protected:,} protected")
+        left_out.append(tr("{count:,} protected", count=check.protected))
     if check.duplicates:
-        again = f"{check.duplicates:,} of a CA already named"
+        again = tr("{count:,} of a CA already named", count=check.duplicates)
         left_out.append(counted(check.duplicates, "duplicate") if run.job.action.by_device else again)
-    return f"{run.job.list_name}: {counted(check.rows, 'row')}" + (f" ({', '.join(left_out)})" if left_out else "")
+    rows = f"{run.job.list_name}{tr(': ')}{counted(check.rows, 'row')}"
+    return rows + (f" ({tr(', ').join(left_out)})" if left_out else "")
 
 
 def show_no_preflight(progress: Progress) -> None:
@@ -175,5 +192,6 @@ def _cas(run: Run) -> str:
     check, total = run.check, _cas_in_all(run.check)
     largest = islice(check.rows_by_ca.items(), CAS_SHOWN if run.job.action.by_device else CAS_CHECKED)
     named = [f"{printable(ca)} ({counted(rows, 'row')})" for ca, rows in largest]
-    more = f" and {total - len(named):,} more" if total > len(named) else ""
-    return f"{len(check.rows_by_ca):,}{' or more' * bool(check.rows_of_other_cas)}: {', '.join(named)}{more}"
+    more = f" {tr('and {count:,} more', count=total - len(named))}" if total > len(named) else ""
+    count = f"{len(check.rows_by_ca):,}" + tr(" or more") * bool(check.rows_of_other_cas)
+    return f"{count}{tr(': ')}{tr(', ').join(named)}{more}"

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from bulkcert.engine.figures import LastError, Stats
 from bulkcert.errors import ExitStatus
-from bulkcert.output.advice import Step, is_undoing, meaning, steps_left, to_verify, undone_words
+from bulkcert.output.advice import Step, is_undoing, left_words, meaning, steps_left, to_verify, undone_words
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import Session
@@ -74,7 +74,7 @@ def rows_of(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
             yield from change_rows(status.doing.change)
     yield "results", str(status.files.results)
     if status.failed is not None:
-        yield "failed rows", f"{status.failed}: {counted(status.not_desired, 'row')}"
+        yield "rows left", left_words(status.failed, status.not_desired)
 
 
 def steps_of(status: RunStatus) -> tuple[Step, ...]:
