@@ -2,9 +2,9 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
+import msgspec
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
@@ -36,8 +36,7 @@ _NO_KEYS = pl.DataFrame(schema={"row": pl.UInt32, "one": pl.UInt64, "two": pl.UI
 _EXPORT_AS_TEXT = "Export the list again with this column as text, best straight from the registry"
 
 
-@dataclass(frozen=True, slots=True)
-class InvalidRow:
+class InvalidRow(msgspec.Struct, frozen=True):
     """A row that is not called, as a message shows it.
 
     Attributes:
@@ -60,8 +59,7 @@ class InvalidRow:
         return f" ({self.value})" if self.value else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(msgspec.Struct, frozen=True):
     """What the pass over the whole input found.
 
     Attributes:
