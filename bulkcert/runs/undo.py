@@ -1,11 +1,11 @@
 """Undoing: a session of the run that does the inverse action for exactly what the run has changed."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
 import anyio.to_thread
+import msgspec
 import polars as pl
 
 from bulkcert.engine.calling import Engine
@@ -28,8 +28,7 @@ from bulkcert.store import queries
 from bulkcert.store.outcome import Outcome, Row
 
 
-@dataclass(slots=True)
-class Undo:
+class Undo(msgspec.Struct):
     """The undo of a run, opened; no calls were made yet.
 
     Attributes:
@@ -51,8 +50,8 @@ class Undo:
     include_unknown: bool = False
     known: int = 0
     unknown: int = 0
-    progress: Progress = field(default_factory=Progress)
-    found: Found = field(default_factory=Found)
+    progress: Progress = msgspec.field(default_factory=Progress)
+    found: Found = msgspec.field(default_factory=Found)
 
     @property
     def action(self) -> Action:
