@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bulkcert.commands import calling
 from bulkcert.commands.plan import plan as plan_instead
-from bulkcert.engine.session import Leave, Observer
+from bulkcert.engine.session import Observer
 from bulkcert.errors import ExitStatus
 from bulkcert.job_file import STARTED
 from bulkcert.log import bind, is_json
@@ -117,7 +117,7 @@ def _executed(
     return summary, opened.progress.sends.sends
 
 
-def _confirm(run: Run, provider: CredentialProvider, leave: Leave, watches: Sequence[Observer]) -> None:
+def _confirm(run: Run, provider: CredentialProvider, leave: calling.Leave, watches: Sequence[Observer]) -> None:
     """Reads states, shows what was found, and asks.
 
     Where nobody is asked they are read first only for an action on CAs, since what it hits must be known, and under a

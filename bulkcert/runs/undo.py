@@ -9,7 +9,7 @@ import polars as pl
 from bulkcert.engine.calling import Engine
 from bulkcert.engine.limits import Limit, Target
 from bulkcert.engine.progress import Progress
-from bulkcert.engine.session import Leave, Observer
+from bulkcert.engine.session import Interruption, Observer
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, annotated
@@ -70,13 +70,13 @@ class Undo:
         limit = self.options.limit_rows
         return self.rows if limit is None else min(self.rows, limit)
 
-    async def call(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> None:
+    async def call(self, provider: CredentialProvider, watch: Observer, interruption: Interruption) -> None:
         """Calls what is to be undone, until done or stopped.
 
         Args:
             provider: What to sign with; has credentials.
             watch: Shows the figures.
-            leave: Called on the second signal; ends the process at once.
+            interruption: Stops the calls from outside.
 
         Raises:
             BulkcertError: The store cannot be written; no calls were made.
@@ -94,7 +94,7 @@ class Undo:
         )
         batches = self._batches()
         opened.begin("undo", self.options, provider.current, include_unknown=self.include_unknown)
-        async with session(opened, service, provider, watch, leave, stats=stats) as lanes:
+        async with session(opened, service, provider, watch, interruption, stats=stats) as lanes:
             self.progress.preflight_over = True
             await Engine(
                 self.action, lanes, opened.store, max_errors=self.max_errors, limit_rows=limit, undoes=True
