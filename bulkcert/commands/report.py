@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from bulkcert.commands.following import found, stopped_following, until_ended
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.language import speak
+from bulkcert.language import speaking
 from bulkcert.output.files import cannot_write, write_whole
 from bulkcert.report import Format
 from bulkcert.report.counting import count

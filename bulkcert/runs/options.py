@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from cyclopts import Group, Parameter
 
+from bulkcert.language import Language
 from bulkcert.log import LogFormat
 from bulkcert.runs.converters import moment, names_of, seconds, whole_number
 from bulkcert.service.verdicts import StatusTable
@@ -158,6 +159,15 @@ class ApprovalOptions(ChangeOptions):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class LanguageOptions:
+    """In which language people read."""
+
+    language: Annotated[Language, Parameter(group=OUTPUT)] = "en"
+    """Language of what is planned, what came of it, and the report; zh is Chinese."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class NotifyOptions:
     """Who gets a message; no option of these is stored, since a URL holds a token."""
 
@@ -299,7 +309,7 @@ class InventoryOptions(ServiceOptions):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class ReportOptions(StateOptions):
+class ReportOptions(StateOptions, LanguageOptions):
     """Options of ``report``."""
 
     title: Annotated[str, Parameter(group=MAIN, metavar="TEXT")] = ""
