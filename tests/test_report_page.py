@@ -115,3 +115,20 @@ def test_limits_differ(tmp_path, limits, drawn):
     strokes = re.findall(r'stroke="(\S+)"[^>]*stroke-width="1.4" stroke-dasharray="([^"]+)"', pace)
     assert len(strokes) == len(set(strokes)) == drawn
     assert len({color for color, _ in strokes}) == len({dash for _, dash in strokes}) == drawn
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)")
+def test_a_rehearsal_is_marked_on_screen_and_paper(tmp_path):
+    """The mark is over the whole of a page, on a phone as well, on every sheet, and hides nothing below it."""
+    page = page_of(made_run(tmp_path, [called(300 * number) for number in range(20)], rehearsal=True))
+    mark = "getComputedStyle(document.querySelector('.watermark'))"
+    with browser() as tab:
+        tab.open(page)
+        for media, width in (("screen", 1280), ("screen", 360), ("print", 800)):
+            tab.show(width=width)
+            tab.tell("Emulation.setEmulatedMedia", media=media)
+            assert tab.value("document.querySelector('.watermark').textContent") == "REHEARSAL"
+            assert tab.value("document.documentElement.scrollWidth") <= width
+            # What is fixed is printed on each sheet.
+            assert (tab.value(f"{mark}.position"), tab.value(f"{mark}.pointerEvents")) == ("fixed", "none")
+            assert 0 < float(tab.value(f"{mark}.opacity")) < 0.3

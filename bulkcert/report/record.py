@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from bulkcert.language import later, tr, trn
 from bulkcert.output.advice import meaning_of
-from bulkcert.report.figures import Figures, SessionFigures
+from bulkcert.report.figures import Controlled, Figures, SessionFigures
 from bulkcert.report.parts import Kinds, Section, TextTable, message, serial
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import ChangeRecord
@@ -174,10 +174,15 @@ def signing(figures: Figures) -> list[tuple[str, str]]:
 
 def sessions_section(figures: Figures) -> Section:
     columns: Kinds = dict.fromkeys((tr("When"), tr("Command"), tr("By"), tr("Access key"), tr("Calls")), "text")
-    return Section(
-        tr("By whom, and when"),
-        table=TextTable(columns, [_session(each, is_first=not number) for number, each in enumerate(figures.starts)]),
-    )
+    rows = [(each.started, _session(each, is_first=not number)) for number, each in enumerate(figures.starts)]
+    rows += [(each.asked, _controlled(each)) for each in figures.controls]
+    return Section(tr("By whom, and when"), table=TextTable(columns, [row for _, row in sorted(rows)]))
+
+
+def _controlled(each: Controlled) -> list[str]:
+    by = message(tr("{user} on {host}, process {pid}", user=each.user, host=each.host, pid=each.pid))
+    done = each.words if each.is_done else tr("{request}: never done", request=each.words)
+    return [clock(each.asked), "control", by, "—", done]
 
 
 _STATES = {"running": later("{when}, running"), "killed": later("{when}, killed")}

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from bulkcert.language import tr
+
 SessionKind = Literal["run", "verify", "undo"]
 
 Request = Literal["rate", "pause", "continue", "stop"]
@@ -195,8 +197,10 @@ class Control(msgspec.Struct, frozen=True):
     @property
     def words(self) -> str:
         """What was asked, in words."""
-        limits = f"{self.rate}/s for the account, {self.per_address_rate}/s for an address"
-        return f"rate: {limits}" if self.request == "rate" else self.request
+        if self.request != "rate":
+            return tr(self.request)
+        rates = {"account": self.rate, "address": self.per_address_rate}
+        return tr("rate: {account}/s for the account, {address}/s for an address", **rates)
 
 
 class Limits(msgspec.Struct, frozen=True):
