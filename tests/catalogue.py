@@ -2,6 +2,7 @@
 
 import ast
 import io
+from datetime import UTC, datetime
 from pathlib import Path
 
 from babel.messages.catalog import Catalog
@@ -67,6 +68,7 @@ def po_of(catalogue):
 
 def mo_of(catalogue):
     """Returns the file that the program reads."""
+    catalogue.creation_date = catalogue.revision_date = datetime(2026, 1, 1, tzinfo=UTC)
     file = io.BytesIO()
     write_mo(file, catalogue)
     return file.getvalue()

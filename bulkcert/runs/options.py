@@ -169,7 +169,7 @@ class LanguageOptions:
     """In which language people read."""
 
     language: Annotated[Language, Parameter(group=OUTPUT)] = "en"
-    """Language of what is planned, what came of it, and the report; zh is Chinese."""
+    """For plan, summary and report; zh is Chinese."""
 
 
 @Parameter(name="*")
@@ -183,7 +183,7 @@ class NotifyOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class CallOptions(ServiceOptions, StateOptions, ApprovalOptions, NotifyOptions):
+class CallOptions(ServiceOptions, StateOptions, ApprovalOptions, NotifyOptions, LanguageOptions):
     """Options of every command that changes certificates row by row."""
 
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], group=MAIN)] = False
@@ -264,7 +264,7 @@ class RunOptions(Options):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class PlanOptions(ServiceOptions, PreflightOptions, ColumnOptions, SizeOptions, ChangeOptions):
+class PlanOptions(ServiceOptions, PreflightOptions, ColumnOptions, SizeOptions, ChangeOptions, LanguageOptions):
     """Options of ``plan``."""
 
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], group=MAIN, metavar="FILE")] = None
@@ -275,7 +275,7 @@ class PlanOptions(ServiceOptions, PreflightOptions, ColumnOptions, SizeOptions, 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class VerifyOptions(ServiceOptions, StateOptions, ApprovalOptions, NotifyOptions):
+class VerifyOptions(ServiceOptions, StateOptions, ApprovalOptions, NotifyOptions, LanguageOptions):
     """Options of ``verify``."""
 
     watch: Annotated[float, Parameter(group=MAIN, converter=seconds, metavar="TIME")] = 0.0
