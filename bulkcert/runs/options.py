@@ -168,8 +168,10 @@ class ApprovalOptions(ChangeOptions):
 class LanguageOptions:
     """In which language people read."""
 
-    language: Annotated[Language, Parameter(group=OUTPUT)] = "en"
-    """For plan, summary and report; zh is Chinese."""
+    language: Annotated[Language, Parameter(group=OUTPUT, metavar="en|zh", show_choices=False, show_default=False)] = (
+        "en"
+    )
+    """Of plan, summary and report; zh is Chinese."""
 
 
 @Parameter(name="*")
@@ -200,7 +202,7 @@ class SizeOptions:
     """Options that say how long a list may be."""
 
     min_rows: Annotated[int | None, number(SCHEDULE)] = None
-    """Refuse a list of fewer rows (65); without it an empty list exits with 0."""
+    """Refuse shorter lists (65); else an empty one exits with 0."""
     max_rows: Annotated[int | None, number(SCHEDULE)] = None
     """Refuse a list of more rows (65)."""
 
