@@ -138,7 +138,11 @@ async def run(directory, rows, script, *, action="inactivate-device", provider=N
     service, progress = Service(script), Progress()
     store = opened(directory, rows, action, reopen=reopen)
     target = SimpleNamespace(
-        instance="post-cn-1", lane_cap=100_000, workers=order.pop("workers", 4), attempts=order.pop("attempts", 3)
+        instance="post-cn-1",
+        addresses=(None,),
+        lane_cap=100_000,
+        workers=order.pop("workers", 4),
+        attempts=order.pop("attempts", 3),
     )
     client = Client(service, httpx.URL("http://127.0.0.1"), provider := provider or FixedCredentials(OLD), timeout_s=60)
     batch = to_call(store, rows)

@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import tomllib
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from program import bulkcert, emulator, here, start, wait_for, write_devices
 
 from bulkcert.cli import COMMANDS
 from bulkcert.errors import ExitStatus
+from bulkcert.fleet.keys import make_keys
 from bulkcert.output.results import COLUMNS, VERIFIED_COLUMNS
 from bulkcert.runs.options import Options
 from bulkcert.service.actions import ACTIONS
@@ -99,7 +101,7 @@ IN_ORDER = re.findall(r"^    ((?:bulkcert|ssh-keygen|echo) .+)$", DOCS["approval
 """Lines of one walk through several commands, each of which needs what the one before has made."""
 SINGLE = "\n".join((README, *(text for topic, text in DOCS.items() if topic != "approval")))
 LINES = list(dict.fromkeys(re.findall(r"^ {4,7}(bulkcert .+)$", SINGLE, re.MULTILINE)))
-UNTIL_STOPPED = [line for line in LINES if line.startswith("bulkcert emulator ")]
+UNTIL_STOPPED = [line for line in LINES if line.startswith(("bulkcert emulator ", "bulkcert lane "))]
 RUN_BEFORE = {"resume", "verify", "undo", "status", "report", "export"}
 """Commands that want a run that has ended."""
 
@@ -119,14 +121,22 @@ def place(tmp_path, service):
     shutil.copytree(ROOT / "jobs", tmp_path / "jobs", ignore=shutil.ignore_patterns("*.rehearsal*", "*.results*"))
     for name in ("leaked.csv", "cas.csv", "first.csv.failed.csv", "jobs/sample-devices.csv"):
         shutil.copy(tmp_path / "devices.csv", tmp_path / name)
+    make_keys(tmp_path / "keys", 1, days=1)
     (tmp_path / "keep.txt").write_text("not-in-the-list\n")
     return tmp_path
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def moved(line, place, url):
     """Returns the words of a line, with its addresses and directories turned to what is there."""
     line = line.replace("http://127.0.0.1:8080", url).replace("--port 8080", "--port 0")
     line = line.replace("--confirm-devices 14386", "--confirm-devices 20")
+    line = line.replace("cluster keys keys", "cluster keys new-keys").replace(":8786", f":{free_port()}")
     line = re.sub(r"\b10\.0\.0\.(\d+)", r"127.0.0.\1", line)
     return shlex.split(line.replace("/etc/bulkcert/", f"{place}/jobs/"))[1:]
 
@@ -182,9 +192,10 @@ def test_from_the_plan_to_the_report_with_two_people(place, service):
 
 @pytest.mark.parametrize("line", UNTIL_STOPPED)
 def test_what_serves_until_it_is_stopped(place, service, line):
-    """The emulator serves, and SIGTERM ends it."""
+    """The emulator serves, a lane waits, and SIGTERM ends them."""
     with start(*moved(line, place, service.url), cwd=place) as child:
-        assert b"http://127.0.0.1:" in child.stdout.readline()
+        says = (child.stdout, b"http://127.0.0.1:") if "emulator" in line else (child.stderr, b"egress")
+        assert says[1] in says[0].readline()
         child.send_signal(signal.SIGTERM)
         child.communicate()
 

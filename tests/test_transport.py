@@ -379,7 +379,7 @@ async def test_connecting_does_not_bunch_the_first_calls(monkeypatch):
     )
     async with serving() as (port, _), calling(port) as (carrier, _):
         endpoint = httpx.URL(f"http://127.0.0.1:{port}")
-        target = SimpleNamespace(instance="post-cn-1", lane_cap=100, workers=60, attempts=1)
+        target = SimpleNamespace(instance="post-cn-1", addresses=(None,), lane_cap=100, workers=60, attempts=1)
         lanes = Lanes([Client(carrier, endpoint, KEYRING, 60.0)], KEYRING, Progress(), target)
 
         async def worker(first):

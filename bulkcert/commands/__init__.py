@@ -7,16 +7,16 @@ import re
 
 OVERVIEW = """\
 Switch very many device certificates of ApsaraMQ for MQTT off or on.
-
     bulkcert rehearse inactivate-device devices.csv
     bulkcert run inactivate-device devices.csv --instance ID --region REGION
-
 Prepare  inventory  List registered certificates into a file, as an input
          plan       Find out what a run would do and cost; change nothing
          doctor     Check what a run needs: credentials, service, clock, disk
          policy     Print the minimal RAM policy for what a run calls
          rehearse   Do the same against a local emulator: no account needed
          emulator   Serve a local emulator of the service until stopped
+         cluster    Make the keys of several machines that call together
+         lane       Call for runs on another machine, until stopped
 Change   run        Make one call for each row of a list; write the outcomes
          resume     Resume what was interrupted, or retry failed rows
          undo       Undo what a run has changed

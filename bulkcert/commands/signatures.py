@@ -4,13 +4,13 @@ import gc
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from bulkcert.emulator.settings import Settings
 from bulkcert.report import Format
-from bulkcert.runs.converters import names_of
+from bulkcert.runs.converters import names_of, whole_number
 from bulkcert.runs.options import (
     MAIN,
     SAFETY,
@@ -18,6 +18,7 @@ from bulkcert.runs.options import (
     DoctorOptions,
     Inputs,
     InventoryOptions,
+    LaneOptions,
     Options,
     PlanOptions,
     PolicyOptions,
@@ -129,6 +130,43 @@ def emulator(*, settings: Settings = Settings()) -> int:
     said = '{{"url":"{}"}}' if settings.json else "listening on {}; Ctrl-C stops it"
     _loaded("emulator.server").serve(settings, lambda url: print(said.format(url), flush=True))  # noqa: T201 - the product
     return 0
+
+
+def cluster(
+    what: Annotated[Literal["keys"], Parameter(group=MAIN)],
+    directory: Annotated[Path, Parameter(group=MAIN)],
+    *,
+    lanes: Annotated[int, Parameter(group=MAIN, converter=whole_number, metavar="N")] = 1,
+    days: Annotated[int, Parameter(group=MAIN, converter=whole_number, metavar="N")] = 30,
+) -> int:
+    """Make the keys of several machines that call together.
+
+    bulkcert cluster keys keys --lanes 2
+    bulkcert cluster keys keys --lanes 20 --days 90
+
+    An authority of its own, a certificate for the coordinator and one for each lane.
+
+    Args:
+        what: What to make.
+        directory: Where to; it is made, or must be empty.
+        lanes: How many lanes get a certificate.
+        days: For how long they are valid.
+    """
+    return _do("cluster", what, directory, lanes=lanes, days=days)
+
+
+def lane(where: Annotated[str, Parameter(group=MAIN)], *, options: LaneOptions = LaneOptions()) -> int:
+    """Call for runs on another machine, until stopped.
+
+    bulkcert lane tls://10.0.0.5:8786 --keys keys
+    bulkcert lane tls://10.0.0.5:8786 --keys keys --source-address 10.0.0.7
+
+    It signs with this machine's own credentials; see bulkcert help cluster.
+
+    Args:
+        where: Where the coordinator listens: the URL that its --cluster has.
+    """
+    return _do("lane", where, options)
 
 
 def run(action: ActionName, input_: Inputs, options: RunOptions = RunOptions()) -> int:
@@ -356,6 +394,8 @@ COMMANDS: dict[str, tuple[Callable[..., int], str]] = {
     "policy": (policy, "0 done · 2 options · 73 disk · 78 setup"),
     "rehearse": (rehearse, _RUN),
     "emulator": (emulator, "0 stopped · 2 options · 66 no list · 69 no port · 73 disk"),
+    "cluster": (cluster, "0 done · 2 options · 73 disk"),
+    "lane": (lane, "0 stopped, its calls reported · 2 options · 66 keys · 77 access"),
     "run": (run, _RUN),
     "resume": (resume, _RUN),
     "undo": (undo, _RUN),

@@ -11,11 +11,29 @@ Phase = Literal["reading states", "calling", "undoing", "verifying", "paused", "
 
 
 class LaneState(msgspec.Struct, frozen=True):
-    """What one source address does: calls per second just now, and calls that wait for an answer."""
+    """What one source address does.
+
+    Attributes:
+        address: The address, or ``any``.
+        rate: Calls in the last second.
+        in_flight: Calls that wait for an answer.
+        name: Its name among the lanes of several machines; empty where there is one machine, and all below with it.
+        egress: What the service sees its calls come from.
+        share: What it may send now, in calls per second.
+        state: ``calling``, or what keeps it from that.
+        key: Access key that it signs with.
+        source: Where that comes from.
+    """
 
     address: str
     rate: float
     in_flight: int
+    name: str = ""
+    egress: str = ""
+    share: int = 0
+    state: str = ""
+    key: str = ""
+    source: str = ""
 
 
 class LastError(msgspec.Struct):
@@ -60,6 +78,8 @@ class Counts(msgspec.Struct):
         last_error: The newest of all errors.
         latency_counts: Attempts in each class of ``LATENCY_BOUNDS_S``, and behind them those that took longer.
         latency_sum_s: Seconds that all of them took together.
+        handed_over: Calls taken from a lane on another machine that was silent or gone, and given to others: so many
+            may be made twice.
     """
 
     in_flight: int = 0
@@ -76,6 +96,7 @@ class Counts(msgspec.Struct):
     last_error: str = ""
     latency_counts: list[int] = msgspec.field(default_factory=lambda: [0] * (len(LATENCY_BOUNDS_S) + 1))
     latency_sum_s: float = 0.0
+    handed_over: int = 0
 
 
 class Stats(Counts, frozen=True, kw_only=True):  # type: ignore[misc]

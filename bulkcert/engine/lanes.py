@@ -33,7 +33,7 @@ class Lane:
 
     client: Client
     pacer: Pacer
-    progress: LaneProgress = field(default_factory=LaneProgress)
+    progress: LaneProgress
     turn: anyio.Lock = field(default_factory=anyio.Lock)
     """For what must be done one at a time."""
 
@@ -71,10 +71,16 @@ class Lanes:
         progress: Kept up to date.
         service: How fast they may be, and how many attempts a call gets; those that met a throttle or an outage do not
             count.
+        ticker: Lets their calls through; one of their own unless it has more to ask.
     """
 
     def __init__(
-        self, clients: Collection[Client], provider: CredentialProvider, progress: Progress, service: Target
+        self,
+        clients: Collection[Client],
+        provider: CredentialProvider,
+        progress: Progress,
+        service: Target,
+        ticker: Ticker | None = None,
     ) -> None:
         self._provider = provider
         self.service = service
@@ -84,8 +90,11 @@ class Lanes:
         self.progress.outage = Outage(time.monotonic())
         self.stopping = anyio.Event()
         self._paused_at = 0.0
-        self._ticker = Ticker(progress.slow_down)
-        self.lanes = [Lane(client, Pacer(service.lane_cap, self._ticker)) for client in clients]
+        self._ticker = ticker or Ticker(progress.slow_down)
+        self.lanes = [
+            Lane(client, Pacer(service.lane_cap, self._ticker), LaneProgress(address or "any"))
+            for client, address in zip(clients, service.addresses, strict=False)
+        ]
         progress.lanes = [lane.progress for lane in self.lanes]
 
     def stop(self, stop: Stop) -> None:

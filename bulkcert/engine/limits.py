@@ -1,10 +1,18 @@
 """Which service is called, and when a run gives up."""
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import httpx
 
 from bulkcert.engine.pacer import bucket_rate, lane_cap
+from bulkcert.service.credentials import CredentialProvider
+
+if TYPE_CHECKING:
+    from bulkcert.engine.lanes import Lanes
+    from bulkcert.engine.progress import Progress
 
 SAMPLE = 100
 """Rows that must be finished before a percentage in ``--max-errors`` counts."""
@@ -42,6 +50,8 @@ class Target:
         workers: Workers of each lane.
         attempts: Attempts that a call gets.
         timeout_s: Most seconds for one attempt.
+        remote_lanes: Lanes on other machines that share the account's limit, as far as they are expected.
+        opener: Opens its lanes where some are on other machines; those of this machine open otherwise.
     """
 
     instance: str
@@ -52,13 +62,24 @@ class Target:
     workers: int
     attempts: int
     timeout_s: float
+    remote_lanes: int = 0
+    opener: "Opener | None" = None
+
+    @property
+    def lane_count(self) -> int:
+        """How many lanes share the account's limit."""
+        return len(self.addresses) + self.remote_lanes
 
     @property
     def lane_cap(self) -> int:
         """Cap of each lane, in calls per second."""
-        return lane_cap(self.account_cap, self.address_cap, len(self.addresses))
+        return lane_cap(self.account_cap, self.address_cap, self.lane_count)
 
     @property
     def rate(self) -> float:
         """Calls per second that all lanes make together, at most."""
-        return bucket_rate(self.lane_cap) * len(self.addresses)
+        return bucket_rate(self.lane_cap) * self.lane_count
+
+
+Opener = Callable[[Target, CredentialProvider, "Progress"], AbstractAsyncContextManager["Lanes"]]
+"""Opens the lanes of a session."""

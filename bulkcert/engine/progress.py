@@ -5,10 +5,11 @@ from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Protocol
 
 import msgspec
 
-from bulkcert.engine.figures import LATENCY_BOUNDS_S, Counts, LastError
+from bulkcert.engine.figures import LATENCY_BOUNDS_S, Counts, LaneState, LastError
 from bulkcert.engine.outage import Outage
 from bulkcert.engine.pacer import SendWindow, SlowDown
 from bulkcert.errors import ExitStatus
@@ -38,12 +39,25 @@ class LaneProgress:
     """What one lane has done so far in this session.
 
     Attributes:
+        address: Its source address, or ``any``.
         in_flight: Calls that wait for an answer.
         window: When requests were sent.
     """
 
+    address: str = "any"
     in_flight: int = 0
     window: SendWindow = field(default_factory=SendWindow)
+
+    def state(self, now: float) -> LaneState:
+        """Returns what it does just now."""
+        return LaneState(self.address, self.window.recent_rate(now), self.in_flight)
+
+
+class LaneActivity(Protocol):
+    """What one lane does, here or on another machine."""
+
+    def state(self, now: float) -> LaneState:
+        """Returns what it does just now; ``now`` is in monotonic seconds."""
 
 
 class Progress(Counts, kw_only=True):
@@ -54,6 +68,7 @@ class Progress(Counts, kw_only=True):
         replaced: Outcomes that an undo has put others in the place of.
         errors: The newest error of each code, the latest last.
         lanes: Each lane, in the order of the source addresses.
+        waiting_for: What keeps all lanes from calling; empty unless something does.
         sends: When requests were sent.
         slow_down: How much of the limits may be used.
         outage: Whether the service answers.
@@ -68,11 +83,12 @@ class Progress(Counts, kw_only=True):
     outcomes: Counter[Outcome] = msgspec.field(default_factory=Counter)
     replaced: Counter[Outcome] = msgspec.field(default_factory=Counter)
     errors: dict[str, LastError] = msgspec.field(default_factory=dict)
-    lanes: list[LaneProgress] = msgspec.field(default_factory=list)
+    lanes: list[LaneActivity] = msgspec.field(default_factory=list)
     sends: SendWindow = msgspec.field(default_factory=SendWindow)
     slow_down: SlowDown = msgspec.field(default_factory=SlowDown)
     outage: Outage = msgspec.field(default_factory=lambda: Outage(time.monotonic()))
     paused_by: str = ""
+    waiting_for: str = ""
     preflight_over: bool = False
     next_scan_at: float = 0.0
     watched_until: float = 0.0

@@ -12,7 +12,7 @@ import anyio.to_thread
 from bulkcert.engine.figures import Take
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Target
-from bulkcert.engine.progress import Stop
+from bulkcert.engine.progress import Progress, Stop
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus, stop_signals
 from bulkcert.log import bind
@@ -64,25 +64,37 @@ async def calling(
         deadline: Unix time in seconds after which nothing is sent, or None.
     """
     bind(instance=service.instance)
-    context = TrustContext() if service.endpoint.scheme == "https" else None
-    clients = [
-        Client(Transport(service.endpoint, context, address), service.endpoint, provider, service.timeout_s)
-        for address in service.addresses
-    ]
-    lanes = Lanes(clients, provider, stats.progress, service)
-    async with anyio.create_task_group() as group:
+    opened = (service.opener or own_lanes)(service, provider, stats.progress)
+    async with opened as lanes, anyio.create_task_group() as group:
         group.start_soon(_obey_signals, lanes, leave)
         group.start_soon(lanes.renew_credentials)
         group.start_soon(watch, stats.take)
         if deadline is not None:
             group.start_soon(_stop_at, lanes, deadline)
-        try:
-            yield lanes
-        finally:
-            with anyio.CancelScope(shield=True):
-                for client in clients:
-                    await client.aclose()
+        yield lanes
         group.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def own_lanes(service: Target, provider: CredentialProvider, progress: Progress) -> AsyncIterator[Lanes]:
+    """Opens the lanes of this machine: one a source address.
+
+    Args:
+        service: Which is called, from where, how fast.
+        provider: What to sign with; has credentials.
+        progress: Kept up to date.
+    """
+    context = TrustContext() if service.endpoint.scheme == "https" else None
+    clients = [
+        Client(Transport(service.endpoint, context, address), service.endpoint, provider, service.timeout_s)
+        for address in service.addresses
+    ]
+    try:
+        yield Lanes(clients, provider, progress, service)
+    finally:
+        with anyio.CancelScope(shield=True):
+            for client in clients:
+                await client.aclose()
 
 
 async def fetch_credentials(provider: CredentialProvider, leave: Leave) -> None:

@@ -5,7 +5,7 @@ from collections import Counter
 from copy import copy
 from datetime import UTC, datetime
 
-from bulkcert.engine.figures import Counts, LaneState, Phase, Stats
+from bulkcert.engine.figures import Counts, Phase, Stats
 from bulkcert.engine.limits import Target
 from bulkcert.engine.progress import Progress
 from bulkcert.store.outcome import Outcome
@@ -78,10 +78,7 @@ class StatsMaker:
             caps={"account": service.account_cap, "address": service.address_cap, "lane": service.lane_cap},
             factor=round(progress.slow_down.factor(now), 3),
             paused_s=round(max(0.0, progress.slow_down.paused_until - now), 1),
-            lanes=[
-                LaneState(address or "any", lane.window.recent_rate(now), lane.in_flight)
-                for address, lane in zip(service.addresses, progress.lanes, strict=False)
-            ],
+            lanes=[lane.state(now) for lane in progress.lanes],
             outage_s=round(now - progress.outage.since, 1) if progress.outage.ongoing else 0.0,
             outages=progress.outage.count,
             waiting_for=self._waiting_for(now),
@@ -142,8 +139,8 @@ class StatsMaker:
         progress, outage = self.progress, self.progress.outage
         if progress.stop is not None:
             return f"stopping ({progress.stop.message}): waiting for {progress.in_flight} calls in flight"
-        if progress.paused_by:
-            return f"PAUSED by {progress.paused_by}"
+        if progress.paused_by or progress.waiting_for:
+            return f"PAUSED by {progress.paused_by}" if progress.paused_by else progress.waiting_for
         if outage.ongoing:
             return f"no answer for {now - outage.since:.0f} s: waiting for the service ({progress.last_error})"
         if (sleeps := progress.next_scan_at - now) > 0:

@@ -70,6 +70,12 @@ class ServiceOptions:
     """Calls per second of each address; 90 % of it is used, since the service blocks above."""
     limits_raised: Annotated[bool, Parameter(group=PACE)] = False
     """Allow more than that: the service has raised yours."""
+    cluster: Annotated[str, Parameter(group=PACE, metavar="URL")] = ""
+    """Let lanes on other machines join at tls://HOST:PORT."""
+    keys: Annotated[Path | None, Parameter(group=PACE, metavar="DIRECTORY")] = None
+    """Keys of that cluster; see help cluster."""
+    lanes: Annotated[int, number(PACE)] = 0
+    """Begin once so many lanes have joined."""
     max_in_flight: Annotated[int, number(PACE)] = 256
     """Most calls that wait for an answer."""
     timeout: Annotated[float, Parameter(group=PACE, metavar="SECONDS")] = 10.0
@@ -316,6 +322,26 @@ class ReportOptions(StateOptions):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class LaneOptions:
+    """Options of ``lane``."""
+
+    keys: Annotated[Path | None, Parameter(group=MAIN, metavar="DIRECTORY")] = None
+    """Keys of the cluster: ca.pem and a lane-….pem that no other lane uses."""
+    source_address: Annotated[str, Parameter(group=MAIN, metavar="ADDRESS")] = ""
+    """Local address to send from."""
+    egress: Annotated[str, Parameter(group=MAIN, metavar="NAME")] = ""
+    """What the service sees its calls come from, such as a NAT gateway: lanes of one egress share the limit of one
+    address. By default this machine and address; coordinator is that of the run itself."""
+    name: Annotated[str, Parameter(group=MAIN, metavar="NAME")] = ""
+    """Name of the lane, if not that of its keys."""
+    exit_on_eof: Annotated[bool, Parameter(group=MAIN, show=False)] = False
+    """End with standard input: for whoever starts it as a child."""
+    log_format: Annotated[LogFormat, Parameter(group=OUTPUT)] = "text"
+    """stderr for people, or one JSON object a line."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class PolicyOptions:
     """Options of ``policy``."""
 
@@ -386,5 +412,7 @@ class Stage:
     """Share of the devices that it does not know that connect for the first time during the run."""
     latency_ms: Annotated[tuple[float, float], Parameter(group=REHEARSAL, metavar="LOW HIGH")] = (20.0, 120.0)
     """Answers take between so many milliseconds, drawn evenly."""
+    cluster_lanes: Annotated[int, number(REHEARSAL)] = 0
+    """Run so many lanes in processes of their own, as on other machines."""
     status_table: Annotated[StatusTable, Parameter(group=REHEARSAL)] = "old"
     """HTTP statuses before (old) or after (new) the vendor's adjustment."""

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bulkcert.emulator.faults import DEFAULT_FAULTS
 from bulkcert.emulator.process import Running, running
 from bulkcert.emulator.settings import CREDENTIALS, Settings
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.job import Job, resolve
+from bulkcert.runs.lane_processes import MOST_LANES, lanes_of
 from bulkcert.runs.options import Options, Stage
 from bulkcert.runs.reading_list import pin
 from bulkcert.runs.target import cannot_send_from, confirm_region
@@ -61,13 +63,15 @@ def staged(action: ActionName, inputs: tuple[Path, ...], options: Options, stage
     _check(ACTIONS[action], options, stage)
     results = options.results or default_results(inputs[0], action)
     results = results.with_stem(f"{results.stem}.rehearsal")
+    lanes = stage.cluster_lanes
+    addresses = loopback_addresses(lanes + 1 if lanes else max(2, len(options.source_address)))
     rehearsed = replace(
         options,
         instance=options.instance or INSTANCE,
         region="",
         vpc=False,
         endpoint="http://127.0.0.1",
-        source_address=loopback_addresses(max(2, len(options.source_address))),
+        source_address=addresses[lanes:],
         results=results,
         # What watches the real runs must not take a rehearsal for one.
         metrics_file=results.with_suffix(".prom") if options.metrics_file else None,
@@ -76,7 +80,8 @@ def staged(action: ActionName, inputs: tuple[Path, ...], options: Options, stage
         confirm_devices=None,
         retry=(),
     )
-    job = resolve(action, inputs, rehearsed, command="rehearse", rehearsal=True)
+    how: dict[str, Any] = {"command": "rehearse", "rehearsal": True}
+    job = resolve(action, inputs, rehearsed, **how)
     seed = None
     if stage.faults or stage.fault_seed is not None:
         seed = random.randrange(2**32) if stage.fault_seed is None else stage.fault_seed
@@ -86,15 +91,20 @@ def staged(action: ActionName, inputs: tuple[Path, ...], options: Options, stage
         pin(job, pinned)
         with running(*_emulator_arguments(action, pinned, rehearsed, stage, seed)) as emulator:
             options = replace(rehearsed, endpoint=emulator.url)
-            yield Rehearsal(
-                resolve(action, inputs, options, command="rehearse", source=(pinned,), rehearsal=True), emulator, seed
-            )
+            with lanes_of(addresses[:lanes], Path(folder)) as cluster:
+                job = resolve(action, inputs, replace(options, **cluster), **how, source=(pinned,))
+                yield Rehearsal(job, emulator, seed)
 
 
 def _check(action: Action, options: Options, stage: Stage) -> None:
     """Refuses what cannot be rehearsed, and a region that the real run would refuse."""
     if "undo" in stage.and_then and action.inverse is None:
         message = f"--and-then undo cannot follow {action.name}: no operation undoes it"
+        raise BulkcertError(ExitStatus.USAGE, message)
+    if options.cluster:
+        raise BulkcertError(ExitStatus.USAGE, "a rehearsal has lanes of its own: use --cluster-lanes, not --cluster")
+    if not 0 <= stage.cluster_lanes <= MOST_LANES:
+        message = f"--cluster-lanes must be from 0 to {MOST_LANES}, not {stage.cluster_lanes}"
         raise BulkcertError(ExitStatus.USAGE, message)
     Settings(
         latency_ms=stage.latency_ms,

@@ -9,6 +9,7 @@ import httpx
 
 from bulkcert.engine.limits import Target
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.runs.cluster import is_loopback, resolve_cluster
 from bulkcert.runs.options import ServiceOptions
 from bulkcert.runs.rates import above_documented, wrong_limits
 from bulkcert.service.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_host
@@ -39,7 +40,8 @@ def resolve_target(options: ServiceOptions, problems: list[str]) -> Target:
     """
     endpoint = _endpoint(options, problems)
     addresses = _addresses(options.source_address, problems)
-    problems.extend(wrong_limits(options.rate, options.per_address_rate, len(addresses)))
+    cluster = resolve_cluster(options, problems)
+    problems.extend(wrong_limits(options.rate, options.per_address_rate, len(addresses) + max(0, options.lanes)))
     if not options.limits_raised:
         problems.extend(above_documented(options.rate, options.per_address_rate))
     if not options.instance.strip():
@@ -63,6 +65,8 @@ def resolve_target(options: ServiceOptions, problems: list[str]) -> Target:
         workers=options.max_in_flight // len(addresses),
         attempts=options.attempts,
         timeout_s=options.timeout,
+        remote_lanes=options.lanes,
+        opener=None if cluster is None else cluster.open,
     )
 
 
@@ -110,19 +114,11 @@ def _url(text: str, problems: list[str]) -> httpx.URL:
         return httpx.URL("https://invalid")
     if url.scheme not in ("http", "https") or not url.host:
         problems.append(f"--endpoint {text!r} must look like https://host")
-    elif url.scheme == "http" and not _is_loopback(url.host):
+    elif url.scheme == "http" and not is_loopback(url.host):
         problems.append(f"--endpoint {text!r}: http is allowed for loopback addresses only, use https")
     elif url.path not in ("", "/") or url.query or url.userinfo or url.fragment:
         problems.append("--endpoint takes scheme, host and port only")
     return url
-
-
-def _is_loopback(host: str) -> bool:
-    """Returns whether a host is this machine, for certain: by name or by address."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _addresses(typed: tuple[str, ...], problems: list[str]) -> tuple[str | None, ...]:

@@ -81,7 +81,7 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
         yield from _found(run, run.found)
     limits = {"account": options.rate, "address": options.per_address_rate, "rate": job.rate}
     said = later("{account}/s for the account, {address}/s for an address: {rate:.0f}/s from {addresses}")
-    yield tr("limits"), tr(said, **limits, addresses=counted(len(job.addresses), "address"))
+    yield tr("limits"), tr(said, **limits, addresses=counted(job.lane_count, "address"))
     if text := raised_limits(options):
         yield "", Text(text, style="yellow")
     yield tr("time"), about(run.left / job.rate)

@@ -1,0 +1,86 @@
+"""``bulkcert lane``: calls for runs whose coordinator is elsewhere."""
+
+import signal
+import sys
+from contextlib import ExitStack
+from functools import partial
+from typing import NoReturn
+
+import anyio
+import anyio.to_thread
+from rich.text import Text
+
+from bulkcert.commands.calling import prepare, uvloop_or_none
+from bulkcert.errors import ExitStatus, stop_signals
+from bulkcert.fleet.keys import Keys, lane_keys
+from bulkcert.fleet.lane import LaneAddress, LaneServer, default_egress
+from bulkcert.fleet.network import Where, load
+from bulkcert.log import event, is_json
+from bulkcert.runs.cluster import confirm_installed, resolve_where
+from bulkcert.runs.options import LaneOptions
+from bulkcert.runs.target import cannot_send_from, refuse
+from bulkcert.service.credentials import ChainCredentials, CredentialProvider
+from bulkcert.views import console as terminal
+
+
+def lane(where: str, options: LaneOptions) -> ExitStatus:
+    """Waits for coordinators there and calls for them, one after another, until a signal ends it."""
+    problems: list[str] = []
+    coordinator = resolve_where("the coordinator", where, options.keys, problems)
+    if options.source_address and (reason := cannot_send_from(options.source_address)):
+        problems.append(f"--source-address {options.source_address}: {reason}")
+    refuse(problems, "lane")
+    assert coordinator is not None  # noqa: S101 - there are no problems
+    confirm_installed()
+    load()
+    terminal.show_log(verbose=False, quiet=False, file=None)
+    with ExitStack() as open_:
+        keys = None if options.keys is None else open_.enter_context(lane_keys(options.keys))
+        provider = ChainCredentials()
+        prepare(provider, _leave)
+        address = options.source_address or None
+        name = options.name or (keys.name if keys else f"lane-{address or 'any'}")
+        here = LaneAddress(name, address, options.egress or default_egress(address))
+        _say(f"{name}: egress {here.egress}, access key {provider.current.access_key_id}")
+        serve = partial(_serve, coordinator, keys, here, provider, exit_on_eof=options.exit_on_eof)
+        anyio.run(serve, backend_options={"loop_factory": uvloop_or_none()})
+    return ExitStatus.OK
+
+
+async def _serve(
+    where: Where, keys: Keys | None, here: LaneAddress, provider: CredentialProvider, *, exit_on_eof: bool
+) -> None:
+    """Serves coordinators until a signal comes, or standard input ends; a second signal ends the process at once."""
+    server, is_ending = LaneServer(where, keys, here, provider, _say), False
+
+    async def obey() -> None:
+        nonlocal is_ending
+        with anyio.open_signal_receiver(*stop_signals()) as signals:
+            async for number in signals:
+                if is_ending:
+                    _leave(number)
+                is_ending = True
+                _say(f"{signal.Signals(number).name} received: finishing the calls in flight")
+                server.stop()
+
+    async def end_with_input() -> None:
+        if exit_on_eof:
+            await anyio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
+            server.stop()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(obey)
+        group.start_soon(end_with_input)
+        await server.serve()
+        group.cancel_scope.cancel()
+
+
+def _leave(number: int) -> NoReturn:
+    terminal.leave(number, "left at once", "The coordinator gives the calls that it held to other lanes.")
+
+
+def _say(words: str) -> None:
+    if is_json():
+        event("lane", words)
+    else:
+        terminal.stderr.print(Text(words))

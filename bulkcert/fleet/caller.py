@@ -1,0 +1,193 @@
+"""A lane as it calls: it makes the calls that it is given, under its lease, and reports what came of them."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from copy import copy
+from dataclasses import replace
+
+import httpx
+import msgspec
+
+from bulkcert.engine.figures import Counts
+from bulkcert.engine.lanes import CallResult, Lane, Lanes
+from bulkcert.engine.limits import Target
+from bulkcert.engine.pacer import SendWindow
+from bulkcert.engine.progress import LaneProgress, Progress, Stop
+from bulkcert.errors import ExitStatus
+from bulkcert.fleet.lease import LeasedPacer, LeasedTicker, RelayedSlowDown, clock
+from bulkcert.fleet.messages import Call, Grant, Halt, Hello, LaneReport, Orders, Result
+from bulkcert.service.client import Client
+from bulkcert.service.credentials import CredentialProvider
+from bulkcert.service.operations import OPERATIONS
+from bulkcert.service.transport import Transport
+
+LINGER_S = 0.2
+"""Time between two exchanges, unless something is urgent: each costs the coordinator most of a millisecond."""
+
+Connect = Callable[[Target, CredentialProvider], Client]
+"""Returns what makes the calls of a target with one source address."""
+
+
+def connect(service: Target, provider: CredentialProvider) -> Client:
+    """Returns the client of a lane."""
+    transport = Transport(service.endpoint, None, service.addresses[0])
+    return Client(transport, service.endpoint, provider, service.timeout_s)
+
+
+class _ReportedWindow(SendWindow):
+    """Keeps when requests were sent, by a clock that the coordinator can compare, until that is reported."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unreported: list[float] = []
+
+    def sent(self, now: float) -> None:
+        super().sent(now)
+        self.unreported.append(round(clock(), 6))
+
+
+class Caller:
+    """The calls of one lane in one session.
+
+    Args:
+        name: Of the lane.
+        orders: What the session is.
+        address: Source address; None is the system's choice.
+        provider: What to sign with; has credentials.
+        connect: Makes the client.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        orders: Orders,
+        address: str | None,
+        provider: CredentialProvider,
+        connect: Connect = connect,
+    ) -> None:
+        self._name, self._provider = name, provider
+        self._urgent = asyncio.Event()
+        self._window = _ReportedWindow()
+        self._slow_down = RelayedSlowDown(self._urgent.set)
+        self.progress = Progress(sends=self._window, slow_down=self._slow_down)
+        service = Target(
+            instance=orders.instance,
+            endpoint=httpx.URL(orders.endpoint),
+            addresses=(address,),
+            account_cap=1,
+            address_cap=1,
+            workers=orders.workers,
+            attempts=orders.attempts,
+            timeout_s=orders.timeout_s,
+        )
+        self._client = connect(service, provider)
+        ticker = LeasedTicker(self._slow_down)
+        self.lanes = Lanes([], provider, self.progress, service, ticker)
+        self._pacer = LeasedPacer(ticker)
+        self._lane = Lane(self._client, self._pacer, LaneProgress())
+        self._calls: deque[Call] = deque()
+        self._waiting = asyncio.Semaphore(0)
+        self._results: list[Result] = []
+        self._number, self._counts = 0, Counts()
+        self._tasks = {asyncio.ensure_future(self._work()) for _ in range(orders.workers)}
+        self._tasks.add(asyncio.ensure_future(self.lanes.renew_credentials()))
+
+    def report(self, *, hello: Hello | None = None, leaves: bool = False) -> LaneReport:
+        """Returns what has happened since the last report."""
+        slow_down, progress, stop = self._slow_down, self.progress, self.progress.stop
+        for task in self._tasks:
+            if task.done():  # never, unless it failed
+                task.result()
+        counts = Counts(**{name: copy(getattr(progress, name)) for name in Counts.__struct_fields__})
+        is_new, self._counts = counts != self._counts, counts
+        made = LaneReport(
+            self._name,
+            self._number,
+            clock(),
+            hello,
+            self._results,
+            self._window.unreported,
+            progress.in_flight,
+            counts if is_new else None,
+            [*progress.errors.values()],
+            slow_down.throttles,
+            slow_down.answers,
+            progress.outage.ongoing,
+            Halt(int(stop.status), stop.message, stop.advice, stop.code) if stop is not None else None,
+            (self._provider.current.access_key_id, self._provider.current.source),
+            leaves,
+        )
+        self._results, self._window.unreported, slow_down.throttles, slow_down.answers = [], [], [], 0
+        progress.errors = {}
+        return made
+
+    async def take(self, grant: Grant) -> None:
+        """Does what the coordinator says."""
+        self._number = grant.number
+        self._slow_down.follow(time.monotonic(), grant.factor, grant.pause_s)
+        if grant.is_paused:
+            self.lanes.pause("the coordinator")
+        else:
+            self.lanes.resume()
+        if grant.recalls:
+            self._drop()
+        if grant.stops:
+            self.stop("the session stops")
+        await self._pacer.lease(grant.share, grant.stamp)
+        self._calls.extend(grant.calls)
+        for _ in grant.calls:
+            self._waiting.release()
+
+    def stop(self, reason: str) -> None:
+        """Lets nothing more be sent; calls in flight finish."""
+        self.lanes.stop(Stop(ExitStatus.STOPPED_EARLY, reason))
+        self._drop()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has nothing to call, and nothing to report."""
+        return not (self._calls or self._results or self.progress.in_flight)
+
+    def _drop(self) -> None:
+        self._results.extend(Result(call.number, None) for call in self._calls)
+        self._calls.clear()
+
+    async def wait(self) -> None:
+        """Waits until the next report is due."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._urgent.wait(), LINGER_S)
+        self._urgent.clear()
+
+    async def _work(self) -> None:
+        while True:
+            await self._waiting.acquire()
+            if not self._calls:  # they were recalled
+                continue
+            call = self._calls.popleft()
+            if self.lanes.stopping.is_set():
+                self._results.append(Result(call.number, None))
+                continue
+            operation = OPERATIONS[call.operation]
+            parameters = {
+                "MqttInstanceId": self.lanes.service.instance,
+                **dict(zip(operation.parameters, call.values, strict=True)),
+            }
+            settled = await self.lanes.settle(self._lane, operation, parameters, unanswered=call.unanswered)
+            self._results.append(Result(call.number, None if settled is None else _without_secret(settled)))
+            if self.lanes.stopping.is_set():
+                self._urgent.set()
+
+    async def aclose(self) -> None:
+        """Ends it: what is in flight is given up."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._client.aclose()
+
+
+def _without_secret(settled: CallResult) -> CallResult:
+    signed = replace(settled.answer.credentials, access_key_secret="", security_token=None)
+    return msgspec.structs.replace(settled, answer=msgspec.structs.replace(settled.answer, credentials=signed))

@@ -1,0 +1,318 @@
+"""The coordinator: calls to lanes wherever they are, outcomes to whoever waits for them, the limits shared out.
+
+What makes calls asks ``FleetLanes.settle``, as it would ask lanes of this machine. The call waits in a pool until a
+lane fetches it with its next report (``exchange``), and comes back with a later one. Lanes of this machine exchange
+the same messages without a network between.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import cast
+
+import msgspec
+
+from bulkcert import __version__
+from bulkcert.engine.lanes import Acquire, CallResult, Lane, Lanes
+from bulkcert.engine.limits import Target
+from bulkcert.engine.pacer import ACCOUNT_ROOM, ADDRESS_SHARE
+from bulkcert.engine.progress import Progress, Stop
+from bulkcert.errors import ExitStatus
+from bulkcert.fleet.member import Member, MergedWindow, add_counts
+from bulkcert.fleet.messages import Call, Grant, Halt, Hello, LaneReport, Orders
+from bulkcert.fleet.pool import CallPool
+from bulkcert.fleet.shares import Shares
+from bulkcert.log import event
+from bulkcert.service.credentials import CredentialProvider
+from bulkcert.service.operations import Operation
+from bulkcert.words import counted
+
+AHEAD_S = 0.8
+"""Calls that a lane has beyond those in flight, in seconds of its share: enough for the time between two exchanges."""
+
+WATCH_EVERY_S = 0.1
+"""How often it is seen whether lanes are silent."""
+
+FROZEN_S = 1.0
+"""Who was frozen for so long itself reads the reports that wait before it takes a lane for silent."""
+
+ASIDE_S = 60.0
+"""How long a lane that the service has refused gets no calls."""
+
+WAIT_S = 60.0
+"""How long lanes that are expected, or the last of all, are waited for."""
+
+MOST_WAITING = 16_384
+"""Calls that wait for lanes, or that these hold, at most."""
+
+
+COORDINATOR = "coordinator"
+"""Egress of the coordinator's own first lane, for lanes that share it."""
+
+
+class FleetLanes(Lanes):
+    """Lanes on several machines.
+
+    Args:
+        provider: What the lanes of this machine sign with.
+        progress: Kept up to date.
+        service: Which is called; its limits are shared out.
+        run: What lanes call the session.
+    """
+
+    def __init__(self, provider: CredentialProvider, progress: Progress, service: Target, run: str) -> None:
+        self._window = progress.sends = MergedWindow()
+        workers = min(MOST_WAITING, max(512, 2 * service.account_cap))
+        super().__init__([], provider, progress, replace(service, workers=workers))
+        # Every call goes through the pool: there is one way to all lanes.
+        self.lanes = [cast(Lane, None)]
+        self._orders = Orders(
+            run,
+            service.instance,
+            str(service.endpoint),
+            service.workers * len(service.addresses),
+            service.attempts,
+            service.timeout_s,
+        )
+        self._expected = service.lane_count
+        self._pool = CallPool()
+        self._shares = Shares(*usable(service))
+        self._members: dict[str, Member] = {}
+        self._window.members = self._members.values()
+        self._joined = 0
+        self._left: list[str] = []
+        """Names among the shares of lanes that are gone."""
+        self._began = self._last_seen = time.monotonic()
+        self._judges_from = 0.0
+        self._is_over = False
+
+    # What the engine asks for.
+
+    async def settle(
+        self,
+        lane: Lane,  # noqa: ARG002 - whichever is free
+        operation: Operation,
+        parameters: Mapping[str, str],
+        *,
+        acquire: Acquire | None = None,
+        unanswered: bool = False,
+    ) -> CallResult | None:
+        """Has a call made by some lane until it is settled; None if it was not sent at all."""
+        if acquire is not None:
+            raise NotImplementedError("its intent would have to be on disk before a lane elsewhere sends it")
+        if self.stopping.is_set():
+            return None
+        values = tuple([parameters[name] for name in operation.parameters])
+        return await self._pool.call(operation.name, values, unanswered=unanswered)
+
+    async def change(self, service: Target) -> None:
+        """Changes how fast all lanes may be together, and each address; they hear of it with their next grants."""
+        self.service = service
+        self._shares.account, self._shares.address = usable(service)
+
+    def stop(self, stop: Stop) -> None:
+        """Lets nothing more be sent; calls in flight finish; the first reason counts."""
+        super().stop(stop)
+        self._pool.drain()
+
+    # What lanes ask for.
+
+    def exchange(self, report: LaneReport, *, here: bool = False) -> Grant:
+        """Takes what a lane reports, and returns what it may do next.
+
+        Args:
+            report: What it reports.
+            here: Whether it is a lane of this process.
+        """
+        now = time.monotonic()
+        if self._is_over and report.lane not in self._members:
+            return Grant(0, report.stamp, is_over=True)
+        if report.hello is not None and (refusal := self._join(report, report.hello, now, here=here)):
+            return Grant(0, report.stamp, refusal=refusal)
+        if (member := self._members.get(report.lane)) is None:
+            return Grant(0, report.stamp, asks_hello=True)
+        self._take(member, report, now)
+        if report.leaves:
+            self._shares.leave(member.lease, now)
+            self._gone(member, "has left")
+            return Grant(report.number, report.stamp, is_over=True)
+        return self._granted(member, report, now)
+
+    def lose(self, name: str) -> None:
+        """Takes note that the connection of a lane is lost."""
+        if (member := self._members.get(name)) is not None:
+            self._shares.lose(member.lease)
+            self._gone(member, "is gone")
+
+    async def watch(self) -> None:
+        """Takes their calls from lanes that fall silent, until cancelled."""
+        while True:
+            await asyncio.sleep(WATCH_EVERY_S)
+            now = time.monotonic()
+            if now - self._last_seen > FROZEN_S:
+                self._judges_from = now + FROZEN_S
+            self._last_seen = now
+            for member in self._members.values():
+                if not member.is_silent and now >= self._judges_from and self._shares.is_silent(member.lease, now):
+                    member.is_silent, member.doing, member.share = True, "silent", 0
+                    self._give_back(member, "is silent")
+            heard = [member.heard_at for member in self._members.values() if not member.is_silent]
+            self._window.settle(min(heard, default=now))
+            self._left = [lease for lease in self._left if not self._shares.forget(lease, now)]
+            self.progress.handed_over = self._pool.handed_over
+            self._wait_for_lanes(now)
+
+    def end(self) -> None:
+        """Lets lanes know that the session is over; the sends that they have reported are all counted."""
+        self._is_over = True
+        self._window.settle(float("inf"))
+
+    @property
+    def remote_members(self) -> int:
+        """How many lanes of other processes take part."""
+        return sum(not member.is_here for member in self._members.values())
+
+    def _join(self, report: LaneReport, hello: Hello, now: float, *, here: bool) -> str:
+        if hello.version != __version__:
+            return f"bulkcert {hello.version} here, {__version__} at the coordinator: install the same on both"
+        if (known := self._members.get(report.lane)) is not None and known.is_here:
+            return f"--name {report.lane} is that of a lane of the coordinator"
+        self.lose(report.lane)
+        if hello.egress == COORDINATOR:
+            own = [member.hello.egress for member in self._members.values() if member.is_here]
+            hello = msgspec.structs.replace(hello, egress=next(iter(own), COORDINATOR))
+        self._joined += 1
+        lease = f"{report.lane} {self._joined}"
+        self._members[report.lane] = member = Member(report.lane, lease, hello, here)
+        self._shares.join(lease, hello.egress, now)
+        self._show()
+        said = f"lane {member.name} on {hello.host} has joined; egress {hello.egress}"
+        event("lane_joined", f"{said}, access key {report.key[0]}", lane=member.name, egress=hello.egress)
+        return ""
+
+    def _take(self, member: Member, report: LaneReport, now: float) -> None:
+        self._shares.confirm(member.lease, report.number, now)
+        member.heard_at = now
+        if report.halt is not None and not member.resumes_at:
+            self._halt(member, report.halt, now)
+        elif not member.resumes_at:
+            member.doing = "no answer from the service" if report.is_silent else "calling"
+        progress, slow_down = self.progress, self.progress.slow_down
+        member.key = report.key
+        for _ in range(report.answers):
+            slow_down.answered()
+        for wait_s in report.throttles:
+            slow_down.throttled(now, wait_s)
+        if report.answers or report.throttles:
+            progress.outage.answer(now, throttled=not report.answers)
+        progress.in_flight += report.in_flight - member.in_flight
+        member.in_flight = report.in_flight
+        if report.counts is not None:
+            add_counts(progress, member.counts, report.counts)
+            member.counts = report.counts
+        for error in report.errors:
+            error.count = progress.codes[error.code]
+            progress.errors.pop(error.code, None)
+            progress.errors[error.code] = error
+        member.offset = min(member.offset, now - report.stamp)
+        sent = [at + member.offset for at in report.sent]
+        for at in sent:
+            member.window.sent(at)
+        self._window.merge(sent)
+        for number, result in ((each.number, each.result) for each in report.results):
+            self._settle(member, number, result)
+
+    def _settle(self, member: Member, number: int, result: CallResult | None) -> None:
+        member.calls.discard(number)
+        if result is not None and (self.stopping.is_set() or not result.again):
+            self._pool.settle(number, result)
+        elif result is not None:
+            self._pool.again(number, attempts=result.attempts, unanswered=result.unanswered)
+        elif self.stopping.is_set():
+            self._pool.drop(number)
+        else:
+            self._pool.again(number)
+
+    def _granted(self, member: Member, report: LaneReport, now: float) -> Grant:
+        stops, slow_down = self.stopping.is_set(), self.progress.slow_down
+        recalls, member.is_silent = member.is_silent, False
+        begins = report.hello is not None
+        if member.resumes_at and now >= member.resumes_at:
+            member.resumes_at, member.doing, begins = 0.0, "calling", True
+            member.counts = type(member.counts)()
+            self._shares.rest(member.lease, wants=True)
+        member.number += 1
+        member.share = self._shares.grant(member.lease, member.number, now)
+        return Grant(
+            member.number,
+            report.stamp,
+            member.share,
+            [] if stops or member.resumes_at else self._more(member),
+            recalls,
+            slow_down.factor(now),
+            max(0.0, slow_down.paused_until - now),
+            bool(self.progress.paused_by),
+            stops,
+            self._orders if begins else None,
+            is_over=self._is_over,
+        )
+
+    def _more(self, member: Member) -> list[Call]:
+        if self.progress.waiting_for or not member.share:
+            return []
+        calls = self._pool.take(member.in_flight + round(AHEAD_S * member.share) + 1 - len(member.calls))
+        member.calls.update([call.number for call in calls])
+        return calls
+
+    def _halt(self, member: Member, halt: Halt, now: float) -> None:
+        """Draws the consequences of an answer for which a lane has stopped: for it alone, or for all."""
+        stop = Stop(ExitStatus(halt.status), halt.message, halt.advice, halt.code)
+        if self.stopping.is_set() or stop.status is ExitStatus.STOPPED_EARLY:
+            return
+        member.doing, member.resumes_at = f"refused: {halt.message}", now + ASIDE_S
+        self._shares.rest(member.lease, wants=False)
+        words = f"lane {member.name} gets no calls for {ASIDE_S:.0f} s: {halt.message}"
+        event("lane_refused", words, lane=member.name, code=halt.code, advice=halt.advice)
+        alone = stop.status in (ExitStatus.DENIED, ExitStatus.UNAVAILABLE) or halt.code.startswith("InvalidTimeStamp")
+        if not alone or all(each.resumes_at for each in self._members.values()):
+            message = f"lane {member.name}: {halt.message}" if len(self._members) > 1 else halt.message
+            self.stop(replace(stop, message=message))
+
+    def _give_back(self, member: Member, reason: str) -> None:
+        stopping = self.stopping.is_set()
+        for number in sorted(member.calls, reverse=True):
+            self._pool.lose(number, stopping=stopping)
+        words = f"lane {member.name} {reason}: {counted(len(member.calls), 'call')} that it held"
+        what = "may have been made" if stopping else "go to other lanes, and may be made twice"
+        event("lane_lost", f"{words} {what}", lane=member.name, calls=len(member.calls))
+        member.calls.clear()
+
+    def _gone(self, member: Member, reason: str) -> None:
+        del self._members[member.name]
+        self._left.append(member.lease)
+        self.progress.in_flight -= member.in_flight
+        self._give_back(member, reason)
+        self._show()
+
+    def _show(self) -> None:
+        self.progress.lanes = [*self._members.values()]
+
+    def _wait_for_lanes(self, now: float) -> None:
+        """Lets calls begin once all lanes that are expected are there, and ends the session if they do not come."""
+        present = len(self._members)
+        if self._expected and present >= self._expected:
+            self._expected = 0
+        missing = max(self._expected, 1) - present
+        if missing <= 0 or self.stopping.is_set():
+            self.progress.waiting_for, self._began = "", now
+            return
+        self.progress.waiting_for = f"waiting for {counted(missing, 'lane')} to join"
+        if now - self._began > WAIT_S:
+            message = f"{counted(missing, 'lane')} did not join within {WAIT_S:.0f} s"
+            self.stop(Stop(ExitStatus.UNAVAILABLE, message, "Start bulkcert lane there; see bulkcert help cluster."))
+
+
+def usable(service: Target) -> tuple[float, float]:
+    """Returns what all lanes may send together, and what those of one egress may, in calls per second."""
+    return service.account_cap - round(ACCOUNT_ROOM * service.account_cap), ADDRESS_SHARE * service.address_cap

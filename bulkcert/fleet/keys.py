@@ -1,0 +1,173 @@
+"""Keys of a cluster: an authority of its own, a certificate for the coordinator and one for each lane.
+
+The authority's private key is never written: nobody can add a lane later. A lane's certificate is good for a client
+only, so that whoever steals one cannot pose as the coordinator.
+"""
+
+import fcntl
+import os
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.output.files import cannot_write, whole
+
+CA, COORDINATOR = "ca.pem", "coordinator.pem"
+MOST_LANES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What one member of a cluster shows and trusts.
+
+    Attributes:
+        ca: File of the authority's certificate.
+        chain: File of its own certificate and key.
+    """
+
+    ca: Path
+    chain: Path
+
+    @property
+    def name(self) -> str:
+        """Whose they are: ``coordinator``, ``lane-1``."""
+        return self.chain.stem
+
+    def context(self) -> ssl.SSLContext:
+        """Returns what a lane connects with.
+
+        Raises:
+            BulkcertError: They cannot be read, or are no keys.
+        """
+        try:
+            made = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(self.ca))
+            made.check_hostname = False  # the authority is this cluster's alone, and has one server
+            made.load_cert_chain(str(self.chain))
+        except (OSError, ssl.SSLError) as error:
+            reason = (
+                error.strerror if isinstance(error, OSError) and error.strerror else "not a certificate and its key"
+            )
+            raise BulkcertError(
+                ExitStatus.INPUT_UNREADABLE, f"cannot use {self.chain} with {self.ca.name}: {reason}", MAKE
+            ) from error
+        return made
+
+
+MAKE = "bulkcert cluster keys DIR --lanes N makes them; the coordinator needs its own file, each lane its own."
+
+
+def keys_of(directory: Path, chain: str) -> Keys:
+    """Returns the keys that a directory has.
+
+    Args:
+        directory: Where they are.
+        chain: Name of the file.
+
+    Raises:
+        BulkcertError: They are not there, not valid now, or no keys.
+    """
+    found = Keys(directory / CA, directory / chain)
+    for path in (found.ca, found.chain):
+        if not os.path.exists(path):
+            raise BulkcertError(ExitStatus.INPUT_UNREADABLE, f"--keys {directory} has no {path.name}", MAKE)
+    found.context()
+    ends = _ends(found.chain)
+    if ends <= datetime.now(UTC):
+        raise BulkcertError(ExitStatus.INPUT_UNREADABLE, f"{found.chain} was valid until {ends:%Y-%m-%d %H:%MZ}", MAKE)
+    return found
+
+
+@contextmanager
+def lane_keys(directory: Path) -> Iterator[Keys]:
+    """Yields the first keys of a lane in a directory that no other lane of this machine has in use.
+
+    Raises:
+        BulkcertError: There are none.
+    """
+    chains = sorted(directory.glob("lane-*.pem"), key=lambda path: (len(path.name), path.name))
+    for chain in chains:
+        try:
+            file = chain.open("rb")
+        except OSError as error:
+            raise BulkcertError(ExitStatus.INPUT_UNREADABLE, f"cannot read {chain}: {error.strerror}", MAKE) from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                continue
+            yield keys_of(directory, chain.name)
+            return
+    reason = "all of its lanes are running" if chains else "has no lane-….pem"
+    raise BulkcertError(ExitStatus.INPUT_UNREADABLE, f"--keys {directory}: {reason}", MAKE)
+
+
+def make_keys(directory: Path, lanes: int, days: int) -> None:
+    """Writes the keys of a cluster.
+
+    Args:
+        directory: Where to; made if it is not there, and must be empty.
+        lanes: How many lanes get a certificate.
+        days: How long all are valid.
+
+    Raises:
+        BulkcertError: They cannot be written, or there are some already.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(directory.iterdir()):
+            raise BulkcertError(
+                ExitStatus.CANNOT_WRITE, f"{directory} is not empty", "Name another directory; keys are never replaced."
+            )
+        for name, content in _made(lanes, days).items():
+            with whole(directory / name) as file:
+                file.write(content)
+    except OSError as error:
+        raise cannot_write(directory, error) from error
+
+
+def _made(lanes: int, days: int) -> dict[str, bytes]:
+    from cryptography import x509  # noqa: PLC0415 - heavy, and needed here alone
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+    from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat  # noqa: PLC0415
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID  # noqa: PLC0415
+
+    now = datetime.now(UTC)
+
+    def named(name: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+    def build(name: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+        # An hour back, for clocks that are not set alike.
+        return (
+            x509.CertificateBuilder()
+            .subject_name(named(name))
+            .issuer_name(named("bulkcert cluster"))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_after(now + timedelta(days=days))
+        )
+
+    authority = ec.generate_private_key(ec.SECP256R1())
+    basic = x509.BasicConstraints(ca=True, path_length=0)
+    root = build("bulkcert cluster", authority).add_extension(basic, critical=True).sign(authority, SHA256())
+    files = {CA: root.public_bytes(Encoding.PEM)}
+    client, server = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
+    for name in ("coordinator", *(f"lane-{number}" for number in range(1, lanes + 1))):
+        usage = x509.ExtendedKeyUsage([server] if name == "coordinator" else [client])
+        key = ec.generate_private_key(ec.SECP256R1())
+        signed = build(name, key).add_extension(usage, critical=True).sign(authority, SHA256())
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        files[f"{name}.pem"] = signed.public_bytes(Encoding.PEM) + private
+    return files
+
+
+def _ends(chain: Path) -> datetime:
+    from cryptography import x509  # noqa: PLC0415 - heavy
+
+    return x509.load_pem_x509_certificate(chain.read_bytes()).not_valid_after_utc

@@ -1,0 +1,100 @@
+"""One lane as its coordinator sees it, and what all lanes have counted together."""
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from bulkcert.engine.figures import Counts, LaneState
+from bulkcert.engine.pacer import SendWindow
+from bulkcert.engine.progress import Progress
+from bulkcert.fleet.messages import Hello
+
+RECENT_S = 1.5
+"""A report that is older says nothing about the rate of now."""
+
+
+class MergedWindow(SendWindow):
+    """Counts sends that several lanes report a little later, each by a clock of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.members: Iterable[Member] = ()
+        self._unsettled: list[float] = []
+
+    def merge(self, sent: list[float]) -> None:
+        """Takes note of sends, by the coordinator's clock."""
+        for at in sent:
+            heapq.heappush(self._unsettled, at)
+
+    def settle(self, until: float) -> None:
+        """Counts what was sent before a time, in order."""
+        while self._unsettled and self._unsettled[0] < until:
+            self.sent(max(heapq.heappop(self._unsettled), self.last_s))
+
+    def recent_rate(self, now: float) -> float:
+        """Returns the sends of all lanes in the second before their last reports."""
+        return sum(member.rate(now) for member in self.members)
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """A lane.
+
+    Attributes:
+        name: Its name.
+        lease: Its name among the shares; another one each time that it joins.
+        hello: Who it says it is.
+        is_here: Whether it is on the coordinator's machine, in its process.
+        number: Of the newest grant.
+        share: That it grants, in calls per second.
+        calls: Numbers of the calls that it holds.
+        counts: What it has counted.
+        in_flight: Its calls that wait for an answer.
+        is_silent: Whether its last report is too long ago.
+        resumes_at: When it is given calls again after the service has refused it; 0 unless it has.
+        doing: What it does, in words.
+        heard_at: When its last report came.
+        key: Access key that it signs with, and where that comes from.
+        offset: The coordinator's clock minus its own, in seconds, as far as reports show.
+        window: When it has sent.
+    """
+
+    name: str
+    lease: str
+    hello: Hello
+    is_here: bool = False
+    number: int = 0
+    share: int = 0
+    calls: set[int] = field(default_factory=set)
+    counts: Counts = field(default_factory=Counts)
+    in_flight: int = 0
+    is_silent: bool = False
+    resumes_at: float = 0.0
+    doing: str = "calling"
+    heard_at: float = 0.0
+    key: tuple[str, str] = ("", "")
+    offset: float = float("inf")
+    window: SendWindow = field(default_factory=SendWindow)
+
+    def rate(self, now: float) -> float:
+        """Returns its sends in the second before its last report."""
+        return self.window.recent_rate(max(self.heard_at, now - RECENT_S))
+
+    def state(self, now: float) -> LaneState:
+        """Returns what it does just now."""
+        who = self.hello
+        more = (self.name, who.egress, self.share, self.doing, *self.key)
+        return LaneState(who.address, self.rate(now), self.in_flight, *more)
+
+
+def add_counts(progress: Progress, before: Counts, now: Counts) -> None:
+    """Adds what a lane has counted since its last report to what all have."""
+    for name in ("retries", "throttles", "latency_sum_s"):
+        setattr(progress, name, getattr(progress, name) + getattr(now, name) - getattr(before, name))
+    for code, count in now.codes.items():
+        progress.codes[code] += count - before.codes.get(code, 0)
+    added = zip(progress.latency_counts, now.latency_counts, before.latency_counts, strict=True)
+    progress.latency_counts = [total + new - old for total, new, old in added]
+    if now.throttles > before.throttles:
+        progress.throttle_code, progress.retry_after_s = now.throttle_code, now.retry_after_s
+    progress.last_error = now.last_error if now.codes != before.codes else progress.last_error

@@ -1,0 +1,213 @@
+"""Dask as the network between a coordinator and its lanes: membership, loss, TLS. The one module that knows it.
+
+Nothing of Dask's own configuration is used, neither files nor variables: a preload there would be code that runs in
+every process. Nor is anything else that it serves: no pages, no profiler, no tasks. A lane asks, and the coordinator
+answers: no connection is made to a lane.
+"""
+
+import asyncio
+import importlib
+import logging
+import random
+import ssl
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import anyio
+
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.fleet.keys import Keys
+
+_SETTINGS = {
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+    "distributed.worker.profile.enabled": False,
+    "distributed.comm.compression": False,
+    "distributed.admin.low-level-log-length": 100,
+    "distributed.admin.tick.limit": "1h",
+    "distributed.admin.system-monitor.disk": False,
+    "distributed.admin.system-monitor.gil.enabled": False,
+}
+
+_SCHEDULER_DOES = frozenset({"register-worker", "unregister", "heartbeat_worker", "identity"})
+_SCHEDULER_HEARS = frozenset({"keep-alive", "log-event", "worker-status-change"})
+_LANE_HEARS = frozenset({"close", "worker-status-change", "remove-worker"})
+
+PROBE_S = 5.0
+"""Most seconds that a coordinator may take to say its first word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where a coordinator listens: scheme (tls, or tcp on loopback), address and port."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+
+def load() -> ModuleType:
+    """Loads Dask without its configuration.
+
+    Raises:
+        BulkcertError: It is not installed.
+    """
+    try:
+        config = importlib.import_module("dask.config")
+        config.refresh(paths=[], env={})
+        distributed = importlib.import_module("distributed")
+    except ImportError as error:
+        raise BulkcertError(
+            ExitStatus.USAGE,
+            f"several machines need Dask, which is not installed ({error.name})",
+            "Install it: pip install 'bulkcert[cluster]'",
+        ) from error
+    config.set(_SETTINGS)
+    log = logging.getLogger("distributed")
+    log.handlers[:], log.propagate = [logging.NullHandler()], False
+    return distributed
+
+
+def _security(distributed: ModuleType, keys: Keys | None, role: str) -> Any:
+    if keys is None:
+        return distributed.Security()
+    chain = {f"tls_{role}_cert": str(keys.chain), f"tls_{role}_key": str(keys.chain)}
+    return distributed.Security(tls_ca_file=str(keys.ca), require_encryption=True, **chain)
+
+
+@asynccontextmanager
+async def listening(
+    where: Where, keys: Keys | None, exchange: Callable[[bytes], bytes], lose: Callable[[str], None]
+) -> AsyncIterator[None]:
+    """Serves lanes that connect.
+
+    Args:
+        where: Where to listen.
+        keys: The coordinator's; None without TLS.
+        exchange: Takes what a lane says, and returns what to answer.
+        lose: Called with the name of a lane whose connection is lost.
+
+    Raises:
+        BulkcertError: It is not possible to listen there.
+    """
+    distributed = load()
+    names: dict[str, str] = {}
+
+    async def answer(said: bytes) -> bytes:
+        return exchange(said)
+
+    class Membership(distributed.SchedulerPlugin):  # type: ignore[misc, name-defined]
+        def add_worker(self, scheduler: Any, worker: str) -> None:
+            names[worker] = scheduler.workers[worker].name
+
+        def remove_worker(self, scheduler: Any, worker: str, **_more: Any) -> None:  # noqa: ARG002 - a protocol
+            lose(names.pop(worker, ""))
+
+    scheduler = distributed.Scheduler(
+        host=where.host,
+        port=where.port,
+        protocol=where.scheme,
+        security=_security(distributed, keys, "scheduler"),
+        dashboard=False,
+        plugins=[Membership()],
+    )
+    scheduler.handlers = {name: does for name, does in scheduler.handlers.items() if name in _SCHEDULER_DOES}
+    scheduler.handlers["exchange"] = answer
+    hears = scheduler.stream_handlers
+    scheduler.stream_handlers = {name: does for name, does in hears.items() if name in _SCHEDULER_HEARS}
+    try:
+        await scheduler
+    except (OSError, RuntimeError) as error:
+        raise BulkcertError(
+            ExitStatus.UNAVAILABLE, f"cannot listen on {where}: {error}", "Name a free port of this machine."
+        ) from error
+    try:
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            await scheduler.close()
+
+
+class LostError(Exception):
+    """The connection to the coordinator is lost, or there never was one."""
+
+
+Exchange = Callable[[bytes], Any]
+"""Says something to the coordinator, and returns what it answers; an awaitable."""
+
+
+@asynccontextmanager
+async def connected(where: Where, keys: Keys | None, name: str) -> AsyncIterator[Exchange]:
+    """Joins a coordinator as a lane.
+
+    Args:
+        where: Where it listens; it must (see ``reach``).
+        keys: The lane's; None without TLS.
+        name: Of the lane.
+
+    Raises:
+        LostError: It is gone, or has a lane of that name; also raised by what is yielded.
+    """
+    distributed = load()
+    # Dask wants a worker to have an address of its own; nobody is to connect there.
+    number = random.randrange(2**24)
+    contact = f"{where.scheme}://127.{number >> 16}.{number >> 8 & 255}.{number & 255}:1"
+    with tempfile.TemporaryDirectory(prefix="bulkcert-lane-") as folder:
+        worker = distributed.Worker(
+            str(where),
+            name=name,
+            nthreads=1,
+            memory_limit=0,
+            host="127.0.0.1",
+            protocol=where.scheme,
+            contact_address=contact,
+            local_directory=folder,
+            security=_security(distributed, keys, "worker"),
+            heartbeat_interval="5s",
+        )
+        worker.handlers = {}
+        hears = worker.stream_handlers
+        worker.stream_handlers = {name: does for name, does in hears.items() if name in _LANE_HEARS}
+
+        async def exchange(said: bytes) -> bytes:
+            try:
+                return bytes(await worker.scheduler.exchange(said=said))
+            except (OSError, RuntimeError, TypeError) as error:
+                raise LostError(str(error)) from error
+
+        try:
+            try:
+                await worker
+            except (OSError, RuntimeError, ValueError) as error:
+                raise LostError(str(error)) from error
+            yield exchange
+        finally:
+            with anyio.CancelScope(shield=True), suppress(OSError, RuntimeError):
+                await worker.close(timeout=1, executor_wait=False)
+
+
+async def reach(where: Where, keys: Keys | None) -> str:
+    """Returns why no coordinator listens, or takes these keys; an empty text if it does."""
+    context = None if keys is None else keys.context()
+    try:
+        with anyio.fail_after(PROBE_S):
+            reader, writer = await asyncio.open_connection(where.host, where.port, ssl=context)
+            try:
+                if await reader.read(1):
+                    return ""
+            finally:
+                writer.close()
+                with suppress(OSError):
+                    await writer.wait_closed()
+    except ssl.SSLError as error:
+        return f"the coordinator and this lane have keys of different runs ({error.reason or 'TLS failed'})"
+    except (OSError, TimeoutError):
+        return "no coordinator"
+    return "the coordinator does not take this lane's keys"
