@@ -1,7 +1,6 @@
 """What a finding means and what to do next: the one table that all commands read from."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
@@ -159,8 +158,7 @@ def on_unregistered(action: Action, *, protected: bool) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Advice:
+class Advice(msgspec.Struct, frozen=True):
     """What to do about rows of a run.
 
     Attributes:
