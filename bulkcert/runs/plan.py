@@ -78,7 +78,6 @@ def resolve_question(action: ActionName, inputs: tuple[Path, ...], options: Plan
     )
 
 
-@dataclass(slots=True)
 class PlanFindings(Found):
     """What reading found.
 

@@ -4,7 +4,6 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import chain, islice
 
 import anyio
@@ -43,8 +42,7 @@ BELIEVED_S = 15 * 60
 which devices connect and others change what the run has not called."""
 
 
-@dataclass(slots=True)
-class Run:
+class Run(msgspec.Struct):
     """An opened run: the list is checked, the lock is held; no calls were made yet.
 
     Attributes:
@@ -67,13 +65,13 @@ class Run:
     check: Check
     lifted: int = 0
     plan: PlanRecord | None = None
-    settled: Counter[Outcome] = field(default_factory=Counter)
+    settled: Counter[Outcome] = msgspec.field(default_factory=Counter)
     to_call: int = 0
     preflights: bool = False
     found: Found | None = None
     read_at: int | None = None
     is_undone: bool = False
-    progress: Progress = field(default_factory=Progress)
+    progress: Progress = msgspec.field(default_factory=Progress)
 
     def __post_init__(self) -> None:
         db, rows, doing = self.opened.store.db, self.opened.asked.rows, self.opened.doing

@@ -1,9 +1,9 @@
 """Undoing: a session of the run that does the inverse action for exactly what the run has changed."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import polars as pl
 
 from bulkcert.engine.calling import Engine
@@ -25,8 +25,7 @@ from bulkcert.store import queries
 from bulkcert.store.outcome import Outcome, Row
 
 
-@dataclass(slots=True)
-class Undo:
+class Undo(msgspec.Struct):
     """The undo of a run, opened; no calls were made yet.
 
     Attributes:
@@ -47,7 +46,7 @@ class Undo:
     include_unknown: bool = False
     known: int = 0
     unknown: int = 0
-    progress: Progress = field(default_factory=Progress)
+    progress: Progress = msgspec.field(default_factory=Progress)
 
     @property
     def action(self) -> Action:

@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import anyio
 import anyio.to_thread
@@ -38,8 +37,7 @@ _LASTING = frozenset({ExitStatus.DENIED, ExitStatus.MISCONFIGURED})
 """Why a reading fails that fails again in the next round."""
 
 
-@dataclass(slots=True)
-class Verifier:
+class Verifier(msgspec.Struct):
     """Reads back what a run has done.
 
     Attributes:
@@ -60,16 +58,16 @@ class Verifier:
     opened: OpenRun
     service: Target
     options: VerifyOptions
-    progress: Progress = field(default_factory=Progress)
+    progress: Progress = msgspec.field(default_factory=Progress)
     failure: BulkcertError | None = None
-    left_out: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = msgspec.field(default_factory=Counter)
     sightings: Sightings | None = None
-    scanned: Scanned = field(default_factory=Scanned)
+    scanned: Scanned = msgspec.field(default_factory=Scanned)
     has_read: bool = False
-    called_again: set[int] = field(default_factory=set)
-    called_since: set[int] = field(default_factory=set)
+    called_again: set[int] = msgspec.field(default_factory=set)
+    called_since: set[int] = msgspec.field(default_factory=set)
     failed: FailedRows | None = None
-    _kept: bytearray = field(default_factory=bytearray)
+    _kept: bytearray = msgspec.field(default_factory=bytearray)
 
     async def read(self, provider: CredentialProvider, watch: Observer, interruption: Interruption) -> None:
         """Reads the state of every row into the store; what is found otherwise is called again in a watch.

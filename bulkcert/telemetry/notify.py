@@ -149,7 +149,8 @@ def _service(number: int, url: str) -> Any:
 def _meaning(status: RunStatus, exit_status: int) -> str:
     if status.is_undone:
         return f"UNDONE: {undone_words(status)}"
-    stopped = status.doing.stopped if status.doing and status.doing.exit_status == exit_status else ""
+    newest = status.session
+    stopped = newest.stopped if newest and newest.exit_status == exit_status else ""
     return stopped or meaning(exit_status, status.asked.rows if status.asked else 0)
 
 
