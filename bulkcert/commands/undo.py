@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 
 from bulkcert.commands import calling
-from bulkcert.engine.session import Leave
 from bulkcert.errors import ExitStatus
+from bulkcert.language import speaking
 from bulkcert.log import bind, is_json
 from bulkcert.output.summary import Summary
 from bulkcert.runs.opened import confirm_real
@@ -111,14 +111,15 @@ def _executed(
             calling.call(undo_.call, provider, leave, *watches)
         summary = undo_.finish()
         last.callback(log_finished, summary, undo_.progress, started)
-    if not options.json:
-        show(ending.undone_rows(summary, undo_))
-    ending.show_ending(summary, status_of(files), quiet=options.quiet or options.json)
+    with speaking(options.language):
+        if not options.json:
+            show(ending.undone_rows(summary, undo_))
+        ending.show_ending(summary, status_of(files), quiet=options.quiet or options.json)
     undone = undo_.progress.outcomes[Outcome.UNDONE]
     return UndoResult(undo_.rows, undone, undo_.unknown, summary.latest.exit_status or 0, summary)
 
 
-def _show_devices(undo_: Undo, provider: CredentialProvider, leave: Leave) -> None:
+def _show_devices(undo_: Undo, provider: CredentialProvider, leave: calling.Leave) -> None:
     """Shows what an undo of an action on CAs hits, to somebody who is asked."""
     if undo_.action.by_device or not question.is_somebody_there():
         return

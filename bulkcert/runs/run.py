@@ -14,7 +14,7 @@ import polars as pl
 from bulkcert.engine.calling import Engine
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.progress import Progress
-from bulkcert.engine.session import Leave, Observer, calling
+from bulkcert.engine.session import Interruption, Observer, calling
 from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.engine.states import StateReader
 from bulkcert.engine.stats import StatsMaker
@@ -124,13 +124,13 @@ class Run(msgspec.Struct):
         """Whether what this start has read is too long ago to be believed."""
         return self.read_at is not None and _is_old(self.read_at)
 
-    async def preflight(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> None:
+    async def preflight(self, provider: CredentialProvider, watch: Observer, interruption: Interruption) -> None:
         """Reads what somebody is asked about, before anything is asked: nothing of it is kept unless a session begins.
 
         Args:
             provider: What to sign with; has credentials.
             watch: Shows the figures.
-            leave: Called on the second signal; ends the process at once.
+            interruption: Stops the calls from outside.
 
         Raises:
             BulkcertError: It was stopped, or the run itself would be refused like this.
@@ -139,7 +139,7 @@ class Run(msgspec.Struct):
         if self.read_at is not None:
             store.forget_unchanged()
         self.found = Found()
-        async with calling(job, provider, self._stats(), watch, leave, deadline=job.options.deadline) as lanes:
+        async with calling(job, provider, self._stats(), watch, interruption, deadline=job.options.deadline) as lanes:
             try:
                 if self.preflights:
                     await self._read_states(lanes)
@@ -200,13 +200,13 @@ class Run(msgspec.Struct):
             limited=self.job.options.limit_rows is not None,
         )
 
-    async def call(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> None:
+    async def call(self, provider: CredentialProvider, watch: Observer, interruption: Interruption) -> None:
         """Reads states first if wanted, then calls what is to be called, until done or stopped.
 
         Args:
             provider: What to sign with; has credentials.
             watch: Shows the figures.
-            leave: Called on the second signal; ends the process at once.
+            interruption: Stops the calls from outside.
 
         Raises:
             BulkcertError: The store cannot be written; no calls were made.
@@ -216,7 +216,7 @@ class Run(msgspec.Struct):
         if self.read_at is not None:
             await after_reads(self.progress)
         async with session(
-            opened, job, provider, watch, leave, stats=self._stats(), deadline=options.deadline
+            opened, job, provider, watch, interruption, stats=self._stats(), deadline=options.deadline
         ) as lanes:
             if self.read_at is None and _is_old(queries.preflight_at(opened.store.db)):
                 await self._read_states(lanes)

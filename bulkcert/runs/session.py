@@ -17,7 +17,7 @@ from bulkcert.engine.figures import Take
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Target
 from bulkcert.engine.progress import Progress, Stop
-from bulkcert.engine.session import Leave, Observer, calling, together
+from bulkcert.engine.session import Interruption, Observer, calling, together
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.failed import FailedRows, write_failed
@@ -39,7 +39,7 @@ async def session(
     service: Target,
     provider: CredentialProvider,
     watch: Observer,
-    leave: Leave,
+    interruption: Interruption,
     *,
     stats: StatsMaker,
     deadline: float | None = None,
@@ -53,7 +53,7 @@ async def session(
         service: Which is called, from where and how fast.
         provider: What to sign with; has credentials.
         watch: Shows the figures.
-        leave: Called on the second signal; ends the process at once.
+        interruption: Stops the calls from outside.
         stats: Makes them.
         deadline: Unix time in seconds after which nothing is sent, or None.
     """
@@ -65,7 +65,7 @@ async def session(
             await anyio.sleep(BEAT_EVERY_S)
 
     async with (
-        calling(service, provider, stats, together(watch, beating), leave, deadline=deadline) as lanes,
+        calling(service, provider, stats, together(watch, beating), interruption, deadline=deadline) as lanes,
         committing(store, lanes),
         controlled(store, lanes, stats),
     ):

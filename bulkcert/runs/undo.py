@@ -11,7 +11,7 @@ import polars as pl
 from bulkcert.engine.calling import Engine
 from bulkcert.engine.limits import Limit, Target
 from bulkcert.engine.progress import Progress
-from bulkcert.engine.session import Leave, Observer, calling
+from bulkcert.engine.session import Interruption, Observer, calling
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, annotated
@@ -74,31 +74,31 @@ class Undo(msgspec.Struct):
         limit = self.options.limit_rows
         return self.rows if limit is None else min(self.rows, limit)
 
-    async def count_devices(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> None:
+    async def count_devices(self, provider: CredentialProvider, watch: Observer, interruption: Interruption) -> None:
         """Counts the devices under the CAs that are to be undone, before anything is asked.
 
         Args:
             provider: What to sign with; has credentials.
             watch: Shows the figures.
-            leave: Called on the second signal; ends the process at once.
+            interruption: Obeys signals.
 
         Raises:
             BulkcertError: It was stopped.
         """
         stats = StatsMaker(self.progress, "undoing", self.service)
-        async with calling(self.service, provider, stats, watch, leave) as lanes:
+        async with calling(self.service, provider, stats, watch, interruption) as lanes:
             rows = islice(chain.from_iterable(self._batches()), self.options.limit_rows)
             most = await anyio.to_thread.run_sync(lambda: dict.fromkeys((row.ca_sn for row in rows), float("inf")))
             await count_devices(lanes, self.found, most)
         confirm_read(self.progress)
 
-    async def call(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> None:
+    async def call(self, provider: CredentialProvider, watch: Observer, interruption: Interruption) -> None:
         """Calls what is to be undone, until done or stopped.
 
         Args:
             provider: What to sign with; has credentials.
             watch: Shows the figures.
-            leave: Called on the second signal; ends the process at once.
+            interruption: Stops the calls from outside.
 
         Raises:
             BulkcertError: The store cannot be written; no calls were made.
@@ -117,7 +117,7 @@ class Undo(msgspec.Struct):
         batches = self._batches()
         opened.begin("undo", self.options, provider.current, include_unknown=self.include_unknown)
         await after_reads(self.progress)
-        async with session(opened, service, provider, watch, leave, stats=stats) as lanes:
+        async with session(opened, service, provider, watch, interruption, stats=stats) as lanes:
             self.progress.preflight_over = True
             await Engine(
                 self.action, lanes, opened.store, max_errors=self.max_errors, limit_rows=limit, undoes=True
