@@ -27,7 +27,7 @@ from bulkcert.runs.opened import OpenRun
 from bulkcert.runs.options import PreflightMode
 from bulkcert.runs.planned import ANOTHER
 from bulkcert.runs.policy import preflight_of
-from bulkcert.runs.session import finalize, session
+from bulkcert.runs.session import after_reads, confirm_read, finalize, session
 from bulkcert.service.certificates import Status
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import queries
@@ -148,9 +148,7 @@ class Run(msgspec.Struct):
                     await self._count_devices(lanes, self.found)
             except sqlite3.Error as error:
                 raise unwritable(store.path, error) from error
-        if (stop := self.progress.stop) is not None:
-            advice = stop.advice or "States were read; no calls that change anything were made."
-            raise BulkcertError(stop.status, stop.message, advice)
+        confirm_read(self.progress)
         if self.plan is not None:
             self._confirm_planned(self.plan, self.found)
 
@@ -172,8 +170,12 @@ class Run(msgspec.Struct):
     def _count_states(self, found: Found) -> None:
         """Counts by state the rows that are left, those included that were just found in the desired state."""
         statuses = bytearray(self.opened.asked.rows + 1)
-        for row, status in self.opened.store.read(lambda db: [*queries.states_before(db)]):
-            statuses[row] = NUMBER_OF[Status(status)]
+
+        def take(db: sqlite3.Connection) -> None:
+            for row, status in queries.states_before(db):
+                statuses[row] = NUMBER_OF[Status(status)]
+
+        self.opened.store.read(take)
         without = f"{queries.LEFT_ALONE} AND NOT ({queries.UNCHANGED})" if self.preflights else queries.LEFT_ALONE
         found.by_ca = count_by_ca(self.opened.frames(without=without), statuses, self.check.rows_by_ca)
 
@@ -212,9 +214,7 @@ class Run(msgspec.Struct):
         job, opened, options = self.job, self.opened, self.job.options
         opened.begin("run", options, provider.current, **msgspec.to_builtins(self.change))
         if self.read_at is not None:
-            # Reads and calls share the limits, in the second between them as well.
-            await anyio.sleep(max(0.0, self.progress.sends.last_s + 1 - time.monotonic()))
-            self.progress.sends.resume(time.monotonic())
+            await after_reads(self.progress)
         async with session(
             opened, job, provider, watch, interruption, stats=self._stats(), deadline=options.deadline
         ) as lanes:
