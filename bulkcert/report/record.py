@@ -134,10 +134,10 @@ def asked_section(figures: Figures) -> Section:
         (tr("Action"), f"{asked.action}{tr(': ')}{tr(figures.action.verb)} ({figures.action.operation.name})"),
         (tr("Run"), message(asked.run)),
         (tr("Instance"), where + tr(", an emulator: a rehearsal") * asked.rehearsal),
-        (tr("List"), message(", ".join(asked.inputs))),
+        (tr("List"), message(tr(", ").join(asked.inputs))),
         (tr("Rows"), f"{asked.rows:,}"),
         (tr("Limits"), limit),
-        (tr("Sent from"), ", ".join(addresses)),
+        (tr("Sent from"), tr(", ").join(addresses)),
         (tr("SHA-256, list"), asked.sha256),
         (tr("SHA-256, results"), f"{results.sha256} ({when})" if results.sha256 else gone),
     ]
@@ -203,7 +203,7 @@ def _session(each: SessionFigures, *, is_first: bool) -> list[str]:
         faults=faults(each.retries, each.throttles),
         outages=counted(each.outages, "outage"),
     )
-    key = {"key": each.access_key_id, "source": each.credentials}
+    key = {"key": each.access_key_id, "source": tr(each.credentials)}
     return [
         when,
         tr("resume") if each.kind == "run" and not is_first else tr(each.kind),

@@ -12,7 +12,7 @@ from bulkcert.engine.calling import Engine
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Limit, Target
 from bulkcert.engine.progress import Progress, Stop
-from bulkcert.engine.session import Leave, Observer
+from bulkcert.engine.session import Interruption, Observer
 from bulkcert.engine.sightings import Sightings
 from bulkcert.engine.states import Scanned, StateReader
 from bulkcert.engine.stats import StatsMaker
@@ -69,7 +69,7 @@ class Verifier(msgspec.Struct):
     failed: FailedRows | None = None
     _kept: bytearray = msgspec.field(default_factory=bytearray)
 
-    async def read(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> None:
+    async def read(self, provider: CredentialProvider, watch: Observer, interruption: Interruption) -> None:
         """Reads the state of every row into the store; what is found otherwise is called again in a watch.
 
         A round that fails is made again, and a service that goes silent is waited for until the watch is over;
@@ -78,7 +78,7 @@ class Verifier(msgspec.Struct):
         Args:
             provider: What to sign with; has credentials.
             watch: Shows the figures.
-            leave: Called on the second signal; ends the process at once.
+            interruption: Stops the calls from outside.
 
         Raises:
             BulkcertError: The store cannot be written.
@@ -89,7 +89,7 @@ class Verifier(msgspec.Struct):
         self.opened.begin("verify", self.options, provider.current)
         deadline = time.monotonic() + self.options.watch
         self.progress.watched_until = time.time() + self.options.watch
-        async with session(self.opened, self.service, provider, watch, leave, stats=stats) as lanes:
+        async with session(self.opened, self.service, provider, watch, interruption, stats=stats) as lanes:
             self.progress.outage.waits_until = deadline
             await self._rounds(lanes, deadline)
 
