@@ -164,8 +164,8 @@ def _undo(undo: Undo) -> Iterator[tuple[str, str | Text]]:
 
 
 def _answer(question: str) -> str:
-    stderr.print(Text(question), end="")
     try:
+        stderr.print(Text(question), end="")
         with waiting():
             line = sys.stdin.readline()
     except (KeyboardInterrupt, BulkcertError) as error:
