@@ -291,12 +291,15 @@ class FleetLanes(Lanes):
     def _gone(self, member: Member, reason: str) -> None:
         del self._members[member.name]
         self._left.append(member.lease)
-        self.progress.in_flight -= member.in_flight
+        member.doing, member.share, member.in_flight, in_flight = reason, 0, 0, member.in_flight
+        self.progress.in_flight -= in_flight
         self._give_back(member, reason)
         self._show()
 
     def _show(self) -> None:
-        self.progress.lanes = [*self._members.values()]
+        """Shows every lane that has taken part, those that are gone as well."""
+        shown: dict[str, Member] = {lane.name: lane for lane in self.progress.lanes if isinstance(lane, Member)}
+        self.progress.lanes = [*(shown | self._members).values()]
 
     def _wait_for_lanes(self, now: float) -> None:
         """Lets calls begin once all lanes that are expected are there, and ends the session if they do not come."""

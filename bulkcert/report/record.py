@@ -203,12 +203,21 @@ def _session(each: SessionFigures, *, is_first: bool) -> list[str]:
         faults=faults(each.retries, each.throttles),
         outages=counted(each.outages, "outage"),
     )
-    key = {"key": each.access_key_id, "source": each.credentials}
+    if each.handed_over:
+        given = tr("{calls} of lanes that fell silent given to others", calls=counted(each.handed_over, "call"))
+        calls = f"{calls}; {given}"
+    keys = [{"key": each.access_key_id, "source": each.credentials}] if each.access_key_id else []
+    signed = [tr("{key} from {source}", **key) for key in keys]
+    lanes = [lane for lane in each.lanes if lane.name]
+    said = later("{lane} (egress {egress}): {key} from {source}")
+    signed = [
+        tr(said, lane=lane.name, egress=lane.egress, key=lane.key, source=lane.source) for lane in lanes
+    ] or signed
     return [
         when,
         tr("resume") if each.kind == "run" and not is_first else tr(each.kind),
         message(tr("{user} on {host}, process {pid}", user=each.user, host=each.host, pid=each.pid)),
-        message(tr("{key} from {source}", **key)) if each.access_key_id else "—",
+        message(tr("; ").join(signed)) or "—",
         _at_least(calls if each.calls else tr("no calls"), is_least=each.state == "killed"),
     ]
 
