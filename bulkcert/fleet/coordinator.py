@@ -248,7 +248,7 @@ class FleetLanes(Lanes):
             member.number,
             report.stamp,
             member.share,
-            [] if stops or member.resumes_at else self._more(member),
+            [] if stops or member.resumes_at or report.halt is not None else self._more(member),
             recalls,
             slow_down.factor(now),
             max(0.0, slow_down.paused_until - now),
@@ -291,10 +291,12 @@ class FleetLanes(Lanes):
     def _gone(self, member: Member, reason: str) -> None:
         del self._members[member.name]
         self._left.append(member.lease)
-        member.doing, member.share, member.in_flight, in_flight = reason, 0, 0, member.in_flight
-        self.progress.in_flight -= in_flight
-        self._give_back(member, reason)
-        self._show()
+        self.progress.in_flight -= member.in_flight
+        member.share = member.in_flight = 0
+        if not self._is_over:
+            member.doing = member.doing if member.resumes_at else reason
+            self._give_back(member, reason)
+            self._show()
 
     def _show(self) -> None:
         """Shows every lane that has taken part, those that are gone as well."""
