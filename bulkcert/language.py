@@ -4,6 +4,8 @@
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -20,15 +22,20 @@ _translations: ContextVar["NullTranslations | None"] = ContextVar("translations"
 _zone: ContextVar[tzinfo] = ContextVar("zone", default=UTC)
 
 
-def speak(language: Language, zone: tzinfo = UTC) -> None:
-    """Sets the language and the time zone of what is written from now on, in this context."""
+@contextmanager
+def speaking(language: Language, zone: tzinfo = UTC) -> Iterator[None]:
+    """Sets the language and the time zone of what is written within."""
     found = None
     if language != "en":
         from gettext import translation  # noqa: PLC0415 - no English text needs it
 
         found = translation("bulkcert", CATALOGUE, [language])
-    _translations.set(found)
-    _zone.set(zone)
+    before = _translations.set(found), _zone.set(zone)
+    try:
+        yield
+    finally:
+        _translations.reset(before[0])
+        _zone.reset(before[1])
 
 
 def spoken() -> Language:
@@ -45,9 +52,7 @@ def tr(text: str, /, **values: object) -> str:
 
 def trn(one: str, many: str, count: int, /, **values: object) -> str:
     """Returns the text for so many, in the language; its places are ``count`` and the values."""
-    found = _translations.get()
-    shown = (one if count == 1 else many) if found is None else found.ngettext(one, many, count)
-    return shown.format(count=count, **values)
+    return tr(one if count == 1 else many, count=count, **values)
 
 
 def later(text: str) -> str:
@@ -65,6 +70,15 @@ NAMES = (
     *(later("active"), later("inactive"), later("deleted"), later("not registered"), later("succeeded")),
     *(later("unchanged"), later("failed"), later("unknown"), later("invalid"), later("duplicate"), later("protected")),
     *(later("not attempted"), later("undone"), later("refused"), later("called again"), later("not reached")),
-    *(later("drifted"), later("maybe undone"), later("run"), later("undo"), later("verify"), later("resume")),
+    *(
+        later("already"),
+        later("to change"),
+        later("drifted"),
+        later("maybe undone"),
+        later("run"),
+        later("undo"),
+        later("verify"),
+        later("resume"),
+    ),
 )
 """Names of states, outcomes and commands, as words."""

@@ -8,7 +8,9 @@ import io
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -17,11 +19,13 @@ from rich.text import Text
 LogFormat = Literal["text", "json"]
 """What standard error carries: text for people, or a JSON object a line."""
 
-bound: dict[str, str | bool | None] = dict.fromkeys(
-    ("run", "job", "action", "instance", "access_key_id", "rehearsal", "ticket")
-)
+Fields = dict[str, str | bool | None]
+
+FIELDS = ("run", "job", "action", "instance", "access_key_id", "rehearsal", "ticket")
 """Fields of every line: ID of the run, name of the job file, action, instance, access key, rehearsal, ticket;
 null while not known."""
+
+_bound: ContextVar[Fields] = ContextVar("bound", default=dict.fromkeys(FIELDS))  # noqa: B039 - the process's own
 
 MOST_BYTES, MOST_FILES = 10_000_000, 5
 """Bytes of a log file from which a new one is begun, and files of before that are kept."""
@@ -36,8 +40,23 @@ _log.addHandler(logging.NullHandler())
 
 
 def bind(**fields: str | bool | None) -> None:
-    """Sets fields of all lines to come; those of ``bound`` only."""
-    bound.update(fields)
+    """Sets fields of all lines to come, in this context; those of ``FIELDS`` only."""
+    _bound.get().update(fields)
+
+
+def bound() -> Fields:
+    """Returns the fields of every line as they are now."""
+    return _bound.get()
+
+
+@contextmanager
+def unbound() -> Iterator[None]:
+    """Begins a context whose fields are its own: of several runs in one process each has those of its lines."""
+    token = _bound.set(dict.fromkeys(FIELDS))
+    try:
+        yield
+    finally:
+        _bound.reset(token)
 
 
 def event(name: str, message: str, level: int = logging.INFO, **fields: Any) -> None:
@@ -103,12 +122,15 @@ def set_level(*, verbose: bool, quiet: bool) -> None:
 def _begin(handler: logging.Handler, name: str) -> None:
     from pythonjsonlogger.json import JsonFormatter  # noqa: PLC0415 - for machines alone
 
-    line = JsonFormatter(
+    class Line(JsonFormatter):
+        def add_fields(self, log_data: Fields, record: logging.LogRecord, message_dict: Fields) -> None:
+            super().add_fields(log_data, record, bound() | message_dict)
+
+    line = Line(
         "%(asctime)s %(levelname)s %(message)s",
         rename_fields={"asctime": "timestamp", "levelname": "level"},
         defaults={"event": "log"},
     )
-    line.static_fields = bound  # the formatter would copy what it is given
     line.converter, line.default_time_format, line.default_msec_format = time.gmtime, "%Y-%m-%dT%H:%M:%S", "%s.%03dZ"
     handler.name = name
     handler.setFormatter(line)

@@ -7,7 +7,7 @@ from rich.cells import cell_len
 
 from bulkcert.language import in_zone, later, spoken, tr
 
-REHEARSAL = "REHEARSAL"
+REHEARSAL = later("REHEARSAL")
 """Stands wherever somebody could take a run against an emulator for one against the service."""
 
 REHEARSED = later("an emulator answered; no real certificate was called")

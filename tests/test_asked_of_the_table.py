@@ -1,10 +1,10 @@
 """What an action means is asked of the table, and what a problem means is carried with it, not read from its text."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from bulkcert.commands.verify import confirm_watchable
 from bulkcert.errors import BulkcertError

@@ -168,8 +168,8 @@ def test_paused_and_continued(place):
 
 def test_a_deadline_holds_during_a_pause(place):
     """A pause that is forgotten does not keep a night from ending; what is left can be resumed, and is not paused."""
-    with place.running("--deadline", "4s", rate=60) as run:
-        place.calling(10)
+    with place.running("--deadline", "8s", rate=60) as run:
+        place.calling()
         control(place, "--pause")
         assert run.wait(PATIENCE_S) == 75
     here("resume", place.results, "--yes", "-q", *UNHURRIED).ended(0)
@@ -238,6 +238,7 @@ def test_what_is_asked_is_typed(place, tmp_path):
         ((), "what is asked is missing"),
         (("--pause", "--stop"), "--pause, --stop exclude each other"),
         (("--rate", "5", "--continue"), "--rate, --continue exclude each other"),
+        (("--stop", "--limits-raised"), "--limits-raised is for --rate"),
     ],
 )
 def test_one_thing_at_a_time(tmp_path, asked, told):

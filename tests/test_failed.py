@@ -160,7 +160,8 @@ def test_from_run_to_run(tmp_path, service):
     assert "rows left     r.csv.failed.csv: 1 row not in the desired state\n" in verified.stdout
     assert "see r.csv.failed.csv" in here("verify", "r.csv", "-q", *pace).ended(1).stderr
 
-    here("undo", "r.csv", "--yes", "--include-unknown", *pace)
+    undone = here("undo", "r.csv", "--yes", "--include-unknown", "--log-format", "json", *pace)
+    assert json.loads(undone.stderr.splitlines()[-1])["failed"] == "r.csv.failed.csv"
     assert {each["outcome"] for each in read_results(left)} == {"succeeded", "undone"}
     assert "UNDONE" in here("status", "r.csv").ended(1).stdout
 

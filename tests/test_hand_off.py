@@ -161,11 +161,11 @@ def test_protected_rows_are_told_in_a_sentence(service, devices, tmp_path):
 def test_what_is_not_ok_is_never_silent(service, devices, tmp_path):
     """However quiet a run is, a line on stderr says why it does not exit with 0: a timer mails that alone."""
     (tmp_path / "d.csv").write_text((tmp_path / "d.csv").read_text() + ",x\n,y\n")
-    told = "warning: 2 rows are not in the desired state: 2 invalid; see r.csv\n"
+    told = "warning: 2 rows are not in the desired state: 2 invalid; see r.csv.failed.csv\n"
     assert run(service, "--skip-invalid", status=1).stderr == told
     assert run(service, "--skip-invalid", "--json", status=1).stderr == told
     verify = here("verify", "r.csv", "-q", "--endpoint", service.url, *UNHURRIED).ended(1)
-    assert verify.stderr == "warning: 2 rows not read; see r.csv\n"
+    assert verify.stderr == "warning: 2 rows not read; see r.csv.failed.csv\n"
 
 
 def test_what_is_ok_is_silent(service, devices):
@@ -175,7 +175,7 @@ def test_what_is_ok_is_silent(service, devices):
     service.seed(devices[:1])
     here("verify", "r.csv", "-q", "--endpoint", service.url, *UNHURRIED).ended(1)
     assert run(service, status=1).stderr == (
-        "warning: 1 row is not in the desired state: read back so; see r.csv\n"
+        "warning: 1 row is not in the desired state: read back so; see r.csv.failed.csv\n"
         "to call again (1 drifted): bulkcert resume r.csv --retry drifted\n"
     )
 

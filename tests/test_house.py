@@ -13,7 +13,9 @@ ROOT = Path(bulkcert.__file__).parent
 FLOORS = (
     "errors log words language | service | store | input | engine emulator | output | fleet | runs job_file | telemetry"
 )
-FLOORS = [set(rooms.split()) for rooms in f"{FLOORS} | views | report | commands | cli | __main__ __init__".split("|")]
+FLOORS = [
+    set(rooms.split()) for rooms in f"{FLOORS} | views | report | commands | cli | man __main__ __init__".split("|")
+]
 """Rooms of the package, the lowest first; a room imports from lower floors and from itself."""
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = {path.relative_to(ROOT): ast.parse(path.read_text()) for path in sorted(ROOT.rglob("*.py"))}

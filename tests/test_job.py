@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 from cyclopts import Token
-from program import here, write_devices
+from program import INSTANCE, here, write_devices
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.converters import names_of
@@ -178,3 +178,32 @@ def test_the_rehearsals_own_table(tmp_path):
 
     assert "5 not_registered" in rehearsed.stdout
     assert "warning: BULKCERT_INSTANSE is not an option" in run.stderr
+
+
+PROFILED = (
+    ("inventory", "-o", "d.csv"),
+    ("doctor",),
+    ("policy", "inactivate-device"),
+    ("plan", "inactivate-device", "d.csv"),
+    ("run", "inactivate-device", "d.csv", "-o", "r.csv", "--yes"),
+    ("status", "r.csv"),
+    ("runs",),
+    ("verify", "r.csv"),
+    ("report", "r.csv"),
+    ("export", "r.csv", "-o", "x.csv"),
+    ("undo", "r.csv", "--yes"),
+    ("resume", "r.csv", "--yes", "--retry", "undone"),
+)
+
+
+def test_a_job_file_without_a_job_is_a_profile(tmp_path, service):
+    """Where calls go is named once, for every command; what is typed comes first."""
+    service.seed(write_devices(tmp_path / "d.csv", 5))
+    (tmp_path / "d.csv").unlink()
+    profile = tmp_path / "prod.toml"
+    profile.write_text(f'instance = "{INSTANCE}"\nendpoint = "{service.url}"\nrate = 100\n')
+    env = {"BULKCERT_JOB": str(profile)}
+    for command in PROFILED:
+        here(*command, env=env, cwd=tmp_path).ended(0)
+
+    assert "MqttInstanceNotFound" in here("doctor", "--instance", "another", env=env).ended(78).stdout

@@ -274,6 +274,19 @@ class Mixed(Place):
         return ("run", action, self.list, "-o", self.results, *where, *more)
 
 
+def test_an_undo_on_cas_says_what_it_hits(alone):
+    """What an undo refuses is shown before it asks: here it switches a CA off again that was switched on."""
+    alone.service.tell("seed", instance=INSTANCE, rows=[("00ca000000", "")], status="0")
+    here(*alone.command("activate-ca", "--yes")).ended(0)
+    with dialogue("undo", alone.results) as talk:
+        talk.read_until("Type the number of certificates that will change (1) to continue: ")
+        talk.type(b"1\n")
+        finished = talk.end(plain=True).ended(0)
+
+    assert "inactivate-ca refuses 3 device certificates\n" in finished.stderr
+    assert alone.service.ca("00ca000000")["Status"] == "0"
+
+
 @pytest.fixture
 def mixed(tmp_path):
     with emulator() as running:

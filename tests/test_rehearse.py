@@ -123,7 +123,16 @@ def test_every_line_of_its_log_says_so():
     lines = [json.loads(line) for line in shown.stderr.splitlines()]
 
     assert {line["event"] for line in lines} >= {"run_started", "run_finished", "verify_finished"}
-    assert all(line["rehearsal"] for line in lines if line["run"])
+    assert all(line["rehearsal"] for line in lines)
+
+
+@pytest.mark.parametrize("name", ["r.csv.gz", "R.CSV.ZST", "r.parquet"])
+def test_its_results_have_a_name_of_their_own(tmp_path, name):
+    """They are of the kind that was asked for, and say that they are of a rehearsal."""
+    here(*REHEARSE, "-o", name).ended(0)
+    stem, _, ends = name.partition(".")
+    assert (tmp_path / f"{stem}.rehearsal.{ends}").exists()
+    assert not (tmp_path / name).exists()
 
 
 @pytest.mark.parametrize("command", ["verify", "undo", "resume"])

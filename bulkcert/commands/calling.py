@@ -1,15 +1,18 @@
 """What every command that calls the service does: credentials first, signals, what is shown, and the product."""
 
+import signal
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NoReturn
 
 import anyio
 
-from bulkcert.engine.progress import Progress
-from bulkcert.engine.session import Leave, Observer, fetch_credentials, together
-from bulkcert.errors import BulkcertError, end_on_signals
+from bulkcert.engine.lanes import Lanes
+from bulkcert.engine.progress import Progress, Stop
+from bulkcert.engine.session import Interruption, Observer, fetch_credentials, together, unwrapped
+from bulkcert.errors import ExitStatus, end_on_signals, stop_signals
 from bulkcert.log import is_kept
 from bulkcert.runs.opened import OpenRun
 from bulkcert.service.credentials import CredentialProvider
@@ -17,8 +20,11 @@ from bulkcert.telemetry.events import watch_events
 from bulkcert.views import console as terminal
 from bulkcert.words import counted
 
-Work = Callable[[CredentialProvider, Observer, Leave], Coroutine[Any, Any, object]]
-"""Makes calls signed by a provider, is watched meanwhile, and knows how to leave at once."""
+Leave = Callable[[int], NoReturn]
+"""Ends the process at once, for the signal of this number."""
+
+Work = Callable[[CredentialProvider, Observer, Interruption], Coroutine[Any, Any, object]]
+"""Makes calls signed by a provider, is watched meanwhile, and can be stopped."""
 
 
 def uvloop_or_none() -> Callable[[], AbstractEventLoop] | None:
@@ -41,8 +47,35 @@ def prepare(provider: CredentialProvider, leave: Leave) -> None:
         BulkcertError: There are none.
     """
     # On a loop of its own, which has no sockets.
-    anyio.run(fetch_credentials, provider, leave)
+    with unwrapped():
+        anyio.run(_fetch_or_leave, provider, leave)
     end_on_signals()
+
+
+async def _fetch_or_leave(provider: CredentialProvider, leave: Leave) -> None:
+    """Fetches credentials; a signal need not wait for a slow credentials server."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(_leave_on_signal, leave)
+        await fetch_credentials(provider)
+        group.cancel_scope.cancel()
+
+
+async def _leave_on_signal(leave: Leave) -> None:
+    with anyio.open_signal_receiver(*stop_signals()) as signals:
+        async for number in signals:
+            leave(number)
+
+
+async def _obey_signals(leave: Leave, lanes: Lanes) -> None:
+    """Stops in order on the first signal, and at once on the second: the store is safe at any time."""
+    received = 0
+    with anyio.open_signal_receiver(*stop_signals()) as signals:
+        async for number in signals:
+            received += 1
+            if received > 1:
+                leave(number)
+            name = signal.Signals(number).name
+            lanes.stop(Stop(ExitStatus(128 + number), f"{name} received", ""))
 
 
 def call(work: Work, provider: CredentialProvider, leave: Leave, *watches: Observer) -> None:
@@ -60,23 +93,12 @@ def call(work: Work, provider: CredentialProvider, leave: Leave, *watches: Obser
     events = [watch_events] if is_kept() else []
     try:
         options = {"loop_factory": uvloop_or_none()}
-        anyio.run(work, provider, together(*watches, *events), leave, backend_options=options)
-    except ExceptionGroup as group:
-        # What fails next to other work comes wrapped.
-        if (failure := _only_failure(group)) is None:
-            raise
-        raise failure from group
+        with unwrapped():
+            anyio.run(
+                work, provider, together(*watches, *events), partial(_obey_signals, leave), backend_options=options
+            )
     finally:
         end_on_signals()
-
-
-def _only_failure(group: ExceptionGroup[Exception]) -> BulkcertError | None:
-    """Returns the error that a group consists of, if all in it are of our own."""
-    found: Exception = group
-    while isinstance(found, ExceptionGroup):
-        found = found.exceptions[0]
-    alone = group.split(BulkcertError)[1] is None
-    return found if alone and isinstance(found, BulkcertError) else None
 
 
 def leave_reading(number: int) -> NoReturn:

@@ -53,6 +53,8 @@ def control(
         names = ", ".join(f"--{name}" for name in requests)
         wrong = f"{names} exclude each other" if requests else "what is asked is missing"
         raise BulkcertError(ExitStatus.USAGE, wrong, "Give --rate, --pause, --continue or --stop.")
+    if limits_raised and requests != ["rate"]:
+        raise BulkcertError(ExitStatus.USAGE, "--limits-raised is for --rate and --per-address-rate")
     status = status_of(files, brief=True)
     session = _running(status)
     limits = _limits(status, session, rates, limits_raised=limits_raised) if requests == ["rate"] else None

@@ -8,6 +8,7 @@ import msgspec
 
 from bulkcert.commands import calling
 from bulkcert.errors import ExitStatus
+from bulkcert.language import speaking
 from bulkcert.output.files import cannot_write, refuse_taken, write_whole
 from bulkcert.runs.options import PlanOptions
 from bulkcert.runs.plan import inquiry, resolve_question
@@ -32,11 +33,13 @@ def plan(action: ActionName, inputs: tuple[Path, ...], options: PlanOptions) -> 
         provider = ChainCredentials()
         calling.prepare(provider, calling.leave_reading)
         calling.call(asked.make, provider, calling.leave_reading, *([] if options.quiet else [shown(reading)]))
-        made = make_plan(asked, provider.current)
-    if options.json:
-        terminal.print_json(made)
-    else:
-        show_plan(made)
+        with speaking(options.language):
+            made = make_plan(asked, provider.current)
+    with speaking(options.language):
+        if options.json:
+            terminal.print_json(made)
+        else:
+            show_plan(made)
     if options.output is not None:
         _keep(made, options.output, quiet=options.quiet)
     return ExitStatus(made.exit_status)

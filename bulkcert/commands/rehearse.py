@@ -9,6 +9,7 @@ from bulkcert.commands import undo, verify
 from bulkcert.commands.run import execute
 from bulkcert.emulator.limits import Report
 from bulkcert.errors import ExitStatus
+from bulkcert.log import bind
 from bulkcert.runs.options import CallOptions, Options, Stage, VerifyOptions, carried
 from bulkcert.runs.rehearsal import staged
 from bulkcert.service.actions import ActionName
@@ -19,6 +20,7 @@ from bulkcert.words import REHEARSAL, counted
 
 def rehearse(action: ActionName, inputs: tuple[Path, ...], options: Options, stage: Stage) -> ExitStatus:
     """Does the same as run, against an emulator on this machine; needs no account and reaches nothing else."""
+    bind(rehearsal=True)
     statuses: list[int] = []
     with staged(action, inputs, options, stage) as rehearsal:
         if rehearsal.fault_seed is not None:

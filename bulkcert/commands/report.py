@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from bulkcert.commands.following import found, stopped_following, until_ended
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.language import speak
+from bulkcert.language import speaking, tr
 from bulkcert.output.files import cannot_write, write_whole
 from bulkcert.report import Format
 from bulkcert.report.counting import count
@@ -43,11 +43,17 @@ def report(results: Path, output: Path | None, asked: Format | None, options: Re
         )
     zone = _zone(options.timezone)
     headings = Headings(options.title, options.executor, _leaked(options.exposed_since, zone))
-    speak("en", zone)
+    with speaking(options.language, zone):
+        return _report(files, output, asked, headings, is_live=options.live)
+
+
+def _report(
+    files: RunFiles, output: Path | None, asked: Format | None, headings: Headings, *, is_live: bool
+) -> ExitStatus:
     if output is None and asked in (None, "html"):
         output = files.report
     format_ = _format(asked, output)
-    if options.live and (output is None or format_ != "html"):
+    if is_live and (output is None or format_ != "html"):
         raise BulkcertError(
             ExitStatus.USAGE, "--live is for a page in a file", "Name one that ends in .html with -o, or none."
         )
@@ -55,10 +61,10 @@ def report(results: Path, output: Path | None, asked: Format | None, options: Re
         width = terminal.stdout.width if terminal.stdout.is_terminal else None
         sys.stdout.buffer.write(render(_counted(files, headings), format_, width))
         return ExitStatus.OK
-    status = _kept_live(files, headings, output) if options.live else ExitStatus.OK
+    status = _kept_live(files, headings, output) if is_live else ExitStatus.OK
     figures = _counted(files, headings)
     _write(figures, files, output, format_)
-    show([("report", str(output)), ("verdict", figures.verdict.line)])
+    show([(tr("report"), str(output)), (tr("verdict"), figures.verdict.line)])
     return status
 
 
@@ -93,7 +99,8 @@ def _kept_live(files: RunFiles, headings: Headings, output: Path) -> ExitStatus:
         time.sleep(SHARE * (time.monotonic() - started))
 
     try:
-        terminal.say(f"{output} is written every {RELOAD_S} s until the session ends; Ctrl-C stops that")
+        said = tr("{file} is written every {s} s until the session ends; Ctrl-C stops that", file=output, s=RELOAD_S)
+        terminal.say(said)
         until_ended(files, found(files), write, RELOAD_S)
     except (KeyboardInterrupt, BulkcertError) as error:
         return stopped_following(error)

@@ -11,9 +11,10 @@ from rich.text import Text
 
 from bulkcert.commands import calling
 from bulkcert.commands.plan import plan as plan_instead
-from bulkcert.engine.session import Leave, Observer
+from bulkcert.engine.session import Observer
 from bulkcert.errors import ExitStatus
 from bulkcert.job_file import STARTED
+from bulkcert.language import speaking
 from bulkcert.log import bind, is_json
 from bulkcert.output.summary import Summary
 from bulkcert.runs.approval import planned_of
@@ -74,9 +75,10 @@ def _recorded(job: Job, provider: CredentialProvider, last: ExitStack) -> Summar
         if recorder:
             recorder.summary = summary
     status = status_of(job.files)
-    if not job.options.json:
-        show(ending.summary_rows(summary, status, calls=calls))
-    ending.show_ending(summary, status, quiet=job.options.quiet or job.options.json)
+    with speaking(job.options.language):
+        if not job.options.json:
+            show(ending.summary_rows(summary, status, calls=calls))
+        ending.show_ending(summary, status, quiet=job.options.quiet or job.options.json)
     return summary
 
 
@@ -117,7 +119,7 @@ def _executed(
     return summary, opened.progress.sends.sends
 
 
-def _confirm(run: Run, provider: CredentialProvider, leave: Leave, watches: Sequence[Observer]) -> None:
+def _confirm(run: Run, provider: CredentialProvider, leave: calling.Leave, watches: Sequence[Observer]) -> None:
     """Reads states, shows what was found, and asks.
 
     Where nobody is asked they are read first only for an action on CAs, since what it hits must be known, and under a
@@ -128,7 +130,7 @@ def _confirm(run: Run, provider: CredentialProvider, leave: Leave, watches: Sequ
     may_start = options.yes or question.is_somebody_there()
     if (options.yes and run.job.action.by_device and run.plan is None) or not may_start:
         if is_shown:
-            run_shown.show_plan(run, provider.current)
+            _show_plan(run, provider)
         if not may_start:
             question.confirm_somebody_is_there()
         log_started(run)
@@ -139,11 +141,16 @@ def _confirm(run: Run, provider: CredentialProvider, leave: Leave, watches: Sequ
             terminal.say("the answer came too late to believe the states that were read: they are read again")
         calling.call(run.preflight, provider, leave, *([] if is_quiet else [shown(reading)]), *watches)
         if is_shown:
-            run_shown.show_plan(run, provider.current)
+            _show_plan(run, provider)
         if run.left:
             question.confirm_devices(run)
             if not options.yes:
                 question.confirm_run(run)
+
+
+def _show_plan(run: Run, provider: CredentialProvider) -> None:
+    with speaking(run.job.options.language):
+        run_shown.show_plan(run, provider.current)
 
 
 def _show_swept(found: dict[Path, str]) -> None:

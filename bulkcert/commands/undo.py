@@ -9,12 +9,13 @@ import msgspec
 
 from bulkcert.commands import calling
 from bulkcert.errors import ExitStatus
+from bulkcert.language import speaking
 from bulkcert.log import bind, is_json
 from bulkcert.output.summary import Summary
 from bulkcert.runs.opened import confirm_real
 from bulkcert.runs.opening import open_existing
 from bulkcert.runs.options import CallOptions
-from bulkcert.runs.undo import open_undo
+from bulkcert.runs.undo import Undo, open_undo
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles, results_of
@@ -25,7 +26,8 @@ from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
 from bulkcert.views import ending
 from bulkcert.views.layout import show
-from bulkcert.views.live import board
+from bulkcert.views.live import board, reading, shown
+from bulkcert.views.plan import on_devices
 
 
 def undo(results: Path, options: CallOptions, *, include_unknown: bool | None) -> ExitStatus:
@@ -103,13 +105,23 @@ def _executed(
             question.warn_of_limits(options)
             calling.prepare(provider, leave)
             if not options.yes:
+                _show_devices(undo_, provider, leave)
                 question.confirm(undo_.calls, by_device=undo_.action.by_device)
             watches = [] if options.quiet or is_json() else [board]
             calling.call(undo_.call, provider, leave, *watches)
         summary = undo_.finish()
         last.callback(log_finished, summary, undo_.progress, started)
-    if not options.json:
-        show(ending.undone_rows(summary, undo_))
-    ending.show_ending(summary, status_of(files), quiet=options.quiet or options.json)
+    with speaking(options.language):
+        if not options.json:
+            show(ending.undone_rows(summary, undo_))
+        ending.show_ending(summary, status_of(files), quiet=options.quiet or options.json)
     undone = undo_.progress.outcomes[Outcome.UNDONE]
     return UndoResult(undo_.rows, undone, undo_.unknown, summary.latest.exit_status or 0, summary)
+
+
+def _show_devices(undo_: Undo, provider: CredentialProvider, leave: calling.Leave) -> None:
+    """Shows what an undo of an action on CAs hits, to somebody who is asked."""
+    if undo_.action.by_device or not question.is_somebody_there():
+        return
+    calling.call(undo_.count_devices, provider, leave, shown(reading))
+    terminal.say(on_devices(undo_.action, undo_.found))

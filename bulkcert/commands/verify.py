@@ -7,6 +7,7 @@ from bulkcert.commands import calling
 from bulkcert.engine.figures import Stats
 from bulkcert.engine.limits import Target
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.language import speaking
 from bulkcert.log import bind
 from bulkcert.runs.job import check_required
 from bulkcert.runs.opened import OpenRun, confirm_real
@@ -77,7 +78,8 @@ def _executed(
         verification = verifier.finish()
         log_verified(verification, started)
         status = opened.status()
-        show_verified(verifier, verification, status, as_json=options.json, quiet=options.quiet)
+        with speaking(options.language):
+            show_verified(verifier, verification, status, as_json=options.json, quiet=options.quiet)
     finally:
         opened.close()
     return verification

@@ -4,7 +4,6 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, field
 
 import anyio
 import msgspec
@@ -27,14 +26,13 @@ _REFUSED = frozenset({Verdict.STOP, Verdict.NOT_SENT, Verdict.REFRESH, Verdict.S
 """What says that a call was not even examined."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lane:
+class Lane(msgspec.Struct, frozen=True):
     """One source address with its client and its token bucket."""
 
     client: Client
     pacer: Pacer
     progress: LaneProgress
-    turn: anyio.Lock = field(default_factory=anyio.Lock)
+    turn: anyio.Lock = msgspec.field(default_factory=anyio.Lock)
     """For what must be done one at a time."""
 
 

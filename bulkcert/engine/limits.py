@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpx
+import msgspec
 
 from bulkcert.engine.pacer import bucket_rate, lane_cap
 from bulkcert.service.credentials import CredentialProvider
@@ -18,8 +19,7 @@ SAMPLE = 100
 """Rows that must be finished before a percentage in ``--max-errors`` counts."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(msgspec.Struct, frozen=True):
     """When there are too many errors.
 
     Attributes:

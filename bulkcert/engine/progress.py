@@ -3,7 +3,7 @@
 import time
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -34,8 +34,7 @@ class Stop:
     code: str = ""
 
 
-@dataclass(slots=True)
-class LaneProgress:
+class LaneProgress(msgspec.Struct):
     """What one lane has done so far in this session.
 
     Attributes:
@@ -46,7 +45,7 @@ class LaneProgress:
 
     address: str = "any"
     in_flight: int = 0
-    window: SendWindow = field(default_factory=SendWindow)
+    window: SendWindow = msgspec.field(default_factory=SendWindow)
 
     def state(self, now: float) -> LaneState:
         """Returns what it does just now."""

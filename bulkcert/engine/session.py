@@ -1,10 +1,9 @@
-"""What surrounds the calls of any command: lanes opened and closed, credentials renewed, signals obeyed."""
+"""What surrounds the calls of any session: lanes opened and closed, credentials renewed, whatever stops them obeyed."""
 
-import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
-from typing import Any, NoReturn
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -14,7 +13,7 @@ from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Target
 from bulkcert.engine.progress import Progress, Stop
 from bulkcert.engine.stats import StatsMaker
-from bulkcert.errors import BulkcertError, ExitStatus, stop_signals
+from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind
 from bulkcert.service.client import Client
 from bulkcert.service.credentials import CredentialProvider
@@ -39,8 +38,8 @@ def together(*watches: Observer) -> Observer:
     return watch
 
 
-Leave = Callable[[int], NoReturn]
-"""Ends the process at once, for the signal of this number."""
+Interruption = Callable[[Lanes], Coroutine[Any, Any, None]]
+"""Waits next to the calls for what ends them from outside, a signal or a cancellation, and stops the lanes then."""
 
 
 @asynccontextmanager
@@ -49,24 +48,24 @@ async def calling(
     provider: CredentialProvider,
     stats: StatsMaker,
     watch: Observer,
-    leave: Leave,
+    interruption: Interruption,
     *,
     deadline: float | None = None,
 ) -> AsyncIterator[Lanes]:
-    """Opens lanes to a service; the first signal stops them, the second ends the process.
+    """Opens lanes to a service, which stop at a deadline, and where they are stopped from outside.
 
     Args:
         service: Which, from where, how fast.
         provider: What to sign with; has credentials.
         stats: Makes its figures; its progress is kept up to date.
         watch: Shows them.
-        leave: Called on the second signal.
+        interruption: Stops the calls from outside.
         deadline: Unix time in seconds after which nothing is sent, or None.
     """
     bind(instance=service.instance)
     opened = (service.opener or own_lanes)(service, provider, stats.progress)
     async with opened as lanes, anyio.create_task_group() as group:
-        group.start_soon(_obey_signals, lanes, leave)
+        group.start_soon(interruption, lanes)
         group.start_soon(lanes.renew_credentials)
         group.start_soon(watch, stats.take)
         if deadline is not None:
@@ -97,48 +96,37 @@ async def own_lanes(service: Target, provider: CredentialProvider, progress: Pro
                 await client.aclose()
 
 
-async def fetch_credentials(provider: CredentialProvider, leave: Leave) -> None:
-    """Fetches credentials before anything is called; a signal need not wait for a slow credentials server.
+async def fetch_credentials(provider: CredentialProvider) -> None:
+    """Fetches credentials before anything is called.
 
     Args:
         provider: Where they go.
-        leave: Called on the first signal; ends the process at once.
 
     Raises:
         BulkcertError: There are none.
     """
-    denied: BulkcertError | None = None
-    async with anyio.create_task_group() as group:
-        group.start_soon(_leave_on_signal, leave)
-        try:
-            await provider.renew()
-            bind(access_key_id=provider.current.access_key_id)
-        except BulkcertError as error:
-            denied = BulkcertError(error.status, error.message, f"No calls were made. {error.advice}")
-        group.cancel_scope.cancel()
-    if denied is not None:
-        raise denied
+    try:
+        await provider.renew()
+    except BulkcertError as error:
+        raise BulkcertError(error.status, error.message, f"No calls were made. {error.advice}") from error
+    bind(access_key_id=provider.current.access_key_id)
 
 
-async def _leave_on_signal(leave: Leave) -> None:
-    with anyio.open_signal_receiver(*stop_signals()) as signals:
-        async for number in signals:
-            leave(number)
+@contextmanager
+def unwrapped() -> Iterator[None]:
+    """Raises an error of our own as it is, which comes in a group where it ends work that others run next to."""
+    try:
+        yield
+    except ExceptionGroup as group:
+        found: Exception = group
+        while isinstance(found, ExceptionGroup):
+            found = found.exceptions[0]
+        if group.split(BulkcertError)[1] is not None:
+            raise
+        raise found from group
 
 
 async def _stop_at(lanes: Lanes, deadline: float) -> None:
     while (left := deadline - time.time()) > 0:  # noqa: ASYNC110 - the clock may be set meanwhile, without notice
         await anyio.sleep(min(left, CLOCK_CHECK_S))
     lanes.stop(Stop(ExitStatus.STOPPED_EARLY, f"the deadline, {local(deadline)}, is reached", ""))
-
-
-async def _obey_signals(lanes: Lanes, leave: Leave) -> None:
-    """Stops in order on the first signal, and at once on the second: the store is safe at any time."""
-    received = 0
-    with anyio.open_signal_receiver(*stop_signals()) as signals:
-        async for number in signals:
-            received += 1
-            if received > 1:
-                leave(number)
-            name = signal.Signals(number).name
-            lanes.stop(Stop(ExitStatus(128 + number), f"{name} received", ""))

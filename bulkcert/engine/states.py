@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from itertools import islice
 
 import anyio.to_thread
+import msgspec
 
 from bulkcert.engine.lanes import Lane, Lanes
 from bulkcert.engine.listing import Listing
@@ -26,8 +26,7 @@ SMALL_PAGED = 64
 """Small CAs that are paged through at most, those with most rows."""
 
 
-@dataclass(slots=True)
-class Scanned:
+class Scanned(msgspec.Struct):
     """What came of a scan.
 
     Attributes:
@@ -42,7 +41,7 @@ class Scanned:
     may_list: bool | None = None
     refused: int = 0
     refusal: str = ""
-    counted: Mapping[str, tuple[int, bool]] = field(default_factory=dict)
+    counted: Mapping[str, tuple[int, bool]] = msgspec.field(default_factory=dict)
 
 
 class StateReader:

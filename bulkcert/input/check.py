@@ -2,9 +2,9 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
+import msgspec
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
@@ -26,8 +26,8 @@ INVALID_SHOWN = 20
 """Invalid rows that are kept with line and value."""
 CAS_KEPT = 100_000
 """CAs whose rows are counted each for itself."""
-PARTS = 16
-"""Shares of the keys in which duplicates are searched one after the other: a sixteenth of the rows at a time."""
+SHARE_ROWS = 500_000
+"""Rows among which duplicates are searched at a time, about."""
 
 # Joins the two serials of a key. No valid serial has a control character, so the join is unambiguous.
 _JOINT = "\x1f"
@@ -36,8 +36,7 @@ _NO_KEYS = pl.DataFrame(schema={"row": pl.UInt32, "one": pl.UInt64, "two": pl.UI
 _EXPORT_AS_TEXT = "Export the list again with this column as text, best straight from the registry"
 
 
-@dataclass(frozen=True, slots=True)
-class InvalidRow:
+class InvalidRow(msgspec.Struct, frozen=True):
     """A row that is not called, as a message shows it.
 
     Attributes:
@@ -60,8 +59,7 @@ class InvalidRow:
         return f" ({self.value})" if self.value else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(msgspec.Struct, frozen=True):
     """What the pass over the whole input found.
 
     Attributes:
@@ -274,7 +272,8 @@ def _changed(where: str, reason: str, advice: str) -> BulkcertError:
 
 def _duplicates(hashes: pl.DataFrame) -> pl.DataFrame:
     """Returns each row that repeats an earlier one and the first such row: ``row``, ``first_row``; unordered."""
-    shares = (hashes.filter(pl.col("one") % PARTS == part) for part in range(PARTS))
+    parts = 1 + hashes.height // SHARE_ROWS
+    shares = (hashes.filter(pl.col("one") % parts == part) for part in range(parts))
     repeated = [share for share in shares if share["one"].n_unique() < share.height]
     # Sorting brings the rows of a key together, its first row first; measured, it is far cheaper than grouping.
     new = (pl.col("one") != pl.col("one").shift()) | (pl.col("two") != pl.col("two").shift())

@@ -13,11 +13,11 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
+import msgspec
 import zstandard
 
 from bulkcert.errors import BulkcertError, ExitStatus
@@ -66,8 +66,7 @@ _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(msgspec.Struct, frozen=True):
     """An opened file whose kind is known.
 
     Attributes:

@@ -5,12 +5,12 @@ import threading
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 import polars as pl
 from polars.io.plugins import register_io_source
 
@@ -36,8 +36,7 @@ ROW_GROUP_CELLS = 4 * 1024 * 1024
 _FORMAT: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "statistics": False}
 
 
-@dataclass(frozen=True, slots=True)
-class PinnedList:
+class PinnedList(msgspec.Struct, frozen=True):
     """An input that was read.
 
     Attributes:

@@ -1,9 +1,9 @@
 """Text as pieces of whole records, and the rows that come of it with their places."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 
+import msgspec
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
@@ -38,8 +38,7 @@ class MalformedError(Exception):
         return BulkcertError(ExitStatus.INPUT_INVALID, f"{file}, line {line}: {reason}", advice)
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """Consecutive rows of one file.
 
     Attributes:
@@ -54,7 +53,7 @@ class Part:
     file: str
     row: int
     line_of: Callable[[int], int] | None = None
-    not_text: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    not_text: Mapping[str, tuple[int, str]] = msgspec.field(default_factory=dict)
 
     def line(self, index: int) -> int | None:
         """Returns the line on which a row starts, from 1; None for Parquet."""

@@ -1,7 +1,6 @@
 """What a finding means and what to do next: the one table that all commands read from."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
@@ -24,20 +23,20 @@ from bulkcert.words import counted, spaced
 _AGAIN = later("Call them again: {again}")
 
 _BY_OUTCOME: dict[Outcome, tuple[str, str]] = {
-    Outcome.SUCCEEDED: (later("the service did it and echoed the serial"), "later("),
-    Outcome.UNCHANGED: (")already in the desired state; no call was made", "later("),
-    Outcome.NOT_REGISTERED: (")the service knows no such certificate", "{unregistered}"),
-    Outcome.FAILED: (later("refused, or the attempts were used up"), "later("),
+    Outcome.SUCCEEDED: (later("the service did it and echoed the serial"), ""),
+    Outcome.UNCHANGED: (later("already in the desired state; no call was made"), ""),
+    Outcome.NOT_REGISTERED: (later("the service knows no such certificate"), "{unregistered}"),
+    Outcome.FAILED: (later("refused, or the attempts were used up"), ""),
     Outcome.UNKNOWN: (
-        ")sent and never answered: it may or may not have been done",
+        later("sent and never answered: it may or may not have been done"),
         later("What they are now: {verify}. To call them again: {again}.{harmless}"),
     ),
     Outcome.INVALID: (
         later("the serial cannot be right; never sent"),
         later("Correct the serials in the list, and run the corrected rows."),
     ),
-    Outcome.DUPLICATE: (later("the same certificate as an earlier row"), "later("),
-    Outcome.NOT_ATTEMPTED: (")the run stopped first", later("The run has not reached them: {resume}")),
+    Outcome.DUPLICATE: (later("the same certificate as an earlier row"), ""),
+    Outcome.NOT_ATTEMPTED: (later("the run stopped first"), later("The run has not reached them: {resume}")),
     Outcome.PROTECTED: (
         later("on the list of protected serials; never sent"),
         later("Not called on purpose. To have it done, take them off the list of protected serials."),
@@ -159,8 +158,7 @@ def on_unregistered(action: Action, *, protected: bool) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Advice:
+class Advice(msgspec.Struct, frozen=True):
     """What to do about rows of a run.
 
     Attributes:

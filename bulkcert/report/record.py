@@ -134,10 +134,10 @@ def asked_section(figures: Figures) -> Section:
         (tr("Action"), f"{asked.action}{tr(': ')}{tr(figures.action.verb)} ({figures.action.operation.name})"),
         (tr("Run"), message(asked.run)),
         (tr("Instance"), where + tr(", an emulator: a rehearsal") * asked.rehearsal),
-        (tr("List"), message(", ".join(asked.inputs))),
+        (tr("List"), message(tr(", ").join(asked.inputs))),
         (tr("Rows"), f"{asked.rows:,}"),
         (tr("Limits"), limit),
-        (tr("Sent from"), ", ".join(addresses)),
+        (tr("Sent from"), tr(", ").join(addresses)),
         (tr("SHA-256, list"), asked.sha256),
         (tr("SHA-256, results"), f"{results.sha256} ({when})" if results.sha256 else gone),
     ]
@@ -205,21 +205,27 @@ def _session(each: SessionFigures, *, is_first: bool) -> list[str]:
     )
     if each.handed_over:
         given = tr("{calls} of lanes that fell silent given to others", calls=counted(each.handed_over, "call"))
-        calls = f"{calls}; {given}"
-    keys = [{"key": each.access_key_id, "source": each.credentials}] if each.access_key_id else []
-    signed = [tr("{key} from {source}", **key) for key in keys]
-    lanes = [lane for lane in each.lanes if lane.name]
-    said = later("{lane} (egress {egress}): {key} from {source}")
-    signed = [
-        tr(said, lane=lane.name, egress=lane.egress, key=lane.key, source=lane.source) for lane in lanes
-    ] or signed
+        calls = tr("{calls}; {given}", calls=calls, given=given)
     return [
         when,
         tr("resume") if each.kind == "run" and not is_first else tr(each.kind),
         message(tr("{user} on {host}, process {pid}", user=each.user, host=each.host, pid=each.pid)),
-        message(tr("; ").join(signed)) or "—",
+        message(_signed(each)) or "—",
         _at_least(calls if each.calls else tr("no calls"), is_least=each.state == "killed"),
     ]
+
+
+def _signed(each: SessionFigures) -> str:
+    """Returns what has signed its calls: one key, or that of each lane."""
+    said = later("{lane} (egress {egress}): {key} from {source}")
+    lanes = [
+        tr(said, lane=lane.name, egress=lane.egress, key=lane.key, source=tr(lane.source))
+        for lane in each.lanes
+        if lane.name
+    ]
+    if lanes or not each.access_key_id:
+        return tr("; ").join(lanes)
+    return tr("{key} from {source}", key=each.access_key_id, source=tr(each.credentials))
 
 
 def _share(value: float) -> str:

@@ -15,7 +15,7 @@ import msgspec
 from bulkcert.engine.lanes import CallResult, Lane, Lanes
 from bulkcert.engine.limits import Target
 from bulkcert.engine.progress import Progress, Stop
-from bulkcert.engine.session import Leave, Observer, calling
+from bulkcert.engine.session import Interruption, Observer, calling
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.advice import Remedy
@@ -145,19 +145,19 @@ class Examination:
         self._by_operation: dict[str, CallResult] = {}
         self._by_address: dict[str | None, CallResult] = {}
 
-    async def make(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> None:
+    async def make(self, provider: CredentialProvider, watch: Observer, interruption: Interruption) -> None:
         """Makes the calls.
 
         Args:
             provider: What to sign with; has credentials.
             watch: Shows the progress.
-            leave: Called on the second signal; ends the process at once.
+            interruption: Stops the calls from outside.
 
         Raises:
             BulkcertError: A signal has ended it.
         """
         stats = StatsMaker(self.progress, "verifying", self.target)
-        async with calling(self.target, provider, stats, watch, leave) as lanes:
+        async with calling(self.target, provider, stats, watch, interruption) as lanes:
             async with anyio.create_task_group() as group:
                 for address, lane in zip(self.target.addresses, lanes.lanes, strict=True):
                     group.start_soon(self._ask_from, lanes, lane, address)

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 import msgspec
 import polars as pl
@@ -62,8 +61,7 @@ def states_of(action: Action, counted: Counter[Status | None]) -> States:
     return States(rows, already, absent, rows - already - unseen - absent, unseen)
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
+class Registered(msgspec.Struct, frozen=True):
     """How many device certificates of a CA are registered; at least so many where its listing was not read to its end.
 
     Attributes:
@@ -75,8 +73,7 @@ class Registered:
     whole: bool
 
 
-@dataclass(slots=True)
-class Found:
+class Found(msgspec.Struct):
     """What was found.
 
     Attributes:
@@ -87,8 +84,8 @@ class Found:
         are_swapped: Whether the first device is registered if its serial and that of its CA change places.
     """
 
-    by_ca: dict[str | None, Counter[Status | None]] = field(default_factory=dict)
-    registered: dict[str, Registered] = field(default_factory=dict)
+    by_ca: dict[str | None, Counter[Status | None]] = msgspec.field(default_factory=dict)
+    registered: dict[str, Registered] = msgspec.field(default_factory=dict)
     uncounted: BulkcertError | None = None
     are_swapped: bool = False
 

@@ -16,7 +16,7 @@ from bulkcert.engine.limits import Target
 from bulkcert.engine.listing import Deliver, Listing
 from bulkcert.engine.pages import read_listings
 from bulkcert.engine.progress import Progress
-from bulkcert.engine.session import Leave, Observer, calling
+from bulkcert.engine.session import Interruption, Observer, calling
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import cannot_write
@@ -70,19 +70,19 @@ class Inventory:
     _failure: BulkcertError | None = None
     _waiting: queue.SimpleQueue[list[Certificate] | None] = field(default_factory=queue.SimpleQueue)
 
-    async def take(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> None:
+    async def take(self, provider: CredentialProvider, watch: Observer, interruption: Interruption) -> None:
         """Reads every page that is needed and writes the file.
 
         Args:
             provider: What to sign with; has credentials.
             watch: Shows the progress.
-            leave: Called on the second signal; ends the process at once.
+            interruption: Stops the calls from outside.
 
         Raises:
             BulkcertError: It could not be done; no half of an inventory may be kept.
         """
         stats = StatsMaker(self.progress, "verifying", self.service)
-        async with calling(self.service, provider, stats, watch, leave) as lanes:
+        async with calling(self.service, provider, stats, watch, interruption) as lanes:
             async with anyio.create_task_group() as group:
                 group.start_soon(anyio.to_thread.run_sync, self._write)
                 try:

@@ -5,7 +5,7 @@ import shlex
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from io import FileIO
 from typing import Any, TypeVar
@@ -31,8 +31,7 @@ from bulkcert.store.store import Store
 Options = TypeVar("Options", bound=ServiceOptions)
 
 
-@dataclass(slots=True)
-class OpenRun:
+class OpenRun(msgspec.Struct):
     """A run whose lock is held and whose store is open; nothing is kept before a session begins.
 
     Attributes:

@@ -5,7 +5,6 @@ import sqlite3
 import stat
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from importlib.metadata import version
 from io import FileIO
 from pathlib import Path
@@ -247,7 +246,7 @@ def _resumed(new: OpenRun, earlier: Asked) -> OpenRun:
     pinned.path.unlink(missing_ok=True)
     if asked.protected_by:
         store.correct(msgspec.structs.replace(earlier, protected_by=asked.protected_by, spares_cas=asked.spares_cas))
-    return replace(new, asked=earlier, pinned=before, is_new=False)
+    return msgspec.structs.replace(new, asked=earlier, pinned=before, is_new=False)
 
 
 _NAMES = {"action": "the action", "instance": "the instance", "endpoint": "the endpoint", "keys_sha256": "the list"}

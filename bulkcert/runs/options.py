@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from cyclopts import Group, Parameter
 
+from bulkcert.language import Language
 from bulkcert.log import LogFormat
 from bulkcert.runs.converters import moment, names_of, seconds, whole_number
 from bulkcert.service.verdicts import StatusTable
@@ -164,6 +165,17 @@ class ApprovalOptions(ChangeOptions):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class LanguageOptions:
+    """In which language people read."""
+
+    language: Annotated[Language, Parameter(group=OUTPUT, metavar="en|zh", show_choices=False, show_default=False)] = (
+        "en"
+    )
+    """Of plan, summary and report; zh is Chinese."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class NotifyOptions:
     """Who gets a message; no option of these is stored, since a URL holds a token."""
 
@@ -173,7 +185,7 @@ class NotifyOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class CallOptions(ServiceOptions, StateOptions, ApprovalOptions, NotifyOptions):
+class CallOptions(ServiceOptions, StateOptions, ApprovalOptions, NotifyOptions, LanguageOptions):
     """Options of every command that changes certificates row by row."""
 
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], group=MAIN)] = False
@@ -190,7 +202,7 @@ class SizeOptions:
     """Options that say how long a list may be."""
 
     min_rows: Annotated[int | None, number(SCHEDULE)] = None
-    """Refuse a list of fewer rows (65); without it an empty list exits with 0."""
+    """Refuse shorter lists (65); else an empty one exits with 0."""
     max_rows: Annotated[int | None, number(SCHEDULE)] = None
     """Refuse a list of more rows (65)."""
 
@@ -254,7 +266,7 @@ class RunOptions(Options):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class PlanOptions(ServiceOptions, PreflightOptions, ColumnOptions, SizeOptions, ChangeOptions):
+class PlanOptions(ServiceOptions, PreflightOptions, ColumnOptions, SizeOptions, ChangeOptions, LanguageOptions):
     """Options of ``plan``."""
 
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], group=MAIN, metavar="FILE")] = None
@@ -265,7 +277,7 @@ class PlanOptions(ServiceOptions, PreflightOptions, ColumnOptions, SizeOptions, 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class VerifyOptions(ServiceOptions, StateOptions, ApprovalOptions, NotifyOptions):
+class VerifyOptions(ServiceOptions, StateOptions, ApprovalOptions, NotifyOptions, LanguageOptions):
     """Options of ``verify``."""
 
     watch: Annotated[float, Parameter(group=MAIN, converter=seconds, metavar="TIME")] = 0.0
@@ -305,7 +317,7 @@ class InventoryOptions(ServiceOptions):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class ReportOptions(StateOptions):
+class ReportOptions(StateOptions, LanguageOptions):
     """Options of ``report``."""
 
     title: Annotated[str, Parameter(group=MAIN, metavar="TEXT")] = ""

@@ -14,7 +14,7 @@ from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Target
 from bulkcert.engine.pages import unreadable
 from bulkcert.engine.progress import Progress
-from bulkcert.engine.session import Leave, Observer, calling
+from bulkcert.engine.session import Interruption, Observer, calling
 from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.engine.states import StateReader
 from bulkcert.engine.stats import StatsMaker
@@ -78,7 +78,6 @@ def resolve_question(action: ActionName, inputs: tuple[Path, ...], options: Plan
     )
 
 
-@dataclass(slots=True)
 class PlanFindings(Found):
     """What reading found.
 
@@ -137,20 +136,22 @@ class Inquiry:
         """The CAs with most rows."""
         return list(islice(self.check.rows_by_ca, CAS_COUNTED))
 
-    async def make(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> PlanFindings:
+    async def make(self, provider: CredentialProvider, watch: Observer, interruption: Interruption) -> PlanFindings:
         """Reads what there is to know.
 
         Args:
             provider: What to sign with; has credentials.
             watch: Shows the progress.
-            leave: Called on the second signal; ends the process at once.
+            interruption: Stops the calls from outside.
 
         Raises:
             BulkcertError: The run itself would be refused like this.
         """
         question, failure = self.question, None
         sightings = Sightings.from_now(self.check, by_device=question.action.by_device)
-        async with calling(question, provider, StatsMaker(self.progress, "verifying", question), watch, leave) as lanes:
+        async with calling(
+            question, provider, StatsMaker(self.progress, "verifying", question), watch, interruption
+        ) as lanes:
             first = await anyio.to_thread.run_sync(next, self._batches(), None)
             if first:
                 failure = await self._ask(lanes, first[0])

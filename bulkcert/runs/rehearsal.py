@@ -15,6 +15,7 @@ from bulkcert.emulator.faults import DEFAULT_FAULTS
 from bulkcert.emulator.process import Running, running
 from bulkcert.emulator.settings import CREDENTIALS, Settings
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.output.results import suffix_of
 from bulkcert.runs.job import Job, resolve
 from bulkcert.runs.lane_processes import MOST_LANES, lanes_of
 from bulkcert.runs.options import Options, Stage
@@ -62,7 +63,8 @@ def staged(action: ActionName, inputs: tuple[Path, ...], options: Options, stage
     """
     _check(ACTIONS[action], options, stage)
     results = options.results or default_results(inputs[0], action)
-    results = results.with_stem(f"{results.stem}.rehearsal")
+    end = len(results.name) - len(suffix_of(results) or results.suffix)
+    results = results.with_name(f"{results.name[:end]}.rehearsal{results.name[end:]}")
     lanes = stage.cluster_lanes
     addresses = loopback_addresses(lanes + 1 if lanes else max(2, len(options.source_address)))
     rehearsed = replace(

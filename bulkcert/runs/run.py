@@ -4,7 +4,6 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import chain, islice
 
 import anyio
@@ -15,7 +14,7 @@ import polars as pl
 from bulkcert.engine.calling import Engine
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.progress import Progress
-from bulkcert.engine.session import Leave, Observer, calling
+from bulkcert.engine.session import Interruption, Observer, calling
 from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.engine.states import StateReader
 from bulkcert.engine.stats import StatsMaker
@@ -28,7 +27,7 @@ from bulkcert.runs.opened import OpenRun
 from bulkcert.runs.options import PreflightMode
 from bulkcert.runs.planned import ANOTHER
 from bulkcert.runs.policy import preflight_of
-from bulkcert.runs.session import finalize, session
+from bulkcert.runs.session import after_reads, confirm_read, finalize, session
 from bulkcert.service.certificates import Status
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import queries
@@ -43,8 +42,7 @@ BELIEVED_S = 15 * 60
 which devices connect and others change what the run has not called."""
 
 
-@dataclass(slots=True)
-class Run:
+class Run(msgspec.Struct):
     """An opened run: the list is checked, the lock is held; no calls were made yet.
 
     Attributes:
@@ -67,13 +65,13 @@ class Run:
     check: Check
     lifted: int = 0
     plan: PlanRecord | None = None
-    settled: Counter[Outcome] = field(default_factory=Counter)
+    settled: Counter[Outcome] = msgspec.field(default_factory=Counter)
     to_call: int = 0
     preflights: bool = False
     found: Found | None = None
     read_at: int | None = None
     is_undone: bool = False
-    progress: Progress = field(default_factory=Progress)
+    progress: Progress = msgspec.field(default_factory=Progress)
 
     def __post_init__(self) -> None:
         db, rows, doing = self.opened.store.db, self.opened.asked.rows, self.opened.doing
@@ -126,13 +124,13 @@ class Run:
         """Whether what this start has read is too long ago to be believed."""
         return self.read_at is not None and _is_old(self.read_at)
 
-    async def preflight(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> None:
+    async def preflight(self, provider: CredentialProvider, watch: Observer, interruption: Interruption) -> None:
         """Reads what somebody is asked about, before anything is asked: nothing of it is kept unless a session begins.
 
         Args:
             provider: What to sign with; has credentials.
             watch: Shows the figures.
-            leave: Called on the second signal; ends the process at once.
+            interruption: Stops the calls from outside.
 
         Raises:
             BulkcertError: It was stopped, or the run itself would be refused like this.
@@ -141,7 +139,7 @@ class Run:
         if self.read_at is not None:
             store.forget_unchanged()
         self.found = Found()
-        async with calling(job, provider, self._stats(), watch, leave, deadline=job.options.deadline) as lanes:
+        async with calling(job, provider, self._stats(), watch, interruption, deadline=job.options.deadline) as lanes:
             try:
                 if self.preflights:
                     await self._read_states(lanes)
@@ -150,9 +148,7 @@ class Run:
                     await self._count_devices(lanes, self.found)
             except sqlite3.Error as error:
                 raise unwritable(store.path, error) from error
-        if (stop := self.progress.stop) is not None:
-            advice = stop.advice or "States were read; no calls that change anything were made."
-            raise BulkcertError(stop.status, stop.message, advice)
+        confirm_read(self.progress)
         if self.plan is not None:
             self._confirm_planned(self.plan, self.found)
 
@@ -174,8 +170,12 @@ class Run:
     def _count_states(self, found: Found) -> None:
         """Counts by state the rows that are left, those included that were just found in the desired state."""
         statuses = bytearray(self.opened.asked.rows + 1)
-        for row, status in self.opened.store.read(lambda db: [*queries.states_before(db)]):
-            statuses[row] = NUMBER_OF[Status(status)]
+
+        def take(db: sqlite3.Connection) -> None:
+            for row, status in queries.states_before(db):
+                statuses[row] = NUMBER_OF[Status(status)]
+
+        self.opened.store.read(take)
         without = f"{queries.LEFT_ALONE} AND NOT ({queries.UNCHANGED})" if self.preflights else queries.LEFT_ALONE
         found.by_ca = count_by_ca(self.opened.frames(without=without), statuses, self.check.rows_by_ca)
 
@@ -200,13 +200,13 @@ class Run:
             limited=self.job.options.limit_rows is not None,
         )
 
-    async def call(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> None:
+    async def call(self, provider: CredentialProvider, watch: Observer, interruption: Interruption) -> None:
         """Reads states first if wanted, then calls what is to be called, until done or stopped.
 
         Args:
             provider: What to sign with; has credentials.
             watch: Shows the figures.
-            leave: Called on the second signal; ends the process at once.
+            interruption: Stops the calls from outside.
 
         Raises:
             BulkcertError: The store cannot be written; no calls were made.
@@ -214,11 +214,9 @@ class Run:
         job, opened, options = self.job, self.opened, self.job.options
         opened.begin("run", options, provider.current, **msgspec.to_builtins(self.change))
         if self.read_at is not None:
-            # Reads and calls share the limits, in the second between them as well.
-            await anyio.sleep(max(0.0, self.progress.sends.last_s + 1 - time.monotonic()))
-            self.progress.sends.resume(time.monotonic())
+            await after_reads(self.progress)
         async with session(
-            opened, job, provider, watch, leave, stats=self._stats(), deadline=options.deadline
+            opened, job, provider, watch, interruption, stats=self._stats(), deadline=options.deadline
         ) as lanes:
             if self.read_at is None and _is_old(queries.preflight_at(opened.store.db)):
                 await self._read_states(lanes)

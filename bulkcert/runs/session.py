@@ -16,8 +16,8 @@ from bulkcert.engine.calling import committing, stop_unwritable
 from bulkcert.engine.figures import Take
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Target
-from bulkcert.engine.progress import Stop
-from bulkcert.engine.session import Leave, Observer, calling, together
+from bulkcert.engine.progress import Progress, Stop
+from bulkcert.engine.session import Interruption, Observer, calling, together
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.failed import FailedRows, write_failed
@@ -39,7 +39,7 @@ async def session(
     service: Target,
     provider: CredentialProvider,
     watch: Observer,
-    leave: Leave,
+    interruption: Interruption,
     *,
     stats: StatsMaker,
     deadline: float | None = None,
@@ -53,7 +53,7 @@ async def session(
         service: Which is called, from where and how fast.
         provider: What to sign with; has credentials.
         watch: Shows the figures.
-        leave: Called on the second signal; ends the process at once.
+        interruption: Stops the calls from outside.
         stats: Makes them.
         deadline: Unix time in seconds after which nothing is sent, or None.
     """
@@ -65,7 +65,7 @@ async def session(
             await anyio.sleep(BEAT_EVERY_S)
 
     async with (
-        calling(service, provider, stats, together(watch, beating), leave, deadline=deadline) as lanes,
+        calling(service, provider, stats, together(watch, beating), interruption, deadline=deadline) as lanes,
         committing(store, lanes),
         controlled(store, lanes, stats),
     ):
@@ -75,6 +75,28 @@ async def session(
             store.failure = error
             stop_unwritable(store, lanes, error)
     await anyio.to_thread.run_sync(_beat, store, stats.take)
+
+
+def confirm_read(progress: Progress) -> None:
+    """Confirms that reading before a question was not stopped.
+
+    Raises:
+        BulkcertError: It was, by a signal, or by what would stop the calls as well.
+    """
+    if (stop := progress.stop) is not None:
+        advice = stop.advice or "States were read; no calls that change anything were made."
+        raise BulkcertError(stop.status, stop.message, advice)
+
+
+async def after_reads(progress: Progress) -> None:
+    """Waits until reads that were made before a question share no second with the calls after it: so the limit holds.
+
+    Args:
+        progress: What was read; the pause is left out of its rate.
+    """
+    if progress.sends.sends:
+        await anyio.sleep(max(0.0, progress.sends.last_s + 1 - time.monotonic()))
+        progress.sends.resume(time.monotonic())
 
 
 def _beat(store: Store, take: Take) -> None:

@@ -1,23 +1,26 @@
 """Undoing: a session of the run that does the inverse action for exactly what the run has changed."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 
+import anyio.to_thread
+import msgspec
 import polars as pl
 
 from bulkcert.engine.calling import Engine
 from bulkcert.engine.limits import Limit, Target
 from bulkcert.engine.progress import Progress
-from bulkcert.engine.session import Leave, Observer
+from bulkcert.engine.session import Interruption, Observer, calling
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, annotated
 from bulkcert.output.summary import Summary
+from bulkcert.runs.found import Found, count_devices
 from bulkcert.runs.job import check_required, resolve_limits
 from bulkcert.runs.opened import OpenRun, is_in
 from bulkcert.runs.options import CallOptions
-from bulkcert.runs.session import finalize, session
+from bulkcert.runs.session import after_reads, confirm_read, finalize, session
 from bulkcert.runs.target import refuse, resolve_target
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.service.credentials import CredentialProvider
@@ -25,8 +28,7 @@ from bulkcert.store import queries
 from bulkcert.store.outcome import Outcome, Row
 
 
-@dataclass(slots=True)
-class Undo:
+class Undo(msgspec.Struct):
     """The undo of a run, opened; no calls were made yet.
 
     Attributes:
@@ -38,6 +40,7 @@ class Undo:
         known: Rows that the run has changed, or may have, and that were in the opposite state before.
         unknown: Rows that it has changed, or may have, whose state before is not known.
         progress: What this session does.
+        found: How many devices the CAs have; nothing unless they were counted.
     """
 
     opened: OpenRun
@@ -47,7 +50,8 @@ class Undo:
     include_unknown: bool = False
     known: int = 0
     unknown: int = 0
-    progress: Progress = field(default_factory=Progress)
+    progress: Progress = msgspec.field(default_factory=Progress)
+    found: Found = msgspec.field(default_factory=Found)
 
     @property
     def action(self) -> Action:
@@ -70,13 +74,31 @@ class Undo:
         limit = self.options.limit_rows
         return self.rows if limit is None else min(self.rows, limit)
 
-    async def call(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> None:
+    async def count_devices(self, provider: CredentialProvider, watch: Observer, interruption: Interruption) -> None:
+        """Counts the devices under the CAs that are to be undone, before anything is asked.
+
+        Args:
+            provider: What to sign with; has credentials.
+            watch: Shows the figures.
+            interruption: Obeys signals.
+
+        Raises:
+            BulkcertError: It was stopped.
+        """
+        stats = StatsMaker(self.progress, "undoing", self.service)
+        async with calling(self.service, provider, stats, watch, interruption) as lanes:
+            rows = islice(chain.from_iterable(self._batches()), self.options.limit_rows)
+            most = await anyio.to_thread.run_sync(lambda: dict.fromkeys((row.ca_sn for row in rows), float("inf")))
+            await count_devices(lanes, self.found, most)
+        confirm_read(self.progress)
+
+    async def call(self, provider: CredentialProvider, watch: Observer, interruption: Interruption) -> None:
         """Calls what is to be undone, until done or stopped.
 
         Args:
             provider: What to sign with; has credentials.
             watch: Shows the figures.
-            leave: Called on the second signal; ends the process at once.
+            interruption: Stops the calls from outside.
 
         Raises:
             BulkcertError: The store cannot be written; no calls were made.
@@ -94,7 +116,8 @@ class Undo:
         )
         batches = self._batches()
         opened.begin("undo", self.options, provider.current, include_unknown=self.include_unknown)
-        async with session(opened, service, provider, watch, leave, stats=stats) as lanes:
+        await after_reads(self.progress)
+        async with session(opened, service, provider, watch, interruption, stats=stats) as lanes:
             self.progress.preflight_over = True
             await Engine(
                 self.action, lanes, opened.store, max_errors=self.max_errors, limit_rows=limit, undoes=True

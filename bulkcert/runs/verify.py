@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import anyio
 import anyio.to_thread
@@ -13,7 +12,7 @@ from bulkcert.engine.calling import Engine
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Limit, Target
 from bulkcert.engine.progress import Progress, Stop
-from bulkcert.engine.session import Leave, Observer
+from bulkcert.engine.session import Interruption, Observer
 from bulkcert.engine.sightings import Sightings
 from bulkcert.engine.states import Scanned, StateReader
 from bulkcert.engine.stats import StatsMaker
@@ -38,8 +37,7 @@ _LASTING = frozenset({ExitStatus.DENIED, ExitStatus.MISCONFIGURED})
 """Why a reading fails that fails again in the next round."""
 
 
-@dataclass(slots=True)
-class Verifier:
+class Verifier(msgspec.Struct):
     """Reads back what a run has done.
 
     Attributes:
@@ -60,18 +58,18 @@ class Verifier:
     opened: OpenRun
     service: Target
     options: VerifyOptions
-    progress: Progress = field(default_factory=Progress)
+    progress: Progress = msgspec.field(default_factory=Progress)
     failure: BulkcertError | None = None
-    left_out: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = msgspec.field(default_factory=Counter)
     sightings: Sightings | None = None
-    scanned: Scanned = field(default_factory=Scanned)
+    scanned: Scanned = msgspec.field(default_factory=Scanned)
     has_read: bool = False
-    called_again: set[int] = field(default_factory=set)
-    called_since: set[int] = field(default_factory=set)
+    called_again: set[int] = msgspec.field(default_factory=set)
+    called_since: set[int] = msgspec.field(default_factory=set)
     failed: FailedRows | None = None
-    _kept: bytearray = field(default_factory=bytearray)
+    _kept: bytearray = msgspec.field(default_factory=bytearray)
 
-    async def read(self, provider: CredentialProvider, watch: Observer, leave: Leave) -> None:
+    async def read(self, provider: CredentialProvider, watch: Observer, interruption: Interruption) -> None:
         """Reads the state of every row into the store; what is found otherwise is called again in a watch.
 
         A round that fails is made again, and a service that goes silent is waited for until the watch is over;
@@ -80,7 +78,7 @@ class Verifier:
         Args:
             provider: What to sign with; has credentials.
             watch: Shows the figures.
-            leave: Called on the second signal; ends the process at once.
+            interruption: Stops the calls from outside.
 
         Raises:
             BulkcertError: The store cannot be written.
@@ -91,7 +89,7 @@ class Verifier:
         self.opened.begin("verify", self.options, provider.current)
         deadline = time.monotonic() + self.options.watch
         self.progress.watched_until = time.time() + self.options.watch
-        async with session(self.opened, self.service, provider, watch, leave, stats=stats) as lanes:
+        async with session(self.opened, self.service, provider, watch, interruption, stats=stats) as lanes:
             self.progress.outage.waits_until = deadline
             await self._rounds(lanes, deadline)
 

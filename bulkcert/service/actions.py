@@ -1,7 +1,8 @@
 """The five actions as one table: what each calls, what it wants, and whether it may be repeated."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from bulkcert.language import later
 from bulkcert.service.certificates import Status
@@ -10,8 +11,7 @@ from bulkcert.service.operations import OPERATIONS, Operation
 ActionName = Literal["inactivate-device", "activate-device", "inactivate-ca", "activate-ca", "delete-ca"]
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(msgspec.Struct, frozen=True):
     """What is asked for each row.
 
     Attributes:

@@ -13,6 +13,7 @@ import anyio
 import anyio.to_thread
 
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.language import later
 from bulkcert.log import event
 from bulkcert.service.signing import Credentials
 
@@ -113,12 +114,12 @@ _AS_TYPED = frozenset({"env", "static_sts"})
 
 
 _SOURCES = {
-    "env": "the environment",
-    "oidc_role_arn": "an OIDC token",
-    "cli_profile": "a profile of the aliyun command",
-    "profile": "a profile of the credentials file",
-    "ecs_ram_role": "the RAM role of this machine",
-    "credential_uri": "a credentials URI",
+    "env": later("the environment"),
+    "oidc_role_arn": later("an OIDC token"),
+    "cli_profile": later("a profile of the aliyun command"),
+    "profile": later("a profile of the credentials file"),
+    "ecs_ram_role": later("the RAM role of this machine"),
+    "credential_uri": later("a credentials URI"),
 }
 """What people call the links of the chain, by the library's names of them."""
 

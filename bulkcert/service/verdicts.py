@@ -1,8 +1,9 @@
 """What a response can mean, and what a rule of the table of codes says."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
+
+import msgspec
 
 from bulkcert.errors import ExitStatus
 
@@ -37,8 +38,7 @@ class Verdict(StrEnum):
     """Every other row would be refused too; the run stops."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """One code.
 
     Attributes:

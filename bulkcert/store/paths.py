@@ -2,8 +2,9 @@
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 SUFFIX = ".run"
 """What the folder of a run adds to the name of its results."""
@@ -11,8 +12,7 @@ SUFFIX = ".run"
 STORE = "store.sqlite"
 
 
-@dataclass(frozen=True, slots=True)
-class RunFiles:
+class RunFiles(msgspec.Struct, frozen=True):
     """The files of one run; whoever names, finds or removes one asks here.
 
     Attributes:

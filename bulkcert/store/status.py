@@ -5,9 +5,10 @@ import sqlite3
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+
+import msgspec
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import ACTIONS
@@ -37,8 +38,7 @@ class State(StrEnum):
     """It was killed, or its machine went down; ``bulkcert resume`` resumes it."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunStatus:
+class RunStatus(msgspec.Struct, frozen=True):
     """The status of a run.
 
     Attributes:
@@ -63,8 +63,8 @@ class RunStatus:
     state: State
     asked: Asked | None = None
     sessions: tuple[Session, ...] = ()
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
-    left_alone: Counter[Outcome] = field(default_factory=Counter)
+    outcomes: Counter[Outcome] = msgspec.field(default_factory=Counter)
+    left_alone: Counter[Outcome] = msgspec.field(default_factory=Counter)
     to_call: int = 0
     maybe_undone: int = 0
     drifted: int = 0

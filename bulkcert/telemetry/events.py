@@ -61,6 +61,7 @@ def log_finished(summary: Summary, progress: Progress, started: float) -> None:
         **_of(summary, "exit_status", "stopped", "advice", "rows", "outcomes", "codes", "results"),
         **_of(progress, "retries", "throttles"),
         **_changed_by(summary.latest.change),
+        failed=summary.failed.file if summary.failed else None,
         calls=progress.sends.sends,
         achieved_rate=round(progress.sends.rate(), 1),
         peak_window=progress.sends.worst,

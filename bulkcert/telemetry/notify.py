@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from socket import gethostname
 from typing import Any
 
@@ -148,7 +149,8 @@ def _service(number: int, url: str) -> Any:
 def _meaning(status: RunStatus, exit_status: int) -> str:
     if status.is_undone:
         return f"UNDONE: {undone_words(status)}"
-    stopped = status.doing.stopped if status.doing and status.doing.exit_status == exit_status else ""
+    newest = status.session
+    stopped = newest.stopped if newest and newest.exit_status == exit_status else ""
     return stopped or meaning(exit_status, status.asked.rows if status.asked else 0)
 
 
@@ -164,7 +166,8 @@ def _rows(status: RunStatus) -> Iterator[str]:
     yield from (f"next: {sentence(step)}" for step in steps_left(status))
 
 
-_active: Notifier | None = None
+_active: ContextVar[Notifier | None] = ContextVar("active", default=None)
+"""Of the session that is running; a question is asked far from where that begins."""
 
 
 @contextmanager
@@ -185,11 +188,11 @@ def notifying(
     Raises:
         BulkcertError: See ``Notifier``; no calls were made.
     """
-    global _active  # noqa: PLW0603 - a question is asked far from where a session begins
     if not urls:
         yield lambda _: None
         return
-    _active = notifier = Notifier(urls, kind, files, warn, about=about, rehearsal=rehearsal)
+    notifier = Notifier(urls, kind, files, warn, about=about, rehearsal=rehearsal)
+    token = _active.set(notifier)
     ended: BaseException | None = None
     try:
         yield lambda status: setattr(notifier, "exit_status", status)
@@ -198,7 +201,7 @@ def notifying(
         notifier.exit_status = _status_of(error)
         raise
     finally:
-        _active = None
+        _active.reset(token)
         notifier.end(ended)
 
 
@@ -211,10 +214,10 @@ def _status_of(error: BaseException) -> int:
 @contextmanager
 def waiting() -> Iterator[None]:
     """Sends that somebody is needed, where a question stays open for long."""
-    if _active is None:
+    if (notifier := _active.get()) is None:
         yield
         return
-    timer = threading.Timer(ASKED_S, _active.ask)
+    timer = threading.Timer(ASKED_S, notifier.ask)
     timer.daemon = True
     timer.start()
     try:

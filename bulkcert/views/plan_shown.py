@@ -70,7 +70,7 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     reachable = unread or _known(plan.instance_ok, tr("reachable"), tr("not known"))
     where = tr("{instance} at {endpoint}", instance=plan.instance, endpoint=plan.endpoint)
     yield tr("instance"), f"{where}{tr(': ')}{reachable}"
-    signed = tr("access key {key}, from {source}", key=key.access_key_id, source=key.source)
+    signed = tr("access key {key}, from {source}", key=key.access_key_id, source=tr(key.source))
     yield tr("credentials"), signed + tr(", temporary") * key.temporary
     yes, no = tr("yes"), tr("no")
     reads = {"read": _known(may.read_one, yes, no), "list": _known(may.read_pages, yes, no)}

@@ -63,7 +63,7 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
     yield from rehearsal_line(rehearsal=job.rehearsal)
     yield tr("action"), f"{job.action.name}{tr(': ')}{tr(job.action.verb)}"
     yield tr("instance"), tr("{instance} at {endpoint}", instance=job.instance, endpoint=job.endpoint)
-    source = credentials.source or "the default chain"
+    source = tr(credentials.source or later("the default chain"))
     yield tr("credentials"), tr("access key {key}, from {source}", key=credentials.access_key_id, source=source)
     yield tr("input"), _input(run)
     if run.check.protection:
