@@ -18,7 +18,7 @@ from bulkcert.language import speaking
 from bulkcert.log import bind, is_json
 from bulkcert.output.summary import Summary
 from bulkcert.runs.approval import planned_of
-from bulkcert.runs.job import Job, resolve
+from bulkcert.runs.job import ResolvedJob, resolve
 from bulkcert.runs.opening import open_run
 from bulkcert.runs.options import PlanOptions, RunOptions, carried
 from bulkcert.runs.retention import remove_old
@@ -52,7 +52,7 @@ def run(action: ActionName, inputs: tuple[Path, ...], options: RunOptions) -> Ex
     return terminal.ended(came.exit_status, came, as_json=options.json)
 
 
-def execute(job: Job, provider: CredentialProvider) -> Summary:
+def execute(job: ResolvedJob, provider: CredentialProvider) -> Summary:
     """Does a whole run, as a person or a timer sees it; prints its summary unless JSON is asked for.
 
     Args:
@@ -68,7 +68,7 @@ def execute(job: Job, provider: CredentialProvider) -> Summary:
     return summary
 
 
-def _recorded(job: Job, provider: CredentialProvider, last: ExitStack) -> Summary:
+def _recorded(job: ResolvedJob, provider: CredentialProvider, last: ExitStack) -> Summary:
     with recording(job, terminal.warn) as recorder:
         watches = [recorder.watch] if recorder else []
         summary, calls = _executed(job, provider, watches, last)
@@ -83,7 +83,7 @@ def _recorded(job: Job, provider: CredentialProvider, last: ExitStack) -> Summar
 
 
 def _executed(
-    job: Job, provider: CredentialProvider, watches: Sequence[Observer], last: ExitStack
+    job: ResolvedJob, provider: CredentialProvider, watches: Sequence[Observer], last: ExitStack
 ) -> tuple[Summary, int]:
     """Does the run; returns what it came to in all, and how many calls were made now.
 
@@ -163,7 +163,7 @@ def _show_swept(found: dict[Path, str]) -> None:
             terminal.stderr.print(Text(f"kept {results}, though it is old enough: {reason}"))
 
 
-def _open(job: Job) -> Run:
+def _open(job: ResolvedJob) -> Run:
     try:
         with reading_list(job.list_name, quiet=job.options.quiet) as on_progress:
             return open_run(job, on_progress)

@@ -31,7 +31,7 @@ WRONG_SIZE = "See whether the export went wrong; if it did not, change the numbe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job(Target):
+class ResolvedJob(Target):
     """What a run does, resolved and checked.
 
     Attributes:
@@ -79,7 +79,7 @@ def resolve(
     source: tuple[Path, ...] = (),
     rehearsal: bool = False,
     plan: KeptPlan | None = None,
-) -> Job:
+) -> ResolvedJob:
     """Returns the job that the options ask for.
 
     Args:
@@ -118,7 +118,7 @@ def resolve(
         reason = "the node exporter reads no other file"
         problems.append(f"--metrics-file {options.metrics_file} must end in .prom: {reason}")
     refuse(problems, command)
-    return Job(
+    return ResolvedJob(
         **{field.name: getattr(service, field.name) for field in fields(service)},
         action=ACTIONS[action],
         inputs=inputs,

@@ -18,7 +18,7 @@ from bulkcert.input import CA_SN, DEVICE_SN, Check, PinnedList, annotated
 from bulkcert.output.files import cannot_write, sync_directory
 from bulkcert.output.results import prove_columns
 from bulkcert.runs.approval import confirm_list, confirm_required
-from bulkcert.runs.job import Job
+from bulkcert.runs.job import ResolvedJob
 from bulkcert.runs.opened import OpenRun, pinned_of, remove_folder, same_service
 from bulkcert.runs.reading_list import pin
 from bulkcert.runs.run import Run
@@ -55,7 +55,7 @@ def open_existing(files: RunFiles) -> OpenRun:
     return OpenRun(files, held, store, asked, pinned_of(files, asked))
 
 
-def open_run(job: Job, on_progress: Callable[[int], None] | None = None) -> Run:
+def open_run(job: ResolvedJob, on_progress: Callable[[int], None] | None = None) -> Run:
     """Reads the list, checks it, and opens the run over it: an earlier one that it resumes, or a new one.
 
     Args:
@@ -89,7 +89,7 @@ def open_run(job: Job, on_progress: Callable[[int], None] | None = None) -> Run:
     return run
 
 
-def _earlier(job: Job, store: Store) -> Asked | None:
+def _earlier(job: ResolvedJob, store: Store) -> Asked | None:
     """Returns what the run is of that was begun with these results, unless it is to be dropped.
 
     Raises:
@@ -109,7 +109,7 @@ def _earlier(job: Job, store: Store) -> Asked | None:
     return None if job.options.overwrite else earlier
 
 
-def _opened(job: Job, new: OpenRun, earlier: Asked | None, check: Check) -> Run:
+def _opened(job: ResolvedJob, new: OpenRun, earlier: Asked | None, check: Check) -> Run:
     """Returns a run in the draft of its store: the one over the list that was read, or an earlier one of the same."""
     store, opened = new.store, new
     if earlier is not None and not queries.may_have_called(store.db) and _differences(earlier, new.asked):
@@ -186,7 +186,7 @@ def _store(files: RunFiles, *, overwrite: bool) -> Store:
     return Store(files.store)
 
 
-def _asked(job: Job, check: Check, pinned: PinnedList, run_id: str) -> Asked:
+def _asked(job: ResolvedJob, check: Check, pinned: PinnedList, run_id: str) -> Asked:
     try:
         directory = str(Path.cwd())
     except OSError:  # it was removed

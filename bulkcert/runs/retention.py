@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bulkcert.errors import BulkcertError
 from bulkcert.output.files import clear_left
-from bulkcert.runs.job import DATE, Job
+from bulkcert.runs.job import DATE, ResolvedJob
 from bulkcert.store import lock, queries
 from bulkcert.store.database import reading
 from bulkcert.store.paths import SUFFIX, RunFiles
@@ -18,7 +18,7 @@ from bulkcert.store.status import RunStatus, State, status_in
 _TIME = re.compile(r"(?<!\d)\d{2}-\d{2}-\d{2}(?!\d)")
 
 
-def remove_old(job: Job, today: date) -> dict[Path, str]:
+def remove_old(job: ResolvedJob, today: date) -> dict[Path, str]:
     """Removes what bulkcert has written of runs that are older than ``--retain-days`` allows.
 
     An earlier run of the job is one in the same directory whose name differs in date and time alone, and that is of
@@ -65,7 +65,7 @@ def _shape(name: str) -> str:
     return _TIME.sub("{time}", DATE.sub("{date}", name))
 
 
-def _remove(files: RunFiles, job: Job) -> str:
+def _remove(files: RunFiles, job: ResolvedJob) -> str:
     """Removes the files of a run, the store last; returns why they are kept, or an empty text."""
     if lock.is_held(files.lock):
         return "it is running"
@@ -86,7 +86,7 @@ def _remove(files: RunFiles, job: Job) -> str:
     return reason
 
 
-def _kept(status: RunStatus, asked: Asked, job: Job) -> str:
+def _kept(status: RunStatus, asked: Asked, job: ResolvedJob) -> str:
     """Returns why a run that nobody holds is kept, or an empty text."""
     of_job = (asked.action, asked.instance, asked.endpoint) == (job.action.name, job.instance, str(job.endpoint))
     # Folders that are kept elsewhere may be of results in other directories.

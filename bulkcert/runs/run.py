@@ -22,7 +22,7 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, Check
 from bulkcert.output.summary import Summary
 from bulkcert.runs.found import CAS_COUNTED, Found, Registered, are_swapped, count_by_ca, count_devices, worth_counting
-from bulkcert.runs.job import Job, change_of
+from bulkcert.runs.job import ResolvedJob, change_of
 from bulkcert.runs.opened import OpenRun
 from bulkcert.runs.options import PreflightMode
 from bulkcert.runs.planned import ANOTHER
@@ -60,7 +60,7 @@ class Run(msgspec.Struct):
         progress: What this session does.
     """
 
-    job: Job
+    job: ResolvedJob
     opened: OpenRun
     check: Check
     lifted: int = 0

@@ -22,7 +22,7 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bound
 from bulkcert.output.files import read_regular, write_whole
 from bulkcert.output.summary import Summary
-from bulkcert.runs.job import Job
+from bulkcert.runs.job import ResolvedJob
 from bulkcert.store.lock import is_held
 from bulkcert.store.outcome import Outcome
 
@@ -52,7 +52,7 @@ class Recorder:
         BulkcertError: The file cannot be written.
     """
 
-    def __init__(self, job: Job, path: Path, warn: Callable[[str], None]) -> None:
+    def __init__(self, job: ResolvedJob, path: Path, warn: Callable[[str], None]) -> None:
         self._path, self._warn, self._warned = path, warn, False
         # A file name may not be UTF-8, which labels are.
         name = str(bound()["job"] or "").encode(errors="replace").decode()
