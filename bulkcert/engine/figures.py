@@ -20,7 +20,7 @@ class LaneState(msgspec.Struct, frozen=True):
         name: Its name among the lanes of several machines; empty where there is one machine, and all below with it.
         egress: What the service sees its calls come from.
         share: What it may send now, in calls per second.
-        state: ``calling``, or what keeps it from that.
+        doing: ``calling``, or what keeps it from that.
         key: Access key that it signs with.
         source: Where that comes from.
     """
@@ -31,7 +31,7 @@ class LaneState(msgspec.Struct, frozen=True):
     name: str = ""
     egress: str = ""
     share: int = 0
-    state: str = ""
+    doing: str = ""
     key: str = ""
     source: str = ""
 

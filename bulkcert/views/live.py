@@ -9,11 +9,14 @@ from rich.text import Text
 from bulkcert.engine.figures import Stats, Take
 from bulkcert.engine.session import Observer
 from bulkcert.views.console import stderr, wrapped
-from bulkcert.views.status import done_of, figures, pages_and_reads
+from bulkcert.views.status import done_of, figures, lane_words, pages_and_reads
 from bulkcert.words import duration
 
 REFRESH_S = 0.25
 LINE_EVERY_S = 5.0
+
+LANES_SHOWN = 8
+"""Lanes of other machines that have a line; all are in the status."""
 
 
 def shown(describe: Callable[[Stats], str]) -> Observer:
@@ -70,7 +73,12 @@ async def board(take: Take) -> None:
     def show(live: Live) -> None:
         stats = take()
         bar.update(task, completed=stats.done)
-        live.update(Group(bar, *wrapped(Text(figures(stats)), stderr)), refresh=True)
+        lanes = [
+            Text(f"  {lane.name}: {lane_words(lane)}", no_wrap=True, overflow="ellipsis")
+            for lane in stats.lanes[:LANES_SHOWN]
+            if lane.name
+        ]
+        live.update(Group(bar, *wrapped(Text(figures(stats)), stderr), *lanes), refresh=True)
 
     with Live(console=stderr, auto_refresh=False) as live:
         try:
