@@ -168,15 +168,16 @@ def _undo(undo: Undo) -> Iterator[tuple[str, str | Text]]:
 
 
 def _answer(question: str) -> str:
-    stderr.print(Text(question), end="")
     try:
+        stderr.print(Text(question), end="")
         with waiting():
             while not select.select([sys.stdin], [], [], SIGNAL_CHECK_S)[0]:
                 pass  # a signal that comes just before a read would not be heard until its end
             line = sys.stdin.readline()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, BulkcertError) as error:
         stderr.print()
-        raise BulkcertError(ExitStatus.INTERRUPTED, "interrupted", "No calls that change anything were made.") from None
+        status = error.status if isinstance(error, BulkcertError) else ExitStatus.INTERRUPTED
+        raise BulkcertError(status, str(error) or "interrupted", "No calls that change anything were made.") from None
     except UnicodeDecodeError:
         line = ""
     if not line:
