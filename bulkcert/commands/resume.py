@@ -104,4 +104,5 @@ def stored_options(app: App, commands: tuple[str, ...], arguments: ArgumentColle
         # What was typed for an undo or a verification since is not meant for the run.
         session = session or next((each for each in reversed(status.sessions) if each.kind == "run"), None)
         given = changed(ResumeOptions, _stored(session), without=_OF_ONE_START) if session is not None else {}
-        Dict(given, source="the store", use_commands_as_keys=False, allow_unknown=True)(app, commands, arguments)
+        # Below the command: at the top the library ignores a key that has the name of a command, as cluster has.
+        Dict({"resume": given}, source="the store", allow_unknown=True)(app, commands, arguments)

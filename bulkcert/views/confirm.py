@@ -183,13 +183,14 @@ def kind_of(action: Action) -> str:
 
 
 def _answer(question: str) -> str:
-    stderr.print(Text(question), end="")
     try:
+        stderr.print(Text(question), end="")
         with waiting():
             line = sys.stdin.readline()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, BulkcertError) as error:
         stderr.print()
-        raise BulkcertError(ExitStatus.INTERRUPTED, "interrupted", "No calls that change anything were made.") from None
+        status = error.status if isinstance(error, BulkcertError) else ExitStatus.INTERRUPTED
+        raise BulkcertError(status, str(error) or "interrupted", "No calls that change anything were made.") from None
     except UnicodeDecodeError:
         line = ""
     if not line:
