@@ -1,5 +1,6 @@
 """What somebody is asked before anything is changed, and whether they agree."""
 
+import select
 import sys
 from collections.abc import Iterator
 
@@ -23,6 +24,9 @@ from bulkcert.words import about, counted, printable
 
 ASK_FOR_COUNT = 1000
 """Above so many rows, and for every CA action, the number of those that change must be typed."""
+
+SIGNAL_CHECK_S = 0.5
+"""How long a question may take to hear of a signal."""
 
 _NO = ("n", "no", "q", "quit")
 """Answers after which nobody is asked once more."""
@@ -186,6 +190,8 @@ def _answer(question: str) -> str:
     try:
         stderr.print(Text(question), end="")
         with waiting():
+            while not select.select([sys.stdin], [], [], SIGNAL_CHECK_S)[0]:
+                pass  # a signal that comes just before a read would not be heard until its end
             line = sys.stdin.readline()
     except (KeyboardInterrupt, BulkcertError) as error:
         stderr.print()
