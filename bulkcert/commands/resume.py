@@ -46,4 +46,5 @@ def stored_options(app: App, commands: tuple[str, ...], arguments: ArgumentColle
     with suppress(BulkcertError):
         status = status_of(RunFiles(results_of(Path(typed["--results"])), state_dir))
         given = resuming.stored_options(status, retries="--retry" in typed)
-        Dict(given, source="the store", use_commands_as_keys=False, allow_unknown=True)(app, commands, arguments)
+        # Below the command: at the top the library ignores a key that has the name of a command, as cluster has.
+        Dict({"resume": given}, source="the store", allow_unknown=True)(app, commands, arguments)

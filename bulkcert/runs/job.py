@@ -105,6 +105,8 @@ def resolve(
     _check_results(results, inputs, problems)
     if options.confirm_devices is not None and ACTIONS[action].by_device:
         problems.append(f"--confirm-devices is for actions on CAs, and {action} is none")
+    if service.opener is not None and not ACTIONS[action].repeatable:
+        problems.append(f"--cluster: {action} must be on disk before each call, and lanes elsewhere have no such disk")
     if options.overwrite and options.retry:
         problems.append("--overwrite and --retry exclude each other: the one drops what the other goes by")
     check_list_options(options, options, problems)

@@ -100,7 +100,7 @@ class Undo(msgspec.Struct):
         Args:
             provider: What to sign with; has credentials.
             watch: Shows the figures.
-            interruption: Obeys signals.
+            interruption: Stops the calls from outside.
 
         Raises:
             BulkcertError: It was stopped.
