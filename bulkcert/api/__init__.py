@@ -17,8 +17,8 @@ from typing import Any
 import anyio.to_thread
 import polars as pl
 
+from bulkcert.api.context import CallContext, OnProgress, drained
 from bulkcert.api.job import Job, Of, confirm_list, converted, files_of, options_of
-from bulkcert.api.session import OnProgress, Session, drained
 from bulkcert.log import event
 from bulkcert.output.summary import Summary
 from bulkcert.runs import exporting
@@ -56,12 +56,12 @@ async def plan(job: Job, *, on_progress: OnProgress | None = None, credentials: 
     """
     confirm_list(job)
 
-    async def work(session: Session) -> Plan:
+    async def work(context: CallContext) -> Plan:
         with ExitStack() as held:
             question = resolve_question(job.action, job.source, options_of(PlanOptions, job))
             asked = await anyio.to_thread.run_sync(held.enter_context, inquiry(question))
-            await session.call(asked.make)
-            return await anyio.to_thread.run_sync(make_plan, asked, session.provider.current)
+            await context.call(asked.make)
+            return await anyio.to_thread.run_sync(make_plan, asked, context.provider.current)
 
     return await drained(work, on_progress, credentials)
 
@@ -82,9 +82,9 @@ async def run(job: Job, *, on_progress: OnProgress | None = None, credentials: C
     """
     confirm_list(job)
 
-    async def work(session: Session) -> Summary:
+    async def work(context: CallContext) -> Summary:
         resolved = await anyio.to_thread.run_sync(resolve_run, job.action, job.source, options_of(RunOptions, job))
-        return await _run(resolved, session)
+        return await _run(resolved, context)
 
     return await drained(work, on_progress, credentials)
 
@@ -170,16 +170,16 @@ async def resume(
     """
     files, now = files_of(of), {"retry": retry, "limit_rows": limit_rows, "deadline": deadline}
 
-    async def work(session: Session) -> Summary | UndoResult | Verification:
+    async def work(context: CallContext) -> Summary | UndoResult | Verification:
         given = stored_options(status_of(files), retries=bool(retry))
         stored = {name.replace("-", "_"): value for name, value in given.items()}
         options = converted(ResumeOptions, stored | now | {"confirm_devices": confirm_devices, "yes": True})
         doing: Coroutine[Any, Any, Summary | UndoResult | Verification] = resumed(
             files,
             options,
-            run=partial(_run, session=session),
-            undo=lambda own, unknown: _undo(files, own, unknown, session),
-            verify=lambda own: _verify(files, own, session),
+            run=partial(_run, context=context),
+            undo=lambda own, unknown: _undo(files, own, unknown, context),
+            verify=lambda own: _verify(files, own, context),
         )
         return await doing
 
@@ -197,7 +197,7 @@ def results(of: Of) -> pl.LazyFrame:
     return exporting.scan(files_of(of))
 
 
-async def _run(job: ResolvedJob, session: Session) -> Summary:
+async def _run(job: ResolvedJob, context: CallContext) -> Summary:
     started = time.monotonic()
     with recording(job, _warn) as recorder:
         run = await anyio.to_thread.run_sync(open_run, job)
@@ -208,10 +208,10 @@ async def _run(job: ResolvedJob, session: Session) -> Summary:
                     _warn(text)
                 watches = [recorder.watch] if recorder else []
                 if run.reads_first:
-                    await session.call(run.preflight, *watches)
+                    await context.call(run.preflight, *watches)
                     if run.left:
                         confirm.confirm_devices(run)
-                await session.call(run.call, *watches)
+                await context.call(run.call, *watches)
             summary = await anyio.to_thread.run_sync(run.finish)
             remove_old(job, summary.exit_status, datetime.now().astimezone().date())
         if recorder:
@@ -220,18 +220,20 @@ async def _run(job: ResolvedJob, session: Session) -> Summary:
     return summary
 
 
-async def _verify(files: RunFiles, options: VerifyOptions, session: Session) -> Verification:
+async def _verify(files: RunFiles, options: VerifyOptions, context: CallContext) -> Verification:
     started = time.monotonic()
     with closing(await anyio.to_thread.run_sync(open_existing, files)) as opened:
         confirm_real(files, opened.asked, "verify")
         verifier = Verifier(opened, resolve_reading(opened, options), options)
-        await session.call(verifier.read)
+        await context.call(verifier.read)
         verification = await anyio.to_thread.run_sync(verifier.finish)
     log_verified(verification, started)
     return verification
 
 
-async def _undo(files: RunFiles, options: CallOptions, include_unknown: bool | None, session: Session) -> UndoResult:
+async def _undo(
+    files: RunFiles, options: CallOptions, include_unknown: bool | None, context: CallContext
+) -> UndoResult:
     started = time.monotonic()
     with closing(await anyio.to_thread.run_sync(open_existing, files)) as opened:
         confirm_real(files, opened.asked, "undo")
@@ -239,7 +241,7 @@ async def _undo(files: RunFiles, options: CallOptions, include_unknown: bool | N
         if not undoing.rows and not undoing.has_to_end:
             return undoing.result()
         if undoing.rows:
-            await session.call(undoing.call)
+            await context.call(undoing.call)
         summary = await anyio.to_thread.run_sync(undoing.finish)
     log_finished(summary, undoing.progress, started)
     return undoing.result(summary)

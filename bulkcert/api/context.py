@@ -25,7 +25,7 @@ OnProgress = Callable[[Stats], object]
 Came = TypeVar("Came")
 
 
-class Session:
+class CallContext:
     """What is around the calls of one function: who signs them, who watches them, and what cancels them."""
 
     def __init__(self, on_progress: OnProgress | None, credentials: Credentials | None) -> None:
@@ -72,7 +72,7 @@ class Session:
 
 
 async def drained(
-    work: Callable[[Session], Coroutine[Any, Any, Came]],
+    work: Callable[[CallContext], Coroutine[Any, Any, Came]],
     on_progress: OnProgress | None,
     credentials: Credentials | None,
 ) -> Came:
@@ -81,7 +81,7 @@ async def drained(
     The work is in a task of its own, in a shielded scope: so neither a cancelled scope of anyio nor a cancelled task of
     asyncio gets into it.
     """
-    session = Session(on_progress, credentials)
+    context = CallContext(on_progress, credentials)
     came: list[Came] = []
     failures: list[BaseException] = []
 
@@ -89,7 +89,7 @@ async def drained(
         with anyio.CancelScope(shield=True), unbound():
             try:
                 with unwrapped():
-                    came.append(await work(session))
+                    came.append(await work(context))
             except BaseException as error:  # noqa: BLE001 - raised below, and not in a group
                 failures.append(error)
         group.cancel_scope.cancel()
@@ -98,11 +98,11 @@ async def drained(
         try:
             await anyio.sleep_forever()
         finally:
-            session.cancelled.set()
+            context.cancelled.set()
 
     async with anyio.create_task_group() as group:
         group.start_soon(do)
         group.start_soon(await_cancellation)
-    for failure in filter(None, (session.failure, *failures)):
+    for failure in filter(None, (context.failure, *failures)):
         raise failure
     return came[0]
