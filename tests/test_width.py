@@ -184,6 +184,7 @@ def test_the_live_line(printed):
 def test_the_line_of_what_has_no_bar(printed, monkeypatch):
     """Where there is no bar, as while states are read, the line is as whole."""
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(console.stderr, "is_interactive", True)
     waiting = "PAUSED by somebody-with-a-name on a-machine-with-a-long-name since 2027-01-15T08:00:00Z"
     taken = stats(phase="paused", pages=120, reads=1_234, to_read=200_000, waiting_for=waiting)
 
