@@ -10,7 +10,8 @@ import pytest
 from program import INSTANCE, KEY_ID, bulkcert, emulator, here, untrusted_server
 
 from bulkcert.output.advice import Remedy
-from bulkcert.runs import doctor as runs_doctor
+from bulkcert.runs import diagnosis
+from bulkcert.service.credentials import _checked
 from bulkcert.service.operations import INSTANCE_ACCESS, OPERATIONS
 
 READING = {name for name, operation in OPERATIONS.items() if operation.reads}
@@ -143,6 +144,21 @@ def test_credentials(service):
     assert checks["credentials"]["result"] == "warning"
 
 
+@pytest.mark.parametrize(
+    ("provider", "token", "is_renewed"),
+    [
+        ("env", "t", False),
+        ("default/cli_profile/static_sts", "t", False),
+        ("default/cli_profile/ram_role_arn", "t", True),
+        ("default/ecs_ram_role", "t", True),
+        ("default/cli_profile/static_ak", None, False),
+    ],
+)
+def test_what_renews_a_token(provider, token, is_renewed):
+    """A token that somebody has put there ends; one that its source has made is followed by another."""
+    assert _checked("k", "s", token, provider).is_renewed == is_renewed
+
+
 def test_source_addresses(service):
     """Each is called from; one that nothing comes back to fails, though others are answered."""
     both = ("--source-address", "127.0.0.1", "--source-address", "127.0.0.2")
@@ -165,7 +181,7 @@ def test_this_machine(service, tmp_path):
 
 def test_a_full_disk_and_a_slow_loop(service, monkeypatch):
     """What makes a run stop late or slow is said before."""
-    monkeypatch.setattr(runs_doctor, "LEAST_FREE", 10**18)
+    monkeypatch.setattr(diagnosis, "LEAST_FREE", 10**18)
     monkeypatch.setattr("bulkcert.commands.calling.uvloop_or_none", lambda: None)
     checks, _ = examined(service)
     assert (checks["disk"]["result"], checks["loop"]["result"]) == ("warning", "warning")
@@ -187,5 +203,5 @@ def test_without_a_service(service, tmp_path):
 
 def test_every_remedy_is_for_something():
     """The table of what to do has no line that nothing leads to."""
-    source = Path(runs_doctor.__file__).read_text()
+    source = Path(diagnosis.__file__).read_text()
     assert [each.name for each in Remedy if f"Remedy.{each.name}" not in source] == []

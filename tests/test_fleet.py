@@ -199,7 +199,7 @@ def test_rows_of_a_lane_that_falls_silent_go_to_others():
             silent = fleet.state("one")
             last = max(at for at, _ in one.asked)
             fleet.cut.clear()
-        assert silent.state == "silent"
+        assert silent.doing == "silent"
         assert last < cut_at + 2.0
         assert fleet.progress.handed_over or fleet.lanes._pool.handed_over
         counts = [serial for _, serial in one.asked + two.asked]
@@ -219,7 +219,7 @@ def test_a_lane_that_is_refused_is_left_out_and_the_others_go_through():
         results = await fleet.call_all(200)
 
         assert {result.answer.verdict for result in results.values()} == {Verdict.DONE}
-        assert "refused: InvalidAccessKeyId.NotFound" in fleet.state("bad").state
+        assert "refused: InvalidAccessKeyId.NotFound" in fleet.state("bad").doing
         assert fleet.progress.stop is None
 
     played(play)

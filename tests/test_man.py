@@ -38,6 +38,7 @@ def test_it_is_installed_with_the_wheel(tmp_path):
     with zipfile.ZipFile(wheel) as packed:
         (page,) = (name for name in packed.namelist() if name.endswith(".data/data/share/man/man1/bulkcert.1"))
         assert packed.read(page).decode() == man_page()
+        assert "bulkcert/catalogue/zh/LC_MESSAGES/bulkcert.mo" in packed.namelist()
 
 
 def test_it_needs_no_more_than_a_build_has():

@@ -180,11 +180,11 @@ def test_anything_else_is_no(place, keys):
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_at_the_question(place, number, status):
-    """A signal at the question end the command at once; no calls were made, no trace is left."""
+    """A signal at the question ends the command at once; no calls were made, no trace is left."""
     with dialogue(*place.command("inactivate-device")) as talk:
         talk.read_until(QUESTION)
         talk.child.send_signal(number)
-        talk.end().ended(status)
+        assert talk.end(plain=True).ended(status).stderr.endswith(UNCHANGED)
 
     assert (place.arrivals, place.files) == (0, ["devices.csv"])
 

@@ -7,6 +7,7 @@ import pytest
 from browser import CHROMIUM, browser
 from made_store import START, made_run, row, session
 
+from bulkcert.language import speaking
 from bulkcert.report.counting import count
 from bulkcert.report.rendering import render
 
@@ -96,12 +97,39 @@ def test_in_a_browser(page, tmp_path):
             (tmp_path / f"{scheme}-{width}.png").write_bytes(shot)
             assert shot.startswith(b"\x89PNG")
         assert backgrounds["light"] != backgrounds["dark"]
+        signing = "getComputedStyle(document.querySelector('.signing')).display"
+        assert tab.value(signing) == "none", "what is signed by hand is there on paper only"
+        tab.tell("Emulation.setEmulatedMedia", media="print")
+        assert tab.value(signing) == "block"
+        assert tab.value("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         printed = tab.pdf()
         assert printed.startswith(b"%PDF")
         (tmp_path / "page.pdf").write_bytes(printed)
         assert tab.value("getComputedStyle(document.querySelector('.number')).fontVariantNumeric") == "tabular-nums"
     assert tab.asked == []
     assert tab.said == []
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)")
+def test_in_chinese(tmp_path):
+    """Nothing is cut off either where a word is a character; the page says what language it is."""
+    rows = [called(7 * number) for number in range(300)] + [
+        called(outcome="not_registered", code="FindDeviceBySnError")
+    ]
+    rows += [row("invalid", why="DeviceSn is blank"), row("unknown"), row("duplicate", first_row=1)]
+    files = made_run(tmp_path, rows, [session(ended=1)])
+    with speaking("zh"):
+        page_of(files)
+    with browser() as tab:
+        tab.open(files.report)
+        for width in (1280, 360):
+            tab.show(width=width)
+            assert tab.value("document.documentElement.scrollWidth") <= width
+            cut = "[...document.querySelectorAll('.card, td, h2')].filter(each => each.scrollWidth > each.clientWidth)"
+            assert tab.value(f"{cut}.length") == 0
+        assert tab.value("document.documentElement.lang") == "zh-Hans"
+        assert "未处于期望状态的证书" in tab.value("document.body.innerText")
+    assert (tab.asked, tab.said) == ([], [])
 
 
 LIMITS = [{"rate": 5, "per_address_rate": 2, "source_address": ["127.0.0.2"]}, {"rate": 5, "per_address_rate": 3}]

@@ -248,7 +248,7 @@ class FleetLanes(Lanes):
             member.number,
             report.stamp,
             member.share,
-            [] if stops or member.resumes_at else self._more(member),
+            [] if stops or member.resumes_at or report.halt is not None else self._more(member),
             recalls,
             slow_down.factor(now),
             max(0.0, slow_down.paused_until - now),
@@ -292,11 +292,16 @@ class FleetLanes(Lanes):
         del self._members[member.name]
         self._left.append(member.lease)
         self.progress.in_flight -= member.in_flight
-        self._give_back(member, reason)
-        self._show()
+        member.share = member.in_flight = 0
+        if not self._is_over:
+            member.doing = member.doing if member.resumes_at else reason
+            self._give_back(member, reason)
+            self._show()
 
     def _show(self) -> None:
-        self.progress.lanes = [*self._members.values()]
+        """Shows every lane that has taken part, those that are gone as well."""
+        shown: dict[str, Member] = {lane.name: lane for lane in self.progress.lanes if isinstance(lane, Member)}
+        self.progress.lanes = [*(shown | self._members).values()]
 
     def _wait_for_lanes(self, now: float) -> None:
         """Lets calls begin once all lanes that are expected are there, and ends the session if they do not come."""

@@ -75,6 +75,11 @@ def load() -> ModuleType:
     return distributed
 
 
+def _without_pages(kind: Any) -> Any:
+    """Returns a kind of Dask's server that opens no port for HTTP, which it does even without pages."""
+    return type(kind.__name__, (kind,), {"start_http_server": lambda *_, **__: None})
+
+
 def _security(distributed: ModuleType, keys: Keys | None, role: str) -> Any:
     if keys is None:
         return distributed.Security()
@@ -110,7 +115,7 @@ async def listening(
         def remove_worker(self, scheduler: Any, worker: str, **_more: Any) -> None:  # noqa: ARG002 - a protocol
             lose(names.pop(worker, ""))
 
-    scheduler = distributed.Scheduler(
+    scheduler = _without_pages(distributed.Scheduler)(
         host=where.host,
         port=where.port,
         protocol=where.scheme,
@@ -160,7 +165,7 @@ async def connected(where: Where, keys: Keys | None, name: str) -> AsyncIterator
     number = random.randrange(2**24)
     contact = f"{where.scheme}://127.{number >> 16}.{number >> 8 & 255}.{number & 255}:1"
     with tempfile.TemporaryDirectory(prefix="bulkcert-lane-") as folder:
-        worker = distributed.Worker(
+        worker = _without_pages(distributed.Worker)(
             str(where),
             name=name,
             nthreads=1,

@@ -9,6 +9,7 @@ from importlib.metadata import version
 import msgspec
 import polars as pl
 
+from bulkcert.engine.figures import LaneState
 from bulkcert.engine.pacer import lane_cap
 from bulkcert.errors import ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, PinnedList, annotated
@@ -75,6 +76,8 @@ class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):
         access_key_id: What signed its calls.
         credentials: Where that came from.
         change: Its ticket and reason, and who has approved it.
+        lanes: What it has called from, as far as it has said.
+        handed_over: Calls that lanes which fell silent may have made and that others were given.
     """
 
     calls: int = 0
@@ -97,6 +100,8 @@ class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):
     access_key_id: str
     credentials: str
     change: ChangeRecord
+    lanes: list[LaneState] = []
+    handed_over: int = 0
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -246,8 +251,15 @@ def _session(session: stored.Session, seen: int) -> SessionSummary:
 def caps_of(session: stored.Session) -> Caps:
     """Returns the limits that a session kept."""
     limits = session.limits
-    lane = lane_cap(limits.rate, limits.per_address_rate, len(limits.addresses))
-    return Caps(limits.rate, limits.per_address_rate, lane, list(limits.addresses))
+    lanes = msgspec.json.decode(session.figures or "{}", type=_Shown).lanes
+    # What the service has seen calls come from, where lanes of other machines had part in them.
+    addresses = [*dict.fromkeys(lane.egress for lane in lanes if lane.name)] or list(limits.addresses)
+    lane = lane_cap(limits.rate, limits.per_address_rate, len(addresses))
+    return Caps(limits.rate, limits.per_address_rate, lane, addresses)
+
+
+class _Shown(msgspec.Struct):
+    lanes: list[LaneState] = []
 
 
 def _kinds(db: sqlite3.Connection, pinned: PinnedList) -> list[Kind]:

@@ -203,14 +203,29 @@ def _session(each: SessionFigures, *, is_first: bool) -> list[str]:
         faults=faults(each.retries, each.throttles),
         outages=counted(each.outages, "outage"),
     )
-    key = {"key": each.access_key_id, "source": tr(each.credentials)}
+    if each.handed_over:
+        given = tr("{calls} of lanes that fell silent given to others", calls=counted(each.handed_over, "call"))
+        calls = tr("{calls}; {given}", calls=calls, given=given)
     return [
         when,
         tr("resume") if each.kind == "run" and not is_first else tr(each.kind),
         message(tr("{user} on {host}, process {pid}", user=each.user, host=each.host, pid=each.pid)),
-        message(tr("{key} from {source}", **key)) if each.access_key_id else "—",
+        message(_signed(each)) or "—",
         _at_least(calls if each.calls else tr("no calls"), is_least=each.state == "killed"),
     ]
+
+
+def _signed(each: SessionFigures) -> str:
+    """Returns what has signed its calls: one key, or that of each lane."""
+    said = later("{lane} (egress {egress}): {key} from {source}")
+    lanes = [
+        tr(said, lane=lane.name, egress=lane.egress, key=lane.key, source=tr(lane.source))
+        for lane in each.lanes
+        if lane.name
+    ]
+    if lanes or not each.access_key_id:
+        return tr("; ").join(lanes)
+    return tr("{key} from {source}", key=each.access_key_id, source=tr(each.credentials))
 
 
 def _share(value: float) -> str:

@@ -31,7 +31,7 @@ WRONG_SIZE = "See whether the export went wrong; if it did not, change the numbe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job(Target):
+class ResolvedJob(Target):
     """What a run does, resolved and checked.
 
     Attributes:
@@ -79,7 +79,7 @@ def resolve(
     source: tuple[Path, ...] = (),
     rehearsal: bool = False,
     plan: KeptPlan | None = None,
-) -> Job:
+) -> ResolvedJob:
     """Returns the job that the options ask for.
 
     Args:
@@ -105,6 +105,8 @@ def resolve(
     _check_results(results, inputs, problems)
     if options.confirm_devices is not None and ACTIONS[action].by_device:
         problems.append(f"--confirm-devices is for actions on CAs, and {action} is none")
+    if service.opener is not None and not ACTIONS[action].repeatable:
+        problems.append(f"--cluster: {action} must be on disk before each call, and lanes elsewhere have no such disk")
     if options.overwrite and options.retry:
         problems.append("--overwrite and --retry exclude each other: the one drops what the other goes by")
     check_list_options(options, options, problems)
@@ -116,7 +118,7 @@ def resolve(
         reason = "the node exporter reads no other file"
         problems.append(f"--metrics-file {options.metrics_file} must end in .prom: {reason}")
     refuse(problems, command)
-    return Job(
+    return ResolvedJob(
         **{field.name: getattr(service, field.name) for field in fields(service)},
         action=ACTIONS[action],
         inputs=inputs,

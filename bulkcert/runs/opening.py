@@ -15,10 +15,11 @@ import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, Check, PinnedList, annotated
+from bulkcert.log import bind
 from bulkcert.output.files import cannot_write, sync_directory
 from bulkcert.output.results import prove_columns
 from bulkcert.runs.approval import confirm_list, confirm_required
-from bulkcert.runs.job import Job
+from bulkcert.runs.job import ResolvedJob
 from bulkcert.runs.opened import OpenRun, pinned_of, remove_folder, same_service
 from bulkcert.runs.reading_list import pin
 from bulkcert.runs.run import Run
@@ -52,10 +53,11 @@ def open_existing(files: RunFiles) -> OpenRun:
         asked = store.read(queries.asked)
         _confirm_own(files, asked)
         failing.pop_all()
+    bind(run=asked.run, action=asked.action, instance=asked.instance, rehearsal=asked.rehearsal)
     return OpenRun(files, held, store, asked, pinned_of(files, asked))
 
 
-def open_run(job: Job, on_progress: Callable[[int], None] | None = None) -> Run:
+def open_run(job: ResolvedJob, on_progress: Callable[[int], None] | None = None) -> Run:
     """Reads the list, checks it, and opens the run over it: an earlier one that it resumes, or a new one.
 
     Args:
@@ -66,6 +68,7 @@ def open_run(job: Job, on_progress: Callable[[int], None] | None = None) -> Run:
         BulkcertError: The list cannot be used; the results cannot be written, or are those of another run.
     """
     files, run_id = job.files, uuid4().hex
+    bind(action=job.action.name, instance=job.instance, rehearsal=job.rehearsal)
     made = make_folder(files)
     with ExitStack() as failing:
         held = _lock(files)
@@ -86,10 +89,11 @@ def open_run(job: Job, on_progress: Callable[[int], None] | None = None) -> Run:
         except sqlite3.Error as error:
             raise unwritable(files.store, error) from error
         failing.pop_all()
+    bind(run=run.opened.asked.run, ticket=job.options.ticket or None)
     return run
 
 
-def _earlier(job: Job, store: Store) -> Asked | None:
+def _earlier(job: ResolvedJob, store: Store) -> Asked | None:
     """Returns what the run is of that was begun with these results, unless it is to be dropped.
 
     Raises:
@@ -109,7 +113,7 @@ def _earlier(job: Job, store: Store) -> Asked | None:
     return None if job.options.overwrite else earlier
 
 
-def _opened(job: Job, new: OpenRun, earlier: Asked | None, check: Check) -> Run:
+def _opened(job: ResolvedJob, new: OpenRun, earlier: Asked | None, check: Check) -> Run:
     """Returns a run in the draft of its store: the one over the list that was read, or an earlier one of the same."""
     store, opened = new.store, new
     if earlier is not None and not queries.may_have_called(store.db) and _differences(earlier, new.asked):
@@ -186,7 +190,7 @@ def _store(files: RunFiles, *, overwrite: bool) -> Store:
     return Store(files.store)
 
 
-def _asked(job: Job, check: Check, pinned: PinnedList, run_id: str) -> Asked:
+def _asked(job: ResolvedJob, check: Check, pinned: PinnedList, run_id: str) -> Asked:
     try:
         directory = str(Path.cwd())
     except OSError:  # it was removed

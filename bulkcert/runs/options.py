@@ -51,8 +51,8 @@ Required = Literal["ticket", "reason", "approved-by", "plan", "approver-key"]
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class ServiceOptions:
-    """Options of every command that calls the service."""
+class TargetOptions:
+    """Where the service is, and how it may be called."""
 
     instance: Annotated[str, Parameter(group=MAIN, metavar="ID")] = ""
     """Instance that holds the certificates."""
@@ -83,6 +83,13 @@ class ServiceOptions:
     """Most that one attempt may take."""
     attempts: Annotated[int, number(PACE)] = 6
     """Attempts for each row; waiting out a throttle or an outage does not count."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class OutputOptions:
+    """What a command shows."""
+
     json: Annotated[bool, Parameter(group=OUTPUT)] = False
     """Print what came of it as JSON."""
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], group=OUTPUT)] = False
@@ -93,6 +100,12 @@ class ServiceOptions:
     """stderr for people, or one JSON object a line; then nothing is asked."""
     log_file: Annotated[Path | None, Parameter(group=OUTPUT, metavar="FILE")] = None
     """Keep these lines in this file, too; at 10 MB it becomes FILE.1, and so on to FILE.5."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ServiceOptions(OutputOptions, TargetOptions):
+    """Options of every command that calls the service."""
 
 
 @Parameter(name="*")
@@ -185,15 +198,22 @@ class NotifyOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class CallOptions(ServiceOptions, StateOptions, ApprovalOptions, NotifyOptions, LanguageOptions):
-    """Options of every command that changes certificates row by row."""
+class StopOptions:
+    """When a session is to stop by itself."""
 
-    yes: Annotated[bool, Parameter(name=["--yes", "-y"], group=MAIN)] = False
-    """Do not ask."""
     limit_rows: Annotated[int | None, number(SAFETY)] = None
     """Call at most so many rows, then stop (75); resume calls the next ones."""
     max_errors: Annotated[str, Parameter(group=SAFETY, metavar="N|P%")] = "50%"
     """Stop (3) when more rows than this failed: a number, or a share of those finished, from 100 on."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CallOptions(StopOptions, ServiceOptions, StateOptions, ApprovalOptions, NotifyOptions, LanguageOptions):
+    """Options of every command that changes certificates row by row."""
+
+    yes: Annotated[bool, Parameter(name=["--yes", "-y"], group=MAIN)] = False
+    """Do not ask."""
 
 
 @Parameter(name="*")
@@ -209,8 +229,8 @@ class SizeOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class ResumeOptions(CallOptions, SizeOptions, PreflightOptions, ColumnOptions):
-    """Options of every start of a run."""
+class StartOptions:
+    """What holds for one start of a run."""
 
     confirm_devices: Annotated[int | None, number(SAFETY)] = None
     """Device certificates under the CAs, as plan counts them; delete-ca with --yes wants it."""
@@ -235,6 +255,12 @@ class ResumeOptions(CallOptions, SizeOptions, PreflightOptions, ColumnOptions):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ResumeOptions(StartOptions, CallOptions, SizeOptions, PreflightOptions, ColumnOptions):
+    """Options of every start of a run."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ResultsOptions:
     """Where results go."""
 
@@ -244,8 +270,8 @@ class ResultsOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Options(ResumeOptions, ResultsOptions):
-    """Options of ``run`` and ``rehearse``."""
+class OverwriteOptions(ResultsOptions):
+    """Where results go, and whether what is there may be dropped."""
 
     overwrite: Annotated[bool, Parameter(group=LIST)] = False
     """Drop what an earlier run has done; start afresh."""
@@ -253,15 +279,28 @@ class Options(ResumeOptions, ResultsOptions):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class RunOptions(Options):
-    """Options of ``run``."""
+class Options(ResumeOptions, OverwriteOptions):
+    """Options of ``run`` and ``rehearse``."""
 
-    dry_run: Annotated[bool, Parameter(group=MAIN)] = False
-    """Plan it, as plan does; change nothing."""
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class BoundOptions:
+    """The plan that a run is bound to."""
+
     plan: Annotated[Path | None, Parameter(group=MAIN, metavar="FILE")] = None
     """Do what plan -o has kept, or refuse; action and list are taken from it."""
     approver_key: Annotated[Path | None, Parameter(group=APPROVAL, metavar="FILE")] = None
     """Allowed signers (OpenSSH), one of whom must have signed the plan: FILE.sig."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class RunOptions(BoundOptions, Options):
+    """Options of ``run``."""
+
+    dry_run: Annotated[bool, Parameter(group=MAIN)] = False
+    """Plan it, as plan does; change nothing."""
 
 
 @Parameter(name="*")

@@ -124,4 +124,4 @@ def planned_options(app: App, commands: tuple[str, ...], arguments: ArgumentColl
         held["input"] = list(plan.inputs)
     if not typed.keys() & {"--region", "--endpoint"}:
         held["endpoint"] = plan.endpoint
-    Dict(held, source=typed["--plan"], use_commands_as_keys=False)(app, commands, arguments)
+    Dict({"run": held}, source=typed["--plan"])(app, commands, arguments)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check, InvalidRow, PinnedList, load, open_protection
-from bulkcert.runs.job import WRONG_SIZE, Job, wrong_size
+from bulkcert.runs.job import WRONG_SIZE, ResolvedJob, wrong_size
 from bulkcert.runs.options import Options, PlanOptions
 from bulkcert.service.actions import Action
 
@@ -53,7 +53,7 @@ def read_list(
 
 
 def pin(
-    job: Job, pinned: Path, on_progress: Callable[[int], None] | None = None, *, may_be_empty: bool = False
+    job: ResolvedJob, pinned: Path, on_progress: Callable[[int], None] | None = None, *, may_be_empty: bool = False
 ) -> tuple[PinnedList, Check]:
     """Reads the list of a job; see ``read_list``.
 

@@ -16,7 +16,7 @@ from bulkcert.emulator.process import Running, running
 from bulkcert.emulator.settings import CREDENTIALS, Settings
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.results import suffix_of
-from bulkcert.runs.job import Job, resolve
+from bulkcert.runs.job import ResolvedJob, resolve
 from bulkcert.runs.lane_processes import MOST_LANES, lanes_of
 from bulkcert.runs.options import Options, Stage
 from bulkcert.runs.reading_list import pin
@@ -39,7 +39,7 @@ class Rehearsal:
         fault_seed: Seed of the faults; None without any.
     """
 
-    job: Job
+    job: ResolvedJob
     emulator: Running
     fault_seed: int | None
 

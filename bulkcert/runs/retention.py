@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
-from bulkcert.errors import BulkcertError
+from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import clear_left
-from bulkcert.runs.job import DATE, Job
+from bulkcert.runs.job import DATE, ResolvedJob
 from bulkcert.store import lock, queries
 from bulkcert.store.database import reading
 from bulkcert.store.paths import SUFFIX, RunFiles
@@ -18,20 +18,24 @@ from bulkcert.store.status import RunStatus, State, status_in
 _TIME = re.compile(r"(?<!\d)\d{2}-\d{2}-\d{2}(?!\d)")
 
 
-def remove_old(job: Job, today: date) -> dict[Path, str]:
-    """Removes what bulkcert has written of runs that are older than ``--retain-days`` allows.
+def remove_old(job: ResolvedJob, exit_status: int, today: date) -> dict[Path, str]:
+    """Removes what bulkcert has written of runs that are older than ``--retain-days`` allows, after one that finished.
 
     An earlier run of the job is one in the same directory whose name differs in date and time alone, and that is of
     the same action, instance and endpoint. It is removed only if it, and its undo, ended in order and nobody holds it.
 
     Args:
         job: The job that has just run; it says how many days.
+        exit_status: What that came to.
         today: What age is counted from.
 
     Returns:
         The results of the runs that are old enough, each with the reason why its files stay; empty if they are gone.
     """
-    oldest, found = today - timedelta(days=job.options.retain_days or 0), {}
+    days, is_finished = job.options.retain_days, exit_status in (ExitStatus.OK, ExitStatus.INCOMPLETE)
+    if days is None or job.rehearsal or not is_finished:
+        return {}
+    oldest, found = today - timedelta(days=days), {}
     try:
         earlier = [results for results, day in _earlier(job.results, job.options.state_dir) if day < oldest]
     except OSError as error:
@@ -65,7 +69,7 @@ def _shape(name: str) -> str:
     return _TIME.sub("{time}", DATE.sub("{date}", name))
 
 
-def _remove(files: RunFiles, job: Job) -> str:
+def _remove(files: RunFiles, job: ResolvedJob) -> str:
     """Removes the files of a run, the store last; returns why they are kept, or an empty text."""
     if lock.is_held(files.lock):
         return "it is running"
@@ -86,7 +90,7 @@ def _remove(files: RunFiles, job: Job) -> str:
     return reason
 
 
-def _kept(status: RunStatus, asked: Asked, job: Job) -> str:
+def _kept(status: RunStatus, asked: Asked, job: ResolvedJob) -> str:
     """Returns why a run that nobody holds is kept, or an empty text."""
     of_job = (asked.action, asked.instance, asked.endpoint) == (job.action.name, job.instance, str(job.endpoint))
     # Folders that are kept elsewhere may be of results in other directories.

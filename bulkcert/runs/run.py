@@ -22,7 +22,7 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, Check
 from bulkcert.output.summary import Summary
 from bulkcert.runs.found import CAS_COUNTED, Found, Registered, are_swapped, count_by_ca, count_devices, worth_counting
-from bulkcert.runs.job import Job, change_of
+from bulkcert.runs.job import ResolvedJob, change_of
 from bulkcert.runs.opened import OpenRun
 from bulkcert.runs.options import PreflightMode
 from bulkcert.runs.planned import ANOTHER
@@ -60,7 +60,7 @@ class Run(msgspec.Struct):
         progress: What this session does.
     """
 
-    job: Job
+    job: ResolvedJob
     opened: OpenRun
     check: Check
     lifted: int = 0
@@ -90,6 +90,11 @@ class Run(msgspec.Struct):
         """Which states are read before the first call; all that a plan has read, if it is bound to one."""
         mode = preflight_of(self.job.action, self.job.options.preflight)
         return "always" if mode == "auto" and self.plan is not None and self.plan.all_read else mode
+
+    @property
+    def reads_first(self) -> bool:
+        """Whether states are read though nobody is asked: what an action on a CA hits, or whether it was planned."""
+        return not self.job.action.by_device or self.plan is not None
 
     @property
     def calls(self) -> int:

@@ -22,7 +22,7 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bound
 from bulkcert.output.files import read_regular, write_whole
 from bulkcert.output.summary import Summary
-from bulkcert.runs.job import Job
+from bulkcert.runs.job import ResolvedJob
 from bulkcert.store.lock import is_held
 from bulkcert.store.outcome import Outcome
 
@@ -52,7 +52,7 @@ class Recorder:
         BulkcertError: The file cannot be written.
     """
 
-    def __init__(self, job: Job, path: Path, warn: Callable[[str], None]) -> None:
+    def __init__(self, job: ResolvedJob, path: Path, warn: Callable[[str], None]) -> None:
         self._path, self._warn, self._warned = path, warn, False
         # A file name may not be UTF-8, which labels are.
         name = str(bound()["job"] or "").encode(errors="replace").decode()
@@ -184,6 +184,16 @@ class Recorder:
         yield self._gauge(
             "bulkcert_cap_used_ratio", "Share of the cap in use: below 1 while slowed down.", {"": stats.factor}
         )
+        if lanes := {lane.name: lane for lane in stats.lanes if lane.name}:
+            text = "Calls that each lane sent in the last second."
+            rates = {name: lane.rate if self._active else 0.0 for name, lane in lanes.items()}
+            yield self._gauge("bulkcert_lane_calls_per_second", text, rates, "lane")
+            shares = {name: float(lane.share) for name, lane in lanes.items()}
+            yield self._gauge("bulkcert_lane_share_calls_per_second", "What each lane may send.", shares, "lane")
+            calling = {name: float(lane.doing == "calling") for name, lane in lanes.items()}
+            yield self._gauge("bulkcert_lane_calling", "0 while a lane is silent, gone or refused.", calling, "lane")
+            text = "Calls of lanes that fell silent, which others were given and which may be made twice."
+            yield self._counter("bulkcert_calls_handed_over", text, {"": stats.handed_over})
         silent = stats.outage_s > 0
         yield self._gauge("bulkcert_outage_ongoing", "1 while the service does not answer at all.", {"": silent})
 

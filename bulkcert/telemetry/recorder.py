@@ -5,14 +5,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.runs.job import Job
+from bulkcert.runs.job import ResolvedJob
 
 if TYPE_CHECKING:
     from bulkcert.telemetry.metrics import Recorder
 
 
 @contextmanager
-def recording(job: Job, warn: Callable[[str], None]) -> Iterator["Recorder | None"]:
+def recording(job: ResolvedJob, warn: Callable[[str], None]) -> Iterator["Recorder | None"]:
     """Records a session from its first step to its end, whatever that is; the summary is to be given to the recorder.
 
     Yields:

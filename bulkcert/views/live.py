@@ -9,11 +9,14 @@ from rich.text import Text
 from bulkcert.engine.figures import Stats, Take
 from bulkcert.engine.session import Observer
 from bulkcert.views.console import stderr, wrapped
-from bulkcert.views.status import done_of, figures
-from bulkcert.words import counted
+from bulkcert.views.status import done_of, figures, lane_words, pages_and_reads
+from bulkcert.words import duration
 
 REFRESH_S = 0.25
 LINE_EVERY_S = 5.0
+
+LANES_SHOWN = 8
+"""Lanes of other machines that have a line; all are in the status."""
 
 
 def shown(describe: Callable[[Stats], str]) -> Observer:
@@ -28,18 +31,23 @@ def shown(describe: Callable[[Stats], str]) -> Observer:
             while True:
                 await anyio.sleep(LINE_EVERY_S)
                 stderr.print(Text(describe(take())))
-        with stderr.status(Text(describe(take()))) as status:
+        from rich.console import Group  # noqa: PLC0415 - for a terminal alone
+        from rich.live import Live  # noqa: PLC0415
+
+        # In as many lines as it takes: what is cut is why it waits.
+        with Live(console=stderr, auto_refresh=False, transient=True) as live:
             while True:
+                live.update(Group(*wrapped(Text(describe(take())), stderr)), refresh=True)
                 await anyio.sleep(REFRESH_S)
-                status.update(Text(describe(take())))
 
     return watch
 
 
 def reading(stats: Stats) -> str:
-    """Returns how many states were read so far."""
+    """Returns how many states were read so far, and how long the others take."""
+    left = "" if stats.left_s is None else f"; {duration(stats.left_s)} left"
     last = f"; last error {stats.last_error}" if stats.last_error else ""
-    return f"reading: {counted(stats.pages, 'page')}, {counted(stats.reads, 'certificate')} one by one{last}"
+    return f"reading: {pages_and_reads(stats)}; {duration(stats.elapsed_s)} elapsed{left}{last}"
 
 
 @contextmanager
@@ -69,7 +77,12 @@ async def board(take: Take) -> None:
     def show(live: Live) -> None:
         stats = take()
         bar.update(task, completed=stats.done)
-        live.update(Group(bar, *wrapped(Text(figures(stats)), stderr)), refresh=True)
+        lanes = [
+            Text(f"  {lane.name}: {lane_words(lane)}", no_wrap=True, overflow="ellipsis")
+            for lane in stats.lanes[:LANES_SHOWN]
+            if lane.name
+        ]
+        live.update(Group(bar, *wrapped(Text(figures(stats)), stderr), *lanes), refresh=True)
 
     with Live(console=stderr, auto_refresh=False) as live:
         try:

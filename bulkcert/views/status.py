@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import msgspec
 from rich.text import Text
 
-from bulkcert.engine.figures import LastError, Stats
+from bulkcert.engine.figures import LaneState, LastError, Stats
 from bulkcert.errors import ExitStatus
 from bulkcert.output.advice import Step, is_undoing, left_words, meaning, steps_left, to_verify, undone_words
 from bulkcert.service.actions import ACTIONS
@@ -96,14 +96,19 @@ def figures(stats: Stats) -> str:
     """Returns what a session does, on one line."""
     done = ", ".join(f"{count:,} {outcome}" for outcome, count in stats.outcomes.items())
     if (is_reading := stats.phase == "reading states") or (not done and stats.pages + stats.reads):
-        read = f"{counted(stats.pages, 'page')} and {counted(stats.reads, 'single certificate')} read"
-        done = f"{'reading states: ' * is_reading}{read}"
+        done = f"{'reading states: ' * is_reading}{pages_and_reads(stats)} read"
     parts = [f"{duration(stats.elapsed_s)} elapsed; {stats.rate:.0f}/s", done or "nothing finished yet"]
     if stats.retries or stats.throttles:
         parts.append(faults(stats.retries, stats.throttles))
     if stats.left_s is not None:
         parts.append(f"{duration(stats.left_s)} left")
     return "; ".join([*parts, stats.waiting_for])
+
+
+def pages_and_reads(stats: Stats) -> str:
+    """Returns what was read so far; where states are read one by one, of how many."""
+    of_all = f"{stats.reads:,} of " * (stats.to_read > 0)
+    return f"{counted(stats.pages, 'page')} and {of_all}{counted(stats.to_read or stats.reads, 'single certificate')}"
 
 
 def _state(status: RunStatus) -> Text:
@@ -173,15 +178,33 @@ def _calls(status: RunStatus) -> Iterator[tuple[str, str]]:
         own = " in this session" * (len(status.sessions) > 1)
         yield "calls", f"{stats.calls:,}{own}, {stats.rate:.0f}/s now, at most {stats.limit:.0f}/s; {trouble}"
         if stats.pages or stats.reads:
-            yield "read", f"{counted(stats.pages, 'page')} and {counted(stats.reads, 'single certificate')}"
+            yield "read", pages_and_reads(stats)
         for number, lane in enumerate(stats.lanes):
-            name = "any address" if lane.address == "any" else lane.address
-            yield "" if number else "lanes", f"{name}: {lane.rate:.0f}/s, {lane.in_flight:,} in flight"
+            yield "" if number else "lanes", _lane(lane)
+        if stats.handed_over:
+            yield (
+                "",
+                f"{counted(stats.handed_over, 'call')} of lanes that fell silent given to others: may be made twice",
+            )
         yield "waiting", stats.waiting_for
         left = "" if stats.left_s is None else f", about {duration(stats.left_s)} left"
         yield "time", f"{duration(stats.elapsed_s)} so far{left}"
     elif newest is not None:
         yield "calls", _calls_in_all([each for each in status.sessions if each.kind != "verify"])
+
+
+def lane_words(lane: LaneState) -> str:
+    """Returns what a lane does, in a few words."""
+    rate = f"{lane.rate:.0f}/s, {lane.in_flight:,} in flight"
+    if not lane.name:
+        return rate
+    return f"{rate}, share {lane.share:,}/s" if lane.doing == "calling" else printable(lane.doing, MOST_MESSAGE)
+
+
+def _lane(lane: LaneState) -> str:
+    if lane.name:
+        return f"{lane.name}: {lane_words(lane)}; egress {lane.egress}; key {lane.key} from {lane.source}"
+    return f"{'any address' if lane.address == 'any' else lane.address}: {lane_words(lane)}"
 
 
 def _calls_in_all(sessions: Sequence[Session]) -> str:

@@ -1,0 +1,159 @@
+"""Several machines, as processes: the short half of what may happen while a run goes, and what is refused at once."""
+
+import os
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cluster
+import pytest
+from program import bulkcert, here, start, wait_for, write_devices
+
+from bulkcert.fleet.keys import make_keys
+
+
+@pytest.mark.parametrize("scenario", cluster.SHORT, ids=lambda scenario: scenario.__name__)
+def test_whatever_happens(tmp_path, scenario):
+    """Every row has one outcome, the limits are kept, and what was called twice is said."""
+    with cluster.cluster(tmp_path) as made:
+        scenario(made)
+
+
+def test_keys(tmp_path):
+    """One file for each machine, for its owner alone; the authority's own key is nowhere, and nothing is replaced."""
+    here("cluster", "keys", "k", "--lanes", "2", cwd=tmp_path).ended(0)
+    files = sorted(tmp_path.glob("k/*"))
+
+    assert [file.name for file in files] == ["ca.pem", "coordinator.pem", "lane-1.pem", "lane-2.pem"]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    assert "PRIVATE" not in files[0].read_text()
+    assert "is not empty" in here("cluster", "keys", "k", cwd=tmp_path).ended(73).stderr
+    assert "--lanes must be from 1" in here("cluster", "keys", "x", "--lanes", "0", cwd=tmp_path).ended(2).stderr
+
+
+def test_a_lane_cannot_pose_as_the_coordinator(tmp_path):
+    """A lane's certificate is good for a client only."""
+    make_keys(tmp_path / "k", 1, days=1)
+    verdicts = {}
+    for name in ("coordinator", "lane-1"):
+        client, server = (
+            ssl.create_default_context(cafile=tmp_path / "k/ca.pem"),
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
+        )
+        client.check_hostname = False
+        server.load_cert_chain(tmp_path / f"k/{name}.pem")
+        asked, answered = socket.socketpair()
+        with asked, answered:
+            verdicts[name] = _shakes_hands(client, server)
+    assert verdicts == {"coordinator": True, "lane-1": False}
+
+
+def _shakes_hands(client, server):
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = [
+        client.wrap_bio(to_client, to_server, server_hostname="any"),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    ]
+    for _ in range(4):
+        for side in sides:
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            except ssl.SSLError:
+                return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--cluster", "tls://127.0.0.1:8786"), "needs --keys"),
+        (("--cluster", "tcp://10.0.0.1:8786"), "tcp is allowed for loopback addresses only"),
+        (("--cluster", "10.0.0.1"), "must look like tls://10.0.0.5:8786"),
+        (("--cluster", "tls://0.0.0.0:8786", "--keys", "k"), "means any address"),
+        (("--cluster", "tls://203.0.113.7:8786", "--keys", "k"), "cannot listen there"),
+        (("--keys", "k"), "--keys needs --cluster"),
+        (("--lanes", "2"), "--lanes needs --cluster"),
+    ],
+)
+def test_wrong_options(tmp_path, options, said):
+    """They are refused before anything else, with what is wrong with them."""
+    write_devices(tmp_path / "d.csv", 3)
+    make_keys(tmp_path / "k", 1, days=1)
+    run = ("run", "inactivate-device", "d.csv", "--instance", "i", "--endpoint", "http://127.0.0.1:9", "--yes")
+
+    assert said in " ".join(here(*run, *options, cwd=tmp_path).ended(2).stderr.split())
+
+
+def test_deleting_is_refused(tmp_path):
+    """Its calls must be on disk before they are sent, which a lane elsewhere cannot see to."""
+    (tmp_path / "c.csv").write_text("CaSn\n00ca\n")
+    run = ("run", "delete-ca", "c.csv", "--instance", "i", "--endpoint", "http://127.0.0.1:9", "--yes")
+
+    ended = here(*run, "--cluster", "tcp://127.0.0.1:8786", cwd=tmp_path).ended(2)
+    assert "delete-ca must be on disk before each call" in " ".join(ended.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "command", [("run", "inactivate-device", "d.csv", "--cluster", "tcp://127.0.0.1:1"), ("lane", "tcp://127.0.0.1:1")]
+)
+def test_without_dask(tmp_path, command):
+    """One line says how to install it."""
+    write_devices(tmp_path / "d.csv", 3)
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none/sitecustomize.py").write_text(
+        "import importlib.util as u\nfound = u.find_spec\n"
+        "u.find_spec = lambda name, *more: None if name == 'distributed' else found(name, *more)\n"
+    )
+    path = os.pathsep.join([str(tmp_path / "none"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    where = ("--instance", "i", "--endpoint", "http://127.0.0.1:9", "--yes") if command[0] == "run" else ()
+    ended = bulkcert(*command, *where, cwd=tmp_path, env={"PYTHONPATH": path}).ended(2)
+
+    assert "pip install 'bulkcert[cluster]'" in ended.stderr
+
+
+def test_no_configuration_of_dask_is_used_and_nothing_else_is_served(tmp_path):
+    """Neither its files nor its variables: a preload would be code; one port is open, without pages."""
+    config = tmp_path / "home/.config/dask"
+    config.mkdir(parents=True)
+    preload = "distributed:\n  scheduler:\n    preload: [evil]\n  worker:\n    preload: [evil]\n"
+    (config / "x.yaml").write_text(preload)
+    (tmp_path / "evil.py").write_text("open('was-here', 'w')\n")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    own = {"HOME": str(tmp_path / "home"), "DASK_DISTRIBUTED__SCHEDULER__PRELOAD": "['evil']", "PYTHONPATH": path}
+    write_devices(tmp_path / "d.csv", 3)
+    port = cluster.free_port()
+    where = ("--instance", "i", "--endpoint", "http://127.0.0.1:9", "--yes", "--preflight", "never")
+    run = ("run", "inactivate-device", "d.csv", *where, "--cluster", f"tcp://127.0.0.1:{port}", "--lanes", "1")
+    with start(*run, cwd=tmp_path, env=own) as child:
+        try:
+            wait_for(child, lambda: _ports(child.pid))
+            time.sleep(1)
+            assert _ports(child.pid) == {port}
+        finally:
+            child.kill()
+    assert not (tmp_path / "was-here").exists()
+
+
+def _ports(pid):
+    """The ports on which a process listens."""
+    process = Path(f"/proc/{pid}")
+    sockets = {str(file.readlink()) for file in (process / "fd").iterdir()}
+    lines = [line.split() for line in (process / "net/tcp").read_text().splitlines()[1:]]
+    return {int(line[1].split(":")[1], 16) for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in sockets}
+
+
+def test_nothing_of_it_is_loaded_unless_asked_for():
+    """A run of one machine does not pay for it."""
+    code = (
+        "import sys, bulkcert.commands.run, bulkcert.runs.rehearsal\n"
+        "print([name for name in sys.modules if 'fleet' in name or 'dask' in name])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert shown.stdout == "[]\n"
