@@ -12,7 +12,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from program import bulkcert, emulator, here, outcomes, read_results, start, summary_of, wait_for, write_devices
+from program import bulkcert, emulator, outcomes, read_results, start, summary_of, wait_for, write_devices
 
 from bulkcert.fleet.keys import make_keys
 
@@ -69,19 +69,9 @@ class Cluster:
         where = ("--endpoint", self.service.url, "--instance", "post-cn-emulator", "--yes")
         return (*where, *rates, *cluster)
 
-    def run(self, *more, lanes=2):
+    def run(self, *, lanes=2, preflight="never"):
         """Starts the run; returns it."""
-        words = (
-            "run",
-            "inactivate-device",
-            "d.csv",
-            "-o",
-            "r.csv",
-            "--preflight",
-            "never",
-            *self.options(lanes),
-            *more,
-        )
+        words = ("run", "inactivate-device", "d.csv", "-o", "r.csv", "--preflight", preflight, *self.options(lanes))
         child = self._open.enter_context(start(*words, cwd=self.directory))
         self._open.callback(lambda: child.poll() is None and child.kill())
         return child
@@ -111,13 +101,6 @@ class Cluster:
         said = sum(session["handed_over"] for session in sessions)
         assert twice <= said if handed_over is None else twice <= handed_over
         return seen, sessions
-
-    def lanes_now(self):
-        """The lanes of the session that is running, as status shows them."""
-        import json  # noqa: PLC0415
-
-        shown = json.loads(here("status", "r.csv", "--json", cwd=self.directory).stdout or "{}")
-        return {lane["name"]: lane for lane in (shown.get("figures") or shown).get("lanes", [])}
 
 
 @contextmanager
@@ -252,7 +235,7 @@ def list_is_verified_and_undone(made):
     """Preflight, verification and undo go over the lanes as well, under the same limits."""
     made.lane(1)
     made.lane(2)
-    made.ended(made.run("--preflight", "always"))
+    made.ended(made.run(preflight="always"))
     for command in ("verify", "undo"):
         ended = bulkcert(command, "r.csv", *made.options(2)[4:], cwd=made.directory)
         ended.ended(0)
