@@ -17,9 +17,12 @@ from program import bulkcert, emulator, outcomes, read_results, start, summary_o
 from bulkcert.fleet.keys import make_keys
 
 RATE, PER_ADDRESS = 120, 80
-JITTER = 5
-"""Calls more than were sent in a second that a receiver may see in one, on a machine that is busy with other things; a
-share that is given twice would be 40."""
+JITTER = 18
+"""Calls more than were sent in a second that a receiver may see in one: it shares two busy processors with all of the
+others, and 8 ms in which it does not run are one call. A share that is given twice would be 40."""
+
+SKEW = 2
+"""The same by the stamps of the lanes, whose clocks the coordinator compares by what they report."""
 
 ROWS = 720
 LATENCY_MS = (20.0, 60.0)
@@ -94,7 +97,7 @@ class Cluster:
         assert [row["DeviceSn"] for row in read_results(results)] == [device for device, _ in self.devices]
         assert outcomes(results) == {"succeeded": len(self.devices)}
         seen, sessions = self.service.report(), summary_of(results)["sessions"]
-        assert max(session["peak_window"] for session in sessions) <= RATE + JITTER
+        assert max(session["peak_window"] for session in sessions) <= RATE + SKEW
         assert seen.peak_window <= RATE + JITTER, seen
         assert max(each.peak_window for each in seen.addresses.values()) <= PER_ADDRESS, seen
         twice = seen.arrivals - len(self.devices)
@@ -236,11 +239,12 @@ def list_is_verified_and_undone(made):
     made.lane(1)
     made.lane(2)
     made.ended(made.run(preflight="always"))
+    made.confirm(handed_over=len(made.devices))
     for command in ("verify", "undo"):
         ended = bulkcert(command, "r.csv", *made.options(2)[4:], cwd=made.directory)
         ended.ended(0)
     seen = made.service.report()
-    assert seen.peak_window <= RATE + JITTER
+    assert seen.peak_window <= RATE + JITTER, seen
     assert seen.addresses["127.0.0.2"].arrivals > len(made.devices) / 6
     assert outcomes(made.directory / "r.csv") == {"undone": len(made.devices)}
 
