@@ -13,7 +13,7 @@ class ExitStatus(IntEnum):
     INCOMPLETE = 1
     """The run finished, and some rows are not in the desired state."""
     USAGE = 2
-    """Wrong options, or no confirmation; no calls were made."""
+    """Wrong options, or no confirmation; no calls that change anything were made."""
     TOO_MANY_ERRORS = 3
     """Stopped by ``--max-errors``."""
     INPUT_INVALID = 65

@@ -99,6 +99,17 @@ def test_looking_does_not_count_as_calling(clock):
     assert "; 20 s left; " in figures(making.take())
 
 
+@pytest.mark.parametrize(("kind", "over"), [("calling", False), ("verifying", True)])
+def test_the_time_that_reading_takes(kind, over):
+    """Where states are read one by one it is known how many, and so how long that takes."""
+    made = progress()
+    made.preflight_over, made.reading, made.reads, made.to_read = over, True, 1000, 13_000
+    taken = maker(made, kind=kind, limit=100.0).take()
+
+    assert taken.left_s == pytest.approx(120)
+    assert "0 pages and 1,000 of 13,000 single certificates read; 2 min 0 s left; " in figures(taken)
+
+
 @pytest.mark.parametrize(
     ("kind", "settled", "now", "done", "outcomes"),
     [

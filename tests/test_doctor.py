@@ -10,7 +10,7 @@ import pytest
 from program import INSTANCE, KEY_ID, bulkcert, emulator, here, untrusted_server
 
 from bulkcert.output.advice import Remedy
-from bulkcert.runs import doctor as runs_doctor
+from bulkcert.runs import diagnosis
 from bulkcert.service.operations import INSTANCE_ACCESS, OPERATIONS
 
 READING = {name for name, operation in OPERATIONS.items() if operation.reads}
@@ -165,7 +165,7 @@ def test_this_machine(service, tmp_path):
 
 def test_a_full_disk_and_a_slow_loop(service, monkeypatch):
     """What makes a run stop late or slow is said before."""
-    monkeypatch.setattr(runs_doctor, "LEAST_FREE", 10**18)
+    monkeypatch.setattr(diagnosis, "LEAST_FREE", 10**18)
     monkeypatch.setattr("bulkcert.commands.calling.uvloop_or_none", lambda: None)
     checks, _ = examined(service)
     assert (checks["disk"]["result"], checks["loop"]["result"]) == ("warning", "warning")
@@ -187,5 +187,5 @@ def test_without_a_service(service, tmp_path):
 
 def test_every_remedy_is_for_something():
     """The table of what to do has no line that nothing leads to."""
-    source = Path(runs_doctor.__file__).read_text()
+    source = Path(diagnosis.__file__).read_text()
     assert [each.name for each in Remedy if f"Remedy.{each.name}" not in source] == []

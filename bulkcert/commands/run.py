@@ -145,7 +145,8 @@ def _confirm(run: Run, provider: CredentialProvider, leave: calling.Leave, watch
         if run.left:
             question.confirm_devices(run)
             if not options.yes:
-                question.confirm_run(run)
+                with speaking(options.language):
+                    question.confirm_run(run)
 
 
 def _show_plan(run: Run, provider: CredentialProvider) -> None:

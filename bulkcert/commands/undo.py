@@ -97,7 +97,8 @@ def _executed(
             confirm_real(files, opened.asked, "undo")
         undo_ = open_undo(opened, opened.where(options), include_unknown=include_unknown)
         if not options.quiet:
-            question.show_undo(undo_)
+            with speaking(options.language):
+                question.show_undo(undo_)
         if not undo_.rows and not undo_.has_to_end:
             return UndoResult(0, 0, undo_.unknown, int(ExitStatus.OK))
         if undo_.rows:
@@ -106,7 +107,8 @@ def _executed(
             calling.prepare(provider, leave)
             if not options.yes:
                 _show_devices(undo_, provider, leave)
-                question.confirm(undo_.calls, by_device=undo_.action.by_device)
+                with speaking(options.language):
+                    question.confirm(undo_.calls, by_device=undo_.action.by_device)
             watches = [] if options.quiet or is_json() else [board]
             calling.call(undo_.call, provider, leave, *watches)
         summary = undo_.finish()
@@ -124,4 +126,5 @@ def _show_devices(undo_: Undo, provider: CredentialProvider, leave: calling.Leav
     if undo_.action.by_device or not question.is_somebody_there():
         return
     calling.call(undo_.count_devices, provider, leave, shown(reading))
-    terminal.say(on_devices(undo_.action, undo_.found))
+    with speaking(undo_.options.language):
+        terminal.say(on_devices(undo_.action, undo_.found))

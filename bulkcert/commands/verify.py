@@ -7,7 +7,7 @@ from bulkcert.commands import calling
 from bulkcert.engine.figures import Stats
 from bulkcert.engine.limits import Target
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.language import speaking
+from bulkcert.language import later, speaking
 from bulkcert.log import bind
 from bulkcert.runs.job import check_required
 from bulkcert.runs.opened import OpenRun, confirm_real
@@ -71,7 +71,7 @@ def _executed(
             rows = sum(frame.height for frame in opened.frames())
             how = f"{counted(rows, 'row')}; {opened.action.verb} where they are not"
             terminal.say(f"to watch for {duration(options.watch)}: {how}")
-            question.confirm(rows, by_device=opened.action.by_device, what="certificates to watch")
+            question.confirm(rows, by_device=opened.action.by_device, what=later("certificates to watch"))
         verifier = Verifier(opened, service, options)
         watches = [] if options.quiet else [shown(_read)]
         calling.call(verifier.read, provider, calling.leave_reading, *watches)

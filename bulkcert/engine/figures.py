@@ -68,6 +68,7 @@ class Counts(msgspec.Struct):
         reading: Whether states are being read, before or after the calls that change them.
         pages: Pages of certificates read.
         reads: Certificates read one by one.
+        to_read: What that number will be once the states are read that are being read; 0 while it is not known.
         scans: Times that all states that were to be read have been read, or the run continued without.
         unread_because: Why states could not be read, or not all of them.
         retries: Calls beyond the first of a row.
@@ -86,6 +87,7 @@ class Counts(msgspec.Struct):
     reading: bool = False
     pages: int = 0
     reads: int = 0
+    to_read: int = 0
     scans: int = 0
     unread_because: str = ""
     retries: int = 0

@@ -132,9 +132,10 @@ class StateReader:
             if not failures and (failure := await self._read(lane, row)) is not None:
                 failures.append(failure)
 
-        self._lanes.progress.reading = True
+        progress = self._lanes.progress
+        progress.reading, progress.to_read = True, progress.reads + self._sightings.unseen
         await each_row(self._lanes, unseen, read)
-        self._lanes.progress.reading = False
+        progress.reading, progress.to_read = False, 0
         return failures[0] if failures else None
 
     async def _read(self, lane: Lane, row: Row) -> BulkcertError | None:

@@ -119,12 +119,13 @@ class StatsMaker:
         return "reading states" if reading else self._kind
 
     def _left_s(self, now: float) -> float | None:
-        """Returns how long the calls that are left will take, in seconds."""
-        phase = self._phase()
+        """Returns how long the calls that are left will take, or the reads if it reads, in seconds."""
+        phase, progress = self._phase(), self.progress
         if phase in ("reading states", "paused"):
             self._calling_since = None
-            return None
-        if phase in ("verifying", "stopping") or self.progress.outage.ongoing:
+        if phase in ("reading states", "verifying") and progress.to_read and not progress.outage.ongoing:
+            return max(0, progress.to_read - progress.reads) / self._service.rate
+        if phase != self._kind or phase == "verifying" or progress.outage.ongoing:
             return None
         called, limit = self.progress.outcomes.total() - self.progress.outcomes[Outcome.UNCHANGED], self._service.rate
         if self._calling_since is None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from bulkcert.engine.pacer import lane_cap
+from bulkcert.language import later
 from bulkcert.runs.options import ACCOUNT_LIMIT, ADDRESS_LIMIT
 
 
@@ -24,7 +25,7 @@ def above_documented(account: int, address: int) -> Iterator[str]:
         yield f"{above}. {BLOCKED} {_RAISED}"
 
 
-BLOCKED = (
+BLOCKED = later(
     "The service does not slow such an address down, it blocks it: nothing that sends from there gets an answer any "
     "more, other programs behind the same NAT included, and for how long is not documented."
 )

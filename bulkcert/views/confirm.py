@@ -1,17 +1,20 @@
 """What somebody is asked before anything is changed, and whether they agree."""
 
+import select
 import sys
 from collections.abc import Iterator
 
 from rich.text import Text
 
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.language import later, tr
 from bulkcert.log import is_json
 from bulkcert.runs.job import change_of
 from bulkcert.runs.options import ServiceOptions
 from bulkcert.runs.rates import BLOCKED, above_documented
 from bulkcert.runs.run import Run
 from bulkcert.runs.undo import Undo
+from bulkcert.service.actions import Action
 from bulkcert.telemetry.notify import waiting
 from bulkcert.views.change import change_rows
 from bulkcert.views.console import say, stderr, warn
@@ -21,6 +24,9 @@ from bulkcert.words import about, counted, printable
 
 ASK_FOR_COUNT = 1000
 """Above so many rows, and for every CA action, the number of those that change must be typed."""
+
+SIGNAL_CHECK_S = 0.5
+"""How long a question may take to hear of a signal."""
 
 _NO = ("n", "no", "q", "quit")
 """Answers after which nobody is asked once more."""
@@ -35,12 +41,15 @@ def warn_of_limits(options: ServiceOptions) -> None:
 def raised_limits(options: ServiceOptions) -> str:
     """Returns what it costs if limits above the documented ones were not raised; empty where none is above."""
     above = [*above_documented(options.rate, options.per_address_rate)]
-    return f"above the documented limits, which must have been raised. {BLOCKED}" if above else ""
+    return tr("above the documented limits, which must have been raised. {why}", why=tr(BLOCKED)) if above else ""
 
 
 def is_somebody_there() -> bool:
     """Returns whether somebody can be asked."""
     return not is_json() and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+TO_CHANGE = later("certificates that will change")
 
 
 def confirm_somebody_is_there() -> None:
@@ -54,7 +63,7 @@ def confirm_somebody_is_there() -> None:
         raise BulkcertError(ExitStatus.USAGE, f"{why}; no calls were made", "Add --yes to run without being asked.")
 
 
-def confirm(rows: int, *, by_device: bool, what: str = "certificates that will change") -> None:
+def confirm(rows: int, *, by_device: bool, what: str = TO_CHANGE) -> None:
     """Asks whether to continue; of many rows, and for every action on CAs, the number must be typed.
 
     Args:
@@ -67,9 +76,9 @@ def confirm(rows: int, *, by_device: bool, what: str = "certificates that will c
     """
     confirm_somebody_is_there()
     if rows > ASK_FOR_COUNT or not by_device:
-        _agree(f"Type the number of {what} ({rows}) to continue: ", str(rows))
+        _agree(tr("Type the number of {what} ({rows}) to continue: ", what=tr(what), rows=rows), str(rows))
     else:
-        _agree("Continue? [y/N] ", "y", "yes")
+        _agree(tr("Continue? [y/N] "), "y", "yes")
 
 
 def confirm_run(run: Run) -> None:
@@ -84,11 +93,13 @@ def confirm_run(run: Run) -> None:
     elif run.left == 1 and len(found.by_ca) == 1:
         confirm_somebody_is_there()
         (ca,) = found.by_ca
-        _agree(f"Type the serial of the CA ({printable(ca or '')}) to delete it: ", ca or "")
+        _agree(tr("Type the serial of the CA ({ca}) to delete it: ", ca=printable(ca or "")), ca or "")
     elif found.devices is not None:
         confirm_somebody_is_there()
-        devices, least = found.devices.devices, "at least " * (not found.devices.whole)
-        _agree(f"Type the number of devices that will be deleted ({least}{devices}) to continue: ", str(devices))
+        count = str(found.devices.devices)
+        devices = count if found.devices.whole else tr("at least {what}", what=count)
+        said = later("Type the number of devices that will be deleted ({devices}) to continue: ")
+        _agree(tr(said, devices=devices), count)
     else:
         confirm(run.left, by_device=False)
 
@@ -130,7 +141,7 @@ def _agree(question: str, *accepted: str) -> None:
         if not typed or typed.lower() in _NO:
             break
         if tries_left:
-            say(f"'{printable(typed)}' was typed, not {accepted[0]}")
+            say(tr("'{typed}' was typed, not {wanted}", typed=printable(typed), wanted=accepted[0]))
     text = f"not confirmed: '{printable(typed)}' was typed, not {' or '.join(accepted)}" if typed else "not confirmed"
     raise BulkcertError(ExitStatus.USAGE, text, "No calls that change anything were made.")
 
@@ -138,35 +149,49 @@ def _agree(question: str, *accepted: str) -> None:
 def show_undo(undo: Undo) -> None:
     """Prints what an undo is about to do, on stderr."""
     results = undo.opened.files.results
-    unknown = f"{counted(undo.unknown, 'row')} whose state before is not known"
+    unknown = tr("{rows} whose state before is not known", rows=counted(undo.unknown, "row"))
     if undo.rows:
-        what = f"{counted(undo.rows, 'row')} of {results}, {undo.action.name} ({undo.action.verb})"
-        say(f"to undo: {what}; {about(undo.calls / undo.service.rate)}")
+        action = f"{undo.action.name} ({tr(undo.action.verb)})"
+        what = tr("{rows} of {results}, {action}", rows=counted(undo.rows, "row"), results=results, action=action)
+        say(f"{tr('to undo')}{tr(': ')}{what}{tr('; ')}{about(undo.calls / undo.service.rate)}")
         show(_undo(undo), stderr)
         if undo.unknown:
-            say(f"{'included' if undo.include_unknown else 'not undone'}: {unknown}", style="yellow")
+            included = (
+                tr("included: {rows}", rows=unknown) if undo.include_unknown else tr("not undone: {rows}", rows=unknown)
+            )
+            say(included, style="yellow")
     elif undo.unknown:
-        say(f"nothing to undo: all that {results} has changed are {unknown}, so they are not undone", style="yellow")
+        said = later("nothing to undo: all that {results} has changed are {rows}, so they are not undone")
+        say(tr(said, results=results, rows=unknown), style="yellow")
     elif undone := undo.opened.status().undone:
-        say(f"nothing to undo: all that {results} has changed, {counted(undone, 'row')}, is undone already")
+        said = later("nothing to undo: all that {results} has changed, {rows}, is undone already")
+        say(tr(said, results=results, rows=counted(undone, "row")))
     else:
-        say(f"nothing to undo: {results} has no row that its run has changed")
+        say(tr("nothing to undo: {results} has no row that its run has changed", results=results))
 
 
 def _undo(undo: Undo) -> Iterator[tuple[str, str | Text]]:
     asked, service = undo.opened.asked, undo.service
     yield from rehearsal_line(rehearsal=asked.rehearsal)
-    yield "instance", f"{asked.instance} at {service.endpoint}"
-    kind = "device" if undo.action.by_device else "CA"
-    yield "will change", f"at most {counted(undo.calls, f'{kind} certificate')}: what they are now is not read first"
-    yield "limits", f"{service.rate:.0f}/s from {counted(len(service.addresses), 'address')}"
+    yield tr("instance"), tr("{instance} at {endpoint}", instance=asked.instance, endpoint=service.endpoint)
+    certificates = counted(undo.calls, kind_of(undo.action))
+    yield tr("will change"), tr("at most {what}: what they are now is not read first", what=certificates)
+    addresses = counted(len(service.addresses), "address")
+    yield tr("limits"), tr("{rate:.0f}/s from {addresses}", rate=service.rate, addresses=addresses)
     yield from change_rows(change_of(undo.options))
 
 
+def kind_of(action: Action) -> str:
+    """Returns what a row of an action is."""
+    return later("device certificate") if action.by_device else later("CA certificate")
+
+
 def _answer(question: str) -> str:
-    stderr.print(Text(question), end="")
     try:
+        stderr.print(Text(question), end="")
         with waiting():
+            while not select.select([sys.stdin], [], [], SIGNAL_CHECK_S)[0]:
+                pass  # a signal that comes just before a read would not be heard until its end
             line = sys.stdin.readline()
     except (KeyboardInterrupt, BulkcertError) as error:
         stderr.print()

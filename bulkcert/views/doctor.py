@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from rich.text import Text
 
-from bulkcert.runs.doctor import CheckResult, Diagnosis
+from bulkcert.runs.diagnosis import CheckResult, Diagnosis
 from bulkcert.views.layout import show
 
 _STYLES = {CheckResult.OK: "green", CheckResult.WARNING: "yellow", CheckResult.FAILED: "red", CheckResult.SKIPPED: ""}

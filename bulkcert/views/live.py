@@ -9,8 +9,8 @@ from rich.text import Text
 from bulkcert.engine.figures import Stats, Take
 from bulkcert.engine.session import Observer
 from bulkcert.views.console import stderr, wrapped
-from bulkcert.views.status import done_of, figures, lane_words
-from bulkcert.words import counted
+from bulkcert.views.status import done_of, figures, lane_words, pages_and_reads
+from bulkcert.words import duration
 
 REFRESH_S = 0.25
 LINE_EVERY_S = 5.0
@@ -40,9 +40,10 @@ def shown(describe: Callable[[Stats], str]) -> Observer:
 
 
 def reading(stats: Stats) -> str:
-    """Returns how many states were read so far."""
+    """Returns how many states were read so far, and how long the others take."""
+    left = "" if stats.left_s is None else f"; {duration(stats.left_s)} left"
     last = f"; last error {stats.last_error}" if stats.last_error else ""
-    return f"reading: {counted(stats.pages, 'page')}, {counted(stats.reads, 'certificate')} one by one{last}"
+    return f"reading: {pages_and_reads(stats)}; {duration(stats.elapsed_s)} elapsed{left}{last}"
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from bulkcert.runs.run import Run
 from bulkcert.service.actions import Action
 from bulkcert.service.signing import Credentials
 from bulkcert.views.change import change_rows
-from bulkcert.views.confirm import raised_limits
+from bulkcert.views.confirm import kind_of, raised_limits
 from bulkcert.views.console import say, stderr, warn
 from bulkcert.views.layout import rehearsal_line, show
 from bulkcert.views.plan import cas_of, mistake, on_devices, on_none
@@ -75,7 +75,7 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
     if run.already_done:
         yield tr("done"), tr("{count:,} already finished; resuming", count=run.already_done)
     if run.found is None:
-        yield tr("to call"), f"{counted(run.calls, _kind(job.action))}{_preflight(run)}"
+        yield tr("to call"), f"{counted(run.calls, kind_of(job.action))}{_preflight(run)}"
         yield tr("CAs"), _cas(run)
     else:
         yield from _found(run, run.found)
@@ -94,14 +94,10 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
         yield "", Text(dropped, style="yellow")
 
 
-def _kind(action: Action) -> str:
-    return later("device certificate") if action.by_device else later("CA certificate")
-
-
 def _found(run: Run, found: Found) -> Iterator[tuple[str, str | Text]]:
     """Yields what was found, and what will be made of it."""
     action, states, options = run.job.action, found.states(run.job.action), run.job.options
-    certificates = counted(run.changing, _kind(action))
+    certificates = counted(run.changing, kind_of(action))
     is_most = states.not_read > 0 or run.changing < states.may_change
     yield tr("will change"), Text(tr("at most {what}", what=certificates) if is_most else certificates, style="bold")
     if run.changing < states.may_change:

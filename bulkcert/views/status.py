@@ -96,14 +96,19 @@ def figures(stats: Stats) -> str:
     """Returns what a session does, on one line."""
     done = ", ".join(f"{count:,} {outcome}" for outcome, count in stats.outcomes.items())
     if (is_reading := stats.phase == "reading states") or (not done and stats.pages + stats.reads):
-        read = f"{counted(stats.pages, 'page')} and {counted(stats.reads, 'single certificate')} read"
-        done = f"{'reading states: ' * is_reading}{read}"
+        done = f"{'reading states: ' * is_reading}{pages_and_reads(stats)} read"
     parts = [f"{duration(stats.elapsed_s)} elapsed; {stats.rate:.0f}/s", done or "nothing finished yet"]
     if stats.retries or stats.throttles:
         parts.append(faults(stats.retries, stats.throttles))
     if stats.left_s is not None:
         parts.append(f"{duration(stats.left_s)} left")
     return "; ".join([*parts, stats.waiting_for])
+
+
+def pages_and_reads(stats: Stats) -> str:
+    """Returns what was read so far; where states are read one by one, of how many."""
+    of_all = f"{stats.reads:,} of " * (stats.to_read > 0)
+    return f"{counted(stats.pages, 'page')} and {of_all}{counted(stats.to_read or stats.reads, 'single certificate')}"
 
 
 def _state(status: RunStatus) -> Text:
@@ -173,7 +178,7 @@ def _calls(status: RunStatus) -> Iterator[tuple[str, str]]:
         own = " in this session" * (len(status.sessions) > 1)
         yield "calls", f"{stats.calls:,}{own}, {stats.rate:.0f}/s now, at most {stats.limit:.0f}/s; {trouble}"
         if stats.pages or stats.reads:
-            yield "read", f"{counted(stats.pages, 'page')} and {counted(stats.reads, 'single certificate')}"
+            yield "read", pages_and_reads(stats)
         for number, lane in enumerate(stats.lanes):
             yield "" if number else "lanes", _lane(lane)
         if stats.handed_over:
