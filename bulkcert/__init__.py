@@ -1,3 +1,39 @@
-"""Switches very many device certificates of ApsaraMQ for MQTT off or on."""
+"""Switches very many device certificates of ApsaraMQ for MQTT off or on.
+
+``Job``, ``plan``, ``run``, ``verify``, ``undo``, ``resume`` and ``results`` are the Python API, which ``bulkcert help
+python`` explains. They are loaded when they are first used: a command does not need all that they need.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bulkcert.api import plan, results, resume, run, undo, verify
+    from bulkcert.api.job import Job
+    from bulkcert.errors import BulkcertError, ExitStatus
+    from bulkcert.service.signing import Credentials
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "BulkcertError",
+    "Credentials",
+    "ExitStatus",
+    "Job",
+    "plan",
+    "results",
+    "resume",
+    "run",
+    "undo",
+    "verify",
+]
+
+_ELSEWHERE = {"BulkcertError": "errors", "Credentials": "service.signing", "ExitStatus": "errors", "Job": "api.job"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - for the API alone
+
+    found = getattr(import_module(f"bulkcert.{_ELSEWHERE.get(name, 'api')}"), name)
+    return globals().setdefault(name, found)

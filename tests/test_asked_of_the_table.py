@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from bulkcert.commands.verify import confirm_watchable
 from bulkcert.errors import BulkcertError
 from bulkcert.output.advice import _BY_OUTCOME, Advice, _before_resuming
 from bulkcert.runs.undo import no_inverse
+from bulkcert.runs.verify import confirm_watchable
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.codes import WRONG_INSTANCE
 from bulkcert.store.outcome import DESIRED, NEVER_READ, Outcome

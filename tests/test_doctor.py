@@ -11,6 +11,7 @@ from program import INSTANCE, KEY_ID, bulkcert, emulator, here, untrusted_server
 
 from bulkcert.output.advice import Remedy
 from bulkcert.runs import diagnosis
+from bulkcert.service.credentials import _checked
 from bulkcert.service.operations import INSTANCE_ACCESS, OPERATIONS
 
 READING = {name for name, operation in OPERATIONS.items() if operation.reads}
@@ -141,6 +142,21 @@ def test_credentials(service):
     checks, _ = examined(service, env=sts)
     assert results(checks) == {"ok": len(CHECKS) - 1, "warning": 1}
     assert checks["credentials"]["result"] == "warning"
+
+
+@pytest.mark.parametrize(
+    ("provider", "token", "is_renewed"),
+    [
+        ("env", "t", False),
+        ("default/cli_profile/static_sts", "t", False),
+        ("default/cli_profile/ram_role_arn", "t", True),
+        ("default/ecs_ram_role", "t", True),
+        ("default/cli_profile/static_ak", None, False),
+    ],
+)
+def test_what_renews_a_token(provider, token, is_renewed):
+    """A token that somebody has put there ends; one that its source has made is followed by another."""
+    assert _checked("k", "s", token, provider).is_renewed == is_renewed
 
 
 def test_source_addresses(service):

@@ -14,7 +14,7 @@ FLOORS = (
     "errors log words language | service | store | input | engine emulator | output | fleet | runs job_file | telemetry"
 )
 FLOORS = [
-    set(rooms.split()) for rooms in f"{FLOORS} | views | report | commands | cli | man __main__ __init__".split("|")
+    set(rooms.split()) for rooms in f"{FLOORS} | views | report api | commands | cli | man __main__ __init__".split("|")
 ]
 """Rooms of the package, the lowest first; a room imports from lower floors and from itself."""
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

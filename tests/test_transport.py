@@ -13,7 +13,7 @@ import httpx
 import pytest
 import uvloop
 from fuzz_transport import fuzz
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from own_tls import server_context
 
@@ -141,13 +141,14 @@ STEP = st.tuples(
 SCRIPTS = st.lists(st.lists(STEP.map(lambda step: [*step[0], *step[1]]), max_size=4), max_size=5)
 
 
-@settings(deadline=None, max_examples=40)
-@given(scripts=SCRIPTS, callers=st.integers(1, 3), used=st.booleans())
-def test_what_was_read_is_never_taken_for_never_sent(scripts, callers, used):
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(scripts=SCRIPTS, callers=st.integers(1, 3), used=st.booleans(), is_secure=st.booleans())
+def test_what_was_read_is_never_taken_for_never_sent(authority, scripts, callers, used, is_secure):
     """Whatever a server does and when: no verdict "not sent" for what it read, nothing sent twice, each its answer."""
+    tls, scheme = (authority, "https") if is_secure else (None, "http")
 
     async def scenario():
-        async with serving(*scripts) as (port, seen), calling(port, timeout_s=0.1) as (_, call):
+        async with serving(*scripts, tls=tls) as (port, seen), calling(port, timeout_s=0.1, scheme=scheme) as (_, call):
 
             async def caller(first):
                 return {serial: await call(serial) for serial in (f"{first}{number}" for number in range(3))}
@@ -337,7 +338,7 @@ async def test_tls_is_checked_and_resumed(authority, newest):
         (resumed,) = carrier._open
 
         assert (first.verdict, second.verdict) == (Verdict.DONE, Verdict.DONE)
-        assert resumed._transport.get_extra_info("ssl_object").session_reused
+        assert resumed._tls.session_reused
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"], ids=["of another name", "nobody's"])

@@ -17,14 +17,14 @@ from bulkcert.output.advice import steps_after, steps_left
 from bulkcert.output.summary import summary_of
 from bulkcert.runs.opening import open_existing
 from bulkcert.store.status import status_in, status_of
-from bulkcert.views import console
+from bulkcert.views import console, live
 from bulkcert.views.console import command_lines, say_step
 from bulkcert.views.ending import show_ending, summary_rows
 from bulkcert.views.layout import show
 from bulkcert.views.live import REFRESH_S, board
 from bulkcert.views.plan import CaStates, States
 from bulkcert.views.plan_shown import _table
-from bulkcert.views.status import rows_of
+from bulkcert.views.status import figures, rows_of
 
 WIDTH = 80
 LONG = "the service has answered with words and words and more words that nobody would read on one line " * 2
@@ -179,6 +179,24 @@ def test_the_live_line(printed):
 
     assert all(len(line) <= WIDTH for line in printed())
     assert set(waiting.split()) <= words(frame) | {"120", "30"}
+
+
+def test_the_line_of_what_has_no_bar(printed, monkeypatch):
+    """Where there is no bar, as while states are read, the line is as whole."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(console.stderr, "is_interactive", True)
+    waiting = "PAUSED by somebody-with-a-name on a-machine-with-a-long-name since 2027-01-15T08:00:00Z"
+    taken = stats(phase="paused", pages=120, reads=1_234, to_read=200_000, waiting_for=waiting)
+
+    async def watch():
+        with anyio.move_on_after(2 * REFRESH_S):
+            await live.shown(figures)(lambda: msgspec.convert(taken, Stats))
+
+    anyio.run(watch)
+
+    assert all(len(line) <= WIDTH for line in printed())
+    shown = "\n".join(printed())  # one frame begins where the one before ended
+    assert not [word for word in waiting.split() if word not in shown]
 
 
 def table(ca_sn, *figures):

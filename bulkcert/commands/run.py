@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,10 +14,10 @@ from bulkcert.engine.session import Observer
 from bulkcert.errors import ExitStatus
 from bulkcert.job_file import STARTED
 from bulkcert.language import speaking
-from bulkcert.log import bind, is_json
+from bulkcert.log import is_json
 from bulkcert.output.summary import Summary
-from bulkcert.runs.approval import planned_of
-from bulkcert.runs.job import ResolvedJob, resolve
+from bulkcert.runs.approval import resolve_run
+from bulkcert.runs.job import ResolvedJob
 from bulkcert.runs.opening import open_run
 from bulkcert.runs.options import PlanOptions, RunOptions, carried
 from bulkcert.runs.retention import remove_old
@@ -42,10 +41,7 @@ def run(action: ActionName, inputs: tuple[Path, ...], options: RunOptions) -> Ex
     """Calls the service once for each row of a list, and writes what became of every row."""
     if options.dry_run and options.plan is not None:
         refuse(["--dry-run and --plan exclude each other: the plan that is kept says what the run does"], "run")
-    plan = planned_of(options)
-    if plan is not None and plan.signed_by:
-        options = replace(options, approved_by=plan.signed_by)
-    job = resolve(action, inputs, options, plan=plan)
+    job = resolve_run(action, inputs, options)
     if options.dry_run:
         return plan_instead(action, inputs, carried(PlanOptions, options, overwrite=False))
     came = execute(job, ChainCredentials())
@@ -59,7 +55,6 @@ def execute(job: ResolvedJob, provider: CredentialProvider) -> Summary:
         job: What to do.
         provider: What to sign with.
     """
-    bind(action=job.action.name, instance=job.instance, rehearsal=job.rehearsal)
     warn, about = terminal.warn, f"{job.action.name} on {job.instance}"
     notified = notifying(job.options.notify, "run", job.files, warn, about=about, rehearsal=job.rehearsal)
     with ExitStack() as last, notified as ends_with:
@@ -95,12 +90,12 @@ def _executed(
     """
     options, started = job.options, time.monotonic()
     opened = _open(job)
-    bind(run=opened.opened.asked.run, ticket=options.ticket or None)
     with calling.held(opened.opened):
         if opened.calls:
             leave = partial(calling.leave_writing, opened.opened, opened.progress)
             calling.prepare(provider, leave)
-            run_shown.warn_of_mistakes(opened)
+            for text in run_shown.mistakes(opened):
+                terminal.warn(text)
             _confirm(opened, provider, leave, watches)
             boards = [] if options.quiet or is_json() else [board]
             calling.call(opened.call, provider, leave, *boards, *watches)
@@ -110,12 +105,7 @@ def _executed(
             run_shown.show_idle(opened)
         summary = opened.finish()
         last.callback(log_finished, summary, opened.progress, started)
-        if (
-            options.retain_days is not None
-            and not job.rehearsal
-            and summary.exit_status in (ExitStatus.OK, ExitStatus.INCOMPLETE)
-        ):
-            _show_swept(remove_old(job, STARTED.date()))
+        _show_swept(remove_old(job, summary.exit_status, STARTED.date()))
     return summary, opened.progress.sends.sends
 
 
@@ -128,7 +118,7 @@ def _confirm(run: Run, provider: CredentialProvider, leave: calling.Leave, watch
     options, is_quiet = run.job.options, run.job.options.quiet or is_json()
     is_shown = not (options.yes and options.quiet) and not is_json()
     may_start = options.yes or question.is_somebody_there()
-    if (options.yes and run.job.action.by_device and run.plan is None) or not may_start:
+    if (options.yes and not run.reads_first) or not may_start:
         if is_shown:
             _show_plan(run, provider)
         if not may_start:

@@ -5,19 +5,15 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-import msgspec
-
 from bulkcert.commands import calling
 from bulkcert.errors import ExitStatus
 from bulkcert.language import speaking
-from bulkcert.log import bind, is_json
-from bulkcert.output.summary import Summary
+from bulkcert.log import is_json
 from bulkcert.runs.opened import confirm_real
 from bulkcert.runs.opening import open_existing
 from bulkcert.runs.options import CallOptions
-from bulkcert.runs.undo import Undo, open_undo
+from bulkcert.runs.undo import Undo, UndoResult, open_undo
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
-from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.store.status import status_of
 from bulkcert.telemetry.events import log_finished
@@ -35,25 +31,6 @@ def undo(results: Path, options: CallOptions, *, include_unknown: bool | None) -
     files = RunFiles(results_of(results), options.state_dir)
     came = execute(files, ChainCredentials(), options, include_unknown=include_unknown)
     return terminal.ended(came.exit_status, came, as_json=options.json)
-
-
-class UndoResult(msgspec.Struct, frozen=True):
-    """What came of an undo.
-
-    Attributes:
-        rows: Rows that were to be undone.
-        undone: Rows that were.
-        unknown: Rows of which nobody knows what they were before; not undone unless --include-unknown.
-        exit_status: Of the undo: 0 if all of it is undone.
-        run: What the run has come to now, with an exit status of its own, 1: its rows are undone; null if there was
-            nothing to undo.
-    """
-
-    rows: int
-    undone: int
-    unknown: int
-    exit_status: int
-    run: Summary | None = None
 
 
 def execute(
@@ -90,8 +67,6 @@ def _executed(
 ) -> UndoResult:
     started = time.monotonic()
     opened = open_existing(files)
-    bind(run=opened.asked.run, action=opened.asked.action, instance=opened.asked.instance, rehearsal=rehearsal)
-    bind(ticket=options.ticket or None)
     with calling.held(opened):
         if not rehearsal:
             confirm_real(files, opened.asked, "undo")
@@ -100,7 +75,7 @@ def _executed(
             with speaking(options.language):
                 question.show_undo(undo_)
         if not undo_.rows and not undo_.has_to_end:
-            return UndoResult(0, 0, undo_.unknown, int(ExitStatus.OK))
+            return undo_.result()
         if undo_.rows:
             leave = partial(calling.leave_writing, opened, undo_.progress)
             question.warn_of_limits(options)
@@ -117,8 +92,7 @@ def _executed(
         if not options.json:
             show(ending.undone_rows(summary, undo_))
         ending.show_ending(summary, status_of(files), quiet=options.quiet or options.json)
-    undone = undo_.progress.outcomes[Outcome.UNDONE]
-    return UndoResult(undo_.rows, undone, undo_.unknown, summary.latest.exit_status or 0, summary)
+    return undo_.result(summary)
 
 
 def _show_devices(undo_: Undo, provider: CredentialProvider, leave: calling.Leave) -> None:

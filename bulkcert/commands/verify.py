@@ -5,17 +5,12 @@ from pathlib import Path
 
 from bulkcert.commands import calling
 from bulkcert.engine.figures import Stats
-from bulkcert.engine.limits import Target
-from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.errors import ExitStatus
 from bulkcert.language import later, speaking
-from bulkcert.log import bind
-from bulkcert.runs.job import check_required
-from bulkcert.runs.opened import OpenRun, confirm_real
+from bulkcert.runs.opened import confirm_real
 from bulkcert.runs.opening import open_existing
 from bulkcert.runs.options import VerifyOptions
-from bulkcert.runs.target import refuse, resolve_target
-from bulkcert.runs.verify import Verifier
-from bulkcert.service.actions import Action
+from bulkcert.runs.verify import Verifier, resolve_reading
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.store.schema import Verification
@@ -27,8 +22,6 @@ from bulkcert.views.ending import show_verified
 from bulkcert.views.live import shown
 from bulkcert.views.status import figures
 from bulkcert.words import counted, duration
-
-LONGEST_WATCH_S, SHORTEST_PAUSE_S = 30 * 86400, 1.0
 
 
 def verify(results: Path, options: VerifyOptions) -> ExitStatus:
@@ -63,8 +56,7 @@ def _executed(
     try:
         if not rehearsal:
             confirm_real(files, opened.asked, "verify")
-        bind(run=opened.asked.run, action=opened.asked.action, rehearsal=rehearsal, ticket=options.ticket or None)
-        service = _service(opened, options)
+        service = resolve_reading(opened, options)
         question.warn_of_limits(options)
         calling.prepare(provider, calling.leave_reading)
         if options.watch and not options.yes:
@@ -83,38 +75,6 @@ def _executed(
     finally:
         opened.close()
     return verification
-
-
-def _service(opened: OpenRun, options: VerifyOptions) -> Target:
-    """Returns where to read.
-
-    Raises:
-        BulkcertError: An option cannot be.
-    """
-    problems: list[str] = []
-    service = resolve_target(opened.where(options), problems)
-    if options.watch > LONGEST_WATCH_S:
-        problems.append(f"--watch must be 30d at most, not {options.watch / 86400:g}d; start it again after that")
-    if options.every < SHORTEST_PAUSE_S:
-        problems.append(f"--every must be 1s at least, not {options.every:g}s")
-    if options.watch:  # else nothing is changed
-        check_required(options, problems)
-    refuse(problems, "verify")
-    if options.watch:
-        confirm_watchable(opened.action)
-    return service
-
-
-def confirm_watchable(action: Action) -> None:
-    """Confirms that what is not in the desired state may be called again without a new question.
-
-    Raises:
-        BulkcertError: It may not.
-    """
-    if not action.repeatable:
-        since = ", whoever has registered them since" * action.deletes
-        advice = f"Leave --watch out; to {'delete them' if action.deletes else 'do it'} again, run {action.name} again."
-        raise BulkcertError(ExitStatus.USAGE, f"--watch would {action.verb} again{since}", advice)
 
 
 def _read(stats: Stats) -> str:

@@ -157,12 +157,28 @@ def sink(frames: Iterator[pl.DataFrame], schema: pl.Schema, suffix: str, target:
         OSError: The disk refuses.
         polars.exceptions.PolarsError: The frames do not fit together, or the disk refuses.
     """
+    _write(lazy(lambda: frames, schema), suffix, target)
 
-    def generate(columns: list[str] | None, *_: object) -> Iterator[pl.DataFrame]:
-        for frame in frames:
+
+def lazy(frames: Callable[[], Iterator[pl.DataFrame]], schema: pl.Schema) -> pl.LazyFrame:
+    """Returns a table whose frames are made when it is read, and only as far as it is.
+
+    Args:
+        frames: Makes them.
+        schema: That of each frame.
+    """
+
+    def generate(
+        columns: list[str] | None, condition: pl.Expr | None, left: int | None, _size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        for made in frames():
+            frame = made if condition is None else made.filter(condition)
+            frame = frame if left is None else frame.head(left)
             yield frame if columns is None else frame.select(columns)
+            if left is not None and not (left := left - frame.height):
+                return
 
-    _write(register_io_source(generate, schema=schema), suffix, target)
+    return register_io_source(generate, schema=schema)
 
 
 def _write(table: pl.LazyFrame, suffix: str, target: BinaryIO) -> None:

@@ -3,16 +3,18 @@
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check
-from bulkcert.runs.job import DEMANDED
+from bulkcert.runs.job import DEMANDED, ResolvedJob, resolve
 from bulkcert.runs.options import Options, RunOptions
 from bulkcert.runs.planned import ANOTHER, KeptPlan, read_plan
 from bulkcert.runs.target import refuse
+from bulkcert.service.actions import ActionName
 from bulkcert.store.schema import PlanRecord
 from bulkcert.words import counted
 
@@ -39,6 +41,18 @@ def planned_of(options: RunOptions) -> KeptPlan | None:
         return plan
     name, key = _signer(content, options.plan, options.approver_key, options.approved_by)
     return msgspec.structs.replace(plan, signed_by=name, signed_with=key)
+
+
+def resolve_run(action: ActionName, inputs: tuple[Path, ...], options: RunOptions) -> ResolvedJob:
+    """Returns the job that the options of ``run`` ask for, bound to its plan if there is one.
+
+    Raises:
+        BulkcertError: An option is wrong, or the plan is not approved by one of those who may.
+    """
+    plan = planned_of(options)
+    if plan is not None and plan.signed_by:
+        options = replace(options, approved_by=plan.signed_by)
+    return resolve(action, inputs, options, plan=plan)
 
 
 def confirm_list(plan: KeptPlan, check: Check) -> None:

@@ -2,12 +2,16 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+import polars as pl
+
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input import PinnedList, annotated
 from bulkcert.output.files import refuse_taken
-from bulkcert.output.results import SUFFIXES, suffix_of, write_results
+from bulkcert.output.results import SUFFIXES, Ask, chosen, lazy, suffix_of, write_results
 from bulkcert.runs.opened import pinned_of
 from bulkcert.runs.opening import open_existing
 from bulkcert.runs.session import summarize
@@ -41,10 +45,38 @@ def export(files: RunFiles, output: Path, only: Mapping[str, Collection[str]], *
     if os.path.realpath(output) == os.path.realpath(files.failed):
         raise BulkcertError(ExitStatus.CANNOT_WRITE, f"{output} is the failed rows of the run", _OTHER)
     refuse_taken(output, overwrite=overwrite)
+    with _reading(files) as (pinned, ask):
+        return write_results(output, pinned, ask, only, advice=_ELSEWHERE)
+
+
+def scan(files: RunFiles) -> pl.LazyFrame:
+    """Returns the rows of a run as its store has them whenever the table is collected.
+
+    Raises:
+        NoRunError: There is no such run.
+    """
+    with _reading(files) as (pinned, ask):
+        verified = ask(queries.count, queries.READ_BACK) > 0
+        schema = chosen(next(annotated(pinned)).clear(), ask, ".parquet", verified=verified).schema
+
+    def frames() -> Iterator[pl.DataFrame]:
+        with _reading(files) as (pinned, ask):
+            for batch in annotated(pinned):
+                yield chosen(batch, ask, ".parquet", verified=verified)
+
+    return lazy(frames, schema)
+
+
+@contextmanager
+def _reading(files: RunFiles) -> Iterator[tuple[PinnedList, Ask]]:
+    """Opens the list and the store of a run, while a session may be running.
+
+    Raises:
+        NoRunError: There is no such run.
+    """
     try:
         with reading(files.store) as db:
-            pinned = pinned_of(files, queries.asked(db))
-            return write_results(output, pinned, lambda ask, *about: ask(db, *about), only, advice=_ELSEWHERE)
+            yield pinned_of(files, queries.asked(db)), lambda ask, *about: ask(db, *about)
     except FileNotFoundError:
         raise no_run(files) from None
 

@@ -15,6 +15,7 @@ import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, Check, PinnedList, annotated
+from bulkcert.log import bind
 from bulkcert.output.files import cannot_write, sync_directory
 from bulkcert.output.results import prove_columns
 from bulkcert.runs.approval import confirm_list, confirm_required
@@ -52,6 +53,7 @@ def open_existing(files: RunFiles) -> OpenRun:
         asked = store.read(queries.asked)
         _confirm_own(files, asked)
         failing.pop_all()
+    bind(run=asked.run, action=asked.action, instance=asked.instance, rehearsal=asked.rehearsal)
     return OpenRun(files, held, store, asked, pinned_of(files, asked))
 
 
@@ -66,6 +68,7 @@ def open_run(job: ResolvedJob, on_progress: Callable[[int], None] | None = None)
         BulkcertError: The list cannot be used; the results cannot be written, or are those of another run.
     """
     files, run_id = job.files, uuid4().hex
+    bind(action=job.action.name, instance=job.instance, rehearsal=job.rehearsal)
     made = make_folder(files)
     with ExitStack() as failing:
         held = _lock(files)
@@ -86,6 +89,7 @@ def open_run(job: ResolvedJob, on_progress: Callable[[int], None] | None = None)
         except sqlite3.Error as error:
             raise unwritable(files.store, error) from error
         failing.pop_all()
+    bind(run=run.opened.asked.run, ticket=job.options.ticket or None)
     return run
 
 

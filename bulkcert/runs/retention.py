@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
-from bulkcert.errors import BulkcertError
+from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import clear_left
 from bulkcert.runs.job import DATE, ResolvedJob
 from bulkcert.store import lock, queries
@@ -18,20 +18,24 @@ from bulkcert.store.status import RunStatus, State, status_in
 _TIME = re.compile(r"(?<!\d)\d{2}-\d{2}-\d{2}(?!\d)")
 
 
-def remove_old(job: ResolvedJob, today: date) -> dict[Path, str]:
-    """Removes what bulkcert has written of runs that are older than ``--retain-days`` allows.
+def remove_old(job: ResolvedJob, exit_status: int, today: date) -> dict[Path, str]:
+    """Removes what bulkcert has written of runs that are older than ``--retain-days`` allows, after one that finished.
 
     An earlier run of the job is one in the same directory whose name differs in date and time alone, and that is of
     the same action, instance and endpoint. It is removed only if it, and its undo, ended in order and nobody holds it.
 
     Args:
         job: The job that has just run; it says how many days.
+        exit_status: What that came to.
         today: What age is counted from.
 
     Returns:
         The results of the runs that are old enough, each with the reason why its files stay; empty if they are gone.
     """
-    oldest, found = today - timedelta(days=job.options.retain_days or 0), {}
+    days, is_finished = job.options.retain_days, exit_status in (ExitStatus.OK, ExitStatus.INCOMPLETE)
+    if days is None or job.rehearsal or not is_finished:
+        return {}
+    oldest, found = today - timedelta(days=days), {}
     try:
         earlier = [results for results, day in _earlier(job.results, job.options.state_dir) if day < oldest]
     except OSError as error:

@@ -92,6 +92,11 @@ class Run(msgspec.Struct):
         return "always" if mode == "auto" and self.plan is not None and self.plan.all_read else mode
 
     @property
+    def reads_first(self) -> bool:
+        """Whether states are read though nobody is asked: what an action on a CA hits, or whether it was planned."""
+        return not self.job.action.by_device or self.plan is not None
+
+    @property
     def calls(self) -> int:
         """Certificates that this session calls at most."""
         limit = self.job.options.limit_rows

@@ -15,6 +15,7 @@ from bulkcert.engine.session import Interruption, Observer, calling
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, annotated
+from bulkcert.log import bind
 from bulkcert.output.summary import Summary
 from bulkcert.runs.found import Found, count_devices
 from bulkcert.runs.job import check_required, resolve_limits
@@ -26,6 +27,25 @@ from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import queries
 from bulkcert.store.outcome import Outcome, Row
+
+
+class UndoResult(msgspec.Struct, frozen=True):
+    """What came of an undo.
+
+    Attributes:
+        rows: Rows that were to be undone.
+        undone: Rows that were.
+        unknown: Rows of which nobody knows what they were before; not undone unless --include-unknown.
+        exit_status: Of the undo: 0 if all of it is undone.
+        run: What the run has come to now, with an exit status of its own, 1: its rows are undone; null if there was
+            nothing to undo.
+    """
+
+    rows: int
+    undone: int
+    unknown: int
+    exit_status: int
+    run: Summary | None = None
 
 
 class Undo(msgspec.Struct):
@@ -139,6 +159,13 @@ class Undo(msgspec.Struct):
             self.opened.begin("undo", self.options, None, include_unknown=self.include_unknown)
         return finalize(self.opened, self.progress.stop, self._came_to())
 
+    def result(self, summary: Summary | None = None) -> UndoResult:
+        """Returns what came of it; there is no summary where there was nothing to undo."""
+        if summary is None:
+            return UndoResult(0, 0, self.unknown, int(ExitStatus.OK))
+        undone = self.progress.outcomes[Outcome.UNDONE]
+        return UndoResult(self.rows, undone, self.unknown, summary.latest.exit_status or 0, summary)
+
     def _came_to(self) -> ExitStatus:
         outcomes, stop = self.progress.outcomes, self.progress.stop
         if outcomes[Outcome.UNDONE] == self.rows:
@@ -168,6 +195,7 @@ def open_undo(opened: OpenRun, options: CallOptions, *, include_unknown: bool | 
         BulkcertError: An option is wrong, the action cannot be undone, or nobody has decided on rows of which too
             little is known.
     """
+    bind(ticket=options.ticket or None)
     if opened.action.inverse is None:
         raise no_inverse(opened.action, opened.files.results)
     problems: list[str] = []

@@ -18,12 +18,16 @@ from bulkcert.engine.states import Scanned, StateReader
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, ROW
+from bulkcert.log import bind
 from bulkcert.output.failed import FailedRows
 from bulkcert.output.results import write_results
 from bulkcert.output.summary import utc
+from bulkcert.runs.job import check_required
 from bulkcert.runs.opened import OpenRun
 from bulkcert.runs.options import VerifyOptions
 from bulkcert.runs.session import session, summarize
+from bulkcert.runs.target import refuse, resolve_target
+from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Status
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import queries
@@ -32,6 +36,8 @@ from bulkcert.store.schema import Verification
 
 CAS_KEPT = 100_000
 """CAs that are paged through, each for itself."""
+
+LONGEST_WATCH_S, SHORTEST_PAUSE_S = 30 * 86400, 1.0
 
 _LASTING = frozenset({ExitStatus.DENIED, ExitStatus.MISCONFIGURED})
 """Why a reading fails that fails again in the next round."""
@@ -238,3 +244,40 @@ class Verifier(msgspec.Struct):
         because["called_again"] = len(self.called_since)
         because["not_reached"] = unread - sum(because.values())
         return {reason: count for reason, count in because.items() if count}
+
+
+def resolve_reading(opened: OpenRun, options: VerifyOptions) -> Target:
+    """Returns where to read, and whether the options may be.
+
+    Args:
+        opened: The run.
+        options: As typed.
+
+    Raises:
+        BulkcertError: An option cannot be.
+    """
+    bind(ticket=options.ticket or None)
+    problems: list[str] = []
+    service = resolve_target(opened.where(options), problems)
+    if options.watch > LONGEST_WATCH_S:
+        problems.append(f"--watch must be 30d at most, not {options.watch / 86400:g}d; start it again after that")
+    if options.every < SHORTEST_PAUSE_S:
+        problems.append(f"--every must be 1s at least, not {options.every:g}s")
+    if options.watch:  # else nothing is changed
+        check_required(options, problems)
+    refuse(problems, "verify")
+    if options.watch:
+        confirm_watchable(opened.action)
+    return service
+
+
+def confirm_watchable(action: Action) -> None:
+    """Confirms that what is not in the desired state may be called again without a new question.
+
+    Raises:
+        BulkcertError: It may not.
+    """
+    if not action.repeatable:
+        since = ", whoever has registered them since" * action.deletes
+        advice = f"Leave --watch out; to {'delete them' if action.deletes else 'do it'} again, run {action.name} again."
+        raise BulkcertError(ExitStatus.USAGE, f"--watch would {action.verb} again{since}", advice)

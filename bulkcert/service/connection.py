@@ -55,7 +55,6 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keeps the transport that it writes to."""
         self._transport = cast(asyncio.Transport, transport)
-        self._wrapped: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         self.idle_since = self._loop.time()
 
     def is_usable(self) -> bool:
@@ -81,13 +80,11 @@ class Connection(asyncio.Protocol):
         self._body: list[bytes] = []
         self.deadline = deadline
         self._waiting = waiting = self._loop.create_future()
-        self._transport.write(request)
+        self._write(request)
         return waiting
 
-    def new_session(self) -> ssl.SSLSession | None:
-        """Returns the TLS session the first time that it is asked for after an answer; None later, or without TLS."""
-        wrapped, self._wrapped = self._wrapped, None
-        return None if wrapped is None else wrapped.session
+    def _write(self, text: bytes) -> None:
+        self._transport.write(text)
 
     def abort(self) -> None:
         """Closes it at once: nothing more is sent, and nothing that comes is heard."""
@@ -178,3 +175,93 @@ class Connection(asyncio.Protocol):
         if self._is_head_over:
             self._is_over = True
             self._is_kept = self._parser.should_keep_alive()
+
+
+class SecureConnection(Connection):
+    """One connection with TLS, by the standard library: what the loops do in between costs more than the ciphers.
+
+    Args:
+        raw: The socket below it.
+        context: TLS settings.
+        host: Whose certificate is expected.
+        session: The session to resume, or None.
+    """
+
+    def __init__(self, raw: socket.socket, context: ssl.SSLContext, host: str, session: ssl.SSLSession | None) -> None:
+        super().__init__(raw)
+        self._is_session_taken = False
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host, session=session)
+        self.ready: asyncio.Future[None] = self._loop.create_future()
+        """Done when the handshake is over; an error of ssl, or that the connection was lost, where it failed."""
+
+    def new_session(self) -> ssl.SSLSession | None:
+        """Returns the session, to be resumed by others, the first time that it is asked for; None later."""
+        if self._is_session_taken:
+            return None
+        self._is_session_taken = True
+        return self._tls.session
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begins the handshake."""
+        super().connection_made(transport)
+        self._shake()
+
+    def data_received(self, data: bytes) -> None:
+        """Takes what has come: the handshake, pieces of an answer, sessions to resume."""
+        self._incoming.write(data)
+        if self.ready.done() or self._shake():
+            self._read()
+
+    def eof_received(self) -> None:
+        """Takes nothing for the end of an answer but what TLS says is one: whoever cuts the line can end it, too."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Takes note that it is closed."""
+        self._fail(error or ConnectionResetError("the server closed it"))
+        super().connection_lost(error)
+
+    def _shake(self) -> bool:
+        """Continues the handshake; returns whether it is over."""
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._flush()
+            return False
+        except ssl.SSLError as error:
+            self._fail(error)
+            self._flush()  # why, to the server
+            self._transport.close()
+            return False
+        self._flush()
+        if not self.ready.done():
+            self.ready.set_result(None)
+        return True
+
+    def _fail(self, error: Exception) -> None:
+        if not self.ready.done():
+            self.ready.set_exception(error)
+
+    def _read(self) -> None:
+        try:
+            while text := self._tls.read(MOST_HEAD):
+                super().data_received(text)
+        except ssl.SSLWantReadError:
+            self._flush()
+        except ssl.SSLError as error:
+            self.fail(httpx.ReadError(f"TLS: {error.reason or error}"))
+        else:
+            super().eof_received()
+            self.abort()
+
+    def _write(self, text: bytes) -> None:
+        try:
+            while text:
+                text = text[self._tls.write(text) :]
+        except ssl.SSLError as error:
+            self.fail(httpx.WriteError(f"TLS: {error.reason or error}"))
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._outgoing.pending:
+            self._transport.write(self._outgoing.read())

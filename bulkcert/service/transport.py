@@ -12,12 +12,12 @@ import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from importlib.metadata import version
-from typing import Any, Self
+from typing import Self
 
 import certifi
 import httpx
 
-from bulkcert.service.connection import NEVER, Connection
+from bulkcert.service.connection import NEVER, Connection, SecureConnection
 
 IDLE_S = 30.0
 """How long an idle connection is kept: longer than any pause between two calls of a lane at work."""
@@ -57,31 +57,19 @@ class Content(httpx.AsyncByteStream):
 
 
 class TrustContext(ssl.SSLContext):
-    """TLS settings for clients: certificates and host names are checked, and the last session with a host is resumed.
+    """TLS settings for calls to one host: certificate and host name are checked, and the last session is resumed.
 
     The authorities are those of SSL_CERT_FILE or SSL_CERT_DIR, or certifi's.
     """
 
     def __init__(self) -> None:
-        self.sessions: dict[str | bytes | None, ssl.SSLSession] = {}
+        self.session: ssl.SSLSession | None = None
         file, directory = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
         self.load_verify_locations(file or (None if directory else certifi.where()), directory or None)
 
     def __new__(cls) -> Self:
         """Makes one for clients, which checks by default."""
         return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
-
-    def wrap_bio(
-        self,
-        incoming: ssl.MemoryBIO,
-        outgoing: ssl.MemoryBIO,
-        server_side: bool = False,
-        server_hostname: str | bytes | None = None,
-        session: ssl.SSLSession | None = None,
-    ) -> ssl.SSLObject:
-        """Begins a connection, as the loop asks for it, with the last session of the same host."""
-        session = session or self.sessions.get(server_hostname)
-        return super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
 
 
 class Transport(httpx.AsyncBaseTransport):
@@ -193,8 +181,8 @@ class Transport(httpx.AsyncBaseTransport):
     def _keep(self, connection: Connection) -> None:
         if not connection.is_lost:
             self._idle.append(connection)
-            if self._context is not None and (session := connection.new_session()) is not None:
-                self._context.sessions[self._host] = session
+            if self._context is not None and isinstance(connection, SecureConnection):
+                self._context.session = connection.new_session() or self._context.session
 
     def _take(self, now: float) -> Connection | None:
         """Returns an idle connection that is alive; those that are not, or were idle for too long, are closed."""
@@ -272,6 +260,15 @@ class Transport(httpx.AsyncBaseTransport):
 
     async def _wrapped(self, loop: asyncio.AbstractEventLoop, raw: socket.socket) -> Connection:
         """Returns the connection on a connected socket, its TLS handshake done."""
-        named: dict[str, Any] = {} if self._context is None else {"ssl": self._context, "server_hostname": self._host}
-        _, connection = await loop.create_connection(lambda: Connection(raw), sock=raw, **named)
-        return connection
+        if (context := self._context) is None:
+            _, plain = await loop.create_connection(lambda: Connection(raw), sock=raw)
+            return plain
+        _, secure = await loop.create_connection(
+            lambda: SecureConnection(raw, context, self._host, context.session), sock=raw
+        )
+        try:
+            await secure.ready
+        except BaseException:
+            secure.abort()
+            raise
+        return secure

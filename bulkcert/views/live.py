@@ -31,10 +31,14 @@ def shown(describe: Callable[[Stats], str]) -> Observer:
             while True:
                 await anyio.sleep(LINE_EVERY_S)
                 stderr.print(Text(describe(take())))
-        with stderr.status(Text(describe(take()))) as status:
+        from rich.console import Group  # noqa: PLC0415 - for a terminal alone
+        from rich.live import Live  # noqa: PLC0415
+
+        # In as many lines as it takes: what is cut is why it waits.
+        with Live(console=stderr, auto_refresh=False, transient=True) as live:
             while True:
+                live.update(Group(*wrapped(Text(describe(take())), stderr)), refresh=True)
                 await anyio.sleep(REFRESH_S)
-                status.update(Text(describe(take())))
 
     return watch
 

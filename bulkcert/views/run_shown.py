@@ -16,7 +16,7 @@ from bulkcert.service.actions import Action
 from bulkcert.service.signing import Credentials
 from bulkcert.views.change import change_rows
 from bulkcert.views.confirm import kind_of, raised_limits
-from bulkcert.views.console import say, stderr, warn
+from bulkcert.views.console import say, stderr
 from bulkcert.views.layout import rehearsal_line, show
 from bulkcert.views.plan import cas_of, mistake, on_devices, on_none
 from bulkcert.views.plan_shown import CaTable, show_table
@@ -50,12 +50,12 @@ def caution(action: Action) -> str:
     )
 
 
-def warn_of_mistakes(run: Run) -> None:
-    """Warns, however quiet the run is, of protected serials that protect no row, and of a store across a network."""
+def mistakes(run: Run) -> Iterator[str]:
+    """Yields what is doubtful: protected serials that protect no row, and a store across a network."""
     if text := mistake(run.check):
-        warn(text)
+        yield text
     if run.opened.store.on_network:
-        warn(f"{run.job.files.folder} is on a file system of another machine; --state-dir names a local one")
+        yield f"{run.job.files.folder} is on a file system of another machine; --state-dir names a local one"
 
 
 def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]]:
