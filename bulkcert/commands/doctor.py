@@ -4,6 +4,7 @@ import msgspec
 
 from bulkcert import __version__
 from bulkcert.commands import calling, versions
+from bulkcert.engine import event_loop
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.diagnosis import Diagnosis, diagnoses
 from bulkcert.runs.doctor import resolve_examination

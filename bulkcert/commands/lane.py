@@ -38,7 +38,7 @@ def lane(where: str, options: LaneOptions) -> ExitStatus:
     with ExitStack() as open_:
         keys = None if options.keys is None else open_.enter_context(lane_keys(options.keys))
         provider = ChainCredentials()
-        anyio.run(fetch_credentials, provider, _leave)
+        anyio.run(fetch_credentials, provider)
         end_on_signals()
         address = options.source_address or None
         name = options.name or (keys.name if keys else f"lane-{address or 'any'}")
