@@ -7,8 +7,9 @@ import msgspec
 
 from bulkcert.language import later, tr, trn
 from bulkcert.report import svg
-from bulkcert.report.figures import Figures, Stretch
+from bulkcert.report.figures import Figures
 from bulkcert.report.svg import BOTTOM, HEIGHT, INK, LEFT, MAIN, MUTED, RIGHT, SECOND, THIRD, TOP, Axis
+from bulkcert.report.timing import Stretch
 from bulkcert.words import clock, counted, length
 
 _FAR = 3

@@ -8,6 +8,7 @@ import msgspec
 
 from bulkcert.engine.figures import Stats
 from bulkcert.output.summary import Caps, SessionSummary
+from bulkcert.report.timing import Containment, Exposure, Stretch
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.store.outcome import NEVER_READ
 from bulkcert.store.schema import Asked, Verification
@@ -166,24 +167,6 @@ class Verified(Verification, frozen=True, kw_only=True):
         return self.missed > 0 or not self.is_proof
 
 
-class Stretch(msgspec.Struct, frozen=True):
-    """A stretch of time with calls, in bins of equal width; what lies between two stretches is not drawn.
-
-    Attributes:
-        started: Beginning of the first bin.
-        bin_s: Width of a bin, in whole seconds.
-        calls: Last attempts sent, over all bins.
-        mean: Calls per second in each bin.
-        worst: Calls in the busiest second of each bin.
-    """
-
-    started: str
-    bin_s: int
-    calls: int
-    mean: list[float]
-    worst: list[int]
-
-
 class Calls(msgspec.Struct, frozen=True):
     """Calls, and how they are spread over time.
 
@@ -210,49 +193,6 @@ class Calls(msgspec.Struct, frozen=True):
     peak_window: int
     stretches: list[Stretch]
     latency_ms: dict[str, float]
-
-
-class Milestone(msgspec.Struct, frozen=True):
-    """When so many certificates were in the desired state; ``at`` and ``after_s`` are null if that was not."""
-
-    name: str
-    certificates: int
-    at: str | None
-    after_s: float | None
-
-
-class Containment(msgspec.Struct, frozen=True):
-    """How long it took until certificates were in the desired state, as the outcomes of the run say.
-
-    Attributes:
-        since: Start of the run, from which it is measured.
-        certificates: Certificates of the list: rows without duplicates.
-        reached: Those that were in the desired state in the end.
-        milestones: First, half, 99 % and last.
-        steps: Points of the curve: seconds since the start, certificates.
-    """
-
-    since: str
-    certificates: int
-    reached: int
-    milestones: list[Milestone]
-    steps: list[tuple[float, int]]
-
-
-class Exposure(msgspec.Struct, frozen=True):
-    """How long certificates could be misused: from when a key has leaked until they were off, as far as is known now.
-
-    Attributes:
-        since: When it has leaked.
-        certificates: Certificates of the list.
-        off: Those that are off.
-        milestones: Half of the list, 90 %, 99 % and all of it.
-    """
-
-    since: str
-    certificates: int
-    off: int
-    milestones: list[Milestone]
 
 
 class Headings(msgspec.Struct, frozen=True):

@@ -59,7 +59,7 @@ def _page(figures: Figures, document: Document, reload_s: int) -> str:
         f=figures,
         document=document,
         charts=charts,
-        rehearsal=tr(REHEARSAL),
+        rehearsal=REHEARSAL,
         tr=tr,
         language={"en": "en", "zh": "zh-Hans"}[spoken()],
         reload_s=reload_s,

@@ -2,10 +2,10 @@
 
 import math
 
+import msgspec
 import polars as pl
 
 from bulkcert.output.summary import utc
-from bulkcert.report.figures import Containment, Exposure, Milestone, Stretch
 from bulkcert.store.outcome import DESIRED, Outcome
 
 _POINTS = 300
@@ -17,6 +17,67 @@ SHORTEST_GAP_S = 60
 GAP_SHARE = 0.25
 """Share of the seconds with calls that a gap must exceed as well, so that a long run is not cut into pieces."""
 _WIDTHS_S = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400)
+
+
+class Stretch(msgspec.Struct, frozen=True):
+    """A stretch of time with calls, in bins of equal width; what lies between two stretches is not drawn.
+
+    Attributes:
+        started: Beginning of the first bin.
+        bin_s: Width of a bin, in whole seconds.
+        calls: Last attempts sent, over all bins.
+        mean: Calls per second in each bin.
+        worst: Calls in the busiest second of each bin.
+    """
+
+    started: str
+    bin_s: int
+    calls: int
+    mean: list[float]
+    worst: list[int]
+
+
+class Milestone(msgspec.Struct, frozen=True):
+    """When so many certificates were in the desired state; ``at`` and ``after_s`` are null if that was not."""
+
+    name: str
+    certificates: int
+    at: str | None
+    after_s: float | None
+
+
+class Containment(msgspec.Struct, frozen=True):
+    """How long it took until certificates were in the desired state, as the outcomes of the run say.
+
+    Attributes:
+        since: Start of the run, from which it is measured.
+        certificates: Certificates of the list: rows without duplicates.
+        reached: Those that were in the desired state in the end.
+        milestones: First, half, 99 % and last.
+        steps: Points of the curve: seconds since the start, certificates.
+    """
+
+    since: str
+    certificates: int
+    reached: int
+    milestones: list[Milestone]
+    steps: list[tuple[float, int]]
+
+
+class Exposure(msgspec.Struct, frozen=True):
+    """How long certificates could be misused: from when a key has leaked until they were off, as far as is known now.
+
+    Attributes:
+        since: When it has leaked.
+        certificates: Certificates of the list.
+        off: Those that are off.
+        milestones: Half of the list, 90 %, 99 % and all of it.
+    """
+
+    since: str
+    certificates: int
+    off: int
+    milestones: list[Milestone]
 
 
 def containment_of(rows: pl.DataFrame, since: int) -> Containment:
