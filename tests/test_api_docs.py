@@ -18,8 +18,6 @@ TEXT = (Path(bulkcert.__file__).parent / "docs" / "python.md").read_text()
 INSTANCE = "post-cn-7mz2d000001"
 PARTS = re.split(r"^## .+\n", TEXT, flags=re.MULTILINE)
 SECTIONS = dict(zip(["", "Airflow", "Prefect", "Dagster"], PARTS, strict=True))
-    zip(["", "Airflow", "Prefect", "Dagster"], re.split(r"^## .+\n", TEXT, flags=re.MULTILINE), strict=True)
-)
 
 
 def code_of(section, url):
