@@ -12,7 +12,18 @@ from typing import get_type_hints
 import anyio
 import polars as pl
 import pytest
-from program import INSTANCE, KEY_ID, SECRET, emulator, here, outcomes, read_results, write_devices
+from program import (
+    INSTANCE,
+    KEY_ID,
+    SECRET,
+    emulator,
+    environment,
+    here,
+    outcomes,
+    read_results,
+    wait_for,
+    write_devices,
+)
 from program import bulkcert as command
 
 import bulkcert
@@ -117,6 +128,42 @@ async def test_cancelled(job, service, how):
     assert len(service.calls()) == calls
     assert (await bulkcert.resume(slow.results, credentials=KEY)).exit_status == 0
     assert read_results(slow.results)[-1]["outcome"] == "succeeded"
+
+
+def test_interrupted(job, service, tmp_path):
+    """No signal is taken: Ctrl-C is asyncio's, which cancels; a thread that is not the first will do as well."""
+    script = f"""
+import asyncio, threading
+from pathlib import Path
+import bulkcert
+
+def run(**options):
+    where = dict(endpoint="{service.url}", instance="{INSTANCE}", results=Path("{job().results}"))
+    job = bulkcert.Job("inactivate-device", "{tmp_path / "devices.csv"}", rate=10, **where, **options)
+    return asyncio.run(bulkcert.run(job))
+
+thread = threading.Thread(target=run, kwargs=dict(limit_rows=1))
+thread.start()
+thread.join()
+print("begins", flush=True)
+run()
+"""
+    calls = len(service.calls())
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", script], env=environment(), **streams) as child:
+        child.stdout.readline()
+        wait_for(child, lambda: len(service.calls()) > calls + 3)
+        child.send_signal(signal.SIGINT)
+        _, stderr = child.communicate()
+
+    assert stderr.strip().endswith(b"KeyboardInterrupt")
+    there = outcomes(job().results)
+    assert there["succeeded"] == len(service.calls()) - calls - reads_of(service.calls()[calls:])
+    assert "cancelled" in here("status", job().results).ended(75).stdout
+
+
+def reads_of(calls):
+    return sum(not call["operation"].startswith("Inactivate") for call in calls)
 
 
 async def test_results_are_read_as_far_as_they_are_wanted(job):

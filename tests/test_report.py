@@ -363,6 +363,13 @@ def test_exposure(tmp_path, made):
     assert "UTC" not in shown.replace("--timezone UTC", "")
 
 
+def test_what_ends_no_exposure(tmp_path, made):
+    """Certificates that are switched on were not exposed until then."""
+    made([called()], action="activate-device")
+    refused = here("report", "r.csv", *LEAK, cwd=tmp_path).ended(2).stderr
+    assert "this run is activate-device, which ends no exposure" in refused
+
+
 def test_headings(tmp_path, made):
     """Title and executor as they were given, ticket and approver as the run was given them; and a place to sign."""
     change = {"ticket": "CHG-4711", "reason": "a key has leaked", "approved_by": "Wang Fang"}

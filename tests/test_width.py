@@ -10,9 +10,11 @@ import msgspec
 import pytest
 from made_store import made_run, row, session, stats
 from program import INSTANCE, UNHURRIED, here
+from rich.cells import cell_len
 
 from bulkcert.engine.figures import Stats
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.language import speaking
 from bulkcert.output.advice import steps_after, steps_left
 from bulkcert.output.summary import summary_of
 from bulkcert.runs.opening import open_existing
@@ -103,6 +105,20 @@ def ending(files):
         summary = summary_of(status, opened.pinned, opened.store.db)
     show(summary_rows(summary, status, calls=5))
     show_ending(summary, status, quiet=False)
+
+
+@pytest.mark.parametrize("case", RUNS)
+@pytest.mark.usefixtures("inside")
+def test_in_chinese(service, printed, case):
+    """A Chinese character takes two columns: what is planned, and what a run came to, fits all the same."""
+    Path("d.csv").write_text("DeviceSn,CaSn\n" + "".join(f"{number:012d},00ca\n" for number in range(200)))
+    with speaking("zh"):
+        ending(made_run(Path(), *RUNS[case], name="devices.of-the-fleet.csv"))
+    where = ("--endpoint", service.url, "--instance", INSTANCE, *UNHURRIED)
+    here("plan", "inactivate-device", "d.csv", "--language", "zh", *where).ended(0)
+
+    assert all(cell_len(line) <= WIDTH for line in printed())
+    assert sum(not line.isascii() for line in printed()) > 10
 
 
 @pytest.mark.usefixtures("inside")

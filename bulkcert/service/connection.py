@@ -192,8 +192,8 @@ class SecureConnection(Connection):
         self._is_session_taken = False
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host, session=session)
-        self.ready: asyncio.Future[None] = self._loop.create_future()
-        """Done when the handshake is over; an error of ssl, or that the connection was lost, where it failed."""
+        self.ready: asyncio.Future[Exception | None] = self._loop.create_future()
+        """Done when the handshake is over; what it failed by, or None."""
 
     def new_session(self) -> ssl.SSLSession | None:
         """Returns the session, to be resumed by others, the first time that it is asked for; None later."""
@@ -218,7 +218,7 @@ class SecureConnection(Connection):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Takes note that it is closed."""
-        self._fail(error or ConnectionResetError("the server closed it"))
+        self._shaken(error or ConnectionResetError("the server closed it"))
         super().connection_lost(error)
 
     def _shake(self) -> bool:
@@ -229,18 +229,17 @@ class SecureConnection(Connection):
             self._flush()
             return False
         except ssl.SSLError as error:
-            self._fail(error)
+            self._shaken(error)
             self._flush()  # why, to the server
             self._transport.close()
             return False
         self._flush()
-        if not self.ready.done():
-            self.ready.set_result(None)
+        self._shaken(None)
         return True
 
-    def _fail(self, error: Exception) -> None:
+    def _shaken(self, failure: Exception | None) -> None:
         if not self.ready.done():
-            self.ready.set_exception(error)
+            self.ready.set_result(failure)
 
     def _read(self) -> None:
         try:

@@ -267,8 +267,10 @@ class Transport(httpx.AsyncBaseTransport):
             lambda: SecureConnection(raw, context, self._host, context.session), sock=raw
         )
         try:
-            await secure.ready
+            failure = await secure.ready
         except BaseException:
             secure.abort()
             raise
+        if failure is not None:
+            raise failure
         return secure
