@@ -10,26 +10,28 @@ from cyclopts import Parameter
 
 from bulkcert.emulator.settings import Settings
 from bulkcert.report import Format
+from bulkcert.runs.command_options import (
+    DoctorOptions,
+    InventoryOptions,
+    LaneOptions,
+    PlanOptions,
+    PolicyOptions,
+    ReportOptions,
+    Stage,
+    VerifyOptions,
+)
 from bulkcert.runs.converters import names_of, whole_number
 from bulkcert.runs.options import (
     MAIN,
     SAFETY,
     CallOptions,
-    DoctorOptions,
     Inputs,
-    InventoryOptions,
-    LaneOptions,
     Options,
-    PlanOptions,
-    PolicyOptions,
-    ReportOptions,
     Results,
     ResumeOptions,
     RunOptions,
     ServiceOptions,
-    Stage,
     StateOptions,
-    VerifyOptions,
     number,
 )
 from bulkcert.service.actions import ActionName
