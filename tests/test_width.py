@@ -177,7 +177,8 @@ def test_what_commands_show(tmp_path, service, monkeypatch, printed, case):
 
     assert narrow
     assert wide
-    assert all(len(line) <= WIDTH for line in narrow)
+    # A path is never broken, so that it can be copied.
+    assert all(len(line.replace(str(tmp_path), "")) <= WIDTH for line in narrow)
     assert words(wide) <= words(narrow)
 
 
