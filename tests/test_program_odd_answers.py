@@ -5,7 +5,7 @@ from collections import defaultdict
 
 import msgspec
 import pytest
-from program import UNHURRIED, emulator, here, outcomes, read_results, write_devices
+from program import UNHURRIED, bulkcert, emulator, here, outcomes, read_results, write_devices
 
 from bulkcert.emulator.messages import DROPPED, Answer
 
@@ -180,7 +180,7 @@ def test_nothing_from_outside_is_obeyed_or_leaks(tmp_path, service):
 
     hostile(service, say)
     run = ("run", "inactivate-device", "d.csv", *service.looking, "--preflight", "never", "-o", "r.csv", "-v")
-    told = here(*run, "--max-errors", "100%", "--metrics-file", "m.prom", cwd=tmp_path).ended(1)
+    told = bulkcert(*run, "--max-errors", "100%", "--metrics-file", "m.prom", cwd=tmp_path).ended(1)
     where = ("--endpoint", service.url, "--instance", "post-cn-emulator", *UNHURRIED)
     here("inventory", *where, "-o", "all.csv", cwd=tmp_path).ended(0)
     shown = [here(*command, cwd=tmp_path) for command in (("status", "r.csv"), ("report", "r.csv", "--format", "text"))]
