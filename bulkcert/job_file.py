@@ -24,6 +24,13 @@ _NOT_REHEARSED = ("deadline", "require", "plan", "approver-key")
 
 _PLACEHOLDER = re.compile(r"\$\$|\$\{(\w+)\}|\{(\w+)\}")
 
+_SECRET = re.compile(
+    r"(?i)(?:secret|passw|passphrase|token|credential|cookie|api_?key|(?:^|_)key$)(?!.*_(?:file|path|dir|id|name)$)"
+)
+"""Names of variables that hold a secret; not of those that say where one is, or whose."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
 
 def options_of_job(path: Path, command: str, own: AbstractSet[str], of_run: AbstractSet[str]) -> dict[str, Any]:
     """Returns the options of a job file that are for a command, by their names.
@@ -96,18 +103,31 @@ def _filled(value: object, file: Path, key: str) -> object:
         return [_filled(each, file, key) for each in value]
     if not isinstance(value, str) or value == "-":
         return value
-    return str(file.absolute().parent / _PLACEHOLDER.sub(lambda found: _meaning(found, value, file, key), value))
+    filled = _PLACEHOLDER.sub(lambda found: _meaning(found, value, file, key), value)
+    if _CONTROL.search(filled):
+        raise BulkcertError(
+            ExitStatus.USAGE,
+            f"{file}: {key} = {value!r}: the path holds a control character: {filled!r}",
+            "Correct the job file, or the variable.",
+        )
+    return str(file.absolute().parent / filled)
 
 
 def _meaning(found: re.Match[str], text: str, file: Path, key: str) -> str:
     """Returns what stands for a placeholder; ``$$`` is a dollar sign.
 
     Raises:
-        BulkcertError: A variable is not set, or there is no such placeholder.
+        BulkcertError: A variable is not set, or holds a secret by its name; or there is no such placeholder.
     """
     variable, placeholder = found.groups()
     if found[0] == "$$":
         return "$"
+    if variable and _SECRET.search(variable):
+        raise BulkcertError(
+            ExitStatus.USAGE,
+            f"{file}: {key} = {text!r}: {variable} is a secret by its name, and paths are shown and kept",
+            "Put another variable into the path.",
+        )
     times = {"date": f"{STARTED:%Y-%m-%d}", "time": f"{STARTED:%H-%M-%S}"}
     filled = times.get(placeholder) if placeholder else os.environ.get(variable)
     if filled is not None:

@@ -62,8 +62,9 @@ def length(seconds: float) -> str:
     return tr("{s} s", s=f"{seconds:.3g}") if seconds < 60 else duration(seconds)  # noqa: PLR2004 - clock arithmetic
 
 
-_WORD = re.compile(r"[\u2e80-\uffef][\u3001\u3002\uff01-\uff1f]*|[^\s\u2e80-\uffef]+")
-"""A word, or a Chinese character with the punctuation behind it: what a line is not broken in."""
+_CHINESE, _OPENS, _CLOSES = r"\u2e80-\uffef", r"\u300a\uff08", r"\u3001\u3002\u300b\uff01\uff09\uff0c\uff1a\uff1b\uff1f"
+_WORD = re.compile(rf"[{_OPENS}]*(?:[^\s{_CHINESE}]+|[{_CHINESE}])[{_CLOSES}]*")
+"""A word, or a Chinese character, with the Chinese punctuation around it: what a line is not broken in."""
 
 
 def line_starts(text: str, width: int, indent: int) -> list[int]:

@@ -71,8 +71,8 @@ class Page:
             self.tell(f"{domain}.enable")
 
     def open(self, path):
-        """Opens a file and waits until it is loaded."""
-        url = path.resolve().as_uri()
+        """Opens a file, or an address, and waits until it is loaded."""
+        url = path if isinstance(path, str) else path.resolve().as_uri()
         self._events.clear()
         self.tell("Page.navigate", url=url)
         while "Page.loadEventFired" not in self._events:

@@ -12,14 +12,17 @@ import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from program import bulkcert, emulator, here, outcomes, read_results, start, summary_of, wait_for, write_devices
+from program import bulkcert, emulator, outcomes, read_results, start, summary_of, wait_for, write_devices
 
 from bulkcert.fleet.keys import make_keys
 
 RATE, PER_ADDRESS = 120, 80
-JITTER = 5
-"""Calls more than were sent in a second that a receiver may see in one, on a machine that is busy with other things; a
-share that is given twice would be 40."""
+JITTER = 18
+"""Calls more than were sent in a second that a receiver may see in one: it shares two busy processors with all of the
+others, and 8 ms in which it does not run are one call. A share that is given twice would be 40."""
+
+SKEW = 2
+"""The same by the stamps of the lanes, whose clocks the coordinator compares by what they report."""
 
 ROWS = 720
 LATENCY_MS = (20.0, 60.0)
@@ -69,19 +72,9 @@ class Cluster:
         where = ("--endpoint", self.service.url, "--instance", "post-cn-emulator", "--yes")
         return (*where, *rates, *cluster)
 
-    def run(self, *more, lanes=2):
+    def run(self, *, lanes=2, preflight="never"):
         """Starts the run; returns it."""
-        words = (
-            "run",
-            "inactivate-device",
-            "d.csv",
-            "-o",
-            "r.csv",
-            "--preflight",
-            "never",
-            *self.options(lanes),
-            *more,
-        )
+        words = ("run", "inactivate-device", "d.csv", "-o", "r.csv", "--preflight", preflight, *self.options(lanes))
         child = self._open.enter_context(start(*words, cwd=self.directory))
         self._open.callback(lambda: child.poll() is None and child.kill())
         return child
@@ -104,20 +97,13 @@ class Cluster:
         assert [row["DeviceSn"] for row in read_results(results)] == [device for device, _ in self.devices]
         assert outcomes(results) == {"succeeded": len(self.devices)}
         seen, sessions = self.service.report(), summary_of(results)["sessions"]
-        assert max(session["peak_window"] for session in sessions) <= RATE + JITTER
+        assert max(session["peak_window"] for session in sessions) <= RATE + SKEW
         assert seen.peak_window <= RATE + JITTER, seen
         assert max(each.peak_window for each in seen.addresses.values()) <= PER_ADDRESS, seen
         twice = seen.arrivals - len(self.devices)
         said = sum(session["handed_over"] for session in sessions)
         assert twice <= said if handed_over is None else twice <= handed_over
         return seen, sessions
-
-    def lanes_now(self):
-        """The lanes of the session that is running, as status shows them."""
-        import json  # noqa: PLC0415
-
-        shown = json.loads(here("status", "r.csv", "--json", cwd=self.directory).stdout or "{}")
-        return {lane["name"]: lane for lane in (shown.get("figures") or shown).get("lanes", [])}
 
 
 @contextmanager
@@ -252,12 +238,13 @@ def list_is_verified_and_undone(made):
     """Preflight, verification and undo go over the lanes as well, under the same limits."""
     made.lane(1)
     made.lane(2)
-    made.ended(made.run("--preflight", "always"))
+    made.ended(made.run(preflight="always"))
+    made.confirm(handed_over=len(made.devices))
     for command in ("verify", "undo"):
         ended = bulkcert(command, "r.csv", *made.options(2)[4:], cwd=made.directory)
         ended.ended(0)
     seen = made.service.report()
-    assert seen.peak_window <= RATE + JITTER
+    assert seen.peak_window <= RATE + JITTER, seen
     assert seen.addresses["127.0.0.2"].arrivals > len(made.devices) / 6
     assert outcomes(made.directory / "r.csv") == {"undone": len(made.devices)}
 

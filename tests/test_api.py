@@ -12,7 +12,18 @@ from typing import get_type_hints
 import anyio
 import polars as pl
 import pytest
-from program import INSTANCE, KEY_ID, SECRET, emulator, here, outcomes, read_results, write_devices
+from program import (
+    INSTANCE,
+    KEY_ID,
+    SECRET,
+    emulator,
+    environment,
+    here,
+    outcomes,
+    read_results,
+    wait_for,
+    write_devices,
+)
 from program import bulkcert as command
 
 import bulkcert
@@ -119,6 +130,42 @@ async def test_cancelled(job, service, how):
     assert read_results(slow.results)[-1]["outcome"] == "succeeded"
 
 
+def test_interrupted(job, service, tmp_path):
+    """No signal is taken: Ctrl-C is asyncio's, which cancels; a thread that is not the first will do as well."""
+    script = f"""
+import asyncio, threading
+from pathlib import Path
+import bulkcert
+
+def run(**options):
+    where = dict(endpoint="{service.url}", instance="{INSTANCE}", results=Path("{job().results}"))
+    job = bulkcert.Job("inactivate-device", "{tmp_path / "devices.csv"}", rate=10, **where, **options)
+    return asyncio.run(bulkcert.run(job))
+
+thread = threading.Thread(target=run, kwargs=dict(limit_rows=1))
+thread.start()
+thread.join()
+print("begins", flush=True)
+run()
+"""
+    calls = len(service.calls())
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", script], env=environment(), **streams) as child:
+        child.stdout.readline()
+        wait_for(child, lambda: len(service.calls()) > calls + 3)
+        child.send_signal(signal.SIGINT)
+        _, stderr = child.communicate()
+
+    assert stderr.strip().endswith(b"KeyboardInterrupt")
+    there = outcomes(job().results)
+    assert there["succeeded"] == len(service.calls()) - calls - reads_of(service.calls()[calls:])
+    assert "cancelled" in here("status", job().results).ended(75).stdout
+
+
+def reads_of(calls):
+    return sum(not call["operation"].startswith("Inactivate") for call in calls)
+
+
 async def test_results_are_read_as_far_as_they_are_wanted(job):
     """A LazyFrame has the types of the columns, filters, projects, and needs no results file."""
     await bulkcert.run(job(limit_rows=7), credentials=KEY)
@@ -178,12 +225,15 @@ async def test_there_is_no_such_run(tmp_path):
 async def test_the_log_is_that_of_the_standard_library(job, caplog):
     """Whoever sets up the logger bulkcert gets its events, with their fields."""
     with caplog.at_level(logging.INFO, "bulkcert"):
-        await bulkcert.run(job(), credentials=KEY)
+        await bulkcert.run(job(ticket="CHG-1"), credentials=KEY)
+        await bulkcert.run(job("activate-device", name="second.csv"), credentials=KEY)
     events = [record.event for record in caplog.records]
 
     assert events[0] == "run_started"
     assert events[-1] == "run_finished"
     assert "progress" in events
+    runs = {record.run: (record.action, record.ticket, record.access_key_id) for record in caplog.records}
+    assert [*runs.values()] == [("inactivate-device", "CHG-1", KEY_ID), ("activate-device", None, KEY_ID)]
 
 
 def test_importing_it_is_light():

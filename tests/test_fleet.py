@@ -154,7 +154,8 @@ def test_every_call_is_made_once_and_comes_back():
         assert b"the-secret" not in said
         assert b"the-token" not in said
         assert fleet.state("one").key == "key-of-a-lane"
-        assert fleet.progress.sends.sends + 20 > 300
+        fleet.lanes.end()
+        assert fleet.progress.sends.sends == 300
 
     played(play)
 

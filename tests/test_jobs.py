@@ -18,6 +18,7 @@ from bulkcert.errors import ExitStatus
 JOBS = Path(__file__).parent.parent / "jobs"
 AT_ANY_HOUR = {"BULKCERT_DEADLINE": "12h"}
 """In place of the time of day at which a night ends, for a real run of it, so that tests don't go by the clock."""
+LANE = (JOBS / "bulkcert-lane.service").read_text(encoding="utf-8")
 UNIT = (JOBS / "nightly-inactivation.service").read_text(encoding="utf-8")
 CRONTAB = (JOBS / "nightly-inactivation.crontab").read_text(encoding="utf-8")
 MANIFESTS = {
@@ -121,14 +122,15 @@ def test_credentials_file_of_the_unit(tmp_path, service):
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze (Debian package systemd)")
 def test_systemd(tmp_path):
-    """Unit and timer are what systemd understands, and nothing is left open that could be closed."""
-    unit = UNIT.replace("/opt/bulkcert/bin/bulkcert", str(Path(sys.prefix) / "bin" / "python"))
-    (tmp_path / "nightly-inactivation.service").write_text(unit, encoding="utf-8")
+    """Units and timer are what systemd understands, and nothing is left open that could be closed."""
+    for name, unit in (("nightly-inactivation", UNIT), ("a-lane", LANE)):
+        installed = unit.replace("/opt/bulkcert/bin/bulkcert", str(Path(sys.prefix) / "bin" / "python"))
+        (tmp_path / f"{name}.service").write_text(installed, encoding="utf-8")
     shutil.copy(JOBS / "nightly-inactivation.timer", tmp_path)
     files = sorted(map(str, tmp_path.iterdir()))
 
     for check in (["verify", "--man=no"], ["security", "--offline=true", "--threshold=20", "--no-pager"]):
-        analyzed = [*files] if check[0] == "verify" else files[:1]
+        analyzed = [*files] if check[0] == "verify" else files[:2]
         done = subprocess.run(["systemd-analyze", *check, *analyzed], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         assert check[0] != "verify" or not done.stderr
@@ -138,6 +140,14 @@ def test_systemd(tmp_path):
 def test_manifests(manifest):
     """Each manifest is as the Kubernetes API's schema wants it."""
     validate(manifest, "1.31", strict=True)
+
+
+def test_lanes(tmp_path):
+    """The command lines of unit and Deployment are understood: they get as far as the keys, which are not there."""
+    deployment = MANIFESTS["kubernetes-lanes.yaml: Deployment"]["spec"]["template"]["spec"]["containers"][0]
+    for line in (re.findall(r"^ExecStart=\S+ (.+)$", LANE, re.MULTILINE)[0].split(), deployment["args"]):
+        told = here(*line, cwd=tmp_path).ended(66).stderr
+        assert "no lane-….pem is there" in " ".join(told.split())
 
 
 def test_what_is_started_again():

@@ -58,6 +58,7 @@ def test_lines_of_wide_characters():
     lines = folded("未回读：这是服务的应答，而不是证书当前的状态。", 20, "", "  ")
 
     assert lines == ["未回读：这是服务的应", "  答，而不是证书当前", "  的状态。"]
+    assert folded("停用其张证书（inactivate-ca），或在其", 26, "", "") == ["停用其张证书", "（inactivate-ca），或在其"]
 
 
 ENGLISH = re.compile(r"(?<![\w./-])[A-Za-z][a-z]+ [A-Za-z][a-z]+(?![\w./-])", re.ASCII)

@@ -336,6 +336,7 @@ def test_up_to_500_are_named(made):
     assert [len(each.samples) for each in counted.findings] == [240, 240, 20]
     assert f"and 1,760 more, all in {files.results}; into a file of their own: {command}" in text_of(files)
     assert "and 280 more" in render(counted, "text", 10_000).decode()
+    assert "220 more are named at the end" in text_of(files)
     files.failed.write_text("row\n")
     assert f"and 1,760 more, all in {files.failed}" in text_of(files)
 
@@ -361,6 +362,13 @@ def test_exposure(tmp_path, made):
     assert "50 % of the list exposed for 1 h 49 min, until 2027-01-15 16:49:00 +08:00 (50 certificates)" in lines
     assert "99 % of the list not reached: 2 are not known to be off (99 certificates)" in lines
     assert "UTC" not in shown.replace("--timezone UTC", "")
+
+
+def test_what_ends_no_exposure(tmp_path, made):
+    """Certificates that are switched on were not exposed until then."""
+    made([called()], action="activate-device")
+    refused = here("report", "r.csv", *LEAK, cwd=tmp_path).ended(2).stderr
+    assert "this run is activate-device, which ends no exposure" in refused
 
 
 def test_headings(tmp_path, made):

@@ -2,7 +2,11 @@
 
 import re
 import signal
+import threading
 import time
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from browser import CHROMIUM, browser
@@ -14,6 +18,27 @@ RELOAD = '<meta http-equiv="refresh"'
 @pytest.fixture
 def page(place):
     return place.directory / "war-room.html"
+
+
+@contextmanager
+def served(page):
+    """Runs a static file server for the directory of a page; yields the address of the page."""
+    handler = partial(Quiet, directory=page.parent)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/{page.name}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """A file server that says nothing."""
+
+    def log_message(self, *_):
+        pass
 
 
 def written(page, *words):
@@ -35,6 +60,19 @@ def test_until_the_session_ends(place, page):
     assert re.search(r"Not all inactive</p>\s*<p class=\"line\">\d", page.read_text())
 
 
+def test_a_run_that_is_killed(place, page):
+    """The last page says so, and how to resume."""
+    with place.running() as run:
+        place.calling()
+        with start("report", place.results, "-o", page, "--live") as live:
+            wait_for(live, lambda: written(page, RELOAD))
+            run.kill()
+            live.communicate(timeout=PATIENCE_S)
+    assert live.returncode == 0
+    assert written(page, "The run was interrupted", f"<code>bulkcert resume {place.results}</code>")
+    assert RELOAD not in page.read_text()
+
+
 def test_ctrl_c(place, page):
     """Ctrl-C ends the page, not the run: what stays says when it was made, and loads itself no more."""
     with place.running() as run:
@@ -51,18 +89,18 @@ def test_ctrl_c(place, page):
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)")
 def test_in_a_browser(place, page):
-    """Whoever has opened it sees the run get on, without a script and without a hand."""
-    with place.running() as run, start("report", place.results, "-o", page, "--live") as live:
+    """From a static file server whoever has opened it sees the run get on, without a script and without a hand."""
+    with place.running() as run, start("report", place.results, "-o", page, "--live") as live, served(page) as url:
         wait_for(live, lambda: written(page, RELOAD))
         with browser() as tab:
-            tab.open(page)
+            tab.open(url)
             shown = "document.querySelector('.tile dd small')?.textContent"
             first, until = tab.value(shown), time.monotonic() + PATIENCE_S
             while tab.value(shown) in (first, None):
                 assert time.monotonic() < until
                 time.sleep(0.3)
             assert re.fullmatch(r"[\d,]+ of 5,000", first)
-            assert set(tab.asked) <= {page.resolve().as_uri()}
+            assert set(tab.asked) <= {url}
         place.end(run)
         live.communicate(timeout=PATIENCE_S)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cluster import free_port
 from program import here, write_devices
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -23,10 +24,11 @@ needs_promtool = pytest.mark.skipif(
 
 @pytest.fixture
 def exposition(tmp_path, service):
-    """Returns the file of metrics that a run has left."""
+    """Returns the file of metrics that a run has left, whose lanes might have been on several machines."""
     service.seed(write_devices(tmp_path / "d.csv", 10))
     file = tmp_path / "b.prom"
-    here("run", "inactivate-device", tmp_path / "d.csv", *service.where, "--metrics-file", file).ended(0)
+    cluster = ("--cluster", f"tcp://127.0.0.1:{free_port()}")
+    here("run", "inactivate-device", tmp_path / "d.csv", *service.where, "--metrics-file", file, *cluster).ended(0)
     return file
 
 

@@ -192,6 +192,34 @@ def test_paths_that_cannot_be_filled_in(tmp_path, service, path, told):
         assert f"{job}: results = '{path}': {told}" in here(command, "--job", job).ended(2).stderr
 
 
+@pytest.mark.parametrize("secret", ["ALIBABA_CLOUD_ACCESS_KEY_SECRET", "db_password", "ALIBABA_CLOUD_SECURITY_TOKEN"])
+def test_a_secret_is_in_no_path(tmp_path, service, secret):
+    """A variable whose name says that it holds a secret fills in no path, whether it is set or not (2)."""
+    job = job_file(tmp_path, service, 3, results=f"${{{secret}}}.csv")
+    refused = here("run", "--job", job, env={secret: "hidden"}).ended(2).stderr
+
+    assert f"{secret} is a secret by its name" in refused
+    assert "hidden" not in refused
+
+
+def test_a_variable_that_says_where_a_secret_is_fills_a_path_in(tmp_path, service):
+    """The name of a file is no secret."""
+    job = job_file(tmp_path, service, 3, results="${KEYRING_TOKEN_FILE}.csv")
+    here("run", "--job", job, env={"KEYRING_TOKEN_FILE": "where"}).ended(0)
+
+    assert outcomes(tmp_path / "where.csv") == {"succeeded": 3}
+
+
+def test_a_path_with_control_characters(tmp_path, service):
+    """It is refused, and no terminal obeys the refusal (2); one that was typed is shown without them, too."""
+    job = job_file(tmp_path, service, 3, results="${SITE}.csv")
+    refused = here("run", "--job", job, env={"SITE": "a\x1b[31m\nb"}).ended(2).stderr
+    typed = here("status", tmp_path / "a\x1b[31mb.csv").ended(66).stderr
+
+    assert "the path holds a control character: 'a\\x1b[31m\\nb.csv'" in refused
+    assert "\x1b" not in refused + typed
+
+
 @pytest.fixture
 def nights(tmp_path, service):
     """Returns what makes an earlier run of a job that keeps 30 days, and what runs the job and tells what it said."""

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import anyio
+import msgspec
 import pytest
 from program import PATIENCE_S, UNHURRIED, here, outcomes, read_results, start, summary_of, wait_for
 from stored import ask, change, kill, status
@@ -49,13 +50,10 @@ class Rounds(Verifier):
         pauses: Those that it made.
     """
 
-    def __init__(self, *failures):
-        service = SimpleNamespace(addresses=(None,), rate=1.0, workers=1)
-        asked = SimpleNamespace(rows=1)
-        store = SimpleNamespace(failure=None)
-        options = SimpleNamespace(watch=100, every=30)
-        super().__init__(SimpleNamespace(store=store, asked=asked, begin=lambda *_: None), service, options)
-        self.failures, self.looks, self.now, self.pauses = list(failures), 0, 0.0, []
+    failures: list = msgspec.field(default_factory=list)
+    looks: int = 0
+    now: float = 0.0
+    pauses: list = msgspec.field(default_factory=list)
 
     def pause(self, seconds):
         self.now += seconds
@@ -75,6 +73,12 @@ class Rounds(Verifier):
 
     async def _act(self, _lanes, _sightings):
         return {1}
+
+
+def rounds(*failures):
+    service = SimpleNamespace(addresses=(None,), rate=1.0, workers=1)
+    opened = SimpleNamespace(store=SimpleNamespace(failure=None), asked=SimpleNamespace(rows=1), begin=lambda *_: None)
+    return Rounds(opened, service, SimpleNamespace(watch=100, every=30), failures=list(failures))
 
 
 @pytest.fixture
@@ -104,12 +108,12 @@ def failed(status):
 
 def test_calls_in_vain_wait_for_the_next_round(watched):
     """A row that was called is looked at again at once; called in vain it waits for --every, the last time less."""
-    assert watched(Rounds()).pauses == [0, 30, 30, 30, 5]
+    assert watched(rounds()).pauses == [0, 30, 30, 30, 5]
 
 
 def test_a_look_that_fails_is_made_again(watched):
     """One bad answer does not end a watch, and is not told of once a later look went well."""
-    ended = watched(Rounds(failed(ExitStatus.UNAVAILABLE)))
+    ended = watched(rounds(failed(ExitStatus.UNAVAILABLE)))
 
     assert ended.looks == 6
     assert ended.stop is None
@@ -117,14 +121,14 @@ def test_a_look_that_fails_is_made_again(watched):
 
 def test_the_last_failure_is_told(watched):
     """What keeps failing to the end is why the watch ended, with its status."""
-    ended = watched(Rounds(*[failed(ExitStatus.UNAVAILABLE)] * 9))
+    ended = watched(rounds(*[failed(ExitStatus.UNAVAILABLE)] * 9))
 
     assert ended.stop.status is ExitStatus.UNAVAILABLE
 
 
 def test_no_permission_ends_it(watched):
     """What will be refused in each round is not asked for in each round."""
-    ended = watched(Rounds(failed(ExitStatus.DENIED)))
+    ended = watched(rounds(failed(ExitStatus.DENIED)))
 
     assert ended.looks == 1
     assert ended.stop.status is ExitStatus.DENIED

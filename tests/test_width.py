@@ -10,9 +10,12 @@ import msgspec
 import pytest
 from made_store import made_run, row, session, stats
 from program import INSTANCE, UNHURRIED, here
+from rich.cells import cell_len
 
+from bulkcert.commands.help import DOCS, help_, topics
 from bulkcert.engine.figures import Stats
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.language import speaking
 from bulkcert.output.advice import steps_after, steps_left
 from bulkcert.output.summary import summary_of
 from bulkcert.runs.opening import open_existing
@@ -105,6 +108,20 @@ def ending(files):
     show_ending(summary, status, quiet=False)
 
 
+@pytest.mark.parametrize("case", RUNS)
+@pytest.mark.usefixtures("inside")
+def test_in_chinese(service, printed, case):
+    """A Chinese character takes two columns: what is planned, and what a run came to, fits all the same."""
+    Path("d.csv").write_text("DeviceSn,CaSn\n" + "".join(f"{number:012d},00ca\n" for number in range(200)))
+    with speaking("zh"):
+        ending(made_run(Path(), *RUNS[case], name="devices.of-the-fleet.csv"))
+    where = ("--endpoint", service.url, "--instance", INSTANCE, *UNHURRIED)
+    here("plan", "inactivate-device", "d.csv", "--language", "zh", *where).ended(0)
+
+    assert all(cell_len(line) <= WIDTH for line in printed())
+    assert sum(not line.isascii() for line in printed()) > 10
+
+
 @pytest.mark.usefixtures("inside")
 def test_the_end_of_a_run(printed):
     """Reads are named among the calls; what has stopped the run is said once."""
@@ -160,7 +177,8 @@ def test_what_commands_show(tmp_path, service, monkeypatch, printed, case):
 
     assert narrow
     assert wide
-    assert all(len(line) <= WIDTH for line in narrow)
+    # A path is never broken, so that it can be copied.
+    assert all(len(line.replace(str(tmp_path), "")) <= WIDTH for line in narrow)
     assert words(wide) <= words(narrow)
 
 
@@ -221,6 +239,17 @@ def test_a_plan(unread):
     assert all(len(line) <= WIDTH for line in lines)
     assert ("not read" in lines[0]) == bool(unread)
     assert all("1,000,000" in line for line in lines[1:])
+
+
+@pytest.mark.parametrize("topic", topics())
+def test_topics(printed, topic):
+    """Nothing of a topic is cut off where its lines are folded."""
+    help_(topic, ())
+    shown = "".join("".join(printed()).split())
+
+    text = re.sub(r"\]\(.+?\)", "", (DOCS / f"{topic}.md").read_text())
+
+    assert not [word for word in re.findall(r"\w{4,}", text) if word not in shown]
 
 
 def test_commands_are_for_a_shell():

@@ -8,14 +8,13 @@ and then the cancellation is raised; the run can be resumed.
 
 import logging
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from datetime import datetime
 from functools import partial
-from typing import Any
 
-import anyio.to_thread
 import polars as pl
+from anyio import to_thread
 
 from bulkcert.api.context import CallContext, OnProgress, drained
 from bulkcert.api.job import Job, Of, confirm_list, converted, files_of, options_of
@@ -23,10 +22,11 @@ from bulkcert.log import event
 from bulkcert.output.summary import Summary
 from bulkcert.runs import exporting
 from bulkcert.runs.approval import resolve_run
+from bulkcert.runs.command_options import PlanOptions, VerifyOptions
 from bulkcert.runs.job import ResolvedJob
 from bulkcert.runs.opened import confirm_real
 from bulkcert.runs.opening import open_existing, open_run
-from bulkcert.runs.options import CallOptions, PlanOptions, ResumeOptions, Retried, RunOptions, VerifyOptions
+from bulkcert.runs.options import CallOptions, ResumeOptions, Retried, RunOptions
 from bulkcert.runs.plan import inquiry, resolve_question
 from bulkcert.runs.resuming import resumed, stored_options
 from bulkcert.runs.retention import remove_old
@@ -59,9 +59,9 @@ async def plan(job: Job, *, on_progress: OnProgress | None = None, credentials: 
     async def work(context: CallContext) -> Plan:
         with ExitStack() as held:
             question = resolve_question(job.action, job.source, options_of(PlanOptions, job))
-            asked = await anyio.to_thread.run_sync(held.enter_context, inquiry(question))
+            asked = await to_thread.run_sync(held.enter_context, inquiry(question))
             await context.call(asked.make)
-            return await anyio.to_thread.run_sync(make_plan, asked, context.provider.current)
+            return await to_thread.run_sync(make_plan, asked, context.provider.current)
 
     return await drained(work, on_progress, credentials)
 
@@ -83,7 +83,7 @@ async def run(job: Job, *, on_progress: OnProgress | None = None, credentials: C
     confirm_list(job)
 
     async def work(context: CallContext) -> Summary:
-        resolved = await anyio.to_thread.run_sync(resolve_run, job.action, job.source, options_of(RunOptions, job))
+        resolved = await to_thread.run_sync(resolve_run, job.action, job.source, options_of(RunOptions, job))
         return await _run(resolved, context)
 
     return await drained(work, on_progress, credentials)
@@ -174,14 +174,15 @@ async def resume(
         given = stored_options(status_of(files), retries=bool(retry))
         stored = {name.replace("-", "_"): value for name, value in given.items()}
         options = converted(ResumeOptions, stored | now | {"confirm_devices": confirm_devices, "yes": True})
-        doing: Coroutine[Any, Any, Summary | UndoResult | Verification] = resumed(
+        doing = partial(
+            resumed,
             files,
             options,
             run=partial(_run, context=context),
             undo=lambda own, unknown: _undo(files, own, unknown, context),
             verify=lambda own: _verify(files, own, context),
         )
-        return await doing
+        return await (await to_thread.run_sync(doing))
 
     return await drained(work, on_progress, credentials)
 
@@ -200,7 +201,7 @@ def results(of: Of) -> pl.LazyFrame:
 async def _run(job: ResolvedJob, context: CallContext) -> Summary:
     started = time.monotonic()
     with recording(job, _warn) as recorder:
-        run = await anyio.to_thread.run_sync(open_run, job)
+        run = await to_thread.run_sync(open_run, job)
         with closing(run.opened):
             log_started(run)
             if run.calls:
@@ -212,8 +213,11 @@ async def _run(job: ResolvedJob, context: CallContext) -> Summary:
                     if run.left:
                         confirm.confirm_devices(run)
                 await context.call(run.call, *watches)
-            summary = await anyio.to_thread.run_sync(run.finish)
-            remove_old(job, summary.exit_status, datetime.now().astimezone().date())
+            summary = await to_thread.run_sync(run.finish)
+            today = datetime.now().astimezone().date()
+            for results, why in (await to_thread.run_sync(remove_old, job, summary.exit_status, today)).items():
+                if why:
+                    _warn(f"kept {results}, though it is old enough: {why}")
         if recorder:
             recorder.summary = summary
     log_finished(summary, run.progress, started)
@@ -222,11 +226,11 @@ async def _run(job: ResolvedJob, context: CallContext) -> Summary:
 
 async def _verify(files: RunFiles, options: VerifyOptions, context: CallContext) -> Verification:
     started = time.monotonic()
-    with closing(await anyio.to_thread.run_sync(open_existing, files)) as opened:
+    with closing(await to_thread.run_sync(open_existing, files)) as opened:
         confirm_real(files, opened.asked, "verify")
         verifier = Verifier(opened, resolve_reading(opened, options), options)
         await context.call(verifier.read)
-        verification = await anyio.to_thread.run_sync(verifier.finish)
+        verification = await to_thread.run_sync(verifier.finish)
     log_verified(verification, started)
     return verification
 
@@ -235,14 +239,15 @@ async def _undo(
     files: RunFiles, options: CallOptions, include_unknown: bool | None, context: CallContext
 ) -> UndoResult:
     started = time.monotonic()
-    with closing(await anyio.to_thread.run_sync(open_existing, files)) as opened:
+    with closing(await to_thread.run_sync(open_existing, files)) as opened:
         confirm_real(files, opened.asked, "undo")
-        undoing = open_undo(opened, opened.where(options), include_unknown=include_unknown)
+        there = partial(open_undo, opened, opened.where(options), include_unknown=include_unknown)
+        undoing = await to_thread.run_sync(there)
         if not undoing.rows and not undoing.has_to_end:
             return undoing.result()
         if undoing.rows:
             await context.call(undoing.call)
-        summary = await anyio.to_thread.run_sync(undoing.finish)
+        summary = await to_thread.run_sync(undoing.finish)
     log_finished(summary, undoing.progress, started)
     return undoing.result(summary)
 

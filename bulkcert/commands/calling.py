@@ -1,7 +1,6 @@
 """What every command that calls the service does: credentials first, signals, what is shown, and the product."""
 
 import signal
-from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -9,6 +8,7 @@ from typing import Any, NoReturn
 
 import anyio
 
+from bulkcert.engine.event_loop import uvloop_or_none
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.progress import Progress, Stop
 from bulkcert.engine.session import Interruption, Observer, fetch_credentials, together, unwrapped
@@ -25,15 +25,6 @@ Leave = Callable[[int], NoReturn]
 
 Work = Callable[[CredentialProvider, Observer, Interruption], Coroutine[Any, Any, object]]
 """Makes calls signed by a provider, is watched meanwhile, and can be stopped."""
-
-
-def uvloop_or_none() -> Callable[[], AbstractEventLoop] | None:
-    """Returns what makes an event loop at half the price, where it can be imported; asyncio's does otherwise."""
-    try:
-        import uvloop  # noqa: PLC0415 - not everywhere
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
 
 
 def prepare(provider: CredentialProvider, leave: Leave) -> None:

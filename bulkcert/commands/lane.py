@@ -10,14 +10,15 @@ import anyio
 import anyio.to_thread
 from rich.text import Text
 
-from bulkcert.commands.calling import prepare, uvloop_or_none
-from bulkcert.errors import ExitStatus, stop_signals
+from bulkcert.engine.event_loop import uvloop_or_none
+from bulkcert.engine.session import fetch_credentials
+from bulkcert.errors import ExitStatus, end_on_signals, stop_signals
 from bulkcert.fleet.keys import Keys, lane_keys
 from bulkcert.fleet.lane import LaneAddress, LaneServer, default_egress
 from bulkcert.fleet.network import Where, load
 from bulkcert.log import event, is_json
 from bulkcert.runs.cluster import confirm_installed, resolve_where
-from bulkcert.runs.options import LaneOptions
+from bulkcert.runs.command_options import LaneOptions
 from bulkcert.runs.target import cannot_send_from, refuse
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.views import console as terminal
@@ -37,7 +38,8 @@ def lane(where: str, options: LaneOptions) -> ExitStatus:
     with ExitStack() as open_:
         keys = None if options.keys is None else open_.enter_context(lane_keys(options.keys))
         provider = ChainCredentials()
-        prepare(provider, _leave)
+        anyio.run(fetch_credentials, provider)
+        end_on_signals()
         address = options.source_address or None
         name = options.name or (keys.name if keys else f"lane-{address or 'any'}")
         here = LaneAddress(name, address, options.egress or default_egress(address))

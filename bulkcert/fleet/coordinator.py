@@ -292,8 +292,9 @@ class FleetLanes(Lanes):
         del self._members[member.name]
         self._left.append(member.lease)
         self.progress.in_flight -= member.in_flight
-        member.share = member.in_flight = 0
+        member.in_flight = 0
         if not self._is_over:
+            member.share = 0
             member.doing = member.doing if member.resumes_at else reason
             self._give_back(member, reason)
             self._show()

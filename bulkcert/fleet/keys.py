@@ -101,7 +101,7 @@ def lane_keys(directory: Path) -> Iterator[Keys]:
                 continue
             yield keys_of(directory, chain.name)
             return
-    reason = "all of its lanes are running" if chains else "has no lane-….pem"
+    reason = "each lane-….pem in it is in use" if chains else "no lane-….pem is there"
     raise BulkcertError(ExitStatus.INPUT_UNREADABLE, f"--keys {directory}: {reason}", MAKE)
 
 

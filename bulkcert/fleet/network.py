@@ -70,8 +70,10 @@ def load() -> ModuleType:
             "Install it: pip install 'bulkcert[cluster]'",
         ) from error
     config.set(_SETTINGS)
-    log = logging.getLogger("distributed")
-    log.handlers[:], log.propagate = [logging.NullHandler()], False
+    # A connection that ends in the middle of something is an error to them, with a traceback; here it is a lane's loss.
+    for name in ("distributed", "tornado"):
+        log = logging.getLogger(name)
+        log.handlers[:], log.propagate = [logging.NullHandler()], False
     return distributed
 
 

@@ -30,8 +30,8 @@ BATCH_ROWS = 32_768
 """Rows of an annotated batch at most."""
 ROW_GROUP_ROWS = 100_000
 """Rows of a row group, which is what is read at a time."""
-ROW_GROUP_CELLS = 4 * 1024 * 1024
-"""Cells of a row group at most, so that a thousand columns do not fill the memory."""
+ROW_GROUP_CELLS = 1024 * 1024
+"""Cells of a row group at most, of which several are in memory at a time: a thousand columns must not fill it."""
 # Measured: the level of zstd that costs no more than lz4 or none; statistics would cost as much as the file.
 _FORMAT: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "statistics": False}
 
@@ -87,7 +87,7 @@ class PinnedList(msgspec.Struct, frozen=True):
             BulkcertError: INPUT_UNREADABLE.
         """
         wanted = self.columns if own else self.key_columns
-        step, end = _rows_at_once(len(self.columns)), self.rows if last_row is None else min(last_row, self.rows)
+        step, end = rows_at_once(len(self.columns)), self.rows if last_row is None else min(last_row, self.rows)
         done = first_row - 1
         try:
             with unreadable(self.path):
@@ -250,11 +250,11 @@ def _create(path: Path) -> Any:
 
 
 def _sink(table: pl.LazyFrame, file: Any, columns: int) -> None:
-    table.sink_parquet(file, row_group_size=_rows_at_once(columns), **_FORMAT)
+    table.sink_parquet(file, row_group_size=rows_at_once(columns), **_FORMAT)
 
 
-def _rows_at_once(columns: int) -> int:
-    """Returns the rows of a row group of so many columns."""
+def rows_at_once(columns: int) -> int:
+    """Returns the most rows of a row group of so many columns."""
     return max(min(ROW_GROUP_ROWS, ROW_GROUP_CELLS // max(columns, 1)), 1)
 
 

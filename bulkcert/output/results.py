@@ -18,6 +18,7 @@ from polars.io.plugins import register_io_source
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, OWN_PREFIX, ROW, PinnedList, annotated
+from bulkcert.input.pinned import rows_at_once
 from bulkcert.output.files import cannot_write, reason_of, whole
 from bulkcert.store import queries
 from bulkcert.store.outcome import Outcome
@@ -184,6 +185,9 @@ def lazy(frames: Callable[[], Iterator[pl.DataFrame]], schema: pl.Schema) -> pl.
 def _write(table: pl.LazyFrame, suffix: str, target: BinaryIO) -> None:
     if suffix in _COMPRESSIONS:
         table.sink_csv(target, compression=_COMPRESSIONS[suffix])
+    elif suffix == ".parquet":
+        # A row group is in memory until it is written, and would be of 262,144 rows however many columns they have.
+        table.sink_parquet(target, row_group_size=rows_at_once(len(table.collect_schema())))
     else:
         getattr(table, f"sink_{suffix[1:]}")(target)
 

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 import shlex
 import signal
 import stat
@@ -151,11 +152,18 @@ def say(text: str | Text, console: Console = stderr, *, style: str = "", indent:
         console.print(line)
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""What a terminal would obey, in a path above all; a line break is none."""
+
+
 def wrapped(text: Text, console: Console, indent: int = 0) -> list[Text]:
     """Returns a text as the lines that fit a terminal; as it is where it goes into a file.
 
     Lines of its own stay lines; of one that begins with spaces what follows is indented further.
     """
+    if _CONTROL.search(text.plain):
+        text = text.copy()
+        text.plain = _CONTROL.sub("\ufffd", text.plain)
     if not console.is_terminal:
         return [text]
     if "\n" in text.plain:

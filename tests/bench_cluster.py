@@ -1,0 +1,153 @@
+"""What several machines make together, and what that costs the coordinator: ``python tests/bench_cluster.py``.
+
+Every figure is of this machine, and stands beside one of the same minute: two lanes beside one process with two
+addresses; a run of many rows beside one of few, so that its start does not count.
+"""
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from cluster import free_port
+from program import COMMAND, environment, write_devices
+
+from bulkcert.cli import main as bulkcert
+from bulkcert.emulator.process import running
+from bulkcert.fleet.lane import LaneAddress, LaneServer
+from bulkcert.fleet.network import Where
+from bulkcert.service.client import Client, Response
+from bulkcert.service.credentials import FixedCredentials
+from bulkcert.service.signing import Credentials
+from bulkcert.service.verdicts import Verdict
+
+WITHOUT_NETWORK = (sys.executable, __file__, "bulkcert")
+"""The command with a stand-in for HTTP: what its own lane sends would be half of what the coordinator needs."""
+
+MOST_CPU_US, MOST_MB, LEAST_SHARE = 60, 100, 0.95
+
+
+def measured(words, directory, command=COMMAND):
+    """Runs a command; returns its summary, and the CPU seconds that it has used."""
+    child = subprocess.Popen(
+        [*command, *map(str, words)], env=environment(), cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    stdout, stderr = child.stdout.read(), child.stderr.read()
+    _, status, used = os.wait4(child.pid, 0)
+    assert not status, (stdout + stderr).decode()
+    return json.loads(stdout), used.ru_utime + used.ru_stime
+
+
+def run(url, directory, results, *more, command=COMMAND):
+    where = ("--endpoint", url, "--instance", "post-cn-emulator", "--yes", "-q", "--json", "--preflight", "never")
+    return measured(("run", "inactivate-device", "d.csv", "-o", results, *where, *more), directory, command)
+
+
+@contextmanager
+def lane_processes(url, keys, addresses, directory):
+    with ExitStack() as open_:
+        children = []
+        for address in addresses:
+            command = [*COMMAND, "lane", url, "--keys", keys, "--source-address", address]
+            children.append(open_.enter_context(subprocess.Popen(command, env=environment(), cwd=directory)))
+            open_.callback(children[-1].kill)
+        yield children
+
+
+def megabytes(child):
+    status = Path(f"/proc/{child.pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
+
+
+def two_lanes_beside_one_process(directory):
+    """Two lane processes and the coordinator, beside one process with two addresses."""
+    write_devices(directory / "d.csv", 6000)
+    subprocess.run([*COMMAND, "cluster", "keys", "keys", "--lanes", "2"], cwd=directory, env=environment(), check=True)
+    seed = ("--instance=post-cn-emulator", f"--seed-from={directory / 'd.csv'}", "--latency-ms=20", "120")
+    own = ("--source-address", "127.0.0.2", "--source-address", "127.0.0.3")
+    with running(*seed) as service:
+        alone, _ = run(service.url, directory, "alone.csv", *own)
+    url = f"tls://127.0.0.1:{free_port()}"
+    with (
+        running(*seed) as service,
+        lane_processes(url, "keys", ("127.0.0.2", "127.0.0.3"), directory) as lanes,
+    ):
+        cluster = ("--cluster", url, "--keys", "keys", "--lanes", "2", "--source-address", "127.0.0.4")
+        together, _ = run(service.url, directory, "together.csv", *cluster)
+        memory = max(map(megabytes, lanes))
+        seen = service.report()
+    rates = [came["sessions"][0]["achieved_rate"] for came in (alone, together)]
+    print(f"one process, two addresses: {rates[0]:.0f}/s; two lanes and the coordinator: {rates[1]:.0f}/s")
+    print(f"receiver's peak {seen.peak_window} of 500; a lane needs {memory:.0f} MB")
+    return rates[1] >= LEAST_SHARE * rates[0] and seen.peak_window <= 500 and memory <= MOST_MB
+
+
+def many_lanes(directory, *, lanes, rate):
+    """Lanes with a stand-in for HTTP, all in one process: what a row costs the coordinator, its store included."""
+    costs, came = [], None
+    for rows in (rate // 2, 10 * rate):
+        write_devices(directory / "d.csv", rows)
+        url = f"tcp://127.0.0.1:{free_port()}"
+        served = subprocess.Popen([sys.executable, __file__, "lanes", url, str(lanes)], env=environment())
+        with running("--instance=post-cn-emulator", f"--seed-from={directory / 'd.csv'}") as service, served:
+            limits = ("--rate", rate, "--per-address-rate", 300, "--limits-raised", "--lanes", lanes)
+            cluster = ("--cluster", url, *limits)
+            came, cpu = run(service.url, directory, f"{rows}.csv", *cluster, command=WITHOUT_NETWORK)
+            served.kill()
+        costs.append(cpu)
+    cost_us = (costs[1] - costs[0]) / (10 * rate - rate // 2) * 1e6
+    made = came["sessions"][0]["achieved_rate"]
+    shares = sum(lane["share"] for lane in came["sessions"][0]["lanes"])
+    print(f"{lanes} lanes at {rate}/s: {made:.0f} rows/s, {cost_us:.0f} us of CPU a row at the coordinator; {shares=}")
+    return cost_us <= MOST_CPU_US and made >= 0.9 * rate
+
+
+async def stand_in(client, operation, parameters):
+    """Answers as the service does, without a network."""
+    at = round(time.time() * 1000)
+    await asyncio.sleep(0.06)
+    request_id = "7A1F9C04-3E2B-4D6A-9B1C-000000000000"
+    return Response(
+        verdict=Verdict.DONE,
+        http_status=200,
+        request_id=request_id,
+        sent_at=at,
+        finished_at=at + 60,
+        latency_ms=60.0,
+        credentials=client._provider.current,
+    )
+
+
+async def serve_lanes(url, count):
+    where = Where("tcp", "127.0.0.1", int(url.rsplit(":", 1)[1]))
+    provider = FixedCredentials(Credentials("testAccessKeyId", "-"))
+    servers = [
+        LaneServer(where, None, LaneAddress(f"lane-{n}", None, f"egress-{n}"), provider, lambda _: None)
+        for n in range(count)
+    ]
+    await asyncio.gather(*[server.serve() for server in servers])
+
+
+def main():
+    good = []
+    with tempfile.TemporaryDirectory() as directory:
+        good.append(two_lanes_beside_one_process(Path(directory)))
+        good.append(many_lanes(Path(directory), lanes=6, rate=1600))
+        good.append(many_lanes(Path(directory), lanes=20, rate=4000))
+    return 0 if all(good) else 1
+
+
+if __name__ == "__main__":
+    if not sys.argv[1:]:
+        sys.exit(main())
+    Client.call, Client.prepare = stand_in, lambda _: None
+    if sys.argv.pop(1) == "lanes":
+        asyncio.run(serve_lanes(sys.argv[1], int(sys.argv[2])))
+    else:
+        bulkcert()
