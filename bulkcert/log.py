@@ -68,7 +68,7 @@ def event(name: str, message: str, level: int = logging.INFO, **fields: Any) -> 
         level: As in ``logging``.
         fields: What JSON can hold.
     """
-    _log.log(level, message, extra={"event": name, **fields})
+    _log.log(level, message, extra={**bound(), "event": name, **fields})
 
 
 def is_json() -> bool:

@@ -225,12 +225,15 @@ async def test_there_is_no_such_run(tmp_path):
 async def test_the_log_is_that_of_the_standard_library(job, caplog):
     """Whoever sets up the logger bulkcert gets its events, with their fields."""
     with caplog.at_level(logging.INFO, "bulkcert"):
-        await bulkcert.run(job(), credentials=KEY)
+        await bulkcert.run(job(ticket="CHG-1"), credentials=KEY)
+        await bulkcert.run(job("activate-device", name="second.csv"), credentials=KEY)
     events = [record.event for record in caplog.records]
 
     assert events[0] == "run_started"
     assert events[-1] == "run_finished"
     assert "progress" in events
+    runs = {record.run: (record.action, record.ticket, record.access_key_id) for record in caplog.records}
+    assert [*runs.values()] == [("inactivate-device", "CHG-1", KEY_ID), ("activate-device", None, KEY_ID)]
 
 
 def test_importing_it_is_light():

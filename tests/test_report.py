@@ -336,6 +336,7 @@ def test_up_to_500_are_named(made):
     assert [len(each.samples) for each in counted.findings] == [240, 240, 20]
     assert f"and 1,760 more, all in {files.results}; into a file of their own: {command}" in text_of(files)
     assert "and 280 more" in render(counted, "text", 10_000).decode()
+    assert "220 more are named at the end" in text_of(files)
     files.failed.write_text("row\n")
     assert f"and 1,760 more, all in {files.failed}" in text_of(files)
 

@@ -12,6 +12,7 @@ from made_store import made_run, row, session, stats
 from program import INSTANCE, UNHURRIED, here
 from rich.cells import cell_len
 
+from bulkcert.commands.help import DOCS, help_, topics
 from bulkcert.engine.figures import Stats
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.language import speaking
@@ -176,7 +177,8 @@ def test_what_commands_show(tmp_path, service, monkeypatch, printed, case):
 
     assert narrow
     assert wide
-    assert all(len(line) <= WIDTH for line in narrow)
+    # A path is never broken, so that it can be copied.
+    assert all(len(line.replace(str(tmp_path), "")) <= WIDTH for line in narrow)
     assert words(wide) <= words(narrow)
 
 
@@ -237,6 +239,17 @@ def test_a_plan(unread):
     assert all(len(line) <= WIDTH for line in lines)
     assert ("not read" in lines[0]) == bool(unread)
     assert all("1,000,000" in line for line in lines[1:])
+
+
+@pytest.mark.parametrize("topic", topics())
+def test_topics(printed, topic):
+    """Nothing of a topic is cut off where its lines are folded."""
+    help_(topic, ())
+    shown = "".join("".join(printed()).split())
+
+    text = re.sub(r"\]\(.+?\)", "", (DOCS / f"{topic}.md").read_text())
+
+    assert not [word for word in re.findall(r"\w{4,}", text) if word not in shown]
 
 
 def test_commands_are_for_a_shell():

@@ -10,7 +10,7 @@ from bulkcert.views.option_errors import wrong_options
 RUN = ("run", "inactivate-device", "x.csv")
 WORDS = {
     ("inventory", "--outptu", "x.csv"): "Unknown option: --outptu. Did you mean --output?",
-    (*RUN, "--dry-run"): "bulkcert plan, with the same options, says what a run would do",
+    ("rehearse", *RUN[1:], "--dry-run"): "bulkcert plan, with the same options, says what a run would do",
     ("verify", "r.csv", "a", "b"): "'a', 'b': unexpected argument",
     ("inventory", "--rate", "1.5"): "--rate: '1.5' is not a whole number",
     ("inventory", "--timeout", "x"): "Invalid value for --timeout",

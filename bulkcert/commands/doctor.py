@@ -6,9 +6,9 @@ from bulkcert import __version__
 from bulkcert.commands import calling, versions
 from bulkcert.engine import event_loop
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.runs.command_options import DoctorOptions
 from bulkcert.runs.diagnosis import Diagnosis, diagnoses
 from bulkcert.runs.doctor import resolve_examination
-from bulkcert.runs.options import DoctorOptions
 from bulkcert.service.credentials import ChainCredentials
 from bulkcert.views import console as terminal
 from bulkcert.views.doctor import show_diagnoses

@@ -41,4 +41,4 @@ def _show(text: str) -> None:
         return
     from rich.markdown import Markdown  # noqa: PLC0415 - for a terminal alone
 
-    terminal.stdout.print(Markdown(text))
+    terminal.stdout.print(Markdown(text), soft_wrap=False)

@@ -16,8 +16,8 @@ from bulkcert.engine.limits import Target
 from bulkcert.errors import ExitStatus
 from bulkcert.output.files import cannot_write, refuse_taken, whole
 from bulkcert.output.results import SUFFIXES, suffix_of
+from bulkcert.runs.command_options import InventoryOptions
 from bulkcert.runs.inventory import Inventory
-from bulkcert.runs.options import InventoryOptions
 from bulkcert.runs.target import refuse, resolve_target
 from bulkcert.service.credentials import ChainCredentials
 from bulkcert.views import confirm as question

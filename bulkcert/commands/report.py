@@ -15,7 +15,7 @@ from bulkcert.report import Format
 from bulkcert.report.counting import count
 from bulkcert.report.figures import Figures, Headings
 from bulkcert.report.rendering import render
-from bulkcert.runs.options import ReportOptions
+from bulkcert.runs.command_options import ReportOptions
 from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.store.status import RunStatus
 from bulkcert.views import console as terminal

@@ -17,9 +17,10 @@ from bulkcert.language import speaking
 from bulkcert.log import is_json
 from bulkcert.output.summary import Summary
 from bulkcert.runs.approval import resolve_run
+from bulkcert.runs.command_options import PlanOptions
 from bulkcert.runs.job import ResolvedJob
 from bulkcert.runs.opening import open_run
-from bulkcert.runs.options import PlanOptions, RunOptions, carried
+from bulkcert.runs.options import RunOptions, carried
 from bulkcert.runs.retention import remove_old
 from bulkcert.runs.run import Run
 from bulkcert.runs.target import refuse

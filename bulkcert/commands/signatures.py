@@ -1,61 +1,30 @@
 """What every command takes, and what its help says. Nothing heavy is loaded before a command is called."""
 
-import gc
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from bulkcert.commands.loading import do, loaded
+from bulkcert.commands.run_signatures import control, export, report, resume, runs, status, undo, verify
 from bulkcert.emulator.settings import Settings
-from bulkcert.report import Format
-from bulkcert.runs.converters import names_of, whole_number
-from bulkcert.runs.options import (
-    MAIN,
-    SAFETY,
-    CallOptions,
+from bulkcert.runs.command_options import (
     DoctorOptions,
-    Inputs,
     InventoryOptions,
     LaneOptions,
-    Options,
     PlanOptions,
     PolicyOptions,
-    ReportOptions,
-    Results,
-    ResumeOptions,
-    RunOptions,
-    ServiceOptions,
     Stage,
-    StateOptions,
-    VerifyOptions,
-    number,
+)
+from bulkcert.runs.converters import whole_number
+from bulkcert.runs.options import (
+    MAIN,
+    Inputs,
+    Options,
+    RunOptions,
 )
 from bulkcert.service.actions import ActionName
-from bulkcert.store.outcome import Outcome
-from bulkcert.views.console import show_log
-
-OfStore = Annotated[Path, Parameter(name="--results", group=MAIN)]
-
-
-def _loaded(module: str) -> Any:
-    """Loads what a command needs; from then on garbage is collected, and not looked for among what was loaded."""
-    found = import_module(f"bulkcert.{module}")
-    gc.freeze()
-    gc.enable()
-    return found
-
-
-def _do(command: str, *arguments: object, **options: object) -> int:
-    """Loads the module of a command, and calls its function of the same name; its log begins before that."""
-    for asked in (*arguments, *options.values()):
-        if isinstance(asked, ServiceOptions):
-            show_log(verbose=asked.verbose, quiet=asked.quiet, file=asked.log_file)
-    return int(getattr(_loaded(f"commands.{command}"), command)(*arguments, **options))
-
-
-Output = Annotated[Path | None, Parameter(name=["--output", "-o"], group=MAIN, metavar="FILE")]
 
 
 def inventory(*, options: InventoryOptions = InventoryOptions()) -> int:
@@ -64,7 +33,7 @@ def inventory(*, options: InventoryOptions = InventoryOptions()) -> int:
     bulkcert inventory -o devices.csv --instance ID --region REGION
     bulkcert inventory --cas -o cas.csv --instance ID --region REGION
     """
-    return _do("inventory", options)
+    return do("inventory", options)
 
 
 def plan(action: ActionName, input_: Inputs, options: PlanOptions = PlanOptions()) -> int:
@@ -77,7 +46,7 @@ def plan(action: ActionName, input_: Inputs, options: PlanOptions = PlanOptions(
         action: What would be done with each row.
         input_: The list, as for run.
     """
-    return _do("plan", action, input_, options)
+    return do("plan", action, input_, options)
 
 
 def doctor(*, options: DoctorOptions = DoctorOptions()) -> int:
@@ -89,7 +58,7 @@ def doctor(*, options: DoctorOptions = DoctorOptions()) -> int:
     It reads at most ten certificates, and changes nothing. Without an instance
     it checks this machine alone.
     """
-    return _do("doctor", options)
+    return do("doctor", options)
 
 
 def policy(action: ActionName, *, options: PolicyOptions = PolicyOptions()) -> int:
@@ -103,7 +72,7 @@ def policy(action: ActionName, *, options: PolicyOptions = PolicyOptions()) -> i
     Args:
         action: What the run will do with each row.
     """
-    return _do("policy", action, options)
+    return do("policy", action, options)
 
 
 def rehearse(action: ActionName, input_: Inputs, options: Options = Options(), stage: Stage = Stage()) -> int:
@@ -116,7 +85,7 @@ def rehearse(action: ActionName, input_: Inputs, options: Options = Options(), s
         action: What to do with each row.
         input_: The list, as for run.
     """
-    return _do("rehearse", action, input_, options, stage)
+    return do("rehearse", action, input_, options, stage)
 
 
 def emulator(*, settings: Settings = Settings()) -> int:
@@ -128,7 +97,7 @@ def emulator(*, settings: Settings = Settings()) -> int:
     It listens on loopback and accepts the key testAccessKeyId with the secret testAccessKeySecret.
     """
     said = '{{"url":"{}"}}' if settings.json else "listening on {}; Ctrl-C stops it"
-    _loaded("emulator.server").serve(settings, lambda url: print(said.format(url), flush=True))  # noqa: T201 - the product
+    loaded("emulator.server").serve(settings, lambda url: print(said.format(url), flush=True))  # noqa: T201 - the product
     return 0
 
 
@@ -152,7 +121,7 @@ def cluster(
         lanes: How many lanes get a certificate.
         days: For how long they are valid.
     """
-    return _do("cluster", what, directory, lanes=lanes, days=days)
+    return do("cluster", what, directory, lanes=lanes, days=days)
 
 
 def lane(where: Annotated[str, Parameter(group=MAIN)], *, options: LaneOptions = LaneOptions()) -> int:
@@ -166,7 +135,7 @@ def lane(where: Annotated[str, Parameter(group=MAIN)], *, options: LaneOptions =
     Args:
         where: Where the coordinator listens: the URL that its --cluster has.
     """
-    return _do("lane", where, options)
+    return do("lane", where, options)
 
 
 def run(action: ActionName, input_: Inputs, options: RunOptions = RunOptions()) -> int:
@@ -180,189 +149,7 @@ def run(action: ActionName, input_: Inputs, options: RunOptions = RunOptions()) 
         input_: The list: .csv, .csv.gz, .csv.zst, .parquet or .ndjson files with the columns DeviceSn and CaSn; - is
             standard input.
     """
-    return _do("run", action, input_, options)
-
-
-def resume(results: Results, *, options: ResumeOptions = ResumeOptions()) -> int:
-    """Resume what was interrupted, or retry failed rows.
-
-    bulkcert resume devices.inactivate-device.results.csv
-    bulkcert resume devices.inactivate-device.results.csv --retry failed,unknown
-
-    The list is not needed. What was typed at the start of the run, undo or watch
-    holds unless it is given again, but --limit-rows and --deadline do not.
-
-    Args:
-        results: The results of the run. With --job those of the job.
-    """
-    return _do("resume", results, options)
-
-
-def undo(
-    results: Results,
-    *,
-    include_unknown: Annotated[bool | None, Parameter(group=SAFETY, negative="--no-include-unknown")] = None,
-    options: CallOptions = CallOptions(),
-) -> int:
-    """Undo what a run has changed.
-
-    bulkcert undo devices.inactivate-device.results.csv
-    bulkcert undo devices.inactivate-device.results.csv --no-include-unknown
-
-    Args:
-        results: The results of the run, which show the rows as undone. With --job those of the job.
-        include_unknown: Undo what was called though it is not known what it was before; --no-… leaves it.
-    """
-    return _do("undo", results, options, include_unknown=include_unknown)
-
-
-def verify(results: Results, *, options: VerifyOptions = VerifyOptions()) -> int:
-    """Read back the status of every row of a run.
-
-    bulkcert verify devices.inactivate-device.results.csv
-    bulkcert verify devices.inactivate-device.results.csv --watch 10m
-
-    What it reads is added to the results; 0 only if all rows are in the desired state.
-
-    Args:
-        results: The results of the run. With --job those of the job.
-    """
-    return _do("verify", results, options)
-
-
-def status(
-    results: Results,
-    *,
-    follow: Annotated[bool, Parameter(name=["--follow", "-f"], group=MAIN)] = False,
-    json: Annotated[bool, Parameter(group=MAIN)] = False,
-    options: StateOptions = StateOptions(),
-) -> int:
-    """Show the status of a run, from another terminal.
-
-    bulkcert status devices.inactivate-device.results.csv
-    bulkcert status --follow devices.inactivate-device.results.csv
-
-    It reads the run's store, and writes nothing.
-
-    Args:
-        results: The results of the run, or its folder. With --job those of the job.
-        follow: Follow until the run ends, and exit as it did: a live view on a terminal, else a line every 5 s.
-        json: Print one JSON object; with --follow one a line. Its "state" is starting, running, stalled (it may hang),
-            ended or interrupted; its "kind" is run, undo or verify.
-    """
-    return _do("status", results, options.state_dir, follow=follow, json=json)
-
-
-def control(
-    results: Results,
-    *,
-    rate: Annotated[int | None, number(MAIN)] = None,
-    per_address_rate: Annotated[int | None, number(MAIN)] = None,
-    pause: Annotated[bool, Parameter(group=MAIN)] = False,
-    continue_: Annotated[bool, Parameter(name="--continue", group=MAIN)] = False,
-    stop: Annotated[bool, Parameter(group=MAIN)] = False,
-    limits_raised: Annotated[bool, Parameter(group=MAIN)] = False,
-    options: StateOptions = StateOptions(),
-) -> int:
-    """Change the rate of a running session; pause or stop it.
-
-    bulkcert control devices.inactivate-device.results.csv --rate 200
-    bulkcert control devices.inactivate-device.results.csv --pause
-
-    The session does it within a second. What is asked is typed: it is read from
-    no job file and no environment. Status, log and report show who asked.
-
-    Args:
-        results: The results of the run. With --job those of the job.
-        rate: From now on, calls per second of the account.
-        per_address_rate: From now on, calls per second of each address.
-        pause: Send no more calls until --continue; a deadline still holds.
-        continue_: End a pause.
-        stop: Stop in order, as SIGTERM does, but with 75; resume continues.
-        limits_raised: Allow more than at the start of the session, and more than what is documented.
-    """
-    given = {"rate": (rate, per_address_rate) != (None, None), "pause": pause, "continue": continue_, "stop": stop}
-    requests = [name for name, is_given in given.items() if is_given]
-    return _do("control", results, options.state_dir, requests, (rate, per_address_rate), limits_raised=limits_raised)
-
-
-def runs(
-    directory: Annotated[Path, Parameter(group=MAIN)] = Path(),
-    *,
-    json: Annotated[bool, Parameter(group=MAIN)] = False,
-    state_dir: Annotated[Path | None, Parameter(group=MAIN, metavar="DIRECTORY")] = None,
-) -> int:
-    """List the runs in a directory.
-
-    bulkcert runs
-    bulkcert runs nightly --json
-
-    Args:
-        directory: Where results are; by default this directory.
-        json: Print one JSON object a line.
-        state_dir: Where the folders of runs are that were started with --state-dir; in place of the directory.
-    """
-    return _do("runs", directory, state_dir, json=json)
-
-
-def report(
-    results: OfStore,
-    *,
-    output: Output = None,
-    format: Annotated[Format | None, Parameter(group=MAIN)] = None,  # noqa: A002 - as it is typed
-    options: ReportOptions = ReportOptions(),
-) -> int:
-    """Report a run in one page, as HTML, text, Markdown or JSON.
-
-    bulkcert report devices.inactivate-device.results.csv
-    bulkcert report r.csv --title "Leak of 12 May" --timezone Asia/Shanghai
-
-    It needs no credentials, calls nothing, and disturbs no session that runs.
-
-    Args:
-        results: The results of the run, which need not be there. With --job those of the job.
-        output: The file; its name says the format. Default: RESULTS.report.html; for other formats standard output.
-        format: html, the default, is one page; text and md are for mail and tickets, json for programs.
-    """
-    return _do("report", results, output, format, options)
-
-
-def export(
-    results: OfStore,
-    *,
-    output: Output = None,
-    outcome: Annotated[
-        tuple[Outcome, ...],
-        Parameter(
-            name_transform=str.lower,  # an outcome is shown as it is typed
-            group=MAIN,
-            converter=names_of(Outcome),
-            consume_multiple=False,
-            metavar="OUTCOME,…",
-        ),
-    ] = (),
-    code: Annotated[tuple[str, ...], Parameter(group=MAIN, consume_multiple=False, metavar="CODE")] = (),
-    ca_sn: Annotated[tuple[str, ...], Parameter(group=MAIN, consume_multiple=False, metavar="SERIAL")] = (),
-    overwrite: Annotated[bool, Parameter(group=MAIN)] = False,
-    options: StateOptions = StateOptions(),
-) -> int:
-    """Write results again, all rows or some, in any format.
-
-    bulkcert export devices.inactivate-device.results.csv -o all.parquet
-    bulkcert export devices.inactivate-device.results.csv --outcome failed -o f.csv
-
-    What it writes is valid as an input for run. It makes no calls, and a session may be running.
-
-    Args:
-        results: The results of the run. With --job those of the job.
-        output: The file: .csv, .csv.gz, .csv.zst, .parquet or .ndjson. Without it the results themselves are written
-            again.
-        outcome: Only rows with one of these outcomes.
-        code: Only rows with this code; may be given more than once.
-        ca_sn: Only rows under this CA; may be given more than once.
-        overwrite: Replace a file that is there.
-    """
-    return _do("export", results, options.state_dir, output, (outcome, code, ca_sn), overwrite=overwrite)
+    return do("run", action, input_, options)
 
 
 def help_(topic: Annotated[str, Parameter(group=MAIN)] = "") -> int:

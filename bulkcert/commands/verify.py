@@ -7,9 +7,9 @@ from bulkcert.commands import calling
 from bulkcert.engine.figures import Stats
 from bulkcert.errors import ExitStatus
 from bulkcert.language import later, speaking
+from bulkcert.runs.command_options import VerifyOptions
 from bulkcert.runs.opened import confirm_real
 from bulkcert.runs.opening import open_existing
-from bulkcert.runs.options import VerifyOptions
 from bulkcert.runs.verify import Verifier, resolve_reading
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.paths import RunFiles, results_of

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from bulkcert.language import tr
+from bulkcert.language import tr, trn
 from bulkcert.output.advice import quoted
 from bulkcert.report.figures import Figures, Finding, Sample
 from bulkcert.report.parts import Document, Kinds, Section, TextTable, message, serial
@@ -20,23 +20,32 @@ from bulkcert.report.record import (
 )
 from bulkcert.words import REHEARSAL, about, clock, counted, duration, length, spaced
 
+FEW = 20
+"""Certificates of each finding that stand with it; the others are at the end, where they are in nobody's way."""
 
-def document_of(figures: Figures, most: int | None = None) -> Document:
+
+def document_of(figures: Figures, *, is_brief: bool = False) -> Document:
     """Returns what is said of a run; what is not in the desired state comes second.
 
     Args:
         figures: Of the run.
-        most: Certificates that are named of each finding at most; None for all that were counted.
+        is_brief: Whether only a few certificates are named.
     """
     verdict, steps = figures.verdict, figures.verdict.steps
     sections = [Section(tr("What to do next"), [f"→ {step}" for step in steps])] if steps else []
-    sections += [*_findings(figures, most), *_exposure(figures), *changes_section(figures), outcomes_section(figures)]
+    sections += [
+        *_findings(figures, is_brief=is_brief),
+        *_exposure(figures),
+        *changes_section(figures),
+        outcomes_section(figures),
+    ]
     sections += [
         *read_back_section(figures),
         *cas_section(figures),
         calls_section(figures),
         asked_section(figures),
         sessions_section(figures),
+        *([] if is_brief else _continued(figures)),
     ]
     return Document(
         title=_title(figures),
@@ -101,19 +110,34 @@ def _progress(figures: Figures) -> Iterator[tuple[str, str, str]]:
         yield tr("Left"), about(live.left_s), live.waiting_for
 
 
-def _findings(figures: Figures, most: int | None) -> Iterator[Section]:
+def _findings(figures: Figures, *, is_brief: bool) -> Iterator[Section]:
     if figures.findings:
         rows = counted(sum(each.rows for each in figures.findings), "row")
         failed = message(figures.failed or "")
         where = tr(" All of them, with what to do about each: {file}", file=failed) if failed else ""
         yield Section(tr("What is not in the desired state"), [f"{rows}{tr('.')}{where}"])
     for finding in figures.findings:
-        named = finding.samples[:most]
+        named, others = finding.samples[:FEW], finding.samples[FEW:]
+        below = trn("{count:,} more is named at the end", "{count:,} more are named at the end", len(others))
         yield Section(
             _name(finding),
             [message(finding.meaning), f"→ {finding.advice}"],
             table=_samples(named, finding, by_device=figures.action.by_device),
-            after=_more(figures, finding, finding.rows - len(named)),
+            after=below if others and not is_brief else _more(figures, finding, finding.rows - len(named)),
+            is_part=True,
+        )
+
+
+def _continued(figures: Figures) -> Iterator[Section]:
+    """Yields the certificates that do not stand with their findings, and where those are that are not named."""
+    if long := [finding for finding in figures.findings if len(finding.samples) > FEW]:
+        rows = counted(sum(len(finding.samples) - FEW for finding in long), "row")
+        yield Section(tr("What is not in the desired state, continued"), [f"{rows}{tr('.')}"])
+    for finding in long:
+        yield Section(
+            _name(finding),
+            table=_samples(finding.samples[FEW:], finding, by_device=figures.action.by_device),
+            after=_more(figures, finding, finding.rows - len(finding.samples)),
             is_part=True,
         )
 

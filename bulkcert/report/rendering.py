@@ -22,10 +22,6 @@ _COMMAND = re.compile(r"`(bulkcert [^`]+)`")
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#|~!&$])")
 
 
-_FEW = 20
-"""Certificates of each finding that a terminal shows."""
-
-
 def render(figures: Figures, format_: Format, width: int | None = None, reload_s: int = 0) -> bytes:
     """Returns a report in a format, UTF-8.
 
@@ -37,7 +33,7 @@ def render(figures: Figures, format_: Format, width: int | None = None, reload_s
     """
     if format_ == "json":
         return msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n"
-    document = document_of(figures, _FEW if format_ == "text" and width is not None else None)
+    document = document_of(figures, is_brief=format_ == "text" and width is not None)
     if format_ == "html":
         return _page(figures, document, reload_s).encode()
     lines = _text(document, width) if format_ == "text" else _markdown(document)

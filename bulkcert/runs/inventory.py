@@ -21,7 +21,7 @@ from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import cannot_write
 from bulkcert.output.results import sink, suffix_of
-from bulkcert.runs.options import InventoryOptions
+from bulkcert.runs.command_options import InventoryOptions
 from bulkcert.service.certificates import Certificate, Page
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import OPERATIONS

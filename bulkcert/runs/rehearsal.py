@@ -16,9 +16,10 @@ from bulkcert.emulator.process import Running, running
 from bulkcert.emulator.settings import CREDENTIALS, Settings
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.results import suffix_of
+from bulkcert.runs.command_options import Stage
 from bulkcert.runs.job import ResolvedJob, resolve
 from bulkcert.runs.lane_processes import MOST_LANES, lanes_of
-from bulkcert.runs.options import Options, Stage
+from bulkcert.runs.options import Options
 from bulkcert.runs.reading_list import pin
 from bulkcert.runs.target import cannot_send_from, confirm_region
 from bulkcert.service.actions import ACTIONS, Action, ActionName

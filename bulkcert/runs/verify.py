@@ -22,9 +22,9 @@ from bulkcert.log import bind
 from bulkcert.output.failed import FailedRows
 from bulkcert.output.results import write_results
 from bulkcert.output.summary import utc
+from bulkcert.runs.command_options import VerifyOptions
 from bulkcert.runs.job import check_required
 from bulkcert.runs.opened import OpenRun
-from bulkcert.runs.options import VerifyOptions
 from bulkcert.runs.session import session, summarize
 from bulkcert.runs.target import refuse, resolve_target
 from bulkcert.service.actions import Action

@@ -1,0 +1,211 @@
+"""What the commands take that are about a run that is there; see ``signatures``."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from bulkcert.commands.loading import do
+from bulkcert.report import Format
+from bulkcert.runs.command_options import (
+    ReportOptions,
+    VerifyOptions,
+)
+from bulkcert.runs.converters import names_of
+from bulkcert.runs.options import (
+    MAIN,
+    SAFETY,
+    CallOptions,
+    Results,
+    ResumeOptions,
+    StateOptions,
+    number,
+)
+from bulkcert.store.outcome import Outcome
+
+OfStore = Annotated[Path, Parameter(name="--results", group=MAIN)]
+
+
+Output = Annotated[Path | None, Parameter(name=["--output", "-o"], group=MAIN, metavar="FILE")]
+
+
+def resume(results: Results, *, options: ResumeOptions = ResumeOptions()) -> int:
+    """Resume what was interrupted, or retry failed rows.
+
+    bulkcert resume devices.inactivate-device.results.csv
+    bulkcert resume devices.inactivate-device.results.csv --retry failed,unknown
+
+    The list is not needed. What was typed at the start of the run, undo or watch
+    holds unless it is given again, but --limit-rows and --deadline do not.
+
+    Args:
+        results: The results of the run. With --job those of the job.
+    """
+    return do("resume", results, options)
+
+
+def undo(
+    results: Results,
+    *,
+    include_unknown: Annotated[bool | None, Parameter(group=SAFETY, negative="--no-include-unknown")] = None,
+    options: CallOptions = CallOptions(),
+) -> int:
+    """Undo what a run has changed.
+
+    bulkcert undo devices.inactivate-device.results.csv
+    bulkcert undo devices.inactivate-device.results.csv --no-include-unknown
+
+    Args:
+        results: The results of the run, which show the rows as undone. With --job those of the job.
+        include_unknown: Undo what was called though it is not known what it was before; --no-… leaves it.
+    """
+    return do("undo", results, options, include_unknown=include_unknown)
+
+
+def verify(results: Results, *, options: VerifyOptions = VerifyOptions()) -> int:
+    """Read back the status of every row of a run.
+
+    bulkcert verify devices.inactivate-device.results.csv
+    bulkcert verify devices.inactivate-device.results.csv --watch 10m
+
+    What it reads is added to the results; 0 only if all rows are in the desired state.
+
+    Args:
+        results: The results of the run. With --job those of the job.
+    """
+    return do("verify", results, options)
+
+
+def status(
+    results: Results,
+    *,
+    follow: Annotated[bool, Parameter(name=["--follow", "-f"], group=MAIN)] = False,
+    json: Annotated[bool, Parameter(group=MAIN)] = False,
+    options: StateOptions = StateOptions(),
+) -> int:
+    """Show the status of a run, from another terminal.
+
+    bulkcert status devices.inactivate-device.results.csv
+    bulkcert status --follow devices.inactivate-device.results.csv
+
+    It reads the run's store, and writes nothing.
+
+    Args:
+        results: The results of the run, or its folder. With --job those of the job.
+        follow: Follow until the run ends, and exit as it did: a live view on a terminal, else a line every 5 s.
+        json: Print one JSON object; with --follow one a line. Its "state" is starting, running, stalled (it may hang),
+            ended or interrupted; its "kind" is run, undo or verify.
+    """
+    return do("status", results, options.state_dir, follow=follow, json=json)
+
+
+def control(
+    results: Results,
+    *,
+    rate: Annotated[int | None, number(MAIN)] = None,
+    per_address_rate: Annotated[int | None, number(MAIN)] = None,
+    pause: Annotated[bool, Parameter(group=MAIN)] = False,
+    continue_: Annotated[bool, Parameter(name="--continue", group=MAIN)] = False,
+    stop: Annotated[bool, Parameter(group=MAIN)] = False,
+    limits_raised: Annotated[bool, Parameter(group=MAIN)] = False,
+    options: StateOptions = StateOptions(),
+) -> int:
+    """Change the rate of a running session; pause or stop it.
+
+    bulkcert control devices.inactivate-device.results.csv --rate 200
+    bulkcert control devices.inactivate-device.results.csv --pause
+
+    The session does it within a second. What is asked is typed: it is read from
+    no job file and no environment. Status, log and report show who asked.
+
+    Args:
+        results: The results of the run. With --job those of the job.
+        rate: From now on, calls per second of the account.
+        per_address_rate: From now on, calls per second of each address.
+        pause: Send no more calls until --continue; a deadline still holds.
+        continue_: End a pause.
+        stop: Stop in order, as SIGTERM does, but with 75; resume continues.
+        limits_raised: Allow more than at the start of the session, and more than what is documented.
+    """
+    given = {"rate": (rate, per_address_rate) != (None, None), "pause": pause, "continue": continue_, "stop": stop}
+    requests = [name for name, is_given in given.items() if is_given]
+    return do("control", results, options.state_dir, requests, (rate, per_address_rate), limits_raised=limits_raised)
+
+
+def runs(
+    directory: Annotated[Path, Parameter(group=MAIN)] = Path(),
+    *,
+    json: Annotated[bool, Parameter(group=MAIN)] = False,
+    state_dir: Annotated[Path | None, Parameter(group=MAIN, metavar="DIRECTORY")] = None,
+) -> int:
+    """List the runs in a directory.
+
+    bulkcert runs
+    bulkcert runs nightly --json
+
+    Args:
+        directory: Where results are; by default this directory.
+        json: Print one JSON object a line.
+        state_dir: Where the folders of runs are that were started with --state-dir; in place of the directory.
+    """
+    return do("runs", directory, state_dir, json=json)
+
+
+def report(
+    results: OfStore,
+    *,
+    output: Output = None,
+    format: Annotated[Format | None, Parameter(group=MAIN)] = None,  # noqa: A002 - as it is typed
+    options: ReportOptions = ReportOptions(),
+) -> int:
+    """Report a run in one page, as HTML, text, Markdown or JSON.
+
+    bulkcert report devices.inactivate-device.results.csv
+    bulkcert report r.csv --title "Leak of 12 May" --timezone Asia/Shanghai
+
+    It needs no credentials, calls nothing, and disturbs no session that runs.
+
+    Args:
+        results: The results of the run, which need not be there. With --job those of the job.
+        output: The file; its name says the format. Default: RESULTS.report.html; for other formats standard output.
+        format: html, the default, is one page; text and md are for mail and tickets, json for programs.
+    """
+    return do("report", results, output, format, options)
+
+
+def export(
+    results: OfStore,
+    *,
+    output: Output = None,
+    outcome: Annotated[
+        tuple[Outcome, ...],
+        Parameter(
+            name_transform=str.lower,  # an outcome is shown as it is typed
+            group=MAIN,
+            converter=names_of(Outcome),
+            consume_multiple=False,
+            metavar="OUTCOME,…",
+        ),
+    ] = (),
+    code: Annotated[tuple[str, ...], Parameter(group=MAIN, consume_multiple=False, metavar="CODE")] = (),
+    ca_sn: Annotated[tuple[str, ...], Parameter(group=MAIN, consume_multiple=False, metavar="SERIAL")] = (),
+    overwrite: Annotated[bool, Parameter(group=MAIN)] = False,
+    options: StateOptions = StateOptions(),
+) -> int:
+    """Write results again, all rows or some, in any format.
+
+    bulkcert export devices.inactivate-device.results.csv -o all.parquet
+    bulkcert export devices.inactivate-device.results.csv --outcome failed -o f.csv
+
+    What it writes is valid as an input for run. It makes no calls, and a session may be running.
+
+    Args:
+        results: The results of the run. With --job those of the job.
+        output: The file: .csv, .csv.gz, .csv.zst, .parquet or .ndjson. Without it the results themselves are written
+            again.
+        outcome: Only rows with one of these outcomes.
+        code: Only rows with this code; may be given more than once.
+        ca_sn: Only rows under this CA; may be given more than once.
+        overwrite: Replace a file that is there.
+    """
+    return do("export", results, options.state_dir, output, (outcome, code, ca_sn), overwrite=overwrite)
