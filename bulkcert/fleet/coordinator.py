@@ -244,7 +244,8 @@ class FleetLanes(Lanes):
             member.counts = type(member.counts)()
             self._shares.rest(member.lease, wants=True)
         member.number += 1
-        member.share = self._shares.grant(member.lease, member.number, now)
+        # While others are waited for nobody is to call, and what nobody is granted need not be waited out.
+        member.share = 0 if self.progress.waiting_for else self._shares.grant(member.lease, member.number, now)
         return Grant(
             member.number,
             report.stamp,

@@ -22,13 +22,17 @@ class MergedWindow(SendWindow):
         self._unsettled: list[float] = []
 
     def merge(self, sent: list[float]) -> None:
-        """Takes note of sends, by the coordinator's clock."""
+        """Takes note of sends, by the coordinator's clock; they are counted at once, and in order once all are in."""
+        if sent and not self.sends:
+            self.first_s = min(sent)
+        self.sends += len(sent)
         for at in sent:
             heapq.heappush(self._unsettled, at)
 
     def settle(self, until: float) -> None:
         """Counts what was sent before a time, in order."""
         while self._unsettled and self._unsettled[0] < until:
+            self.sends -= 1
             self.sent(max(heapq.heappop(self._unsettled), self.last_s))
 
     def recent_rate(self, now: float) -> float:
