@@ -44,7 +44,7 @@ class ServiceClient:
         return None
 
     async def call(self, operation, parameters):
-        self.service.asked.append((clock(), parameters["DeviceSn"]))
+        self.service.asked.append((clock(), parameters.get("DeviceSn", "")))
         await anyio.sleep(self.service.latency_s)
         status = 200 if self.service.verdict is Verdict.DONE else 403
         return Response(
