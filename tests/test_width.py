@@ -13,6 +13,7 @@ from program import INSTANCE, UNHURRIED, here
 from rich.cells import cell_len
 
 from bulkcert.commands.help import DOCS, help_, topics
+from bulkcert.commands.signatures import COMMANDS
 from bulkcert.engine.figures import Stats
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.language import speaking
@@ -250,6 +251,23 @@ def test_topics(printed, topic):
     text = re.sub(r"\]\(.+?\)", "", (DOCS / f"{topic}.md").read_text())
 
     assert not [word for word in re.findall(r"\w{4,}", text) if word not in shown]
+
+
+def test_the_list_of_topics(printed):
+    """Names of topics and commands are whole."""
+    help_("", COMMANDS)
+    lines = printed()
+
+    assert all(len(line) <= WIDTH for line in lines)
+    assert {*topics(), *COMMANDS} <= {word.strip(",") for line in lines for word in line.split()}
+
+
+@pytest.mark.parametrize("topic", topics())
+def test_topics_elsewhere(topic):
+    """Where a topic goes into a pipe its prose fits a terminal all the same."""
+    lines = (DOCS / f"{topic}.md").read_text().splitlines()
+
+    assert not [line for line in lines if len(line) > WIDTH and not line.startswith(("|", "    "))]
 
 
 def test_commands_are_for_a_shell():
