@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import json
+import re
 import time
 from contextlib import nullcontext
 
@@ -197,8 +198,14 @@ def test_undo_and_verify_obey_too(tmp_path, service, command):
     more = ("--watch", "1h") if command == "verify" else ()
     with start(command, place.results, *pace, *more) as child:
         place.until(lambda status: status.session.kind == command and status.state is State.RUNNING)
-        for asked in (("--rate", "10"), ("--pause",), ("--stop",)):
+        for asked in (("--rate", "10"), ("--pause",)):
             control(place, *asked)
+        place.until_it_does(lambda stats: stats.phase == "paused")
+        shown = here("status", place.results).stdout
+        assert re.search(
+            r"^rows +300; 0 called again$" if command == "verify" else r"^rows .* of 300 \(", shown, re.MULTILINE
+        )
+        control(place, "--stop")
         assert child.wait(PATIENCE_S) == 75
     assert [each.request for each in place.status.controls] == ["rate", "pause", "stop"]
 
