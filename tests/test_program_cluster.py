@@ -143,7 +143,10 @@ def test_no_configuration_of_dask_is_used_and_nothing_else_is_served(tmp_path):
 def _ports(pid):
     """The ports on which a process listens."""
     process = Path(f"/proc/{pid}")
-    sockets = {str(file.readlink()) for file in (process / "fd").iterdir()}
+    try:
+        sockets = {str(file.readlink()) for file in (process / "fd").iterdir()}
+    except FileNotFoundError:  # closed while it was looked at
+        return []
     lines = [line.split() for line in (process / "net/tcp").read_text().splitlines()[1:]]
     return {int(line[1].split(":")[1], 16) for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in sockets}
 
