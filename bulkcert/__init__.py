@@ -40,3 +40,6 @@ if not TYPE_CHECKING:  # a checker would take any name to be there
 
         found = getattr(import_module(f"bulkcert.{_ELSEWHERE.get(name, 'api')}"), name)
         return globals().setdefault(name, found)
+
+    def __dir__():  # noqa: ANN202
+        return sorted({*globals(), *__all__})

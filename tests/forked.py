@@ -172,7 +172,9 @@ def become(command, files):
 def main():
     """Loads, then forks until nobody asks any more."""
     os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:20,muzzy_decay_ms:0")  # as ``bulkcert.__main__`` does
-    rooms = [room for room in pkgutil.walk_packages(bulkcert.__path__, "bulkcert.") if room.name.split(".")[1] in ROOMS]
+    # Not by walking the package: that would load each of its rooms, and with one of them the console.
+    paths = [(f"{bulkcert.__path__[0]}/{room}", f"bulkcert.{room}.") for room in ROOMS]
+    rooms = [room for path, prefix in paths for room in pkgutil.iter_modules([path], prefix)]
     for module in (*LOADED, *(room.name for room in rooms)):
         importlib.import_module(module)
     gc.collect()

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import json
 import logging
 import signal
 import subprocess
@@ -29,6 +30,9 @@ from program import bulkcert as command
 import bulkcert
 from bulkcert import BulkcertError, Credentials, ExitStatus, Job
 from bulkcert.log import bound
+
+OF_LINES = {"timestamp", "level", "message"}
+"""What the formatter of lines adds."""
 
 KEY = Credentials(KEY_ID, SECRET)
 
@@ -234,6 +238,25 @@ async def test_the_log_is_that_of_the_standard_library(job, caplog):
     assert "progress" in events
     runs = {record.run: (record.action, record.ticket, record.access_key_id) for record in caplog.records}
     assert [*runs.values()] == [("inactivate-device", "CHG-1", KEY_ID), ("activate-device", None, KEY_ID)]
+
+
+async def test_the_command_logs_the_same(job, caplog):
+    """Command and function are strung together of the same steps: what machines read of either is the same."""
+    where = ("--instance", INSTANCE, "--endpoint", job().endpoint, "--yes", "--log-format", "json")
+    said = [command("run", "inactivate-device", job().inputs, "-o", job(name="c.csv").results, *where).ended(0)]
+    said += [command(name, job(name="c.csv").results, *where).ended(0) for name in ("verify", "undo")]
+    lines = [json.loads(line) for each in said for line in each.stderr.splitlines()]
+    of_command = [(line["event"], line.keys() - OF_LINES) for line in lines]
+    of_command = [(name, fields) for name, fields in of_command if name not in ("progress", "notice")]
+    documented = {"rate": 500, "per_address_rate": 300, "limits_raised": False}
+    with caplog.at_level(logging.INFO, "bulkcert"):
+        await bulkcert.run(job(**documented), credentials=KEY)
+        await bulkcert.verify(job(**documented), credentials=KEY)
+        await bulkcert.undo(job(**documented), credentials=KEY)
+    records = [vars(record) for record in caplog.records if record.event != "progress"]
+
+    assert [name for name, _ in of_command] == [record["event"] for record in records]
+    assert all(fields <= record.keys() for (_, fields), record in zip(of_command, records, strict=True))
 
 
 def test_importing_it_is_light():

@@ -3,6 +3,8 @@
 import asyncio
 import importlib
 import json
+import re
+import sys
 import time
 from contextlib import nullcontext
 
@@ -137,6 +139,8 @@ def test_not_above_what_was_allowed(place):
         assert len(place.status.controls) == 2
         told = control(place, "--rate", "501", "--limits-raised")
         assert "above the documented 500/s" in told.stderr
+        slower = control(place, "--per-address-rate", "100")
+        assert "--rate" not in slower.stderr
         place.end(run)
 
 
@@ -197,8 +201,14 @@ def test_undo_and_verify_obey_too(tmp_path, service, command):
     more = ("--watch", "1h") if command == "verify" else ()
     with start(command, place.results, *pace, *more) as child:
         place.until(lambda status: status.session.kind == command and status.state is State.RUNNING)
-        for asked in (("--rate", "10"), ("--pause",), ("--stop",)):
+        for asked in (("--rate", "10"), ("--pause",)):
             control(place, *asked)
+        place.until_it_does(lambda stats: stats.phase == "paused")
+        shown = here("status", place.results).stdout
+        assert re.search(
+            r"^rows +300; 0 called again$" if command == "verify" else r"^rows .* of 300 \(", shown, re.MULTILINE
+        )
+        control(place, "--stop")
         assert child.wait(PATIENCE_S) == 75
     assert [each.request for each in place.status.controls] == ["rate", "pause", "stop"]
 
@@ -221,6 +231,19 @@ def test_a_session_that_hangs(place, monkeypatch):
     here("resume", place.results, "--yes", "-q", *UNHURRIED).ended(0)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has names of a network namespace")
+def test_two_sessions_from_one_address(place, tmp_path):
+    """Neither counts what the other sends, and the service blocks the address: the second is warned, the next not."""
+    other = ("verify", tmp_path / "other.csv", "-q")
+    command = [tmp_path / "other.csv" if each == place.results else each for each in place.command(rate=FAST)]
+    here(*command, "--limit-rows", "1").ended(75)
+    with place.running(rate=60) as run:
+        place.calling()
+        assert "another session on this machine sends from any address" in " ".join(here(*other).stderr.split())
+        place.end(run)
+    assert "another session" not in here(*other).stderr
+
+
 def test_what_is_asked_is_typed(place, tmp_path):
     """A job file and the environment say which run is meant; the rate that they hold is that of a start."""
     job = tmp_path / "job.toml"
@@ -239,6 +262,8 @@ def test_what_is_asked_is_typed(place, tmp_path):
         (("--pause", "--stop"), "--pause, --stop exclude each other"),
         (("--rate", "5", "--continue"), "--rate, --continue exclude each other"),
         (("--stop", "--limits-raised"), "--limits-raised is for --rate"),
+        (("--rate", "0"), "--rate must be at least 1, not 0"),
+        (("--per-address-rate", "-1"), "--per-address-rate must be at least 1, not -1"),
     ],
 )
 def test_one_thing_at_a_time(tmp_path, asked, told):

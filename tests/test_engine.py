@@ -37,28 +37,41 @@ CALLER = {"pid": 1, "host": "h", "user": "u", "version": "1", "access_key_id": "
 OLD, NEW, NEWER = (Credentials(f"key{number}", f"secret{number}", f"token{number}") for number in range(3))
 LOST, UNREACHED = httpx.ReadError("reset by peer"), NotSent("s:1", TimeoutError())
 DONE, NO_ECHO = "done", "no echo"
+ON, OFF = "1", "0"
 NOT_FOUND, REFUSED, THROTTLED = "FindDeviceBySnError", "ParameterCheckFailed", "Throttling.User"
 BUSY, NONCE, EXPIRED, DENIED = "InternalError", "SignatureNonceUsed", "InvalidSecurityToken.Expired", "NoPermission"
 
 
 class Service(httpx.AsyncBaseTransport):
-    """Answers each call as ``script(row, attempt, request)`` says: DONE, NO_ECHO, a code, or an error of transport."""
+    """Answers each call as ``script(row, attempt, request)`` says: DONE, NO_ECHO, a code, or an error of transport.
 
-    def __init__(self, script):
-        self.script, self.requests, self.attempts = script, [], Counter()
+    What is about no row is row 0. A certificate that is read is in the state ``reads(row)``, or that says what else.
+    """
+
+    def __init__(self, script, reads):
+        self.script, self.reads, self.requests = script, reads, []
+        self.attempts, self.changes = Counter(), Counter()
 
     async def handle_async_request(self, request):
         await anyio.lowlevel.checkpoint()
         parameters = httpx.QueryParams(request.extensions["target"].partition(b"?")[2])
-        serial = parameters.get("DeviceSn") or parameters["Sn"]
+        serial = parameters.get("DeviceSn") or parameters.get("Sn", "0")
         self.requests.append(request)
         self.attempts[int(serial)] += 1
-        said = self.script(int(serial), self.attempts[int(serial)], request)
+        if request.method == "GET" and serial != "0":
+            said = self.reads(int(serial))
+        else:
+            self.changes[int(serial)] += 1
+            said = self.script(int(serial), self.changes[int(serial)], request)
         if isinstance(said, Exception):
             raise said
         if said == DONE:
             field = "DeviceSn" if "DeviceSn" in parameters else "Sn"
+            if serial == "0":
+                return httpx.Response(200, json={"RequestId": "R", "Data": {}})
             return httpx.Response(200, json={"RequestId": "R", field: serial})
+        if said in (ON, OFF):
+            return httpx.Response(200, json={"RequestId": "R", "Data": {**parameters, "Status": said}})
         said = {"RequestId": "R"} if said == NO_ECHO else {"RequestId": "R", "Code": said, "Message": "m"}
         return httpx.Response(200 if len(said) == 1 else 500, json=said)
 
@@ -135,7 +148,7 @@ def records_of(store, rows):
 
 
 async def run(directory, rows, script, *, action="inactivate-device", provider=None, reopen=(), batches=None, **order):
-    service, progress = Service(script), Progress()
+    service, progress = Service(script, order.pop("reads", lambda _: ON)), Progress()
     store = opened(directory, rows, action, reopen=reopen)
     target = SimpleNamespace(
         instance="post-cn-1",
@@ -202,7 +215,7 @@ async def test_attempts_during_an_outage_are_not_charged(tmp_path):
 
     def script(row, *_):
         calls["all"] += 1
-        return LOST if row > 4 and calls["all"] < 60 else DONE
+        return LOST if row not in range(1, 5) and calls["all"] < 60 else DONE
 
     ran = await run(tmp_path, 20, script, attempts=4)
 
@@ -214,10 +227,8 @@ async def test_attempts_during_an_outage_are_not_charged(tmp_path):
     ("said", "outcome"),
     [
         ([LOST, LOST, LOST], Outcome.UNKNOWN),
-        ([NO_ECHO, NO_ECHO, NO_ECHO], Outcome.UNKNOWN),
-        ([LOST, UNREACHED, BUSY], Outcome.UNKNOWN),
         ([UNREACHED, UNREACHED, UNREACHED], Outcome.FAILED),
-        ([BUSY, NONCE, UNREACHED], Outcome.FAILED),
+        ([BUSY, NONCE, UNREACHED], Outcome.UNKNOWN),
     ],
 )
 async def test_attempts_used_up(tmp_path, said, outcome):
@@ -226,6 +237,77 @@ async def test_attempts_used_up(tmp_path, said, outcome):
 
     assert (ran.stopped, ran.outcomes) == (None, {1: Outcome.SUCCEEDED, 2: outcome})
     assert ran.service.attempts == {1: 1, 2: 3}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [NO_ECHO, NO_ECHO, NO_ECHO],
+        [LOST, UNREACHED, BUSY],
+        [BUSY, BUSY, BUSY],
+        [BUSY, NOT_FOUND],
+        [NONCE, NOT_FOUND],
+        [LOST, REFUSED],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    ("read", "outcome"),
+    [
+        (OFF, Outcome.SUCCEEDED),
+        (ON, Outcome.FAILED),
+        (NOT_FOUND, Outcome.NOT_REGISTERED),
+        ("2", Outcome.UNKNOWN),
+        (DENIED, Outcome.UNKNOWN),
+        (LOST, Outcome.UNKNOWN),
+    ],
+)
+async def test_contradictions_are_read_back(tmp_path, said, read, outcome):
+    """An attempt that may have been carried out and is said not to be: what is read decides, and undo asks about it."""
+
+    def script(row, attempt, _):
+        return said[attempt - 1] if row == 2 else DONE
+
+    ran = await run(tmp_path, 2, script, reads=lambda _: read)
+
+    assert (ran.stopped, ran.outcomes) == (None, {1: Outcome.SUCCEEDED, 2: outcome})
+    assert ran.records[2].changed
+    assert ran.records[2].attempts == ran.service.attempts[2] == len(said) + (3 if read is LOST else 1)
+
+
+@pytest.mark.parametrize("first", [LOST, NO_ECHO, BUSY, NONCE], ids=str)
+@pytest.mark.parametrize("last", ["not found", "used up"])
+async def test_a_deletion_that_may_have_been_carried_out(tmp_path, first, last):
+    """What is not there after any such attempt was deleted by it; what was not there before none was never there."""
+    said = [first, NOT_FOUND] if last == "not found" else [first, BUSY, BUSY]
+    ran = await run(tmp_path, 1, lambda _, attempt, __: said[attempt - 1], reads=lambda _: NOT_FOUND, **DELETE)
+
+    assert ran.outcomes == {1: Outcome.SUCCEEDED}
+    (tmp_path / "there").mkdir()
+    there = await run(tmp_path / "there", 1, lambda *_: BUSY, **DELETE)
+    assert there.outcomes == {1: Outcome.UNKNOWN}
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+async def test_rows_that_are_never_answered_end(tmp_path, workers):
+    """They are charged, since something else is answered: they end unknown, the others are called, and no more calls.
+
+    So it is where nothing but such rows is left, in a session that has had no other answer.
+    """
+    lost = {1, 2}
+
+    def script(row, *_):
+        return LOST if row in lost else DONE
+
+    ran = await run(tmp_path, 20, script, workers=workers, attempts=12, reads=lambda _: LOST)
+    assert (ran.stopped, ran.progress.outage.count) == (None, 0)
+    assert {row for row, outcome in ran.outcomes.items() if outcome is Outcome.UNKNOWN} == lost
+    assert Counter(ran.outcomes.values())[Outcome.SUCCEEDED] == 18
+
+    again = await run(tmp_path, 20, script, workers=workers, attempts=12)
+    assert (again.stopped, again.service.requests) == (None, [])
+    again = await run(tmp_path, 20, script, workers=workers, attempts=12, reopen={Outcome.UNKNOWN})
+    assert (again.stopped, set(again.service.attempts)) == (None, lost | {0})
 
 
 async def test_throttles_are_not_charged(tmp_path):
@@ -393,11 +475,17 @@ async def test_lost_deletion_is_remembered(tmp_path, between):
 
 ANSWERS = [DONE, NO_ECHO, NOT_FOUND, REFUSED, THROTTLED, BUSY, NONCE, EXPIRED, DENIED, LOST, UNREACHED, "SomethingNew"]
 scripts = st.lists(st.lists(st.sampled_from(ANSWERS), max_size=6), min_size=1, max_size=12)
+UNCERTAIN = {LOST, NO_ECHO, BUSY, NONCE}
 
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(script=scripts, action=st.sampled_from(["inactivate-device", "delete-ca"]), keys=st.integers(1, 3))
-def test_rows_add_up_whatever_is_answered(tmp_path_factory, script, action, keys):
+@given(
+    script=scripts,
+    action=st.sampled_from(["inactivate-device", "delete-ca"]),
+    keys=st.integers(1, 3),
+    read=st.sampled_from([ON, OFF, NOT_FOUND, LOST, DENIED]),
+)
+def test_rows_add_up_whatever_is_answered(tmp_path_factory, script, action, keys, read):
     """Any script: every row gets one outcome, successes were seen to succeed, nothing known done is repeated."""
     directory, rows = tmp_path_factory.mktemp("any"), len(script)
 
@@ -405,15 +493,21 @@ def test_rows_add_up_whatever_is_answered(tmp_path_factory, script, action, keys
         return [*script[row - 1], *[DONE] * attempt][attempt - 1]
 
     def session(answers, provider=None):
-        return anyio.run(lambda: run(directory, rows, answers, action=action, provider=provider))
+        reads = lambda _: read  # noqa: E731
+        return anyio.run(lambda: run(directory, rows, answers, action=action, provider=provider, reads=reads))
 
     first = session(scripted, Renewing(*(OLD, NEW, NEWER)[:keys]))
     assert first.progress.outcomes.total() == len(first.records)
-    assert {row: record.attempts for row, record in first.records.items()} == first.service.attempts
+    assert {row: record.attempts for row, record in first.records.items()} == first.service.attempts - Counter([0] * 99)
+    reached = NOT_FOUND if action == "delete-ca" else OFF
     for row, outcome in first.outcomes.items():
-        said = [scripted(row, attempt) for attempt in range(1, first.service.attempts[row] + 1)]
-        may_be_done = action == "delete-ca" and {LOST, NO_ECHO} & {*said}
-        assert (outcome is Outcome.SUCCEEDED) == (said[-1] == DONE or (said[-1] == NOT_FOUND and bool(may_be_done)))
+        said = [scripted(row, attempt) for attempt in range(1, first.service.changes[row] + 1)]
+        was_read = first.service.attempts[row] > first.service.changes[row]
+        may_be_done = UNCERTAIN & {*said}
+        is_gone = action == "delete-ca" and may_be_done and said[-1] == NOT_FOUND
+        is_read = may_be_done and was_read and read == reached
+        assert (outcome is Outcome.SUCCEEDED) == bool(said[-1] == DONE or is_gone or is_read)
+        assert first.records[row].changed or not may_be_done
     assert first.stopped or len(first.outcomes) == rows
 
     second = session(lambda *_: DONE)

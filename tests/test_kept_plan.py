@@ -347,3 +347,27 @@ def test_what_a_signature_needs(planned, tmp_path):
     assert planned.changes == 0
     here(*plain, "--limit-rows", "5").ended(75)
     assert "--plan is missing" in here("resume", planned.results, "--require", "plan", "--yes").ended(2).stderr
+
+
+@pytest.mark.parametrize("demanded", ["plan", "approver-key"])
+def test_what_is_demanded_of_every_command_that_changes(planned, demanded):
+    """Where two people are needed nobody undoes, watches or resumes alone; a way on is named that does work."""
+    plain = ("run", "inactivate-device", planned.list, *planned.where, "--yes")
+    here(*plain, "--limit-rows", "5").ended(75)
+    before = planned.changes
+    for command in (("undo",), ("verify", "--watch", "10m"), ("resume",)):
+        refused = here(command[0], planned.results, *command[1:], "--require", demanded, "--yes").ended(2).stderr
+        words = " ".join(refused.split())
+        assert f"--{demanded} is missing" in words
+        ways = {"undo": "bulkcert plan activate-device back.csv -o back.plan.json"}
+        assert ways.get(command[0], "bulkcert run --plan FILE.plan.json --approver-key FILE") in words
+    assert planned.changes == before
+    here("verify", planned.results, "--require", demanded).ended(1)
+
+
+def test_a_signature_that_nobody_checks(planned):
+    """A plan that was signed is not run as if it were approved without a word."""
+    planned.plan()
+    assert "not checked" not in planned.run("--limit-rows", "1", status=75).stderr
+    planned.file.with_name(f"{planned.file.name}.sig").write_text("")
+    assert "is not checked: --approver-key FILE" in " ".join(planned.run("--limit-rows", "1", status=75).stderr.split())

@@ -4,8 +4,11 @@ from bulkcert.engine.outage import IN_A_ROW, REFUSAL_S, SILENCE_S, Outage
 
 
 def silent(outage, times, now=100.0):
+    """So many calls without an answer, and from an outage on the question whether anything is answered."""
     for _ in range(times):
         outage.no_answer(now)
+    if outage.ongoing:
+        outage.no_answer(now, probe=True)
 
 
 def test_a_service_that_never_answers_ends_the_run_soon():
@@ -15,6 +18,16 @@ def test_a_service_that_never_answers_ends_the_run_soon():
     assert outage.verdict(1.0) == ""
     silent(outage, 1)
     assert outage.verdict(1.0) == "the service never answered"
+
+
+def test_calls_alone_are_no_outage():
+    """However many calls get no answer in a row, the service is silent only if nothing else is answered either."""
+    outage = Outage(0.0)
+    for _ in range(10 * IN_A_ROW):
+        outage.no_answer(1.0)
+    assert (outage.ongoing, outage.count, outage.verdict(1.0 + SILENCE_S)) == (True, 0, "")
+    outage.answer(2.0, throttled=False)
+    assert not outage.ongoing
 
 
 def test_a_service_that_went_silent_is_waited_for():

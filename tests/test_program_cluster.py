@@ -143,9 +143,24 @@ def test_no_configuration_of_dask_is_used_and_nothing_else_is_served(tmp_path):
 def _ports(pid):
     """The ports on which a process listens."""
     process = Path(f"/proc/{pid}")
-    sockets = {str(file.readlink()) for file in (process / "fd").iterdir()}
+    try:
+        sockets = {str(file.readlink()) for file in (process / "fd").iterdir()}
+    except FileNotFoundError:  # closed while it was looked at
+        return []
     lines = [line.split() for line in (process / "net/tcp").read_text().splitlines()[1:]]
     return {int(line[1].split(":")[1], 16) for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in sockets}
+
+
+def test_its_libraries_write_nothing():
+    """A lane that vanishes in the middle of a handshake is an error to them, with a traceback; nobody is shown it."""
+    code = (
+        "import logging; from bulkcert.fleet.network import load; load()\n"
+        "for name in ('distributed.core', 'distributed.scheduler', 'tornado.application', 'tornado.general'):\n"
+        "    logging.getLogger(name).error('a traceback')\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert shown.stdout + shown.stderr == ""
 
 
 def test_nothing_of_it_is_loaded_unless_asked_for():

@@ -219,7 +219,8 @@ class History:
         row = self.rows[record.row]
         self.superseded += row.attempts > 0
         row.outcome, row.again, row.attempts = record.outcome, record.again, record.attempts
-        row.changed = record.outcome is not Outcome.UNDONE and (row.changed or record.changed)
+        in_doubt = bool((row.runs | row.undos) - {self.session})
+        row.changed = record.outcome is not Outcome.UNDONE and (row.changed or record.changed or in_doubt)
         row.verified = row.verified_at = None
         row.settle({self.session} if record.outcome is Outcome.NOT_ATTEMPTED else None)
 

@@ -205,8 +205,7 @@ async def _run(job: ResolvedJob, context: CallContext) -> Summary:
         with closing(run.opened):
             log_started(run)
             if run.calls:
-                for text in mistakes(run):
-                    _warn(text)
+                _warn(confirm.raised_limits(job.options), *mistakes(run))
                 watches = [recorder.watch] if recorder else []
                 if run.reads_first:
                     await context.call(run.preflight, *watches)
@@ -229,6 +228,7 @@ async def _verify(files: RunFiles, options: VerifyOptions, context: CallContext)
     with closing(await to_thread.run_sync(open_existing, files)) as opened:
         confirm_real(files, opened.asked, "verify")
         verifier = Verifier(opened, resolve_reading(opened, options), options)
+        _warn(confirm.raised_limits(options))
         await context.call(verifier.read)
         verification = await to_thread.run_sync(verifier.finish)
     log_verified(verification, started)
@@ -246,11 +246,14 @@ async def _undo(
         if not undoing.rows and not undoing.has_to_end:
             return undoing.result()
         if undoing.rows:
+            _warn(confirm.raised_limits(options))
             await context.call(undoing.call)
         summary = await to_thread.run_sync(undoing.finish)
     log_finished(summary, undoing.progress, started)
     return undoing.result(summary)
 
 
-def _warn(text: str) -> None:
-    event("warning", text, logging.WARNING)
+def _warn(*texts: str) -> None:
+    """Logs what is amiss; an empty text is nothing."""
+    for text in filter(None, texts):
+        event("warning", text, logging.WARNING)

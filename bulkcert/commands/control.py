@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.runs.converters import LARGEST_NUMBER
 from bulkcert.runs.rates import above_documented, wrong_limits
 from bulkcert.store.control import ask
 from bulkcert.store.paths import RunFiles, results_of
@@ -55,6 +56,9 @@ def control(
         raise BulkcertError(ExitStatus.USAGE, wrong, "Give --rate, --pause, --continue or --stop.")
     if limits_raised and requests != ["rate"]:
         raise BulkcertError(ExitStatus.USAGE, "--limits-raised is for --rate and --per-address-rate")
+    account, address = (limit if limit is not None else LARGEST_NUMBER for limit in rates)
+    if low := [*wrong_limits(account, address, 1)]:
+        raise BulkcertError(ExitStatus.USAGE, "\n  ".join(low), "Nothing was changed.")  # whatever is running
     status = status_of(files, brief=True)
     session = _running(status)
     limits = _limits(status, session, rates, limits_raised=limits_raised) if requests == ["rate"] else None
@@ -108,11 +112,12 @@ def _limits(
     account, address = (new if new is not None else old for new, old in zip(rates, now, strict=True))
     assert account is not None and address is not None  # noqa: S101, PT018 - a change of rates has both
     problems = [*wrong_limits(account, address, len(start.addresses))]
+    asked = rates[0] or 0, rates[1] or 0  # a limit that stays as it is has been allowed
     if not limits_raised:
-        problems += _above(start, account, address)
+        problems += _above(start, *asked)
     if problems:
         raise BulkcertError(ExitStatus.USAGE, "\n  ".join(problems), "Nothing was changed.")
-    if above := [*above_documented(account, address)]:
+    if above := [*above_documented(*asked)]:
         terminal.warn("; ".join(above))
     return Limits(account, address, start.source_address)
 
@@ -125,8 +130,7 @@ def _above(start: Limits, account: int, address: int) -> Iterator[str]:
         if wanted > allowed:
             yield next(
                 (text for text in documented if text.startswith(f"{name} ")),
-                f"{name} {wanted} is above {allowed}/s, which it was allowed at its start; add --limits-raised if it "
-                "may be faster now",
+                f"{name} {wanted} is above {allowed}/s, which it was allowed at its start; --limits-raised allows more",
             )
 
 

@@ -16,7 +16,7 @@ from bulkcert.job_file import STARTED
 from bulkcert.language import speaking
 from bulkcert.log import is_json
 from bulkcert.output.summary import Summary
-from bulkcert.runs.approval import resolve_run
+from bulkcert.runs.approval import resolve_run, signature_of
 from bulkcert.runs.command_options import PlanOptions
 from bulkcert.runs.job import ResolvedJob
 from bulkcert.runs.opening import open_run
@@ -43,6 +43,8 @@ def run(action: ActionName, inputs: tuple[Path, ...], options: RunOptions) -> Ex
     if options.dry_run and options.plan is not None:
         refuse(["--dry-run and --plan exclude each other: the plan that is kept says what the run does"], "run")
     job = resolve_run(action, inputs, options)
+    if options.plan is not None and options.approver_key is None and (signature := signature_of(options.plan)).exists():
+        terminal.warn(f"the signature {signature} is not checked: --approver-key FILE says who may sign, and checks it")
     if options.dry_run:
         return plan_instead(action, inputs, carried(PlanOptions, options, overwrite=False))
     came = execute(job, ChainCredentials())
@@ -91,7 +93,7 @@ def _executed(
     """
     options, started = job.options, time.monotonic()
     opened = _open(job)
-    with calling.held(opened.opened):
+    with calling.held(opened.opened), calling.sending(job):
         if opened.calls:
             leave = partial(calling.leave_writing, opened.opened, opened.progress)
             calling.prepare(provider, leave)

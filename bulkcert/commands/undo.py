@@ -77,6 +77,7 @@ def _executed(
         if not undo_.rows and not undo_.has_to_end:
             return undo_.result()
         if undo_.rows:
+            last.enter_context(calling.sending(undo_.service))
             leave = partial(calling.leave_writing, opened, undo_.progress)
             question.warn_of_limits(options)
             calling.prepare(provider, leave)

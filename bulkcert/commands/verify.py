@@ -1,6 +1,7 @@
 """``bulkcert verify``: what a run has done, read back."""
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from bulkcert.commands import calling
@@ -53,10 +54,12 @@ def _executed(
 ) -> Verification:
     started = time.monotonic()
     opened = open_existing(files)
-    try:
+    with ExitStack() as last:
+        last.callback(opened.close)
         if not rehearsal:
             confirm_real(files, opened.asked, "verify")
         service = resolve_reading(opened, options)
+        last.enter_context(calling.sending(service))
         question.warn_of_limits(options)
         calling.prepare(provider, calling.leave_reading)
         if options.watch and not options.yes:
@@ -72,8 +75,6 @@ def _executed(
         status = opened.status()
         with speaking(options.language):
             show_verified(verifier, verification, status, as_json=options.json, quiet=options.quiet)
-    finally:
-        opened.close()
     return verification
 
 

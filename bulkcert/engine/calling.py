@@ -14,6 +14,7 @@ from functools import partial
 
 import anyio
 import anyio.from_thread
+import msgspec
 
 from bulkcert.engine.lanes import CallResult, Lane, Lanes
 from bulkcert.engine.limits import Limit
@@ -21,6 +22,8 @@ from bulkcert.engine.progress import Stop
 from bulkcert.engine.workers import each_row
 from bulkcert.errors import ExitStatus
 from bulkcert.service.actions import Action
+from bulkcert.service.certificates import Status
+from bulkcert.service.verdicts import Verdict
 from bulkcert.store.database import reason_of
 from bulkcert.store.outcome import ERRORS, OUTCOME_OF, Outcome, Record, Row
 from bulkcert.store.store import Store
@@ -116,7 +119,12 @@ class Engine:
         )
         if settled is None:
             return
-        record = _record(row, settled, action, undoes=self._undoes)
+        read = None
+        if _is_doubtful(settled, action):
+            read = await self._lanes.settle(lane, action.reading, parameters)
+            if read is None or read.again:  # a stop: the next session finds out
+                settled = msgspec.structs.replace(settled, final=False, again=True)
+        record = _record(row, settled, read, action, undoes=self._undoes)
         await self._store.add(record)
         if not action.repeatable:
             await self._store.sync()
@@ -156,17 +164,35 @@ CLAIMED_ROWS = 128
 """Rows that are claimed at a time: so many, and those in flight, a killed session leaves in doubt."""
 
 
-def _record(row: Row, settled: CallResult, action: Action, *, undoes: bool) -> Record:
-    """Returns what became of a row: the answer decides, and whether an earlier attempt may have done it."""
-    answer, lost, message = settled.answer, settled.unanswered, settled.answer.message
+def _is_doubtful(settled: CallResult, action: Action) -> bool:
+    """Returns whether only reading says what became of a row: its answers contradict what may have been done."""
+    answer = settled.answer
+    # Who is not answered at all is not asked for more; what is gone after it may have been deleted was deleted.
+    is_clear = answer.verdict is Verdict.DONE or (not action.repeatable and answer.verdict is Verdict.NOT_FOUND)
+    return settled.unanswered and not settled.again and answer.http_status > 0 and not is_clear
+
+
+def _became(settled: CallResult, read: CallResult | None, action: Action) -> tuple[Outcome, str]:
+    """Returns the outcome of a row, and why: the answer decides, or what was read where an attempt may have done it."""
+    answer, state = settled.answer, read and read.answer.status
     outcome = Outcome.NOT_ATTEMPTED if settled.again else OUTCOME_OF[answer.verdict]
-    if settled.final and lost and outcome is Outcome.NOT_REGISTERED and not action.repeatable:
-        outcome, message = Outcome.SUCCEEDED, "not found after an attempt whose answer was lost: that attempt did it"
-    elif settled.final and lost and outcome is Outcome.FAILED:
-        outcome = Outcome.UNKNOWN
-        message += " (the answer to an earlier attempt was lost: that one may have done it)"
-    elif lost and not settled.final:
-        outcome = Outcome.UNKNOWN
+    if not settled.unanswered or outcome is Outcome.SUCCEEDED:
+        return outcome, answer.message
+    if settled.again:
+        return Outcome.UNKNOWN, answer.message
+    if not action.repeatable and Status.NOT_REGISTERED in (answer.status, state):
+        return Outcome.SUCCEEDED, "not found after an attempt that may have been carried out: that attempt did it"
+    if state is None or state is Status.UNRECOGNIZED or not action.repeatable:
+        return Outcome.UNKNOWN, f"{answer.message} (an attempt may have been carried out)"
+    message = f"read back {state}, since an attempt may have been carried out; last answer: {answer.message}"
+    if state is action.desired_status:
+        return Outcome.SUCCEEDED, message
+    return Outcome.NOT_REGISTERED if state is Status.NOT_REGISTERED else Outcome.FAILED, message
+
+
+def _record(row: Row, settled: CallResult, read: CallResult | None, action: Action, *, undoes: bool) -> Record:
+    """Returns what became of a row; what was read of it, if it was, counts as a call for it."""
+    answer, (outcome, message) = settled.answer, _became(settled, read, action)
     # Not where all calls that were made were refused.
     unexamined = outcome is Outcome.NOT_REGISTERED or (outcome is Outcome.NOT_ATTEMPTED and settled.refused)
     return Record(
@@ -176,10 +202,10 @@ def _record(row: Row, settled: CallResult, action: Action, *, undoes: bool) -> R
         message,
         answer.http_status,
         answer.request_id,
-        settled.attempts,
+        settled.attempts + (read.attempts if read is not None else 0),
         answer.sent_at,
         answer.finished_at,
         answer.latency_ms,
         settled.again,
-        changed=settled.attempts > 0 and not unexamined,
+        changed=settled.attempts > 0 and (settled.unanswered or not unexamined),
     )

@@ -17,13 +17,16 @@ from bulkcert.log import bind, event
 from bulkcert.service.client import Client, Response
 from bulkcert.service.codes import CERTIFICATE_REFUSED, READING_REFUSED, rule_for
 from bulkcert.service.credentials import RENEW_EVERY_S, CredentialProvider
-from bulkcert.service.operations import INSTANCE_ACCESS, Operation
+from bulkcert.service.operations import INSTANCE_ACCESS, OPERATIONS, Operation
 from bulkcert.service.signing import Credentials
 from bulkcert.service.verdicts import Verdict
 
 _FINAL = frozenset({Verdict.DONE, Verdict.NOT_FOUND, Verdict.FAILED, Verdict.UNRECOGNIZED})
 _REFUSED = frozenset({Verdict.STOP, Verdict.NOT_SENT, Verdict.REFRESH, Verdict.SIGN_AGAIN})
 """What says that a call was not even examined."""
+
+_PROBE = OPERATIONS["ListCaCertificate"]
+"""What is asked where calls get no answer: about no row, and a refusal is an answer."""
 
 
 class Lane(msgspec.Struct, frozen=True):
@@ -44,7 +47,7 @@ class CallResult(msgspec.Struct, frozen=True):
         attempts: Attempts made.
         final: Whether the answer says what became of it.
         again: Whether a stop cut it short, so that the next run takes it up; else its attempts are used up, or final.
-        unanswered: Whether any attempt may have been done without an answer that says so.
+        unanswered: Whether any attempt before the last answer may have been done without an answer that says so.
         refused: Whether no attempt can have been done: none came about but those that were refused unread.
     """
 
@@ -88,6 +91,7 @@ class Lanes:
         self.progress.outage = Outage(time.monotonic())
         self.stopping = anyio.Event()
         self._paused_at = 0.0
+        self._probing = anyio.Lock()
         self._ticker = ticker or Ticker(progress.slow_down)
         self.lanes = [
             Lane(client, Pacer(service.lane_cap, self._ticker), LaneProgress(address or "any"))
@@ -157,22 +161,47 @@ class Lanes:
             charged += self._weigh(answer, operation, tolerated)
             if answer.verdict is Verdict.REFRESH:
                 await self._renew_after(answer, operation)
-            refused = refused and answer.verdict in _REFUSED
+            refused, unanswered = refused and answer.verdict in _REFUSED, unanswered or answer.may_be_done
             if answer.verdict in _FINAL or answer.code in tolerated:
                 return CallResult(answer, attempts, final=True, again=False, unanswered=unanswered, refused=refused)
-            unanswered = unanswered or answer.verdict is Verdict.UNANSWERED
-            unanswered = unanswered or (answer.verdict is Verdict.RETRY and not answer.is_from_service)
+            if self.progress.outage.ongoing:
+                charged += await self._probe(lane)
             if self.stopping.is_set() or charged >= self.service.attempts:
                 break
             with anyio.move_on_after(backoff_s(attempts, random.random)):
                 await self.stopping.wait()
         if answer is None:
             return None
-        answered = self.progress.outage.answered
-        if not answered:
-            self._unreachable("the service never answered", answer)
-        used_up = charged >= self.service.attempts and answer.verdict is not Verdict.STOP and answered
+        is_answered = await self._answers(lane, answer)
+        used_up = charged >= self.service.attempts and answer.verdict is not Verdict.STOP and is_answered
         return CallResult(answer, attempts, final=False, again=not used_up, unanswered=unanswered, refused=refused)
+
+    async def _answers(self, lane: Lane, answer: Response) -> bool:
+        """Returns whether the service has answered at all, if only something else; the run stops if it has not."""
+        if not self.progress.outage.answered:
+            await self._probe(lane)
+        if not self.progress.outage.answered:
+            self._unreachable("the service never answered", answer)
+        return self.progress.outage.answered
+
+    async def _probe(self, lane: Lane) -> int:
+        """Asks something else while calls get no answer.
+
+        Returns:
+            1 if that is answered: the silence is that of the calls, and each has to pay for its attempt; else 0.
+        """
+        outage = self.progress.outage
+        was_confirmed = outage.confirmed
+        if was_confirmed and self._probing.locked():
+            return 0
+        async with self._probing:
+            is_silent = outage.ongoing or not outage.answered
+            is_first = outage.confirmed == was_confirmed and not self.stopping.is_set()
+            if is_silent and is_first and await lane.pacer.acquire():
+                query = {"MqttInstanceId": self.service.instance, "PageNo": "1", "PageSize": "1"}
+                answer = await self._send(lane, _PROBE, query, 1)
+                self._weigh(answer, _PROBE, READING_REFUSED, probe=True)
+        return int(outage.answered and not (was_confirmed or outage.ongoing))
 
     async def _send(self, lane: Lane, operation: Operation, parameters: Mapping[str, str], attempt: int) -> Response:
         progress = self.progress
@@ -187,7 +216,7 @@ class Lanes:
         lane.progress.in_flight -= 1
         return answer
 
-    def _weigh(self, answer: Response, operation: Operation, tolerated: Collection[str]) -> int:
+    def _weigh(self, answer: Response, operation: Operation, tolerated: Collection[str], *, probe: bool = False) -> int:
         """Draws the consequences of an answer for the whole run; returns how many attempts it costs its call."""
         progress, verdict, now = self.progress, answer.verdict, time.monotonic()
         progress.count(answer)
@@ -196,8 +225,8 @@ class Lanes:
         if answer.is_from_service or verdict is Verdict.THROTTLED:
             progress.outage.answer(now, throttled=verdict is Verdict.THROTTLED)
         else:
-            progress.outage.no_answer(now)
-            if progress.outage.ongoing:
+            progress.outage.no_answer(now, probe=probe)
+            if progress.outage.confirmed:
                 progress.slow_down.silent(now, PAUSE_S)
         if reason := progress.outage.verdict(now):
             self._unreachable(reason, answer)

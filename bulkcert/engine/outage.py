@@ -25,8 +25,10 @@ class Outage:
         """Whether the service has answered at all."""
         self.since = now
         """Time of the last answer, or of the start."""
+        self.confirmed = False
+        """Whether something else was asked during the outage, and got no answer either."""
         self.count = 0
-        """How many outages there were."""
+        """How many outages were confirmed."""
         self.waits_until = now
         """Time until which a service that has answered before is waited for, however long that takes."""
         self._decided_at = now
@@ -38,15 +40,24 @@ class Outage:
         self.answered = True
         self.since = now
         self._unanswered = 0
+        self.confirmed = False
         if not throttled:
             self._decided_at = now
 
-    def no_answer(self, now: float) -> None:
-        """Takes note of a call that the service did not answer."""
+    def no_answer(self, now: float, *, probe: bool = False) -> None:
+        """Takes note of a call that the service did not answer.
+
+        Args:
+            now: When.
+            probe: Whether it was made to find out whether the silence is the service's: a few rows that are never
+                answered look like an outage, too.
+        """
         if not self._unanswered:
             self._silent_since = now
         self._unanswered += 1
-        self.count += self._unanswered == IN_A_ROW
+        if probe and self.ongoing and not self.confirmed:
+            self.confirmed = True
+            self.count += 1
 
     def paused(self, seconds: float) -> None:
         """Takes note that nothing was sent for so long since nothing was to be: that is nobody's silence."""
@@ -55,17 +66,17 @@ class Outage:
 
     @property
     def ongoing(self) -> bool:
-        """Whether there is an outage: attempts that fail now say nothing about their rows."""
+        """Whether there seems to be an outage: attempts that fail now say nothing about their rows."""
         return self._unanswered >= IN_A_ROW
 
     def verdict(self, now: float) -> str:
         """Returns why continuing is senseless, or an empty text."""
-        if self.ongoing and not self.answered:
+        if self.confirmed and not self.answered:
             return "the service never answered"
         if now < self.waits_until:
             return ""
         # From the first call without an answer: a pause of our own is not the service's silence.
-        if self.ongoing and (silence := now - self._silent_since) >= SILENCE_S:
+        if self.confirmed and (silence := now - self._silent_since) >= SILENCE_S:
             return (
                 f"no answer for {silence:.0f} s: the service is unreachable, or this address is blocked "
                 "for sending too fast"

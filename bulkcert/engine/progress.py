@@ -3,6 +3,7 @@
 import time
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -32,6 +33,17 @@ class Stop:
     message: str
     advice: str = ""
     code: str = ""
+
+
+MOST_CODES = 200
+"""Codes that are counted each for itself: whoever answers may think of any number, and each is a label of a metric."""
+
+OTHER_CODES = "other"
+
+
+def counted_as(code: str, codes: Collection[str]) -> str:
+    """Returns the name under which an answer with a code is counted next to those that have been."""
+    return code if not code or code in codes or len(codes) < MOST_CODES else OTHER_CODES
 
 
 class LaneProgress(msgspec.Struct):
@@ -97,9 +109,9 @@ class Progress(Counts, kw_only=True):
         """Takes note of the answer to one attempt, or that there was none."""
         self.latency_counts[bisect_left(LATENCY_BOUNDS_S, answer.latency_ms / 1000)] += 1
         self.latency_sum_s += answer.latency_ms / 1000
-        if code := answer.code:
+        if code := counted_as(answer.code, self.codes):
             self.codes[code] += 1
-            self.last_error = f"{code}: {answer.message}"
+            self.last_error = f"{answer.code}: {answer.message}"
             # Taken out and put back, so that the newest is the last.
             before, at = self.errors.pop(code, None), datetime.fromtimestamp(answer.finished_at / 1000, UTC)
             count, row = (before.count, before.row) if before else (0, 0)

@@ -14,9 +14,8 @@ from bulkcert.engine.sightings import Sightings
 from bulkcert.engine.workers import each_row
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import Action
-from bulkcert.service.certificates import Page, Status
+from bulkcert.service.certificates import Page
 from bulkcert.service.operations import Operation
-from bulkcert.service.verdicts import Verdict
 from bulkcert.store.outcome import Row
 
 SMALL = 50
@@ -145,10 +144,8 @@ class StateReader:
         if settled is None:
             return None
         answer = settled.answer
-        if answer.verdict is Verdict.NOT_FOUND:
-            self._sightings.see_row(row.number, Status.NOT_REGISTERED, answer.sent_at)
-        elif answer.page is not None:
-            self._sightings.see_row(row.number, answer.page.certificates[0].status, answer.sent_at)
+        if answer.status is not None:
+            self._sightings.see_row(row.number, answer.status, answer.sent_at)
         elif concerns_one(settled):
             self._scanned.refused += 1
             self._scanned.refusal = f"{answer.code} (request {answer.request_id or 'unknown'}): {answer.message}"

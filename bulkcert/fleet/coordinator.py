@@ -17,7 +17,7 @@ from bulkcert import __version__
 from bulkcert.engine.lanes import Acquire, CallResult, Lane, Lanes
 from bulkcert.engine.limits import Target
 from bulkcert.engine.pacer import ACCOUNT_ROOM, ADDRESS_SHARE
-from bulkcert.engine.progress import Progress, Stop
+from bulkcert.engine.progress import Progress, Stop, counted_as
 from bulkcert.errors import ExitStatus
 from bulkcert.fleet.member import Member, MergedWindow, add_counts
 from bulkcert.fleet.messages import Call, Grant, Halt, Hello, LaneReport, Orders
@@ -212,9 +212,10 @@ class FleetLanes(Lanes):
             add_counts(progress, member.counts, report.counts)
             member.counts = report.counts
         for error in report.errors:
-            error.count = progress.codes[error.code]
-            progress.errors.pop(error.code, None)
-            progress.errors[error.code] = error
+            code = counted_as(error.code, progress.codes)
+            error.count = progress.codes[code]
+            progress.errors.pop(code, None)
+            progress.errors[code] = error
         member.offset = min(member.offset, now - report.stamp)
         sent = [at + member.offset for at in report.sent]
         for at in sent:
@@ -243,7 +244,8 @@ class FleetLanes(Lanes):
             member.counts = type(member.counts)()
             self._shares.rest(member.lease, wants=True)
         member.number += 1
-        member.share = self._shares.grant(member.lease, member.number, now)
+        # While others are waited for nobody is to call, and what nobody is granted need not be waited out.
+        member.share = 0 if self.progress.waiting_for else self._shares.grant(member.lease, member.number, now)
         return Grant(
             member.number,
             report.stamp,

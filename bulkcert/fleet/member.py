@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from bulkcert.engine.figures import Counts, LaneState
 from bulkcert.engine.pacer import SendWindow
-from bulkcert.engine.progress import Progress
+from bulkcert.engine.progress import Progress, counted_as
 from bulkcert.fleet.messages import Hello
 
 RECENT_S = 1.5
@@ -22,13 +22,17 @@ class MergedWindow(SendWindow):
         self._unsettled: list[float] = []
 
     def merge(self, sent: list[float]) -> None:
-        """Takes note of sends, by the coordinator's clock."""
+        """Takes note of sends, by the coordinator's clock; they are counted at once, and in order once all are in."""
+        if sent and not self.sends:
+            self.first_s = min(sent)
+        self.sends += len(sent)
         for at in sent:
             heapq.heappush(self._unsettled, at)
 
     def settle(self, until: float) -> None:
         """Counts what was sent before a time, in order."""
         while self._unsettled and self._unsettled[0] < until:
+            self.sends -= 1
             self.sent(max(heapq.heappop(self._unsettled), self.last_s))
 
     def recent_rate(self, now: float) -> float:
@@ -92,7 +96,7 @@ def add_counts(progress: Progress, before: Counts, now: Counts) -> None:
     for name in ("retries", "throttles", "latency_sum_s"):
         setattr(progress, name, getattr(progress, name) + getattr(now, name) - getattr(before, name))
     for code, count in now.codes.items():
-        progress.codes[code] += count - before.codes.get(code, 0)
+        progress.codes[counted_as(code, progress.codes)] += count - before.codes.get(code, 0)
     added = zip(progress.latency_counts, now.latency_counts, before.latency_counts, strict=True)
     progress.latency_counts = [total + new - old for total, new, old in added]
     if now.throttles > before.throttles:

@@ -71,7 +71,7 @@ def load() -> ModuleType:
         ) from error
     config.set(_SETTINGS)
     # A connection that ends in the middle of something is an error to them, with a traceback; here it is a lane's loss.
-    for name in ("distributed", "tornado"):
+    for name in [name for name in logging.root.manager.loggerDict if name.split(".")[0] in ("distributed", "tornado")]:
         log = logging.getLogger(name)
         log.handlers[:], log.propagate = [logging.NullHandler()], False
     return distributed
@@ -193,7 +193,10 @@ async def connected(where: Where, keys: Keys | None, name: str) -> AsyncIterator
             try:
                 await worker
             except (OSError, RuntimeError, ValueError) as error:
-                raise LostError(str(error)) from error
+                # Dask raises this where it was refused, and wraps it.
+                is_taken = isinstance(error.__cause__ or error, ValueError)
+                taken = f"a lane named {name} is there already; give this one another --name"
+                raise LostError(taken if is_taken else str(error)) from error
             yield exchange
         finally:
             with anyio.CancelScope(shield=True), suppress(OSError, RuntimeError):

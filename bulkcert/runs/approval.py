@@ -11,15 +11,16 @@ import msgspec
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check
 from bulkcert.runs.job import DEMANDED, ResolvedJob, resolve
-from bulkcert.runs.options import Options, RunOptions
+from bulkcert.runs.options import ApprovalOptions, RunOptions
 from bulkcert.runs.planned import ANOTHER, KeptPlan, read_plan
-from bulkcert.runs.target import refuse
 from bulkcert.service.actions import ActionName
 from bulkcert.store.schema import PlanRecord
 from bulkcert.words import counted
 
 NAMESPACE = "bulkcert"
 """What the signature must be for, so that one that was given for something else approves nothing."""
+
+_BIND = "To bind a run, new or begun: bulkcert run --plan FILE.plan.json --approver-key FILE -o RESULTS"
 
 LONGEST_S = 30.0
 """Longest time that the check of a signature may take, in seconds."""
@@ -72,19 +73,30 @@ def confirm_list(plan: KeptPlan, check: Check) -> None:
         raise BulkcertError(ExitStatus.INPUT_INVALID, message, ANOTHER)
 
 
-def confirm_required(options: Options, plan: PlanRecord | None) -> None:
-    """Confirms that a run is bound to a plan, and to a signed one, where ``--require`` demands it.
+def confirm_required(options: ApprovalOptions, plan: PlanRecord | None, way_on: str = _BIND) -> None:
+    """Confirms that what changes is bound to a plan, and to a signed one, where ``--require`` demands it.
+
+    Args:
+        options: As typed.
+        plan: What it is bound to.
+        way_on: What to do where it is not; not every command can be bound.
 
     Raises:
         BulkcertError: USAGE: it is not.
     """
     given = {"plan": plan is not None, "approver-key": plan is not None and bool(plan.signed_by)}
-    refuse([DEMANDED.format(name) for name in options.require if not given.get(name, True)], "run")
+    if missing := [DEMANDED.format(name) for name in options.require if not given.get(name, True)]:
+        raise BulkcertError(ExitStatus.USAGE, "\n  ".join(missing), f"No calls were made. {way_on}")
+
+
+def signature_of(plan: Path) -> Path:
+    """Returns where the signature over a plan is."""
+    return plan.with_name(f"{plan.name}.sig")
 
 
 def _signer(content: bytes, path: Path, approvers: Path, expected: str) -> tuple[str, str]:
     """Returns who has signed a plan, as the file of those who may names them, and the fingerprint of the key."""
-    signature = path.with_name(f"{path.name}.sig")
+    signature = signature_of(path)
     sign = f"No calls were made. To sign it: ssh-keygen -Y sign -n {NAMESPACE} -f KEY {path}"
     for needed, what in ((approvers, "of those who may approve"), (signature, "with the signature")):
         if not os.access(needed, os.R_OK):

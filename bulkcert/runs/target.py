@@ -1,9 +1,14 @@
 """Where the service is, and how it may be called: the options of every command that calls it, resolved and checked."""
 
 import difflib
+import errno
+import hashlib
 import ipaddress
 import re
 import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import httpx
 
@@ -68,6 +73,26 @@ def resolve_target(options: ServiceOptions, problems: list[str]) -> Target:
         remote_lanes=options.lanes,
         opener=None if cluster is None else cluster.open,
     )
+
+
+@contextmanager
+def sending(service: Target) -> Iterator[list[str]]:
+    """Marks the addresses of a session on this machine as in use; yields those that another session sends from.
+
+    A name in the network namespace, which is what has the address: the kernel drops it with the session, however that
+    ends, and no file is left. Only Linux has such names; elsewhere nothing is marked, and nobody warned.
+    """
+    with ExitStack() as held:
+        taken = []
+        for address in service.addresses if sys.platform == "linux" else ():
+            mark = held.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            name = f"{service.endpoint.netloc.decode()} {address or ''}"
+            try:
+                mark.bind(f"\0bulkcert {hashlib.sha256(name.encode()).hexdigest()}")
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    taken.append(address or "any address")
+        yield taken
 
 
 def wrong_instance(instance: str) -> str:

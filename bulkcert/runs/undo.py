@@ -17,6 +17,7 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, annotated
 from bulkcert.log import bind
 from bulkcert.output.summary import Summary
+from bulkcert.runs.approval import confirm_required
 from bulkcert.runs.found import Found, count_devices
 from bulkcert.runs.job import check_required, resolve_limits
 from bulkcert.runs.opened import OpenRun, is_in
@@ -203,6 +204,9 @@ def open_undo(opened: OpenRun, options: CallOptions, *, include_unknown: bool | 
     limit = resolve_limits(options, problems)
     check_required(options, problems)
     refuse(problems, "undo")
+    export = opened.files.command("export", "--outcome", "succeeded", "-o", "back.csv")
+    back = f"bulkcert plan {opened.action.inverse} back.csv -o back.plan.json"
+    confirm_required(options, None, f"An undo goes by no plan; a run does: {export}, then {back}")
     undo = Undo(opened, service, options, limit, include_unknown=bool(include_unknown))
     for _, known in _changed(opened):
         undo.known += sum(known.values())

@@ -22,6 +22,7 @@ from bulkcert.log import bind
 from bulkcert.output.failed import FailedRows
 from bulkcert.output.results import write_results
 from bulkcert.output.summary import utc
+from bulkcert.runs.approval import confirm_required
 from bulkcert.runs.command_options import VerifyOptions
 from bulkcert.runs.job import check_required
 from bulkcert.runs.opened import OpenRun
@@ -267,6 +268,7 @@ def resolve_reading(opened: OpenRun, options: VerifyOptions) -> Target:
         check_required(options, problems)
     refuse(problems, "verify")
     if options.watch:
+        confirm_required(options, opened.plan)
         confirm_watchable(opened.action)
     return service
 

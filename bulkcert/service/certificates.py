@@ -8,6 +8,10 @@ PAGE_SIZE = 100
 """Certificates that one page holds at most (reference, section 1.2)."""
 
 
+MOST_DIGITS = 9
+"""Digits of a number that is read at all."""
+
+
 class Status(StrEnum):
     """State of a certificate as it was read."""
 
@@ -96,4 +100,5 @@ def decode_page(content: bytes, *, is_list: bool) -> Page:
         return Page([_decode_get(content).data])
     data = _decode_list(content).data
     total = str(data.total)
-    return Page(data.cas or data.devices or [], int(total) if total.isascii() and total.isdigit() else 0)
+    is_number = total.isascii() and total.isdigit() and len(total) <= MOST_DIGITS
+    return Page(data.cas or data.devices or [], int(total) if is_number else 0)

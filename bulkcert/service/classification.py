@@ -8,20 +8,14 @@ from email.utils import parsedate_to_datetime
 import httpx
 import msgspec
 
-from bulkcert.service.certificates import Certificate, Page, decode_page
+from bulkcert.service.certificates import MOST_DIGITS, Certificate, Page, Status, decode_page
 from bulkcert.service.codes import CERTIFICATE_REFUSED, CLOCK_REFUSED, rule_for, verdict_without_code
 from bulkcert.service.operations import Operation
 from bulkcert.service.transport import NotSent
 from bulkcert.service.verdicts import Verdict
 
-MOST_MESSAGE = 500
-"""Characters of a message that are kept; a signature error repeats the whole request."""
-
 MOST_RETRY_AFTER_S = 60.0
 """Longest wait that an answer can ask for: a header of rubbish must not hold a run for a day."""
-
-MOST_DIGITS = 9
-"""Digits of a wait in milliseconds that are read at all."""
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -64,6 +58,24 @@ class Classification(msgspec.Struct, frozen=True):
     page: Page | None = None
     clock_ahead_s: float | None = None
 
+    @property
+    def may_be_done(self) -> bool:
+        """Whether a change may have been made though nothing says so.
+
+        What fails on the way back was done, and a nonce that is ours was used already by a copy of the call. Only who
+        throttles by a code of his own has looked at nothing.
+        """
+        if self.verdict is Verdict.THROTTLED:
+            return rule_for(self.code).verdict is not Verdict.THROTTLED
+        return self.verdict in (Verdict.UNANSWERED, Verdict.RETRY, Verdict.SIGN_AGAIN)
+
+    @property
+    def status(self) -> Status | None:
+        """State of the one certificate that was asked for; None where the answer does not say."""
+        if self.verdict is Verdict.NOT_FOUND:
+            return Status.NOT_REGISTERED
+        return None if self.page is None else self.page.certificates[0].status
+
 
 def classify(
     status: int, headers: Mapping[str, str], content: bytes, operation: Operation, parameters: Mapping[str, str]
@@ -77,19 +89,38 @@ def classify(
         operation: What was called.
         parameters: Its query, of which the response must bear the serial.
     """
-    reply = _success(status, headers, content)
-    if isinstance(reply, Classification):
-        return reply
+    try:
+        reply = _decode(content)
+    except _UNREADABLE:
+        return _classify_foreign(status, headers)
     request_id = reply.request_id or reply.other_request_id or ""
+    echo = reply.device_sn if operation.result == "DeviceSn" else reply.sn
+    is_echoed = not operation.reads and echo == parameters[operation.result]
+    if reply.code or reply.other_code or status >= 400:  # noqa: PLR2004 - the errors of HTTP
+        return _classify_error(status, headers, reply, request_id, is_echoed=is_echoed)
     if operation.reads:
         return _classify_read(status, content, operation, parameters, request_id)
-    echo = reply.device_sn if operation.result == "DeviceSn" else reply.sn
-    if echo == parameters[operation.result]:
+    if is_echoed:
         return Classification(Verdict.DONE, "", "", status, request_id)
     code, message = ("Client.NoEcho", f"HTTP {status} without the {operation.result} that was sent")
     if echo is not None:
-        code, message = "Client.WrongEcho", f"HTTP {status} for {operation.result} {echo[:128]!r}"
+        code, message = "Client.WrongEcho", f"HTTP {status} for {operation.result} {echo!r}"
     return Classification(Verdict.UNANSWERED, code, f"{message}; it may have been done", status, request_id)
+
+
+def _classify_error(
+    status: int, headers: Mapping[str, str], reply: Reply, request_id: str, *, is_echoed: bool
+) -> Classification:
+    """Returns the verdict on an answer of the service that is none of success."""
+    code, message = reply.code or reply.other_code or "", reply.message or reply.other_message or ""
+    if code and is_echoed:
+        message = f"HTTP {status} for the serial that was sent, and yet: {message}; it may have been done"
+        return Classification(Verdict.UNANSWERED, code, message, status, request_id)
+    retry_after_s = _retry_after_s(headers)
+    verdict = rule_for(code).verdict if code else verdict_without_code(status)
+    if retry_after_s > 0:
+        verdict = Verdict.THROTTLED
+    return Classification(verdict, code or "Client.NoCode", message, status, request_id, retry_after_s)
 
 
 def _classify_read(
@@ -103,8 +134,8 @@ def _classify_read(
         message = f"HTTP {status} without the {operation.result} that was asked for"
         return Classification(Verdict.FAILED, "Client.NoData", message, status, request_id)
     if not is_list and not _is_asked_for(found := page.certificates[0], parameters):
-        said = f"{found.device_sn or found.sn}"[:128]
-        return Classification(Verdict.FAILED, "Client.WrongEcho", f"HTTP {status} for {said!r}", status, request_id)
+        message = f"HTTP {status} for {found.device_sn or found.sn!r}"
+        return Classification(Verdict.FAILED, "Client.WrongEcho", message, status, request_id)
     return Classification(Verdict.DONE, "", "", status, request_id, page=page)
 
 
@@ -115,24 +146,6 @@ def _is_asked_for(found: Certificate, parameters: Mapping[str, str]) -> bool:
     return found.device_sn == parameters["DeviceSn"] and found.ca_sn in ("", parameters["CaSn"])
 
 
-def _success(status: int, headers: Mapping[str, str], content: bytes) -> Reply | Classification:
-    """Returns the body of a success, or the verdict on what is none."""
-    try:
-        reply = _decode(content)
-    except _UNREADABLE:
-        return _classify_foreign(status, headers)
-    code = reply.code or reply.other_code or ""
-    if not code and status < 400:  # noqa: PLR2004 - the errors of HTTP
-        return reply
-    retry_after_s = _retry_after_s(headers)
-    verdict = rule_for(code).verdict if code else verdict_without_code(status)
-    if retry_after_s > 0:
-        verdict = Verdict.THROTTLED
-    message = reply.message or reply.other_message or ""
-    request_id = reply.request_id or reply.other_request_id or ""
-    return Classification(verdict, code or "Client.NoCode", message, status, request_id, retry_after_s)
-
-
 _decode = msgspec.json.Decoder(Reply).decode
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding raises for a body that is not the service's JSON."""
@@ -140,7 +153,7 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 def _classify_foreign(status: int, headers: Mapping[str, str]) -> Classification:
     """Judges a body that is not the service's JSON: an error page of a gateway or a proxy, or nothing at all."""
-    kind = headers.get("content-type", "no content type")[:80]
+    kind = headers.get("content-type", "no content type")
     retry_after_s = _retry_after_s(headers)
     verdict = Verdict.THROTTLED if retry_after_s > 0 else verdict_without_code(status)
     message = f"HTTP {status} with a body that is not the service's JSON ({kind})"
@@ -203,4 +216,4 @@ def _reason(error: Exception) -> str:
 
 
 def _said(error: BaseException) -> str:
-    return (str(error) or type(error).__name__)[:MOST_MESSAGE]
+    return str(error) or type(error).__name__

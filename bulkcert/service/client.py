@@ -9,18 +9,13 @@ from collections.abc import Awaitable, Mapping
 from functools import lru_cache
 from itertools import count
 from secrets import token_hex
-from typing import cast
+from typing import Any, cast
 
 import httpx
 import msgspec
 
-from bulkcert.service.classification import (
-    MOST_MESSAGE,
-    Classification,
-    classify,
-    classify_failure,
-    with_clock,
-)
+from bulkcert.service.classification import Classification, classify, classify_failure, with_clock
+from bulkcert.service.cleaning import MOST_CHARACTERS, clean, clean_page
 from bulkcert.service.codes import CLOCK_REFUSED
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import VERSION, Operation
@@ -103,11 +98,8 @@ class Client:
         started = time.perf_counter()
         classification = await self._send(request, operation, parameters)
         elapsed = time.perf_counter() - started
-        found = msgspec.structs.asdict(classification)
-        if classification.message:
-            found["message"] = _without_secrets(classification.message, credentials)
         return Response(
-            **found,
+            **_cleaned(classification, credentials),
             sent_at=round(sent_at * 1000),
             finished_at=round((sent_at + elapsed) * 1000),
             latency_ms=round(elapsed * 1000, 1),
@@ -147,12 +139,15 @@ def _date(second: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
 
 
-def _without_secrets(message: str, credentials: Credentials) -> str:
-    """Returns a message fit for results and terminals; a signature error repeats the request, token included."""
-    message = message.partition("\n")[0].partition(" server string to sign is:")[0]
-    for secret in (credentials.security_token, credentials.access_key_secret):
-        if secret:
-            message = message.replace(secret, "***")
-    if not message.isprintable():
-        message = "".join([character if character.isprintable() else "\ufffd" for character in message])
-    return message[:MOST_MESSAGE]
+def _cleaned(found: Classification, credentials: Credentials) -> dict[str, Any]:
+    """Returns the fields of a verdict, fit for results and terminals."""
+    secrets = [secret for secret in (credentials.security_token, credentials.access_key_secret) if secret]
+    fields = msgspec.structs.asdict(found)
+    # A signature error repeats the request, token included.
+    fields["message"] = found.message.partition("\n")[0].partition(" server string to sign is:")[0]
+    for name, most in MOST_CHARACTERS.items():
+        if text := fields[name]:
+            fields[name] = clean(text, most, secrets)
+    if found.page is not None:
+        fields["page"] = clean_page(found.page, secrets)
+    return fields

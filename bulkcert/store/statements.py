@@ -16,14 +16,16 @@ _CALL = _ANSWER | {"latency_ms": f"NULLIF({_OF_RECORD['latency_ms']}, 0)", "atte
 _NEWEST = _CALL | {"newest": _OF_RECORD["outcome"], "again": _OF_RECORD["again"]}
 
 OUTCOME = f"""INSERT INTO certificate (session, row, changed, {", ".join(_NEWEST)})
-SELECT ?, {_OF_RECORD["row"]}, {_OF_RECORD["changed"]} AND {_OF_RECORD["outcome"]} <> 'undone',
+SELECT ?1, {_OF_RECORD["row"]}, {_OF_RECORD["outcome"]} <> 'undone' AND ({_OF_RECORD["changed"]}
+        OR EXISTS (SELECT 1 FROM claim WHERE claim.row = {_OF_RECORD["row"]} AND claim.session <> ?1)),
     {", ".join(_NEWEST.values())}
-FROM json_each(?) WHERE true
+FROM json_each(?2) WHERE true
 ON CONFLICT (row) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in ("session", *_NEWEST))},
     changed = CASE WHEN excluded.newest = 'undone' THEN 0 ELSE changed OR excluded.changed END,
     verified = CASE WHEN excluded.attempts > 0 THEN NULL ELSE verified END,
     verified_at = CASE WHEN excluded.attempts > 0 THEN NULL ELSE verified_at END"""
-"""Keeps records: the session, and the records."""
+"""Keeps records: the session, and the records. What an earlier session may have called without a trace may be changed,
+whatever came of its call now."""
 
 ATTEMPT = f"""INSERT INTO attempt (session, row, outcome, attempts, {", ".join(_ANSWER)})
 SELECT ?, {", ".join(_OF_RECORD[name] for name in ("row", "outcome", "attempts"))}, {", ".join(_ANSWER.values())}

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from bulkcert.engine.pacer import bucket_rate, lane_cap
+from bulkcert.engine.figures import LaneState
 from bulkcert.errors import ExitStatus
 from bulkcert.input import Check
 from bulkcert.language import later, tr, trn
@@ -25,6 +25,7 @@ from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Status
 from bulkcert.service.signing import Credentials
 from bulkcert.store.lock import this_user
+from bulkcert.views.lanes import named_lanes
 from bulkcert.words import counted, printable
 
 CAS_LISTED = 1000
@@ -115,6 +116,7 @@ class Plan(msgspec.Struct, frozen=True):
     exit_status: int
     options: dict[str, Any]
     made: Made
+    lanes: list[LaneState] = []
 
 
 def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
@@ -160,6 +162,7 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
         exit_status=int(ExitStatus.INPUT_INVALID if refused or size or found.are_swapped else ExitStatus.OK),
         options=kept_options(options),
         made=Made(utc(time.time()), this_user(), socket.gethostname(), version("bulkcert")),
+        lanes=named_lanes(inquiry.progress),
     )
     return msgspec.structs.replace(plan, advice=list(_advice(plan, inquiry)))
 
@@ -182,9 +185,8 @@ def _ca(action: Action, found: Found, ca: str, counted: Counter[Status | None]) 
 
 
 def _pace(inquiry: Inquiry, calls: int) -> Pace:
-    options, addresses = inquiry.question.options, len(inquiry.question.addresses)
-    rate = bucket_rate(lane_cap(options.rate, options.per_address_rate, addresses)) * addresses
-    return Pace(addresses, round(rate, 2), round(calls / rate, 1))
+    rate = inquiry.question.rate
+    return Pace(inquiry.question.lane_count, round(rate, 2), round(calls / rate, 1))
 
 
 def _advice(plan: Plan, inquiry: Inquiry) -> Iterator[str]:

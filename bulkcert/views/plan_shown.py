@@ -12,6 +12,7 @@ from bulkcert.runs.found import States
 from bulkcert.store.schema import ChangeRecord
 from bulkcert.views.change import change_rows
 from bulkcert.views.console import say, stdout
+from bulkcert.views.lanes import lane_rows
 from bulkcert.views.layout import GAP, columns, show
 from bulkcert.views.plan import CAS_SHOWN, CLOCK_GRAIN_S, CaStates, Plan, share_of
 from bulkcert.words import about, counted, printable, spaced
@@ -99,6 +100,7 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     yield tr("calls"), f"{calls.total:,}{tr(': ')}{both}"
     addresses, time = counted(plan.time.source_addresses, "source address"), about(plan.time.seconds)
     pace = tr("{time} from {addresses} ({rate:,.0f}/s)", time=time, addresses=addresses, rate=plan.time.rate)
+    yield from lane_rows(plan.lanes)
     yield tr("time"), pace
     ready = tr("the run could start") + tr(", if it may change what it may not read") * refused
     ready = tr("the run would not start; see below") if plan.exit_status else ready

@@ -17,6 +17,7 @@ from bulkcert.service.signing import Credentials
 from bulkcert.views.change import change_rows
 from bulkcert.views.confirm import kind_of, raised_limits
 from bulkcert.views.console import say, stderr
+from bulkcert.views.lanes import lane_rows, named_lanes
 from bulkcert.views.layout import rehearsal_line, show
 from bulkcert.views.plan import cas_of, mistake, on_devices, on_none
 from bulkcert.views.plan_shown import CaTable, show_table
@@ -85,6 +86,7 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
     yield tr("limits"), tr(said, **limits, addresses=counted(job.lane_count, "address"))
     if text := raised_limits(options):
         yield "", Text(text, style="yellow")
+    yield from lane_rows(named_lanes(run.progress))
     yield tr("time"), about(run.left / job.rate)
     if options.deadline is not None:
         yield tr("deadline"), _deadline(options.deadline, run.left / job.rate)

@@ -11,7 +11,7 @@ from bulkcert.errors import ExitStatus
 from bulkcert.output.advice import Step, is_undoing, left_words, meaning, steps_left, to_verify, undone_words
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store.outcome import Outcome
-from bulkcert.store.schema import Session
+from bulkcert.store.schema import Session, SessionKind
 from bulkcert.store.status import RunStatus, State
 from bulkcert.views.change import change_rows
 from bulkcert.views.layout import outcome_lines, rehearsal_line
@@ -89,7 +89,9 @@ def line_of(status: RunStatus) -> str:
     if newest is None or stats is None or not is_running(status):
         return f"{rehearsal}{_state(status)}"
     silent = f"; no sign of life for {duration(silent_s(newest))}" if status.state is State.STALLED else ""
-    return f"{_clock(seen_at(newest))} {rehearsal}{stats.phase}: {done_of(stats)}; {figures(stats)}{silent}"
+    return (
+        f"{_clock(seen_at(newest))} {rehearsal}{stats.phase}: {done_of(stats, newest.kind)}; {figures(stats)}{silent}"
+    )
 
 
 def figures(stats: Stats) -> str:
@@ -151,10 +153,10 @@ def _ended(status: RunStatus) -> Text:
 
 def _counts(status: RunStatus, rows: int) -> Iterator[tuple[str, str | Text]]:
     stats = figures_of(status.session)
-    is_calling = status.session is not None and status.session.kind == "run"
+    kind = status.session.kind if status.session is not None else "run"
     if stats is not None and is_running(status):
         # The store may be ahead of the live figures, and the outcomes below are its own.
-        yield "rows", _share(status.done, rows) if is_calling else done_of(stats)
+        yield "rows", _share(status.done, rows) if kind == "run" else done_of(stats, kind)
     elif status.done == rows:
         yield "rows", f"{rows:,}"
     else:
@@ -253,9 +255,9 @@ def _controls(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
         yield "" if number else "control", Text(line, style="" if each.taken_at else "yellow")
 
 
-def done_of(stats: Stats) -> str:
-    """Returns how far a session is: ``1,204 of 5,000 (24%)``."""
-    if stats.phase == "verifying":
+def done_of(stats: Stats, kind: SessionKind = "run") -> str:
+    """Returns how far a session of a kind is: ``1,204 of 5,000 (24%)``."""
+    if kind == "verify":
         return f"{stats.rows:,}; {stats.done:,} called again"
     return _share(stats.done, stats.rows)
 
