@@ -130,7 +130,7 @@ def _service(number: int, url: str) -> Any:
         from apprise import Apprise  # noqa: PLC0415 - an extra, which few runs need
     except ImportError:
         message = "--notify needs apprise, which is not installed"
-        raise BulkcertError(ExitStatus.MISCONFIGURED, message, f"No calls were made. {INSTALL}") from None
+        raise BulkcertError(ExitStatus.MISCONFIGURED, message, f"No calls were made. Install it: {INSTALL}") from None
     for name in ("apprise", "urllib3"):  # what they log has the URL in it
         logging.getLogger(name).disabled = True
         logging.getLogger(name).propagate = False
