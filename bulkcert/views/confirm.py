@@ -155,7 +155,7 @@ def show_undo(undo: Undo) -> None:
         if undo.calls < undo.rows:
             rows = tr("{count:,} of {rows} (--limit-rows)", count=undo.calls, rows=rows)
         action = f"{undo.action.name} ({tr(undo.action.verb)})"
-        what = tr("{results}: {rows}, {action}", rows=rows, results=results, action=action)
+        what = tr("{rows} of {results}, {action}", rows=rows, results=results, action=action)
         say(f"{tr('to undo')}{tr(': ')}{what}{tr('; ')}{about(undo.calls / undo.service.rate)}")
         show(_undo(undo), stderr)
         if undo.unknown:
