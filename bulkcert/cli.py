@@ -25,6 +25,7 @@ from bulkcert.log import bind, format_asked
 from bulkcert.runs.options import MAIN
 from bulkcert.runs.planned import planned_options
 from bulkcert.views import console as terminal
+from bulkcert.views.layout import over_echo
 from bulkcert.views.option_errors import wrong_options
 
 SHOWN = (str, int, float)
@@ -184,6 +185,8 @@ def _done(typed: list[str]) -> object:
         case [command, "--help" | "-h"] if command in COMMANDS:
             app.meta.help_print([command])
             return ExitStatus.OK
+        case [command, "--help" | "-h"] if not command.startswith("-"):
+            typed = [command]  # there is no such command; the library would show another help than the one asked for
         case ["help", command] if command in COMMANDS and command not in topics():
             app.meta.help_print([command])
             return ExitStatus.OK
@@ -205,11 +208,13 @@ def main() -> NoReturn:
     except terminal.ReaderGoneError as error:  # as head goes: whoever reads has read enough
         status = error.status
     except cyclopts.CycloptsError as error:
-        terminal.show_error(wrong_options(error))
+        terminal.show_error(wrong_options(error, topics()))
         status = ExitStatus.USAGE
     except _whatever() as error:  # in one clear message, which a second signal does not cut short
         for number in (signal.SIGHUP, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+        if isinstance(error, KeyboardInterrupt):
+            over_echo()
         status = terminal.show_failure(error)
     _let_go(stdout)
     _let_go(sys.stderr)

@@ -1,8 +1,10 @@
 """Job files: options by their names, in TOML."""
 
+import difflib
 import os
 import re
 import tomllib
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from pathlib import Path
@@ -51,6 +53,9 @@ def options_of_job(path: Path, command: str, own: AbstractSet[str], of_run: Abst
     """
     options = _read(path, command)
     wanted = {name for name in options if _is_meant(name, command, own, of_run)}
+    if own:
+        unknown = [name for name in options if name in wanted and name.replace("_", "-") not in own]
+        _confirm_options(path, unknown, own | of_run)
     is_about_run = "results" in own and "input" not in own
     shown = options.keys() if command == "plan" or is_about_run else wanted
     options |= {name: _filled(options[name], path, name) for name in PATHS & shown}
@@ -68,9 +73,10 @@ def _read(path: Path, command: str) -> dict[str, Any]:
         options = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise BulkcertError(
-            ExitStatus.USAGE, f"--job {path}: {reason}", "Correct the job file, or its path."
-        ) from error
+        advice = "Correct the job file, or its path."
+        if isinstance(error, tomllib.TOMLDecodeError):
+            advice = 'Correct the job file; text wants quotes: action = "inactivate-device".'
+        raise BulkcertError(ExitStatus.USAGE, f"--job {path}: {reason}", advice) from error
     rehearsal = options.pop("rehearsal", {})
     if command == "rehearse":
         for name in _NOT_REHEARSED:
@@ -83,6 +89,18 @@ def _read(path: Path, command: str) -> dict[str, Any]:
             "Take the line with the brackets out; the options stand by themselves.",
         )
     return options
+
+
+def _confirm_options(path: Path, unknown: Sequence[str], options: AbstractSet[str]) -> None:
+    """Refuses keys that are no options, all at once.
+
+    Raises:
+        BulkcertError: There are some.
+    """
+    if unknown:
+        near = {name: difflib.get_close_matches(name, options, n=1) for name in unknown}
+        said = ", ".join(name + "".join(f" (did you mean {each}?)" for each in found) for name, found in near.items())
+        raise BulkcertError(ExitStatus.USAGE, f"{path}: unknown: {said}", "Correct the job file. No calls were made.")
 
 
 def _is_meant(name: str, command: str, own: AbstractSet[str], of_run: AbstractSet[str]) -> bool:
@@ -110,7 +128,9 @@ def _filled(value: object, file: Path, key: str) -> object:
             f"{file}: {key} = {value!r}: the path holds a control character: {filled!r}",
             "Correct the job file, or the variable.",
         )
-    return str(file.absolute().parent / filled)
+    directory = file.absolute().parent
+    # As short as it can be said without another meaning: a link stays as it is named, but for one that is left by "..".
+    return str((directory.resolve() if ".." in directory.parts else directory) / filled)
 
 
 def _meaning(found: re.Match[str], text: str, file: Path, key: str) -> str:

@@ -1,5 +1,6 @@
 """One attempt, on real sockets: what each kind of answer, and each kind of silence, is taken for."""
 
+import json
 from contextlib import asynccontextmanager
 
 import anyio
@@ -86,6 +87,16 @@ ANSWERS = [
     ("lower-case code", 403, '{"code":"NoPermission"}', JSON, Verdict.STOP, "NoPermission"),
     ("deep nesting", 200, '{"a":' * 5000 + "1" + "}" * 5000, JSON, Verdict.UNANSWERED, "Client.NotJson"),
     ("endless wait", 400, '{"Code":"X"}', f"{JSON}x-acs-retry-after: {'9' * 5000}\r\n", Verdict.THROTTLED, "X"),
+    ("JSON without a code", 500, '{"RequestId":"R"}', JSON, Verdict.RETRY, "Client.NoCode"),
+    (
+        "an echo and a code",
+        200,
+        '{"DeviceSn":"0042","Code":"NoPermission"}',
+        JSON,
+        Verdict.UNANSWERED,
+        "NoPermission",
+    ),
+    ("html 429", 429, "<html>", "Content-Type: text/html\r\n", Verdict.THROTTLED, "Client.NotJson"),
     ("redirect", 302, "", "Location: http://127.0.0.1:1/\r\n", Verdict.RETRY, "Client.NotJson"),
 ]
 
@@ -121,6 +132,70 @@ async def test_a_secret_in_a_message_is_not_passed_on():
         answer = await call(port, provider=provider)
 
     assert answer.message == "not ***"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "is_so"),
+    [
+        (200, '{"RequestId":"R"}', JSON, True),
+        (500, '{"RequestId":"R"}', JSON, True),
+        (500, '{"Code":"InternalError"}', JSON, True),
+        (503, '{"Code":"ServiceUnavailable"}', JSON, True),
+        (500, '{"Code":"InternalError"}', f"{JSON}x-acs-retry-after: 5\r\n", True),
+        (400, '{"Code":"SignatureNonceUsed"}', JSON, True),
+        (429, "<html>", "", True),
+        (502, "<html>", "", True),
+        (200, '{"RequestId":"R","DeviceSn":"0042"}', JSON, False),
+        (400, '{"Code":"Throttling.User"}', f"{JSON}x-acs-retry-after: 5\r\n", False),
+        (500, '{"Code":"FindDeviceBySnError"}', JSON, False),
+        (403, '{"Code":"NoPermission"}', JSON, False),
+    ],
+)
+async def test_what_may_have_been_done(status, body, headers, is_so):
+    """What does not say that it was refused before anything was done may have been done, whatever it says."""
+    async with serving(answer=response(status, body, headers)) as (port, _):
+        assert (await call(port)).may_be_done is is_so
+
+
+EVIL = "a\x1b[31m\u202eb\u3000c"
+CLEAN = "a\ufffd[31m\ufffdb c"
+TOKEN = "CAISabcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def body_of(**fields):
+    return json.dumps(fields)
+
+
+@pytest.mark.parametrize("echoed", [TOKEN, TOKEN[:20], "testAccessKeySecret"], ids=["whole", "cut", "secret"])
+async def test_texts_from_outside_are_cleaned(echoed):
+    """Code, message, request ID, header values and names: nothing to obey, no more than fits, and never a secret."""
+    provider = FixedCredentials(Credentials("testAccessKeyId", "testAccessKeySecret", TOKEN))
+    text = f"{EVIL}{echoed}!{'x' * 2000}"
+    async with serving(answer=response(500, body_of(Code=text, Message=text, RequestId=text))) as (port, _):
+        refused = await call(port, provider=provider)
+    async with serving(answer=response(502, "<html>", f"Content-Type: {'x' * 70}{echoed}\r\n")) as (port, _):
+        foreign = await call(port, provider=provider)
+    async with serving(answer=response(200, body_of(RequestId="R", DeviceSn="x" * 120 + echoed))) as (port, _):
+        wrong = await call(port, provider=provider)
+    shown = {"DeviceSn": "0042", "CaSn": "0001", "DeviceName": text, "CaName": f"{echoed} x"}
+    async with serving(answer=response(200, body_of(Data=shown))) as (port, _):
+        named = (await call(port, GET, GET_QUERY, provider=provider)).page.certificates[0]
+
+    assert refused.code.startswith(f"{CLEAN}***!x")
+    assert [len(each) for each in (refused.code, refused.request_id, refused.message)] == [128, 64, 1024]
+    assert named.device_name.startswith(f"{CLEAN}***!x")
+    assert named.ca_name == "*** x"
+    for each in (refused.message, refused.request_id, foreign.message, wrong.message, named.device_name):
+        assert "***" in each
+        assert echoed[:16] not in each
+        assert each.isprintable()
+
+
+async def test_a_total_of_five_thousand_digits():
+    """A number that nobody can mean is none."""
+    body = body_of(RequestId="R", Data={"Total": "9" * 5000})
+    async with serving(answer=response(200, body)) as (port, _):
+        assert (await call(port, LIST, PAGE_QUERY)).page.total == 0
 
 
 async def test_dropped_after_sending_is_not_taken_for_never_sent():

@@ -17,7 +17,7 @@ from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Limit
 from bulkcert.engine.outage import IN_A_ROW
 from bulkcert.engine.pacer import Pacer
-from bulkcert.engine.progress import Progress
+from bulkcert.engine.progress import MOST_CODES, OTHER_CODES, Progress
 from bulkcert.engine.workers import BUFFERED_ROWS
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import ACTIONS
@@ -308,6 +308,15 @@ async def test_rows_that_are_never_answered_end(tmp_path, workers):
     assert (again.stopped, again.service.requests) == (None, [])
     again = await run(tmp_path, 20, script, workers=workers, attempts=12, reopen={Outcome.UNKNOWN})
     assert (again.stopped, set(again.service.attempts)) == (None, lost | {0})
+
+
+async def test_codes_without_end_are_counted_together(tmp_path):
+    """Whoever answers may think of a code a call: so many have names of their own, and all are counted."""
+    ran = await run(tmp_path, 300, lambda row, *_: f"Made.Up{row}")
+
+    assert len(ran.progress.codes) == len(ran.progress.errors) == MOST_CODES + 1
+    assert (ran.progress.codes[OTHER_CODES], ran.progress.codes.total()) == (100, 300)
+    assert len({record.code for record in ran.records.values()}) == 300
 
 
 async def test_throttles_are_not_charged(tmp_path):

@@ -11,6 +11,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from browser import CHROMIUM, browser
 from program import PATIENCE_S, here, start, wait_for
+from test_program_terminal import dialogue
 
 RELOAD = '<meta http-equiv="refresh"'
 
@@ -85,6 +86,17 @@ def test_ctrl_c(place, page):
         assert run.poll() is None
     assert written(page, "The run is running: what it does after this report was made is not in here.")
     assert RELOAD not in page.read_text()
+
+
+def test_ctrl_c_on_a_terminal(place, page):
+    """What a terminal shows of Ctrl-C is not in the line that comes next."""
+    with place.running():
+        place.calling()
+        with dialogue("report", place.results, "-o", page, "--live") as live:
+            live.read_until("Ctrl-C stops that")
+            wait_for(live.child, lambda: written(page, RELOAD))
+            live.child.send_signal(signal.SIGINT)
+            assert live.end().ended(130).stderr.endswith("\r")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)")

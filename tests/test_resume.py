@@ -256,7 +256,7 @@ def test_another_run_is_refused(place, change_it, told):
     refused = place.run(action=action, where=where).ended(65).stderr
 
     assert f"r.csv is of another run; it {told}" in " ".join(refused.split())
-    ways = "finishes it with its own list; for this one name other results with -o"
+    ways = "finishes it with its own list, if rows are left; for this one name other results with -o"
     ways = "Leave out what names another service" if change_it in others else f"bulkcert resume r.csv {ways}"
     assert ways in refused
     assert place.arrivals == since

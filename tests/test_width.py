@@ -3,6 +3,7 @@
 import io
 import re
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 
 import anyio
@@ -13,11 +14,14 @@ from program import INSTANCE, UNHURRIED, here
 from rich.cells import cell_len
 
 from bulkcert.commands.help import DOCS, help_, topics
+from bulkcert.commands.signatures import COMMANDS
 from bulkcert.engine.figures import Stats
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.language import speaking
 from bulkcert.output.advice import steps_after, steps_left
 from bulkcert.output.summary import summary_of
+from bulkcert.report.counting import count
+from bulkcert.report.rendering import render
 from bulkcert.runs.opening import open_existing
 from bulkcert.store.status import status_in, status_of
 from bulkcert.views import console, live
@@ -65,6 +69,18 @@ def test_status_and_next_steps(tmp_path, monkeypatch, printed, case):
     lines = printed()
     assert all(len(line) <= WIDTH for line in lines)
     assert set(words) <= {word for line in lines for word in line.split()}
+
+
+@pytest.mark.parametrize("case", ["unregistered", "stopped"])
+def test_a_report(tmp_path, case):
+    """A report fits; its digests are whole, and its outcomes a table whose meanings are folded."""
+    files = made_run(tmp_path, *RUNS[case])
+    files.results.touch()
+    lines = render(count(files), "text", WIDTH).decode().splitlines()
+
+    assert not [line for line in lines if len(line) > WIDTH and str(tmp_path) not in line]
+    assert f"    {sha256(b'').hexdigest()}" in "\n".join(lines)
+    assert next(line.split() for line in lines if "Meaning" in line)[0] == "Outcome"
 
 
 def test_an_error(printed):
@@ -250,6 +266,23 @@ def test_topics(printed, topic):
     text = re.sub(r"\]\(.+?\)", "", (DOCS / f"{topic}.md").read_text())
 
     assert not [word for word in re.findall(r"\w{4,}", text) if word not in shown]
+
+
+def test_the_list_of_topics(printed):
+    """Names of topics and commands are whole."""
+    help_("", COMMANDS)
+    lines = printed()
+
+    assert all(len(line) <= WIDTH for line in lines)
+    assert {*topics(), *COMMANDS} <= {word.strip(",") for line in lines for word in line.split()}
+
+
+@pytest.mark.parametrize("topic", topics())
+def test_topics_elsewhere(topic):
+    """Where a topic goes into a pipe its prose fits a terminal all the same."""
+    lines = (DOCS / f"{topic}.md").read_text().splitlines()
+
+    assert not [line for line in lines if len(line) > WIDTH and not line.startswith(("|", "    "))]
 
 
 def test_commands_are_for_a_shell():

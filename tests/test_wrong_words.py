@@ -5,6 +5,8 @@ import pytest
 from program import here
 
 from bulkcert import cli
+from bulkcert.commands.help import topics
+from bulkcert.errors import BulkcertError
 from bulkcert.views.option_errors import wrong_options
 
 RUN = ("run", "inactivate-device", "x.csv")
@@ -25,9 +27,9 @@ WORDS = {
 
 def refused(*tokens):
     """Returns what is wrong with a command line, and what to do."""
-    with pytest.raises(cyclopts.CycloptsError) as wrong:
+    with pytest.raises((cyclopts.CycloptsError, BulkcertError)) as wrong:
         cli.app.meta(tokens, exit_on_error=False, print_error=False, result_action="return_value")
-    error = wrong_options(wrong.value)
+    error = wrong.value if isinstance(wrong.value, BulkcertError) else wrong_options(wrong.value, topics())
     return error.message, error.advice
 
 
@@ -50,6 +52,28 @@ def test_job_file(tmp_path, line):
     assert message.count(str(path)) == 1
     assert line.split()[0] in message
     assert f"[{line.split()[0]}]" not in message
+
+
+def test_all_unknown_keys_at_once(tmp_path):
+    """Keys of a job file that are no options are said together; text without quotes is why TOML is none."""
+    path = tmp_path / "job.toml"
+    path.write_text("regon = 'x'\nlimit_rows = 3\nlimit-row = 1\n")
+    message, _ = refused("--job", str(path), *RUN)
+    path.write_text("action = inactivate-device\n")
+    _, advice = refused("--job", str(path), *RUN)
+
+    assert message == f"{path}: unknown: regon (did you mean region?), limit-row (did you mean limit-rows?)"
+    assert "text wants quotes" in advice
+
+
+@pytest.mark.parametrize("typed", [("notify",), ("notify", "--help"), ("inactivate-device", "--help")])
+def test_what_is_no_command(typed):
+    """Whoever asks for the help of what is no command gets no other, and of a topic how to read it."""
+    said = here(*typed).ended(2)
+
+    assert said.stdout == ""
+    assert ("See bulkcert help notify." in said.stderr) == (typed[0] == "notify")
+    assert ("did you mean bulkcert run inactivate-device?" in said.stderr) == (typed[0] != "notify")
 
 
 def test_environment(monkeypatch):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.status import NoRunError, RunStatus, status_of
+from bulkcert.views.layout import over_echo
 
 POLL_EVERY_S = 0.5
 """How often the store is read while a run is followed."""
@@ -49,6 +50,7 @@ def stopped_following(error: BaseException) -> ExitStatus:
         BaseException: It was no signal.
     """
     if isinstance(error, KeyboardInterrupt):
+        over_echo()
         return ExitStatus.INTERRUPTED
     if isinstance(error, BulkcertError) and error.status in (ExitStatus.HUNG_UP, ExitStatus.TERMINATED):
         return error.status

@@ -23,7 +23,8 @@ def help_(topic: str, commands: Collection[str]) -> ExitStatus:
         BulkcertError: There is no such topic.
     """
     if not topic:
-        sys.stdout.write(f"topics:   {', '.join(topics())}\ncommands: {', '.join(commands)}\n")
+        for name, listed in (("topics:", topics()), ("commands:", commands)):
+            terminal.say(f"{name:<10}{', '.join(listed)}", terminal.stdout, indent=10)
     elif topic not in topics():
         near = difflib.get_close_matches(topic, [*topics(), *commands], n=1)
         advice = f"Did you mean bulkcert help {near[0]}?" if near else "bulkcert help lists the topics."

@@ -18,6 +18,8 @@ from bulkcert.words import REHEARSAL, folded, printable
 
 _WIDE = 100
 """Columns of a terminal or a mail; a text table that is wider stands as a block for each row."""
+_LEAST = 24
+"""Columns that the last cells of a table are folded into at least."""
 _COMMAND = re.compile(r"`(bulkcert [^`]+)`")
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#|~!&$])")
 
@@ -105,7 +107,12 @@ def _lines(text: str, width: int | None, first: str, indent: int) -> list[str]:
 def _facts(facts: list[tuple[str, str]], width: int | None) -> Iterator[str]:
     longest = max((cell_len(name) for name, _ in facts), default=0)
     for name, value in facts:
-        yield from _lines(value, width, f"  {padded(_plain(name), longest)}  ", longest + 4)
+        first = f"  {padded(_plain(name), longest)}  "
+        if width is not None and cell_len(first) + max(map(cell_len, value.split()), default=0) > width:
+            yield first.rstrip()  # a digest or a path has a line of its own, to be copied
+            yield from _lines(value, width, "    ", 4)
+        else:
+            yield from _lines(value, width, first, longest + 4)
 
 
 def _text_table(table: TextTable, width: int | None) -> Iterator[str]:
@@ -113,15 +120,21 @@ def _text_table(table: TextTable, width: int | None) -> Iterator[str]:
     rows = [[_plain(cell) for cell in row] for row in table.rows]
     lines = [list(table.columns), *rows, *([table.total] if table.total else [])]
     widths = [max(map(cell_len, cells)) for cells in zip(*lines, strict=True)]
-    if sum(widths) + 2 * len(widths) > min(_WIDE, width or _WIDE):
+    most = min(_WIDE, width or _WIDE)
+    *before, last = widths
+    room = most - sum(before) - 2 * len(widths)
+    if last > room and (room < _LEAST or [*table.columns.values()][-1] != "text"):
         for number, row in enumerate(rows):
             yield from [""] if number else ()
             yield from _facts(list(zip(table.columns, row, strict=True)), width)
         return
+    widths[-1] = min(last, room)
     for line in lines:
         cells = zip(line, widths, table.columns.values(), strict=True)
         fitted = (padded(cell, size, right=kind == "number") for cell, size, kind in cells)
-        yield f"  {'  '.join(fitted)}".rstrip()
+        *others, end = fitted
+        head = "".join(f"  {cell}" for cell in others) + "  "
+        yield from (line.rstrip() for line in folded(end.rstrip(), most, head, " " * cell_len(head)))
 
 
 def _escaped(text: str) -> str:

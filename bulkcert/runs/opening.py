@@ -234,8 +234,8 @@ def _resumed(new: OpenRun, earlier: Asked) -> OpenRun:
     if differences := _differences(earlier, asked):
         lists = _compared(before, pinned) if earlier.keys_sha256 != asked.keys_sha256 else ""
         advice = (
-            f"{files.command('resume')} finishes it with its own list; for this one name other results with -o. "
-            "--overwrite drops what that run has done."
+            f"{files.command('resume')} finishes it with its own list, if rows are left; for this one name "
+            "other results with -o. --overwrite drops what that run has done."
         )
         if earlier.action == asked.action and not lists:
             advice = (

@@ -28,7 +28,7 @@ ASKED_S = 60.0
 
 _REFUSED = "it was refused, or nobody was there; apprise does not say which"
 
-INSTALL = "To install it: pip install 'bulkcert[notify]'"
+INSTALL = "pip install 'bulkcert[notify]'"
 
 
 class Notifier:
@@ -132,9 +132,7 @@ def _service(number: int, url: str) -> Any:
         from apprise import Apprise  # noqa: PLC0415 - an extra, which few runs need
     except ImportError:
         message = "--notify needs apprise, which is not installed"
-        raise BulkcertError(
-            ExitStatus.MISCONFIGURED, message, f"No calls were made. {INSTALL}"
-        ) from None
+        raise BulkcertError(ExitStatus.MISCONFIGURED, message, f"No calls were made. Install it: {INSTALL}") from None
     for name in ("apprise", "urllib3"):  # what they log has the URL in it
         logging.getLogger(name).disabled = True
         logging.getLogger(name).propagate = False

@@ -4,11 +4,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.control import Control
+from rich.segment import ControlType
 from rich.text import Text
 
 from bulkcert.language import tr
 from bulkcert.store.outcome import DESIRED, Outcome
-from bulkcert.views.console import say, stdout
+from bulkcert.views.console import say, stderr, stdout
 from bulkcert.words import REHEARSAL, REHEARSED
 
 NAME_WIDTH, GAP = 14, 2
@@ -27,6 +29,12 @@ def show(rows: Pairs, console: Console = stdout) -> None:
     """Prints names and values in two columns."""
     for name, value in rows:
         say(Text.assemble(padded(name, NAME_WIDTH), value), console, indent=NAME_WIDTH)
+
+
+def over_echo() -> None:
+    """Begins the line again in which a terminal has shown Ctrl-C, so that what comes next replaces that."""
+    if stderr.is_terminal:
+        stderr.control(Control((ControlType.CARRIAGE_RETURN,)))
 
 
 def padded(text: str, width: int, *, right: bool = False) -> str:

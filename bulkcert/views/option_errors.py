@@ -1,6 +1,7 @@
 """What is wrong with the options: the messages of the command line's library, with the place, and our own advice."""
 
 import shlex
+from collections.abc import Collection
 
 import cyclopts
 
@@ -9,16 +10,20 @@ from bulkcert.runs.planned import SUFFIX
 from bulkcert.service.actions import ACTIONS
 
 
-def wrong_options(error: cyclopts.CycloptsError) -> BulkcertError:
+def wrong_options(error: cyclopts.CycloptsError, topics: Collection[str]) -> BulkcertError:
     """Returns an error of the library as one of ours that says where it is, and whose help to see.
 
     Args:
         error: What the library found.
+        topics: Those of the documentation.
     """
     if isinstance(error.__cause__, BulkcertError):
         return error.__cause__
     command = " ".join(["bulkcert", *(error.command_chain or ())])
-    return BulkcertError(ExitStatus.USAGE, _text(error), f"See {command} --help. No calls were made.")
+    see = f"{command} --help"
+    if isinstance(error, cyclopts.UnknownCommandError) and (typed := (error.unused_tokens or [""])[0]) in topics:
+        see = f"bulkcert help {typed}"
+    return BulkcertError(ExitStatus.USAGE, _text(error), f"See {see}. No calls were made.")
 
 
 def _text(error: cyclopts.CycloptsError) -> str:

@@ -9,7 +9,7 @@ from bulkcert.errors import BulkcertError
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import SUFFIX, RunFiles
 from bulkcert.store.status import NoRunError, RunStatus, State, status_of
-from bulkcert.views.layout import GAP, columns
+from bulkcert.views.layout import columns
 from bulkcert.views.shown import Shown, shown
 from bulkcert.words import REHEARSAL, folded, printable
 
@@ -86,7 +86,7 @@ def _wrong(status: RunStatus) -> Iterator[str]:
 def lines_of(runs: Sequence[Listed], width: int | None = None) -> Iterator[str]:
     """Yields a line for each run, in columns; on a terminal below a header.
 
-    Where that is too wide the instance is left out, then each run has a second line; a name is never cut.
+    Where that is too wide the instance is left out; where it still is, each run has its name and, below it, the rest.
 
     Args:
         runs: The runs.
@@ -106,14 +106,9 @@ def lines_of(runs: Sequence[Listed], width: int | None = None) -> Iterator[str]:
         if max(map(len, lines)) <= width:
             yield from lines
             return
-    # The name is the last, so that a long one makes no other line longer.
-    firsts, indent = (
-        columns([[row[0], row[2], row[1]] for row in table]),
-        " " * (max(len(row[0]) for row in table) + GAP),
-    )
-    for first, row in zip(firsts, table, strict=True):
-        yield first
-        yield from folded(f"{row[4]}  {row[5]}", width, indent, indent)
+    for started, name, action, _, done, state in cells:
+        yield name
+        yield from folded(f"started {started}  {action}  {done}  {state}", width, "  ", "    ")
 
 
 def _name(run: Listed) -> str:
