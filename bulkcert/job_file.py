@@ -100,7 +100,8 @@ def _confirm_options(path: Path, unknown: Sequence[str], options: AbstractSet[st
     if unknown:
         near = {name: difflib.get_close_matches(name, options, n=1) for name in unknown}
         said = ", ".join(name + "".join(f" (did you mean {each}?)" for each in found) for name, found in near.items())
-        raise BulkcertError(ExitStatus.USAGE, f"{path}: unknown: {said}", "Correct the job file. No calls were made.")
+        what = "unknown option" if len(unknown) == 1 else "unknown options"
+        raise BulkcertError(ExitStatus.USAGE, f"{path}: {what}: {said}", "Correct the job file. No calls were made.")
 
 
 def _is_meant(name: str, command: str, own: AbstractSet[str], of_run: AbstractSet[str]) -> bool:

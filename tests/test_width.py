@@ -71,16 +71,19 @@ def test_status_and_next_steps(tmp_path, monkeypatch, printed, case):
     assert set(words) <= {word for line in lines for word in line.split()}
 
 
-@pytest.mark.parametrize("case", ["unregistered", "stopped"])
-def test_a_report(tmp_path, case):
-    """A report fits; its digests are whole, and its outcomes a table whose meanings are folded."""
-    files = made_run(tmp_path, *RUNS[case])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_report(tmp_path, language):
+    """A report fits; a digest has a line of its own, and the meanings of outcomes are folded in their column."""
+    files = made_run(tmp_path, *RUNS["unregistered"])
     files.results.touch()
-    lines = render(count(files), "text", WIDTH).decode().splitlines()
+    with speaking(language):
+        lines = render(count(files), "text", WIDTH).decode().splitlines()
+    instance = next(line for line in lines if "post-cn-made" in line and line.startswith("  "))
 
-    assert not [line for line in lines if len(line) > WIDTH and str(tmp_path) not in line]
+    assert not [line for line in lines if cell_len(line) > WIDTH and str(tmp_path) not in line]
     assert f"    {sha256(b'').hexdigest()}" in "\n".join(lines)
-    assert next(line.split() for line in lines if "Meaning" in line)[0] == "Outcome"
+    assert len(instance.split()) > 1, "only what does not fit stands below its name"
+    assert any(line.lstrip().startswith(("Outcome  ", "结果  ")) and len(line.split()) > 3 for line in lines)
 
 
 def test_an_error(printed):

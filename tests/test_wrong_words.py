@@ -62,7 +62,7 @@ def test_all_unknown_keys_at_once(tmp_path):
     path.write_text("action = inactivate-device\n")
     _, advice = refused("--job", str(path), *RUN)
 
-    assert message == f"{path}: unknown: regon (did you mean region?), limit-row (did you mean limit-rows?)"
+    assert message == f"{path}: unknown options: regon (did you mean region?), limit-row (did you mean limit-rows?)"
     assert "text wants quotes" in advice
 
 

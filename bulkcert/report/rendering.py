@@ -108,11 +108,10 @@ def _facts(facts: list[tuple[str, str]], width: int | None) -> Iterator[str]:
     longest = max((cell_len(name) for name, _ in facts), default=0)
     for name, value in facts:
         first = f"  {padded(_plain(name), longest)}  "
-        if width is not None and cell_len(first) + max(map(cell_len, value.split()), default=0) > width:
-            yield first.rstrip()  # a digest or a path has a line of its own, to be copied
-            yield from _lines(value, width, "    ", 4)
-        else:
-            yield from _lines(value, width, first, longest + 4)
+        lines = _lines(value, width, first, longest + 4)
+        if width is not None and max(map(cell_len, lines)) > width:
+            lines = [first.rstrip(), *_lines(value, width, "    ", 4)]  # a digest or a path is whole, to be copied
+        yield from lines
 
 
 def _text_table(table: TextTable, width: int | None) -> Iterator[str]:
