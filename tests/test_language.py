@@ -131,5 +131,5 @@ def test_plan_and_summary(tmp_path):
     for each in (plan.stdout, run.stdout, read.stdout, undone.stdout):
         assert not english_in(each)
         assert "退出状态" in each
-    assert "10 张未注册：不安全：" in run.stderr
+    assert "10 张未注册；不安全：" in run.stderr
     assert "succeeded" in run.stdout

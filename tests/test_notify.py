@@ -64,7 +64,7 @@ def test_every_end_of_a_run(tmp_path, hook, run):
     assert ran["title"] == f"bulkcert run inactivate-device on {INSTANCE} ended with 1"
     assert "rows: 10: 8 succeeded, 2 not registered" in ran["message"]
     assert "r.csv.failed.csv: 2 rows not in the desired state" in ran["message"]
-    assert "next: 2 not registered: NOT safe" in ran["message"]
+    assert "next: 2 not registered; NOT safe" in ran["message"]
     assert "`bulkcert resume r.csv --retry not_registered`" in ran["message"]
     assert [each["type"] for each in posts] == ["warning", "warning", "success", "failure"]
     assert verified["title"].startswith("bulkcert verify inactivate-device on")

@@ -114,12 +114,27 @@ def test_a_ca_much_bigger_than_the_list(tmp_path, service):
 
 
 def test_a_row_of_its_own_ca(tmp_path, service):
-    """Where each row has a CA of its own, a page could save no more than it costs: nothing is read."""
+    """Where each row has a CA of its own, a page could save no more than it costs: only swapped columns are tried."""
     place = Place(tmp_path, service, 20, cas=20)
     place.run().ended(0)
 
-    assert service.report().operations == {CALL: 20}
+    assert service.report().operations == {CALL: 20, "GetDeviceCertificate": 5}
     assert place.prior() == [""] * 20
+
+
+def test_swapped_columns(tmp_path, service):
+    """Whatever the list and whoever answers, a list whose columns are swapped changes nothing: 65, with the remedy."""
+    place = Place(tmp_path, service, 20, cas=2)
+    rows = [line.split(",")[::-1] for line in place.list.read_text().splitlines()[1:]]
+    place.list.write_text("\n".join(["DeviceSn,CaSn", *map(",".join, rows), ""]))
+    old = service.report().operations
+    for _ in range(2):
+        stopped = place.run().ended(65)
+        assert "columns are swapped: devices of the list are registered the other way round" in stopped.stderr
+        assert "give --device-column CaSn --ca-column DeviceSn" in stopped.stderr
+        assert outcomes(place.results) == {"not_attempted": 20}
+    assert service.report().operations.get(CALL, 0) == old.get(CALL, 0)
+    place.run("--device-column", "CaSn", "--ca-column", "DeviceSn", "--overwrite").ended(0)
 
 
 def test_always(tmp_path, service):

@@ -221,7 +221,7 @@ def test_ca_actions_ask_for_the_number(alone):
     question = "Type the number of certificates that will change (1) to continue: "
     refused = asked(alone, "inactivate-ca", question, b"y\nyes\n").ended(2)
 
-    assert "inactivate-ca refuses 3 device certificates\n" in refused.stderr
+    assert "connections with 3 device certificates are refused from then on\n" in refused.stderr
     asked(alone, "inactivate-ca", question, b"1\n").ended(0)
 
 
@@ -246,10 +246,10 @@ def test_a_deletion_asks_for_the_serial(alone):
 
 def test_a_deletion_without_a_question(alone):
     """--yes is refused without the number of devices, and with another than there is now; the true one is shown."""
-    given = {(): "and --confirm-devices is not given", ("--confirm-devices", 2): "not 2 (--confirm-devices)"}
+    given = {(): "--confirm-devices is missing", ("--confirm-devices", 2): "--confirm-devices 2 is not the number"}
     for typed, said in given.items():
         refused = here(*alone.command("delete-ca", "--yes", *typed)).ended(2)
-        assert f"delete-ca deletes 3 device certificates; nothing brings them back, {said}" in refused.stderr
+        assert f"{said}: delete-ca deletes 3 device certificates; nothing brings them back\n" in refused.stderr
         assert "If that is meant, give --confirm-devices 3." in refused.stderr
         assert (alone.service.states(alone.devices), alone.files) == (["1"] * 3, ["devices.csv"])
 
@@ -283,7 +283,7 @@ def test_an_undo_on_cas_says_what_it_hits(alone):
         talk.type(b"1\n")
         finished = talk.end(plain=True).ended(0)
 
-    assert "inactivate-ca refuses 3 device certificates\n" in finished.stderr
+    assert "connections with 3 device certificates are refused from then on\n" in finished.stderr
     assert alone.service.ca("00ca000000")["Status"] == "0"
 
 

@@ -82,7 +82,7 @@ STANDS = [
         "with 77: refused",
         "after that, to resume: bulkcert resume R",
     ),
-    (["succeeded", "not_registered"], [ended(1)], ("ended", 1), "with 1", "1 not registered: NOT safe"),
+    (["succeeded", "not_registered"], [ended(1)], ("ended", 1), "with 1", "1 not registered; NOT safe"),
     (
         [row(verified="active", verified_at=START), "succeeded"],
         [ENDED],

@@ -64,8 +64,8 @@ def _executed(
         calling.prepare(provider, calling.leave_reading)
         if options.watch and not options.yes:
             rows = sum(frame.height for frame in opened.frames())
-            how = f"{counted(rows, 'row')}; {opened.action.verb} where they are not"
-            terminal.say(f"to watch for {duration(options.watch)}: {how}")
+            how = f"{opened.action.name} is called again where one is not {opened.action.desired}"
+            terminal.say(f"to watch for {duration(options.watch)}: {counted(rows, 'row')}; {how}")
             question.confirm(rows, by_device=opened.action.by_device, what=later("certificates to watch"))
         verifier = Verifier(opened, service, options)
         watches = [] if options.quiet else [shown(_read)]

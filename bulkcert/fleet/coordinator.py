@@ -28,7 +28,7 @@ from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import Operation
 from bulkcert.words import counted
 
-AHEAD_S = 0.8
+AHEAD_S = 1.0
 """Calls that a lane has beyond those in flight, in seconds of its share: enough for the time between two exchanges."""
 
 WATCH_EVERY_S = 0.1

@@ -30,10 +30,11 @@ class MergedWindow(SendWindow):
             heapq.heappush(self._unsettled, at)
 
     def settle(self, until: float) -> None:
-        """Counts what was sent before a time, in order."""
+        """Counts what was sent before a time, in order; what is reported after a silence is in no window any more."""
         while self._unsettled and self._unsettled[0] < until:
-            self.sends -= 1
-            self.sent(max(heapq.heappop(self._unsettled), self.last_s))
+            if (at := heapq.heappop(self._unsettled)) >= self.last_s:
+                self.sends -= 1
+                self.sent(at)
 
     def recent_rate(self, now: float) -> float:
         """Returns the sends of all lanes in the second before their last reports."""

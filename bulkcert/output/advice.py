@@ -304,7 +304,7 @@ def _after_the_end(status: RunStatus) -> Iterator[Step]:
     if (count := outcomes[Outcome.NOT_REGISTERED]) and status.asked is not None:
         step = Advice.about(files, status.asked).on_unregistered()
         yield msgspec.structs.replace(
-            step, purpose=tr("{count:,} not registered: {what}", count=count, what=step.purpose)
+            step, purpose=tr("{count:,} not registered; {what}", count=count, what=step.purpose)
         )
 
 

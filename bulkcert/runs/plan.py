@@ -18,7 +18,7 @@ from bulkcert.engine.session import Interruption, Observer, calling
 from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.engine.states import StateReader
 from bulkcert.engine.stats import StatsMaker
-from bulkcert.errors import BulkcertError
+from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, ROW, Check, PinnedList, annotated
 from bulkcert.runs.command_options import PlanOptions
 from bulkcert.runs.found import CAS_COUNTED, Found, Registered, are_swapped, count_by_ca, count_devices, worth_counting
@@ -89,6 +89,7 @@ class PlanFindings(Found):
         knows_instance: Whether the service knows the instance as this account's; None likewise.
         clock_ahead_s: How far this machine's clock is ahead of the service's, to about a second, or None.
         unread_because: Why states could not be read, or not all of them.
+        are_swapped: Whether devices are registered if their serials and those of their CAs change places.
     """
 
     changing: int = 0
@@ -98,6 +99,7 @@ class PlanFindings(Found):
     knows_instance: bool | None = None
     clock_ahead_s: float | None = None
     unread_because: str = ""
+    are_swapped: bool = False
 
 
 @contextmanager
@@ -160,7 +162,6 @@ class Inquiry:
                 await anyio.to_thread.run_sync(self._count, sightings)
                 if not lanes.stopping.is_set():
                     await self._count_registered(lanes, sightings)
-                    await self._ask_swapped(lanes, first[0])
         if (stop := self.progress.stop) is not None:
             raise BulkcertError(stop.status, stop.message, stop.advice)
         if failure is not None:
@@ -217,12 +218,15 @@ class Inquiry:
             found.may_list = found.may_list if scanned.may_list is None else scanned.may_list
             found.unread_because = scanned.failure.message if scanned.failure is not None else ""
             found.registered = {ca: Registered(*counted) for ca, counted in scanned.counted.items() if counted[1]}
+            found.are_swapped = await are_swapped(lanes, action, sightings, self._batches())
         found.reading = progress.sends.sends - progress.retries - before
         in_desired_state = 0 if action.deletes else sightings.statuses.count(NUMBER_OF[action.desired_status])
         found.changing = self.check.callable - in_desired_state
         if mode != "always" and self.check.callable < SHORT and not lanes.stopping.is_set():
             failure = await reader.read_unseen(self._batches())
             found.unread_because = found.unread_because or (failure.message if failure else "")
+        if mode == "never":
+            found.are_swapped = await are_swapped(lanes, action, sightings, self._batches())
 
     async def _count_registered(self, lanes: Lanes, sightings: Sightings) -> None:
         """Counts the device certificates of the CAs: of an action on CAs all, else where that is worth reporting."""
@@ -235,15 +239,12 @@ class Inquiry:
                 if found.by_ca[ca].keys() != {action.desired_status} or action.deletes
             )
             await count_devices(lanes, found, dict.fromkeys(called, float("inf")))
+            denied = found.uncounted is not None and found.uncounted.status is ExitStatus.DENIED
+            if found.may_list is None and (progress.pages or denied):
+                found.may_list = not denied
             found.reading += progress.sends.sends - progress.retries - before
         elif action.by_ca and found.may_list:
             await count_devices(lanes, found, worth_counting(sightings.rows_by_ca(), self.largest_cas))
-
-    async def _ask_swapped(self, lanes: Lanes, row: Row) -> None:
-        """Finds out whether the columns are swapped, where no device is registered under its CA."""
-        states = self.findings.states(self.question.action)
-        if self.question.action.by_device and states.not_registered == states.rows:
-            self.findings.are_swapped = await are_swapped(lanes, self.question.action, row)
 
     def _count(self, sightings: Sightings) -> None:
         kept = self.check.rows_by_ca

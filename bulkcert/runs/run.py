@@ -13,7 +13,7 @@ import polars as pl
 
 from bulkcert.engine.calling import Engine
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.progress import Progress
+from bulkcert.engine.progress import Progress, Stop
 from bulkcert.engine.session import Interruption, Observer, calling
 from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.engine.states import StateReader
@@ -21,7 +21,16 @@ from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, Check
 from bulkcert.output.summary import Summary
-from bulkcert.runs.found import CAS_COUNTED, Found, Registered, are_swapped, count_by_ca, count_devices, worth_counting
+from bulkcert.runs.found import (
+    CAS_COUNTED,
+    Found,
+    Registered,
+    are_swapped,
+    count_by_ca,
+    count_devices,
+    on_swapped,
+    worth_counting,
+)
 from bulkcert.runs.job import ResolvedJob, change_of
 from bulkcert.runs.opened import OpenRun
 from bulkcert.runs.options import PreflightMode
@@ -186,13 +195,10 @@ class Run(msgspec.Struct):
 
     async def _count_devices(self, lanes: Lanes, found: Found) -> None:
         """Counts the devices of the CAs that are called; those of a list of devices were counted as it was read."""
-        action, rows = self.job.action, chain.from_iterable(self.opened.batches(without=queries.LEFT_ALONE))
-        states = found.states(action)
-        if not action.by_device:
+        if not self.job.action.by_device:
+            rows = chain.from_iterable(self.opened.batches(without=queries.LEFT_ALONE))
             called = await anyio.to_thread.run_sync(lambda: [*islice(rows, self.job.options.limit_rows)])
             await count_devices(lanes, found, dict.fromkeys((row.ca_sn for row in called), float("inf")))
-        elif states.rows and states.not_registered == states.rows:
-            found.are_swapped = await are_swapped(lanes, action, await anyio.to_thread.run_sync(next, rows))
 
     def _stats(self) -> StatsMaker:
         return StatsMaker(
@@ -262,6 +268,9 @@ class Run(msgspec.Struct):
                 await anyio.to_thread.run_sync(store.keep_states, _states(sightings, frame, desired))
             found = await anyio.to_thread.run_sync(store.read, queries.count, queries.UNCHANGED)
             progress.outcomes[Outcome.UNCHANGED] = found
+            if await are_swapped(lanes, action, sightings, opened.batches(without=left)):
+                swapped = on_swapped(opened.pinned)
+                lanes.stop(Stop(swapped.status, swapped.message, swapped.advice))
         if not lanes.stopping.is_set():
             self.read_at = now_ms()
 

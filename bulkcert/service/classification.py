@@ -9,7 +9,7 @@ import httpx
 import msgspec
 
 from bulkcert.service.certificates import MOST_DIGITS, Certificate, Page, Status, decode_page
-from bulkcert.service.codes import CERTIFICATE_REFUSED, rule_for, verdict_without_code
+from bulkcert.service.codes import CERTIFICATE_REFUSED, CLOCK_REFUSED, rule_for, verdict_without_code
 from bulkcert.service.operations import Operation
 from bulkcert.service.transport import NotSent
 from bulkcert.service.verdicts import Verdict
@@ -180,7 +180,7 @@ def with_clock(classification: Classification, headers: Mapping[str, str], now: 
         ahead = now - parsedate_to_datetime(headers["date"]).timestamp()
     except (KeyError, ValueError, OverflowError):
         return classification
-    if not classification.code:
+    if classification.code not in CLOCK_REFUSED:
         return msgspec.structs.replace(classification, clock_ahead_s=ahead)
     text = f" This machine's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the service's."
     return msgspec.structs.replace(classification, message=classification.message + text, clock_ahead_s=ahead)

@@ -16,10 +16,12 @@ import msgspec
 
 from bulkcert.service.classification import Classification, classify, classify_failure, with_clock
 from bulkcert.service.cleaning import MOST_CHARACTERS, clean, clean_page
+from bulkcert.service.codes import CLOCK_REFUSED
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import VERSION, Operation
 from bulkcert.service.signing import Credentials, canonical_query, signed_headers
 from bulkcert.service.transport import Content, Transport
+from bulkcert.service.verdicts import Verdict
 
 
 class Response(Classification, frozen=True, kw_only=True):
@@ -118,7 +120,8 @@ class Client:
         except httpx.TransportError as error:
             return classify_failure(error)
         classification = classify(response.status_code, response.headers, content, operation, parameters)
-        if classification.page is not None or classification.code.startswith("InvalidTimeStamp"):
+        is_read = classification.page is not None or classification.verdict is Verdict.NOT_FOUND
+        if is_read or classification.code in CLOCK_REFUSED:
             classification = with_clock(classification, response.headers, time.time())
         return classification
 

@@ -120,11 +120,11 @@ def confirm_devices(run: Run) -> None:
         return  # it was planned, and is no more now
     if found.uncounted is not None:
         raise BulkcertError(found.uncounted.status, on_devices(job.action, found), found.uncounted.advice)
-    says = "and --confirm-devices is not given" if typed is None else f"not {typed:,} (--confirm-devices)"
+    says = "--confirm-devices is missing" if typed is None else f"--confirm-devices {typed} is not the number"
     advice = "Run it on a terminal without --yes, which asks."
     if devices is not None and devices.whole:
         advice = f"If that is meant, give --confirm-devices {devices.devices}."
-    message = f"{on_devices(job.action, found)}, {says}"
+    message = f"{says}: {on_devices(job.action, found)}"
     raise BulkcertError(ExitStatus.USAGE, message, f"No calls that change anything were made. {advice}")
 
 
@@ -151,8 +151,11 @@ def show_undo(undo: Undo) -> None:
     results = undo.opened.files.results
     unknown = tr("{rows} whose state before is not known", rows=counted(undo.unknown, "row"))
     if undo.rows:
+        rows = counted(undo.rows, "row")
+        if undo.calls < undo.rows:
+            rows = tr("{count:,} of {rows} (--limit-rows)", count=undo.calls, rows=rows)
         action = f"{undo.action.name} ({tr(undo.action.verb)})"
-        what = tr("{rows} of {results}, {action}", rows=counted(undo.rows, "row"), results=results, action=action)
+        what = tr("{results}: {rows}, {action}", rows=rows, results=results, action=action)
         say(f"{tr('to undo')}{tr(': ')}{what}{tr('; ')}{about(undo.calls / undo.service.rate)}")
         show(_undo(undo), stderr)
         if undo.unknown:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.language import tr, trn
+from bulkcert.language import later, tr, trn
 from bulkcert.log import is_json
 from bulkcert.output.advice import left_words, meaning, steps_after, steps_left, undone_words
 from bulkcert.output.failed import FailedRows
@@ -102,7 +102,7 @@ def summary_rows(summary: Summary, status: RunStatus, *, calls: int) -> Iterator
         for line in _kinds([kind for kind in summary.kinds if kind.outcome == outcome and kind.code != stop]):
             yield "", line
     yield from _calls(summary, calls)
-    if calls and summary.latency_ms:
+    if calls > 1 and summary.latency_ms:
         values = ((tr("longest") if name == "longest" else name, value) for name, value in summary.latency_ms.items())
         yield tr("latency"), tr(", ").join(f"{name} {value:g} ms" for name, value in values)
     if (read_back := summary.verification) and read_back.exit_status:
@@ -136,6 +136,9 @@ def _calls(summary: Summary, calls: int) -> Iterator[tuple[str, str]]:
         pace = tr("{calls:,}{read} at {rate:,.1f}/s; peak (1 s window) {peak:,}", read=read, **counts)
         outages = f"{tr(', ')}{counted(latest.outages, 'outage')}" if latest.outages else ""
         yield tr("calls"), f"{pace}{tr('; ')}{faults(latest.retries, latest.throttles)}{outages}"
+        if latest.handed_over:
+            said = later("{calls} of lanes that fell silent given to others")
+            yield "", tr(said, calls=counted(latest.handed_over, "call"))
     else:
         yield tr("calls"), tr("none")
     if summary.calls > calls or summary.calls_at_least:

@@ -28,7 +28,8 @@ Pairs = Iterable[tuple[str, str | Text]]
 def show(rows: Pairs, console: Console = stdout) -> None:
     """Prints names and values in two columns."""
     for name, value in rows:
-        say(Text.assemble(padded(name, NAME_WIDTH), value), console, indent=NAME_WIDTH)
+        own = len(str(value)) - len(str(value).lstrip())
+        say(Text.assemble(padded(name, NAME_WIDTH), value), console, indent=NAME_WIDTH + (own + GAP if own else 0))
 
 
 def over_echo() -> None:

@@ -1,6 +1,5 @@
 """A plan as it is read: one JSON object, the same as a table, and what is to be said about it."""
 
-import shlex
 import socket
 import time
 from collections import Counter
@@ -12,15 +11,16 @@ import msgspec
 
 from bulkcert.engine.figures import LaneState
 from bulkcert.errors import ExitStatus
-from bulkcert.input import Check, PinnedList
+from bulkcert.input import Check
 from bulkcert.language import later, tr, trn
 from bulkcert.output.advice import on_unregistered
 from bulkcert.output.summary import utc
-from bulkcert.runs.found import MANY_ROWS, MOST_SHARE, NEARLY_ALL, Found, States, states_of
+from bulkcert.runs.found import MANY_ROWS, MOST_SHARE, NEARLY_ALL, Found, States, on_swapped, states_of
 from bulkcert.runs.job import WRONG_SIZE, wrong_size
 from bulkcert.runs.plan import Inquiry
 from bulkcert.runs.planned import Made, kept_options
 from bulkcert.runs.policy import operations, ram_actions
+from bulkcert.runs.reading_list import named
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Status
 from bulkcert.service.signing import Credentials
@@ -159,7 +159,7 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
         clock_ahead_s=None if found.clock_ahead_s is None else round(found.clock_ahead_s, 1),
         unread_because=found.unread_because,
         advice=[],
-        exit_status=int(ExitStatus.INPUT_INVALID if refused or size else ExitStatus.OK),
+        exit_status=int(ExitStatus.INPUT_INVALID if refused or size or found.are_swapped else ExitStatus.OK),
         options=kept_options(options),
         made=Made(utc(time.time()), this_user(), socket.gethostname(), version("bulkcert")),
         lanes=named_lanes(inquiry.progress),
@@ -190,8 +190,6 @@ def _pace(inquiry: Inquiry, calls: int) -> Pace:
 
 
 def _advice(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
-    if plan.exit_status:
-        yield tr("the run would not start (65): see below")
     if text := wrong_size(inquiry.question.options, inquiry.question.list_name, plan.rows):
         yield f"{text}. {WRONG_SIZE}"
     yield from _on_left_out(plan, inquiry)
@@ -202,12 +200,15 @@ def _advice(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
     if action.by_ca and not inquiry.check.unplaced:
         worth = [ca for ca in plan.cas[:CAS_SHOWN] if _is_worth_a_call(inquiry, ca, plan.totals.rows)]
         yield from (_on_inactivating(ca, plan.totals.rows) for ca in worth[:CAS_NAMED])
-    if text := on_none(action, inquiry.findings, inquiry.pinned):
+    if inquiry.findings.are_swapped:
+        swapped = on_swapped(inquiry.pinned)
+        yield f"{swapped.message}{tr('; ')}{swapped.advice}"
+    elif text := on_none(action, inquiry.findings):
         yield text
     if plan.totals.not_registered:
         yield trn(
-            "{count:,} serial is not registered: {what}",
-            "{count:,} serials are not registered: {what}",
+            "{count:,} serial is not registered; {what}",
+            "{count:,} serials are not registered; {what}",
             plan.totals.not_registered,
             what=on_unregistered(action, protected=inquiry.check.spares_cas),
         )
@@ -233,20 +234,16 @@ def on_devices(action: Action, found: Found) -> str:
 _CASCADES = {
     "": later("registered under these CAs: {what}"),
     "deletes": later("{action} deletes {what}"),
-    "refuses": later("{action} refuses {what}"),
+    "refuses": later("connections with {what} are refused from then on"),
 }
 """What an action on CAs does to the device certificates under them."""
 
 
-def on_none(action: Action, found: Found, pinned: PinnedList) -> str:
+def on_none(action: Action, found: Found) -> str:
     """Returns what to say where no device of a list is registered under its CA; empty where one is, or may be."""
     states = found.states(action)
     if not action.by_device or not states.rows or states.not_registered < states.rows:
         return ""
-    if found.are_swapped:
-        right = shlex.join(["--device-column", pinned.ca_column, "--ca-column", pinned.device_column or ""])
-        said = later("the columns are swapped: the first device is registered the other way round; give {options}")
-        return tr(said, options=right)
     return tr("none of these devices exists under these CAs; did you swap the columns, or is this another instance?")
 
 
@@ -285,13 +282,10 @@ def _on_left_out(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
     """Yields which rows are not to be called, and what is doubtful about that."""
     options = inquiry.question.options
     if plan.invalid:
-        first = inquiry.check.first_invalid[0]
-        place = f"{plan.input}:{first.line or first.row}: {first.column} {first.reason}{first.shown}"
         how = tr("correct what is wrong, or give --skip-invalid")
-        said = later("{count:,} row is invalid, the first: {place}; {how}")
-        many = later("{count:,} rows are invalid, the first: {place}; {how}")
         how = tr("skipped (--skip-invalid)") if options.skip_invalid else how
-        yield trn(said, many, plan.invalid, place=place, how=how)
+        said = trn("{count:,} row is invalid; {how}", "{count:,} rows are invalid; {how}", plan.invalid, how=how)
+        yield f"{said}{named(inquiry.pinned, inquiry.check.first_invalid, plan.invalid)}"
     if plan.protected:
         how = tr("take them out of the list, or give --skip-protected")
         how = tr("skipped (--skip-protected)") if options.skip_protected else how

@@ -39,10 +39,13 @@ class CaTable(NamedTuple):
 
 def show_table(plan: CaTable, console: Console) -> None:
     """Prints what is known of the rows of each CA."""
-    for number, line in enumerate(_table(plan, console.width if console.is_terminal else None)):
+    *lines, of_all = _table(plan, console.width if console.is_terminal else None)
+    for number, line in enumerate(lines):
         console.print(Text(line, style="" if number else "bold"))
     if plan.cas_total > CAS_SHOWN:
         console.print(tr("and {count:,} more", count=plan.cas_total - CAS_SHOWN))
+    if plan.cas_total > 1:
+        console.print(of_all)
 
 
 def _table(plan: CaTable, width: int | None) -> Iterator[str]:

@@ -32,7 +32,8 @@ def show_plan(run: Run, credentials: Credentials) -> None:
     show(_plan(run, credentials), stderr)
     if run.found is not None and run.found.by_ca:
         action = run.job.action
-        cas = CaTable(cas_of(action, run.found), run.found.states(action), _cas_in_all(run.check))
+        cas = CaTable(cas_of(action, run.found), run.found.states(action), len(run.found.by_ca))
+        stderr.print()
         show_table(cas, stderr)
     if text := caution(run.job.action):
         say(text, style="bold red")
@@ -112,7 +113,7 @@ def _found(run: Run, found: Found) -> Iterator[tuple[str, str | Text]]:
         words = on_unregistered(action, protected=run.check.spares_cas)
         said = later("{count:,} called all the same; {what}")
         yield tr("unregistered"), Text(tr(said, count=states.not_registered, what=words), style="yellow")
-    if text := on_none(action, found, run.opened.pinned):
+    if text := on_none(action, found):
         yield "", Text(text, style="bold yellow")
     if states.not_read:
         said = later("{count:,} called, whatever they are now{why}")

@@ -117,7 +117,9 @@ def _state(status: RunStatus) -> Text:
     newest, stats = acting(status), figures_of(acting(status))
     if status.state is State.STARTING or newest is None:
         who = f": {status.holder}" if status.holder and status.holder.pid else ""
-        return Text(f"starting{who}; nothing is changed yet: it reads its list and states, or waits for a confirmation")
+        return Text(
+            f"starting{who}; this session has changed nothing yet: it reads list and states, or waits for an answer"
+        )
     who = f"process {newest.pid} on {newest.host}"
     if status.state is State.RUNNING:
         if (pause := status.pause) is not None:
