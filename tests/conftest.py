@@ -5,6 +5,7 @@ The credential chain reads the environment once in a process, and then finds the
 
 import gc
 import os
+import signal
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,6 +32,9 @@ os.environ["ALIBABA_CLOUD_ACCESS_KEY_SECRET"] = "testAccessKeySecret"
 os.environ["ALIBABA_CLOUD_CLI_PROFILE_DISABLED"] = "true"
 # It must not look for a metadata server.
 os.environ["ALIBABA_CLOUD_ECS_METADATA_DISABLED"] = "true"
+
+# Who started the tests may ignore it, and what they start would, too.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_finish():

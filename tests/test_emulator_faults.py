@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from program import emulator, here, outcomes, write_devices
+from program import bulkcert, emulator, here, outcomes, write_devices
 
 from bulkcert.emulator.faults import DEFAULT_FAULTS, FaultPlan, InjectedFault
 from bulkcert.errors import BulkcertError, ExitStatus
@@ -108,7 +108,7 @@ def test_wrong_options_are_refused(options, message):
 
 def test_help_lists_every_fault():
     """What ``--fault`` takes stands in the help: no fault has to be guessed."""
-    said = " ".join(here("emulator", "--help", env={"COLUMNS": "200"}).ended(0).stdout.split())
+    said = " ".join(bulkcert("emulator", "--help", env={"COLUMNS": "200"}).ended(0).stdout.split())
 
     assert [fault for fault in InjectedFault if fault not in said] == []
     assert f"{LIST}:NoPermission=1" in said
