@@ -21,8 +21,10 @@ from bulkcert.engine.pacer import Pacer, SlowDown, Ticker
 from bulkcert.report.counting import count
 from bulkcert.report.rendering import render
 from bulkcert.runs.control import POLL_EVERY_S
+from bulkcert.runs.options import ServiceOptions
 from bulkcert.store import lock
 from bulkcert.store.status import State, status_of
+from bulkcert.views.confirm import raised_limits
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -93,7 +95,7 @@ def test_a_pause_holds_everybody_and_costs_nobody_a_verdict():
     outage = Outage(0.0)
     outage.answer(1.0, throttled=False)
     for _ in range(IN_A_ROW):
-        outage.no_answer(2.0)
+        outage.no_answer(2.0, probe=True)
     outage.paused(3600.0)
     assert not outage.verdict(3602.0)
     assert outage.verdict(3602.0 + SILENCE_S)
@@ -139,8 +141,12 @@ def test_not_above_what_was_allowed(place):
         assert len(place.status.controls) == 2
         told = control(place, "--rate", "501", "--limits-raised")
         assert "above the documented 500/s" in told.stderr
+        assert "blocks" not in told.stderr, "no address may send more than before"
         slower = control(place, "--per-address-rate", "100")
         assert "--rate" not in slower.stderr
+        shown = here("status", place.results).ended(0).stdout
+        assert "1 asked earlier" in shown
+        assert shown.count(", by ") == 3
         place.end(run)
 
 
@@ -300,3 +306,13 @@ def test_a_killed_session_is_none_of_whoever_holds_the_run_now(tmp_path):
     files = made_run(tmp_path, [row(None, claimed_by=1)], [session(ended=None, logged=0, after_ms=-(10**11))])
     with holding(files):
         assert status_of(files).state is State.STARTING
+        shown = json.loads(here("status", files.results, "--json").stdout)
+        assert (shown["state"], shown["session"]) == ("starting", None)
+        assert shown["holder"]["pid"] > 0, "what waits at its question can be found, and ended"
+
+
+def test_a_warning_is_of_the_limit_that_was_raised():
+    """Nobody is warned of a block whose addresses keep their limit; whoever raises that one is."""
+    assert "throttles" in raised_limits(ServiceOptions(rate=600))
+    assert "blocks it" in raised_limits(ServiceOptions(per_address_rate=301))
+    assert not raised_limits(ServiceOptions())

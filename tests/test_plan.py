@@ -260,7 +260,13 @@ def test_swapped_columns(service, tmp_path):
     path.write_text("serial,ca of it\n00aa,0001\n00aa,0002\n")
     service.seed([("0001", "00aa"), ("0002", "00aa")])
     told = planned(service, path, "--device-column", "serial", "--ca-column", "ca of it", status=65)
-    assert f"{SWAPPED}; to read them right, give --device-column 'ca of it' --ca-column serial" in told["advice"]
+    said = [f"{SWAPPED}; to read them right, give --device-column 'ca of it' --ca-column serial"]
+    assert (told["advice"], told["exit_status"]) == (said, 65)
+    many = "".join(f"00aa,{number:04d}\n" for number in range(1, 1500))
+    path.write_text(f"serial,ca of it\n{many}")
+    told = planned(service, path, "--device-column", "serial", "--ca-column", "ca of it", status=65)
+    assert (told["advice"], told["totals"]["not_read"]) == (said, 1499)
+    path.write_text("serial,ca of it\n00aa,0001\n00aa,0002\n")
 
     assert planned(service, path, "--device-column", "ca of it", "--ca-column", "serial")["totals"]["to_change"] == 2
     path.write_text("serial,ca of it\n0009,00aa\n")
@@ -384,3 +390,18 @@ def test_a_token_set_by_hand(service, tmp_path):
 
     assert told["credentials"]["temporary"]
     assert "temporaryToken" not in json.dumps(told)
+
+
+def test_what_was_answered_is_said(service, tmp_path):
+    """The clock is that of any answer of the service; what an action on CAs has listed may be listed."""
+    path = tmp_path / "list.csv"
+    path.write_text("DeviceSn,CaSn\n0001,00dd\n0002,00dd\n")
+    assert abs(planned(service, path)["clock_ahead_s"]) < PATIENCE_S
+    service.seed([("0001", "00aa")])
+    path.write_text("CaSn\n00aa\n")
+    assert planned(service, path, action="delete-ca")["permissions"]["read_pages"] is True
+    table = plan(service, path, action="delete-ca").ended(0).stdout
+    assert "all CAs" not in table
+    path.write_text("CaSn\n" + "".join(f"{number:04d}\n" for number in range(25)))
+    table = plan(service, path, action="delete-ca").ended(0).stdout
+    assert table.index("and 5 more") < table.index("all CAs")

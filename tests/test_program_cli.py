@@ -152,8 +152,9 @@ def test_paths_of_a_job_file(tmp_path, job):
     path = job()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    here("run", "--job", "../job.toml", cwd=elsewhere).ended(0)
+    shown = here("run", "--job", "../job.toml", cwd=elsewhere).ended(0).stdout
     assert (tmp_path / "results.csv").exists()
+    assert f"results       {tmp_path / 'results.csv'}\n" in shown, "as short as it can be said"
 
     here("run", "--job", path, "-o", "here.csv", cwd=elsewhere).ended(0)
     assert (elsewhere / "here.csv").exists()

@@ -133,6 +133,7 @@ def test_swapped_columns(tmp_path, service):
         assert "columns are swapped: devices of the list are registered the other way round" in stopped.stderr
         assert "give --device-column CaSn --ca-column DeviceSn" in stopped.stderr
         assert outcomes(place.results) == {"not_attempted": 20}
+        assert "bulkcert resume" not in stopped.stderr
     assert service.report().operations.get(CALL, 0) == old.get(CALL, 0)
     place.run("--device-column", "CaSn", "--ca-column", "DeviceSn", "--overwrite").ended(0)
 

@@ -55,6 +55,14 @@ def printed(monkeypatch):
     return lambda: re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue()).splitlines()
 
 
+def test_what_is_indented_goes_on_below_itself(printed):
+    """What a line of a value goes on with is no further left than it began."""
+    show([("rows", "5"), ("", f"{1:>13,} Code {'word ' * 20}")])
+    _, first, *others = printed()
+    assert others
+    assert {len(line) - len(line.lstrip()) for line in others} == {first.index("Code")}
+
+
 @pytest.mark.parametrize("case", RUNS)
 def test_status_and_next_steps(tmp_path, monkeypatch, printed, case):
     """Values go on below themselves, and a long command below its purpose, broken as a shell takes it."""

@@ -68,10 +68,10 @@ def _head(name: str, options: Options) -> None:
 
 
 def _seen(report: Report) -> Iterator[tuple[str, str]]:
-    pace = f"{counted(report.arrivals, 'call')} at {report.rate:,.1f}/s; peak (1 s window) {report.peak_window:,}"
-    yield "emulator saw", pace
+    peak = "peak of arrivals (1 s window)"  # which bunch on the way; the peak of the run is one of sends
+    yield "emulator saw", f"{counted(report.arrivals, 'call')} at {report.rate:,.1f}/s; {peak} {report.peak_window:,}"
     for address, seen in sorted(report.addresses.items()):
-        yield f"  {address}", f"{counted(seen.arrivals, 'call')}; peak (1 s window) {seen.peak_window:,}"
+        yield f"  {address}", f"{counted(seen.arrivals, 'call')}; {peak} {seen.peak_window:,}"
     connected = f"; {counted(report.connected, 'device')} connected for the first time" if report.connected else ""
     yield "  changes", f"{report.changes:,} carried out{connected}"
     yield "  limits", f"{counted(report.throttled, 'throttle')}, {counted(report.blocks, 'block')}"

@@ -35,8 +35,8 @@ def resume(results: Results, *, options: ResumeOptions = ResumeOptions()) -> int
     bulkcert resume devices.inactivate-device.results.csv
     bulkcert resume devices.inactivate-device.results.csv --retry failed,unknown
 
-    The list is not needed. What was typed at the start of the run, undo or watch
-    holds unless it is given again, but --limit-rows and --deadline do not.
+    The list is not needed. What the newest start of the run, undo or watch was
+    given holds unless it is given again, but --limit-rows and --deadline do not.
 
     Args:
         results: The results of the run. With --job those of the job.

@@ -30,5 +30,7 @@ BLOCKED = later(
     "more, other programs behind the same NAT included, and for how long is not documented."
 )
 """What it costs to send too fast from one address (reference, section 2)."""
+THROTTLED = later("The service throttles all that call on an account that sends more.")
+"""What it costs to send too fast on one account, from addresses that keep their limit."""
 _THROTTLED = "above which the service throttles all that call on it"
 _RAISED = "--limits-raised says that the service has raised yours"

@@ -26,6 +26,8 @@ MOST_S = 15.0
 ASKED_S = 60.0
 """A question that is open for so long is worth a message."""
 
+_REFUSED = "it was refused, or nobody was there; apprise does not say which"
+
 INSTALL = "pip install 'bulkcert[notify]'"
 
 
@@ -79,7 +81,7 @@ class Notifier:
                 thread.join(max(0.0, until - time.monotonic()))
         for number, (thread, service) in enumerate(zip(threads, self._services, strict=True), 1):
             if number not in accepted:
-                why = f"no answer within {MOST_S:.0f} s" if thread.is_alive() else "it was not accepted"
+                why = f"no answer within {MOST_S:.0f} s" if thread.is_alive() else _REFUSED
                 self._warn(f"message {number} of {len(threads)}, by {service.service_name}, was not delivered: {why}")
 
     def ask(self) -> None:
@@ -162,7 +164,7 @@ def _rows(status: RunStatus) -> Iterator[str]:
     if status.drifted:
         yield f"read back in another state: {status.drifted:,}"
     if status.failed is not None:
-        yield f"rows left: {left_words(status.failed, status.not_desired)}"
+        yield f"rows left: {left_words(status.failed.absolute(), status.not_desired)}"
     yield from (f"next: {sentence(step)}" for step in steps_left(status))
 
 

@@ -10,8 +10,8 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.language import later, tr
 from bulkcert.log import is_json
 from bulkcert.runs.job import change_of
-from bulkcert.runs.options import ServiceOptions
-from bulkcert.runs.rates import BLOCKED, above_documented
+from bulkcert.runs.options import ADDRESS_LIMIT, ServiceOptions
+from bulkcert.runs.rates import BLOCKED, THROTTLED, above_documented
 from bulkcert.runs.run import Run
 from bulkcert.runs.undo import Undo
 from bulkcert.service.actions import Action
@@ -40,8 +40,10 @@ def warn_of_limits(options: ServiceOptions) -> None:
 
 def raised_limits(options: ServiceOptions) -> str:
     """Returns what it costs if limits above the documented ones were not raised; empty where none is above."""
-    above = [*above_documented(options.rate, options.per_address_rate)]
-    return tr("above the documented limits, which must have been raised. {why}", why=tr(BLOCKED)) if above else ""
+    if not [*above_documented(options.rate, options.per_address_rate)]:
+        return ""
+    why = tr(BLOCKED if options.per_address_rate > ADDRESS_LIMIT else THROTTLED)
+    return tr("above the documented limits, which must have been raised. {why}", why=why)
 
 
 def is_somebody_there() -> bool:
@@ -155,7 +157,7 @@ def show_undo(undo: Undo) -> None:
         if undo.calls < undo.rows:
             rows = tr("{count:,} of {rows} (--limit-rows)", count=undo.calls, rows=rows)
         action = f"{undo.action.name} ({tr(undo.action.verb)})"
-        what = tr("{results}: {rows}, {action}", rows=rows, results=results, action=action)
+        what = tr("{rows} of {results}, {action}", rows=rows, results=results, action=action)
         say(f"{tr('to undo')}{tr(': ')}{what}{tr('; ')}{about(undo.calls / undo.service.rate)}")
         show(_undo(undo), stderr)
         if undo.unknown:

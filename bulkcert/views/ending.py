@@ -102,7 +102,7 @@ def summary_rows(summary: Summary, status: RunStatus, *, calls: int) -> Iterator
         for line in _kinds([kind for kind in summary.kinds if kind.outcome == outcome and kind.code != stop]):
             yield "", line
     yield from _calls(summary, calls)
-    if calls > 1 and summary.latency_ms:
+    if calls and len({*summary.latency_ms.values()}) > 1:
         values = ((tr("longest") if name == "longest" else name, value) for name, value in summary.latency_ms.items())
         yield tr("latency"), tr(", ").join(f"{name} {value:g} ms" for name, value in values)
     if (read_back := summary.verification) and read_back.exit_status:

@@ -205,7 +205,7 @@ def _advice(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
         yield f"{swapped.message}{tr('; ')}{swapped.advice}"
     elif text := on_none(action, inquiry.findings):
         yield text
-    if plan.totals.not_registered:
+    if plan.totals.not_registered and not inquiry.findings.are_swapped:
         yield trn(
             "{count:,} serial is not registered; {what}",
             "{count:,} serials are not registered; {what}",

@@ -7,6 +7,7 @@ import msgspec
 
 from bulkcert.engine.figures import LastError, Stats
 from bulkcert.output.advice import Step, steps_left
+from bulkcert.store.lock import Holder
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import ChangeRecord, Control, Request, Session, SessionKind, Verification
 from bulkcert.store.status import RunStatus, State
@@ -68,6 +69,8 @@ class Shown(msgspec.Struct, frozen=True):
         drifted: Rows that were in the desired state and read back in another.
         in_doubt: Rows without an outcome that a killed session may have called.
         next: What is left to do, a purpose and a command each; empty where there is nothing.
+        holder: The process that holds the run, which has begun no session yet while the state is starting; null if none
+            does.
         silent_s: Seconds since the last sign of life; null unless a session is running.
         session: What the newest session does, or did as far as it has said; null before it has said anything.
         sessions: All sessions, the newest last.
@@ -96,6 +99,7 @@ class Shown(msgspec.Struct, frozen=True):
     drifted: int
     in_doubt: int
     next: tuple[Step, ...]
+    holder: Holder | None
     silent_s: float | None
     session: Stats | None
     sessions: tuple[Start, ...]
@@ -128,8 +132,9 @@ def shown(status: RunStatus) -> Shown:
         drifted=status.drifted,
         in_doubt=status.in_doubt,
         next=tuple(steps_left(status)),
+        holder=status.holder,
         silent_s=round(silent_s(newest), 1) if newest and is_running(status) else None,
-        session=figures_of(newest),
+        session=None if status.state is State.STARTING else figures_of(newest),
         sessions=tuple(map(_start, status.sessions)),
         controls=tuple(map(_asking, status.controls)),
         errors=newest_errors(status.sessions),

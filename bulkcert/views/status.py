@@ -249,7 +249,9 @@ def _controls(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
     """Yields what operators have asked of the newest session."""
     session = acting(status)
     asked = [each for each in status.controls if session is not None and each.session == session.id]
-    for number, each in enumerate(asked[-CONTROLS_SHOWN:]):
+    if earlier := asked[:-CONTROLS_SHOWN]:
+        yield "control", f"{len(earlier):,} asked earlier; --json and the report have all"
+    for number, each in enumerate(asked[-CONTROLS_SHOWN:], len(earlier)):
         taken = "" if each.taken_at else ", not done yet" if is_running(status) else ", never done"
         line = f"{_at(each.asked_at)}: {each.words}, by {each.by}{taken}"
         yield "" if number else "control", Text(line, style="" if each.taken_at else "yellow")
