@@ -183,7 +183,8 @@ def _became(settled: CallResult, read: CallResult | None, action: Action) -> tup
     if not action.repeatable and Status.NOT_REGISTERED in (answer.status, state):
         return Outcome.SUCCEEDED, "not found after an attempt that may have been carried out: that attempt did it"
     if state is None or state is Status.UNRECOGNIZED or not action.repeatable:
-        return Outcome.UNKNOWN, f"{answer.message} (an attempt may have been carried out)"
+        is_said = outcome is Outcome.UNKNOWN  # by the message of whatever was no answer
+        return Outcome.UNKNOWN, answer.message + " (an attempt may have been carried out)" * (not is_said)
     message = f"read back {state}, since an attempt may have been carried out; last answer: {answer.message}"
     if state is action.desired_status:
         return Outcome.SUCCEEDED, message
