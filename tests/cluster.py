@@ -17,7 +17,7 @@ from program import bulkcert, emulator, outcomes, read_results, start, summary_o
 from bulkcert.fleet.keys import make_keys
 
 RATE, PER_ADDRESS = 120, 80
-JITTER = 18
+JITTER = 30
 """Calls more than were sent in a second that a receiver may see in one: it shares two busy processors with all of the
 others, and 8 ms in which it does not run are one call. A share that is given twice would be 40."""
 

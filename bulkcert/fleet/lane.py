@@ -161,6 +161,8 @@ class LaneServer:
             elif refusal := await self._take_part():
                 self._say(f"{self._where} refuses this lane: {refusal}")
                 await self._pause(REFUSED_S)
+            else:
+                await self._pause(RETRY_S)
 
     async def _take_part(self) -> str:
         self._participant = Participant(self._lane, self._provider, self._say)
@@ -173,7 +175,6 @@ class LaneServer:
                 return await self._participant.run(exchange)
         except LostError as error:
             self._say(f"lost {self._where}: {error}")
-            await self._pause(RETRY_S)
             return ""
         finally:
             self._participant = None

@@ -38,7 +38,7 @@ _SCHEDULER_HEARS = frozenset({"keep-alive", "log-event", "worker-status-change"}
 _LANE_HEARS = frozenset({"close", "worker-status-change", "remove-worker"})
 
 PROBE_S = 5.0
-"""Most seconds that a coordinator may take to say its first word."""
+"""Most seconds that a coordinator may take to say its first word, and to take in a lane."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,12 +191,14 @@ async def connected(where: Where, keys: Keys | None, name: str) -> AsyncIterator
 
         try:
             try:
-                await worker
+                # Dask itself would try for ever, and no signal end it.
+                with anyio.fail_after(PROBE_S):
+                    await worker
             except (OSError, RuntimeError, ValueError) as error:
                 # Dask raises this where it was refused, and wraps it.
                 is_taken = isinstance(error.__cause__ or error, ValueError)
                 taken = f"a lane named {name} is there already; give this one another --name"
-                raise LostError(taken if is_taken else str(error)) from error
+                raise LostError(taken if is_taken else str(error) or "no answer") from error
             yield exchange
         finally:
             with anyio.CancelScope(shield=True), suppress(OSError, RuntimeError):

@@ -293,7 +293,6 @@ def _after_the_end(status: RunStatus) -> Iterator[Step]:
         if status.maybe_undone or (doing is not None and doing.kind == "undo" and doing.exit_status):
             yield Step(tr("to undo the rest"), files.command("undo", *_blindly(status)))
         return
-    # A list that was refused as it is would be refused again.
     if status.to_call and doing is not None and doing.exit_status != ExitStatus.INPUT_INVALID:
         yield Step(_before_resuming(doing.stop_code, doing.exit_status), files.command("resume"))
     left = status.left_alone

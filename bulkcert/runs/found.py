@@ -1,24 +1,20 @@
 """What reading finds of a list before anything is changed: its rows by state and CA, and the devices under its CAs."""
 
-import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
-import anyio.to_thread
 import msgspec
 import polars as pl
 
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.listing import Listing
 from bulkcert.engine.pages import read_listings
-from bulkcert.engine.sightings import NUMBER_OF, STATUSES, Sightings
-from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import CA_SN, ROW, PinnedList
-from bulkcert.language import tr
+from bulkcert.engine.sightings import STATUSES
+from bulkcert.errors import BulkcertError
+from bulkcert.input import CA_SN, ROW
 from bulkcert.runs.policy import COUNTING
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import PAGE_SIZE, Page, Status
-from bulkcert.store.outcome import Row
 
 CAS_COUNTED = 20
 """CAs of a list of devices whose registered device certificates are counted, most rows first."""
@@ -35,9 +31,6 @@ MOST_SHARE = 0.5
 MOST_COUNTED = 100_000
 """Device certificates of such a CA that are counted, a thousand pages; of others as many as show whether the rows are
 nearly all of them."""
-
-SWAPS_TRIED = 5
-"""Rows that are tried the other way round; more than one, since some may not be registered."""
 
 MOST_PAGES = 10_000
 """Pages that are read to count what an action on CAs hits, all CAs together: a million device certificates."""
@@ -159,35 +152,6 @@ async def count_devices(lanes: Lanes, found: Found, most: Mapping[str, float], p
     lanes.progress.reading = False
     if found.uncounted is None:
         found.registered |= counter.registered
-
-
-async def are_swapped(lanes: Lanes, action: Action, sightings: Sightings, batches: Iterator[Sequence[Row]]) -> bool:
-    """Returns whether the columns of a list of devices are swapped: a few rows are tried where none was seen.
-
-    Args:
-        lanes: Where calls go through.
-        action: What is asked for each row.
-        sightings: What was seen of the rows; where a device was, no calls are made.
-        batches: The rows.
-    """
-    if not action.by_device or any(
-        sightings.statuses.count(NUMBER_OF[each]) for each in (Status.ACTIVE, Status.INACTIVE)
-    ):
-        return False
-    first = await anyio.to_thread.run_sync(next, batches, ())
-    for row in first[:SWAPS_TRIED]:
-        swapped = action.parameters(lanes.service.instance, row.ca_sn, row.device_sn)
-        settled = await lanes.settle(lanes.lanes[0], action.reading, swapped)
-        if settled is None or settled.answer.page is not None:
-            return settled is not None
-    return False
-
-
-def on_swapped(pinned: PinnedList) -> BulkcertError:
-    """Returns why a list is not called whose columns are swapped, with the options that read it right."""
-    right = shlex.join(["--device-column", pinned.ca_column, "--ca-column", pinned.device_column or ""])
-    said = tr("the columns are swapped: devices of the list are registered the other way round")
-    return BulkcertError(ExitStatus.INPUT_INVALID, said, tr("to read them right, give {options}", options=right))
 
 
 class _Counter:

@@ -21,11 +21,12 @@ from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, ROW, Check, PinnedList, annotated
 from bulkcert.runs.command_options import PlanOptions
-from bulkcert.runs.found import CAS_COUNTED, Found, Registered, are_swapped, count_by_ca, count_devices, worth_counting
+from bulkcert.runs.found import CAS_COUNTED, Found, Registered, count_by_ca, count_devices, worth_counting
 from bulkcert.runs.job import check_list_options, list_name
 from bulkcert.runs.planned import SUFFIX
 from bulkcert.runs.policy import preflight_of
 from bulkcert.runs.reading_list import read_list
+from bulkcert.runs.swapped import are_swapped
 from bulkcert.runs.target import refuse, resolve_target
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.service.codes import READING_REFUSED

@@ -13,7 +13,7 @@ import polars as pl
 
 from bulkcert.engine.calling import Engine
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.progress import Progress, Stop
+from bulkcert.engine.progress import Progress
 from bulkcert.engine.session import Interruption, Observer, calling
 from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.engine.states import StateReader
@@ -21,22 +21,14 @@ from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, Check
 from bulkcert.output.summary import Summary
-from bulkcert.runs.found import (
-    CAS_COUNTED,
-    Found,
-    Registered,
-    are_swapped,
-    count_by_ca,
-    count_devices,
-    on_swapped,
-    worth_counting,
-)
+from bulkcert.runs.found import CAS_COUNTED, Found, Registered, count_by_ca, count_devices, worth_counting
 from bulkcert.runs.job import ResolvedJob, change_of
 from bulkcert.runs.opened import OpenRun
 from bulkcert.runs.options import PreflightMode
 from bulkcert.runs.planned import ANOTHER
 from bulkcert.runs.policy import preflight_of
 from bulkcert.runs.session import after_reads, confirm_read, finalize, session
+from bulkcert.runs.swapped import are_swapped, on_swapped
 from bulkcert.service.certificates import Status
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import queries
@@ -269,8 +261,7 @@ class Run(msgspec.Struct):
             found = await anyio.to_thread.run_sync(store.read, queries.count, queries.UNCHANGED)
             progress.outcomes[Outcome.UNCHANGED] = found
             if await are_swapped(lanes, action, sightings, opened.batches(without=left)):
-                swapped = on_swapped(opened.pinned)
-                lanes.stop(Stop(swapped.status, swapped.message, swapped.advice))
+                lanes.stop(on_swapped(opened.pinned))
         if not lanes.stopping.is_set():
             self.read_at = now_ms()
 

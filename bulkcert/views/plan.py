@@ -15,12 +15,13 @@ from bulkcert.input import Check
 from bulkcert.language import later, tr, trn
 from bulkcert.output.advice import on_unregistered
 from bulkcert.output.summary import utc
-from bulkcert.runs.found import MANY_ROWS, MOST_SHARE, NEARLY_ALL, Found, States, on_swapped, states_of
+from bulkcert.runs.found import MANY_ROWS, MOST_SHARE, NEARLY_ALL, Found, States, states_of
 from bulkcert.runs.job import WRONG_SIZE, wrong_size
 from bulkcert.runs.plan import Inquiry
 from bulkcert.runs.planned import Made, kept_options
 from bulkcert.runs.policy import operations, ram_actions
 from bulkcert.runs.reading_list import named
+from bulkcert.runs.swapped import on_swapped
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Status
 from bulkcert.service.signing import Credentials
