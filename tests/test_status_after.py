@@ -38,7 +38,7 @@ def test_errors_and_throttling(place):
     with place.running("--attempts", "1", "--max-errors", "100%") as run:
         place.calling()
         place.service.tell("faults", shares={"InternalError": 1.0})
-        (error,) = place.told(place.until_it_does(lambda stats: stats.outcomes.get("failed", 0) > 2))["errors"]
+        (error,) = place.told(place.until_it_does(lambda stats: stats.outcomes.get("unknown", 0) > 2))["errors"]
         place.service.tell("faults", shares={"throttle": 1.0})
         told = place.told(place.until_it_does(lambda stats: stats.throttles > 2 and stats.factor < 1))
         run.kill()
