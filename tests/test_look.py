@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from unittest.mock import patch
 
 import polars as pl
 import pytest
@@ -205,10 +206,12 @@ def shown(device, ca, raw, *, says_ca=True):
     st.lists(PAIRS, unique=True, max_size=30),
     st.lists(st.lists(st.tuples(NEAR, NEAR, st.sampled_from([*RAW])), max_size=12), max_size=6),
     st.integers(1, 3),
+    st.sampled_from([5, 1000]),
 )
-def test_what_is_seen_is_what_was_in_the_pages(rows, pages, gaps):
+def test_what_is_seen_is_what_was_in_the_pages(rows, pages, gaps, sorted_at_once):
     """Each row has the status that the last page with it showed; foreign certificates change nothing."""
-    sightings = expecting(rows, gaps=gaps)
+    with patch("bulkcert.engine.sightings.SORTED_AT_ONCE", sorted_at_once):
+        sightings = expecting(rows, gaps=gaps)
     truth, at_of, fresh = {}, {}, 0
     for at, page in enumerate(pages, 2000):
         before = set(truth)

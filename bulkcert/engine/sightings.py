@@ -19,6 +19,9 @@ NUMBER_OF = {status: number for number, status in enumerate(STATUSES)}
 NO_CA = 2**32 - 1
 """Number of a CA that is not counted for itself."""
 
+SORTED_AT_ONCE = 1_000_000
+"""Rows of an index that are sorted at a time, at most."""
+
 
 class Sightings:
     """The status of each row of a list, as far as it was read.
@@ -53,7 +56,8 @@ class Sightings:
         Args:
             batches: Annotated rows that may be called.
         """
-        self._index = pl.concat([self._index, *map(self._indexed, batches)]).sort("one")
+        self._index = _sorted(pl.concat([self._index, *map(self._indexed, batches)]))
+        self._index = self._index.rechunk()  # by now nothing else holds it
 
     def _indexed(self, batch: pl.DataFrame) -> pl.DataFrame:
         keys = _keys(batch[DEVICE_SN] if self._by_device else None, batch[CA_SN])
@@ -141,6 +145,14 @@ class Sightings:
 
 
 _INDEXED = pl.Schema({"row": pl.UInt32, "one": pl.UInt64, "two": pl.UInt32, "ca": pl.UInt32})
+
+
+def _sorted(index: pl.DataFrame) -> pl.DataFrame:
+    """Returns an index in the order of its first hashes: a long one by shares, or it would be held three times."""
+    if index.height <= SORTED_AT_ONCE:
+        return index.sort("one")
+    shares = (index.filter(pl.col("one") // 2**60 == share).sort("one") for share in range(16))
+    return pl.concat(shares, rechunk=False)
 
 
 def _keys(devices: pl.Series | None, cas: pl.Series) -> pl.Series:
