@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TextIO, cast
 
@@ -119,6 +120,7 @@ def bulkcert(
     layers: list[Any] = [_of_a_run_alone if command == "control" else _ENVIRONMENT]
     if job is not None:
         options = options_of_job(job, command, _options_of(command), _options_of("run"))
+        layers.append(partial(_demand, options.get("require", [])))
         # Below the command: at the top the library ignores a key that has the name of a command, as plan has.
         layers.append(Dict({command: options}, source=str(job)))
         if not format_asked(tokens, os.environ) and options.get("log-format") == "json":
@@ -135,6 +137,14 @@ def bulkcert(
 
 
 _ENVIRONMENT = Env("BULKCERT_", command=False)
+
+
+def _demand(demanded: object, _app: App, _commands: tuple[str, ...], arguments: cyclopts.ArgumentCollection) -> None:
+    """Adds what a job file demands to what is demanded by other means: no option and no variable takes it back."""
+    for argument in arguments:
+        if argument.name == "--require" and argument.tokens:
+            names = ",".join(map(str, demanded)) if isinstance(demanded, list) else str(demanded)
+            argument.append(argument.tokens[0].evolve(value=names, index=len(argument.tokens)))
 
 
 def _of_a_run_alone(app: App, commands: tuple[str, ...], arguments: cyclopts.ArgumentCollection) -> None:
