@@ -3,7 +3,7 @@
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from bulkcert.engine.figures import LATENCY_BOUNDS_S, Counts, LaneState, LastError
+from bulkcert.engine.listing import Listing
 from bulkcert.engine.outage import Outage
 from bulkcert.engine.pacer import SendWindow, SlowDown
 from bulkcert.errors import ExitStatus
@@ -86,6 +87,7 @@ class Progress(Counts, kw_only=True):
         paused_by: Who has paused it, and since when, in words; empty unless it is paused.
         preflight_over: Whether states were read before the first call, or the run continues without; from then on calls
             may be made.
+        paging: Listings that are being read, once all are begun; else none.
         next_scan_at: Until when a watch sleeps between two scans, monotonic time in seconds; 0 while it does not sleep.
         watched_until: When that watch is over, Unix time in seconds.
         stop: Why nothing more is sent, or None.
@@ -101,6 +103,7 @@ class Progress(Counts, kw_only=True):
     paused_by: str = ""
     waiting_for: str = ""
     preflight_over: bool = False
+    paging: Sequence[Listing] = ()
     next_scan_at: float = 0.0
     watched_until: float = 0.0
     stop: Stop | None = None

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.errors import ON_PURPOSE, BulkcertError, ExitStatus
 from bulkcert.language import later, tr, trn
 from bulkcert.log import is_json
 from bulkcert.output.advice import left_words, meaning, steps_after, steps_left, undone_words
@@ -56,8 +56,8 @@ def show_ending(summary: Summary, status: RunStatus, *, quiet: bool) -> None:
     """Prints why a run or an undo ended early, if it did, and what to do next, on stderr; quiet: what is amiss."""
     if is_json():
         return  # the event of the end says it to machines
-    if summary.stopped and summary.exit_status == ExitStatus.STOPPED_EARLY:
-        warn(tr("stopped: {why}", why=summary.stopped))  # as it was planned
+    if summary.stopped and summary.exit_status in ON_PURPOSE:
+        warn(tr("stopped: {why}", why=summary.stopped))  # as somebody wanted
     elif summary.stopped:
         show_error(
             BulkcertError(ExitStatus(summary.exit_status), tr("stopped: {why}", why=summary.stopped), summary.advice)
