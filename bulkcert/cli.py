@@ -140,7 +140,7 @@ _ENVIRONMENT = Env("BULKCERT_", command=False)
 
 
 def _demand(demanded: object, _app: App, _commands: tuple[str, ...], arguments: cyclopts.ArgumentCollection) -> None:
-    """Adds what a job file demands to what is demanded by other means: no option and no variable takes it back."""
+    """Adds what a job file demands to what is demanded by other means: neither option nor variable lifts it."""
     for argument in arguments:
         if argument.name == "--require" and argument.tokens:
             names = ",".join(map(str, demanded)) if isinstance(demanded, list) else str(demanded)

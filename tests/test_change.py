@@ -96,7 +96,7 @@ def test_a_job_demands_it(job, service, given, missing):
 
 @pytest.mark.parametrize("typed", ["", "reason", "ticket"])
 @pytest.mark.parametrize("how", ["option", "variable"])
-def test_nothing_takes_back_what_a_job_demands(job, typed, how):
+def test_nothing_lifts_what_a_job_demands(job, typed, how):
     """What is demanded by an option or a variable comes to it; the way round would be open to everybody."""
     more = ("--require", typed) if how == "option" else ()
     env = {"BULKCERT_REQUIRE": typed} if how == "variable" else None
