@@ -222,9 +222,9 @@ def shown(device, ca, raw, *, says_ca=True):
     st.integers(1, 3),
     st.sampled_from([5, 1000]),
 )
-def test_what_is_seen_is_what_was_in_the_pages(rows, pages, gaps, sorted_at_once):
+def test_what_is_seen_is_what_was_in_the_pages(rows, pages, gaps, long):
     """Each row has the status that the last page with it showed; foreign certificates change nothing."""
-    with patch("bulkcert.engine.sightings.SORTED_AT_ONCE", sorted_at_once):
+    with patch("bulkcert.engine.sightings.LONG", long):
         sightings = expecting(rows, gaps=gaps)
     truth, at_of, fresh = {}, {}, 0
     for at, page in enumerate(pages, 2000):
