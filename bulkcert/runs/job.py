@@ -95,7 +95,7 @@ def resolve(
         BulkcertError: With all that is wrong with the options at once.
     """
     problems: list[str] = []
-    service = resolve_target(options, problems)
+    service = resolve_target(options, problems, named_by_rows=True)
     limit = resolve_limits(options, problems)
     results = options.results or default_results(inputs[0], action)
     if options.results is None and str(inputs[0]) == "-":
@@ -164,8 +164,10 @@ def change_of(options: ApprovalOptions, plan: PlanRecord | None = None) -> Chang
 def _check_planned(plan: KeptPlan, action: str, service: Target, options: Options, problems: list[str]) -> None:
     """Adds what is otherwise than in the plan to the problems; a run may be slower."""
     endpoint = str(service.endpoint)
-    found = {"--action": (action, plan.action), "--instance": (service.instance, plan.instance)}
-    if not same_service(endpoint, plan.endpoint):
+    found = {"--action": (action, plan.action)}
+    if service.instance:  # else the list says it, which is compared when it is read
+        found["--instance"] = (service.instance, plan.instance or "several")
+    if endpoint and not same_service(endpoint, plan.endpoint):
         found["--region or --endpoint"] = (endpoint, plan.endpoint)
     for name in ("ticket", "reason"):
         if planned := plan.options.get(name):

@@ -42,6 +42,8 @@ class KeptPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What of a kept plan a run goes by; see ``views.plan.Plan``.
 
     Attributes:
+        instance: The instance; empty where rows name it.
+        endpoint: Where it is; empty where that follows from the rows' regions.
         inputs: The files of the list; none where it came from standard input.
         options: The options of ``plan`` that were given, by their names, and both limits.
         totals: Rows that change, and rows whose state was not read.
@@ -59,6 +61,7 @@ class KeptPlan(msgspec.Struct, frozen=True, kw_only=True):
     keys_sha256: str
     rows: int
     protected: int
+    instances: dict[str, Any] = {}
     totals: _States
     devices: int | None
     options: dict[str, Any]
@@ -120,9 +123,11 @@ def planned_options(app: App, commands: tuple[str, ...], arguments: ArgumentColl
     if commands != ("run",) or "--plan" not in typed:
         return
     plan, _ = read_plan(Path(typed["--plan"]))
-    held: dict[str, Any] = plan.options | {"action": plan.action, "instance": plan.instance}
+    held: dict[str, Any] = plan.options | {"action": plan.action}
+    if plan.instance:
+        held["instance"] = plan.instance
     if plan.inputs:
         held["input"] = list(plan.inputs)
-    if not typed.keys() & {"--region", "--endpoint"}:
+    if plan.endpoint and not typed.keys() & {"--region", "--endpoint"}:
         held["endpoint"] = plan.endpoint
     Dict({"run": held}, source=typed["--plan"])(app, commands, arguments)
