@@ -1,12 +1,12 @@
 """Numbers and times in words."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from datetime import datetime
 
 from rich.cells import cell_len
 
-from bulkcert.language import in_zone, later, spoken, tr
+from bulkcert.language import in_zone, later, spoken, tr, trn
 
 REHEARSAL = later("REHEARSAL")
 """Stands wherever somebody could take a run against an emulator for one against the service."""
@@ -23,7 +23,7 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun if count == 1 else many}"
 
 
-def instances_in_words(instance: str, several: Mapping[str, object]) -> str:
+def instances_in_words(instance: str, several: Sized) -> str:
     """Returns on which instance something is done, or on how many.
 
     Args:
@@ -32,7 +32,9 @@ def instances_in_words(instance: str, several: Mapping[str, object]) -> str:
     """
     if instance:
         return instance
-    return counted(len(several), "instance") if several else tr("the instances of the list")
+    if not several:
+        return tr("the instances of the list")
+    return trn("{count:,} instance", "{count:,} instances", len(several))
 
 
 def endpoints_in_words(endpoint: str, several: Mapping[str, object]) -> str:
@@ -44,7 +46,7 @@ def endpoints_in_words(endpoint: str, several: Mapping[str, object]) -> str:
     """
     found = list(dict.fromkeys(map(str, several.values()))) or [endpoint]
     if len(found) > 1:
-        return counted(len(found), "endpoint")
+        return trn("{count:,} endpoint", "{count:,} endpoints", len(found))
     return found[0] or tr("the endpoints of the list")
 
 

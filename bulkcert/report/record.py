@@ -108,7 +108,7 @@ def instances_section(figures: Figures) -> Iterator[Section]:
         [serial(each.instance), message(each.endpoint), *_counts(figures, each.rows, each.outcomes)]
         for each in figures.instances
     ]
-    total = [counted(len(rows), "instance"), "", *_counts(figures, figures.asked.rows, figures.outcomes)]
+    total = [figures.asked.on, "", *_counts(figures, figures.asked.rows, figures.outcomes)]
     yield Section(tr("By instance"), table=TextTable(columns, rows, total))
 
 

@@ -33,6 +33,10 @@ class Made(msgspec.Struct, frozen=True):
     version: str
 
 
+class _Instance(msgspec.Struct, frozen=True):
+    instance: str
+
+
 class _States(msgspec.Struct, frozen=True):
     to_change: int
     not_read: int
@@ -46,6 +50,7 @@ class KeptPlan(msgspec.Struct, frozen=True, kw_only=True):
         endpoint: Where it is; empty where that follows from the rows' regions.
         inputs: The files of the list; none where it came from standard input.
         options: The options of ``plan`` that were given, by their names, and both limits.
+        instances: Those that rows name, if they name several.
         totals: Rows that change, and rows whose state was not read.
         devices: Devices under the CAs of an action on CAs; None for other actions, or where not all were counted.
         file: Where it is.
@@ -61,7 +66,7 @@ class KeptPlan(msgspec.Struct, frozen=True, kw_only=True):
     keys_sha256: str
     rows: int
     protected: int
-    instances: dict[str, Any] = {}
+    instances: list[_Instance] = []
     totals: _States
     devices: int | None
     options: dict[str, Any]

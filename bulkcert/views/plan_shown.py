@@ -38,8 +38,8 @@ class StatesTable(NamedTuple):
     Attributes:
         heading: What each is.
         all_named: All of them in words.
-        rows: The name, the instance where several have CAs of that name, the states, and the devices as far as they
-            were counted.
+        rows: The name, the instance that is named above it, if any, the states, and the devices as far as they were
+            counted.
         totals: The states of all rows.
         total: How many there are.
     """
@@ -52,9 +52,12 @@ class StatesTable(NamedTuple):
 
 
 def cas_table(cas: list[CaStates], totals: States, total: int) -> StatesTable:
-    """Returns the table of CAs."""
+    """Returns the table of CAs; where a list names several instances those of one stand together."""
+    largest = cas[:CAS_SHOWN]
+    order = list(dict.fromkeys(ca.instance for ca in largest))
     rows: list[tuple[str, str, States, str]] = [
-        (printable(ca.ca_sn), ca.instance, ca, _registered(ca)) for ca in cas[:CAS_SHOWN]
+        (printable(ca.ca_sn), ca.instance, ca, _registered(ca))
+        for ca in sorted(largest, key=lambda ca: order.index(ca.instance))
     ]
     return StatesTable("CA", tr("all CAs"), rows, totals, total)
 
@@ -68,8 +71,12 @@ def instances_table(instances: Mapping[str, States], totals: States) -> StatesTa
 def show_table(table: StatesTable, console: Console) -> None:
     """Prints what is known of the rows."""
     *lines, of_all = _table(table, console.width if console.is_terminal else None)
-    for number, line in enumerate(lines):
-        console.print(Text(line, style="" if number else "bold"))
+    console.print(Text(lines[0], style="bold"))
+    above = ""
+    for line, (_, instance, *_) in zip(lines[1:], table.rows, strict=True):
+        if instance != above:
+            console.print(Text(above := instance, style="bold"))
+        console.print(Text(line))
     if table.total > CAS_SHOWN:
         console.print(tr("and {count:,} more", count=table.total - CAS_SHOWN))
     if table.total > 1:
@@ -80,8 +87,6 @@ def _table(plan: StatesTable, width: int | None) -> Iterator[str]:
     """Yields the lines of the table; before a serial is cut, the share and columns of zeros make room for it."""
     rows = plan.rows
     by_name = {plan.heading: [name for name, *_ in rows] + [plan.all_named]}
-    if any(instance for _, instance, *_ in rows):
-        by_name[tr("instance")] = [instance for _, instance, *_ in rows] + [""]
     for field in States.__struct_fields__:
         figures = [getattr(states, field) for states in (*(states for *_, states, _ in rows), plan.totals)]
         if field != "not_read" or any(figures):
@@ -93,8 +98,7 @@ def _table(plan: StatesTable, width: int | None) -> Iterator[str]:
         widths = [max(map(cell_len, (key, *cells))) + GAP for key, cells in by_name.items()]
         if width is not None and sum(widths) - GAP > width:
             del by_name[name]
-    texts = 1 + (tr("instance") in list(by_name)[1:])
-    return columns([list(by_name), *zip(*by_name.values(), strict=True)], width, figures_from=texts)
+    return columns([list(by_name), *zip(*by_name.values(), strict=True)], width, figures_from=1)
 
 
 def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
