@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import httpx
@@ -41,8 +40,7 @@ class Limit(msgspec.Struct, frozen=True):
         return self.share is not None and finished >= SAMPLE and errors > self.share * finished
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Which service is called, from where and how fast, resolved and checked.
 
     Attributes:
@@ -70,7 +68,7 @@ class Target:
     timeout_s: float
     remote_lanes: int = 0
     opener: "Opener | None" = None
-    instances: Mapping[str, httpx.URL] = field(default_factory=dict)
+    instances: Mapping[str, httpx.URL] = msgspec.field(default_factory=dict)
 
     @property
     def on(self) -> str:

@@ -126,7 +126,7 @@ class OpenRun(msgspec.Struct):
         several = self.asked.instances
         service = resolve_target(options, problems, named_by_rows=bool(several))
         endpoints = {instance: httpx.URL(str(service.endpoint) or there) for instance, there in several.items()}
-        return replace(service, instances=endpoints)
+        return msgspec.structs.replace(service, instances=endpoints)
 
     def _elsewhere(self, text: str, options: str) -> BulkcertError:
         return BulkcertError(

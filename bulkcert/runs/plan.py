@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
 
@@ -21,11 +20,11 @@ from bulkcert.engine.states import StateReader
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check, PinnedList, annotated
-from bulkcert.runs.command_options import PlanOptions
 from bulkcert.runs.found import CAS_COUNTED, Found, Registered, count_devices, worth_counting
 from bulkcert.runs.instances import ask_instances
 from bulkcert.runs.job import check_list_options, list_name
 from bulkcert.runs.opened import fields_of
+from bulkcert.runs.options import PlanOptions
 from bulkcert.runs.planned import SUFFIX
 from bulkcert.runs.policy import preflight_of
 from bulkcert.runs.reading_list import read_list
@@ -43,8 +42,7 @@ SHORT = 1000
 """A list of fewer rows is read whole by a plan, one by one where need be: four seconds at most."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question(Target):
+class Question(Target, frozen=True, kw_only=True):
     """What a plan is wanted for, resolved and checked.
 
     Attributes:
@@ -76,7 +74,7 @@ def resolve_question(action: ActionName, inputs: tuple[Path, ...], options: Plan
         problems.append(f"-o {options.output} must end in {SUFFIX}: it is the plan that is kept, not results")
     refuse(problems, "plan")
     return Question(
-        **{each.name: getattr(service, each.name) for each in fields(service)},
+        **msgspec.structs.asdict(service),
         action=ACTIONS[action],
         inputs=inputs,
         options=options,

@@ -9,11 +9,11 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from itertools import product
 from typing import TypeVar
 
 import httpx
+import msgspec
 
 from bulkcert.engine.limits import Target
 from bulkcert.errors import BulkcertError, ExitStatus
@@ -105,9 +105,9 @@ def located(service: Located, check: Check, *, vpc: bool) -> Located:
             raise BulkcertError(ExitStatus.USAGE, said, "No calls were made.")
         endpoints[instance] = region_url(region, vpc=vpc) if region else service.endpoint
     if check.several_instances:
-        return replace(service, instances=endpoints)
+        return msgspec.structs.replace(service, instances=endpoints)
     for instance, endpoint in endpoints.items():
-        return replace(service, instance=instance, endpoint=endpoint)
+        return msgspec.structs.replace(service, instance=instance, endpoint=endpoint)
     return service
 
 
