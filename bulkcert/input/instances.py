@@ -1,6 +1,6 @@
 """Which instance each row of a list is of, and in which region that is: by options, or by columns of the list."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import polars as pl
@@ -46,6 +46,14 @@ class InstanceSource(msgspec.Struct, frozen=True, kw_only=True):
     region_column: str = ""
     endpoint: bool = False
     optional: bool = False
+
+    def missing(self, instance: str | None = None, region: str | None = None) -> Iterator[str]:
+        """Yields what nothing says, given the columns that say something."""
+        if not (self.instance or instance or self.optional):
+            said = "the ID of the instance that holds the certificates"
+            yield f"--instance is missing: {said}, unless the list has a column MqttInstanceId"
+        if not (self.region or self.endpoint or region):
+            yield "--region is missing: that of the instance; or name the service's URL with --endpoint"
 
 
 class RowInstances:
@@ -101,13 +109,7 @@ class RowInstances:
                 advice = "Name another one with --instance-column or --region-column."
                 raise BulkcertError(ExitStatus.INPUT_INVALID, said, advice)
         self.columns = instance, region
-        missing = []
-        if not (source.instance or instance or source.optional):
-            said = "the ID of the instance that holds the certificates"
-            missing.append(f"--instance is missing: {said}, unless the list has a column MqttInstanceId")
-        if not (source.region or source.endpoint or region):
-            missing.append("--region is missing: that of the instance; or name the service's URL with --endpoint")
-        if missing:
+        if missing := list(source.missing(instance, region)):
             message = missing[0] if len(missing) == 1 else "\n  ".join(["several options are wrong:", *missing])
             advice = "No calls were made. --instance-column and --region-column name columns of the list instead."
             raise BulkcertError(ExitStatus.USAGE, message, advice)

@@ -13,7 +13,7 @@ from bulkcert.runs.converters import LARGEST_NUMBER, short
 from bulkcert.runs.opened import same_service
 from bulkcert.runs.options import ApprovalOptions, CallOptions, Options, PreflightOptions, SizeOptions
 from bulkcert.runs.planned import KeptPlan
-from bulkcert.runs.target import refuse, resolve_target
+from bulkcert.runs.target import refuse_job, resolve_target
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.store.paths import RunFiles, default_results
 from bulkcert.store.schema import ChangeRecord, PlanRecord
@@ -117,7 +117,7 @@ def resolve(
     if options.metrics_file is not None and options.metrics_file.suffix != ".prom":
         reason = "the node exporter reads no other file"
         problems.append(f"--metrics-file {options.metrics_file} must end in .prom: {reason}")
-    refuse(problems, command)
+    refuse_job(problems, command, options, options)
     return ResolvedJob(
         **msgspec.structs.asdict(service),
         action=ACTIONS[action],

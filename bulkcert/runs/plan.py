@@ -29,7 +29,7 @@ from bulkcert.runs.planned import SUFFIX
 from bulkcert.runs.policy import preflight_of
 from bulkcert.runs.reading_list import read_list
 from bulkcert.runs.swapped import are_swapped
-from bulkcert.runs.target import located, refuse, resolve_target
+from bulkcert.runs.target import located, refuse_job, resolve_target
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.service.certificates import ca_key
 from bulkcert.service.codes import READING_REFUSED
@@ -72,7 +72,7 @@ def resolve_question(action: ActionName, inputs: tuple[Path, ...], options: Plan
     check_list_options(options, options, problems)
     if options.output is not None and not options.output.name.endswith(SUFFIX):
         problems.append(f"-o {options.output} must end in {SUFFIX}: it is the plan that is kept, not results")
-    refuse(problems, "plan")
+    refuse_job(problems, "plan", options, options)
     return Question(
         **msgspec.structs.asdict(service),
         action=ACTIONS[action],

@@ -27,6 +27,17 @@ from bulkcert.service.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_hos
 MOST_IN_FLIGHT, LONGEST_TIMEOUT_S = 65_536, 3600.0
 
 
+def refuse_job(problems: list[str], command: str, options: ServiceOptions, columns: ColumnOptions) -> None:
+    """Refuses options of a job, with what they leave to its list as well, which nobody has read yet.
+
+    Raises:
+        BulkcertError: There is something wrong.
+    """
+    source = instance_source(options, columns)
+    given = columns.instance_column or None, columns.region_column or None
+    refuse([*problems, *source.missing(*given)] if problems else [], command)
+
+
 def refuse(problems: list[str], command: str) -> None:
     """Refuses options with all that is wrong with them at once.
 
