@@ -218,19 +218,19 @@ class FleetLanes(Lanes):
             progress.errors[code] = error
         member.offset = min(member.offset, now - report.stamp)
         sent = [at + member.offset for at in report.sent]
-        for at in sent:
-            member.window.sent(at)
+        member.sent += sent
         self._window.merge(sent)
-        for number, result in ((each.number, each.result) for each in report.results):
-            self._settle(member, number, result)
+        member.calls.difference_update([each.number for each in report.results])
+        stopping = self.stopping.is_set()
+        for each in report.results:
+            self._settle(each.number, each.result, stopping=stopping)
 
-    def _settle(self, member: Member, number: int, result: CallResult | None) -> None:
-        member.calls.discard(number)
-        if result is not None and (self.stopping.is_set() or not result.again):
+    def _settle(self, number: int, result: CallResult | None, *, stopping: bool) -> None:
+        if result is not None and (stopping or not result.again):
             self._pool.settle(number, result)
         elif result is not None:
             self._pool.again(number, attempts=result.attempts, unanswered=result.unanswered)
-        elif self.stopping.is_set():
+        elif stopping:
             self._pool.drop(number)
         else:
             self._pool.again(number)

@@ -1,6 +1,7 @@
 """One lane as its coordinator sees it, and what all lanes have counted together."""
 
-import heapq
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -26,15 +27,17 @@ class MergedWindow(SendWindow):
         if sent and not self.sends:
             self.first_s = min(sent)
         self.sends += len(sent)
-        for at in sent:
-            heapq.heappush(self._unsettled, at)
+        self._unsettled += sent
 
     def settle(self, until: float) -> None:
         """Counts what was sent before a time, in order; what is reported after a silence is in no window any more."""
-        while self._unsettled and self._unsettled[0] < until:
-            if (at := heapq.heappop(self._unsettled)) >= self.last_s:
+        self._unsettled.sort()
+        settled = bisect_left(self._unsettled, until)
+        for at in self._unsettled[:settled]:
+            if at >= self.last_s:
                 self.sends -= 1
                 self.sent(at)
+        del self._unsettled[:settled]
 
     def recent_rate(self, now: float) -> float:
         """Returns the sends of all lanes in the second before their last reports."""
@@ -61,7 +64,7 @@ class Member:
         heard_at: When its last report came.
         key: Access key that it signs with, and where that comes from.
         offset: The coordinator's clock minus its own, in seconds, as far as reports show.
-        window: When it has sent.
+        sent: When it has sent, as far as that is recent.
     """
 
     name: str
@@ -79,11 +82,14 @@ class Member:
     heard_at: float = 0.0
     key: tuple[str, str] = ("", "")
     offset: float = float("inf")
-    window: SendWindow = field(default_factory=SendWindow)
+    sent: deque[float] = field(default_factory=deque)
 
     def rate(self, now: float) -> float:
         """Returns its sends in the second before its last report."""
-        return self.window.recent_rate(max(self.heard_at, now - RECENT_S))
+        since = max(self.heard_at, now - RECENT_S) - 1.0
+        while self.sent and self.sent[0] <= since:
+            self.sent.popleft()
+        return float(len(self.sent))
 
     def state(self, now: float) -> LaneState:
         """Returns what it does just now."""
