@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from bulkcert.engine.figures import Counts, LaneState
 from bulkcert.engine.pacer import SendWindow
 from bulkcert.engine.progress import Progress, counted_as
-from bulkcert.fleet.messages import Hello
+from bulkcert.fleet.messages import Hello, LaneReport
 
 RECENT_S = 1.5
 """A report that is older says nothing about the rate of now."""
@@ -83,6 +83,31 @@ class Member:
     key: tuple[str, str] = ("", "")
     offset: float = float("inf")
     sent: deque[float] = field(default_factory=deque)
+
+    def take(self, report: LaneReport, progress: Progress, now: float) -> list[float]:
+        """Counts what it reports with what all have done; returns when it has sent, by the coordinator's clock."""
+        slow_down = progress.slow_down
+        self.key = report.key
+        for _ in range(report.answers):
+            slow_down.answered()
+        for wait_s in report.throttles:
+            slow_down.throttled(now, wait_s)
+        if report.answers or report.throttles:
+            progress.outage.answer(now, throttled=not report.answers)
+        progress.in_flight += report.in_flight - self.in_flight
+        self.in_flight = report.in_flight
+        if report.counts is not None:
+            add_counts(progress, self.counts, report.counts)
+            self.counts = report.counts
+        for error in report.errors:
+            code = counted_as(error.code, progress.codes)
+            error.count = progress.codes[code]
+            progress.errors.pop(code, None)
+            progress.errors[code] = error
+        self.offset = min(self.offset, now - report.stamp)
+        sent = [at + self.offset for at in report.sent]
+        self.sent += sent
+        return sent
 
     def rate(self, now: float) -> float:
         """Returns its sends in the second before its last report."""

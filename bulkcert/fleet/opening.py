@@ -1,7 +1,6 @@
 """Opens the lanes of a session: those of other machines when they connect, and those of this one."""
 
 import asyncio
-import gc
 import os
 import platform
 from collections.abc import AsyncIterator
@@ -59,12 +58,9 @@ class Cluster:
                 name = COORDINATOR if len(service.addresses) == 1 else f"{COORDINATOR} {address}"
                 lane = LaneAddress(name, address, default_egress(address))
                 group.start_soon(Participant(lane, provider, _log).run, exchange)
-            # What is loaded by now stays: looking through it again and again would cost a row a sixth of all it costs.
-            gc.freeze()
             try:
                 yield lanes
             finally:
-                gc.unfreeze()
                 lanes.end()
                 with anyio.CancelScope(shield=True), anyio.move_on_after(GOODBYE_S):
                     while lanes.remote_members:  # noqa: ASYNC110 - a second at most

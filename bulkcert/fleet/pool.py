@@ -47,6 +47,11 @@ class CallPool:
         self.handed_over = 0
         """Calls that were taken from a lane that was silent or gone, and that may be made twice."""
 
+    @property
+    def open(self) -> int:
+        """How many calls are not over."""
+        return len(self._open)
+
     def call(self, operation: str, values: tuple[str, ...], *, unanswered: bool) -> asyncio.Future[CallResult | None]:
         """Has some lane make a call; returns what comes of it, None where none has sent it."""
         self._last += 1
