@@ -2,6 +2,7 @@
 
 import re
 from datetime import datetime
+from functools import cache
 
 from rich.cells import cell_len
 
@@ -63,8 +64,15 @@ def length(seconds: float) -> str:
 
 
 _CHINESE, _OPENS, _CLOSES = r"\u2e80-\uffef", r"\u300a\uff08", r"\u3001\u3002\u300b\uff01\uff09\uff0c\uff1a\uff1b\uff1f"
-_WORD = re.compile(rf"[{_OPENS}]*(?:[^\s{_CHINESE}]+|[{_CHINESE}])[{_CLOSES}]*")
-"""A word, or a Chinese character, with the Chinese punctuation around it: what a line is not broken in."""
+
+
+@cache
+def _word(*, chinese: bool) -> re.Pattern[str]:
+    """Returns what a line is not broken in: a word, or a Chinese character with the punctuation around it.
+
+    The pattern of the latter takes a hundredth of a start to be made.
+    """
+    return re.compile(rf"[{_OPENS}]*(?:[^\s{_CHINESE}]+|[{_CHINESE}])[{_CLOSES}]*" if chinese else r"\S+")
 
 
 def line_starts(text: str, width: int, indent: int) -> list[int]:
@@ -76,7 +84,7 @@ def line_starts(text: str, width: int, indent: int) -> list[int]:
         indent: Columns that the lines below the first are indented by.
     """
     starts = [0]
-    for word in _WORD.finditer(text):
+    for word in _word(chinese=max(text, default="") >= "\u2e80").finditer(text):
         indented = indent * (len(starts) > 1)
         is_over = indented + cell_len(text[starts[-1] : word.end()].rstrip()) > width
         if is_over and indented + cell_len(text[starts[-1] : word.start()]) > indent:

@@ -153,7 +153,7 @@ async def run(directory, rows, script, *, action="inactivate-device", provider=N
     target = SimpleNamespace(
         instance="post-cn-1",
         addresses=(None,),
-        lane_cap=100_000,
+        lane_cap=order.pop("lane_cap", 100_000),
         workers=order.pop("workers", 4),
         attempts=order.pop("attempts", 3),
     )
@@ -168,6 +168,10 @@ async def run(directory, rows, script, *, action="inactivate-device", provider=N
     records = records_of(store, rows)
     store.close()
     return Ran(progress, records, service, progress.stop and progress.stop.status)
+
+
+def target_of(request):
+    return request.extensions["target"] + b"&"
 
 
 async def test_each_attempt_is_signed_and_paced_anew(tmp_path, monkeypatch):
@@ -195,6 +199,24 @@ async def test_job_wide_refusal_stops_the_run(tmp_path):
     assert len(ran.service.requests) <= 10 + 4
     assert 10 not in ran.outcomes
     assert set(ran.outcomes.values()) == {Outcome.SUCCEEDED}
+
+
+async def test_what_is_uncertain_is_read_before_others_are_called(tmp_path):
+    """Else a row in error would count only after all that wait, and too many errors be noticed as much later."""
+    ran = await run(
+        tmp_path,
+        40,
+        lambda row, attempt, _: DONE if row > 1 else LOST if attempt == 1 else REFUSED,
+        workers=12,
+        attempts=2,
+        lane_cap=150,
+    )
+    of_first = [number for number, each in enumerate(ran.service.requests) if b"DeviceSn=1&" in target_of(each)]
+
+    assert [ran.service.requests[number].method for number in of_first] == ["POST", "POST", "GET"]
+    assert ran.outcomes[1] is Outcome.FAILED
+    _, refused, read = of_first
+    assert read - refused <= 2
 
 
 @pytest.mark.parametrize("rows", [1, 100])

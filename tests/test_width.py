@@ -13,8 +13,8 @@ from made_store import made_run, row, session, stats
 from program import INSTANCE, UNHURRIED, here
 from rich.cells import cell_len
 
+from bulkcert.commands import COMMANDS
 from bulkcert.commands.help import DOCS, help_, topics
-from bulkcert.commands.signatures import COMMANDS
 from bulkcert.engine.figures import Stats
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.language import speaking
@@ -271,7 +271,7 @@ def test_a_plan(unread):
 @pytest.mark.parametrize("topic", topics())
 def test_topics(printed, topic):
     """Nothing of a topic is cut off where its lines are folded."""
-    help_(topic, ())
+    help_(topic)
     shown = "".join("".join(printed()).split())
 
     text = re.sub(r"\]\(.+?\)", "", (DOCS / f"{topic}.md").read_text())
@@ -281,7 +281,7 @@ def test_topics(printed, topic):
 
 def test_the_list_of_topics(printed):
     """Names of topics and commands are whole."""
-    help_("", COMMANDS)
+    help_()
     lines = printed()
 
     assert all(len(line) <= WIDTH for line in lines)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpx
@@ -37,8 +36,7 @@ class Limit(msgspec.Struct, frozen=True):
         return self.share is not None and finished >= SAMPLE and errors > self.share * finished
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Which service is called, from where and how fast, resolved and checked.
 
     Attributes:

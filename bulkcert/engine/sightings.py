@@ -19,8 +19,11 @@ NUMBER_OF = {status: number for number, status in enumerate(STATUSES)}
 NO_CA = 2**32 - 1
 """Number of a CA that is not counted for itself."""
 
-SORTED_AT_ONCE = 1_000_000
-"""Rows of an index that are sorted at a time, at most."""
+SHARES = 8
+"""Into how many shares, by the hash, the index of a long list is put: to sort takes the memory of one more share."""
+
+LONG = 1_000_000
+"""Rows from which a list is long."""
 
 
 class Sightings:
@@ -38,7 +41,7 @@ class Sightings:
 
     def __init__(self, rows: int, cas: Sequence[str], *, by_device: bool, since: int) -> None:
         self.statuses = bytearray(rows + 1)
-        self._seen_ms = array("I", bytes(4 * (rows + 1)))
+        self._seen_ms = array("I", [0]) * (rows + 1)
         self._cas = {ca: number for number, ca in enumerate(cas)}
         self._by_device = by_device
         self._since = since
@@ -56,8 +59,8 @@ class Sightings:
         Args:
             batches: Annotated rows that may be called.
         """
-        self._index = _sorted(pl.concat([self._index, *map(self._indexed, batches)]))
-        self._index = self._index.rechunk()  # by now nothing else holds it
+        shares = _shares(map(self._indexed, batches), SHARES if len(self.statuses) > LONG else 1)
+        self._index = pl.concat([self._index, *shares], rechunk=False)
 
     def _indexed(self, batch: pl.DataFrame) -> pl.DataFrame:
         keys = _keys(batch[DEVICE_SN] if self._by_device else None, batch[CA_SN])
@@ -147,12 +150,17 @@ class Sightings:
 _INDEXED = pl.Schema({"row": pl.UInt32, "one": pl.UInt64, "two": pl.UInt32, "ca": pl.UInt32})
 
 
-def _sorted(index: pl.DataFrame) -> pl.DataFrame:
-    """Returns an index in the order of its first hashes: a long one by shares, or it would be held three times."""
-    if index.height <= SORTED_AT_ONCE:
-        return index.sort("one")
-    shares = (index.filter(pl.col("one") // 2**60 == share).sort("one") for share in range(16))
-    return pl.concat(shares, rechunk=False)
+def _shares(batches: Iterator[pl.DataFrame], count: int) -> Iterator[pl.DataFrame]:
+    """Yields the rows of an index in the order of their first hashes, in so many frames."""
+    shares: list[list[pl.DataFrame]] = [[] for _ in range(count)]
+    for batch in batches:
+        share = batch["one"] // (2**64 // count) if count > 1 else pl.zeros(batch.height, eager=True)
+        for number, pieces in enumerate(shares):
+            pieces.append(batch.filter(share == number))
+    while shares:
+        pieces = shares.pop(0)
+        if pieces:
+            yield pl.concat(pieces, rechunk=True).sort("one")
 
 
 def _keys(devices: pl.Series | None, cas: pl.Series) -> pl.Series:

@@ -72,7 +72,7 @@ class StateReader:
             misses: Whether a row that a listing read to its end does not show is not registered. If not, it is read
                 for itself, since pages shift when certificates are deleted meanwhile.
         """
-        begun, failure = await self._by_page()
+        begun, failure = await self._by_page(then_one_by_one=one_by_one is not None)
         if misses:
             whole = [paging.ca_sn for paging in begun if paging.whole]
             await anyio.to_thread.run_sync(self._sightings.miss, whole, max([each.at for each in begun], default=0))
@@ -87,22 +87,27 @@ class StateReader:
             self._lanes.progress.scans += 1
         return scanned
 
-    async def _by_page(self) -> tuple[list["_Paging"], BulkcertError | None]:
+    async def _by_page(self, *, then_one_by_one: bool) -> tuple[list["_Paging"], BulkcertError | None]:
         """Pages through each CA, or through the CAs, where that takes fewer calls than it can save.
+
+        Args:
+            then_one_by_one: Whether the rows of the others will be read one by one.
 
         Returns:
             What was paged through, and why it was given up, or None.
         """
         begun: list[_Paging] = []
-        worthwhile = self._worthwhile()
+        worthwhile, progress, unseen = self._worthwhile(), self._lanes.progress, self._sightings.unseen
 
         def more() -> Listing | None:
             begun.extend(fresh := list(islice(worthwhile, 1)))
+            if not fresh and then_one_by_one:
+                progress.to_read = progress.reads + max(0, unseen - sum(each.rows for each in begun))
             return fresh[0] if fresh else None
 
-        self._lanes.progress.reading = True
+        progress.reading = True
         failure = await read_listings(self._lanes, more)
-        self._lanes.progress.reading = False
+        progress.reading, progress.to_read = False, 0
         return begun, failure
 
     def _worthwhile(self) -> Iterator["_Paging"]:
@@ -178,7 +183,8 @@ class _Paging(Listing):
         self.at = 0
         self.devices = 0
         """Certificates that it has held so far."""
-        self._rows = rows
+        self.rows = rows
+        """Rows that it may settle."""
         self._count_to = count_to
         self._settled = 0
         self._sightings = sightings
@@ -188,4 +194,4 @@ class _Paging(Listing):
         self.at = max(self.at, at)
         pages = max(self.expected or 0, self.pages + 1)
         self.devices += len(page.certificates)
-        return (self._settled < self._rows and pages < self._rows) or self.devices <= self._count_to
+        return (self._settled < self.rows and pages < self.rows) or self.devices <= self._count_to

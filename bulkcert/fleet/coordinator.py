@@ -9,7 +9,6 @@ import asyncio
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import cast
 
 import msgspec
@@ -65,7 +64,7 @@ class FleetLanes(Lanes):
     def __init__(self, provider: CredentialProvider, progress: Progress, service: Target, run: str) -> None:
         self._window = progress.sends = MergedWindow()
         workers = min(MOST_WAITING, max(512, 2 * service.account_cap))
-        super().__init__([], provider, progress, replace(service, workers=workers))
+        super().__init__([], provider, progress, msgspec.structs.replace(service, workers=workers))
         # Every call goes through the pool: there is one way to all lanes.
         self.lanes = [cast(Lane, None)]
         self._orders = Orders(
@@ -263,7 +262,7 @@ class FleetLanes(Lanes):
         alone = stop.status in (ExitStatus.DENIED, ExitStatus.UNAVAILABLE) or halt.code.startswith("InvalidTimeStamp")
         if not alone or all(each.resumes_at for each in self._members.values()):
             message = f"lane {member.name}: {halt.message}" if len(self._members) > 1 else halt.message
-            self.stop(replace(stop, message=message))
+            self.stop(msgspec.structs.replace(stop, message=message))
 
     def _give_back(self, member: Member, reason: str) -> None:
         stopping = self.stopping.is_set()

@@ -3,8 +3,9 @@
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
+
+import msgspec
 
 from bulkcert.engine.limits import Limit, Target
 from bulkcert.output.results import SUFFIXES, suffix_of
@@ -30,8 +31,7 @@ WRONG_SIZE = "See whether the export went wrong; if it did not, change the numbe
 """What to do about a list of a length that was not expected."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResolvedJob(Target):
+class ResolvedJob(Target, frozen=True, kw_only=True):
     """What a run does, resolved and checked.
 
     Attributes:
@@ -119,7 +119,7 @@ def resolve(
         problems.append(f"--metrics-file {options.metrics_file} must end in .prom: {reason}")
     refuse(problems, command)
     return ResolvedJob(
-        **{field.name: getattr(service, field.name) for field in fields(service)},
+        **msgspec.structs.asdict(service),
         action=ACTIONS[action],
         inputs=inputs,
         source=source or inputs,

@@ -3,11 +3,11 @@
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
 
 import anyio.to_thread
+import msgspec
 import polars as pl
 
 from bulkcert.engine.lanes import Lanes
@@ -20,9 +20,9 @@ from bulkcert.engine.states import StateReader
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, ROW, Check, PinnedList, annotated
-from bulkcert.runs.command_options import PlanOptions
 from bulkcert.runs.found import CAS_COUNTED, Found, Registered, count_by_ca, count_devices, worth_counting
 from bulkcert.runs.job import check_list_options, list_name
+from bulkcert.runs.options import PlanOptions
 from bulkcert.runs.planned import SUFFIX
 from bulkcert.runs.policy import preflight_of
 from bulkcert.runs.reading_list import read_list
@@ -39,8 +39,7 @@ SHORT = 1000
 """A list of fewer rows is read whole by a plan, one by one where need be: four seconds at most."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question(Target):
+class Question(Target, frozen=True, kw_only=True):
     """What a plan is wanted for, resolved and checked.
 
     Attributes:
@@ -72,7 +71,7 @@ def resolve_question(action: ActionName, inputs: tuple[Path, ...], options: Plan
         problems.append(f"-o {options.output} must end in {SUFFIX}: it is the plan that is kept, not results")
     refuse(problems, "plan")
     return Question(
-        **{each.name: getattr(service, each.name) for each in fields(service)},
+        **msgspec.structs.asdict(service),
         action=ACTIONS[action],
         inputs=inputs,
         options=options,

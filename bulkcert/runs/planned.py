@@ -10,8 +10,8 @@ from cyclopts import App, ArgumentCollection
 from cyclopts.config import Dict
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.runs.command_options import PlanOptions
-from bulkcert.runs.options import changed
+from bulkcert.runs.carrying import changed
+from bulkcert.runs.options import PlanOptions
 from bulkcert.store.schema import PlanRecord
 
 SUFFIX = ".plan.json"

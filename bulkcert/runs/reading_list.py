@@ -5,9 +5,8 @@ from pathlib import Path
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check, InvalidRow, PinnedList, load, open_protection
-from bulkcert.runs.command_options import PlanOptions
 from bulkcert.runs.job import WRONG_SIZE, ResolvedJob, wrong_size
-from bulkcert.runs.options import Options
+from bulkcert.runs.options import Options, PlanOptions
 from bulkcert.service.actions import Action
 
 

@@ -118,7 +118,7 @@ def _found(run: Run, found: Found) -> Iterator[tuple[str, str | Text]]:
     if states.not_read:
         said = later("{count:,} called, whatever they are now{why}")
         yield tr("not read"), Text(tr(said, count=states.not_read, why=_unread(run)), style="yellow")
-    if text := on_devices(action, found):
+    if run.changing and (text := on_devices(action, found)):
         yield tr("devices"), Text(text, style="bold red" if action.cascades else "")
     read = run.progress.sends.sends
     reads = tr("; {reads} so far", reads=counted(read, "read")) if read else ""
