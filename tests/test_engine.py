@@ -17,7 +17,7 @@ from bulkcert.engine.limits import Limit, Target
 from bulkcert.engine.outage import IN_A_ROW
 from bulkcert.engine.pacer import Pacer
 from bulkcert.engine.progress import MOST_CODES, OTHER_CODES, Progress
-from bulkcert.engine.workers import BUFFERED_ROWS
+from bulkcert.engine.workers import BUFFERED_ROWS, each_row
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.client import Client
@@ -454,6 +454,18 @@ async def test_rows_are_claimed_before_they_are_called(tmp_path, monkeypatch):
     (tmp_path / "other").mkdir()
     ran = await run(tmp_path / "other", 10, lambda *_: DONE)
     assert (ran.stopped, ran.service.requests) == (ExitStatus.CANNOT_WRITE, [])
+
+
+async def test_a_row_wakes_one_worker():
+    """Rows that come one by one are done by the worker that has nothing to do; there may be thousands of them."""
+    lanes = SimpleNamespace(stopping=anyio.Event(), lanes=[None], service=SimpleNamespace(workers=1000))
+    workers = Counter()
+
+    async def work(_, row):
+        workers[anyio.get_current_task().id] += 1
+
+    await each_row(lanes, iter([[Row(number, "", "")] for number in range(50)]), work)
+    assert [*workers.values()] == [50]
 
 
 async def test_input_that_changes_meanwhile_stops_the_run_in_order(tmp_path):

@@ -39,7 +39,7 @@ class Lane(msgspec.Struct, frozen=True):
     """For what must be done one at a time."""
 
 
-class CallResult(msgspec.Struct, frozen=True):
+class CallResult(msgspec.Struct, frozen=True, array_like=True):
     """What came of a call, however many attempts it took.
 
     Attributes:

@@ -24,7 +24,7 @@ from bulkcert.service.transport import Content, Transport
 from bulkcert.service.verdicts import Verdict
 
 
-class Response(Classification, frozen=True, kw_only=True):
+class Response(Classification, frozen=True, kw_only=True, array_like=True):
     """What came of one attempt.
 
     Attributes:
