@@ -3,6 +3,7 @@
 import sqlite3
 from collections import Counter
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import anyio
 import httpx
