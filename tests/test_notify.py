@@ -19,7 +19,7 @@ TOKEN = "5ecr3t-t0ken"
 
 @pytest.fixture
 def hook(monkeypatch):
-    """Gives a webhook: its URL, what it was sent, and what it answers; a busy machine has all the time that it needs."""
+    """Gives a webhook: its URL, what it was sent, and what it answers; a busy machine may take its time."""
     monkeypatch.setattr(notify, "MOST_S", 60.0)
     posts, answer = [], [200]
 
