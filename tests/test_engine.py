@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from bulkcert.engine import lanes as lanes_module
 from bulkcert.engine.calling import CLAIMED_ROWS, Engine, committing
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.limits import Limit
+from bulkcert.engine.limits import Limit, Target
 from bulkcert.engine.outage import IN_A_ROW
 from bulkcert.engine.pacer import Pacer
 from bulkcert.engine.progress import MOST_CODES, OTHER_CODES, Progress
-from bulkcert.engine.workers import BUFFERED_ROWS
+from bulkcert.engine.workers import BUFFERED_ROWS, each_row
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.client import Client
@@ -150,14 +150,17 @@ def records_of(store, rows):
 async def run(directory, rows, script, *, action="inactivate-device", provider=None, reopen=(), batches=None, **order):
     service, progress = Service(script, order.pop("reads", lambda _: ON)), Progress()
     store = opened(directory, rows, action, reopen=reopen)
-    target = SimpleNamespace(
+    target = Target(
         instance="post-cn-1",
+        endpoint=(endpoint := httpx.URL("http://127.0.0.1")),
         addresses=(None,),
-        lane_cap=order.pop("lane_cap", 100_000),
+        account_cap=order.pop("lane_cap", 100_000),
+        address_cap=200_000,
         workers=order.pop("workers", 4),
         attempts=order.pop("attempts", 3),
+        timeout_s=60,
     )
-    client = Client(service, httpx.URL("http://127.0.0.1"), provider := provider or FixedCredentials(OLD), timeout_s=60)
+    client = Client(service, endpoint, provider := provider or FixedCredentials(OLD), timeout_s=60)
     batch = to_call(store, rows)
     lanes = Lanes([client], provider, progress, target)
     engine = Engine(ACTIONS[action], lanes, store, **{"max_errors": Limit()} | order)
@@ -452,6 +455,18 @@ async def test_rows_are_claimed_before_they_are_called(tmp_path, monkeypatch):
     (tmp_path / "other").mkdir()
     ran = await run(tmp_path / "other", 10, lambda *_: DONE)
     assert (ran.stopped, ran.service.requests) == (ExitStatus.CANNOT_WRITE, [])
+
+
+async def test_a_row_wakes_one_worker():
+    """Rows that come one by one are done by the worker that has nothing to do; there may be thousands of them."""
+    lanes = SimpleNamespace(stopping=anyio.Event(), lanes=[None], service=SimpleNamespace(workers=1000))
+    workers = Counter()
+
+    async def work(_, row):
+        workers[anyio.get_current_task().id] += 1
+
+    await each_row(lanes, iter([[Row(number, "", "")] for number in range(50)]), work)
+    assert [*workers.values()] == [50]
 
 
 async def test_input_that_changes_meanwhile_stops_the_run_in_order(tmp_path):
