@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from kill_anywhere import states_of
+from killed_run import states_of
 from program import (
     INSTANCE,
     UNHURRIED,
