@@ -34,6 +34,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from unittest.mock import patch
 from urllib.parse import parse_qsl
@@ -420,11 +421,14 @@ class Trial:
         resume = ("resume", "r.csv", "--yes", *limits)
         if self.action.deletes:
             run, resume = (*run, "--confirm-devices", "0"), (*resume, "--confirm-devices", "0")
-        self._session("run", *run, stops=chance.choice([0, 0, 3 / len(self.keys)]))
         for _ in range(9):
-            if not {"not_attempted"} & set(self._rows().values()):
+            # What nobody answers does not begin.
+            if not self._rows():
+                self._session("run", *run, stops=chance.choice([0, 0, 3 / len(self.keys)]))
+            elif not {"not_attempted"} & set(self._rows().values()):
                 break
-            self._session("resume", *resume)
+            else:
+                self._session("resume", *resume)
         self._session("retry", *resume, "--retry", "failed,unknown,not_registered")
         if self.action.inverse:
             self._session("undo", "undo", "r.csv", "--include-unknown", "--yes", *limits)
@@ -484,11 +488,11 @@ class Trial:
         return {"active": "1", "inactive": "0", "deleted": None}[self.action.desired]
 
 
-def torment(answers, seed, rows, call=here):
-    """Has so many answers given; returns the service, the outcomes, and the contradictions."""
-    service, outcomes, found, number = Service(), Counter(), [], 0
+def torment(seed, rows, call=here, numbers=None):
+    """Does trials with these numbers; yields after each the service, all outcomes and contradictions, and the trial."""
+    service, outcomes, found = Service(), Counter(), []
     with serving(service) as url:
-        while service.answers < answers:
+        for number in numbers or count():
             with tempfile.TemporaryDirectory() as directory:
                 trial = Trial(
                     service, url, call, Path(directory), number=number, seed=seed * 1_000_003 + number, rows=rows
@@ -498,22 +502,23 @@ def torment(answers, seed, rows, call=here):
             for each in trial.contradictions[:5]:
                 print("CONTRADICTION", seed, number, trial.action.name, trial.table, *each, flush=True)
             yield service, outcomes, found, trial
-            number += 1
 
 
 def main():
     answers, seed = (*map(int, sys.argv[1:]), *(1_000_000, random.randrange(2**20))[len(sys.argv) - 1 :])
     print(f"{answers:,} answers, seed {seed}", flush=True)
     began, service, outcomes, found = time.monotonic(), None, Counter(), []
-    for each in torment(answers, seed, 2000, Caller()):
+    for each in torment(seed, 2000, Caller()):
         service, outcomes, found, trial = each
         about = f"{trial.action.name}, {trial.table} table, hostile {trial.badness}"
         print(f"{time.monotonic() - began:6.0f} s {service.answers:9,} {about} {trial.notes}", flush=True)
+        if service.answers >= answers:
+            break
     print(f"{service.answers:,} answers, {len(found)} contradictions, {time.monotonic() - began:.0f} s")
-    for key, count in sorted(outcomes.items()):
-        print(f"{count:9,} {', '.join(key)}")
-    for kind, count in sorted(service.kinds.items()):
-        print(f"{count:9,} answers: {kind}")
+    for key, rows in sorted(outcomes.items()):
+        print(f"{rows:9,} {', '.join(key)}")
+    for kind, given in sorted(service.kinds.items()):
+        print(f"{given:9,} answers: {kind}")
     sys.exit(bool(found))
 
 
