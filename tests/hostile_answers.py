@@ -395,9 +395,9 @@ class Caller:
 class Trial:
     """One list, one action, and all that is asked of the service for it."""
 
-    def __init__(self, service, url, call, directory, *, number, seed, rows):
+    def __init__(self, service, url, call, directory, *, number, seed, rows, timeout_s):
         self.service, self.url, self.call, self.directory = service, url, call, directory
-        self.chance = chance = random.Random(seed)
+        self.timeout_s, self.chance = timeout_s, (chance := random.Random(seed))
         self.action = [*ACTIONS.values()][number % len(ACTIONS)]
         self.table = ["old", "new"][number // len(ACTIONS) % 2]
         self.keys = [f"{number:07d}a" for number in range(rows)]
@@ -413,7 +413,7 @@ class Trial:
 
     def go(self):
         """Does all of it."""
-        chance, limits = self.chance, (*UNHURRIED, "--max-errors", "100%", "--timeout", "0.4", "--quiet")
+        chance, limits = self.chance, (*UNHURRIED, "--max-errors", "100%", "--timeout", str(self.timeout_s), "--quiet")
         limits += ("--max-in-flight", str(chance.choice([8, 64, 256])), "--attempts", str(chance.choice([1, 2, 4])))
         where = ("--endpoint", self.url, "--instance", INSTANCE, "--yes", "-o", "r.csv")
         reading = "never" if self.action.by_device and chance.random() < 0.7 else "auto"
@@ -433,7 +433,6 @@ class Trial:
         if self.action.inverse:
             self._session("undo", "undo", "r.csv", "--include-unknown", "--yes", *limits)
             self._session("honest undo", "undo", "r.csv", "--include-unknown", "--yes", *limits, honest=True)
-        return self
 
     def _rows(self):
         if not (self.directory / "r.csv").exists():
@@ -488,15 +487,17 @@ class Trial:
         return {"active": "1", "inactive": "0", "deleted": None}[self.action.desired]
 
 
-def torment(seed, rows, call=here, numbers=None):
+def torment(seed, rows, call=here, numbers=None, timeout_s=0.4):
     """Does trials with these numbers; yields after each the service, all outcomes and contradictions, and the trial."""
     service, outcomes, found = Service(), Counter(), []
     with serving(service) as url:
         for number in numbers or count():
             with tempfile.TemporaryDirectory() as directory:
+                size = {"rows": rows, "timeout_s": timeout_s}
                 trial = Trial(
-                    service, url, call, Path(directory), number=number, seed=seed * 1_000_003 + number, rows=rows
-                ).go()
+                    service, url, call, Path(directory), number=number, seed=seed * 1_000_003 + number, **size
+                )
+                trial.go()
             outcomes += trial.outcomes
             found += [(seed, number, trial.action.name, trial.table, *each) for each in trial.contradictions]
             for each in trial.contradictions[:5]:

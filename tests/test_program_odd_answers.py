@@ -198,7 +198,7 @@ def test_nothing_from_outside_is_obeyed_or_leaks(tmp_path, service):
 def test_a_service_that_answers_as_it_likes():
     """Devices, CAs, deletions: no outcome, no undo contradicts what was done; what is known done is not called."""
     with hurried():
-        *_, (service, outcomes, contradictions, _) = torment(seed=3, rows=40, numbers=(0, 2, 4))
+        *_, (service, outcomes, contradictions, _) = torment(seed=3, rows=40, numbers=(0, 2, 4), timeout_s=0.08)
 
     assert not contradictions
     assert {"succeeded", "failed", "unknown", "not_registered"} <= {outcome for *_, outcome in outcomes}
