@@ -221,7 +221,8 @@ class Ticker:
         if not cost:
             self._timer = loop.call_later(self._slow_down.paused_until - time.monotonic(), self._tick)
             return
-        wait_s = min([pacer.release(cost) for pacer in self.pacers])
+        # There is none where all lanes are on other machines, or pace themselves.
+        wait_s = min([pacer.release(cost) for pacer in self.pacers], default=math.inf)
         if any(pacer.waiting for pacer in self.pacers):
             self._timer = loop.call_later(max(RETRY_S, wait_s), self._tick)
 
