@@ -1,12 +1,13 @@
 """Numbers and times in words."""
 
 import re
+from collections.abc import Mapping, Sized
 from datetime import datetime
 from functools import cache
 
 from rich.cells import cell_len
 
-from bulkcert.language import in_zone, later, spoken, tr
+from bulkcert.language import in_zone, later, spoken, tr, trn
 
 REHEARSAL = later("REHEARSAL")
 """Stands wherever somebody could take a run against an emulator for one against the service."""
@@ -21,6 +22,33 @@ def counted(count: int, noun: str) -> str:
         return f"{count:,} {tr(noun)}"
     many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}es" if noun.endswith("ss") else f"{noun}s"
     return f"{count:,} {noun if count == 1 else many}"
+
+
+def instances_in_words(instance: str, several: Sized) -> str:
+    """Returns on which instance something is done, or on how many.
+
+    Args:
+        instance: Its ID; empty where rows name it.
+        several: The instances that they name, if there are several.
+    """
+    if instance:
+        return instance
+    if not several:
+        return tr("the instances of the list")
+    return trn("{count:,} instance", "{count:,} instances", len(several))
+
+
+def endpoints_in_words(endpoint: str, several: Mapping[str, object]) -> str:
+    """Returns at which endpoint something is done, or at how many.
+
+    Args:
+        endpoint: The endpoint; empty where it follows from the regions of rows.
+        several: The endpoint of each instance, if there are several.
+    """
+    found = list(dict.fromkeys(map(str, several.values()))) or [endpoint]
+    if len(found) > 1:
+        return trn("{count:,} endpoint", "{count:,} endpoints", len(found))
+    return found[0] or tr("the endpoints of the list")
 
 
 def faults(retries: int, throttles: int) -> str:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bulkcert.engine import lanes as lanes_module
 from bulkcert.engine.calling import CLAIMED_ROWS, Engine, committing
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.limits import Limit
+from bulkcert.engine.limits import Limit, Target
 from bulkcert.engine.outage import IN_A_ROW
 from bulkcert.engine.pacer import Pacer
 from bulkcert.engine.progress import MOST_CODES, OTHER_CODES, Progress
@@ -150,14 +150,17 @@ def records_of(store, rows):
 async def run(directory, rows, script, *, action="inactivate-device", provider=None, reopen=(), batches=None, **order):
     service, progress = Service(script, order.pop("reads", lambda _: ON)), Progress()
     store = opened(directory, rows, action, reopen=reopen)
-    target = SimpleNamespace(
+    target = Target(
         instance="post-cn-1",
+        endpoint=(endpoint := httpx.URL("http://127.0.0.1")),
         addresses=(None,),
-        lane_cap=order.pop("lane_cap", 100_000),
+        account_cap=order.pop("lane_cap", 100_000),
+        address_cap=200_000,
         workers=order.pop("workers", 4),
         attempts=order.pop("attempts", 3),
+        timeout_s=60,
     )
-    client = Client(service, httpx.URL("http://127.0.0.1"), provider := provider or FixedCredentials(OLD), timeout_s=60)
+    client = Client(service, endpoint, provider := provider or FixedCredentials(OLD), timeout_s=60)
     batch = to_call(store, rows)
     lanes = Lanes([client], provider, progress, target)
     engine = Engine(ACTIONS[action], lanes, store, **{"max_errors": Limit()} | order)

@@ -42,7 +42,7 @@ class ServiceClient:
     def __init__(self, service, provider):
         self.service, self.provider = service, provider
 
-    def prepare(self):
+    def prepare(self, _parameters):
         return None
 
     async def call(self, operation, parameters):

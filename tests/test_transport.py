@@ -177,6 +177,19 @@ async def test_nothing_that_a_parser_meets_escapes():
     assert "Client.ConnectFailed" not in ends
 
 
+async def test_a_call_whose_time_is_over_does_not_disturb_the_next():
+    """A timer of uvloop that fires at once does not know when; the next call must not ask it."""
+    limits = {"connect": 5.0, "read": 0.0}
+    async with serving([[], []], [[], []]) as (port, _), calling(port) as (carrier, _):
+        for prepared in [carrier.prepare({**limits, "read": 5.0}) for _ in range(2)]:
+            await prepared
+        extensions = {"target": b"/", "timeout": limits}
+        request = httpx.Request("GET", f"http://127.0.0.1:{port}", extensions=extensions)
+        ends = await asyncio.gather(*[carrier.handle_async_request(request) for _ in range(2)], return_exceptions=True)
+
+    assert [type(end) for end in ends] == [httpx.ReadTimeout] * 2
+
+
 JSON = b'{"RequestId":"R","DeviceSn":"0042"}'
 BAD = {
     "1xx, then the answer": (b"HTTP/1.1 100 C\r\n\r\nHTTP/1.1 103 E\r\nLink: x\r\n\r\n" + whole_answer("0042"), ""),

@@ -30,7 +30,7 @@ from bulkcert.views.ending import show_ending, summary_rows
 from bulkcert.views.layout import show
 from bulkcert.views.live import REFRESH_S, board
 from bulkcert.views.plan import CaStates, States
-from bulkcert.views.plan_shown import _table
+from bulkcert.views.plan_shown import _table, cas_table
 from bulkcert.views.status import figures, rows_of
 
 WIDTH = 80
@@ -247,7 +247,7 @@ def test_the_line_of_what_has_no_bar(printed, monkeypatch):
 def table(ca_sn, *figures):
     """Returns the lines of a plan's table for one CA with so many registered devices as rows."""
     ca = CaStates(*figures, ca_sn=ca_sn, registered=figures[0], registered_at_least=figures[0])
-    return list(_table(type("Made", (), {"cas": [ca], "totals": States(*figures)}), WIDTH))
+    return list(_table(cas_table([ca], States(*figures), 1), WIDTH))
 
 
 def test_a_plan_of_cas():

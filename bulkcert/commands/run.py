@@ -59,7 +59,7 @@ def execute(job: ResolvedJob, provider: CredentialProvider) -> Summary:
         job: What to do.
         provider: What to sign with.
     """
-    warn, about = terminal.warn, f"{job.action.name} on {job.instance}"
+    warn, about = terminal.warn, f"{job.action.name} on {job.on}"
     notified = notifying(job.options.notify, "run", job.files, warn, about=about, rehearsal=job.rehearsal)
     with ExitStack() as last, notified as ends_with:
         summary = _recorded(job, provider, last)
@@ -94,7 +94,7 @@ def _executed(
     """
     options, started = job.options, time.monotonic()
     opened = _open(job)
-    with calling.held(opened.opened), calling.sending(job):
+    with calling.held(opened.opened), calling.sending(opened.job):
         if opened.calls:
             leave = partial(calling.leave_writing, opened.opened, opened.progress)
             calling.prepare(provider, leave)

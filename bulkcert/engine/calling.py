@@ -111,7 +111,7 @@ class Engine:
     async def _call(self, lane: Lane, row: Row) -> None:
         """Calls one row until its outcome is known, its attempts are used up, or the run stops."""
         action = self._action
-        parameters = action.parameters(self._lanes.service.instance, row.device_sn, row.ca_sn)
+        parameters = self._lanes.service.parameters(action, row)
         acquire = None if action.repeatable else partial(self._acquire, lane, row)
         # A call of an earlier session may have been made and never answered.
         settled = await self._lanes.settle(

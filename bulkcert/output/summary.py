@@ -112,6 +112,8 @@ class Summary(msgspec.Struct, frozen=True):
     Where a session was killed, ``calls_at_least``, not all of its calls are in ``calls``. ``unknown_before`` is the
     number of rows that a call may have changed and of which nobody knows what they were before. ``undone`` rows were
     changed back by an undo, ``maybe_undone`` ones perhaps. ``failed`` is null where every row is in the desired state.
+    ``instances`` has the endpoint of each where rows name several; then ``instance`` is empty, and ``endpoint`` where
+    they are at several.
     """
 
     action: str
@@ -148,6 +150,7 @@ class Summary(msgspec.Struct, frozen=True):
     calls_at_least: bool = False
     unknown_before: int = 0
     failed: FailedRows | None = None
+    instances: dict[str, str] = {}
 
     @property
     def latest(self) -> SessionSummary:
@@ -215,6 +218,7 @@ def summary_of(
         calls_at_least=any(each.finished is None for each in acted),
         unknown_before=queries.unknown_before(db),
         failed=failed,
+        instances=asked.instances,
     )
 
 

@@ -124,6 +124,10 @@ class ColumnOptions:
     """Column of device serials, if not DeviceSn."""
     ca_column: Annotated[str, Parameter(group=LIST, metavar="NAME")] = ""
     """Column of CA serials, if not CaSn or Sn."""
+    instance_column: Annotated[str, Parameter(group=LIST, metavar="NAME")] = ""
+    """Column of instances, if not MqttInstanceId."""
+    region_column: Annotated[str, Parameter(group=LIST, metavar="NAME")] = ""
+    """Column of their regions, if not RegionId."""
     trust_serials: Annotated[bool, Parameter(group=LIST)] = False
     """Accept serials that all end in zeros after 15 digits, as a spreadsheet leaves them."""
     skip_invalid: Annotated[bool, Parameter(group=LIST)] = False
@@ -200,7 +204,7 @@ class StopOptions:
     """When a session is to stop by itself."""
 
     limit_rows: Annotated[int | None, number(SAFETY)] = None
-    """Call at most so many rows, then stop (75); resume calls the next ones."""
+    """Call at most so many rows, then stop (75)."""
     max_errors: Annotated[str, Parameter(group=SAFETY, metavar="N|P%")] = "50%"
     """Stop (3) when more rows than this failed: a number, or a share of those finished, from 100 on."""
 
@@ -248,7 +252,7 @@ class StartOptions:
     retain_days: Annotated[int | None, number(SCHEDULE, "DAYS")] = None
     """After a run that finished, remove files of this job's runs that are older by the date in their name."""
     metrics_file: Annotated[Path | None, Parameter(group=OUTPUT, metavar="FILE")] = None
-    """Keep metrics in this .prom file, for the node exporter; one for each job."""
+    """Metrics for the node exporter (.prom); one for each job."""
 
 
 @Parameter(name="*")

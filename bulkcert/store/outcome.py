@@ -4,6 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
+from bulkcert.service.certificates import ca_key
 from bulkcert.service.verdicts import Verdict
 
 
@@ -67,6 +68,7 @@ class Row(msgspec.Struct, frozen=True):
         ca_sn: Serial of the CA certificate.
         outcome: The outcome that it has, and that its call replaces; None without one.
         unanswered: Whether an attempt was made earlier whose answer is not known.
+        instance: ID of its instance; empty where all rows are of one.
     """
 
     number: int
@@ -74,6 +76,12 @@ class Row(msgspec.Struct, frozen=True):
     ca_sn: str
     outcome: Outcome | None = None
     unanswered: bool = False
+    instance: str = ""
+
+    @property
+    def ca(self) -> str:
+        """Key of its CA."""
+        return ca_key(self.ca_sn, self.instance)
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):

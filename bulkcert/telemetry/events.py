@@ -34,6 +34,7 @@ def log_started(run: Run) -> None:
         input=job.list_name,
         results=str(job.results),
         endpoint=str(job.endpoint),
+        instances={instance: str(endpoint) for instance, endpoint in job.instances.items()},
         rows=check.rows,
         invalid=check.invalid,
         duplicates=check.duplicates,

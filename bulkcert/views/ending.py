@@ -120,6 +120,7 @@ def failed_lines(failed: FailedRows | None) -> Iterator[tuple[str, str]]:
     groups = [group for group in failed.groups if group.kind not in _NOT_TRIED]
     for group in groups[:GROUPS_SHOWN]:
         under = f" CA {printable(group.ca_sn)}" if group.ca_sn else ""
+        under += f" {group.instance}" if group.instance else ""
         yield "", f"{group.rows:>9,} {' '.join(filter(None, (group.kind, printable(group.code))))}{under}"
     if len(groups) > GROUPS_SHOWN:
         yield "", f"{'':>9} {tr('and further groups')}"

@@ -58,7 +58,7 @@ def rows_of(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
     yield from rehearsal_line(rehearsal=is_rehearsal(status))
     yield "state", _state(status)
     if (asked := status.asked) is not None:
-        yield "action", f"{asked.action} on {asked.instance} at {asked.endpoint}"
+        yield "action", f"{asked.action} on {asked.on} at {asked.at}"
         yield "input", ", ".join(asked.inputs)
         yield from _counts(status, asked.rows)
         yield from _calls(status)
