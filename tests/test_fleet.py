@@ -1,5 +1,7 @@
 """Coordinator and lanes without a network between them: calls, shares, and what happens when a lane does not behave."""
 
+import asyncio
+
 import anyio
 import httpx
 import pytest
@@ -297,6 +299,30 @@ def test_a_throttle_at_one_lane_slows_all_down():
         assert slowed < 1
 
     played(play)
+
+
+def test_what_an_operator_asks_reaches_the_lanes():
+    """A pause, its end, and other limits: nothing is sent in a pause, and never more than the limit of then."""
+    service, failures = Service(), []
+
+    async def play(fleet):
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+        fleet.join("one", service)
+        async with anyio.create_task_group() as calls:
+            calls.start_soon(fleet.call_all, 250)
+            await anyio.sleep(1.0)
+            fleet.lanes.pause("an operator")
+            await anyio.sleep(0.5)
+            sent = len(service.asked)
+            await anyio.sleep(0.5)
+            assert 0 < len(service.asked) == sent < 250
+            await fleet.lanes.change(target(50, 300))
+            fleet.lanes.resume()
+            resumed_at = clock()
+        assert peak([at for at, _ in service.asked if at > resumed_at]) <= 50
+
+    played(play, target(200, 300))
+    assert not failures
 
 
 def test_a_stop_drains_the_lanes():

@@ -253,6 +253,28 @@ async def test_what_comes_after_the_end_is_nobodys_answer():
     assert seen == {"0": 1, "1": 1, "2": 1}
 
 
+async def test_a_connection_that_is_out_of_step_is_left():
+    """After an answer to another call the one to this call may come late, and is not taken for that to the next."""
+    late = b'HTTP/1.1 500 X\r\nContent-Length: 30\r\n\r\n{"Code":"FindDeviceBySnError"}'
+    opened = []
+
+    async def talk(reader, writer):
+        opened.append(said := [whole_answer("0"), late] if not opened else [whole_answer("2")])
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            for answer in said:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(answer)
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    async with calling(server.sockets[0].getsockname()[1]) as (_, call):
+        codes = [(await call(serial)).code for serial in ("1", "2")]
+    server.close()
+
+    assert codes == ["Client.WrongEcho", ""]
+
+
 async def test_a_connection_that_has_died_unnoticed_costs_nothing():
     """The kernel is asked before a request goes: a close that the loop has not heard of yet does not cost the call."""
     async with serving([[], ["answer", "wait", "wait", "close"]]) as (port, seen), calling(port) as (carrier, call):

@@ -224,8 +224,9 @@ class Ticker:
         if not cost:
             self._timer = loop.call_later(self._slow_down.paused_until - time.monotonic(), self._tick)
             return
+        # There is none where all lanes are on other machines, or pace themselves.
         waits = [pacer.release(cost) for pacer in self.pacers]
-        if (soonest_s := min(waits)) < math.inf:
+        if (soonest_s := min(waits, default=math.inf)) < math.inf:
             wait_s = max([wait_s for wait_s in waits if wait_s <= soonest_s + NEAR_S])
             self._timer = loop.call_later(max(RETRY_S, wait_s), self._tick)
 

@@ -75,7 +75,8 @@ class TrustContext(ssl.SSLContext):
 class Transport(httpx.AsyncBaseTransport):
     """Carries calls without a body to one origin; the ``target`` extension of a request says what is asked for.
 
-    Of the ``timeout`` extension, ``connect`` limits connecting, and ``read`` the whole call, connecting included.
+    Of the ``timeout`` extension, ``connect`` limits connecting, and ``read`` the whole call, connecting included. The
+    ``discard`` extension of a response is what closes its connection.
 
     Args:
         origin: Scheme, host and port.
@@ -128,7 +129,8 @@ class Transport(httpx.AsyncBaseTransport):
         if isinstance(answer, httpx.TransportError):
             raise answer
         self._keep(connection)
-        return httpx.Response(answer.status, headers=answer.headers, stream=Content(answer.body))
+        extensions = {"discard": connection.abort}
+        return httpx.Response(answer.status, headers=answer.headers, stream=Content(answer.body), extensions=extensions)
 
     def prepare(self, limits: Mapping[str, float | None]) -> Awaitable[object] | None:
         """Sees to a connection for a call to come; if none comes about, the call itself finds out why.
