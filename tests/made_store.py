@@ -7,7 +7,12 @@ from contextlib import closing, contextmanager
 import msgspec
 import polars as pl
 
+from bulkcert.input import annotated
+from bulkcert.output.evidence import serials_in
+from bulkcert.runs.opened import pinned_of
+from bulkcert.store import queries
 from bulkcert.store.database import make_tables
+from bulkcert.store.evidence import digest_of
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Asked
 
@@ -125,8 +130,21 @@ def made_run(parent, rows=("succeeded",), sessions=None, *, name="results.csv", 
                 _insert(db, "certificate", {"row": number, **known})
             if claim:
                 _insert(db, "claim", {"row": number, "session": claim[0], "sent": claim[1]})
+        seal(db, files, run)
     files.store.chmod(0o600)
     return files
+
+
+def seal(db, files, run):
+    """Gives the rows of a store the digests that they have where nobody has changed them by hand."""
+    pinned = pinned_of(files, run)
+    for batch in annotated(pinned, own=False):
+        of_rows = dict(serials_in(batch))
+        for row in queries.window(db, 1, run.rows):
+            call, newest = row[1:9], row[-3]
+            if row[0] in of_rows:
+                digest = None if newest is None else digest_of(row[0], of_rows[row[0]], (newest, *call[1:]))
+                db.execute("UPDATE certificate SET digest = ? WHERE row = ?", (digest, row[0]))
 
 
 @contextmanager

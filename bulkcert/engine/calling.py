@@ -209,4 +209,6 @@ def _record(row: Row, settled: CallResult, read: CallResult | None, action: Acti
         answer.latency_ms,
         settled.again,
         changed=settled.attempts > 0 and (settled.unanswered or not unexamined),
+        device_sn=row.device_sn,
+        ca_sn=row.ca_sn,
     )

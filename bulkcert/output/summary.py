@@ -111,7 +111,8 @@ class Summary(msgspec.Struct, frozen=True):
     has the quantiles of the last attempt of each called row; it is empty without calls.
     Where a session was killed, ``calls_at_least``, not all of its calls are in ``calls``. ``unknown_before`` is the
     number of rows that a call may have changed and of which nobody knows what they were before. ``undone`` rows were
-    changed back by an undo, ``maybe_undone`` ones perhaps. ``failed`` is null where every row is in the desired state.
+    changed back by an undo, ``maybe_undone`` ones perhaps. ``rows_digest`` is of all rows in order, as the
+    store has them (``output.evidence``). ``failed`` is null where every row is in the desired state.
     """
 
     action: str
@@ -122,6 +123,7 @@ class Summary(msgspec.Struct, frozen=True):
     input_sha256: str
     results: str
     results_sha256: str
+    rows_digest: str
     rows: int
     outcomes: dict[str, int]
     codes: dict[str, int]
@@ -156,7 +158,7 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 def summary_of(
-    status: RunStatus, pinned: PinnedList, db: sqlite3.Connection, failed: FailedRows | None = None
+    status: RunStatus, pinned: PinnedList, db: sqlite3.Connection, digest: str, failed: FailedRows | None = None
 ) -> Summary:
     """Returns the summary of a run whose results are written.
 
@@ -164,6 +166,7 @@ def summary_of(
         status: Its state.
         pinned: Its list.
         db: Its store.
+        digest: Of all its rows in order (``evidence``).
         failed: What is in the file of the rows that are not in the desired state.
 
     Raises:
@@ -188,6 +191,7 @@ def summary_of(
         input_sha256=asked.sha256,
         results=str(status.files.results),
         results_sha256=sha256_of(status.files.results),
+        rows_digest=digest,
         rows=asked.rows,
         outcomes={outcome.value: count for outcome, count in status.outcomes.items()},
         codes=dict(codes.most_common()),

@@ -92,6 +92,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
         latency_ms: Time from sending the last attempt to its answer, in milliseconds.
         again: Whether the next session takes the row up again: this one stopped before its outcome was final.
         changed: Whether a call may have changed the certificate.
+        device_sn: Serial of the device certificate; empty for CA actions.
+        ca_sn: Serial of the CA certificate.
     """
 
     row: int
@@ -106,3 +108,5 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     latency_ms: float = 0.0
     again: bool = False
     changed: bool = False
+    device_sn: str = ""
+    ca_sn: str = ""

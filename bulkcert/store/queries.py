@@ -53,7 +53,7 @@ LAST = 2**63 - 1
 
 WINDOW = (
     *("row", "outcome", "code", "message", "http_status", "request_id", "attempts", "sent_at", "finished_at"),
-    *("latency_ms", "before", "verified", "verified_at"),
+    *("latency_ms", "before", "verified", "verified_at", "newest", "digest", "altered"),
 )
 """Columns of ``window``."""
 
