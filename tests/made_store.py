@@ -10,7 +10,6 @@ import polars as pl
 from bulkcert.input import annotated
 from bulkcert.output.evidence import serials_in
 from bulkcert.runs.opened import pinned_of
-from bulkcert.store import queries
 from bulkcert.store.database import make_tables
 from bulkcert.store.evidence import digest_of
 from bulkcert.store.paths import RunFiles
@@ -137,14 +136,14 @@ def made_run(parent, rows=("succeeded",), sessions=None, *, name="results.csv", 
 
 def seal(db, files, run):
     """Gives the rows of a store the digests that they have where nobody has changed them by hand."""
-    pinned = pinned_of(files, run)
-    for batch in annotated(pinned, own=False):
+    db.execute("UPDATE certificate SET digest = NULL WHERE newest IS NULL")
+    columns = "newest, code, message, http_status, request_id, attempts, sent_at, finished_at"
+    called = f"SELECT row, {columns} FROM certificate WHERE newest IS NOT NULL AND row BETWEEN ? AND ?"
+    for batch in annotated(pinned_of(files, run), own=False):
         of_rows = dict(serials_in(batch))
-        for row in queries.window(db, 1, run.rows):
-            call, newest = row[1:9], row[-3]
-            if row[0] in of_rows:
-                digest = None if newest is None else digest_of(row[0], of_rows[row[0]], (newest, *call[1:]))
-                db.execute("UPDATE certificate SET digest = ? WHERE row = ?", (digest, row[0]))
+        found = db.execute(called, (min(of_rows, default=1), max(of_rows, default=0))).fetchall()
+        digests = [(digest_of(of_rows[call[0]], call), call[0]) for call in found]
+        db.executemany("UPDATE certificate SET digest = ? WHERE row = ?", digests)
 
 
 @contextmanager

@@ -32,9 +32,9 @@ class Evidence:
         """
         if not batch.height:
             return []
-        found = self._ask(evidence.proved, int(batch[ROW][0]), [serials for _, serials in serials_in(batch)])
+        found = self._ask(evidence.proved, int(batch[ROW][0]), _serials(batch).rows())
         self._all.update(found.digests)
-        return list(found.rows)
+        return found.rows  # type: ignore[no-any-return]
 
     @property
     def digest(self) -> str:
@@ -44,9 +44,12 @@ class Evidence:
 
 def serials_in(frame: pl.DataFrame) -> Iterator[tuple[int, evidence.Serials]]:
     """Yields the rows of a frame of ``annotated``, each with its serials; a missing one is empty."""
+    return zip(frame[ROW], _serials(frame).iter_rows(), strict=True)
+
+
+def _serials(frame: pl.DataFrame) -> pl.DataFrame:
     device = pl.col(DEVICE_SN) if DEVICE_SN in frame.columns else pl.lit("").alias(DEVICE_SN)
-    columns = frame.select(ROW, device.fill_null(""), pl.col(CA_SN).fill_null(""))
-    return ((row, (device_sn, ca_sn)) for row, device_sn, ca_sn in columns.iter_rows())
+    return frame.select(device.fill_null(""), pl.col(CA_SN).fill_null(""))
 
 
 def prove(pinned: PinnedList, ask: Ask) -> str:

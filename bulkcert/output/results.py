@@ -6,6 +6,7 @@ It is made from the pinned list and the store, streamed; it appears whole under 
 import io
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import reduce
 from operator import and_
 from pathlib import Path
@@ -49,12 +50,11 @@ _WINDOW = pl.Schema(
         "prior_status": pl.String(),
         "verified_status": pl.String(),
         "verified_at": pl.Int64(),
-        "newest": pl.String(),
-        "digest": pl.Int64(),
+        "digest": pl.Binary(),
         "altered": pl.Boolean(),
     }
 )
-"""The columns of ``queries.window``, under the names that they have in results; the last three are in none."""
+"""The columns of ``queries.window``, under the names that they have in results; the last two are in none."""
 
 COLUMNS = tuple(_WINDOW)[:11]
 """The columns after the input's own, in this order."""
@@ -94,6 +94,7 @@ def write_results(
     only: Mapping[str, Collection[str]] = EVERY_ROW,
     *,
     advice: str = MAKE_ROOM,
+    into: BinaryIO | None = None,
 ) -> Written:
     """Writes results, durable before they appear under their name; every row is proved to be as it was kept.
 
@@ -103,6 +104,7 @@ def write_results(
         ask: Asks the store.
         only: Values of the rows that are wanted, by column of the results or ``CA_SN``; any where there are none.
         advice: What to do next if they cannot be written.
+        into: What takes them in place of the file.
 
     Raises:
         BulkcertError: They cannot be written, or what the store has is not what was kept.
@@ -116,12 +118,17 @@ def write_results(
         rows.update({Outcome(name): count for name, count in frame["outcome"].value_counts().iter_rows()})
         return frame
 
-    write_rows(path, pinned, with_outcomes, advice=advice)
+    write_rows(path, pinned, with_outcomes, advice=advice, into=into)
     return Written(rows, evidence.digest)
 
 
 def write_rows(
-    path: Path, pinned: PinnedList, shape: Callable[[pl.DataFrame], pl.DataFrame], *, advice: str = MAKE_ROOM
+    path: Path,
+    pinned: PinnedList,
+    shape: Callable[[pl.DataFrame], pl.DataFrame],
+    *,
+    advice: str = MAKE_ROOM,
+    into: BinaryIO | None = None,
 ) -> None:
     """Writes what becomes of the batches of a list, durable before it appears under its name.
 
@@ -130,6 +137,7 @@ def write_rows(
         pinned: The list.
         shape: Returns what is written of a batch of ``annotated``; it is asked for an empty one first.
         advice: What to do next if it cannot be written.
+        into: What takes it in place of the file.
 
     Raises:
         BulkcertError: It cannot be written.
@@ -145,7 +153,7 @@ def write_rows(
 
     try:
         schema = shape(next(annotated(pinned)).clear()).schema
-        with whole(path) as file:
+        with whole(path) if into is None else nullcontext(into) as file:
             sink(frames(), schema, suffix_of(path), file)
     except BaseException as error:
         if failure:

@@ -47,7 +47,7 @@ def export(files: RunFiles, output: Path, only: Mapping[str, Collection[str]], *
     if os.path.realpath(output) == os.path.realpath(files.failed):
         raise BulkcertError(ExitStatus.CANNOT_WRITE, f"{output} is the failed rows of the run", _OTHER)
     refuse_taken(output, overwrite=overwrite)
-    with _reading(files) as (pinned, ask):
+    with reading_run(files) as (pinned, ask):
         return write_results(output, pinned, ask, only, advice=_ELSEWHERE).rows
 
 
@@ -57,12 +57,12 @@ def scan(files: RunFiles) -> pl.LazyFrame:
     Raises:
         NoRunError: There is no such run.
     """
-    with _reading(files) as (pinned, ask):
+    with reading_run(files) as (pinned, ask):
         verified = ask(queries.count, queries.READ_BACK) > 0
         schema = chosen(next(annotated(pinned)).clear(), [], ".parquet", verified=verified).schema
 
     def frames() -> Iterator[pl.DataFrame]:
-        with _reading(files) as (pinned, ask):
+        with reading_run(files) as (pinned, ask):
             evidence = Evidence(ask)
             for batch in annotated(pinned):
                 yield chosen(batch, evidence.rows(batch), ".parquet", verified=verified)
@@ -71,7 +71,7 @@ def scan(files: RunFiles) -> pl.LazyFrame:
 
 
 @contextmanager
-def _reading(files: RunFiles) -> Iterator[tuple[PinnedList, Ask]]:
+def reading_run(files: RunFiles) -> Iterator[tuple[PinnedList, Ask]]:
     """Opens the list and the store of a run, while a session may be running.
 
     Raises:

@@ -5,10 +5,10 @@ states that were read, why a row is not called) has a copy next to it, which cos
 """
 
 import sqlite3
-import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
-from typing import NamedTuple
+from operator import add, itemgetter
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -16,42 +16,43 @@ from bulkcert.store import queries
 from bulkcert.store.database import contradiction
 from bulkcert.store.outcome import Outcome, Record
 
-_encode = msgspec.json.Encoder().encode
+_lines = msgspec.json.Encoder().encode_lines
 
-_CALL = slice(1, 9)
-"""Where ``queries.WINDOW`` has what a digest is over, from the outcome to when it was finished."""
+_CALL = itemgetter(slice(9))
+"""Takes of ``queries.WINDOW`` what a digest is over beside the serials."""
 
 _NOTHING = (Outcome.NOT_ATTEMPTED, None, None, None, None, 0, None, None)
-"""The same of a row of which the store has none."""
+"""What they are of a row of which a store has nothing, but for its number."""
+
+_HIDDEN = "row = ? AND outcome IS never"
+"""A row that a list keeps from being called, whatever came of it before."""
 
 Serials = tuple[str, str]
 """Serial of the device, empty in actions on CAs, and of the CA."""
 
 
-def digest_of(number: int, serials: Serials, call: Sequence[object]) -> int:
-    """Returns the digest of a row: 8 bytes of BLAKE2b, as the signed number that a store has.
+def digest_of(serials: Serials, call: Sequence[object]) -> bytes:
+    """Returns the digest of a row: 8 bytes of BLAKE2b.
 
     Args:
-        number: Of the row.
         serials: Its serials.
-        call: Its outcome and, each None where there is none, code, message, HTTP status, request ID, attempts, and
-            when its last attempt was sent and finished.
+        call: Its number, its outcome and, each None where there is none, code, message, HTTP status, request ID,
+            attempts, and when its last attempt was sent and finished.
     """
-    content = _encode((number, *serials, *call))
-    return int.from_bytes(blake2b(content, digest_size=8).digest(), "big", signed=True)
+    return _digests([(*call, *serials)])[0]
 
 
-def digest_of_record(record: Record) -> int:
-    """Returns the digest of the row that a record makes."""
-    answer = (record.code or None, record.message or None, record.http_status or None, record.request_id or None)
-    times = (record.attempts, record.sent_at or None, record.finished_at or None)
-    return digest_of(record.row, (record.device_sn, record.ca_sn), (record.outcome, *answer, *times))
+def _digests(calls: Iterable[tuple[Any, ...]]) -> list[bytes]:
+    # Without a function for each, and no list of them: these are a million rows.
+    return [blake2b(line[:-1], digest_size=8).digest() for line in _lines(calls).split(b"\n")[:-1]]
 
 
-def encoded(records: Iterable[Record]) -> str:
-    """Returns records as JSON for a statement: the fields of each, and its digest behind them."""
-    # Each is a list: one more value in it costs less than another list around it.
-    return "[" + ",".join(f"{_encode(each)[:-1].decode()},{digest_of_record(each)}]" for each in records) + "]"
+def encoded(records: Sequence[Record]) -> tuple[str, bytes]:
+    """Returns records as a statement takes them: JSON of their fields, and their digests one behind the other."""
+    lines = _lines(records).split(b"\n")[:-1]
+    # The last three fields are none of the digest: flags have their copy, and a latency proves nothing.
+    digests = [blake2b(line.rsplit(b",", 3)[0], digest_size=8).digest() for line in lines]
+    return (b"[%s]" % b",".join(lines)).decode(), b"".join(digests)
 
 
 class Proved(NamedTuple):
@@ -62,7 +63,7 @@ class Proved(NamedTuple):
         digests: One for each row of the list, as it is shown.
     """
 
-    rows: list[tuple[object, ...]]
+    rows: list[tuple[Any, ...]]
     digests: bytes
 
 
@@ -78,21 +79,18 @@ def proved(db: sqlite3.Connection, first: int, serials: Sequence[Serials]) -> Pr
         sqlite3.DatabaseError: A row is not as it was written, or is of other serials.
     """
     rows = queries.window(db, first, first + len(serials) - 1)
-    digests, found = [], iter(rows)
-    row = next(found, None)
-    for number, of_row in enumerate(serials, first):
-        if row is None or row[0] != number:
-            digests.append(digest_of(number, of_row, _NOTHING))
-            continue
-        outcome, (newest, written, altered) = row[1], row[-3:]
-        digest = digest_of(number, of_row, row[_CALL] if outcome is not None else _NOTHING)
-        # A row that a list keeps from being called shows nothing of what came of it before.
-        expected = None if newest is None else digest if newest == outcome else written
-        if altered or written != expected:
-            raise contradiction(f"row {number:,} is not as it was written, or not of these serials")
-        digests.append(digest)
-        row = next(found, None)
-    return Proved(rows, struct.pack(f">{len(digests)}q", *digests))
+    calls: Iterable[tuple[Any, ...]] = map(_CALL, rows)
+    if len(rows) < len(serials) or any(row[1] is None for row in rows):
+        reached = {row[0]: row for row in rows if row[1] is not None}
+        last = first + len(serials)
+        calls = (_CALL(reached[row]) if row in reached else (row, *_NOTHING) for row in range(first, last))
+    digests = _digests(map(add, calls, serials))
+    for row in rows:
+        is_other = row[-2] is not None and row[-2] != digests[row[0] - first]
+        # Where a list keeps a row from being called, what came of it before is not shown.
+        if row[-1] or (is_other and not queries.count(db, _HIDDEN, row[0])):
+            raise contradiction(f"row {row[0]:,} is not as it was written, or not of these serials")
+    return Proved(rows, b"".join(digests))
 
 
 def confirm_mirrors(db: sqlite3.Connection) -> None:
@@ -104,3 +102,31 @@ def confirm_mirrors(db: sqlite3.Connection) -> None:
     for table in ("run", "session", "claim"):
         if db.execute(f"SELECT EXISTS (SELECT 1 FROM {table} WHERE altered)").fetchone()[0]:  # noqa: S608 - ours
             raise contradiction(f"a {table} in it is not as it was written")
+
+
+def confirm_attempts(db: sqlite3.Connection, serials: Mapping[int, Serials]) -> None:
+    """Confirms that replaced outcomes are as they were written.
+
+    Args:
+        db: The store.
+        serials: Of consecutive rows of the list.
+
+    Raises:
+        sqlite3.DatabaseError: One is not, or it is of other serials.
+    """
+    statement = f"SELECT {', '.join(_CALL(queries.WINDOW))}, digest FROM attempt WHERE row BETWEEN ? AND ?"  # noqa: S608 - ours
+    for *call, written in db.execute(statement, (min(serials, default=1), max(serials, default=0))):
+        if written != digest_of(serials[call[0]], call):
+            raise contradiction(
+                f"an earlier outcome of row {call[0]:,} is not as it was written, or not of these serials"
+            )
+
+
+def confirm_structure(db: sqlite3.Connection) -> None:
+    """Confirms that indexes and tables of a store say the same.
+
+    Raises:
+        sqlite3.DatabaseError: They do not.
+    """
+    if db.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
+        raise contradiction("its indexes and its tables contradict each other")

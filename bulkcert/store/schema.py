@@ -19,8 +19,9 @@ def _mirrored(expression: str) -> str:
     altered INT GENERATED ALWAYS AS (mirror IS NOT ({expression})) VIRTUAL"""
 
 
-_WITHOUT_DIGEST = """printf('%d %d %d', session, again, changed) || CASE WHEN COALESCE(never, before, verified) IS NULL
-    THEN '' ELSE json_array(never, first_row, why, before, verified, verified_at) END"""
+_WITHOUT_DIGEST = """CASE WHEN COALESCE(never, before, verified) IS NULL
+    THEN COALESCE(session, 0) * 4 + again * 2 + changed
+    ELSE json_array(session, again, changed, never, first_row, why, before, verified, verified_at) END"""
 """What commands decide by beyond the digest of a row: SQL alone changes it, which cannot make digests."""
 
 TABLES = (
@@ -49,7 +50,7 @@ CREATE TABLE certificate (
     row INTEGER PRIMARY KEY, never TEXT, first_row INT, why TEXT, before TEXT, newest TEXT,
     again INT NOT NULL DEFAULT 0, changed INT NOT NULL DEFAULT 0, session INT, code TEXT, message TEXT,
     http_status INT, request_id TEXT, attempts INT NOT NULL DEFAULT 0, sent_at INT, finished_at INT, latency_ms REAL,
-    verified TEXT, verified_at INT, digest INT,
+    verified TEXT, verified_at INT, digest BLOB,
     {_mirrored(_WITHOUT_DIGEST)},
     -- A row that was called keeps what came of it, though a list protects it now.
     outcome TEXT GENERATED ALWAYS AS (CASE
@@ -75,7 +76,7 @@ CREATE TABLE claim (
 -- Outcomes of calls that newer ones have replaced, and calls of an undo that have changed nothing back: for audit.
 CREATE TABLE attempt (
     id INTEGER PRIMARY KEY, session INT, row INT NOT NULL, outcome TEXT NOT NULL, code TEXT, message TEXT,
-    http_status INT, request_id TEXT, attempts INT NOT NULL, sent_at INT, finished_at INT, digest INT);
+    http_status INT, request_id TEXT, attempts INT NOT NULL, sent_at INT, finished_at INT, digest BLOB);
 """,
     """
 -- What an operator asked of a session while it was running; the rates are those that are to hold from then on.

@@ -9,12 +9,11 @@ the calls, which costs ten times what the row does.
 from bulkcert.store.outcome import Record
 
 _OF_RECORD = {name: f"value ->> {place}" for place, name in enumerate(Record.__struct_fields__)}
-# What there was none of is NULL.
-_ANSWER = {name: f"NULLIF({_OF_RECORD[name]}, '')" for name in ("code", "message", "request_id")}
-_ANSWER |= {name: f"NULLIF({_OF_RECORD[name]}, 0)" for name in ("http_status", "sent_at", "finished_at")}
-_CALL = _ANSWER | {"latency_ms": f"NULLIF({_OF_RECORD['latency_ms']}, 0)", "attempts": _OF_RECORD["attempts"]}
-# Behind the fields of a record stands its digest (``evidence.encoded``).
-_ANSWERED = _ANSWER | {"digest": f"value ->> {len(_OF_RECORD)}"}
+_ANSWER = {
+    name: _OF_RECORD[name] for name in ("code", "message", "request_id", "http_status", "sent_at", "finished_at")
+}
+_CALL = {name: _OF_RECORD[name] for name in (*_ANSWER, "latency_ms", "attempts")}
+_ANSWERED = _ANSWER | {"digest": "substr(?3, key * 8 + 1, 8)"}  # as ``evidence.encoded`` has them
 _NEWEST = _CALL | _ANSWERED | {"newest": _OF_RECORD["outcome"], "again": _OF_RECORD["again"]}
 
 OUTCOME = f"""INSERT INTO certificate (session, row, changed, {", ".join(_NEWEST)})
@@ -26,13 +25,13 @@ ON CONFLICT (row) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name 
     changed = CASE WHEN excluded.newest = 'undone' THEN 0 ELSE changed OR excluded.changed END,
     verified = CASE WHEN excluded.attempts > 0 THEN NULL ELSE verified END,
     verified_at = CASE WHEN excluded.attempts > 0 THEN NULL ELSE verified_at END"""
-"""Keeps records: the session, and the records. What an earlier session may have called without a trace may be changed,
-whatever came of its call now."""
+"""Keeps records: the session, and the records with their digests. What an earlier session may have called without a
+trace may be changed, whatever came of its call now."""
 
 ATTEMPT = f"""INSERT INTO attempt (session, row, outcome, attempts, {", ".join(_ANSWERED)})
-SELECT ?, {", ".join(_OF_RECORD[name] for name in ("row", "outcome", "attempts"))}, {", ".join(_ANSWERED.values())}
-FROM json_each(?) WHERE {_OF_RECORD["attempts"]}"""
-"""Keeps records for audit alone: the session, and the records."""
+SELECT ?1, {", ".join(_OF_RECORD[name] for name in ("row", "outcome", "attempts"))}, {", ".join(_ANSWERED.values())}
+FROM json_each(?2) WHERE {_OF_RECORD["attempts"]}"""
+"""Keeps records for audit alone: the session, and the records with their digests."""
 
 _NO_ANSWER = ", ".join(f"{name} = NULL" for name in (*_ANSWER, "latency_ms"))
 OUTCOME_DROPPED = f"""UPDATE certificate SET newest = NULL, digest = NULL, again = 0, attempts = 0, {_NO_ANSWER}

@@ -221,9 +221,9 @@ class Store:
         with self.transaction() as db:
             if sent:
                 db.execute(statements.SENT, (self.session, _text(sent)))
-            db.execute(statements.OUTCOME, (self.session, encoded(records)))
+            db.execute(statements.OUTCOME, (self.session, *encoded(records)))
             if vain:
-                db.execute(statements.ATTEMPT, (self.session, encoded(vain)))
+                db.execute(statements.ATTEMPT, (self.session, *encoded(vain)))
             if own:
                 db.execute(statements.OWN_SETTLED, (_text(own), self.session))
             db.execute(statements.SETTLED, (_text(settled),))
@@ -323,13 +323,13 @@ class Store:
 def _before(row: int, serials: Serials, state: str, unchanged_at: int | None) -> tuple[object, ...]:
     if unchanged_at is None:
         return state, None, None, None, row
-    call = (Outcome.UNCHANGED, None, None, None, None, 0, None, unchanged_at)
-    return state, Outcome.UNCHANGED, unchanged_at, digest_of(row, serials, call), row
+    call = (row, Outcome.UNCHANGED, None, None, None, None, 0, None, unchanged_at)
+    return state, Outcome.UNCHANGED, unchanged_at, digest_of(serials, call), row
 
 
 def _undone(row: int, serials: Serials, at: int) -> tuple[object, ...]:
-    call = (Outcome.UNDONE, None, statements.READ_SO, None, None, 0, None, at)
-    return at, digest_of(row, serials, call), row
+    call = (row, Outcome.UNDONE, None, statements.READ_SO, None, None, 0, None, at)
+    return at, digest_of(serials, call), row
 
 
 def _text(values: Any) -> str:
