@@ -6,19 +6,18 @@ import os
 import re
 import signal
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TextIO, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, cast
 
 import cyclopts
 from cyclopts import App, Parameter
 from cyclopts.config import Dict, Env
-from cyclopts.help import HelpPanel
 from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
-from bulkcert.commands import OVERVIEW
+from bulkcert.commands import COMMANDS, OVERVIEW
 from bulkcert.commands.help import topics
-from bulkcert.commands.signatures import COMMANDS
 from bulkcert.errors import BulkcertError, ExitStatus, end_on_signals
 from bulkcert.job_file import options_of_job
 from bulkcert.log import bind, format_asked
@@ -27,6 +26,9 @@ from bulkcert.runs.planned import planned_options
 from bulkcert.views import console as terminal
 from bulkcert.views.layout import over_echo
 from bulkcert.views.option_errors import wrong_options
+
+if TYPE_CHECKING:
+    from cyclopts.help import HelpPanel
 
 SHOWN = (str, int, float)
 """Types of defaults that a help shows, unless they are empty; a switch is off, and a file is not named, by itself."""
@@ -38,7 +40,7 @@ USAGES = {
 """How commands are written whose only argument may be left out; the library does not name it."""
 
 
-def _show_panel(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:  # noqa: ARG001 - a protocol
+def _show_panel(console: Console, options: ConsoleOptions, panel: "HelpPanel") -> None:  # noqa: ARG001 - a protocol
     """Prints a group of options without a frame, which would take lines and columns from what is read."""
     from cyclopts.help.inline_text import InlineText  # noqa: PLC0415 - for help alone
     from cyclopts.help.specs import DescriptionRenderer  # noqa: PLC0415
@@ -73,8 +75,9 @@ app = App(
 app.meta.suppress_keyboard_interrupt = False
 app.meta.group_parameters = MAIN
 
-for name, (body, statuses) in COMMANDS.items():
-    app.command(body, name=name, help_epilogue=f"Exit status: {statuses}", usage=USAGES.get(name))
+for name, command in COMMANDS.items():
+    function = f"bulkcert.commands.{command.signature}:{'help_' if name == 'help' else name}"
+    app.command(function, name=name, help_epilogue=f"Exit status: {command.statuses}", usage=USAGES.get(name))
 
 
 def _options_of(command: str) -> set[str]:
@@ -119,6 +122,7 @@ def bulkcert(
     layers: list[Any] = [_of_a_run_alone if command == "control" else _ENVIRONMENT]
     if job is not None:
         options = options_of_job(job, command, _options_of(command), _options_of("run"))
+        layers.append(partial(_demand, options.get("require", [])))
         # Below the command: at the top the library ignores a key that has the name of a command, as plan has.
         layers.append(Dict({command: options}, source=str(job)))
         if not format_asked(tokens, os.environ) and options.get("log-format") == "json":
@@ -135,6 +139,14 @@ def bulkcert(
 
 
 _ENVIRONMENT = Env("BULKCERT_", command=False)
+
+
+def _demand(demanded: object, _app: App, _commands: tuple[str, ...], arguments: cyclopts.ArgumentCollection) -> None:
+    """Adds what a job file demands to what is demanded by other means: neither option nor variable lifts it."""
+    for argument in arguments:
+        if argument.name == "--require" and argument.tokens:
+            names = ",".join(map(str, demanded)) if isinstance(demanded, list) else str(demanded)
+            argument.append(argument.tokens[0].evolve(value=names, index=len(argument.tokens)))
 
 
 def _of_a_run_alone(app: App, commands: tuple[str, ...], arguments: cyclopts.ArgumentCollection) -> None:

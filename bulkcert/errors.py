@@ -42,6 +42,10 @@ class ExitStatus(IntEnum):
     """SIGTERM; drained, store synced, run again to resume."""
 
 
+ON_PURPOSE = frozenset({ExitStatus.STOPPED_EARLY, ExitStatus.HUNG_UP, ExitStatus.INTERRUPTED, ExitStatus.TERMINATED})
+"""Statuses of what somebody wanted to stop: nothing is amiss with it."""
+
+
 class BulkcertError(Exception):
     """An error that the user can act on: what happened, where, and what to do next.
 

@@ -6,9 +6,8 @@ from rich.console import Console
 
 from bulkcert import __version__
 from bulkcert.cli import app
-from bulkcert.commands import OVERVIEW
+from bulkcert.commands import COMMANDS, OVERVIEW
 from bulkcert.commands.help import topics
-from bulkcert.commands.signatures import COMMANDS
 
 WIDTH = 80
 """Columns of the help in the page, as on a terminal."""

@@ -1,11 +1,13 @@
 """Numbers and times in words."""
 
 import re
+from collections.abc import Mapping, Sized
 from datetime import datetime
+from functools import cache
 
 from rich.cells import cell_len
 
-from bulkcert.language import in_zone, later, spoken, tr
+from bulkcert.language import in_zone, later, spoken, tr, trn
 
 REHEARSAL = later("REHEARSAL")
 """Stands wherever somebody could take a run against an emulator for one against the service."""
@@ -20,6 +22,33 @@ def counted(count: int, noun: str) -> str:
         return f"{count:,} {tr(noun)}"
     many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}es" if noun.endswith("ss") else f"{noun}s"
     return f"{count:,} {noun if count == 1 else many}"
+
+
+def instances_in_words(instance: str, several: Sized) -> str:
+    """Returns on which instance something is done, or on how many.
+
+    Args:
+        instance: Its ID; empty where rows name it.
+        several: The instances that they name, if there are several.
+    """
+    if instance:
+        return instance
+    if not several:
+        return tr("the instances of the list")
+    return trn("{count:,} instance", "{count:,} instances", len(several))
+
+
+def endpoints_in_words(endpoint: str, several: Mapping[str, object]) -> str:
+    """Returns at which endpoint something is done, or at how many.
+
+    Args:
+        endpoint: The endpoint; empty where it follows from the regions of rows.
+        several: The endpoint of each instance, if there are several.
+    """
+    found = list(dict.fromkeys(map(str, several.values()))) or [endpoint]
+    if len(found) > 1:
+        return trn("{count:,} endpoint", "{count:,} endpoints", len(found))
+    return found[0] or tr("the endpoints of the list")
 
 
 def faults(retries: int, throttles: int) -> str:
@@ -63,8 +92,15 @@ def length(seconds: float) -> str:
 
 
 _CHINESE, _OPENS, _CLOSES = r"\u2e80-\uffef", r"\u300a\uff08", r"\u3001\u3002\u300b\uff01\uff09\uff0c\uff1a\uff1b\uff1f"
-_WORD = re.compile(rf"[{_OPENS}]*(?:[^\s{_CHINESE}]+|[{_CHINESE}])[{_CLOSES}]*")
-"""A word, or a Chinese character, with the Chinese punctuation around it: what a line is not broken in."""
+
+
+@cache
+def _word(*, chinese: bool) -> re.Pattern[str]:
+    """Returns what a line is not broken in: a word, or a Chinese character with the punctuation around it.
+
+    The pattern of the latter takes a hundredth of a start to be made.
+    """
+    return re.compile(rf"[{_OPENS}]*(?:[^\s{_CHINESE}]+|[{_CHINESE}])[{_CLOSES}]*" if chinese else r"\S+")
 
 
 def line_starts(text: str, width: int, indent: int) -> list[int]:
@@ -76,7 +112,7 @@ def line_starts(text: str, width: int, indent: int) -> list[int]:
         indent: Columns that the lines below the first are indented by.
     """
     starts = [0]
-    for word in _WORD.finditer(text):
+    for word in _word(chinese=max(text, default="") >= "\u2e80").finditer(text):
         indented = indent * (len(starts) > 1)
         is_over = indented + cell_len(text[starts[-1] : word.end()].rstrip()) > width
         if is_over and indented + cell_len(text[starts[-1] : word.start()]) > indent:

@@ -28,7 +28,7 @@ from bulkcert.service.signing import Credentials
 from bulkcert.service.verdicts import Verdict
 
 WITHOUT_NETWORK = (sys.executable, __file__, "bulkcert")
-"""The command with a stand-in for HTTP: what its own lane sends would be half of what the coordinator needs."""
+"""The command whose own lane is refused, and calls nothing: what a lane needs is none of what a coordinator needs."""
 
 MOST_CPU_US, MOST_MB, LEAST_SHARE = 60, 100, 0.95
 
@@ -112,16 +112,22 @@ async def stand_in(client, operation, parameters):
     """Answers as the service does, without a network."""
     at = round(time.time() * 1000)
     await asyncio.sleep(0.06)
-    request_id = "7A1F9C04-3E2B-4D6A-9B1C-000000000000"
     return Response(
         verdict=Verdict.DONE,
         http_status=200,
-        request_id=request_id,
+        request_id="7A1F9C04-3E2B-4D6A-9B1C-000000000000",
         sent_at=at,
         finished_at=at + 60,
         latency_ms=60.0,
         credentials=client._provider.current,
     )
+
+
+async def refusal(client, operation, parameters):
+    """Answers as the service does whom it does not know: a lane that it is told gets no calls."""
+    now, held = round(time.time() * 1000), client._provider.current
+    said = {"code": "InvalidAccessKeyId.NotFound", "http_status": 404, "request_id": "7A1F9C04", "credentials": held}
+    return Response(verdict=Verdict.STOP, sent_at=now, finished_at=now, latency_ms=1.0, **said)
 
 
 async def serve_lanes(url, count):
@@ -146,8 +152,10 @@ def main():
 if __name__ == "__main__":
     if not sys.argv[1:]:
         sys.exit(main())
-    Client.call, Client.prepare = stand_in, lambda _: None
+    Client.prepare = lambda _: None
     if sys.argv.pop(1) == "lanes":
+        Client.call = stand_in
         asyncio.run(serve_lanes(sys.argv[1], int(sys.argv[2])))
     else:
+        Client.call = refusal
         bulkcert()

@@ -1,6 +1,7 @@
 """How far a session is: one ``Stats``, made in one place and taken whole by whoever shows it."""
 
 import math
+import re
 from collections import Counter
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -8,7 +9,7 @@ from unittest.mock import patch
 
 import msgspec
 import pytest
-from program import here, write_devices
+from program import INSTANCE, here, write_devices
 from stored import figures as figures_of
 
 from bulkcert.engine import stats as engine_stats
@@ -18,6 +19,7 @@ from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import ExitStatus
 from bulkcert.store.outcome import Outcome
 from bulkcert.telemetry.events import _Watcher
+from bulkcert.views import live
 from bulkcert.views.status import figures
 
 pytestmark = pytest.mark.usefixtures("inside")
@@ -108,6 +110,24 @@ def test_the_time_that_reading_takes(kind, over):
 
     assert taken.left_s == pytest.approx(120)
     assert "0 pages and 1,000 of 13,000 single certificates read; 2 min 0 s left; " in figures(taken)
+
+
+def test_the_time_that_pages_take(tmp_path, service, monkeypatch):
+    """How many pages there are is known once the first of each CA is there: run, plan and inventory show it."""
+    service.seed(write_devices(tmp_path / "d.csv", 700, cas=2))
+    monkeypatch.setattr(live, "LINE_EVERY_S", 0.02)
+    where = ("--endpoint", service.url, "--instance", INSTANCE, "--rate", "40")
+    for command in (
+        ("plan", "inactivate-device", "d.csv", *where),
+        ("run", "inactivate-device", "d.csv", "-o", "r.csv", *where, "--yes", "--limit-rows", "1"),
+        ("inventory", "-o", "i.csv", *where, *(word for ca in (0, 1) for word in ("--ca-sn", f"00ca{ca:06d}"))),
+    ):
+        shown = here(*command, cwd=tmp_path)
+        assert shown.status in (0, 75)
+        found = re.findall(r"(\d+) of (\d+) pages.*?; (\d+) s left", " ".join(shown.stderr.split()))
+        assert found, shown.stderr
+        assert {of for _, of, _ in found} == {"8"}, "350 certificates of each CA, a hundred on a page"
+        assert all(0 < int(read) < 8 for read, _, _ in found)
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,21 @@ def test_a_job_demands_it(job, service, given, missing):
     assert not job.with_name("r.csv.run").exists()
 
 
+@pytest.mark.parametrize("typed", ["", "reason", "ticket"])
+@pytest.mark.parametrize("how", ["option", "variable"])
+def test_nothing_lifts_what_a_job_demands(job, typed, how):
+    """What is demanded by an option or a variable comes to it; the way round would be open to everybody."""
+    more = ("--require", typed) if how == "option" else ()
+    env = {"BULKCERT_REQUIRE": typed} if how == "variable" else None
+    refused = here("run", "--job", job, "--yes", *more, env=env).ended(2).stderr
+
+    assert [f"--{name} is missing" in refused for name in ("ticket", "approved-by", "reason")] == [
+        True,
+        True,
+        typed == "reason",
+    ]
+
+
 def test_a_rehearsal_needs_no_approval(job, service):
     """What is not real is not held to what a job demands."""
     here("rehearse", "--job", job).ended(0)

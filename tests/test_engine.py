@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from bulkcert.engine import lanes as lanes_module
 from bulkcert.engine.calling import CLAIMED_ROWS, Engine, committing
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.limits import Limit
+from bulkcert.engine.limits import Limit, Target
 from bulkcert.engine.outage import IN_A_ROW
 from bulkcert.engine.pacer import Pacer
 from bulkcert.engine.progress import MOST_CODES, OTHER_CODES, Progress
-from bulkcert.engine.workers import BUFFERED_ROWS
+from bulkcert.engine.workers import BUFFERED_ROWS, each_row
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.client import Client
@@ -150,14 +150,17 @@ def records_of(store, rows):
 async def run(directory, rows, script, *, action="inactivate-device", provider=None, reopen=(), batches=None, **order):
     service, progress = Service(script, order.pop("reads", lambda _: ON)), Progress()
     store = opened(directory, rows, action, reopen=reopen)
-    target = SimpleNamespace(
+    target = Target(
         instance="post-cn-1",
+        endpoint=(endpoint := httpx.URL("http://127.0.0.1")),
         addresses=(None,),
-        lane_cap=100_000,
+        account_cap=order.pop("lane_cap", 100_000),
+        address_cap=200_000,
         workers=order.pop("workers", 4),
         attempts=order.pop("attempts", 3),
+        timeout_s=60,
     )
-    client = Client(service, httpx.URL("http://127.0.0.1"), provider := provider or FixedCredentials(OLD), timeout_s=60)
+    client = Client(service, endpoint, provider := provider or FixedCredentials(OLD), timeout_s=60)
     batch = to_call(store, rows)
     lanes = Lanes([client], provider, progress, target)
     engine = Engine(ACTIONS[action], lanes, store, **{"max_errors": Limit()} | order)
@@ -168,6 +171,10 @@ async def run(directory, rows, script, *, action="inactivate-device", provider=N
     records = records_of(store, rows)
     store.close()
     return Ran(progress, records, service, progress.stop and progress.stop.status)
+
+
+def target_of(request):
+    return request.extensions["target"] + b"&"
 
 
 async def test_each_attempt_is_signed_and_paced_anew(tmp_path, monkeypatch):
@@ -195,6 +202,24 @@ async def test_job_wide_refusal_stops_the_run(tmp_path):
     assert len(ran.service.requests) <= 10 + 4
     assert 10 not in ran.outcomes
     assert set(ran.outcomes.values()) == {Outcome.SUCCEEDED}
+
+
+async def test_what_is_uncertain_is_read_before_others_are_called(tmp_path):
+    """Else a row in error would count only after all that wait, and too many errors be noticed as much later."""
+    ran = await run(
+        tmp_path,
+        40,
+        lambda row, attempt, _: DONE if row > 1 else LOST if attempt == 1 else REFUSED,
+        workers=12,
+        attempts=2,
+        lane_cap=150,
+    )
+    of_first = [number for number, each in enumerate(ran.service.requests) if b"DeviceSn=1&" in target_of(each)]
+
+    assert [ran.service.requests[number].method for number in of_first] == ["POST", "POST", "GET"]
+    assert ran.outcomes[1] is Outcome.FAILED
+    _, refused, read = of_first
+    assert read - refused <= 2
 
 
 @pytest.mark.parametrize("rows", [1, 100])
@@ -430,6 +455,18 @@ async def test_rows_are_claimed_before_they_are_called(tmp_path, monkeypatch):
     (tmp_path / "other").mkdir()
     ran = await run(tmp_path / "other", 10, lambda *_: DONE)
     assert (ran.stopped, ran.service.requests) == (ExitStatus.CANNOT_WRITE, [])
+
+
+async def test_a_row_wakes_one_worker():
+    """Rows that come one by one are done by the worker that has nothing to do; there may be thousands of them."""
+    lanes = SimpleNamespace(stopping=anyio.Event(), lanes=[None], service=SimpleNamespace(workers=1000))
+    workers = Counter()
+
+    async def work(_, row):
+        workers[anyio.get_current_task().id] += 1
+
+    await each_row(lanes, iter([[Row(number, "", "")] for number in range(50)]), work)
+    assert [*workers.values()] == [50]
 
 
 async def test_input_that_changes_meanwhile_stops_the_run_in_order(tmp_path):

@@ -108,8 +108,8 @@ def test_groups(tmp_path, monkeypatch):
         here("export", run.results).ended(0)
         return json.loads(run.summary.read_bytes())["failed"]["groups"]
 
-    drifted = {"kind": "drifted", "code": "", "ca_sn": "00ca", "rows": 1}
-    assert groups()[:2] == [{"kind": "failed", "code": "A", "ca_sn": ca, "rows": 4} for ca in ("ca0", "ca1")]
+    drifted = {"kind": "drifted", "code": "", "ca_sn": "00ca", "rows": 1, "instance": ""}
+    assert groups()[:2] == [{**drifted, "kind": "failed", "code": "A", "ca_sn": ca, "rows": 4} for ca in ("ca0", "ca1")]
     assert drifted in groups()
     monkeypatch.setattr(failed, "MOST_GROUPS", 1)
     assert sum(group["rows"] for group in groups()) == 13

@@ -40,7 +40,7 @@ class ServiceClient:
     def __init__(self, service, provider):
         self.service, self.provider = service, provider
 
-    def prepare(self):
+    def prepare(self, _parameters):
         return None
 
     async def call(self, operation, parameters):
@@ -179,6 +179,19 @@ def test_the_limit_is_shared_and_no_second_holds_more():
 
 def peak(times):
     return max(sum(1 for at in times[first:] if at < start + 1) for first, start in enumerate(times))
+
+
+def test_what_is_left_is_shared_out():
+    """Calls for less than a second go to all lanes, not to whichever asks first."""
+    services = Service(), Service()
+
+    async def play(fleet):
+        for name, service in zip(("one", "two"), services, strict=True):
+            fleet.join(name, service)
+        await fleet.call_all(60)
+
+    played(play, target(remote_lanes=1))
+    assert min(len(service.asked) for service in services) >= 20
 
 
 def test_rows_of_a_lane_that_falls_silent_go_to_others():

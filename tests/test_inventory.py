@@ -93,7 +93,7 @@ def test_formats(tmp_path, service, suffix):
     told = take(service, file).ended(0).stdout
     table = read(file)
 
-    assert table.columns == ["DeviceSn", "CaSn", "DeviceName", "Status", "ValidBegin", "ValidEnd"]
+    assert table.columns == ["DeviceSn", "CaSn", "DeviceName", "Status", "ValidBegin", "ValidEnd", "MqttInstanceId"]
     assert "151 active" in told
     assert file.stat().st_mode & 0o777 == 0o600
     begins, ends = dt.datetime(2026, 1, 1, 0, 0, 0, 123000, dt.UTC), dt.datetime(2027, 1, 1, tzinfo=dt.UTC)
@@ -116,7 +116,7 @@ def test_cas(tmp_path, service):
     take(service, file, "--cas").ended(0)
 
     table = read(file)
-    assert table.columns == ["CaSn", "CaName", "Status", "ValidBegin", "ValidEnd"]
+    assert table.columns == ["CaSn", "CaName", "Status", "ValidBegin", "ValidEnd", "MqttInstanceId"]
     assert sorted(table["CaSn"]) == [f"00ca{number:04d}" for number in range(250)]
     here("run", "inactivate-ca", file, "-o", results, *service.looking, "-q").ended(0)
     take(service, tmp_path / "off.csv", "--cas", "--status", "active").ended(0)

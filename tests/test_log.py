@@ -146,9 +146,9 @@ def test_verbose_names_single_calls(service, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "env", "status"),
     [
-        (("run", "inactivate-device", "nothing.csv", *JSON), {}, 2),
+        (("run", "inactivate-device", "nothing.csv", "--rate", "0", *JSON), {}, 2),
         (("run", "--no-such-option", "--log-format=json"), {}, 2),
-        (("run", "inactivate-device", "nothing.csv", "--yes"), {"BULKCERT_LOG_FORMAT": "json"}, 2),
+        (("run", "inactivate-device", "nothing.csv", "--yes", "--rate", "0"), {"BULKCERT_LOG_FORMAT": "json"}, 2),
         (("run", "inactivate-device", "none.csv", "--region", "cn-hangzhou", "--instance", "i", "-y", *JSON), {}, 66),
         (("inventory", "--instance", "i", *JSON), {"BULKCERT_UNHEARD_OF": "1"}, 2),
         (("verify", "none.csv", *JSON), {}, 66),

@@ -79,6 +79,20 @@ SIZES = (
 )
 
 
+@pytest.mark.parametrize(("total", "is_known"), [(1234, True), (13, False), (0, False)])
+def test_how_many_pages_are_left(total, is_known):
+    """It is known from the first page on where ``Total`` counts certificates, and never is below what is missing."""
+    left, reader = [], Reader(1234, total)
+    deliver = reader.listing.deliver
+    reader.listing.deliver = lambda page, at: left.append(reader.listing.left) or deliver(page, at)
+    listing = reader.read().listing
+
+    assert listing.left == 0
+    assert (None in left[1:]) != is_known
+    if is_known:
+        assert left == [12 - number for number in range(13)]
+
+
 @given(st.data(), SIZES, st.integers(1, 96), st.randoms(use_true_random=False))
 def test_every_page_once_and_in_order(data, size, at_once, chance):
     """Whatever Total says, and in whatever order pages come: each is asked for once and delivered in order."""
@@ -208,9 +222,9 @@ def shown(device, ca, raw, *, says_ca=True):
     st.integers(1, 3),
     st.sampled_from([5, 1000]),
 )
-def test_what_is_seen_is_what_was_in_the_pages(rows, pages, gaps, sorted_at_once):
+def test_what_is_seen_is_what_was_in_the_pages(rows, pages, gaps, long):
     """Each row has the status that the last page with it showed; foreign certificates change nothing."""
-    with patch("bulkcert.engine.sightings.SORTED_AT_ONCE", sorted_at_once):
+    with patch("bulkcert.engine.sightings.LONG", long):
         sightings = expecting(rows, gaps=gaps)
     truth, at_of, fresh = {}, {}, 0
     for at, page in enumerate(pages, 2000):

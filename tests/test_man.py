@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from program import here
 
-from bulkcert.commands.signatures import COMMANDS
+from bulkcert.commands import COMMANDS
 from bulkcert.man import man_page
 
 ROOT = Path(__file__).parent.parent

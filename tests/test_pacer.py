@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 
 import anyio
 import pytest
@@ -160,6 +161,28 @@ async def test_stopping_ends_every_wait():
             ticker.stop()
 
     assert admitted == [False, False, False]
+
+
+async def test_what_goes_ahead():
+    """It passes all that wait, whatever their number, and takes a token as they do."""
+    ticker = Ticker(SlowDown())
+    pacer = Pacer(1000, ticker)
+    passed = []
+
+    async def worker(name, **how):
+        assert await pacer.acquire(**how)
+        passed.append(name)
+
+    ticker.pause()
+    async with anyio.create_task_group() as group:
+        for _ in range(20):
+            group.start_soon(worker, "in turn")
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(partial(worker, "ahead", ahead=True))
+        await anyio.wait_all_tasks_blocked()
+        ticker.resume()
+
+    assert passed == ["ahead", *["in turn"] * 20]
 
 
 @pytest.mark.parametrize(("cap", "lanes", "wanted"), [(15, 1, 12), (249, 2, 250), (1000, 2, 1000)])

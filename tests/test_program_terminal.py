@@ -447,7 +447,7 @@ def test_plain_lines_without_a_terminal(tmp_path, monkeypatch):
 
     line = re.search(r"^\d+ of 30 \(\d+%\); .*", finished.stderr, re.MULTILINE)
     assert line, finished.stderr
-    assert re.search(r"\d+/s; \d+ succeeded; \d+ s left; paced at 1\d/s", line[0]), line[0]
+    assert re.search(r"\d+/s; \d+ succeeded; \d+ s left; limited to 1\d/s", line[0]), line[0]
 
 
 @contextmanager

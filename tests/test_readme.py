@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from program import bulkcert, emulator, here, start, wait_for, write_devices
 
-from bulkcert.cli import COMMANDS
+from bulkcert.commands import COMMANDS
 from bulkcert.errors import ExitStatus
 from bulkcert.fleet.keys import make_keys
 from bulkcert.output.results import COLUMNS, VERIFIED_COLUMNS

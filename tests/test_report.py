@@ -110,7 +110,7 @@ HEADLINES = {
         ["undone", "succeeded", "failed"],
         IN_PART,
         "UNDONE",
-        "1 of 3 certificates is active again; 1 is inactive; 1 is neither: 1 failed.",
+        "1 of 3 certificates is active again; 1 is inactive; 1 other: 1 failed.",
         {"undone": 1, "desired": 1, "outcomes": {"failed": 1}},
     ),
     "perhaps undone": (
@@ -145,7 +145,7 @@ HEADLINES = {
         [seen("undone", status="not_registered"), row("undone")],
         READ,
         "UNDONE",
-        "1 of 2 certificates is active again; 1 is neither: 1 not registered.",
+        "1 of 2 certificates is active again; 1 other: 1 not registered.",
         {"undone": 1, "statuses": {"not_registered": 1}},
     ),
     "done again": (

@@ -88,6 +88,20 @@ def test_ctrl_c(place, page):
     assert RELOAD not in page.read_text()
 
 
+def test_ctrl_c_for_both(place, page):
+    """Where one Ctrl-C ends page and run, as in one terminal, what stays is the end of the run, not that it runs."""
+    with place.running() as run:
+        place.calling()
+        with start("report", place.results, "-o", page, "--live") as live:
+            wait_for(live, lambda: written(page, RELOAD))
+            for child in (live, run):
+                child.send_signal(signal.SIGINT)
+            live.communicate(timeout=PATIENCE_S)
+    assert live.returncode == 130
+    assert written(page, "The run stopped early: SIGINT received")
+    assert not written(page, "Running")
+
+
 def test_ctrl_c_on_a_terminal(place, page):
     """What a terminal shows of Ctrl-C is not in the line that comes next."""
     with place.running():

@@ -224,7 +224,7 @@ def test_while_it_is_running(tmp_path, kind):
     phase = {"run": "calling", "undo": "undoing", "verify": "verifying"}[kind]
     lanes = [{"address": "127.0.0.2", "rate": 7.0, "in_flight": 3}]
     figures = {"phase": phase, "rows": 4, "done": 2, "rate": 7.0, "lanes": lanes, "left_s": 65.0, "outages": 1}
-    newest = session(kind, ended=None, beat_at=now_ms(), figures={**figures, "waiting_for": "paced at 494/s"})
+    newest = session(kind, ended=None, beat_at=now_ms(), figures={**figures, "waiting_for": "limited to 494/s"})
     files = made_run(tmp_path, ["succeeded", "failed", None, None], [ENDED, newest])
     with holding(files):
         text = here("status", files.results).ended(0).stdout
@@ -238,7 +238,7 @@ def test_while_it_is_running(tmp_path, kind):
     assert "not_attempted" not in text
     assert told["silent_s"] < 60
     assert told["next"] == []
-    assert re.match(rf"\S+Z {phase}: .*; 7/s; .*; 1 min 5 s left; paced at 494/s$", line)
+    assert re.match(rf"\S+Z {phase}: .*; 7/s; .*; 1 min 5 s left; limited to 494/s$", line)
 
 
 def now_ms():

@@ -39,12 +39,14 @@ def test_follow_on_a_terminal(place):
             with suppress(OSError):  # that is how a terminal ends
                 while part := os.read(main, 65536):
                     shown += part
-                    if b"paced at" in shown and not ending:
+                    if b"limited to" in shown and not ending:
                         ending = True
                         place.end(run)
             assert (following.wait(PATIENCE_S), following.stderr.read()) == (143, b"")
         os.close(main)
-    assert 0 < shown.index("━".encode()) < shown.index(b"action"), "a short terminal shows the bar all the same"
+    bar = shown.index("━".encode())
+    assert 0 < bar < shown.index(b"action"), "a short terminal shows the bar all the same"
+    assert shown[bar : shown.index(b"state", bar)].count(b"\n") == 2, "with a blank line below it"
     assert b"ended at" in shown
 
 

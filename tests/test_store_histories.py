@@ -218,7 +218,7 @@ class History:
         again = outcome is Outcome.NOT_ATTEMPTED or (outcome is Outcome.UNKNOWN and self.maybe(0.5))
         changed = outcome is not Outcome.NOT_REGISTERED and (outcome is not Outcome.NOT_ATTEMPTED or self.maybe(0.5))
         attempts = self.random.randint(1, 2)
-        kept = {"device_sn": serials(row)[0], "ca_sn": serials(row)[1], "finished_at": self.now()}
+        kept = {"device_sn": serials(row)[0], "ca": serials(row)[1], "finished_at": self.now()}
         return Record(row, outcome, attempts=attempts, again=again, changed=changed, **kept)
 
     def note(self, record: Record) -> None:

@@ -13,8 +13,8 @@ from made_store import made_run, row, session, stats
 from program import INSTANCE, UNHURRIED, here
 from rich.cells import cell_len
 
+from bulkcert.commands import COMMANDS
 from bulkcert.commands.help import DOCS, help_, topics
-from bulkcert.commands.signatures import COMMANDS
 from bulkcert.engine.figures import Stats
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.language import speaking
@@ -30,7 +30,7 @@ from bulkcert.views.ending import show_ending, summary_rows
 from bulkcert.views.layout import show
 from bulkcert.views.live import REFRESH_S, board
 from bulkcert.views.plan import CaStates, States
-from bulkcert.views.plan_shown import _table
+from bulkcert.views.plan_shown import _table, cas_table
 from bulkcert.views.status import figures, rows_of
 
 WIDTH = 80
@@ -247,7 +247,7 @@ def test_the_line_of_what_has_no_bar(printed, monkeypatch):
 def table(ca_sn, *figures):
     """Returns the lines of a plan's table for one CA with so many registered devices as rows."""
     ca = CaStates(*figures, ca_sn=ca_sn, registered=figures[0], registered_at_least=figures[0])
-    return list(_table(type("Made", (), {"cas": [ca], "totals": States(*figures)}), WIDTH))
+    return list(_table(cas_table([ca], States(*figures), 1), WIDTH))
 
 
 def test_a_plan_of_cas():
@@ -271,7 +271,7 @@ def test_a_plan(unread):
 @pytest.mark.parametrize("topic", topics())
 def test_topics(printed, topic):
     """Nothing of a topic is cut off where its lines are folded."""
-    help_(topic, ())
+    help_(topic)
     shown = "".join("".join(printed()).split())
 
     text = re.sub(r"\]\(.+?\)", "", (DOCS / f"{topic}.md").read_text())
@@ -281,7 +281,7 @@ def test_topics(printed, topic):
 
 def test_the_list_of_topics(printed):
     """Names of topics and commands are whole."""
-    help_("", COMMANDS)
+    help_()
     lines = printed()
 
     assert all(len(line) <= WIDTH for line in lines)

@@ -22,11 +22,11 @@ from bulkcert.log import event
 from bulkcert.output.summary import Summary
 from bulkcert.runs import exporting
 from bulkcert.runs.approval import resolve_run
-from bulkcert.runs.command_options import PlanOptions, VerifyOptions
+from bulkcert.runs.command_options import VerifyOptions
 from bulkcert.runs.job import ResolvedJob
 from bulkcert.runs.opened import confirm_real
 from bulkcert.runs.opening import open_existing, open_run
-from bulkcert.runs.options import CallOptions, ResumeOptions, Retried, RunOptions
+from bulkcert.runs.options import CallOptions, PlanOptions, ResumeOptions, Retried, RunOptions
 from bulkcert.runs.plan import inquiry, resolve_question
 from bulkcert.runs.resuming import resumed, stored_options
 from bulkcert.runs.retention import remove_old

@@ -1,9 +1,57 @@
-"""The commands: what each takes is in ``signatures``, what it does in a module of its name loaded when given.
+"""The commands: what each takes is in a module of signatures, what it does in a module of its own name.
 
-The function of a module that has its name takes what is explained in ``signatures``.
+Both are loaded when the command is given, and no others. The function of a module that has its name takes what is
+explained in the signature.
 """
 
 import re
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """A command of the command line.
+
+    Attributes:
+        signature: The module of this package whose function of the command's name takes its options; its docstring is
+            the help.
+        statuses: What it ends with.
+    """
+
+    signature: str
+    statuses: str
+
+
+_RUN = (
+    "0 done · 1 some rows are not · 2 options · 3 errors · 65 list\n"
+    "66 input · 69 service · 73 disk · 75 stopped early · 77 access · 78 setup"
+)
+_READ = "0 done · 2 options · 69 service · 73 disk · 77 access · 78 setup"
+_LOCAL = "0 done · 2 options · 66 no such run · 73 disk"
+
+
+COMMANDS = {
+    "inventory": Command("signatures", _READ),
+    "plan": Command("signatures", "0 it can start · otherwise what the run would end with"),
+    "doctor": Command("signatures", "0 a run could start · otherwise what it would end with"),
+    "policy": Command("signatures", "0 done · 2 options · 73 disk · 78 setup"),
+    "rehearse": Command("signatures", _RUN),
+    "emulator": Command("signatures", "0 stopped · 2 options · 66 no list · 69 no port · 73 disk"),
+    "cluster": Command("signatures", "0 done · 2 options · 73 disk"),
+    "lane": Command("signatures", "0 stopped, its calls reported · 2 options · 66 keys · 77 access"),
+    "run": Command("change_signatures", _RUN),
+    "resume": Command("change_signatures", _RUN),
+    "undo": Command("change_signatures", _RUN),
+    "verify": Command("run_signatures", _RUN),
+    "status": Command(
+        "run_signatures", "0 running or done · 66 no such run · 75 interrupted · otherwise that of the run"
+    ),
+    "control": Command("run_signatures", "0 done · 2 options · 66 no such run, or ended · 75 not running, or late"),
+    "runs": Command("run_signatures", _LOCAL),
+    "report": Command("run_signatures", _LOCAL),
+    "export": Command("run_signatures", _LOCAL),
+    "help": Command("help", "0 done · 2 no such topic"),
+}
+"""The commands, in the order of the first page."""
 
 OVERVIEW = """\
 Switch very many device certificates of ApsaraMQ for MQTT off or on.

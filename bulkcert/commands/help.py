@@ -2,10 +2,14 @@
 
 import difflib
 import sys
-from collections.abc import Collection
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
+
+from bulkcert.commands import COMMANDS
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.runs.options import MAIN
 from bulkcert.views import console as terminal
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -16,21 +20,27 @@ def topics() -> list[str]:
     return sorted(path.stem for path in DOCS.glob("*.md"))
 
 
-def help_(topic: str, commands: Collection[str]) -> ExitStatus:
-    """Shows a topic, or which topics and commands there are; of a command's it says where its options are.
+def help_(topic: Annotated[str, Parameter(group=MAIN)] = "") -> int:
+    """Show the help of a command, or a topic.
+
+    bulkcert help run
+    bulkcert help exit-statuses
+
+    Args:
+        topic: A topic, or a command. Without it, which there are.
 
     Raises:
         BulkcertError: There is no such topic.
     """
     if not topic:
-        for name, listed in (("topics:", topics()), ("commands:", commands)):
+        for name, listed in (("topics:", topics()), ("commands:", COMMANDS)):
             terminal.say(f"{name:<10}{', '.join(listed)}", terminal.stdout, indent=10)
     elif topic not in topics():
-        near = difflib.get_close_matches(topic, [*topics(), *commands], n=1)
+        near = difflib.get_close_matches(topic, [*topics(), *COMMANDS], n=1)
         advice = f"Did you mean bulkcert help {near[0]}?" if near else "bulkcert help lists the topics."
         raise BulkcertError(ExitStatus.USAGE, f"there is no topic {topic!r}", advice)
     else:
-        options = f"\nIts options: `bulkcert {topic} --help`\n" if topic in commands else ""
+        options = f"\nIts options: `bulkcert {topic} --help`\n" if topic in COMMANDS else ""
         _show(f"{(DOCS / topic).with_suffix('.md').read_text(encoding='utf-8')}{options}")
     return ExitStatus.OK
 

@@ -165,4 +165,6 @@ def _lines(result: InventoryResult) -> Iterator[tuple[str, str | Text]]:
 
 
 def _got(taking: Inventory, stats: Stats) -> str:
-    return f"{counted(taking.read, 'certificate')} on {counted(stats.pages, 'page')}; {stats.rate:.0f}/s"
+    pages = f"{stats.pages:,} of " * (stats.to_page > 0) + counted(stats.to_page or stats.pages, "page")
+    left = "" if stats.left_s is None else f"; {duration(stats.left_s)} left"
+    return f"{counted(taking.read, 'certificate')} on {pages}; {stats.rate:.0f}/s{left}"

@@ -10,7 +10,7 @@ from bulkcert.commands import calling
 from bulkcert.errors import ExitStatus
 from bulkcert.language import speaking
 from bulkcert.output.files import cannot_write, refuse_taken, write_whole
-from bulkcert.runs.command_options import PlanOptions
+from bulkcert.runs.options import PlanOptions
 from bulkcert.runs.plan import inquiry, resolve_question
 from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import ChainCredentials

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from bulkcert.commands.following import found, stopped_following, until_ended
+from bulkcert.commands.following import POLL_EVERY_S, found, stopped_following, until_ended
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.language import speaking, tr
 from bulkcert.output.files import cannot_write, write_whole
@@ -17,9 +17,10 @@ from bulkcert.report.figures import Figures, Headings
 from bulkcert.report.rendering import render
 from bulkcert.runs.command_options import ReportOptions
 from bulkcert.store.paths import RunFiles, results_of
-from bulkcert.store.status import RunStatus
+from bulkcert.store.status import RunStatus, State, status_of
 from bulkcert.views import console as terminal
 from bulkcert.views.layout import show
+from bulkcert.views.status import figures_of
 from bulkcert.words import clock, printable
 
 _FORMATS: dict[str, Format] = {".html": "html", ".md": "md", ".json": "json", ".txt": "text"}
@@ -27,6 +28,9 @@ _FORMATS: dict[str, Format] = {".html": "html", ".md": "md", ".json": "json", ".
 
 RELOAD_S = 5
 """How often a live page is written, and loads itself again, in seconds."""
+
+STOPS_WITHIN_S = 1.5
+"""A session that is stopped at the same time has said so by then, in seconds."""
 
 SHARE = 4
 """A live page is not written for so many times as long as it took."""
@@ -103,8 +107,22 @@ def _kept_live(files: RunFiles, headings: Headings, output: Path) -> ExitStatus:
         terminal.say(said)
         until_ended(files, found(files), write, RELOAD_S)
     except (KeyboardInterrupt, BulkcertError) as error:
-        return stopped_following(error)
+        stopped = stopped_following(error)
+        _await_end(files)
+        return stopped
     return ExitStatus.OK
+
+
+def _await_end(files: RunFiles) -> None:
+    """Waits for a session that the same Ctrl-C may be about to stop, so that the page that stays has its end."""
+    until = time.monotonic() + STOPS_WITHIN_S
+    while (now := status_of(files, brief=True)).is_held and (time.monotonic() < until or _is_stopping(now)):
+        time.sleep(POLL_EVERY_S)
+
+
+def _is_stopping(now: RunStatus) -> bool:
+    stats = figures_of(now.session)
+    return stats is not None and stats.phase == "stopping" and now.state is State.RUNNING
 
 
 def _zone(name: str) -> tzinfo:

@@ -9,7 +9,6 @@ from pathlib import Path
 from rich.text import Text
 
 from bulkcert.commands import calling
-from bulkcert.commands.plan import plan as plan_instead
 from bulkcert.engine.session import Observer
 from bulkcert.errors import ExitStatus
 from bulkcert.job_file import STARTED
@@ -17,10 +16,10 @@ from bulkcert.language import speaking
 from bulkcert.log import is_json
 from bulkcert.output.summary import Summary
 from bulkcert.runs.approval import resolve_run, signature_of
-from bulkcert.runs.command_options import PlanOptions
+from bulkcert.runs.carrying import carried
 from bulkcert.runs.job import ResolvedJob
 from bulkcert.runs.opening import open_run
-from bulkcert.runs.options import RunOptions, carried
+from bulkcert.runs.options import PlanOptions, RunOptions
 from bulkcert.runs.retention import remove_old
 from bulkcert.runs.run import Run
 from bulkcert.runs.target import refuse
@@ -46,6 +45,8 @@ def run(action: ActionName, inputs: tuple[Path, ...], options: RunOptions) -> Ex
     if options.plan is not None and options.approver_key is None and (signature := signature_of(options.plan)).exists():
         terminal.warn(f"the signature {signature} is not checked: --approver-key FILE says who may sign, and checks it")
     if options.dry_run:
+        from bulkcert.commands.plan import plan as plan_instead  # noqa: PLC0415 - no run needs it
+
         return plan_instead(action, inputs, carried(PlanOptions, options, overwrite=False))
     came = execute(job, ChainCredentials())
     return terminal.ended(came.exit_status, came, as_json=options.json)
@@ -58,7 +59,7 @@ def execute(job: ResolvedJob, provider: CredentialProvider) -> Summary:
         job: What to do.
         provider: What to sign with.
     """
-    warn, about = terminal.warn, f"{job.action.name} on {job.instance}"
+    warn, about = terminal.warn, f"{job.action.name} on {job.on}"
     notified = notifying(job.options.notify, "run", job.files, warn, about=about, rehearsal=job.rehearsal)
     with ExitStack() as last, notified as ends_with:
         summary = _recorded(job, provider, last)
@@ -93,7 +94,7 @@ def _executed(
     """
     options, started = job.options, time.monotonic()
     opened = _open(job)
-    with calling.held(opened.opened), calling.sending(job):
+    with calling.held(opened.opened), calling.sending(opened.job):
         if opened.calls:
             leave = partial(calling.leave_writing, opened.opened, opened.progress)
             calling.prepare(provider, leave)

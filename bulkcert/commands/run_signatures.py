@@ -1,4 +1,4 @@
-"""What the commands take that are about a run that is there; see ``signatures``."""
+"""What the commands take that are about a run that is there; but for those that change certificates."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,10 +14,7 @@ from bulkcert.runs.command_options import (
 from bulkcert.runs.converters import names_of
 from bulkcert.runs.options import (
     MAIN,
-    SAFETY,
-    CallOptions,
     Results,
-    ResumeOptions,
     StateOptions,
     number,
 )
@@ -27,39 +24,6 @@ OfStore = Annotated[Path, Parameter(name="--results", group=MAIN)]
 
 
 Output = Annotated[Path | None, Parameter(name=["--output", "-o"], group=MAIN, metavar="FILE")]
-
-
-def resume(results: Results, *, options: ResumeOptions = ResumeOptions()) -> int:
-    """Resume what was interrupted, or retry failed rows.
-
-    bulkcert resume devices.inactivate-device.results.csv
-    bulkcert resume devices.inactivate-device.results.csv --retry failed,unknown
-
-    The list is not needed. What the newest start of the run, undo or watch was
-    given holds unless it is given again, but --limit-rows and --deadline do not.
-
-    Args:
-        results: The results of the run. With --job those of the job.
-    """
-    return do("resume", results, options)
-
-
-def undo(
-    results: Results,
-    *,
-    include_unknown: Annotated[bool | None, Parameter(group=SAFETY, negative="--no-include-unknown")] = None,
-    options: CallOptions = CallOptions(),
-) -> int:
-    """Undo what a run has changed.
-
-    bulkcert undo devices.inactivate-device.results.csv
-    bulkcert undo devices.inactivate-device.results.csv --no-include-unknown
-
-    Args:
-        results: The results of the run, which show the rows as undone. With --job those of the job.
-        include_unknown: Undo what was called though it is not known what it was before; --no-… leaves it.
-    """
-    return do("undo", results, options, include_unknown=include_unknown)
 
 
 def verify(results: Results, *, options: VerifyOptions = VerifyOptions()) -> int:

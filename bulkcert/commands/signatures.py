@@ -1,29 +1,15 @@
-"""What every command takes, and what its help says. Nothing heavy is loaded before a command is called."""
+"""What the commands take that prepare a run."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from bulkcert.commands.loading import do, loaded
-from bulkcert.commands.run_signatures import control, export, report, resume, runs, status, undo, verify
 from bulkcert.emulator.settings import Settings
-from bulkcert.runs.command_options import (
-    DoctorOptions,
-    InventoryOptions,
-    LaneOptions,
-    PlanOptions,
-    PolicyOptions,
-    Stage,
-)
+from bulkcert.runs.command_options import DoctorOptions, InventoryOptions, LaneOptions, PolicyOptions, Stage
 from bulkcert.runs.converters import whole_number
-from bulkcert.runs.options import (
-    MAIN,
-    Inputs,
-    Options,
-    RunOptions,
-)
+from bulkcert.runs.options import MAIN, Inputs, Options, PlanOptions
 from bulkcert.service.actions import ActionName
 
 
@@ -136,62 +122,3 @@ def lane(where: Annotated[str, Parameter(group=MAIN)], *, options: LaneOptions =
         where: Where the coordinator listens: the URL that its --cluster has.
     """
     return do("lane", where, options)
-
-
-def run(action: ActionName, input_: Inputs, options: RunOptions = RunOptions()) -> int:
-    """Make one call for each row of a list; write the outcomes.
-
-    bulkcert run inactivate-device devices.csv --instance ID --region REGION
-    bulkcert run inactivate-device devices.csv --job where.toml --limit-rows 100
-
-    Args:
-        action: What to do with each row.
-        input_: The list: .csv, .csv.gz, .csv.zst, .parquet or .ndjson files with the columns DeviceSn and CaSn; - is
-            standard input.
-    """
-    return do("run", action, input_, options)
-
-
-def help_(topic: Annotated[str, Parameter(group=MAIN)] = "") -> int:
-    """Show the help of a command, or a topic.
-
-    bulkcert help run
-    bulkcert help exit-statuses
-
-    Args:
-        topic: A topic, or a command. Without it, which there are.
-    """
-    from bulkcert.commands import help as body
-
-    return body.help_(topic, COMMANDS)
-
-
-_RUN = (
-    "0 done · 1 some rows are not · 2 options · 3 errors · 65 list\n"
-    "66 input · 69 service · 73 disk · 75 stopped early · 77 access · 78 setup"
-)
-_READ = "0 done · 2 options · 69 service · 73 disk · 77 access · 78 setup"
-_LOCAL = "0 done · 2 options · 66 no such run · 73 disk"
-
-
-COMMANDS: dict[str, tuple[Callable[..., int], str]] = {
-    "inventory": (inventory, _READ),
-    "plan": (plan, "0 it can start · otherwise what the run would end with"),
-    "doctor": (doctor, "0 a run could start · otherwise what it would end with"),
-    "policy": (policy, "0 done · 2 options · 73 disk · 78 setup"),
-    "rehearse": (rehearse, _RUN),
-    "emulator": (emulator, "0 stopped · 2 options · 66 no list · 69 no port · 73 disk"),
-    "cluster": (cluster, "0 done · 2 options · 73 disk"),
-    "lane": (lane, "0 stopped, its calls reported · 2 options · 66 keys · 77 access"),
-    "run": (run, _RUN),
-    "resume": (resume, _RUN),
-    "undo": (undo, _RUN),
-    "verify": (verify, _RUN),
-    "status": (status, "0 running or done · 66 no such run · 75 interrupted · otherwise that of the run"),
-    "control": (control, "0 done · 2 options · 66 no such run, or ended · 75 not running, or late"),
-    "runs": (runs, _LOCAL),
-    "report": (report, _LOCAL),
-    "export": (export, _LOCAL),
-    "help": (help_, "0 done · 2 no such topic"),
-}
-"""Commands: what takes their options, whose docstring is the help, and what they end with."""

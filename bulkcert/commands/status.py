@@ -63,7 +63,7 @@ def _follow_live(files: RunFiles, now: RunStatus) -> RunStatus:
             return Group(*lines)
         bar = ProgressBar(max(stats.rows, 1), stats.done, width=BAR_WIDTH, complete_style="blue")
         # The first, since what is too long for the terminal loses its last lines.
-        return Group(bar, Text(), *lines)
+        return Group(bar, Text("\n"), *lines)
 
     with Live(console=terminal.stdout, auto_refresh=False, transient=True) as live:
         return until_ended(files, now, lambda now: live.update(view(now), refresh=True), POLL_EVERY_S)

@@ -67,7 +67,8 @@ class Emulator:
         def registered() -> Iterator[SeededCertificate]:
             for row in rows:
                 if row.connects_at is not None:
-                    self._connecting[row.connects_at].append((instance, row.ca_sn, row.device_sn))
+                    at = row.instance or instance
+                    self._connecting[row.connects_at].append((at, row.ca_sn, row.device_sn))
                 yield row
 
         self.registry.fill(instance, registered())

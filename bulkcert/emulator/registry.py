@@ -95,12 +95,14 @@ class SeededCertificate(NamedTuple):
         device_sn: Serial of the device; empty for the CA certificate alone.
         status: State of the certificate; None if it is not registered.
         connects_at: Number of the call, from 1, with which the device connects for the first time; None for never.
+        instance: Its instance; empty for that of the seed.
     """
 
     ca_sn: str
     device_sn: str
     status: DeviceStatus | None = "1"
     connects_at: int | None = None
+    instance: str = ""
 
 
 class Registry:
@@ -265,23 +267,24 @@ class Registry:
         """Adds many certificates, or sets their status, in one transaction.
 
         Args:
-            instance: Instance that holds them, added if there is none.
+            instance: Instance that holds those that name none, added if there is none.
             rows: The certificates; the CAs of device rows are active unless named.
             valid: Begin and end of those that the rows name, as Unix time in milliseconds; None lets them begin now
                 and end on different days, each by its serial.
         """
-        named: dict[str, str] = {}
-        implied: dict[str, str] = {}
+        named: dict[tuple[str, str], str] = {}
+        implied: dict[tuple[str, str], str] = {}
 
         def devices() -> Iterator[tuple[str, ...]]:
-            for ca_sn, device_sn, status, _ in rows:
+            for ca_sn, device_sn, status, _, other in rows:
+                at = other or instance
                 if device_sn:
-                    implied[ca_sn] = "1"
+                    implied[at, ca_sn] = "1"
                     if status:
                         limits = valid or _validity(device_sn)
-                        yield instance, ca_sn, device_sn, f"device-{device_sn}", *limits, status
+                        yield at, ca_sn, device_sn, f"device-{device_sn}", *limits, status
                 elif status:
-                    named[ca_sn] = status
+                    named[at, ca_sn] = status
 
         self._db.execute("BEGIN")
         with self._db:
@@ -290,11 +293,11 @@ class Registry:
             self._db.executemany(
                 "INSERT INTO cas VALUES (?, ?, ?, '', '', '', ?, ?, ?) "
                 "ON CONFLICT DO UPDATE SET Status = excluded.Status",
-                ((instance, sn, f"ca-{sn}", *_validity(sn), status) for sn, status in (implied | named).items()),
+                ((at, sn, f"ca-{sn}", *_validity(sn), status) for (at, sn), status in (implied | named).items()),
             )
             if valid:
                 limits = "UPDATE cas SET ValidBegin = ?, ValidEnd = ? WHERE Instance = ? AND Sn = ?"
-                self._db.executemany(limits, ((*valid, instance, sn) for sn in named))
+                self._db.executemany(limits, ((*valid, *ca) for ca in named))
         self._forget_lists()
 
     def states(self, instance: str) -> dict[tuple[str, ...], str]:

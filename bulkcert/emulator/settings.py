@@ -71,13 +71,15 @@ class Settings:
     ] = ("post-cn-emulator",)
     """Instance that exists from the start; repeat it for more."""
     seed_from: Annotated[Path | None, Parameter(group=_CONTENT, metavar="FILE")] = None
-    """List whose certificates are registered in the first instance from the start."""
+    """List whose certificates are registered from the start, in the first instance unless its rows name others."""
     seed_for: Annotated[ActionName, Parameter(group=_CONTENT)] = "inactivate-device"
     """Action that they are made ready for: they start in the state from which it changes something."""
     seed_device_column: Annotated[str, Parameter(group=_CONTENT, metavar="NAME")] = ""
     """Column of the list that holds the device serial, if it is not named DeviceSn."""
     seed_ca_column: Annotated[str, Parameter(group=_CONTENT, metavar="NAME")] = ""
     """Column of the list that holds the CA serial, if it is not named CaSn or Sn."""
+    seed_instance_column: Annotated[str, Parameter(group=_CONTENT, metavar="NAME")] = ""
+    """Column of the list that names the instance in which a row is registered."""
     unregistered: Annotated[float, Parameter(group=_CONTENT, metavar="SHARE")] = 0.0
     """Share of the list, from 0 to 1, that is left unregistered."""
     already: Annotated[float, Parameter(group=_CONTENT, metavar="SHARE")] = 0.0

@@ -111,7 +111,7 @@ class Engine:
     async def _call(self, lane: Lane, row: Row) -> None:
         """Calls one row until its outcome is known, its attempts are used up, or the run stops."""
         action = self._action
-        parameters = action.parameters(self._lanes.service.instance, row.device_sn, row.ca_sn)
+        parameters = self._lanes.service.parameters(action, row)
         acquire = None if action.repeatable else partial(self._acquire, lane, row)
         # A call of an earlier session may have been made and never answered.
         settled = await self._lanes.settle(
@@ -121,7 +121,9 @@ class Engine:
             return
         read = None
         if _is_doubtful(settled, action):
-            read = await self._lanes.settle(lane, action.reading, parameters)
+            # Before the calls that wait: whether there are too many errors must not wait for them.
+            ahead = partial(lane.pacer.acquire, ahead=True)
+            read = await self._lanes.settle(lane, action.reading, parameters, acquire=lambda _first: ahead())
             if read is None or read.again:  # a stop: the next session finds out
                 settled = msgspec.structs.replace(settled, final=False, again=True)
         record = _record(row, settled, read, action, undoes=self._undoes)
@@ -207,7 +209,7 @@ def _record(row: Row, settled: CallResult, read: CallResult | None, action: Acti
         answer.sent_at or None,
         answer.finished_at or None,
         row.device_sn,
-        row.ca_sn,
+        row.ca,
         answer.latency_ms or None,
         settled.again,
         changed=settled.attempts > 0 and (settled.unanswered or not unexamined),

@@ -124,6 +124,7 @@ class Stats(Counts, frozen=True, kw_only=True):  # type: ignore[misc]
         lanes: Each source address.
         outage_s: For how long the service has been silent, in seconds; 0 without an outage.
         outages: How often it was.
+        to_page: What ``pages`` will be at most once the listings are read that are being read; 0 while it is not known.
         waiting_for: What keeps the session from going faster.
         elapsed_s: Seconds since it began.
         left_s: Time left, in seconds; null where it is not known.
@@ -156,6 +157,7 @@ class Stats(Counts, frozen=True, kw_only=True):  # type: ignore[misc]
     errors: list[LastError]
     stop: str
     stop_status: int | None
+    to_page: int = 0
 
 
 Take = Callable[[], Stats]

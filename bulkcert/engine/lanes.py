@@ -14,7 +14,7 @@ from bulkcert.engine.pacer import Pacer, Ticker, backoff_s
 from bulkcert.engine.progress import LaneProgress, Progress, Stop
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind, event
-from bulkcert.service.client import Client, Response
+from bulkcert.service.client import Client, RegionalClient, Response
 from bulkcert.service.codes import CERTIFICATE_REFUSED, READING_REFUSED, rule_for
 from bulkcert.service.credentials import RENEW_EVERY_S, CredentialProvider
 from bulkcert.service.operations import INSTANCE_ACCESS, OPERATIONS, Operation
@@ -32,14 +32,14 @@ _PROBE = OPERATIONS["ListCaCertificate"]
 class Lane(msgspec.Struct, frozen=True):
     """One source address with its client and its token bucket."""
 
-    client: Client
+    client: Client | RegionalClient
     pacer: Pacer
     progress: LaneProgress
     turn: anyio.Lock = msgspec.field(default_factory=anyio.Lock)
     """For what must be done one at a time."""
 
 
-class CallResult(msgspec.Struct, frozen=True):
+class CallResult(msgspec.Struct, frozen=True, array_like=True):
     """What came of a call, however many attempts it took.
 
     Attributes:
@@ -77,7 +77,7 @@ class Lanes:
 
     def __init__(
         self,
-        clients: Collection[Client],
+        clients: Collection[Client | RegionalClient],
         provider: CredentialProvider,
         progress: Progress,
         service: Target,
@@ -152,40 +152,40 @@ class Lanes:
         answer, attempts, charged, refused = None, 0, 0, True
         tolerated = READING_REFUSED if operation.reads else ()
         while charged < self.service.attempts:
-            if (connecting := lane.client.prepare()) is not None:
+            if (connecting := lane.client.prepare(parameters)) is not None:
                 await connecting
             if not await (acquire(not attempts) if acquire else lane.pacer.acquire()):
                 break
             attempts += 1
             answer = await self._send(lane, operation, parameters, attempts)
-            charged += self._weigh(answer, operation, tolerated)
+            charged += self._weigh(answer, operation, parameters, tolerated)
             if answer.verdict is Verdict.REFRESH:
                 await self._renew_after(answer, operation)
             refused, unanswered = refused and answer.verdict in _REFUSED, unanswered or answer.may_be_done
             if answer.verdict in _FINAL or answer.code in tolerated:
                 return CallResult(answer, attempts, final=True, again=False, unanswered=unanswered, refused=refused)
             if self.progress.outage.ongoing:
-                charged += await self._probe(lane)
+                charged += await self._probe(lane, parameters)
             if self.stopping.is_set() or charged >= self.service.attempts:
                 break
             with anyio.move_on_after(backoff_s(attempts, random.random)):
                 await self.stopping.wait()
         if answer is None:
             return None
-        is_answered = await self._answers(lane, answer)
+        is_answered = await self._answers(lane, answer, parameters)
         used_up = charged >= self.service.attempts and answer.verdict is not Verdict.STOP and is_answered
         return CallResult(answer, attempts, final=False, again=not used_up, unanswered=unanswered, refused=refused)
 
-    async def _answers(self, lane: Lane, answer: Response) -> bool:
+    async def _answers(self, lane: Lane, answer: Response, parameters: Mapping[str, str]) -> bool:
         """Returns whether the service has answered at all, if only something else; the run stops if it has not."""
         if not self.progress.outage.answered:
-            await self._probe(lane)
+            await self._probe(lane, parameters)
         if not self.progress.outage.answered:
             self._unreachable("the service never answered", answer)
         return self.progress.outage.answered
 
-    async def _probe(self, lane: Lane) -> int:
-        """Asks something else while calls get no answer.
+    async def _probe(self, lane: Lane, parameters: Mapping[str, str]) -> int:
+        """Asks something else, of the same instance, while calls get no answer.
 
         Returns:
             1 if that is answered: the silence is that of the calls, and each has to pay for its attempt; else 0.
@@ -198,9 +198,9 @@ class Lanes:
             is_silent = outage.ongoing or not outage.answered
             is_first = outage.confirmed == was_confirmed and not self.stopping.is_set()
             if is_silent and is_first and await lane.pacer.acquire():
-                query = {"MqttInstanceId": self.service.instance, "PageNo": "1", "PageSize": "1"}
+                query = {"MqttInstanceId": parameters["MqttInstanceId"], "PageNo": "1", "PageSize": "1"}
                 answer = await self._send(lane, _PROBE, query, 1)
-                self._weigh(answer, _PROBE, READING_REFUSED, probe=True)
+                self._weigh(answer, _PROBE, query, READING_REFUSED, probe=True)
         return int(outage.answered and not (was_confirmed or outage.ongoing))
 
     async def _send(self, lane: Lane, operation: Operation, parameters: Mapping[str, str], attempt: int) -> Response:
@@ -216,7 +216,15 @@ class Lanes:
         lane.progress.in_flight -= 1
         return answer
 
-    def _weigh(self, answer: Response, operation: Operation, tolerated: Collection[str], *, probe: bool = False) -> int:
+    def _weigh(
+        self,
+        answer: Response,
+        operation: Operation,
+        parameters: Mapping[str, str],
+        tolerated: Collection[str],
+        *,
+        probe: bool = False,
+    ) -> int:
         """Draws the consequences of an answer for the whole run; returns how many attempts it costs its call."""
         progress, verdict, now = self.progress, answer.verdict, time.monotonic()
         progress.count(answer)
@@ -237,7 +245,7 @@ class Lanes:
             return 0
         progress.slow_down.answered()
         if verdict is Verdict.STOP and answer.code not in tolerated:
-            self.stop(refusal(answer, operation))
+            self.stop(refusal(answer, operation, parameters["MqttInstanceId"] if self.service.instances else ""))
         elif verdict is Verdict.REFRESH:
             return 0
         elif answer.is_from_service and answer.credentials == self._on_trial:
@@ -301,12 +309,19 @@ def _report(answer: Response) -> None:
     )
 
 
-def refusal(answer: Response, operation: Operation) -> Stop:
-    """Returns why a run ends whose calls are all refused like this one."""
+def refusal(answer: Response, operation: Operation, instance: str = "") -> Stop:
+    """Returns why a run ends whose calls are all refused like this one.
+
+    Args:
+        answer: What was answered.
+        operation: What was called.
+        instance: On which instance, where that is to be named.
+    """
     if answer.code == CERTIFICATE_REFUSED:
         advice = "Check the endpoint; the certificate that it shows is not trusted by this machine."
         return Stop(ExitStatus.UNAVAILABLE, f"{answer.code}: {answer.message}", advice, answer.code)
     rule = rule_for(answer.code)
     said = f"{answer.code} (HTTP {answer.http_status}, request {answer.request_id or 'unknown'}): {answer.message}"
+    said = f"{instance}: {said}" if instance else said
     ram = f"{operation.ram_action}{f' and {INSTANCE_ACCESS}' if operation.needs_instance_access else ''}"
     return Stop(rule.exit_status or ExitStatus.INTERNAL, said, rule.advice.format(ram=ram), answer.code)

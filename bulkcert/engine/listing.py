@@ -68,6 +68,13 @@ class Listing:
         """Whether nothing more comes of it."""
         return (self.whole or self.enough) and self._taken == self.asked
 
+    @property
+    def left(self) -> int | None:
+        """Pages that are still to come, at most; None where that is not known."""
+        if self.whole or self.enough:
+            return self.asked - self._taken
+        return None if self.expected is None or self.asked > self.expected else self.expected - self._taken
+
     def query(self, number: int) -> dict[str, str]:
         """Returns the query of a page; pages count from 1."""
         return self._parameters | {"PageNo": str(number), "PageSize": str(PAGE_SIZE)}

@@ -227,7 +227,7 @@ class Ticker:
 
 
 class Pacer:
-    """The token bucket of one lane; calls pass in the order in which they came.
+    """The token bucket of one lane; calls pass in the order in which they came, but for those that go ahead.
 
     Args:
         cap: Cap of the lane in calls per second, at least 1.
@@ -253,11 +253,15 @@ class Pacer:
         await self._bucket.acquire(self._burst)
         self._ticker.wake()
 
-    async def acquire(self) -> bool:
-        """Waits until one call may be sent; returns False if the run is stopping, and then nothing may be."""
+    async def acquire(self, *, ahead: bool = False) -> bool:
+        """Waits until one call may be sent; returns False if the run is stopping, and then nothing may be.
+
+        Args:
+            ahead: Whether it goes before all that wait.
+        """
         cost = 0.0 if self.waiting else self._ticker.cost()
         if not cost or not self._bucket.has_capacity(cost):
-            cost = await self._turn(deque.append)
+            cost = await self._turn(deque.appendleft if ahead else deque.append)
         while cost > self._burst:
             # More than the bucket holds: in parts, and nobody passes meanwhile.
             await self._bucket.acquire(self._burst)

@@ -22,8 +22,7 @@ async def read_listings(lanes: Lanes, more: Callable[[], Listing | None]) -> Bul
 
     Args:
         lanes: Where calls go through.
-        more: Gives the next listing, or None while there is none; asked when a worker has nothing else to do. It ends
-            when there is none and all others are read.
+        more: Gives the next listing, or None after the last one; asked when a worker has nothing else to do.
 
     Returns:
         Why reading was given up, or None. A CA that the service does not know is an empty listing; where an answer
@@ -39,6 +38,7 @@ async def read_listings(lanes: Lanes, more: Callable[[], Listing | None]) -> Bul
 
         reading = _Reading(lanes, more, employ)
         employ()
+    lanes.progress.paging = ()
     return reading.failure
 
 
@@ -47,7 +47,7 @@ class _Reading:
 
     Args:
         lanes: Where calls go through.
-        more: Gives the next listing, or None.
+        more: Gives the next listing, or None after the last one.
         employ: Starts one more worker, if there may be more.
     """
 
@@ -80,6 +80,7 @@ class _Reading:
         if (fresh := self._more()) is not None:
             self._open.append(fresh)
             return fresh, fresh.next() or 1
+        self._lanes.progress.paging = self._open
         return None, 0
 
     def _take(self, listing: Listing, number: int, settled: CallResult) -> None:

@@ -3,14 +3,14 @@
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
 import msgspec
 
 from bulkcert.engine.figures import LATENCY_BOUNDS_S, Counts, LaneState, LastError
+from bulkcert.engine.listing import Listing
 from bulkcert.engine.outage import Outage
 from bulkcert.engine.pacer import SendWindow, SlowDown
 from bulkcert.errors import ExitStatus
@@ -18,8 +18,7 @@ from bulkcert.service.client import Response
 from bulkcert.store.outcome import Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(msgspec.Struct, frozen=True):
     """Why a run ends before all its rows are called.
 
     Attributes:
@@ -86,6 +85,7 @@ class Progress(Counts, kw_only=True):
         paused_by: Who has paused it, and since when, in words; empty unless it is paused.
         preflight_over: Whether states were read before the first call, or the run continues without; from then on calls
             may be made.
+        paging: Listings that are being read, once all are begun; else none.
         next_scan_at: Until when a watch sleeps between two scans, monotonic time in seconds; 0 while it does not sleep.
         watched_until: When that watch is over, Unix time in seconds.
         stop: Why nothing more is sent, or None.
@@ -101,6 +101,7 @@ class Progress(Counts, kw_only=True):
     paused_by: str = ""
     waiting_for: str = ""
     preflight_over: bool = False
+    paging: Sequence[Listing] = ()
     next_scan_at: float = 0.0
     watched_until: float = 0.0
     stop: Stop | None = None

@@ -15,7 +15,7 @@ from bulkcert.engine.progress import Progress, Stop
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind
-from bulkcert.service.client import Client
+from bulkcert.service.client import Client, RegionalClient
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.transport import Transport, TrustContext
 from bulkcert.words import local
@@ -62,7 +62,7 @@ async def calling(
         interruption: Stops the calls from outside.
         deadline: Unix time in seconds after which nothing is sent, or None.
     """
-    bind(instance=service.instance)
+    bind(instance=service.instance or None)
     opened = (service.opener or own_lanes)(service, provider, stats.progress)
     async with opened as lanes, anyio.create_task_group() as group:
         group.start_soon(interruption, lanes)
@@ -83,11 +83,16 @@ async def own_lanes(service: Target, provider: CredentialProvider, progress: Pro
         provider: What to sign with; has credentials.
         progress: Kept up to date.
     """
-    context = TrustContext() if service.endpoint.scheme == "https" else None
-    clients = [
-        Client(Transport(service.endpoint, context, address), service.endpoint, provider, service.timeout_s)
-        for address in service.addresses
-    ]
+    contexts = {endpoint: TrustContext() if endpoint.scheme == "https" else None for endpoint in service.endpoints}
+
+    def client_from(address: str | None) -> Client | RegionalClient:
+        clients = {
+            endpoint: Client(Transport(endpoint, context, address), endpoint, provider, service.timeout_s)
+            for endpoint, context in contexts.items()
+        }
+        return RegionalClient(clients, service.instances) if len(clients) > 1 else clients[service.endpoints[0]]
+
+    clients = [client_from(address) for address in service.addresses]
     try:
         yield Lanes(clients, provider, progress, service)
     finally:

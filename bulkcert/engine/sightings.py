@@ -8,8 +8,8 @@ from typing import Self
 
 import polars as pl
 
-from bulkcert.input import CA_SN, DEVICE_SN, ROW, Check
-from bulkcert.service.certificates import Certificate, Status
+from bulkcert.input import DEVICE_SN, ROW, Check, ca_keys
+from bulkcert.service.certificates import Certificate, Status, ca_key, of_ca_key
 
 STATUSES: tuple[Status | None, ...] = (None, *Status)
 """Statuses by the number of each in memory; 0 is not seen."""
@@ -19,8 +19,11 @@ NUMBER_OF = {status: number for number, status in enumerate(STATUSES)}
 NO_CA = 2**32 - 1
 """Number of a CA that is not counted for itself."""
 
-SORTED_AT_ONCE = 1_000_000
-"""Rows of an index that are sorted at a time, at most."""
+SHARES = 8
+"""Into how many shares, by the hash, the index of a long list is put: to sort takes the memory of one more share."""
+
+LONG = 1_000_000
+"""Rows from which a list is long."""
 
 
 class Sightings:
@@ -31,14 +34,14 @@ class Sightings:
 
     Args:
         rows: Number of rows of the list.
-        cas: CAs that are counted for themselves, in the order of their numbers.
+        cas: CAs that are counted for themselves, by their keys (``ca_key``), in the order of their numbers.
         by_device: Whether a row is a device certificate rather than a CA.
         since: Unix time in milliseconds from which times are counted.
     """
 
     def __init__(self, rows: int, cas: Sequence[str], *, by_device: bool, since: int) -> None:
         self.statuses = bytearray(rows + 1)
-        self._seen_ms = array("I", bytes(4 * (rows + 1)))
+        self._seen_ms = array("I", [0]) * (rows + 1)
         self._cas = {ca: number for number, ca in enumerate(cas)}
         self._by_device = by_device
         self._since = since
@@ -56,12 +59,13 @@ class Sightings:
         Args:
             batches: Annotated rows that may be called.
         """
-        self._index = _sorted(pl.concat([self._index, *map(self._indexed, batches)]))
-        self._index = self._index.rechunk()  # by now nothing else holds it
+        shares = _shares(map(self._indexed, batches), SHARES if len(self.statuses) > LONG else 1)
+        self._index = pl.concat([self._index, *shares], rechunk=False)
 
     def _indexed(self, batch: pl.DataFrame) -> pl.DataFrame:
-        keys = _keys(batch[DEVICE_SN] if self._by_device else None, batch[CA_SN])
-        ca = batch[CA_SN].replace_strict(self._cas, default=NO_CA, return_dtype=pl.UInt32) if self._cas else NO_CA
+        cas = ca_keys(batch)
+        keys = _keys(batch[DEVICE_SN] if self._by_device else None, cas)
+        ca = cas.replace_strict(self._cas, default=NO_CA, return_dtype=pl.UInt32) if self._cas else NO_CA
         return batch.select(ROW, one=keys.hash(seed=1), two=_short(keys), ca=ca).rename({ROW: "row"}).cast(_INDEXED)
 
     def rows_by_ca(self) -> Counter[str]:
@@ -75,16 +79,28 @@ class Sightings:
         """Rows that are to be found and were not seen."""
         return self._index.height - (len(self.statuses) - self.statuses.count(0))
 
-    def see(self, certificates: Sequence[Certificate], ca_sn: str, at: int) -> int:
+    def rows_by_instance(self) -> Counter[str]:
+        """Returns how many rows each instance has that are to be found, by the key of all its CAs.
+
+        CAs that are not counted are left out where a list names several instances.
+        """
+        counts: Counter[str] = Counter()
+        for ca, rows in self.rows_by_ca().items():
+            counts[ca_key("", of_ca_key(ca)[1])] += rows
+        return Counter({"": self.unseen}) if counts.keys() <= {""} else counts
+
+    def see(self, certificates: Sequence[Certificate], ca: str, at: int) -> int:
         """Takes note of a page; returns how many rows were seen for the first time.
 
         Args:
             certificates: What the page holds; those of no row are ignored.
-            ca_sn: The CA whose devices they are, where they do not say; empty for CAs.
+            ca: Key of the CA whose devices they are, where they do not say; for CAs without a serial.
             at: Unix time in milliseconds.
         """
+        ca_sn, instance = of_ca_key(ca)
         devices = [found.device_sn for found in certificates] if self._by_device else None
         cas = [found.ca_sn or ca_sn if self._by_device else found.sn for found in certificates]
+        cas = [ca_key(found, instance) for found in cas] if instance else cas
         keys = _keys(None if devices is None else pl.Series(devices, dtype=pl.String), pl.Series(cas, dtype=pl.String))
         places, found = self._places(keys)
         fresh = 0
@@ -111,12 +127,13 @@ class Sightings:
         """Takes note that rows which were not seen are not registered.
 
         Args:
-            cas: CAs whose rows are meant; one that is an empty text means all rows.
+            cas: Keys of the CAs whose rows are meant; one without a serial means all of its instance.
             at: When that was so, Unix time in milliseconds.
         """
-        meant = self._index
-        if "" not in cas:
-            numbers = pl.Series([self._cas[ca] for ca in cas], dtype=pl.UInt32)
+        meant, whole = self._index, {instance for ca_sn, instance in map(of_ca_key, cas) if not ca_sn}
+        if "" not in whole:
+            of_whole = [number for ca, number in self._cas.items() if whole and of_ca_key(ca)[1] in whole]
+            numbers = pl.Series([self._cas[ca] for ca in cas if ca in self._cas] + of_whole, dtype=pl.UInt32)
             meant = meant.filter(pl.col("ca").is_in(numbers.implode()))
         for row in meant["row"]:
             if not self.statuses[row]:
@@ -147,12 +164,17 @@ class Sightings:
 _INDEXED = pl.Schema({"row": pl.UInt32, "one": pl.UInt64, "two": pl.UInt32, "ca": pl.UInt32})
 
 
-def _sorted(index: pl.DataFrame) -> pl.DataFrame:
-    """Returns an index in the order of its first hashes: a long one by shares, or it would be held three times."""
-    if index.height <= SORTED_AT_ONCE:
-        return index.sort("one")
-    shares = (index.filter(pl.col("one") // 2**60 == share).sort("one") for share in range(16))
-    return pl.concat(shares, rechunk=False)
+def _shares(batches: Iterator[pl.DataFrame], count: int) -> Iterator[pl.DataFrame]:
+    """Yields the rows of an index in the order of their first hashes, in so many frames."""
+    shares: list[list[pl.DataFrame]] = [[] for _ in range(count)]
+    for batch in batches:
+        share = batch["one"] // (2**64 // count) if count > 1 else pl.zeros(batch.height, eager=True)
+        for number, pieces in enumerate(shares):
+            pieces.append(batch.filter(share == number))
+    while shares:
+        pieces = shares.pop(0)
+        if pieces:
+            yield pl.concat(pieces, rechunk=True).sort("one")
 
 
 def _keys(devices: pl.Series | None, cas: pl.Series) -> pl.Series:

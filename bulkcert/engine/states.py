@@ -1,6 +1,5 @@
 """What to read to know the state of every row: by pages where they cost fewer calls than rows, else one by one."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
 
@@ -33,7 +32,7 @@ class Scanned(msgspec.Struct):
         may_list: Whether certificates may be listed; None where no page was read, or was refused for something else.
         refused: Rows that the service would not answer for, when they were asked for one by one.
         refusal: The newest of these answers, or an empty text.
-        counted: Device certificates that each CA was seen to have, and whether these are all.
+        counted: Device certificates that each CA was seen to have, by its key, and whether these are all.
     """
 
     failure: BulkcertError | None = None
@@ -50,7 +49,8 @@ class StateReader:
         lanes: Where calls go through.
         action: What is, or was, asked for each row.
         sightings: Where they go; knows the rows.
-        count_to: CAs that are read on when all their rows are seen, with how many of their devices are counted at most.
+        count_to: CAs that are read on when all their rows are seen, by their keys, with how many of their devices are
+            counted at most.
     """
 
     def __init__(
@@ -72,12 +72,12 @@ class StateReader:
             misses: Whether a row that a listing read to its end does not show is not registered. If not, it is read
                 for itself, since pages shift when certificates are deleted meanwhile.
         """
-        begun, failure = await self._by_page()
+        begun, failure = await self._by_page(then_one_by_one=one_by_one is not None)
         if misses:
-            whole = [paging.ca_sn for paging in begun if paging.whole]
+            whole = [paging.ca for paging in begun if paging.whole]
             await anyio.to_thread.run_sync(self._sightings.miss, whole, max([each.at for each in begun], default=0))
         denied = failure is not None and failure.status is ExitStatus.DENIED
-        counted = {each.ca_sn: (each.devices, each.whole) for each in begun if each.ca_sn}
+        counted = {each.ca: (each.devices, each.whole) for each in begun} if self._action.by_device else {}
         self._scanned = scanned = Scanned(failure, counted=counted)
         if denied or self._lanes.progress.pages:
             scanned.may_list = self._lanes.progress.pages > 0
@@ -87,33 +87,40 @@ class StateReader:
             self._lanes.progress.scans += 1
         return scanned
 
-    async def _by_page(self) -> tuple[list["_Paging"], BulkcertError | None]:
+    async def _by_page(self, *, then_one_by_one: bool) -> tuple[list["_Paging"], BulkcertError | None]:
         """Pages through each CA, or through the CAs, where that takes fewer calls than it can save.
+
+        Args:
+            then_one_by_one: Whether the rows of the others will be read one by one.
 
         Returns:
             What was paged through, and why it was given up, or None.
         """
         begun: list[_Paging] = []
-        worthwhile = self._worthwhile()
+        worthwhile, progress, unseen = self._worthwhile(), self._lanes.progress, self._sightings.unseen
 
         def more() -> Listing | None:
             begun.extend(fresh := list(islice(worthwhile, 1)))
+            if not fresh and then_one_by_one:
+                progress.to_read = progress.reads + max(0, unseen - sum(each.rows for each in begun))
             return fresh[0] if fresh else None
 
-        self._lanes.progress.reading = True
+        progress.reading = True
         failure = await read_listings(self._lanes, more)
-        self._lanes.progress.reading = False
+        progress.reading, progress.to_read = False, 0
         return begun, failure
 
     def _worthwhile(self) -> Iterator["_Paging"]:
         """Yields what is worth a first page; most rows first."""
-        rows_by_ca = self._sightings.rows_by_ca() if self._action.by_device else Counter({"": self._sightings.unseen})
+        sightings, by_device = self._sightings, self._action.by_device
+        rows_by_ca = sightings.rows_by_ca() if by_device else sightings.rows_by_instance()
         small = 0
-        for ca_sn, rows in rows_by_ca.most_common():
+        for ca, rows in rows_by_ca.most_common():
             small += rows < SMALL
             if rows > 1 and small <= SMALL_PAGED:
-                query = {"MqttInstanceId": self._lanes.service.instance} | ({"CaSn": ca_sn} if ca_sn else {})
-                yield _Paging(self._action.listing, query, rows, self._sightings, self._count_to.get(ca_sn, 0))
+                query = self._lanes.service.listed(ca)
+                count_to = self._count_to.get(ca, 0)
+                yield _Paging(self._action.listing, query, ca, rows, sightings, count_to=count_to)
 
     async def read_unseen(self, batches: Iterator[list[Row]]) -> BulkcertError | None:
         """Reads each row that was not seen; returns why that was given up, or None.
@@ -139,7 +146,7 @@ class StateReader:
 
     async def _read(self, lane: Lane, row: Row) -> BulkcertError | None:
         operation = self._action.reading
-        query = self._action.parameters(self._lanes.service.instance, row.device_sn, row.ca_sn)
+        query = self._lanes.service.parameters(self._action, row)
         settled = await self._lanes.settle(lane, operation, query)
         if settled is None:
             return None
@@ -164,28 +171,29 @@ class _Paging(Listing):
     Args:
         operation: Lists them.
         query: Its query.
+        ca: Key of the CA; without a serial for the CAs themselves.
         rows: Rows that it may settle.
         sightings: Where they go.
         count_to: Certificates that are counted in any case.
     """
 
     def __init__(
-        self, operation: Operation, query: dict[str, str], rows: int, sightings: Sightings, count_to: float
+        self, operation: Operation, query: dict[str, str], ca: str, rows: int, sightings: Sightings, *, count_to: float
     ) -> None:
         super().__init__(operation, query, self._deliver)
-        self.ca_sn = query.get("CaSn", "")
-        """The CA; an empty text for the CAs themselves."""
+        self.ca = ca
         self.at = 0
         self.devices = 0
         """Certificates that it has held so far."""
-        self._rows = rows
+        self.rows = rows
+        """Rows that it may settle."""
         self._count_to = count_to
         self._settled = 0
         self._sightings = sightings
 
     def _deliver(self, page: Page, at: int) -> bool:
-        self._settled += self._sightings.see(page.certificates, self.ca_sn, at)
+        self._settled += self._sightings.see(page.certificates, self.ca, at)
         self.at = max(self.at, at)
         pages = max(self.expected or 0, self.pages + 1)
         self.devices += len(page.certificates)
-        return (self._settled < self._rows and pages < self._rows) or self.devices <= self._count_to
+        return (self._settled < self.rows and pages < self.rows) or self.devices <= self._count_to

@@ -87,6 +87,7 @@ class StatsMaker:
             errors=list(reversed(progress.errors.values()))[:ERRORS_KEPT],
             stop=progress.stop.message if progress.stop else "",
             stop_status=progress.stop.status if progress.stop else None,
+            to_page=progress.pages + pages_left if progress.paging and (pages_left := self._pages_left()) else 0,
         )
 
     def _outcomes(self) -> Counter[Outcome]:
@@ -123,8 +124,10 @@ class StatsMaker:
         phase, progress = self._phase(), self.progress
         if phase in ("reading states", "paused"):
             self._calling_since = None
-        if phase in ("reading states", "verifying") and progress.to_read and not progress.outage.ongoing:
-            return max(0, progress.to_read - progress.reads) / self._service.rate
+        is_foreseen = progress.to_read or progress.paging
+        if phase in ("reading states", "verifying") and is_foreseen and not progress.outage.ongoing:
+            pages = self._pages_left()
+            return None if pages is None else (pages + max(0, progress.to_read - progress.reads)) / self._service.rate
         if phase != self._kind or phase == "verifying" or progress.outage.ongoing:
             return None
         called, limit = self.progress.outcomes.total() - self.progress.outcomes[Outcome.UNCHANGED], self._service.rate
@@ -134,6 +137,11 @@ class StatsMaker:
         if elapsed < RATE_AFTER_S:
             return left / limit
         return left / (min(limit, (called - self._called_before) / elapsed) or limit)
+
+    def _pages_left(self) -> int | None:
+        """Returns how many pages are still to come, at most; None where that is not known."""
+        left = [listing.left for listing in self.progress.paging]
+        return None if None in left else sum(each or 0 for each in left)
 
     def _waiting_for(self, now: float) -> str:
         """Returns what keeps the session from going faster."""
@@ -150,7 +158,9 @@ class StatsMaker:
         if slowed := self._slowed(now):
             return slowed
         waits = progress.in_flight >= self._service.workers * len(self._service.addresses)
-        return f"all {progress.in_flight} workers wait for answers" if waits else f"paced at {self._service.rate:.0f}/s"
+        return (
+            f"all {progress.in_flight} workers wait for answers" if waits else f"limited to {self._service.rate:.0f}/s"
+        )
 
     def _slowed(self, now: float) -> str:
         """Returns why less than the limit may be used; empty where all of it may."""
@@ -159,7 +169,7 @@ class StatsMaker:
             return f"throttled: pausing {pause:.1f} s as the service asks"
         if (factor := slow_down.factor(now)) < 1:
             reason = "throttled" if self.progress.throttles else "after an outage"
-            return f"{reason}: at {factor:.0%} of the cap, rising"
+            return f"{reason}: at {factor:.0%} of the limit, rising"
         return ""
 
 

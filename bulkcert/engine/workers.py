@@ -47,19 +47,28 @@ class _Rows:
         self._lanes = lanes
         self._batches = batches
         self._waiting: deque[Row] = deque()
-        self._news, self._room = asyncio.Event(), asyncio.Event()
+        self._idle: deque[asyncio.Future[None]] = deque()
+        """Workers without a row: each row wakes one of them, since there may be thousands."""
+        self._room = asyncio.Event()
         self._is_over = False
 
     async def feed(self, employ: Callable[[int], None]) -> None:
         while (batch := await self._next()) is not None:
             self._waiting.extend(batch)
-            employ(len(batch))
-            self._news.set()
+            employ(len(batch) - self._wake(len(batch)))
             while len(self._waiting) >= BUFFERED_ROWS and not self._lanes.stopping.is_set():
                 self._room.clear()
                 await self._room.wait()
         self._is_over = True
-        self._news.set()
+        self._wake(len(self._idle))
+
+    def _wake(self, most: int) -> int:
+        """Wakes workers that have no row; returns how many."""
+        woken = min(most, len(self._idle))
+        for _ in range(woken):
+            if not (turn := self._idle.popleft()).done():
+                turn.set_result(None)
+        return woken
 
     async def _next(self) -> list[Row] | None:
         """Returns the next batch; None after the last one, on a stop, or if the input fails, which stops the run."""
@@ -81,6 +90,6 @@ class _Rows:
             elif self._is_over:
                 return
             else:
-                self._news.clear()
-                await self._news.wait()
+                self._idle.append(turn := asyncio.get_running_loop().create_future())
+                await turn
         self._room.set()

@@ -6,9 +6,9 @@ the same messages without a network between.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import cast
 
 import msgspec
@@ -17,9 +17,9 @@ from bulkcert import __version__
 from bulkcert.engine.lanes import Acquire, CallResult, Lane, Lanes
 from bulkcert.engine.limits import Target
 from bulkcert.engine.pacer import ACCOUNT_ROOM, ADDRESS_SHARE
-from bulkcert.engine.progress import Progress, Stop, counted_as
-from bulkcert.errors import ExitStatus
-from bulkcert.fleet.member import Member, MergedWindow, add_counts
+from bulkcert.engine.progress import Progress, Stop
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.fleet.member import Member, MergedWindow
 from bulkcert.fleet.messages import Call, Grant, Halt, Hello, LaneReport, Orders
 from bulkcert.fleet.pool import CallPool
 from bulkcert.fleet.shares import Shares
@@ -64,7 +64,7 @@ class FleetLanes(Lanes):
     def __init__(self, provider: CredentialProvider, progress: Progress, service: Target, run: str) -> None:
         self._window = progress.sends = MergedWindow()
         workers = min(MOST_WAITING, max(512, 2 * service.account_cap))
-        super().__init__([], provider, progress, replace(service, workers=workers))
+        super().__init__([], provider, progress, msgspec.structs.replace(service, workers=workers))
         # Every call goes through the pool: there is one way to all lanes.
         self.lanes = [cast(Lane, None)]
         self._orders = Orders(
@@ -100,7 +100,8 @@ class FleetLanes(Lanes):
     ) -> CallResult | None:
         """Has a call made by some lane until it is settled; None if it was not sent at all."""
         if acquire is not None:
-            raise NotImplementedError("its intent would have to be on disk before a lane elsewhere sends it")
+            message = f"{operation.name} must be on disk before each call, and lanes elsewhere have no such disk"
+            raise BulkcertError(ExitStatus.USAGE, message, "Run it without --cluster.")
         if self.stopping.is_set():
             return None
         values = tuple([parameters[name] for name in operation.parameters])
@@ -198,39 +199,18 @@ class FleetLanes(Lanes):
             self._halt(member, report.halt, now)
         elif not member.resumes_at:
             member.doing = "no answer from the service" if report.is_silent else "calling"
-        progress, slow_down = self.progress, self.progress.slow_down
-        member.key = report.key
-        for _ in range(report.answers):
-            slow_down.answered()
-        for wait_s in report.throttles:
-            slow_down.throttled(now, wait_s)
-        if report.answers or report.throttles:
-            progress.outage.answer(now, throttled=not report.answers)
-        progress.in_flight += report.in_flight - member.in_flight
-        member.in_flight = report.in_flight
-        if report.counts is not None:
-            add_counts(progress, member.counts, report.counts)
-            member.counts = report.counts
-        for error in report.errors:
-            code = counted_as(error.code, progress.codes)
-            error.count = progress.codes[code]
-            progress.errors.pop(code, None)
-            progress.errors[code] = error
-        member.offset = min(member.offset, now - report.stamp)
-        sent = [at + member.offset for at in report.sent]
-        for at in sent:
-            member.window.sent(at)
-        self._window.merge(sent)
-        for number, result in ((each.number, each.result) for each in report.results):
-            self._settle(member, number, result)
+        self._window.merge(member.take(report, self.progress, now))
+        member.calls.difference_update([each.number for each in report.results])
+        stopping = self.stopping.is_set()
+        for each in report.results:
+            self._settle(each.number, each.result, stopping=stopping)
 
-    def _settle(self, member: Member, number: int, result: CallResult | None) -> None:
-        member.calls.discard(number)
-        if result is not None and (self.stopping.is_set() or not result.again):
+    def _settle(self, number: int, result: CallResult | None, *, stopping: bool) -> None:
+        if result is not None and (stopping or not result.again):
             self._pool.settle(number, result)
         elif result is not None:
             self._pool.again(number, attempts=result.attempts, unanswered=result.unanswered)
-        elif self.stopping.is_set():
+        elif stopping:
             self._pool.drop(number)
         else:
             self._pool.again(number)
@@ -263,7 +243,10 @@ class FleetLanes(Lanes):
     def _more(self, member: Member) -> list[Call]:
         if self.progress.waiting_for or not member.share:
             return []
-        calls = self._pool.take(member.in_flight + round(AHEAD_S * member.share) + 1 - len(member.calls))
+        most = member.in_flight + round(AHEAD_S * member.share) + 1
+        # What is left in the end is shared out, so that all are done with it at the same time.
+        part = member.share / sum([each.share for each in self._members.values()])
+        calls = self._pool.take(min(most, math.ceil(part * self._pool.open)) - len(member.calls))
         member.calls.update([call.number for call in calls])
         return calls
 
@@ -279,7 +262,7 @@ class FleetLanes(Lanes):
         alone = stop.status in (ExitStatus.DENIED, ExitStatus.UNAVAILABLE) or halt.code.startswith("InvalidTimeStamp")
         if not alone or all(each.resumes_at for each in self._members.values()):
             message = f"lane {member.name}: {halt.message}" if len(self._members) > 1 else halt.message
-            self.stop(replace(stop, message=message))
+            self.stop(msgspec.structs.replace(stop, message=message))
 
     def _give_back(self, member: Member, reason: str) -> None:
         stopping = self.stopping.is_set()

@@ -38,10 +38,10 @@ class LeasedPacer(Pacer):
         super().__init__(1, ticker)
         self._lease, self._share = ticker, 0
 
-    async def acquire(self) -> bool:
+    async def acquire(self, *, ahead: bool = False) -> bool:
         """Waits until one call may be sent; returns False if the lane stops."""
         # The process may have been frozen between the wait and here.
-        while await super().acquire():
+        while await super().acquire(ahead=ahead):
             if not self._lease.is_paused:
                 return True
         return False

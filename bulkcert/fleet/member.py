@@ -1,13 +1,14 @@
 """One lane as its coordinator sees it, and what all lanes have counted together."""
 
-import heapq
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from bulkcert.engine.figures import Counts, LaneState
 from bulkcert.engine.pacer import SendWindow
 from bulkcert.engine.progress import Progress, counted_as
-from bulkcert.fleet.messages import Hello
+from bulkcert.fleet.messages import Hello, LaneReport
 
 RECENT_S = 1.5
 """A report that is older says nothing about the rate of now."""
@@ -26,15 +27,17 @@ class MergedWindow(SendWindow):
         if sent and not self.sends:
             self.first_s = min(sent)
         self.sends += len(sent)
-        for at in sent:
-            heapq.heappush(self._unsettled, at)
+        self._unsettled += sent
 
     def settle(self, until: float) -> None:
         """Counts what was sent before a time, in order; what is reported after a silence is in no window any more."""
-        while self._unsettled and self._unsettled[0] < until:
-            if (at := heapq.heappop(self._unsettled)) >= self.last_s:
+        self._unsettled.sort()
+        settled = bisect_left(self._unsettled, until)
+        for at in self._unsettled[:settled]:
+            if at >= self.last_s:
                 self.sends -= 1
                 self.sent(at)
+        del self._unsettled[:settled]
 
     def recent_rate(self, now: float) -> float:
         """Returns the sends of all lanes in the second before their last reports."""
@@ -61,7 +64,7 @@ class Member:
         heard_at: When its last report came.
         key: Access key that it signs with, and where that comes from.
         offset: The coordinator's clock minus its own, in seconds, as far as reports show.
-        window: When it has sent.
+        sent: When it has sent, as far as that is recent.
     """
 
     name: str
@@ -79,11 +82,39 @@ class Member:
     heard_at: float = 0.0
     key: tuple[str, str] = ("", "")
     offset: float = float("inf")
-    window: SendWindow = field(default_factory=SendWindow)
+    sent: deque[float] = field(default_factory=deque)
+
+    def take(self, report: LaneReport, progress: Progress, now: float) -> list[float]:
+        """Counts what it reports with what all have done; returns when it has sent, by the coordinator's clock."""
+        slow_down = progress.slow_down
+        self.key = report.key
+        for _ in range(report.answers):
+            slow_down.answered()
+        for wait_s in report.throttles:
+            slow_down.throttled(now, wait_s)
+        if report.answers or report.throttles:
+            progress.outage.answer(now, throttled=not report.answers)
+        progress.in_flight += report.in_flight - self.in_flight
+        self.in_flight = report.in_flight
+        if report.counts is not None:
+            add_counts(progress, self.counts, report.counts)
+            self.counts = report.counts
+        for error in report.errors:
+            code = counted_as(error.code, progress.codes)
+            error.count = progress.codes[code]
+            progress.errors.pop(code, None)
+            progress.errors[code] = error
+        self.offset = min(self.offset, now - report.stamp)
+        sent = [at + self.offset for at in report.sent]
+        self.sent += sent
+        return sent
 
     def rate(self, now: float) -> float:
         """Returns its sends in the second before its last report."""
-        return self.window.recent_rate(max(self.heard_at, now - RECENT_S))
+        since = max(self.heard_at, now - RECENT_S) - 1.0
+        while self.sent and self.sent[0] <= since:
+            self.sent.popleft()
+        return float(len(self.sent))
 
     def state(self, now: float) -> LaneState:
         """Returns what it does just now."""

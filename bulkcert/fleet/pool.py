@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -33,8 +33,8 @@ class Waiting:
     operation: str
     values: tuple[str, ...]
     unanswered: bool
+    done: asyncio.Future[CallResult | None]
     attempts: int = 0
-    done: asyncio.Future[CallResult | None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class CallPool:
@@ -47,12 +47,18 @@ class CallPool:
         self.handed_over = 0
         """Calls that were taken from a lane that was silent or gone, and that may be made twice."""
 
-    async def call(self, operation: str, values: tuple[str, ...], *, unanswered: bool) -> CallResult | None:
-        """Waits until some lane has made a call; None where none has sent it."""
+    @property
+    def open(self) -> int:
+        """How many calls are not over."""
+        return len(self._open)
+
+    def call(self, operation: str, values: tuple[str, ...], *, unanswered: bool) -> asyncio.Future[CallResult | None]:
+        """Has some lane make a call; returns what comes of it, None where none has sent it."""
         self._last += 1
-        call = self._open[self._last] = Waiting(self._last, operation, values, unanswered)
+        done: asyncio.Future[CallResult | None] = asyncio.get_running_loop().create_future()
+        call = self._open[self._last] = Waiting(self._last, operation, values, unanswered, done)
         self._queue.append(call)
-        return await call.done
+        return done
 
     def take(self, most: int) -> list[Call]:
         """Takes the next calls for a lane."""
@@ -66,8 +72,9 @@ class CallPool:
     def settle(self, number: int, result: CallResult) -> None:
         """Takes what came of a call, whichever lane had it; only the first counts."""
         if (call := self._open.pop(number, None)) is not None and not call.done.done():
-            attempts, unanswered = result.attempts + call.attempts, result.unanswered or call.unanswered
-            call.done.set_result(msgspec.structs.replace(result, attempts=attempts, unanswered=unanswered))
+            if call.attempts or call.unanswered:
+                result = msgspec.structs.replace(result, attempts=result.attempts + call.attempts, unanswered=True)
+            call.done.set_result(result)
 
     def again(self, number: int, *, attempts: int = 0, unanswered: bool = False) -> None:
         """Puts a call that a lane has not finished before all others."""

@@ -3,11 +3,13 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import msgspec
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input.instances import RowInstances, instance_problem
 from bulkcert.input.pinned import ROW
 from bulkcert.input.protect import Protection
 from bulkcert.input.records import Part
@@ -20,6 +22,7 @@ from bulkcert.input.serials import (
     faults,
     problems,
 )
+from bulkcert.service.certificates import JOINT, of_ca_key
 from bulkcert.words import printable
 
 INVALID_SHOWN = 20
@@ -29,8 +32,6 @@ CAS_KEPT = 100_000
 SHARE_ROWS = 500_000
 """Rows among which duplicates are searched at a time, about."""
 
-# Joins the two serials of a key. No valid serial has a control character, so the join is unambiguous.
-_JOINT = "\x1f"
 _NO_FAULTS = pl.DataFrame(schema={"row": pl.UInt32, "fault": pl.UInt8})
 _NO_KEYS = pl.DataFrame(schema={"row": pl.UInt32, "one": pl.UInt64, "two": pl.UInt64})
 _EXPORT_AS_TEXT = "Export the list again with this column as text, best straight from the registry"
@@ -66,8 +67,9 @@ class Check(msgspec.Struct, frozen=True):
         columns: The columns that together say which certificate is meant, that of the CA last.
         rows: Rows of the input.
         sha256: Of the bytes of its files as they are, in hexadecimal.
-        keys_sha256: Of the serials of all rows, in order, in hexadecimal: the same for every input of these rows,
-            whatever its formats and its other columns; a missing serial is an empty one.
+        keys_sha256: Of the serials of all rows, in order, in hexadecimal, and where there are several instances of
+            these: the same for every input of these rows, whatever its formats and its other columns; a missing serial
+            is an empty one.
         invalid: Rows with a serial that breaks a rule.
         duplicates: Rows that repeat the certificate of an earlier valid row.
         protected: Valid rows that are not called because a list protects them; they are no duplicates.
@@ -75,8 +77,8 @@ class Check(msgspec.Struct, frozen=True):
         first_protected: The first protected rows, 20 at most.
         settled: One line for each row that is not called, in order: ``row``, ``first_row`` (null where invalid or
             protected) and the code ``fault`` (0 for a duplicate). Ten bytes a row: the words are made batch by batch.
-        rows_by_ca: Valid rows of each CA, duplicates included, most rows first; the first 100,000 CAs. Rows that
-            are protected do not count.
+        rows_by_ca: Valid rows of each CA by its key (``ca_key``), duplicates included, most rows first; the first
+            100,000 CAs. Rows that are protected do not count.
         rows_of_other_cas: Valid rows of the CAs that are not in ``rows_by_ca``.
         protected_by: Name of the list that protects rows, safe on a terminal; empty without one.
         protection: How many serials are protected and how many rows that concerns, in words; empty without a list.
@@ -84,6 +86,9 @@ class Check(msgspec.Struct, frozen=True):
         unplaced: Devices on that list of which neither it nor the input says under which CA they are; their number.
         mistaken: Serials on that list that no row has, while rows that are not protected have them with other letter
             case or other leading zeros, in order.
+        instances: The instances that columns name in rows that may be called, each with its region, which is empty
+            where no column names that; none where options say which it is.
+        instance_columns: The columns of instances and regions; None where there is none, or it does not matter.
     """
 
     columns: Sequence[str]
@@ -103,6 +108,13 @@ class Check(msgspec.Struct, frozen=True):
     protected_cas: frozenset[str]
     unplaced: int
     mistaken: tuple[str, ...]
+    instances: Mapping[str, str]
+    instance_columns: tuple[str | None, str | None]
+
+    @property
+    def several_instances(self) -> bool:
+        """Whether each row is of the instance that it names, since they are not all of one."""
+        return len(self.instances) > 1
 
     @property
     def callable(self) -> int:
@@ -122,8 +134,9 @@ class Check(msgspec.Struct, frozen=True):
         """Returns why rows are not called: ``row``, ``outcome``, ``first_row`` and ``why``, in words."""
         outcomes, words = {0: "duplicate"}, dict[int, str | None]({0: None})
         for code in self.settled.filter(pl.col("fault") > 0)["fault"].unique():
-            outcomes[code] = "protected" if code >= PROTECTED_DEVICE else "invalid"
-            words[code] = "; ".join(map(" ".join, problems(code, self.columns, self.protected_by)))
+            outcomes[code] = "protected" if code in (PROTECTED_DEVICE, PROTECTED_CA) else "invalid"
+            found = _problems(code, self.columns, self.instance_columns, self.protected_by)
+            words[code] = "; ".join(map(" ".join, found))
         fault, what = pl.col("fault"), "CA" if len(self.columns) == 1 else "pair"
         return self.settled.select(
             "row",
@@ -142,11 +155,16 @@ class Findings:
     Args:
         columns: The columns that together say which certificate is meant, that of the CA last.
         protection: The list of what must not be called, or None.
+        instances: The instances that rows name.
         trust_serials: Whether serials that all look like rounded numbers are taken as they are.
     """
 
-    def __init__(self, columns: Sequence[str], protection: Protection | None, *, trust_serials: bool) -> None:
+    def __init__(
+        self, columns: Sequence[str], protection: Protection | None, instances: RowInstances, *, trust_serials: bool
+    ) -> None:
         self._columns = columns
+        self._instances = instances
+        self._instance_digest = hashlib.sha256()
         self._protection = protection
         self._protected_by = printable(protection.path.name) if protection else ""
         self._digest = hashlib.sha256()
@@ -161,24 +179,28 @@ class Findings:
         self._suspects: dict[str, str] = {} if trust_serials else dict.fromkeys(columns, "")
 
     def add(self, keys: pl.DataFrame, part: Part) -> None:
-        """Takes in the serials of the next rows.
+        """Takes in the next rows.
+
+        Args:
+            keys: Their serials, and what names their instances, as text.
+            part: Where they stand.
 
         Raises:
-            BulkcertError: INPUT_INVALID: a spreadsheet has changed the serials.
+            BulkcertError: INPUT_INVALID: a spreadsheet has changed the serials, or the instances contradict something.
         """
+        named, keys = keys, keys.select(self._columns)
         fault = pl.Series("fault", [SerialProblem.NONE], dtype=pl.UInt8).new_from_index(0, keys.height)
         for serials in keys:
             found = faults(serials)
             self._refuse_changed(part, serials, found)
             fault = fault * FAULTS + found
+        if (of_instance := self._instances.faults(named, part)) is not None:
+            fault = of_instance.zip_with(fault == SerialProblem.NONE, fault)
         rows = pl.int_range(self._rows + 1, self._rows + keys.height + 1, dtype=pl.UInt32, eager=True).alias("row")
         valid = fault == SerialProblem.NONE
-        joined = keys.select(pl.concat_str(pl.all().fill_null(""), separator=_JOINT)).to_series()
-        if keys.height:
-            self._digest.update(joined.str.join("\n").cast(pl.Binary).item())
-            self._digest.update(b"\n")
+        joined = _digested(keys, self._digest)
         if not valid.all():
-            self._leave_out(pl.DataFrame([rows, fault]).filter(~valid), keys, part, self._invalid, self._first_invalid)
+            self._leave_out(pl.DataFrame([rows, fault]).filter(~valid), named, part, self._invalid, self._first_invalid)
         free = valid
         if self._protection:
             by_device, by_ca = self._protection.hits(keys)
@@ -186,13 +208,18 @@ class Findings:
             code = PROTECTED_CA - by_device.cast(pl.UInt8)  # one less where it is the device
             hit = pl.DataFrame([rows, code.alias("fault")]).filter(valid & ~free)
             self._leave_out(hit, keys, part, self._protected, self._first_protected)
+        cas = keys[self._columns[-1]]
+        if (by_row := self._instances.by_row) is not None:
+            joined = _digested(named.select(joined, *self._instances.named), self._instance_digest)
+            cas = named.select(pl.concat_str([self._columns[-1], by_row], separator=JOINT)).to_series()
         if not free.all():
-            rows, keys, joined = rows.filter(free), keys.filter(free), joined.filter(free)
+            rows, cas, joined, named = rows.filter(free), cas.filter(free), joined.filter(free), named.filter(free)
+        self._instances.take(named, part.file)
         # Two hashes with different seeds, 20 bytes a row with its number. Two different keys are taken for one only
         # where both agree: among 10 million keys the odds are about 1 in 7e24 (n * n / 2 ** 129), far below those of
         # a memory error.
         self._hashes.append(pl.DataFrame({"row": rows, "one": joined.hash(seed=1), "two": joined.hash(seed=2)}))
-        self._count(keys[self._columns[-1]])
+        self._count(cas)
         self._rows += part.frame.height
 
     def check(self, sha256: str, pinned: pl.LazyFrame) -> Check:
@@ -210,7 +237,14 @@ class Findings:
         invalid, protected = pl.concat(self._invalid), pl.concat(self._protected)
         named = pl.concat([invalid, protected]).with_columns(first_row=pl.lit(None, pl.UInt32))
         settled = pl.concat([duplicates.with_columns(fault=pl.lit(0, pl.UInt8)), named], how="diagonal").sort("row")
+        instances = self._instances.regions
+        several = len(instances) > 1
         cas = dict(sorted(self._rows_by_ca.items(), key=lambda ca: (-ca[1], ca[0])))
+        if several:
+            self._digest.update(self._instance_digest.digest())
+        else:
+            cas = {of_ca_key(ca)[0]: rows for ca, rows in cas.items()}
+        protected_cas = protection.protected_cas() if protection else ()
         return Check(
             columns=self._columns,
             rows=self._rows,
@@ -226,9 +260,11 @@ class Findings:
             rows_of_other_cas=self._rows_of_other_cas,
             protected_by=self._protected_by,
             protection=f"{self._protected_by}: {protection.describe_hits(protected.height)}" if protection else "",
-            protected_cas=frozenset(protection.protected_cas() & cas.keys() if protection else ()),
+            protected_cas=frozenset(ca for ca in cas if of_ca_key(ca)[0] in protected_cas),
             unplaced=protection.unplaced() if protection else 0,
             mistaken=protection.mistaken(pinned, protected["row"]) if protection else (),
+            instances=MappingProxyType(instances),
+            instance_columns=self._instances.columns,
         )
 
     def _refuse_changed(self, part: Part, serials: pl.Series, found: pl.Series) -> None:
@@ -250,7 +286,7 @@ class Findings:
         all_.append(found)
         for row, code in found.head(INVALID_SHOWN - len(first)).iter_rows():
             index = row - self._rows - 1
-            column, reason = problems(code, self._columns, self._protected_by)[0]
+            column, reason = _problems(code, self._columns, self._instances.columns, self._protected_by)[0]
             first.append(InvalidRow(row, part.line(index), column, printable(keys[column][index] or ""), reason))
 
     def _count(self, cas: pl.Series) -> None:
@@ -259,6 +295,23 @@ class Findings:
                 self._rows_by_ca[ca] = self._rows_by_ca.get(ca, 0) + rows
             else:
                 self._rows_of_other_cas += rows
+
+
+def _problems(
+    code: int, columns: Sequence[str], instances: tuple[str | None, str | None], protected_by: str
+) -> list[tuple[str, str]]:
+    """Returns the columns that keep a row from being called, and why each does."""
+    of_instance = instance_problem(code, instances)
+    return problems(code, columns, protected_by) if of_instance is None else [of_instance]
+
+
+def _digested(keys: pl.DataFrame, digest: Any) -> pl.Series:
+    """Returns one text for each row, after a digest has taken them in."""
+    joined = keys.select(pl.concat_str(pl.all().fill_null(""), separator=JOINT)).to_series()
+    if keys.height:
+        digest.update(joined.str.join("\n").cast(pl.Binary).item())
+        digest.update(b"\n")
+    return joined
 
 
 def _place(part: Part, serials: pl.Series, index: int) -> str:

@@ -78,19 +78,28 @@ def _find_column(place: str, columns: Sequence[str], wanted: Sequence[str], opti
         BulkcertError: INPUT_INVALID: there is none, or more than one.
     """
     if chosen is not None:
-        if chosen in columns:
-            return chosen
-        near = difflib.get_close_matches(chosen.casefold(), [name.casefold() for name in columns], n=1)
-        meant = next((f"; did you mean {quoted(name)}" for name in columns if name.casefold() in near), "")
-        raise _invalid(
-            f"{place}: no column is named {quoted(chosen)}{meant}; {_listed(columns)}",
-            f"Give {option} one of these names, exactly as written.",
-        )
+        return find_named(place, columns, option, chosen)
     for name in wanted:
         if found := the_column(place, columns, name, f"Name the right one: {option} {{}}"):
             return found
     advice = f"Say which column holds the serials: {_option(columns, option)}"
     raise lacking(place, columns, " or ".join(wanted), advice)
+
+
+def find_named(place: str, columns: Sequence[str], option: str, chosen: str) -> str:
+    """Returns the column that an option names.
+
+    Raises:
+        BulkcertError: INPUT_INVALID: there is none.
+    """
+    if chosen in columns:
+        return chosen
+    near = difflib.get_close_matches(chosen.casefold(), [name.casefold() for name in columns], n=1)
+    meant = next((f"; did you mean {quoted(name)}" for name in columns if name.casefold() in near), "")
+    raise _invalid(
+        f"{place}: no column is named {quoted(chosen)}{meant}; {_listed(columns)}",
+        f"Give {option} one of these names, exactly as written.",
+    )
 
 
 def the_column(place: str, columns: Sequence[str], name: str, advice: str) -> str | None:

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input.check import Check, Findings
 from bulkcert.input.columns import confirm_header, find_keys, quoted
 from bulkcert.input.files import File, expand, open_file
+from bulkcert.input.instances import InstanceSource, RowInstances
 from bulkcert.input.pinned import OWN_PREFIX, PinnedList, Pinning
 from bulkcert.input.protect import Protection
 from bulkcert.input.records import Part
@@ -27,6 +29,7 @@ class _Loading:
     Attributes:
         pinning: Where its rows go.
         several: Whether it has several files: then all columns are pinned as text, since their types may differ.
+        instances: The instances that its rows name.
         types: Types of the columns so far.
         late: Whether columns may still come: NDJSON names them as it goes.
         files: What messages call each file, and the number of its first row.
@@ -42,6 +45,7 @@ class _Loading:
     protection: Protection | None
     pinning: Pinning
     several: bool
+    instances: RowInstances
     types: dict[str, pl.DataType] = field(default_factory=dict)
     late: bool = True
     files: list[tuple[str, int]] = field(default_factory=list)
@@ -58,7 +62,7 @@ class _Loading:
         self.files.append((file.name, self.rows + 1))
         for part in file.parts():
             frame = self._whole(file, part.frame)
-            for column in self.keys:
+            for column in (*self.keys, *self.instances.named):
                 part.confirm_text(column)
             self._add(frame, part)
             if on_progress:
@@ -66,7 +70,7 @@ class _Loading:
 
     def _add(self, frame: pl.DataFrame, part: Part) -> None:
         self.pinning.write(frame)
-        self.findings.add(frame.select(pl.col(*self.keys).cast(pl.String)), part)
+        self.findings.add(frame.select(pl.col(*self.keys, *self.instances.named).cast(pl.String)), part)
         self.rows += frame.height
 
     def _whole(self, file: File, frame: pl.DataFrame) -> pl.DataFrame:
@@ -119,9 +123,10 @@ class _Loading:
             text = f"{name}: {quoted(keys[-1])} may be the column that {quoted(self.keys[-1])} was taken for"
             advice = f"Name the right one: --ca-column {quoted(keys[-1])}"
             raise BulkcertError(ExitStatus.INPUT_INVALID, text, advice)
+        self.instances.find(name, [*self.types], keys)
         if not self.keys:
             self.keys = keys
-            self.findings = Findings(keys, self.protection, trust_serials=self.trust_serials)
+            self.findings = Findings(keys, self.protection, self.instances, trust_serials=self.trust_serials)
 
     def finish(self, path: Path, sha256: str) -> tuple[PinnedList, Check]:
         """Completes the pinned list.
@@ -138,7 +143,10 @@ class _Loading:
         self.pinning.finish()
         device = self.keys[0] if self.by_device else None
         pinned = PinnedList(path, self.rows, (*self.types,), device, self.keys[-1], (*self.files,))
-        return pinned, self.findings.check(sha256, pinned.keys)
+        check = self.findings.check(sha256, pinned.keys)
+        if check.several_instances:
+            pinned = msgspec.structs.replace(pinned, instance_column=self.instances.by_row)
+        return pinned, check
 
 
 def load(
@@ -150,6 +158,7 @@ def load(
     ca_column: str | None = None,
     trust_serials: bool = False,
     protection: Protection | None = None,
+    instances: InstanceSource | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> tuple[PinnedList, Check]:
     """Reads an input once: checks every row, and pins them all.
@@ -164,17 +173,25 @@ def load(
         ca_column: Exact name of the column of the CA serials, or None to look for it.
         trust_serials: Whether serials that all look like rounded numbers are taken as they are.
         protection: The rows that must not be called, opened for the same kind of action.
+        instances: Where it is said which instance a row is of; None where that does not matter.
         on_progress: Called with the number of rows read so far, from time to time.
 
     Raises:
         BulkcertError: INPUT_UNREADABLE: missing, unreadable, damaged, or of an unknown kind; INPUT_INVALID: malformed,
             changed meanwhile, without usable columns, files that differ, or a spreadsheet has changed the serials;
-            CANNOT_WRITE: the pinned list.
+            CANNOT_WRITE: the pinned list; USAGE: nothing says which instance the rows are of.
     """
     paths, digest = expand(inputs), hashlib.sha256()
     with Pinning(pinned) as pinning:
         loading = _Loading(
-            by_device, device_column, ca_column, trust_serials, protection, pinning, several=len(paths) > 1
+            by_device,
+            device_column,
+            ca_column,
+            trust_serials,
+            protection,
+            pinning,
+            several=len(paths) > 1,
+            instances=RowInstances(instances),
         )
         for path in paths:
             with open_file(path, digest.update) as file:

@@ -16,6 +16,7 @@ from polars.io.plugins import register_io_source
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input.files import unreadable
+from bulkcert.service.certificates import JOINT
 
 OWN_PREFIX = "__bulkcert_"
 """What the names of our own columns begin with; an input that has such a column is refused."""
@@ -25,6 +26,8 @@ DEVICE_SN = f"{OWN_PREFIX}device_sn"
 """Serial of the device certificate as text; not there for an action on CAs."""
 CA_SN = f"{OWN_PREFIX}ca_sn"
 """Serial of the CA certificate as text."""
+INSTANCE = f"{OWN_PREFIX}instance"
+"""ID of the instance as text; not there where all rows are of one."""
 
 BATCH_ROWS = 32_768
 """Rows of an annotated batch at most."""
@@ -46,6 +49,7 @@ class PinnedList(msgspec.Struct, frozen=True):
         device_column: The column of the device serials; None for an action on CAs.
         ca_column: The column of the CA serials.
         files: For each file of the input, in order, what messages call it and the number of its first row.
+        instance_column: The column of the instances; None where all rows are of one.
     """
 
     path: Path
@@ -54,11 +58,18 @@ class PinnedList(msgspec.Struct, frozen=True):
     device_column: str | None
     ca_column: str
     files: tuple[tuple[str, int], ...]
+    instance_column: str | None = None
 
     @property
     def key_columns(self) -> tuple[str, ...]:
         """The columns that together say which certificate is meant."""
         return (self.ca_column,) if self.device_column is None else (self.device_column, self.ca_column)
+
+    @property
+    def own_names(self) -> dict[str, str]:
+        """The same, and the column of the instances if there is one, each with the name of ours that has its text."""
+        ours = {self.device_column: DEVICE_SN, self.ca_column: CA_SN, self.instance_column: INSTANCE}
+        return {column: name for column, name in ours.items() if column is not None}
 
     @property
     def keys(self) -> pl.LazyFrame:
@@ -81,12 +92,12 @@ class PinnedList(msgspec.Struct, frozen=True):
         Args:
             first_row: Number of the first row.
             last_row: Number of the last row; None for all.
-            own: Whether all columns are wanted, or those of the serials alone.
+            own: Whether all columns are wanted, or those of the serials and the instance alone.
 
         Raises:
             BulkcertError: INPUT_UNREADABLE.
         """
-        wanted = self.columns if own else self.key_columns
+        wanted = self.columns if own else tuple(self.own_names)
         step, end = rows_at_once(len(self.columns)), self.rows if last_row is None else min(last_row, self.rows)
         done = first_row - 1
         try:
@@ -126,14 +137,27 @@ def annotated(
     Raises:
         BulkcertError: INPUT_UNREADABLE.
     """
-    names = {pinned.device_column: DEVICE_SN, pinned.ca_column: CA_SN}
+    names = pinned.own_names
     done = first_row - 1
     for frame in pinned.frames(first_row, last_row, own=own):
         for batch in frame.iter_slices(BATCH_ROWS) if frame.height else (frame,):
             rows = pl.int_range(done + 1, done + batch.height + 1, dtype=pl.UInt32, eager=True).alias(ROW)
-            keys = batch.select(pl.col(name).cast(pl.String).alias(names[name]) for name in pinned.key_columns)
+            keys = batch.select(pl.col(column).cast(pl.String).alias(name) for column, name in names.items())
             yield batch.hstack([rows, *keys]) if own else pl.DataFrame([rows, *keys])
             done += batch.height
+
+
+def ca_keys(frame: pl.DataFrame) -> pl.Series:
+    """Returns the key of the CA of each annotated row, as ``ca_key`` makes it; null where the CA is."""
+    return frame.select(ca_expression(CA_SN, INSTANCE if INSTANCE in frame.columns else None)).to_series()
+
+
+def ca_expression(ca_column: str, instance_column: str | None) -> pl.Expr:
+    """Returns the same of rows that have their serials in one column, and in another their instances, if in any."""
+    ca = pl.col(ca_column).cast(pl.String)
+    if instance_column is None:
+        return ca
+    return pl.concat_str([ca, pl.col(instance_column).cast(pl.String).fill_null("")], separator=JOINT).alias(ca_column)
 
 
 class Pinning:

@@ -95,7 +95,7 @@ def problems(code: int, columns: Sequence[str], protected_by: str) -> list[tuple
         columns: The columns of the serials, that of the CA last.
         protected_by: Name of the list that protects rows.
     """
-    if code >= PROTECTED_DEVICE:
+    if code >= PROTECTED_DEVICE:  # of the device, or of its CA
         return [(columns[0 if code == PROTECTED_DEVICE else -1], f"is protected by {protected_by}")]
     # The code's last digit to the base FAULTS belongs to the last column.
     found = zip(columns, divmod(code, FAULTS)[-len(columns) :], strict=True)

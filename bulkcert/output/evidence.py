@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from bulkcert.input import CA_SN, DEVICE_SN, ROW, PinnedList, annotated
+from bulkcert.input import CA_SN, DEVICE_SN, ROW, PinnedList, annotated, ca_keys
 from bulkcert.store import evidence
 
 Ask = Callable[..., Any]
@@ -49,7 +49,7 @@ def serials_in(frame: pl.DataFrame) -> Iterator[tuple[int, evidence.Serials]]:
 
 def _serials(frame: pl.DataFrame) -> pl.DataFrame:
     device = pl.col(DEVICE_SN) if DEVICE_SN in frame.columns else pl.lit("").alias(DEVICE_SN)
-    return frame.select(device.fill_null(""), pl.col(CA_SN).fill_null(""))
+    return frame.select(device.fill_null(""), ca_keys(frame).alias(CA_SN).fill_null(""))
 
 
 def prove(pinned: PinnedList, ask: Ask) -> str:

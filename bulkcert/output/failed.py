@@ -9,11 +9,12 @@ from typing import cast
 import msgspec
 import polars as pl
 
-from bulkcert.input import CA_SN, OWN_PREFIX, ROW, PinnedList
+from bulkcert.input import CA_SN, OWN_PREFIX, ROW, PinnedList, ca_keys
 from bulkcert.output.advice import Advice
 from bulkcert.output.evidence import Ask
 from bulkcert.output.files import cannot_write
 from bulkcert.output.results import MAKE_ROOM, WHAT_TO_DO, chosen, write_rows
+from bulkcert.service.certificates import of_ca_key
 from bulkcert.store import queries
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.schema import Asked
@@ -41,12 +42,14 @@ class Group(msgspec.Struct, frozen=True):
         code: Code of the last answer; empty without one.
         ca_sn: Their CA; empty where they are of several, or CAs themselves.
         rows: How many.
+        instance: Their instance, where the list names several; empty where they are of several.
     """
 
     kind: str
     code: str
     ca_sn: str
     rows: int
+    instance: str = ""
 
 
 class FailedRows(msgspec.Struct, frozen=True):
@@ -81,7 +84,10 @@ def write_failed(status: RunStatus, pinned: PinnedList, ask: Ask) -> FailedRows 
     chooser = _Chooser(asked, Advice.about(status.files, asked), ask)
     write_rows(path, pinned, chooser.failed)
     groups = [
-        Group(*key, rows) for key, rows in sorted(chooser.groups.items(), key=lambda group: (-group[1], group[0]))
+        Group(kind, code, ca_sn, rows, instance)
+        for (kind, code, ca_sn, instance), rows in sorted(
+            chooser.groups.items(), key=lambda group: (-group[1], group[0])
+        )
     ]
     return FailedRows(str(path), chooser.groups.total(), groups[:GROUPS_KEPT])
 
@@ -91,7 +97,7 @@ class _Chooser:
 
     def __init__(self, asked: Asked, advice: Advice, ask: Ask) -> None:
         self._advice, self._ask, self._by_ca = advice, ask, asked.device_column is not None
-        self.groups: Counter[tuple[str, str, str]] = Counter()
+        self.groups: Counter[tuple[str, str, str, str]] = Counter()
 
     def failed(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Returns the rows of a batch that are not in the desired state, and are no duplicates."""
@@ -101,7 +107,7 @@ class _Chooser:
         desired, is_desired = self._advice.action.desired_status.value, pl.col("outcome").is_in([*DESIRED])
         state = pl.col("verified_status")
         rows = rows.with_columns(
-            batch[CA_SN].fill_null("").alias(CA_SN),
+            ca_keys(batch).fill_null("").alias(CA_SN),
             pl.when(is_desired & (state != desired)).then(state).otherwise(pl.lit("")).alias(_READ_BACK),
             pl.col("row").is_in(undone.implode()).alias(_MAYBE),
             pl.col("code").fill_null(""),
@@ -126,6 +132,7 @@ class _Chooser:
         kind = pl.when(_MAYBE).then(pl.lit(MAYBE_UNDONE)).when(_IS_DRIFTED).then(pl.lit(DRIFTED))
         by_kind = rows.group_by(kind.otherwise("outcome").alias("kind"), "code", CA_SN, maintain_order=True).len()
         for kind_, code, ca, count in by_kind.iter_rows():
-            key = (kind_, code, ca if self._by_ca else "")
+            ca_sn, instance = of_ca_key(ca)
+            key = (kind_, code, ca_sn if self._by_ca else "", instance)
             is_counted = key in self.groups or len(self.groups) < MOST_GROUPS
-            self.groups[key if is_counted else (kind_, code, "")] += count
+            self.groups[key if is_counted else (kind_, code, "", "")] += count

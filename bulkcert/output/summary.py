@@ -113,6 +113,8 @@ class Summary(msgspec.Struct, frozen=True):
     number of rows that a call may have changed and of which nobody knows what they were before. ``undone`` rows were
     changed back by an undo, ``maybe_undone`` ones perhaps. ``rows_digest`` is of all rows in order, as the
     store has them (``output.evidence``). ``failed`` is null where every row is in the desired state.
+    ``instances`` has the endpoint of each where rows name several; then ``instance`` is empty, and ``endpoint`` where
+    they are at several.
     """
 
     action: str
@@ -150,6 +152,7 @@ class Summary(msgspec.Struct, frozen=True):
     calls_at_least: bool = False
     unknown_before: int = 0
     failed: FailedRows | None = None
+    instances: dict[str, str] = {}
 
     @property
     def latest(self) -> SessionSummary:
@@ -219,6 +222,7 @@ def summary_of(
         calls_at_least=any(each.finished is None for each in acted),
         unknown_before=queries.unknown_before(db),
         failed=failed,
+        instances=asked.instances,
     )
 
 

@@ -10,7 +10,7 @@ import msgspec
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import PinnedList
+from bulkcert.input import PinnedList, ca_expression
 from bulkcert.language import tr
 from bulkcert.output import summary
 from bulkcert.output.advice import Advice, meaning, quoted
@@ -24,6 +24,7 @@ from bulkcert.report.figures import (
     Controlled,
     Figures,
     Headings,
+    InstanceCount,
     ResultsFile,
     SessionFigures,
     Verified,
@@ -33,6 +34,7 @@ from bulkcert.report.timing import containment_of, exposure_of, stretches_of
 from bulkcert.report.verdict import verdict_on
 from bulkcert.runs.opened import pinned_of
 from bulkcert.service.actions import ACTIONS, Action
+from bulkcert.service.certificates import of_ca_key
 from bulkcert.store import lock, queries
 from bulkcert.store.database import reading
 from bulkcert.store.outcome import DESIRED, Outcome
@@ -100,7 +102,7 @@ def _count(status: RunStatus, asked: Asked, db: sqlite3.Connection, headings: He
     # What a session is about to reach is no finding.
     wrong = [kind for kind in kinds if not (status.is_held and kind.outcome is Outcome.NOT_ATTEMPTED)]
     findings = findings_of(db, pinned, wrong, Advice.about(status.files, asked))
-    cas_in_all, cas = _cas(rows)
+    cas_in_all, cas = _cas(by_ca := _by_ca(rows))
     leaked = headings.exposed_since
     return Figures(
         headings=headings,
@@ -120,6 +122,7 @@ def _count(status: RunStatus, asked: Asked, db: sqlite3.Connection, headings: He
         outcomes={outcome.value: number for outcome, number in status.outcomes.items()},
         cas_in_all=cas_in_all,
         cas=cas,
+        instances=_instances(asked, by_ca),
         findings=findings,
         failed=str(status.failed) if status.failed else None,
         calls=_calls(rows, starts),
@@ -144,7 +147,8 @@ def _rows(db: sqlite3.Connection, pinned: PinnedList) -> pl.DataFrame:
         first, last = last + 1, last + serials.height
         found = pl.DataFrame(queries.figures(db, first, last), schema=_ROWS, orient="row")
         row = pl.int_range(first, last + 1, dtype=pl.UInt32).alias("row")
-        listed = serials.select(row, pl.col(pinned.ca_column).cast(pl.String).cast(pl.Categorical).alias("ca"))
+        ca = ca_expression(pinned.ca_column, pinned.instance_column)
+        listed = serials.select(row, ca.cast(pl.Categorical).alias("ca"))
         batches.append(listed.join(found, on="row", how="left", maintain_order="left"))
     undos = pl.DataFrame(queries.undos_in_doubt(db), schema={"row": pl.UInt32, "undo": pl.Boolean}, orient="row")
     left = pl.col("outcome").fill_null(pl.lit(Outcome.NOT_ATTEMPTED.value, _OUTCOMES))
@@ -195,11 +199,27 @@ def _ever_read(kinds: list[RowKind]) -> Verification:
     return Verification("", read, stopped="", unread_because=why, **none)  # type: ignore[arg-type]
 
 
-def _cas(rows: pl.DataFrame) -> tuple[int, list[CaCount]]:
-    """Returns how many CAs there are, and the rows of those with the most, with all others as the last."""
+def _by_ca(rows: pl.DataFrame) -> dict[str, Counter[str]]:
+    """Returns the rows of each CA, by its key, by outcome."""
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for ca, outcome, number in rows.group_by("ca", "outcome").len().iter_rows():
         counts[ca or ""][outcome] += number
+    return counts
+
+
+def _instances(asked: Asked, by_ca: dict[str, Counter[str]]) -> list[InstanceCount]:
+    """Returns the rows of each instance that rows name, if they name several; those with most rows first."""
+    counts = {instance: Counter[str]() for instance in asked.instances}
+    for ca, by_outcome in by_ca.items():
+        if (instance := of_ca_key(ca)[1]) in counts:
+            counts[instance].update(by_outcome)
+    order = sorted(counts, key=lambda instance: (-counts[instance].total(), instance))
+    found = ((instance, counts[instance]) for instance in order)
+    return [InstanceCount(instance, asked.instances[instance], by.total(), _in_order(by)) for instance, by in found]
+
+
+def _cas(counts: dict[str, Counter[str]]) -> tuple[int, list[CaCount]]:
+    """Returns how many CAs there are, and the rows of those with the most, with all others as the last."""
     order = sorted(counts, key=lambda ca: (-counts[ca].total(), ca))
     # One that is left over takes no more room by its name.
     shown = MOST_CAS if len(order) > MOST_CAS + 1 else len(order)
@@ -208,7 +228,12 @@ def _cas(rows: pl.DataFrame) -> tuple[int, list[CaCount]]:
         others.update(counts[ca])
     rest = [("", len(order) - shown, others)] if others else []
     cas = [*((ca, 1, counts[ca]) for ca in order[:shown]), *rest]
-    return len(order), [CaCount(ca, number, by.total(), _in_order(by)) for ca, number, by in cas]
+    return len(order), [_ca(ca, number, by) for ca, number, by in cas]
+
+
+def _ca(key: str, cas: int, outcomes: Counter[str]) -> CaCount:
+    ca_sn, instance = of_ca_key(key)
+    return CaCount(ca_sn, cas, outcomes.total(), _in_order(outcomes), instance)
 
 
 def _calls(rows: pl.DataFrame, starts: list[SessionFigures]) -> Calls:

@@ -13,6 +13,7 @@ from bulkcert.report.record import (
     calls_section,
     cas_section,
     changes_section,
+    instances_section,
     outcomes_section,
     read_back_section,
     sessions_section,
@@ -41,6 +42,7 @@ def document_of(figures: Figures, *, is_brief: bool = False) -> Document:
     ]
     sections += [
         *read_back_section(figures),
+        *instances_section(figures),
         *cas_section(figures),
         calls_section(figures),
         asked_section(figures),
@@ -69,7 +71,7 @@ def _title(figures: Figures) -> str:
     asked = figures.asked
     given = f"{message(figures.headings.title)}{tr(': ')}" * bool(figures.headings.title)
     rehearsal = f"{tr(REHEARSAL)}{tr(': ')}" * asked.rehearsal
-    where = tr("{action} on {instance}", action=asked.action, instance=message(asked.instance))
+    where = tr("{action} on {instance}", action=asked.action, instance=message(asked.on))
     return f"{rehearsal}{given}{where}{tr(', ')}{clock(figures.containment.since)}"
 
 
@@ -161,7 +163,10 @@ def _name(finding: Finding) -> str:
 
 def _samples(samples: list[Sample], finding: Finding, *, by_device: bool) -> TextTable:
     has_words = any(each.message not in ("", finding.meaning) for each in samples)
-    columns: Kinds = {tr("Row"): "number", "DeviceSn": "serial", "CaSn": "serial", "HTTP": "text"}
+    by_instance = any(each.instance for each in samples)
+    columns: Kinds = {tr("Row"): "number", "DeviceSn": "serial", "CaSn": "serial"}
+    columns |= {tr("Instance"): "serial"} if by_instance else {}
+    columns |= {"HTTP": "text"}
     columns |= {tr("Request id"): "serial"}
     columns |= {tr("Message"): "text"} if has_words else {}
     if not by_device:
@@ -172,7 +177,8 @@ def _samples(samples: list[Sample], finding: Finding, *, by_device: bool) -> Tex
         device = [serial(each.device_sn) or blank] if by_device else []
         answer = [str(each.http_status or "—"), serial(each.request_id) or "—"]
         said = [message(each.message) or "—"] if has_words else []
-        return [f"{each.row:,}", *device, serial(each.ca_sn) or blank, *answer, *said]
+        instance = [serial(each.instance) or blank] if by_instance else []
+        return [f"{each.row:,}", *device, serial(each.ca_sn) or blank, *instance, *answer, *said]
 
     return TextTable(columns, [row(each) for each in samples])
 

@@ -107,6 +107,7 @@ class Sample(msgspec.Struct, frozen=True):
     http_status: int | None
     request_id: str
     message: str
+    instance: str = ""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -136,10 +137,20 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class CaCount(msgspec.Struct, frozen=True):
-    """Rows of one CA, or of several (``cas``) together, by outcome."""
+    """Rows of one CA, or of several (``cas``) together, by outcome; its instance where a list names several."""
 
     ca_sn: str
     cas: int
+    rows: int
+    outcomes: dict[str, int]
+    instance: str = ""
+
+
+class InstanceCount(msgspec.Struct, frozen=True):
+    """Rows of one of several instances, by outcome, and where it is."""
+
+    instance: str
+    endpoint: str
     rows: int
     outcomes: dict[str, int]
 
@@ -230,6 +241,7 @@ class Figures(msgspec.Struct, frozen=True):
         outcomes: Rows by outcome.
         cas_in_all: Distinct CAs.
         cas: Those with the most rows, and all others together.
+        instances: All instances that rows name, if they name several, those with the most rows first.
         findings: What is not in the desired state.
         failed: The file of all those rows; null where there is none, or while it may be older than the run.
         calls: How it went.
@@ -256,6 +268,7 @@ class Figures(msgspec.Struct, frozen=True):
     outcomes: dict[str, int]
     cas_in_all: int
     cas: list[CaCount]
+    instances: list[InstanceCount]
     findings: list[Finding]
     failed: str | None
     calls: Calls

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import msgspec
 import polars as pl
 
-from bulkcert.input import PinnedList
+from bulkcert.input import CA_SN, DEVICE_SN, INSTANCE, PinnedList
 from bulkcert.output.advice import Advice
 from bulkcert.report.figures import Finding, Sample
 from bulkcert.store import queries
@@ -75,9 +75,11 @@ def _samples(db: sqlite3.Connection, pinned: PinnedList, wanted: Collection[int]
     samples, done = {}, 0
     for frame in pinned.frames(own=False):
         rows = sorted(row for row in wanted if done < row <= done + frame.height)
-        chosen = frame[[row - done - 1 for row in rows]].select(pl.col(pinned.key_columns).cast(pl.String))
-        for row, (*device, ca) in zip(rows, chosen.iter_rows(), strict=True):
+        own = pinned.own_names
+        chosen = frame[[row - done - 1 for row in rows]].select(pl.col(*own).cast(pl.String)).rename(own)
+        for row, found in zip(rows, chosen.iter_rows(named=True), strict=True):
             message, request_id, http_status = queries.sample(db, row)
-            samples[row] = Sample(row, device[0] or "" if device else "", ca or "", http_status, request_id, message)
+            device, ca, instance = (found.get(name) or "" for name in (DEVICE_SN, CA_SN, INSTANCE))
+            samples[row] = Sample(row, device, ca, http_status, request_id, message, instance)
         done += frame.height
     return samples

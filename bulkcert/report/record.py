@@ -77,22 +77,47 @@ def read_back_section(figures: Figures) -> Iterator[Section]:
 def cas_section(figures: Figures) -> Iterator[Section]:
     if not figures.cas:
         return
-    columns: Kinds = {"CA": "serial", tr("Rows"): "number"}
-    columns |= {spaced(name): "number" for name in figures.outcomes}
+    by_instance = bool(figures.instances)
+    columns: Kinds = {"CA": "serial"}
+    columns |= {tr("Instance"): "serial"} if by_instance else {}
+    columns |= _by_outcome(figures)
 
-    def row(name: str, rows: int, outcomes: dict[str, int]) -> list[str]:
-        return [name, f"{rows:,}", *(f"{outcomes.get(outcome, 0):,}" for outcome in figures.outcomes)]
+    def row(name: str, instance: str, rows: int, outcomes: dict[str, int]) -> list[str]:
+        return [name, *[serial(instance)] * by_instance, *_counts(figures, rows, outcomes)]
 
     rows = [
         row(
             tr("{count:,} others", count=ca.cas) if ca.cas > 1 else serial(ca.ca_sn) or tr("(blank)"),
+            ca.instance,
             ca.rows,
             ca.outcomes,
         )
         for ca in figures.cas
     ]
-    total = row(counted(figures.cas_in_all, "CA"), figures.asked.rows, figures.outcomes)
+    total = row(counted(figures.cas_in_all, "CA"), "", figures.asked.rows, figures.outcomes)
     yield Section(tr("By CA"), table=TextTable(columns, rows, total))
+
+
+def instances_section(figures: Figures) -> Iterator[Section]:
+    """Yields the rows of each instance, where a list names several."""
+    if not figures.instances:
+        return
+    columns: Kinds = {tr("Instance"): "serial", tr("Endpoint"): "text"}
+    columns |= _by_outcome(figures)
+    rows = [
+        [serial(each.instance), message(each.endpoint), *_counts(figures, each.rows, each.outcomes)]
+        for each in figures.instances
+    ]
+    total = [figures.asked.on, "", *_counts(figures, figures.asked.rows, figures.outcomes)]
+    yield Section(tr("By instance"), table=TextTable(columns, rows, total))
+
+
+def _by_outcome(figures: Figures) -> Kinds:
+    return dict.fromkeys((tr("Rows"), *map(spaced, figures.outcomes)), "number")
+
+
+def _counts(figures: Figures, rows: int, outcomes: dict[str, int]) -> list[str]:
+    return [f"{rows:,}", *(f"{outcomes.get(outcome, 0):,}" for outcome in figures.outcomes)]
 
 
 def calls_section(figures: Figures) -> Section:
@@ -124,8 +149,7 @@ def asked_section(figures: Figures) -> Section:
     when = tr("as when they were written") if results.sha256 == results.recorded else tr("now")
     if results.is_changed:
         when = tr("now; when they were written: {sha256}", sha256=results.recorded)
-    endpoint = message(asked.endpoint)
-    where = tr("{instance} at {endpoint}", instance=message(asked.instance), endpoint=endpoint)
+    where = tr("{instance} at {endpoint}", instance=message(asked.on), endpoint=message(asked.at))
     limit = tr(
         "{account:,}/s for the account, {address:,}/s for an address", account=limits.account, address=limits.address
     )

@@ -72,23 +72,23 @@ def _parts(action: Action, known: Certificates, of: int, verified: Verified | No
         yield trn(*desired, known.desired, of=of_all, state=state)
     others = {spaced(name): count for name, count in known.statuses.items()}
     if verified is not None and verified.first is not None:
-        yield from _others(others, neither=known.is_undone)
+        yield from _others(others, is_undone=known.is_undone)
         if unread := known.outcomes:
             named = _listed({spaced(name): count for name, count in unread.items()})
             yield tr("{count:,} not read back: {named}", count=sum(unread.values()), named=named)
         return
     others |= {spaced(name): count for name, count in known.outcomes.items() if name not in _SAID_OTHERWISE}
-    yield from _others(others, neither=known.is_undone)
+    yield from _others(others, is_undone=known.is_undone)
     if unknown := known.outcomes.get(Outcome.UNKNOWN):
         yield tr("{count:,} may or may not be: no answer came", count=unknown)
 
 
-def _others(others: dict[str, int], *, neither: bool) -> Iterator[str]:
+def _others(others: dict[str, int], *, is_undone: bool) -> Iterator[str]:
     """Yields how many are not in the desired state, nor in the opposite state again where any is, and what they are."""
     if bad := sum(others.values()):
-        neither_is = later("{count:,} is neither: {named}"), later("{count:,} are neither: {named}")
+        others_are = later("{count:,} other: {named}"), later("{count:,} others: {named}")
         is_not = later("{count:,} is not: {named}"), later("{count:,} are not: {named}")
-        yield trn(*(neither_is if neither else is_not), bad, named=_listed(others))
+        yield trn(*(others_are if is_undone else is_not), bad, named=_listed(others))
 
 
 def _listed(counts: dict[str, int]) -> str:

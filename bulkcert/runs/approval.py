@@ -8,14 +8,16 @@ from pathlib import Path
 
 import msgspec
 
+from bulkcert.engine.limits import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check
 from bulkcert.runs.job import DEMANDED, ResolvedJob, resolve
+from bulkcert.runs.opened import same_service
 from bulkcert.runs.options import ApprovalOptions, RunOptions
 from bulkcert.runs.planned import ANOTHER, KeptPlan, read_plan
 from bulkcert.service.actions import ActionName
 from bulkcert.store.schema import PlanRecord
-from bulkcert.words import counted
+from bulkcert.words import counted, instances_in_words
 
 NAMESPACE = "bulkcert"
 """What the signature must be for, so that one that was given for something else approves nothing."""
@@ -56,8 +58,8 @@ def resolve_run(action: ActionName, inputs: tuple[Path, ...], options: RunOption
     return resolve(action, inputs, options, plan=plan)
 
 
-def confirm_list(plan: KeptPlan, check: Check) -> None:
-    """Confirms that a list is the one that was planned, and that as much of it is protected.
+def confirm_list(plan: KeptPlan, check: Check, service: Target) -> None:
+    """Confirms that a list is the one that was planned, of the same instances, and that as much of it is protected.
 
     Raises:
         BulkcertError: INPUT_INVALID: it is not.
@@ -67,6 +69,9 @@ def confirm_list(plan: KeptPlan, check: Check) -> None:
         message = (
             f"the list is not the one of the plan {plan.file}: {counted(check.rows, 'row')}, {plan.rows:,} planned"
         )
+    elif service.instance != plan.instance or not same_service(str(service.endpoint), plan.endpoint):
+        planned = f"{instances_in_words(plan.instance, plan.instances)} at {plan.endpoint or 'several endpoints'}"
+        message = f"the list is of {service.on} at {service.at}, and {planned} was planned ({plan.file})"
     elif check.protected < plan.protected:
         message = f"{counted(check.protected, 'row')} protected, and {plan.protected:,} by the plan {plan.file}"
     if message:

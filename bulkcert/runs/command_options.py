@@ -14,30 +14,15 @@ from bulkcert.runs.options import (
     OUTPUT,
     REHEARSAL,
     ApprovalOptions,
-    ChangeOptions,
-    ColumnOptions,
     LanguageOptions,
     NotifyOptions,
     PreflightMode,
-    PreflightOptions,
     ResultsOptions,
     ServiceOptions,
-    SizeOptions,
     StateOptions,
     number,
 )
 from bulkcert.service.verdicts import StatusTable
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class PlanOptions(ServiceOptions, PreflightOptions, ColumnOptions, SizeOptions, ChangeOptions, LanguageOptions):
-    """Options of ``plan``."""
-
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"], group=MAIN, metavar="FILE")] = None
-    """Keep the plan in this .plan.json, for run --plan."""
-    overwrite: Annotated[bool, Parameter(group=MAIN)] = False
-    """Replace the file if it exists."""
 
 
 @Parameter(name="*")

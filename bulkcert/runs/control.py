@@ -3,11 +3,11 @@
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import anyio
 import anyio.to_thread
+import msgspec
 
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.progress import Stop
@@ -68,6 +68,8 @@ async def _do(control: Control, lanes: Lanes, stats: StatsMaker) -> None:
         case "stop":
             lanes.stop(Stop(ExitStatus.STOPPED_EARLY, f"bulkcert control --stop by {control.by}"))
         case "rate" if control.rate and control.per_address_rate:
-            service = replace(lanes.service, account_cap=control.rate, address_cap=control.per_address_rate)
+            service = msgspec.structs.replace(
+                lanes.service, account_cap=control.rate, address_cap=control.per_address_rate
+            )
             await lanes.change(service)
             stats.change(service)

@@ -11,8 +11,9 @@ from bulkcert.engine.progress import Progress
 from bulkcert.engine.session import Interruption, Observer, calling
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.runs.carrying import carried
 from bulkcert.runs.command_options import DoctorOptions
-from bulkcert.runs.options import ServiceOptions, carried
+from bulkcert.runs.options import ServiceOptions
 from bulkcert.runs.target import refuse, resolve_target
 from bulkcert.service.client import Response
 from bulkcert.service.codes import READING_REFUSED

@@ -7,14 +7,15 @@ import msgspec
 import polars as pl
 
 from bulkcert.engine.lanes import Lanes
+from bulkcert.engine.limits import Target
 from bulkcert.engine.listing import Listing
 from bulkcert.engine.pages import read_listings
 from bulkcert.engine.sightings import STATUSES
 from bulkcert.errors import BulkcertError
-from bulkcert.input import CA_SN, ROW
+from bulkcert.input import ROW, ca_keys
 from bulkcert.runs.policy import COUNTING
 from bulkcert.service.actions import Action
-from bulkcert.service.certificates import PAGE_SIZE, Page, Status
+from bulkcert.service.certificates import PAGE_SIZE, Page, Status, of_ca_key
 
 CAS_COUNTED = 20
 """CAs of a list of devices whose registered device certificates are counted, most rows first."""
@@ -76,15 +77,36 @@ class Found(msgspec.Struct):
     """What was found.
 
     Attributes:
-        by_ca: How many rows that may be called are in each status, by CA; those of CAs that are not counted for
-            themselves are under None. The status None is that of rows whose state was not read.
-        registered: Device certificates of CAs, where they were counted.
+        by_ca: How many rows that may be called are in each status, by the key of their CA; those of CAs that are not
+            counted for themselves are under None. The status None is that of rows whose state was not read.
+        by_instance: The same by instance, where a list names several.
+        registered: Device certificates of CAs by their keys, where they were counted.
         uncounted: Why they could not be counted, where they were to be.
     """
 
     by_ca: dict[str | None, Counter[Status | None]] = msgspec.field(default_factory=dict)
+    by_instance: dict[str, Counter[Status | None]] = msgspec.field(default_factory=dict)
     registered: dict[str, Registered] = msgspec.field(default_factory=dict)
     uncounted: BulkcertError | None = None
+
+    def count(self, frames: Iterable[pl.DataFrame], statuses: bytearray, kept: Mapping[str, int]) -> None:
+        """Counts rows by their status.
+
+        Args:
+            frames: The rows.
+            statuses: The status of each row by its number, as in ``STATUSES``.
+            kept: CAs that are counted for themselves.
+        """
+        self.by_ca, self.by_instance = {}, {}
+        for frame in frames:
+            seen = pl.Series("seen", [statuses[row] for row in frame[ROW]], dtype=pl.UInt8)
+            for ca, number, rows in (
+                pl.DataFrame([ca_keys(frame).alias("ca"), seen]).group_by("ca", "seen").len().iter_rows()
+            ):
+                status = STATUSES[number]
+                self.by_ca.setdefault(ca if ca in kept else None, Counter())[status] += rows
+                if instance := of_ca_key(ca)[1]:
+                    self.by_instance.setdefault(instance, Counter())[status] += rows
 
     def states(self, action: Action) -> States:
         """Returns what an action makes of all rows."""
@@ -98,24 +120,6 @@ class Found(msgspec.Struct):
         counts = self.registered.values()
         whole = all(each.whole for each in counts) and self.uncounted is None
         return Registered(sum(each.devices for each in counts), whole)
-
-
-def count_by_ca(
-    frames: Iterable[pl.DataFrame], statuses: bytearray, kept: Mapping[str, int]
-) -> dict[str | None, Counter[Status | None]]:
-    """Returns how many rows are in each status, by CA; see ``Found``.
-
-    Args:
-        frames: The rows.
-        statuses: The status of each row by its number, as in ``STATUSES``.
-        kept: CAs that are counted for themselves.
-    """
-    by_ca: dict[str | None, Counter[Status | None]] = {}
-    for frame in frames:
-        seen = pl.Series("seen", [statuses[row] for row in frame[ROW]], dtype=pl.UInt8)
-        for ca, number, rows in frame.select(CA_SN).with_columns(seen).group_by(CA_SN, "seen").len().iter_rows():
-            by_ca.setdefault(ca if ca in kept else None, Counter())[STATUSES[number]] += rows
-    return by_ca
 
 
 def worth_counting(rows: Counter[str], largest: Iterable[str]) -> dict[str, float]:
@@ -146,7 +150,7 @@ async def count_devices(lanes: Lanes, found: Found, most: Mapping[str, float], p
         if {*found.by_ca.get(ca, ())} == {Status.NOT_REGISTERED} and ca not in found.registered:
             found.registered[ca] = Registered(0, whole=True)  # there is no such CA
     most = {ca: devices for ca, devices in most.items() if not (ca in found.registered and found.registered[ca].whole)}
-    counter = _Counter(lanes.service.instance, most, pages)
+    counter = _Counter(lanes.service, most, pages)
     lanes.progress.reading = True
     found.uncounted = await read_listings(lanes, counter.more)
     lanes.progress.reading = False
@@ -157,8 +161,8 @@ async def count_devices(lanes: Lanes, found: Found, most: Mapping[str, float], p
 class _Counter:
     """Counts the device certificates of CAs, page by page; see ``count_devices``."""
 
-    def __init__(self, instance: str, most: Mapping[str, float], pages: int) -> None:
-        self._instance, self._most, self._left = instance, most, pages
+    def __init__(self, service: Target, most: Mapping[str, float], pages: int) -> None:
+        self._service, self._most, self._left = service, most, pages
         self._counts: Counter[str] = Counter()
         self._begun: dict[str, Listing] = {}
         self._waiting: Iterator[str] = iter(most)
@@ -173,7 +177,7 @@ class _Counter:
             self._counts[ca] += len(page.certificates)
             return self._counts[ca] <= self._most[ca] and self._left > 0
 
-        self._begun[ca] = listing = Listing(COUNTING, {"MqttInstanceId": self._instance, "CaSn": ca}, count)
+        self._begun[ca] = listing = Listing(COUNTING, self._service.listed(ca), count)
         return listing
 
     @property

@@ -167,6 +167,9 @@ class Inventory:
 
     def _frame(self, certificates: list[Certificate]) -> pl.DataFrame:
         serials = ("CaSn", "CaName") if self.options.cas else ("DeviceSn", "CaSn", "DeviceName")
+        # So that a list of several inventories says where each certificate is.
+        places = {"MqttInstanceId": self.service.instance}
+        places |= {} if self.options.endpoint else {"RegionId": self.options.region}
         columns = (*serials, "Status", *_TIMES)
         values: dict[str, list[Any]] = {
             "DeviceSn": [one.device_sn for one in certificates],
@@ -179,6 +182,7 @@ class Inventory:
         }
         table = pl.DataFrame({name: values[name] for name in columns}, schema=dict.fromkeys(columns, pl.String))
         times = pl.col(_TIMES).cast(pl.Int64, strict=False)
+        table = table.with_columns(pl.lit(value).alias(name) for name, value in places.items())
         table = table.with_columns(pl.when(times.is_between(_FIRST_MS, _LAST_MS)).then(times).name.keep())
         if self.options.status is not None:
             table = table.filter(pl.col("Status") == self.options.status)

@@ -3,8 +3,9 @@
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
+
+import msgspec
 
 from bulkcert.engine.limits import Limit, Target
 from bulkcert.output.results import SUFFIXES, suffix_of
@@ -12,7 +13,7 @@ from bulkcert.runs.converters import LARGEST_NUMBER, short
 from bulkcert.runs.opened import same_service
 from bulkcert.runs.options import ApprovalOptions, CallOptions, Options, PreflightOptions, SizeOptions
 from bulkcert.runs.planned import KeptPlan
-from bulkcert.runs.target import refuse, resolve_target
+from bulkcert.runs.target import refuse_job, resolve_target
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.store.paths import RunFiles, default_results
 from bulkcert.store.schema import ChangeRecord, PlanRecord
@@ -30,8 +31,7 @@ WRONG_SIZE = "See whether the export went wrong; if it did not, change the numbe
 """What to do about a list of a length that was not expected."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResolvedJob(Target):
+class ResolvedJob(Target, frozen=True, kw_only=True):
     """What a run does, resolved and checked.
 
     Attributes:
@@ -95,7 +95,7 @@ def resolve(
         BulkcertError: With all that is wrong with the options at once.
     """
     problems: list[str] = []
-    service = resolve_target(options, problems)
+    service = resolve_target(options, problems, named_by_rows=True)
     limit = resolve_limits(options, problems)
     results = options.results or default_results(inputs[0], action)
     if options.results is None and str(inputs[0]) == "-":
@@ -117,9 +117,9 @@ def resolve(
     if options.metrics_file is not None and options.metrics_file.suffix != ".prom":
         reason = "the node exporter reads no other file"
         problems.append(f"--metrics-file {options.metrics_file} must end in .prom: {reason}")
-    refuse(problems, command)
+    refuse_job(problems, command, options, options)
     return ResolvedJob(
-        **{field.name: getattr(service, field.name) for field in fields(service)},
+        **msgspec.structs.asdict(service),
         action=ACTIONS[action],
         inputs=inputs,
         source=source or inputs,
@@ -164,8 +164,10 @@ def change_of(options: ApprovalOptions, plan: PlanRecord | None = None) -> Chang
 def _check_planned(plan: KeptPlan, action: str, service: Target, options: Options, problems: list[str]) -> None:
     """Adds what is otherwise than in the plan to the problems; a run may be slower."""
     endpoint = str(service.endpoint)
-    found = {"--action": (action, plan.action), "--instance": (service.instance, plan.instance)}
-    if not same_service(endpoint, plan.endpoint):
+    found = {"--action": (action, plan.action)}
+    if service.instance:  # else the list says it, which is compared when it is read
+        found["--instance"] = (service.instance, plan.instance or "several")
+    if endpoint and not same_service(endpoint, plan.endpoint):
         found["--region or --endpoint"] = (endpoint, plan.endpoint)
     for name in ("ticket", "reason"):
         if planned := plan.options.get(name):

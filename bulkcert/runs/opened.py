@@ -10,11 +10,13 @@ from importlib.metadata import version
 from io import FileIO
 from typing import Any, TypeVar
 
+import httpx
 import msgspec
 import polars as pl
 
+from bulkcert.engine.limits import Target
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import CA_SN, DEVICE_SN, ROW, PinnedList, annotated
+from bulkcert.input import CA_SN, DEVICE_SN, INSTANCE, ROW, PinnedList, annotated
 from bulkcert.output.evidence import prove, serials_in
 from bulkcert.output.files import cannot_write, sync_directory, sync_file
 from bulkcert.output.results import Written, write_results
@@ -93,9 +95,10 @@ class OpenRun(msgspec.Struct):
         if not frame.height:
             return []
         earlier = self.store.read(queries.earlier, frame[ROW][0], frame[ROW][-1])
-        device = DEVICE_SN if self.action.by_device else pl.lit("").alias(DEVICE_SN)
-        found = frame.select(ROW, device, CA_SN).iter_rows()
-        return [Row(row, device_sn, ca_sn, *earlier.get(row, (None, False))) for row, device_sn, ca_sn in found]
+        return [
+            Row(row, device_sn, ca_sn, *earlier.get(row, (None, False)), instance)
+            for row, device_sn, ca_sn, instance in fields_of(frame, self.action)
+        ]
 
     def serials(self, rows: list[int]) -> dict[int, Serials]:
         """Returns the serials of some rows."""
@@ -125,15 +128,28 @@ class OpenRun(msgspec.Struct):
         """
         asked = self.asked
         if options.instance and options.instance != asked.instance:
-            raise self._elsewhere(f"of the instance {asked.instance}, not of {options.instance}", "--instance")
+            whose = f"the instance {asked.instance}" if asked.instance else asked.on
+            raise self._elsewhere(f"of {whose}, not of {options.instance}", "--instance")
         there = replace(options, instance=asked.instance)
         if not (options.endpoint or options.region):
             return replace(there, endpoint=asked.endpoint)
         problems: list[str] = []
-        endpoint = str(resolve_target(there, problems).endpoint)
+        endpoint = str(resolve_target(there, problems, named_by_rows=True).endpoint)
         if not problems and not same_service(endpoint, asked.endpoint):
-            raise self._elsewhere(f"from {asked.endpoint}, not from {endpoint}", "--endpoint and --region")
+            raise self._elsewhere(f"from {asked.at}, not from {endpoint}", "--endpoint and --region")
         return there
+
+    def target(self, options: ServiceOptions, problems: list[str]) -> Target:
+        """Returns the service of the run.
+
+        Args:
+            options: As typed, leading to where it was made (``where``).
+            problems: What is wrong with them is added; the result is of no use then.
+        """
+        several = self.asked.instances
+        service = resolve_target(options, problems, named_by_rows=bool(several))
+        endpoints = {instance: httpx.URL(str(service.endpoint) or there) for instance, there in several.items()}
+        return msgspec.structs.replace(service, instances=endpoints)
 
     def _elsewhere(self, text: str, options: str) -> BulkcertError:
         return BulkcertError(
@@ -222,6 +238,13 @@ def remove_folder(files: RunFiles) -> None:
         files.folder.rmdir()
 
 
+def fields_of(frame: pl.DataFrame, action: Action) -> Iterator[tuple[Any, ...]]:
+    """Yields of annotated rows the number, both serials, and the instance; what there is none of is empty."""
+    empty = pl.lit("")
+    device = DEVICE_SN if action.by_device else empty.alias(DEVICE_SN)
+    return frame.select(ROW, device, CA_SN, INSTANCE if INSTANCE in frame.columns else empty).iter_rows()
+
+
 def is_in(rows: list[int]) -> pl.Expr:
     """Returns whether a row of a frame is one of these."""
     return pl.col(ROW).is_in(pl.Series(rows, dtype=pl.UInt32).implode())
@@ -241,4 +264,5 @@ def pinned_of(files: RunFiles, asked: Asked) -> PinnedList:
         asked.device_column,
         asked.ca_column,
         ((asked.inputs[0], 1),),
+        asked.instance_column,
     )

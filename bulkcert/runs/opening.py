@@ -14,7 +14,7 @@ import msgspec
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import CA_SN, DEVICE_SN, Check, PinnedList, annotated
+from bulkcert.input import ROW, Check, PinnedList, annotated
 from bulkcert.log import bind
 from bulkcert.output.files import cannot_write, sync_directory
 from bulkcert.output.results import prove_columns
@@ -23,6 +23,7 @@ from bulkcert.runs.job import ResolvedJob
 from bulkcert.runs.opened import OpenRun, pinned_of, remove_folder, same_service
 from bulkcert.runs.reading_list import pin
 from bulkcert.runs.run import Run
+from bulkcert.runs.target import located
 from bulkcert.store import lock, queries
 from bulkcert.store.database import unwritable
 from bulkcert.store.outcome import Outcome
@@ -60,7 +61,7 @@ def open_existing(files: RunFiles, *, proves: bool = True) -> OpenRun:
         if proves:
             opened.prove()
         failing.pop_all()
-    bind(run=asked.run, action=asked.action, instance=asked.instance, rehearsal=asked.rehearsal)
+    bind(run=asked.run, action=asked.action, instance=asked.instance or None, rehearsal=asked.rehearsal)
     return opened
 
 
@@ -75,7 +76,7 @@ def open_run(job: ResolvedJob, on_progress: Callable[[int], None] | None = None)
         BulkcertError: The list cannot be used; the results cannot be written, or are those of another run.
     """
     files, run_id = job.files, uuid4().hex
-    bind(action=job.action.name, instance=job.instance, rehearsal=job.rehearsal)
+    bind(action=job.action.name, instance=job.instance or None, rehearsal=job.rehearsal)
     made = make_folder(files)
     with ExitStack() as failing:
         held = _lock(files)
@@ -89,14 +90,15 @@ def open_run(job: ResolvedJob, on_progress: Callable[[int], None] | None = None)
             earlier = _earlier(job, store)
             may_be_empty = earlier is not None and bool(earlier.protected_by)
             pinned, check = pin(job, files.pinned(run_id), on_progress, may_be_empty=may_be_empty)
+            job = located(job, check, vpc=job.options.vpc)
             if job.plan is not None:
-                confirm_list(job.plan, check)
+                confirm_list(job.plan, check, job)
             opened = OpenRun(files, held, store, _asked(job, check, pinned, run_id), pinned, is_new=True)
             run = _opened(job, opened, earlier, check)
         except sqlite3.Error as error:
             raise unwritable(files.store, error) from error
         failing.pop_all()
-    bind(run=run.opened.asked.run, ticket=job.options.ticket or None)
+    bind(run=run.opened.asked.run, instance=job.instance or None, ticket=job.options.ticket or None)
     return run
 
 
@@ -220,6 +222,8 @@ def _asked(job: ResolvedJob, check: Check, pinned: PinnedList, run_id: str) -> A
         rehearsal=job.rehearsal,
         protected_by=check.protected_by,
         spares_cas=check.spares_cas,
+        instances={instance: str(endpoint) for instance, endpoint in job.instances.items()},
+        instance_column=pinned.instance_column,
     )
 
 
@@ -262,7 +266,7 @@ def _resumed(new: OpenRun, earlier: Asked) -> OpenRun:
     return resumed
 
 
-_NAMES = {"action": "the action", "instance": "the instance", "endpoint": "the endpoint", "keys_sha256": "the list"}
+_NAMES = {"action": "the action", "on": "the instance", "endpoint": "the endpoint", "keys_sha256": "the list"}
 
 
 def _differences(earlier: Asked, asked: Asked) -> list[str]:
@@ -273,16 +277,15 @@ def _differences(earlier: Asked, asked: Asked) -> list[str]:
         if field_ == "endpoint" and same_service(before, now):
             continue
         if before != now:
-            found.append(name if field_ == "keys_sha256" else f"{name} ({before} there, {now} now)")
+            shown = {"endpoint": "at"}.get(field_, field_)
+            values = f"({getattr(earlier, shown)} there, {getattr(asked, shown)} now)"
+            found.append(name if field_ == "keys_sha256" else f"{name} {values}")
     return found
 
 
 def _compared(before: PinnedList, now: PinnedList) -> str:
     """Returns how many rows of a list are new, gone or the same, against the one of the run."""
-    keys = [
-        pl.concat(annotated(pinned, own=False)).select(pl.col(*([DEVICE_SN] if pinned.device_column else []), CA_SN))
-        for pinned in (before, now)
-    ]
+    keys = [pl.concat(annotated(pinned, own=False)).drop(ROW) for pinned in (before, now)]
     if keys[0].columns != keys[1].columns:
         return ""
     there, here = (frame.with_columns(pl.all().fill_null("")).unique() for frame in keys)

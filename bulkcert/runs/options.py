@@ -4,10 +4,9 @@ Each is also a variable ``BULKCERT_…`` and a key of a job file. Nothing heavy 
 made that nobody calls, so that help is quick; what options mean together is resolved in ``job``.
 """
 
-from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Literal, get_args
 
 from cyclopts import Group, Parameter
 
@@ -125,6 +124,10 @@ class ColumnOptions:
     """Column of device serials, if not DeviceSn."""
     ca_column: Annotated[str, Parameter(group=LIST, metavar="NAME")] = ""
     """Column of CA serials, if not CaSn or Sn."""
+    instance_column: Annotated[str, Parameter(group=LIST, metavar="NAME")] = ""
+    """Column of instances, if not MqttInstanceId."""
+    region_column: Annotated[str, Parameter(group=LIST, metavar="NAME")] = ""
+    """Column of their regions, if not RegionId."""
     trust_serials: Annotated[bool, Parameter(group=LIST)] = False
     """Accept serials that all end in zeros after 15 digits, as a spreadsheet leaves them."""
     skip_invalid: Annotated[bool, Parameter(group=LIST)] = False
@@ -201,7 +204,7 @@ class StopOptions:
     """When a session is to stop by itself."""
 
     limit_rows: Annotated[int | None, number(SAFETY)] = None
-    """Call at most so many rows, then stop (75); resume calls the next ones."""
+    """Call at most so many rows, then stop (75)."""
     max_errors: Annotated[str, Parameter(group=SAFETY, metavar="N|P%")] = "50%"
     """Stop (3) when more rows than this failed: a number, or a share of those finished, from 100 on."""
 
@@ -249,7 +252,7 @@ class StartOptions:
     retain_days: Annotated[int | None, number(SCHEDULE, "DAYS")] = None
     """After a run that finished, remove files of this job's runs that are older by the date in their name."""
     metrics_file: Annotated[Path | None, Parameter(group=OUTPUT, metavar="FILE")] = None
-    """Keep metrics in this .prom file, for the node exporter; one for each job."""
+    """Metrics for the node exporter (.prom); one for each job."""
 
 
 @Parameter(name="*")
@@ -302,33 +305,12 @@ class RunOptions(BoundOptions, Options):
     """Plan it, as plan does; change nothing."""
 
 
-Kind = TypeVar("Kind")
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class PlanOptions(ServiceOptions, PreflightOptions, ColumnOptions, SizeOptions, ChangeOptions, LanguageOptions):
+    """Options of ``plan``."""
 
-
-def carried(kind: Callable[..., Kind], options: object, **own: object) -> Kind:
-    """Returns options of one command, as they were typed for another.
-
-    Args:
-        kind: The class of the options that are wanted.
-        options: As typed; what the class has not is left out.
-        own: What is given in their place, or beside them.
-    """
-    both = kind.__dataclass_fields__.keys() & options.__dataclass_fields__.keys()  # type: ignore[attr-defined]
-    return kind(**{name: getattr(options, name) for name in both} | own)
-
-
-def changed(kind: type, given: Mapping[str, Any], *, without: Container[str]) -> dict[str, Any]:
-    """Returns options that were not left at their defaults, by the names that they have in job files.
-
-    Args:
-        kind: The class of the options that are wanted.
-        given: The options, as JSON has them; what the class has not is left out.
-        without: Names of fields that are not wanted.
-    """
-    found = {}
-    for each in fields(kind):
-        default = list(each.default) if isinstance(each.default, tuple) else each.default
-        value = given.get(each.name, default)
-        if value not in (default, None) and each.name not in without:
-            found[each.name.replace("_", "-")] = value
-    return found
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"], group=MAIN, metavar="FILE")] = None
+    """Keep the plan in this .plan.json, for run --plan."""
+    overwrite: Annotated[bool, Parameter(group=MAIN)] = False
+    """Replace the file if it exists."""

@@ -3,11 +3,11 @@
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
 
 import anyio.to_thread
+import msgspec
 import polars as pl
 
 from bulkcert.engine.lanes import Lanes
@@ -19,16 +19,19 @@ from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.engine.states import StateReader
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import CA_SN, DEVICE_SN, ROW, Check, PinnedList, annotated
-from bulkcert.runs.command_options import PlanOptions
-from bulkcert.runs.found import CAS_COUNTED, Found, Registered, count_by_ca, count_devices, worth_counting
+from bulkcert.input import Check, PinnedList, annotated
+from bulkcert.runs.found import CAS_COUNTED, Found, Registered, count_devices, worth_counting
+from bulkcert.runs.instances import ask_instances
 from bulkcert.runs.job import check_list_options, list_name
+from bulkcert.runs.opened import fields_of
+from bulkcert.runs.options import PlanOptions
 from bulkcert.runs.planned import SUFFIX
 from bulkcert.runs.policy import preflight_of
 from bulkcert.runs.reading_list import read_list
 from bulkcert.runs.swapped import are_swapped
-from bulkcert.runs.target import refuse, resolve_target
+from bulkcert.runs.target import located, refuse_job, resolve_target
 from bulkcert.service.actions import ACTIONS, Action, ActionName
+from bulkcert.service.certificates import ca_key
 from bulkcert.service.codes import READING_REFUSED
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import Operation
@@ -39,8 +42,7 @@ SHORT = 1000
 """A list of fewer rows is read whole by a plan, one by one where need be: four seconds at most."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question(Target):
+class Question(Target, frozen=True, kw_only=True):
     """What a plan is wanted for, resolved and checked.
 
     Attributes:
@@ -66,13 +68,13 @@ def resolve_question(action: ActionName, inputs: tuple[Path, ...], options: Plan
         BulkcertError: With all that is wrong with the options at once.
     """
     problems: list[str] = []
-    service = resolve_target(options, problems)
+    service = resolve_target(options, problems, named_by_rows=True)
     check_list_options(options, options, problems)
     if options.output is not None and not options.output.name.endswith(SUFFIX):
         problems.append(f"-o {options.output} must end in {SUFFIX}: it is the plan that is kept, not results")
-    refuse(problems, "plan")
+    refuse_job(problems, "plan", options, options)
     return Question(
-        **{each.name: getattr(service, each.name) for each in fields(service)},
+        **msgspec.structs.asdict(service),
         action=ACTIONS[action],
         inputs=inputs,
         options=options,
@@ -88,6 +90,7 @@ class PlanFindings(Found):
         may_read: Whether one certificate may be read; None where that was not tried or not answered.
         may_list: Whether certificates may be listed; None likewise.
         knows_instance: Whether the service knows the instance as this account's; None likewise.
+        instances: The same for each instance of a list that names several.
         clock_ahead_s: How far this machine's clock is ahead of the service's, to about a second, or None.
         unread_because: Why states could not be read, or not all of them.
         are_swapped: Whether devices are registered if their serials and those of their CAs change places.
@@ -98,6 +101,7 @@ class PlanFindings(Found):
     may_read: bool | None = None
     may_list: bool | None = None
     knows_instance: bool | None = None
+    instances: dict[str, bool | None] = msgspec.field(default_factory=dict)
     clock_ahead_s: float | None = None
     unread_because: str = ""
     are_swapped: bool = False
@@ -115,8 +119,9 @@ def inquiry(question: Question, on_progress: Callable[[int], None] | None = None
         BulkcertError: The list cannot be read. Invalid and protected rows are counted only.
     """
     with tempfile.TemporaryDirectory(prefix="bulkcert-") as folder:
-        pinned = Path(folder) / "input.parquet"
-        yield Inquiry(question, *read_list(question.inputs, pinned, question.action, question.options, on_progress))
+        path, options = Path(folder) / "input.parquet", question.options
+        pinned, check = read_list(question.inputs, path, question.action, options, on_progress)
+        yield Inquiry(located(question, check, vpc=options.vpc), pinned, check)
 
 
 class Inquiry:
@@ -173,21 +178,23 @@ class Inquiry:
         return map(self.check.callable_of, annotated(self.pinned, own=False))
 
     def _batches(self) -> Iterator[list[Row]]:
-        device = DEVICE_SN if self.question.action.by_device else pl.lit("").alias(DEVICE_SN)
         for frame in self._frames():
             if frame.height:
-                yield [Row(*row) for row in frame.select(ROW, device, CA_SN).iter_rows()]
+                fields = fields_of(frame, self.question.action)
+                yield [Row(row, device, ca, instance=instance) for row, device, ca, instance in fields]
 
     async def _ask(self, lanes: Lanes, row: Row) -> BulkcertError | None:
         """Reads one certificate: credentials, instance and clock are checked by it; returns why that cannot be."""
-        action, instance = self.question.action, self.question.instance
-        parameters = action.parameters(instance, row.device_sn, row.ca_sn)
+        action, question = self.question.action, self.question
+        self.findings.instances = await ask_instances(lanes)
+        if lanes.stopping.is_set():
+            return None
+        parameters = question.parameters(action, row)
         failure = await self._read(lanes, action.reading, parameters)
         if failure is None and self.findings.clock_ahead_s is None and not lanes.stopping.is_set():
             # Only what was found has the time; an empty page is found as well.
-            ca = {"CaSn": row.ca_sn} if action.by_device else {}
-            page = {"MqttInstanceId": instance, "PageNo": "1", "PageSize": "1"}
-            failure = await self._read(lanes, action.listing, page | ca)
+            listed = question.listed(row.ca if action.by_device else ca_key("", row.instance))
+            failure = await self._read(lanes, action.listing, listed | {"PageNo": "1", "PageSize": "1"})
         return failure
 
     async def _read(self, lanes: Lanes, operation: Operation, parameters: dict[str, str]) -> BulkcertError | None:
@@ -248,5 +255,4 @@ class Inquiry:
             await count_devices(lanes, found, worth_counting(sightings.rows_by_ca(), self.largest_cas))
 
     def _count(self, sightings: Sightings) -> None:
-        kept = self.check.rows_by_ca
-        self.findings.by_ca = count_by_ca(self._frames(), sightings.statuses, kept)
+        self.findings.count(self._frames(), sightings.statuses, self.check.rows_by_ca)

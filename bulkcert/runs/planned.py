@@ -10,8 +10,8 @@ from cyclopts import App, ArgumentCollection
 from cyclopts.config import Dict
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.runs.command_options import PlanOptions
-from bulkcert.runs.options import changed
+from bulkcert.runs.carrying import changed
+from bulkcert.runs.options import PlanOptions
 from bulkcert.store.schema import PlanRecord
 
 SUFFIX = ".plan.json"
@@ -33,6 +33,10 @@ class Made(msgspec.Struct, frozen=True):
     version: str
 
 
+class _Instance(msgspec.Struct, frozen=True):
+    instance: str
+
+
 class _States(msgspec.Struct, frozen=True):
     to_change: int
     not_read: int
@@ -42,8 +46,11 @@ class KeptPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What of a kept plan a run goes by; see ``views.plan.Plan``.
 
     Attributes:
+        instance: The instance; empty where rows name it.
+        endpoint: Where it is; empty where that follows from the rows' regions.
         inputs: The files of the list; none where it came from standard input.
         options: The options of ``plan`` that were given, by their names, and both limits.
+        instances: Those that rows name, if they name several.
         totals: Rows that change, and rows whose state was not read.
         devices: Devices under the CAs of an action on CAs; None for other actions, or where not all were counted.
         file: Where it is.
@@ -59,6 +66,7 @@ class KeptPlan(msgspec.Struct, frozen=True, kw_only=True):
     keys_sha256: str
     rows: int
     protected: int
+    instances: list[_Instance] = []
     totals: _States
     devices: int | None
     options: dict[str, Any]
@@ -120,9 +128,11 @@ def planned_options(app: App, commands: tuple[str, ...], arguments: ArgumentColl
     if commands != ("run",) or "--plan" not in typed:
         return
     plan, _ = read_plan(Path(typed["--plan"]))
-    held: dict[str, Any] = plan.options | {"action": plan.action, "instance": plan.instance}
+    held: dict[str, Any] = plan.options | {"action": plan.action}
+    if plan.instance:
+        held["instance"] = plan.instance
     if plan.inputs:
         held["input"] = list(plan.inputs)
-    if not typed.keys() & {"--region", "--endpoint"}:
+    if plan.endpoint and not typed.keys() & {"--region", "--endpoint"}:
         held["endpoint"] = plan.endpoint
     Dict({"run": held}, source=typed["--plan"])(app, commands, arguments)

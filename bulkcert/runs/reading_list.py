@@ -5,9 +5,9 @@ from pathlib import Path
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check, InvalidRow, PinnedList, load, open_protection
-from bulkcert.runs.command_options import PlanOptions
 from bulkcert.runs.job import WRONG_SIZE, ResolvedJob, wrong_size
-from bulkcert.runs.options import Options
+from bulkcert.runs.options import Options, PlanOptions
+from bulkcert.runs.target import instance_source
 from bulkcert.service.actions import Action
 
 
@@ -19,6 +19,7 @@ def read_list(
     on_progress: Callable[[int], None] | None = None,
     *,
     may_be_empty: bool = False,
+    optional: bool = False,
 ) -> tuple[PinnedList, Check]:
     """Reads, checks and pins a list.
 
@@ -29,6 +30,7 @@ def read_list(
         options: How it is read, and what is protected.
         on_progress: Called with the number of rows read so far.
         may_be_empty: Whether the list of what is protected may be: so it lifts what an earlier one has protected.
+        optional: Whether neither options nor the list need to say which instance the rows are of.
 
     Raises:
         BulkcertError: It cannot be read.
@@ -49,12 +51,18 @@ def read_list(
         ca_column=options.ca_column or None,
         trust_serials=options.trust_serials,
         protection=protection,
+        instances=instance_source(options, options, optional=optional),
         on_progress=on_progress,
     )
 
 
 def pin(
-    job: ResolvedJob, pinned: Path, on_progress: Callable[[int], None] | None = None, *, may_be_empty: bool = False
+    job: ResolvedJob,
+    pinned: Path,
+    on_progress: Callable[[int], None] | None = None,
+    *,
+    may_be_empty: bool = False,
+    optional: bool = False,
 ) -> tuple[PinnedList, Check]:
     """Reads the list of a job; see ``read_list``.
 
@@ -62,7 +70,8 @@ def pin(
         BulkcertError: It cannot be used, or has rows that were not to be skipped.
     """
     options = job.options
-    pinned_list, check = read_list(job.source, pinned, job.action, options, on_progress, may_be_empty=may_be_empty)
+    how = {"may_be_empty": may_be_empty, "optional": optional}
+    pinned_list, check = read_list(job.source, pinned, job.action, options, on_progress, **how)
     if problem := wrong_size(options, job.list_name, check.rows):
         raise BulkcertError(ExitStatus.INPUT_INVALID, f"{problem}; no calls were made", WRONG_SIZE)
     if check.invalid and not options.skip_invalid:

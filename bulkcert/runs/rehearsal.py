@@ -5,7 +5,7 @@ It cannot reach the service: every lane is bound to a loopback address, from whi
 
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +15,14 @@ from bulkcert.emulator.faults import DEFAULT_FAULTS
 from bulkcert.emulator.process import Running, running
 from bulkcert.emulator.settings import CREDENTIALS, Settings
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input import PinnedList
 from bulkcert.output.results import suffix_of
 from bulkcert.runs.command_options import Stage
 from bulkcert.runs.job import ResolvedJob, resolve
 from bulkcert.runs.lane_processes import MOST_LANES, lanes_of
 from bulkcert.runs.options import Options
 from bulkcert.runs.reading_list import pin
-from bulkcert.runs.target import cannot_send_from, confirm_region
+from bulkcert.runs.target import cannot_send_from, confirm_region, located
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.service.credentials import FixedCredentials
 from bulkcert.store.paths import default_results
@@ -70,7 +71,6 @@ def staged(action: ActionName, inputs: tuple[Path, ...], options: Options, stage
     addresses = loopback_addresses(lanes + 1 if lanes else max(2, len(options.source_address)))
     rehearsed = replace(
         options,
-        instance=options.instance or INSTANCE,
         region="",
         vpc=False,
         endpoint="http://127.0.0.1",
@@ -91,8 +91,13 @@ def staged(action: ActionName, inputs: tuple[Path, ...], options: Options, stage
     # Read once, as a pipe can be; the emulator is filled from what was pinned.
     with tempfile.TemporaryDirectory(prefix="bulkcert-") as folder:
         pinned = Path(folder) / "input.parquet"
-        pin(job, pinned)
-        with running(*_emulator_arguments(action, pinned, rehearsed, stage, seed)) as emulator:
+        listed, check = pin(job, pinned, optional=True)
+        job = located(job, check, vpc=False)
+        instances = (*job.instances,) or (job.instance or INSTANCE,)
+        if len(instances) == 1:
+            rehearsed = replace(rehearsed, instance=instances[0])
+        arguments = _emulator_arguments(action, listed, rehearsed, stage, seed, instances=instances)
+        with running(*arguments) as emulator:
             options = replace(rehearsed, endpoint=emulator.url)
             with lanes_of(addresses[:lanes], Path(folder)) as cluster:
                 job = resolve(action, inputs, replace(options, **cluster), **how, source=(pinned,))
@@ -126,12 +131,19 @@ def loopback_addresses(wanted: int) -> tuple[str, ...]:
 
 
 def _emulator_arguments(
-    action: ActionName, path: Path, options: Options, stage: Stage, fault_seed: int | None
+    action: ActionName,
+    listed: PinnedList,
+    options: Options,
+    stage: Stage,
+    fault_seed: int | None,
+    *,
+    instances: Sequence[str],
 ) -> list[str]:
     low, high = stage.latency_ms
     arguments = [
-        f"--instance={options.instance}",
-        f"--seed-from={path.resolve()}",
+        *(f"--instance={instance}" for instance in instances),
+        f"--seed-instance-column={listed.instance_column or ''}",
+        f"--seed-from={listed.path.resolve()}",
         f"--seed-for={action}",
         f"--seed-device-column={options.device_column}",
         f"--seed-ca-column={options.ca_column}",

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.runs.carrying import carried, changed
 from bulkcert.runs.command_options import VerifyOptions
 from bulkcert.runs.job import ResolvedJob, resolve
 from bulkcert.runs.opened import confirm_real
-from bulkcert.runs.options import CallOptions, Options, ResumeOptions, carried, changed
+from bulkcert.runs.options import CallOptions, Options, ResumeOptions
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Asked, Session
 from bulkcert.store.status import RunStatus, status_of

@@ -92,7 +92,9 @@ def _remove(files: RunFiles, job: ResolvedJob) -> str:
 
 def _kept(status: RunStatus, asked: Asked, job: ResolvedJob) -> str:
     """Returns why a run that nobody holds is kept, or an empty text."""
-    of_job = (asked.action, asked.instance, asked.endpoint) == (job.action.name, job.instance, str(job.endpoint))
+    # What the job leaves to the rows of its lists may be another one each time.
+    of_place = job.instance in ("", asked.instance) and str(job.endpoint) in ("", asked.endpoint)
+    of_job = asked.action == job.action.name and of_place
     # Folders that are kept elsewhere may be of results in other directories.
     here = job.options.state_dir is None or asked.real_results == os.path.realpath(status.files.results)
     if not (of_job and here):

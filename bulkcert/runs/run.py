@@ -22,7 +22,8 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check
 from bulkcert.output.evidence import serials_in
 from bulkcert.output.summary import Summary
-from bulkcert.runs.found import CAS_COUNTED, Found, Registered, count_by_ca, count_devices, worth_counting
+from bulkcert.runs.found import CAS_COUNTED, Found, Registered, count_devices, worth_counting
+from bulkcert.runs.instances import ask_instances
 from bulkcert.runs.job import ResolvedJob, change_of
 from bulkcert.runs.opened import OpenRun
 from bulkcert.runs.options import PreflightMode
@@ -185,14 +186,14 @@ class Run(msgspec.Struct):
 
         self.opened.store.read(take)
         without = f"{queries.LEFT_ALONE} AND NOT ({queries.UNCHANGED})" if self.preflights else queries.LEFT_ALONE
-        found.by_ca = count_by_ca(self.opened.frames(without=without), statuses, self.check.rows_by_ca)
+        found.count(self.opened.frames(without=without), statuses, self.check.rows_by_ca)
 
     async def _count_devices(self, lanes: Lanes, found: Found) -> None:
         """Counts the devices of the CAs that are called; those of a list of devices were counted as it was read."""
         if not self.job.action.by_device:
             rows = chain.from_iterable(self.opened.batches(without=queries.LEFT_ALONE))
             called = await anyio.to_thread.run_sync(lambda: [*islice(rows, self.job.options.limit_rows)])
-            await count_devices(lanes, found, dict.fromkeys((row.ca_sn for row in called), float("inf")))
+            await count_devices(lanes, found, dict.fromkeys((row.ca for row in called), float("inf")))
 
     def _stats(self) -> StatsMaker:
         return StatsMaker(
@@ -240,7 +241,8 @@ class Run(msgspec.Struct):
         """
         action, opened, progress, mode = self.job.action, self.opened, self.progress, self.mode
         store, left = opened.store, queries.LEFT_ALONE
-        if mode != "never":
+        await ask_instances(lanes)
+        if mode != "never" and not lanes.stopping.is_set():
             sightings = Sightings.from_now(self.check, by_device=action.by_device)
             await anyio.to_thread.run_sync(lambda: sightings.expect(opened.frames(without=left)))
             count_to = {}

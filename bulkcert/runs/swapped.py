@@ -34,7 +34,7 @@ async def are_swapped(lanes: Lanes, action: Action, sightings: Sightings, batche
         return False
     first = await anyio.to_thread.run_sync(next, batches, ())
     for row in first[:SWAPS_TRIED]:
-        swapped = action.parameters(lanes.service.instance, row.ca_sn, row.device_sn)
+        swapped = lanes.service.parameters(action, row) | {"CaSn": row.device_sn, "DeviceSn": row.ca_sn}
         settled = await lanes.settle(lanes.lanes[0], action.reading, swapped)
         if settled is None or settled.answer.page is not None:
             return settled is not None

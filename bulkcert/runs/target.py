@@ -9,17 +9,33 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import product
+from typing import TypeVar
 
 import httpx
+import msgspec
 
 from bulkcert.engine.limits import Target
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input import Check, InstanceSource
+from bulkcert.input.instances import INSTANCE_ID
 from bulkcert.runs.cluster import is_loopback, resolve_cluster
-from bulkcert.runs.options import ServiceOptions
+from bulkcert.runs.options import ColumnOptions, ServiceOptions
 from bulkcert.runs.rates import above_documented, wrong_limits
 from bulkcert.service.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_host
 
 MOST_IN_FLIGHT, LONGEST_TIMEOUT_S = 65_536, 3600.0
+
+
+def refuse_job(problems: list[str], command: str, options: ServiceOptions, columns: ColumnOptions) -> None:
+    """Refuses options of a job, with what they leave to its list as well, which nobody has read yet.
+
+    Raises:
+        BulkcertError: There is something wrong.
+    """
+    source = instance_source(options, columns)
+    given = columns.instance_column or None, columns.region_column or None
+    refuse([*problems, *source.missing(*given)] if problems else [], command)
 
 
 def refuse(problems: list[str], command: str) -> None:
@@ -33,23 +49,27 @@ def refuse(problems: list[str], command: str) -> None:
         raise BulkcertError(ExitStatus.USAGE, message, f"No calls were made. See bulkcert {command} --help.")
 
 
-def resolve_target(options: ServiceOptions, problems: list[str]) -> Target:
+def resolve_target(options: ServiceOptions, problems: list[str], *, named_by_rows: bool = False) -> Target:
     """Returns the service that the options mean.
 
     Args:
         options: As typed.
         problems: What is wrong with them is added; the result is of no use then.
+        named_by_rows: Whether rows may name their instances and regions where the options do not (``located``).
 
     Raises:
         BulkcertError: There is no such region.
     """
-    endpoint = _endpoint(options, problems)
+    endpoint = _endpoint(options, problems, named_by_rows=named_by_rows)
     addresses = _addresses(options.source_address, problems)
     cluster = resolve_cluster(options, problems)
     problems.extend(wrong_limits(options.rate, options.per_address_rate, len(addresses) + max(0, options.lanes)))
     if not options.limits_raised:
         problems.extend(above_documented(options.rate, options.per_address_rate))
-    if not options.instance.strip():
+    if not options.instance.strip() and named_by_rows:
+        if cluster is not None:
+            problems.append("--cluster needs --instance: lanes on other machines call one instance")
+    elif not options.instance.strip():
         problems.append("--instance is missing: the ID of the instance that holds the certificates")
     elif problem := wrong_instance(options.instance):
         problems.append(problem)
@@ -62,7 +82,7 @@ def resolve_target(options: ServiceOptions, problems: list[str]) -> Target:
         message = f"--timeout must be a number of seconds above 0, {LONGEST_TIMEOUT_S:g} at most"
         problems.append(f"{message}, not {options.timeout:g}")
     return Target(
-        instance=options.instance,
+        instance=options.instance.strip(),
         endpoint=endpoint,
         addresses=addresses,
         account_cap=options.rate,
@@ -75,6 +95,51 @@ def resolve_target(options: ServiceOptions, problems: list[str]) -> Target:
     )
 
 
+Located = TypeVar("Located", bound=Target)
+
+
+def located(service: Located, check: Check, *, vpc: bool) -> Located:
+    """Returns a service with the instances that the rows of a list name.
+
+    Args:
+        service: As options say; what they leave to rows is empty.
+        check: What the pass over the list found.
+        vpc: Whether it is called inside the VPC of each region.
+
+    Raises:
+        BulkcertError: USAGE: a region has no VPC endpoint.
+    """
+    endpoints = {}
+    for instance, region in check.instances.items():
+        if region and vpc and region in PUBLIC_ONLY_REGIONS:
+            said = f"{check.instance_columns[1]} {region} has no VPC endpoint: leave --vpc out"
+            raise BulkcertError(ExitStatus.USAGE, said, "No calls were made.")
+        endpoints[instance] = region_url(region, vpc=vpc) if region else service.endpoint
+    if check.several_instances:
+        return msgspec.structs.replace(service, instances=endpoints)
+    for instance, endpoint in endpoints.items():
+        return msgspec.structs.replace(service, instance=instance, endpoint=endpoint)
+    return service
+
+
+def instance_source(options: ServiceOptions, columns: ColumnOptions, *, optional: bool = False) -> InstanceSource:
+    """Returns where it is said which instance a row is of.
+
+    Args:
+        options: As typed.
+        columns: The same.
+        optional: Whether a list that does not say it is of use without ``--instance``.
+    """
+    return InstanceSource(
+        instance=options.instance.strip(),
+        instance_column=columns.instance_column,
+        region=options.region,
+        region_column=columns.region_column,
+        endpoint=bool(options.endpoint),
+        optional=optional,
+    )
+
+
 @contextmanager
 def sending(service: Target) -> Iterator[list[str]]:
     """Marks the addresses of a session on this machine as in use; yields those that another session sends from.
@@ -84,20 +149,21 @@ def sending(service: Target) -> Iterator[list[str]]:
     """
     with ExitStack() as held:
         taken = []
-        for address in service.addresses if sys.platform == "linux" else ():
+        places = product(service.endpoints, service.addresses)
+        for endpoint, address in places if sys.platform == "linux" else ():
             mark = held.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
-            name = f"{service.endpoint.netloc.decode()} {address or ''}"
+            name = f"{endpoint.netloc.decode()} {address or ''}"
             try:
                 mark.bind(f"\0bulkcert {hashlib.sha256(name.encode()).hexdigest()}")
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
                     taken.append(address or "any address")
-        yield taken
+        yield [*dict.fromkeys(taken)]
 
 
 def wrong_instance(instance: str) -> str:
     """Returns why a text cannot be the ID of an instance, or an empty text if it can."""
-    if re.fullmatch(r"[A-Za-z0-9_-]+", instance):
+    if re.fullmatch(INSTANCE_ID, instance):
         return ""
     return f"--instance {instance!r} must be letters, digits, - and _ only, as in post-cn-7mz2d000001"
 
@@ -119,16 +185,23 @@ def confirm_region(region: str) -> None:
         )
 
 
-def _endpoint(options: ServiceOptions, problems: list[str]) -> httpx.URL:
+def region_url(region: str, *, vpc: bool) -> httpx.URL:
+    """Returns where the service is in a region."""
+    return httpx.URL(f"https://{region_host(region, vpc=vpc)}")
+
+
+def _endpoint(options: ServiceOptions, problems: list[str], *, named_by_rows: bool) -> httpx.URL:
     if options.endpoint:
         return _url(options.endpoint, problems)
+    if not options.region and named_by_rows:
+        return httpx.URL("")
     if not options.region:
         problems.append("--region is missing: that of the instance; or name the service's URL with --endpoint")
     else:
         confirm_region(options.region)
     if options.vpc and options.region in PUBLIC_ONLY_REGIONS:
         problems.append(f"--region {options.region} has no VPC endpoint")
-    return httpx.URL(f"https://{region_host(options.region or 'none', vpc=options.vpc)}")
+    return region_url(options.region or "none", vpc=options.vpc)
 
 
 def _url(text: str, problems: list[str]) -> httpx.URL:

@@ -23,7 +23,7 @@ from bulkcert.runs.job import check_required, resolve_limits
 from bulkcert.runs.opened import OpenRun, is_in
 from bulkcert.runs.options import CallOptions
 from bulkcert.runs.session import after_reads, confirm_read, finalize, session
-from bulkcert.runs.target import refuse, resolve_target
+from bulkcert.runs.target import refuse
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import queries
@@ -109,7 +109,7 @@ class Undo(msgspec.Struct):
         stats = StatsMaker(self.progress, "undoing", self.service)
         async with calling(self.service, provider, stats, watch, interruption) as lanes:
             rows = islice(chain.from_iterable(self._batches()), self.options.limit_rows)
-            most = await anyio.to_thread.run_sync(lambda: dict.fromkeys((row.ca_sn for row in rows), float("inf")))
+            most = await anyio.to_thread.run_sync(lambda: dict.fromkeys((row.ca for row in rows), float("inf")))
             await count_devices(lanes, self.found, most)
         confirm_read(self.progress)
 
@@ -200,7 +200,7 @@ def open_undo(opened: OpenRun, options: CallOptions, *, include_unknown: bool | 
     if opened.action.inverse is None:
         raise no_inverse(opened.action, opened.files.results)
     problems: list[str] = []
-    service = resolve_target(options, problems)
+    service = opened.target(options, problems)
     limit = resolve_limits(options, problems)
     check_required(options, problems)
     refuse(problems, "undo")

@@ -17,7 +17,7 @@ from bulkcert.engine.sightings import Sightings
 from bulkcert.engine.states import Scanned, StateReader
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import CA_SN, ROW
+from bulkcert.input import ROW, ca_keys
 from bulkcert.log import bind
 from bulkcert.output.failed import FailedRows
 from bulkcert.output.summary import utc
@@ -26,7 +26,7 @@ from bulkcert.runs.command_options import VerifyOptions
 from bulkcert.runs.job import check_required
 from bulkcert.runs.opened import OpenRun
 from bulkcert.runs.session import session, summarize
-from bulkcert.runs.target import refuse, resolve_target
+from bulkcert.runs.target import refuse
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Status
 from bulkcert.service.credentials import CredentialProvider
@@ -130,7 +130,7 @@ class Verifier(msgspec.Struct):
             self.left_out[outcome] = opened.store.read(queries.count, "never = ?", outcome)
         rows_by_ca: Counter[str] = Counter()
         for frame in opened.frames():
-            rows_by_ca.update(dict(frame[CA_SN].value_counts().iter_rows()))
+            rows_by_ca.update(dict(ca_keys(frame).value_counts().iter_rows()))
         cas = [ca for ca, _ in rows_by_ca.most_common(CAS_KEPT)]
         sightings = Sightings(
             opened.asked.rows, cas, by_device=opened.action.by_device, since=round(time.time() * 1000)
@@ -257,7 +257,7 @@ def resolve_reading(opened: OpenRun, options: VerifyOptions) -> Target:
     """
     bind(ticket=options.ticket or None)
     problems: list[str] = []
-    service = resolve_target(opened.where(options), problems)
+    service = opened.target(opened.where(options), problems)
     if options.watch > LONGEST_WATCH_S:
         problems.append(f"--watch must be 30d at most, not {options.watch / 86400:g}d; start it again after that")
     if options.every < SHORTEST_PAUSE_S:

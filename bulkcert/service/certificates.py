@@ -4,12 +4,26 @@ from enum import StrEnum
 
 import msgspec
 
+JOINT = "\x1f"
+"""Joins the parts of a key; no valid serial has a control character, so that it is unambiguous."""
+
 PAGE_SIZE = 100
 """Certificates that one page holds at most (reference, section 1.2)."""
 
 
 MOST_DIGITS = 9
 """Digits of a number that is read at all."""
+
+
+def ca_key(ca_sn: str, instance: str) -> str:
+    """Returns the key of a CA: its serial, and behind it its instance where a list names several."""
+    return f"{ca_sn}{JOINT}{instance}" if instance else ca_sn
+
+
+def of_ca_key(key: str) -> tuple[str, str]:
+    """Returns the serial of a CA, and its instance; an empty text where a list has but one."""
+    ca_sn, _, instance = key.partition(JOINT)
+    return ca_sn, instance
 
 
 class Status(StrEnum):

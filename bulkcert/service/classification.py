@@ -34,7 +34,7 @@ class Reply(msgspec.Struct, frozen=True):
     sn: str | None = msgspec.field(name="Sn", default=None)
 
 
-class Classification(msgspec.Struct, frozen=True):
+class Classification(msgspec.Struct, frozen=True, array_like=True):
     """What a response, or its absence, means.
 
     Attributes:

@@ -24,7 +24,7 @@ from bulkcert.service.transport import Content, Transport
 from bulkcert.service.verdicts import Verdict
 
 
-class Response(Classification, frozen=True, kw_only=True):
+class Response(Classification, frozen=True, kw_only=True, array_like=True):
     """What came of one attempt.
 
     Attributes:
@@ -125,13 +125,39 @@ class Client:
             classification = with_clock(classification, response.headers, time.time())
         return classification
 
-    def prepare(self) -> Awaitable[object] | None:
+    def prepare(self, _parameters: Mapping[str, str]) -> Awaitable[object] | None:
         """Sees to a connection for a call to come; returns what is to be waited for before it may be sent, or None."""
         return self._transport.prepare(self._timeout) if isinstance(self._transport, Transport) else None
 
     async def aclose(self) -> None:
         """Closes all connections."""
         await self._transport.aclose()
+
+
+class RegionalClient:
+    """Makes calls to several endpoints, each to that of its instance.
+
+    Args:
+        clients: The client for each endpoint; it connects when it is first called.
+        endpoints: The endpoint of each instance.
+    """
+
+    def __init__(self, clients: Mapping[httpx.URL, Client], endpoints: Mapping[str, httpx.URL]) -> None:
+        self._clients = clients
+        self._by_instance = {instance: clients[endpoint] for instance, endpoint in endpoints.items()}
+
+    async def call(self, operation: Operation, parameters: Mapping[str, str]) -> Response:
+        """Makes one attempt; see ``Client.call``."""
+        return await self._by_instance[parameters["MqttInstanceId"]].call(operation, parameters)
+
+    def prepare(self, parameters: Mapping[str, str]) -> Awaitable[object] | None:
+        """Sees to a connection for a call to come; see ``Client.prepare``."""
+        return self._by_instance[parameters["MqttInstanceId"]].prepare(parameters)
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+        for client in self._clients.values():
+            await client.aclose()
 
 
 @lru_cache(maxsize=2)

@@ -40,7 +40,7 @@ def encode(text: str) -> str:
     return text if text.isascii() and text.isalnum() else _quoted(text)
 
 
-_quoted = lru_cache(maxsize=16)(partial(quote, safe=""))
+_quoted = lru_cache(maxsize=64)(partial(quote, safe=""))
 
 
 def canonical_query(parameters: Mapping[str, str]) -> str:
@@ -122,7 +122,7 @@ def signed_headers(
     return headers | {"x-acs-signature-nonce": nonce, "authorization": f"{authorized}{signed}"}
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def _of_a_second(
     credentials: Credentials, *, method: str, host: str, operation: str, version: str, date: str
 ) -> tuple[dict[str, str], str, list[str]]:

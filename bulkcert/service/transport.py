@@ -11,12 +11,12 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Mapping
-from importlib.metadata import version
 from typing import Self
 
 import certifi
 import httpx
 
+from bulkcert import __version__
 from bulkcert.service.connection import NEVER, Connection, SecureConnection
 
 IDLE_S = 30.0
@@ -26,7 +26,7 @@ SPARE = 16
 """Idle connections that are kept for calls to come: a call that must first connect is sent late, and then together
 with those behind it. More would be opened for nothing, and hundreds at once hold up the first calls."""
 
-_ALWAYS = f"accept: application/json\r\naccept-encoding: identity\r\nuser-agent: bulkcert/{version('bulkcert')}\r\n"
+_ALWAYS = f"accept: application/json\r\naccept-encoding: identity\r\nuser-agent: bulkcert/{__version__}\r\n"
 _END = {"GET": f"{_ALWAYS}\r\n".encode(), "POST": f"{_ALWAYS}content-length: 0\r\n\r\n".encode()}
 """How a request ends: headers that are not signed, and no body, since no operation has one."""
 

@@ -28,7 +28,7 @@ _HIDDEN = "row = ? AND outcome IS never"
 """A row that a list keeps from being called, whatever came of it before."""
 
 Serials = tuple[str, str]
-"""Serial of the device, empty in actions on CAs, and of the CA."""
+"""Serial of the device, empty in actions on CAs, and key of the CA (``service.certificates.ca_key``)."""
 
 
 def digest_of(serials: Serials, call: Sequence[object]) -> bytes:

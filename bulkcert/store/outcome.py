@@ -4,6 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
+from bulkcert.service.certificates import ca_key
 from bulkcert.service.verdicts import Verdict
 
 
@@ -67,6 +68,7 @@ class Row(msgspec.Struct, frozen=True):
         ca_sn: Serial of the CA certificate.
         outcome: The outcome that it has, and that its call replaces; None without one.
         unanswered: Whether an attempt was made earlier whose answer is not known.
+        instance: ID of its instance; empty where all rows are of one.
     """
 
     number: int
@@ -74,6 +76,12 @@ class Row(msgspec.Struct, frozen=True):
     ca_sn: str
     outcome: Outcome | None = None
     unanswered: bool = False
+    instance: str = ""
+
+    @property
+    def ca(self) -> str:
+        """Key of its CA."""
+        return ca_key(self.ca_sn, self.instance)
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -90,7 +98,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
         sent_at: When the last attempt was sent, Unix time in milliseconds.
         finished_at: When its answer was complete, or given up, Unix time in milliseconds.
         device_sn: Serial of the device certificate; empty for CA actions.
-        ca_sn: Serial of the CA certificate.
+        ca: Key of its CA (``service.certificates.ca_key``).
         latency_ms: Time from sending the last attempt to its answer, in milliseconds.
         again: Whether the next session takes the row up again: this one stopped before its outcome was final.
         changed: Whether a call may have changed the certificate.
@@ -106,7 +114,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     sent_at: int | None = None
     finished_at: int | None = None
     device_sn: str = ""
-    ca_sn: str = ""
+    ca: str = ""
     latency_ms: float | None = None
     again: bool = False
     changed: bool = False

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from bulkcert.language import tr
+from bulkcert.words import endpoints_in_words, instances_in_words
 
 SessionKind = Literal["run", "verify", "undo"]
 
@@ -103,10 +104,10 @@ class Asked(msgspec.Struct, frozen=True):
     Attributes:
         run: ID of the run, the same in all its sessions.
         action: Name of the action.
-        instance: ``MqttInstanceId``.
-        endpoint: Where the service is.
+        instance: ``MqttInstanceId``; empty where rows name it.
+        endpoint: Where the service is; empty where that follows from the rows' regions.
         rows: Rows of the list.
-        keys_sha256: Of the serials of all rows, in order, in hexadecimal.
+        keys_sha256: Of the serials of all rows, and of their instances if there are several, in order, in hexadecimal.
         sha256: Of the bytes of the list as they were read.
         inputs: The files of the list, as they were named.
         results: The results file.
@@ -118,6 +119,8 @@ class Asked(msgspec.Struct, frozen=True):
         rehearsal: Whether it is a run against an emulator that is gone by now.
         protected_by: Name of the list that protects rows; empty without one.
         spares_cas: Whether what that list protects is, or may be, under one of the CAs of the rows.
+        instances: The instances that rows name, if they are several, each with where it is.
+        instance_column: The column that names them; None where all rows are of one.
     """
 
     run: str
@@ -137,6 +140,18 @@ class Asked(msgspec.Struct, frozen=True):
     rehearsal: bool = False
     protected_by: str = ""
     spares_cas: bool = False
+    instances: dict[str, str] = {}
+    instance_column: str | None = None
+
+    @property
+    def on(self) -> str:
+        """The instance, or how many there are, in words."""
+        return instances_in_words(self.instance, self.instances)
+
+    @property
+    def at(self) -> str:
+        """Where it is, in words."""
+        return endpoints_in_words(self.endpoint, self.instances)
 
     @property
     def real_results(self) -> str:

@@ -15,6 +15,7 @@ from bulkcert.log import event
 from bulkcert.output.summary import Summary
 from bulkcert.runs.run import Run
 from bulkcert.store.schema import ChangeRecord, Verification
+from bulkcert.words import counted
 
 POLL_EVERY_S = 0.5
 """The smallest slow-down lasts a second, so none is missed."""
@@ -33,6 +34,7 @@ def log_started(run: Run) -> None:
         input=job.list_name,
         results=str(job.results),
         endpoint=str(job.endpoint),
+        instances={instance: str(endpoint) for instance, endpoint in job.instances.items()},
         rows=check.rows,
         invalid=check.invalid,
         duplicates=check.duplicates,
@@ -148,7 +150,7 @@ class _Watcher:
         reads = (stats.pages, stats.reads, stats.unread_because)
         if stats.scans > self._scans and reads != self._reads:
             self._scans, self._reads = stats.scans, reads
-            said = f"{stats.pages:,} pages and {stats.reads:,} single certificates read"
+            said = f"{counted(stats.pages, 'page')} and {counted(stats.reads, 'single certificate')} read"
             event("preflight_finished", said, **_of(stats, "pages", "reads", "unread_because"))
 
     def _see_slow_down(self, stats: Stats) -> None:
@@ -161,7 +163,7 @@ class _Watcher:
             self._slowed = why
             event(
                 "slowed_down",
-                f"lanes slowed down: {why}; at {stats.factor:.0%} of the cap",
+                f"lanes slowed down: {why}; at {stats.factor:.0%} of the limit",
                 logging.WARNING,
                 reason=why,
                 pause_s=stats.paused_s,
@@ -171,4 +173,4 @@ class _Watcher:
             )
         elif self._slowed and not why and stats.factor >= 1 and not stats.paused_s and not stats.outage_s:
             self._slowed = ""
-            event("recovered", "lanes are back at their caps", throttles=stats.throttles)
+            event("recovered", "lanes are back at their limits", throttles=stats.throttles)

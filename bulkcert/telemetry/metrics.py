@@ -56,7 +56,7 @@ class Recorder:
         self._path, self._warn, self._warned = path, warn, False
         # A file name may not be UTF-8, which labels are.
         name = str(bound()["job"] or "").encode(errors="replace").decode()
-        self._labels = (job.action.name, job.instance, name, str(job.rehearsal).lower())
+        self._labels = (job.action.name, job.instance or "by row", name, str(job.rehearsal).lower())
         self._started_at, self._active = time.time(), True
         self._take: Take | None = None
         self.stats: Stats | None = None

@@ -107,7 +107,7 @@ class Notifier:
     ) -> tuple[list[threading.Thread], set[int]]:
         """Starts to send a message; returns what sends it, and the numbers of those that have, as they come."""
         asked, accepted = status.asked if status else None, set[int]()
-        about = f"{asked.action} on {asked.instance}" if asked else self._about
+        about = f"{asked.action} on {asked.on}" if asked else self._about
         rehearsal = "REHEARSAL: " * (self._rehearsal or (asked is not None and asked.rehearsal))
         message = {"title": f"{rehearsal}bulkcert {self._kind} {about} {what}", "body": "\n".join(lines)}
 

@@ -15,6 +15,7 @@ from bulkcert.runs.rates import BLOCKED, THROTTLED, above_documented
 from bulkcert.runs.run import Run
 from bulkcert.runs.undo import Undo
 from bulkcert.service.actions import Action
+from bulkcert.service.certificates import of_ca_key
 from bulkcert.telemetry.notify import waiting
 from bulkcert.views.change import change_rows
 from bulkcert.views.console import say, stderr, warn
@@ -94,8 +95,9 @@ def confirm_run(run: Run) -> None:
         confirm(run.changing, by_device=run.job.action.by_device)
     elif run.left == 1 and len(found.by_ca) == 1:
         confirm_somebody_is_there()
-        (ca,) = found.by_ca
-        _agree(tr("Type the serial of the CA ({ca}) to delete it: ", ca=printable(ca or "")), ca or "")
+        (key,) = found.by_ca
+        ca, _ = of_ca_key(key or "")
+        _agree(tr("Type the serial of the CA ({ca}) to delete it: ", ca=printable(ca)), ca)
     elif found.devices is not None:
         confirm_somebody_is_there()
         count = str(found.devices.devices)
@@ -178,7 +180,7 @@ def show_undo(undo: Undo) -> None:
 def _undo(undo: Undo) -> Iterator[tuple[str, str | Text]]:
     asked, service = undo.opened.asked, undo.service
     yield from rehearsal_line(rehearsal=asked.rehearsal)
-    yield tr("instance"), tr("{instance} at {endpoint}", instance=asked.instance, endpoint=service.endpoint)
+    yield tr("instance"), tr("{instance} at {endpoint}", instance=asked.on, endpoint=service.at)
     certificates = counted(undo.calls, kind_of(undo.action))
     yield tr("will change"), tr("at most {what}: what they are now is not read first", what=certificates)
     addresses = counted(len(service.addresses), "address")

@@ -3,7 +3,7 @@
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -23,11 +23,11 @@ from bulkcert.runs.policy import operations, ram_actions
 from bulkcert.runs.reading_list import named
 from bulkcert.runs.swapped import on_swapped
 from bulkcert.service.actions import Action
-from bulkcert.service.certificates import Status
+from bulkcert.service.certificates import Status, ca_key, of_ca_key
 from bulkcert.service.signing import Credentials
 from bulkcert.store.lock import this_user
 from bulkcert.views.lanes import named_lanes
-from bulkcert.words import counted, printable
+from bulkcert.words import counted, endpoints_in_words, instances_in_words, printable
 
 CAS_LISTED = 1000
 """CAs that the JSON names, most rows first."""
@@ -45,6 +45,7 @@ class CaStates(States, frozen=True, kw_only=True):
 
     Attributes:
         ca_sn: The CA.
+        instance: Its instance, where a list names several; else empty.
         registered: Its device certificates; None where not all of them were counted.
         registered_at_least: Those that were counted, though there may be more; None where none were.
     """
@@ -52,6 +53,21 @@ class CaStates(States, frozen=True, kw_only=True):
     ca_sn: str
     registered: int | None
     registered_at_least: int | None
+    instance: str = ""
+
+
+class InstanceStates(States, frozen=True, kw_only=True):
+    """The same for the rows of one instance.
+
+    Attributes:
+        instance: The instance.
+        endpoint: Where it is.
+        instance_ok: Whether the service knows it as this account's; None where it may not be read.
+    """
+
+    instance: str
+    endpoint: str
+    instance_ok: bool | None
 
 
 class PlannedCalls(msgspec.Struct, frozen=True):
@@ -87,7 +103,11 @@ class Permissions(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What a run would find and do; every figure of the table is here too."""
+    """What a run would find and do; every figure of the tables is here too.
+
+    ``instance`` is empty, and ``endpoint`` where they are at several, if the list names several ``instances``. The two
+    columns are those that say instance and region; null where options do.
+    """
 
     action: str
     instance: str
@@ -118,6 +138,23 @@ class Plan(msgspec.Struct, frozen=True):
     options: dict[str, Any]
     made: Made
     lanes: list[LaneState] = []
+    instances: list[InstanceStates] = []
+    instance_column: str | None = None
+    region_column: str | None = None
+
+    @property
+    def on(self) -> str:
+        """The instance, or how many there are, in words."""
+        return instances_in_words(self.instance, self._endpoints)
+
+    @property
+    def at(self) -> str:
+        """Where it is, in words."""
+        return endpoints_in_words(self.endpoint, self._endpoints)
+
+    @property
+    def _endpoints(self) -> dict[str, str]:
+        return {each.instance: each.endpoint for each in self.instances}
 
 
 def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
@@ -164,6 +201,9 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
         options=kept_options(options),
         made=Made(utc(time.time()), this_user(), socket.gethostname(), version("bulkcert")),
         lanes=named_lanes(inquiry.progress),
+        instances=_instances(inquiry),
+        instance_column=checked.instance_columns[0] if not options.instance else None,
+        region_column=checked.instance_columns[1] if not options.region else None,
     )
     return msgspec.structs.replace(plan, advice=list(_advice(plan, inquiry)))
 
@@ -175,11 +215,40 @@ def cas_of(action: Action, found: Found) -> list[CaStates]:
     return [_ca(action, found, ca, named[ca]) for ca in largest[:CAS_LISTED]]
 
 
+def _instances(inquiry: Inquiry) -> list[InstanceStates]:
+    """Returns the rows of each instance of a list that names several, those with most rows first."""
+    found, question = inquiry.findings, inquiry.question
+    states = instance_states(question.action, found, question.instances)
+    return [
+        InstanceStates(
+            **msgspec.structs.asdict(each),
+            instance=instance,
+            endpoint=str(question.instances[instance]),
+            instance_ok=found.instances.get(instance),
+        )
+        for instance, each in states.items()
+    ]
+
+
+def instance_states(action: Action, found: Found, instances: Collection[str]) -> dict[str, States]:
+    """Returns what an action makes of the rows of each of several instances, those with most rows first."""
+    counts = {instance: found.by_instance.get(instance, Counter()) for instance in instances}
+    largest = sorted(counts, key=lambda instance: (-counts[instance].total(), instance))
+    return {instance: states_of(action, counts[instance]) for instance in largest}
+
+
+def ca_named(key: str) -> str:
+    """Returns a CA as people are shown it, by its key: with its instance where a list names several."""
+    ca_sn, instance = of_ca_key(key)
+    return tr("{ca} of {instance}", ca=printable(ca_sn), instance=instance) if instance else printable(ca_sn)
+
+
 def _ca(action: Action, found: Found, ca: str, counted: Counter[Status | None]) -> CaStates:
     registered = found.registered.get(ca)
     return CaStates(
         **msgspec.structs.asdict(states_of(action, counted)),
-        ca_sn=ca,
+        ca_sn=of_ca_key(ca)[0],
+        instance=of_ca_key(ca)[1],
         registered=registered.devices if registered and registered.whole else None,
         registered_at_least=registered.devices if registered else None,
     )
@@ -250,7 +319,7 @@ def on_none(action: Action, found: Found) -> str:
 
 def _is_worth_a_call(inquiry: Inquiry, ca: CaStates, rows: int) -> bool:
     """Returns whether one inactivate-ca might do in place of many calls, and touch nothing that is protected."""
-    if ca.rows <= MANY_ROWS or ca.already == ca.rows or ca.ca_sn in inquiry.check.protected_cas:
+    if ca.rows <= MANY_ROWS or ca.already == ca.rows or ca_key(ca.ca_sn, ca.instance) in inquiry.check.protected_cas:
         return False
     nearly_all = ca.registered is not None and 0 < NEARLY_ALL * ca.registered <= ca.already + ca.to_change
     return nearly_all or ca.rows / rows >= MOST_SHARE
@@ -269,7 +338,7 @@ def _on_inactivating(ca: CaStates, rows: int) -> str:
         "{share} of the rows share CA {ca}: one inactivate-ca would refuse all of its devices at once, also those that "
         "are not registered yet{unlisted}",
         share=share_of(ca.rows, rows),
-        ca=printable(ca.ca_sn),
+        ca=ca_named(ca_key(ca.ca_sn, ca.instance)),
         unlisted=unlisted,
     )
 

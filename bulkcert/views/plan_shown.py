@@ -1,6 +1,6 @@
 """A plan on a terminal: names and values, the CAs as a table, and what is to be said about it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from rich.cells import cell_len
@@ -22,41 +22,76 @@ def show_plan(plan: Plan) -> None:
     """Prints a plan on stdout: names and values, a table of the CAs, and advice."""
     show(_facts(plan))
     stdout.print()
-    show_table(CaTable(plan.cas, plan.totals, plan.cas_total), stdout)
+    if plan.instances:
+        show_table(instances_table({each.instance: each for each in plan.instances}, plan.totals), stdout)
+        stdout.print()
+    show_table(cas_table(plan.cas, plan.totals, plan.cas_total), stdout)
     if plan.advice:
         stdout.print()
     for advice in plan.advice:
         say(Text(f"→ {advice}", style="yellow"), stdout, indent=2)
 
 
-class CaTable(NamedTuple):
-    """What is known of the rows of each CA, and of all."""
+class StatesTable(NamedTuple):
+    """What is known of the rows of each CA, or of each instance, and of all.
 
-    cas: list[CaStates]
+    Attributes:
+        heading: What each is.
+        all_named: All of them in words.
+        rows: The name, the instance that is named above it, if any, the states, and the devices as far as they were
+            counted.
+        totals: The states of all rows.
+        total: How many there are.
+    """
+
+    heading: str
+    all_named: str
+    rows: list[tuple[str, str, States, str]]
     totals: States
-    cas_total: int
+    total: int
 
 
-def show_table(plan: CaTable, console: Console) -> None:
-    """Prints what is known of the rows of each CA."""
-    *lines, of_all = _table(plan, console.width if console.is_terminal else None)
-    for number, line in enumerate(lines):
-        console.print(Text(line, style="" if number else "bold"))
-    if plan.cas_total > CAS_SHOWN:
-        console.print(tr("and {count:,} more", count=plan.cas_total - CAS_SHOWN))
-    if plan.cas_total > 1:
+def cas_table(cas: list[CaStates], totals: States, total: int) -> StatesTable:
+    """Returns the table of CAs; where a list names several instances those of one stand together."""
+    largest = cas[:CAS_SHOWN]
+    order = list(dict.fromkeys(ca.instance for ca in largest))
+    rows: list[tuple[str, str, States, str]] = [
+        (printable(ca.ca_sn), ca.instance, ca, _registered(ca))
+        for ca in sorted(largest, key=lambda ca: order.index(ca.instance))
+    ]
+    return StatesTable("CA", tr("all CAs"), rows, totals, total)
+
+
+def instances_table(instances: Mapping[str, States], totals: States) -> StatesTable:
+    """Returns the table of instances, of which a list names several."""
+    rows = [(instance, "", states, "") for instance, states in [*instances.items()][:CAS_SHOWN]]
+    return StatesTable(tr("instance"), tr("all instances"), rows, totals, len(instances))
+
+
+def show_table(table: StatesTable, console: Console) -> None:
+    """Prints what is known of the rows."""
+    *lines, of_all = _table(table, console.width if console.is_terminal else None)
+    console.print(Text(lines[0], style="bold"))
+    above = ""
+    for line, (_, instance, *_) in zip(lines[1:], table.rows, strict=True):
+        if instance != above:
+            console.print(Text(above := instance, style="bold"))
+        console.print(Text(line))
+    if table.total > CAS_SHOWN:
+        console.print(tr("and {count:,} more", count=table.total - CAS_SHOWN))
+    if table.total > 1:
         console.print(of_all)
 
 
-def _table(plan: CaTable, width: int | None) -> Iterator[str]:
+def _table(plan: StatesTable, width: int | None) -> Iterator[str]:
     """Yields the lines of the table; before a serial is cut, the share and columns of zeros make room for it."""
-    rows = [(printable(ca.ca_sn), ca, _registered(ca)) for ca in plan.cas[:CAS_SHOWN]]
-    by_name = {"CA": [name for name, *_ in rows] + [tr("all CAs")]}
+    rows = plan.rows
+    by_name = {plan.heading: [name for name, *_ in rows] + [plan.all_named]}
     for field in States.__struct_fields__:
-        figures = [getattr(states, field) for states in (*(states for _, states, _ in rows), plan.totals)]
+        figures = [getattr(states, field) for states in (*(states for *_, states, _ in rows), plan.totals)]
         if field != "not_read" or any(figures):
             by_name[spaced(field)] = [f"{figure:,}" for figure in figures]
-    by_name[tr("of rows")] = [share_of(states.rows, plan.totals.rows) for _, states, _ in rows] + [""]
+    by_name[tr("of rows")] = [share_of(states.rows, plan.totals.rows) for *_, states, _ in rows] + [""]
     if any(registered for *_, registered in rows):
         by_name[tr("devices")] = [registered for *_, registered in rows] + [""]
     for name in (tr("of rows"), *(name for name, cells in tuple(by_name.items()) if set(cells) == {"0"})):
@@ -72,8 +107,9 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     unread = tr("not known: reading was refused") if refused and plan.instance_ok is None else ""
     yield tr("action"), plan.action
     reachable = unread or _known(plan.instance_ok, tr("reachable"), tr("not known"))
-    where = tr("{instance} at {endpoint}", instance=plan.instance, endpoint=plan.endpoint)
+    where = tr("{instance} at {endpoint}", instance=plan.on, endpoint=plan.at)
     yield tr("instance"), f"{where}{tr(': ')}{reachable}"
+    yield from columns_used(plan.instance_column, plan.region_column)
     signed = tr("access key {key}, from {source}", key=key.access_key_id, source=tr(key.source))
     yield tr("credentials"), signed + tr(", temporary") * key.temporary
     yes, no = tr("yes"), tr("no")
@@ -105,6 +141,14 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     ready = tr("the run could start") + tr(", if it may change what it may not read") * refused
     ready = tr("the run would not start; see below") if plan.exit_status else ready
     yield tr("exit status"), f"{plan.exit_status}{tr(': ')}{ready}"
+
+
+def columns_used(instance: str | None, region: str | None) -> Iterator[tuple[str, str]]:
+    """Yields which columns of the list say instance and region, if any does."""
+    if instance is not None and region is not None:
+        yield "", tr("by the columns {instance} and {region} of the list", instance=instance, region=region)
+    elif (column := instance or region) is not None:
+        yield "", tr("by the column {column} of the list", column=column)
 
 
 def _known(found: bool | None, yes: str, no: str) -> str:

@@ -19,9 +19,9 @@ from bulkcert.views.confirm import kind_of, raised_limits
 from bulkcert.views.console import say, stderr
 from bulkcert.views.lanes import lane_rows, named_lanes
 from bulkcert.views.layout import rehearsal_line, show
-from bulkcert.views.plan import cas_of, mistake, on_devices, on_none
-from bulkcert.views.plan_shown import CaTable, show_table
-from bulkcert.words import about, counted, duration, local, printable
+from bulkcert.views.plan import ca_named, cas_of, instance_states, mistake, on_devices, on_none
+from bulkcert.views.plan_shown import cas_table, columns_used, instances_table, show_table
+from bulkcert.words import about, counted, duration, local
 
 CAS_SHOWN, CAS_CHECKED = 3, 20
 """CAs that a plan names: of a list of devices, and of an action on CAs."""
@@ -32,9 +32,12 @@ def show_plan(run: Run, credentials: Credentials) -> None:
     show(_plan(run, credentials), stderr)
     if run.found is not None and run.found.by_ca:
         action = run.job.action
-        cas = CaTable(cas_of(action, run.found), run.found.states(action), len(run.found.by_ca))
+        totals, instances = run.found.states(action), run.job.instances
         stderr.print()
-        show_table(cas, stderr)
+        if instances:
+            show_table(instances_table(instance_states(action, run.found, instances), totals), stderr)
+            stderr.print()
+        show_table(cas_table(cas_of(action, run.found), totals, len(run.found.by_ca)), stderr)
     if text := caution(run.job.action):
         say(text, style="bold red")
 
@@ -64,7 +67,9 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
     job, options = run.job, run.job.options
     yield from rehearsal_line(rehearsal=job.rehearsal)
     yield tr("action"), f"{job.action.name}{tr(': ')}{tr(job.action.verb)}"
-    yield tr("instance"), tr("{instance} at {endpoint}", instance=job.instance, endpoint=job.endpoint)
+    yield tr("instance"), tr("{instance} at {endpoint}", instance=job.on, endpoint=job.at)
+    used = zip(run.check.instance_columns, (options.instance, options.region), strict=True)
+    yield from columns_used(*(None if given else column for column, given in used))
     source = tr(credentials.source or later("the default chain"))
     yield tr("credentials"), tr("access key {key}, from {source}", key=credentials.access_key_id, source=source)
     yield tr("input"), _input(run)
@@ -118,7 +123,7 @@ def _found(run: Run, found: Found) -> Iterator[tuple[str, str | Text]]:
     if states.not_read:
         said = later("{count:,} called, whatever they are now{why}")
         yield tr("not read"), Text(tr(said, count=states.not_read, why=_unread(run)), style="yellow")
-    if text := on_devices(action, found):
+    if run.changing and (text := on_devices(action, found)):
         yield tr("devices"), Text(text, style="bold red" if action.cascades else "")
     read = run.progress.sends.sends
     reads = tr("; {reads} so far", reads=counted(read, "read")) if read else ""
@@ -190,7 +195,7 @@ def _cas(run: Run) -> str:
     """Names the CAs of the list: the largest few, or for an action on CAs as many as a person can check."""
     check, total = run.check, _cas_in_all(run.check)
     largest = islice(check.rows_by_ca.items(), CAS_SHOWN if run.job.action.by_device else CAS_CHECKED)
-    named = [f"{printable(ca)} ({counted(rows, 'row')})" for ca, rows in largest]
+    named = [f"{ca_named(ca)} ({counted(rows, 'row')})" for ca, rows in largest]
     more = f" {tr('and {count:,} more', count=total - len(named))}" if total > len(named) else ""
     count = f"{len(check.rows_by_ca):,}" + tr(" or more") * bool(check.rows_of_other_cas)
     return f"{count}{tr(': ')}{tr(', ').join(named)}{more}"

@@ -11,7 +11,7 @@ from bulkcert.store.paths import SUFFIX, RunFiles
 from bulkcert.store.status import NoRunError, RunStatus, State, status_of
 from bulkcert.views.layout import columns
 from bulkcert.views.shown import Shown, shown
-from bulkcert.words import REHEARSAL, folded, printable
+from bulkcert.words import REHEARSAL, folded, instances_in_words, printable
 
 _LONGEST_NAME, _LONGEST_REASON = 255, 400
 
@@ -127,4 +127,5 @@ def _cells(run: Listed, status: Shown) -> list[str]:
     state = f"{REHEARSAL}, {state}" if status.rehearsal else state
     started = f"{status.sessions[0].started:%Y-%m-%d %H:%MZ}" if status.sessions else ""
     rows = "" if status.rows is None else f"{status.done:,}/{status.rows:,}"
-    return [started, _name(run), status.action or "", status.instance or "", rows, state]
+    instance = "" if status.instance is None else instances_in_words(status.instance, status.instances)
+    return [started, _name(run), status.action or "", instance, rows, state]

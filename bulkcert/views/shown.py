@@ -56,8 +56,9 @@ class Shown(msgspec.Struct, frozen=True):
         exit_status: That of ``bulkcert status``.
         results: The results file.
         action: What was asked; null, like all of the list, before the first session begins.
-        instance: ``MqttInstanceId``.
-        endpoint: Where the service is.
+        instance: ``MqttInstanceId``; empty where rows name several.
+        endpoint: Where the service is; empty where the instances are at several endpoints.
+        instances: The instances that rows name, if they are several, each with its endpoint.
         input: The files of the list.
         rehearsal: Whether it is a run against an emulator.
         rows: Rows of the list.
@@ -88,6 +89,7 @@ class Shown(msgspec.Struct, frozen=True):
     action: str | None
     instance: str | None
     endpoint: str | None
+    instances: dict[str, str]
     input: tuple[str, ...]
     rehearsal: bool
     rows: int | None
@@ -121,6 +123,7 @@ def shown(status: RunStatus) -> Shown:
         action=asked.action if asked else None,
         instance=asked.instance if asked else None,
         endpoint=asked.endpoint if asked else None,
+        instances=asked.instances if asked else {},
         input=asked.inputs if asked else (),
         rehearsal=asked is not None and asked.rehearsal,
         rows=asked.rows if asked else None,

@@ -7,7 +7,7 @@ import msgspec
 from rich.text import Text
 
 from bulkcert.engine.figures import LaneState, LastError, Stats
-from bulkcert.errors import ExitStatus
+from bulkcert.errors import ON_PURPOSE, ExitStatus
 from bulkcert.output.advice import Step, is_undoing, left_words, meaning, steps_left, to_verify, undone_words
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store.outcome import Outcome
@@ -23,8 +23,6 @@ MOST_MESSAGE = 160
 
 CONTROLS_SHOWN = 3
 """What was asked of a session from another terminal: so much of it is shown, the newest last."""
-
-_SIGNALLED = (ExitStatus.HUNG_UP, ExitStatus.INTERRUPTED, ExitStatus.TERMINATED)
 
 ERRORS_SHOWN = 5
 """Codes whose newest error is shown."""
@@ -60,7 +58,7 @@ def rows_of(status: RunStatus) -> Iterator[tuple[str, str | Text]]:
     yield from rehearsal_line(rehearsal=is_rehearsal(status))
     yield "state", _state(status)
     if (asked := status.asked) is not None:
-        yield "action", f"{asked.action} on {asked.instance} at {asked.endpoint}"
+        yield "action", f"{asked.action} on {asked.on} at {asked.at}"
         yield "input", ", ".join(asked.inputs)
         yield from _counts(status, asked.rows)
         yield from _calls(status)
@@ -108,9 +106,10 @@ def figures(stats: Stats) -> str:
 
 
 def pages_and_reads(stats: Stats) -> str:
-    """Returns what was read so far; where states are read one by one, of how many."""
-    of_all = f"{stats.reads:,} of " * (stats.to_read > 0)
-    return f"{counted(stats.pages, 'page')} and {of_all}{counted(stats.to_read or stats.reads, 'single certificate')}"
+    """Returns what was read so far, and of how many where that is known."""
+    of_pages, of_reads = f"{stats.pages:,} of " * (stats.to_page > 0), f"{stats.reads:,} of " * (stats.to_read > 0)
+    pages = counted(stats.to_page or stats.pages, "page")
+    return f"{of_pages}{pages} and {of_reads}{counted(stats.to_read or stats.reads, 'single certificate')}"
 
 
 def _state(status: RunStatus) -> Text:
@@ -146,8 +145,7 @@ def _ended(status: RunStatus) -> Text:
         words = f"UNDONE: {undone_words(status)}{unfinished}; ended at {at} with {status.exit_status}"
         return Text(words, style="yellow")
     words = doing.stopped or meaning(status.exit_status, status.asked.rows if status.asked else 0)
-    on_purpose = status.exit_status in (ExitStatus.STOPPED_EARLY, *_SIGNALLED)
-    style = "green" if status.exit_status == ExitStatus.OK else "yellow" if on_purpose else "red"
+    style = "green" if status.exit_status == ExitStatus.OK else "yellow" if status.exit_status in ON_PURPOSE else "red"
     return Text(f"ended at {at} with {status.exit_status}: {words}", style=style)
 
 

@@ -1,0 +1,516 @@
+"""Lists that name several instances, and their regions, in columns of their own: the whole program."""
+
+import csv
+import json
+import re
+
+import polars as pl
+import pytest
+from program import UNHURRIED, emulator, here, outcomes, read_results, summary_of
+
+from bulkcert.runs import target
+
+A, B = "post-cn-aaa", "post-cn-bbb"
+CA = "00ca000001"
+"""A CA of the same serial in both instances: nothing but the instance distinguishes them."""
+
+
+@pytest.fixture
+def service():
+    """Returns an emulator with two instances that know the same CA serial, and devices of the same serials."""
+    with emulator(instances=(A, B)) as running:
+        yield running
+
+
+def rows_of(counts, ca=CA):
+    """Returns rows of a list: so many devices of each instance, the instances in turn."""
+    rows = [(f"00{number:08d}", ca, instance) for instance, count in counts.items() for number in range(count)]
+    return sorted(rows)
+
+
+def write(path, rows, header=("DeviceSn", "CaSn", "MqttInstanceId")):
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+    return path
+
+
+def seed(service, rows, status="1"):
+    for instance in {instance for *_, instance in rows}:
+        service.seed([(device, ca) for device, ca, at in rows if at == instance], status, instance=instance)
+
+
+def states(service, instance):
+    """Returns the status of each device of an instance."""
+    found = service._portal.call(service._emulator.registry.states, instance)
+    return {device: status for (_, *serials), status in found.items() for device in serials}
+
+
+def where(service, *more):
+    return ("--endpoint", service.url, *UNHURRIED, *more)
+
+
+def run(service, path, *more, action="inactivate-device", status=0):
+    return here("run", action, path, *where(service), "--yes", "-q", "-o", path.with_name("r.csv"), *more).ended(status)
+
+
+def planned(service, path, *more, status=0, action="inactivate-device"):
+    shown = here("plan", action, path, *where(service), "-q", "--json", *more).ended(status).stdout
+    return json.loads(shown)
+
+
+def test_each_row_is_called_on_the_instance_that_it_names(service, tmp_path):
+    """Rows of the same serials under two instances are two certificates: each is called there, and nowhere else."""
+    rows = rows_of({A: 3, B: 3})
+    path = write(tmp_path / "list.csv", [*rows, rows[0]])
+    seed(service, rows)
+    seed(service, [("other", CA, B)])
+
+    run(service, path, status=0)
+
+    assert set(states(service, A).values()) == {"0"}
+    assert states(service, B) == {"00" + f"{number:08d}": "0" for number in range(3)} | {"other": "1"}
+    assert outcomes(tmp_path / "r.csv") == {"succeeded": 6, "duplicate": 1}
+    assert [row["MqttInstanceId"] for row in read_results(tmp_path / "r.csv")] == [row[2] for row in [*rows, rows[0]]]
+    summary = summary_of(tmp_path / "r.csv")
+    assert (summary["instance"], summary["instances"]) == ("", {A: service.url, B: service.url})
+
+
+@pytest.mark.parametrize("preflight", ["auto", "always"])
+def test_states_are_read_by_instance(service, tmp_path, preflight):
+    """What is off already in one instance gets no call there, and its twin in the other does."""
+    rows = rows_of({A: 120, B: 120})
+    path = write(tmp_path / "list.csv", rows)
+    seed(service, [row for row in rows if row[2] == A], "0")
+    seed(service, [row for row in rows if row[2] == B])
+
+    run(service, path, "--preflight", preflight)
+
+    found = {(row["MqttInstanceId"], row["outcome"]) for row in read_results(tmp_path / "r.csv")}
+    assert found == {(A, "unchanged"), (B, "succeeded")}
+    reads = [call for call in service.calls() if call["operation"] == "GetDeviceCertificate"]
+    assert len(reads) == (0 if preflight == "auto" else len(rows)) or preflight == "always"
+
+
+def test_verify_and_undo_by_instance(service, tmp_path):
+    """What was changed is read back and changed back where it was changed."""
+    rows = rows_of({A: 60, B: 60})
+    path, results = write(tmp_path / "list.csv", rows), tmp_path / "r.csv"
+    seed(service, [row for row in rows if row[2] == A], "0")
+    seed(service, [row for row in rows if row[2] == B])
+    run(service, path)
+
+    assert "120" in here("verify", results, *UNHURRIED).ended(0).stdout
+    here("undo", results, *UNHURRIED, "--yes", "-q").ended(0)
+
+    assert set(states(service, A).values()) == {"0"}, "these were off before"
+    assert set(states(service, B).values()) == {"1"}
+    assert outcomes(results) == {"unchanged": 60, "undone": 60}
+
+
+def test_a_watch_calls_again_where_it_has_to(service, tmp_path):
+    """A device that somebody switches on again is called in its own instance."""
+    rows = rows_of({A: 2, B: 2})
+    path, results = write(tmp_path / "list.csv", rows), tmp_path / "r.csv"
+    seed(service, rows)
+    run(service, path)
+    seed(service, [row for row in rows if row[2] == B])
+
+    here("verify", results, *UNHURRIED, "--watch", "1s", "--every", "1s", "--yes", "-q").ended(0)
+
+    assert set(states(service, B).values()) == {"0"}
+
+
+def test_resume_and_failed_rows(service, tmp_path):
+    """A run that stopped early is resumed from its store alone; the failed rows carry the column, and are an input."""
+    rows = rows_of({A: 4, B: 4})
+    path, results = write(tmp_path / "list.csv", rows), tmp_path / "r.csv"
+    seed(service, [row for row in rows if row != rows[-1]])
+
+    run(service, path, "--limit-rows", 3, "--preflight", "never", status=75)
+    path.unlink()
+    here("resume", results, *UNHURRIED, "--yes", "-q").ended(1)
+
+    assert outcomes(results) == {"succeeded": 7, "not_registered": 1}
+    failed = tmp_path / "r.csv.failed.csv"
+    assert [row["MqttInstanceId"] for row in read_results(failed)] == [rows[-1][2]]
+    seed(service, [rows[-1]])
+    here("run", "inactivate-device", failed, *where(service), "--yes", "-q", "-o", tmp_path / "again.csv").ended(0)
+    assert states(service, rows[-1][2])[rows[-1][0]] == "0"
+
+
+def test_the_run_belongs_to_its_instances(service, tmp_path):
+    """A list with other instances is another list, and an instance that is given for it is refused."""
+    rows = rows_of({A: 1, B: 1})
+    path, results = write(tmp_path / "list.csv", rows), tmp_path / "r.csv"
+    seed(service, rows)
+    run(service, path)
+    write(path, [(device, ca, {A: B, B: A}[instance]) for device, ca, instance in rows])
+
+    assert "differs in the list: the same certificates" in run(service, path, status=65).stderr.replace("\n", " ")
+    refused = here("verify", results, "--instance", A, *UNHURRIED).ended(65).stderr
+    assert "these results are of 2 instances, not of post-cn-aaa" in " ".join(refused.split())
+
+
+def test_a_row_without_an_instance_is_invalid(service, tmp_path):
+    """A value that is blank or no ID is an invalid row in words of its own: never called, and never hidden."""
+    rows = [*rows_of({A: 1, B: 1}), ("0001", CA, ""), ("0002", CA, "post cn"), ("", CA, "")]
+    path = write(tmp_path / "list.csv", rows)
+    seed(service, rows[:2])
+
+    refused = run(service, path, status=65).stderr
+    assert "3 of 5 rows are invalid" in refused
+    assert "list.csv:4: MqttInstanceId is blank" in refused
+    assert "list.csv:5: MqttInstanceId must be letters" in refused
+    run(service, path, "--skip-invalid", status=1)
+
+    messages = [row["message"] for row in read_results(tmp_path / "r.csv")[2:]]
+    assert messages[0] == "MqttInstanceId is blank"
+    assert messages[1].startswith("MqttInstanceId must be letters, digits, - and _ only")
+    assert messages[2] == "DeviceSn is blank"
+    assert outcomes(tmp_path / "r.csv") == {"succeeded": 2, "invalid": 3}
+
+
+@pytest.mark.parametrize(
+    ("values", "status"), [((A, A), 0), ((A, ""), 0), ((A, B), 65)], ids=["agrees", "blank", "contradicts"]
+)
+def test_an_instance_that_is_given_must_agree(service, tmp_path, values, status):
+    """--instance holds for all rows; one that names another keeps the run from starting, so that none is misled."""
+    rows = [(f"00{number}", CA, value) for number, value in enumerate(values)]
+    path = write(tmp_path / "list.csv", rows)
+    seed(service, [(device, ca, A) for device, ca, _ in rows])
+
+    ran = run(service, path, "--instance", A, status=status)
+
+    if status:
+        assert "line 3, column MqttInstanceId: post-cn-bbb, and not post-cn-aaa; no calls were made" in ran.stderr
+        assert not (tmp_path / "r.csv.run").exists()
+    assert len(service.calls()) >= (0 if status else 2)
+    assert set(states(service, A).values()) == {"1" if status else "0"}
+
+
+def test_a_list_of_one_instance_is_a_run_of_that_instance(service, tmp_path):
+    """A column that names one instance throughout stands for --instance: the same run, with either."""
+    rows = rows_of({A: 3})
+    path, results = write(tmp_path / "list.csv", rows), tmp_path / "r.csv"
+    seed(service, rows)
+
+    assert (plan := planned(service, path))["instance"] == A
+    assert (plan["instance_column"], plan["instances"]) == ("MqttInstanceId", [])
+    run(service, path)
+    run(service, path, "--instance", A)
+
+    summary = summary_of(results)
+    assert (summary["instance"], summary["instances"]) == (A, {})
+
+
+def test_nothing_says_which_instance(service, tmp_path):
+    """Neither an option nor a column: refused as a wrong option, with all that is missing, before any row is read."""
+    path = write(tmp_path / "list.csv", [("1", "2")], ("DeviceSn", "CaSn"))
+
+    refused = here("run", "inactivate-device", path, "--yes", "-o", tmp_path / "r.csv").ended(2).stderr
+
+    assert "--instance is missing" in refused
+    assert "--region is missing" in refused
+    assert [*tmp_path.iterdir()] == [path]
+    named = here("plan", "inactivate-device", path, *where(service), "--instance-column", "Instance").ended(65).stderr
+    assert "no column is named 'Instance'" in named
+
+
+def test_columns_of_other_names(service, tmp_path):
+    """--instance-column names another column; it is kept with the plan and with the run."""
+    rows = rows_of({A: 2, B: 2})
+    path, plan = write(tmp_path / "list.csv", rows, ("DeviceSn", "CaSn", "mqtt")), tmp_path / "x.plan.json"
+    seed(service, rows)
+
+    planned(service, path, "--instance-column", "mqtt", "-o", plan)
+    here("run", "--plan", plan, "--yes", "-q", "-o", tmp_path / "r.csv").ended(0)
+
+    assert set(states(service, A).values()) | set(states(service, B).values()) == {"0"}
+    twice = here("plan", "inactivate-device", path, *where(service), "--instance-column", "CaSn").ended(65).stderr
+    assert "column CaSn cannot hold two things" in twice
+
+
+def test_a_kept_plan_binds_the_instances(service, tmp_path):
+    """A run is refused where the list names other instances than the plan."""
+    rows = rows_of({A: 2, B: 2})
+    path, plan, moved = write(tmp_path / "list.csv", rows), tmp_path / "x.plan.json", tmp_path / "moved.csv"
+    seed(service, rows)
+    planned(service, path, "-o", plan)
+    write(moved, [(device, ca, A if number else instance) for number, (device, ca, instance) in enumerate(rows)])
+    bound = ("run", "--plan", plan, "--yes", "-q", "-o", tmp_path / "r.csv")
+
+    assert "is not the one of the plan" in here(*bound, "--input", moved).ended(65).stderr
+    other = here(*bound, "--instance", A).ended(2).stderr
+    assert "--instance: post-cn-aaa is not what was planned, several" in other
+    here(*bound).ended(0)
+    write(moved, [(device, ca, A) for device, ca, _ in rows[:2:2]])
+    planned(service, moved, "-o", plan, "--overwrite")
+    write(moved, [(device, ca, B) for device, ca, _ in rows[:2:2]])
+    one = here("run", "--plan", plan, "--yes", "-q", "-o", tmp_path / "s.csv", "--instance", A).ended(65).stderr
+    assert "column MqttInstanceId: post-cn-bbb, and not post-cn-aaa" in one
+
+
+def test_the_plan_shows_rows_by_instance(service, tmp_path):
+    """Rows by instance and by CA, each with its instance, and which column was used; every number is in the JSON."""
+    rows = rows_of({A: 5, B: 3})
+    path = write(tmp_path / "list.csv", rows)
+    seed(service, [row for row in rows if row[2] == A])
+    seed(service, [row for row in rows if row[2] == B], "0")
+
+    shown = here("plan", "inactivate-device", path, *where(service), "-q").ended(0).stdout
+    plan = planned(service, path)
+
+    assert f"instance      2 instances at {service.url}: reachable" in shown
+    assert "by the column MqttInstanceId of the list" in shown
+    assert re.search(r"^instance +rows +already +not registered +to change +of rows$", shown, re.MULTILINE)
+    assert re.search(rf"^{A} +5 +0 +0 +5 +62 %$", shown, re.MULTILINE)
+    assert re.search(r"^all instances +8 +3 +0 +5$", shown, re.MULTILINE)
+    assert re.search(rf"^{A}\n{CA} +5 .*\n{B}\n{CA} +3 +3 +0 +0 +37 %", shown, re.MULTILINE)
+    assert [(each["instance"], each["rows"], each["already"]) for each in plan["instances"]] == [(A, 5, 0), (B, 3, 3)]
+    assert {each["instance_ok"] for each in plan["instances"]} == {True}
+    assert [(ca["ca_sn"], ca["instance"], ca["rows"]) for ca in plan["cas"]] == [(CA, A, 5), (CA, B, 3)]
+
+
+def test_a_wrong_instance_is_found_before_the_first_change(service, tmp_path):
+    """Each instance is asked for first: one that is not there ends plan and run with 78, and nothing is changed."""
+    rows = rows_of({A: 3, "post-cn-gone": 1})
+    path = write(tmp_path / "list.csv", rows)
+    seed(service, [row for row in rows if row[2] == A])
+
+    for ran in (
+        here("plan", "inactivate-device", path, *where(service), "-q").ended(78),
+        run(service, path, "--preflight", "never", status=78),
+    ):
+        assert "post-cn-gone: MqttInstanceNotFound" in ran.stderr
+    assert service.report().changes == 0
+
+
+def test_actions_on_cas(service, tmp_path):
+    """A CA is called, counted and confirmed in its instance: the devices of its twin elsewhere are not touched."""
+    path = write(tmp_path / "list.csv", [(CA, A), (CA, B), ("00ca000002", B)], ("CaSn", "MqttInstanceId"))
+    seed(service, [*rows_of({A: 3, B: 7}), *rows_of({B: 2}, "00ca000002")])
+
+    plan = planned(service, path, action="delete-ca")
+    registered = {(ca["ca_sn"], ca["instance"]): ca["registered"] for ca in plan["cas"]}
+    assert registered == {("00ca000002", B): 2, (CA, A): 3, (CA, B): 7}
+    assert plan["devices"] == 12
+    here("run", "delete-ca", path, *where(service), "--yes", "-q", "-o", tmp_path / "r.csv").ended(2)
+    run(
+        service,
+        write(path, [(CA, A), (CA, B)], ("CaSn", "MqttInstanceId")),
+        "--confirm-devices",
+        10,
+        action="delete-ca",
+    )
+
+    assert states(service, A) == {}
+    assert len(states(service, B)) == 2, "another CA with its two devices"
+
+
+def test_cas_that_are_off_are_found_by_instance(service, tmp_path):
+    """Listings of CAs are read instance by instance."""
+    cas = [(f"00ca{number:06d}", instance) for number in range(70) for instance in (A, B)]
+    path = write(tmp_path / "list.csv", cas, ("CaSn", "MqttInstanceId"))
+    for status, instance in (("0", A), ("1", B)):
+        service.tell("seed", instance=instance, rows=[(ca, "") for ca, at in cas if at == instance], status=status)
+
+    run(service, path, action="inactivate-ca")
+
+    found = {(row["MqttInstanceId"], row["outcome"]) for row in read_results(tmp_path / "r.csv")}
+    assert found == {(A, "unchanged"), (B, "succeeded")}
+
+
+def test_protected_serials_hold_in_every_instance(service, tmp_path):
+    """A protect list has no instances: what is on it is protected wherever it is."""
+    rows = rows_of({A: 2, B: 2})
+    path, keep = write(tmp_path / "list.csv", rows), tmp_path / "keep.txt"
+    keep.write_text(f"{rows[0][0]}\n")
+    seed(service, rows)
+
+    run(service, path, "--protect", keep, "--skip-protected", status=1)
+
+    assert outcomes(tmp_path / "r.csv") == {"protected": 2, "succeeded": 2}
+    assert states(service, A)[rows[0][0]] == states(service, B)[rows[0][0]] == "1"
+
+
+def test_the_report_shows_instances(service, tmp_path):
+    """By instance and by CA, in English and in Chinese, in every format; a certificate is named with its instance."""
+    rows = rows_of({A: 5, B: 3})
+    path, results = write(tmp_path / "list.csv", rows), tmp_path / "r.csv"
+    seed(service, rows[:-1])
+    run(service, path, status=1)
+
+    text = here("report", results, "--format", "text").ended(0).stdout
+    assert "inactivate-device on 2 instances" in text
+    assert "By instance" in text
+    assert re.search(rf"{A} +{re.escape(service.url)} +5 +", text)
+    assert re.search(rf"{CA} +{B} +3 ", text)
+    figures = json.loads(here("report", results, "--format", "json").ended(0).stdout)
+    assert [(each["instance"], each["rows"]) for each in figures["instances"]] == [(A, 5), (B, 3)]
+    assert [sample["instance"] for each in figures["findings"] for sample in each["samples"]] == [rows[-1][2]]
+    chinese = here("report", results, "--format", "md", "--language", "zh").ended(0).stdout
+    assert "按实例" in chinese
+    assert "2 个实例" in chinese
+    here("report", results).ended(0)
+
+
+def test_status_and_runs(service, tmp_path):
+    """How many instances a run is of is said wherever its instance would be."""
+    rows = rows_of({A: 1, B: 1})
+    path, results = write(tmp_path / "list.csv", rows), tmp_path / "r.csv"
+    seed(service, rows)
+    run(service, path)
+
+    assert f"inactivate-device on 2 instances at {service.url}" in " ".join(
+        here("status", results).ended(0).stdout.split()
+    )
+    assert json.loads(here("status", results, "--json").ended(0).stdout)["instances"] == dict.fromkeys(
+        (A, B), service.url
+    )
+    assert "2 instances" in here("runs", tmp_path).ended(0).stdout
+    exported = tmp_path / "e.csv"
+    here("export", results, "-o", exported, "--ca-sn", CA).ended(0)
+    assert len(read_results(exported)) == 2
+
+
+def test_a_rehearsal_has_the_instances_of_the_list(tmp_path):
+    """The emulator is filled by instance; verify and undo follow against it."""
+    rows = rows_of({A: 30, B: 20})
+    path = write(tmp_path / "list.csv", rows)
+
+    steps = ("--and-then", "verify", "--and-then", "undo")
+    ran = here("rehearse", "inactivate-device", path, *steps, "-o", tmp_path / "r.csv", "--latency-ms", 0, 0).ended(0)
+
+    assert "2 instances at http://127.0.0.1" in ran.stderr
+    assert outcomes(tmp_path / "r.rehearsal.csv") == {"undone": 50}
+    named = write(tmp_path / "one.csv", rows_of({A: 3}))
+    here("rehearse", "inactivate-device", named, "-o", tmp_path / "s.csv", "--cluster-lanes", 0).ended(0)
+    assert summary_of(tmp_path / "s.rehearsal.csv")["instance"] == A
+
+
+def test_a_cluster_calls_one_instance(service, tmp_path):
+    """Lanes on other machines are given one instance: refused before anybody waits for them."""
+    path = write(tmp_path / "list.csv", rows_of({A: 1, B: 1}))
+
+    refused = run(service, path, "--cluster", "tcp://127.0.0.1:18786", status=2).stderr
+
+    assert "--cluster needs --instance: lanes on other machines call one instance" in " ".join(refused.split())
+
+
+def test_inventories_are_one_list(service, tmp_path):
+    """An inventory says where its certificates are, so that several of them are a list of several instances."""
+    rows = rows_of({A: 3, B: 2})
+    seed(service, rows)
+    files = []
+    for instance in (A, B):
+        files.append(tmp_path / f"{instance}.csv")
+        here("inventory", *where(service), "--instance", instance, "-o", files[-1]).ended(0)
+
+    results = tmp_path / "r.csv"
+    here("run", "inactivate-device", *files, *where(service), "--yes", "-q", "-o", results).ended(0)
+
+    assert set(states(service, A).values()) | set(states(service, B).values()) == {"0"}
+    wrong = here("run", "inactivate-device", files[0], *where(service), "--instance", B, "--yes", "-o", results)
+    assert "post-cn-aaa, and not post-cn-bbb" in wrong.ended(65).stderr
+
+
+@pytest.fixture
+def regions(monkeypatch):
+    """Returns an emulator in each of two regions, with one instance each."""
+    with emulator(instances=(A,)) as hangzhou, emulator(instances=(B,)) as beijing:
+        urls = {"cn-hangzhou": hangzhou.url, "cn-beijing": beijing.url}
+        monkeypatch.setattr(target, "region_url", lambda region, *, vpc: target.httpx.URL(urls[region]))
+        yield hangzhou, beijing
+
+
+PLACES = {A: "cn-hangzhou", B: "cn-beijing"}
+
+
+def regional(path, counts, header=("DeviceSn", "CaSn", "MqttInstanceId", "RegionId")):
+    rows = rows_of(counts)
+    return write(path, [(*row, PLACES[row[2]]) for row in rows], header), rows
+
+
+def test_regions_by_column(regions, tmp_path, inside):
+    """Each instance is called in its own region, found by the list alone; so do verify, undo and resume."""
+    hangzhou, beijing = regions
+    path, rows = regional(tmp_path / "list.csv", {A: 4, B: 4})
+    seed(hangzhou, [row for row in rows if row[2] == A])
+    seed(beijing, [row for row in rows if row[2] == B])
+
+    plan = here("plan", "inactivate-device", path, "-q").ended(0).stdout
+    assert "2 instances at 2 endpoints: reachable" in plan
+    assert "by the columns MqttInstanceId and RegionId of the list" in plan
+    ran = ("inactivate-device", path, "--yes", "-q", "-o", "r.csv", *UNHURRIED)
+    here("run", *ran, "--limit-rows", 3).ended(75)
+    here("resume", "r.csv", "--yes", "-q").ended(0)
+    assert set(states(hangzhou, A).values()) == set(states(beijing, B).values()) == {"0"}
+    assert summary_of(tmp_path / "r.csv")["instances"] == {A: hangzhou.url, B: beijing.url}
+    here("verify", "r.csv", "-q").ended(0)
+    here("undo", "r.csv", "--yes", "-q").ended(0)
+    assert set(states(hangzhou, A).values()) == set(states(beijing, B).values()) == {"1"}
+    elsewhere = here("verify", "r.csv", "--endpoint", hangzhou.url).ended(65).stderr
+    assert f"these results are from 2 endpoints, not from {hangzhou.url}" in " ".join(elsewhere.split())
+
+
+def test_the_limit_holds_over_all_regions(regions, tmp_path):
+    """One bucket an address, whatever it calls: no second holds more sends than the account's limit in all."""
+    hangzhou, beijing = regions
+    path, rows = regional(tmp_path / "list.csv", {A: 60, B: 60})
+    seed(hangzhou, [row for row in rows if row[2] == A])
+    seed(beijing, [row for row in rows if row[2] == B])
+
+    pace = ("--rate", 40, "--per-address-rate", 1000, "--limits-raised")
+    here(
+        "run", "inactivate-device", path, *pace, "--preflight", "never", "--yes", "-q", "-o", tmp_path / "r.csv"
+    ).ended(0)
+
+    assert summary_of(tmp_path / "r.csv")["peak_window"] <= 40
+    assert hangzhou.report().changes == beijing.report().changes == 60
+
+
+def test_a_region_column_with_mistakes(regions, tmp_path):
+    """A region that there is not is an invalid row; an instance in two regions is a list that contradicts itself."""
+    path = tmp_path / "list.csv"
+    header = ("DeviceSn", "CaSn", "MqttInstanceId", "where")
+    rows = [("1", CA, A, "cn-hangzhou"), ("2", CA, B, "cn-beijing"), ("3", CA, B, "cn-hangzou"), ("4", CA, B, "")]
+    named = ("plan", "inactivate-device", write(path, rows, header), "--region-column", "where", "-q")
+
+    refused = here(*named).ended(65).stdout
+    assert "list.csv:4: where is not a region of the service" in refused
+    assert "list.csv:5: where is blank" in refused
+    write(path, [*rows[:2], ("5", CA, A, "cn-beijing")], header)
+    twice = here(*named).ended(65).stderr
+    assert "the instance post-cn-aaa is in two regions, cn-hangzhou and cn-beijing" in twice
+    write(path, rows[:2], header)
+    given = here(*named, "--region", "cn-hangzhou").ended(65).stderr
+    assert "column where: cn-beijing, and not cn-hangzhou" in given
+
+
+def test_one_region_that_is_silent(regions, tmp_path):
+    """An endpoint that cannot be reached is named before anything is changed in the others."""
+    hangzhou, _ = regions
+    path, rows = regional(tmp_path / "list.csv", {A: 2, B: 2})
+    seed(hangzhou, [row for row in rows if row[2] == A])
+    urls = {"cn-hangzhou": hangzhou.url, "cn-beijing": "http://127.0.0.1:9"}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(target, "region_url", lambda region, *, vpc: target.httpx.URL(urls[region]))
+        ran = here(
+            "run", "inactivate-device", path, *UNHURRIED, "--attempts", 2, "--yes", "-q", "-o", tmp_path / "r.csv"
+        )
+
+    assert f"{B} at http://127.0.0.1:9: Client.ConnectFailed" in " ".join(ran.ended(69).stderr.split())
+    assert hangzhou.report().changes == 0
+
+
+def test_parquet_and_ndjson(service, tmp_path):
+    """The column is found in every format; one of numbers is no column of instances."""
+    rows = rows_of({A: 2, B: 2})
+    seed(service, rows)
+    table = pl.DataFrame(rows, schema=["DeviceSn", "CaSn", "mqtt_instance_id"], orient="row")
+    for name in ("list.parquet", "list.ndjson"):
+        (table.write_parquet if name.endswith("parquet") else table.write_ndjson)(tmp_path / name)
+        assert planned(service, tmp_path / name)["totals"]["to_change"] == 4
+    table.with_columns(mqtt_instance_id=7).write_parquet(tmp_path / "n.parquet")
+    refused = here("plan", "inactivate-device", tmp_path / "n.parquet", *where(service)).ended(65).stderr
+    assert "column mqtt_instance_id: holds numbers" in " ".join(refused.split())
