@@ -210,7 +210,8 @@ def readable(path: Path, status: ExitStatus) -> Iterator[None]:
 
 def _unusable(path: Path, error: sqlite3.DatabaseError, status: ExitStatus) -> BulkcertError:
     code = _code_of(error)
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    # What SQLite objects to in statements of ours that it has accepted before is what it finds (0: it is no UTF-8).
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH, 0):
         return damaged(path, reason_of(error), status)
     if code == sqlite3.SQLITE_FULL:
         advice = "Make room, or name a results file with -o where there is some. No calls were made."
@@ -242,11 +243,15 @@ def _cannot_write(path: Path, reason: str) -> BulkcertError:
     )
 
 
-def contradiction() -> sqlite3.DatabaseError:
+def contradiction(reason: str = "it holds what nobody has written") -> sqlite3.DatabaseError:
     """Returns what to raise where a store holds what nobody has written."""
-    error = sqlite3.DatabaseError()
+    error = Contradiction(reason)
     error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
     return error
+
+
+class Contradiction(sqlite3.DatabaseError):
+    """A store holds what nobody has written; its text says what."""
 
 
 def _code_of(error: sqlite3.Error) -> int:
@@ -255,7 +260,7 @@ def _code_of(error: sqlite3.Error) -> int:
 
 def reason_of(error: sqlite3.Error) -> str:
     """Returns why a store could not be read or written, in words."""
-    return _REASONS.get(_code_of(error), str(error))
+    return str(error) if isinstance(error, Contradiction) else _REASONS.get(_code_of(error), str(error))
 
 
 def is_on_network(path: Path) -> bool:
