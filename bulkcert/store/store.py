@@ -63,7 +63,6 @@ class Store:
         self._pending: list[Record | int] = []
         self._taken = 0
         self._wanted, self._hurry, self._synced = anyio.Event(), anyio.Event(), anyio.Event()
-        self.db.execute("BEGIN IMMEDIATE")
         self.was_empty = self.is_new
         """Whether there was no run in it when it was opened."""
 
