@@ -122,8 +122,7 @@ class Engine:
         read = None
         if _is_doubtful(settled, action):
             # Before the calls that wait: whether there are too many errors must not wait for them.
-            ahead = partial(lane.pacer.acquire, ahead=True)
-            read = await self._lanes.settle(lane, action.reading, parameters, acquire=lambda _first: ahead())
+            read = await self._lanes.settle(lane, action.reading, parameters, ahead=True)
             if read is None or read.again:  # a stop: the next session finds out
                 settled = msgspec.structs.replace(settled, final=False, again=True)
         record = _record(row, settled, read, action, undoes=self._undoes)
@@ -150,7 +149,7 @@ class Engine:
         progress.outcomes[record.outcome] += 1
         if record.outcome is Outcome.UNDONE and row.outcome is not None:
             progress.replaced[row.outcome] += 1
-        if (error := progress.errors.get(record.code)) is not None:
+        if (error := progress.errors.get(record.code or "")) is not None:
             error.row = record.row
         if record.outcome in ERRORS and not record.again:
             errors = sum(progress.outcomes[outcome] for outcome in ERRORS)
@@ -201,14 +200,16 @@ def _record(row: Row, settled: CallResult, read: CallResult | None, action: Acti
     return Record(
         row.number,
         Outcome.UNDONE if undoes and outcome is Outcome.SUCCEEDED else outcome,
-        answer.code,
-        message,
-        answer.http_status,
-        answer.request_id,
+        answer.code or None,
+        message or None,
+        answer.http_status or None,
+        answer.request_id or None,
         settled.attempts + (read.attempts if read is not None else 0),
-        answer.sent_at,
-        answer.finished_at,
-        answer.latency_ms,
+        answer.sent_at or None,
+        answer.finished_at or None,
+        row.device_sn,
+        row.ca,
+        answer.latency_ms or None,
         settled.again,
         changed=settled.attempts > 0 and (settled.unanswered or not unexamined),
     )
