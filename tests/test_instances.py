@@ -149,8 +149,9 @@ def test_the_run_belongs_to_its_instances(service, tmp_path):
     write(path, [(device, ca, {A: B, B: A}[instance]) for device, ca, instance in rows])
 
     assert "differs in the list: the same certificates" in run(service, path, status=65).stderr.replace("\n", " ")
-    refused = here("verify", results, "--instance", A, *UNHURRIED).ended(65).stderr
-    assert "these results are of 2 instances, not of post-cn-aaa" in " ".join(refused.split())
+    for command in ("verify", "resume"):
+        refused = here(command, results, "--instance", A, *UNHURRIED).ended(65).stderr
+        assert "these results are of 2 instances, not of post-cn-aaa" in " ".join(refused.split())
 
 
 def test_a_row_without_an_instance_is_invalid(service, tmp_path):
@@ -170,6 +171,10 @@ def test_a_row_without_an_instance_is_invalid(service, tmp_path):
     assert messages[1].startswith("MqttInstanceId must be letters, digits, - and _ only")
     assert messages[2] == "DeviceSn is blank"
     assert outcomes(tmp_path / "r.csv") == {"succeeded": 2, "invalid": 3}
+    nothing = write(tmp_path / "nothing.csv", rows[2:])
+    run(service, nothing, "--skip-invalid", "--overwrite", status=1)
+    here("verify", tmp_path / "r.csv", "-q").ended(1)
+    here("undo", tmp_path / "r.csv", "--yes").ended(0)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +288,7 @@ def test_a_wrong_instance_is_found_before_the_first_change(service, tmp_path):
         here("plan", "inactivate-device", path, *where(service), "-q").ended(78),
         run(service, path, "--preflight", "never", status=78),
     ):
-        assert "post-cn-gone: MqttInstanceNotFound" in ran.stderr
+        assert f"post-cn-gone at {service.url}: MqttInstanceNotFound" in " ".join(ran.stderr.split())
     assert service.report().changes == 0
 
 
