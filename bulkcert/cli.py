@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, cast
 
@@ -80,10 +80,11 @@ for name, command in COMMANDS.items():
     app.command(function, name=name, help_epilogue=f"Exit status: {command.statuses}", usage=USAGES.get(name))
 
 
-def _options_of(command: str) -> set[str]:
+@cache
+def _options_of(command: str) -> frozenset[str]:
     """Returns the names of a command's options, as they stand in a job file; none where there is no such command."""
     arguments = app[command].assemble_argument_collection() if command in COMMANDS else ()
-    return {name.removeprefix("--") for argument in arguments for name in argument.names}
+    return frozenset(name.removeprefix("--") for argument in arguments for name in argument.names)
 
 
 @app.command(name="--install-completion", help="Let this shell complete commands and options.")

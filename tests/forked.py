@@ -162,6 +162,8 @@ def become(command, files):
     os.chdir(command["cwd"])
     os.environ.clear()
     os.environ.update(command["env"])
+    if module := command["env"].get("BEGINS_WITH"):
+        importlib.import_module(module)
     sys.path[0], sys.argv = command["cwd"], ["bulkcert", *command["arguments"]]
     from alibabacloud_credentials.utils import auth_util  # noqa: PLC0415 - only the process that forks has loaded it
 

@@ -140,10 +140,10 @@ class Child(Forked):
         super().__exit__(kind, *error)
 
 
-def start(*arguments, env=None, cwd=None, **options):
-    """Starts the command and returns its Popen, for signals; bytes in pipes unless told otherwise."""
+def start(*arguments, env=None, cwd=None, by=(), **options):
+    """Starts the command, by another one if need be, and returns its Popen, for signals; bytes in pipes by default."""
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return Child([*COMMAND, *map(str, arguments)], env=environment(env), cwd=cwd, **{**streams, **options})
+    return Child([*by, *COMMAND, *map(str, arguments)], env=environment(env), cwd=cwd, **{**streams, **options})
 
 
 def wait_for(child, condition, *, pause_s=0.01):

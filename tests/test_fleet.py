@@ -1,5 +1,7 @@
 """Coordinator and lanes without a network between them: calls, shares, and what happens when a lane does not behave."""
 
+import asyncio
+
 import anyio
 import httpx
 import pytest
@@ -15,6 +17,7 @@ from bulkcert.fleet.coordinator import FleetLanes
 from bulkcert.fleet.lane import LaneAddress, Participant
 from bulkcert.fleet.lease import clock
 from bulkcert.fleet.messages import Hello, LaneReport, decode_grant, decode_report, encode
+from bulkcert.fleet.shares import Shares
 from bulkcert.service.client import Response
 from bulkcert.service.credentials import FixedCredentials
 from bulkcert.service.operations import OPERATIONS
@@ -136,8 +139,10 @@ def played(play, service=None):
     anyio.run(main)
 
 
-def test_every_call_is_made_once_and_comes_back():
+def test_every_call_is_made_once_and_comes_back(monkeypatch):
     """Whatever lane makes it; no secret is in anything that is said."""
+    # A machine that is busy for seconds makes a lane fall silent, and its calls are made twice then.
+    monkeypatch.setattr(Shares, "is_silent", lambda *_: False)
     one, two = Service(), Service()
 
     async def play(fleet):
@@ -294,6 +299,30 @@ def test_a_throttle_at_one_lane_slows_all_down():
         assert slowed < 1
 
     played(play)
+
+
+def test_what_an_operator_asks_reaches_the_lanes():
+    """A pause, its end, and other limits: nothing is sent in a pause, and never more than the limit of then."""
+    service, failures = Service(), []
+
+    async def play(fleet):
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+        fleet.join("one", service)
+        async with anyio.create_task_group() as calls:
+            calls.start_soon(fleet.call_all, 250)
+            await anyio.sleep(1.0)
+            fleet.lanes.pause("an operator")
+            await anyio.sleep(0.5)
+            sent = len(service.asked)
+            await anyio.sleep(0.5)
+            assert 0 < len(service.asked) == sent < 250
+            await fleet.lanes.change(target(50, 300))
+            fleet.lanes.resume()
+            resumed_at = clock()
+        assert peak([at for at, _ in service.asked if at > resumed_at]) <= 50
+
+    played(play, target(200, 300))
+    assert not failures
 
 
 def test_a_stop_drains_the_lanes():

@@ -344,7 +344,8 @@ def test_without_permission_to_list(service, tmp_path, look):
 
     service.allowed = {"InactivateDeviceCertificate"}
     calls, results = service.report().arrivals, tmp_path / "results.csv"
-    here("run", "inactivate-device", path, *service.looking, *looking, "-o", results).ended(1)
+    ran = here("run", "inactivate-device", path, *service.looking, *looking, "-o", results).ended(1)
+    assert "at least 0" not in ran.stderr, "what was not counted has no number"
     assert service.report().arrivals - calls == told["calls"]["total"]
     service.tell("access-key", **KEY, denied=[LISTING, OPERATIONS["GetDeviceCertificate"].ram_action])
     assert planned(service, path, *looking)["permissions"]["read_one"] is False

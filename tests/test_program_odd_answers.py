@@ -2,12 +2,15 @@
 
 import re
 from collections import defaultdict
+from itertools import islice
 
 import msgspec
 import pytest
+from hostile_answers import hurried, torment
 from program import UNHURRIED, bulkcert, emulator, here, outcomes, read_results, write_devices
 
 from bulkcert.emulator.messages import DROPPED, Answer
+from bulkcert.service.actions import ACTIONS
 
 BY_CA = "ListDeviceCertificateByCaSn"
 ODD = "ParameterFieldCheckFailed"
@@ -192,3 +195,15 @@ def test_nothing_from_outside_is_obeyed_or_leaks(tmp_path, service):
     for text in (*kept, *(each.stdout + each.stderr for each in (told, *shown))):
         assert secret[:16] not in text
         assert not re.search("[\x1b\x07\u202e]", text) or "SQLite" in text
+
+
+def test_a_service_that_answers_as_it_likes():
+    """Of all five actions: no outcome, and no undo, contradicts what was done; nothing that is known done is called."""
+    with hurried():
+        trials = torment(10**9, 3, 40)
+        *_, (service, outcomes, contradictions, _) = islice(trials, len(ACTIONS))
+        trials.close()
+
+    assert not contradictions
+    assert {"succeeded", "failed", "unknown", "not_registered"} <= {outcome for *_, outcome in outcomes}
+    assert len(service.kinds) > 30

@@ -177,6 +177,19 @@ async def test_nothing_that_a_parser_meets_escapes():
     assert "Client.ConnectFailed" not in ends
 
 
+async def test_a_call_whose_time_is_over_does_not_disturb_the_next():
+    """A timer of uvloop that fires at once does not know when; the next call must not ask it."""
+    limits = {"connect": 5.0, "read": 0.0}
+    async with serving([[], []], [[], []]) as (port, _), calling(port) as (carrier, _):
+        for prepared in [carrier.prepare({**limits, "read": 5.0}) for _ in range(2)]:
+            await prepared
+        extensions = {"target": b"/", "timeout": limits}
+        request = httpx.Request("GET", f"http://127.0.0.1:{port}", extensions=extensions)
+        ends = await asyncio.gather(*[carrier.handle_async_request(request) for _ in range(2)], return_exceptions=True)
+
+    assert [type(end) for end in ends] == [httpx.ReadTimeout] * 2
+
+
 JSON = b'{"RequestId":"R","DeviceSn":"0042"}'
 BAD = {
     "1xx, then the answer": (b"HTTP/1.1 100 C\r\n\r\nHTTP/1.1 103 E\r\nLink: x\r\n\r\n" + whole_answer("0042"), ""),
@@ -238,6 +251,28 @@ async def test_what_comes_after_the_end_is_nobodys_answer():
 
     assert [answer.verdict for answer in answers] == [Verdict.DONE] * 3
     assert seen == {"0": 1, "1": 1, "2": 1}
+
+
+async def test_a_connection_that_is_out_of_step_is_left():
+    """After an answer to another call the one to this call may come late, and is not taken for that to the next."""
+    late = b'HTTP/1.1 500 X\r\nContent-Length: 30\r\n\r\n{"Code":"FindDeviceBySnError"}'
+    opened = []
+
+    async def talk(reader, writer):
+        opened.append(said := [whole_answer("0"), late] if not opened else [whole_answer("2")])
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            for answer in said:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(answer)
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    async with calling(server.sockets[0].getsockname()[1]) as (_, call):
+        codes = [(await call(serial)).code for serial in ("1", "2")]
+    server.close()
+
+    assert codes == ["Client.WrongEcho", ""]
 
 
 async def test_a_connection_that_has_died_unnoticed_costs_nothing():

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from kill_anywhere import states_of
+from killed_run import states_of
 from program import (
     INSTANCE,
     UNHURRIED,
@@ -363,8 +363,8 @@ def test_an_undo_that_is_refused(place):
 def test_an_undo_that_was_killed(place):
     """SIGKILL half-way through: from its first call on the run is no success; the same undo then goes on."""
     place.made(40)
-    with start("undo", "r.csv", "--yes", "-q", "--rate", "15") as undoing:
-        wait_for(undoing, lambda: status("r.csv").undone >= 5)
+    with start("undo", "r.csv", "--yes", "-q", "--rate", "5") as undoing:
+        wait_for(undoing, lambda: status("r.csv").undone >= 2)
         undoing.kill()
         undoing.communicate()
     assert place.states.count("0") > 5
@@ -372,7 +372,7 @@ def test_an_undo_that_was_killed(place):
     assert (stands.state, stands.exit_status, stands.is_undone) == ("interrupted", 75, True)
     assert stands.maybe_undone > 0
     assert "bulkcert resume r.csv" in here("status", "r.csv").ended(75).stdout
-    place.resume()
+    place.resume(*UNHURRIED)
 
     assert place.states == ["1"] * 40
     assert (status("r.csv").exit_status, status("r.csv").maybe_undone) == (1, 0)

@@ -1,6 +1,7 @@
 """``verify --watch``: when it looks again, whom it calls, and that all it did is told."""
 
 import re
+import signal
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
@@ -160,6 +161,19 @@ def test_all_that_was_called_is_told_though_the_last_look_fails(tmp_path, servic
     assert (newest.kind, newest.exit_status) == ("verify", 77)
     assert newest.ended_at is not None
     assert b"3 certificates" in stdout
+
+
+def test_ctrl_c(service, made):
+    """Whoever stops it has wanted that: no error is shown."""
+    made()
+    before = service.report().arrivals
+    with start("verify", "r.csv", *WATCH, "--watch", "1h") as watching:
+        wait_for(watching, lambda: service.report().arrivals > before and status("r.csv").session.kind == "verify")
+        watching.send_signal(signal.SIGINT)
+        _, said = watching.communicate(timeout=PATIENCE_S)
+    assert watching.returncode == 130, said
+    assert b"warning: stopped: SIGINT received" in said
+    assert b"error:" not in said
 
 
 def test_a_service_that_goes_silent(tmp_path, service, made, monkeypatch):

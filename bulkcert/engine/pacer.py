@@ -35,6 +35,9 @@ SLOW_CAP = 20
 EVEN_SHARE = 0.95
 """Share of a slow cap that is used."""
 
+NEAR_S = 0.0015
+"""Lanes whose next sends are no further apart than this share a wake: the bucket of each has room for it."""
+
 RETRY_S = 0.001
 """The grain of the loop's timers: what a bucket lacks is not to be asked for in circles."""
 
@@ -221,8 +224,10 @@ class Ticker:
         if not cost:
             self._timer = loop.call_later(self._slow_down.paused_until - time.monotonic(), self._tick)
             return
-        wait_s = min([pacer.release(cost) for pacer in self.pacers])
-        if any(pacer.waiting for pacer in self.pacers):
+        # There is none where all lanes are on other machines, or pace themselves.
+        waits = [pacer.release(cost) for pacer in self.pacers]
+        if (soonest_s := min(waits, default=math.inf)) < math.inf:
+            wait_s = max([wait_s for wait_s in waits if wait_s <= soonest_s + NEAR_S])
             self._timer = loop.call_later(max(RETRY_S, wait_s), self._tick)
 
 
@@ -292,5 +297,9 @@ class Pacer:
             if not (turn := self.waiting.popleft()).done():
                 turn.set_result(cost)
                 taken += each
-        quarters = (quarter for quarter in range(1, 4) if has_room(taken + self._part * (1 - quarter / 4)))
-        return self._period_s * next(quarters, 4) / 4 if self.waiting else math.inf
+        if not self.waiting:
+            return math.inf
+        quarters = 4
+        while quarters > 1 and has_room(taken + self._part * (5 - quarters) / 4):
+            quarters -= 1
+        return self._period_s * quarters / 4

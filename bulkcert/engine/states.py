@@ -77,7 +77,8 @@ class StateReader:
             whole = [paging.ca for paging in begun if paging.whole]
             await anyio.to_thread.run_sync(self._sightings.miss, whole, max([each.at for each in begun], default=0))
         denied = failure is not None and failure.status is ExitStatus.DENIED
-        counted = {each.ca: (each.devices, each.whole) for each in begun} if self._action.by_device else {}
+        listed = [each for each in begun if self._action.by_device and (each.devices or each.whole)]
+        counted = {each.ca: (each.devices, each.whole) for each in listed}
         self._scanned = scanned = Scanned(failure, counted=counted)
         if denied or self._lanes.progress.pages:
             scanned.may_list = self._lanes.progress.pages > 0

@@ -120,6 +120,9 @@ class Client:
         except httpx.TransportError as error:
             return classify_failure(error)
         classification = classify(response.status_code, response.headers, content, operation, parameters)
+        if classification.code.startswith("Client.") and (discard := response.extensions.get("discard")) is not None:
+            # Perhaps it was the answer to another call, and the one to this call is still to come.
+            discard()
         is_read = classification.page is not None or classification.verdict is Verdict.NOT_FOUND
         if is_read or classification.code in CLOCK_REFUSED:
             classification = with_clock(classification, response.headers, time.time())

@@ -75,7 +75,8 @@ class TrustContext(ssl.SSLContext):
 class Transport(httpx.AsyncBaseTransport):
     """Carries calls without a body to one origin; the ``target`` extension of a request says what is asked for.
 
-    Of the ``timeout`` extension, ``connect`` limits connecting, and ``read`` the whole call, connecting included.
+    Of the ``timeout`` extension, ``connect`` limits connecting, and ``read`` the whole call, connecting included. The
+    ``discard`` extension of a response is what closes its connection.
 
     Args:
         origin: Scheme, host and port.
@@ -91,7 +92,9 @@ class Transport(httpx.AsyncBaseTransport):
         self._idle: deque[Connection] = deque()
         """The one that was used last is at the end, and used first."""
         self._open: set[Connection] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._wakes_at = NEVER
+        """When that fires: uvloop's timers do not know it if it is at once."""
         self._expected = 0
         """Calls to come."""
         self._opening: set[asyncio.Task[None]] = set()
@@ -116,7 +119,7 @@ class Transport(httpx.AsyncBaseTransport):
         if self._lacks_spare():
             self._open_spare(limits)
         waiting = connection.send(head, deadline)
-        if self._timer is None or self._timer.when() > deadline:
+        if self._wakes_at > deadline:
             self._watch(loop, deadline)
         try:
             answer = await waiting
@@ -126,7 +129,8 @@ class Transport(httpx.AsyncBaseTransport):
         if isinstance(answer, httpx.TransportError):
             raise answer
         self._keep(connection)
-        return httpx.Response(answer.status, headers=answer.headers, stream=Content(answer.body))
+        extensions = {"discard": connection.abort}
+        return httpx.Response(answer.status, headers=answer.headers, stream=Content(answer.body), extensions=extensions)
 
     def prepare(self, limits: Mapping[str, float | None]) -> Awaitable[object] | None:
         """Sees to a connection for a call to come; if none comes about, the call itself finds out why.
@@ -200,10 +204,10 @@ class Transport(httpx.AsyncBaseTransport):
     def _watch(self, loop: asyncio.AbstractEventLoop, until: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = loop.call_at(until, self._expire, loop)
+        self._timer, self._wakes_at = loop.call_at(until, self._expire, loop), until
 
     def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = None
+        self._timer, self._wakes_at = None, NEVER
         now = loop.time()
         for connection in [each for each in self._open if each.deadline <= now]:
             connection.fail(httpx.ReadTimeout("no answer in time"))

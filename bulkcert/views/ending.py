@@ -54,17 +54,22 @@ def show_ending(summary: Summary, status: RunStatus, *, quiet: bool) -> None:
     """Prints why a run or an undo ended early, if it did, and what to do next, on stderr; quiet: what is amiss."""
     if is_json():
         return  # the event of the end says it to machines
-    if summary.stopped and summary.exit_status in ON_PURPOSE:
-        warn(tr("stopped: {why}", why=summary.stopped))  # as somebody wanted
-    elif summary.stopped:
-        show_error(
-            BulkcertError(ExitStatus(summary.exit_status), tr("stopped: {why}", why=summary.stopped), summary.advice)
-        )
+    if summary.stopped:
+        show_stop(ExitStatus(summary.exit_status), summary.stopped, summary.advice)
     elif quiet and summary.exit_status:
         # What a timer mails is what is on stderr.
         warn(_left(summary, status))
     for step in (*steps_left(status), *(() if quiet else steps_after(status))):
         say_step(step.purpose, step.command)
+
+
+def show_stop(status: ExitStatus, why: str, advice: str) -> None:
+    """Prints why a session ended early: no error where somebody wanted it."""
+    text = tr("stopped: {why}", why=why)
+    if status in ON_PURPOSE:
+        warn(text)
+    else:
+        show_error(BulkcertError(status, text, advice))
 
 
 def _left(summary: Summary, status: RunStatus) -> str:

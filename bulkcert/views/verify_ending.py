@@ -4,14 +4,13 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from bulkcert.errors import BulkcertError
 from bulkcert.language import tr
 from bulkcert.output.advice import steps_left
 from bulkcert.runs.verify import Verifier
 from bulkcert.store.schema import Verification
 from bulkcert.store.status import RunStatus
-from bulkcert.views.console import say, say_step, show_error, warn
-from bulkcert.views.ending import failed_lines
+from bulkcert.views.console import say, say_step, warn
+from bulkcert.views.ending import failed_lines, show_stop
 from bulkcert.views.layout import rehearsal_line, show
 from bulkcert.views.verified import REASON_WIDTH, UNREAD, label_of, meaning_read
 from bulkcert.words import counted, printable
@@ -24,7 +23,7 @@ def show_verified(
     if not as_json:
         show(_read_back(verifier, verification))
     if (stop := verifier.stop) is not None:
-        show_error(BulkcertError(stop.status, tr("stopped: {why}", why=stop.message), stop.advice))
+        show_stop(stop.status, stop.message, stop.advice)
     elif quiet and verification.exit_status:
         amiss = {tr("not in the desired state"): verification.not_desired, tr("not read"): verification.unread}
         text = tr(", ").join(f"{counted(count, 'row')} {what}" for what, count in amiss.items() if count)
