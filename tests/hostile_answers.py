@@ -34,6 +34,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from unittest.mock import patch
 from urllib.parse import parse_qsl
@@ -394,9 +395,9 @@ class Caller:
 class Trial:
     """One list, one action, and all that is asked of the service for it."""
 
-    def __init__(self, service, url, call, directory, *, number, seed, rows):
+    def __init__(self, service, url, call, directory, *, number, seed, rows, timeout_s):
         self.service, self.url, self.call, self.directory = service, url, call, directory
-        self.chance = chance = random.Random(seed)
+        self.timeout_s, self.chance = timeout_s, (chance := random.Random(seed))
         self.action = [*ACTIONS.values()][number % len(ACTIONS)]
         self.table = ["old", "new"][number // len(ACTIONS) % 2]
         self.keys = [f"{number:07d}a" for number in range(rows)]
@@ -412,7 +413,7 @@ class Trial:
 
     def go(self):
         """Does all of it."""
-        chance, limits = self.chance, (*UNHURRIED, "--max-errors", "100%", "--timeout", "0.4", "--quiet")
+        chance, limits = self.chance, (*UNHURRIED, "--max-errors", "100%", "--timeout", str(self.timeout_s), "--quiet")
         limits += ("--max-in-flight", str(chance.choice([8, 64, 256])), "--attempts", str(chance.choice([1, 2, 4])))
         where = ("--endpoint", self.url, "--instance", INSTANCE, "--yes", "-o", "r.csv")
         reading = "never" if self.action.by_device and chance.random() < 0.7 else "auto"
@@ -420,16 +421,18 @@ class Trial:
         resume = ("resume", "r.csv", "--yes", *limits)
         if self.action.deletes:
             run, resume = (*run, "--confirm-devices", "0"), (*resume, "--confirm-devices", "0")
-        self._session("run", *run, stops=chance.choice([0, 0, 3 / len(self.keys)]))
         for _ in range(9):
-            if not {"not_attempted"} & set(self._rows().values()):
+            # What nobody answers does not begin.
+            if not self._rows():
+                self._session("run", *run, stops=chance.choice([0, 0, 3 / len(self.keys)]))
+            elif not {"not_attempted"} & set(self._rows().values()):
                 break
-            self._session("resume", *resume)
+            else:
+                self._session("resume", *resume)
         self._session("retry", *resume, "--retry", "failed,unknown,not_registered")
         if self.action.inverse:
             self._session("undo", "undo", "r.csv", "--include-unknown", "--yes", *limits)
             self._session("honest undo", "undo", "r.csv", "--include-unknown", "--yes", *limits, honest=True)
-        return self
 
     def _rows(self):
         if not (self.directory / "r.csv").exists():
@@ -484,36 +487,39 @@ class Trial:
         return {"active": "1", "inactive": "0", "deleted": None}[self.action.desired]
 
 
-def torment(answers, seed, rows, call=here):
-    """Has so many answers given; returns the service, the outcomes, and the contradictions."""
-    service, outcomes, found, number = Service(), Counter(), [], 0
+def torment(seed, rows, call=here, numbers=None, timeout_s=0.4):
+    """Does trials with these numbers; yields after each the service, all outcomes and contradictions, and the trial."""
+    service, outcomes, found = Service(), Counter(), []
     with serving(service) as url:
-        while service.answers < answers:
+        for number in numbers or count():
             with tempfile.TemporaryDirectory() as directory:
+                size = {"rows": rows, "timeout_s": timeout_s}
                 trial = Trial(
-                    service, url, call, Path(directory), number=number, seed=seed * 1_000_003 + number, rows=rows
-                ).go()
+                    service, url, call, Path(directory), number=number, seed=seed * 1_000_003 + number, **size
+                )
+                trial.go()
             outcomes += trial.outcomes
             found += [(seed, number, trial.action.name, trial.table, *each) for each in trial.contradictions]
             for each in trial.contradictions[:5]:
                 print("CONTRADICTION", seed, number, trial.action.name, trial.table, *each, flush=True)
             yield service, outcomes, found, trial
-            number += 1
 
 
 def main():
     answers, seed = (*map(int, sys.argv[1:]), *(1_000_000, random.randrange(2**20))[len(sys.argv) - 1 :])
     print(f"{answers:,} answers, seed {seed}", flush=True)
     began, service, outcomes, found = time.monotonic(), None, Counter(), []
-    for each in torment(answers, seed, 2000, Caller()):
+    for each in torment(seed, 2000, Caller()):
         service, outcomes, found, trial = each
         about = f"{trial.action.name}, {trial.table} table, hostile {trial.badness}"
         print(f"{time.monotonic() - began:6.0f} s {service.answers:9,} {about} {trial.notes}", flush=True)
+        if service.answers >= answers:
+            break
     print(f"{service.answers:,} answers, {len(found)} contradictions, {time.monotonic() - began:.0f} s")
-    for key, count in sorted(outcomes.items()):
-        print(f"{count:9,} {', '.join(key)}")
-    for kind, count in sorted(service.kinds.items()):
-        print(f"{count:9,} answers: {kind}")
+    for key, rows in sorted(outcomes.items()):
+        print(f"{rows:9,} {', '.join(key)}")
+    for kind, given in sorted(service.kinds.items()):
+        print(f"{given:9,} answers: {kind}")
     sys.exit(bool(found))
 
 

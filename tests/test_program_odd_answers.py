@@ -2,7 +2,6 @@
 
 import re
 from collections import defaultdict
-from itertools import islice
 
 import msgspec
 import pytest
@@ -10,7 +9,6 @@ from hostile_answers import hurried, torment
 from program import UNHURRIED, bulkcert, emulator, here, outcomes, read_results, write_devices
 
 from bulkcert.emulator.messages import DROPPED, Answer
-from bulkcert.service.actions import ACTIONS
 
 BY_CA = "ListDeviceCertificateByCaSn"
 ODD = "ParameterFieldCheckFailed"
@@ -198,11 +196,9 @@ def test_nothing_from_outside_is_obeyed_or_leaks(tmp_path, service):
 
 
 def test_a_service_that_answers_as_it_likes():
-    """Of all five actions: no outcome, and no undo, contradicts what was done; nothing that is known done is called."""
+    """Devices, CAs, deletions: no outcome, no undo contradicts what was done; what is known done is not called."""
     with hurried():
-        trials = torment(10**9, 3, 40)
-        *_, (service, outcomes, contradictions, _) = islice(trials, len(ACTIONS))
-        trials.close()
+        *_, (service, outcomes, contradictions, _) = torment(seed=3, rows=40, numbers=(0, 2, 4), timeout_s=0.08)
 
     assert not contradictions
     assert {"succeeded", "failed", "unknown", "not_registered"} <= {outcome for *_, outcome in outcomes}

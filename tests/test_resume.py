@@ -319,8 +319,10 @@ def test_sessions_that_called_nothing_bind_nobody(place):
     place.run("--max-in-flight", "1").ended(77)
     place.answer()
     assert ask(RESULTS, queries.preflight_at)
-    place.run(action="activate-device").ended(0)
+    other = place.run(action="activate-device").ended(0)
 
+    assert "in place of those of another run, which has changed nothing" in other.stderr
+    assert "another run" not in place.run(action="activate-device").ended(0).stderr
     assert ask(RESULTS, queries.asked).action == "activate-device"
     assert len(list(STORE.parent.glob("input-*"))) == 1
 

@@ -15,7 +15,7 @@ from bulkcert.engine.figures import Stats
 from bulkcert.engine.limits import Target
 from bulkcert.errors import ExitStatus
 from bulkcert.output.files import cannot_write, refuse_taken, whole
-from bulkcert.output.results import SUFFIXES, suffix_of
+from bulkcert.output.results import SUFFIXES_SHOWN, suffix_of
 from bulkcert.runs.command_options import InventoryOptions
 from bulkcert.runs.inventory import Inventory
 from bulkcert.runs.target import refuse, resolve_target
@@ -106,7 +106,7 @@ def _resolve(options: InventoryOptions) -> tuple[Target, Path, tuple[int | None,
     if options.output is None:
         problems.append("-o is missing: the file that the inventory goes to")
     elif not suffix_of(output):
-        problems.append(f"-o {output} must end in {', '.join(SUFFIXES)}")
+        problems.append(f"-o {output} must end in {SUFFIXES_SHOWN}")
     elif any("\ud800" <= character <= "\udfff" for character in str(output)):
         problems.append(f"{str(output)!r}: file names must be UTF-8")
     if options.cas and options.ca_sn:

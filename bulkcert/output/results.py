@@ -24,6 +24,7 @@ from bulkcert.store import queries
 from bulkcert.store.outcome import Outcome
 
 SUFFIXES = (".csv", ".csv.gz", ".csv.zst", ".parquet", ".ndjson")
+SUFFIXES_SHOWN = f"{', '.join(SUFFIXES)} (.ndjson is JSON)"
 """Formats of a results file."""
 
 _COMPRESSIONS: dict[str, Literal["gzip", "zstd"]] = {".csv.gz": "gzip", ".csv.zst": "zstd"}

@@ -11,7 +11,7 @@ import polars as pl
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import PinnedList, annotated
 from bulkcert.output.files import refuse_taken
-from bulkcert.output.results import SUFFIXES, Ask, chosen, lazy, suffix_of, write_results
+from bulkcert.output.results import SUFFIXES_SHOWN, Ask, chosen, lazy, suffix_of, write_results
 from bulkcert.runs.opened import pinned_of
 from bulkcert.runs.opening import open_existing
 from bulkcert.runs.session import summarize
@@ -39,7 +39,7 @@ def export(files: RunFiles, output: Path, only: Mapping[str, Collection[str]], *
         BulkcertError: The file cannot be written, or is one that must not be replaced.
     """
     if not suffix_of(output):
-        raise BulkcertError(ExitStatus.USAGE, f"--output {output} must end in {', '.join(SUFFIXES)}", _OTHER)
+        raise BulkcertError(ExitStatus.USAGE, f"--output {output} must end in {SUFFIXES_SHOWN}", _OTHER)
     if os.path.realpath(output.parent) == os.path.realpath(files.folder):
         raise BulkcertError(ExitStatus.CANNOT_WRITE, f"{output} would be in the folder of the run", _OTHER)
     if os.path.realpath(output) == os.path.realpath(files.failed):

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from bulkcert.engine.limits import Limit, Target
-from bulkcert.output.results import SUFFIXES, suffix_of
+from bulkcert.output.results import SUFFIXES_SHOWN, suffix_of
 from bulkcert.runs.converters import LARGEST_NUMBER, short
 from bulkcert.runs.opened import same_service
 from bulkcert.runs.options import ApprovalOptions, CallOptions, Options, PreflightOptions, SizeOptions
@@ -221,7 +221,7 @@ def _check_retention(days: int | None, name: str, problems: list[str]) -> None:
 
 def _check_results(results: Path, inputs: tuple[Path, ...], problems: list[str]) -> None:
     if not suffix_of(results):
-        problems.append(f"--results {results} must end in {', '.join(SUFFIXES)} (.ndjson is JSON)")
+        problems.append(f"--results {results} must end in {SUFFIXES_SHOWN}")
     foreign = [
         name for name in map(str, (results, *inputs)) if any("\ud800" <= character <= "\udfff" for character in name)
     ]

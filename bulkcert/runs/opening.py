@@ -118,7 +118,10 @@ def _earlier(job: ResolvedJob, store: Store) -> Asked | None:
 def _opened(job: ResolvedJob, new: OpenRun, earlier: Asked | None, check: Check) -> Run:
     """Returns a run in the draft of its store: the one over the list that was read, or an earlier one of the same."""
     store, opened = new.store, new
-    if earlier is not None and not queries.may_have_called(store.db) and _differences(earlier, new.asked):
+    replaces = False
+    if earlier is not None and not queries.may_have_called(store.db):
+        replaces = bool(_differences(earlier, new.asked))
+    if replaces:
         earlier = None
     if earlier is None:
         store.describe(new.asked)
@@ -133,7 +136,7 @@ def _opened(job: ResolvedJob, new: OpenRun, earlier: Asked | None, check: Check)
     prove_columns(job.results, opened.pinned)
     plan = job.plan.record if job.plan is not None else opened.plan
     confirm_required(job.options, plan)
-    return Run(job, opened, check, len(lifted), plan)
+    return Run(job, opened, check, len(lifted), plan, replaces)
 
 
 def _lock(files: RunFiles) -> FileIO:

@@ -53,6 +53,7 @@ class Run(msgspec.Struct):
         check: What the pass over the list found.
         lifted: Certificates that a list has protected until now, and that are to be called.
         plan: The plan that it is bound to.
+        replaces: Whether it takes the place of another run with these results, which has changed nothing.
         settled: Rows that earlier sessions have finished, by outcome.
         to_call: Certificates that are still to be called, those included that are read again first.
         preflights: Whether states are read before the first call, so that there may be fewer.
@@ -67,6 +68,7 @@ class Run(msgspec.Struct):
     check: Check
     lifted: int = 0
     plan: PlanRecord | None = None
+    replaces: bool = False
     settled: Counter[Outcome] = msgspec.field(default_factory=Counter)
     to_call: int = 0
     preflights: bool = False

@@ -96,6 +96,8 @@ def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]
     if options.deadline is not None:
         yield tr("deadline"), _deadline(options.deadline, run.left / job.rate)
     yield tr("results"), str(job.results)
+    if run.replaces:
+        yield "", tr("in place of those of another run, which has changed nothing")
     yield from change_rows(run.change)
     if options.overwrite and job.results.exists():
         dropped = tr("what an earlier run with these results has done is dropped (--overwrite)")
