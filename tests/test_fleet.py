@@ -33,7 +33,7 @@ class Service:
 
     def __init__(self, *, latency_s=0.01, verdict=Verdict.DONE, code=""):
         self.latency_s, self.verdict, self.code = latency_s, verdict, code
-        self.asked = []
+        self.asked, self.instances = [], []
 
     def connect(self, target, provider):
         return ServiceClient(self, provider)
@@ -47,6 +47,7 @@ class ServiceClient:
         return None
 
     async def call(self, operation, parameters):
+        self.service.instances.append(parameters["MqttInstanceId"])
         self.service.asked.append((clock(), parameters.get("DeviceSn", "")))
         await anyio.sleep(self.service.latency_s)
         status = 200 if self.service.verdict is Verdict.DONE else 403
@@ -66,9 +67,8 @@ class ServiceClient:
 
 
 def target(rate=500, per_address=300, **more):
-    asked = {"addresses": (None,), "workers": 64, "attempts": 3, "timeout_s": 5.0} | more
+    asked = {"addresses": (None,), "workers": 64, "attempts": 3, "timeout_s": 5.0, "instance": "post-cn-1"} | more
     return Target(
-        instance="post-cn-1",
         endpoint=httpx.URL("http://127.0.0.1"),
         account_cap=rate,
         address_cap=per_address,
@@ -108,7 +108,8 @@ class Fleet:
         return participant
 
     async def call(self, number):
-        return await self.lanes.settle(None, OPERATION, {"CaSn": "ca", "DeviceSn": f"d{number}"})
+        on = {"MqttInstanceId": [*self.lanes.service.instances, "post-cn-1"][0]}
+        return await self.lanes.settle(None, OPERATION, {**on, "CaSn": "ca", "DeviceSn": f"d{number}"})
 
     async def call_all(self, count):
         results = {}
@@ -163,6 +164,18 @@ def test_every_call_is_made_once_and_comes_back(monkeypatch):
         assert fleet.progress.sends.sends == 300
 
     played(play)
+
+
+def test_rows_may_name_their_instance():
+    """A lane calls the one that its row names."""
+    service = Service()
+
+    async def play(fleet):
+        fleet.join("one", service)
+        await fleet.call_all(2)
+
+    played(play, target(instance="", instances={"post-cn-2": httpx.URL("http://127.0.0.2")}))
+    assert service.instances == ["post-cn-2"] * 2
 
 
 def test_the_limit_is_shared_and_no_second_holds_more():

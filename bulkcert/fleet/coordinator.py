@@ -74,6 +74,7 @@ class FleetLanes(Lanes):
             service.workers * len(service.addresses),
             service.attempts,
             service.timeout_s,
+            {name: str(endpoint) for name, endpoint in service.instances.items()},
         )
         self._expected = service.lane_count
         self._pool = CallPool()
@@ -104,7 +105,7 @@ class FleetLanes(Lanes):
             raise BulkcertError(ExitStatus.USAGE, message, "Run it without --cluster.")
         if self.stopping.is_set():
             return None
-        values = tuple([parameters[name] for name in operation.parameters])
+        values = (parameters["MqttInstanceId"], *[parameters[name] for name in operation.parameters])
         return await self._pool.call(operation.name, values, unanswered=unanswered)
 
     async def change(self, service: Target) -> None:
