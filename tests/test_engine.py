@@ -182,9 +182,9 @@ async def test_each_attempt_is_signed_and_paced_anew(tmp_path, monkeypatch):
     """A retry has a nonce and a signature of its own, and takes its turn like any call."""
     turns, acquire = [], Pacer.acquire
 
-    async def counted(pacer):
+    async def counted(pacer, **more):
         turns.append(pacer)
-        return await acquire(pacer)
+        return await acquire(pacer, **more)
 
     monkeypatch.setattr(Pacer, "acquire", counted)
     ran = await run(tmp_path, 1, lambda _row, attempt, _: BUSY if attempt < 3 else DONE)

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkcert import __version__
-from bulkcert.engine.limits import Target
+from bulkcert.engine.calling import Engine
+from bulkcert.engine.limits import Limit, Target
 from bulkcert.engine.progress import Progress, Stop
 from bulkcert.errors import ExitStatus
 from bulkcert.fleet import coordinator
@@ -18,21 +19,26 @@ from bulkcert.fleet.lane import LaneAddress, Participant
 from bulkcert.fleet.lease import clock
 from bulkcert.fleet.messages import Hello, LaneReport, decode_grant, decode_report, encode
 from bulkcert.fleet.shares import Shares
+from bulkcert.service.actions import ACTIONS
 from bulkcert.service.client import Response
 from bulkcert.service.credentials import FixedCredentials
 from bulkcert.service.operations import OPERATIONS
 from bulkcert.service.signing import Credentials
 from bulkcert.service.verdicts import Verdict
+from bulkcert.store.outcome import Outcome, Row
 
 KEY = Credentials("key-of-a-lane", "the-secret", "the-token", "the RAM role of this machine")
 OPERATION = OPERATIONS["InactivateDeviceCertificate"]
 
 
 class Service:
-    """Answers as told, in place of HTTP; keeps when it was asked for what."""
+    """Answers as told, in place of HTTP; keeps when it was asked for what.
 
-    def __init__(self, *, latency_s=0.01, verdict=Verdict.DONE, code=""):
-        self.latency_s, self.verdict, self.code = latency_s, verdict, code
+    Before its verdict it gives those that are ``first``, one after another.
+    """
+
+    def __init__(self, *, latency_s=0.01, verdict=Verdict.DONE, code="", first=()):
+        self.latency_s, self.verdict, self.code, self.first = latency_s, verdict, code, list(first)
         self.asked, self.instances = [], []
 
     def connect(self, target, provider):
@@ -50,12 +56,12 @@ class ServiceClient:
         self.service.instances.append(parameters["MqttInstanceId"])
         self.service.asked.append((clock(), parameters.get("DeviceSn", "")))
         await anyio.sleep(self.service.latency_s)
-        status = 200 if self.service.verdict is Verdict.DONE else 403
+        verdict = self.service.first.pop(0) if self.service.first else self.service.verdict
         return Response(
-            verdict=self.service.verdict,
+            verdict=verdict,
             code=self.service.code,
-            http_status=status,
-            request_id="R" if self.service.verdict is not Verdict.UNANSWERED else "",
+            http_status=200 if verdict is Verdict.DONE else 403,
+            request_id="R" if verdict is not Verdict.UNANSWERED else "",
             sent_at=1,
             finished_at=2,
             latency_ms=10.0,
@@ -176,6 +182,23 @@ def test_rows_may_name_their_instance():
 
     played(play, target(instance="", instances={"post-cn-2": httpx.URL("http://127.0.0.2")}))
     assert service.instances == ["post-cn-2"] * 2
+
+
+def test_a_doubtful_row_is_read_by_some_lane():
+    """What the engine asks of lanes is asked of those elsewhere as well."""
+    records = []
+
+    class Store:
+        async def add(self, record):
+            records.append(record)
+
+    async def play(fleet):
+        fleet.join("one", Service(verdict=Verdict.FAILED, first=[Verdict.UNANSWERED]))
+        engine = Engine(ACTIONS["inactivate-device"], fleet.lanes, Store(), max_errors=Limit())
+        await engine._call(fleet.lanes.lanes[0], Row(1, "d1", "ca"))
+
+    played(play)
+    assert [(record.outcome, record.attempts) for record in records] == [(Outcome.UNKNOWN, 3)]
 
 
 def test_the_limit_is_shared_and_no_second_holds_more():

@@ -122,8 +122,7 @@ class Engine:
         read = None
         if _is_doubtful(settled):
             # Before the calls that wait: whether there are too many errors must not wait for them.
-            ahead = partial(lane.pacer.acquire, ahead=True)
-            read = await self._lanes.settle(lane, action.reading, parameters, acquire=lambda _first: ahead())
+            read = await self._lanes.settle(lane, action.reading, parameters, ahead=True)
             if read is None or read.again:  # a stop: the next session finds out
                 settled = msgspec.structs.replace(settled, final=False, again=True)
         record = _record(row, settled, read, action, undoes=self._undoes)

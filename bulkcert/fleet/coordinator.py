@@ -97,6 +97,7 @@ class FleetLanes(Lanes):
         parameters: Mapping[str, str],
         *,
         acquire: Acquire | None = None,
+        ahead: bool = False,
         unanswered: bool = False,
     ) -> CallResult | None:
         """Has a call made by some lane until it is settled; None if it was not sent at all."""
@@ -106,7 +107,7 @@ class FleetLanes(Lanes):
         if self.stopping.is_set():
             return None
         values = (parameters["MqttInstanceId"], *[parameters[name] for name in operation.parameters])
-        return await self._pool.call(operation.name, values, unanswered=unanswered)
+        return await self._pool.call(operation.name, values, ahead=ahead, unanswered=unanswered)
 
     async def change(self, service: Target) -> None:
         """Changes how fast all lanes may be together, and each address; they hear of it with their next grants."""
