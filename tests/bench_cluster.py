@@ -152,7 +152,7 @@ def main():
 if __name__ == "__main__":
     if not sys.argv[1:]:
         sys.exit(main())
-    Client.prepare = lambda _: None
+    Client.prepare = lambda *_: None
     if sys.argv.pop(1) == "lanes":
         Client.call = stand_in
         asyncio.run(serve_lanes(sys.argv[1], int(sys.argv[2])))

@@ -7,7 +7,11 @@ from contextlib import closing, contextmanager
 import msgspec
 import polars as pl
 
+from bulkcert.input import annotated
+from bulkcert.output.evidence import serials_in
+from bulkcert.runs.opened import pinned_of
 from bulkcert.store.database import make_tables
+from bulkcert.store.evidence import digest_of
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Asked
 
@@ -125,8 +129,21 @@ def made_run(parent, rows=("succeeded",), sessions=None, *, name="results.csv", 
                 _insert(db, "certificate", {"row": number, **known})
             if claim:
                 _insert(db, "claim", {"row": number, "session": claim[0], "sent": claim[1]})
+        seal(db, files, run)
     files.store.chmod(0o600)
     return files
+
+
+def seal(db, files, run):
+    """Gives the rows of a store the digests that they have where nobody has changed them by hand."""
+    db.execute("UPDATE certificate SET digest = NULL WHERE newest IS NULL")
+    columns = "newest, code, message, http_status, request_id, attempts, sent_at, finished_at"
+    called = f"SELECT row, {columns} FROM certificate WHERE newest IS NOT NULL AND row BETWEEN ? AND ?"
+    for batch in annotated(pinned_of(files, run), own=False):
+        of_rows = dict(serials_in(batch))
+        found = db.execute(called, (min(of_rows, default=1), max(of_rows, default=0))).fetchall()
+        digests = [(digest_of(of_rows[call[0]], call), call[0]) for call in found]
+        db.executemany("UPDATE certificate SET digest = ? WHERE row = ?", digests)
 
 
 @contextmanager

@@ -5,8 +5,10 @@ from contextlib import closing
 from pathlib import Path
 
 import msgspec
+from made_store import seal
 
 from bulkcert.engine.figures import Stats
+from bulkcert.store import queries
 from bulkcert.store.database import reading
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.status import status_of
@@ -32,9 +34,12 @@ def ask(results, question, *about):
 
 
 def change(results, statement, *values):
-    """Changes the store of a run that nobody holds; it is one file then."""
-    with closing(sqlite3.connect(RunFiles(Path(results)).store, isolation_level=None)) as db:
+    """Changes the store of a run that nobody holds as its writer would, digests included; it is one file then."""
+    files = RunFiles(Path(results))
+    with closing(sqlite3.connect(files.store, isolation_level=None)) as db:
         db.execute(statement, values)
+        if "certificate" in statement:
+            seal(db, files, queries.asked(db))
         db.execute("PRAGMA journal_mode = DELETE")
 
 

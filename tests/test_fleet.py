@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkcert import __version__
-from bulkcert.engine.limits import Target
+from bulkcert.engine.calling import Engine
+from bulkcert.engine.limits import Limit, Target
 from bulkcert.engine.progress import Progress, Stop
 from bulkcert.errors import ExitStatus
 from bulkcert.fleet import coordinator
@@ -18,22 +19,27 @@ from bulkcert.fleet.lane import LaneAddress, Participant
 from bulkcert.fleet.lease import clock
 from bulkcert.fleet.messages import Hello, LaneReport, decode_grant, decode_report, encode
 from bulkcert.fleet.shares import Shares
+from bulkcert.service.actions import ACTIONS
 from bulkcert.service.client import Response
 from bulkcert.service.credentials import FixedCredentials
 from bulkcert.service.operations import OPERATIONS
 from bulkcert.service.signing import Credentials
 from bulkcert.service.verdicts import Verdict
+from bulkcert.store.outcome import Outcome, Row
 
 KEY = Credentials("key-of-a-lane", "the-secret", "the-token", "the RAM role of this machine")
 OPERATION = OPERATIONS["InactivateDeviceCertificate"]
 
 
 class Service:
-    """Answers as told, in place of HTTP; keeps when it was asked for what."""
+    """Answers as told, in place of HTTP; keeps when it was asked for what.
 
-    def __init__(self, *, latency_s=0.01, verdict=Verdict.DONE, code=""):
-        self.latency_s, self.verdict, self.code = latency_s, verdict, code
-        self.asked = []
+    Before its verdict it gives those that are ``first``, one after another.
+    """
+
+    def __init__(self, *, latency_s=0.01, verdict=Verdict.DONE, code="", first=()):
+        self.latency_s, self.verdict, self.code, self.first = latency_s, verdict, code, list(first)
+        self.asked, self.instances = [], []
 
     def connect(self, target, provider):
         return ServiceClient(self, provider)
@@ -47,14 +53,15 @@ class ServiceClient:
         return None
 
     async def call(self, operation, parameters):
+        self.service.instances.append(parameters["MqttInstanceId"])
         self.service.asked.append((clock(), parameters.get("DeviceSn", "")))
         await anyio.sleep(self.service.latency_s)
-        status = 200 if self.service.verdict is Verdict.DONE else 403
+        verdict = self.service.first.pop(0) if self.service.first else self.service.verdict
         return Response(
-            verdict=self.service.verdict,
+            verdict=verdict,
             code=self.service.code,
-            http_status=status,
-            request_id="R" if self.service.verdict is not Verdict.UNANSWERED else "",
+            http_status=200 if verdict is Verdict.DONE else 403,
+            request_id="R" if verdict is not Verdict.UNANSWERED else "",
             sent_at=1,
             finished_at=2,
             latency_ms=10.0,
@@ -66,9 +73,8 @@ class ServiceClient:
 
 
 def target(rate=500, per_address=300, **more):
-    asked = {"addresses": (None,), "workers": 64, "attempts": 3, "timeout_s": 5.0} | more
+    asked = {"addresses": (None,), "workers": 64, "attempts": 3, "timeout_s": 5.0, "instance": "post-cn-1"} | more
     return Target(
-        instance="post-cn-1",
         endpoint=httpx.URL("http://127.0.0.1"),
         account_cap=rate,
         address_cap=per_address,
@@ -108,7 +114,8 @@ class Fleet:
         return participant
 
     async def call(self, number):
-        return await self.lanes.settle(None, OPERATION, {"CaSn": "ca", "DeviceSn": f"d{number}"})
+        on = {"MqttInstanceId": [*self.lanes.service.instances, "post-cn-1"][0]}
+        return await self.lanes.settle(None, OPERATION, {**on, "CaSn": "ca", "DeviceSn": f"d{number}"})
 
     async def call_all(self, count):
         results = {}
@@ -163,6 +170,35 @@ def test_every_call_is_made_once_and_comes_back(monkeypatch):
         assert fleet.progress.sends.sends == 300
 
     played(play)
+
+
+def test_rows_may_name_their_instance():
+    """A lane calls the one that its row names."""
+    service = Service()
+
+    async def play(fleet):
+        fleet.join("one", service)
+        await fleet.call_all(2)
+
+    played(play, target(instance="", instances={"post-cn-2": httpx.URL("http://127.0.0.2")}))
+    assert service.instances == ["post-cn-2"] * 2
+
+
+def test_a_doubtful_row_is_read_by_some_lane():
+    """What the engine asks of lanes is asked of those elsewhere as well."""
+    records = []
+
+    class Store:
+        async def add(self, record):
+            records.append(record)
+
+    async def play(fleet):
+        fleet.join("one", Service(verdict=Verdict.FAILED, first=[Verdict.UNANSWERED]))
+        engine = Engine(ACTIONS["inactivate-device"], fleet.lanes, Store(), max_errors=Limit())
+        await engine._call(fleet.lanes.lanes[0], Row(1, "d1", "ca"))
+
+    played(play)
+    assert [(record.outcome, record.attempts) for record in records] == [(Outcome.UNKNOWN, 3)]
 
 
 def test_the_limit_is_shared_and_no_second_holds_more():

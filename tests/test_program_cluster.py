@@ -172,3 +172,11 @@ def test_nothing_of_it_is_loaded_unless_asked_for():
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert shown.stdout == "[]\n"
+
+
+def test_a_lane_loads_nothing_that_reads_lists():
+    """It has none, and may have little memory."""
+    code = "import sys, bulkcert.commands.lane; print('polars' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert shown.stdout == "False\n"

@@ -19,6 +19,7 @@ from bulkcert.service.actions import ACTIONS
 from bulkcert.service.certificates import Status
 from bulkcert.store import queries
 from bulkcert.store.database import reading
+from bulkcert.store.evidence import confirm_mirrors, proved
 from bulkcert.store.outcome import DESIRED, Outcome, Record
 from bulkcert.store.schema import Asked
 from bulkcert.store.store import Store
@@ -38,6 +39,10 @@ def made(path: Path, never: Iterable[int], action: str = "inactivate-device") ->
     store.leave_out((row, "invalid", None, "why") for row in never)
     store.keep_draft()
     store.close()
+
+
+def serials(row):
+    return f"{row:08d}", "00ca"
 
 
 @dataclass
@@ -173,7 +178,7 @@ class History:
             unchanged = status is self.desired and not self.deletes
             if status is None:
                 continue
-            self.store.keep_states([(status.value, "unchanged" if unchanged else None, self.now(), row)])
+            self.store.keep_states([(row, serials(row), status.value, self.now() if unchanged else None)])
             if not (known.runs or known.undos or known.changed) and known.outcome is None:
                 known.before = status
                 known.outcome = Outcome.UNCHANGED if unchanged else None
@@ -213,7 +218,8 @@ class History:
         again = outcome is Outcome.NOT_ATTEMPTED or (outcome is Outcome.UNKNOWN and self.maybe(0.5))
         changed = outcome is not Outcome.NOT_REGISTERED and (outcome is not Outcome.NOT_ATTEMPTED or self.maybe(0.5))
         attempts = self.random.randint(1, 2)
-        return Record(row, outcome, attempts=attempts, finished_at=self.now(), again=again, changed=changed)
+        kept = {"device_sn": serials(row)[0], "ca": serials(row)[1], "finished_at": self.now()}
+        return Record(row, outcome, attempts=attempts, again=again, changed=changed, **kept)
 
     def note(self, record: Record) -> None:
         row = self.rows[record.row]
@@ -227,7 +233,8 @@ class History:
     def verify(self) -> None:
         for _ in range(self.random.randint(1, 3)):
             seen = {row: (self.random.choice(tuple(Status)), self.now()) for row in self.some(self.rows, 0.6)}
-            self.store.keep_read_back([(status.value, at, row) for row, (status, at) in seen.items()])
+            states = [(status.value, at, row) for row, (status, at) in seen.items()]
+            self.store.keep_read_back(states, lambda rows: {row: serials(row) for row in rows})
             for row, (status, at) in seen.items():
                 known = self.rows[row]
                 known.verified, known.verified_at = status, at
@@ -270,6 +277,8 @@ class History:
             self.confirm_outcomes(db)
             self.confirm_changed(db)
             self.confirm_states(db)
+            confirm_mirrors(db)
+            assert len(proved(db, 1, [serials(row) for row in range(1, self.last + 1)]).digests) == 8 * self.last
 
     def confirm_outcomes(self, db) -> None:
         rows = self.rows.values()

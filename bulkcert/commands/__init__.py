@@ -48,7 +48,7 @@ COMMANDS = {
     "control": Command("run_signatures", "0 done · 2 options · 66 no such run, or ended · 75 not running, or late"),
     "runs": Command("run_signatures", _LOCAL),
     "report": Command("run_signatures", _LOCAL),
-    "export": Command("run_signatures", _LOCAL),
+    "export": Command("run_signatures", f"{_LOCAL} · 65 not of this run"),
     "help": Command("help", "0 done · 2 no such topic"),
 }
 """The commands, in the order of the first page."""

@@ -1,4 +1,4 @@
-"""``bulkcert export``: results again, all or some, in any format."""
+"""``bulkcert export``: results again, all or some, in any format; and the proof that files belong together."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from rich.text import Text
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN
-from bulkcert.runs import exporting
+from bulkcert.runs import checking, exporting
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.views.layout import show
@@ -22,9 +22,14 @@ def export(
     only: tuple[Sequence[Outcome], Sequence[str], Sequence[str]],
     *,
     overwrite: bool,
+    checks: tuple[bool, Path | None],
 ) -> ExitStatus:
-    """Writes results again, all rows or some, also while a session is running; makes no calls."""
-    files = RunFiles(results_of(results), state_dir)
+    """Writes results again, all rows or some, also while a session is running, or checks them; makes no calls."""
+    files, (is_check, report) = RunFiles(results_of(results), state_dir), checks
+    if is_check or report is not None:
+        _confirm_alone(is_check=is_check, is_export=bool(output or overwrite or any(only)))
+        show(_proved(files, checking.check(files, report)))
+        return ExitStatus.OK
     wanted = dict(zip(("outcome", "code", CA_SN), only, strict=True))
     if output is None or os.path.realpath(output) == os.path.realpath(files.results):
         output = files.results
@@ -34,6 +39,25 @@ def export(
         rows = exporting.export(files, output, wanted, overwrite=overwrite)
     show(_shown(output, rows))
     return ExitStatus.OK
+
+
+def _confirm_alone(*, is_check: bool, is_export: bool) -> None:
+    """Confirms that files are either checked or written.
+
+    Raises:
+        BulkcertError: USAGE: both is asked for.
+    """
+    if not is_check or is_export:
+        message = "--check excludes all options but --report" if is_check else "--report is the report for --check"
+        raise BulkcertError(ExitStatus.USAGE, message, "Nothing was written.")
+
+
+def _proved(files: RunFiles, checked: checking.Checked) -> Iterator[tuple[str, str]]:
+    yield "store", f"{files.store}: {counted(checked.rows, 'row')}, each as it was written"
+    yield "results", f"{files.results}: these rows, byte for byte"
+    yield "summary", f"{files.summary}: of these rows and results"
+    yield "report", f"{checked.report}: of these rows" if checked.report else "none"
+    yield "digest", checked.digest
 
 
 def _confirm_all(files: RunFiles, *, is_part: bool) -> None:

@@ -154,6 +154,8 @@ def export(
     code: Annotated[tuple[str, ...], Parameter(group=MAIN, consume_multiple=False, metavar="CODE")] = (),
     ca_sn: Annotated[tuple[str, ...], Parameter(group=MAIN, consume_multiple=False, metavar="SERIAL")] = (),
     overwrite: Annotated[bool, Parameter(group=MAIN)] = False,
+    check: Annotated[bool, Parameter(group=MAIN)] = False,
+    report: Annotated[Path | None, Parameter(group=MAIN, metavar="FILE")] = None,
     options: StateOptions = StateOptions(),
 ) -> int:
     """Write results again, all rows or some, in any format.
@@ -171,5 +173,8 @@ def export(
         code: Only rows with this code; may be given more than once.
         ca_sn: Only rows under this CA; may be given more than once.
         overwrite: Replace a file that is there.
+        check: Write nothing; prove that store, results, summary and report are whole and belong together.
+        report: With --check: the report, if it is not RESULTS.report.html.
     """
-    return do("export", results, options.state_dir, output, (outcome, code, ca_sn), overwrite=overwrite)
+    only = (outcome, code, ca_sn)
+    return do("export", results, options.state_dir, output, only, overwrite=overwrite, checks=(check, report))

@@ -146,6 +146,7 @@ class Lanes:
         parameters: Mapping[str, str],
         *,
         acquire: Acquire | None = None,
+        ahead: bool = False,
         unanswered: bool = False,
     ) -> CallResult | None:
         """Makes a call until it is settled or its attempts are used up; None if it was not sent at all.
@@ -157,6 +158,7 @@ class Lanes:
             operation: What is called.
             parameters: Its query, ``MqttInstanceId`` included.
             acquire: Waits until an attempt may be sent; the lane's pacer unless it has more to do than wait.
+            ahead: Whether it goes before all calls that wait.
             unanswered: Whether an attempt was made earlier whose answer is not known.
         """
         answer, attempts, charged, refused = None, 0, 0, True
@@ -164,7 +166,7 @@ class Lanes:
         while charged < self.service.attempts:
             if (connecting := lane.client.prepare(parameters)) is not None:
                 await connecting
-            if not await (acquire(not attempts) if acquire else lane.pacer.acquire()):
+            if not await (acquire(not attempts) if acquire else lane.pacer.acquire(ahead=ahead)):
                 break
             attempts += 1
             answer = await self._send(lane, operation, parameters, attempts)

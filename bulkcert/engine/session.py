@@ -1,12 +1,13 @@
 """What surrounds the calls of any session: lanes opened and closed, credentials renewed, whatever stops them obeyed."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import anyio
 import anyio.to_thread
+import httpx
 
 from bulkcert.engine.figures import Take
 from bulkcert.engine.lanes import Lanes
@@ -83,22 +84,32 @@ async def own_lanes(service: Target, provider: CredentialProvider, progress: Pro
         provider: What to sign with; has credentials.
         progress: Kept up to date.
     """
-    contexts = {endpoint: TrustContext() if endpoint.scheme == "https" else None for endpoint in service.endpoints}
-
-    def client_from(address: str | None) -> Client | RegionalClient:
-        clients = {
-            endpoint: Client(Transport(endpoint, context, address), endpoint, provider, service.timeout_s)
-            for endpoint, context in contexts.items()
-        }
-        return RegionalClient(clients, service.instances) if len(clients) > 1 else clients[service.endpoints[0]]
-
-    clients = [client_from(address) for address in service.addresses]
+    contexts = {endpoint: TrustContext() for endpoint in service.endpoints if endpoint.scheme == "https"}
+    clients = [client_from(address, service, provider, contexts) for address in service.addresses]
     try:
         yield Lanes(clients, provider, progress, service)
     finally:
         with anyio.CancelScope(shield=True):
             for client in clients:
                 await client.aclose()
+
+
+def client_from(
+    address: str | None, service: Target, provider: CredentialProvider, contexts: Mapping[httpx.URL, TrustContext]
+) -> Client | RegionalClient:
+    """Returns what makes the calls of a lane.
+
+    Args:
+        address: Its source address; None is the system's choice.
+        service: Which is called.
+        provider: What to sign with.
+        contexts: TLS settings that lanes share, by endpoint; one of its own where there is none.
+    """
+    clients = {
+        endpoint: Client(Transport(endpoint, contexts.get(endpoint), address), endpoint, provider, service.timeout_s)
+        for endpoint in service.endpoints
+    }
+    return RegionalClient(clients, service.instances) if len(clients) > 1 else clients[service.endpoints[0]]
 
 
 async def fetch_credentials(provider: CredentialProvider) -> None:

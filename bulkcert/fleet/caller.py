@@ -16,25 +16,24 @@ from bulkcert.engine.lanes import CallResult, Lane, Lanes
 from bulkcert.engine.limits import Target
 from bulkcert.engine.pacer import SendWindow
 from bulkcert.engine.progress import LaneProgress, Progress, Stop
+from bulkcert.engine.session import client_from
 from bulkcert.errors import ExitStatus
 from bulkcert.fleet.lease import LeasedPacer, LeasedTicker, RelayedSlowDown, clock
 from bulkcert.fleet.messages import Call, Grant, Halt, Hello, LaneReport, Orders, Result
-from bulkcert.service.client import Client
+from bulkcert.service.client import Client, RegionalClient
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import OPERATIONS
-from bulkcert.service.transport import Transport
 
 LINGER_S = 0.2
 """Time between two exchanges, unless something is urgent: each costs the coordinator most of a millisecond."""
 
-Connect = Callable[[Target, CredentialProvider], Client]
+Connect = Callable[[Target, CredentialProvider], Client | RegionalClient]
 """Returns what makes the calls of a target with one source address."""
 
 
-def connect(service: Target, provider: CredentialProvider) -> Client:
+def connect(service: Target, provider: CredentialProvider) -> Client | RegionalClient:
     """Returns the client of a lane."""
-    transport = Transport(service.endpoint, None, service.addresses[0])
-    return Client(transport, service.endpoint, provider, service.timeout_s)
+    return client_from(service.addresses[0], service, provider, {})
 
 
 class _ReportedWindow(SendWindow):
@@ -82,6 +81,7 @@ class Caller:
             workers=orders.workers,
             attempts=orders.attempts,
             timeout_s=orders.timeout_s,
+            instances={name: httpx.URL(endpoint) for name, endpoint in orders.instances.items()},
         )
         self._client = connect(service, provider)
         ticker = LeasedTicker(self._slow_down)
@@ -171,10 +171,7 @@ class Caller:
                 self._results.append(Result(call.number, None))
                 continue
             operation = OPERATIONS[call.operation]
-            parameters = {
-                "MqttInstanceId": self.lanes.service.instance,
-                **dict(zip(operation.parameters, call.values, strict=True)),
-            }
+            parameters = dict(zip(("MqttInstanceId", *operation.parameters), call.values, strict=True))
             settled = await self.lanes.settle(self._lane, operation, parameters, unanswered=call.unanswered)
             self._results.append(Result(call.number, None if settled is None else _without_secret(settled)))
             if self.lanes.stopping.is_set():

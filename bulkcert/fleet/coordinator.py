@@ -74,6 +74,7 @@ class FleetLanes(Lanes):
             service.workers * len(service.addresses),
             service.attempts,
             service.timeout_s,
+            {name: str(endpoint) for name, endpoint in service.instances.items()},
         )
         self._expected = service.lane_count
         self._pool = CallPool()
@@ -96,6 +97,7 @@ class FleetLanes(Lanes):
         parameters: Mapping[str, str],
         *,
         acquire: Acquire | None = None,
+        ahead: bool = False,
         unanswered: bool = False,
     ) -> CallResult | None:
         """Has a call made by some lane until it is settled; None if it was not sent at all."""
@@ -104,8 +106,8 @@ class FleetLanes(Lanes):
             raise BulkcertError(ExitStatus.USAGE, message, "Run it without --cluster.")
         if self.stopping.is_set():
             return None
-        values = tuple([parameters[name] for name in operation.parameters])
-        return await self._pool.call(operation.name, values, unanswered=unanswered)
+        values = (parameters["MqttInstanceId"], *[parameters[name] for name in operation.parameters])
+        return await self._pool.call(operation.name, values, ahead=ahead, unanswered=unanswered)
 
     async def change(self, service: Target) -> None:
         """Changes how fast all lanes may be together, and each address; they hear of it with their next grants."""

@@ -30,7 +30,7 @@ class Call(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         number: Of the call, in the session.
         operation: Name of what is called.
-        values: Of its parameters, in the order of the operation's table, without the instance.
+        values: The instance, and those of its parameters in the order of the operation's table.
         unanswered: Whether it may have been made before without an answer.
     """
 
@@ -49,6 +49,7 @@ class Orders(msgspec.Struct, frozen=True):
     workers: int
     attempts: int
     timeout_s: float
+    instances: dict[str, str]
 
 
 class Result(msgspec.Struct, frozen=True, array_like=True):

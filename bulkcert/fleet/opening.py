@@ -43,7 +43,7 @@ class Cluster:
         Raises:
             BulkcertError: It is not possible to listen there.
         """
-        run = f"{service.instance}, process {os.getpid()} on {platform.node()}"
+        run = f"{service.on}, process {os.getpid()} on {platform.node()}"
         lanes = FleetLanes(provider, progress, service, run)
 
         def answer(said: bytes) -> bytes:

@@ -52,12 +52,17 @@ class CallPool:
         """How many calls are not over."""
         return len(self._open)
 
-    def call(self, operation: str, values: tuple[str, ...], *, unanswered: bool) -> asyncio.Future[CallResult | None]:
+    def call(
+        self, operation: str, values: tuple[str, ...], *, ahead: bool, unanswered: bool
+    ) -> asyncio.Future[CallResult | None]:
         """Has some lane make a call; returns what comes of it, None where none has sent it."""
         self._last += 1
         done: asyncio.Future[CallResult | None] = asyncio.get_running_loop().create_future()
         call = self._open[self._last] = Waiting(self._last, operation, values, unanswered, done)
-        self._queue.append(call)
+        if ahead:
+            self._queue.appendleft(call)
+        else:
+            self._queue.append(call)
         return done
 
     def take(self, most: int) -> list[Call]:

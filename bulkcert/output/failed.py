@@ -9,10 +9,11 @@ from typing import cast
 import msgspec
 import polars as pl
 
-from bulkcert.input import CA_SN, OWN_PREFIX, PinnedList, ca_keys
+from bulkcert.input import CA_SN, OWN_PREFIX, ROW, PinnedList, ca_keys
 from bulkcert.output.advice import Advice
+from bulkcert.output.evidence import Ask
 from bulkcert.output.files import cannot_write
-from bulkcert.output.results import MAKE_ROOM, WHAT_TO_DO, Ask, chosen, write_rows
+from bulkcert.output.results import MAKE_ROOM, WHAT_TO_DO, chosen, write_rows
 from bulkcert.service.certificates import of_ca_key
 from bulkcert.store import queries
 from bulkcert.store.outcome import DESIRED, Outcome
@@ -100,8 +101,8 @@ class _Chooser:
 
     def failed(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Returns the rows of a batch that are not in the desired state, and are no duplicates."""
-        rows = chosen(batch, self._ask, ".csv", verified=True)
-        span = (int(rows["row"][0]), int(rows["row"][-1])) if rows.height else (1, 0)
+        span = (int(batch[ROW][0]), int(batch[ROW][-1])) if batch.height else (1, 0)
+        rows = chosen(batch, self._ask(queries.window, *span), ".csv", verified=True)
         undone = pl.Series(self._ask(queries.rows, queries.MAYBE_UNDONE, *span), dtype=pl.UInt32)
         desired, is_desired = self._advice.action.desired_status.value, pl.col("outcome").is_in([*DESIRED])
         state = pl.col("verified_status")

@@ -6,10 +6,11 @@ It is made from the pinned list and the store, streamed; it appears whole under 
 import io
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import reduce
 from operator import and_
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
 import polars as pl
 import polars.selectors as cs
@@ -19,8 +20,10 @@ from polars.io.plugins import register_io_source
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, OWN_PREFIX, ROW, PinnedList, annotated
 from bulkcert.input.pinned import rows_at_once
+from bulkcert.output.evidence import Ask, Evidence
 from bulkcert.output.files import cannot_write, reason_of, whole
 from bulkcert.store import queries
+from bulkcert.store.evidence import confirm_mirrors
 from bulkcert.store.outcome import Outcome
 
 SUFFIXES = (".csv", ".csv.gz", ".csv.zst", ".parquet", ".ndjson")
@@ -48,9 +51,11 @@ _WINDOW = pl.Schema(
         "prior_status": pl.String(),
         "verified_status": pl.String(),
         "verified_at": pl.Int64(),
+        "digest": pl.Binary(),
+        "altered": pl.Boolean(),
     }
 )
-"""The columns of ``queries.window``, under the names that they have in results."""
+"""The columns of ``queries.window``, under the names that they have in results; the last two are in none."""
 
 COLUMNS = tuple(_WINDOW)[:11]
 """The columns after the input's own, in this order."""
@@ -66,8 +71,12 @@ _OURS = (*COLUMNS, *VERIFIED_COLUMNS, WHAT_TO_DO)
 EVERY_ROW: Mapping[str, Collection[str]] = {}
 """The condition that all rows meet."""
 
-Ask = Callable[..., Any]
-"""Asks a store one of ``queries``: ``Store.read``, or the same on a connection that only reads."""
+
+class Written(NamedTuple):
+    """What was written: rows by outcome, and the digest of all rows of the list in order, whichever were wanted."""
+
+    rows: Counter[Outcome]
+    digest: str
 
 
 MAKE_ROOM = "Nothing is lost: the store holds every outcome. Make room."
@@ -86,8 +95,9 @@ def write_results(
     only: Mapping[str, Collection[str]] = EVERY_ROW,
     *,
     advice: str = MAKE_ROOM,
-) -> Counter[Outcome]:
-    """Writes results, durable before they appear under their name; returns how many rows have each outcome.
+    into: BinaryIO | None = None,
+) -> Written:
+    """Writes results, durable before they appear under their name; every row is proved to be as it was kept.
 
     Args:
         path: Where; the suffix decides on the format.
@@ -95,24 +105,31 @@ def write_results(
         ask: Asks the store.
         only: Values of the rows that are wanted, by column of the results or ``CA_SN``; any where there are none.
         advice: What to do next if they cannot be written.
+        into: What takes them in place of the file.
 
     Raises:
-        BulkcertError: It cannot be written.
+        BulkcertError: They cannot be written, or what the store has is not what was kept.
     """
-    suffix, rows = suffix_of(path), Counter[Outcome]()
+    suffix, rows, evidence = suffix_of(path), Counter[Outcome](), Evidence(ask)
+    ask(confirm_mirrors)
     verified = ask(queries.count, queries.READ_BACK) > 0
 
     def with_outcomes(batch: pl.DataFrame) -> pl.DataFrame:
-        frame = chosen(batch, ask, suffix, only, verified=verified)
+        frame = chosen(batch, evidence.rows(batch), suffix, only, verified=verified)
         rows.update({Outcome(name): count for name, count in frame["outcome"].value_counts().iter_rows()})
         return frame
 
-    write_rows(path, pinned, with_outcomes, advice=advice)
-    return rows
+    write_rows(path, pinned, with_outcomes, advice=advice, into=into)
+    return Written(rows, evidence.digest)
 
 
 def write_rows(
-    path: Path, pinned: PinnedList, shape: Callable[[pl.DataFrame], pl.DataFrame], *, advice: str = MAKE_ROOM
+    path: Path,
+    pinned: PinnedList,
+    shape: Callable[[pl.DataFrame], pl.DataFrame],
+    *,
+    advice: str = MAKE_ROOM,
+    into: BinaryIO | None = None,
 ) -> None:
     """Writes what becomes of the batches of a list, durable before it appears under its name.
 
@@ -121,6 +138,7 @@ def write_rows(
         pinned: The list.
         shape: Returns what is written of a batch of ``annotated``; it is asked for an empty one first.
         advice: What to do next if it cannot be written.
+        into: What takes it in place of the file.
 
     Raises:
         BulkcertError: It cannot be written.
@@ -136,7 +154,7 @@ def write_rows(
 
     try:
         schema = shape(next(annotated(pinned)).clear()).schema
-        with whole(path) as file:
+        with whole(path) if into is None else nullcontext(into) as file:
             sink(frames(), schema, suffix_of(path), file)
     except BaseException as error:
         if failure:
@@ -206,7 +224,7 @@ def prove_columns(path: Path, pinned: PinnedList) -> None:
     try:
         first = next(annotated(pinned, last_row=min(1, pinned.rows)))
         for suffix in {suffix_of(path), ".csv"}:
-            frame = chosen(first, lambda *_: [], suffix, verified=True)
+            frame = chosen(first, [], suffix, verified=True)
             _write(frame.lazy(), suffix, io.BytesIO())
     except (pl.exceptions.PolarsError, PanicException) as error:
         raise BulkcertError(
@@ -217,24 +235,27 @@ def prove_columns(path: Path, pinned: PinnedList) -> None:
 
 
 def chosen(
-    batch: pl.DataFrame, ask: Ask, suffix: str, only: Mapping[str, Collection[str]] = EVERY_ROW, *, verified: bool
+    batch: pl.DataFrame,
+    known: list[tuple[object, ...]],
+    suffix: str,
+    only: Mapping[str, Collection[str]] = EVERY_ROW,
+    *,
+    verified: bool,
 ) -> pl.DataFrame:
     """Returns the input's own columns of a batch and the outcome columns behind them.
 
     Args:
         batch: One of ``annotated``.
-        ask: Asks the store.
+        known: What the store has of these rows: the columns of ``queries.WINDOW``.
         suffix: Of the file that it is for.
         only: See ``write_results``.
         verified: Whether the columns of what was read back are among them.
     """
     own = batch.select(pl.exclude(f"^{OWN_PREFIX}.*$"))
     own = own.rename(renamed(own.columns))
-    first, last = (int(batch[ROW][0]), int(batch[ROW][-1])) if batch.height else (1, 0)
-    known = pl.DataFrame(ask(queries.window, first, last), schema=_WINDOW, orient="row")
     outcomes = (
         batch.select(row=ROW)
-        .join(known, on="row", how="left", maintain_order="left")
+        .join(pl.DataFrame(known, schema=_WINDOW, orient="row"), on="row", how="left", maintain_order="left")
         .with_columns(pl.col("outcome").fill_null(Outcome.NOT_ATTEMPTED.value), pl.col("attempts").fill_null(0))
         .select(*COLUMNS, *(VERIFIED_COLUMNS if verified else ()))
     )

@@ -111,7 +111,8 @@ class Summary(msgspec.Struct, frozen=True):
     has the quantiles of the last attempt of each called row; it is empty without calls.
     Where a session was killed, ``calls_at_least``, not all of its calls are in ``calls``. ``unknown_before`` is the
     number of rows that a call may have changed and of which nobody knows what they were before. ``undone`` rows were
-    changed back by an undo, ``maybe_undone`` ones perhaps. ``failed`` is null where every row is in the desired state.
+    changed back by an undo, ``maybe_undone`` ones perhaps. ``rows_digest`` is of all rows in order, as the
+    store has them (``output.evidence``). ``failed`` is null where every row is in the desired state.
     ``instances`` has the endpoint of each where rows name several; then ``instance`` is empty, and ``endpoint`` where
     they are at several.
     """
@@ -124,6 +125,7 @@ class Summary(msgspec.Struct, frozen=True):
     input_sha256: str
     results: str
     results_sha256: str
+    rows_digest: str
     rows: int
     outcomes: dict[str, int]
     codes: dict[str, int]
@@ -159,7 +161,7 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 def summary_of(
-    status: RunStatus, pinned: PinnedList, db: sqlite3.Connection, failed: FailedRows | None = None
+    status: RunStatus, pinned: PinnedList, db: sqlite3.Connection, digest: str, failed: FailedRows | None = None
 ) -> Summary:
     """Returns the summary of a run whose results are written.
 
@@ -167,6 +169,7 @@ def summary_of(
         status: Its state.
         pinned: Its list.
         db: Its store.
+        digest: Of all its rows in order (``evidence``).
         failed: What is in the file of the rows that are not in the desired state.
 
     Raises:
@@ -191,6 +194,7 @@ def summary_of(
         input_sha256=asked.sha256,
         results=str(status.files.results),
         results_sha256=sha256_of(status.files.results),
+        rows_digest=digest,
         rows=asked.rows,
         outcomes={outcome.value: count for outcome, count in status.outcomes.items()},
         codes=dict(codes.most_common()),

@@ -14,6 +14,7 @@ from bulkcert.input import PinnedList, ca_expression
 from bulkcert.language import tr
 from bulkcert.output import summary
 from bulkcert.output.advice import Advice, meaning, quoted
+from bulkcert.output.evidence import prove
 from bulkcert.output.files import sha256_of
 from bulkcert.output.summary import utc
 from bulkcert.report.figures import (
@@ -86,6 +87,8 @@ def count(files: RunFiles, headings: Headings = _NONE) -> Figures:
 
 def _count(status: RunStatus, asked: Asked, db: sqlite3.Connection, headings: Headings) -> Figures:
     action, pinned = ACTIONS[asked.action], pinned_of(status.files, asked)
+    # What a session writes meanwhile is of no one moment.
+    digest = None if status.is_held else prove(pinned, lambda question, *about: question(db, *about))
     rows = _rows(db, pinned)
     kinds = kinds_of(rows)
     first, last = (None if at is None else utc(at / 1000) for at in queries.read_back_between(db))
@@ -112,6 +115,7 @@ def _count(status: RunStatus, asked: Asked, db: sqlite3.Connection, headings: He
         asked=asked,
         limits=summary.caps_of(status.doing or status.sessions[-1]),
         results=results,
+        rows_digest=digest,
         starts=starts,
         controls=[_controlled(each) for each in status.controls],
         certificates=known,

@@ -234,6 +234,7 @@ class Figures(msgspec.Struct, frozen=True):
         asked: What was asked.
         limits: Those of the newest session that called.
         results: The results file.
+        rows_digest: Of all rows in order (``output.evidence``); null while a session runs.
         starts: The sessions.
         controls: What operators have asked of them while they were running.
         certificates: What is known of them now.
@@ -260,6 +261,7 @@ class Figures(msgspec.Struct, frozen=True):
     asked: Asked
     limits: Caps
     results: ResultsFile
+    rows_digest: str | None
     starts: list[SessionFigures]
     controls: list[Controlled]
     certificates: Certificates

@@ -165,6 +165,8 @@ def asked_section(figures: Figures) -> Section:
         (tr("SHA-256, list"), asked.sha256),
         (tr("SHA-256, results"), f"{results.sha256} ({when})" if results.sha256 else gone),
     ]
+    if figures.rows_digest is not None:
+        facts.append((tr("BLAKE2b, all rows"), figures.rows_digest))
     return Section(tr("What was asked"), facts=facts)
 
 

@@ -4,6 +4,7 @@ Calls read, through the lanes of a run; what they show ``diagnosis`` puts into w
 """
 
 import anyio
+import msgspec
 
 from bulkcert.engine.lanes import CallResult, Lane, Lanes
 from bulkcert.engine.limits import Target
@@ -43,7 +44,8 @@ def resolve_examination(options: DoctorOptions) -> "Examination":
     has_place = bool(options.region or options.endpoint)
     endpoint = options.endpoint or f"https://{_NOWHERE}.invalid" * (not has_place)
     given = carried(ServiceOptions, options, instance=options.instance or _NOWHERE, endpoint=endpoint)
-    target = resolve_target(given, problems)
+    # Each address of this machine is asked from for itself: lanes elsewhere are none of them.
+    target = msgspec.structs.replace(resolve_target(given, problems), opener=None)
     refuse(problems, "doctor")
     return Examination(target, options, is_whole=has_place and bool(options.instance))
 

@@ -2,21 +2,23 @@
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import PinnedList, annotated
+from bulkcert.output.evidence import Ask, Evidence
 from bulkcert.output.files import refuse_taken
-from bulkcert.output.results import SUFFIXES_SHOWN, Ask, chosen, lazy, suffix_of, write_results
+from bulkcert.output.results import SUFFIXES_SHOWN, chosen, lazy, suffix_of, write_results
 from bulkcert.runs.opened import pinned_of
 from bulkcert.runs.opening import open_existing
 from bulkcert.runs.session import summarize
 from bulkcert.store import queries
-from bulkcert.store.database import reading
+from bulkcert.store.database import readable, reading
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.status import no_run
@@ -45,8 +47,8 @@ def export(files: RunFiles, output: Path, only: Mapping[str, Collection[str]], *
     if os.path.realpath(output) == os.path.realpath(files.failed):
         raise BulkcertError(ExitStatus.CANNOT_WRITE, f"{output} is the failed rows of the run", _OTHER)
     refuse_taken(output, overwrite=overwrite)
-    with _reading(files) as (pinned, ask):
-        return write_results(output, pinned, ask, only, advice=_ELSEWHERE)
+    with reading_run(files) as (pinned, ask):
+        return write_results(output, pinned, ask, only, advice=_ELSEWHERE).rows
 
 
 def scan(files: RunFiles) -> pl.LazyFrame:
@@ -55,28 +57,34 @@ def scan(files: RunFiles) -> pl.LazyFrame:
     Raises:
         NoRunError: There is no such run.
     """
-    with _reading(files) as (pinned, ask):
+    with reading_run(files) as (pinned, ask):
         verified = ask(queries.count, queries.READ_BACK) > 0
-        schema = chosen(next(annotated(pinned)).clear(), ask, ".parquet", verified=verified).schema
+        schema = chosen(next(annotated(pinned)).clear(), [], ".parquet", verified=verified).schema
 
     def frames() -> Iterator[pl.DataFrame]:
-        with _reading(files) as (pinned, ask):
+        with reading_run(files) as (pinned, ask):
+            evidence = Evidence(ask)
             for batch in annotated(pinned):
-                yield chosen(batch, ask, ".parquet", verified=verified)
+                yield chosen(batch, evidence.rows(batch), ".parquet", verified=verified)
 
     return lazy(frames, schema)
 
 
 @contextmanager
-def _reading(files: RunFiles) -> Iterator[tuple[PinnedList, Ask]]:
+def reading_run(files: RunFiles) -> Iterator[tuple[PinnedList, Ask]]:
     """Opens the list and the store of a run, while a session may be running.
 
     Raises:
         NoRunError: There is no such run.
     """
+
+    def ask(question: Callable[..., Any], *about: object) -> Any:
+        with readable(files.store, ExitStatus.INPUT_UNREADABLE):
+            return question(db, *about)
+
     try:
         with reading(files.store) as db:
-            yield pinned_of(files, queries.asked(db)), lambda ask, *about: ask(db, *about)
+            yield pinned_of(files, queries.asked(db)), ask
     except FileNotFoundError:
         raise no_run(files) from None
 
@@ -88,10 +96,10 @@ def rewrite(files: RunFiles) -> Counter[Outcome]:
         NoRunError: There is no such run.
         BulkcertError: A session is running, or they cannot be written.
     """
-    opened = open_existing(files)
+    opened = open_existing(files, proves=False)
     try:
-        rows = write_results(files.results, opened.pinned, opened.store.read)
-        summarize(opened)
+        rows, digest = opened.write_results()
+        summarize(opened, digest)
     finally:
         opened.close()
     return rows

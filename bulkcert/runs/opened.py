@@ -17,12 +17,15 @@ import polars as pl
 from bulkcert.engine.limits import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, INSTANCE, ROW, PinnedList, annotated
+from bulkcert.output.evidence import prove, serials_in
 from bulkcert.output.files import cannot_write, sync_directory, sync_file
+from bulkcert.output.results import Written, write_results
 from bulkcert.runs.options import NotifyOptions, ServiceOptions
 from bulkcert.runs.target import resolve_target
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.service.signing import Credentials
 from bulkcert.store import queries
+from bulkcert.store.evidence import Serials
 from bulkcert.store.lock import this_user
 from bulkcert.store.outcome import Row
 from bulkcert.store.paths import RunFiles
@@ -96,6 +99,26 @@ class OpenRun(msgspec.Struct):
             Row(row, device_sn, ca_sn, *earlier.get(row, (None, False)), instance)
             for row, device_sn, ca_sn, instance in fields_of(frame, self.action)
         ]
+
+    def serials(self, rows: list[int]) -> dict[int, Serials]:
+        """Returns the serials of some rows."""
+        return {
+            row: serials
+            for frame in annotated(self.pinned, first_row=min(rows), last_row=max(rows), own=False)
+            for row, serials in serials_in(frame.filter(is_in(rows)))
+        }
+
+    def prove(self) -> None:
+        """Proves that the store has every row as it was written, before anything is decided by it.
+
+        Raises:
+            BulkcertError: CANNOT_WRITE: it has not.
+        """
+        prove(self.pinned, self.store.read)
+
+    def write_results(self) -> Written:
+        """Writes the results; see ``output.results.write_results``."""
+        return write_results(self.files.results, self.pinned, self.store.read)
 
     def where(self, options: Options) -> Options:
         """Returns options that lead to where the run was made.

@@ -33,12 +33,16 @@ from bulkcert.store.status import no_run
 from bulkcert.store.store import Store
 
 
-def open_existing(files: RunFiles) -> OpenRun:
+def open_existing(files: RunFiles, *, proves: bool = True) -> OpenRun:
     """Opens a run that was begun, from its store alone.
+
+    Args:
+        files: Of the run.
+        proves: Whether every row is proved to be as it was written.
 
     Raises:
         NoRunError: There is none.
-        BulkcertError: Another process holds it, or it cannot be read or written.
+        BulkcertError: Another process holds it, it cannot be read or written, or is not as it was written.
     """
     if not files.store.exists():
         if lock.is_held(files.lock):
@@ -53,9 +57,12 @@ def open_existing(files: RunFiles) -> OpenRun:
             raise no_run(files)
         asked = store.read(queries.asked)
         _confirm_own(files, asked)
+        opened = OpenRun(files, held, store, asked, pinned_of(files, asked))
+        if proves:
+            opened.prove()
         failing.pop_all()
     bind(run=asked.run, action=asked.action, instance=asked.instance or None, rehearsal=asked.rehearsal)
-    return OpenRun(files, held, store, asked, pinned_of(files, asked))
+    return opened
 
 
 def open_run(job: ResolvedJob, on_progress: Callable[[int], None] | None = None) -> Run:
@@ -257,7 +264,9 @@ def _resumed(new: OpenRun, earlier: Asked) -> OpenRun:
     pinned.path.unlink(missing_ok=True)
     if asked.protected_by:
         store.correct(msgspec.structs.replace(earlier, protected_by=asked.protected_by, spares_cas=asked.spares_cas))
-    return msgspec.structs.replace(new, asked=earlier, pinned=before, is_new=False)
+    resumed = msgspec.structs.replace(new, asked=earlier, pinned=before, is_new=False)
+    resumed.prove()
+    return resumed
 
 
 _NAMES = {"action": "the action", "on": "the instance", "endpoint": "the endpoint", "keys_sha256": "the list"}

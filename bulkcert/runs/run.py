@@ -19,7 +19,8 @@ from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.engine.states import StateReader
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import ROW, Check
+from bulkcert.input import Check
+from bulkcert.output.evidence import serials_in
 from bulkcert.output.summary import Summary
 from bulkcert.runs.found import CAS_COUNTED, Found, Registered, count_devices, worth_counting
 from bulkcert.runs.instances import ask_instances
@@ -34,6 +35,7 @@ from bulkcert.service.certificates import Status
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import queries
 from bulkcert.store.database import unwritable
+from bulkcert.store.evidence import Serials
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import ChangeRecord, PlanRecord
 from bulkcert.store.store import now_ms
@@ -293,9 +295,8 @@ def _is_old(preflight_at: int | None) -> bool:
 
 def _states(
     sightings: Sightings, frame: pl.DataFrame, desired: Status | None
-) -> Iterator[tuple[str, str | None, int | None, int]]:
-    """Yields of the rows that were seen what they were, and the outcome where they need no call."""
-    for row in frame[ROW]:
+) -> Iterator[tuple[int, Serials, str, int | None]]:
+    """Yields of the rows that were seen what they were, and when where they need no call."""
+    for row, serials in serials_in(frame):
         if (status := sightings.status(row)) is not None:
-            unchanged = (Outcome.UNCHANGED.value, sightings.seen_at(row)) if status == desired else (None, None)
-            yield status.value, *unchanged, row
+            yield row, serials, status.value, sightings.seen_at(row) if status == desired else None

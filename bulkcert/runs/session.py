@@ -5,6 +5,7 @@
 
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -20,12 +21,13 @@ from bulkcert.engine.progress import Progress, Stop
 from bulkcert.engine.session import Interruption, Observer, calling, together
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.output.evidence import prove
 from bulkcert.output.failed import FailedRows, write_failed
-from bulkcert.output.results import write_results
 from bulkcert.output.summary import Summary, summary_of, write_summary
 from bulkcert.runs.control import controlled
 from bulkcert.runs.opened import OpenRun
 from bulkcert.service.credentials import CredentialProvider
+from bulkcert.store.outcome import Outcome
 from bulkcert.store.status import RunStatus
 from bulkcert.store.store import Store
 
@@ -119,9 +121,9 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
     """
     store = opened.store
     try:
-        rows = write_results(opened.files.results, opened.pinned, store.read)
+        rows, digest = opened.write_results()
         reached = opened.status()
-        _confirm_sum(reached, rows.total())
+        _confirm_sum(reached, rows)
     except BulkcertError as error:
         if stop is None:
             raise
@@ -141,7 +143,7 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
         store.end(status, **reason)
     ended = opened.status()
     failed = write_failed(ended, opened.pinned, store.read)
-    summary = summary_of(ended, opened.pinned, store.db, failed)
+    summary = summary_of(ended, opened.pinned, store.db, digest, failed)
     if store.failure and stop is not None:
         # The store could not take its end; what people are shown must not wait for that.
         summary = msgspec.structs.replace(summary, exit_status=int(status), stopped=stop.message, advice=stop.advice)
@@ -149,8 +151,12 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
     return summary
 
 
-def summarize(opened: OpenRun) -> FailedRows | None:
+def summarize(opened: OpenRun, digest: str | None) -> FailedRows | None:
     """Writes the failed rows and the summary of a run again, unless it has not run or its results are gone.
+
+    Args:
+        opened: The run.
+        digest: Of all its rows, if its results were written just now.
 
     Returns:
         The failed rows; None where there are none, or nothing was written.
@@ -162,20 +168,21 @@ def summarize(opened: OpenRun) -> FailedRows | None:
     if status.doing is None or not opened.files.results.exists():
         return None
     failed = write_failed(status, opened.pinned, opened.store.read)
-    write_summary(status, summary_of(status, opened.pinned, opened.store.db, failed))
+    digest = digest or prove(opened.pinned, opened.store.read)
+    write_summary(status, summary_of(status, opened.pinned, opened.store.db, digest, failed))
     return failed
 
 
-def _confirm_sum(status: RunStatus, rows: int) -> None:
+def _confirm_sum(status: RunStatus, rows: Counter[Outcome]) -> None:
     """Confirms that every row that came in has gone out with an outcome.
 
     Raises:
         BulkcertError: They do not add up.
     """
-    asked, outcomes = status.asked.rows if status.asked else 0, status.outcomes
-    if rows != asked or outcomes.total() != asked or min(outcomes.values(), default=0) < 0:
+    asked, outcomes, out = status.asked.rows if status.asked else 0, status.outcomes, rows.total()
+    if out != asked or rows != outcomes:
         raise BulkcertError(
             ExitStatus.INTERNAL,
-            f"{status.files.results}: {asked} rows came in, {rows} went out, {outcomes.total()} have an outcome",
+            f"{status.files.results}: {asked} rows came in, {out} went out, {outcomes.total()} have an outcome",
             "Please report this; the store holds every outcome.",
         )

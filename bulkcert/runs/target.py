@@ -10,19 +10,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import product
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import httpx
 import msgspec
 
 from bulkcert.engine.limits import Target
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import Check, InstanceSource
-from bulkcert.input.instances import INSTANCE_ID
 from bulkcert.runs.cluster import is_loopback, resolve_cluster
 from bulkcert.runs.options import ColumnOptions, ServiceOptions
 from bulkcert.runs.rates import above_documented, wrong_limits
 from bulkcert.service.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_host
+
+if TYPE_CHECKING:
+    from bulkcert.input import Check, InstanceSource
 
 MOST_IN_FLIGHT, LONGEST_TIMEOUT_S = 65_536, 3600.0
 
@@ -98,7 +99,7 @@ def resolve_target(options: ServiceOptions, problems: list[str], *, named_by_row
 Located = TypeVar("Located", bound=Target)
 
 
-def located(service: Located, check: Check, *, vpc: bool) -> Located:
+def located(service: Located, check: "Check", *, vpc: bool) -> Located:
     """Returns a service with the instances that the rows of a list name.
 
     Args:
@@ -122,7 +123,7 @@ def located(service: Located, check: Check, *, vpc: bool) -> Located:
     return service
 
 
-def instance_source(options: ServiceOptions, columns: ColumnOptions, *, optional: bool = False) -> InstanceSource:
+def instance_source(options: ServiceOptions, columns: ColumnOptions, *, optional: bool = False) -> "InstanceSource":
     """Returns where it is said which instance a row is of.
 
     Args:
@@ -130,6 +131,8 @@ def instance_source(options: ServiceOptions, columns: ColumnOptions, *, optional
         columns: The same.
         optional: Whether a list that does not say it is of use without ``--instance``.
     """
+    from bulkcert.input import InstanceSource  # noqa: PLC0415 - it loads what reads lists, which a lane has none of
+
     return InstanceSource(
         instance=options.instance.strip(),
         instance_column=columns.instance_column,
@@ -163,6 +166,8 @@ def sending(service: Target) -> Iterator[list[str]]:
 
 def wrong_instance(instance: str) -> str:
     """Returns why a text cannot be the ID of an instance, or an empty text if it can."""
+    from bulkcert.input.instances import INSTANCE_ID  # noqa: PLC0415 - as above
+
     if re.fullmatch(INSTANCE_ID, instance):
         return ""
     return f"--instance {instance!r} must be letters, digits, - and _ only, as in post-cn-7mz2d000001"

@@ -20,7 +20,6 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, ca_keys
 from bulkcert.log import bind
 from bulkcert.output.failed import FailedRows
-from bulkcert.output.results import write_results
 from bulkcert.output.summary import utc
 from bulkcert.runs.approval import confirm_required
 from bulkcert.runs.command_options import VerifyOptions
@@ -156,7 +155,7 @@ class Verifier(msgspec.Struct):
             for row, status in enumerate(statuses)
             if status and (everything or status != kept[row])
         )
-        self.opened.store.keep_read_back(states)
+        self.opened.store.keep_read_back(states, self.opened.serials)
         self._kept = bytearray(statuses)
 
     async def _act(self, lanes: Lanes, sightings: Sightings) -> set[int]:
@@ -198,14 +197,13 @@ class Verifier(msgspec.Struct):
             BulkcertError: They cannot be written.
         """
         opened = self.opened
-        if self.has_read:
-            write_results(opened.files.results, opened.pinned, opened.store.read)
+        digest = opened.write_results().digest if self.has_read else None
         verification = self._verification()
         stop = self.stop
         encoded = msgspec.json.encode(verification).decode()
         reason = {"stopped": stop.message, "advice": stop.advice} if stop else {}
         opened.store.end(verification.exit_status, verification=encoded, **reason)
-        self.failed = summarize(opened)
+        self.failed = summarize(opened, digest)
         return verification
 
     @property

@@ -41,7 +41,7 @@ _REASONS = {
 
 
 def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
-    """Opens a store for its writer, who holds the lock; one that is missing is made, without tables.
+    """Opens a store for its writer, who holds the lock, in a transaction; one that is missing is made, without tables.
 
     Returns:
         The connection, and whether its file is on another machine, so that readers and the writer wait for each other.
@@ -64,6 +64,7 @@ def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
             db.execute(f"PRAGMA journal_mode = {'DELETE' if network else 'WAL'}")
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA cache_size = -16000")
+            db.execute("BEGIN IMMEDIATE")
         except BaseException:
             db.close()
             raise
@@ -210,9 +211,10 @@ def readable(path: Path, status: ExitStatus) -> Iterator[None]:
 
 def _unusable(path: Path, error: sqlite3.DatabaseError, status: ExitStatus) -> BulkcertError:
     code = _code_of(error)
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    # What SQLite objects to in statements of ours that it has accepted before is what it finds (0: it is no UTF-8).
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH, 0):
         return damaged(path, reason_of(error), status)
-    if code == sqlite3.SQLITE_FULL:
+    if status == ExitStatus.CANNOT_WRITE and code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
         advice = "Make room, or name a results file with -o where there is some. No calls were made."
         return BulkcertError(status, f"cannot write {path}: {reason_of(error)}", advice)
     advice = "A run's files can be read by their owner only: ask as the user who started it."
@@ -242,11 +244,15 @@ def _cannot_write(path: Path, reason: str) -> BulkcertError:
     )
 
 
-def contradiction() -> sqlite3.DatabaseError:
+def contradiction(reason: str = "it holds what nobody has written") -> sqlite3.DatabaseError:
     """Returns what to raise where a store holds what nobody has written."""
-    error = sqlite3.DatabaseError()
+    error = Contradiction(reason)
     error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
     return error
+
+
+class Contradiction(sqlite3.DatabaseError):
+    """A store holds what nobody has written; its text says what."""
 
 
 def _code_of(error: sqlite3.Error) -> int:
@@ -255,7 +261,7 @@ def _code_of(error: sqlite3.Error) -> int:
 
 def reason_of(error: sqlite3.Error) -> str:
     """Returns why a store could not be read or written, in words."""
-    return _REASONS.get(_code_of(error), str(error))
+    return str(error) if isinstance(error, Contradiction) else _REASONS.get(_code_of(error), str(error))
 
 
 def is_on_network(path: Path) -> bool:

@@ -84,19 +84,21 @@ class Row(msgspec.Struct, frozen=True):
         return ca_key(self.ca_sn, self.instance)
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True):
-    """What became of one row.
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What became of one row; what there was none of is None.
 
     Attributes:
         row: Number of the row, from 1.
         outcome: Its outcome.
         code: Code of the last answer; ``Client.…`` where it is our own (no answer, no echo).
         message: Message of the last answer.
-        http_status: Status of the last answer; 0 where there was none.
+        http_status: Status of the last answer.
         request_id: The service's id of the last request.
         attempts: Calls made for this row in this session.
-        sent_at: When the last attempt was sent, Unix time in milliseconds; 0 if none was.
+        sent_at: When the last attempt was sent, Unix time in milliseconds.
         finished_at: When its answer was complete, or given up, Unix time in milliseconds.
+        device_sn: Serial of the device certificate; empty for CA actions.
+        ca: Key of its CA (``service.certificates.ca_key``).
         latency_ms: Time from sending the last attempt to its answer, in milliseconds.
         again: Whether the next session takes the row up again: this one stopped before its outcome was final.
         changed: Whether a call may have changed the certificate.
@@ -104,13 +106,15 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 
     row: int
     outcome: Outcome
-    code: str = ""
-    message: str = ""
-    http_status: int = 0
-    request_id: str = ""
+    code: str | None = None
+    message: str | None = None
+    http_status: int | None = None
+    request_id: str | None = None
     attempts: int = 0
-    sent_at: int = 0
-    finished_at: int = 0
-    latency_ms: float = 0.0
+    sent_at: int | None = None
+    finished_at: int | None = None
+    device_sn: str = ""
+    ca: str = ""
+    latency_ms: float | None = None
     again: bool = False
     changed: bool = False

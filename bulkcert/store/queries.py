@@ -3,7 +3,7 @@
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -53,7 +53,7 @@ LAST = 2**63 - 1
 
 WINDOW = (
     *("row", "outcome", "code", "message", "http_status", "request_id", "attempts", "sent_at", "finished_at"),
-    *("latency_ms", "before", "verified", "verified_at"),
+    *("latency_ms", "before", "verified", "verified_at", "digest", "altered"),
 )
 """Columns of ``window``."""
 
@@ -232,12 +232,13 @@ def earlier(db: sqlite3.Connection, first: int, last: int) -> dict[int, tuple[Ou
     return {row: (_outcome(outcome) if outcome else None, bool(sent)) for row, outcome, sent in found}
 
 
-def window(db: sqlite3.Connection, first: int, last: int) -> list[tuple[object, ...]]:
+def window(db: sqlite3.Connection, first: int, last: int) -> list[tuple[Any, ...]]:
     """Returns what is known of the rows from ``first`` to ``last``, both included: the columns of ``WINDOW``.
 
     The message of a row that was not called is why. A duplicate was before, and was read back, as the row it repeats.
     """
     columns = dict.fromkeys(WINDOW, "c.{0}") | {"message": "CASE c.outcome WHEN c.never THEN c.why ELSE c.message END"}
+    columns |= {"altered": "c.altered OR (c.digest IS NULL) <> (c.newest IS NULL)"}
     columns |= dict.fromkeys(("before", "verified", "verified_at"), "COALESCE(o.{0}, c.{0})")
     names = ", ".join(column.format(name) for name, column in columns.items())
     statement = f"""SELECT {names} FROM certificate c LEFT JOIN certificate o ON o.row = c.first_row

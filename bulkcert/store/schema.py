@@ -13,12 +13,24 @@ SessionKind = Literal["run", "verify", "undo"]
 
 Request = Literal["rate", "pause", "continue", "stop"]
 
+
+def _mirrored(expression: str) -> str:
+    """Returns columns that hold a copy of what an expression comes to, and say whether it comes to that no longer."""
+    return f"""mirror GENERATED ALWAYS AS ({expression}) STORED,
+    altered INT GENERATED ALWAYS AS (mirror IS NOT ({expression})) VIRTUAL"""
+
+
+_WITHOUT_DIGEST = """CASE WHEN COALESCE(never, before, verified) IS NULL
+    THEN COALESCE(session, 0) * 4 + again * 2 + changed
+    ELSE json_array(session, again, changed, never, first_row, why, before, verified, verified_at) END"""
+"""What commands decide by beyond the digest of a row: SQL alone changes it, which cannot make digests."""
+
 TABLES = (
-    """
+    f"""
 -- What was asked: one row.
-CREATE TABLE run (id INTEGER PRIMARY KEY CHECK (id = 1), asked TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE run (id INTEGER PRIMARY KEY CHECK (id = 1), asked TEXT NOT NULL, {_mirrored("asked")}) WITHOUT ROWID;
 """,
-    """
+    f"""
 -- One start of a command. 'preflight_at' is when the states before its calls were read, or a run continued without;
 -- 'figures' are the newest live ones. One that has not ended was killed, unless it is the newest and its lock is held.
 -- 'logged': part of what it has done may be in the log next to the file, which must be there then.
@@ -27,17 +39,20 @@ CREATE TABLE session (
     user TEXT NOT NULL, version TEXT NOT NULL, access_key_id TEXT NOT NULL, credentials TEXT NOT NULL,
     started_at INT NOT NULL, preflight_at INT, beat_at INT, figures TEXT, ended_at INT, exit_status INT,
     stopped TEXT NOT NULL DEFAULT '', advice TEXT NOT NULL DEFAULT '', stop_code TEXT NOT NULL DEFAULT '',
-    verification TEXT, logged INT NOT NULL DEFAULT 1);
+    verification TEXT, logged INT NOT NULL DEFAULT 1,
+    {_mirrored("json_array(kind, options || '', started_at, preflight_at, ended_at, exit_status, verification)")});
 """,
-    """
+    f"""
 -- A row of the list, once something is known of it beyond its serials, which stand in the pinned list: 'never' and
 -- 'why' it is not called, its newest outcome, whether the next session takes it up 'again' all the same, whether a call
--- may have 'changed' the certificate, and the state that was 'verified' since.
+-- may have 'changed' the certificate, and the state that was 'verified' since. 'digest' is of what came of the row, and
+-- of its serials (``evidence``).
 CREATE TABLE certificate (
     row INTEGER PRIMARY KEY, never TEXT, first_row INT, why TEXT, before TEXT, newest TEXT,
     again INT NOT NULL DEFAULT 0, changed INT NOT NULL DEFAULT 0, session INT, code TEXT, message TEXT,
     http_status INT, request_id TEXT, attempts INT NOT NULL DEFAULT 0, sent_at INT, finished_at INT, latency_ms REAL,
-    verified TEXT, verified_at INT,
+    verified TEXT, verified_at INT, digest BLOB,
+    {_mirrored(_WITHOUT_DIGEST)},
     -- A row that was called keeps what came of it, though a list protects it now.
     outcome TEXT GENERATED ALWAYS AS (CASE
         WHEN never = 'protected' AND attempts > 0 AND newest <> 'not_attempted' THEN newest
@@ -49,19 +64,20 @@ CREATE INDEX certificate_outcome ON certificate (outcome, again);
     """
 CREATE INDEX certificate_verified ON certificate (verified) WHERE verified IS NOT NULL;
 """,
-    """
+    f"""
 -- The rows that a session is calling: on disk before it does, gone once the outcome is there or the session has ended.
 -- What a killed session has left here it may have called without a trace. 'sent' rows stay after an orderly end:
 -- the intent to make a call that must not be repeated blindly, and a call of an undo that was never answered.
 -- Each session has its own claim on a row: what settles one does not settle what another may have done.
 CREATE TABLE claim (
-    row INT NOT NULL, session INT NOT NULL, sent INT NOT NULL DEFAULT 0, PRIMARY KEY (row, session)) WITHOUT ROWID;
+    row INT NOT NULL, session INT NOT NULL, sent INT NOT NULL DEFAULT 0,
+    {_mirrored("row * 2 + sent + session * 8589934592")}, PRIMARY KEY (row, session)) WITHOUT ROWID;
 """,
     """
 -- Outcomes of calls that newer ones have replaced, and calls of an undo that have changed nothing back: for audit.
 CREATE TABLE attempt (
     id INTEGER PRIMARY KEY, session INT, row INT NOT NULL, outcome TEXT NOT NULL, code TEXT, message TEXT,
-    http_status INT, request_id TEXT, attempts INT NOT NULL, sent_at INT, finished_at INT);
+    http_status INT, request_id TEXT, attempts INT NOT NULL, sent_at INT, finished_at INT, digest BLOB);
 """,
     """
 -- What an operator asked of a session while it was running; the rates are those that are to hold from then on.
@@ -72,9 +88,10 @@ CREATE TABLE control (
 """,
     """
 CREATE TRIGGER superseded BEFORE UPDATE OF newest ON certificate WHEN OLD.attempts > 0 OR OLD.newest = 'undone' BEGIN
-    INSERT INTO attempt (session, row, outcome, code, message, http_status, request_id, attempts, sent_at, finished_at)
+    INSERT INTO attempt (session, row, outcome, code, message, http_status, request_id, attempts, sent_at, finished_at,
+        digest)
     VALUES (OLD.session, OLD.row, OLD.newest, OLD.code, OLD.message, OLD.http_status, OLD.request_id, OLD.attempts,
-        OLD.sent_at, OLD.finished_at);
+        OLD.sent_at, OLD.finished_at, OLD.digest);
 END;
 """,
 )

@@ -9,11 +9,12 @@ the calls, which costs ten times what the row does.
 from bulkcert.store.outcome import Record
 
 _OF_RECORD = {name: f"value ->> {place}" for place, name in enumerate(Record.__struct_fields__)}
-# What there was none of is NULL.
-_ANSWER = {name: f"NULLIF({_OF_RECORD[name]}, '')" for name in ("code", "message", "request_id")}
-_ANSWER |= {name: f"NULLIF({_OF_RECORD[name]}, 0)" for name in ("http_status", "sent_at", "finished_at")}
-_CALL = _ANSWER | {"latency_ms": f"NULLIF({_OF_RECORD['latency_ms']}, 0)", "attempts": _OF_RECORD["attempts"]}
-_NEWEST = _CALL | {"newest": _OF_RECORD["outcome"], "again": _OF_RECORD["again"]}
+_ANSWER = {
+    name: _OF_RECORD[name] for name in ("code", "message", "request_id", "http_status", "sent_at", "finished_at")
+}
+_CALL = {name: _OF_RECORD[name] for name in (*_ANSWER, "latency_ms", "attempts")}
+_ANSWERED = _ANSWER | {"digest": "substr(?3, key * 8 + 1, 8)"}  # as ``evidence.encoded`` has them
+_NEWEST = _CALL | _ANSWERED | {"newest": _OF_RECORD["outcome"], "again": _OF_RECORD["again"]}
 
 OUTCOME = f"""INSERT INTO certificate (session, row, changed, {", ".join(_NEWEST)})
 SELECT ?1, {_OF_RECORD["row"]}, {_OF_RECORD["outcome"]} <> 'undone' AND ({_OF_RECORD["changed"]}
@@ -24,16 +25,16 @@ ON CONFLICT (row) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name 
     changed = CASE WHEN excluded.newest = 'undone' THEN 0 ELSE changed OR excluded.changed END,
     verified = CASE WHEN excluded.attempts > 0 THEN NULL ELSE verified END,
     verified_at = CASE WHEN excluded.attempts > 0 THEN NULL ELSE verified_at END"""
-"""Keeps records: the session, and the records. What an earlier session may have called without a trace may be changed,
-whatever came of its call now."""
+"""Keeps records: the session, and the records with their digests. What an earlier session may have called without a
+trace may be changed, whatever came of its call now."""
 
-ATTEMPT = f"""INSERT INTO attempt (session, row, outcome, attempts, {", ".join(_ANSWER)})
-SELECT ?, {", ".join(_OF_RECORD[name] for name in ("row", "outcome", "attempts"))}, {", ".join(_ANSWER.values())}
-FROM json_each(?) WHERE {_OF_RECORD["attempts"]}"""
-"""Keeps records for audit alone: the session, and the records."""
+ATTEMPT = f"""INSERT INTO attempt (session, row, outcome, attempts, {", ".join(_ANSWERED)})
+SELECT ?1, {", ".join(_OF_RECORD[name] for name in ("row", "outcome", "attempts"))}, {", ".join(_ANSWERED.values())}
+FROM json_each(?2) WHERE {_OF_RECORD["attempts"]}"""
+"""Keeps records for audit alone: the session, and the records with their digests."""
 
 _NO_ANSWER = ", ".join(f"{name} = NULL" for name in (*_ANSWER, "latency_ms"))
-OUTCOME_DROPPED = f"""UPDATE certificate SET newest = NULL, again = 0, attempts = 0, {_NO_ANSWER}
+OUTCOME_DROPPED = f"""UPDATE certificate SET newest = NULL, digest = NULL, again = 0, attempts = 0, {_NO_ANSWER}
     WHERE never IS NOT NULL AND newest = 'not_attempted'"""
 """Drops what came of rows that a run stopped before, and that are not called any more."""
 
@@ -47,10 +48,13 @@ an undo made in vain."""
 UNDO_SETTLED = "DELETE FROM claim WHERE row = ? AND session IN (SELECT id FROM session WHERE kind = 'undo')"
 """Drops those of undos on a row."""
 
-UNDONE_AS_READ = """UPDATE certificate SET newest = 'undone', changed = 0, again = 0, code = NULL, http_status = NULL,
-    request_id = NULL, attempts = 0, message = 'read back so after an undo that was not answered'
+READ_SO = "read back so after an undo that was not answered"
+"""The message of a row that an undo has changed back without an answer."""
+
+UNDONE_AS_READ = f"""UPDATE certificate SET newest = 'undone', changed = 0, again = 0, attempts = 0, {_NO_ANSWER},
+    message = '{READ_SO}', finished_at = ?, digest = ?
     WHERE row = ? AND newest NOT IN ('not_attempted', 'undone')"""
-"""Takes note that an undo has changed a row back."""
+"""Takes note that an undo has changed a row back, and when that was read."""
 
 CLAIM = "INSERT OR IGNORE INTO claim (row, session) SELECT value, ? FROM json_each(?)"
 """Claims rows for a session."""
@@ -68,8 +72,8 @@ READ_BACK = """INSERT INTO certificate (verified, verified_at, row) VALUES (?, ?
 """Keeps what was read back of a row."""
 
 # What a session may have called stays as it was: what is read of it now is not its state before.
-BEFORE = """INSERT INTO certificate (before, newest, finished_at, row)
-    SELECT ?1, ?2, ?3, ?4 WHERE NOT EXISTS (SELECT 1 FROM claim WHERE row = ?4)
+BEFORE = """INSERT INTO certificate (before, newest, finished_at, digest, row)
+    SELECT ?1, ?2, ?3, ?4, ?5 WHERE NOT EXISTS (SELECT 1 FROM claim WHERE row = ?5)
     ON CONFLICT (row) DO UPDATE SET before = excluded.before, finished_at = excluded.finished_at,
-    newest = excluded.newest WHERE NOT changed AND newest IS NULL"""
+    newest = excluded.newest, digest = excluded.digest WHERE NOT changed AND newest IS NULL"""
 """Keeps what was read of a row before it was called."""

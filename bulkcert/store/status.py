@@ -12,7 +12,7 @@ import msgspec
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import ACTIONS
-from bulkcert.store import lock, queries
+from bulkcert.store import evidence, lock, queries
 from bulkcert.store.database import contradiction, reading
 from bulkcert.store.lock import Holder
 from bulkcert.store.outcome import DESIRED, Outcome
@@ -203,6 +203,7 @@ def status_in(
         holder: Who holds the run; None if nobody does, or whoever asks.
         brief: Whether ``unknown_before`` stays 0 unless the run was undone: finding it reads every row.
     """
+    evidence.confirm_mirrors(db)
     asked = queries.asked(db)
     if not (sessions := tuple(queries.sessions(db))):
         raise contradiction()

@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -21,6 +21,7 @@ from bulkcert.errors import ExitStatus
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store import queries, statements
 from bulkcert.store.database import connect, make_tables, readable, rest, unwritable
+from bulkcert.store.evidence import Serials, digest_of, encoded
 from bulkcert.store.outcome import Outcome, Record
 from bulkcert.store.schema import Asked, SessionKind
 
@@ -62,7 +63,6 @@ class Store:
         self._pending: list[Record | int] = []
         self._taken = 0
         self._wanted, self._hurry, self._synced = anyio.Event(), anyio.Event(), anyio.Event()
-        self.db.execute("BEGIN IMMEDIATE")
         self.was_empty = self.is_new
         """Whether there was no run in it when it was opened."""
 
@@ -220,9 +220,9 @@ class Store:
         with self.transaction() as db:
             if sent:
                 db.execute(statements.SENT, (self.session, _text(sent)))
-            db.execute(statements.OUTCOME, (self.session, _text(records)))
+            db.execute(statements.OUTCOME, (self.session, *encoded(records)))
             if vain:
-                db.execute(statements.ATTEMPT, (self.session, _text(vain)))
+                db.execute(statements.ATTEMPT, (self.session, *encoded(vain)))
             if own:
                 db.execute(statements.OWN_SETTLED, (_text(own), self.session))
             db.execute(statements.SETTLED, (_text(settled),))
@@ -234,10 +234,14 @@ class Store:
         with self.transaction() as db:
             db.execute(statements.CLAIM, (self.session, _text(list(rows))))
 
-    def keep_states(self, states: Iterable[tuple[str, str | None, int | None, int]]) -> None:
-        """Keeps what was read of rows before they were called: state, ``unchanged`` and when if so, and the row."""
+    def keep_states(self, states: Iterable[tuple[int, Serials, str, int | None]]) -> None:
+        """Keeps what was read of rows before they were called.
+
+        Args:
+            states: Row, serials, state, and when it was read if that is the desired one, which leaves it unchanged.
+        """
         with self.transaction() as db:
-            db.executemany(statements.BEFORE, states)
+            db.executemany(statements.BEFORE, (_before(*each) for each in states))
 
     def forget_states(self) -> None:
         """Drops what a preflight has read that was interrupted: no call was made yet, and it may be long ago."""
@@ -248,20 +252,31 @@ class Store:
     def forget_unchanged(self) -> None:
         """Drops that rows were found in the desired state, which is too long ago to be believed."""
         with self.transaction() as db:
-            emptied = "before = NULL, newest = NULL, again = 0, finished_at = NULL"
+            emptied = "before = NULL, newest = NULL, digest = NULL, again = 0, finished_at = NULL"
             db.execute(f"UPDATE certificate SET {emptied} WHERE newest = 'unchanged'")  # noqa: S608 - ours
 
-    def keep_read_back(self, states: Iterable[tuple[str, int, int]]) -> None:
-        """Keeps what was read back of rows: status, Unix time in milliseconds, row."""
+    def keep_read_back(
+        self, states: Iterable[tuple[str, int, int]], serials: Callable[[list[int]], Mapping[int, Serials]]
+    ) -> None:
+        """Keeps what was read back of rows.
+
+        Args:
+            states: Status, Unix time in milliseconds, row.
+            serials: Returns those of some rows.
+        """
         states = list(states)
         with self.transaction() as db:
             db.executemany(statements.READ_BACK, states)
             # What an undo may have changed back without a trace is known by now.
             if maybe := set(queries.rows(db, queries.UNDO_CLAIMED)):
                 restored = ACTIONS[queries.asked(db).action].before
-                read = [(row, status) for status, _, row in states if row in maybe]
-                db.executemany(statements.UNDONE_AS_READ, ((row,) for row, status in read if status == restored))
-                db.executemany(statements.UNDO_SETTLED, ((row,) for row, _ in read))
+                read = [(row, at, status) for status, at, row in states if row in maybe]
+                undone = {row: at for row, at, status in read if status == restored}
+                of_rows = serials([*undone]) if undone else {}
+                db.executemany(
+                    statements.UNDONE_AS_READ, (_undone(row, of_rows[row], at) for row, at in undone.items())
+                )
+                db.executemany(statements.UNDO_SETTLED, ((row,) for row, _, _ in read))
 
     def reopen(self, condition: str, parameters: Iterable[object] = ()) -> int:
         """Takes up again rows that have an outcome; returns how many.
@@ -302,6 +317,18 @@ class Store:
     def close(self) -> None:
         """Closes the file, which is one then; what was drafted and not kept is gone."""
         self._rest()
+
+
+def _before(row: int, serials: Serials, state: str, unchanged_at: int | None) -> tuple[object, ...]:
+    if unchanged_at is None:
+        return state, None, None, None, row
+    call = (row, Outcome.UNCHANGED, None, None, None, None, 0, None, unchanged_at)
+    return state, Outcome.UNCHANGED, unchanged_at, digest_of(serials, call), row
+
+
+def _undone(row: int, serials: Serials, at: int) -> tuple[object, ...]:
+    call = (row, Outcome.UNDONE, None, statements.READ_SO, None, None, 0, None, at)
+    return at, digest_of(serials, call), row
 
 
 def _text(values: Any) -> str:

@@ -1,0 +1,65 @@
+"""Evidence over a whole list: its rows as the store has them, each as it was written, and one digest of all."""
+
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
+from typing import Any
+
+import polars as pl
+
+from bulkcert.input import CA_SN, DEVICE_SN, ROW, PinnedList, annotated, ca_keys
+from bulkcert.store import evidence
+
+Ask = Callable[..., Any]
+"""Asks a store one of ``queries``: ``Store.read``, or the same on a connection that only reads."""
+
+
+class Evidence:
+    """The rows of a list, taken batch by batch and in order, while they are proved and their digests added up.
+
+    Args:
+        ask: Asks the store.
+    """
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._all = blake2b(digest_size=32)
+
+    def rows(self, batch: pl.DataFrame) -> list[tuple[object, ...]]:
+        """Returns what the store has of a batch of ``annotated``: the columns of ``queries.WINDOW``.
+
+        Raises:
+            BulkcertError: A row is not as it was written.
+        """
+        if not batch.height:
+            return []
+        found = self._ask(evidence.proved, int(batch[ROW][0]), _serials(batch).rows())
+        self._all.update(found.digests)
+        return found.rows  # type: ignore[no-any-return]
+
+    @property
+    def digest(self) -> str:
+        """Of all rows so far, in order: 32 bytes of BLAKE2b over the digests of the rows, in hexadecimal."""
+        return self._all.hexdigest()
+
+
+def serials_in(frame: pl.DataFrame) -> Iterator[tuple[int, evidence.Serials]]:
+    """Yields the rows of a frame of ``annotated``, each with its serials; a missing one is empty."""
+    return zip(frame[ROW], _serials(frame).iter_rows(), strict=True)
+
+
+def _serials(frame: pl.DataFrame) -> pl.DataFrame:
+    device = pl.col(DEVICE_SN) if DEVICE_SN in frame.columns else pl.lit("").alias(DEVICE_SN)
+    return frame.select(device.fill_null(""), ca_keys(frame).alias(CA_SN).fill_null(""))
+
+
+def prove(pinned: PinnedList, ask: Ask) -> str:
+    """Proves that a store has every row of a list as it was written; returns the digest of all.
+
+    Raises:
+        BulkcertError: It has not, or the list cannot be read.
+    """
+    ask(evidence.confirm_mirrors)
+    taken = Evidence(ask)
+    for batch in annotated(pinned, own=False):
+        taken.rows(batch)
+    return taken.digest

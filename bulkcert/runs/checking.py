@@ -1,0 +1,123 @@
+"""Checking that store, results, summary and report of a run belong together; nothing is written, no calls are made."""
+
+import hashlib
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input import annotated
+from bulkcert.output.evidence import serials_in
+from bulkcert.output.files import sha256_of
+from bulkcert.output.results import write_results
+from bulkcert.runs.exporting import reading_run
+from bulkcert.store import evidence
+from bulkcert.store.paths import RunFiles
+from bulkcert.store.status import status_of
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+
+class Checked(NamedTuple):
+    """What belongs together.
+
+    Attributes:
+        rows: Rows of the run.
+        digest: Of all of them, in order (``output.evidence``).
+        report: The report; None where there is none.
+    """
+
+    rows: int
+    digest: str
+    report: Path | None
+
+
+class _Written(msgspec.Struct):
+    """What a summary says that results were when they were written."""
+
+    rows_digest: str
+    results_sha256: str
+
+
+class _Hash(io.BytesIO):
+    """A file of which nothing is kept but the SHA-256."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sha256 = hashlib.sha256()
+
+    def write(self, content: "ReadableBuffer") -> int:
+        self.sha256.update(content)
+        return memoryview(content).nbytes
+
+
+def check(files: RunFiles, report: Path | None = None) -> Checked:
+    """Proves that every row of a run is as it was written, and that results, summary and report are of these rows.
+
+    Args:
+        files: Of the run.
+        report: The report, if not the one next to the results, which need not be there.
+
+    Raises:
+        NoRunError: There is no such run.
+        BulkcertError: STOPPED_EARLY: a session is running; INPUT_UNREADABLE: a file cannot be read, or the store is
+            damaged; INPUT_INVALID: a file is not of the run as its store has it.
+    """
+    if status_of(files, brief=True).is_held:
+        advice = f"Check it when the session has ended; until then: {files.command('status')}"
+        raise BulkcertError(ExitStatus.STOPPED_EARLY, f"a session of {files.results} is running", advice)
+    results = _sha256(files.results)
+    with reading_run(files) as (pinned, ask):
+        ask(evidence.confirm_structure)
+        for batch in annotated(pinned, own=False):
+            ask(evidence.confirm_attempts, dict(serials_in(batch)))
+        again = _Hash()
+        rows, digest = write_results(files.results, pinned, ask, into=again)
+    if results != again.sha256.hexdigest():
+        raise _other(files, files.results, "not what the store has")
+    if _written(files.summary) != _Written(digest, results):
+        raise _other(files, files.summary, "not the summary of these rows and results")
+    if report is None and not files.report.exists():
+        return Checked(rows.total(), digest, None)
+    report = report or files.report
+    if digest not in _text(report):
+        remake = files.command("report", *([] if report == files.report else ["-o", str(report)]))
+        raise _other(files, report, "not a report of these rows", remake)
+    return Checked(rows.total(), digest, report)
+
+
+def _other(files: RunFiles, path: Path, what: str, remake: str = "") -> BulkcertError:
+    """Returns the error of a file that does not belong to the store."""
+    message = f"{path} is {what}: it was changed, or a session since was interrupted"
+    advice = f"Keep it if that may be evidence; made again: {remake or files.command('export')}"
+    return BulkcertError(ExitStatus.INPUT_INVALID, message, advice)
+
+
+def _written(summary: Path) -> _Written | None:
+    try:
+        return msgspec.json.decode(_text(summary), type=_Written)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> BulkcertError:
+    message = f"cannot read {path}: {error.strerror or error}"
+    advice = "Write the results again with export, and the report with report; then check."
+    return BulkcertError(ExitStatus.INPUT_UNREADABLE, message, advice)

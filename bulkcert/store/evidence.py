@@ -1,0 +1,132 @@
+"""Evidence: each row of a store says twice what anybody decides by, so that a byte that was changed is noticed.
+
+What came of a row has a digest, over its serials as well, which only the list has. What SQL alone changes (flags,
+states that were read, why a row is not called) has a copy next to it, which costs no hashing (``schema``).
+"""
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
+from operator import add, itemgetter
+from typing import Any, NamedTuple
+
+import msgspec
+
+from bulkcert.store import queries
+from bulkcert.store.database import contradiction
+from bulkcert.store.outcome import Outcome, Record
+
+_lines = msgspec.json.Encoder().encode_lines
+
+_CALL = itemgetter(slice(9))
+"""Takes of ``queries.WINDOW`` what a digest is over beside the serials."""
+
+_NOTHING = (Outcome.NOT_ATTEMPTED, None, None, None, None, 0, None, None)
+"""What they are of a row of which a store has nothing, but for its number."""
+
+_HIDDEN = "row = ? AND outcome IS never"
+"""A row that a list keeps from being called, whatever came of it before."""
+
+Serials = tuple[str, str]
+"""Serial of the device, empty in actions on CAs, and key of the CA (``service.certificates.ca_key``)."""
+
+
+def digest_of(serials: Serials, call: Sequence[object]) -> bytes:
+    """Returns the digest of a row: 8 bytes of BLAKE2b.
+
+    Args:
+        serials: Its serials.
+        call: Its number, its outcome and, each None where there is none, code, message, HTTP status, request ID,
+            attempts, and when its last attempt was sent and finished.
+    """
+    return _digests([(*call, *serials)])[0]
+
+
+def _digests(calls: Iterable[tuple[Any, ...]]) -> list[bytes]:
+    # Without a function for each, and no list of them: these are a million rows.
+    return [blake2b(line[:-1], digest_size=8).digest() for line in _lines(calls).split(b"\n")[:-1]]
+
+
+def encoded(records: Sequence[Record]) -> tuple[str, bytes]:
+    """Returns records as a statement takes them: JSON of their fields, and their digests one behind the other."""
+    lines = _lines(records).split(b"\n")[:-1]
+    # The last three fields are none of the digest: flags have their copy, and a latency proves nothing.
+    digests = [blake2b(line.rsplit(b",", 3)[0], digest_size=8).digest() for line in lines]
+    return (b"[%s]" % b",".join(lines)).decode(), b"".join(digests)
+
+
+class Proved(NamedTuple):
+    """What a store has of some rows of the list.
+
+    Attributes:
+        rows: Those of which it has anything: the columns of ``queries.WINDOW``.
+        digests: One for each row of the list, as it is shown.
+    """
+
+    rows: list[tuple[Any, ...]]
+    digests: bytes
+
+
+def proved(db: sqlite3.Connection, first: int, serials: Sequence[Serials]) -> Proved:
+    """Returns what a store has of consecutive rows, each as it was written.
+
+    Args:
+        db: The store.
+        first: Number of the first row.
+        serials: Of each row.
+
+    Raises:
+        sqlite3.DatabaseError: A row is not as it was written, or is of other serials.
+    """
+    rows = queries.window(db, first, first + len(serials) - 1)
+    calls: Iterable[tuple[Any, ...]] = map(_CALL, rows)
+    if len(rows) < len(serials) or any(row[1] is None for row in rows):
+        reached = {row[0]: row for row in rows if row[1] is not None}
+        last = first + len(serials)
+        calls = (_CALL(reached[row]) if row in reached else (row, *_NOTHING) for row in range(first, last))
+    digests = _digests(map(add, calls, serials))
+    for row in rows:
+        is_other = row[-2] is not None and row[-2] != digests[row[0] - first]
+        # Where a list keeps a row from being called, what came of it before is not shown.
+        if row[-1] or (is_other and not queries.count(db, _HIDDEN, row[0])):
+            raise contradiction(f"row {row[0]:,} is not as it was written, or not of these serials")
+    return Proved(rows, b"".join(digests))
+
+
+def confirm_mirrors(db: sqlite3.Connection) -> None:
+    """Confirms that what a store has of the run, its sessions and its claims is as it was written.
+
+    Raises:
+        sqlite3.DatabaseError: It is not.
+    """
+    for table in ("run", "session", "claim"):
+        if db.execute(f"SELECT EXISTS (SELECT 1 FROM {table} WHERE altered)").fetchone()[0]:  # noqa: S608 - ours
+            raise contradiction(f"a {table} in it is not as it was written")
+
+
+def confirm_attempts(db: sqlite3.Connection, serials: Mapping[int, Serials]) -> None:
+    """Confirms that replaced outcomes are as they were written.
+
+    Args:
+        db: The store.
+        serials: Of consecutive rows of the list.
+
+    Raises:
+        sqlite3.DatabaseError: One is not, or it is of other serials.
+    """
+    statement = f"SELECT {', '.join(_CALL(queries.WINDOW))}, digest FROM attempt WHERE row BETWEEN ? AND ?"  # noqa: S608 - ours
+    for *call, written in db.execute(statement, (min(serials, default=1), max(serials, default=0))):
+        if written != digest_of(serials[call[0]], call):
+            raise contradiction(
+                f"an earlier outcome of row {call[0]:,} is not as it was written, or not of these serials"
+            )
+
+
+def confirm_structure(db: sqlite3.Connection) -> None:
+    """Confirms that indexes and tables of a store say the same.
+
+    Raises:
+        sqlite3.DatabaseError: They do not.
+    """
+    if db.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
+        raise contradiction("its indexes and its tables contradict each other")
