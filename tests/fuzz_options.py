@@ -281,6 +281,7 @@ class Watch(threading.Thread):
 def shut_in(place):
     """Keeps this process on this machine; yields the files that were opened to be written outside a directory."""
     connected, resolved, elsewhere = Transport._connected, socket.getaddrinfo, []
+    inside = [place, "/dev/", "/proc/self/"]
 
     async def connect(self, *limits):
         if self._host != "127.0.0.1":
@@ -300,13 +301,13 @@ def shut_in(place):
             and about[2] & (os.O_WRONLY | os.O_RDWR)
         ):
             path = os.path.realpath(about[0])
-            if not path.startswith((place, "/dev/", "/proc/self/")) and "__pycache__" not in path:
+            if not path.startswith(tuple(inside)) and "__pycache__" not in path:
                 elsewhere.append(path)
 
     sys.addaudithook(opened)  # for good
     with patch.object(Transport, "_connected", connect), patch.object(socket, "getaddrinfo", resolve):
         yield elsewhere
-    flags = 0
+    inside.append("/")
 
 
 def template(place, service):

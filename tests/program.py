@@ -129,6 +129,8 @@ def here(*arguments, cwd=".", env=None, stdin=None):
     for number, handler in handlers.items():
         signal.signal(number, handler)
     # A job file may have asked for JSON lines, which a process goes on with to its end.
+    for handler in {*logging.getLogger().handlers}.difference(log):
+        handler.close()  # a process ends with its log file open
     logging.getLogger().handlers[:], console.stderr._file = log, stream
     return Finished(int(ended.value.code), *(stream.buffer.getvalue().decode() for stream in said))
 
