@@ -10,8 +10,7 @@ could see through:
 - a plain success (200, the serial, no code) for what is not so;
 - a second answer that comes while the next call waits for its own, unless it bears one serial;
 - a code that refuses the row, or throttles, for what it has just done;
-- "not found" for what is there, as long as every answer to this row in this session was clear, or for what is to be
-  deleted.
+- "not found" for what is there, as long as every answer to this row in this session was clear.
 
 What it does it does when the call arrives, not later. Where it shows a certificate, that is the truth, and so is "not
 found" to a reading call; everything else that it says to one is as above. Nothing else is assumed.
@@ -285,7 +284,7 @@ class Service:
         if c.random() >= self.badness[0]:
             return "truth"
         kinds = ["open"] * 4 + ["broken"] * 4 + [Verdict.FAILED, Verdict.UNRECOGNIZED, Verdict.THROTTLED]
-        if (key in self.doubtful and not self.is_shy) or status is None:
+        if key in self.doubtful or status is None:
             kinds += ["not found"] * 4
         return c.choice(kinds)
 

@@ -203,3 +203,31 @@ def test_a_service_that_answers_as_it_likes():
     assert not contradictions
     assert {"succeeded", "failed", "unknown", "not_registered"} <= {outcome for *_, outcome in outcomes}
     assert len(service.kinds) > 30
+
+
+@pytest.mark.parametrize(
+    ("is_done", "is_read", "outcome"),
+    [(True, True, "succeeded"), (False, True, "unknown"), (True, False, "unknown"), (False, False, "unknown")],
+)
+def test_a_deletion_that_is_said_not_to_be_found(tmp_path, service, is_done, is_read, outcome):
+    """After an attempt that may have been carried out only reading says whether it was: "not found" may be false."""
+    service.seed([(f"{number}", "00ca") for number in range(3)])
+    (tmp_path / "c.csv").write_text("CaSn\n00ca\n")
+    emulated, calls = service._emulator, []
+    answer = emulated.answer
+
+    def answered(request):
+        if request.headers["x-acs-action"] == "DeleteCaCertificate":
+            calls.append(is_done and not calls and answer(request))
+            code = "FindCaBySnError" if len(calls) > 1 else "InternalError"
+            return body(500, Code=code, Message="m"), 0.0
+        if calls and not is_read:
+            return body(403, Code="NoPermission", Message="m"), 0.0
+        return answer(request)
+
+    emulated.answer = answered
+    run = ("run", "delete-ca", "c.csv", *service.where, "-o", "r.csv", "--confirm-devices", "3")
+    here(*run, "--max-errors", "100%", cwd=tmp_path).ended(0 if outcome == "succeeded" else 1)
+
+    assert outcomes(tmp_path / "r.csv") == {outcome: 1}
+    assert len(calls) == 2

@@ -120,7 +120,7 @@ class Engine:
         if settled is None:
             return
         read = None
-        if _is_doubtful(settled, action):
+        if _is_doubtful(settled):
             # Before the calls that wait: whether there are too many errors must not wait for them.
             read = await self._lanes.settle(lane, action.reading, parameters, ahead=True)
             if read is None or read.again:  # a stop: the next session finds out
@@ -165,12 +165,11 @@ CLAIMED_ROWS = 128
 """Rows that are claimed at a time: so many, and those in flight, a killed session leaves in doubt."""
 
 
-def _is_doubtful(settled: CallResult, action: Action) -> bool:
+def _is_doubtful(settled: CallResult) -> bool:
     """Returns whether only reading says what became of a row: its answers contradict what may have been done."""
     answer = settled.answer
-    # Who is not answered at all is not asked for more; what is gone after it may have been deleted was deleted.
-    is_clear = answer.verdict is Verdict.DONE or (not action.repeatable and answer.verdict is Verdict.NOT_FOUND)
-    return settled.unanswered and not settled.again and answer.http_status > 0 and not is_clear
+    # Who is not answered at all is not asked for more.
+    return settled.unanswered and not settled.again and answer.http_status > 0 and answer.verdict is not Verdict.DONE
 
 
 def _became(settled: CallResult, read: CallResult | None, action: Action) -> tuple[Outcome, str]:
@@ -181,14 +180,14 @@ def _became(settled: CallResult, read: CallResult | None, action: Action) -> tup
         return outcome, answer.message
     if settled.again:
         return Outcome.UNKNOWN, answer.message
-    if not action.repeatable and Status.NOT_REGISTERED in (answer.status, state):
-        return Outcome.SUCCEEDED, "not found after an attempt that may have been carried out: that attempt did it"
-    if state is None or state is Status.UNRECOGNIZED or not action.repeatable:
+    if state is None or state is Status.UNRECOGNIZED:
         is_said = outcome is Outcome.UNKNOWN  # by the message of whatever was no answer
         return Outcome.UNKNOWN, answer.message + " (an attempt may have been carried out)" * (not is_said)
     message = f"read back {state}, since an attempt may have been carried out; last answer: {answer.message}"
     if state is action.desired_status:
         return Outcome.SUCCEEDED, message
+    if not action.repeatable:  # what was not found is there: an attempt may still be carried out
+        return Outcome.UNKNOWN, message
     return Outcome.NOT_REGISTERED if state is Status.NOT_REGISTERED else Outcome.FAILED, message
 
 
