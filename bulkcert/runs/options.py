@@ -257,7 +257,16 @@ class StartOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class ResumeOptions(StartOptions, CallOptions, SizeOptions, PreflightOptions, ColumnOptions):
+class GuardOptions:
+    """Whom CSV files are for."""
+
+    formula_guard: Annotated[bool, Parameter(group=LIST, negative="--no-formula-guard")] = True
+    """In CSV, put ' before cells from outside that a spreadsheet would run; not for programs."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ResumeOptions(StartOptions, CallOptions, SizeOptions, PreflightOptions, ColumnOptions, GuardOptions):
     """Options of every start of a run."""
 
 
