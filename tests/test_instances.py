@@ -8,6 +8,8 @@ import polars as pl
 import pytest
 from program import UNHURRIED, emulator, here, outcomes, read_results, summary_of
 
+from bulkcert.engine import lanes, outage
+from bulkcert.runs import run as run_session
 from bulkcert.runs import target
 
 A, B = "post-cn-aaa", "post-cn-bbb"
@@ -147,8 +149,9 @@ def test_the_run_belongs_to_its_instances(service, tmp_path):
     write(path, [(device, ca, {A: B, B: A}[instance]) for device, ca, instance in rows])
 
     assert "differs in the list: the same certificates" in run(service, path, status=65).stderr.replace("\n", " ")
-    refused = here("verify", results, "--instance", A, *UNHURRIED).ended(65).stderr
-    assert "these results are of 2 instances, not of post-cn-aaa" in " ".join(refused.split())
+    for command in ("verify", "resume"):
+        refused = here(command, results, "--instance", A, *UNHURRIED).ended(65).stderr
+        assert "these results are of 2 instances, not of post-cn-aaa" in " ".join(refused.split())
 
 
 def test_a_row_without_an_instance_is_invalid(service, tmp_path):
@@ -168,6 +171,10 @@ def test_a_row_without_an_instance_is_invalid(service, tmp_path):
     assert messages[1].startswith("MqttInstanceId must be letters, digits, - and _ only")
     assert messages[2] == "DeviceSn is blank"
     assert outcomes(tmp_path / "r.csv") == {"succeeded": 2, "invalid": 3}
+    nothing = write(tmp_path / "nothing.csv", rows[2:])
+    run(service, nothing, "--skip-invalid", "--overwrite", status=1)
+    here("verify", tmp_path / "r.csv", "-q").ended(1)
+    here("undo", tmp_path / "r.csv", "--yes").ended(0)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +288,7 @@ def test_a_wrong_instance_is_found_before_the_first_change(service, tmp_path):
         here("plan", "inactivate-device", path, *where(service), "-q").ended(78),
         run(service, path, "--preflight", "never", status=78),
     ):
-        assert "post-cn-gone: MqttInstanceNotFound" in ran.stderr
+        assert f"post-cn-gone at {service.url}: MqttInstanceNotFound" in " ".join(ran.stderr.split())
     assert service.report().changes == 0
 
 
@@ -499,7 +506,7 @@ def test_one_region_that_is_silent(regions, tmp_path):
             "run", "inactivate-device", path, *UNHURRIED, "--attempts", 2, "--yes", "-q", "-o", tmp_path / "r.csv"
         )
 
-    assert f"{B} at http://127.0.0.1:9: Client.ConnectFailed" in " ".join(ran.ended(69).stderr.split())
+    assert f"{B} at http://127.0.0.1:9: the service never answered" in " ".join(ran.ended(69).stderr.split())
     assert hangzhou.report().changes == 0
 
 
@@ -514,3 +521,30 @@ def test_parquet_and_ndjson(service, tmp_path):
     table.with_columns(mqtt_instance_id=7).write_parquet(tmp_path / "n.parquet")
     refused = here("plan", "inactivate-device", tmp_path / "n.parquet", *where(service)).ended(65).stderr
     assert "column mqtt_instance_id: holds numbers" in " ".join(refused.split())
+
+
+def test_a_region_that_falls_silent_later(regions, tmp_path, monkeypatch):
+    """While an endpoint is silent none of its rows pays for it, though others answer; the run stops, and says where."""
+    hangzhou, beijing = regions
+    path, rows = regional(tmp_path / "list.csv", {A: 40, B: 40})
+    seed(hangzhou, [row for row in rows if row[2] == A])
+    seed(beijing, [row for row in rows if row[2] == B])
+    asked = run_session.ask_instances
+
+    async def asked_then_silent(lanes):
+        await asked(lanes)
+        beijing.tell("faults", shares={"drop-before": 1.0})
+
+    monkeypatch.setattr(run_session, "ask_instances", asked_then_silent)
+    monkeypatch.setattr(outage, "SILENCE_S", 0.5)
+    monkeypatch.setattr(lanes, "PAUSE_S", 0.1)
+
+    pace = ("--preflight", "never", "--max-in-flight", 30, *UNHURRIED, "--yes", "-q", "-o", tmp_path / "r.csv")
+    stopped = here("run", "inactivate-device", path, *pace, "--attempts", 3).ended(69)
+
+    assert f"{B} at {beijing.url}: no answer for" in " ".join(stopped.stderr.split())
+    found = {(row["MqttInstanceId"], row["outcome"]) for row in read_results(tmp_path / "r.csv")}
+    assert found <= {(A, "succeeded"), (A, "not_attempted"), (B, "unknown"), (B, "not_attempted")}
+    beijing.tell("faults", shares={})
+    here("resume", tmp_path / "r.csv", "--yes", "-q").ended(0)
+    assert outcomes(tmp_path / "r.csv") == {"succeeded": 80}

@@ -121,6 +121,8 @@ def place(tmp_path, service):
     shutil.copytree(ROOT / "jobs", tmp_path / "jobs", ignore=shutil.ignore_patterns("*.rehearsal*", "*.results*"))
     for name in ("leaked.csv", "cas.csv", "first.csv.failed.csv", "jobs/sample-devices.csv"):
         shutil.copy(tmp_path / "devices.csv", tmp_path / name)
+    rows = [f"{device},{ca},{instance}" for instance in INSTANCES for device, ca in devices]
+    (tmp_path / "fleets.csv").write_text("\n".join(["DeviceSn,CaSn,MqttInstanceId", *rows]))
     make_keys(tmp_path / "keys", 1, days=1)
     (tmp_path / "keep.txt").write_text("not-in-the-list\n")
     return tmp_path

@@ -7,7 +7,6 @@ import struct
 import time
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
-from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 from own_tls import server_context
 
 from bulkcert.engine.lanes import Lanes
+from bulkcert.engine.limits import Target
 from bulkcert.engine.progress import Progress
 from bulkcert.service import transport
 from bulkcert.service.actions import ACTIONS
@@ -415,7 +415,8 @@ async def test_connecting_does_not_bunch_the_first_calls(monkeypatch):
     )
     async with serving() as (port, _), calling(port) as (carrier, _):
         endpoint = httpx.URL(f"http://127.0.0.1:{port}")
-        target = SimpleNamespace(instance="post-cn-1", addresses=(None,), lane_cap=100, workers=60, attempts=1)
+        pace = {"account_cap": 100, "address_cap": 1000, "workers": 60, "attempts": 1, "timeout_s": 60.0}
+        target = Target(instance="post-cn-1", endpoint=endpoint, addresses=(None,), **pace)
         lanes = Lanes([Client(carrier, endpoint, KEYRING, 60.0)], KEYRING, Progress(), target)
 
         async def worker(first):

@@ -15,7 +15,7 @@ from bulkcert.engine.progress import LaneProgress, Progress, Stop
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind, event
 from bulkcert.service.client import Client, RegionalClient, Response
-from bulkcert.service.codes import CERTIFICATE_REFUSED, READING_REFUSED, rule_for
+from bulkcert.service.codes import CERTIFICATE_REFUSED, INSTANCE_REFUSED, READING_REFUSED, rule_for
 from bulkcert.service.credentials import RENEW_EVERY_S, CredentialProvider
 from bulkcert.service.operations import INSTANCE_ACCESS, OPERATIONS, Operation
 from bulkcert.service.signing import Credentials
@@ -27,6 +27,12 @@ _REFUSED = frozenset({Verdict.STOP, Verdict.NOT_SENT, Verdict.REFRESH, Verdict.S
 
 _PROBE = OPERATIONS["ListCaCertificate"]
 """What is asked where calls get no answer: about no row, and a refusal is an answer."""
+
+
+_ONE_OF_SEVERAL = (
+    "Correct the instance or the region in the rows of the list, or take these rows out; another list wants other "
+    "results (-o)."
+)
 
 
 class Lane(msgspec.Struct, frozen=True):
@@ -88,7 +94,10 @@ class Lanes:
         self._on_trial: Credentials | None = None
         """Credentials fetched because others had expired, while no call that they signed has been accepted."""
         self.progress = progress
-        self.progress.outage = Outage(time.monotonic())
+        outages = {endpoint: Outage(time.monotonic()) for endpoint in service.endpoints}
+        self.progress.outages = [*outages.values()]
+        self._outages = {instance: outages[endpoint] for instance, endpoint in service.instances.items()}
+        """That of each instance's endpoint; empty where all have the same."""
         self.stopping = anyio.Event()
         self._paused_at = 0.0
         self._probing = anyio.Lock()
@@ -125,7 +134,8 @@ class Lanes:
     def resume(self) -> None:
         """Ends a pause, if there is one."""
         if self.progress.paused_by:
-            self.progress.outage.paused(time.monotonic() - self._paused_at)
+            for outage in self.progress.outages:
+                outage.paused(time.monotonic() - self._paused_at)
             self.progress.paused_by = ""
             self._ticker.resume()
 
@@ -166,7 +176,7 @@ class Lanes:
             refused, unanswered = refused and answer.verdict in _REFUSED, unanswered or answer.may_be_done
             if answer.verdict in _FINAL or answer.code in tolerated:
                 return CallResult(answer, attempts, final=True, again=False, unanswered=unanswered, refused=refused)
-            if self.progress.outage.ongoing:
+            if self._outage(parameters).ongoing:
                 charged += await self._probe(lane, parameters)
             if self.stopping.is_set() or charged >= self.service.attempts:
                 break
@@ -180,11 +190,22 @@ class Lanes:
 
     async def _answers(self, lane: Lane, answer: Response, parameters: Mapping[str, str]) -> bool:
         """Returns whether the service has answered at all, if only something else; the run stops if it has not."""
-        if not self.progress.outage.answered:
+        outage = self._outage(parameters)
+        if not outage.answered:
             await self._probe(lane, parameters)
-        if not self.progress.outage.answered:
-            self._unreachable("the service never answered", answer)
-        return self.progress.outage.answered
+        if not outage.answered:
+            self._unreachable("the service never answered", answer, parameters)
+        return outage.answered
+
+    def _outage(self, parameters: Mapping[str, str]) -> Outage:
+        """Returns whether the service answers where a call goes to."""
+        return self._outages.get(parameters["MqttInstanceId"], self.progress.outages[0])
+
+    def _named(self, parameters: Mapping[str, str]) -> str:
+        """Returns the instance of a call, to be read before what came of it, if it is one of several."""
+        instance = parameters["MqttInstanceId"]
+        endpoint = self.service.instances.get(instance)
+        return f"{instance} at {endpoint}: " if endpoint is not None else ""
 
     async def _probe(self, lane: Lane, parameters: Mapping[str, str]) -> int:
         """Asks something else, of the same instance, while calls get no answer.
@@ -192,7 +213,7 @@ class Lanes:
         Returns:
             1 if that is answered: the silence is that of the calls, and each has to pay for its attempt; else 0.
         """
-        outage = self.progress.outage
+        outage = self._outage(parameters)
         was_confirmed = outage.confirmed
         if was_confirmed and self._probing.locked():
             return 0
@@ -229,17 +250,18 @@ class Lanes:
     ) -> int:
         """Draws the consequences of an answer for the whole run; returns how many attempts it costs its call."""
         progress, verdict, now = self.progress, answer.verdict, time.monotonic()
+        outage = self._outage(parameters)
         progress.count(answer)
         if answer.code:
             _report(answer)
         if answer.is_from_service or verdict is Verdict.THROTTLED:
-            progress.outage.answer(now, throttled=verdict is Verdict.THROTTLED)
+            outage.answer(now, throttled=verdict is Verdict.THROTTLED)
         else:
-            progress.outage.no_answer(now, probe=probe)
-            if progress.outage.confirmed:
+            outage.no_answer(now, probe=probe)
+            if outage.confirmed:
                 progress.slow_down.silent(now, PAUSE_S)
-        if reason := progress.outage.verdict(now):
-            self._unreachable(reason, answer)
+        if reason := outage.verdict(now):
+            self._unreachable(reason, answer, parameters)
         if verdict is Verdict.THROTTLED:
             progress.throttles += 1
             progress.throttle_code, progress.retry_after_s = answer.code, answer.retry_after_s
@@ -247,12 +269,20 @@ class Lanes:
             return 0
         progress.slow_down.answered()
         if verdict is Verdict.STOP and answer.code not in tolerated:
-            self.stop(refusal(answer, operation, parameters["MqttInstanceId"] if self.service.instances else ""))
+            self.stop(self._refusal(answer, operation, parameters))
         elif verdict is Verdict.REFRESH:
             return 0
         elif answer.is_from_service and answer.credentials == self._on_trial:
             self._on_trial = None
-        return 0 if progress.outage.ongoing else 1
+        return 0 if outage.ongoing else 1
+
+    def _refusal(self, answer: Response, operation: Operation, parameters: Mapping[str, str]) -> Stop:
+        """Returns why the run ends; what is wrong with one of several instances is wrong with the list."""
+        stop = refusal(answer, operation)
+        if not (named := self._named(parameters)):
+            return stop
+        advice = _ONE_OF_SEVERAL if answer.code in INSTANCE_REFUSED else stop.advice
+        return Stop(stop.status, f"{named}{stop.message}", advice, stop.code)
 
     async def _renew_after(self, answer: Response, operation: Operation) -> None:
         """Fetches credentials once for an expired token; the run stops if that brings none that are accepted."""
@@ -293,9 +323,15 @@ class Lanes:
                 "credentials_renewed", f"signing with access key {held.access_key_id} from now on", source=held.source
             )
 
-    def _unreachable(self, reason: str, answer: Response) -> None:
+    def _unreachable(self, reason: str, answer: Response, parameters: Mapping[str, str]) -> None:
         advice = "Check the endpoint and the network; if this address was blocked, wait."
-        self.stop(Stop(ExitStatus.UNAVAILABLE, f"{reason}; last: {answer.code}: {answer.message}", advice))
+        self.stop(
+            Stop(
+                ExitStatus.UNAVAILABLE,
+                f"{self._named(parameters)}{reason}; last: {answer.code}: {answer.message}",
+                advice,
+            )
+        )
 
 
 def _report(answer: Response) -> None:
@@ -311,19 +347,12 @@ def _report(answer: Response) -> None:
     )
 
 
-def refusal(answer: Response, operation: Operation, instance: str = "") -> Stop:
-    """Returns why a run ends whose calls are all refused like this one.
-
-    Args:
-        answer: What was answered.
-        operation: What was called.
-        instance: On which instance, where that is to be named.
-    """
+def refusal(answer: Response, operation: Operation) -> Stop:
+    """Returns why a run ends whose calls are all refused like this one."""
     if answer.code == CERTIFICATE_REFUSED:
         advice = "Check the endpoint; the certificate that it shows is not trusted by this machine."
         return Stop(ExitStatus.UNAVAILABLE, f"{answer.code}: {answer.message}", advice, answer.code)
     rule = rule_for(answer.code)
     said = f"{answer.code} (HTTP {answer.http_status}, request {answer.request_id or 'unknown'}): {answer.message}"
-    said = f"{instance}: {said}" if instance else said
     ram = f"{operation.ram_action}{f' and {INSTANCE_ACCESS}' if operation.needs_instance_access else ''}"
     return Stop(rule.exit_status or ExitStatus.INTERNAL, said, rule.advice.format(ram=ram), answer.code)

@@ -81,7 +81,7 @@ class Progress(Counts, kw_only=True):
         waiting_for: What keeps all lanes from calling; empty unless something does.
         sends: When requests were sent.
         slow_down: How much of the limits may be used.
-        outage: Whether the service answers.
+        outages: Whether the service answers, at each of its endpoints.
         paused_by: Who has paused it, and since when, in words; empty unless it is paused.
         preflight_over: Whether states were read before the first call, or the run continues without; from then on calls
             may be made.
@@ -97,7 +97,7 @@ class Progress(Counts, kw_only=True):
     lanes: list[LaneActivity] = msgspec.field(default_factory=list)
     sends: SendWindow = msgspec.field(default_factory=SendWindow)
     slow_down: SlowDown = msgspec.field(default_factory=SlowDown)
-    outage: Outage = msgspec.field(default_factory=lambda: Outage(time.monotonic()))
+    outages: list[Outage] = msgspec.field(default_factory=lambda: [Outage(time.monotonic())])
     paused_by: str = ""
     waiting_for: str = ""
     preflight_over: bool = False
@@ -105,6 +105,11 @@ class Progress(Counts, kw_only=True):
     next_scan_at: float = 0.0
     watched_until: float = 0.0
     stop: Stop | None = None
+
+    @property
+    def outage(self) -> Outage:
+        """Whether it answers: of several endpoints one that seems to be silent, if one does."""
+        return next((each for each in self.outages if each.ongoing), self.outages[0])
 
     def count(self, answer: Response) -> None:
         """Takes note of the answer to one attempt, or that there was none."""

@@ -80,7 +80,7 @@ class StatsMaker:
             paused_s=round(max(0.0, progress.slow_down.paused_until - now), 1),
             lanes=[lane.state(now) for lane in progress.lanes],
             outage_s=round(now - progress.outage.since, 1) if progress.outage.ongoing else 0.0,
-            outages=progress.outage.count,
+            outages=sum(each.count for each in progress.outages),
             waiting_for=self._waiting_for(now),
             elapsed_s=round(now - self._began, 1),
             left_s=self._left_s(now),

@@ -86,7 +86,7 @@ class Check(msgspec.Struct, frozen=True):
         unplaced: Devices on that list of which neither it nor the input says under which CA they are; their number.
         mistaken: Serials on that list that no row has, while rows that are not protected have them with other letter
             case or other leading zeros, in order.
-        instances: The instances that columns name in rows that may be called, each with its region, which is empty
+        instances: The instances that columns name in valid rows, each with its region, which is empty
             where no column names that; none where options say which it is.
         instance_columns: The columns of instances and regions; None where there is none, or it does not matter.
     """
@@ -212,9 +212,9 @@ class Findings:
         if (by_row := self._instances.by_row) is not None:
             joined = _digested(named.select(joined, *self._instances.named), self._instance_digest)
             cas = named.select(pl.concat_str([self._columns[-1], by_row], separator=JOINT)).to_series()
+        self._instances.take(named.filter(valid), part.file)
         if not free.all():
-            rows, cas, joined, named = rows.filter(free), cas.filter(free), joined.filter(free), named.filter(free)
-        self._instances.take(named, part.file)
+            rows, cas, joined = rows.filter(free), cas.filter(free), joined.filter(free)
         # Two hashes with different seeds, 20 bytes a row with its number. Two different keys are taken for one only
         # where both agree: among 10 million keys the odds are about 1 in 7e24 (n * n / 2 ** 129), far below those of
         # a memory error.

@@ -35,8 +35,8 @@ class InstanceSource(msgspec.Struct, frozen=True, kw_only=True):
         instance: The instance of all rows; empty where a column is to say it.
         instance_column: Exact name of that column; empty to look for ``MqttInstanceId``.
         region: The region of all instances; empty where a column is to say it.
-        region_column: Exact name of that column; empty to look for ``RegionId``.
-        endpoint: Whether the service is named by its URL, so that regions do not matter.
+        region_column: Exact name of that column; empty to look for ``RegionId`` where no option says the region.
+        endpoint: Whether the service is named by its URL, so that no region has to be.
         optional: Whether a list that has no such column is of use without an instance.
     """
 
@@ -101,7 +101,8 @@ class RowInstances:
             return
         instance = _find(place, columns, "MqttInstanceId", "--instance-column", source.instance_column)
         region = None
-        if not source.endpoint:
+        # A region that is given needs no column, and instances that are not there are refused all the same.
+        if source.region_column or not (source.region or source.endpoint):
             region = _find(place, columns, "RegionId", "--region-column", source.region_column)
         for column, others in ((instance, keys), (region, (*keys, instance))):
             if column is not None and column in others:

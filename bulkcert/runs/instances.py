@@ -33,7 +33,7 @@ async def ask_instances(lanes: Lanes) -> dict[str, bool | None]:
             known[instance] = True if result.answer.page is not None else None
             if not result.final and not lanes.stopping.is_set():
                 said = f"{instance} at {service.instances[instance]}: {result.answer.code}: {result.answer.message}"
-                lanes.stop(Stop(ExitStatus.UNAVAILABLE, said, Remedy.UNANSWERED))
+                lanes.stop(Stop(ExitStatus.UNAVAILABLE, said, Remedy.UNANSWERED.value))
 
     async with anyio.create_task_group() as group:
         for number, instance in enumerate(service.instances):

@@ -133,16 +133,14 @@ class OpenRun(msgspec.Struct):
             BulkcertError: They name another instance or lead to another service.
         """
         asked = self.asked
-        if options.instance and options.instance != asked.instance:
-            whose = f"the instance {asked.instance}" if asked.instance else asked.on
-            raise self._elsewhere(f"of {whose}, not of {options.instance}", "--instance")
+        confirm_instance(self.files, asked, options.instance)
         there = replace(options, instance=asked.instance)
         if not (options.endpoint or options.region):
             return replace(there, endpoint=asked.endpoint)
         problems: list[str] = []
         endpoint = str(resolve_target(there, problems, named_by_rows=True).endpoint)
         if not problems and not same_service(endpoint, asked.endpoint):
-            raise self._elsewhere(f"from {asked.at}, not from {endpoint}", "--endpoint and --region")
+            raise _elsewhere(self.files, f"from {asked.at}, not from {endpoint}", "--endpoint and --region")
         return there
 
     def target(self, options: ServiceOptions, problems: list[str]) -> Target:
@@ -153,16 +151,9 @@ class OpenRun(msgspec.Struct):
             problems: What is wrong with them is added; the result is of no use then.
         """
         several = self.asked.instances
-        service = resolve_target(options, problems, named_by_rows=bool(several))
+        service = resolve_target(options, problems, named_by_rows=True)  # none of its rows may have one
         endpoints = {instance: httpx.URL(str(service.endpoint) or there) for instance, there in several.items()}
         return msgspec.structs.replace(service, instances=endpoints)
-
-    def _elsewhere(self, text: str, options: str) -> BulkcertError:
-        return BulkcertError(
-            ExitStatus.INPUT_INVALID,
-            f"{self.files.results}: these results are {text}",
-            f"Leave {options} out, in the job file and the environment as well. No calls were made.",
-        )
 
     def begin(self, kind: SessionKind, options: Any, credentials: Credentials | None, **more: object) -> None:
         """Begins a session of this process; on disk when it returns, with all that was drafted.
@@ -234,6 +225,30 @@ def confirm_real(files: RunFiles, asked: Asked, command: str) -> None:
             f"{files.results} is of a rehearsal, whose emulator is gone: there is nothing to {command}",
             f"No calls were made. To rehearse that too: {again}",
         )
+
+
+def confirm_instance(files: RunFiles, asked: Asked, instance: str) -> None:
+    """Confirms that an instance that is given is that of a run.
+
+    Args:
+        files: Of the run.
+        asked: What it is of.
+        instance: As typed; empty if none is given.
+
+    Raises:
+        BulkcertError: INPUT_INVALID: it is another one, or one of several.
+    """
+    if instance and instance != asked.instance:
+        whose = f"the instance {asked.instance}" if asked.instance else asked.on
+        raise _elsewhere(files, f"of {whose}, not of {instance}", "--instance")
+
+
+def _elsewhere(files: RunFiles, text: str, options: str) -> BulkcertError:
+    return BulkcertError(
+        ExitStatus.INPUT_INVALID,
+        f"{files.results}: these results are {text}",
+        f"Leave {options} out, in the job file and the environment as well. No calls were made.",
+    )
 
 
 def remove_folder(files: RunFiles) -> None:

@@ -12,7 +12,7 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.carrying import carried, changed
 from bulkcert.runs.command_options import VerifyOptions
 from bulkcert.runs.job import ResolvedJob, resolve
-from bulkcert.runs.opened import confirm_real
+from bulkcert.runs.opened import confirm_instance, confirm_real
 from bulkcert.runs.options import CallOptions, Options, ResumeOptions
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Asked, Session
@@ -66,6 +66,8 @@ def resumed(
 
 def _job(files: RunFiles, asked: Asked, options: ResumeOptions) -> ResolvedJob:
     """Returns the job of a run, over the list that it has pinned."""
+    if asked.instances:
+        confirm_instance(files, asked, options.instance)
     options = replace(options, instance=options.instance or asked.instance)
     if not (options.endpoint or options.region):
         options = replace(options, endpoint=asked.endpoint)

@@ -112,10 +112,10 @@ def located(service: Located, check: "Check", *, vpc: bool) -> Located:
     """
     endpoints = {}
     for instance, region in check.instances.items():
-        if region and vpc and region in PUBLIC_ONLY_REGIONS:
+        if vpc and region in PUBLIC_ONLY_REGIONS:
             said = f"{check.instance_columns[1]} {region} has no VPC endpoint: leave --vpc out"
             raise BulkcertError(ExitStatus.USAGE, said, "No calls were made.")
-        endpoints[instance] = region_url(region, vpc=vpc) if region else service.endpoint
+        endpoints[instance] = service.endpoint if str(service.endpoint) else region_url(region, vpc=vpc)
     if check.several_instances:
         return msgspec.structs.replace(service, instances=endpoints)
     for instance, endpoint in endpoints.items():

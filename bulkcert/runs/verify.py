@@ -96,7 +96,8 @@ class Verifier(msgspec.Struct):
         deadline = time.monotonic() + self.options.watch
         self.progress.watched_until = time.time() + self.options.watch
         async with session(self.opened, self.service, provider, watch, interruption, stats=stats) as lanes:
-            self.progress.outage.waits_until = deadline
+            for outage in self.progress.outages:
+                outage.waits_until = deadline
             await self._rounds(lanes, deadline)
 
     async def _rounds(self, lanes: Lanes, deadline: float) -> None:
