@@ -113,8 +113,8 @@ class Summary(msgspec.Struct, frozen=True):
     Where a session was killed, ``calls_at_least``, not all of its calls are in ``calls``. ``unknown_before`` is the
     number of rows that a call may have changed and of which nobody knows what they were before. ``undone`` rows were
     changed back by an undo, ``maybe_undone`` ones perhaps. ``rows_digest`` is of all rows in order, as the
-    store has them (``output.evidence``); ``formulas`` is what a spreadsheet would run of the results. ``failed`` is null
-    where every row is in the desired state. ``instances`` has the endpoint of each where rows name several; then
+    store has them (``output.evidence``); ``formulas`` is what a spreadsheet would run of the results. ``failed`` is
+    null where every row is in the desired state. ``instances`` has the endpoint of each where rows name several; then
     ``instance`` is empty, and ``endpoint`` where they are at several.
     """
 
