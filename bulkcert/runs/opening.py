@@ -44,7 +44,7 @@ def open_existing(files: RunFiles, *, proves: bool = True) -> OpenRun:
         NoRunError: There is none.
         BulkcertError: Another process holds it, it cannot be read or written, or is not as it was written.
     """
-    if not files.store.exists():
+    if not os.path.exists(files.store):
         if lock.is_held(files.lock):
             raise lock.held(files.lock)
         raise no_run(files)
