@@ -3,11 +3,15 @@
 import csv
 import json
 import re
+from functools import partial
 
+import anyio
 import polars as pl
 import pytest
-from program import UNHURRIED, emulator, here, outcomes, read_results, summary_of
+from program import KEY_ID, SECRET, UNHURRIED, emulator, here, outcomes, read_results, summary_of
 
+import bulkcert
+from bulkcert import Credentials, Job
 from bulkcert.engine import lanes, outage
 from bulkcert.runs import run as run_session
 from bulkcert.runs import target
@@ -548,3 +552,38 @@ def test_a_region_that_falls_silent_later(regions, tmp_path, monkeypatch):
     beijing.tell("faults", shares={})
     here("resume", tmp_path / "r.csv", "--yes", "-q").ended(0)
     assert outcomes(tmp_path / "r.csv") == {"succeeded": 80}
+
+
+def test_the_python_api(service, tmp_path):
+    """A job needs no instance where its list names them."""
+    rows = rows_of({A: 3, B: 3})
+    path = write(tmp_path / "list.csv", rows, ("DeviceSn", "CaSn", "mqtt"))
+    seed(service, rows)
+    pace = {"rate": 100_000, "per_address_rate": 100_000, "limits_raised": True}
+    job = Job(
+        "inactivate-device", path, endpoint=service.url, instance_column="mqtt", results=tmp_path / "r.csv", **pace
+    )
+    key = Credentials(KEY_ID, SECRET)
+
+    plan = anyio.run(partial(bulkcert.plan, job, credentials=key))
+    assert [each.instance for each in plan.instances] == [A, B]
+    assert anyio.run(partial(bulkcert.run, job, credentials=key)).exit_status == 0
+    assert anyio.run(partial(bulkcert.verify, job, credentials=key)).wanted == 6
+    assert bulkcert.results(job).collect()["mqtt"].to_list() == [instance for *_, instance in rows]
+
+
+def test_a_job_file_and_the_environment(service, tmp_path):
+    """The columns are keys of a job file, and variables; an instance that is given there counts as given."""
+    rows = rows_of({A: 1, B: 1})
+    seed(service, rows)
+    write(tmp_path / "list.csv", rows, ("DeviceSn", "CaSn", "mqtt"))
+    job = tmp_path / "job.toml"
+    job.write_text(
+        f'action = "inactivate-device"\ninput = "list.csv"\nendpoint = "{service.url}"\ninstance-column = "mqtt"'
+    )
+    command = ("plan", "--job", job, "-q", "--json")
+
+    assert len(json.loads(here(*command).ended(0).stdout)["instances"]) == 2
+    refused = here(*command, env={"BULKCERT_INSTANCE_COLUMN": "CaSn"}).ended(65).stderr
+    assert "column CaSn cannot hold two things" in refused
+    assert f"{B}, and not {A}" in here(*command, env={"BULKCERT_INSTANCE": A}).ended(65).stderr
