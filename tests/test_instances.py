@@ -21,11 +21,33 @@ CA = "00ca000001"
 """A CA of the same serial in both instances: nothing but the instance distinguishes them."""
 
 
+@pytest.fixture(scope="module")
+def running():
+    """Runs three emulators for all tests: one with both instances, and one for each."""
+    with emulator(instances=(A, B)) as both, emulator(instances=(A,)) as first, emulator(instances=(B,)) as second:
+        yield both, first, second
+
+
+def emptied(service):
+    """Returns an emulator that knows no certificates, has made no changes and answers all calls."""
+
+    def empty():
+        for table in ("devices", "cas"):
+            service._emulator.registry._db.execute(f"DELETE FROM {table}")
+        service._emulator.registry._db.execute("DELETE FROM instances WHERE Id NOT IN (?, ?)", (A, B))
+        service._emulator.registry._forget_lists()
+        service._emulator.changes = 0
+        service._calls.clear()
+
+    service._portal.call(empty)
+    service.tell("faults", shares={})
+    return service
+
+
 @pytest.fixture
-def service():
-    """Returns an emulator with two instances that know the same CA serial, and devices of the same serials."""
-    with emulator(instances=(A, B)) as running:
-        yield running
+def service(running):
+    """Returns an emulator with two instances."""
+    return emptied(running[0])
 
 
 def rows_of(counts, ca=CA):
@@ -386,14 +408,13 @@ def test_status_and_runs(service, tmp_path):
 
 def test_a_rehearsal_has_the_instances_of_the_list(tmp_path):
     """The emulator is filled by instance; verify and undo follow against it."""
-    rows = rows_of({A: 30, B: 20})
-    path = write(tmp_path / "list.csv", rows)
+    path = write(tmp_path / "list.csv", rows_of({A: 3, B: 2}))
 
     steps = ("--and-then", "verify", "--and-then", "undo")
     ran = here("rehearse", "inactivate-device", path, *steps, "-o", tmp_path / "r.csv", "--latency-ms", 0, 0).ended(0)
 
     assert "2 instances at http://127.0.0.1" in ran.stderr
-    assert outcomes(tmp_path / "r.rehearsal.csv") == {"undone": 50}
+    assert outcomes(tmp_path / "r.rehearsal.csv") == {"undone": 5}
     named = write(tmp_path / "one.csv", rows_of({A: 3}))
     here("rehearse", "inactivate-device", named, "-o", tmp_path / "s.csv", "--cluster-lanes", 0).ended(0)
     assert summary_of(tmp_path / "s.rehearsal.csv")["instance"] == A
@@ -426,12 +447,12 @@ def test_inventories_are_one_list(service, tmp_path):
 
 
 @pytest.fixture
-def regions(monkeypatch):
+def regions(running, monkeypatch):
     """Returns an emulator in each of two regions, with one instance each."""
-    with emulator(instances=(A,)) as hangzhou, emulator(instances=(B,)) as beijing:
-        urls = {"cn-hangzhou": hangzhou.url, "cn-beijing": beijing.url}
-        monkeypatch.setattr(target, "region_url", lambda region, *, vpc: target.httpx.URL(urls[region]))
-        yield hangzhou, beijing
+    hangzhou, beijing = map(emptied, running[1:])
+    urls = {"cn-hangzhou": hangzhou.url, "cn-beijing": beijing.url}
+    monkeypatch.setattr(target, "region_url", lambda region, *, vpc: target.httpx.URL(urls[region]))
+    return hangzhou, beijing
 
 
 PLACES = {A: "cn-hangzhou", B: "cn-beijing"}
@@ -477,7 +498,7 @@ def test_the_limit_holds_over_all_regions(regions, tmp_path):
     ).ended(0)
 
     assert summary_of(tmp_path / "r.csv")["peak_window"] <= 40
-    assert hangzhou.report().changes == beijing.report().changes == 60
+    assert (hangzhou.report().changes, beijing.report().changes) == (60, 60)
 
 
 def test_a_region_column_with_mistakes(regions, tmp_path):
