@@ -422,11 +422,16 @@ def test_a_rehearsal_has_the_instances_of_the_list(tmp_path):
 
 def test_a_cluster_calls_one_instance(service, tmp_path):
     """Lanes on other machines are given one instance: refused before anybody waits for them."""
-    path = write(tmp_path / "list.csv", rows_of({A: 1, B: 1}))
+    rows = rows_of({A: 1, B: 1})
+    path, cluster = write(tmp_path / "list.csv", rows), ("--cluster", "tcp://127.0.0.1:18786")
+    seed(service, rows)
 
-    refused = run(service, path, "--cluster", "tcp://127.0.0.1:18786", status=2).stderr
+    refused = [run(service, path, *cluster, status=2).stderr]
+    run(service, path)
+    refused.append(here("verify", tmp_path / "r.csv", *cluster).ended(2).stderr)
 
-    assert "--cluster needs --instance: lanes on other machines call one instance" in " ".join(refused.split())
+    said = "--cluster needs --instance: lanes on other machines call one instance"
+    assert all(said in " ".join(each.split()) for each in refused)
 
 
 def test_inventories_are_one_list(service, tmp_path):
