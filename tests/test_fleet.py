@@ -17,6 +17,7 @@ from bulkcert.fleet import coordinator
 from bulkcert.fleet.coordinator import FleetLanes
 from bulkcert.fleet.lane import LaneAddress, Participant
 from bulkcert.fleet.lease import clock
+from bulkcert.fleet.member import Member
 from bulkcert.fleet.messages import Hello, LaneReport, decode_grant, decode_report, encode
 from bulkcert.fleet.shares import Shares
 from bulkcert.service.actions import ACTIONS
@@ -220,6 +221,17 @@ def test_the_limit_is_shared_and_no_second_holds_more():
 
 def peak(times):
     return max(sum(1 for at in times[first:] if at < start + 1) for first, start in enumerate(times))
+
+
+def test_sends_keep_their_distance():
+    """A report that was late says little about the lane's clock; what follows it is not taken for sent at once."""
+    member = Member("one", "one 1", Hello("1", "host", 1, "any", "egress"))
+    sent = [
+        at
+        for stamp, arrived in ((1.0, 1.3), (1.2, 1.2))
+        for at in member.take(LaneReport("one", 1, stamp, sent=[stamp - 0.1]), Progress(), arrived)
+    ]
+    assert sent[1] - sent[0] == pytest.approx(0.2)
 
 
 def test_what_is_left_is_shared_out():

@@ -19,6 +19,8 @@ from program import (
 from stored import ask, change, kill, status
 from watching import watch
 
+from bulkcert.store.paths import RunFiles
+
 pytestmark = pytest.mark.usefixtures("inside")
 
 OFF, ON = "InactivateDeviceCertificate", "ActiveDeviceCertificate"
@@ -200,6 +202,18 @@ def test_an_undone_run_says_so(place):
 
     assert place.service.report().arrivals == since
     assert outcomes("r.csv") == {"undone": 3}
+
+
+def test_an_undo_that_was_killed_before_its_summary(place):
+    """Whoever undoes it again finds nothing to undo, and leaves a summary that says so."""
+    place.made(3)
+    summary = RunFiles(Path("r.csv")).summary
+    before = summary.read_bytes()
+    place.undo()
+    summary.write_bytes(before)
+    place.undo()
+
+    assert summary_of("r.csv")["outcomes"] == outcomes("r.csv") == {"undone": 3}
 
 
 def test_undone_once(place):

@@ -244,7 +244,7 @@ async def _undo(
         there = partial(open_undo, opened, opened.where(options), include_unknown=include_unknown)
         undoing = await to_thread.run_sync(there)
         if not undoing.rows and not undoing.has_to_end:
-            return undoing.result()
+            return await to_thread.run_sync(undoing.nothing)
         if undoing.rows:
             _warn(confirm.raised_limits(options))
             await context.call(undoing.call)

@@ -75,7 +75,7 @@ def _executed(
             with speaking(options.language):
                 question.show_undo(undo_)
         if not undo_.rows and not undo_.has_to_end:
-            return undo_.result()
+            return undo_.nothing()
         if undo_.rows:
             last.enter_context(calling.sending(undo_.service))
             leave = partial(calling.leave_writing, opened, undo_.progress)

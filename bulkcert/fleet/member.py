@@ -104,7 +104,9 @@ class Member:
             error.count = progress.codes[code]
             progress.errors.pop(code, None)
             progress.errors[code] = error
-        self.offset = min(self.offset, now - report.stamp)
+        if not self.sent:
+            # What it has sent shortly before must not come nearer to what it sends now.
+            self.offset = min(self.offset, now - report.stamp)
         sent = [at + self.offset for at in report.sent]
         self.sent += sent
         return sent

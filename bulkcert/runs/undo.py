@@ -22,7 +22,7 @@ from bulkcert.runs.found import Found, count_devices
 from bulkcert.runs.job import check_required, resolve_limits
 from bulkcert.runs.opened import OpenRun, is_in
 from bulkcert.runs.options import CallOptions
-from bulkcert.runs.session import after_reads, confirm_read, finalize, session
+from bulkcert.runs.session import after_reads, confirm_read, finalize, session, summarize
 from bulkcert.runs.target import refuse
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.service.credentials import CredentialProvider
@@ -160,10 +160,19 @@ class Undo(msgspec.Struct):
             self.opened.begin("undo", self.options, None, include_unknown=self.include_unknown)
         return finalize(self.opened, self.progress.stop, self._came_to())
 
-    def result(self, summary: Summary | None = None) -> UndoResult:
-        """Returns what came of it; there is no summary where there was nothing to undo."""
-        if summary is None:
-            return UndoResult(0, 0, self.unknown, int(ExitStatus.OK))
+    def nothing(self) -> UndoResult:
+        """Returns what comes of it where there is nothing to undo.
+
+        The session that has done it all may have been killed before it wrote the summary: that is written again.
+
+        Raises:
+            BulkcertError: It cannot be written.
+        """
+        summarize(self.opened, None)
+        return UndoResult(0, 0, self.unknown, int(ExitStatus.OK))
+
+    def result(self, summary: Summary) -> UndoResult:
+        """Returns what came of it."""
         undone = self.progress.outcomes[Outcome.UNDONE]
         return UndoResult(self.rows, undone, self.unknown, summary.latest.exit_status or 0, summary)
 
