@@ -412,7 +412,8 @@ class Trial:
 
     def go(self):
         """Does all of it."""
-        chance, limits = self.chance, (*UNHURRIED, "--max-errors", "100%", "--timeout", str(self.timeout_s), "--quiet")
+        chance, patient = self.chance, (*UNHURRIED, "--max-errors", "100%", "--quiet", "--timeout", "30")
+        limits = (*patient[:-1], str(self.timeout_s))
         limits += ("--max-in-flight", str(chance.choice([8, 64, 256])), "--attempts", str(chance.choice([1, 2, 4])))
         where = ("--endpoint", self.url, "--instance", INSTANCE, "--yes", "-o", "r.csv")
         reading = "never" if self.action.by_device and chance.random() < 0.7 else "auto"
@@ -428,10 +429,12 @@ class Trial:
                 break
             else:
                 self._session("resume", *resume)
+        if not self._rows():
+            return
         self._session("retry", *resume, "--retry", "failed,unknown,not_registered")
         if self.action.inverse:
             self._session("undo", "undo", "r.csv", "--include-unknown", "--yes", *limits)
-            self._session("honest undo", "undo", "r.csv", "--include-unknown", "--yes", *limits, honest=True)
+            self._session("honest undo", "undo", "r.csv", "--include-unknown", "--yes", *patient, honest=True)
 
     def _rows(self):
         if not (self.directory / "r.csv").exists():

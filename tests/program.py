@@ -101,7 +101,9 @@ def here(*arguments, cwd=".", env=None, stdin=None):
     For what a command does and says; not for how a process starts, stops and gets along with others, nor for other
     credentials, which a process looks for but once.
     """
-    asked, *said = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(3))
+    # As the interpreter has them: standard error shows what cannot be encoded.
+    ways = ("strict", "strict", "backslashreplace")
+    asked, *said = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors=way) for way in ways)
     if stdin is not None:
         read, write = os.pipe()
         os.write(write, stdin.encode())
@@ -127,6 +129,8 @@ def here(*arguments, cwd=".", env=None, stdin=None):
     for number, handler in handlers.items():
         signal.signal(number, handler)
     # A job file may have asked for JSON lines, which a process goes on with to its end.
+    for handler in {*logging.getLogger().handlers}.difference(log):
+        handler.close()  # a process ends with its log file open
     logging.getLogger().handlers[:], console.stderr._file = log, stream
     return Finished(int(ended.value.code), *(stream.buffer.getvalue().decode() for stream in said))
 

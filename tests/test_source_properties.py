@@ -6,6 +6,7 @@ from unittest.mock import patch
 
 import loading
 import polars as pl
+from fuzz_inputs import fuzz
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from loading import FIRST_ROW, OUTCOME
@@ -122,3 +123,11 @@ def test_validity(tmp_path_factory, serial):
         assert checked.callable <= is_valid(serial)
     if serial.isprintable() and is_valid(serial):
         assert checked.callable == 1
+
+
+def test_as_other_readers_find_it():
+    """Lists that are broken where it hurts, in all formats: the rows of an independent reader, or a refusal."""
+    ends = fuzz(300, seed=1, parquet_each=50)
+
+    assert {end.partition(":")[0] for end in ends} == {"csv", "csv gz", "csv zst", "ndjson", "parquet"}
+    assert sum(times for end, times in ends.items() if end.endswith("the same rows")) > 90

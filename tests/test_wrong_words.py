@@ -2,6 +2,7 @@
 
 import cyclopts
 import pytest
+from fuzz_options import fuzz
 from program import here
 
 from bulkcert import cli
@@ -16,6 +17,7 @@ WORDS = {
     ("verify", "r.csv", "a", "b"): "'a', 'b': unexpected argument",
     ("inventory", "--rate", "1.5"): "--rate: '1.5' is not a whole number",
     ("inventory", "--timeout", "x"): "Invalid value for --timeout",
+    ("run", "--action", "inactivate-ca", "m.csv"): "after --action what follows it is named, too: --input m.csv",
     ("policy", "inactivate-devices"): 'Did you mean "inactivate-device"?',
     ("policy", "deactivate"): '"delete-ca". Did you mean inactivate-device?',
     ("status",): "RESULTS is missing: type it after the command, or name a job file (--job) with results = …",
@@ -103,3 +105,11 @@ def test_the_command(tmp_path):
     """An ID that cannot be one is refused by every command before anything is read or called."""
     for case, message in REFUSED.items():
         assert message in here(*case, cwd=tmp_path).ended(2).stderr
+
+
+def test_options_at_random():
+    """Whatever is typed, set and written in a job file: a documented status, no traceback, and an end."""
+    ends, wrong = fuzz(60, seed=3)
+
+    assert not wrong
+    assert len({command for command, _ in ends}) > 8

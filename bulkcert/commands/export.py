@@ -11,6 +11,7 @@ from bulkcert.input import CA_SN
 from bulkcert.runs import checking, exporting
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import RunFiles, results_of
+from bulkcert.views.ending import warn_of_formulas
 from bulkcert.views.layout import show
 from bulkcert.words import counted
 
@@ -22,6 +23,7 @@ def export(
     only: tuple[Sequence[Outcome], Sequence[str], Sequence[str]],
     *,
     overwrite: bool,
+    guards: bool,
     checks: tuple[bool, Path | None],
 ) -> ExitStatus:
     """Writes results again, all rows or some, also while a session is running, or checks them; makes no calls."""
@@ -34,10 +36,11 @@ def export(
     if output is None or os.path.realpath(output) == os.path.realpath(files.results):
         output = files.results
         _confirm_all(files, is_part=any(only))
-        rows = exporting.rewrite(files)
+        written = exporting.rewrite(files, guards=guards)
     else:
-        rows = exporting.export(files, output, wanted, overwrite=overwrite)
-    show(_shown(output, rows))
+        written = exporting.export(files, output, wanted, overwrite=overwrite, guards=guards)
+    show(_shown(output, written.rows))
+    warn_of_formulas(output, written.formulas)
     return ExitStatus.OK
 
 

@@ -22,6 +22,7 @@ from bulkcert.runs.target import refuse, resolve_target
 from bulkcert.service.credentials import ChainCredentials
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
+from bulkcert.views.ending import warn_of_formulas
 from bulkcert.views.layout import show
 from bulkcert.views.live import shown
 from bulkcert.words import counted, duration, faults
@@ -96,6 +97,7 @@ def inventory(options: InventoryOptions) -> ExitStatus:
         terminal.print_json(result)
     else:
         show(_lines(result))
+    warn_of_formulas(output, taking.formulas)
     return ExitStatus.OK
 
 

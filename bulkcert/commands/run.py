@@ -1,5 +1,6 @@
 """``bulkcert run``: the main job."""
 
+import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -42,7 +43,8 @@ def run(action: ActionName, inputs: tuple[Path, ...], options: RunOptions) -> Ex
     if options.dry_run and options.plan is not None:
         refuse(["--dry-run and --plan exclude each other: the plan that is kept says what the run does"], "run")
     job = resolve_run(action, inputs, options)
-    if options.plan is not None and options.approver_key is None and (signature := signature_of(options.plan)).exists():
+    signature = None if options.plan is None or options.approver_key is not None else signature_of(options.plan)
+    if signature is not None and os.path.exists(signature):
         terminal.warn(f"the signature {signature} is not checked: --approver-key FILE says who may sign, and checks it")
     if options.dry_run:
         from bulkcert.commands.plan import plan as plan_instead  # noqa: PLC0415 - no run needs it

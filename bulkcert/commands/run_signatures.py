@@ -14,6 +14,7 @@ from bulkcert.runs.command_options import (
 from bulkcert.runs.converters import names_of
 from bulkcert.runs.options import (
     MAIN,
+    GuardOptions,
     Results,
     StateOptions,
     number,
@@ -154,6 +155,7 @@ def export(
     code: Annotated[tuple[str, ...], Parameter(group=MAIN, consume_multiple=False, metavar="CODE")] = (),
     ca_sn: Annotated[tuple[str, ...], Parameter(group=MAIN, consume_multiple=False, metavar="SERIAL")] = (),
     overwrite: Annotated[bool, Parameter(group=MAIN)] = False,
+    guard: GuardOptions = GuardOptions(),
     check: Annotated[bool, Parameter(group=MAIN)] = False,
     report: Annotated[Path | None, Parameter(group=MAIN, metavar="FILE")] = None,
     options: StateOptions = StateOptions(),
@@ -177,4 +179,5 @@ def export(
         report: With --check: the report, if it is not RESULTS.report.html.
     """
     only = (outcome, code, ca_sn)
-    return do("export", results, options.state_dir, output, only, overwrite=overwrite, checks=(check, report))
+    more = {"overwrite": overwrite, "guards": guard.formula_guard, "checks": (check, report)}
+    return do("export", results, options.state_dir, output, only, **more)

@@ -13,6 +13,7 @@ from bulkcert.input import CA_SN, OWN_PREFIX, ROW, PinnedList, ca_keys
 from bulkcert.output.advice import Advice
 from bulkcert.output.evidence import Ask
 from bulkcert.output.files import cannot_write
+from bulkcert.output.formulas import guarded
 from bulkcert.output.results import MAKE_ROOM, WHAT_TO_DO, chosen, write_rows
 from bulkcert.service.certificates import of_ca_key
 from bulkcert.store import queries
@@ -60,13 +61,14 @@ class FailedRows(msgspec.Struct, frozen=True):
     groups: list[Group]
 
 
-def write_failed(status: RunStatus, pinned: PinnedList, ask: Ask) -> FailedRows | None:
+def write_failed(status: RunStatus, pinned: PinnedList, ask: Ask, *, guards: bool = True) -> FailedRows | None:
     """Writes the rows of a run that are not in the desired state, durable; without any the file of before is removed.
 
     Args:
         status: Of the run, whose session has ended.
         pinned: Its list.
         ask: Asks its store.
+        guards: See ``write_results``.
 
     Returns:
         What is in it; None where there are no such rows.
@@ -81,7 +83,7 @@ def write_failed(status: RunStatus, pinned: PinnedList, ask: Ask) -> FailedRows 
         except OSError as error:
             raise cannot_write(path, error, MAKE_ROOM) from error
         return None
-    chooser = _Chooser(asked, Advice.about(status.files, asked), ask)
+    chooser = _Chooser(asked, Advice.about(status.files, asked), ask, guards=guards)
     write_rows(path, pinned, chooser.failed)
     groups = [
         Group(kind, code, ca_sn, rows, instance)
@@ -95,7 +97,8 @@ def write_failed(status: RunStatus, pinned: PinnedList, ask: Ask) -> FailedRows 
 class _Chooser:
     """Chooses rows batch by batch, says what to do about them, and counts them by kind, code and CA."""
 
-    def __init__(self, asked: Asked, advice: Advice, ask: Ask) -> None:
+    def __init__(self, asked: Asked, advice: Advice, ask: Ask, *, guards: bool) -> None:
+        self._guards = guards
         self._advice, self._ask, self._by_ca = advice, ask, asked.device_column is not None
         self.groups: Counter[tuple[str, str, str, str]] = Counter()
 
@@ -119,7 +122,8 @@ class _Chooser:
         is_past = pl.when(_IS_DRIFTED | pl.col(_MAYBE))  # what the service has answered holds no longer
         message = is_past.then(_MEANING).otherwise(pl.coalesce("message", _MEANING)).alias("message")
         said = rows.join(self._said(rows), on=_KEY, how="left", maintain_order="left")
-        return said.select(*own, "row", "outcome", pl.col("code").replace("", None), message, WHAT_TO_DO)
+        failed = said.select(*own, "row", "outcome", pl.col("code").replace("", None), message, WHAT_TO_DO)
+        return guarded(failed, ["code", "message"]) if self._guards else failed
 
     def _said(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Returns for each kind of the rows what it means and what to do."""

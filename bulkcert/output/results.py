@@ -22,6 +22,7 @@ from bulkcert.input import CA_SN, OWN_PREFIX, ROW, PinnedList, annotated
 from bulkcert.input.pinned import rows_at_once
 from bulkcert.output.evidence import Ask, Evidence
 from bulkcert.output.files import cannot_write, reason_of, whole
+from bulkcert.output.formulas import FormulaRows, guarded
 from bulkcert.store import queries
 from bulkcert.store.evidence import confirm_mirrors
 from bulkcert.store.outcome import Outcome
@@ -60,6 +61,9 @@ _WINDOW = pl.Schema(
 COLUMNS = tuple(_WINDOW)[:11]
 """The columns after the input's own, in this order."""
 
+FROM_OUTSIDE = ("code", "message", "request_id")
+"""Those of them that the service has a say in."""
+
 VERIFIED_COLUMNS = ("verified_status", "verified_at")
 """The columns after those once states were read back."""
 
@@ -73,10 +77,17 @@ EVERY_ROW: Mapping[str, Collection[str]] = {}
 
 
 class Written(NamedTuple):
-    """What was written: rows by outcome, and the digest of all rows of the list in order, whichever were wanted."""
+    """What was written.
+
+    Attributes:
+        rows: Rows by outcome.
+        digest: Of all rows of the list in order, whichever were wanted.
+        formulas: What a spreadsheet would run of it.
+    """
 
     rows: Counter[Outcome]
     digest: str
+    formulas: FormulaRows
 
 
 MAKE_ROOM = "Nothing is lost: the store holds every outcome. Make room."
@@ -94,6 +105,7 @@ def write_results(
     ask: Ask,
     only: Mapping[str, Collection[str]] = EVERY_ROW,
     *,
+    guards: bool = True,
     advice: str = MAKE_ROOM,
     into: BinaryIO | None = None,
 ) -> Written:
@@ -104,23 +116,29 @@ def write_results(
         pinned: The list.
         ask: Asks the store.
         only: Values of the rows that are wanted, by column of the results or ``CA_SN``; any where there are none.
+        guards: Whether cells from outside that a spreadsheet would run are quoted, where it is CSV (``formulas``).
         advice: What to do next if they cannot be written.
         into: What takes them in place of the file.
 
     Raises:
         BulkcertError: They cannot be written, or what the store has is not what was kept.
     """
-    suffix, rows, evidence = suffix_of(path), Counter[Outcome](), Evidence(ask)
+    suffix, rows, evidence, formulas = suffix_of(path), Counter[Outcome](), Evidence(ask), FormulaRows()
+    guards = guards and suffix.startswith(".csv")
     ask(confirm_mirrors)
     verified = ask(queries.count, queries.READ_BACK) > 0
 
     def with_outcomes(batch: pl.DataFrame) -> pl.DataFrame:
+        nonlocal formulas
         frame = chosen(batch, evidence.rows(batch), suffix, only, verified=verified)
+        if guards:
+            formulas = formulas.and_then(frame, frame.columns[: frame.columns.index("row")], "row")
+            frame = guarded(frame, FROM_OUTSIDE)
         rows.update({Outcome(name): count for name, count in frame["outcome"].value_counts().iter_rows()})
         return frame
 
     write_rows(path, pinned, with_outcomes, advice=advice, into=into)
-    return Written(rows, evidence.digest)
+    return Written(rows, evidence.digest, formulas)
 
 
 def write_rows(

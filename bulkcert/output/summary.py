@@ -15,6 +15,7 @@ from bulkcert.errors import ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, PinnedList, annotated
 from bulkcert.output.failed import FailedRows
 from bulkcert.output.files import cannot_write, sha256_of, write_whole
+from bulkcert.output.formulas import FormulaRows
 from bulkcert.store import queries
 from bulkcert.store import schema as stored
 from bulkcert.store.schema import ChangeRecord, SessionKind, Verification
@@ -112,9 +113,9 @@ class Summary(msgspec.Struct, frozen=True):
     Where a session was killed, ``calls_at_least``, not all of its calls are in ``calls``. ``unknown_before`` is the
     number of rows that a call may have changed and of which nobody knows what they were before. ``undone`` rows were
     changed back by an undo, ``maybe_undone`` ones perhaps. ``rows_digest`` is of all rows in order, as the
-    store has them (``output.evidence``). ``failed`` is null where every row is in the desired state.
-    ``instances`` has the endpoint of each where rows name several; then ``instance`` is empty, and ``endpoint`` where
-    they are at several.
+    store has them (``output.evidence``); ``formulas`` is what a spreadsheet would run of the results. ``failed`` is
+    null where every row is in the desired state. ``instances`` has the endpoint of each where rows name several; then
+    ``instance`` is empty, and ``endpoint`` where they are at several.
     """
 
     action: str
@@ -152,6 +153,7 @@ class Summary(msgspec.Struct, frozen=True):
     calls_at_least: bool = False
     unknown_before: int = 0
     failed: FailedRows | None = None
+    formulas: FormulaRows = FormulaRows()
     instances: dict[str, str] = {}
 
     @property

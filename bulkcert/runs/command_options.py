@@ -14,6 +14,7 @@ from bulkcert.runs.options import (
     OUTPUT,
     REHEARSAL,
     ApprovalOptions,
+    GuardOptions,
     LanguageOptions,
     NotifyOptions,
     PreflightMode,
@@ -46,7 +47,7 @@ class DoctorOptions(ServiceOptions, StateOptions, ResultsOptions):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class InventoryOptions(ServiceOptions):
+class InventoryOptions(ServiceOptions, GuardOptions):
     """Options of ``inventory``."""
 
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], group=MAIN, metavar="FILE")] = None

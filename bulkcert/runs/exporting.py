@@ -1,7 +1,6 @@
 """Writing results again, from the store and the pinned list: no calls are made."""
 
 import os
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,13 +12,12 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import PinnedList, annotated
 from bulkcert.output.evidence import Ask, Evidence
 from bulkcert.output.files import refuse_taken
-from bulkcert.output.results import SUFFIXES_SHOWN, chosen, lazy, suffix_of, write_results
+from bulkcert.output.results import SUFFIXES_SHOWN, Written, chosen, lazy, suffix_of, write_results
 from bulkcert.runs.opened import pinned_of
 from bulkcert.runs.opening import open_existing
 from bulkcert.runs.session import summarize
 from bulkcert.store import queries
 from bulkcert.store.database import readable, reading
-from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.status import no_run
 
@@ -27,14 +25,17 @@ _OTHER = "Name another file with -o. Nothing was written."
 _ELSEWHERE = "Name a file with -o in a directory that is there, has room and can be written."
 
 
-def export(files: RunFiles, output: Path, only: Mapping[str, Collection[str]], *, overwrite: bool) -> Counter[Outcome]:
-    """Writes rows of a run into another file, while a session may be running; returns them by outcome.
+def export(
+    files: RunFiles, output: Path, only: Mapping[str, Collection[str]], *, overwrite: bool, guards: bool
+) -> Written:
+    """Writes rows of a run into another file, while a session may be running.
 
     Args:
         files: Of the run.
         output: The file; its suffix decides on the format.
         only: See ``write_results``.
         overwrite: Whether it may replace a file that is not of a run.
+        guards: See ``write_results``.
 
     Raises:
         NoRunError: There is no such run.
@@ -48,7 +49,7 @@ def export(files: RunFiles, output: Path, only: Mapping[str, Collection[str]], *
         raise BulkcertError(ExitStatus.CANNOT_WRITE, f"{output} is the failed rows of the run", _OTHER)
     refuse_taken(output, overwrite=overwrite)
     with reading_run(files) as (pinned, ask):
-        return write_results(output, pinned, ask, only, advice=_ELSEWHERE).rows
+        return write_results(output, pinned, ask, only, guards=guards, advice=_ELSEWHERE)
 
 
 def scan(files: RunFiles) -> pl.LazyFrame:
@@ -89,8 +90,12 @@ def reading_run(files: RunFiles) -> Iterator[tuple[PinnedList, Ask]]:
         raise no_run(files) from None
 
 
-def rewrite(files: RunFiles) -> Counter[Outcome]:
-    """Writes the results of a run again, its failed rows, and its summary; returns the rows by outcome.
+def rewrite(files: RunFiles, *, guards: bool) -> Written:
+    """Writes the results of a run again, its failed rows, and its summary.
+
+    Args:
+        files: Of the run.
+        guards: Whether they are for people, if the run says so too.
 
     Raises:
         NoRunError: There is no such run.
@@ -98,8 +103,8 @@ def rewrite(files: RunFiles) -> Counter[Outcome]:
     """
     opened = open_existing(files, proves=False)
     try:
-        rows, digest = opened.write_results()
-        summarize(opened, digest)
+        written = opened.write_results(guards=guards)
+        summarize(opened, written.digest)
     finally:
         opened.close()
-    return rows
+    return written

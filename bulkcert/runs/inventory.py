@@ -20,6 +20,7 @@ from bulkcert.engine.session import Interruption, Observer, calling
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import cannot_write
+from bulkcert.output.formulas import FormulaRows, guarded
 from bulkcert.output.results import sink, suffix_of
 from bulkcert.runs.command_options import InventoryOptions
 from bulkcert.service.certificates import Certificate, Page
@@ -53,6 +54,7 @@ class Inventory:
         statuses: Rows of the file by status.
         read: Certificates read.
         repeated: Certificates skipped because the page before held them too.
+        formulas: Rows whose serials a spreadsheet would run.
     """
 
     service: Target
@@ -65,6 +67,7 @@ class Inventory:
     statuses: Counter[str] = field(default_factory=Counter)
     read: int = 0
     repeated: int = 0
+    formulas: FormulaRows = field(default_factory=FormulaRows)
     _begun: list[Listing] = field(default_factory=list)
     _unknown: list[str] = field(default_factory=list)
     _failure: BulkcertError | None = None
@@ -191,6 +194,10 @@ class Inventory:
         if self.expires_after is not None:
             table = table.filter(pl.col("ValidEnd") >= self.expires_after)
         self.statuses.update(dict(table["Status"].value_counts().rows()))
+        if self.options.formula_guard and suffix_of(self.output).startswith(".csv"):
+            table = guarded(table, [name for name in serials if name.endswith("Name")])
+            numbers = table.with_row_index("row", self.statuses.total() - table.height + 1)
+            self.formulas = self.formulas.and_then(numbers, [name for name in serials if name.endswith("Sn")], "row")
         table = table.with_columns(pl.col(_TIMES).cast(_TIME))
         if suffix_of(self.output) == ".parquet":
             return table

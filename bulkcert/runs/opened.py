@@ -116,9 +116,15 @@ class OpenRun(msgspec.Struct):
         """
         prove(self.pinned, self.store.read)
 
-    def write_results(self) -> Written:
-        """Writes the results; see ``output.results.write_results``."""
-        return write_results(self.files.results, self.pinned, self.store.read)
+    @property
+    def guards(self) -> bool:
+        """Whether its CSV files are for people: what its newest start was given."""
+        runs = [each for each in self.store.read(queries.sessions) if each.kind == "run"]
+        return not runs or runs[-1].guards
+
+    def write_results(self, *, guards: bool = True) -> Written:
+        """Writes the results, for programs where the run or the caller says so (``output.results.write_results``)."""
+        return write_results(self.files.results, self.pinned, self.store.read, guards=guards and self.guards)
 
     def where(self, options: Options) -> Options:
         """Returns options that lead to where the run was made.

@@ -129,7 +129,7 @@ class ColumnOptions:
     region_column: Annotated[str, Parameter(group=LIST, metavar="NAME")] = ""
     """Column of their regions, if not RegionId."""
     trust_serials: Annotated[bool, Parameter(group=LIST)] = False
-    """Accept serials that all end in zeros after 15 digits, as a spreadsheet leaves them."""
+    """Accept serials rounded to 15 digits by a spreadsheet."""
     skip_invalid: Annotated[bool, Parameter(group=LIST)] = False
     """Leave invalid rows out; else one prevents the run."""
 
@@ -257,7 +257,16 @@ class StartOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class ResumeOptions(StartOptions, CallOptions, SizeOptions, PreflightOptions, ColumnOptions):
+class GuardOptions:
+    """Whom CSV files are for."""
+
+    formula_guard: Annotated[bool, Parameter(group=LIST, negative="--no-formula-guard")] = True
+    """In CSV, quote outside cells a spreadsheet would run."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ResumeOptions(StartOptions, CallOptions, SizeOptions, PreflightOptions, ColumnOptions, GuardOptions):
     """Options of every start of a run."""
 
 

@@ -121,7 +121,7 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
     """
     store = opened.store
     try:
-        rows, digest = opened.write_results()
+        rows, digest, formulas = opened.write_results()
         reached = opened.status()
         _confirm_sum(reached, rows)
     except BulkcertError as error:
@@ -142,8 +142,9 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
         reason = {"stopped": stop.message, "advice": stop.advice, "stop_code": stop.code} if stop and early else {}
         store.end(status, **reason)
     ended = opened.status()
-    failed = write_failed(ended, opened.pinned, store.read)
+    failed = write_failed(ended, opened.pinned, store.read, guards=opened.guards)
     summary = summary_of(ended, opened.pinned, store.db, digest, failed)
+    summary = msgspec.structs.replace(summary, formulas=formulas)
     if store.failure and stop is not None:
         # The store could not take its end; what people are shown must not wait for that.
         summary = msgspec.structs.replace(summary, exit_status=int(status), stopped=stop.message, advice=stop.advice)
@@ -167,7 +168,7 @@ def summarize(opened: OpenRun, digest: str | None) -> FailedRows | None:
     status = opened.status()
     if status.doing is None or not opened.files.results.exists():
         return None
-    failed = write_failed(status, opened.pinned, opened.store.read)
+    failed = write_failed(status, opened.pinned, opened.store.read, guards=opened.guards)
     digest = digest or prove(opened.pinned, opened.store.read)
     write_summary(status, summary_of(status, opened.pinned, opened.store.db, digest, failed))
     return failed

@@ -1,6 +1,7 @@
 """What a session leaves with people: what it came to, a sample of each kind of row, and the commands that come next."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from rich.text import Text
 
@@ -9,6 +10,7 @@ from bulkcert.language import later, tr, trn
 from bulkcert.log import is_json
 from bulkcert.output.advice import left_words, meaning, steps_after, steps_left, undone_words
 from bulkcert.output.failed import FailedRows
+from bulkcert.output.formulas import FormulaRows
 from bulkcert.output.summary import Kind, Summary
 from bulkcert.runs.undo import Undo
 from bulkcert.store.outcome import DESIRED, Outcome
@@ -52,6 +54,7 @@ def undone_rows(summary: Summary, undo: Undo) -> Iterator[tuple[str, str | Text]
 
 def show_ending(summary: Summary, status: RunStatus, *, quiet: bool) -> None:
     """Prints why a run or an undo ended early, if it did, and what to do next, on stderr; quiet: what is amiss."""
+    warn_of_formulas(status.files.results, summary.formulas)
     if is_json():
         return  # the event of the end says it to machines
     if summary.stopped:
@@ -70,6 +73,22 @@ def show_stop(status: ExitStatus, why: str, advice: str) -> None:
         warn(text)
     else:
         show_error(BulkcertError(status, text, advice))
+
+
+def warn_of_formulas(path: Path, formulas: FormulaRows) -> None:
+    """Warns of rows of a CSV file with cells that a spreadsheet would run, and that must stay as they are."""
+    if formulas.rows:
+        warn(
+            trn(
+                "{file}: a cell of the list itself, or a serial, would be run by a spreadsheet in {count:,} row (row "
+                "{first:,}); it is as it was",
+                "{file}: cells of the list itself, or serials, would be run by a spreadsheet in {count:,} rows (the "
+                "first: {first:,}); they are as they were",
+                formulas.rows,
+                file=path,
+                first=formulas.first,
+            )
+        )
 
 
 def _left(summary: Summary, status: RunStatus) -> str:

@@ -28,8 +28,10 @@ def wrong_options(error: cyclopts.CycloptsError, topics: Collection[str]) -> Bul
 
 def _text(error: cyclopts.CycloptsError) -> str:
     text = str(error)
-    token: cyclopts.Token | None = getattr(error, "token", None)
     match error:
+        case cyclopts.ArgumentOrderError() if error.argument:
+            earlier = error.prior_positional_or_keyword_supplied_as_keyword_arguments[0].name
+            text = f"after {earlier} what follows it is named, too: {error.argument.name} {shlex.quote(error.token)}"
         case cyclopts.UnknownCommandError() if (typed := error.unused_tokens or [""])[0] in ACTIONS:
             text = f"{typed[0]} is an action, no command; did you mean {shlex.join(['bulkcert', 'run', *typed])}?"
         case cyclopts.CoercionError() if action := _misplaced(error):
@@ -45,9 +47,16 @@ def _text(error: cyclopts.CycloptsError) -> str:
             text = f"a plan is given by its option: bulkcert run --plan {shlex.quote(error.token.value)}"
         case cyclopts.CoercionError() if error.token and error.token.value == "deactivate":
             text = f"{text.partition(' Did you mean')[0]} Did you mean inactivate-device?"  # never activate-…
-    if token is not None and token.keyword:  # a key of a job file comes in brackets
+    return _placed(text, getattr(error, "token", None))
+
+
+def _placed(text: str, token: object) -> str:
+    """Returns a message with where the option stands that it is about."""
+    if not isinstance(token, cyclopts.Token):
+        return text
+    if token.keyword:  # a key of a job file comes in brackets
         text = text.replace(token.keyword, token.keyword.strip("[]"))
-    if token is None or token.source in ("", "cli", "env") or token.source in text:
+    if token.source in ("", "cli", "env") or token.source in text:
         return text
     return f"{token.source}: {text}"
 
