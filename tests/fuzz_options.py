@@ -281,7 +281,7 @@ class Watch(threading.Thread):
 def shut_in(place):
     """Keeps this process on this machine; yields the files that were opened to be written outside a directory."""
     connected, resolved, elsewhere = Transport._connected, socket.getaddrinfo, []
-    inside = [place, "/dev/", "/proc/self/"]
+    inside = [place, "/dev/", "/proc/"]
 
     async def connect(self, *limits):
         if self._host != "127.0.0.1":
