@@ -155,6 +155,13 @@ class Store:
                     db.execute("DELETE FROM claim WHERE session = ? AND NOT sent", (self.session,))
                 self.note(ended_at=now_ms(), exit_status=int(exit_status), **more)
 
+    def seal(self, digest: str) -> None:
+        """Keeps the digest of all rows, which stay as they are until another session begins; what cannot be is left."""
+        with self._turn, contextlib.suppress(sqlite3.Error):
+            self.db.execute("UPDATE session SET rows_digest = ? WHERE id = (SELECT MAX(id) FROM session)", (digest,))
+            if self.db.in_transaction:
+                self.db.execute("COMMIT")
+
     # Outcomes, in groups.
 
     async def add(self, item: Record | int) -> None:
