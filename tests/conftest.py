@@ -37,6 +37,20 @@ os.environ["ALIBABA_CLOUD_ECS_METADATA_DISABLED"] = "true"
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """Two workers a core: most tests wait for a process, or for a timer."""
+    return 2 * len(os.sched_getaffinity(0))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Lets workers report of tests that log what is no text, as names of files may be."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report
+
+
 def pytest_collection_finish():
     """Spares the collector what stays to the end: a process with all libraries has half a million objects."""
     gc.collect()

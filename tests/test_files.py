@@ -161,6 +161,16 @@ def test_only_files_are_read(tmp_path, kind):
         read_regular(tmp_path / "x")
 
 
+@pytest.mark.parametrize("place", ["d.csv", "x" * 300])
+def test_a_directory_that_is_none(tmp_path, place):
+    """A run is looked for below a file, or a name too long: there is none; a report is not written over a directory."""
+    (tmp_path / "d.csv").write_text("")
+    for command in ("verify", "export", "report", "status", "undo"):
+        here(command, "r.csv", "--state-dir", place, cwd=tmp_path).ended(66)
+    with pytest.raises(IsADirectoryError), whole(Path()):
+        pass
+
+
 def test_own_advice():
     """Who knows better what to do says so."""
     assert cannot_write("x", OSError(errno.ENOSPC, "full"), "Do this.").advice == "Do this."

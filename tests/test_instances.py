@@ -3,11 +3,15 @@
 import csv
 import json
 import re
+from functools import partial
 
+import anyio
 import polars as pl
 import pytest
-from program import UNHURRIED, emulator, here, outcomes, read_results, summary_of
+from program import KEY_ID, SECRET, UNHURRIED, emulator, here, outcomes, read_results, summary_of
 
+import bulkcert
+from bulkcert import Credentials, Job
 from bulkcert.engine import lanes, outage
 from bulkcert.runs import run as run_session
 from bulkcert.runs import target
@@ -17,11 +21,33 @@ CA = "00ca000001"
 """A CA of the same serial in both instances: nothing but the instance distinguishes them."""
 
 
+@pytest.fixture(scope="module")
+def running():
+    """Runs three emulators for all tests: one with both instances, and one for each."""
+    with emulator(instances=(A, B)) as both, emulator(instances=(A,)) as first, emulator(instances=(B,)) as second:
+        yield both, first, second
+
+
+def emptied(service):
+    """Returns an emulator that knows no certificates, has made no changes and answers all calls."""
+
+    def empty():
+        for table in ("devices", "cas"):
+            service._emulator.registry._db.execute(f"DELETE FROM {table}")
+        service._emulator.registry._db.execute("DELETE FROM instances WHERE Id NOT IN (?, ?)", (A, B))
+        service._emulator.registry._forget_lists()
+        service._emulator.changes = 0
+        service._calls.clear()
+
+    service._portal.call(empty)
+    service.tell("faults", shares={})
+    return service
+
+
 @pytest.fixture
-def service():
-    """Returns an emulator with two instances that know the same CA serial, and devices of the same serials."""
-    with emulator(instances=(A, B)) as running:
-        yield running
+def service(running):
+    """Returns an emulator with two instances."""
+    return emptied(running[0])
 
 
 def rows_of(counts, ca=CA):
@@ -382,14 +408,13 @@ def test_status_and_runs(service, tmp_path):
 
 def test_a_rehearsal_has_the_instances_of_the_list(tmp_path):
     """The emulator is filled by instance; verify and undo follow against it."""
-    rows = rows_of({A: 30, B: 20})
-    path = write(tmp_path / "list.csv", rows)
+    path = write(tmp_path / "list.csv", rows_of({A: 3, B: 2}))
 
     steps = ("--and-then", "verify", "--and-then", "undo")
     ran = here("rehearse", "inactivate-device", path, *steps, "-o", tmp_path / "r.csv", "--latency-ms", 0, 0).ended(0)
 
     assert "2 instances at http://127.0.0.1" in ran.stderr
-    assert outcomes(tmp_path / "r.rehearsal.csv") == {"undone": 50}
+    assert outcomes(tmp_path / "r.rehearsal.csv") == {"undone": 5}
     named = write(tmp_path / "one.csv", rows_of({A: 3}))
     here("rehearse", "inactivate-device", named, "-o", tmp_path / "s.csv", "--cluster-lanes", 0).ended(0)
     assert summary_of(tmp_path / "s.rehearsal.csv")["instance"] == A
@@ -397,11 +422,16 @@ def test_a_rehearsal_has_the_instances_of_the_list(tmp_path):
 
 def test_a_cluster_calls_one_instance(service, tmp_path):
     """Lanes on other machines are given one instance: refused before anybody waits for them."""
-    path = write(tmp_path / "list.csv", rows_of({A: 1, B: 1}))
+    rows = rows_of({A: 1, B: 1})
+    path, cluster = write(tmp_path / "list.csv", rows), ("--cluster", "tcp://127.0.0.1:18786")
+    seed(service, rows)
 
-    refused = run(service, path, "--cluster", "tcp://127.0.0.1:18786", status=2).stderr
+    refused = [run(service, path, *cluster, status=2).stderr]
+    run(service, path)
+    refused.append(here("verify", tmp_path / "r.csv", *cluster).ended(2).stderr)
 
-    assert "--cluster needs --instance: lanes on other machines call one instance" in " ".join(refused.split())
+    said = "--cluster needs --instance: lanes on other machines call one instance"
+    assert all(said in " ".join(each.split()) for each in refused)
 
 
 def test_inventories_are_one_list(service, tmp_path):
@@ -422,12 +452,12 @@ def test_inventories_are_one_list(service, tmp_path):
 
 
 @pytest.fixture
-def regions(monkeypatch):
+def regions(running, monkeypatch):
     """Returns an emulator in each of two regions, with one instance each."""
-    with emulator(instances=(A,)) as hangzhou, emulator(instances=(B,)) as beijing:
-        urls = {"cn-hangzhou": hangzhou.url, "cn-beijing": beijing.url}
-        monkeypatch.setattr(target, "region_url", lambda region, *, vpc: target.httpx.URL(urls[region]))
-        yield hangzhou, beijing
+    hangzhou, beijing = map(emptied, running[1:])
+    urls = {"cn-hangzhou": hangzhou.url, "cn-beijing": beijing.url}
+    monkeypatch.setattr(target, "region_url", lambda region, *, vpc: target.httpx.URL(urls[region]))
+    return hangzhou, beijing
 
 
 PLACES = {A: "cn-hangzhou", B: "cn-beijing"}
@@ -473,7 +503,7 @@ def test_the_limit_holds_over_all_regions(regions, tmp_path):
     ).ended(0)
 
     assert summary_of(tmp_path / "r.csv")["peak_window"] <= 40
-    assert hangzhou.report().changes == beijing.report().changes == 60
+    assert (hangzhou.report().changes, beijing.report().changes) == (60, 60)
 
 
 def test_a_region_column_with_mistakes(regions, tmp_path):
@@ -548,3 +578,38 @@ def test_a_region_that_falls_silent_later(regions, tmp_path, monkeypatch):
     beijing.tell("faults", shares={})
     here("resume", tmp_path / "r.csv", "--yes", "-q").ended(0)
     assert outcomes(tmp_path / "r.csv") == {"succeeded": 80}
+
+
+def test_the_python_api(service, tmp_path):
+    """A job needs no instance where its list names them."""
+    rows = rows_of({A: 3, B: 3})
+    path = write(tmp_path / "list.csv", rows, ("DeviceSn", "CaSn", "mqtt"))
+    seed(service, rows)
+    pace = {"rate": 100_000, "per_address_rate": 100_000, "limits_raised": True}
+    job = Job(
+        "inactivate-device", path, endpoint=service.url, instance_column="mqtt", results=tmp_path / "r.csv", **pace
+    )
+    key = Credentials(KEY_ID, SECRET)
+
+    plan = anyio.run(partial(bulkcert.plan, job, credentials=key))
+    assert [each.instance for each in plan.instances] == [A, B]
+    assert anyio.run(partial(bulkcert.run, job, credentials=key)).exit_status == 0
+    assert anyio.run(partial(bulkcert.verify, job, credentials=key)).wanted == 6
+    assert bulkcert.results(job).collect()["mqtt"].to_list() == [instance for *_, instance in rows]
+
+
+def test_a_job_file_and_the_environment(service, tmp_path):
+    """The columns are keys of a job file, and variables; an instance that is given there counts as given."""
+    rows = rows_of({A: 1, B: 1})
+    seed(service, rows)
+    write(tmp_path / "list.csv", rows, ("DeviceSn", "CaSn", "mqtt"))
+    job = tmp_path / "job.toml"
+    job.write_text(
+        f'action = "inactivate-device"\ninput = "list.csv"\nendpoint = "{service.url}"\ninstance-column = "mqtt"'
+    )
+    command = ("plan", "--job", job, "-q", "--json")
+
+    assert len(json.loads(here(*command).ended(0).stdout)["instances"]) == 2
+    refused = here(*command, env={"BULKCERT_INSTANCE_COLUMN": "CaSn"}).ended(65).stderr
+    assert "column CaSn cannot hold two things" in refused
+    assert f"{B}, and not {A}" in here(*command, env={"BULKCERT_INSTANCE": A}).ended(65).stderr

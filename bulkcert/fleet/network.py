@@ -218,8 +218,10 @@ async def reach(where: Where, keys: Keys | None) -> str:
                 writer.close()
                 with suppress(OSError):
                     await writer.wait_closed()
+    except ssl.SSLCertVerificationError as error:
+        return f"the coordinator and this lane have keys of different runs ({error.verify_message})"
     except ssl.SSLError as error:
-        return f"the coordinator and this lane have keys of different runs ({error.reason or 'TLS failed'})"
+        return f"what listens there is no coordinator with keys ({error.reason or 'TLS failed'})"
     except (OSError, TimeoutError):
         return "no coordinator"
     return "the coordinator does not take this lane's keys"

@@ -53,6 +53,8 @@ def whole(path: Path, *, mode: int = 0o600, durable: bool = True) -> Iterator[Bi
     Raises:
         OSError: The disk refuses; what was there stays.
     """
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = path.with_name(f"{_prefix(path)}{secrets.token_hex(_TOKEN_BYTES)}{_END}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(temporary, "wb", opener=lambda name, _: os.open(name, flags, mode)) as file:

@@ -4,7 +4,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib.metadata import version
 from io import FileIO
 from pathlib import Path
@@ -45,8 +45,9 @@ def open_existing(files: RunFiles, *, proves: bool = True) -> OpenRun:
         BulkcertError: Another process holds it, it cannot be read or written, or is not as it was written.
     """
     if not os.path.exists(files.store):
-        if lock.is_held(files.lock):
-            raise lock.held(files.lock)
+        with suppress(OSError):  # who may not read there finds no run
+            if lock.is_held(files.lock):
+                raise lock.held(files.lock)
         raise no_run(files)
     with ExitStack() as failing:
         held = _lock(files)
