@@ -2,7 +2,7 @@
 
 One run is made by the store's own writer: two sessions that end, one that is killed with its log, an undo. Copies of
 it, as they were after each session and each transaction, are cut, have bits and bytes changed, whole pages blank,
-exchanged or of another copy, or their log is lost, torn, or that of another copy. What a damaged one shows, where it is
+exchanged or of another copy, or their log is lost or torn. What a damaged one shows, where it is
 not refused, has to be what a whole one has shown: its outcomes, its counts, and what is called and undone by it.
 """
 
@@ -171,13 +171,13 @@ def pages(chance, content, other):
 
 def damaged(chance, copies):
     """Returns a damaged copy, and what was done to it."""
-    (store, log), (other, other_log) = chance.choice(copies), chance.choice(copies)
-    kind = chance.choice([*BROKEN, "mixed", *(["log lost", "log torn", "log mixed"] * 2 if log else [])])
+    (store, log), (other, _) = chance.choice(copies), chance.choice(copies)
+    kind = chance.choice([*BROKEN, "mixed", *(["log lost", "log torn"] * 2 if log else [])])
     in_log = bool(log) and kind in BROKEN and chance.random() < 0.3
     if kind in BROKEN:
         broken = BROKEN[kind](chance, log if in_log else store)
         return ((store, broken) if in_log else (broken, log)), kind + " of the log" * in_log
-    logs = {"mixed": log, "log lost": chance.choice([None, b""]), "log mixed": other_log}
+    logs = {"mixed": log, "log lost": chance.choice([None, b""])}
     if kind == "log torn":
         logs[kind] = log[: chance.randrange(len(log))]
     return (pages(chance, store, other) if kind == "mixed" else store, logs[kind]), kind

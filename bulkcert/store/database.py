@@ -8,7 +8,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bulkcert.errors import BulkcertError, ExitStatus
@@ -162,22 +162,6 @@ def _confirm_whole(path: Path, db: sqlite3.Connection, status: ExitStatus) -> No
     # That a session has begun is in the file before all else; and opening it makes an empty log where there is none.
     elif newest == (None, 1) and not (log.exists() and log.stat().st_size):
         raise damaged(path, f"{log.name}, which belongs to it, is missing or empty", status)
-    elif log.exists() and not 0 <= (_newest_session(db) - _session_in_file(path)) <= 1:
-        raise damaged(path, f"{log.name} is of another time", status)
-
-
-def _session_in_file(path: Path) -> int:
-    """Returns the newest session that the file itself has: it is there before the log grows, or the one before it."""
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as file:
-            return _newest_session(file)
-    except sqlite3.Error:  # its tables are in the log alone, or it is being written
-        return 0
-
-
-def _newest_session(db: sqlite3.Connection) -> int:
-    """Returns the number of the newest session; 0 without one."""
-    return int(db.execute("SELECT MAX(id) FROM session").fetchone()[0] or 0)
 
 
 def rest(db: sqlite3.Connection) -> None:
@@ -185,7 +169,7 @@ def rest(db: sqlite3.Connection) -> None:
     # What a killed session has left in the log is in the file from now on.
     all_here = "UPDATE session SET logged = 0 WHERE ended_at IS NULL AND logged"
     for statement in ("ROLLBACK", all_here, "PRAGMA journal_mode = DELETE"):
-        with suppress(sqlite3.Error):  # nothing was drafted, or no run was begun
+        with suppress(sqlite3.Error, UnicodeDecodeError):  # nothing was drafted, no run was begun, or it is damaged
             db.execute(statement)
     db.close()
 

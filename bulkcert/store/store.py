@@ -20,7 +20,7 @@ import msgspec
 from bulkcert.errors import ExitStatus
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store import queries, statements
-from bulkcert.store.database import connect, make_tables, readable, rest, unwritable
+from bulkcert.store.database import connect, contradiction, make_tables, readable, rest, unwritable
 from bulkcert.store.evidence import Serials, digest_of, encoded
 from bulkcert.store.outcome import Outcome, Record
 from bulkcert.store.schema import Asked, SessionKind
@@ -135,6 +135,8 @@ class Store:
             yield
         except sqlite3.Error as error:
             raise unwritable(self.path, error) from error
+        except UnicodeDecodeError as error:  # what SQLite says of damaged tables quotes them
+            raise unwritable(self.path, contradiction("SQLite finds it malformed")) from error
 
     def note(self, **columns: object) -> None:
         """Changes what the row of this session says; on disk when it returns."""
