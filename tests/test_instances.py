@@ -6,7 +6,8 @@ import re
 
 import polars as pl
 import pytest
-from program import UNHURRIED, emulator, here, outcomes, read_results, summary_of
+from cluster import free_port
+from program import UNHURRIED, bulkcert, emulator, here, outcomes, read_results, summary_of
 
 from bulkcert.engine import lanes, outage
 from bulkcert.runs import run as run_session
@@ -395,13 +396,16 @@ def test_a_rehearsal_has_the_instances_of_the_list(tmp_path):
     assert summary_of(tmp_path / "s.rehearsal.csv")["instance"] == A
 
 
-def test_a_cluster_calls_one_instance(service, tmp_path):
-    """Lanes on other machines are given one instance: refused before anybody waits for them."""
-    path = write(tmp_path / "list.csv", rows_of({A: 1, B: 1}))
+def test_lanes_of_a_cluster_call_the_instance_of_each_row(service, tmp_path):
+    """Each call says which instance it is for, whoever makes it."""
+    rows = rows_of({A: 2, B: 3})
+    path = write(tmp_path / "list.csv", rows)
+    seed(service, rows)
 
-    refused = run(service, path, "--cluster", "tcp://127.0.0.1:18786", status=2).stderr
+    cluster = ("--cluster", f"tcp://127.0.0.1:{free_port()}")
+    bulkcert("run", "inactivate-device", path, *where(service), *cluster, "--yes").ended(0)
 
-    assert "--cluster needs --instance: lanes on other machines call one instance" in " ".join(refused.split())
+    assert [set(states(service, instance).values()) for instance in (A, B)] == [{"0"}, {"0"}]
 
 
 def test_inventories_are_one_list(service, tmp_path):
