@@ -3,12 +3,17 @@
 import csv
 import json
 import re
+from functools import partial
 
+import anyio
 import polars as pl
 import pytest
 from cluster import free_port
-from program import UNHURRIED, bulkcert, emulator, here, outcomes, read_results, summary_of
+from program import KEY_ID, SECRET, UNHURRIED, emulator, here, outcomes, read_results, summary_of
+from program import bulkcert as command
 
+import bulkcert
+from bulkcert import Credentials, Job
 from bulkcert.engine import lanes, outage
 from bulkcert.runs import run as run_session
 from bulkcert.runs import target
@@ -18,11 +23,33 @@ CA = "00ca000001"
 """A CA of the same serial in both instances: nothing but the instance distinguishes them."""
 
 
+@pytest.fixture(scope="module")
+def running():
+    """Runs three emulators for all tests: one with both instances, and one for each."""
+    with emulator(instances=(A, B)) as both, emulator(instances=(A,)) as first, emulator(instances=(B,)) as second:
+        yield both, first, second
+
+
+def emptied(service):
+    """Returns an emulator that knows no certificates, has made no changes and answers all calls."""
+
+    def empty():
+        for table in ("devices", "cas"):
+            service._emulator.registry._db.execute(f"DELETE FROM {table}")
+        service._emulator.registry._db.execute("DELETE FROM instances WHERE Id NOT IN (?, ?)", (A, B))
+        service._emulator.registry._forget_lists()
+        service._emulator.changes = 0
+        service._calls.clear()
+
+    service._portal.call(empty)
+    service.tell("faults", shares={})
+    return service
+
+
 @pytest.fixture
-def service():
-    """Returns an emulator with two instances that know the same CA serial, and devices of the same serials."""
-    with emulator(instances=(A, B)) as running:
-        yield running
+def service(running):
+    """Returns an emulator with two instances."""
+    return emptied(running[0])
 
 
 def rows_of(counts, ca=CA):
@@ -383,14 +410,13 @@ def test_status_and_runs(service, tmp_path):
 
 def test_a_rehearsal_has_the_instances_of_the_list(tmp_path):
     """The emulator is filled by instance; verify and undo follow against it."""
-    rows = rows_of({A: 30, B: 20})
-    path = write(tmp_path / "list.csv", rows)
+    path = write(tmp_path / "list.csv", rows_of({A: 3, B: 2}))
 
     steps = ("--and-then", "verify", "--and-then", "undo")
     ran = here("rehearse", "inactivate-device", path, *steps, "-o", tmp_path / "r.csv", "--latency-ms", 0, 0).ended(0)
 
     assert "2 instances at http://127.0.0.1" in ran.stderr
-    assert outcomes(tmp_path / "r.rehearsal.csv") == {"undone": 50}
+    assert outcomes(tmp_path / "r.rehearsal.csv") == {"undone": 5}
     named = write(tmp_path / "one.csv", rows_of({A: 3}))
     here("rehearse", "inactivate-device", named, "-o", tmp_path / "s.csv", "--cluster-lanes", 0).ended(0)
     assert summary_of(tmp_path / "s.rehearsal.csv")["instance"] == A
@@ -403,8 +429,9 @@ def test_lanes_of_a_cluster_call_the_instance_of_each_row(service, tmp_path):
     seed(service, rows)
 
     cluster = ("--cluster", f"tcp://127.0.0.1:{free_port()}")
-    bulkcert("run", "inactivate-device", path, *where(service), *cluster, "--yes").ended(0)
+    command("run", "inactivate-device", path, *where(service), *cluster, "--yes", "-o", tmp_path / "r.csv").ended(0)
 
+    command("verify", tmp_path / "r.csv", *cluster).ended(0)
     assert [set(states(service, instance).values()) for instance in (A, B)] == [{"0"}, {"0"}]
 
 
@@ -426,12 +453,12 @@ def test_inventories_are_one_list(service, tmp_path):
 
 
 @pytest.fixture
-def regions(monkeypatch):
+def regions(running, monkeypatch):
     """Returns an emulator in each of two regions, with one instance each."""
-    with emulator(instances=(A,)) as hangzhou, emulator(instances=(B,)) as beijing:
-        urls = {"cn-hangzhou": hangzhou.url, "cn-beijing": beijing.url}
-        monkeypatch.setattr(target, "region_url", lambda region, *, vpc: target.httpx.URL(urls[region]))
-        yield hangzhou, beijing
+    hangzhou, beijing = map(emptied, running[1:])
+    urls = {"cn-hangzhou": hangzhou.url, "cn-beijing": beijing.url}
+    monkeypatch.setattr(target, "region_url", lambda region, *, vpc: target.httpx.URL(urls[region]))
+    return hangzhou, beijing
 
 
 PLACES = {A: "cn-hangzhou", B: "cn-beijing"}
@@ -477,7 +504,7 @@ def test_the_limit_holds_over_all_regions(regions, tmp_path):
     ).ended(0)
 
     assert summary_of(tmp_path / "r.csv")["peak_window"] <= 40
-    assert hangzhou.report().changes == beijing.report().changes == 60
+    assert (hangzhou.report().changes, beijing.report().changes) == (60, 60)
 
 
 def test_a_region_column_with_mistakes(regions, tmp_path):
@@ -552,3 +579,38 @@ def test_a_region_that_falls_silent_later(regions, tmp_path, monkeypatch):
     beijing.tell("faults", shares={})
     here("resume", tmp_path / "r.csv", "--yes", "-q").ended(0)
     assert outcomes(tmp_path / "r.csv") == {"succeeded": 80}
+
+
+def test_the_python_api(service, tmp_path):
+    """A job needs no instance where its list names them."""
+    rows = rows_of({A: 3, B: 3})
+    path = write(tmp_path / "list.csv", rows, ("DeviceSn", "CaSn", "mqtt"))
+    seed(service, rows)
+    pace = {"rate": 100_000, "per_address_rate": 100_000, "limits_raised": True}
+    job = Job(
+        "inactivate-device", path, endpoint=service.url, instance_column="mqtt", results=tmp_path / "r.csv", **pace
+    )
+    key = Credentials(KEY_ID, SECRET)
+
+    plan = anyio.run(partial(bulkcert.plan, job, credentials=key))
+    assert [each.instance for each in plan.instances] == [A, B]
+    assert anyio.run(partial(bulkcert.run, job, credentials=key)).exit_status == 0
+    assert anyio.run(partial(bulkcert.verify, job, credentials=key)).wanted == 6
+    assert bulkcert.results(job).collect()["mqtt"].to_list() == [instance for *_, instance in rows]
+
+
+def test_a_job_file_and_the_environment(service, tmp_path):
+    """The columns are keys of a job file, and variables; an instance that is given there counts as given."""
+    rows = rows_of({A: 1, B: 1})
+    seed(service, rows)
+    write(tmp_path / "list.csv", rows, ("DeviceSn", "CaSn", "mqtt"))
+    job = tmp_path / "job.toml"
+    job.write_text(
+        f'action = "inactivate-device"\ninput = "list.csv"\nendpoint = "{service.url}"\ninstance-column = "mqtt"'
+    )
+    command = ("plan", "--job", job, "-q", "--json")
+
+    assert len(json.loads(here(*command).ended(0).stdout)["instances"]) == 2
+    refused = here(*command, env={"BULKCERT_INSTANCE_COLUMN": "CaSn"}).ended(65).stderr
+    assert "column CaSn cannot hold two things" in refused
+    assert f"{B}, and not {A}" in here(*command, env={"BULKCERT_INSTANCE": A}).ended(65).stderr
