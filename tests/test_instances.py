@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from cluster import free_port
 from program import KEY_ID, SECRET, UNHURRIED, emulator, here, outcomes, read_results, summary_of
-from program import bulkcert as command
+from program import bulkcert as started
 
 import bulkcert
 from bulkcert import Credentials, Job
@@ -429,9 +429,9 @@ def test_lanes_of_a_cluster_call_the_instance_of_each_row(service, tmp_path):
     seed(service, rows)
 
     cluster = ("--cluster", f"tcp://127.0.0.1:{free_port()}")
-    command("run", "inactivate-device", path, *where(service), *cluster, "--yes", "-o", tmp_path / "r.csv").ended(0)
+    started("run", "inactivate-device", path, *where(service), *cluster, "--yes", "-o", tmp_path / "r.csv").ended(0)
 
-    command("verify", tmp_path / "r.csv", *cluster).ended(0)
+    started("verify", tmp_path / "r.csv", *cluster).ended(0)
     assert [set(states(service, instance).values()) for instance in (A, B)] == [{"0"}, {"0"}]
 
 
