@@ -221,7 +221,7 @@ class Service:
         return said(self.chance, 200, {"Data": {"Total": len(there), field: found}})
 
     def _shown(self, key, query):
-        if (status := self.states.get(key)) is None:
+        if (status := self.states.get(key)) is None or query.get("CaSn", "ca") != "ca":
             code = "FindDeviceBySnError" if self.by_device else "FindCaBySnError"
             return said(self.chance, rule_for(code).http_status(self.table), {"Code": code, "Message": "m"})
         status = int(status) if self.chance.random() < 0.1 else status
@@ -240,7 +240,8 @@ class Service:
         verdicts = [Verdict.RETRY, Verdict.THROTTLED, Verdict.SIGN_AGAIN]
         told = [OPEN[kind](c, self.table, "Data", key) for kind in ("busy", "no code", "page", "empty", "wait", "deep")]
         if "PageNo" not in query:
-            told += [said(c, 200, {"Data": c.choice([shown, {**shown, "DeviceSn": "1", "Sn": "1"}, [], None, {}])})] * 3
+            odd = [{**shown, "DeviceSn": "1", "Sn": "1"}, [], None, {}, *([shown] if b'"Data"' in truth else [])]
+            told += [said(c, 200, {"Data": c.choice(odd)})] * 3
             verdicts += [Verdict.FAILED, Verdict.UNRECOGNIZED]
         return [c.choice([*told, *(coded(c, self.table, verdict) for verdict in verdicts)])]
 
