@@ -36,7 +36,7 @@ from bulkcert.service.transport import Transport
 WEIGHTS = dict.fromkeys(COMMANDS, 4) | {"run": 16, "plan": 8, "rehearse": 1, "emulator": 1, "lane": 1, "cluster": 1}
 UNCHANGED = {ExitStatus.USAGE, ExitStatus.INPUT_INVALID, ExitStatus.INPUT_UNREADABLE}
 """Statuses that say that nothing was changed."""
-PATIENCE_S, HANG_S = 3.0, 40.0
+PATIENCE_S, HANG_S = 3.0, 120.0
 """When a command is stopped; how much later it hangs."""
 
 FILES = [

