@@ -8,7 +8,9 @@ from functools import partial
 import anyio
 import polars as pl
 import pytest
+from cluster import free_port
 from program import KEY_ID, SECRET, UNHURRIED, emulator, here, outcomes, read_results, summary_of
+from program import bulkcert as started
 
 import bulkcert
 from bulkcert import Credentials, Job
@@ -229,6 +231,8 @@ def test_a_list_of_one_instance_is_a_run_of_that_instance(service, tmp_path):
 
     assert (plan := planned(service, path))["instance"] == A
     assert (plan["instance_column"], plan["instances"]) == ("MqttInstanceId", [])
+    planned(service, path, "-o", tmp_path / "x.plan.json")
+    here("run", "--plan", tmp_path / "x.plan.json", "--yes", "-q", "-o", results, *UNHURRIED).ended(0)
     run(service, path)
     run(service, path, "--instance", A)
 
@@ -420,18 +424,17 @@ def test_a_rehearsal_has_the_instances_of_the_list(tmp_path):
     assert summary_of(tmp_path / "s.rehearsal.csv")["instance"] == A
 
 
-def test_a_cluster_calls_one_instance(service, tmp_path):
-    """Lanes on other machines are given one instance: refused before anybody waits for them."""
-    rows = rows_of({A: 1, B: 1})
-    path, cluster = write(tmp_path / "list.csv", rows), ("--cluster", "tcp://127.0.0.1:18786")
+def test_lanes_of_a_cluster_call_the_instance_of_each_row(service, tmp_path):
+    """Each call says which instance it is for, whoever makes it."""
+    rows = rows_of({A: 2, B: 3})
+    path = write(tmp_path / "list.csv", rows)
     seed(service, rows)
 
-    refused = [run(service, path, *cluster, status=2).stderr]
-    run(service, path)
-    refused.append(here("verify", tmp_path / "r.csv", *cluster).ended(2).stderr)
+    cluster = ("--cluster", f"tcp://127.0.0.1:{free_port()}")
+    started("run", "inactivate-device", path, *where(service), *cluster, "--yes", "-o", tmp_path / "r.csv").ended(0)
 
-    said = "--cluster needs --instance: lanes on other machines call one instance"
-    assert all(said in " ".join(each.split()) for each in refused)
+    started("verify", tmp_path / "r.csv", *cluster).ended(0)
+    assert [set(states(service, instance).values()) for instance in (A, B)] == [{"0"}, {"0"}]
 
 
 def test_inventories_are_one_list(service, tmp_path):
@@ -486,6 +489,9 @@ def test_regions_by_column(regions, tmp_path, inside):
     here("verify", "r.csv", "-q").ended(0)
     here("undo", "r.csv", "--yes", "-q").ended(0)
     assert set(states(hangzhou, A).values()) == set(states(beijing, B).values()) == {"1"}
+    here("plan", "inactivate-device", path, "-q", "-o", "x.plan.json").ended(0)
+    here("run", "--plan", "x.plan.json", "--yes", "-q", "-o", "bound.csv").ended(0)
+    assert set(states(hangzhou, A).values()) == set(states(beijing, B).values()) == {"0"}
     elsewhere = here("verify", "r.csv", "--endpoint", hangzhou.url).ended(65).stderr
     assert f"these results are from 2 endpoints, not from {hangzhou.url}" in " ".join(elsewhere.split())
 

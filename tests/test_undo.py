@@ -19,8 +19,6 @@ from program import (
 from stored import ask, change, kill, status
 from watching import watch
 
-from bulkcert.store.paths import RunFiles
-
 pytestmark = pytest.mark.usefixtures("inside")
 
 OFF, ON = "InactivateDeviceCertificate", "ActiveDeviceCertificate"
@@ -204,13 +202,13 @@ def test_an_undone_run_says_so(place):
     assert outcomes("r.csv") == {"undone": 3}
 
 
-def test_an_undo_that_was_killed_before_its_summary(place):
-    """Whoever undoes it again finds nothing to undo, and leaves a summary that says so."""
+@pytest.mark.parametrize("late", ["r.csv", "r.csv.run/summary.json"])
+def test_an_undo_that_was_killed_before_its_results_or_summary(place, late):
+    """Whoever undoes it again finds nothing to undo, and leaves results and a summary that say so."""
     place.made(3)
-    summary = RunFiles(Path("r.csv")).summary
-    before = summary.read_bytes()
+    before = Path(late).read_bytes()
     place.undo()
-    summary.write_bytes(before)
+    Path(late).write_bytes(before)
     place.undo()
 
     assert summary_of("r.csv")["outcomes"] == outcomes("r.csv") == {"undone": 3}

@@ -67,11 +67,9 @@ def resolve_target(options: ServiceOptions, problems: list[str], *, named_by_row
     problems.extend(wrong_limits(options.rate, options.per_address_rate, len(addresses) + max(0, options.lanes)))
     if not options.limits_raised:
         problems.extend(above_documented(options.rate, options.per_address_rate))
-    if not options.instance.strip() and named_by_rows:
-        if cluster is not None:
-            problems.append("--cluster needs --instance: lanes on other machines call one instance")
-    elif not options.instance.strip():
-        problems.append("--instance is missing: the ID of the instance that holds the certificates")
+    if not options.instance.strip():
+        if not named_by_rows:
+            problems.append("--instance is missing: the ID of the instance that holds the certificates")
     elif problem := wrong_instance(options.instance):
         problems.append(problem)
     if not len(addresses) <= options.max_in_flight <= MOST_IN_FLIGHT:

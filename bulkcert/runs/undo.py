@@ -163,12 +163,14 @@ class Undo(msgspec.Struct):
     def nothing(self) -> UndoResult:
         """Returns what comes of it where there is nothing to undo.
 
-        The session that has done it all may have been killed before it wrote the summary: that is written again.
+        The session that has done it all may have been killed before results and summary said so: both come again.
 
         Raises:
-            BulkcertError: It cannot be written.
+            BulkcertError: They cannot be written.
         """
-        summarize(self.opened, None)
+        doing = self.opened.doing
+        if doing is not None and doing.kind == "undo":
+            summarize(self.opened, self.opened.write_results().digest)
         return UndoResult(0, 0, self.unknown, int(ExitStatus.OK))
 
     def result(self, summary: Summary) -> UndoResult:
