@@ -21,6 +21,7 @@ from bulkcert.commands.help import topics
 from bulkcert.errors import BulkcertError, ExitStatus, end_on_signals
 from bulkcert.job_file import options_of_job
 from bulkcert.log import bind, format_asked
+from bulkcert.runs.converters import short
 from bulkcert.runs.options import MAIN
 from bulkcert.runs.planned import planned_options
 from bulkcert.views import console as terminal
@@ -118,6 +119,7 @@ def bulkcert(
     """
     # The parser takes a lone hyphen for an option; as a path it is standard input all the same.
     tokens = tuple("./-" if typed == "-" else typed for typed in tokens)
+    _confirm_text(tokens)
     command = tokens[0] if tokens else ""
     bind(job=job.stem if job else None)
     layers: list[Any] = [_of_a_run_alone if command == "control" else _ENVIRONMENT]
@@ -137,6 +139,22 @@ def bulkcert(
     _warn_of_unknown(command)
     app.config = tuple(layers)
     return app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+
+
+def _confirm_text(tokens: tuple[str, ...]) -> None:
+    """Refuses what is typed or set in another encoding: it can be neither kept nor shown.
+
+    Raises:
+        BulkcertError: Something is.
+    """
+    set_ = [f"{name}={text}" for name, text in os.environ.items() if name.startswith("BULKCERT_")]
+    for text in (*tokens, *set_):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            message = f"{short(text)!r} is not UTF-8"
+            advice = "Type it in UTF-8; file names must be UTF-8, too. No calls were made."
+            raise BulkcertError(ExitStatus.USAGE, message, advice) from None
 
 
 _ENVIRONMENT = Env("BULKCERT_", command=False)

@@ -167,6 +167,7 @@ def test_a_directory_that_is_none(tmp_path, place):
     (tmp_path / "d.csv").write_text("")
     for command in ("verify", "export", "report", "status", "undo"):
         here(command, "r.csv", "--state-dir", place, cwd=tmp_path).ended(66)
+    here("export", "", "-o", "a.csv", cwd=tmp_path).ended(66)
     with pytest.raises(IsADirectoryError), whole(Path()):
         pass
 

@@ -44,6 +44,11 @@ def test_words(tokens):
     assert advice.startswith(f"See bulkcert {tokens[0] if tokens[0] in cli.COMMANDS else '--help'}")
 
 
+def test_another_encoding():
+    """What is not UTF-8 can be neither kept nor shown, wherever it stands."""
+    assert refused("verify", "r.csv", "--reason", "\udcff")[0] == r"'\udcff' is not UTF-8"
+
+
 @pytest.mark.parametrize("line", ["bogus = 1", "resutls = 'x'", "rate = 'x'", "preflight = 'x'", "protect = ['a']"])
 def test_job_file(tmp_path, line):
     """What is wrong in a job file is said with the file, by the name that stands there."""

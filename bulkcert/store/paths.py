@@ -51,12 +51,12 @@ class RunFiles(msgspec.Struct, frozen=True):
     @property
     def report(self) -> Path:
         """The report, unless another file is named."""
-        return self.results.with_name(f"{self.results.name}.report.html")
+        return self.results.parent / f"{self.results.name}.report.html"
 
     @property
     def failed(self) -> Path:
         """The rows that are not in the desired state; there is none while all of them are."""
-        return self.results.with_name(f"{self.results.name}.failed.csv")
+        return self.results.parent / f"{self.results.name}.failed.csv"
 
     @property
     def kept(self) -> tuple[Path, ...]:
