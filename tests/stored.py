@@ -40,6 +40,7 @@ def change(results, statement, *values):
         db.execute(statement, values)
         if "certificate" in statement:
             seal(db, files, queries.asked(db))
+            db.execute("UPDATE session SET rows_digest = NULL")
         db.execute("PRAGMA journal_mode = DELETE")
 
 

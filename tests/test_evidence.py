@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from damaged_stores import torment
 from made_store import made_run, row, session
 from program import UNHURRIED, here, summary_of, write_devices
 from stored import change
@@ -120,6 +121,22 @@ def test_what_is_no_row_is_noticed_too(tmp_path, table, changed):
     here("export", files.results).ended(73)
 
 
+def test_rows_of_another_time(run):
+    """Each as it was written: that one is missing, or stands as it stood before, is noticed all the same."""
+    for statement in (
+        "DELETE FROM certificate WHERE row = 5",
+        "UPDATE certificate SET newest = NULL, digest = NULL, attempts = 0 WHERE row = 1",
+    ):
+        files = RunFiles(run)
+        whole = files.store.read_bytes()
+        with closing(sqlite3.connect(files.store, isolation_level=None)) as db:
+            db.execute(statement)
+        for command in (("export", run), ("report", run), ("verify", run, *UNHURRIED)):
+            assert "rows are missing, or are of another time" in " ".join(here(*command).stderr.split())
+        files.store.write_bytes(whole)
+    here("export", run).ended(0)
+
+
 def test_a_byte_on_disk(run):
     """It is noticed wherever it stands in what came of a row."""
     store = RunFiles(run).store
@@ -220,3 +237,11 @@ def test_a_real_run(tmp_path, service, inside):
     here("undo", "r.csv", "--yes").ended(0)
     here("verify", "r.csv", *UNHURRIED).ended(1)
     here("export", "r.csv", "--check").ended(0)
+
+
+def test_damaged_stores():
+    """The short form of ``damaged_stores.py``: each is refused, or shows every row as it was."""
+    counts, wrong = torment(1, 60)
+
+    assert not wrong
+    assert {what for _, what in counts} == {"refused", "right"}

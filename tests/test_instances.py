@@ -231,6 +231,8 @@ def test_a_list_of_one_instance_is_a_run_of_that_instance(service, tmp_path):
 
     assert (plan := planned(service, path))["instance"] == A
     assert (plan["instance_column"], plan["instances"]) == ("MqttInstanceId", [])
+    planned(service, path, "-o", tmp_path / "x.plan.json")
+    here("run", "--plan", tmp_path / "x.plan.json", "--yes", "-q", "-o", results, *UNHURRIED).ended(0)
     run(service, path)
     run(service, path, "--instance", A)
 
@@ -487,6 +489,9 @@ def test_regions_by_column(regions, tmp_path, inside):
     here("verify", "r.csv", "-q").ended(0)
     here("undo", "r.csv", "--yes", "-q").ended(0)
     assert set(states(hangzhou, A).values()) == set(states(beijing, B).values()) == {"1"}
+    here("plan", "inactivate-device", path, "-q", "-o", "x.plan.json").ended(0)
+    here("run", "--plan", "x.plan.json", "--yes", "-q", "-o", "bound.csv").ended(0)
+    assert set(states(hangzhou, A).values()) == set(states(beijing, B).values()) == {"0"}
     elsewhere = here("verify", "r.csv", "--endpoint", hangzhou.url).ended(65).stderr
     assert f"these results are from 2 endpoints, not from {hangzhou.url}" in " ".join(elsewhere.split())
 

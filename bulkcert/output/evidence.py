@@ -18,10 +18,11 @@ class Evidence:
 
     Args:
         ask: Asks the store.
+        last: Number of the last row: with it all of them are proved together.
     """
 
-    def __init__(self, ask: Ask) -> None:
-        self._ask = ask
+    def __init__(self, ask: Ask, last: int) -> None:
+        self._ask, self._last = ask, last
         self._all = blake2b(digest_size=32)
 
     def rows(self, batch: pl.DataFrame) -> list[tuple[object, ...]]:
@@ -34,6 +35,8 @@ class Evidence:
             return []
         found = self._ask(evidence.proved, int(batch[ROW][0]), _serials(batch).rows())
         self._all.update(found.digests)
+        if batch[ROW][-1] == self._last:
+            self._ask(evidence.confirm_sealed, self.digest)
         return found.rows  # type: ignore[no-any-return]
 
     @property
@@ -59,7 +62,7 @@ def prove(pinned: PinnedList, ask: Ask) -> str:
         BulkcertError: It has not, or the list cannot be read.
     """
     ask(evidence.confirm_mirrors)
-    taken = Evidence(ask)
+    taken = Evidence(ask, pinned.rows)
     for batch in annotated(pinned, own=False):
         taken.rows(batch)
     return taken.digest

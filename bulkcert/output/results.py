@@ -123,7 +123,7 @@ def write_results(
     Raises:
         BulkcertError: They cannot be written, or what the store has is not what was kept.
     """
-    suffix, rows, evidence, formulas = suffix_of(path), Counter[Outcome](), Evidence(ask), FormulaRows()
+    suffix, rows, evidence, formulas = suffix_of(path), Counter[Outcome](), Evidence(ask, pinned.rows), FormulaRows()
     guards = guards and suffix.startswith(".csv")
     ask(confirm_mirrors)
     verified = ask(queries.count, queries.READ_BACK) > 0

@@ -64,7 +64,7 @@ def scan(files: RunFiles) -> pl.LazyFrame:
 
     def frames() -> Iterator[pl.DataFrame]:
         with reading_run(files) as (pinned, ask):
-            evidence = Evidence(ask)
+            evidence = Evidence(ask, pinned.rows)
             for batch in annotated(pinned):
                 yield chosen(batch, evidence.rows(batch), ".parquet", verified=verified)
 

@@ -141,6 +141,7 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
         early = stop is not None and status not in (ExitStatus.OK, ExitStatus.INCOMPLETE)
         reason = {"stopped": stop.message, "advice": stop.advice, "stop_code": stop.code} if stop and early else {}
         store.end(status, **reason)
+    store.seal(digest)
     ended = opened.status()
     failed = write_failed(ended, opened.pinned, store.read, guards=opened.guards)
     summary = summary_of(ended, opened.pinned, store.db, digest, failed)
@@ -170,6 +171,7 @@ def summarize(opened: OpenRun, digest: str | None) -> FailedRows | None:
         return None
     failed = write_failed(status, opened.pinned, opened.store.read, guards=opened.guards)
     digest = digest or prove(opened.pinned, opened.store.read)
+    opened.store.seal(digest)
     write_summary(status, summary_of(status, opened.pinned, opened.store.db, digest, failed))
     return failed
 

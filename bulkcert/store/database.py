@@ -169,7 +169,7 @@ def rest(db: sqlite3.Connection) -> None:
     # What a killed session has left in the log is in the file from now on.
     all_here = "UPDATE session SET logged = 0 WHERE ended_at IS NULL AND logged"
     for statement in ("ROLLBACK", all_here, "PRAGMA journal_mode = DELETE"):
-        with suppress(sqlite3.Error):  # nothing was drafted, or no run was begun
+        with suppress(sqlite3.Error, UnicodeDecodeError):  # nothing was drafted, no run was begun, or it is damaged
             db.execute(statement)
     db.close()
 

@@ -130,3 +130,20 @@ def confirm_structure(db: sqlite3.Connection) -> None:
     """
     if db.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
         raise contradiction("its indexes and its tables contradict each other")
+
+
+def confirm_sealed(db: sqlite3.Connection, digest: str) -> None:
+    """Confirms that all rows together are what the newest session has left; or that its pages are in order.
+
+    Args:
+        db: The store.
+        digest: Of all rows in order.
+
+    Raises:
+        sqlite3.DatabaseError: They are not: each is as it was written, but some at another time, or they are missing.
+    """
+    (left,) = db.execute("SELECT rows_digest FROM session ORDER BY id DESC LIMIT 1").fetchone() or (None,)
+    if left is None and db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+        raise contradiction("SQLite finds it malformed")
+    if left not in (None, digest):
+        raise contradiction("rows are missing, or are of another time than the others")

@@ -20,6 +20,8 @@ def _mirrored(expression: str) -> str:
     altered INT GENERATED ALWAYS AS (mirror IS NOT ({expression})) VIRTUAL"""
 
 
+_OF_SESSION = """json_array(kind, options || '', started_at, preflight_at, ended_at, exit_status, verification,
+    rows_digest)"""
 _WITHOUT_DIGEST = """CASE WHEN COALESCE(never, before, verified) IS NULL
     THEN COALESCE(session, 0) * 4 + again * 2 + changed
     ELSE json_array(session, again, changed, never, first_row, why, before, verified, verified_at) END"""
@@ -33,14 +35,15 @@ CREATE TABLE run (id INTEGER PRIMARY KEY CHECK (id = 1), asked TEXT NOT NULL, {_
     f"""
 -- One start of a command. 'preflight_at' is when the states before its calls were read, or a run continued without;
 -- 'figures' are the newest live ones. One that has not ended was killed, unless it is the newest and its lock is held.
+-- 'rows_digest' is of all rows in order as it has left them (``evidence``); null while others may come.
 -- 'logged': part of what it has done may be in the log next to the file, which must be there then.
 CREATE TABLE session (
     id INTEGER PRIMARY KEY, kind TEXT NOT NULL, options TEXT NOT NULL, pid INT NOT NULL, host TEXT NOT NULL,
     user TEXT NOT NULL, version TEXT NOT NULL, access_key_id TEXT NOT NULL, credentials TEXT NOT NULL,
     started_at INT NOT NULL, preflight_at INT, beat_at INT, figures TEXT, ended_at INT, exit_status INT,
     stopped TEXT NOT NULL DEFAULT '', advice TEXT NOT NULL DEFAULT '', stop_code TEXT NOT NULL DEFAULT '',
-    verification TEXT, logged INT NOT NULL DEFAULT 1,
-    {_mirrored("json_array(kind, options || '', started_at, preflight_at, ended_at, exit_status, verification)")});
+    verification TEXT, logged INT NOT NULL DEFAULT 1, rows_digest TEXT,
+    {_mirrored(_OF_SESSION)});
 """,
     f"""
 -- A row of the list, once something is known of it beyond its serials, which stand in the pinned list: 'never' and

@@ -20,7 +20,7 @@ import msgspec
 from bulkcert.errors import ExitStatus
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store import queries, statements
-from bulkcert.store.database import connect, make_tables, readable, rest, unwritable
+from bulkcert.store.database import connect, contradiction, make_tables, readable, rest, unwritable
 from bulkcert.store.evidence import Serials, digest_of, encoded
 from bulkcert.store.outcome import Outcome, Record
 from bulkcert.store.schema import Asked, SessionKind
@@ -135,6 +135,8 @@ class Store:
             yield
         except sqlite3.Error as error:
             raise unwritable(self.path, error) from error
+        except UnicodeDecodeError as error:  # what SQLite says of damaged tables quotes them
+            raise unwritable(self.path, contradiction("SQLite finds it malformed")) from error
 
     def note(self, **columns: object) -> None:
         """Changes what the row of this session says; on disk when it returns."""
@@ -154,6 +156,13 @@ class Store:
                 with self.transaction() as db:
                     db.execute("DELETE FROM claim WHERE session = ? AND NOT sent", (self.session,))
                 self.note(ended_at=now_ms(), exit_status=int(exit_status), **more)
+
+    def seal(self, digest: str) -> None:
+        """Keeps the digest of all rows, which stay as they are until another session begins; what cannot be is left."""
+        with self._turn, contextlib.suppress(sqlite3.Error):
+            self.db.execute("UPDATE session SET rows_digest = ? WHERE id = (SELECT MAX(id) FROM session)", (digest,))
+            if self.db.in_transaction:
+                self.db.execute("COMMIT")
 
     # Outcomes, in groups.
 
