@@ -121,11 +121,14 @@ def kill_until_through(trial, stage, arrivals, left, figures, *, traced):
         figures.sessions += 1
         phase = trial.phase(stage, began, child)
         trial.take_stock(stage, arrivals.new(), known)
+        what = f"{stage}: {command[0]} ended with {child.returncode} by {blow or 'itself'}: {said.decode()}"
         if child.returncode == 0 or (is_over and child.returncode == 1):
-            figures.by_intent += trial.prove(stage)
+            try:
+                figures.by_intent += trial.prove(stage)
+            except Violation as violation:
+                raise Violation(f"{violation}\n{what}") from violation
             return kills
         ends = child.returncode if child.returncode > 0 else -9 if blow else 0
-        what = f"{stage}: {command[0]} ended with {child.returncode} by {blow or 'itself'}: {said.decode()}"
         must(blow and (ends == -9 or ends in ENDED) and b"Traceback" not in said, what)
         kills += 1
         figures.kills[phase] += 1

@@ -1,6 +1,7 @@
 """``undo``: exactly what a run has changed is changed back, whatever happened to the run or to the undo."""
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from program import (
 )
 from stored import ask, change, kill, status
 from watching import watch
+
+from bulkcert.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("inside")
 
@@ -212,6 +215,24 @@ def test_an_undo_that_was_killed_before_its_results_or_summary(place, late):
     place.undo()
 
     assert summary_of("r.csv")["outcomes"] == outcomes("r.csv") == {"undone": 3}
+
+
+def test_an_undo_whose_outcomes_cannot_be_written(place, monkeypatch):
+    """Every call was answered, and the store says nothing of it: that is no success (73), and it is done again."""
+
+    def keep(store, group):
+        error = sqlite3.OperationalError()
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    place.made(3)
+    with monkeypatch.context() as full:
+        full.setattr(Store, "keep", keep)
+        assert "no space left" in place.undo(ends=73).stderr
+    place.undo()
+
+    assert place.states == ["1"] * 3
+    assert outcomes("r.csv") == {"undone": 3}
 
 
 def test_undone_once(place):

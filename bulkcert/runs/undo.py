@@ -175,8 +175,10 @@ class Undo(msgspec.Struct):
 
     def result(self, summary: Summary) -> UndoResult:
         """Returns what came of it."""
-        undone = self.progress.outcomes[Outcome.UNDONE]
-        return UndoResult(self.rows, undone, self.unknown, summary.latest.exit_status or 0, summary)
+        undone, status = self.progress.outcomes[Outcome.UNDONE], summary.latest.exit_status
+        # Where the store could not take the end, it has not taken all outcomes either.
+        status = int(ExitStatus.CANNOT_WRITE) if status is None else status
+        return UndoResult(self.rows, undone, self.unknown, status, summary)
 
     def _came_to(self) -> ExitStatus:
         outcomes, stop = self.progress.outcomes, self.progress.stop
