@@ -65,6 +65,8 @@ def call(emulator: Running, devices: Path, results: Path) -> int:
                 print(f"minute {passed / 60:.0f}: run {mb}", flush=True)
                 next_at += 300
         followed = follower.wait(timeout=60)
+    if child.returncode:
+        print((folder / "stderr").read_text()[-3000:], flush=True)
     assert followed == child.returncode, f"status --follow exited with {followed}, the run with {child.returncode}"
     return child.returncode
 

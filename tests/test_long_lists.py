@@ -1,12 +1,14 @@
 """What goes over all rows does so beside the event loop: signals, figures and credentials have their turn meanwhile."""
 
 import asyncio
+import threading
 from contextlib import suppress
 
 import pytest
 from program import UNHURRIED, here, outcomes, wait_for, write_devices
 from watching import watch
 
+from bulkcert.engine.stats import StatsMaker
 from bulkcert.runs import opened
 from bulkcert.store.store import Store
 
@@ -58,3 +60,18 @@ def test_nothing_that_is_long_is_done_on_the_loop(tmp_path, service, work, insid
 
     assert outcomes("r.csv") == {"undone": 300}
     assert work == ({*WORK, "frames"}, set())
+
+
+def test_figures_are_made_where_they_change(monkeypatch, service, inside):
+    """Never in a thread: there what is counted would change while it is gone through, and end the run (70)."""
+    threads, take = set(), StatsMaker.take
+
+    def taken(stats):
+        threads.add(threading.current_thread())
+        return take(stats)
+
+    monkeypatch.setattr(StatsMaker, "take", taken)
+    service.seed(write_devices("d.csv", 3))
+    here("run", "inactivate-device", "d.csv", "-o", "r.csv", *service.looking, "--metrics-file", "m.prom").ended(0)
+
+    assert threads == {threading.current_thread()}

@@ -14,7 +14,7 @@ import anyio.to_thread
 import msgspec
 
 from bulkcert.engine.calling import committing, stop_unwritable
-from bulkcert.engine.figures import Take
+from bulkcert.engine.figures import Stats, Take
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Target
 from bulkcert.engine.progress import Progress, Stop
@@ -63,7 +63,8 @@ async def session(
 
     async def beating(take: Take) -> None:
         while True:
-            await anyio.to_thread.run_sync(_beat, store, take)
+            # Taken here: in a thread what it counts would change meanwhile.
+            await anyio.to_thread.run_sync(_beat, store, take())
             await anyio.sleep(BEAT_EVERY_S)
 
     async with (
@@ -76,7 +77,7 @@ async def session(
         except sqlite3.Error as error:
             store.failure = error
             stop_unwritable(store, lanes, error)
-    await anyio.to_thread.run_sync(_beat, store, stats.take)
+    await anyio.to_thread.run_sync(_beat, store, stats.take())
 
 
 def confirm_read(progress: Progress) -> None:
@@ -101,11 +102,11 @@ async def after_reads(progress: Progress) -> None:
         progress.sends.resume(time.monotonic())
 
 
-def _beat(store: Store, take: Take) -> None:
+def _beat(store: Store, figures: Stats) -> None:
     """Keeps what a session does; where the disk refuses, the next group of outcomes says so."""
     if store.failure is None:
         with suppress(sqlite3.Error):
-            store.note(beat_at=round(time.time() * 1000), figures=msgspec.json.encode(take()).decode())
+            store.note(beat_at=round(time.time() * 1000), figures=msgspec.json.encode(figures).decode())
 
 
 def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = None) -> Summary:
