@@ -339,7 +339,8 @@ def try_one(chance, service, watch, folder):
     about = f"{line} {env} {job!r}: {ended.status}\n{ended.stdout[-500:]}\n{ended.stderr[-1500:]}"
     assert ended.status in {*ExitStatus}, about
     assert ended.status != ExitStatus.INTERNAL, about
-    assert ended.status != ExitStatus.TERMINATED or watch.was_stopped, about
+    if ended.status in (ExitStatus.INTERRUPTED, ExitStatus.TERMINATED) and not watch.was_stopped:
+        raise KeyboardInterrupt  # it was meant for this script
     assert "Traceback" not in ended.stderr + ended.stdout, about
     assert ended.status not in UNCHANGED or service.report().changes == before, f"changed: {about}"
     return next((each for each in line if each in COMMANDS), "?"), ended.status

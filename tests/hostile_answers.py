@@ -376,11 +376,13 @@ class Caller:
     def __init__(self):
         self._pipe, theirs = multiprocessing.Pipe()
         context = multiprocessing.get_context("fork")
-        self._process = context.Process(target=self._work, args=(theirs,), daemon=True)
+        self._process = context.Process(target=self._work, args=(theirs, self._pipe), daemon=True)
         self._process.start()
+        theirs.close()
 
     @staticmethod
-    def _work(pipe):
+    def _work(pipe, other):
+        other.close()  # it ends with whoever has made it
         with hurried(), suppress(EOFError):
             while True:
                 arguments, directory = pipe.recv()
