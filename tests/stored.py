@@ -37,10 +37,12 @@ def change(results, statement, *values):
     """Changes the store of a run that nobody holds as its writer would, digests included; it is one file then."""
     files = RunFiles(Path(results))
     with closing(sqlite3.connect(files.store, isolation_level=None)) as db:
+        db.execute("BEGIN")
         db.execute(statement, values)
         if "certificate" in statement:
             seal(db, files, queries.asked(db))
             db.execute("UPDATE session SET rows_digest = NULL")
+        db.execute("COMMIT")
         db.execute("PRAGMA journal_mode = DELETE")
 
 

@@ -311,7 +311,8 @@ def test_killed_while_what_was_seen_is_kept(tmp_path, service):
     place = Place(tmp_path, service, 200, state=lambda number: INACTIVE if number < 100 else ACTIVE)
     place.run("--limit-rows", "1").ended(75)
     change(place.results, "UPDATE session SET preflight_at = NULL")
-    change(place.results, "UPDATE certificate SET newest = NULL, attempts = 0, changed = 0 WHERE newest <> 'unchanged'")
+    nothing = "newest = NULL, attempts = 0, changed = 0, http_status = NULL, request_id = NULL, sent_at = NULL"
+    change(place.results, f"UPDATE certificate SET {nothing}, finished_at = NULL WHERE newest <> 'unchanged'")
     kill(place.results)
     service.seed(place.devices[:5], "1")
     place.run().ended(0)
