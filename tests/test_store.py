@@ -572,3 +572,24 @@ def test_something_else(tmp_path):
     path.write_text("row,outcome\n" * 1000)
     with pytest.raises(BulkcertError, match="no store of bulkcert"):
         changed(path)
+
+
+HALF_DONE = """
+import os, sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("PRAGMA cache_size = 1")
+db.execute("BEGIN")
+db.execute("UPDATE certificate SET message = printf('%500s', 'half done')")
+os._exit(9)
+"""
+
+
+def test_killed_while_the_file_itself_was_changed(tmp_path):
+    """As at the end of a session, when the log is put away: who reads it sees what was there before."""
+    files = made_run(tmp_path, ["failed"] * 500)
+    subprocess.run([sys.executable, "-c", HALF_DONE, files.store], check=False)
+    assert files.store.with_name(f"{files.store.name}-journal").stat().st_size
+    assert b"half done" in files.store.read_bytes()
+
+    assert status_of(files).outcomes == {Outcome.FAILED: 500}
+    assert b"half done" not in files.store.read_bytes()

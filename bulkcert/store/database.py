@@ -97,7 +97,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     with readable(path, ExitStatus.INPUT_UNREADABLE):
         if not os.path.lexists(path):
             raise FileNotFoundError(path)
-        db, has_tables = _open(path, "ro", ExitStatus.INPUT_UNREADABLE)
+        db, has_tables = _open_for_reading(path)
         try:
             if not has_tables:
                 raise FileNotFoundError(path)
@@ -124,6 +124,18 @@ def adding(path: Path) -> Iterator[sqlite3.Connection]:
             yield db
         finally:
             db.close()
+
+
+def _open_for_reading(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """Opens a store as ``_open`` does, and nobody can write by it."""
+    try:
+        return _open(path, "ro", ExitStatus.INPUT_UNREADABLE)
+    except sqlite3.OperationalError as error:
+        if _code_of(error) != sqlite3.SQLITE_READONLY or not path.with_name(f"{path.name}-journal").exists():
+            raise
+        # A session was killed while it changed the file itself: only who may write can take back what is half done.
+        _open(path, "rw", ExitStatus.INPUT_UNREADABLE)[0].close()
+        return _open(path, "ro", ExitStatus.INPUT_UNREADABLE)
 
 
 def _open(path: Path, mode: str, status: ExitStatus) -> tuple[sqlite3.Connection, bool]:
