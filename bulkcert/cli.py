@@ -1,6 +1,5 @@
 """The command line: where the options of a command come from, and how everything ends."""
 
-import difflib
 import gc
 import os
 import re
@@ -27,6 +26,7 @@ from bulkcert.runs.planned import planned_options
 from bulkcert.views import console as terminal
 from bulkcert.views.layout import over_echo
 from bulkcert.views.option_errors import wrong_options
+from bulkcert.words import nearest
 
 if TYPE_CHECKING:
     from cyclopts.help import HelpPanel
@@ -181,7 +181,7 @@ def _warn_of_unknown(command: str) -> None:
         options = _options_of("run") | _options_of(command)
         own = {f"BULKCERT_{option.upper().replace('-', '_')}" for option in options}
         for name in sorted(set_ - own):
-            near = difflib.get_close_matches(name, own, n=1, cutoff=0.8)
+            near = nearest(name, own, cutoff=0.8)
             meant = f"; did you mean {near[0]}?" if near else ""
             terminal.warn(f"{name} is not an option of this command; it is ignored{meant}")
 

@@ -1,9 +1,7 @@
 """Job files: options by their names, in TOML."""
 
-import difflib
 import os
 import re
-import tomllib
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
@@ -12,6 +10,7 @@ from typing import Any
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.store.paths import default_results
+from bulkcert.words import nearest
 
 PATHS = frozenset(
     {"input", "results", "state-dir", "protect", "output", "metrics-file", "log-file", "plan", "approver-key"}
@@ -69,6 +68,8 @@ def options_of_job(path: Path, command: str, own: AbstractSet[str], of_run: Abst
 
 
 def _read(path: Path, command: str) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415 - where there is no job file nobody waits for it
+
     try:
         options = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -98,7 +99,7 @@ def _confirm_options(path: Path, unknown: Sequence[str], options: AbstractSet[st
         BulkcertError: There are some.
     """
     if unknown:
-        near = {name: difflib.get_close_matches(name, options, n=1) for name in unknown}
+        near = {name: nearest(name, options) for name in unknown}
         said = ", ".join(name + "".join(f" (did you mean {each}?)" for each in found) for name, found in near.items())
         what = "unknown option" if len(unknown) == 1 else "unknown options"
         raise BulkcertError(ExitStatus.USAGE, f"{path}: {what}: {said}", "Correct the job file. No calls were made.")

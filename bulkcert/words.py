@@ -1,7 +1,7 @@
 """Numbers and times in words."""
 
 import re
-from collections.abc import Mapping, Sized
+from collections.abc import Iterable, Mapping, Sized
 from datetime import datetime
 from functools import cache
 
@@ -135,3 +135,10 @@ def printable(text: str, width: int = 40) -> str:
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text[: width + 1]
     )
     return shown if len(shown) <= width else shown[: width - 1] + "…"
+
+
+def nearest(word: str, words: Iterable[str], n: int = 1, cutoff: float = 0.6) -> list[str]:
+    """Returns what may have been meant by a word: at most ``n``, the nearest first, each at least so near (0 to 1)."""
+    from difflib import get_close_matches  # noqa: PLC0415 - nobody waits for it who has typed no mistake
+
+    return get_close_matches(word, [*words], n=n, cutoff=cutoff)

@@ -1,6 +1,5 @@
 """``bulkcert help``: a topic of the documentation."""
 
-import difflib
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ from bulkcert.commands import COMMANDS
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.options import MAIN
 from bulkcert.views import console as terminal
+from bulkcert.words import nearest
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -36,7 +36,7 @@ def help_(topic: Annotated[str, Parameter(group=MAIN)] = "") -> int:
         for name, listed in (("topics:", topics()), ("commands:", COMMANDS)):
             terminal.say(f"{name:<10}{', '.join(listed)}", terminal.stdout, indent=10)
     elif topic not in topics():
-        near = difflib.get_close_matches(topic, [*topics(), *COMMANDS], n=1)
+        near = nearest(topic, [*topics(), *COMMANDS])
         advice = f"Did you mean bulkcert help {near[0]}?" if near else "bulkcert help lists the topics."
         raise BulkcertError(ExitStatus.USAGE, f"there is no topic {topic!r}", advice)
     else:

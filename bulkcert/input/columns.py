@@ -1,12 +1,11 @@
 """Which columns the input has, and which of them hold the serials."""
 
-import difflib
 import re
 import shlex
 from collections.abc import Sequence
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.words import printable
+from bulkcert.words import nearest, printable
 
 COLUMNS_SHOWN = 20
 """Names of columns that a message lists."""
@@ -94,7 +93,7 @@ def find_named(place: str, columns: Sequence[str], option: str, chosen: str) -> 
     """
     if chosen in columns:
         return chosen
-    near = difflib.get_close_matches(chosen.casefold(), [name.casefold() for name in columns], n=1)
+    near = nearest(chosen.casefold(), [name.casefold() for name in columns])
     meant = next((f"; did you mean {quoted(name)}" for name in columns if name.casefold() in near), "")
     raise _invalid(
         f"{place}: no column is named {quoted(chosen)}{meant}; {_listed(columns)}",

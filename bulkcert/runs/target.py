@@ -1,6 +1,5 @@
 """Where the service is, and how it may be called: the options of every command that calls it, resolved and checked."""
 
-import difflib
 import errno
 import hashlib
 import ipaddress
@@ -21,6 +20,7 @@ from bulkcert.runs.cluster import is_loopback, resolve_cluster
 from bulkcert.runs.options import ColumnOptions, ServiceOptions
 from bulkcert.runs.rates import above_documented, wrong_limits
 from bulkcert.service.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_host
+from bulkcert.words import nearest
 
 if TYPE_CHECKING:
     from bulkcert.input import Check, InstanceSource
@@ -178,8 +178,8 @@ def confirm_region(region: str) -> None:
         BulkcertError: It is not; with the one that was meant, or some that there are.
     """
     if region not in REGIONS:
-        near = difflib.get_close_matches(region, REGIONS, n=1)
-        others = difflib.get_close_matches(region, REGIONS, n=6, cutoff=0) if region else REGIONS[:5]
+        near = nearest(region, REGIONS)
+        others = nearest(region, REGIONS, n=6, cutoff=0) if region else REGIONS[:5]
         hint = f"did you mean {near[0]}?" if near else "there is no such region"
         raise BulkcertError(
             ExitStatus.MISCONFIGURED,
