@@ -244,7 +244,7 @@ def main() -> NoReturn:
     except _whatever() as error:  # in one clear message, which a second signal does not cut short
         for number in (signal.SIGHUP, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt) and not isinstance(error, BulkcertError):
             over_echo()
         status = terminal.show_failure(error)
     _let_go(stdout)

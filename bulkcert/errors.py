@@ -76,5 +76,9 @@ def end_on_signals() -> None:
         signal.signal(number, _terminated)
 
 
+class SignalError(BulkcertError, KeyboardInterrupt):
+    """A signal that ends the command; an event loop lets it through, wherever it comes, as it does Ctrl-C."""
+
+
 def _terminated(number: int, _frame: object) -> NoReturn:
-    raise BulkcertError(ExitStatus(128 + number), f"{signal.Signals(number).name} received")
+    raise SignalError(ExitStatus(128 + number), f"{signal.Signals(number).name} received")

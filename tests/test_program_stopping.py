@@ -1,7 +1,9 @@
 """The command told to stop: it drains on the first signal, leaves at once on the second, and resumes."""
 
+import asyncio
 import fcntl
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -10,7 +12,9 @@ from collections import Counter
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import anyio
 import pytest
+import uvloop
 from program import (
     INSTANCE,
     PATIENCE_S,
@@ -25,7 +29,7 @@ from program import (
 )
 from stored import change, kill
 
-from bulkcert.errors import BulkcertError
+from bulkcert.errors import BulkcertError, end_on_signals, stop_signals
 from bulkcert.store import queries
 from bulkcert.store.database import reading
 from bulkcert.store.paths import RunFiles
@@ -252,3 +256,23 @@ def test_killed_before_a_session_of_its_own(running, tmp_path):
 
     assert here("status", run.results).status == 75
     run.goes_on({1}, ("resume", run.results, "--yes", "-q"))
+
+
+@pytest.mark.parametrize("factory", [None, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_the_loop_runs_a_callback(factory, number):
+    """As between the start of the loop and its own handlers: it ends the command, and no log line is made of it."""
+
+    async def work():
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), number)
+        await anyio.sleep(30)
+
+    before = {each: signal.getsignal(each) for each in stop_signals()}
+    try:
+        end_on_signals()
+        with pytest.raises(BulkcertError) as ended:
+            anyio.run(work, backend_options={"loop_factory": factory})
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert ended.value.status == 128 + number

@@ -49,9 +49,9 @@ def stopped_following(error: BaseException) -> ExitStatus:
     Raises:
         BaseException: It was no signal.
     """
-    if isinstance(error, KeyboardInterrupt):
-        over_echo()
-        return ExitStatus.INTERRUPTED
     if isinstance(error, BulkcertError) and error.status in (ExitStatus.HUNG_UP, ExitStatus.TERMINATED):
         return error.status
-    raise error
+    if not isinstance(error, KeyboardInterrupt):
+        raise error
+    over_echo()
+    return ExitStatus.INTERRUPTED

@@ -208,9 +208,9 @@ def notifying(
 
 
 def _status_of(error: BaseException) -> int:
-    if isinstance(error, KeyboardInterrupt):
-        return ExitStatus.INTERRUPTED
-    return error.status if isinstance(error, BulkcertError) else ExitStatus.INTERNAL
+    if isinstance(error, BulkcertError):
+        return error.status
+    return ExitStatus.INTERRUPTED if isinstance(error, KeyboardInterrupt) else ExitStatus.INTERNAL
 
 
 @contextmanager

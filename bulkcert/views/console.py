@@ -287,7 +287,7 @@ def show_failure(error: BaseException) -> ExitStatus:
     """Prints what has ended the command, whatever it is; returns the exit status."""
     frames, notes = traceback.extract_tb(error.__traceback__), getattr(error, "__notes__", ())
     resume = next((note for note in notes if isinstance(note, WayOn)), None)
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt) and not isinstance(error, BulkcertError):
         error = BulkcertError(ExitStatus.INTERRUPTED, "interrupted")
     if isinstance(error, BulkcertError):
         show_error(error, resume)
