@@ -80,11 +80,11 @@ def test_a_run(tmp_path, service, inside, options):
     said = here(*run, "--attempts", 1).ended(1)
     expected = code if options else f"'{code}"
 
-    assert summary_of("r.csv")["formulas"] == ({"rows": 0, "first": 0} if options else {"rows": 2, "first": 1})
     assert ("would be run by a spreadsheet in 2 rows" in " ".join(said.stderr.split())) == (not options)
     for again in ((), ("verify", "r.csv", *UNHURRIED), ("export", "r.csv"), ("resume", "r.csv", "--yes")):
         if again:
             here(*again)
+        assert summary_of("r.csv")["formulas"] == ({"rows": 0, "first": 0} if options else {"rows": 2, "first": 1})
         assert {each["code"] for each in read_results("r.csv")} == {expected}
         assert {each["code"] for each in read_results("r.csv.failed.csv")} == {expected}
     assert [each["Note"] for each in read_results("r.csv")] == ["=1", "x", "@y"]

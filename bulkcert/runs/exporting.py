@@ -104,7 +104,7 @@ def rewrite(files: RunFiles, *, guards: bool) -> Written:
     opened = open_existing(files, proves=False)
     try:
         written = opened.write_results(guards=guards)
-        summarize(opened, written.digest)
+        summarize(opened, written)
     finally:
         opened.close()
     return written

@@ -23,6 +23,7 @@ from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.evidence import prove
 from bulkcert.output.failed import FailedRows, write_failed
+from bulkcert.output.results import Written
 from bulkcert.output.summary import Summary, summary_of, write_summary
 from bulkcert.runs.control import controlled
 from bulkcert.runs.opened import OpenRun
@@ -154,12 +155,12 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
     return summary
 
 
-def summarize(opened: OpenRun, digest: str | None) -> FailedRows | None:
+def summarize(opened: OpenRun, written: Written | None) -> FailedRows | None:
     """Writes the failed rows and the summary of a run again, unless it has not run or its results are gone.
 
     Args:
         opened: The run.
-        digest: Of all its rows, if its results were written just now.
+        written: Its results, if they were written just now; else every row is proved.
 
     Returns:
         The failed rows; None where there are none, or nothing was written.
@@ -171,9 +172,10 @@ def summarize(opened: OpenRun, digest: str | None) -> FailedRows | None:
     if status.doing is None or not opened.files.results.exists():
         return None
     failed = write_failed(status, opened.pinned, opened.store.read, guards=opened.guards)
-    digest = digest or prove(opened.pinned, opened.store.read)
+    digest = written.digest if written else prove(opened.pinned, opened.store.read)
     opened.store.seal(digest)
-    write_summary(status, summary_of(status, opened.pinned, opened.store.db, digest, failed))
+    summary = summary_of(status, opened.pinned, opened.store.db, digest, failed)
+    write_summary(status, msgspec.structs.replace(summary, formulas=written.formulas) if written else summary)
     return failed
 
 

@@ -170,7 +170,7 @@ class Undo(msgspec.Struct):
         """
         doing = self.opened.doing
         if doing is not None and doing.kind == "undo":
-            summarize(self.opened, self.opened.write_results().digest)
+            summarize(self.opened, self.opened.write_results())
         return UndoResult(0, 0, self.unknown, int(ExitStatus.OK))
 
     def result(self, summary: Summary) -> UndoResult:

@@ -197,13 +197,13 @@ class Verifier(msgspec.Struct):
             BulkcertError: They cannot be written.
         """
         opened = self.opened
-        digest = opened.write_results().digest if self.has_read else None
+        written = opened.write_results() if self.has_read else None
         verification = self._verification()
         stop = self.stop
         encoded = msgspec.json.encode(verification).decode()
         reason = {"stopped": stop.message, "advice": stop.advice} if stop else {}
         opened.store.end(verification.exit_status, verification=encoded, **reason)
-        self.failed = summarize(opened, digest)
+        self.failed = summarize(opened, written)
         return verification
 
     @property
