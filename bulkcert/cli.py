@@ -3,6 +3,7 @@
 import gc
 import os
 import re
+import resource
 import signal
 import sys
 from functools import cache, partial
@@ -226,6 +227,8 @@ def _done(typed: list[str]) -> object:
 
 def main() -> NoReturn:
     """Runs a command; whatever happens becomes an exit status and, if need be, a message."""
+    # A core would hold the secret.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     _open_closed_streams()
     stdout = sys.stdout
     sys.stdout = cast(TextIO, terminal.Product(stdout))

@@ -16,6 +16,7 @@ from bulkcert.runs.opened import same_service
 from bulkcert.runs.options import ApprovalOptions, RunOptions
 from bulkcert.runs.planned import ANOTHER, KeptPlan, read_plan
 from bulkcert.service.actions import ActionName
+from bulkcert.service.credentials import without_credentials
 from bulkcert.store.schema import PlanRecord
 from bulkcert.words import counted, instances_in_words
 
@@ -130,7 +131,9 @@ def _ssh_keygen(check: str, *arguments: str, content: bytes = b"") -> subprocess
         raise BulkcertError(ExitStatus.MISCONFIGURED, message, advice)
     command = [program, "-Y", check, *arguments]
     try:
-        return subprocess.run(command, input=content, capture_output=True, timeout=LONGEST_S, check=False)  # noqa: S603
+        return subprocess.run(  # noqa: S603
+            command, input=content, capture_output=True, timeout=LONGEST_S, check=False, env=without_credentials()
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BulkcertError(
             ExitStatus.MISCONFIGURED, f"cannot run {program}: {error}", "No calls were made."

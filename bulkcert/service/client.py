@@ -170,7 +170,7 @@ def _date(second: int) -> str:
 
 def _cleaned(found: Classification, credentials: Credentials) -> dict[str, Any]:
     """Returns the fields of a verdict, fit for results and terminals."""
-    secrets = [secret for secret in (credentials.security_token, credentials.access_key_secret) if secret]
+    secrets = tuple(filter(None, (credentials.security_token, credentials.access_key_secret)))
     fields = msgspec.structs.asdict(found)
     # A signature error repeats the request, token included.
     fields["message"] = found.message.partition("\n")[0].partition(" server string to sign is:")[0]
