@@ -53,6 +53,8 @@ class Figures:
     """Most calls that any row got, of all stages."""
     by_intent: int = 0
     """CAs found deleted by a call whose outcome a kill kept from the store."""
+    again: int = 0
+    """Calls of a session over lanes for a row that it had called."""
     kills: Counter = field(default_factory=Counter)
     blows: Counter = field(default_factory=Counter)
 
@@ -91,6 +93,9 @@ def serials_of(action, rows, mark):
 class Trial:
     """One run, and its undo, however often they are killed.
 
+    Attributes:
+        pace: Options of what makes calls.
+
     Args:
         running: The emulator.
         directory: Where input and results are.
@@ -98,6 +103,8 @@ class Trial:
         certificates: The list: pairs of CA and device serial.
         chance: What happens.
     """
+
+    pace = (*UNHURRIED, *PACE, *LANES)
 
     def __init__(self, running, directory, action, certificates, chance):
         self.running, self.action, self.chance = running, ACTIONS[action], chance
@@ -140,14 +147,15 @@ class Trial:
         if stage == "verify":
             watch = ("--watch", "2s", "--every", "1s", "--yes") if self.watches else ()
             if not (begun and self.watches and self.chance.random() < 0.5):
-                return ("verify", self.results, "-q", *UNHURRIED, *PACE, *LANES, *watch)
+                return ("verify", self.results, "-q", *self.pace, *watch)
         if begun and (not self.input.exists() or self.chance.random() < 0.5):
             return ("resume", self.results, "--yes", "-q", *sure)
         if stage == "run":
-            where = self.running.looking if self.action.by_device else self.running.where
-            return ("run", self.action.name, self.input, "-o", self.results, *where, *PACE, *LANES, "-q", *sure)
+            where = ("--endpoint", self.running.url, "--instance", INSTANCE, "--yes")
+            look = () if self.action.by_device else ("--preflight", "never")
+            return ("run", self.action.name, self.input, "-o", self.results, *where, *look, *self.pace, "-q", *sure)
         if stage == "undo":
-            return ("undo", self.results, "--yes", "-q", *UNHURRIED, *PACE, *LANES)
+            return ("undo", self.results, "--yes", "-q", *self.pace)
         return ("resume", self.results, "--yes", "-q", "--retry", "undone")
 
     def sure(self):
