@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from queue import Queue
+from queue import Full, Queue
 from types import TracebackType
 from typing import Any, Self
 
@@ -195,6 +195,7 @@ class Pinning:
             number = len(self._pieces)
             path = self._path.with_name(f"{self._path.name}.{number}") if number else self._path
             self._pieces.append(_Piece(path, frame.schema))
+            self._pieces[-1].begin()
         self._pieces[-1].put(frame)
 
     def finish(self) -> None:
@@ -233,6 +234,8 @@ class _Piece:
         except OSError as error:
             raise _cannot_pin(path, error) from error
         self._thread = threading.Thread(target=self._write, name=path.name)
+
+    def begin(self) -> None:
         self._thread.start()
 
     def put(self, frame: pl.DataFrame) -> None:
@@ -249,6 +252,9 @@ class _Piece:
         if self._thread.is_alive():
             self._frames.put(None)
             self._thread.join()
+        else:  # it has ended, or a signal came while it was started
+            with suppress(Full):
+                self._frames.put_nowait(None)
         with suppress(OSError):
             self.path.unlink()
 
