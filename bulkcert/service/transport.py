@@ -186,10 +186,10 @@ class Transport(httpx.AsyncBaseTransport):
     def _head(self, request: httpx.Request) -> bytes:
         """Returns a request as it is sent."""
         headers, method = request.headers.raw, request.method
-        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-        if lines.count(b"\n") != len(headers):
+        lines = b"\r\n".join(map(b": ".join, headers))
+        if lines.count(b"\n") != len(headers) - 1:
             raise NotSent(self._place, ValueError("a header of more than one line"))
-        return b"%b %b HTTP/1.1\r\n%b%b" % (method.encode(), request.extensions["target"], lines, _END[method])
+        return b"%b %b HTTP/1.1\r\n%b\r\n%b" % (method.encode(), request.extensions["target"], lines, _END[method])
 
     async def aclose(self) -> None:
         """Closes all connections."""
