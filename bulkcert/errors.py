@@ -92,7 +92,7 @@ class DroppedSignals:
 
     def __init__(self) -> None:
         self._first: KeyboardInterrupt | None = None
-        self._again = threading.Timer(self.AGAIN_S, signal.raise_signal)
+        self._again = threading.Timer(self.AGAIN_S, signal.pthread_kill)
 
     def __call__(self, what: "sys.UnraisableHookArgs") -> None:
         """Takes what could not be raised; what is no signal is shown, as always."""
@@ -101,7 +101,7 @@ class DroppedSignals:
             return
         self._first = self._first or error
         number = error.status - 128 if isinstance(error, SignalError) else signal.SIGINT
-        self._again = threading.Timer(self.AGAIN_S, signal.raise_signal, (number,))
+        self._again = threading.Timer(self.AGAIN_S, signal.pthread_kill, (threading.main_thread().ident, number))
         self._again.daemon = True
         self._again.start()
 

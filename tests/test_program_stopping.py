@@ -302,6 +302,8 @@ def test_a_signal_that_a_library_drops(monkeypatch, number, fails):
         time.sleep(PATIENCE_S)
 
     monkeypatch.setattr(cli, "_done", work)
+    began = time.monotonic()
     ended = here()
 
     assert ended.ended(128 + number).stderr == f"error: {'interrupted' if number == 2 else f'{number.name} received'}\n"
+    assert time.monotonic() < began + PATIENCE_S / 2
