@@ -149,6 +149,20 @@ def test_a_byte_on_disk(run):
     here("export", run).ended(0)
 
 
+def test_pages_that_are_exchanged(tmp_path):
+    """Each row is as it was written, and in its table; but not where a question for it looks."""
+    files = made_run(tmp_path, [row("failed", request_id=f"REQUEST-{n}") for n in range(100)], [session(ended=1)])
+    here("export", files.results).ended(0)
+    content = files.store.read_bytes()
+    pages = [content[at : at + 4096] for at in range(0, len(content), 4096)]
+    one, two, *_ = (number for number, page in enumerate(pages) if page[0] == 13 and b"REQUEST-" in page)  # leaves
+    pages[one], pages[two] = pages[two], pages[one]
+    files.store.write_bytes(b"".join(pages))
+
+    for command in ("export", "report", "verify"):
+        assert "are not in order" in " ".join(here(command, files.results).stderr.split())
+
+
 def test_other_serials(run):
     """A row is of the certificate that was called: the list cannot be exchanged for another."""
     (pinned,) = RunFiles(run).folder.glob("input-*")
