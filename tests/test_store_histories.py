@@ -27,7 +27,7 @@ from bulkcert.store.store import Store
 RETRIED = [Outcome(name) for name in get_args(Retried) if name != "drifted"]
 FIRST = int(os.environ.get("BULKCERT_SEED", "1"))
 HISTORIES = int(os.environ.get("BULKCERT_HISTORIES", "100"))
-ASKED = Asked("r", "inactivate-device", "i", "e", 1, "0", "0", ("l",), "r", "d", ("CaSn",), None, "CaSn", "1")
+ASKED = Asked("r", "inactivate-device", "i", "e", 1, "0", "0", "0", ("l",), "r", "d", ("CaSn",), None, "CaSn", "1")
 CALLER = {"pid": 1, "host": "h", "user": "u", "version": "1", "access_key_id": "k", "credentials": "c"}
 OPEN = (None, Outcome.NOT_ATTEMPTED)
 
