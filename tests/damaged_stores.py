@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import nullcontext
 from pathlib import Path
 from unittest.mock import patch
 
@@ -180,7 +180,7 @@ def torment(seed, stores):
                 copy = chance.choice(run.copies)
                 kind, repaired = beside(chance, run, another)
             put(run.files.store, copy)
-            with suppress() if repaired else list_read:
+            with nullcontext() if repaired else list_read:
                 found = verdict(run.files, whole, writes=bool(number % 2))
             if repaired:
                 repaired()

@@ -12,9 +12,9 @@ from bulkcert.output.evidence import serials_in
 from bulkcert.output.files import sha256_of
 from bulkcert.runs.opened import pinned_of
 from bulkcert.store.database import make_tables
-from bulkcert.store.evidence import digest_of
+from bulkcert.store.evidence import TALLIED, digest_of
 from bulkcert.store.paths import RunFiles
-from bulkcert.store.schema import CLAIMS, OUTCOMES, Asked
+from bulkcert.store.schema import Asked
 
 START = 1_800_000_000_000
 """When these runs began, Unix milliseconds."""
@@ -148,9 +148,12 @@ def seal(db, files, run):
         found = db.execute(called, (min(of_rows, default=1), max(of_rows, default=0))).fetchall()
         digests = [(digest_of(of_rows[call[0]], call), call[0]) for call in found]
         db.executemany("UPDATE certificate SET digest = ? WHERE row = ?", digests)
-    called = "SELECT attempts, finished_at FROM {} WHERE attempts > 0"
-    called = f"SELECT {OUTCOMES} FROM ({called.format('certificate')} UNION ALL {called.format('attempt')})"
-    db.execute(f"UPDATE tally SET outcomes = ({called}), claims = (SELECT {CLAIMS} FROM claim)")
+    tally(db)
+
+
+def tally(db):
+    """Adds up what all rows of a store come to."""
+    db.execute(f"UPDATE tally SET (outcomes, claims, marks, sessions, controls) = ({TALLIED})")
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from bulkcert.service.actions import ACTIONS
 from bulkcert.service.certificates import Status
 from bulkcert.store import queries
 from bulkcert.store.database import reading
-from bulkcert.store.evidence import confirm_mirrors, proved
+from bulkcert.store.evidence import confirm_mirrors, confirm_whole, proved
 from bulkcert.store.outcome import DESIRED, Outcome, Record
 from bulkcert.store.schema import Asked
 from bulkcert.store.store import Store
@@ -278,6 +278,7 @@ class History:
             self.confirm_changed(db)
             self.confirm_states(db)
             confirm_mirrors(db)
+            confirm_whole(db, "")
             assert len(proved(db, 1, [serials(row) for row in range(1, self.last + 1)]).digests) == 8 * self.last
 
     def confirm_outcomes(self, db) -> None:

@@ -28,6 +28,15 @@ _NOTHING = (Outcome.NOT_ATTEMPTED, None, None, None, None, 0, None, None)
 _HIDDEN = "row = ? AND outcome IS never"
 """A row that a list keeps from being called, whatever came of it before."""
 
+_CALLED = "(SELECT {} FROM {} WHERE attempts > 0)"
+TALLIED = f"""SELECT {_CALLED.format(OUTCOMES, "certificate")} + {_CALLED.format(OUTCOMES, "attempt")},
+    (SELECT {CLAIMS} FROM claim), (SELECT {MARKS} FROM certificate), (SELECT {SESSIONS} FROM session),
+    (SELECT {CONTROLS} FROM control)"""  # noqa: S608 - names of ours
+"""What all rows of each table come to."""
+
+_TALLY = "SELECT outcomes, claims, marks, sessions, controls FROM tally"
+"""What they have to come to."""
+
 Serials = tuple[str, str]
 """Serial of the device, empty in actions on CAs, and key of the CA (``service.certificates.ca_key``)."""
 
@@ -137,12 +146,5 @@ def confirm_whole(db: sqlite3.Connection, digest: str) -> None:
     if db.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
         raise contradiction("its indexes and its tables contradict each other")
     (left,) = db.execute("SELECT rows_digest FROM session ORDER BY id DESC LIMIT 1").fetchone() or (None,)
-    if left not in (None, digest) or db.execute(_TALLY).fetchone() != db.execute(_TALLIED).fetchone():
+    if left not in (None, digest) or db.execute(_TALLY).fetchone() != db.execute(TALLIED).fetchone():
         raise contradiction("rows are missing, or are of another time than the others")
-
-
-_TALLY = "SELECT outcomes, claims, marks, sessions, controls FROM tally"
-_CALLED = "(SELECT {} FROM {} WHERE attempts > 0)"
-_TALLIED = f"""SELECT {_CALLED.format(OUTCOMES, "certificate")} + {_CALLED.format(OUTCOMES, "attempt")},
-    (SELECT {CLAIMS} FROM claim), (SELECT {MARKS} FROM certificate), (SELECT {SESSIONS} FROM session),
-    (SELECT {CONTROLS} FROM control)"""  # noqa: S608 - names of ours

@@ -20,8 +20,8 @@ def _mirrored(expression: str) -> str:
     altered INT GENERATED ALWAYS AS (mirror IS NOT ({expression})) VIRTUAL"""
 
 
-_OF_SESSION = """json_array(kind, options || '', user, host, version, access_key_id, credentials, started_at, preflight_at,
-    ended_at, exit_status, stopped, advice, stop_code, verification, rows_digest)"""
+_OF_SESSION = """json_array(kind, options || '', user, host, version, access_key_id, credentials, started_at,
+    preflight_at, ended_at, exit_status, stopped, advice, stop_code, verification, rows_digest)"""
 _OF_CONTROL = "json_array(session, request, rate, per_address_rate, user, host, pid, asked_at, taken_at)"
 _WITHOUT_DIGEST = """CASE WHEN COALESCE(never, before, verified) IS NULL
     THEN COALESCE(session, 0) * 4 + again * 2 + changed
@@ -52,7 +52,7 @@ CONTROLS = f"COALESCE(SUM(id + (asked_at & {LOW}) + 3 * (COALESCE(taken_at, 0) &
 
 
 def _tallied(table: str, event: str, column: str, total: str) -> str:
-    return f"""CREATE TRIGGER {column}_{event.split()[0].lower()} AFTER {event} ON {table} BEGIN
+    return f"""CREATE TRIGGER {column}_{event[:6].lower()} AFTER {event} ON {table} BEGIN
     UPDATE tally SET {column} = (SELECT {total} FROM {table});
 END;
 """  # noqa: S608 - names of ours
