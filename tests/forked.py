@@ -45,10 +45,12 @@ class Forked(subprocess.Popen):
     Attributes:
         environment: In which the libraries are loaded.
         is_wanted: Whether commands are forked at all.
+        more: Modules that are loaded as well, if they are named before the first command.
     """
 
     environment: ClassVar[dict[str, str]]
     is_wanted: ClassVar[bool] = True
+    more: ClassVar[tuple[str, ...]] = ()
 
     def _execute_child(self, *given, **named):
         if not self.is_wanted:
@@ -85,7 +87,7 @@ class _Loaded:
         self.environment = _interpreted(env)
         self._asking, served = socket.socketpair()
         ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
-        command = [sys.executable, __file__, str(served.fileno())]
+        command = [sys.executable, __file__, str(served.fileno()), *Forked.more]
         streams = {"stdin": subprocess.DEVNULL, "pass_fds": [served.fileno()]}
         self._process = subprocess.Popen(command, env=dict(env), **streams)
         served.close()
@@ -177,7 +179,7 @@ def main():
     # Not by walking the package: that would load each of its rooms, and with one of them the console.
     paths = [(f"{bulkcert.__path__[0]}/{room}", f"bulkcert.{room}.") for room in ROOMS]
     rooms = [room for path, prefix in paths for room in pkgutil.iter_modules([path], prefix)]
-    for module in (*LOADED, *(room.name for room in rooms)):
+    for module in (*LOADED, *(room.name for room in rooms), *sys.argv[2:]):
         importlib.import_module(module)
     gc.collect()
     gc.freeze()

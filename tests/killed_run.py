@@ -4,7 +4,10 @@ What the store holds at the moment of a kill is known done: no call that arrives
 """
 
 import csv
+import signal
+import sys
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from program import INSTANCE, UNHURRIED, read_results, summary_of
@@ -20,6 +23,10 @@ DEVICES_OF_A_CA = 3
 ALREADY = 0.2
 """Share of the devices that are in the desired state before."""
 PACE = ("--attempts", "12", "--max-in-flight", "96")
+CODES = {"active": "1", "inactive": "0"}
+"""States as the service shows them."""
+READ_BACK = {"active": "active", "inactive": "inactive", "deleted": "not_registered"}
+"""As results show them."""
 LANES = ("--source-address", "127.0.0.1", "--source-address", "127.0.0.2")
 
 
@@ -46,8 +53,34 @@ class Figures:
     """Most calls that any row got, of all stages."""
     by_intent: int = 0
     """CAs found deleted by a call whose outcome a kill kept from the store."""
+    again: int = 0
+    """Calls of a session over lanes for a row that it had called."""
     kills: Counter = field(default_factory=Counter)
     blows: Counter = field(default_factory=Counter)
+
+
+@contextmanager
+def showing(title, seen):
+    """Shows what was seen, whether that comes to its end, SIGTERM or Ctrl-C ends it, or a promise was broken."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    ends = ""
+    try:
+        yield
+    except KeyboardInterrupt:
+        ends = "stopped"
+    except Violation as violation:
+        ends = f"VIOLATION: {violation}"
+    print(f"{title}: {seen.kills.total()} kills in {seen.runs} runs")
+    for phase, count in sorted(seen.kills.items()):
+        print(f"  {count:3} kills: {phase.replace(': ', ', ', 1)}")
+    print(f"  by {', '.join(f'{blow} {count}' for blow, count in seen.blows.most_common())}")
+    print(f"  {seen.rows} rows, each with one outcome, in order; {seen.calls} calls in {seen.sessions} sessions")
+    print(f"  {seen.repeated} rows called by more than one session, none of them known done; most {seen.most} calls")
+    if seen.by_intent:
+        print(f"  {seen.by_intent} CAs found deleted by a call whose answer or outcome was lost")
+    sys.stdout.flush()
+    if ends:
+        sys.exit(ends)
 
 
 def serials_of(action, rows, mark):
@@ -60,6 +93,9 @@ def serials_of(action, rows, mark):
 class Trial:
     """One run, and its undo, however often they are killed.
 
+    Attributes:
+        pace: Options of what makes calls.
+
     Args:
         running: The emulator.
         directory: Where input and results are.
@@ -67,6 +103,8 @@ class Trial:
         certificates: The list: pairs of CA and device serial.
         chance: What happens.
     """
+
+    pace = (*UNHURRIED, *PACE, *LANES)
 
     def __init__(self, running, directory, action, certificates, chance):
         self.running, self.action, self.chance = running, ACTIONS[action], chance
@@ -78,6 +116,7 @@ class Trial:
         self.notes = [f'nº {number}, "{"x" * (number % 5)}"\n' for number in range(1, rows + 1)]
         self.is_left = self.action.inverse is not None and chance.random() < 0.5
         self.sessions_of, self.calls_of = Counter(), Counter()
+        self.watches = False
 
     def prepare(self):
         """Writes the list and registers its certificates, and beside them some that are none of the run's business."""
@@ -91,6 +130,13 @@ class Trial:
         self.running.tell("seed", instance=INSTANCE, rows=[*pairs, ("bystander", "1"), ("bystander", "2")])
         self.running.tell("seed", instance=INSTANCE, rows=sorted(self.already), status="0")
 
+    def meddle(self):
+        """Lets somebody change some of what the run has changed, half of the times; a watch has to find that."""
+        self.watches = self.action.repeatable and self.chance.random() < 0.5
+        if self.watches:
+            changed = [pair for pair in self.certificates if pair not in self.already and self.chance.random() < 0.1]
+            self.running.tell("seed", instance=INSTANCE, rows=changed, status=CODES[self.action.before])
+
     # What is started.
 
     def command(self, stage):
@@ -98,13 +144,18 @@ class Trial:
         begun, sure = self.session_of(stage), self.sure() if self.action.deletes else ()
         if stage == "run" and begun and self.input.exists() and self.chance.random() < 0.3:
             self.input.unlink()
+        if stage == "verify":
+            watch = ("--watch", "2s", "--every", "1s", "--yes") if self.watches else ()
+            if not (begun and self.watches and self.chance.random() < 0.5):
+                return ("verify", self.results, "-q", *self.pace, *watch)
         if begun and (not self.input.exists() or self.chance.random() < 0.5):
             return ("resume", self.results, "--yes", "-q", *sure)
         if stage == "run":
-            where = self.running.looking if self.action.by_device else self.running.where
-            return ("run", self.action.name, self.input, "-o", self.results, *where, *PACE, *LANES, "-q", *sure)
+            where = ("--endpoint", self.running.url, "--instance", INSTANCE, "--yes")
+            look = () if self.action.by_device else ("--preflight", "never")
+            return ("run", self.action.name, self.input, "-o", self.results, *where, *look, *self.pace, "-q", *sure)
         if stage == "undo":
-            return ("undo", self.results, "--yes", "-q", *UNHURRIED, *PACE, *LANES)
+            return ("undo", self.results, "--yes", "-q", *self.pace)
         return ("resume", self.results, "--yes", "-q", "--retry", "undone")
 
     def sure(self):
@@ -119,8 +170,9 @@ class Trial:
         """Returns the newest session if it belongs to a stage; else None."""
         sessions = self.read(queries.sessions) or []
         undos = [each.kind for each in sessions].count("undo")
-        kinds = {"run": not undos, "undo": undos and sessions[-1].kind == "undo", "redo": undos}
-        return sessions[-1] if sessions and kinds[stage] and (stage != "redo" or sessions[-1].kind == "run") else None
+        kinds = {"verify": True, "run": not undos, "undo": undos and sessions[-1].kind == "undo", "redo": undos}
+        newest = {"redo": "run", "verify": "verify"}.get(stage)
+        return sessions[-1] if sessions and kinds[stage] and newest in (None, sessions[-1].kind) else None
 
     def read(self, question, *about):
         """Asks the store, as a process that only reads does; None if there is no run yet."""
@@ -130,12 +182,24 @@ class Trial:
         except FileNotFoundError:
             return None
 
+    def is_late(self, stage):
+        """Returns whether a session may find rows that it has no time left to call."""
+        return stage == "verify" and self.watches
+
+    def has_begun(self, child):
+        """Returns whether a session is in the store."""
+        newest = (self.read(queries.sessions) or [None])[-1]
+        return newest is not None and newest.pid == child.pid
+
     def known(self, stage):
         """Returns the rows that must not be called (again) in a stage, as the store tells."""
         rows = len(self.certificates)
         every = set(range(1, rows + 1))
         if stage == "undo":
             return every - set(self.read(queries.changed, self.action.desired_status.value, 1, rows))
+        if stage == "verify":
+            states, other = states_of(self.running), CODES[self.action.before]
+            return {row for row in every if states.get(self.certificates[row - 1]) != other}
         if self.read(queries.preflight_at) is None:
             return set()
         alone = set(self.read(queries.rows, queries.LEFT_ALONE, 1, rows))
@@ -156,8 +220,7 @@ class Trial:
             return f"{stage}: 6 after the results"
         if fresh(part_of(self.results), began):
             return f"{stage}: 5 writing results"
-        newest = (self.read(queries.sessions) or [None])[-1]
-        if newest is None or newest.pid != child.pid:
+        if not self.has_begun(child):
             return f"{stage}: 1 start-up and check"
         if self.has_called(child):
             over = len(self.known(stage)) == len(self.certificates)
@@ -202,6 +265,8 @@ class Trial:
             if (ca, device) in self.already:
                 expected = {Outcome.UNCHANGED, *({Outcome.NOT_ATTEMPTED} if stage == "undo" else set())}
             must(row["outcome"] in expected, f"{stage}: row {number} is {row['outcome']}: {row['message']}")
+            read_back, desired = row.get("verified_status"), READ_BACK[self.action.desired]
+            must(stage != "verify" or read_back == desired, f"row {number} was read back as {read_back!r}")
         counted = Counter(row["outcome"] for row in rows)
         must(summary["outcomes"] == counted, f"the summary says {summary['outcomes']}, the results {counted}")
         ends = status_of(self.files).exit_status

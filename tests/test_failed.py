@@ -90,6 +90,16 @@ def test_no_row_no_file(tmp_path):
     assert "rows left" not in here("status", run.results).ended(0).stdout
 
 
+def test_what_was_killed_is_removed_with_it(tmp_path):
+    """A session was killed while it wrote the file, and later all rows are in the desired state."""
+    run = made_run(tmp_path, [ROWS["succeeded"]], ENDED[:1])
+    left = run.failed.with_name(f".{run.failed.name}.0123456789ab.part")
+    left.touch()
+    here("export", run.results).ended(0)
+
+    assert not left.exists()
+
+
 def test_it_is_not_shown_while_it_may_be_old(tmp_path):
     """After a session that was killed nobody is sent to the file that an earlier one has left."""
     run = made_run(tmp_path, ["failed"], [session(ended=1), session(ended=None)])

@@ -240,6 +240,8 @@ def test_old_runs_are_removed(tmp_path, nights):
     old = night("night-2020-01-01.csv", session(), session("undo"), session("verify", ended=None))
     old.report.write_text("report")
     old.summary.write_text("summary")
+    killed = old.failed.with_name(f".{old.failed.name}.0123456789ab.part")
+    killed.touch()
     (tmp_path / "night-2020-01-01.csv.notes").write_text("mine")
     night("day-2020-01-01.csv")
     night("night-2020-02-30.csv")
@@ -251,7 +253,7 @@ def test_old_runs_are_removed(tmp_path, nights):
 
     names = ["night-2020-01-01.csv", f"night-{TODAY - dt.timedelta(days=31)}.csv"]
     gone = before - {path.name for path in tmp_path.iterdir()}
-    assert gone == {f"{name}{more}" for name in names for more in ("", ".run")} | {f"{names[0]}.report.html"}
+    assert gone == {f"{name}{more}" for name in names for more in ("", ".run")} | {old.report.name, killed.name}
     assert f"removed 2 earlier runs, the oldest {names[0]}" in told
     assert "kept" not in told
 

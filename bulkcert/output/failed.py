@@ -12,7 +12,7 @@ import polars as pl
 from bulkcert.input import CA_SN, OWN_PREFIX, ROW, PinnedList, ca_keys
 from bulkcert.output.advice import Advice
 from bulkcert.output.evidence import Ask
-from bulkcert.output.files import cannot_write
+from bulkcert.output.files import cannot_write, clear_left
 from bulkcert.output.formulas import guarded
 from bulkcert.output.results import MAKE_ROOM, WHAT_TO_DO, chosen, write_rows
 from bulkcert.service.certificates import of_ca_key
@@ -78,6 +78,7 @@ def write_failed(status: RunStatus, pinned: PinnedList, ask: Ask, *, guards: boo
     """
     path, asked = status.files.failed, status.asked
     if asked is None or not status.not_desired:
+        clear_left(path)
         try:
             path.unlink(missing_ok=True)
         except OSError as error:

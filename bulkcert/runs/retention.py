@@ -79,7 +79,8 @@ def _remove(files: RunFiles, job: ResolvedJob) -> str:
     try:
         with reading(files.store) as db:
             reason = _kept(status_in(files, db), queries.asked(db), job)
-        for path in [] if reason else list(files.everything()):
+        # What a kill has left of a file may be there without the file.
+        for path in [] if reason else [files.failed, files.report, *files.everything()]:
             clear_left(path)
             if path == files.folder:
                 path.rmdir()
