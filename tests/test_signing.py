@@ -1,5 +1,6 @@
 """The signature, judged by captures of the vendor's SDK and by the published example."""
 
+import hmac
 import json
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote
@@ -45,6 +46,12 @@ def test_vector(vector):
     assert string_to_sign(request) == expected["string_to_sign"]
     assert signature(inputs["access_key_secret"], string_to_sign(request)) == expected["signature"]
     assert authorization(credentials, inputs["method"], query, headers) == expected["authorization"]
+
+
+@given(secret=st.text(max_size=200), text=st.text())
+def test_it_is_an_hmac(secret, text):
+    """However long the key is."""
+    assert signature(secret, text) == hmac.new(secret.encode(), text.encode(), "sha256").hexdigest()
 
 
 def test_own_calls_sign_host_and_acs_headers_only():
