@@ -78,9 +78,27 @@ class Client:
             operation: What to call.
             parameters: Its query, ``MqttInstanceId`` included.
         """
-        credentials = self._provider.current
+        credentials, sent_at = self._provider.current, time.time()
+        request = self._request(operation, parameters, credentials, sent_at)
+        started = time.perf_counter()
+        try:
+            response = await self._transport.handle_async_request(request)
+            # Read as it comes: no encoding was asked for, so there is none to undo.
+            if isinstance(body := response.stream, Content):
+                content = body.content
+            else:
+                content = b"".join([chunk async for chunk in cast(httpx.AsyncByteStream, body)])
+        except httpx.TransportError as error:
+            found = classify_failure(error)
+        else:
+            found = _classified(response, content, operation, parameters)
+        return _response(found, credentials, sent_at, time.perf_counter() - started)
+
+    def _request(
+        self, operation: Operation, parameters: Mapping[str, str], credentials: Credentials, sent_at: float
+    ) -> httpx.Request:
+        """Returns a call, signed."""
         query = canonical_query(parameters)
-        sent_at = time.time()
         signs, headers = self._signing(operation, credentials, int(sent_at))
         extensions = {"target": f"/?{query}".encode(), "timeout": self._timeout}
         request = httpx.Request(
@@ -88,10 +106,7 @@ class Client:
         )
         for name, value in signs.headers_of(query, f"{self._nonce}{next(self._calls):016x}"):
             request.headers[name] = value
-        started = time.perf_counter()
-        classification = await self._send(request, operation, parameters)
-        elapsed = time.perf_counter() - started
-        return _response(classification, credentials, sent_at, elapsed)
+        return request
 
     def _signing(self, operation: Operation, credentials: Credentials, second: int) -> tuple[Signing, httpx.Headers]:
         """Returns what all calls of an operation have in common within a second."""
@@ -107,28 +122,6 @@ class Client:
             )
             self._kept[operation.name] = kept = (second, credentials, signs, httpx.Headers(signs.headers))
         return kept[2:]
-
-    async def _send(
-        self, request: httpx.Request, operation: Operation, parameters: Mapping[str, str]
-    ) -> Classification:
-        try:
-            response = await self._transport.handle_async_request(request)
-            # Read as it comes: no encoding was asked for, so there is none to undo.
-            match response.stream:
-                case Content() as whole:
-                    content = whole.content
-                case stream:
-                    content = b"".join([chunk async for chunk in cast(httpx.AsyncByteStream, stream)])
-        except httpx.TransportError as error:
-            return classify_failure(error)
-        classification = classify(response, content, operation, parameters)
-        if classification.code.startswith("Client.") and (discard := response.extensions.get("discard")) is not None:
-            # Perhaps it was the answer to another call, and the one to this call is still to come.
-            discard()
-        is_read = classification.page is not None or classification.verdict is Verdict.NOT_FOUND
-        if is_read or classification.code in CLOCK_REFUSED:
-            classification = with_clock(classification, response.headers, time.time())
-        return classification
 
     def prepare(self, _parameters: Mapping[str, str]) -> Awaitable[object] | None:
         """Sees to a connection for a call to come; returns what is to be waited for before it may be sent, or None."""
@@ -163,6 +156,20 @@ class RegionalClient:
         """Closes all connections."""
         for client in self._clients.values():
             await client.aclose()
+
+
+def _classified(
+    response: httpx.Response, content: bytes, operation: Operation, parameters: Mapping[str, str]
+) -> Classification:
+    """Returns the verdict on a response; one that may belong to another call ends its connection."""
+    found = classify(response, content, operation, parameters)
+    if found.code.startswith("Client.") and (discard := response.extensions.get("discard")) is not None:
+        # Perhaps it was the answer to another call, and the one to this call is still to come.
+        discard()
+    is_read = found.page is not None or found.verdict is Verdict.NOT_FOUND
+    if is_read or found.code in CLOCK_REFUSED:
+        found = with_clock(found, response.headers, time.time())
+    return found
 
 
 def _response(found: Classification, credentials: Credentials, sent_at: float, elapsed: float) -> Response:
