@@ -18,7 +18,7 @@ from rich.text import Text
 
 from bulkcert.commands import COMMANDS, OVERVIEW
 from bulkcert.commands.help import topics
-from bulkcert.errors import BulkcertError, DroppedSignals, ExitStatus, end_on_signals
+from bulkcert.errors import BulkcertError, DroppedSignals, ExitStatus, end_on_signals, own_error
 from bulkcert.job_file import options_of_job
 from bulkcert.log import bind, format_asked
 from bulkcert.runs.converters import short
@@ -249,7 +249,7 @@ def main() -> NoReturn:
         for number in (signal.SIGHUP, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         error = dropped.cause_of(error)
-        if isinstance(error, KeyboardInterrupt) and not isinstance(error, BulkcertError):
+        if isinstance(own_error(error), KeyboardInterrupt):
             over_echo()
         status = terminal.show_failure(error)
     _let_go(stdout)

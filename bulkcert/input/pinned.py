@@ -1,6 +1,7 @@
 """The pinned list: the rows of an input as they were read, in one Parquet file; and every later pass over it."""
 
 import os
+import stat
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -102,6 +103,8 @@ class PinnedList(msgspec.Struct, frozen=True):
         done = first_row - 1
         try:
             with unreadable(self.path):
+                if not stat.S_ISREG(os.lstat(self.path).st_mode):
+                    raise self.damaged("it is not a regular file")
                 scan = pl.scan_parquet(self.path, glob=False).select(wanted)
                 while done < end or done == first_row - 1:
                     # To the end of its row group, so that each is read once.

@@ -105,7 +105,7 @@ def _signer(content: bytes, path: Path, approvers: Path, expected: str) -> tuple
     signature = signature_of(path)
     sign = f"No calls were made. To sign it: ssh-keygen -Y sign -n {NAMESPACE} -f KEY {path}"
     for needed, what in ((approvers, "of those who may approve"), (signature, "with the signature")):
-        if not os.access(needed, os.R_OK):
+        if not (needed.is_file() and os.access(needed, os.R_OK)):
             message = f"cannot read the file {what}: {needed}"
             raise BulkcertError(ExitStatus.INPUT_UNREADABLE, message, sign)
     places = ("-f", str(approvers.absolute()), "-s", str(signature.absolute()))

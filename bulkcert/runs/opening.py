@@ -199,7 +199,10 @@ def _store(files: RunFiles, *, overwrite: bool) -> Store:
     except BulkcertError:
         if not overwrite:
             raise
-    files.remove_store()
+    try:
+        files.remove_store()
+    except OSError as error:
+        raise cannot_write(files.store, error) from error
     return Store(files.store)
 
 
