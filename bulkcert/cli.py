@@ -222,7 +222,10 @@ def _done(typed: list[str]) -> object:
         case ["help", command] if command in COMMANDS and command not in topics():
             app.meta.help_print([command])
             return ExitStatus.OK
-    return app.meta(typed, exit_on_error=False, print_error=False, result_action="return_value")
+    try:
+        return app.meta(typed, exit_on_error=False, print_error=False, result_action="return_value")
+    except cyclopts.CycloptsError as error:
+        raise wrong_options(error, topics()) from error
 
 
 def main() -> NoReturn:
@@ -242,9 +245,6 @@ def main() -> NoReturn:
         sys.stdout.flush()
     except terminal.ReaderGoneError as error:  # as head goes: whoever reads has read enough
         status = error.status
-    except cyclopts.CycloptsError as error:
-        terminal.show_error(wrong_options(error, topics()))
-        status = ExitStatus.USAGE
     except _whatever() as error:  # in one clear message, which a second signal does not cut short
         for number in (signal.SIGHUP, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)

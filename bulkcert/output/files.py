@@ -192,10 +192,22 @@ def cannot_write(output: Path, error: BaseException, advice: str = "") -> Bulkce
         advice: What to do next; by default what fits the system's error, for a file that -o names.
     """
     # Where the place itself is wrong the same command would fail again.
-    elsewhere = _ADVICE.get(getattr(error, "errno", None) or 0, "")
+    elsewhere = _ADVICE.get(_number(output, error), "")
     advice = advice or elsewhere or "Make room, or name a file elsewhere with -o."
     message = f"cannot write {output}: {reason_of(error)}"
     return BulkcertError(ExitStatus.CANNOT_WRITE, message, advice, again=not elsewhere)
+
+
+def _number(output: Path, error: BaseException) -> int:
+    """Returns the number of the system's error; where a directory is missing that cannot be made, why it cannot."""
+    number = getattr(error, "errno", None) or 0
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        with suppress(OSError):
+            there = os.statvfs(next(filter(os.path.isdir, Path(output).absolute().parents)))
+            if not there.f_blocks:  # as below /proc
+                return errno.EACCES
+            return errno.EROFS if there.f_flag & os.ST_RDONLY else number
+    return number
 
 
 def reason_of(error: BaseException) -> str:
