@@ -19,8 +19,7 @@ from bulkcert.fleet.keys import make_keys
 @pytest.mark.parametrize("scenario", cluster.SHORT, ids=lambda scenario: scenario.__name__)
 def test_whatever_happens(tmp_path, scenario):
     """Every row has one outcome, the limits are kept, and what was called twice is said."""
-    with cluster.cluster(tmp_path) as made:
-        scenario(made)
+    cluster.play(scenario, tmp_path)
 
 
 def test_keys(tmp_path):
