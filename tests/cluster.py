@@ -48,6 +48,17 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def ports(pid):
+    """The ports on which a process listens."""
+    process = Path(f"/proc/{pid}")
+    try:
+        sockets = {str(file.readlink()) for file in (process / "fd").iterdir()}
+    except FileNotFoundError:  # closed while it was looked at
+        return set()
+    lines = [line.split() for line in (process / "net/tcp").read_text().splitlines()[1:]]
+    return {int(line[1].split(":")[1], 16) for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in sockets}
+
+
 class Cluster:
     """An emulator that keeps the limits, keys, a list, and what was started of the rest."""
 
