@@ -69,8 +69,8 @@ async def _without_certificate(where, own):
 
 
 def test_nothing_of_dask_runs_or_is_served_that_is_not_needed():
-    """No pages, no routes to any, no profiler: neither at the coordinator nor at a lane; and only five words count."""
-    where = Where("tcp", "127.0.0.1", free_port())
+    """No pages, no profiler, at neither coordinator nor lane; one port is open, and five words count there."""
+    where, before = Where("tcp", "127.0.0.1", free_port()), ports(os.getpid())
 
     async def main():
         async with (
@@ -89,6 +89,9 @@ def test_nothing_of_dask_runs_or_is_served_that_is_not_needed():
                 *("register-worker", "unregister", "heartbeat_worker", "identity", "exchange"),
             }
             assert not worker.handlers
+            await worker.heartbeat()
+            assert worker.status is distributed.Status.running
+            assert ports(os.getpid()) - before == {where.port}
             assert not [thread for thread in threading.enumerate() if "rofile" in thread.name]
             reader, writer = await asyncio.open_connection(where.host, where.port)
             writer.write(b"GET /info/main/workers.html HTTP/1.1\r\nHost: any\r\n\r\n")

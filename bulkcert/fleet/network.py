@@ -181,6 +181,7 @@ async def connected(where: Where, keys: Keys | None, name: str) -> AsyncIterator
             local_directory=folder,
             security=_security(distributed, keys, "worker"),
             heartbeat_interval="5s",
+            extensions={},
         )
         worker.handlers = {}
         hears = worker.stream_handlers
@@ -197,6 +198,8 @@ async def connected(where: Where, keys: Keys | None, name: str) -> AsyncIterator
                 # Dask itself would try for ever, and no signal end it.
                 with anyio.fail_after(PROBE_S):
                     await worker
+                for listener in worker.listeners:
+                    listener.stop()
             except (OSError, RuntimeError, ValueError) as error:
                 # Dask raises this where it was refused, and wraps it.
                 is_taken = isinstance(error.__cause__ or error, ValueError)
