@@ -120,6 +120,7 @@ def here(*arguments, cwd=".", env=None, stdin=None):
         patch.object(sys, "stdin", asked),
         patch.object(sys, "stdout", said[0]),
         patch.object(sys, "stderr", said[1]),
+        patch.object(sys, "unraisablehook", sys.unraisablehook),
         patch.dict(os.environ, environment(env), clear=True),
         chdir(cwd),
         pytest.raises(SystemExit) as ended,
