@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 
@@ -32,5 +32,7 @@ def server_context(path, *, host="127.0.0.1", begins=0, ends=1, key=None):
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     path.write_bytes(certificate.public_bytes(Encoding.PEM) + private)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if isinstance(key, rsa.RSAPrivateKey):
+        context.set_ciphers("ALL:@SECLEVEL=0")  # it may be weak
     context.load_cert_chain(path)
     return context

@@ -248,4 +248,4 @@ def test_what_is_known_of_the_rest():
     taking = SimpleNamespace(read=300, cas_read=1, options=SimpleNamespace(ca_sn=()))
     assert _got(taking, stats) == "300 certificates on 3 pages; 9/s; how many are left is not known"
     taking.options.ca_sn, stats.to_page, stats.left_s = ("1", "2"), 6, 60
-    assert _got(taking, stats) == "300 certificates of 1 of 2 CAs on 3 of 6 pages; 9/s; 60 s left"
+    assert _got(taking, stats) == "300 certificates of 1 of 2 CAs on 3 of 6 pages; 9/s; 1 min 0 s left"

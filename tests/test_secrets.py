@@ -131,7 +131,7 @@ def test_in_no_message_of_an_internal_error(place, monkeypatch):
     def failing(*_, **_named):
         raise RuntimeError("x")
 
-    monkeypatch.setattr(client, "signed_headers", failing)
+    monkeypatch.setattr(client, "signing", failing)
     ended = here("run", "inactivate-device", "d.csv", *where, "--yes", "-v", "-o", "r.csv", cwd=directory, env=ENV)
     assert ended.status == 70
     assert "RuntimeError" in ended.stderr

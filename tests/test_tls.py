@@ -19,7 +19,9 @@ from bulkcert.service.signing import Credentials
 from bulkcert.service.transport import Transport
 from bulkcert.service.verdicts import Verdict
 
+pytestmark = pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1")
 ACTION = ACTIONS["inactivate-device"]
+KEY = Credentials("testAccessKeyId", "testAccessKeySecret")
 BODY = b'{"RequestId":"R","DeviceSn":"0042"}'
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 35\r\n\r\n" + BODY
 
@@ -114,7 +116,12 @@ def serving(kind, path, monkeypatch):
 async def one_call(url):
     """Makes a call that changes something; returns what it is taken for."""
     endpoint = httpx.URL(url)
-    client = Client(Transport(endpoint, None), endpoint, FixedCredentials(Credentials("k", "s")), 60.0)
+    client = Client(
+        Transport(endpoint, None),
+        endpoint,
+        FixedCredentials(KEY),
+        60.0,
+    )
     try:
         return await client.call(ACTION.operation, ACTION.parameters("post-cn-1", "0042", "0001"))
     finally:
