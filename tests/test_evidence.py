@@ -45,6 +45,10 @@ CHANGES = {
 }
 
 
+CALL = ("newest", "digest", "code", "message", "http_status", "request_id", "sent_at", "finished_at", "latency_ms")
+UNCALLED = {"code": "'C'", "message": "'m'", "http_status": 0, "request_id": "'R'", "attempts": 1, "finished_at": 0}
+
+
 def tamper(results, statement, *values):
     """Changes a store as a disk does: without its copies and digests."""
     with closing(sqlite3.connect(RunFiles(results).store, isolation_level=None)) as db:
@@ -76,6 +80,13 @@ def test_what_was_changed_is_noticed(run, what):
     said = " ".join(here("export", run).ended(73).stderr.split())
     assert f"row {number} is not as it was written" in said
     assert run.read_bytes() == before
+
+
+@pytest.mark.parametrize("column", UNCALLED)
+def test_what_was_never_called(run, column):
+    """Nothing has come of it, and nothing is shown that seems to."""
+    tamper(run, f"UPDATE certificate SET {column} = {UNCALLED[column]} WHERE row = 4")
+    assert "row 4 is not as it was written" in " ".join(here("export", run).ended(73).stderr.split())
 
 
 @pytest.mark.parametrize("command", [("report",), ("undo", "--yes"), ("verify",), ("export", "-o", "x.csv")])
@@ -126,12 +137,14 @@ def test_what_is_no_row_is_noticed_too(tmp_path, table, changed):
     "statement",
     [
         "DELETE FROM certificate WHERE row = 5",
-        "UPDATE certificate SET newest = NULL, digest = NULL, attempts = 0 WHERE row = 1",
+        f"UPDATE certificate SET {', '.join(f'{name} = NULL' for name in CALL)}, attempts = 0 WHERE row = 1",
         "UPDATE certificate SET before = NULL WHERE row = 5",
         "UPDATE certificate SET verified = NULL, verified_at = NULL WHERE row = 5",
         "UPDATE certificate SET again = 1 WHERE row = 2",
         "UPDATE certificate SET never = NULL, first_row = NULL, why = NULL WHERE row = 4",
         "DELETE FROM attempt",
+        "UPDATE attempt SET session = 3",
+        "UPDATE attempt SET attempts = 2",
         "DELETE FROM claim",
         "DELETE FROM session WHERE id = 2",
         "UPDATE session SET ended_at = NULL WHERE id = 1",

@@ -31,7 +31,7 @@ _WITHOUT_DIGEST = """CASE WHEN COALESCE(never, before, verified) IS NULL
 LOW = 2**31 - 1
 """Bits of a time that go into a sum: so that of many rows is no overflow."""
 
-OUTCOMES = f"COALESCE(SUM(1 + (COALESCE(finished_at, 0) & {LOW})), 0)"
+OUTCOMES = f"COALESCE(SUM(attempts + (COALESCE(session, 0) << 8) + (COALESCE(finished_at, 0) & {LOW})), 0)"
 """What ``tally`` has of outcomes of calls: over those of ``certificate`` and ``attempt`` that have attempts."""
 
 CLAIMED_BY = 2**33
