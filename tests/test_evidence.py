@@ -291,6 +291,35 @@ def test_a_real_run(tmp_path, service, inside):
     here("export", "r.csv", "--check").ended(0)
 
 
+MAKING_WAY = {
+    "cut": lambda content: content[:5000],
+    "no header": lambda content: bytes(100) + content[100:],
+    "another action": lambda content: content.replace(b'"inactivate-device"', b'"inactivate-devicf"'),
+    "what was asked": lambda content: content.replace(b'"action"', b'"actioo"', 1),
+    "a table": lambda content: content.replace(b"CREATE TABLE certificate", b"CREATE TABLE certificatf"),
+    "an outcome": lambda content: content.replace(b"succeeded", b"succeedee", 9),
+    "pages": lambda content: content[:8192] + bytes(len(content) - 8192),
+}
+
+
+@pytest.mark.parametrize("damage", MAKING_WAY)
+def test_a_damaged_store_makes_way(service, inside, damage):
+    """It is refused, no call is made; with --overwrite, as the advice is, the run begins from scratch."""
+    service.seed(write_devices("d.csv", 30))
+    run = ("run", "inactivate-device", "d.csv", "-o", "r.csv", *service.where)
+    here(*run).ended(0)
+    store, changes = RunFiles(Path("r.csv")).store, service.report().changes
+    store.write_bytes(MAKING_WAY[damage](store.read_bytes()))
+    for command in (run, ("resume", "r.csv", "--yes"), ("undo", "r.csv", "--yes"), ("export", "r.csv")):
+        said = here(*command)
+        assert said.status in (66, 73)
+        assert "is damaged: " in " ".join(said.stderr.split())
+    assert service.report().changes == changes
+
+    here(*run, "--overwrite").ended(0)
+    here("export", "r.csv", "--check").ended(0)
+
+
 def test_damaged_stores():
     """The short form of ``damaged_stores.py``: each is refused, or shows every row as it was."""
     counts, wrong = torment(1, 60)
