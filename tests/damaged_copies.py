@@ -48,7 +48,8 @@ class Copies:
         of["pinned_sha256"] = sha256_of(self.files.pinned(run))
         of |= {"instance": f"post-cn-{run}", "endpoint": f"https://{run}.example.com"}
         self.asked = Asked(run=run, action="inactivate-device", rows=ROWS, inputs=("l",), **of, **COLUMNS)
-        self.frames = [*annotated(pinned_of(self.files, self.asked), own=False)]
+        (self.list,) = annotated(pinned_of(self.files, self.asked), own=False)
+        self.serials = pl.DataFrame([*self.all_serials.values()], orient="row")
         with closing(sqlite3.connect(self.files.store)) as db:
             db.execute(f"PRAGMA page_size = {self.page}")
             db.execute("VACUUM")

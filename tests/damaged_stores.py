@@ -172,7 +172,8 @@ def torment(seed, stores):
     chance, counts, wrong = random.Random(seed), Counter(), []
     with tempfile.TemporaryDirectory() as directory:
         run, another = (Copies(Path(directory), chance, name) for name in ("r", "s"))
-        list_read = patch("bulkcert.output.evidence.annotated", lambda *_, **__: run.frames)
+        read_once = {"annotated": lambda *_, **__: [run.list], "_serials": lambda _: run.serials}
+        list_read = patch.multiple("bulkcert.output.evidence", **read_once)
         whole = set()
         with list_read:
             for copy in run.copies:
