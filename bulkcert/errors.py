@@ -1,6 +1,8 @@
 """What can end a run before or during its work, and the exit status of each."""
 
 import signal
+import sys
+import threading
 from enum import IntEnum
 from typing import NoReturn
 
@@ -78,6 +80,35 @@ def end_on_signals() -> None:
 
 class SignalError(BulkcertError, KeyboardInterrupt):
     """A signal that ends the command; an event loop lets it through, wherever it comes, as it does Ctrl-C."""
+
+
+class DroppedSignals:
+    """Sees to signals that came while a library called back, and were dropped there: they come again, a moment later.
+
+    To be the ``sys.unraisablehook`` of a command.
+    """
+
+    AGAIN_S = 0.01
+
+    def __init__(self) -> None:
+        self._first: KeyboardInterrupt | None = None
+        self._again = threading.Timer(self.AGAIN_S, signal.pthread_kill)
+
+    def __call__(self, what: "sys.UnraisableHookArgs") -> None:
+        """Takes what could not be raised; what is no signal is shown, as always."""
+        if not isinstance(error := what.exc_value, KeyboardInterrupt):
+            sys.__unraisablehook__(what)
+            return
+        self._first = self._first or error
+        number = error.status - 128 if isinstance(error, SignalError) else signal.SIGINT
+        self._again = threading.Timer(self.AGAIN_S, signal.pthread_kill, (threading.main_thread().ident, number))
+        self._again.daemon = True
+        self._again.start()
+
+    def cause_of(self, error: BaseException) -> BaseException:
+        """Returns what has ended a command, given the error: after a signal that was dropped, the signal."""
+        self._again.cancel()
+        return self._first if self._first and not isinstance(error, BulkcertError) else error
 
 
 def _terminated(number: int, _frame: object) -> NoReturn:
