@@ -421,7 +421,7 @@ def test_killed_in_a_later_preflight(canary, kept):
     make_preflight_old()
     columns = "kind, options, pid, host, user, version, access_key_id, credentials, started_at"
     change(RESULTS, f"INSERT INTO session ({columns}) SELECT {columns} FROM session")
-    opened = "newest = NULL, finished_at = NULL, before = 'active'"
+    opened = "newest = NULL, before = 'active'"
     change(RESULTS, f"UPDATE certificate SET {opened} WHERE row BETWEEN 101 AND ?", kept)
     canary.resume().ended(0)
 
