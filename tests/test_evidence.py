@@ -142,6 +142,7 @@ def test_what_is_no_row_is_noticed_too(tmp_path, table, changed):
         "UPDATE certificate SET verified = NULL, verified_at = NULL WHERE row = 5",
         "UPDATE certificate SET again = 1 WHERE row = 2",
         "UPDATE certificate SET never = NULL, first_row = NULL, why = NULL WHERE row = 4",
+        "UPDATE certificate SET session = 1 WHERE row = 7",
         "DELETE FROM attempt",
         "UPDATE attempt SET session = 3",
         "UPDATE attempt SET attempts = 2",
@@ -153,7 +154,11 @@ def test_what_is_no_row_is_noticed_too(tmp_path, table, changed):
 )
 def test_what_is_of_another_time(tmp_path, statement):
     """Each as it was written: that one is missing, or is as it was before, is noticed all the same."""
-    files = made_run(tmp_path, [*ROWS, row(None, claimed_by=2)], [session(ended=1), session(ended=None, after_ms=1000)])
+    files = made_run(
+        tmp_path,
+        [*ROWS, row("not_attempted", session=2, claimed_by=2)],
+        [session(ended=1), session(ended=None, after_ms=1000)],
+    )
     change(files.results, "UPDATE certificate SET code = 'Later', newest = 'unknown' WHERE row = 2")
     asked = "INSERT INTO control (session, request, user, host, pid, asked_at) VALUES (1, 'pause', 'u', 'h', 1, 5)"
     change(files.results, asked)
