@@ -116,7 +116,8 @@ def confirm_repeated(trial, calls, lanes, was_killed, ended):
     again = called.total() - len(called)
     most = HELD * len(LANES) * was_killed
     if ended:
-        most += figures_of(status_of(trial.files).session).handed_over
+        stats = figures_of(status_of(trial.files).session)
+        most += stats.handed_over if stats else 0
     else:
         most += HELD * lanes
     must(again <= most, f"{again} calls were made again in one session, and {most} at most may be")
