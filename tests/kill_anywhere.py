@@ -80,7 +80,7 @@ def kill_until_through(trial, stage, arrivals, left, figures, *, traced, loading
                 kills += kill_next_to(trial, child, figures)
             let_go(trial, stage, child, began)
             blow = strike(child, chance)
-        _, said = child.communicate(timeout=300)
+        said = b"".join(child.communicate(timeout=300))
         figures.sessions += 1
         phase = trial.phase(stage, began, child)
         trial.take_stock(stage, arrivals.new(), known)
