@@ -5,6 +5,7 @@ addresses; a run of many rows beside one of few, so that its start does not coun
 """
 
 import asyncio
+import gc
 import json
 import os
 import re
@@ -19,7 +20,9 @@ from cluster import free_port
 from program import COMMAND, environment, write_devices
 
 from bulkcert.cli import main as bulkcert
+from bulkcert.commands.loading import GARBAGE_AFTER
 from bulkcert.emulator.process import running
+from bulkcert.engine.event_loop import uvloop_or_none
 from bulkcert.fleet.lane import LaneAddress, LaneServer
 from bulkcert.fleet.network import Where
 from bulkcert.service.client import Client, Response
@@ -92,8 +95,12 @@ def two_lanes_beside_one_process(directory):
     return rates[1] >= LEAST_SHARE * rates[0] and is_within and memory <= MOST_MB
 
 
-def many_lanes(directory, *, lanes, rate):
-    """Lanes with a stand-in for HTTP, all in one process: what a row costs the coordinator, its store included."""
+def many_lanes(directory, *, lanes, rate, least):
+    """Lanes with a stand-in for HTTP, all in one process: what a row costs the coordinator, its store included.
+
+    A limit is never reached (the room of the account, the bursts of the lanes, the share of the lane that is refused),
+    so it is above the least rate that is asked for.
+    """
     costs, came = [], None
     for rows in (rate // 2, 10 * rate):
         write_devices(directory / "d.csv", rows)
@@ -110,7 +117,7 @@ def many_lanes(directory, *, lanes, rate):
     shares = sum(lane["share"] for lane in came["sessions"][0]["lanes"])
     print(f"{lanes} lanes at {rate}/s: {made:.0f} rows/s, {cost_us:.0f} us of CPU a row at the coordinator; {shares=}")
     # Each share is a whole number.
-    return cost_us <= MOST_CPU_US and made >= 0.9 * rate and rate - lanes - 0.004 * rate <= shares <= rate
+    return cost_us <= MOST_CPU_US and made >= least and rate - lanes - 0.004 * rate <= shares <= rate
 
 
 async def stand_in(client, operation, parameters):
@@ -149,8 +156,8 @@ def main():
     good = []
     with tempfile.TemporaryDirectory() as directory:
         good.append(two_lanes_beside_one_process(Path(directory)))
-        good.append(many_lanes(Path(directory), lanes=6, rate=1600))
-        good.append(many_lanes(Path(directory), lanes=20, rate=4000))
+        good.append(many_lanes(Path(directory), lanes=7, rate=1800, least=1500))
+        good.append(many_lanes(Path(directory), lanes=20, rate=4800, least=4000))
     return 0 if all(good) else 1
 
 
@@ -160,7 +167,11 @@ if __name__ == "__main__":
     Client.prepare = lambda *_: None
     if sys.argv.pop(1) == "lanes":
         Client.call = stand_in
-        asyncio.run(serve_lanes(sys.argv[1], int(sys.argv[2])))
+        # As ``bulkcert lane`` does.
+        gc.freeze()
+        gc.set_threshold(GARBAGE_AFTER)
+        with asyncio.Runner(loop_factory=uvloop_or_none()) as runner:
+            runner.run(serve_lanes(sys.argv[1], int(sys.argv[2])))
     else:
         Client.call = refusal
         bulkcert()

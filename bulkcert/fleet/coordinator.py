@@ -106,7 +106,7 @@ class FleetLanes(Lanes):
             raise BulkcertError(ExitStatus.USAGE, message, "Run it without --cluster.")
         if self.stopping.is_set():
             return None
-        values = (parameters["MqttInstanceId"], *[parameters[name] for name in operation.parameters])
+        values = (parameters["MqttInstanceId"], *map(parameters.__getitem__, operation.parameters))
         return await self._pool.call(operation.name, values, ahead=ahead, unanswered=unanswered)
 
     async def change(self, service: Target) -> None:

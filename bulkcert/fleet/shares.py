@@ -89,6 +89,8 @@ class Shares:
         free = self.account - sum(held.values())
         free_here = self.address - sum(cap for name, cap in held.items() if self._lanes[name].egress == share.egress)
         cap = math.floor(max(0.0, min(self._target(lane, now), free, free_here)))
+        if share.bindings and share.bindings[-1].cap == cap:  # what it binds for longer now
+            share.bindings.pop()
         share.bindings.append(Binding(number, cap, now + LEASE_S * (1 + DRIFT) + QUIET_S))
         return cap
 
