@@ -17,7 +17,7 @@ from rich.text import Text
 
 from bulkcert.commands import COMMANDS, OVERVIEW
 from bulkcert.commands.help import topics
-from bulkcert.errors import BulkcertError, ExitStatus, end_on_signals
+from bulkcert.errors import BulkcertError, DroppedSignals, ExitStatus, end_on_signals
 from bulkcert.job_file import options_of_job
 from bulkcert.log import bind, format_asked
 from bulkcert.runs.converters import short
@@ -230,6 +230,7 @@ def main() -> NoReturn:
     stdout = sys.stdout
     sys.stdout = cast(TextIO, terminal.Product(stdout))
     end_on_signals()
+    sys.unraisablehook = dropped = DroppedSignals()
     status: object = ExitStatus.INTERNAL
     if format_asked(sys.argv[1:], os.environ) == "json":
         terminal.begin_json()
@@ -244,6 +245,7 @@ def main() -> NoReturn:
     except _whatever() as error:  # in one clear message, which a second signal does not cut short
         for number in (signal.SIGHUP, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+        error = dropped.cause_of(error)
         if isinstance(error, KeyboardInterrupt) and not isinstance(error, BulkcertError):
             over_echo()
         status = terminal.show_failure(error)

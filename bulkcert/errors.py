@@ -1,7 +1,9 @@
 """What can end a run before or during its work, and the exit status of each."""
 
 import signal
+import sys
 from enum import IntEnum
+from types import FrameType
 from typing import NoReturn
 
 
@@ -78,6 +80,38 @@ def end_on_signals() -> None:
 
 class SignalError(BulkcertError, KeyboardInterrupt):
     """A signal that ends the command; an event loop lets it through, wherever it comes, as it does Ctrl-C."""
+
+
+class DroppedSignals:
+    """Sees to signals that came while a library called back, and were dropped there: they come again, a moment later.
+
+    To be the ``sys.unraisablehook`` of a command.
+    """
+
+    AGAIN_S = 0.01
+
+    def __init__(self) -> None:
+        self._first: KeyboardInterrupt | None = None
+
+    def __call__(self, what: "sys.UnraisableHookArgs") -> None:
+        """Takes what could not be raised; what is no signal is shown, as always."""
+        if not isinstance(error := what.exc_value, KeyboardInterrupt):
+            sys.__unraisablehook__(what)
+            return
+        self._first = self._first or error
+        signal.signal(signal.SIGALRM, self._raise)
+        signal.setitimer(signal.ITIMER_REAL, self.AGAIN_S, self.AGAIN_S)
+
+    def _raise(self, _number: int, frame: FrameType | None) -> None:
+        # Here it would be dropped once more.
+        if self._first is not None and (frame is None or frame.f_code is not DroppedSignals.__call__.__code__):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise self._first
+
+    def cause_of(self, error: BaseException) -> BaseException:
+        """Returns what has ended a command, given the error: after a signal that was dropped, the signal."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        return self._first if self._first and not isinstance(error, BulkcertError) else error
 
 
 def _terminated(number: int, _frame: object) -> NoReturn:

@@ -39,8 +39,8 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
-    """Two workers a core: most tests wait for a process, or for a timer."""
-    return 2 * len(os.sched_getaffinity(0))
+    """Three workers a core: most tests wait for a process, or for a timer."""
+    return 3 * len(os.sched_getaffinity(0))
 
 
 @pytest.hookimpl(wrapper=True)

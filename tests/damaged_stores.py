@@ -1,138 +1,78 @@
 """Damages stores and proves that each is refused, or every row right: python tests/damaged_stores.py [STORES] [SEED].
 
-One run is made by the store's own writer: two sessions that end, one that is killed with its log, an undo. Copies of
-it, as they were after each session and each transaction, are cut, have bits and bytes changed, whole pages blank,
-exchanged or of another copy, or their log is lost or torn. What a damaged one shows, where it is
-not refused, has to be what a whole one has shown: its outcomes, its counts, and what is called and undone by it.
+Each thousand has two runs of its own, made at random by the store's own writer (``damaged_copies``). Copies of one, as
+they were after each transaction, are cut, have bits and bytes changed anywhere and where it hurts, pages exchanged, of
+another moment, or of the other run; their log is lost, torn, of another moment or of the other run; their pinned list
+and their lock are damaged. What a damaged one shows, where it is not refused, has to be what a whole one has shown:
+its rows, its counts, its sessions, and what is called and undone by it. A hang and a traceback are wrong, too.
 """
 
+import multiprocessing
 import random
+import re
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
+from unittest.mock import patch
 
-import polars as pl
+from damaged_copies import ROWS, Copies, put
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.evidence import prove
 from bulkcert.runs.opened import pinned_of
-from bulkcert.store import queries
+from bulkcert.store import lock, queries
 from bulkcert.store.database import readable, reading
-from bulkcert.store.outcome import Outcome, Record
-from bulkcert.store.paths import RunFiles
-from bulkcert.store.schema import Asked
 from bulkcert.store.status import status_in
 from bulkcert.store.store import Store
 
-ROWS = 400
-PAGE = 4096
-CALLER = {"pid": 1, "host": "h", "user": "u", "version": "1", "access_key_id": "k", "credentials": "c"}
-SHOWN = tuple(name for name in queries.WINDOW if name not in ("latency_ms", "altered"))
+AT_ONCE, HANG_S = 1000, 60
+SHOWN = [place for place, name in enumerate(queries.WINDOW) if name not in ("latency_ms", "altered")]
+OF_SESSIONS = ("id", "kind", "options", "user", "host", "access_key_id", "started_at", "preflight_at", "ended_at")
+DECIDED = (queries.LEFT_ALONE, queries.UNCHANGED, queries.REACHED, queries.READ_BACK, queries.UNDO_CLAIMED)
 
 
-def serials(row):
-    return f"{row:08d}", f"ca{row % 3}"
+def shown(files, db):
+    """Returns what a store shows, as it is compared: none of it may be of a damaged one."""
+    status = status_in(files, db, lock.current_holder(files.lock))
+    digest = prove(pinned_of(files, status.asked), lambda question, *about: question(db, *about))
+    rows = [tuple(map(row.__getitem__, SHOWN)) for row in queries.window(db, 1, ROWS)]
+    counted = Counter(row[1] for row in rows if row[1])
+    if counted[None] or +counted != +Counter({**status.outcomes, "not_attempted": counted["not_attempted"]}):
+        raise BulkcertError(ExitStatus.INTERNAL, "the outcomes do not add up", "")  # as the end of a session says
+    numbers = status.outcomes, status.left_alone, status.to_call, status.maybe_undone, status.drifted, status.doubtful
+    sessions = [[getattr(each, name) for name in OF_SESSIONS] for each in status.sessions]
+    questions = [queries.rows(db, condition) for condition in DECIDED]
+    by_row = queries.changed(db, "inactive", 1, ROWS), queries.earlier(db, 1, ROWS), [*queries.states_before(db)]
+    more = status.in_doubt, status.unknown_before, status.state, queries.calls(db), queries.kinds(db)
+    return repr((status.asked, digest, rows, numbers, sessions, status.controls, questions, by_row, more))
 
 
-class Copies:
-    """The run as it was at each moment: its two files, and what they show.
-
-    Args:
-        directory: Where it is made.
-        chance: What happens in it.
-    """
-
-    def __init__(self, directory, chance):
-        self.files, self.chance, self.copies, self.shown = RunFiles(directory / "r.csv"), chance, [], []
-        self.files.folder.mkdir()
-        table = pl.DataFrame([serials(row) for row in range(1, ROWS + 1)], ["DeviceSn", "CaSn"], orient="row")
-        table.write_parquet(self.files.pinned("r"))
-        columns = {"columns": ("DeviceSn", "CaSn"), "device_column": "DeviceSn", "ca_column": "CaSn", "version": "1"}
-        of = dict.fromkeys(("instance", "endpoint", "keys_sha256", "sha256", "results", "directory"), "x")
-        self.asked = Asked(run="r", action="inactivate-device", rows=ROWS, inputs=("l",), **of, **columns)
-        store = Store(self.files.store)
-        store.describe(self.asked)
-        store.leave_out((row, "invalid", None, "why") for row in range(7, ROWS, 50))
-        self.session(store, "run", range(1, 200))
-        self.session(Store(self.files.store), "run", range(200, 300))
-        self.session(Store(self.files.store), "undo", range(20, 60))
-        self.session(Store(self.files.store), "run", range(300, ROWS + 1), ends=False)
-
-    def session(self, store, kind, rows, *, ends=True):
-        """Does a session, a few rows at a time, and keeps a copy after each transaction."""
-        store.begin(kind, "{}", **CALLER)
-        self.keep()
-        store.note(preflight_at=5)
-        self.keep()
-        rows = [row for row in rows if row % 50 != 7]
-        states = [(row, serials(row), "active", None) for row in rows if kind == "run" and row % 2]
-        store.keep_states(states)
-        self.keep()
-        for first in range(0, len(rows), 20):
-            some = rows[first : first + 20]
-            store.claim(some)
-            self.keep()
-            store.keep([self.record(row, kind) for row in some])
-            self.keep()
-        if ends:
-            store.end(0)
-            store.seal(prove(pinned_of(self.files, self.asked), store.read))
-            store.close()
-            self.keep()
-        self.store = store
-
-    def record(self, row, kind):
-        outcome = Outcome.UNDONE if kind == "undo" else self.chance.choice([Outcome.SUCCEEDED] * 3 + [Outcome.FAILED])
-        more = {"code": "C", "message": "m" * self.chance.randrange(60)} if outcome is Outcome.FAILED else {}
-        device, ca = serials(row)
-        calls = {"attempts": 1, "sent_at": 5, "finished_at": 6, "latency_ms": 1.5, "changed": kind != "undo"}
-        return Record(row, outcome, request_id=f"R{row:030d}", device_sn=device, ca=ca, **more, **calls)
-
-    def keep(self):
-        """Keeps a copy of both files."""
-        paths = (self.files.store, Path(f"{self.files.store}-wal"))
-        self.copies.append(tuple(path.read_bytes() if path.exists() else None for path in paths))
-
-
-def put(store, copy):
-    """Makes a store of the two files of a copy."""
-    for end in ("", "-wal", "-shm", "-journal"):
-        store.with_name(store.name + end).unlink(missing_ok=True)
-    for end, content in zip(("", "-wal"), copy, strict=True):
-        if content is not None:
-            store.with_name(store.name + end).write_bytes(content)
-
-
-def shown_by(files, asked, *, writes):
+def shown_by(files, *, writes):
     """Returns what a store shows to whoever reads it, or resumes it.
 
     Raises:
         BulkcertError: It is refused.
     """
-
-    def of(db):
-        status = status_in(files, db)
-        prove(pinned_of(files, queries.asked(db)), lambda question, *about: question(db, *about))
-        rows = [tuple(row[queries.WINDOW.index(name)] for name in SHOWN) for row in queries.window(db, 1, ROWS)]
-        if Counter(row[1] for row in rows if row[1]) != +Counter({**status.outcomes, Outcome.NOT_ATTEMPTED: 0}):
-            raise BulkcertError(ExitStatus.INTERNAL, "the outcomes do not add up", "")  # as the end of a session says
-        called = queries.rows(db, queries.LEFT_ALONE)
-        changed = queries.changed(db, "inactive", 1, ROWS)
-        return rows, called, changed, queries.in_doubt(db)
-
     if not writes:
         with readable(files.store, ExitStatus.INPUT_UNREADABLE), reading(files.store) as db:
-            return of(db)
+            return shown(files, db)
     store = Store(files.store)
     try:
-        return store.read(of)
+        if store.is_new:
+            raise FileNotFoundError
+        return store.read(lambda db: shown(files, db))
     finally:
         store.close()
 
 
-def flipped(chance, content, times):
+# Each of these gets what damages at random, the content of a file, and the size of its pages.
+
+
+def flipped(chance, content, _page, times=1):
     content = bytearray(content)
     for _ in range(times):
         content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
@@ -144,79 +84,145 @@ def replaced(chance, content, size, new):
     return content[:at] + new + content[at + size :]
 
 
-def swapped(chance, content):
-    one, two = (chance.randrange(len(content) // PAGE) * PAGE for _ in range(2))
+def swapped(chance, content, page):
     exchanged = bytearray(content)
-    exchanged[one : one + PAGE], exchanged[two : two + PAGE] = content[two : two + PAGE], content[one : one + PAGE]
+    one, two = (chance.randrange(max(len(content) // page, 1)) * page for _ in range(2))
+    exchanged[one : one + page], exchanged[two : two + page] = content[two : two + page], content[one : one + page]
     return bytes(exchanged)
 
 
+def near(pattern, within):
+    """Returns what changes a byte near one of the places where a pattern is."""
+
+    def change(chance, content, _page):
+        places = [found.start() for found in re.finditer(pattern, content)] or [0]
+        at = min(chance.choice(places) + chance.randrange(within), len(content) - 1)
+        return content[:at] + bytes([content[at] ^ chance.randrange(1, 256)]) + content[at + 1 :]
+
+    return change
+
+
+def free_page(chance, content, page):
+    at = max(int.from_bytes(content[32:36], "big") - 1, 0) * page + chance.randrange(min(page, 40))
+    return content[:at] + bytes([chance.randrange(256)]) + content[at + 1 :]
+
+
 BROKEN = {
-    "a bit": lambda c, content: flipped(c, content, 1),
-    "bits": lambda c, content: flipped(c, content, c.randint(2, 40)),
-    "a byte": lambda c, content: replaced(c, content, 1, bytes([c.choice([0, 255, c.randrange(256)])])),
-    "a sector": lambda c, content: replaced(c, content, 512, c.choice([bytes(512), c.randbytes(512)])),
-    "cut": lambda c, content: content[: c.randrange(len(content))],
+    "a bit": flipped,
+    "bits": lambda c, content, page: flipped(c, content, page, c.randint(2, 40)),
+    "a byte": lambda c, content, _: replaced(c, content, 1, bytes([c.choice([0, 255, c.randrange(256)])])),
+    "a sector": lambda c, content, _: replaced(c, content, 512, c.choice([bytes(512), c.randbytes(512)])),
+    "cut": lambda c, content, _: content[: c.randrange(len(content))],
     "swapped": swapped,
+    "header": near(rb"\A", 100),
+    "schema": near(rb"CREATE ", 700),
+    "asked": near(rb'"(action|instance|endpoint|run|rows|inputs)"', 50),
+    "free page": free_page,
 }
 
 
-def pages(chance, content, other):
-    """Puts some pages of another copy into the place of those of this one."""
-    count = max(1, min(len(content), len(other)) // PAGE)
-    for page in chance.sample(range(count), chance.randint(1, count)):
-        content = content[: page * PAGE] + other[page * PAGE : (page + 1) * PAGE] + content[(page + 1) * PAGE :]
+def mixed(chance, content, other, page):
+    """Puts some pages of another file into the place of those of this one."""
+    count = max(1, min(len(content), len(other)) // page)
+    few = chance.randint(1, count if chance.random() < 0.3 else min(count, 3))
+    for number in chance.sample(range(count), few):
+        content = content[: number * page] + other[number * page : (number + 1) * page] + content[(number + 1) * page :]
     return content
 
 
-def damaged(chance, copies):
+def of_others(chance, store, log, page, copies):
+    """Returns a copy that has something of another moment, or of another run, and what; its log may be lost."""
+    other, other_log = chance.choice(copies)
+    kind = chance.choice(["pages", "pages", "log", *(["log lost", "log torn"] if log else [])])
+    if kind == "pages":
+        return (mixed(chance, store, other, page), log), kind
+    logs = {"log": other_log, "log lost": chance.choice([None, b""])}
+    return (store, logs[kind] if kind in logs else log[: chance.randrange(len(log))]), kind
+
+
+def damaged(chance, run, another):
     """Returns a damaged copy, and what was done to it."""
-    (store, log), (other, _) = chance.choice(copies), chance.choice(copies)
-    kind = chance.choice([*BROKEN, "mixed", *(["log lost", "log torn"] * 2 if log else [])])
-    in_log = bool(log) and kind in BROKEN and chance.random() < 0.3
-    if kind in BROKEN:
-        broken = BROKEN[kind](chance, log if in_log else store)
-        return ((store, broken) if in_log else (broken, log)), kind + " of the log" * in_log
-    logs = {"mixed": log, "log lost": chance.choice([None, b""])}
-    if kind == "log torn":
-        logs[kind] = log[: chance.randrange(len(log))]
-    return (pages(chance, store, other) if kind == "mixed" else store, logs[kind]), kind
+    store, log = chance.choice(run.copies)
+    if chance.random() < 0.5:
+        copies, whose = (run.copies, "moment") if chance.random() < 0.8 else (another.copies, "run")
+        copy, kind = of_others(chance, store, log, run.page, copies)
+        return copy, kind if kind.startswith("log ") else f"{kind} of another {whose}"
+    kind = chance.choice([*BROKEN])
+    if log and chance.random() < 0.3:
+        return (store, BROKEN[kind](chance, log, run.page)), f"{kind}, in the log"
+    return (BROKEN[kind](chance, store, run.page), log), kind
+
+
+def beside(chance, run, another):
+    """Damages another file of the run; returns what was done, and what puts it right."""
+    path = chance.choice([run.files.pinned(run.asked.run), run.files.lock])
+    whole = path.read_bytes() if path.exists() else b"{}"
+    kind = chance.choice(["a bit", "bits", "a byte", "cut", "swapped", "of another run"])
+    other = another.files.pinned(another.asked.run).read_bytes()
+    path.write_bytes(other if kind == "of another run" else BROKEN[kind](chance, whole, 64))
+    return f"{path.suffix or path.name}: {kind}", lambda: path.write_bytes(whole)
 
 
 def torment(seed, stores):
     """Damages so many stores; returns how many of each kind were refused, or right, and what was shown wrong."""
     chance, counts, wrong = random.Random(seed), Counter(), []
     with tempfile.TemporaryDirectory() as directory:
-        made = Copies(Path(directory), chance)
-        whole = []
-        for copy in made.copies:
-            put(made.files.store, copy)
-            whole.append(shown_by(made.files, made.asked, writes=False))
+        run, another = (Copies(Path(directory), chance, name) for name in ("r", "s"))
+        list_read = patch("bulkcert.output.evidence.annotated", lambda *_, **__: run.frames)
+        whole = set()
+        with list_read:
+            for copy in run.copies:
+                put(run.files.store, copy)
+                whole.add(shown_by(run.files, writes=False))
         for number in range(stores):
-            copy, kind = damaged(chance, made.copies)
-            put(made.files.store, copy)
-            try:
-                is_right = shown_by(made.files, made.asked, writes=bool(number % 2)) in whole
-            except (BulkcertError, FileNotFoundError):
-                counts[kind, "refused"] += 1
-                continue
-            except Exception as error:  # noqa: BLE001 - it is what is looked for
-                is_right = False
-                kind = f"{kind}: {error!r}"
-            counts[kind, "right" if is_right else "WRONG"] += 1
-            if not is_right:
-                wrong.append((seed, number, kind))
+            copy, kind, repaired = (*damaged(chance, run, another), None)
+            if chance.random() < 0.03:
+                copy = chance.choice(run.copies)
+                kind, repaired = beside(chance, run, another)
+            put(run.files.store, copy)
+            with nullcontext() if repaired else list_read:
+                found = verdict(run.files, whole, writes=bool(number % 2))
+            if repaired:
+                repaired()
+            counts[kind, found if found in ("right", "refused") else "WRONG"] += 1
+            if found not in ("right", "refused"):
+                wrong.append((seed, number, kind, found))
     return counts, wrong
 
 
+def verdict(files, whole, *, writes):
+    """Returns whether a store is refused or right, or what is wrong."""
+    try:
+        signal.alarm(HANG_S)
+        return "right" if shown_by(files, writes=writes) in whole else "something else"
+    except (BulkcertError, FileNotFoundError):
+        return "refused"
+    except BaseException as error:  # noqa: BLE001 - it is what is looked for
+        return repr(error)
+    finally:
+        signal.alarm(0)
+
+
+def ring(*_):
+    raise TimeoutError
+
+
+def at_seed(task):
+    signal.signal(signal.SIGALRM, ring)
+    return torment(*task)
+
+
 def main():
-    stores, seed = (*map(int, sys.argv[1:]), *(100_000, random.randrange(2**20))[len(sys.argv) - 1 :])
+    given = [*map(int, sys.argv[1:])]
+    stores, seed = (*given, *(100_000, random.randrange(2**20))[len(given) :])[:2]
     print(f"{stores:,} stores, seed {seed}", flush=True)
-    began, counts, wrong = time.monotonic(), Counter(), []
-    for first in range(0, stores, 1000):
-        found, more = torment(seed + first, min(1000, stores - first))
-        counts, wrong = counts + found, wrong + more
-        print(f"{time.monotonic() - began:6.0f} s {first + 1000:9,} {len(wrong)} wrong {wrong[-3:]}", flush=True)
+    began, counts, wrong, tried = time.monotonic(), Counter(), [], 0
+    tasks = [(seed + first, min(AT_ONCE, stores - first)) for first in range(0, stores, AT_ONCE)]
+    with multiprocessing.get_context("fork").Pool(2, maxtasksperchild=4) as pool:
+        for found, more in pool.imap_unordered(at_seed, tasks):
+            counts, wrong, tried = counts + found, wrong + more, tried + found.total()
+            sums = {what: sum(n for (_, is_), n in counts.items() if is_ == what) for what in ("right", "refused")}
+            print(f"{time.monotonic() - began:6.0f} s {tried:9,} {sums} {len(wrong)} wrong {more[:8]}", flush=True)
     for (kind, what), number in sorted(counts.items()):
         print(f"{number:9,} {what:8} {kind}")
     sys.exit(bool(wrong))

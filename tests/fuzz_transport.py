@@ -16,7 +16,7 @@ import httpx
 from bulkcert.service.classification import classify, classify_failure, with_clock
 from bulkcert.service.connection import Connection, RawResponse
 from bulkcert.service.operations import OPERATIONS
-from bulkcert.service.transport import Content, NotSent
+from bulkcert.service.transport import NotSent, WholeResponse
 from bulkcert.service.verdicts import Verdict
 
 GET, INACTIVATE = OPERATIONS["GetDeviceCertificate"], OPERATIONS["InactivateDeviceCertificate"]
@@ -141,9 +141,9 @@ def judged(result):
     """Returns what is concluded from the end of a call."""
     if isinstance(result, httpx.TransportError):
         return classify_failure(result).code
-    headers = httpx.Response(result.status, headers=result.headers, stream=Content()).headers
-    with_clock(classify(result.status, headers, result.body, GET, SERIALS), headers, 0.0)
-    said = classify(result.status, headers, result.body, INACTIVATE, SERIALS)
+    response = WholeResponse(result, lambda: None)
+    with_clock(classify(response, result.body, GET, SERIALS), response.headers, 0.0)
+    said = classify(response, result.body, INACTIVATE, SERIALS)
     assert said.verdict is not Verdict.NOT_SENT
     assert said.verdict is not Verdict.DONE or b"0042" in result.body
     return said.code or "done"

@@ -9,9 +9,10 @@ import polars as pl
 
 from bulkcert.input import annotated
 from bulkcert.output.evidence import serials_in
+from bulkcert.output.files import sha256_of
 from bulkcert.runs.opened import pinned_of
 from bulkcert.store.database import make_tables
-from bulkcert.store.evidence import digest_of
+from bulkcert.store.evidence import TALLIED, digest_of
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Asked
 
@@ -99,9 +100,12 @@ def made_run(parent, rows=("succeeded",), sessions=None, *, name="results.csv", 
     pinned = pl.DataFrame(table, schema=None if table else schema, infer_schema_length=None)
     by_device = asked.get("action", "inactivate-device").endswith("device")
     pinned = pinned if by_device else pinned.drop("DeviceSn")
+    run_id = asked.get("run", RUN_ID)
+    pinned.write_parquet(files.pinned(run_id))
     run = Asked(
         **{
-            "run": RUN_ID,
+            "run": run_id,
+            "pinned_sha256": sha256_of(files.pinned(run_id)),
             "action": "inactivate-device",
             "instance": "post-cn-made",
             "rows": len(rows),
@@ -118,10 +122,10 @@ def made_run(parent, rows=("succeeded",), sessions=None, *, name="results.csv", 
             **asked,
         }
     )
-    pinned.write_parquet(files.pinned(run.run))
     with _database(files.store) as db:
         make_tables(db)
         db.execute("INSERT INTO run VALUES (1, ?)", (msgspec.json.encode(run).decode(),))
+        db.execute("INSERT INTO tally (id) VALUES (1)")
         for each in (session(),) if sessions is None else sessions:
             _insert(db, "session", each)
         for number, (_, known, claim) in enumerate(rows, 1):
@@ -144,6 +148,12 @@ def seal(db, files, run):
         found = db.execute(called, (min(of_rows, default=1), max(of_rows, default=0))).fetchall()
         digests = [(digest_of(of_rows[call[0]], call), call[0]) for call in found]
         db.executemany("UPDATE certificate SET digest = ? WHERE row = ?", digests)
+    tally(db)
+
+
+def tally(db):
+    """Adds up what all rows of a store come to."""
+    db.execute(f"UPDATE tally SET (outcomes, claims, marks, sessions, controls) = ({TALLIED})")
 
 
 @contextmanager

@@ -32,6 +32,7 @@ from own_tls import server_context
 
 from bulkcert.cli import app, main
 from bulkcert.emulator.faults import FaultPlan
+from bulkcert.emulator.messages import Refusal
 from bulkcert.emulator.registry import SeededCertificate
 from bulkcert.emulator.server import listening
 from bulkcert.emulator.settings import Settings
@@ -119,6 +120,7 @@ def here(*arguments, cwd=".", env=None, stdin=None):
         patch.object(sys, "stdin", asked),
         patch.object(sys, "stdout", said[0]),
         patch.object(sys, "stderr", said[1]),
+        patch.object(sys, "unraisablehook", sys.unraisablehook),
         patch.dict(os.environ, environment(env), clear=True),
         chdir(cwd),
         pytest.raises(SystemExit) as ended,
@@ -201,6 +203,19 @@ def _seed(emulator, instance, rows, status="1", *, valid_begin=0, valid_end=None
     emulator.registry.fill(instance, [SeededCertificate(*row, status) for row in rows], valid)
 
 
+def _refuse(emulator, address, code):
+    vars(emulator).pop("_heard", None)
+    heard = emulator._heard
+
+    def refusing(request):
+        if request.address == address:
+            raise Refusal(code)
+        return heard(request)
+
+    if code:
+        emulator._heard = refusing
+
+
 _CHANGES = {
     "access-key": _change_key,
     "clock": lambda emulator, offset_s: setattr(emulator, "clock_offset_s", offset_s),
@@ -208,6 +223,7 @@ _CHANGES = {
     "delete": lambda emulator, **address: emulator.registry.delete(*filter(None, address.values())),
     "faults": lambda emulator, shares, seed=0: setattr(emulator, "faults", FaultPlan(shares, seed)),
     "instance": lambda emulator, id, **owner: emulator.registry.put_instance(id, **owner),  # noqa: A006
+    "refuse": _refuse,
     "seed": _seed,
 }
 """What a test may change in an emulator, beside its calls."""
@@ -253,7 +269,7 @@ class Emulator:
         return ("--endpoint", self.url, "--instance", INSTANCE, "--yes", *UNHURRIED)
 
     def tell(self, name, **body):
-        """Changes something: access-key, clock, connect, delete, faults, instance, seed."""
+        """Changes something: access-key, clock, connect, delete, faults, instance, refuse (one address), seed."""
         return self._portal.call(lambda: _CHANGES[name](self._emulator, **body))
 
     def seed(self, devices, status="1", instance=INSTANCE):

@@ -1,4 +1,6 @@
-"""What a process of a test does beyond the command (see ``forked.become``): its clock may be off; it keeps its sends.
+"""What a process of a test does beyond the command (see ``forked.become``).
+
+It keeps its sends; its clock may be off, and its version another.
 
 When it has sent is kept by a clock that all processes of a machine share.
 
@@ -10,7 +12,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from bulkcert.fleet import caller
+from bulkcert.fleet import caller, lane
 
 
 def _keep(folder):
@@ -26,6 +28,8 @@ def _keep(folder):
 
 if "STAMPS" in os.environ:
     _keep(os.environ["STAMPS"])
+if "VERSION" in os.environ:
+    lane.__version__ = os.environ["VERSION"]
 if "CLOCK_OFF_S" in os.environ:
     time.time = partial(lambda now, off_s: now() + off_s, time.time, float(os.environ["CLOCK_OFF_S"]))
 

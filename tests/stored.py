@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 import msgspec
-from made_store import seal
+from made_store import seal, tally
 
 from bulkcert.engine.figures import Stats
 from bulkcert.store import queries
@@ -42,6 +42,7 @@ def change(results, statement, *values):
         if "certificate" in statement:
             seal(db, files, queries.asked(db))
             db.execute("UPDATE session SET rows_digest = NULL")
+        tally(db)
         db.execute("COMMIT")
         db.execute("PRAGMA journal_mode = DELETE")
 

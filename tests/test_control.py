@@ -4,9 +4,10 @@ import asyncio
 import importlib
 import json
 import re
+import sqlite3
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import closing, contextmanager, nullcontext
 
 import anyio
 import pytest
@@ -22,8 +23,10 @@ from bulkcert.report.counting import count
 from bulkcert.report.rendering import render
 from bulkcert.runs.control import POLL_EVERY_S
 from bulkcert.runs.options import ServiceOptions
-from bulkcert.store import lock
+from bulkcert.store import database, lock
+from bulkcert.store.paths import RunFiles
 from bulkcert.store.status import State, status_of
+from bulkcert.store.store import now_ms
 from bulkcert.views.confirm import raised_limits
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -219,13 +222,27 @@ def test_undo_and_verify_obey_too(tmp_path, service, command):
     assert [each.request for each in place.status.controls] == ["rate", "pause", "stop"]
 
 
+@contextmanager
+def held_between_writes(run, store):
+    """Keeps a session from going on, for as long as the context lasts, while it does not hold its store."""
+    while True:
+        with held(run), closing(sqlite3.connect(store, timeout=0)) as writer:
+            try:
+                writer.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                continue
+            writer.execute("ROLLBACK")
+            yield
+            return
+
+
 def test_a_session_that_hangs(place, monkeypatch):
     """What it does not do in time is said, and done as soon as it can; a kill after that leaves a run to be resumed."""
     commands = importlib.import_module("bulkcert.commands.control")
     monkeypatch.setattr(commands, "WAITS_S", 0.5)
     with place.running(rate=60) as run:
         place.calling(10)
-        with held(run):
+        with held_between_writes(run, RunFiles(place.results).store):
             refused = control(place, "--pause", status=75).stderr
             assert "has not done it within" in refused
             assert ", not done yet" in here("status", place.results).stdout
@@ -309,6 +326,19 @@ def test_a_killed_session_is_none_of_whoever_holds_the_run_now(tmp_path):
         shown = json.loads(here("status", files.results, "--json").stdout)
         assert (shown["state"], shown["session"]) == ("starting", None)
         assert shown["holder"]["pid"] > 0, "what waits at its question can be found, and ended"
+
+
+def test_a_session_that_is_frozen_while_it_writes(tmp_path, monkeypatch):
+    """Whoever asks something of it waits for a while, and is told that the store is held, and what to do."""
+    files = made_run(tmp_path, [row(None, claimed_by=1)], [session(ended=None, logged=0, beat_at=now_ms())])
+    monkeypatch.setattr(database, "BUSY_S", 0.05)
+    with holding(files), closing(sqlite3.connect(files.store)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        refused = " ".join(here("control", files.results, "--pause").ended(75).stderr.split())
+
+    assert "store.sqlite: another process holds it" in refused
+    assert "perhaps its session is frozen" in refused
+    assert "to try again: bulkcert control" in refused
 
 
 def test_a_warning_is_of_the_limit_that_was_raised():

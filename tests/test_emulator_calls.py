@@ -16,7 +16,7 @@ from bulkcert.emulator.messages import DROPPED, Request, header_fields
 from bulkcert.emulator.registry import SeededCertificate
 from bulkcert.emulator.settings import CREDENTIALS, Settings
 from bulkcert.service.operations import OPERATIONS, VERSION
-from bulkcert.service.signing import canonical_query, signed_headers
+from bulkcert.service.signing import canonical_query, signing
 
 INSTANCE, CA, DEVICE = "post-cn-emulator", "007269004887000001", "356217374433000001"
 NOW = datetime(2026, 11, 20, 16, 0, tzinfo=UTC).timestamp()
@@ -47,16 +47,15 @@ class Caller:
         parameters = {"MqttInstanceId": INSTANCE} | parameters
         query = canonical_query({name: value for name, value in parameters.items() if value is not None})
         method = method or (OPERATIONS[action].method if action in OPERATIONS else "POST")
-        headers = signed_headers(
+        signs = signing(
             self.credentials,
             method=method,
             host=self.http.base_url.netloc.decode(),
             operation=action,
             version=version,
-            query=query,
             date=datetime.fromtimestamp(self.clock() + skew_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            nonce=nonce or uuid.uuid4().hex,
         )
+        headers = signs.headers | dict(signs.headers_of(query, nonce or uuid.uuid4().hex))
         return await self.http.request(method, f"/?{query}", headers=headers | (change or {}))
 
     async def inactivate(self, device=DEVICE, ca=CA, **options):

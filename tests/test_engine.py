@@ -116,7 +116,9 @@ def opened(directory, rows, action="inactivate-device", *, reopen=(), kind="run"
     """Returns the store of the run in a directory, with a session that has begun."""
     store = Store(directory / "s")
     if store.is_new:
-        store.describe(Asked("r", action, "i", "e", rows, "0", "0", ("l",), "r", "d", ("CaSn",), None, "CaSn", "1"))
+        store.describe(
+            Asked("r", action, "i", "e", rows, "0", "0", "0", ("l",), "r", "d", ("CaSn",), None, "CaSn", "1")
+        )
     for outcome in reopen:
         store.reopen("newest = ?", (outcome.value,))
     store.begin(kind, "{}", **CALLER)

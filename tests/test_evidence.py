@@ -13,6 +13,7 @@ from made_store import made_run, row, session
 from program import UNHURRIED, here, summary_of, write_devices
 from stored import change
 
+from bulkcert.output.files import sha256_of
 from bulkcert.store.paths import RunFiles
 
 ROWS = [
@@ -121,20 +122,37 @@ def test_what_is_no_row_is_noticed_too(tmp_path, table, changed):
     here("export", files.results).ended(73)
 
 
-def test_rows_of_another_time(run):
-    """Each as it was written: that one is missing, or stands as it stood before, is noticed all the same."""
-    for statement in (
+@pytest.mark.parametrize(
+    "statement",
+    [
         "DELETE FROM certificate WHERE row = 5",
         "UPDATE certificate SET newest = NULL, digest = NULL, attempts = 0 WHERE row = 1",
-    ):
-        files = RunFiles(run)
-        whole = files.store.read_bytes()
-        with closing(sqlite3.connect(files.store, isolation_level=None)) as db:
-            db.execute(statement)
-        for command in (("export", run), ("report", run), ("verify", run, *UNHURRIED)):
-            assert "rows are missing, or are of another time" in " ".join(here(*command).stderr.split())
-        files.store.write_bytes(whole)
-    here("export", run).ended(0)
+        "UPDATE certificate SET before = NULL WHERE row = 5",
+        "UPDATE certificate SET verified = NULL, verified_at = NULL WHERE row = 5",
+        "UPDATE certificate SET again = 1 WHERE row = 2",
+        "UPDATE certificate SET never = NULL, first_row = NULL, why = NULL WHERE row = 4",
+        "DELETE FROM attempt",
+        "DELETE FROM claim",
+        "DELETE FROM session WHERE id = 2",
+        "UPDATE session SET ended_at = NULL WHERE id = 1",
+        "DELETE FROM control",
+    ],
+)
+def test_what_is_of_another_time(tmp_path, statement):
+    """Each as it was written: that one is missing, or is as it was before, is noticed all the same."""
+    files = made_run(tmp_path, [*ROWS, row(None, claimed_by=2)], [session(ended=1), session(ended=None, after_ms=1000)])
+    change(files.results, "UPDATE certificate SET code = 'Later', newest = 'unknown' WHERE row = 2")
+    asked = "INSERT INTO control (session, request, user, host, pid, asked_at) VALUES (1, 'pause', 'u', 'h', 1, 5)"
+    change(files.results, asked)
+    here("export", files.results).ended(0)
+    with closing(sqlite3.connect(files.store, isolation_level=None)) as db:
+        for (trigger,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            db.execute(f"DROP TRIGGER {trigger}")
+        assert db.execute(statement).rowcount
+
+    for command in ("export", "report", "verify"):
+        said = " ".join(here(command, files.results).stderr.split())
+        assert "rows are missing, or are of another time" in said
 
 
 def test_a_byte_on_disk(run):
@@ -149,12 +167,33 @@ def test_a_byte_on_disk(run):
     here("export", run).ended(0)
 
 
+def test_pages_that_are_exchanged(tmp_path):
+    """Each row is as it was written, and in its table; but not where a question for it looks."""
+    files = made_run(
+        tmp_path, [*(row("failed", request_id=f"REQUEST-{n}") for n in range(100)), row(None)], [session(ended=1)]
+    )
+    here("export", files.results).ended(0)
+    content = files.store.read_bytes()
+    pages = [content[at : at + 4096] for at in range(0, len(content), 4096)]
+    one, two, *_ = (number for number, page in enumerate(pages) if page[0] == 13 and b"REQUEST-" in page)  # leaves
+    pages[one], pages[two] = pages[two], pages[one]
+    files.store.write_bytes(b"".join(pages))
+
+    for command in ("export", "report", "verify"):
+        assert "its indexes and its tables contradict each other" in " ".join(
+            here(command, files.results).stderr.split()
+        )
+
+
 def test_other_serials(run):
     """A row is of the certificate that was called: the list cannot be exchanged for another."""
     (pinned,) = RunFiles(run).folder.glob("input-*")
     frame = pl.read_parquet(pinned)
     frame.with_columns(DeviceSn=frame["DeviceSn"].str.replace("00000002", "00000007")).write_parquet(pinned)
+    for command in ("export", "report", "undo", "verify"):
+        assert "it is not as it was written" in " ".join(here(command, run).ended(66).stderr.split())
 
+    change(run, "UPDATE run SET asked = json_set(asked, '$.pinned_sha256', ?) || ''", sha256_of(pinned))
     assert "row 2 is not as it was written" in " ".join(here("export", run).ended(73).stderr.split())
 
 

@@ -11,7 +11,7 @@ from bulkcert.runs import found as counting
 from bulkcert.runs.found import Found, Registered
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.operations import OPERATIONS
-from bulkcert.views.plan import on_devices
+from bulkcert.views.plan_advice import on_devices
 
 READING = {"GetDeviceCertificate", "GetCaCertificate", "ListDeviceCertificateByCaSn", "ListCaCertificate"}
 LISTING = OPERATIONS["ListDeviceCertificateByCaSn"].ram_action

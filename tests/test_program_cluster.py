@@ -7,7 +7,6 @@ import stat
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import cluster
 import pytest
@@ -21,8 +20,7 @@ from bulkcert.fleet.keys import make_keys
 @pytest.mark.parametrize("scenario", cluster.SHORT, ids=lambda scenario: scenario.__name__)
 def test_whatever_happens(tmp_path, scenario):
     """Every row has one outcome, the limits are kept, and what was called twice is said."""
-    with cluster.cluster(tmp_path) as made:
-        scenario(made)
+    cluster.play(scenario, tmp_path)
 
 
 def test_kills_over_lanes():
@@ -142,23 +140,12 @@ def test_no_configuration_of_dask_is_used_and_nothing_else_is_served(tmp_path):
     run = ("run", "inactivate-device", "d.csv", *where, "--cluster", f"tcp://127.0.0.1:{port}", "--lanes", "1")
     with start(*run, cwd=tmp_path, env=own) as child:
         try:
-            wait_for(child, lambda: _ports(child.pid))
+            wait_for(child, lambda: cluster.ports(child.pid))
             time.sleep(1)
-            assert _ports(child.pid) == {port}
+            assert cluster.ports(child.pid) == {port}
         finally:
             child.kill()
     assert not (tmp_path / "was-here").exists()
-
-
-def _ports(pid):
-    """The ports on which a process listens."""
-    process = Path(f"/proc/{pid}")
-    try:
-        sockets = {str(file.readlink()) for file in (process / "fd").iterdir()}
-    except FileNotFoundError:  # closed while it was looked at
-        return []
-    lines = [line.split() for line in (process / "net/tcp").read_text().splitlines()[1:]]
-    return {int(line[1].split(":")[1], 16) for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in sockets}
 
 
 def test_its_libraries_write_nothing():

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import termios
+import time
 from collections import Counter
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,6 +30,7 @@ from program import (
 )
 from stored import change, kill
 
+from bulkcert import cli
 from bulkcert.errors import BulkcertError, end_on_signals, stop_signals
 from bulkcert.store import queries
 from bulkcert.store.database import reading
@@ -276,3 +278,32 @@ def test_a_signal_while_the_loop_runs_a_callback(factory, number):
         for each, handler in before.items():
             signal.signal(each, handler)
     assert ended.value.status == 128 + number
+
+
+class Dropping:
+    """Sends a signal to its own process where what is raised is dropped, as some libraries do that call back."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __del__(self):
+        os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize("number", stop_signals())
+@pytest.mark.parametrize("fails", [True, False], ids=["and fails", "and goes on"])
+def test_a_signal_that_a_library_drops(monkeypatch, number, fails):
+    """It ends the command all the same, as itself: neither as what fails by it, nor with a traceback."""
+
+    def work(_typed):
+        Dropping(number)
+        if fails:
+            raise TypeError("no text")
+        time.sleep(PATIENCE_S)
+
+    monkeypatch.setattr(cli, "_done", work)
+    began = time.monotonic()
+    ended = here()
+
+    assert ended.ended(128 + number).stderr == f"error: {'interrupted' if number == 2 else f'{number.name} received'}\n"
+    assert time.monotonic() < began + PATIENCE_S / 2

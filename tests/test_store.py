@@ -24,7 +24,7 @@ from bulkcert.store.schema import Asked
 from bulkcert.store.status import status_of
 from bulkcert.store.store import SYNC_AFTER_ROWS, Store
 
-ASKED = Asked("r", "inactivate-device", "i", "e", 10, "0", "0", ("l",), "r", "d", ("CaSn",), None, "CaSn", "1")
+ASKED = Asked("r", "inactivate-device", "i", "e", 10, "0", "0", "0", ("l",), "r", "d", ("CaSn",), None, "CaSn", "1")
 CALLER = {"pid": 1, "host": "h", "user": "u", "version": "1", "access_key_id": "k", "credentials": "c"}
 ROWS = 10
 WRITER = """

@@ -19,7 +19,7 @@ from bulkcert.service.actions import ACTIONS
 from bulkcert.service.certificates import Status
 from bulkcert.store import queries
 from bulkcert.store.database import reading
-from bulkcert.store.evidence import confirm_mirrors, proved
+from bulkcert.store.evidence import confirm_mirrors, confirm_whole, proved
 from bulkcert.store.outcome import DESIRED, Outcome, Record
 from bulkcert.store.schema import Asked
 from bulkcert.store.store import Store
@@ -27,7 +27,7 @@ from bulkcert.store.store import Store
 RETRIED = [Outcome(name) for name in get_args(Retried) if name != "drifted"]
 FIRST = int(os.environ.get("BULKCERT_SEED", "1"))
 HISTORIES = int(os.environ.get("BULKCERT_HISTORIES", "100"))
-ASKED = Asked("r", "inactivate-device", "i", "e", 1, "0", "0", ("l",), "r", "d", ("CaSn",), None, "CaSn", "1")
+ASKED = Asked("r", "inactivate-device", "i", "e", 1, "0", "0", "0", ("l",), "r", "d", ("CaSn",), None, "CaSn", "1")
 CALLER = {"pid": 1, "host": "h", "user": "u", "version": "1", "access_key_id": "k", "credentials": "c"}
 OPEN = (None, Outcome.NOT_ATTEMPTED)
 
@@ -278,6 +278,7 @@ class History:
             self.confirm_changed(db)
             self.confirm_states(db)
             confirm_mirrors(db)
+            confirm_whole(db, "")
             assert len(proved(db, 1, [serials(row) for row in range(1, self.last + 1)]).digests) == 8 * self.last
 
     def confirm_outcomes(self, db) -> None:

@@ -18,7 +18,7 @@ from bulkcert.commands.help import DOCS, help_, topics
 from bulkcert.engine.figures import Stats
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.language import speaking
-from bulkcert.output.advice import steps_after, steps_left
+from bulkcert.output.steps import steps_after, steps_left
 from bulkcert.output.summary import summary_of
 from bulkcert.report.counting import count
 from bulkcert.report.rendering import render

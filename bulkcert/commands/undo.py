@@ -23,7 +23,7 @@ from bulkcert.views import console as terminal
 from bulkcert.views import ending
 from bulkcert.views.layout import show
 from bulkcert.views.live import board, reading, shown
-from bulkcert.views.plan import on_devices
+from bulkcert.views.plan_advice import on_devices
 
 
 def undo(results: Path, options: CallOptions, *, include_unknown: bool | None) -> ExitStatus:

@@ -272,7 +272,7 @@ class Lanes:
             self.stop(self._refusal(answer, operation, parameters))
         elif verdict is Verdict.REFRESH:
             return 0
-        elif answer.is_from_service and answer.credentials == self._on_trial:
+        elif self._on_trial is not None and answer.is_from_service and answer.credentials == self._on_trial:
             self._on_trial = None
         return 0 if outage.ongoing else 1
 

@@ -41,6 +41,9 @@ NEAR_S = 0.0015
 RETRY_S = 0.001
 """The grain of the loop's timers: what a bucket lacks is not to be asked for in circles."""
 
+_ROUNDING = 1e-6
+"""Part of a call: sums of times are not exact, and the bucket has the last word."""
+
 
 def lane_cap(account_cap: float, address_cap: float, lanes: int) -> int:
     """Returns the cap of each lane in whole calls per second (reference, section 2, gives both limits)."""
@@ -157,7 +160,8 @@ class SendWindow:
         recent.append(now)
         while now - recent[0] >= 1.0:
             recent.popleft()
-        self.worst = max(self.worst, len(recent))
+        if len(recent) > self.worst:  # noqa: PLR1730 - a call less for each call
+            self.worst = len(recent)
 
     def rate(self) -> float:
         """Returns the achieved rate in calls per second from the first send to the last; over a second at least."""
@@ -185,6 +189,7 @@ class Ticker:
     """
 
     def __init__(self, slow_down: SlowDown) -> None:
+        self.loop = asyncio.get_running_loop()
         self.is_stopped = False
         self.is_paused = False
         self.pacers: list[Pacer] = []
@@ -214,13 +219,13 @@ class Ticker:
     def wake(self) -> None:
         """Takes note that somebody waits."""
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(RETRY_S, self._tick)
+            self._timer = self.loop.call_later(RETRY_S, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
         if self.is_stopped or self.is_paused:
             return
-        loop, cost = asyncio.get_running_loop(), self.cost()
+        loop, cost = self.loop, self.cost()
         if not cost:
             self._timer = loop.call_later(self._slow_down.paused_until - time.monotonic(), self._tick)
             return
@@ -228,7 +233,8 @@ class Ticker:
         waits = [pacer.release(cost) for pacer in self.pacers]
         if (soonest_s := min(waits, default=math.inf)) < math.inf:
             wait_s = max([wait_s for wait_s in waits if wait_s <= soonest_s + NEAR_S])
-            self._timer = loop.call_later(max(RETRY_S, wait_s), self._tick)
+            # Rounded up to that grain: a timer that comes too early has nothing to release.
+            self._timer = loop.call_later(max(RETRY_S, wait_s + RETRY_S / 2), self._tick)
 
 
 class Pacer:
@@ -242,20 +248,22 @@ class Pacer:
     def __init__(self, cap: int, ticker: Ticker) -> None:
         self.waiting: deque[asyncio.Future[float]] = deque()
         self._fill(cap)
-        self._ticker = ticker
+        self._ticker, self._loop = ticker, ticker.loop
         ticker.pacers.append(self)
 
     def _fill(self, cap: int) -> None:
-        self._burst = burst_for(cap)
+        self._burst, self._rate = burst_for(cap), bucket_rate(cap)
         self._part = max(1.0, self._burst / 2)
-        self._period_s = self._part / bucket_rate(cap) + (RETRY_S if self._burst == 1 else 0.0)
-        """What is released at a time, and how long the bucket takes for that; one of 1 is not asked too early."""
-        self._bucket = AsyncLimiter(self._burst, self._burst / bucket_rate(cap))
+        """What is released at a time, at most, so that a timer may be late and no token is lost."""
+        self._bucket = AsyncLimiter(self._burst, self._burst / self._rate)
+        self._empty_at = 0.0
+        """When the bucket will have drained; it says itself only whether it has room for so much, and at a price."""
 
     async def change(self, cap: int) -> None:
         """Changes the cap, in calls per second, at least 1: the new bucket is empty."""
         self._fill(cap)
         await self._bucket.acquire(self._burst)
+        self._taken(self._burst)
         self._ticker.wake()
 
     async def acquire(self, *, ahead: bool = False) -> bool:
@@ -265,41 +273,49 @@ class Pacer:
             ahead: Whether it goes before all that wait.
         """
         cost = 0.0 if self.waiting else self._ticker.cost()
-        if not cost or not self._bucket.has_capacity(cost):
+        if not cost or self._room() < cost:
             cost = await self._turn(deque.appendleft if ahead else deque.append)
         while cost > self._burst:
             # More than the bucket holds: in parts, and nobody passes meanwhile.
             await self._bucket.acquire(self._burst)
+            self._taken(self._burst)
             cost = (cost - self._burst) * bool(await self._turn(deque.appendleft))
         if cost:
             await self._bucket.acquire(cost)
+            self._taken(cost)
         return cost > 0 and not self._ticker.is_stopped
 
-    async def _turn(self, join: Callable[[deque[asyncio.Future[float]], asyncio.Future[float]], None]) -> float:
-        """Waits to be released; returns what the call costs, 0 if the run is stopping."""
+    def _turn(
+        self, join: Callable[[deque[asyncio.Future[float]], asyncio.Future[float]], None]
+    ) -> asyncio.Future[float]:
+        """Returns what becomes, on release, the cost of the call; 0 if the run is stopping."""
+        turn: asyncio.Future[float] = self._loop.create_future()
         if self._ticker.is_stopped:
-            return 0.0
-        turn: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        join(self.waiting, turn)
-        self._ticker.wake()
-        return await turn
+            turn.set_result(0.0)
+        else:
+            join(self.waiting, turn)
+            self._ticker.wake()
+        return turn
 
     def release(self, cost: float) -> float:
         """Releases as many as the bucket has room for at this cost each; all if it is 0.
 
         Returns:
-            How long to wait until the next release, in seconds: in quarters of the time that it takes from an empty
-            bucket, so that a timer may be late and no token is lost.
+            How long to wait until the next release, in seconds.
         """
-        each, taken, has_room = min(cost, self._burst), 0.0, self._bucket.has_capacity
-        while self.waiting and (self.waiting[0].done() or has_room(taken + each)):
+        each, room = min(cost, self._burst), self._room()
+        while self.waiting and (self.waiting[0].done() or each <= room):
             # Whoever was cancelled waits no longer.
             if not (turn := self.waiting.popleft()).done():
                 turn.set_result(cost)
-                taken += each
-        if not self.waiting:
-            return math.inf
-        quarters = 4
-        while quarters > 1 and has_room(taken + self._part * (5 - quarters) / 4):
-            quarters -= 1
-        return self._period_s * quarters / 4
+                room -= each
+        return (max(self._part, each) - room) / self._rate if self.waiting else math.inf
+
+    def _room(self) -> float:
+        """Returns what the bucket has room for."""
+        left_s = self._empty_at - self._loop.time()
+        return self._burst - max(0.0, left_s) * self._rate + _ROUNDING
+
+    def _taken(self, cost: float) -> None:
+        """Takes note of what the bucket has just given."""
+        self._empty_at = max(self._empty_at, self._loop.time()) + cost / self._rate

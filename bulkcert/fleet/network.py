@@ -26,8 +26,6 @@ _SETTINGS = {
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
     "distributed.worker.profile.enabled": False,
-    "distributed.scheduler.work-stealing": False,
-    "distributed.scheduler.active-memory-manager.start": False,
     "distributed.comm.compression": False,
     "distributed.admin.low-level-log-length": 100,
     "distributed.admin.tick.interval": "10s",
@@ -127,6 +125,7 @@ async def listening(
         protocol=where.scheme,
         security=_security(distributed, keys, "scheduler"),
         dashboard=False,
+        extensions={},
         plugins=[Membership()],
     )
     scheduler.handlers = {name: does for name, does in scheduler.handlers.items() if name in _SCHEDULER_DOES}
@@ -182,6 +181,7 @@ async def connected(where: Where, keys: Keys | None, name: str) -> AsyncIterator
             local_directory=folder,
             security=_security(distributed, keys, "worker"),
             heartbeat_interval="5s",
+            extensions={},
         )
         worker.handlers = {}
         hears = worker.stream_handlers
@@ -198,6 +198,8 @@ async def connected(where: Where, keys: Keys | None, name: str) -> AsyncIterator
                 # Dask itself would try for ever, and no signal end it.
                 with anyio.fail_after(PROBE_S):
                     await worker
+                for listener in worker.listeners:
+                    listener.stop()
             except (OSError, RuntimeError, ValueError) as error:
                 # Dask raises this where it was refused, and wraps it.
                 is_taken = isinstance(error.__cause__ or error, ValueError)
@@ -216,8 +218,11 @@ async def reach(where: Where, keys: Keys | None) -> str:
         with anyio.fail_after(PROBE_S):
             reader, writer = await asyncio.open_connection(where.host, where.port, ssl=context)
             try:
-                if await reader.read(1):
-                    return ""
+                # The lane's keys are judged last, when it takes the connection for made.
+                with suppress(ssl.SSLError, ConnectionError):
+                    if await reader.read(1):
+                        return ""
+                return "the coordinator does not take this lane's keys"
             finally:
                 writer.close()
                 with suppress(OSError):
@@ -228,4 +233,3 @@ async def reach(where: Where, keys: Keys | None) -> str:
         return f"what listens there is no coordinator with keys ({error.reason or 'TLS failed'})"
     except (OSError, TimeoutError):
         return "no coordinator"
-    return "the coordinator does not take this lane's keys"

@@ -108,13 +108,14 @@ class PinnedList(msgspec.Struct, frozen=True):
                     height = min(step - done % step, max(end - done, 0))
                     frame = scan.slice(done, height).collect(engine="streaming")
                     if frame.height != height:
-                        raise self._damaged(f"it ends after row {done + frame.height:,} of {self.rows:,}")
+                        raise self.damaged(f"it ends after row {done + frame.height:,} of {self.rows:,}")
                     yield frame
                     done += max(height, 1)
         except pl.exceptions.PolarsError as error:
-            raise self._damaged(str(error).partition("\n")[0]) from None
+            raise self.damaged(str(error).partition("\n")[0]) from None
 
-    def _damaged(self, reason: str) -> BulkcertError:
+    def damaged(self, reason: str) -> BulkcertError:
+        """Returns what to show the user about a list that cannot be believed."""
         message = f"{self.path}: the pinned list cannot be read: {reason}"
         return BulkcertError(ExitStatus.INPUT_UNREADABLE, message, "Run over the list again, with other results.")
 

@@ -42,7 +42,7 @@ class Evidence:
             self._all.update(found.digests)
             known += found.rows
         if batch[ROW][-1] == self._last:
-            self._ask(evidence.confirm_sealed, self.digest)
+            self._ask(evidence.confirm_whole, self.digest)
         return known
 
     @property

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from bulkcert.language import later, tr, trn
-from bulkcert.output.advice import quoted, sentence, steps_after, steps_left
+from bulkcert.output.advice import quoted, sentence
+from bulkcert.output.steps import steps_after, steps_left
 from bulkcert.output.summary import utc
 from bulkcert.report.figures import Certificates, Headline, ResultsFile, Verified
 from bulkcert.service.actions import ACTIONS, Action

@@ -71,7 +71,6 @@ def check(files: RunFiles, report: Path | None = None) -> Checked:
         raise BulkcertError(ExitStatus.STOPPED_EARLY, f"a session of {files.results} is running", advice)
     results = _sha256(files.results)
     with reading_run(files) as (pinned, ask):
-        ask(evidence.confirm_structure)
         for batch in annotated(pinned, own=False):
             ask(evidence.confirm_attempts, dict(serials_in(batch)))
         again = {guards: _Hash() for guards in (True, False)}

@@ -17,8 +17,9 @@ import polars as pl
 from bulkcert.engine.limits import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, INSTANCE, ROW, PinnedList, annotated
+from bulkcert.input.files import unreadable
 from bulkcert.output.evidence import prove, serials_in
-from bulkcert.output.files import cannot_write, sync_directory, sync_file
+from bulkcert.output.files import cannot_write, sha256_of, sync_directory, sync_file
 from bulkcert.output.results import Written, write_results
 from bulkcert.runs.options import NotifyOptions, ServiceOptions
 from bulkcert.runs.target import resolve_target
@@ -277,8 +278,12 @@ def same_service(endpoint: str, other: str) -> bool:
 
 
 def pinned_of(files: RunFiles, asked: Asked) -> PinnedList:
-    """Returns the list of a run that was begun."""
-    return PinnedList(
+    """Returns the list of a run that was begun.
+
+    Raises:
+        BulkcertError: INPUT_UNREADABLE: it is not as it was written, or cannot be read.
+    """
+    pinned = PinnedList(
         files.pinned(asked.run),
         asked.rows,
         asked.columns,
@@ -287,3 +292,7 @@ def pinned_of(files: RunFiles, asked: Asked) -> PinnedList:
         ((asked.inputs[0], 1),),
         asked.instance_column,
     )
+    with unreadable(pinned.path):
+        if sha256_of(pinned.path) != asked.pinned_sha256:
+            raise pinned.damaged("it is not as it was written")
+    return pinned

@@ -16,7 +16,7 @@ import polars as pl
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, Check, PinnedList, annotated
 from bulkcert.log import bind
-from bulkcert.output.files import cannot_write, sync_directory
+from bulkcert.output.files import cannot_write, sha256_of, sync_directory
 from bulkcert.output.results import prove_columns
 from bulkcert.runs.approval import confirm_list, confirm_required
 from bulkcert.runs.job import ResolvedJob
@@ -216,6 +216,7 @@ def _asked(job: ResolvedJob, check: Check, pinned: PinnedList, run_id: str) -> A
         rows=check.rows,
         keys_sha256=check.keys_sha256,
         sha256=check.sha256,
+        pinned_sha256=sha256_of(pinned.path),
         inputs=tuple(map(str, job.inputs)),
         results=str(job.results),
         directory=directory,

@@ -78,26 +78,26 @@ class Classification(msgspec.Struct, frozen=True, array_like=True):
 
 
 def classify(
-    status: int, headers: Mapping[str, str], content: bytes, operation: Operation, parameters: Mapping[str, str]
+    response: httpx.Response, content: bytes, operation: Operation, parameters: Mapping[str, str]
 ) -> Classification:
     """Returns the verdict on a response: by header, then by code, and by status only where there is no code.
 
     Args:
-        status: HTTP status.
-        headers: Response headers, names in any case.
+        response: Status and headers.
         content: The body.
         operation: What was called.
         parameters: Its query, of which the response must bear the serial.
     """
+    status = response.status_code
     try:
         reply = _decode(content)
     except _UNREADABLE:
-        return _classify_foreign(status, headers)
+        return _classify_foreign(status, response.headers)
     request_id = reply.request_id or reply.other_request_id or ""
     echo = reply.device_sn if operation.result == "DeviceSn" else reply.sn
     is_echoed = not operation.reads and echo == parameters[operation.result]
     if reply.code or reply.other_code or status >= 400:  # noqa: PLR2004 - the errors of HTTP
-        return _classify_error(status, headers, reply, request_id, is_echoed=is_echoed)
+        return _classify_error(status, response.headers, reply, request_id, is_echoed=is_echoed)
     if operation.reads:
         return _classify_read(status, content, operation, parameters, request_id)
     if is_echoed:

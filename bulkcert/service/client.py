@@ -6,20 +6,18 @@ authentication flows) is not needed here, and costs a third of the time of a cal
 
 import time
 from collections.abc import Awaitable, Mapping
-from functools import lru_cache
 from itertools import count
 from secrets import token_hex
-from typing import Any, cast
+from typing import cast
 
 import httpx
-import msgspec
 
 from bulkcert.service.classification import Classification, classify, classify_failure, with_clock
 from bulkcert.service.cleaning import MOST_CHARACTERS, clean, clean_page
 from bulkcert.service.codes import CLOCK_REFUSED
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import VERSION, Operation
-from bulkcert.service.signing import Credentials, canonical_query, signed_headers
+from bulkcert.service.signing import Credentials, Signing, canonical_query, signing
 from bulkcert.service.transport import Content, Transport
 from bulkcert.service.verdicts import Verdict
 
@@ -66,6 +64,8 @@ class Client:
         self._endpoint = endpoint
         self._host = endpoint.netloc.decode()
         self._provider = provider
+        self._kept: dict[str, tuple[int, Credentials, Signing, httpx.Headers]] = {}
+        """What calls of an operation have in common, with the second and the credentials for which it holds."""
         # Unique for each call, without asking the system for randomness each time.
         self._nonce, self._calls = token_hex(8), count()
         # Connecting gets less, so that a host that never answers is distinguished from an answer that never came.
@@ -78,55 +78,50 @@ class Client:
             operation: What to call.
             parameters: Its query, ``MqttInstanceId`` included.
         """
-        credentials = self._provider.current
+        credentials, sent_at = self._provider.current, time.time()
+        request = self._request(operation, parameters, credentials, sent_at)
+        started = time.perf_counter()
+        try:
+            response = await self._transport.handle_async_request(request)
+            # Read as it comes: no encoding was asked for, so there is none to undo.
+            if isinstance(body := response.stream, Content):
+                content = body.content
+            else:
+                content = b"".join([chunk async for chunk in cast(httpx.AsyncByteStream, body)])
+        except httpx.TransportError as error:
+            found = classify_failure(error)
+        else:
+            found = _classified(response, content, operation, parameters)
+        return _response(found, credentials, sent_at, time.perf_counter() - started)
+
+    def _request(
+        self, operation: Operation, parameters: Mapping[str, str], credentials: Credentials, sent_at: float
+    ) -> httpx.Request:
+        """Returns a call, signed."""
         query = canonical_query(parameters)
-        sent_at = time.time()
-        headers = signed_headers(
-            credentials,
-            method=operation.method,
-            host=self._host,
-            operation=operation.name,
-            version=VERSION,
-            query=query,
-            date=_date(int(sent_at)),
-            nonce=f"{self._nonce}{next(self._calls):016x}",
-        )
+        signs, headers = self._signing(operation, credentials, int(sent_at))
         extensions = {"target": f"/?{query}".encode(), "timeout": self._timeout}
         request = httpx.Request(
             operation.method, self._endpoint, headers=headers, stream=NO_BODY, extensions=extensions
         )
-        started = time.perf_counter()
-        classification = await self._send(request, operation, parameters)
-        elapsed = time.perf_counter() - started
-        return Response(
-            **_cleaned(classification, credentials),
-            sent_at=round(sent_at * 1000),
-            finished_at=round((sent_at + elapsed) * 1000),
-            latency_ms=round(elapsed * 1000, 1),
-            credentials=credentials,
-        )
+        for name, value in signs.headers_of(query, f"{self._nonce}{next(self._calls):016x}"):
+            request.headers[name] = value
+        return request
 
-    async def _send(
-        self, request: httpx.Request, operation: Operation, parameters: Mapping[str, str]
-    ) -> Classification:
-        try:
-            response = await self._transport.handle_async_request(request)
-            # Read as it comes: no encoding was asked for, so there is none to undo.
-            match response.stream:
-                case Content() as whole:
-                    content = whole.content
-                case stream:
-                    content = b"".join([chunk async for chunk in cast(httpx.AsyncByteStream, stream)])
-        except httpx.TransportError as error:
-            return classify_failure(error)
-        classification = classify(response.status_code, response.headers, content, operation, parameters)
-        if classification.code.startswith("Client.") and (discard := response.extensions.get("discard")) is not None:
-            # Perhaps it was the answer to another call, and the one to this call is still to come.
-            discard()
-        is_read = classification.page is not None or classification.verdict is Verdict.NOT_FOUND
-        if is_read or classification.code in CLOCK_REFUSED:
-            classification = with_clock(classification, response.headers, time.time())
-        return classification
+    def _signing(self, operation: Operation, credentials: Credentials, second: int) -> tuple[Signing, httpx.Headers]:
+        """Returns what all calls of an operation have in common within a second."""
+        kept = self._kept.get(operation.name)
+        if kept is None or kept[0] != second or kept[1] is not credentials:
+            signs = signing(
+                credentials,
+                method=operation.method,
+                host=self._host,
+                operation=operation.name,
+                version=VERSION,
+                date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second)),
+            )
+            self._kept[operation.name] = kept = (second, credentials, signs, httpx.Headers(signs.headers))
+        return kept[2:]
 
     def prepare(self, _parameters: Mapping[str, str]) -> Awaitable[object] | None:
         """Sees to a connection for a call to come; returns what is to be waited for before it may be sent, or None."""
@@ -163,20 +158,40 @@ class RegionalClient:
             await client.aclose()
 
 
-@lru_cache(maxsize=2)
-def _date(second: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
+def _classified(
+    response: httpx.Response, content: bytes, operation: Operation, parameters: Mapping[str, str]
+) -> Classification:
+    """Returns the verdict on a response; one that may belong to another call ends its connection."""
+    found = classify(response, content, operation, parameters)
+    if found.code.startswith("Client.") and (discard := response.extensions.get("discard")) is not None:
+        # Perhaps it was the answer to another call, and the one to this call is still to come.
+        discard()
+    is_read = found.page is not None or found.verdict is Verdict.NOT_FOUND
+    if is_read or found.code in CLOCK_REFUSED:
+        found = with_clock(found, response.headers, time.time())
+    return found
 
 
-def _cleaned(found: Classification, credentials: Credentials) -> dict[str, Any]:
-    """Returns the fields of a verdict, fit for results and terminals."""
+def _response(found: Classification, credentials: Credentials, sent_at: float, elapsed: float) -> Response:
+    """Returns a verdict fit for results and terminals, with its times in seconds."""
     secrets = [secret for secret in (credentials.security_token, credentials.access_key_secret) if secret]
-    fields = msgspec.structs.asdict(found)
+
+    def cleaned(name: str, text: str) -> str:
+        return clean(text, MOST_CHARACTERS[name], secrets) if text else ""
+
     # A signature error repeats the request, token included.
-    fields["message"] = found.message.partition("\n")[0].partition(" server string to sign is:")[0]
-    for name, most in MOST_CHARACTERS.items():
-        if text := fields[name]:
-            fields[name] = clean(text, most, secrets)
-    if found.page is not None:
-        fields["page"] = clean_page(found.page, secrets)
-    return fields
+    message = found.message.partition("\n")[0].partition(" server string to sign is:")[0]
+    return Response(
+        found.verdict,
+        cleaned("code", found.code),
+        cleaned("message", message),
+        found.http_status,
+        cleaned("request_id", found.request_id),
+        found.retry_after_s,
+        found.page and clean_page(found.page, secrets),
+        found.clock_ahead_s,
+        sent_at=round(sent_at * 1000),
+        finished_at=round((sent_at + elapsed) * 1000),
+        latency_ms=round(elapsed * 1000, 1),
+        credentials=credentials,
+    )

@@ -4,10 +4,10 @@ The canonical query that is signed is also what is sent, so nothing is encoded t
 """
 
 import hashlib
-import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from typing import NamedTuple
 from urllib.parse import quote
 
 ALGORITHM = "ACS3-HMAC-SHA256"
@@ -45,7 +45,7 @@ _quoted = lru_cache(maxsize=64)(partial(quote, safe=""))
 
 def canonical_query(parameters: Mapping[str, str]) -> str:
     """Returns ``name=value`` pairs, encoded, sorted by name, joined by ``&``."""
-    return "&".join([f"{encode(name)}={encode(parameters[name])}" for name in sorted(parameters)])
+    return "&".join([f"{_quoted(name)}={encode(parameters[name])}" for name in sorted(parameters)])
 
 
 def canonical_request(method: str, query: str, headers: Mapping[str, str], payload_sha256: str) -> str:
@@ -69,15 +69,23 @@ def string_to_sign(request: str) -> str:
 
 def signature(secret: str, text: str) -> str:
     """Returns the hex signature; the key is the bare secret (section 5, step 7)."""
-    keyed = _keyed(secret).copy()
-    keyed.update(text.encode())
-    return keyed.hexdigest()
+    inner, outer = _keyed(secret)
+    inner, outer = inner.copy(), outer.copy()
+    inner.update(text.encode())
+    outer.update(inner.digest())
+    return outer.hexdigest()
 
 
 @lru_cache(maxsize=2)
-def _keyed(secret: str) -> hmac.HMAC:
-    """Returns what a key alone contributes to a signature: half the work of each."""
-    return hmac.new(secret.encode(), digestmod="sha256")
+def _keyed(secret: str) -> "tuple[hashlib._Hash, hashlib._Hash]":
+    """Returns what a key alone contributes to an HMAC (RFC 2104): half the work of each, and a third of hmac's time."""
+    key = secret.encode()
+    key = (key if len(key) <= _BLOCK else hashlib.sha256(key).digest()).ljust(_BLOCK, b"\0")
+    inner, outer = (hashlib.sha256(bytes(byte ^ pad for byte in key)) for pad in (0x36, 0x5C))
+    return inner, outer
+
+
+_BLOCK = hashlib.sha256().block_size
 
 
 def authorization(credentials: Credentials, method: str, query: str, headers: Mapping[str, str]) -> str:
@@ -97,10 +105,38 @@ def _authorized(credentials: Credentials, headers: Mapping[str, str]) -> str:
     return f"{ALGORITHM} Credential={credentials.access_key_id},SignedHeaders={';'.join(sorted(headers))},Signature="
 
 
-def signed_headers(
-    credentials: Credentials, *, method: str, host: str, operation: str, version: str, query: str, date: str, nonce: str
-) -> dict[str, str]:
-    """Returns all headers of one signed call, ``Authorization`` included.
+class Signing(NamedTuple):
+    """What all calls of an operation have in common while the date is the same.
+
+    Attributes:
+        headers: Those that are alike.
+        authorized: ``Authorization`` up to the signature.
+        pieces: The canonical request, between which query and nonce belong.
+        secret: What is signed with.
+    """
+
+    headers: dict[str, str]
+    authorized: str
+    pieces: tuple[str, str, str]
+    secret: str
+
+    def headers_of(self, query: str, nonce: str) -> tuple[tuple[str, str], tuple[str, str]]:
+        """Returns the headers in which one call differs from others.
+
+        Args:
+            query: What ``canonical_query`` returned.
+            nonce: Letters and digits that were never used before with this key.
+        """
+        first, second, third = self.pieces
+        signed = signature(self.secret, string_to_sign(f"{first}{query}{second}{nonce}{third}"))
+        return (_NONCE, nonce), ("authorization", f"{self.authorized}{signed}")
+
+
+_NONCE = "x-acs-signature-nonce"
+
+
+def signing(credentials: Credentials, *, method: str, host: str, operation: str, version: str, date: str) -> Signing:
+    """Prepares to sign calls.
 
     Only ``host`` and ``x-acs-*`` are signed, so a proxy may rewrite the others (reference, section 5, trap).
 
@@ -110,39 +146,19 @@ def signed_headers(
         host: Host, with port where the URL has one.
         operation: Value of ``x-acs-action``.
         version: Value of ``x-acs-version``.
-        query: What ``canonical_query`` returned.
         date: UTC as ``yyyy-MM-ddTHH:mm:ssZ``; within 15 minutes of the server's clock.
-        nonce: Letters and digits that were never used before with this key.
-    """
-    headers, authorized, (first, second, third) = _of_a_second(
-        credentials, method=method, host=host, operation=operation, version=version, date=date
-    )
-    text = string_to_sign(f"{first}{query}{second}{nonce}{third}")
-    signed = signature(credentials.access_key_secret, text)
-    return headers | {"x-acs-signature-nonce": nonce, "authorization": f"{authorized}{signed}"}
-
-
-@lru_cache(maxsize=64)
-def _of_a_second(
-    credentials: Credentials, *, method: str, host: str, operation: str, version: str, date: str
-) -> tuple[dict[str, str], str, list[str]]:
-    """Returns what all calls of an operation have in common while the date is the same.
-
-    Returns:
-        Their headers, the nonce empty; ``Authorization`` up to the signature; and the canonical request in three
-        pieces, between which query and nonce belong.
     """
     headers = {
         "host": host,
         "x-acs-action": operation,
         "x-acs-content-sha256": EMPTY_SHA256,
         "x-acs-date": date,
-        "x-acs-signature-nonce": "",
         "x-acs-version": version,
     }
     if credentials.security_token is not None:
         headers["x-acs-accesskey-id"] = credentials.access_key_id
         headers["x-acs-security-token"] = credentials.security_token
     gap = "\0gap\0"
-    request = canonical_request(method, gap, headers | {"x-acs-signature-nonce": gap}, EMPTY_SHA256)
-    return headers, _authorized(credentials, headers), request.split(gap)
+    signed = headers | {_NONCE: gap}
+    first, second, third = canonical_request(method, gap, signed, EMPTY_SHA256).split(gap)
+    return Signing(headers, _authorized(credentials, signed), (first, second, third), credentials.access_key_secret)

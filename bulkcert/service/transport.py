@@ -10,14 +10,14 @@ import os
 import socket
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Self
 
 import certifi
 import httpx
 
 from bulkcert import __version__
-from bulkcert.service.connection import NEVER, Connection, SecureConnection
+from bulkcert.service.connection import NEVER, Connection, RawResponse, SecureConnection
 
 IDLE_S = 30.0
 """How long an idle connection is kept: longer than any pause between two calls of a lane at work."""
@@ -54,6 +54,28 @@ class Content(httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yields it."""
         yield self.content
+
+
+class WholeResponse(httpx.Response):
+    """A response that is here already. Its headers are made when they are asked for: a success asks for none.
+
+    Args:
+        answer: What has come.
+        discard: Closes the connection that it came by.
+    """
+
+    def __init__(self, answer: RawResponse, discard: Callable[[], None]) -> None:
+        self._answer = answer
+        super().__init__(answer.status, stream=Content(answer.body), extensions={"discard": discard})
+
+    @property
+    def headers(self) -> httpx.Headers:
+        """All headers, in order."""
+        return httpx.Headers(self._answer.headers)
+
+    @headers.setter
+    def headers(self, none: httpx.Headers) -> None:
+        """What the base class would have: none."""
 
 
 class TrustContext(ssl.SSLContext):
@@ -129,8 +151,7 @@ class Transport(httpx.AsyncBaseTransport):
         if isinstance(answer, httpx.TransportError):
             raise answer
         self._keep(connection)
-        extensions = {"discard": connection.abort}
-        return httpx.Response(answer.status, headers=answer.headers, stream=Content(answer.body), extensions=extensions)
+        return WholeResponse(answer, connection.abort)
 
     def prepare(self, limits: Mapping[str, float | None]) -> Awaitable[object] | None:
         """Sees to a connection for a call to come; if none comes about, the call itself finds out why.
@@ -165,10 +186,10 @@ class Transport(httpx.AsyncBaseTransport):
     def _head(self, request: httpx.Request) -> bytes:
         """Returns a request as it is sent."""
         headers, method = request.headers.raw, request.method
-        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-        if lines.count(b"\n") != len(headers):
+        lines = b"\r\n".join(map(b": ".join, headers))
+        if lines.count(b"\n") != len(headers) - 1:
             raise NotSent(self._place, ValueError("a header of more than one line"))
-        return b"%b %b HTTP/1.1\r\n%b%b" % (method.encode(), request.extensions["target"], lines, _END[method])
+        return b"%b %b HTTP/1.1\r\n%b\r\n%b" % (method.encode(), request.extensions["target"], lines, _END[method])
 
     async def aclose(self) -> None:
         """Closes all connections."""

@@ -26,7 +26,7 @@ NETWORK = frozenset(
 """File systems of other machines, as the kernel names them; those of user space begin with ``fuse``."""
 
 BUSY_S = 30.0
-"""How long whoever meets a lock waits for it, in seconds; that happens only without a write-ahead log."""
+"""How long whoever meets a lock waits for it, in seconds: with a write-ahead log only who writes meets one."""
 
 _REASONS = {
     sqlite3.SQLITE_FULL: "no space left on the disk",
@@ -238,6 +238,9 @@ def _unusable(path: Path, error: sqlite3.DatabaseError, status: ExitStatus) -> B
     # What SQLite objects to in statements of ours that it has accepted before is what it finds (0: it is no UTF-8).
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH, 0):
         return damaged(path, reason_of(error), status)
+    if code == sqlite3.SQLITE_BUSY:
+        advice = f"It was waited for during {BUSY_S:g} s: perhaps its session is frozen, or the disk is slow."
+        return BulkcertError(ExitStatus.STOPPED_EARLY, f"cannot use {path}: {reason_of(error)}", advice, again=True)
     if status == ExitStatus.CANNOT_WRITE and code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
         advice = "Make room, or name a results file with -o where there is some. No calls were made."
         return BulkcertError(status, f"cannot write {path}: {reason_of(error)}", advice)

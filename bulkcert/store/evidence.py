@@ -15,6 +15,7 @@ import msgspec
 from bulkcert.store import queries
 from bulkcert.store.database import contradiction
 from bulkcert.store.outcome import Outcome, Record
+from bulkcert.store.schema import CLAIMS, CONTROLS, MARKS, OUTCOMES, SESSIONS
 
 _lines = msgspec.json.Encoder().encode_lines
 
@@ -26,6 +27,15 @@ _NOTHING = (Outcome.NOT_ATTEMPTED, None, None, None, None, 0, None, None)
 
 _HIDDEN = "row = ? AND outcome IS never"
 """A row that a list keeps from being called, whatever came of it before."""
+
+_CALLED = "(SELECT {} FROM {} WHERE attempts > 0)"
+TALLIED = f"""SELECT {_CALLED.format(OUTCOMES, "certificate")} + {_CALLED.format(OUTCOMES, "attempt")},
+    (SELECT {CLAIMS} FROM claim), (SELECT {MARKS} FROM certificate), (SELECT {SESSIONS} FROM session),
+    (SELECT {CONTROLS} FROM control)"""  # noqa: S608 - names of ours
+"""What all rows of each table come to."""
+
+_TALLY = "SELECT outcomes, claims, marks, sessions, controls FROM tally"
+"""What they have to come to."""
 
 Serials = tuple[str, str]
 """Serial of the device, empty in actions on CAs, and key of the CA (``service.certificates.ca_key``)."""
@@ -94,12 +104,12 @@ def proved(db: sqlite3.Connection, first: int, serials: Sequence[Serials]) -> Pr
 
 
 def confirm_mirrors(db: sqlite3.Connection) -> None:
-    """Confirms that what a store has of the run, its sessions and its claims is as it was written.
+    """Confirms that what a store has of the run, its sessions, its claims and its controls is as it was written.
 
     Raises:
         sqlite3.DatabaseError: It is not.
     """
-    for table in ("run", "session", "claim"):
+    for table in ("run", "session", "claim", "control"):
         if db.execute(f"SELECT EXISTS (SELECT 1 FROM {table} WHERE altered)").fetchone()[0]:  # noqa: S608 - ours
             raise contradiction(f"a {table} in it is not as it was written")
 
@@ -122,28 +132,19 @@ def confirm_attempts(db: sqlite3.Connection, serials: Mapping[int, Serials]) -> 
             )
 
 
-def confirm_structure(db: sqlite3.Connection) -> None:
-    """Confirms that indexes and tables of a store say the same.
-
-    Raises:
-        sqlite3.DatabaseError: They do not.
-    """
-    if db.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
-        raise contradiction("its indexes and its tables contradict each other")
-
-
-def confirm_sealed(db: sqlite3.Connection, digest: str) -> None:
-    """Confirms that all rows together are what the newest session has left; or that its pages are in order.
+def confirm_whole(db: sqlite3.Connection, digest: str) -> None:
+    """Confirms that tables and indexes say the same, and that all of them are of one time: the newest.
 
     Args:
         db: The store.
         digest: Of all rows in order.
 
     Raises:
-        sqlite3.DatabaseError: They are not: each is as it was written, but some at another time, or they are missing.
+        sqlite3.DatabaseError: They do not, or are not: each row is as it was written, but some at another time, or
+            they are missing.
     """
+    if db.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
+        raise contradiction("its indexes and its tables contradict each other")
     (left,) = db.execute("SELECT rows_digest FROM session ORDER BY id DESC LIMIT 1").fetchone() or (None,)
-    if left is None and db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-        raise contradiction("SQLite finds it malformed")
-    if left not in (None, digest):
+    if left not in (None, digest) or db.execute(_TALLY).fetchone() != db.execute(TALLIED).fetchone():
         raise contradiction("rows are missing, or are of another time than the others")

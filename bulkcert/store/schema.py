@@ -20,12 +20,43 @@ def _mirrored(expression: str) -> str:
     altered INT GENERATED ALWAYS AS (mirror IS NOT ({expression})) VIRTUAL"""
 
 
-_OF_SESSION = """json_array(kind, options || '', started_at, preflight_at, ended_at, exit_status, verification,
-    rows_digest)"""
+_OF_SESSION = """json_array(kind, options || '', user, host, version, access_key_id, credentials, started_at,
+    preflight_at, ended_at, exit_status, stopped, advice, stop_code, verification, rows_digest)"""
+_OF_CONTROL = "json_array(session, request, rate, per_address_rate, user, host, pid, asked_at, taken_at)"
 _WITHOUT_DIGEST = """CASE WHEN COALESCE(never, before, verified) IS NULL
     THEN COALESCE(session, 0) * 4 + again * 2 + changed
     ELSE json_array(session, again, changed, never, first_row, why, before, verified, verified_at) END"""
 """What commands decide by beyond the digest of a row: SQL alone changes it, which cannot make digests."""
+
+LOW = 2**31 - 1
+"""Bits of a time that go into a sum: so that of many rows is no overflow."""
+
+OUTCOMES = f"COALESCE(SUM(1 + (COALESCE(finished_at, 0) & {LOW})), 0)"
+"""What ``tally`` has of outcomes of calls: over those of ``certificate`` and ``attempt`` that have attempts."""
+
+CLAIMED_BY = 2**33
+"""By this goes the session into what is kept of a claim, twice its row."""
+
+CLAIMS = "COALESCE(SUM(mirror), 0)"
+"""What it has of claims."""
+
+MARKS = "COALESCE(SUM(mark), 0)"
+"""What it has of ``certificate`` beyond outcomes of calls."""
+
+SESSIONS = f"""COALESCE(SUM(id + (started_at & {LOW}) + 3 * (COALESCE(preflight_at, 0) & {LOW})
+    + 5 * (COALESCE(ended_at, 0) & {LOW})), 0)"""
+"""What it has of sessions."""
+
+CONTROLS = f"COALESCE(SUM(id + (asked_at & {LOW}) + 3 * (COALESCE(taken_at, 0) & {LOW})), 0)"
+"""What it has of what operators have asked."""
+
+
+def _tallied(table: str, event: str, column: str, total: str) -> str:
+    return f"""CREATE TRIGGER {column}_{event[:6].lower()} AFTER {event} ON {table} BEGIN
+    UPDATE tally SET {column} = (SELECT {total} FROM {table});
+END;
+"""  # noqa: S608 - names of ours
+
 
 TABLES = (
     f"""
@@ -56,6 +87,10 @@ CREATE TABLE certificate (
     http_status INT, request_id TEXT, attempts INT NOT NULL DEFAULT 0, sent_at INT, finished_at INT, latency_ms REAL,
     verified TEXT, verified_at INT, digest BLOB,
     {_mirrored(_WITHOUT_DIGEST)},
+    -- Of what is no outcome of a call: it changes where one of these does.
+    mark INT GENERATED ALWAYS AS (row * (LENGTH(COALESCE(before, '')) + 32 * (never IS NOT NULL) + 64 * again)
+        + (COALESCE(verified_at, 0) & {LOW})
+        + (newest IS NOT NULL AND attempts = 0) * (1 + (COALESCE(finished_at, 0) & {LOW}))) VIRTUAL,
     -- A row that was called keeps what came of it, though a list protects it now.
     outcome TEXT GENERATED ALWAYS AS (CASE
         WHEN never = 'protected' AND attempts > 0 AND newest <> 'not_attempted' THEN newest
@@ -74,7 +109,7 @@ CREATE INDEX certificate_verified ON certificate (verified) WHERE verified IS NO
 -- Each session has its own claim on a row: what settles one does not settle what another may have done.
 CREATE TABLE claim (
     row INT NOT NULL, session INT NOT NULL, sent INT NOT NULL DEFAULT 0,
-    {_mirrored("row * 2 + sent + session * 8589934592")}, PRIMARY KEY (row, session)) WITHOUT ROWID;
+    {_mirrored(f"row * 2 + sent + session * {CLAIMED_BY}")}, PRIMARY KEY (row, session)) WITHOUT ROWID;
 """,
     """
 -- Outcomes of calls that newer ones have replaced, and calls of an undo that have changed nothing back: for audit.
@@ -82,13 +117,34 @@ CREATE TABLE attempt (
     id INTEGER PRIMARY KEY, session INT, row INT NOT NULL, outcome TEXT NOT NULL, code TEXT, message TEXT,
     http_status INT, request_id TEXT, attempts INT NOT NULL, sent_at INT, finished_at INT, digest BLOB);
 """,
-    """
+    f"""
 -- What an operator asked of a session while it was running; the rates are those that are to hold from then on.
 -- 'taken_at' is when the session did it; null until then.
 CREATE TABLE control (
     id INTEGER PRIMARY KEY, session INT NOT NULL, request TEXT NOT NULL, rate INT, per_address_rate INT,
-    user TEXT NOT NULL, host TEXT NOT NULL, pid INT NOT NULL, asked_at INT NOT NULL, taken_at INT);
+    user TEXT NOT NULL, host TEXT NOT NULL, pid INT NOT NULL, asked_at INT NOT NULL, taken_at INT,
+    {_mirrored(_OF_CONTROL)});
 """,
+    """
+-- What all rows of each table come to: so pages that are as they once were, beside newer ones, are noticed.
+CREATE TABLE tally (
+    id INTEGER PRIMARY KEY CHECK (id = 1), outcomes INT NOT NULL DEFAULT 0, claims INT NOT NULL DEFAULT 0,
+    marks INT NOT NULL DEFAULT 0, sessions INT NOT NULL DEFAULT 0, controls INT NOT NULL DEFAULT 0);
+""",
+    """
+CREATE TRIGGER marks_insert AFTER INSERT ON certificate WHEN NEW.attempts = 0 OR NEW.again BEGIN
+    UPDATE tally SET marks = marks + NEW.mark;
+END;
+""",
+    """
+CREATE TRIGGER marks_update AFTER UPDATE ON certificate WHEN NEW.mark <> OLD.mark BEGIN
+    UPDATE tally SET marks = marks + NEW.mark - OLD.mark;
+END;
+""",
+    _tallied("session", "INSERT", "sessions", SESSIONS),
+    _tallied("session", "UPDATE OF preflight_at, ended_at", "sessions", SESSIONS),
+    _tallied("control", "INSERT", "controls", CONTROLS),
+    _tallied("control", "UPDATE", "controls", CONTROLS),
     """
 CREATE TRIGGER superseded BEFORE UPDATE OF newest ON certificate WHEN OLD.attempts > 0 OR OLD.newest = 'undone' BEGIN
     INSERT INTO attempt (session, row, outcome, code, message, http_status, request_id, attempts, sent_at, finished_at,
@@ -112,6 +168,7 @@ class Asked(msgspec.Struct, frozen=True):
         rows: Rows of the list.
         keys_sha256: Of the serials of all rows, and of their instances if there are several, in order, in hexadecimal.
         sha256: Of the bytes of the list as they were read.
+        pinned_sha256: Of those of the pinned list.
         inputs: The files of the list, as they were named.
         results: The results file.
         directory: Where the command was started; relative paths count from there.
@@ -133,6 +190,7 @@ class Asked(msgspec.Struct, frozen=True):
     rows: int
     keys_sha256: str
     sha256: str
+    pinned_sha256: str
     inputs: tuple[str, ...]
     results: str
     directory: str

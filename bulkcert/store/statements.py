@@ -7,6 +7,7 @@ the calls, which costs ten times what the row does.
 # ruff: noqa: S608 - all names are ours
 
 from bulkcert.store.outcome import Record
+from bulkcert.store.schema import CLAIMS
 
 _OF_RECORD = {name: f"value ->> {place}" for place, name in enumerate(Record.__struct_fields__)}
 _ANSWER = {
@@ -46,6 +47,9 @@ SETTLED = "DELETE FROM claim WHERE row IN (SELECT value FROM json_each(?))"
 OWN_SETTLED = f"{SETTLED} AND session = ?"
 """Drops those of a session: what another one may have called is still in doubt after a call that a stop interrupted, or
 an undo made in vain."""
+
+TALLIED = f"UPDATE tally SET outcomes = outcomes + ?, claims = COALESCE(claims + ?, (SELECT {CLAIMS} FROM claim))"
+"""Adds up what a transaction has changed: by how much outcomes of calls, and claims; None where they are counted."""
 
 UNDO_SETTLED = "DELETE FROM claim WHERE row = ? AND session IN (SELECT id FROM session WHERE kind = 'undo')"
 """Drops those of undos on a row."""

@@ -23,7 +23,7 @@ from bulkcert.store import queries, statements
 from bulkcert.store.database import connect, contradiction, make_tables, readable, rest, unwritable
 from bulkcert.store.evidence import Serials, digest_of, encoded
 from bulkcert.store.outcome import Outcome, Record
-from bulkcert.store.schema import Asked, SessionKind
+from bulkcert.store.schema import CLAIMED_BY, LOW, Asked, SessionKind
 
 SYNC_AFTER_S = 0.2
 """Longest time that a finished row waits for its sync, in addition to the sync itself."""
@@ -60,6 +60,8 @@ class Store:
         self._rest = weakref.finalize(self, rest, path, self.db)
         self._turn = threading.Lock()
         self._undoes = False
+        self._claims_alone = False
+        """Whether all claims are of this session, and none is sent: so they need not be counted."""
         self._pending: list[Record | int] = []
         self._taken = 0
         self._wanted, self._hurry, self._synced = anyio.Event(), anyio.Event(), anyio.Event()
@@ -77,9 +79,10 @@ class Store:
         """Makes it the store of a run of which nothing is known yet; what it has kept of another goes."""
         if self.is_new:
             make_tables(self.db)
-        for table in ("run", "session", "certificate", "claim", "attempt", "control"):
+        for table in ("run", "session", "certificate", "claim", "attempt", "control", "tally"):
             self.db.execute(f"DELETE FROM {table}")  # noqa: S608 - ours
         self.db.execute("INSERT INTO run VALUES (1, ?)", (_text(asked),))
+        self.db.execute("INSERT INTO tally (id) VALUES (1)")
 
     def correct(self, asked: Asked) -> None:
         """Puts another description of the same run in the place of what it has."""
@@ -119,6 +122,7 @@ class Store:
             # In the file itself: so a file whose log is lost is known by a session that has not ended.
             self.db.execute("PRAGMA wal_checkpoint").fetchall()
         self._undoes = kind == "undo"
+        self._claims_alone = not self.db.execute("SELECT EXISTS (SELECT 1 FROM claim)").fetchone()[0]
 
     def keep_draft(self) -> None:
         """Keeps what was drafted without a session: one that has nothing to call leaves no trace of its own.
@@ -155,6 +159,7 @@ class Store:
             with contextlib.suppress(sqlite3.Error):
                 with self.transaction() as db:
                     db.execute("DELETE FROM claim WHERE session = ? AND NOT sent", (self.session,))
+                    db.execute(statements.TALLIED, (0, None))
                 self.note(ended_at=now_ms(), exit_status=int(exit_status), **more)
 
     def seal(self, digest: str) -> None:
@@ -228,20 +233,30 @@ class Store:
         settled = [record.row for record in records if record.outcome is not Outcome.NOT_ATTEMPTED]
         with self.transaction() as db:
             if sent:
+                self._claims_alone = False
                 db.execute(statements.SENT, (self.session, _text(sent)))
             db.execute(statements.OUTCOME, (self.session, *encoded(records)))
             if vain:
                 db.execute(statements.ATTEMPT, (self.session, *encoded(vain)))
             if own:
                 db.execute(statements.OWN_SETTLED, (_text(own), self.session))
-            db.execute(statements.SETTLED, (_text(settled),))
+            gone = db.execute(statements.SETTLED, (_text(settled),)).rowcount
+            is_simple = self._claims_alone and not own and gone == len(settled)
+            claims = -self._claims_of(settled) if is_simple else None
+            db.execute(statements.TALLIED, (_sum_of(records) + _sum_of(vain), claims))
 
     # What is written at once.
 
     def claim(self, rows: Iterable[int]) -> None:
         """Keeps which rows may be called from now on, before they are."""
         with self.transaction() as db:
-            db.execute(statements.CLAIM, (self.session, _text(list(rows))))
+            rows = list(rows)
+            added = db.execute(statements.CLAIM, (self.session, _text(rows))).rowcount
+            db.execute(statements.TALLIED, (0, self._claims_of(rows) if added == len(rows) else None))
+
+    def _claims_of(self, rows: Sequence[int]) -> int:
+        """Returns what ``schema.CLAIMS`` is of claims of this session, none of them sent."""
+        return 2 * sum(rows) + len(rows) * self.session * CLAIMED_BY
 
     def keep_states(self, states: Iterable[tuple[int, Serials, str, int | None]]) -> None:
         """Keeps what was read of rows before they were called.
@@ -286,6 +301,7 @@ class Store:
                     statements.UNDONE_AS_READ, (_undone(row, of_rows[row], at) for row, at in undone.items())
                 )
                 db.executemany(statements.UNDO_SETTLED, ((row,) for row, _, _ in read))
+                db.execute(statements.TALLIED, (0, None))
 
     def reopen(self, condition: str, parameters: Iterable[object] = ()) -> int:
         """Takes up again rows that have an outcome; returns how many.
@@ -338,6 +354,11 @@ def _before(row: int, serials: Serials, state: str, unchanged_at: int | None) ->
 def _undone(row: int, serials: Serials, at: int) -> tuple[object, ...]:
     call = (row, Outcome.UNDONE, None, statements.READ_SO, None, None, 0, None, at)
     return at, digest_of(serials, call), row
+
+
+def _sum_of(records: Sequence[Record]) -> int:
+    """Returns what ``schema.OUTCOMES`` is of records."""
+    return sum(1 + ((record.finished_at or 0) & LOW) for record in records if record.attempts)
 
 
 def _text(values: Any) -> str:

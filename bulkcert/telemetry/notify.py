@@ -14,7 +14,8 @@ from socket import gethostname
 from typing import Any
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.output.advice import left_words, meaning, sentence, steps_left, undone_words
+from bulkcert.output.advice import left_words, meaning, sentence
+from bulkcert.output.steps import steps_left, undone_words
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import SessionKind
 from bulkcert.store.status import RunStatus, status_of

@@ -20,7 +20,7 @@ from bulkcert.telemetry.notify import waiting
 from bulkcert.views.change import change_rows
 from bulkcert.views.console import say, stderr, warn
 from bulkcert.views.layout import rehearsal_line, show
-from bulkcert.views.plan import on_devices
+from bulkcert.views.plan_advice import on_devices
 from bulkcert.words import about, counted, printable
 
 ASK_FOR_COUNT = 1000

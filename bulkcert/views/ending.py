@@ -8,9 +8,10 @@ from rich.text import Text
 from bulkcert.errors import ON_PURPOSE, BulkcertError, ExitStatus
 from bulkcert.language import later, tr, trn
 from bulkcert.log import is_json
-from bulkcert.output.advice import left_words, meaning, steps_after, steps_left, undone_words
+from bulkcert.output.advice import left_words, meaning
 from bulkcert.output.failed import FailedRows
 from bulkcert.output.formulas import FormulaRows
+from bulkcert.output.steps import steps_after, steps_left, undone_words
 from bulkcert.output.summary import Kind, Summary
 from bulkcert.runs.undo import Undo
 from bulkcert.store.outcome import DESIRED, Outcome

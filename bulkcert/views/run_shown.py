@@ -19,8 +19,10 @@ from bulkcert.views.confirm import kind_of, raised_limits
 from bulkcert.views.console import say, stderr
 from bulkcert.views.lanes import lane_rows, named_lanes
 from bulkcert.views.layout import rehearsal_line, show
-from bulkcert.views.plan import ca_named, cas_of, instance_states, mistake, on_devices, on_none
+from bulkcert.views.plan import ca_named
+from bulkcert.views.plan_advice import mistake, on_devices, on_none
 from bulkcert.views.plan_shown import cas_table, columns_used, instances_table, show_table
+from bulkcert.views.planning import cas_of, instance_states
 from bulkcert.words import about, counted, duration, local
 
 CAS_SHOWN, CAS_CHECKED = 3, 20

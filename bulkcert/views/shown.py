@@ -6,7 +6,8 @@ from datetime import datetime
 import msgspec
 
 from bulkcert.engine.figures import LastError, Stats
-from bulkcert.output.advice import Step, steps_left
+from bulkcert.output.advice import Step
+from bulkcert.output.steps import steps_left
 from bulkcert.store.lock import Holder
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import ChangeRecord, Control, Request, Session, SessionKind, Verification

@@ -8,7 +8,8 @@ from rich.text import Text
 
 from bulkcert.engine.figures import LaneState, LastError, Stats
 from bulkcert.errors import ON_PURPOSE, ExitStatus
-from bulkcert.output.advice import Step, is_undoing, left_words, meaning, steps_left, to_verify, undone_words
+from bulkcert.output.advice import Step, left_words, meaning
+from bulkcert.output.steps import is_undoing, steps_left, to_verify, undone_words
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import Session, SessionKind

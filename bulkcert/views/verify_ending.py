@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from bulkcert.language import tr
-from bulkcert.output.advice import steps_left
+from bulkcert.output.steps import steps_left
 from bulkcert.runs.verify import Verifier
 from bulkcert.store.schema import Verification
 from bulkcert.store.status import RunStatus

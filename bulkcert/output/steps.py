@@ -1,0 +1,135 @@
+"""What to do next about a run: the commands, the most urgent first."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from bulkcert.errors import ExitStatus
+from bulkcert.language import later, tr, trn
+from bulkcert.output.advice import Advice, Step
+from bulkcert.service.actions import ACTIONS
+from bulkcert.service.codes import WRONG_INSTANCE
+from bulkcert.store.outcome import Outcome
+from bulkcert.store.status import RunStatus, State
+from bulkcert.words import counted
+
+_STALLED = later("look at process {pid} on {host}; if it has to be killed, to resume")
+_MENDED_FIRST = frozenset(
+    {ExitStatus.UNAVAILABLE, ExitStatus.CANNOT_WRITE, ExitStatus.DENIED, ExitStatus.MISCONFIGURED}
+)
+"""What stops a run that would stop again unless something is put right before."""
+
+_TO_THE_END = (ExitStatus.OK, ExitStatus.INCOMPLETE)
+
+
+def undone_words(status: RunStatus) -> str:
+    """Returns how many certificates an undo has changed back, in words: they are in the opposite state again."""
+    inverse = ACTIONS[status.asked.action].inverse if status.asked else None
+    opposite = tr("{state} again", state=tr(ACTIONS[inverse].desired)) if inverse else tr("as they were")
+    changed = status.undone + status.outcomes[Outcome.SUCCEEDED] + status.outcomes[Outcome.UNKNOWN]
+    parts, own = [], {"of": counted(changed, "certificate"), "state": opposite}
+    if status.undone:
+        some = later("{count:,} of {of} is {state}"), later("{count:,} of {of} are {state}")
+        every = later("{of} is {state}"), later("{of} are {state}")
+        parts = [trn(*(some if changed > status.undone else every), status.undone, **own)]
+    if status.maybe_undone:
+        perhaps = later("{count:,} more perhaps") if parts else later("perhaps {count:,} {state}")
+        parts.append(tr(perhaps, count=status.maybe_undone, state=opposite))
+    return tr(", ").join(parts)
+
+
+def is_undoing(status: RunStatus) -> bool:
+    """Returns whether an undo has not reached its end."""
+    doing = status.doing
+    return doing is not None and doing.kind == "undo" and doing.exit_status not in _TO_THE_END
+
+
+def steps_left(status: RunStatus) -> Iterator[Step]:
+    """Yields what is left to do about a run, the most urgent first; nothing while all goes well."""
+    if status.pause is not None and status.state is State.RUNNING:
+        yield Step(tr("to continue"), status.files.command("control", "--continue"))
+    if status.asked is None or status.state in (State.STARTING, State.RUNNING) or status.asked.rehearsal:
+        return
+    resume, session = status.files.command("resume"), status.session
+    if status.state is State.STALLED and session is not None:
+        yield Step(tr(_STALLED, pid=session.pid, host=session.host), resume)
+        return
+    if is_undoing(status):
+        yield Step(tr("to resume the undo"), resume)
+        if status.is_undone:
+            yield Step(tr("to do it again instead"), status.files.command("resume", "--retry", "undone"))
+    elif status.state is State.INTERRUPTED:
+        yield Step(tr("to resume"), resume)
+    else:
+        yield from _after_the_end(status)
+    yield from _after_reading(status)
+
+
+def _after_the_end(status: RunStatus) -> Iterator[Step]:
+    """Yields what to do about a run that has ended: with the rows that are not in the desired state."""
+    files, outcomes, doing = status.files, status.outcomes, status.doing
+    if status.is_undone:
+        yield Step(tr("to do it again"), files.command("resume", "--retry", "undone"))
+        if status.maybe_undone or (doing is not None and doing.kind == "undo" and doing.exit_status):
+            yield Step(tr("to undo the rest"), files.command("undo", *_blindly(status)))
+        return
+    if status.to_call and doing is not None and doing.exit_status != ExitStatus.INPUT_INVALID:
+        yield Step(_before_resuming(doing.stop_code, doing.exit_status), files.command("resume"))
+    left = status.left_alone
+    again = {outcome.value: left[outcome] for outcome in (Outcome.FAILED, Outcome.UNKNOWN) if left[outcome]}
+    again |= {"drifted": status.drifted} if status.drifted else {}
+    if again:
+        rows = tr(", ").join(f"{count:,} {kind}" for kind, count in again.items())
+        yield Step(tr("to call again ({rows})", rows=rows), files.command("resume", "--retry", ",".join(again)))
+    if (count := outcomes[Outcome.NOT_REGISTERED]) and status.asked is not None:
+        step = Advice.about(files, status.asked).on_unregistered()
+        yield msgspec.structs.replace(
+            step, purpose=tr("{count:,} not registered; {what}", count=count, what=step.purpose)
+        )
+
+
+def _before_resuming(stop_code: str, exit_status: int | None) -> str:
+    if stop_code == WRONG_INSTANCE:
+        return tr("with the right --instance and --region, to resume")
+    return tr("after that, to resume") if exit_status in _MENDED_FIRST else tr("to resume")
+
+
+def _after_reading(status: RunStatus) -> Iterator[Step]:
+    """Yields what to do about a verification that has not read everything."""
+    newest, read = status.session, status.verification
+    if newest is None or newest.kind != "verify":
+        return
+    if newest.ended_at is None and msgspec.json.decode(newest.options).get("watch"):
+        yield Step(tr("to resume the watch"), status.files.command("resume"))
+    elif newest.ended_at is None or (read and (read.stopped or "refused" in read.unread_because)):
+        yield Step(tr("to read what was not read"), status.files.command("verify"))
+
+
+def to_verify(status: RunStatus) -> Iterator[Step]:
+    """Yields how to read back what a run that has come to its end has done; nothing if it was read since."""
+    asked, newest = status.asked, status.session
+    if asked is None or newest is None or status.state is not State.ENDED or not asked.rows or asked.rehearsal:
+        return
+    if newest.kind != "verify" and not status.is_undone and status.came_to in _TO_THE_END:
+        yield Step(tr("to verify"), status.files.command("verify"))
+
+
+def steps_after(status: RunStatus) -> Iterator[Step]:
+    """Yields what may be done with a run that has ended, though nothing is left to do: verify, undo, report."""
+    files, asked, outcomes = status.files, status.asked, status.outcomes
+    if asked is None or status.state is not State.ENDED or not asked.rows:
+        return
+    yield from to_verify(status)
+    changed = outcomes[Outcome.SUCCEEDED] + outcomes[Outcome.UNKNOWN] + status.in_doubt
+    if not asked.rehearsal and changed and not status.is_undone and ACTIONS[asked.action].inverse is not None:
+        unknown = status.unknown_before
+        purpose = tr("to undo")
+        if unknown:
+            purpose = tr("to undo ({rows}: what they were before is not known)", rows=counted(unknown, "row"))
+        yield Step(purpose, files.command("undo", *_blindly(status)))
+    yield Step(tr("to report"), files.command("report"))
+
+
+def _blindly(status: RunStatus) -> list[str]:
+    """Returns the word without which an undo would ask for one."""
+    return ["--include-unknown"] if status.unknown_before else []

@@ -1,0 +1,246 @@
+"""What protects a cluster: who gets in, what listens, and what is never said."""
+
+import asyncio
+import os
+import re
+import socket
+import ssl
+import threading
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import distributed
+import pytest
+from cluster import free_port, ports
+from program import KEY_ID, SECRET, here, start, wait_for, write_devices
+
+from bulkcert.fleet.keys import keys_of, make_keys
+from bulkcert.fleet.messages import Grant, encode
+from bulkcert.fleet.network import LostError, Where, connected, listening, reach
+
+TOKEN = "tokenOfALane"
+
+
+@pytest.fixture
+def two_clusters(tmp_path):
+    """Returns the directories with the keys of two clusters."""
+    for name in ("ours", "theirs"):
+        make_keys(tmp_path / name, 1, days=1)
+    return tmp_path / "ours", tmp_path / "theirs"
+
+
+def test_foreign_keys_are_refused(two_clusters):
+    """By the lane, which does not trust the coordinator, and by the coordinator, which does not trust the lane."""
+    ours, theirs = two_clusters
+    where = Where("tls", "127.0.0.1", free_port())
+    own = keys_of(ours, "lane-1.pem")
+    foreign = keys_of(theirs, "lane-1.pem")
+
+    async def main():
+        async with listening(where, keys_of(ours, "coordinator.pem"), lambda said: said, lambda _: None):
+            assert await reach(where, own) == ""
+            assert "keys of different runs" in await reach(where, foreign)
+            # It trusts the coordinator, and shows what another authority has signed.
+            posing = replace(foreign, ca=own.ca)
+            assert await reach(where, posing) == "the coordinator does not take this lane's keys"
+            with pytest.raises(LostError):
+                async with connected(where, posing, "lane-1"):
+                    pytest.fail("it was let in")
+            assert await _without_certificate(where, own) == b""
+
+    anyio.run(main)
+
+
+async def _without_certificate(where, own):
+    """Returns what a coordinator says to somebody who shows no certificate at all."""
+    context = ssl.create_default_context(cafile=str(own.ca))
+    context.check_hostname = False
+    try:
+        reader, writer = await asyncio.open_connection(where.host, where.port, ssl=context)
+        writer.write(b"GET /info/main/workers.html HTTP/1.1\r\nHost: any\r\n\r\n")
+        with anyio.fail_after(5):
+            said = await reader.read(100)
+        writer.close()
+    except OSError:
+        return b""
+    return said
+
+
+def test_nothing_of_dask_runs_or_is_served_that_is_not_needed():
+    """No pages, no profiler, at neither coordinator nor lane; one port is open, and five words count there."""
+    where, before = Where("tcp", "127.0.0.1", free_port()), ports(os.getpid())
+
+    async def main():
+        async with (
+            listening(where, None, lambda said: said, lambda _: None),
+            connected(where, None, "lane-1") as transmit,
+        ):
+            assert await transmit(b"said") == b"said"
+            scheduler, worker = (
+                next(server for server in kind._instances if server.status == distributed.Status.running)
+                for kind in (distributed.Scheduler, distributed.Worker)
+            )
+            for server in (scheduler, worker):
+                assert not hasattr(server, "http_server")
+                assert not any("profile" in name for name in server.periodic_callbacks)
+            assert set(scheduler.handlers) == {
+                *("register-worker", "unregister", "heartbeat_worker", "identity", "exchange"),
+            }
+            assert not worker.handlers
+            await worker.heartbeat()
+            assert worker.status is distributed.Status.running
+            assert ports(os.getpid()) - before == {where.port}
+            assert not [thread for thread in threading.enumerate() if "rofile" in thread.name]
+            reader, writer = await asyncio.open_connection(where.host, where.port)
+            writer.write(b"GET /info/main/workers.html HTTP/1.1\r\nHost: any\r\n\r\n")
+            with anyio.move_on_after(1):
+                assert b"HTTP" not in await reader.read()
+            writer.close()
+
+    anyio.run(main)
+
+
+def test_nothing_that_dask_reads_of_a_lane_machine_is_used(tmp_path):
+    """Neither its files nor its variables, where a preload would be code; no port is opened."""
+    config = tmp_path / "home/.config/dask"
+    config.mkdir(parents=True)
+    (config / "x.yaml").write_text("distributed:\n  worker:\n    preload: [evil]\n")
+    (tmp_path / "evil.py").write_text("open('was-here', 'w')\n")
+    own = {"HOME": str(tmp_path / "home"), "DASK_DISTRIBUTED__WORKER__PRELOAD": "['evil']"}
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    port = free_port()
+    with lane_process(tmp_path, port, **own, PYTHONPATH=path) as lane:
+        wait_for(lane, lambda: "waiting for a run" in (tmp_path / "lane.txt").read_text())
+        _joined_by(Where("tcp", "127.0.0.1", port))
+        assert ports(lane.pid) == set()
+    assert not (tmp_path / "was-here").exists()
+
+
+def _joined_by(where):
+    """Returns once a lane has joined a coordinator there."""
+
+    async def main():
+        with anyio.fail_after(60):
+            said = asyncio.Event()
+
+            def heard(_):
+                said.set()
+                return encode(Grant(0, 0.0, is_over=True))
+
+            async with listening(where, None, heard, lambda _: None):
+                await said.wait()
+
+    anyio.run(main)
+
+
+@contextmanager
+def relay(port):
+    """Passes on what two sides of connections say; yields its own port, and all that was said."""
+    said = bytearray()
+
+    def pump(source, sink):
+        while heard := _heard(source):
+            said.extend(heard)
+            try:
+                sink.sendall(heard)
+            except OSError:
+                break
+        for each in (source, sink):
+            each.close()
+
+    def serve():
+        while True:
+            try:
+                near, _ = listener.accept()
+            except OSError:
+                return
+            try:
+                far = socket.create_connection(("127.0.0.1", port))
+            except OSError:
+                near.close()
+                continue
+            for pair in ((near, far), (far, near)):
+                threading.Thread(target=pump, args=pair, daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        yield listener.getsockname()[1], said
+
+
+def _heard(source):
+    try:
+        return source.recv(65536)
+    except OSError:
+        return b""
+
+
+LANE_KEY, LANE_SECRET = "laneKeyId", "secretOfALane"
+AS_LANE = {
+    "ALIBABA_CLOUD_ACCESS_KEY_ID": LANE_KEY,
+    "ALIBABA_CLOUD_ACCESS_KEY_SECRET": LANE_SECRET,
+    "ALIBABA_CLOUD_SECURITY_TOKEN": TOKEN,
+}
+
+
+@contextmanager
+def lane_process(directory, port, **changed):
+    """A lane with credentials of its own, at an address of its own."""
+    lane = ("lane", f"tcp://127.0.0.1:{port}", "--source-address", "127.0.0.2", "--name", "far")
+    with (directory / "lane.txt").open("wb") as said:
+        child = start(*lane, env=AS_LANE | changed, cwd=directory, stdout=said, stderr=said)
+    with child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def test_a_lane_throughout(tmp_path, service):
+    """Plan, run, report, verification, watch and undo: over lanes, whose keys are named and whose secrets are nowhere.
+
+    Nowhere: in no word between coordinator and lane, in no list of processes, in no file, and in nothing that is shown.
+    """
+    service.seed(write_devices(tmp_path / "d.csv", 120))
+    service.tell("access-key", id=LANE_KEY, secret=LANE_SECRET, token=TOKEN)
+    port, shown, far = free_port(), [], {}
+    cluster = ("--cluster", f"tcp://127.0.0.1:{port}", "--lanes", "1", "--rate", "100", "--per-address-rate", "60")
+    where = ("--endpoint", service.url, "--instance", "post-cn-emulator", *cluster)
+
+    def do(*command, status=0):
+        before = len(service.calls())
+        ended = here(*command, cwd=tmp_path).ended(status)
+        shown.append(ended.stdout + ended.stderr)
+        calls = service.calls()[before:]
+        far[command[0]] = {call["operation"] for call in calls if call["address"] == "127.0.0.2"}
+        return " ".join(shown[-1].split())
+
+    with relay(port) as (door, said), lane_process(tmp_path, door) as lane:
+        plan = do("plan", "inactivate-device", "d.csv", *where, "--preflight", "always")
+        how = ("--preflight", "always", "--yes", "--metrics-file", "m.prom", *where)
+        do("run", "inactivate-device", "d.csv", "-o", "r.csv", *how)
+        do("verify", "r.csv", *cluster, "--watch", "1s", "--every", "1s", "--yes")
+        do("undo", "r.csv", *cluster, "--yes")
+        processes = Path(f"/proc/{lane.pid}/cmdline").read_bytes()
+    status = do("status", "r.csv", "--json", status=1)
+    report = do("report", "r.csv", "--format", "text")
+
+    for named in (plan, report):
+        assert f"far (egress {_machine()}/127.0.0.2): {LANE_KEY} from the environment" in named
+        assert f"coordinator (egress {_machine()}/any): {KEY_ID} from the environment" in named
+    assert f'"key":"{LANE_KEY}","source":"the environment"' in status
+    reading = {"GetDeviceCertificate", "ListDeviceCertificateByCaSn"}
+    assert all(far[command] & reading for command in ("plan", "run", "verify"))
+    assert "InactivateDeviceCertificate" in far["run"]
+    assert "ActiveDeviceCertificate" in far["undo"]
+    assert re.search(r'^bulkcert_lane_calling{[^}]*lane="far"', (tmp_path / "m.prom").read_text(), re.MULTILINE)
+    written = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
+    everything = [bytes(said), processes, *written, *map(str.encode, shown)]
+    assert LANE_KEY.encode() in said
+    for secret in (LANE_SECRET, TOKEN, SECRET):
+        assert not any(secret.encode() in each for each in everything), secret
+
+
+def _machine():
+    return Path("/proc/sys/kernel/random/boot_id").read_text().split("-")[0]
