@@ -15,7 +15,7 @@ from program import INSTANCE, UNHURRIED, start
 
 from bulkcert.store.database import reading
 
-TABLES = ("run", "session", "certificate", "claim", "attempt", "control")
+TABLES = ("run", "session", "certificate", "claim", "attempt", "control", "tally")
 HTML = b"</html>"
 FASTER = ("--rate", "200000", "--per-address-rate", "200000", "--limits-raised")
 

@@ -30,7 +30,6 @@ ROWS = 10
 WRITER = """
 import sys
 from pathlib import Path
-from unittest.mock import Mock
 import anyio
 from bulkcert.store.outcome import Outcome, Record
 from bulkcert.store.store import Store
