@@ -15,7 +15,7 @@ from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
-from blows import ENDED, begin, strike, wait_at_most, wait_until_over
+from blows import ENDED, PATIENCE_S, begin, strike, wait_at_most, wait_until_over
 from cluster import free_port
 from forked import Forked
 from killed_run import Arrivals, Figures, Trial, must, serials_of, showing, states_of
@@ -134,7 +134,7 @@ def kill_until_through(trial, stage, arrivals, left, figures):
         session, _ = begin(command, trial.chance, cwd=trial.input.parent)
         if kills < left:
             blow, lanes = strike_some(trial, session, left - kills, figures)
-        said = b"".join(session.communicate(timeout=300))
+        said = b"".join(session.communicate(timeout=PATIENCE_S))
         figures.sessions += 1
         phase, calls = trial.phase(stage, began, session), arrivals.new()
         trial.take_stock(stage, calls, known)

@@ -9,7 +9,7 @@ import json
 import signal
 from contextlib import suppress
 
-from blows import ENDED, begin, strike, wait_at_most
+from blows import ENDED, PATIENCE_S, begin, strike, wait_at_most
 from killed_run import must
 from program import INSTANCE, UNHURRIED, start
 
@@ -103,7 +103,7 @@ def kill_at_rest(trial, left, figures, **how):
         if kills < left and not blow:
             wait_at_most(child, chance.uniform(0, 0.4))
             blow = strike(child, chance)
-        said = b"".join(child.communicate(timeout=300))
+        said = b"".join(child.communicate(timeout=PATIENCE_S))
         what = f"{name} ended with {child.returncode} by {blow or 'itself'}: {said.decode()}"
         after = picture(trial)
         must(after[1] == before[1], f"another file than before: {what}")
@@ -130,7 +130,7 @@ def kill_next_to(trial, session, figures):
     is_killed = child.poll() is None
     if is_killed:
         child.send_signal(signal.SIGKILL)
-    said = b"".join(child.communicate(timeout=300))
+    said = b"".join(child.communicate(timeout=PATIENCE_S))
     what = f"{name} next to {session.pid} ended with {child.returncode}: {said.decode()}"
     must(child.returncode in {0, -9, *ENDED} and b"Traceback" not in said, what)
     figures.kills[f"next to a session: {name}"] += is_killed
