@@ -78,7 +78,7 @@ def strike_lane(trial, figures):
         blow = "SIGSTOP, SIGCONT"
     else:
         blow = strike(lane, chance)
-        wait_at_most(lane, chance.uniform(0, 1))
+        lane.wait(PATIENCE_S)
     figures.kills["lane"] += 1
     figures.blows[f"{blow} at a lane"] += 1
     trial.lanes()
