@@ -2,8 +2,8 @@
 
 import signal
 import sys
-import threading
 from enum import IntEnum
+from types import FrameType
 from typing import NoReturn
 
 
@@ -92,7 +92,6 @@ class DroppedSignals:
 
     def __init__(self) -> None:
         self._first: KeyboardInterrupt | None = None
-        self._again = threading.Timer(self.AGAIN_S, signal.pthread_kill)
 
     def __call__(self, what: "sys.UnraisableHookArgs") -> None:
         """Takes what could not be raised; what is no signal is shown, as always."""
@@ -100,14 +99,18 @@ class DroppedSignals:
             sys.__unraisablehook__(what)
             return
         self._first = self._first or error
-        number = error.status - 128 if isinstance(error, SignalError) else signal.SIGINT
-        self._again = threading.Timer(self.AGAIN_S, signal.pthread_kill, (threading.main_thread().ident, number))
-        self._again.daemon = True
-        self._again.start()
+        signal.signal(signal.SIGALRM, self._raise)
+        signal.setitimer(signal.ITIMER_REAL, self.AGAIN_S, self.AGAIN_S)
+
+    def _raise(self, _number: int, frame: FrameType | None) -> None:
+        # Here it would be dropped once more.
+        if self._first is not None and (frame is None or frame.f_code is not DroppedSignals.__call__.__code__):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise self._first
 
     def cause_of(self, error: BaseException) -> BaseException:
         """Returns what has ended a command, given the error: after a signal that was dropped, the signal."""
-        self._again.cancel()
+        signal.setitimer(signal.ITIMER_REAL, 0)
         return self._first if self._first and not isinstance(error, BulkcertError) else error
 
 

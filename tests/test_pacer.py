@@ -122,7 +122,7 @@ async def _sends(pacer, workers, wanted):
 
     async def worker():
         while len(times) < wanted and await pacer.acquire():
-            times.append(time.monotonic())
+            times.append(asyncio.get_running_loop().time())
 
     async with anyio.create_task_group() as group:
         for _ in range(workers):
@@ -185,15 +185,29 @@ async def test_what_goes_ahead():
     assert passed == ["ahead", *["in turn"] * 20]
 
 
+class Simulated(asyncio.SelectorEventLoop):
+    """A loop whose time is that of its timers: nobody waits, and no machine is too slow."""
+
+    _now = 0.0
+
+    def time(self):
+        return self._now
+
+    def _run_once(self):
+        if not self._ready and self._scheduled:
+            self._now = max(self._now, self._scheduled[0].when())
+        super()._run_once()
+
+
 @pytest.mark.parametrize(("cap", "lanes", "wanted"), [(15, 1, 12), (249, 2, 250), (1000, 2, 1000)])
-@pytest.mark.parametrize("factory", [None, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("factory", [None, uvloop.new_event_loop, Simulated], ids=["asyncio", "uvloop", "simulated"])
 def test_all_lanes_pass_on_one_timer(cap, lanes, wanted, factory):
     """Lanes reach their rate, and none passes it; the timer wakes a few times for each send, and never in circles."""
     ticks = []
 
     class Counting(Ticker):
         def _tick(self):
-            ticks.append(time.monotonic())
+            ticks.append(self.loop.time())
             super()._tick()
 
     async def measure():
@@ -206,5 +220,6 @@ def test_all_lanes_pass_on_one_timer(cap, lanes, wanted, factory):
         for at in sent:
             window.sent(at)
         assert window.worst <= cap
-        assert (len(sent) - burst_for(cap)) / (sent[-1] - sent[0]) > 0.5 * bucket_rate(cap)
+        if factory is Simulated:
+            assert (len(sent) - burst_for(cap)) / (sent[-1] - sent[0]) > 0.97 * bucket_rate(cap)
     assert len(ticks) < 3 * len(times[0]) + 50

@@ -27,6 +27,7 @@ def measure(directory):
         pinning.finish()
     empty = sqlite3.connect(":memory:", check_same_thread=False)
     make_tables(empty)
+    empty.execute("INSERT INTO tally (id) VALUES (1)")
     rows = write_results(directory / "r.parquet", pinned, lambda query, *about: query(empty, *about)).rows
     # Not ru_maxrss: a child inherits its parent's there.
     status = Path("/proc/self/status").read_text()

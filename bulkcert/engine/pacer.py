@@ -262,7 +262,8 @@ class Pacer:
     async def change(self, cap: int) -> None:
         """Changes the cap, in calls per second, at least 1: the new bucket is empty."""
         self._fill(cap)
-        await self._take(self._burst)
+        await self._bucket.acquire(self._burst)
+        self._taken(self._burst)
         self._ticker.wake()
 
     async def acquire(self, *, ahead: bool = False) -> bool:
@@ -276,20 +277,25 @@ class Pacer:
             cost = await self._turn(deque.appendleft if ahead else deque.append)
         while cost > self._burst:
             # More than the bucket holds: in parts, and nobody passes meanwhile.
-            await self._take(self._burst)
+            await self._bucket.acquire(self._burst)
+            self._taken(self._burst)
             cost = (cost - self._burst) * bool(await self._turn(deque.appendleft))
         if cost:
-            await self._take(cost)
+            await self._bucket.acquire(cost)
+            self._taken(cost)
         return cost > 0 and not self._ticker.is_stopped
 
-    async def _turn(self, join: Callable[[deque[asyncio.Future[float]], asyncio.Future[float]], None]) -> float:
-        """Waits to be released; returns what the call costs, 0 if the run is stopping."""
-        if self._ticker.is_stopped:
-            return 0.0
+    def _turn(
+        self, join: Callable[[deque[asyncio.Future[float]], asyncio.Future[float]], None]
+    ) -> asyncio.Future[float]:
+        """Returns what becomes, on release, the cost of the call; 0 if the run is stopping."""
         turn: asyncio.Future[float] = self._loop.create_future()
-        join(self.waiting, turn)
-        self._ticker.wake()
-        return await turn
+        if self._ticker.is_stopped:
+            turn.set_result(0.0)
+        else:
+            join(self.waiting, turn)
+            self._ticker.wake()
+        return turn
 
     def release(self, cost: float) -> float:
         """Releases as many as the bucket has room for at this cost each; all if it is 0.
@@ -310,7 +316,6 @@ class Pacer:
         left_s = self._empty_at - self._loop.time()
         return self._burst - max(0.0, left_s) * self._rate + _ROUNDING
 
-    async def _take(self, cost: float) -> None:
-        """Takes what a call costs, as soon as the bucket has room for it."""
-        await self._bucket.acquire(cost)
+    def _taken(self, cost: float) -> None:
+        """Takes note of what the bucket has just given."""
         self._empty_at = max(self._empty_at, self._loop.time()) + cost / self._rate

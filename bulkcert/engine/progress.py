@@ -115,7 +115,8 @@ class Progress(Counts, kw_only=True):
         """Takes note of the answer to one attempt, or that there was none."""
         self.latency_counts[bisect_left(LATENCY_BOUNDS_S, answer.latency_ms / 1000)] += 1
         self.latency_sum_s += answer.latency_ms / 1000
-        if code := counted_as(answer.code, self.codes):
+        if answer.code:
+            code = counted_as(answer.code, self.codes)
             self.codes[code] += 1
             self.last_error = f"{answer.code}: {answer.message}"
             # Taken out and put back, so that the newest is the last.

@@ -45,6 +45,9 @@ class Connection(asyncio.Protocol):
         """Time of the loop since which there is no call in flight."""
         self.is_lost = False
         self._loop = asyncio.get_running_loop()
+        self._body: list[bytes] = []
+        self.on_body = self._body.append
+        """Takes a piece of the body, as the parser calls it."""
         self._parser = httptools.HttpResponseParser(self)
         self._waiting: asyncio.Future[RawResponse | httpx.TransportError] | None = None
         self._readable = select.poll()
@@ -77,7 +80,7 @@ class Connection(asyncio.Protocol):
         self._is_over = self._is_head_over = False
         self._received = 0
         self._headers: list[tuple[bytes, bytes]] = []
-        self._body: list[bytes] = []
+        self._body.clear()
         self.deadline = deadline
         self._waiting = waiting = self._loop.create_future()
         self._write(request)
@@ -165,10 +168,6 @@ class Connection(asyncio.Protocol):
         if self._status < 100:  # noqa: PLR2004 - no status of HTTP
             raise ValueError
         self._is_head_over = self._status >= 200  # noqa: PLR2004 - what is below is not yet the answer
-
-    def on_body(self, piece: bytes) -> None:
-        """Takes a piece of the body."""
-        self._body.append(piece)
 
     def on_message_complete(self) -> None:
         """Takes note that an answer is whole."""
