@@ -8,7 +8,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from bulkcert.errors import BulkcertError, ExitStatus
@@ -66,7 +66,7 @@ def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
             db.execute("PRAGMA cache_size = -16000")
             db.execute("BEGIN IMMEDIATE")
         except BaseException:
-            db.close()
+            _leave(path, db)
             raise
     return db, network
 
@@ -158,7 +158,7 @@ def _open(path: Path, mode: str, status: ExitStatus) -> tuple[sqlite3.Connection
             _confirm_whole(path, db, status)
         db.execute("COMMIT")
     except BaseException:
-        db.close()
+        _leave(path, db)
         raise
     return db, has_tables
 
@@ -176,13 +176,25 @@ def _confirm_whole(path: Path, db: sqlite3.Connection, status: ExitStatus) -> No
         raise damaged(path, f"{log.name}, which belongs to it, is missing or empty", status)
 
 
-def rest(db: sqlite3.Connection) -> None:
+def rest(path: Path, db: sqlite3.Connection) -> None:
     """Closes the file of a writer; at rest it is one, which can be copied, and read where nothing may be written."""
     # What a killed session has left in the log is in the file from now on.
     all_here = "UPDATE session SET logged = 0 WHERE ended_at IS NULL AND logged"
     for statement in ("ROLLBACK", all_here, "PRAGMA journal_mode = DELETE"):
         with suppress(sqlite3.Error, UnicodeDecodeError):  # nothing was drafted, no run was begun, or it is damaged
             db.execute(statement)
+    _leave(path, db)
+
+
+def _leave(path: Path, db: sqlite3.Connection) -> None:
+    """Closes a file whose log stays, if it has one: that of a session that was killed, which is damaged without it.
+
+    The last connection that could write would take it away. A reader cannot, and outlives this one.
+    """
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as reader:
+        reader.execute("PRAGMA busy_timeout = 0")
+        reader.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+        db.close()
     db.close()
 
 

@@ -57,7 +57,7 @@ class Store:
         self.db, self.on_network = connect(path)
         """The second: whether its file is on another machine, so that readers and the writer wait for each other."""
         # Also where nobody closes it: SQLite alone would take the log away and leave the file in need of one.
-        self._rest = weakref.finalize(self, rest, self.db)
+        self._rest = weakref.finalize(self, rest, path, self.db)
         self._turn = threading.Lock()
         self._undoes = False
         self._claims_alone = False

@@ -50,6 +50,9 @@ def undone_rows(summary: Summary, undo: Undo) -> Iterator[tuple[str, str | Text]
     yield from failed_lines(summary.failed)
     status = summary.latest.exit_status or ExitStatus.OK
     words = tr("all of it is undone") if status == ExitStatus.OK else tr("not all of it is undone")
+    if status == ExitStatus.OK and summary.unknown_before:
+        rows = counted(summary.unknown_before, "row")
+        words = tr("all is undone but {rows}: what they were before is not known", rows=rows)
     yield tr("exit status"), f"{status}{tr(': ')}{words}"
 
 
