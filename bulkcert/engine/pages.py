@@ -5,8 +5,9 @@ from itertools import islice
 
 import anyio
 
-from bulkcert.engine.lanes import CallResult, Lane, Lanes, refusal
+from bulkcert.engine.lanes import CallResult, Lane, Lanes
 from bulkcert.engine.listing import Listing
+from bulkcert.engine.refusals import refusal
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.certificates import Page
 from bulkcert.service.client import Response
