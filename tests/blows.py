@@ -4,9 +4,12 @@ import signal
 import time
 
 from forked import Forked
-from program import start, wait_for
+from program import start
 
 from bulkcert.errors import ExitStatus
+
+PATIENCE_S = 900
+"""How long a command may take at most, beside all that others do."""
 
 SIGNALS = {
     (signal.SIGKILL,): 12,
@@ -68,8 +71,11 @@ def strike(child, chance, most_s=0.1):
 
 
 def wait_until_over(child, condition):
-    """Waits until something is so, or a command has ended."""
-    wait_for(None, lambda: child.poll() is not None or condition(), pause_s=0.001)
+    """Waits until something is so, or a command has ended, however busy the machine is."""
+    until = time.monotonic() + PATIENCE_S
+    while child.poll() is None and not condition():
+        assert time.monotonic() < until, f"{child.args} has not ended within {PATIENCE_S} s"
+        time.sleep(0.001)
 
 
 def wait_at_most(child, seconds):

@@ -6,7 +6,6 @@ forks itself for each command; how the command begins in an interpreter of its o
 """
 
 import atexit
-import contextlib
 import ctypes
 import gc
 import importlib
@@ -183,9 +182,10 @@ def main():
         importlib.import_module(module)
     gc.collect()
     gc.freeze()
-    with contextlib.suppress(KeyboardInterrupt):
-        command, files = serve(socket.socket(fileno=int(sys.argv[1])))
-        become(command, files)
+    try:
+        become(*serve(socket.socket(fileno=int(sys.argv[1]))))
+    except KeyboardInterrupt:  # before the command is there that would say so
+        raise SystemExit(128 + signal.SIGINT) from None
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from blows import ENDED, begin, strike, wait_at_most, wait_until_over
+from blows import ENDED, PATIENCE_S, begin, strike, wait_at_most, wait_until_over
 from kill_readers import kill_at_rest, kill_next_to
 from killed_run import Arrivals, Figures, Trial, Violation, fresh, must, part_of, serials_of, showing, states_of
 from program import emulator
@@ -80,7 +80,7 @@ def kill_until_through(trial, stage, arrivals, left, figures, *, traced, loading
                 kills += kill_next_to(trial, child, figures)
             let_go(trial, stage, child, began)
             blow = strike(child, chance)
-        _, said = child.communicate(timeout=300)
+        said = b"".join(child.communicate(timeout=PATIENCE_S))
         figures.sessions += 1
         phase = trial.phase(stage, began, child)
         trial.take_stock(stage, arrivals.new(), known)

@@ -15,7 +15,7 @@ from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
-from blows import ENDED, begin, strike, wait_at_most, wait_until_over
+from blows import ENDED, PATIENCE_S, begin, strike, wait_at_most, wait_until_over
 from cluster import free_port
 from forked import Forked
 from killed_run import Arrivals, Figures, Trial, must, serials_of, showing, states_of
@@ -78,7 +78,7 @@ def strike_lane(trial, figures):
         blow = "SIGSTOP, SIGCONT"
     else:
         blow = strike(lane, chance)
-        wait_at_most(lane, chance.uniform(0, 1))
+        lane.wait(PATIENCE_S)
     figures.kills["lane"] += 1
     figures.blows[f"{blow} at a lane"] += 1
     trial.lanes()
@@ -102,21 +102,21 @@ def strike_some(trial, session, left, figures):
     return "", lanes
 
 
-def confirm_repeated(trial, calls, lanes, was_killed, ended):
+def confirm_repeated(session, calls, lanes, *, was_killed):
     """Confirms that a session has not called more rows again than it says, or than those held that were struck.
 
     Args:
-        trial: The run.
+        session: As the store has it; one that has ended says how many calls it has handed over.
         calls: Those that came while it went.
         lanes: How many blows fell on lanes meanwhile.
         was_killed: Whether the session before it was, whose lanes may have had calls still.
-        ended: Whether it has come to its own end, so that it says how many calls it has handed over.
     """
     called = Counter((call["ca_sn"], call["device_sn"]) for call in calls if call["operation"] in CHANGES)
     again = called.total() - len(called)
     most = HELD * len(LANES) * was_killed
-    if ended:
-        most += figures_of(status_of(trial.files).session).handed_over
+    if session.ended_at is not None:
+        stats = figures_of(session)
+        most += stats.handed_over if stats else 0
     else:
         most += HELD * lanes
     must(again <= most, f"{again} calls were made again in one session, and {most} at most may be")
@@ -134,15 +134,15 @@ def kill_until_through(trial, stage, arrivals, left, figures):
         session, _ = begin(command, trial.chance, cwd=trial.input.parent)
         if kills < left:
             blow, lanes = strike_some(trial, session, left - kills, figures)
-        _, said = session.communicate(timeout=300)
+        said = b"".join(session.communicate(timeout=PATIENCE_S))
         figures.sessions += 1
         phase, calls = trial.phase(stage, began, session), arrivals.new()
         trial.take_stock(stage, calls, known)
         ends = session.returncode if session.returncode > 0 else -9 if blow else 0
         what = f"{stage}: {command[0]} ended with {session.returncode} by {blow or 'itself'}: {said.decode()}"
-        figures.again += confirm_repeated(
-            trial, calls, lanes, was_killed, ended=ends != -9 and trial.has_begun(session)
-        )
+        if trial.has_begun(session):
+            newest = status_of(trial.files).session
+            figures.again += confirm_repeated(newest, calls, lanes, was_killed=was_killed)
         kills, was_killed = kills + lanes, bool(blow)
         if session.returncode == 0 or (is_over and session.returncode == 1):
             trial.prove(stage)
@@ -168,10 +168,12 @@ def torment(kills, rows, seed, figures):
                 trial = ClusterTrial(open_, running, Path(place), "inactivate-device", certificates, chance)
                 trial.prepare()
                 before = states_of(running)
-                killed += kill_until_through(trial, "run", arrivals, min(6, kills - killed), figures)
-                killed += kill_until_through(trial, "undo", arrivals, min(6, kills - killed), figures)
-                must(states_of(running) == before, "after the undo not every certificate is as it was")
-                killed += kill_until_through(trial, "redo", arrivals, min(6, kills - killed), figures)
+                for stage in ("run", "undo", "redo"):
+                    if killed >= kills:
+                        break
+                    killed += kill_until_through(trial, stage, arrivals, min(6, kills - killed), figures)
+                    is_undone = stage != "undo" or states_of(running) == before
+                    must(is_undone, "after the undo not every certificate is as it was")
                 said = "".join(trial.said(number).read_text() for number in LANES)
                 must("Traceback" not in said, said)
             figures.runs += 1

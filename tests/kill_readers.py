@@ -5,16 +5,17 @@ there; once the command was let go to its end nothing is left of those before. N
 have without.
 """
 
+import json
 import signal
 from contextlib import suppress
 
-from blows import ENDED, begin, strike, wait_at_most
+from blows import ENDED, PATIENCE_S, begin, strike, wait_at_most
 from killed_run import must
-from program import start
+from program import INSTANCE, UNHURRIED, start
 
 from bulkcert.store.database import reading
 
-TABLES = ("run", "session", "certificate", "claim", "attempt", "control")
+TABLES = ("run", "session", "certificate", "claim", "attempt", "control", "tally")
 HTML = b"</html>"
 FASTER = ("--rate", "200000", "--per-address-rate", "200000", "--limits-raised")
 
@@ -26,8 +27,11 @@ AT_REST = {
     "export, Parquet": ("export", "-o", "copy.parquet", "--overwrite"),
     "export again": ("export",),
     "export --check": ("export", "--check"),
+    "inventory": ("inventory", "-o", "there.csv", "--overwrite"),
+    "plan": ("plan", "-o", "r.plan.json", "--overwrite"),
 }
-"""What is typed before and behind the results, while no session goes."""
+"""What is typed while no session goes, but for the results and where the service is."""
+PRODUCTS = ("shown.html", "copy.csv", "copy.parquet", "there.csv", "r.plan.json")
 
 NEXT_TO_IT = {
     **{name: AT_REST[name] for name in ("status", "report", "export")},
@@ -35,6 +39,7 @@ NEXT_TO_IT = {
     "report --live": ("report", "--live"),
     "control --rate": ("control", *FASTER),
     "control --continue": ("control", "--continue"),
+    "control --stop": ("control", "--stop"),
 }
 """The same while one goes."""
 
@@ -56,6 +61,9 @@ def left_of(trial):
 
 def command_of(trial, words):
     """Returns what is typed about a run."""
+    if words[0] in ("inventory", "plan"):
+        where = ("--endpoint", trial.running.url, "--instance", INSTANCE, *UNHURRIED)
+        return (*words, *where) if words[0] == "inventory" else (*words, trial.action.name, trial.results, *where)
     return words[0], trial.results, *words[1:]
 
 
@@ -67,6 +75,12 @@ def confirm_made(trial, words):
     made = product.read_bytes()
     if product.suffix == ".html":
         must(made.rstrip().endswith(HTML), f"{product} is cut")
+    elif product.suffix == ".json":
+        json.loads(made)
+    elif words[0] == "inventory":
+        devices = sum(len(serials) > 1 for serials in trial.running.all_states())
+        lines = made.count(b"\n")
+        must(lines == devices + 1, f"{product} has {lines} lines, for {devices} devices")
     elif product.suffix == ".csv":
         must(made == trial.results.read_bytes(), f"{product} differs from the results")
     else:
@@ -81,7 +95,7 @@ def kill_at_rest(trial, left, figures, **how):
     name = chance.choice([*AT_REST])
     words, before, known_left = AT_REST[name], picture(trial), left_of(trial)
     must(not known_left, f"after a session to its end there are {known_left}")
-    for product in ("shown.html", "copy.csv", "copy.parquet"):
+    for product in PRODUCTS:
         (trial.input.parent / product).unlink(missing_ok=True)
     while True:
         traced = how["traced"] and kills < left and chance.random() < 0.5
@@ -89,7 +103,7 @@ def kill_at_rest(trial, left, figures, **how):
         if kills < left and not blow:
             wait_at_most(child, chance.uniform(0, 0.4))
             blow = strike(child, chance)
-        said = b"".join(child.communicate(timeout=300))
+        said = b"".join(child.communicate(timeout=PATIENCE_S))
         what = f"{name} ended with {child.returncode} by {blow or 'itself'}: {said.decode()}"
         after = picture(trial)
         must(after[1] == before[1], f"another file than before: {what}")
@@ -116,7 +130,7 @@ def kill_next_to(trial, session, figures):
     is_killed = child.poll() is None
     if is_killed:
         child.send_signal(signal.SIGKILL)
-    said = b"".join(child.communicate(timeout=300))
+    said = b"".join(child.communicate(timeout=PATIENCE_S))
     what = f"{name} next to {session.pid} ended with {child.returncode}: {said.decode()}"
     must(child.returncode in {0, -9, *ENDED} and b"Traceback" not in said, what)
     figures.kills[f"next to a session: {name}"] += is_killed

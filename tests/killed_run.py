@@ -148,7 +148,7 @@ class Trial:
             watch = ("--watch", "2s", "--every", "1s", "--yes") if self.watches else ()
             if not (begun and self.watches and self.chance.random() < 0.5):
                 return ("verify", self.results, "-q", *self.pace, *watch)
-        if begun and (not self.input.exists() or self.chance.random() < 0.5):
+        if begun and (stage == "verify" or not self.input.exists() or self.chance.random() < 0.5):
             return ("resume", self.results, "--yes", "-q", *sure)
         if stage == "run":
             where = ("--endpoint", self.running.url, "--instance", INSTANCE, "--yes")

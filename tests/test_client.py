@@ -246,8 +246,8 @@ async def test_one_certificate():
     assert [found.status for found in answer.page.certificates] == [Status.INACTIVE]
 
 
-NO_DATA = (Verdict.FAILED, "Client.NoData")
-WRONG_ECHO = (Verdict.FAILED, "Client.WrongEcho")
+NO_DATA = (Verdict.RETRY, "Client.NoData")
+WRONG_ECHO = (Verdict.RETRY, "Client.WrongEcho")
 NOT_UTF8 = '{"Data":{"DeviceCertificateVOS":[{"DeviceSn":"1","DeviceName":"\udcff"}]}}'
 UNREAD = {
     "list without data": (LIST, 200, '{"RequestId":"R"}', *NO_DATA),

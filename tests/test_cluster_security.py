@@ -6,7 +6,7 @@ import re
 import socket
 import ssl
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,6 +66,39 @@ async def _without_certificate(where, own):
     except OSError:
         return b""
     return said
+
+
+class Code:
+    """Runs when it is unpickled."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.file),)
+
+
+@pytest.mark.parametrize("packed", ["ToPickle", "Serialize"])
+def test_a_stolen_key_runs_no_code(two_clusters, tmp_path, packed):
+    """What a lane sends is read as data alone; who sends more is not heard, and the others are."""
+    where = Where("tls", "127.0.0.1", free_port())
+    lane, ran = keys_of(two_clusters[0], "lane-1.pem"), tmp_path / "ran"
+
+    async def main():
+        async with listening(where, keys_of(two_clusters[0], "coordinator.pem"), lambda said: said, lambda _: None):
+            context = lane.context()
+            comm = await distributed.comm.connect(str(where), ssl_context=context, require_encryption=True)
+            code = getattr(distributed.protocol, packed)(Code(ran))
+            for said in (code, {"said": b"", "more": [code]}):
+                # What the coordinator answers to it is an object as well.
+                with suppress(OSError, TypeError), anyio.move_on_after(5):
+                    await comm.write({"op": "exchange", "said": said, "reply": True})
+                    await comm.read()
+            assert not ran.exists()
+            async with connected(where, lane, "lane-1") as transmit:
+                assert await transmit(b"said") == b"said"
+
+    anyio.run(main)
 
 
 def test_nothing_of_dask_runs_or_is_served_that_is_not_needed():

@@ -262,11 +262,12 @@ def test_rows_of_a_lane_that_falls_silent_go_to_others():
             await anyio.sleep(1.0)
             fleet.cut.add("one")
             cut_at = clock()
-            await anyio.sleep(3.0)
-            silent = fleet.state("one")
+            # After its lease; later where this process itself gets no turn, which is no silence of others.
+            await anyio.sleep(2.0)
+            while fleet.state("one").doing != "silent":  # noqa: ASYNC110 - it is seen, not said
+                await anyio.sleep(0.05)
             last = max(at for at, _ in one.asked)
             fleet.cut.clear()
-        assert silent.doing == "silent"
         assert last < cut_at + 2.0
         assert fleet.progress.handed_over or fleet.lanes._pool.handed_over
         counts = [serial for _, serial in one.asked + two.asked]

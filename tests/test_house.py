@@ -21,6 +21,14 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = {path.relative_to(ROOT): ast.parse(path.read_text()) for path in sorted(ROOT.rglob("*.py"))}
 
 
+def test_nothing_else_is_at_the_top():
+    """A clone has these and dot files: what a command has left behind there is not committed."""
+    if (top := ROOT.parent).joinpath("pyproject.toml").exists():
+        assert {path.name for path in top.iterdir() if not path.name.startswith((".", "__"))} == {
+            *("README.md", "bulkcert", "jobs", "pyproject.toml", "tests")
+        }
+
+
 def room_of(path):
     return path.parts[0].removesuffix(".py")
 

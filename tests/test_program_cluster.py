@@ -10,6 +10,8 @@ import time
 
 import cluster
 import pytest
+from kill_cluster import torment
+from killed_run import Figures
 from program import bulkcert, here, start, wait_for, write_devices
 
 from bulkcert.fleet.keys import make_keys
@@ -19,6 +21,14 @@ from bulkcert.fleet.keys import make_keys
 def test_whatever_happens(tmp_path, scenario):
     """Every row has one outcome, the limits are kept, and what was called twice is said."""
     cluster.play(scenario, tmp_path)
+
+
+def test_kills_over_lanes():
+    """Lanes and coordinators end at random instants: see ``kill_cluster`` for what is proved."""
+    seen = Figures()
+    torment(2, 120, seed=3, figures=seen)
+
+    assert seen.kills.total() == 2
 
 
 def test_keys(tmp_path):

@@ -89,6 +89,27 @@ def test_a_list_that_is_mostly_done(tmp_path, service):
     assert service.report().arrivals == 40, "what is done is not looked at again"
 
 
+def test_a_page_without_data(tmp_path, service):
+    """It is asked for again, so that no row is called whose state could be read."""
+    place = Place(tmp_path, service, 1000, cas=2, state=lambda number: INACTIVE if number % 2 else ACTIVE)
+    service.tell("faults", shares={f"{BY_CA}:no-echo": 0.3}, seed=5)
+    place.run("--attempts", "12").ended(0)
+
+    place.judge()
+    assert service.report().operations[BY_CA] > 10
+
+
+def test_pages_that_never_have_data(tmp_path, service):
+    """A CA that cannot be listed is said to be, with the reason; its rows are called, and the others are listed."""
+    place = Place(tmp_path, service, 100, state=lambda _: INACTIVE)
+    service.tell("faults", shares={f"{BY_CA}:no-echo": 1.0}, seed=5)
+    reason = "ListDeviceCertificateByCaSn: Client.NoData: HTTP 200 without the Data that was asked for"
+    finished = place.run("--attempts", "1").ended(0)
+
+    assert reason in " ".join(finished.stderr.split())
+    assert outcomes(place.results) == {"succeeded": 100}
+
+
 def test_all_done_already(tmp_path, service):
     """Where all rows are as they should be, nothing is called, and that is a success."""
     place = Place(tmp_path, service, 300, state=lambda _: INACTIVE)

@@ -105,6 +105,13 @@ STANDS = [
         "to do it again: bulkcert resume R --retry undone",
     ),
     (
+        ["undone", "succeeded"],
+        [ENDED, UNDO],
+        ("ended", 1),
+        "UNDONE: 1 of 2 certificates is active again; ended at 2027-01-15T08:01:02Z with 1",
+        "to undo the rest: bulkcert undo R --include-unknown",
+    ),
+    (
         ["undone", row(claimed_by=2, sent=True)],
         [ENDED, UNDO],
         ("ended", 1),

@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import anyio
 import msgspec
@@ -553,6 +554,26 @@ def test_a_log_that_is_lost(path, empty):
         with pytest.raises(BulkcertError, match=r"store\.sqlite-wal, which belongs to it, is missing") as refused:
             opens()
         assert refused.value.status == status
+
+
+@pytest.mark.parametrize("fails", ["opening", "closing"])
+def test_whoever_fails_takes_no_log_away(path, monkeypatch, fails):
+    """A signal or the disk ends a command while it opens or closes the file of a killed session: it is whole still."""
+    store = session(path)
+    store.claim([2, 3])
+    if fails == "closing":
+        store.db.set_authorizer(lambda *_: sqlite3.SQLITE_DENY)
+        store.close()
+    else:
+        killed(store)
+        with monkeypatch.context() as broken:
+            broken.setattr(database, "confirm_pages", Mock(side_effect=KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                Store(path)
+
+    assert asked(path, queries.in_doubt) == 2
+    ended(session(path))
+    assert not Path(f"{path}-wal").exists()
 
 
 def test_another_version(path):

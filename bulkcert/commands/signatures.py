@@ -54,6 +54,7 @@ def policy(action: ActionName, *, options: PolicyOptions = PolicyOptions()) -> i
     bulkcert policy inactivate-ca --undo --instance ID
 
     What is called mq:Unregister… there is the permission to inactivate; it deletes nothing.
+    Each lane on another machine needs the same.
 
     Args:
         action: What the run will do with each row.

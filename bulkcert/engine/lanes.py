@@ -1,6 +1,5 @@
 """Lanes: paced clients that make calls until they are settled, and what every answer means for all of them together."""
 
-import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -12,13 +11,13 @@ from bulkcert.engine.limits import Target
 from bulkcert.engine.outage import PAUSE_S, Outage
 from bulkcert.engine.pacer import Pacer, Ticker, backoff_s
 from bulkcert.engine.progress import LaneProgress, Progress, Stop
-from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.log import bind, event
+from bulkcert.engine.refusals import refusal, refused_by_one, report
+from bulkcert.engine.renewal import Renewal
+from bulkcert.errors import ExitStatus
 from bulkcert.service.client import Client, RegionalClient, Response
-from bulkcert.service.codes import CERTIFICATE_REFUSED, INSTANCE_REFUSED, READING_REFUSED, rule_for
-from bulkcert.service.credentials import RENEW_EVERY_S, CredentialProvider
-from bulkcert.service.operations import INSTANCE_ACCESS, OPERATIONS, Operation
-from bulkcert.service.signing import Credentials
+from bulkcert.service.codes import READING_REFUSED
+from bulkcert.service.credentials import CredentialProvider
+from bulkcert.service.operations import OPERATIONS, Operation
 from bulkcert.service.verdicts import Verdict
 
 _FINAL = frozenset({Verdict.DONE, Verdict.NOT_FOUND, Verdict.FAILED, Verdict.UNRECOGNIZED})
@@ -27,12 +26,6 @@ _REFUSED = frozenset({Verdict.STOP, Verdict.NOT_SENT, Verdict.REFRESH, Verdict.S
 
 _PROBE = OPERATIONS["ListCaCertificate"]
 """What is asked where calls get no answer: about no row, and a refusal is an answer."""
-
-
-_ONE_OF_SEVERAL = (
-    "Correct the instance or the region in the rows of the list, or take these rows out; another list wants other "
-    "results (-o)."
-)
 
 
 class Lane(msgspec.Struct, frozen=True):
@@ -89,10 +82,8 @@ class Lanes:
         service: Target,
         ticker: Ticker | None = None,
     ) -> None:
-        self._provider = provider
+        self._renewal = Renewal(provider, progress)
         self.service = service
-        self._on_trial: Credentials | None = None
-        """Credentials fetched because others had expired, while no call that they signed has been accepted."""
         self.progress = progress
         outages = {endpoint: Outage(time.monotonic()) for endpoint in service.endpoints}
         self.progress.outages = [*outages.values()]
@@ -171,8 +162,8 @@ class Lanes:
             attempts += 1
             answer = await self._send(lane, operation, parameters, attempts)
             charged += self._weigh(answer, operation, parameters, tolerated)
-            if answer.verdict is Verdict.REFRESH:
-                await self._renew_after(answer, operation)
+            if answer.verdict is Verdict.REFRESH and (stop := await self._renewal.after(answer, operation)):
+                self.stop(stop)
             refused, unanswered = refused and answer.verdict in _REFUSED, unanswered or answer.may_be_done
             if answer.verdict in _FINAL or answer.code in tolerated:
                 return CallResult(answer, attempts, final=True, again=False, unanswered=unanswered, refused=refused)
@@ -253,7 +244,7 @@ class Lanes:
         outage = self._outage(parameters)
         progress.count(answer)
         if answer.code:
-            _report(answer)
+            report(answer)
         if answer.is_from_service or verdict is Verdict.THROTTLED:
             outage.answer(now, throttled=verdict is Verdict.THROTTLED)
         else:
@@ -272,56 +263,18 @@ class Lanes:
             self.stop(self._refusal(answer, operation, parameters))
         elif verdict is Verdict.REFRESH:
             return 0
-        elif self._on_trial is not None and answer.is_from_service and answer.credentials == self._on_trial:
-            self._on_trial = None
+        elif self._renewal.on_trial is not None and answer.is_from_service:
+            self._renewal.accepted(answer.credentials)
         return 0 if outage.ongoing else 1
 
     def _refusal(self, answer: Response, operation: Operation, parameters: Mapping[str, str]) -> Stop:
         """Returns why the run ends; what is wrong with one of several instances is wrong with the list."""
-        stop = refusal(answer, operation)
-        if not (named := self._named(parameters)):
-            return stop
-        advice = _ONE_OF_SEVERAL if answer.code in INSTANCE_REFUSED else stop.advice
-        return Stop(stop.status, f"{named}{stop.message}", advice, stop.code)
-
-    async def _renew_after(self, answer: Response, operation: Operation) -> None:
-        """Fetches credentials once for an expired token; the run stops if that brings none that are accepted."""
-        if answer.credentials == self._on_trial:
-            self.stop(refusal(answer, operation))
-            return
-        try:
-            await self._renew(answer.credentials)
-        except BulkcertError as error:
-            self.stop(Stop(error.status, error.message, error.advice))
-            return
-        if self._provider.current == answer.credentials:
-            self.stop(refusal(answer, operation))
-        else:
-            self._on_trial = self._provider.current
+        stop, named = refusal(answer, operation), self._named(parameters)
+        return refused_by_one(stop, named) if named else stop
 
     async def renew_credentials(self) -> None:
         """Keeps the credentials fresh until cancelled; to be run next to the calls."""
-        while True:
-            await anyio.sleep(RENEW_EVERY_S)
-            try:
-                await self._renew(None)
-            except BulkcertError as error:
-                # What is held may still be valid; the service says so when it no longer is.
-                self.progress.last_error = error.message
-
-    async def _renew(self, stale: Credentials | None) -> None:
-        """Fetches credentials; reports if they are others than before, or if there are none."""
-        before = self._provider.current
-        try:
-            await self._provider.renew(stale)
-        except BulkcertError as error:
-            event("credentials_failed", error.message, logging.WARNING, advice=error.advice)
-            raise
-        if (held := self._provider.current) != before:
-            bind(access_key_id=held.access_key_id)
-            event(
-                "credentials_renewed", f"signing with access key {held.access_key_id} from now on", source=held.source
-            )
+        await self._renewal.keep()
 
     def _unreachable(self, reason: str, answer: Response, parameters: Mapping[str, str]) -> None:
         advice = "Check the endpoint and the network; if this address was blocked, wait."
@@ -332,27 +285,3 @@ class Lanes:
                 advice,
             )
         )
-
-
-def _report(answer: Response) -> None:
-    """Names a call that did not succeed at once, to whoever wants to know (-v)."""
-    event(
-        "api_error",
-        f"{answer.code}, request {answer.request_id or 'unknown'}: {answer.message}",
-        logging.DEBUG,
-        code=answer.code,
-        request_id=answer.request_id,
-        http_status=answer.http_status,
-        latency_ms=answer.latency_ms,
-    )
-
-
-def refusal(answer: Response, operation: Operation) -> Stop:
-    """Returns why a run ends whose calls are all refused like this one."""
-    if answer.code == CERTIFICATE_REFUSED:
-        advice = "Check the endpoint; the certificate that it shows is not trusted by this machine."
-        return Stop(ExitStatus.UNAVAILABLE, f"{answer.code}: {answer.message}", advice, answer.code)
-    rule = rule_for(answer.code)
-    said = f"{answer.code} (HTTP {answer.http_status}, request {answer.request_id or 'unknown'}): {answer.message}"
-    ram = f"{operation.ram_action}{f' and {INSTANCE_ACCESS}' if operation.needs_instance_access else ''}"
-    return Stop(rule.exit_status or ExitStatus.INTERNAL, said, rule.advice.format(ram=ram), answer.code)

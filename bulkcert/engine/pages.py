@@ -5,12 +5,13 @@ from itertools import islice
 
 import anyio
 
-from bulkcert.engine.lanes import CallResult, Lane, Lanes, refusal
+from bulkcert.engine.lanes import CallResult, Lane, Lanes
 from bulkcert.engine.listing import Listing
+from bulkcert.engine.refusals import refusal
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.certificates import Page
 from bulkcert.service.client import Response
-from bulkcert.service.codes import rule_for
+from bulkcert.service.codes import NO_DATA, WRONG_ECHO, rule_for
 from bulkcert.service.operations import Operation
 from bulkcert.service.verdicts import Verdict
 
@@ -105,8 +106,13 @@ class _Reading:
 
 
 def concerns_one(settled: CallResult) -> bool:
-    """Returns whether a call was refused for what it asks, which says nothing about others."""
-    return settled.final and settled.answer.verdict is not Verdict.STOP
+    """Returns whether a call is refused for what it asks, which says nothing about others.
+
+    Or, as often as it was asked, holds something else.
+    """
+    if settled.final:
+        return settled.answer.verdict is not Verdict.STOP
+    return not settled.again and settled.answer.code in (NO_DATA, WRONG_ECHO)
 
 
 def unreadable(answer: Response, operation: Operation) -> BulkcertError:

@@ -29,6 +29,7 @@ class Scanned(msgspec.Struct):
 
     Attributes:
         failure: Why it was given up, or None; a row or a CA that cannot be read is left unseen.
+        incomplete: Why rows are left unseen though it was not given up: that of the first CA, or None.
         may_list: Whether certificates may be listed; None where no page was read, or was refused for something else.
         refused: Rows that the service would not answer for, when they were asked for one by one.
         refusal: The newest of these answers, or an empty text.
@@ -36,6 +37,7 @@ class Scanned(msgspec.Struct):
     """
 
     failure: BulkcertError | None = None
+    incomplete: BulkcertError | None = None
     may_list: bool | None = None
     refused: int = 0
     refusal: str = ""
@@ -84,6 +86,8 @@ class StateReader:
             scanned.may_list = self._lanes.progress.pages > 0
         if one_by_one is not None and (failure is None or denied):
             scanned.failure = await self.read_unseen(one_by_one)
+        if self._sightings.unseen:
+            scanned.incomplete = next((each.failure for each in begun if each.failure is not None), None)
         if scanned.failure is None and not self._lanes.stopping.is_set():
             self._lanes.progress.scans += 1
         return scanned

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import anyio
@@ -72,11 +72,25 @@ def load() -> ModuleType:
             "Install it: pip install 'bulkcert[cluster]'",
         ) from error
     config.set(_SETTINGS)
+    _refuse_code()
     # A connection that ends in the middle of something is an error to them, with a traceback; here it is a lane's loss.
     for name in [name for name in logging.root.manager.loggerDict if name.split(".")[0] in ("distributed", "tornado")]:
         log = logging.getLogger(name)
         log.handlers[:], log.propagate = [logging.NullHandler()], False
     return distributed
+
+
+def _refuse_code() -> None:
+    """Lets Dask read nothing but data: to read a pickle is to run code, and any lane may send one."""
+    core: Any = importlib.import_module("distributed.protocol.core")
+    serialize: Any = importlib.import_module("distributed.protocol.serialize")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise TypeError("objects are not read")
+
+    core.pickle = SimpleNamespace(dumps=core.pickle.dumps, loads=refuse)
+    for name, (dumps, _, with_context) in serialize.families.items():
+        serialize.families[name] = (dumps, refuse, with_context)
 
 
 def _without_pages(kind: Any) -> Any:

@@ -10,7 +10,7 @@ from bulkcert.errors import ExitStatus
 from bulkcert.language import later, tr
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.service.certificates import Status
-from bulkcert.service.codes import rule_for
+from bulkcert.service.codes import NO_DATA, WRONG_ECHO, rule_for
 from bulkcert.service.operations import INSTANCE_ACCESS
 from bulkcert.service.verdicts import Verdict
 from bulkcert.store.outcome import Outcome
@@ -60,10 +60,10 @@ _OWN_CODES = {
     "Client.ConnectFailed": later("no connection came about; nothing was sent"),
     "Client.CertificateRefused": later("this machine does not trust the server's certificate"),
     "Client.NoEcho": later("the answer said success without the serial that was sent"),
-    "Client.WrongEcho": later("the answer named another serial than the one that was sent"),
+    WRONG_ECHO: later("the answer named another serial than the one that was sent"),
     "Client.NoCode": later("the answer had no code"),
     "Client.NotJson": later("the answer was not the service's, but of something in front of it"),
-    "Client.NoData": later("the answer held nothing"),
+    NO_DATA: later("the answer held nothing"),
 }
 
 

@@ -70,7 +70,8 @@ def _after_the_end(status: RunStatus) -> Iterator[Step]:
     files, outcomes, doing = status.files, status.outcomes, status.doing
     if status.is_undone:
         yield Step(tr("to do it again"), files.command("resume", "--retry", "undone"))
-        if status.maybe_undone or (doing is not None and doing.kind == "undo" and doing.exit_status):
+        is_left = status.maybe_undone or status.unknown_before
+        if is_left or (doing is not None and doing.kind == "undo" and doing.exit_status):
             yield Step(tr("to undo the rest"), files.command("undo", *_blindly(status)))
         return
     if status.to_call and doing is not None and doing.exit_status != ExitStatus.INPUT_INVALID:

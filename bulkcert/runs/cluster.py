@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from bulkcert.fleet.opening import Cluster
 
 
+INSTALL = "Install it beside bulkcert: pip install 'bulkcert[cluster]', or '.[cluster]' in a clone."
+
+
 def confirm_installed() -> None:
     """Confirms that what several machines need is installed.
 
@@ -23,9 +26,9 @@ def confirm_installed() -> None:
     """
     if find_spec("distributed") is None:
         raise BulkcertError(
-            ExitStatus.USAGE,
+            ExitStatus.MISCONFIGURED,
             "several machines need Dask, which is not installed",
-            "Install it: pip install 'bulkcert[cluster]'",
+            INSTALL,
         )
 
 

@@ -220,19 +220,20 @@ class Inquiry:
         mode = preflight_of(action, self.question.options.preflight)
         before = progress.sends.sends - progress.retries
         await anyio.to_thread.run_sync(lambda: sightings.expect(self._frames()))
-        reader = StateReader(lanes, action, sightings)
+        reader, failure = StateReader(lanes, action, sightings), None
         if mode != "never":
             scanned = await reader.read(one_by_one=self._batches() if mode == "always" else None)
             found.may_list = found.may_list if scanned.may_list is None else scanned.may_list
-            found.unread_because = scanned.failure.message if scanned.failure is not None else ""
+            failure = scanned.failure or scanned.incomplete
             found.registered = {ca: Registered(*counted) for ca, counted in scanned.counted.items() if counted[1]}
             found.are_swapped = await are_swapped(lanes, action, sightings, self._batches())
         found.reading = progress.sends.sends - progress.retries - before
         in_desired_state = 0 if action.deletes else sightings.statuses.count(NUMBER_OF[action.desired_status])
         found.changing = self.check.callable - in_desired_state
         if mode != "always" and self.check.callable < SHORT and not lanes.stopping.is_set():
-            failure = await reader.read_unseen(self._batches())
-            found.unread_because = found.unread_because or (failure.message if failure else "")
+            unreadable_rows = await reader.read_unseen(self._batches())
+            failure = failure or unreadable_rows
+        found.unread_because = failure.message if failure is not None else ""
         if mode == "never":
             found.are_swapped = await are_swapped(lanes, action, sightings, self._batches())
 

@@ -254,8 +254,9 @@ class Run(msgspec.Struct):
             scanned = await reader.read(one_by_one=opened.batches(without=left) if mode == "always" else None)
             if self.found is not None:
                 self.found.registered = {ca: Registered(*counted) for ca, counted in scanned.counted.items()}
+            if (failure := scanned.failure or scanned.incomplete) is not None:
+                progress.unread_because = failure.message
             if scanned.failure is not None:
-                progress.unread_because = scanned.failure.message
                 progress.scans += 1  # it is over, and the run continues
             frames = opened.frames(without=left)
             # What is not listed may be called all the same: it costs little, and "not found" is an outcome of its own.

@@ -9,7 +9,14 @@ import httpx
 import msgspec
 
 from bulkcert.service.certificates import MOST_DIGITS, Certificate, Page, Status, decode_page
-from bulkcert.service.codes import CERTIFICATE_REFUSED, CLOCK_REFUSED, rule_for, verdict_without_code
+from bulkcert.service.codes import (
+    CERTIFICATE_REFUSED,
+    CLOCK_REFUSED,
+    NO_DATA,
+    WRONG_ECHO,
+    rule_for,
+    verdict_without_code,
+)
 from bulkcert.service.operations import Operation
 from bulkcert.service.transport import NotSent
 from bulkcert.service.verdicts import Verdict
@@ -104,7 +111,7 @@ def classify(
         return Classification(Verdict.DONE, "", "", status, request_id)
     code, message = ("Client.NoEcho", f"HTTP {status} without the {operation.result} that was sent")
     if echo is not None:
-        code, message = "Client.WrongEcho", f"HTTP {status} for {operation.result} {echo!r}"
+        code, message = WRONG_ECHO, f"HTTP {status} for {operation.result} {echo!r}"
     return Classification(Verdict.UNANSWERED, code, f"{message}; it may have been done", status, request_id)
 
 
@@ -126,16 +133,19 @@ def _classify_error(
 def _classify_read(
     status: int, content: bytes, operation: Operation, parameters: Mapping[str, str], request_id: str
 ) -> Classification:
-    """Returns the verdict on a success of an operation that reads, with the page that it holds."""
+    """Returns the verdict on a success of an operation that reads, with the page that it holds.
+
+    One that holds nothing, or another certificate, is no answer to what was asked: it is asked again.
+    """
     is_list = "PageNo" in operation.parameters
     try:
         page = decode_page(content, is_list=is_list)
     except _UNREADABLE:
         message = f"HTTP {status} without the {operation.result} that was asked for"
-        return Classification(Verdict.FAILED, "Client.NoData", message, status, request_id)
+        return Classification(Verdict.RETRY, NO_DATA, message, status, request_id)
     if not is_list and not _is_asked_for(found := page.certificates[0], parameters):
         message = f"HTTP {status} for {found.device_sn or found.sn!r}"
-        return Classification(Verdict.FAILED, "Client.WrongEcho", message, status, request_id)
+        return Classification(Verdict.RETRY, WRONG_ECHO, message, status, request_id)
     return Classification(Verdict.DONE, "", "", status, request_id, page=page)
 
 

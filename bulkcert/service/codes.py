@@ -29,6 +29,9 @@ _SECRET = (
 WRONG_INSTANCE = "MqttInstanceNotFound"
 """Code of an instance that the region does not know."""
 
+NO_DATA, WRONG_ECHO = "Client.NoData", "Client.WrongEcho"
+"""Our codes of a success that holds nothing, or something else than what was asked for."""
+
 CLOCK_REFUSED = frozenset({"InvalidTimeStamp.Expired", "InvalidTimeStamp.Format"})
 """Codes of a call whose time is too far from the service's."""
 

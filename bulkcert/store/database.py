@@ -8,7 +8,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from bulkcert.errors import BulkcertError, ExitStatus
@@ -41,6 +41,10 @@ _REASONS = {
 }
 
 
+# What SQLite objects to in statements of ours that it has accepted before is what it finds (0: it is no UTF-8).
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH, 0)
+
+
 def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
     """Opens a store for its writer, who holds the lock, in a transaction; one that is missing is made, without tables.
 
@@ -61,18 +65,23 @@ def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
         db, _ = _open(path, "rw", ExitStatus.CANNOT_WRITE)
         try:
             if was_killed:
-                _confirm_pages(db)
+                confirm_pages(db)
             db.execute(f"PRAGMA journal_mode = {'DELETE' if network else 'WAL'}")
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA cache_size = -16000")
             db.execute("BEGIN IMMEDIATE")
         except BaseException:
-            db.close()
+            _leave(path, db)
             raise
     return db, network
 
 
-def _confirm_pages(db: sqlite3.Connection) -> None:
+def confirm_pages(db: sqlite3.Connection) -> None:
+    """Confirms that the tables of a store can be read and written.
+
+    Raises:
+        sqlite3.DatabaseError: They cannot.
+    """
     if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
         raise contradiction()
 
@@ -163,7 +172,7 @@ def _open(path: Path, mode: str, status: ExitStatus) -> tuple[sqlite3.Connection
             _confirm_whole(path, db, status)
         db.execute("COMMIT")
     except BaseException:
-        db.close()
+        _leave(path, db)
         raise
     return db, has_tables
 
@@ -181,13 +190,25 @@ def _confirm_whole(path: Path, db: sqlite3.Connection, status: ExitStatus) -> No
         raise damaged(path, f"{log.name}, which belongs to it, is missing or empty", status)
 
 
-def rest(db: sqlite3.Connection) -> None:
+def rest(path: Path, db: sqlite3.Connection) -> None:
     """Closes the file of a writer; at rest it is one, which can be copied, and read where nothing may be written."""
     # What a killed session has left in the log is in the file from now on.
     all_here = "UPDATE session SET logged = 0 WHERE ended_at IS NULL AND logged"
     for statement in ("ROLLBACK", all_here, "PRAGMA journal_mode = DELETE"):
         with suppress(sqlite3.Error, UnicodeDecodeError):  # nothing was drafted, no run was begun, or it is damaged
             db.execute(statement)
+    _leave(path, db)
+
+
+def _leave(path: Path, db: sqlite3.Connection) -> None:
+    """Closes a file whose log stays, if it has one: that of a session that was killed, which is damaged without it.
+
+    The last connection that could write would take it away. A reader cannot, and outlives this one.
+    """
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as reader:
+        reader.execute("PRAGMA busy_timeout = 0")
+        reader.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+        db.close()
     db.close()
 
 
@@ -228,8 +249,7 @@ def readable(path: Path, status: ExitStatus) -> Iterator[None]:
 
 def _unusable(path: Path, error: sqlite3.DatabaseError, status: ExitStatus) -> BulkcertError:
     code = _code_of(error)
-    # What SQLite objects to in statements of ours that it has accepted before is what it finds (0: it is no UTF-8).
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH, 0):
+    if code in _DAMAGED:
         return damaged(path, reason_of(error), status)
     if code == sqlite3.SQLITE_BUSY:
         advice = f"It was waited for during {BUSY_S:g} s: perhaps its session is frozen, or the disk is slow."
@@ -253,6 +273,8 @@ def damaged(path: Path, reason: str, status: ExitStatus) -> BulkcertError:
 
 def unwritable(path: Path, error: sqlite3.Error) -> BulkcertError:
     """Returns what to show the user when a store cannot be written before the first call."""
+    if _code_of(error) in _DAMAGED:
+        return damaged(path, reason_of(error), ExitStatus.CANNOT_WRITE)
     return _cannot_write(path, reason_of(error))
 
 

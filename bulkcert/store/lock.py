@@ -112,7 +112,7 @@ def held(path: Path) -> BulkcertError:
     return BulkcertError(
         ExitStatus.CANNOT_WRITE,
         f"another process holds {path.parent}: {holder_of(path) or 'it has just begun'}",
-        "Wait until it ends, or stop it: both would write the same results.",
+        "Wait until it ends, or stop it (bulkcert control RESULTS --stop): both would write the same results.",
     )
 
 

@@ -29,7 +29,7 @@ ASKED_S = 60.0
 
 _REFUSED = "it was refused, or nobody was there; apprise does not say which"
 
-INSTALL = "pip install 'bulkcert[notify]'"
+INSTALL = "pip install 'bulkcert[notify]', or '.[notify]' in a clone"
 
 
 class Notifier:

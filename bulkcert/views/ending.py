@@ -50,6 +50,9 @@ def undone_rows(summary: Summary, undo: Undo) -> Iterator[tuple[str, str | Text]
     yield from failed_lines(summary.failed)
     status = summary.latest.exit_status or ExitStatus.OK
     words = tr("all of it is undone") if status == ExitStatus.OK else tr("not all of it is undone")
+    if status == ExitStatus.OK and summary.unknown_before:
+        rows = counted(summary.unknown_before, "row")
+        words = tr("all is undone but {rows}: what they were before is not known", rows=rows)
     yield tr("exit status"), f"{status}{tr(': ')}{words}"
 
 
@@ -127,7 +130,8 @@ def summary_rows(summary: Summary, status: RunStatus, *, calls: int) -> Iterator
     yield from _calls(summary, calls)
     if calls and len({*summary.latency_ms.values()}) > 1:
         values = ((tr("longest") if name == "longest" else name, value) for name, value in summary.latency_ms.items())
-        yield tr("latency"), tr(", ").join(f"{name} {value:g} ms" for name, value in values)
+        of_all = tr(" (all sessions)") if summary.calls > calls else ""
+        yield tr("latency"), tr(", ").join(f"{name} {value:g} ms" for name, value in values) + of_all
     if (read_back := summary.verification) and read_back.exit_status:
         yield label_of(read_back), Text(f"{read_back.finished}{tr(': ')}{read_words(read_back)}", style="red")
     yield tr("results"), summary.results

@@ -176,7 +176,8 @@ def _input(run: Run) -> str:
 def show_no_preflight(progress: Progress) -> None:
     """Prints why states could not be read before the first call, if they could not."""
     if progress.unread_because:
-        text = f"no preflight: {progress.unread_because.removesuffix('.')}; rows whose state is not known are called"
+        begins = "not all states were read" if progress.pages or progress.reads else "no preflight"
+        text = f"{begins}: {progress.unread_because.removesuffix('.')}; rows whose state is not known are called"
         say(text, style="yellow")
 
 
