@@ -196,7 +196,7 @@ def test_in_the_place_of_what_a_run_has(tries, what, plant):
 
 
 ENDLESS = [(name, "endless device") for name in INPUTS]
-MEANT = [(name, "fifo") for name in ("x.csv", "seed.csv", "job.toml")]
+MEANT = [(name, "fifo") for name in ("x.csv", "x.parquet", "seed.csv", "job.toml")]
 """Who names a pipe as a list means to write to it."""
 
 
