@@ -27,7 +27,7 @@ class Killed(Exception):  # noqa: N818 - nothing is wrong
 
 
 class Copies:
-    """A run as it was at each moment: its two files.
+    """A run as it was at each moment: its files (``FILES``).
 
     Args:
         directory: Where it is made.
@@ -39,7 +39,8 @@ class Copies:
         self.files, self.chance, self.copies = RunFiles(directory / f"{run}.csv"), chance, []
         self.files.folder.mkdir()
         self.page, self.logged = chance.choice([512, 512, 1024, 4096]), chance.choice([0, 3, 10, 30, 1000])
-        self.network, self.clock = chance.random() < 0.15, count(1_000)
+        self.cached = chance.choice([5, 4000])  # the first: of a transaction that is not over some is on disk
+        self.network, self.clock = chance.random() < 0.2, count(1_000)
         self.all_serials = {row: (f"{run}{row:07d}", f"ca{row % 3}") for row in range(1, ROWS + 1)}
         table = pl.DataFrame([*self.all_serials.values()], ["DeviceSn", "CaSn"], orient="row")
         table.write_parquet(self.files.pinned(run))
@@ -47,7 +48,8 @@ class Copies:
         of["pinned_sha256"] = sha256_of(self.files.pinned(run))
         of |= {"instance": f"post-cn-{run}", "endpoint": f"https://{run}.example.com"}
         self.asked = Asked(run=run, action="inactivate-device", rows=ROWS, inputs=("l",), **of, **COLUMNS)
-        self.frames = [*annotated(pinned_of(self.files, self.asked), own=False)]
+        (self.list,) = annotated(pinned_of(self.files, self.asked), own=False)
+        self.serials = pl.DataFrame([*self.all_serials.values()], orient="row")
         with closing(sqlite3.connect(self.files.store)) as db:
             db.execute(f"PRAGMA page_size = {self.page}")
             db.execute("VACUUM")
@@ -60,7 +62,7 @@ class Copies:
         return next(self.clock)
 
     def keep(self):
-        """Keeps a copy of both files; the session may be killed then."""
+        """Keeps a copy of its files; the session may be killed then."""
         copy = copy_of(self.files.store)
         if not self.copies or copy != self.copies[-1]:
             self.copies.append(copy)
@@ -70,6 +72,7 @@ class Copies:
     def session(self, kind):
         self.store = Store(self.files.store)
         self.store.db.execute(f"PRAGMA wal_autocheckpoint = {self.logged}")
+        self.store.db.execute(f"PRAGMA cache_size = {self.cached}")
         if self.store.is_new:
             self.store.describe(self.asked)
         try:
@@ -113,6 +116,8 @@ class Copies:
         early = chance.random() < 0.5  # somebody is asked
         if early:
             self.read_states()
+        if len(self.copies) > 1:
+            self.keep()
         self.begin("run")
         if not early:
             self.read_states()
@@ -189,16 +194,21 @@ class Copies:
         self.keep()
 
 
+FILES = ("", "-wal", "-journal")
+"""What the names of the files of a store add to that of the store."""
+
+
 def copy_of(store):
-    """Returns what is in the two files of a store; None for one that is missing."""
-    paths = (store, store.with_name(f"{store.name}-wal"))
+    """Returns what is in the files of a store; None for one that is missing."""
+    paths = [store.with_name(store.name + end) for end in FILES]
     return tuple(path.read_bytes() if path.exists() else None for path in paths)
 
 
 def put(store, copy):
-    """Makes a store of the two files of a copy."""
-    for end in ("", "-wal", "-shm", "-journal"):
-        store.with_name(store.name + end).unlink(missing_ok=True)
-    for end, content in zip(("", "-wal"), copy, strict=True):
+    """Makes a store of the files of a copy."""
+    store.with_name(f"{store.name}-shm").unlink(missing_ok=True)
+    for end, content in zip(FILES, copy, strict=True):
+        path = store.with_name(store.name + end)
+        path.unlink(missing_ok=True)
         if content is not None:
-            store.with_name(store.name + end).write_bytes(content)
+            path.write_bytes(content)

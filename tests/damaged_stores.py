@@ -130,27 +130,31 @@ def mixed(chance, content, other, page):
     return content
 
 
-def of_others(chance, store, log, page, copies):
+def of_others(chance, copy, page, copies):
     """Returns a copy that has something of another moment, or of another run, and what; its log may be lost."""
-    other, other_log = chance.choice(copies)
-    kind = chance.choice(["pages", "pages", "log", *(["log lost", "log torn"] if log else [])])
+    (store, *logs), (other, *other_logs) = copy, chance.choice(copies)
+    kind = chance.choice(["pages", "pages", "log", *(["log lost", "log torn"] if any(logs) else [])])
     if kind == "pages":
-        return (mixed(chance, store, other, page), log), kind
-    logs = {"log": other_log, "log lost": chance.choice([None, b""])}
-    return (store, logs[kind] if kind in logs else log[: chance.randrange(len(log))]), kind
+        return (mixed(chance, store, other, page), *logs), kind
+    if kind == "log":
+        return (store, *other_logs), kind
+    if kind == "log lost":
+        return (store, *(log and chance.choice([None, b""]) for log in logs)), kind
+    return (store, *(log and log[: chance.randrange(len(log))] for log in logs)), kind
 
 
 def damaged(chance, run, another):
     """Returns a damaged copy, and what was done to it."""
-    store, log = chance.choice(run.copies)
+    copy = list(chance.choice(run.copies))
     if chance.random() < 0.5:
         copies, whose = (run.copies, "moment") if chance.random() < 0.8 else (another.copies, "run")
-        copy, kind = of_others(chance, store, log, run.page, copies)
+        copy, kind = of_others(chance, copy, run.page, copies)
         return copy, kind if kind.startswith("log ") else f"{kind} of another {whose}"
     kind = chance.choice([*BROKEN])
-    if log and chance.random() < 0.3:
-        return (store, BROKEN[kind](chance, log, run.page)), f"{kind}, in the log"
-    return (BROKEN[kind](chance, store, run.page), log), kind
+    logs = [place for place, log in enumerate(copy) if place and log]
+    place = logs[0] if logs and chance.random() < 0.3 else 0
+    copy[place] = BROKEN[kind](chance, copy[place], run.page)
+    return copy, kind + ("", ", in the log", ", in the journal")[place]
 
 
 def beside(chance, run, another):
@@ -168,7 +172,8 @@ def torment(seed, stores):
     chance, counts, wrong = random.Random(seed), Counter(), []
     with tempfile.TemporaryDirectory() as directory:
         run, another = (Copies(Path(directory), chance, name) for name in ("r", "s"))
-        list_read = patch("bulkcert.output.evidence.annotated", lambda *_, **__: run.frames)
+        read_once = {"annotated": lambda *_, **__: [run.list], "_serials": lambda _: run.serials}
+        list_read = patch.multiple("bulkcert.output.evidence", **read_once)
         whole = set()
         with list_read:
             for copy in run.copies:

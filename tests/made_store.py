@@ -140,8 +140,9 @@ def made_run(parent, rows=("succeeded",), sessions=None, *, name="results.csv", 
 
 def seal(db, files, run):
     """Gives the rows of a store the digests that they have where nobody has changed them by hand."""
-    db.execute("UPDATE certificate SET digest = NULL WHERE newest IS NULL")
     columns = "newest, code, message, http_status, request_id, attempts, sent_at, finished_at"
+    nothing = (f"{name} = NULL" for name in ("digest", "latency_ms", *columns.split(", ")) if name != "attempts")
+    db.execute(f"UPDATE certificate SET attempts = 0, {', '.join(nothing)} WHERE newest IS NULL")
     called = f"SELECT row, {columns} FROM certificate WHERE newest IS NOT NULL AND row BETWEEN ? AND ?"
     for batch in annotated(pinned_of(files, run), own=False):
         of_rows = dict(serials_in(batch))

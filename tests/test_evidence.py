@@ -45,6 +45,10 @@ CHANGES = {
 }
 
 
+CALL = ("newest", "digest", "code", "message", "http_status", "request_id", "sent_at", "finished_at", "latency_ms")
+UNCALLED = {"code": "'C'", "message": "'m'", "http_status": 0, "request_id": "'R'", "attempts": 1, "finished_at": 0}
+
+
 def tamper(results, statement, *values):
     """Changes a store as a disk does: without its copies and digests."""
     with closing(sqlite3.connect(RunFiles(results).store, isolation_level=None)) as db:
@@ -76,6 +80,13 @@ def test_what_was_changed_is_noticed(run, what):
     said = " ".join(here("export", run).ended(73).stderr.split())
     assert f"row {number} is not as it was written" in said
     assert run.read_bytes() == before
+
+
+@pytest.mark.parametrize("column", UNCALLED)
+def test_what_was_never_called(run, column):
+    """Nothing has come of it, and nothing is shown that seems to."""
+    tamper(run, f"UPDATE certificate SET {column} = {UNCALLED[column]} WHERE row = 4")
+    assert "row 4 is not as it was written" in " ".join(here("export", run).ended(73).stderr.split())
 
 
 @pytest.mark.parametrize("command", [("report",), ("undo", "--yes"), ("verify",), ("export", "-o", "x.csv")])
@@ -126,12 +137,15 @@ def test_what_is_no_row_is_noticed_too(tmp_path, table, changed):
     "statement",
     [
         "DELETE FROM certificate WHERE row = 5",
-        "UPDATE certificate SET newest = NULL, digest = NULL, attempts = 0 WHERE row = 1",
+        f"UPDATE certificate SET {', '.join(f'{name} = NULL' for name in CALL)}, attempts = 0 WHERE row = 1",
         "UPDATE certificate SET before = NULL WHERE row = 5",
         "UPDATE certificate SET verified = NULL, verified_at = NULL WHERE row = 5",
         "UPDATE certificate SET again = 1 WHERE row = 2",
         "UPDATE certificate SET never = NULL, first_row = NULL, why = NULL WHERE row = 4",
+        "UPDATE certificate SET session = 1 WHERE row = 7",
         "DELETE FROM attempt",
+        "UPDATE attempt SET session = 3",
+        "UPDATE attempt SET attempts = 2",
         "DELETE FROM claim",
         "DELETE FROM session WHERE id = 2",
         "UPDATE session SET ended_at = NULL WHERE id = 1",
@@ -140,7 +154,11 @@ def test_what_is_no_row_is_noticed_too(tmp_path, table, changed):
 )
 def test_what_is_of_another_time(tmp_path, statement):
     """Each as it was written: that one is missing, or is as it was before, is noticed all the same."""
-    files = made_run(tmp_path, [*ROWS, row(None, claimed_by=2)], [session(ended=1), session(ended=None, after_ms=1000)])
+    files = made_run(
+        tmp_path,
+        [*ROWS, row("not_attempted", session=2, claimed_by=2)],
+        [session(ended=1), session(ended=None, after_ms=1000)],
+    )
     change(files.results, "UPDATE certificate SET code = 'Later', newest = 'unknown' WHERE row = 2")
     asked = "INSERT INTO control (session, request, user, host, pid, asked_at) VALUES (1, 'pause', 'u', 'h', 1, 5)"
     change(files.results, asked)
@@ -275,6 +293,35 @@ def test_a_real_run(tmp_path, service, inside):
     here("export", "r.csv", "--check").ended(0)
     here("undo", "r.csv", "--yes").ended(0)
     here("verify", "r.csv", *UNHURRIED).ended(1)
+    here("export", "r.csv", "--check").ended(0)
+
+
+MAKING_WAY = {
+    "cut": lambda content: content[:5000],
+    "no header": lambda content: bytes(100) + content[100:],
+    "another action": lambda content: content.replace(b'"inactivate-device"', b'"inactivate-devicf"'),
+    "what was asked": lambda content: content.replace(b'"action"', b'"actioo"', 1),
+    "a table": lambda content: content.replace(b"CREATE TABLE certificate", b"CREATE TABLE certificatf"),
+    "an outcome": lambda content: content.replace(b"succeeded", b"succeedee", 9),
+    "pages": lambda content: content[:8192] + bytes(len(content) - 8192),
+}
+
+
+@pytest.mark.parametrize("damage", MAKING_WAY)
+def test_a_damaged_store_makes_way(service, inside, damage):
+    """It is refused, no call is made; with --overwrite, as the advice is, the run begins from scratch."""
+    service.seed(write_devices("d.csv", 30))
+    run = ("run", "inactivate-device", "d.csv", "-o", "r.csv", *service.where)
+    here(*run).ended(0)
+    store, changes = RunFiles(Path("r.csv")).store, service.report().changes
+    store.write_bytes(MAKING_WAY[damage](store.read_bytes()))
+    for command in (run, ("resume", "r.csv", "--yes"), ("undo", "r.csv", "--yes"), ("export", "r.csv")):
+        said = here(*command)
+        assert said.status in (66, 73)
+        assert "is damaged: " in " ".join(said.stderr.split())
+    assert service.report().changes == changes
+
+    here(*run, "--overwrite").ended(0)
     here("export", "r.csv", "--check").ended(0)
 
 

@@ -567,7 +567,7 @@ def test_whoever_fails_takes_no_log_away(path, monkeypatch, fails):
     else:
         killed(store)
         with monkeypatch.context() as broken:
-            broken.setattr(database, "_confirm_pages", Mock(side_effect=KeyboardInterrupt))
+            broken.setattr(database, "confirm_pages", Mock(side_effect=KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
                 Store(path)
 

@@ -117,7 +117,8 @@ class PinnedList(msgspec.Struct, frozen=True):
     def damaged(self, reason: str) -> BulkcertError:
         """Returns what to show the user about a list that cannot be believed."""
         message = f"{self.path}: the pinned list cannot be read: {reason}"
-        return BulkcertError(ExitStatus.INPUT_UNREADABLE, message, "Run over the list again, with other results.")
+        advice = "Put it back from a copy, or run over the list again, with other results."
+        return BulkcertError(ExitStatus.INPUT_UNREADABLE, message, advice)
 
 
 def annotated(

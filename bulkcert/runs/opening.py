@@ -25,7 +25,7 @@ from bulkcert.runs.reading_list import pin
 from bulkcert.runs.run import Run
 from bulkcert.runs.target import located
 from bulkcert.store import lock, queries
-from bulkcert.store.database import unwritable
+from bulkcert.store.database import confirm_pages, unwritable
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Asked
@@ -194,11 +194,19 @@ def make_folder(files: RunFiles) -> bool:
 
 def _store(files: RunFiles, *, overwrite: bool) -> Store:
     """Opens the store; one that is damaged makes way where it is not wanted any more."""
+    store = None
     try:
-        return Store(files.store)
+        store = Store(files.store)
+        if overwrite and not store.is_new:
+            store.read(confirm_pages)
+            store.read(queries.asked)
     except BulkcertError:
         if not overwrite:
             raise
+    else:
+        return store
+    if store is not None:
+        store.close()
     files.remove_store()
     return Store(files.store)
 

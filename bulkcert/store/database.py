@@ -40,6 +40,10 @@ _REASONS = {
 }
 
 
+# What SQLite objects to in statements of ours that it has accepted before is what it finds (0: it is no UTF-8).
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH, 0)
+
+
 def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
     """Opens a store for its writer, who holds the lock, in a transaction; one that is missing is made, without tables.
 
@@ -60,7 +64,7 @@ def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
         db, _ = _open(path, "rw", ExitStatus.CANNOT_WRITE)
         try:
             if was_killed:
-                _confirm_pages(db)
+                confirm_pages(db)
             db.execute(f"PRAGMA journal_mode = {'DELETE' if network else 'WAL'}")
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA cache_size = -16000")
@@ -71,7 +75,12 @@ def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
     return db, network
 
 
-def _confirm_pages(db: sqlite3.Connection) -> None:
+def confirm_pages(db: sqlite3.Connection) -> None:
+    """Confirms that the tables of a store can be read and written.
+
+    Raises:
+        sqlite3.DatabaseError: They cannot.
+    """
     if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
         raise contradiction()
 
@@ -235,8 +244,7 @@ def readable(path: Path, status: ExitStatus) -> Iterator[None]:
 
 def _unusable(path: Path, error: sqlite3.DatabaseError, status: ExitStatus) -> BulkcertError:
     code = _code_of(error)
-    # What SQLite objects to in statements of ours that it has accepted before is what it finds (0: it is no UTF-8).
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH, 0):
+    if code in _DAMAGED:
         return damaged(path, reason_of(error), status)
     if code == sqlite3.SQLITE_BUSY:
         advice = f"It was waited for during {BUSY_S:g} s: perhaps its session is frozen, or the disk is slow."
@@ -260,6 +268,8 @@ def damaged(path: Path, reason: str, status: ExitStatus) -> BulkcertError:
 
 def unwritable(path: Path, error: sqlite3.Error) -> BulkcertError:
     """Returns what to show the user when a store cannot be written before the first call."""
+    if _code_of(error) in _DAMAGED:
+        return damaged(path, reason_of(error), ExitStatus.CANNOT_WRITE)
     return _cannot_write(path, reason_of(error))
 
 

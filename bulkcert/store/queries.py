@@ -48,6 +48,10 @@ DOUBTFUL = f"newest IN ('succeeded', 'unchanged') AND (verified IS NULL OR verif
 _IN_DOUBT = "(SELECT row FROM claim JOIN session ON session.id = claim.session WHERE session.kind <> 'undo')"
 """Rows that a killed session of the run may have called without a trace; nobody is calling when this is asked."""
 
+_CALLED = """c.attempts OR COALESCE(c.newest, c.code, c.message, c.http_status, c.request_id, c.sent_at, c.finished_at,
+    c.latency_ms) IS NOT NULL"""
+"""Rows of which something has come; ``c`` is the certificate."""
+
 LAST = 2**63 - 1
 """No row has a greater number."""
 
@@ -238,7 +242,7 @@ def window(db: sqlite3.Connection, first: int, last: int) -> list[tuple[Any, ...
     The message of a row that was not called is why. A duplicate was before, and was read back, as the row it repeats.
     """
     columns = dict.fromkeys(WINDOW, "c.{0}") | {"message": "CASE c.outcome WHEN c.never THEN c.why ELSE c.message END"}
-    columns |= {"altered": "c.altered OR (c.digest IS NULL) <> (c.newest IS NULL)"}
+    columns |= {"altered": f"c.altered OR CASE WHEN c.digest IS NULL THEN {_CALLED} ELSE c.newest IS NULL END"}
     columns |= dict.fromkeys(("before", "verified", "verified_at"), "COALESCE(o.{0}, c.{0})")
     names = ", ".join(column.format(name) for name, column in columns.items())
     statement = f"""SELECT {names} FROM certificate c LEFT JOIN certificate o ON o.row = c.first_row

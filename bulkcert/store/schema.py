@@ -31,7 +31,7 @@ _WITHOUT_DIGEST = """CASE WHEN COALESCE(never, before, verified) IS NULL
 LOW = 2**31 - 1
 """Bits of a time that go into a sum: so that of many rows is no overflow."""
 
-OUTCOMES = f"COALESCE(SUM(1 + (COALESCE(finished_at, 0) & {LOW})), 0)"
+OUTCOMES = f"COALESCE(SUM(attempts + (COALESCE(session, 0) << 8) + (COALESCE(finished_at, 0) & {LOW})), 0)"
 """What ``tally`` has of outcomes of calls: over those of ``certificate`` and ``attempt`` that have attempts."""
 
 CLAIMED_BY = 2**33
@@ -90,7 +90,8 @@ CREATE TABLE certificate (
     -- Of what is no outcome of a call: it changes where one of these does.
     mark INT GENERATED ALWAYS AS (row * (LENGTH(COALESCE(before, '')) + 32 * (never IS NOT NULL) + 64 * again)
         + (COALESCE(verified_at, 0) & {LOW})
-        + (newest IS NOT NULL AND attempts = 0) * (1 + (COALESCE(finished_at, 0) & {LOW}))) VIRTUAL,
+        + (newest IS NOT NULL AND attempts = 0)
+        * (1 + (COALESCE(session, 0) << 8) + (COALESCE(finished_at, 0) & {LOW}))) VIRTUAL,
     -- A row that was called keeps what came of it, though a list protects it now.
     outcome TEXT GENERATED ALWAYS AS (CASE
         WHEN never = 'protected' AND attempts > 0 AND newest <> 'not_attempted' THEN newest

@@ -243,7 +243,7 @@ class Store:
             gone = db.execute(statements.SETTLED, (_text(settled),)).rowcount
             is_simple = self._claims_alone and not own and gone == len(settled)
             claims = -self._claims_of(settled) if is_simple else None
-            db.execute(statements.TALLIED, (_sum_of(records) + _sum_of(vain), claims))
+            db.execute(statements.TALLIED, (self._outcomes_of(records) + self._outcomes_of(vain), claims))
 
     # What is written at once.
 
@@ -253,6 +253,11 @@ class Store:
             rows = list(rows)
             added = db.execute(statements.CLAIM, (self.session, _text(rows))).rowcount
             db.execute(statements.TALLIED, (0, self._claims_of(rows) if added == len(rows) else None))
+
+    def _outcomes_of(self, records: Sequence[Record]) -> int:
+        """Returns what ``schema.OUTCOMES`` is of records of this session."""
+        by = self.session << 8
+        return sum(each.attempts + by + ((each.finished_at or 0) & LOW) for each in records if each.attempts)
 
     def _claims_of(self, rows: Sequence[int]) -> int:
         """Returns what ``schema.CLAIMS`` is of claims of this session, none of them sent."""
@@ -354,11 +359,6 @@ def _before(row: int, serials: Serials, state: str, unchanged_at: int | None) ->
 def _undone(row: int, serials: Serials, at: int) -> tuple[object, ...]:
     call = (row, Outcome.UNDONE, None, statements.READ_SO, None, None, 0, None, at)
     return at, digest_of(serials, call), row
-
-
-def _sum_of(records: Sequence[Record]) -> int:
-    """Returns what ``schema.OUTCOMES`` is of records."""
-    return sum(1 + ((record.finished_at or 0) & LOW) for record in records if record.attempts)
 
 
 def _text(values: Any) -> str:
