@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.store.paths import files_of
-from bulkcert.store.schema import TABLES
+from bulkcert.store.tables import TABLES
 
 APPLICATION = 0x62636572
 """Marks the file as a store (``PRAGMA application_id``): "bcer"."""

@@ -183,7 +183,7 @@ def _undo(undo: Undo) -> Iterator[tuple[str, str | Text]]:
     yield tr("instance"), tr("{instance} at {endpoint}", instance=asked.on, endpoint=service.at)
     certificates = counted(undo.calls, kind_of(undo.action))
     yield tr("will change"), tr("at most {what}: what they are now is not read first", what=certificates)
-    addresses = counted(len(service.addresses), "address")
+    addresses = counted(service.lane_count, "address")
     yield tr("limits"), tr("{rate:.0f}/s from {addresses}", rate=service.rate, addresses=addresses)
     yield from change_rows(change_of(undo.options))
 
