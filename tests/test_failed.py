@@ -1,14 +1,16 @@
 """``RESULTS.failed.csv``: the rows that are not in the desired state, what to do about each, and valid as an input."""
 
+import errno
 import json
 
 import polars as pl
 import pytest
 from made_store import made_run, row, session
-from program import INSTANCE, UNHURRIED, bulkcert, here, read_results, write_devices
+from program import INSTANCE, UNHURRIED, here, read_results, write_devices
 
 from bulkcert.output import failed
 from bulkcert.output.failed import Group
+from bulkcert.output.files import cannot_write
 from bulkcert.views.ending import GROUPS_SHOWN, failed_lines
 
 OTHER, SAME = {"verified": "active", "verified_at": 1}, {"verified": "inactive", "verified_at": 1}
@@ -236,12 +238,16 @@ def test_columns_of_any_type(tmp_path, service):
     assert (found["tags"], found["raw"], found["price"], found["on"]) == ('["a","b"]', "/w==", "1.50", "1970-01-08")
 
 
-def test_where_it_cannot_be_written(tmp_path, service):
+def test_where_it_cannot_be_written(tmp_path, service, monkeypatch):
     """The run says so, ends with 73, and its results are there all the same."""
+
+    def full(path, *_, **_options):
+        raise cannot_write(path, OSError(errno.ENOSPC, "No space left on device"))
+
+    monkeypatch.setattr(failed, "clear_left", full)
     write_devices(tmp_path / "d.csv", 3)
     where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes", "-o", "r.csv", *UNHURRIED)
-    (tmp_path / "r.csv.failed.csv").mkdir()
-    said = bulkcert("run", "inactivate-device", "d.csv", *where, "--overwrite", cwd=tmp_path).ended(73)
+    said = here("run", "inactivate-device", "d.csv", *where, "--overwrite", cwd=tmp_path).ended(73)
 
     assert "r.csv.failed.csv" in said.stderr
     assert read_results(tmp_path / "r.csv")

@@ -1,5 +1,6 @@
 """TLS that is wrong in every way: nothing is sent, nothing is believed, and nobody falls back to plain HTTP."""
 
+import os
 import socketserver
 import ssl
 import threading
@@ -104,7 +105,7 @@ def serving(kind, path, monkeypatch):
                     connection.sendall(ANSWER[:-15])
                 elif how == "no end":
                     connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + BODY)
-                connection.detach()  # without the end that TLS has
+                os.close(connection.detach())  # without the end that TLS has
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
