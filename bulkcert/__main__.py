@@ -10,6 +10,8 @@ from bulkcert.commands import OVERVIEW, versions
 
 # polars' allocator gives memory back soon, not after ten seconds: the passes over a long list do not add up.
 os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:20,muzzy_decay_ms:0")
+# polars removes what it takes for leavings of its own below /var/tmp, under a name that anybody can make a link.
+os.environ.setdefault("POLARS_OOC_SPILL_DIR", "/dev/null/none")
 
 
 # Loading makes a hundred thousand objects that stay: looking for garbage among them is a tenth of what a start costs.

@@ -3,6 +3,7 @@
 import gc
 import os
 import re
+import resource
 import signal
 import sys
 from functools import cache, partial
@@ -17,7 +18,7 @@ from rich.text import Text
 
 from bulkcert.commands import COMMANDS, OVERVIEW
 from bulkcert.commands.help import topics
-from bulkcert.errors import BulkcertError, DroppedSignals, ExitStatus, end_on_signals
+from bulkcert.errors import BulkcertError, DroppedSignals, ExitStatus, end_on_signals, own_error
 from bulkcert.job_file import options_of_job
 from bulkcert.log import bind, format_asked
 from bulkcert.runs.converters import short
@@ -221,11 +222,16 @@ def _done(typed: list[str]) -> object:
         case ["help", command] if command in COMMANDS and command not in topics():
             app.meta.help_print([command])
             return ExitStatus.OK
-    return app.meta(typed, exit_on_error=False, print_error=False, result_action="return_value")
+    try:
+        return app.meta(typed, exit_on_error=False, print_error=False, result_action="return_value")
+    except cyclopts.CycloptsError as error:
+        raise wrong_options(error, topics()) from error
 
 
 def main() -> NoReturn:
     """Runs a command; whatever happens becomes an exit status and, if need be, a message."""
+    # A core would hold the secret.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     _open_closed_streams()
     stdout = sys.stdout
     sys.stdout = cast(TextIO, terminal.Product(stdout))
@@ -239,14 +245,11 @@ def main() -> NoReturn:
         sys.stdout.flush()
     except terminal.ReaderGoneError as error:  # as head goes: whoever reads has read enough
         status = error.status
-    except cyclopts.CycloptsError as error:
-        terminal.show_error(wrong_options(error, topics()))
-        status = ExitStatus.USAGE
     except _whatever() as error:  # in one clear message, which a second signal does not cut short
         for number in (signal.SIGHUP, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         error = dropped.cause_of(error)
-        if isinstance(error, KeyboardInterrupt) and not isinstance(error, BulkcertError):
+        if isinstance(own_error(error), KeyboardInterrupt):
             over_echo()
         status = terminal.show_failure(error)
     _let_go(stdout)

@@ -78,8 +78,18 @@ def end_on_signals() -> None:
         signal.signal(number, _terminated)
 
 
-class SignalError(BulkcertError, KeyboardInterrupt):
-    """A signal that ends the command; an event loop lets it through, wherever it comes, as it does Ctrl-C."""
+class SignalError(KeyboardInterrupt):
+    """A signal that ends the command: no Exception, since what survives those, as an event loop, would survive it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"{signal.Signals(number).name} received")
+        self.error = BulkcertError(ExitStatus(128 + number), str(self))
+        """How the command ends by it."""
+
+
+def own_error(error: BaseException) -> BaseException:
+    """Returns how a command ends by an error: by a signal as by any error of ours, else as it is."""
+    return error.error if isinstance(error, SignalError) else error
 
 
 class DroppedSignals:
@@ -115,4 +125,4 @@ class DroppedSignals:
 
 
 def _terminated(number: int, _frame: object) -> NoReturn:
-    raise SignalError(ExitStatus(128 + number), f"{signal.Signals(number).name} received")
+    raise SignalError(number)

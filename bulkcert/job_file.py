@@ -30,6 +30,9 @@ _SECRET = re.compile(
 )
 """Names of variables that hold a secret; not of those that say where one is, or whose."""
 
+_MOST = 1_000_000
+"""Characters of a job file: a device without end is none."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -71,7 +74,11 @@ def _read(path: Path, command: str) -> dict[str, Any]:
     import tomllib  # noqa: PLC0415 - where there is no job file nobody waits for it
 
     try:
-        options = tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_MOST + 1)
+        if len(text) > _MOST:
+            raise ValueError(f"it has more than {_MOST:,} characters")  # noqa: TRY301 - as what is no TOML
+        options = tomllib.loads(text)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         advice = "Correct the job file, or its path."

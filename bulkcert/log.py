@@ -4,8 +4,11 @@ Everything is logged through the standard library's ``bulkcert`` logger, with th
 ``extra``; what libraries warn of comes along. Text for people is not made from it: see ``terminal``.
 """
 
+import errno
 import io
 import logging
+import os
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -104,12 +107,26 @@ def begin_file(path: Path, on_failure: Callable[[BaseException | None], None]) -
     from logging.handlers import RotatingFileHandler  # noqa: PLC0415 - for those who want a file
 
     class LogFile(RotatingFileHandler):
+        def _open(self) -> Any:
+            return open(self.baseFilename, self.mode, encoding=self.encoding, opener=_open_own)
+
         def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - the library's
             self.setLevel(logging.CRITICAL + 1)
             on_failure(sys.exception())
 
     if _FILE not in _written():
         _begin(LogFile(path, maxBytes=MOST_BYTES, backupCount=MOST_FILES, encoding="utf-8"), _FILE)
+
+
+def _open_own(name: str, flags: int) -> int:
+    """Opens a file that is no link to another one, and not a pipe that nobody reads."""
+    descriptor = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+        os.close(descriptor)
+        raise OSError(errno.EMLINK, "it is a link")
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def set_level(*, verbose: bool, quiet: bool) -> None:

@@ -53,10 +53,10 @@ def picture(trial):
     return rows, {path: path.read_bytes() for path in ours if path.exists()}
 
 
-def left_of(trial):
-    """Returns the files that somebody has begun and not ended."""
-    directory = trial.input.parent
-    return sorted(str(path.relative_to(directory)) for path in directory.rglob(".*.part"))
+def left_of(trial, words):
+    """Returns the files that somebody has begun and not ended: of the run, and of what a command makes."""
+    others = tuple(f".{product}." for product in PRODUCTS if product not in words)
+    return sorted(path.name for path in trial.input.parent.rglob(".*.part") if not path.name.startswith(others))
 
 
 def command_of(trial, words):
@@ -93,8 +93,9 @@ def kill_at_rest(trial, left, figures, **how):
         return 0
     chance, kills = trial.chance, 0
     name = chance.choice([*AT_REST])
-    words, before, known_left = AT_REST[name], picture(trial), left_of(trial)
-    must(not known_left, f"after a session to its end there are {known_left}")
+    words, before = AT_REST[name], picture(trial)
+    left_before = left_of(trial, ())
+    must(not left_before, f"after a session to its end there are {left_before}")
     for product in PRODUCTS:
         (trial.input.parent / product).unlink(missing_ok=True)
     while True:
@@ -112,7 +113,7 @@ def kill_at_rest(trial, left, figures, **how):
         confirm_made(trial, words)
         # Status ends as the run did: one that was undone is a 1.
         if child.returncode == 0 or (words[0] == "status" and child.returncode == 1):
-            must(not left_of(trial), f"{left_of(trial)} stay after {what}")
+            must(not left_of(trial, words), f"{left_of(trial, words)} stay after {what}")
             return kills
         ends = child.returncode if child.returncode > 0 else -9 if blow else 0
         must(blow and (ends == -9 or ends in ENDED) and b"Traceback" not in said, what)

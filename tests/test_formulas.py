@@ -89,6 +89,10 @@ def test_a_run(tmp_path, service, inside, options):
         assert {each["code"] for each in read_results("r.csv.failed.csv")} == {expected}
     assert [each["Note"] for each in read_results("r.csv")] == ["=1", "x", "@y"]
 
+    hostile(service, lambda *_: body(403, Code="NoPermission", Message="m"))
+    here("verify", "r.csv", *UNHURRIED).ended(77)
+    assert summary_of("r.csv")["formulas"]["rows"] == (0 if options else 2), "what has read nothing forgets nothing"
+
 
 @pytest.mark.parametrize("options", [(), ("--no-formula-guard",)])
 def test_an_inventory(tmp_path, options):

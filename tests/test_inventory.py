@@ -4,6 +4,7 @@ import datetime as dt
 import errno
 import json
 import signal
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -21,6 +22,7 @@ from program import (
     wait_for,
 )
 
+from bulkcert.commands.inventory import _got
 from bulkcert.engine.pacer import ADDRESS_SHARE
 from bulkcert.output.files import cannot_write
 from bulkcert.service.operations import INSTANCE_ACCESS
@@ -238,3 +240,12 @@ def test_advice_by_the_system_error(tmp_path, number, advice):
 
     assert advice in error.advice
     assert ("Make room" in error.advice) == (number == errno.ENOSPC)
+
+
+def test_what_is_known_of_the_rest():
+    """How many of several CAs are read, and how long it takes, as far as the service says how many there are."""
+    stats = SimpleNamespace(to_page=0, pages=3, rate=9.0, left_s=None)
+    taking = SimpleNamespace(read=300, cas_read=1, options=SimpleNamespace(ca_sn=()))
+    assert _got(taking, stats) == "300 certificates on 3 pages; 9/s; how many are left is not known"
+    taking.options.ca_sn, stats.to_page, stats.left_s = ("1", "2"), 6, 60
+    assert _got(taking, stats) == "300 certificates of 1 of 2 CAs on 3 of 6 pages; 9/s; 1 min 0 s left"

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import termios
+import threading
 import time
 from collections import Counter
 from contextlib import contextmanager, suppress
@@ -31,7 +32,7 @@ from program import (
 from stored import change, kill
 
 from bulkcert import cli
-from bulkcert.errors import BulkcertError, end_on_signals, stop_signals
+from bulkcert.errors import BulkcertError, SignalError, end_on_signals, stop_signals
 from bulkcert.store import queries
 from bulkcert.store.database import reading
 from bulkcert.store.paths import RunFiles
@@ -262,22 +263,26 @@ def test_killed_before_a_session_of_its_own(running, tmp_path):
 
 @pytest.mark.parametrize("factory", [None, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_while_the_loop_runs_a_callback(factory, number):
+@pytest.mark.parametrize("in_callback", [True, False], ids=["in a callback", "while it waits"])
+def test_a_signal_while_a_loop_runs(factory, number, in_callback):
     """As between the start of the loop and its own handlers: it ends the command, and no log line is made of it."""
 
     async def work():
-        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), number)
+        if in_callback:
+            asyncio.get_running_loop().call_soon(os.kill, os.getpid(), number)
+        else:
+            threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
         await anyio.sleep(30)
 
     before = {each: signal.getsignal(each) for each in stop_signals()}
     try:
         end_on_signals()
-        with pytest.raises(BulkcertError) as ended:
+        with pytest.raises(SignalError) as ended:
             anyio.run(work, backend_options={"loop_factory": factory})
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-    assert ended.value.status == 128 + number
+    assert ended.value.error.status == 128 + number
 
 
 class Dropping:

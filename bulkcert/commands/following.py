@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.errors import ExitStatus, SignalError
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.status import NoRunError, RunStatus, status_of
 from bulkcert.views.layout import over_echo
@@ -43,15 +43,9 @@ def until_ended(files: RunFiles, now: RunStatus, show: Callable[[RunStatus], Non
     return now
 
 
-def stopped_following(error: BaseException) -> ExitStatus:
-    """Returns the exit status where a signal has ended the following: there is nothing to resume.
-
-    Raises:
-        BaseException: It was no signal.
-    """
-    if isinstance(error, BulkcertError) and error.status in (ExitStatus.HUNG_UP, ExitStatus.TERMINATED):
-        return error.status
-    if not isinstance(error, KeyboardInterrupt):
-        raise error
+def stopped_following(error: KeyboardInterrupt) -> ExitStatus:
+    """Returns the exit status where a signal has ended the following: there is nothing to resume."""
+    if isinstance(error, SignalError):
+        return error.error.status
     over_echo()
     return ExitStatus.INTERRUPTED

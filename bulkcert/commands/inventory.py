@@ -168,5 +168,6 @@ def _lines(result: InventoryResult) -> Iterator[tuple[str, str | Text]]:
 
 def _got(taking: Inventory, stats: Stats) -> str:
     pages = f"{stats.pages:,} of " * (stats.to_page > 0) + counted(stats.to_page or stats.pages, "page")
-    left = "" if stats.left_s is None else f"; {duration(stats.left_s)} left"
-    return f"{counted(taking.read, 'certificate')} on {pages}; {stats.rate:.0f}/s{left}"
+    left = "how many are left is not known" if stats.left_s is None else f"{duration(stats.left_s)} left"
+    cas = f" of {taking.cas_read:,} of {len(taking.options.ca_sn):,} CAs" * (len(taking.options.ca_sn) > 1)
+    return f"{counted(taking.read, 'certificate')}{cas} on {pages}; {stats.rate:.0f}/s; {left}"

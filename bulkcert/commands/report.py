@@ -106,7 +106,7 @@ def _kept_live(files: RunFiles, headings: Headings, output: Path) -> ExitStatus:
         said = tr("{file} is written every {s} s until the session ends; Ctrl-C stops that", file=output, s=RELOAD_S)
         terminal.say(said)
         until_ended(files, found(files), write, RELOAD_S)
-    except (KeyboardInterrupt, BulkcertError) as error:
+    except KeyboardInterrupt as error:
         stopped = stopped_following(error)
         _await_end(files)
         return stopped

@@ -5,7 +5,6 @@ from pathlib import Path
 from rich.text import Text
 
 from bulkcert.commands.following import POLL_EVERY_S, found, stopped_following, until_ended
-from bulkcert.errors import BulkcertError
 from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.store.status import RunStatus, status_of
 from bulkcert.views import console as terminal
@@ -30,7 +29,7 @@ def status(results: Path, state_dir: Path | None, *, follow: bool, json: bool) -
     else:
         try:
             now = _follow(files, found(files), as_json=json)
-        except (KeyboardInterrupt, BulkcertError) as error:
+        except KeyboardInterrupt as error:
             return stopped_following(error)
     if json:
         _print_json(now)

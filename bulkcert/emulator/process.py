@@ -1,7 +1,6 @@
 """The emulator as a child process, so that it shares neither the loop nor the processor with its callers."""
 
 import contextlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ import msgspec
 
 from bulkcert.emulator.limits import Report
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.service.credentials import without_credentials
 
 COMMAND = (sys.executable, "-m", "bulkcert", "emulator", "--port", "0", "--json", "--exit-on-eof")
 """Starts an emulator that prints its URL as JSON, and stops when its standard input ends."""
@@ -54,8 +54,7 @@ def running(*arguments: str, command: tuple[str, ...] = COMMAND) -> Iterator[Run
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said,
-            # BULKCERT_… are the options of whoever starts it, not the emulator's.
-            env={name: value for name, value in os.environ.items() if not name.startswith("BULKCERT_")},
+            env=without_credentials(),
             # Ctrl-C is for this process alone, which still needs the emulator while it drains.
             process_group=0,
         )

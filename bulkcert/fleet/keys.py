@@ -5,7 +5,6 @@ only, so that whoever steals one cannot pose as the coordinator.
 """
 
 import fcntl
-import os
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,7 +71,7 @@ def keys_of(directory: Path, chain: str) -> Keys:
     """
     found = Keys(directory / CA, directory / chain)
     for path in (found.ca, found.chain):
-        if not os.path.exists(path):
+        if not path.is_file():
             raise BulkcertError(ExitStatus.INPUT_UNREADABLE, f"--keys {directory} has no {path.name}", MAKE)
     found.context()
     ends = _ends(found.chain)
@@ -88,7 +87,7 @@ def lane_keys(directory: Path) -> Iterator[Keys]:
     Raises:
         BulkcertError: There are none.
     """
-    chains = sorted(directory.glob("lane-*.pem"), key=lambda path: (len(path.name), path.name))
+    chains = sorted(filter(Path.is_file, directory.glob("lane-*.pem")), key=lambda path: (len(path.name), path.name))
     for chain in chains:
         try:
             file = chain.open("rb")

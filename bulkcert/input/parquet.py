@@ -10,6 +10,7 @@ import polars as pl
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input.parquet_child import frames
 from bulkcert.input.records import Part
+from bulkcert.service.credentials import without_credentials
 
 _CHILD = Path(__file__).with_name("parquet_child.py")
 
@@ -27,6 +28,7 @@ def read_parquet(path: Path, name: str) -> Iterator[Part]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        env=without_credentials(),
     )
     if proved.returncode:
         raise _unreadable(name, proved.stdout.decode() or "it is damaged")

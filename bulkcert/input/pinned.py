@@ -1,12 +1,13 @@
 """The pinned list: the rows of an input as they were read, in one Parquet file; and every later pass over it."""
 
 import os
+import stat
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from queue import Queue
+from queue import Full, Queue
 from types import TracebackType
 from typing import Any, Self
 
@@ -102,6 +103,8 @@ class PinnedList(msgspec.Struct, frozen=True):
         done = first_row - 1
         try:
             with unreadable(self.path):
+                if not stat.S_ISREG(os.lstat(self.path).st_mode):
+                    raise self.damaged("it is not a regular file")
                 scan = pl.scan_parquet(self.path, glob=False).select(wanted)
                 while done < end or done == first_row - 1:
                     # To the end of its row group, so that each is read once.
@@ -197,6 +200,7 @@ class Pinning:
             number = len(self._pieces)
             path = self._path.with_name(f"{self._path.name}.{number}") if number else self._path
             self._pieces.append(_Piece(path, frame.schema))
+            self._pieces[-1].begin()
         self._pieces[-1].put(frame)
 
     def finish(self) -> None:
@@ -235,6 +239,8 @@ class _Piece:
         except OSError as error:
             raise _cannot_pin(path, error) from error
         self._thread = threading.Thread(target=self._write, name=path.name)
+
+    def begin(self) -> None:
         self._thread.start()
 
     def put(self, frame: pl.DataFrame) -> None:
@@ -251,6 +257,9 @@ class _Piece:
         if self._thread.is_alive():
             self._frames.put(None)
             self._thread.join()
+        else:  # it has ended, or a signal came while it was started
+            with suppress(Full):
+                self._frames.put_nowait(None)
         with suppress(OSError):
             self.path.unlink()
 

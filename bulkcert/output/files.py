@@ -15,6 +15,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -102,19 +103,20 @@ def _prefix(path: Path) -> str:
     return f".{os.fsdecode(os.fsencode(path.name)[:200])}."
 
 
-def read_regular(path: Path) -> bytes:
-    """Returns the content of a file; neither follows a symlink nor waits for a FIFO.
+def read_regular(path: Path, *, links: bool = False) -> bytes:
+    """Returns the content of a file; neither waits for a FIFO nor, unless links are wanted, follows a symlink.
 
     Raises:
         OSError: It cannot be read, or is not a file.
     """
-    with _regular(path) as file:
+    with _regular(path, links=links) as file:
         return file.read()
 
 
 @contextmanager
-def _regular(path: Path) -> Iterator[BinaryIO]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+def _regular(path: Path, *, links: bool = False) -> Iterator[BufferedReader]:
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags if links else flags | os.O_NOFOLLOW)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a file", str(path))
@@ -151,7 +153,7 @@ def sha256_of(path: Path) -> str:
     Raises:
         OSError: It cannot be read.
     """
-    with path.open("rb") as file:
+    with _regular(path, links=True) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -190,10 +192,22 @@ def cannot_write(output: Path, error: BaseException, advice: str = "") -> Bulkce
         advice: What to do next; by default what fits the system's error, for a file that -o names.
     """
     # Where the place itself is wrong the same command would fail again.
-    elsewhere = _ADVICE.get(getattr(error, "errno", None) or 0, "")
+    elsewhere = _ADVICE.get(_number(output, error), "")
     advice = advice or elsewhere or "Make room, or name a file elsewhere with -o."
     message = f"cannot write {output}: {reason_of(error)}"
     return BulkcertError(ExitStatus.CANNOT_WRITE, message, advice, again=not elsewhere)
+
+
+def _number(output: Path, error: BaseException) -> int:
+    """Returns the number of the system's error; where a directory is missing that cannot be made, why it cannot."""
+    number = getattr(error, "errno", None) or 0
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        with suppress(OSError):
+            there = os.statvfs(next(filter(os.path.isdir, Path(output).absolute().parents)))
+            if not there.f_blocks:  # as below /proc
+                return errno.EACCES
+            return errno.EROFS if there.f_flag & os.ST_RDONLY else number
+    return number
 
 
 def reason_of(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from bulkcert.language import tr
 from bulkcert.output import summary
 from bulkcert.output.advice import Advice, meaning, quoted
 from bulkcert.output.evidence import prove
-from bulkcert.output.files import sha256_of
+from bulkcert.output.files import read_regular, sha256_of
 from bulkcert.output.summary import utc
 from bulkcert.report.figures import (
     CaCount,
@@ -283,5 +283,5 @@ def _results(files: RunFiles) -> ResultsFile:
     with suppress(OSError):
         hashed = sha256_of(files.results)
     with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError, LookupError, TypeError):
-        recorded = msgspec.json.decode(files.summary.read_bytes())["results_sha256"]
+        recorded = msgspec.json.decode(read_regular(files.summary))["results_sha256"]
     return ResultsFile(str(files.results), hashed, recorded)

@@ -16,6 +16,7 @@ from bulkcert.runs.opened import same_service
 from bulkcert.runs.options import ApprovalOptions, RunOptions
 from bulkcert.runs.planned import ANOTHER, KeptPlan, read_plan
 from bulkcert.service.actions import ActionName
+from bulkcert.service.credentials import without_credentials
 from bulkcert.store.schema import PlanRecord
 from bulkcert.words import counted, instances_in_words
 
@@ -104,7 +105,7 @@ def _signer(content: bytes, path: Path, approvers: Path, expected: str) -> tuple
     signature = signature_of(path)
     sign = f"No calls were made. To sign it: ssh-keygen -Y sign -n {NAMESPACE} -f KEY {path}"
     for needed, what in ((approvers, "of those who may approve"), (signature, "with the signature")):
-        if not os.access(needed, os.R_OK):
+        if not (needed.is_file() and os.access(needed, os.R_OK)):
             message = f"cannot read the file {what}: {needed}"
             raise BulkcertError(ExitStatus.INPUT_UNREADABLE, message, sign)
     places = ("-f", str(approvers.absolute()), "-s", str(signature.absolute()))
@@ -130,7 +131,9 @@ def _ssh_keygen(check: str, *arguments: str, content: bytes = b"") -> subprocess
         raise BulkcertError(ExitStatus.MISCONFIGURED, message, advice)
     command = [program, "-Y", check, *arguments]
     try:
-        return subprocess.run(command, input=content, capture_output=True, timeout=LONGEST_S, check=False)  # noqa: S603
+        return subprocess.run(  # noqa: S603
+            command, input=content, capture_output=True, timeout=LONGEST_S, check=False, env=without_credentials()
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BulkcertError(
             ExitStatus.MISCONFIGURED, f"cannot run {program}: {error}", "No calls were made."

@@ -10,7 +10,7 @@ import msgspec
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import annotated
 from bulkcert.output.evidence import serials_in
-from bulkcert.output.files import sha256_of
+from bulkcert.output.files import read_regular, sha256_of
 from bulkcert.output.results import write_results
 from bulkcert.runs.exporting import reading_run
 from bulkcert.store import evidence
@@ -114,7 +114,7 @@ def _sha256(path: Path) -> str:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return read_regular(path, links=True).decode(errors="replace")
     except OSError as error:
         raise _unreadable(path, error) from error
 

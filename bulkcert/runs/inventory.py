@@ -73,6 +73,11 @@ class Inventory:
     _failure: BulkcertError | None = None
     _waiting: queue.SimpleQueue[list[Certificate] | None] = field(default_factory=queue.SimpleQueue)
 
+    @property
+    def cas_read(self) -> int:
+        """How many of the CAs that were named are read to their end."""
+        return sum(listing.whole for listing in self._begun)
+
     async def take(self, provider: CredentialProvider, watch: Observer, interruption: Interruption) -> None:
         """Reads every page that is needed and writes the file.
 

@@ -1,6 +1,5 @@
 """Lanes of a rehearsal: processes of their own on loopback addresses, as on other machines."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkcert.emulator.settings import CREDENTIALS
+from bulkcert.service.credentials import without_credentials
 
 MOST_LANES = 64
 
@@ -40,7 +40,6 @@ def lanes_of(addresses: tuple[str, ...], folder: Path) -> Iterator[dict[str, Any
         "ALIBABA_CLOUD_ACCESS_KEY_ID": CREDENTIALS.access_key_id,
         "ALIBABA_CLOUD_ACCESS_KEY_SECRET": CREDENTIALS.access_key_secret,
     }
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("BULKCERT_", "ALIBABA_CLOUD_"))}
     with ExitStack() as children:
         for address in addresses:
             command = [*COMMAND, url, "--keys", str(keys), "--source-address", address, "--exit-on-eof"]
@@ -51,7 +50,7 @@ def lanes_of(addresses: tuple[str, ...], folder: Path) -> Iterator[dict[str, Any
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    env=kept | own,
+                    env=without_credentials() | own,
                     process_group=0,
                 )
             )

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from io import FileIO
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import httpx
 import msgspec
@@ -123,9 +123,10 @@ class OpenRun(msgspec.Struct):
         runs = [each for each in self.store.read(queries.sessions) if each.kind == "run"]
         return not runs or runs[-1].guards
 
-    def write_results(self, *, guards: bool = True) -> Written:
+    def write_results(self, *, guards: bool = True, into: BinaryIO | None = None) -> Written:
         """Writes the results, for programs where the run or the caller says so (``output.results.write_results``)."""
-        return write_results(self.files.results, self.pinned, self.store.read, guards=guards and self.guards)
+        guards = guards and self.guards
+        return write_results(self.files.results, self.pinned, self.store.read, guards=guards, into=into)
 
     def where(self, options: Options) -> Options:
         """Returns options that lead to where the run was made.

@@ -148,6 +148,11 @@ def _opened(job: ResolvedJob, new: OpenRun, earlier: Asked | None, check: Check)
 
 
 def _lock(files: RunFiles) -> FileIO:
+    """Takes the lock of a run whose files can be written, as far as can be seen before a call is made."""
+    for path in (files.results, files.failed, files.summary):
+        if os.path.isdir(path):  # noqa: PTH112 - Path raises where it may not look
+            advice = "Remove it, or name other results with -o. No calls were made."
+            raise BulkcertError(ExitStatus.CANNOT_WRITE, f"{path} is a directory", advice)
     try:
         return lock.take(files.lock)
     except OSError as error:
@@ -207,7 +212,10 @@ def _store(files: RunFiles, *, overwrite: bool) -> Store:
         return store
     if store is not None:
         store.close()
-    files.remove_store()
+    try:
+        files.remove_store()
+    except OSError as error:
+        raise cannot_write(files.store, error) from error
     return Store(files.store)
 
 

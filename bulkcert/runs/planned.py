@@ -10,6 +10,7 @@ from cyclopts import App, ArgumentCollection
 from cyclopts.config import Dict
 
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.output.files import read_regular
 from bulkcert.runs.carrying import changed
 from bulkcert.runs.options import PlanOptions
 from bulkcert.store.schema import PlanRecord
@@ -99,7 +100,7 @@ def read_plan(path: Path) -> tuple[KeptPlan, bytes]:
         BulkcertError: INPUT_UNREADABLE: it cannot be read, or is no such plan.
     """
     try:
-        content = path.read_bytes()
+        content = read_regular(path, links=True)
         plan = msgspec.json.decode(content, type=KeptPlan)
     except OSError as error:
         message = f"cannot read the plan {path}: {error.strerror}"

@@ -219,6 +219,8 @@ def _reason(error: Exception) -> str:
     """Returns why a connection did not come about: the system's words, without the library's."""
     if isinstance(error, TimeoutError):
         return "nobody answers in time"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return f"TLS: {error.reason.lower().replace('_', ' ')}"
     number = getattr(error, "errno", None)
     if number is None or number < 0 or isinstance(error, ssl.SSLError):  # not a number of the system's
         return getattr(error, "strerror", None) or _said(error)

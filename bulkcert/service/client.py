@@ -174,7 +174,7 @@ def _classified(
 
 def _response(found: Classification, credentials: Credentials, sent_at: float, elapsed: float) -> Response:
     """Returns a verdict fit for results and terminals, with its times in seconds."""
-    secrets = [secret for secret in (credentials.security_token, credentials.access_key_secret) if secret]
+    secrets = tuple(filter(None, (credentials.security_token, credentials.access_key_secret)))
 
     def cleaned(name: str, text: str) -> str:
         return clean(text, MOST_CHARACTERS[name], secrets) if text else ""

@@ -7,6 +7,7 @@ first link, the environment, is asked without it: the library costs a quarter of
 
 import logging
 import os
+import re
 from typing import Any
 
 import anyio
@@ -23,6 +24,11 @@ RENEW_EVERY_S = 60.0
 
 RENEW_WITHIN_S = 30.0
 """Most seconds that the chain may take."""
+
+
+def without_credentials() -> dict[str, str]:
+    """Returns the environment of a child that signs no calls: without credentials, and options of this command."""
+    return {name: text for name, text in os.environ.items() if not name.startswith(("ALIBABA_CLOUD_", "BULKCERT_"))}
 
 
 class FixedCredentials:
@@ -135,8 +141,15 @@ def _source_text(provider: str) -> str:
     return source.replace("a profile", f"the profile {profile}", 1) if profile else source
 
 
+_LONG = re.compile(r"[\w+/=%~.-]{16,}")
+_NAMES = ("Provider", ".ini", ".json")
+"""How long words end that are no secrets: names of classes and of files."""
+
+
 def _no_credentials(error: Exception) -> BulkcertError:
-    event("no_credentials", " ".join(str(error).split()), logging.DEBUG)
+    # Some providers quote the answer, or the line of a file, that they could not use.
+    reported = _LONG.sub(lambda found: found[0] if found[0].endswith(_NAMES) else "***", " ".join(str(error).split()))
+    event("no_credentials", reported, logging.DEBUG)
     return BulkcertError(
         ExitStatus.DENIED,
         "no credentials found",

@@ -12,7 +12,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.store.schema import TABLES
+from bulkcert.store.paths import files_of
+from bulkcert.store.tables import TABLES
 
 APPLICATION = 0x62636572
 """Marks the file as a store (``PRAGMA application_id``): "bcer"."""
@@ -154,9 +155,13 @@ def _open(path: Path, mode: str, status: ExitStatus) -> tuple[sqlite3.Connection
         BulkcertError: It is no regular file, of another version, cut, or its log is gone.
         sqlite3.Error: It cannot be opened.
     """
-    with suppress(OSError):  # a pipe would be waited for, a link leads elsewhere
-        if not stat.S_ISREG(os.lstat(path).st_mode):
-            raise BulkcertError(status, f"{path} is not a regular file", "Remove it; bulkcert has not made it.")
+    # A pipe would be waited for, a link leads elsewhere, and what has another name would be changed under that, too.
+    for each in files_of(path):
+        with suppress(OSError):
+            found = os.lstat(each)
+            if not stat.S_ISREG(found.st_mode) or (found.st_nlink > 1 and (mode == "rw" or each != path)):
+                message = f"{each} is not a regular file of its own"
+                raise BulkcertError(status, message, "Put a copy in its place, or remove it; bulkcert has not made it.")
     address = f"{path.absolute().as_uri()}?mode={mode}"
     db = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
     try:

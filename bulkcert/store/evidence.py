@@ -15,7 +15,7 @@ import msgspec
 from bulkcert.store import queries
 from bulkcert.store.database import contradiction
 from bulkcert.store.outcome import Outcome, Record
-from bulkcert.store.schema import CLAIMS, CONTROLS, MARKS, OUTCOMES, SESSIONS
+from bulkcert.store.tables import CLAIMS, CONTROLS, MARKS, OUTCOMES, SESSIONS
 
 _lines = msgspec.json.Encoder().encode_lines
 

@@ -54,8 +54,8 @@ def take(path: Path) -> FileIO:
 
 def _hold(file: FileIO, path: Path) -> None:
     found = os.fstat(file.fileno())
-    if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:  # what has another name is somebody else's, too
+        raise OSError(errno.EINVAL, "the lock is not a regular file of its own", str(path))
     try:
         fcntl.fcntl(file, fcntl.F_OFD_SETLK, _WHOLE_FILE)
     except (BlockingIOError, PermissionError):

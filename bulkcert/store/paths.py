@@ -12,6 +12,11 @@ SUFFIX = ".run"
 STORE = "store.sqlite"
 
 
+def files_of(store: Path) -> list[Path]:
+    """Returns a store with what SQLite keeps next to it, the store last."""
+    return [store.with_name(f"{store.name}{end}") for end in ("-wal", "-shm", "-journal", "")]
+
+
 class RunFiles(msgspec.Struct, frozen=True):
     """The files of one run; whoever names, finds or removes one asks here.
 
@@ -69,8 +74,8 @@ class RunFiles(msgspec.Struct, frozen=True):
         Raises:
             OSError: It cannot be removed.
         """
-        for end in ("-wal", "-shm", "-journal", ""):
-            self.store.with_name(f"{STORE}{end}").unlink(missing_ok=True)
+        for path in files_of(self.store):
+            path.unlink(missing_ok=True)
 
     def command(self, name: str, *options: str) -> str:
         """Returns a command that is about the run, for a shell: ``bulkcert resume results.csv``."""

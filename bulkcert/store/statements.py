@@ -7,7 +7,7 @@ the calls, which costs ten times what the row does.
 # ruff: noqa: S608 - all names are ours
 
 from bulkcert.store.outcome import Record
-from bulkcert.store.schema import CLAIMS
+from bulkcert.store.tables import CLAIMS
 
 _OF_RECORD = {name: f"value ->> {place}" for place, name in enumerate(Record.__struct_fields__)}
 _ANSWER = {

@@ -23,7 +23,8 @@ from bulkcert.store import queries, statements
 from bulkcert.store.database import connect, contradiction, make_tables, readable, rest, unwritable
 from bulkcert.store.evidence import Serials, digest_of, encoded
 from bulkcert.store.outcome import Outcome, Record
-from bulkcert.store.schema import CLAIMED_BY, LOW, Asked, SessionKind
+from bulkcert.store.schema import Asked, SessionKind
+from bulkcert.store.tables import CLAIMED_BY, LOW
 
 SYNC_AFTER_S = 0.2
 """Longest time that a finished row waits for its sync, in addition to the sync itself."""

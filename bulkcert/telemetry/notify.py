@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from socket import gethostname
 from typing import Any
 
-from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.errors import BulkcertError, ExitStatus, own_error
 from bulkcert.output.advice import left_words, meaning, sentence
 from bulkcert.output.steps import steps_left, undone_words
 from bulkcert.store.paths import RunFiles
@@ -77,7 +77,7 @@ class Notifier:
             lines = [_meaning(status, self.exit_status), *lines, *_rows(status)]
         threads, accepted = self._send(status, f"ended with {self.exit_status}", lines, self._type())
         until = time.monotonic() + MOST_S
-        with suppress(KeyboardInterrupt, BulkcertError):  # a signal: whoever sends it does not want to wait
+        with suppress(KeyboardInterrupt):  # a signal: whoever sends it does not want to wait
             for thread in threads:
                 thread.join(max(0.0, until - time.monotonic()))
         for number, (thread, service) in enumerate(zip(threads, self._services, strict=True), 1):
@@ -200,8 +200,8 @@ def notifying(
     try:
         yield lambda status: setattr(notifier, "exit_status", status)
     except BaseException as error:
-        ended = error
-        notifier.exit_status = _status_of(error)
+        ended = own_error(error)
+        notifier.exit_status = _status_of(ended)
         raise
     finally:
         _active.reset(token)

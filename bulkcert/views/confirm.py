@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.errors import BulkcertError, ExitStatus, own_error
 from bulkcert.language import later, tr
 from bulkcert.log import is_json
 from bulkcert.runs.job import change_of
@@ -183,7 +183,7 @@ def _undo(undo: Undo) -> Iterator[tuple[str, str | Text]]:
     yield tr("instance"), tr("{instance} at {endpoint}", instance=asked.on, endpoint=service.at)
     certificates = counted(undo.calls, kind_of(undo.action))
     yield tr("will change"), tr("at most {what}: what they are now is not read first", what=certificates)
-    addresses = counted(len(service.addresses), "address")
+    addresses = counted(service.lane_count, "address")
     yield tr("limits"), tr("{rate:.0f}/s from {addresses}", rate=service.rate, addresses=addresses)
     yield from change_rows(change_of(undo.options))
 
@@ -200,9 +200,10 @@ def _answer(question: str) -> str:
             while not select.select([sys.stdin], [], [], SIGNAL_CHECK_S)[0]:
                 pass  # a signal that comes just before a read would not be heard until its end
             line = sys.stdin.readline()
-    except (KeyboardInterrupt, BulkcertError) as error:
+    except KeyboardInterrupt as error:
         stderr.print()
-        status = error.status if isinstance(error, BulkcertError) else ExitStatus.INTERRUPTED
+        ended = own_error(error)
+        status = ended.status if isinstance(ended, BulkcertError) else ExitStatus.INTERRUPTED
         raise BulkcertError(status, str(error) or "interrupted", "No calls that change anything were made.") from None
     except UnicodeDecodeError:
         line = ""

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bulkcert import log
-from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.errors import BulkcertError, ExitStatus, own_error
 from bulkcert.language import tr
 from bulkcert.log import Notices
 from bulkcert.words import line_starts
@@ -287,7 +287,8 @@ def show_failure(error: BaseException) -> ExitStatus:
     """Prints what has ended the command, whatever it is; returns the exit status."""
     frames, notes = traceback.extract_tb(error.__traceback__), getattr(error, "__notes__", ())
     resume = next((note for note in notes if isinstance(note, WayOn)), None)
-    if isinstance(error, KeyboardInterrupt) and not isinstance(error, BulkcertError):
+    error = own_error(error)
+    if isinstance(error, KeyboardInterrupt):
         error = BulkcertError(ExitStatus.INTERRUPTED, "interrupted")
     if isinstance(error, BulkcertError):
         show_error(error, resume)

@@ -1,0 +1,154 @@
+"""TLS that is wrong in every way: nothing is sent, nothing is believed, and nobody falls back to plain HTTP."""
+
+import socketserver
+import ssl
+import threading
+from contextlib import contextmanager, suppress
+
+import anyio
+import httpx
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from own_tls import server_context
+from program import INSTANCE, here
+
+from bulkcert.service.actions import ACTIONS
+from bulkcert.service.client import Client
+from bulkcert.service.credentials import FixedCredentials
+from bulkcert.service.signing import Credentials
+from bulkcert.service.transport import Transport
+from bulkcert.service.verdicts import Verdict
+
+pytestmark = pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1")
+ACTION = ACTIONS["inactivate-device"]
+KEY = Credentials("testAccessKeyId", "testAccessKeySecret")
+BODY = b'{"RequestId":"R","DeviceSn":"0042"}'
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 35\r\n\r\n" + BODY
+
+
+def old(context):
+    """Lets a server speak nothing newer than TLS 1.1."""
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = ssl.TLSVersion.TLSv1
+    context.maximum_version = ssl.TLSVersion.TLSv1_1
+    return context
+
+
+def asking(context, newest):
+    """Lets a server demand a certificate of its client."""
+    context.verify_mode, context.maximum_version = ssl.CERT_REQUIRED, newest
+    return context
+
+
+def weak():
+    return rsa.generate_private_key(65537, 1024)
+
+
+# What a server is like, whether its certificate is among those that are trusted, and what is said of it.
+REFUSED = {
+    "self-signed": (server_context, False, "not trusted: self-signed certificate"),
+    "expired": (lambda path: server_context(path, begins=-9, ends=-1), True, "not trusted: certificate has expired"),
+    "not yet valid": (lambda path: server_context(path, begins=2, ends=3), True, "not trusted: certificate is not yet"),
+    "of another host": (lambda path: server_context(path, host="127.0.0.9"), True, "not trusted: IP address mismatch"),
+    "with a weak key": (
+        lambda path: server_context(path, key=weak()),
+        True,
+        "not trusted: EE certificate key too weak",
+    ),
+}
+FAILING = {
+    "TLS 1.1": (lambda path: old(server_context(path)), True, "TLS: "),
+    "plain HTTP": ("plain", True, "TLS: "),
+    "a handshake that is cut": ("cut", True, "cannot connect to"),
+    "a handshake of rubbish": ("rubbish", True, "TLS: "),
+    "a certificate is demanded": (lambda path: asking(server_context(path), ssl.TLSVersion.TLSv1_2), True, "TLS: "),
+}
+SENT = {
+    "cut in the answer": ("cut in the answer", True, "may have been done"),
+    "an answer that ends by a cut": ("no end", True, "may have been done"),
+    "a certificate is demanded later": (
+        lambda path: asking(server_context(path), ssl.TLSVersion.TLSv1_3),
+        True,
+        "may have been done",
+    ),
+}
+KINDS = REFUSED | FAILING | SENT
+
+
+@contextmanager
+def serving(kind, path, monkeypatch):
+    """Runs a server of a kind; yields its URL, and what it has read that is a request."""
+    how, is_trusted, _ = KINDS[kind]
+    context = how(path) if callable(how) else server_context(path)
+    if is_trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    asked = []
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            with suppress(OSError):
+                self.talk()
+
+        def talk(self):
+            if how in ("plain", "cut", "rubbish"):
+                asked.append(self.request.recv(1000))
+                said = {
+                    "plain": b"HTTP/1.1 200 OK\r\ncontent-length: 35\r\n\r\n" + BODY,
+                    "rubbish": b"\x16\x03\x03\x00\x04oops",
+                }
+                self.request.sendall(said.get(how, b""))
+                return
+            with context.wrap_socket(self.request, server_side=True, suppress_ragged_eofs=False) as connection:
+                asked.append(connection.recv(1000))
+                if how == "cut in the answer":
+                    connection.sendall(ANSWER[:-15])
+                elif how == "no end":
+                    connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + BODY)
+                connection.detach()  # without the end that TLS has
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        yield f"https://127.0.0.1:{server.server_address[1]}", asked
+        server.shutdown()
+
+
+async def one_call(url):
+    """Makes a call that changes something; returns what it is taken for."""
+    endpoint = httpx.URL(url)
+    client = Client(
+        Transport(endpoint, None),
+        endpoint,
+        FixedCredentials(KEY),
+        60.0,
+    )
+    try:
+        return await client.call(ACTION.operation, ACTION.parameters("post-cn-1", "0042", "0001"))
+    finally:
+        await client.aclose()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_wrong(tmp_path, monkeypatch, kind):
+    """What is refused before a request has left is known not to be done; what is cut later is never a success."""
+    with serving(kind, tmp_path / "c.pem", monkeypatch) as (url, asked):
+        answer = anyio.run(one_call, url)
+
+    expected = {Verdict.UNANSWERED} if kind in SENT else {Verdict.STOP} if kind in REFUSED else {Verdict.NOT_SENT}
+    assert answer.verdict in expected, answer
+    assert KINDS[kind][2] in answer.message
+    assert len(answer.message) < 160
+    if kind not in SENT:
+        assert not [each for each in asked if each.startswith((b"POST", b"GET"))], "it went plain, or to the wrong one"
+
+
+@pytest.mark.parametrize("kind", ["self-signed", "plain HTTP", "TLS 1.1"])
+def test_what_is_said(tmp_path, monkeypatch, kind):
+    """A doctor names what fails and what to do, and ends with 69."""
+    with serving(kind, tmp_path / "c.pem", monkeypatch) as (url, _):
+        certificates = {"SSL_CERT_FILE": str(tmp_path / "c.pem") if KINDS[kind][1] else None}
+        ended = here("doctor", "--endpoint", url, "--instance", INSTANCE, "--attempts", "1", env=certificates).ended(69)
+
+    said = " ".join((ended.stdout + ended.stderr).split())
+    assert KINDS[kind][2] in said
+    assert "→" in said
