@@ -114,7 +114,8 @@ def here(*arguments, cwd=".", env=None, stdin=None):
         {each: signal.getsignal(each) for each in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)},
         app.config,
     )
-    log, stream = [*logging.getLogger().handlers], console.stderr._file
+    loggers = [(each, [*each.handlers], each.level) for each in (logging.getLogger(), logging.getLogger("bulkcert"))]
+    stream = console.stderr._file
     with (
         patch.object(sys, "argv", ["bulkcert", *map(str, arguments)]),
         patch.object(sys, "stdin", asked),
@@ -131,9 +132,12 @@ def here(*arguments, cwd=".", env=None, stdin=None):
     for number, handler in handlers.items():
         signal.signal(number, handler)
     # A job file may have asked for JSON lines, which a process goes on with to its end.
-    for handler in {*logging.getLogger().handlers}.difference(log):
-        handler.close()  # a process ends with its log file open
-    logging.getLogger().handlers[:], console.stderr._file = log, stream
+    for logger, handlers_before, level in loggers:
+        for handler in {*logger.handlers}.difference(handlers_before):
+            handler.close()  # a process ends with its log file open
+        logger.handlers[:] = handlers_before
+        logger.setLevel(level)
+    console.stderr._file = stream
     return Finished(int(ended.value.code), *(stream.buffer.getvalue().decode() for stream in said))
 
 
