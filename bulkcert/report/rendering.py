@@ -51,7 +51,7 @@ def _page(figures: Figures, document: Document, reload_s: int) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["parts"] = _COMMAND.split
+    environment.filters["parts"] = lambda text: _COMMAND.split(_plain(text))
     charts = {chart.name: chart for chart in charts_of(figures)}
     return environment.get_template("report.html.j2").render(
         f=figures,
