@@ -55,6 +55,15 @@ class Where:
         return f"{self.scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
+def not_installed() -> BulkcertError:
+    """Returns what to show the user where Dask cannot be loaded."""
+    return BulkcertError(
+        ExitStatus.MISCONFIGURED,
+        "several machines need Dask, which is not installed",
+        "Install it beside bulkcert: pip install 'bulkcert[cluster]', or '.[cluster]' in a clone.",
+    )
+
+
 def load() -> ModuleType:
     """Loads Dask without its configuration.
 
@@ -66,11 +75,7 @@ def load() -> ModuleType:
         config.refresh(paths=[], env={})
         distributed = importlib.import_module("distributed")
     except ImportError as error:
-        raise BulkcertError(
-            ExitStatus.USAGE,
-            f"several machines need Dask, which is not installed ({error.name})",
-            "Install it: pip install 'bulkcert[cluster]'",
-        ) from error
+        raise not_installed() from error
     config.set(_SETTINGS)
     _refuse_code()
     # A connection that ends in the middle of something is an error to them, with a traceback; here it is a lane's loss.

@@ -7,15 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.options import ServiceOptions
 
 if TYPE_CHECKING:
     from bulkcert.fleet.network import Where
     from bulkcert.fleet.opening import Cluster
-
-
-INSTALL = "Install it beside bulkcert: pip install 'bulkcert[cluster]', or '.[cluster]' in a clone."
 
 
 def confirm_installed() -> None:
@@ -25,11 +21,9 @@ def confirm_installed() -> None:
         BulkcertError: It is not.
     """
     if find_spec("distributed") is None:
-        raise BulkcertError(
-            ExitStatus.MISCONFIGURED,
-            "several machines need Dask, which is not installed",
-            INSTALL,
-        )
+        from bulkcert.fleet.network import not_installed  # noqa: PLC0415 - for several machines alone
+
+        raise not_installed()
 
 
 def resolve_cluster(options: ServiceOptions, problems: list[str]) -> "Cluster | None":
