@@ -299,7 +299,7 @@ async def test_an_answer_that_is_there_is_not_late():
         answer = await call("1")
 
     assert answer.verdict is Verdict.DONE
-    assert answer.latency_ms >= 300
+    assert answer.latency_ms > 290  # it was given up, but for what was there
 
 
 async def test_idle_connections_are_closed(monkeypatch):
