@@ -107,6 +107,33 @@ def install_completion() -> None:
     terminal.stdout.print(f"installed as {script}; a new shell completes bulkcert")
 
 
+_HELP = {"--help", "-h"}
+
+
+def _job_of(typed: list[str]) -> tuple[Path | None, list[str]]:
+    """Returns the job file that is typed or set, and what else is typed.
+
+    The library would look for it among all options of the command, which it puts together twice for that.
+
+    Raises:
+        BulkcertError: None is named, or two are.
+    """
+    end = typed.index("--") if "--" in typed else len(typed)
+    named, others, words = [], [], iter(typed[:end])
+    for word in words:
+        option, sign, name = word.partition("=")
+        if option == "--job":
+            named.append(name if sign else next(words, ""))
+        else:
+            others.append(word)
+    if "" in named or len(named) > 1:
+        message = f"--job is given {len(named)} times" if len(named) > 1 else "--job is without a file"
+        see = " ".join(["bulkcert", *(word for word in others[:1] if word in COMMANDS), "--help"])
+        raise BulkcertError(ExitStatus.USAGE, message, f"See {see}. No calls were made.")
+    job = named[0] if named else os.environ.get("BULKCERT_JOB")
+    return Path(job) if job else None, others + typed[end:]
+
+
 @app.meta.default
 def bulkcert(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
@@ -120,7 +147,6 @@ def bulkcert(
     """
     # The parser takes a lone hyphen for an option; as a path it is standard input all the same.
     tokens = tuple("./-" if typed == "-" else typed for typed in tokens)
-    _confirm_text(tokens)
     command = tokens[0] if tokens else ""
     bind(job=job.stem if job else None)
     layers: list[Any] = [_of_a_run_alone if command == "control" else _ENVIRONMENT]
@@ -142,7 +168,7 @@ def bulkcert(
     return app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
 
 
-def _confirm_text(tokens: tuple[str, ...]) -> None:
+def _confirm_text(tokens: list[str]) -> None:
     """Refuses what is typed or set in another encoding: it can be neither kept nor shown.
 
     Raises:
@@ -214,7 +240,7 @@ def _done(typed: list[str]) -> object:
         case [] | ["--help" | "-h"]:
             sys.stdout.write(OVERVIEW)
             return ExitStatus.OK
-        case [command, "--help" | "-h"] if command in COMMANDS:
+        case [command, *options] if command in COMMANDS and not _HELP.isdisjoint(options):
             app.meta.help_print([command])
             return ExitStatus.OK
         case [command, "--help" | "-h"] if not command.startswith("-"):
@@ -223,7 +249,9 @@ def _done(typed: list[str]) -> object:
             app.meta.help_print([command])
             return ExitStatus.OK
     try:
-        return app.meta(typed, exit_on_error=False, print_error=False, result_action="return_value")
+        _confirm_text(typed)
+        job, tokens = _job_of(typed)
+        return bulkcert(*tokens, job=job)
     except cyclopts.CycloptsError as error:
         raise wrong_options(error, topics()) from error
 

@@ -41,7 +41,10 @@ from bulkcert.store.store import Store
 
 ROWS, IN_FLIGHT = 500, 8
 SIGNALS = [signal.SIGHUP, signal.SIGINT, signal.SIGTERM]
-NOWHERE = ("--endpoint", "http://127.0.0.1:9", "--instance", INSTANCE, "--yes", *UNHURRIED)
+PLACE = f"http://127.{os.getpid() >> 16 & 127}.{os.getpid() >> 8 & 255}.{os.getpid() & 255}:9"
+"""Where nobody listens, and no test next to this one sends to: a session warns of others to the same place."""
+
+NOWHERE = ("--endpoint", PLACE, "--instance", INSTANCE, "--yes", *UNHURRIED)
 """An endpoint where nobody listens: whatever is called there fails."""
 
 

@@ -17,6 +17,8 @@ from collections.abc import Callable
 
 from aiolimiter import AsyncLimiter
 
+from bulkcert.service.sockets import Sockets
+
 ADDRESS_SHARE = 0.9
 """Share of the address cap that is used: jitter on the way may squeeze sends together, and the penalty is a block."""
 
@@ -40,6 +42,9 @@ NEAR_S = 0.0015
 
 RETRY_S = 0.001
 """The grain of the loop's timers: what a bucket lacks is not to be asked for in circles."""
+
+SOON_S = 0.02
+"""What comes before a release that is no further off waits for it, to be read in the same wake."""
 
 _ROUNDING = 1e-6
 """Part of a call: sums of times are not exact, and the bucket has the last word."""
@@ -186,14 +191,16 @@ class Ticker:
 
     Args:
         slow_down: Shared by all lanes of a run.
+        sockets: Those of all lanes, read by that timer while it fires often.
     """
 
-    def __init__(self, slow_down: SlowDown) -> None:
+    def __init__(self, slow_down: SlowDown, sockets: Sockets | None = None) -> None:
         self.loop = asyncio.get_running_loop()
         self.is_stopped = False
         self.is_paused = False
         self.pacers: list[Pacer] = []
         self._slow_down = slow_down
+        self._sockets = sockets or Sockets()
         self._timer: asyncio.TimerHandle | None = None
 
     def stop(self) -> None:
@@ -223,18 +230,25 @@ class Ticker:
 
     def _tick(self) -> None:
         self._timer = None
+        self._sockets.read()
+        wait_s = self._release()
+        if wait_s < math.inf:
+            self._timer = self.loop.call_later(wait_s, self._tick)
+        self._sockets.defer(wait_s <= SOON_S)
+
+    def _release(self) -> float:
+        """Releases what may be sent now; returns how long to wait until the next release, in seconds."""
         if self.is_stopped or self.is_paused:
-            return
-        loop, cost = self.loop, self.cost()
-        if not cost:
-            self._timer = loop.call_later(self._slow_down.paused_until - time.monotonic(), self._tick)
-            return
+            return math.inf
+        if not (cost := self.cost()):
+            return self._slow_down.paused_until - time.monotonic()
         # There is none where all lanes are on other machines, or pace themselves.
         waits = [pacer.release(cost) for pacer in self.pacers]
-        if (soonest_s := min(waits, default=math.inf)) < math.inf:
-            wait_s = max([wait_s for wait_s in waits if wait_s <= soonest_s + NEAR_S])
-            # Rounded up to that grain: a timer that comes too early has nothing to release.
-            self._timer = loop.call_later(max(RETRY_S, wait_s + RETRY_S / 2), self._tick)
+        if (soonest_s := min(waits, default=math.inf)) == math.inf:
+            return math.inf
+        wait_s = max([wait_s for wait_s in waits if wait_s <= soonest_s + NEAR_S])
+        # Rounded up to that grain: a timer that comes too early has nothing to release.
+        return max(RETRY_S, wait_s + RETRY_S / 2)
 
 
 class Pacer:
