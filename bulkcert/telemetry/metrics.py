@@ -115,8 +115,9 @@ class Recorder:
         for outcome in Outcome:  # those of a run before may be of other results
             self._last.pop((LAST + "rows", outcome.value), None)
         with suppress(BulkcertError):
-            status, job = status_of(self._job.files, brief=True), self._job
-            asked, outcomes = status.asked, status.outcomes
+            job = self._job
+            found = status_of(job.files, brief=True)
+            asked, outcomes = found.asked, found.outcomes
             # A start that is refused may have met the run of another.
             if asked and asked.action == job.action.name and job.instance in ("", asked.instance):
                 self._last |= {(LAST + "rows", outcome.value): outcomes[outcome] for outcome in Outcome}
