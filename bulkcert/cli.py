@@ -281,6 +281,10 @@ def main() -> NoReturn:
         if isinstance(own_error(error), KeyboardInterrupt):
             over_echo()
         status = terminal.show_failure(error)
+        if sys.argv[1:2] == ["run"] and "--dry-run" not in sys.argv:
+            from bulkcert.telemetry.refused import record_refused  # noqa: PLC0415 - where a run has failed
+
+            record_refused(sys.argv[1:], status)
     _let_go(stdout)
     _let_go(sys.stderr)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
