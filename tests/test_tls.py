@@ -164,9 +164,7 @@ def test_messages(tmp_path, monkeypatch, kind):
     files, warnings = made_run(tmp_path, ["failed"], [session(ended=1)]), []
     with serving(kind, tmp_path / "c.pem", monkeypatch) as (url, asked):
         there = f"{url.replace('https', 'jsons')}/token-of-a-hook"
-        with notify.notifying(
-            [there], "run", made_run(tmp_path, ["failed"], [session(ended=1)]), warnings.append
-        ) as end:
+        with notify.notifying([there], "run", files, warnings.append) as end:
             end(0)
 
     assert [each for each in warnings if "was not delivered" in each]
