@@ -27,6 +27,7 @@ from bulkcert.runs.planned import planned_options
 from bulkcert.views import console as terminal
 from bulkcert.views.layout import over_echo
 from bulkcert.views.option_errors import wrong_options
+from bulkcert.views.streams import Product, ReaderGoneError
 from bulkcert.words import nearest
 
 if TYPE_CHECKING:
@@ -262,7 +263,7 @@ def main() -> NoReturn:
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     _open_closed_streams()
     stdout = sys.stdout
-    sys.stdout = cast(TextIO, terminal.Product(stdout))
+    sys.stdout = cast(TextIO, Product(stdout))
     end_on_signals()
     sys.unraisablehook = dropped = DroppedSignals()
     status: object = ExitStatus.INTERNAL
@@ -271,7 +272,7 @@ def main() -> NoReturn:
     try:
         status = _done(sys.argv[1:])
         sys.stdout.flush()
-    except terminal.ReaderGoneError as error:  # as head goes: whoever reads has read enough
+    except ReaderGoneError as error:  # as head goes: whoever reads has read enough
         status = error.status
     except _whatever() as error:  # in one clear message, which a second signal does not cut short
         for number in (signal.SIGHUP, signal.SIGTERM):

@@ -97,9 +97,10 @@ class Engine:
 
     def _claimed(self, batches: Iterator[list[Row]]) -> Iterator[list[Row]]:
         """Yields the rows a few at a time, each once it is on disk that they may be called."""
+        at_once = max(CLAIMED_ROWS, self._lanes.service.workers // CLAIMED_OF_FLIGHT)
         for batch in batches:
-            for first in range(0, len(batch), CLAIMED_ROWS):
-                rows = batch[first : first + CLAIMED_ROWS]
+            for first in range(0, len(batch), at_once):
+                rows = batch[first : first + at_once]
                 try:
                     self._store.claim(row.number for row in rows)
                 except sqlite3.Error as error:
@@ -162,7 +163,10 @@ class Engine:
 
 
 CLAIMED_ROWS = 128
-"""Rows that are claimed at a time: so many, and those in flight, a killed session leaves in doubt."""
+"""Rows that are claimed at a time, at least: so many, and those in flight, a killed session leaves in doubt."""
+
+CLAIMED_OF_FLIGHT = 16
+"""Where thousands are in flight, on lanes of several machines, a sixteenth of them: each claim waits for the disk."""
 
 
 def _is_doubtful(settled: CallResult) -> bool:

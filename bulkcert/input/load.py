@@ -12,9 +12,10 @@ import msgspec
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input.check import Check, Findings
+from bulkcert.input.check import Check
 from bulkcert.input.columns import confirm_header, find_keys, quoted
 from bulkcert.input.files import File, expand, open_file
+from bulkcert.input.findings import Findings
 from bulkcert.input.instances import InstanceSource, RowInstances
 from bulkcert.input.pinned import OWN_PREFIX, PinnedList, Pinning
 from bulkcert.input.protect import Protection
