@@ -179,13 +179,13 @@ def test_the_headline(made, case):
         (
             [row(claimed_by=1)],
             [session(ended=None)],
-            "The run was interrupted: killed, its machine went down, or its disk",
+            "The run was interrupted: killed, its machine",
         ),
         ([row()], [session(ended=None, exit_status=73, stopped="disk full")], "The run stopped early: disk full"),
         (
             [row(None, claimed_by=1)],
             [session(ended=None)],
-            "1 row may have been called by a session that was interrupted",
+            "1 row may have been called by a session that was",
         ),
         (["undone"], KILLED, "The undo was interrupted: killed, its machine went down, or its disk"),
         (["undone"], ENDED, "The last undo began on 2027-01-15 08:00:05 UTC."),
