@@ -87,6 +87,11 @@ def test_full_disk(service, tmp_path, small_disk, size, fails):
     assert ("Nothing is lost: the store holds every outcome" in said) == (fails == "results") == (len(done) == ROWS)
     assert bool(first) == (fails in ("results", "group"))
     assert not place.results.exists()
+    if first:  # a store that is full may still take why, and then says so
+        stands = here("status", place.results)
+        noted = stands.ended(73 if fails == "results" or stands.status == 73 else 75).status == 73
+        assert bool(re.search("interrupted: cannot write .*(?i:no space left|does not read)", stands.stdout)) == noted
+        assert f"resume: bulkcert resume {place.results}" in stands.stdout
 
     resize("16M")
     finished, second = place.run()

@@ -176,9 +176,18 @@ def test_the_headline(made, case):
 @pytest.mark.parametrize(
     ("rows", "sessions", "note"),
     [
-        ([row(claimed_by=1)], [session(ended=None)], "The run was interrupted: killed, or its machine went down."),
-        ([row(None, claimed_by=1)], [session(ended=None)], "1 row may have been called by a session that was killed"),
-        (["undone"], KILLED, "The undo was interrupted: killed, or its machine went down."),
+        (
+            [row(claimed_by=1)],
+            [session(ended=None)],
+            "The run was interrupted: killed, its machine",
+        ),
+        ([row()], [session(ended=None, exit_status=73, stopped="disk full")], "The run stopped early: disk full"),
+        (
+            [row(None, claimed_by=1)],
+            [session(ended=None)],
+            "1 row may have been called by a session that was",
+        ),
+        (["undone"], KILLED, "The undo was interrupted: killed, its machine went down, or its disk"),
         (["undone"], ENDED, "The last undo began on 2027-01-15 08:00:05 UTC."),
         ([called()], [session(), session("verify", ended=None)], "The last verification was interrupted"),
         ([called()], None, "Not read back: this is what the service answered"),
@@ -188,7 +197,9 @@ def test_the_headline(made, case):
 )
 def test_notes(made, rows, sessions, note):
     """What limits the line is said below it."""
-    assert any(each.startswith(note) for each in figures(made(rows, sessions)).verdict.notes)
+    notes = figures(made(rows, sessions)).verdict.notes
+    assert any(each.startswith(note) for each in notes)
+    assert "disk full" not in note or not any("killed" in each for each in notes)
 
 
 @pytest.mark.parametrize(("kind", "noun"), [("run", "run"), ("undo", "undo"), ("verify", "verification")])
@@ -220,7 +231,7 @@ def test_sessions(made):
     ]
     assert (counted.calls.run, counted.calls.at_least, counted.calls.peak_window) == (11, True, 5)
     assert [kind for kind in ("run", "undo", "verify") if f"Command     {kind}\n" in text] == ["run", "undo", "verify"]
-    assert "killed; last sign of life 2027-01-15 08:00:01 UTC" in text
+    assert "interrupted; last sign of life 2027-01-15 08:00:01 UTC" in text
     assert "at least 7 calls at 3.5/s; peak (1 s window) 5; 2 retries, 1 throttle, 1 outage" in text
     assert "at least 11 calls, of which 2 retries" in text
 

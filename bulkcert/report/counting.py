@@ -269,7 +269,7 @@ def _controlled(control: Control) -> Controlled:
 
 
 def _exit_meaning(status: RunStatus, asked: Asked) -> str:
-    if status.state is State.INTERRUPTED:
+    if status.state is State.INTERRUPTED and status.doing and not status.doing.stopped:
         return tr("interrupted; to resume: {command}", command=quoted(status.files.command("resume")))
     if not asked.rows and status.exit_status == ExitStatus.OK:
         return tr("nothing to do: the list was empty")

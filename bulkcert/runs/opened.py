@@ -220,8 +220,11 @@ def confirm_real(files: RunFiles, asked: Asked, command: str) -> None:
         BulkcertError: USAGE: it is a rehearsal.
     """
     if asked.rehearsal:
-        also = [] if command == "resume" else ["--and-then", command]
-        again = shlex.join(["bulkcert", "rehearse", asked.action, *asked.inputs, *also])
+        also, again = f" --and-then {command}", asked.typed
+        if command != "resume" and also not in again:
+            again += also
+        if os.path.isdir(asked.directory) and not os.path.samefile(os.curdir, asked.directory):  # noqa: PTH112
+            again = f"cd {shlex.quote(asked.directory)} && {again}"
         raise BulkcertError(
             ExitStatus.USAGE,
             f"{files.results} is of a rehearsal, whose emulator is gone: there is nothing to {command}",

@@ -128,6 +128,7 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
         reached = opened.status()
         _confirm_sum(reached, rows)
     except BulkcertError as error:
+        store.stopped(error.status, stop.message if stop else error.message, stop.advice if stop else error.advice)
         if stop is None:
             raise
         advice = stop.advice if store.failure else error.advice
@@ -140,7 +141,9 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
         status = stop.status if stop is not None else ExitStatus.STOPPED_EARLY
     else:
         status = ExitStatus.OK if reached.in_desired_state else ExitStatus.INCOMPLETE
-    if store.session:
+    if store.failure and stop is not None:
+        store.stopped(status, stop.message, stop.advice)
+    elif store.session:
         early = stop is not None and status not in (ExitStatus.OK, ExitStatus.INCOMPLETE)
         reason = {"stopped": stop.message, "advice": stop.advice, "stop_code": stop.code} if stop and early else {}
         store.end(status, **reason)

@@ -35,7 +35,7 @@ class State(StrEnum):
     ENDED = "ended"
     """It ended in order."""
     INTERRUPTED = "interrupted"
-    """It was killed, or its machine went down; ``bulkcert resume`` resumes it."""
+    """It was killed, or its machine went down, or its end could not be written; ``bulkcert resume`` resumes it."""
 
 
 class RunStatus(msgspec.Struct, frozen=True):
@@ -149,7 +149,7 @@ class RunStatus(msgspec.Struct, frozen=True):
     def came_to(self) -> int:
         """What the run has come to by now, as its own command ends that has nothing left to call."""
         doing = self.doing
-        if doing is None or doing.ended_at is None or doing.exit_status is None:
+        if doing is None or doing.exit_status is None:
             return ExitStatus.STOPPED_EARLY
         if doing.exit_status not in (ExitStatus.OK, ExitStatus.INCOMPLETE):
             return doing.exit_status

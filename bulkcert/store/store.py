@@ -163,6 +163,18 @@ class Store:
                     db.execute(statements.TALLIED, (0, None))
                 self.note(ended_at=now_ms(), exit_status=int(exit_status), **more)
 
+    def stopped(self, exit_status: int, message: str, advice: str) -> None:
+        """Notes how this session has stopped whose end cannot be kept; a full disk often takes so little.
+
+        Args:
+            exit_status: Of the command.
+            message: Why.
+            advice: What to do about it.
+        """
+        if self.session:
+            with contextlib.suppress(sqlite3.Error):
+                self.note(exit_status=int(exit_status), stopped=message, advice=advice)
+
     def seal(self, digest: str) -> None:
         """Keeps the digest of all rows, which stay as they are until another session begins; what cannot be is left."""
         with self._turn, contextlib.suppress(sqlite3.Error):

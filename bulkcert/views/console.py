@@ -176,7 +176,7 @@ def show_error(error: BulkcertError, resume: str | None = None) -> None:
     advice = error.advice or ("No calls were made." if resume == "" else "")
     purpose, command = "to resume", resume
     if not resume and error.again:
-        purpose, command = "to try again", shlex.join(["bulkcert", *_typed()])
+        purpose, command = "to try again", shlex.join(["bulkcert", *typed()])
     about = {"exit_status": int(error.status), "advice": advice, "next": command or None}
     log.event("error", error.message, logging.ERROR, **about)
     if log.is_json():
@@ -188,14 +188,15 @@ def show_error(error: BulkcertError, resume: str | None = None) -> None:
         say_step(f"  → {purpose}", command)
 
 
-def _typed() -> Iterator[str]:
-    """Yields what was typed, without the URLs of messages, which are secrets."""
+def typed(*without: str) -> Iterator[str]:
+    """Yields what was typed, without the URLs of messages, which are secrets, and without some other options."""
     words = iter(sys.argv[1:])
     for word in words:
-        if word == "--notify":
-            next(words, None)
-        elif not word.startswith("--notify="):
+        name, equals, _ = word.partition("=")
+        if name not in ("--notify", *without):
             yield word
+        elif not equals:
+            next(words, None)
 
 
 def show_failure(error: BaseException) -> ExitStatus:
