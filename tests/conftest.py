@@ -7,12 +7,14 @@ import gc
 import os
 import signal
 import subprocess
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
 import polars as pl
 import pytest
+from cyclopts import ArgumentCollection
 from forked import Forked
 from hypothesis import settings
 from place import Place
@@ -76,6 +78,30 @@ def _parquet_is_proved_here():
         return SimpleNamespace(returncode=0)
 
     with patch.object(parquet, "subprocess", SimpleNamespace(run=run, DEVNULL=None, PIPE=None)):
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _options_are_read_off_once():
+    """Spares commands in this process a third of their time: what is typed is no part of a signature.
+
+    A command in a process of its own reads it off, as ever.
+    """
+    assemble = ArgumentCollection._from_callable.__func__
+
+    @cache
+    def read_off(function, defaults, more):
+        return assemble(ArgumentCollection, function, *defaults, **dict(more))
+
+    def assembled(cls, function, *defaults, reserved=(), **more):
+        first = read_off(function, defaults, (*more.items(), ("reserved", tuple(reserved))))
+        copied = first.copy(reset_tokens=True)
+        copies = {id(each): copy for each, copy in zip(first, copied, strict=True)}
+        for each in copied:
+            each.children = ArgumentCollection(copies[id(child)] for child in each.children)
+        return copied
+
+    with patch.object(ArgumentCollection, "_from_callable", classmethod(assembled)):
         yield
 
 

@@ -5,19 +5,11 @@ import socket
 
 import anyio
 import pytest
+from test_transport import anyio_backend  # noqa: F401 - a fixture
 
 from bulkcert.service.sockets import Sockets, SocketTransport
 
 PATIENCE_S = 20.0
-LOOPS = [
-    pytest.param(("asyncio", {"use_uvloop": used}), id=name) for used, name in ((False, "asyncio"), (True, "uvloop"))
-]
-
-
-@pytest.fixture(params=LOOPS)
-def anyio_backend(request):
-    """Returns each of the loops that a run may have."""
-    return request.param
 
 
 class Heard(asyncio.Protocol):

@@ -2,9 +2,10 @@
 
 The trip of one row: the feeder takes it from the pinned list, a hundred at a time, and has the store keep that they may
 be called (``Store.claim``). A worker of some lane takes it, waits for the lane's token bucket, and only then is the
-request signed and sent (``Lanes.settle``). The answer is classified by the service's table of codes; what does not
-decide the row is tried again, through the bucket again. The outcome goes to the store (``Store.add``), which writes it
-with others in one transaction, and the row is done once that is on disk.
+request signed and sent (``Lanes.settle``). The timer that lets it through reads what has come as well, in the same wake
+(``Ticker``). The answer is classified by the service's table of codes; what does not decide the row is tried again,
+through the bucket again. The outcome goes to the store (``Store.add``), which writes it with others in one transaction,
+and the row is done once that is on disk.
 """
 
 import sqlite3

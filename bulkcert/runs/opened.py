@@ -6,7 +6,6 @@ import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from io import FileIO
 from typing import Any, BinaryIO, TypeVar
 
@@ -14,6 +13,7 @@ import httpx
 import msgspec
 import polars as pl
 
+from bulkcert import __version__
 from bulkcert.engine.limits import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, INSTANCE, ROW, PinnedList, annotated
@@ -184,7 +184,7 @@ class OpenRun(msgspec.Struct):
             pid=os.getpid(),
             host=socket.gethostname(),
             user=this_user(),
-            version=version("bulkcert"),
+            version=__version__,
             access_key_id=credentials.access_key_id if credentials else "",
             credentials=credentials.source if credentials else "",
         )

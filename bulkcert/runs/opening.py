@@ -5,11 +5,11 @@ import sqlite3
 import stat
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from importlib.metadata import version
 from io import FileIO
 from pathlib import Path
 from uuid import uuid4
 
+from bulkcert import __version__
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check, PinnedList
 from bulkcert.log import bind
@@ -236,7 +236,7 @@ def _asked(job: ResolvedJob, check: Check, pinned: PinnedList, run_id: str) -> A
         columns=pinned.columns,
         device_column=pinned.device_column,
         ca_column=pinned.ca_column,
-        version=version("bulkcert"),
+        version=__version__,
         rehearsal=job.rehearsal,
         typed=job.typed,
         protected_by=check.protected_by,

@@ -7,7 +7,6 @@ session that is running, or ran last. Labels do not use ``job`` and ``instance``
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from importlib.metadata import version
 from itertools import accumulate
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from prometheus_client import Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
+from bulkcert import __version__
 from bulkcert.engine.figures import LATENCY_BOUNDS_S, Stats, Take
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bound
@@ -31,7 +31,6 @@ from bulkcert.telemetry.refused import READABLE
 EVERY_S = 15.0
 """How often they are written: as often as Prometheus scrapes, by default."""
 
-_VERSION = version("bulkcert")
 LABELS = ("action", "mqtt_instance", "job_name", "rehearsal")
 LAST = "bulkcert_last_"
 ACTIVE = "bulkcert_run_active"
@@ -150,7 +149,7 @@ class Recorder:
 
     def _session(self) -> Iterator[Metric]:
         build = GaugeMetricFamily("bulkcert_build_info", "Version of bulkcert.", labels=[*LABELS, "version"])
-        build.add_metric([*self._labels, _VERSION], 1)
+        build.add_metric([*self._labels, __version__], 1)
         yield build
         yield self._gauge(ACTIVE, "1 while a session is running.", {"": self._active})
         yield self._gauge("bulkcert_run_start_timestamp_seconds", "When the session started.", {"": self._started_at})
