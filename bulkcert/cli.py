@@ -17,7 +17,7 @@ from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
 from bulkcert.commands import COMMANDS, OVERVIEW
-from bulkcert.commands.help import topics
+from bulkcert.commands.help import PLAIN_WIDTH, topics
 from bulkcert.errors import BulkcertError, DroppedSignals, ExitStatus, end_on_signals, own_error
 from bulkcert.job_file import options_of_job
 from bulkcert.log import bind, format_asked
@@ -264,6 +264,8 @@ def main() -> NoReturn:
     _open_closed_streams()
     stdout = sys.stdout
     sys.stdout = cast(TextIO, Product(stdout))
+    # By itself the library asks whatever stream is a terminal how wide it is.
+    app.console = app.meta.console = Console(width=None if stdout.isatty() else PLAIN_WIDTH)
     end_on_signals()
     sys.unraisablehook = dropped = DroppedSignals()
     status: object = ExitStatus.INTERNAL
