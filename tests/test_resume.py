@@ -229,6 +229,26 @@ def test_overwrite(place):
         assert len(status(RESULTS).sessions) == 1
 
 
+@pytest.mark.parametrize("mode", ["auto", "never"])
+@pytest.mark.parametrize(("code", "ends"), [("SignatureDoesNotMatch", 77), ("MqttInstanceNotFound", 78), ("", 69)])
+def test_overwrite_by_a_start_that_is_refused(place, code, ends, mode):
+    """Nothing is dropped before the service has answered: neither results nor what is known of the run."""
+    place.run("--preflight", "never").ended(0)
+    before, where = kept(), place.service.looking
+    if code:
+        place.refuse(code)
+    else:
+        where = ("--endpoint", "http://127.0.0.1:1", "--instance", INSTANCE, "--yes", "--attempts", "1")
+    refused = place.run("--overwrite", "--preflight", mode, where=where).ended(ends)
+
+    assert "What is there is not overwritten." in " ".join(refused.stderr.split())
+    assert kept() == before
+    place.answer()
+    since = place.arrivals
+    place.run("--overwrite", "--preflight", mode).ended(0)
+    assert (place.calls(since)[1], len(status(RESULTS).sessions)) == ([*range(1, 21)] * (mode == "never"), 1)
+
+
 @pytest.mark.parametrize(
     ("change_it", "told"),
     [

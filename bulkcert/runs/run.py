@@ -1,5 +1,6 @@
 """Running: states are read first if wanted, then what is to be called is called, and results and summary are left."""
 
+import os
 import sqlite3
 import time
 from collections import Counter
@@ -23,7 +24,7 @@ from bulkcert.input import Check
 from bulkcert.output.evidence import serials_in
 from bulkcert.output.summary import Summary
 from bulkcert.runs.found import CAS_COUNTED, Found, Registered, count_devices, worth_counting
-from bulkcert.runs.instances import ask_instances
+from bulkcert.runs.instances import ask_anything, ask_instances
 from bulkcert.runs.job import ResolvedJob, change_of
 from bulkcert.runs.opened import OpenRun
 from bulkcert.runs.options import PreflightMode
@@ -99,8 +100,16 @@ class Run(msgspec.Struct):
 
     @property
     def reads_first(self) -> bool:
-        """Whether states are read though nobody is asked: what an action on a CA hits, or whether it was planned."""
-        return not self.job.action.by_device or self.plan is not None
+        """Whether states are read though nobody is asked: what an action on a CA hits, or whether it was planned.
+
+        Also before what is there goes.
+        """
+        return not self.job.action.by_device or self.plan is not None or self.drops
+
+    @property
+    def drops(self) -> bool:
+        """Whether results are there that it replaces: they must not go for a start that the service refuses."""
+        return self.job.options.overwrite and not self.job.rehearsal and os.path.exists(self.job.results)
 
     @property
     def calls(self) -> int:
@@ -154,12 +163,14 @@ class Run(msgspec.Struct):
             try:
                 if self.preflights:
                     await self._read_states(lanes)
+                if self.drops and not self.progress.sends.sends:
+                    await ask_anything(lanes)
                 await anyio.to_thread.run_sync(self._count_states, self.found)
                 if not lanes.stopping.is_set():
                     await self._count_devices(lanes, self.found)
             except sqlite3.Error as error:
                 raise unwritable(store.path, error) from error
-        confirm_read(self.progress)
+        confirm_read(self.progress, "What is there is not overwritten." if self.drops else "")
         if self.plan is not None:
             self._confirm_planned(self.plan, self.found)
 
