@@ -53,10 +53,16 @@ def pytest_runtest_makereport():
     return report
 
 
-def pytest_collection_finish():
+def pytest_collection():
     """Spares the collector what stays to the end: a process with all libraries has half a million objects."""
+    gc.disable()
+
+
+def pytest_collection_finish():
+    """Lets it collect what tests leave."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -31,6 +31,9 @@ ROOMS = ("runs", "telemetry", "emulator")
 """What is loaded beforehand: libraries, and rooms with all beneath them, but not the console, which reads the
 environment when it is loaded."""
 
+FLEET = ("bulkcert.fleet.coordinator", "distributed")
+"""What is loaded as well for commands that are several machines."""
+
 _SUBREAPER = 36
 """prctl(2): orphans below this process become its children."""
 
@@ -44,7 +47,7 @@ class Forked(subprocess.Popen):
     Attributes:
         environment: In which the libraries are loaded.
         is_wanted: Whether commands are forked at all.
-        more: Modules that are loaded as well, if they are named before the first command.
+        more: Modules that are loaded as well, whatever the command.
     """
 
     environment: ClassVar[dict[str, str]]
@@ -56,11 +59,14 @@ class Forked(subprocess.Popen):
             super()._execute_child(*given, **named)
             return
         bound = inspect.signature(super()._execute_child).bind(*given, **named).arguments
-        loaded, program = _Loaded.get(self.environment), bound["args"][1:3]
-        is_other = program != ["-m", "bulkcert"] or _interpreted(bound["env"] or os.environ) != loaded.environment
+        program, more = bound["args"][1:3], self.more or (FLEET if {"lane", "--cluster"} & {*bound["args"]} else ())
+        is_other = program != ["-m", "bulkcert"] or _interpreted(bound["env"] or os.environ) != _interpreted(
+            self.environment
+        )
         if is_other or bound["preexec_fn"] or bound["pass_fds"]:
             super()._execute_child(*given, **named)
             return
+        loaded = _Loaded.get(self.environment, more)
         here = os.path.abspath(bound["cwd"] or ".")  # noqa: PTH100 - a link stays one
         streams = [bound[end] for end in ("p2cread", "c2pwrite", "errwrite")]
         asked = {"arguments": bound["args"][3:], "cwd": here, "env": dict(bound["env"] or os.environ)}
@@ -78,15 +84,15 @@ def _interpreted(env):
 
 
 class _Loaded:
-    """The process that has loaded the libraries: one for each process that asks, until that one ends."""
+    """A process that has loaded libraries, for one that asks, until that one ends."""
 
-    _one, _lock = None, threading.Lock()
+    _all: ClassVar[dict[tuple[str, ...], "_Loaded"]] = {}
+    _lock = threading.Lock()
 
-    def __init__(self, env):
-        self.environment = _interpreted(env)
+    def __init__(self, env, more):
         self._asking, served = socket.socketpair()
         ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
-        command = [sys.executable, __file__, str(served.fileno()), *Forked.more]
+        command = [sys.executable, __file__, str(served.fileno()), *more]
         streams = {"stdin": subprocess.DEVNULL, "pass_fds": [served.fileno()]}
         self._process = subprocess.Popen(command, env=dict(env), **streams)
         served.close()
@@ -97,10 +103,12 @@ class _Loaded:
         self._process.wait()
 
     @classmethod
-    def get(cls, env):
+    def get(cls, env, more):
+        """Returns the one that has loaded more modules than every command does; none has by name."""
         with cls._lock:
-            cls._one = cls._one or cls(env)
-            return cls._one
+            if more not in cls._all:
+                cls._all[more] = cls(env, more)
+            return cls._all[more]
 
     def fork(self, asked, files):
         """Returns the number of a process that runs a command; as this one's child, since its own parent has ended."""
