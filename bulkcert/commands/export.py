@@ -11,6 +11,7 @@ from rich.text import Text
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN
+from bulkcert.input.files import temporary
 from bulkcert.output.files import is_stdout
 from bulkcert.runs import checking, exporting
 from bulkcert.store.outcome import DESIRED, Outcome
@@ -41,9 +42,7 @@ def export(
         return ExitStatus.OK
     wanted = dict(zip(("outcome", "code", CA_SN), only, strict=True))
     if is_stdout(output):
-        with tempfile.TemporaryFile(
-            prefix="bulkcert-"
-        ) as file:  # what polars makes of a reader who has gone is no word
+        with temporary(tempfile.TemporaryFile) as file:  # polars would hide that a reader has gone
             written = exporting.export(files, _STDOUT, wanted, overwrite=False, guards=guards, into=file)
             file.seek(0)
             shutil.copyfileobj(file, sys.stdout.buffer)

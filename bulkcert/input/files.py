@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import msgspec
 import zstandard
@@ -27,6 +27,7 @@ from bulkcert.input.parquet import read_parquet
 from bulkcert.input.records import BOM, Part
 
 Kind = Literal["csv", "parquet", "ndjson", "text"]
+Made = TypeVar("Made")
 
 STDIN = Path("-")
 """The name of standard input."""
@@ -146,7 +147,7 @@ def open_file(path: Path, digest: Callable[[bytes], None], other: Kind | None = 
         if file.kind != "parquet":
             yield file
             return
-        with tempfile.NamedTemporaryFile(prefix="bulkcert-") as copy:  # the format is read from its end
+        with temporary(tempfile.NamedTemporaryFile) as copy:  # the format is read from its end
             with unreadable(copy.name):
                 copy.writelines(file.chunks)
                 copy.flush()
@@ -256,6 +257,20 @@ def _decompressed(chunks: Iterable[bytes], start: Callable[[], Any]) -> Iterator
     if stream:
         raise EOFError
     yield bytes(ready)
+
+
+def temporary(make: Callable[..., Made]) -> Made:
+    """Returns a temporary file or directory of ours, as ``tempfile`` makes it.
+
+    Raises:
+        BulkcertError: CANNOT_WRITE: no directory for it can be written.
+    """
+    try:
+        return make(prefix="bulkcert-")
+    except OSError as error:
+        reason = "no directory for them can be written" if isinstance(error, FileNotFoundError) else error.strerror
+        advice = "Make room, or let TMPDIR name a directory that has room and can be written."
+        raise BulkcertError(ExitStatus.CANNOT_WRITE, f"cannot write temporary files: {reason}", advice) from error
 
 
 @contextmanager
