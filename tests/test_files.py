@@ -202,5 +202,7 @@ def test_no_place_for_temporary_files(service, monkeypatch, command):
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
 
     monkeypatch.setattr(tempfile, "TemporaryDirectory", refused)
-    said = here(*command, "--endpoint", service.url, "--instance", INSTANCE).ended(73).stderr
+    said = (
+        here(command, "inactivate-device", "d.csv", "--endpoint", service.url, "--instance", INSTANCE).ended(73).stderr
+    )
     assert "cannot write temporary files: no directory for them can be written\n  → Make room, or let TMPDIR" in said

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeVar
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 import zstandard
@@ -27,7 +27,6 @@ from bulkcert.input.parquet import read_parquet
 from bulkcert.input.records import BOM, Part
 
 Kind = Literal["csv", "parquet", "ndjson", "text"]
-Made = TypeVar("Made")
 
 STDIN = Path("-")
 """The name of standard input."""
@@ -259,7 +258,7 @@ def _decompressed(chunks: Iterable[bytes], start: Callable[[], Any]) -> Iterator
     yield bytes(ready)
 
 
-def temporary(make: Callable[..., Made]) -> Made:
+def temporary(make: Callable[..., Any]) -> Any:
     """Returns a temporary file or directory of ours, as ``tempfile`` makes it.
 
     Raises:

@@ -9,7 +9,7 @@ import polars as pl
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, PinnedList, annotated
 from bulkcert.runs.opened import OpenRun, pinned_of, remove, same_service
-from bulkcert.store import queries
+from bulkcert.store import queries, read_states
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import Asked
 
@@ -103,7 +103,7 @@ def reopen(opened: OpenRun, retry: Sequence[str]) -> None:
     """Takes up again what ``--retry`` names."""
     store, desired = opened.store, opened.action.desired_status
     if preflight_missing := queries.preflight_at(store.db) is None:
-        store.forget_states()
+        read_states.forget(store)
     for kind in () if preflight_missing else retry:
         if kind == "drifted":
             store.reopen(queries.DRIFTED, (desired.value,))

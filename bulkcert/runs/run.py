@@ -34,7 +34,7 @@ from bulkcert.runs.session import after_reads, confirm_read, finalize, session
 from bulkcert.runs.swapped import are_swapped, on_swapped
 from bulkcert.service.certificates import Status
 from bulkcert.service.credentials import CredentialProvider
-from bulkcert.store import queries
+from bulkcert.store import queries, read_states
 from bulkcert.store.database import unwritable
 from bulkcert.store.evidence import Serials
 from bulkcert.store.outcome import Outcome
@@ -89,7 +89,7 @@ class Run(msgspec.Struct):
         is_old = self.plan is not None or _is_old(queries.preflight_at(db))  # under a plan every start reads
         self.preflights = self.mode != "never" and is_old
         if self.preflights and queries.counts(db, rows).to_call:
-            self.opened.store.forget_unchanged()
+            read_states.forget_unchanged(self.opened.store)
         _, self.settled, self.to_call = queries.counts(db, rows)
 
     @property
@@ -157,7 +157,7 @@ class Run(msgspec.Struct):
         """
         job, store = self.job, self.opened.store
         if self.read_at is not None:
-            store.forget_unchanged()
+            read_states.forget_unchanged(store)
         self.found = Found()
         async with calling(job, provider, self._stats(), watch, interruption, deadline=job.options.deadline) as lanes:
             try:
@@ -275,7 +275,7 @@ class Run(msgspec.Struct):
             while not lanes.stopping.is_set():
                 if (frame := await anyio.to_thread.run_sync(next, frames, None)) is None:
                     break
-                await anyio.to_thread.run_sync(store.keep_states, _states(sightings, frame, desired))
+                await anyio.to_thread.run_sync(read_states.keep, store, _states(sightings, frame, desired))
             found = await anyio.to_thread.run_sync(store.read, queries.count, queries.UNCHANGED)
             progress.outcomes[Outcome.UNCHANGED] = found
             if await are_swapped(lanes, action, sightings, opened.batches(without=left)):
