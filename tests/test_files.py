@@ -191,9 +191,7 @@ def test_a_directory_that_cannot_be_made(tmp_path, monkeypatch, blocks, flags, a
 
 
 @pytest.mark.usefixtures("inside")
-@pytest.mark.parametrize(
-    "command", [("plan", "inactivate-device", "d.csv"), ("rehearse", "inactivate-device", "d.csv")]
-)
+@pytest.mark.parametrize("command", ["plan", "rehearse"])
 def test_no_place_for_temporary_files(service, monkeypatch, command):
     """As in a container whose only file system is read-only: it is said, with what to do (73)."""
     write_devices("d.csv", 3)
@@ -202,7 +200,6 @@ def test_no_place_for_temporary_files(service, monkeypatch, command):
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
 
     monkeypatch.setattr(tempfile, "TemporaryDirectory", refused)
-    said = (
-        here(command, "inactivate-device", "d.csv", "--endpoint", service.url, "--instance", INSTANCE).ended(73).stderr
-    )
+    where = ("--endpoint", service.url, "--instance", INSTANCE)
+    said = here(command, "inactivate-device", "d.csv", *where).ended(73).stderr
     assert "cannot write temporary files: no directory for them can be written\n  → Make room, or let TMPDIR" in said
