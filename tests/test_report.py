@@ -1,6 +1,7 @@
 """``report`` over made stores: one number for each certificate, one honest line, and the way on."""
 
 import json
+import os
 import stat
 
 import pytest
@@ -527,6 +528,18 @@ def test_the_format(tmp_path, made, name, options, begins):
     made([called()])
     here("report", "r.csv", "-o", name, *options, cwd=tmp_path).ended(0)
     assert (tmp_path / name).read_text().startswith(begins)
+
+
+def test_standard_output(tmp_path, made):
+    """It is named like a file, and then never replaced by one, nor is any other that is no file."""
+    files = made(["succeeded"])
+    for named in ("-", "/dev/stdout"):
+        assert here("report", files.results, "-o", named).ended(0).stdout.startswith("All inactive")
+        assert here("report", files.results, "-o", named, "--format", "html").ended(0).stdout.startswith("<!doctype")
+    os.mkfifo(tmp_path / "pipe.html")
+    refused = here("report", files.results, "-o", tmp_path / "pipe.html").ended(73)
+    assert f"{tmp_path / 'pipe.html'} is not a file" in refused.stderr
+    assert (tmp_path / "pipe.html").is_fifo()
 
 
 def test_written_whole_and_for_its_owner(tmp_path, made):

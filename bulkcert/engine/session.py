@@ -138,15 +138,16 @@ async def fetch_credentials(provider: CredentialProvider) -> None:
 
 @contextmanager
 def unwrapped() -> Iterator[None]:
-    """Raises an error of our own as it is, which comes in a group where it ends work that others run next to."""
+    """Raises a signal, or an error of our own, as it is: each comes in a group where it ends work next to another."""
     try:
         yield
-    except ExceptionGroup as group:
-        found: Exception = group
-        while isinstance(found, ExceptionGroup):
-            found = found.exceptions[0]
-        if group.split(BulkcertError)[1] is not None:
+    except BaseExceptionGroup as group:
+        of_ours = group.subgroup(KeyboardInterrupt) or (None if group.split(BulkcertError)[1] else group)
+        if of_ours is None:
             raise
+        found: BaseException = of_ours
+        while isinstance(found, BaseExceptionGroup):
+            found = found.exceptions[0]
         raise found from group
 
 

@@ -8,8 +8,8 @@ import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, PinnedList, annotated
-from bulkcert.runs.opened import OpenRun, pinned_of, same_service
-from bulkcert.store import queries
+from bulkcert.runs.opened import OpenRun, pinned_of, remove, same_service
+from bulkcert.store import queries, read_states
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import Asked
 
@@ -45,7 +45,7 @@ def resumed(new: OpenRun, earlier: Asked) -> OpenRun:
             f"{files.results} is of another run; it differs in {', '.join(differences)}{lists}",
             f"No calls were made. {advice}",
         )
-    pinned.path.unlink(missing_ok=True)
+    remove(pinned.path)
     if asked.protected_by:
         store.correct(msgspec.structs.replace(earlier, protected_by=asked.protected_by, spares_cas=asked.spares_cas))
     resumed = msgspec.structs.replace(new, asked=earlier, pinned=before, is_new=False)
@@ -103,7 +103,7 @@ def reopen(opened: OpenRun, retry: Sequence[str]) -> None:
     """Takes up again what ``--retry`` names."""
     store, desired = opened.store, opened.action.desired_status
     if preflight_missing := queries.preflight_at(store.db) is None:
-        store.forget_states()
+        read_states.forget(store)
     for kind in () if preflight_missing else retry:
         if kind == "drifted":
             store.reopen(queries.DRIFTED, (desired.value,))

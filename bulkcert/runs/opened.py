@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
 from io import FileIO
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import httpx
@@ -202,7 +203,7 @@ class OpenRun(msgspec.Struct):
         begun = self.store.session > 0
         self.store.close()
         if self.is_new and not begun:
-            self.pinned.path.unlink(missing_ok=True)
+            remove(self.pinned.path)
         if self.store.was_empty and not begun:
             remove_folder(self.files)
         self.lock.close()
@@ -262,6 +263,12 @@ def remove_folder(files: RunFiles) -> None:
         for path in files.folder.iterdir():
             path.unlink()
         files.folder.rmdir()
+
+
+def remove(path: Path) -> None:
+    """Removes a file of ours that is of no use, as far as that can be; it is in nobody's way."""
+    with suppress(OSError):
+        path.unlink()
 
 
 def fields_of(frame: pl.DataFrame, action: Action) -> Iterator[tuple[Any, ...]]:

@@ -18,7 +18,7 @@ from bulkcert.output.results import prove_columns
 from bulkcert.runs.approval import confirm_list, confirm_required
 from bulkcert.runs.earlier_run import differences_of, protected_of, reopen, resumed
 from bulkcert.runs.job import ResolvedJob
-from bulkcert.runs.opened import OpenRun, pinned_of, remove_folder
+from bulkcert.runs.opened import OpenRun, pinned_of, remove, remove_folder
 from bulkcert.runs.reading_list import pin
 from bulkcert.runs.run import Run
 from bulkcert.runs.target import located
@@ -83,7 +83,7 @@ def open_run(job: ResolvedJob, on_progress: Callable[[int], None] | None = None)
             failing.callback(remove_folder, files)
         store = _store(files, overwrite=job.options.overwrite)
         failing.callback(store.close)
-        failing.callback(files.pinned(run_id).unlink, missing_ok=True)
+        failing.callback(remove, files.pinned(run_id))
         try:
             earlier = _earlier(job, store)
             may_be_empty = earlier is not None and bool(earlier.protected_by)

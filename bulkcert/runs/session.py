@@ -82,15 +82,19 @@ async def session(
     await anyio.to_thread.run_sync(_beat, store, stats.take())
 
 
-def confirm_read(progress: Progress) -> None:
+def confirm_read(progress: Progress, also: str = "") -> None:
     """Confirms that reading before a question was not stopped.
+
+    Args:
+        progress: What was read.
+        also: To be said if it was.
 
     Raises:
         BulkcertError: It was, by a signal, or by what would stop the calls as well.
     """
     if (stop := progress.stop) is not None:
         advice = stop.advice or "States were read; no calls that change anything were made."
-        raise BulkcertError(stop.status, stop.message, advice)
+        raise BulkcertError(stop.status, stop.message, f"{advice} {also}".rstrip())
 
 
 async def after_reads(progress: Progress) -> None:
