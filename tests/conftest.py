@@ -8,21 +8,19 @@ import os
 import signal
 import subprocess
 from functools import cache
-from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
 import polars as pl
 import pytest
 from cyclopts import ArgumentCollection
-from forked import Forked
+from forked import PROVED_HERE, Forked
 from hypothesis import settings
 from place import Place
 from program import emulator
 
 from bulkcert.emulator import process
 from bulkcert.input import parquet
-from bulkcert.input.parquet_child import frames
 
 # A busy machine is no finding. By hand, for what a suite has no time for: --hypothesis-profile thorough
 settings.register_profile("steady", deadline=None, max_examples=40)
@@ -75,15 +73,7 @@ def _emulators_are_forked():
 @pytest.fixture(autouse=True, scope="session")
 def _parquet_is_proved_here():
     """Spares the processes that prove Parquet files; what they are for is tested where files are damaged."""
-
-    def run(command, **_):
-        try:
-            [*frames(Path(command[-1]))]
-        except pl.exceptions.PolarsError as error:
-            return SimpleNamespace(returncode=1, stdout=str(error).partition("\n")[0].encode())
-        return SimpleNamespace(returncode=0)
-
-    with patch.object(parquet, "subprocess", SimpleNamespace(run=run, DEVNULL=None, PIPE=None)):
+    with patch.object(parquet, "subprocess", PROVED_HERE):
         yield
 
 
