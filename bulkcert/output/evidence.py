@@ -10,7 +10,7 @@ import polars as pl
 from bulkcert.input import CA_SN, DEVICE_SN, ROW, PinnedList, annotated, ca_keys
 from bulkcert.store import evidence
 
-PROVED_AT_ONCE = 1024
+PROVED_AT_ONCE = 2048
 """Rows that are asked for and proved at a time: what is made of them on the way stays in the processor's cache."""
 
 Ask = Callable[..., Any]

@@ -14,11 +14,11 @@ def _mirrored(**expressions: str) -> str:
 _OF_SESSION = """json_array(kind, options || '', user, host, version, access_key_id, credentials, started_at,
     preflight_at, ended_at, exit_status, stopped, advice, stop_code, verification, rows_digest)"""
 _OF_CONTROL = "json_array(session, request, rate, per_address_rate, user, host, pid, asked_at, taken_at)"
-_NUMBERS = """COALESCE(verified_at, -1) * 1048576 + COALESCE(session, -1) * 4 + again * 2 + changed"""
-_TEXTS = """CASE WHEN COALESCE(never, first_row, why, verified) IS NULL THEN before
-    ELSE json_array(never, first_row, why, before, verified) END"""
-"""With the numbers what commands decide by beyond the digest of a row: SQL alone changes it, which cannot make digests.
-Most rows have no text, or but the state before: JSON takes longer to make than all the rest of a proof."""
+_FLAGS = "COALESCE(session, -1) * 4 + again * 2 + changed"
+_STATES = """CASE WHEN COALESCE(never, first_row, why, verified, verified_at) IS NULL THEN before
+    ELSE json_array(never, first_row, why, before, verified, verified_at) END"""
+"""With the flags what commands decide by beyond the digest of a row: SQL alone changes it, which cannot make digests.
+JSON only where it has to be: of all that a proof takes it would take most."""
 
 LOW = 2**31 - 1
 """Bits of a time that go into a sum: so that of many rows is no overflow."""
@@ -81,12 +81,12 @@ CREATE TABLE certificate (
     again INT NOT NULL DEFAULT 0, changed INT NOT NULL DEFAULT 0, session INT, code TEXT, message TEXT,
     http_status INT, request_id TEXT, attempts INT NOT NULL DEFAULT 0, sent_at INT, finished_at INT, latency_ms REAL,
     verified TEXT, verified_at INT, digest BLOB,
-    {_mirrored(mirror=_NUMBERS, text_mirror=_TEXTS)},
+    {_mirrored(mirror=_FLAGS, states_mirror=_STATES)},
     -- Of what is no outcome of a call: it changes where one of these does.
     mark GENERATED ALWAYS AS (row * (LENGTH(COALESCE(before, '')) + 32 * (never IS NOT NULL) + 64 * again)
         + (COALESCE(verified_at, 0) & {LOW})
         + CASE WHEN attempts = 0 AND newest IS NOT NULL
-            THEN 1 + (COALESCE(session, 0) << 8) + (COALESCE(finished_at, 0) & {LOW}) ELSE 0 END) VIRTUAL,
+            THEN 1 + (COALESCE(session, 0) << 8) + (COALESCE(finished_at, 0) & {LOW}) ELSE 0 END) STORED,
     -- A row that was called keeps what came of it, though a list protects it now.
     outcome GENERATED ALWAYS AS (CASE
         WHEN never = 'protected' AND attempts > 0 AND newest <> 'not_attempted' THEN newest
