@@ -17,7 +17,7 @@ from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
 from bulkcert.commands import COMMANDS, OVERVIEW
-from bulkcert.commands.help import topics
+from bulkcert.commands.help import PLAIN_WIDTH, topics
 from bulkcert.errors import BulkcertError, DroppedSignals, ExitStatus, end_on_signals, own_error
 from bulkcert.job_file import options_of_job
 from bulkcert.log import bind, format_asked
@@ -27,6 +27,7 @@ from bulkcert.runs.planned import planned_options
 from bulkcert.views import console as terminal
 from bulkcert.views.layout import over_echo
 from bulkcert.views.option_errors import wrong_options
+from bulkcert.views.streams import Product, ReaderGoneError
 from bulkcert.words import nearest
 
 if TYPE_CHECKING:
@@ -107,6 +108,33 @@ def install_completion() -> None:
     terminal.stdout.print(f"installed as {script}; a new shell completes bulkcert")
 
 
+_HELP = {"--help", "-h"}
+
+
+def _job_of(typed: list[str]) -> tuple[Path | None, list[str]]:
+    """Returns the job file that is typed or set, and what else is typed.
+
+    The library would look for it among all options of the command, which it puts together twice for that.
+
+    Raises:
+        BulkcertError: None is named, or two are.
+    """
+    end = typed.index("--") if "--" in typed else len(typed)
+    named, others, words = [], [], iter(typed[:end])
+    for word in words:
+        option, sign, name = word.partition("=")
+        if option == "--job":
+            named.append(name if sign else next(words, ""))
+        else:
+            others.append(word)
+    if "" in named or len(named) > 1:
+        message = f"--job is given {len(named)} times" if len(named) > 1 else "--job is without a file"
+        see = " ".join(["bulkcert", *(word for word in others[:1] if word in COMMANDS), "--help"])
+        raise BulkcertError(ExitStatus.USAGE, message, f"See {see}. No calls were made.")
+    job = named[0] if named else os.environ.get("BULKCERT_JOB")
+    return Path(job) if job else None, others + typed[end:]
+
+
 @app.meta.default
 def bulkcert(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
@@ -120,7 +148,6 @@ def bulkcert(
     """
     # The parser takes a lone hyphen for an option; as a path it is standard input all the same.
     tokens = tuple("./-" if typed == "-" else typed for typed in tokens)
-    _confirm_text(tokens)
     command = tokens[0] if tokens else ""
     bind(job=job.stem if job else None)
     layers: list[Any] = [_of_a_run_alone if command == "control" else _ENVIRONMENT]
@@ -142,7 +169,7 @@ def bulkcert(
     return app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
 
 
-def _confirm_text(tokens: tuple[str, ...]) -> None:
+def _confirm_text(tokens: list[str]) -> None:
     """Refuses what is typed or set in another encoding: it can be neither kept nor shown.
 
     Raises:
@@ -214,7 +241,7 @@ def _done(typed: list[str]) -> object:
         case [] | ["--help" | "-h"]:
             sys.stdout.write(OVERVIEW)
             return ExitStatus.OK
-        case [command, "--help" | "-h"] if command in COMMANDS:
+        case [command, *options] if command in COMMANDS and not _HELP.isdisjoint(options):
             app.meta.help_print([command])
             return ExitStatus.OK
         case [command, "--help" | "-h"] if not command.startswith("-"):
@@ -223,7 +250,9 @@ def _done(typed: list[str]) -> object:
             app.meta.help_print([command])
             return ExitStatus.OK
     try:
-        return app.meta(typed, exit_on_error=False, print_error=False, result_action="return_value")
+        _confirm_text(typed)
+        job, tokens = _job_of(typed)
+        return bulkcert(*tokens, job=job)
     except cyclopts.CycloptsError as error:
         raise wrong_options(error, topics()) from error
 
@@ -234,7 +263,9 @@ def main() -> NoReturn:
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     _open_closed_streams()
     stdout = sys.stdout
-    sys.stdout = cast(TextIO, terminal.Product(stdout))
+    sys.stdout = cast(TextIO, Product(stdout))
+    # By itself the library asks whatever stream is a terminal how wide it is.
+    app.console = app.meta.console = Console(width=None if stdout.isatty() else PLAIN_WIDTH)
     end_on_signals()
     sys.unraisablehook = dropped = DroppedSignals()
     status: object = ExitStatus.INTERNAL
@@ -243,7 +274,7 @@ def main() -> NoReturn:
     try:
         status = _done(sys.argv[1:])
         sys.stdout.flush()
-    except terminal.ReaderGoneError as error:  # as head goes: whoever reads has read enough
+    except ReaderGoneError as error:  # as head goes: whoever reads has read enough
         status = error.status
     except _whatever() as error:  # in one clear message, which a second signal does not cut short
         for number in (signal.SIGHUP, signal.SIGTERM):
@@ -252,6 +283,10 @@ def main() -> NoReturn:
         if isinstance(own_error(error), KeyboardInterrupt):
             over_echo()
         status = terminal.show_failure(error)
+        if sys.argv[1:2] == ["run"] and "--dry-run" not in sys.argv:
+            from bulkcert.telemetry.refused import record_refused  # noqa: PLC0415 - where a run has failed
+
+            record_refused(sys.argv[1:], status)
     _let_go(stdout)
     _let_go(sys.stderr)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):

@@ -13,7 +13,8 @@ from bulkcert.store.paths import default_results
 from bulkcert.words import nearest
 
 PATHS = frozenset(
-    {"input", "results", "state-dir", "protect", "output", "metrics-file", "log-file", "plan", "approver-key"}
+    {"input", "results", "state-dir", "protect", "output", "metrics-file", "log-file", "plan", "approver-key", "keys"}
+    | {"database", "directory", "report", "seed-from"}
 )
 """Keys whose values are paths."""
 
@@ -126,7 +127,7 @@ def _is_meant(name: str, command: str, own: AbstractSet[str], of_run: AbstractSe
 
 def _filled(value: object, file: Path, key: str) -> object:
     """Returns a path, or each of several, that counts from where its job file is; standard input is none."""
-    if isinstance(value, list) and key == "input":
+    if isinstance(value, list):
         return [_filled(each, file, key) for each in value]
     if not isinstance(value, str) or value == "-":
         return value

@@ -7,20 +7,20 @@ import gc
 import os
 import signal
 import subprocess
-from pathlib import Path
+from functools import cache
 from types import SimpleNamespace
 from unittest.mock import patch
 
 import polars as pl
 import pytest
-from forked import Forked
+from cyclopts import ArgumentCollection
+from forked import PROVED_HERE, Forked
 from hypothesis import settings
 from place import Place
 from program import emulator
 
 from bulkcert.emulator import process
 from bulkcert.input import parquet
-from bulkcert.input.parquet_child import frames
 
 # A busy machine is no finding. By hand, for what a suite has no time for: --hypothesis-profile thorough
 settings.register_profile("steady", deadline=None, max_examples=40)
@@ -51,10 +51,16 @@ def pytest_runtest_makereport():
     return report
 
 
-def pytest_collection_finish():
+def pytest_collection():
     """Spares the collector what stays to the end: a process with all libraries has half a million objects."""
+    gc.disable()
+
+
+def pytest_collection_finish():
+    """Lets it collect what tests leave."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -67,15 +73,31 @@ def _emulators_are_forked():
 @pytest.fixture(autouse=True, scope="session")
 def _parquet_is_proved_here():
     """Spares the processes that prove Parquet files; what they are for is tested where files are damaged."""
+    with patch.object(parquet, "subprocess", PROVED_HERE):
+        yield
 
-    def run(command, **_):
-        try:
-            [*frames(Path(command[-1]))]
-        except pl.exceptions.PolarsError as error:
-            return SimpleNamespace(returncode=1, stdout=str(error).partition("\n")[0].encode())
-        return SimpleNamespace(returncode=0)
 
-    with patch.object(parquet, "subprocess", SimpleNamespace(run=run, DEVNULL=None, PIPE=None)):
+@pytest.fixture(autouse=True, scope="session")
+def _options_are_read_off_once():
+    """Spares commands in this process a third of their time: what is typed is no part of a signature.
+
+    A command in a process of its own reads it off, as ever.
+    """
+    assemble = ArgumentCollection._from_callable.__func__
+
+    @cache
+    def read_off(function, defaults, more):
+        return assemble(ArgumentCollection, function, *defaults, **dict(more))
+
+    def assembled(cls, function, *defaults, reserved=(), **more):
+        first = read_off(function, defaults, (*more.items(), ("reserved", tuple(reserved))))
+        copied = first.copy(reset_tokens=True)
+        copies = {id(each): copy for each, copy in zip(first, copied, strict=True)}
+        for each in copied:
+            each.children = ArgumentCollection(copies[id(child)] for child in each.children)
+        return copied
+
+    with patch.object(ArgumentCollection, "_from_callable", classmethod(assembled)):
         yield
 
 

@@ -11,7 +11,7 @@ from bulkcert.input import annotated
 from bulkcert.output.evidence import prove
 from bulkcert.output.files import sha256_of
 from bulkcert.runs.opened import pinned_of
-from bulkcert.store import queries
+from bulkcert.store import queries, read_states
 from bulkcert.store.outcome import Outcome, Record
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Asked
@@ -107,12 +107,12 @@ class Copies:
     def run(self):
         store, chance = self.store, self.chance
         if queries.preflight_at(store.db) is None:
-            store.forget_states()
+            read_states.forget(store)
         elif chance.random() < 0.3:
             store.reopen("newest = ?", (chance.choice(["failed", "undone", "unchanged"]),))
         store.leave_out((row, "invalid", None, "why") for row in range(7, ROWS, 30))
         if chance.random() < 0.3:
-            store.forget_unchanged()
+            read_states.forget_unchanged(store)
         early = chance.random() < 0.5  # somebody is asked
         if early:
             self.read_states()
@@ -138,7 +138,7 @@ class Copies:
             if state:
                 states.append((row, self.all_serials[row], state, self.now() if state == "inactive" else None))
         for first in range(0, len(states), 40):
-            self.store.keep_states(states[first : first + 40])
+            read_states.keep(self.store, states[first : first + 40])
             if self.store.session:
                 self.keep()
 
@@ -174,7 +174,7 @@ class Copies:
         for first in range(0, len(rows), 30):
             some = rows[first : first + 30]
             states = [(self.chance.choice(["inactive"] * 9 + ["active"]), self.now(), row) for row in some]
-            self.store.keep_read_back(states, lambda rows: {row: self.all_serials[row] for row in rows})
+            read_states.keep_later(self.store, states, lambda rows: {row: self.all_serials[row] for row in rows})
             self.keep()
 
     def undo(self):

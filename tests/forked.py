@@ -19,17 +19,38 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import bulkcert
 
 LOADED = (
-    *("alibabacloud_credentials.client", "anyio", "apscheduler", "cyclopts", "difflib", "httpx", "jinja2", "polars"),
-    *("prometheus_client", "pythonjsonlogger.json", "rich", "tomllib", "uvicorn"),
+    *("alibabacloud_credentials.client", "anyio._backends._asyncio", "apscheduler", "cyclopts", "difflib", "httpx"),
+    *("jinja2", "polars", "prometheus_client", "pythonjsonlogger.json", "rich", "tomllib", "uvicorn.lifespan.off"),
 )
 ROOMS = ("runs", "telemetry", "emulator")
 """What is loaded beforehand: libraries, and rooms with all beneath them, but not the console, which reads the
 environment when it is loaded."""
+
+
+def _prove(command, **_):
+    import polars as pl  # noqa: PLC0415 - not before its allocator is set
+
+    from bulkcert.input.parquet_child import frames  # noqa: PLC0415
+
+    try:
+        [*frames(Path(command[-1]))]
+    except pl.exceptions.PolarsError as error:
+        return SimpleNamespace(returncode=1, stdout=str(error).partition("\n")[0].encode())
+    return SimpleNamespace(returncode=0)
+
+
+PROVED_HERE = SimpleNamespace(run=_prove, DEVNULL=None, PIPE=None)
+"""In place of the processes that prove Parquet files, which take as long to load as a command."""
+
+FLEET = ("bulkcert.fleet.coordinator", "distributed")
+"""What is loaded as well for commands that are several machines."""
 
 _SUBREAPER = 36
 """prctl(2): orphans below this process become its children."""
@@ -44,7 +65,7 @@ class Forked(subprocess.Popen):
     Attributes:
         environment: In which the libraries are loaded.
         is_wanted: Whether commands are forked at all.
-        more: Modules that are loaded as well, if they are named before the first command.
+        more: Modules that are loaded as well, whatever the command.
     """
 
     environment: ClassVar[dict[str, str]]
@@ -56,11 +77,14 @@ class Forked(subprocess.Popen):
             super()._execute_child(*given, **named)
             return
         bound = inspect.signature(super()._execute_child).bind(*given, **named).arguments
-        loaded, program = _Loaded.get(self.environment), bound["args"][1:3]
-        is_other = program != ["-m", "bulkcert"] or _interpreted(bound["env"] or os.environ) != loaded.environment
+        program, more = bound["args"][1:3], self.more or (FLEET if {"lane", "--cluster"} & {*bound["args"]} else ())
+        is_other = program != ["-m", "bulkcert"] or _interpreted(bound["env"] or os.environ) != _interpreted(
+            self.environment
+        )
         if is_other or bound["preexec_fn"] or bound["pass_fds"]:
             super()._execute_child(*given, **named)
             return
+        loaded = _Loaded.get(self.environment, more)
         here = os.path.abspath(bound["cwd"] or ".")  # noqa: PTH100 - a link stays one
         streams = [bound[end] for end in ("p2cread", "c2pwrite", "errwrite")]
         asked = {"arguments": bound["args"][3:], "cwd": here, "env": dict(bound["env"] or os.environ)}
@@ -78,15 +102,15 @@ def _interpreted(env):
 
 
 class _Loaded:
-    """The process that has loaded the libraries: one for each process that asks, until that one ends."""
+    """A process that has loaded libraries, for one that asks, until that one ends."""
 
-    _one, _lock = None, threading.Lock()
+    _all: ClassVar[dict[tuple[str, ...], "_Loaded"]] = {}
+    _lock = threading.Lock()
 
-    def __init__(self, env):
-        self.environment = _interpreted(env)
+    def __init__(self, env, more):
         self._asking, served = socket.socketpair()
         ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
-        command = [sys.executable, __file__, str(served.fileno()), *Forked.more]
+        command = [sys.executable, __file__, str(served.fileno()), *more]
         streams = {"stdin": subprocess.DEVNULL, "pass_fds": [served.fileno()]}
         self._process = subprocess.Popen(command, env=dict(env), **streams)
         served.close()
@@ -97,10 +121,12 @@ class _Loaded:
         self._process.wait()
 
     @classmethod
-    def get(cls, env):
+    def get(cls, env, more):
+        """Returns the one that has loaded more modules than every command does; none has by name."""
         with cls._lock:
-            cls._one = cls._one or cls(env)
-            return cls._one
+            if more not in cls._all:
+                cls._all[more] = cls(env, more)
+            return cls._all[more]
 
     def fork(self, asked, files):
         """Returns the number of a process that runs a command; as this one's child, since its own parent has ended."""
@@ -180,6 +206,7 @@ def main():
     rooms = [room for path, prefix in paths for room in pkgutil.iter_modules([path], prefix)]
     for module in (*LOADED, *(room.name for room in rooms), *sys.argv[2:]):
         importlib.import_module(module)
+    importlib.import_module("bulkcert.input.parquet").subprocess = PROVED_HERE
     gc.collect()
     gc.freeze()
     try:

@@ -115,7 +115,9 @@ def pieces(chance, said):
 def feed(connection, wire, parts):
     for part in parts:
         if not wire.is_aborted:  # from then on the loop hands over nothing more
-            connection.data_received(part)
+            read = bytearray(part)
+            connection.data_received(memoryview(read))
+            read[:] = bytes(len(read))  # as the next that is read does
 
 
 def try_one(chance, raw):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from blows import ENDED, PATIENCE_S, begin, strike, wait_at_most, wait_until_over
 from cluster import free_port
-from forked import Forked
+from forked import FLEET, Forked
 from killed_run import Arrivals, Figures, Trial, must, serials_of, showing, states_of
 from program import emulator, start
 
@@ -186,7 +186,7 @@ def torment(kills, rows, seed, figures):
 def main():
     kills, rows, seed = [*map(int, sys.argv[1:]), *(50, 1000, random.randrange(2**31))[len(sys.argv) - 1 :]]
     print(f"{kills} kills, lists of {rows} rows, seed {seed}", flush=True)
-    Forked.more = ("bulkcert.fleet.coordinator", "distributed")
+    Forked.more = FLEET
     seen = Figures()
     with showing("cluster", seen):
         torment(kills, rows, seed, seen)

@@ -6,6 +6,7 @@ load and to stop, and what that adds is tested in ``test_emulator_process``.
 
 import atexit
 import csv
+import gc
 import io
 import json
 import logging
@@ -122,6 +123,7 @@ def here(*arguments, cwd=".", env=None, stdin=None):
         patch.object(sys, "stdout", said[0]),
         patch.object(sys, "stderr", said[1]),
         patch.object(sys, "unraisablehook", sys.unraisablehook),
+        patch.object(gc, "freeze"),  # what a command leaves would stay for ever in a process that does not end with it
         patch.dict(os.environ, environment(env), clear=True),
         chdir(cwd),
         pytest.raises(SystemExit) as ended,

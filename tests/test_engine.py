@@ -22,9 +22,11 @@ from bulkcert.engine.workers import BUFFERED_ROWS, each_row
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.client import Client
+from bulkcert.service.codes import RULES
 from bulkcert.service.credentials import FixedCredentials
 from bulkcert.service.signing import Credentials
 from bulkcert.service.transport import NotSent
+from bulkcert.service.verdicts import Verdict
 from bulkcert.store import queries
 from bulkcert.store import store as store_module
 from bulkcert.store.database import reading
@@ -66,6 +68,8 @@ class Service(httpx.AsyncBaseTransport):
             said = self.script(int(serial), self.changes[int(serial)], request)
         if isinstance(said, Exception):
             raise said
+        if isinstance(said, httpx.Response):
+            return httpx.Response(said.status_code, headers=said.headers, content=said.content)
         if said == DONE:
             field = "DeviceSn" if "DeviceSn" in parameters else "Sn"
             if serial == "0":
@@ -303,14 +307,37 @@ async def test_contradictions_are_read_back(tmp_path, said, read, outcome):
     assert ran.records[2].attempts == ran.service.attempts[2] == len(said) + (3 if read is LOST else 1)
 
 
-@pytest.mark.parametrize("first", [LOST, NO_ECHO, BUSY, NONCE], ids=str)
-@pytest.mark.parametrize("last", ["not found", "used up"])
+CODES = [rule.code for rule in RULES if rule.verdict in (Verdict.RETRY, Verdict.SIGN_AGAIN) and "*" not in rule.code]
+DOUBTFUL = {
+    **{code: code for code in CODES},
+    "lost": LOST,
+    "late": httpx.ReadTimeout("late"),
+    "no HTTP": httpx.RemoteProtocolError("rubbish"),
+    "no echo": NO_ECHO,
+    "the echo of another": httpx.Response(200, json={"RequestId": "R", "Sn": "another"}),
+    "echo and code": httpx.Response(200, json={"RequestId": "R", "Sn": "1", "Code": "ParameterCheckFailed"}),
+    "error without code": httpx.Response(500, json={"RequestId": "R"}),
+    "success of a gateway": httpx.Response(200, text="<html>"),
+    "error of a gateway": httpx.Response(502, text="<html>"),
+    "throttled by a gateway": httpx.Response(429, text="<html>"),
+}
+"""Answers and silences after which a change may have been made."""
+
+
+@pytest.mark.parametrize("first", DOUBTFUL.values(), ids=DOUBTFUL)
+@pytest.mark.parametrize("last", ["not found", "used up", "in a later session"])
 async def test_a_deletion_that_may_have_been_carried_out(tmp_path, first, last):
     """What is not there after any such attempt was deleted by it; what was not there before none was never there."""
-    said = [first, NOT_FOUND] if last == "not found" else [first, BUSY, BUSY]
-    ran = await run(tmp_path, 1, lambda _, attempt, __: said[attempt - 1], **GONE)
+    said = [first, NOT_FOUND if last == "not found" else BUSY, *[BUSY] * 3]
+    attempts = 1 if last == "in a later session" else 3
+    order = {**DELETE, "reads": lambda _: LOST if attempts == 1 else NOT_FOUND}
+    ran = await run(tmp_path, 1, lambda _, attempt, __: said[attempt - 1], attempts=attempts, **order)
+    if last == "in a later session":
+        assert Outcome.SUCCEEDED not in ran.outcomes.values()
+        ran = await run(tmp_path, 1, lambda *_: NOT_FOUND, reopen={Outcome.UNKNOWN}, **GONE)
 
     assert ran.outcomes == {1: Outcome.SUCCEEDED}
+    assert ran.records[1].changed
     (tmp_path / "there").mkdir()
     there = await run(tmp_path / "there", 1, lambda *_: BUSY, **DELETE)
     assert there.outcomes == {1: Outcome.UNKNOWN}

@@ -10,7 +10,8 @@ import pytest
 from rich.live import Live
 
 from bulkcert.commands.calling import leave_writing
-from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.engine.session import unwrapped
+from bulkcert.errors import BulkcertError, ExitStatus, SignalError
 from bulkcert.output.files import cannot_write
 from bulkcert.views import console
 
@@ -70,3 +71,19 @@ def test_what_happened_inside_a_group(capsys):
     """An error beside other work is named, not the group that it came in."""
     assert console.show_failure(ExceptionGroup("all", [ExceptionGroup("some", [ValueError("the cause")])])) == 70
     assert "internal error: ValueError: the cause" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("members", "raised"),
+    [
+        ([SignalError(signal.SIGTERM)], SignalError),
+        ([ValueError(), ExceptionGroup("some", [ValueError()]), SignalError(signal.SIGHUP)], SignalError),
+        ([ExceptionGroup("some", [BulkcertError(ExitStatus.DENIED, "no")])], BulkcertError),
+        ([BulkcertError(ExitStatus.DENIED, "no"), ValueError()], ExceptionGroup),
+    ],
+    ids=["a signal", "a signal and more", "an error of ours", "an error of ours and another"],
+)
+def test_what_ends_work_next_to_other_work(members, raised):
+    """A signal comes as one, whenever it comes; an error that was not foreseen is hidden by none that was."""
+    with pytest.raises(raised), unwrapped():
+        raise BaseExceptionGroup("all", members)

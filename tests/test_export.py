@@ -2,11 +2,12 @@
 
 import csv
 import json
+from pathlib import Path
 
 import polars as pl
 import pytest
 from made_store import made_run, row, session
-from program import here, read_results, summary_of
+from program import PATIENCE_S, here, read_results, start, summary_of
 
 from bulkcert.output.results import SUFFIXES
 from bulkcert.store import lock
@@ -53,6 +54,19 @@ def test_what_is_written(tmp_path, run, suffix, options, rows):
     assert sum(int(line.split()[0]) for line in said.stdout.splitlines()[1:]) == len(rows)
     assert not run.results.exists()
     assert output.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("named", ["-", "/dev/stdout"])
+def test_standard_output(tmp_path, run, named):
+    """It takes CSV, the same as a file, and nothing else; whoever reads no further ends it in silence."""
+    here("export", run.results, "-o", tmp_path / "x.csv", "--outcome", "failed,unknown").ended(0)
+    said = here("export", run.results, "-o", named, "--outcome", "failed,unknown").ended(0)
+
+    assert (said.stdout, said.stderr) == ((tmp_path / "x.csv").read_text(), "")
+    with start("export", run.results, "-o", named) as child:
+        child.stdout.close()
+        assert (child.wait(PATIENCE_S), child.stderr.read()) == (141, b"")
+    assert Path("/dev/stdout").is_symlink()
 
 
 def read(path):

@@ -31,8 +31,12 @@ ROWS = {
     "maybe undone": row(claimed_by=2, sent=True),
     "failed, maybe undone": row("failed", claimed_by=2, sent=True),
     "drifted, maybe undone": row(**OTHER, claimed_by=2, sent=True),
+    "in doubt, read back": row(None, **OTHER, claimed_by=1),
+    "in doubt, found so": row(None, **SAME, claimed_by=1),
+    "stopped, found so": row("not_attempted", **SAME),
+    "stopped, found so, maybe undone": row("not_attempted", **SAME, claimed_by=2, sent=True),
 }
-GOOD = tuple(ROWS)[:4]
+GOOD = (*tuple(ROWS)[:4], "in doubt, found so", "stopped, found so")
 ENDED = [session(ended=1), session("undo", after_ms=60_000, ended=1)]
 
 
@@ -64,6 +68,8 @@ def test_every_row_that_is_not_in_the_desired_state(tmp_path):
     }
     assert found[5]["message"] == 'a "word",\nor two'
     assert found[12]["message"] == "succeeded, then read back as active"
+    assert found[17]["message"] == "not attempted, then read back as active"
+    assert found[17]["what_to_do"] == f"The run has not reached them: `bulkcert resume {run.results}`"
     assert len(found) == status["not_desired"] == summary["failed"]["rows"]
     assert len(found) == sum(each["rows"] for each in report["findings"])
     assert status["failed"] == report["failed"] == summary["failed"]["file"] == str(run.failed)
@@ -77,13 +83,13 @@ def test_one_row_is_enough(tmp_path, name):
     files = made_run(tmp_path, [ROWS[good] for good in GOOD] + [ROWS[name]], ENDED)
     here("export", files.results).ended(0)
 
-    assert list(failed_of(files)) == [5]
+    assert list(failed_of(files)) == [len(GOOD) + 1]
     assert f"{files.failed}: 1 row" in here("status", files.results).ended(1).stdout
 
 
 def test_no_row_no_file(tmp_path):
     """Where all is well there is none, and one that was right before is removed."""
-    run = made_run(tmp_path, [ROWS[name] for name in GOOD], [session()])
+    run = made_run(tmp_path, [ROWS[name] for name in GOOD[:4]], [session()])
     run.failed.write_text("of before\n")
     here("export", run.results).ended(0)
 

@@ -4,11 +4,12 @@ import errno
 import os
 import secrets
 import stat
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from program import here, start, write_devices
+from program import INSTANCE, here, start, write_devices
 
 from bulkcert.output.files import cannot_write, read_regular, whole, write_whole
 
@@ -187,3 +188,18 @@ def test_a_directory_that_cannot_be_made(tmp_path, monkeypatch, blocks, flags, a
     assert "Create the directory" in cannot_write(tmp_path / "none" / "x.csv", missing).advice
     monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_blocks=blocks, f_flag=flags))
     assert advice in cannot_write(tmp_path / "none" / "x.csv", missing).advice
+
+
+@pytest.mark.usefixtures("inside")
+@pytest.mark.parametrize("command", ["plan", "rehearse"])
+def test_no_place_for_temporary_files(service, monkeypatch, command):
+    """As in a container whose only file system is read-only: it is said, with what to do (73)."""
+    write_devices("d.csv", 3)
+
+    def refused(**_):
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", refused)
+    where = ("--endpoint", service.url, "--instance", INSTANCE)
+    said = here(command, "inactivate-device", "d.csv", *where).ended(73).stderr
+    assert "cannot write temporary files: no directory for them can be written\n  → Make room, or let TMPDIR" in said

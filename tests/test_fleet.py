@@ -42,7 +42,7 @@ class Service:
         self.latency_s, self.verdict, self.code, self.first = latency_s, verdict, code, list(first)
         self.asked, self.instances = [], []
 
-    def connect(self, target, provider):
+    def connect(self, target, provider, _sockets):
         return ServiceClient(self, provider)
 
 

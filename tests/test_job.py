@@ -8,7 +8,10 @@ import pytest
 from cyclopts import Token
 from program import INSTANCE, here, write_devices
 
+from bulkcert.cli import app
+from bulkcert.commands import COMMANDS
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.job_file import PATHS
 from bulkcert.runs.converters import names_of
 from bulkcert.runs.job import resolve
 from bulkcert.runs.options import Options, Retried
@@ -207,3 +210,22 @@ def test_a_job_file_without_a_job_is_a_profile(tmp_path, service):
         here(*command, env=env, cwd=tmp_path).ended(0)
 
     assert "MqttInstanceNotFound" in here("doctor", "--instance", "another", env=env).ended(78).stdout
+
+
+def test_every_path_counts_from_the_job_file():
+    """What is a path of any command is one in a job file: it starts there, and has no control characters."""
+    paths = {
+        argument.name.removeprefix("--")
+        for command in COMMANDS
+        for argument in app[command].assemble_argument_collection()
+        if "Path" in str(argument.hint)
+    }
+
+    assert paths == PATHS
+
+
+def test_a_path_without_control_characters(tmp_path):
+    """The same holds for commands that are about no run."""
+    (tmp_path / "job.toml").write_text('directory = "new\\u0000"')
+
+    assert "control character" in here("runs", "--job", tmp_path / "job.toml").ended(2).stderr

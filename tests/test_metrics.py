@@ -4,11 +4,14 @@ import shutil
 import signal
 import stat
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from program import INSTANCE, PATIENCE_S, emulator, here, outcomes, start, summary_of, wait_for, write_devices
 from prometheus_client.parser import text_string_to_metric_families
+
+from bulkcert.telemetry import refused
 
 JOBS = Path(__file__).parent.parent / "jobs"
 LABELS = {"action": "inactivate-device", "mqtt_instance": INSTANCE, "job_name": "", "rehearsal": "false"}
@@ -108,6 +111,85 @@ def test_last_success_survives_failing_runs(place):
         assert bad[kept] == good[kept] > 0
 
 
+REFUSED = {
+    "a list that is missing": (
+        66,
+        lambda line: ["none.csv" if str(each).endswith("in.csv") else each for each in line],
+    ),
+    "an option that there is not": (2, lambda line: [*line, "--no-such-option"]),
+    "a value that cannot be": (2, lambda line: [*line, "--rate", "fast"]),
+    "an option that is demanded": (2, lambda line: [*line, "--require", "ticket"]),
+    "a plan that is missing": (66, lambda line: [*line, "--plan", "none.plan.json"]),
+    "nobody to confirm": (2, lambda line: [each for each in line if each != "--yes"]),
+}
+"""Starts that make no call: the exit status, and what is typed instead of what is right."""
+
+
+def ended_otherwise(place, status, *typed, env=None, monkeypatch):
+    """Asserts that after a start that is refused the file has its end, and no rows of the run before."""
+    good = place.samples()
+    monkeypatch.setattr(refused, "STARTED", datetime.now().astimezone())  # this process has started before
+    here(*typed, env=env, cwd=place.list.parent).ended(status)
+    bad = place.samples()
+
+    assert (bad["bulkcert_last_exit_status"], bad["bulkcert_run_active"]) == (status, 0)
+    assert bad["bulkcert_last_end_timestamp_seconds"] > good["bulkcert_last_end_timestamp_seconds"]
+    assert bad["bulkcert_last_success_timestamp_seconds"] == good["bulkcert_last_success_timestamp_seconds"]
+    assert own(good, "bulkcert_last_rows") == {"succeeded": 60}
+    assert not own(bad, "bulkcert_last_rows")
+    assert stat.S_IMODE(place.file.stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize(("status", "wrong"), REFUSED.values(), ids=REFUSED)
+def test_how_a_start_that_is_refused_has_ended(place, monkeypatch, status, wrong):
+    """Whatever keeps a start from calling, the file has its exit status and time, and no rows of another run."""
+    here(*place.command()).ended(0)
+    tonight = [place.list.with_name("tonight.csv") if each == place.results else each for each in place.command()]
+    ended_otherwise(place, status, *wrong(tonight), monkeypatch=monkeypatch)
+
+
+def test_where_a_start_that_is_not_understood_has_its_metrics(place, monkeypatch):
+    """The file may be set in the environment, or stand in a job file that has a mistake in it."""
+    job = place.list.with_name("job.toml")
+    monkeypatch.setitem(LABELS, "job_name", "job")
+    job.write_text(f'metrics-file = "{place.file}"\n')
+    line = [*place.command()[:-2], "--job", job]
+    here(*line).ended(0)
+    before = place.file.read_bytes()
+    ended_otherwise(
+        place, 2, *line, "--rat", "1", env={"BULKCERT_METRICS_FILE": str(place.file)}, monkeypatch=monkeypatch
+    )
+    place.file.write_bytes(before)
+    job.write_text(f'metrics-file = "{place.file}"\nmax-error = 3\n')
+    ended_otherwise(place, 2, *line, monkeypatch=monkeypatch)
+
+
+def test_what_a_start_that_is_refused_leaves_alone(place, monkeypatch):
+    """Neither a file that is none of metrics, nor that of a session that is running, nor one that is not there."""
+    line = [*place.command(), "--no-such-option"]
+    monkeypatch.setattr(refused, "STARTED", datetime.now().astimezone())
+    here(*line).ended(2)
+    assert not place.file.exists()
+    for content in (
+        "DeviceSn,CaSn\n",
+        'bulkcert_run_active{a="b"} 1.0\nbulkcert_last_end_timestamp_seconds{a="b"} 1\n',
+    ):
+        place.file.write_text(content)
+        here(*line).ended(2)
+        assert place.file.read_text() == content
+
+
+def test_rows_are_those_of_the_store(place):
+    """Of results that are there already the rows are told, whatever has refused the start; not those of another run."""
+    here(*place.command()).ended(0)
+    place.list.write_text("DeviceSn,CaSn\n000000000001,00ca000000\n")
+    here(*place.command()).ended(65)
+    assert own(place.samples(), "bulkcert_last_rows") == {"succeeded": 60}
+    here(*(each if each != "inactivate-device" else "activate-device" for each in place.command())).ended(65)
+    assert 'bulkcert_last_exit_status{action="activate-device"' in place.file.read_text()
+    assert "bulkcert_last_rows{" not in place.file.read_text()
+
+
 def test_file_of_another_job_is_not_taken_over(place):
     """What another action left in the file is not told as this one's."""
     here(*place.command()).ended(0)
@@ -151,12 +233,12 @@ def under_way(place, *more):
 def test_file_while_it_runs_and_after_sigterm(place):
     """While a run goes on the file says so, also after a start that was refused (73); after SIGTERM, how it ended."""
     with under_way(place) as child:
-        refused = here(*place.command()).ended(73)
+        another = here(*place.command()).ended(73)
         running = place.samples()
         child.send_signal(signal.SIGTERM)
         child.communicate(timeout=PATIENCE_S)
 
-    assert "holds" in refused.stderr or "another" in refused.stderr
+    assert "holds" in another.stderr or "another" in another.stderr
     assert running["bulkcert_run_active"] == 1
     assert "bulkcert_last_exit_status" not in running
     found = place.samples()

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from made_store import made_run, session
-from program import INSTANCE, UNHURRIED, bulkcert, here, start, wait_for, write_devices
+from program import INSTANCE, UNHURRIED, here, start, wait_for, write_devices
 
 from bulkcert.telemetry import notify
 from bulkcert.views import confirm
@@ -137,8 +137,8 @@ def test_the_url_is_a_secret(tmp_path, hook, run, where, form):
     job = tmp_path.parent / f"{tmp_path.name}.toml"
     job.write_text(f'notify = ["{url}"]\n')
     more = {"option": ("--notify", url), "job": ("--job", job)}.get(where, ())
-    said = run(*more, "-v", "--log-format", form, urls=[url] if where == "environment" else [], how=bulkcert)
-    resumed = bulkcert("resume", "r.csv", "--retry", "not_registered", "--yes", *more, cwd=tmp_path)
+    said = run(*more, "-v", "--log-format", form, urls=[url] if where == "environment" else [])
+    resumed = here("resume", "r.csv", "--retry", "not_registered", "--yes", *more, cwd=tmp_path)
     here("report", "r.csv", cwd=tmp_path)
     texts = [said.stdout, said.stderr, resumed.stdout, resumed.stderr]
     texts += [path.read_bytes().decode(errors="replace") for path in tmp_path.rglob("*") if path.is_file()]

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from program import PATIENCE_S
 
-from bulkcert.engine.pacer import Pacer, SendWindow, SlowDown, Ticker, backoff_s, bucket_rate, burst_for, lane_cap
+from bulkcert.engine.pacer import Pacer, SendWindow, Ticker, backoff_s, bucket_rate, burst_for, lane_cap
+from bulkcert.engine.slow_down import SlowDown
 
 caps = st.integers(1, 200_000)
 
@@ -223,3 +224,43 @@ def test_all_lanes_pass_on_one_timer(cap, lanes, wanted, factory):
         if factory is Simulated:
             assert (len(sent) - burst_for(cap)) / (sent[-1] - sent[0]) > 0.97 * bucket_rate(cap)
     assert len(ticks) < 3 * len(times[0]) + 50
+
+
+class Deferred:
+    """Sockets that know who is to read them, and how often they were."""
+
+    def __init__(self):
+        self.deferred, self.reads = False, 0
+
+    def read(self):
+        self.reads += 1
+
+    def defer(self, deferred):
+        self.deferred = deferred
+
+
+@pytest.mark.parametrize("end", ["nobody waits", "a pause", "a stop", "a throttle", "few calls"])
+def test_the_timer_reads_while_it_fires_often(end):
+    """What has come waits for the next release that is near; where there is none it wakes the loop by itself."""
+    sockets, slow_down = Deferred(), SlowDown()
+
+    async def measure():
+        ticker = Ticker(slow_down, sockets)
+        pacer = Pacer(10 if end == "few calls" else 100, ticker)
+        async with anyio.create_task_group() as group:
+            for _ in range(8):
+                group.start_soon(pacer.acquire)
+            await asyncio.sleep(0.03)
+            assert sockets.deferred is (end != "few calls")
+            if end == "a pause":
+                ticker.pause()
+            elif end == "a stop":
+                ticker.stop()
+            elif end == "a throttle":
+                slow_down.pause(time.monotonic() + 0.2)
+            await asyncio.sleep(0.04 if end != "nobody waits" else 1.0)
+            assert not sockets.deferred
+            assert sockets.reads
+            ticker.stop()
+
+    anyio.run(measure, backend_options={"loop_factory": None if end == "a throttle" else Simulated})

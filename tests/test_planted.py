@@ -197,7 +197,8 @@ def test_in_the_place_of_what_a_run_has(tries, what, plant):
 
 ENDLESS = [(name, "endless device") for name in INPUTS]
 MEANT = [(name, "fifo") for name in ("x.csv", "x.parquet", "seed.csv", "job.toml")]
-"""Who names a pipe as a list means to write to it."""
+MEANT += [("protect.txt", "link"), ("protect.txt", "hard link"), ("db.sqlite", "empty file")]
+"""Who names a pipe as a list means to write to it; a line of text is a serial, and an empty file an empty database."""
 
 
 @pytest.mark.parametrize(("name", "plant"), pairs(INPUTS, ("job.toml", "endless device"), but=[*ENDLESS, *MEANT]))

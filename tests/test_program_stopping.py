@@ -41,7 +41,10 @@ from bulkcert.store.store import Store
 
 ROWS, IN_FLIGHT = 500, 8
 SIGNALS = [signal.SIGHUP, signal.SIGINT, signal.SIGTERM]
-NOWHERE = ("--endpoint", "http://127.0.0.1:9", "--instance", INSTANCE, "--yes", *UNHURRIED)
+PLACE = f"http://127.{os.getpid() >> 16 & 127}.{os.getpid() >> 8 & 255}.{os.getpid() & 255}:9"
+"""Where nobody listens, and no test next to this one sends to: a session warns of others to the same place."""
+
+NOWHERE = ("--endpoint", PLACE, "--instance", INSTANCE, "--yes", *UNHURRIED)
 """An endpoint where nobody listens: whatever is called there fails."""
 
 
@@ -220,11 +223,11 @@ def test_signal_while_credentials_are_fetched(running, tmp_path, slow_credential
 @pytest.mark.parametrize(("number", "suffix"), [(signal.SIGTERM, "parquet"), (signal.SIGKILL, "csv")])
 def test_signal_while_results_are_written(tmp_path, number, suffix):
     """Results appear whole or not at all; the same command writes them, and calls nothing."""
-    rows, results = 150_000, tmp_path / f"out.{suffix}"
+    rows, results = 10_000, tmp_path / f"out.{suffix}"
     write_devices(tmp_path / "in.csv", rows)
     arguments = ["run", "inactivate-device", tmp_path / "in.csv", "-o", results, *NOWHERE, "-q"]
     all_called(arguments, rows, results)
-    with start(*arguments) as child:
+    with start(*arguments, env={"BEGINS_WITH": "slow_writing"}) as child:
         wait_for(child, lambda: list(tmp_path.glob(f".{results.name}.*")), pause_s=0.001)
         child.send_signal(number)
         ended(child, -9 if number is signal.SIGKILL else 128 + number)

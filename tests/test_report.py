@@ -1,6 +1,7 @@
 """``report`` over made stores: one number for each certificate, one honest line, and the way on."""
 
 import json
+import os
 import stat
 
 import pytest
@@ -176,9 +177,18 @@ def test_the_headline(made, case):
 @pytest.mark.parametrize(
     ("rows", "sessions", "note"),
     [
-        ([row(claimed_by=1)], [session(ended=None)], "The run was interrupted: killed, or its machine went down."),
-        ([row(None, claimed_by=1)], [session(ended=None)], "1 row may have been called by a session that was killed"),
-        (["undone"], KILLED, "The undo was interrupted: killed, or its machine went down."),
+        (
+            [row(claimed_by=1)],
+            [session(ended=None)],
+            "The run was interrupted: killed, its machine",
+        ),
+        ([row()], [session(ended=None, exit_status=73, stopped="disk full")], "The run stopped early: disk full"),
+        (
+            [row(None, claimed_by=1)],
+            [session(ended=None)],
+            "1 row may have been called by a session that was",
+        ),
+        (["undone"], KILLED, "The undo was interrupted: killed, its machine went down, or its disk"),
         (["undone"], ENDED, "The last undo began on 2027-01-15 08:00:05 UTC."),
         ([called()], [session(), session("verify", ended=None)], "The last verification was interrupted"),
         ([called()], None, "Not read back: this is what the service answered"),
@@ -188,7 +198,9 @@ def test_the_headline(made, case):
 )
 def test_notes(made, rows, sessions, note):
     """What limits the line is said below it."""
-    assert any(each.startswith(note) for each in figures(made(rows, sessions)).verdict.notes)
+    notes = figures(made(rows, sessions)).verdict.notes
+    assert any(each.startswith(note) for each in notes)
+    assert "disk full" not in note or not any("killed" in each for each in notes)
 
 
 @pytest.mark.parametrize(("kind", "noun"), [("run", "run"), ("undo", "undo"), ("verify", "verification")])
@@ -220,7 +232,7 @@ def test_sessions(made):
     ]
     assert (counted.calls.run, counted.calls.at_least, counted.calls.peak_window) == (11, True, 5)
     assert [kind for kind in ("run", "undo", "verify") if f"Command     {kind}\n" in text] == ["run", "undo", "verify"]
-    assert "killed; last sign of life 2027-01-15 08:00:01 UTC" in text
+    assert "interrupted; last sign of life 2027-01-15 08:00:01 UTC" in text
     assert "at least 7 calls at 3.5/s; peak (1 s window) 5; 2 retries, 1 throttle, 1 outage" in text
     assert "at least 11 calls, of which 2 retries" in text
 
@@ -516,6 +528,18 @@ def test_the_format(tmp_path, made, name, options, begins):
     made([called()])
     here("report", "r.csv", "-o", name, *options, cwd=tmp_path).ended(0)
     assert (tmp_path / name).read_text().startswith(begins)
+
+
+def test_standard_output(tmp_path, made):
+    """It is named like a file, and then never replaced by one, nor is any other that is no file."""
+    files = made(["succeeded"])
+    for named in ("-", "/dev/stdout"):
+        assert here("report", files.results, "-o", named).ended(0).stdout.startswith("All inactive")
+        assert here("report", files.results, "-o", named, "--format", "html").ended(0).stdout.startswith("<!doctype")
+    os.mkfifo(tmp_path / "pipe.html")
+    refused = here("report", files.results, "-o", tmp_path / "pipe.html").ended(73)
+    assert f"{tmp_path / 'pipe.html'} is not a file" in refused.stderr
+    assert (tmp_path / "pipe.html").is_fifo()
 
 
 def test_written_whole_and_for_its_owner(tmp_path, made):

@@ -1,14 +1,18 @@
 """Resuming a run, by its own command or by ``resume``: what binds, what is believed, and what has changed meanwhile."""
 
+import errno
+import os
 import re
 import time
 from pathlib import Path
 
 import msgspec
+import polars as pl
 import pytest
 from program import INSTANCE, UNHURRIED, bulkcert, here, outcomes, read_results, summary_of, write_devices
 from stored import ask, change, kill, status
 
+from bulkcert.input import PinnedList
 from bulkcert.runs.opened import same_service
 from bulkcert.runs.run import BELIEVED_S
 from bulkcert.store import queries
@@ -227,6 +231,49 @@ def test_overwrite(place):
         place.run("--overwrite", "--preflight", "never").ended(0)
         assert place.calls(since)[1] == [*range(1, 21)]
         assert len(status(RESULTS).sessions) == 1
+
+
+@pytest.mark.parametrize("mode", ["auto", "never"])
+@pytest.mark.parametrize(("code", "ends"), [("SignatureDoesNotMatch", 77), ("MqttInstanceNotFound", 78), ("", 69)])
+def test_overwrite_by_a_start_that_is_refused(place, code, ends, mode):
+    """Nothing is dropped before the service has answered: neither results nor what is known of the run."""
+    place.run("--preflight", "never").ended(0)
+    before, where = kept(), place.service.looking
+    if code:
+        place.refuse(code)
+    else:
+        where = ("--endpoint", "http://127.0.0.1:1", "--instance", INSTANCE, "--yes", "--attempts", "1")
+    refused = place.run("--overwrite", "--preflight", mode, where=where).ended(ends)
+
+    assert "What is there is not overwritten." in " ".join(refused.stderr.split())
+    assert kept() == before
+    place.answer()
+    since = place.arrivals
+    place.run("--overwrite", "--preflight", mode).ended(0)
+    assert (place.calls(since)[1], len(status(RESULTS).sessions)) == ([*range(1, 21)] * (mode == "never"), 1)
+
+
+def test_a_list_that_cannot_be_removed(place, monkeypatch):
+    """A copy of the list that is of no use any more, and that the disk does not let go, ends nothing."""
+
+    def failing(path, unlink=Path.unlink, **how):
+        if path.name.startswith("input-"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        unlink(path, **how)
+
+    monkeypatch.setattr(Path, "unlink", failing)
+    refused = place.run("--min-rows", "1000").ended(65)
+    assert "at least 1,000 are expected" in refused.stderr
+    place.run("--limit-rows", "5").ended(75)
+    place.run().ended(0)
+
+
+def test_a_list_that_cannot_be_read_again(place, monkeypatch):
+    """What the disk refuses while the copy of the list is read is named with its place (66), whoever reads it."""
+    Path("keep.csv").write_text("DeviceSn\n1\n")
+    monkeypatch.setattr(PinnedList, "keys", property(lambda self: pl.scan_parquet(f"{self.path}.gone").select("CaSn")))
+    refused = place.run("--protect", "keep.csv").ended(66)
+    assert re.search(r"error: r\.csv\.run/input-\w+\.parquet: no such file\n  → Check the path", refused.stderr)
 
 
 @pytest.mark.parametrize(

@@ -90,8 +90,9 @@ class TestValues:
         """One serial of many that is not a string refuses the file, with its line."""
         path = written(ROW_1 * 30 + b"\n" + ROW_1.replace(b'"1"', value.encode()) + ROW_1)
 
-        assert f"line 32, column DeviceSn: {told}" in refused(path)
-        assert "with this column as text" in refused(path)
+        said = refused(path)
+        assert f"line 32, column DeviceSn: {told}" in said
+        assert "with this column as text" in said
 
     def test_numbers_for_others(self, written):
         """For an action on CAs the device column may hold anything."""
@@ -126,10 +127,10 @@ class TestMalformed:
     )
     def test_line_is_named(self, written, line, told):
         """A line that is not one JSON object, or says two things, refuses the file with its number."""
-        path = written(ROW_1 * 20 + b" \t\r\n\n" + line + b"\n" + ROW_1 * 20)
+        said = refused(written(ROW_1 * 20 + b" \t\r\n\n" + line + b"\n" + ROW_1 * 20))
 
-        assert f"line 23: {told}" in refused(path)
-        assert "on each line one JSON object" in refused(path)
+        assert f"line 23: {told}" in said
+        assert "on each line one JSON object" in said
 
     def test_long_line(self, written):
         """A line without an end does not fill the memory."""

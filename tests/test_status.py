@@ -140,6 +140,13 @@ STANDS = [
         "to resume the undo: bulkcert resume R",
     ),
     (
+        ["succeeded", row(None, claimed_by=1)],
+        [session(ended=None, exit_status=73, stopped="cannot write R: no space left on the disk", advice="Make room.")],
+        ("interrupted", 73),
+        "interrupted: cannot write R: no space left on the disk; it began 2027-01-15T08:00:00Z, last sign of life",
+        "after that, to resume: bulkcert resume R",
+    ),
+    (
         ["succeeded", None],
         [KILLED, verify()],
         ("interrupted", 75),
@@ -205,7 +212,7 @@ def test_a_killed_run_in_full(tmp_path):
 
     assert re.search(r"^rows +2 of 4 have an outcome$", text, re.MULTILINE)
     assert re.search(r"^ +2 not_attempted$", text, re.MULTILINE)
-    assert re.search(r"^in doubt +1 of the not_attempted: a killed session may have called", text, re.MULTILINE)
+    assert re.search(r"^in doubt +1 of the not_attempted: an interrupted session may have called", text, re.MULTILINE)
     assert re.search(r"^calls +at least 8 in 2 sessions, .*; 0 retries, 3 throttles$", text, re.MULTILINE)
     assert re.search(r"^errors +Throttling.User \(3 times, last .*, row 2\): slow\\ndown$", text, re.MULTILINE)
     assert [each["exit_status"] for each in shown_of(files)["sessions"]] == [0, None]

@@ -576,6 +576,21 @@ def test_whoever_fails_takes_no_log_away(path, monkeypatch, fails):
     assert not Path(f"{path}-wal").exists()
 
 
+def test_a_log_that_was_put_away_by_halves(path):
+    """What cannot be noted of a killed session when its log is put away leaves the log: nobody takes it for lost."""
+    store = session(path)
+    store.claim([2, 3])
+    denied = {sqlite3.SQLITE_UPDATE: sqlite3.SQLITE_DENY}
+    store.db.set_authorizer(lambda what, *_: denied.get(what, sqlite3.SQLITE_OK))
+    store.close()
+    following = Store(path)
+
+    assert asked(path, queries.in_doubt) == 2
+    following.close()
+    assert asked(path, queries.in_doubt) == 2
+    assert not Path(f"{path}-wal").exists()
+
+
 def test_another_version(path):
     """A store of other tables is not read."""
     db = sqlite3.connect(path)

@@ -17,7 +17,7 @@ import pytest
 from bulkcert.runs.options import Retried
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.certificates import Status
-from bulkcert.store import queries
+from bulkcert.store import queries, read_states
 from bulkcert.store.database import reading
 from bulkcert.store.evidence import confirm_mirrors, confirm_whole, proved
 from bulkcert.store.outcome import DESIRED, Outcome, Record
@@ -142,7 +142,7 @@ class History:
 
     def draft(self, *, forgets: bool, retries: bool) -> None:
         if forgets:
-            self.store.forget_states()
+            read_states.forget(self.store)
         if retries:
             for outcome in RETRIED:
                 self.store.reopen("newest = ?", (outcome.value,))
@@ -169,7 +169,7 @@ class History:
             del rows[:count]
 
     def preflight(self) -> None:
-        self.store.forget_unchanged()
+        read_states.forget_unchanged(self.store)
         for known in self.rows.values():
             if known.outcome is Outcome.UNCHANGED:
                 known.before, known.outcome, known.again = None, None, False
@@ -178,7 +178,7 @@ class History:
             unchanged = status is self.desired and not self.deletes
             if status is None:
                 continue
-            self.store.keep_states([(row, serials(row), status.value, self.now() if unchanged else None)])
+            read_states.keep(self.store, [(row, serials(row), status.value, self.now() if unchanged else None)])
             if not (known.runs or known.undos or known.changed) and known.outcome is None:
                 known.before = status
                 known.outcome = Outcome.UNCHANGED if unchanged else None
@@ -234,7 +234,7 @@ class History:
         for _ in range(self.random.randint(1, 3)):
             seen = {row: (self.random.choice(tuple(Status)), self.now()) for row in self.some(self.rows, 0.6)}
             states = [(status.value, at, row) for row, (status, at) in seen.items()]
-            self.store.keep_read_back(states, lambda rows: {row: serials(row) for row in rows})
+            read_states.keep_later(self.store, states, lambda rows: {row: serials(row) for row in rows})
             for row, (status, at) in seen.items():
                 known = self.rows[row]
                 known.verified, known.verified_at = status, at

@@ -10,6 +10,7 @@ import anyio
 import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from made_store import made_run, session
 from own_tls import server_context
 from program import INSTANCE, here
 
@@ -19,6 +20,7 @@ from bulkcert.service.credentials import FixedCredentials
 from bulkcert.service.signing import Credentials
 from bulkcert.service.transport import Transport
 from bulkcert.service.verdicts import Verdict
+from bulkcert.telemetry import notify
 
 pytestmark = pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1")
 ACTION = ACTIONS["inactivate-device"]
@@ -153,3 +155,17 @@ def test_what_is_said(tmp_path, monkeypatch, kind):
     said = " ".join((ended.stdout + ended.stderr).split())
     assert KINDS[kind][2] in said
     assert "→" in said
+
+
+@pytest.mark.parametrize("kind", [*REFUSED, "plain HTTP", "TLS 1.1", "a handshake of rubbish"])
+def test_messages(tmp_path, monkeypatch, kind):
+    """What a message says, and the token of its URL, go to no server that does not prove who it is."""
+    monkeypatch.setattr(notify, "MOST_S", 60.0)
+    files, warnings = made_run(tmp_path, ["failed"], [session(ended=1)]), []
+    with serving(kind, tmp_path / "c.pem", monkeypatch) as (url, asked):
+        there = f"{url.replace('https', 'jsons')}/token-of-a-hook"
+        with notify.notifying([there], "run", files, warnings.append) as end:
+            end(0)
+
+    assert [each for each in warnings if "was not delivered" in each]
+    assert not [each for each in asked if b"token-of-a-hook" in each]

@@ -229,6 +229,8 @@ def test_an_undo_whose_outcomes_cannot_be_written(place, monkeypatch):
     with monkeypatch.context() as full:
         full.setattr(Store, "keep", keep)
         assert "no space left" in place.undo(ends=73).stderr
+    # The store has taken why, which is little, and says so.
+    assert "interrupted while it undid: cannot write" in here("status", "r.csv").ended(73).stdout
     place.undo()
 
     assert place.states == ["1"] * 3

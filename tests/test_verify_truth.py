@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from program import INSTANCE, UNHURRIED, bulkcert, here, read_results, start, summary_of, wait_for
-from stored import kill, status
+from stored import change, kill, status
 
 from bulkcert.engine import outage
 
@@ -300,6 +300,28 @@ def test_calls_of_a_session_that_was_killed(service, made):
     assert summary["calls"] >= 20
     assert status("r.csv").state == "interrupted"
     assert status_of()[0] == 75
+
+
+def test_rows_that_a_kill_has_left_in_doubt(service, made):
+    """A row without an outcome is what was read of it: by ``verify``, by the failed rows and by the report."""
+    devices = made(5)
+    change("r.csv", "DELETE FROM certificate WHERE row > 2")
+    for row in (3, 4, 5):
+        change("r.csv", "INSERT INTO claim (row, session) VALUES (?, 1)", row)
+    kill("r.csv")
+    service.seed(devices[3:])  # their calls were never made
+    told = verify().ended(1).stdout
+
+    assert lines_of(told)[1:3] == ["2 active", "3 inactive"]
+    assert "rows left r.csv.failed.csv: 2 rows not in the desired state" in lines_of(told)
+    assert f"2 active CA {devices[0][1]}" in lines_of(told)
+    assert {(each["row"], each["message"]) for each in read_results("r.csv.failed.csv")} == {
+        (row, "not attempted, then read back as active") for row in "45"
+    }
+    assert "2 not_attempted read back as active" in report_of()
+    stands, said = status_of()
+    assert stands == 75
+    assert "2 rows not in the desired state to resume: bulkcert resume r.csv" in said
 
 
 def events_of(told):

@@ -1,6 +1,7 @@
 """On a terminal of 80 columns no line is longer and no word is cut, whatever a view has to say."""
 
 import io
+import os
 import re
 from contextlib import closing
 from hashlib import sha256
@@ -207,6 +208,21 @@ def test_what_commands_show(tmp_path, service, monkeypatch, printed, case):
     # A path is never broken, so that it can be copied.
     assert all(len(line.replace(str(tmp_path), "")) <= WIDTH for line in narrow)
     assert words(wide) <= words(narrow)
+
+
+@pytest.mark.parametrize("name", sorted({*topics(), *COMMANDS, ""}))
+def test_a_help_in_a_pipe(monkeypatch, name):
+    """However wide the terminal is, no line is longer but a command, which is to be copied; and no word is lost."""
+    monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((200, 50)))
+    shown = [here("help", *([name] if name else [])).ended(0).stdout]
+    shown += [here(name, "--help").ended(0).stdout] if name in COMMANDS else []
+    topic = (DOCS / f"{name}.md").read_text() if name in topics() else ""
+
+    lines = "\n".join(shown).splitlines()
+    commands = ("    bulkcert ", "    export ", "    echo ", "    ssh-keygen ")
+    assert not [line for line in lines if len(line) > WIDTH and not line.startswith(commands) and "://" not in line]
+    marks = {"|", *re.findall(r"\S*---\S*", topic)}
+    assert {*topic.split()} - marks <= {word for line in lines for word in line.split()}
 
 
 def test_the_live_line(printed):

@@ -1,7 +1,7 @@
 """What a function of the API is asked to do: its job, in the options of commands."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from bulkcert.runs.options import (
     StateOptions,
     StopOptions,
     TargetOptions,
+    grouped,
 )
 from bulkcert.service.actions import ACTIONS, ActionName
 from bulkcert.store.paths import RunFiles, default_results, results_of
@@ -28,7 +29,7 @@ Name = str | Path
 Options = TypeVar("Options")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@grouped
 class Job(
     StartOptions,
     StopOptions,

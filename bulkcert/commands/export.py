@@ -1,6 +1,9 @@
 """``bulkcert export``: results again, all or some, in any format; and the proof that files belong together."""
 
 import os
+import shutil
+import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,12 +11,17 @@ from rich.text import Text
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN
+from bulkcert.input.files import temporary
+from bulkcert.output.files import is_stdout
 from bulkcert.runs import checking, exporting
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.views.ending import warn_of_formulas
 from bulkcert.views.layout import show
 from bulkcert.words import counted
+
+_STDOUT = Path("stdout.csv")
+"""What standard output is called, and how it is written."""
 
 
 def export(
@@ -33,6 +41,13 @@ def export(
         show(_proved(files, checking.check(files, report)))
         return ExitStatus.OK
     wanted = dict(zip(("outcome", "code", CA_SN), only, strict=True))
+    if is_stdout(output):
+        with temporary(tempfile.TemporaryFile) as file:  # polars would hide that a reader has gone
+            written = exporting.export(files, _STDOUT, wanted, overwrite=False, guards=guards, into=file)
+            file.seek(0)
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        warn_of_formulas(_STDOUT, written.formulas)
+        return ExitStatus.OK
     if output is None or os.path.realpath(output) == os.path.realpath(files.results):
         output = files.results
         _confirm_all(files, is_part=any(only))

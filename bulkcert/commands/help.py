@@ -1,6 +1,8 @@
 """``bulkcert help``: a topic of the documentation."""
 
 import sys
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +12,11 @@ from bulkcert.commands import COMMANDS
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.options import MAIN
 from bulkcert.views import console as terminal
-from bulkcert.words import nearest
+from bulkcert.words import folded, nearest
 
 DOCS = Path(__file__).parent.parent / "docs"
+PLAIN_WIDTH = 80
+"""Columns of a help that goes into a file or a pipe, however wide the terminal is."""
 
 
 def topics() -> list[str]:
@@ -34,7 +38,8 @@ def help_(topic: Annotated[str, Parameter(group=MAIN)] = "") -> int:
     """
     if not topic:
         for name, listed in (("topics:", topics()), ("commands:", COMMANDS)):
-            terminal.say(f"{name:<10}{', '.join(listed)}", terminal.stdout, indent=10)
+            for line in folded(", ".join(listed), _width(), f"{name:<10}", " " * 10):
+                terminal.stdout.print(line)
     elif topic not in topics():
         near = nearest(topic, [*topics(), *COMMANDS])
         advice = f"Did you mean bulkcert help {near[0]}?" if near else "bulkcert help lists the topics."
@@ -45,11 +50,36 @@ def help_(topic: Annotated[str, Parameter(group=MAIN)] = "") -> int:
     return ExitStatus.OK
 
 
+def _width() -> int:
+    return terminal.stdout.width if terminal.stdout.is_terminal else PLAIN_WIDTH
+
+
 def _show(text: str) -> None:
-    """Renders Markdown on a terminal; elsewhere it stays as it is."""
+    """Renders Markdown on a terminal; elsewhere it stays as it is, but for tables, whose lines would be too long."""
     if not terminal.stdout.is_terminal:
-        sys.stdout.write(text)
+        for is_table, lines in groupby(text.splitlines(), lambda line: line.startswith("|")):
+            for line in _in_columns(lines) if is_table else lines:
+                sys.stdout.write(f"{line}\n")
         return
     from rich.markdown import Markdown  # noqa: PLC0415 - for a terminal alone
 
     terminal.stdout.print(Markdown(text), soft_wrap=False)
+
+
+def _in_columns(lines: Iterable[str]) -> Iterator[str]:
+    """Yields a table of Markdown as one of plain text."""
+    from rich.console import Console  # noqa: PLC0415 - as below
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    head, _, *rows = ([Text(cell.strip()) for cell in line.strip("|").split("|")] for line in lines)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for cell, *below in zip(head, *rows, strict=True):
+        longest = max(len(word) for each in (cell, *below) for word in each.plain.split() or [""])
+        table.add_column(cell, min_width=longest, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console(width=PLAIN_WIDTH, color_system=None)
+    with console.capture() as printed:
+        console.print(table)
+    yield from (line.rstrip() for line in printed.get().splitlines())

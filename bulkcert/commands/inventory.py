@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -76,7 +77,8 @@ def inventory(options: InventoryOptions) -> ExitStatus:
         with whole(output) as file:
 
             def leave(number: int) -> NoReturn:
-                Path(file.name).unlink(missing_ok=True)
+                with suppress(OSError):
+                    Path(file.name).unlink()
                 calling.leave_reading(number)
 
             calling.prepare(provider := ChainCredentials(), leave)

@@ -11,7 +11,7 @@ import anyio.to_thread
 from rich.text import Text
 
 from bulkcert.engine.event_loop import uvloop_or_none
-from bulkcert.engine.session import fetch_credentials
+from bulkcert.engine.session import fetch_credentials, unwrapped
 from bulkcert.errors import ExitStatus, end_on_signals, stop_signals
 from bulkcert.fleet.keys import Keys, lane_keys
 from bulkcert.fleet.lane import LaneAddress, LaneServer, default_egress
@@ -38,14 +38,16 @@ def lane(where: str, options: LaneOptions) -> ExitStatus:
     with ExitStack() as open_:
         keys = None if options.keys is None else open_.enter_context(lane_keys(options.keys))
         provider = ChainCredentials()
-        anyio.run(fetch_credentials, provider)
+        with unwrapped():
+            anyio.run(fetch_credentials, provider)
         end_on_signals()
         address = options.source_address or None
         name = options.name or (keys.name if keys else f"lane-{address or 'any'}")
         here = LaneAddress(name, address, options.egress or default_egress(address))
         _say(f"{name}: egress {here.egress}, access key {provider.current.access_key_id}")
         serve = partial(_serve, coordinator, keys, here, provider, exit_on_eof=options.exit_on_eof)
-        anyio.run(serve, backend_options={"loop_factory": uvloop_or_none()})
+        with unwrapped():
+            anyio.run(serve, backend_options={"loop_factory": uvloop_or_none()})
     return ExitStatus.OK
 
 

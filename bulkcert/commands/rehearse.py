@@ -1,8 +1,10 @@
 """``bulkcert rehearse``: the main job against the emulator."""
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 from rich.text import Text
 
 from bulkcert.commands import undo, verify
@@ -27,7 +29,8 @@ def rehearse(action: ActionName, inputs: tuple[Path, ...], options: Options, sta
     with staged(action, inputs, options, stage) as rehearsal:
         if rehearsal.fault_seed is not None:
             terminal.stderr.print(f"faults with --fault-seed {rehearsal.fault_seed}")
-        job, provider = rehearsal.job, rehearsal.provider()
+        again = shlex.join(["bulkcert", *terminal.typed("--limit-rows", "--deadline")])
+        job, provider = msgspec.structs.replace(rehearsal.job, typed=again), rehearsal.provider()
         _head("run", options)
         summary = execute(job, provider)
         result: dict[str, object] = {"summary": summary}

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from bulkcert.commands.following import POLL_EVERY_S, found, stopped_following, until_ended
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.language import speaking, tr
-from bulkcert.output.files import cannot_write, write_whole
+from bulkcert.output.files import cannot_write, is_stdout, refuse_taken, write_whole
 from bulkcert.report import Format
 from bulkcert.report.counting import count
 from bulkcert.report.figures import Figures, Headings
@@ -54,7 +54,9 @@ def report(results: Path, output: Path | None, asked: Format | None, options: Re
 def _report(
     files: RunFiles, output: Path | None, asked: Format | None, headings: Headings, *, is_live: bool
 ) -> ExitStatus:
-    if output is None and asked in (None, "html"):
+    if is_stdout(output):
+        output, asked = None, asked or "text"
+    elif output is None and asked in (None, "html"):
         output = files.report
     format_ = _format(asked, output)
     if is_live and (output is None or format_ != "html"):
@@ -85,6 +87,7 @@ def _write(figures: Figures, files: RunFiles, output: Path, format_: Format, rel
         BulkcertError: USAGE: it is a file of the run; CANNOT_WRITE.
     """
     _confirm_other(output, [*files.kept, *(Path(figures.asked.directory, each) for each in figures.asked.inputs)])
+    refuse_taken(output, overwrite=True)
     try:
         write_whole(output, render(figures, format_, reload_s=reload_s))
     except OSError as error:

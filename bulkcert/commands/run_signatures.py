@@ -132,7 +132,8 @@ def report(
 
     Args:
         results: The results of the run, which need not be there. With --job those of the job.
-        output: The file; its name says the format. Default: RESULTS.report.html; for other formats standard output.
+        output: The file; its name says the format. - is standard output. Default: RESULTS.report.html; for
+            other formats standard output.
         format: html, the default, is one page; text and md are for mail and tickets, json for programs.
     """
     return do("report", results, output, format, options)
@@ -169,8 +170,8 @@ def export(
 
     Args:
         results: The results of the run. With --job those of the job.
-        output: The file: .csv, .csv.gz, .csv.zst, .parquet or .ndjson. Without it the results themselves are written
-            again.
+        output: The file: .csv, .csv.gz, .csv.zst, .parquet or .ndjson; - is standard output, as CSV. Without it the
+            results themselves are written again.
         outcome: Only rows with one of these outcomes.
         code: Only rows with this code; may be given more than once.
         ca_sn: Only rows under this CA; may be given more than once.

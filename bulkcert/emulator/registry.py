@@ -121,6 +121,10 @@ class Registry:
         # What lists were found to be, until certificates come or go.
         self._totals: dict[tuple[str, ...], int] = {}
         self._ends: dict[tuple[int, tuple[str, ...]], tuple[str, ...]] = {}
+        if path is not None and path.is_symlink():  # SQLite would make a file where it leads
+            raise BulkcertError(
+                ExitStatus.CANNOT_WRITE, f"The emulator cannot use the database {path}: it is a link.", "Name the file."
+            )
         try:
             self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=1)
             try:

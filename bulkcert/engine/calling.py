@@ -2,9 +2,10 @@
 
 The trip of one row: the feeder takes it from the pinned list, a hundred at a time, and has the store keep that they may
 be called (``Store.claim``). A worker of some lane takes it, waits for the lane's token bucket, and only then is the
-request signed and sent (``Lanes.settle``). The answer is classified by the service's table of codes; what does not
-decide the row is tried again, through the bucket again. The outcome goes to the store (``Store.add``), which writes it
-with others in one transaction, and the row is done once that is on disk.
+request signed and sent (``Lanes.settle``). The timer that lets it through reads what has come as well, in the same wake
+(``Ticker``). The answer is classified by the service's table of codes; what does not decide the row is tried again,
+through the bucket again. The outcome goes to the store (``Store.add``), which writes it with others in one transaction,
+and the row is done once that is on disk.
 """
 
 import sqlite3
@@ -97,9 +98,10 @@ class Engine:
 
     def _claimed(self, batches: Iterator[list[Row]]) -> Iterator[list[Row]]:
         """Yields the rows a few at a time, each once it is on disk that they may be called."""
+        at_once = max(CLAIMED_ROWS, self._lanes.service.workers // CLAIMED_OF_FLIGHT)
         for batch in batches:
-            for first in range(0, len(batch), CLAIMED_ROWS):
-                rows = batch[first : first + CLAIMED_ROWS]
+            for first in range(0, len(batch), at_once):
+                rows = batch[first : first + at_once]
                 try:
                     self._store.claim(row.number for row in rows)
                 except sqlite3.Error as error:
@@ -162,7 +164,10 @@ class Engine:
 
 
 CLAIMED_ROWS = 128
-"""Rows that are claimed at a time: so many, and those in flight, a killed session leaves in doubt."""
+"""Rows that are claimed at a time, at least: so many, and those in flight, a killed session leaves in doubt."""
+
+CLAIMED_OF_FLIGHT = 16
+"""Where thousands are in flight, on lanes of several machines, a sixteenth of them: each claim waits for the disk."""
 
 
 def _is_doubtful(settled: CallResult) -> bool:

@@ -1,6 +1,6 @@
 """Pacing: how many calls a second each source address may send, and how that gives way when the service objects.
 
-The arithmetic (``lane_cap``, ``burst_for``, ``SlowDown``, ``backoff_s``) reads no clock and does no I/O.
+The arithmetic (``lane_cap``, ``burst_for``, ``backoff_s``) reads no clock and does no I/O.
 
 Why no one-second window ever holds more than the cap: a bucket of size *burst* that drains at *cap - burst* lets at
 most ``(cap - burst) * 1 + burst = cap`` sends through in any second, and the lanes' caps add up to the account's cap
@@ -16,6 +16,9 @@ from collections import deque
 from collections.abc import Callable
 
 from aiolimiter import AsyncLimiter
+
+from bulkcert.engine.slow_down import SlowDown
+from bulkcert.service.sockets import Sockets
 
 ADDRESS_SHARE = 0.9
 """Share of the address cap that is used: jitter on the way may squeeze sends together, and the penalty is a block."""
@@ -40,6 +43,9 @@ NEAR_S = 0.0015
 
 RETRY_S = 0.001
 """The grain of the loop's timers: what a bucket lacks is not to be asked for in circles."""
+
+SOON_S = 0.02
+"""What comes before a release that is no further off waits for it, to be read in the same wake."""
 
 _ROUNDING = 1e-6
 """Part of a call: sums of times are not exact, and the bucket has the last word."""
@@ -74,70 +80,6 @@ def backoff_s(attempt: int, random: Callable[[], float], *, first_s: float = 0.5
         most_s: Longest wait after any attempt, in seconds.
     """
     return random() * min(most_s, first_s * 2.0 ** min(attempt - 1, 30))
-
-
-class SlowDown:
-    """How much of the cap is used after throttling; shared by all lanes. Times are monotonic seconds, passed in.
-
-    A throttle takes the factor down by twice the share of recent answers that were throttles, between 5 and 50 %: a
-    stray one costs next to nothing, a service that refuses a third of the calls halves the rate. That happens at most
-    once a second, since the answers to calls already on their way say nothing new. The factor comes back by 5 % of
-    the full rate a second, by time passing and nothing else.
-    """
-
-    LEAST_CUT = 0.05
-    MOST_CUT = 0.5
-    FLOOR = 1 / 16
-    RECOVERY_PER_S = 0.05
-    ONCE_PER_S = 1.0
-    MEMORY = 0.98
-    """Weight that an answer keeps when the next one comes: some fifty answers count."""
-
-    def __init__(self) -> None:
-        self._factor = 1.0
-        self._since = 0.0
-        self._lowered_at = float("-inf")
-        self._share = 0.0
-        self.paused_until = 0.0
-        """Nothing is sent before this time."""
-
-    def factor(self, now: float) -> float:
-        """Returns the share of the cap that may be used, between ``FLOOR`` and 1."""
-        if self._factor >= 1.0:
-            return 1.0
-        return min(1.0, self._factor + max(0.0, now - self._since) * self.RECOVERY_PER_S)
-
-    def answered(self) -> None:
-        """Takes note of an answer that is no throttle."""
-        self._share *= self.MEMORY
-
-    def throttled(self, now: float, retry_after_s: float) -> None:
-        """Takes note of a throttle verdict.
-
-        Args:
-            now: Time of the verdict.
-            retry_after_s: What ``x-acs-retry-after`` asks for, in seconds; 0 where it was absent.
-        """
-        self._share = self._share * self.MEMORY + (1 - self.MEMORY)
-        self.pause(now + retry_after_s)
-        if now - self._lowered_at < self.ONCE_PER_S:
-            return
-        cut = min(self.MOST_CUT, max(self.LEAST_CUT, 2 * self._share))
-        self._lower(now, self.factor(now) * (1 - cut))
-
-    def silent(self, now: float, pause_s: float) -> None:
-        """Takes note of an outage: holds all lanes for a while, and starts again from the lowest rate."""
-        self.pause(now + pause_s)
-        self._lower(now, self.FLOOR)
-
-    def pause(self, until: float) -> None:
-        """Holds all lanes until a time, at least."""
-        self.paused_until = max(self.paused_until, until)
-
-    def _lower(self, now: float, factor: float) -> None:
-        self._factor = max(self.FLOOR, factor)
-        self._lowered_at = now
-        self._since = max(now, self.paused_until)
 
 
 class SendWindow:
@@ -186,14 +128,16 @@ class Ticker:
 
     Args:
         slow_down: Shared by all lanes of a run.
+        sockets: Those of all lanes, read by that timer while it fires often.
     """
 
-    def __init__(self, slow_down: SlowDown) -> None:
+    def __init__(self, slow_down: SlowDown, sockets: Sockets | None = None) -> None:
         self.loop = asyncio.get_running_loop()
         self.is_stopped = False
         self.is_paused = False
         self.pacers: list[Pacer] = []
         self._slow_down = slow_down
+        self._sockets = sockets or Sockets()
         self._timer: asyncio.TimerHandle | None = None
 
     def stop(self) -> None:
@@ -223,18 +167,25 @@ class Ticker:
 
     def _tick(self) -> None:
         self._timer = None
+        self._sockets.read()
+        wait_s = self._release()
+        if wait_s < math.inf:
+            self._timer = self.loop.call_later(wait_s, self._tick)
+        self._sockets.defer(wait_s <= SOON_S)
+
+    def _release(self) -> float:
+        """Releases what may be sent now; returns how long to wait until the next release, in seconds."""
         if self.is_stopped or self.is_paused:
-            return
-        loop, cost = self.loop, self.cost()
-        if not cost:
-            self._timer = loop.call_later(self._slow_down.paused_until - time.monotonic(), self._tick)
-            return
+            return math.inf
+        if not (cost := self.cost()):
+            return self._slow_down.paused_until - time.monotonic()
         # There is none where all lanes are on other machines, or pace themselves.
         waits = [pacer.release(cost) for pacer in self.pacers]
-        if (soonest_s := min(waits, default=math.inf)) < math.inf:
-            wait_s = max([wait_s for wait_s in waits if wait_s <= soonest_s + NEAR_S])
-            # Rounded up to that grain: a timer that comes too early has nothing to release.
-            self._timer = loop.call_later(max(RETRY_S, wait_s + RETRY_S / 2), self._tick)
+        if (soonest_s := min(waits, default=math.inf)) == math.inf:
+            return math.inf
+        wait_s = max([wait_s for wait_s in waits if wait_s <= soonest_s + NEAR_S])
+        # Rounded up to that grain: a timer that comes too early has nothing to release.
+        return max(RETRY_S, wait_s + RETRY_S / 2)
 
 
 class Pacer:

@@ -12,7 +12,8 @@ import msgspec
 from bulkcert.engine.figures import LATENCY_BOUNDS_S, Counts, LaneState, LastError
 from bulkcert.engine.listing import Listing
 from bulkcert.engine.outage import Outage
-from bulkcert.engine.pacer import SendWindow, SlowDown
+from bulkcert.engine.pacer import SendWindow
+from bulkcert.engine.slow_down import SlowDown
 from bulkcert.errors import ExitStatus
 from bulkcert.service.client import Response
 from bulkcert.store.outcome import Outcome

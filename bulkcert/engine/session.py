@@ -12,12 +12,14 @@ import httpx
 from bulkcert.engine.figures import Take
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Target
+from bulkcert.engine.pacer import Ticker
 from bulkcert.engine.progress import Progress, Stop
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind
 from bulkcert.service.client import Client, RegionalClient
 from bulkcert.service.credentials import CredentialProvider
+from bulkcert.service.sockets import Sockets
 from bulkcert.service.transport import Transport, TrustContext
 from bulkcert.words import local
 
@@ -85,9 +87,10 @@ async def own_lanes(service: Target, provider: CredentialProvider, progress: Pro
         progress: Kept up to date.
     """
     contexts = {endpoint: TrustContext() for endpoint in service.endpoints if endpoint.scheme == "https"}
-    clients = [client_from(address, service, provider, contexts) for address in service.addresses]
+    sockets = Sockets()
+    clients = [client_from(address, service, provider, contexts, sockets) for address in service.addresses]
     try:
-        yield Lanes(clients, provider, progress, service)
+        yield Lanes(clients, provider, progress, service, Ticker(progress.slow_down, sockets))
     finally:
         with anyio.CancelScope(shield=True):
             for client in clients:
@@ -95,7 +98,11 @@ async def own_lanes(service: Target, provider: CredentialProvider, progress: Pro
 
 
 def client_from(
-    address: str | None, service: Target, provider: CredentialProvider, contexts: Mapping[httpx.URL, TrustContext]
+    address: str | None,
+    service: Target,
+    provider: CredentialProvider,
+    contexts: Mapping[httpx.URL, TrustContext],
+    sockets: Sockets,
 ) -> Client | RegionalClient:
     """Returns what makes the calls of a lane.
 
@@ -104,11 +111,12 @@ def client_from(
         service: Which is called.
         provider: What to sign with.
         contexts: TLS settings that lanes share, by endpoint; one of its own where there is none.
+        sockets: Where its connections are read.
     """
-    clients = {
-        endpoint: Client(Transport(endpoint, contexts.get(endpoint), address), endpoint, provider, service.timeout_s)
-        for endpoint in service.endpoints
-    }
+    clients = {}
+    for endpoint in service.endpoints:
+        transport = Transport(endpoint, contexts.get(endpoint), address, sockets)
+        clients[endpoint] = Client(transport, endpoint, provider, service.timeout_s)
     return RegionalClient(clients, service.instances) if len(clients) > 1 else clients[service.endpoints[0]]
 
 
@@ -130,15 +138,16 @@ async def fetch_credentials(provider: CredentialProvider) -> None:
 
 @contextmanager
 def unwrapped() -> Iterator[None]:
-    """Raises an error of our own as it is, which comes in a group where it ends work that others run next to."""
+    """Raises a signal, or an error of our own, as it is: each comes in a group where it ends work next to another."""
     try:
         yield
-    except ExceptionGroup as group:
-        found: Exception = group
-        while isinstance(found, ExceptionGroup):
-            found = found.exceptions[0]
-        if group.split(BulkcertError)[1] is not None:
+    except BaseExceptionGroup as group:
+        of_ours = group.subgroup(KeyboardInterrupt) or (None if group.split(BulkcertError)[1] else group)
+        if of_ours is None:
             raise
+        found: BaseException = of_ours
+        while isinstance(found, BaseExceptionGroup):
+            found = found.exceptions[0]
         raise found from group
 
 

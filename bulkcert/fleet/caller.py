@@ -23,17 +23,18 @@ from bulkcert.fleet.messages import Call, Grant, Halt, Hello, LaneReport, Orders
 from bulkcert.service.client import Client, RegionalClient
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import OPERATIONS
+from bulkcert.service.sockets import Sockets
 
 LINGER_S = 0.2
 """Time between two exchanges, unless something is urgent: each costs the coordinator most of a millisecond."""
 
-Connect = Callable[[Target, CredentialProvider], Client | RegionalClient]
-"""Returns what makes the calls of a target with one source address."""
+Connect = Callable[[Target, CredentialProvider, Sockets], Client | RegionalClient]
+"""Returns what makes the calls of a target with one source address, its connections read where it is said."""
 
 
-def connect(service: Target, provider: CredentialProvider) -> Client | RegionalClient:
+def connect(service: Target, provider: CredentialProvider, sockets: Sockets) -> Client | RegionalClient:
     """Returns the client of a lane."""
-    return client_from(service.addresses[0], service, provider, {})
+    return client_from(service.addresses[0], service, provider, {}, sockets)
 
 
 class _ReportedWindow(SendWindow):
@@ -83,8 +84,9 @@ class Caller:
             timeout_s=orders.timeout_s,
             instances={name: httpx.URL(endpoint) for name, endpoint in orders.instances.items()},
         )
-        self._client = connect(service, provider)
-        ticker = LeasedTicker(self._slow_down)
+        sockets = Sockets()
+        self._client = connect(service, provider, sockets)
+        ticker = LeasedTicker(self._slow_down, sockets)
         self.lanes = Lanes([], provider, self.progress, service, ticker)
         self._pacer = LeasedPacer(ticker)
         self._lane = Lane(self._client, self._pacer, LaneProgress())

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable
 
-from bulkcert.engine.pacer import Pacer, SlowDown, Ticker
+from bulkcert.engine.pacer import Pacer, Ticker
+from bulkcert.engine.slow_down import SlowDown
 from bulkcert.fleet.shares import LEASE_S
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)

@@ -1,40 +1,16 @@
-"""The check of every row of an input: what may be called, and what never is."""
+"""What the check of every row of an input has found: what may be called, and what never is."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import Any
 
 import msgspec
 import polars as pl
 
-from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input.instances import RowInstances, instance_problem
+from bulkcert.input.instances import instance_problem
 from bulkcert.input.pinned import ROW
-from bulkcert.input.protect import Protection
-from bulkcert.input.records import Part
-from bulkcert.input.serials import (
-    FAULTS,
-    PROTECTED_CA,
-    PROTECTED_DEVICE,
-    SerialProblem,
-    all_rounded,
-    faults,
-    problems,
-)
-from bulkcert.service.certificates import JOINT, of_ca_key
-from bulkcert.words import printable
+from bulkcert.input.serials import PROTECTED_CA, PROTECTED_DEVICE, problems
 
 INVALID_SHOWN = 20
 """Invalid rows that are kept with line and value."""
-CAS_KEPT = 100_000
-"""CAs whose rows are counted each for itself."""
-SHARE_ROWS = 500_000
-"""Rows among which duplicates are searched at a time, about."""
-
-_NO_FAULTS = pl.DataFrame(schema={"row": pl.UInt32, "fault": pl.UInt8})
-_NO_KEYS = pl.DataFrame(schema={"row": pl.UInt32, "one": pl.UInt64, "two": pl.UInt64})
-_EXPORT_AS_TEXT = "Export the list again with this column as text, best straight from the registry"
 
 
 class InvalidRow(msgspec.Struct, frozen=True):
@@ -135,7 +111,7 @@ class Check(msgspec.Struct, frozen=True):
         outcomes, words = {0: "duplicate"}, dict[int, str | None]({0: None})
         for code in self.settled.filter(pl.col("fault") > 0)["fault"].unique():
             outcomes[code] = "protected" if code in (PROTECTED_DEVICE, PROTECTED_CA) else "invalid"
-            found = _problems(code, self.columns, self.instance_columns, self.protected_by)
+            found = problems_of(code, self.columns, self.instance_columns, self.protected_by)
             words[code] = "; ".join(map(" ".join, found))
         fault, what = pl.col("fault"), "CA" if len(self.columns) == 1 else "pair"
         return self.settled.select(
@@ -149,187 +125,9 @@ class Check(msgspec.Struct, frozen=True):
         )
 
 
-class Findings:
-    """What was found so far.
-
-    Args:
-        columns: The columns that together say which certificate is meant, that of the CA last.
-        protection: The list of what must not be called, or None.
-        instances: The instances that rows name.
-        trust_serials: Whether serials that all look like rounded numbers are taken as they are.
-    """
-
-    def __init__(
-        self, columns: Sequence[str], protection: Protection | None, instances: RowInstances, *, trust_serials: bool
-    ) -> None:
-        self._columns = columns
-        self._instances = instances
-        self._instance_digest = hashlib.sha256()
-        self._protection = protection
-        self._protected_by = printable(protection.path.name) if protection else ""
-        self._digest = hashlib.sha256()
-        self._rows = 0
-        self._invalid, self._protected, self._hashes = [_NO_FAULTS], [_NO_FAULTS], [_NO_KEYS]
-        self._first_invalid: list[InvalidRow] = []
-        self._first_protected: list[InvalidRow] = []
-        self._rows_by_ca: dict[str, int] = {}
-        self._rows_of_other_cas = 0
-        # The columns in which every serial so far looks like a number that has lost its last digits; with each, what
-        # to report of the first one.
-        self._suspects: dict[str, str] = {} if trust_serials else dict.fromkeys(columns, "")
-
-    def add(self, keys: pl.DataFrame, part: Part) -> None:
-        """Takes in the next rows.
-
-        Args:
-            keys: Their serials, and what names their instances, as text.
-            part: Where they stand.
-
-        Raises:
-            BulkcertError: INPUT_INVALID: a spreadsheet has changed the serials, or the instances contradict something.
-        """
-        named, keys = keys, keys.select(self._columns)
-        fault = pl.Series("fault", [SerialProblem.NONE], dtype=pl.UInt8).new_from_index(0, keys.height)
-        for serials in keys:
-            found = faults(serials)
-            self._refuse_changed(part, serials, found)
-            fault = fault * FAULTS + found
-        if (of_instance := self._instances.faults(named, part)) is not None:
-            fault = of_instance.zip_with(fault == SerialProblem.NONE, fault)
-        rows = pl.int_range(self._rows + 1, self._rows + keys.height + 1, dtype=pl.UInt32, eager=True).alias("row")
-        valid = fault == SerialProblem.NONE
-        joined = _digested(keys, self._digest)
-        if not valid.all():
-            self._leave_out(pl.DataFrame([rows, fault]).filter(~valid), named, part, self._invalid, self._first_invalid)
-        free = valid
-        if self._protection:
-            by_device, by_ca = self._protection.hits(keys)
-            free = valid & ~by_device & ~by_ca
-            code = PROTECTED_CA - by_device.cast(pl.UInt8)  # one less where it is the device
-            hit = pl.DataFrame([rows, code.alias("fault")]).filter(valid & ~free)
-            self._leave_out(hit, keys, part, self._protected, self._first_protected)
-        cas = keys[self._columns[-1]]
-        if (by_row := self._instances.by_row) is not None:
-            joined = _digested(named.select(joined, *self._instances.named), self._instance_digest)
-            cas = named.select(pl.concat_str([self._columns[-1], by_row], separator=JOINT)).to_series()
-        self._instances.take(named.filter(valid), part.file)
-        if not free.all():
-            rows, cas, joined = rows.filter(free), cas.filter(free), joined.filter(free)
-        # Two hashes with different seeds, 20 bytes a row with its number. Two different keys are taken for one only
-        # where both agree: among 10 million keys the odds are about 1 in 7e24 (n * n / 2 ** 129), far below those of
-        # a memory error.
-        self._hashes.append(pl.DataFrame({"row": rows, "one": joined.hash(seed=1), "two": joined.hash(seed=2)}))
-        self._count(cas)
-        self._rows += part.frame.height
-
-    def check(self, sha256: str, pinned: pl.LazyFrame) -> Check:
-        """Returns the findings, now that all rows are in: the serials are given once more.
-
-        Raises:
-            BulkcertError: INPUT_INVALID: a spreadsheet has rounded the serials, or devices are to be protected from
-                an action on CAs, and nothing says under which CA they are.
-        """
-        for suspect in self._suspects.values():
-            if suspect:
-                advice = f"{_EXPORT_AS_TEXT}; or give --trust-serials if these are the true serials."
-                raise _changed(suspect, "every serial ends in zeros after its fifteenth digit", advice)
-        protection, duplicates = self._protection, _duplicates(pl.concat(self._hashes, rechunk=False))
-        invalid, protected = pl.concat(self._invalid), pl.concat(self._protected)
-        named = pl.concat([invalid, protected]).with_columns(first_row=pl.lit(None, pl.UInt32))
-        settled = pl.concat([duplicates.with_columns(fault=pl.lit(0, pl.UInt8)), named], how="diagonal").sort("row")
-        instances = self._instances.regions
-        several = len(instances) > 1
-        cas = dict(sorted(self._rows_by_ca.items(), key=lambda ca: (-ca[1], ca[0])))
-        if several:
-            self._digest.update(self._instance_digest.digest())
-        else:
-            cas = {of_ca_key(ca)[0]: rows for ca, rows in cas.items()}
-        protected_cas = protection.protected_cas() if protection else ()
-        return Check(
-            columns=self._columns,
-            rows=self._rows,
-            sha256=sha256,
-            keys_sha256=self._digest.hexdigest(),
-            invalid=invalid.height,
-            duplicates=duplicates.height,
-            protected=protected.height,
-            first_invalid=tuple(self._first_invalid),
-            first_protected=tuple(self._first_protected),
-            settled=settled,
-            rows_by_ca=MappingProxyType(cas),
-            rows_of_other_cas=self._rows_of_other_cas,
-            protected_by=self._protected_by,
-            protection=f"{self._protected_by}: {protection.describe_hits(protected.height)}" if protection else "",
-            protected_cas=frozenset(ca for ca in cas if of_ca_key(ca)[0] in protected_cas),
-            unplaced=protection.unplaced() if protection else 0,
-            mistaken=protection.mistaken(pinned, protected["row"]) if protection else (),
-            instances=MappingProxyType(instances),
-            instance_columns=self._instances.columns,
-        )
-
-    def _refuse_changed(self, part: Part, serials: pl.Series, found: pl.Series) -> None:
-        changed = found == SerialProblem.NUMBER
-        if changed.any():
-            place = _place(part, serials, changed.arg_max() or 0)
-            raise _changed(place, "this one is a number as spreadsheets write it", f"{_EXPORT_AS_TEXT}.")
-        if serials.name not in self._suspects or not (nonblank := found != SerialProblem.BLANK).any():
-            return
-        if not all_rounded(serials.filter(nonblank)):
-            del self._suspects[serials.name]
-        elif not self._suspects[serials.name]:
-            self._suspects[serials.name] = _place(part, serials, nonblank.arg_max() or 0)
-
-    def _leave_out(
-        self, found: pl.DataFrame, keys: pl.DataFrame, part: Part, all_: list[pl.DataFrame], first: list[InvalidRow]
-    ) -> None:
-        """Notes rows that are not called, and the first of them with what is to be shown."""
-        all_.append(found)
-        for row, code in found.head(INVALID_SHOWN - len(first)).iter_rows():
-            index = row - self._rows - 1
-            column, reason = _problems(code, self._columns, self._instances.columns, self._protected_by)[0]
-            first.append(InvalidRow(row, part.line(index), column, printable(keys[column][index] or ""), reason))
-
-    def _count(self, cas: pl.Series) -> None:
-        for ca, rows in cas.value_counts(sort=False).iter_rows():
-            if ca in self._rows_by_ca or len(self._rows_by_ca) < CAS_KEPT:
-                self._rows_by_ca[ca] = self._rows_by_ca.get(ca, 0) + rows
-            else:
-                self._rows_of_other_cas += rows
-
-
-def _problems(
+def problems_of(
     code: int, columns: Sequence[str], instances: tuple[str | None, str | None], protected_by: str
 ) -> list[tuple[str, str]]:
     """Returns the columns that keep a row from being called, and why each does."""
     of_instance = instance_problem(code, instances)
     return problems(code, columns, protected_by) if of_instance is None else [of_instance]
-
-
-def _digested(keys: pl.DataFrame, digest: Any) -> pl.Series:
-    """Returns one text for each row, after a digest has taken them in."""
-    joined = keys.select(pl.concat_str(pl.all().fill_null(""), separator=JOINT)).to_series()
-    if keys.height:
-        digest.update(joined.str.join("\n").cast(pl.Binary).item())
-        digest.update(b"\n")
-    return joined
-
-
-def _place(part: Part, serials: pl.Series, index: int) -> str:
-    return f"{part.place(index)}, column {printable(serials.name)}: {printable(serials[index])}"
-
-
-def _changed(where: str, reason: str, advice: str) -> BulkcertError:
-    message = f"{where}: a spreadsheet has changed the serials: {reason}"
-    return BulkcertError(ExitStatus.INPUT_INVALID, message, advice)
-
-
-def _duplicates(hashes: pl.DataFrame) -> pl.DataFrame:
-    """Returns each row that repeats an earlier one and the first such row: ``row``, ``first_row``; unordered."""
-    parts = 1 + hashes.height // SHARE_ROWS
-    shares = (hashes.filter(pl.col("one") % parts == part) for part in range(parts))
-    repeated = [share for share in shares if share["one"].n_unique() < share.height]
-    # Sorting brings the rows of a key together, its first row first; measured, it is far cheaper than grouping.
-    new = (pl.col("one") != pl.col("one").shift()) | (pl.col("two") != pl.col("two").shift())
-    first = pl.when(new.fill_null(value=True)).then("row").forward_fill()
-    found = [share.sort("one", "two", "row").select("row", first_row=first) for share in [_NO_KEYS, *repeated]]
-    return pl.concat(found).filter(pl.col("row") != pl.col("first_row"))

@@ -146,7 +146,7 @@ def open_file(path: Path, digest: Callable[[bytes], None], other: Kind | None = 
         if file.kind != "parquet":
             yield file
             return
-        with tempfile.NamedTemporaryFile(prefix="bulkcert-") as copy:  # the format is read from its end
+        with temporary(tempfile.NamedTemporaryFile) as copy:  # the format is read from its end
             with unreadable(copy.name):
                 copy.writelines(file.chunks)
                 copy.flush()
@@ -256,6 +256,20 @@ def _decompressed(chunks: Iterable[bytes], start: Callable[[], Any]) -> Iterator
     if stream:
         raise EOFError
     yield bytes(ready)
+
+
+def temporary(make: Callable[..., Any]) -> Any:
+    """Returns a temporary file or directory of ours, as ``tempfile`` makes it.
+
+    Raises:
+        BulkcertError: CANNOT_WRITE: no directory for it can be written.
+    """
+    try:
+        return make(prefix="bulkcert-")
+    except OSError as error:
+        reason = "no directory for them can be written" if isinstance(error, FileNotFoundError) else error.strerror
+        advice = "Make room, or let TMPDIR name a directory that has room and can be written."
+        raise BulkcertError(ExitStatus.CANNOT_WRITE, f"cannot write temporary files: {reason}", advice) from error
 
 
 @contextmanager

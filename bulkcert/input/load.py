@@ -12,9 +12,10 @@ import msgspec
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input.check import Check, Findings
+from bulkcert.input.check import Check
 from bulkcert.input.columns import confirm_header, find_keys, quoted
-from bulkcert.input.files import File, expand, open_file
+from bulkcert.input.files import File, expand, open_file, temporary
+from bulkcert.input.findings import Findings
 from bulkcert.input.instances import InstanceSource, RowInstances
 from bulkcert.input.pinned import OWN_PREFIX, PinnedList, Pinning
 from bulkcert.input.protect import Protection
@@ -143,7 +144,8 @@ class _Loading:
         self.pinning.finish()
         device = self.keys[0] if self.by_device else None
         pinned = PinnedList(path, self.rows, (*self.types,), device, self.keys[-1], (*self.files,))
-        check = self.findings.check(sha256, pinned.keys)
+        with pinned.reading():
+            check = self.findings.check(sha256, pinned.keys)
         if check.several_instances:
             pinned = msgspec.structs.replace(pinned, instance_column=self.instances.by_row)
         return pinned, check
@@ -202,5 +204,5 @@ def load(
 @contextmanager
 def loaded(inputs: Sequence[Path], **how: Any) -> Iterator[tuple[PinnedList, Check]]:
     """Loads an input for as long as the context lasts; see ``load`` for what it takes and raises."""
-    with tempfile.TemporaryDirectory(prefix="bulkcert-") as folder:
+    with temporary(tempfile.TemporaryDirectory) as folder:
         yield load(inputs, Path(folder) / "input.parquet", **how)

@@ -5,7 +5,7 @@ import stat
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Full, Queue
 from types import TracebackType
@@ -101,19 +101,29 @@ class PinnedList(msgspec.Struct, frozen=True):
         wanted = self.columns if own else tuple(self.own_names)
         step, end = rows_at_once(len(self.columns)), self.rows if last_row is None else min(last_row, self.rows)
         done = first_row - 1
+        with self.reading():
+            if not stat.S_ISREG(os.lstat(self.path).st_mode):
+                raise self.damaged("it is not a regular file")
+            scan = pl.scan_parquet(self.path, glob=False).select(wanted)
+            while done < end or done == first_row - 1:
+                # To the end of its row group, so that each is read once.
+                height = min(step - done % step, max(end - done, 0))
+                frame = scan.slice(done, height).collect(engine="streaming")
+                if frame.height != height:
+                    raise self.damaged(f"it ends after row {done + frame.height:,} of {self.rows:,}")
+                yield frame
+                done += max(height, 1)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Turns what reading the file can raise into one error for the user.
+
+        Raises:
+            BulkcertError: INPUT_UNREADABLE.
+        """
         try:
             with unreadable(self.path):
-                if not stat.S_ISREG(os.lstat(self.path).st_mode):
-                    raise self.damaged("it is not a regular file")
-                scan = pl.scan_parquet(self.path, glob=False).select(wanted)
-                while done < end or done == first_row - 1:
-                    # To the end of its row group, so that each is read once.
-                    height = min(step - done % step, max(end - done, 0))
-                    frame = scan.slice(done, height).collect(engine="streaming")
-                    if frame.height != height:
-                        raise self.damaged(f"it ends after row {done + frame.height:,} of {self.rows:,}")
-                    yield frame
-                    done += max(height, 1)
+                yield
         except pl.exceptions.PolarsError as error:
             raise self.damaged(str(error).partition("\n")[0]) from None
 
@@ -223,7 +233,8 @@ class Pinning:
                 whole.unlink()
             raise _cannot_pin(self._path, error) from error
         for piece in self._pieces[1:]:
-            piece.path.unlink()
+            with suppress(OSError):  # of no use, and the next session takes it away
+                piece.path.unlink()
 
 
 class _Piece:

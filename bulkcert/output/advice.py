@@ -209,7 +209,8 @@ class Advice(msgspec.Struct, frozen=True):
             said = meant, self._on_maybe_undone()
         elif read_back:
             meant = tr("{outcome}, then read back as {status}", outcome=spaced(outcome), status=spaced(read_back))
-            said = meant, self.on_read_back(read_back)
+            is_open = outcome is Outcome.NOT_ATTEMPTED
+            said = meant, self.on(outcome, code) if is_open else self.on_read_back(read_back)
         else:
             said = meaning_of(outcome, code), self.on(outcome, code)
         # What is printed there is refused: the emulator is gone.

@@ -22,7 +22,7 @@ from bulkcert.store.schema import Asked
 from bulkcert.store.status import RunStatus
 
 DRIFTED, MAYBE_UNDONE = "drifted", "maybe_undone"
-"""Kinds of rows whose outcome says that they are in the desired state."""
+"""Kinds of rows whose outcome says otherwise than what is known since."""
 
 MOST_GROUPS = 10_000
 """Groups that are counted singly; rows of further CAs are counted together, by kind and code."""
@@ -32,14 +32,15 @@ GROUPS_KEPT = 20
 
 _READ_BACK, _MAYBE, _MEANING = (f"{OWN_PREFIX}{name}" for name in ("read_back", "maybe_undone", "meaning"))
 _KEY = ("outcome", "code", _READ_BACK, _MAYBE)
-_IS_DRIFTED = pl.col(_READ_BACK).str.len_bytes() > 0
+_IS_READ = pl.col(_READ_BACK).str.len_bytes() > 0
+_IS_OPEN = pl.col("outcome") == Outcome.NOT_ATTEMPTED.value
 
 
 class Group(msgspec.Struct, frozen=True):
     """Rows that are not in the desired state for the same reason, under the same CA.
 
     Attributes:
-        kind: Their outcome; or ``drifted``, ``maybe_undone``.
+        kind: Their outcome; or ``drifted``, ``maybe_undone``; of rows without an outcome what they were read back as.
         code: Code of the last answer; empty without one.
         ca_sn: Their CA; empty where they are of several, or CAs themselves.
         rows: How many.
@@ -112,15 +113,16 @@ class _Chooser:
         state = pl.col("verified_status")
         rows = rows.with_columns(
             ca_keys(batch).fill_null("").alias(CA_SN),
-            pl.when(is_desired & (state != desired)).then(state).otherwise(pl.lit("")).alias(_READ_BACK),
+            pl.when((is_desired | _IS_OPEN) & (state != desired)).then(state).otherwise(pl.lit("")).alias(_READ_BACK),
             pl.col("row").is_in(undone.implode()).alias(_MAYBE),
             pl.col("code").fill_null(""),
         )
         is_other = ~pl.col("outcome").is_in([*DESIRED, Outcome.DUPLICATE])
-        rows = rows.filter(is_other | _IS_DRIFTED | pl.col(_MAYBE))
+        is_found_so = _IS_OPEN & (state == desired).fill_null(value=False)
+        rows = rows.filter((is_other & ~is_found_so) | _IS_READ | pl.col(_MAYBE))
         self._count(rows)
         own = rows.columns[: rows.columns.index("row")]
-        is_past = pl.when(_IS_DRIFTED | pl.col(_MAYBE))  # what the service has answered holds no longer
+        is_past = pl.when(_IS_READ | pl.col(_MAYBE))  # what the service has answered holds no longer
         message = is_past.then(_MEANING).otherwise(pl.coalesce("message", _MEANING)).alias("message")
         said = rows.join(self._said(rows), on=_KEY, how="left", maintain_order="left")
         failed = said.select(*own, "row", "outcome", pl.col("code").replace("", None), message, WHAT_TO_DO)
@@ -134,8 +136,9 @@ class _Chooser:
         return pl.DataFrame([(*key, *said) for key, said in zip(keys, found, strict=True)], schema, orient="row")
 
     def _count(self, rows: pl.DataFrame) -> None:
-        kind = pl.when(_MAYBE).then(pl.lit(MAYBE_UNDONE)).when(_IS_DRIFTED).then(pl.lit(DRIFTED))
-        by_kind = rows.group_by(kind.otherwise("outcome").alias("kind"), "code", CA_SN, maintain_order=True).len()
+        kinds = pl.when(_MAYBE).then(pl.lit(MAYBE_UNDONE)).when(_IS_READ & _IS_OPEN).then(_READ_BACK)
+        kind = kinds.when(_IS_READ).then(pl.lit(DRIFTED)).otherwise("outcome").alias("kind")
+        by_kind = rows.group_by(kind, "code", CA_SN, maintain_order=True).len()
         for kind_, code, ca, count in by_kind.iter_rows():
             ca_sn, instance = of_ca_key(ca)
             key = (kind_, code, ca_sn if self._by_ca else "", instance)

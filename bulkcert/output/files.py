@@ -37,6 +37,11 @@ _END = ".part"
 _TOKEN_BYTES = 6
 
 
+def is_stdout(path: Path | None) -> bool:
+    """Returns whether a file that is named means standard output, which is written as it comes."""
+    return path in (Path("-"), Path("/dev/stdout"))
+
+
 @contextmanager
 def whole(path: Path, *, mode: int = 0o600, durable: bool = True) -> Iterator[BinaryIO]:
     """Makes a file that appears under its name when the context ends well, and leaves no trace otherwise.

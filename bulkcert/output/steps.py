@@ -59,7 +59,7 @@ def steps_left(status: RunStatus) -> Iterator[Step]:
         if status.is_undone:
             yield Step(tr("to do it again instead"), status.files.command("resume", "--retry", "undone"))
     elif status.state is State.INTERRUPTED:
-        yield Step(tr("to resume"), resume)
+        yield Step(_before_resuming("", status.came_to), resume)
     else:
         yield from _after_the_end(status)
     yield from _after_reading(status)

@@ -4,11 +4,11 @@ import platform
 import sqlite3
 from collections import Counter
 from datetime import UTC, datetime
-from importlib.metadata import version
 
 import msgspec
 import polars as pl
 
+from bulkcert import __version__
 from bulkcert.engine.figures import LaneState
 from bulkcert.engine.pacer import lane_cap
 from bulkcert.errors import ExitStatus
@@ -211,7 +211,7 @@ def summary_of(
         started=acted[0].started,
         finished=acted[-1].finished or utc((doing.beat_at or doing.started_at) / 1000),
         sessions=sessions,
-        versions={"bulkcert": version("bulkcert"), "python": platform.python_version()},
+        versions={"bulkcert": __version__, "python": platform.python_version()},
         exit_status=int(status.came_to),
         # A stop that came when nothing was left to do has stopped nothing.
         stopped=doing.stopped if early else "",

@@ -4,11 +4,11 @@ import sqlite3
 import time
 from collections import Counter, defaultdict
 from contextlib import suppress
-from importlib.metadata import version
 
 import msgspec
 import polars as pl
 
+from bulkcert import __version__
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import PinnedList, ca_expression
 from bulkcert.language import tr
@@ -107,7 +107,7 @@ def _count(status: RunStatus, asked: Asked, db: sqlite3.Connection, headings: He
     return Figures(
         headings=headings,
         made=utc(time.time()),
-        made_by=version("bulkcert"),
+        made_by=__version__,
         state=status.state.value,
         exit_status=None if status.is_held else int(status.exit_status),
         exit_meaning="" if status.is_held else _exit_meaning(status, asked),
@@ -269,7 +269,7 @@ def _controlled(control: Control) -> Controlled:
 
 
 def _exit_meaning(status: RunStatus, asked: Asked) -> str:
-    if status.state is State.INTERRUPTED:
+    if status.state is State.INTERRUPTED and status.doing and not status.doing.stopped:
         return tr("interrupted; to resume: {command}", command=quoted(status.files.command("resume")))
     if not asked.rows and status.exit_status == ExitStatus.OK:
         return tr("nothing to do: the list was empty")

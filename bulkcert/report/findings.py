@@ -42,9 +42,11 @@ def findings_of(db: sqlite3.Connection, pinned: PinnedList, kinds: list[RowKind]
     counts: Counter[tuple[Outcome, str, str, bool]] = Counter()
     first: defaultdict[tuple[Outcome, str, str, bool], list[int]] = defaultdict(list)
     for kind in kinds:
-        drifted = kind.outcome in DESIRED and kind.undo is not False and kind.verified not in (None, desired)
-        if drifted or kind.undo is False or kind.outcome not in DESIRED:
-            key = (kind.outcome, kind.code, (kind.verified or "") if drifted else "", kind.undo is False)
+        goes_by_it = kind.undo is not False and (kind.outcome in DESIRED or kind.outcome is Outcome.NOT_ATTEMPTED)
+        other = goes_by_it and kind.verified not in (None, desired)
+        is_good = kind.outcome in DESIRED or (goes_by_it and kind.verified == desired)
+        if other or kind.undo is False or not is_good:
+            key = (kind.outcome, kind.code, (kind.verified or "") if other else "", kind.undo is False)
             counts[key] += kind.rows
             first[key] += kind.first
     left = MOST_NAMED

@@ -211,7 +211,7 @@ def _controlled(each: Controlled) -> list[str]:
     return [clock(each.asked), "control", by, "—", done]
 
 
-_STATES = {"running": later("{when}, running"), "killed": later("{when}, killed")}
+_STATES = {"running": later("{when}, running"), "killed": later("{when}, interrupted")}
 
 
 def _session(each: SessionFigures, *, is_first: bool) -> list[str]:

@@ -114,8 +114,8 @@ def _notes(status: RunStatus) -> Iterator[str]:
     elif status.is_held:
         running = tr(_DOES[session.kind])
         yield tr("The {does} is running: what it does after this report was made is not in here.", does=running)
-    elif status.state is State.INTERRUPTED:
-        yield tr("The {does} was interrupted: killed, or its machine went down.", does=does)
+    elif status.state is State.INTERRUPTED and not doing.stopped:
+        yield tr("The {does} was interrupted: killed, its machine went down, or its disk took nothing more.", does=does)
     elif session.ended_at is None:
         yield tr("The last verification was interrupted: it has not read everything.")
     if doing.stopped and not status.is_held:
@@ -178,7 +178,7 @@ def _kept_open(status: RunStatus, known: Certificates) -> Iterator[str]:
         )
     if known.in_doubt:
         rows = counted(known.in_doubt, "row")
-        yield tr("{rows} may have been called by a session that was killed, without a trace.", rows=rows)
+        yield tr("{rows} may have been called by a session that was interrupted, without a trace.", rows=rows)
     if known.is_undone and (undo := next((each for each in reversed(status.sessions) if each.kind == "undo"), None)):
         yield tr("The last undo began on {when}.", when=clock(utc(undo.started_at / 1000)))
 

@@ -1,6 +1,5 @@
 """Options of the commands that start no run, by command; made of those that ``options`` has."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,13 +20,13 @@ from bulkcert.runs.options import (
     ResultsOptions,
     ServiceOptions,
     StateOptions,
+    grouped,
     number,
 )
 from bulkcert.service.verdicts import StatusTable
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@grouped
 class VerifyOptions(ServiceOptions, StateOptions, ApprovalOptions, NotifyOptions, LanguageOptions):
     """Options of ``verify``."""
 
@@ -39,14 +38,12 @@ class VerifyOptions(ServiceOptions, StateOptions, ApprovalOptions, NotifyOptions
     """Do not ask before --watch, which may change certificates."""
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@grouped
 class DoctorOptions(ServiceOptions, StateOptions, ResultsOptions):
     """Options of ``doctor``."""
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@grouped
 class InventoryOptions(ServiceOptions, GuardOptions):
     """Options of ``inventory``."""
 
@@ -66,8 +63,7 @@ class InventoryOptions(ServiceOptions, GuardOptions):
     """Only certificates whose validity ends at this time or later."""
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@grouped
 class ReportOptions(StateOptions, LanguageOptions):
     """Options of ``report``."""
 
@@ -83,8 +79,7 @@ class ReportOptions(StateOptions, LanguageOptions):
     """Write the page again every few seconds while a session runs; it reloads itself in a browser."""
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@grouped
 class LaneOptions:
     """Options of ``lane``."""
 
@@ -103,8 +98,7 @@ class LaneOptions:
     """stderr for people, or one JSON object a line."""
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@grouped
 class PolicyOptions:
     """Options of ``policy``."""
 
@@ -122,8 +116,7 @@ class PolicyOptions:
     """Allow to undo it, too."""
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@grouped
 class Stage:
     """What the emulator of a rehearsal is like; in a job file keys of ``[rehearsal]``."""
 

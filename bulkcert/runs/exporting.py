@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import polars as pl
 
@@ -26,7 +26,13 @@ _ELSEWHERE = "Name a file with -o in a directory that is there, has room and can
 
 
 def export(
-    files: RunFiles, output: Path, only: Mapping[str, Collection[str]], *, overwrite: bool, guards: bool
+    files: RunFiles,
+    output: Path,
+    only: Mapping[str, Collection[str]],
+    *,
+    overwrite: bool,
+    guards: bool,
+    into: BinaryIO | None = None,
 ) -> Written:
     """Writes rows of a run into another file, while a session may be running.
 
@@ -36,6 +42,7 @@ def export(
         only: See ``write_results``.
         overwrite: Whether it may replace a file that is not of a run.
         guards: See ``write_results``.
+        into: What takes them in place of the file, whose name counts for messages and format alone.
 
     Raises:
         NoRunError: There is no such run.
@@ -47,9 +54,10 @@ def export(
         raise BulkcertError(ExitStatus.CANNOT_WRITE, f"{output} would be in the folder of the run", _OTHER)
     if os.path.realpath(output) == os.path.realpath(files.failed):
         raise BulkcertError(ExitStatus.CANNOT_WRITE, f"{output} is the failed rows of the run", _OTHER)
-    refuse_taken(output, overwrite=overwrite)
+    if into is None:
+        refuse_taken(output, overwrite=overwrite)
     with reading_run(files) as (pinned, ask):
-        return write_results(output, pinned, ask, only, guards=guards, advice=_ELSEWHERE)
+        return write_results(output, pinned, ask, only, guards=guards, advice=_ELSEWHERE, into=into)
 
 
 def scan(files: RunFiles) -> pl.LazyFrame:

@@ -27,8 +27,7 @@ async def ask_instances(lanes: Lanes) -> dict[str, bool | None]:
     async def ask(number: int, instance: str) -> None:
         async with limiter:
             lane = lanes.lanes[number % len(lanes.lanes)]
-            parameters = {"MqttInstanceId": instance, "PageNo": "1", "PageSize": "1"}
-            result = None if lanes.stopping.is_set() else await lanes.settle(lane, _LISTING, parameters)
+            result = None if lanes.stopping.is_set() else await lanes.settle(lane, _LISTING, _first_of(instance))
         if result is not None:
             known[instance] = True if result.answer.page is not None else None
             if not result.final and not lanes.stopping.is_set():
@@ -39,3 +38,13 @@ async def ask_instances(lanes: Lanes) -> dict[str, bool | None]:
         for number, instance in enumerate(service.instances):
             group.start_soon(ask, number, instance)
     return {instance: known.get(instance) for instance in service.instances}
+
+
+async def ask_anything(lanes: Lanes) -> None:
+    """Asks for one CA: a key, an instance or an endpoint that is refused, or does not answer, stops the lanes."""
+    instance = next(iter(lanes.service.instances), lanes.service.instance)
+    await lanes.settle(lanes.lanes[0], _LISTING, _first_of(instance))
+
+
+def _first_of(instance: str) -> dict[str, str]:
+    return {"MqttInstanceId": instance, "PageNo": "1", "PageSize": "1"}

@@ -43,6 +43,7 @@ class ResolvedJob(Target, frozen=True, kw_only=True):
         options: The options as typed, for what needs no resolving.
         rehearsal: Whether it calls an emulator that ends with it.
         plan: The plan that it is bound to.
+        typed: The command that rehearses it, as it was typed.
     """
 
     action: Action
@@ -53,6 +54,7 @@ class ResolvedJob(Target, frozen=True, kw_only=True):
     options: Options
     rehearsal: bool = False
     plan: KeptPlan | None = None
+    typed: str = ""
 
     @property
     def files(self) -> RunFiles:

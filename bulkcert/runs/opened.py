@@ -6,14 +6,15 @@ import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from io import FileIO
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import httpx
 import msgspec
 import polars as pl
 
+from bulkcert import __version__
 from bulkcert.engine.limits import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, INSTANCE, ROW, PinnedList, annotated
@@ -184,7 +185,7 @@ class OpenRun(msgspec.Struct):
             pid=os.getpid(),
             host=socket.gethostname(),
             user=this_user(),
-            version=version("bulkcert"),
+            version=__version__,
             access_key_id=credentials.access_key_id if credentials else "",
             credentials=credentials.source if credentials else "",
         )
@@ -202,7 +203,7 @@ class OpenRun(msgspec.Struct):
         begun = self.store.session > 0
         self.store.close()
         if self.is_new and not begun:
-            self.pinned.path.unlink(missing_ok=True)
+            remove(self.pinned.path)
         if self.store.was_empty and not begun:
             remove_folder(self.files)
         self.lock.close()
@@ -220,8 +221,11 @@ def confirm_real(files: RunFiles, asked: Asked, command: str) -> None:
         BulkcertError: USAGE: it is a rehearsal.
     """
     if asked.rehearsal:
-        also = [] if command == "resume" else ["--and-then", command]
-        again = shlex.join(["bulkcert", "rehearse", asked.action, *asked.inputs, *also])
+        also, again = f" --and-then {command}", asked.typed
+        if command != "resume" and also not in again:
+            again += also
+        if os.path.isdir(asked.directory) and not os.path.samefile(os.curdir, asked.directory):  # noqa: PTH112
+            again = f"cd {shlex.quote(asked.directory)} && {again}"
         raise BulkcertError(
             ExitStatus.USAGE,
             f"{files.results} is of a rehearsal, whose emulator is gone: there is nothing to {command}",
@@ -259,6 +263,12 @@ def remove_folder(files: RunFiles) -> None:
         for path in files.folder.iterdir():
             path.unlink()
         files.folder.rmdir()
+
+
+def remove(path: Path) -> None:
+    """Removes a file of ours that is of no use, as far as that can be; it is in nobody's way."""
+    with suppress(OSError):
+        path.unlink()
 
 
 def fields_of(frame: pl.DataFrame, action: Action) -> Iterator[tuple[Any, ...]]:

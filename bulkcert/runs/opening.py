@@ -3,30 +3,27 @@
 import os
 import sqlite3
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from importlib.metadata import version
 from io import FileIO
 from pathlib import Path
 from uuid import uuid4
 
-import msgspec
-import polars as pl
-
+from bulkcert import __version__
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import ROW, Check, PinnedList, annotated
+from bulkcert.input import Check, PinnedList
 from bulkcert.log import bind
 from bulkcert.output.files import cannot_write, sha256_of, sync_directory
 from bulkcert.output.results import prove_columns
 from bulkcert.runs.approval import confirm_list, confirm_required
+from bulkcert.runs.earlier_run import differences_of, protected_of, reopen, resumed
 from bulkcert.runs.job import ResolvedJob
-from bulkcert.runs.opened import OpenRun, pinned_of, remove_folder, same_service
+from bulkcert.runs.opened import OpenRun, pinned_of, remove, remove_folder
 from bulkcert.runs.reading_list import pin
 from bulkcert.runs.run import Run
 from bulkcert.runs.target import located
 from bulkcert.store import lock, queries
 from bulkcert.store.database import confirm_pages, unwritable
-from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Asked
 from bulkcert.store.status import no_run
@@ -86,7 +83,7 @@ def open_run(job: ResolvedJob, on_progress: Callable[[int], None] | None = None)
             failing.callback(remove_folder, files)
         store = _store(files, overwrite=job.options.overwrite)
         failing.callback(store.close)
-        failing.callback(files.pinned(run_id).unlink, missing_ok=True)
+        failing.callback(remove, files.pinned(run_id))
         try:
             earlier = _earlier(job, store)
             may_be_empty = earlier is not None and bool(earlier.protected_by)
@@ -128,19 +125,19 @@ def _opened(job: ResolvedJob, new: OpenRun, earlier: Asked | None, check: Check)
     store, opened = new.store, new
     replaces = False
     if earlier is not None and not queries.may_have_called(store.db):
-        replaces = bool(_differences(earlier, new.asked))
+        replaces = bool(differences_of(earlier, new.asked))
     if replaces:
         earlier = None
     if earlier is None:
         store.describe(new.asked)
         protected = []
     else:
-        opened = _resumed(new, earlier)
-        protected = _protected(opened, job.options.protect)
+        opened = resumed(new, earlier)
+        protected = protected_of(opened, job.options.protect)
     store.leave_out(check.reasons().iter_rows())
     lifted = set(protected) - set(queries.rows(store.db, queries.LEFT_ALONE)) if protected else ()
     if earlier is not None:
-        _reopen(opened, job.options.retry)
+        reopen(opened, job.options.retry)
     prove_columns(job.results, opened.pinned)
     plan = job.plan.record if job.plan is not None else opened.plan
     confirm_required(job.options, plan)
@@ -239,109 +236,11 @@ def _asked(job: ResolvedJob, check: Check, pinned: PinnedList, run_id: str) -> A
         columns=pinned.columns,
         device_column=pinned.device_column,
         ca_column=pinned.ca_column,
-        version=version("bulkcert"),
+        version=__version__,
         rehearsal=job.rehearsal,
+        typed=job.typed,
         protected_by=check.protected_by,
         spares_cas=check.spares_cas,
         instances={instance: str(endpoint) for instance, endpoint in job.instances.items()},
         instance_column=pinned.instance_column,
     )
-
-
-def _resumed(new: OpenRun, earlier: Asked) -> OpenRun:
-    """Returns the earlier run, which goes by the list that it has pinned; the one that was read just now goes.
-
-    Args:
-        new: What was asked now, over the store of the earlier run.
-        earlier: What that run is of.
-
-    Raises:
-        BulkcertError: INPUT_INVALID: it is another run.
-    """
-    files, store, asked, pinned = new.files, new.store, new.asked, new.pinned
-    before = pinned_of(files, earlier)
-    if earlier.rehearsal:
-        message = f"{files.results} is of a rehearsal, which is no run against the service"
-        raise BulkcertError(ExitStatus.INPUT_INVALID, message, "No calls were made. Name other results with -o.")
-    if differences := _differences(earlier, asked):
-        lists = _compared(before, pinned) if earlier.keys_sha256 != asked.keys_sha256 else ""
-        advice = (
-            f"{files.command('resume')} finishes it with its own list, if rows are left; for this one name "
-            "other results with -o. --overwrite drops what that run has done."
-        )
-        if earlier.action == asked.action and not lists:
-            advice = (
-                "Leave out what names another service, in the job file and the environment as well; a run there wants "
-                "other results (-o)."
-            )
-        raise BulkcertError(
-            ExitStatus.INPUT_INVALID,
-            f"{files.results} is of another run; it differs in {', '.join(differences)}{lists}",
-            f"No calls were made. {advice}",
-        )
-    pinned.path.unlink(missing_ok=True)
-    if asked.protected_by:
-        store.correct(msgspec.structs.replace(earlier, protected_by=asked.protected_by, spares_cas=asked.spares_cas))
-    resumed = msgspec.structs.replace(new, asked=earlier, pinned=before, is_new=False)
-    resumed.prove()
-    return resumed
-
-
-_NAMES = {"action": "the action", "on": "the instance", "endpoint": "the endpoint", "keys_sha256": "the list"}
-
-
-def _differences(earlier: Asked, asked: Asked) -> list[str]:
-    """Returns in what two runs differ, in words."""
-    found = []
-    for field_, name in _NAMES.items():
-        before, now = getattr(earlier, field_), getattr(asked, field_)
-        if field_ == "endpoint" and same_service(before, now):
-            continue
-        if before != now:
-            shown = {"endpoint": "at"}.get(field_, field_)
-            values = f"({getattr(earlier, shown)} there, {getattr(asked, shown)} now)"
-            found.append(name if field_ == "keys_sha256" else f"{name} {values}")
-    return found
-
-
-def _compared(before: PinnedList, now: PinnedList) -> str:
-    """Returns how many rows of a list are new, gone or the same, against the one of the run."""
-    keys = [pl.concat(annotated(pinned, own=False)).drop(ROW) for pinned in (before, now)]
-    if keys[0].columns != keys[1].columns:
-        return ""
-    there, here = (frame.with_columns(pl.all().fill_null("")).unique() for frame in keys)
-    same = here.join(there, on=here.columns, how="semi").height
-    if same == here.height == there.height:
-        return ": the same certificates, in another order or number"
-    return f": new certificates: {here.height - same:,}, gone: {there.height - same:,}, the same: {same:,}"
-
-
-def _protected(opened: OpenRun, protect: Path | None) -> list[int]:
-    """Returns the rows of a run that are protected; one that is resumed does not forget them.
-
-    Raises:
-        BulkcertError: INPUT_INVALID: no list is given, and rows are protected.
-    """
-    rows = queries.rows(opened.store.db, queries.PROTECTED)
-    if not rows or protect is not None:
-        return rows
-    raise BulkcertError(
-        ExitStatus.INPUT_INVALID,
-        f"{len(rows):,} row{' of this run is' if len(rows) == 1 else 's of this run are'} protected by "
-        f"{opened.asked.protected_by}, and --protect is not given; no calls were made",
-        "Give --protect and --skip-protected again; to have these rows called, name an empty list with --protect.",
-    )
-
-
-def _reopen(opened: OpenRun, retry: Sequence[str]) -> None:
-    """Takes up again what ``--retry`` names."""
-    store, desired = opened.store, opened.action.desired_status
-    if preflight_missing := queries.preflight_at(store.db) is None:
-        store.forget_states()
-    for kind in () if preflight_missing else retry:
-        if kind == "drifted":
-            store.reopen(queries.DRIFTED, (desired.value,))
-        else:
-            store.reopen("newest = ?", (kind,))
-        if kind == Outcome.UNDONE:
-            store.reopen(queries.UNDO_CLAIMED)

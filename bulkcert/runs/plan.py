@@ -20,6 +20,7 @@ from bulkcert.engine.states import StateReader
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check, PinnedList, annotated
+from bulkcert.input.files import temporary
 from bulkcert.runs.found import CAS_COUNTED, Found, Registered, count_devices, worth_counting
 from bulkcert.runs.instances import ask_instances
 from bulkcert.runs.job import check_list_options, list_name
@@ -118,7 +119,7 @@ def inquiry(question: Question, on_progress: Callable[[int], None] | None = None
     Raises:
         BulkcertError: The list cannot be read. Invalid and protected rows are counted only.
     """
-    with tempfile.TemporaryDirectory(prefix="bulkcert-") as folder:
+    with temporary(tempfile.TemporaryDirectory) as folder:
         path, options = Path(folder) / "input.parquet", question.options
         pinned, check = read_list(question.inputs, path, question.action, options, on_progress)
         yield Inquiry(located(question, check, vpc=options.vpc), pinned, check)

@@ -16,6 +16,7 @@ from bulkcert.emulator.process import Running, running
 from bulkcert.emulator.settings import CREDENTIALS, Settings
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import PinnedList
+from bulkcert.input.files import temporary
 from bulkcert.output.results import suffix_of
 from bulkcert.runs.command_options import Stage
 from bulkcert.runs.job import ResolvedJob, resolve
@@ -89,7 +90,7 @@ def staged(action: ActionName, inputs: tuple[Path, ...], options: Options, stage
     if stage.faults or stage.fault_seed is not None:
         seed = random.randrange(2**32) if stage.fault_seed is None else stage.fault_seed
     # Read once, as a pipe can be; the emulator is filled from what was pinned.
-    with tempfile.TemporaryDirectory(prefix="bulkcert-") as folder:
+    with temporary(tempfile.TemporaryDirectory) as folder:
         pinned = Path(folder) / "input.parquet"
         listed, check = pin(job, pinned, optional=True)
         job = located(job, check, vpc=False)

@@ -1,5 +1,6 @@
 """Running: states are read first if wanted, then what is to be called is called, and results and summary are left."""
 
+import os
 import sqlite3
 import time
 from collections import Counter
@@ -23,7 +24,7 @@ from bulkcert.input import Check
 from bulkcert.output.evidence import serials_in
 from bulkcert.output.summary import Summary
 from bulkcert.runs.found import CAS_COUNTED, Found, Registered, count_devices, worth_counting
-from bulkcert.runs.instances import ask_instances
+from bulkcert.runs.instances import ask_anything, ask_instances
 from bulkcert.runs.job import ResolvedJob, change_of
 from bulkcert.runs.opened import OpenRun
 from bulkcert.runs.options import PreflightMode
@@ -33,7 +34,7 @@ from bulkcert.runs.session import after_reads, confirm_read, finalize, session
 from bulkcert.runs.swapped import are_swapped, on_swapped
 from bulkcert.service.certificates import Status
 from bulkcert.service.credentials import CredentialProvider
-from bulkcert.store import queries
+from bulkcert.store import queries, read_states
 from bulkcert.store.database import unwritable
 from bulkcert.store.evidence import Serials
 from bulkcert.store.outcome import Outcome
@@ -88,7 +89,7 @@ class Run(msgspec.Struct):
         is_old = self.plan is not None or _is_old(queries.preflight_at(db))  # under a plan every start reads
         self.preflights = self.mode != "never" and is_old
         if self.preflights and queries.counts(db, rows).to_call:
-            self.opened.store.forget_unchanged()
+            read_states.forget_unchanged(self.opened.store)
         _, self.settled, self.to_call = queries.counts(db, rows)
 
     @property
@@ -99,8 +100,16 @@ class Run(msgspec.Struct):
 
     @property
     def reads_first(self) -> bool:
-        """Whether states are read though nobody is asked: what an action on a CA hits, or whether it was planned."""
-        return not self.job.action.by_device or self.plan is not None
+        """Whether states are read though nobody is asked: what an action on a CA hits, or whether it was planned.
+
+        Also before what is there goes.
+        """
+        return not self.job.action.by_device or self.plan is not None or self.drops
+
+    @property
+    def drops(self) -> bool:
+        """Whether results are there that it replaces: they must not go for a start that the service refuses."""
+        return self.job.options.overwrite and not self.job.rehearsal and os.path.exists(self.job.results)
 
     @property
     def calls(self) -> int:
@@ -148,18 +157,20 @@ class Run(msgspec.Struct):
         """
         job, store = self.job, self.opened.store
         if self.read_at is not None:
-            store.forget_unchanged()
+            read_states.forget_unchanged(store)
         self.found = Found()
         async with calling(job, provider, self._stats(), watch, interruption, deadline=job.options.deadline) as lanes:
             try:
                 if self.preflights:
                     await self._read_states(lanes)
+                if self.drops and not self.progress.sends.sends:
+                    await ask_anything(lanes)
                 await anyio.to_thread.run_sync(self._count_states, self.found)
                 if not lanes.stopping.is_set():
                     await self._count_devices(lanes, self.found)
             except sqlite3.Error as error:
                 raise unwritable(store.path, error) from error
-        confirm_read(self.progress)
+        confirm_read(self.progress, "What is there is not overwritten." if self.drops else "")
         if self.plan is not None:
             self._confirm_planned(self.plan, self.found)
 
@@ -264,7 +275,7 @@ class Run(msgspec.Struct):
             while not lanes.stopping.is_set():
                 if (frame := await anyio.to_thread.run_sync(next, frames, None)) is None:
                     break
-                await anyio.to_thread.run_sync(store.keep_states, _states(sightings, frame, desired))
+                await anyio.to_thread.run_sync(read_states.keep, store, _states(sightings, frame, desired))
             found = await anyio.to_thread.run_sync(store.read, queries.count, queries.UNCHANGED)
             progress.outcomes[Outcome.UNCHANGED] = found
             if await are_swapped(lanes, action, sightings, opened.batches(without=left)):

@@ -82,15 +82,19 @@ async def session(
     await anyio.to_thread.run_sync(_beat, store, stats.take())
 
 
-def confirm_read(progress: Progress) -> None:
+def confirm_read(progress: Progress, also: str = "") -> None:
     """Confirms that reading before a question was not stopped.
+
+    Args:
+        progress: What was read.
+        also: To be said if it was.
 
     Raises:
         BulkcertError: It was, by a signal, or by what would stop the calls as well.
     """
     if (stop := progress.stop) is not None:
         advice = stop.advice or "States were read; no calls that change anything were made."
-        raise BulkcertError(stop.status, stop.message, advice)
+        raise BulkcertError(stop.status, stop.message, f"{advice} {also}".rstrip())
 
 
 async def after_reads(progress: Progress) -> None:
@@ -128,6 +132,7 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
         reached = opened.status()
         _confirm_sum(reached, rows)
     except BulkcertError as error:
+        store.stopped(error.status, stop.message if stop else error.message, stop.advice if stop else error.advice)
         if stop is None:
             raise
         advice = stop.advice if store.failure else error.advice
@@ -140,7 +145,9 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
         status = stop.status if stop is not None else ExitStatus.STOPPED_EARLY
     else:
         status = ExitStatus.OK if reached.in_desired_state else ExitStatus.INCOMPLETE
-    if store.session:
+    if store.failure and stop is not None:
+        store.stopped(status, stop.message, stop.advice)
+    elif store.session:
         early = stop is not None and status not in (ExitStatus.OK, ExitStatus.INCOMPLETE)
         reason = {"stopped": stop.message, "advice": stop.advice, "stop_code": stop.code} if stop and early else {}
         store.end(status, **reason)

@@ -30,7 +30,7 @@ from bulkcert.runs.target import refuse
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Status
 from bulkcert.service.credentials import CredentialProvider
-from bulkcert.store import queries
+from bulkcert.store import queries, read_states
 from bulkcert.store.outcome import NEVER_CALLED, NEVER_READ, Outcome
 from bulkcert.store.schema import Verification
 
@@ -155,7 +155,7 @@ class Verifier(msgspec.Struct):
             for row, status in enumerate(statuses)
             if status and (everything or status != kept[row])
         )
-        self.opened.store.keep_read_back(states, self.opened.serials)
+        read_states.keep_later(self.opened.store, states, self.opened.serials)
         self._kept = bytearray(statuses)
 
     async def _act(self, lanes: Lanes, sightings: Sightings) -> set[int]:

@@ -18,6 +18,7 @@ import httpx
 
 from bulkcert import __version__
 from bulkcert.service.connection import NEVER, Connection, RawResponse, SecureConnection
+from bulkcert.service.sockets import Sockets, SocketTransport
 
 IDLE_S = 30.0
 """How long an idle connection is kept: longer than any pause between two calls of a lane at work."""
@@ -104,13 +105,21 @@ class Transport(httpx.AsyncBaseTransport):
         origin: Scheme, host and port.
         context: TLS settings, those of several transports to the same host; None for its own, and without TLS.
         source_address: Local address to send from, or None for the system's choice.
+        sockets: Where its connections are read, those of several transports; None for its own.
     """
 
-    def __init__(self, origin: httpx.URL, context: TrustContext | None, source_address: str | None = None) -> None:
+    def __init__(
+        self,
+        origin: httpx.URL,
+        context: TrustContext | None,
+        source_address: str | None = None,
+        sockets: Sockets | None = None,
+    ) -> None:
         self._host, self._port = origin.host, origin.port or (443 if origin.scheme == "https" else 80)
         self._place = f"{origin.host}:{self._port}"
         self._context = (context or TrustContext()) if origin.scheme == "https" else None
         self._source_address = source_address
+        self._sockets = sockets or Sockets()
         self._idle: deque[Connection] = deque()
         """The one that was used last is at the end, and used first."""
         self._open: set[Connection] = set()
@@ -229,6 +238,7 @@ class Transport(httpx.AsyncBaseTransport):
 
     def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer, self._wakes_at = None, NEVER
+        self._sockets.read()  # an answer that is there is not late
         now = loop.time()
         for connection in [each for each in self._open if each.deadline <= now]:
             connection.fail(httpx.ReadTimeout("no answer in time"))
@@ -241,7 +251,7 @@ class Transport(httpx.AsyncBaseTransport):
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout_s):
-                connection = await self._wrapped(loop, await self._connected(loop, timeout_s, patience_s))
+                connection = await self._wrapped(await self._connected(loop, timeout_s, patience_s))
         except (OSError, ValueError) as error:  # the time limit, TLS and a name that is none among them
             raise NotSent(self._place, error) from error
         self._is_reachable = True
@@ -283,14 +293,13 @@ class Transport(httpx.AsyncBaseTransport):
         if self._source_address is not None:
             raw.bind((self._source_address, 0))
 
-    async def _wrapped(self, loop: asyncio.AbstractEventLoop, raw: socket.socket) -> Connection:
+    async def _wrapped(self, raw: socket.socket) -> Connection:
         """Returns the connection on a connected socket, its TLS handshake done."""
-        if (context := self._context) is None:
-            _, plain = await loop.create_connection(lambda: Connection(raw), sock=raw)
+        if self._context is None:
+            SocketTransport(raw, self._sockets, plain := Connection(raw))
             return plain
-        _, secure = await loop.create_connection(
-            lambda: SecureConnection(raw, context, self._host, context.session), sock=raw
-        )
+        secure = SecureConnection(raw, self._context, self._host, self._context.session)
+        SocketTransport(raw, self._sockets, secure)
         try:
             failure = await secure.ready
         except BaseException:

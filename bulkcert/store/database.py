@@ -192,11 +192,18 @@ def _confirm_whole(path: Path, db: sqlite3.Connection, status: ExitStatus) -> No
 
 def rest(path: Path, db: sqlite3.Connection) -> None:
     """Closes the file of a writer; at rest it is one, which can be copied, and read where nothing may be written."""
-    # What a killed session has left in the log is in the file from now on.
-    all_here = "UPDATE session SET logged = 0 WHERE ended_at IS NULL AND logged"
-    for statement in ("ROLLBACK", all_here, "PRAGMA journal_mode = DELETE"):
-        with suppress(sqlite3.Error, UnicodeDecodeError):  # nothing was drafted, no run was begun, or it is damaged
-            db.execute(statement)
+    puts_away = True
+    with suppress(sqlite3.Error):  # nothing was drafted
+        db.execute("ROLLBACK")
+    try:
+        # What a killed session has left in the log is in the file from now on.
+        db.execute("UPDATE session SET logged = 0 WHERE ended_at IS NULL AND logged")
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        # There are no tables; else the log stays, since the file says that it has one.
+        puts_away = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+    if puts_away:
+        with suppress(sqlite3.Error):
+            db.execute("PRAGMA journal_mode = DELETE")
     _leave(path, db)
 
 

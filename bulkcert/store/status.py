@@ -35,7 +35,7 @@ class State(StrEnum):
     ENDED = "ended"
     """It ended in order."""
     INTERRUPTED = "interrupted"
-    """It was killed, or its machine went down; ``bulkcert resume`` resumes it."""
+    """It was killed, or its machine went down, or its end could not be written; ``bulkcert resume`` resumes it."""
 
 
 class RunStatus(msgspec.Struct, frozen=True):
@@ -52,6 +52,7 @@ class RunStatus(msgspec.Struct, frozen=True):
         maybe_undone: Rows that an undo may have changed back without a trace.
         drifted: Rows that were in the desired state and read back in another; what has failed is not among them.
         doubtful: Others that were in it, and are among ``maybe_undone``.
+        found_so: Rows without an outcome that were read back in it.
         in_doubt: Rows without an outcome that a killed session may have called.
         unknown_before: Rows that a call may have changed and of which nobody knows what they were before; 0 unless
             it has ended.
@@ -69,6 +70,7 @@ class RunStatus(msgspec.Struct, frozen=True):
     maybe_undone: int = 0
     drifted: int = 0
     doubtful: int = 0
+    found_so: int = 0
     in_doubt: int = 0
     unknown_before: int = 0
     holder: Holder | None = None
@@ -129,7 +131,7 @@ class RunStatus(msgspec.Struct, frozen=True):
         """Rows that are not in the desired state, or may not be; those that repeat another are not counted."""
         rows = self.asked.rows if self.asked else 0
         done = sum(self.outcomes[outcome] for outcome in (*DESIRED, Outcome.DUPLICATE))
-        return rows - done + self.drifted + self.doubtful
+        return rows - done + self.drifted + self.doubtful - self.found_so
 
     @property
     def in_desired_state(self) -> bool:
@@ -147,7 +149,7 @@ class RunStatus(msgspec.Struct, frozen=True):
     def came_to(self) -> int:
         """What the run has come to by now, as its own command ends that has nothing left to call."""
         doing = self.doing
-        if doing is None or doing.ended_at is None or doing.exit_status is None:
+        if doing is None or doing.exit_status is None:
             return ExitStatus.STOPPED_EARLY
         if doing.exit_status not in (ExitStatus.OK, ExitStatus.INCOMPLETE):
             return doing.exit_status
@@ -222,6 +224,7 @@ def status_in(
         maybe_undone,
         queries.count(db, queries.DRIFTED, desired),
         queries.count(db, queries.DOUBTFUL, desired) if maybe_undone else 0,
+        queries.count(db, queries.FOUND_SO, desired) if outcomes[Outcome.NOT_ATTEMPTED] else 0,
         queries.in_doubt(db),
         queries.unknown_before(db) if about_undo else 0,
         holder,

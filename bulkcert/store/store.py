@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -18,10 +18,9 @@ import anyio.to_thread
 import msgspec
 
 from bulkcert.errors import ExitStatus
-from bulkcert.service.actions import ACTIONS
-from bulkcert.store import queries, statements
+from bulkcert.store import statements
 from bulkcert.store.database import connect, contradiction, make_tables, readable, rest, unwritable
-from bulkcert.store.evidence import Serials, digest_of, encoded
+from bulkcert.store.evidence import encoded
 from bulkcert.store.outcome import Outcome, Record
 from bulkcert.store.schema import Asked, SessionKind
 from bulkcert.store.tables import CLAIMED_BY, LOW
@@ -163,6 +162,18 @@ class Store:
                     db.execute(statements.TALLIED, (0, None))
                 self.note(ended_at=now_ms(), exit_status=int(exit_status), **more)
 
+    def stopped(self, exit_status: int, message: str, advice: str) -> None:
+        """Notes how this session has stopped whose end cannot be kept; a full disk often takes so little.
+
+        Args:
+            exit_status: Of the command.
+            message: Why.
+            advice: What to do about it.
+        """
+        if self.session:
+            with contextlib.suppress(sqlite3.Error):
+                self.note(exit_status=int(exit_status), stopped=message, advice=advice)
+
     def seal(self, digest: str) -> None:
         """Keeps the digest of all rows, which stay as they are until another session begins; what cannot be is left."""
         with self._turn, contextlib.suppress(sqlite3.Error):
@@ -264,51 +275,6 @@ class Store:
         """Returns what ``schema.CLAIMS`` is of claims of this session, none of them sent."""
         return 2 * sum(rows) + len(rows) * self.session * CLAIMED_BY
 
-    def keep_states(self, states: Iterable[tuple[int, Serials, str, int | None]]) -> None:
-        """Keeps what was read of rows before they were called.
-
-        Args:
-            states: Row, serials, state, and when it was read if that is the desired one, which leaves it unchanged.
-        """
-        with self.transaction() as db:
-            db.executemany(statements.BEFORE, (_before(*each) for each in states))
-
-    def forget_states(self) -> None:
-        """Drops what a preflight has read that was interrupted: no call was made yet, and it may be long ago."""
-        with self.transaction() as db:
-            db.execute("UPDATE certificate SET before = NULL WHERE before IS NOT NULL")
-        self.forget_unchanged()
-
-    def forget_unchanged(self) -> None:
-        """Drops that rows were found in the desired state, which is too long ago to be believed."""
-        with self.transaction() as db:
-            emptied = "before = NULL, newest = NULL, digest = NULL, again = 0, finished_at = NULL"
-            db.execute(f"UPDATE certificate SET {emptied} WHERE newest = 'unchanged'")  # noqa: S608 - ours
-
-    def keep_read_back(
-        self, states: Iterable[tuple[str, int, int]], serials: Callable[[list[int]], Mapping[int, Serials]]
-    ) -> None:
-        """Keeps what was read back of rows.
-
-        Args:
-            states: Status, Unix time in milliseconds, row.
-            serials: Returns those of some rows.
-        """
-        states = list(states)
-        with self.transaction() as db:
-            db.executemany(statements.READ_BACK, states)
-            # What an undo may have changed back without a trace is known by now.
-            if maybe := set(queries.rows(db, queries.UNDO_CLAIMED)):
-                restored = ACTIONS[queries.asked(db).action].before
-                read = [(row, at, status) for status, at, row in states if row in maybe]
-                undone = {row: at for row, at, status in read if status == restored}
-                of_rows = serials([*undone]) if undone else {}
-                db.executemany(
-                    statements.UNDONE_AS_READ, (_undone(row, of_rows[row], at) for row, at in undone.items())
-                )
-                db.executemany(statements.UNDO_SETTLED, ((row,) for row, _, _ in read))
-                db.execute(statements.TALLIED, (0, None))
-
     def reopen(self, condition: str, parameters: Iterable[object] = ()) -> int:
         """Takes up again rows that have an outcome; returns how many.
 
@@ -348,18 +314,6 @@ class Store:
     def close(self) -> None:
         """Closes the file, which is one then; what was drafted and not kept is gone."""
         self._rest()
-
-
-def _before(row: int, serials: Serials, state: str, unchanged_at: int | None) -> tuple[object, ...]:
-    if unchanged_at is None:
-        return state, None, None, None, row
-    call = (row, Outcome.UNCHANGED, None, None, None, None, 0, None, unchanged_at)
-    return state, Outcome.UNCHANGED, unchanged_at, digest_of(serials, call), row
-
-
-def _undone(row: int, serials: Serials, at: int) -> tuple[object, ...]:
-    call = (row, Outcome.UNDONE, None, statements.READ_SO, None, None, 0, None, at)
-    return at, digest_of(serials, call), row
 
 
 def _text(values: Any) -> str:

@@ -3,12 +3,12 @@
 import logging
 import os
 import time
-from importlib.metadata import version
 from typing import Any
 
 import anyio
 import msgspec
 
+from bulkcert import __version__
 from bulkcert.engine.figures import Stats, Take
 from bulkcert.engine.progress import Progress
 from bulkcert.log import event
@@ -29,7 +29,7 @@ def log_started(run: Run) -> None:
     event(
         "run_started",
         f"{job.action.name}: {check.rows:,} rows, {run.calls:,} to call",
-        version=version("bulkcert"),
+        version=__version__,
         pid=os.getpid(),
         input=job.list_name,
         results=str(job.results),

@@ -7,7 +7,6 @@ session that is running, or ran last. Labels do not use ``job`` and ``instance``
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from importlib.metadata import version
 from itertools import accumulate
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from prometheus_client import Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
+from bulkcert import __version__
 from bulkcert.engine.figures import LATENCY_BOUNDS_S, Stats, Take
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bound
@@ -25,14 +25,12 @@ from bulkcert.output.summary import Summary
 from bulkcert.runs.job import ResolvedJob
 from bulkcert.store.lock import is_held
 from bulkcert.store.outcome import Outcome
+from bulkcert.store.status import status_of
+from bulkcert.telemetry.refused import READABLE
 
 EVERY_S = 15.0
 """How often they are written: as often as Prometheus scrapes, by default."""
 
-READABLE = 0o644
-"""The node exporter runs as another user."""
-
-_VERSION = version("bulkcert")
 LABELS = ("action", "mqtt_instance", "job_name", "rehearsal")
 LAST = "bulkcert_last_"
 ACTIVE = "bulkcert_run_active"
@@ -54,6 +52,7 @@ class Recorder:
 
     def __init__(self, job: ResolvedJob, path: Path, warn: Callable[[str], None]) -> None:
         self._path, self._warn, self._warned = path, warn, False
+        self._job = job
         # A file name may not be UTF-8, which labels are.
         name = str(bound()["job"] or "").encode(errors="replace").decode()
         self._labels = (job.action.name, job.instance or "by row", name, str(job.rehearsal).lower())
@@ -104,7 +103,7 @@ class Recorder:
             await anyio.sleep(EVERY_S)
 
     def end(self, status: ExitStatus) -> None:
-        """Writes how the session has ended; without a summary there are no results."""
+        """Writes how the session has ended, and the rows of the run as its store has them; none where there is none."""
         self.stats = self._take() if self._take else None
         now, self._active = time.time(), False
         self._last[LAST + "end_timestamp_seconds", ""] = now
@@ -112,9 +111,15 @@ class Recorder:
         self._last[LAST + "exit_status", ""] = status
         if status == ExitStatus.OK:
             self._last[LAST + "success_timestamp_seconds", ""] = now
-        if self.summary is not None:
-            for outcome in Outcome:
-                self._last[LAST + "rows", outcome.value] = self.summary.outcomes.get(outcome, 0)
+        for outcome in Outcome:  # those of a run before may be of other results
+            self._last.pop((LAST + "rows", outcome.value), None)
+        with suppress(BulkcertError):
+            job = self._job
+            found = status_of(job.files, brief=True)
+            asked, outcomes = found.asked, found.outcomes
+            # A start that is refused may have met the run of another.
+            if asked and asked.action == job.action.name and job.instance in ("", asked.instance):
+                self._last |= {(LAST + "rows", outcome.value): outcomes[outcome] for outcome in Outcome}
         self._save()
 
     def _save(self) -> None:
@@ -144,7 +149,7 @@ class Recorder:
 
     def _session(self) -> Iterator[Metric]:
         build = GaugeMetricFamily("bulkcert_build_info", "Version of bulkcert.", labels=[*LABELS, "version"])
-        build.add_metric([*self._labels, _VERSION], 1)
+        build.add_metric([*self._labels, __version__], 1)
         yield build
         yield self._gauge(ACTIVE, "1 while a session is running.", {"": self._active})
         yield self._gauge("bulkcert_run_start_timestamp_seconds", "When the session started.", {"": self._started_at})
@@ -219,5 +224,5 @@ _LAST_HELP = {
     "duration_seconds": "How long its last session took.",
     "exit_status": "Its exit status.",
     "success_timestamp_seconds": "When a run last ended with exit status 0.",
-    "rows": "Rows of the last results by outcome, as they stand in the file.",
+    "rows": "Rows of its run by outcome, as its store has them; none where it has no run.",
 }

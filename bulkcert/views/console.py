@@ -1,18 +1,15 @@
 """What a person reads: the summary on stdout, errors and the next step on stderr; and the two consoles."""
 
-import errno
 import logging
 import os
 import re
 import shlex
 import signal
-import stat
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
+from typing import IO, TYPE_CHECKING, NoReturn, cast
 
 import msgspec
 from rich.cells import cell_len
@@ -23,93 +20,11 @@ from bulkcert import log
 from bulkcert.errors import BulkcertError, ExitStatus, own_error
 from bulkcert.language import tr
 from bulkcert.log import Notices
+from bulkcert.views.streams import Unfailing
 from bulkcert.words import line_starts
 
 if TYPE_CHECKING:  # loaded by what draws
     from rich.live import Live
-
-
-class _Unfailing:
-    """Standard error: nothing that is said there is worth ending a run for, as when the disk of its log is full."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(sys.stderr, name)
-
-    def write(self, text: str) -> int:
-        with suppress(OSError):
-            sys.stderr.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with suppress(OSError):
-            sys.stderr.flush()
-
-
-class ReaderGoneError(Exception):
-    """Nobody reads standard output any more.
-
-    Args:
-        status: What the command ends with: it was closed, or it is a terminal that hung up.
-    """
-
-    def __init__(self, status: ExitStatus) -> None:
-        super().__init__()
-        self.status = status
-
-
-class Product:
-    """Standard output: what it does not take ends the command with an error that says so, whoever has written it.
-
-    Args:
-        stream: The stream, or what is beneath it.
-    """
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    @property
-    def buffer(self) -> "Product":
-        """The stream of bytes beneath."""
-        return Product(self._stream.buffer)
-
-    def write(self, text: str | bytes) -> int:
-        """Writes as the stream does.
-
-        Raises:
-            BulkcertError: CANNOT_WRITE.
-            ReaderGoneError: Nobody reads it any more.
-        """
-        with _confirmed_written():
-            return cast(int, self._stream.write(text))
-
-    def flush(self) -> None:
-        """Flushes the stream.
-
-        Raises:
-            BulkcertError: CANNOT_WRITE.
-            ReaderGoneError: Nobody reads it any more.
-        """
-        with _confirmed_written():
-            self._stream.flush()
-
-
-@contextmanager
-def _confirmed_written() -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError as error:
-        raise ReaderGoneError(ExitStatus.READER_GONE) from error
-    except OSError as error:
-        if error.errno == errno.EIO and stat.S_ISCHR(os.fstat(1).st_mode):
-            raise ReaderGoneError(ExitStatus.HUNG_UP) from error
-        raise BulkcertError(
-            ExitStatus.CANNOT_WRITE,
-            f"cannot write to standard output: {error.strerror}",
-            "Make room, or send it elsewhere; files that it has written are whole.",
-        ) from error
 
 
 stdout = Console(highlight=False, soft_wrap=True)
@@ -130,7 +45,7 @@ class _Stderr(Console):
         return super().set_live(live)
 
 
-stderr = _Stderr(file=cast(IO[str], _Unfailing()), highlight=False, soft_wrap=True)
+stderr = _Stderr(file=cast(IO[str], Unfailing()), highlight=False, soft_wrap=True)
 
 
 def print_json(product: object) -> None:
@@ -261,7 +176,7 @@ def show_error(error: BulkcertError, resume: str | None = None) -> None:
     advice = error.advice or ("No calls were made." if resume == "" else "")
     purpose, command = "to resume", resume
     if not resume and error.again:
-        purpose, command = "to try again", shlex.join(["bulkcert", *_typed()])
+        purpose, command = "to try again", shlex.join(["bulkcert", *typed()])
     about = {"exit_status": int(error.status), "advice": advice, "next": command or None}
     log.event("error", error.message, logging.ERROR, **about)
     if log.is_json():
@@ -273,14 +188,15 @@ def show_error(error: BulkcertError, resume: str | None = None) -> None:
         say_step(f"  → {purpose}", command)
 
 
-def _typed() -> Iterator[str]:
-    """Yields what was typed, without the URLs of messages, which are secrets."""
+def typed(*without: str) -> Iterator[str]:
+    """Yields what was typed, without the URLs of messages, which are secrets, and without some other options."""
     words = iter(sys.argv[1:])
     for word in words:
-        if word == "--notify":
-            next(words, None)
-        elif not word.startswith("--notify="):
+        name, equals, _ = word.partition("=")
+        if name not in ("--notify", *without):
             yield word
+        elif not equals:
+            next(words, None)
 
 
 def show_failure(error: BaseException) -> ExitStatus:

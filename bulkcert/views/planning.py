@@ -4,10 +4,10 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Collection
-from importlib.metadata import version
 
 import msgspec
 
+from bulkcert import __version__
 from bulkcert.errors import ExitStatus
 from bulkcert.output.summary import utc
 from bulkcert.runs.found import Found, States, states_of
@@ -69,7 +69,7 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
         advice=[],
         exit_status=int(ExitStatus.INPUT_INVALID if refused or size or found.are_swapped else ExitStatus.OK),
         options=kept_options(options),
-        made=Made(utc(time.time()), this_user(), socket.gethostname(), version("bulkcert")),
+        made=Made(utc(time.time()), this_user(), socket.gethostname(), __version__),
         lanes=named_lanes(inquiry.progress),
         instances=_instances(inquiry),
         instance_column=checked.instance_columns[0] if not options.instance else None,

@@ -134,7 +134,7 @@ def _state(status: RunStatus) -> Text:
     if status.state is State.INTERRUPTED:
         what = "" if newest.kind == "run" else f" while it {'undid' if newest.kind == 'undo' else 'verified'}"
         seen = f"it began {_at(newest.started_at)}, last sign of life {_clock(seen_at(newest))}"
-        return Text(f"interrupted{what}: {who} is gone; {seen}", style="red")
+        return Text(f"interrupted{what}: {newest.stopped or f'{who} is gone'}; {seen}", style="red")
     return _ended(status)
 
 
@@ -167,7 +167,7 @@ def _counts(status: RunStatus, rows: int) -> Iterator[tuple[str, str | Text]]:
     if status.is_undone and status.state is not State.ENDED:
         yield "undone", Text(undone_words(status), style="yellow")
     if status.in_doubt and not is_running(status):
-        words = f"{status.in_doubt:,} of the {Outcome.NOT_ATTEMPTED}: a killed session may have called them"
+        words = f"{status.in_doubt:,} of the {Outcome.NOT_ATTEMPTED}: an interrupted session may have called them"
         yield "in doubt", Text(words, style="yellow")
     if status.drifted and status.asked is not None:
         desired = ACTIONS[status.asked.action].desired

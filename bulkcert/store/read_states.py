@@ -1,0 +1,70 @@
+"""States of certificates, as they were read before the calls and read back after them, in the store of a run."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from bulkcert.service.actions import ACTIONS
+from bulkcert.store import queries, statements
+from bulkcert.store.evidence import Serials, digest_of
+from bulkcert.store.outcome import Outcome
+from bulkcert.store.store import Store
+
+
+def keep(store: Store, states: Iterable[tuple[int, Serials, str, int | None]]) -> None:
+    """Keeps what was read of rows before they were called.
+
+    Args:
+        store: Where.
+        states: Row, serials, state, and when it was read if that is the desired one, which leaves it unchanged.
+    """
+    with store.transaction() as db:
+        db.executemany(statements.BEFORE, (_before(*each) for each in states))
+
+
+def forget(store: Store) -> None:
+    """Drops what a preflight has read that was interrupted: no call was made yet, and it may be long ago."""
+    with store.transaction() as db:
+        db.execute("UPDATE certificate SET before = NULL WHERE before IS NOT NULL")
+    forget_unchanged(store)
+
+
+def forget_unchanged(store: Store) -> None:
+    """Drops that rows were found in the desired state, which is too long ago to be believed."""
+    with store.transaction() as db:
+        emptied = "before = NULL, newest = NULL, digest = NULL, again = 0, finished_at = NULL"
+        db.execute(f"UPDATE certificate SET {emptied} WHERE newest = 'unchanged'")  # noqa: S608 - ours
+
+
+def keep_later(
+    store: Store, states: Iterable[tuple[str, int, int]], serials: Callable[[list[int]], Mapping[int, Serials]]
+) -> None:
+    """Keeps what was read back of rows after the calls.
+
+    Args:
+        store: Where.
+        states: Status, Unix time in milliseconds, row.
+        serials: Returns those of some rows.
+    """
+    states = list(states)
+    with store.transaction() as db:
+        db.executemany(statements.READ_BACK, states)
+        # What an undo may have changed back without a trace is known by now.
+        if maybe := set(queries.rows(db, queries.UNDO_CLAIMED)):
+            restored = ACTIONS[queries.asked(db).action].before
+            read = [(row, at, status) for status, at, row in states if row in maybe]
+            undone = {row: at for row, at, status in read if status == restored}
+            of_rows = serials([*undone]) if undone else {}
+            db.executemany(statements.UNDONE_AS_READ, (_undone(row, of_rows[row], at) for row, at in undone.items()))
+            db.executemany(statements.UNDO_SETTLED, ((row,) for row, _, _ in read))
+            db.execute(statements.TALLIED, (0, None))
+
+
+def _before(row: int, serials: Serials, state: str, unchanged_at: int | None) -> tuple[object, ...]:
+    if unchanged_at is None:
+        return state, None, None, None, row
+    call = (row, Outcome.UNCHANGED, None, None, None, None, 0, None, unchanged_at)
+    return state, Outcome.UNCHANGED, unchanged_at, digest_of(serials, call), row
+
+
+def _undone(row: int, serials: Serials, at: int) -> tuple[object, ...]:
+    call = (row, Outcome.UNDONE, None, statements.READ_SO, None, None, 0, None, at)
+    return at, digest_of(serials, call), row
