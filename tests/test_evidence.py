@@ -55,7 +55,7 @@ def tamper(results, statement, *values):
         kept = db.execute("SELECT sql, name FROM sqlite_master WHERE sql LIKE '%mirror GENERATED%'").fetchall()
         db.execute("PRAGMA writable_schema = ON")
         for sql, name in kept:
-            plain = re.sub(r"mirror GENERATED ALWAYS AS \(.*?\) STORED", "mirror", sql, flags=re.DOTALL)
+            plain = re.sub(r"(\w*mirror) GENERATED ALWAYS AS \(.*?\) STORED", r"\1", sql, flags=re.DOTALL)
             db.execute("UPDATE sqlite_master SET sql = ? WHERE name = ?", (plain, name))
         db.execute("PRAGMA writable_schema = RESET")
         db.execute(statement, values)

@@ -279,7 +279,8 @@ class History:
             self.confirm_states(db)
             confirm_mirrors(db)
             confirm_whole(db, "")
-            assert len(proved(db, 1, [serials(row) for row in range(1, self.last + 1)]).digests) == 8 * self.last
+            of_rows = zip(*map(serials, range(1, self.last + 1)), strict=True)
+            assert len(proved(db, 1, *of_rows).digests) == 8 * self.last
 
     def confirm_outcomes(self, db) -> None:
         rows = self.rows.values()

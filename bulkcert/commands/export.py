@@ -20,9 +20,6 @@ from bulkcert.views.ending import warn_of_formulas
 from bulkcert.views.layout import show
 from bulkcert.words import counted
 
-_STDOUT = Path("stdout.csv")
-"""What standard output is called, and how it is written."""
-
 
 def export(
     results: Path,
@@ -43,10 +40,11 @@ def export(
     wanted = dict(zip(("outcome", "code", CA_SN), only, strict=True))
     if is_stdout(output):
         with temporary(tempfile.TemporaryFile) as file:  # polars would hide that a reader has gone
-            written = exporting.export(files, _STDOUT, wanted, overwrite=False, guards=guards, into=file)
+            named = Path(tempfile.gettempdir(), "a temporary file.csv")
+            written = exporting.export(files, named, wanted, overwrite=False, guards=guards, into=file)
             file.seek(0)
             shutil.copyfileobj(file, sys.stdout.buffer)
-        warn_of_formulas(_STDOUT, written.formulas)
+        warn_of_formulas(Path("standard output"), written.formulas)
         return ExitStatus.OK
     if output is None or os.path.realpath(output) == os.path.realpath(files.results):
         output = files.results

@@ -212,7 +212,8 @@ def _leave(path: Path, db: sqlite3.Connection) -> None:
 
     The last connection that could write would take it away. A reader cannot, and outlives this one.
     """
-    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as reader:
+    address = f"{path.absolute().as_uri()}?mode=ro"
+    with suppress(sqlite3.Error, UnicodeDecodeError), closing(sqlite3.connect(address, uri=True)) as reader:
         reader.execute("PRAGMA busy_timeout = 0")
         reader.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
         db.close()

@@ -65,6 +65,15 @@ WINDOW = (
 )
 """Columns of ``window``."""
 
+_AS_SHOWN = {
+    **dict.fromkeys(WINDOW, "c.{0}"),
+    "message": "CASE c.outcome WHEN c.never THEN c.why ELSE c.message END",
+    "altered": f"c.altered OR CASE WHEN c.digest IS NULL THEN {_CALLED} ELSE c.newest IS NULL END",
+    **dict.fromkeys(("before", "verified", "verified_at"), "COALESCE(o.{0}, c.{0})"),
+}
+_OF_WINDOW = f"""SELECT {", ".join(column.format(name) for name, column in _AS_SHOWN.items())}
+    FROM certificate c LEFT JOIN certificate o ON o.row = c.first_row WHERE c.row BETWEEN ? AND ?"""  # noqa: S608 - names of ours
+
 
 def asked(db: sqlite3.Connection) -> Asked:
     """Returns what the run is of."""
@@ -245,13 +254,7 @@ def window(db: sqlite3.Connection, first: int, last: int) -> list[tuple[Any, ...
 
     The message of a row that was not called is why. A duplicate was before, and was read back, as the row it repeats.
     """
-    columns = dict.fromkeys(WINDOW, "c.{0}") | {"message": "CASE c.outcome WHEN c.never THEN c.why ELSE c.message END"}
-    columns |= {"altered": f"c.altered OR CASE WHEN c.digest IS NULL THEN {_CALLED} ELSE c.newest IS NULL END"}
-    columns |= dict.fromkeys(("before", "verified", "verified_at"), "COALESCE(o.{0}, c.{0})")
-    names = ", ".join(column.format(name) for name, column in columns.items())
-    statement = f"""SELECT {names} FROM certificate c LEFT JOIN certificate o ON o.row = c.first_row
-        WHERE c.row BETWEEN ? AND ?"""  # noqa: S608 - names of ours
-    return db.execute(statement, (first, last)).fetchall()
+    return db.execute(_OF_WINDOW, (first, last)).fetchall()
 
 
 def figures(db: sqlite3.Connection, first: int, last: int) -> list[tuple[object, ...]]:

@@ -1,25 +1,31 @@
 """The tables of a store, and what their rows come to."""
 
 
-def _mirrored(expression: str) -> str:
-    """Returns columns that hold a copy of what an expression comes to, and say whether it comes to that no longer."""
-    return f"""mirror GENERATED ALWAYS AS ({expression}) STORED,
-    altered INT GENERATED ALWAYS AS (mirror IS NOT ({expression})) VIRTUAL"""
+def _mirrored(**expressions: str) -> str:
+    """Returns columns that hold copies of what expressions come to, and say whether one comes to that no longer.
+
+    What is computed has no type: where it had one, whoever looks for damage would compute it to look at the type.
+    """
+    copies = "".join(f"{name} GENERATED ALWAYS AS ({each}) STORED,\n    " for name, each in expressions.items())
+    are_others = " OR ".join(f"{name} IS NOT ({each})" for name, each in expressions.items())
+    return f"{copies}altered GENERATED ALWAYS AS ({are_others}) VIRTUAL"
 
 
 _OF_SESSION = """json_array(kind, options || '', user, host, version, access_key_id, credentials, started_at,
     preflight_at, ended_at, exit_status, stopped, advice, stop_code, verification, rows_digest)"""
 _OF_CONTROL = "json_array(session, request, rate, per_address_rate, user, host, pid, asked_at, taken_at)"
-_WITHOUT_DIGEST = """CASE WHEN COALESCE(never, before, verified) IS NULL
-    THEN COALESCE(session, 0) * 4 + again * 2 + changed
-    ELSE json_array(session, again, changed, never, first_row, why, before, verified, verified_at) END"""
-"""What commands decide by beyond the digest of a row: SQL alone changes it, which cannot make digests."""
+_FLAGS = "COALESCE(session, -1) * 4 + again * 2 + changed"
+_STATES = """CASE WHEN COALESCE(never, first_row, why, verified, verified_at) IS NULL THEN before
+    ELSE json_array(never, first_row, why, before, verified, verified_at) END"""
+"""With the flags what commands decide by beyond the digest of a row: SQL alone changes it, which cannot make digests.
+JSON only where it has to be: of all that a proof takes it would take most."""
 
 LOW = 2**31 - 1
 """Bits of a time that go into a sum: so that of many rows is no overflow."""
 
-OUTCOMES = f"COALESCE(SUM(attempts + (COALESCE(session, 0) << 8) + (COALESCE(finished_at, 0) & {LOW})), 0)"
-"""What ``tally`` has of outcomes of calls: over those of ``certificate`` and ``attempt`` that have attempts."""
+OUTCOMES = f"""COALESCE(SUM(attempts + (COALESCE(session, 0) << 8) + (COALESCE(finished_at, 0) & {LOW}))
+    FILTER (WHERE attempts > 0), 0)"""
+"""What ``tally`` has of outcomes of calls: over ``certificate`` and ``attempt``."""
 
 CLAIMED_BY = 2**33
 """By this goes the session into what is kept of a claim, twice its row."""
@@ -48,7 +54,9 @@ END;
 TABLES = (
     f"""
 -- What was asked: one row.
-CREATE TABLE run (id INTEGER PRIMARY KEY CHECK (id = 1), asked TEXT NOT NULL, {_mirrored("asked")}) WITHOUT ROWID;
+CREATE TABLE run (
+    id INTEGER PRIMARY KEY CHECK (id = 1), asked TEXT NOT NULL,
+    {_mirrored(mirror="asked")}) WITHOUT ROWID;
 """,
     f"""
 -- One start of a command. 'preflight_at' is when the states before its calls were read, or a run continued without;
@@ -61,7 +69,7 @@ CREATE TABLE session (
     started_at INT NOT NULL, preflight_at INT, beat_at INT, figures TEXT, ended_at INT, exit_status INT,
     stopped TEXT NOT NULL DEFAULT '', advice TEXT NOT NULL DEFAULT '', stop_code TEXT NOT NULL DEFAULT '',
     verification TEXT, logged INT NOT NULL DEFAULT 1, rows_digest TEXT,
-    {_mirrored(_OF_SESSION)});
+    {_mirrored(mirror=_OF_SESSION)});
 """,
     f"""
 -- A row of the list, once something is known of it beyond its serials, which stand in the pinned list: 'never' and
@@ -73,14 +81,14 @@ CREATE TABLE certificate (
     again INT NOT NULL DEFAULT 0, changed INT NOT NULL DEFAULT 0, session INT, code TEXT, message TEXT,
     http_status INT, request_id TEXT, attempts INT NOT NULL DEFAULT 0, sent_at INT, finished_at INT, latency_ms REAL,
     verified TEXT, verified_at INT, digest BLOB,
-    {_mirrored(_WITHOUT_DIGEST)},
+    {_mirrored(mirror=_FLAGS, states_mirror=_STATES)},
     -- Of what is no outcome of a call: it changes where one of these does.
-    mark INT GENERATED ALWAYS AS (row * (LENGTH(COALESCE(before, '')) + 32 * (never IS NOT NULL) + 64 * again)
+    mark GENERATED ALWAYS AS (row * (LENGTH(COALESCE(before, '')) + 32 * (never IS NOT NULL) + 64 * again)
         + (COALESCE(verified_at, 0) & {LOW})
-        + (newest IS NOT NULL AND attempts = 0)
-        * (1 + (COALESCE(session, 0) << 8) + (COALESCE(finished_at, 0) & {LOW}))) VIRTUAL,
+        + CASE WHEN attempts = 0 AND newest IS NOT NULL
+            THEN 1 + (COALESCE(session, 0) << 8) + (COALESCE(finished_at, 0) & {LOW}) ELSE 0 END) STORED,
     -- A row that was called keeps what came of it, though a list protects it now.
-    outcome TEXT GENERATED ALWAYS AS (CASE
+    outcome GENERATED ALWAYS AS (CASE
         WHEN never = 'protected' AND attempts > 0 AND newest <> 'not_attempted' THEN newest
         ELSE COALESCE(never, newest) END) VIRTUAL);
 """,
@@ -97,7 +105,7 @@ CREATE INDEX certificate_verified ON certificate (verified) WHERE verified IS NO
 -- Each session has its own claim on a row: what settles one does not settle what another may have done.
 CREATE TABLE claim (
     row INT NOT NULL, session INT NOT NULL, sent INT NOT NULL DEFAULT 0,
-    {_mirrored(f"row * 2 + sent + session * {CLAIMED_BY}")}, PRIMARY KEY (row, session)) WITHOUT ROWID;
+    {_mirrored(mirror=f"row * 2 + sent + session * {CLAIMED_BY}")}, PRIMARY KEY (row, session)) WITHOUT ROWID;
 """,
     """
 -- Outcomes of calls that newer ones have replaced, and calls of an undo that have changed nothing back: for audit.
@@ -111,7 +119,7 @@ CREATE TABLE attempt (
 CREATE TABLE control (
     id INTEGER PRIMARY KEY, session INT NOT NULL, request TEXT NOT NULL, rate INT, per_address_rate INT,
     user TEXT NOT NULL, host TEXT NOT NULL, pid INT NOT NULL, asked_at INT NOT NULL, taken_at INT,
-    {_mirrored(_OF_CONTROL)});
+    {_mirrored(mirror=_OF_CONTROL)});
 """,
     """
 -- What all rows of each table come to: so pages that are as they once were, beside newer ones, are noticed.
