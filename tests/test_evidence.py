@@ -5,6 +5,7 @@ import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
 
 import polars as pl
 import pytest
@@ -14,6 +15,7 @@ from program import UNHURRIED, here, summary_of, write_devices
 from stored import change
 
 from bulkcert.output.files import sha256_of
+from bulkcert.store import evidence
 from bulkcert.store.paths import RunFiles
 
 ROWS = [
@@ -274,6 +276,34 @@ def test_replaced_outcomes(run):
     tamper(run, "UPDATE attempt SET code = 'Other'")
 
     assert "an earlier outcome of row 2" in " ".join(here("export", run, "--check").ended(66).stderr.split())
+
+
+PROVING = [("export",), ("export", "--check"), ("export", "-o", "x.csv"), ("report",)]
+
+
+@pytest.mark.parametrize("command", PROVING)
+@pytest.mark.parametrize("guards", [True, False])
+def test_rows_are_proved_once(tmp_path, inside, monkeypatch, command, guards):
+    """In one command once is enough, whoever the results are for."""
+    rows = [*ROWS, row("failed", message="=1+1")]  # which is quoted for people alone
+    files = made_run(tmp_path, rows, [session(ended=1, options={"formula_guard": guards})])
+    here("export", files.results).ended(0)
+    whole = Mock(side_effect=evidence.confirm_whole)
+    monkeypatch.setattr(evidence, "confirm_whole", whole)
+
+    name, *options = command
+    assert here(name, files.results, *options).status in (0, 1)
+    assert whole.call_count == 1
+
+
+def test_what_is_computed_has_no_type(run):
+    """SQLite, looking for damage, would compute it for each row to look at the type: half of what a proof takes."""
+    with closing(sqlite3.connect(RunFiles(run).store)) as db:
+        columns = db.execute("SELECT name, type, hidden FROM pragma_table_xinfo('certificate')").fetchall()
+    computed = {name: type_ for name, type_, hidden in columns if hidden}
+
+    assert {"altered", "outcome", "mark", "mirror", "states_mirror"} == {*computed}
+    assert not any(computed.values())
 
 
 def test_a_report_elsewhere(run, tmp_path):

@@ -519,6 +519,16 @@ def test_flipped_bytes(full, after_kill):
     assert refused > 5
 
 
+def test_own_text_that_is_no_text(full):
+    """A store whose tables' own texts are damaged is refused and closed: whoever comes next need not wait for it."""
+    content = full.read_bytes()
+    full.write_bytes(content.replace(b"exit_status, stopped,", b"exit_status, \xfftopped,"))
+    with pytest.raises(BulkcertError, match="damaged") as refused:
+        use(full)
+    assert str(full) not in map(os.path.realpath, Path("/proc/self/fd").iterdir())
+    assert refused.value.advice  # and while somebody holds the error, which holds all that was there
+
+
 @pytest.mark.parametrize(
     "damage",
     [

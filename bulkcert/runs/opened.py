@@ -121,8 +121,7 @@ class OpenRun(msgspec.Struct):
     @property
     def guards(self) -> bool:
         """Whether its CSV files are for people: what its newest start was given."""
-        runs = [each for each in self.store.read(queries.sessions) if each.kind == "run"]
-        return not runs or runs[-1].guards
+        return self.store.read(queries.guards)
 
     def write_results(self, *, guards: bool = True, into: BinaryIO | None = None) -> Written:
         """Writes the results, for programs where the run or the caller says so (``output.results.write_results``)."""

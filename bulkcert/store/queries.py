@@ -101,6 +101,12 @@ def sessions(db: sqlite3.Connection) -> list[Session]:
     return found
 
 
+def guards(db: sqlite3.Connection) -> bool:
+    """Returns whether the run's CSV files are for people: what its newest start was given."""
+    runs = [each for each in sessions(db) if each.kind == "run"]
+    return not runs or runs[-1].guards
+
+
 def controls(db: sqlite3.Connection, condition: str = "true", *parameters: object) -> list[Control]:
     """Returns what operators have asked of sessions, the newest last.
 
