@@ -96,6 +96,7 @@ def kill_at_rest(trial, left, figures, **how):
     words, before = AT_REST[name], picture(trial)
     left_before = left_of(trial, ())
     must(not left_before, f"after a session to its end there are {left_before}")
+    trial.files.report.unlink(missing_ok=True)  # of a session that was running: no report of what there is now
     for product in PRODUCTS:
         (trial.input.parent / product).unlink(missing_ok=True)
     while True:

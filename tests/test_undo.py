@@ -20,6 +20,10 @@ from program import (
 from stored import ask, change, kill, status
 from watching import watch
 
+from bulkcert.engine.progress import Stop
+from bulkcert.errors import ExitStatus
+from bulkcert.runs.undo import Undo
+from bulkcert.store.outcome import Outcome
 from bulkcert.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("inside")
@@ -235,6 +239,24 @@ def test_an_undo_whose_outcomes_cannot_be_written(place, monkeypatch):
 
     assert place.states == ["1"] * 3
     assert outcomes("r.csv") == {"undone": 3}
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "stop", "ends"),
+    [
+        ({"undone": 3}, True, 0),
+        ({"undone": 2, "failed": 1}, False, 1),
+        ({"undone": 2, "unknown": 1}, True, 143),
+        ({"undone": 2, "not_attempted": 1}, True, 143),
+    ],
+)
+def test_an_undo_that_is_stopped_at_its_last_calls(outcomes, stop, ends):
+    """Those that the stop cuts short have an outcome, too: it has not come to its end all the same, and is resumed."""
+    undo = Undo(None, None, None, None, known=3)
+    undo.progress.outcomes.update({Outcome(name): count for name, count in outcomes.items()})
+    undo.progress.stop = Stop(ExitStatus.TERMINATED, "SIGTERM received", "") if stop else None
+
+    assert undo._came_to() == ends
 
 
 def test_undone_once(place):

@@ -184,7 +184,8 @@ class Undo(msgspec.Struct):
         outcomes, stop = self.progress.outcomes, self.progress.stop
         if outcomes[Outcome.UNDONE] == self.rows:
             return ExitStatus.OK
-        if outcomes.total() - outcomes[Outcome.NOT_ATTEMPTED] == self.rows:
+        # A stop cuts calls short as well, whose rows then have an outcome: that is no end.
+        if stop is None and outcomes.total() - outcomes[Outcome.NOT_ATTEMPTED] == self.rows:
             return ExitStatus.INCOMPLETE
         return stop.status if stop is not None else ExitStatus.STOPPED_EARLY
 
