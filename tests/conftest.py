@@ -5,9 +5,12 @@ The credential chain reads the environment once in a process, and then finds the
 
 import gc
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
@@ -32,6 +35,11 @@ os.environ["ALIBABA_CLOUD_ACCESS_KEY_SECRET"] = "testAccessKeySecret"
 os.environ["ALIBABA_CLOUD_CLI_PROFILE_DISABLED"] = "true"
 # It must not look for a metadata server.
 os.environ["ALIBABA_CLOUD_ECS_METADATA_DISABLED"] = "true"
+
+# What tests write lasts no longer than they do: in memory nobody waits for a disk. A container may have 64 MB there.
+_MEMORY = Path("/dev/shm")
+if "TMPDIR" not in os.environ and _MEMORY.is_mount() and shutil.disk_usage(_MEMORY).free > 2**31:
+    os.environ["TMPDIR"], tempfile.tempdir = str(_MEMORY), None
 
 # Who started the tests may ignore it, and what they start would, too.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)

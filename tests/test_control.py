@@ -180,14 +180,15 @@ def test_paused_and_continued(place):
         place.end(run)
 
 
-def test_a_deadline_holds_during_a_pause(place):
+def test_a_deadline_holds_during_a_pause(tmp_path, service):
     """A pause that is forgotten does not keep a night from ending; what is left can be resumed, and is not paused."""
+    place = Place(tmp_path, service, rows=1500)
     with place.running("--deadline", "8s", rate=60) as run:
         place.calling()
         control(place, "--pause")
         assert run.wait(PATIENCE_S) == 75
     here("resume", place.results, "--yes", "-q", *UNHURRIED).ended(0)
-    assert outcomes(place.results) == {"succeeded": 5000}
+    assert outcomes(place.results) == {"succeeded": 1500}
 
 
 def test_stopped(place):
@@ -237,8 +238,9 @@ def held_between_writes(run, store):
             return
 
 
-def test_a_session_that_hangs(place, monkeypatch):
+def test_a_session_that_hangs(tmp_path, service, monkeypatch):
     """What it does not do in time is said, and done as soon as it can; a kill after that leaves a run to be resumed."""
+    place = Place(tmp_path, service, rows=1500)
     commands = importlib.import_module("bulkcert.commands.control")
     monkeypatch.setattr(commands, "WAITS_S", 0.5)
     with place.running(rate=60) as run:
