@@ -16,8 +16,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from cluster import free_port
-from program import COMMAND, environment, write_devices
+from program import COMMAND, environment, free_port, write_devices
 
 from bulkcert.cli import main as bulkcert
 from bulkcert.commands.loading import GARBAGE_AFTER

@@ -16,7 +16,18 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import stamping
-from program import bulkcert, emulator, here, outcomes, read_results, start, summary_of, wait_for, write_devices
+from program import (
+    bulkcert,
+    emulator,
+    free_port,
+    here,
+    outcomes,
+    read_results,
+    start,
+    summary_of,
+    wait_for,
+    write_devices,
+)
 
 from bulkcert import __version__
 from bulkcert.engine.pacer import ADDRESS_SHARE
@@ -43,12 +54,6 @@ LATE_S = 0.2
 ALL_SLOW_S = 0.5
 """Within which all lanes have slowed down after a throttle at one; and how late this machine is, for each of the five
 times that a process has to wake for that."""
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def ports(pid):

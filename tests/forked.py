@@ -195,7 +195,15 @@ def become(command, files):
     from alibabacloud_credentials.utils import auth_util  # noqa: PLC0415 - only the process that forks has loaded it
 
     importlib.reload(auth_util)  # it reads the environment when it is loaded
-    runpy.run_module("bulkcert", run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module("bulkcert", run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        # What an interpreter clears away in its end is shared with the process that has loaded it: it would be copied.
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ended.code)
 
 
 def main():

@@ -16,10 +16,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from blows import ENDED, PATIENCE_S, begin, strike, wait_at_most, wait_until_over
-from cluster import free_port
 from forked import FLEET, Forked
 from killed_run import Arrivals, Figures, Trial, must, serials_of, showing, states_of
-from program import emulator, start
+from program import emulator, free_port, start
 
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store import queries

@@ -11,9 +11,11 @@ import io
 import json
 import logging
 import os
+import random
 import re
 import shutil
 import signal
+import socket
 import socketserver
 import subprocess
 import sys
@@ -198,6 +200,14 @@ def held(child):
         yield
     finally:
         child.send_signal(signal.SIGCONT)
+
+
+def free_port():
+    """Returns a port on which nobody listens; none of those that connections get, which would take it meanwhile."""
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port := random.randrange(10_000, 32_000)))
+            return port
 
 
 def _change_key(emulator, id, **changed):  # noqa: A002 - as the service names it

@@ -13,8 +13,8 @@ from pathlib import Path
 import anyio
 import distributed
 import pytest
-from cluster import free_port, ports
-from program import KEY_ID, SECRET, here, start, wait_for, write_devices
+from cluster import ports
+from program import KEY_ID, SECRET, free_port, here, start, wait_for, write_devices
 
 from bulkcert.fleet.keys import keys_of, make_keys
 from bulkcert.fleet.messages import Grant, encode

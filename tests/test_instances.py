@@ -8,8 +8,7 @@ from functools import partial
 import anyio
 import polars as pl
 import pytest
-from cluster import free_port
-from program import KEY_ID, SECRET, UNHURRIED, emulator, here, outcomes, read_results, summary_of
+from program import KEY_ID, SECRET, UNHURRIED, emulator, free_port, here, outcomes, read_results, summary_of
 from program import bulkcert as started
 
 import bulkcert

@@ -2,7 +2,6 @@
 
 import re
 import signal
-import socket
 from dataclasses import dataclass, field
 
 import pytest
@@ -14,6 +13,7 @@ from program import (
     UNHURRIED,
     bulkcert,
     emulator,
+    free_port,
     here,
     outcomes,
     read_results,
@@ -246,12 +246,6 @@ def test_errors_within_the_limit(place):
     finally:
         place.service.tell("faults", shares={})
     assert outcomes(place.results) == {"failed": ROWS}
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_69_nobody_listens_then_somebody(tmp_path, place):

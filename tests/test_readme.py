@@ -4,14 +4,13 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import tomllib
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from program import bulkcert, emulator, here, start, wait_for, write_devices
+from program import bulkcert, emulator, free_port, here, start, wait_for, write_devices
 
 from bulkcert.commands import COMMANDS
 from bulkcert.errors import ExitStatus
@@ -126,12 +125,6 @@ def place(tmp_path, service):
     make_keys(tmp_path / "keys", 1, days=1)
     (tmp_path / "keep.txt").write_text("not-in-the-list\n")
     return tmp_path
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def moved(line, place, url):

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cluster import free_port
-from program import here, write_devices
+from program import free_port, here, write_devices
 from prometheus_client.parser import text_string_to_metric_families
 
 JOBS = Path(__file__).parent.parent / "jobs"

@@ -453,7 +453,7 @@ def test_a_row_that_is_protected_later(path, case):
 def full(path):
     """Returns a store with what a run leaves, in many pages."""
     store = session(path)
-    store.keep([record(row, message="m" * 50) for row in range(1, 2000)])
+    store.keep([record(row, message="m" * 200) for row in range(1, 600)])
     ended(store)
     return path
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 
 import jinja2
 import msgspec
@@ -42,7 +43,9 @@ def render(figures: Figures, format_: Format, width: int | None = None, reload_s
     return ("\n".join(lines) + "\n").encode()
 
 
-def _page(figures: Figures, document: Document, reload_s: int) -> str:
+@cache
+def _template() -> jinja2.Template:
+    """Returns that of a page: one that is made again and again while a run goes is compiled once."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("bulkcert.report"),
         autoescape=True,
@@ -52,8 +55,12 @@ def _page(figures: Figures, document: Document, reload_s: int) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["parts"] = lambda text: _COMMAND.split(_plain(text))
+    return environment.get_template("report.html.j2")
+
+
+def _page(figures: Figures, document: Document, reload_s: int) -> str:
     charts = {chart.name: chart for chart in charts_of(figures)}
-    return environment.get_template("report.html.j2").render(
+    return _template().render(
         f=figures,
         document=document,
         charts=charts,

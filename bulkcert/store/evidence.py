@@ -7,7 +7,8 @@ states that were read, why a row is not called) has a copy next to it, which cos
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
-from operator import itemgetter
+from itertools import chain, compress
+from operator import itemgetter, ne
 from typing import Any, NamedTuple
 
 import msgspec
@@ -100,16 +101,17 @@ def proved(db: sqlite3.Connection, first: int, devices: Sequence[str], cas: Sequ
     """
     end = first + len(devices)
     rows = queries.window(db, first, end - 1)
-    calls: Iterable[tuple[Any, ...]] = map(_CALL, rows)
-    if len(rows) != len(devices) or None in map(_OUTCOME, rows):
-        reached = {row[0]: row for row in rows if _OUTCOME(row) is not None}
-        calls = (_CALL(reached[row]) if row in reached else (row, *_NOTHING) for row in range(first, end))
-    digests = _digests(calls, devices, cas)
-    are_alike = digests == [*map(_DIGEST, rows)] and not any(map(_ALTERED, rows))
-    for row in () if are_alike else rows:
-        is_other = _DIGEST(row) not in (None, digests[row[0] - first])
+    if len(rows) == len(devices) and None not in map(_OUTCOME, rows):
+        digests = of_rows = _digests(map(_CALL, rows), devices, cas)
+    else:
+        reached = {row[0]: _CALL(row) for row in rows if _OUTCOME(row) is not None}
+        calls = (reached.get(row) or (row, *_NOTHING) for row in range(first, end))
+        digests = _digests(calls, devices, cas)
+        of_rows = [digests[row[0] - first] for row in rows]
+    others = compress(rows, map(ne, of_rows, map(_DIGEST, rows)))
+    for row in chain(filter(_ALTERED, rows), others):
         # Where a list keeps a row from being called, what came of it before is not shown.
-        if _ALTERED(row) or (is_other and not queries.count(db, _HIDDEN, row[0])):
+        if _ALTERED(row) or (_DIGEST(row) is not None and not queries.count(db, _HIDDEN, row[0])):
             raise contradiction(f"row {row[0]:,} is not as it was written, or not of these serials")
     return Proved(rows, b"".join(digests))
 
