@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,7 +32,9 @@ def measure(devices: Path, addresses: list[str], name: str = "", command: Sequen
     arguments = ["--instance=post-cn-bench", f"--seed-from={devices}", "--latency-ms=0", "200"]
     with running(*arguments) as emulator:
         command = [*command, "run", "inactivate-device", str(devices), "--yes", "--quiet"]
-        command += ["--instance=post-cn-bench", f"--endpoint={emulator.url}", "--overwrite", "--preflight=never"]
+        command += ["--instance=post-cn-bench", f"--endpoint={emulator.url}", "--preflight=never"]
+        # A run of its own: one that drops another asks the service first.
+        command += [f"--results={devices.with_name(str(time.monotonic_ns()))}.csv"]
         command += [f"--source-address={address}" for address in addresses]
         with subprocess.Popen(command, env=os.environ | KEYS, stdout=subprocess.DEVNULL) as child:
             _, status, used = os.wait4(child.pid, 0)

@@ -35,7 +35,8 @@ http {{
 def run_once(directory: Path, rows: int, in_flight: int, endpoint: str) -> None:
     """Does one whole run in a process of its own, and prints its figures."""
     command = [sys.executable, "-m", "bulkcert", "run", "inactivate-device", str(directory / "devices.csv"), "--yes"]
-    command += ["--instance=post-cn-bench", f"--endpoint={endpoint}", "--overwrite", "--quiet"]
+    command += ["--instance=post-cn-bench", f"--endpoint={endpoint}", "--quiet"]
+    command += [f"--results={directory / str(time.monotonic_ns())}.csv"]  # a run of its own, which drops none
     command += ["--rate=100000", "--per-address-rate=100000", "--limits-raised"]
     command += [f"--max-in-flight={in_flight}", "--preflight=never"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
