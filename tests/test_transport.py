@@ -317,14 +317,13 @@ async def test_a_connection_that_has_died_unnoticed_costs_nothing():
 
 
 async def test_an_answer_that_is_there_is_not_late():
-    """Who gives a call up looks first for what has come while nobody read."""
+    """Who gives a call up looks first for what has come; here nobody else reads."""
     async with serving() as (port, _), calling(port, timeout_s=0.3) as (carrier, call):
         await call("0")
         carrier._sockets.defer(True)
         answer = await call("1")
 
     assert answer.verdict is Verdict.DONE
-    assert answer.latency_ms > 290  # it was given up, but for what was there
 
 
 async def test_idle_connections_are_closed(monkeypatch):
