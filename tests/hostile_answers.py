@@ -10,7 +10,8 @@ could see through:
 - a plain success (200, the serial, no code) for what is not so;
 - a second answer that comes while the next call waits for its own, unless it bears one serial;
 - a code that refuses the row, or throttles, for what it has just done;
-- "not found" for what is there, as long as every answer to this row in this session was clear.
+- "not found" for what is there, as long as every answer to this row in this session was clear, or where it is to be
+  deleted and the service does not let it be read from then on.
 
 What it does it does when the call arrives, not later. Where it shows a certificate, that is the truth, and so is "not
 found" to a reading call; everything else that it says to one is as above. Nothing else is assumed.
@@ -172,6 +173,7 @@ class Service:
         history: What was done and said, by serial: operation, done or not, kind of answer.
         settled: Rows that were known done when the session began.
         breaches: Calls that were made for such rows.
+        readable: What is to be deleted, is there, and was said not to be found: reading it shows the truth.
         answers: Answers of all trials.
         badness: How many answers in one are hostile, for changing and for reading calls.
     """
@@ -183,7 +185,7 @@ class Service:
         """Begins a trial with an action on certificates."""
         self.by_device, self.states, self.chance, self.table = action.by_device, dict(states), chance, table
         self.is_shy = action.deletes
-        self.history, self.breaches = defaultdict(list), []
+        self.history, self.breaches, self.readable = defaultdict(list), [], set()
         self.session(badness)
 
     def session(self, badness, stops=0.0, settled=frozenset()):
@@ -228,14 +230,13 @@ class Service:
         return said(self.chance, 200, {"Data": {"DeviceSn": key, "Sn": key, **query, "Status": status}})
 
     def _read(self, truth, query):
-        c = self.chance
-        if not self.is_hostile or not self.badness[1]:
+        c, key = self.chance, query.get("DeviceSn", query.get("Sn", "?"))
+        if not self.is_hostile or not self.badness[1] or key in self.readable:
             return [truth]
         if c.random() >= self.badness[1]:
             return c.choice([*WHOLE.values()])(c, truth)
         if c.random() < 0.2:
             return c.choice([*BROKEN.values()])(c, truth)
-        key = query.get("DeviceSn", query.get("Sn", "?"))
         shown = {"DeviceSn": key, "Sn": key, "Status": c.choice(["2", 7, "", None, "active"])}
         verdicts = [Verdict.RETRY, Verdict.THROTTLED, Verdict.SIGN_AGAIN]
         told = [OPEN[kind](c, self.table, "Data", key) for kind in ("busy", "no code", "page", "empty", "wait", "deep")]
@@ -272,6 +273,8 @@ class Service:
                 self.doubtful.add(key)
             case "not found":
                 steps = [self._not_found()]
+                if self.is_shy and status is not None:
+                    self.readable.add(key)
             case _:
                 steps = [coded(c, self.table, kind)]
         self.kinds[str(kind)] += 1

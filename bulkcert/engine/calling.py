@@ -187,7 +187,9 @@ def _became(settled: CallResult, read: CallResult | None, action: Action) -> tup
         return Outcome.UNKNOWN, answer.message
     if state is None or state is Status.UNRECOGNIZED:
         is_said = outcome is Outcome.UNKNOWN  # by the message of whatever was no answer
-        return Outcome.UNKNOWN, answer.message + " (an attempt may have been carried out)" * (not is_said)
+        is_gone = outcome is Outcome.NOT_REGISTERED and not action.repeatable
+        message = answer.message + " (an attempt may have been carried out)" * (not is_said)
+        return (Outcome.SUCCEEDED if is_gone else Outcome.UNKNOWN), message
     message = f"read back {state}, since an attempt may have been carried out; last answer: {answer.message}"
     if state is action.desired_status:
         return Outcome.SUCCEEDED, message

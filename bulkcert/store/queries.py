@@ -33,7 +33,7 @@ REACHED = "never IS NULL AND newest IS NOT NULL AND newest NOT IN ('not_attempte
 READ_BACK = "verified IS NOT NULL"
 """Rows that were read back."""
 
-DRIFTED = "newest IN ('succeeded', 'unchanged') AND (verified < ?1 OR verified > ?1)"
+DRIFTED = "outcome IN ('succeeded', 'unchanged') AND verified <> ?1"
 """Rows that were brought into the desired state, which is the parameter, or found in it, and read back in another."""
 
 UNDO_CLAIMED = "row IN (SELECT row FROM claim JOIN session ON session.id = claim.session WHERE session.kind = 'undo')"
@@ -45,9 +45,8 @@ MAYBE_UNDONE = f"newest IS NOT NULL AND newest <> 'undone' AND {UNDO_CLAIMED}"
 DOUBTFUL = f"newest IN ('succeeded', 'unchanged') AND (verified IS NULL OR verified = ?1) AND {UNDO_CLAIMED}"
 """Those of them that were in the desired state, which is the parameter, and were not read back in another."""
 
-FOUND_SO = f"+verified = ?1 AND (outcome IS NULL OR (outcome = 'not_attempted' AND NOT {UNDO_CLAIMED}))"
-"""Rows without an outcome that were read back in the desired state, which is the parameter. ``+`` keeps SQLite from
-going through all rows that were read."""
+FOUND_SO = f"verified = ?1 AND (outcome IS NULL OR (outcome = 'not_attempted' AND NOT {UNDO_CLAIMED}))"
+"""Rows without an outcome that were read back in the desired state, which is the parameter."""
 
 _IN_DOUBT = "(SELECT row FROM claim JOIN session ON session.id = claim.session WHERE session.kind <> 'undo')"
 """Rows that a killed session of the run may have called without a trace; nobody is calling when this is asked."""

@@ -93,10 +93,7 @@ CREATE TABLE certificate (
         ELSE COALESCE(never, newest) END) VIRTUAL);
 """,
     """
-CREATE INDEX certificate_outcome ON certificate (outcome, again);
-""",
-    """
-CREATE INDEX certificate_verified ON certificate (verified) WHERE verified IS NOT NULL;
+CREATE INDEX certificate_outcome ON certificate (outcome, again, verified);
 """,
     f"""
 -- The rows that a session is calling: on disk before it does, gone once the outcome is there or the session has ended.
