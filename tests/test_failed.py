@@ -251,7 +251,7 @@ def test_where_it_cannot_be_written(tmp_path, service, monkeypatch):
         raise cannot_write(path, OSError(errno.ENOSPC, "No space left on device"))
 
     monkeypatch.setattr(failed, "clear_left", full)
-    write_devices(tmp_path / "d.csv", 3)
+    service.seed(write_devices(tmp_path / "d.csv", 3))
     where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes", "-o", "r.csv", *UNHURRIED)
     said = here("run", "inactivate-device", "d.csv", *where, "--overwrite", cwd=tmp_path).ended(73)
 
