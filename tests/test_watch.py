@@ -12,7 +12,7 @@ from program import PATIENCE_S, UNHURRIED, here, outcomes, read_results, start, 
 from stored import ask, change, kill, status
 from watching import watch
 
-from bulkcert.engine import lanes, outage
+from bulkcert.engine import backoff, lanes
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs import verify
 from bulkcert.runs.verify import Verifier
@@ -179,13 +179,13 @@ def test_ctrl_c(service, made):
 def test_a_service_that_goes_silent(tmp_path, service, made, monkeypatch):
     """A silence that ends a run is waited for by a watch, which then calls what connected meanwhile."""
     devices, _ = made(unregistered=10, status=1)
-    monkeypatch.setattr(outage, "SILENCE_S", 0.0)
+    monkeypatch.setattr(backoff, "SILENCE_S", 0.0)
     monkeypatch.setattr(lanes, "PAUSE_S", 0.1)
     service.tell("faults", shares={f"{READ}:drop-before": 1.0}, seed=1)
     arrived = service.report().operations.get(READ, 0)
 
     def return_with_devices():
-        wait_for(None, lambda: service.report().operations.get(READ, 0) >= arrived + 2 * outage.IN_A_ROW)
+        wait_for(None, lambda: service.report().operations.get(READ, 0) >= arrived + 2 * backoff.IN_A_ROW)
         service.seed(devices)
         service.tell("faults", shares={}, seed=1)
         wait_for(None, lambda: service.states(devices) == ["0"] * 10)

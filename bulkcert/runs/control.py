@@ -10,8 +10,7 @@ import anyio.to_thread
 import msgspec
 
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.progress import Stop
-from bulkcert.engine.stats import StatsMaker
+from bulkcert.engine.progress import StatsMaker, Stop
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import event
 from bulkcert.store import control as asking

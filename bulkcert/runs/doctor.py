@@ -8,19 +8,17 @@ import msgspec
 
 from bulkcert.engine.lanes import CallResult, Lane, Lanes
 from bulkcert.engine.limits import Target
-from bulkcert.engine.progress import Progress
+from bulkcert.engine.progress import Progress, StatsMaker
 from bulkcert.engine.session import Interruption, Observer, calling
-from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.carrying import carried
 from bulkcert.runs.command_options import DoctorOptions
 from bulkcert.runs.options import ServiceOptions
 from bulkcert.runs.target import refuse, resolve_target
 from bulkcert.service.client import Response
-from bulkcert.service.codes import READING_REFUSED
+from bulkcert.service.codes import READING_REFUSED, Verdict
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import OPERATIONS, Operation
-from bulkcert.service.verdicts import Verdict
 
 FIRST = OPERATIONS["ListCaCertificate"]
 """What is called first, and from every source address: it needs no serial."""

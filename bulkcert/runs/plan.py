@@ -12,12 +12,11 @@ import polars as pl
 
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Target
-from bulkcert.engine.pages import unreadable
-from bulkcert.engine.progress import Progress
+from bulkcert.engine.progress import Progress, StatsMaker
+from bulkcert.engine.refusals import unreadable
 from bulkcert.engine.session import Interruption, Observer, calling
 from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.engine.states import StateReader
-from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check, PinnedList, annotated
 from bulkcert.input.files import temporary
@@ -33,10 +32,9 @@ from bulkcert.runs.swapped import are_swapped
 from bulkcert.runs.target import located, refuse_job, resolve_target
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.service.certificates import ca_key
-from bulkcert.service.codes import READING_REFUSED
+from bulkcert.service.codes import READING_REFUSED, Verdict
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import Operation
-from bulkcert.service.verdicts import Verdict
 from bulkcert.store.outcome import Row
 
 SHORT = 1000
