@@ -19,7 +19,7 @@ from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Status, of_ca_key
 from bulkcert.service.signing import Credentials
 from bulkcert.store.lock import this_user
-from bulkcert.views.lanes import named_lanes
+from bulkcert.views.layout import named_lanes
 from bulkcert.views.plan import CaStates, InstanceStates, Key, Pace, Permissions, Plan, PlannedCalls
 from bulkcert.views.plan_advice import advice_on
 

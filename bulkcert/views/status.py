@@ -14,8 +14,7 @@ from bulkcert.service.actions import ACTIONS
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import Session, SessionKind
 from bulkcert.store.status import RunStatus, State
-from bulkcert.views.change import change_rows
-from bulkcert.views.layout import outcome_lines, rehearsal_line
+from bulkcert.views.layout import change_rows, outcome_lines, rehearsal_line
 from bulkcert.views.verified import label_of, read_words
 from bulkcert.words import REHEARSAL, counted, duration, faults, printable
 
