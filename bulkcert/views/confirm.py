@@ -11,8 +11,8 @@ from bulkcert.language import later, tr
 from bulkcert.log import is_json
 from bulkcert.runs.job import change_of
 from bulkcert.runs.options import ADDRESS_LIMIT, ServiceOptions
-from bulkcert.runs.rates import BLOCKED, THROTTLED, above_documented
 from bulkcert.runs.run import Run
+from bulkcert.runs.target import BLOCKED, THROTTLED, above_documented
 from bulkcert.runs.undo import Undo
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import of_ca_key
