@@ -22,8 +22,8 @@ from bulkcert.engine.pacer import Pacer, Ticker
 from bulkcert.engine.slow_down import SlowDown
 from bulkcert.report.counting import count
 from bulkcert.report.rendering import render
-from bulkcert.runs.control import POLL_EVERY_S
 from bulkcert.runs.options import ServiceOptions
+from bulkcert.runs.session import POLL_EVERY_S
 from bulkcert.store import database, lock
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.status import State, status_of
