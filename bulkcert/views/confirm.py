@@ -17,9 +17,8 @@ from bulkcert.runs.undo import Undo
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import of_ca_key
 from bulkcert.telemetry.notify import waiting
-from bulkcert.views.change import change_rows
 from bulkcert.views.console import say, stderr, warn
-from bulkcert.views.layout import rehearsal_line, show
+from bulkcert.views.layout import change_rows, rehearsal_line, show
 from bulkcert.views.plan_advice import on_devices
 from bulkcert.words import about, counted, printable
 
