@@ -13,6 +13,7 @@ from stored import ask, change, kill, status
 from watching import watch
 
 from bulkcert.engine import backoff, lanes
+from bulkcert.engine.session import Supervision
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs import verify
 from bulkcert.runs.verify import Verifier
@@ -97,7 +98,7 @@ def watched(monkeypatch):
         # Its loop runs on the real clock: a pause is over at once.
         patched = SimpleNamespace(**{**vars(anyio), "move_on_after": rounds.pause})
         monkeypatch.setattr(verify, "anyio", patched)
-        anyio.run(rounds.read, FixedCredentials(Credentials("id", "secret")), None, None)
+        anyio.run(rounds.read, Supervision(FixedCredentials(Credentials("id", "secret")), None, None))
         return rounds
 
     return watch
