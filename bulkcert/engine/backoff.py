@@ -1,7 +1,5 @@
 """How calls give way: to throttles, to a service that is silent, to whatever failed. Times in seconds, passed in."""
 
-from collections.abc import Callable
-
 IN_A_ROW = 10
 """So many calls in a row without an answer are an outage, not bad luck."""
 
@@ -13,6 +11,12 @@ REFUSAL_S = 600.0
 
 PAUSE_S = 2.0
 """While there is an outage each failed call holds all lanes this long: an address that is blocked must be quiet."""
+
+FIRST_BACKOFF_S = 0.5
+"""Longest wait after the first attempt."""
+
+MOST_BACKOFF_S = 15.0
+"""Longest wait after any attempt."""
 
 
 class Outage:
@@ -152,13 +156,11 @@ class SlowDown:
         self._since = max(now, self.paused_until)
 
 
-def backoff_s(attempt: int, random: Callable[[], float], *, first_s: float = 0.5, most_s: float = 15.0) -> float:
-    """Returns how long to wait after a failed attempt: exponential, with full jitter.
+def backoff_s(attempt: int, chance: float) -> float:
+    """Returns how long to wait after a failed attempt, in seconds: exponential, with full jitter.
 
     Args:
         attempt: Number of the attempt that failed, from 1.
-        random: Returns a number in [0, 1).
-        first_s: Longest wait after the first attempt, in seconds.
-        most_s: Longest wait after any attempt, in seconds.
+        chance: A random number in [0, 1).
     """
-    return random() * min(most_s, first_s * 2.0 ** min(attempt - 1, 30))
+    return chance * min(MOST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(attempt - 1, 30))

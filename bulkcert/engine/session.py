@@ -75,7 +75,7 @@ async def calling(
     opened = (service.opener or own_lanes)(service, supervision.provider, stats.progress)
     async with opened as lanes, anyio.create_task_group() as group:
         group.start_soon(supervision.interruption, lanes)
-        group.start_soon(lanes.renew_credentials)
+        group.start_soon(lanes.renewal.keep)
         group.start_soon(supervision.watch, stats.take)
         if deadline is not None:
             group.start_soon(_stop_at, lanes, deadline)

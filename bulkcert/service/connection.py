@@ -230,7 +230,7 @@ class SecureConnection(Connection):
         except ssl.SSLError as error:
             self._shaken(error)
             self._flush()  # why, to the server
-            self._transport.close()
+            self._transport.abort()
             return False
         self._flush()
         self._shaken(None)

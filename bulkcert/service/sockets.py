@@ -127,10 +127,6 @@ class SocketTransport(asyncio.Transport):
         """Closes it at once: what was not sent yet never is."""
         self._close(None)
 
-    def close(self) -> None:
-        """Closes it, as ``abort`` does: nobody closes before all is sent."""
-        self._close(None)
-
     def _close(self, error: OSError | None) -> None:
         if self._is_closed:
             return
