@@ -179,18 +179,14 @@ def _classified(
 def _response(found: Classification, credentials: Credentials, sent_at: float, elapsed: float) -> Response:
     """Returns a verdict fit for results and terminals, with its times in seconds."""
     secrets = tuple(filter(None, (credentials.security_token, credentials.access_key_secret)))
-
-    def cleaned(name: str, text: str) -> str:
-        return clean(text, MOST_CHARACTERS[name], secrets) if text else ""
-
     # A signature error repeats the request, token included.
     message = found.message.partition("\n")[0].partition(" server string to sign is:")[0]
     return Response(
         found.verdict,
-        cleaned("code", found.code),
-        cleaned("message", message),
+        clean(found.code, MOST_CODE, secrets),
+        clean(message, MOST_MESSAGE, secrets),
         found.http_status,
-        cleaned("request_id", found.request_id),
+        clean(found.request_id, MOST_REQUEST_ID, secrets),
         found.retry_after_s,
         found.page and clean_page(found.page, secrets),
         found.clock_ahead_s,
@@ -201,11 +197,8 @@ def _response(found: Classification, credentials: Credentials, sent_at: float, e
     )
 
 
-MOST_CHARACTERS = {"code": 128, "request_id": 64, "message": 1024}
+MOST_CODE, MOST_REQUEST_ID, MOST_MESSAGE, MOST_NAME = 128, 64, 1024, 256
 """Characters that are kept of each text of an answer; a signature error repeats the whole request."""
-
-MOST_NAME = 256
-"""Characters that are kept of the name of a certificate."""
 
 _HIDDEN = "***"
 _TELLING = 16
@@ -220,6 +213,8 @@ def clean(text: str, most: int, secrets: tuple[str, ...]) -> str:
         most: Characters that are kept.
         secrets: What must not be in it, whole or cut short, plain, quoted for a URL or a page, or as base64.
     """
+    if not text:
+        return ""
     text = _pattern(secrets).sub(_HIDDEN, text)
     if not text.isprintable():
         text = "".join(each if each.isprintable() else _visible(each) for each in text)
