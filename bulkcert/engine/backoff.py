@@ -20,11 +20,7 @@ MOST_BACKOFF_S = 15.0
 
 
 class Outage:
-    """Whether the service answers, as seen by all workers together.
-
-    Args:
-        now: Time at which the run starts.
-    """
+    """Whether the service answers, as seen by all workers together; ``now`` is when the run starts."""
 
     def __init__(self, now: float) -> None:
         self.answered = False
@@ -53,10 +49,8 @@ class Outage:
     def no_answer(self, now: float, *, probe: bool = False) -> None:
         """Takes note of a call that the service did not answer.
 
-        Args:
-            now: When.
-            probe: Whether it was made to find out whether the silence is the service's: a few rows that are never
-                answered look like an outage, too.
+        A probe is made to find out whether the silence is the service's: a few rows that are never answered look like
+        an outage, too.
         """
         if not self._unanswered:
             self._silent_since = now
@@ -128,12 +122,7 @@ class SlowDown:
         self._share *= self.MEMORY
 
     def throttled(self, now: float, retry_after_s: float) -> None:
-        """Takes note of a throttle verdict.
-
-        Args:
-            now: Time of the verdict.
-            retry_after_s: What ``x-acs-retry-after`` asks for, in seconds; 0 where it was absent.
-        """
+        """Takes note of a throttle, which asks to wait for so long; 0 where it does not say."""
         self._share = self._share * self.MEMORY + (1 - self.MEMORY)
         self.pause(now + retry_after_s)
         if now - self._lowered_at < self.ONCE_PER_S:
@@ -157,10 +146,8 @@ class SlowDown:
 
 
 def backoff_s(attempt: int, chance: float) -> float:
-    """Returns how long to wait after a failed attempt, in seconds: exponential, with full jitter.
+    """Returns how long to wait after a failed attempt, counted from 1: exponential, with full jitter.
 
-    Args:
-        attempt: Number of the attempt that failed, from 1.
-        chance: A random number in [0, 1).
+    Chance is a random number in [0, 1).
     """
     return chance * min(MOST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(attempt - 1, 30))

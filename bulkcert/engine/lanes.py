@@ -122,11 +122,7 @@ class Lanes:
             await lane.pacer.change(service.lane_cap)
 
     def pause(self, by: str) -> None:
-        """Lets nothing more be sent until ``resume``, or a stop; calls in flight finish.
-
-        Args:
-            by: Who asks, and since when, in words.
-        """
+        """Lets nothing more be sent until ``resume``, or a stop; ``by`` says who asks, and since when, in words."""
         if not self.progress.paused_by:
             self.progress.paused_by, self._paused_at = by, time.monotonic()
             self._ticker.pause()

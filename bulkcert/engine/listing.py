@@ -85,13 +85,7 @@ class Listing:
         return self.asked
 
     def take(self, number: int, page: Page, at: int) -> None:
-        """Takes a page that was asked for; pages may come in any order.
-
-        Args:
-            number: Its number.
-            page: What it holds.
-            at: When it was asked for, Unix time in milliseconds.
-        """
+        """Takes a page, asked for at this Unix time in milliseconds; pages may come in any order."""
         self._taken += 1
         size = len(page.certificates)
         if size:

@@ -35,10 +35,7 @@ def report(answer: Response) -> None:
 def refusal(answer: Response, operation: Operation, one_of_several: str = "") -> Stop:
     """Returns why a run ends whose calls are all refused like this one.
 
-    Args:
-        answer: What a call got.
-        operation: What it called.
-        one_of_several: Which of several instances refuses, to be read before the reason: then the list may be wrong.
+    Where one of several instances refuses, that is named first: then the list may be wrong.
     """
     if answer.code == CERTIFICATE_REFUSED:
         advice = "Check the endpoint; the certificate that it shows is not trusted by this machine."
@@ -62,11 +59,7 @@ def unreadable(answer: Response, operation: Operation) -> BulkcertError:
 
 
 class Renewal:
-    """Renews what the calls of some lanes are signed with.
-
-    Args:
-        provider: What they are signed with.
-        progress: Takes note of what fails.
+    """Renews what the calls of some lanes are signed with; their progress takes note of what fails.
 
     Attributes:
         on_trial: Credentials fetched because others had expired, while no call that they signed has been accepted.
@@ -82,11 +75,7 @@ class Renewal:
             self.on_trial = None
 
     async def after(self, answer: Response, operation: Operation) -> Stop | None:
-        """Fetches credentials once for an expired token.
-
-        Returns:
-            Why the run ends if that brings none that are accepted; else None.
-        """
+        """Fetches credentials once for an expired token; returns why the run ends if they are no others."""
         if answer.credentials == self.on_trial:
             return refusal(answer, operation)
         try:

@@ -76,12 +76,7 @@ class Client:
         self._timeout = httpx.Timeout(timeout_s, connect=timeout_s / 2).as_dict()
 
     async def call(self, operation: Operation, parameters: Mapping[str, str]) -> Response:
-        """Makes one attempt and classifies it; raises nothing that the network or the service can cause.
-
-        Args:
-            operation: What to call.
-            parameters: Its query, ``MqttInstanceId`` included.
-        """
+        """Makes one attempt and classifies it; raises nothing that the network or the service can cause."""
         credentials, sent_at = self._provider.current, time.time()
         request = self._request(operation, parameters, credentials, sent_at)
         started = time.perf_counter()
@@ -137,12 +132,7 @@ class Client:
 
 
 class RegionalClient:
-    """Makes calls to several endpoints, each to that of its instance.
-
-    Args:
-        clients: The client for each endpoint; it connects when it is first called.
-        endpoints: The endpoint of each instance.
-    """
+    """Makes calls to several endpoints, each to that of its instance; a client connects when it is first called."""
 
     def __init__(self, clients: Mapping[httpx.URL, Client], endpoints: Mapping[str, httpx.URL]) -> None:
         self._clients = clients
@@ -208,10 +198,7 @@ _TELLING = 16
 def clean(text: str, most: int, secrets: tuple[str, ...]) -> str:
     """Returns a text without secrets, and without what a terminal would obey or nobody would see.
 
-    Args:
-        text: As it came.
-        most: Characters that are kept.
-        secrets: What must not be in it, whole or cut short, plain, quoted for a URL or a page, or as base64.
+    Secrets are found whole or cut short, plain, quoted for a URL or a page, or as base64.
     """
     if not text:
         return ""
