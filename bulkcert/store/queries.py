@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from bulkcert.service.actions import ACTIONS
-from bulkcert.store.database import contradiction
+from bulkcert.store.database import Contradiction
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import Asked, Control, Session
 
@@ -80,9 +80,9 @@ def asked(db: sqlite3.Connection) -> Asked:
         (text,) = db.execute("SELECT asked FROM run").fetchone() or ("",)
         found = msgspec.json.decode(text, type=Asked)
     except (msgspec.MsgspecError, TypeError) as error:
-        raise contradiction() from error
+        raise Contradiction from error
     if found.action not in ACTIONS:
-        raise contradiction()
+        raise Contradiction
     return found
 
 
@@ -96,7 +96,7 @@ def sessions(db: sqlite3.Connection) -> list[Session]:
             for text in (each.options, each.figures, each.verification):
                 msgspec.json.decode(text or "{}", type=dict)
     except msgspec.MsgspecError as error:
-        raise contradiction() from error
+        raise Contradiction from error
     return found
 
 
@@ -119,7 +119,7 @@ def controls(db: sqlite3.Connection, condition: str = "true", *parameters: objec
     try:
         return [Control(*row) for row in db.execute(statement, parameters)]
     except msgspec.MsgspecError as error:
-        raise contradiction() from error
+        raise Contradiction from error
 
 
 def count(db: sqlite3.Connection, condition: str, *parameters: object) -> int:
@@ -317,7 +317,7 @@ def _outcome(name: str) -> Outcome:
     try:
         return Outcome(name)
     except ValueError as error:
-        raise contradiction() from error
+        raise Contradiction from error
 
 
 def _number(db: sqlite3.Connection, statement: str, *parameters: object) -> int:

@@ -13,7 +13,7 @@ import msgspec
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store import evidence, lock, queries
-from bulkcert.store.database import contradiction, reading
+from bulkcert.store.database import Contradiction, reading
 from bulkcert.store.lock import Holder
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import SUFFIX, RunFiles
@@ -208,7 +208,7 @@ def status_in(
     evidence.confirm_mirrors(db)
     asked = queries.asked(db)
     if not (sessions := tuple(queries.sessions(db))):
-        raise contradiction()
+        raise Contradiction
     outcomes, left_alone, to_call = queries.counts(db, asked.rows)
     maybe_undone, desired = queries.count(db, queries.MAYBE_UNDONE), ACTIONS[asked.action].desired_status
     state = _state(sessions, holder)
