@@ -198,7 +198,7 @@ def test_what_was_reactivated(tmp_path, service, made):
     assert service.states(devices) == ["0"] * 20
     assert outcomes(results) == {"succeeded": 20}
     here(*run).ended(0)
-    assert status(results).in_desired_state
+    assert not status(results).not_desired
 
 
 def test_samples_of_each_kind(tmp_path, service):
