@@ -9,7 +9,7 @@ import pytest
 from program import INSTANCE, UNHURRIED, bulkcert, here, read_results, start, summary_of, wait_for
 from stored import change, kill, status
 
-from bulkcert.engine import outage
+from bulkcert.engine import backoff
 
 pytestmark = pytest.mark.usefixtures("inside")
 
@@ -166,7 +166,7 @@ def test_the_service_is_gone_in_the_middle(service, made, monkeypatch):
     """69: what came before counts, the rest is unread."""
     made(600)
     verify().ended(0)
-    monkeypatch.setattr(outage, "SILENCE_S", 0.0)
+    monkeypatch.setattr(backoff, "SILENCE_S", 0.0)
     before, read = service.report().arrivals, service.report().operations[LISTS]
     slow = ("--endpoint", service.url, "--rate", "4", "--per-address-rate", "4", "--attempts", "1")
     with start("verify", "r.csv", *slow) as reading:
