@@ -8,8 +8,8 @@ from bulkcert.output.advice import on_unregistered
 from bulkcert.runs.found import MANY_ROWS, MOST_SHARE, NEARLY_ALL, Found
 from bulkcert.runs.job import WRONG_SIZE, wrong_size
 from bulkcert.runs.plan import Inquiry
+from bulkcert.runs.probing import on_swapped
 from bulkcert.runs.reading_list import named
-from bulkcert.runs.swapped import on_swapped
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import ca_key
 from bulkcert.views.plan import CAS_SHOWN, CaStates, Plan, ca_named, share_of
