@@ -13,7 +13,7 @@ import anyio
 import pytest
 from made_store import made_run, row, session
 from place import FAST, Place
-from program import PATIENCE_S, UNHURRIED, emulator, held, here, outcomes, start, wait_for
+from program import PATIENCE_S, UNHURRIED, held, here, outcomes, start, wait_for
 from test_pacer import _sends
 from test_status import holding
 
@@ -22,8 +22,8 @@ from bulkcert.engine.pacer import Pacer, Ticker
 from bulkcert.engine.slow_down import SlowDown
 from bulkcert.report.counting import count
 from bulkcert.report.rendering import render
-from bulkcert.runs.control import POLL_EVERY_S
 from bulkcert.runs.options import ServiceOptions
+from bulkcert.runs.session import POLL_EVERY_S
 from bulkcert.store import database, lock
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.status import State, status_of
@@ -31,17 +31,6 @@ from bulkcert.store.store import now_ms
 from bulkcert.views.confirm import raised_limits
 
 pytestmark = pytest.mark.filterwarnings("error")
-
-
-@pytest.fixture(scope="module")
-def service():
-    with emulator() as running:
-        yield running
-
-
-@pytest.fixture
-def place(tmp_path, service):
-    return Place(tmp_path, service)
 
 
 def control(place, *asked, status=0):

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from program import INSTANCE, KEY_ID, bulkcert, emulator, here, untrusted_server
+from program import INSTANCE, KEY_ID, bulkcert, emulator, here
 
 from bulkcert.output.advice import Remedy
 from bulkcert.runs import diagnosis
@@ -119,14 +119,6 @@ def test_a_wrong_place(service, options, check, status):
 
     assert [name for name, each in checks.items() if each["result"] == "failed"] == [check]
     assert checks[check]["next"]
-
-
-def test_a_certificate_that_nobody_trusts(service, tmp_path):
-    """It is the TLS that fails, nothing is sent, and the endpoint is there."""
-    with untrusted_server(tmp_path) as (url, asked):
-        checks, _ = examined(service, status=69, endpoint=url)
-
-    assert (checks["endpoint"]["result"], checks["tls"]["result"], asked) == ("ok", "failed", [])
 
 
 def test_credentials(service):

@@ -186,28 +186,6 @@ def test_other_voices_do_not_break_lines(service, tmp_path):
     assert "\\u001b" not in finished.stderr
 
 
-def test_quiet_leaves_warnings_and_errors(service, tmp_path):
-    """With --quiet a run that goes well says nothing; what goes wrong is said all the same."""
-    devices = listed(tmp_path, service, 10)
-    assert here("run", "inactivate-device", devices, *service.where, *JSON, "-q").ended(0).stderr == ""
-    missing = here("run", "inactivate-device", tmp_path / "no.csv", *service.where, *JSON, "-q").ended(66)
-    assert [line["event"] for line in events(missing.stderr)] == ["error"]
-
-
-def test_no_secret_anywhere(service, tmp_path):
-    """Neither secret nor security token of a run that is refused stands in output, metrics, store or results."""
-    devices, token = listed(tmp_path, service, 5), "TokenThatNobodyMayRead0123456789"
-    secret = "SecretThatIsWrongAndMustNotShow"
-    finished = bulkcert(
-        *("run", "inactivate-device", devices, *service.where, *JSON, "-v", "--metrics-file", tmp_path / "m.prom"),
-        env={"ALIBABA_CLOUD_SECURITY_TOKEN": token, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": secret},
-    ).ended(77)
-
-    assert events(finished.stderr)
-    written = "".join(path.read_text("latin-1") for path in tmp_path.rglob("*") if path.is_file())
-    assert not [hidden for hidden in (secret, token) if hidden in finished.stdout + finished.stderr + written]
-
-
 def test_log_file(service, tmp_path):
     """It has every event, errors too, while stderr is for people, however quiet; a later start adds to it."""
     devices, file = listed(tmp_path, service, 20), tmp_path / "bulkcert.log"

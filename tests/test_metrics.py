@@ -11,7 +11,7 @@ import pytest
 from program import INSTANCE, PATIENCE_S, emulator, here, outcomes, start, summary_of, wait_for, write_devices
 from prometheus_client.parser import text_string_to_metric_families
 
-from bulkcert.telemetry import refused
+from bulkcert.telemetry import metrics
 
 JOBS = Path(__file__).parent.parent / "jobs"
 LABELS = {"action": "inactivate-device", "mqtt_instance": INSTANCE, "job_name": "", "rehearsal": "false"}
@@ -128,7 +128,7 @@ REFUSED = {
 def ended_otherwise(place, status, *typed, env=None, monkeypatch):
     """Asserts that after a start that is refused the file has its end, and no rows of the run before."""
     good = place.samples()
-    monkeypatch.setattr(refused, "STARTED", datetime.now().astimezone())  # this process has started before
+    monkeypatch.setattr(metrics, "STARTED", datetime.now().astimezone())  # this process has started before
     here(*typed, env=env, cwd=place.list.parent).ended(status)
     bad = place.samples()
 
@@ -165,9 +165,9 @@ def test_where_a_start_that_is_not_understood_has_its_metrics(place, monkeypatch
 
 
 def test_what_a_start_that_is_refused_leaves_alone(place, monkeypatch):
-    """Neither a file that is none of metrics, nor that of a session that is running, nor one that is not there."""
+    """A file that is none of metrics, or of a session that runs, or is not there; and a dry run leaves any alone."""
     line = [*place.command(), "--no-such-option"]
-    monkeypatch.setattr(refused, "STARTED", datetime.now().astimezone())
+    monkeypatch.setattr(metrics, "STARTED", datetime.now().astimezone())
     here(*line).ended(2)
     assert not place.file.exists()
     for content in (
@@ -177,6 +177,10 @@ def test_what_a_start_that_is_refused_leaves_alone(place, monkeypatch):
         place.file.write_text(content)
         here(*line).ended(2)
         assert place.file.read_text() == content
+    content = content.replace("run_active", "build_info")
+    place.file.write_text(content)
+    here(*line, env={"BULKCERT_DRY_RUN": "true"}).ended(2)
+    assert place.file.read_text() == content
 
 
 def test_rows_are_those_of_the_store(place):

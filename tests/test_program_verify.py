@@ -5,20 +5,15 @@ import json
 import pytest
 from program import (
     INSTANCE,
-    PATIENCE_S,
     UNHURRIED,
     here,
     outcomes,
     read_results,
-    start,
     summary_of,
     wait_for,
     write_devices,
 )
-from stored import ask, status
 from watching import watch
-
-from bulkcert.store import queries
 
 READS = {"ListDeviceCertificateByCaSn", "GetDeviceCertificate"}
 
@@ -112,18 +107,6 @@ def test_watch_asks(service, made):
     assert service.report().arrivals == calls
 
 
-def test_interrupted_watch(service, made):
-    """130 on Ctrl-C: what was seen so far is in the results."""
-    _, results = made(20)
-    with start("verify", results, *UNHURRIED, "--watch", "1h", "--every", "1s", "--yes") as child:
-        wait_for(child, lambda: ask(results, queries.count, queries.READ_BACK))
-        child.send_signal(2)
-        child.communicate(timeout=PATIENCE_S)
-
-    assert child.returncode == 130
-    assert {row["verified_status"] for row in read_results(results)} == {"inactive"}
-
-
 @pytest.mark.parametrize("denied", [["mq:ListDeviceCertificateByCaSn"], ["mq:GetDeviceCertificate"]])
 def test_one_permission_is_enough(service, made, denied):
     """Without permission to list it reads one by one; without permission to read one, pages do where they suffice."""
@@ -133,21 +116,6 @@ def test_one_permission_is_enough(service, made, denied):
         here("verify", results, *UNHURRIED).ended(0)
     finally:
         service.tell("access-key", id="testAccessKeyId", denied=[])
-
-
-def test_77_no_permission(service, made):
-    """77 names what to grant, and leaves the results as they were."""
-    _, results = made(120)
-    before = results.read_bytes()
-    denied = ["mq:ListDeviceCertificateByCaSn", "mq:GetDeviceCertificate"]
-    service.tell("access-key", id="testAccessKeyId", denied=denied)
-    try:
-        refused = here("verify", results, *UNHURRIED).ended(77)
-    finally:
-        service.tell("access-key", id="testAccessKeyId", denied=[])
-
-    assert "mq:GetDeviceCertificate" in refused.stderr
-    assert results.read_bytes() == before
 
 
 def test_wrong_results(tmp_path, made):
@@ -178,27 +146,6 @@ def test_results_are_not_read(service, made, edit):
     assert [(row["DeviceSn"], row["outcome"], row["verified_status"]) for row in rows] == [
         (device, "succeeded", "inactive" if number else "active") for number, (device, _) in enumerate(devices)
     ]
-
-
-def test_what_was_reactivated(tmp_path, service, made):
-    """Rows that verify finds in another state keep the run at 1 until they are called again; then it is 0."""
-    devices, results = made(20)
-    service.seed(devices[:5], "1")
-    assert f"bulkcert verify {results} --watch" in here("verify", results, *UNHURRIED).ended(1).stderr
-
-    before = service.report().arrivals
-    run = ("run", "inactivate-device", tmp_path / "devices.csv", *service.where, "-o", results)
-    again = here(*run).ended(1)
-    assert "5 not in the desired state" in again.stdout
-    assert f"bulkcert resume {results} --retry drifted" in again.stderr
-    assert service.report().arrivals == before
-
-    here("resume", results, "--retry", "drifted", "--yes", *UNHURRIED).ended(0)
-    assert service.report().arrivals == before + 5
-    assert service.states(devices) == ["0"] * 20
-    assert outcomes(results) == {"succeeded": 20}
-    here(*run).ended(0)
-    assert status(results).in_desired_state
 
 
 def test_samples_of_each_kind(tmp_path, service):

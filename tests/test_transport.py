@@ -412,20 +412,6 @@ async def test_tls_is_checked_and_resumed(authority, newest):
         assert resumed._tls.session_reused
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"], ids=["of another name", "nobody's"])
-async def test_a_certificate_that_is_not_trusted_is_refused(authority, monkeypatch, host):
-    """TLS is always verified, the host name too: a server with a certificate of its own making stops the run."""
-    if host == "127.0.0.1":
-        monkeypatch.delenv("SSL_CERT_FILE")
-    async with serving(tls=authority) as (port, _):
-        endpoint = httpx.URL(f"https://{host}:{port}")
-        client = Client(Transport(endpoint, None), endpoint, KEYRING, 60.0)
-        answer = await client.call(ACTION.operation, {})
-        await client.aclose()
-
-    assert (answer.verdict, answer.code) == (Verdict.STOP, "Client.CertificateRefused")
-
-
 def test_settings_of_a_socket():
     """Nothing waits for a full segment, and what is never acknowledged is given up with its call."""
     with socket.socket() as raw:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.converters import LARGEST_NUMBER
-from bulkcert.runs.rates import above_documented, wrong_limits
+from bulkcert.runs.target import above_documented, wrong_limits
 from bulkcert.store.control import ask
 from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.store.schema import Control, Limits, Request, Session

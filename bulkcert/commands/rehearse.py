@@ -12,8 +12,7 @@ from bulkcert.commands.run import execute
 from bulkcert.emulator.limits import Report
 from bulkcert.errors import ExitStatus
 from bulkcert.log import bind
-from bulkcert.runs.carrying import carried
-from bulkcert.runs.command_options import Stage, VerifyOptions
+from bulkcert.runs.command_options import Stage, VerifyOptions, carried
 from bulkcert.runs.options import CallOptions, Options
 from bulkcert.runs.rehearsal import staged
 from bulkcert.service.actions import ActionName

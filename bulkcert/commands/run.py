@@ -17,7 +17,7 @@ from bulkcert.language import speaking
 from bulkcert.log import is_json
 from bulkcert.output.summary import Summary
 from bulkcert.runs.approval import resolve_run, signature_of
-from bulkcert.runs.carrying import carried
+from bulkcert.runs.command_options import carried
 from bulkcert.runs.job import ResolvedJob
 from bulkcert.runs.opening import open_run
 from bulkcert.runs.options import PlanOptions, RunOptions

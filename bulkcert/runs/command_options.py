@@ -1,7 +1,9 @@
-"""Options of the commands that start no run, by command; made of those that ``options`` has."""
+"""Options of the commands that start no run, by command, and those of one command for another."""
 
+from collections.abc import Callable, Container, Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -14,6 +16,7 @@ from bulkcert.runs.options import (
     REHEARSAL,
     ApprovalOptions,
     GuardOptions,
+    Kind,
     LanguageOptions,
     NotifyOptions,
     PreflightMode,
@@ -140,3 +143,32 @@ class Stage:
     """Run so many lanes in processes of their own, as on other machines."""
     status_table: Annotated[StatusTable, Parameter(group=REHEARSAL)] = "old"
     """HTTP statuses before (old) or after (new) the vendor's adjustment."""
+
+
+def carried(kind: Callable[..., Kind], options: object, **own: object) -> Kind:
+    """Returns options of one command, as they were typed for another.
+
+    Args:
+        kind: The class of the options that are wanted.
+        options: As typed; what the class has not is left out.
+        own: What is given in their place, or beside them.
+    """
+    both = kind.__dataclass_fields__.keys() & options.__dataclass_fields__.keys()  # type: ignore[attr-defined]
+    return kind(**{name: getattr(options, name) for name in both} | own)
+
+
+def changed(kind: type, given: Mapping[str, Any], *, without: Container[str]) -> dict[str, Any]:
+    """Returns options that were not left at their defaults, by the names that they have in job files.
+
+    Args:
+        kind: The class of the options that are wanted.
+        given: The options, as JSON has them; what the class has not is left out.
+        without: Names of fields that are not wanted.
+    """
+    found = {}
+    for each in fields(kind):
+        default = list(each.default) if isinstance(each.default, tuple) else each.default
+        value = given.get(each.name, default)
+        if value not in (default, None) and each.name not in without:
+            found[each.name.replace("_", "-")] = value
+    return found

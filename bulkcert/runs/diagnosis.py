@@ -13,7 +13,7 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.advice import Remedy
 from bulkcert.output.files import cannot_write, reason_of
 from bulkcert.runs.doctor import Examination
-from bulkcert.runs.rates import above_documented
+from bulkcert.runs.target import above_documented
 from bulkcert.service.codes import CERTIFICATE_REFUSED, CLOCK_REFUSED, INSTANCE_REFUSED, READING_REFUSED, rule_for
 from bulkcert.service.signing import Credentials
 from bulkcert.store.database import is_on_network

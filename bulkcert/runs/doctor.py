@@ -12,8 +12,7 @@ from bulkcert.engine.progress import Progress
 from bulkcert.engine.session import Interruption, Observer, calling
 from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.runs.carrying import carried
-from bulkcert.runs.command_options import DoctorOptions
+from bulkcert.runs.command_options import DoctorOptions, carried
 from bulkcert.runs.options import ServiceOptions
 from bulkcert.runs.target import refuse, resolve_target
 from bulkcert.service.client import Response

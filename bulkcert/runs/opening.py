@@ -16,10 +16,10 @@ from bulkcert.log import bind
 from bulkcert.output.files import cannot_write, sha256_of, sync_directory
 from bulkcert.output.results import prove_columns
 from bulkcert.runs.approval import confirm_list, confirm_required
-from bulkcert.runs.earlier_run import differences_of, protected_of, reopen, resumed
 from bulkcert.runs.job import ResolvedJob
 from bulkcert.runs.opened import OpenRun, pinned_of, remove, remove_folder
 from bulkcert.runs.reading_list import pin
+from bulkcert.runs.resuming import differences_of, protected_of, reopen, resume_earlier
 from bulkcert.runs.run import Run
 from bulkcert.runs.target import located
 from bulkcert.store import lock, queries
@@ -132,7 +132,7 @@ def _opened(job: ResolvedJob, new: OpenRun, earlier: Asked | None, check: Check)
         store.describe(new.asked)
         protected = []
     else:
-        opened = resumed(new, earlier)
+        opened = resume_earlier(new, earlier)
         protected = protected_of(opened, job.options.protect)
     store.leave_out(check.reasons().iter_rows())
     lifted = set(protected) - set(queries.rows(store.db, queries.LEFT_ALONE)) if protected else ()

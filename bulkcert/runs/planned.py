@@ -11,7 +11,7 @@ from cyclopts.config import Dict
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import read_regular
-from bulkcert.runs.carrying import changed
+from bulkcert.runs.command_options import changed
 from bulkcert.runs.options import PlanOptions
 from bulkcert.store.schema import PlanRecord
 

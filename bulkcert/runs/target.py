@@ -15,10 +15,11 @@ import httpx
 import msgspec
 
 from bulkcert.engine.limits import Target
+from bulkcert.engine.pacer import lane_cap
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.language import later
 from bulkcert.runs.cluster import is_loopback, resolve_cluster
-from bulkcert.runs.options import ColumnOptions, ServiceOptions
-from bulkcert.runs.rates import above_documented, wrong_limits
+from bulkcert.runs.options import ACCOUNT_LIMIT, ADDRESS_LIMIT, ColumnOptions, ServiceOptions
 from bulkcert.service.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_host
 from bulkcert.words import nearest
 
@@ -26,6 +27,16 @@ if TYPE_CHECKING:
     from bulkcert.input import Check, InstanceSource
 
 MOST_IN_FLIGHT, LONGEST_TIMEOUT_S = 65_536, 3600.0
+
+BLOCKED = later(
+    "The service does not slow such an address down, it blocks it: nothing that sends from there gets an answer any "
+    "more, other programs behind the same NAT included, and for how long is not documented."
+)
+"""What it costs to send too fast from one address (reference, section 2)."""
+THROTTLED = later("The service throttles all that call on an account that sends more.")
+"""What it costs to send too fast on one account, from addresses that keep their limit."""
+_THROTTLED = "above which the service throttles all that call on it"
+_RAISED = "--limits-raised says that the service has raised yours"
 
 
 def refuse_job(problems: list[str], command: str, options: ServiceOptions, columns: ColumnOptions) -> None:
@@ -92,6 +103,24 @@ def resolve_target(options: ServiceOptions, problems: list[str], *, named_by_row
         remote_lanes=options.lanes,
         opener=None if cluster is None else cluster.open,
     )
+
+
+def wrong_limits(account: int, address: int, lanes: int) -> Iterator[str]:
+    """Yields why limits of an account and of an address, in calls per second, cannot be kept by so many lanes."""
+    rates = {"--rate": account, "--per-address-rate": address}
+    low = [f"{name} must be at least 1, not {value}" for name, value in rates.items() if value < 1]
+    yield from low
+    if not low and lane_cap(account, address, lanes) < 1:
+        yield f"--rate {account} leaves less than one call a second for each of {lanes} addresses"
+
+
+def above_documented(account: int, address: int) -> Iterator[str]:
+    """Yields which limits, in calls per second, are above the documented ones, and what that costs."""
+    if account > ACCOUNT_LIMIT:
+        yield f"--rate {account} is above the documented {ACCOUNT_LIMIT}/s of an account, {_THROTTLED}; {_RAISED}"
+    if address > ADDRESS_LIMIT:
+        above = f"--per-address-rate {address} is above the documented {ADDRESS_LIMIT}/s of an address"
+        yield f"{above}. {BLOCKED} {_RAISED}"
 
 
 Located = TypeVar("Located", bound=Target)

@@ -11,15 +11,14 @@ from bulkcert.language import later, tr
 from bulkcert.log import is_json
 from bulkcert.runs.job import change_of
 from bulkcert.runs.options import ADDRESS_LIMIT, ServiceOptions
-from bulkcert.runs.rates import BLOCKED, THROTTLED, above_documented
 from bulkcert.runs.run import Run
+from bulkcert.runs.target import BLOCKED, THROTTLED, above_documented
 from bulkcert.runs.undo import Undo
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import of_ca_key
 from bulkcert.telemetry.notify import waiting
-from bulkcert.views.change import change_rows
 from bulkcert.views.console import say, stderr, warn
-from bulkcert.views.layout import rehearsal_line, show
+from bulkcert.views.layout import change_rows, rehearsal_line, show
 from bulkcert.views.plan_advice import on_devices
 from bulkcert.words import about, counted, printable
 
