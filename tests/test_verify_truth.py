@@ -231,9 +231,11 @@ def test_what_was_called_after_the_last_look(service, made):
         wait_for(watching, lambda: service.report().operations[CHANGES] >= before + 4)
         time.sleep(1)
         watching.send_signal(2)
-        said, _ = watching.communicate(timeout=30)
+        said, noted = watching.communicate(timeout=30)
 
     assert watching.returncode == 130
+    assert b"warning: stopped: SIGINT received" in noted, "whoever stops it has wanted that"
+    assert b"error:" not in noted
     found = summary_of("r.csv")["verification"]
     assert adds_up(found, 20)
     assert (found["statuses"], found["unread_because"]) == ({"inactive": 18}, {"called_again": 2})

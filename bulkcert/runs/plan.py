@@ -21,14 +21,13 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check, PinnedList, annotated
 from bulkcert.input.files import temporary
 from bulkcert.runs.found import CAS_COUNTED, Found, Registered, count_devices, worth_counting
-from bulkcert.runs.instances import ask_instances
 from bulkcert.runs.job import check_list_options, list_name
 from bulkcert.runs.opened import fields_of
 from bulkcert.runs.options import PlanOptions
 from bulkcert.runs.planned import SUFFIX
 from bulkcert.runs.policy import preflight_of
+from bulkcert.runs.probing import are_swapped, ask_instances
 from bulkcert.runs.reading_list import read_list
-from bulkcert.runs.swapped import are_swapped
 from bulkcert.runs.target import located, refuse_job, resolve_target
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.service.certificates import ca_key

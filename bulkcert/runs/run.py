@@ -23,17 +23,16 @@ from bulkcert.input import Check
 from bulkcert.output.evidence import serials_in
 from bulkcert.output.summary import Summary
 from bulkcert.runs.found import CAS_COUNTED, Found, Registered, count_devices, worth_counting
-from bulkcert.runs.instances import ask_anything, ask_instances
 from bulkcert.runs.job import ResolvedJob, change_of
 from bulkcert.runs.opened import OpenRun
 from bulkcert.runs.options import PreflightMode
 from bulkcert.runs.planned import ANOTHER
 from bulkcert.runs.policy import preflight_of
+from bulkcert.runs.probing import are_swapped, ask_anything, ask_instances, on_swapped
 from bulkcert.runs.session import after_reads, confirm_read, finalize, session
-from bulkcert.runs.swapped import are_swapped, on_swapped
 from bulkcert.service.certificates import Status
 from bulkcert.store import queries, read_states
-from bulkcert.store.database import unwritable
+from bulkcert.store.database import unusable
 from bulkcert.store.evidence import Serials
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import ChangeRecord, PlanRecord
@@ -162,7 +161,7 @@ class Run(msgspec.Struct):
                 if not lanes.stopping.is_set():
                     await self._count_devices(lanes, self.found)
             except sqlite3.Error as error:
-                raise unwritable(store.path, error) from error
+                raise unusable(store.path, error, ExitStatus.CANNOT_WRITE) from error
         confirm_read(self.progress, "What is there is not overwritten." if self.drops else "")
         if self.plan is not None:
             self._confirm_planned(self.plan, self.found)
