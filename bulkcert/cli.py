@@ -2,22 +2,21 @@
 
 import gc
 import os
-import re
 import resource
 import signal
 import sys
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, cast
+from typing import Annotated, Any, NoReturn, TextIO, cast
 
 import cyclopts
 from cyclopts import App, Parameter
 from cyclopts.config import Dict, Env
-from rich.console import Console, ConsoleOptions
-from rich.text import Text
+from rich.console import Console
 
 from bulkcert.commands import COMMANDS, OVERVIEW
-from bulkcert.commands.help import PLAIN_WIDTH, topics
+from bulkcert.commands.help import PLAIN_WIDTH, show_panel, topics
 from bulkcert.errors import BulkcertError, DroppedSignals, ExitStatus, end_on_signals, own_error
 from bulkcert.job_file import options_of_job
 from bulkcert.log import bind, format_asked
@@ -30,9 +29,6 @@ from bulkcert.views.option_errors import wrong_options
 from bulkcert.views.streams import Product, ReaderGoneError
 from bulkcert.words import nearest
 
-if TYPE_CHECKING:
-    from cyclopts.help import HelpPanel
-
 SHOWN = (str, int, float)
 """Types of defaults that a help shows, unless they are empty; a switch is off, and a file is not named, by itself."""
 
@@ -43,28 +39,10 @@ USAGES = {
 """How commands are written whose only argument may be left out; the library does not name it."""
 
 
-def _show_panel(console: Console, options: ConsoleOptions, panel: "HelpPanel") -> None:  # noqa: ARG001 - a protocol
-    """Prints a group of options without a frame, which would take lines and columns from what is read."""
-    from cyclopts.help.inline_text import InlineText  # noqa: PLC0415 - for help alone
-    from cyclopts.help.specs import DescriptionRenderer  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-
-    table, describe = Table.grid(padding=(0, 2, 0, 0)), DescriptionRenderer()
-    for entry in panel.entries:
-        label = re.sub(r"--(\S+) --no-\1", r"--[no-]\1", " ".join(entry.display_labels_with_metavar))
-        if isinstance(entry.description, InlineText) and isinstance(text := entry.description.primary_renderable, Text):
-            text.plain = " ".join(text.plain.split())  # a docstring is indented from its second line on
-        table.add_row(Text(f"  {label}"), describe(entry))
-    if panel.entries:
-        console.print(Text(str(panel.title), "bold"))
-        console.print(table)
-        console.print()
-
-
 app = App(
     name="bulkcert",
     help_format="plaintext",
-    help_formatter=_show_panel,
+    help_formatter=show_panel,
     help_flags=("--help", "-h"),
     version_flags=(),
     group_parameters=MAIN,
@@ -257,6 +235,24 @@ def _done(typed: list[str]) -> object:
         raise wrong_options(error, topics()) from error
 
 
+def _metrics_file(typed: list[str]) -> Path | None:
+    """Returns the metrics file of a run, though its options as a whole may not be understood; a dry run has none."""
+
+    def kept(*, metrics_file: Path | None = None, dry_run: bool = False) -> Path | None:
+        return None if dry_run else metrics_file
+
+    options: dict[str, Any] = {}
+    with suppress(BulkcertError):
+        job, typed = _job_of(typed)
+        options = options_of_job(job, "run", frozenset(), frozenset()) if job else {}
+    some = App(config=(_ENVIRONMENT, Dict(options, allow_unknown=True)), help_flags=(), version_flags=())
+    some.default(kept)
+    with suppress(cyclopts.CycloptsError):
+        _, bound, *_ = some.parse_known_args(typed)
+        return kept(**bound.kwargs)
+    return None
+
+
 def main() -> NoReturn:
     """Runs a command; whatever happens becomes an exit status and, if need be, a message."""
     # A core would hold the secret.
@@ -283,10 +279,10 @@ def main() -> NoReturn:
         if isinstance(own_error(error), KeyboardInterrupt):
             over_echo()
         status = terminal.show_failure(error)
-        if sys.argv[1:2] == ["run"] and "--dry-run" not in sys.argv:
-            from bulkcert.telemetry.refused import record_refused  # noqa: PLC0415 - where a run has failed
+        if sys.argv[1:2] == ["run"] and (file := _metrics_file(sys.argv[2:])):
+            from bulkcert.telemetry.metrics import record_refused  # noqa: PLC0415 - where a run has failed
 
-            record_refused(sys.argv[1:], status)
+            record_refused(file, status)
     _let_go(stdout)
     _let_go(sys.stderr)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):

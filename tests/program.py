@@ -16,11 +16,9 @@ import re
 import shutil
 import signal
 import socket
-import socketserver
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from contextlib import chdir, contextmanager, suppress
@@ -31,7 +29,6 @@ from unittest.mock import patch
 import pytest
 from anyio.from_thread import start_blocking_portal
 from forked import Forked
-from own_tls import server_context
 
 from bulkcert.cli import app, main
 from bulkcert.emulator.faults import FaultPlan
@@ -354,23 +351,3 @@ def outcomes(path):
 def summary_of(results):
     """Returns the summary of a run."""
     return json.loads(Path(f"{results}.run", "summary.json").read_bytes())
-
-
-@contextmanager
-def untrusted_server(directory):
-    """Runs a TLS server whose certificate nobody trusts; yields its URL and the bytes that it was asked for."""
-    asked = []
-    context = server_context(directory / "server.pem")
-
-    class Handler(socketserver.BaseRequestHandler):
-        def handle(self):
-            with suppress(OSError), context.wrap_socket(self.request, server_side=True) as connection:
-                if heard := connection.recv(1000):
-                    asked.append(heard)
-
-    with socketserver.TCPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        yield f"https://127.0.0.1:{server.server_address[1]}", asked
-        server.shutdown()
-        thread.join()

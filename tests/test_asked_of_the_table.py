@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from bulkcert.errors import BulkcertError
-from bulkcert.output.advice import _BY_OUTCOME, Advice
+from bulkcert.output.advice import _BY_OUTCOME, UNREAD, Advice
 from bulkcert.output.steps import _before_resuming
 from bulkcert.runs.undo import no_inverse
 from bulkcert.runs.verify import confirm_watchable
@@ -16,7 +16,6 @@ from bulkcert.service.codes import WRONG_INSTANCE
 from bulkcert.store.outcome import DESIRED, NEVER_READ, Outcome
 from bulkcert.store.paths import RunFiles
 from bulkcert.views.run_shown import caution
-from bulkcert.views.verified import UNREAD
 
 JOBS = Path(__file__).parent.parent / "jobs"
 

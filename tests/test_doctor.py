@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from program import INSTANCE, KEY_ID, bulkcert, emulator, here, untrusted_server
+from program import INSTANCE, KEY_ID, bulkcert, emulator, here
 
 from bulkcert.output.advice import Remedy
 from bulkcert.runs import diagnosis
@@ -121,14 +121,6 @@ def test_a_wrong_place(service, options, check, status):
     assert checks[check]["next"]
 
 
-def test_a_certificate_that_nobody_trusts(service, tmp_path):
-    """It is the TLS that fails, nothing is sent, and the endpoint is there."""
-    with untrusted_server(tmp_path) as (url, asked):
-        checks, _ = examined(service, status=69, endpoint=url)
-
-    assert (checks["endpoint"]["result"], checks["tls"]["result"], asked) == ("ok", "failed", [])
-
-
 def test_credentials(service):
     """Without any the rest is checked all the same; a token that nothing renews is a warning."""
     checks, _ = examined(service, status=77, do=bulkcert, env=NO_KEY)
@@ -182,7 +174,7 @@ def test_this_machine(service, tmp_path):
 def test_a_full_disk_and_a_slow_loop(service, monkeypatch):
     """What makes a run stop late or slow is said before."""
     monkeypatch.setattr(diagnosis, "LEAST_FREE", 10**18)
-    monkeypatch.setattr("bulkcert.engine.event_loop.uvloop_or_none", lambda: None)
+    monkeypatch.setattr("bulkcert.engine.session.uvloop_or_none", lambda: None)
     checks, _ = examined(service)
     assert (checks["disk"]["result"], checks["loop"]["result"]) == ("warning", "warning")
 

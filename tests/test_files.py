@@ -40,44 +40,6 @@ def plant(kind, path, victim):
         path.chmod(0o666)
 
 
-@pytest.mark.parametrize("kind", ["symlink", "fifo", "file"])
-@pytest.mark.parametrize("name", ["r.csv.run/summary.json", "m.prom"])
-def test_planted_under_the_name_itself(service, tmp_path, kind, name):
-    """What stands under the name of a file that a run makes is replaced, and not read, written or waited for."""
-    service.seed(write_devices(tmp_path / "d.csv", 3))
-    victim = tmp_path / "victim"
-    (tmp_path / "r.csv.run").mkdir(mode=0o700)
-    plant(kind, tmp_path / name, victim)
-    line = ("run", "inactivate-device", tmp_path / "d.csv", "-o", tmp_path / "r.csv", *service.where)
-
-    ends(kind, (*line, "--metrics-file", tmp_path / "m.prom"))
-
-    assert victim.read_text() == "precious"
-    assert stat.S_ISREG(os.lstat(tmp_path / name).st_mode)
-    assert (tmp_path / name).read_text() != "planted"
-
-
-@pytest.mark.parametrize("kind", ["symlink", "fifo", "file", "directory"])
-@pytest.mark.parametrize("name", ["r.csv.run", "r.csv.run/store.sqlite", "r.csv.run/lock"])
-def test_planted_in_the_place_of_the_store(service, tmp_path, kind, name):
-    """What is no folder, store or lock of ours is refused (73), neither followed nor waited for; nothing is called."""
-    service.seed(write_devices(tmp_path / "d.csv", 3))
-    planted, victim = tmp_path / name, tmp_path / "victim"
-    if name != "r.csv.run":
-        (tmp_path / "r.csv.run").mkdir(mode=0o700)
-    if (kind == "directory" and name == "r.csv.run") or (kind == "file" and name.endswith("lock")):
-        pytest.skip("it is one")
-    plant(kind, planted, victim)
-    calls = service.report().arrivals
-
-    told = ends(kind, ("run", "inactivate-device", tmp_path / "d.csv", "-o", tmp_path / "r.csv", *service.where), 73)
-
-    assert "Traceback" not in told
-    assert "error: " in told
-    assert victim.read_text() == "precious"
-    assert service.report().arrivals == calls
-
-
 @pytest.mark.parametrize("kind", ["symlink", "fifo", "file", "directory"])
 def test_planted_under_a_random_name(tmp_path, monkeypatch, kind):
     """Even a name that was guessed is not opened."""

@@ -67,38 +67,6 @@ def resume(*more, status=0):
     return here("resume", "r.csv", "--yes", *UNHURRIED, *more).ended(status)
 
 
-def test_what_was_undone_is_not_called_again_unasked(service, devices):
-    """1 after an undo: what it is, and the one command that does it again; neither a watch nor the run calls it."""
-    run(service)
-    undone = undo("--include-unknown").stderr
-    assert offered(undone, "bulkcert resume") == ["resume", "r.csv", "--retry", "undone"]
-    assert "bulkcert undo" not in undone
-    told = verify(status=1).stderr
-    assert "--watch" not in told
-    assert "the run was undone" in told
-    calls = service.report().operations["InactivateDeviceCertificate"]
-    verify("--watch", "1s", "--every", "1s", "--yes", status=1)
-    idle = here("run", "inactivate-device", "d.csv", *service.where, "-o", "r.csv").ended(1)
-    resume(status=1)
-    assert service.report().operations["InactivateDeviceCertificate"] == calls
-    assert service.states(devices) == ["1"] * 4
-    assert "nothing to call: the run was undone" in idle.stderr
-    assert "UNDONE: 4 certificates are active again" in idle.stdout
-    assert outcomes("r.csv") == {"undone": 4}
-
-
-def test_done_again_after_an_undo(service, devices):
-    """What was called after the undo stands again, and the line that undoes it works."""
-    run(service)
-    undo("--include-unknown", "-q")
-    verify("-q", status=1)
-    again = resume("--retry", "undone")
-    assert "UNDONE" not in again.stdout
-    assert service.states(devices) == ["0"] * 4
-    here(*offered(again.stderr, "bulkcert undo"), "--yes", "-q", *UNHURRIED).ended(0)
-    assert service.states(devices) == ["1"] * 4
-
-
 def offered(stderr, beginning):
     """Returns the arguments of the command that a hand-off names."""
     line = next(line for line in stderr.splitlines() if f": {beginning}" in line)
@@ -190,21 +158,6 @@ def test_a_run_that_is_running_is_not_one_that_was_killed(service, devices, tmp_
     assert f"process {os.getpid()} on " in refused
     assert "Wait until it ends" in refused
     assert "killed" not in refused
-
-
-@pytest.mark.parametrize("command", ["verify", "undo", "resume"])
-@pytest.mark.parametrize("content", [b"rubbish\n", b""], ids=["rubbish", "empty"])
-def test_a_store_that_is_none(service, devices, tmp_path, command, content):
-    """What is no store is refused; nothing is concluded from it and nothing called."""
-    run(service)
-    calls = service.report().arrivals
-    (tmp_path / "r.csv.run" / "store.sqlite").write_bytes(content)
-    refused = here(command, "r.csv", "--yes", *UNHURRIED)
-    assert refused.status in (66, 73)
-    assert "Traceback" not in refused.stderr
-    assert ("is damaged: it is no store of bulkcert" in refused.stderr) == bool(content)
-    assert ("no run has written there" in refused.stderr) == (not content)
-    assert service.report().arrivals == calls
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["named", "by default"])

@@ -165,17 +165,6 @@ def test_errors_and_warnings_are_events(tmp_path, arguments, env, status):
     assert ("warning" in {line["event"] for line in lines}) == ("BULKCERT_UNHEARD_OF" in env)
 
 
-def test_nothing_is_asked(service, tmp_path):
-    """Without --yes a run whose log is JSON calls nothing (2), as one without a terminal."""
-    devices = listed(tmp_path, service, 3)
-    before = service.report().arrivals
-    where = ("--endpoint", service.url, "--instance", INSTANCE)
-    finished = here("run", "inactivate-device", devices, *where, *JSON).ended(2)
-
-    assert [line["event"] for line in events(finished.stderr)] == ["error"]
-    assert service.report().arrivals == before
-
-
 def test_other_voices_do_not_break_lines(service, tmp_path):
     """Forced colours, warnings of libraries, another locale: every line stays an event without control characters."""
     devices = listed(tmp_path, service, 10)
@@ -184,28 +173,6 @@ def test_other_voices_do_not_break_lines(service, tmp_path):
 
     assert named(events(finished.stderr), "run_finished")
     assert "\\u001b" not in finished.stderr
-
-
-def test_quiet_leaves_warnings_and_errors(service, tmp_path):
-    """With --quiet a run that goes well says nothing; what goes wrong is said all the same."""
-    devices = listed(tmp_path, service, 10)
-    assert here("run", "inactivate-device", devices, *service.where, *JSON, "-q").ended(0).stderr == ""
-    missing = here("run", "inactivate-device", tmp_path / "no.csv", *service.where, *JSON, "-q").ended(66)
-    assert [line["event"] for line in events(missing.stderr)] == ["error"]
-
-
-def test_no_secret_anywhere(service, tmp_path):
-    """Neither secret nor security token of a run that is refused stands in output, metrics, store or results."""
-    devices, token = listed(tmp_path, service, 5), "TokenThatNobodyMayRead0123456789"
-    secret = "SecretThatIsWrongAndMustNotShow"
-    finished = bulkcert(
-        *("run", "inactivate-device", devices, *service.where, *JSON, "-v", "--metrics-file", tmp_path / "m.prom"),
-        env={"ALIBABA_CLOUD_SECURITY_TOKEN": token, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": secret},
-    ).ended(77)
-
-    assert events(finished.stderr)
-    written = "".join(path.read_text("latin-1") for path in tmp_path.rglob("*") if path.is_file())
-    assert not [hidden for hidden in (secret, token) if hidden in finished.stdout + finished.stderr + written]
 
 
 def test_log_file(service, tmp_path):

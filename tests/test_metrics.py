@@ -11,7 +11,9 @@ import pytest
 from program import INSTANCE, PATIENCE_S, emulator, here, outcomes, start, summary_of, wait_for, write_devices
 from prometheus_client.parser import text_string_to_metric_families
 
-from bulkcert.telemetry import refused
+from bulkcert.commands import run
+from bulkcert.errors import SignalError
+from bulkcert.telemetry import metrics
 
 JOBS = Path(__file__).parent.parent / "jobs"
 LABELS = {"action": "inactivate-device", "mqtt_instance": INSTANCE, "job_name": "", "rehearsal": "false"}
@@ -128,7 +130,7 @@ REFUSED = {
 def ended_otherwise(place, status, *typed, env=None, monkeypatch):
     """Asserts that after a start that is refused the file has its end, and no rows of the run before."""
     good = place.samples()
-    monkeypatch.setattr(refused, "STARTED", datetime.now().astimezone())  # this process has started before
+    monkeypatch.setattr(metrics, "STARTED", datetime.now().astimezone())  # this process has started before
     here(*typed, env=env, cwd=place.list.parent).ended(status)
     bad = place.samples()
 
@@ -165,9 +167,9 @@ def test_where_a_start_that_is_not_understood_has_its_metrics(place, monkeypatch
 
 
 def test_what_a_start_that_is_refused_leaves_alone(place, monkeypatch):
-    """Neither a file that is none of metrics, nor that of a session that is running, nor one that is not there."""
+    """A file that is none of metrics, or of a session that runs, or is not there; and a dry run leaves any alone."""
     line = [*place.command(), "--no-such-option"]
-    monkeypatch.setattr(refused, "STARTED", datetime.now().astimezone())
+    monkeypatch.setattr(metrics, "STARTED", datetime.now().astimezone())
     here(*line).ended(2)
     assert not place.file.exists()
     for content in (
@@ -177,6 +179,10 @@ def test_what_a_start_that_is_refused_leaves_alone(place, monkeypatch):
         place.file.write_text(content)
         here(*line).ended(2)
         assert place.file.read_text() == content
+    content = content.replace("run_active", "build_info")
+    place.file.write_text(content)
+    here(*line, env={"BULKCERT_DRY_RUN": "true"}).ended(2)
+    assert place.file.read_text() == content
 
 
 def test_rows_are_those_of_the_store(place):
@@ -209,16 +215,6 @@ def test_undo_leaves_the_metrics_of_the_run_alone(place, tmp_path):
     assert place.file.read_bytes() == before
 
 
-def test_rehearsal_has_metrics_of_its_own(tmp_path):
-    """A rehearsal of a job must not pass for a night: its metrics stand beside its results."""
-    write_devices(tmp_path / "in.csv", 5)
-    where = ("--metrics-file", tmp_path / "real.prom")
-    here("rehearse", "inactivate-device", tmp_path / "in.csv", "-o", tmp_path / "r.csv", *where).ended(0)
-
-    assert not (tmp_path / "real.prom").exists()
-    assert 'outcome="succeeded",rehearsal="true"} 5.0' in (tmp_path / "r.rehearsal.prom").read_text()
-
-
 @contextmanager
 def under_way(place, *more):
     """Starts a run that goes on until it is ended, and yields it once it calls."""
@@ -245,6 +241,17 @@ def test_file_while_it_runs_and_after_sigterm(place):
     assert child.returncode == found["bulkcert_last_exit_status"] == 143
     assert found["bulkcert_run_active"] == 0
     assert own(found, "bulkcert_last_rows") == outcomes(place.results)
+
+
+def test_a_signal_before_there_are_calls(place, monkeypatch):
+    """The file has the exit status of the signal, as the command has."""
+
+    def open_run(*_):
+        raise SignalError(signal.SIGTERM)
+
+    monkeypatch.setattr(run, "open_run", open_run)
+    here(*place.command()).ended(143)
+    assert place.samples()["bulkcert_last_exit_status"] == 143
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import errno
 import socket
-import ssl
 
 import pytest
 
@@ -24,16 +23,6 @@ def test_connections(reason):
     classification = classify_failure(NotSent("127.0.0.1:1", REASONS[reason]))
 
     assert classification.message == f"cannot connect to 127.0.0.1:1: {reason}"
-
-
-def test_certificates():
-    """A certificate that is not trusted is told by whose it is, and why."""
-    refused = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed")
-    refused.verify_message = "self-signed certificate"
-
-    classification = classify_failure(NotSent("127.0.0.1:1", refused))
-
-    assert classification.message == "the TLS certificate of 127.0.0.1:1 is not trusted: self-signed certificate"
 
 
 @pytest.mark.parametrize(

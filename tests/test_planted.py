@@ -174,6 +174,7 @@ def pairs(names, *found, but=()):
         *((f"r.csv.run/{name}", "hard link") for name in ("lock", "store.sqlite", "store.sqlite-shm")),
         *((f"r.csv.run/{name}", "directory") for name in ("store.sqlite", "store.sqlite-wal", "summary.json")),
         *(("l.log", plant) for plant in ("link", "dangling link", "hard link")),
+        *((f"r.csv.run{name}", "link") for name in ("", "/lock", "/store.sqlite", "/summary.json")),
         *((name, "directory") for name in ("r.csv", "r.csv.failed.csv", "m.prom")),
     ),
 )

@@ -112,17 +112,3 @@ def test_verify_and_undo(tmp_path, name):
         here("undo", "r.csv", "--yes", cwd=tmp_path).ended(0)
         counted = service.counts()
         assert sum(counted["devices" if by_device else "cas"].values()) == 8, counted
-
-
-def test_verify_needs_to_read(tmp_path):
-    """A policy without verifying does not let verify read what no page shows: 77, and the results stay as they are."""
-    devices = write_devices(tmp_path / "list.csv", 8, cas=8)
-    with emulator() as service:
-        service.seed(devices)
-        enough = allowed("inactivate-device", "--preflight", "never", "--no-verify")
-        service.tell("access-key", id=KEY_ID, secret=SECRET, denied=sorted(ALL - enough))
-        here("run", "inactivate-device", "list.csv", "-o", "r.csv", *service.where, cwd=tmp_path).ended(0)
-        before = (tmp_path / "r.csv").read_bytes()
-        here("verify", "r.csv", cwd=tmp_path).ended(77)
-
-    assert (tmp_path / "r.csv").read_bytes() == before

@@ -5,20 +5,13 @@ import json
 import pytest
 from program import (
     INSTANCE,
-    PATIENCE_S,
     UNHURRIED,
     here,
     outcomes,
     read_results,
-    start,
     summary_of,
-    wait_for,
     write_devices,
 )
-from stored import ask, status
-from watching import watch
-
-from bulkcert.store import queries
 
 READS = {"ListDeviceCertificateByCaSn", "GetDeviceCertificate"}
 
@@ -59,8 +52,8 @@ def test_all_as_wanted(service, made):
 
 
 def test_every_change_is_found_in_few_calls(service, made):
-    """Reactivated, registered, deleted in between, among 3,000 rows: found, in 1 % calls and one for each absent."""
-    devices, results = made(3000, cas=1, unregistered={7, 8})
+    """Reactivated, registered, deleted in between, among 1,000 rows: found, in 1 % calls and one for each absent."""
+    devices, results = made(1000, cas=1, unregistered={7, 8})
     service.seed([devices[3]], "1")
     connect(service, devices[7])
     service.tell("delete", instance=INSTANCE, ca_sn=devices[5][1], device_sn=devices[5][0])
@@ -70,58 +63,8 @@ def test_every_change_is_found_in_few_calls(service, made):
     rows = read_results(results)
     found = {number: row["verified_status"] for number, row in enumerate(rows) if row["verified_status"] != "inactive"}
     assert found == {3: "active", 7: "active", 5: "not_registered", 8: "not_registered"}
-    assert service.report().arrivals - calls <= 30 + 2
+    assert service.report().arrivals - calls <= 10 + 2
     assert {call["operation"] for call in service.calls()[calls:]} <= READS, "verify reads only"
-
-
-def test_a_later_run_keeps_what_was_verified(tmp_path, service, made):
-    """The same run command on the finished run writes the same results, verified columns included."""
-    _, results = made()
-    here("verify", results, *UNHURRIED).ended(0)
-    before = read_results(results)
-    here("run", "inactivate-device", tmp_path / "devices.csv", *service.where, "-o", results).ended(0)
-
-    assert read_results(results) == before
-
-
-def test_watch_calls_again(service, made):
-    """What turns active while it is watched is switched off again, and that is in the results."""
-    devices, results = made(50, unregistered={9})
-    calls = service.report().arrivals
-
-    def change():
-        wait_for(None, lambda: service.report().arrivals > calls)
-        service.seed([devices[4]], "1")
-        connect(service, devices[9])
-        wait_for(None, lambda: service.states(devices) == ["0"] * 50)
-
-    watch(results, change).ended(0)
-    rows = read_results(results)
-    assert rows[9]["outcome"] == "succeeded"
-    assert {row["verified_status"] for row in rows} == {"inactive"}
-    assert summary_of(results)["verification"]["called_again"] == 2
-
-
-def test_watch_asks(service, made):
-    """2: watching may change certificates; without a terminal and --yes nothing is called."""
-    _, results = made(5)
-    calls = service.report().arrivals
-    refused = here("verify", results, *UNHURRIED, "--watch", "5s").ended(2)
-
-    assert "--yes" in refused.stderr
-    assert service.report().arrivals == calls
-
-
-def test_interrupted_watch(service, made):
-    """130 on Ctrl-C: what was seen so far is in the results."""
-    _, results = made(20)
-    with start("verify", results, *UNHURRIED, "--watch", "1h", "--every", "1s", "--yes") as child:
-        wait_for(child, lambda: ask(results, queries.count, queries.READ_BACK))
-        child.send_signal(2)
-        child.communicate(timeout=PATIENCE_S)
-
-    assert child.returncode == 130
-    assert {row["verified_status"] for row in read_results(results)} == {"inactive"}
 
 
 @pytest.mark.parametrize("denied", [["mq:ListDeviceCertificateByCaSn"], ["mq:GetDeviceCertificate"]])
@@ -135,21 +78,6 @@ def test_one_permission_is_enough(service, made, denied):
         service.tell("access-key", id="testAccessKeyId", denied=[])
 
 
-def test_77_no_permission(service, made):
-    """77 names what to grant, and leaves the results as they were."""
-    _, results = made(120)
-    before = results.read_bytes()
-    denied = ["mq:ListDeviceCertificateByCaSn", "mq:GetDeviceCertificate"]
-    service.tell("access-key", id="testAccessKeyId", denied=denied)
-    try:
-        refused = here("verify", results, *UNHURRIED).ended(77)
-    finally:
-        service.tell("access-key", id="testAccessKeyId", denied=[])
-
-    assert "mq:GetDeviceCertificate" in refused.stderr
-    assert results.read_bytes() == before
-
-
 def test_wrong_results(tmp_path, made):
     """What no run has written is refused with what to do (66), another instance too (65); nothing is called."""
     _, results = made(5)
@@ -161,14 +89,12 @@ def test_wrong_results(tmp_path, made):
     here("verify", results, "--watch", "soon").ended(2)
 
 
-@pytest.mark.parametrize("edit", ["shortened", "swapped", "rubbish", "gone"])
+@pytest.mark.parametrize("edit", ["swapped", "gone"])
 def test_results_are_not_read(service, made, edit):
     """Whatever became of the results since: the store says what was called, and they are written anew."""
     devices, results = made(5)
-    text = results.read_text()
-    lines = text.splitlines(keepends=True)
-    changed = {"shortened": lines[:3], "swapped": [lines[0], *lines[:0:-1]], "rubbish": ["rubbish"], "gone": []}
-    results.write_text("".join(changed[edit]))
+    header, *lines = results.read_text().splitlines(keepends=True)
+    results.write_text("".join([header, *lines[::-1]]))
     if edit == "gone":
         results.unlink()
     service.seed(devices[:1], "1")
@@ -178,27 +104,6 @@ def test_results_are_not_read(service, made, edit):
     assert [(row["DeviceSn"], row["outcome"], row["verified_status"]) for row in rows] == [
         (device, "succeeded", "inactive" if number else "active") for number, (device, _) in enumerate(devices)
     ]
-
-
-def test_what_was_reactivated(tmp_path, service, made):
-    """Rows that verify finds in another state keep the run at 1 until they are called again; then it is 0."""
-    devices, results = made(20)
-    service.seed(devices[:5], "1")
-    assert f"bulkcert verify {results} --watch" in here("verify", results, *UNHURRIED).ended(1).stderr
-
-    before = service.report().arrivals
-    run = ("run", "inactivate-device", tmp_path / "devices.csv", *service.where, "-o", results)
-    again = here(*run).ended(1)
-    assert "5 not in the desired state" in again.stdout
-    assert f"bulkcert resume {results} --retry drifted" in again.stderr
-    assert service.report().arrivals == before
-
-    here("resume", results, "--retry", "drifted", "--yes", *UNHURRIED).ended(0)
-    assert service.report().arrivals == before + 5
-    assert service.states(devices) == ["0"] * 20
-    assert outcomes(results) == {"succeeded": 20}
-    here(*run).ended(0)
-    assert status(results).in_desired_state
 
 
 def test_samples_of_each_kind(tmp_path, service):

@@ -105,6 +105,13 @@ STANDS = [
         "to do it again: bulkcert resume R --retry undone",
     ),
     (
+        [row("undone", verified="active", verified_at=START)],
+        [ENDED, UNDO, verify()],
+        ("ended", 1),
+        "UNDONE: 1 certificate is active again; ended",
+        "to do it again: bulkcert resume R --retry undone",
+    ),
+    (
         ["undone", "succeeded"],
         [ENDED, UNDO],
         ("ended", 1),

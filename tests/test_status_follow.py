@@ -64,7 +64,7 @@ def test_ctrl_c_ends_following_quietly(place):
 
 def test_follow_waits_for_a_run_that_is_about_to_appear(tmp_path, service, monkeypatch):
     """``--follow`` may be typed as soon as the run is: before it has a journal there is no error, unless none comes."""
-    following, place = importlib.import_module("bulkcert.commands.following"), Place(tmp_path, service, rows=300)
+    following, place = importlib.import_module("bulkcert.commands.status"), Place(tmp_path, service, rows=300)
     monkeypatch.setattr(following, "APPEARS_S", PATIENCE_S)
     with place.running(rate=200):
         assert "ended at" in here("status", place.results, "--follow").ended(0).stdout

@@ -169,38 +169,6 @@ def test_a_lock_whose_file_is_gone_is_not_taken(tmp_path, monkeypatch):
         lock.take(path)
 
 
-def plant_link(path):
-    """Puts a link there."""
-    target = path.with_name("victim")
-    target.write_text("precious")
-    path.symlink_to(target)
-
-
-PLANTED = {"link": plant_link, "dangling link": lambda path: path.symlink_to("nowhere"), "pipe": os.mkfifo}
-
-
-@pytest.mark.parametrize("planted", PLANTED)
-def test_what_is_planted_at_the_lock(tmp_path, planted):
-    """A link is not followed, a pipe is not waited for."""
-    path = tmp_path / "lock"
-    PLANTED[planted](path)
-    with pytest.raises(OSError, match=r"regular file|symbolic links"):
-        lock.take(path)
-    assert not lock.is_held(path)
-    assert lock.holder_of(path) is None
-    assert planted != "link" or (tmp_path / "victim").read_text() == "precious"
-
-
-@pytest.mark.parametrize("planted", [*PLANTED, "directory"])
-def test_what_is_planted_at_the_store(tmp_path, planted):
-    """A store is a file of its own: nothing else is followed, waited for or written."""
-    path = tmp_path / "store.sqlite"
-    PLANTED.get(planted, os.mkdir)(path)
-    for opens in (Store, partial(asked, question=queries.sessions)):
-        with pytest.raises(BulkcertError, match="not a regular file"):
-            opens(path)
-
-
 def test_a_store_that_is_not_there(tmp_path):
     """Who reads is told apart that there is none, and makes none; so is one that never came to begin."""
     path = tmp_path / "s"

@@ -16,10 +16,10 @@ from program import INSTANCE, here
 
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.client import Client
+from bulkcert.service.codes import Verdict
 from bulkcert.service.credentials import FixedCredentials
 from bulkcert.service.signing import Credentials
 from bulkcert.service.transport import Transport
-from bulkcert.service.verdicts import Verdict
 from bulkcert.telemetry import notify
 
 pytestmark = pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1")
@@ -141,6 +141,9 @@ def test_wrong(tmp_path, monkeypatch, kind):
     assert answer.verdict in expected, answer
     assert KINDS[kind][2] in answer.message
     assert len(answer.message) < 160
+    if kind in REFUSED:
+        assert answer.code == "Client.CertificateRefused"
+        assert f"certificate of {url.removeprefix('https://')} is" in answer.message
     if kind not in SENT:
         assert not [each for each in asked if each.startswith((b"POST", b"GET"))], "it went plain, or to the wrong one"
 
@@ -153,6 +156,7 @@ def test_what_is_said(tmp_path, monkeypatch, kind):
         ended = here("doctor", "--endpoint", url, "--instance", INSTANCE, "--attempts", "1", env=certificates).ended(69)
 
     said = " ".join((ended.stdout + ended.stderr).split())
+    assert f"{'tls' if kind in REFUSED else 'endpoint'} failed" in said
     assert KINDS[kind][2] in said
     assert "→" in said
 

@@ -36,11 +36,10 @@ from bulkcert.service.signing import Credentials
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Verification
 from bulkcert.store.status import status_of
+from bulkcert.telemetry import recording
 from bulkcert.telemetry.events import log_finished, log_started, log_verified
-from bulkcert.telemetry.recorder import recording
 from bulkcert.views import confirm
-from bulkcert.views.plan import Plan
-from bulkcert.views.planning import make_plan
+from bulkcert.views.plan import Plan, make_plan
 from bulkcert.views.run_shown import mistakes
 
 

@@ -8,11 +8,17 @@ from typing import Any, NoReturn
 
 import anyio
 
-from bulkcert.engine.event_loop import uvloop_or_none
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Target
 from bulkcert.engine.progress import Progress, Stop
-from bulkcert.engine.session import Interruption, Observer, fetch_credentials, together, unwrapped
+from bulkcert.engine.session import (
+    Observer,
+    Supervision,
+    fetch_credentials,
+    together,
+    unwrapped,
+    uvloop_or_none,
+)
 from bulkcert.errors import ExitStatus, end_on_signals, stop_signals
 from bulkcert.log import is_kept
 from bulkcert.runs import target
@@ -26,8 +32,8 @@ from bulkcert.words import counted
 Leave = Callable[[int], NoReturn]
 """Ends the process at once, for the signal of this number."""
 
-Work = Callable[[CredentialProvider, Observer, Interruption], Coroutine[Any, Any, object]]
-"""Makes calls signed by a provider, is watched meanwhile, and can be stopped."""
+Work = Callable[[Supervision], Coroutine[Any, Any, object]]
+"""Makes calls."""
 
 
 def prepare(provider: CredentialProvider, leave: Leave) -> None:
@@ -49,27 +55,19 @@ def prepare(provider: CredentialProvider, leave: Leave) -> None:
 async def _fetch_or_leave(provider: CredentialProvider, leave: Leave) -> None:
     """Fetches credentials; a signal need not wait for a slow credentials server."""
     async with anyio.create_task_group() as group:
-        group.start_soon(_leave_on_signal, leave)
+        group.start_soon(_obey_signals, leave, None)
         await fetch_credentials(provider)
         group.cancel_scope.cancel()
 
 
-async def _leave_on_signal(leave: Leave) -> None:
+async def _obey_signals(leave: Leave, lanes: Lanes | None) -> None:
+    """Stops in order on the first signal, and at once on the second, or without lanes: the store is always safe."""
     with anyio.open_signal_receiver(*stop_signals()) as signals:
         async for number in signals:
-            leave(number)
-
-
-async def _obey_signals(leave: Leave, lanes: Lanes) -> None:
-    """Stops in order on the first signal, and at once on the second: the store is safe at any time."""
-    received = 0
-    with anyio.open_signal_receiver(*stop_signals()) as signals:
-        async for number in signals:
-            received += 1
-            if received > 1:
+            if lanes is None:
                 leave(number)
-            name = signal.Signals(number).name
-            lanes.stop(Stop(ExitStatus(128 + number), f"{name} received", ""))
+            lanes.stop(Stop(ExitStatus(128 + number), f"{signal.Signals(number).name} received", ""))
+            lanes = None
 
 
 def call(work: Work, provider: CredentialProvider, leave: Leave, *watches: Observer) -> None:
@@ -88,9 +86,8 @@ def call(work: Work, provider: CredentialProvider, leave: Leave, *watches: Obser
     try:
         options = {"loop_factory": uvloop_or_none()}
         with unwrapped():
-            anyio.run(
-                work, provider, together(*watches, *events), partial(_obey_signals, leave), backend_options=options
-            )
+            supervision = Supervision(provider, together(*watches, *events), partial(_obey_signals, leave))
+            anyio.run(work, supervision, backend_options=options)
     finally:
         end_on_signals()
 

@@ -1,18 +1,24 @@
-"""``bulkcert help``: a topic of the documentation."""
+"""``bulkcert help``: a topic of the documentation; and how the options of a command are laid out."""
 
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+from rich.text import Text
 
 from bulkcert.commands import COMMANDS
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.options import MAIN
 from bulkcert.views import console as terminal
 from bulkcert.words import folded, nearest
+
+if TYPE_CHECKING:
+    from cyclopts.help import HelpPanel
+    from rich.console import Console, ConsoleOptions
 
 DOCS = Path(__file__).parent.parent / "docs"
 PLAIN_WIDTH = 80
@@ -70,7 +76,6 @@ def _in_columns(lines: Iterable[str]) -> Iterator[str]:
     """Yields a table of Markdown as one of plain text."""
     from rich.console import Console  # noqa: PLC0415 - as below
     from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
 
     head, _, *rows = ([Text(cell.strip()) for cell in line.strip("|").split("|")] for line in lines)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -83,3 +88,21 @@ def _in_columns(lines: Iterable[str]) -> Iterator[str]:
     with console.capture() as printed:
         console.print(table)
     yield from (line.rstrip() for line in printed.get().splitlines())
+
+
+def show_panel(console: "Console", options: "ConsoleOptions", panel: "HelpPanel") -> None:  # noqa: ARG001 - a protocol
+    """Prints a group of options without a frame, which would take lines and columns from what is read."""
+    from cyclopts.help.inline_text import InlineText  # noqa: PLC0415 - for help alone
+    from cyclopts.help.specs import DescriptionRenderer  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table, describe = Table.grid(padding=(0, 2, 0, 0)), DescriptionRenderer()
+    for entry in panel.entries:
+        label = re.sub(r"--(\S+) --no-\1", r"--[no-]\1", " ".join(entry.display_labels_with_metavar))
+        if isinstance(entry.description, InlineText) and isinstance(text := entry.description.primary_renderable, Text):
+            text.plain = " ".join(text.plain.split())  # a docstring is indented from its second line on
+        table.add_row(Text(f"  {label}"), describe(entry))
+    if panel.entries:
+        console.print(Text(str(panel.title), "bold"))
+        console.print(table)
+        console.print()

@@ -8,8 +8,7 @@ from functools import partial
 import anyio
 from rich.text import Text
 
-from bulkcert.engine.event_loop import uvloop_or_none
-from bulkcert.engine.session import fetch_credentials, unwrapped
+from bulkcert.engine.session import fetch_credentials, unwrapped, uvloop_or_none
 from bulkcert.errors import ExitStatus, end_on_signals, on_end_of_input, stop_signals
 from bulkcert.fleet.keys import Keys, lane_keys
 from bulkcert.fleet.lane import LaneAddress, LaneServer, default_egress

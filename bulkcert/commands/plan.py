@@ -17,9 +17,8 @@ from bulkcert.service.credentials import ChainCredentials
 from bulkcert.views import confirm as confirming
 from bulkcert.views import console as terminal
 from bulkcert.views.live import reading, reading_list, shown
-from bulkcert.views.plan import Plan
+from bulkcert.views.plan import Plan, make_plan
 from bulkcert.views.plan_shown import show_plan
-from bulkcert.views.planning import make_plan
 
 
 def plan(action: ActionName, inputs: tuple[Path, ...], options: PlanOptions) -> ExitStatus:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from bulkcert.commands.following import POLL_EVERY_S, found, stopped_following, until_ended
+from bulkcert.commands.status import POLL_EVERY_S, found, stopped_following, until_ended
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.language import speaking, tr
 from bulkcert.output.files import cannot_write, is_stdout, refuse_taken, write_whole

@@ -1,16 +1,24 @@
 """``bulkcert status``: the status of a run, from another terminal."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.text import Text
 
-from bulkcert.commands.following import POLL_EVERY_S, found, stopped_following, until_ended
+from bulkcert.errors import ExitStatus, SignalError, status_by
 from bulkcert.store.paths import RunFiles, results_of
-from bulkcert.store.status import RunStatus, status_of
+from bulkcert.store.status import NoRunError, RunStatus, status_of
 from bulkcert.views import console as terminal
-from bulkcert.views.layout import NAME_WIDTH, show
+from bulkcert.views.layout import NAME_WIDTH, over_echo, show
 from bulkcert.views.shown import shown
 from bulkcert.views.status import figures_of, is_running, line_of, rows_of, steps_of
+
+POLL_EVERY_S = 0.5
+"""How often the store is read while a run is followed."""
+
+APPEARS_S = 5.0
+"""So long a run that is to be followed may take to appear."""
 
 LINE_EVERY_S = 5.0
 BAR_WIDTH = 60
@@ -70,3 +78,38 @@ def _follow_live(files: RunFiles, now: RunStatus) -> RunStatus:
 
 def _print_json(now: RunStatus) -> None:
     terminal.print_json(shown(now))
+
+
+def found(files: RunFiles) -> RunStatus:
+    """Returns the status of a run that may have been started just now: it takes a moment to read its list.
+
+    Raises:
+        NoRunError: None has appeared.
+    """
+    until = time.monotonic() + APPEARS_S
+    while True:
+        try:
+            return status_of(files, brief=True)
+        except NoRunError:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(POLL_EVERY_S)
+
+
+def until_ended(files: RunFiles, now: RunStatus, show: Callable[[RunStatus], None], every_s: float) -> RunStatus:
+    """Shows a run every so many seconds until no process holds it; returns its status then."""
+    shown_at = float("-inf")
+    while now.is_held:
+        if time.monotonic() - shown_at >= every_s:
+            shown_at = time.monotonic()
+            show(now)
+        time.sleep(POLL_EVERY_S)
+        now = status_of(files, brief=True)
+    return now
+
+
+def stopped_following(error: KeyboardInterrupt) -> ExitStatus:
+    """Returns the exit status where a signal has ended the following: there is nothing to resume."""
+    if not isinstance(error, SignalError):
+        over_echo()
+    return status_by(error)

@@ -19,9 +19,9 @@ from bulkcert.telemetry.events import log_verified
 from bulkcert.telemetry.notify import notifying
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
+from bulkcert.views.ending import show_verified
 from bulkcert.views.live import shown
 from bulkcert.views.status import figures
-from bulkcert.views.verify_ending import show_verified
 from bulkcert.words import counted, duration
 
 

@@ -1,6 +1,6 @@
 """Pacing: how many calls a second each source address may send, and how that gives way when the service objects.
 
-The arithmetic (``lane_cap``, ``burst_for``, ``backoff_s``) reads no clock and does no I/O.
+The arithmetic (``lane_cap``, ``burst_for``) reads no clock and does no I/O.
 
 Why no one-second window ever holds more than the cap: a bucket of size *burst* that drains at *cap - burst* lets at
 most ``(cap - burst) * 1 + burst = cap`` sends through in any second, and the lanes' caps add up to the account's cap
@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from aiolimiter import AsyncLimiter
 
-from bulkcert.engine.slow_down import SlowDown
+from bulkcert.engine.backoff import SlowDown
 from bulkcert.service.sockets import Sockets
 
 ADDRESS_SHARE = 0.9
@@ -68,18 +68,6 @@ def bucket_rate(cap: int) -> float:
     """
     burst = burst_for(cap)
     return cap - burst if burst > 1 else cap * EVEN_SHARE
-
-
-def backoff_s(attempt: int, random: Callable[[], float], *, first_s: float = 0.5, most_s: float = 15.0) -> float:
-    """Returns how long to wait after a failed attempt: exponential, with full jitter.
-
-    Args:
-        attempt: Number of the attempt that failed, from 1.
-        random: Returns a number in [0, 1).
-        first_s: Longest wait after the first attempt, in seconds.
-        most_s: Longest wait after any attempt, in seconds.
-    """
-    return random() * min(most_s, first_s * 2.0 ** min(attempt - 1, 30))
 
 
 class SendWindow:
@@ -189,11 +177,9 @@ class Ticker:
 
 
 class Pacer:
-    """The token bucket of one lane; calls pass in the order in which they came, but for those that go ahead.
+    """The token bucket of one lane, for so many calls per second, at least 1.
 
-    Args:
-        cap: Cap of the lane in calls per second, at least 1.
-        ticker: Shared by all lanes of a run.
+    Calls pass in the order in which they came, but for those that go ahead.
     """
 
     def __init__(self, cap: int, ticker: Ticker) -> None:
@@ -218,11 +204,7 @@ class Pacer:
         self._ticker.wake()
 
     async def acquire(self, *, ahead: bool = False) -> bool:
-        """Waits until one call may be sent; returns False if the run is stopping, and then nothing may be.
-
-        Args:
-            ahead: Whether it goes before all that wait.
-        """
+        """Waits until one call may be sent, ahead of all that wait or in turn; False if the run is stopping."""
         cost = 0.0 if self.waiting else self._ticker.cost()
         if not cost or self._room() < cost:
             cost = await self._turn(deque.appendleft if ahead else deque.append)

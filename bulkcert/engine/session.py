@@ -1,9 +1,10 @@
 """What surrounds the calls of any session: lanes opened and closed, credentials renewed, whatever stops them obeyed."""
 
 import time
+from asyncio import AbstractEventLoop
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import anyio.to_thread
@@ -13,8 +14,7 @@ from bulkcert.engine.figures import Take
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Target
 from bulkcert.engine.pacer import Ticker
-from bulkcert.engine.progress import Progress, Stop
-from bulkcert.engine.stats import StatsMaker
+from bulkcert.engine.progress import Progress, StatsMaker, Stop
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind
 from bulkcert.service.client import Client, RegionalClient
@@ -45,32 +45,38 @@ Interruption = Callable[[Lanes], Coroutine[Any, Any, None]]
 """Waits next to the calls for what ends them from outside, a signal or a cancellation, and stops the lanes then."""
 
 
+class Supervision(NamedTuple):
+    """What is around the calls of a session, whatever it does.
+
+    Attributes:
+        provider: What to sign with; has credentials.
+        watch: Shows the figures.
+        interruption: Stops the calls from outside.
+    """
+
+    provider: CredentialProvider
+    watch: Observer
+    interruption: Interruption
+
+
 @asynccontextmanager
 async def calling(
-    service: Target,
-    provider: CredentialProvider,
-    stats: StatsMaker,
-    watch: Observer,
-    interruption: Interruption,
-    *,
-    deadline: float | None = None,
+    service: Target, supervision: Supervision, stats: StatsMaker, *, deadline: float | None = None
 ) -> AsyncIterator[Lanes]:
     """Opens lanes to a service, which stop at a deadline, and where they are stopped from outside.
 
     Args:
         service: Which, from where, how fast.
-        provider: What to sign with; has credentials.
-        stats: Makes its figures; its progress is kept up to date.
-        watch: Shows them.
-        interruption: Stops the calls from outside.
+        supervision: Who signs and who watches the calls, and what stops them.
+        stats: Makes the figures; its progress is kept up to date.
         deadline: Unix time in seconds after which nothing is sent, or None.
     """
     bind(instance=service.instance or None)
-    opened = (service.opener or own_lanes)(service, provider, stats.progress)
+    opened = (service.opener or own_lanes)(service, supervision.provider, stats.progress)
     async with opened as lanes, anyio.create_task_group() as group:
-        group.start_soon(interruption, lanes)
-        group.start_soon(lanes.renew_credentials)
-        group.start_soon(watch, stats.take)
+        group.start_soon(supervision.interruption, lanes)
+        group.start_soon(lanes.renewal.keep)
+        group.start_soon(supervision.watch, stats.take)
         if deadline is not None:
             group.start_soon(_stop_at, lanes, deadline)
         yield lanes
@@ -79,13 +85,7 @@ async def calling(
 
 @asynccontextmanager
 async def own_lanes(service: Target, provider: CredentialProvider, progress: Progress) -> AsyncIterator[Lanes]:
-    """Opens the lanes of this machine: one a source address.
-
-    Args:
-        service: Which is called, from where, how fast.
-        provider: What to sign with; has credentials.
-        progress: Kept up to date.
-    """
+    """Opens the lanes of this machine, one a source address; the provider has credentials."""
     contexts = {endpoint: TrustContext() for endpoint in service.endpoints if endpoint.scheme == "https"}
     sockets = Sockets()
     clients = [client_from(address, service, provider, contexts, sockets) for address in service.addresses]
@@ -104,15 +104,7 @@ def client_from(
     contexts: Mapping[httpx.URL, TrustContext],
     sockets: Sockets,
 ) -> Client | RegionalClient:
-    """Returns what makes the calls of a lane.
-
-    Args:
-        address: Its source address; None is the system's choice.
-        service: Which is called.
-        provider: What to sign with.
-        contexts: TLS settings that lanes share, by endpoint; one of its own where there is none.
-        sockets: Where its connections are read.
-    """
+    """Returns what makes the calls of a lane; it has TLS settings of its own for an endpoint without shared ones."""
     clients = {}
     for endpoint in service.endpoints:
         transport = Transport(endpoint, contexts.get(endpoint), address, sockets)
@@ -123,9 +115,6 @@ def client_from(
 async def fetch_credentials(provider: CredentialProvider) -> None:
     """Fetches credentials before anything is called.
 
-    Args:
-        provider: Where they go.
-
     Raises:
         BulkcertError: There are none.
     """
@@ -134,6 +123,15 @@ async def fetch_credentials(provider: CredentialProvider) -> None:
     except BulkcertError as error:
         raise BulkcertError(error.status, error.message, f"No calls were made. {error.advice}") from error
     bind(access_key_id=provider.current.access_key_id)
+
+
+def uvloop_or_none() -> Callable[[], AbstractEventLoop] | None:
+    """Returns what makes an event loop at half the price, where it can be imported; asyncio's does otherwise."""
+    try:
+        import uvloop  # noqa: PLC0415 - not everywhere
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 @contextmanager

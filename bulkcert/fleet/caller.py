@@ -77,7 +77,7 @@ class Caller:
         self._results: list[Result] = []
         self._number, self._counts = 0, Counts()
         self._tasks = {asyncio.ensure_future(self._work()) for _ in range(orders.workers)}
-        self._tasks.add(asyncio.ensure_future(self.lanes.renew_credentials()))
+        self._tasks.add(asyncio.ensure_future(self.lanes.renewal.keep()))
 
     def report(self, *, leaves: bool) -> LaneReport:
         """Returns what has happened since the last report; ``leaves`` says that it is the last one."""

@@ -6,9 +6,9 @@ What the rest of the program needs is named here. Inside, ``files`` opens what w
 all rows finds, ``load`` that one pass, ``pinned`` the list that it leaves.
 """
 
-from bulkcert.input.check import INVALID_SHOWN, Check, InvalidRow
+from bulkcert.input.check import Check, InvalidRow
 from bulkcert.input.instances import InstanceSource
-from bulkcert.input.load import load, loaded
+from bulkcert.input.load import load
 from bulkcert.input.pinned import (
     CA_SN,
     DEVICE_SN,
@@ -17,7 +17,6 @@ from bulkcert.input.pinned import (
     ROW,
     PinnedList,
     annotated,
-    ca_expression,
     ca_keys,
 )
 from bulkcert.input.protect import open_protection
@@ -26,7 +25,6 @@ __all__ = [
     "CA_SN",
     "DEVICE_SN",
     "INSTANCE",
-    "INVALID_SHOWN",
     "OWN_PREFIX",
     "ROW",
     "Check",
@@ -34,9 +32,7 @@ __all__ = [
     "InvalidRow",
     "PinnedList",
     "annotated",
-    "ca_expression",
     "ca_keys",
     "load",
-    "loaded",
     "open_protection",
 ]

@@ -1,5 +1,6 @@
 """What a finding means and what to do next: the one table that all commands read from."""
 
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
@@ -10,13 +11,12 @@ from bulkcert.errors import ExitStatus
 from bulkcert.language import later, tr
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.service.certificates import Status
-from bulkcert.service.codes import NO_DATA, WRONG_ECHO, rule_for
+from bulkcert.service.codes import NO_DATA, WRONG_ECHO, Verdict, rule_for
 from bulkcert.service.operations import INSTANCE_ACCESS
-from bulkcert.service.verdicts import Verdict
-from bulkcert.store.outcome import Outcome
+from bulkcert.store.outcome import NEVER_READ, Outcome
 from bulkcert.store.paths import RunFiles
-from bulkcert.store.schema import Asked
-from bulkcert.words import counted, spaced
+from bulkcert.store.schema import Asked, Verification
+from bulkcert.words import counted, printable, spaced
 
 _AGAIN = later("Call them again: {again}")
 
@@ -90,6 +90,18 @@ _BY_EXIT_STATUS = {
 }
 
 
+REASON_WIDTH = 200
+"""Characters of a reason that are shown."""
+
+UNREAD = {
+    **{outcome.value: outcome.value for outcome in NEVER_READ},
+    "refused": later("refused by the service"),
+    "called_again": later("called again since"),
+    "not_reached": later("not reached"),
+}
+"""Why rows were not read, in words."""
+
+
 class Step(msgspec.Struct, frozen=True):
     """What to do next: what for, and the command; empty where it is nothing that bulkcert does."""
 
@@ -114,6 +126,44 @@ def meaning(exit_status: int, rows: int = 1) -> str:
         return tr("nothing to do: the list was empty")
     said = _BY_EXIT_STATUS.get(ExitStatus(exit_status))
     return tr(said) if said else tr("stopped before all rows were called")
+
+
+def meaning_read(verification: Verification) -> str:
+    """Returns the exit status of a verification in words."""
+    match verification.exit_status:
+        case ExitStatus.OK:
+            return tr("every row is in the desired state")
+        case ExitStatus.INCOMPLETE if verification.not_desired:
+            also = tr(", some were not read") if verification.unread else ""
+            return tr("finished, and some rows are not in the desired state") + also
+        case ExitStatus.INCOMPLETE:
+            return tr("finished, and some rows were not read")
+        case _ if verification.unread:
+            return tr("stopped before all rows were read")
+        case _:
+            return tr("stopped")
+
+
+def label_of(verification: Verification) -> str:
+    """Returns ``verified``, unless nothing came of it or not all that it was to read."""
+    return tr("verified") if verification.is_proof else tr("not verified")
+
+
+def read_words(verification: Verification) -> str:
+    """Returns on one line what a verification has read, what not, and why it ended early if it did."""
+    return tr("; ").join(_parts(verification)) or tr("no rows")
+
+
+def _parts(verification: Verification) -> Iterator[str]:
+    if verification.stopped:
+        reason = printable(verification.stopped.removesuffix("."), REASON_WIDTH)
+        yield tr("ended with {status}: {why}", status=verification.exit_status, why=reason)
+    if verification.statuses:
+        yield tr(", ").join(f"{count:,} {spaced(status)}" for status, count in verification.statuses.items())
+        yield tr("{count:,} not in the desired state", count=verification.not_desired)
+    if verification.unread:
+        because = [f"{count:,} {tr(UNREAD[reason])}" for reason, count in verification.unread_because.items()]
+        yield tr("{count:,} not read ({reasons})", count=verification.unread, reasons=tr(", ").join(because))
 
 
 def meaning_of(outcome: Outcome, code: str = "") -> str:
@@ -206,7 +256,8 @@ class Advice(msgspec.Struct, frozen=True):
         """
         if maybe_undone:
             meant = tr("{outcome}, then perhaps undone: no answer to that is known", outcome=spaced(outcome))
-            said = meant, self._on_maybe_undone()
+            verify, again = quoted(self.files.command("verify")), quoted(self._again("undone"))
+            said = meant, tr("What they are now: {verify}. To do it again: {again}", verify=verify, again=again)
         elif read_back:
             meant = tr("{outcome}, then read back as {status}", outcome=spaced(outcome), status=spaced(read_back))
             is_open = outcome is Outcome.NOT_ATTEMPTED
@@ -215,11 +266,6 @@ class Advice(msgspec.Struct, frozen=True):
             said = meaning_of(outcome, code), self.on(outcome, code)
         # What is printed there is refused: the emulator is gone.
         return (said[0], tr("REHEARSAL: nothing. Of a real run: {what}", what=said[1])) if self.rehearsal else said
-
-    def _on_maybe_undone(self) -> str:
-        verify, again = self.files.command("verify"), self._again("undone")
-        said = later("What they are now: {verify}. To do it again: {again}")
-        return tr(said, verify=quoted(verify), again=quoted(again))
 
     def on_read_back(self, status: str) -> str:
         """Returns what to do about certificates that were done and then read back in this other state."""

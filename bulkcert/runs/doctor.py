@@ -8,18 +8,15 @@ import msgspec
 
 from bulkcert.engine.lanes import CallResult, Lane, Lanes
 from bulkcert.engine.limits import Target
-from bulkcert.engine.progress import Progress
-from bulkcert.engine.session import Interruption, Observer, calling
-from bulkcert.engine.stats import StatsMaker
+from bulkcert.engine.progress import Progress, StatsMaker
+from bulkcert.engine.session import Supervision, calling
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.command_options import DoctorOptions, carried
 from bulkcert.runs.options import ServiceOptions
 from bulkcert.runs.target import refuse, resolve_target
 from bulkcert.service.client import Response
-from bulkcert.service.codes import READING_REFUSED
-from bulkcert.service.credentials import CredentialProvider
+from bulkcert.service.codes import READING_REFUSED, Verdict
 from bulkcert.service.operations import OPERATIONS, Operation
-from bulkcert.service.verdicts import Verdict
 
 FIRST = OPERATIONS["ListCaCertificate"]
 """What is called first, and from every source address: it needs no serial."""
@@ -68,19 +65,14 @@ class Examination:
         self.by_address: dict[str | None, CallResult] = {}
         """What came of the first one, by the address that it was sent from."""
 
-    async def make(self, provider: CredentialProvider, watch: Observer, interruption: Interruption) -> None:
+    async def make(self, supervision: Supervision) -> None:
         """Makes the calls.
-
-        Args:
-            provider: What to sign with; has credentials.
-            watch: Shows the progress.
-            interruption: Stops the calls from outside.
 
         Raises:
             BulkcertError: A signal has ended it.
         """
         stats = StatsMaker(self.progress, "verifying", self.target)
-        async with calling(self.target, provider, stats, watch, interruption) as lanes:
+        async with calling(self.target, supervision, stats) as lanes:
             async with anyio.create_task_group() as group:
                 for address, lane in zip(self.target.addresses, lanes.lanes, strict=True):
                     group.start_soon(self._ask_from, lanes, lane, address)

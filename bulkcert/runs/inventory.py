@@ -14,17 +14,15 @@ import polars as pl
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Target
 from bulkcert.engine.listing import Deliver, Listing
-from bulkcert.engine.pages import read_listings
-from bulkcert.engine.progress import Progress
-from bulkcert.engine.session import Interruption, Observer, calling
-from bulkcert.engine.stats import StatsMaker
+from bulkcert.engine.progress import Progress, StatsMaker
+from bulkcert.engine.session import Supervision, calling
+from bulkcert.engine.workers import read_listings
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import cannot_write
 from bulkcert.output.formulas import FormulaRows, guarded
 from bulkcert.output.results import sink, suffix_of
 from bulkcert.runs.command_options import InventoryOptions
 from bulkcert.service.certificates import Certificate, Page
-from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import OPERATIONS
 
 FRAME_ROWS = 20_000
@@ -78,19 +76,14 @@ class Inventory:
         """How many of the CAs that were named are read to their end."""
         return sum(listing.whole for listing in self._begun)
 
-    async def take(self, provider: CredentialProvider, watch: Observer, interruption: Interruption) -> None:
+    async def take(self, supervision: Supervision) -> None:
         """Reads every page that is needed and writes the file.
-
-        Args:
-            provider: What to sign with; has credentials.
-            watch: Shows the progress.
-            interruption: Stops the calls from outside.
 
         Raises:
             BulkcertError: It could not be done; no half of an inventory may be kept.
         """
         stats = StatsMaker(self.progress, "verifying", self.service)
-        async with calling(self.service, provider, stats, watch, interruption) as lanes:
+        async with calling(self.service, supervision, stats) as lanes:
             async with anyio.create_task_group() as group:
                 group.start_soon(anyio.to_thread.run_sync, self._write)
                 try:

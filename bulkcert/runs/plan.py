@@ -12,31 +12,27 @@ import polars as pl
 
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Target
-from bulkcert.engine.pages import unreadable
-from bulkcert.engine.progress import Progress
-from bulkcert.engine.session import Interruption, Observer, calling
+from bulkcert.engine.progress import Progress, StatsMaker
+from bulkcert.engine.refusals import unreadable
+from bulkcert.engine.session import Supervision, calling
 from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.engine.states import StateReader
-from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check, PinnedList, annotated
 from bulkcert.input.files import temporary
 from bulkcert.runs.found import CAS_COUNTED, Found, Registered, count_devices, worth_counting
-from bulkcert.runs.instances import ask_instances
 from bulkcert.runs.job import check_list_options, list_name
 from bulkcert.runs.opened import fields_of
 from bulkcert.runs.options import PlanOptions
 from bulkcert.runs.planned import SUFFIX
 from bulkcert.runs.policy import preflight_of
+from bulkcert.runs.probing import are_swapped, ask_instances
 from bulkcert.runs.reading_list import read_list
-from bulkcert.runs.swapped import are_swapped
 from bulkcert.runs.target import located, refuse_job, resolve_target
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.service.certificates import ca_key
-from bulkcert.service.codes import READING_REFUSED
-from bulkcert.service.credentials import CredentialProvider
+from bulkcert.service.codes import READING_REFUSED, Verdict
 from bulkcert.service.operations import Operation
-from bulkcert.service.verdicts import Verdict
 from bulkcert.store.outcome import Row
 
 SHORT = 1000
@@ -145,22 +141,15 @@ class Inquiry:
         """The CAs with most rows."""
         return list(islice(self.check.rows_by_ca, CAS_COUNTED))
 
-    async def make(self, provider: CredentialProvider, watch: Observer, interruption: Interruption) -> PlanFindings:
+    async def make(self, supervision: Supervision) -> PlanFindings:
         """Reads what there is to know.
-
-        Args:
-            provider: What to sign with; has credentials.
-            watch: Shows the progress.
-            interruption: Stops the calls from outside.
 
         Raises:
             BulkcertError: The run itself would be refused like this.
         """
         question, failure = self.question, None
         sightings = Sightings.from_now(self.check, by_device=question.action.by_device)
-        async with calling(
-            question, provider, StatsMaker(self.progress, "verifying", question), watch, interruption
-        ) as lanes:
+        async with calling(question, supervision, StatsMaker(self.progress, "verifying", question)) as lanes:
             first = await anyio.to_thread.run_sync(next, self._batches(), None)
             if first:
                 failure = await self._ask(lanes, first[0])

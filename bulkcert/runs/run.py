@@ -14,28 +14,25 @@ import polars as pl
 
 from bulkcert.engine.calling import Engine
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.progress import Progress
-from bulkcert.engine.session import Interruption, Observer, calling
+from bulkcert.engine.progress import Progress, StatsMaker
+from bulkcert.engine.session import Supervision, calling
 from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.engine.states import StateReader
-from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check
 from bulkcert.output.evidence import serials_in
 from bulkcert.output.summary import Summary
 from bulkcert.runs.found import CAS_COUNTED, Found, Registered, count_devices, worth_counting
-from bulkcert.runs.instances import ask_anything, ask_instances
 from bulkcert.runs.job import ResolvedJob, change_of
 from bulkcert.runs.opened import OpenRun
 from bulkcert.runs.options import PreflightMode
 from bulkcert.runs.planned import ANOTHER
 from bulkcert.runs.policy import preflight_of
+from bulkcert.runs.probing import are_swapped, ask_anything, ask_instances, on_swapped
 from bulkcert.runs.session import after_reads, confirm_read, finalize, session
-from bulkcert.runs.swapped import are_swapped, on_swapped
 from bulkcert.service.certificates import Status
-from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import queries, read_states
-from bulkcert.store.database import unwritable
+from bulkcert.store.database import unusable
 from bulkcert.store.evidence import Serials
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import ChangeRecord, PlanRecord
@@ -144,13 +141,8 @@ class Run(msgspec.Struct):
         """Whether what this start has read is too long ago to be believed."""
         return self.read_at is not None and _is_old(self.read_at)
 
-    async def preflight(self, provider: CredentialProvider, watch: Observer, interruption: Interruption) -> None:
+    async def preflight(self, supervision: Supervision) -> None:
         """Reads what somebody is asked about, before anything is asked: nothing of it is kept unless a session begins.
-
-        Args:
-            provider: What to sign with; has credentials.
-            watch: Shows the figures.
-            interruption: Stops the calls from outside.
 
         Raises:
             BulkcertError: It was stopped, or the run itself would be refused like this.
@@ -159,7 +151,7 @@ class Run(msgspec.Struct):
         if self.read_at is not None:
             read_states.forget_unchanged(store)
         self.found = Found()
-        async with calling(job, provider, self._stats(), watch, interruption, deadline=job.options.deadline) as lanes:
+        async with calling(job, supervision, self._stats(), deadline=job.options.deadline) as lanes:
             try:
                 if self.preflights:
                     await self._read_states(lanes)
@@ -169,7 +161,7 @@ class Run(msgspec.Struct):
                 if not lanes.stopping.is_set():
                     await self._count_devices(lanes, self.found)
             except sqlite3.Error as error:
-                raise unwritable(store.path, error) from error
+                raise unusable(store.path, error, ExitStatus.CANNOT_WRITE) from error
         confirm_read(self.progress, "What is there is not overwritten." if self.drops else "")
         if self.plan is not None:
             self._confirm_planned(self.plan, self.found)
@@ -219,24 +211,17 @@ class Run(msgspec.Struct):
             limited=self.job.options.limit_rows is not None,
         )
 
-    async def call(self, provider: CredentialProvider, watch: Observer, interruption: Interruption) -> None:
+    async def call(self, supervision: Supervision) -> None:
         """Reads states first if wanted, then calls what is to be called, until done or stopped.
-
-        Args:
-            provider: What to sign with; has credentials.
-            watch: Shows the figures.
-            interruption: Stops the calls from outside.
 
         Raises:
             BulkcertError: The store cannot be written; no calls were made.
         """
         job, opened, options = self.job, self.opened, self.job.options
-        opened.begin("run", options, provider.current, **msgspec.to_builtins(self.change))
+        opened.begin("run", options, supervision.provider.current, **msgspec.to_builtins(self.change))
         if self.read_at is not None:
             await after_reads(self.progress)
-        async with session(
-            opened, job, provider, watch, interruption, stats=self._stats(), deadline=options.deadline
-        ) as lanes:
+        async with session(opened, job, supervision, self._stats(), deadline=options.deadline) as lanes:
             if self.read_at is None and _is_old(queries.preflight_at(opened.store.db)):
                 await self._read_states(lanes)
             if self.read_at is not None:

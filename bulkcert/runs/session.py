@@ -20,16 +20,14 @@ from bulkcert.engine.calling import committing, stop_unwritable
 from bulkcert.engine.figures import Stats, Take
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Target
-from bulkcert.engine.progress import Progress, Stop
-from bulkcert.engine.session import Interruption, Observer, calling, together
-from bulkcert.engine.stats import StatsMaker
+from bulkcert.engine.progress import Progress, StatsMaker, Stop
+from bulkcert.engine.session import Supervision, calling, together
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import event
 from bulkcert.output.failed import FailedRows, write_failed
 from bulkcert.output.results import Written
 from bulkcert.output.summary import Summary, summary_of, write_summary
 from bulkcert.runs.opened import OpenRun
-from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import control as asking
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import Control
@@ -47,11 +45,9 @@ POLL_EVERY_S = 0.5
 async def session(
     opened: OpenRun,
     service: Target,
-    provider: CredentialProvider,
-    watch: Observer,
-    interruption: Interruption,
-    *,
+    supervision: Supervision,
     stats: StatsMaker,
+    *,
     deadline: float | None = None,
 ) -> AsyncIterator[Lanes]:
     """Opens lanes for a session that has begun; the store takes what comes of the calls, and what the session does.
@@ -61,10 +57,8 @@ async def session(
     Args:
         opened: The run.
         service: Which is called, from where and how fast.
-        provider: What to sign with; has credentials.
-        watch: Shows the figures.
-        interruption: Stops the calls from outside.
-        stats: Makes them.
+        supervision: Who signs and who watches the calls, and what stops them.
+        stats: Makes the figures.
         deadline: Unix time in seconds after which nothing is sent, or None.
     """
     store = opened.store
@@ -75,8 +69,9 @@ async def session(
             await anyio.to_thread.run_sync(_beat, store, take())
             await anyio.sleep(BEAT_EVERY_S)
 
+    supervision = supervision._replace(watch=together(supervision.watch, beating))
     async with (
-        calling(service, provider, stats, together(watch, beating), interruption, deadline=deadline) as lanes,
+        calling(service, supervision, stats, deadline=deadline) as lanes,
         committing(store, lanes),
         controlled(store, lanes, stats),
     ):
@@ -203,7 +198,7 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
     elif reached.to_call:
         status = stop.status if stop is not None else ExitStatus.STOPPED_EARLY
     else:
-        status = ExitStatus.OK if reached.in_desired_state else ExitStatus.INCOMPLETE
+        status = ExitStatus.INCOMPLETE if reached.not_desired else ExitStatus.OK
     if store.failure and stop is not None:
         store.stopped(status, stop.message, stop.advice)
     elif store.session:

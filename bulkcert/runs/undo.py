@@ -10,9 +10,8 @@ import polars as pl
 
 from bulkcert.engine.calling import Engine
 from bulkcert.engine.limits import Limit, Target
-from bulkcert.engine.progress import Progress
-from bulkcert.engine.session import Interruption, Observer, calling
-from bulkcert.engine.stats import StatsMaker
+from bulkcert.engine.progress import Progress, StatsMaker
+from bulkcert.engine.session import Supervision, calling
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, annotated
 from bulkcert.log import bind
@@ -25,7 +24,6 @@ from bulkcert.runs.options import CallOptions
 from bulkcert.runs.session import after_reads, confirm_read, finalize, session, summarize
 from bulkcert.runs.target import refuse
 from bulkcert.service.actions import ACTIONS, Action
-from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import queries
 from bulkcert.store.outcome import Outcome, Row
 
@@ -95,31 +93,21 @@ class Undo(msgspec.Struct):
         limit = self.options.limit_rows
         return self.rows if limit is None else min(self.rows, limit)
 
-    async def count_devices(self, provider: CredentialProvider, watch: Observer, interruption: Interruption) -> None:
+    async def count_devices(self, supervision: Supervision) -> None:
         """Counts the devices under the CAs that are to be undone, before anything is asked.
-
-        Args:
-            provider: What to sign with; has credentials.
-            watch: Shows the figures.
-            interruption: Stops the calls from outside.
 
         Raises:
             BulkcertError: It was stopped.
         """
         stats = StatsMaker(self.progress, "undoing", self.service)
-        async with calling(self.service, provider, stats, watch, interruption) as lanes:
+        async with calling(self.service, supervision, stats) as lanes:
             rows = islice(chain.from_iterable(self._batches()), self.options.limit_rows)
             most = await anyio.to_thread.run_sync(lambda: dict.fromkeys((row.ca for row in rows), float("inf")))
             await count_devices(lanes, self.found, most)
         confirm_read(self.progress)
 
-    async def call(self, provider: CredentialProvider, watch: Observer, interruption: Interruption) -> None:
+    async def call(self, supervision: Supervision) -> None:
         """Calls what is to be undone, until done or stopped.
-
-        Args:
-            provider: What to sign with; has credentials.
-            watch: Shows the figures.
-            interruption: Stops the calls from outside.
 
         Raises:
             BulkcertError: The store cannot be written; no calls were made.
@@ -136,9 +124,9 @@ class Undo(msgspec.Struct):
             limited=limit is not None,
         )
         batches = self._batches()
-        opened.begin("undo", self.options, provider.current, include_unknown=self.include_unknown)
+        opened.begin("undo", self.options, supervision.provider.current, include_unknown=self.include_unknown)
         await after_reads(self.progress)
-        async with session(opened, service, provider, watch, interruption, stats=stats) as lanes:
+        async with session(opened, service, supervision, stats) as lanes:
             self.progress.preflight_over = True
             await Engine(
                 self.action, lanes, opened.store, max_errors=self.max_errors, limit_rows=limit, undoes=True

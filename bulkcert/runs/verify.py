@@ -11,11 +11,10 @@ import msgspec
 from bulkcert.engine.calling import Engine
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Limit, Target
-from bulkcert.engine.progress import Progress, Stop
-from bulkcert.engine.session import Interruption, Observer
+from bulkcert.engine.progress import Progress, StatsMaker, Stop
+from bulkcert.engine.session import Supervision
 from bulkcert.engine.sightings import Sightings
 from bulkcert.engine.states import Scanned, StateReader
-from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, ca_keys
 from bulkcert.log import bind
@@ -29,7 +28,6 @@ from bulkcert.runs.session import session, summarize
 from bulkcert.runs.target import refuse
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Status
-from bulkcert.service.credentials import CredentialProvider
 from bulkcert.store import queries, read_states
 from bulkcert.store.outcome import NEVER_CALLED, NEVER_READ, Outcome
 from bulkcert.store.schema import Verification
@@ -75,16 +73,11 @@ class Verifier(msgspec.Struct):
     failed: FailedRows | None = None
     _kept: bytearray = msgspec.field(default_factory=bytearray)
 
-    async def read(self, provider: CredentialProvider, watch: Observer, interruption: Interruption) -> None:
+    async def read(self, supervision: Supervision) -> None:
         """Reads the state of every row into the store; what is found otherwise is called again in a watch.
 
         A round that fails is made again, and a service that goes silent is waited for until the watch is over;
         ``finish`` says why the last round failed.
-
-        Args:
-            provider: What to sign with; has credentials.
-            watch: Shows the figures.
-            interruption: Stops the calls from outside.
 
         Raises:
             BulkcertError: The store cannot be written.
@@ -92,10 +85,10 @@ class Verifier(msgspec.Struct):
         stats = StatsMaker(
             self.progress, "verifying", self.service, rows=self.opened.asked.rows, to_call=self.opened.asked.rows
         )
-        self.opened.begin("verify", self.options, provider.current)
+        self.opened.begin("verify", self.options, supervision.provider.current)
         deadline = time.monotonic() + self.options.watch
         self.progress.watched_until = time.time() + self.options.watch
-        async with session(self.opened, self.service, provider, watch, interruption, stats=stats) as lanes:
+        async with session(self.opened, self.service, supervision, stats) as lanes:
             for outage in self.progress.outages:
                 outage.waits_until = deadline
             await self._rounds(lanes, deadline)
@@ -171,7 +164,7 @@ class Verifier(msgspec.Struct):
         called = await anyio.to_thread.run_sync(store.read, queries.called_by, store.session)
         for row in found & called.keys():
             if called[row] is not Outcome.NOT_ATTEMPTED:
-                sightings.forget_row(row)
+                sightings.statuses[row] = 0
                 self._kept[row] = 0
                 self.called_since.add(row)
         self.called_again |= self.called_since

@@ -14,12 +14,12 @@ from bulkcert.service.codes import (
     CLOCK_REFUSED,
     NO_DATA,
     WRONG_ECHO,
+    Verdict,
     rule_for,
     verdict_without_code,
 )
 from bulkcert.service.operations import Operation
 from bulkcert.service.transport import NotSent
-from bulkcert.service.verdicts import Verdict
 
 MOST_RETRY_AFTER_S = 60.0
 """Longest wait that an answer can ask for: a header of rubbish must not hold a run for a day."""
@@ -89,11 +89,7 @@ def classify(
 ) -> Classification:
     """Returns the verdict on a response: by header, then by code, and by status only where there is no code.
 
-    Args:
-        response: Status and headers.
-        content: The body.
-        operation: What was called.
-        parameters: Its query, of which the response must bear the serial.
+    It must bear the serial that was sent.
     """
     status = response.status_code
     try:
@@ -179,12 +175,9 @@ def _retry_after_s(headers: Mapping[str, str]) -> float:
 
 
 def with_clock(classification: Classification, headers: Mapping[str, str], now: float) -> Classification:
-    """Returns a verdict that knows how far this machine's clock is ahead, as far as the ``Date`` header says.
+    """Returns a verdict that knows how far this machine's clock, now at this Unix time in seconds, is ahead.
 
-    Args:
-        classification: The verdict.
-        headers: Of the same response.
-        now: Unix time in seconds.
+    That is, as far as the ``Date`` header says.
     """
     try:
         ahead = now - parsedate_to_datetime(headers["date"]).timestamp()

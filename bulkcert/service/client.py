@@ -4,22 +4,26 @@ The transport is called directly rather than through ``httpx.AsyncClient``: what
 authentication flows) is not needed here, and costs a third of the time of a call.
 """
 
+import base64
+import re
 import time
+import unicodedata
 from collections.abc import Awaitable, Mapping
+from functools import lru_cache
 from itertools import count
 from secrets import token_hex
 from typing import cast
 
 import httpx
+import msgspec
 
+from bulkcert.service.certificates import Certificate, Page
 from bulkcert.service.classification import Classification, classify, classify_failure, with_clock
-from bulkcert.service.cleaning import MOST_CHARACTERS, clean, clean_page
-from bulkcert.service.codes import CLOCK_REFUSED
+from bulkcert.service.codes import CLOCK_REFUSED, Verdict
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import VERSION, Operation
 from bulkcert.service.signing import Credentials, Signing, canonical_query, signing
 from bulkcert.service.transport import Content, Transport
-from bulkcert.service.verdicts import Verdict
 
 
 class Response(Classification, frozen=True, kw_only=True, array_like=True):
@@ -72,12 +76,7 @@ class Client:
         self._timeout = httpx.Timeout(timeout_s, connect=timeout_s / 2).as_dict()
 
     async def call(self, operation: Operation, parameters: Mapping[str, str]) -> Response:
-        """Makes one attempt and classifies it; raises nothing that the network or the service can cause.
-
-        Args:
-            operation: What to call.
-            parameters: Its query, ``MqttInstanceId`` included.
-        """
+        """Makes one attempt and classifies it; raises nothing that the network or the service can cause."""
         credentials, sent_at = self._provider.current, time.time()
         request = self._request(operation, parameters, credentials, sent_at)
         started = time.perf_counter()
@@ -133,12 +132,7 @@ class Client:
 
 
 class RegionalClient:
-    """Makes calls to several endpoints, each to that of its instance.
-
-    Args:
-        clients: The client for each endpoint; it connects when it is first called.
-        endpoints: The endpoint of each instance.
-    """
+    """Makes calls to several endpoints, each to that of its instance; a client connects when it is first called."""
 
     def __init__(self, clients: Mapping[httpx.URL, Client], endpoints: Mapping[str, httpx.URL]) -> None:
         self._clients = clients
@@ -175,18 +169,14 @@ def _classified(
 def _response(found: Classification, credentials: Credentials, sent_at: float, elapsed: float) -> Response:
     """Returns a verdict fit for results and terminals, with its times in seconds."""
     secrets = tuple(filter(None, (credentials.security_token, credentials.access_key_secret)))
-
-    def cleaned(name: str, text: str) -> str:
-        return clean(text, MOST_CHARACTERS[name], secrets) if text else ""
-
     # A signature error repeats the request, token included.
     message = found.message.partition("\n")[0].partition(" server string to sign is:")[0]
     return Response(
         found.verdict,
-        cleaned("code", found.code),
-        cleaned("message", message),
+        clean(found.code, MOST_CODE, secrets),
+        clean(message, MOST_MESSAGE, secrets),
         found.http_status,
-        cleaned("request_id", found.request_id),
+        clean(found.request_id, MOST_REQUEST_ID, secrets),
         found.retry_after_s,
         found.page and clean_page(found.page, secrets),
         found.clock_ahead_s,
@@ -195,3 +185,54 @@ def _response(found: Classification, credentials: Credentials, sent_at: float, e
         latency_ms=round(elapsed * 1000, 1),
         credentials=credentials,
     )
+
+
+MOST_CODE, MOST_REQUEST_ID, MOST_MESSAGE, MOST_NAME = 128, 64, 1024, 256
+"""Characters that are kept of each text of an answer; a signature error repeats the whole request."""
+
+_HIDDEN = "***"
+_TELLING = 16
+"""So many characters of a secret are one: who repeats a request may cut its headers."""
+
+
+def clean(text: str, most: int, secrets: tuple[str, ...]) -> str:
+    """Returns a text without secrets, and without what a terminal would obey or nobody would see.
+
+    Secrets are found whole or cut short, plain, quoted for a URL or a page, or as base64.
+    """
+    if not text:
+        return ""
+    text = _pattern(secrets).sub(_HIDDEN, text)
+    if not text.isprintable():
+        text = "".join(each if each.isprintable() else _visible(each) for each in text)
+    return text[:most]
+
+
+@lru_cache(maxsize=4)
+def _pattern(secrets: tuple[str, ...]) -> re.Pattern[str]:
+    """Returns what finds the beginning of a secret, with the rest of the word."""
+    encoded = [base64.b64encode(secret.encode()).decode() for secret in secrets]
+    beginnings = ["".join(map(_quoted, secret[:_TELLING])) for secret in (*secrets, *encoded)]
+    return re.compile(rf"(?:{'|'.join(beginnings)})[\w+/=%&#;.~-]*" if secrets else r"(?!)")
+
+
+def _quoted(character: str) -> str:
+    """Returns what finds a character as it is, and as URLs, pages and JSON may have it."""
+    if character.isalnum():
+        return character
+    return rf"(?:{re.escape(character)}|%{ord(character):02x}|%{ord(character):02X}|&#?\w+;|\\u\w{{4}})"
+
+
+def _visible(character: str) -> str:
+    return " " if unicodedata.category(character) == "Zs" else "\ufffd"
+
+
+def clean_page(page: Page, secrets: tuple[str, ...]) -> Page:
+    """Returns a page with the names of its certificates cleaned."""
+    return Page([_named(each, secrets) for each in page.certificates], page.total)
+
+
+def _named(certificate: Certificate, secrets: tuple[str, ...]) -> Certificate:
+    names = {name: getattr(certificate, name) for name in ("device_name", "ca_name")}
+    cleaned = {name: clean(text, MOST_NAME, secrets) for name, text in names.items() if text}
+    return msgspec.structs.replace(certificate, **cleaned) if cleaned else certificate

@@ -168,10 +168,6 @@ class Limits(msgspec.Struct, frozen=True):
         return self.source_address or ("any",)
 
 
-class _Guard(msgspec.Struct):
-    formula_guard: bool = True
-
-
 class Session(msgspec.Struct, frozen=True):
     """One start of a command, as its row says; times are Unix milliseconds.
 
@@ -188,7 +184,7 @@ class Session(msgspec.Struct, frozen=True):
         started_at: When it began.
         preflight_at: When the states before its calls were read, or were to be; null if it has not reached calls.
         beat_at: Its last sign of life.
-        figures: Its newest live figures as JSON (``engine.stats.Stats``); null before the first.
+        figures: Its newest live figures as JSON (``engine.figures.Stats``); null before the first.
         ended_at: When it ended in order; null if it has not.
         exit_status: What it ended with.
         stopped: Why it ended early, or an empty text.
@@ -226,11 +222,6 @@ class Session(msgspec.Struct, frozen=True):
     def change(self) -> ChangeRecord:
         """Why it changes certificates, and who has approved that: part of its options."""
         return msgspec.json.decode(self.options, type=ChangeRecord)
-
-    @property
-    def guards(self) -> bool:
-        """Whether its CSV files are for people, whose spreadsheets run some cells: part of its options."""
-        return msgspec.json.decode(self.options, type=_Guard).formula_guard
 
     @property
     def read_back(self) -> "Verification | None":

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from bulkcert.errors import BulkcertError, ExitStatus, own_error
+from bulkcert.errors import BulkcertError, ExitStatus, status_by
 from bulkcert.language import later, tr
 from bulkcert.log import is_json
 from bulkcert.runs.job import change_of
@@ -17,9 +17,8 @@ from bulkcert.runs.undo import Undo
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import of_ca_key
 from bulkcert.telemetry.notify import waiting
-from bulkcert.views.change import change_rows
 from bulkcert.views.console import say, stderr, warn
-from bulkcert.views.layout import rehearsal_line, show
+from bulkcert.views.layout import change_rows, rehearsal_line, show
 from bulkcert.views.plan_advice import on_devices
 from bulkcert.words import about, counted, printable
 
@@ -202,9 +201,9 @@ def _answer(question: str) -> str:
             line = sys.stdin.readline()
     except KeyboardInterrupt as error:
         stderr.print()
-        ended = own_error(error)
-        status = ended.status if isinstance(ended, BulkcertError) else ExitStatus.INTERRUPTED
-        raise BulkcertError(status, str(error) or "interrupted", "No calls that change anything were made.") from None
+        raise BulkcertError(
+            status_by(error), str(error) or "interrupted", "No calls that change anything were made."
+        ) from None
     except UnicodeDecodeError:
         line = ""
     if not line:

@@ -1,6 +1,11 @@
-"""How lines are laid out: words wrap whole on a terminal and tables fit it; in files and pipes a line stays a line."""
+"""How lines are laid out: words wrap whole on a terminal and tables fit it; in files and pipes a line stays a line.
 
+And the lines that several views have.
+"""
+
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -8,15 +13,23 @@ from rich.control import Control
 from rich.segment import ControlType
 from rich.text import Text
 
-from bulkcert.language import tr
+from bulkcert.language import later, tr
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.views.console import say, stderr, stdout
-from bulkcert.words import REHEARSAL, REHEARSED
+from bulkcert.words import REHEARSAL, REHEARSED, clock, printable
+
+if TYPE_CHECKING:  # every command loads this
+    from bulkcert.engine.figures import LaneState
+    from bulkcert.engine.progress import Progress
+    from bulkcert.store.schema import ChangeRecord
 
 NAME_WIDTH, GAP = 14, 2
 
 LEAST = 12
 """Characters that are left of the first column of a table that is too wide."""
+
+LONGEST = 300
+"""Characters of a ticket, a reason or a name that are shown."""
 
 _ON_PURPOSE = (Outcome.DUPLICATE, Outcome.PROTECTED, Outcome.NOT_ATTEMPTED, Outcome.UNDONE)
 """Outcomes that nobody need be alarmed by: red is for what is amiss."""
@@ -55,6 +68,34 @@ def outcome_lines(outcomes: Mapping[str, int]) -> Iterator[tuple[str, Text]]:
     for outcome, count in outcomes.items():
         style = "green" if outcome in DESIRED else "yellow" if outcome in _ON_PURPOSE else "red"
         yield "", Text(f"{count:>9,} {outcome}", style=style)
+
+
+def change_rows(change: "ChangeRecord") -> Iterator[tuple[str, str]]:
+    """Yields names and values that say why certificates are changed, and who has approved it."""
+    given = ((tr("ticket"), change.ticket), (tr("reason"), change.reason), (tr("approved by"), change.approved_by))
+    yield from ((name, printable(value, LONGEST)) for name, value in given if value)
+    if plan := change.plan:
+        made = {"when": clock(plan.made_at), "by": printable(plan.made_by, LONGEST)}
+        yield tr("plan"), tr("{file}, made {when} by {by}", file=printable(plan.file, LONGEST), **made)
+        yield tr("plan SHA-256"), plan.sha256
+        if plan.signed_by:
+            signed = f"{printable(plan.signed_by, LONGEST)}, {printable(plan.signed_with, LONGEST)}"
+            yield tr("signed by"), signed
+
+
+def named_lanes(progress: "Progress") -> list["LaneState"]:
+    """Returns the lanes that have a name: those on several machines."""
+    return [state for lane in progress.lanes if (state := lane.state(time.monotonic())).name]
+
+
+def lane_rows(lanes: Sequence["LaneState"]) -> Iterator[tuple[str, str]]:
+    """Yields where each such lane calls from, and what it signs with; nothing of one machine."""
+    said = later("{lane} (egress {egress}): {key} from {source}")
+    for number, lane in enumerate(lanes):
+        signed = {"key": lane.key, "source": tr(lane.source)}
+        yield "" if number else tr("lanes"), tr(said, lane=lane.name, egress=lane.egress, **signed)
+    if len({lane.egress for lane in lanes}) > 1:
+        yield "", tr("that the service sees each egress as an address of its own is your promise")
 
 
 def columns(

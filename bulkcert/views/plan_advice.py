@@ -1,6 +1,7 @@
 """What is to be said about a plan, and about the same findings before a run."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from bulkcert.input import Check
 from bulkcert.language import later, tr, trn
@@ -8,18 +9,23 @@ from bulkcert.output.advice import on_unregistered
 from bulkcert.runs.found import MANY_ROWS, MOST_SHARE, NEARLY_ALL, Found
 from bulkcert.runs.job import WRONG_SIZE, wrong_size
 from bulkcert.runs.plan import Inquiry
+from bulkcert.runs.probing import on_swapped
 from bulkcert.runs.reading_list import named
-from bulkcert.runs.swapped import on_swapped
 from bulkcert.service.actions import Action
-from bulkcert.service.certificates import ca_key
-from bulkcert.views.plan import CAS_SHOWN, CaStates, Plan, ca_named, share_of
+from bulkcert.service.certificates import ca_key, of_ca_key
 from bulkcert.words import counted, printable
+
+if TYPE_CHECKING:  # a plan has the advice on it
+    from bulkcert.views.plan import CaStates, Plan
+
+CAS_SHOWN = 20
+"""CAs that the table names, most rows first."""
 
 CAS_NAMED = 3
 """CAs that one piece of advice names, most rows first."""
 
 
-def advice_on(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
+def advice_on(plan: "Plan", inquiry: Inquiry) -> Iterator[str]:
     """Yields what is to be said about a plan."""
     if text := wrong_size(inquiry.question.options, inquiry.question.list_name, plan.rows):
         yield f"{text}. {WRONG_SIZE}"
@@ -78,7 +84,7 @@ def on_none(action: Action, found: Found) -> str:
     return tr("none of these devices exists under these CAs; did you swap the columns, or is this another instance?")
 
 
-def _is_worth_a_call(inquiry: Inquiry, ca: CaStates, rows: int) -> bool:
+def _is_worth_a_call(inquiry: Inquiry, ca: "CaStates", rows: int) -> bool:
     """Returns whether one inactivate-ca might do in place of many calls, and touch nothing that is protected."""
     if ca.rows <= MANY_ROWS or ca.already == ca.rows or ca_key(ca.ca_sn, ca.instance) in inquiry.check.protected_cas:
         return False
@@ -86,7 +92,7 @@ def _is_worth_a_call(inquiry: Inquiry, ca: CaStates, rows: int) -> bool:
     return nearly_all or ca.rows / rows >= MOST_SHARE
 
 
-def _on_inactivating(ca: CaStates, rows: int) -> str:
+def _on_inactivating(ca: "CaStates", rows: int) -> str:
     # What was not looked at may be among the registered ones.
     others = max(0, (ca.registered_at_least or 0) - ca.already - ca.to_change - ca.not_read)
     whole = ca.registered is not None and not ca.not_read
@@ -104,7 +110,7 @@ def _on_inactivating(ca: CaStates, rows: int) -> str:
     )
 
 
-def _on_left_out(plan: Plan, inquiry: Inquiry) -> Iterator[str]:
+def _on_left_out(plan: "Plan", inquiry: Inquiry) -> Iterator[str]:
     """Yields which rows are not to be called, and what is doubtful about that."""
     options = inquiry.question.options
     if plan.invalid:
@@ -138,3 +144,14 @@ def mistake(check: Check) -> str:
         "letter case or leading zeros, and are NOT protected; write the list as the rows have it"
     )
     return trn(one, many, count, file=check.protected_by, first=f"'{printable(check.mistaken[0])}'")
+
+
+def ca_named(key: str) -> str:
+    """Returns a CA as people are shown it, by its key: with its instance where a list names several."""
+    ca_sn, instance = of_ca_key(key)
+    return tr("{ca} of {instance}", ca=printable(ca_sn), instance=instance) if instance else printable(ca_sn)
+
+
+def share_of(part: int, whole: int) -> str:
+    """Returns a share in percent, rounded down; empty where there is nothing."""
+    return f"{int(100 * part / whole)} %" if whole else ""

@@ -10,12 +10,14 @@ from rich.text import Text
 from bulkcert.language import later, tr
 from bulkcert.runs.found import States
 from bulkcert.store.schema import ChangeRecord
-from bulkcert.views.change import change_rows
 from bulkcert.views.console import say, stdout
-from bulkcert.views.lanes import lane_rows
-from bulkcert.views.layout import GAP, columns, show
-from bulkcert.views.plan import CAS_SHOWN, CLOCK_GRAIN_S, CaStates, Plan, share_of
+from bulkcert.views.layout import GAP, change_rows, columns, lane_rows, show
+from bulkcert.views.plan import CaStates, Plan
+from bulkcert.views.plan_advice import CAS_SHOWN, share_of
 from bulkcert.words import about, counted, printable, spaced
+
+CLOCK_GRAIN_S = 2.0
+"""The service gives its time in whole seconds, and an answer takes a while."""
 
 
 def show_plan(plan: Plan) -> None:

@@ -14,15 +14,12 @@ from bulkcert.runs.found import Found
 from bulkcert.runs.run import Run
 from bulkcert.service.actions import Action
 from bulkcert.service.signing import Credentials
-from bulkcert.views.change import change_rows
 from bulkcert.views.confirm import kind_of, raised_limits
 from bulkcert.views.console import say, stderr
-from bulkcert.views.lanes import lane_rows, named_lanes
-from bulkcert.views.layout import rehearsal_line, show
-from bulkcert.views.plan import ca_named
-from bulkcert.views.plan_advice import mistake, on_devices, on_none
+from bulkcert.views.layout import change_rows, lane_rows, named_lanes, rehearsal_line, show
+from bulkcert.views.plan import cas_of, instance_states
+from bulkcert.views.plan_advice import ca_named, mistake, on_devices, on_none
 from bulkcert.views.plan_shown import cas_table, columns_used, instances_table, show_table
-from bulkcert.views.planning import cas_of, instance_states
 from bulkcert.words import about, counted, duration, local
 
 CAS_SHOWN, CAS_CHECKED = 3, 20

@@ -8,15 +8,13 @@ from rich.text import Text
 
 from bulkcert.engine.figures import LaneState, LastError, Stats
 from bulkcert.errors import ON_PURPOSE, ExitStatus
-from bulkcert.output.advice import Step, left_words, meaning
+from bulkcert.output.advice import Step, label_of, left_words, meaning, read_words
 from bulkcert.output.steps import is_undoing, steps_left, to_verify, undone_words
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import Session, SessionKind
 from bulkcert.store.status import RunStatus, State
-from bulkcert.views.change import change_rows
-from bulkcert.views.layout import outcome_lines, rehearsal_line
-from bulkcert.views.verified import label_of, read_words
+from bulkcert.views.layout import change_rows, outcome_lines, rehearsal_line
 from bulkcert.words import REHEARSAL, counted, duration, faults, printable
 
 MOST_MESSAGE = 160

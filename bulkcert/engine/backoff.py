@@ -1,0 +1,153 @@
+"""How calls give way: to throttles, to a service that is silent, to whatever failed. Times in seconds, passed in."""
+
+IN_A_ROW = 10
+"""So many calls in a row without an answer are an outage, not bad luck."""
+
+SILENCE_S = 60.0
+"""An outage that lasts this long after the last answer ends the run; a shorter one is waited for."""
+
+REFUSAL_S = 600.0
+"""Nothing but throttling for so long ends the run."""
+
+PAUSE_S = 2.0
+"""While there is an outage each failed call holds all lanes this long: an address that is blocked must be quiet."""
+
+FIRST_BACKOFF_S = 0.5
+"""Longest wait after the first attempt."""
+
+MOST_BACKOFF_S = 15.0
+"""Longest wait after any attempt."""
+
+
+class Outage:
+    """Whether the service answers, as seen by all workers together; ``now`` is when the run starts."""
+
+    def __init__(self, now: float) -> None:
+        self.answered = False
+        """Whether the service has answered at all."""
+        self.since = now
+        """Time of the last answer, or of the start."""
+        self.confirmed = False
+        """Whether something else was asked during the outage, and got no answer either."""
+        self.count = 0
+        """How many outages were confirmed."""
+        self.waits_until = now
+        """Time until which a service that has answered before is waited for, however long that takes."""
+        self._decided_at = now
+        self._silent_since = now
+        self._unanswered = 0
+
+    def answer(self, now: float, *, throttled: bool) -> None:
+        """Takes note of an answer of the service."""
+        self.answered = True
+        self.since = now
+        self._unanswered = 0
+        self.confirmed = False
+        if not throttled:
+            self._decided_at = now
+
+    def no_answer(self, now: float, *, probe: bool = False) -> None:
+        """Takes note of a call that the service did not answer.
+
+        A probe is made to find out whether the silence is the service's: a few rows that are never answered look like
+        an outage, too.
+        """
+        if not self._unanswered:
+            self._silent_since = now
+        self._unanswered += 1
+        if probe and self.ongoing and not self.confirmed:
+            self.confirmed = True
+            self.count += 1
+
+    def paused(self, seconds: float) -> None:
+        """Takes note that nothing was sent for so long since nothing was to be: that is nobody's silence."""
+        self._silent_since += seconds
+        self._decided_at += seconds
+
+    @property
+    def ongoing(self) -> bool:
+        """Whether there seems to be an outage: attempts that fail now say nothing about their rows."""
+        return self._unanswered >= IN_A_ROW
+
+    def verdict(self, now: float) -> str:
+        """Returns why continuing is senseless, or an empty text."""
+        if self.confirmed and not self.answered:
+            return "the service never answered"
+        if now < self.waits_until:
+            return ""
+        # From the first call without an answer: a pause of our own is not the service's silence.
+        if self.confirmed and (silence := now - self._silent_since) >= SILENCE_S:
+            return (
+                f"no answer for {silence:.0f} s: the service is unreachable, or this address is blocked "
+                "for sending too fast"
+            )
+        if self.answered and self.since - self._decided_at >= REFUSAL_S:
+            return f"nothing but throttling for {self.since - self._decided_at:.0f} s"
+        return ""
+
+
+class SlowDown:
+    """How much of the cap is used after throttling; shared by all lanes. Times are monotonic seconds, passed in.
+
+    A throttle takes the factor down by twice the share of recent answers that were throttles, between 5 and 50 %: a
+    stray one costs next to nothing, a service that refuses a third of the calls halves the rate. That happens at most
+    once a second, since the answers to calls already on their way say nothing new. The factor comes back by 5 % of
+    the full rate a second, by time passing and nothing else.
+    """
+
+    LEAST_CUT = 0.05
+    MOST_CUT = 0.5
+    FLOOR = 1 / 16
+    RECOVERY_PER_S = 0.05
+    ONCE_PER_S = 1.0
+    MEMORY = 0.98
+    """Weight that an answer keeps when the next one comes: some fifty answers count."""
+
+    def __init__(self) -> None:
+        self._factor = 1.0
+        self._since = 0.0
+        self._lowered_at = float("-inf")
+        self._share = 0.0
+        self.paused_until = 0.0
+        """Nothing is sent before this time."""
+
+    def factor(self, now: float) -> float:
+        """Returns the share of the cap that may be used, between ``FLOOR`` and 1."""
+        if self._factor >= 1.0:
+            return 1.0
+        return min(1.0, self._factor + max(0.0, now - self._since) * self.RECOVERY_PER_S)
+
+    def answered(self) -> None:
+        """Takes note of an answer that is no throttle."""
+        self._share *= self.MEMORY
+
+    def throttled(self, now: float, retry_after_s: float) -> None:
+        """Takes note of a throttle, which asks to wait for so long; 0 where it does not say."""
+        self._share = self._share * self.MEMORY + (1 - self.MEMORY)
+        self.pause(now + retry_after_s)
+        if now - self._lowered_at < self.ONCE_PER_S:
+            return
+        cut = min(self.MOST_CUT, max(self.LEAST_CUT, 2 * self._share))
+        self._lower(now, self.factor(now) * (1 - cut))
+
+    def silent(self, now: float, pause_s: float) -> None:
+        """Takes note of an outage: holds all lanes for a while, and starts again from the lowest rate."""
+        self.pause(now + pause_s)
+        self._lower(now, self.FLOOR)
+
+    def pause(self, until: float) -> None:
+        """Holds all lanes until a time, at least."""
+        self.paused_until = max(self.paused_until, until)
+
+    def _lower(self, now: float, factor: float) -> None:
+        self._factor = max(self.FLOOR, factor)
+        self._lowered_at = now
+        self._since = max(now, self.paused_until)
+
+
+def backoff_s(attempt: int, chance: float) -> float:
+    """Returns how long to wait after a failed attempt, counted from 1: exponential, with full jitter.
+
+    Chance is a random number in [0, 1).
+    """
+    return chance * min(MOST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(attempt - 1, 30))
