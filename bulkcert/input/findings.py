@@ -8,17 +8,11 @@ from typing import Any
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input.check import INVALID_SHOWN, Check, InvalidRow, problems_of
+from bulkcert.input.check import FAULTS, INVALID_SHOWN, PROTECTED_CA, Check, InvalidRow, problems
 from bulkcert.input.instances import RowInstances
 from bulkcert.input.protect import Protection
 from bulkcert.input.records import Part
-from bulkcert.input.serials import (
-    FAULTS,
-    PROTECTED_CA,
-    SerialProblem,
-    all_rounded,
-    faults,
-)
+from bulkcert.input.serials import SerialProblem, all_rounded, faults
 from bulkcert.service.certificates import JOINT, of_ca_key
 from bulkcert.words import printable
 
@@ -169,7 +163,7 @@ class Findings:
         all_.append(found)
         for row, code in found.head(INVALID_SHOWN - len(first)).iter_rows():
             index = row - self._rows - 1
-            column, reason = problems_of(code, self._columns, self._instances.columns, self._protected_by)[0]
+            column, reason = problems(code, self._columns, self._instances.columns, self._protected_by)[0]
             first.append(InvalidRow(row, part.line(index), column, printable(keys[column][index] or ""), reason))
 
     def _count(self, cas: pl.Series) -> None:

@@ -1,12 +1,9 @@
 """Loading an input: its files are read once, checked row by row, and pinned as one Parquet file."""
 
 import hashlib
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import polars as pl
@@ -14,7 +11,7 @@ import polars as pl
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input.check import Check
 from bulkcert.input.columns import confirm_header, find_keys, quoted
-from bulkcert.input.files import File, expand, open_file, temporary
+from bulkcert.input.files import File, expand, open_file
 from bulkcert.input.findings import Findings
 from bulkcert.input.instances import InstanceSource, RowInstances
 from bulkcert.input.pinned import OWN_PREFIX, PinnedList, Pinning
@@ -199,10 +196,3 @@ def load(
             with open_file(path, digest.update) as file:
                 loading.take(file, on_progress)
         return loading.finish(pinned, digest.hexdigest())
-
-
-@contextmanager
-def loaded(inputs: Sequence[Path], **how: Any) -> Iterator[tuple[PinnedList, Check]]:
-    """Loads an input for as long as the context lasts; see ``load`` for what it takes and raises."""
-    with temporary(tempfile.TemporaryDirectory) as folder:
-        yield load(inputs, Path(folder) / "input.parquet", **how)

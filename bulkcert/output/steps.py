@@ -80,7 +80,7 @@ def _after_the_end(status: RunStatus) -> Iterator[Step]:
         return
     if status.to_call and doing is not None and doing.exit_status != ExitStatus.INPUT_INVALID:
         yield Step(_before_resuming(doing.stop_code, doing.exit_status), files.command("resume"))
-    left: dict[str, int] = {**status.left_alone, "drifted": status.drifted}
+    left = {outcome.value: rows for outcome, rows in status.left_alone.items()} | {"drifted": status.drifted}
     again = {kind: left[kind] for kind in get_args(Retried) if left.get(kind) and kind not in _STEPS_OF_THEIR_OWN}
     if again:
         rows = tr(", ").join(f"{count:,} {kind}" for kind, count in again.items())

@@ -93,5 +93,8 @@ def pin(
 
 def named(pinned: PinnedList, rows: Sequence[InvalidRow], count: int) -> str:
     """Returns the first of some rows, a line each."""
-    named = [f"\n  {pinned.place(row.row, row.line)}: {row.column} {row.reason}{row.shown}" for row in rows]
+    named = [
+        f"\n  {pinned.place(row.row, row.line)}: {row.column} {row.reason}{f' ({row.value})' if row.value else ''}"
+        for row in rows
+    ]
     return "".join(named) + (f"\n  and {count - len(named):,} more" if count > len(named) else "")
