@@ -96,9 +96,8 @@ class Member:
             progress.outage.answer(now, throttled=not report.answers)
         progress.in_flight += report.in_flight - self.in_flight
         self.in_flight = report.in_flight
-        if report.counts is not None:
-            add_counts(progress, self.counts, report.counts)
-            self.counts = report.counts
+        add_counts(progress, self.counts, report.counts)
+        self.counts = report.counts
         for error in report.errors:
             code = counted_as(error.code, progress.codes)
             error.count = progress.codes[code]
