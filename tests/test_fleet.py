@@ -18,7 +18,7 @@ from bulkcert.fleet.lane import LaneAddress, take_part
 from bulkcert.fleet.lease import clock
 from bulkcert.fleet.member import Member
 from bulkcert.fleet.messages import Hello, LaneReport, decode_grant, decode_report, encode
-from bulkcert.fleet.shares import Shares
+from bulkcert.fleet.shares import LaneShare
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.client import Response
 from bulkcert.service.codes import Verdict
@@ -145,7 +145,7 @@ def fleet(monkeypatch):
 async def test_every_call_is_made_once_and_comes_back(fleet, monkeypatch):
     """Whatever lane makes it; no secret is in anything that is said."""
     # A machine that is busy for seconds makes a lane fall silent, and its calls are made twice then.
-    monkeypatch.setattr(Shares, "is_silent", lambda *_: False)
+    monkeypatch.setattr(LaneShare, "is_silent", lambda *_: False)
     one, two = Service(), Service()
     async with fleet(one, two) as made:
         await made.call_all(300)
@@ -205,7 +205,7 @@ async def test_the_limit_is_shared_and_no_second_holds_more(fleet):
 
 def test_sends_keep_their_distance():
     """A report that was late says little about the lane's clock; what follows it is not taken for sent at once."""
-    member = Member("one", "one 1", Hello("1", "host", "any", "egress"))
+    member = Member("one", LaneShare("egress", 0.0), Hello("1", "host", "any", "egress"))
     sent = [
         at
         for stamp, arrived in ((1.0, 1.3), (1.2, 1.2))
