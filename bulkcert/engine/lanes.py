@@ -14,11 +14,10 @@ from bulkcert.engine.progress import LaneProgress, Progress, Stop
 from bulkcert.engine.refusals import Renewal, refusal, report
 from bulkcert.errors import ExitStatus
 from bulkcert.service.client import Client, RegionalClient, Response
-from bulkcert.service.codes import NO_DATA, READING_REFUSED, WRONG_ECHO, Verdict
+from bulkcert.service.codes import FINAL, NO_DATA, READING_REFUSED, WRONG_ECHO, Verdict
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import OPERATIONS, Operation
 
-_FINAL = frozenset({Verdict.DONE, Verdict.NOT_FOUND, Verdict.FAILED, Verdict.UNRECOGNIZED})
 _REFUSED = frozenset({Verdict.STOP, Verdict.NOT_SENT, Verdict.REFRESH, Verdict.SIGN_AGAIN})
 """What says that a call was not even examined."""
 
@@ -167,7 +166,7 @@ class Lanes:
             if answer.verdict is Verdict.REFRESH and (stop := await self.renewal.after(answer, operation)):
                 self.stop(stop)
             refused, unanswered = refused and answer.verdict in _REFUSED, unanswered or answer.may_be_done
-            if answer.verdict in _FINAL or _is_tolerated(answer, operation):
+            if answer.verdict in FINAL or _is_tolerated(answer, operation):
                 return CallResult(answer, attempts, final=True, again=False, unanswered=unanswered, refused=refused)
             if self._outage(parameters).ongoing:
                 charged += await self._probe(lane, parameters)
