@@ -184,10 +184,9 @@ def show_idle(run: Run) -> None:
 
 def _cas(run: Run) -> str:
     """Names the CAs of the list: the largest few, or for an action on CAs as many as a person can check."""
-    check = run.check
-    total = len(check.rows_by_ca) + bool(check.rows_of_other_cas)
+    check, total = run.check, run.check.ca_count
     largest = islice(check.rows_by_ca.items(), CAS_NAMED if run.job.action.by_device else CAS_SHOWN)
     named = [f"{ca_named(ca)} ({counted(rows, 'row')})" for ca, rows in largest]
     more = f" {tr('and {count:,} more', count=total - len(named))}" if total > len(named) else ""
-    count = f"{len(check.rows_by_ca):,}" + tr(" or more") * bool(check.rows_of_other_cas)
+    count = f"{len(check.rows_by_ca):,}" + tr(" or more") * (total > len(check.rows_by_ca))
     return f"{count}{tr(': ')}{tr(', ').join(named)}{more}"
