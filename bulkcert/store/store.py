@@ -154,13 +154,7 @@ class Store:
                 self.note(ended_at=now_ms(), exit_status=int(exit_status), **more)
 
     def stopped(self, exit_status: int, message: str, advice: str) -> None:
-        """Notes how this session has stopped whose end cannot be kept; a full disk often takes so little.
-
-        Args:
-            exit_status: Of the command.
-            message: Why.
-            advice: What to do about it.
-        """
+        """Notes how this session has stopped whose end cannot be kept; a full disk often takes so little."""
         if self.session:
             with contextlib.suppress(sqlite3.Error):
                 self.note(exit_status=int(exit_status), stopped=message, advice=advice)
@@ -196,11 +190,7 @@ class Store:
             await self._synced.wait()
 
     async def commit_groups(self, on_failure: Callable[[sqlite3.Error], None]) -> None:
-        """Writes what is added, group by group, until cancelled.
-
-        Args:
-            on_failure: Called once if the disk refuses; from then on nothing is written.
-        """
+        """Writes what is added, group by group, until cancelled; if the disk refuses, says so once."""
         while self.failure is None:
             await self._wanted.wait()
             with anyio.move_on_after(SYNC_AFTER_S):
@@ -267,12 +257,7 @@ class Store:
         return 2 * sum(rows) + len(rows) * self.session * CLAIMED_BY
 
     def reopen(self, condition: str, parameters: Iterable[object] = ()) -> int:
-        """Takes up again rows that have an outcome; returns how many.
-
-        Args:
-            condition: Which, as SQL over ``certificate``.
-            parameters: Of the condition.
-        """
+        """Takes up again rows that have an outcome, by a condition over ``certificate``; returns how many."""
         statement = f"UPDATE certificate SET again = 1 WHERE newest IS NOT NULL AND NOT again AND ({condition})"  # noqa: S608 - ours
         with self.transaction() as db:
             return db.execute(statement, tuple(parameters)).rowcount
