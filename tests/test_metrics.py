@@ -215,16 +215,6 @@ def test_undo_leaves_the_metrics_of_the_run_alone(place, tmp_path):
     assert place.file.read_bytes() == before
 
 
-def test_rehearsal_has_metrics_of_its_own(tmp_path):
-    """A rehearsal of a job must not pass for a night: its metrics stand beside its results."""
-    write_devices(tmp_path / "in.csv", 5)
-    where = ("--metrics-file", tmp_path / "real.prom")
-    here("rehearse", "inactivate-device", tmp_path / "in.csv", "-o", tmp_path / "r.csv", *where).ended(0)
-
-    assert not (tmp_path / "real.prom").exists()
-    assert 'outcome="succeeded",rehearsal="true"} 5.0' in (tmp_path / "r.rehearsal.prom").read_text()
-
-
 @contextmanager
 def under_way(place, *more):
     """Starts a run that goes on until it is ended, and yields it once it calls."""

@@ -28,10 +28,7 @@ def seeded(settings: Settings, path: Path) -> Iterator[SeededCertificate]:
         BulkcertError: The list cannot be used.
     """
     action, draw = ACTIONS[settings.seed_for], settings.fault_seed
-    columns: dict[str, Any] = {
-        "device_column": settings.seed_device_column or None,
-        "ca_column": settings.seed_ca_column or None,
-    }
+    columns: dict[str, Any] = {"device_column": settings.seed_device_column, "ca_column": settings.seed_ca_column}
     if settings.seed_instance_column:
         columns["instances"] = InstanceSource(instance_column=settings.seed_instance_column, endpoint=True)
     # A generator for each share, so that the same certificates are unregistered whatever else is asked for.

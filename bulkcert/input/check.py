@@ -54,7 +54,6 @@ class Check(msgspec.Struct, frozen=True):
             protected) and the code ``fault`` (0 for a duplicate). Ten bytes a row: the words are made batch by batch.
         rows_by_ca: Valid rows of each CA by its key (``ca_key``), duplicates included, most rows first; the first
             100,000 CAs. Rows that are protected do not count.
-        rows_of_other_cas: Valid rows of the CAs that are not in ``rows_by_ca``.
         protected_by: Name of the list that protects rows, safe on a terminal; empty without one.
         protection: How many serials are protected and how many rows that concerns, in words; empty without a list.
         protected_cas: CAs of ``rows_by_ca`` that are on that list, or have a protected row.
@@ -77,7 +76,6 @@ class Check(msgspec.Struct, frozen=True):
     first_protected: tuple[InvalidRow, ...]
     settled: pl.DataFrame
     rows_by_ca: Mapping[str, int]
-    rows_of_other_cas: int
     protected_by: str
     protection: str
     protected_cas: frozenset[str]
@@ -90,6 +88,12 @@ class Check(msgspec.Struct, frozen=True):
     def several_instances(self) -> bool:
         """Whether each row is of the instance that it names, since they are not all of one."""
         return len(self.instances) > 1
+
+    @property
+    def ca_count(self) -> int:
+        """CAs of valid rows that are not protected; one more than are counted where not all are."""
+        counted = sum(self.rows_by_ca.values())
+        return len(self.rows_by_ca) + (counted < self.rows - self.invalid - self.protected)
 
     @property
     def callable(self) -> int:

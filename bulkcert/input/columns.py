@@ -19,18 +19,19 @@ _LIKELY_DEVICE = re.compile(rf"(?i)^(?!.*(?:{_LIKELY_CA.pattern[4:]})).*(?:devic
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
-def confirm_header(file: str, columns: Sequence[str], named: Sequence[str | None]) -> None:
+def confirm_header(file: str, columns: Sequence[str], named: Sequence[str]) -> None:
     """Refuses a CSV file whose first line is a row already: taken for the header, it would be lost.
 
     Args:
         file: What messages call it.
         columns: What is on its first line: data if there is a serial, and none of the names that are looked for.
-        named: Names of columns that were given by options; one that is a serial is the first row all the same.
+        named: Names of columns that were given by options, empty where none was; one that is a serial is the first
+            row all the same.
 
     Raises:
         BulkcertError: INPUT_INVALID.
     """
-    given = {name for name in named if name is not None and not (_VALUE.fullmatch(name) and len(name) > _LONGEST_DATE)}
+    given = {name for name in named if name and not (_VALUE.fullmatch(name) and len(name) > _LONGEST_DATE)}
     names = {"devicesn", "casn", "sn"}.intersection(map(_plain, columns)) or set(columns) & given
     if any(map(_VALUE.fullmatch, columns)) and not names:
         line = {1: "CaSn", 2: "DeviceSn,CaSn"}.get(len(columns), "DeviceSn,CaSn,...")
@@ -41,7 +42,7 @@ def confirm_header(file: str, columns: Sequence[str], named: Sequence[str | None
 
 
 def find_keys(
-    place: str, columns: Sequence[str], *, by_device: bool, device_column: str | None, ca_column: str | None
+    place: str, columns: Sequence[str], *, by_device: bool, device_column: str, ca_column: str
 ) -> tuple[str, ...]:
     """Returns the columns that together say which certificate is meant, that of the CA last.
 
@@ -49,13 +50,13 @@ def find_keys(
         place: The file, for messages.
         columns: Its columns.
         by_device: Whether a row means a device certificate rather than a CA.
-        device_column: Exact name of the column of the device serials, or None to look for it.
-        ca_column: Exact name of the column of the CA serials, or None to look for it.
+        device_column: Exact name of the column of the device serials; empty to look for it.
+        ca_column: Exact name of the column of the CA serials; empty to look for it.
 
     Raises:
         BulkcertError: INPUT_INVALID: they are not found for certain.
     """
-    wanted: dict[str, tuple[Sequence[str], str | None]] = {"--ca-column": (("CaSn", "Sn"), ca_column)}
+    wanted: dict[str, tuple[Sequence[str], str]] = {"--ca-column": (("CaSn", "Sn"), ca_column)}
     if by_device:
         wanted = {"--device-column": (("DeviceSn",), device_column), "--ca-column": (("CaSn",), ca_column)}
     found = {option: find_column(place, columns, names, option, chosen) for option, (names, chosen) in wanted.items()}
@@ -72,9 +73,7 @@ def find_keys(
     return keys
 
 
-def find_column(
-    place: str, columns: Sequence[str], names: Sequence[str], option: str, chosen: str | None
-) -> str | None:
+def find_column(place: str, columns: Sequence[str], names: Sequence[str], option: str, chosen: str) -> str | None:
     """Returns the column that an option names, or that has the first name which one has; None if there is none.
 
     Raises:

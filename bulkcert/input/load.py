@@ -37,8 +37,8 @@ class _Loading:
     """
 
     by_device: bool
-    device_column: str | None
-    ca_column: str | None
+    device_column: str
+    ca_column: str
     trust_serials: bool
     protection: Protection | None
     pinning: Pinning
@@ -153,8 +153,8 @@ def load(
     pinned: Path,
     *,
     by_device: bool,
-    device_column: str | None = None,
-    ca_column: str | None = None,
+    device_column: str = "",
+    ca_column: str = "",
     trust_serials: bool = False,
     protection: Protection | None = None,
     instances: InstanceSource | None = None,
@@ -168,8 +168,8 @@ def load(
         pinned: The Parquet file to write, which must not exist; mode 0600, whole but not yet durable. On an error
             nothing is left of it.
         by_device: Whether a row means a device certificate (``DeviceSn`` and ``CaSn``) or a CA (``CaSn`` or ``Sn``).
-        device_column: Exact name of the column of the device serials, or None to look for it.
-        ca_column: Exact name of the column of the CA serials, or None to look for it.
+        device_column: Exact name of the column of the device serials; empty to look for it.
+        ca_column: Exact name of the column of the CA serials; empty to look for it.
         trust_serials: Whether serials that all look like rounded numbers are taken as they are.
         protection: The rows that must not be called, opened for the same kind of action.
         instances: Where it is said which instance a row is of; None where that does not matter.
