@@ -39,6 +39,7 @@ class TestMeaning:
             ("CaSn\na\nc\n", [1, 2, 4], [1, 2, 4]),
             ("Sn,CaSn\nx,b\n", [3], [3]),
             ("DeviceSn,CaSn\n4,d\n,d\n", [], []),
+            ("DeviceSn,CaSn\na,d\n", [], []),
             ("Sn\na\n3\n", [1, 2, 3], [1, 2]),
         ],
     )
