@@ -161,10 +161,6 @@ def sha256_of(path: Path) -> str:
 def refuse_taken(output: Path, *, overwrite: bool) -> None:
     """Refuses a file that is there and may not be replaced; the results of a run never may.
 
-    Args:
-        output: The file.
-        overwrite: Whether it may replace another.
-
     Raises:
         BulkcertError: It may not be written.
     """
@@ -185,13 +181,7 @@ def refuse_taken(output: Path, *, overwrite: bool) -> None:
 
 
 def cannot_write(output: Path, error: BaseException, advice: str = "") -> BulkcertError:
-    """Returns the error of a file that cannot be written.
-
-    Args:
-        output: The file.
-        error: Why.
-        advice: What to do next; by default what fits the system's error, for a file that -o names.
-    """
+    """Returns the error of a file that cannot be written; by default its advice is for one that -o names."""
     # Where the place itself is wrong the same command would fail again.
     elsewhere = _ADVICE.get(_number(output, error), "")
     advice = advice or elsewhere or "Make room, or name a file elsewhere with -o."

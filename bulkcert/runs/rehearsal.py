@@ -27,7 +27,7 @@ from bulkcert.runs.options import Options
 from bulkcert.runs.reading_list import pin
 from bulkcert.runs.target import cannot_send_from, confirm_region, located
 from bulkcert.service.actions import ACTIONS, Action, ActionName
-from bulkcert.service.credentials import FixedCredentials, without_credentials
+from bulkcert.service.credentials import without_credentials
 from bulkcert.store.paths import default_results
 
 INSTANCE = "post-cn-rehearsal"
@@ -51,10 +51,6 @@ class Rehearsal:
     job: ResolvedJob
     emulator: Running
     fault_seed: int | None
-
-    def provider(self) -> FixedCredentials:
-        """Returns the emulator's own credentials."""
-        return FixedCredentials(CREDENTIALS)
 
 
 @contextmanager
@@ -184,9 +180,9 @@ def lanes_of(addresses: tuple[str, ...], folder: Path) -> Iterator[dict[str, Any
         yield {}
         return
     from bulkcert.fleet.keys import make_keys  # noqa: PLC0415 - for several machines alone
-    from bulkcert.runs.cluster import confirm_installed  # noqa: PLC0415
+    from bulkcert.fleet.network import load  # noqa: PLC0415
 
-    confirm_installed()
+    load()
     keys, url = folder / "keys", f"tls://127.0.0.1:{_free_port()}"
     make_keys(keys, len(addresses), days=1)
     own = {
