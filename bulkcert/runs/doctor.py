@@ -14,11 +14,9 @@ from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.command_options import DoctorOptions, carried
 from bulkcert.runs.options import ServiceOptions
+from bulkcert.runs.policy import may_read
 from bulkcert.runs.target import refuse, resolve_target
-from bulkcert.service.client import Response
-from bulkcert.service.codes import READING_REFUSED
 from bulkcert.service.operations import OPERATIONS, Operation
-from bulkcert.service.verdicts import Verdict
 
 FIRST = OPERATIONS["ListCaCertificate"]
 """What is called first, and from every source address: it needs no serial."""
@@ -112,17 +110,10 @@ class Examination:
     def permissions(self) -> dict[str, bool | None]:
         """Whether each RAM action that reads is granted; None where no answer says so."""
         results = {each.ram_action: self.by_operation.get(each.name) for each in READING}
-        return {action: None if result is None else _may(result.answer) for action, result in results.items()}
+        return {action: None if result is None else may_read(result.answer) for action, result in results.items()}
 
     @property
     def clock_ahead_s(self) -> float | None:
         """How far this machine's clock is ahead of the service's, in seconds, to about a second; None if not known."""
         ahead = (result.answer.clock_ahead_s for result in self.by_operation.values())
         return next((seconds for seconds in ahead if seconds is not None), None)
-
-
-def _may(answer: Response) -> bool | None:
-    """Returns whether an answer shows that reading is permitted; None where it shows neither."""
-    if answer.page is not None or answer.verdict is Verdict.NOT_FOUND:
-        return True
-    return False if answer.code in READING_REFUSED else None

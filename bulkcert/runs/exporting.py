@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -109,10 +109,7 @@ def rewrite(files: RunFiles, *, guards: bool) -> Written:
         NoRunError: There is no such run.
         BulkcertError: A session is running, or they cannot be written.
     """
-    opened = open_existing(files, proves=False)
-    try:
+    with closing(open_existing(files, proves=False)) as opened:
         written = opened.write_results(guards=guards)
         summarize(opened, written)
-    finally:
-        opened.close()
     return written

@@ -2,12 +2,12 @@
 
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from bulkcert.engine.limits import Limit, Target
+from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.results import SUFFIXES_SHOWN, suffix_of
 from bulkcert.runs.converters import LARGEST_NUMBER, short
 from bulkcert.runs.opened import same_service
@@ -25,18 +25,34 @@ MOST_DAYS = 36_525
 DATE = re.compile(r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")
 """A date as ``{date}`` of a job file writes it."""
 
-DEMANDED = "--{} is missing, and --require demands it"
+_DEMANDED = "--{} is missing, and --require demands it"
+_BIND = "To bind a run, new or begun: bulkcert run --plan FILE.plan.json --approver-key FILE -o RESULTS"
 
 WRONG_SIZE = "See whether the export went wrong; if it did not, change the number."
 """What to do about a list of a length that was not expected."""
 
 
-class ResolvedJob(Target, frozen=True, kw_only=True):
-    """What a run does, resolved and checked.
+class ListTarget(Target, frozen=True, kw_only=True):
+    """What is asked for each row of a list, and of which service.
 
     Attributes:
         action: What is asked for each row.
         inputs: The files of the list, as they are named to people.
+    """
+
+    action: Action
+    inputs: tuple[Path, ...]
+
+    @property
+    def list_name(self) -> str:
+        """The list, for messages."""
+        return ", ".join("standard input" if str(path) == "-" else str(path) for path in self.inputs)
+
+
+class ResolvedJob(ListTarget, frozen=True, kw_only=True):
+    """What a run does, resolved and checked.
+
+    Attributes:
         source: Where the list is read: these files, or a list that was pinned.
         results: The results file.
         max_errors: When to give up.
@@ -46,8 +62,6 @@ class ResolvedJob(Target, frozen=True, kw_only=True):
         typed: The command that rehearses it, as it was typed.
     """
 
-    action: Action
-    inputs: tuple[Path, ...]
     source: tuple[Path, ...]
     results: Path
     max_errors: Limit
@@ -60,16 +74,6 @@ class ResolvedJob(Target, frozen=True, kw_only=True):
     def files(self) -> RunFiles:
         """The files of the run."""
         return RunFiles(self.results, self.options.state_dir)
-
-    @property
-    def list_name(self) -> str:
-        """The list, for messages."""
-        return list_name(self.inputs)
-
-
-def list_name(inputs: Sequence[Path]) -> str:
-    """Returns what messages call a list of some files."""
-    return ", ".join("standard input" if str(path) == "-" else str(path) for path in inputs)
 
 
 def resolve(
@@ -155,7 +159,23 @@ def resolve_limits(options: CallOptions, problems: list[str]) -> Limit:
 def check_required(options: ApprovalOptions, problems: list[str]) -> None:
     """Adds what ``--require`` names and nobody has given to the problems."""
     given = {"ticket": options.ticket, "reason": options.reason, "approved-by": options.approved_by}
-    problems.extend(DEMANDED.format(name) for name in options.require if not given.get(name, "of a run").strip())
+    problems.extend(_DEMANDED.format(name) for name in options.require if not given.get(name, "of a run").strip())
+
+
+def confirm_required(options: ApprovalOptions, plan: PlanRecord | None, way_on: str = _BIND) -> None:
+    """Confirms that what changes is bound to a plan, and to a signed one, where ``--require`` demands it.
+
+    Args:
+        options: As typed.
+        plan: What it is bound to.
+        way_on: What to do where it is not; not every command can be bound.
+
+    Raises:
+        BulkcertError: USAGE: it is not.
+    """
+    given = {"plan": plan is not None, "approver-key": plan is not None and bool(plan.signed_by)}
+    if missing := [_DEMANDED.format(name) for name in options.require if not given.get(name, True)]:
+        raise BulkcertError(ExitStatus.USAGE, "\n  ".join(missing), f"No calls were made. {way_on}")
 
 
 def change_of(options: ApprovalOptions, plan: PlanRecord | None = None) -> ChangeRecord:

@@ -15,8 +15,8 @@ from bulkcert.input import Check, PinnedList
 from bulkcert.log import bind
 from bulkcert.output.files import cannot_write, sha256_of, sync_directory
 from bulkcert.output.results import prove_columns
-from bulkcert.runs.approval import confirm_list, confirm_required
-from bulkcert.runs.job import ResolvedJob
+from bulkcert.runs.approval import confirm_list
+from bulkcert.runs.job import ResolvedJob, confirm_required
 from bulkcert.runs.opened import OpenRun, pinned_of, remove, remove_folder
 from bulkcert.runs.reading_list import pin
 from bulkcert.runs.resuming import differences_of, protected_of, reopen, resume_earlier

@@ -1,11 +1,14 @@
-"""The minimal RAM policy for what a run calls (reference, section 1, RAM). Pure."""
+"""Permissions: the minimal RAM policy for what a run calls (reference, section 1, RAM), and what shows them. Pure."""
 
 import msgspec
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.options import PreflightMode
 from bulkcert.service.actions import ACTIONS, Action
+from bulkcert.service.client import Response
+from bulkcert.service.codes import READING_REFUSED
 from bulkcert.service.operations import INSTANCE_ACCESS, OPERATIONS, Operation
+from bulkcert.service.verdicts import Verdict
 
 ANY = "*"
 """In a resource, in place of what is not given."""
@@ -66,6 +69,13 @@ def operations(action: Action, preflight: PreflightMode, *, verify: bool, undo: 
     if not action.by_device:  # what it hits is counted
         called.append(COUNTING)
     return called
+
+
+def may_read(answer: Response) -> bool | None:
+    """Returns whether an answer shows that reading is permitted; None where it shows neither."""
+    if answer.page is not None or answer.verdict is Verdict.NOT_FOUND:
+        return True
+    return False if answer.code in READING_REFUSED else None
 
 
 def ram_actions(called: list[Operation]) -> list[str]:

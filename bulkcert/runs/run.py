@@ -23,7 +23,7 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check
 from bulkcert.output.evidence import serials_in
 from bulkcert.output.summary import Summary
-from bulkcert.runs.found import CAS_COUNTED, Found, Registered, count_devices, worth_counting
+from bulkcert.runs.found import Found, Registered, count_devices, worth_counting
 from bulkcert.runs.instances import ask_anything, ask_instances
 from bulkcert.runs.job import ResolvedJob, change_of
 from bulkcert.runs.opened import OpenRun
@@ -247,7 +247,7 @@ class Run(msgspec.Struct):
             await anyio.to_thread.run_sync(lambda: sightings.expect(opened.frames(without=left)))
             count_to = {}
             if self.found is not None and action.by_ca:  # somebody is asked, and may rather call their CA
-                count_to = worth_counting(sightings.rows_by_ca(), islice(self.check.rows_by_ca, CAS_COUNTED))
+                count_to = worth_counting(sightings.rows_by_ca(), self.check.rows_by_ca)
             reader = StateReader(lanes, action, sightings, count_to)
             scanned = await reader.read(one_by_one=opened.batches(without=left) if mode == "always" else None)
             if self.found is not None:

@@ -183,9 +183,9 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
     """
     store = opened.store
     try:
-        rows, digest, formulas = opened.write_results()
+        written = opened.write_results()
         reached = opened.status()
-        _confirm_sum(reached, rows)
+        _confirm_sum(reached, written.rows)
     except BulkcertError as error:
         store.stopped(error.status, stop.message if stop else error.message, stop.advice if stop else error.advice)
         if stop is None:
@@ -206,15 +206,11 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
         early = stop is not None and status not in (ExitStatus.OK, ExitStatus.INCOMPLETE)
         reason = {"stopped": stop.message, "advice": stop.advice, "stop_code": stop.code} if stop and early else {}
         store.end(status, **reason)
-    store.seal(digest)
-    ended = opened.status()
-    failed = write_failed(ended, opened.pinned, store.read, guards=opened.guards)
-    summary = summary_of(ended, opened.pinned, store.db, digest, failed)
-    summary = msgspec.structs.replace(summary, formulas=formulas)
+    summary, _ = _summarized(opened, written)
     if store.failure and stop is not None:
         # The store could not take its end; what people are shown must not wait for that.
         summary = msgspec.structs.replace(summary, exit_status=int(status), stopped=stop.message, advice=stop.advice)
-    write_summary(ended, summary)
+    write_summary(opened.files, summary)
     return summary
 
 
@@ -231,17 +227,23 @@ def summarize(opened: OpenRun, written: Written | None) -> FailedRows | None:
     Raises:
         BulkcertError: They cannot be written.
     """
-    status = opened.status()
-    if status.doing is None or not opened.files.results.exists():
+    if opened.doing is None or not opened.files.results.exists():
         return None
-    failed = write_failed(status, opened.pinned, opened.store.read, guards=opened.guards)
     if written is None:
         with Path(os.devnull).open("wb") as nowhere:  # every row is proved
             written = opened.write_results(into=nowhere)
-    opened.store.seal(written.digest)
-    summary = summary_of(status, opened.pinned, opened.store.db, written.digest, failed)
-    write_summary(status, msgspec.structs.replace(summary, formulas=written.formulas))
+    summary, failed = _summarized(opened, written)
+    write_summary(opened.files, summary)
     return failed
+
+
+def _summarized(opened: OpenRun, written: Written) -> tuple[Summary, FailedRows | None]:
+    """Seals results that were written, and writes the failed rows; returns the summary of all that."""
+    opened.store.seal(written.digest)
+    status = opened.status()
+    failed = write_failed(status, opened.pinned, opened.store.read, guards=opened.guards)
+    summary = summary_of(status, opened.pinned, opened.store.db, written.digest, failed)
+    return msgspec.structs.replace(summary, formulas=written.formulas), failed
 
 
 def _confirm_sum(status: RunStatus, rows: Counter[Outcome]) -> None:

@@ -17,9 +17,8 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, annotated
 from bulkcert.log import bind
 from bulkcert.output.summary import Summary
-from bulkcert.runs.approval import confirm_required
 from bulkcert.runs.found import Found, count_devices
-from bulkcert.runs.job import check_required, resolve_limits
+from bulkcert.runs.job import check_required, confirm_required, resolve_limits
 from bulkcert.runs.opened import OpenRun, is_in
 from bulkcert.runs.options import CallOptions
 from bulkcert.runs.session import after_reads, confirm_read, finalize, session, summarize
