@@ -174,7 +174,7 @@ class OpenRun(msgspec.Struct):
                 sync_file(self.pinned.path)
                 sync_directory(self.files.folder)
         except OSError as error:
-            raise cannot_write(self.pinned.path, error) from error
+            raise cannot_write(self.pinned.path, error, folder_of=self.files) from error
         secret = NotifyOptions.__dataclass_fields__
         given = {name: value for name, value in asdict(options).items() if name not in secret}
         self.store.begin(

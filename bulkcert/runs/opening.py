@@ -153,7 +153,7 @@ def _lock(files: RunFiles) -> FileIO:
     try:
         return lock.take(files.lock)
     except OSError as error:
-        raise cannot_write(files.folder, error) from error
+        raise cannot_write(files.folder, error, folder_of=files) from error
 
 
 def _confirm_own(files: RunFiles, asked: Asked) -> None:
@@ -190,7 +190,7 @@ def make_folder(files: RunFiles) -> bool:
             "Remove it, or name other results with -o. No calls were made.",
         ) from None
     except OSError as error:
-        raise cannot_write(files.folder, error) from error
+        raise cannot_write(files.folder, error, folder_of=files) from error
     return True
 
 
@@ -212,7 +212,7 @@ def _store(files: RunFiles, *, overwrite: bool) -> Store:
     try:
         files.remove_store()
     except OSError as error:
-        raise cannot_write(files.store, error) from error
+        raise cannot_write(files.store, error, folder_of=files) from error
     return Store(files.store)
 
 
