@@ -239,7 +239,7 @@ async def _undo(
     started = time.monotonic()
     with closing(await to_thread.run_sync(open_existing, files)) as opened:
         confirm_real(files, opened.asked, "undo")
-        there = partial(open_undo, opened, opened.where(options), include_unknown=include_unknown)
+        there = partial(open_undo, opened, options, include_unknown=include_unknown)
         undoing = await to_thread.run_sync(there)
         if not undoing.rows and not undoing.has_to_end:
             return await to_thread.run_sync(undoing.nothing)

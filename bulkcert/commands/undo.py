@@ -70,7 +70,7 @@ def _executed(
     with calling.held(opened):
         if not rehearsal:
             confirm_real(files, opened.asked, "undo")
-        undo_ = open_undo(opened, opened.where(options), include_unknown=include_unknown)
+        undo_ = open_undo(opened, options, include_unknown=include_unknown)
         if not options.quiet:
             with speaking(options.language):
                 question.show_undo(undo_)

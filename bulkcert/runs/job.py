@@ -11,7 +11,7 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.results import SUFFIXES_SHOWN, suffix_of
 from bulkcert.runs.converters import LARGEST_NUMBER, short
 from bulkcert.runs.opened import same_service
-from bulkcert.runs.options import ApprovalOptions, CallOptions, Options, PreflightOptions, SizeOptions
+from bulkcert.runs.options import ApprovalOptions, CallOptions, ListOptions, Options, SizeOptions
 from bulkcert.runs.planned import KeptPlan
 from bulkcert.runs.target import refuse_job, resolve_target
 from bulkcert.service.actions import ACTIONS, Action, ActionName
@@ -115,7 +115,7 @@ def resolve(
         problems.append(f"--cluster: {action} must be on disk before each call, and lanes elsewhere have no such disk")
     if options.overwrite and options.retry:
         problems.append("--overwrite and --retry exclude each other: the one drops what the other goes by")
-    check_list_options(options, options, problems)
+    check_list_options(options, problems)
     check_required(options, problems)
     if plan is not None:
         _check_planned(plan, action, service, options, problems)
@@ -123,7 +123,7 @@ def resolve(
     if options.metrics_file is not None and options.metrics_file.suffix != ".prom":
         reason = "the node exporter reads no other file"
         problems.append(f"--metrics-file {options.metrics_file} must end in .prom: {reason}")
-    refuse_job(problems, command, options, options)
+    refuse_job(problems, command, options)
     return ResolvedJob(
         **msgspec.structs.asdict(service),
         action=ACTIONS[action],
@@ -202,11 +202,11 @@ def _check_planned(plan: KeptPlan, action: str, service: Target, options: Option
     problems.extend(f"--{name}: {now} is more than was planned, {plan.options[name]}" for name, now in above)
 
 
-def check_list_options(size: SizeOptions, preflight: PreflightOptions, problems: list[str]) -> None:
+def check_list_options(options: ListOptions, problems: list[str]) -> None:
     """Adds what is wrong with the options on the list and its protection to the problems."""
-    if preflight.skip_protected and preflight.protect is None:
+    if options.skip_protected and options.protect is None:
         problems.append("--skip-protected needs --protect, the list of what is protected")
-    least, most = size.min_rows, size.max_rows
+    least, most = options.min_rows, options.max_rows
     for option, value in (("--min-rows", least), ("--max-rows", most)):
         if value is not None and value < 0:
             problems.append(f"{option} must be at least 0, not {value}")

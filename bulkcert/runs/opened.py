@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 import httpx
 import msgspec
@@ -34,8 +34,6 @@ from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Asked, PlanRecord, Session, SessionKind
 from bulkcert.store.status import RunStatus, status_in
 from bulkcert.store.store import Store
-
-Options = TypeVar("Options", bound=ServiceOptions)
 
 
 class OpenRun(msgspec.Struct):
@@ -128,33 +126,25 @@ class OpenRun(msgspec.Struct):
         guards = guards and self.guards
         return write_results(self.files.results, self.pinned, self.store.read, guards=guards, into=into)
 
-    def where(self, options: Options) -> Options:
-        """Returns options that lead to where the run was made.
-
-        Raises:
-            BulkcertError: They name another instance or lead to another service.
-        """
-        asked = self.asked
-        confirm_instance(self.files, asked, options.instance)
-        there = replace(options, instance=asked.instance)
-        if not (options.endpoint or options.region):
-            return replace(there, endpoint=asked.endpoint)
-        problems: list[str] = []
-        endpoint = str(resolve_target(there, problems, named_by_rows=True).endpoint)
-        if not problems and not same_service(endpoint, asked.endpoint):
-            raise _elsewhere(self.files, f"from {asked.at}, not from {endpoint}", "--endpoint and --region")
-        return there
-
     def target(self, options: ServiceOptions, problems: list[str]) -> Target:
         """Returns the service of the run.
 
         Args:
-            options: As typed, leading to where it was made (``where``).
+            options: As typed; what they do not name is that of the run.
             problems: What is wrong with them is added; the result is of no use then.
+
+        Raises:
+            BulkcertError: INPUT_INVALID: they name another instance, or lead to another service.
         """
-        several = self.asked.instances
-        service = resolve_target(options, problems, named_by_rows=True)  # none of its rows may have one
-        endpoints = {instance: httpx.URL(str(service.endpoint) or there) for instance, there in several.items()}
+        asked = self.asked
+        confirm_instance(self.files, asked, options.instance)
+        endpoint = options.endpoint or ("" if options.region else asked.endpoint)
+        there = replace(options, instance=asked.instance, endpoint=endpoint)
+        service = resolve_target(there, problems, named_by_rows=True)  # none of its rows may have one
+        if not problems and not same_service(str(service.endpoint), asked.endpoint):
+            text = f"from {asked.at}, not from {service.endpoint}"
+            raise _elsewhere(self.files, text, "--endpoint and --region")
+        endpoints = {instance: httpx.URL(str(service.endpoint) or at) for instance, at in asked.instances.items()}
         return msgspec.structs.replace(service, instances=endpoints)
 
     def begin(self, kind: SessionKind, options: Any, credentials: Credentials | None, **more: object) -> None:

@@ -122,15 +122,11 @@ def _earlier(job: ResolvedJob, store: Store) -> Asked | None:
 
 def _opened(job: ResolvedJob, new: OpenRun, earlier: Asked | None, check: Check) -> Run:
     """Returns a run in the draft of its store: the one over the list that was read, or an earlier one of the same."""
-    store, opened = new.store, new
-    replaces = False
-    if earlier is not None and not queries.may_have_called(store.db):
-        replaces = bool(differences_of(earlier, new.asked))
-    if replaces:
-        earlier = None
+    store, opened, protected, replaces = new.store, new, list[int](), False
+    if earlier is not None and not queries.may_have_called(store.db) and differences_of(earlier, new.asked):
+        earlier, replaces = None, True
     if earlier is None:
         store.describe(new.asked)
-        protected = []
     else:
         opened = resume_earlier(new, earlier)
         protected = protected_of(opened, job.options.protect)

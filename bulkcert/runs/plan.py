@@ -52,10 +52,10 @@ def resolve_question(action: ActionName, inputs: tuple[Path, ...], options: Plan
     """
     problems: list[str] = []
     service = resolve_target(options, problems, named_by_rows=True)
-    check_list_options(options, options, problems)
+    check_list_options(options, problems)
     if options.output is not None and not options.output.name.endswith(SUFFIX):
         problems.append(f"-o {options.output} must end in {SUFFIX}: it is the plan that is kept, not results")
-    refuse_job(problems, "plan", options, options)
+    refuse_job(problems, "plan", options)
     return Question(**msgspec.structs.asdict(service), action=ACTIONS[action], inputs=inputs, options=options)
 
 

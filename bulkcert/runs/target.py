@@ -19,7 +19,7 @@ from bulkcert.engine.pacer import lane_cap
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.language import later
 from bulkcert.runs.cluster import is_loopback, resolve_cluster
-from bulkcert.runs.options import ACCOUNT_LIMIT, ADDRESS_LIMIT, ColumnOptions, ServiceOptions
+from bulkcert.runs.options import ACCOUNT_LIMIT, ADDRESS_LIMIT, ListOptions, ServiceOptions
 from bulkcert.service.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_host
 from bulkcert.words import nearest
 
@@ -39,14 +39,14 @@ _THROTTLED = "above which the service throttles all that call on it"
 _RAISED = "--limits-raised says that the service has raised yours"
 
 
-def refuse_job(problems: list[str], command: str, options: ServiceOptions, columns: ColumnOptions) -> None:
+def refuse_job(problems: list[str], command: str, options: ListOptions) -> None:
     """Refuses options of a job, with what they leave to its list as well, which nobody has read yet.
 
     Raises:
         BulkcertError: There is something wrong.
     """
-    source = instance_source(options, columns)
-    given = columns.instance_column or None, columns.region_column or None
+    source = instance_source(options)
+    given = options.instance_column or None, options.region_column or None
     refuse([*problems, *source.missing(*given)] if problems else [], command)
 
 
@@ -150,21 +150,20 @@ def located(service: Located, check: "Check", *, vpc: bool) -> Located:
     return service
 
 
-def instance_source(options: ServiceOptions, columns: ColumnOptions, *, optional: bool = False) -> "InstanceSource":
+def instance_source(options: ListOptions, *, optional: bool = False) -> "InstanceSource":
     """Returns where it is said which instance a row is of.
 
     Args:
         options: As typed.
-        columns: The same.
         optional: Whether a list that does not say it is of use without ``--instance``.
     """
     from bulkcert.input import InstanceSource  # noqa: PLC0415 - it loads what reads lists, which a lane has none of
 
     return InstanceSource(
         instance=options.instance.strip(),
-        instance_column=columns.instance_column,
+        instance_column=options.instance_column,
         region=options.region,
-        region_column=columns.region_column,
+        region_column=options.region_column,
         endpoint=bool(options.endpoint),
         optional=optional,
     )

@@ -191,7 +191,7 @@ def open_undo(opened: OpenRun, options: CallOptions, *, include_unknown: bool | 
 
     Args:
         opened: The run.
-        options: As typed, with instance and endpoint of the run.
+        options: As typed.
         include_unknown: Whether rows are undone whose state before is not known; None if nobody has decided.
 
     Raises:

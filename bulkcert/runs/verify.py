@@ -251,7 +251,7 @@ def resolve_reading(opened: OpenRun, options: VerifyOptions) -> Target:
     """
     bind(ticket=options.ticket or None)
     problems: list[str] = []
-    service = opened.target(opened.where(options), problems)
+    service = opened.target(options, problems)
     if options.watch > LONGEST_WATCH_S:
         problems.append(f"--watch must be 30d at most, not {options.watch / 86400:g}d; start it again after that")
     if options.every < SHORTEST_PAUSE_S:
