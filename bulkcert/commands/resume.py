@@ -41,9 +41,7 @@ def resume(results: Path, options: ResumeOptions) -> ExitStatus:
 
 
 def stored_options(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Fills in, as the last layer of options, what an earlier session of the run that is meant was given."""
-    if commands != ("resume",):
-        return
+    """Fills in, as the last layer of its options, what an earlier session of the run that is meant was given."""
     typed = {name: argument.tokens[0].value for argument in arguments for name in argument.names if argument.tokens}
     if "--results" not in typed:
         return

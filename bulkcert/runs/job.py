@@ -16,7 +16,7 @@ from bulkcert.runs.planned import KeptPlan
 from bulkcert.runs.target import refuse_job, resolve_target
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.store.paths import RunFiles, default_results
-from bulkcert.store.schema import ChangeRecord, PlanRecord
+from bulkcert.store.schema import PlanRecord
 from bulkcert.words import counted
 
 MOST_DAYS = 36_525
@@ -178,11 +178,6 @@ def confirm_required(options: ApprovalOptions, plan: PlanRecord | None, way_on: 
         raise BulkcertError(ExitStatus.USAGE, "\n  ".join(missing), f"No calls were made. {way_on}")
 
 
-def change_of(options: ApprovalOptions, plan: PlanRecord | None = None) -> ChangeRecord:
-    """Returns why a change is made, and who has approved it."""
-    return ChangeRecord(options.ticket, options.reason, options.approved_by, plan)
-
-
 def _check_planned(plan: KeptPlan, action: str, service: Target, options: Options, problems: list[str]) -> None:
     """Adds what is otherwise than in the plan to the problems; a run may be slower."""
     endpoint = str(service.endpoint)
@@ -244,14 +239,14 @@ def _check_retention(days: int | None, name: str, problems: list[str]) -> None:
 def _check_results(results: Path, inputs: tuple[Path, ...], problems: list[str]) -> None:
     if not suffix_of(results):
         problems.append(f"--results {results} must end in {SUFFIXES_SHOWN}")
-    foreign = [
-        name for name in map(str, (results, *inputs)) if any("\ud800" <= character <= "\udfff" for character in name)
-    ]
-    problems.extend(f"{name!r}: file names must be UTF-8" for name in foreign)
+    names = map(str, (results, *inputs))
+    problems.extend(f"{name!r}: file names must be UTF-8" for name in names if re.search("[\ud800-\udfff]", name))
     if any(re.match(r"\w+:/", str(path)) for path in inputs):  # not shown: it may hold a secret
         problems.append("INPUT is a URL, and not a file: a second URL of a message wants a --notify of its own")
     # os.path, since Path raises where it may not look; what is wrong with a path is said when it is opened.
     for product, is_what in ((results, "is"), (RunFiles(results).failed, "would have its failed rows in")):
-        there = [path for path in inputs if os.path.exists(product) and os.path.exists(path)]
-        same = (path for path in there if os.path.samefile(product, path))
-        problems.extend(f"--results {results} {is_what} the input itself" for _ in same)
+        problems.extend(
+            f"--results {results} {is_what} the input itself"
+            for path in inputs
+            if os.path.exists(product) and os.path.exists(path) and os.path.samefile(product, path)
+        )

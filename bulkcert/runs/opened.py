@@ -35,6 +35,9 @@ from bulkcert.store.schema import Asked, PlanRecord, Session, SessionKind
 from bulkcert.store.status import RunStatus, status_in
 from bulkcert.store.store import Store
 
+CALLING: tuple[SessionKind, ...] = ("run", "undo")
+"""Sessions that change what a run has come to."""
+
 
 class OpenRun(msgspec.Struct):
     """A run whose lock is held and whose store is open; nothing is kept before a session begins.
@@ -60,20 +63,19 @@ class OpenRun(msgspec.Struct):
         """What was asked for each row."""
         return ACTIONS[self.asked.action]
 
-    @property
-    def doing(self) -> Session | None:
-        """The newest session that ran or undid, or None."""
-        return next((each for each in reversed(self.store.read(queries.sessions)) if each.kind != "verify"), None)
+    def newest(self, *kinds: SessionKind) -> Session | None:
+        """Returns the newest session of one of these kinds, or None."""
+        return next((each for each in reversed(self.store.read(queries.sessions)) if each.kind in kinds), None)
 
     @property
     def plan(self) -> PlanRecord | None:
         """The plan that the newest session of the run is bound to, and so all that resume it; None without one."""
-        runs = [each for each in self.store.read(queries.sessions) if each.kind == "run"]
-        return runs[-1].change.plan if runs else None
+        session = self.newest("run")
+        return None if session is None else session.change.plan
 
     def is_unended(self, kind: SessionKind) -> bool:
         """Returns whether the newest session that called is of a kind and was killed, as long as none has begun."""
-        doing = self.doing
+        doing = self.newest(*CALLING)
         return doing is not None and doing.kind == kind and doing.ended_at is None
 
     def frames(self, *, without: str = queries.NEVER_CALLED) -> Iterator[pl.DataFrame]:

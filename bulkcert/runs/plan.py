@@ -185,7 +185,7 @@ class Inquiry:
         action, progress, found = self.question.action, self.progress, self.findings
         mode = preflight_of(action, self.question.options.preflight)
         before = progress.sends.sends - progress.retries
-        await anyio.to_thread.run_sync(lambda: sightings.expect(self._frames()))
+        await anyio.to_thread.run_sync(sightings.expect, self._frames())
         reader, failure = StateReader(lanes, action, sightings), None
         if mode != "never":
             scanned = await reader.read(one_by_one=self._batches() if mode == "always" else None)

@@ -25,8 +25,8 @@ from bulkcert.output.evidence import serials_in
 from bulkcert.output.summary import Summary
 from bulkcert.runs.found import Found, Registered, count_devices, worth_counting
 from bulkcert.runs.instances import ask_anything, ask_instances
-from bulkcert.runs.job import ResolvedJob, change_of
-from bulkcert.runs.opened import OpenRun
+from bulkcert.runs.job import ResolvedJob
+from bulkcert.runs.opened import CALLING, OpenRun
 from bulkcert.runs.options import PreflightMode
 from bulkcert.runs.planned import ANOTHER
 from bulkcert.runs.policy import preflight_of
@@ -80,7 +80,7 @@ class Run(msgspec.Struct):
     progress: Progress = msgspec.field(default_factory=Progress)
 
     def __post_init__(self) -> None:
-        db, rows, doing = self.opened.store.db, self.opened.asked.rows, self.opened.doing
+        db, rows, doing = self.opened.store.db, self.opened.asked.rows, self.opened.newest(*CALLING)
         if doing is not None and doing.kind == "undo" and Outcome.UNDONE not in self.job.options.retry:
             self.is_undone = self.opened.status().is_undone
         if self.is_undone:
@@ -119,7 +119,8 @@ class Run(msgspec.Struct):
     @property
     def change(self) -> ChangeRecord:
         """Why it is made, and who has approved it."""
-        return change_of(self.job.options, self.plan)
+        options = self.job.options
+        return ChangeRecord(options.ticket, options.reason, options.approved_by, self.plan)
 
     @property
     def already_done(self) -> int:
@@ -220,7 +221,7 @@ class Run(msgspec.Struct):
             BulkcertError: The store cannot be written; no calls were made.
         """
         job, opened, options = self.job, self.opened, self.job.options
-        opened.begin("run", options, supervision.provider.current, **msgspec.to_builtins(self.change))
+        opened.begin("run", options, supervision.provider.current, plan=self.plan)
         if self.read_at is not None:
             await after_reads(self.progress)
         async with session(opened, job, supervision, self._stats(), deadline=options.deadline) as lanes:
@@ -244,7 +245,7 @@ class Run(msgspec.Struct):
         await ask_instances(lanes)
         if mode != "never" and not lanes.stopping.is_set():
             sightings = Sightings.from_now(self.check, by_device=action.by_device)
-            await anyio.to_thread.run_sync(lambda: sightings.expect(opened.frames(without=left)))
+            await anyio.to_thread.run_sync(sightings.expect, opened.frames(without=left))
             count_to = {}
             if self.found is not None and action.by_ca:  # somebody is asked, and may rather call their CA
                 count_to = worth_counting(sightings.rows_by_ca(), self.check.rows_by_ca)
@@ -281,7 +282,7 @@ class Run(msgspec.Struct):
             # A run of which nothing was to be called is one all the same; one that was killed after its last outcome
             # comes to its end.
             if self.opened.is_new or self.opened.is_unended("run"):
-                self.opened.begin("run", self.job.options, None, **msgspec.to_builtins(self.change))
+                self.opened.begin("run", self.job.options, None, plan=self.plan)
             else:
                 store.keep_draft()
         return finalize(self.opened, self.progress.stop)

@@ -28,7 +28,7 @@ from bulkcert.log import event
 from bulkcert.output.failed import FailedRows, write_failed
 from bulkcert.output.results import Written
 from bulkcert.output.summary import Summary, summary_of, write_summary
-from bulkcert.runs.opened import OpenRun
+from bulkcert.runs.opened import CALLING, OpenRun
 from bulkcert.store import control as asking
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import Control
@@ -227,7 +227,7 @@ def summarize(opened: OpenRun, written: Written | None) -> FailedRows | None:
     Raises:
         BulkcertError: They cannot be written.
     """
-    if opened.doing is None or not opened.files.results.exists():
+    if opened.newest(*CALLING) is None or not opened.files.results.exists():
         return None
     if written is None:
         with Path(os.devnull).open("wb") as nowhere:  # every row is proved

@@ -107,10 +107,10 @@ def resolve_target(options: ServiceOptions, problems: list[str], *, named_by_row
 
 def wrong_limits(account: int, address: int, lanes: int) -> Iterator[str]:
     """Yields why limits of an account and of an address, in calls per second, cannot be kept by so many lanes."""
-    rates = {"--rate": account, "--per-address-rate": address}
-    low = [f"{name} must be at least 1, not {value}" for name, value in rates.items() if value < 1]
-    yield from low
-    if not low and lane_cap(account, address, lanes) < 1:
+    for name, value in (("--rate", account), ("--per-address-rate", address)):
+        if value < 1:
+            yield f"{name} must be at least 1, not {value}"
+    if account >= 1 and address >= 1 and lane_cap(account, address, lanes) < 1:
         yield f"--rate {account} leaves less than one call a second for each of {lanes} addresses"
 
 
@@ -251,9 +251,11 @@ def _url(text: str, problems: list[str]) -> httpx.URL:
 
 
 def _addresses(typed: tuple[str, ...], problems: list[str]) -> tuple[str | None, ...]:
-    reasons = {address: cannot_send_from(address) for address in typed}
-    problems.extend(f"--source-address {address}: {reason}" for address, reason in reasons.items() if reason)
-    if len(reasons) < len(typed):
+    different = dict.fromkeys(typed)
+    problems.extend(
+        f"--source-address {address}: {reason}" for address in different if (reason := cannot_send_from(address))
+    )
+    if len(different) < len(typed):
         problems.append("--source-address names the same address twice")
     return typed or (None,)
 

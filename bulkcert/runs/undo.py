@@ -19,7 +19,7 @@ from bulkcert.log import bind
 from bulkcert.output.summary import Summary
 from bulkcert.runs.found import Found, count_devices
 from bulkcert.runs.job import check_required, confirm_required, resolve_limits
-from bulkcert.runs.opened import OpenRun, is_in
+from bulkcert.runs.opened import CALLING, OpenRun, is_in
 from bulkcert.runs.options import CallOptions
 from bulkcert.runs.session import after_reads, confirm_read, finalize, session, summarize
 from bulkcert.runs.target import refuse
@@ -156,8 +156,7 @@ class Undo(msgspec.Struct):
         Raises:
             BulkcertError: They cannot be written.
         """
-        doing = self.opened.doing
-        if doing is not None and doing.kind == "undo":
+        if (doing := self.opened.newest(*CALLING)) is not None and doing.kind == "undo":
             summarize(self.opened, self.opened.write_results())
         return UndoResult(0, 0, self.unknown, int(ExitStatus.OK))
 
