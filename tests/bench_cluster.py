@@ -21,13 +21,13 @@ from program import COMMAND, environment, free_port, write_devices
 from bulkcert.cli import main as bulkcert
 from bulkcert.commands.loading import GARBAGE_AFTER
 from bulkcert.emulator.process import running
-from bulkcert.engine.event_loop import uvloop_or_none
+from bulkcert.engine.session import uvloop_or_none
 from bulkcert.fleet.lane import LaneAddress, LaneServer
 from bulkcert.fleet.network import Where
 from bulkcert.service.client import Client, Response
+from bulkcert.service.codes import Verdict
 from bulkcert.service.credentials import FixedCredentials
 from bulkcert.service.signing import Credentials
-from bulkcert.service.verdicts import Verdict
 
 WITHOUT_NETWORK = (sys.executable, __file__, "bulkcert")
 """The command whose own lane is refused, and calls nothing: what a lane needs is none of what a coordinator needs."""

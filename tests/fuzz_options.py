@@ -39,95 +39,16 @@ UNCHANGED = {ExitStatus.USAGE, ExitStatus.INPUT_INVALID, ExitStatus.INPUT_UNREAD
 PATIENCE_S, HANG_S = 3.0, 120.0
 """When a command is stopped; how much later it hangs."""
 
-FILES = [
-    "d.csv",
-    "r.csv",
-    "r.csv.run",
-    "d.parquet",
-    "d.ndjson",
-    "new.csv",
-    "new.json",
-    "p.plan.json",
-    "keys",
-    "keep.txt",
-]
-FILES += [
-    "../up.csv",
-    "no/such/folder.csv",
-    ".",
-    "..",
-    "-",
-    "",
-    "*.csv",
-    "[",
-    "~",
-    "~root",
-    "/dev/null",
-    "/proc/version",
-]
-FILES += [
-    "x" * 300 + ".csv",
-    "a b.csv",
-    "名.csv",
-    "\udcff.csv",
-    "line\nfeed.csv",
-    "r.html",
-    "r.csv.gz",
-    "{date}.csv",
-    "-x",
-]
-TEXTS = [
-    "",
-    " ",
-    "x",
-    "-",
-    "--",
-    "--yes",
-    "0",
-    "名",
-    "\U0001f600",
-    "a,b",
-    ",",
-    "x" * 5000,
-    "\x1b[31m",
-    "\n",
-    "%s",
-    "{}",
-    "=",
-    "\udcff",
-]
-NUMBERS = [
-    "0",
-    "1",
-    "2",
-    "3",
-    "-1",
-    "999999999999",
-    "1" * 400,
-    "1.5",
-    "1e9",
-    "0x10",
-    "nan",
-    "inf",
-    "-inf",
-    "٣",
-    "1_0",
-    " 7",
-    "50%",
-]
-TIMES = [
-    "1s",
-    "90s",
-    "2h",
-    "06:00",
-    "24:00",
-    "1000000d",
-    "-1s",
-    "1w",
-    "2026-12-01",
-    "2026-13-01",
-    "9999-12-31T23:59:59",
-]
+FILES = ["d.csv", "r.csv", "r.csv.run", "d.parquet", "d.ndjson", "new.csv", "new.json", "p.plan.json", "keys"]
+FILES += ["keep.txt", "../up.csv", "no/such/folder.csv", ".", "..", "-", "*.csv", "[", "~", "~root", "/dev/null"]
+FILES += ["/proc/version", "\udcff.csv", "名.csv", "r.html", "r.csv.gz", "{date}.csv", "-x", "", "a b.csv"]
+FILES += ["line\nfeed.csv", "x" * 300 + ".csv"]
+TEXTS = ["x", "-", "--", "--yes", "0", "名", "\U0001f600", "a,b", ",", "%s", "{}", "=", "\udcff", "", " ", "x" * 5000]
+TEXTS += ["\x1b[31m", "\n"]
+NUMBERS = ["0", "1", "2", "3", "-1", "999999999999", "1.5", "1e9", "0x10", "nan", "inf", "-inf", "٣", "1_0", "50%"]
+NUMBERS += [" 7", "1" * 400]
+TIMES = ["1s", "90s", "2h", "06:00", "24:00", "1000000d", "-1s", "1w", "2026-12-01", "2026-13-01"]
+TIMES += ["9999-12-31T23:59:59"]
 LOCAL = {
     "source-address": ["127.0.0.2", "::1", "256.0.0.1", "localhost"],
     "cluster": ["tcp://127.0.0.1", "tls://", "tcp://127.0.0.1:99999", "http://127.0.0.1:1", "tls://127.0.0.1:1"],
@@ -165,14 +86,9 @@ BY_PLACE = ("action", "what", "where", "input", "results", "directory", "topic")
 
 def sure(command, url, chance):
     """Returns values with which a command does something."""
-    here_ = {
-        "instance": INSTANCE,
-        "endpoint": url,
-        "action": chance.choice([*ACTIONS]),
-        "input": "d.csv",
-        "results": "r.csv",
-    }
-    here_ |= {"yes": "true", "what": "keys", "directory": "new", "where": "tcp://127.0.0.1:1", "port": "0"}
+    here_ = {"instance": INSTANCE, "endpoint": url, "action": chance.choice([*ACTIONS]), "input": "d.csv"}
+    here_ |= {"results": "r.csv", "yes": "true", "what": "keys", "directory": "new", "port": "0"}
+    here_["where"] = "tcp://127.0.0.1:1"
     if command in ("run", "rehearse", "plan"):
         here_["results"] = chance.choice(["new.csv", "r.csv"])
     if command in ("emulator", "lane", "inventory", "plan"):

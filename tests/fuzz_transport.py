@@ -14,10 +14,10 @@ from collections import Counter
 import httpx
 
 from bulkcert.service.classification import classify, classify_failure, with_clock
+from bulkcert.service.codes import Verdict
 from bulkcert.service.connection import Connection, RawResponse
 from bulkcert.service.operations import OPERATIONS
 from bulkcert.service.transport import NotSent, WholeResponse
-from bulkcert.service.verdicts import Verdict
 
 GET, INACTIVATE = OPERATIONS["GetDeviceCertificate"], OPERATIONS["InactivateDeviceCertificate"]
 SERIALS = {"DeviceSn": "0042", "CaSn": "0001"}

@@ -45,8 +45,7 @@ from program import INSTANCE, UNHURRIED, here, read_results
 from bulkcert.engine import lanes
 from bulkcert.service import classification
 from bulkcert.service.actions import ACTIONS
-from bulkcert.service.codes import RULES, rule_for
-from bulkcert.service.verdicts import Verdict
+from bulkcert.service.codes import RULES, Verdict, rule_for
 
 CODES = {verdict: [r.code.replace("*", "X") for r in RULES if r.verdict is verdict] for verdict in Verdict}
 CODES[Verdict.UNRECOGNIZED] = ["Strange", "client.Timeout", "\x1b[31mRed", "x" * 5000, "成功", "succeeded"]

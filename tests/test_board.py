@@ -12,10 +12,9 @@ import pytest
 from program import INSTANCE, here, write_devices
 from stored import figures as figures_of
 
-from bulkcert.engine import stats as engine_stats
+from bulkcert.engine import progress as engine_progress
 from bulkcert.engine.figures import Stats
-from bulkcert.engine.progress import Progress, Stop
-from bulkcert.engine.stats import StatsMaker
+from bulkcert.engine.progress import Progress, StatsMaker, Stop
 from bulkcert.errors import ExitStatus
 from bulkcert.store.outcome import Outcome
 from bulkcert.telemetry.events import _Watcher
@@ -70,7 +69,7 @@ def test_the_time_left_is_never_below_nothing(limited):
 @pytest.fixture
 def clock(monkeypatch):
     now = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(engine_stats, "time", SimpleNamespace(monotonic=lambda: now.now, time=lambda: now.now))
+    monkeypatch.setattr(engine_progress, "time", SimpleNamespace(monotonic=lambda: now.now, time=lambda: now.now))
     return now
 
 

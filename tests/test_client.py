@@ -11,11 +11,11 @@ from program import PATIENCE_S
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.certificates import Status
 from bulkcert.service.client import Client
+from bulkcert.service.codes import Verdict
 from bulkcert.service.credentials import FixedCredentials
 from bulkcert.service.operations import OPERATIONS
 from bulkcert.service.signing import Credentials
 from bulkcert.service.transport import Transport
-from bulkcert.service.verdicts import Verdict
 
 ACTION = ACTIONS["inactivate-device"]
 KEYRING = FixedCredentials(Credentials("testAccessKeyId", "testAccessKeySecret"))

@@ -3,8 +3,7 @@
 import pytest
 
 from bulkcert.errors import ExitStatus
-from bulkcert.service.codes import RULES, rule_for, verdict_without_code
-from bulkcert.service.verdicts import Verdict
+from bulkcert.service.codes import RULES, Verdict, rule_for, verdict_without_code
 
 MOVED = {  # the vendor's status adjustment notice: old and new HTTP status (reference, section 1.3b)
     "InternalError": (500, 417),

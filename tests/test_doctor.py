@@ -174,7 +174,7 @@ def test_this_machine(service, tmp_path):
 def test_a_full_disk_and_a_slow_loop(service, monkeypatch):
     """What makes a run stop late or slow is said before."""
     monkeypatch.setattr(diagnosis, "LEAST_FREE", 10**18)
-    monkeypatch.setattr("bulkcert.engine.event_loop.uvloop_or_none", lambda: None)
+    monkeypatch.setattr("bulkcert.engine.session.uvloop_or_none", lambda: None)
     checks, _ = examined(service)
     assert (checks["disk"]["result"], checks["loop"]["result"]) == ("warning", "warning")
 

@@ -12,21 +12,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bulkcert.engine import lanes as lanes_module
+from bulkcert.engine.backoff import IN_A_ROW
 from bulkcert.engine.calling import CLAIMED_ROWS, Engine, committing
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Limit, Target
-from bulkcert.engine.outage import IN_A_ROW
 from bulkcert.engine.pacer import Pacer
 from bulkcert.engine.progress import MOST_CODES, OTHER_CODES, Progress
 from bulkcert.engine.workers import BUFFERED_ROWS, each_row
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.client import Client
-from bulkcert.service.codes import RULES
+from bulkcert.service.codes import RULES, Verdict
 from bulkcert.service.credentials import FixedCredentials
 from bulkcert.service.signing import Credentials
 from bulkcert.service.transport import NotSent
-from bulkcert.service.verdicts import Verdict
 from bulkcert.store import queries
 from bulkcert.store import store as store_module
 from bulkcert.store.database import reading

@@ -22,10 +22,10 @@ from bulkcert.fleet.messages import Hello, LaneReport, decode_grant, decode_repo
 from bulkcert.fleet.shares import Shares
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.client import Response
+from bulkcert.service.codes import Verdict
 from bulkcert.service.credentials import FixedCredentials
 from bulkcert.service.operations import OPERATIONS
 from bulkcert.service.signing import Credentials
-from bulkcert.service.verdicts import Verdict
 from bulkcert.store.outcome import Outcome, Row
 
 KEY = Credentials("key-of-a-lane", "the-secret", "the-token", "the RAM role of this machine")

@@ -165,17 +165,6 @@ def test_errors_and_warnings_are_events(tmp_path, arguments, env, status):
     assert ("warning" in {line["event"] for line in lines}) == ("BULKCERT_UNHEARD_OF" in env)
 
 
-def test_nothing_is_asked(service, tmp_path):
-    """Without --yes a run whose log is JSON calls nothing (2), as one without a terminal."""
-    devices = listed(tmp_path, service, 3)
-    before = service.report().arrivals
-    where = ("--endpoint", service.url, "--instance", INSTANCE)
-    finished = here("run", "inactivate-device", devices, *where, *JSON).ended(2)
-
-    assert [line["event"] for line in events(finished.stderr)] == ["error"]
-    assert service.report().arrivals == before
-
-
 def test_other_voices_do_not_break_lines(service, tmp_path):
     """Forced colours, warnings of libraries, another locale: every line stays an event without control characters."""
     devices = listed(tmp_path, service, 10)

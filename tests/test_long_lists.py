@@ -8,7 +8,7 @@ import pytest
 from program import UNHURRIED, here, outcomes, wait_for, write_devices
 from watching import watch
 
-from bulkcert.engine.stats import StatsMaker
+from bulkcert.engine.progress import StatsMaker
 from bulkcert.runs import opened
 from bulkcert.store import read_states
 from bulkcert.store.store import Store

@@ -1,6 +1,6 @@
 """Telling a silent service from single calls that fail."""
 
-from bulkcert.engine.outage import IN_A_ROW, REFUSAL_S, SILENCE_S, Outage
+from bulkcert.engine.backoff import IN_A_ROW, REFUSAL_S, SILENCE_S, Outage
 
 
 def silent(outage, times, now=100.0):

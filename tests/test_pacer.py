@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from program import PATIENCE_S
 
-from bulkcert.engine.pacer import Pacer, SendWindow, Ticker, backoff_s, bucket_rate, burst_for, lane_cap
-from bulkcert.engine.slow_down import SlowDown
+from bulkcert.engine.backoff import SlowDown, backoff_s
+from bulkcert.engine.pacer import Pacer, SendWindow, Ticker, bucket_rate, burst_for, lane_cap
 
 caps = st.integers(1, 200_000)
 

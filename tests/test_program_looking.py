@@ -15,7 +15,6 @@ BY_CA, LIST_CAS, GET, CALL = (
 )
 ACTIVE, INACTIVE, MISSING = MIXED = ("active", "inactive", "not_registered")
 STATUS = {ACTIVE: "1", INACTIVE: "0"}
-CLOSE_TOGETHER = ("--max-in-flight", "8")
 
 
 class Place:
@@ -108,15 +107,6 @@ def test_pages_that_never_have_data(tmp_path, service):
 
     assert reason in " ".join(finished.stderr.split())
     assert outcomes(place.results) == {"succeeded": 100}
-
-
-def test_all_done_already(tmp_path, service):
-    """Where all rows are as they should be, nothing is called, and that is a success."""
-    place = Place(tmp_path, service, 300, state=lambda _: INACTIVE)
-    place.run().ended(0)
-
-    assert service.report().operations == {BY_CA: 3}
-    place.judge()
 
 
 def test_a_ca_much_bigger_than_the_list(tmp_path, service):
@@ -218,15 +208,6 @@ def test_cas(tmp_path, service, action, operation, outcome_of):
     assert new[BY_CA] - old.get(BY_CA, 0) == len(registered) - registered.count("unchanged")
 
 
-def test_the_plan_says_that_it_looks(tmp_path, service):
-    """The plan says what is left alone, unless it is not looked at, or was."""
-    place = Place(tmp_path, service, 3)
-    assert "what is inactive already gets no call" in place.run("--limit-rows", "1").ended(75).stderr
-    assert "gets no call" not in place.run().ended(0).stderr
-    never = place.run("--preflight", "never", "--overwrite").ended(0)
-    assert "gets no call" not in never.stderr
-
-
 def all_refused(directory, rows, active_every, *options):
     """Runs over a list of which a part is active, each call refused; returns how it ended, and its outcomes."""
     with emulator(faults={f"{CALL}:ParameterFieldCheckFailed": 1.0}) as service:
@@ -242,15 +223,6 @@ def test_errors_among_called_rows_only(tmp_path):
     assert found["unchanged"] == 2700
     assert found["failed"] <= 100 + 4
     assert found["not_attempted"] >= 150
-
-
-def test_few_calls_are_no_sample(tmp_path):
-    """Rows that needed no call do not make up the sample that a share of errors wants."""
-    refused, found = all_refused(tmp_path, 1000, 20, "--max-errors", "1%", "--max-in-flight", "1")
-
-    refused.ended(1)
-    assert found["unchanged"] == 950
-    assert "not_attempted" not in found
 
 
 @pytest.mark.parametrize(("look", "addresses"), [("auto", 1), ("always", 2)])
@@ -279,52 +251,6 @@ def test_caps(tmp_path, look, addresses):
         assert report.operations[CALL] == 120
         assert report.operations[BY_CA] >= 3
         assert set(place.prior()) == {ACTIVE}
-
-
-def test_a_limit_and_on(tmp_path, service):
-    """A run that is resumed does not look again: the state before the first call stands, whatever happened since."""
-    place = Place(tmp_path, service, 300, state=lambda number: INACTIVE if number % 5 == 0 else ACTIVE)
-    place.run("--limit-rows", "40").ended(75)
-    assert service.report().operations == {BY_CA: 3, CALL: 40}
-    assert outcomes(place.results) == {"unchanged": 60, "succeeded": 40, "not_attempted": 200}
-    assert place.prior() == place.before
-    service.seed(place.of_state(ACTIVE)[-10:], "0")
-    place.run().ended(0)
-
-    assert service.report().operations == {BY_CA: 3, CALL: 240}
-    place.judge()
-
-
-def test_killed_while_calling(tmp_path):
-    """SIGKILL in the midst, twice: the run is resumed, and the state of every row is still the one before the run."""
-    with emulator(latency_ms=(5, 40)) as service:
-        place = Place(
-            tmp_path, service, 400, cas=2, state=lambda number: {0: INACTIVE, 1: MISSING}.get(number // 2 % 10, ACTIVE)
-        )
-        for most in (30, 70):
-            with start(*place.arguments(*CLOSE_TOGETHER)) as child:
-                wait_for(child, lambda most=most: service.report().changes >= most)
-                child.kill()
-        reads = service.report().operations[BY_CA]
-        place.run().ended(1)
-
-        assert service.report().operations[BY_CA] == reads == 4, "two pages of 180 for each CA, once"
-        place.judge()
-
-
-def test_killed_while_looking(tmp_path):
-    """SIGKILL before looking is over: no calls were made, and the next run looks from the start."""
-    with emulator(latency_ms=(150, 250)) as service:
-        place = Place(tmp_path, service, 1500, state=lambda number: ACTIVE if number % 100 == 0 else INACTIVE)
-        with start(*place.arguments("--max-in-flight", "1")) as child:
-            wait_for(child, lambda: service.report().operations.get(BY_CA, 0) >= 3)
-            child.kill()
-        assert service.report().changes == 0
-        seen = service.report().operations[BY_CA]
-        place.run().ended(0)
-
-        assert service.report().operations == {BY_CA: seen + 15, CALL: 15}
-        place.judge()
 
 
 def test_killed_while_what_was_seen_is_kept(tmp_path, service):

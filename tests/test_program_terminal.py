@@ -361,20 +361,6 @@ def test_a_late_answer_reads_again(mixed, monkeypatch):
     assert outcomes(mixed.results)["unchanged"] == 28
 
 
-def test_reads_and_calls_share_the_limit(tmp_path):
-    """However fast the answer is, no second holds more sends than the limit."""
-    with emulator() as service:
-        place = Mixed(tmp_path, service)
-        pace = ("--per-address-rate", "60", "--max-in-flight", "8", "--limit-rows", "70")
-        where = ("--endpoint", service.url, "--instance", INSTANCE)
-        with dialogue("run", "inactivate-device", place.list, "-o", place.results, *where, *pace) as talk:
-            talk.type(b"y\n")
-            talk.end().ended(75)
-        summary = summary_of(place.results)
-    assert summary["peak_window"] <= 60
-    assert summary["achieved_rate"] > 30
-
-
 def test_nothing_is_asked_where_nothing_changes(mixed):
     """Where all is in the desired state already there is no question."""
     write_devices(mixed.list, 1010)

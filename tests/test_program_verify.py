@@ -10,10 +10,8 @@ from program import (
     outcomes,
     read_results,
     summary_of,
-    wait_for,
     write_devices,
 )
-from watching import watch
 
 READS = {"ListDeviceCertificateByCaSn", "GetDeviceCertificate"}
 
@@ -54,8 +52,8 @@ def test_all_as_wanted(service, made):
 
 
 def test_every_change_is_found_in_few_calls(service, made):
-    """Reactivated, registered, deleted in between, among 3,000 rows: found, in 1 % calls and one for each absent."""
-    devices, results = made(3000, cas=1, unregistered={7, 8})
+    """Reactivated, registered, deleted in between, among 1,000 rows: found, in 1 % calls and one for each absent."""
+    devices, results = made(1000, cas=1, unregistered={7, 8})
     service.seed([devices[3]], "1")
     connect(service, devices[7])
     service.tell("delete", instance=INSTANCE, ca_sn=devices[5][1], device_sn=devices[5][0])
@@ -65,36 +63,8 @@ def test_every_change_is_found_in_few_calls(service, made):
     rows = read_results(results)
     found = {number: row["verified_status"] for number, row in enumerate(rows) if row["verified_status"] != "inactive"}
     assert found == {3: "active", 7: "active", 5: "not_registered", 8: "not_registered"}
-    assert service.report().arrivals - calls <= 30 + 2
+    assert service.report().arrivals - calls <= 10 + 2
     assert {call["operation"] for call in service.calls()[calls:]} <= READS, "verify reads only"
-
-
-def test_a_later_run_keeps_what_was_verified(tmp_path, service, made):
-    """The same run command on the finished run writes the same results, verified columns included."""
-    _, results = made()
-    here("verify", results, *UNHURRIED).ended(0)
-    before = read_results(results)
-    here("run", "inactivate-device", tmp_path / "devices.csv", *service.where, "-o", results).ended(0)
-
-    assert read_results(results) == before
-
-
-def test_watch_calls_again(service, made):
-    """What turns active while it is watched is switched off again, and that is in the results."""
-    devices, results = made(50, unregistered={9})
-    calls = service.report().arrivals
-
-    def change():
-        wait_for(None, lambda: service.report().arrivals > calls)
-        service.seed([devices[4]], "1")
-        connect(service, devices[9])
-        wait_for(None, lambda: service.states(devices) == ["0"] * 50)
-
-    watch(results, change).ended(0)
-    rows = read_results(results)
-    assert rows[9]["outcome"] == "succeeded"
-    assert {row["verified_status"] for row in rows} == {"inactive"}
-    assert summary_of(results)["verification"]["called_again"] == 2
 
 
 def test_watch_asks(service, made):
@@ -129,14 +99,12 @@ def test_wrong_results(tmp_path, made):
     here("verify", results, "--watch", "soon").ended(2)
 
 
-@pytest.mark.parametrize("edit", ["shortened", "swapped", "rubbish", "gone"])
+@pytest.mark.parametrize("edit", ["swapped", "gone"])
 def test_results_are_not_read(service, made, edit):
     """Whatever became of the results since: the store says what was called, and they are written anew."""
     devices, results = made(5)
-    text = results.read_text()
-    lines = text.splitlines(keepends=True)
-    changed = {"shortened": lines[:3], "swapped": [lines[0], *lines[:0:-1]], "rubbish": ["rubbish"], "gone": []}
-    results.write_text("".join(changed[edit]))
+    header, *lines = results.read_text().splitlines(keepends=True)
+    results.write_text("".join([header, *lines[::-1]]))
     if edit == "gone":
         results.unlink()
     service.seed(devices[:1], "1")

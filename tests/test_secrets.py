@@ -16,7 +16,7 @@ from bulkcert.emulator.messages import Answer
 from bulkcert.input import parquet
 from bulkcert.runs import approval
 from bulkcert.service import client
-from bulkcert.service.cleaning import clean
+from bulkcert.service.client import clean
 
 SECRET, TOKEN = "s3cr+t/ThatNobodyMayEverRead0123", "CAIS/9+tokenThatNobodyMayRead=0123456789/+abcdefg=="
 ENV = {

@@ -16,10 +16,10 @@ from program import INSTANCE, here
 
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.client import Client
+from bulkcert.service.codes import Verdict
 from bulkcert.service.credentials import FixedCredentials
 from bulkcert.service.signing import Credentials
 from bulkcert.service.transport import Transport
-from bulkcert.service.verdicts import Verdict
 from bulkcert.telemetry import notify
 
 pytestmark = pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1")

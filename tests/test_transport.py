@@ -23,10 +23,10 @@ from bulkcert.engine.progress import Progress
 from bulkcert.service import transport
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.client import Client
+from bulkcert.service.codes import Verdict
 from bulkcert.service.credentials import FixedCredentials
 from bulkcert.service.signing import Credentials
 from bulkcert.service.transport import NotSent, Transport
-from bulkcert.service.verdicts import Verdict
 
 ACTION = ACTIONS["inactivate-device"]
 KEYRING = FixedCredentials(Credentials("testAccessKeyId", "testAccessKeySecret"))

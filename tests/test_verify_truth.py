@@ -9,7 +9,7 @@ import pytest
 from program import INSTANCE, UNHURRIED, bulkcert, here, read_results, start, summary_of, wait_for
 from stored import change, kill, status
 
-from bulkcert.engine import outage
+from bulkcert.engine import backoff
 
 pytestmark = pytest.mark.usefixtures("inside")
 
@@ -166,7 +166,7 @@ def test_the_service_is_gone_in_the_middle(service, made, monkeypatch):
     """69: what came before counts, the rest is unread."""
     made(600)
     verify().ended(0)
-    monkeypatch.setattr(outage, "SILENCE_S", 0.0)
+    monkeypatch.setattr(backoff, "SILENCE_S", 0.0)
     before, read = service.report().arrivals, service.report().operations[LISTS]
     slow = ("--endpoint", service.url, "--rate", "4", "--per-address-rate", "4", "--attempts", "1")
     with start("verify", "r.csv", *slow) as reading:
@@ -231,9 +231,11 @@ def test_what_was_called_after_the_last_look(service, made):
         wait_for(watching, lambda: service.report().operations[CHANGES] >= before + 4)
         time.sleep(1)
         watching.send_signal(2)
-        said, _ = watching.communicate(timeout=30)
+        said, noted = watching.communicate(timeout=30)
 
     assert watching.returncode == 130
+    assert b"warning: stopped: SIGINT received" in noted, "whoever stops it has wanted that"
+    assert b"error:" not in noted
     found = summary_of("r.csv")["verification"]
     assert adds_up(found, 20)
     assert (found["statuses"], found["unread_because"]) == ({"inactive": 18}, {"called_again": 2})

@@ -1,7 +1,6 @@
 """``verify --watch``: when it looks again, whom it calls, and that all it did is told."""
 
 import re
-import signal
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
@@ -12,7 +11,7 @@ from program import PATIENCE_S, UNHURRIED, here, outcomes, read_results, start, 
 from stored import ask, change, kill, status
 from watching import watch
 
-from bulkcert.engine import lanes, outage
+from bulkcert.engine import backoff, lanes
 from bulkcert.engine.session import Supervision
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs import verify
@@ -164,29 +163,16 @@ def test_all_that_was_called_is_told_though_the_last_look_fails(tmp_path, servic
     assert b"3 certificates" in stdout
 
 
-def test_ctrl_c(service, made):
-    """Whoever stops it has wanted that: no error is shown."""
-    made()
-    before = service.report().arrivals
-    with start("verify", "r.csv", *WATCH, "--watch", "1h") as watching:
-        wait_for(watching, lambda: service.report().arrivals > before and status("r.csv").session.kind == "verify")
-        watching.send_signal(signal.SIGINT)
-        _, said = watching.communicate(timeout=PATIENCE_S)
-    assert watching.returncode == 130, said
-    assert b"warning: stopped: SIGINT received" in said
-    assert b"error:" not in said
-
-
 def test_a_service_that_goes_silent(tmp_path, service, made, monkeypatch):
     """A silence that ends a run is waited for by a watch, which then calls what connected meanwhile."""
     devices, _ = made(unregistered=10, status=1)
-    monkeypatch.setattr(outage, "SILENCE_S", 0.0)
+    monkeypatch.setattr(backoff, "SILENCE_S", 0.0)
     monkeypatch.setattr(lanes, "PAUSE_S", 0.1)
     service.tell("faults", shares={f"{READ}:drop-before": 1.0}, seed=1)
     arrived = service.report().operations.get(READ, 0)
 
     def return_with_devices():
-        wait_for(None, lambda: service.report().operations.get(READ, 0) >= arrived + 2 * outage.IN_A_ROW)
+        wait_for(None, lambda: service.report().operations.get(READ, 0) >= arrived + 2 * backoff.IN_A_ROW)
         service.seed(devices)
         service.tell("faults", shares={}, seed=1)
         wait_for(None, lambda: service.states(devices) == ["0"] * 10)
@@ -207,17 +193,20 @@ def test_what_the_run_has_not_come_to(tmp_path, service, made):
 
 
 def test_summary_and_results_agree(tmp_path, service, made):
-    """After a watch the summary counts the outcomes that stand in the results; the run's own command keeps that."""
+    """What turns active is switched off again; results and summary say so, and the run's own command keeps that."""
     devices, command = made(unregistered=2, status=1)
-    service.seed(devices[:2])
+    service.seed([*devices[:2], devices[4]])
     watch("r.csv", lambda: wait_for(None, lambda: service.states(devices) == ["0"] * 10)).ended(0)
     summary = summary_of("r.csv")
 
     assert summary["outcomes"] == outcomes("r.csv") == {"succeeded": 10}
     assert summary["exit_status"] == 0
-    assert summary["verification"]["called_again"] == 2
+    assert summary["verification"]["called_again"] == 3
+    rows = read_results("r.csv")
+    assert {row["verified_status"] for row in rows} == {"inactive"}
     here(*command).ended(0)
     assert summary_of("r.csv")["verification"] == summary["verification"]
+    assert read_results("r.csv") == rows
 
 
 def test_what_was_called_after_it_was_verified(tmp_path, service, made):

@@ -8,11 +8,17 @@ from typing import Any, NoReturn
 
 import anyio
 
-from bulkcert.engine.event_loop import uvloop_or_none
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Target
 from bulkcert.engine.progress import Progress, Stop
-from bulkcert.engine.session import Observer, Supervision, fetch_credentials, together, unwrapped
+from bulkcert.engine.session import (
+    Observer,
+    Supervision,
+    fetch_credentials,
+    together,
+    unwrapped,
+    uvloop_or_none,
+)
 from bulkcert.errors import ExitStatus, end_on_signals, stop_signals
 from bulkcert.log import is_kept
 from bulkcert.runs import target

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from bulkcert import __version__
 from bulkcert.commands import calling, versions
-from bulkcert.engine import event_loop
+from bulkcert.engine import session
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.command_options import DoctorOptions
 from bulkcert.runs.diagnosis import CheckResult, Diagnosis, diagnoses
@@ -49,7 +49,7 @@ def doctor(options: DoctorOptions) -> ExitStatus:
             raise
         exam.denied = error
     found = {"bulkcert": __version__, **versions()}
-    is_fast = event_loop.uvloop_or_none() is not None
+    is_fast = session.uvloop_or_none() is not None
     checks = [*diagnoses(exam, None if exam.denied else provider.current, found["loop"], is_fast=is_fast)]
     status = next((check.exit_status for check in checks if check.exit_status), 0)
     if options.json:

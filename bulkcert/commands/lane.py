@@ -10,8 +10,7 @@ import anyio
 import anyio.to_thread
 from rich.text import Text
 
-from bulkcert.engine.event_loop import uvloop_or_none
-from bulkcert.engine.session import fetch_credentials, unwrapped
+from bulkcert.engine.session import fetch_credentials, unwrapped, uvloop_or_none
 from bulkcert.errors import ExitStatus, end_on_signals, stop_signals
 from bulkcert.fleet.keys import Keys, lane_keys
 from bulkcert.fleet.lane import LaneAddress, LaneServer, default_egress

@@ -6,8 +6,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from bulkcert.service.codes import rule_for
-from bulkcert.service.verdicts import StatusTable
+from bulkcert.service.codes import StatusTable, rule_for
 
 JSON_TYPE = b"application/json;charset=utf-8"
 

@@ -11,8 +11,8 @@ from cyclopts import Group, Parameter
 from bulkcert.emulator.faults import DEFAULT_FAULTS, InjectedFault
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import ActionName
+from bulkcert.service.codes import StatusTable
 from bulkcert.service.signing import Credentials
-from bulkcert.service.verdicts import StatusTable
 
 CREDENTIALS = Credentials("testAccessKeyId", "testAccessKeySecret", source="the emulator")
 """The access key that every emulator accepts."""

@@ -24,7 +24,7 @@ from bulkcert.engine.workers import each_row
 from bulkcert.errors import ExitStatus
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Status
-from bulkcert.service.verdicts import Verdict
+from bulkcert.service.codes import Verdict
 from bulkcert.store.database import reason_of
 from bulkcert.store.outcome import ERRORS, OUTCOME_OF, Outcome, Record, Row
 from bulkcert.store.store import Store

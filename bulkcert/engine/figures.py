@@ -1,4 +1,4 @@
-"""The live figures of a session as they are kept and shown; made in ``engine.stats``, and light to import."""
+"""The live figures of a session as they are kept and shown; made in ``engine.progress``, and light to import."""
 
 from collections import Counter
 from collections.abc import Callable

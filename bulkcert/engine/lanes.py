@@ -7,18 +7,16 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 import anyio
 import msgspec
 
+from bulkcert.engine.backoff import PAUSE_S, Outage, backoff_s
 from bulkcert.engine.limits import Target
-from bulkcert.engine.outage import PAUSE_S, Outage
-from bulkcert.engine.pacer import Pacer, Ticker, backoff_s
+from bulkcert.engine.pacer import Pacer, Ticker
 from bulkcert.engine.progress import LaneProgress, Progress, Stop
-from bulkcert.engine.refusals import refusal, refused_by_one, report
-from bulkcert.engine.renewal import Renewal
+from bulkcert.engine.refusals import Renewal, refusal, refused_by_one, report
 from bulkcert.errors import ExitStatus
 from bulkcert.service.client import Client, RegionalClient, Response
-from bulkcert.service.codes import READING_REFUSED
+from bulkcert.service.codes import NO_DATA, READING_REFUSED, WRONG_ECHO, Verdict
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import OPERATIONS, Operation
-from bulkcert.service.verdicts import Verdict
 
 _FINAL = frozenset({Verdict.DONE, Verdict.NOT_FOUND, Verdict.FAILED, Verdict.UNRECOGNIZED})
 _REFUSED = frozenset({Verdict.STOP, Verdict.NOT_SENT, Verdict.REFRESH, Verdict.SIGN_AGAIN})
@@ -56,6 +54,16 @@ class CallResult(msgspec.Struct, frozen=True, array_like=True):
     again: bool
     unanswered: bool
     refused: bool
+
+    @property
+    def concerns_one(self) -> bool:
+        """Whether it is refused for what it asks, or was answered with something else as often as it was asked.
+
+        That says nothing about other calls.
+        """
+        if self.final:
+            return self.answer.verdict is not Verdict.STOP
+        return not self.again and self.answer.code in (NO_DATA, WRONG_ECHO)
 
 
 Acquire = Callable[[bool], Awaitable[bool]]

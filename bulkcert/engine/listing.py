@@ -1,4 +1,4 @@
-"""One listing, page by page until it ends: which page to ask for next. Pure; the calls are made by ``paging``."""
+"""One listing, page by page until it ends: which page to ask for next. Pure; the calls are made by ``workers``."""
 
 from collections.abc import Callable, Mapping
 

@@ -1,6 +1,6 @@
 """Pacing: how many calls a second each source address may send, and how that gives way when the service objects.
 
-The arithmetic (``lane_cap``, ``burst_for``, ``backoff_s``) reads no clock and does no I/O.
+The arithmetic (``lane_cap``, ``burst_for``) reads no clock and does no I/O.
 
 Why no one-second window ever holds more than the cap: a bucket of size *burst* that drains at *cap - burst* lets at
 most ``(cap - burst) * 1 + burst = cap`` sends through in any second, and the lanes' caps add up to the account's cap
@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from aiolimiter import AsyncLimiter
 
-from bulkcert.engine.slow_down import SlowDown
+from bulkcert.engine.backoff import SlowDown
 from bulkcert.service.sockets import Sockets
 
 ADDRESS_SHARE = 0.9
@@ -68,18 +68,6 @@ def bucket_rate(cap: int) -> float:
     """
     burst = burst_for(cap)
     return cap - burst if burst > 1 else cap * EVEN_SHARE
-
-
-def backoff_s(attempt: int, random: Callable[[], float], *, first_s: float = 0.5, most_s: float = 15.0) -> float:
-    """Returns how long to wait after a failed attempt: exponential, with full jitter.
-
-    Args:
-        attempt: Number of the attempt that failed, from 1.
-        random: Returns a number in [0, 1).
-        first_s: Longest wait after the first attempt, in seconds.
-        most_s: Longest wait after any attempt, in seconds.
-    """
-    return random() * min(most_s, first_s * 2.0 ** min(attempt - 1, 30))
 
 
 class SendWindow:

@@ -8,9 +8,9 @@ import msgspec
 
 from bulkcert.engine.lanes import Lane, Lanes
 from bulkcert.engine.listing import Listing
-from bulkcert.engine.pages import concerns_one, read_listings, unreadable
+from bulkcert.engine.refusals import unreadable
 from bulkcert.engine.sightings import Sightings
-from bulkcert.engine.workers import each_row
+from bulkcert.engine.workers import each_row, read_listings
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Page
@@ -158,7 +158,7 @@ class StateReader:
         answer = settled.answer
         if answer.status is not None:
             self._sightings.see_row(row.number, answer.status, answer.sent_at)
-        elif concerns_one(settled):
+        elif settled.concerns_one:
             self._scanned.refused += 1
             self._scanned.refusal = f"{answer.code} (request {answer.request_id or 'unknown'}): {answer.message}"
             return None

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable
 
+from bulkcert.engine.backoff import SlowDown
 from bulkcert.engine.pacer import Pacer, Ticker
-from bulkcert.engine.slow_down import SlowDown
 from bulkcert.fleet.shares import LEASE_S
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)

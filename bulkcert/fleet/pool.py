@@ -9,8 +9,8 @@ import msgspec
 from bulkcert.engine.lanes import CallResult
 from bulkcert.fleet.messages import Call
 from bulkcert.service.client import Response
+from bulkcert.service.codes import Verdict
 from bulkcert.service.signing import Credentials
-from bulkcert.service.verdicts import Verdict
 
 LOST = "Client.LaneLost"
 """Code of our own: the lane that held a call was gone when the session stopped."""

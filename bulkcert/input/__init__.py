@@ -17,7 +17,6 @@ from bulkcert.input.pinned import (
     ROW,
     PinnedList,
     annotated,
-    ca_expression,
     ca_keys,
 )
 from bulkcert.input.protect import open_protection
@@ -34,7 +33,6 @@ __all__ = [
     "InvalidRow",
     "PinnedList",
     "annotated",
-    "ca_expression",
     "ca_keys",
     "load",
     "loaded",

@@ -31,10 +31,8 @@ INSTANCE = f"{OWN_PREFIX}instance"
 """ID of the instance as text; not there where all rows are of one."""
 
 BATCH_ROWS = 32_768
-"""Rows of an annotated batch at most."""
-ROW_GROUP_ROWS = 100_000
-"""Rows of a row group, which is what is read at a time."""
-ROW_GROUP_CELLS = 1024 * 1024
+"""Rows of a row group at most, and so of a batch: each group is read once."""
+BATCH_CELLS = 1024 * 1024
 """Cells of a row group at most, of which several are in memory at a time: a thousand columns must not fill it."""
 # Measured: the level of zstd that costs no more than lz4 or none; statistics would cost as much as the file.
 _FORMAT: dict[str, Any] = {"compression": "zstd", "compression_level": 1, "statistics": False}
@@ -62,20 +60,10 @@ class PinnedList(msgspec.Struct, frozen=True):
     instance_column: str | None = None
 
     @property
-    def key_columns(self) -> tuple[str, ...]:
-        """The columns that together say which certificate is meant."""
-        return (self.ca_column,) if self.device_column is None else (self.device_column, self.ca_column)
-
-    @property
-    def own_names(self) -> dict[str, str]:
-        """The same, and the column of the instances if there is one, each with the name of ours that has its text."""
-        ours = {self.device_column: DEVICE_SN, self.ca_column: CA_SN, self.instance_column: INSTANCE}
-        return {column: name for column, name in ours.items() if column is not None}
-
-    @property
     def keys(self) -> pl.LazyFrame:
         """The serials of all rows as text."""
-        return pl.scan_parquet(self.path, glob=False).select(pl.col(*self.key_columns).cast(pl.String))
+        columns = filter(None, (self.device_column, self.ca_column))
+        return pl.scan_parquet(self.path, glob=False).select(pl.col(*columns).cast(pl.String))
 
     def place(self, row: int, line: int | None = None) -> str:
         """Returns where a row is, as ``list.csv:12``.
@@ -86,33 +74,6 @@ class PinnedList(msgspec.Struct, frozen=True):
         """
         name, first = self.files[bisect_right(self.files, row, key=lambda file: file[1]) - 1]
         return f"{name}:{line or row - first + 1}"
-
-    def frames(self, first_row: int = 1, last_row: int | None = None, *, own: bool = True) -> Iterator[pl.DataFrame]:
-        """Yields rows in order, in at least one frame.
-
-        Args:
-            first_row: Number of the first row.
-            last_row: Number of the last row; None for all.
-            own: Whether all columns are wanted, or those of the serials and the instance alone.
-
-        Raises:
-            BulkcertError: INPUT_UNREADABLE.
-        """
-        wanted = self.columns if own else tuple(self.own_names)
-        step, end = rows_at_once(len(self.columns)), self.rows if last_row is None else min(last_row, self.rows)
-        done = first_row - 1
-        with self.reading():
-            if not stat.S_ISREG(os.lstat(self.path).st_mode):
-                raise self.damaged("it is not a regular file")
-            scan = pl.scan_parquet(self.path, glob=False).select(wanted)
-            while done < end or done == first_row - 1:
-                # To the end of its row group, so that each is read once.
-                height = min(step - done % step, max(end - done, 0))
-                frame = scan.slice(done, height).collect(engine="streaming")
-                if frame.height != height:
-                    raise self.damaged(f"it ends after row {done + frame.height:,} of {self.rows:,}")
-                yield frame
-                done += max(height, 1)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -152,27 +113,29 @@ def annotated(
     Raises:
         BulkcertError: INPUT_UNREADABLE.
     """
-    names = pinned.own_names
+    named = ((pinned.device_column, DEVICE_SN), (pinned.ca_column, CA_SN), (pinned.instance_column, INSTANCE))
+    ours = [pl.col(column).cast(pl.String).alias(name) for column, name in named if column is not None]
+    step, end = rows_at_once(len(pinned.columns)), pinned.rows if last_row is None else min(last_row, pinned.rows)
     done = first_row - 1
-    for frame in pinned.frames(first_row, last_row, own=own):
-        for batch in frame.iter_slices(BATCH_ROWS) if frame.height else (frame,):
-            rows = pl.int_range(done + 1, done + batch.height + 1, dtype=pl.UInt32, eager=True).alias(ROW)
-            keys = batch.select(pl.col(column).cast(pl.String).alias(name) for column, name in names.items())
-            yield batch.hstack([rows, *keys]) if own else pl.DataFrame([rows, *keys])
-            done += batch.height
+    with pinned.reading():
+        if not stat.S_ISREG(os.lstat(pinned.path).st_mode):
+            raise pinned.damaged("it is not a regular file")
+        scan = pl.scan_parquet(pinned.path, glob=False)
+        while done < end or done == first_row - 1:
+            height = min(step - done % step, max(end - done, 0))  # to the end of its row group
+            rows = scan.slice(done, height).with_row_index(ROW, done + 1)
+            frame = rows.select(*(pinned.columns if own else ()), ROW, *ours).collect(engine="streaming")
+            if frame.height != height:
+                raise pinned.damaged(f"it ends after row {done + frame.height:,} of {pinned.rows:,}")
+            yield frame
+            done += max(height, 1)
 
 
 def ca_keys(frame: pl.DataFrame) -> pl.Series:
     """Returns the key of the CA of each annotated row, as ``ca_key`` makes it; null where the CA is."""
-    return frame.select(ca_expression(CA_SN, INSTANCE if INSTANCE in frame.columns else None)).to_series()
-
-
-def ca_expression(ca_column: str, instance_column: str | None) -> pl.Expr:
-    """Returns the same of rows that have their serials in one column, and in another their instances, if in any."""
-    ca = pl.col(ca_column).cast(pl.String)
-    if instance_column is None:
-        return ca
-    return pl.concat_str([ca, pl.col(instance_column).cast(pl.String).fill_null("")], separator=JOINT).alias(ca_column)
+    if INSTANCE not in frame.columns:
+        return frame[CA_SN]
+    return frame.select(pl.concat_str(CA_SN, pl.col(INSTANCE).fill_null(""), separator=JOINT).alias(CA_SN)).to_series()
 
 
 class Pinning:
@@ -210,7 +173,7 @@ class Pinning:
             number = len(self._pieces)
             path = self._path.with_name(f"{self._path.name}.{number}") if number else self._path
             self._pieces.append(_Piece(path, frame.schema))
-            self._pieces[-1].begin()
+            self._pieces[-1].thread.start()
         self._pieces[-1].put(frame)
 
     def finish(self) -> None:
@@ -249,10 +212,7 @@ class _Piece:
             self._file = _create(path)
         except OSError as error:
             raise _cannot_pin(path, error) from error
-        self._thread = threading.Thread(target=self._write, name=path.name)
-
-    def begin(self) -> None:
-        self._thread.start()
+        self.thread = threading.Thread(target=self._write, name=path.name)
 
     def put(self, frame: pl.DataFrame) -> None:
         if self._failure is None:
@@ -260,14 +220,14 @@ class _Piece:
 
     def close(self) -> None:
         self._frames.put(None)
-        self._thread.join()
+        self.thread.join()
         if self._failure is not None:
             raise _cannot_pin(self.path, self._failure) from self._failure
 
     def abandon(self) -> None:
-        if self._thread.is_alive():
+        if self.thread.is_alive():
             self._frames.put(None)
-            self._thread.join()
+            self.thread.join()
         else:  # it has ended, or a signal came while it was started
             with suppress(Full):
                 self._frames.put_nowait(None)
@@ -301,7 +261,7 @@ def _sink(table: pl.LazyFrame, file: Any, columns: int) -> None:
 
 def rows_at_once(columns: int) -> int:
     """Returns the most rows of a row group of so many columns."""
-    return max(min(ROW_GROUP_ROWS, ROW_GROUP_CELLS // max(columns, 1)), 1)
+    return max(min(BATCH_ROWS, BATCH_CELLS // max(columns, 1)), 1)
 
 
 def _cannot_pin(path: Path, error: BaseException) -> BulkcertError:

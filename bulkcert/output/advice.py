@@ -11,9 +11,8 @@ from bulkcert.errors import ExitStatus
 from bulkcert.language import later, tr
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.service.certificates import Status
-from bulkcert.service.codes import NO_DATA, WRONG_ECHO, rule_for
+from bulkcert.service.codes import NO_DATA, WRONG_ECHO, Verdict, rule_for
 from bulkcert.service.operations import INSTANCE_ACCESS
-from bulkcert.service.verdicts import Verdict
 from bulkcert.store.outcome import NEVER_READ, Outcome
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Asked, Verification

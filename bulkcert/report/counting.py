@@ -10,7 +10,7 @@ import polars as pl
 
 from bulkcert import __version__
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import PinnedList, ca_expression
+from bulkcert.input import ROW, PinnedList, annotated, ca_keys
 from bulkcert.language import tr
 from bulkcert.output import summary
 from bulkcert.output.advice import Advice, meaning, quoted
@@ -143,12 +143,10 @@ def _rows(db: sqlite3.Connection, pinned: PinnedList) -> pl.DataFrame:
         BulkcertError: The pinned list cannot be read.
     """
     batches, last = [], 0
-    for serials in pinned.frames(own=False):
+    for serials in annotated(pinned, own=False):
         first, last = last + 1, last + serials.height
         found = pl.DataFrame(queries.figures(db, first, last), schema=_ROWS, orient="row")
-        row = pl.int_range(first, last + 1, dtype=pl.UInt32).alias("row")
-        ca = ca_expression(pinned.ca_column, pinned.instance_column)
-        listed = serials.select(row, ca.cast(pl.Categorical).alias("ca"))
+        listed = pl.DataFrame({"row": serials[ROW], "ca": ca_keys(serials).cast(pl.Categorical)})
         batches.append(listed.join(found, on="row", how="left", maintain_order="left"))
     undos = pl.DataFrame(queries.undos_in_doubt(db), schema={"row": pl.UInt32, "undo": pl.Boolean}, orient="row")
     left = pl.col("outcome").fill_null(pl.lit(Outcome.NOT_ATTEMPTED.value, _OUTCOMES))

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import msgspec
 import polars as pl
 
-from bulkcert.input import CA_SN, DEVICE_SN, INSTANCE, PinnedList
+from bulkcert.input import CA_SN, DEVICE_SN, INSTANCE, ROW, PinnedList, annotated
 from bulkcert.output.advice import Advice
 from bulkcert.report.figures import Finding, Sample
 from bulkcert.store import queries
@@ -74,14 +74,11 @@ def _exporting(files: RunFiles, outcome: Outcome, code: str) -> str:
 
 
 def _samples(db: sqlite3.Connection, pinned: PinnedList, wanted: Collection[int]) -> dict[int, Sample]:
-    samples, done = {}, 0
-    for frame in pinned.frames(own=False):
-        rows = sorted(row for row in wanted if done < row <= done + frame.height)
-        own = pinned.own_names
-        chosen = frame[[row - done - 1 for row in rows]].select(pl.col(*own).cast(pl.String)).rename(own)
-        for row, found in zip(rows, chosen.iter_rows(named=True), strict=True):
+    samples = {}
+    for frame in annotated(pinned, own=False):
+        for found in frame.filter(pl.col(ROW).is_in(wanted)).iter_rows(named=True):
+            row = found[ROW]
             message, request_id, http_status = queries.sample(db, row)
             device, ca, instance = (found.get(name) or "" for name in (DEVICE_SN, CA_SN, INSTANCE))
             samples[row] = Sample(row, device, ca, http_status, request_id, message, instance)
-        done += frame.height
     return samples

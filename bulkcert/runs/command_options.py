@@ -26,7 +26,7 @@ from bulkcert.runs.options import (
     grouped,
     number,
 )
-from bulkcert.service.verdicts import StatusTable
+from bulkcert.service.codes import StatusTable
 
 
 @grouped

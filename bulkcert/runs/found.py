@@ -9,8 +9,8 @@ import polars as pl
 
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.listing import Listing
-from bulkcert.engine.pages import read_listings
 from bulkcert.engine.sightings import STATUSES
+from bulkcert.engine.workers import read_listings
 from bulkcert.errors import BulkcertError
 from bulkcert.input import ROW, ca_keys
 from bulkcert.runs.policy import COUNTING

@@ -14,10 +14,9 @@ import polars as pl
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Target
 from bulkcert.engine.listing import Deliver, Listing
-from bulkcert.engine.pages import read_listings
-from bulkcert.engine.progress import Progress
+from bulkcert.engine.progress import Progress, StatsMaker
 from bulkcert.engine.session import Supervision, calling
-from bulkcert.engine.stats import StatsMaker
+from bulkcert.engine.workers import read_listings
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import cannot_write
 from bulkcert.output.formulas import FormulaRows, guarded

@@ -10,24 +10,22 @@ import msgspec
 import polars as pl
 
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.pages import unreadable
-from bulkcert.engine.progress import Progress
+from bulkcert.engine.progress import Progress, StatsMaker
+from bulkcert.engine.refusals import unreadable
 from bulkcert.engine.session import Supervision, calling
 from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.engine.states import StateReader
-from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check, PinnedList, annotated
 from bulkcert.input.files import temporary
 from bulkcert.runs.found import Found, Registered, count_devices, worth_counting
-from bulkcert.runs.instances import ask_instances
 from bulkcert.runs.job import ListTarget, check_list_options
 from bulkcert.runs.opened import fields_of
 from bulkcert.runs.options import PlanOptions
 from bulkcert.runs.planned import SUFFIX
 from bulkcert.runs.policy import may_read, preflight_of
+from bulkcert.runs.probing import are_swapped, ask_instances
 from bulkcert.runs.reading_list import read_list
-from bulkcert.runs.swapped import are_swapped
 from bulkcert.runs.target import located, refuse_job, resolve_target
 from bulkcert.service.actions import ACTIONS, ActionName
 from bulkcert.service.certificates import ca_key

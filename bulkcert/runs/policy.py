@@ -6,9 +6,8 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.options import PreflightMode
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.service.client import Response
-from bulkcert.service.codes import READING_REFUSED
+from bulkcert.service.codes import READING_REFUSED, Verdict
 from bulkcert.service.operations import INSTANCE_ACCESS, OPERATIONS, Operation
-from bulkcert.service.verdicts import Verdict
 
 ANY = "*"
 """In a resource, in place of what is not given."""

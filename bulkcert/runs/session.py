@@ -20,9 +20,8 @@ from bulkcert.engine.calling import committing, stop_unwritable
 from bulkcert.engine.figures import Stats, Take
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Target
-from bulkcert.engine.progress import Progress, Stop
+from bulkcert.engine.progress import Progress, StatsMaker, Stop
 from bulkcert.engine.session import Supervision, calling, together
-from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import event
 from bulkcert.output.failed import FailedRows, write_failed

@@ -11,11 +11,10 @@ import msgspec
 from bulkcert.engine.calling import Engine
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.limits import Limit, Target
-from bulkcert.engine.progress import Progress, Stop
+from bulkcert.engine.progress import Progress, StatsMaker, Stop
 from bulkcert.engine.session import Supervision
 from bulkcert.engine.sightings import Sightings
 from bulkcert.engine.states import Scanned, StateReader
-from bulkcert.engine.stats import StatsMaker
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, ca_keys
 from bulkcert.log import bind

@@ -14,12 +14,12 @@ from bulkcert.service.codes import (
     CLOCK_REFUSED,
     NO_DATA,
     WRONG_ECHO,
+    Verdict,
     rule_for,
     verdict_without_code,
 )
 from bulkcert.service.operations import Operation
 from bulkcert.service.transport import NotSent
-from bulkcert.service.verdicts import Verdict
 
 MOST_RETRY_AFTER_S = 60.0
 """Longest wait that an answer can ask for: a header of rubbish must not hold a run for a day."""

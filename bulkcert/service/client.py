@@ -4,22 +4,26 @@ The transport is called directly rather than through ``httpx.AsyncClient``: what
 authentication flows) is not needed here, and costs a third of the time of a call.
 """
 
+import base64
+import re
 import time
+import unicodedata
 from collections.abc import Awaitable, Mapping
+from functools import lru_cache
 from itertools import count
 from secrets import token_hex
 from typing import cast
 
 import httpx
+import msgspec
 
+from bulkcert.service.certificates import Certificate, Page
 from bulkcert.service.classification import Classification, classify, classify_failure, with_clock
-from bulkcert.service.cleaning import MOST_CHARACTERS, clean, clean_page
-from bulkcert.service.codes import CLOCK_REFUSED
+from bulkcert.service.codes import CLOCK_REFUSED, Verdict
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import VERSION, Operation
 from bulkcert.service.signing import Credentials, Signing, canonical_query, signing
 from bulkcert.service.transport import Content, Transport
-from bulkcert.service.verdicts import Verdict
 
 
 class Response(Classification, frozen=True, kw_only=True, array_like=True):
@@ -195,3 +199,58 @@ def _response(found: Classification, credentials: Credentials, sent_at: float, e
         latency_ms=round(elapsed * 1000, 1),
         credentials=credentials,
     )
+
+
+MOST_CHARACTERS = {"code": 128, "request_id": 64, "message": 1024}
+"""Characters that are kept of each text of an answer; a signature error repeats the whole request."""
+
+MOST_NAME = 256
+"""Characters that are kept of the name of a certificate."""
+
+_HIDDEN = "***"
+_TELLING = 16
+"""So many characters of a secret are one: who repeats a request may cut its headers."""
+
+
+def clean(text: str, most: int, secrets: tuple[str, ...]) -> str:
+    """Returns a text without secrets, and without what a terminal would obey or nobody would see.
+
+    Args:
+        text: As it came.
+        most: Characters that are kept.
+        secrets: What must not be in it, whole or cut short, plain, quoted for a URL or a page, or as base64.
+    """
+    text = _pattern(secrets).sub(_HIDDEN, text)
+    if not text.isprintable():
+        text = "".join(each if each.isprintable() else _visible(each) for each in text)
+    return text[:most]
+
+
+@lru_cache(maxsize=4)
+def _pattern(secrets: tuple[str, ...]) -> re.Pattern[str]:
+    """Returns what finds the beginning of a secret, with the rest of the word."""
+    encoded = [base64.b64encode(secret.encode()).decode() for secret in secrets]
+    beginnings = ["".join(map(_quoted, secret[:_TELLING])) for secret in (*secrets, *encoded)]
+    return re.compile(rf"(?:{'|'.join(beginnings)})[\w+/=%&#;.~-]*" if secrets else r"(?!)")
+
+
+def _quoted(character: str) -> str:
+    """Returns what finds a character as it is, and as URLs, pages and JSON may have it."""
+    if character.isalnum():
+        return character
+    return rf"(?:{re.escape(character)}|%{ord(character):02x}|%{ord(character):02X}|&#?\w+;|\\u\w{{4}})"
+
+
+def _visible(character: str) -> str:
+    return " " if unicodedata.category(character) == "Zs" else "\ufffd"
+
+
+def clean_page(page: Page, secrets: tuple[str, ...]) -> Page:
+    """Returns a page with the names of its certificates cleaned."""
+    return Page([_named(each, secrets) for each in page.certificates], page.total)
+
+
+def _named(certificate: Certificate, secrets: tuple[str, ...]) -> Certificate:
+    names = {name: getattr(certificate, name) for name in ("device_name", "ca_name")}
+    cleaned = {name: clean(text, MOST_NAME, secrets) for name, text in names.items() if text}
+    return msgspec.structs.replace(certificate, **cleaned) if cleaned else certificate

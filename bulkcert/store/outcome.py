@@ -5,7 +5,7 @@ from enum import StrEnum
 import msgspec
 
 from bulkcert.service.certificates import ca_key
-from bulkcert.service.verdicts import Verdict
+from bulkcert.service.codes import Verdict
 
 
 class Outcome(StrEnum):

@@ -188,7 +188,7 @@ class Session(msgspec.Struct, frozen=True):
         started_at: When it began.
         preflight_at: When the states before its calls were read, or were to be; null if it has not reached calls.
         beat_at: Its last sign of life.
-        figures: Its newest live figures as JSON (``engine.stats.Stats``); null before the first.
+        figures: Its newest live figures as JSON (``engine.figures.Stats``); null before the first.
         ended_at: When it ended in order; null if it has not.
         exit_status: What it ended with.
         stopped: Why it ended early, or an empty text.

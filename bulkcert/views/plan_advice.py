@@ -9,8 +9,8 @@ from bulkcert.output.advice import on_unregistered
 from bulkcert.runs.found import MANY_ROWS, MOST_SHARE, NEARLY_ALL, Found
 from bulkcert.runs.job import WRONG_SIZE, wrong_size
 from bulkcert.runs.plan import Inquiry
+from bulkcert.runs.probing import on_swapped
 from bulkcert.runs.reading_list import named
-from bulkcert.runs.swapped import on_swapped
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import ca_key, of_ca_key
 from bulkcert.words import counted, printable
