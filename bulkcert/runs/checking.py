@@ -59,9 +59,7 @@ class _Hash(io.BytesIO):
 def check(files: RunFiles, report: Path | None = None) -> Checked:
     """Proves that every row of a run is as it was written, and that results, summary and report are of these rows.
 
-    Args:
-        files: Of the run.
-        report: The report, if not the one next to the results, which need not be there.
+    The report is the one next to the results, which need not be there, unless another is named.
 
     Raises:
         NoRunError: There is no such run.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from bulkcert.runs.converters import Problems
 from bulkcert.runs.options import ServiceOptions
 
 if TYPE_CHECKING:
@@ -26,12 +27,8 @@ def confirm_installed() -> None:
         raise not_installed()
 
 
-def resolve_cluster(options: ServiceOptions, problems: list[str]) -> "Cluster | None":
+def resolve_cluster(options: ServiceOptions, problems: Problems) -> "Cluster | None":
     """Returns how lanes on other machines join; None where none are asked for.
-
-    Args:
-        options: As typed.
-        problems: What is wrong with them is added; the result is of no use then.
 
     Raises:
         BulkcertError: What it needs is not installed, or the keys are of no use.
@@ -55,15 +52,8 @@ def resolve_cluster(options: ServiceOptions, problems: list[str]) -> "Cluster | 
     return Cluster(where, None if options.keys is None else keys_of(options.keys, COORDINATOR))
 
 
-def resolve_where(option: str, url: str, keys: Path | None, problems: list[str]) -> "Where | None":
-    """Returns where a coordinator listens; None where the URL is wrong, which is added to the problems.
-
-    Args:
-        option: What it was given with, for messages.
-        url: As typed.
-        keys: Where keys are, if any are given.
-        problems: What is wrong.
-    """
+def resolve_where(option: str, url: str, keys: Path | None, problems: Problems) -> "Where | None":
+    """Returns where a coordinator listens, as the URL of an option says; None where that is wrong."""
     from bulkcert.fleet.network import Where  # noqa: PLC0415 - for several machines alone
 
     try:

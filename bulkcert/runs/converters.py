@@ -19,6 +19,9 @@ SHOWN = 40
 
 _LENGTH = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*")
 
+Problems = list[str]
+"""What is wrong with options: what resolves some adds to it, is of no use then, and all is refused at once."""
+
 Choice = TypeVar("Choice", bound=str)
 
 
@@ -74,11 +77,7 @@ def moment(kind: object, tokens: Sequence[Token]) -> float:
 
 
 def names_of(choices: Iterable[Choice]) -> Callable[[object, Sequence[Token]], tuple[Choice, ...]]:
-    """Returns what reads names with commas between them.
-
-    Args:
-        choices: The names that there are; another one is a ValueError.
-    """
+    """Returns what reads names with commas between them; one that is none of the choices is a ValueError."""
     there = {str(choice): choice for choice in choices}
 
     def read(_type: object, tokens: Sequence[Token]) -> tuple[Choice, ...]:

@@ -99,11 +99,7 @@ def reading_run(files: RunFiles) -> Iterator[tuple[PinnedList, Ask]]:
 
 
 def rewrite(files: RunFiles, *, guards: bool) -> Written:
-    """Writes the results of a run again, its failed rows, and its summary.
-
-    Args:
-        files: Of the run.
-        guards: Whether they are for people, if the run says so too.
+    """Writes the results of a run again, for people if the run says so too, its failed rows, and its summary.
 
     Raises:
         NoRunError: There is no such run.

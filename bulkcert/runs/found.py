@@ -125,9 +125,7 @@ class Found(msgspec.Struct):
 def worth_counting(rows: Counter[str], cas: Iterable[str]) -> dict[str, float]:
     """Returns which CAs of a list of devices are worth counting, with how many of their devices at most.
 
-    Args:
-        rows: Rows by CA.
-        cas: The CAs, those with most rows of the list first.
+    ``rows`` are those of the list by CA; ``cas`` has those with most of them first.
     """
     many = MOST_SHARE * rows.total()
     return {

@@ -9,7 +9,7 @@ import msgspec
 from bulkcert.engine.limits import Limit, Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.results import SUFFIXES_SHOWN, suffix_of
-from bulkcert.runs.converters import LARGEST_NUMBER, short
+from bulkcert.runs.converters import LARGEST_NUMBER, Problems, short
 from bulkcert.runs.opened import same_service
 from bulkcert.runs.options import ApprovalOptions, CallOptions, ListOptions, Options, SizeOptions
 from bulkcert.runs.planned import KeptPlan
@@ -100,7 +100,7 @@ def resolve(
     Raises:
         BulkcertError: With all that is wrong with the options at once.
     """
-    problems: list[str] = []
+    problems: Problems = []
     service = resolve_target(options, problems, named_by_rows=True)
     limit = resolve_limits(options, problems)
     results = options.results or default_results(inputs[0], action)
@@ -137,13 +137,8 @@ def resolve(
     )
 
 
-def resolve_limits(options: CallOptions, problems: list[str]) -> Limit:
-    """Returns when there are too many errors, as ``--max-errors`` says.
-
-    Args:
-        options: As typed.
-        problems: What is wrong with it, and with ``--limit-rows``, is added.
-    """
+def resolve_limits(options: CallOptions, problems: Problems) -> Limit:
+    """Returns when there are too many errors, as ``--max-errors`` says; ``--limit-rows`` is checked, too."""
     if options.limit_rows is not None and options.limit_rows < 1:
         problems.append(f"--limit-rows must be at least 1, not {options.limit_rows}")
     text = options.max_errors.strip()
@@ -156,7 +151,7 @@ def resolve_limits(options: CallOptions, problems: list[str]) -> Limit:
     return Limit()
 
 
-def check_required(options: ApprovalOptions, problems: list[str]) -> None:
+def check_required(options: ApprovalOptions, problems: Problems) -> None:
     """Adds what ``--require`` names and nobody has given to the problems."""
     given = {"ticket": options.ticket, "reason": options.reason, "approved-by": options.approved_by}
     problems.extend(_DEMANDED.format(name) for name in options.require if not given.get(name, "of a run").strip())
@@ -165,10 +160,7 @@ def check_required(options: ApprovalOptions, problems: list[str]) -> None:
 def confirm_required(options: ApprovalOptions, plan: PlanRecord | None, way_on: str = _BIND) -> None:
     """Confirms that what changes is bound to a plan, and to a signed one, where ``--require`` demands it.
 
-    Args:
-        options: As typed.
-        plan: What it is bound to.
-        way_on: What to do where it is not; not every command can be bound.
+    Not every command can be bound: ``way_on`` is what to do instead.
 
     Raises:
         BulkcertError: USAGE: it is not.
@@ -178,7 +170,7 @@ def confirm_required(options: ApprovalOptions, plan: PlanRecord | None, way_on: 
         raise BulkcertError(ExitStatus.USAGE, "\n  ".join(missing), f"No calls were made. {way_on}")
 
 
-def _check_planned(plan: KeptPlan, action: str, service: Target, options: Options, problems: list[str]) -> None:
+def _check_planned(plan: KeptPlan, action: str, service: Target, options: Options, problems: Problems) -> None:
     """Adds what is otherwise than in the plan to the problems; a run may be slower."""
     endpoint = str(service.endpoint)
     found = {"--action": (action, plan.action)}
@@ -197,7 +189,7 @@ def _check_planned(plan: KeptPlan, action: str, service: Target, options: Option
     problems.extend(f"--{name}: {now} is more than was planned, {plan.options[name]}" for name, now in above)
 
 
-def check_list_options(options: ListOptions, problems: list[str]) -> None:
+def check_list_options(options: ListOptions, problems: Problems) -> None:
     """Adds what is wrong with the options on the list and its protection to the problems."""
     if options.skip_protected and options.protect is None:
         problems.append("--skip-protected needs --protect, the list of what is protected")
@@ -210,13 +202,7 @@ def check_list_options(options: ListOptions, problems: list[str]) -> None:
 
 
 def wrong_size(options: SizeOptions, name: str, rows: int) -> str:
-    """Returns why a list is too short or too long, in words; empty if it is neither.
-
-    Args:
-        options: As typed.
-        name: Of the list.
-        rows: That it has.
-    """
+    """Returns why a list is too short or too long, in words; empty if it is neither."""
     least, most = options.min_rows, options.max_rows
     has = f"{name} has {counted(rows, 'row')}"
     if least is not None and rows < least:
@@ -226,7 +212,7 @@ def wrong_size(options: SizeOptions, name: str, rows: int) -> str:
     return ""
 
 
-def _check_retention(days: int | None, name: str, problems: list[str]) -> None:
+def _check_retention(days: int | None, name: str, problems: Problems) -> None:
     if days is None:
         return
     if not 1 <= days <= MOST_DAYS:
@@ -236,7 +222,7 @@ def _check_retention(days: int | None, name: str, problems: list[str]) -> None:
         problems.append(f"{message}: put {{date}} into the results of the job file")
 
 
-def _check_results(results: Path, inputs: tuple[Path, ...], problems: list[str]) -> None:
+def _check_results(results: Path, inputs: tuple[Path, ...], problems: Problems) -> None:
     if not suffix_of(results):
         problems.append(f"--results {results} must end in {SUFFIXES_SHOWN}")
     names = map(str, (results, *inputs))

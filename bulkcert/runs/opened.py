@@ -22,6 +22,7 @@ from bulkcert.input.files import unreadable
 from bulkcert.output.evidence import prove, serials_in
 from bulkcert.output.files import cannot_write, sha256_of, sync_directory, sync_file
 from bulkcert.output.results import Written, write_results
+from bulkcert.runs.converters import Problems
 from bulkcert.runs.options import NotifyOptions, ServiceOptions
 from bulkcert.runs.target import resolve_target
 from bulkcert.service.actions import ACTIONS, Action
@@ -128,12 +129,8 @@ class OpenRun(msgspec.Struct):
         guards = guards and self.guards
         return write_results(self.files.results, self.pinned, self.store.read, guards=guards, into=into)
 
-    def target(self, options: ServiceOptions, problems: list[str]) -> Target:
-        """Returns the service of the run.
-
-        Args:
-            options: As typed; what they do not name is that of the run.
-            problems: What is wrong with them is added; the result is of no use then.
+    def target(self, options: ServiceOptions, problems: Problems) -> Target:
+        """Returns the service of the run; what options do not name is where it was made.
 
         Raises:
             BulkcertError: INPUT_INVALID: they name another instance, or lead to another service.
@@ -203,11 +200,6 @@ class OpenRun(msgspec.Struct):
 def confirm_real(files: RunFiles, asked: Asked, command: str) -> None:
     """Confirms that a run is none whose service was an emulator, which is gone by now.
 
-    Args:
-        files: Of the run.
-        asked: What it is of.
-        command: What is to be done with it: resume, undo or verify.
-
     Raises:
         BulkcertError: USAGE: it is a rehearsal.
     """
@@ -225,12 +217,7 @@ def confirm_real(files: RunFiles, asked: Asked, command: str) -> None:
 
 
 def confirm_instance(files: RunFiles, asked: Asked, instance: str) -> None:
-    """Confirms that an instance that is given is that of a run.
-
-    Args:
-        files: Of the run.
-        asked: What it is of.
-        instance: As typed; empty if none is given.
+    """Confirms that an instance, if one is given, is that of a run.
 
     Raises:
         BulkcertError: INPUT_INVALID: it is another one, or one of several.

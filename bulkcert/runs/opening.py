@@ -31,11 +31,7 @@ from bulkcert.store.store import Store
 
 
 def open_existing(files: RunFiles, *, proves: bool = True) -> OpenRun:
-    """Opens a run that was begun, from its store alone.
-
-    Args:
-        files: Of the run.
-        proves: Whether every row is proved to be as it was written.
+    """Opens a run that was begun, from its store alone, and proves that every row is as it was written, if wanted.
 
     Raises:
         NoRunError: There is none.

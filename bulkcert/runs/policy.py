@@ -18,12 +18,7 @@ COUNTING = OPERATIONS["ListDeviceCertificateByCaSn"]
 
 
 def preflight_of(action: Action, preflight: PreflightMode) -> PreflightMode:
-    """Returns which states are read before the first call: those of CAs always, few as they are and much as they hit.
-
-    Args:
-        action: What is asked.
-        preflight: As typed.
-    """
+    """Returns which states are read before the first call: those of CAs always: few, and much hit by each."""
     return preflight if action.by_device else "always"
 
 
@@ -43,13 +38,7 @@ class Policy(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 def operations(action: Action, preflight: PreflightMode, *, verify: bool, undo: bool) -> list[Operation]:
-    """Returns the operations that a run may call.
-
-    Args:
-        action: What is asked for each row.
-        preflight: When states are read before the calls.
-        verify: Whether they are read back.
-        undo: Whether it may be undone.
+    """Returns the operations that a run may call, which is verified and undone later if wanted.
 
     Raises:
         BulkcertError: It cannot be undone.
@@ -84,13 +73,6 @@ def ram_actions(called: list[Operation]) -> list[str]:
 
 
 def minimal_policy(called: list[Operation], *, region: str, account: str, instance: str) -> Policy:
-    """Returns the policy that allows some operations and nothing else; an empty text stands for any.
-
-    Args:
-        called: The operations.
-        region: Region of the instance.
-        account: Number of the account that owns it.
-        instance: The instance.
-    """
+    """Returns the policy that allows some operations and nothing else; an empty text stands for any."""
     resource = f"acs:mq:{region or ANY}:{account or ANY}:{instance or ANY}"
     return Policy("1", [Statement("Allow", sorted({*ram_actions(called)}), resource)])

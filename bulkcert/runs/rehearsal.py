@@ -171,11 +171,7 @@ def _emulator_arguments(
 
 @contextmanager
 def lanes_of(addresses: tuple[str, ...], folder: Path) -> Iterator[dict[str, Any]]:
-    """Runs a lane for each address for as long as the context lasts.
-
-    Args:
-        addresses: Where they send from; none for a run without a cluster.
-        folder: Where keys go.
+    """Runs a lane for each address, if any, for as long as the context lasts; its keys are in the folder.
 
     Yields:
         The options that let a run share its calls with them.

@@ -42,11 +42,8 @@ class UnfinishedUndo(msgspec.Struct, frozen=True):
 def left_of(files: RunFiles, options: ResumeOptions) -> ResolvedJob | UnfinishedUndo | VerifyOptions:
     """Returns what is to be done again: a run, an undo, or a watch for the time that it has left.
 
-    On a run that has ended it is the run, which calls what ``--retry`` names.
-
-    Args:
-        files: Of the run.
-        options: As given now, or when it began (``stored_options``).
+    On a run that has ended it is the run, which calls what ``--retry`` names. Options are as given now, or when it
+    began (``stored_options``).
 
     Raises:
         BulkcertError: There is no such run, or another process holds it.
@@ -82,9 +79,7 @@ def _job(files: RunFiles, asked: Asked, options: ResumeOptions) -> ResolvedJob:
 def stored_options(status: RunStatus, *, retries: bool) -> dict[str, Any]:
     """Returns what the session was given that is to be resumed, by the names of options; nothing of a run without one.
 
-    Args:
-        status: Of the run.
-        retries: Whether rows of a run are called again, whatever was interrupted since.
+    Where rows of a run are called again it is the run, whatever was interrupted since.
     """
     session = None if retries else _interrupted(status)
     # What was typed for an undo or a verification since is not meant for the run.
@@ -110,10 +105,6 @@ def _stored(session: Session) -> dict[str, Any]:
 
 def resume_earlier(new: OpenRun, earlier: Asked) -> OpenRun:
     """Returns the earlier run, which goes by the list that it has pinned; the one that was read just now goes.
-
-    Args:
-        new: What was asked now, over the store of the earlier run.
-        earlier: What that run is of.
 
     Raises:
         BulkcertError: INPUT_INVALID: it is another run.

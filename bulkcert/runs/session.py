@@ -85,13 +85,7 @@ async def session(
 
 @asynccontextmanager
 async def controlled(store: Store, lanes: Lanes, stats: StatsMaker) -> AsyncIterator[None]:
-    """Does what is asked of a session next to its calls.
-
-    Args:
-        store: Where it is asked.
-        lanes: What is paused, slowed down or stopped.
-        stats: What says so.
-    """
+    """Does what is asked of a session next to its calls."""
 
     async def obey() -> None:
         while store.failure is None:
@@ -137,11 +131,7 @@ async def _do(control: Control, lanes: Lanes, stats: StatsMaker) -> None:
 
 
 def confirm_read(progress: Progress, also: str = "") -> None:
-    """Confirms that reading before a question was not stopped.
-
-    Args:
-        progress: What was read.
-        also: To be said if it was.
+    """Confirms that reading before a question was not stopped; if it was, something may be said besides.
 
     Raises:
         BulkcertError: It was, by a signal, or by what would stop the calls as well.
@@ -154,8 +144,7 @@ def confirm_read(progress: Progress, also: str = "") -> None:
 async def after_reads(progress: Progress) -> None:
     """Waits until reads that were made before a question share no second with the calls after it: so the limit holds.
 
-    Args:
-        progress: What was read; the pause is left out of its rate.
+    The pause is left out of their rate.
     """
     if progress.sends.sends:
         await anyio.sleep(max(0.0, progress.sends.last_s + 1 - time.monotonic()))
@@ -216,9 +205,7 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
 def summarize(opened: OpenRun, written: Written | None) -> FailedRows | None:
     """Writes the failed rows and the summary of a run again, unless it has not run or its results are gone.
 
-    Args:
-        opened: The run.
-        written: Its results, if they were written just now; else every row is proved.
+    Without results that were written just now every row is proved.
 
     Returns:
         The failed rows; None where there are none, or nothing was written.

@@ -19,6 +19,7 @@ from bulkcert.engine.pacer import lane_cap
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.language import later
 from bulkcert.runs.cluster import is_loopback, resolve_cluster
+from bulkcert.runs.converters import Problems
 from bulkcert.runs.options import ACCOUNT_LIMIT, ADDRESS_LIMIT, ListOptions, ServiceOptions
 from bulkcert.service.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_host
 from bulkcert.words import nearest
@@ -39,7 +40,7 @@ _THROTTLED = "above which the service throttles all that call on it"
 _RAISED = "--limits-raised says that the service has raised yours"
 
 
-def refuse_job(problems: list[str], command: str, options: ListOptions) -> None:
+def refuse_job(problems: Problems, command: str, options: ListOptions) -> None:
     """Refuses options of a job, with what they leave to its list as well, which nobody has read yet.
 
     Raises:
@@ -50,7 +51,7 @@ def refuse_job(problems: list[str], command: str, options: ListOptions) -> None:
     refuse([*problems, *source.missing(*given)] if problems else [], command)
 
 
-def refuse(problems: list[str], command: str) -> None:
+def refuse(problems: Problems, command: str) -> None:
     """Refuses options with all that is wrong with them at once.
 
     Raises:
@@ -61,13 +62,8 @@ def refuse(problems: list[str], command: str) -> None:
         raise BulkcertError(ExitStatus.USAGE, message, f"No calls were made. See bulkcert {command} --help.")
 
 
-def resolve_target(options: ServiceOptions, problems: list[str], *, named_by_rows: bool = False) -> Target:
-    """Returns the service that the options mean.
-
-    Args:
-        options: As typed.
-        problems: What is wrong with them is added; the result is of no use then.
-        named_by_rows: Whether rows may name their instances and regions where the options do not (``located``).
+def resolve_target(options: ServiceOptions, problems: Problems, *, named_by_rows: bool = False) -> Target:
+    """Returns the service that the options mean; instances and regions may be left to rows if wanted (``located``).
 
     Raises:
         BulkcertError: There is no such region.
@@ -127,12 +123,7 @@ Located = TypeVar("Located", bound=Target)
 
 
 def located(service: Located, check: "Check", *, vpc: bool) -> Located:
-    """Returns a service with the instances that the rows of a list name.
-
-    Args:
-        service: As options say; what they leave to rows is empty.
-        check: What the pass over the list found.
-        vpc: Whether it is called inside the VPC of each region.
+    """Returns a service with the instances that the rows of a list name, and that options have left to them.
 
     Raises:
         BulkcertError: USAGE: a region has no VPC endpoint.
@@ -151,12 +142,7 @@ def located(service: Located, check: "Check", *, vpc: bool) -> Located:
 
 
 def instance_source(options: ListOptions, *, optional: bool = False) -> "InstanceSource":
-    """Returns where it is said which instance a row is of.
-
-    Args:
-        options: As typed.
-        optional: Whether a list that does not say it is of use without ``--instance``.
-    """
+    """Returns where it is said which instance a row is of; a list that does not say it may be of use all the same."""
     from bulkcert.input import InstanceSource  # noqa: PLC0415 - it loads what reads lists, which a lane has none of
 
     return InstanceSource(
@@ -221,7 +207,7 @@ def region_url(region: str, *, vpc: bool) -> httpx.URL:
     return httpx.URL(f"https://{region_host(region, vpc=vpc)}")
 
 
-def _endpoint(options: ServiceOptions, problems: list[str], *, named_by_rows: bool) -> httpx.URL:
+def _endpoint(options: ServiceOptions, problems: Problems, *, named_by_rows: bool) -> httpx.URL:
     if options.endpoint:
         return _url(options.endpoint, problems)
     if not options.region and named_by_rows:
@@ -235,7 +221,7 @@ def _endpoint(options: ServiceOptions, problems: list[str], *, named_by_rows: bo
     return region_url(options.region or "none", vpc=options.vpc)
 
 
-def _url(text: str, problems: list[str]) -> httpx.URL:
+def _url(text: str, problems: Problems) -> httpx.URL:
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL as error:
@@ -250,7 +236,7 @@ def _url(text: str, problems: list[str]) -> httpx.URL:
     return url
 
 
-def _addresses(typed: tuple[str, ...], problems: list[str]) -> tuple[str | None, ...]:
+def _addresses(typed: tuple[str, ...], problems: Problems) -> tuple[str | None, ...]:
     different = dict.fromkeys(typed)
     problems.extend(
         f"--source-address {address}: {reason}" for address in different if (reason := cannot_send_from(address))

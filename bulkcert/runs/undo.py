@@ -185,12 +185,7 @@ def _changed(opened: OpenRun) -> Iterator[tuple[pl.DataFrame, dict[int, bool]]]:
 
 
 def open_undo(opened: OpenRun, options: CallOptions, *, include_unknown: bool | None) -> Undo:
-    """Returns the undo of a run; nothing is written.
-
-    Args:
-        opened: The run.
-        options: As typed.
-        include_unknown: Whether rows are undone whose state before is not known; None if nobody has decided.
+    """Returns the undo of a run; nothing is written. ``include_unknown`` is None where nobody has decided.
 
     Raises:
         BulkcertError: An option is wrong, the action cannot be undone, or nobody has decided on rows of which too

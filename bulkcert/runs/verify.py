@@ -241,10 +241,6 @@ class Verifier(msgspec.Struct):
 def resolve_reading(opened: OpenRun, options: VerifyOptions) -> Target:
     """Returns where to read, and whether the options may be.
 
-    Args:
-        opened: The run.
-        options: As typed.
-
     Raises:
         BulkcertError: An option cannot be.
     """
