@@ -17,7 +17,6 @@ from program import (
     INSTANCE,
     KEY_ID,
     SECRET,
-    emulator,
     environment,
     here,
     outcomes,
@@ -35,12 +34,6 @@ OF_LINES = {"timestamp", "level", "message"}
 """What the formatter of lines adds."""
 
 KEY = Credentials(KEY_ID, SECRET)
-
-
-@pytest.fixture(scope="module")
-def service():
-    with emulator() as running:
-        yield running
 
 
 @pytest.fixture

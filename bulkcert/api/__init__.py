@@ -241,7 +241,7 @@ async def _undo(
         confirm_real(files, opened.asked, "undo")
         there = partial(open_undo, opened, options, include_unknown=include_unknown)
         undoing = await to_thread.run_sync(there)
-        if not undoing.rows and not undoing.has_to_end:
+        if undoing.is_over:
             return await to_thread.run_sync(undoing.nothing)
         if undoing.rows:
             _warn(confirm.raised_limits(options))

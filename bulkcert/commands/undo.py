@@ -74,7 +74,7 @@ def _executed(
         if not options.quiet:
             with speaking(options.language):
                 question.show_undo(undo_)
-        if not undo_.rows and not undo_.has_to_end:
+        if undo_.is_over:
             return undo_.nothing()
         if undo_.rows:
             last.enter_context(calling.sending(undo_.service))

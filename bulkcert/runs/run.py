@@ -111,8 +111,7 @@ class Run(msgspec.Struct):
     @property
     def calls(self) -> int:
         """Certificates that this session calls at most."""
-        limit = self.job.options.limit_rows
-        return self.to_call if limit is None else min(self.to_call, limit)
+        return min(self.to_call, self.job.options.limit_rows or self.to_call)
 
     @property
     def change(self) -> ChangeRecord:
@@ -129,8 +128,7 @@ class Run(msgspec.Struct):
     def left(self) -> int:
         """Certificates that this session calls at most, now that states were read: what needs no call is gone."""
         left = self.opened.store.read(queries.counts, self.opened.asked.rows).to_call
-        limit = self.job.options.limit_rows
-        return left if limit is None else min(left, limit)
+        return min(left, self.job.options.limit_rows or left)
 
     @property
     def changing(self) -> int:

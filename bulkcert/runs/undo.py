@@ -82,15 +82,14 @@ class Undo(msgspec.Struct):
         return self.known + self.unknown * self.include_unknown
 
     @property
-    def has_to_end(self) -> bool:
-        """Whether there is nothing to undo since a session that was killed has done it all."""
-        return not self.rows and self.opened.is_unended("undo")
+    def is_over(self) -> bool:
+        """Whether there is nothing to undo, nor an end to be made of a session that has done it all and was killed."""
+        return not self.rows and not self.opened.is_unended("undo")
 
     @property
     def calls(self) -> int:
         """Certificates that this session calls at most."""
-        limit = self.options.limit_rows
-        return self.rows if limit is None else min(self.rows, limit)
+        return min(self.rows, self.options.limit_rows or self.rows)
 
     async def count_devices(self, supervision: Supervision) -> None:
         """Counts the devices under the CAs that are to be undone, before anything is asked.
