@@ -29,7 +29,7 @@ def rehearse(action: ActionName, inputs: tuple[Path, ...], options: Options, sta
         if rehearsal.fault_seed is not None:
             terminal.stderr.print(f"faults with --fault-seed {rehearsal.fault_seed}")
         again = shlex.join(["bulkcert", *terminal.typed("--limit-rows", "--deadline")])
-        job, provider = msgspec.structs.replace(rehearsal.job, typed=again), rehearsal.provider()
+        job, provider = msgspec.structs.replace(rehearsal.job, typed=again), rehearsal.provider
         _head("run", options)
         summary = execute(job, provider)
         result: dict[str, object] = {"summary": summary}

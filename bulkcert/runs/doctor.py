@@ -45,24 +45,25 @@ def resolve_examination(options: DoctorOptions) -> "Examination":
     return Examination(target, options, is_whole=has_place and bool(options.instance))
 
 
-class Examination:
+class Examination(msgspec.Struct):
     """What calls show of a service, and what is found without.
 
-    Args:
+    Attributes:
         target: The service, from where and how fast it is called.
         options: As typed.
         is_whole: Whether a service is named; without one there are no calls.
+        denied: Why there are no credentials.
+        by_operation: What came of each operation, by its name.
+        by_address: What came of the first one, by the address that it was sent from.
     """
 
-    def __init__(self, target: Target, options: DoctorOptions, *, is_whole: bool) -> None:
-        self.target, self.options, self.is_whole = target, options, is_whole
-        self.denied: BulkcertError | None = None
-        """Why there are no credentials."""
-        self.progress = Progress()
-        self.by_operation: dict[str, CallResult] = {}
-        """What came of each operation, by its name."""
-        self.by_address: dict[str | None, CallResult] = {}
-        """What came of the first one, by the address that it was sent from."""
+    target: Target
+    options: DoctorOptions
+    is_whole: bool
+    denied: BulkcertError | None = None
+    progress: Progress = msgspec.field(default_factory=Progress)
+    by_operation: dict[str, CallResult] = {}
+    by_address: dict[str | None, CallResult] = {}
 
     async def make(self, supervision: Supervision) -> None:
         """Makes the calls.

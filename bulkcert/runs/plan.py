@@ -100,20 +100,22 @@ def inquiry(question: Question, on_progress: Callable[[int], None] | None = None
         yield Inquiry(located(question, check, vpc=options.vpc), pinned, check)
 
 
-class Inquiry:
+class Inquiry(msgspec.Struct):
     """The reading for one plan.
 
-    Args:
+    Attributes:
         question: What it is wanted for.
         pinned: The list.
         check: What the pass over it found.
+        progress: What happens.
+        findings: What is found.
     """
 
-    def __init__(self, question: Question, pinned: PinnedList, check: Check) -> None:
-        self.question = question
-        self.pinned, self.check = pinned, check
-        self.progress = Progress()
-        self.findings = PlanFindings()
+    question: Question
+    pinned: PinnedList
+    check: Check
+    progress: Progress = msgspec.field(default_factory=Progress)
+    findings: PlanFindings = msgspec.field(default_factory=PlanFindings)
 
     async def make(self, supervision: Supervision) -> PlanFindings:
         """Reads what there is to know.

@@ -10,9 +10,9 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bulkcert.emulator.faults import DEFAULT_FAULTS
 from bulkcert.emulator.process import Running, running
@@ -38,23 +38,20 @@ MOST_LANES = 64
 COMMAND = (sys.executable, "-m", "bulkcert", "lane")
 
 
-@dataclass(frozen=True, slots=True)
-class Rehearsal:
+class Rehearsal(NamedTuple):
     """A rehearsal that can begin: its emulator listens.
 
     Attributes:
         job: The job, turned towards the emulator.
         emulator: The running emulator.
+        provider: The emulator's own credentials.
         fault_seed: Seed of the faults; None without any.
     """
 
     job: ResolvedJob
     emulator: Running
+    provider: FixedCredentials
     fault_seed: int | None
-
-    def provider(self) -> FixedCredentials:
-        """Returns the emulator's own credentials."""
-        return FixedCredentials(CREDENTIALS)
 
 
 @contextmanager
@@ -108,7 +105,7 @@ def staged(action: ActionName, inputs: tuple[Path, ...], options: Options, stage
             options = replace(rehearsed, endpoint=emulator.url)
             with lanes_of(addresses[:lanes], Path(folder)) as cluster:
                 job = resolve(action, inputs, replace(options, **cluster), **how, source=(pinned,))
-                yield Rehearsal(job, emulator, seed)
+                yield Rehearsal(job, emulator, FixedCredentials(CREDENTIALS), seed)
 
 
 def _check(action: Action, options: Options, stage: Stage) -> None:

@@ -46,9 +46,9 @@ def refuse_job(problems: Problems, command: str, options: ListOptions) -> None:
     Raises:
         BulkcertError: There is something wrong.
     """
-    source = instance_source(options)
-    given = options.instance_column or None, options.region_column or None
-    refuse([*problems, *source.missing(*given)] if problems else [], command)
+    if problems:
+        given = options.instance_column or None, options.region_column or None
+        refuse([*problems, *instance_source(options).missing(*given)], command)
 
 
 def refuse(problems: Problems, command: str) -> None:
