@@ -92,6 +92,14 @@ def own_error(error: BaseException) -> BaseException:
     return error.error if isinstance(error, SignalError) else error
 
 
+def status_by(error: BaseException) -> ExitStatus:
+    """Returns the exit status of a command that an error ends."""
+    own = own_error(error)
+    if isinstance(own, BulkcertError):
+        return own.status
+    return ExitStatus.INTERRUPTED if isinstance(own, KeyboardInterrupt) else ExitStatus.INTERNAL
+
+
 class DroppedSignals:
     """Sees to signals that came while a library called back, and were dropped there: they come again, a moment later.
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from program import COMMAND, environment, free_port, write_devices
 
 from bulkcert.cli import main as bulkcert
-from bulkcert.commands.loading import GARBAGE_AFTER
+from bulkcert.commands import GARBAGE_AFTER
 from bulkcert.emulator.process import running
 from bulkcert.engine.session import uvloop_or_none
 from bulkcert.fleet.lane import LaneAddress, LaneServer

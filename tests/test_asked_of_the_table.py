@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from msgspec.structs import replace
@@ -13,11 +14,12 @@ from bulkcert.runs.undo import no_inverse
 from bulkcert.runs.verify import confirm_watchable
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.codes import WRONG_INSTANCE
-from bulkcert.store.outcome import DESIRED, NEVER_READ, Outcome
+from bulkcert.store.outcome import DESIRED, NEVER_CALLED, NEVER_READ, Outcome, Retried
 from bulkcert.store.paths import RunFiles
 from bulkcert.views.run_shown import caution
 
-JOBS = Path(__file__).parent.parent / "jobs"
+ROOT = Path(__file__).parent.parent
+JOBS, DOCS = ROOT / "jobs", ROOT / "bulkcert" / "docs"
 
 MADE_UP = replace(ACTIONS["inactivate-device"], name="renew-device", inverse=None, verb="renew device certificates")
 """An action that cannot be undone and deletes nothing."""
@@ -66,10 +68,15 @@ def test_the_next_step_goes_by_the_code(code):
 
 
 def test_every_outcome_has_its_words():
-    """What became of a row is explained, and if it is bad and lasts an alert watches for it."""
+    """What became of a row is explained; if it is bad and lasts an alert watches for it, and it can be called again."""
     alert = re.search(r'last_rows\{outcome=~"([^"]*)"', (JOBS / "bulkcert.rules.yml").read_text())[1].split("|")
     elsewhere = {*DESIRED, Outcome.DUPLICATE, Outcome.NOT_REGISTERED}
+    results, resume = ((DOCS / f"{topic}.md").read_text() for topic in ("results", "resume"))
+    table = re.findall(r"^\| `(\w+)` \|", results.partition("| outcome |")[2], re.MULTILINE)
 
     assert {*_BY_OUTCOME} == {*Outcome}
     assert {*alert} == {*Outcome} - elsewhere
     assert {*NEVER_READ} <= {*UNREAD}
+    assert {*get_args(Retried)} - {"drifted"} == {*Outcome} - {*DESIRED, *NEVER_CALLED, Outcome.NOT_ATTEMPTED}
+    assert {*Outcome} == {*table}
+    assert {*get_args(Retried)} <= {*re.findall(r"`(\w+)`", resume)}

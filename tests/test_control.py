@@ -21,13 +21,11 @@ from bulkcert.engine.backoff import IN_A_ROW, SILENCE_S, Outage, SlowDown
 from bulkcert.engine.pacer import Pacer, Ticker
 from bulkcert.report.counting import count
 from bulkcert.report.rendering import render
-from bulkcert.runs.options import ServiceOptions
 from bulkcert.runs.session import POLL_EVERY_S
 from bulkcert.store import database, lock
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.status import State, status_of
 from bulkcert.store.store import now_ms
-from bulkcert.views.confirm import raised_limits
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -330,10 +328,3 @@ def test_a_session_that_is_frozen_while_it_writes(tmp_path, monkeypatch):
     assert "store.sqlite: another process holds it" in refused
     assert "perhaps its session is frozen" in refused
     assert "to try again: bulkcert control" in refused
-
-
-def test_a_warning_is_of_the_limit_that_was_raised():
-    """Nobody is warned of a block whose addresses keep their limit; whoever raises that one is."""
-    assert "throttles" in raised_limits(ServiceOptions(rate=600))
-    assert "blocks it" in raised_limits(ServiceOptions(per_address_rate=301))
-    assert not raised_limits(ServiceOptions())

@@ -14,7 +14,8 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.job_file import PATHS
 from bulkcert.runs.converters import names_of
 from bulkcert.runs.job import resolve
-from bulkcert.runs.options import Options, Retried
+from bulkcert.runs.options import Options
+from bulkcert.store.outcome import Retried
 from bulkcert.store.paths import default_results
 
 INPUTS = (Path("devices.csv"),)

@@ -11,6 +11,8 @@ import pytest
 from program import INSTANCE, PATIENCE_S, emulator, here, outcomes, start, summary_of, wait_for, write_devices
 from prometheus_client.parser import text_string_to_metric_families
 
+from bulkcert.commands import run
+from bulkcert.errors import SignalError
 from bulkcert.telemetry import metrics
 
 JOBS = Path(__file__).parent.parent / "jobs"
@@ -213,16 +215,6 @@ def test_undo_leaves_the_metrics_of_the_run_alone(place, tmp_path):
     assert place.file.read_bytes() == before
 
 
-def test_rehearsal_has_metrics_of_its_own(tmp_path):
-    """A rehearsal of a job must not pass for a night: its metrics stand beside its results."""
-    write_devices(tmp_path / "in.csv", 5)
-    where = ("--metrics-file", tmp_path / "real.prom")
-    here("rehearse", "inactivate-device", tmp_path / "in.csv", "-o", tmp_path / "r.csv", *where).ended(0)
-
-    assert not (tmp_path / "real.prom").exists()
-    assert 'outcome="succeeded",rehearsal="true"} 5.0' in (tmp_path / "r.rehearsal.prom").read_text()
-
-
 @contextmanager
 def under_way(place, *more):
     """Starts a run that goes on until it is ended, and yields it once it calls."""
@@ -249,6 +241,17 @@ def test_file_while_it_runs_and_after_sigterm(place):
     assert child.returncode == found["bulkcert_last_exit_status"] == 143
     assert found["bulkcert_run_active"] == 0
     assert own(found, "bulkcert_last_rows") == outcomes(place.results)
+
+
+def test_a_signal_before_there_are_calls(place, monkeypatch):
+    """The file has the exit status of the signal, as the command has."""
+
+    def open_run(*_):
+        raise SignalError(signal.SIGTERM)
+
+    monkeypatch.setattr(run, "open_run", open_run)
+    here(*place.command()).ended(143)
+    assert place.samples()["bulkcert_last_exit_status"] == 143
 
 
 @pytest.mark.parametrize(

@@ -128,8 +128,7 @@ def test_two_urls(hook, run):
     assert "message 1 of 3" in ended.stderr
 
 
-@pytest.mark.parametrize("form", ["text", "json"])
-@pytest.mark.parametrize("where", ["option", "environment", "job"])
+@pytest.mark.parametrize(("where", "form"), [("option", "text"), ("environment", "json"), ("job", "text")])
 def test_the_url_is_a_secret(tmp_path, hook, run, where, form):
     """It is in no file, no log, no error and no command that is printed, however it was given."""
     url, posts, answer = hook

@@ -98,7 +98,7 @@ def test_an_outage_holds_all_lanes():
 @given(attempt=st.integers(1, 2000), chance=st.floats(0, 1, exclude_max=True))
 def test_backoff_is_bounded(attempt, chance):
     """The wait grows with the attempts, has full jitter, and never passes its bound."""
-    wait = backoff_s(attempt, lambda: chance)
+    wait = backoff_s(attempt, chance)
 
     assert 0 <= wait <= 15
     assert wait <= 0.5 * 2.0 ** min(attempt - 1, 10)

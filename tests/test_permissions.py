@@ -90,3 +90,4 @@ def test_refused(place, service, case):
     assert "error: " in ended.stderr
     assert path in ended.stderr
     assert "→" in ended.stderr
+    assert case != "a directory of results" or "name a file elsewhere with -o" in ended.stderr

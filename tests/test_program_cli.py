@@ -72,25 +72,6 @@ def test_a_ca_is_named_by_its_serial(tmp_path, service, devices):
     assert [kind["serial"] for kind in summary_of(tmp_path / "r.csv")["kinds"]] == ["00ca00000f"]
 
 
-def test_a_list_of_cas(tmp_path, service, devices):
-    """A CA action takes a list with nothing but Sn."""
-    (tmp_path / "cas.csv").write_text("Sn\n00ca000000\n")
-    here("run", "inactivate-ca", "cas.csv", *service.where, cwd=tmp_path).ended(0)
-
-    assert service.ca("00ca000000")["Status"] == "0"
-    service.seed(devices)
-
-
-def test_several_source_addresses(tmp_path, service, devices):
-    """With two source addresses the calls come from both."""
-    before = service.report().arrivals
-    addresses = [part for address in OTHER_ADDRESSES for part in ("--source-address", address)]
-    service.seed(write_devices(tmp_path / "devices.csv", 200))
-    here("run", "inactivate-device", "devices.csv", *service.where, *addresses, cwd=tmp_path).ended(0)
-
-    assert {call["address"] for call in service.calls()[before:]} == set(OTHER_ADDRESSES)
-
-
 # Where options come from.
 
 RUN = ("run", "--json", "-q")
@@ -162,29 +143,6 @@ def test_paths_of_a_job_file(tmp_path, job):
     assert (elsewhere / "there.csv").exists()
 
 
-WRONG_JOBS = {
-    "rate = \n": "job.toml: Invalid value (at line 1, column 8)",
-    "bogus = 1\n": "bogus",
-    'action = "inactivate-device"\ninput = "x.csv"\nrate = "x"\n': "'x' is not a whole number",
-    "[run]\nrate = 1\n": "job.toml: [run]: a job file has no table but",
-    "\udcff": "can't decode byte 0xff",
-}
-
-
-def test_wrong_job_files(tmp_path):
-    """2: a job file that cannot be right is named with the place."""
-    paths = [tmp_path / str(number) / "job.toml" for number in range(len(WRONG_JOBS))]
-    for path, text in zip(paths, WRONG_JOBS, strict=True):
-        path.parent.mkdir()
-        path.write_bytes(text.encode(errors="surrogateescape"))
-
-    for path, reason in zip(paths, WRONG_JOBS.values(), strict=True):
-        refused = here("run", "--job", path).ended(2)
-        assert reason in refused.stderr
-        assert str(path) in refused.stderr
-        assert "Error:" not in refused.stderr, "no class names"
-
-
 # Options of a resume.
 
 
@@ -236,32 +194,6 @@ def test_options_that_lead_elsewhere(tmp_path, interrupted, service):
 
 
 # Wrong options.
-
-WRONG = {
-    "unknown command": (["frobnicate"], 'Unknown command "frobnicate"'),
-    "no input": (["run", "inactivate-device"], "INPUT is missing"),
-    "unknown action": (["run", "revoke", "x.csv"], "inactivate-device"),
-    "unknown option": (["run", "inactivate-device", "x.csv", "--secret", "x"], "Unknown option"),
-    "no value": (["run", "inactivate-device", "x.csv", "--rate"], "--rate requires an argument"),
-    "no job": (["run", "--job", "none.toml"], "--job none.toml: No such file"),
-    "http": (
-        ["run", "inactivate-device", "x.csv", "--instance", "i", "--endpoint", "http://onsmqtt.example"],
-        "http is allowed for loopback addresses only",
-    ),
-    "share": (["rehearse", "inactivate-device", "x.csv", "--unregistered", "2"], "from 0 to 1"),
-    "foreign name": (
-        ["run", "inactivate-device", "\udcff.csv", "--instance", "i", "--region", "cn-hangzhou"],
-        "file names must be UTF-8",
-    ),
-}
-
-
-def test_wrong_options():
-    """2: a wrong option is named; no calls were made."""
-    for arguments, reason in WRONG.values():
-        refused = here(*arguments).ended(2)
-        assert reason in refused.stderr
-        assert refused.stdout == ""
 
 
 def test_all_wrong_options_at_once():
@@ -320,15 +252,3 @@ def test_rehearse_faults(tmp_path):
     again = here(*REHEARSE, "--faults", "--fault-seed", seed, cwd=tmp_path, env=NO_CREDENTIALS).ended(0)
 
     assert f"faults with --fault-seed {seed}" in again.stderr
-
-
-def test_rehearse_unregistered(tmp_path):
-    """A share of certificates can be left unregistered; the results name them, the summary counts them."""
-    write_devices(tmp_path / "devices.csv", 300)
-    shown = json.loads(here(*REHEARSE, "--unregistered", "0.2", cwd=tmp_path).ended(1).stdout)
-
-    summary = summary_of(tmp_path / "devices.inactivate-device.results.rehearsal.csv")
-    assert shown["summary"] == summary
-    assert 20 < summary["outcomes"]["not_registered"] < 120
-    assert sum(summary["outcomes"].values()) == 300
-    assert summary["codes"] == {"FindDeviceBySnError": summary["outcomes"]["not_registered"]}

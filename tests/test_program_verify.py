@@ -67,16 +67,6 @@ def test_every_change_is_found_in_few_calls(service, made):
     assert {call["operation"] for call in service.calls()[calls:]} <= READS, "verify reads only"
 
 
-def test_watch_asks(service, made):
-    """2: watching may change certificates; without a terminal and --yes nothing is called."""
-    _, results = made(5)
-    calls = service.report().arrivals
-    refused = here("verify", results, *UNHURRIED, "--watch", "5s").ended(2)
-
-    assert "--yes" in refused.stderr
-    assert service.report().arrivals == calls
-
-
 @pytest.mark.parametrize("denied", [["mq:ListDeviceCertificateByCaSn"], ["mq:GetDeviceCertificate"]])
 def test_one_permission_is_enough(service, made, denied):
     """Without permission to list it reads one by one; without permission to read one, pages do where they suffice."""

@@ -114,6 +114,7 @@ def test_what_it_leaves_says_so(tmp_path):
     assert '<p class="watermark" aria-hidden="true">REHEARSAL</p>' in page
     assert summary_of(tmp_path / RESULTS)["rehearsal"]
     assert json.loads(here("status", RESULTS, "--json").stdout)["rehearsal"]
+    assert not (tmp_path / "m.prom").exists()
     metrics = (tmp_path / "d.inactivate-device.results.rehearsal.prom").read_text()
     assert all('rehearsal="true"' in line for line in metrics.splitlines() if not line.startswith("#"))
 

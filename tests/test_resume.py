@@ -6,7 +6,6 @@ import re
 import time
 from pathlib import Path
 
-import msgspec
 import polars as pl
 import pytest
 from program import INSTANCE, UNHURRIED, bulkcert, here, outcomes, read_results, summary_of, write_devices
@@ -133,17 +132,6 @@ def test_a_limit_and_on(place):
     assert place.calls(since) == ([CALL] * 4, [*range(17, 21)])
     assert "16 already finished" in told.stderr
     assert place.states == ["0"] * 20
-
-
-def test_options_of_the_start_hold(place):
-    """Resume takes over what was typed at the start, unless it is given anew; not what was meant for one start."""
-    place.run("--limit-rows", "8", "--max-in-flight", "3", "--attempts", "7", "-q").ended(75)
-    place.resume("--attempts", "2").ended(0)
-
-    options = [msgspec.json.decode(each.options) for each in status(RESULTS).sessions]
-    assert [each["max_in_flight"] for each in options] == [3, 3]
-    assert [each["attempts"] for each in options] == [7, 2]
-    assert [each["limit_rows"] for each in options] == [8, None]
 
 
 def test_a_run_that_was_killed_after_its_last_outcome(place):
@@ -337,14 +325,6 @@ def test_nothing_is_written_before_a_session_begins(place):
     bulkcert(*command, "--overwrite", env=NO_KEYS).ended(77)
 
     assert kept() == before
-
-
-def test_what_is_kept_is_private(place):
-    """Serials are nobody else's business."""
-    place.run().ended(0)
-
-    assert STORE.parent.stat().st_mode & 0o777 == 0o700
-    assert {path.stat().st_mode & 0o777 for path in [RESULTS, *STORE.parent.iterdir()]} == {0o600}
 
 
 def test_a_session_that_was_killed_before_its_first_outcome_binds(place):

@@ -4,10 +4,7 @@ import datetime as dt
 import json
 import re
 import shlex
-import signal
 import time
-from collections import Counter
-from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -15,25 +12,18 @@ from cyclopts import Token
 from made_store import made_run, session
 from program import (
     INSTANCE,
-    PATIENCE_S,
     UNHURRIED,
     bulkcert,
     emulator,
     here,
     outcomes,
-    read_results,
-    signalled,
-    start,
-    wait_for,
     write_devices,
 )
 
 from bulkcert.engine import session as sessions
 from bulkcert.job_file import STARTED
 from bulkcert.runs.converters import moment
-from bulkcert.store import lock, queries
-from bulkcert.store.database import reading
-from bulkcert.store.paths import RunFiles
+from bulkcert.store import lock
 
 TODAY = STARTED.date()
 
@@ -314,42 +304,6 @@ def test_keep_needs_a_date(tmp_path, service):
     job = job_file(tmp_path, service, 3, retain_days=30)
 
     assert "put {date} into the results of the job file" in here("run", "--job", job).ended(2).stderr
-
-
-def test_killed_by_its_scheduler(tmp_path):
-    """SIGTERM, then SIGKILL before the calls in flight are answered: the next start of the job goes on, and ends it."""
-    files = RunFiles(tmp_path / "r.csv")
-    with emulator(slow_seconds=PATIENCE_S) as service:
-        job = job_file(tmp_path, service, 300, rate=50)
-        service.seed(write_devices(tmp_path / "devices.csv", 300))
-        with start("run", "--job", job) as child:
-            wait_for(child, lambda: rows_done(files))
-            service.tell("faults", shares={"slow": 1.0})
-            wait_for(child, lambda: service.report().faults.get("slow"))
-            signalled(child, signal.SIGTERM)
-            child.kill()
-            child.communicate()
-        service.tell("faults", shares={})
-        known, called = rows_done(files), set(rows_called(service))
-        here("run", "--job", job, *UNHURRIED).ended(0)
-        calls = rows_called(service)
-
-    assert known < called
-    assert {calls[row] for row in known} == {1}
-    assert set(calls) == set(range(1, 301))
-    assert [row["outcome"] for row in read_results(tmp_path / "r.csv")] == ["succeeded"] * 300
-
-
-def rows_done(files):
-    """Returns the rows whose outcome is on disk and final."""
-    with suppress(FileNotFoundError), reading(files.store) as db:
-        return set(queries.rows(db, queries.LEFT_ALONE, 1, 300))
-    return set()
-
-
-def rows_called(service):
-    """Returns how often each row was called."""
-    return Counter(int(call["device_sn"]) for call in service.calls())
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ class TestMalformed:
 
     def test_columns(self, written):
         """Columns are found, or missed, as in CSV."""
-        assert "no DeviceSn column; there are no columns" in refused(written(b"{}\n"))
+        assert "no DeviceSn and no CaSn column; there are no columns" in refused(written(b"{}\n"))
         assert "no CaSn column; the columns are 'DeviceSn', 'x'" in refused(written(b'{"DeviceSn":"1"}\n{"x":2}\n'))
         assert "may each be the DeviceSn column" in refused(
             written(b'{"DeviceSn":"1"}\n{"device_sn":"2","CaSn":"3"}\n')

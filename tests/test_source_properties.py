@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from loading import FIRST_ROW, OUTCOME
 
 from bulkcert.errors import BulkcertError
-from bulkcert.input import INVALID_SHOWN, ROW
+from bulkcert.input import ROW
 from bulkcert.input import files as opening
+from bulkcert.input.check import INVALID_SHOWN
 
 COLUMNS = ("note", "DeviceSn", "CaSn", "site")
 

@@ -14,13 +14,12 @@ from typing import get_args
 import msgspec
 import pytest
 
-from bulkcert.runs.options import Retried
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.certificates import Status
 from bulkcert.store import queries, read_states
 from bulkcert.store.database import reading
 from bulkcert.store.evidence import confirm_mirrors, confirm_whole, proved
-from bulkcert.store.outcome import DESIRED, Outcome, Record
+from bulkcert.store.outcome import DESIRED, Outcome, Record, Retried
 from bulkcert.store.schema import Asked
 from bulkcert.store.store import Store
 

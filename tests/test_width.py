@@ -304,14 +304,6 @@ def test_the_list_of_topics(printed):
     assert {*topics(), *COMMANDS} <= {word.strip(",") for line in lines for word in line.split()}
 
 
-@pytest.mark.parametrize("topic", topics())
-def test_topics_elsewhere(topic):
-    """Where a topic goes into a pipe its prose fits a terminal all the same."""
-    lines = (DOCS / f"{topic}.md").read_text().splitlines()
-
-    assert not [line for line in lines if len(line) > WIDTH and not line.startswith(("|", "    "))]
-
-
 def test_commands_are_for_a_shell():
     """A command that is broken is the same command."""
     command = (

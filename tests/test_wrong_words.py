@@ -21,6 +21,7 @@ WORDS = {
     ("inactivate-device", "m.csv"): "an action, no command; did you mean bulkcert run inactivate-device m.csv?",
     ("run", "m.csv", "inactivate-device"): "the action comes before the list: bulkcert run inactivate-device LIST",
     ("run", "d.csv", "--job"): "--job is without a file",
+    (*RUN, "--rate"): "--rate requires an argument",
     ("run", "--job", "a.toml", "--job=b.toml"): "--job is given 2 times",
     ("invent",): 'Unknown command "invent". Did you mean "inventory"?',
 }
@@ -47,16 +48,26 @@ def test_another_encoding():
     assert refused("verify", "r.csv", "--reason", "\udcff")[0] == r"'\udcff' is not UTF-8"
 
 
-@pytest.mark.parametrize("line", ["bogus = 1", "resutls = 'x'", "rate = 'x'", "preflight = 'x'", "protect = ['a']"])
-def test_job_file(tmp_path, line):
+WRONG_JOBS = {
+    **{f"{key} = {value}": key for key, value in (("bogus", 1), ("resutls", "'x'"), ("preflight", "'x'"))},
+    "protect = ['a']": "protect",
+    "rate = 'x'": "rate: 'x' is not a whole number",
+    "rate = \n": "Invalid value (at line 1, column 8)",
+    "[run]\nrate = 1": "[run]: a job file has no table but",
+    "\udcff": "can't decode byte 0xff",
+}
+
+
+@pytest.mark.parametrize("text", WRONG_JOBS)
+def test_job_file(tmp_path, text):
     """What is wrong in a job file is said with the file, by the name that stands there."""
     path = tmp_path / "job.toml"
-    path.write_text(line)
-    message = refused("--job", str(path), *RUN)[0]
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    message = refused("run", "--job", str(path), *RUN[1:])[0]
 
     assert message.count(str(path)) == 1
-    assert line.split()[0] in message
-    assert f"[{line.split()[0]}]" not in message
+    assert WRONG_JOBS[text] in message
+    assert f"[{text.split()[0]}]" not in message
 
 
 def test_all_unknown_keys_at_once(tmp_path):
@@ -100,6 +111,8 @@ REFUSED = {
     ("inventory", "-o", "x.csv", *WHERE, "--instance", "a/b"): "--instance 'a/b' must be letters",
     ("policy", "delete-ca", "--instance", "post cn"): "--instance 'post cn' must be letters",
     ("policy", "delete-ca", "--account", "abc"): "--account 'abc' must be the number of the account",
+    ("rehearse", *RUN[1:], "--unregistered", "2"): "from 0 to 1",
+    ("run", "--job", "none.toml"): "--job none.toml: No such file",
     ("inventory", "extra"): "error: 'extra': unexpected argument",
 }
 

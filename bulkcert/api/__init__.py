@@ -26,18 +26,19 @@ from bulkcert.runs.command_options import VerifyOptions
 from bulkcert.runs.job import ResolvedJob
 from bulkcert.runs.opened import confirm_real
 from bulkcert.runs.opening import open_existing, open_run
-from bulkcert.runs.options import CallOptions, PlanOptions, ResumeOptions, Retried, RunOptions
+from bulkcert.runs.options import CallOptions, PlanOptions, ResumeOptions, RunOptions
 from bulkcert.runs.plan import inquiry, resolve_question
 from bulkcert.runs.resuming import left_of, stored_options
 from bulkcert.runs.retention import remove_old
 from bulkcert.runs.undo import UndoResult, open_undo
 from bulkcert.runs.verify import Verifier, resolve_reading
 from bulkcert.service.signing import Credentials
+from bulkcert.store.outcome import Retried
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Verification
 from bulkcert.store.status import status_of
+from bulkcert.telemetry import recording
 from bulkcert.telemetry.events import log_finished, log_started, log_verified
-from bulkcert.telemetry.recorder import recording
 from bulkcert.views import confirm
 from bulkcert.views.plan import Plan, make_plan
 from bulkcert.views.run_shown import mistakes

@@ -4,8 +4,10 @@ Both are loaded when the command is given, and no others. The function of a modu
 explained in the signature.
 """
 
+import gc
 import re
-from typing import NamedTuple
+from importlib import import_module
+from typing import Any, NamedTuple
 
 
 class Command(NamedTuple):
@@ -80,6 +82,34 @@ bulkcert COMMAND --help shows options; --job FILE (BULKCERT_JOB) reads them from
 a job file, BULKCERT_... from the environment. --version, --install-completion
 """
 """The first page of the help, in 24 lines of 80 columns; it is here so that nothing is loaded for it."""
+
+
+GARBAGE_AFTER = 50_000
+"""Objects after which garbage is looked for. Calls that wait by the thousand are none, and looking through them at each
+700, as is the default, is a third of what a row costs that another machine calls."""
+
+
+def loaded(module: str) -> Any:
+    """Loads what a command needs, since that takes longer than most answers, and nothing else.
+
+    From then on garbage is collected, and not looked for among what was loaded.
+    """
+    found = import_module(f"bulkcert.{module}")
+    gc.freeze()
+    gc.set_threshold(GARBAGE_AFTER)
+    gc.enable()
+    return found
+
+
+def do(command: str, *arguments: object, **options: object) -> int:
+    """Loads the module of a command, and calls its function of the same name; its log begins before that."""
+    from bulkcert.runs.options import ServiceOptions  # noqa: PLC0415 - nothing is loaded for the first page
+    from bulkcert.views.console import show_log  # noqa: PLC0415
+
+    for asked in (*arguments, *options.values()):
+        if isinstance(asked, ServiceOptions):
+            show_log(verbose=asked.verbose, quiet=asked.quiet, file=asked.log_file)
+    return int(getattr(loaded(f"commands.{command}"), command)(*arguments, **options))
 
 
 def versions() -> dict[str, str]:

@@ -55,27 +55,19 @@ def prepare(provider: CredentialProvider, leave: Leave) -> None:
 async def _fetch_or_leave(provider: CredentialProvider, leave: Leave) -> None:
     """Fetches credentials; a signal need not wait for a slow credentials server."""
     async with anyio.create_task_group() as group:
-        group.start_soon(_leave_on_signal, leave)
+        group.start_soon(_obey_signals, leave, None)
         await fetch_credentials(provider)
         group.cancel_scope.cancel()
 
 
-async def _leave_on_signal(leave: Leave) -> None:
+async def _obey_signals(leave: Leave, lanes: Lanes | None) -> None:
+    """Stops in order on the first signal, and at once on the second, or without lanes: the store is always safe."""
     with anyio.open_signal_receiver(*stop_signals()) as signals:
         async for number in signals:
-            leave(number)
-
-
-async def _obey_signals(leave: Leave, lanes: Lanes) -> None:
-    """Stops in order on the first signal, and at once on the second: the store is safe at any time."""
-    received = 0
-    with anyio.open_signal_receiver(*stop_signals()) as signals:
-        async for number in signals:
-            received += 1
-            if received > 1:
+            if lanes is None:
                 leave(number)
-            name = signal.Signals(number).name
-            lanes.stop(Stop(ExitStatus(128 + number), f"{name} received", ""))
+            lanes.stop(Stop(ExitStatus(128 + number), f"{signal.Signals(number).name} received", ""))
+            lanes = None
 
 
 def call(work: Work, provider: CredentialProvider, leave: Leave, *watches: Observer) -> None:

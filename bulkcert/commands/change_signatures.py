@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from bulkcert.commands.loading import do
+from bulkcert.commands import do
 from bulkcert.runs.options import SAFETY, CallOptions, Inputs, Results, ResumeOptions, RunOptions
 from bulkcert.service.actions import ActionName
 

@@ -27,9 +27,9 @@ from bulkcert.runs.target import refuse
 from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.status import status_of
+from bulkcert.telemetry import recording
 from bulkcert.telemetry.events import log_finished, log_started
 from bulkcert.telemetry.notify import notifying
-from bulkcert.telemetry.recorder import recording
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
 from bulkcert.views import ending, run_shown
@@ -64,22 +64,16 @@ def execute(job: ResolvedJob, provider: CredentialProvider) -> Summary:
     warn, about = terminal.warn, f"{job.action.name} on {job.on}"
     notified = notifying(job.options.notify, "run", job.files, warn, about=about, rehearsal=job.rehearsal)
     with ExitStack() as last, notified as ends_with:
-        summary = _recorded(job, provider, last)
+        with recording(job, warn) as recorder:
+            summary, calls = _executed(job, provider, [recorder.watch] if recorder else [], last)
+            if recorder:
+                recorder.summary = summary
+        status = status_of(job.files)
+        with speaking(job.options.language):
+            if not job.options.json:
+                show(ending.summary_rows(summary, status, calls=calls))
+            ending.show_ending(summary, status, quiet=job.options.quiet or job.options.json)
         ends_with(summary.exit_status)
-    return summary
-
-
-def _recorded(job: ResolvedJob, provider: CredentialProvider, last: ExitStack) -> Summary:
-    with recording(job, terminal.warn) as recorder:
-        watches = [recorder.watch] if recorder else []
-        summary, calls = _executed(job, provider, watches, last)
-        if recorder:
-            recorder.summary = summary
-    status = status_of(job.files)
-    with speaking(job.options.language):
-        if not job.options.json:
-            show(ending.summary_rows(summary, status, calls=calls))
-        ending.show_ending(summary, status, quiet=job.options.quiet or job.options.json)
     return summary
 
 

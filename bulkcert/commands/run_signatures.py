@@ -5,20 +5,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from bulkcert.commands.loading import do
+from bulkcert.commands import do
 from bulkcert.report import Format
-from bulkcert.runs.command_options import (
-    ReportOptions,
-    VerifyOptions,
-)
+from bulkcert.runs.command_options import ReportOptions, VerifyOptions
 from bulkcert.runs.converters import names_of
-from bulkcert.runs.options import (
-    MAIN,
-    GuardOptions,
-    Results,
-    StateOptions,
-    number,
-)
+from bulkcert.runs.options import MAIN, GuardOptions, Results, StateOptions, number
 from bulkcert.store.outcome import Outcome
 
 OfStore = Annotated[Path, Parameter(name="--results", group=MAIN)]

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from bulkcert.commands.loading import do, loaded
+from bulkcert.commands import do, loaded
 from bulkcert.emulator.settings import Settings
 from bulkcert.runs.command_options import DoctorOptions, InventoryOptions, LaneOptions, PolicyOptions, Stage
 from bulkcert.runs.converters import whole_number

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from bulkcert.errors import ExitStatus, SignalError
+from bulkcert.errors import ExitStatus, SignalError, status_by
 from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.store.status import NoRunError, RunStatus, status_of
 from bulkcert.views import console as terminal
@@ -110,7 +110,6 @@ def until_ended(files: RunFiles, now: RunStatus, show: Callable[[RunStatus], Non
 
 def stopped_following(error: KeyboardInterrupt) -> ExitStatus:
     """Returns the exit status where a signal has ended the following: there is nothing to resume."""
-    if isinstance(error, SignalError):
-        return error.error.status
-    over_echo()
-    return ExitStatus.INTERRUPTED
+    if not isinstance(error, SignalError):
+        over_echo()
+    return status_by(error)

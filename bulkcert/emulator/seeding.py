@@ -1,6 +1,7 @@
 """What exists in an emulator before the first call, taken from the input of a run."""
 
 import random
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import polars as pl
 
 from bulkcert.emulator.registry import DeviceStatus, SeededCertificate
 from bulkcert.emulator.settings import Settings
-from bulkcert.input import CA_SN, DEVICE_SN, INSTANCE, InstanceSource, annotated, loaded
+from bulkcert.input import CA_SN, DEVICE_SN, INSTANCE, InstanceSource, annotated, load
+from bulkcert.input.files import temporary
 from bulkcert.service.actions import ACTIONS
 
 _STATUS: Mapping[str, DeviceStatus | None] = {"active": "1", "inactive": "0", "deleted": None}
@@ -26,16 +28,15 @@ def seeded(settings: Settings, path: Path) -> Iterator[SeededCertificate]:
         BulkcertError: The list cannot be used.
     """
     action, draw = ACTIONS[settings.seed_for], settings.fault_seed
-    columns: dict[str, Any] = {
-        "device_column": settings.seed_device_column or None,
-        "ca_column": settings.seed_ca_column or None,
-    }
+    columns: dict[str, Any] = {"device_column": settings.seed_device_column, "ca_column": settings.seed_ca_column}
     if settings.seed_instance_column:
         columns["instances"] = InstanceSource(instance_column=settings.seed_instance_column, endpoint=True)
     # A generator for each share, so that the same certificates are unregistered whatever else is asked for.
     left_out, already, connecting = (random.Random(seed) for seed in (draw, f"already {draw}", f"connecting {draw}"))
     before, desired = _STATUS[action.before], _STATUS[action.desired]
-    with loaded([path], by_device=action.by_device, **columns, trust_serials=True) as (source, checked):
+    with temporary(tempfile.TemporaryDirectory) as folder:
+        pinned = Path(folder) / "input.parquet"
+        source, checked = load([path], pinned, by_device=action.by_device, **columns, trust_serials=True)
         empty = pl.lit("")
         device = DEVICE_SN if source.device_column is not None else empty.alias(DEVICE_SN)
         instance = INSTANCE if source.instance_column is not None else empty

@@ -1,7 +1,5 @@
 """How calls give way: to throttles, to a service that is silent, to whatever failed. Times in seconds, passed in."""
 
-from collections.abc import Callable
-
 IN_A_ROW = 10
 """So many calls in a row without an answer are an outage, not bad luck."""
 
@@ -14,13 +12,15 @@ REFUSAL_S = 600.0
 PAUSE_S = 2.0
 """While there is an outage each failed call holds all lanes this long: an address that is blocked must be quiet."""
 
+FIRST_BACKOFF_S = 0.5
+"""Longest wait after the first attempt."""
+
+MOST_BACKOFF_S = 15.0
+"""Longest wait after any attempt."""
+
 
 class Outage:
-    """Whether the service answers, as seen by all workers together.
-
-    Args:
-        now: Time at which the run starts.
-    """
+    """Whether the service answers, as seen by all workers together; ``now`` is when the run starts."""
 
     def __init__(self, now: float) -> None:
         self.answered = False
@@ -49,10 +49,8 @@ class Outage:
     def no_answer(self, now: float, *, probe: bool = False) -> None:
         """Takes note of a call that the service did not answer.
 
-        Args:
-            now: When.
-            probe: Whether it was made to find out whether the silence is the service's: a few rows that are never
-                answered look like an outage, too.
+        A probe is made to find out whether the silence is the service's: a few rows that are never answered look like
+        an outage, too.
         """
         if not self._unanswered:
             self._silent_since = now
@@ -124,12 +122,7 @@ class SlowDown:
         self._share *= self.MEMORY
 
     def throttled(self, now: float, retry_after_s: float) -> None:
-        """Takes note of a throttle verdict.
-
-        Args:
-            now: Time of the verdict.
-            retry_after_s: What ``x-acs-retry-after`` asks for, in seconds; 0 where it was absent.
-        """
+        """Takes note of a throttle, which asks to wait for so long; 0 where it does not say."""
         self._share = self._share * self.MEMORY + (1 - self.MEMORY)
         self.pause(now + retry_after_s)
         if now - self._lowered_at < self.ONCE_PER_S:
@@ -152,13 +145,9 @@ class SlowDown:
         self._since = max(now, self.paused_until)
 
 
-def backoff_s(attempt: int, random: Callable[[], float], *, first_s: float = 0.5, most_s: float = 15.0) -> float:
-    """Returns how long to wait after a failed attempt: exponential, with full jitter.
+def backoff_s(attempt: int, chance: float) -> float:
+    """Returns how long to wait after a failed attempt, counted from 1: exponential, with full jitter.
 
-    Args:
-        attempt: Number of the attempt that failed, from 1.
-        random: Returns a number in [0, 1).
-        first_s: Longest wait after the first attempt, in seconds.
-        most_s: Longest wait after any attempt, in seconds.
+    Chance is a random number in [0, 1).
     """
-    return random() * min(most_s, first_s * 2.0 ** min(attempt - 1, 30))
+    return chance * min(MOST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(attempt - 1, 30))

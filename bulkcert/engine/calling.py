@@ -80,13 +80,8 @@ class Engine:
         self._undoes = undoes
 
     async def run(self, batches: Iterator[list[Row]]) -> None:
-        """Calls rows; returns after the last of them, or on a stop.
-
-        Args:
-            batches: The rows that are to be called, in order; read in a worker thread.
-        """
-        batches = self._claimed(self._limited(batches))
-        await each_row(self._lanes, batches, self._call)
+        """Calls these rows, read in a worker thread; returns after the last of them, or on a stop."""
+        await each_row(self._lanes, self._claimed(self._limited(batches)), self._call)
 
     def _limited(self, batches: Iterator[list[Row]]) -> Iterator[list[Row]]:
         """Leaves out what is beyond the limit."""
@@ -121,8 +116,10 @@ class Engine:
         )
         if settled is None:
             return
-        read = None
-        if _is_doubtful(settled):
+        read, answer = None, settled.answer
+        is_doubtful = settled.unanswered and not settled.again and answer.verdict is not Verdict.DONE
+        # Only reading says what became of it; who is not answered at all is not asked for more.
+        if is_doubtful and answer.http_status > 0:
             # Before the calls that wait: whether there are too many errors must not wait for them.
             read = await self._lanes.settle(lane, action.reading, parameters, ahead=True)
             if read is None or read.again:  # a stop: the next session finds out
@@ -168,13 +165,6 @@ CLAIMED_ROWS = 128
 
 CLAIMED_OF_FLIGHT = 16
 """Where thousands are in flight, on lanes of several machines, a sixteenth of them: each claim waits for the disk."""
-
-
-def _is_doubtful(settled: CallResult) -> bool:
-    """Returns whether only reading says what became of a row: its answers contradict what may have been done."""
-    answer = settled.answer
-    # Who is not answered at all is not asked for more.
-    return settled.unanswered and not settled.again and answer.http_status > 0 and answer.verdict is not Verdict.DONE
 
 
 def _became(settled: CallResult, read: CallResult | None, action: Action) -> tuple[Outcome, str]:

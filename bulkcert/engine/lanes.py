@@ -11,14 +11,13 @@ from bulkcert.engine.backoff import PAUSE_S, Outage, backoff_s
 from bulkcert.engine.limits import Target
 from bulkcert.engine.pacer import Pacer, Ticker
 from bulkcert.engine.progress import LaneProgress, Progress, Stop
-from bulkcert.engine.refusals import Renewal, refusal, refused_by_one, report
+from bulkcert.engine.refusals import Renewal, refusal, report
 from bulkcert.errors import ExitStatus
 from bulkcert.service.client import Client, RegionalClient, Response
-from bulkcert.service.codes import NO_DATA, READING_REFUSED, WRONG_ECHO, Verdict
+from bulkcert.service.codes import FINAL, NO_DATA, READING_REFUSED, WRONG_ECHO, Verdict
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import OPERATIONS, Operation
 
-_FINAL = frozenset({Verdict.DONE, Verdict.NOT_FOUND, Verdict.FAILED, Verdict.UNRECOGNIZED})
 _REFUSED = frozenset({Verdict.STOP, Verdict.NOT_SENT, Verdict.REFRESH, Verdict.SIGN_AGAIN})
 """What says that a call was not even examined."""
 
@@ -90,7 +89,8 @@ class Lanes:
         service: Target,
         ticker: Ticker | None = None,
     ) -> None:
-        self._renewal = Renewal(provider, progress)
+        self.renewal = Renewal(provider, progress)
+        """Its ``keep`` is to be run next to the calls."""
         self.service = service
         self.progress = progress
         outages = {endpoint: Outage(time.monotonic()) for endpoint in service.endpoints}
@@ -121,11 +121,7 @@ class Lanes:
             await lane.pacer.change(service.lane_cap)
 
     def pause(self, by: str) -> None:
-        """Lets nothing more be sent until ``resume``, or a stop; calls in flight finish.
-
-        Args:
-            by: Who asks, and since when, in words.
-        """
+        """Lets nothing more be sent until ``resume``, or a stop; ``by`` says who asks, and since when, in words."""
         if not self.progress.paused_by:
             self.progress.paused_by, self._paused_at = by, time.monotonic()
             self._ticker.pause()
@@ -150,8 +146,6 @@ class Lanes:
     ) -> CallResult | None:
         """Makes a call until it is settled or its attempts are used up; None if it was not sent at all.
 
-        One that reads and is not permitted does not stop the run: others may be.
-
         Args:
             lane: Where to send from.
             operation: What is called.
@@ -161,7 +155,6 @@ class Lanes:
             unanswered: Whether an attempt was made earlier whose answer is not known.
         """
         answer, attempts, charged, refused = None, 0, 0, True
-        tolerated = READING_REFUSED if operation.reads else ()
         while charged < self.service.attempts:
             if (connecting := lane.client.prepare(parameters)) is not None:
                 await connecting
@@ -169,17 +162,17 @@ class Lanes:
                 break
             attempts += 1
             answer = await self._send(lane, operation, parameters, attempts)
-            charged += self._weigh(answer, operation, parameters, tolerated)
-            if answer.verdict is Verdict.REFRESH and (stop := await self._renewal.after(answer, operation)):
+            charged += self._weigh(answer, operation, parameters)
+            if answer.verdict is Verdict.REFRESH and (stop := await self.renewal.after(answer, operation)):
                 self.stop(stop)
             refused, unanswered = refused and answer.verdict in _REFUSED, unanswered or answer.may_be_done
-            if answer.verdict in _FINAL or answer.code in tolerated:
+            if answer.verdict in FINAL or _is_tolerated(answer, operation):
                 return CallResult(answer, attempts, final=True, again=False, unanswered=unanswered, refused=refused)
             if self._outage(parameters).ongoing:
                 charged += await self._probe(lane, parameters)
             if self.stopping.is_set() or charged >= self.service.attempts:
                 break
-            with anyio.move_on_after(backoff_s(attempts, random.random)):
+            with anyio.move_on_after(backoff_s(attempts, random.random())):
                 await self.stopping.wait()
         if answer is None:
             return None
@@ -222,7 +215,7 @@ class Lanes:
             if is_silent and is_first and await lane.pacer.acquire():
                 query = {"MqttInstanceId": parameters["MqttInstanceId"], "PageNo": "1", "PageSize": "1"}
                 answer = await self._send(lane, _PROBE, query, 1)
-                self._weigh(answer, _PROBE, query, READING_REFUSED, probe=True)
+                self._weigh(answer, _PROBE, query, probe=True)
         return int(outage.answered and not (was_confirmed or outage.ongoing))
 
     async def _send(self, lane: Lane, operation: Operation, parameters: Mapping[str, str], attempt: int) -> Response:
@@ -239,13 +232,7 @@ class Lanes:
         return answer
 
     def _weigh(
-        self,
-        answer: Response,
-        operation: Operation,
-        parameters: Mapping[str, str],
-        tolerated: Collection[str],
-        *,
-        probe: bool = False,
+        self, answer: Response, operation: Operation, parameters: Mapping[str, str], *, probe: bool = False
     ) -> int:
         """Draws the consequences of an answer for the whole run; returns how many attempts it costs its call."""
         progress, verdict, now = self.progress, answer.verdict, time.monotonic()
@@ -267,22 +254,13 @@ class Lanes:
             progress.slow_down.throttled(now, answer.retry_after_s)
             return 0
         progress.slow_down.answered()
-        if verdict is Verdict.STOP and answer.code not in tolerated:
-            self.stop(self._refusal(answer, operation, parameters))
+        if verdict is Verdict.STOP and not _is_tolerated(answer, operation):
+            self.stop(refusal(answer, operation, self._named(parameters)))
         elif verdict is Verdict.REFRESH:
             return 0
-        elif self._renewal.on_trial is not None and answer.is_from_service:
-            self._renewal.accepted(answer.credentials)
+        elif self.renewal.on_trial is not None and answer.is_from_service:
+            self.renewal.accepted(answer.credentials)
         return 0 if outage.ongoing else 1
-
-    def _refusal(self, answer: Response, operation: Operation, parameters: Mapping[str, str]) -> Stop:
-        """Returns why the run ends; what is wrong with one of several instances is wrong with the list."""
-        stop, named = refusal(answer, operation), self._named(parameters)
-        return refused_by_one(stop, named) if named else stop
-
-    async def renew_credentials(self) -> None:
-        """Keeps the credentials fresh until cancelled; to be run next to the calls."""
-        await self._renewal.keep()
 
     def _unreachable(self, reason: str, answer: Response, parameters: Mapping[str, str]) -> None:
         advice = "Check the endpoint and the network; if this address was blocked, wait."
@@ -293,3 +271,8 @@ class Lanes:
                 advice,
             )
         )
+
+
+def _is_tolerated(answer: Response, operation: Operation) -> bool:
+    """Returns whether a refusal does not stop the run: one that reads is not permitted, and others may be."""
+    return operation.reads and answer.code in READING_REFUSED

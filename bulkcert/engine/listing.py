@@ -16,10 +16,6 @@ Deliver = Callable[[Page, int], bool]
 """Takes the next page and the Unix time in milliseconds at which it was asked for; False where that is enough."""
 
 
-def _pass_over(_page: Page, _at: int) -> bool:
-    return True
-
-
 class Listing:
     """How far the reading of one listing is.
 
@@ -34,7 +30,9 @@ class Listing:
         deliver: Given each page, in order.
     """
 
-    def __init__(self, operation: Operation, parameters: Mapping[str, str], deliver: Deliver = _pass_over) -> None:
+    def __init__(
+        self, operation: Operation, parameters: Mapping[str, str], deliver: Deliver = lambda _page, _at: True
+    ) -> None:
         self.operation = operation
         self.deliver = deliver
         self.pages = 0
@@ -87,13 +85,7 @@ class Listing:
         return self.asked
 
     def take(self, number: int, page: Page, at: int) -> None:
-        """Takes a page that was asked for; pages may come in any order.
-
-        Args:
-            number: Its number.
-            page: What it holds.
-            at: When it was asked for, Unix time in milliseconds.
-        """
+        """Takes a page, asked for at this Unix time in milliseconds; pages may come in any order."""
         self._taken += 1
         size = len(page.certificates)
         if size:

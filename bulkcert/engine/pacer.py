@@ -177,11 +177,9 @@ class Ticker:
 
 
 class Pacer:
-    """The token bucket of one lane; calls pass in the order in which they came, but for those that go ahead.
+    """The token bucket of one lane, for so many calls per second, at least 1.
 
-    Args:
-        cap: Cap of the lane in calls per second, at least 1.
-        ticker: Shared by all lanes of a run.
+    Calls pass in the order in which they came, but for those that go ahead.
     """
 
     def __init__(self, cap: int, ticker: Ticker) -> None:
@@ -206,11 +204,7 @@ class Pacer:
         self._ticker.wake()
 
     async def acquire(self, *, ahead: bool = False) -> bool:
-        """Waits until one call may be sent; returns False if the run is stopping, and then nothing may be.
-
-        Args:
-            ahead: Whether it goes before all that wait.
-        """
+        """Waits until one call may be sent, ahead of all that wait or in turn; False if the run is stopping."""
         cost = 0.0 if self.waiting else self._ticker.cost()
         if not cost or self._room() < cost:
             cost = await self._turn(deque.appendleft if ahead else deque.append)

@@ -32,26 +32,19 @@ def report(answer: Response) -> None:
     )
 
 
-def refusal(answer: Response, operation: Operation) -> Stop:
-    """Returns why a run ends whose calls are all refused like this one."""
+def refusal(answer: Response, operation: Operation, one_of_several: str = "") -> Stop:
+    """Returns why a run ends whose calls are all refused like this one.
+
+    Where one of several instances refuses, that is named first: then the list may be wrong.
+    """
     if answer.code == CERTIFICATE_REFUSED:
         advice = "Check the endpoint; the certificate that it shows is not trusted by this machine."
-        return Stop(ExitStatus.UNAVAILABLE, f"{answer.code}: {answer.message}", advice, answer.code)
+        return Stop(ExitStatus.UNAVAILABLE, f"{one_of_several}{answer.code}: {answer.message}", advice, answer.code)
     rule = rule_for(answer.code)
     said = f"{answer.code} (HTTP {answer.http_status}, request {answer.request_id or 'unknown'}): {answer.message}"
     ram = f"{operation.ram_action}{f' and {INSTANCE_ACCESS}' if operation.needs_instance_access else ''}"
-    return Stop(rule.exit_status or ExitStatus.INTERNAL, said, rule.advice.format(ram=ram), answer.code)
-
-
-def refused_by_one(stop: Stop, instance: str) -> Stop:
-    """Returns the same where it is one of several instances that refuses.
-
-    Args:
-        stop: Why a run ends.
-        instance: Which it is, to be read before the reason.
-    """
-    advice = _ONE_OF_SEVERAL if stop.code in INSTANCE_REFUSED else stop.advice
-    return Stop(stop.status, f"{instance}{stop.message}", advice, stop.code)
+    advice = _ONE_OF_SEVERAL if one_of_several and answer.code in INSTANCE_REFUSED else rule.advice.format(ram=ram)
+    return Stop(rule.exit_status or ExitStatus.INTERNAL, f"{one_of_several}{said}", advice, answer.code)
 
 
 def unreadable(answer: Response, operation: Operation) -> BulkcertError:
@@ -66,11 +59,7 @@ def unreadable(answer: Response, operation: Operation) -> BulkcertError:
 
 
 class Renewal:
-    """Renews what the calls of some lanes are signed with.
-
-    Args:
-        provider: What they are signed with.
-        progress: Takes note of what fails.
+    """Renews what the calls of some lanes are signed with; their progress takes note of what fails.
 
     Attributes:
         on_trial: Credentials fetched because others had expired, while no call that they signed has been accepted.
@@ -86,11 +75,7 @@ class Renewal:
             self.on_trial = None
 
     async def after(self, answer: Response, operation: Operation) -> Stop | None:
-        """Fetches credentials once for an expired token.
-
-        Returns:
-            Why the run ends if that brings none that are accepted; else None.
-        """
+        """Fetches credentials once for an expired token; returns why the run ends if they are no others."""
         if answer.credentials == self.on_trial:
             return refusal(answer, operation)
         try:

@@ -75,7 +75,7 @@ async def calling(
     opened = (service.opener or own_lanes)(service, supervision.provider, stats.progress)
     async with opened as lanes, anyio.create_task_group() as group:
         group.start_soon(supervision.interruption, lanes)
-        group.start_soon(lanes.renew_credentials)
+        group.start_soon(lanes.renewal.keep)
         group.start_soon(supervision.watch, stats.take)
         if deadline is not None:
             group.start_soon(_stop_at, lanes, deadline)
@@ -85,13 +85,7 @@ async def calling(
 
 @asynccontextmanager
 async def own_lanes(service: Target, provider: CredentialProvider, progress: Progress) -> AsyncIterator[Lanes]:
-    """Opens the lanes of this machine: one a source address.
-
-    Args:
-        service: Which is called, from where, how fast.
-        provider: What to sign with; has credentials.
-        progress: Kept up to date.
-    """
+    """Opens the lanes of this machine, one a source address; the provider has credentials."""
     contexts = {endpoint: TrustContext() for endpoint in service.endpoints if endpoint.scheme == "https"}
     sockets = Sockets()
     clients = [client_from(address, service, provider, contexts, sockets) for address in service.addresses]
@@ -110,15 +104,7 @@ def client_from(
     contexts: Mapping[httpx.URL, TrustContext],
     sockets: Sockets,
 ) -> Client | RegionalClient:
-    """Returns what makes the calls of a lane.
-
-    Args:
-        address: Its source address; None is the system's choice.
-        service: Which is called.
-        provider: What to sign with.
-        contexts: TLS settings that lanes share, by endpoint; one of its own where there is none.
-        sockets: Where its connections are read.
-    """
+    """Returns what makes the calls of a lane; it has TLS settings of its own for an endpoint without shared ones."""
     clients = {}
     for endpoint in service.endpoints:
         transport = Transport(endpoint, contexts.get(endpoint), address, sockets)
@@ -128,9 +114,6 @@ def client_from(
 
 async def fetch_credentials(provider: CredentialProvider) -> None:
     """Fetches credentials before anything is called.
-
-    Args:
-        provider: Where they go.
 
     Raises:
         BulkcertError: There are none.

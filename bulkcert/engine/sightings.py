@@ -54,11 +54,7 @@ class Sightings:
         return cls(check.rows, tuple(check.rows_by_ca), by_device=by_device, since=round(time.time() * 1000))
 
     def expect(self, batches: Iterator[pl.DataFrame]) -> None:
-        """Takes in the rows that are to be found.
-
-        Args:
-            batches: Annotated rows that may be called.
-        """
+        """Takes in the rows that are to be found: annotated ones that may be called."""
         shares = _shares(map(self._indexed, batches), SHARES if len(self.statuses) > LONG else 1)
         self._index = pl.concat([self._index, *shares], rechunk=False)
 
@@ -102,21 +98,16 @@ class Sightings:
         cas = [found.ca_sn or ca_sn if self._by_device else found.sn for found in certificates]
         cas = [ca_key(found, instance) for found in cas] if instance else cas
         keys = _keys(None if devices is None else pl.Series(devices, dtype=pl.String), pl.Series(cas, dtype=pl.String))
-        places, found = self._places(keys)
-        fresh = 0
-        for row, index in zip(self._index["row"].gather(places), found.arg_true(), strict=True):
-            fresh += not self.statuses[row]
-            self.see_row(row, certificates[index].status, at)
-        return fresh
-
-    def _places(self, keys: pl.Series) -> tuple[pl.Series, pl.Series]:
-        """Returns where in the index keys are that are there, and which keys those are."""
-        if not self._index.height or not len(keys):
-            return pl.Series([], dtype=pl.UInt32), pl.Series([], dtype=pl.Boolean)
+        if not self._index.height or not certificates:
+            return 0
         one = keys.hash(seed=1)
         places = self._index["one"].search_sorted(one).clip(upper_bound=self._index.height - 1)
         found = (self._index["one"].gather(places) == one) & (self._index["two"].gather(places) == _short(keys))
-        return places.filter(found), found
+        fresh = 0
+        for row, index in zip(self._index["row"].gather(places.filter(found)), found.arg_true(), strict=True):
+            fresh += not self.statuses[row]
+            self.see_row(row, certificates[index].status, at)
+        return fresh
 
     def see_row(self, row: int, status: Status, at: int) -> None:
         """Takes note of the status of one row at a time, Unix milliseconds."""
@@ -151,10 +142,6 @@ class Sightings:
         """Returns how many rows were seen in each status."""
         counts = {str(status): self.statuses.count(number) for number, status in enumerate(STATUSES) if number}
         return {name: count for name, count in counts.items() if count}
-
-    def forget_row(self, row: int) -> None:
-        """Forgets what was seen of a row, since it was called after that."""
-        self.statuses[row] = 0
 
     def forget(self) -> None:
         """Forgets what was seen, to read again."""

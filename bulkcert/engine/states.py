@@ -95,9 +95,6 @@ class StateReader:
     async def _by_page(self, *, then_one_by_one: bool) -> tuple[list["_Paging"], BulkcertError | None]:
         """Pages through each CA, or through the CAs, where that takes fewer calls than it can save.
 
-        Args:
-            then_one_by_one: Whether the rows of the others will be read one by one.
-
         Returns:
             What was paged through, and why it was given up, or None.
         """
@@ -128,11 +125,7 @@ class StateReader:
                 yield _Paging(self._action.listing, query, ca, rows, sightings, count_to=count_to)
 
     async def read_unseen(self, batches: Iterator[list[Row]]) -> BulkcertError | None:
-        """Reads each row that was not seen; returns why that was given up, or None.
-
-        Args:
-            batches: The rows that may be called, in order.
-        """
+        """Reads each of these rows that was not seen; returns why that was given up, or None."""
         if not self._sightings.unseen:
             return None
         failures: list[BulkcertError] = []

@@ -129,13 +129,7 @@ async def read_listings(lanes: Lanes, more: Callable[[], Listing | None]) -> Bul
 
 
 class _Reading:
-    """What the workers share.
-
-    Args:
-        lanes: Where calls go through.
-        more: Gives the next listing, or None after the last one.
-        employ: Starts one more worker, if there may be more.
-    """
+    """What the workers share; ``employ`` starts one more, if there may be more."""
 
     def __init__(self, lanes: Lanes, more: Callable[[], Listing | None], employ: Callable[[], None]) -> None:
         self.failure: BulkcertError | None = None

@@ -95,7 +95,7 @@ class Caller:
         self._results: list[Result] = []
         self._number, self._counts = 0, Counts()
         self._tasks = {asyncio.ensure_future(self._work()) for _ in range(orders.workers)}
-        self._tasks.add(asyncio.ensure_future(self.lanes.renew_credentials()))
+        self._tasks.add(asyncio.ensure_future(self.lanes.renewal.keep()))
 
     def report(self, *, hello: Hello | None = None, leaves: bool = False) -> LaneReport:
         """Returns what has happened since the last report."""

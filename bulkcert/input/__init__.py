@@ -6,9 +6,9 @@ What the rest of the program needs is named here. Inside, ``files`` opens what w
 all rows finds, ``load`` that one pass, ``pinned`` the list that it leaves.
 """
 
-from bulkcert.input.check import INVALID_SHOWN, Check, InvalidRow
+from bulkcert.input.check import Check, InvalidRow
 from bulkcert.input.instances import InstanceSource
-from bulkcert.input.load import load, loaded
+from bulkcert.input.load import load
 from bulkcert.input.pinned import (
     CA_SN,
     DEVICE_SN,
@@ -25,7 +25,6 @@ __all__ = [
     "CA_SN",
     "DEVICE_SN",
     "INSTANCE",
-    "INVALID_SHOWN",
     "OWN_PREFIX",
     "ROW",
     "Check",
@@ -35,6 +34,5 @@ __all__ = [
     "annotated",
     "ca_keys",
     "load",
-    "loaded",
     "open_protection",
 ]

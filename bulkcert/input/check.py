@@ -5,12 +5,16 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import polars as pl
 
-from bulkcert.input.instances import instance_problem
 from bulkcert.input.pinned import ROW
-from bulkcert.input.serials import PROTECTED_CA, PROTECTED_DEVICE, problems
+from bulkcert.input.serials import REASONS, SerialProblem
 
 INVALID_SHOWN = 20
 """Invalid rows that are kept with line and value."""
+
+FAULTS = len(SerialProblem)
+"""Number of faults of a serial: those of two make the code of a row, ``first * FAULTS + second``."""
+PROTECTED_DEVICE, PROTECTED_CA, NO_INSTANCE, WRONG_INSTANCE, NO_REGION, WRONG_REGION = range(FAULTS**2, FAULTS**2 + 6)
+"""Codes of rows whose serials are valid; PROTECTED_CA of one whose device is not protected by itself."""
 
 
 class InvalidRow(msgspec.Struct, frozen=True):
@@ -29,11 +33,6 @@ class InvalidRow(msgspec.Struct, frozen=True):
     column: str
     value: str
     reason: str
-
-    @property
-    def shown(self) -> str:
-        """The value in parentheses, to be read behind the reason; empty where there is none."""
-        return f" ({self.value})" if self.value else ""
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -55,7 +54,6 @@ class Check(msgspec.Struct, frozen=True):
             protected) and the code ``fault`` (0 for a duplicate). Ten bytes a row: the words are made batch by batch.
         rows_by_ca: Valid rows of each CA by its key (``ca_key``), duplicates included, most rows first; the first
             100,000 CAs. Rows that are protected do not count.
-        rows_of_other_cas: Valid rows of the CAs that are not in ``rows_by_ca``.
         protected_by: Name of the list that protects rows, safe on a terminal; empty without one.
         protection: How many serials are protected and how many rows that concerns, in words; empty without a list.
         protected_cas: CAs of ``rows_by_ca`` that are on that list, or have a protected row.
@@ -78,7 +76,6 @@ class Check(msgspec.Struct, frozen=True):
     first_protected: tuple[InvalidRow, ...]
     settled: pl.DataFrame
     rows_by_ca: Mapping[str, int]
-    rows_of_other_cas: int
     protected_by: str
     protection: str
     protected_cas: frozenset[str]
@@ -91,6 +88,12 @@ class Check(msgspec.Struct, frozen=True):
     def several_instances(self) -> bool:
         """Whether each row is of the instance that it names, since they are not all of one."""
         return len(self.instances) > 1
+
+    @property
+    def ca_count(self) -> int:
+        """CAs of valid rows that are not protected; one more than are counted where not all are."""
+        counted = sum(self.rows_by_ca.values())
+        return len(self.rows_by_ca) + (counted < self.rows - self.invalid - self.protected)
 
     @property
     def callable(self) -> int:
@@ -111,7 +114,7 @@ class Check(msgspec.Struct, frozen=True):
         outcomes, words = {0: "duplicate"}, dict[int, str | None]({0: None})
         for code in self.settled.filter(pl.col("fault") > 0)["fault"].unique():
             outcomes[code] = "protected" if code in (PROTECTED_DEVICE, PROTECTED_CA) else "invalid"
-            found = problems_of(code, self.columns, self.instance_columns, self.protected_by)
+            found = problems(code, self.columns, self.instance_columns, self.protected_by)
             words[code] = "; ".join(map(" ".join, found))
         fault, what = pl.col("fault"), "CA" if len(self.columns) == 1 else "pair"
         return self.settled.select(
@@ -125,9 +128,27 @@ class Check(msgspec.Struct, frozen=True):
         )
 
 
-def problems_of(
-    code: int, columns: Sequence[str], instances: tuple[str | None, str | None], protected_by: str
+def problems(
+    code: int, columns: Sequence[str], instance_columns: tuple[str | None, str | None], protected_by: str
 ) -> list[tuple[str, str]]:
-    """Returns the columns that keep a row from being called, and why each does."""
-    of_instance = instance_problem(code, instances)
-    return problems(code, columns, protected_by) if of_instance is None else [of_instance]
+    """Returns the columns that keep a row from being called, and why each does.
+
+    Args:
+        code: Of the row; not 0.
+        columns: The columns of the serials, that of the CA last.
+        instance_columns: Those of instances and regions.
+        protected_by: Name of the list that protects rows.
+    """
+    if code < PROTECTED_DEVICE:
+        # The code's last digit to the base FAULTS belongs to the last column.
+        found = zip(columns, divmod(code, FAULTS)[-len(columns) :], strict=True)
+        return [(column, REASONS[SerialProblem(fault)]) for column, fault in found if fault]
+    column, reason = {
+        PROTECTED_DEVICE: (columns[0], f"is protected by {protected_by}"),
+        PROTECTED_CA: (columns[-1], f"is protected by {protected_by}"),
+        NO_INSTANCE: (instance_columns[0], "is blank"),
+        WRONG_INSTANCE: (instance_columns[0], "must be letters, digits, - and _ only, as in post-cn-7mz2d000001"),
+        NO_REGION: (instance_columns[1], "is blank"),
+        WRONG_REGION: (instance_columns[1], "is not a region of the service, as cn-hangzhou is"),
+    }[code]
+    return [(column or "", reason)]

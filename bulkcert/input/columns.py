@@ -19,18 +19,19 @@ _LIKELY_DEVICE = re.compile(rf"(?i)^(?!.*(?:{_LIKELY_CA.pattern[4:]})).*(?:devic
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
-def confirm_header(file: str, columns: Sequence[str], named: Sequence[str | None]) -> None:
+def confirm_header(file: str, columns: Sequence[str], named: Sequence[str]) -> None:
     """Refuses a CSV file whose first line is a row already: taken for the header, it would be lost.
 
     Args:
         file: What messages call it.
         columns: What is on its first line: data if there is a serial, and none of the names that are looked for.
-        named: Names of columns that were given by options; one that is a serial is the first row all the same.
+        named: Names of columns that were given by options, empty where none was; one that is a serial is the first
+            row all the same.
 
     Raises:
         BulkcertError: INPUT_INVALID.
     """
-    given = {name for name in named if name is not None and not (_VALUE.fullmatch(name) and len(name) > _LONGEST_DATE)}
+    given = {name for name in named if name and not (_VALUE.fullmatch(name) and len(name) > _LONGEST_DATE)}
     names = {"devicesn", "casn", "sn"}.intersection(map(_plain, columns)) or set(columns) & given
     if any(map(_VALUE.fullmatch, columns)) and not names:
         line = {1: "CaSn", 2: "DeviceSn,CaSn"}.get(len(columns), "DeviceSn,CaSn,...")
@@ -41,7 +42,7 @@ def confirm_header(file: str, columns: Sequence[str], named: Sequence[str | None
 
 
 def find_keys(
-    place: str, columns: Sequence[str], *, by_device: bool, device_column: str | None, ca_column: str | None
+    place: str, columns: Sequence[str], *, by_device: bool, device_column: str, ca_column: str
 ) -> tuple[str, ...]:
     """Returns the columns that together say which certificate is meant, that of the CA last.
 
@@ -49,56 +50,46 @@ def find_keys(
         place: The file, for messages.
         columns: Its columns.
         by_device: Whether a row means a device certificate rather than a CA.
-        device_column: Exact name of the column of the device serials, or None to look for it.
-        ca_column: Exact name of the column of the CA serials, or None to look for it.
+        device_column: Exact name of the column of the device serials; empty to look for it.
+        ca_column: Exact name of the column of the CA serials; empty to look for it.
 
     Raises:
         BulkcertError: INPUT_INVALID: they are not found for certain.
     """
-    if not by_device:
-        return (_find_column(place, columns, ("CaSn", "Sn"), "--ca-column", ca_column),)
-    if columns and not (device_column or ca_column or _matching(columns, "DeviceSn") or _matching(columns, "CaSn")):
-        named = f"{_option(columns, '--device-column')} {_option(columns, '--ca-column')}"
-        raise lacking(place, columns, "DeviceSn and no CaSn", f"Say which columns hold the serials: {named}")
-    device = _find_column(place, columns, ("DeviceSn",), "--device-column", device_column)
-    ca = _find_column(place, columns, ("CaSn",), "--ca-column", ca_column)
-    if device == ca:
+    wanted: dict[str, tuple[Sequence[str], str]] = {"--ca-column": (("CaSn", "Sn"), ca_column)}
+    if by_device:
+        wanted = {"--device-column": (("DeviceSn",), device_column), "--ca-column": (("CaSn",), ca_column)}
+    found = {option: find_column(place, columns, names, option, chosen) for option, (names, chosen) in wanted.items()}
+    if missing := [option for option, column in found.items() if column is None]:
+        which = "column holds" if len(missing) == 1 else "columns hold"
+        advice = f"Say which {which} the serials: {' '.join(_option(columns, option) for option in missing)}"
+        raise lacking(place, columns, " and no ".join(" or ".join(wanted[option][0]) for option in missing), advice)
+    keys = tuple(filter(None, found.values()))
+    if len({*keys}) < len(keys):
         raise _invalid(
-            f"{place}: column {printable(ca)} cannot hold both the device's and the CA's serial",
+            f"{place}: column {printable(keys[0])} cannot hold both the device's and the CA's serial",
             "Name two columns with --device-column and --ca-column.",
         )
-    return device, ca
+    return keys
 
 
-def _find_column(place: str, columns: Sequence[str], wanted: Sequence[str], option: str, chosen: str | None) -> str:
-    """Returns the input's name of the column that an option names, or of the first that is wanted.
-
-    Raises:
-        BulkcertError: INPUT_INVALID: there is none, or more than one.
-    """
-    if chosen is not None:
-        return find_named(place, columns, option, chosen)
-    for name in wanted:
-        if found := the_column(place, columns, name, f"Name the right one: {option} {{}}"):
-            return found
-    advice = f"Say which column holds the serials: {_option(columns, option)}"
-    raise lacking(place, columns, " or ".join(wanted), advice)
-
-
-def find_named(place: str, columns: Sequence[str], option: str, chosen: str) -> str:
-    """Returns the column that an option names.
+def find_column(place: str, columns: Sequence[str], names: Sequence[str], option: str, chosen: str) -> str | None:
+    """Returns the column that an option names, or that has the first name which one has; None if there is none.
 
     Raises:
-        BulkcertError: INPUT_INVALID: there is none.
+        BulkcertError: INPUT_INVALID: the one that the option names is not there, or several columns have a name.
     """
-    if chosen in columns:
-        return chosen
-    near = nearest(chosen.casefold(), [name.casefold() for name in columns])
-    meant = next((f"; did you mean {quoted(name)}" for name in columns if name.casefold() in near), "")
-    raise _invalid(
-        f"{place}: no column is named {quoted(chosen)}{meant}; {_listed(columns)}",
-        f"Give {option} one of these names, exactly as written.",
-    )
+    if chosen:
+        if chosen in columns:
+            return chosen
+        near = nearest(chosen.casefold(), [name.casefold() for name in columns])
+        meant = next((f"; did you mean {quoted(name)}" for name in columns if name.casefold() in near), "")
+        raise _invalid(
+            f"{place}: no column is named {quoted(chosen)}{meant}; {_listed(columns)}",
+            f"Give {option} one of these names, exactly as written.",
+        )
+    found = (the_column(place, columns, name, f"Name the right one: {option} {{}}") for name in names)
+    return next(filter(None, found), None)
 
 
 def the_column(place: str, columns: Sequence[str], name: str, advice: str) -> str | None:
@@ -113,7 +104,7 @@ def the_column(place: str, columns: Sequence[str], name: str, advice: str) -> st
     Raises:
         BulkcertError: INPUT_INVALID: several columns have the name.
     """
-    found = _matching(columns, name)
+    found = [column for column in columns if _plain(column) == _plain(name)]
     if len(found) > 1:
         text = " and ".join(map(quoted, found))
         raise _invalid(f"{place}: {text} may each be the {name} column", advice.format(shlex.quote(found[0])))
@@ -132,10 +123,6 @@ def _option(columns: Sequence[str], option: str) -> str:
     likely = _LIKELY_CA if option == "--ca-column" else _LIKELY_DEVICE
     column = next((name for name in columns if likely.search(name)), "COLUMN")
     return f"{option} {shlex.quote(column) if column.isprintable() else 'COLUMN'}"
-
-
-def _matching(columns: Sequence[str], name: str) -> list[str]:
-    return [column for column in columns if _plain(column) == _plain(name)]
 
 
 def _invalid(message: str, advice: str) -> BulkcertError:

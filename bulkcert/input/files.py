@@ -136,13 +136,13 @@ def open_file(path: Path, digest: Callable[[bytes], None], other: Kind | None = 
         if path != STDIN and stat.S_ISREG(status.st_mode):
             kind, compression = _kind(path, other)
             try:
-                yield File(name, path, kind, _readable(name, _bytes(stream, digest), compression))
+                yield File(name, path, kind, _readable(name, _bytes(stream.read, digest), compression))
             except BulkcertError:  # whatever else seems to be wrong with it
                 _confirm_unchanged(path, status)
                 raise
             _confirm_unchanged(path, status)
             return
-        file = _sniffed(name, path, _readable(name, _bytes(_Patient(stream.fileno()), digest)))
+        file = _sniffed(name, path, _readable(name, _bytes(_patient(stream.fileno()), digest)))
         if file.kind != "parquet":
             yield file
             return
@@ -173,7 +173,7 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, str]]:
     if os.path.isdir(path):  # noqa: PTH112 - Path raises where it may not look
         raise _unreadable(path, "a directory", f"Name the files in it, as {path / '*.csv'}.")
     with unreadable(path):
-        # A FIFO that nobody writes to yet would keep a blocking open from being interrupted; see _Patient.
+        # A FIFO that nobody writes to yet would keep a blocking open from being interrupted; see _patient.
         fifo = stat.S_ISFIFO(path.stat().st_mode)
         stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") if fifo else path.open("rb")
     with stream:
@@ -206,29 +206,28 @@ def _sniffed(name: str, path: Path, chunks: Iterator[bytes]) -> File:
     return File(name, path, "ndjson" if start.removeprefix(BOM).lstrip().startswith(b"{") else "csv", chunks)
 
 
-class _Patient:
-    """A stream that signals interrupt while it is waited for: polars has SIGINT restart a read, but never a poll."""
+def _patient(descriptor: int) -> Callable[[int], bytes]:
+    """Returns what reads so many bytes of a stream, fewer only at its end.
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._ready = select.poll()
-        self._ready.register(descriptor, select.POLLIN)
+    Signals interrupt it while it waits: polars has SIGINT restart a read, but never a poll.
+    """
+    ready = select.poll()
+    ready.register(descriptor, select.POLLIN)
 
-    def read(self, size: int, /) -> bytes:
-        """Returns so many bytes; fewer only at the end."""
-        pieces: list[bytes] = []
-        while size:
-            self._ready.poll()
-            piece = os.read(self._descriptor, size)
-            if not piece:
+    def read(size: int) -> bytes:
+        found = bytearray()
+        while len(found) < size:
+            ready.poll()
+            if not (piece := os.read(descriptor, size - len(found))):
                 break
-            pieces.append(piece)
-            size -= len(piece)
-        return b"".join(pieces)
+            found += piece
+        return bytes(found)
+
+    return read
 
 
-def _bytes(file: BinaryIO | _Patient, digest: Callable[[bytes], None]) -> Iterator[bytes]:
-    while chunk := file.read(CHUNK_BYTES):
+def _bytes(read: Callable[[int], bytes], digest: Callable[[bytes], None]) -> Iterator[bytes]:
+    while chunk := read(CHUNK_BYTES):
         digest(chunk)
         yield chunk
 

@@ -1,6 +1,7 @@
 """The check of every row of an input: what may be called, and what never is."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
@@ -8,17 +9,11 @@ from typing import Any
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input.check import INVALID_SHOWN, Check, InvalidRow, problems_of
+from bulkcert.input.check import FAULTS, INVALID_SHOWN, PROTECTED_CA, Check, InvalidRow, problems
 from bulkcert.input.instances import RowInstances
 from bulkcert.input.protect import Protection
 from bulkcert.input.records import Part
-from bulkcert.input.serials import (
-    FAULTS,
-    PROTECTED_CA,
-    SerialProblem,
-    all_rounded,
-    faults,
-)
+from bulkcert.input.serials import SerialProblem, all_rounded, faults
 from bulkcert.service.certificates import JOINT, of_ca_key
 from bulkcert.words import printable
 
@@ -55,8 +50,7 @@ class Findings:
         self._invalid, self._protected, self._hashes = [_NO_FAULTS], [_NO_FAULTS], [_NO_KEYS]
         self._first_invalid: list[InvalidRow] = []
         self._first_protected: list[InvalidRow] = []
-        self._rows_by_ca: dict[str, int] = {}
-        self._rows_of_other_cas = 0
+        self._rows_by_ca = Counter[str]()
         # The columns in which every serial so far looks like a number that has lost its last digits; with each, what
         # to report of the first one.
         self._suspects: dict[str, str] = {} if trust_serials else dict.fromkeys(columns, "")
@@ -140,9 +134,8 @@ class Findings:
             first_protected=tuple(self._first_protected),
             settled=settled,
             rows_by_ca=MappingProxyType(cas),
-            rows_of_other_cas=self._rows_of_other_cas,
             protected_by=self._protected_by,
-            protection=f"{self._protected_by}: {protection.describe_hits(protected.height)}" if protection else "",
+            protection=f"{self._protected_by}: {protection.describe(protected.height)}" if protection else "",
             protected_cas=frozenset(ca for ca in cas if of_ca_key(ca)[0] in protected_cas),
             unplaced=protection.unplaced() if protection else 0,
             mistaken=protection.mistaken(pinned, protected["row"]) if protection else (),
@@ -169,15 +162,13 @@ class Findings:
         all_.append(found)
         for row, code in found.head(INVALID_SHOWN - len(first)).iter_rows():
             index = row - self._rows - 1
-            column, reason = problems_of(code, self._columns, self._instances.columns, self._protected_by)[0]
+            column, reason = problems(code, self._columns, self._instances.columns, self._protected_by)[0]
             first.append(InvalidRow(row, part.line(index), column, printable(keys[column][index] or ""), reason))
 
     def _count(self, cas: pl.Series) -> None:
         for ca, rows in cas.value_counts(sort=False).iter_rows():
             if ca in self._rows_by_ca or len(self._rows_by_ca) < CAS_KEPT:
-                self._rows_by_ca[ca] = self._rows_by_ca.get(ca, 0) + rows
-            else:
-                self._rows_of_other_cas += rows
+                self._rows_by_ca[ca] += rows
 
 
 def _digested(keys: pl.DataFrame, digest: Any) -> pl.Series:

@@ -6,9 +6,9 @@ import msgspec
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input.columns import find_named, the_column
+from bulkcert.input.check import NO_INSTANCE, NO_REGION, WRONG_INSTANCE, WRONG_REGION
+from bulkcert.input.columns import find_column
 from bulkcert.input.records import Part
-from bulkcert.input.serials import PROTECTED_CA
 from bulkcert.service.operations import REGIONS
 from bulkcert.words import printable
 
@@ -17,15 +17,6 @@ INSTANCE_ID = r"[A-Za-z0-9_-]+"
 
 MOST_INSTANCES = 1000
 """Instances that a list may name: with more, the column is likely to be another one's."""
-
-_BLANK, _MALFORMED, _NO_REGION, _UNKNOWN_REGION = range(PROTECTED_CA + 1, PROTECTED_CA + 5)
-_FAULTS = {
-    _BLANK: (0, "is blank"),
-    _MALFORMED: (0, "must be letters, digits, - and _ only, as in post-cn-7mz2d000001"),
-    _NO_REGION: (1, "is blank"),
-    _UNKNOWN_REGION: (1, "is not a region of the service, as cn-hangzhou is"),
-}
-"""Codes of rows that do not say where they are: whether that is a matter of the region's column, and why."""
 
 
 class InstanceSource(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,25 +56,15 @@ class RowInstances:
 
     def __init__(self, source: InstanceSource | None) -> None:
         self._source = source
-        self._given = (source.instance, source.region) if source is not None else ("", "")
         self.columns: tuple[str | None, str | None] = (None, None)
         """The columns of the instances and of their regions; None where the list has none, or it does not matter."""
+        self.named: list[str] = []
+        """Those that are there."""
+        self.by_row: str | None = None
+        """The column that says which instance a row is of; None where an option does."""
+        self._region_by_row: str | None = None
         self.regions: dict[str, str] = {}
         """The instances that were named, each with its region; an empty text where no column says that."""
-
-    @property
-    def named(self) -> list[str]:
-        """The columns that are there."""
-        return [column for column in self.columns if column is not None]
-
-    @property
-    def by_row(self) -> str | None:
-        """The column that says which instance a row is of; None where an option does."""
-        return None if self._given[0] else self.columns[0]
-
-    @property
-    def _region_by_row(self) -> str | None:
-        return None if self._given[1] else self.columns[1]
 
     def find(self, place: str, columns: Sequence[str], keys: Sequence[str]) -> None:
         """Finds the columns.
@@ -99,17 +80,19 @@ class RowInstances:
         """
         if (source := self._source) is None:
             return
-        instance = _find(place, columns, "MqttInstanceId", "--instance-column", source.instance_column)
+        instance = find_column(place, columns, ("MqttInstanceId",), "--instance-column", source.instance_column)
         region = None
         # A region that is given needs no column, and instances that are not there are refused all the same.
         if source.region_column or not (source.region or source.endpoint):
-            region = _find(place, columns, "RegionId", "--region-column", source.region_column)
+            region = find_column(place, columns, ("RegionId",), "--region-column", source.region_column)
         for column, others in ((instance, keys), (region, (*keys, instance))):
             if column is not None and column in others:
                 said = f"{place}: column {printable(column)} cannot hold two things"
                 advice = "Name another one with --instance-column or --region-column."
                 raise BulkcertError(ExitStatus.INPUT_INVALID, said, advice)
-        self.columns = instance, region
+        self.columns, self.named = (instance, region), [*filter(None, (instance, region))]
+        self.by_row = None if source.instance else instance
+        self._region_by_row = None if source.region else region
         if missing := list(source.missing(instance, region)):
             message = missing[0] if len(missing) == 1 else "\n  ".join(["several options are wrong:", *missing])
             advice = "No calls were made. --instance-column and --region-column name columns of the list instead."
@@ -121,19 +104,18 @@ class RowInstances:
         Raises:
             BulkcertError: INPUT_INVALID: a row says something else than the option.
         """
-        for column, given in zip(self.columns, self._given, strict=True):
-            if column is not None and given:
-                _confirm_given(frame[column], given, part)
-        if self.by_row is None and self._region_by_row is None:
-            return None
+        if self._source is not None:
+            for column, given in zip(self.columns, (self._source.instance, self._source.region), strict=True):
+                if column is not None and given:
+                    _confirm_given(frame[column], given, part)
         found: list[pl.Expr] = []
         if (column := self.by_row) is not None:
             unfit = ~pl.col(column).str.contains(f"^{INSTANCE_ID}$")
-            found.append(pl.when(_is_blank(column)).then(_BLANK).when(unfit).then(_MALFORMED))
+            found.append(pl.when(_is_blank(column)).then(NO_INSTANCE).when(unfit).then(WRONG_INSTANCE))
         if (column := self._region_by_row) is not None:
             unfit = ~pl.col(column).is_in(REGIONS)
-            found.append(pl.when(_is_blank(column)).then(_NO_REGION).when(unfit).then(_UNKNOWN_REGION))
-        return frame.select(pl.coalesce(*found, 0).cast(pl.UInt8).alias("fault")).to_series()
+            found.append(pl.when(_is_blank(column)).then(NO_REGION).when(unfit).then(WRONG_REGION))
+        return frame.select(pl.coalesce(*found, 0).cast(pl.UInt8).alias("fault")).to_series() if found else None
 
     def take(self, frame: pl.DataFrame, file: str) -> None:
         """Takes note of the instances of rows without a fault.
@@ -142,9 +124,9 @@ class RowInstances:
             BulkcertError: INPUT_INVALID: an instance is in two regions, or there are too many.
         """
         by_row, region = self.by_row, self._region_by_row
-        if by_row is None and region is None:
+        if self._source is None or (by_row is None and region is None):
             return
-        names = pl.lit(self._given[0]) if by_row is None else pl.col(by_row)
+        names = pl.lit(self._source.instance) if by_row is None else pl.col(by_row)
         regions = pl.lit("") if region is None else pl.col(region)
         pairs = frame.select(names.alias("instance"), regions.alias("region")).unique(maintain_order=True)
         for instance, found in pairs.iter_rows():
@@ -155,20 +137,6 @@ class RowInstances:
         if len(self.regions) > MOST_INSTANCES:
             said = f"{file}: column {printable(by_row or '')} names more than {MOST_INSTANCES:,} instances"
             raise BulkcertError(ExitStatus.INPUT_INVALID, said, "Name the right one with --instance-column.")
-
-
-def instance_problem(code: int, columns: tuple[str | None, str | None]) -> tuple[str, str] | None:
-    """Returns the column that does not say where a row is, and why; None for any other code."""
-    if code not in _FAULTS:
-        return None
-    of_region, reason = _FAULTS[code]
-    return columns[of_region] or "", reason
-
-
-def _find(place: str, columns: Sequence[str], name: str, option: str, chosen: str) -> str | None:
-    if chosen:
-        return find_named(place, columns, option, chosen)
-    return the_column(place, columns, name, f"Name the right one: {option} {{}}")
 
 
 def _is_blank(column: str) -> pl.Expr:

@@ -1,12 +1,9 @@
 """Loading an input: its files are read once, checked row by row, and pinned as one Parquet file."""
 
 import hashlib
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import polars as pl
@@ -14,7 +11,7 @@ import polars as pl
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input.check import Check
 from bulkcert.input.columns import confirm_header, find_keys, quoted
-from bulkcert.input.files import File, expand, open_file, temporary
+from bulkcert.input.files import File, expand, open_file
 from bulkcert.input.findings import Findings
 from bulkcert.input.instances import InstanceSource, RowInstances
 from bulkcert.input.pinned import OWN_PREFIX, PinnedList, Pinning
@@ -40,8 +37,8 @@ class _Loading:
     """
 
     by_device: bool
-    device_column: str | None
-    ca_column: str | None
+    device_column: str
+    ca_column: str
     trust_serials: bool
     protection: Protection | None
     pinning: Pinning
@@ -156,8 +153,8 @@ def load(
     pinned: Path,
     *,
     by_device: bool,
-    device_column: str | None = None,
-    ca_column: str | None = None,
+    device_column: str = "",
+    ca_column: str = "",
     trust_serials: bool = False,
     protection: Protection | None = None,
     instances: InstanceSource | None = None,
@@ -171,8 +168,8 @@ def load(
         pinned: The Parquet file to write, which must not exist; mode 0600, whole but not yet durable. On an error
             nothing is left of it.
         by_device: Whether a row means a device certificate (``DeviceSn`` and ``CaSn``) or a CA (``CaSn`` or ``Sn``).
-        device_column: Exact name of the column of the device serials, or None to look for it.
-        ca_column: Exact name of the column of the CA serials, or None to look for it.
+        device_column: Exact name of the column of the device serials; empty to look for it.
+        ca_column: Exact name of the column of the CA serials; empty to look for it.
         trust_serials: Whether serials that all look like rounded numbers are taken as they are.
         protection: The rows that must not be called, opened for the same kind of action.
         instances: Where it is said which instance a row is of; None where that does not matter.
@@ -199,10 +196,3 @@ def load(
             with open_file(path, digest.update) as file:
                 loading.take(file, on_progress)
         return loading.finish(pinned, digest.hexdigest())
-
-
-@contextmanager
-def loaded(inputs: Sequence[Path], **how: Any) -> Iterator[tuple[PinnedList, Check]]:
-    """Loads an input for as long as the context lasts; see ``load`` for what it takes and raises."""
-    with temporary(tempfile.TemporaryDirectory) as folder:
-        yield load(inputs, Path(folder) / "input.parquet", **how)

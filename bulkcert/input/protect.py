@@ -50,14 +50,6 @@ class Protection:
         self._cas_found = self._devices_found if self._bare else set[str]()
         self._cas_of_devices = set[str]()
 
-    def describe(self) -> str:
-        """Returns what is on the list, in words: ``3 devices and 1 CA``, or ``2 serials``."""
-        if not len(self._devices) + len(self._cas) + len(self._lone):
-            return "nothing"
-        if self._bare:
-            return counted(len(self._cas), "serial")
-        return f"{counted(len(self._devices), 'device')} and " * self._by_device + counted(len(self._cas), "CA")
-
     def hits(self, keys: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
         """Returns which rows are protected by their device's serial, and which by their CA's.
 
@@ -71,11 +63,17 @@ class Protection:
         self._cas_of_devices.update(cas.filter(by_device).drop_nulls().unique())
         return by_device, by_ca
 
-    def describe_hits(self, rows: int) -> str:
-        """Returns in words what is on the list, and that it has protected so many rows."""
+    def describe(self, rows: int) -> str:
+        """Returns in words what is on the list, ``3 devices and 1 CA`` or ``2 serials``, and that it protected rows."""
+        if not len(self._devices) + len(self._cas) + len(self._lone):
+            on_it = "nothing"
+        elif self._bare:
+            on_it = counted(len(self._cas), "serial")
+        else:
+            on_it = f"{counted(len(self._devices), 'device')} and " * self._by_device + counted(len(self._cas), "CA")
         missed = len(self._missed())
         unfound = f"; {counted(missed, 'serial')} {'is' if missed == 1 else 'are'} in no row" * (missed > 0)
-        return f"{self.describe()}; {counted(rows, 'row')} protected{unfound}"
+        return f"{on_it}; {counted(rows, 'row')} protected{unfound}"
 
     def _missed(self) -> list[str]:
         """Returns the serials on the list that no row has."""

@@ -3,7 +3,6 @@
 Serials are opaque text of at most 128 bytes (reference, section 10): never parsed as numbers, never changed.
 """
 
-from collections.abc import Sequence
 from enum import IntEnum
 
 import polars as pl
@@ -36,12 +35,6 @@ class SerialProblem(IntEnum):
     NUMBER = 6
 
 
-FAULTS = len(SerialProblem)
-"""Number of codes: the faults of two serials make one code, ``first * FAULTS + second``."""
-PROTECTED_DEVICE = FAULTS * FAULTS
-"""Code of a row whose device is protected; every code below is of an invalid row."""
-PROTECTED_CA = PROTECTED_DEVICE + 1
-"""Code of a row whose CA is protected, and its device not by itself."""
 REASONS = {
     SerialProblem.BLANK: "is blank",
     SerialProblem.TOO_LONG: f"is longer than {SERIAL_LIMIT_BYTES} bytes",
@@ -85,18 +78,3 @@ def faults(serials: pl.Series) -> pl.Series:
 def all_rounded(serials: pl.Series) -> bool:
     """Returns whether every serial is a number that has lost its digits after the fifteenth."""
     return bool(serials.str.contains(_ROUNDED).all())
-
-
-def problems(code: int, columns: Sequence[str], protected_by: str) -> list[tuple[str, str]]:
-    """Returns the columns that keep a row from being called, and why each does.
-
-    Args:
-        code: Of the row; not 0.
-        columns: The columns of the serials, that of the CA last.
-        protected_by: Name of the list that protects rows.
-    """
-    if code >= PROTECTED_DEVICE:  # of the device, or of its CA
-        return [(columns[0 if code == PROTECTED_DEVICE else -1], f"is protected by {protected_by}")]
-    # The code's last digit to the base FAULTS belongs to the last column.
-    found = zip(columns, divmod(code, FAULTS)[-len(columns) :], strict=True)
-    return [(column, REASONS[SerialProblem(fault)]) for column, fault in found if fault]

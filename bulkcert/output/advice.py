@@ -256,7 +256,8 @@ class Advice(msgspec.Struct, frozen=True):
         """
         if maybe_undone:
             meant = tr("{outcome}, then perhaps undone: no answer to that is known", outcome=spaced(outcome))
-            said = meant, self._on_maybe_undone()
+            verify, again = quoted(self.files.command("verify")), quoted(self._again("undone"))
+            said = meant, tr("What they are now: {verify}. To do it again: {again}", verify=verify, again=again)
         elif read_back:
             meant = tr("{outcome}, then read back as {status}", outcome=spaced(outcome), status=spaced(read_back))
             is_open = outcome is Outcome.NOT_ATTEMPTED
@@ -265,11 +266,6 @@ class Advice(msgspec.Struct, frozen=True):
             said = meaning_of(outcome, code), self.on(outcome, code)
         # What is printed there is refused: the emulator is gone.
         return (said[0], tr("REHEARSAL: nothing. Of a real run: {what}", what=said[1])) if self.rehearsal else said
-
-    def _on_maybe_undone(self) -> str:
-        verify, again = self.files.command("verify"), self._again("undone")
-        said = later("What they are now: {verify}. To do it again: {again}")
-        return tr(said, verify=quoted(verify), again=quoted(again))
 
     def on_read_back(self, status: str) -> str:
         """Returns what to do about certificates that were done and then read back in this other state."""

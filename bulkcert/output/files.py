@@ -43,15 +43,14 @@ def is_stdout(path: Path | None) -> bool:
 
 
 @contextmanager
-def whole(path: Path, *, mode: int = 0o600, durable: bool = True) -> Iterator[BinaryIO]:
-    """Makes a file that appears under its name when the context ends well, and leaves no trace otherwise.
+def whole(path: Path, *, mode: int = 0o600) -> Iterator[BinaryIO]:
+    """Makes a file that appears under its name, durable, when the context ends well, and leaves no trace otherwise.
 
     Whoever reads meanwhile reads what was there before.
 
     Args:
         path: Its name.
         mode: Its permissions, whatever the umask.
-        durable: Whether it must be there after a power failure.
 
     Yields:
         Where its content goes; polars takes it as a target.
@@ -68,26 +67,23 @@ def whole(path: Path, *, mode: int = 0o600, durable: bool = True) -> Iterator[Bi
             os.fchmod(file.fileno(), mode)
             with suppress(OSError):  # not every file system locks; there nobody removes what was left
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if durable:
-                clear_left(path)
+            clear_left(path)
             yield file
             file.flush()
-            if durable:
-                os.fsync(file.fileno())
+            os.fsync(file.fileno())
             temporary.replace(path)
-            if durable:
-                sync_directory(path.parent)
+            sync_directory(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, content: bytes, *, mode: int = 0o600, durable: bool = True) -> None:
+def write_whole(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     """Writes a small file; see ``whole``.
 
     Raises:
         OSError: The disk refuses; what was there stays.
     """
-    with whole(path, mode=mode, durable=durable) as file:
+    with whole(path, mode=mode) as file:
         file.write(content)
 
 

@@ -72,9 +72,6 @@ WHAT_TO_DO = "what_to_do"
 
 _OURS = (*COLUMNS, *VERIFIED_COLUMNS, WHAT_TO_DO)
 
-EVERY_ROW: Mapping[str, Collection[str]] = {}
-"""The condition that all rows meet."""
-
 
 class Written(NamedTuple):
     """What was written.
@@ -103,7 +100,7 @@ def write_results(
     path: Path,
     pinned: PinnedList,
     ask: Ask,
-    only: Mapping[str, Collection[str]] = EVERY_ROW,
+    only: Mapping[str, Collection[str]] | None = None,
     *,
     guards: bool = True,
     advice: str = MAKE_ROOM,
@@ -195,7 +192,14 @@ def sink(frames: Iterator[pl.DataFrame], schema: pl.Schema, suffix: str, target:
         OSError: The disk refuses.
         polars.exceptions.PolarsError: The frames do not fit together, or the disk refuses.
     """
-    _write(lazy(lambda: frames, schema), suffix, target)
+    table = lazy(lambda: frames, schema)
+    if suffix in _COMPRESSIONS:
+        table.sink_csv(target, compression=_COMPRESSIONS[suffix])
+    elif suffix == ".parquet":
+        # A row group is in memory until it is written, and would be of 262,144 rows however many columns they have.
+        table.sink_parquet(target, row_group_size=rows_at_once(len(schema)))
+    else:
+        getattr(table, f"sink_{suffix[1:]}")(target)
 
 
 def lazy(frames: Callable[[], Iterator[pl.DataFrame]], schema: pl.Schema) -> pl.LazyFrame:
@@ -219,16 +223,6 @@ def lazy(frames: Callable[[], Iterator[pl.DataFrame]], schema: pl.Schema) -> pl.
     return register_io_source(generate, schema=schema)
 
 
-def _write(table: pl.LazyFrame, suffix: str, target: BinaryIO) -> None:
-    if suffix in _COMPRESSIONS:
-        table.sink_csv(target, compression=_COMPRESSIONS[suffix])
-    elif suffix == ".parquet":
-        # A row group is in memory until it is written, and would be of 262,144 rows however many columns they have.
-        table.sink_parquet(target, row_group_size=rows_at_once(len(table.collect_schema())))
-    else:
-        getattr(table, f"sink_{suffix[1:]}")(target)
-
-
 def prove_columns(path: Path, pinned: PinnedList) -> None:
     """Proves before the first call that files of these columns can be made; writes nothing.
 
@@ -243,7 +237,7 @@ def prove_columns(path: Path, pinned: PinnedList) -> None:
         first = next(annotated(pinned, last_row=min(1, pinned.rows)))
         for suffix in {suffix_of(path), ".csv"}:
             frame = chosen(first, [], suffix, verified=True)
-            _write(frame.lazy(), suffix, io.BytesIO())
+            sink(iter([frame]), frame.schema, suffix, io.BytesIO())
     except (pl.exceptions.PolarsError, PanicException) as error:
         raise BulkcertError(
             ExitStatus.CANNOT_WRITE,
@@ -256,7 +250,7 @@ def chosen(
     batch: pl.DataFrame,
     known: list[tuple[object, ...]],
     suffix: str,
-    only: Mapping[str, Collection[str]] = EVERY_ROW,
+    only: Mapping[str, Collection[str]] | None = None,
     *,
     verified: bool,
 ) -> pl.DataFrame:
@@ -279,7 +273,7 @@ def chosen(
     )
     if conditions := [
         (batch if column == CA_SN else outcomes)[column].is_in(list(values)).fill_null(value=False)
-        for column, values in only.items()
+        for column, values in (only or {}).items()
         if values
     ]:
         wanted = reduce(and_, conditions)

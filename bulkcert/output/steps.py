@@ -1,6 +1,7 @@
 """What to do next about a run: the commands, the most urgent first."""
 
 from collections.abc import Iterator
+from typing import get_args
 
 import msgspec
 
@@ -9,7 +10,7 @@ from bulkcert.language import later, tr, trn
 from bulkcert.output.advice import Advice, Step
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.codes import WRONG_INSTANCE
-from bulkcert.store.outcome import Outcome
+from bulkcert.store.outcome import Outcome, Retried
 from bulkcert.store.status import RunStatus, State
 from bulkcert.words import counted
 
@@ -18,6 +19,9 @@ _MENDED_FIRST = frozenset(
     {ExitStatus.UNAVAILABLE, ExitStatus.CANNOT_WRITE, ExitStatus.DENIED, ExitStatus.MISCONFIGURED}
 )
 """What stops a run that would stop again unless something is put right before."""
+
+_STEPS_OF_THEIR_OWN = (Outcome.NOT_REGISTERED, Outcome.UNDONE)
+"""Outcomes of rows that are not called again without a thought."""
 
 _TO_THE_END = (ExitStatus.OK, ExitStatus.INCOMPLETE)
 
@@ -76,9 +80,8 @@ def _after_the_end(status: RunStatus) -> Iterator[Step]:
         return
     if status.to_call and doing is not None and doing.exit_status != ExitStatus.INPUT_INVALID:
         yield Step(_before_resuming(doing.stop_code, doing.exit_status), files.command("resume"))
-    left = status.left_alone
-    again = {outcome.value: left[outcome] for outcome in (Outcome.FAILED, Outcome.UNKNOWN) if left[outcome]}
-    again |= {"drifted": status.drifted} if status.drifted else {}
+    left = {outcome.value: rows for outcome, rows in status.left_alone.items()} | {"drifted": status.drifted}
+    again = {kind: left[kind] for kind in get_args(Retried) if left.get(kind) and kind not in _STEPS_OF_THEIR_OWN}
     if again:
         rows = tr(", ").join(f"{count:,} {kind}" for kind, count in again.items())
         yield Step(tr("to call again ({rows})", rows=rows), files.command("resume", "--retry", ",".join(again)))

@@ -244,33 +244,27 @@ def write_summary(files: RunFiles, summary: Summary) -> None:
 
 def sessions_of(status: RunStatus, db: sqlite3.Connection) -> list[SessionSummary]:
     """Returns what each session did: as far as it has said, and at least what the outcomes of its rows show."""
-    seen = queries.calls(db)
-    return [_session(each, seen.get(each.id, 0)) for each in status.sessions]
-
-
-def _session(session: stored.Session, seen: int) -> SessionSummary:
-    figures = msgspec.json.decode(session.figures or "{}")
-    figures["calls"] = max(figures.get("calls", 0), seen)
-    change = {"change": msgspec.to_builtins(session.change)}
-    times = {
-        "started": utc(session.started_at / 1000),
-        "finished": None if session.ended_at is None else utc(session.ended_at / 1000),
-    }
-    return msgspec.convert(figures | msgspec.structs.asdict(session) | times | change, SessionSummary)
+    seen, summaries = queries.calls(db), []
+    for session in status.sessions:
+        figures = msgspec.json.decode(session.figures or "{}")
+        figures["calls"] = max(figures.get("calls", 0), seen.get(session.id, 0))
+        more = {
+            "started": utc(session.started_at / 1000),
+            "finished": None if session.ended_at is None else utc(session.ended_at / 1000),
+            "change": msgspec.to_builtins(session.change),
+        }
+        summaries.append(msgspec.convert(figures | msgspec.structs.asdict(session) | more, SessionSummary))
+    return summaries
 
 
 def caps_of(session: stored.Session) -> Caps:
     """Returns the limits that a session kept."""
     limits = session.limits
-    lanes = msgspec.json.decode(session.figures or "{}", type=_Shown).lanes
+    lanes = msgspec.convert(msgspec.json.decode(session.figures or "{}").get("lanes", []), list[LaneState])
     # What the service has seen calls come from, where lanes of other machines had part in them.
     addresses = [*dict.fromkeys(lane.egress for lane in lanes if lane.name)] or list(limits.addresses)
     lane = lane_cap(limits.rate, limits.per_address_rate, len(addresses))
     return Caps(limits.rate, limits.per_address_rate, lane, addresses)
-
-
-class _Shown(msgspec.Struct):
-    lanes: list[LaneState] = []
 
 
 def _kinds(db: sqlite3.Connection, pinned: PinnedList) -> list[Kind]:

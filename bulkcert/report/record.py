@@ -26,7 +26,9 @@ def outcomes_section(figures: Figures) -> Section:
     rows = []
     for outcome, count in zip(map(Outcome, figures.outcomes), figures.outcomes.values(), strict=True):
         share = _share(count / figures.asked.rows)
-        rows.append([outcome, f"{count:,}", share, _yes(_IN_DESIRED_STATE.get(outcome, "no")), meaning_of(outcome)])
+        rows.append(
+            [outcome, f"{count:,}", share, tr(_IN_DESIRED_STATE.get(outcome, later("no"))), meaning_of(outcome)]
+        )
     ended = [(tr("Exit status"), f"{figures.exit_status}{tr(': ')}{message(figures.exit_meaning)}")]
     total = [tr("All rows"), f"{figures.asked.rows:,}", "", "", ""]
     connected = tr(
@@ -39,10 +41,6 @@ def outcomes_section(figures: Figures) -> Section:
         table=TextTable(columns, rows, total),
         after="" if figures.action.desired == "active" else connected,
     )
-
-
-def _yes(word: str) -> str:
-    return {"yes": tr("yes"), "no": tr("no")}.get(word) or tr(word)
 
 
 def read_back_section(figures: Figures) -> Iterator[Section]:
@@ -63,7 +61,7 @@ def read_back_section(figures: Figures) -> Iterator[Section]:
         said += tr(" Ended early, with {status}: {why}", status=read.exit_status, why=message(read.stopped))
     desired = figures.action.desired_status
     rows = [
-        [spaced(status), f"{number:,}", _yes("yes" if status == desired else "no")]
+        [spaced(status), f"{number:,}", tr("yes") if status == desired else tr("no")]
         for status, number in read.statuses.items()
     ]
     rows += [

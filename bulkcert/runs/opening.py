@@ -23,7 +23,7 @@ from bulkcert.runs.resuming import differences_of, protected_of, reopen, resume_
 from bulkcert.runs.run import Run
 from bulkcert.runs.target import located
 from bulkcert.store import lock, queries
-from bulkcert.store.database import confirm_pages, unwritable
+from bulkcert.store.database import confirm_pages, unusable
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Asked
 from bulkcert.store.status import no_run
@@ -90,7 +90,7 @@ def open_run(job: ResolvedJob, on_progress: Callable[[int], None] | None = None)
             opened = OpenRun(files, held, store, _asked(job, check, pinned, run_id), pinned, is_new=True)
             run = _opened(job, opened, earlier, check)
         except sqlite3.Error as error:
-            raise unwritable(files.store, error) from error
+            raise unusable(files.store, error, ExitStatus.CANNOT_WRITE) from error
         failing.pop_all()
     bind(run=run.opened.asked.run, instance=job.instance or None, ticket=job.options.ticket or None)
     return run

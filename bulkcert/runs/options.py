@@ -13,6 +13,7 @@ from cyclopts import Group, Parameter
 from bulkcert.language import Language
 from bulkcert.log import LogFormat
 from bulkcert.runs.converters import moment, names_of, whole_number
+from bulkcert.store.outcome import Retried
 
 MAIN = Group("What and where", sort_key=0)
 SAFETY = Group("Safety", sort_key=1)
@@ -39,9 +40,6 @@ ACCOUNT_LIMIT, ADDRESS_LIMIT = 500, 300
 """The documented limits in calls per second (reference, section 2)."""
 
 PreflightMode = Literal["auto", "always", "never"]
-
-Retried = Literal["failed", "unknown", "not_registered", "undone", "drifted"]
-"""Rows that can be called again: those with one of these outcomes, and those read back in another state."""
 
 Required = Literal["ticket", "reason", "approved-by", "plan", "approver-key"]
 """Options that a job may demand."""
@@ -241,10 +239,9 @@ class StartOptions:
             converter=names_of(get_args(Retried)),
             consume_multiple=False,
             metavar="OUTCOME,…",
-            show_choices=False,
         ),
     ] = ()
-    """Call again what is failed, unknown, not_registered, undone, or drifted: read back in another state."""
+    """Call these again; drifted: changed since."""
     deadline: Annotated[float | None, Parameter(group=SCHEDULE, converter=moment, metavar="TIME")] = None
     """Send nothing after this (75): 4h from now, or the nearest 06:00; 23:00 typed in the morning is over."""
     retain_days: Annotated[int | None, number(SCHEDULE, "DAYS")] = None

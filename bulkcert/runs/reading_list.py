@@ -47,8 +47,8 @@ def read_list(
         source,
         pinned,
         by_device=action.by_device,
-        device_column=options.device_column or None,
-        ca_column=options.ca_column or None,
+        device_column=options.device_column,
+        ca_column=options.ca_column,
         trust_serials=options.trust_serials,
         protection=protection,
         instances=instance_source(options, optional=optional),
@@ -62,15 +62,13 @@ def pin(
     on_progress: Callable[[int], None] | None = None,
     *,
     may_be_empty: bool = False,
-    optional: bool = False,
 ) -> tuple[PinnedList, Check]:
     """Reads the list of a job; see ``read_list``.
 
     Raises:
         BulkcertError: It cannot be used, or has rows that were not to be skipped.
     """
-    options = job.options
-    how = {"may_be_empty": may_be_empty, "optional": optional}
+    options, how = job.options, {"may_be_empty": may_be_empty, "optional": job.rehearsal}
     pinned_list, check = read_list(job.source, pinned, job.action, options, on_progress, **how)
     if problem := wrong_size(options, job.list_name, check.rows):
         raise BulkcertError(ExitStatus.INPUT_INVALID, f"{problem}; no calls were made", WRONG_SIZE)
@@ -93,5 +91,8 @@ def pin(
 
 def named(pinned: PinnedList, rows: Sequence[InvalidRow], count: int) -> str:
     """Returns the first of some rows, a line each."""
-    named = [f"\n  {pinned.place(row.row, row.line)}: {row.column} {row.reason}{row.shown}" for row in rows]
+    named = [
+        f"\n  {pinned.place(row.row, row.line)}: {row.column} {row.reason}{f' ({row.value})' if row.value else ''}"
+        for row in rows
+    ]
     return "".join(named) + (f"\n  and {count - len(named):,} more" if count > len(named) else "")

@@ -95,7 +95,7 @@ def staged(action: ActionName, inputs: tuple[Path, ...], options: Options, stage
     # Read once, as a pipe can be; the emulator is filled from what was pinned.
     with temporary(tempfile.TemporaryDirectory) as folder:
         pinned = Path(folder) / "input.parquet"
-        listed, check = pin(job, pinned, optional=True)
+        listed, check = pin(job, pinned)
         job = located(job, check, vpc=False)
         instances = (*job.instances,) or (job.instance or INSTANCE,)
         if len(instances) == 1:

@@ -32,7 +32,7 @@ from bulkcert.runs.probing import are_swapped, ask_anything, ask_instances, on_s
 from bulkcert.runs.session import after_reads, confirm_read, finalize, session
 from bulkcert.service.certificates import Status
 from bulkcert.store import queries, read_states
-from bulkcert.store.database import unwritable
+from bulkcert.store.database import unusable
 from bulkcert.store.evidence import Serials
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import ChangeRecord, PlanRecord
@@ -160,7 +160,7 @@ class Run(msgspec.Struct):
                 if not lanes.stopping.is_set():
                     await self._count_devices(lanes, self.found)
             except sqlite3.Error as error:
-                raise unwritable(store.path, error) from error
+                raise unusable(store.path, error, ExitStatus.CANNOT_WRITE) from error
         confirm_read(self.progress, "What is there is not overwritten." if self.drops else "")
         if self.plan is not None:
             self._confirm_planned(self.plan, self.found)

@@ -187,7 +187,7 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
     elif reached.to_call:
         status = stop.status if stop is not None else ExitStatus.STOPPED_EARLY
     else:
-        status = ExitStatus.OK if reached.in_desired_state else ExitStatus.INCOMPLETE
+        status = ExitStatus.INCOMPLETE if reached.not_desired else ExitStatus.OK
     if store.failure and stop is not None:
         store.stopped(status, stop.message, stop.advice)
     elif store.session:

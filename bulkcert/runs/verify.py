@@ -163,7 +163,7 @@ class Verifier(msgspec.Struct):
         called = await anyio.to_thread.run_sync(store.read, queries.called_by, store.session)
         for row in found & called.keys():
             if called[row] is not Outcome.NOT_ATTEMPTED:
-                sightings.forget_row(row)
+                sightings.statuses[row] = 0
                 self._kept[row] = 0
                 self.called_since.add(row)
         self.called_again |= self.called_since

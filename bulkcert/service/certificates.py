@@ -102,10 +102,6 @@ _decode_get = msgspec.json.Decoder(_GetReply).decode
 def decode_page(content: bytes, *, is_list: bool) -> Page:
     """Returns what the success body of a reading operation holds; an absent array is an empty page.
 
-    Args:
-        content: The body.
-        is_list: Whether a page was asked for, rather than one certificate.
-
     Raises:
         msgspec.DecodeError: It has no ``Data``, or not of this shape.
         UnicodeDecodeError: It is not UTF-8.

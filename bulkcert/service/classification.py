@@ -89,11 +89,7 @@ def classify(
 ) -> Classification:
     """Returns the verdict on a response: by header, then by code, and by status only where there is no code.
 
-    Args:
-        response: Status and headers.
-        content: The body.
-        operation: What was called.
-        parameters: Its query, of which the response must bear the serial.
+    It must bear the serial that was sent.
     """
     status = response.status_code
     try:
@@ -179,12 +175,9 @@ def _retry_after_s(headers: Mapping[str, str]) -> float:
 
 
 def with_clock(classification: Classification, headers: Mapping[str, str], now: float) -> Classification:
-    """Returns a verdict that knows how far this machine's clock is ahead, as far as the ``Date`` header says.
+    """Returns a verdict that knows how far this machine's clock, now at this Unix time in seconds, is ahead.
 
-    Args:
-        classification: The verdict.
-        headers: Of the same response.
-        now: Unix time in seconds.
+    That is, as far as the ``Date`` header says.
     """
     try:
         ahead = now - parsedate_to_datetime(headers["date"]).timestamp()

@@ -76,12 +76,7 @@ class Client:
         self._timeout = httpx.Timeout(timeout_s, connect=timeout_s / 2).as_dict()
 
     async def call(self, operation: Operation, parameters: Mapping[str, str]) -> Response:
-        """Makes one attempt and classifies it; raises nothing that the network or the service can cause.
-
-        Args:
-            operation: What to call.
-            parameters: Its query, ``MqttInstanceId`` included.
-        """
+        """Makes one attempt and classifies it; raises nothing that the network or the service can cause."""
         credentials, sent_at = self._provider.current, time.time()
         request = self._request(operation, parameters, credentials, sent_at)
         started = time.perf_counter()
@@ -137,12 +132,7 @@ class Client:
 
 
 class RegionalClient:
-    """Makes calls to several endpoints, each to that of its instance.
-
-    Args:
-        clients: The client for each endpoint; it connects when it is first called.
-        endpoints: The endpoint of each instance.
-    """
+    """Makes calls to several endpoints, each to that of its instance; a client connects when it is first called."""
 
     def __init__(self, clients: Mapping[httpx.URL, Client], endpoints: Mapping[str, httpx.URL]) -> None:
         self._clients = clients
@@ -179,18 +169,14 @@ def _classified(
 def _response(found: Classification, credentials: Credentials, sent_at: float, elapsed: float) -> Response:
     """Returns a verdict fit for results and terminals, with its times in seconds."""
     secrets = tuple(filter(None, (credentials.security_token, credentials.access_key_secret)))
-
-    def cleaned(name: str, text: str) -> str:
-        return clean(text, MOST_CHARACTERS[name], secrets) if text else ""
-
     # A signature error repeats the request, token included.
     message = found.message.partition("\n")[0].partition(" server string to sign is:")[0]
     return Response(
         found.verdict,
-        cleaned("code", found.code),
-        cleaned("message", message),
+        clean(found.code, MOST_CODE, secrets),
+        clean(message, MOST_MESSAGE, secrets),
         found.http_status,
-        cleaned("request_id", found.request_id),
+        clean(found.request_id, MOST_REQUEST_ID, secrets),
         found.retry_after_s,
         found.page and clean_page(found.page, secrets),
         found.clock_ahead_s,
@@ -201,11 +187,8 @@ def _response(found: Classification, credentials: Credentials, sent_at: float, e
     )
 
 
-MOST_CHARACTERS = {"code": 128, "request_id": 64, "message": 1024}
+MOST_CODE, MOST_REQUEST_ID, MOST_MESSAGE, MOST_NAME = 128, 64, 1024, 256
 """Characters that are kept of each text of an answer; a signature error repeats the whole request."""
-
-MOST_NAME = 256
-"""Characters that are kept of the name of a certificate."""
 
 _HIDDEN = "***"
 _TELLING = 16
@@ -215,11 +198,10 @@ _TELLING = 16
 def clean(text: str, most: int, secrets: tuple[str, ...]) -> str:
     """Returns a text without secrets, and without what a terminal would obey or nobody would see.
 
-    Args:
-        text: As it came.
-        most: Characters that are kept.
-        secrets: What must not be in it, whole or cut short, plain, quoted for a URL or a page, or as base64.
+    Secrets are found whole or cut short, plain, quoted for a URL or a page, or as base64.
     """
+    if not text:
+        return ""
     text = _pattern(secrets).sub(_HIDDEN, text)
     if not text.isprintable():
         text = "".join(each if each.isprintable() else _visible(each) for each in text)

@@ -45,6 +45,10 @@ class Verdict(StrEnum):
     """Every other row would be refused too; the run stops."""
 
 
+FINAL = frozenset({Verdict.DONE, Verdict.NOT_FOUND, Verdict.FAILED, Verdict.UNRECOGNIZED})
+"""Those that settle a row: a repeat would get the same."""
+
+
 class Rule(msgspec.Struct, frozen=True):
     """One code.
 

@@ -32,11 +32,7 @@ class RawResponse(NamedTuple):
 
 
 class Connection(asyncio.Protocol):
-    """One connection.
-
-    Args:
-        raw: The socket below it.
-    """
+    """One connection, on a connected socket."""
 
     def __init__(self, raw: socket.socket) -> None:
         self.deadline = NEVER
@@ -68,14 +64,10 @@ class Connection(asyncio.Protocol):
         return not (self.is_lost or self._waiting or self._transport.is_closing() or self._readable.poll(0))
 
     def send(self, request: bytes, deadline: float) -> asyncio.Future[RawResponse | httpx.TransportError]:
-        """Sends a request; from here on it counts as sent, whatever happens.
-
-        Args:
-            request: All of it.
-            deadline: Time of the loop at which it is given up.
+        """Sends a whole request; from here on it counts as sent, whatever happens.
 
         Returns:
-            What becomes the answer, or the error that the call ends with.
+            What becomes the answer, or the error that the call ends with, by the loop's time of the deadline.
         """
         self._is_over = self._is_head_over = False
         self._received = 0
@@ -177,14 +169,7 @@ class Connection(asyncio.Protocol):
 
 
 class SecureConnection(Connection):
-    """One connection with TLS, by the standard library: what the loops do in between costs more than the ciphers.
-
-    Args:
-        raw: The socket below it.
-        context: TLS settings.
-        host: Whose certificate is expected.
-        session: The session to resume, or None.
-    """
+    """One connection with TLS, by the standard library: what the loops do in between costs more than the ciphers."""
 
     def __init__(self, raw: socket.socket, context: ssl.SSLContext, host: str, session: ssl.SSLSession | None) -> None:
         super().__init__(raw)
@@ -230,7 +215,7 @@ class SecureConnection(Connection):
         except ssl.SSLError as error:
             self._shaken(error)
             self._flush()  # why, to the server
-            self._transport.close()
+            self._transport.abort()
             return False
         self._flush()
         self._shaken(None)

@@ -79,9 +79,6 @@ class ChainCredentials:
         secret = os.environ.get("ALIBABA_CLOUD_ACCESS_KEY_SECRET")
         if key and secret:
             return _checked(key, secret, os.environ.get("ALIBABA_CLOUD_SECURITY_TOKEN"), "env")
-        return self._chained()
-
-    def _chained(self) -> Credentials:
         from alibabacloud_credentials.client import Client  # noqa: PLC0415 - slow, and reads the environment at import
 
         log = logging.getLogger("credentials")

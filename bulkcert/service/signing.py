@@ -91,11 +91,7 @@ _BLOCK = hashlib.sha256().block_size
 def authorization(credentials: Credentials, method: str, query: str, headers: Mapping[str, str]) -> str:
     """Returns the ``Authorization`` header over exactly these headers (section 5, step 8).
 
-    Args:
-        credentials: The key to sign with.
-        method: HTTP method, upper case.
-        query: What ``canonical_query`` returned.
-        headers: The headers to sign, names in lower case, ``x-acs-content-sha256`` among them.
+    Their names are in lower case, and ``x-acs-content-sha256`` is among them.
     """
     request = canonical_request(method, query, headers, headers["x-acs-content-sha256"])
     return _authorized(credentials, headers) + signature(credentials.access_key_secret, string_to_sign(request))
@@ -121,12 +117,7 @@ class Signing(NamedTuple):
     secret: str
 
     def headers_of(self, query: str, nonce: str) -> tuple[tuple[str, str], tuple[str, str]]:
-        """Returns the headers in which one call differs from others.
-
-        Args:
-            query: What ``canonical_query`` returned.
-            nonce: Letters and digits that were never used before with this key.
-        """
+        """Returns the headers in which one call differs from others; a nonce was never used before with this key."""
         first, second, third = self.pieces
         signed = signature(self.secret, string_to_sign(f"{first}{query}{second}{nonce}{third}"))
         return (_NONCE, nonce), ("authorization", f"{self.authorized}{signed}")

@@ -61,13 +61,7 @@ class Sockets:
 
 
 class SocketTransport(asyncio.Transport):
-    """What a protocol writes to: a connected socket, to which the kernel is handed at once what it takes.
-
-    Args:
-        raw: The socket; it does not block.
-        sockets: Where it is read.
-        protocol: What has come goes there.
-    """
+    """What a protocol writes to: a connected socket that does not block; the kernel is handed at once what it takes."""
 
     def __init__(self, raw: socket.socket, sockets: Sockets, protocol: asyncio.Protocol) -> None:
         super().__init__()
@@ -125,10 +119,6 @@ class SocketTransport(asyncio.Transport):
 
     def abort(self) -> None:
         """Closes it at once: what was not sent yet never is."""
-        self._close(None)
-
-    def close(self) -> None:
-        """Closes it, as ``abort`` does: nobody closes before all is sent."""
         self._close(None)
 
     def _close(self, error: OSError | None) -> None:

@@ -33,12 +33,7 @@ _END = {"GET": f"{_ALWAYS}\r\n".encode(), "POST": f"{_ALWAYS}content-length: 0\r
 
 
 class NotSent(httpx.ConnectError):
-    """No byte of the request has left.
-
-    Args:
-        place: Host and port.
-        reason: Why there is no connection; a TimeoutError where nobody answered in time.
-    """
+    """No byte of the request has left; the reason is a TimeoutError where nobody answered in time."""
 
     def __init__(self, place: str, reason: Exception) -> None:
         super().__init__(f"cannot connect to {place}: {reason}")
@@ -58,12 +53,7 @@ class Content(httpx.AsyncByteStream):
 
 
 class WholeResponse(httpx.Response):
-    """A response that is here already. Its headers are made when they are asked for: a success asks for none.
-
-    Args:
-        answer: What has come.
-        discard: Closes the connection that it came by.
-    """
+    """A response that is here already. Its headers are made when they are asked for: a success asks for none."""
 
     def __init__(self, answer: RawResponse, discard: Callable[[], None]) -> None:
         self._answer = answer
@@ -164,9 +154,6 @@ class Transport(httpx.AsyncBaseTransport):
 
     def prepare(self, limits: Mapping[str, float | None]) -> Awaitable[object] | None:
         """Sees to a connection for a call to come; if none comes about, the call itself finds out why.
-
-        Args:
-            limits: The ``timeout`` extension of that call.
 
         Returns:
             What is to be waited for before the call may be sent; None if a connection is there.

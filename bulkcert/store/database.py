@@ -83,7 +83,7 @@ def confirm_pages(db: sqlite3.Connection) -> None:
         sqlite3.DatabaseError: They cannot.
     """
     if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-        raise contradiction()
+        raise Contradiction
 
 
 def make_tables(db: sqlite3.Connection) -> None:
@@ -167,9 +167,7 @@ def _open(path: Path, mode: str, status: ExitStatus) -> tuple[sqlite3.Connection
     try:
         db.execute(f"PRAGMA busy_timeout = {BUSY_S * 1000:.0f}")
         db.execute("BEGIN")  # one moment: its writer may just be making the tables
-        has_tables = _confirm_version(path, db, status)
-        if has_tables:
-            _confirm_whole(path, db, status)
+        has_tables = _confirm_whole(path, db, status)
         db.execute("COMMIT")
     except BaseException:
         _leave(path, db)
@@ -177,8 +175,19 @@ def _open(path: Path, mode: str, status: ExitStatus) -> tuple[sqlite3.Connection
     return db, has_tables
 
 
-def _confirm_whole(path: Path, db: sqlite3.Connection, status: ExitStatus) -> None:
-    """Confirms that all of a store is there: its pages, or the log that a session which has not ended has left."""
+def _confirm_whole(path: Path, db: sqlite3.Connection, status: ExitStatus) -> bool:
+    """Confirms that a file is a store of this version, and all there: its pages, or the log that a killed session left.
+
+    Returns:
+        Whether it has tables, which one that never came to begin has not.
+    """
+    names = ("application_id", "user_version")
+    version = tuple(db.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
+    if version == (0, 0) and not db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+        return False
+    if version != (APPLICATION, VERSION):
+        advice = "Name other results, or use the version that has made it."
+        raise BulkcertError(status, f"{path} is not a store of this version of bulkcert", advice)
     log = path.with_name(f"{path.name}-wal")
     newest = db.execute("SELECT ended_at, logged FROM session ORDER BY id DESC LIMIT 1").fetchone()
     if db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
@@ -188,6 +197,7 @@ def _confirm_whole(path: Path, db: sqlite3.Connection, status: ExitStatus) -> No
     # That a session has begun is in the file before all else; and opening it makes an empty log where there is none.
     elif newest == (None, 1) and not (log.exists() and log.stat().st_size):
         raise damaged(path, f"{log.name}, which belongs to it, is missing or empty", status)
+    return True
 
 
 def rest(path: Path, db: sqlite3.Connection) -> None:
@@ -220,32 +230,13 @@ def _leave(path: Path, db: sqlite3.Connection) -> None:
     db.close()
 
 
-def _confirm_version(path: Path, db: sqlite3.Connection, status: ExitStatus) -> bool:
-    """Confirms that a file is a store; returns whether it has tables, which one that never came to begin has not.
-
-    Raises:
-        BulkcertError: It is something else, or of another version.
-    """
-    application = db.execute("PRAGMA application_id").fetchone()[0]
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if (application, version) == (APPLICATION, VERSION):
-        return True
-    if (application, version) == (0, 0) and not db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
-        return False
-    raise BulkcertError(
-        status,
-        f"{path} is not a store of this version of bulkcert",
-        "Name other results, or use the version that has made it.",
-    )
-
-
 @contextmanager
 def readable(path: Path, status: ExitStatus) -> Iterator[None]:
     """Turns what SQLite can raise about a file into an error for the user."""
     try:
         yield
     except sqlite3.DatabaseError as error:
-        raise _unusable(path, error, status) from error
+        raise unusable(path, error, status) from error
     except UnicodeDecodeError as error:
         # What SQLite says of damaged tables quotes them.
         raise damaged(path, _REASONS[sqlite3.SQLITE_CORRUPT], status) from error
@@ -255,16 +246,16 @@ def readable(path: Path, status: ExitStatus) -> Iterator[None]:
         raise BulkcertError(status, message, advice, again=True) from error
 
 
-def _unusable(path: Path, error: sqlite3.DatabaseError, status: ExitStatus) -> BulkcertError:
+def unusable(path: Path, error: sqlite3.Error, status: ExitStatus) -> BulkcertError:
+    """Returns what to show the user about a store that SQLite does not read or write, before the first call."""
     code = _code_of(error)
     if code in _DAMAGED:
         return damaged(path, reason_of(error), status)
     if code == sqlite3.SQLITE_BUSY:
         advice = f"It was waited for during {BUSY_S:g} s: perhaps its session is frozen, or the disk is slow."
         return BulkcertError(ExitStatus.STOPPED_EARLY, f"cannot use {path}: {reason_of(error)}", advice, again=True)
-    if status == ExitStatus.CANNOT_WRITE and code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-        advice = "Make room, or name a results file with -o where there is some. No calls were made."
-        return BulkcertError(status, f"cannot write {path}: {reason_of(error)}", advice)
+    if status == ExitStatus.CANNOT_WRITE and code not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        return _cannot_write(path, reason_of(error))
     advice = "A run's files can be read by their owner only: ask as the user who started it."
     return BulkcertError(status, f"cannot read {path}: {reason_of(error)}", advice)
 
@@ -279,13 +270,6 @@ def damaged(path: Path, reason: str, status: ExitStatus) -> BulkcertError:
     )
 
 
-def unwritable(path: Path, error: sqlite3.Error) -> BulkcertError:
-    """Returns what to show the user when a store cannot be written before the first call."""
-    if _code_of(error) in _DAMAGED:
-        return damaged(path, reason_of(error), ExitStatus.CANNOT_WRITE)
-    return _cannot_write(path, reason_of(error))
-
-
 def _cannot_write(path: Path, reason: str) -> BulkcertError:
     return BulkcertError(
         ExitStatus.CANNOT_WRITE,
@@ -294,15 +278,13 @@ def _cannot_write(path: Path, reason: str) -> BulkcertError:
     )
 
 
-def contradiction(reason: str = "it holds what nobody has written") -> sqlite3.DatabaseError:
-    """Returns what to raise where a store holds what nobody has written."""
-    error = Contradiction(reason)
-    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-    return error
-
-
 class Contradiction(sqlite3.DatabaseError):
     """A store holds what nobody has written; its text says what."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+    def __init__(self, reason: str = "it holds what nobody has written") -> None:
+        super().__init__(reason)
 
 
 def _code_of(error: sqlite3.Error) -> int:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from bulkcert.store import queries
-from bulkcert.store.database import contradiction
+from bulkcert.store.database import Contradiction
 from bulkcert.store.outcome import Outcome, Record
 from bulkcert.store.tables import CLAIMS, CONTROLS, MARKS, OUTCOMES, SESSIONS
 
@@ -112,7 +112,7 @@ def proved(db: sqlite3.Connection, first: int, devices: Sequence[str], cas: Sequ
     for row in chain(filter(_ALTERED, rows), others):
         # Where a list keeps a row from being called, what came of it before is not shown.
         if _ALTERED(row) or (_DIGEST(row) is not None and not queries.count(db, _HIDDEN, row[0])):
-            raise contradiction(f"row {row[0]:,} is not as it was written, or not of these serials")
+            raise Contradiction(f"row {row[0]:,} is not as it was written, or not of these serials")
     return Proved(rows, b"".join(digests))
 
 
@@ -124,7 +124,7 @@ def confirm_mirrors(db: sqlite3.Connection) -> None:
     """
     for table in ("run", "session", "claim", "control"):
         if db.execute(f"SELECT EXISTS (SELECT 1 FROM {table} WHERE altered)").fetchone()[0]:  # noqa: S608 - ours
-            raise contradiction(f"a {table} in it is not as it was written")
+            raise Contradiction(f"a {table} in it is not as it was written")
 
 
 def confirm_attempts(db: sqlite3.Connection, serials: Mapping[int, Serials]) -> None:
@@ -140,7 +140,7 @@ def confirm_attempts(db: sqlite3.Connection, serials: Mapping[int, Serials]) -> 
     statement = f"SELECT {', '.join(_CALL(queries.WINDOW))}, digest FROM attempt WHERE row BETWEEN ? AND ?"  # noqa: S608 - ours
     for *call, written in db.execute(statement, (min(serials, default=1), max(serials, default=0))):
         if written != digest_of(serials[call[0]], call):
-            raise contradiction(
+            raise Contradiction(
                 f"an earlier outcome of row {call[0]:,} is not as it was written, or not of these serials"
             )
 
@@ -157,7 +157,7 @@ def confirm_whole(db: sqlite3.Connection, digest: str) -> None:
             they are missing.
     """
     if db.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
-        raise contradiction("its indexes and its tables contradict each other")
+        raise Contradiction("its indexes and its tables contradict each other")
     (left,) = db.execute("SELECT rows_digest FROM session ORDER BY id DESC LIMIT 1").fetchone() or (None,)
     if left not in (None, digest) or db.execute(_TALLY).fetchone() != db.execute(TALLIED).fetchone():
-        raise contradiction("rows are missing, or are of another time than the others")
+        raise Contradiction("rows are missing, or are of another time than the others")

@@ -11,7 +11,7 @@ import pwd
 import stat
 import struct
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
@@ -43,30 +43,24 @@ def take(path: Path) -> FileIO:
         BulkcertError: CANNOT_WRITE: another process holds it, or has just removed it.
         OSError: The file cannot be opened, or is none.
     """
-    file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600), "r+")
-    try:
-        _hold(file, path)
-    except BaseException:
-        file.close()
-        raise
-    return file
-
-
-def _hold(file: FileIO, path: Path) -> None:
-    found = os.fstat(file.fileno())
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:  # what has another name is somebody else's, too
-        raise OSError(errno.EINVAL, "the lock is not a regular file of its own", str(path))
-    try:
-        fcntl.fcntl(file, fcntl.F_OFD_SETLK, _WHOLE_FILE)
-    except (BlockingIOError, PermissionError):
-        raise held(path) from None
-    # What its holder has removed is gone, with all that is written there.
-    with suppress(FileNotFoundError):
-        if os.path.samestat(found, path.stat()):
-            file.truncate(0)
-            file.write(msgspec.json.encode(Holder(os.getpid(), os.uname().nodename, time.time())))
-            return
-    raise BulkcertError(ExitStatus.CANNOT_WRITE, f"another process has just removed {path.parent}", again=True)
+    with ExitStack() as failing:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        file = failing.enter_context(FileIO(os.open(path, flags, 0o600), "r+"))
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:  # what has another name is somebody else's, too
+            raise OSError(errno.EINVAL, "the lock is not a regular file of its own", str(path))
+        try:
+            fcntl.fcntl(file, fcntl.F_OFD_SETLK, _WHOLE_FILE)
+        except (BlockingIOError, PermissionError):
+            raise held(path) from None
+        # What its holder has removed is gone, with all that is written there.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(found, path.stat()):
+                file.truncate(0)
+                file.write(msgspec.json.encode(Holder(os.getpid(), os.uname().nodename, time.time())))
+                failing.pop_all()
+                return file
+        raise BulkcertError(ExitStatus.CANNOT_WRITE, f"another process has just removed {path.parent}", again=True)
 
 
 def is_held(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """Outcomes: what became of a row, and the record that says so."""
 
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -44,6 +45,9 @@ NEVER_CALLED = (Outcome.INVALID, Outcome.DUPLICATE, Outcome.PROTECTED)
 
 NEVER_READ = tuple(outcome for outcome in NEVER_CALLED if outcome is not Outcome.DUPLICATE)
 """Those of rows that no verification reads either; a duplicate is read as the row that it repeats."""
+
+Retried = Literal["failed", "unknown", "not_registered", "undone", "drifted"]
+"""Rows that can be called again: those with one of these outcomes, and those read back in another state."""
 
 OUTCOME_OF: dict[Verdict, Outcome] = {
     Verdict.DONE: Outcome.SUCCEEDED,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from bulkcert.service.actions import ACTIONS
-from bulkcert.store.database import contradiction
+from bulkcert.store.database import Contradiction
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import Asked, Control, Session
 
@@ -80,9 +80,9 @@ def asked(db: sqlite3.Connection) -> Asked:
         (text,) = db.execute("SELECT asked FROM run").fetchone() or ("",)
         found = msgspec.json.decode(text, type=Asked)
     except (msgspec.MsgspecError, TypeError) as error:
-        raise contradiction() from error
+        raise Contradiction from error
     if found.action not in ACTIONS:
-        raise contradiction()
+        raise Contradiction
     return found
 
 
@@ -96,14 +96,14 @@ def sessions(db: sqlite3.Connection) -> list[Session]:
             for text in (each.options, each.figures, each.verification):
                 msgspec.json.decode(text or "{}", type=dict)
     except msgspec.MsgspecError as error:
-        raise contradiction() from error
+        raise Contradiction from error
     return found
 
 
 def guards(db: sqlite3.Connection) -> bool:
-    """Returns whether the run's CSV files are for people: what its newest start was given."""
-    runs = [each for each in sessions(db) if each.kind == "run"]
-    return not runs or runs[-1].guards
+    """Returns whether the run's CSV files are for people, whose spreadsheets run cells, by its newest start."""
+    options = [each.options for each in sessions(db) if each.kind == "run"]
+    return not options or bool(msgspec.json.decode(options[-1]).get("formula_guard", True))
 
 
 def controls(db: sqlite3.Connection, condition: str = "true", *parameters: object) -> list[Control]:
@@ -119,12 +119,13 @@ def controls(db: sqlite3.Connection, condition: str = "true", *parameters: objec
     try:
         return [Control(*row) for row in db.execute(statement, parameters)]
     except msgspec.MsgspecError as error:
-        raise contradiction() from error
+        raise Contradiction from error
 
 
 def count(db: sqlite3.Connection, condition: str, *parameters: object) -> int:
     """Returns for how many certificates a condition holds: one of those above, or another over their columns."""
-    return _number(db, f"SELECT COUNT(*) FROM certificate WHERE {condition}", *parameters)  # noqa: S608 - ours
+    statement = f"SELECT COUNT(*) FROM certificate WHERE {condition}"  # noqa: S608 - ours
+    return int(db.execute(statement, parameters).fetchone()[0])
 
 
 def rows(db: sqlite3.Connection, condition: str, first: int = 1, last: int = LAST) -> list[int]:
@@ -196,7 +197,7 @@ def may_have_called(db: sqlite3.Connection) -> bool:
     """Returns whether a call may have changed anything; a store of which that is not so binds nobody."""
     called = "changed OR (attempts > 0 AND newest <> 'not_attempted')"
     statement = f"SELECT EXISTS (SELECT 1 FROM claim) OR EXISTS (SELECT 1 FROM certificate WHERE {called})"  # noqa: S608 - ours
-    return bool(_number(db, statement))
+    return bool(db.execute(statement).fetchone()[0])
 
 
 def changed(db: sqlite3.Connection, desired: str, first: int, last: int) -> dict[int, bool]:
@@ -235,7 +236,7 @@ def in_doubt(db: sqlite3.Connection) -> int:
     """Returns how many rows without an outcome a killed session may have called."""
     statement = f"""SELECT COUNT(DISTINCT row) FROM claim LEFT JOIN certificate USING (row)
         WHERE row IN {_IN_DOUBT} AND (newest IS NULL OR newest = 'not_attempted')"""  # noqa: S608 - ours
-    return _number(db, statement)
+    return int(db.execute(statement).fetchone()[0])
 
 
 def called_by(db: sqlite3.Connection, session: int) -> dict[int, Outcome]:
@@ -317,8 +318,4 @@ def _outcome(name: str) -> Outcome:
     try:
         return Outcome(name)
     except ValueError as error:
-        raise contradiction() from error
-
-
-def _number(db: sqlite3.Connection, statement: str, *parameters: object) -> int:
-    return int(db.execute(statement, parameters).fetchone()[0])
+        raise Contradiction from error

@@ -16,8 +16,15 @@ def keep(store: Store, states: Iterable[tuple[int, Serials, str, int | None]]) -
         store: Where.
         states: Row, serials, state, and when it was read if that is the desired one, which leaves it unchanged.
     """
+    found = []
+    for row, serials, state, unchanged_at in states:
+        outcome = digest = None
+        if unchanged_at is not None:
+            outcome = Outcome.UNCHANGED
+            digest = digest_of(serials, (row, outcome, None, None, None, None, 0, None, unchanged_at))
+        found.append((state, outcome, unchanged_at, digest, row))
     with store.transaction() as db:
-        db.executemany(statements.BEFORE, (_before(*each) for each in states))
+        db.executemany(statements.BEFORE, found)
 
 
 def forget(store: Store) -> None:
@@ -50,21 +57,9 @@ def keep_later(
         # What an undo may have changed back without a trace is known by now.
         if maybe := set(queries.rows(db, queries.UNDO_CLAIMED)):
             restored = ACTIONS[queries.asked(db).action].before
-            read = [(row, at, status) for status, at, row in states if row in maybe]
-            undone = {row: at for row, at, status in read if status == restored}
-            of_rows = serials([*undone]) if undone else {}
-            db.executemany(statements.UNDONE_AS_READ, (_undone(row, of_rows[row], at) for row, at in undone.items()))
-            db.executemany(statements.UNDO_SETTLED, ((row,) for row, _, _ in read))
+            undone = {row: at for status, at, row in states if row in maybe and status == restored}
+            for row, of_row in (serials([*undone]) if undone else {}).items():
+                call = (row, Outcome.UNDONE, None, statements.READ_SO, None, None, 0, None, undone[row])
+                db.execute(statements.UNDONE_AS_READ, (undone[row], digest_of(of_row, call), row))
+            db.executemany(statements.UNDO_SETTLED, ((row,) for _, _, row in states if row in maybe))
             db.execute(statements.TALLIED, (0, None))
-
-
-def _before(row: int, serials: Serials, state: str, unchanged_at: int | None) -> tuple[object, ...]:
-    if unchanged_at is None:
-        return state, None, None, None, row
-    call = (row, Outcome.UNCHANGED, None, None, None, None, 0, None, unchanged_at)
-    return state, Outcome.UNCHANGED, unchanged_at, digest_of(serials, call), row
-
-
-def _undone(row: int, serials: Serials, at: int) -> tuple[object, ...]:
-    call = (row, Outcome.UNDONE, None, statements.READ_SO, None, None, 0, None, at)
-    return at, digest_of(serials, call), row

@@ -168,10 +168,6 @@ class Limits(msgspec.Struct, frozen=True):
         return self.source_address or ("any",)
 
 
-class _Guard(msgspec.Struct):
-    formula_guard: bool = True
-
-
 class Session(msgspec.Struct, frozen=True):
     """One start of a command, as its row says; times are Unix milliseconds.
 
@@ -226,11 +222,6 @@ class Session(msgspec.Struct, frozen=True):
     def change(self) -> ChangeRecord:
         """Why it changes certificates, and who has approved that: part of its options."""
         return msgspec.json.decode(self.options, type=ChangeRecord)
-
-    @property
-    def guards(self) -> bool:
-        """Whether its CSV files are for people, whose spreadsheets run some cells: part of its options."""
-        return msgspec.json.decode(self.options, type=_Guard).formula_guard
 
     @property
     def read_back(self) -> "Verification | None":

@@ -13,7 +13,7 @@ import msgspec
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store import evidence, lock, queries
-from bulkcert.store.database import contradiction, reading
+from bulkcert.store.database import Contradiction, reading
 from bulkcert.store.lock import Holder
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import SUFFIX, RunFiles
@@ -128,15 +128,10 @@ class RunStatus(msgspec.Struct, frozen=True):
 
     @property
     def not_desired(self) -> int:
-        """Rows that are not in the desired state, or may not be; those that repeat another are not counted."""
+        """Rows that are not in the desired state, or may not be, as far as anybody knows; no duplicates."""
         rows = self.asked.rows if self.asked else 0
         done = sum(self.outcomes[outcome] for outcome in (*DESIRED, Outcome.DUPLICATE))
         return rows - done + self.drifted + self.doubtful - self.found_so
-
-    @property
-    def in_desired_state(self) -> bool:
-        """Whether every row is in the desired state, or repeats one that is, as far as anybody knows."""
-        return not self.not_desired
 
     @property
     def failed(self) -> Path | None:
@@ -153,7 +148,7 @@ class RunStatus(msgspec.Struct, frozen=True):
             return ExitStatus.STOPPED_EARLY
         if doing.exit_status not in (ExitStatus.OK, ExitStatus.INCOMPLETE):
             return doing.exit_status
-        return ExitStatus.OK if self.in_desired_state else ExitStatus.INCOMPLETE
+        return ExitStatus.INCOMPLETE if self.not_desired else ExitStatus.OK
 
     @property
     def exit_status(self) -> int:
@@ -208,7 +203,7 @@ def status_in(
     evidence.confirm_mirrors(db)
     asked = queries.asked(db)
     if not (sessions := tuple(queries.sessions(db))):
-        raise contradiction()
+        raise Contradiction
     outcomes, left_alone, to_call = queries.counts(db, asked.rows)
     maybe_undone, desired = queries.count(db, queries.MAYBE_UNDONE), ACTIONS[asked.action].desired_status
     state = _state(sessions, holder)

@@ -19,7 +19,7 @@ import msgspec
 
 from bulkcert.errors import ExitStatus
 from bulkcert.store import statements
-from bulkcert.store.database import connect, contradiction, make_tables, readable, rest, unwritable
+from bulkcert.store.database import connect, make_tables, readable, rest
 from bulkcert.store.evidence import encoded
 from bulkcert.store.outcome import Outcome, Record
 from bulkcert.store.schema import Asked, SessionKind
@@ -115,7 +115,7 @@ class Store:
         columns = {"kind": kind, "options": options, "started_at": now_ms(), **caller}
         names, places = ", ".join(columns), ", ".join("?" * len(columns))
         statement = f"INSERT INTO session ({names}) VALUES ({places})"  # noqa: S608 - names of ours
-        with self._writing():
+        with readable(self.path, ExitStatus.CANNOT_WRITE):
             session = int(self.db.execute(statement, tuple(columns.values())).lastrowid or 0)
             self.db.execute("COMMIT")
             self.session = session
@@ -130,17 +130,8 @@ class Store:
         Raises:
             BulkcertError: CANNOT_WRITE.
         """
-        with self._writing():
+        with readable(self.path, ExitStatus.CANNOT_WRITE):
             self.db.execute("COMMIT")
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise unwritable(self.path, error) from error
-        except UnicodeDecodeError as error:  # what SQLite says of damaged tables quotes them
-            raise unwritable(self.path, contradiction("SQLite finds it malformed")) from error
 
     def note(self, **columns: object) -> None:
         """Changes what the row of this session says; on disk when it returns."""

@@ -10,6 +10,7 @@ from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Self
 
 import anyio
 import anyio.to_thread
@@ -19,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bulkcert import __version__
 from bulkcert.engine.figures import LATENCY_BOUNDS_S, Stats, Take
-from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.errors import BulkcertError, ExitStatus, status_by
 from bulkcert.job_file import STARTED
 from bulkcert.log import bound
 from bulkcert.output.files import read_regular, write_whole
@@ -43,7 +44,9 @@ NO_CODE = "OK"
 
 
 class Recorder:
-    """Keeps the metrics of one session up to date in a file.
+    """Keeps the metrics of one session up to date in a file, from its first step to its end, whatever that is.
+
+    It is the context of the session, and is to be given the summary.
 
     Args:
         job: What the run does.
@@ -106,8 +109,14 @@ class Recorder:
             await anyio.to_thread.run_sync(self._save)
             await anyio.sleep(EVERY_S)
 
-    def end(self, status: ExitStatus) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         """Writes how the session has ended, and the rows of the run as its store has them; none where there is none."""
+        status = ExitStatus.INTERNAL if error is None else status_by(error)
+        if error is None and self.summary is not None:
+            status = ExitStatus(self.summary.exit_status)
         self.stats = self._take() if self._take else None
         now, self._active = time.time(), False
         self._last[LAST + "end_timestamp_seconds", ""] = now

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from socket import gethostname
 from typing import Any
 
-from bulkcert.errors import BulkcertError, ExitStatus, own_error
+from bulkcert.errors import BulkcertError, ExitStatus, own_error, status_by
 from bulkcert.output.advice import left_words, meaning, sentence
 from bulkcert.output.steps import steps_left, undone_words
 from bulkcert.store.paths import RunFiles
@@ -201,17 +201,11 @@ def notifying(
         yield lambda status: setattr(notifier, "exit_status", status)
     except BaseException as error:
         ended = own_error(error)
-        notifier.exit_status = _status_of(ended)
+        notifier.exit_status = status_by(error)
         raise
     finally:
         _active.reset(token)
         notifier.end(ended)
-
-
-def _status_of(error: BaseException) -> int:
-    if isinstance(error, BulkcertError):
-        return error.status
-    return ExitStatus.INTERRUPTED if isinstance(error, KeyboardInterrupt) else ExitStatus.INTERNAL
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from bulkcert.errors import BulkcertError, ExitStatus, own_error
+from bulkcert.errors import BulkcertError, ExitStatus, status_by
 from bulkcert.language import later, tr
 from bulkcert.log import is_json
 from bulkcert.runs.options import ADDRESS_LIMIT, ServiceOptions
@@ -201,9 +201,9 @@ def _answer(question: str) -> str:
             line = sys.stdin.readline()
     except KeyboardInterrupt as error:
         stderr.print()
-        ended = own_error(error)
-        status = ended.status if isinstance(ended, BulkcertError) else ExitStatus.INTERRUPTED
-        raise BulkcertError(status, str(error) or "interrupted", "No calls that change anything were made.") from None
+        raise BulkcertError(
+            status_by(error), str(error) or "interrupted", "No calls that change anything were made."
+        ) from None
     except UnicodeDecodeError:
         line = ""
     if not line:

@@ -154,7 +154,6 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
     calls = PlannedCalls(found.changing, found.reading, found.changing + found.reading)
     refused = (checked.invalid and not options.skip_invalid) or (checked.protected and not options.skip_protected)
     size = wrong_size(options, question.list_name, checked.rows)
-    cas_total = len(checked.rows_by_ca) + bool(checked.rows_of_other_cas)
     needed = operations(action, options.preflight, verify=False, undo=False)
     plan = Plan(
         action=action.name,
@@ -172,7 +171,7 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
         protection=checked.protection,
         totals=totals,
         devices=found.devices.devices if found.devices and found.devices.whole and not action.by_device else None,
-        cas_total=cas_total,
+        cas_total=checked.ca_count,
         cas=cas_of(action, found),
         calls=calls,
         time=_pace(inquiry, calls.total),

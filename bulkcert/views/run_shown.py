@@ -7,7 +7,6 @@ from itertools import islice
 from rich.text import Text
 
 from bulkcert.engine.progress import Progress
-from bulkcert.input import Check
 from bulkcert.language import later, tr
 from bulkcert.output.advice import on_unregistered
 from bulkcert.runs.found import Found
@@ -189,15 +188,11 @@ def show_idle(run: Run) -> None:
         say(f"nothing to call: {done}; a run with --overwrite starts from scratch")
 
 
-def _cas_in_all(check: Check) -> int:
-    return len(check.rows_by_ca) + bool(check.rows_of_other_cas)
-
-
 def _cas(run: Run) -> str:
     """Names the CAs of the list: the largest few, or for an action on CAs as many as a person can check."""
-    check, total = run.check, _cas_in_all(run.check)
+    check, total = run.check, run.check.ca_count
     largest = islice(check.rows_by_ca.items(), CAS_SHOWN if run.job.action.by_device else CAS_CHECKED)
     named = [f"{ca_named(ca)} ({counted(rows, 'row')})" for ca, rows in largest]
     more = f" {tr('and {count:,} more', count=total - len(named))}" if total > len(named) else ""
-    count = f"{len(check.rows_by_ca):,}" + tr(" or more") * bool(check.rows_of_other_cas)
+    count = f"{len(check.rows_by_ca):,}" + tr(" or more") * (total > len(check.rows_by_ca))
     return f"{count}{tr(': ')}{tr(', ').join(named)}{more}"
