@@ -1,8 +1,12 @@
 """What can end a run before or during its work, and the exit status of each."""
 
+import os
 import signal
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from enum import IntEnum
+from threading import Thread
 from types import FrameType
 from typing import NoReturn
 
@@ -70,6 +74,20 @@ def stop_signals() -> tuple[signal.Signals, ...]:
     """Returns the signals that stop a command: SIGHUP is none where it is ignored, as ``nohup`` has it."""
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return (signal.SIGINT, signal.SIGTERM) if ignored else (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+
+
+def on_end_of_input(then: Callable[[], object]) -> None:
+    """Calls something, in a thread of its own, once standard input ends, as it does when the parent process dies."""
+
+    def wait() -> None:
+        # Not through sys.stdin, whose lock would be held when the interpreter ends. A closed input has ended, too.
+        with suppress(OSError):
+            while os.read(0, 4096):
+                pass
+        with suppress(RuntimeError):  # an event loop that is asked may have been closed meanwhile
+            then()
+
+    Thread(target=wait, daemon=True).start()
 
 
 def end_on_signals() -> None:

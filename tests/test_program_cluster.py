@@ -1,19 +1,23 @@
 """Several machines, as processes: the short half of what may happen while a run goes, and what is refused at once."""
 
+import errno
 import os
+import signal
 import socket
 import ssl
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 
 import cluster
 import pytest
 from kill_cluster import torment
 from killed_run import Figures
-from program import bulkcert, here, start, wait_for, write_devices
+from program import PATIENCE_S, bulkcert, here, start, wait_for, write_devices
 
+from bulkcert.fleet import lane
 from bulkcert.fleet.keys import make_keys
 
 
@@ -77,6 +81,35 @@ def _shakes_hands(client, server):
     return True
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, None], ids=["SIGTERM", "end of input"])
+def test_a_child_ends_in_order(number):
+    """A lane that somebody has started as a child ends by a signal, or with its input, whichever comes first."""
+    with start("lane", "tcp://127.0.0.1:9", "--exit-on-eof", stdin=subprocess.PIPE) as child:
+        child.stderr.readline()
+        if number:
+            child.send_signal(number)
+        else:
+            child.stdin.close()
+        assert child.wait(PATIENCE_S) == 0
+        assert b"Traceback" not in child.stderr.read()
+
+
+def test_no_place_for_temporary_files(monkeypatch):
+    """Dask wants a directory, and there may be none that can be written: it is said, with what to do (73)."""
+
+    async def reached(*_):
+        return ""
+
+    def refused(**_):
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(lane, "reach", reached)
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", refused)
+    said = here("lane", "tcp://127.0.0.1:9").ended(73).stderr
+    assert "cannot write temporary files: No usable temporary directory" in said
+    assert "→ Let TMPDIR name" in said
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -114,10 +147,7 @@ def test_without_dask(tmp_path, command):
     """One line says how to install it."""
     write_devices(tmp_path / "d.csv", 3)
     (tmp_path / "none").mkdir()
-    (tmp_path / "none/sitecustomize.py").write_text(
-        "import importlib.util as u\nfound = u.find_spec\n"
-        "u.find_spec = lambda name, *more: None if name == 'distributed' else found(name, *more)\n"
-    )
+    (tmp_path / "none/distributed.py").write_text("raise ImportError")
     path = os.pathsep.join([str(tmp_path / "none"), *filter(None, [os.environ.get("PYTHONPATH")])])
     where = ("--instance", "i", "--endpoint", "http://127.0.0.1:9", "--yes") if command[0] == "run" else ()
     ended = bulkcert(*command, *where, cwd=tmp_path, env={"PYTHONPATH": path}).ended(78)

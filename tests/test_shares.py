@@ -58,7 +58,7 @@ class History:
             if number:
                 self.shares.confirm(name, number, now)
             if self.chance.random() < 0.004:
-                self.shares.lose(name)
+                self.shares.rest(name, wants=False)
                 return
             cap = self.shares.grant(name, number + 1, now)
             flight = self.chance.random() * (0.1 if self.chance.random() > 0.02 else 8.0)
@@ -133,7 +133,7 @@ def test_the_share_of_a_lane_that_has_vanished_is_given_again():
     made.join("a", "one", 0.0)
     made.join("b", "two", 0.0)
     settled(made, ["a", "b"])
-    made.lose("b")
+    made.rest("b", wants=False)
     least, most = LEASE_S + QUIET_S, 3.5
     made.confirm("a", 41, 10.0 + least - 0.1)
     assert made.grant("a", 42, 10.0 + least - 0.1) == 249
@@ -163,13 +163,13 @@ def settled(made, names, *, first=1, at=0.0):
     return given
 
 
-@pytest.mark.parametrize("gone", ["lose", "leave"])
+@pytest.mark.parametrize("gone", [lambda made: made.rest("a", wants=False), lambda made: made.leave("a", 0.0)])
 def test_a_lane_that_has_gone_is_forgotten_once_it_binds_nothing(gone):
     """Names do not pile up over a night in which lanes come and go."""
     made = Shares(ACCOUNT, ADDRESS)
     made.join("a", "one", 0.0)
     made.grant("a", 1, 0.0)
-    made.lose("a") if gone == "lose" else made.leave("a", 0.0)
+    gone(made)
 
     assert not made.forget("a", 1.0)
     assert made.forget("a", 4.0)

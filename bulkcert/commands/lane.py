@@ -1,22 +1,20 @@
 """``bulkcert lane``: calls for runs whose coordinator is elsewhere."""
 
+import asyncio
 import signal
-import sys
 from contextlib import ExitStack
 from functools import partial
-from typing import NoReturn
 
 import anyio
-import anyio.to_thread
 from rich.text import Text
 
 from bulkcert.engine.session import fetch_credentials, unwrapped, uvloop_or_none
-from bulkcert.errors import ExitStatus, end_on_signals, stop_signals
+from bulkcert.errors import ExitStatus, end_on_signals, on_end_of_input, stop_signals
 from bulkcert.fleet.keys import Keys, lane_keys
 from bulkcert.fleet.lane import LaneAddress, LaneServer, default_egress
 from bulkcert.fleet.network import Where, load
 from bulkcert.log import event, is_json
-from bulkcert.runs.cluster import confirm_installed, resolve_where
+from bulkcert.runs.cluster import resolve_where
 from bulkcert.runs.command_options import LaneOptions
 from bulkcert.runs.target import cannot_send_from, refuse
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
@@ -31,7 +29,6 @@ def lane(where: str, options: LaneOptions) -> ExitStatus:
         problems.append(f"--source-address {options.source_address}: {reason}")
     refuse(problems, "lane")
     assert coordinator is not None  # noqa: S101 - there are no problems
-    confirm_installed()
     load()
     terminal.show_log(verbose=False, quiet=False, file=None)
     with ExitStack() as open_:
@@ -41,7 +38,7 @@ def lane(where: str, options: LaneOptions) -> ExitStatus:
             anyio.run(fetch_credentials, provider)
         end_on_signals()
         address = options.source_address or None
-        name = options.name or (keys.name if keys else f"lane-{address or 'any'}")
+        name = options.name or (keys.chain.stem if keys else f"lane-{address or 'any'}")
         here = LaneAddress(name, address, options.egress or default_egress(address))
         _say(f"{name}: egress {here.egress}, access key {provider.current.access_key_id}")
         serve = partial(_serve, coordinator, keys, here, provider, exit_on_eof=options.exit_on_eof)
@@ -61,25 +58,18 @@ async def _serve(
         with anyio.open_signal_receiver(*stop_signals()) as signals:
             async for number in signals:
                 if is_ending:
-                    _leave(number)
+                    lost = "The coordinator gives the calls that it held to other lanes."
+                    terminal.leave(number, "left at once", lost)
                 is_ending = True
                 _say(f"{signal.Signals(number).name} received: finishing the calls in flight")
                 server.stop()
 
-    async def end_with_input() -> None:
-        if exit_on_eof:
-            await anyio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
-            server.stop()
-
+    if exit_on_eof:
+        on_end_of_input(partial(asyncio.get_running_loop().call_soon_threadsafe, server.stop))
     async with anyio.create_task_group() as group:
         group.start_soon(obey)
-        group.start_soon(end_with_input)
         await server.serve()
         group.cancel_scope.cancel()
-
-
-def _leave(number: int) -> NoReturn:
-    terminal.leave(number, "left at once", "The coordinator gives the calls that it held to other lanes.")
 
 
 def _say(words: str) -> None:

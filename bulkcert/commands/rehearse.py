@@ -10,12 +10,14 @@ from rich.text import Text
 from bulkcert.commands import undo, verify
 from bulkcert.commands.run import execute
 from bulkcert.emulator.limits import Report
+from bulkcert.emulator.settings import CREDENTIALS
 from bulkcert.errors import ExitStatus
 from bulkcert.log import bind
 from bulkcert.runs.command_options import Stage, VerifyOptions, carried
 from bulkcert.runs.options import CallOptions, Options
 from bulkcert.runs.rehearsal import staged
 from bulkcert.service.actions import ActionName
+from bulkcert.service.credentials import FixedCredentials
 from bulkcert.views import console as terminal
 from bulkcert.views.layout import show
 from bulkcert.words import REHEARSAL, counted
@@ -29,7 +31,7 @@ def rehearse(action: ActionName, inputs: tuple[Path, ...], options: Options, sta
         if rehearsal.fault_seed is not None:
             terminal.stderr.print(f"faults with --fault-seed {rehearsal.fault_seed}")
         again = shlex.join(["bulkcert", *terminal.typed("--limit-rows", "--deadline")])
-        job, provider = msgspec.structs.replace(rehearsal.job, typed=again), rehearsal.provider
+        job, provider = msgspec.structs.replace(rehearsal.job, typed=again), FixedCredentials(CREDENTIALS)
         _head("run", options)
         summary = execute(job, provider)
         result: dict[str, object] = {"summary": summary}

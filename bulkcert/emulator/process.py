@@ -13,6 +13,7 @@ import msgspec
 
 from bulkcert.emulator.limits import Report
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input.files import temporary
 from bulkcert.service.credentials import without_credentials
 
 COMMAND = (sys.executable, "-m", "bulkcert", "emulator", "--port", "0", "--json", "--exit-on-eof")
@@ -48,7 +49,7 @@ def running(*arguments: str, command: tuple[str, ...] = COMMAND) -> Iterator[Run
     Raises:
         BulkcertError: It did not start; the message is its own.
     """
-    with tempfile.TemporaryFile() as said:
+    with temporary(tempfile.TemporaryFile) as said:
         child = subprocess.Popen(  # noqa: S603 - our own program
             [*command, *arguments],
             stdin=subprocess.PIPE,

@@ -2,14 +2,12 @@
 
 import asyncio
 import contextlib
-import os
 import socket
-import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from email.utils import formatdate
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
@@ -21,7 +19,7 @@ from bulkcert.emulator.emulator import Emulator
 from bulkcert.emulator.messages import DROPPED, Answer, Request, header_fields
 from bulkcert.emulator.seeding import seeded
 from bulkcert.emulator.settings import Settings
-from bulkcert.errors import BulkcertError, ExitStatus, stop_signals
+from bulkcert.errors import BulkcertError, ExitStatus, on_end_of_input, stop_signals
 
 REPORT_PATH = "/-/report"
 """Answers with what was counted so far, as JSON, to whoever asks; no call counts for that."""
@@ -165,19 +163,9 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
         loop.add_signal_handler(number, stopped.set)
     async with listening(settings) as served:
         if settings.exit_on_eof:
-            threading.Thread(target=_await_eof, args=(loop, stopped), daemon=True).start()
+            on_end_of_input(partial(loop.call_soon_threadsafe, stopped.set))
         announce(served.url)
         await stopped.wait()
-
-
-def _await_eof(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event) -> None:
-    # Not through sys.stdin, whose lock would be held when the interpreter ends. An input that is closed has ended, too.
-    with contextlib.suppress(OSError):
-        while os.read(0, 4096):
-            pass
-    # The loop may have been closed meanwhile.
-    with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(stopped.set)
 
 
 def _bind(port: int) -> socket.socket:

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
@@ -19,22 +18,13 @@ from bulkcert.engine.progress import LaneProgress, Progress, Stop
 from bulkcert.engine.session import client_from
 from bulkcert.errors import ExitStatus
 from bulkcert.fleet.lease import LeasedPacer, LeasedTicker, RelayedSlowDown, clock
-from bulkcert.fleet.messages import Call, Grant, Halt, Hello, LaneReport, Orders, Result
-from bulkcert.service.client import Client, RegionalClient
+from bulkcert.fleet.messages import Call, Grant, LaneReport, Orders, Result
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import OPERATIONS
 from bulkcert.service.sockets import Sockets
 
 LINGER_S = 0.2
 """Time between two exchanges, unless something is urgent: each costs the coordinator most of a millisecond."""
-
-Connect = Callable[[Target, CredentialProvider, Sockets], Client | RegionalClient]
-"""Returns what makes the calls of a target with one source address, its connections read where it is said."""
-
-
-def connect(service: Target, provider: CredentialProvider, sockets: Sockets) -> Client | RegionalClient:
-    """Returns the client of a lane."""
-    return client_from(service.addresses[0], service, provider, {}, sockets)
 
 
 class _ReportedWindow(SendWindow):
@@ -57,17 +47,9 @@ class Caller:
         orders: What the session is.
         address: Source address; None is the system's choice.
         provider: What to sign with; has credentials.
-        connect: Makes the client.
     """
 
-    def __init__(
-        self,
-        name: str,
-        orders: Orders,
-        address: str | None,
-        provider: CredentialProvider,
-        connect: Connect = connect,
-    ) -> None:
+    def __init__(self, name: str, orders: Orders, address: str | None, provider: CredentialProvider) -> None:
         self._name, self._provider = name, provider
         self._urgent = asyncio.Event()
         self._window = _ReportedWindow()
@@ -85,7 +67,7 @@ class Caller:
             instances={name: httpx.URL(endpoint) for name, endpoint in orders.instances.items()},
         )
         sockets = Sockets()
-        self._client = connect(service, provider, sockets)
+        self._client = client_from(address, service, provider, {}, sockets)
         ticker = LeasedTicker(self._slow_down, sockets)
         self.lanes = Lanes([], provider, self.progress, service, ticker)
         self._pacer = LeasedPacer(ticker)
@@ -97,9 +79,9 @@ class Caller:
         self._tasks = {asyncio.ensure_future(self._work()) for _ in range(orders.workers)}
         self._tasks.add(asyncio.ensure_future(self.lanes.renewal.keep()))
 
-    def report(self, *, hello: Hello | None = None, leaves: bool = False) -> LaneReport:
-        """Returns what has happened since the last report."""
-        slow_down, progress, stop = self._slow_down, self.progress, self.progress.stop
+    def report(self, *, leaves: bool) -> LaneReport:
+        """Returns what has happened since the last report; ``leaves`` says that it is the last one."""
+        slow_down, progress = self._slow_down, self.progress
         for task in self._tasks:
             if task.done():  # never, unless it failed
                 task.result()
@@ -109,18 +91,17 @@ class Caller:
             self._name,
             self._number,
             clock(),
-            hello,
-            self._results,
-            self._window.unreported,
-            progress.in_flight,
-            counts if is_new else None,
-            [*progress.errors.values()],
-            slow_down.throttles,
-            slow_down.answers,
-            progress.outage.ongoing,
-            Halt(int(stop.status), stop.message, stop.advice, stop.code) if stop is not None else None,
-            (self._provider.current.access_key_id, self._provider.current.source),
-            leaves,
+            results=self._results,
+            sent=self._window.unreported,
+            in_flight=progress.in_flight,
+            counts=counts if is_new else None,
+            errors=[*progress.errors.values()],
+            throttles=slow_down.throttles,
+            answers=slow_down.answers,
+            is_silent=progress.outage.ongoing,
+            halt=progress.stop,
+            key=(self._provider.current.access_key_id, self._provider.current.source),
+            leaves=leaves,
         )
         self._results, self._window.unreported, slow_down.throttles, slow_down.answers = [], [], [], 0
         progress.errors = {}

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import cast
 
+import anyio
 import msgspec
 
 from bulkcert import __version__
@@ -20,7 +21,7 @@ from bulkcert.engine.pacer import ACCOUNT_ROOM, ADDRESS_SHARE
 from bulkcert.engine.progress import Progress, Stop
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.fleet.member import Member, MergedWindow
-from bulkcert.fleet.messages import Call, Grant, Halt, Hello, LaneReport, Orders
+from bulkcert.fleet.messages import Call, Grant, Hello, LaneReport, Orders
 from bulkcert.fleet.pool import CallPool
 from bulkcert.fleet.shares import Shares
 from bulkcert.log import event
@@ -46,6 +47,8 @@ WAIT_S = 60.0
 MOST_WAITING = 16_384
 """Calls that wait for lanes, or that these hold, at most."""
 
+GOODBYE_S = 1.0
+"""Longest time that lanes are waited for in the end: each hears of it with its next report."""
 
 COORDINATOR = "coordinator"
 """Egress of the coordinator's own first lane, for lanes that share it."""
@@ -145,7 +148,7 @@ class FleetLanes(Lanes):
     def lose(self, name: str) -> None:
         """Takes note that the connection of a lane is lost."""
         if (member := self._members.get(name)) is not None:
-            self._shares.lose(member.lease)
+            self._shares.rest(member.lease, wants=False)
             self._gone(member, "is gone")
 
     async def watch(self) -> None:
@@ -163,18 +166,15 @@ class FleetLanes(Lanes):
             heard = [member.heard_at for member in self._members.values() if not member.is_silent]
             self._window.settle(min(heard, default=now))
             self._left = [lease for lease in self._left if not self._shares.forget(lease, now)]
-            self.progress.handed_over = self._pool.handed_over
             self._wait_for_lanes(now)
 
-    def end(self) -> None:
+    async def end(self) -> None:
         """Lets lanes know that the session is over; the sends that they have reported are all counted."""
         self._is_over = True
         self._window.settle(float("inf"))
-
-    @property
-    def remote_members(self) -> int:
-        """How many lanes of other processes take part."""
-        return sum(not member.is_here for member in self._members.values())
+        with anyio.CancelScope(shield=True), anyio.move_on_after(GOODBYE_S):
+            while not all(member.is_here for member in self._members.values()):  # noqa: ASYNC110 - a second at most
+                await anyio.sleep(0.05)
 
     def _join(self, report: LaneReport, hello: Hello, now: float, *, here: bool) -> str:
         if hello.version != __version__:
@@ -252,24 +252,23 @@ class FleetLanes(Lanes):
         member.calls.update([call.number for call in calls])
         return calls
 
-    def _halt(self, member: Member, halt: Halt, now: float) -> None:
+    def _halt(self, member: Member, stop: Stop, now: float) -> None:
         """Draws the consequences of an answer for which a lane has stopped: for it alone, or for all."""
-        stop = Stop(ExitStatus(halt.status), halt.message, halt.advice, halt.code)
         if self.stopping.is_set() or stop.status is ExitStatus.STOPPED_EARLY:
             return
-        member.doing, member.resumes_at = f"refused: {halt.message}", now + ASIDE_S
+        member.doing, member.resumes_at = f"refused: {stop.message}", now + ASIDE_S
         self._shares.rest(member.lease, wants=False)
-        words = f"lane {member.name} gets no calls for {ASIDE_S:.0f} s: {halt.message}"
-        event("lane_refused", words, lane=member.name, code=halt.code, advice=halt.advice)
-        alone = stop.status in (ExitStatus.DENIED, ExitStatus.UNAVAILABLE) or halt.code.startswith("InvalidTimeStamp")
+        words = f"lane {member.name} gets no calls for {ASIDE_S:.0f} s: {stop.message}"
+        event("lane_refused", words, lane=member.name, code=stop.code, advice=stop.advice)
+        alone = stop.status in (ExitStatus.DENIED, ExitStatus.UNAVAILABLE) or stop.code.startswith("InvalidTimeStamp")
         if not alone or all(each.resumes_at for each in self._members.values()):
-            message = f"lane {member.name}: {halt.message}" if len(self._members) > 1 else halt.message
+            message = f"lane {member.name}: {stop.message}" if len(self._members) > 1 else stop.message
             self.stop(msgspec.structs.replace(stop, message=message))
 
     def _give_back(self, member: Member, reason: str) -> None:
         stopping = self.stopping.is_set()
         for number in sorted(member.calls, reverse=True):
-            self._pool.lose(number, stopping=stopping)
+            self.progress.handed_over += self._pool.lose(number, stopping=stopping)
         words = f"lane {member.name} {reason}: {counted(len(member.calls), 'call')} that it held"
         what = "may have been made" if stopping else "go to other lanes, and may be made twice"
         event("lane_lost", f"{words} {what}", lane=member.name, calls=len(member.calls))

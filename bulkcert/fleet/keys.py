@@ -12,6 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import cannot_write, whole
 
@@ -31,11 +37,6 @@ class Keys:
     ca: Path
     chain: Path
 
-    @property
-    def name(self) -> str:
-        """Whose they are: ``coordinator``, ``lane-1``."""
-        return self.chain.stem
-
     def context(self) -> ssl.SSLContext:
         """Returns what a lane connects with.
 
@@ -47,9 +48,7 @@ class Keys:
             made.check_hostname = False  # the authority is this cluster's alone, and has one server
             made.load_cert_chain(str(self.chain))
         except (OSError, ssl.SSLError) as error:
-            reason = (
-                error.strerror if isinstance(error, OSError) and error.strerror else "not a certificate and its key"
-            )
+            reason = getattr(error, "strerror", None) or "not a certificate and its key"
             raise BulkcertError(
                 ExitStatus.INPUT_UNREADABLE, f"cannot use {self.chain} with {self.ca.name}: {reason}", MAKE
             ) from error
@@ -74,7 +73,7 @@ def keys_of(directory: Path, chain: str) -> Keys:
         if not path.is_file():
             raise BulkcertError(ExitStatus.INPUT_UNREADABLE, f"--keys {directory} has no {path.name}", MAKE)
     found.context()
-    ends = _ends(found.chain)
+    ends = x509.load_pem_x509_certificate(found.chain.read_bytes()).not_valid_after_utc
     if ends <= datetime.now(UTC):
         raise BulkcertError(ExitStatus.INPUT_UNREADABLE, f"{found.chain} was valid until {ends:%Y-%m-%d %H:%MZ}", MAKE)
     return found
@@ -129,19 +128,12 @@ def make_keys(directory: Path, lanes: int, days: int) -> None:
 
 
 def _made(lanes: int, days: int) -> dict[str, bytes]:
-    from cryptography import x509  # noqa: PLC0415 - heavy, and needed here alone
-    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
-    from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat  # noqa: PLC0415
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID  # noqa: PLC0415
-
     now = datetime.now(UTC)
 
     def named(name: str) -> x509.Name:
         return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
     def build(name: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        # An hour back, for clocks that are not set alike.
         return (
             x509.CertificateBuilder()
             .subject_name(named(name))
@@ -165,9 +157,3 @@ def _made(lanes: int, days: int) -> dict[str, bytes]:
         private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         files[f"{name}.pem"] = signed.public_bytes(Encoding.PEM) + private
     return files
-
-
-def _ends(chain: Path) -> datetime:
-    from cryptography import x509  # noqa: PLC0415 - heavy
-
-    return x509.load_pem_x509_certificate(chain.read_bytes()).not_valid_after_utc

@@ -1,7 +1,6 @@
 """A lane in a session: on the coordinator's own machine, or on another, where it waits for one after another."""
 
 import asyncio
-import os
 import platform
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 import anyio
 
 from bulkcert import __version__
-from bulkcert.fleet.caller import Caller, Connect, connect
+from bulkcert.fleet.caller import Caller
 from bulkcert.fleet.keys import Keys
 from bulkcert.fleet.lease import clock
 from bulkcert.fleet.messages import Grant, Hello, LaneReport, decode_grant, encode
@@ -44,7 +43,7 @@ class LaneAddress:
     @property
     def hello(self) -> Hello:
         """Who it is, for its coordinator."""
-        return Hello(__version__, platform.node(), os.getpid(), self.address or "any", self.egress)
+        return Hello(__version__, platform.node(), self.address or "any", self.egress)
 
 
 def default_egress(address: str | None) -> str:
@@ -70,11 +69,10 @@ class Participant:
         lane: Where calls go out.
         provider: What to sign with; has credentials.
         say: Shows what it does.
-        connect: Makes the client.
     """
 
-    def __init__(self, lane: LaneAddress, provider: CredentialProvider, say: Say, connect: Connect = connect) -> None:
-        self._lane, self._provider, self._say, self._connect = lane, provider, say, connect
+    def __init__(self, lane: LaneAddress, provider: CredentialProvider, say: Say) -> None:
+        self._lane, self._provider, self._say = lane, provider, say
         self._caller: Caller | None = None
         self._ends = False
 
@@ -95,9 +93,7 @@ class Participant:
             while not (grant := await exchange(self._report())).is_over and not grant.refusal:
                 if grant.orders is not None:
                     calls += await self._close()
-                    self._caller = Caller(
-                        self._lane.name, grant.orders, self._lane.address, self._provider, self._connect
-                    )
+                    self._caller = Caller(self._lane.name, grant.orders, self._lane.address, self._provider)
                     self._say(f"calling for {grant.orders.run}")
                 elif grant.asks_hello:
                     calls += await self._close()

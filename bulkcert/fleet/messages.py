@@ -4,6 +4,7 @@ import msgspec
 
 from bulkcert.engine.figures import Counts, LastError
 from bulkcert.engine.lanes import CallResult
+from bulkcert.engine.progress import Stop
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -12,14 +13,12 @@ class Hello(msgspec.Struct, frozen=True):
     Attributes:
         version: Of bulkcert.
         host: Its machine.
-        pid: Its process.
         address: Its source address, or ``any``.
         egress: What the service sees its calls come from; lanes of one egress share one address's limit.
     """
 
     version: str
     host: str
-    pid: int
     address: str
     egress: str
 
@@ -59,15 +58,6 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
     result: CallResult | None
 
 
-class Halt(msgspec.Struct, frozen=True):
-    """Why a lane makes no more calls; see ``engine.progress.Stop``."""
-
-    status: int
-    message: str
-    advice: str
-    code: str
-
-
 class LaneReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a lane reports, several times a second.
 
@@ -101,7 +91,7 @@ class LaneReport(msgspec.Struct, frozen=True, omit_defaults=True):
     throttles: list[float] = []
     answers: int = 0
     is_silent: bool = False
-    halt: Halt | None = None
+    halt: Stop | None = None
     key: tuple[str, str] = ("", "")
     leaves: bool = False
 

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -21,6 +22,7 @@ import anyio
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.fleet.keys import Keys
+from bulkcert.output.files import cannot_write
 
 _SETTINGS = {
     "distributed.scheduler.http.routes": [],
@@ -55,15 +57,6 @@ class Where:
         return f"{self.scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
-def not_installed() -> BulkcertError:
-    """Returns what to show the user where Dask cannot be loaded."""
-    return BulkcertError(
-        ExitStatus.MISCONFIGURED,
-        "several machines need Dask, which is not installed",
-        "Install it beside bulkcert: pip install 'bulkcert[cluster]', or '.[cluster]' in a clone.",
-    )
-
-
 def load() -> ModuleType:
     """Loads Dask without its configuration.
 
@@ -75,7 +68,11 @@ def load() -> ModuleType:
         config.refresh(paths=[], env={})
         distributed = importlib.import_module("distributed")
     except ImportError as error:
-        raise not_installed() from error
+        raise BulkcertError(
+            ExitStatus.MISCONFIGURED,
+            "several machines need Dask, which is not installed",
+            "Install it beside bulkcert: pip install 'bulkcert[cluster]', or '.[cluster]' in a clone.",
+        ) from error
     config.set(_SETTINGS)
     _refuse_code()
     # A connection that ends in the middle of something is an error to them, with a traceback; here it is a lane's loss.
@@ -183,12 +180,13 @@ async def connected(where: Where, keys: Keys | None, name: str) -> AsyncIterator
 
     Raises:
         LostError: It is gone, or has a lane of that name; also raised by what is yielded.
+        BulkcertError: There is no directory for temporary files.
     """
     distributed = load()
     # Dask wants a worker to have an address of its own; nobody is to connect there.
     number = random.randrange(2**24)
     contact = f"{where.scheme}://127.{number >> 16}.{number >> 8 & 255}.{number & 255}:1"
-    with tempfile.TemporaryDirectory(prefix="bulkcert-lane-") as folder:
+    with _folder() as folder:
         worker = _without_pages(distributed.Worker)(
             str(where),
             name=name,
@@ -228,6 +226,14 @@ async def connected(where: Where, keys: Keys | None, name: str) -> AsyncIterator
         finally:
             with anyio.CancelScope(shield=True), suppress(OSError, RuntimeError):
                 await worker.close(timeout=1, executor_wait=False)
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="bulkcert-lane-")
+    except OSError as error:
+        advice = "Let TMPDIR name a directory that has room and can be written."
+        raise cannot_write(Path("temporary files"), error, advice) from error
 
 
 async def reach(where: Where, keys: Keys | None) -> str:

@@ -21,18 +21,12 @@ class Waiting:
     """A call that somebody waits for.
 
     Attributes:
-        number: Its number.
-        operation: Name of what is called.
-        values: Of its parameters.
-        unanswered: Whether it may have been made without an answer.
-        attempts: Made by lanes that did not finish it.
+        call: What a lane is given of it.
         done: Takes what came of it.
+        attempts: Made by lanes that did not finish it.
     """
 
-    number: int
-    operation: str
-    values: tuple[str, ...]
-    unanswered: bool
+    call: Call
     done: asyncio.Future[CallResult | None]
     attempts: int = 0
 
@@ -44,8 +38,6 @@ class CallPool:
         self._queue: deque[Waiting] = deque()
         self._open: dict[int, Waiting] = {}
         self._last = 0
-        self.handed_over = 0
-        """Calls that were taken from a lane that was silent or gone, and that may be made twice."""
 
     @property
     def open(self) -> int:
@@ -58,59 +50,61 @@ class CallPool:
         """Has some lane make a call; returns what comes of it, None where none has sent it."""
         self._last += 1
         done: asyncio.Future[CallResult | None] = asyncio.get_running_loop().create_future()
-        call = self._open[self._last] = Waiting(self._last, operation, values, unanswered, done)
+        call = Call(self._last, operation, values, unanswered)
+        waiting = self._open[self._last] = Waiting(call, done)
         if ahead:
-            self._queue.appendleft(call)
+            self._queue.appendleft(waiting)
         else:
-            self._queue.append(call)
+            self._queue.append(waiting)
         return done
 
     def take(self, most: int) -> list[Call]:
         """Takes the next calls for a lane."""
         taken: list[Call] = []
         while self._queue and len(taken) < most:
-            call = self._queue.popleft()
-            if not call.done.done():
-                taken.append(Call(call.number, call.operation, call.values, call.unanswered))
+            waiting = self._queue.popleft()
+            if not waiting.done.done():
+                taken.append(waiting.call)
         return taken
 
     def settle(self, number: int, result: CallResult) -> None:
         """Takes what came of a call, whichever lane had it; only the first counts."""
-        if (call := self._open.pop(number, None)) is not None and not call.done.done():
-            if call.attempts or call.unanswered:
-                result = msgspec.structs.replace(result, attempts=result.attempts + call.attempts, unanswered=True)
-            call.done.set_result(result)
+        if (waiting := self._open.pop(number, None)) is not None and not waiting.done.done():
+            if waiting.attempts or waiting.call.unanswered:
+                result = msgspec.structs.replace(result, attempts=result.attempts + waiting.attempts, unanswered=True)
+            waiting.done.set_result(result)
 
     def again(self, number: int, *, attempts: int = 0, unanswered: bool = False) -> None:
         """Puts a call that a lane has not finished before all others."""
-        if (call := self._open.get(number)) is not None:
-            call.attempts += attempts
-            call.unanswered = call.unanswered or unanswered
-            self._queue.appendleft(call)
+        if (waiting := self._open.get(number)) is not None:
+            waiting.attempts += attempts
+            if unanswered:
+                waiting.call = msgspec.structs.replace(waiting.call, unanswered=True)
+            self._queue.appendleft(waiting)
 
     def drop(self, number: int) -> None:
         """Takes note that a call was not sent and is not to be; what an earlier lane may have done is not known."""
-        if (call := self._open.pop(number, None)) is None or call.done.done():
+        if (waiting := self._open.pop(number, None)) is None or waiting.done.done():
             return
-        call.done.set_result(_lost(call) if call.unanswered and call.attempts else None)
+        waiting.done.set_result(_lost(waiting.attempts) if waiting.call.unanswered and waiting.attempts else None)
 
-    def lose(self, number: int, *, stopping: bool) -> None:
-        """Takes a call from a lane that is silent or gone and may have made it."""
+    def lose(self, number: int, *, stopping: bool) -> bool:
+        """Takes a call from a lane that is silent or gone and may have made it; returns whether it was not over."""
         if number not in self._open:
-            return
-        self.handed_over += 1
+            return False
         self.again(number, attempts=1, unanswered=True)
         if stopping:
             self.drop(number)
+        return True
 
     def drain(self) -> None:
         """Drops what no lane holds: nothing more is to be sent."""
-        for call in self._queue:
-            self.drop(call.number)
+        for waiting in self._queue:
+            self.drop(waiting.call.number)
         self._queue.clear()
 
 
-def _lost(call: Waiting) -> CallResult:
+def _lost(attempts: int) -> CallResult:
     message = "the lane that held it was gone when the session stopped: it may have been made"
     answer = Response(
         verdict=Verdict.UNANSWERED,
@@ -121,4 +115,4 @@ def _lost(call: Waiting) -> CallResult:
         latency_ms=0.0,
         credentials=Credentials("", ""),
     )
-    return CallResult(answer, call.attempts, final=False, again=True, unanswered=True, refused=False)
+    return CallResult(answer, attempts, final=False, again=True, unanswered=True, refused=False)

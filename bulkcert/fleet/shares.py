@@ -37,7 +37,7 @@ class LaneShare:
 
     Attributes:
         egress: The address that the service sees its calls come from.
-        wants: Whether it gets a share when shares are made; a lane that has left or pauses does not.
+        wants: Whether it gets a share when shares are made; a lane that is gone or pauses does not.
         heard_at: When its last report came.
         bindings: Grants that are not over for certain.
     """
@@ -123,10 +123,6 @@ class Shares:
         self.rest(lane, wants=False)
         for binding in self._lanes[lane].bindings:
             binding.until = min(binding.until, now + QUIET_S)
-
-    def lose(self, lane: str) -> None:
-        """Takes note that nothing is known of a lane any more: its leases run out."""
-        self.rest(lane, wants=False)
 
     def forget(self, lane: str, now: float) -> bool:
         """Forgets a lane that has gone, once it binds nothing; returns whether it is forgotten."""

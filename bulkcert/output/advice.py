@@ -181,9 +181,7 @@ def left_words(file: str | Path, rows: int) -> str:
 def on_unregistered(action: Action, *, protected: bool) -> str:
     """Returns what it means that certificates are not registered, and what to do (reference, section 10).
 
-    Args:
-        action: What is asked for them.
-        protected: Whether others are protected from it, which may be of the same CA.
+    Others that are ``protected`` may be of the same CA.
     """
     if action.deletes:
         return tr("check the serials: there is nothing to delete under them")
@@ -248,11 +246,7 @@ class Advice(msgspec.Struct, frozen=True):
     def finding(self, outcome: Outcome, code: str, read_back: str, *, maybe_undone: bool) -> tuple[str, str]:
         """Returns what it means that rows are not in the desired state, and what to do.
 
-        Args:
-            outcome: Their outcome.
-            code: Their code; empty without one.
-            read_back: The other state that they were read back in since, or an empty text.
-            maybe_undone: Whether an undo may have changed them back, without an answer.
+        An empty ``read_back`` is none; ``maybe_undone`` are rows that an undo may have changed back, without an answer.
         """
         if maybe_undone:
             meant = tr("{outcome}, then perhaps undone: no answer to that is known", outcome=spaced(outcome))

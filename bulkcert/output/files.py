@@ -161,10 +161,6 @@ def sha256_of(path: Path) -> str:
 def refuse_taken(output: Path, *, overwrite: bool) -> None:
     """Refuses a file that is there and may not be replaced; the results of a run never may.
 
-    Args:
-        output: The file.
-        overwrite: Whether it may replace another.
-
     Raises:
         BulkcertError: It may not be written.
     """
@@ -187,13 +183,9 @@ def refuse_taken(output: Path, *, overwrite: bool) -> None:
 def cannot_write(
     output: Path, error: BaseException, advice: str = "", *, folder_of: RunFiles | None = None
 ) -> BulkcertError:
-    """Returns the error of a file that cannot be written.
+    """Returns the error of a file that cannot be written; by default its advice is for one that -o names.
 
-    Args:
-        output: The file.
-        error: Why.
-        advice: What to do next; by default what fits the system's error, for a file that -o names.
-        folder_of: The run in whose folder it is, if it is: --state-dir may have named where.
+    In the folder of a run that is kept apart from its results it names --state-dir instead.
     """
     # Where the place itself is wrong the same command would fail again.
     elsewhere = _ADVICE.get(_number(output, error), "")

@@ -166,14 +166,7 @@ class Summary(msgspec.Struct, frozen=True):
 def summary_of(
     status: RunStatus, pinned: PinnedList, db: sqlite3.Connection, digest: str, failed: FailedRows | None = None
 ) -> Summary:
-    """Returns the summary of a run whose results are written.
-
-    Args:
-        status: Its state.
-        pinned: Its list.
-        db: Its store.
-        digest: Of all its rows in order (``evidence``).
-        failed: What is in the file of the rows that are not in the desired state.
+    """Returns the summary of a run whose results are written; the digest is of all its rows in order (``evidence``).
 
     Raises:
         OSError: The results cannot be read.

@@ -64,10 +64,6 @@ _ROWS = pl.Schema(
 def count(files: RunFiles, headings: Headings = _NONE) -> Figures:
     """Returns the figures of a run, from its store alone; writes nothing, and disturbs nobody.
 
-    Args:
-        files: Of the run.
-        headings: What the report is given.
-
     Raises:
         NoRunError: There is no run.
         BulkcertError: STOPPED_EARLY: its first session has not begun; INPUT_UNREADABLE: it cannot be read.

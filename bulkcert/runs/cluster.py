@@ -1,47 +1,40 @@
-"""Several machines: where a coordinator listens and what it shows, resolved from the options."""
+"""Several machines: where a coordinator listens, resolved from the options, and how a session opens its lanes."""
 
 import ipaddress
+import os
+import platform
 import socket
-from importlib.util import find_spec
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import anyio
+
+from bulkcert.engine.lanes import Lanes
+from bulkcert.engine.limits import Opener, Target
+from bulkcert.engine.progress import Progress
+from bulkcert.fleet.coordinator import COORDINATOR, FleetLanes
+from bulkcert.fleet.keys import COORDINATOR as CHAIN
+from bulkcert.fleet.keys import Keys, keys_of
+from bulkcert.fleet.lane import LaneAddress, Participant, default_egress
+from bulkcert.fleet.messages import Grant, LaneReport, decode_report, encode
+from bulkcert.fleet.network import Where, listening, load
+from bulkcert.log import event
 from bulkcert.runs.converters import Problems
 from bulkcert.runs.options import ServiceOptions
-
-if TYPE_CHECKING:
-    from bulkcert.fleet.network import Where
-    from bulkcert.fleet.opening import Cluster
+from bulkcert.runs.target import is_loopback
+from bulkcert.service.credentials import CredentialProvider
 
 
-def confirm_installed() -> None:
-    """Confirms that what several machines need is installed.
-
-    Raises:
-        BulkcertError: It is not.
-    """
-    if find_spec("distributed") is None:
-        from bulkcert.fleet.network import not_installed  # noqa: PLC0415 - for several machines alone
-
-        raise not_installed()
-
-
-def resolve_cluster(options: ServiceOptions, problems: Problems) -> "Cluster | None":
-    """Returns how lanes on other machines join; None where none are asked for.
+def resolve_cluster(options: ServiceOptions, problems: Problems) -> Opener | None:
+    """Returns what opens lanes that may be on other machines, for options with --cluster.
 
     Raises:
         BulkcertError: What it needs is not installed, or the keys are of no use.
     """
-    if not options.cluster:
-        for name, given in (("keys", options.keys), ("lanes", options.lanes)):
-            if given:
-                problems.append(f"--{name} needs --cluster, where lanes join")
-        return None
-    confirm_installed()
-    from bulkcert.fleet.keys import COORDINATOR, keys_of  # noqa: PLC0415 - for several machines alone
-    from bulkcert.fleet.opening import Cluster  # noqa: PLC0415
-
+    load()
     if options.lanes < 0:
         problems.append(f"--lanes must be at least 0, not {options.lanes}")
     where = resolve_where("--cluster", options.cluster, options.keys, problems)
@@ -49,13 +42,11 @@ def resolve_cluster(options: ServiceOptions, problems: Problems) -> "Cluster | N
         return None
     if reason := _cannot_listen(where):
         problems.append(f"--cluster {options.cluster}: {reason}")
-    return Cluster(where, None if options.keys is None else keys_of(options.keys, COORDINATOR))
+    return partial(open_lanes, where, None if options.keys is None else keys_of(options.keys, CHAIN))
 
 
-def resolve_where(option: str, url: str, keys: Path | None, problems: Problems) -> "Where | None":
+def resolve_where(option: str, url: str, keys: Path | None, problems: Problems) -> Where | None:
     """Returns where a coordinator listens, as the URL of an option says; None where that is wrong."""
-    from bulkcert.fleet.network import Where  # noqa: PLC0415 - for several machines alone
-
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
@@ -73,15 +64,7 @@ def resolve_where(option: str, url: str, keys: Path | None, problems: Problems) 
     return Where(parts.scheme, host, port)
 
 
-def is_loopback(host: str) -> bool:
-    """Returns whether a host is this machine, for certain: by name or by address."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _cannot_listen(where: "Where") -> str:
+def _cannot_listen(where: Where) -> str:
     """Returns why a coordinator cannot listen there, or an empty text if it can."""
     try:
         address = ipaddress.ip_address("127.0.0.1" if where.host == "localhost" else where.host)
@@ -97,3 +80,45 @@ def _cannot_listen(where: "Where") -> str:
     except OSError as error:
         return f"cannot listen there: {error.strerror}"
     return ""
+
+
+@asynccontextmanager
+async def open_lanes(
+    where: Where, keys: Keys | None, service: Target, provider: CredentialProvider, progress: Progress
+) -> AsyncIterator[Lanes]:
+    """Opens the lanes of a session: those of this machine, and others when they connect; see ``engine.limits.Opener``.
+
+    Args:
+        where: Where the coordinator listens.
+        keys: What it shows to lanes; None without TLS.
+        service: Which is called.
+        provider: What the lanes of this machine sign with.
+        progress: Kept up to date.
+
+    Raises:
+        BulkcertError: It is not possible to listen there.
+    """
+    run = f"{service.on}, process {os.getpid()} on {platform.node()}"
+    lanes = FleetLanes(provider, progress, service, run)
+
+    def answer(said: bytes) -> bytes:
+        return encode(lanes.exchange(decode_report(said)))
+
+    async def exchange(report: LaneReport) -> Grant:
+        return lanes.exchange(report, here=True)
+
+    async with listening(where, keys, answer, lanes.lose), anyio.create_task_group() as group:
+        group.start_soon(lanes.watch)
+        for address in service.addresses:
+            name = COORDINATOR if len(service.addresses) == 1 else f"{COORDINATOR} {address}"
+            lane = LaneAddress(name, address, default_egress(address))
+            group.start_soon(Participant(lane, provider, _log).run, exchange)
+        try:
+            yield lanes
+        finally:
+            await lanes.end()
+            group.cancel_scope.cancel()
+
+
+def _log(words: str) -> None:
+    event("lane", words, lane=COORDINATOR)

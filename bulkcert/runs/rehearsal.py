@@ -27,7 +27,7 @@ from bulkcert.runs.options import Options
 from bulkcert.runs.reading_list import pin
 from bulkcert.runs.target import cannot_send_from, confirm_region, located
 from bulkcert.service.actions import ACTIONS, Action, ActionName
-from bulkcert.service.credentials import FixedCredentials, without_credentials
+from bulkcert.service.credentials import without_credentials
 from bulkcert.store.paths import default_results
 
 INSTANCE = "post-cn-rehearsal"
@@ -44,13 +44,11 @@ class Rehearsal(NamedTuple):
     Attributes:
         job: The job, turned towards the emulator.
         emulator: The running emulator.
-        provider: The emulator's own credentials.
         fault_seed: Seed of the faults; None without any.
     """
 
     job: ResolvedJob
     emulator: Running
-    provider: FixedCredentials
     fault_seed: int | None
 
 
@@ -105,7 +103,7 @@ def staged(action: ActionName, inputs: tuple[Path, ...], options: Options, stage
             options = replace(rehearsed, endpoint=emulator.url)
             with lanes_of(addresses[:lanes], Path(folder)) as cluster:
                 job = resolve(action, inputs, replace(options, **cluster), **how, source=(pinned,))
-                yield Rehearsal(job, emulator, FixedCredentials(CREDENTIALS), seed)
+                yield Rehearsal(job, emulator, seed)
 
 
 def _check(action: Action, options: Options, stage: Stage) -> None:
@@ -177,9 +175,9 @@ def lanes_of(addresses: tuple[str, ...], folder: Path) -> Iterator[dict[str, Any
         yield {}
         return
     from bulkcert.fleet.keys import make_keys  # noqa: PLC0415 - for several machines alone
-    from bulkcert.runs.cluster import confirm_installed  # noqa: PLC0415
+    from bulkcert.fleet.network import load  # noqa: PLC0415
 
-    confirm_installed()
+    load()
     keys, url = folder / "keys", f"tls://127.0.0.1:{_free_port()}"
     make_keys(keys, len(addresses), days=1)
     own = {

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, TypeVar
 import httpx
 import msgspec
 
-from bulkcert.engine.limits import Target
+from bulkcert.engine.limits import Opener, Target
 from bulkcert.engine.pacer import lane_cap
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.language import later
-from bulkcert.runs.cluster import is_loopback, resolve_cluster
 from bulkcert.runs.converters import Problems
 from bulkcert.runs.options import ACCOUNT_LIMIT, ADDRESS_LIMIT, ListOptions, ServiceOptions
 from bulkcert.service.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_host
@@ -70,7 +69,7 @@ def resolve_target(options: ServiceOptions, problems: Problems, *, named_by_rows
     """
     endpoint = _endpoint(options, problems, named_by_rows=named_by_rows)
     addresses = _addresses(options.source_address, problems)
-    cluster = resolve_cluster(options, problems)
+    opener = _opener(options, problems)
     problems.extend(wrong_limits(options.rate, options.per_address_rate, len(addresses) + max(0, options.lanes)))
     if not options.limits_raised:
         problems.extend(above_documented(options.rate, options.per_address_rate))
@@ -97,7 +96,7 @@ def resolve_target(options: ServiceOptions, problems: Problems, *, named_by_rows
         attempts=options.attempts,
         timeout_s=options.timeout,
         remote_lanes=options.lanes,
-        opener=None if cluster is None else cluster.open,
+        opener=opener,
     )
 
 
@@ -219,6 +218,26 @@ def _endpoint(options: ServiceOptions, problems: Problems, *, named_by_rows: boo
     if options.vpc and options.region in PUBLIC_ONLY_REGIONS:
         problems.append(f"--region {options.region} has no VPC endpoint")
     return region_url(options.region or "none", vpc=options.vpc)
+
+
+def _opener(options: ServiceOptions, problems: Problems) -> Opener | None:
+    """Returns what opens lanes that may be on other machines, or None where all are on this one."""
+    if options.cluster:
+        from bulkcert.runs.cluster import resolve_cluster  # noqa: PLC0415 - for several machines alone
+
+        return resolve_cluster(options, problems)
+    for name, given in (("keys", options.keys), ("lanes", options.lanes)):
+        if given:
+            problems.append(f"--{name} needs --cluster, where lanes join")
+    return None
+
+
+def is_loopback(host: str) -> bool:
+    """Returns whether a host is this machine, for certain: by name or by address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _url(text: str, problems: Problems) -> httpx.URL:

@@ -174,7 +174,7 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
         cas_total=checked.ca_count,
         cas=cas_of(action, found),
         calls=calls,
-        time=_pace(inquiry, calls.total),
+        time=Pace(question.lane_count, round(question.rate, 2), round(calls.total / question.rate, 1)),
         credentials=Key(
             credentials.access_key_id,
             credentials.source or "the default chain",
@@ -234,8 +234,3 @@ def _ca(action: Action, found: Found, ca: str, counted: Counter[Status | None]) 
         registered=registered.devices if registered and registered.whole else None,
         registered_at_least=registered.devices if registered else None,
     )
-
-
-def _pace(inquiry: Inquiry, calls: int) -> Pace:
-    rate = inquiry.question.rate
-    return Pace(inquiry.question.lane_count, round(rate, 2), round(calls / rate, 1))
