@@ -40,6 +40,14 @@ CALLING: tuple[SessionKind, ...] = ("run", "undo")
 """Sessions that change what a run has come to."""
 
 
+def limited(batches: Iterator[list[Row]], most: int | None) -> Iterator[list[Row]]:
+    """Yields the first rows, no more than so many; None is no limit."""
+    for batch in batches:
+        yield batch[:most]
+        if most is not None and (most := most - len(batch)) <= 0:
+            return
+
+
 class OpenRun(msgspec.Struct):
     """A run whose lock is held and whose store is open; nothing is kept before a session begins.
 

@@ -5,7 +5,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import chain
 
 import anyio
 import anyio.to_thread
@@ -24,7 +24,7 @@ from bulkcert.output.evidence import serials_in
 from bulkcert.output.summary import Summary
 from bulkcert.runs.found import Found, Registered, count_devices, worth_counting
 from bulkcert.runs.job import ResolvedJob
-from bulkcert.runs.opened import CALLING, OpenRun
+from bulkcert.runs.opened import CALLING, OpenRun, limited
 from bulkcert.runs.options import PreflightMode
 from bulkcert.runs.planned import ANOTHER
 from bulkcert.runs.policy import preflight_of
@@ -34,7 +34,7 @@ from bulkcert.service.certificates import Status
 from bulkcert.store import queries, read_states
 from bulkcert.store.database import unusable
 from bulkcert.store.evidence import Serials
-from bulkcert.store.outcome import Outcome
+from bulkcert.store.outcome import Outcome, Row
 from bulkcert.store.schema import ChangeRecord, PlanRecord
 from bulkcert.store.store import now_ms
 from bulkcert.words import counted
@@ -130,6 +130,10 @@ class Run(msgspec.Struct):
         left = self.opened.store.read(queries.counts, self.opened.asked.rows).to_call
         return min(left, self.job.options.limit_rows or left)
 
+    def _batches(self) -> Iterator[list[Row]]:
+        """Yields the rows that this session calls, in order."""
+        return limited(self.opened.batches(without=queries.LEFT_ALONE), self.job.options.limit_rows)
+
     @property
     def changing(self) -> int:
         """Certificates that it changes, or may for all that is known: what somebody is asked about."""
@@ -195,9 +199,9 @@ class Run(msgspec.Struct):
     async def _count_devices(self, lanes: Lanes, found: Found) -> None:
         """Counts the devices of the CAs that are called; those of a list of devices were counted as it was read."""
         if not self.job.action.by_device:
-            rows = chain.from_iterable(self.opened.batches(without=queries.LEFT_ALONE))
-            called = await anyio.to_thread.run_sync(lambda: [*islice(rows, self.job.options.limit_rows)])
-            await count_devices(lanes, found, dict.fromkeys((row.ca for row in called), float("inf")))
+            rows = chain.from_iterable(self._batches())
+            most = await anyio.to_thread.run_sync(lambda: dict.fromkeys((row.ca for row in rows), float("inf")))
+            await count_devices(lanes, found, most)
 
     def _stats(self) -> StatsMaker:
         return StatsMaker(
@@ -226,8 +230,7 @@ class Run(msgspec.Struct):
             if self.read_at is not None:
                 await anyio.to_thread.run_sync(lambda: opened.store.note(preflight_at=self.read_at))
             self.progress.preflight_over = True
-            engine = Engine(job.action, lanes, opened.store, max_errors=job.max_errors, limit_rows=options.limit_rows)
-            await engine.run(opened.batches(without=queries.LEFT_ALONE))
+            await Engine(job.action, lanes, opened.store, max_errors=job.max_errors).run(self._batches())
 
     async def _read_states(self, lanes: Lanes) -> None:
         """Reads states before the first call: once a row was called, its state before cannot be read any more.
