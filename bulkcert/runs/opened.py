@@ -38,6 +38,14 @@ from bulkcert.store.store import Store
 Options = TypeVar("Options", bound=ServiceOptions)
 
 
+def limited(batches: Iterator[list[Row]], most: int | None) -> Iterator[list[Row]]:
+    """Yields the first rows, no more than so many; None is no limit."""
+    for batch in batches:
+        yield batch[:most]
+        if most is not None and (most := most - len(batch)) <= 0:
+            return
+
+
 class OpenRun(msgspec.Struct):
     """A run whose lock is held and whose store is open; nothing is kept before a session begins.
 

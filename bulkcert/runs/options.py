@@ -226,9 +226,15 @@ class SizeOptions:
     """Refuse a list of more rows (65)."""
 
 
+OF_ONE_START = frozenset(
+    {"state_dir", "retry", "limit_rows", "deadline", "yes", "confirm_devices", "json", "quiet", "verbose"}
+)
+"""Options that a later start does not take over from an earlier one."""
+
+
 @grouped
 class StartOptions:
-    """What holds for one start of a run."""
+    """Options of a start of a run."""
 
     confirm_devices: Annotated[int | None, number(SAFETY)] = None
     """Device certificates under the CAs, as plan counts them; delete-ca with --yes wants it."""

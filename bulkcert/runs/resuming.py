@@ -14,17 +14,12 @@ from bulkcert.input import ROW, PinnedList, annotated
 from bulkcert.runs.command_options import VerifyOptions, carried, changed
 from bulkcert.runs.job import ResolvedJob, resolve
 from bulkcert.runs.opened import OpenRun, confirm_instance, confirm_real, pinned_of, remove, same_service
-from bulkcert.runs.options import CallOptions, Options, ResumeOptions
+from bulkcert.runs.options import OF_ONE_START, CallOptions, Options, ResumeOptions
 from bulkcert.store import queries, read_states
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Asked, Session
 from bulkcert.store.status import RunStatus, status_of
-
-_OF_ONE_START = frozenset(
-    {"state_dir", "retry", "limit_rows", "deadline", "yes", "confirm_devices", "json", "quiet", "verbose"}
-)
-"""Options that a later start does not take over from an earlier one."""
 
 RunCame = TypeVar("RunCame")
 UndoCame = TypeVar("UndoCame")
@@ -89,7 +84,7 @@ def stored_options(status: RunStatus, *, retries: bool) -> dict[str, Any]:
     session = None if retries else _interrupted(status)
     # What was typed for an undo or a verification since is not meant for the run.
     session = session or next((each for each in reversed(status.sessions) if each.kind == "run"), None)
-    return {} if session is None else changed(ResumeOptions, _stored(session), without=_OF_ONE_START)
+    return {} if session is None else changed(ResumeOptions, _stored(session), without=OF_ONE_START)
 
 
 def _interrupted(status: RunStatus) -> Session | None:

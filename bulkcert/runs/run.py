@@ -24,7 +24,7 @@ from bulkcert.output.evidence import serials_in
 from bulkcert.output.summary import Summary
 from bulkcert.runs.found import CAS_COUNTED, Found, Registered, count_devices, worth_counting
 from bulkcert.runs.job import ResolvedJob, change_of
-from bulkcert.runs.opened import OpenRun
+from bulkcert.runs.opened import OpenRun, limited
 from bulkcert.runs.options import PreflightMode
 from bulkcert.runs.planned import ANOTHER
 from bulkcert.runs.policy import preflight_of
@@ -34,7 +34,7 @@ from bulkcert.service.certificates import Status
 from bulkcert.store import queries, read_states
 from bulkcert.store.database import unusable
 from bulkcert.store.evidence import Serials
-from bulkcert.store.outcome import Outcome
+from bulkcert.store.outcome import Outcome, Row
 from bulkcert.store.schema import ChangeRecord, PlanRecord
 from bulkcert.store.store import now_ms
 from bulkcert.words import counted
@@ -111,8 +111,7 @@ class Run(msgspec.Struct):
     @property
     def calls(self) -> int:
         """Certificates that this session calls at most."""
-        limit = self.job.options.limit_rows
-        return self.to_call if limit is None else min(self.to_call, limit)
+        return self._limited(self.to_call)
 
     @property
     def change(self) -> ChangeRecord:
@@ -127,9 +126,15 @@ class Run(msgspec.Struct):
     @property
     def left(self) -> int:
         """Certificates that this session calls at most, now that states were read: what needs no call is gone."""
-        left = self.opened.store.read(queries.counts, self.opened.asked.rows).to_call
+        return self._limited(self.opened.store.read(queries.counts, self.opened.asked.rows).to_call)
+
+    def _limited(self, to_call: int) -> int:
         limit = self.job.options.limit_rows
-        return left if limit is None else min(left, limit)
+        return to_call if limit is None else min(to_call, limit)
+
+    def _batches(self) -> Iterator[list[Row]]:
+        """Yields the rows that this session calls, in order."""
+        return limited(self.opened.batches(without=queries.LEFT_ALONE), self.job.options.limit_rows)
 
     @property
     def changing(self) -> int:
@@ -196,9 +201,9 @@ class Run(msgspec.Struct):
     async def _count_devices(self, lanes: Lanes, found: Found) -> None:
         """Counts the devices of the CAs that are called; those of a list of devices were counted as it was read."""
         if not self.job.action.by_device:
-            rows = chain.from_iterable(self.opened.batches(without=queries.LEFT_ALONE))
-            called = await anyio.to_thread.run_sync(lambda: [*islice(rows, self.job.options.limit_rows)])
-            await count_devices(lanes, found, dict.fromkeys((row.ca for row in called), float("inf")))
+            rows = chain.from_iterable(self._batches())
+            most = await anyio.to_thread.run_sync(lambda: dict.fromkeys((row.ca for row in rows), float("inf")))
+            await count_devices(lanes, found, most)
 
     def _stats(self) -> StatsMaker:
         return StatsMaker(
@@ -227,8 +232,7 @@ class Run(msgspec.Struct):
             if self.read_at is not None:
                 await anyio.to_thread.run_sync(lambda: opened.store.note(preflight_at=self.read_at))
             self.progress.preflight_over = True
-            engine = Engine(job.action, lanes, opened.store, max_errors=job.max_errors, limit_rows=options.limit_rows)
-            await engine.run(opened.batches(without=queries.LEFT_ALONE))
+            await Engine(job.action, lanes, opened.store, max_errors=job.max_errors).run(self._batches())
 
     async def _read_states(self, lanes: Lanes) -> None:
         """Reads states before the first call: once a row was called, its state before cannot be read any more.

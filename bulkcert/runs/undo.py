@@ -1,7 +1,7 @@
 """Undoing: a session of the run that does the inverse action for exactly what the run has changed."""
 
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 import anyio.to_thread
@@ -19,7 +19,7 @@ from bulkcert.output.summary import Summary
 from bulkcert.runs.approval import confirm_required
 from bulkcert.runs.found import Found, count_devices
 from bulkcert.runs.job import check_required, resolve_limits
-from bulkcert.runs.opened import OpenRun, is_in
+from bulkcert.runs.opened import OpenRun, is_in, limited
 from bulkcert.runs.options import CallOptions
 from bulkcert.runs.session import after_reads, confirm_read, finalize, session, summarize
 from bulkcert.runs.target import refuse
@@ -101,7 +101,7 @@ class Undo(msgspec.Struct):
         """
         stats = StatsMaker(self.progress, "undoing", self.service)
         async with calling(self.service, supervision, stats) as lanes:
-            rows = islice(chain.from_iterable(self._batches()), self.options.limit_rows)
+            rows = chain.from_iterable(self._batches())
             most = await anyio.to_thread.run_sync(lambda: dict.fromkeys((row.ca for row in rows), float("inf")))
             await count_devices(lanes, self.found, most)
         confirm_read(self.progress)
@@ -112,7 +112,7 @@ class Undo(msgspec.Struct):
         Raises:
             BulkcertError: The store cannot be written; no calls were made.
         """
-        opened, service, limit = self.opened, self.service, self.options.limit_rows
+        opened, service = self.opened, self.service
         settled = queries.counts(opened.store.db, opened.asked.rows).left_alone
         stats = StatsMaker(
             self.progress,
@@ -121,22 +121,24 @@ class Undo(msgspec.Struct):
             rows=settled[Outcome.UNDONE] + self.rows,
             settled=settled,
             to_call=self.calls,
-            limited=limit is not None,
+            limited=self.options.limit_rows is not None,
         )
         batches = self._batches()
         opened.begin("undo", self.options, supervision.provider.current, include_unknown=self.include_unknown)
         await after_reads(self.progress)
         async with session(opened, service, supervision, stats) as lanes:
             self.progress.preflight_over = True
-            await Engine(
-                self.action, lanes, opened.store, max_errors=self.max_errors, limit_rows=limit, undoes=True
-            ).run(batches)
+            await Engine(self.action, lanes, opened.store, max_errors=self.max_errors, undoes=True).run(batches)
 
     def _batches(self) -> Iterator[list[Row]]:
-        """Yields the rows that are to be undone, in order."""
-        for frame, known in _changed(self.opened):
-            rows = [row for row, is_known in known.items() if is_known or self.include_unknown]
-            yield self.opened.rows(frame.filter(is_in(rows)))
+        """Yields the rows that this session undoes, in order."""
+
+        def batches() -> Iterator[list[Row]]:
+            for frame, known in _changed(self.opened):
+                rows = [row for row, is_known in known.items() if is_known or self.include_unknown]
+                yield self.opened.rows(frame.filter(is_in(rows)))
+
+        return limited(batches(), self.options.limit_rows)
 
     def finish(self) -> Summary:
         """Writes results and summary.

@@ -76,7 +76,6 @@ def confirm(rows: int, *, by_device: bool, what: str = TO_CHANGE) -> None:
     Raises:
         BulkcertError: The answer was no, or there is no terminal to ask.
     """
-    confirm_somebody_is_there()
     if rows > ASK_FOR_COUNT or not by_device:
         _agree(tr("Type the number of {what} ({rows}) to continue: ", what=tr(what), rows=rows), str(rows))
     else:
@@ -93,12 +92,10 @@ def confirm_run(run: Run) -> None:
     if found is None or not run.job.action.deletes:
         confirm(run.changing, by_device=run.job.action.by_device)
     elif run.left == 1 and len(found.by_ca) == 1:
-        confirm_somebody_is_there()
         (key,) = found.by_ca
         ca, _ = of_ca_key(key or "")
         _agree(tr("Type the serial of the CA ({ca}) to delete it: ", ca=printable(ca)), ca)
     elif found.devices is not None:
-        confirm_somebody_is_there()
         count = str(found.devices.devices)
         devices = count if found.devices.whole else tr("at least {what}", what=count)
         said = later("Type the number of devices that will be deleted ({devices}) to continue: ")
@@ -135,8 +132,9 @@ def _agree(question: str, *accepted: str) -> None:
     """Asks until what is accepted was typed, once more after a typo.
 
     Raises:
-        BulkcertError: USAGE: it was not.
+        BulkcertError: USAGE: it was not, or there is no terminal to ask.
     """
+    confirm_somebody_is_there()
     for tries_left in (1, 0):
         typed = _answer(question)
         if typed and (typed.lower() in accepted or typed.replace(",", "") in accepted):
