@@ -316,3 +316,7 @@ class PlanOptions(ServiceOptions, PreflightOptions, ColumnOptions, SizeOptions, 
     """Keep the plan in this .plan.json, for run --plan."""
     overwrite: Annotated[bool, Parameter(group=MAIN)] = False
     """Replace the file if it exists."""
+
+
+ListOptions = Options | PlanOptions
+"""Options of the commands that read a list."""

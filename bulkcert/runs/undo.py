@@ -16,10 +16,9 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, annotated
 from bulkcert.log import bind
 from bulkcert.output.summary import Summary
-from bulkcert.runs.approval import confirm_required
 from bulkcert.runs.found import Found, count_devices
-from bulkcert.runs.job import check_required, resolve_limits
-from bulkcert.runs.opened import OpenRun, is_in, limited
+from bulkcert.runs.job import check_required, confirm_required, resolve_limits
+from bulkcert.runs.opened import CALLING, OpenRun, is_in, limited
 from bulkcert.runs.options import CallOptions
 from bulkcert.runs.session import after_reads, confirm_read, finalize, session, summarize
 from bulkcert.runs.target import refuse
@@ -83,15 +82,14 @@ class Undo(msgspec.Struct):
         return self.known + self.unknown * self.include_unknown
 
     @property
-    def has_to_end(self) -> bool:
-        """Whether there is nothing to undo since a session that was killed has done it all."""
-        return not self.rows and self.opened.is_unended("undo")
+    def is_over(self) -> bool:
+        """Whether there is nothing to undo, nor an end to be made of a session that has done it all and was killed."""
+        return not self.rows and not self.opened.is_unended("undo")
 
     @property
     def calls(self) -> int:
         """Certificates that this session calls at most."""
-        limit = self.options.limit_rows
-        return self.rows if limit is None else min(self.rows, limit)
+        return min(self.rows, self.options.limit_rows or self.rows)
 
     async def count_devices(self, supervision: Supervision) -> None:
         """Counts the devices under the CAs that are to be undone, before anything is asked.
@@ -158,8 +156,7 @@ class Undo(msgspec.Struct):
         Raises:
             BulkcertError: They cannot be written.
         """
-        doing = self.opened.doing
-        if doing is not None and doing.kind == "undo":
+        if (doing := self.opened.newest(*CALLING)) is not None and doing.kind == "undo":
             summarize(self.opened, self.opened.write_results())
         return UndoResult(0, 0, self.unknown, int(ExitStatus.OK))
 
@@ -189,12 +186,7 @@ def _changed(opened: OpenRun) -> Iterator[tuple[pl.DataFrame, dict[int, bool]]]:
 
 
 def open_undo(opened: OpenRun, options: CallOptions, *, include_unknown: bool | None) -> Undo:
-    """Returns the undo of a run; nothing is written.
-
-    Args:
-        opened: The run.
-        options: As typed, with instance and endpoint of the run.
-        include_unknown: Whether rows are undone whose state before is not known; None if nobody has decided.
+    """Returns the undo of a run; nothing is written. ``include_unknown`` is None where nobody has decided.
 
     Raises:
         BulkcertError: An option is wrong, the action cannot be undone, or nobody has decided on rows of which too

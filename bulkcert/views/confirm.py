@@ -9,13 +9,13 @@ from rich.text import Text
 from bulkcert.errors import BulkcertError, ExitStatus, status_by
 from bulkcert.language import later, tr
 from bulkcert.log import is_json
-from bulkcert.runs.job import change_of
 from bulkcert.runs.options import ADDRESS_LIMIT, ServiceOptions
 from bulkcert.runs.run import Run
 from bulkcert.runs.target import BLOCKED, THROTTLED, above_documented
 from bulkcert.runs.undo import Undo
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import of_ca_key
+from bulkcert.store.schema import ChangeRecord
 from bulkcert.telemetry.notify import waiting
 from bulkcert.views.console import say, stderr, warn
 from bulkcert.views.layout import change_rows, rehearsal_line, show
@@ -182,7 +182,7 @@ def _undo(undo: Undo) -> Iterator[tuple[str, str | Text]]:
     yield tr("will change"), tr("at most {what}: what they are now is not read first", what=certificates)
     addresses = counted(service.lane_count, "address")
     yield tr("limits"), tr("{rate:.0f}/s from {addresses}", rate=service.rate, addresses=addresses)
-    yield from change_rows(change_of(undo.options))
+    yield from change_rows(ChangeRecord(undo.options.ticket, undo.options.reason, undo.options.approved_by))
 
 
 def kind_of(action: Action) -> str:
