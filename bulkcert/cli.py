@@ -33,9 +33,7 @@ SHOWN = (str, int, float)
 """Types of defaults that a help shows, unless they are empty; a switch is off, and a file is not named, by itself."""
 
 
-USAGES = {
-    name: f"bulkcert {name} [OPTIONS] [{argument}]" for name, argument in (("runs", "DIRECTORY"), ("help", "TOPIC"))
-}
+USAGES = {"runs": "bulkcert runs [OPTIONS] [DIRECTORY]", "help": "bulkcert help [OPTIONS] [TOPIC]"}
 """How commands are written whose only argument may be left out; the library does not name it."""
 
 
@@ -253,6 +251,21 @@ def _metrics_file(typed: list[str]) -> Path | None:
     return None
 
 
+def _failed(error: BaseException, dropped: DroppedSignals) -> ExitStatus:
+    """Says what has ended a command in one clear message, which a second signal does not cut short."""
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    error = dropped.cause_of(error)
+    if isinstance(own_error(error), KeyboardInterrupt):
+        over_echo()
+    status = terminal.show_failure(error)
+    if sys.argv[1:2] == ["run"] and (file := _metrics_file(sys.argv[2:])):
+        from bulkcert.telemetry.metrics import record_refused  # noqa: PLC0415 - where a run has failed
+
+        record_refused(file, status)
+    return status
+
+
 def main() -> NoReturn:
     """Runs a command; whatever happens becomes an exit status and, if need be, a message."""
     # A core would hold the secret.
@@ -272,17 +285,8 @@ def main() -> NoReturn:
         sys.stdout.flush()
     except ReaderGoneError as error:  # as head goes: whoever reads has read enough
         status = error.status
-    except _whatever() as error:  # in one clear message, which a second signal does not cut short
-        for number in (signal.SIGHUP, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        error = dropped.cause_of(error)
-        if isinstance(own_error(error), KeyboardInterrupt):
-            over_echo()
-        status = terminal.show_failure(error)
-        if sys.argv[1:2] == ["run"] and (file := _metrics_file(sys.argv[2:])):
-            from bulkcert.telemetry.metrics import record_refused  # noqa: PLC0415 - where a run has failed
-
-            record_refused(file, status)
+    except _whatever() as error:
+        status = _failed(error, dropped)
     _let_go(stdout)
     _let_go(sys.stderr)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):

@@ -144,8 +144,8 @@ def judged(result):
     if isinstance(result, httpx.TransportError):
         return classify_failure(result).code
     response = WholeResponse(result, lambda: None)
-    with_clock(classify(response, result.body, GET, SERIALS), response.headers, 0.0)
-    said = classify(response, result.body, INACTIVATE, SERIALS)
+    with_clock(classify(response, GET, SERIALS), response.headers, 0.0)
+    said = classify(response, INACTIVATE, SERIALS)
     assert said.verdict is not Verdict.NOT_SENT
     assert said.verdict is not Verdict.DONE or b"0042" in result.body
     return said.code or "done"

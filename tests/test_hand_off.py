@@ -5,7 +5,7 @@ import os
 from contextlib import closing
 
 import pytest
-from program import INSTANCE, UNHURRIED, bulkcert, here, outcomes, summary_of, write_devices
+from program import UNHURRIED, bulkcert, here, outcomes, summary_of, write_devices
 from stored import kill
 
 from bulkcert.store import lock
@@ -38,21 +38,12 @@ def test_a_plan_knows_how_long_the_list_may_be(service, devices, tmp_path, optio
         f'action = "inactivate-device"\ninput = "d.csv"\n{option.removeprefix("--")} = {value}\n'
     )
     refused = run(service, option, value, status=65).stderr.split(";")[0].removeprefix("error: ")
-    where = ("--endpoint", service.url, "--instance", INSTANCE, *UNHURRIED, "-q")
-    told = here("plan", "inactivate-device", "d.csv", *where, option, value).ended(65).stdout
+    where = service.looking[:4]
+    told = here("plan", "inactivate-device", "d.csv", *where, "-q", option, value).ended(65).stdout
     assert refused in told
     assert "the run would not start" in told
-    told = here("--job", "job.toml", "plan", *where, "--json").ended(65).stdout
+    told = here("--job", "job.toml", "plan", *where, "-q", "--json").ended(65).stdout
     assert refused in " ".join(json.loads(told)["advice"])
-
-
-def test_one_is_not_told_as_many(service, devices, tmp_path):
-    """One duplicate is "1 duplicate"."""
-    with (tmp_path / "d.csv").open("a") as file:
-        file.write("{},{}\n".format(*devices[0]))
-    where = ("--endpoint", service.url, "--instance", INSTANCE, *UNHURRIED)
-    assert "1 duplicate," in here("plan", "inactivate-device", "d.csv", *where, "-q").ended(0).stdout
-    assert "(1 duplicate)" in here("run", "inactivate-device", "d.csv", *service.where).ended(0).stderr
 
 
 def undo(*more, status=0):
@@ -113,17 +104,11 @@ def test_calls_of_a_killed_session_are_not_counted_out(service, devices):
 
 def test_json_is_why_nothing_is_asked(service, devices):
     """--log-format json without --yes: the reason is the format, not that there is no terminal."""
-    where = ("--endpoint", service.url, "--instance", INSTANCE, *UNHURRIED, "--log-format", "json")
-    refused = bulkcert("run", "inactivate-device", "d.csv", *where).ended(2).stderr
+    refused = (
+        bulkcert("run", "inactivate-device", "d.csv", *service.looking[:4], "--log-format", "json").ended(2).stderr
+    )
     assert "with --log-format json nothing is asked; no calls were made" in refused
     assert "terminal" not in refused
-
-
-def test_protected_rows_are_told_in_a_sentence(service, devices, tmp_path):
-    """A protected row is named with its column as the subject."""
-    (tmp_path / "p.csv").write_text(f"DeviceSn,CaSn\n{devices[0][0]},{devices[0][1]}\n")
-    refused = run(service, "--protect", "p.csv", status=65).stderr
-    assert "d.csv:2: DeviceSn is protected by p.csv" in refused
 
 
 def test_what_is_not_ok_is_never_silent(service, devices, tmp_path):
@@ -175,14 +160,6 @@ def test_a_job_file_names_the_run_for_what_reads_it(service, devices, tmp_path, 
     assert outcomes(tmp_path / results) == {"undone": 4}
     here("--job", "job.toml", "resume", "--retry", "undone", "--yes", "-q", *UNHURRIED).ended(0)
     assert service.states(devices) == ["0"] * 4
-
-
-@pytest.mark.parametrize("command", ["verify", "undo", "report", "status", "resume", "export"])
-def test_which_run_is_asked_for_in_a_way_that_works(command):
-    """2 without results and without a job file: both ways to name the run, and no key that would not be read."""
-    refused = here(command).ended(2).stderr
-    assert "RESULTS is missing" in refused
-    assert "(--job)" in refused
 
 
 def test_a_plan_that_may_not_read(service, devices):

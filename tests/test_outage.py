@@ -51,16 +51,6 @@ def test_a_pause_of_our_own_is_not_silence():
     assert "no answer for 60 s" in outage.verdict(500.0 + SILENCE_S)
 
 
-def test_one_answer_ends_an_outage():
-    """Failures count only in a row."""
-    outage = Outage(0.0)
-    silent(outage, IN_A_ROW)
-    outage.answer(5.0, throttled=False)
-    silent(outage, IN_A_ROW - 1)
-
-    assert not outage.ongoing
-
-
 def test_endless_throttling_ends_the_run():
     """A service that does nothing but throttle for ten minutes will not get better by asking."""
     outage = Outage(0.0)

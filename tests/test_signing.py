@@ -3,7 +3,7 @@
 import hmac
 import json
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import parse_qsl, quote
 
 import pytest
 from hypothesis import given
@@ -88,14 +88,9 @@ def test_a_token_is_sent_and_signed():
 
 
 @given(st.text())
-def test_encoding_is_reversible_and_unreserved(text):
-    """Any text comes back from its encoding, which holds nothing but unreserved characters and upper-case hex."""
-    encoded = encode(text)
-
-    assert unquote(encoded) == text
-    assert encoded == quote(text.encode(), safe="-_.~")
-    assert "+" not in encoded
-    assert " " not in encoded
+def test_encoding(text):
+    """Any text is encoded as by the standard library, that nothing but unreserved characters and hex is left."""
+    assert encode(text) == quote(text.encode(), safe="-_.~")
 
 
 @given(st.dictionaries(st.from_regex(r"[A-Za-z]{1,8}", fullmatch=True), st.text(), max_size=4))

@@ -7,24 +7,17 @@ import threading
 from contextlib import contextmanager, suppress
 
 import anyio
-import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from made_store import made_run, session
 from own_tls import server_context
 from program import INSTANCE, here
+from test_client import one_call
 
-from bulkcert.service.actions import ACTIONS
-from bulkcert.service.client import Client
 from bulkcert.service.codes import Verdict
-from bulkcert.service.credentials import FixedCredentials
-from bulkcert.service.signing import Credentials
-from bulkcert.service.transport import Transport
 from bulkcert.telemetry import notify
 
 pytestmark = pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1")
-ACTION = ACTIONS["inactivate-device"]
-KEY = Credentials("testAccessKeyId", "testAccessKeySecret")
 BODY = b'{"RequestId":"R","DeviceSn":"0042"}'
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 35\r\n\r\n" + BODY
 
@@ -114,21 +107,6 @@ def serving(kind, path, monkeypatch):
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         yield f"https://127.0.0.1:{server.server_address[1]}", asked
         server.shutdown()
-
-
-async def one_call(url):
-    """Makes a call that changes something; returns what it is taken for."""
-    endpoint = httpx.URL(url)
-    client = Client(
-        Transport(endpoint, None),
-        endpoint,
-        FixedCredentials(KEY),
-        60.0,
-    )
-    try:
-        return await client.call(ACTION.operation, ACTION.parameters("post-cn-1", "0042", "0001"))
-    finally:
-        await client.aclose()
 
 
 @pytest.mark.parametrize("kind", KINDS)

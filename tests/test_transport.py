@@ -6,7 +6,7 @@ import ssl
 import struct
 import time
 from collections import Counter
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 
 import httpx
@@ -44,8 +44,9 @@ def anyio_backend(request):
 class Server(asyncio.Protocol):
     """Does on each connection what the next of the scripts says, one step a request; notes all that was asked.
 
-    A step is a list of: "answer", "half", "twice", "100", "garbage" (bytes that go out), "wait" (a turn of the loop),
-    "close", "reset", "deaf" (no further request is read). The first step is done when a connection comes about.
+    A step is a list of: "answer", "half", "twice", "100", "garbage", "another's", "late" or bytes (that go out),
+    "wait" (a turn of the loop), "close", "reset", "deaf" (no further request is read). The first step is done when a
+    connection comes about.
     """
 
     def __init__(self, scripts, seen, ends):
@@ -83,6 +84,8 @@ class Server(asyncio.Protocol):
             "twice": whole * 2,
             "100": b"HTTP/1.1 100 X\r\n\r\n",
             "garbage": b"\0",
+            "another's": whole_answer("another"),
+            "late": b'HTTP/1.1 500 X\r\nContent-Length: 30\r\n\r\n{"Code":"FindDeviceBySnError"}',
         }
         for action in actions:
             match action:
@@ -98,7 +101,7 @@ class Server(asyncio.Protocol):
                     self.transport.pause_reading()
                     asyncio.get_running_loop().call_later(0.2, self.transport.abort)
                 case _ if not self.transport.is_closing():
-                    self.transport.write(said[action])
+                    self.transport.write(said.get(action, action))
 
 
 def whole_answer(serial):
@@ -250,23 +253,12 @@ BAD = {
 @pytest.mark.parametrize(("said", "code"), BAD.values(), ids=BAD)
 async def test_nothing_is_believed(said, code):
     """Each way to break HTTP has its verdict at once, and the next call is not touched by it."""
-
-    async def talk(reader, writer):
-        await reader.readuntil(b"\r\n\r\n")
-        with suppress(OSError):  # who has read enough goes
-            writer.write(said)
-            await writer.drain()
-            writer.write_eof()
-            await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
-    async with calling(server.sockets[0].getsockname()[1]) as (_, call):
-        answer = await call("0042")
-    server.close()
+    async with serving([[], [said, "close"]]) as (port, _), calling(port) as (_, call):
+        answer, following = await call("0042"), await call("0043")
 
     assert answer.code == code
     assert answer.verdict is not Verdict.NOT_SENT
+    assert following.verdict is Verdict.DONE
 
 
 async def test_what_comes_after_the_end_is_nobodys_answer():
@@ -280,22 +272,8 @@ async def test_what_comes_after_the_end_is_nobodys_answer():
 
 async def test_a_connection_that_is_out_of_step_is_left():
     """After an answer to another call the one to this call may come late, and is not taken for that to the next."""
-    late = b'HTTP/1.1 500 X\r\nContent-Length: 30\r\n\r\n{"Code":"FindDeviceBySnError"}'
-    opened = []
-
-    async def talk(reader, writer):
-        opened.append(said := [whole_answer("0"), late] if not opened else [whole_answer("2")])
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            for answer in said:
-                await reader.readuntil(b"\r\n\r\n")
-                writer.write(answer)
-            await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
-    async with calling(server.sockets[0].getsockname()[1]) as (_, call):
+    async with serving([[], ["another's"], ["late"]]) as (port, _), calling(port) as (_, call):
         codes = [(await call(serial)).code for serial in ("1", "2")]
-    server.close()
 
     assert codes == ["Client.WrongEcho", ""]
 

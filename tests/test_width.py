@@ -31,7 +31,7 @@ from bulkcert.views.ending import show_ending, summary_rows
 from bulkcert.views.layout import show
 from bulkcert.views.live import REFRESH_S, board
 from bulkcert.views.plan import CaStates, States
-from bulkcert.views.plan_shown import _table, cas_table
+from bulkcert.views.plan_shown import show_states
 from bulkcert.views.status import figures, rows_of
 
 WIDTH = 80
@@ -260,13 +260,19 @@ def test_the_line_of_what_has_no_bar(printed, monkeypatch):
     assert not [word for word in waiting.split() if word not in shown]
 
 
-def table(ca_sn, *figures):
+@pytest.fixture
+def table(printed):
     """Returns the lines of a plan's table for one CA with so many registered devices as rows."""
-    ca = CaStates(*figures, ca_sn=ca_sn, registered=figures[0], registered_at_least=figures[0])
-    return list(_table(cas_table([ca], States(*figures), 1), WIDTH))
+
+    def lines(ca_sn, *figures):
+        ca = CaStates(*figures, ca_sn=ca_sn, registered=figures[0], registered_at_least=figures[0])
+        show_states([ca], 2, {}, States(*figures), console.stdout)
+        return printed()
+
+    return lines
 
 
-def test_a_plan_of_cas():
+def test_a_plan_of_cas(table):
     """A serial is whole: columns that are nothing but zeros make room for it."""
     lines = table("00f26900ba87000001", 14_386_000, 0, 0, 0, 14_386_000)
 
@@ -275,7 +281,7 @@ def test_a_plan_of_cas():
 
 
 @pytest.mark.parametrize("unread", [0, 12])
-def test_a_plan(unread):
+def test_a_plan(table, unread):
     """The table drops the column of what was not read where there is none, and cuts names of CAs, never a figure."""
     lines = table("0" * 40, 1_000_000, 900_000, 50_000, 50_000 - unread, unread)
 

@@ -14,10 +14,10 @@ from bulkcert.input import CA_SN
 from bulkcert.input.files import temporary
 from bulkcert.output.files import is_stdout
 from bulkcert.runs import checking, exporting
-from bulkcert.store.outcome import DESIRED, Outcome
+from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.views.ending import warn_of_formulas
-from bulkcert.views.layout import show
+from bulkcert.views.layout import outcome_lines, show
 from bulkcert.words import counted
 
 
@@ -93,7 +93,4 @@ def _confirm_all(files: RunFiles, *, is_part: bool) -> None:
 def _shown(output: Path, rows: dict[Outcome, int]) -> Iterator[tuple[str, str | Text]]:
     count = sum(rows.values())
     yield "written", f"{output}: {counted(count, 'row') if count else 'no row matches, so it has none'}"
-    for each in Outcome:
-        if rows.get(each):
-            style = "green" if each in DESIRED else "yellow" if each is Outcome.DUPLICATE else "red"
-            yield "", Text(f"{rows[each]:>9,} {each}", style=style)
+    yield from outcome_lines({each: rows[each] for each in Outcome if rows.get(each)})

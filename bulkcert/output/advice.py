@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Self
 
 import msgspec
 
@@ -181,9 +180,7 @@ def left_words(file: str | Path, rows: int) -> str:
 def on_unregistered(action: Action, *, protected: bool) -> str:
     """Returns what it means that certificates are not registered, and what to do (reference, section 10).
 
-    Args:
-        action: What is asked for them.
-        protected: Whether others are protected from it, which may be of the same CA.
+    Others that are ``protected`` may be of the same CA.
     """
     if action.deletes:
         return tr("check the serials: there is nothing to delete under them")
@@ -204,20 +201,16 @@ class Advice(msgspec.Struct, frozen=True):
 
     Attributes:
         files: Of the run, for the commands.
-        action: What was asked.
-        protected: Whether others are protected from it, which may be of the same CA.
-        rehearsal: Whether none of the rows is real.
+        asked: What the run was asked.
     """
 
     files: RunFiles
-    action: Action
-    protected: bool
-    rehearsal: bool = False
+    asked: Asked
 
-    @classmethod
-    def about(cls, files: RunFiles, asked: Asked) -> Self:
-        """Returns the advice about the rows of a run."""
-        return cls(files, ACTIONS[asked.action], protected=asked.spares_cas, rehearsal=asked.rehearsal)
+    @property
+    def action(self) -> Action:
+        """What is asked for each row."""
+        return ACTIONS[self.asked.action]
 
     def on(self, outcome: Outcome, code: str = "") -> str:
         """Returns what to do about rows with an outcome and a code; the code is empty where there is none."""
@@ -241,18 +234,14 @@ class Advice(msgspec.Struct, frozen=True):
 
     def on_unregistered(self) -> Step:
         """Returns what to do about certificates that are not registered."""
-        words = on_unregistered(self.action, protected=self.protected)
+        words = on_unregistered(self.action, protected=self.asked.spares_cas)
         again = self.action.desired == "inactive" and self.action.by_device
         return Step(words, self._again(Outcome.NOT_REGISTERED.value) if again else "")
 
     def finding(self, outcome: Outcome, code: str, read_back: str, *, maybe_undone: bool) -> tuple[str, str]:
         """Returns what it means that rows are not in the desired state, and what to do.
 
-        Args:
-            outcome: Their outcome.
-            code: Their code; empty without one.
-            read_back: The other state that they were read back in since, or an empty text.
-            maybe_undone: Whether an undo may have changed them back, without an answer.
+        An empty ``read_back`` is none; ``maybe_undone`` are rows that an undo may have changed back, without an answer.
         """
         if maybe_undone:
             meant = tr("{outcome}, then perhaps undone: no answer to that is known", outcome=spaced(outcome))
@@ -265,12 +254,14 @@ class Advice(msgspec.Struct, frozen=True):
         else:
             said = meaning_of(outcome, code), self.on(outcome, code)
         # What is printed there is refused: the emulator is gone.
-        return (said[0], tr("REHEARSAL: nothing. Of a real run: {what}", what=said[1])) if self.rehearsal else said
+        return (
+            (said[0], tr("REHEARSAL: nothing. Of a real run: {what}", what=said[1])) if self.asked.rehearsal else said
+        )
 
     def on_read_back(self, status: str) -> str:
         """Returns what to do about certificates that were done and then read back in this other state."""
         if status == Status.NOT_REGISTERED:
-            words = on_unregistered(self.action, protected=self.protected)
+            words = on_unregistered(self.action, protected=self.asked.spares_cas)
             return tr("Deleted since. {what}", what=sentence(Step(words, self._again("drifted"))))
         said = tr("Somebody or something has changed them since: look into the service's audit log.")
         if not self.action.repeatable:

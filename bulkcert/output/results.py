@@ -180,13 +180,7 @@ def write_rows(
 
 
 def sink(frames: Iterator[pl.DataFrame], schema: pl.Schema, suffix: str, target: BinaryIO) -> None:
-    """Streams frames into a file.
-
-    Args:
-        frames: What to write.
-        schema: That of each frame.
-        suffix: One of ``SUFFIXES``; decides on the format.
-        target: An open file; an open one cannot be exchanged for another, as a name can.
+    """Streams frames of a schema into an open file, which cannot be exchanged for another, as a name can.
 
     Raises:
         OSError: The disk refuses.
@@ -203,12 +197,7 @@ def sink(frames: Iterator[pl.DataFrame], schema: pl.Schema, suffix: str, target:
 
 
 def lazy(frames: Callable[[], Iterator[pl.DataFrame]], schema: pl.Schema) -> pl.LazyFrame:
-    """Returns a table whose frames are made when it is read, and only as far as it is.
-
-    Args:
-        frames: Makes them.
-        schema: That of each frame.
-    """
+    """Returns a table whose frames, of a schema, are made when it is read, and only as far as it is."""
 
     def generate(
         columns: list[str] | None, condition: pl.Expr | None, left: int | None, _size: int | None

@@ -1,17 +1,28 @@
-"""The charts of a report, from its figures; each with its title and what it shows in words."""
+"""The charts of a report, from its figures; each with its title and what it shows in words.
+
+They are drawn by hand: SVG to stand inline in a page, one drawing for light, dark and paper, its colours the page's.
+"""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from html import escape
 
 import msgspec
+from rich.cells import cell_len
 
 from bulkcert.language import later, tr, trn
-from bulkcert.report import svg
 from bulkcert.report.figures import Figures
-from bulkcert.report.svg import BOTTOM, HEIGHT, INK, LEFT, MAIN, MUTED, RIGHT, SECOND, THIRD, TOP, Axis
 from bulkcert.report.timing import Stretch
 from bulkcert.words import clock, counted, length
 
+INK, MUTED, GRID, MAIN, SECOND, THIRD = (
+    f"var(--{name})" for name in ("ink", "muted", "grid", "main", "second", "third")
+)
+WIDTH, HEIGHT = 475, 208
+LEFT, RIGHT, TOP, BOTTOM = 62, 467, 28, 172
+"""Edges of what is plotted, in pixels; the legend stands above, ticks and labels left and below."""
+_LETTER = 5.8
+"""About the width of a letter, in pixels: a little more than that of most."""
 _FAR = 3
 """A limit more than so many times above what was sent is not drawn: it would flatten everything else."""
 _GAP = 14
@@ -45,15 +56,15 @@ def _containment(figures: Figures) -> Chart:
     words = tr("{reached:,} of {all:,} after {time}", **counts, time=length(last))
     every = y.at(shown.certificates)
     drawn = [
-        svg.grid(y, tr("certificates")),
-        svg.below(x),
-        svg.label(tr("{unit} since the run began", unit=tr(unit)), (LEFT + RIGHT) / 2, HEIGHT - 4, anchor="middle"),
-        svg.line(LEFT, every, RIGHT, every, color=MUTED, dash="4 3"),
-        svg.label(tr("all {count:,} of the list", count=shown.certificates), RIGHT, every - 4, anchor="end"),
-        svg.stairs(edges, heights, color=MAIN),
+        grid(y, tr("certificates")),
+        below(x),
+        label(tr("{unit} since the run began", unit=tr(unit)), (LEFT + RIGHT) / 2, HEIGHT - 4, anchor="middle"),
+        line(LEFT, every, RIGHT, every, color=MUTED, dash="4 3"),
+        label(tr("all {count:,} of the list", count=shown.certificates), RIGHT, every - 4, anchor="end"),
+        stairs(edges, heights, color=MAIN),
     ]
-    picture = svg.picture("containment", title, words, drawn)
-    return Chart("containment", title, picture, tr("{words}, by the outcomes of the run.", words=words))
+    drawn_whole = picture("containment", title, words, drawn)
+    return Chart("containment", title, drawn_whole, tr("{words}, by the outcomes of the run.", words=words))
 
 
 def _pace(figures: Figures) -> Chart:
@@ -64,17 +75,17 @@ def _pace(figures: Figures) -> Chart:
     binned = calls.stretches[0].bin_s > 1
 
     def show(stretch: Stretch, edges: list[float]) -> Iterator[str]:
-        yield svg.stairs(edges, [y.at(value) for value in stretch.mean], color=MAIN, base=BOTTOM)
+        yield stairs(edges, [y.at(value) for value in stretch.mean], color=MAIN, base=BOTTOM)
         if binned:
-            yield svg.stairs(edges, [y.at(value) for value in stretch.worst], color=SECOND)
+            yield stairs(edges, [y.at(value) for value in stretch.worst], color=SECOND)
         for _, cap, color, dash in limits:
-            yield svg.line(edges[0], y.at(cap), edges[-1], y.at(cap), color=color, width=1.4, dash=dash)
+            yield line(edges[0], y.at(cap), edges[-1], y.at(cap), color=color, width=1.4, dash=dash)
 
     entries = [(tr("mean") if binned else tr("each second"), MAIN, "")]
     entries += [(tr("busiest second"), SECOND, "20")] if binned else []
     drawn = [
-        svg.legend([*entries, *((f"{name} {cap:,}/s", color, dash) for name, cap, color, dash in limits)]),
-        svg.grid(y, tr("calls a second")),
+        legend([*entries, *((f"{name} {cap:,}/s", color, dash) for name, cap, color, dash in limits)]),
+        grid(y, tr("calls a second")),
         *_over_time(calls.stretches, show),
     ]
     most = max(max(stretch.mean) for stretch in calls.stretches)
@@ -86,7 +97,7 @@ def _pace(figures: Figures) -> Chart:
         caption += tr(
             " {count:,} of the calls shown lie in shorter stretches that are not drawn.", count=calls.left_out
         )
-    return Chart("pace", title, svg.picture("pace", title, words, drawn), caption)
+    return Chart("pace", title, picture("pace", title, words, drawn), caption)
 
 
 def _limits(figures: Figures) -> list[tuple[str, int, str, str]]:
@@ -109,13 +120,13 @@ def _over_time(stretches: list[Stretch], show: Callable[[Stretch, list[float]], 
     for stretch, width in zip(stretches, widths, strict=True):
         x = Axis(0, len(stretch.mean) * stretch.bin_s / scale, start, start + width * one)
         yield from show(stretch, [x.at(number * stretch.bin_s / scale) for number in range(len(stretch.mean) + 1)])
-        yield svg.below(x, max(2, int(width * one) // 80))
+        yield below(x, max(2, int(width * one) // 80))
         if len(stretches) > 1:
-            yield svg.label(clock(stretch.started)[5:16], start, TOP - 2, font_size=9.5)
+            yield label(clock(stretch.started)[5:16], start, TOP - 2, font_size=9.5)
         start += width * one + _GAP
     began = clock(stretches[0].started)
     since = tr("since {when}", when=began) if len(stretches) == 1 else tr("since each beginning")
-    yield svg.label(f"{tr(unit)} {since}", (LEFT + RIGHT) / 2, HEIGHT - 4, anchor="middle")
+    yield label(f"{tr(unit)} {since}", (LEFT + RIGHT) / 2, HEIGHT - 4, anchor="middle")
 
 
 def _unit(seconds: float) -> tuple[int, str]:
@@ -128,3 +139,95 @@ _UNITS = (
     (72 * 3600, 3600, later("hours")),
     (math.inf, 86400, later("days")),
 )
+
+
+class Axis(msgspec.Struct, frozen=True):
+    """An axis: the values ``low`` to ``high`` stand at the pixels ``start`` to ``end``."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def at(self, value: float) -> float:
+        """Returns the pixel of a value."""
+        return round(self.start + (self.end - self.start) * (value - self.low) / (self.high - self.low), 1)
+
+    def ticks(self, most: int = 5, least: float = 0) -> list[float]:
+        """Returns round values, at most so many and at least so far apart."""
+        wanted = max((self.high - self.low) / most, least)
+        step = next(value for value in _ROUND if value >= wanted)
+        return [step * number for number in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
+
+
+_ROUND = [digit * 10.0**power for power in range(-3, 12) for digit in (1, 2, 5)]
+
+
+def tag(name: str, content: str = "", /, **attributes: object) -> str:
+    """Returns an element; its attributes are escaped, its content is not."""
+    given = "".join(f' {key.replace("_", "-")}="{escape(str(value))}"' for key, value in attributes.items())
+    return f"<{name}{given}>{content}</{name}>" if content else f"<{name}{given}/>"
+
+
+def label(text: str, x: float, y: float, *, color: str = MUTED, anchor: str = "start", **more: object) -> str:
+    """Returns a text."""
+    return tag("text", escape(text), x=x, y=y, fill=color, text_anchor=anchor, **more)
+
+
+def line(x1: float, y1: float, x2: float, y2: float, *, color: str = GRID, width: float = 1, dash: str = "") -> str:
+    """Returns a straight line."""
+    dashed = {"stroke_dasharray": dash} if dash else {}
+    return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, stroke=color, stroke_width=width, **dashed)
+
+
+def stairs(edges: Sequence[float], heights: Sequence[float], *, color: str, base: float | None = None) -> str:
+    """Returns steps between edges, one more than there are heights; filled down to a base where it is given."""
+    path = "".join(f"V{height}H{edge}" for height, edge in zip(heights, edges[1:], strict=True))
+    begin = f"M{edges[0]} {heights[0] if base is None else base}"
+    if base is None:
+        return tag("path", d=f"{begin}{path}", fill="none", stroke=color, stroke_width=1.6)
+    return tag("path", d=f"{begin}{path}V{base}Z", fill=color, fill_opacity=0.85)
+
+
+def grid(axis: Axis, what: str) -> str:
+    """Returns the lines and values of an upright axis, and what it measures, over the whole plot."""
+    ticks = axis.ticks(least=1)
+    drawn = [line(LEFT, axis.at(value), RIGHT, axis.at(value)) for value in ticks]
+    drawn += [label(f"{value:,.0f}", LEFT - 6, axis.at(value) + 3.5, anchor="end") for value in ticks]
+    middle = (TOP + BOTTOM) / 2
+    return "".join([*drawn, label(what, 10, middle, anchor="middle", transform=f"rotate(-90 10 {middle})")])
+
+
+def below(axis: Axis, most: int = 5) -> str:
+    """Returns a level axis with at most so many values, below the plot."""
+    drawn = [line(axis.start, BOTTOM, axis.end, BOTTOM, color=MUTED)]
+    for value in axis.ticks(most):
+        drawn += [line(axis.at(value), BOTTOM, axis.at(value), BOTTOM + 3, color=MUTED)]
+        drawn += [label(f"{value:g}", axis.at(value), BOTTOM + 15, anchor="middle")]
+    return "".join(drawn)
+
+
+def legend(entries: Iterable[tuple[str, str, str]]) -> str:
+    """Returns what each colour means: name, colour and, for a line, its dashes, which are none for an area."""
+    drawn, x = [], 2.0
+    for name, color, dash in entries:
+        swatch = {"x": x, "y": 5, "width": 14, "height": 8, "fill": color}
+        drawn.append(line(x, 9, x + 14, 9, color=color, width=1.6, dash=dash) if dash else tag("rect", **swatch))
+        drawn.append(label(name, x + 18, 12.5, color=INK))
+        x += 30 + _LETTER * cell_len(name)
+    return "".join(drawn)
+
+
+def picture(name: str, title: str, description: str, drawn: Iterable[str]) -> str:
+    """Returns a chart as an SVG element.
+
+    Args:
+        name: Its name in the page; its ids begin with it.
+        title: What it shows, for those who do not see it.
+        description: What can be seen, for the same.
+        drawn: Its parts.
+    """
+    words = tag("title", escape(title), id=f"{name}-title") + tag("desc", escape(description), id=f"{name}-desc")
+    labelled = {"role": "img", "aria_labelledby": f"{name}-title {name}-desc", "font_size": 10.5}
+    # The name of this one attribute has capitals.
+    return tag("svg", words + "".join(drawn), viewBox=f"0 0 {WIDTH} {HEIGHT}", **labelled)

@@ -26,12 +26,7 @@ FEW = 20
 
 
 def document_of(figures: Figures, *, is_brief: bool = False) -> Document:
-    """Returns what is said of a run; what is not in the desired state comes second.
-
-    Args:
-        figures: Of the run.
-        is_brief: Whether only a few certificates are named.
-    """
+    """Returns what is said of a run; what is not in the desired state comes second; a brief one names few."""
     verdict, steps = figures.verdict, figures.verdict.steps
     sections = [Section(tr("What to do next"), [f"→ {step}" for step in steps])] if steps else []
     sections += [

@@ -20,15 +20,7 @@ _SAID_OTHERWISE = {*DESIRED, Outcome.UNKNOWN, Outcome.DUPLICATE, Outcome.UNDONE}
 def verdict_on(
     status: RunStatus, asked: Asked, known: Certificates, verified: Verified | None, results: ResultsFile
 ) -> Headline:
-    """Returns what came of a run; what was read back, where it was, counts more than what the service answered.
-
-    Args:
-        status: Its status.
-        asked: What was asked.
-        known: What is known of its certificates.
-        verified: What was read back.
-        results: The results file.
-    """
+    """Returns what came of a run; what was read back, where it was, counts more than what the service answered."""
     action = ACTIONS[asked.action]
     of = asked.rows - status.outcomes[Outcome.DUPLICATE]
     cut_off = status.is_held or status.state is State.INTERRUPTED

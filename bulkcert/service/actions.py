@@ -30,9 +30,9 @@ class Action(msgspec.Struct, frozen=True):
     operation: Operation
     by_device: bool
     desired: Literal["active", "inactive", "deleted"]
-    inverse: ActionName | None
-    repeatable: bool
     verb: str
+    inverse: ActionName | None = None
+    repeatable: bool = True
     cascades: Literal["", "deletes", "refuses"] = ""
     by_ca: ActionName | Literal[""] = ""
 
@@ -77,7 +77,6 @@ ACTIONS: dict[str, Action] = {
             by_device=True,
             desired="inactive",
             inverse="activate-device",
-            repeatable=True,
             verb=later("switch off device certificates"),
             by_ca="inactivate-ca",
         ),
@@ -87,7 +86,6 @@ ACTIONS: dict[str, Action] = {
             by_device=True,
             desired="active",
             inverse="inactivate-device",
-            repeatable=True,
             verb=later("switch on device certificates"),
         ),
         Action(
@@ -96,7 +94,6 @@ ACTIONS: dict[str, Action] = {
             by_device=False,
             desired="inactive",
             inverse="activate-ca",
-            repeatable=True,
             verb=later("switch off CA certificates"),
             cascades="refuses",
         ),
@@ -106,7 +103,6 @@ ACTIONS: dict[str, Action] = {
             by_device=False,
             desired="active",
             inverse="inactivate-ca",
-            repeatable=True,
             verb=later("switch on CA certificates"),
         ),
         Action(
@@ -114,7 +110,6 @@ ACTIONS: dict[str, Action] = {
             OPERATIONS["DeleteCaCertificate"],
             by_device=False,
             desired="deleted",
-            inverse=None,
             repeatable=False,
             verb=later("delete CA certificates, and with each every device certificate registered under it"),
             cascades="deletes",

@@ -84,16 +84,14 @@ class Classification(msgspec.Struct, frozen=True, array_like=True):
         return None if self.page is None else self.page.certificates[0].status
 
 
-def classify(
-    response: httpx.Response, content: bytes, operation: Operation, parameters: Mapping[str, str]
-) -> Classification:
+def classify(response: httpx.Response, operation: Operation, parameters: Mapping[str, str]) -> Classification:
     """Returns the verdict on a response: by header, then by code, and by status only where there is no code.
 
     It must bear the serial that was sent.
     """
     status = response.status_code
     try:
-        reply = _decode(content)
+        reply = _decode(response.content)
     except _UNREADABLE:
         return _classify_foreign(status, response.headers)
     request_id = reply.request_id or reply.other_request_id or ""
@@ -102,7 +100,7 @@ def classify(
     if reply.code or reply.other_code or status >= 400:  # noqa: PLR2004 - the errors of HTTP
         return _classify_error(status, response.headers, reply, request_id, is_echoed=is_echoed)
     if operation.reads:
-        return _classify_read(status, content, operation, parameters, request_id)
+        return _classify_read(response, operation, parameters, request_id)
     if is_echoed:
         return Classification(Verdict.DONE, "", "", status, request_id)
     code, message = ("Client.NoEcho", f"HTTP {status} without the {operation.result} that was sent")
@@ -127,15 +125,15 @@ def _classify_error(
 
 
 def _classify_read(
-    status: int, content: bytes, operation: Operation, parameters: Mapping[str, str], request_id: str
+    response: httpx.Response, operation: Operation, parameters: Mapping[str, str], request_id: str
 ) -> Classification:
     """Returns the verdict on a success of an operation that reads, with the page that it holds.
 
     One that holds nothing, or another certificate, is no answer to what was asked: it is asked again.
     """
-    is_list = "PageNo" in operation.parameters
+    status, is_list = response.status_code, "PageNo" in operation.parameters
     try:
-        page = decode_page(content, is_list=is_list)
+        page = decode_page(response.content, is_list=is_list)
     except _UNREADABLE:
         message = f"HTTP {status} without the {operation.result} that was asked for"
         return Classification(Verdict.RETRY, NO_DATA, message, status, request_id)

@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Mapping
 from functools import lru_cache
 from itertools import count
 from secrets import token_hex
-from typing import cast
 
 import httpx
 import msgspec
@@ -23,7 +22,7 @@ from bulkcert.service.codes import CLOCK_REFUSED, Verdict
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import VERSION, Operation
 from bulkcert.service.signing import Credentials, Signing, canonical_query, signing
-from bulkcert.service.transport import Content, Transport
+from bulkcert.service.transport import NO_BODY, Transport
 
 
 class Response(Classification, frozen=True, kw_only=True, array_like=True):
@@ -47,15 +46,11 @@ class Response(Classification, frozen=True, kw_only=True, array_like=True):
         return bool(self.request_id) or not self.code.startswith("Client.")
 
 
-NO_BODY = Content()
-"""No operation has one."""
-
-
 class Client:
     """Makes calls to one endpoint.
 
     Args:
-        transport: What carries the requests.
+        transport: What carries the requests; its answers are whole.
         endpoint: Scheme, host and port, as in ``https://onsmqtt.cn-hangzhou.aliyuncs.com``.
         provider: What to sign with.
         timeout_s: Most seconds for one attempt, from connecting to the last byte.
@@ -82,15 +77,10 @@ class Client:
         started = time.perf_counter()
         try:
             response = await self._transport.handle_async_request(request)
-            # Read as it comes: no encoding was asked for, so there is none to undo.
-            if isinstance(body := response.stream, Content):
-                content = body.content
-            else:
-                content = b"".join([chunk async for chunk in cast(httpx.AsyncByteStream, body)])
         except httpx.TransportError as error:
             found = classify_failure(error)
         else:
-            found = _classified(response, content, operation, parameters)
+            found = _classified(response, operation, parameters)
         return _response(found, credentials, sent_at, time.perf_counter() - started)
 
     def _request(
@@ -152,11 +142,9 @@ class RegionalClient:
             await client.aclose()
 
 
-def _classified(
-    response: httpx.Response, content: bytes, operation: Operation, parameters: Mapping[str, str]
-) -> Classification:
+def _classified(response: httpx.Response, operation: Operation, parameters: Mapping[str, str]) -> Classification:
     """Returns the verdict on a response; one that may belong to another call ends its connection."""
-    found = classify(response, content, operation, parameters)
+    found = classify(response, operation, parameters)
     if found.code.startswith("Client.") and (discard := response.extensions.get("discard")) is not None:
         # Perhaps it was the answer to another call, and the one to this call is still to come.
         discard()

@@ -10,7 +10,7 @@ import os
 import socket
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Self
 
 import certifi
@@ -41,15 +41,8 @@ class NotSent(httpx.ConnectError):
         self.reason = reason
 
 
-class Content(httpx.AsyncByteStream):
-    """A body that is here already."""
-
-    def __init__(self, content: bytes = b"") -> None:
-        self.content = content
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yields it."""
-        yield self.content
+NO_BODY = httpx.ByteStream(b"")
+"""The stream of what is not streamed: no operation has a body, and its answer comes whole."""
 
 
 class WholeResponse(httpx.Response):
@@ -57,7 +50,12 @@ class WholeResponse(httpx.Response):
 
     def __init__(self, answer: RawResponse, discard: Callable[[], None]) -> None:
         self._answer = answer
-        super().__init__(answer.status, stream=Content(answer.body), extensions={"discard": discard})
+        super().__init__(answer.status, stream=NO_BODY, extensions={"discard": discard})
+
+    @property
+    def content(self) -> bytes:
+        """The body as it came: no encoding was asked for, so there is none to undo."""
+        return self._answer.body
 
     @property
     def headers(self) -> httpx.Headers:

@@ -13,13 +13,9 @@ from bulkcert.store.store import Store, now_ms
 
 
 def ask(files: RunFiles, session: int, request: Request, limits: Limits | None) -> Control:
-    """Asks something of a session that is running; returns it as it is in the store.
+    """Asks something of a session, by its number, that is running; returns it as it is in the store.
 
-    Args:
-        files: Of the run.
-        session: Number of the session.
-        request: What.
-        limits: Those that are to hold from then on, where that is what is asked.
+    Limits are those that are to hold from then on, where that is what is asked.
 
     Raises:
         BulkcertError: INPUT_UNREADABLE: the store cannot be written.

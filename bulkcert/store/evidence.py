@@ -128,11 +128,7 @@ def confirm_mirrors(db: sqlite3.Connection) -> None:
 
 
 def confirm_attempts(db: sqlite3.Connection, serials: Mapping[int, Serials]) -> None:
-    """Confirms that replaced outcomes are as they were written.
-
-    Args:
-        db: The store.
-        serials: Of consecutive rows of the list.
+    """Confirms that replaced outcomes of consecutive rows of the list are as they were written.
 
     Raises:
         sqlite3.DatabaseError: One is not, or it is of other serials.
@@ -146,11 +142,7 @@ def confirm_attempts(db: sqlite3.Connection, serials: Mapping[int, Serials]) -> 
 
 
 def confirm_whole(db: sqlite3.Connection, digest: str) -> None:
-    """Confirms that tables and indexes say the same, and that all of them are of one time: the newest.
-
-    Args:
-        db: The store.
-        digest: Of all rows in order.
+    """Confirms that tables and indexes say the same, and are of one time: the newest, by the digest of all rows.
 
     Raises:
         sqlite3.DatabaseError: They do not, or are not: each row is as it was written, but some at another time, or

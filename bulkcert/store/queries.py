@@ -107,13 +107,7 @@ def guards(db: sqlite3.Connection) -> bool:
 
 
 def controls(db: sqlite3.Connection, condition: str = "true", *parameters: object) -> list[Control]:
-    """Returns what operators have asked of sessions, the newest last.
-
-    Args:
-        db: The store.
-        condition: Which, as SQL over ``control``.
-        parameters: Of the condition.
-    """
+    """Returns what operators have asked of sessions, the newest last; the condition is SQL over ``control``."""
     names = ", ".join(Control.__struct_fields__)
     statement = f"SELECT {names} FROM control WHERE {condition} ORDER BY id"  # noqa: S608 - ours
     try:
@@ -173,14 +167,9 @@ def counts(db: sqlite3.Connection, rows: int) -> RowCounts:
 
 
 def to_change(db: sqlite3.Connection, rows: int, plan: str) -> int:
-    """Returns how many of so many rows sessions under a plan have called, or the next is going to change.
+    """Returns how many of so many rows sessions under a plan (its SHA-256) have called, or the next is going to change.
 
     A row whose state is not known is going to be changed; one that is not registered cannot be.
-
-    Args:
-        db: The store.
-        rows: Of the list.
-        plan: SHA-256 of the plan.
     """
     absent = count(db, f"NOT {LEFT_ALONE} AND before = 'not_registered'")
     under = "SELECT id FROM session WHERE json_extract(options, '$.plan.sha256') = ?"
@@ -205,12 +194,6 @@ def changed(db: sqlite3.Connection, desired: str, first: int, last: int) -> dict
 
     Those that a killed session may have called without a trace are among them; those that were in the desired state
     before are not. Nobody is calling when this is asked.
-
-    Args:
-        db: The store.
-        desired: The desired state of the run.
-        first: The first row that is asked about.
-        last: The last one.
     """
     statement = f"""SELECT row, before IN {_BEFORE} FROM (
             SELECT row, before FROM certificate

@@ -62,4 +62,4 @@ def keep_later(
                 call = (row, Outcome.UNDONE, None, statements.READ_SO, None, None, 0, None, undone[row])
                 db.execute(statements.UNDONE_AS_READ, (undone[row], digest_of(of_row, call), row))
             db.executemany(statements.UNDO_SETTLED, ((row,) for _, _, row in states if row in maybe))
-            db.execute(statements.TALLIED, (0, None))
+            db.execute(statements.TALLIED, (0,))

@@ -48,8 +48,8 @@ OWN_SETTLED = f"{SETTLED} AND session = ?"
 """Drops those of a session: what another one may have called is still in doubt after a call that a stop interrupted, or
 an undo made in vain."""
 
-TALLIED = f"UPDATE tally SET outcomes = outcomes + ?, claims = COALESCE(claims + ?, (SELECT {CLAIMS} FROM claim))"
-"""Adds up what a transaction has changed: by how much outcomes of calls, and claims; None where they are counted."""
+TALLIED = f"UPDATE tally SET outcomes = outcomes + ?, claims = (SELECT {CLAIMS} FROM claim)"
+"""Adds up what a transaction has changed: by how much outcomes of calls; claims are few, and counted."""
 
 UNDO_SETTLED = "DELETE FROM claim WHERE row = ? AND session IN (SELECT id FROM session WHERE kind = 'undo')"
 """Drops those of undos on a row."""

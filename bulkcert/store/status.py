@@ -163,11 +163,7 @@ class NoRunError(BulkcertError):
 
 
 def status_of(files: RunFiles, *, brief: bool = False) -> RunStatus:
-    """Returns the status of a run.
-
-    Args:
-        files: Of the run; the results need not be there yet.
-        brief: See ``status_in``.
+    """Returns the status of a run, whose results need not be there yet; see ``status_in``.
 
     Raises:
         NoRunError: There is no run.
@@ -192,13 +188,9 @@ def status_of(files: RunFiles, *, brief: bool = False) -> RunStatus:
 def status_in(
     files: RunFiles, db: sqlite3.Connection, holder: Holder | None = None, *, brief: bool = False
 ) -> RunStatus:
-    """Returns the status of a run, as its store says.
+    """Returns the status of a run, as its store says, for a ``holder`` who is not the one who asks.
 
-    Args:
-        files: Of the run.
-        db: The store.
-        holder: Who holds the run; None if nobody does, or whoever asks.
-        brief: Whether ``unknown_before`` stays 0 unless the run was undone: finding it reads every row.
+    A ``brief`` one leaves ``unknown_before`` 0 unless the run was undone: finding it reads every row.
     """
     evidence.confirm_mirrors(db)
     asked = queries.asked(db)

@@ -23,7 +23,7 @@ from bulkcert.store.database import connect, make_tables, readable, rest
 from bulkcert.store.evidence import encoded
 from bulkcert.store.outcome import Outcome, Record
 from bulkcert.store.schema import Asked, SessionKind
-from bulkcert.store.tables import CLAIMED_BY, LOW
+from bulkcert.store.tables import LOW
 
 SYNC_AFTER_S = 0.2
 """Longest time that a finished row waits for its sync, in addition to the sync itself."""
@@ -60,8 +60,6 @@ class Store:
         self._rest = weakref.finalize(self, rest, path, self.db)
         self._turn = threading.Lock()
         self._undoes = False
-        self._claims_alone = False
-        """Whether all claims are of this session, and none is sent: so they need not be counted."""
         self._pending: list[Record | int] = []
         self._taken = 0
         self._wanted, self._hurry, self._synced = anyio.Event(), anyio.Event(), anyio.Event()
@@ -122,7 +120,6 @@ class Store:
             # In the file itself: so a file whose log is lost is known by a session that has not ended.
             self.db.execute("PRAGMA wal_checkpoint").fetchall()
         self._undoes = kind == "undo"
-        self._claims_alone = not self.db.execute("SELECT EXISTS (SELECT 1 FROM claim)").fetchone()[0]
 
     def keep_draft(self) -> None:
         """Keeps what was drafted without a session: one that has nothing to call leaves no trace of its own.
@@ -150,17 +147,11 @@ class Store:
             with contextlib.suppress(sqlite3.Error):
                 with self.transaction() as db:
                     db.execute("DELETE FROM claim WHERE session = ? AND NOT sent", (self.session,))
-                    db.execute(statements.TALLIED, (0, None))
+                    db.execute(statements.TALLIED, (0,))
                 self.note(ended_at=now_ms(), exit_status=int(exit_status), **more)
 
     def stopped(self, exit_status: int, message: str, advice: str) -> None:
-        """Notes how this session has stopped whose end cannot be kept; a full disk often takes so little.
-
-        Args:
-            exit_status: Of the command.
-            message: Why.
-            advice: What to do about it.
-        """
+        """Notes how this session has stopped whose end cannot be kept; a full disk often takes so little."""
         if self.session:
             with contextlib.suppress(sqlite3.Error):
                 self.note(exit_status=int(exit_status), stopped=message, advice=advice)
@@ -196,11 +187,7 @@ class Store:
             await self._synced.wait()
 
     async def commit_groups(self, on_failure: Callable[[sqlite3.Error], None]) -> None:
-        """Writes what is added, group by group, until cancelled.
-
-        Args:
-            on_failure: Called once if the disk refuses; from then on nothing is written.
-        """
+        """Writes what is added, group by group, until cancelled; if the disk refuses, says so once."""
         while self.failure is None:
             await self._wanted.wait()
             with anyio.move_on_after(SYNC_AFTER_S):
@@ -236,43 +223,30 @@ class Store:
         settled = [record.row for record in records if record.outcome is not Outcome.NOT_ATTEMPTED]
         with self.transaction() as db:
             if sent:
-                self._claims_alone = False
                 db.execute(statements.SENT, (self.session, _text(sent)))
             db.execute(statements.OUTCOME, (self.session, *encoded(records)))
             if vain:
                 db.execute(statements.ATTEMPT, (self.session, *encoded(vain)))
             if own:
                 db.execute(statements.OWN_SETTLED, (_text(own), self.session))
-            gone = db.execute(statements.SETTLED, (_text(settled),)).rowcount
-            is_simple = self._claims_alone and not own and gone == len(settled)
-            claims = -self._claims_of(settled) if is_simple else None
-            db.execute(statements.TALLIED, (self._outcomes_of(records) + self._outcomes_of(vain), claims))
+            db.execute(statements.SETTLED, (_text(settled),))
+            db.execute(statements.TALLIED, (self._outcomes_of(records) + self._outcomes_of(vain),))
 
     # What is written at once.
 
     def claim(self, rows: Iterable[int]) -> None:
         """Keeps which rows may be called from now on, before they are."""
         with self.transaction() as db:
-            rows = list(rows)
-            added = db.execute(statements.CLAIM, (self.session, _text(rows))).rowcount
-            db.execute(statements.TALLIED, (0, self._claims_of(rows) if added == len(rows) else None))
+            db.execute(statements.CLAIM, (self.session, _text([*rows])))
+            db.execute(statements.TALLIED, (0,))
 
     def _outcomes_of(self, records: Sequence[Record]) -> int:
         """Returns what ``schema.OUTCOMES`` is of records of this session."""
         by = self.session << 8
         return sum(each.attempts + by + ((each.finished_at or 0) & LOW) for each in records if each.attempts)
 
-    def _claims_of(self, rows: Sequence[int]) -> int:
-        """Returns what ``schema.CLAIMS`` is of claims of this session, none of them sent."""
-        return 2 * sum(rows) + len(rows) * self.session * CLAIMED_BY
-
     def reopen(self, condition: str, parameters: Iterable[object] = ()) -> int:
-        """Takes up again rows that have an outcome; returns how many.
-
-        Args:
-            condition: Which, as SQL over ``certificate``.
-            parameters: Of the condition.
-        """
+        """Takes up again rows that have an outcome, by a condition over ``certificate``; returns how many."""
         statement = f"UPDATE certificate SET again = 1 WHERE newest IS NOT NULL AND NOT again AND ({condition})"  # noqa: S608 - ours
         with self.transaction() as db:
             return db.execute(statement, tuple(parameters)).rowcount

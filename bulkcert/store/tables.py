@@ -27,9 +27,6 @@ OUTCOMES = f"""COALESCE(SUM(attempts + (COALESCE(session, 0) << 8) + (COALESCE(f
     FILTER (WHERE attempts > 0), 0)"""
 """What ``tally`` has of outcomes of calls: over ``certificate`` and ``attempt``."""
 
-CLAIMED_BY = 2**33
-"""By this goes the session into what is kept of a claim, twice its row."""
-
 CLAIMS = "COALESCE(SUM(mirror), 0)"
 """What it has of claims."""
 
@@ -102,7 +99,7 @@ CREATE INDEX certificate_outcome ON certificate (outcome, again, verified);
 -- Each session has its own claim on a row: what settles one does not settle what another may have done.
 CREATE TABLE claim (
     row INT NOT NULL, session INT NOT NULL, sent INT NOT NULL DEFAULT 0,
-    {_mirrored(mirror=f"row * 2 + sent + session * {CLAIMED_BY}")}, PRIMARY KEY (row, session)) WITHOUT ROWID;
+    {_mirrored(mirror="row * 2 + sent + (session << 33)")}, PRIMARY KEY (row, session)) WITHOUT ROWID;
 """,
     """
 -- Outcomes of calls that newer ones have replaced, and calls of an undo that have changed nothing back: for audit.

@@ -187,14 +187,11 @@ def _kinds(kinds: list[Kind]) -> Iterator[str]:
     for kind in said[:KINDS_SHOWN]:
         request = tr(" (request {id})", id=printable(kind.request_id)) if kind.request_id else ""
         serial = f" ({printable(kind.serial)})" if kind.serial.strip() else ""
-        sample = tr("row {row:,}{serial}: {message}", row=kind.row, serial=serial, message=_said(kind))
+        message = printable(kind.message, MESSAGE_WIDTH)
+        sample = tr("row {row:,}{serial}: {message}", row=kind.row, serial=serial, message=message)
         yield f"{kind.rows:>13,} {printable(kind.code) or tr('as')} {sample}{request}"
     if (more := len(said) - KINDS_SHOWN) > 0:
         yield f"{'':>13} {tr('and {count} more, in the summary', count=more)}"
-
-
-def _said(kind: Kind) -> str:
-    return printable(kind.message, MESSAGE_WIDTH)
 
 
 def show_verified(

@@ -23,7 +23,6 @@ from bulkcert.service.signing import Credentials
 from bulkcert.store.lock import this_user
 from bulkcert.views.layout import named_lanes
 from bulkcert.views.plan_advice import advice_on
-from bulkcert.words import endpoints_in_words, instances_in_words
 
 CAS_LISTED = 1000
 """CAs that the JSON names, most rows first."""
@@ -131,20 +130,6 @@ class Plan(msgspec.Struct, frozen=True):
     instance_column: str | None = None
     region_column: str | None = None
 
-    @property
-    def on(self) -> str:
-        """The instance, or how many there are, in words."""
-        return instances_in_words(self.instance, self._endpoints)
-
-    @property
-    def at(self) -> str:
-        """Where it is, in words."""
-        return endpoints_in_words(self.endpoint, self._endpoints)
-
-    @property
-    def _endpoints(self) -> dict[str, str]:
-        return {each.instance: each.endpoint for each in self.instances}
-
 
 def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
     """Returns the plan that an inquiry comes to."""
@@ -174,7 +159,7 @@ def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:
         cas_total=checked.ca_count,
         cas=cas_of(action, found),
         calls=calls,
-        time=_pace(inquiry, calls.total),
+        time=Pace(question.lane_count, round(question.rate, 2), round(calls.total / question.rate, 1)),
         credentials=Key(
             credentials.access_key_id,
             credentials.source or "the default chain",
@@ -234,8 +219,3 @@ def _ca(action: Action, found: Found, ca: str, counted: Counter[Status | None]) 
         registered=registered.devices if registered and registered.whole else None,
         registered_at_least=registered.devices if registered else None,
     )
-
-
-def _pace(inquiry: Inquiry, calls: int) -> Pace:
-    rate = inquiry.question.rate
-    return Pace(inquiry.question.lane_count, round(rate, 2), round(calls / rate, 1))

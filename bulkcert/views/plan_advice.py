@@ -22,7 +22,7 @@ CAS_SHOWN = 20
 """CAs that the table names, most rows first."""
 
 CAS_NAMED = 3
-"""CAs that one piece of advice names, most rows first."""
+"""CAs that advice or the plan of a list of devices names, most rows first."""
 
 
 def advice_on(plan: "Plan", inquiry: Inquiry) -> Iterator[str]:

@@ -1,7 +1,6 @@
 """A plan on a terminal: names and values, the CAs as a table, and what is to be said about it."""
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -14,7 +13,7 @@ from bulkcert.views.console import say, stdout
 from bulkcert.views.layout import GAP, change_rows, columns, lane_rows, show
 from bulkcert.views.plan import CaStates, Plan
 from bulkcert.views.plan_advice import CAS_SHOWN, share_of
-from bulkcert.words import about, counted, printable, spaced
+from bulkcert.words import about, counted, endpoints_in_words, instances_in_words, printable, spaced
 
 CLOCK_GRAIN_S = 2.0
 """The service gives its time in whole seconds, and an answer takes a while."""
@@ -24,78 +23,70 @@ def show_plan(plan: Plan) -> None:
     """Prints a plan on stdout: names and values, a table of the CAs, and advice."""
     show(_facts(plan))
     stdout.print()
-    if plan.instances:
-        show_table(instances_table({each.instance: each for each in plan.instances}, plan.totals), stdout)
-        stdout.print()
-    show_table(cas_table(plan.cas, plan.totals, plan.cas_total), stdout)
+    instances = {each.instance: each for each in plan.instances}
+    show_states(plan.cas, plan.cas_total, instances, plan.totals, stdout)
     if plan.advice:
         stdout.print()
     for advice in plan.advice:
         say(Text(f"→ {advice}", style="yellow"), stdout, indent=2)
 
 
-class StatesTable(NamedTuple):
-    """What is known of the rows of each CA, or of each instance, and of all.
+TableRow = tuple[str, str, States, str]
+"""The name of a CA or an instance, the instance that is named above it, if any, the states of its rows, and its
+devices as far as they were counted."""
 
-    Attributes:
-        heading: What each is.
-        all_named: All of them in words.
-        rows: The name, the instance that is named above it, if any, the states, and the devices as far as they were
-            counted.
+
+def show_states(
+    cas: list[CaStates], cas_total: int, instances: Mapping[str, States], totals: States, console: Console
+) -> None:
+    """Prints what is known of the rows of each instance, if a list names several, and of each CA.
+
+    Args:
+        cas: Those with most rows first.
+        cas_total: How many there are.
+        instances: Those that a list names, if they are several.
         totals: The states of all rows.
-        total: How many there are.
+        console: Where to.
     """
-
-    heading: str
-    all_named: str
-    rows: list[tuple[str, str, States, str]]
-    totals: States
-    total: int
-
-
-def cas_table(cas: list[CaStates], totals: States, total: int) -> StatesTable:
-    """Returns the table of CAs; where a list names several instances those of one stand together."""
+    if instances:
+        named = [(instance, "", states, "") for instance, states in [*instances.items()][:CAS_SHOWN]]
+        _show_table(tr("instance"), named, (tr("all instances"), len(instances), totals), console)
+        console.print()
     largest = cas[:CAS_SHOWN]
     order = list(dict.fromkeys(ca.instance for ca in largest))
-    rows: list[tuple[str, str, States, str]] = [
-        (printable(ca.ca_sn), ca.instance, ca, _registered(ca))
-        for ca in sorted(largest, key=lambda ca: order.index(ca.instance))
-    ]
-    return StatesTable("CA", tr("all CAs"), rows, totals, total)
+    together = sorted(largest, key=lambda ca: order.index(ca.instance))
+    rows: list[TableRow] = [(printable(ca.ca_sn), ca.instance, ca, _registered(ca)) for ca in together]
+    _show_table("CA", rows, (tr("all CAs"), cas_total, totals), console)
 
 
-def instances_table(instances: Mapping[str, States], totals: States) -> StatesTable:
-    """Returns the table of instances, of which a list names several."""
-    rows = [(instance, "", states, "") for instance, states in [*instances.items()][:CAS_SHOWN]]
-    return StatesTable(tr("instance"), tr("all instances"), rows, totals, len(instances))
-
-
-def show_table(table: StatesTable, console: Console) -> None:
-    """Prints what is known of the rows."""
-    *lines, of_all = _table(table, console.width if console.is_terminal else None)
+def _show_table(heading: str, rows: list[TableRow], of_all: tuple[str, int, States], console: Console) -> None:
+    """Prints a table; its last line is that of all, with their name, how many there are, and their states."""
+    name, total, totals = of_all
+    *lines, last = _lines(heading, [*rows, (name, "", totals, "")], console.width if console.is_terminal else None)
     console.print(Text(lines[0], style="bold"))
     above = ""
-    for line, (_, instance, *_) in zip(lines[1:], table.rows, strict=True):
+    for line, (_, instance, *_) in zip(lines[1:], rows, strict=True):
         if instance != above:
             console.print(Text(above := instance, style="bold"))
         console.print(Text(line))
-    if table.total > CAS_SHOWN:
-        console.print(tr("and {count:,} more", count=table.total - CAS_SHOWN))
-    if table.total > 1:
-        console.print(of_all)
+    if total > CAS_SHOWN:
+        console.print(tr("and {count:,} more", count=total - CAS_SHOWN))
+    if total > 1:
+        console.print(last)
 
 
-def _table(plan: StatesTable, width: int | None) -> Iterator[str]:
+def _lines(heading: str, rows: list[TableRow], width: int | None) -> Iterator[str]:
     """Yields the lines of the table; before a serial is cut, the share and columns of zeros make room for it."""
-    rows = plan.rows
-    by_name = {plan.heading: [name for name, *_ in rows] + [plan.all_named]}
+    by_name = {heading: [name for name, *_ in rows]}
+    all_states = [states for *_, states, _ in rows]
     for field in States.__struct_fields__:
-        figures = [getattr(states, field) for states in (*(states for *_, states, _ in rows), plan.totals)]
+        figures = [getattr(states, field) for states in all_states]
         if field != "not_read" or any(figures):
             by_name[spaced(field)] = [f"{figure:,}" for figure in figures]
-    by_name[tr("of rows")] = [share_of(states.rows, plan.totals.rows) for *_, states, _ in rows] + [""]
-    if any(registered for *_, registered in rows):
-        by_name[tr("devices")] = [registered for *_, registered in rows] + [""]
+    *own, totals = all_states
+    by_name[tr("of rows")] = [*(share_of(states.rows, totals.rows) for states in own), ""]
+    if any(devices for *_, devices in rows):
+        by_name[tr("devices")] = [devices for *_, devices in rows]
     for name in (tr("of rows"), *(name for name, cells in tuple(by_name.items()) if set(cells) == {"0"})):
         widths = [max(map(cell_len, (key, *cells))) + GAP for key, cells in by_name.items()]
         if width is not None and sum(widths) - GAP > width:
@@ -109,7 +100,9 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     unread = tr("not known: reading was refused") if refused and plan.instance_ok is None else ""
     yield tr("action"), plan.action
     reachable = unread or _known(plan.instance_ok, tr("reachable"), tr("not known"))
-    where = tr("{instance} at {endpoint}", instance=plan.on, endpoint=plan.at)
+    endpoints = {each.instance: each.endpoint for each in plan.instances}
+    on, at = instances_in_words(plan.instance, endpoints), endpoints_in_words(plan.endpoint, endpoints)
+    where = tr("{instance} at {endpoint}", instance=on, endpoint=at)
     yield tr("instance"), f"{where}{tr(': ')}{reachable}"
     yield from columns_used(plan.instance_column, plan.region_column)
     signed = tr("access key {key}, from {source}", key=key.access_key_id, source=tr(key.source))

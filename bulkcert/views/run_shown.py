@@ -17,12 +17,9 @@ from bulkcert.views.confirm import kind_of, raised_limits
 from bulkcert.views.console import say, stderr
 from bulkcert.views.layout import change_rows, lane_rows, named_lanes, rehearsal_line, show
 from bulkcert.views.plan import cas_of, instance_states
-from bulkcert.views.plan_advice import ca_named, mistake, on_devices, on_none
-from bulkcert.views.plan_shown import cas_table, columns_used, instances_table, show_table
+from bulkcert.views.plan_advice import CAS_NAMED, CAS_SHOWN, ca_named, mistake, on_devices, on_none
+from bulkcert.views.plan_shown import columns_used, show_states
 from bulkcert.words import about, counted, duration, local
-
-CAS_SHOWN, CAS_CHECKED = 3, 20
-"""CAs that a plan names: of a list of devices, and of an action on CAs."""
 
 
 def show_plan(run: Run, credentials: Credentials) -> None:
@@ -30,12 +27,9 @@ def show_plan(run: Run, credentials: Credentials) -> None:
     show(_plan(run, credentials), stderr)
     if run.found is not None and run.found.by_ca:
         action = run.job.action
-        totals, instances = run.found.states(action), run.job.instances
+        instances = instance_states(action, run.found, run.job.instances)
         stderr.print()
-        if instances:
-            show_table(instances_table(instance_states(action, run.found, instances), totals), stderr)
-            stderr.print()
-        show_table(cas_table(cas_of(action, run.found), totals, len(run.found.by_ca)), stderr)
+        show_states(cas_of(action, run.found), len(run.found.by_ca), instances, run.found.states(action), stderr)
     if text := caution(run.job.action):
         say(text, style="bold red")
 
@@ -191,7 +185,7 @@ def show_idle(run: Run) -> None:
 def _cas(run: Run) -> str:
     """Names the CAs of the list: the largest few, or for an action on CAs as many as a person can check."""
     check, total = run.check, run.check.ca_count
-    largest = islice(check.rows_by_ca.items(), CAS_SHOWN if run.job.action.by_device else CAS_CHECKED)
+    largest = islice(check.rows_by_ca.items(), CAS_NAMED if run.job.action.by_device else CAS_SHOWN)
     named = [f"{ca_named(ca)} ({counted(rows, 'row')})" for ca, rows in largest]
     more = f" {tr('and {count:,} more', count=total - len(named))}" if total > len(named) else ""
     count = f"{len(check.rows_by_ca):,}" + tr(" or more") * (total > len(check.rows_by_ca))
