@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import pytest
@@ -25,14 +26,15 @@ MADE_UP = replace(ACTIONS["inactivate-device"], name="renew-device", inverse=Non
 """An action that cannot be undone and deletes nothing."""
 
 
-def test_what_cannot_be_undone_is_no_deletion():
+def test_what_cannot_be_undone_is_no_deletion(monkeypatch):
     """Nothing is concluded from there being no inverse."""
     told = [caution(MADE_UP), no_inverse(MADE_UP, Path("r.csv")).message, no_inverse(MADE_UP, Path("r.csv")).advice]
 
     assert told[0] == "renew-device cannot be undone."
     assert not any(word in " ".join(told) for word in ("delete", "CA"))
     confirm_watchable(MADE_UP)
-    assert "--watch" in Advice(RunFiles(Path("r.csv")), MADE_UP, protected=False).on_read_back("active")
+    monkeypatch.setitem(ACTIONS, MADE_UP.name, MADE_UP)
+    assert "--watch" in Advice(RunFiles(Path("r.csv")), SimpleNamespace(action=MADE_UP.name)).on_read_back("active")
 
 
 def test_what_deletes_says_so():

@@ -68,6 +68,28 @@ def seed(service, rows, status="1"):
         service.seed([(device, ca) for device, ca, at in rows if at == instance], status, instance=instance)
 
 
+PLACES = {A: "cn-hangzhou", B: "cn-beijing"}
+BY_REGION = ("DeviceSn", "CaSn", "MqttInstanceId", "RegionId")
+OTHER_NAME = ("DeviceSn", "CaSn", "mqtt")
+
+
+def listed(service, directory, counts, statuses=None, header=("DeviceSn", "CaSn", "MqttInstanceId")):
+    """Writes and registers a list; returns its rows, its path, and where results go.
+
+    Args:
+        service: The emulator, or that of each instance.
+        directory: Where the files are.
+        counts: Devices of each instance.
+        statuses: The state of those of each instance; active where it is not there.
+        header: Names of the columns.
+    """
+    rows = rows_of(counts)
+    for instance, emulator_ in (service if isinstance(service, dict) else dict.fromkeys(counts, service)).items():
+        seed(emulator_, [row for row in rows if row[2] == instance], (statuses or {}).get(instance, "1"))
+    written = [(*row, PLACES[row[2]]) for row in rows] if len(header) > len(rows[0]) else rows
+    return rows, write(directory / "list.csv", written, header), directory / "r.csv"
+
+
 def states(service, instance):
     """Returns the status of each device of an instance."""
     found = service._portal.call(service._emulator.registry.states, instance)
@@ -107,10 +129,7 @@ def test_each_row_is_called_on_the_instance_that_it_names(service, tmp_path):
 @pytest.mark.parametrize("preflight", ["auto", "always"])
 def test_states_are_read_by_instance(service, tmp_path, preflight):
     """What is off already in one instance gets no call there, and its twin in the other does."""
-    rows = rows_of({A: 120, B: 120})
-    path = write(tmp_path / "list.csv", rows)
-    seed(service, [row for row in rows if row[2] == A], "0")
-    seed(service, [row for row in rows if row[2] == B])
+    rows, path, _ = listed(service, tmp_path, {A: 120, B: 120}, {A: "0", B: "1"})
 
     run(service, path, "--preflight", preflight)
 
@@ -122,10 +141,7 @@ def test_states_are_read_by_instance(service, tmp_path, preflight):
 
 def test_verify_and_undo_by_instance(service, tmp_path):
     """What was changed is read back and changed back where it was changed."""
-    rows = rows_of({A: 60, B: 60})
-    path, results = write(tmp_path / "list.csv", rows), tmp_path / "r.csv"
-    seed(service, [row for row in rows if row[2] == A], "0")
-    seed(service, [row for row in rows if row[2] == B])
+    _, path, results = listed(service, tmp_path, {A: 60, B: 60}, {A: "0", B: "1"})
     run(service, path)
 
     assert "120" in here("verify", results, *UNHURRIED).ended(0).stdout
@@ -138,9 +154,7 @@ def test_verify_and_undo_by_instance(service, tmp_path):
 
 def test_a_watch_calls_again_where_it_has_to(service, tmp_path):
     """A device that somebody switches on again is called in its own instance."""
-    rows = rows_of({A: 2, B: 2})
-    path, results = write(tmp_path / "list.csv", rows), tmp_path / "r.csv"
-    seed(service, rows)
+    rows, path, results = listed(service, tmp_path, {A: 2, B: 2})
     run(service, path)
     seed(service, [row for row in rows if row[2] == B])
 
@@ -169,9 +183,7 @@ def test_resume_and_failed_rows(service, tmp_path):
 
 def test_the_run_belongs_to_its_instances(service, tmp_path):
     """A list with other instances is another list, and an instance that is given for it is refused."""
-    rows = rows_of({A: 1, B: 1})
-    path, results = write(tmp_path / "list.csv", rows), tmp_path / "r.csv"
-    seed(service, rows)
+    rows, path, results = listed(service, tmp_path, {A: 1, B: 1})
     run(service, path)
     write(path, [(device, ca, {A: B, B: A}[instance]) for device, ca, instance in rows])
 
@@ -224,9 +236,7 @@ def test_an_instance_that_is_given_must_agree(service, tmp_path, values, status)
 
 def test_a_list_of_one_instance_is_a_run_of_that_instance(service, tmp_path):
     """A column that names one instance throughout stands for --instance: the same run, with either."""
-    rows = rows_of({A: 3})
-    path, results = write(tmp_path / "list.csv", rows), tmp_path / "r.csv"
-    seed(service, rows)
+    _, path, results = listed(service, tmp_path, {A: 3})
 
     assert (plan := planned(service, path))["instance"] == A
     assert (plan["instance_column"], plan["instances"]) == ("MqttInstanceId", [])
@@ -252,46 +262,33 @@ def test_nothing_says_which_instance(service, tmp_path):
     assert "no column is named 'Instance'" in named
 
 
-def test_columns_of_other_names(service, tmp_path):
-    """--instance-column names another column; it is kept with the plan and with the run."""
-    rows = rows_of({A: 2, B: 2})
-    path, plan = write(tmp_path / "list.csv", rows, ("DeviceSn", "CaSn", "mqtt")), tmp_path / "x.plan.json"
-    seed(service, rows)
-
-    planned(service, path, "--instance-column", "mqtt", "-o", plan)
-    here("run", "--plan", plan, "--yes", "-q", "-o", tmp_path / "r.csv").ended(0)
-
-    assert set(states(service, A).values()) | set(states(service, B).values()) == {"0"}
-    twice = here("plan", "inactivate-device", path, *where(service), "--instance-column", "CaSn").ended(65).stderr
-    assert "column CaSn cannot hold two things" in twice
-
-
 def test_a_kept_plan_binds_the_instances(service, tmp_path):
-    """A run is refused where the list names other instances than the plan."""
-    rows = rows_of({A: 2, B: 2})
-    path, plan, moved = write(tmp_path / "list.csv", rows), tmp_path / "x.plan.json", tmp_path / "moved.csv"
-    seed(service, rows)
-    planned(service, path, "-o", plan)
-    write(moved, [(device, ca, A if number else instance) for number, (device, ca, instance) in enumerate(rows)])
-    bound = ("run", "--plan", plan, "--yes", "-q", "-o", tmp_path / "r.csv")
+    """A run is refused where the list names other instances than the plan, which keeps the name of their column."""
+    rows, path, results = listed(service, tmp_path, {A: 2, B: 2}, header=OTHER_NAME)
+    plan, moved, named = tmp_path / "x.plan.json", tmp_path / "moved.csv", ("--instance-column", "mqtt")
+    planned(service, path, *named, "-o", plan)
+    write(
+        moved,
+        [(device, ca, A if number else instance) for number, (device, ca, instance) in enumerate(rows)],
+        OTHER_NAME,
+    )
+    bound = ("run", "--plan", plan, "--yes", "-q", "-o", results)
 
     assert "is not the one of the plan" in here(*bound, "--input", moved).ended(65).stderr
     other = here(*bound, "--instance", A).ended(2).stderr
     assert "--instance: post-cn-aaa is not what was planned, several" in other
     here(*bound).ended(0)
-    write(moved, [(device, ca, A) for device, ca, _ in rows[:2:2]])
-    planned(service, moved, "-o", plan, "--overwrite")
-    write(moved, [(device, ca, B) for device, ca, _ in rows[:2:2]])
+    assert set(states(service, A).values()) | set(states(service, B).values()) == {"0"}
+    write(moved, [(device, ca, A) for device, ca, _ in rows[:2:2]], OTHER_NAME)
+    planned(service, moved, *named, "-o", plan, "--overwrite")
+    write(moved, [(device, ca, B) for device, ca, _ in rows[:2:2]], OTHER_NAME)
     one = here("run", "--plan", plan, "--yes", "-q", "-o", tmp_path / "s.csv", "--instance", A).ended(65).stderr
-    assert "column MqttInstanceId: post-cn-bbb, and not post-cn-aaa" in one
+    assert "column mqtt: post-cn-bbb, and not post-cn-aaa" in one
 
 
 def test_the_plan_shows_rows_by_instance(service, tmp_path):
     """Rows by instance and by CA, each with its instance, and which column was used; every number is in the JSON."""
-    rows = rows_of({A: 5, B: 3})
-    path = write(tmp_path / "list.csv", rows)
-    seed(service, [row for row in rows if row[2] == A])
-    seed(service, [row for row in rows if row[2] == B], "0")
+    _, path, _ = listed(service, tmp_path, {A: 5, B: 3}, {A: "1", B: "0"})
 
     shown = here("plan", "inactivate-device", path, *where(service), "-q").ended(0).stdout
     plan = planned(service, path)
@@ -392,9 +389,7 @@ def test_the_report_shows_instances(service, tmp_path):
 
 def test_status_and_runs(service, tmp_path):
     """How many instances a run is of is said wherever its instance would be."""
-    rows = rows_of({A: 1, B: 1})
-    path, results = write(tmp_path / "list.csv", rows), tmp_path / "r.csv"
-    seed(service, rows)
+    _, path, results = listed(service, tmp_path, {A: 1, B: 1})
     run(service, path)
 
     assert f"inactivate-device on 2 instances at {service.url}" in " ".join(
@@ -425,9 +420,7 @@ def test_a_rehearsal_has_the_instances_of_the_list(tmp_path):
 
 def test_lanes_of_a_cluster_call_the_instance_of_each_row(service, tmp_path):
     """Each call says which instance it is for, whoever makes it."""
-    rows = rows_of({A: 2, B: 3})
-    path = write(tmp_path / "list.csv", rows)
-    seed(service, rows)
+    _, path, _ = listed(service, tmp_path, {A: 2, B: 3})
 
     cluster = ("--cluster", f"tcp://127.0.0.1:{free_port()}")
     started("run", "inactivate-device", path, *where(service), *cluster, "--yes", "-o", tmp_path / "r.csv").ended(0)
@@ -462,20 +455,10 @@ def regions(running, monkeypatch):
     return hangzhou, beijing
 
 
-PLACES = {A: "cn-hangzhou", B: "cn-beijing"}
-
-
-def regional(path, counts, header=("DeviceSn", "CaSn", "MqttInstanceId", "RegionId")):
-    rows = rows_of(counts)
-    return write(path, [(*row, PLACES[row[2]]) for row in rows], header), rows
-
-
 def test_regions_by_column(regions, tmp_path, inside):
     """Each instance is called in its own region, found by the list alone; so do verify, undo and resume."""
     hangzhou, beijing = regions
-    path, rows = regional(tmp_path / "list.csv", {A: 4, B: 4})
-    seed(hangzhou, [row for row in rows if row[2] == A])
-    seed(beijing, [row for row in rows if row[2] == B])
+    _, path, results = listed({A: hangzhou, B: beijing}, tmp_path, {A: 4, B: 4}, header=BY_REGION)
 
     plan = here("plan", "inactivate-device", path, "-q").ended(0).stdout
     assert "2 instances at 2 endpoints: reachable" in plan
@@ -484,7 +467,7 @@ def test_regions_by_column(regions, tmp_path, inside):
     here("run", *ran, "--limit-rows", 3).ended(75)
     here("resume", "r.csv", "--yes", "-q").ended(0)
     assert set(states(hangzhou, A).values()) == set(states(beijing, B).values()) == {"0"}
-    assert summary_of(tmp_path / "r.csv")["instances"] == {A: hangzhou.url, B: beijing.url}
+    assert summary_of(results)["instances"] == {A: hangzhou.url, B: beijing.url}
     here("verify", "r.csv", "-q").ended(0)
     here("undo", "r.csv", "--yes", "-q").ended(0)
     assert set(states(hangzhou, A).values()) == set(states(beijing, B).values()) == {"1"}
@@ -498,16 +481,12 @@ def test_regions_by_column(regions, tmp_path, inside):
 def test_the_limit_holds_over_all_regions(regions, tmp_path):
     """One bucket an address, whatever it calls: no second holds more sends than the account's limit in all."""
     hangzhou, beijing = regions
-    path, rows = regional(tmp_path / "list.csv", {A: 60, B: 60})
-    seed(hangzhou, [row for row in rows if row[2] == A])
-    seed(beijing, [row for row in rows if row[2] == B])
+    _, path, results = listed({A: hangzhou, B: beijing}, tmp_path, {A: 60, B: 60}, header=BY_REGION)
 
     pace = ("--rate", 40, "--per-address-rate", 1000, "--limits-raised")
-    here(
-        "run", "inactivate-device", path, *pace, "--preflight", "never", "--yes", "-q", "-o", tmp_path / "r.csv"
-    ).ended(0)
+    here("run", "inactivate-device", path, *pace, "--preflight", "never", "--yes", "-q", "-o", results).ended(0)
 
-    assert summary_of(tmp_path / "r.csv")["peak_window"] <= 40
+    assert summary_of(results)["peak_window"] <= 40
     assert (hangzhou.report().changes, beijing.report().changes) == (60, 60)
 
 
@@ -532,28 +511,20 @@ def test_a_region_column_with_mistakes(regions, tmp_path):
 def test_one_region_that_is_silent(regions, tmp_path):
     """An endpoint that cannot be reached is named before anything is changed in the others."""
     hangzhou, _ = regions
-    path, rows = regional(tmp_path / "list.csv", {A: 2, B: 2})
-    seed(hangzhou, [row for row in rows if row[2] == A])
+    _, path, results = listed({A: hangzhou}, tmp_path, {A: 2, B: 2}, header=BY_REGION)
     urls = {"cn-hangzhou": hangzhou.url, "cn-beijing": "http://127.0.0.1:9"}
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(target, "region_url", lambda region, *, vpc: target.httpx.URL(urls[region]))
-        ran = here(
-            "run", "inactivate-device", path, *UNHURRIED, "--attempts", 2, "--yes", "-q", "-o", tmp_path / "r.csv"
-        )
+        ran = here("run", "inactivate-device", path, *UNHURRIED, "--attempts", 2, "--yes", "-q", "-o", results)
 
     assert f"{B} at http://127.0.0.1:9: the service never answered" in " ".join(ran.ended(69).stderr.split())
     assert hangzhou.report().changes == 0
 
 
-def test_parquet_and_ndjson(service, tmp_path):
-    """The column is found in every format; one of numbers is no column of instances."""
-    rows = rows_of({A: 2, B: 2})
-    seed(service, rows)
-    table = pl.DataFrame(rows, schema=["DeviceSn", "CaSn", "mqtt_instance_id"], orient="row")
-    for name in ("list.parquet", "list.ndjson"):
-        (table.write_parquet if name.endswith("parquet") else table.write_ndjson)(tmp_path / name)
-        assert planned(service, tmp_path / name)["totals"]["to_change"] == 4
-    table.with_columns(mqtt_instance_id=7).write_parquet(tmp_path / "n.parquet")
+def test_a_column_of_numbers(service, tmp_path):
+    """It is no column of instances."""
+    table = pl.DataFrame({"DeviceSn": ["1"], "CaSn": ["a"], "mqtt_instance_id": [7]})
+    table.write_parquet(tmp_path / "n.parquet")
     refused = here("plan", "inactivate-device", tmp_path / "n.parquet", *where(service)).ended(65).stderr
     assert "column mqtt_instance_id: holds numbers" in " ".join(refused.split())
 
@@ -561,9 +532,7 @@ def test_parquet_and_ndjson(service, tmp_path):
 def test_a_region_that_falls_silent_later(regions, tmp_path, monkeypatch):
     """While an endpoint is silent none of its rows pays for it, though others answer; the run stops, and says where."""
     hangzhou, beijing = regions
-    path, rows = regional(tmp_path / "list.csv", {A: 40, B: 40})
-    seed(hangzhou, [row for row in rows if row[2] == A])
-    seed(beijing, [row for row in rows if row[2] == B])
+    _, path, results = listed({A: hangzhou, B: beijing}, tmp_path, {A: 40, B: 40}, header=BY_REGION)
     asked = run_session.ask_instances
 
     async def asked_then_silent(lanes):
@@ -574,26 +543,22 @@ def test_a_region_that_falls_silent_later(regions, tmp_path, monkeypatch):
     monkeypatch.setattr(backoff, "SILENCE_S", 0.5)
     monkeypatch.setattr(lanes, "PAUSE_S", 0.1)
 
-    pace = ("--preflight", "never", "--max-in-flight", 30, *UNHURRIED, "--yes", "-q", "-o", tmp_path / "r.csv")
+    pace = ("--preflight", "never", "--max-in-flight", 30, *UNHURRIED, "--yes", "-q", "-o", results)
     stopped = here("run", "inactivate-device", path, *pace, "--attempts", 3).ended(69)
 
     assert f"{B} at {beijing.url}: no answer for" in " ".join(stopped.stderr.split())
-    found = {(row["MqttInstanceId"], row["outcome"]) for row in read_results(tmp_path / "r.csv")}
+    found = {(row["MqttInstanceId"], row["outcome"]) for row in read_results(results)}
     assert found <= {(A, "succeeded"), (A, "not_attempted"), (B, "unknown"), (B, "not_attempted")}
     beijing.tell("faults", shares={})
-    here("resume", tmp_path / "r.csv", "--yes", "-q").ended(0)
-    assert outcomes(tmp_path / "r.csv") == {"succeeded": 80}
+    here("resume", results, "--yes", "-q").ended(0)
+    assert outcomes(results) == {"succeeded": 80}
 
 
 def test_the_python_api(service, tmp_path):
     """A job needs no instance where its list names them."""
-    rows = rows_of({A: 3, B: 3})
-    path = write(tmp_path / "list.csv", rows, ("DeviceSn", "CaSn", "mqtt"))
-    seed(service, rows)
+    rows, path, results = listed(service, tmp_path, {A: 3, B: 3}, header=OTHER_NAME)
     pace = {"rate": 100_000, "per_address_rate": 100_000, "limits_raised": True}
-    job = Job(
-        "inactivate-device", path, endpoint=service.url, instance_column="mqtt", results=tmp_path / "r.csv", **pace
-    )
+    job = Job("inactivate-device", path, endpoint=service.url, instance_column="mqtt", results=results, **pace)
     key = Credentials(KEY_ID, SECRET)
 
     plan = anyio.run(partial(bulkcert.plan, job, credentials=key))
@@ -605,9 +570,7 @@ def test_the_python_api(service, tmp_path):
 
 def test_a_job_file_and_the_environment(service, tmp_path):
     """The columns are keys of a job file, and variables; an instance that is given there counts as given."""
-    rows = rows_of({A: 1, B: 1})
-    seed(service, rows)
-    write(tmp_path / "list.csv", rows, ("DeviceSn", "CaSn", "mqtt"))
+    listed(service, tmp_path, {A: 1, B: 1}, header=OTHER_NAME)
     job = tmp_path / "job.toml"
     job.write_text(
         f'action = "inactivate-device"\ninput = "list.csv"\nendpoint = "{service.url}"\ninstance-column = "mqtt"'

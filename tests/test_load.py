@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import zstandard
-from loading import annotated, open_source, read, refused
+from loading import annotated, read, refused
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, ROW, load, parquet
@@ -255,7 +255,7 @@ class TestPinned:
         lines = b"".join(b"%d,a,\n" % (n % 150_000) for n in range(250_000))
         checked, _, pinned = read(*written(a_csv=HEADER + lines))
         for first, last in [(1, 1), (32_768, 32_769), (149_990, 200_003), (250_000, None), (250_001, None)]:
-            batches = list(annotated(open_pinned(pinned), checked, first_row=first, last_row=last, own=False))
+            batches = list(annotated(pinned, checked, first_row=first, last_row=last, own=False))
             found = pl.concat(batches)
 
             assert found[ROW].to_list() == list(range(first, (last or 250_000) + 1))
@@ -298,10 +298,3 @@ class TestPinned:
             load([path], tmp_path / "pinned", by_device=True)
 
         assert [each.name for each in tmp_path.iterdir()] == ["a.csv"]
-
-
-def open_pinned(pinned):
-    """Returns a pinned list as ``annotated`` of these tests takes it."""
-    source = open_source(pinned.path, by_device=True)
-    source.pinned = pinned
-    return source

@@ -8,10 +8,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 import zstandard
-from loading import FIRST_ROW, MESSAGE, OUTCOME, annotated, check, open_source, read, refused
+from loading import FIRST_ROW, MESSAGE, OUTCOME, annotated, check, load, read, refused
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import CA_SN, DEVICE_SN, ROW, pinned
+from bulkcert.input import CA_SN, DEVICE_SN, ROW
+from bulkcert.input import pinned as pinning
 
 HEADER = b"DeviceSn,CaSn\n"
 
@@ -161,26 +162,16 @@ class TestRereading:
 
         status = ExitStatus.INPUT_UNREADABLE if change == "gone" else ExitStatus.INPUT_INVALID
         with pytest.raises(BulkcertError) as caught:
-            check(open_source(path, by_device=True), on_progress=alter)
+            check(path, on_progress=alter)
         assert status == caught.value.status
-
-    def test_changed_afterwards(self, written, monkeypatch):
-        """Once it is loaded the file is not touched again: it may change, and go."""
-        path = written(HEADER + b"1,2\n3,4\n")
-        source = open_source(path, by_device=True)
-        monkeypatch.setattr("bulkcert.input.pinned.BATCH_ROWS", 1)
-        batches = annotated(source, check(source))
-        next(batches)
-        path.unlink()
-
-        assert [batch[DEVICE_SN].item() for batch in batches] == ["3"]
 
     def test_threads_and_early_close(self, written, monkeypatch):
         """Any thread may take the next batch, and closing early leaves neither threads nor open files behind."""
         frame = pl.DataFrame({"DeviceSn": [f"{n:09}" for n in range(50_000)], "CaSn": ["a"] * 50_000})
-        source = open_source(written(frame, "list.parquet"), by_device=True)
+        path = written(frame, "list.parquet")
         monkeypatch.setattr("bulkcert.input.pinned.BATCH_ROWS", 10_000)
-        batches = annotated(source, check(source))
+        pinned, checked = load(path)
+        batches = annotated(pinned, checked)
         heights = []
         for _ in range(3):
             thread = threading.Thread(target=lambda: heights.append(next(batches).height))
@@ -189,18 +180,16 @@ class TestRereading:
         batches.close()
 
         assert heights == [10_000] * 3
-        assert {source.path, source.pinned.path}.isdisjoint(_open_files())
+        assert {path, pinned.path}.isdisjoint(_open_files())
 
     def test_empty_input(self, written):
         """An input without rows is fine, and its only batch is empty and has all columns."""
         for path in (written(HEADER), written(pl.DataFrame(schema={"DeviceSn": str, "CaSn": str}), "list.parquet")):
-            source = open_source(path, by_device=True)
-            checked = check(source)
-            (batch,) = annotated(source, checked)
+            checked, found, _ = read(path)
 
             assert (checked.rows, checked.callable, dict(checked.rows_by_ca)) == (0, 0, {})
-            assert batch.columns == ["DeviceSn", "CaSn", ROW, DEVICE_SN, CA_SN, OUTCOME, MESSAGE, FIRST_ROW]
-            assert batch.height == 0
+            assert found.columns == ["DeviceSn", "CaSn", ROW, DEVICE_SN, CA_SN, OUTCOME, MESSAGE, FIRST_ROW]
+            assert found.height == 0
 
 
 def _open_files():
@@ -216,9 +205,9 @@ def test_a_signal_while_the_writer_starts(tmp_path, monkeypatch):
             super().start()
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(pinned.threading, "Thread", Signalled)
-    with pytest.raises(KeyboardInterrupt), pinned.Pinning(tmp_path / "signalled.parquet") as pinning:
-        pinning.write(pl.DataFrame({"DeviceSn": ["1"]}))
+    monkeypatch.setattr(pinning.threading, "Thread", Signalled)
+    with pytest.raises(KeyboardInterrupt), pinning.Pinning(tmp_path / "signalled.parquet") as made:
+        made.write(pl.DataFrame({"DeviceSn": ["1"]}))
     for thread in threading.enumerate():
         if thread.name == "signalled.parquet":
             thread.join(30)

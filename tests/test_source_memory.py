@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import zstandard
-from loading import annotated, check, open_source
+from loading import annotated, load
 
 ROWS = 1_000_000
 LIMIT_MB = 300
@@ -25,9 +25,8 @@ def content():
 
 def measure(path):
     """Prints rows, duplicates, and the peak of the memory in MB."""
-    source = open_source(path, by_device=True)
-    checked = check(source)
-    rows = sum(batch.height for batch in annotated(source, checked))
+    pinned, checked = load(path)
+    rows = sum(batch.height for batch in annotated(pinned, checked))
     # Not ru_maxrss: a child inherits its parent's there.
     status = Path("/proc/self/status").read_text()
     print(rows, checked.duplicates, int(status.partition("VmHWM:")[2].split()[0]) // 1024)

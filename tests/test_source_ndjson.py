@@ -1,14 +1,9 @@
 """NDJSON as input: values kept, every line accounted for, and refused where a reader could guess."""
 
 import hashlib
-import json
-from unittest.mock import patch
 
 import loading
-import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from loading import refused
 
 from bulkcert.input import CA_SN, DEVICE_SN, files
@@ -29,11 +24,6 @@ CHUNKS = (1, 40, 4 * 1024 * 1024)
 def chunk_bytes(request, monkeypatch):
     """Reads so many bytes at a time."""
     monkeypatch.setattr(files, "CHUNK_BYTES", request.param)
-
-
-def lines_of(objects):
-    """Returns objects as NDJSON."""
-    return "".join(json.dumps(fields) + "\n" for fields in objects).encode()
 
 
 def read(path, **options):
@@ -167,53 +157,3 @@ class TestReading:
         assert found[DEVICE_SN].to_list() == ["0é😀", None]
         assert [(row.row, row.line) for row in checked.first_invalid] == [(2, 4)]
         assert hashlib.sha256(content).hexdigest() == checked.sha256
-
-
-letters = st.characters(codec="utf-8", exclude_characters=".,+-")
-serials = st.one_of(
-    st.none(), st.sampled_from(["a", "b", "0a", "", " a", "a\nb", "é" * 65]), st.text(letters, max_size=4)
-)
-values = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(-(2**64), 2**64), st.floats(allow_nan=False, allow_infinity=False))
-    | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
-    max_leaves=5,
-)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    rows=st.lists(st.tuples(serials, serials), min_size=1, max_size=30),
-    ascii_only=st.booleans(),
-    chunk=st.sampled_from(CHUNKS),
-)
-def test_as_csv(tmp_path, rows, ascii_only, chunk):
-    """The same serials in NDJSON and in CSV give the same findings, row by row."""
-    frame = pl.DataFrame(rows, schema={"DeviceSn": pl.String, "CaSn": pl.String}, orient="row")
-    frame.write_csv(tmp_path / "list.csv", quote_style="non_numeric")
-    lines = (json.dumps(row, ensure_ascii=ascii_only) + "\n" for row in frame.iter_rows(named=True))
-    (tmp_path / "list.ndjson").write_text("".join(lines), newline="")
-    expected, expected_rows = read(tmp_path / "list.csv")
-    with patch.object(files, "CHUNK_BYTES", chunk):
-        checked, found = read(tmp_path / "list.ndjson")
-
-    assert found.equals(expected_rows)
-    for name in ("rows", "invalid", "duplicates", "rows_by_ca", "callable"):
-        assert getattr(checked, name) == getattr(expected, name)
-    assert [(row.row, row.column, row.value, row.reason) for row in checked.first_invalid] == [
-        (row.row, row.column, row.value, row.reason) for row in expected.first_invalid
-    ]
-    assert [row.line for row in checked.first_invalid] == [row.row for row in checked.first_invalid]
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(own=st.lists(values, min_size=1, max_size=8), chunk=st.sampled_from(CHUNKS))
-def test_any_value(tmp_path, own, chunk):
-    """Whatever stands in a further column, the file is read, and nothing of it is lost."""
-    path = tmp_path / "list.ndjson"
-    path.write_bytes(lines_of({"DeviceSn": "1", "CaSn": "a", "own": value} for value in own))
-    with patch.object(files, "CHUNK_BYTES", chunk):
-        _, found = read(path)
-
-    pairs = zip(found["own"], own, strict=True)
-    assert [json.loads(text) if text and type(value) is not str else text for text, value in pairs] == own

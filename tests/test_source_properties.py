@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from loading import FIRST_ROW, OUTCOME
 
-from bulkcert.errors import BulkcertError
 from bulkcert.input import ROW
 from bulkcert.input import files as opening
 from bulkcert.input.check import INVALID_SHOWN
@@ -50,14 +49,6 @@ def files(draw):
     return rows, text.encode(), lines[1:]
 
 
-def is_valid(serial):
-    """Returns whether a serial keeps the rules, said in plain Python."""
-    invisible = ("\x00", "\x7f", "\ufeff", "\u200b", "\u2028", "\u2029")
-    placeholder = serial.lower() in {"null", "nil", "none", "nan", "n/a", "undefined"} or serial[:1] in {"#", "="}
-    plain = serial == serial.strip() and not any(character in serial for character in invisible)
-    return 0 < len(serial.encode()) <= 128 and plain and not placeholder
-
-
 # So many bytes are read at a time, so that every way to cut a file is met.
 chunks = st.sampled_from([3, 7, 64, 4 * 1024 * 1024])
 
@@ -92,38 +83,6 @@ def test_fields_lines_and_duplicates(tmp_path, made, chunk):
         first = None if row in invalid else seen.setdefault((device, ca), row)
         expected.append(None if first == row else first)
     assert found[FIRST_ROW].to_list() == expected
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(text=st.text(st.sampled_from('a",\n\r'), max_size=40), chunk=chunks)
-def test_malformed_or_as_python_reads_it(tmp_path, text, chunk):
-    """What is not refused is read as Python's strict CSV reader reads it; what that refuses is refused."""
-    path = tmp_path / "list.csv"
-    path.write_bytes(f"DeviceSn,CaSn\n{text}".encode())
-    try:
-        expected = [row for row in csv.reader(io.StringIO(text, newline="\n"), strict=True) if row]
-    except csv.Error:
-        expected = None
-    try:
-        _, found = read(path, chunk)
-    except BulkcertError:
-        return
-
-    fields = [[field or "" for field in row] for row in found.select("DeviceSn", "CaSn").rows()]
-    assert fields == expected
-
-
-@given(serial=st.text(letters, min_size=1, max_size=70))
-def test_validity(tmp_path_factory, serial):
-    """A serial is valid just where plain Python says so; other invisible characters may be refused besides."""
-    path = tmp_path_factory.mktemp("validity") / "list.csv"
-    pl.DataFrame({"DeviceSn": [serial], "CaSn": ["ca"]}).write_csv(path, quote_style="always")
-    checked, _ = read(path)
-
-    if not serial.startswith("#"):  # errors of spreadsheets begin so, other serials may
-        assert checked.callable <= is_valid(serial)
-    if serial.isprintable() and is_valid(serial):
-        assert checked.callable == 1
 
 
 def test_as_other_readers_find_it():
