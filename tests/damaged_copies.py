@@ -6,6 +6,7 @@ from itertools import count
 from unittest.mock import patch
 
 import polars as pl
+from stored import CALLER
 
 from bulkcert.input import annotated
 from bulkcert.output.evidence import prove
@@ -18,7 +19,6 @@ from bulkcert.store.schema import Asked
 from bulkcert.store.store import Store
 
 ROWS = 120
-CALLER = {"pid": 1, "host": "h", "user": "u", "version": "1", "access_key_id": "k", "credentials": "c"}
 COLUMNS = {"columns": ("DeviceSn", "CaSn"), "device_column": "DeviceSn", "ca_column": "CaSn", "version": "1"}
 
 

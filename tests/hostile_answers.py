@@ -49,7 +49,6 @@ from bulkcert.service.codes import RULES, Verdict, rule_for
 
 CODES = {verdict: [r.code.replace("*", "X") for r in RULES if r.verdict is verdict] for verdict in Verdict}
 CODES[Verdict.UNRECOGNIZED] = ["Strange", "client.Timeout", "\x1b[31mRed", "x" * 5000, "成功", "succeeded"]
-MAYBE = "SELECT row FROM certificate WHERE changed"
 ENDINGS = {0, 1, 3, 69, 77, 78}
 """What a session may exit with here."""
 

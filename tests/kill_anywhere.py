@@ -18,9 +18,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from blows import ENDED, PATIENCE_S, begin, strike, wait_at_most, wait_until_over
+from blows import PATIENCE_S, begin, strike, wait_at_most, wait_until_over
 from kill_readers import kill_at_rest, kill_next_to
-from killed_run import Arrivals, Figures, Trial, Violation, fresh, must, part_of, serials_of, showing, states_of
+from killed_run import Arrivals, Figures, Trial, Violation, fresh, must, must_be_ended_by, part_of, serials_of, showing
 from program import emulator
 
 from bulkcert.service.actions import ACTIONS
@@ -93,8 +93,7 @@ def kill_until_through(trial, stage, arrivals, left, figures, *, traced, loading
             return kills
         if child.returncode == 1 and trial.is_late(stage):
             continue
-        ends = child.returncode if child.returncode > 0 else -9 if blow else 0
-        must(blow and (ends == -9 or ends in ENDED) and b"Traceback" not in said, what)
+        must_be_ended_by(child, blow, said, what)
         kills += 1
         figures.kills[phase] += 1
         figures.blows[blow] += 1
@@ -106,7 +105,7 @@ def kill_until_through(trial, stage, arrivals, left, figures, *, traced, loading
 def attempt(trial, arrivals, left, figures, **how):
     """Does a whole trial with so many kills at most; returns how many that were."""
     trial.prepare()
-    before = states_of(trial.running)
+    before = trial.running.all_states()
     kills = kill_until_through(trial, "run", arrivals, min(3, left), figures, **how)
     if not trial.is_left and kills < left:
         kills += kill_at_rest(trial, min(2, left - kills), figures, **how)
@@ -114,14 +113,10 @@ def attempt(trial, arrivals, left, figures, **how):
         kills += kill_until_through(trial, "verify", arrivals, min(2, left - kills), figures, **how)
     if trial.action.inverse is not None:
         kills += kill_until_through(trial, "undo", arrivals, min(3, left - kills), figures, **how)
-        must(states_of(trial.running) == before, "after the undo not every certificate is as it was")
+        must(trial.running.all_states() == before, "after the undo not every certificate is as it was")
         kills += kill_at_rest(trial, min(2, left - kills), figures, **how)
         kills += kill_until_through(trial, "redo", arrivals, min(3, left - kills), figures, **how)
-    figures.runs += 1
-    figures.rows += len(trial.certificates)
-    figures.calls += trial.calls_of.total()
-    figures.repeated += sum(sessions > 1 for sessions in trial.sessions_of.values())
-    figures.most = max(figures.most, *trial.calls_of.values())
+    figures.add(trial)
     return kills
 
 

@@ -15,9 +15,9 @@ from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
-from blows import ENDED, PATIENCE_S, begin, strike, wait_at_most, wait_until_over
+from blows import PATIENCE_S, begin, strike, wait_at_most, wait_until_over
 from forked import FLEET, Forked
-from killed_run import Arrivals, Figures, Trial, must, serials_of, showing, states_of
+from killed_run import Arrivals, Figures, Trial, must, must_be_ended_by, serials_of, showing
 from program import emulator, free_port, start
 
 from bulkcert.service.actions import ACTIONS
@@ -137,7 +137,6 @@ def kill_until_through(trial, stage, arrivals, left, figures):
         figures.sessions += 1
         phase, calls = trial.phase(stage, began, session), arrivals.new()
         trial.take_stock(stage, calls, known)
-        ends = session.returncode if session.returncode > 0 else -9 if blow else 0
         what = f"{stage}: {command[0]} ended with {session.returncode} by {blow or 'itself'}: {said.decode()}"
         if trial.has_begun(session):
             newest = status_of(trial.files).session
@@ -146,7 +145,7 @@ def kill_until_through(trial, stage, arrivals, left, figures):
         if session.returncode == 0 or (is_over and session.returncode == 1):
             trial.prove(stage)
             return kills
-        must(blow and (ends == -9 or ends in ENDED) and b"Traceback" not in said, what)
+        must_be_ended_by(session, blow, said, what)
         kills += 1
         figures.kills[f"coordinator, {phase}"] += 1
         figures.blows[f"{blow} at a coordinator"] += 1
@@ -166,20 +165,16 @@ def torment(kills, rows, seed, figures):
                 certificates = serials_of("inactivate-device", rows, f"{figures.runs:03d}")
                 trial = ClusterTrial(open_, running, Path(place), "inactivate-device", certificates, chance)
                 trial.prepare()
-                before = states_of(running)
+                before = running.all_states()
                 for stage in ("run", "undo", "redo"):
                     if killed >= kills:
                         break
                     killed += kill_until_through(trial, stage, arrivals, min(6, kills - killed), figures)
-                    is_undone = stage != "undo" or states_of(running) == before
+                    is_undone = stage != "undo" or running.all_states() == before
                     must(is_undone, "after the undo not every certificate is as it was")
                 said = "".join(trial.said(number).read_text() for number in LANES)
                 must("Traceback" not in said, said)
-            figures.runs += 1
-            figures.rows += rows
-            figures.calls += trial.calls_of.total()
-            figures.repeated += sum(sessions > 1 for sessions in trial.sessions_of.values())
-            figures.most = max(figures.most, *trial.calls_of.values())
+            figures.add(trial)
 
 
 def main():

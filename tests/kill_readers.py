@@ -10,7 +10,7 @@ import signal
 from contextlib import suppress
 
 from blows import ENDED, PATIENCE_S, begin, strike, wait_at_most
-from killed_run import must
+from killed_run import must, must_be_ended_by
 from program import INSTANCE, UNHURRIED, start
 
 from bulkcert.store.database import reading
@@ -124,8 +124,7 @@ def kill_at_rest(trial, left, figures, **how):
         if child.returncode == 0 or (words[0] == "status" and child.returncode == 1):
             must(not left_of(trial, words), f"{left_of(trial, words)} stay after {what}")
             return kills
-        ends = child.returncode if child.returncode > 0 else -9 if blow else 0
-        must(blow and (ends == -9 or ends in ENDED) and b"Traceback" not in said, what)
+        must_be_ended_by(child, blow, said, what)
         kills += 1
         figures.kills[f"at rest: {name}"] += 1
         figures.blows[blow] += 1

@@ -10,6 +10,7 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from blows import ENDED
 from program import INSTANCE, UNHURRIED, read_results, summary_of
 
 from bulkcert.service.actions import ACTIONS
@@ -39,6 +40,12 @@ def must(condition, finding):
         raise Violation(finding)
 
 
+def must_be_ended_by(child, blow, said, what):
+    """Proves that a command which has not come to its end was ended by a blow, in order."""
+    ends = child.returncode if child.returncode > 0 else -9 if blow else 0
+    must(blow and (ends == -9 or ends in ENDED) and b"Traceback" not in said, what)
+
+
 @dataclass
 class Figures:
     """What was seen over all runs of a case."""
@@ -57,6 +64,14 @@ class Figures:
     """Calls of a session over lanes for a row that it had called."""
     kills: Counter = field(default_factory=Counter)
     blows: Counter = field(default_factory=Counter)
+
+    def add(self, trial):
+        """Adds what a trial came to, of all its stages."""
+        self.runs += 1
+        self.rows += len(trial.certificates)
+        self.calls += trial.calls_of.total()
+        self.repeated += sum(sessions > 1 for sessions in trial.sessions_of.values())
+        self.most = max(self.most, *trial.calls_of.values())
 
 
 @contextmanager
@@ -198,7 +213,7 @@ class Trial:
         if stage == "undo":
             return every - set(self.read(queries.changed, self.action.desired_status.value, 1, rows))
         if stage == "verify":
-            states, other = states_of(self.running), CODES[self.action.before]
+            states, other = self.running.all_states(), CODES[self.action.before]
             return {row for row in every if states.get(self.certificates[row - 1]) != other}
         if self.read(queries.preflight_at) is None:
             return set()
@@ -272,11 +287,6 @@ class Trial:
         ends = status_of(self.files).exit_status
         must(ends == (stage == "undo" and Outcome.UNDONE in counted), f"{stage}: status ends with {ends}")
         return sum("an attempt whose answer was lost" in row["message"] for row in rows)
-
-
-def states_of(service):
-    """Returns every certificate there is, with its status."""
-    return service.all_states()
 
 
 def part_of(path):

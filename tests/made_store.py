@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 import msgspec
 import polars as pl
 
+from bulkcert.engine.figures import Stats
 from bulkcert.input import annotated
 from bulkcert.output.evidence import serials_in
 from bulkcert.output.files import sha256_of
@@ -64,21 +65,11 @@ def session(kind="run", *, after_ms=0, ended=0, figures=None, options=None, **co
 
 def stats(**figures):
     """Returns live figures, all nothing but those that are given."""
-    none = dict.fromkeys(("rows", "done", "to_call", "done_now", "calls", "peak_window", "in_flight", "pages"), 0)
-    none |= dict.fromkeys(("reads", "retries", "throttles", "outages", "scans"), 0)
-    none |= dict.fromkeys(("rate", "achieved_rate", "paused_s", "outage_s", "latency_sum_s", "elapsed_s"), 0.0)
-    none |= dict.fromkeys(("waiting_for", "last_error", "throttle_code", "unread_because", "stop"), "")
-    none |= {
-        "phase": "calling",
-        "outcomes": {},
-        "outcomes_now": {},
-        "limit": 494.0,
-        "factor": 1.0,
-        "lanes": [],
-        "caps": {},
+    given = {"phase": "calling", "limit": 494.0, "factor": 1.0, "left_s": None, "stop_status": None, **figures}
+    none = {
+        each.name: each.type() for each in msgspec.structs.fields(Stats) if each.required and each.name not in given
     }
-    none |= {"reading": False, "codes": {}, "latency_counts": [0] * 13, "left_s": None, "errors": []}
-    return none | {"retry_after_s": 0.0, "stop_status": None} | figures
+    return none | given
 
 
 def made_run(parent, rows=("succeeded",), sessions=None, *, name="results.csv", state_dir=None, **asked):

@@ -81,12 +81,3 @@ class Place:
     def told(self, status=None):
         """Returns what ``status --json`` prints; this process is another one than the run's."""
         return json.loads(msgspec.json.encode(shown(status or status_of(self.run))))
-
-    @property
-    def files(self):
-        """Names in the directory and in the folder of the run, with when each was changed."""
-        found = {}
-        for path in (*self.directory.iterdir(), *(self.run.folder.iterdir() if self.run.folder.exists() else ())):
-            with suppress(FileNotFoundError):  # what is made is renamed
-                found[path.name] = path.stat().st_mtime_ns
-        return found

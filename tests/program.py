@@ -63,6 +63,11 @@ class Finished:
     stdout: str
     stderr: str
 
+    @property
+    def said(self):
+        """What it said on stderr, on one line."""
+        return " ".join(self.stderr.split())
+
     def ended(self, status):
         """Returns itself if it ended with a status and without a traceback; else the test fails, with all it said."""
         assert self.status == status, f"status {self.status}, not {status}\n{self.stdout}\n{self.stderr}"

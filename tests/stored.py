@@ -11,9 +11,13 @@ from bulkcert.engine.figures import Stats
 from bulkcert.store import queries
 from bulkcert.store.database import reading
 from bulkcert.store.paths import RunFiles
+from bulkcert.store.schema import Asked
 from bulkcert.store.status import status_of
 
 NEWEST = "WHERE id = (SELECT MAX(id) FROM session)"
+ASKED = Asked("r", "inactivate-device", "i", "e", 10, "0", "0", "0", ("l",), "r", "d", ("CaSn",), None, "CaSn", "1")
+CALLER = {"pid": 1, "host": "h", "user": "u", "version": "1", "access_key_id": "k", "credentials": "c"}
+"""What a run is of, and who calls, where nothing depends on it."""
 
 
 def status(results):
@@ -45,6 +49,14 @@ def change(results, statement, *values):
         tally(db)
         db.execute("COMMIT")
         db.execute("PRAGMA journal_mode = DELETE")
+
+
+def killed(store):
+    """Ends the session of an open store as a kill does: its files stay as they are."""
+    files = {path: path.read_bytes() for path in (store.path, Path(f"{store.path}-wal"))}
+    store.close()
+    for path, content in files.items():
+        path.write_bytes(content)
 
 
 def kill(results):

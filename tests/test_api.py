@@ -17,7 +17,6 @@ from program import (
     INSTANCE,
     KEY_ID,
     SECRET,
-    emulator,
     environment,
     here,
     outcomes,
@@ -35,12 +34,6 @@ OF_LINES = {"timestamp", "level", "message"}
 """What the formatter of lines adds."""
 
 KEY = Credentials(KEY_ID, SECRET)
-
-
-@pytest.fixture(scope="module")
-def service():
-    with emulator() as running:
-        yield running
 
 
 @pytest.fixture
@@ -143,7 +136,7 @@ import bulkcert
 
 def run(**options):
     where = dict(endpoint="{service.url}", instance="{INSTANCE}", results=Path("{job().results}"))
-    job = bulkcert.Job("inactivate-device", "{tmp_path / "devices.csv"}", rate=10, **where, **options)
+    job = bulkcert.Job("inactivate-device", "{tmp_path / "devices.csv"}", rate=4, **where, **options)
     return asyncio.run(bulkcert.run(job))
 
 thread = threading.Thread(target=run, kwargs=dict(limit_rows=1))

@@ -3,17 +3,11 @@
 import json
 
 import pytest
-from program import INSTANCE, UNHURRIED, emulator, here, summary_of, write_devices
+from program import INSTANCE, UNHURRIED, here, summary_of, write_devices
 
 CHANGE = {"ticket": "CHG-4711", "reason": "a key has leaked", "approved_by": "alice"}
 KEPT = CHANGE | {"plan": None}
 GIVEN = ("--ticket", CHANGE["ticket"], "--reason", CHANGE["reason"], "--approved-by", CHANGE["approved_by"])
-
-
-@pytest.fixture(scope="module")
-def service():
-    with emulator() as running:
-        yield running
 
 
 @pytest.fixture

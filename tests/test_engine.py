@@ -424,13 +424,6 @@ async def test_unregistered_rows_are_no_errors_of_the_run(tmp_path):
     assert (ran.stopped, Counter(ran.outcomes.values())) == (None, {Outcome.NOT_REGISTERED: 200})
 
 
-async def test_rows_are_limited(tmp_path):
-    """So many rows are called in a session, and the next session goes on with those behind them."""
-    sessions = [await run(tmp_path, 10, lambda *_: DONE, limit_rows=4) for _ in range(3)]
-
-    assert [sorted(ran.service.attempts) for ran in sessions] == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10]]
-
-
 async def test_store_that_fails_stops_the_run(tmp_path, monkeypatch):
     """When nothing can be written any more the run stops; what was synced is not called again, everything else is."""
     keep, groups = Store.keep, []

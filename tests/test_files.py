@@ -9,22 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from program import INSTANCE, here, start, write_devices
+from program import INSTANCE, here, write_devices
 
 from bulkcert.output.files import cannot_write, read_regular, whole, write_whole
-
-SECONDS = 30
-"""What waits for a planted FIFO waits for ever."""
-
-
-def ends(kind, command, status=0):
-    """Runs a command to its end and returns what it said; what it waits for longer, as for a FIFO, will never come."""
-    if kind != "fifo":
-        return here(*command).ended(status).stderr
-    with start(*command) as child:
-        said = child.communicate(timeout=SECONDS)[1].decode()
-    assert child.returncode == status, said
-    return said
 
 
 def plant(kind, path, victim):

@@ -157,7 +157,11 @@ def test_errors(tmp_path, service):
     assert unheard.count("unheard-of") == 1, "with several pages in flight, too"
     take(service, file, instance="post-cn-none").ended(78)
     take(service, file, "--attempts", "1", endpoint="http://127.0.0.1:9").ended(69)
-    take(service, tmp_path / "no" / "out.csv").ended(73)
+    assert "Create the directory" in take(service, tmp_path / "no" / "out.csv").ended(73).stderr
+    (tmp_path / "d.csv").mkdir()
+    taken = take(service, tmp_path / "d.csv").ended(73).stderr
+    assert "d.csv is a directory" in taken
+    assert "--overwrite" not in taken
     take(service, tmp_path, "--overwrite").ended(2)
     for wrong in (("--expires-before", "soon"), ("--cas", *known), ("--ca-sn", ""), ("-o", "out.txt")):
         assert "No calls were made" in take(service, file, *wrong).ended(2).stderr
@@ -167,7 +171,7 @@ def test_errors(tmp_path, service):
     denied = take(service, file).ended(77).stderr
     assert "Grant mq:ListDeviceCertificate and mq:MqttInstanceAccess" in denied
 
-    assert left(tmp_path) == ["there.csv"]
+    assert left(tmp_path) == ["d.csv", "there.csv"]
     assert there.read_text() == "mine\n"
     assert KEY_ID not in denied
 
@@ -213,17 +217,6 @@ def test_results_of_a_run_are_never_replaced(service, tmp_path, written):
     assert f"{results.name} is the results of a run: {results}.run is its folder" in refused.stderr
     assert "--overwrite" not in refused.stderr
     assert results.exists() == written
-
-
-def test_advice_fits_the_obstacle(service, tmp_path):
-    """A directory that is missing is to be created; one that stands there cannot be overwritten."""
-    (tmp_path / "d.csv").mkdir()
-
-    missing, taken = (take(service, path).ended(73) for path in (tmp_path / "no/x.csv", tmp_path / "d.csv"))
-
-    assert "Create the directory" in missing.stderr
-    assert "d.csv is a directory" in taken.stderr
-    assert "--overwrite" not in taken.stderr
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,7 @@ def test_a_job_file_without_a_job_is_a_profile(tmp_path, service):
     assert "MqttInstanceNotFound" in here("doctor", "--instance", "another", env=env).ended(78).stdout
 
 
-def test_every_path_counts_from_the_job_file():
+def test_every_path_counts_from_the_job_file(tmp_path):
     """What is a path of any command is one in a job file: it starts there, and has no control characters."""
     paths = {
         argument.name.removeprefix("--")
@@ -223,10 +223,5 @@ def test_every_path_counts_from_the_job_file():
     }
 
     assert paths == PATHS
-
-
-def test_a_path_without_control_characters(tmp_path):
-    """The same holds for commands that are about no run."""
     (tmp_path / "job.toml").write_text('directory = "new\\u0000"')
-
     assert "control character" in here("runs", "--job", tmp_path / "job.toml").ended(2).stderr

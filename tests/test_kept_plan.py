@@ -6,19 +6,13 @@ import shutil
 import subprocess
 
 import pytest
-from program import INSTANCE, UNHURRIED, emulator, here, outcomes, summary_of, write_devices
+from program import INSTANCE, UNHURRIED, here, outcomes, summary_of, write_devices
 
 from bulkcert.service.operations import OPERATIONS
 from bulkcert.store.paths import RunFiles
 
 CHANGING = {name for name in OPERATIONS if not name.startswith(("Get", "List"))}
 signing = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen (openssh-client) is not installed")
-
-
-@pytest.fixture(scope="module")
-def service():
-    with emulator() as running:
-        yield running
 
 
 class Planned:

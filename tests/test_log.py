@@ -179,14 +179,14 @@ def test_log_file(service, tmp_path):
     """It has every event, errors too, while stderr is for people, however quiet; a later start adds to it."""
     devices, file = listed(tmp_path, service, 20), tmp_path / "bulkcert.log"
     command = ("run", "inactivate-device", devices, *service.looking, "--log-file", file)
-    said = bulkcert(*command, "-q").ended(0).stderr
+    said = here(*command, "-q").ended(0).stderr
     assert said == ""
     first = events(file.read_text())
     assert [line["event"] for line in first] == ["run_started", "preflight_finished", "progress", "run_finished"]
     assert {line["level"] for line in first} == {"INFO"}
 
     missing = ("run", "inactivate-device", tmp_path / "no.csv", *service.looking, "--log-file", file)
-    said = bulkcert(*missing).ended(66).stderr
+    said = here(*missing).ended(66).stderr
     added = events(file.read_text())[len(first) :]
     assert said.startswith("error: ")
     assert [(line["event"], line["exit_status"]) for line in added] == [("error", 66)]
@@ -198,14 +198,14 @@ def test_log_file_next_to_what_people_read(service, tmp_path):
     file, protect = tmp_path / "bulkcert.log", tmp_path / "keep.txt"
     protect.write_text("UNHEARD-OF-1\n")
     command = ("run", "inactivate-device", tmp_path / "in.csv", *service.where, "--log-file", file, "-v")
-    said = bulkcert(*command, "--protect", protect).ended(1).stderr
+    said = here(*command, "--protect", protect).ended(1).stderr
     lines = events(file.read_text())
     assert {"api_error", "warning"} <= {line["event"] for line in lines}
     assert said.count("warning: ") == said.count("NOT protected") == 1
     assert "FindDeviceBySnError" in said
 
     file.unlink()
-    said = bulkcert(*command, "--overwrite", *JSON).ended(1).stderr
+    said = here(*command, "--overwrite", *JSON).ended(1).stderr
     assert said == file.read_text()
 
 

@@ -5,7 +5,6 @@ import signal
 import stat
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 from program import INSTANCE, PATIENCE_S, emulator, here, outcomes, start, summary_of, wait_for, write_devices
@@ -15,7 +14,6 @@ from bulkcert.commands import run
 from bulkcert.errors import SignalError
 from bulkcert.telemetry import metrics
 
-JOBS = Path(__file__).parent.parent / "jobs"
 LABELS = {"action": "inactivate-device", "mqtt_instance": INSTANCE, "job_name": "", "rehearsal": "false"}
 
 

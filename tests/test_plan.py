@@ -223,7 +223,7 @@ def test_what_was_not_counted_makes_a_lower_bound(counts, because, hit):
 
 def test_cas_are_counted_up_to_so_many_pages(large, tmp_path, monkeypatch):
     """What is beyond a number of pages is no part of the number, which says so; a CA that was counted stays exact."""
-    monkeypatch.setattr(counting.count_devices, "__defaults__", (60,))
+    monkeypatch.setattr(counting, "MOST_PAGES", 60)
     running, _, _ = large
     path = tmp_path / "cas.csv"
     path.write_text("CaSn\n00other\n00large\n")

@@ -7,12 +7,7 @@ import pytest
 from program import INSTANCE, emulator, here, outcomes, read_results, start, summary_of, wait_for, write_devices
 from stored import change, kill
 
-BY_CA, LIST_CAS, GET, CALL = (
-    "ListDeviceCertificateByCaSn",
-    "ListCaCertificate",
-    "GetDeviceCertificate",
-    "InactivateDeviceCertificate",
-)
+BY_CA, LIST_CAS, CALL = "ListDeviceCertificateByCaSn", "ListCaCertificate", "InactivateDeviceCertificate"
 ACTIVE, INACTIVE, MISSING = MIXED = ("active", "inactive", "not_registered")
 STATUS = {ACTIVE: "1", INACTIVE: "0"}
 

@@ -69,11 +69,12 @@ def test_folders_of_other_results_of_the_same_name(tmp_path, place):
 
 
 def test_no_such_directory(tmp_path, place):
-    """73: it is not made; nothing is called, nothing is left."""
+    """73: it is not made; nothing is called, nothing is left, and the option that named it is named."""
     (tmp_path / "state").rmdir()
     refused = place.run().ended(73)
 
     assert "cannot write state/r.csv.run: No such file or directory" in refused.stderr
+    assert "Create the directory, or name another directory with --state-dir." in refused.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["d.csv"]
 
 

@@ -230,15 +230,6 @@ def shown_of(files):
     return json.loads(here("status", "--json", files.results).stdout)
 
 
-def test_an_undone_run_in_full(tmp_path):
-    """The rows that were changed back are counted for programs as well, and both sessions' calls are told."""
-    files = made_run(tmp_path, ["undone", "undone", row(claimed_by=2, sent=True)], [ENDED, UNDO])
-    told = shown_of(files)
-
-    assert (told["undone"], told["maybe_undone"], told["kind"]) == (2, 1, "undo")
-    assert told["outcomes"] == {"succeeded": 1, "undone": 2}
-
-
 @pytest.mark.parametrize("kind", ["run", "undo", "verify"])
 def test_while_it_is_running(tmp_path, kind):
     """While a process holds the run its newest figures are told, with the kind of its session; the exit status is 0."""
@@ -358,15 +349,6 @@ def test_no_run(tmp_path):
     assert "Runs there: other.csv." in refused.stderr
     assert refused.stdout == ""
     here("status").ended(2)
-
-
-@pytest.mark.parametrize("content", [b"no store\n" * 999, b"", b"SQLite format 3\0" + bytes(9000)])
-def test_a_damaged_store(tmp_path, content):
-    """A store that is damaged, foreign or empty is told in words (66)."""
-    files = made_run(tmp_path)
-    files.store.write_bytes(content)
-
-    assert "error: " in here("status", files.results).ended(66).stderr
 
 
 def test_it_writes_nothing(tmp_path):

@@ -1,12 +1,13 @@
 """The store of a run: its lock, its groups, its readers, its undo, and what is wrong with a file."""
 
 import os
+import random
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
@@ -14,18 +15,16 @@ from unittest.mock import Mock
 import anyio
 import msgspec
 import pytest
-from made_store import made_run
-from stored import change
+from made_store import made_run, row
+from stored import ASKED, CALLER, change, killed
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.store import database, lock, queries
-from bulkcert.store.outcome import Outcome, Record
-from bulkcert.store.schema import Asked
+from bulkcert.store.database import make_tables
+from bulkcert.store.outcome import NEVER_CALLED, Outcome, Record
 from bulkcert.store.status import status_of
 from bulkcert.store.store import SYNC_AFTER_ROWS, Store
 
-ASKED = Asked("r", "inactivate-device", "i", "e", 10, "0", "0", "0", ("l",), "r", "d", ("CaSn",), None, "CaSn", "1")
-CALLER = {"pid": 1, "host": "h", "user": "u", "version": "1", "access_key_id": "k", "credentials": "c"}
 ROWS = 10
 WRITER = """
 import sys
@@ -85,15 +84,6 @@ def ended(store):
     """Ends a session in order."""
     store.end(0)
     store.close()
-
-
-def killed(store):
-    """Ends a session as a kill does: its files stay as they are."""
-    log = Path(f"{store.path}-wal")
-    files = {path: path.read_bytes() for path in (store.path, log)}
-    store.close()
-    for path, content in files.items():
-        path.write_bytes(content)
 
 
 def record(row, outcome=Outcome.SUCCEEDED, *, changed=None, **more):
@@ -167,6 +157,16 @@ def test_a_lock_whose_file_is_gone_is_not_taken(tmp_path, monkeypatch):
     monkeypatch.setattr(lock.fcntl, "fcntl", removed)
     with pytest.raises(BulkcertError, match="just removed"):
         lock.take(path)
+
+
+def test_a_link_is_no_store(tmp_path, path):
+    """A store is a file of its own: another one that a link leads to is neither read nor written."""
+    run_with(path, record(1))
+    link = tmp_path / "link.sqlite"
+    link.symlink_to(path)
+    for opens in (Store, partial(asked, question=queries.sessions)):
+        with pytest.raises(BulkcertError, match="not a regular file"):
+            opens(link)
 
 
 def test_a_store_that_is_not_there(tmp_path):
@@ -414,34 +414,54 @@ def test_a_row_that_is_protected_later(path, case):
     assert asked(path, queries.counts, 1).to_call == 0
 
 
+NEWEST = [None, *(outcome.value for outcome in Outcome if outcome not in NEVER_CALLED)]
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_counts(seed):
+    """However rows were left out, called, taken up again or protected since, the counts are exact."""
+    chance, rows = random.Random(seed), seed
+    with closing(sqlite3.connect(":memory:")) as db:
+        make_tables(db)
+        for row in (row for row in range(1, rows + 1) if chance.random() < 0.8):
+            never = chance.choice([None] * 4 + [outcome.value for outcome in NEVER_CALLED])
+            known = (row, never, chance.choice(NEWEST), chance.random() < 0.3, chance.choice([0, 1, 2]))
+            db.execute("INSERT INTO certificate (row, never, newest, again, attempts) VALUES (?, ?, ?, ?, ?)", known)
+        found = db.execute("SELECT outcome, never, newest, again FROM certificate").fetchall()
+        outcomes, to_call = queries.counts(db, rows).outcomes, queries.counts(db, rows).to_call
+
+    for outcome in set(Outcome) - {Outcome.NOT_ATTEMPTED}:
+        assert outcomes[outcome] == sum(name == outcome for name, *_ in found)
+    assert outcomes.total() == rows
+    assert list(outcomes) == [outcome for outcome in Outcome if outcome in outcomes]
+    assert to_call == rows - sum(bool(never or (newest and not again)) for _, never, newest, again in found)
+
+
+def test_an_outcome_that_nobody_has_written():
+    """What is no outcome is damage, and counts as nothing."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        make_tables(db)
+        db.execute("INSERT INTO certificate (row, newest) VALUES (1, 'succeeded'), (2, 'sUcceeded')")
+        with pytest.raises(sqlite3.DatabaseError):
+            queries.counts(db, 2)
+
+
 # What is wrong with a file.
 
 
+def refused(path, why):
+    """Confirms that a store is refused in words, with a way on: to who reads, and to who would write."""
+    for opens, status in ((partial(asked, question=queries.sessions), 66), (Store, 73)):
+        with pytest.raises(BulkcertError, match=why) as said:
+            opens(path)
+        assert said.value.status == status
+        assert said.value.advice
+
+
 @pytest.fixture
-def full(path):
+def full(tmp_path):
     """Returns a store with what a run leaves, in many pages."""
-    store = session(path)
-    store.keep([record(row, message="m" * 200) for row in range(1, 600)])
-    ended(store)
-    return path
-
-
-def use(path):
-    """Opens a store and asks it everything, as its writer and as a reader."""
-    with database.reading(path) as db:
-        every(db)
-    store = session(path)
-    store.read(every)
-    store.close()
-
-
-def every(db):
-    """Asks a store everything but what was asked for."""
-    queries.sessions(db)
-    queries.counts(db, 2000)
-    queries.earlier(db, 1, 2000)
-    queries.window(db, 1, 2000)
-    queries.changed(db, "inactive", 1, 2000)
+    return made_run(tmp_path, [row("failed", message="m" * 200)] * 600).store
 
 
 def test_a_store_that_is_empty(full):
@@ -449,7 +469,7 @@ def test_a_store_that_is_empty(full):
     for length in (0, 1):
         full.write_bytes(full.read_bytes()[:length])
         with pytest.raises(FileNotFoundError):
-            use(full)
+            asked(full, queries.sessions)
         store = Store(full)
         assert store.is_new
         store.close()
@@ -458,43 +478,18 @@ def test_a_store_that_is_empty(full):
 @pytest.mark.parametrize("length", [50, 100, 4096, 5000, -4096, -1])
 def test_a_store_that_was_cut(full, length):
     """It is refused in words, with a way on."""
-    content = full.read_bytes()
-    full.write_bytes(content[:length])
-    with pytest.raises(BulkcertError, match=r"damaged|not a store of this version|does not read") as refused:
-        use(full)
-    assert refused.value.advice
-
-
-@pytest.mark.parametrize("after_kill", [False, True])
-def test_flipped_bytes(full, after_kill):
-    """Wherever bytes are flipped: the store is refused in words, or still makes sense; never a traceback."""
-    content = full.read_bytes()
-    refused = 0
-    # The first page has the tables' own texts, which SQLite quotes.
-    places = (*range(0, 4096, 101), *range(4096, len(content), len(content) // 40))
-    for place in places:
-        flipped = bytearray(content)
-        flipped[place : place + 8] = bytes(255 - byte for byte in flipped[place : place + 8])
-        for end in ("-wal", "-shm", "-journal"):
-            Path(f"{full}{end}").unlink(missing_ok=True)
-        full.write_bytes(flipped)
-        if after_kill:
-            Path(f"{full}-wal").touch()
-        with suppress(BulkcertError):
-            refused += 1
-            use(full)
-            refused -= 1
-    assert refused > 5
+    full.write_bytes(full.read_bytes()[:length])
+    refused(full, r"damaged|not a store of this version|does not read")
 
 
 def test_own_text_that_is_no_text(full):
     """A store whose tables' own texts are damaged is refused and closed: whoever comes next need not wait for it."""
     content = full.read_bytes()
     full.write_bytes(content.replace(b"exit_status, stopped,", b"exit_status, \xfftopped,"))
-    with pytest.raises(BulkcertError, match="damaged") as refused:
-        use(full)
+    with pytest.raises(BulkcertError, match="damaged") as said:
+        Store(full)
     assert str(full) not in map(os.path.realpath, Path("/proc/self/fd").iterdir())
-    assert refused.value.advice  # and while somebody holds the error, which holds all that was there
+    assert said.value.advice  # and while somebody holds the error, which holds all that was there
 
 
 @pytest.mark.parametrize(
@@ -528,10 +523,8 @@ def test_a_log_that_is_lost(path, empty):
     Path(f"{path}-wal").unlink()
     if empty:
         Path(f"{path}-wal").touch()
-    for opens, status in ((partial(changed, path), ExitStatus.INPUT_UNREADABLE), (partial(Store, path), 73)) * 2:
-        with pytest.raises(BulkcertError, match=r"store\.sqlite-wal, which belongs to it, is missing") as refused:
-            opens()
-        assert refused.value.status == status
+    for _ in range(2):
+        refused(path, r"store\.sqlite-wal, which belongs to it, is missing")
 
 
 @pytest.mark.parametrize("fails", ["opening", "closing"])
@@ -574,18 +567,14 @@ def test_another_version(path):
     db = sqlite3.connect(path)
     db.execute("PRAGMA user_version = 2")
     db.close()
-    for opens, status in ((partial(changed, path), ExitStatus.INPUT_UNREADABLE), (partial(Store, path), 73)):
-        with pytest.raises(BulkcertError, match="not a store of this version") as refused:
-            opens()
-        assert refused.value.status == status
+    refused(path, "not a store of this version")
 
 
 def test_something_else(tmp_path):
     """A file that is no database is told as such."""
     path = tmp_path / "s"
     path.write_text("row,outcome\n" * 1000)
-    with pytest.raises(BulkcertError, match="no store of bulkcert"):
-        changed(path)
+    refused(path, "no store of bulkcert")
 
 
 HALF_DONE = """

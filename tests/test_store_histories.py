@@ -13,6 +13,7 @@ from typing import get_args
 
 import msgspec
 import pytest
+from stored import ASKED, CALLER, killed
 
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.certificates import Status
@@ -20,14 +21,11 @@ from bulkcert.store import queries, read_states
 from bulkcert.store.database import reading
 from bulkcert.store.evidence import confirm_mirrors, confirm_whole, proved
 from bulkcert.store.outcome import DESIRED, Outcome, Record, Retried
-from bulkcert.store.schema import Asked
 from bulkcert.store.store import Store
 
 RETRIED = [Outcome(name) for name in get_args(Retried) if name != "drifted"]
 FIRST = int(os.environ.get("BULKCERT_SEED", "1"))
 HISTORIES = int(os.environ.get("BULKCERT_HISTORIES", "100"))
-ASKED = Asked("r", "inactivate-device", "i", "e", 1, "0", "0", "0", ("l",), "r", "d", ("CaSn",), None, "CaSn", "1")
-CALLER = {"pid": 1, "host": "h", "user": "u", "version": "1", "access_key_id": "k", "credentials": "c"}
 OPEN = (None, Outcome.NOT_ATTEMPTED)
 
 
@@ -129,10 +127,7 @@ class History:
         try:
             {"run": self.run, "verify": self.verify, "undo": self.undo}[kind]()
         except Killed:
-            files = {path: path.read_bytes() for path in (self.path, Path(f"{self.path}-wal"))}
-            self.store.close()
-            for path, content in files.items():
-                path.write_bytes(content)
+            killed(self.store)
         else:
             self.store.end(0)
             self.store.close()

@@ -5,7 +5,6 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from killed_run import states_of
 from program import (
     INSTANCE,
     UNHURRIED,
@@ -108,12 +107,12 @@ def test_undo_of_cas(place):
     devices = write_devices("d.csv", 9, cas=3)
     service.tell("seed", instance=INSTANCE, rows=[(ca, "") for _, ca in devices[:3]])
     service.tell("seed", instance=INSTANCE, rows=[(devices[0][1], "")], status="0")
-    before = states_of(service)
+    before = service.all_states()
     here("run", "inactivate-ca", "d.csv", *service.looking, "-o", "r.csv").ended(0)
-    assert states_of(service) != before
+    assert service.all_states() != before
     place.undo()
 
-    assert states_of(service) == before
+    assert service.all_states() == before
 
 
 def test_delete_has_no_undo(place):

@@ -9,8 +9,6 @@ import pytest
 from program import INSTANCE, UNHURRIED, bulkcert, here, read_results, start, summary_of, wait_for
 from stored import change, kill, status
 
-from bulkcert.engine import backoff
-
 pytestmark = pytest.mark.usefixtures("inside")
 
 LISTS, READS, CHANGES = "ListDeviceCertificateByCaSn", "GetDeviceCertificate", "InactivateDeviceCertificate"
@@ -71,6 +69,7 @@ def test_what_could_not_be_read_is_not_as_it_was_read_before(service, made):
     told = verify().ended(1)
 
     assert "1 inactive" not in told.stdout
+    assert "--watch" not in told.stderr, "without a sighting of this verification nothing is to be called again"
     refused = (
         r"^1 not read: refused by the service; last ParameterFieldCheckFailed \(request [0-9A-F-]{36}\): Failed to"
     )
@@ -162,26 +161,6 @@ def test_interrupted_before_all_pages_came(service, made):
     assert summary_of("r.csv")["verification"]["not_desired"] == 1
 
 
-def test_the_service_is_gone_in_the_middle(service, made, monkeypatch):
-    """69: what came before counts, the rest is unread."""
-    made(600)
-    verify().ended(0)
-    monkeypatch.setattr(backoff, "SILENCE_S", 0.0)
-    before, read = service.report().arrivals, service.report().operations[LISTS]
-    slow = ("--endpoint", service.url, "--rate", "4", "--per-address-rate", "4", "--attempts", "1")
-    with start("verify", "r.csv", *slow) as reading:
-        wait_for(reading, lambda: service.report().arrivals >= before + 3)
-        service.tell("faults", shares={"html-502": 1.0}, seed=1)
-        _, stderr = reading.communicate(timeout=90)
-
-    assert reading.returncode == 69, stderr
-    found = summary_of("r.csv")["verification"]
-    assert adds_up(found, 600)
-    assert found["unread"] > 0
-    assert sum(found["statuses"].values()) <= 100 * (service.report().operations[LISTS] - read)
-    assert status_of()[0] == 69
-
-
 def test_rows_that_are_not_read_by_their_outcome(tmp_path, service, made):
     """Invalid and protected rows are told apart, each with its number; all rows are told of once."""
     devices = made(4)
@@ -242,15 +221,6 @@ def test_what_was_called_after_the_last_look(service, made):
     assert found["called_again"] == 2
     assert b"2 not read: called again since" in said
     assert [row["verified_status"] for row in read_results("r.csv")] == ["", "", *["inactive"] * 18]
-
-
-def test_nothing_to_call_again_where_nothing_was_read(service, made):
-    """Without a sighting of this verification nothing is offered to be called again."""
-    devices = made(1)
-    service.seed(devices, "1")
-    assert "--watch 10m" in verify().ended(1).stderr
-    service.tell("faults", shares={f"{READS}:ParameterFieldCheckFailed": 1.0}, seed=1)
-    assert "--watch 10m" not in verify().ended(1).stderr
 
 
 def test_a_later_run_keeps_that_it_failed(service, made):

@@ -28,7 +28,7 @@ from bulkcert.runs.opened import confirm_real
 from bulkcert.runs.opening import open_existing, open_run
 from bulkcert.runs.options import CallOptions, PlanOptions, ResumeOptions, RunOptions
 from bulkcert.runs.plan import inquiry, resolve_question
-from bulkcert.runs.resuming import resumed, stored_options
+from bulkcert.runs.resuming import left_of, stored_options
 from bulkcert.runs.retention import remove_old
 from bulkcert.runs.undo import UndoResult, open_undo
 from bulkcert.runs.verify import Verifier, resolve_reading
@@ -175,15 +175,13 @@ async def resume(
         given = stored_options(status_of(files), retries=bool(retry))
         stored = {name.replace("-", "_"): value for name, value in given.items()}
         options = converted(ResumeOptions, stored | now | {"confirm_devices": confirm_devices, "yes": True})
-        doing = partial(
-            resumed,
-            files,
-            options,
-            run=partial(_run, context=context),
-            undo=lambda own, unknown: _undo(files, own, unknown, context),
-            verify=lambda own: _verify(files, own, context),
-        )
-        return await (await to_thread.run_sync(doing))
+        match await to_thread.run_sync(left_of, files, options):
+            case ResolvedJob() as resolved:
+                return await _run(resolved, context)
+            case VerifyOptions() as own:
+                return await _verify(files, own, context)
+            case left:
+                return await _undo(files, left.options, left.include_unknown, context)
 
     return await drained(work, on_progress, credentials)
 
@@ -242,9 +240,9 @@ async def _undo(
     started = time.monotonic()
     with closing(await to_thread.run_sync(open_existing, files)) as opened:
         confirm_real(files, opened.asked, "undo")
-        there = partial(open_undo, opened, opened.where(options), include_unknown=include_unknown)
+        there = partial(open_undo, opened, options, include_unknown=include_unknown)
         undoing = await to_thread.run_sync(there)
-        if not undoing.rows and not undoing.has_to_end:
+        if undoing.is_over:
             return await to_thread.run_sync(undoing.nothing)
         if undoing.rows:
             _warn(confirm.raised_limits(options))

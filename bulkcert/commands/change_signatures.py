@@ -16,9 +16,8 @@ def run(action: ActionName, input_: Inputs, options: RunOptions = RunOptions()) 
     bulkcert run inactivate-device devices.csv --job where.toml --limit-rows 100
 
     Args:
-        action: What to do with each row.
-        input_: The list: .csv, .csv.gz, .csv.zst, .parquet or .ndjson files with the columns DeviceSn and CaSn; - is
-            standard input.
+        action: What to do.
+        input_: The list: .csv (.gz, .zst), .parquet or .ndjson files with DeviceSn and CaSn; - is standard input.
     """
     return do("run", action, input_, options)
 

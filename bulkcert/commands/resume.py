@@ -9,10 +9,15 @@ from cyclopts.config import Dict
 from bulkcert.commands import undo, verify
 from bulkcert.commands.run import execute
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.output.summary import Summary
 from bulkcert.runs import resuming
+from bulkcert.runs.command_options import VerifyOptions
+from bulkcert.runs.job import ResolvedJob
 from bulkcert.runs.options import ResumeOptions
+from bulkcert.runs.undo import UndoResult
 from bulkcert.service.credentials import ChainCredentials
 from bulkcert.store.paths import RunFiles, results_of
+from bulkcert.store.schema import Verification
 from bulkcert.store.status import status_of
 from bulkcert.views import console as terminal
 
@@ -24,20 +29,19 @@ def resume(results: Path, options: ResumeOptions) -> ExitStatus:
     what --retry names.
     """
     files, provider = RunFiles(results_of(results), options.state_dir), ChainCredentials()
-    came = resuming.resumed(
-        files,
-        options,
-        run=lambda job: execute(job, provider),
-        undo=lambda own, unknown: undo.execute(files, provider, own, include_unknown=unknown),
-        verify=lambda own: verify.execute(files, provider, own),
-    )
+    came: Summary | UndoResult | Verification
+    match resuming.left_of(files, options):
+        case ResolvedJob() as job:
+            came = execute(job, provider)
+        case VerifyOptions() as own:
+            came = verify.execute(files, provider, own)
+        case left:
+            came = undo.execute(files, provider, left.options, include_unknown=left.include_unknown)
     return terminal.ended(came.exit_status, came, as_json=options.json)
 
 
 def stored_options(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Fills in, as the last layer of options, what an earlier session of the run that is meant was given."""
-    if commands != ("resume",):
-        return
+    """Fills in, as the last layer of its options, what an earlier session of the run that is meant was given."""
     typed = {name: argument.tokens[0].value for argument in arguments for name in argument.names if argument.tokens}
     if "--results" not in typed:
         return

@@ -70,11 +70,11 @@ def _executed(
     with calling.held(opened):
         if not rehearsal:
             confirm_real(files, opened.asked, "undo")
-        undo_ = open_undo(opened, opened.where(options), include_unknown=include_unknown)
+        undo_ = open_undo(opened, options, include_unknown=include_unknown)
         if not options.quiet:
             with speaking(options.language):
                 question.show_undo(undo_)
-        if not undo_.rows and not undo_.has_to_end:
+        if undo_.is_over:
             return undo_.nothing()
         if undo_.rows:
             last.enter_context(calling.sending(undo_.service))

@@ -58,7 +58,6 @@ class Engine:
         lanes: Where calls go through; their progress is kept up to date.
         store: Where outcomes go; ``committing`` must be entered.
         max_errors: When to give up.
-        limit_rows: Most rows to call, or None.
         undoes: Whether the calls change back what the run has changed.
     """
 
@@ -69,27 +68,17 @@ class Engine:
         store: Store,
         *,
         max_errors: Limit,
-        limit_rows: int | None = None,
         undoes: bool = False,
     ) -> None:
         self._action = action
         self._max_errors = max_errors
-        self._limit_rows = limit_rows
         self._lanes = lanes
         self._store = store
         self._undoes = undoes
 
     async def run(self, batches: Iterator[list[Row]]) -> None:
         """Calls these rows, read in a worker thread; returns after the last of them, or on a stop."""
-        await each_row(self._lanes, self._claimed(self._limited(batches)), self._call)
-
-    def _limited(self, batches: Iterator[list[Row]]) -> Iterator[list[Row]]:
-        """Leaves out what is beyond the limit."""
-        left = self._limit_rows
-        for batch in batches:
-            yield batch[:left]
-            if left is not None and (left := left - len(batch)) <= 0:
-                return
+        await each_row(self._lanes, self._claimed(batches), self._call)
 
     def _claimed(self, batches: Iterator[list[Row]]) -> Iterator[list[Row]]:
         """Yields the rows a few at a time, each once it is on disk that they may be called."""
@@ -203,9 +192,9 @@ def _record(row: Row, settled: CallResult, read: CallResult | None, action: Acti
         settled.attempts + (read.attempts if read is not None else 0),
         answer.sent_at or None,
         answer.finished_at or None,
+        answer.latency_ms or None,
         row.device_sn,
         row.ca,
-        answer.latency_ms or None,
         settled.again,
         changed=settled.attempts > 0 and (settled.unanswered or not unexamined),
     )

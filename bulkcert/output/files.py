@@ -22,13 +22,13 @@ from typing import BinaryIO
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.store.paths import RunFiles
 
-_NO_DIRECTORY = "Create the directory, or name a file elsewhere with -o."
+_NO_DIRECTORY = "Create the directory, or name {place}."
 _ADVICE = {
     errno.ENOENT: _NO_DIRECTORY,
     errno.ENOTDIR: _NO_DIRECTORY,
-    errno.EROFS: "The file system is mounted read-only: name a file elsewhere with -o.",
-    errno.EACCES: "You may not write there: name a file elsewhere with -o.",
-    errno.EPERM: "You may not write there: name a file elsewhere with -o.",
+    errno.EROFS: "The file system is mounted read-only: name {place}.",
+    errno.EACCES: "You may not write there: name {place}.",
+    errno.EPERM: "You may not write there: name {place}.",
     errno.ENAMETOOLONG: "Name a file with a shorter name with -o.",
 }
 """What to do by the number of the system's error."""
@@ -180,11 +180,18 @@ def refuse_taken(output: Path, *, overwrite: bool) -> None:
         raise BulkcertError(ExitStatus.CANNOT_WRITE, message, advice)
 
 
-def cannot_write(output: Path, error: BaseException, advice: str = "") -> BulkcertError:
-    """Returns the error of a file that cannot be written; by default its advice is for one that -o names."""
+def cannot_write(
+    output: Path, error: BaseException, advice: str = "", *, folder_of: RunFiles | None = None
+) -> BulkcertError:
+    """Returns the error of a file that cannot be written; by default its advice is for one that -o names.
+
+    In the folder of a run that is kept apart from its results it names --state-dir instead.
+    """
     # Where the place itself is wrong the same command would fail again.
     elsewhere = _ADVICE.get(_number(output, error), "")
-    advice = advice or elsewhere or "Make room, or name a file elsewhere with -o."
+    is_apart = folder_of is not None and folder_of.state_dir is not None
+    place = "another directory with --state-dir" if is_apart else "a file elsewhere with -o"
+    advice = advice or (elsewhere or "Make room, or name {place}.").format(place=place)
     message = f"cannot write {output}: {reason_of(error)}"
     return BulkcertError(ExitStatus.CANNOT_WRITE, message, advice, again=not elsewhere)
 

@@ -18,6 +18,7 @@ from bulkcert.output.files import cannot_write, sha256_of, write_whole
 from bulkcert.output.formulas import FormulaRows
 from bulkcert.store import queries
 from bulkcert.store import schema as stored
+from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import ChangeRecord, SessionKind, Verification
 from bulkcert.store.status import RunStatus
 
@@ -221,7 +222,7 @@ def summary_of(
     )
 
 
-def write_summary(status: RunStatus, summary: Summary) -> None:
+def write_summary(files: RunFiles, summary: Summary) -> None:
     """Writes the summary into the folder of its run.
 
     Raises:
@@ -229,9 +230,9 @@ def write_summary(status: RunStatus, summary: Summary) -> None:
     """
     try:
         content = msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
-        write_whole(status.files.summary, content)
+        write_whole(files.summary, content)
     except OSError as error:
-        raise cannot_write(status.files.summary, error, "Make room.") from error
+        raise cannot_write(files.summary, error, "Make room.") from error
 
 
 def sessions_of(status: RunStatus, db: sqlite3.Connection) -> list[SessionSummary]:

@@ -11,51 +11,37 @@ import msgspec
 from bulkcert.engine.limits import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check
-from bulkcert.runs.job import DEMANDED, ResolvedJob, resolve
+from bulkcert.runs.job import ResolvedJob, resolve
 from bulkcert.runs.opened import same_service
-from bulkcert.runs.options import ApprovalOptions, RunOptions
+from bulkcert.runs.options import RunOptions
 from bulkcert.runs.planned import ANOTHER, KeptPlan, read_plan
 from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import without_credentials
-from bulkcert.store.schema import PlanRecord
 from bulkcert.words import counted, instances_in_words
 
 NAMESPACE = "bulkcert"
 """What the signature must be for, so that one that was given for something else approves nothing."""
 
-_BIND = "To bind a run, new or begun: bulkcert run --plan FILE.plan.json --approver-key FILE -o RESULTS"
-
 LONGEST_S = 30.0
 """Longest time that the check of a signature may take, in seconds."""
-
-
-def planned_of(options: RunOptions) -> KeptPlan | None:
-    """Returns the plan that a run is bound to, whose signature is checked if that is asked for; None without one.
-
-    Raises:
-        BulkcertError: It cannot be read, or is not approved by one of those who may.
-    """
-    if options.plan is None:
-        if options.approver_key is not None:
-            message = "--approver-key needs --plan: it is the plan that is signed"
-            raise BulkcertError(ExitStatus.USAGE, message, "No calls were made.")
-        return None
-    plan, content = read_plan(options.plan)
-    if options.approver_key is None:
-        return plan
-    name, key = _signer(content, options.plan, options.approver_key, options.approved_by)
-    return msgspec.structs.replace(plan, signed_by=name, signed_with=key)
 
 
 def resolve_run(action: ActionName, inputs: tuple[Path, ...], options: RunOptions) -> ResolvedJob:
     """Returns the job that the options of ``run`` ask for, bound to its plan if there is one.
 
     Raises:
-        BulkcertError: An option is wrong, or the plan is not approved by one of those who may.
+        BulkcertError: An option is wrong, or the plan cannot be read or is not approved by one of those who may.
     """
-    plan = planned_of(options)
-    if plan is not None and plan.signed_by:
-        options = replace(options, approved_by=plan.signed_by)
+    plan = None
+    if options.plan is not None:
+        plan, content = read_plan(options.plan)
+        if options.approver_key is not None:
+            name, key = _signer(content, options.plan, options.approver_key, options.approved_by)
+            plan = msgspec.structs.replace(plan, signed_by=name, signed_with=key)
+            options = replace(options, approved_by=name)
+    elif options.approver_key is not None:
+        message = "--approver-key needs --plan: it is the plan that is signed"
+        raise BulkcertError(ExitStatus.USAGE, message, "No calls were made.")
     return resolve(action, inputs, options, plan=plan)
 
 
@@ -77,22 +63,6 @@ def confirm_list(plan: KeptPlan, check: Check, service: Target) -> None:
         message = f"{counted(check.protected, 'row')} protected, and {plan.protected:,} by the plan {plan.file}"
     if message:
         raise BulkcertError(ExitStatus.INPUT_INVALID, message, ANOTHER)
-
-
-def confirm_required(options: ApprovalOptions, plan: PlanRecord | None, way_on: str = _BIND) -> None:
-    """Confirms that what changes is bound to a plan, and to a signed one, where ``--require`` demands it.
-
-    Args:
-        options: As typed.
-        plan: What it is bound to.
-        way_on: What to do where it is not; not every command can be bound.
-
-    Raises:
-        BulkcertError: USAGE: it is not.
-    """
-    given = {"plan": plan is not None, "approver-key": plan is not None and bool(plan.signed_by)}
-    if missing := [DEMANDED.format(name) for name in options.require if not given.get(name, True)]:
-        raise BulkcertError(ExitStatus.USAGE, "\n  ".join(missing), f"No calls were made. {way_on}")
 
 
 def signature_of(plan: Path) -> Path:

@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -57,9 +59,7 @@ class _Hash(io.BytesIO):
 def check(files: RunFiles, report: Path | None = None) -> Checked:
     """Proves that every row of a run is as it was written, and that results, summary and report are of these rows.
 
-    Args:
-        files: Of the run.
-        report: The report, if not the one next to the results, which need not be there.
+    The report is the one next to the results, which need not be there, unless another is named.
 
     Raises:
         NoRunError: There is no such run.
@@ -69,7 +69,8 @@ def check(files: RunFiles, report: Path | None = None) -> Checked:
     if status_of(files, brief=True).is_held:
         advice = f"Check it when the session has ended; until then: {files.command('status')}"
         raise BulkcertError(ExitStatus.STOPPED_EARLY, f"a session of {files.results} is running", advice)
-    results = _sha256(files.results)
+    with _unreadable(files.results):
+        results = sha256_of(files.results)
     with reading_run(files) as (pinned, ask):
         for batch in annotated(pinned, own=False):
             ask(evidence.confirm_attempts, dict(serials_in(batch)))
@@ -106,21 +107,16 @@ def _written(summary: Path) -> _Written | None:
         return None
 
 
-def _sha256(path: Path) -> str:
-    try:
-        return sha256_of(path)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
 def _text(path: Path) -> str:
-    try:
+    with _unreadable(path):
         return read_regular(path, links=True).decode(errors="replace")
+
+
+@contextmanager
+def _unreadable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> BulkcertError:
-    message = f"cannot read {path}: {error.strerror or error}"
-    advice = "Write the results again with export, and the report with report; then check."
-    return BulkcertError(ExitStatus.INPUT_UNREADABLE, message, advice)
+        message = f"cannot read {path}: {error.strerror or error}"
+        advice = "Write the results again with export, and the report with report; then check."
+        raise BulkcertError(ExitStatus.INPUT_UNREADABLE, message, advice) from error

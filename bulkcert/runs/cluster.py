@@ -22,17 +22,14 @@ from bulkcert.fleet.lane import LaneAddress, Participant, default_egress
 from bulkcert.fleet.messages import Grant, LaneReport, decode_report, encode
 from bulkcert.fleet.network import Where, listening, load
 from bulkcert.log import event
+from bulkcert.runs.converters import Problems
 from bulkcert.runs.options import ServiceOptions
 from bulkcert.runs.target import is_loopback
 from bulkcert.service.credentials import CredentialProvider
 
 
-def resolve_cluster(options: ServiceOptions, problems: list[str]) -> Opener | None:
-    """Returns what opens lanes that may be on other machines.
-
-    Args:
-        options: As typed, with --cluster.
-        problems: What is wrong with them is added; the result is of no use then.
+def resolve_cluster(options: ServiceOptions, problems: Problems) -> Opener | None:
+    """Returns what opens lanes that may be on other machines, for options with --cluster.
 
     Raises:
         BulkcertError: What it needs is not installed, or the keys are of no use.
@@ -48,15 +45,8 @@ def resolve_cluster(options: ServiceOptions, problems: list[str]) -> Opener | No
     return partial(open_lanes, where, None if options.keys is None else keys_of(options.keys, CHAIN))
 
 
-def resolve_where(option: str, url: str, keys: Path | None, problems: list[str]) -> Where | None:
-    """Returns where a coordinator listens; None where the URL is wrong, which is added to the problems.
-
-    Args:
-        option: What it was given with, for messages.
-        url: As typed.
-        keys: Where keys are, if any are given.
-        problems: What is wrong.
-    """
+def resolve_where(option: str, url: str, keys: Path | None, problems: Problems) -> Where | None:
+    """Returns where a coordinator listens, as the URL of an option says; None where that is wrong."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port

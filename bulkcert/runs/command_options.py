@@ -146,24 +146,15 @@ class Stage:
 
 
 def carried(kind: Callable[..., Kind], options: object, **own: object) -> Kind:
-    """Returns options of one command, as they were typed for another.
-
-    Args:
-        kind: The class of the options that are wanted.
-        options: As typed; what the class has not is left out.
-        own: What is given in their place, or beside them.
-    """
+    """Returns options of a class, as they were typed for another: what the class has not is left out, ``own`` wins."""
     both = kind.__dataclass_fields__.keys() & options.__dataclass_fields__.keys()  # type: ignore[attr-defined]
     return kind(**{name: getattr(options, name) for name in both} | own)
 
 
 def changed(kind: type, given: Mapping[str, Any], *, without: Container[str]) -> dict[str, Any]:
-    """Returns options that were not left at their defaults, by the names that they have in job files.
+    """Returns options of a class that were not left at their defaults, by the names that they have in job files.
 
-    Args:
-        kind: The class of the options that are wanted.
-        given: The options, as JSON has them; what the class has not is left out.
-        without: Names of fields that are not wanted.
+    ``given`` are options as JSON has them; what the class has not, and the fields ``without``, is left out.
     """
     found = {}
     for each in fields(kind):

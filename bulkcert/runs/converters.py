@@ -17,11 +17,12 @@ LONGEST_S = 100 * 365.25 * 86400
 SHOWN = 40
 """Characters of a wrong value that are repeated."""
 
+_LENGTH = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*")
+
+Problems = list[str]
+"""What is wrong with options: what resolves some adds to it, is of no use then, and all is refused at once."""
+
 Choice = TypeVar("Choice", bound=str)
-
-
-class TooLongError(ValueError):
-    """A length of time that leads beyond all dates."""
 
 
 def short(text: str) -> str:
@@ -44,12 +45,11 @@ def whole_number(_type: object, tokens: Sequence[Token]) -> int:
 def seconds(_type: object, tokens: Sequence[Token]) -> float:
     """Reads a length of time: ``90``, ``90s``, ``10m``, ``2h``, ``1d``."""
     text = tokens[0].value
-    matched = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text)
-    if not matched:
+    if not (matched := _LENGTH.fullmatch(text)):
         raise ValueError(f"{short(text)!r} is not a length of time such as 90s, 10m, 2h or 1d")
     length = float(matched[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[matched[2]]
     if length > LONGEST_S:
-        raise TooLongError(f"{short(text)!r} is more than a hundred years")
+        raise ValueError(f"{short(text)!r} is more than a hundred years")
     return length
 
 
@@ -67,13 +67,9 @@ def moment(kind: object, tokens: Sequence[Token]) -> float:
     """
     text = tokens[0].value.strip()
     if not (matched := re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", text)):
-        try:
-            return time.time() + seconds(kind, tokens)
-        except TooLongError:
-            raise
-        except ValueError:
-            message = f"{short(text)!r} is neither a length of time such as 4h nor a time of day such as 06:00"
-            raise ValueError(message) from None
+        if not _LENGTH.fullmatch(text):
+            raise ValueError(f"{short(text)!r} is neither a length of time such as 4h nor a time of day such as 06:00")
+        return time.time() + seconds(kind, tokens)
     now = datetime.now()  # noqa: DTZ005 - a time of day is one of this machine's own
     today = now.replace(hour=int(matched[1]), minute=int(matched[2]), second=0, microsecond=0)
     days = [today + timedelta(days=day) for day in (-1, 0, 1)]
@@ -81,11 +77,7 @@ def moment(kind: object, tokens: Sequence[Token]) -> float:
 
 
 def names_of(choices: Iterable[Choice]) -> Callable[[object, Sequence[Token]], tuple[Choice, ...]]:
-    """Returns what reads names with commas between them.
-
-    Args:
-        choices: The names that there are; another one is a ValueError.
-    """
+    """Returns what reads names with commas between them; one that is none of the choices is a ValueError."""
     there = {str(choice): choice for choice in choices}
 
     def read(_type: object, tokens: Sequence[Token]) -> tuple[Choice, ...]:

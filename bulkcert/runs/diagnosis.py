@@ -205,7 +205,7 @@ def _disk(exam: Examination) -> Diagnosis:
                 file.write(b"0")
             free.append(shutil.disk_usage(folder).free)
         except OSError as error:
-            advice = cannot_write(folder, error).advice
+            advice = cannot_write(folder, error, folder_of=files if folder == store else None).advice
             found = f"{folder} cannot be written: {reason_of(error)}"
             return _failed("disk", found, advice, ExitStatus.CANNOT_WRITE)
     found = f"{store}: {min(free) / 1e9:,.1f} GB free"

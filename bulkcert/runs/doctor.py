@@ -13,9 +13,8 @@ from bulkcert.engine.session import Supervision, calling
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.command_options import DoctorOptions, carried
 from bulkcert.runs.options import ServiceOptions
+from bulkcert.runs.policy import may_read
 from bulkcert.runs.target import refuse, resolve_target
-from bulkcert.service.client import Response
-from bulkcert.service.codes import READING_REFUSED, Verdict
 from bulkcert.service.operations import OPERATIONS, Operation
 
 FIRST = OPERATIONS["ListCaCertificate"]
@@ -46,24 +45,25 @@ def resolve_examination(options: DoctorOptions) -> "Examination":
     return Examination(target, options, is_whole=has_place and bool(options.instance))
 
 
-class Examination:
+class Examination(msgspec.Struct):
     """What calls show of a service, and what is found without.
 
-    Args:
+    Attributes:
         target: The service, from where and how fast it is called.
         options: As typed.
         is_whole: Whether a service is named; without one there are no calls.
+        denied: Why there are no credentials.
+        by_operation: What came of each operation, by its name.
+        by_address: What came of the first one, by the address that it was sent from.
     """
 
-    def __init__(self, target: Target, options: DoctorOptions, *, is_whole: bool) -> None:
-        self.target, self.options, self.is_whole = target, options, is_whole
-        self.denied: BulkcertError | None = None
-        """Why there are no credentials."""
-        self.progress = Progress()
-        self.by_operation: dict[str, CallResult] = {}
-        """What came of each operation, by its name."""
-        self.by_address: dict[str | None, CallResult] = {}
-        """What came of the first one, by the address that it was sent from."""
+    target: Target
+    options: DoctorOptions
+    is_whole: bool
+    denied: BulkcertError | None = None
+    progress: Progress = msgspec.field(default_factory=Progress)
+    by_operation: dict[str, CallResult] = {}
+    by_address: dict[str | None, CallResult] = {}
 
     async def make(self, supervision: Supervision) -> None:
         """Makes the calls.
@@ -110,17 +110,10 @@ class Examination:
     def permissions(self) -> dict[str, bool | None]:
         """Whether each RAM action that reads is granted; None where no answer says so."""
         results = {each.ram_action: self.by_operation.get(each.name) for each in READING}
-        return {action: None if result is None else _may(result.answer) for action, result in results.items()}
+        return {action: None if result is None else may_read(result.answer) for action, result in results.items()}
 
     @property
     def clock_ahead_s(self) -> float | None:
         """How far this machine's clock is ahead of the service's, in seconds, to about a second; None if not known."""
         ahead = (result.answer.clock_ahead_s for result in self.by_operation.values())
         return next((seconds for seconds in ahead if seconds is not None), None)
-
-
-def _may(answer: Response) -> bool | None:
-    """Returns whether an answer shows that reading is permitted; None where it shows neither."""
-    if answer.page is not None or answer.verdict is Verdict.NOT_FOUND:
-        return True
-    return False if answer.code in READING_REFUSED else None

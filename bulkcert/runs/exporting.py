@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -99,20 +99,13 @@ def reading_run(files: RunFiles) -> Iterator[tuple[PinnedList, Ask]]:
 
 
 def rewrite(files: RunFiles, *, guards: bool) -> Written:
-    """Writes the results of a run again, its failed rows, and its summary.
-
-    Args:
-        files: Of the run.
-        guards: Whether they are for people, if the run says so too.
+    """Writes the results of a run again, for people if the run says so too, its failed rows, and its summary.
 
     Raises:
         NoRunError: There is no such run.
         BulkcertError: A session is running, or they cannot be written.
     """
-    opened = open_existing(files, proves=False)
-    try:
+    with closing(open_existing(files, proves=False)) as opened:
         written = opened.write_results(guards=guards)
         summarize(opened, written)
-    finally:
-        opened.close()
     return written

@@ -1,13 +1,13 @@
 """What reading finds of a list before anything is changed: its rows by state and CA, and the devices under its CAs."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 
 import msgspec
 import polars as pl
 
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.limits import Target
 from bulkcert.engine.listing import Listing
 from bulkcert.engine.sightings import STATUSES
 from bulkcert.engine.workers import read_listings
@@ -122,65 +122,48 @@ class Found(msgspec.Struct):
         return Registered(sum(each.devices for each in counts), whole)
 
 
-def worth_counting(rows: Counter[str], largest: Iterable[str]) -> dict[str, float]:
+def worth_counting(rows: Counter[str], cas: Iterable[str]) -> dict[str, float]:
     """Returns which CAs of a list of devices are worth counting, with how many of their devices at most.
 
-    Args:
-        rows: Rows by CA.
-        largest: The CAs with most rows.
+    ``rows`` are those of the list by CA; ``cas`` has those with most of them first.
     """
     many = MOST_SHARE * rows.total()
     return {
         ca: max(rows[ca] / NEARLY_ALL + PAGE_SIZE, MOST_COUNTED * (rows[ca] >= many))
-        for ca in largest
+        for ca in islice(cas, CAS_COUNTED)
         if rows[ca] > MANY_ROWS
     }
 
 
-async def count_devices(lanes: Lanes, found: Found, most: Mapping[str, float], pages: int = MOST_PAGES) -> None:
-    """Counts the device certificates that are registered under CAs.
+async def count_devices(lanes: Lanes, found: Found, most: Mapping[str, float]) -> None:
+    """Counts the device certificates that are registered under CAs, page by page.
 
     Args:
         lanes: Where calls go through.
         found: Where the numbers go; what was counted to its end before is not counted again.
         most: The CAs, with how many device certificates of each are counted at most.
-        pages: Pages that are read at most.
     """
     for ca in most:
         if {*found.by_ca.get(ca, ())} == {Status.NOT_REGISTERED} and ca not in found.registered:
             found.registered[ca] = Registered(0, whole=True)  # there is no such CA
-    most = {ca: devices for ca, devices in most.items() if not (ca in found.registered and found.registered[ca].whole)}
-    counter = _Counter(lanes.service, most, pages)
-    lanes.progress.reading = True
-    found.uncounted = await read_listings(lanes, counter.more)
-    lanes.progress.reading = False
-    if found.uncounted is None:
-        found.registered |= counter.registered
+    left = [ca for ca in most if not (ca in found.registered and found.registered[ca].whole)]
+    waiting, pages, counts, begun = iter(left), 0, Counter[str](), dict[str, Listing]()
 
-
-class _Counter:
-    """Counts the device certificates of CAs, page by page; see ``count_devices``."""
-
-    def __init__(self, service: Target, most: Mapping[str, float], pages: int) -> None:
-        self._service, self._most, self._left = service, most, pages
-        self._counts: Counter[str] = Counter()
-        self._begun: dict[str, Listing] = {}
-        self._waiting: Iterator[str] = iter(most)
-
-    def more(self) -> Listing | None:
-        """Returns the next listing to read, or None."""
-        if self._left <= 0 or (ca := next(self._waiting, None)) is None:
+    def more() -> Listing | None:
+        if pages >= MOST_PAGES or (ca := next(waiting, None)) is None:
             return None
 
         def count(page: Page, _at: int) -> bool:
-            self._left -= 1
-            self._counts[ca] += len(page.certificates)
-            return self._counts[ca] <= self._most[ca] and self._left > 0
+            nonlocal pages
+            pages += 1
+            counts[ca] += len(page.certificates)
+            return counts[ca] <= most[ca] and pages < MOST_PAGES
 
-        self._begun[ca] = listing = Listing(COUNTING, self._service.listed(ca), count)
+        begun[ca] = listing = Listing(COUNTING, lanes.service.listed(ca), count)
         return listing
 
-    @property
-    def registered(self) -> dict[str, Registered]:
-        """What was counted of each CA."""
-        return {ca: Registered(self._counts[ca], ca in self._begun and self._begun[ca].whole) for ca in self._most}
+    lanes.progress.reading = True
+    found.uncounted = await read_listings(lanes, more)
+    lanes.progress.reading = False
+    if found.uncounted is None:
+        found.registered |= {ca: Registered(counts[ca], ca in begun and begun[ca].whole) for ca in left}

@@ -2,21 +2,21 @@
 
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from bulkcert.engine.limits import Limit, Target
+from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.results import SUFFIXES_SHOWN, suffix_of
-from bulkcert.runs.converters import LARGEST_NUMBER, short
+from bulkcert.runs.converters import LARGEST_NUMBER, Problems, short
 from bulkcert.runs.opened import same_service
-from bulkcert.runs.options import ApprovalOptions, CallOptions, Options, PreflightOptions, SizeOptions
+from bulkcert.runs.options import ApprovalOptions, CallOptions, ListOptions, Options, SizeOptions
 from bulkcert.runs.planned import KeptPlan
 from bulkcert.runs.target import refuse_job, resolve_target
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.store.paths import RunFiles, default_results
-from bulkcert.store.schema import ChangeRecord, PlanRecord
+from bulkcert.store.schema import PlanRecord
 from bulkcert.words import counted
 
 MOST_DAYS = 36_525
@@ -25,18 +25,34 @@ MOST_DAYS = 36_525
 DATE = re.compile(r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")
 """A date as ``{date}`` of a job file writes it."""
 
-DEMANDED = "--{} is missing, and --require demands it"
+_DEMANDED = "--{} is missing, and --require demands it"
+_BIND = "To bind a run, new or begun: bulkcert run --plan FILE.plan.json --approver-key FILE -o RESULTS"
 
 WRONG_SIZE = "See whether the export went wrong; if it did not, change the number."
 """What to do about a list of a length that was not expected."""
 
 
-class ResolvedJob(Target, frozen=True, kw_only=True):
-    """What a run does, resolved and checked.
+class ListTarget(Target, frozen=True, kw_only=True):
+    """What is asked for each row of a list, and of which service.
 
     Attributes:
         action: What is asked for each row.
         inputs: The files of the list, as they are named to people.
+    """
+
+    action: Action
+    inputs: tuple[Path, ...]
+
+    @property
+    def list_name(self) -> str:
+        """The list, for messages."""
+        return ", ".join("standard input" if str(path) == "-" else str(path) for path in self.inputs)
+
+
+class ResolvedJob(ListTarget, frozen=True, kw_only=True):
+    """What a run does, resolved and checked.
+
+    Attributes:
         source: Where the list is read: these files, or a list that was pinned.
         results: The results file.
         max_errors: When to give up.
@@ -46,8 +62,6 @@ class ResolvedJob(Target, frozen=True, kw_only=True):
         typed: The command that rehearses it, as it was typed.
     """
 
-    action: Action
-    inputs: tuple[Path, ...]
     source: tuple[Path, ...]
     results: Path
     max_errors: Limit
@@ -60,16 +74,6 @@ class ResolvedJob(Target, frozen=True, kw_only=True):
     def files(self) -> RunFiles:
         """The files of the run."""
         return RunFiles(self.results, self.options.state_dir)
-
-    @property
-    def list_name(self) -> str:
-        """The list, for messages."""
-        return list_name(self.inputs)
-
-
-def list_name(inputs: Sequence[Path]) -> str:
-    """Returns what messages call a list of some files."""
-    return ", ".join("standard input" if str(path) == "-" else str(path) for path in inputs)
 
 
 def resolve(
@@ -96,7 +100,7 @@ def resolve(
     Raises:
         BulkcertError: With all that is wrong with the options at once.
     """
-    problems: list[str] = []
+    problems: Problems = []
     service = resolve_target(options, problems, named_by_rows=True)
     limit = resolve_limits(options, problems)
     results = options.results or default_results(inputs[0], action)
@@ -111,7 +115,7 @@ def resolve(
         problems.append(f"--cluster: {action} must be on disk before each call, and lanes elsewhere have no such disk")
     if options.overwrite and options.retry:
         problems.append("--overwrite and --retry exclude each other: the one drops what the other goes by")
-    check_list_options(options, options, problems)
+    check_list_options(options, problems)
     check_required(options, problems)
     if plan is not None:
         _check_planned(plan, action, service, options, problems)
@@ -119,7 +123,7 @@ def resolve(
     if options.metrics_file is not None and options.metrics_file.suffix != ".prom":
         reason = "the node exporter reads no other file"
         problems.append(f"--metrics-file {options.metrics_file} must end in .prom: {reason}")
-    refuse_job(problems, command, options, options)
+    refuse_job(problems, command, options)
     return ResolvedJob(
         **msgspec.structs.asdict(service),
         action=ACTIONS[action],
@@ -133,13 +137,8 @@ def resolve(
     )
 
 
-def resolve_limits(options: CallOptions, problems: list[str]) -> Limit:
-    """Returns when there are too many errors, as ``--max-errors`` says.
-
-    Args:
-        options: As typed.
-        problems: What is wrong with it, and with ``--limit-rows``, is added.
-    """
+def resolve_limits(options: CallOptions, problems: Problems) -> Limit:
+    """Returns when there are too many errors, as ``--max-errors`` says; ``--limit-rows`` is checked, too."""
     if options.limit_rows is not None and options.limit_rows < 1:
         problems.append(f"--limit-rows must be at least 1, not {options.limit_rows}")
     text = options.max_errors.strip()
@@ -152,18 +151,26 @@ def resolve_limits(options: CallOptions, problems: list[str]) -> Limit:
     return Limit()
 
 
-def check_required(options: ApprovalOptions, problems: list[str]) -> None:
+def check_required(options: ApprovalOptions, problems: Problems) -> None:
     """Adds what ``--require`` names and nobody has given to the problems."""
     given = {"ticket": options.ticket, "reason": options.reason, "approved-by": options.approved_by}
-    problems.extend(DEMANDED.format(name) for name in options.require if not given.get(name, "of a run").strip())
+    problems.extend(_DEMANDED.format(name) for name in options.require if not given.get(name, "of a run").strip())
 
 
-def change_of(options: ApprovalOptions, plan: PlanRecord | None = None) -> ChangeRecord:
-    """Returns why a change is made, and who has approved it."""
-    return ChangeRecord(options.ticket, options.reason, options.approved_by, plan)
+def confirm_required(options: ApprovalOptions, plan: PlanRecord | None, way_on: str = _BIND) -> None:
+    """Confirms that what changes is bound to a plan, and to a signed one, where ``--require`` demands it.
+
+    Not every command can be bound: ``way_on`` is what to do instead.
+
+    Raises:
+        BulkcertError: USAGE: it is not.
+    """
+    given = {"plan": plan is not None, "approver-key": plan is not None and bool(plan.signed_by)}
+    if missing := [_DEMANDED.format(name) for name in options.require if not given.get(name, True)]:
+        raise BulkcertError(ExitStatus.USAGE, "\n  ".join(missing), f"No calls were made. {way_on}")
 
 
-def _check_planned(plan: KeptPlan, action: str, service: Target, options: Options, problems: list[str]) -> None:
+def _check_planned(plan: KeptPlan, action: str, service: Target, options: Options, problems: Problems) -> None:
     """Adds what is otherwise than in the plan to the problems; a run may be slower."""
     endpoint = str(service.endpoint)
     found = {"--action": (action, plan.action)}
@@ -182,11 +189,11 @@ def _check_planned(plan: KeptPlan, action: str, service: Target, options: Option
     problems.extend(f"--{name}: {now} is more than was planned, {plan.options[name]}" for name, now in above)
 
 
-def check_list_options(size: SizeOptions, preflight: PreflightOptions, problems: list[str]) -> None:
+def check_list_options(options: ListOptions, problems: Problems) -> None:
     """Adds what is wrong with the options on the list and its protection to the problems."""
-    if preflight.skip_protected and preflight.protect is None:
+    if options.skip_protected and options.protect is None:
         problems.append("--skip-protected needs --protect, the list of what is protected")
-    least, most = size.min_rows, size.max_rows
+    least, most = options.min_rows, options.max_rows
     for option, value in (("--min-rows", least), ("--max-rows", most)):
         if value is not None and value < 0:
             problems.append(f"{option} must be at least 0, not {value}")
@@ -195,13 +202,7 @@ def check_list_options(size: SizeOptions, preflight: PreflightOptions, problems:
 
 
 def wrong_size(options: SizeOptions, name: str, rows: int) -> str:
-    """Returns why a list is too short or too long, in words; empty if it is neither.
-
-    Args:
-        options: As typed.
-        name: Of the list.
-        rows: That it has.
-    """
+    """Returns why a list is too short or too long, in words; empty if it is neither."""
     least, most = options.min_rows, options.max_rows
     has = f"{name} has {counted(rows, 'row')}"
     if least is not None and rows < least:
@@ -211,7 +212,7 @@ def wrong_size(options: SizeOptions, name: str, rows: int) -> str:
     return ""
 
 
-def _check_retention(days: int | None, name: str, problems: list[str]) -> None:
+def _check_retention(days: int | None, name: str, problems: Problems) -> None:
     if days is None:
         return
     if not 1 <= days <= MOST_DAYS:
@@ -221,17 +222,17 @@ def _check_retention(days: int | None, name: str, problems: list[str]) -> None:
         problems.append(f"{message}: put {{date}} into the results of the job file")
 
 
-def _check_results(results: Path, inputs: tuple[Path, ...], problems: list[str]) -> None:
+def _check_results(results: Path, inputs: tuple[Path, ...], problems: Problems) -> None:
     if not suffix_of(results):
         problems.append(f"--results {results} must end in {SUFFIXES_SHOWN}")
-    foreign = [
-        name for name in map(str, (results, *inputs)) if any("\ud800" <= character <= "\udfff" for character in name)
-    ]
-    problems.extend(f"{name!r}: file names must be UTF-8" for name in foreign)
+    names = map(str, (results, *inputs))
+    problems.extend(f"{name!r}: file names must be UTF-8" for name in names if re.search("[\ud800-\udfff]", name))
     if any(re.match(r"\w+:/", str(path)) for path in inputs):  # not shown: it may hold a secret
         problems.append("INPUT is a URL, and not a file: a second URL of a message wants a --notify of its own")
     # os.path, since Path raises where it may not look; what is wrong with a path is said when it is opened.
     for product, is_what in ((results, "is"), (RunFiles(results).failed, "would have its failed rows in")):
-        there = [path for path in inputs if os.path.exists(product) and os.path.exists(path)]
-        same = (path for path in there if os.path.samefile(product, path))
-        problems.extend(f"--results {results} {is_what} the input itself" for _ in same)
+        problems.extend(
+            f"--results {results} {is_what} the input itself"
+            for path in inputs
+            if os.path.exists(product) and os.path.exists(path) and os.path.samefile(product, path)
+        )

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 import httpx
 import msgspec
@@ -22,6 +22,7 @@ from bulkcert.input.files import unreadable
 from bulkcert.output.evidence import prove, serials_in
 from bulkcert.output.files import cannot_write, sha256_of, sync_directory, sync_file
 from bulkcert.output.results import Written, write_results
+from bulkcert.runs.converters import Problems
 from bulkcert.runs.options import NotifyOptions, ServiceOptions
 from bulkcert.runs.target import resolve_target
 from bulkcert.service.actions import ACTIONS, Action
@@ -35,7 +36,16 @@ from bulkcert.store.schema import Asked, PlanRecord, Session, SessionKind
 from bulkcert.store.status import RunStatus, status_in
 from bulkcert.store.store import Store
 
-Options = TypeVar("Options", bound=ServiceOptions)
+CALLING: tuple[SessionKind, ...] = ("run", "undo")
+"""Sessions that change what a run has come to."""
+
+
+def limited(batches: Iterator[list[Row]], most: int | None) -> Iterator[list[Row]]:
+    """Yields the first rows, no more than so many; None is no limit."""
+    for batch in batches:
+        yield batch[:most]
+        if most is not None and (most := most - len(batch)) <= 0:
+            return
 
 
 class OpenRun(msgspec.Struct):
@@ -62,20 +72,19 @@ class OpenRun(msgspec.Struct):
         """What was asked for each row."""
         return ACTIONS[self.asked.action]
 
-    @property
-    def doing(self) -> Session | None:
-        """The newest session that ran or undid, or None."""
-        return next((each for each in reversed(self.store.read(queries.sessions)) if each.kind != "verify"), None)
+    def newest(self, *kinds: SessionKind) -> Session | None:
+        """Returns the newest session of one of these kinds, or None."""
+        return next((each for each in reversed(self.store.read(queries.sessions)) if each.kind in kinds), None)
 
     @property
     def plan(self) -> PlanRecord | None:
         """The plan that the newest session of the run is bound to, and so all that resume it; None without one."""
-        runs = [each for each in self.store.read(queries.sessions) if each.kind == "run"]
-        return runs[-1].change.plan if runs else None
+        session = self.newest("run")
+        return None if session is None else session.change.plan
 
     def is_unended(self, kind: SessionKind) -> bool:
         """Returns whether the newest session that called is of a kind and was killed, as long as none has begun."""
-        doing = self.doing
+        doing = self.newest(*CALLING)
         return doing is not None and doing.kind == kind and doing.ended_at is None
 
     def frames(self, *, without: str = queries.NEVER_CALLED) -> Iterator[pl.DataFrame]:
@@ -128,33 +137,21 @@ class OpenRun(msgspec.Struct):
         guards = guards and self.guards
         return write_results(self.files.results, self.pinned, self.store.read, guards=guards, into=into)
 
-    def where(self, options: Options) -> Options:
-        """Returns options that lead to where the run was made.
+    def target(self, options: ServiceOptions, problems: Problems) -> Target:
+        """Returns the service of the run; what options do not name is where it was made.
 
         Raises:
-            BulkcertError: They name another instance or lead to another service.
+            BulkcertError: INPUT_INVALID: they name another instance, or lead to another service.
         """
         asked = self.asked
         confirm_instance(self.files, asked, options.instance)
-        there = replace(options, instance=asked.instance)
-        if not (options.endpoint or options.region):
-            return replace(there, endpoint=asked.endpoint)
-        problems: list[str] = []
-        endpoint = str(resolve_target(there, problems, named_by_rows=True).endpoint)
-        if not problems and not same_service(endpoint, asked.endpoint):
-            raise _elsewhere(self.files, f"from {asked.at}, not from {endpoint}", "--endpoint and --region")
-        return there
-
-    def target(self, options: ServiceOptions, problems: list[str]) -> Target:
-        """Returns the service of the run.
-
-        Args:
-            options: As typed, leading to where it was made (``where``).
-            problems: What is wrong with them is added; the result is of no use then.
-        """
-        several = self.asked.instances
-        service = resolve_target(options, problems, named_by_rows=True)  # none of its rows may have one
-        endpoints = {instance: httpx.URL(str(service.endpoint) or there) for instance, there in several.items()}
+        endpoint = options.endpoint or ("" if options.region else asked.endpoint)
+        there = replace(options, instance=asked.instance, endpoint=endpoint)
+        service = resolve_target(there, problems, named_by_rows=True)  # none of its rows may have one
+        if not problems and not same_service(str(service.endpoint), asked.endpoint):
+            text = f"from {asked.at}, not from {service.endpoint}"
+            raise _elsewhere(self.files, text, "--endpoint and --region")
+        endpoints = {instance: httpx.URL(str(service.endpoint) or at) for instance, at in asked.instances.items()}
         return msgspec.structs.replace(service, instances=endpoints)
 
     def begin(self, kind: SessionKind, options: Any, credentials: Credentials | None, **more: object) -> None:
@@ -174,7 +171,7 @@ class OpenRun(msgspec.Struct):
                 sync_file(self.pinned.path)
                 sync_directory(self.files.folder)
         except OSError as error:
-            raise cannot_write(self.pinned.path, error) from error
+            raise cannot_write(self.pinned.path, error, folder_of=self.files) from error
         secret = NotifyOptions.__dataclass_fields__
         given = {name: value for name, value in asdict(options).items() if name not in secret}
         self.store.begin(
@@ -211,11 +208,6 @@ class OpenRun(msgspec.Struct):
 def confirm_real(files: RunFiles, asked: Asked, command: str) -> None:
     """Confirms that a run is none whose service was an emulator, which is gone by now.
 
-    Args:
-        files: Of the run.
-        asked: What it is of.
-        command: What is to be done with it: resume, undo or verify.
-
     Raises:
         BulkcertError: USAGE: it is a rehearsal.
     """
@@ -233,12 +225,7 @@ def confirm_real(files: RunFiles, asked: Asked, command: str) -> None:
 
 
 def confirm_instance(files: RunFiles, asked: Asked, instance: str) -> None:
-    """Confirms that an instance that is given is that of a run.
-
-    Args:
-        files: Of the run.
-        asked: What it is of.
-        instance: As typed; empty if none is given.
+    """Confirms that an instance, if one is given, is that of a run.
 
     Raises:
         BulkcertError: INPUT_INVALID: it is another one, or one of several.

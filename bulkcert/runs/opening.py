@@ -15,8 +15,8 @@ from bulkcert.input import Check, PinnedList
 from bulkcert.log import bind
 from bulkcert.output.files import cannot_write, sha256_of, sync_directory
 from bulkcert.output.results import prove_columns
-from bulkcert.runs.approval import confirm_list, confirm_required
-from bulkcert.runs.job import ResolvedJob
+from bulkcert.runs.approval import confirm_list
+from bulkcert.runs.job import ResolvedJob, confirm_required
 from bulkcert.runs.opened import OpenRun, pinned_of, remove, remove_folder
 from bulkcert.runs.reading_list import pin
 from bulkcert.runs.resuming import differences_of, protected_of, reopen, resume_earlier
@@ -31,11 +31,7 @@ from bulkcert.store.store import Store
 
 
 def open_existing(files: RunFiles, *, proves: bool = True) -> OpenRun:
-    """Opens a run that was begun, from its store alone.
-
-    Args:
-        files: Of the run.
-        proves: Whether every row is proved to be as it was written.
+    """Opens a run that was begun, from its store alone, and proves that every row is as it was written, if wanted.
 
     Raises:
         NoRunError: There is none.
@@ -122,15 +118,11 @@ def _earlier(job: ResolvedJob, store: Store) -> Asked | None:
 
 def _opened(job: ResolvedJob, new: OpenRun, earlier: Asked | None, check: Check) -> Run:
     """Returns a run in the draft of its store: the one over the list that was read, or an earlier one of the same."""
-    store, opened = new.store, new
-    replaces = False
-    if earlier is not None and not queries.may_have_called(store.db):
-        replaces = bool(differences_of(earlier, new.asked))
-    if replaces:
-        earlier = None
+    store, opened, protected, replaces = new.store, new, list[int](), False
+    if earlier is not None and not queries.may_have_called(store.db) and differences_of(earlier, new.asked):
+        earlier, replaces = None, True
     if earlier is None:
         store.describe(new.asked)
-        protected = []
     else:
         opened = resume_earlier(new, earlier)
         protected = protected_of(opened, job.options.protect)
@@ -153,7 +145,7 @@ def _lock(files: RunFiles) -> FileIO:
     try:
         return lock.take(files.lock)
     except OSError as error:
-        raise cannot_write(files.folder, error) from error
+        raise cannot_write(files.folder, error, folder_of=files) from error
 
 
 def _confirm_own(files: RunFiles, asked: Asked) -> None:
@@ -190,7 +182,7 @@ def make_folder(files: RunFiles) -> bool:
             "Remove it, or name other results with -o. No calls were made.",
         ) from None
     except OSError as error:
-        raise cannot_write(files.folder, error) from error
+        raise cannot_write(files.folder, error, folder_of=files) from error
     return True
 
 
@@ -212,7 +204,7 @@ def _store(files: RunFiles, *, overwrite: bool) -> Store:
     try:
         files.remove_store()
     except OSError as error:
-        raise cannot_write(files.store, error) from error
+        raise cannot_write(files.store, error, folder_of=files) from error
     return Store(files.store)
 
 

@@ -226,9 +226,15 @@ class SizeOptions:
     """Refuse a list of more rows (65)."""
 
 
+OF_ONE_START = frozenset(
+    {"state_dir", "retry", "limit_rows", "deadline", "yes", "confirm_devices", "json", "quiet", "verbose"}
+)
+"""Options that a later start does not take over from an earlier one."""
+
+
 @grouped
 class StartOptions:
-    """What holds for one start of a run."""
+    """Options of a start of a run."""
 
     confirm_devices: Annotated[int | None, number(SAFETY)] = None
     """Device certificates under the CAs, as plan counts them; delete-ca with --yes wants it."""
@@ -310,3 +316,7 @@ class PlanOptions(ServiceOptions, PreflightOptions, ColumnOptions, SizeOptions, 
     """Keep the plan in this .plan.json, for run --plan."""
     overwrite: Annotated[bool, Parameter(group=MAIN)] = False
     """Replace the file if it exists."""
+
+
+ListOptions = Options | PlanOptions
+"""Options of the commands that read a list."""

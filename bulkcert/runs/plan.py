@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 
 import anyio.to_thread
@@ -11,7 +10,6 @@ import msgspec
 import polars as pl
 
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.limits import Target
 from bulkcert.engine.progress import Progress, StatsMaker
 from bulkcert.engine.refusals import unreadable
 from bulkcert.engine.session import Supervision, calling
@@ -20,18 +18,17 @@ from bulkcert.engine.states import StateReader
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check, PinnedList, annotated
 from bulkcert.input.files import temporary
-from bulkcert.runs.found import CAS_COUNTED, Found, Registered, count_devices, worth_counting
-from bulkcert.runs.job import check_list_options, list_name
+from bulkcert.runs.found import Found, Registered, count_devices, worth_counting
+from bulkcert.runs.job import ListTarget, check_list_options
 from bulkcert.runs.opened import fields_of
 from bulkcert.runs.options import PlanOptions
 from bulkcert.runs.planned import SUFFIX
-from bulkcert.runs.policy import preflight_of
+from bulkcert.runs.policy import may_read, preflight_of
 from bulkcert.runs.probing import are_swapped, ask_instances
 from bulkcert.runs.reading_list import read_list
 from bulkcert.runs.target import located, refuse_job, resolve_target
-from bulkcert.service.actions import ACTIONS, Action, ActionName
+from bulkcert.service.actions import ACTIONS, ActionName
 from bulkcert.service.certificates import ca_key
-from bulkcert.service.codes import READING_REFUSED, Verdict
 from bulkcert.service.operations import Operation
 from bulkcert.store.outcome import Row
 
@@ -39,23 +36,10 @@ SHORT = 1000
 """A list of fewer rows is read whole by a plan, one by one where need be: four seconds at most."""
 
 
-class Question(Target, frozen=True, kw_only=True):
-    """What a plan is wanted for, resolved and checked.
+class Question(ListTarget, frozen=True, kw_only=True):
+    """What a plan is wanted for, resolved and checked; ``options`` as typed."""
 
-    Attributes:
-        action: What would be asked for each row.
-        inputs: The files of the list.
-        options: The options as typed.
-    """
-
-    action: Action
-    inputs: tuple[Path, ...]
     options: PlanOptions
-
-    @property
-    def list_name(self) -> str:
-        """The list, for messages."""
-        return list_name(self.inputs)
 
 
 def resolve_question(action: ActionName, inputs: tuple[Path, ...], options: PlanOptions) -> Question:
@@ -66,16 +50,11 @@ def resolve_question(action: ActionName, inputs: tuple[Path, ...], options: Plan
     """
     problems: list[str] = []
     service = resolve_target(options, problems, named_by_rows=True)
-    check_list_options(options, options, problems)
+    check_list_options(options, problems)
     if options.output is not None and not options.output.name.endswith(SUFFIX):
         problems.append(f"-o {options.output} must end in {SUFFIX}: it is the plan that is kept, not results")
-    refuse_job(problems, "plan", options, options)
-    return Question(
-        **msgspec.structs.asdict(service),
-        action=ACTIONS[action],
-        inputs=inputs,
-        options=options,
-    )
+    refuse_job(problems, "plan", options)
+    return Question(**msgspec.structs.asdict(service), action=ACTIONS[action], inputs=inputs, options=options)
 
 
 class PlanFindings(Found):
@@ -121,25 +100,22 @@ def inquiry(question: Question, on_progress: Callable[[int], None] | None = None
         yield Inquiry(located(question, check, vpc=options.vpc), pinned, check)
 
 
-class Inquiry:
+class Inquiry(msgspec.Struct):
     """The reading for one plan.
 
-    Args:
+    Attributes:
         question: What it is wanted for.
         pinned: The list.
         check: What the pass over it found.
+        progress: What happens.
+        findings: What is found.
     """
 
-    def __init__(self, question: Question, pinned: PinnedList, check: Check) -> None:
-        self.question = question
-        self.pinned, self.check = pinned, check
-        self.progress = Progress()
-        self.findings = PlanFindings()
-
-    @property
-    def largest_cas(self) -> list[str]:
-        """The CAs with most rows."""
-        return list(islice(self.check.rows_by_ca, CAS_COUNTED))
+    question: Question
+    pinned: PinnedList
+    check: Check
+    progress: Progress = msgspec.field(default_factory=Progress)
+    findings: PlanFindings = msgspec.field(default_factory=PlanFindings)
 
     async def make(self, supervision: Supervision) -> PlanFindings:
         """Reads what there is to know.
@@ -155,7 +131,8 @@ class Inquiry:
                 failure = await self._ask(lanes, first[0])
             if first and failure is None and not lanes.stopping.is_set():
                 await self._preflight(lanes, sightings)
-                await anyio.to_thread.run_sync(self._count, sightings)
+                by_ca = self.check.rows_by_ca
+                await anyio.to_thread.run_sync(self.findings.count, self._frames(), sightings.statuses, by_ca)
                 if not lanes.stopping.is_set():
                     await self._count_registered(lanes, sightings)
         if (stop := self.progress.stop) is not None:
@@ -192,14 +169,13 @@ class Inquiry:
         if settled is None or lanes.stopping.is_set():
             return None
         answer, found = settled.answer, self.findings
-        known = answer.page is not None or answer.verdict is Verdict.NOT_FOUND
         found.clock_ahead_s = answer.clock_ahead_s
-        found.knows_instance = True if known else found.knows_instance
-        if known or answer.code in READING_REFUSED:
+        if (may := may_read(answer)) is not None:
+            found.knows_instance = may or found.knows_instance
             if operation is self.question.action.reading:
-                found.may_read = known
+                found.may_read = may
             else:
-                found.may_list = known
+                found.may_list = may
             return None
         # What is refused for what it asks is a finding of this row, not of the run.
         return None if settled.final else unreadable(answer, operation)
@@ -209,7 +185,7 @@ class Inquiry:
         action, progress, found = self.question.action, self.progress, self.findings
         mode = preflight_of(action, self.question.options.preflight)
         before = progress.sends.sends - progress.retries
-        await anyio.to_thread.run_sync(lambda: sightings.expect(self._frames()))
+        await anyio.to_thread.run_sync(sightings.expect, self._frames())
         reader, failure = StateReader(lanes, action, sightings), None
         if mode != "never":
             scanned = await reader.read(one_by_one=self._batches() if mode == "always" else None)
@@ -243,7 +219,4 @@ class Inquiry:
                 found.may_list = not denied
             found.reading += progress.sends.sends - progress.retries - before
         elif action.by_ca and found.may_list:
-            await count_devices(lanes, found, worth_counting(sightings.rows_by_ca(), self.largest_cas))
-
-    def _count(self, sightings: Sightings) -> None:
-        self.findings.count(self._frames(), sightings.statuses, self.check.rows_by_ca)
+            await count_devices(lanes, found, worth_counting(sightings.rows_by_ca(), self.check.rows_by_ca))

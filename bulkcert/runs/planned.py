@@ -120,13 +120,13 @@ def kept_options(options: PlanOptions) -> dict[str, Any]:
 
 
 def planned_options(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Fills in, as the last layer of options, what the plan holds that a run is bound to.
+    """Fills in, as the last layer of the options of ``run``, what the plan holds that a run is bound to.
 
     Raises:
         BulkcertError: It cannot be read.
     """
     typed = {name: argument.tokens[0].value for argument in arguments for name in argument.names if argument.tokens}
-    if commands != ("run",) or "--plan" not in typed:
+    if "--plan" not in typed:
         return
     plan, _ = read_plan(Path(typed["--plan"]))
     held: dict[str, Any] = plan.options | {"action": plan.action}

@@ -1,10 +1,12 @@
-"""The minimal RAM policy for what a run calls (reference, section 1, RAM). Pure."""
+"""Permissions: the minimal RAM policy for what a run calls (reference, section 1, RAM), and what shows them. Pure."""
 
 import msgspec
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.options import PreflightMode
 from bulkcert.service.actions import ACTIONS, Action
+from bulkcert.service.client import Response
+from bulkcert.service.codes import READING_REFUSED, Verdict
 from bulkcert.service.operations import INSTANCE_ACCESS, OPERATIONS, Operation
 
 ANY = "*"
@@ -16,12 +18,7 @@ COUNTING = OPERATIONS["ListDeviceCertificateByCaSn"]
 
 
 def preflight_of(action: Action, preflight: PreflightMode) -> PreflightMode:
-    """Returns which states are read before the first call: those of CAs always, few as they are and much as they hit.
-
-    Args:
-        action: What is asked.
-        preflight: As typed.
-    """
+    """Returns which states are read before the first call: those of CAs always: few, and much hit by each."""
     return preflight if action.by_device else "always"
 
 
@@ -41,13 +38,7 @@ class Policy(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 def operations(action: Action, preflight: PreflightMode, *, verify: bool, undo: bool) -> list[Operation]:
-    """Returns the operations that a run may call.
-
-    Args:
-        action: What is asked for each row.
-        preflight: When states are read before the calls.
-        verify: Whether they are read back.
-        undo: Whether it may be undone.
+    """Returns the operations that a run may call, which is verified and undone later if wanted.
 
     Raises:
         BulkcertError: It cannot be undone.
@@ -68,6 +59,13 @@ def operations(action: Action, preflight: PreflightMode, *, verify: bool, undo: 
     return called
 
 
+def may_read(answer: Response) -> bool | None:
+    """Returns whether an answer shows that reading is permitted; None where it shows neither."""
+    if answer.page is not None or answer.verdict is Verdict.NOT_FOUND:
+        return True
+    return False if answer.code in READING_REFUSED else None
+
+
 def ram_actions(called: list[Operation]) -> list[str]:
     """Returns the RAM actions that some operations need, in their order."""
     access = [INSTANCE_ACCESS] * any(operation.needs_instance_access for operation in called)
@@ -75,13 +73,6 @@ def ram_actions(called: list[Operation]) -> list[str]:
 
 
 def minimal_policy(called: list[Operation], *, region: str, account: str, instance: str) -> Policy:
-    """Returns the policy that allows some operations and nothing else; an empty text stands for any.
-
-    Args:
-        called: The operations.
-        region: Region of the instance.
-        account: Number of the account that owns it.
-        instance: The instance.
-    """
+    """Returns the policy that allows some operations and nothing else; an empty text stands for any."""
     resource = f"acs:mq:{region or ANY}:{account or ANY}:{instance or ANY}"
     return Policy("1", [Statement("Allow", sorted({*ram_actions(called)}), resource)])

@@ -6,7 +6,7 @@ from pathlib import Path
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check, InvalidRow, PinnedList, load, open_protection
 from bulkcert.runs.job import WRONG_SIZE, ResolvedJob, wrong_size
-from bulkcert.runs.options import Options, PlanOptions
+from bulkcert.runs.options import ListOptions
 from bulkcert.runs.target import instance_source
 from bulkcert.service.actions import Action
 
@@ -15,7 +15,7 @@ def read_list(
     source: tuple[Path, ...],
     pinned: Path,
     action: Action,
-    options: PlanOptions | Options,
+    options: ListOptions,
     on_progress: Callable[[int], None] | None = None,
     *,
     may_be_empty: bool = False,
@@ -51,7 +51,7 @@ def read_list(
         ca_column=options.ca_column,
         trust_serials=options.trust_serials,
         protection=protection,
-        instances=instance_source(options, options, optional=optional),
+        instances=instance_source(options, optional=optional),
         on_progress=on_progress,
     )
 

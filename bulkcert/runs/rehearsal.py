@@ -10,9 +10,9 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bulkcert.emulator.faults import DEFAULT_FAULTS
 from bulkcert.emulator.process import Running, running
@@ -38,8 +38,7 @@ MOST_LANES = 64
 COMMAND = (sys.executable, "-m", "bulkcert", "lane")
 
 
-@dataclass(frozen=True, slots=True)
-class Rehearsal:
+class Rehearsal(NamedTuple):
     """A rehearsal that can begin: its emulator listens.
 
     Attributes:
@@ -167,11 +166,7 @@ def _emulator_arguments(
 
 @contextmanager
 def lanes_of(addresses: tuple[str, ...], folder: Path) -> Iterator[dict[str, Any]]:
-    """Runs a lane for each address for as long as the context lasts.
-
-    Args:
-        addresses: Where they send from; none for a run without a cluster.
-        folder: Where keys go.
+    """Runs a lane for each address, if any, for as long as the context lasts; its keys are in the folder.
 
     Yields:
         The options that let a run share its calls with them.

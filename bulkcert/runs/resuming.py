@@ -1,10 +1,10 @@
 """Resuming: whether an earlier run is the same one, what of it is called again, and what was interrupted."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import polars as pl
@@ -14,39 +14,31 @@ from bulkcert.input import ROW, PinnedList, annotated
 from bulkcert.runs.command_options import VerifyOptions, carried, changed
 from bulkcert.runs.job import ResolvedJob, resolve
 from bulkcert.runs.opened import OpenRun, confirm_instance, confirm_real, pinned_of, remove, same_service
-from bulkcert.runs.options import CallOptions, Options, ResumeOptions
+from bulkcert.runs.options import OF_ONE_START, CallOptions, Options, ResumeOptions
 from bulkcert.store import queries, read_states
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.schema import Asked, Session
 from bulkcert.store.status import RunStatus, status_of
 
-_OF_ONE_START = frozenset(
-    {"state_dir", "retry", "limit_rows", "deadline", "yes", "confirm_devices", "json", "quiet", "verbose"}
-)
-"""Options that a later start does not take over from an earlier one."""
 
-RunCame = TypeVar("RunCame")
-UndoCame = TypeVar("UndoCame")
-VerifyCame = TypeVar("VerifyCame")
+class UnfinishedUndo(msgspec.Struct, frozen=True):
+    """An undo that did not reach its end.
+
+    Attributes:
+        options: As given, or as it had them.
+        include_unknown: Whether it undoes rows whose state before is not known.
+    """
+
+    options: CallOptions
+    include_unknown: bool
 
 
-def resumed(
-    files: RunFiles,
-    options: ResumeOptions,
-    *,
-    run: Callable[[ResolvedJob], RunCame],
-    undo: Callable[[CallOptions, bool], UndoCame],
-    verify: Callable[[VerifyOptions], VerifyCame],
-) -> RunCame | UndoCame | VerifyCame:
-    """Does again what was interrupted; on a run that has ended it calls what ``--retry`` names.
+def left_of(files: RunFiles, options: ResumeOptions) -> ResolvedJob | UnfinishedUndo | VerifyOptions:
+    """Returns what is to be done again: a run, an undo, or a watch for the time that it has left.
 
-    Args:
-        files: Of the run.
-        options: As given now, or when it began (``stored_options``).
-        run: Does a run.
-        undo: Does an undo, of rows whose state before is not known as well or not.
-        verify: Does a watch, for the time that it has left.
+    On a run that has ended it is the run, which calls what ``--retry`` names. Options are as given now, or when it
+    began (``stored_options``).
 
     Raises:
         BulkcertError: There is no such run, or another process holds it.
@@ -59,12 +51,12 @@ def resumed(
     confirm_real(files, asked, "resume")
     session = None if options.retry else _interrupted(status)
     if session is not None and session.kind == "undo":
-        return undo(carried(CallOptions, options), bool(_stored(session).get("include_unknown")))
+        return UnfinishedUndo(carried(CallOptions, options), bool(_stored(session).get("include_unknown")))
     if session is not None and session.kind == "verify":
         stored = _stored(session)
         left = max(0.0, float(stored["watch"]) - (time.time() - session.started_at / 1000))
-        return verify(carried(VerifyOptions, options, watch=left, every=float(stored["every"])))
-    return run(_job(files, asked, options))
+        return carried(VerifyOptions, options, watch=left, every=float(stored["every"]))
+    return _job(files, asked, options)
 
 
 def _job(files: RunFiles, asked: Asked, options: ResumeOptions) -> ResolvedJob:
@@ -82,14 +74,12 @@ def _job(files: RunFiles, asked: Asked, options: ResumeOptions) -> ResolvedJob:
 def stored_options(status: RunStatus, *, retries: bool) -> dict[str, Any]:
     """Returns what the session was given that is to be resumed, by the names of options; nothing of a run without one.
 
-    Args:
-        status: Of the run.
-        retries: Whether rows of a run are called again, whatever was interrupted since.
+    Where rows of a run are called again it is the run, whatever was interrupted since.
     """
     session = None if retries else _interrupted(status)
     # What was typed for an undo or a verification since is not meant for the run.
     session = session or next((each for each in reversed(status.sessions) if each.kind == "run"), None)
-    return {} if session is None else changed(ResumeOptions, _stored(session), without=_OF_ONE_START)
+    return {} if session is None else changed(ResumeOptions, _stored(session), without=OF_ONE_START)
 
 
 def _interrupted(status: RunStatus) -> Session | None:
@@ -110,10 +100,6 @@ def _stored(session: Session) -> dict[str, Any]:
 
 def resume_earlier(new: OpenRun, earlier: Asked) -> OpenRun:
     """Returns the earlier run, which goes by the list that it has pinned; the one that was read just now goes.
-
-    Args:
-        new: What was asked now, over the store of the earlier run.
-        earlier: What that run is of.
 
     Raises:
         BulkcertError: INPUT_INVALID: it is another run.

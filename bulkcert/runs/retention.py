@@ -24,11 +24,6 @@ def remove_old(job: ResolvedJob, exit_status: int, today: date) -> dict[Path, st
     An earlier run of the job is one in the same directory whose name differs in date and time alone, and that is of
     the same action, instance and endpoint. It is removed only if it, and its undo, ended in order and nobody holds it.
 
-    Args:
-        job: The job that has just run; it says how many days.
-        exit_status: What that came to.
-        today: What age is counted from.
-
     Returns:
         The results of the runs that are old enough, each with the reason why its files stay; empty if they are gone.
     """

@@ -5,7 +5,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import chain
 
 import anyio
 import anyio.to_thread
@@ -22,9 +22,9 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check
 from bulkcert.output.evidence import serials_in
 from bulkcert.output.summary import Summary
-from bulkcert.runs.found import CAS_COUNTED, Found, Registered, count_devices, worth_counting
-from bulkcert.runs.job import ResolvedJob, change_of
-from bulkcert.runs.opened import OpenRun
+from bulkcert.runs.found import Found, Registered, count_devices, worth_counting
+from bulkcert.runs.job import ResolvedJob
+from bulkcert.runs.opened import CALLING, OpenRun, limited
 from bulkcert.runs.options import PreflightMode
 from bulkcert.runs.planned import ANOTHER
 from bulkcert.runs.policy import preflight_of
@@ -34,7 +34,7 @@ from bulkcert.service.certificates import Status
 from bulkcert.store import queries, read_states
 from bulkcert.store.database import unusable
 from bulkcert.store.evidence import Serials
-from bulkcert.store.outcome import Outcome
+from bulkcert.store.outcome import Outcome, Row
 from bulkcert.store.schema import ChangeRecord, PlanRecord
 from bulkcert.store.store import now_ms
 from bulkcert.words import counted
@@ -78,7 +78,7 @@ class Run(msgspec.Struct):
     progress: Progress = msgspec.field(default_factory=Progress)
 
     def __post_init__(self) -> None:
-        db, rows, doing = self.opened.store.db, self.opened.asked.rows, self.opened.doing
+        db, rows, doing = self.opened.store.db, self.opened.asked.rows, self.opened.newest(*CALLING)
         if doing is not None and doing.kind == "undo" and Outcome.UNDONE not in self.job.options.retry:
             self.is_undone = self.opened.status().is_undone
         if self.is_undone:
@@ -111,13 +111,13 @@ class Run(msgspec.Struct):
     @property
     def calls(self) -> int:
         """Certificates that this session calls at most."""
-        limit = self.job.options.limit_rows
-        return self.to_call if limit is None else min(self.to_call, limit)
+        return min(self.to_call, self.job.options.limit_rows or self.to_call)
 
     @property
     def change(self) -> ChangeRecord:
         """Why it is made, and who has approved it."""
-        return change_of(self.job.options, self.plan)
+        options = self.job.options
+        return ChangeRecord(options.ticket, options.reason, options.approved_by, self.plan)
 
     @property
     def already_done(self) -> int:
@@ -128,8 +128,11 @@ class Run(msgspec.Struct):
     def left(self) -> int:
         """Certificates that this session calls at most, now that states were read: what needs no call is gone."""
         left = self.opened.store.read(queries.counts, self.opened.asked.rows).to_call
-        limit = self.job.options.limit_rows
-        return left if limit is None else min(left, limit)
+        return min(left, self.job.options.limit_rows or left)
+
+    def _batches(self) -> Iterator[list[Row]]:
+        """Yields the rows that this session calls, in order."""
+        return limited(self.opened.batches(without=queries.LEFT_ALONE), self.job.options.limit_rows)
 
     @property
     def changing(self) -> int:
@@ -196,9 +199,9 @@ class Run(msgspec.Struct):
     async def _count_devices(self, lanes: Lanes, found: Found) -> None:
         """Counts the devices of the CAs that are called; those of a list of devices were counted as it was read."""
         if not self.job.action.by_device:
-            rows = chain.from_iterable(self.opened.batches(without=queries.LEFT_ALONE))
-            called = await anyio.to_thread.run_sync(lambda: [*islice(rows, self.job.options.limit_rows)])
-            await count_devices(lanes, found, dict.fromkeys((row.ca for row in called), float("inf")))
+            rows = chain.from_iterable(self._batches())
+            most = await anyio.to_thread.run_sync(lambda: dict.fromkeys((row.ca for row in rows), float("inf")))
+            await count_devices(lanes, found, most)
 
     def _stats(self) -> StatsMaker:
         return StatsMaker(
@@ -218,7 +221,7 @@ class Run(msgspec.Struct):
             BulkcertError: The store cannot be written; no calls were made.
         """
         job, opened, options = self.job, self.opened, self.job.options
-        opened.begin("run", options, supervision.provider.current, **msgspec.to_builtins(self.change))
+        opened.begin("run", options, supervision.provider.current, plan=self.plan)
         if self.read_at is not None:
             await after_reads(self.progress)
         async with session(opened, job, supervision, self._stats(), deadline=options.deadline) as lanes:
@@ -227,8 +230,7 @@ class Run(msgspec.Struct):
             if self.read_at is not None:
                 await anyio.to_thread.run_sync(lambda: opened.store.note(preflight_at=self.read_at))
             self.progress.preflight_over = True
-            engine = Engine(job.action, lanes, opened.store, max_errors=job.max_errors, limit_rows=options.limit_rows)
-            await engine.run(opened.batches(without=queries.LEFT_ALONE))
+            await Engine(job.action, lanes, opened.store, max_errors=job.max_errors).run(self._batches())
 
     async def _read_states(self, lanes: Lanes) -> None:
         """Reads states before the first call: once a row was called, its state before cannot be read any more.
@@ -242,10 +244,10 @@ class Run(msgspec.Struct):
         await ask_instances(lanes)
         if mode != "never" and not lanes.stopping.is_set():
             sightings = Sightings.from_now(self.check, by_device=action.by_device)
-            await anyio.to_thread.run_sync(lambda: sightings.expect(opened.frames(without=left)))
+            await anyio.to_thread.run_sync(sightings.expect, opened.frames(without=left))
             count_to = {}
             if self.found is not None and action.by_ca:  # somebody is asked, and may rather call their CA
-                count_to = worth_counting(sightings.rows_by_ca(), islice(self.check.rows_by_ca, CAS_COUNTED))
+                count_to = worth_counting(sightings.rows_by_ca(), self.check.rows_by_ca)
             reader = StateReader(lanes, action, sightings, count_to)
             scanned = await reader.read(one_by_one=opened.batches(without=left) if mode == "always" else None)
             if self.found is not None:
@@ -279,7 +281,7 @@ class Run(msgspec.Struct):
             # A run of which nothing was to be called is one all the same; one that was killed after its last outcome
             # comes to its end.
             if self.opened.is_new or self.opened.is_unended("run"):
-                self.opened.begin("run", self.job.options, None, **msgspec.to_builtins(self.change))
+                self.opened.begin("run", self.job.options, None, plan=self.plan)
             else:
                 store.keep_draft()
         return finalize(self.opened, self.progress.stop)

@@ -27,7 +27,7 @@ from bulkcert.log import event
 from bulkcert.output.failed import FailedRows, write_failed
 from bulkcert.output.results import Written
 from bulkcert.output.summary import Summary, summary_of, write_summary
-from bulkcert.runs.opened import OpenRun
+from bulkcert.runs.opened import CALLING, OpenRun
 from bulkcert.store import control as asking
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.schema import Control
@@ -85,13 +85,7 @@ async def session(
 
 @asynccontextmanager
 async def controlled(store: Store, lanes: Lanes, stats: StatsMaker) -> AsyncIterator[None]:
-    """Does what is asked of a session next to its calls.
-
-    Args:
-        store: Where it is asked.
-        lanes: What is paused, slowed down or stopped.
-        stats: What says so.
-    """
+    """Does what is asked of a session next to its calls."""
 
     async def obey() -> None:
         while store.failure is None:
@@ -137,11 +131,7 @@ async def _do(control: Control, lanes: Lanes, stats: StatsMaker) -> None:
 
 
 def confirm_read(progress: Progress, also: str = "") -> None:
-    """Confirms that reading before a question was not stopped.
-
-    Args:
-        progress: What was read.
-        also: To be said if it was.
+    """Confirms that reading before a question was not stopped; if it was, something may be said besides.
 
     Raises:
         BulkcertError: It was, by a signal, or by what would stop the calls as well.
@@ -154,8 +144,7 @@ def confirm_read(progress: Progress, also: str = "") -> None:
 async def after_reads(progress: Progress) -> None:
     """Waits until reads that were made before a question share no second with the calls after it: so the limit holds.
 
-    Args:
-        progress: What was read; the pause is left out of its rate.
+    The pause is left out of their rate.
     """
     if progress.sends.sends:
         await anyio.sleep(max(0.0, progress.sends.last_s + 1 - time.monotonic()))
@@ -182,9 +171,9 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
     """
     store = opened.store
     try:
-        rows, digest, formulas = opened.write_results()
+        written = opened.write_results()
         reached = opened.status()
-        _confirm_sum(reached, rows)
+        _confirm_sum(reached, written.rows)
     except BulkcertError as error:
         store.stopped(error.status, stop.message if stop else error.message, stop.advice if stop else error.advice)
         if stop is None:
@@ -205,24 +194,18 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
         early = stop is not None and status not in (ExitStatus.OK, ExitStatus.INCOMPLETE)
         reason = {"stopped": stop.message, "advice": stop.advice, "stop_code": stop.code} if stop and early else {}
         store.end(status, **reason)
-    store.seal(digest)
-    ended = opened.status()
-    failed = write_failed(ended, opened.pinned, store.read, guards=opened.guards)
-    summary = summary_of(ended, opened.pinned, store.db, digest, failed)
-    summary = msgspec.structs.replace(summary, formulas=formulas)
+    summary, _ = _summarized(opened, written)
     if store.failure and stop is not None:
         # The store could not take its end; what people are shown must not wait for that.
         summary = msgspec.structs.replace(summary, exit_status=int(status), stopped=stop.message, advice=stop.advice)
-    write_summary(ended, summary)
+    write_summary(opened.files, summary)
     return summary
 
 
 def summarize(opened: OpenRun, written: Written | None) -> FailedRows | None:
     """Writes the failed rows and the summary of a run again, unless it has not run or its results are gone.
 
-    Args:
-        opened: The run.
-        written: Its results, if they were written just now; else every row is proved.
+    Without results that were written just now every row is proved.
 
     Returns:
         The failed rows; None where there are none, or nothing was written.
@@ -230,17 +213,23 @@ def summarize(opened: OpenRun, written: Written | None) -> FailedRows | None:
     Raises:
         BulkcertError: They cannot be written.
     """
-    status = opened.status()
-    if status.doing is None or not opened.files.results.exists():
+    if opened.newest(*CALLING) is None or not opened.files.results.exists():
         return None
-    failed = write_failed(status, opened.pinned, opened.store.read, guards=opened.guards)
     if written is None:
         with Path(os.devnull).open("wb") as nowhere:  # every row is proved
             written = opened.write_results(into=nowhere)
-    opened.store.seal(written.digest)
-    summary = summary_of(status, opened.pinned, opened.store.db, written.digest, failed)
-    write_summary(status, msgspec.structs.replace(summary, formulas=written.formulas))
+    summary, failed = _summarized(opened, written)
+    write_summary(opened.files, summary)
     return failed
+
+
+def _summarized(opened: OpenRun, written: Written) -> tuple[Summary, FailedRows | None]:
+    """Seals results that were written, and writes the failed rows; returns the summary of all that."""
+    opened.store.seal(written.digest)
+    status = opened.status()
+    failed = write_failed(status, opened.pinned, opened.store.read, guards=opened.guards)
+    summary = summary_of(status, opened.pinned, opened.store.db, written.digest, failed)
+    return msgspec.structs.replace(summary, formulas=written.formulas), failed
 
 
 def _confirm_sum(status: RunStatus, rows: Counter[Outcome]) -> None:

@@ -18,7 +18,8 @@ from bulkcert.engine.limits import Opener, Target
 from bulkcert.engine.pacer import lane_cap
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.language import later
-from bulkcert.runs.options import ACCOUNT_LIMIT, ADDRESS_LIMIT, ColumnOptions, ServiceOptions
+from bulkcert.runs.converters import Problems
+from bulkcert.runs.options import ACCOUNT_LIMIT, ADDRESS_LIMIT, ListOptions, ServiceOptions
 from bulkcert.service.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_host
 from bulkcert.words import nearest
 
@@ -38,18 +39,18 @@ _THROTTLED = "above which the service throttles all that call on it"
 _RAISED = "--limits-raised says that the service has raised yours"
 
 
-def refuse_job(problems: list[str], command: str, options: ServiceOptions, columns: ColumnOptions) -> None:
+def refuse_job(problems: Problems, command: str, options: ListOptions) -> None:
     """Refuses options of a job, with what they leave to its list as well, which nobody has read yet.
 
     Raises:
         BulkcertError: There is something wrong.
     """
-    source = instance_source(options, columns)
-    given = columns.instance_column or None, columns.region_column or None
-    refuse([*problems, *source.missing(*given)] if problems else [], command)
+    if problems:
+        given = options.instance_column or None, options.region_column or None
+        refuse([*problems, *instance_source(options).missing(*given)], command)
 
 
-def refuse(problems: list[str], command: str) -> None:
+def refuse(problems: Problems, command: str) -> None:
     """Refuses options with all that is wrong with them at once.
 
     Raises:
@@ -60,13 +61,8 @@ def refuse(problems: list[str], command: str) -> None:
         raise BulkcertError(ExitStatus.USAGE, message, f"No calls were made. See bulkcert {command} --help.")
 
 
-def resolve_target(options: ServiceOptions, problems: list[str], *, named_by_rows: bool = False) -> Target:
-    """Returns the service that the options mean.
-
-    Args:
-        options: As typed.
-        problems: What is wrong with them is added; the result is of no use then.
-        named_by_rows: Whether rows may name their instances and regions where the options do not (``located``).
+def resolve_target(options: ServiceOptions, problems: Problems, *, named_by_rows: bool = False) -> Target:
+    """Returns the service that the options mean; instances and regions may be left to rows if wanted (``located``).
 
     Raises:
         BulkcertError: There is no such region.
@@ -106,10 +102,10 @@ def resolve_target(options: ServiceOptions, problems: list[str], *, named_by_row
 
 def wrong_limits(account: int, address: int, lanes: int) -> Iterator[str]:
     """Yields why limits of an account and of an address, in calls per second, cannot be kept by so many lanes."""
-    rates = {"--rate": account, "--per-address-rate": address}
-    low = [f"{name} must be at least 1, not {value}" for name, value in rates.items() if value < 1]
-    yield from low
-    if not low and lane_cap(account, address, lanes) < 1:
+    for name, value in (("--rate", account), ("--per-address-rate", address)):
+        if value < 1:
+            yield f"{name} must be at least 1, not {value}"
+    if account >= 1 and address >= 1 and lane_cap(account, address, lanes) < 1:
         yield f"--rate {account} leaves less than one call a second for each of {lanes} addresses"
 
 
@@ -126,12 +122,7 @@ Located = TypeVar("Located", bound=Target)
 
 
 def located(service: Located, check: "Check", *, vpc: bool) -> Located:
-    """Returns a service with the instances that the rows of a list name.
-
-    Args:
-        service: As options say; what they leave to rows is empty.
-        check: What the pass over the list found.
-        vpc: Whether it is called inside the VPC of each region.
+    """Returns a service with the instances that the rows of a list name, and that options have left to them.
 
     Raises:
         BulkcertError: USAGE: a region has no VPC endpoint.
@@ -149,21 +140,15 @@ def located(service: Located, check: "Check", *, vpc: bool) -> Located:
     return service
 
 
-def instance_source(options: ServiceOptions, columns: ColumnOptions, *, optional: bool = False) -> "InstanceSource":
-    """Returns where it is said which instance a row is of.
-
-    Args:
-        options: As typed.
-        columns: The same.
-        optional: Whether a list that does not say it is of use without ``--instance``.
-    """
+def instance_source(options: ListOptions, *, optional: bool = False) -> "InstanceSource":
+    """Returns where it is said which instance a row is of; a list that does not say it may be of use all the same."""
     from bulkcert.input import InstanceSource  # noqa: PLC0415 - it loads what reads lists, which a lane has none of
 
     return InstanceSource(
         instance=options.instance.strip(),
-        instance_column=columns.instance_column,
+        instance_column=options.instance_column,
         region=options.region,
-        region_column=columns.region_column,
+        region_column=options.region_column,
         endpoint=bool(options.endpoint),
         optional=optional,
     )
@@ -221,7 +206,7 @@ def region_url(region: str, *, vpc: bool) -> httpx.URL:
     return httpx.URL(f"https://{region_host(region, vpc=vpc)}")
 
 
-def _endpoint(options: ServiceOptions, problems: list[str], *, named_by_rows: bool) -> httpx.URL:
+def _endpoint(options: ServiceOptions, problems: Problems, *, named_by_rows: bool) -> httpx.URL:
     if options.endpoint:
         return _url(options.endpoint, problems)
     if not options.region and named_by_rows:
@@ -235,7 +220,7 @@ def _endpoint(options: ServiceOptions, problems: list[str], *, named_by_rows: bo
     return region_url(options.region or "none", vpc=options.vpc)
 
 
-def _opener(options: ServiceOptions, problems: list[str]) -> Opener | None:
+def _opener(options: ServiceOptions, problems: Problems) -> Opener | None:
     """Returns what opens lanes that may be on other machines, or None where all are on this one."""
     if options.cluster:
         from bulkcert.runs.cluster import resolve_cluster  # noqa: PLC0415 - for several machines alone
@@ -255,7 +240,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _url(text: str, problems: list[str]) -> httpx.URL:
+def _url(text: str, problems: Problems) -> httpx.URL:
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL as error:
@@ -270,10 +255,12 @@ def _url(text: str, problems: list[str]) -> httpx.URL:
     return url
 
 
-def _addresses(typed: tuple[str, ...], problems: list[str]) -> tuple[str | None, ...]:
-    reasons = {address: cannot_send_from(address) for address in typed}
-    problems.extend(f"--source-address {address}: {reason}" for address, reason in reasons.items() if reason)
-    if len(reasons) < len(typed):
+def _addresses(typed: tuple[str, ...], problems: Problems) -> tuple[str | None, ...]:
+    different = dict.fromkeys(typed)
+    problems.extend(
+        f"--source-address {address}: {reason}" for address in different if (reason := cannot_send_from(address))
+    )
+    if len(different) < len(typed):
         problems.append("--source-address names the same address twice")
     return typed or (None,)
 

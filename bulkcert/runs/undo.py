@@ -1,7 +1,7 @@
 """Undoing: a session of the run that does the inverse action for exactly what the run has changed."""
 
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 import anyio.to_thread
@@ -16,10 +16,9 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, annotated
 from bulkcert.log import bind
 from bulkcert.output.summary import Summary
-from bulkcert.runs.approval import confirm_required
 from bulkcert.runs.found import Found, count_devices
-from bulkcert.runs.job import check_required, resolve_limits
-from bulkcert.runs.opened import OpenRun, is_in
+from bulkcert.runs.job import check_required, confirm_required, resolve_limits
+from bulkcert.runs.opened import CALLING, OpenRun, is_in, limited
 from bulkcert.runs.options import CallOptions
 from bulkcert.runs.session import after_reads, confirm_read, finalize, session, summarize
 from bulkcert.runs.target import refuse
@@ -83,15 +82,14 @@ class Undo(msgspec.Struct):
         return self.known + self.unknown * self.include_unknown
 
     @property
-    def has_to_end(self) -> bool:
-        """Whether there is nothing to undo since a session that was killed has done it all."""
-        return not self.rows and self.opened.is_unended("undo")
+    def is_over(self) -> bool:
+        """Whether there is nothing to undo, nor an end to be made of a session that has done it all and was killed."""
+        return not self.rows and not self.opened.is_unended("undo")
 
     @property
     def calls(self) -> int:
         """Certificates that this session calls at most."""
-        limit = self.options.limit_rows
-        return self.rows if limit is None else min(self.rows, limit)
+        return min(self.rows, self.options.limit_rows or self.rows)
 
     async def count_devices(self, supervision: Supervision) -> None:
         """Counts the devices under the CAs that are to be undone, before anything is asked.
@@ -101,7 +99,7 @@ class Undo(msgspec.Struct):
         """
         stats = StatsMaker(self.progress, "undoing", self.service)
         async with calling(self.service, supervision, stats) as lanes:
-            rows = islice(chain.from_iterable(self._batches()), self.options.limit_rows)
+            rows = chain.from_iterable(self._batches())
             most = await anyio.to_thread.run_sync(lambda: dict.fromkeys((row.ca for row in rows), float("inf")))
             await count_devices(lanes, self.found, most)
         confirm_read(self.progress)
@@ -112,7 +110,7 @@ class Undo(msgspec.Struct):
         Raises:
             BulkcertError: The store cannot be written; no calls were made.
         """
-        opened, service, limit = self.opened, self.service, self.options.limit_rows
+        opened, service = self.opened, self.service
         settled = queries.counts(opened.store.db, opened.asked.rows).left_alone
         stats = StatsMaker(
             self.progress,
@@ -121,22 +119,24 @@ class Undo(msgspec.Struct):
             rows=settled[Outcome.UNDONE] + self.rows,
             settled=settled,
             to_call=self.calls,
-            limited=limit is not None,
+            limited=self.options.limit_rows is not None,
         )
         batches = self._batches()
         opened.begin("undo", self.options, supervision.provider.current, include_unknown=self.include_unknown)
         await after_reads(self.progress)
         async with session(opened, service, supervision, stats) as lanes:
             self.progress.preflight_over = True
-            await Engine(
-                self.action, lanes, opened.store, max_errors=self.max_errors, limit_rows=limit, undoes=True
-            ).run(batches)
+            await Engine(self.action, lanes, opened.store, max_errors=self.max_errors, undoes=True).run(batches)
 
     def _batches(self) -> Iterator[list[Row]]:
-        """Yields the rows that are to be undone, in order."""
-        for frame, known in _changed(self.opened):
-            rows = [row for row, is_known in known.items() if is_known or self.include_unknown]
-            yield self.opened.rows(frame.filter(is_in(rows)))
+        """Yields the rows that this session undoes, in order."""
+
+        def batches() -> Iterator[list[Row]]:
+            for frame, known in _changed(self.opened):
+                rows = [row for row, is_known in known.items() if is_known or self.include_unknown]
+                yield self.opened.rows(frame.filter(is_in(rows)))
+
+        return limited(batches(), self.options.limit_rows)
 
     def finish(self) -> Summary:
         """Writes results and summary.
@@ -156,8 +156,7 @@ class Undo(msgspec.Struct):
         Raises:
             BulkcertError: They cannot be written.
         """
-        doing = self.opened.doing
-        if doing is not None and doing.kind == "undo":
+        if (doing := self.opened.newest(*CALLING)) is not None and doing.kind == "undo":
             summarize(self.opened, self.opened.write_results())
         return UndoResult(0, 0, self.unknown, int(ExitStatus.OK))
 
@@ -187,12 +186,7 @@ def _changed(opened: OpenRun) -> Iterator[tuple[pl.DataFrame, dict[int, bool]]]:
 
 
 def open_undo(opened: OpenRun, options: CallOptions, *, include_unknown: bool | None) -> Undo:
-    """Returns the undo of a run; nothing is written.
-
-    Args:
-        opened: The run.
-        options: As typed, with instance and endpoint of the run.
-        include_unknown: Whether rows are undone whose state before is not known; None if nobody has decided.
+    """Returns the undo of a run; nothing is written. ``include_unknown`` is None where nobody has decided.
 
     Raises:
         BulkcertError: An option is wrong, the action cannot be undone, or nobody has decided on rows of which too

@@ -20,9 +20,8 @@ from bulkcert.input import ROW, ca_keys
 from bulkcert.log import bind
 from bulkcert.output.failed import FailedRows
 from bulkcert.output.summary import utc
-from bulkcert.runs.approval import confirm_required
 from bulkcert.runs.command_options import VerifyOptions
-from bulkcert.runs.job import check_required
+from bulkcert.runs.job import check_required, confirm_required
 from bulkcert.runs.opened import OpenRun
 from bulkcert.runs.session import session, summarize
 from bulkcert.runs.target import refuse
@@ -242,16 +241,12 @@ class Verifier(msgspec.Struct):
 def resolve_reading(opened: OpenRun, options: VerifyOptions) -> Target:
     """Returns where to read, and whether the options may be.
 
-    Args:
-        opened: The run.
-        options: As typed.
-
     Raises:
         BulkcertError: An option cannot be.
     """
     bind(ticket=options.ticket or None)
     problems: list[str] = []
-    service = opened.target(opened.where(options), problems)
+    service = opened.target(options, problems)
     if options.watch > LONGEST_WATCH_S:
         problems.append(f"--watch must be 30d at most, not {options.watch / 86400:g}d; start it again after that")
     if options.every < SHORTEST_PAUSE_S:

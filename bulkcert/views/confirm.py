@@ -9,13 +9,13 @@ from rich.text import Text
 from bulkcert.errors import BulkcertError, ExitStatus, status_by
 from bulkcert.language import later, tr
 from bulkcert.log import is_json
-from bulkcert.runs.job import change_of
 from bulkcert.runs.options import ADDRESS_LIMIT, ServiceOptions
 from bulkcert.runs.run import Run
 from bulkcert.runs.target import BLOCKED, THROTTLED, above_documented
 from bulkcert.runs.undo import Undo
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import of_ca_key
+from bulkcert.store.schema import ChangeRecord
 from bulkcert.telemetry.notify import waiting
 from bulkcert.views.console import say, stderr, warn
 from bulkcert.views.layout import change_rows, rehearsal_line, show
@@ -76,7 +76,6 @@ def confirm(rows: int, *, by_device: bool, what: str = TO_CHANGE) -> None:
     Raises:
         BulkcertError: The answer was no, or there is no terminal to ask.
     """
-    confirm_somebody_is_there()
     if rows > ASK_FOR_COUNT or not by_device:
         _agree(tr("Type the number of {what} ({rows}) to continue: ", what=tr(what), rows=rows), str(rows))
     else:
@@ -93,12 +92,10 @@ def confirm_run(run: Run) -> None:
     if found is None or not run.job.action.deletes:
         confirm(run.changing, by_device=run.job.action.by_device)
     elif run.left == 1 and len(found.by_ca) == 1:
-        confirm_somebody_is_there()
         (key,) = found.by_ca
         ca, _ = of_ca_key(key or "")
         _agree(tr("Type the serial of the CA ({ca}) to delete it: ", ca=printable(ca)), ca)
     elif found.devices is not None:
-        confirm_somebody_is_there()
         count = str(found.devices.devices)
         devices = count if found.devices.whole else tr("at least {what}", what=count)
         said = later("Type the number of devices that will be deleted ({devices}) to continue: ")
@@ -135,8 +132,9 @@ def _agree(question: str, *accepted: str) -> None:
     """Asks until what is accepted was typed, once more after a typo.
 
     Raises:
-        BulkcertError: USAGE: it was not.
+        BulkcertError: USAGE: it was not, or there is no terminal to ask.
     """
+    confirm_somebody_is_there()
     for tries_left in (1, 0):
         typed = _answer(question)
         if typed and (typed.lower() in accepted or typed.replace(",", "") in accepted):
@@ -184,7 +182,7 @@ def _undo(undo: Undo) -> Iterator[tuple[str, str | Text]]:
     yield tr("will change"), tr("at most {what}: what they are now is not read first", what=certificates)
     addresses = counted(service.lane_count, "address")
     yield tr("limits"), tr("{rate:.0f}/s from {addresses}", rate=service.rate, addresses=addresses)
-    yield from change_rows(change_of(undo.options))
+    yield from change_rows(ChangeRecord(undo.options.ticket, undo.options.reason, undo.options.approved_by))
 
 
 def kind_of(action: Action) -> str:

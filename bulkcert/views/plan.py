@@ -23,7 +23,6 @@ from bulkcert.service.signing import Credentials
 from bulkcert.store.lock import this_user
 from bulkcert.views.layout import named_lanes
 from bulkcert.views.plan_advice import advice_on
-from bulkcert.words import endpoints_in_words, instances_in_words
 
 CAS_LISTED = 1000
 """CAs that the JSON names, most rows first."""
@@ -130,20 +129,6 @@ class Plan(msgspec.Struct, frozen=True):
     instances: list[InstanceStates] = []
     instance_column: str | None = None
     region_column: str | None = None
-
-    @property
-    def on(self) -> str:
-        """The instance, or how many there are, in words."""
-        return instances_in_words(self.instance, self._endpoints)
-
-    @property
-    def at(self) -> str:
-        """Where it is, in words."""
-        return endpoints_in_words(self.endpoint, self._endpoints)
-
-    @property
-    def _endpoints(self) -> dict[str, str]:
-        return {each.instance: each.endpoint for each in self.instances}
 
 
 def make_plan(inquiry: Inquiry, credentials: Credentials) -> Plan:

@@ -13,7 +13,7 @@ from bulkcert.views.console import say, stdout
 from bulkcert.views.layout import GAP, change_rows, columns, lane_rows, show
 from bulkcert.views.plan import CaStates, Plan
 from bulkcert.views.plan_advice import CAS_SHOWN, share_of
-from bulkcert.words import about, counted, printable, spaced
+from bulkcert.words import about, counted, endpoints_in_words, instances_in_words, printable, spaced
 
 CLOCK_GRAIN_S = 2.0
 """The service gives its time in whole seconds, and an answer takes a while."""
@@ -100,7 +100,9 @@ def _facts(plan: Plan) -> Iterator[tuple[str, str]]:
     unread = tr("not known: reading was refused") if refused and plan.instance_ok is None else ""
     yield tr("action"), plan.action
     reachable = unread or _known(plan.instance_ok, tr("reachable"), tr("not known"))
-    where = tr("{instance} at {endpoint}", instance=plan.on, endpoint=plan.at)
+    endpoints = {each.instance: each.endpoint for each in plan.instances}
+    on, at = instances_in_words(plan.instance, endpoints), endpoints_in_words(plan.endpoint, endpoints)
+    where = tr("{instance} at {endpoint}", instance=on, endpoint=at)
     yield tr("instance"), f"{where}{tr(': ')}{reachable}"
     yield from columns_used(plan.instance_column, plan.region_column)
     signed = tr("access key {key}, from {source}", key=key.access_key_id, source=tr(key.source))
