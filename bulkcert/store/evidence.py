@@ -15,13 +15,13 @@ import msgspec
 
 from bulkcert.store import queries
 from bulkcert.store.database import Contradiction
-from bulkcert.store.outcome import Outcome, Record
+from bulkcert.store.outcome import PROVED, Outcome, Record
 from bulkcert.store.tables import CLAIMS, CONTROLS, MARKS, OUTCOMES, SESSIONS
 
 _packed = msgspec.msgpack.Encoder().encode
 _empty = blake2b(digest_size=8).copy  # a copy is made in less time than another
 
-_CALL = itemgetter(slice(9))
+_CALL = itemgetter(slice(len(PROVED)))
 """Takes of ``queries.WINDOW``, and of the fields of a record, what a digest is over beside the serials."""
 
 _DEVICE, _CA = map(itemgetter, map(Record.__struct_fields__.index, ("device_sn", "ca")))
@@ -70,7 +70,7 @@ def _digests(calls: Iterable[tuple[Any, ...]], devices: Iterable[str], cas: Iter
 def encoded(records: Sequence[Record]) -> tuple[str, bytes]:
     """Returns records as a statement takes them: JSON of their fields, and their digests one behind the other."""
     fields = [*map(msgspec.structs.astuple, records)]
-    # The last three are none of the digest: flags have their copy, and a latency proves nothing.
+    # The others are none of the digest: flags have their copy, and a latency proves nothing.
     digests = _digests(map(_CALL, fields), map(_DEVICE, fields), map(_CA, fields))
     return msgspec.json.encode(records).decode(), b"".join(digests)
 
