@@ -217,8 +217,10 @@ def _change_key(emulator, id, **changed):  # noqa: A002 - as the service names i
 
 
 def _seed(emulator, instance, rows, status="1", *, valid_begin=0, valid_end=None):
-    valid = None if valid_end is None else (str(valid_begin), str(valid_end))
-    emulator.registry.fill(instance, [SeededCertificate(*row, status) for row in rows], valid)
+    emulator.registry.fill(instance, [SeededCertificate(*row, status) for row in rows])
+    if valid_end is not None:
+        change = "UPDATE devices SET ValidBegin = ?, ValidEnd = ? WHERE Instance = ? AND CaSn = ? AND DeviceSn = ?"
+        emulator.registry._db.executemany(change, ((str(valid_begin), str(valid_end), instance, *row) for row in rows))
 
 
 def _refuse(emulator, address, code):

@@ -159,6 +159,16 @@ def test_a_lock_whose_file_is_gone_is_not_taken(tmp_path, monkeypatch):
         lock.take(path)
 
 
+def test_a_link_is_no_store(tmp_path, path):
+    """A store is a file of its own: another one that a link leads to is neither read nor written."""
+    run_with(path, record(1))
+    link = tmp_path / "link.sqlite"
+    link.symlink_to(path)
+    for opens in (Store, partial(asked, question=queries.sessions)):
+        with pytest.raises(BulkcertError, match="not a regular file"):
+            opens(link)
+
+
 def test_a_store_that_is_not_there(tmp_path):
     """Who reads is told apart that there is none, and makes none; so is one that never came to begin."""
     path = tmp_path / "s"

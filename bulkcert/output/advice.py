@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Self
 
 import msgspec
 
@@ -202,20 +201,16 @@ class Advice(msgspec.Struct, frozen=True):
 
     Attributes:
         files: Of the run, for the commands.
-        action: What was asked.
-        protected: Whether others are protected from it, which may be of the same CA.
-        rehearsal: Whether none of the rows is real.
+        asked: What the run was asked.
     """
 
     files: RunFiles
-    action: Action
-    protected: bool
-    rehearsal: bool = False
+    asked: Asked
 
-    @classmethod
-    def about(cls, files: RunFiles, asked: Asked) -> Self:
-        """Returns the advice about the rows of a run."""
-        return cls(files, ACTIONS[asked.action], protected=asked.spares_cas, rehearsal=asked.rehearsal)
+    @property
+    def action(self) -> Action:
+        """What is asked for each row."""
+        return ACTIONS[self.asked.action]
 
     def on(self, outcome: Outcome, code: str = "") -> str:
         """Returns what to do about rows with an outcome and a code; the code is empty where there is none."""
@@ -239,7 +234,7 @@ class Advice(msgspec.Struct, frozen=True):
 
     def on_unregistered(self) -> Step:
         """Returns what to do about certificates that are not registered."""
-        words = on_unregistered(self.action, protected=self.protected)
+        words = on_unregistered(self.action, protected=self.asked.spares_cas)
         again = self.action.desired == "inactive" and self.action.by_device
         return Step(words, self._again(Outcome.NOT_REGISTERED.value) if again else "")
 
@@ -259,12 +254,14 @@ class Advice(msgspec.Struct, frozen=True):
         else:
             said = meaning_of(outcome, code), self.on(outcome, code)
         # What is printed there is refused: the emulator is gone.
-        return (said[0], tr("REHEARSAL: nothing. Of a real run: {what}", what=said[1])) if self.rehearsal else said
+        return (
+            (said[0], tr("REHEARSAL: nothing. Of a real run: {what}", what=said[1])) if self.asked.rehearsal else said
+        )
 
     def on_read_back(self, status: str) -> str:
         """Returns what to do about certificates that were done and then read back in this other state."""
         if status == Status.NOT_REGISTERED:
-            words = on_unregistered(self.action, protected=self.protected)
+            words = on_unregistered(self.action, protected=self.asked.spares_cas)
             return tr("Deleted since. {what}", what=sentence(Step(words, self._again("drifted"))))
         said = tr("Somebody or something has changed them since: look into the service's audit log.")
         if not self.action.repeatable:

@@ -85,7 +85,7 @@ def write_failed(status: RunStatus, pinned: PinnedList, ask: Ask, *, guards: boo
         except OSError as error:
             raise cannot_write(path, error, MAKE_ROOM) from error
         return None
-    chooser = _Chooser(asked, Advice.about(status.files, asked), ask, guards=guards)
+    chooser = _Chooser(asked, Advice(status.files, asked), ask, guards=guards)
     write_rows(path, pinned, chooser.failed)
     groups = [
         Group(kind, code, ca_sn, rows, instance)

@@ -37,34 +37,26 @@ RENAMED_PREFIX = "input_"
 """Put before the name of an input's own column that has the name of one of ours."""
 
 _TIME = pl.Datetime("ms", "UTC")
-_WINDOW = pl.Schema(
-    {
-        "row": pl.UInt32(),
-        "outcome": pl.String(),
-        "code": pl.String(),
-        "message": pl.String(),
-        "http_status": pl.UInt16(),
-        "request_id": pl.String(),
-        "attempts": pl.UInt32(),
-        "sent_at": pl.Int64(),
-        "finished_at": pl.Int64(),
-        "latency_ms": pl.Float64(),
-        "prior_status": pl.String(),
-        "verified_status": pl.String(),
-        "verified_at": pl.Int64(),
-        "digest": pl.Binary(),
-        "altered": pl.Boolean(),
-    }
-)
+_NAMES = {"before": "prior_status", "verified": "verified_status"}
+_TYPES = {
+    "row": pl.UInt32(),
+    "http_status": pl.UInt16(),
+    "attempts": pl.UInt32(),
+    **dict.fromkeys(("sent_at", "finished_at", "verified_at"), pl.Int64()),
+    "latency_ms": pl.Float64(),
+    "digest": pl.Binary(),
+    "altered": pl.Boolean(),
+}
+_WINDOW = pl.Schema({_NAMES.get(name, name): _TYPES.get(name, pl.String()) for name in queries.WINDOW})
 """The columns of ``queries.window``, under the names that they have in results; the last two are in none."""
 
-COLUMNS = tuple(_WINDOW)[:11]
+COLUMNS = tuple(_WINDOW)[:-4]
 """The columns after the input's own, in this order."""
 
 FROM_OUTSIDE = ("code", "message", "request_id")
 """Those of them that the service has a say in."""
 
-VERIFIED_COLUMNS = ("verified_status", "verified_at")
+VERIFIED_COLUMNS = tuple(_WINDOW)[-4:-2]
 """The columns after those once states were read back."""
 
 WHAT_TO_DO = "what_to_do"

@@ -86,7 +86,7 @@ def _after_the_end(status: RunStatus) -> Iterator[Step]:
         rows = tr(", ").join(f"{count:,} {kind}" for kind, count in again.items())
         yield Step(tr("to call again ({rows})", rows=rows), files.command("resume", "--retry", ",".join(again)))
     if (count := outcomes[Outcome.NOT_REGISTERED]) and status.asked is not None:
-        step = Advice.about(files, status.asked).on_unregistered()
+        step = Advice(files, status.asked).on_unregistered()
         yield msgspec.structs.replace(
             step, purpose=tr("{count:,} not registered; {what}", count=count, what=step.purpose)
         )

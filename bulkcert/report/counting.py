@@ -97,7 +97,7 @@ def _count(status: RunStatus, asked: Asked, db: sqlite3.Connection, headings: He
     starts = [_start(status, session, each) for session, each in zip(status.sessions, done, strict=True)]
     # What a session is about to reach is no finding.
     wrong = [kind for kind in kinds if not (status.is_held and kind.outcome is Outcome.NOT_ATTEMPTED)]
-    findings = findings_of(db, pinned, wrong, Advice.about(status.files, asked))
+    findings = findings_of(db, pinned, wrong, Advice(status.files, asked))
     cas_in_all, cas = _cas(by_ca := _by_ca(rows))
     leaked = headings.exposed_since
     return Figures(

@@ -80,7 +80,12 @@ class Client:
         except httpx.TransportError as error:
             found = classify_failure(error)
         else:
-            found = _classified(response, operation, parameters)
+            found = classify(response, operation, parameters)
+            if found.code.startswith("Client.") and (discard := response.extensions.get("discard")) is not None:
+                # Perhaps it was the answer to another call, and the one to this call is still to come.
+                discard()
+            if found.page is not None or found.verdict is Verdict.NOT_FOUND or found.code in CLOCK_REFUSED:
+                found = with_clock(found, response.headers, time.time())
         return _response(found, credentials, sent_at, time.perf_counter() - started)
 
     def _request(
@@ -140,18 +145,6 @@ class RegionalClient:
         """Closes all connections."""
         for client in self._clients.values():
             await client.aclose()
-
-
-def _classified(response: httpx.Response, operation: Operation, parameters: Mapping[str, str]) -> Classification:
-    """Returns the verdict on a response; one that may belong to another call ends its connection."""
-    found = classify(response, operation, parameters)
-    if found.code.startswith("Client.") and (discard := response.extensions.get("discard")) is not None:
-        # Perhaps it was the answer to another call, and the one to this call is still to come.
-        discard()
-    is_read = found.page is not None or found.verdict is Verdict.NOT_FOUND
-    if is_read or found.code in CLOCK_REFUSED:
-        found = with_clock(found, response.headers, time.time())
-    return found
 
 
 def _response(found: Classification, credentials: Credentials, sent_at: float, elapsed: float) -> Response:

@@ -121,7 +121,9 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """Takes note that nothing more will come: the end of an answer that does not say its length."""
-        if self._waiting is not None and self._is_head_over and not self._says_its_length():
+        if self._waiting is None or not self._is_head_over:
+            return
+        if {b"content-length", b"transfer-encoding"}.isdisjoint(name.lower() for name, _ in self._headers):
             self._is_kept = False
             self._answered()
 
@@ -131,9 +133,6 @@ class Connection(asyncio.Protocol):
         self._settle(httpx.ReadError(str(error) if error else "the server closed it"))
         if not self.lost.done():
             self.lost.set_result(None)
-
-    def _says_its_length(self) -> bool:
-        return any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in self._headers)
 
     def _answered(self) -> None:
         self.idle_since = self._loop.time()
