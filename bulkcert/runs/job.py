@@ -8,7 +8,7 @@ import msgspec
 
 from bulkcert.engine.limits import Limit, Target
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.output.results import SUFFIXES_SHOWN, suffix_of
+from bulkcert.output.formats import SUFFIXES_SHOWN, suffix_of
 from bulkcert.runs.converters import LARGEST_NUMBER, Problems, short
 from bulkcert.runs.opened import same_service
 from bulkcert.runs.options import ApprovalOptions, CallOptions, ListOptions, Options
