@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from itertools import chain, compress
 from operator import itemgetter, ne
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -75,19 +75,9 @@ def encoded(records: Sequence[Record]) -> tuple[str, bytes]:
     return msgspec.json.encode(records).decode(), b"".join(digests)
 
 
-class Proved(NamedTuple):
-    """What a store has of some rows of the list.
-
-    Attributes:
-        rows: Those of which it has anything: the columns of ``queries.WINDOW``.
-        digests: One for each row of the list, as it is shown.
-    """
-
-    rows: list[tuple[Any, ...]]
-    digests: bytes
-
-
-def proved(db: sqlite3.Connection, first: int, devices: Sequence[str], cas: Sequence[str]) -> Proved:
+def proved(
+    db: sqlite3.Connection, first: int, devices: Sequence[str], cas: Sequence[str]
+) -> tuple[list[tuple[Any, ...]], bytes]:
     """Returns what a store has of consecutive rows, each as it was written.
 
     Args:
@@ -95,6 +85,9 @@ def proved(db: sqlite3.Connection, first: int, devices: Sequence[str], cas: Sequ
         first: Number of the first row.
         devices: Serial of the device of each row; empty in actions on CAs.
         cas: Key of the CA of each row.
+
+    Returns:
+        The columns of ``queries.WINDOW`` of rows of which it has anything; digests of all of them, as they are shown.
 
     Raises:
         sqlite3.DatabaseError: A row is not as it was written, or is of other serials.
@@ -113,7 +106,7 @@ def proved(db: sqlite3.Connection, first: int, devices: Sequence[str], cas: Sequ
         # Where a list keeps a row from being called, what came of it before is not shown.
         if _ALTERED(row) or (_DIGEST(row) is not None and not queries.count(db, _HIDDEN, row[0])):
             raise Contradiction(f"row {row[0]:,} is not as it was written, or not of these serials")
-    return Proved(rows, b"".join(digests))
+    return rows, b"".join(digests)
 
 
 def confirm_mirrors(db: sqlite3.Connection) -> None:
