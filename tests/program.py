@@ -41,6 +41,17 @@ from bulkcert.views import console
 
 INSTANCE = "post-cn-emulator"
 KEY_ID, SECRET = "testAccessKeyId", "testAccessKeySecret"
+NO_KEY = dict.fromkeys(("ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET"))
+"""What takes the credentials out of an environment."""
+
+STS = {
+    "ALIBABA_CLOUD_ACCESS_KEY_ID": "STS.temporary",
+    "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "temporarySecret",
+    "ALIBABA_CLOUD_SECURITY_TOKEN": "temporaryToken",
+}
+STS_KEY = {"id": "STS.temporary", "secret": "temporarySecret", "token": "temporaryToken"}
+"""Temporary credentials, and how an emulator is to know them."""
+
 COMMAND = (sys.executable, "-m", "bulkcert")
 PATIENCE_S = 120
 """How long to wait for what is sure to come: only a bound, which a busy machine must not reach."""
