@@ -42,7 +42,7 @@ def outcome(row, chance):
     bad = chance.random() < 0.03
     how = (Outcome.FAILED, "InternalError", "late", 500) if bad else (Outcome.SUCCEEDED, None, None, 200)
     request = str(uuid.UUID(int=chance.getrandbits(128))).upper()
-    return Record(row, *how, request, 1, NOW + row, NOW + row + 80, *serials_of(row), 80.25, changed=not bad)
+    return Record(row, *how, request, 1, NOW + row, NOW + row + 80, 80.25, *serials_of(row), changed=not bad)
 
 
 def made(folder, rows, *, states, read_back):

@@ -82,20 +82,14 @@ class Cluster:
 
     def lane(self, number, *, env=None, keys="keys"):
         """Starts the lane of a number at a loopback address of its own."""
-        where = (
-            "lane",
-            self.url,
-            "--keys",
-            keys,
-            "--source-address",
-            f"127.0.0.{number + 1}",
-            "--name",
-            f"lane-{number}",
-        )
+        who = ("--source-address", f"127.0.0.{number + 1}", "--name", f"lane-{number}")
         with (self.directory / f"lane-{number}.txt").open("ab") as said:
-            changed = {**self._keeping, **(env or {})}
-            child = start(*where, env=changed, cwd=self.directory, stderr=said, stdout=said)
-        self.lanes[number] = self._open.enter_context(child)
+            streams = {"stdout": said, "stderr": said}
+            self.lanes[number] = self._started("lane", self.url, "--keys", keys, *who, env=env or {}, **streams)
+
+    def _started(self, *words, env, **streams):
+        """Starts a command, which is ended with the cluster."""
+        child = self._open.enter_context(start(*words, env={**self._keeping, **env}, cwd=self.directory, **streams))
         self._open.callback(lambda: child.poll() is None and child.kill())
         return child
 
@@ -111,9 +105,7 @@ class Cluster:
     def run(self, *, lanes=2, preflight="never"):
         """Starts the run; returns it."""
         words = ("run", "inactivate-device", "d.csv", "-o", "r.csv", "--preflight", preflight, *self.options(lanes))
-        child = self._open.enter_context(start(*words, env=self._keeping, cwd=self.directory))
-        self._open.callback(lambda: child.poll() is None and child.kill())
-        return child
+        return self._started(*words, env={})
 
     def resume(self):
         """Resumes it, to its end."""
@@ -133,9 +125,13 @@ class Cluster:
         lanes = (shown["session"] or {}).get("lanes", [])
         return next((lane["doing"] for lane in lanes if lane["name"] == f"lane-{number}"), "")
 
-    def wait_until_called(self, share=0.2, run=None):
-        """Waits until a share of the rows is called."""
-        wait_for(run, lambda: self.service.report().arrivals >= share * len(self.devices))
+    def begun(self, lanes=2):
+        """Starts lanes and the run; returns that once a fifth of the rows is called."""
+        for number in range(lanes):
+            self.lane(number + 1)
+        run = self.run(lanes=lanes)
+        wait_for(run, lambda: self.service.report().arrivals >= len(self.devices) / 5)
+        return run
 
     def ended(self, run, status=0):
         """Waits for the end of a run, which is as it must be whatever has happened."""
@@ -146,7 +142,10 @@ class Cluster:
         return said
 
     def confirm(self, *, handed_over=None):
-        """Every row has one outcome, in order; no second held more than a limit; what was called twice was said."""
+        """Every row has one outcome, in order; no second held more than a limit; what was called twice was said.
+
+        Returns what the service has seen, the newest session, and what that says of the first lane.
+        """
         results = self.directory / "r.csv"
         assert [row["DeviceSn"] for row in read_results(results)] == [device for device, _ in self.devices]
         assert outcomes(results) == {"succeeded": len(self.devices)}
@@ -157,7 +156,8 @@ class Cluster:
         twice = seen.arrivals - len(self.devices) - seen.codes.get("Throttling.User", 0)
         said = sum(session["handed_over"] for session in sessions)
         assert twice <= said if handed_over is None else twice <= handed_over
-        return seen, sessions
+        newest = sessions[-1]
+        return seen, newest, next((lane for lane in newest["lanes"] if lane["name"] == "lane-1"), None)
 
 
 @contextmanager
@@ -191,10 +191,7 @@ def cluster(directory, **more):
 
 def lane_is_killed(made):
     """Its rows go to the others."""
-    made.lane(1)
-    made.lane(2)
-    run = made.run()
-    made.wait_until_called(run=run)
+    run = made.begun()
     made.lanes[1].kill()
     killed_at = clock()
     with lateness() as late:
@@ -202,31 +199,23 @@ def lane_is_killed(made):
     # Its share is given again within 3.5 s: two lanes of three alone never send so much.
     after = [at for at in made.sent() if killed_at + 2.5 < at < killed_at + 4.5]
     assert stamping.peak(after) > RATE * 2 / 3 or late[0] > LATE_S
-    _, sessions = made.confirm()
-    assert next(lane for lane in sessions[-1]["lanes"] if lane["name"] == "lane-1")["doing"] == "is gone"
+    assert made.confirm()[2]["doing"] == "is gone"
 
 
 def lane_is_frozen(made):
     """Its share is given away meanwhile; when it is back it calls none of the rows that it held."""
-    made.lane(1)
-    made.lane(2)
-    run = made.run()
-    made.wait_until_called(run=run)
+    run = made.begun()
     made.lanes[1].send_signal(signal.SIGSTOP)
     wait_for(run, lambda: made.doing(1) == "silent", pause_s=0.2)
     time.sleep(1.5)
     made.lanes[1].send_signal(signal.SIGCONT)
     assert "of lanes that fell silent given to others" in " ".join(made.ended(run).split())
-    _, sessions = made.confirm()
-    assert sessions[-1]["handed_over"] > 0
+    assert made.confirm()[1]["handed_over"] > 0
 
 
 def coordinator_is_frozen(made):
     """Lanes stop when their leases end, and continue when it does."""
-    made.lane(1)
-    made.lane(2)
-    run = made.run()
-    made.wait_until_called(run=run)
+    run = made.begun()
     run.send_signal(signal.SIGSTOP)
     frozen_at = clock()
     time.sleep(8)
@@ -238,10 +227,7 @@ def coordinator_is_frozen(made):
 
 def coordinator_is_killed(made):
     """Nobody sends two seconds later; the same lanes serve the session that resumes it."""
-    made.lane(1)
-    made.lane(2)
-    run = made.run()
-    made.wait_until_called(run=run)
+    run = made.begun()
     killed_at = clock()
     run.kill()
     run.communicate()
@@ -253,43 +239,35 @@ def coordinator_is_killed(made):
 
 def lane_joins(made):
     """One that comes late gets a share."""
-    made.lane(1)
-    run = made.run(lanes=1)
-    made.wait_until_called(run=run)
+    run = made.begun(lanes=1)
     made.control("--pause")
     made.lane(2)
     wait_for(run, lambda: made.doing(2), pause_s=0.2)
     made.control("--continue")
     made.ended(run)
-    seen, _ = made.confirm()
+    seen, *_ = made.confirm()
     assert seen.addresses["127.0.0.3"].arrivals > 0
 
 
 def lane_leaves(made):
     """SIGTERM: its calls in flight are finished and reported; nothing is called twice."""
-    made.lane(1)
-    made.lane(2)
-    run = made.run()
-    made.wait_until_called(run=run)
+    run = made.begun()
     with lateness() as late:
         made.lanes[1].terminate()
         assert made.lanes[1].wait(30) == 0
         made.ended(run)
-    seen, _ = made.confirm()
+    seen, *_ = made.confirm()
     assert seen.arrivals == len(made.devices) or late[0] > LATE_S
     assert "SIGTERM received" in made.said(1)
 
 
 def coordinator_is_terminated(made):
     """SIGTERM at the coordinator: all drain, and the lanes serve the session that resumes it."""
-    made.lane(1)
-    made.lane(2)
-    run = made.run()
-    made.wait_until_called(run=run)
+    run = made.begun()
     run.terminate()
     made.ended(run, 143)
     made.resume()
-    seen, _ = made.confirm()
+    seen, *_ = made.confirm()
     assert seen.arrivals == len(made.devices)
 
 
@@ -299,8 +277,7 @@ def credentials_are_refused(made):
     made.lane(2)
     run = made.run()
     made.ended(run)
-    _, sessions = made.confirm(handed_over=RATE)
-    lane = next(lane for lane in sessions[-1]["lanes"] if lane["name"] == "lane-1")
+    *_, lane = made.confirm(handed_over=RATE)
     assert lane["doing"].startswith("refused: ")
     assert lane["key"] == "unknownKeyId"
 
@@ -332,10 +309,7 @@ def list_is_verified_and_undone(made):
 
 def limits_change(made):
     """What ``control`` asks of the coordinator reaches the lanes."""
-    made.lane(1)
-    made.lane(2)
-    run = made.run()
-    made.wait_until_called(run=run)
+    run = made.begun()
     made.control("--rate", RATE // 2)
     # What was granted before is over then.
     time.sleep(LEASE_S + 1.5)
@@ -356,10 +330,7 @@ def limits_change(made):
 
 def disk_is_full(made):
     """The coordinator's disk refuses: all stop, nothing that is on record is called again."""
-    made.lane(1)
-    made.lane(2)
-    run = made.run()
-    made.wait_until_called(run=run)
+    run = made.begun()
     resource.prlimit(run.pid, resource.RLIMIT_FSIZE, (SMALL, SMALL))
     said = made.ended(run, 73)
     full_at = clock()
@@ -375,17 +346,13 @@ def clock_is_wrong(made):
     made.lane(1, env={"CLOCK_OFF_S": "3600"})
     made.lane(2)
     made.ended(made.run())
-    _, sessions = made.confirm(handed_over=RATE)
-    doing = next(lane["doing"] for lane in sessions[-1]["lanes"] if lane["name"] == "lane-1")
-    assert doing.startswith("refused: InvalidTimeStamp"), doing
+    *_, lane = made.confirm(handed_over=RATE)
+    assert lane["doing"].startswith("refused: InvalidTimeStamp")
 
 
 def address_is_blocked(made):
     """That lane alone gets no answers, and status says so; it continues when the block is over."""
-    made.lane(1)
-    made.lane(2)
-    run = made.run()
-    made.wait_until_called(run=run)
+    run = made.begun()
     service = made.service.url.removeprefix("http://").split(":")
     for _ in range(2 * PER_ADDRESS):
         with socket.create_connection(service, source_address=("127.0.0.2", 0)) as one:
@@ -400,10 +367,7 @@ def address_is_blocked(made):
 
 def lane_is_throttled(made):
     """All lanes slow down, within half a second, whichever it was; here the answer asks for a pause."""
-    made.lane(1)
-    made.lane(2)
-    run = made.run()
-    made.wait_until_called(run=run)
+    run = made.begun()
     with lateness() as late:
         made.service.tell("refuse", address="127.0.0.2", code="Throttling.User")
         wait_for(run, lambda: "Throttling.User" in made.service.report().codes)
@@ -415,18 +379,15 @@ def lane_is_throttled(made):
     sent = stamping.read(made.stamps)
     assert [at for each in sent for at in each if slowed_at < at < paused_to] == []
     made.ended(run)
-    seen, sessions = made.confirm()
+    seen, session, _ = made.confirm()
     # Each of the three has sent before and after.
     assert all(each[0] < throttled_at < each[-1] for each in stamping.read(made.stamps))
-    assert sessions[-1]["throttles"] == seen.codes["Throttling.User"]
+    assert session["throttles"] == seen.codes["Throttling.User"]
 
 
 def lane_hears_that_all_is_wrong(made):
     """An answer that every row would get: all lanes stop, whichever got it; the rows are called by the next session."""
-    made.lane(1)
-    made.lane(2)
-    run = made.run()
-    made.wait_until_called(run=run)
+    run = made.begun()
     made.service.tell("refuse", address="127.0.0.2", code="MqttInstanceNotFound")
     said = made.ended(run, 78)
     stopped_at = clock()
@@ -444,7 +405,7 @@ def lane_is_of_another_version(made):
     made.lane(1, env={"VERSION": "0.0.9"})
     made.lane(2)
     made.ended(made.run(lanes=1))
-    seen, _ = made.confirm()
+    seen, *_ = made.confirm()
     assert "127.0.0.2" not in seen.addresses
     wait_for(None, lambda: f"bulkcert 0.0.9 here, {__version__} at the coordinator" in made.said(1))
 

@@ -41,6 +41,17 @@ from bulkcert.views import console
 
 INSTANCE = "post-cn-emulator"
 KEY_ID, SECRET = "testAccessKeyId", "testAccessKeySecret"
+NO_KEY = dict.fromkeys(("ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET"))
+"""What takes the credentials out of an environment."""
+
+STS = {
+    "ALIBABA_CLOUD_ACCESS_KEY_ID": "STS.temporary",
+    "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "temporarySecret",
+    "ALIBABA_CLOUD_SECURITY_TOKEN": "temporaryToken",
+}
+STS_KEY = {"id": "STS.temporary", "secret": "temporarySecret", "token": "temporaryToken"}
+"""Temporary credentials, and how an emulator is to know them."""
+
 COMMAND = (sys.executable, "-m", "bulkcert")
 PATIENCE_S = 120
 """How long to wait for what is sure to come: only a bound, which a busy machine must not reach."""
@@ -217,8 +228,10 @@ def _change_key(emulator, id, **changed):  # noqa: A002 - as the service names i
 
 
 def _seed(emulator, instance, rows, status="1", *, valid_begin=0, valid_end=None):
-    valid = None if valid_end is None else (str(valid_begin), str(valid_end))
-    emulator.registry.fill(instance, [SeededCertificate(*row, status) for row in rows], valid)
+    emulator.registry.fill(instance, [SeededCertificate(*row, status) for row in rows])
+    if valid_end is not None:
+        change = "UPDATE devices SET ValidBegin = ?, ValidEnd = ? WHERE Instance = ? AND CaSn = ? AND DeviceSn = ?"
+        emulator.registry._db.executemany(change, ((str(valid_begin), str(valid_end), instance, *row) for row in rows))
 
 
 def _refuse(emulator, address, code):

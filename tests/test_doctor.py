@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from program import INSTANCE, KEY_ID, bulkcert, emulator, here
+from program import INSTANCE, KEY_ID, NO_KEY, STS, STS_KEY, bulkcert, emulator, here
 
 from bulkcert.output.advice import Remedy
 from bulkcert.runs import diagnosis
@@ -17,7 +17,6 @@ from bulkcert.service.operations import INSTANCE_ACCESS, OPERATIONS
 READING = {name for name, operation in OPERATIONS.items() if operation.reads}
 GRANTS = {OPERATIONS[name].ram_action for name in READING}
 CHECKS = ["credentials", "endpoint", "tls", "instance", "clock", "permissions", "addresses", "limits", "disk", "loop"]
-NO_KEY = {"ALIBABA_CLOUD_ACCESS_KEY_ID": None, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": None}
 
 
 @pytest.fixture
@@ -128,10 +127,8 @@ def test_credentials(service):
     assert "ALIBABA_CLOUD_ACCESS_KEY_ID" in checks["credentials"]["next"]
     assert (checks["endpoint"]["result"], checks["disk"]["result"]) == ("skipped", "ok")
 
-    service.tell("access-key", id="STS.x", secret="s", token="t")
-    names = ("ACCESS_KEY_ID", "ACCESS_KEY_SECRET", "SECURITY_TOKEN")
-    sts = {f"ALIBABA_CLOUD_{name}": value for name, value in zip(names, ("STS.x", "s", "t"), strict=True)}
-    checks, _ = examined(service, env=sts)
+    service.tell("access-key", **STS_KEY)
+    checks, _ = examined(service, env=STS)
     assert results(checks) == {"ok": len(CHECKS) - 1, "warning": 1}
     assert checks["credentials"]["result"] == "warning"
 

@@ -22,6 +22,12 @@ INSTANCE, CA, DEVICE = "post-cn-emulator", "007269004887000001", "35621737443300
 NOW = datetime(2026, 11, 20, 16, 0, tzinfo=UTC).timestamp()
 
 
+def asked_of(operation):
+    """Returns parameters of an operation, about what every emulator here has."""
+    good = {"Sn": CA, "CaSn": CA, "DeviceSn": DEVICE, "PageNo": "1", "PageSize": "1"}
+    return {name: good.get(name, "x") for name in operation.parameters}
+
+
 class Caller:
     """Signs calls and sends them to one emulator."""
 
@@ -82,11 +88,8 @@ class InProcess(httpx.AsyncBaseTransport):
         self.emulator, self.address, self.at = Emulator(settings or Settings(), lambda: NOW), address, 1000.0
 
     async def handle_async_request(self, request):
-        fields, body = (
-            header_fields([(name.lower(), text) for name, text in request.headers.raw]),
-            await request.aread(),
-        )
-        url = request.url
+        fields = header_fields([(name.lower(), text) for name, text in request.headers.raw])
+        url, body = request.url, await request.aread()
         answer, _ = self.emulator.answer(
             Request(self.at, self.address, request.method, url.path, url.query, fields, body)
         )

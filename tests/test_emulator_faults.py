@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from program import bulkcert, emulator, here, outcomes, write_devices
+from program import emulator, here, outcomes, write_devices
 
 from bulkcert.emulator.faults import DEFAULT_FAULTS, FaultPlan, InjectedFault
 from bulkcert.errors import BulkcertError, ExitStatus
@@ -55,8 +55,11 @@ def test_senseless_plans_are_refused(shares):
 
 
 def test_only_the_named_operation_meets_it():
-    """A fault with an operation before it is drawn for the calls of that operation alone, beside those for all."""
-    plan = FaultPlan({f"{LIST}:NoPermission": 0.5, "slow": 0.25, f"{CHANGE}:drop-after": 0.25}, 1)
+    """A fault with an operation before it is drawn for the calls of that operation alone, beside those for all.
+
+    Shares are summed for the calls that meet them, not for all operations together.
+    """
+    plan = FaultPlan({f"{LIST}:NoPermission": 0.5, "slow": 0.25, f"{CHANGE}:drop-after": 0.5}, 1)
 
     drawn = {name: Counter(plan.draw(name) for _ in range(4000)) for name in (LIST, CHANGE, "GetDeviceCertificate")}
 
@@ -68,17 +71,10 @@ def test_only_the_named_operation_meets_it():
     assert drawn[LIST]["NoPermission"] / 4000 == pytest.approx(0.5, abs=0.05)
 
 
-def test_shares_add_up_for_each_operation():
-    """Shares are summed for the calls that meet them: two operations may each have all of their calls fail."""
-    plan = FaultPlan({f"{LIST}:NoPermission": 1, f"{CHANGE}:slow": 1}, 0)
-
-    assert [plan.draw(LIST), plan.draw(CHANGE)] == ["NoPermission", "slow"]
-
-
 def test_may_change_but_not_list(tmp_path):
     """Who may change but not list is rehearsed: the run says so and calls every row."""
     devices = write_devices(tmp_path / "d.csv", 120)
-    with emulator(faults={f"{LIST}:NoPermission": 1}) as service:
+    with emulator(fault=(f"{LIST}:NoPermission=1",)) as service:
         service.seed(devices)
         said = here("run", "inactivate-device", "d.csv", "-o", "r.csv", *service.looking, cwd=tmp_path).ended(0).stderr
 
@@ -108,7 +104,7 @@ def test_wrong_options_are_refused(options, message):
 
 def test_help_lists_every_fault():
     """What ``--fault`` takes stands in the help: no fault has to be guessed."""
-    said = " ".join(bulkcert("emulator", "--help", env={"COLUMNS": "200"}).ended(0).stdout.split())
+    said = " ".join(here("emulator", "--help", env={"COLUMNS": "200"}).ended(0).stdout.split())
 
     assert [fault for fault in InjectedFault if fault not in said] == []
     assert f"{LIST}:NoPermission=1" in said

@@ -1,7 +1,7 @@
 """The thirteen operations, the life of certificates, and every code (reference, sections 1, 8 and 10)."""
 
 import pytest
-from test_emulator_calls import CA, DEVICE, INSTANCE, InProcess
+from test_emulator_calls import CA, DEVICE, INSTANCE, InProcess, asked_of
 
 from bulkcert.emulator.operations import _HANDLERS, _LISTS
 from bulkcert.emulator.settings import Settings
@@ -63,12 +63,13 @@ async def test_unknown_serials(action, serials, code):
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
 async def test_parameters_are_required(operation):
     """Every parameter of every operation is required and must not be empty."""
-    good = {"Sn": CA, "CaSn": CA, "DeviceSn": DEVICE, "PageNo": "1", "PageSize": "1"}
-    given = {name: good.get(name, "x") for name in ("MqttInstanceId", *operation.parameters)}
     async with InProcess() as call:
-        for name in given:
+        for name in ("MqttInstanceId", *operation.parameters):
             for wrong in (None, ""):
-                assert await call.code(operation.name, **given | {name: wrong}) == "ParameterFieldCheckFailed"
+                assert (
+                    await call.code(operation.name, **asked_of(operation) | {name: wrong})
+                    == "ParameterFieldCheckFailed"
+                )
 
 
 @pytest.mark.parametrize(("serial", "code"), [("é" * 64, "FindCaBySnError"), ("é" * 65, "ParameterFieldCheckFailed")])
@@ -152,7 +153,7 @@ async def test_code_comes_about(code):
 @pytest.mark.parametrize("code", EXACT)
 async def test_every_code_can_be_asked_for(code, table):
     """Every documented code is a fault by its own name, so a client meets all of them; nothing is done then."""
-    async with InProcess(Settings(status_table=table, faults={code: 1})) as call:
+    async with InProcess(Settings(status_table=table, fault=(f"{code}=1",))) as call:
         answer = await call.inactivate()
 
         assert (answer.json()["Code"], answer.json()["Message"]) == (code, rule_for(code).message)
@@ -169,9 +170,7 @@ async def test_permission_by_operation(operation):
         for denied in (operation.ram_action, INSTANCE_ACCESS, "mq:Another"):
             call.emulator.keys["k"] = AccessKey("k", "s", denied=frozenset({denied}))
             call.credentials = Credentials("k", "s")
-            given = {"Sn": CA, "CaSn": CA, "DeviceSn": DEVICE, "PageNo": "1", "PageSize": "1"}
-            answer = await call(operation.name, **{name: given.get(name, "x") for name in operation.parameters})
-            codes.append(answer.json().get("Code"))
+            codes.append(await call.code(operation.name, **asked_of(operation)))
 
         assert codes[0] == "NoPermission"
         assert (codes[1] == "PermissionCheckFailed") == operation.needs_instance_access

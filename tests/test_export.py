@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import polars as pl
@@ -9,9 +10,11 @@ import pytest
 from made_store import made_run, row, session
 from program import PATIENCE_S, here, read_results, start, summary_of
 
-from bulkcert.output.results import SUFFIXES
+import bulkcert
+from bulkcert.output.formats import FORMATS
 from bulkcert.store import lock
 
+DOCS = Path(bulkcert.__file__).parent / "docs"
 ROWS = [
     row("succeeded", own={"Site": "a,b"}, ca="00ca"),
     row("failed", own={"Site": "é"}, ca="00cb", code="InternalError"),
@@ -38,7 +41,7 @@ def run(tmp_path):
         (("--code", "Nothing"), []),
     ],
 )
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", FORMATS)
 def test_what_is_written(tmp_path, run, suffix, options, rows):
     """The rows that are wanted are written in order, with the list's own columns, in the format of the name."""
     output = tmp_path / f"x{suffix}"
@@ -81,7 +84,15 @@ def read(path):
             return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("where", ["run", "export", "inventory", "results.md", "inventory.md"])
+def test_every_format_is_named_where_one_is_chosen(where):
+    """Help and pages name each by its suffix."""
+    text = (DOCS / where).read_text() if where.endswith(".md") else here(where, "--help").ended(0).stdout
+
+    assert {Path(f"x{suffix}").suffix for suffix in FORMATS} <= {*re.findall(r"\.\w+", text)}
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("outcome", ["failed,unknown", "unchanged"])
 def test_valid_as_an_input(tmp_path, service, run, suffix, outcome):
     """What is written is a list that a run takes, without any row as well."""

@@ -6,7 +6,6 @@ import secrets
 import stat
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from program import INSTANCE, here, write_devices
@@ -126,17 +125,6 @@ def test_a_directory_that_is_none(tmp_path, place):
 def test_own_advice():
     """Who knows better what to do says so."""
     assert cannot_write("x", OSError(errno.ENOSPC, "full"), "Do this.").advice == "Do this."
-
-
-@pytest.mark.parametrize(
-    ("blocks", "flags", "advice"), [(0, 0, "may not write"), (9, os.ST_RDONLY, "mounted read-only")]
-)
-def test_a_directory_that_cannot_be_made(tmp_path, monkeypatch, blocks, flags, advice):
-    """Nobody is told to create a directory below /proc, or where the file system is read-only."""
-    missing = OSError(errno.ENOENT, "missing")
-    assert "Create the directory" in cannot_write(tmp_path / "none" / "x.csv", missing).advice
-    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_blocks=blocks, f_flag=flags))
-    assert advice in cannot_write(tmp_path / "none" / "x.csv", missing).advice
 
 
 @pytest.mark.usefixtures("inside")

@@ -12,13 +12,13 @@ from bulkcert.engine.calling import Engine
 from bulkcert.engine.limits import Limit, Target
 from bulkcert.engine.progress import Progress, Stop
 from bulkcert.errors import ExitStatus
-from bulkcert.fleet import caller, coordinator
+from bulkcert.fleet import caller, coordinator, lane
 from bulkcert.fleet.coordinator import FleetLanes
-from bulkcert.fleet.lane import LaneAddress, Participant
+from bulkcert.fleet.lane import LaneAddress, take_part
 from bulkcert.fleet.lease import clock
 from bulkcert.fleet.member import Member
 from bulkcert.fleet.messages import Hello, LaneReport, decode_grant, decode_report, encode
-from bulkcert.fleet.shares import Shares
+from bulkcert.fleet.shares import LaneShare
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.client import Response
 from bulkcert.service.codes import Verdict
@@ -91,7 +91,6 @@ class Fleet:
 
     def join(self, name, service, egress=None):
         self.services[name] = service
-        participant = Participant(LaneAddress(name, name, egress or name), FixedCredentials(KEY), lambda _: None)
 
         async def exchange(report):
             while name in self.cut:  # noqa: ASYNC110 - a network has no event
@@ -101,8 +100,8 @@ class Fleet:
             self.said += [asked, answer]
             return decode_grant(answer)
 
-        self.group.start_soon(participant.run, exchange)
-        return participant
+        who = LaneAddress(name, name, egress or name)
+        self.group.start_soon(take_part, who, FixedCredentials(KEY), lambda _: None, exchange, asyncio.Event())
 
     async def call_all(self, count):
         on = {"MqttInstanceId": [*self.lanes.service.instances, "post-cn-1"][0]}
@@ -146,7 +145,7 @@ def fleet(monkeypatch):
 async def test_every_call_is_made_once_and_comes_back(fleet, monkeypatch):
     """Whatever lane makes it; no secret is in anything that is said."""
     # A machine that is busy for seconds makes a lane fall silent, and its calls are made twice then.
-    monkeypatch.setattr(Shares, "is_silent", lambda *_: False)
+    monkeypatch.setattr(LaneShare, "is_silent", lambda *_: False)
     one, two = Service(), Service()
     async with fleet(one, two) as made:
         await made.call_all(300)
@@ -206,7 +205,7 @@ async def test_the_limit_is_shared_and_no_second_holds_more(fleet):
 
 def test_sends_keep_their_distance():
     """A report that was late says little about the lane's clock; what follows it is not taken for sent at once."""
-    member = Member("one", "one 1", Hello("1", "host", "any", "egress"))
+    member = Member("one", LaneShare("egress", 0.0), Hello("1", "host", "any", "egress"))
     sent = [
         at
         for stamp, arrived in ((1.0, 1.3), (1.2, 1.2))
@@ -278,18 +277,26 @@ async def test_when_all_lanes_are_refused_the_run_stops(fleet):
         assert "InvalidAccessKeyId.NotFound" in made.progress.stop.message
 
 
-async def test_a_throttle_at_one_lane_slows_all_down(fleet):
+async def test_a_throttle_at_one_lane_slows_all_down(fleet, monkeypatch):
     """Within half a second, whoever it was that was throttled."""
-    async with fleet(Service(verdict=Verdict.THROTTLED, code="Throttling.User")) as made:
-        participant = made.join("other", Service())
+    callers = []
+
+    class KeptCaller(caller.Caller):
+        def __init__(self, *more):
+            super().__init__(*more)
+            callers.append(self)
+
+    monkeypatch.setattr(lane, "Caller", KeptCaller)
+    async with fleet(Service(verdict=Verdict.THROTTLED, code="Throttling.User"), Service()) as made:
         async with anyio.create_task_group() as calls:
             calls.start_soon(made.call_all, 400)
             while not made.progress.throttles:  # noqa: ASYNC110 - it is counted, not said
                 await anyio.sleep(0.01)
             await anyio.sleep(0.5)
-            slowed = participant._caller.progress.slow_down.factor(anyio.current_time())
+            slowed = [each.progress.slow_down.factor(anyio.current_time()) for each in callers]
             calls.cancel_scope.cancel()
-        assert slowed < 1
+        assert len(slowed) == 2
+        assert max(slowed) < 1
 
 
 async def test_what_an_operator_asks_reaches_the_lanes(fleet):

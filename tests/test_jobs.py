@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from kubernetes_validate import validate
-from program import KEY_ID, SECRET, bulkcert, emulator, here, outcomes, write_devices
+from program import KEY_ID, NO_KEY, SECRET, bulkcert, emulator, here, outcomes, write_devices
 from test_readme import README
 
 from bulkcert.errors import ExitStatus
@@ -111,10 +111,9 @@ def test_credentials_file_of_the_unit(tmp_path, service):
     shown = "\n".join(re.findall(r"^#   (\[default\]|\w+ = .*)$", UNIT, re.MULTILINE))
     (tmp_path / "credentials.ini").write_text(shown.replace("…", KEY_ID, 1).replace("…", SECRET, 1))
     write_devices(tmp_path / "list.csv", 1)
-    none = {"ALIBABA_CLOUD_ACCESS_KEY_ID": None, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": None}
     where = ("--endpoint", service.url, "--instance", "post-cn-7mz2d000001")
     told = bulkcert(
-        "plan", "inactivate-device", "list.csv", *where, env=none | {variable: "credentials.ini"}, cwd=tmp_path
+        "plan", "inactivate-device", "list.csv", *where, env=NO_KEY | {variable: "credentials.ini"}, cwd=tmp_path
     )
 
     assert KEY_ID in told.stdout

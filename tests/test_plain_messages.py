@@ -26,26 +26,20 @@ def test_connections(reason):
 
 
 @pytest.mark.parametrize(
-    ("provider", "told"),
+    ("provider", "told", "profile"),
     [
-        ("default/env", "the environment"),
-        ("default/cli_profile/static_ak", "a profile of the aliyun command"),
-        ("default/profile/ram_role_arn/static_ak", "a profile of the credentials file"),
-        ("default/ecs_ram_role", "the RAM role of this machine"),
-        ("default/brand_new", "default/brand_new"),
-        ("", ""),
+        ("default/env", "the environment", ""),
+        ("default/env", "the environment", "ops"),
+        ("default/cli_profile/static_ak", "a profile of the aliyun command", ""),
+        ("default/cli_profile/static_ak", "the profile ops of the aliyun command", "ops"),
+        ("default/profile/ram_role_arn/static_ak", "a profile of the credentials file", ""),
+        ("default/ecs_ram_role", "the RAM role of this machine", ""),
+        ("default/brand_new", "default/brand_new", ""),
+        ("", "", ""),
     ],
 )
-def test_sources_of_credentials(provider, told, monkeypatch):
-    """Where credentials come from is told in words; a name that is not known stays as it is."""
-    monkeypatch.delenv("ALIBABA_CLOUD_PROFILE", raising=False)
+def test_sources_of_credentials(provider, told, profile, monkeypatch):
+    """Where they come from is told in words, with the profile that the environment chooses; other names stay."""
+    monkeypatch.setenv("ALIBABA_CLOUD_PROFILE", profile)
 
     assert _source_text(provider) == told
-
-
-def test_profile_is_named(monkeypatch):
-    """The profile that the environment chooses is named."""
-    monkeypatch.setenv("ALIBABA_CLOUD_PROFILE", "ops")
-
-    assert _source_text("default/cli_profile/static_ak") == "the profile ops of the aliyun command"
-    assert _source_text("default/env") == "the environment"

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 
 import pytest
-from program import INSTANCE, KEY_ID, PATIENCE_S, UNHURRIED, bulkcert, emulator, here, summary_of
+from program import INSTANCE, KEY_ID, NO_KEY, PATIENCE_S, STS, STS_KEY, UNHURRIED, bulkcert, emulator, here, summary_of
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs import found as counting
@@ -16,12 +16,6 @@ from bulkcert.views.plan_advice import on_devices
 READING = {"GetDeviceCertificate", "GetCaCertificate", "ListDeviceCertificateByCaSn", "ListCaCertificate"}
 LISTING = OPERATIONS["ListDeviceCertificateByCaSn"].ram_action
 KEY = {"id": KEY_ID}
-STS = {
-    "ALIBABA_CLOUD_ACCESS_KEY_ID": "STS.temporary",
-    "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "temporarySecret",
-    "ALIBABA_CLOUD_SECURITY_TOKEN": "temporaryToken",
-}
-NO_KEY = {"ALIBABA_CLOUD_ACCESS_KEY_ID": None, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": None}
 
 
 @pytest.fixture
@@ -387,7 +381,7 @@ def test_a_token_set_by_hand(service, tmp_path):
     """Credentials are shown to be temporary, and their token is not."""
     path = tmp_path / "devices.csv"
     mixed(service, path)
-    service.tell("access-key", id="STS.temporary", secret="temporarySecret", token="temporaryToken")
+    service.tell("access-key", **STS_KEY)
     told = planned(service, path, env=STS)
 
     assert told["credentials"]["temporary"]

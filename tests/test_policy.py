@@ -4,7 +4,7 @@ import json
 from itertools import cycle
 
 import pytest
-from program import INSTANCE, KEY_ID, SECRET, bulkcert, emulator, here, write_devices
+from program import INSTANCE, KEY_ID, NO_KEY, SECRET, bulkcert, emulator, here, write_devices
 
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.operations import INSTANCE_ACCESS, OPERATIONS
@@ -26,7 +26,7 @@ def allowed(*arguments):
 
 def test_whole():
     """The policy as a whole, for one instance and for any; no credentials are needed."""
-    without = {"HOME": "/nonexistent", "ALIBABA_CLOUD_ACCESS_KEY_ID": None, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": None}
+    without = NO_KEY | {"HOME": "/nonexistent"}
     asked = bulkcert("policy", "inactivate-device", "--preflight", "never", "--no-verify", env=without).ended(0)
     where = ("--instance", "post-cn-7", "--account", "1234", "--region", "cn-hangzhou")
     (statement,) = policy("activate-ca", *where)["Statement"]

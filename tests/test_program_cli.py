@@ -3,16 +3,7 @@
 import json
 
 import pytest
-from program import (
-    INSTANCE,
-    UNHURRIED,
-    bulkcert,
-    here,
-    outcomes,
-    read_results,
-    summary_of,
-    write_devices,
-)
+from program import INSTANCE, NO_KEY, UNHURRIED, bulkcert, here, outcomes, read_results, summary_of, write_devices
 
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.operations import OPERATIONS
@@ -217,7 +208,6 @@ def test_all_wrong_options_at_once():
 
 # Rehearsals.
 
-NO_CREDENTIALS = {"ALIBABA_CLOUD_ACCESS_KEY_ID": None, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": None}
 REHEARSE = ("rehearse", "inactivate-device", "devices.csv", "--json", "-q", *UNHURRIED)
 
 
@@ -225,7 +215,7 @@ def test_rehearse_a_job(tmp_path, job):
     """A job is rehearsed from anywhere, without credentials, from two addresses; its results have their own name."""
     write_devices(tmp_path / "devices.csv", 300)
     path = job("rate = 100000\nper-address-rate = 100000\nlimits-raised = true", look="auto")
-    shown = bulkcert("rehearse", "--job", path, cwd="/", env=NO_CREDENTIALS).ended(0)
+    shown = bulkcert("rehearse", "--job", path, cwd="/", env=NO_KEY).ended(0)
 
     # One CA: three full pages, which settle every row, before the calls.
     assert "emulator saw  303 calls" in shown.stdout
@@ -238,17 +228,17 @@ def test_rehearse_a_job(tmp_path, job):
 
 def test_rehearse_a_job_of_the_environment(tmp_path, job):
     """BULKCERT_JOB and the like are the rehearsal's, not its emulator's."""
-    env = {"BULKCERT_JOB": str(job()), "BULKCERT_CLOCK_OFFSET": "7200", **NO_CREDENTIALS}
+    env = {"BULKCERT_JOB": str(job()), "BULKCERT_CLOCK_OFFSET": "7200", **NO_KEY}
     here("rehearse", env=env, cwd=tmp_path).ended(0)
 
 
 def test_rehearse_faults(tmp_path):
     """With --faults the seed is printed, and taken again; all rows get there all the same."""
     write_devices(tmp_path / "devices.csv", 300)
-    first = here(*REHEARSE, "--faults", cwd=tmp_path, env=NO_CREDENTIALS).ended(0)
+    first = here(*REHEARSE, "--faults", cwd=tmp_path, env=NO_KEY).ended(0)
     assert sum(json.loads(first.stdout)["emulator"]["faults"].values()) > 0
     seed = first.stderr.split("--fault-seed ")[1].split()[0]
     write_devices(tmp_path / "devices.csv", 3)
-    again = here(*REHEARSE, "--faults", "--fault-seed", seed, cwd=tmp_path, env=NO_CREDENTIALS).ended(0)
+    again = here(*REHEARSE, "--faults", "--fault-seed", seed, cwd=tmp_path, env=NO_KEY).ended(0)
 
     assert f"faults with --fault-seed {seed}" in again.stderr

@@ -1,17 +1,15 @@
-"""Kills, full disks and long lists: nothing is called twice that is known done, and nothing is lost."""
+"""Kills and full disks: nothing is called twice that is known done, and nothing is lost."""
 
 import re
 import subprocess
-import sys
 from collections import Counter
 
 import pytest
 from kill_anywhere import torment
-from program import COMMAND, INSTANCE, environment, here, outcomes, write_devices
-from stored import ask, change, status
+from program import INSTANCE, here, outcomes, write_devices
+from stored import ask, status
 
 from bulkcert.store import queries
-from bulkcert.store.outcome import Outcome
 
 ROWS = 1000
 
@@ -100,27 +98,3 @@ def test_full_disk(service, tmp_path, small_disk, size, fails):
     assert set(first) | set(second) == set(range(1, ROWS + 1))
     assert outcomes(place.results) == {"succeeded": ROWS}
     assert status(place.results).exit_status == 0
-
-
-def test_resuming_a_long_list(service, tmp_path):
-    """Memory does not grow with the rows: where one of 200,000 is left, resuming and writing results takes 235 MB."""
-    rows, results = 200_000, tmp_path / "out.parquet"
-    service.seed(write_devices(tmp_path / "in.csv", rows)[:2])
-    run = ("run", "inactivate-device", tmp_path / "in.csv", "-o", results, *service.where, "-q")
-    here(*run, "--limit-rows", "1").ended(75)
-    columns = "newest, changed, session, http_status, request_id, attempts, sent_at, finished_at, latency_ms"
-    numbers = f"WITH RECURSIVE numbers (row) AS (SELECT 3 UNION ALL SELECT row + 1 FROM numbers WHERE row < {rows})"
-    called = f"SELECT row, {columns} FROM numbers, (SELECT {columns} FROM certificate WHERE row = 1)"
-    change(results, f"{numbers} INSERT INTO certificate (row, {columns}) {called}")
-    (tmp_path / "in.csv").unlink()
-    # A child's peak is at least that of its parent before it; so its parent is to be a small one.
-    small = "import resource, subprocess, sys; ended = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL); "
-    small += "print(ended.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-    command = [*COMMAND, "resume", str(results), "--yes", "-q"]
-    measured = subprocess.run(
-        [sys.executable, "-c", small, *command], env=environment(), check=True, capture_output=True, text=True
-    )
-    ended, peak_kib = map(int, measured.stdout.split())
-
-    assert (ended, status(results).outcomes) == (0, {Outcome.SUCCEEDED: rows})
-    assert peak_kib < 235 * 1024

@@ -205,7 +205,7 @@ def test_cas(tmp_path, service, action, operation, outcome_of):
 
 def all_refused(directory, rows, active_every, *options):
     """Runs over a list of which a part is active, each call refused; returns how it ended, and its outcomes."""
-    with emulator(faults={f"{CALL}:ParameterFieldCheckFailed": 1.0}) as service:
+    with emulator(fault=(f"{CALL}:ParameterFieldCheckFailed=1",)) as service:
         place = Place(directory, service, rows, state=lambda number: INACTIVE if number % active_every else ACTIVE)
         return place.run(*options), outcomes(place.results)
 

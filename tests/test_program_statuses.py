@@ -7,6 +7,8 @@ import pytest
 from program import (
     INSTANCE,
     KEY_ID,
+    STS,
+    STS_KEY,
     UNHURRIED,
     bulkcert,
     emulator,
@@ -94,12 +96,6 @@ class Refusal:
 
 
 KEY = {"id": KEY_ID}
-STS = {
-    "ALIBABA_CLOUD_ACCESS_KEY_ID": "STS.temporary",
-    "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "temporarySecret",
-    "ALIBABA_CLOUD_SECURITY_TOKEN": "temporaryToken",
-}
-STS_KEY = {"id": "STS.temporary", "secret": "temporarySecret", "token": "temporaryToken"}
 REFUSALS = {
     "key unknown": Refusal(77, "InvalidAccessKeyId.NotFound", env={"ALIBABA_CLOUD_ACCESS_KEY_ID": "nobody"}),
     "secret wrong": Refusal(77, "SignatureDoesNotMatch", env={"ALIBABA_CLOUD_ACCESS_KEY_SECRET": "anotherSecret"}),

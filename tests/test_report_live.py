@@ -47,14 +47,21 @@ def written(page, *words):
     return page.exists() and all(word in page.read_text() for word in words)
 
 
-def test_until_the_session_ends(place, page):
-    """It says how far the session is; the last page is that of the end, and loads itself no more."""
+@contextmanager
+def watched(place, page, *words):
+    """Yields a run, and what writes a page of it that is there with these words."""
     with place.running() as run:
         place.calling()
         with start("report", place.results, "-o", page, "--live") as live:
-            wait_for(live, lambda: written(page, RELOAD, "Running", "calls/s", "The run is running"))
-            place.end(run)
-            said, _ = live.communicate(timeout=PATIENCE_S)
+            wait_for(live, lambda: written(page, RELOAD, *words))
+            yield run, live
+
+
+def test_until_the_session_ends(place, page):
+    """It says how far the session is; the last page is that of the end, and loads itself no more."""
+    with watched(place, page, "Running", "calls/s", "The run is running") as (run, live):
+        place.end(run)
+        said, _ = live.communicate(timeout=PATIENCE_S)
     assert live.returncode == 0
     assert "war-room.html" in said.decode()
     assert RELOAD not in page.read_text()
@@ -63,12 +70,9 @@ def test_until_the_session_ends(place, page):
 
 def test_a_run_that_is_killed(place, page):
     """The last page says so, and how to resume."""
-    with place.running() as run:
-        place.calling()
-        with start("report", place.results, "-o", page, "--live") as live:
-            wait_for(live, lambda: written(page, RELOAD))
-            run.kill()
-            live.communicate(timeout=PATIENCE_S)
+    with watched(place, page) as (run, live):
+        run.kill()
+        live.communicate(timeout=PATIENCE_S)
     assert live.returncode == 0
     assert written(page, "The run was interrupted", f"<code>bulkcert resume {place.results}</code>")
     assert RELOAD not in page.read_text()
@@ -76,12 +80,9 @@ def test_a_run_that_is_killed(place, page):
 
 def test_ctrl_c(place, page):
     """Ctrl-C ends the page, not the run: what stays says when it was made, and loads itself no more."""
-    with place.running() as run:
-        place.calling()
-        with start("report", place.results, "-o", page, "--live") as live:
-            wait_for(live, lambda: written(page, RELOAD))
-            live.send_signal(signal.SIGINT)
-            _, said = live.communicate(timeout=PATIENCE_S)
+    with watched(place, page) as (run, live):
+        live.send_signal(signal.SIGINT)
+        _, said = live.communicate(timeout=PATIENCE_S)
         assert (live.returncode, b"error" in said) == (130, False)
         assert run.poll() is None
     assert written(page, "The run is running: what it does after this report was made is not in here.")
@@ -90,13 +91,10 @@ def test_ctrl_c(place, page):
 
 def test_ctrl_c_for_both(place, page):
     """Where one Ctrl-C ends page and run, as in one terminal, what stays is the end of the run, not that it runs."""
-    with place.running() as run:
-        place.calling()
-        with start("report", place.results, "-o", page, "--live") as live:
-            wait_for(live, lambda: written(page, RELOAD))
-            for child in (live, run):
-                child.send_signal(signal.SIGINT)
-            live.communicate(timeout=PATIENCE_S)
+    with watched(place, page) as (run, live):
+        for child in (live, run):
+            child.send_signal(signal.SIGINT)
+        live.communicate(timeout=PATIENCE_S)
     assert live.returncode == 130
     assert written(page, "The run stopped early: SIGINT received")
     assert not written(page, "Running")

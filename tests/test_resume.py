@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from program import INSTANCE, UNHURRIED, bulkcert, here, outcomes, read_results, summary_of, write_devices
+from program import INSTANCE, NO_KEY, UNHURRIED, bulkcert, here, outcomes, read_results, summary_of, write_devices
 from stored import ask, change, kill, status
 
 from bulkcert.input import PinnedList
@@ -19,7 +19,6 @@ from bulkcert.store import queries
 pytestmark = pytest.mark.usefixtures("inside")
 
 BY_CA, CALL = "ListDeviceCertificateByCaSn", "InactivateDeviceCertificate"
-NO_KEYS = dict.fromkeys(["ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET"])
 LIST, RESULTS = Path("d.csv"), Path("r.csv")
 STORE = Path("r.csv.run/store.sqlite")
 
@@ -98,7 +97,7 @@ def test_a_finished_run_calls_nothing(place):
     before, since = (RESULTS.read_bytes(), summary_of(RESULTS)), place.arrivals
     again = ("run", "inactivate-device", LIST, *place.service.looking, "-o", RESULTS)
     for command in (again, ("resume", RESULTS, "--yes")):
-        finished = bulkcert(*command, env=NO_KEYS).ended(1)
+        finished = bulkcert(*command, env=NO_KEY).ended(1)
         assert "calls         none" in finished.stdout
         assert "nothing to call: all 21 already finished" in finished.stderr
 
@@ -318,11 +317,11 @@ def test_a_newer_version_resumes(place):
 def test_nothing_is_written_before_a_session_begins(place):
     """Who thinks better of it leaves everything as it was; of a run that nobody has begun nothing is left."""
     command = ("run", "inactivate-device", LIST, "-o", RESULTS, *place.service.where)
-    bulkcert(*command, env=NO_KEYS).ended(77)
+    bulkcert(*command, env=NO_KEY).ended(77)
     assert sorted(path.name for path in Path().iterdir()) == ["d.csv"]
     place.run("--limit-rows", "5").ended(75)
     before = kept()
-    bulkcert(*command, "--overwrite", env=NO_KEYS).ended(77)
+    bulkcert(*command, "--overwrite", env=NO_KEY).ended(77)
 
     assert kept() == before
 

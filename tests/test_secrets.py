@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
-from program import INSTANCE, UNHURRIED, bulkcert, here, start, wait_for, write_devices
+from program import INSTANCE, NO_KEY, UNHURRIED, bulkcert, here, start, wait_for, write_devices
 from test_notify import TOKEN as HOOK_TOKEN
 from test_notify import hook  # noqa: F401 - a fixture
 
@@ -173,7 +173,6 @@ def test_in_no_message_about_a_job_file(place, job):
     assert found_in(ended.stderr + ended.stdout) == []
 
 
-NO_KEY = dict.fromkeys(ENV)
 CREDENTIALS = {
     "a line without a section": f"access_key_secret = {SECRET}\n",
     "a line that is none": f"[default]\ntype = access_key\naccess_key_id = x\n{SECRET}\n",

@@ -11,7 +11,7 @@ from itertools import count
 import pytest
 
 from bulkcert.fleet import shares
-from bulkcert.fleet.shares import DRIFT, LEASE_S, QUIET_S, Shares
+from bulkcert.fleet.shares import DRIFT, LEASE_S, QUIET_S, LaneShare, Shares
 
 ACCOUNT, ADDRESS = 498, 270
 LASTS_S = 20.0
@@ -48,30 +48,30 @@ class History:
     def _join(self, now):
         name = f"lane-{next(self.order)}"
         egress = f"egress-{self.chance.randrange(4)}"
-        self.shares.join(name, egress, now)
-        self._exchange(name, egress, 0, now, None)(now)
+        lane = self.shares.join(egress, now)
+        self._exchange(lane, name, 0, now, None)(now)
 
-    def _exchange(self, name, egress, number, stamped, before):
+    def _exchange(self, lane, name, number, stamped, before):
         """The report that was stamped arrives, and the grant that answers it is on its way."""
 
         def arrives(now):
             if number:
-                self.shares.confirm(name, number, now)
+                lane.confirm(number, now)
             if self.chance.random() < 0.004:
-                self.shares.rest(name, wants=False)
+                lane.lose()
                 return
-            cap = self.shares.grant(name, number + 1, now)
+            cap = self.shares.grant(lane, number + 1, now)
             flight = self.chance.random() * (0.1 if self.chance.random() > 0.02 else 8.0)
             begins = now + flight
             leased_from = stamped if self.lease_from == "report" else begins
             ends = max(begins, leased_from + LEASE_S * (1 + DRIFT * self.chance.random()))
-            sending = Sending(name, egress, begins, ends, cap)
+            sending = Sending(name, lane.egress, begins, ends, cap)
             if before is not None:
                 before.ends = min(before.ends, max(before.begins, begins))
             self.sendings.append(sending)
             reports = begins + 0.1 + self.chance.random() * 0.2
             back = self.chance.random() * (0.1 if self.chance.random() > 0.02 else 8.0)
-            self._later(reports + back, self._exchange(name, egress, number + 1, reports, sending))
+            self._later(reports + back, self._exchange(lane, name, number + 1, reports, sending))
 
         return arrives
 
@@ -120,59 +120,56 @@ def test_a_share_that_is_given_again_at_once_breaks_the_limit(monkeypatch):
 def test_lanes_of_one_egress_share_one_limit():
     """Fair shares: over the egresses first, then over the lanes of each."""
     made = Shares(ACCOUNT, ADDRESS)
-    for name, egress in (("a", "one"), ("b", "two"), ("c", "two")):
-        made.join(name, egress, 0.0)
-    given = settled(made, ["a", "b", "c"])
+    lanes = [made.join(egress, 0.0) for egress in ("one", "two", "two")]
 
-    assert given == {"a": 249, "b": 124, "c": 124}
+    assert settled(made, lanes) == [249, 124, 124]
 
 
 def test_the_share_of_a_lane_that_has_vanished_is_given_again():
     """Within 3.5 s of its last grant, not before; one that says that it leaves frees its own a quiet time later."""
     made = Shares(ACCOUNT, ADDRESS)
-    made.join("a", "one", 0.0)
-    made.join("b", "two", 0.0)
-    settled(made, ["a", "b"])
-    made.rest("b", wants=False)
+    a, b = lanes = [made.join(egress, 0.0) for egress in ("one", "two")]
+    settled(made, lanes)
+    b.lose()
     least, most = LEASE_S + QUIET_S, 3.5
-    made.confirm("a", 41, 10.0 + least - 0.1)
-    assert made.grant("a", 42, 10.0 + least - 0.1) == 249
-    assert made.grant("a", 43, 10.0 + most) == 270
+    a.confirm(41, 10.0 + least - 0.1)
+    assert made.grant(a, 42, 10.0 + least - 0.1) == 249
+    assert made.grant(a, 43, 10.0 + most) == 270
 
 
 def test_limits_that_change_hold_for_the_grants_to_come():
     """A lower limit is kept once what was granted before is over."""
     made = Shares(ACCOUNT, ADDRESS)
-    made.join("a", "one", 0.0)
-    made.join("b", "two", 0.0)
-    settled(made, ["a", "b"])
+    lanes = [made.join(egress, 0.0) for egress in ("one", "two")]
+    settled(made, lanes)
     made.account = 100
 
-    assert made.grant("a", 41, 10.1) == 0
-    assert settled(made, ["a", "b"], first=50, at=20.0) == {"a": 50, "b": 50}
+    assert made.grant(lanes[0], 41, 10.1) == 0
+    assert settled(made, lanes, first=50, at=20.0) == [50, 50]
 
 
-def settled(made, names, *, first=1, at=0.0):
+def settled(made, lanes, *, first=1, at=0.0):
     """Shares after ten seconds of exchanges, four a second."""
-    given = {}
     for number in range(first, first + 41):
-        for name in names:
-            now = at + (number - first) / 4
-            made.confirm(name, number - 1, now)
-            given[name] = made.grant(name, number, now)
+        now, given = at + (number - first) / 4, []
+        for lane in lanes:
+            lane.confirm(number - 1, now)
+            given.append(made.grant(lane, number, now))
     return given
 
 
-@pytest.mark.parametrize("gone", [lambda made: made.rest("a", wants=False), lambda made: made.leave("a", 0.0)])
+@pytest.mark.parametrize("gone", [LaneShare.lose, lambda lane: lane.leave(0.0)], ids=["lost", "left"])
 def test_a_lane_that_has_gone_is_forgotten_once_it_binds_nothing(gone):
-    """Names do not pile up over a night in which lanes come and go."""
+    """Lanes do not pile up over a night in which they come and go."""
     made = Shares(ACCOUNT, ADDRESS)
-    made.join("a", "one", 0.0)
-    made.grant("a", 1, 0.0)
-    gone(made)
-
-    assert not made.forget("a", 1.0)
-    assert made.forget("a", 4.0)
+    lane, other = made.join("one", 0.0), made.join("two", 0.0)
+    made.grant(lane, 1, 0.0)
+    gone(lane)
+    kept = []
+    for number, now in ((1, 1.0), (2, 4.0)):
+        made.grant(other, number, now)
+        kept.append(len(made._lanes))
+    assert kept == [2, 1]
 
 
 if __name__ == "__main__":

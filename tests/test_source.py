@@ -12,7 +12,6 @@ from loading import FIRST_ROW, MESSAGE, OUTCOME, annotated, check, load, read, r
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, ROW
-from bulkcert.input import pinned as pinning
 
 HEADER = b"DeviceSn,CaSn\n"
 
@@ -195,21 +194,3 @@ class TestRereading:
 def _open_files():
     links = list(Path("/proc/self/fd").iterdir())
     return {link.readlink() for link in links if link.is_symlink()}
-
-
-def test_a_signal_while_the_writer_starts(tmp_path, monkeypatch):
-    """What is raised just then leaves no thread that waits for rows for ever, and with it the process."""
-
-    class Signalled(threading.Thread):
-        def start(self):
-            super().start()
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(pinning.threading, "Thread", Signalled)
-    with pytest.raises(KeyboardInterrupt), pinning.Pinning(tmp_path / "signalled.parquet") as made:
-        made.write(pl.DataFrame({"DeviceSn": ["1"]}))
-    for thread in threading.enumerate():
-        if thread.name == "signalled.parquet":
-            thread.join(30)
-            assert not thread.is_alive()
-    assert not (tmp_path / "signalled.parquet").exists()

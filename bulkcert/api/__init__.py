@@ -180,8 +180,8 @@ async def resume(
                 return await _run(resolved, context)
             case VerifyOptions() as own:
                 return await _verify(files, own, context)
-            case left:
-                return await _undo(files, left.options, left.include_unknown, context)
+            case own, unknown:
+                return await _undo(files, own, unknown, context)
 
     return await drained(work, on_progress, credentials)
 

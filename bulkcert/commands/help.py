@@ -43,8 +43,9 @@ def help_(topic: Annotated[str, Parameter(group=MAIN)] = "") -> int:
         BulkcertError: There is no such topic.
     """
     if not topic:
+        width = terminal.stdout.width if terminal.stdout.is_terminal else PLAIN_WIDTH
         for name, listed in (("topics:", topics()), ("commands:", COMMANDS)):
-            for line in folded(", ".join(listed), _width(), f"{name:<10}", " " * 10):
+            for line in folded(", ".join(listed), width, f"{name:<10}", " " * 10):
                 terminal.stdout.print(line)
     elif topic not in topics():
         near = nearest(topic, [*topics(), *COMMANDS])
@@ -54,10 +55,6 @@ def help_(topic: Annotated[str, Parameter(group=MAIN)] = "") -> int:
         options = f"\nIts options: `bulkcert {topic} --help`\n" if topic in COMMANDS else ""
         _show(f"{(DOCS / topic).with_suffix('.md').read_text(encoding='utf-8')}{options}")
     return ExitStatus.OK
-
-
-def _width() -> int:
-    return terminal.stdout.width if terminal.stdout.is_terminal else PLAIN_WIDTH
 
 
 def _show(text: str) -> None:

@@ -16,7 +16,7 @@ from bulkcert.engine.figures import Stats
 from bulkcert.engine.limits import Target
 from bulkcert.errors import ExitStatus
 from bulkcert.output.files import cannot_write, refuse_taken, whole
-from bulkcert.output.results import SUFFIXES_SHOWN, suffix_of
+from bulkcert.output.formats import SUFFIXES_SHOWN, suffix_of
 from bulkcert.runs.command_options import InventoryOptions
 from bulkcert.runs.inventory import Inventory
 from bulkcert.runs.target import refuse, resolve_target

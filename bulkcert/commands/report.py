@@ -207,17 +207,13 @@ def _confirm_other(output: Path, kept: list[Path]) -> None:
     Raises:
         BulkcertError: USAGE.
     """
-    for path in kept:
-        if _is_in(output, path):
+    real = Path(os.path.realpath(output))
+    for path in kept:  # whether it is there or is still to come
+        other = Path(os.path.realpath(path))
+        same = os.path.exists(real) and os.path.exists(other) and os.path.samefile(real, other)
+        if same or real.is_relative_to(other):
             raise BulkcertError(
                 ExitStatus.USAGE,
                 f"--output {output} would overwrite {path}",
                 "Name another file with -o. Nothing was written.",
             )
-
-
-def _is_in(output: Path, kept: Path) -> bool:
-    """Returns whether a file is another one, whether that is there or is still to come, or lies in it."""
-    real, other = Path(os.path.realpath(output)), Path(os.path.realpath(kept))
-    same = os.path.exists(real) and os.path.exists(other) and os.path.samefile(real, other)
-    return same or real.is_relative_to(other)

@@ -35,8 +35,8 @@ def resume(results: Path, options: ResumeOptions) -> ExitStatus:
             came = execute(job, provider)
         case VerifyOptions() as own:
             came = verify.execute(files, provider, own)
-        case left:
-            came = undo.execute(files, provider, left.options, include_unknown=left.include_unknown)
+        case own, unknown:
+            came = undo.execute(files, provider, own, include_unknown=unknown)
     return terminal.ended(came.exit_status, came, as_json=options.json)
 
 

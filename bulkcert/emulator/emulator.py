@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from bulkcert.emulator.faults import REFUSALS, FaultPlan, InjectedFault
-from bulkcert.emulator.limits import AccountCap, AddressCap, Arrivals, Report
+from bulkcert.emulator.limits import AccountCap, AddressCap, AddressReport, Arrivals, Report
 from bulkcert.emulator.messages import BAD_GATEWAY, DROPPED, Answer, Refusal, Request, failure, success
 from bulkcert.emulator.operations import perform
 from bulkcert.emulator.registry import Registry, SeededCertificate
@@ -119,7 +119,10 @@ class Emulator:
 
     def report(self) -> Report:
         """Returns what was counted so far."""
-        arrivals, addresses = self._arrivals, {name: cap.report() for name, cap in self._addresses.items()}
+        arrivals = self._arrivals
+        addresses = {
+            name: AddressReport(cap.total, cap.peak_window, cap.blocks) for name, cap in self._addresses.items()
+        }
         first_at, last_at = (None if at is None else self._epoch + at for at in (arrivals.first_at, arrivals.last_at))
         return Report(
             arrivals=arrivals.total,

@@ -59,8 +59,6 @@ class Report(msgspec.Struct, frozen=True):
 class Window:
     """The times of the last second, exactly."""
 
-    __slots__ = ("_times",)
-
     def __init__(self) -> None:
         self._times: deque[float] = deque()
 
@@ -86,8 +84,6 @@ class Arrivals(Window):
         last_at: Time of the last call, or None.
         peak_window: Most calls that any half-open second held.
     """
-
-    __slots__ = ("first_at", "last_at", "peak_window", "total")
 
     def __init__(self) -> None:
         super().__init__()
@@ -144,8 +140,6 @@ class AddressCap(Arrivals):
         blocks: How often it was blocked.
     """
 
-    __slots__ = ("_block_seconds", "_blocked_until", "_cap", "blocks")
-
     def __init__(self, cap: int, block_seconds: float) -> None:
         super().__init__()
         self._cap, self._block_seconds, self._blocked_until = cap, block_seconds, float("-inf")
@@ -161,7 +155,3 @@ class AddressCap(Arrivals):
         self.blocks += 1
         self._blocked_until = at + self._block_seconds
         return False
-
-    def report(self) -> AddressReport:
-        """Returns what was counted so far."""
-        return AddressReport(self.total, self.peak_window, self.blocks)

@@ -37,21 +37,20 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(*arguments: str, command: tuple[str, ...] = COMMAND) -> Iterator[Running]:
+def running(*arguments: str) -> Iterator[Running]:
     """Runs an emulator for as long as the context lasts; then it is killed, as it has nothing to save.
 
     Its standard input is a pipe that nobody writes to; if this process dies, the pipe ends and so does the emulator.
 
     Args:
         *arguments: Added to the command.
-        command: Starts it.
 
     Raises:
         BulkcertError: It did not start; the message is its own.
     """
     with temporary(tempfile.TemporaryFile) as said:
         child = subprocess.Popen(  # noqa: S603 - our own program
-            [*command, *arguments],
+            [*COMMAND, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said,

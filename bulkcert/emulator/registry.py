@@ -267,14 +267,12 @@ class Registry:
         self._ends[offset + len(rows), key] = tuple(rows[-1][name] for name in serials)
         return total, list(map(dict, rows))
 
-    def fill(self, instance: str, rows: Iterable[SeededCertificate], valid: tuple[str, str] | None = None) -> None:
+    def fill(self, instance: str, rows: Iterable[SeededCertificate]) -> None:
         """Adds many certificates, or sets their status, in one transaction.
 
         Args:
             instance: Instance that holds those that name none, added if there is none.
             rows: The certificates; the CAs of device rows are active unless named.
-            valid: Begin and end of those that the rows name, as Unix time in milliseconds; None lets them begin now
-                and end on different days, each by its serial.
         """
         named: dict[tuple[str, str], str] = {}
         implied: dict[tuple[str, str], str] = {}
@@ -285,8 +283,7 @@ class Registry:
                 if device_sn:
                     implied[at, ca_sn] = "1"
                     if status:
-                        limits = valid or _validity(device_sn)
-                        yield at, ca_sn, device_sn, f"device-{device_sn}", *limits, status
+                        yield at, ca_sn, device_sn, f"device-{device_sn}", *_validity(device_sn), status
                 elif status:
                     named[at, ca_sn] = status
 
@@ -299,9 +296,6 @@ class Registry:
                 "ON CONFLICT DO UPDATE SET Status = excluded.Status",
                 ((at, sn, f"ca-{sn}", *_validity(sn), status) for (at, sn), status in (implied | named).items()),
             )
-            if valid:
-                limits = "UPDATE cas SET ValidBegin = ?, ValidEnd = ? WHERE Instance = ? AND Sn = ?"
-                self._db.executemany(limits, ((*valid, *ca) for ca in named))
         self._forget_lists()
 
     def states(self, instance: str) -> dict[tuple[str, ...], str]:

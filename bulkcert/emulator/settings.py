@@ -1,7 +1,6 @@
 """The settings of an emulator, which are the options of ``bulkcert emulator``."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import Annotated, Literal
@@ -33,7 +32,6 @@ class Settings:
     """Settings of one emulator; those without an option of their own are for tests.
 
     Attributes:
-        faults: Share of the calls that meet each fault, by its name, in addition to ``fault``.
         list_total: What ``Total`` says in lists.
         retry_after_ms: Value of ``x-acs-retry-after`` on throttles, in milliseconds (section 8.2).
         slow_seconds: Added latency of a call that meets the fault ``slow``.
@@ -87,7 +85,6 @@ class Settings:
     connecting: Annotated[float, Parameter(group=_CONTENT, metavar="SHARE")] = 0.0
     """Share of the devices left unregistered, from 0 to 1, that connect for the first time while calls are coming."""
 
-    faults: Annotated[Mapping[str, float], _HIDDEN] = field(default_factory=dict)
     list_total: Annotated[ListTotal, _HIDDEN] = "documented"
     retry_after_ms: Annotated[int, _HIDDEN] = 500
     slow_seconds: Annotated[float, _HIDDEN] = 3.0
@@ -98,7 +95,7 @@ class Settings:
         Raises:
             BulkcertError: One is not written as NAME=SHARE.
         """
-        shares = dict(self.faults)
+        shares: dict[str, float] = {}
         for text in self.fault:
             if text == "default":
                 shares |= DEFAULT_FAULTS

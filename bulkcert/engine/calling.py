@@ -192,9 +192,9 @@ def _record(row: Row, settled: CallResult, read: CallResult | None, action: Acti
         settled.attempts + (read.attempts if read is not None else 0),
         answer.sent_at or None,
         answer.finished_at or None,
+        answer.latency_ms or None,
         row.device_sn,
         row.ca,
-        answer.latency_ms or None,
         settled.again,
         changed=settled.attempts > 0 and (settled.unanswered or not unexamined),
     )

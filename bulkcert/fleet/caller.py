@@ -75,18 +75,17 @@ class Caller:
         self._calls: deque[Call] = deque()
         self._waiting = asyncio.Semaphore(0)
         self._results: list[Result] = []
-        self._number, self._counts = 0, Counts()
+        self._number = 0
         self._tasks = {asyncio.ensure_future(self._work()) for _ in range(orders.workers)}
         self._tasks.add(asyncio.ensure_future(self.lanes.renewal.keep()))
 
-    def report(self, *, leaves: bool) -> LaneReport:
-        """Returns what has happened since the last report; ``leaves`` says that it is the last one."""
+    def report(self, *, ends: bool) -> LaneReport:
+        """Returns what has happened since the last report; of a lane that ends and has no calls left it is the last."""
         slow_down, progress = self._slow_down, self.progress
         for task in self._tasks:
             if task.done():  # never, unless it failed
                 task.result()
         counts = Counts(**{name: copy(getattr(progress, name)) for name in Counts.__struct_fields__})
-        is_new, self._counts = counts != self._counts, counts
         made = LaneReport(
             self._name,
             self._number,
@@ -94,14 +93,14 @@ class Caller:
             results=self._results,
             sent=self._window.unreported,
             in_flight=progress.in_flight,
-            counts=counts if is_new else None,
+            counts=counts,
             errors=[*progress.errors.values()],
             throttles=slow_down.throttles,
             answers=slow_down.answers,
             is_silent=progress.outage.ongoing,
             halt=progress.stop,
             key=(self._provider.current.access_key_id, self._provider.current.source),
-            leaves=leaves,
+            leaves=ends and not (self._calls or self._results or self.progress.in_flight),
         )
         self._results, self._window.unreported, slow_down.throttles, slow_down.answers = [], [], [], 0
         progress.errors = {}
@@ -129,11 +128,6 @@ class Caller:
         self.lanes.stop(Stop(ExitStatus.STOPPED_EARLY, reason))
         self._drop()
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether it has nothing to call, and nothing to report."""
-        return not (self._calls or self._results or self.progress.in_flight)
-
     def _drop(self) -> None:
         self._results.extend(Result(call.number, None) for call in self._calls)
         self._calls.clear()
@@ -160,12 +154,13 @@ class Caller:
             if self.lanes.stopping.is_set():
                 self._urgent.set()
 
-    async def aclose(self) -> None:
-        """Ends it: what is in flight is given up."""
+    async def aclose(self) -> int:
+        """Ends it: what is in flight is given up; returns how many calls it has made."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._client.aclose()
+        return self.progress.sends.sends
 
 
 def _without_secret(settled: CallResult) -> CallResult:

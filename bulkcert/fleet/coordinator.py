@@ -84,9 +84,6 @@ class FleetLanes(Lanes):
         self._shares = Shares(*usable(service))
         self._members: dict[str, Member] = {}
         self._window.members = self._members.values()
-        self._joined = 0
-        self._left: list[str] = []
-        """Names among the shares of lanes that are gone."""
         self._began = self._last_seen = time.monotonic()
         self._judges_from = 0.0
         self._is_over = False
@@ -140,7 +137,7 @@ class FleetLanes(Lanes):
             return Grant(0, report.stamp, asks_hello=True)
         self._take(member, report, now)
         if report.leaves:
-            self._shares.leave(member.lease, now)
+            member.lease.leave(now)
             self._gone(member, "has left")
             return Grant(report.number, report.stamp, is_over=True)
         return self._granted(member, report, now)
@@ -148,7 +145,7 @@ class FleetLanes(Lanes):
     def lose(self, name: str) -> None:
         """Takes note that the connection of a lane is lost."""
         if (member := self._members.get(name)) is not None:
-            self._shares.rest(member.lease, wants=False)
+            member.lease.lose()
             self._gone(member, "is gone")
 
     async def watch(self) -> None:
@@ -160,12 +157,11 @@ class FleetLanes(Lanes):
                 self._judges_from = now + FROZEN_S
             self._last_seen = now
             for member in self._members.values():
-                if not member.is_silent and now >= self._judges_from and self._shares.is_silent(member.lease, now):
+                if not member.is_silent and now >= self._judges_from and member.lease.is_silent(now):
                     member.is_silent, member.doing, member.share = True, "silent", 0
                     self._give_back(member, "is silent")
-            heard = [member.heard_at for member in self._members.values() if not member.is_silent]
+            heard = [member.lease.heard_at for member in self._members.values() if not member.is_silent]
             self._window.settle(min(heard, default=now))
-            self._left = [lease for lease in self._left if not self._shares.forget(lease, now)]
             self._wait_for_lanes(now)
 
     async def end(self) -> None:
@@ -185,18 +181,15 @@ class FleetLanes(Lanes):
         if hello.egress == COORDINATOR:
             own = [member.hello.egress for member in self._members.values() if member.is_here]
             hello = msgspec.structs.replace(hello, egress=next(iter(own), COORDINATOR))
-        self._joined += 1
-        lease = f"{report.lane} {self._joined}"
+        lease = self._shares.join(hello.egress, now)
         self._members[report.lane] = member = Member(report.lane, lease, hello, here)
-        self._shares.join(lease, hello.egress, now)
         self._show()
         said = f"lane {member.name} on {hello.host} has joined; egress {hello.egress}"
         event("lane_joined", f"{said}, access key {report.key[0]}", lane=member.name, egress=hello.egress)
         return ""
 
     def _take(self, member: Member, report: LaneReport, now: float) -> None:
-        self._shares.confirm(member.lease, report.number, now)
-        member.heard_at = now
+        member.lease.confirm(report.number, now)
         if report.halt is not None and not member.resumes_at:
             self._halt(member, report.halt, now)
         elif not member.resumes_at:
@@ -224,7 +217,7 @@ class FleetLanes(Lanes):
         if member.resumes_at and now >= member.resumes_at:
             member.resumes_at, member.doing, begins = 0.0, "calling", True
             member.counts = type(member.counts)()
-            self._shares.rest(member.lease, wants=True)
+            member.lease.wants = True
         member.number += 1
         # While others are waited for nobody is to call, and what nobody is granted need not be waited out.
         member.share = 0 if self.progress.waiting_for else self._shares.grant(member.lease, member.number, now)
@@ -257,7 +250,7 @@ class FleetLanes(Lanes):
         if self.stopping.is_set() or stop.status is ExitStatus.STOPPED_EARLY:
             return
         member.doing, member.resumes_at = f"refused: {stop.message}", now + ASIDE_S
-        self._shares.rest(member.lease, wants=False)
+        member.lease.wants = False
         words = f"lane {member.name} gets no calls for {ASIDE_S:.0f} s: {stop.message}"
         event("lane_refused", words, lane=member.name, code=stop.code, advice=stop.advice)
         alone = stop.status in (ExitStatus.DENIED, ExitStatus.UNAVAILABLE) or stop.code.startswith("InvalidTimeStamp")
@@ -276,7 +269,6 @@ class FleetLanes(Lanes):
 
     def _gone(self, member: Member, reason: str) -> None:
         del self._members[member.name]
-        self._left.append(member.lease)
         self.progress.in_flight -= member.in_flight
         member.in_flight = 0
         if not self._is_over:

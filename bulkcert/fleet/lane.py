@@ -40,11 +40,6 @@ class LaneAddress:
     address: str | None
     egress: str
 
-    @property
-    def hello(self) -> Hello:
-        """Who it is, for its coordinator."""
-        return Hello(__version__, platform.node(), self.address or "any", self.egress)
-
 
 def default_egress(address: str | None) -> str:
     """Returns a name for what calls come from: this machine and the address.
@@ -62,65 +57,51 @@ Say = Callable[[str], None]
 """Shows what happens, in words."""
 
 
-class Participant:
-    """A lane in one session.
+async def take_part(
+    lane: LaneAddress,
+    provider: CredentialProvider,
+    say: Say,
+    exchange: Callable[[LaneReport], Awaitable[Grant]],
+    ends: asyncio.Event,
+) -> str:
+    """Calls until the session is over, or the lane ends; returns why it was refused, or an empty text.
 
     Args:
         lane: Where calls go out.
         provider: What to sign with; has credentials.
         say: Shows what it does.
+        exchange: Gives a report to the coordinator, and returns what that answers.
+        ends: Set for the lane to end: calls in flight finish and are reported.
     """
-
-    def __init__(self, lane: LaneAddress, provider: CredentialProvider, say: Say) -> None:
-        self._lane, self._provider, self._say = lane, provider, say
-        self._caller: Caller | None = None
-        self._ends = False
-
-    def stop(self) -> None:
-        """Ends its part: calls in flight finish and are reported."""
-        self._ends = True
-        if self._caller is not None:
-            self._caller.stop("the lane ends")
-
-    async def run(self, exchange: Callable[[LaneReport], Awaitable[Grant]]) -> str:
-        """Calls until the session is over, or it is stopped; returns why it was refused, or an empty text.
-
-        Args:
-            exchange: Gives a report to the coordinator, and returns what that answers.
-        """
-        calls = 0
-        try:
-            while not (grant := await exchange(self._report())).is_over and not grant.refusal:
-                if grant.orders is not None:
-                    calls += await self._close()
-                    self._caller = Caller(self._lane.name, grant.orders, self._lane.address, self._provider)
-                    self._say(f"calling for {grant.orders.run}")
-                elif grant.asks_hello:
-                    calls += await self._close()
-                if self._caller is not None:
-                    await self._caller.take(grant)
-                    if self._ends:
-                        self._caller.stop("the lane ends")
-                    await self._caller.wait()
-            return grant.refusal
-        finally:
+    caller, calls = None, 0
+    try:
+        while True:
+            report = _hello(lane, provider) if caller is None else caller.report(ends=ends.is_set())
+            grant = await exchange(report)
+            if grant.is_over or grant.refusal:
+                return grant.refusal
+            if caller is not None and (grant.orders is not None or grant.asks_hello):
+                calls, caller = calls + await caller.aclose(), None
+            if grant.orders is not None:
+                caller = Caller(lane.name, grant.orders, lane.address, provider)
+                say(f"calling for {grant.orders.run}")
+            if caller is not None:
+                await caller.take(grant)
+                if ends.is_set():
+                    caller.stop("the lane ends")
+                await caller.wait()
+    finally:
+        if caller is not None:
             with anyio.CancelScope(shield=True):
-                calls += await self._close()
-            self._say(f"{counted(calls, 'call')} made; the session is over for this lane")
+                calls += await caller.aclose()
+        say(f"{counted(calls, 'call')} made; the session is over for this lane")
 
-    def _report(self) -> LaneReport:
-        if self._caller is not None:
-            return self._caller.report(leaves=self._ends and self._caller.is_idle)
-        key = self._provider.current
-        return LaneReport(self._lane.name, 0, clock(), self._lane.hello, key=(key.access_key_id, key.source))
 
-    async def _close(self) -> int:
-        """Gives up the calls it has; returns how many it has made."""
-        caller, self._caller = self._caller, None
-        if caller is None:
-            return 0
-        await caller.aclose()
-        return caller.progress.sends.sends
+def _hello(lane: LaneAddress, provider: CredentialProvider) -> LaneReport:
+    """Returns the first report of a lane: who it is."""
+    hello = Hello(__version__, platform.node(), lane.address or "any", lane.egress)
+    key = provider.current
+    return LaneReport(lane.name, 0, clock(), hello, key=(key.access_key_id, key.source))
 
 
 class LaneServer:
@@ -138,15 +119,12 @@ class LaneServer:
         self, where: Where, keys: Keys | None, lane: LaneAddress, provider: CredentialProvider, say: Say
     ) -> None:
         self._where, self._keys, self._lane, self._provider, self._show = where, keys, lane, provider, say
-        self._participant: Participant | None = None
         self._ends = asyncio.Event()
         self._said = ""
 
     def stop(self) -> None:
         """Ends it: calls in flight finish and are reported."""
         self._ends.set()
-        if self._participant is not None:
-            self._participant.stop()
 
     async def serve(self) -> None:
         """Waits for coordinators and calls for them, until stopped."""
@@ -161,19 +139,16 @@ class LaneServer:
                 await self._pause(RETRY_S)
 
     async def _take_part(self) -> str:
-        self._participant = Participant(self._lane, self._provider, self._say)
         try:
             async with connected(self._where, self._keys, self._lane.name) as transmit:
 
                 async def exchange(report: LaneReport) -> Grant:
                     return decode_grant(await transmit(encode(report)))
 
-                return await self._participant.run(exchange)
+                return await take_part(self._lane, self._provider, self._say, exchange, self._ends)
         except LostError as error:
             self._say(f"lost {self._where}: {error}")
             return ""
-        finally:
-            self._participant = None
 
     async def _pause(self, seconds: float) -> None:
         with anyio.move_on_after(seconds):

@@ -9,6 +9,7 @@ from bulkcert.engine.figures import Counts, LaneState
 from bulkcert.engine.pacer import SendWindow
 from bulkcert.engine.progress import Progress, counted_as
 from bulkcert.fleet.messages import Hello, LaneReport
+from bulkcert.fleet.shares import LaneShare
 
 RECENT_S = 1.5
 """A report that is older says nothing about the rate of now."""
@@ -50,7 +51,7 @@ class Member:
 
     Attributes:
         name: Its name.
-        lease: Its name among the shares; another one each time that it joins.
+        lease: What it has of the limits; another one each time that it joins.
         hello: Who it says it is.
         is_here: Whether it is on the coordinator's machine, in its process.
         number: Of the newest grant.
@@ -61,14 +62,13 @@ class Member:
         is_silent: Whether its last report is too long ago.
         resumes_at: When it is given calls again after the service has refused it; 0 unless it has.
         doing: What it does, in words.
-        heard_at: When its last report came.
         key: Access key that it signs with, and where that comes from.
         offset: The coordinator's clock minus its own, in seconds, as far as reports show.
         sent: When it has sent, as far as that is recent.
     """
 
     name: str
-    lease: str
+    lease: LaneShare
     hello: Hello
     is_here: bool = False
     number: int = 0
@@ -79,7 +79,6 @@ class Member:
     is_silent: bool = False
     resumes_at: float = 0.0
     doing: str = "calling"
-    heard_at: float = 0.0
     key: tuple[str, str] = ("", "")
     offset: float = float("inf")
     sent: deque[float] = field(default_factory=deque)
@@ -96,9 +95,8 @@ class Member:
             progress.outage.answer(now, throttled=not report.answers)
         progress.in_flight += report.in_flight - self.in_flight
         self.in_flight = report.in_flight
-        if report.counts is not None:
-            add_counts(progress, self.counts, report.counts)
-            self.counts = report.counts
+        add_counts(progress, self.counts, report.counts)
+        self.counts = report.counts
         for error in report.errors:
             code = counted_as(error.code, progress.codes)
             error.count = progress.codes[code]
@@ -113,7 +111,7 @@ class Member:
 
     def rate(self, now: float) -> float:
         """Returns its sends in the second before its last report."""
-        since = max(self.heard_at, now - RECENT_S) - 1.0
+        since = max(self.lease.heard_at, now - RECENT_S) - 1.0
         while self.sent and self.sent[0] <= since:
             self.sent.popleft()
         return float(len(self.sent))

@@ -69,7 +69,7 @@ class LaneReport(msgspec.Struct, frozen=True, omit_defaults=True):
         results: Calls that are over since the last report.
         sent: When requests were sent since, by the same clock.
         in_flight: Calls that wait for an answer.
-        counts: What it has counted in this session; None if that is as before.
+        counts: What it has counted in this session.
         errors: The newest error of each code that came since.
         throttles: What each throttle since asked to wait, in seconds.
         answers: Answers since that were none.
@@ -86,7 +86,7 @@ class LaneReport(msgspec.Struct, frozen=True, omit_defaults=True):
     results: list[Result] = []
     sent: list[float] = []
     in_flight: int = 0
-    counts: Counts | None = None
+    counts: Counts = msgspec.field(default_factory=Counts)
     errors: list[LastError] = []
     throttles: list[float] = []
     answers: int = 0

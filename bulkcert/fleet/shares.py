@@ -31,21 +31,49 @@ class Binding:
     until: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class LaneShare:
     """What a lane has been granted.
 
     Attributes:
         egress: The address that the service sees its calls come from.
-        wants: Whether it gets a share when shares are made; a lane that is gone or pauses does not.
         heard_at: When its last report came.
+        wants: Whether it gets a share when shares are made; what it was granted binds all the same.
+        is_gone: Whether it is to be forgotten once it binds nothing.
         bindings: Grants that are not over for certain.
     """
 
     egress: str
     heard_at: float
     wants: bool = True
+    is_gone: bool = False
     bindings: list[Binding] = field(default_factory=list)
+
+    def held(self, now: float) -> float:
+        """Returns what it may be sending, in calls per second."""
+        self.bindings = [binding for binding in self.bindings if binding.until > now]
+        return max([binding.cap for binding in self.bindings], default=0.0)
+
+    def is_silent(self, now: float) -> bool:
+        """Returns whether it has not reported for so long that its lease is over."""
+        return now - self.heard_at > LEASE_S * (1 + DRIFT) + FLIGHT_S
+
+    def confirm(self, number: int, now: float) -> None:
+        """Takes note of a report that was made under a grant: the lane acts on no earlier one any more."""
+        self.heard_at = now
+        for binding in self.bindings:
+            if binding.number < number:
+                binding.until = min(binding.until, now + QUIET_S)
+
+    def leave(self, now: float) -> None:
+        """Takes note that the lane has said itself that it sends nothing any more."""
+        for binding in self.bindings:
+            binding.until = min(binding.until, now + QUIET_S)
+        self.lose()
+
+    def lose(self) -> None:
+        """Takes note that nothing is known of the lane any more: its leases run out."""
+        self.wants, self.is_gone = False, True
 
 
 class Shares:
@@ -58,23 +86,15 @@ class Shares:
 
     def __init__(self, account: float, address: float) -> None:
         self.account, self.address = account, address
-        self._lanes: dict[str, LaneShare] = {}
+        self._lanes: list[LaneShare] = []
 
-    def join(self, lane: str, egress: str, now: float) -> None:
-        """Takes in a lane; one that comes again must have another name, since its old grants may bind."""
-        self._lanes[lane] = LaneShare(egress, now)
+    def join(self, egress: str, now: float) -> LaneShare:
+        """Takes in a lane; one that comes again is another one here, since its old grants may bind."""
+        lane = LaneShare(egress, now)
+        self._lanes.append(lane)
+        return lane
 
-    def held(self, lane: str, now: float) -> float:
-        """Returns what a lane may be sending, in calls per second."""
-        share = self._lanes[lane]
-        share.bindings = [binding for binding in share.bindings if binding.until > now]
-        return max([binding.cap for binding in share.bindings], default=0.0)
-
-    def is_silent(self, lane: str, now: float) -> bool:
-        """Returns whether a lane has not reported for so long that its lease is over."""
-        return now - self._lanes[lane].heard_at > LEASE_S * (1 + DRIFT) + FLIGHT_S
-
-    def grant(self, lane: str, number: int, now: float) -> int:
+    def grant(self, lane: LaneShare, number: int, now: float) -> int:
         """Returns what a lane may send for ``LEASE_S`` from the stamp on its last report, in calls per second.
 
         To be called just before the grant is sent.
@@ -84,49 +104,19 @@ class Shares:
             number: Of the grant; each is higher than the one before.
             now: The time.
         """
-        share = self._lanes[lane]
-        held = {name: self.held(name, now) for name in self._lanes if name != lane}
-        free = self.account - sum(held.values())
-        free_here = self.address - sum(cap for name, cap in held.items() if self._lanes[name].egress == share.egress)
+        self._lanes = [each for each in self._lanes if each.held(now) or not each.is_gone]
+        others = [each for each in self._lanes if each is not lane]
+        free = self.account - sum(each.held(now) for each in others)
+        free_here = self.address - sum(each.held(now) for each in others if each.egress == lane.egress)
         cap = math.floor(max(0.0, min(self._target(lane, now), free, free_here)))
-        if share.bindings and share.bindings[-1].cap == cap:  # what it binds for longer now
-            share.bindings.pop()
-        share.bindings.append(Binding(number, cap, now + LEASE_S * (1 + DRIFT) + QUIET_S))
+        if lane.bindings and lane.bindings[-1].cap == cap:  # what it binds for longer now
+            lane.bindings.pop()
+        lane.bindings.append(Binding(number, cap, now + LEASE_S * (1 + DRIFT) + QUIET_S))
         return cap
 
-    def _target(self, lane: str, now: float) -> float:
+    def _target(self, lane: LaneShare, now: float) -> float:
         """Returns the share that is fair: the account's limit over the egresses, and each one's over its lanes."""
-        if not self._lanes[lane].wants:
+        if not lane.wants:
             return 0.0
-        egresses = [
-            share.egress
-            for name, share in self._lanes.items()
-            if share.wants and (name == lane or not self.is_silent(name, now))
-        ]
-        here = egresses.count(self._lanes[lane].egress)
-        return min(self.account / len(set(egresses)), self.address) / here
-
-    def confirm(self, lane: str, number: int, now: float) -> None:
-        """Takes note of a report that was made under a grant: the lane acts on no earlier one any more."""
-        share = self._lanes[lane]
-        share.heard_at = now
-        for binding in share.bindings:
-            if binding.number < number:
-                binding.until = min(binding.until, now + QUIET_S)
-
-    def rest(self, lane: str, *, wants: bool) -> None:
-        """Leaves a lane out when shares are made, or takes it in again; what it was granted binds all the same."""
-        self._lanes[lane].wants = wants
-
-    def leave(self, lane: str, now: float) -> None:
-        """Takes note that a lane has said itself that it sends nothing any more."""
-        self.rest(lane, wants=False)
-        for binding in self._lanes[lane].bindings:
-            binding.until = min(binding.until, now + QUIET_S)
-
-    def forget(self, lane: str, now: float) -> bool:
-        """Forgets a lane that has gone, once it binds nothing; returns whether it is forgotten."""
-        if self._lanes[lane].wants or self.held(lane, now):
-            return False
-        del self._lanes[lane]
-        return True
+        egresses = [each.egress for each in self._lanes if each.wants and (each is lane or not each.is_silent(now))]
+        return min(self.account / len(set(egresses)), self.address) / egresses.count(lane.egress)

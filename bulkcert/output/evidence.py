@@ -48,9 +48,9 @@ class Evidence:
         first, (devices, cas) = int(batch[ROW][0]), (column.to_list() for column in _serials(batch))
         for begin in range(0, batch.height, PROVED_AT_ONCE):
             share = slice(begin, begin + PROVED_AT_ONCE)
-            found = self._ask(evidence.proved, first + begin, devices[share], cas[share])
-            self._all.update(found.digests)
-            yield found.rows
+            rows, digests = self._ask(evidence.proved, first + begin, devices[share], cas[share])
+            self._all.update(digests)
+            yield rows
         if batch[ROW][-1] == self._last:
             self._ask(evidence.confirm_whole, self.digest)
 

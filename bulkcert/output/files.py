@@ -188,24 +188,12 @@ def cannot_write(
     In the folder of a run that is kept apart from its results it names --state-dir instead.
     """
     # Where the place itself is wrong the same command would fail again.
-    elsewhere = _ADVICE.get(_number(output, error), "")
+    elsewhere = _ADVICE.get(getattr(error, "errno", None) or 0, "")
     is_apart = folder_of is not None and folder_of.state_dir is not None
     place = "another directory with --state-dir" if is_apart else "a file elsewhere with -o"
     advice = advice or (elsewhere or "Make room, or name {place}.").format(place=place)
     message = f"cannot write {output}: {reason_of(error)}"
     return BulkcertError(ExitStatus.CANNOT_WRITE, message, advice, again=not elsewhere)
-
-
-def _number(output: Path, error: BaseException) -> int:
-    """Returns the number of the system's error; where a directory is missing that cannot be made, why it cannot."""
-    number = getattr(error, "errno", None) or 0
-    if number in (errno.ENOENT, errno.ENOTDIR):
-        with suppress(OSError):
-            there = os.statvfs(next(filter(os.path.isdir, Path(output).absolute().parents)))
-            if not there.f_blocks:  # as below /proc
-                return errno.EACCES
-            return errno.EROFS if there.f_flag & os.ST_RDONLY else number
-    return number
 
 
 def reason_of(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from functools import reduce
 from operator import and_
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import polars as pl
 import polars.selectors as cs
@@ -19,52 +19,38 @@ from polars.io.plugins import register_io_source
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, OWN_PREFIX, ROW, PinnedList, annotated
-from bulkcert.input.pinned import rows_at_once
 from bulkcert.output.evidence import Ask, Evidence
 from bulkcert.output.files import cannot_write, reason_of, whole
+from bulkcert.output.formats import FORMATS, suffix_of
 from bulkcert.output.formulas import FormulaRows, guarded
 from bulkcert.store import queries
 from bulkcert.store.evidence import confirm_mirrors
 from bulkcert.store.outcome import Outcome
 
-SUFFIXES = (".csv", ".csv.gz", ".csv.zst", ".parquet", ".ndjson")
-SUFFIXES_SHOWN = f"{', '.join(SUFFIXES)} (.ndjson is JSON)"
-"""Formats of a results file."""
-
-_COMPRESSIONS: dict[str, Literal["gzip", "zstd"]] = {".csv.gz": "gzip", ".csv.zst": "zstd"}
-
 RENAMED_PREFIX = "input_"
 """Put before the name of an input's own column that has the name of one of ours."""
 
 _TIME = pl.Datetime("ms", "UTC")
-_WINDOW = pl.Schema(
-    {
-        "row": pl.UInt32(),
-        "outcome": pl.String(),
-        "code": pl.String(),
-        "message": pl.String(),
-        "http_status": pl.UInt16(),
-        "request_id": pl.String(),
-        "attempts": pl.UInt32(),
-        "sent_at": pl.Int64(),
-        "finished_at": pl.Int64(),
-        "latency_ms": pl.Float64(),
-        "prior_status": pl.String(),
-        "verified_status": pl.String(),
-        "verified_at": pl.Int64(),
-        "digest": pl.Binary(),
-        "altered": pl.Boolean(),
-    }
-)
+_NAMES = {"before": "prior_status", "verified": "verified_status"}
+_TYPES = {
+    "row": pl.UInt32(),
+    "http_status": pl.UInt16(),
+    "attempts": pl.UInt32(),
+    **dict.fromkeys(("sent_at", "finished_at", "verified_at"), pl.Int64()),
+    "latency_ms": pl.Float64(),
+    "digest": pl.Binary(),
+    "altered": pl.Boolean(),
+}
+_WINDOW = pl.Schema({_NAMES.get(name, name): _TYPES.get(name, pl.String()) for name in queries.WINDOW})
 """The columns of ``queries.window``, under the names that they have in results; the last two are in none."""
 
-COLUMNS = tuple(_WINDOW)[:11]
+COLUMNS = tuple(_WINDOW)[:-4]
 """The columns after the input's own, in this order."""
 
 FROM_OUTSIDE = ("code", "message", "request_id")
 """Those of them that the service has a say in."""
 
-VERIFIED_COLUMNS = ("verified_status", "verified_at")
+VERIFIED_COLUMNS = tuple(_WINDOW)[-4:-2]
 """The columns after those once states were read back."""
 
 WHAT_TO_DO = "what_to_do"
@@ -89,11 +75,6 @@ class Written(NamedTuple):
 
 MAKE_ROOM = "Nothing is lost: the store holds every outcome. Make room."
 """What to do where the results of a run cannot be written."""
-
-
-def suffix_of(path: Path) -> str:
-    """Returns which of ``SUFFIXES`` a name ends with, in any case; empty if with none."""
-    return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), "")
 
 
 def write_results(
@@ -121,7 +102,7 @@ def write_results(
         BulkcertError: They cannot be written, or what the store has is not what was kept.
     """
     suffix, rows, evidence, formulas = suffix_of(path), Counter[Outcome](), Evidence(ask, pinned.rows), FormulaRows()
-    guards = guards and suffix.startswith(".csv")
+    guards = guards and FORMATS[suffix].for_people
     ask(confirm_mirrors)
     verified = ask(queries.count, queries.READ_BACK) > 0
 
@@ -186,14 +167,7 @@ def sink(frames: Iterator[pl.DataFrame], schema: pl.Schema, suffix: str, target:
         OSError: The disk refuses.
         polars.exceptions.PolarsError: The frames do not fit together, or the disk refuses.
     """
-    table = lazy(lambda: frames, schema)
-    if suffix in _COMPRESSIONS:
-        table.sink_csv(target, compression=_COMPRESSIONS[suffix])
-    elif suffix == ".parquet":
-        # A row group is in memory until it is written, and would be of 262,144 rows however many columns they have.
-        table.sink_parquet(target, row_group_size=rows_at_once(len(schema)))
-    else:
-        getattr(table, f"sink_{suffix[1:]}")(target)
+    FORMATS[suffix].write(lazy(lambda: frames, schema), target)
 
 
 def lazy(frames: Callable[[], Iterator[pl.DataFrame]], schema: pl.Schema) -> pl.LazyFrame:
@@ -268,9 +242,9 @@ def chosen(
         wanted = reduce(and_, conditions)
         own, outcomes = own.filter(wanted), outcomes.filter(wanted)
     times = cs.by_name("sent_at", "finished_at", "verified_at", require_all=False).cast(_TIME)
-    if suffix != ".parquet":
+    if not (format_ := FORMATS[suffix]).typed:
         times = times.dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
-        own = own.select(_as_text(name, kind, nested=suffix == ".ndjson") for name, kind in own.schema.items())
+        own = own.select(_as_text(name, kind, nested=format_.nested) for name, kind in own.schema.items())
     return own.hstack(outcomes.with_columns(times))
 
 

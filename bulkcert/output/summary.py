@@ -201,7 +201,7 @@ def summary_of(
         peak_window=max(each.peak_window for each in sessions),
         throttles=sum(each.throttles for each in acted),
         retries=sum(each.retries for each in acted),
-        latency_ms=quantiles(pl.Series(queries.latencies(db), dtype=pl.Float32), digits=1),
+        latency_ms=quantiles(pl.Series(queries.latencies(db), dtype=pl.Float32)),
         started=acted[0].started,
         finished=acted[-1].finished or utc((doing.beat_at or doing.started_at) / 1000),
         sessions=sessions,
@@ -270,11 +270,11 @@ def _kinds(db: sqlite3.Connection, pinned: PinnedList) -> list[Kind]:
     return kinds
 
 
-def quantiles(latencies: pl.Series, digits: int = 3) -> dict[str, float]:
-    """Returns ``p50``, ``p90``, ``p99`` and ``longest`` of latencies, in ms with so many digits; nothing of none."""
+def quantiles(latencies: pl.Series) -> dict[str, float]:
+    """Returns ``p50``, ``p90``, ``p99`` and ``longest`` of latencies, in ms, each to a tenth; nothing of none."""
     shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "longest": 1}
     found = {name: latencies.quantile(share) for name, share in shares.items()}
-    return {name: round(value, digits) for name, value in found.items() if value is not None}
+    return {name: round(value, 1) for name, value in found.items() if value is not None}
 
 
 def utc(seconds: float) -> str:

@@ -1,5 +1,6 @@
 """Several machines: where a coordinator listens, resolved from the options, and how a session opens its lanes."""
 
+import asyncio
 import ipaddress
 import os
 import platform
@@ -18,7 +19,7 @@ from bulkcert.engine.progress import Progress
 from bulkcert.fleet.coordinator import COORDINATOR, FleetLanes
 from bulkcert.fleet.keys import COORDINATOR as CHAIN
 from bulkcert.fleet.keys import Keys, keys_of
-from bulkcert.fleet.lane import LaneAddress, Participant, default_egress
+from bulkcert.fleet.lane import LaneAddress, default_egress, take_part
 from bulkcert.fleet.messages import Grant, LaneReport, decode_report, encode
 from bulkcert.fleet.network import Where, listening, load
 from bulkcert.log import event
@@ -112,7 +113,7 @@ async def open_lanes(
         for address in service.addresses:
             name = COORDINATOR if len(service.addresses) == 1 else f"{COORDINATOR} {address}"
             lane = LaneAddress(name, address, default_egress(address))
-            group.start_soon(Participant(lane, provider, _log).run, exchange)
+            group.start_soon(take_part, lane, provider, _log, exchange, asyncio.Event())
         try:
             yield lanes
         finally:

@@ -12,7 +12,8 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import PinnedList, annotated
 from bulkcert.output.evidence import Ask, Evidence
 from bulkcert.output.files import refuse_taken
-from bulkcert.output.results import SUFFIXES_SHOWN, Written, chosen, lazy, suffix_of, write_results
+from bulkcert.output.formats import SUFFIXES_SHOWN, suffix_of
+from bulkcert.output.results import Written, chosen, lazy, write_results
 from bulkcert.runs.opened import pinned_of
 from bulkcert.runs.opening import open_existing
 from bulkcert.runs.session import summarize

@@ -19,8 +19,9 @@ from bulkcert.engine.session import Supervision, calling
 from bulkcert.engine.workers import read_listings
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import cannot_write
+from bulkcert.output.formats import FORMATS, suffix_of
 from bulkcert.output.formulas import FormulaRows, guarded
-from bulkcert.output.results import sink, suffix_of
+from bulkcert.output.results import sink
 from bulkcert.runs.command_options import InventoryOptions
 from bulkcert.service.certificates import Certificate, Page
 from bulkcert.service.operations import OPERATIONS
@@ -192,11 +193,11 @@ class Inventory:
         if self.expires_after is not None:
             table = table.filter(pl.col("ValidEnd") >= self.expires_after)
         self.statuses.update(dict(table["Status"].value_counts().rows()))
-        if self.options.formula_guard and suffix_of(self.output).startswith(".csv"):
+        if self.options.formula_guard and FORMATS[suffix_of(self.output)].for_people:
             table = guarded(table, [name for name in serials if name.endswith("Name")])
             numbers = table.with_row_index("row", self.statuses.total() - table.height + 1)
             self.formulas = self.formulas.and_then(numbers, [name for name in serials if name.endswith("Sn")], "row")
         table = table.with_columns(pl.col(_TIMES).cast(_TIME))
-        if suffix_of(self.output) == ".parquet":
+        if FORMATS[suffix_of(self.output)].typed:
             return table
         return table.with_columns(pl.col(_TIMES).dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"))

@@ -8,10 +8,10 @@ import msgspec
 
 from bulkcert.engine.limits import Limit, Target
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.output.results import SUFFIXES_SHOWN, suffix_of
+from bulkcert.output.formats import SUFFIXES_SHOWN, suffix_of
 from bulkcert.runs.converters import LARGEST_NUMBER, Problems, short
 from bulkcert.runs.opened import same_service
-from bulkcert.runs.options import ApprovalOptions, CallOptions, ListOptions, Options, SizeOptions
+from bulkcert.runs.options import ApprovalOptions, CallOptions, ListOptions, Options
 from bulkcert.runs.planned import KeptPlan
 from bulkcert.runs.target import refuse_job, resolve_target
 from bulkcert.service.actions import ACTIONS, Action, ActionName
@@ -201,7 +201,7 @@ def check_list_options(options: ListOptions, problems: Problems) -> None:
         problems.append(f"--min-rows {least} is more than --max-rows {most}")
 
 
-def wrong_size(options: SizeOptions, name: str, rows: int) -> str:
+def wrong_size(options: ListOptions, name: str, rows: int) -> str:
     """Returns why a list is too short or too long, in words; empty if it is neither."""
     least, most = options.min_rows, options.max_rows
     has = f"{name} has {counted(rows, 'row')}"

@@ -93,8 +93,8 @@ class TargetOptions:
 
 
 @grouped
-class OutputOptions:
-    """What a command shows."""
+class ServiceOptions(TargetOptions):
+    """Options of every command that calls the service: where that is, and what the command shows."""
 
     json: Annotated[bool, Parameter(group=OUTPUT)] = False
     """Print what came of it as JSON."""
@@ -109,11 +109,6 @@ class OutputOptions:
 
 
 @grouped
-class ServiceOptions(OutputOptions, TargetOptions):
-    """Options of every command that calls the service."""
-
-
-@grouped
 class StateOptions:
     """Where what a run remembers is kept; for every command that is about a run."""
 
@@ -122,8 +117,8 @@ class StateOptions:
 
 
 @grouped
-class ColumnOptions:
-    """Options that say how a list is read."""
+class ListOptions:
+    """How a list is read, how long it may be, and what is read of it before the first call."""
 
     device_column: Annotated[str, Parameter(group=LIST, metavar="NAME")] = ""
     """Column of device serials, if not DeviceSn."""
@@ -137,18 +132,22 @@ class ColumnOptions:
     """Accept serials rounded to 15 digits by a spreadsheet."""
     skip_invalid: Annotated[bool, Parameter(group=LIST)] = False
     """Leave invalid rows out; else one prevents the run."""
-
-
-@grouped
-class PreflightOptions:
-    """Options that say what is read before the first call."""
-
     preflight: Annotated[PreflightMode, Parameter(group=SAFETY)] = "auto"
     """Read states first: auto pages through a CA where that takes fewer calls, always reads every certificate."""
     protect: Annotated[Path | None, Parameter(group=SAFETY, metavar="FILE")] = None
     """Serials that must not be touched; one of them in the list keeps the run from starting."""
     skip_protected: Annotated[bool, Parameter(group=SAFETY)] = False
     """Leave protected rows out and call the others."""
+    min_rows: Annotated[int | None, number(SCHEDULE)] = None
+    """Refuse shorter lists (65); else an empty one exits with 0."""
+    max_rows: Annotated[int | None, number(SCHEDULE)] = None
+    """Refuse a list of more rows (65)."""
+
+
+OF_ONE_START = frozenset(
+    {"state_dir", "retry", "limit_rows", "deadline", "yes", "confirm_devices", "json", "quiet", "verbose"}
+)
+"""Options that a later start does not take over from an earlier one."""
 
 
 @grouped
@@ -217,22 +216,6 @@ class CallOptions(StopOptions, ServiceOptions, StateOptions, ApprovalOptions, No
 
 
 @grouped
-class SizeOptions:
-    """Options that say how long a list may be."""
-
-    min_rows: Annotated[int | None, number(SCHEDULE)] = None
-    """Refuse shorter lists (65); else an empty one exits with 0."""
-    max_rows: Annotated[int | None, number(SCHEDULE)] = None
-    """Refuse a list of more rows (65)."""
-
-
-OF_ONE_START = frozenset(
-    {"state_dir", "retry", "limit_rows", "deadline", "yes", "confirm_devices", "json", "quiet", "verbose"}
-)
-"""Options that a later start does not take over from an earlier one."""
-
-
-@grouped
 class StartOptions:
     """Options of a start of a run."""
 
@@ -265,7 +248,7 @@ class GuardOptions:
 
 
 @grouped
-class ResumeOptions(StartOptions, CallOptions, SizeOptions, PreflightOptions, ColumnOptions, GuardOptions):
+class ResumeOptions(StartOptions, CallOptions, ListOptions, GuardOptions):
     """Options of every start of a run."""
 
 
@@ -309,14 +292,10 @@ class RunOptions(BoundOptions, Options):
 
 
 @grouped
-class PlanOptions(ServiceOptions, PreflightOptions, ColumnOptions, SizeOptions, ChangeOptions, LanguageOptions):
+class PlanOptions(ServiceOptions, ListOptions, ChangeOptions, LanguageOptions):
     """Options of ``plan``."""
 
     output: Annotated[Path | None, Parameter(name=["--output", "-o"], group=MAIN, metavar="FILE")] = None
     """Keep the plan in this .plan.json, for run --plan."""
     overwrite: Annotated[bool, Parameter(group=MAIN)] = False
     """Replace the file if it exists."""
-
-
-ListOptions = Options | PlanOptions
-"""Options of the commands that read a list."""

@@ -34,10 +34,6 @@ class Made(msgspec.Struct, frozen=True):
     version: str
 
 
-class _Instance(msgspec.Struct, frozen=True):
-    instance: str
-
-
 class _States(msgspec.Struct, frozen=True):
     to_change: int
     not_read: int
@@ -67,7 +63,7 @@ class KeptPlan(msgspec.Struct, frozen=True, kw_only=True):
     keys_sha256: str
     rows: int
     protected: int
-    instances: list[_Instance] = []
+    instances: list[dict[str, Any]] = []
     totals: _States
     devices: int | None
     options: dict[str, Any]

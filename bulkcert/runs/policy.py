@@ -1,6 +1,6 @@
 """Permissions: the minimal RAM policy for what a run calls (reference, section 1, RAM), and what shows them. Pure."""
 
-import msgspec
+from typing import Any
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.options import PreflightMode
@@ -12,7 +12,6 @@ from bulkcert.service.operations import INSTANCE_ACCESS, OPERATIONS, Operation
 ANY = "*"
 """In a resource, in place of what is not given."""
 
-
 COUNTING = OPERATIONS["ListDeviceCertificateByCaSn"]
 """Counts the device certificates under a CA."""
 
@@ -20,21 +19,6 @@ COUNTING = OPERATIONS["ListDeviceCertificateByCaSn"]
 def preflight_of(action: Action, preflight: PreflightMode) -> PreflightMode:
     """Returns which states are read before the first call: those of CAs always: few, and much hit by each."""
     return preflight if action.by_device else "always"
-
-
-class Statement(msgspec.Struct, frozen=True, rename="pascal"):
-    """What a policy allows."""
-
-    effect: str
-    action: list[str]
-    resource: str
-
-
-class Policy(msgspec.Struct, frozen=True, rename="pascal"):
-    """A RAM policy as the vendor's console takes it."""
-
-    version: str
-    statement: list[Statement]
 
 
 def operations(action: Action, preflight: PreflightMode, *, verify: bool, undo: bool) -> list[Operation]:
@@ -72,7 +56,8 @@ def ram_actions(called: list[Operation]) -> list[str]:
     return [*[operation.ram_action for operation in called], *access]
 
 
-def minimal_policy(called: list[Operation], *, region: str, account: str, instance: str) -> Policy:
-    """Returns the policy that allows some operations and nothing else; an empty text stands for any."""
+def minimal_policy(called: list[Operation], *, region: str, account: str, instance: str) -> dict[str, Any]:
+    """Returns the policy, as the console takes it, that allows some operations alone; an empty text stands for any."""
     resource = f"acs:mq:{region or ANY}:{account or ANY}:{instance or ANY}"
-    return Policy("1", [Statement("Allow", sorted({*ram_actions(called)}), resource)])
+    statement = {"Effect": "Allow", "Action": sorted({*ram_actions(called)}), "Resource": resource}
+    return {"Version": "1", "Statement": [statement]}

@@ -6,7 +6,7 @@ from pathlib import Path
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check, InvalidRow, PinnedList, load, open_protection
 from bulkcert.runs.job import WRONG_SIZE, ResolvedJob, wrong_size
-from bulkcert.runs.options import ListOptions
+from bulkcert.runs.options import Options, PlanOptions
 from bulkcert.runs.target import instance_source
 from bulkcert.service.actions import Action
 
@@ -15,7 +15,7 @@ def read_list(
     source: tuple[Path, ...],
     pinned: Path,
     action: Action,
-    options: ListOptions,
+    options: Options | PlanOptions,
     on_progress: Callable[[int], None] | None = None,
     *,
     may_be_empty: bool = False,

@@ -20,7 +20,7 @@ from bulkcert.emulator.settings import CREDENTIALS, Settings
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import PinnedList
 from bulkcert.input.files import temporary
-from bulkcert.output.results import suffix_of
+from bulkcert.output.formats import suffix_of
 from bulkcert.runs.command_options import Stage
 from bulkcert.runs.job import ResolvedJob, resolve
 from bulkcert.runs.options import Options

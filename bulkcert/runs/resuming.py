@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +21,11 @@ from bulkcert.store.schema import Asked, Session
 from bulkcert.store.status import RunStatus, status_of
 
 
-class UnfinishedUndo(msgspec.Struct, frozen=True):
-    """An undo that did not reach its end.
+def left_of(files: RunFiles, options: ResumeOptions) -> ResolvedJob | VerifyOptions | tuple[CallOptions, bool]:
+    """Returns what is to be done again, with the options that are given now or were when it began (``stored_options``).
 
-    Attributes:
-        options: As given, or as it had them.
-        include_unknown: Whether it undoes rows whose state before is not known.
-    """
-
-    options: CallOptions
-    include_unknown: bool
-
-
-def left_of(files: RunFiles, options: ResumeOptions) -> ResolvedJob | UnfinishedUndo | VerifyOptions:
-    """Returns what is to be done again: a run, an undo, or a watch for the time that it has left.
-
-    On a run that has ended it is the run, which calls what ``--retry`` names. Options are as given now, or when it
-    began (``stored_options``).
+    That is a run; a watch for the time that it has left; or an undo, and whether it is also of rows whose state before
+    is not known. On a run that has ended it is the run, which calls what ``--retry`` names.
 
     Raises:
         BulkcertError: There is no such run, or another process holds it.
@@ -51,7 +38,7 @@ def left_of(files: RunFiles, options: ResumeOptions) -> ResolvedJob | Unfinished
     confirm_real(files, asked, "resume")
     session = None if options.retry else _interrupted(status)
     if session is not None and session.kind == "undo":
-        return UnfinishedUndo(carried(CallOptions, options), bool(_stored(session).get("include_unknown")))
+        return carried(CallOptions, options), bool(_stored(session).get("include_unknown"))
     if session is not None and session.kind == "verify":
         stored = _stored(session)
         left = max(0.0, float(stored["watch"]) - (time.time() - session.started_at / 1000))
@@ -63,10 +50,9 @@ def _job(files: RunFiles, asked: Asked, options: ResumeOptions) -> ResolvedJob:
     """Returns the job of a run, over the list that it has pinned."""
     if asked.instances:
         confirm_instance(files, asked, options.instance)
-    options = replace(options, instance=options.instance or asked.instance)
-    if not (options.endpoint or options.region):
-        options = replace(options, endpoint=asked.endpoint)
-    typed = carried(Options, options, results=files.results)
+    endpoint = options.endpoint or ("" if options.region else asked.endpoint)
+    instance = options.instance or asked.instance
+    typed = carried(Options, options, results=files.results, instance=instance, endpoint=endpoint)
     inputs, pinned = tuple(map(Path, asked.inputs)), files.pinned(asked.run)
     return resolve(asked.action, inputs, typed, command="resume", source=(pinned,))  # type: ignore[arg-type]
 

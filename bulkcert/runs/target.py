@@ -19,7 +19,7 @@ from bulkcert.engine.pacer import lane_cap
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.language import later
 from bulkcert.runs.converters import Problems
-from bulkcert.runs.options import ACCOUNT_LIMIT, ADDRESS_LIMIT, ListOptions, ServiceOptions
+from bulkcert.runs.options import ACCOUNT_LIMIT, ADDRESS_LIMIT, Options, PlanOptions, ServiceOptions
 from bulkcert.service.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_host
 from bulkcert.words import nearest
 
@@ -39,7 +39,7 @@ _THROTTLED = "above which the service throttles all that call on it"
 _RAISED = "--limits-raised says that the service has raised yours"
 
 
-def refuse_job(problems: Problems, command: str, options: ListOptions) -> None:
+def refuse_job(problems: Problems, command: str, options: Options | PlanOptions) -> None:
     """Refuses options of a job, with what they leave to its list as well, which nobody has read yet.
 
     Raises:
@@ -140,7 +140,7 @@ def located(service: Located, check: "Check", *, vpc: bool) -> Located:
     return service
 
 
-def instance_source(options: ListOptions, *, optional: bool = False) -> "InstanceSource":
+def instance_source(options: Options | PlanOptions, *, optional: bool = False) -> "InstanceSource":
     """Returns where it is said which instance a row is of; a list that does not say it may be of use all the same."""
     from bulkcert.input import InstanceSource  # noqa: PLC0415 - it loads what reads lists, which a lane has none of
 

@@ -62,7 +62,7 @@ def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
             except OSError as error:
                 raise _cannot_write(path, error.strerror or str(error)) from error
-        db, _ = _open(path, "rw", ExitStatus.CANNOT_WRITE)
+        db = _open(path, "rw", ExitStatus.CANNOT_WRITE)
         try:
             if was_killed:
                 confirm_pages(db)
@@ -107,14 +107,9 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     with readable(path, ExitStatus.INPUT_UNREADABLE):
         if not os.path.lexists(path):
             raise FileNotFoundError(path)
-        db, has_tables = _open_for_reading(path)
-        try:
-            if not has_tables:
-                raise FileNotFoundError(path)
+        with closing(_open_for_reading(path)) as db:
             db.execute("BEGIN")
             yield db
-        finally:
-            db.close()
 
 
 @contextmanager
@@ -128,15 +123,11 @@ def adding(path: Path) -> Iterator[sqlite3.Connection]:
     """
     # A reader outlives this connection: the last one that could write would take away the log, which belongs to a
     # session that is killed just now.
-    with reading(path):
-        db, _ = _open(path, "rw", ExitStatus.INPUT_UNREADABLE)
-        try:
-            yield db
-        finally:
-            db.close()
+    with reading(path), closing(_open(path, "rw", ExitStatus.INPUT_UNREADABLE)) as db:
+        yield db
 
 
-def _open_for_reading(path: Path) -> tuple[sqlite3.Connection, bool]:
+def _open_for_reading(path: Path) -> sqlite3.Connection:
     """Opens a store as ``_open`` does, and nobody can write by it."""
     try:
         return _open(path, "ro", ExitStatus.INPUT_UNREADABLE)
@@ -144,14 +135,15 @@ def _open_for_reading(path: Path) -> tuple[sqlite3.Connection, bool]:
         if _code_of(error) != sqlite3.SQLITE_READONLY or not path.with_name(f"{path.name}-journal").exists():
             raise
         # A session was killed while it changed the file itself: only who may write can take back what is half done.
-        _open(path, "rw", ExitStatus.INPUT_UNREADABLE)[0].close()
+        _open(path, "rw", ExitStatus.INPUT_UNREADABLE).close()
         return _open(path, "ro", ExitStatus.INPUT_UNREADABLE)
 
 
-def _open(path: Path, mode: str, status: ExitStatus) -> tuple[sqlite3.Connection, bool]:
-    """Opens a store that is what it seems to be; returns also whether it has tables.
+def _open(path: Path, mode: str, status: ExitStatus) -> sqlite3.Connection:
+    """Opens a store that is what it seems to be, and for reading one that has tables.
 
     Raises:
+        FileNotFoundError: It has none.
         BulkcertError: It is no regular file, of another version, cut, or its log is gone.
         sqlite3.Error: It cannot be opened.
     """
@@ -172,7 +164,10 @@ def _open(path: Path, mode: str, status: ExitStatus) -> tuple[sqlite3.Connection
     except BaseException:
         _leave(path, db)
         raise
-    return db, has_tables
+    if mode == "ro" and not has_tables:
+        db.close()
+        raise FileNotFoundError(path)
+    return db
 
 
 def _confirm_whole(path: Path, db: sqlite3.Connection, status: ExitStatus) -> bool:

@@ -9,19 +9,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from itertools import chain, compress
 from operator import itemgetter, ne
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from bulkcert.store import queries
 from bulkcert.store.database import Contradiction
-from bulkcert.store.outcome import Outcome, Record
+from bulkcert.store.outcome import PROVED, Outcome, Record
 from bulkcert.store.tables import CLAIMS, CONTROLS, MARKS, OUTCOMES, SESSIONS
 
 _packed = msgspec.msgpack.Encoder().encode
 _empty = blake2b(digest_size=8).copy  # a copy is made in less time than another
 
-_CALL = itemgetter(slice(9))
+_CALL = itemgetter(slice(len(PROVED)))
 """Takes of ``queries.WINDOW``, and of the fields of a record, what a digest is over beside the serials."""
 
 _DEVICE, _CA = map(itemgetter, map(Record.__struct_fields__.index, ("device_sn", "ca")))
@@ -70,24 +70,14 @@ def _digests(calls: Iterable[tuple[Any, ...]], devices: Iterable[str], cas: Iter
 def encoded(records: Sequence[Record]) -> tuple[str, bytes]:
     """Returns records as a statement takes them: JSON of their fields, and their digests one behind the other."""
     fields = [*map(msgspec.structs.astuple, records)]
-    # The last three are none of the digest: flags have their copy, and a latency proves nothing.
+    # The others are none of the digest: flags have their copy, and a latency proves nothing.
     digests = _digests(map(_CALL, fields), map(_DEVICE, fields), map(_CA, fields))
     return msgspec.json.encode(records).decode(), b"".join(digests)
 
 
-class Proved(NamedTuple):
-    """What a store has of some rows of the list.
-
-    Attributes:
-        rows: Those of which it has anything: the columns of ``queries.WINDOW``.
-        digests: One for each row of the list, as it is shown.
-    """
-
-    rows: list[tuple[Any, ...]]
-    digests: bytes
-
-
-def proved(db: sqlite3.Connection, first: int, devices: Sequence[str], cas: Sequence[str]) -> Proved:
+def proved(
+    db: sqlite3.Connection, first: int, devices: Sequence[str], cas: Sequence[str]
+) -> tuple[list[tuple[Any, ...]], bytes]:
     """Returns what a store has of consecutive rows, each as it was written.
 
     Args:
@@ -95,6 +85,9 @@ def proved(db: sqlite3.Connection, first: int, devices: Sequence[str], cas: Sequ
         first: Number of the first row.
         devices: Serial of the device of each row; empty in actions on CAs.
         cas: Key of the CA of each row.
+
+    Returns:
+        The columns of ``queries.WINDOW`` of rows of which it has anything; digests of all of them, as they are shown.
 
     Raises:
         sqlite3.DatabaseError: A row is not as it was written, or is of other serials.
@@ -113,7 +106,7 @@ def proved(db: sqlite3.Connection, first: int, devices: Sequence[str], cas: Sequ
         # Where a list keeps a row from being called, what came of it before is not shown.
         if _ALTERED(row) or (_DIGEST(row) is not None and not queries.count(db, _HIDDEN, row[0])):
             raise Contradiction(f"row {row[0]:,} is not as it was written, or not of these serials")
-    return Proved(rows, b"".join(digests))
+    return rows, b"".join(digests)
 
 
 def confirm_mirrors(db: sqlite3.Connection) -> None:

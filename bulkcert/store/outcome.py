@@ -101,9 +101,9 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
         attempts: Calls made for this row in this session.
         sent_at: When the last attempt was sent, Unix time in milliseconds.
         finished_at: When its answer was complete, or given up, Unix time in milliseconds.
+        latency_ms: Time from sending the last attempt to its answer, in milliseconds.
         device_sn: Serial of the device certificate; empty for CA actions.
         ca: Key of its CA (``service.certificates.ca_key``).
-        latency_ms: Time from sending the last attempt to its answer, in milliseconds.
         again: Whether the next session takes the row up again: this one stopped before its outcome was final.
         changed: Whether a call may have changed the certificate.
     """
@@ -117,8 +117,15 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     attempts: int = 0
     sent_at: int | None = None
     finished_at: int | None = None
+    latency_ms: float | None = None
     device_sn: str = ""
     ca: str = ""
-    latency_ms: float | None = None
     again: bool = False
     changed: bool = False
+
+
+SHOWN = Record.__struct_fields__[: Record.__struct_fields__.index("device_sn")]
+"""Fields of a record that results show, in this order."""
+
+PROVED = SHOWN[: SHOWN.index("latency_ms")]
+"""Those of them that a digest is over, beside the serials, and that are kept of an outcome that is replaced."""

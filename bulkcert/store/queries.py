@@ -9,7 +9,7 @@ import msgspec
 
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store.database import Contradiction
-from bulkcert.store.outcome import Outcome
+from bulkcert.store.outcome import SHOWN, Outcome
 from bulkcert.store.schema import Asked, Control, Session
 
 _BEFORE = "({})".format(", ".join(sorted({repr(action.before) for action in ACTIONS.values()})))
@@ -51,17 +51,14 @@ FOUND_SO = f"verified = ?1 AND (outcome IS NULL OR (outcome = 'not_attempted' AN
 _IN_DOUBT = "(SELECT row FROM claim JOIN session ON session.id = claim.session WHERE session.kind <> 'undo')"
 """Rows that a killed session of the run may have called without a trace; nobody is calling when this is asked."""
 
-_CALLED = """c.attempts OR COALESCE(c.newest, c.code, c.message, c.http_status, c.request_id, c.sent_at, c.finished_at,
-    c.latency_ms) IS NOT NULL"""
+_ANSWER = ", ".join(f"c.{name}" for name in SHOWN[2:] if name != "attempts")
+_CALLED = f"c.attempts OR COALESCE(c.newest, {_ANSWER}) IS NOT NULL"
 """Rows of which something has come; ``c`` is the certificate."""
 
 LAST = 2**63 - 1
 """No row has a greater number."""
 
-WINDOW = (
-    *("row", "outcome", "code", "message", "http_status", "request_id", "attempts", "sent_at", "finished_at"),
-    *("latency_ms", "before", "verified", "verified_at", "digest", "altered"),
-)
+WINDOW = (*SHOWN, "before", "verified", "verified_at", "digest", "altered")
 """Columns of ``window``."""
 
 _AS_SHOWN = {

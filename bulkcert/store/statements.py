@@ -6,16 +6,13 @@ the calls, which costs ten times what the row does.
 
 # ruff: noqa: S608 - all names are ours
 
-from bulkcert.store.outcome import Record
+from bulkcert.store.outcome import PROVED, SHOWN, Record
 from bulkcert.store.tables import CLAIMS
 
 _OF_RECORD = {name: f"value ->> {place}" for place, name in enumerate(Record.__struct_fields__)}
-_ANSWER = {
-    name: _OF_RECORD[name] for name in ("code", "message", "request_id", "http_status", "sent_at", "finished_at")
-}
-_CALL = {name: _OF_RECORD[name] for name in (*_ANSWER, "latency_ms", "attempts")}
-_ANSWERED = _ANSWER | {"digest": "substr(?3, key * 8 + 1, 8)"}  # as ``evidence.encoded`` has them
-_NEWEST = _CALL | _ANSWERED | {"newest": _OF_RECORD["outcome"], "again": _OF_RECORD["again"]}
+_DIGEST = {"digest": "substr(?3, key * 8 + 1, 8)"}  # as ``evidence.encoded`` has them
+_REPLACED = {name: _OF_RECORD[name] for name in PROVED} | _DIGEST
+_NEWEST = {name: _OF_RECORD[name] for name in (*SHOWN[2:], "again")} | _DIGEST | {"newest": _OF_RECORD["outcome"]}
 
 OUTCOME = f"""WITH record AS MATERIALIZED (SELECT key, value FROM json_each(?2))
 INSERT INTO certificate (session, row, changed, {", ".join(_NEWEST)})
@@ -31,12 +28,12 @@ ON CONFLICT (row) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name 
 trace may be changed, whatever came of its call now. Materialized, since ``json_each`` makes a value again for each of
 its fields: a quarter of what a row costs."""
 
-ATTEMPT = f"""INSERT INTO attempt (session, row, outcome, attempts, {", ".join(_ANSWERED)})
-SELECT ?1, {", ".join(_OF_RECORD[name] for name in ("row", "outcome", "attempts"))}, {", ".join(_ANSWERED.values())}
+ATTEMPT = f"""INSERT INTO attempt (session, {", ".join(_REPLACED)})
+SELECT ?1, {", ".join(_REPLACED.values())}
 FROM json_each(?2) WHERE {_OF_RECORD["attempts"]}"""
 """Keeps records for audit alone: the session, and the records with their digests."""
 
-_NO_ANSWER = ", ".join(f"{name} = NULL" for name in (*_ANSWER, "latency_ms"))
+_NO_ANSWER = ", ".join(f"{name} = NULL" for name in SHOWN[2:] if name != "attempts")
 OUTCOME_DROPPED = f"""UPDATE certificate SET newest = NULL, digest = NULL, again = 0, attempts = 0, {_NO_ANSWER}
     WHERE never IS NOT NULL AND newest = 'not_attempted'"""
 """Drops what came of rows that a run stopped before, and that are not called any more."""

@@ -219,19 +219,15 @@ def status_in(
     )
 
 
-def _is_of_another(session: Session, holder: Holder) -> bool:
-    """Returns whether a session was killed: what holds the run now came later, and has not begun its own yet."""
-    by = (session.pid, session.host)
-    return holder.pid > 0 and by != (holder.pid, holder.host) and session.started_at < holder.since * 1000
-
-
 def _state(sessions: tuple[Session, ...], holder: Holder | None) -> State:
     newest = sessions[-1]
-    if holder is not None and newest.ended_at is None and not _is_of_another(newest, holder):
+    if holder is not None:
+        # What holds the run may have come after a session that was killed, and has not begun its own yet.
+        is_another = holder.pid > 0 and (newest.pid, newest.host) != (holder.pid, holder.host)
+        if newest.ended_at is not None or (is_another and newest.started_at < holder.since * 1000):
+            return State.STARTING
         silent_s = time.time() - (newest.beat_at or newest.started_at) / 1000
         return State.STALLED if silent_s > STALLED_S else State.RUNNING
-    if holder is not None:
-        return State.STARTING
     # A verification that was killed leaves the ending of the run as it is.
     doing = [each for each in sessions if each.kind != "verify"]
     return State.INTERRUPTED if doing and doing[-1].ended_at is None else State.ENDED

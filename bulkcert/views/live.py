@@ -1,7 +1,8 @@
 """The progress of a session: in place on a terminal, else a line every few seconds."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import anyio
 from rich.text import Text
@@ -11,6 +12,9 @@ from bulkcert.engine.session import Observer
 from bulkcert.views.console import stderr, wrapped
 from bulkcert.views.status import done_of, figures, lane_words, pages_and_reads
 from bulkcert.words import duration
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 REFRESH_S = 0.25
 LINE_EVERY_S = 5.0
@@ -31,16 +35,24 @@ def shown(describe: Callable[[Stats], str]) -> Observer:
             while True:
                 await anyio.sleep(LINE_EVERY_S)
                 stderr.print(Text(describe(take())))
-        from rich.console import Group  # noqa: PLC0415 - for a terminal alone
-        from rich.live import Live  # noqa: PLC0415
-
         # In as many lines as it takes: what is cut is why it waits.
-        with Live(console=stderr, auto_refresh=False, transient=True) as live:
-            while True:
-                live.update(Group(*wrapped(Text(describe(take())), stderr)), refresh=True)
-                await anyio.sleep(REFRESH_S)
+        await _redraw(take, lambda stats: wrapped(Text(describe(stats)), stderr), transient=True)
 
     return watch
+
+
+async def _redraw(take: Take, view: Callable[[Stats], "Iterable[RenderableType]"], *, transient: bool) -> None:
+    """Draws what a view makes of a session in place until cancelled, and once more then; if transient it goes then."""
+    from rich.console import Group  # noqa: PLC0415 - for a terminal alone
+    from rich.live import Live  # noqa: PLC0415
+
+    with Live(console=stderr, auto_refresh=False, transient=transient) as live:
+        try:
+            while True:
+                live.update(Group(*view(take())), refresh=True)
+                await anyio.sleep(REFRESH_S)
+        finally:
+            live.update(Group(*view(take())), refresh=True)
 
 
 def reading(stats: Stats) -> str:
@@ -65,29 +77,19 @@ async def board(take: Take) -> None:
     if not stderr.is_terminal:
         await shown(lambda stats: f"{done_of(stats)}; {figures(stats)}")(take)
     # For a terminal alone: what draws bars costs as much to load as a hundred rows to call.
-    from rich.console import Group  # noqa: PLC0415
-    from rich.live import Live  # noqa: PLC0415
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn  # noqa: PLC0415
 
     # Red is for what is amiss.
     column = BarColumn(complete_style="blue", finished_style="green")
     bar = Progress(column, TaskProgressColumn(), MofNCompleteColumn(), console=stderr, auto_refresh=False)
-    task = bar.add_task("rows", total=take().rows)
+    row = bar.add_task("rows", total=take().rows)
 
-    def show(live: Live) -> None:
-        stats = take()
-        bar.update(task, completed=stats.done)
-        lanes = [
-            Text(f"  {lane.name}: {lane_words(lane)}", no_wrap=True, overflow="ellipsis")
-            for lane in stats.lanes[:LANES_SHOWN]
-            if lane.name
-        ]
-        live.update(Group(bar, *wrapped(Text(figures(stats)), stderr), *lanes), refresh=True)
+    def view(stats: Stats) -> "Iterator[RenderableType]":
+        bar.update(row, completed=stats.done)
+        yield bar
+        yield from wrapped(Text(figures(stats)), stderr)
+        for lane in stats.lanes[:LANES_SHOWN]:
+            if lane.name:
+                yield Text(f"  {lane.name}: {lane_words(lane)}", no_wrap=True, overflow="ellipsis")
 
-    with Live(console=stderr, auto_refresh=False) as live:
-        try:
-            while True:
-                await anyio.sleep(REFRESH_S)
-                show(live)
-        finally:
-            show(live)
+    await _redraw(take, view, transient=False)
