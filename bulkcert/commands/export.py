@@ -13,7 +13,7 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN
 from bulkcert.input.files import temporary
 from bulkcert.output.files import is_stdout
-from bulkcert.runs import checking, exporting
+from bulkcert.runs import exporting
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles, results_of
 from bulkcert.views.ending import warn_of_formulas
@@ -35,7 +35,7 @@ def export(
     files, (is_check, report) = RunFiles(results_of(results), state_dir), checks
     if is_check or report is not None:
         _confirm_alone(is_check=is_check, is_export=bool(output or overwrite or any(only)))
-        show(_proved(files, checking.check(files, report)))
+        show(_proved(files, exporting.check(files, report)))
         return ExitStatus.OK
     wanted = dict(zip(("outcome", "code", CA_SN), only, strict=True))
     if is_stdout(output):
@@ -68,7 +68,7 @@ def _confirm_alone(*, is_check: bool, is_export: bool) -> None:
         raise BulkcertError(ExitStatus.USAGE, message, "Nothing was written.")
 
 
-def _proved(files: RunFiles, checked: checking.Checked) -> Iterator[tuple[str, str]]:
+def _proved(files: RunFiles, checked: exporting.Checked) -> Iterator[tuple[str, str]]:
     yield "store", f"{files.store}: {counted(checked.rows, 'row')}, each as it was written"
     yield "results", f"{files.results}: these rows, byte for byte"
     yield "summary", f"{files.summary}: of these rows and results"
