@@ -16,9 +16,7 @@ pytestmark = pytest.mark.usefixtures("inside")
 @pytest.fixture
 def devices(service, tmp_path):
     """Returns active devices of this test's own, listed in ``d.csv``."""
-    name = tmp_path.name[:20]
-    pairs = [(f"{name}{device}", f"{name}{ca}") for device, ca in write_devices(tmp_path / "d.csv", 4)]
-    (tmp_path / "d.csv").write_text("DeviceSn,CaSn\n" + "".join(f"{device},{ca}\n" for device, ca in pairs))
+    pairs = write_devices(tmp_path / "d.csv", 4, name=tmp_path.name[:20])
     service.seed(pairs)
     return pairs
 

@@ -184,7 +184,6 @@ class _Paging(Listing):
         self.devices = 0
         """Certificates that it has held so far."""
         self.rows = rows
-        """Rows that it may settle."""
         self._count_to = count_to
         self._settled = 0
         self._sightings = sightings
