@@ -44,7 +44,7 @@ def confirm_header(file: str, columns: Sequence[str], named: Sequence[str]) -> N
 def find_keys(
     place: str, columns: Sequence[str], *, by_device: bool, device_column: str, ca_column: str
 ) -> tuple[str, ...]:
-    """Returns the columns that together say which certificate is meant, that of the CA last.
+    """Returns the columns of a file that together say which certificate is meant, that of the CA last.
 
     Args:
         place: The file, for messages.
@@ -96,13 +96,9 @@ def find_column(place: str, columns: Sequence[str], names: Sequence[str], option
 
 
 def the_column(place: str, columns: Sequence[str], name: str, advice: str) -> str | None:
-    """Returns the one column with a name, or None.
+    """Returns the one column with a name, whatever its case, white space, ``_`` and ``-``; None if there is none.
 
-    Args:
-        place: The file, for messages.
-        columns: Its columns.
-        name: Case, white space, ``_`` and ``-`` do not matter.
-        advice: What to do where several have it; ``{}`` becomes the first of them.
+    Where several have it, the advice says what to do; ``{}`` in it becomes the first of them.
 
     Raises:
         BulkcertError: INPUT_INVALID: several columns have the name.
