@@ -208,7 +208,7 @@ class StatsMaker:
         )
 
     def _done(self, done_now: int) -> tuple[Counter[Outcome], int]:
-        """Returns the rows that are done by outcome, over all sessions, and how many; a verification has no outcomes."""
+        """Returns the rows done in all sessions, by outcome and how many; a verification has no outcomes."""
         if self._kind == "verifying":
             return Counter(), done_now
         now = self.progress.outcomes
