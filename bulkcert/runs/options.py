@@ -142,6 +142,9 @@ class ListOptions:
     """Refuse a list of more rows (65)."""
 
 
+LEAST = {"lanes": 0, "attempts": 1, "limit_rows": 1, "min_rows": 0, "max_rows": 0}
+"""The smallest values of options."""
+
 OF_ONE_START = frozenset(
     {"state_dir", "retry", "limit_rows", "deadline", "yes", "confirm_devices", "json", "quiet", "verbose"}
 )
