@@ -22,7 +22,7 @@ from bulkcert.cli import main as bulkcert
 from bulkcert.commands import GARBAGE_AFTER
 from bulkcert.emulator.process import running
 from bulkcert.engine.session import uvloop_or_none
-from bulkcert.fleet.lane import LaneAddress, LaneServer
+from bulkcert.fleet.lane import LaneAddress, serve
 from bulkcert.fleet.network import Where
 from bulkcert.service.client import Client, Response
 from bulkcert.service.codes import Verdict
@@ -144,11 +144,9 @@ async def refusal(client, operation, parameters):
 async def serve_lanes(url, count):
     where = Where("tcp", "127.0.0.1", int(url.rsplit(":", 1)[1]))
     provider = FixedCredentials(Credentials("testAccessKeyId", "-"))
-    servers = [
-        LaneServer(where, None, LaneAddress(f"lane-{n}", None, f"egress-{n}"), provider, lambda _: None)
-        for n in range(count)
-    ]
-    await asyncio.gather(*[server.serve() for server in servers])
+    lanes = [LaneAddress(f"lane-{n}", None, f"egress-{n}") for n in range(count)]
+    never = {"show": lambda _: None, "ends": asyncio.Event()}
+    await asyncio.gather(*[serve(where, None, lane, provider, **never) for lane in lanes])
 
 
 def main():

@@ -24,27 +24,33 @@ SERIALS = {"DeviceSn": "0042", "CaSn": "0001"}
 
 JSON = b'{"RequestId":"R","DeviceSn":"0042"}'
 NEXT = b'HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{"DeviceSn":"1"}'
-ANSWERS = [
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 35\r\n\r\n" + JSON,
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1f;x=y\r\n"
-    + JSON[:31]
-    + b"\r\n4\r\n"
-    + JSON[31:]
-    + b"\r\n0\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n23\r\n" + JSON + b"\r\n0\r\nX: y\r\n\r\n",
-    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 35\r\n\r\n"
-    + JSON,
-    b"HTTP/1.1 204 No Content\r\n\r\n",
-    b"HTTP/1.0 200 OK\r\n\r\n" + JSON,
-    b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + JSON,
-    b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\n\x1f\x8b\x08\x00\xff",
-    b"HTTP/1.1 200 OK\r\nContent-Length: 35\r\nContent-Length: 35\r\n\r\n" + JSON,
-    b"HTTP/1.1 200 OK\r\nContent-Length: 35\r\nTransfer-Encoding: chunked\r\n\r\n" + JSON,
-    b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\nPRI * HTTP/2.0\r\n\r\n",
-    b"HTTP/1.1 503 X\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nX: \xc4\xe3\r\nX: y\r\nContent-Length: 2\r\n\r\n{}",
-    b"HTTP/1.1 400 X\r\nx-acs-retry-after: 1500\r\nContent-Length: 2\r\n\r\n{}",
-]
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+CHUNKS = b"1f;x=y\r\n" + JSON[:31] + b"\r\n4\r\n" + JSON[31:] + b"\r\n0\r\n"
+EARLY = b"HTTP/1.1 100 C\r\n\r\nHTTP/1.1 103 E\r\nLink: x\r\n\r\n"
+LENGTH = b"Content-Length: 35\r\n"
+DATED = b"HTTP/1.1 503 X\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nX: \xc4\xe3\r\nX: y\r\n"
+GZIP = b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x8b\x08\0"
+UPGRADE = b"Upgrade: h2c\r\nConnection: upgrade\r\n\r\nPRI * HTTP/2.0\r\n\r\n"
+ANSWERS = {
+    "whole": (b"HTTP/1.1 200 OK\r\n" + LENGTH + b"\r\n" + JSON, ""),
+    "chunks": (CHUNKED + b"\r\n" + CHUNKS + b"\r\n", ""),
+    "chunks with a trailer": (CHUNKED + b"Trailer: X\r\n\r\n" + CHUNKS + b"X: y\r\n\r\n", ""),
+    "1xx, then the answer": (EARLY + b"HTTP/1.1 200 OK\r\n" + LENGTH + b"\r\n" + JSON, ""),
+    "HTTP/1.0 that ends with the connection": (b"HTTP/1.0 200 OK\r\n\r\n" + JSON, ""),
+    "the last of a connection": (b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + JSON, ""),
+    "204": (b"HTTP/1.1 204 X\r\n\r\n", "Client.NotJson"),
+    "switching protocols": (b"HTTP/1.1 101 X\r\n" + UPGRADE, "Client.NotHttp"),
+    "no status": (b"HTTP/1.1 099 X\r\nContent-Length: 0\r\n\r\n", "Client.NotHttp"),
+    "length against chunks": (CHUNKED + LENGTH + b"\r\n" + JSON, "Client.NotHttp"),
+    "two lengths": (b"HTTP/1.1 200 X\r\nContent-Length: 36\r\n" + LENGTH + b"\r\n" + JSON, "Client.NotHttp"),
+    "compressed unasked": (b"HTTP/1.1 200 X\r\n" + GZIP, "Client.NotJson"),
+    "not UTF-8": (b"HTTP/1.1 200 X\r\nX: \xff\r\nContent-Length: 2\r\n\r\n\xff\xff", "Client.NotJson"),
+    "a redirect": (b"HTTP/1.1 302 X\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", "Client.NotJson"),
+    "an error": (DATED + b"Content-Length: 2\r\n\r\n{}", "Client.NoCode"),
+    "a throttle": (b"HTTP/1.1 400 X\r\nx-acs-retry-after: 1500\r\nContent-Length: 2\r\n\r\n{}", "Client.NoCode"),
+}
+"""What a server may say, and the code that a call gets by it."""
+SAID = [said for said, _ in ANSWERS.values()]
 TOKENS = [
     b"\r\n",
     b"\r",
@@ -86,7 +92,7 @@ class Wire(asyncio.Transport):
 
 def mutated(chance):
     """Returns an answer that is broken in up to four places."""
-    said = bytearray(chance.choice(ANSWERS))
+    said = bytearray(chance.choice(SAID))
     for _ in range(chance.randrange(5)):
         at = chance.randrange(len(said) + 1)
         match chance.randrange(6):
@@ -99,7 +105,7 @@ def mutated(chance):
             case 3:
                 del said[at:]
             case 4:
-                said += chance.choice(ANSWERS)
+                said += chance.choice(SAID)
             case 5:
                 said[at:at] = said[: chance.randrange(40)]
     return bytes(said)

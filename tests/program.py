@@ -347,11 +347,18 @@ def emulator(*, caps=_NO_CAPS, port=0, **settings):
         yield Emulator(portal, served)
 
 
-def write_devices(path, count, *, cas=1):
-    """Writes a list of so many devices under so many CAs, with leading zeros; returns the pairs."""
-    devices = [(f"00{number:010d}", f"00ca{number % cas:06d}") for number in range(1, count + 1)]
-    with Path(path).open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([("DeviceSn", "CaSn"), *devices])
+def write_list(path, devices):
+    """Writes a list of these pairs of device and CA serial."""
+    Path(path).write_text("DeviceSn,CaSn\n" + "".join(f"{device},{ca}\n" for device, ca in devices))
+
+
+def write_devices(path, count, *, cas=1, name=""):
+    """Writes a list of so many devices under so many CAs, with leading zeros; returns the pairs.
+
+    Serials begin with the name, where they must be none of another test.
+    """
+    devices = [(f"{name}00{number:010d}", f"{name}00ca{number % cas:06d}") for number in range(1, count + 1)]
+    write_list(path, devices)
     return devices
 
 

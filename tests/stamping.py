@@ -1,6 +1,6 @@
 """What a process of a test does beyond the command (see ``forked.become``).
 
-It keeps its sends; its clock may be off, and its version another.
+It keeps its sends; its version may be another.
 
 When it has sent is kept by a clock that all processes of a machine share.
 
@@ -8,8 +8,6 @@ What lanes report is not all: one that is killed, or whose coordinator is, has s
 """
 
 import os
-import time
-from functools import partial
 from pathlib import Path
 
 from bulkcert.fleet import caller, lane
@@ -30,8 +28,6 @@ if "STAMPS" in os.environ:
     _keep(os.environ["STAMPS"])
 if "VERSION" in os.environ:
     lane.__version__ = os.environ["VERSION"]
-if "CLOCK_OFF_S" in os.environ:
-    time.time = partial(lambda now, off_s: now() + off_s, time.time, float(os.environ["CLOCK_OFF_S"]))
 
 
 def read(folder):

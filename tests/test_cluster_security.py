@@ -16,9 +16,15 @@ from cluster import ports
 from program import KEY_ID, SECRET, free_port, here, start, wait_for, write_devices
 
 from bulkcert.fleet.keys import keys_of, make_keys
+from bulkcert.fleet.messages import Grant, LaneReport
 from bulkcert.fleet.network import LostError, Where, connected, listening, reach
 
 TOKEN = "tokenOfALane"
+
+
+def answer(report):
+    """What a coordinator answers here."""
+    return Grant(report.number, report.stamp)
 
 
 @pytest.fixture
@@ -37,7 +43,7 @@ def test_foreign_keys_are_refused(two_clusters):
     foreign = keys_of(theirs, "lane-1.pem")
 
     async def main():
-        async with listening(where, keys_of(ours, "coordinator.pem"), lambda said: said, lambda _: None):
+        async with listening(where, keys_of(ours, "coordinator.pem"), answer, lambda _: None):
             assert await reach(where, own) == ""
             assert "keys of different runs" in await reach(where, foreign)
             # It trusts the coordinator, and shows what another authority has signed.
@@ -49,7 +55,7 @@ def test_foreign_keys_are_refused(two_clusters):
             assert await _without_certificate(where, own) == b""
         # A lane's certificate is good for a client only.
         where_else = Where("tls", "127.0.0.1", free_port())
-        async with listening(where_else, own, lambda said: said, lambda _: None):
+        async with listening(where_else, own, answer, lambda _: None):
             assert "unsuitable certificate purpose" in await reach(where_else, own)
 
     anyio.run(main)
@@ -87,7 +93,7 @@ def test_a_stolen_key_runs_no_code(two_clusters, tmp_path, packed):
     lane, ran = keys_of(two_clusters[0], "lane-1.pem"), tmp_path / "ran"
 
     async def main():
-        async with listening(where, keys_of(two_clusters[0], "coordinator.pem"), lambda said: said, lambda _: None):
+        async with listening(where, keys_of(two_clusters[0], "coordinator.pem"), answer, lambda _: None):
             context = lane.context()
             comm = await distributed.comm.connect(str(where), ssl_context=context, require_encryption=True)
             code = getattr(distributed.protocol, packed)(Code(ran))
@@ -97,8 +103,8 @@ def test_a_stolen_key_runs_no_code(two_clusters, tmp_path, packed):
                     await comm.write({"op": "exchange", "said": said, "reply": True})
                     await comm.read()
             assert not ran.exists()
-            async with connected(where, lane, "lane-1") as transmit:
-                assert await transmit(b"said") == b"said"
+            async with connected(where, lane, "lane-1") as exchange:
+                assert await exchange(LaneReport("lane-1", 7, 0.0)) == Grant(7, 0.0)
 
     anyio.run(main)
 
@@ -109,10 +115,10 @@ def test_nothing_of_dask_runs_or_is_served_that_is_not_needed():
 
     async def main():
         async with (
-            listening(where, None, lambda said: said, lambda _: None),
-            connected(where, None, "lane-1") as transmit,
+            listening(where, None, answer, lambda _: None),
+            connected(where, None, "lane-1") as exchange,
         ):
-            assert await transmit(b"said") == b"said"
+            assert await exchange(LaneReport("lane-1", 7, 0.0)) == Grant(7, 0.0)
             scheduler, worker = (
                 next(server for server in kind._instances if server.status == distributed.Status.running)
                 for kind in (distributed.Scheduler, distributed.Worker)

@@ -35,9 +35,8 @@ def snake(name):
 class Sdk:
     """One SDK client; each call names an operation and its parameters as the reference does."""
 
-    def __init__(self, emulator, *, sync=False, token=None) -> None:
-        self.sync = sync
-        endpoint = emulator.served.url.removeprefix("http://")
+    def __init__(self, call, *, sync=False, token=None) -> None:
+        self.sync, endpoint = sync, call.http.base_url.netloc.decode()
         self.client = Client(
             Config("testAccessKeyId", "testAccessKeySecret", security_token=token, endpoint=endpoint, protocol="http")
         )
@@ -67,9 +66,8 @@ def direct(monkeypatch):
 
 async def test_ca_operations():
     """The SDK registers, reads, lists, switches and deletes a CA."""
-    emulator = OnSocket()
-    async with emulator:
-        sdk, authority = Sdk(emulator), Authority()
+    async with OnSocket() as call:
+        sdk, authority = Sdk(call), Authority()
         code = await sdk.result("GetRegisterCode")
         verification = authority.verification(code)
         sn = await sdk.result(
@@ -93,10 +91,9 @@ async def test_ca_operations():
 @pytest.mark.parametrize(("device", "sync"), [(DEVICE, False), (TRICKY, False), (TRICKY, True)])
 async def test_device_operations(device, sync):
     """The SDK reads, lists, switches and deletes a device, whatever characters its serial holds."""
-    emulator = OnSocket()
-    async with emulator as call:
+    async with OnSocket() as call:
         call.seed(("ca", device))
-        sdk, serials = Sdk(emulator, sync=sync), {"CaSn": "ca", "DeviceSn": device}
+        sdk, serials = Sdk(call, sync=sync), {"CaSn": "ca", "DeviceSn": device}
         for action, status in (("InactivateDeviceCertificate", "0"), ("ActiveDeviceCertificate", "1")):
             assert await sdk.result(action, **serials) == device
             assert (await sdk.result("GetDeviceCertificate", **serials))["Status"] == status
@@ -111,12 +108,11 @@ async def test_device_operations(device, sync):
 
 async def test_security_token():
     """The SDK's temporary credentials pass; an expired token is refused with its code."""
-    emulator = OnSocket()
-    async with emulator as call:
+    async with OnSocket() as call:
         token = "CAISfakeSecurityToken+with/slash==&and space"
         key = call.emulator.keys["testAccessKeyId"]
         call.emulator.keys[key.id] = replace(key, token=token, expires_at=time.time() + 3600)
-        sdk = Sdk(emulator, token=token)
+        sdk = Sdk(call, token=token)
         assert await sdk.result("InactivateDeviceCertificate", CaSn=CA, DeviceSn=DEVICE) == DEVICE
         call.emulator.keys[key.id] = replace(key, token=token, expires_at=1)
         with pytest.raises(ClientException) as refused:
@@ -126,9 +122,8 @@ async def test_security_token():
 
 async def test_errors_as_the_sdk_sees_them():
     """The SDK raises what section 8.3 of the reference says it raises."""
-    emulator = OnSocket(Settings(port=0, retry_after_ms=321))
-    async with emulator as call:
-        sdk = Sdk(emulator)
+    async with OnSocket(Settings(port=0, retry_after_ms=321)) as call:
+        sdk = Sdk(call)
         request = {"action": "InactivateDeviceCertificate", "CaSn": CA, "DeviceSn": DEVICE}
         for fault, raised, code, retry_after_ms in (
             ("throttle", ThrottlingException, "Throttling.User", 321),

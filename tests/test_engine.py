@@ -7,9 +7,11 @@ from types import SimpleNamespace
 
 import anyio
 import httpx
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from stored import ASKED, CALLER, killed
 
 from bulkcert.engine import lanes as lanes_module
 from bulkcert.engine.backoff import IN_A_ROW
@@ -30,11 +32,9 @@ from bulkcert.store import queries
 from bulkcert.store import store as store_module
 from bulkcert.store.database import reading
 from bulkcert.store.outcome import Outcome, Record, Row
-from bulkcert.store.schema import Asked
 from bulkcert.store.store import Store
 
 DELETE = {"action": "delete-ca"}
-CALLER = {"pid": 1, "host": "h", "user": "u", "version": "1", "access_key_id": "k", "credentials": "c"}
 OLD, NEW, NEWER = (Credentials(f"key{number}", f"secret{number}", f"token{number}") for number in range(3))
 LOST, UNREACHED = httpx.ReadError("reset by peer"), NotSent("s:1", TimeoutError())
 DONE, NO_ECHO = "done", "no echo"
@@ -119,21 +119,11 @@ def opened(directory, rows, action="inactivate-device", *, reopen=(), kind="run"
     """Returns the store of the run in a directory, with a session that has begun."""
     store = Store(directory / "s")
     if store.is_new:
-        store.describe(
-            Asked("r", action, "i", "e", rows, "0", "0", "0", ("l",), "r", "d", ("CaSn",), None, "CaSn", "1")
-        )
+        store.describe(msgspec.structs.replace(ASKED, action=action, rows=rows))
     for outcome in reopen:
         store.reopen("newest = ?", (outcome.value,))
     store.begin(kind, "{}", **CALLER)
     return store
-
-
-def killed(store):
-    """Ends a session as a kill does: its files stay as they are."""
-    files = {path: path.read_bytes() for path in (store.path, store.path.with_name(f"{store.path.name}-wal"))}
-    store.close()
-    for path, content in files.items():
-        path.write_bytes(content)
 
 
 def to_call(store, rows):

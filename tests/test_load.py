@@ -67,18 +67,6 @@ class TestStreams:
         assert checked.sha256 == hashlib.sha256(content).hexdigest()
         assert not [*pinned.path.parent.glob(f"{pinned.path.name}.*")]
 
-    @pytest.mark.parametrize("name", ["-", "/dev/stdin"])
-    def test_standard_input(self, tmp_path, name):
-        """Standard input is a list, and messages call it so."""
-        code = (
-            "import sys; from pathlib import Path; from bulkcert.input import load\n"
-            "pinned, _ = load([Path(sys.argv[1])], Path(sys.argv[2]), by_device=True); print(pinned.place(2))"
-        )
-        command = [sys.executable, "-c", code, name, tmp_path / "pinned"]
-        done = subprocess.run(command, input=AS_CSV, capture_output=True, check=True)
-
-        assert done.stdout.decode() == f"{'standard input' if name == '-' else name}:2\n"
-
     def test_nothing(self):
         """An empty stream is an empty file; standard input is not there twice."""
         assert "the file is empty" in refused(Path("/dev/null"))
@@ -193,7 +181,6 @@ class TestHeader:
         assert read(path)[0].rows == 1
         (path,) = written(b_csv=b"20260101,20260102\n1,2\n")
         assert read(path, device_column="20260101", ca_column="20260102")[0].rows == 1
-        assert "--device-column serial --ca-column ca" in refused(*written(c_csv=b"serial,ca\n1,2\n"))
 
 
 class TestDamagedParquet:
@@ -239,17 +226,6 @@ class TestPinned:
         assert found.select(frame.columns).schema == frame.schema
         assert pinned.path.stat().st_mode & 0o777 == 0o600
 
-    def test_late_keys(self, written, monkeypatch):
-        """Keys of NDJSON that come late are columns of all rows; what was written before them is joined."""
-        monkeypatch.setattr("bulkcert.input.files.CHUNK_BYTES", 50)
-        rows = b"".join(b'{"DeviceSn":"%d","CaSn":"a","k%d":"%d"}\n' % (n, n // 9, n) for n in range(30))
-        checked, found, pinned = read(*written(a_ndjson=rows))
-
-        assert pinned.columns == ("DeviceSn", "CaSn", "k0", "k1", "k2", "k3")
-        assert found["k1"].to_list() == [str(n) if 9 <= n < 18 else None for n in range(30)]
-        assert (checked.rows, checked.callable) == (30, 30)
-        assert not [*pinned.path.parent.glob(f"{pinned.path.name}.*")]
-
     def test_from_the_middle(self, written):
         """A reader may start and end at any row, and have the serials alone."""
         lines = b"".join(b"%d,a,\n" % (n % 150_000) for n in range(250_000))
@@ -289,12 +265,3 @@ class TestPinned:
         assert done.stdout.startswith(f"73 cannot write {pinned}: ")
         assert done.stderr == ""
         assert not pinned.exists()
-
-    def test_an_error_leaves_nothing(self, written, tmp_path):
-        """A list that is refused half-way leaves no pinned list behind."""
-        (path,) = written(a_csv=AS_CSV + b"3\n")
-        refused(path)
-        with pytest.raises(BulkcertError):
-            load([path], tmp_path / "pinned", by_device=True)
-
-        assert [each.name for each in tmp_path.iterdir()] == ["a.csv"]

@@ -4,7 +4,20 @@ import json
 from collections import Counter
 
 import pytest
-from program import INSTANCE, KEY_ID, NO_KEY, PATIENCE_S, STS, STS_KEY, UNHURRIED, bulkcert, emulator, here, summary_of
+from program import (
+    INSTANCE,
+    KEY_ID,
+    NO_KEY,
+    PATIENCE_S,
+    STS,
+    STS_KEY,
+    UNHURRIED,
+    bulkcert,
+    emulator,
+    here,
+    summary_of,
+    write_list,
+)
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs import found as counting
@@ -40,7 +53,7 @@ def mixed(service, path):
         service.seed(devices[active : active + inactive], "0")
         lines += devices
         expected[ca] = {"rows": len(devices), "already": inactive, "not_registered": absent, "to_change": active}
-    path.write_text("DeviceSn,CaSn\n" + "".join(f"{device},{ca}\n" for device, ca in [*lines, lines[0]]))
+    write_list(path, [*lines, lines[0]])
     return expected
 
 
@@ -178,7 +191,7 @@ def test_a_ca_of_which_a_part_is_listed(large, tmp_path, listed):
     """The devices of a CA that the advice is about are counted to the last one."""
     running, devices, _ = large
     path = tmp_path / "devices.csv"
-    path.write_text("DeviceSn,CaSn\n" + "".join(f"{device},{ca}\n" for device, ca in devices[:listed]))
+    write_list(path, devices[:listed])
     told = planned(running, path)
 
     assert [(ca["registered"], ca["registered_at_least"]) for ca in told["cas"]] == [(LARGE, LARGE)]
@@ -273,8 +286,7 @@ def test_a_ca_that_is_not_counted_to_its_end(large, tmp_path, monkeypatch):
     monkeypatch.setattr(counting, "MOST_COUNTED", 2000)
     running, devices, others = large
     path = tmp_path / "devices.csv"
-    listed = [*devices[:1500], *others[:1000]]
-    path.write_text("DeviceSn,CaSn\n" + "".join(f"{device},{ca}\n" for device, ca in listed))
+    write_list(path, [*devices[:1500], *others[:1000]])
     told = planned(running, path)
 
     assert [ca["registered"] for ca in told["cas"]] == [None, None]

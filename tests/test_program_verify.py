@@ -3,15 +3,7 @@
 import json
 
 import pytest
-from program import (
-    INSTANCE,
-    UNHURRIED,
-    here,
-    outcomes,
-    read_results,
-    summary_of,
-    write_devices,
-)
+from program import INSTANCE, UNHURRIED, here, outcomes, read_results, summary_of, write_devices, write_list
 
 READS = {"ListDeviceCertificateByCaSn", "GetDeviceCertificate"}
 
@@ -110,8 +102,7 @@ def test_samples_of_each_kind(tmp_path, service):
     """After a run each outcome stands with its codes, a sample of each, and as many rows as the results have."""
     rows = [(f"sample{number}", "sampleca") for number in range(6)]
     service.seed(rows[:3])
-    listed = [*rows, rows[0], ("NULL", "sampleca")]
-    (tmp_path / "d.csv").write_text("DeviceSn,CaSn\n" + "".join(f"{device},{ca}\n" for device, ca in listed))
+    write_list(tmp_path / "d.csv", [*rows, rows[0], ("NULL", "sampleca")])
     told = here(
         *("run", "inactivate-device", "d.csv", "-o", "r.csv", "--skip-invalid", *service.where), cwd=tmp_path
     ).ended(1)

@@ -458,16 +458,6 @@ def test_results_that_were_changed_or_removed(made):
     assert (removed.outcomes, removed.findings, removed.calls) == (edited.outcomes, edited.findings, edited.calls)
 
 
-def test_a_state_directory(tmp_path):
-    """``--state-dir`` says where the folder is, and every command that is printed says so too."""
-    (tmp_path / "state").mkdir()
-    made_run(tmp_path, [called(outcome="failed")], name="s.csv", state_dir=tmp_path / "state")
-    shown = here("report", "s.csv", "--state-dir", "state", "--format", "text", cwd=tmp_path).ended(0).stdout
-    assert "→ To verify: bulkcert verify s.csv --state-dir state\n" in shown
-    assert "resume s.csv --retry failed --state-dir state" in shown
-    here("report", "s.csv", cwd=tmp_path).ended(66)
-
-
 @pytest.mark.parametrize(
     ("status", "arguments", "said"),
     [

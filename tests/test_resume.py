@@ -8,7 +8,18 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from program import INSTANCE, NO_KEY, UNHURRIED, bulkcert, here, outcomes, read_results, summary_of, write_devices
+from program import (
+    INSTANCE,
+    NO_KEY,
+    UNHURRIED,
+    bulkcert,
+    here,
+    outcomes,
+    read_results,
+    summary_of,
+    write_devices,
+    write_list,
+)
 from stored import ask, change, kill, status
 
 from bulkcert.input import PinnedList
@@ -28,13 +39,8 @@ class Place:
 
     def __init__(self, service, name, count):
         self.service = service
-        plain = write_devices(LIST, count)
-        self.devices = [(f"{name}{device}", f"{name}{ca}") for device, ca in plain]
-        self.write(LIST, self.devices)
+        self.devices = write_devices(LIST, count, name=name)
         service.seed(self.devices, "1")
-
-    def write(self, name, devices):
-        Path(name).write_text("DeviceSn,CaSn\n" + "".join(f"{one},{ca}\n" for one, ca in devices))
 
     def run(self, *more, action="inactivate-device", where=None):
         return here("run", action, LIST, *(where or self.service.looking), "-o", RESULTS, *more)
@@ -92,7 +98,7 @@ def place(service, request):
 def test_a_finished_run_calls_nothing(place):
     """It needs no credentials, leaves results, summary and sessions as they are, and ends as the run did."""
     place.service.seed(place.devices[:5], "0")
-    place.write(LIST, [*place.devices, (f"{place.devices[0][0]}x", place.devices[0][1])])
+    write_list(LIST, [*place.devices, (f"{place.devices[0][0]}x", place.devices[0][1])])
     place.run().ended(1)
     before, since = (RESULTS.read_bytes(), summary_of(RESULTS)), place.arrivals
     again = ("run", "inactivate-device", LIST, *place.service.looking, "-o", RESULTS)
@@ -280,7 +286,7 @@ def test_another_run_is_refused(place, change_it, told):
     device, ca = place.devices[0]
     if change_it in ("list", "order"):
         changed = [*place.devices[1:], (f"{device}x", ca), (f"{device}y", ca)]
-        place.write(LIST, changed if change_it == "list" else place.devices[::-1])
+        write_list(LIST, changed if change_it == "list" else place.devices[::-1])
     others = {"instance": ("--instance", "post-cn-other"), "endpoint": ("--endpoint", "http://127.0.0.1:9")}
     where = ["--endpoint", place.service.url, "--instance", INSTANCE, "--yes"]
     if change_it in others:
@@ -359,7 +365,7 @@ def test_sessions_that_called_nothing_bind_nobody(place):
 def test_a_row_that_was_called_keeps_its_outcome_though_it_is_protected_now(place):
     """--protect added on the way: what was called says so and is undone; the rest is protected; the run ends."""
     place.run("--limit-rows", "5").ended(75)
-    place.write("p.csv", place.devices[3:8])
+    write_list("p.csv", place.devices[3:8])
     finished = place.run("--protect", "p.csv", "--skip-protected").ended(1)
 
     assert "7 by earlier" not in finished.stderr
@@ -378,7 +384,7 @@ def test_a_row_that_is_to_be_taken_up_again_but_is_protected_now(place):
     place.run("--limit-rows", "3", "--max-in-flight", "1").ended(77)
     place.answer()
     assert set(place.column("code")) == {"", "Forbidden.RAM"}
-    place.write("p.csv", place.devices[:2])
+    write_list("p.csv", place.devices[:2])
     place.run("--protect", "p.csv", "--skip-protected").ended(1)
 
     assert place.column("outcome") == ["protected"] * 2 + ["succeeded"] * 18

@@ -2,13 +2,11 @@
 
 import gzip
 import os
-import threading
-from pathlib import Path
 
 import polars as pl
 import pytest
 import zstandard
-from loading import FIRST_ROW, MESSAGE, OUTCOME, annotated, check, load, read, refused
+from loading import FIRST_ROW, MESSAGE, OUTCOME, check, read, refused
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, ROW
@@ -164,23 +162,6 @@ class TestRereading:
             check(path, on_progress=alter)
         assert status == caught.value.status
 
-    def test_threads_and_early_close(self, written, monkeypatch):
-        """Any thread may take the next batch, and closing early leaves neither threads nor open files behind."""
-        frame = pl.DataFrame({"DeviceSn": [f"{n:09}" for n in range(50_000)], "CaSn": ["a"] * 50_000})
-        path = written(frame, "list.parquet")
-        monkeypatch.setattr("bulkcert.input.pinned.BATCH_ROWS", 10_000)
-        pinned, checked = load(path)
-        batches = annotated(pinned, checked)
-        heights = []
-        for _ in range(3):
-            thread = threading.Thread(target=lambda: heights.append(next(batches).height))
-            thread.start()
-            thread.join()
-        batches.close()
-
-        assert heights == [10_000] * 3
-        assert {path, pinned.path}.isdisjoint(_open_files())
-
     def test_empty_input(self, written):
         """An input without rows is fine, and its only batch is empty and has all columns."""
         for path in (written(HEADER), written(pl.DataFrame(schema={"DeviceSn": str, "CaSn": str}), "list.parquet")):
@@ -189,8 +170,3 @@ class TestRereading:
             assert (checked.rows, checked.callable, dict(checked.rows_by_ca)) == (0, 0, {})
             assert found.columns == ["DeviceSn", "CaSn", ROW, DEVICE_SN, CA_SN, OUTCOME, MESSAGE, FIRST_ROW]
             assert found.height == 0
-
-
-def _open_files():
-    links = list(Path("/proc/self/fd").iterdir())
-    return {link.readlink() for link in links if link.is_symlink()}

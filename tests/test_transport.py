@@ -12,7 +12,7 @@ from functools import partial
 import httpx
 import pytest
 import uvloop
-from fuzz_transport import fuzz
+from fuzz_transport import ANSWERS, CHUNKED, fuzz
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from own_tls import server_context
@@ -218,35 +218,12 @@ async def test_a_call_whose_time_is_over_does_not_disturb_the_next():
     assert [type(end) for end in ends] == [httpx.ReadTimeout] * 2
 
 
-JSON = b'{"RequestId":"R","DeviceSn":"0042"}'
-BAD = {
-    "1xx, then the answer": (b"HTTP/1.1 100 C\r\n\r\nHTTP/1.1 103 E\r\nLink: x\r\n\r\n" + whole_answer("0042"), ""),
-    "HTTP/1.0 that ends with the connection": (b"HTTP/1.0 200 OK\r\n\r\n" + JSON, ""),
-    "204": (b"HTTP/1.1 204 X\r\n\r\n", "Client.NotJson"),
-    "switching protocols": (b"HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "Client.NotHttp"),
-    "no status": (b"HTTP/1.1 099 X\r\nContent-Length: 0\r\n\r\n", "Client.NotHttp"),
-    "length against chunks": (
-        b"HTTP/1.1 200 X\r\nContent-Length: 35\r\nTransfer-Encoding: chunked\r\n\r\n" + JSON,
-        "Client.NotHttp",
-    ),
-    "two lengths": (b"HTTP/1.1 200 X\r\nContent-Length: 35\r\nContent-Length: 36\r\n\r\n" + JSON, "Client.NotHttp"),
-    "compressed unasked": (
-        b"HTTP/1.1 200 X\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x8b\x08\0",
-        "Client.NotJson",
-    ),
-    "not UTF-8": (b"HTTP/1.1 200 X\r\nX: \xff\r\nContent-Length: 2\r\n\r\n\xff\xff", "Client.NotJson"),
-    "a redirect": (b"HTTP/1.1 302 X\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n", "Client.NotJson"),
+BAD = ANSWERS | {
     "endless 1xx": (b"HTTP/1.1 100 C\r\n\r\n" * 20_000, "Client.NotHttp"),
     "an endless header": (b"HTTP/1.1 200 X\r\nX: " + b"x" * 3_000_000, "Client.NotHttp"),
     "an endless body": (b"HTTP/1.1 200 X\r\n\r\n" + b" " * 3_000_000, "Client.NotHttp"),
-    "endless chunks": (
-        b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 500_000,
-        "Client.NotHttp",
-    ),
-    "an endless name of a chunk": (
-        b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n1;" + b"x" * 3_000_000,
-        "Client.NotHttp",
-    ),
+    "endless chunks": (CHUNKED + b"\r\n" + b"1\r\nx\r\n" * 500_000, "Client.NotHttp"),
+    "an endless name of a chunk": (CHUNKED + b"\r\n1;" + b"x" * 3_000_000, "Client.NotHttp"),
 }
 
 

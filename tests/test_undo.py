@@ -15,6 +15,7 @@ from program import (
     summary_of,
     wait_for,
     write_devices,
+    write_list,
 )
 from stored import ask, change, kill, status
 from watching import watch
@@ -30,10 +31,6 @@ pytestmark = pytest.mark.usefixtures("inside")
 OFF, ON = "InactivateDeviceCertificate", "ActiveDeviceCertificate"
 
 
-def write_list(devices):
-    Path("d.csv").write_text("DeviceSn,CaSn\n" + "".join(f"{device},{ca}\n" for device, ca in devices))
-
-
 class Place:
     """Active devices of a CA of their own, listed in ``d.csv``; the results are ``r.csv``."""
 
@@ -42,7 +39,7 @@ class Place:
 
     def list(self, count, *, mark=""):
         self.devices = [(f"{self.name}{mark}{number}", f"{self.name}ca") for number in range(count)]
-        write_list(self.devices)
+        write_list("d.csv", self.devices)
         self.service.seed(self.devices)
 
     def run(self, *more, ends=0):
@@ -340,7 +337,7 @@ def test_killed_before_an_outcome_was_written(place, resumed):
 def test_a_call_that_was_refused_has_changed_nothing(place):
     """What a refusal for the whole run met was not called: nobody is asked what it was before."""
     place.list(4)
-    write_list([*place.devices, (f"{place.name}never", f"{place.name}ca")])
+    write_list("d.csv", [*place.devices, (f"{place.name}never", f"{place.name}ca")])
     place.service.tell("faults", shares={f"{OFF}:NoPermission": 1.0}, seed=1)
     place.run("--max-in-flight", "1", ends=77)
     place.service.tell("faults", shares={}, seed=1)
@@ -373,7 +370,7 @@ def test_the_undo_that_is_offered_works(place):
     """Also after a watch has called what nobody had seen before: then it wants a word, which is offered with it."""
     place.list(4)
     late = [(f"{place.name}late", f"{place.name}ca")]
-    write_list([*place.devices, *late])
+    write_list("d.csv", [*place.devices, *late])
     place.run("--preflight", "always", ends=1)
     place.service.seed(late)
     watch("r.csv", lambda: wait_for(None, lambda: place.service.states(late) == ["0"])).ended(0)

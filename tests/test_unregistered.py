@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from program import INSTANCE, UNHURRIED, here, read_results
+from program import INSTANCE, UNHURRIED, here, read_results, write_devices
 
 from bulkcert.output.advice import on_unregistered
 from bulkcert.service.actions import ACTIONS
@@ -22,9 +22,7 @@ def test_each_action(action, protected):
 @pytest.mark.parametrize("listed", ["row", "CA of a row", "other"])
 def test_wherever_it_is_said(tmp_path, service, inside, listed):
     """All say the same in the same words, and none would have the CA of a protected device switched off."""
-    protected, name = listed != "other", tmp_path.name[-30:]
-    devices = [(f"{name}{number}", f"{name}ca") for number in range(4)]
-    (tmp_path / "d.csv").write_text("DeviceSn,CaSn\n" + "".join(f"{device},{ca}\n" for device, ca in devices))
+    protected, devices = listed != "other", write_devices("d.csv", 4, name=tmp_path.name[-30:])
     service.seed(devices[:2])
     kept = {"row": devices[0], "CA of a row": ("other", devices[0][1]), "other": ("other", "of-another-ca")}[listed]
     (tmp_path / "p.csv").write_text("DeviceSn,CaSn\n" + ",".join(kept) + "\n")

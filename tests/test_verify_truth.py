@@ -6,7 +6,18 @@ import time
 from pathlib import Path
 
 import pytest
-from program import INSTANCE, UNHURRIED, bulkcert, here, read_results, start, summary_of, wait_for
+from program import (
+    INSTANCE,
+    UNHURRIED,
+    bulkcert,
+    here,
+    read_results,
+    start,
+    summary_of,
+    wait_for,
+    write_devices,
+    write_list,
+)
 from stored import change, kill, status
 
 pytestmark = pytest.mark.usefixtures("inside")
@@ -19,10 +30,7 @@ def made(tmp_path, service):
     """Returns a function that has a run switch off so many devices of a CA of their own; returns them."""
 
     def make(count):
-        name = tmp_path.name[-24:]
-        devices = [(f"{name}{number:05}", f"{name}ca") for number in range(count)]
-        listed = "".join(f"{device},{ca}\n" for device, ca in devices)
-        (tmp_path / "d.csv").write_text(f"DeviceSn,CaSn\n{listed}")
+        devices = write_devices("d.csv", count, name=tmp_path.name[-24:])
         service.seed(devices)
         here("run", "inactivate-device", "d.csv", *service.looking, "-q", "-o", "r.csv").ended(0)
         return devices
@@ -164,8 +172,7 @@ def test_interrupted_before_all_pages_came(service, made):
 def test_rows_that_are_not_read_by_their_outcome(tmp_path, service, made):
     """Invalid and protected rows are told apart, each with its number; all rows are told of once."""
     devices = made(4)
-    listed = [*devices, ("NULL", "ca"), ("", "ca"), devices[3], devices[0]]
-    (tmp_path / "d.csv").write_text("DeviceSn,CaSn\n" + "".join(f"{device},{ca}\n" for device, ca in listed))
+    write_list("d.csv", [*devices, ("NULL", "ca"), ("", "ca"), devices[3], devices[0]])
     (tmp_path / "p.txt").write_text(f"{devices[0][0]}\n")
     run = ("run", "inactivate-device", "d.csv", *service.looking, "-q", "-o", "r.csv", "--skip-invalid", "--overwrite")
     here(*run, "--protect", "p.txt", "--skip-protected").ended(1)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import anyio
 import msgspec
 import pytest
-from program import PATIENCE_S, UNHURRIED, here, outcomes, read_results, start, summary_of, wait_for
+from program import PATIENCE_S, UNHURRIED, here, outcomes, read_results, start, summary_of, wait_for, write_devices
 from stored import ask, change, kill, status
 from watching import watch
 
@@ -32,9 +32,7 @@ def made(tmp_path, service):
     """Returns a function that runs over ten active devices of a CA of their own, and returns them and the command."""
 
     def make(*options, status=0, unregistered=0):
-        name = tmp_path.name[:24]
-        devices = [(f"{name}{number}", f"{name}ca") for number in range(10)]
-        (tmp_path / "d.csv").write_text("DeviceSn,CaSn\n" + "".join(f"{device},{ca}\n" for device, ca in devices))
+        devices = write_devices("d.csv", 10, name=tmp_path.name[:24])
         service.seed(devices[unregistered:])
         command = ("run", "inactivate-device", "d.csv", *service.looking, "-q", "-o", "r.csv")
         here(*command, *options).ended(status)

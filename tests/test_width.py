@@ -214,11 +214,10 @@ def test_what_commands_show(tmp_path, service, monkeypatch, printed, case):
 def test_a_help_in_a_pipe(monkeypatch, name):
     """However wide the terminal is, no line is longer but a command, which is to be copied; and no word is lost."""
     monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((200, 50)))
-    shown = [here("help", *([name] if name else [])).ended(0).stdout]
-    shown += [here(name, "--help").ended(0).stdout] if name in COMMANDS else []
+    shown = here("help", *([name] if name else [])).ended(0).stdout
     topic = (DOCS / f"{name}.md").read_text() if name in topics() else ""
 
-    lines = "\n".join(shown).splitlines()
+    lines = shown.splitlines()
     commands = ("    bulkcert ", "    export ", "    echo ", "    ssh-keygen ")
     assert not [line for line in lines if len(line) > WIDTH and not line.startswith(commands) and "://" not in line]
     marks = {"|", *re.findall(r"\S*---\S*", topic)}

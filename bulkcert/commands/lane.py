@@ -11,7 +11,7 @@ from rich.text import Text
 from bulkcert.engine.session import fetch_credentials, unwrapped, uvloop_or_none
 from bulkcert.errors import ExitStatus, end_on_signals, on_end_of_input, stop_signals
 from bulkcert.fleet.keys import Keys, lane_keys
-from bulkcert.fleet.lane import LaneAddress, LaneServer, default_egress
+from bulkcert.fleet.lane import LaneAddress, default_egress, serve
 from bulkcert.fleet.network import Where, load
 from bulkcert.log import event, is_json
 from bulkcert.runs.cluster import resolve_where
@@ -41,9 +41,9 @@ def lane(where: str, options: LaneOptions) -> ExitStatus:
         name = options.name or (keys.chain.stem if keys else f"lane-{address or 'any'}")
         here = LaneAddress(name, address, options.egress or default_egress(address))
         _say(f"{name}: egress {here.egress}, access key {provider.current.access_key_id}")
-        serve = partial(_serve, coordinator, keys, here, provider, exit_on_eof=options.exit_on_eof)
+        serving = partial(_serve, coordinator, keys, here, provider, exit_on_eof=options.exit_on_eof)
         with unwrapped():
-            anyio.run(serve, backend_options={"loop_factory": uvloop_or_none()})
+            anyio.run(serving, backend_options={"loop_factory": uvloop_or_none()})
     return ExitStatus.OK
 
 
@@ -51,7 +51,7 @@ async def _serve(
     where: Where, keys: Keys | None, here: LaneAddress, provider: CredentialProvider, *, exit_on_eof: bool
 ) -> None:
     """Serves coordinators until a signal comes, or standard input ends; a second signal ends the process at once."""
-    server, is_ending = LaneServer(where, keys, here, provider, _say), False
+    ends, is_ending = asyncio.Event(), False
 
     async def obey() -> None:
         nonlocal is_ending
@@ -62,13 +62,13 @@ async def _serve(
                     terminal.leave(number, "left at once", lost)
                 is_ending = True
                 _say(f"{signal.Signals(number).name} received: finishing the calls in flight")
-                server.stop()
+                ends.set()
 
     if exit_on_eof:
-        on_end_of_input(partial(asyncio.get_running_loop().call_soon_threadsafe, server.stop))
+        on_end_of_input(partial(asyncio.get_running_loop().call_soon_threadsafe, ends.set))
     async with anyio.create_task_group() as group:
         group.start_soon(obey)
-        await server.serve()
+        await serve(where, keys, here, provider, show=_say, ends=ends)
         group.cancel_scope.cancel()
 
 

@@ -27,11 +27,11 @@ def rehearse(action: ActionName, inputs: tuple[Path, ...], options: Options, sta
     """Does the same as run, against an emulator on this machine; needs no account and reaches nothing else."""
     bind(rehearsal=True)
     statuses: list[int] = []
-    with staged(action, inputs, options, stage) as rehearsal:
-        if rehearsal.fault_seed is not None:
-            terminal.stderr.print(f"faults with --fault-seed {rehearsal.fault_seed}")
+    with staged(action, inputs, options, stage) as (staged_job, emulator, fault_seed):
+        if fault_seed is not None:
+            terminal.stderr.print(f"faults with --fault-seed {fault_seed}")
         again = shlex.join(["bulkcert", *terminal.typed("--limit-rows", "--deadline")])
-        job, provider = msgspec.structs.replace(rehearsal.job, typed=again), FixedCredentials(CREDENTIALS)
+        job, provider = msgspec.structs.replace(staged_job, typed=again), FixedCredentials(CREDENTIALS)
         _head("run", options)
         summary = execute(job, provider)
         result: dict[str, object] = {"summary": summary}
@@ -48,7 +48,7 @@ def rehearse(action: ActionName, inputs: tuple[Path, ...], options: Options, sta
                 job.files, provider, carried(CallOptions, job.options), include_unknown=False, rehearsal=True
             )
             statuses.append(undone.exit_status)
-        result["emulator"] = report = rehearsal.emulator.report()
+        result["emulator"] = report = emulator.report()
     if options.json:
         terminal.print_json(result)
     else:

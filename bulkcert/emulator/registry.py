@@ -69,6 +69,11 @@ class CertificateKind(NamedTuple):
     fields: str
     missing: str
 
+    @property
+    def where(self) -> str:
+        """The condition that finds one by what addresses it."""
+        return " AND ".join(f"{name} = ?" for name in self.key)
+
 
 CAS = CertificateKind(
     "cas",
@@ -200,23 +205,25 @@ class Registry:
 
     def certificate(self, *address: str) -> dict[str, str] | None:
         """Returns a certificate as the service shows it, or None."""
-        kind, found = _where(address)
-        row = self._db.execute(f"SELECT {kind.fields} FROM {found}", address).fetchone()  # noqa: S608 - ours
+        kind = KINDS[len(address)]
+        found = f"SELECT {kind.fields} FROM {kind.table} WHERE {kind.where}"  # noqa: S608 - ours
+        row = self._db.execute(found, address).fetchone()
         return None if row is None else dict(row)
 
     def set_status(self, status: DeviceStatus, *address: str) -> bool:
         """Sets the status of a certificate; returns False if it is not registered. Devices of a CA keep theirs."""
-        kind, found = _where(address)
-        change = f"UPDATE {kind.table} SET Status = ? WHERE {found.partition(' WHERE ')[2]}"  # noqa: S608 - ours
+        kind = KINDS[len(address)]
+        change = f"UPDATE {kind.table} SET Status = ? WHERE {kind.where}"  # noqa: S608 - ours
         return self._db.execute(change, (status, *address)).rowcount > 0
 
     def delete(self, *address: str) -> bool:
         """Deletes a certificate, a CA with every device under it; returns False if it is not registered."""
-        _, found = _where(address)
+        kind = KINDS[len(address)]
         self._db.execute("BEGIN")
         with self._db:
-            deleted = self._db.execute(f"DELETE FROM {found}", address).rowcount > 0  # noqa: S608 - ours
-            if len(address) == len(CAS.key):
+            delete = f"DELETE FROM {kind.table} WHERE {kind.where}"  # noqa: S608 - ours
+            deleted = self._db.execute(delete, address).rowcount > 0
+            if kind is CAS:
                 self._db.execute("DELETE FROM devices WHERE Instance = ? AND CaSn = ?", address)
         self._forget_lists()
         return deleted
@@ -303,12 +310,6 @@ class Registry:
         cas = self._db.execute("SELECT Sn, Status FROM cas WHERE Instance = ?", (instance,))
         devices = self._db.execute("SELECT CaSn, DeviceSn, Status FROM devices WHERE Instance = ?", (instance,))
         return {tuple(serials): status for *serials, status in (*cas, *devices)}
-
-
-def _where(address: tuple[str, ...]) -> tuple[CertificateKind, str]:
-    """Returns the kind of certificate that an address means, and its table with the condition that finds it."""
-    kind = KINDS[len(address)]
-    return kind, f"{kind.table} WHERE {' AND '.join(f'{name} = ?' for name in kind.key)}"
 
 
 def _validity(sn: str) -> tuple[str, str]:

@@ -93,13 +93,13 @@ class Sightings:
             ca: Key of the CA whose devices they are, where they do not say; for CAs without a serial.
             at: Unix time in milliseconds.
         """
+        if not self._index.height or not certificates:
+            return 0
         ca_sn, instance = of_ca_key(ca)
         devices = [found.device_sn for found in certificates] if self._by_device else None
         cas = [found.ca_sn or ca_sn if self._by_device else found.sn for found in certificates]
         cas = [ca_key(found, instance) for found in cas] if instance else cas
         keys = _keys(None if devices is None else pl.Series(devices, dtype=pl.String), pl.Series(cas, dtype=pl.String))
-        if not self._index.height or not certificates:
-            return 0
         one = keys.hash(seed=1)
         places = self._index["one"].search_sorted(one).clip(upper_bound=self._index.height - 1)
         found = (self._index["one"].gather(places) == one) & (self._index["two"].gather(places) == _short(keys))

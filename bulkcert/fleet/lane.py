@@ -12,7 +12,7 @@ from bulkcert import __version__
 from bulkcert.fleet.caller import Caller
 from bulkcert.fleet.keys import Keys
 from bulkcert.fleet.lease import clock
-from bulkcert.fleet.messages import Grant, Hello, LaneReport, decode_grant, encode
+from bulkcert.fleet.messages import Grant, Hello, LaneReport
 from bulkcert.fleet.network import LostError, Where, connected, reach
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.words import counted
@@ -104,57 +104,41 @@ def _hello(lane: LaneAddress, provider: CredentialProvider) -> LaneReport:
     return LaneReport(lane.name, 0, clock(), hello, key=(key.access_key_id, key.source))
 
 
-class LaneServer:
-    """A lane of a machine of its own, which takes part in one session after another.
+async def serve(
+    where: Where, keys: Keys | None, lane: LaneAddress, provider: CredentialProvider, *, show: Say, ends: asyncio.Event
+) -> None:
+    """Waits for coordinators and calls for them, one after another: a lane of a machine of its own.
 
     Args:
         where: Where coordinators listen.
         keys: What to show them; None without TLS.
         lane: Where calls go out.
         provider: What to sign with; has credentials.
-        say: Shows what it does; never the same twice in a row.
+        show: Shows what it does; never the same twice in a row.
+        ends: Set for it to end: calls in flight finish and are reported.
+
+    Raises:
+        BulkcertError: There is no directory for temporary files.
     """
+    said = ""
 
-    def __init__(
-        self, where: Where, keys: Keys | None, lane: LaneAddress, provider: CredentialProvider, say: Say
-    ) -> None:
-        self._where, self._keys, self._lane, self._provider, self._show = where, keys, lane, provider, say
-        self._ends = asyncio.Event()
-        self._said = ""
+    def say(words: str) -> None:
+        nonlocal said
+        if words != said:
+            show(words)
+            said = words
 
-    def stop(self) -> None:
-        """Ends it: calls in flight finish and are reported."""
-        self._ends.set()
-
-    async def serve(self) -> None:
-        """Waits for coordinators and calls for them, until stopped."""
-        while not self._ends.is_set():
-            if reason := await reach(self._where, self._keys):
-                self._say(f"waiting for a run at {self._where}: {reason}")
-                await self._pause(RETRY_S)
-            elif refusal := await self._take_part():
-                self._say(f"{self._where} refuses this lane: {refusal}")
-                await self._pause(REFUSED_S)
-            else:
-                await self._pause(RETRY_S)
-
-    async def _take_part(self) -> str:
-        try:
-            async with connected(self._where, self._keys, self._lane.name) as transmit:
-
-                async def exchange(report: LaneReport) -> Grant:
-                    return decode_grant(await transmit(encode(report)))
-
-                return await take_part(self._lane, self._provider, self._say, exchange, self._ends)
-        except LostError as error:
-            self._say(f"lost {self._where}: {error}")
-            return ""
-
-    async def _pause(self, seconds: float) -> None:
-        with anyio.move_on_after(seconds):
-            await self._ends.wait()
-
-    def _say(self, words: str) -> None:
-        if words != self._said:
-            self._show(words)
-            self._said = words
+    while not ends.is_set():
+        pause_s = RETRY_S
+        if reason := await reach(where, keys):
+            say(f"waiting for a run at {where}: {reason}")
+        else:
+            try:
+                async with connected(where, keys, lane.name) as exchange:
+                    if refusal := await take_part(lane, provider, say, exchange, ends):
+                        say(f"{where} refuses this lane: {refusal}")
+                        pause_s = REFUSED_S
+            except LostError as error:
+                say(f"lost {where}: {error}")
+        with anyio.move_on_after(pause_s):
+            await ends.wait()

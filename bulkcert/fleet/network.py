@@ -11,7 +11,7 @@ import logging
 import random
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ import anyio
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.fleet.keys import Keys
+from bulkcert.fleet.messages import Grant, LaneReport, decode_grant, decode_report, encode
 from bulkcert.output.files import cannot_write
 
 _SETTINGS = {
@@ -109,14 +110,14 @@ def _security(distributed: ModuleType, keys: Keys | None, role: str) -> Any:
 
 @asynccontextmanager
 async def listening(
-    where: Where, keys: Keys | None, exchange: Callable[[bytes], bytes], lose: Callable[[str], None]
+    where: Where, keys: Keys | None, exchange: Callable[[LaneReport], Grant], lose: Callable[[str], None]
 ) -> AsyncIterator[None]:
     """Serves lanes that connect.
 
     Args:
         where: Where to listen.
         keys: The coordinator's; None without TLS.
-        exchange: Takes what a lane says, and returns what to answer.
+        exchange: Takes what a lane reports, and returns what to answer.
         lose: Called with the name of a lane whose connection is lost.
 
     Raises:
@@ -126,7 +127,7 @@ async def listening(
     names: dict[str, str] = {}
 
     async def answer(said: bytes) -> bytes:
-        return exchange(said)
+        return encode(exchange(decode_report(said)))
 
     class Membership(distributed.SchedulerPlugin):  # type: ignore[misc, name-defined]
         def add_worker(self, scheduler: Any, worker: str) -> None:
@@ -165,8 +166,8 @@ class LostError(Exception):
     """The connection to the coordinator is lost, or there never was one."""
 
 
-Exchange = Callable[[bytes], Any]
-"""Says something to the coordinator, and returns what it answers; an awaitable."""
+Exchange = Callable[[LaneReport], Awaitable[Grant]]
+"""Gives a report to the coordinator, and returns what that answers."""
 
 
 @asynccontextmanager
@@ -204,9 +205,9 @@ async def connected(where: Where, keys: Keys | None, name: str) -> AsyncIterator
         hears = worker.stream_handlers
         worker.stream_handlers = {name: does for name, does in hears.items() if name in _LANE_HEARS}
 
-        async def exchange(said: bytes) -> bytes:
+        async def exchange(report: LaneReport) -> Grant:
             try:
-                return bytes(await worker.scheduler.exchange(said=said))
+                return decode_grant(await worker.scheduler.exchange(said=encode(report)))
             except (OSError, RuntimeError, TypeError) as error:
                 raise LostError(str(error)) from error
 

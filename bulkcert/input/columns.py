@@ -44,7 +44,7 @@ def confirm_header(file: str, columns: Sequence[str], named: Sequence[str]) -> N
 def find_keys(
     place: str, columns: Sequence[str], *, by_device: bool, device_column: str, ca_column: str
 ) -> tuple[str, ...]:
-    """Returns the columns that together say which certificate is meant, that of the CA last.
+    """Returns the columns of a file that together say which certificate is meant, that of the CA last.
 
     Args:
         place: The file, for messages.
@@ -56,21 +56,22 @@ def find_keys(
     Raises:
         BulkcertError: INPUT_INVALID: they are not found for certain.
     """
-    wanted: dict[str, tuple[Sequence[str], str]] = {"--ca-column": (("CaSn", "Sn"), ca_column)}
-    if by_device:
-        wanted = {"--device-column": (("DeviceSn",), device_column), "--ca-column": (("CaSn",), ca_column)}
-    found = {option: find_column(place, columns, names, option, chosen) for option, (names, chosen) in wanted.items()}
-    if missing := [option for option, column in found.items() if column is None]:
+    ca_names = ("CaSn",) if by_device else ("CaSn", "Sn")
+    device = find_column(place, columns, ("DeviceSn",), "--device-column", device_column) if by_device else None
+    ca = find_column(place, columns, ca_names, "--ca-column", ca_column)
+    missing = {"--device-column": "DeviceSn"} if by_device and device is None else {}
+    if ca is None:
+        missing["--ca-column"] = " or ".join(ca_names)
+    if missing:
         which = "column holds" if len(missing) == 1 else "columns hold"
         advice = f"Say which {which} the serials: {' '.join(_option(columns, option) for option in missing)}"
-        raise lacking(place, columns, " and no ".join(" or ".join(wanted[option][0]) for option in missing), advice)
-    keys = tuple(filter(None, found.values()))
-    if len({*keys}) < len(keys):
+        raise lacking(place, columns, " and no ".join(missing.values()), advice)
+    if device == ca:
         raise _invalid(
-            f"{place}: column {printable(keys[0])} cannot hold both the device's and the CA's serial",
+            f"{place}: column {printable(ca or '')} cannot hold both the device's and the CA's serial",
             "Name two columns with --device-column and --ca-column.",
         )
-    return keys
+    return (*filter(None, (device, ca)),)
 
 
 def find_column(place: str, columns: Sequence[str], names: Sequence[str], option: str, chosen: str) -> str | None:
@@ -88,18 +89,16 @@ def find_column(place: str, columns: Sequence[str], names: Sequence[str], option
             f"{place}: no column is named {quoted(chosen)}{meant}; {_listed(columns)}",
             f"Give {option} one of these names, exactly as written.",
         )
-    found = (the_column(place, columns, name, f"Name the right one: {option} {{}}") for name in names)
-    return next(filter(None, found), None)
+    for name in names:
+        if found := the_column(place, columns, name, f"Name the right one: {option} {{}}"):
+            return found
+    return None
 
 
 def the_column(place: str, columns: Sequence[str], name: str, advice: str) -> str | None:
-    """Returns the one column with a name, or None.
+    """Returns the one column with a name, whatever its case, white space, ``_`` and ``-``; None if there is none.
 
-    Args:
-        place: The file, for messages.
-        columns: Its columns.
-        name: Case, white space, ``_`` and ``-`` do not matter.
-        advice: What to do where several have it; ``{}`` becomes the first of them.
+    Where several have it, the advice says what to do; ``{}`` in it becomes the first of them.
 
     Raises:
         BulkcertError: INPUT_INVALID: several columns have the name.

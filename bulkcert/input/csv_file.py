@@ -69,12 +69,7 @@ def _columns(file: str, line: int, header: bytes) -> tuple[str, ...]:
 
 
 class _Block:
-    """Whole records as they stand in the file.
-
-    Args:
-        text: Their bytes, decompressed; ends with a line feed.
-        line: Line of the file on which they start, from 1.
-    """
+    """Whole records as they stand in the file: bytes that end with a line feed, and the line on which they start."""
 
     def __init__(self, text: bytes, line: int) -> None:
         self._text = text

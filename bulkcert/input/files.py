@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -59,6 +60,8 @@ _OTHER_KINDS = {
 }
 """What to do about a file of another kind, by its suffix."""
 _COMPRESSIONS = {b"\x1f\x8b": "gz", b"\x28\xb5\x2f\xfd": "zst"}
+_IDENTITY = attrgetter("st_dev", "st_ino", "st_size", "st_mtime_ns")
+"""What of a file stays the same as long as nobody changes it."""
 # Each reads one member or frame, of which a file may have many.
 _DECOMPRESSORS: dict[str, Callable[[], Any]] = {
     "gz": lambda: zlib.decompressobj(wbits=31),  # 31: with the header and the checksum of gzip
@@ -156,7 +159,7 @@ def open_file(path: Path, digest: Callable[[bytes], None], other: Kind | None = 
 def _confirm_unchanged(path: Path, opened: os.stat_result) -> None:
     with unreadable(path):
         now = path.stat()
-    if any(getattr(now, name) != getattr(opened, name) for name in ("st_dev", "st_ino", "st_size", "st_mtime_ns")):
+    if _IDENTITY(now) != _IDENTITY(opened):
         raise BulkcertError(
             ExitStatus.INPUT_INVALID,
             f"{path}: the file was changed while it was read",

@@ -22,19 +22,7 @@ from bulkcert.words import printable
 
 @dataclass(slots=True)
 class _Loading:
-    """An input that is being read; the first five attributes are arguments of ``load``.
-
-    Attributes:
-        pinning: Where its rows go.
-        several: Whether it has several files: then all columns are pinned as text, since their types may differ.
-        instances: The instances that its rows name.
-        types: Types of the columns so far.
-        late: Whether columns may still come: NDJSON names them as it goes.
-        files: What messages call each file, and the number of its first row.
-        rows: Rows so far.
-        keys: The columns of the serials, that of the CA last, once they are known.
-        findings: What the rows come to, likewise.
-    """
+    """An input that is being read; see ``load`` for what is not explained here."""
 
     by_device: bool
     device_column: str
@@ -42,12 +30,16 @@ class _Loading:
     trust_serials: bool
     protection: Protection | None
     pinning: Pinning
+    # Of several files all columns are pinned as text, since their types may differ.
     several: bool
     instances: RowInstances
     types: dict[str, pl.DataType] = field(default_factory=dict)
+    # Whether columns may still come: NDJSON names them as it goes.
     late: bool = True
+    # What messages call each file, and the number of its first row.
     files: list[tuple[str, int]] = field(default_factory=list)
     rows: int = 0
+    # The columns of the serials, that of the CA last, and what the rows come to, once they are known.
     keys: tuple[str, ...] = ()
     findings: Findings = field(init=False)
 

@@ -65,12 +65,6 @@ class FailedRows(msgspec.Struct, frozen=True):
 def write_failed(status: RunStatus, pinned: PinnedList, ask: Ask, *, guards: bool = True) -> FailedRows | None:
     """Writes the rows of a run that are not in the desired state, durable; without any the file of before is removed.
 
-    Args:
-        status: Of the run, whose session has ended.
-        pinned: Its list.
-        ask: Asks its store.
-        guards: See ``write_results``.
-
     Returns:
         What is in it; None where there are no such rows.
 

@@ -23,13 +23,7 @@ class FormulaRows(msgspec.Struct, frozen=True):
     first: int = 0
 
     def and_then(self, frame: pl.DataFrame, columns: Sequence[str], row: str) -> "FormulaRows":
-        """Returns these with those of the next frame.
-
-        Args:
-            frame: What is written.
-            columns: Those of its columns that stay as they are.
-            row: The column of the numbers of its rows.
-        """
+        """Returns these with those of the next frame that is written, of whose columns some stay as they are."""
         texts = [name for name in columns if frame.schema[name] == pl.String]
         if not texts:
             return self

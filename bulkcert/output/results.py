@@ -127,14 +127,9 @@ def write_rows(
     advice: str = MAKE_ROOM,
     into: BinaryIO | None = None,
 ) -> None:
-    """Writes what becomes of the batches of a list, durable before it appears under its name.
+    """Writes what ``shape`` makes of the batches of a list, durable before it appears under its name.
 
-    Args:
-        path: Where; the suffix decides on the format.
-        pinned: The list.
-        shape: Returns what is written of a batch of ``annotated``; it is asked for an empty one first.
-        advice: What to do next if it cannot be written.
-        into: What takes it in place of the file.
+    It is asked for an empty batch first; ``advice`` and ``into`` are as for ``write_results``.
 
     Raises:
         BulkcertError: It cannot be written.
@@ -187,11 +182,9 @@ def lazy(frames: Callable[[], Iterator[pl.DataFrame]], schema: pl.Schema) -> pl.
 
 
 def prove_columns(path: Path, pinned: PinnedList) -> None:
-    """Proves before the first call that files of these columns can be made; writes nothing.
+    """Proves before the first call that files of these columns can be made, by the first row; writes nothing.
 
-    Args:
-        path: The results file; that of the failed rows is always CSV.
-        pinned: The list; only the first row is used.
+    That of the failed rows is always CSV.
 
     Raises:
         BulkcertError: It cannot.
@@ -217,10 +210,10 @@ def chosen(
     *,
     verified: bool,
 ) -> pl.DataFrame:
-    """Returns the input's own columns of a batch and the outcome columns behind them.
+    """Returns the input's own columns of a batch of ``annotated`` and the outcome columns behind them.
 
     Args:
-        batch: One of ``annotated``.
+        batch: The batch.
         known: What the store has of these rows: the columns of ``queries.WINDOW``.
         suffix: Of the file that it is for.
         only: See ``write_results``.

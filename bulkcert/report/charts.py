@@ -219,14 +219,7 @@ def legend(entries: Iterable[tuple[str, str, str]]) -> str:
 
 
 def picture(name: str, title: str, description: str, drawn: Iterable[str]) -> str:
-    """Returns a chart as an SVG element.
-
-    Args:
-        name: Its name in the page; its ids begin with it.
-        title: What it shows, for those who do not see it.
-        description: What can be seen, for the same.
-        drawn: Its parts.
-    """
+    """Returns a chart as an SVG element, whose ids begin with its name; the texts are for those who do not see it."""
     words = tag("title", escape(title), id=f"{name}-title") + tag("desc", escape(description), id=f"{name}-desc")
     labelled = {"role": "img", "aria_labelledby": f"{name}-title {name}-desc", "font_size": 10.5}
     # The name of this one attribute has capitals.

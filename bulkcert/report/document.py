@@ -34,8 +34,6 @@ def document_of(figures: Figures, *, is_brief: bool = False) -> Document:
         *_exposure(figures),
         *changes_section(figures),
         outcomes_section(figures),
-    ]
-    sections += [
         *read_back_section(figures),
         *instances_section(figures),
         *cas_section(figures),

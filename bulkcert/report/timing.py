@@ -132,11 +132,7 @@ def _milestones(counts: dict[str, int], reached: int, after: pl.Series, since: i
 
 
 def stretches_of(called: pl.DataFrame) -> list[Stretch]:
-    """Returns the busiest stretches in order of time.
-
-    Args:
-        called: Rows with a call: ``sent_at`` in Unix milliseconds.
-    """
+    """Returns the busiest stretches of rows with a call, by ``sent_at`` in Unix milliseconds, in order of time."""
     placed = called.select(second=pl.col("sent_at") // 1000).sort("second")
     gap = max(SHORTEST_GAP_S, GAP_SHARE * placed["second"].n_unique())
     number = (pl.col("second").diff().fill_null(0) > gap).cum_sum()

@@ -20,7 +20,7 @@ from bulkcert.fleet.coordinator import COORDINATOR, FleetLanes
 from bulkcert.fleet.keys import COORDINATOR as CHAIN
 from bulkcert.fleet.keys import Keys, keys_of
 from bulkcert.fleet.lane import LaneAddress, default_egress, take_part
-from bulkcert.fleet.messages import Grant, LaneReport, decode_report, encode
+from bulkcert.fleet.messages import Grant, LaneReport
 from bulkcert.fleet.network import Where, listening, load
 from bulkcert.log import event
 from bulkcert.runs.converters import Problems
@@ -102,13 +102,10 @@ async def open_lanes(
     run = f"{service.on}, process {os.getpid()} on {platform.node()}"
     lanes = FleetLanes(provider, progress, service, run)
 
-    def answer(said: bytes) -> bytes:
-        return encode(lanes.exchange(decode_report(said)))
-
     async def exchange(report: LaneReport) -> Grant:
         return lanes.exchange(report, here=True)
 
-    async with listening(where, keys, answer, lanes.lose), anyio.create_task_group() as group:
+    async with listening(where, keys, lanes.exchange, lanes.lose), anyio.create_task_group() as group:
         group.start_soon(lanes.watch)
         for address in service.addresses:
             name = COORDINATOR if len(service.addresses) == 1 else f"{COORDINATOR} {address}"

@@ -35,21 +35,16 @@ def read_list(
     Raises:
         BulkcertError: It cannot be read.
     """
+    how = {"by_device": action.by_device, "trust_serials": options.trust_serials}
     protection = None
     if options.protect is not None:
-        protection = open_protection(
-            options.protect,
-            by_device=action.by_device,
-            trust_serials=options.trust_serials,
-            may_be_empty=may_be_empty,
-        )
+        protection = open_protection(options.protect, **how, may_be_empty=may_be_empty)
     return load(
         source,
         pinned,
-        by_device=action.by_device,
+        **how,
         device_column=options.device_column,
         ca_column=options.ca_column,
-        trust_serials=options.trust_serials,
         protection=protection,
         instances=instance_source(options, optional=optional),
         on_progress=on_progress,

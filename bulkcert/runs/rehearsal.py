@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from bulkcert.emulator.faults import DEFAULT_FAULTS
 from bulkcert.emulator.process import Running, running
@@ -38,22 +38,10 @@ MOST_LANES = 64
 COMMAND = (sys.executable, "-m", "bulkcert", "lane")
 
 
-class Rehearsal(NamedTuple):
-    """A rehearsal that can begin: its emulator listens.
-
-    Attributes:
-        job: The job, turned towards the emulator.
-        emulator: The running emulator.
-        fault_seed: Seed of the faults; None without any.
-    """
-
-    job: ResolvedJob
-    emulator: Running
-    fault_seed: int | None
-
-
 @contextmanager
-def staged(action: ActionName, inputs: tuple[Path, ...], options: Options, stage: Stage) -> Iterator[Rehearsal]:
+def staged(
+    action: ActionName, inputs: tuple[Path, ...], options: Options, stage: Stage
+) -> Iterator[tuple[ResolvedJob, Running, int | None]]:
     """Starts the emulator of a rehearsal, filled from the list, and stops it in the end.
 
     Args:
@@ -61,6 +49,9 @@ def staged(action: ActionName, inputs: tuple[Path, ...], options: Options, stage
         inputs: The list.
         options: Those of the run; where to send to and from, and where results go, are the rehearsal's own.
         stage: What the emulator is like.
+
+    Yields:
+        The job, turned towards the emulator; the emulator, which listens; the seed of its faults, None without any.
 
     Raises:
         BulkcertError: An option or the list is wrong, or the emulator does not start.
@@ -103,7 +94,7 @@ def staged(action: ActionName, inputs: tuple[Path, ...], options: Options, stage
             options = replace(rehearsed, endpoint=emulator.url)
             with lanes_of(addresses[:lanes], Path(folder)) as cluster:
                 job = resolve(action, inputs, replace(options, **cluster), **how, source=(pinned,))
-                yield Rehearsal(job, emulator, seed)
+                yield job, emulator, seed
 
 
 def _check(action: Action, options: Options, stage: Stage) -> None:

@@ -99,8 +99,8 @@ def sessions(db: sqlite3.Connection) -> list[Session]:
 
 def guards(db: sqlite3.Connection) -> bool:
     """Returns whether the run's CSV files are for people, whose spreadsheets run cells, by its newest start."""
-    options = [each.options for each in sessions(db) if each.kind == "run"]
-    return not options or bool(msgspec.json.decode(options[-1]).get("formula_guard", True))
+    newest = "SELECT json_extract(options, '$.formula_guard') FROM session WHERE kind = 'run' ORDER BY id DESC LIMIT 1"
+    return (db.execute(newest).fetchone() or (None,))[0] in (None, True)
 
 
 def controls(db: sqlite3.Connection, condition: str = "true", *parameters: object) -> list[Control]:
@@ -204,12 +204,11 @@ def changed(db: sqlite3.Connection, desired: str, first: int, last: int) -> dict
 
 def unknown_before(db: sqlite3.Connection) -> int:
     """Returns how many rows a call may have changed of which nobody knows what they were before."""
-    statement = f"""SELECT COUNT(*) FROM certificate
-            WHERE changed AND (before IS NULL OR before NOT IN {_BEFORE})
-        UNION ALL SELECT COUNT(DISTINCT row) FROM claim LEFT JOIN certificate USING (row)
-            WHERE row IN {_IN_DOUBT} AND NOT COALESCE(changed, 0) AND never IS NULL
-            AND (before IS NULL OR before NOT IN {_BEFORE})"""  # noqa: S608 - ours
-    return sum(number for (number,) in db.execute(statement))
+    claimed = f"""SELECT COUNT(DISTINCT row) FROM claim LEFT JOIN certificate USING (row)
+        WHERE row IN {_IN_DOUBT} AND NOT COALESCE(changed, 0) AND never IS NULL
+        AND (before IS NULL OR before NOT IN {_BEFORE})"""  # noqa: S608 - ours
+    called = count(db, f"changed AND (before IS NULL OR before NOT IN {_BEFORE})")
+    return called + int(db.execute(claimed).fetchone()[0])
 
 
 def in_doubt(db: sqlite3.Connection) -> int:
