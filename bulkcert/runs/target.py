@@ -19,8 +19,8 @@ from bulkcert.engine.pacer import lane_cap
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.language import later
 from bulkcert.runs.converters import Problems
-from bulkcert.runs.options import ACCOUNT_LIMIT, ADDRESS_LIMIT, Options, PlanOptions, ServiceOptions
-from bulkcert.service.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_host
+from bulkcert.runs.options import Options, PlanOptions, ServiceOptions
+from bulkcert.service.operations import ACCOUNT_LIMIT, ADDRESS_LIMIT, PUBLIC_ONLY_REGIONS, REGIONS, region_host
 from bulkcert.words import nearest
 
 if TYPE_CHECKING:
