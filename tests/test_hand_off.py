@@ -21,12 +21,8 @@ def devices(service, tmp_path):
     return pairs
 
 
-def _again(service):
-    return "run", "inactivate-device", "d.csv", *service.where, "-q", "-o", "r.csv"
-
-
 def run(service, *more, status=0):
-    return here(*_again(service), *more).ended(status)
+    return here("run", "inactivate-device", "d.csv", *service.where, "-q", "-o", "r.csv", *more).ended(status)
 
 
 @pytest.mark.parametrize(("option", "value"), [("--min-rows", "5"), ("--max-rows", "3")])
@@ -44,16 +40,8 @@ def test_a_plan_knows_how_long_the_list_may_be(service, devices, tmp_path, optio
     assert refused in " ".join(json.loads(told)["advice"])
 
 
-def undo(*more, status=0):
-    return here("undo", "r.csv", "--yes", *UNHURRIED, *more).ended(status)
-
-
 def verify(*more, status=0):
     return here("verify", "r.csv", *UNHURRIED, *more).ended(status)
-
-
-def resume(*more, status=0):
-    return here("resume", "r.csv", "--yes", *UNHURRIED, *more).ended(status)
 
 
 def offered(stderr, beginning):
@@ -115,16 +103,15 @@ def test_what_is_not_ok_is_never_silent(service, devices, tmp_path):
     told = "warning: 2 rows are not in the desired state: 2 invalid; see r.csv.failed.csv\n"
     assert run(service, "--skip-invalid", status=1).stderr == told
     assert run(service, "--skip-invalid", "--json", status=1).stderr == told
-    verify = here("verify", "r.csv", "-q", "--endpoint", service.url, *UNHURRIED).ended(1)
-    assert verify.stderr == "warning: 2 rows not read; see r.csv.failed.csv\n"
+    assert verify("-q", status=1).stderr == "warning: 2 rows not read; see r.csv.failed.csv\n"
 
 
 def test_what_is_ok_is_silent(service, devices):
     """A quiet run that exits with 0 leaves nothing on stderr; one that was read back otherwise says when."""
     assert not run(service).stderr
-    assert not here("verify", "r.csv", "-q", "--endpoint", service.url, *UNHURRIED).ended(0).stderr
+    assert not verify("-q").stderr
     service.seed(devices[:1])
-    here("verify", "r.csv", "-q", "--endpoint", service.url, *UNHURRIED).ended(1)
+    verify("-q", status=1)
     assert run(service, status=1).stderr == (
         "warning: 1 row is not in the desired state: read back so; see r.csv.failed.csv\n"
         "to call again (1 drifted): bulkcert resume r.csv --retry drifted\n"

@@ -119,13 +119,11 @@ def _kept_live(files: RunFiles, headings: Headings, output: Path) -> ExitStatus:
 def _await_end(files: RunFiles) -> None:
     """Waits for a session that the same Ctrl-C may be about to stop, so that the page that stays has its end."""
     until = time.monotonic() + STOPS_WITHIN_S
-    while (now := status_of(files, brief=True)).is_held and (time.monotonic() < until or _is_stopping(now)):
+    while (now := status_of(files, brief=True)).is_held:
+        stats = figures_of(now.session) if now.state is State.RUNNING else None
+        if time.monotonic() >= until and (stats is None or stats.phase != "stopping"):
+            return
         time.sleep(POLL_EVERY_S)
-
-
-def _is_stopping(now: RunStatus) -> bool:
-    stats = figures_of(now.session)
-    return stats is not None and stats.phase == "stopping" and now.state is State.RUNNING
 
 
 def _zone(name: str) -> tzinfo:

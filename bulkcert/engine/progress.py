@@ -177,12 +177,12 @@ class StatsMaker:
     def take(self) -> Stats:
         """Returns what the session does now."""
         progress, service, now = self.progress, self._service, time.monotonic()
-        outcomes, done_now = self._outcomes(), self._done_now()
+        outcomes, done = self._done(done_now := self._done_now())
         return Stats(
             **{name: copy(getattr(progress, name)) for name in Counts.__struct_fields__},
             phase=self._phase(),
             rows=self._rows,
-            done=self._done(outcomes, done_now),
+            done=done,
             outcomes=_named(outcomes),
             to_call=self._to_call,
             done_now=done_now,
@@ -207,22 +207,17 @@ class StatsMaker:
             to_page=progress.pages + pages_left if progress.paging and (pages_left := self._pages_left()) else 0,
         )
 
-    def _outcomes(self) -> Counter[Outcome]:
-        """Returns the rows that are done by outcome, over all sessions; a verification has none."""
+    def _done(self, done_now: int) -> tuple[Counter[Outcome], int]:
+        """Returns the rows done in all sessions, by outcome and how many; a verification has no outcomes."""
         if self._kind == "verifying":
-            return Counter()
+            return Counter(), done_now
         now = self.progress.outcomes
         if self._kind == "undoing":
             # What could not be changed back keeps the outcome that it has.
             now = Counter({Outcome.UNDONE: now[Outcome.UNDONE]})
-        return self._settled + now - self.progress.replaced
-
-    def _done(self, outcomes: Counter[Outcome], done_now: int) -> int:
-        if self._kind == "verifying":
-            return done_now
-        if self._kind == "undoing":
-            return self._settled[Outcome.UNDONE] + done_now
-        return min(outcomes.total(), self._rows)
+            return self._settled + now - self.progress.replaced, self._settled[Outcome.UNDONE] + done_now
+        outcomes = self._settled + now - self.progress.replaced
+        return outcomes, min(outcomes.total(), self._rows)
 
     def _done_now(self) -> int:
         unchanged = self.progress.outcomes[Outcome.UNCHANGED] if self._limited else 0

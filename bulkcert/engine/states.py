@@ -151,15 +151,12 @@ class StateReader:
         answer = settled.answer
         if answer.status is not None:
             self._sightings.see_row(row.number, answer.status, answer.sent_at)
+            self._lanes.progress.reads += 1
         elif settled.concerns_one:
             self._scanned.refused += 1
             self._scanned.refusal = f"{answer.code} (request {answer.request_id or 'unknown'}): {answer.message}"
-            return None
-        elif self._lanes.stopping.is_set():
-            return None
-        else:
+        elif not self._lanes.stopping.is_set():
             return unreadable(answer, operation)
-        self._lanes.progress.reads += 1
         return None
 
 

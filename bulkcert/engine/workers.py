@@ -100,9 +100,6 @@ class _Rows:
         self._room.set()
 
 
-_NOTHING = Page([])
-
-
 async def read_listings(lanes: Lanes, more: Callable[[], Listing | None]) -> BulkcertError | None:
     """Reads listings to their ends, or until a stop.
 
@@ -167,7 +164,7 @@ class _Reading:
         answer = settled.answer
         if answer.verdict is Verdict.NOT_FOUND:
             listing.refused = True
-            listing.take(number, _NOTHING, answer.sent_at)
+            listing.take(number, Page([]), answer.sent_at)
         elif answer.page is not None:
             self._lanes.progress.pages += 1
             listing.take(number, answer.page, answer.sent_at)
