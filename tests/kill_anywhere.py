@@ -127,7 +127,8 @@ def torment(action, kills, rows, seed, *, faults, traced=False, loading=0.0, fig
         Violation: A promise was broken.
     """
     chance, figures = random.Random(seed), Figures() if figures is None else figures
-    settings = {"latency_ms": (0, 60), "fault_seed": seed % 2**31, "faults": FAULTS if faults else {}}
+    shares = tuple(f"{name}={share}" for name, share in FAULTS.items()) if faults else ()
+    settings = {"latency_ms": (0, 60), "fault_seed": seed % 2**31, "fault": shares}
     rows = rows if ACTIONS[action].by_device else max(10, rows // FEWER_CAS)
     with tempfile.TemporaryDirectory() as place, emulator(**settings) as running:
         arrivals, killed = Arrivals(running), 0

@@ -136,7 +136,7 @@ import bulkcert
 
 def run(**options):
     where = dict(endpoint="{service.url}", instance="{INSTANCE}", results=Path("{job().results}"))
-    job = bulkcert.Job("inactivate-device", "{tmp_path / "devices.csv"}", rate=4, **where, **options)
+    job = bulkcert.Job("inactivate-device", "{tmp_path / "devices.csv"}", rate=10, **where, **options)
     return asyncio.run(bulkcert.run(job))
 
 thread = threading.Thread(target=run, kwargs=dict(limit_rows=1))

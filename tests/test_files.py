@@ -4,6 +4,7 @@ import errno
 import os
 import secrets
 import stat
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from program import INSTANCE, here, write_devices
 
 from bulkcert.output.files import cannot_write, read_regular, whole, write_whole
+from bulkcert.store.paths import RunFiles
 
 
 def plant(kind, path, victim):
@@ -140,3 +142,27 @@ def test_no_place_for_temporary_files(service, monkeypatch, command):
     where = ("--endpoint", service.url, "--instance", INSTANCE)
     said = here(command, "inactivate-device", "d.csv", *where).ended(73).stderr
     assert "cannot write temporary files: no directory for them can be written\n  → Make room, or let TMPDIR" in said
+
+
+# What runs leave behind is not for the repository.
+
+ROOT = Path(__file__).parent.parent
+RUNS = [RunFiles(Path("jobs", name)) for name in ("x.results.csv", "x.rehearsal.parquet", "r.csv")]
+LEFT = [
+    *(str(run.results) for run in RUNS[:2]),
+    *(
+        str(path)
+        for run in RUNS
+        for path in (run.store, run.pinned("1"), run.summary, run.lock, run.report, run.failed)
+    ),
+]
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no working tree of git")
+def test_ignored():
+    """Results, the folders of runs and reports are ignored; jobs and their sample are not."""
+    asked = ("git", "check-ignore", "--no-index", *LEFT, "jobs/sample-devices.csv", "jobs/mass-revocation.toml")
+
+    ignored = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+
+    assert ignored == LEFT

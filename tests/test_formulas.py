@@ -38,7 +38,7 @@ def test_what_people_open(tmp_path, run, suffix):
         assert [each[name] for name in OUTSIDE] == ["'" * (text in RUN) + text] * 3
     assert [each["Note"] for each in found[-len(OWN) :]] == OWN
     count, first = len(RUN) + 1, len(RUN) + len(HARMLESS) + 1
-    assert f"would be run by a spreadsheet in {count} rows (the first: {first})" in " ".join(said.stderr.split())
+    assert f"would be run by a spreadsheet in {count} rows (the first: {first})" in said.said
 
 
 @pytest.mark.parametrize("suffix", ["csv", "ndjson", "parquet"])
@@ -80,7 +80,7 @@ def test_a_run(tmp_path, service, inside, options):
     said = here(*run, "--attempts", 1).ended(1)
     expected = code if options else f"'{code}"
 
-    assert ("would be run by a spreadsheet in 2 rows" in " ".join(said.stderr.split())) == (not options)
+    assert ("would be run by a spreadsheet in 2 rows" in said.said) == (not options)
     for again in ((), ("verify", "r.csv", *UNHURRIED), ("export", "r.csv"), ("resume", "r.csv", "--yes")):
         if again:
             here(*again)
@@ -105,4 +105,4 @@ def test_an_inventory(tmp_path, options):
     (found,) = read_results(tmp_path / "all.csv")
 
     assert (found["DeviceSn"], found["DeviceName"]) == ("=1", "=2" if options else "'=2")
-    assert ("would be run by a spreadsheet in 1 row (row 1)" in " ".join(said.stderr.split())) == (not options)
+    assert ("would be run by a spreadsheet in 1 row (row 1)" in said.said) == (not options)

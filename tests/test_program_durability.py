@@ -67,7 +67,7 @@ def small_disk(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("size", "fails"), [("8k", "list"), ("24k", "log"), ("48k", "session"), ("160k", "group"), ("1500k", "results")]
+    ("size", "fails"), [("8k", "list"), ("24k", "log"), ("72k", "session"), ("160k", "group"), ("1500k", "results")]
 )
 def test_full_disk(service, tmp_path, small_disk, size, fails):
     """A full disk stops the run with one message (73); with room again it goes on, and repeats nothing on record."""

@@ -22,7 +22,7 @@ def table(serials, kind=None):
 
 class TestSerials:
     @pytest.mark.parametrize(
-        "serial", ["0", "00f26900ba87", "12e5", "1E5", "é" * 64, "x" * 128, "a b", "-", "1.5", "+1"]
+        "serial", ["0", "007", "12e5", "1E5", "é" * 64, "x" * 128, "a b", "-", "1.5", "+1", "nullable", "NA"]
     )
     def test_valid(self, opened, serial):
         """Serials are opaque: anything visible of at most 128 bytes is one."""

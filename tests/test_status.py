@@ -298,10 +298,10 @@ def test_stalled(tmp_path):
     assert "no sign of life for 3" in line_of(status)
 
 
-@pytest.mark.parametrize("sessions", [None, [ENDED]])
+@pytest.mark.parametrize("sessions", [None, [ENDED], [session(ended=None, started_at=1)]])
 def test_starting(tmp_path, sessions):
     """A process that holds the run and has begun no session is starting, whatever earlier ones have left."""
-    files = made_run(tmp_path, ["succeeded"], [ENDED])
+    files = made_run(tmp_path, ["succeeded"], sessions)
     if sessions is None:
         files.store.unlink()
     with holding(files):

@@ -23,8 +23,8 @@ from bulkcert.errors import ExitStatus, end_on_signals, stop_signals
 from bulkcert.log import is_kept
 from bulkcert.runs import target
 from bulkcert.runs.opened import OpenRun
-from bulkcert.runs.options import ADDRESS_LIMIT
 from bulkcert.service.credentials import CredentialProvider
+from bulkcert.service.operations import ADDRESS_LIMIT
 from bulkcert.telemetry.events import watch_events
 from bulkcert.views import console as terminal
 from bulkcert.words import counted

@@ -11,6 +11,7 @@ from bulkcert.emulator.faults import DEFAULT_FAULTS, InjectedFault
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import ActionName
 from bulkcert.service.codes import StatusTable
+from bulkcert.service.operations import ACCOUNT_LIMIT, ADDRESS_LIMIT
 from bulkcert.service.signing import Credentials
 
 CREDENTIALS = Credentials("testAccessKeyId", "testAccessKeySecret", source="the emulator")
@@ -48,9 +49,9 @@ class Settings:
     latency_ms: Annotated[tuple[float, float], Parameter(group=_SERVING, metavar="LOW HIGH")] = (0.0, 0.0)
     """Answers take between so many milliseconds, drawn evenly."""
 
-    account_cap: Annotated[int, Parameter(group=_LIMITS, name="--rate", metavar="N")] = 500
+    account_cap: Annotated[int, Parameter(group=_LIMITS, name="--rate", metavar="N")] = ACCOUNT_LIMIT
     """Calls per second of an account and operation above which it throttles."""
-    address_cap: Annotated[int, Parameter(group=_LIMITS, name="--per-address-rate", metavar="N")] = 300
+    address_cap: Annotated[int, Parameter(group=_LIMITS, name="--per-address-rate", metavar="N")] = ADDRESS_LIMIT
     """Calls per second of a source address above which it blocks the address."""
     block_seconds: Annotated[float, Parameter(group=_LIMITS, metavar="SECONDS")] = 10.0
     """How long a blocked address gets no answer."""

@@ -3,13 +3,12 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from types import MappingProxyType
 from typing import Any
 
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input.check import FAULTS, INVALID_SHOWN, PROTECTED_CA, Check, InvalidRow, problems
+from bulkcert.input.check import FAULTS, INVALID_SHOWN, PROTECTED_CA, PROTECTED_DEVICE, Check, InvalidRow, problems
 from bulkcert.input.instances import RowInstances
 from bulkcert.input.protect import Protection
 from bulkcert.input.records import Part
@@ -24,6 +23,7 @@ SHARE_ROWS = 500_000
 
 _NO_FAULTS = pl.DataFrame(schema={"row": pl.UInt32, "fault": pl.UInt8})
 _NO_KEYS = pl.DataFrame(schema={"row": pl.UInt32, "one": pl.UInt64, "two": pl.UInt64})
+_IS_PROTECTED = pl.col("fault").is_in([PROTECTED_DEVICE, PROTECTED_CA])
 _EXPORT_AS_TEXT = "Export the list again with this column as text, best straight from the registry"
 
 
@@ -47,7 +47,7 @@ class Findings:
         self._protected_by = printable(protection.path.name) if protection else ""
         self._digest = hashlib.sha256()
         self._rows = 0
-        self._invalid, self._protected, self._hashes = [_NO_FAULTS], [_NO_FAULTS], [_NO_KEYS]
+        self._left_out, self._hashes = [_NO_FAULTS], [_NO_KEYS]
         self._first_invalid: list[InvalidRow] = []
         self._first_protected: list[InvalidRow] = []
         self._rows_by_ca = Counter[str]()
@@ -76,21 +76,18 @@ class Findings:
         rows = pl.int_range(self._rows + 1, self._rows + keys.height + 1, dtype=pl.UInt32, eager=True).alias("row")
         valid = fault == SerialProblem.NONE
         joined = _digested(keys, self._digest)
-        if not valid.all():
-            self._leave_out(pl.DataFrame([rows, fault]).filter(~valid), named, part, self._invalid, self._first_invalid)
-        free = valid
         if self._protection:
             by_device, by_ca = self._protection.hits(keys)
-            free = valid & ~by_device & ~by_ca
             code = PROTECTED_CA - by_device.cast(pl.UInt8)  # one less where it is the device
-            hit = pl.DataFrame([rows, code.alias("fault")]).filter(valid & ~free)
-            self._leave_out(hit, keys, part, self._protected, self._first_protected)
+            fault = code.zip_with(valid & (by_device | by_ca), fault)
         cas = keys[self._columns[-1]]
         if (by_row := self._instances.by_row) is not None:
             joined = _digested(named.select(joined, *self._instances.named), self._instance_digest)
             cas = named.select(pl.concat_str([self._columns[-1], by_row], separator=JOINT)).to_series()
         self._instances.take(named.filter(valid), part.file)
+        free = fault == SerialProblem.NONE
         if not free.all():
+            self._leave_out(pl.DataFrame([rows, fault.alias("fault")]).filter(~free), named, part)
             rows, cas, joined = rows.filter(free), cas.filter(free), joined.filter(free)
         # Two hashes with different seeds, 20 bytes a row with its number. Two different keys are taken for one only
         # where both agree: among 10 million keys the odds are about 1 in 7e24 (n * n / 2 ** 129), far below those of
@@ -111,9 +108,9 @@ class Findings:
                 advice = f"{_EXPORT_AS_TEXT}; or give --trust-serials if these are the true serials."
                 raise _changed(suspect, "every serial ends in zeros after its fifteenth digit", advice)
         protection, duplicates = self._protection, _duplicates(pl.concat(self._hashes, rechunk=False))
-        invalid, protected = pl.concat(self._invalid), pl.concat(self._protected)
-        named = pl.concat([invalid, protected]).with_columns(first_row=pl.lit(None, pl.UInt32))
-        settled = pl.concat([duplicates.with_columns(fault=pl.lit(0, pl.UInt8)), named], how="diagonal").sort("row")
+        left_out = pl.concat(self._left_out)
+        protected = left_out.filter(_IS_PROTECTED)
+        settled = pl.concat([duplicates.with_columns(fault=pl.lit(0, pl.UInt8)), left_out], how="diagonal").sort("row")
         instances = self._instances.regions
         several = len(instances) > 1
         cas = dict(sorted(self._rows_by_ca.items(), key=lambda ca: (-ca[1], ca[0])))
@@ -127,19 +124,19 @@ class Findings:
             rows=self._rows,
             sha256=sha256,
             keys_sha256=self._digest.hexdigest(),
-            invalid=invalid.height,
+            invalid=left_out.height - protected.height,
             duplicates=duplicates.height,
             protected=protected.height,
             first_invalid=tuple(self._first_invalid),
             first_protected=tuple(self._first_protected),
             settled=settled,
-            rows_by_ca=MappingProxyType(cas),
+            rows_by_ca=cas,
             protected_by=self._protected_by,
             protection=f"{self._protected_by}: {protection.describe(protected.height)}" if protection else "",
             protected_cas=frozenset(ca for ca in cas if of_ca_key(ca)[0] in protected_cas),
             unplaced=protection.unplaced() if protection else 0,
             mistaken=protection.mistaken(pinned, protected["row"]) if protection else (),
-            instances=MappingProxyType(instances),
+            instances=instances,
             instance_columns=self._instances.columns,
         )
 
@@ -155,15 +152,14 @@ class Findings:
         elif not self._suspects[serials.name]:
             self._suspects[serials.name] = _place(part, serials, nonblank.arg_max() or 0)
 
-    def _leave_out(
-        self, found: pl.DataFrame, keys: pl.DataFrame, part: Part, all_: list[pl.DataFrame], first: list[InvalidRow]
-    ) -> None:
+    def _leave_out(self, found: pl.DataFrame, keys: pl.DataFrame, part: Part) -> None:
         """Notes rows that are not called, and the first of them with what is to be shown."""
-        all_.append(found)
-        for row, code in found.head(INVALID_SHOWN - len(first)).iter_rows():
-            index = row - self._rows - 1
-            column, reason = problems(code, self._columns, self._instances.columns, self._protected_by)[0]
-            first.append(InvalidRow(row, part.line(index), column, printable(keys[column][index] or ""), reason))
+        self._left_out.append(found)
+        for first, kind in ((self._first_invalid, ~_IS_PROTECTED), (self._first_protected, _IS_PROTECTED)):
+            for row, code in found.filter(kind).head(INVALID_SHOWN - len(first)).iter_rows():
+                index = row - self._rows - 1
+                column, reason = problems(code, self._columns, self._instances.columns, self._protected_by)[0]
+                first.append(InvalidRow(row, part.line(index), column, printable(keys[column][index] or ""), reason))
 
     def _count(self, cas: pl.Series) -> None:
         for ca, rows in cas.value_counts(sort=False).iter_rows():

@@ -56,6 +56,7 @@ class RowInstances:
 
     def __init__(self, source: InstanceSource | None) -> None:
         self._source = source
+        self._given = (source.instance, source.region) if source is not None else ("", "")
         self.columns: tuple[str | None, str | None] = (None, None)
         """The columns of the instances and of their regions; None where the list has none, or it does not matter."""
         self.named: list[str] = []
@@ -67,12 +68,7 @@ class RowInstances:
         """The instances that were named, each with its region; an empty text where no column says that."""
 
     def find(self, place: str, columns: Sequence[str], keys: Sequence[str]) -> None:
-        """Finds the columns.
-
-        Args:
-            place: The file, for messages.
-            columns: Its columns.
-            keys: Those of the serials.
+        """Finds them among the columns of a file, of which some are those of the serials.
 
         Raises:
             BulkcertError: INPUT_INVALID: an option names one that is not there or holds something else, or several may
@@ -104,10 +100,9 @@ class RowInstances:
         Raises:
             BulkcertError: INPUT_INVALID: a row says something else than the option.
         """
-        if self._source is not None:
-            for column, given in zip(self.columns, (self._source.instance, self._source.region), strict=True):
-                if column is not None and given:
-                    _confirm_given(frame[column], given, part)
+        for column, given in zip(self.columns, self._given, strict=True):
+            if column is not None and given:
+                _confirm_given(frame[column], given, part)
         found: list[pl.Expr] = []
         if (column := self.by_row) is not None:
             unfit = ~pl.col(column).str.contains(f"^{INSTANCE_ID}$")
@@ -124,9 +119,9 @@ class RowInstances:
             BulkcertError: INPUT_INVALID: an instance is in two regions, or there are too many.
         """
         by_row, region = self.by_row, self._region_by_row
-        if self._source is None or (by_row is None and region is None):
+        if by_row is None and region is None:
             return
-        names = pl.lit(self._source.instance) if by_row is None else pl.col(by_row)
+        names = pl.lit(self._given[0]) if by_row is None else pl.col(by_row)
         regions = pl.lit("") if region is None else pl.col(region)
         pairs = frame.select(names.alias("instance"), regions.alias("region")).unique(maintain_order=True)
         for instance, found in pairs.iter_rows():

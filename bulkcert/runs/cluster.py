@@ -36,8 +36,6 @@ def resolve_cluster(options: ServiceOptions, problems: Problems) -> Opener | Non
         BulkcertError: What it needs is not installed, or the keys are of no use.
     """
     load()
-    if options.lanes < 0:
-        problems.append(f"--lanes must be at least 0, not {options.lanes}")
     where = resolve_where("--cluster", options.cluster, options.keys, problems)
     if where is None:
         return None

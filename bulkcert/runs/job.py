@@ -138,9 +138,7 @@ def resolve(
 
 
 def resolve_limits(options: CallOptions, problems: Problems) -> Limit:
-    """Returns when there are too many errors, as ``--max-errors`` says; ``--limit-rows`` is checked, too."""
-    if options.limit_rows is not None and options.limit_rows < 1:
-        problems.append(f"--limit-rows must be at least 1, not {options.limit_rows}")
+    """Returns when there are too many errors, as ``--max-errors`` says."""
     text = options.max_errors.strip()
     matched = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", text)
     if matched and matched[2] and float(matched[1]) <= 100:  # noqa: PLR2004 - percent
@@ -194,9 +192,6 @@ def check_list_options(options: ListOptions, problems: Problems) -> None:
     if options.skip_protected and options.protect is None:
         problems.append("--skip-protected needs --protect, the list of what is protected")
     least, most = options.min_rows, options.max_rows
-    for option, value in (("--min-rows", least), ("--max-rows", most)):
-        if value is not None and value < 0:
-            problems.append(f"{option} must be at least 0, not {value}")
     if least is not None and most is not None and least > most:
         problems.append(f"--min-rows {least} is more than --max-rows {most}")
 

@@ -13,6 +13,7 @@ from cyclopts import Group, Parameter
 from bulkcert.language import Language
 from bulkcert.log import LogFormat
 from bulkcert.runs.converters import moment, names_of, whole_number
+from bulkcert.service.operations import ACCOUNT_LIMIT, ADDRESS_LIMIT
 from bulkcert.store.outcome import Retried
 
 MAIN = Group("What and where", sort_key=0)
@@ -35,9 +36,6 @@ Inputs = Annotated[tuple[Path, ...], Parameter(name="input", group=MAIN)]
 
 Results = Annotated[Path, Parameter(name=["--results", "-o"], group=MAIN)]
 """The run that a command is about."""
-
-ACCOUNT_LIMIT, ADDRESS_LIMIT = 500, 300
-"""The documented limits in calls per second (reference, section 2)."""
 
 PreflightMode = Literal["auto", "always", "never"]
 
@@ -143,6 +141,9 @@ class ListOptions:
     max_rows: Annotated[int | None, number(SCHEDULE)] = None
     """Refuse a list of more rows (65)."""
 
+
+LEAST = {"lanes": 0, "attempts": 1, "limit_rows": 1, "min_rows": 0, "max_rows": 0}
+"""The smallest values of options."""
 
 OF_ONE_START = frozenset(
     {"state_dir", "retry", "limit_rows", "deadline", "yes", "confirm_devices", "json", "quiet", "verbose"}

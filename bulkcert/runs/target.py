@@ -19,8 +19,8 @@ from bulkcert.engine.pacer import lane_cap
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.language import later
 from bulkcert.runs.converters import Problems
-from bulkcert.runs.options import ACCOUNT_LIMIT, ADDRESS_LIMIT, Options, PlanOptions, ServiceOptions
-from bulkcert.service.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_host
+from bulkcert.runs.options import LEAST, Options, PlanOptions, ServiceOptions
+from bulkcert.service.operations import ACCOUNT_LIMIT, ADDRESS_LIMIT, PUBLIC_ONLY_REGIONS, REGIONS, region_host
 from bulkcert.words import nearest
 
 if TYPE_CHECKING:
@@ -81,8 +81,7 @@ def resolve_target(options: ServiceOptions, problems: Problems, *, named_by_rows
     if not len(addresses) <= options.max_in_flight <= MOST_IN_FLIGHT:
         allowed = f"at least 1 for each source address, and at most {MOST_IN_FLIGHT:,}"
         problems.append(f"--max-in-flight must be {allowed}, not {options.max_in_flight:,}")
-    if options.attempts < 1:
-        problems.append(f"--attempts must be at least 1, not {options.attempts}")
+    problems.extend(too_small(options))
     if not 0 < options.timeout <= LONGEST_TIMEOUT_S:
         message = f"--timeout must be a number of seconds above 0, {LONGEST_TIMEOUT_S:g} at most"
         problems.append(f"{message}, not {options.timeout:g}")
@@ -98,6 +97,13 @@ def resolve_target(options: ServiceOptions, problems: Problems, *, named_by_rows
         remote_lanes=options.lanes,
         opener=opener,
     )
+
+
+def too_small(options: object) -> Iterator[str]:
+    """Yields which numbers of rows, attempts and lanes are too small."""
+    for name, least in LEAST.items():
+        if (value := getattr(options, name, None)) is not None and value < least:
+            yield f"--{name.replace('_', '-')} must be at least {least}, not {value}"
 
 
 def wrong_limits(account: int, address: int, lanes: int) -> Iterator[str]:

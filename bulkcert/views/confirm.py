@@ -9,12 +9,13 @@ from rich.text import Text
 from bulkcert.errors import BulkcertError, ExitStatus, status_by
 from bulkcert.language import later, tr
 from bulkcert.log import is_json
-from bulkcert.runs.options import ADDRESS_LIMIT, ServiceOptions
+from bulkcert.runs.options import ServiceOptions
 from bulkcert.runs.run import Run
 from bulkcert.runs.target import BLOCKED, THROTTLED, above_documented
 from bulkcert.runs.undo import Undo
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import of_ca_key
+from bulkcert.service.operations import ADDRESS_LIMIT
 from bulkcert.store.schema import ChangeRecord
 from bulkcert.telemetry.notify import waiting
 from bulkcert.views.console import say, stderr, warn

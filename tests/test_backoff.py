@@ -1,6 +1,9 @@
-"""Telling a silent service from single calls that fail."""
+"""How calls give way: a silent service is told from single calls that fail, and throttles slow all lanes down."""
 
-from bulkcert.engine.backoff import IN_A_ROW, REFUSAL_S, SILENCE_S, Outage
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bulkcert.engine.backoff import IN_A_ROW, REFUSAL_S, SILENCE_S, Outage, SlowDown, backoff_s
 
 
 def silent(outage, times, now=100.0):
@@ -76,3 +79,65 @@ def test_a_watch_waits_until_its_time_is_over():
     wrong.waits_until = 5000.0
     silent(wrong, IN_A_ROW)
     assert wrong.verdict(1.0) == "the service never answered"
+
+
+@given(
+    steps=st.lists(st.tuples(st.floats(0, 20), st.one_of(st.none(), st.floats(0, 30))), max_size=40),
+)
+def test_slow_down_stays_in_bounds_and_recovers(steps):
+    """The factor never leaves its bounds, only time raises it, and enough time restores the full rate."""
+    slow_down, now = SlowDown(), 0.0
+    for passed, retry_after in steps:
+        before = slow_down.factor(now)
+        now += passed
+        assert slow_down.factor(now) >= before
+        if retry_after is not None:
+            risen = slow_down.factor(now)
+            slow_down.throttled(now, retry_after)
+            assert slow_down.factor(now) <= risen
+            slow_down.answered()
+            assert slow_down.paused_until >= now + retry_after
+        assert SlowDown.FLOOR <= slow_down.factor(now) <= 1
+    assert slow_down.factor(max(now, slow_down.paused_until) + 1 / SlowDown.RECOVERY_PER_S) == 1
+
+
+def test_throttles_in_the_same_second_count_once():
+    """The answers to calls that were already on their way do not lower the rate again and again."""
+    slow_down = SlowDown()
+    for number in range(50):
+        slow_down.throttled(10 + number / 100, 0)
+
+    assert slow_down.factor(10.5) >= 1 - SlowDown.LEAST_CUT
+
+
+def test_a_stray_throttle_costs_little_and_a_storm_halves_the_rate():
+    """The cut follows the share of answers that are throttles."""
+    stray, storm = SlowDown(), SlowDown()
+    for _ in range(200):
+        stray.answered()
+        storm.throttled(9.0, 0)
+    stray.throttled(11.0, 0)
+    before = storm.factor(11.0)
+    storm.throttled(11.0, 0)
+
+    assert stray.factor(11.0) == 1 - SlowDown.LEAST_CUT
+    assert storm.factor(11.0) == before * (1 - SlowDown.MOST_CUT)
+
+
+def test_an_outage_holds_all_lanes():
+    """While the service is silent next to nothing is sent, and afterwards the rate rises slowly."""
+    slow_down = SlowDown()
+    slow_down.silent(5.0, 2.0)
+
+    assert slow_down.paused_until == 7.0
+    assert slow_down.factor(7.0) == SlowDown.FLOOR
+    assert slow_down.factor(7.0 + 10) == SlowDown.FLOOR + 10 * SlowDown.RECOVERY_PER_S
+
+
+@given(attempt=st.integers(1, 2000), chance=st.floats(0, 1, exclude_max=True))
+def test_backoff_is_bounded(attempt, chance):
+    """The wait grows with the attempts, has full jitter, and never passes its bound."""
+    wait = backoff_s(attempt, chance)
+
+    assert 0 <= wait <= 15
+    assert wait <= 0.5 * 2.0 ** min(attempt - 1, 10)
