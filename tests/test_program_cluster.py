@@ -41,6 +41,9 @@ def test_keys(tmp_path):
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     assert "PRIVATE" not in files[0].read_text()
     assert "is not empty" in here("cluster", "keys", "k", cwd=tmp_path).ended(73).stderr
+    files[2].write_text("junk")
+    said = here("lane", "tls://127.0.0.1:9", "--keys", "k", cwd=tmp_path).ended(66).stderr
+    assert "cannot use k/lane-1.pem with ca.pem: not a certificate and its key" in " ".join(said.split())
     assert "--lanes must be from 1" in here("cluster", "keys", "x", "--lanes", "0", cwd=tmp_path).ended(2).stderr
 
 
@@ -70,8 +73,7 @@ def test_no_place_for_temporary_files(monkeypatch):
     monkeypatch.setattr(lane, "reach", reached)
     monkeypatch.setattr(tempfile, "TemporaryDirectory", refused)
     said = here("lane", "tcp://127.0.0.1:9").ended(73).stderr
-    assert "cannot write temporary files: No usable temporary directory" in said
-    assert "→ Let TMPDIR name" in said
+    assert "cannot write temporary files: no directory for them can be written\n  → Make room, or let TMPDIR" in said
 
 
 @pytest.mark.parametrize(

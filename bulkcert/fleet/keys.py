@@ -47,11 +47,10 @@ class Keys:
             made = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(self.ca))
             made.check_hostname = False  # the authority is this cluster's alone, and has one server
             made.load_cert_chain(str(self.chain))
-        except (OSError, ssl.SSLError) as error:
-            reason = getattr(error, "strerror", None) or "not a certificate and its key"
-            raise BulkcertError(
-                ExitStatus.INPUT_UNREADABLE, f"cannot use {self.chain} with {self.ca.name}: {reason}", MAKE
-            ) from error
+        except OSError as error:
+            reason = "not a certificate and its key" if isinstance(error, ssl.SSLError) else error.strerror
+            message = f"cannot use {self.chain} with {self.ca.name}: {reason}"
+            raise BulkcertError(ExitStatus.INPUT_UNREADABLE, message, MAKE) from error
         return made
 
 
@@ -128,32 +127,26 @@ def make_keys(directory: Path, lanes: int, days: int) -> None:
 
 
 def _made(lanes: int, days: int) -> dict[str, bytes]:
-    now = datetime.now(UTC)
+    now, authority = datetime.now(UTC), ec.generate_private_key(ec.SECP256R1())
 
     def named(name: str) -> x509.Name:
         return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
-    def build(name: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(named(name))
-            .issuer_name(named("bulkcert cluster"))
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            # Clocks of lanes may be off.
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=days))
+    def signed(name: str, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType) -> bytes:
+        builder = x509.CertificateBuilder(
+            named("bulkcert cluster"),
+            named(name),
+            key.public_key(),
+            x509.random_serial_number(),
+            now - timedelta(days=1),  # clocks of lanes may be off
+            now + timedelta(days=days),
         )
+        return builder.add_extension(extension, critical=True).sign(authority, SHA256()).public_bytes(Encoding.PEM)
 
-    authority = ec.generate_private_key(ec.SECP256R1())
-    basic = x509.BasicConstraints(ca=True, path_length=0)
-    root = build("bulkcert cluster", authority).add_extension(basic, critical=True).sign(authority, SHA256())
-    files = {CA: root.public_bytes(Encoding.PEM)}
-    client, server = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
-    for name in ("coordinator", *(f"lane-{number}" for number in range(1, lanes + 1))):
-        usage = x509.ExtendedKeyUsage([server] if name == "coordinator" else [client])
+    files = {CA: signed("bulkcert cluster", authority, x509.BasicConstraints(ca=True, path_length=0))}
+    for chain in (COORDINATOR, *(f"lane-{number}.pem" for number in range(1, lanes + 1))):
         key = ec.generate_private_key(ec.SECP256R1())
-        signed = build(name, key).add_extension(usage, critical=True).sign(authority, SHA256())
+        usage = ExtendedKeyUsageOID.SERVER_AUTH if chain == COORDINATOR else ExtendedKeyUsageOID.CLIENT_AUTH
         private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        files[f"{name}.pem"] = signed.public_bytes(Encoding.PEM) + private
+        files[chain] = signed(Path(chain).stem, key, x509.ExtendedKeyUsage([usage])) + private
     return files

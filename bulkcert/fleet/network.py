@@ -14,7 +14,6 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -23,7 +22,6 @@ import anyio
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.fleet.keys import Keys
 from bulkcert.fleet.messages import Grant, LaneReport, decode_grant, decode_report, encode
-from bulkcert.output.files import cannot_write
 
 _SETTINGS = {
     "distributed.scheduler.http.routes": [],
@@ -233,8 +231,9 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
     try:
         return tempfile.TemporaryDirectory(prefix="bulkcert-lane-")
     except OSError as error:
-        advice = "Let TMPDIR name a directory that has room and can be written."
-        raise cannot_write(Path("temporary files"), error, advice) from error
+        message = "cannot write temporary files: no directory for them can be written"
+        advice = "Make room, or let TMPDIR name a directory that has room and can be written."
+        raise BulkcertError(ExitStatus.CANNOT_WRITE, message, advice) from error
 
 
 async def reach(where: Where, keys: Keys | None) -> str:
