@@ -1,7 +1,5 @@
 """What is said of options that are typed wrong: in plain words, with the name typed and whose help to see."""
 
-from unittest.mock import patch
-
 import pytest
 from fuzz_options import fuzz
 from program import here
@@ -31,8 +29,10 @@ WORDS = {
 
 def refused(*tokens):
     """Returns what is wrong with a command line, and what to do."""
-    with patch.object(cli.app, "config", cli.app.config), pytest.raises(BulkcertError) as wrong:
+    config = cli.app.config
+    with pytest.raises(BulkcertError) as wrong:
         cli._done([*tokens])
+    cli.app.config = config
     return wrong.value.message, wrong.value.advice
 
 
