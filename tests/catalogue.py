@@ -12,6 +12,7 @@ from jinja2.ext import babel_extract
 
 import bulkcert
 from bulkcert.language import CATALOGUE
+from bulkcert.store.outcome import Outcome
 
 ROOT = Path(bulkcert.__file__).parent
 PO = CATALOGUE / "zh" / "LC_MESSAGES" / "bulkcert.po"
@@ -21,8 +22,8 @@ TAKES = {"tr": slice(0, 1), "trn": slice(0, 2), "later": slice(0, 1), "counted":
 
 
 def texts():
-    """Returns every text of the code that is looked up in a catalogue, in order."""
-    found = set()
+    """Returns every text of the code that is looked up in a catalogue, names of outcomes among them, in order."""
+    found = {outcome.replace("_", " ") for outcome in Outcome}
     for path in sorted(ROOT.rglob("*.py")):
         module = path.read_text(encoding="utf-8")
         # A module that translates nothing may count what it likes.

@@ -29,8 +29,10 @@ WORDS = {
 
 def refused(*tokens):
     """Returns what is wrong with a command line, and what to do."""
+    config = cli.app.config
     with pytest.raises(BulkcertError) as wrong:
         cli._done([*tokens])
+    cli.app.config = config
     return wrong.value.message, wrong.value.advice
 
 
