@@ -63,6 +63,11 @@ class Service:
     async def aclose(self):
         pass
 
+    async def asked_for(self, count):
+        """Returns once it was asked for so many calls, however slow the machine."""
+        while len(self.asked) < count:  # noqa: ASYNC110 - it is counted, not said
+            await anyio.sleep(0.01)
+
 
 def target(rate=500, per_address=300, **more):
     asked = {"addresses": (None,), "workers": 64, "attempts": 3, "timeout_s": 5.0, "instance": "post-cn-1"} | more
@@ -232,8 +237,7 @@ async def test_rows_of_a_lane_that_falls_silent_go_to_others(fleet):
     async with fleet(one, two, of=target(200, 150)) as made:
         async with anyio.create_task_group() as calls:
             calls.start_soon(made.call_all, 900)
-            while len(one.asked) < 50:  # noqa: ASYNC110 - it is counted, not said
-                await anyio.sleep(0.01)
+            await one.asked_for(50)
             made.cut.add("one")
             cut_at = clock()
             # After its lease; later where this process itself gets no turn, which is no silence of others.
@@ -307,7 +311,7 @@ async def test_what_an_operator_asks_reaches_the_lanes(fleet):
         asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
         async with anyio.create_task_group() as calls:
             calls.start_soon(made.call_all, 250)
-            await anyio.sleep(1.0)
+            await service.asked_for(50)
             made.lanes.pause("an operator")
             await anyio.sleep(0.5)
             sent = len(service.asked)
@@ -327,7 +331,7 @@ async def test_a_stop_drains_the_lanes(fleet):
     async with fleet(service, service) as made:
         async with anyio.create_task_group() as calls:
             calls.start_soon(made.call_all, 400)
-            await anyio.sleep(1.0)
+            await service.asked_for(50)
             made.lanes.stop(Stop(ExitStatus.INTERRUPTED, "SIGINT received"))
         came_back = [result for result in made.results.values() if result is not None]
         assert len(made.results) == 400
