@@ -14,8 +14,8 @@ from bulkcert.output.steps import _before_resuming
 from bulkcert.runs.undo import no_inverse
 from bulkcert.runs.verify import confirm_watchable
 from bulkcert.service.actions import ACTIONS
-from bulkcert.service.codes import WRONG_INSTANCE
-from bulkcert.store.outcome import DESIRED, NEVER_CALLED, NEVER_READ, Outcome, Retried
+from bulkcert.service.codes import WRONG_INSTANCE, Verdict
+from bulkcert.store.outcome import DESIRED, NEVER_CALLED, NEVER_READ, OUTCOME_OF, Outcome, Retried
 from bulkcert.store.paths import RunFiles
 from bulkcert.views.run_shown import caution
 
@@ -55,12 +55,13 @@ def test_what_may_not_be_repeated_is_not_watched():
 
 @pytest.mark.parametrize("action", ACTIONS.values(), ids=ACTIONS)
 def test_the_table_agrees_with_itself(action):
-    """An inverse goes back, and only an action on CAs takes anything with it."""
+    """An inverse goes back, only an action on CAs takes anything with it, and the sample job names them all."""
     if action.inverse is not None:
         inverse = ACTIONS[action.inverse]
         assert (inverse.inverse, inverse.desired) == (action.name, action.before)
     assert not (action.cascades and action.by_device)
     assert (action.cascades == "deletes") == action.deletes
+    assert action.name in (JOBS / "mass-revocation.toml").read_text()
 
 
 @pytest.mark.parametrize("code", [WRONG_INSTANCE, "ApiNotSupport", ""])
@@ -76,6 +77,7 @@ def test_every_outcome_has_its_words():
     named = re.findall(r"`(\w+)`", (DOCS / "resume.md").read_text())
 
     assert {*_BY_OUTCOME} == {*Outcome}
+    assert {*OUTCOME_OF} == {*Verdict} - {Verdict.STOP, Verdict.REFRESH}
     assert {*alert} == {*Outcome} - elsewhere
     assert {*NEVER_READ} <= {*UNREAD}
     assert {*get_args(Retried)} - {"drifted"} == {*Outcome} - {*DESIRED, *NEVER_CALLED, Outcome.NOT_ATTEMPTED}
