@@ -232,7 +232,7 @@ def _opener(options: ServiceOptions, problems: Problems) -> Opener | None:
         from bulkcert.runs.cluster import resolve_cluster  # noqa: PLC0415 - for several machines alone
 
         return resolve_cluster(options, problems)
-    for name, given in (("keys", options.keys), ("lanes", options.lanes)):
+    for name, given in (("keys", options.keys), ("lanes", options.lanes > 0)):
         if given:
             problems.append(f"--{name} needs --cluster, where lanes join")
     return None
