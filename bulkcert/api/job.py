@@ -20,7 +20,7 @@ from bulkcert.runs.options import (
     grouped,
 )
 from bulkcert.service.actions import ACTIONS, ActionName
-from bulkcert.store.paths import RunFiles, default_results, results_of
+from bulkcert.store.paths import RunFiles, default_results
 
 Name = str | Path
 
@@ -69,7 +69,7 @@ Of = Job | Name
 
 def files_of(of: Of) -> RunFiles:
     """Returns the files of a run."""
-    return of.files if isinstance(of, Job) else RunFiles(results_of(Path(of)))
+    return of.files if isinstance(of, Job) else RunFiles.named_by(Path(of))
 
 
 def confirm_list(job: Job) -> None:

@@ -8,8 +8,8 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.converters import LARGEST_NUMBER
 from bulkcert.runs.target import above_documented, wrong_limits
 from bulkcert.store.control import ask
-from bulkcert.store.paths import RunFiles, results_of
-from bulkcert.store.schema import Control, Limits, Request, Session
+from bulkcert.store.paths import RunFiles
+from bulkcert.store.records import Control, Limits, Request, Session
 from bulkcert.store.status import RunStatus, State, status_of
 from bulkcert.views import console as terminal
 from bulkcert.views.status import figures_of, is_running, steps_of
@@ -49,7 +49,7 @@ def control(
         BulkcertError: USAGE: it is not one request, or a limit is wrong; INPUT_UNREADABLE, STOPPED_EARLY: no session
             is running, or it did not do it in time.
     """
-    files = RunFiles(results_of(results), state_dir)
+    files = RunFiles.named_by(results, state_dir)
     if len(requests) != 1:
         names = ", ".join(f"--{name}" for name in requests)
         wrong = f"{names} exclude each other" if requests else "what is asked is missing"

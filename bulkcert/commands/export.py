@@ -15,7 +15,7 @@ from bulkcert.input.files import temporary
 from bulkcert.output.files import is_stdout
 from bulkcert.runs import exporting
 from bulkcert.store.outcome import Outcome
-from bulkcert.store.paths import RunFiles, results_of
+from bulkcert.store.paths import RunFiles
 from bulkcert.views.ending import warn_of_formulas
 from bulkcert.views.layout import outcome_lines, show
 from bulkcert.words import counted
@@ -32,7 +32,7 @@ def export(
     checks: tuple[bool, Path | None],
 ) -> ExitStatus:
     """Writes results again, all rows or some, also while a session is running, or checks them; makes no calls."""
-    files, (is_check, report) = RunFiles(results_of(results), state_dir), checks
+    files, (is_check, report) = RunFiles.named_by(results, state_dir), checks
     if is_check or report is not None:
         _confirm_alone(is_check=is_check, is_export=bool(output or overwrite or any(only)))
         show(_proved(files, exporting.check(files, report)))

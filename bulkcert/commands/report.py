@@ -16,7 +16,7 @@ from bulkcert.report.counting import count
 from bulkcert.report.figures import Figures, Headings
 from bulkcert.report.rendering import render
 from bulkcert.runs.command_options import ReportOptions
-from bulkcert.store.paths import RunFiles, results_of
+from bulkcert.store.paths import RunFiles
 from bulkcert.store.status import RunStatus, State, status_of
 from bulkcert.views import console as terminal
 from bulkcert.views.layout import show
@@ -38,7 +38,7 @@ SHARE = 4
 
 def report(results: Path, output: Path | None, asked: Format | None, options: ReportOptions) -> ExitStatus:
     """Reports what a run did, from its store; needs no credentials, calls nothing, disturbs no session that runs."""
-    files = RunFiles(results_of(results), options.state_dir)
+    files = RunFiles.named_by(results, options.state_dir)
     if not files.results.name:
         raise BulkcertError(
             ExitStatus.INPUT_UNREADABLE,

@@ -16,8 +16,8 @@ from bulkcert.runs.job import ResolvedJob
 from bulkcert.runs.options import ResumeOptions
 from bulkcert.runs.undo import UndoResult
 from bulkcert.service.credentials import ChainCredentials
-from bulkcert.store.paths import RunFiles, results_of
-from bulkcert.store.schema import Verification
+from bulkcert.store.paths import RunFiles
+from bulkcert.store.records import Verification
 from bulkcert.store.status import status_of
 from bulkcert.views import console as terminal
 
@@ -28,7 +28,7 @@ def resume(results: Path, options: ResumeOptions) -> ExitStatus:
     What was typed at its start holds unless it is given again, or is of one start. On a run that has ended it calls
     what --retry names.
     """
-    files, provider = RunFiles(results_of(results), options.state_dir), ChainCredentials()
+    files, provider = RunFiles.named_by(results, options.state_dir), ChainCredentials()
     came: Summary | UndoResult | Verification
     match resuming.left_of(files, options):
         case ResolvedJob() as job:
@@ -48,7 +48,7 @@ def stored_options(app: App, commands: tuple[str, ...], arguments: ArgumentColle
     state_dir = Path(typed["--state-dir"]) if "--state-dir" in typed else None
     # What is wrong with the run is said by the command itself.
     with suppress(BulkcertError):
-        status = status_of(RunFiles(results_of(Path(typed["--results"])), state_dir))
+        status = status_of(RunFiles.named_by(Path(typed["--results"]), state_dir))
         given = resuming.stored_options(status, retries="--retry" in typed)
         # Below the command: at the top the library ignores a key that has the name of a command, as cluster has.
         Dict({"resume": given}, source="the store", allow_unknown=True)(app, commands, arguments)

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.text import Text
 
 from bulkcert.errors import ExitStatus, SignalError, status_by
-from bulkcert.store.paths import RunFiles, results_of
+from bulkcert.store.paths import RunFiles
 from bulkcert.store.status import NoRunError, RunStatus, status_of
 from bulkcert.views import console as terminal
 from bulkcert.views.layout import NAME_WIDTH, over_echo, show
@@ -31,7 +31,7 @@ def status(results: Path, state_dir: Path | None, *, follow: bool, json: bool) -
         0 while the run is running, then the exit status of the run, or if that is 0 of its last verification; 75 if it
         was interrupted.
     """
-    files = RunFiles(results_of(results), state_dir)
+    files = RunFiles.named_by(results, state_dir)
     if not follow:
         now = status_of(files, brief=True)
     else:

@@ -14,7 +14,7 @@ from bulkcert.runs.opening import open_existing
 from bulkcert.runs.options import CallOptions
 from bulkcert.runs.undo import Undo, UndoResult, open_undo
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
-from bulkcert.store.paths import RunFiles, results_of
+from bulkcert.store.paths import RunFiles
 from bulkcert.store.status import status_of
 from bulkcert.telemetry.events import log_finished
 from bulkcert.telemetry.notify import notifying
@@ -28,7 +28,7 @@ from bulkcert.views.plan_advice import on_devices
 
 def undo(results: Path, options: CallOptions, *, include_unknown: bool | None) -> ExitStatus:
     """Does the inverse action for exactly the rows that a run has changed; the results show them as undone."""
-    files = RunFiles(results_of(results), options.state_dir)
+    files = RunFiles.named_by(results, options.state_dir)
     came = execute(files, ChainCredentials(), options, include_unknown=include_unknown)
     return terminal.ended(came.exit_status, came, as_json=options.json)
 

@@ -13,8 +13,8 @@ from bulkcert.runs.opened import confirm_real
 from bulkcert.runs.opening import open_existing
 from bulkcert.runs.verify import Verifier, resolve_reading
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
-from bulkcert.store.paths import RunFiles, results_of
-from bulkcert.store.schema import Verification
+from bulkcert.store.paths import RunFiles
+from bulkcert.store.records import Verification
 from bulkcert.telemetry.events import log_verified
 from bulkcert.telemetry.notify import notifying
 from bulkcert.views import confirm as question
@@ -27,7 +27,7 @@ from bulkcert.words import counted, duration
 
 def verify(results: Path, options: VerifyOptions) -> ExitStatus:
     """Reads back the status of every row of a run and adds it to the results; 0 if all are in the desired state."""
-    files = RunFiles(results_of(results), options.state_dir)
+    files = RunFiles.named_by(results, options.state_dir)
     came = execute(files, ChainCredentials(), options)
     return terminal.ended(came.exit_status, came, as_json=options.json)
 

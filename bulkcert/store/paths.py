@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
@@ -27,6 +28,14 @@ class RunFiles(msgspec.Struct, frozen=True):
 
     results: Path
     state_dir: Path | None = None
+
+    @classmethod
+    def named_by(cls, path: Path, state_dir: Path | None = None) -> Self:
+        """Returns those of the run that is named by its results, by its folder, or by a file in that folder."""
+        for folder in (path, path.parent):
+            if folder.name.endswith(SUFFIX) and folder.name != SUFFIX:
+                return cls(folder.with_name(folder.name.removesuffix(SUFFIX)), state_dir)
+        return cls(path, state_dir)
 
     @property
     def folder(self) -> Path:
@@ -87,14 +96,6 @@ class RunFiles(msgspec.Struct, frozen=True):
         yield from (path for path in (self.results, self.failed, self.report) if path.exists())
         yield from sorted(self.folder.iterdir(), key=lambda path: (path == self.store, path == self.lock))
         yield self.folder
-
-
-def results_of(path: Path) -> Path:
-    """Returns the results file that is meant by it, by the folder of its run, or by a file in that folder."""
-    for folder in (path, path.parent):
-        if folder.name.endswith(SUFFIX) and folder.name != SUFFIX:
-            return folder.with_name(folder.name.removesuffix(SUFFIX))
-    return path
 
 
 def default_results(path: Path, action: str) -> Path:
