@@ -8,7 +8,7 @@ from contextlib import suppress
 from enum import IntEnum
 from threading import Thread
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 class ExitStatus(IntEnum):
@@ -68,6 +68,20 @@ class BulkcertError(Exception):
         self.message = message
         self.advice = advice
         self.again = again
+
+
+def temporary(make: Callable[..., Any]) -> Any:
+    """Returns a temporary file or directory of ours, as ``tempfile`` makes it.
+
+    Raises:
+        BulkcertError: CANNOT_WRITE: no directory for it can be written.
+    """
+    try:
+        return make(prefix="bulkcert-")
+    except OSError as error:
+        reason = "no directory for them can be written" if isinstance(error, FileNotFoundError) else error.strerror
+        advice = "Make room, or let TMPDIR name a directory that has room and can be written."
+        raise BulkcertError(ExitStatus.CANNOT_WRITE, f"cannot write temporary files: {reason}", advice) from error
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
