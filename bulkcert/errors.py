@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import IntEnum
 from threading import Thread
@@ -68,6 +68,12 @@ class BulkcertError(Exception):
         self.message = message
         self.advice = advice
         self.again = again
+
+
+def wrong_options(problems: Sequence[str], advice: str) -> BulkcertError:
+    """Returns that options are wrong (USAGE), with all that is wrong with them at once."""
+    message = problems[0] if len(problems) == 1 else "\n  ".join(["several options are wrong:", *problems])
+    return BulkcertError(ExitStatus.USAGE, message, advice)
 
 
 def temporary(make: Callable[..., Any]) -> Any:
