@@ -9,8 +9,8 @@ import pytest
 from stamping import peak
 
 from bulkcert.engine.calling import Engine
-from bulkcert.engine.limits import Limit, Target
 from bulkcert.engine.progress import Progress, Stop
+from bulkcert.engine.target import Limit, Target
 from bulkcert.errors import ExitStatus
 from bulkcert.fleet import caller, coordinator, lane
 from bulkcert.fleet.coordinator import FleetLanes

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from own_tls import server_context
 
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.limits import Target
 from bulkcert.engine.progress import Progress
+from bulkcert.engine.target import Target
 from bulkcert.service import transport
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.client import Client

@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 import anyio
 
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.limits import Target
 from bulkcert.engine.progress import Progress, Stop
 from bulkcert.engine.session import (
     Observer,
@@ -19,12 +18,13 @@ from bulkcert.engine.session import (
     unwrapped,
     uvloop_or_none,
 )
+from bulkcert.engine.target import Target
 from bulkcert.errors import ExitStatus, end_on_signals, stop_signals
 from bulkcert.log import is_kept
 from bulkcert.runs import target
 from bulkcert.runs.opened import OpenRun
 from bulkcert.service.credentials import CredentialProvider
-from bulkcert.service.operations import ADDRESS_LIMIT
+from bulkcert.service.limits import ADDRESS_LIMIT
 from bulkcert.telemetry.events import watch_events
 from bulkcert.views import console as terminal
 from bulkcert.words import counted

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from bulkcert.commands import calling
 from bulkcert.engine.figures import Stats
-from bulkcert.engine.limits import Target
+from bulkcert.engine.target import Target
 from bulkcert.errors import ExitStatus
 from bulkcert.output.files import cannot_write, refuse_taken, whole
 from bulkcert.output.formats import SUFFIXES_SHOWN, suffix_of

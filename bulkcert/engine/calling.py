@@ -18,8 +18,8 @@ import anyio.from_thread
 import msgspec
 
 from bulkcert.engine.lanes import CallResult, Lane, Lanes
-from bulkcert.engine.limits import Limit
 from bulkcert.engine.progress import Stop
+from bulkcert.engine.target import Limit
 from bulkcert.engine.workers import each_row
 from bulkcert.errors import ExitStatus
 from bulkcert.service.actions import Action

@@ -8,10 +8,10 @@ import anyio
 import msgspec
 
 from bulkcert.engine.backoff import PAUSE_S, Outage, backoff_s
-from bulkcert.engine.limits import Target
 from bulkcert.engine.pacer import Pacer, Ticker
 from bulkcert.engine.progress import LaneProgress, Progress, Stop
 from bulkcert.engine.refusals import Renewal, refusal, report
+from bulkcert.engine.target import Target
 from bulkcert.errors import ExitStatus
 from bulkcert.service.client import Client, RegionalClient, Response
 from bulkcert.service.codes import FINAL, NO_DATA, READING_REFUSED, WRONG_ECHO, Verdict

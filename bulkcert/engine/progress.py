@@ -12,9 +12,9 @@ import msgspec
 
 from bulkcert.engine.backoff import Outage, SlowDown
 from bulkcert.engine.figures import LATENCY_BOUNDS_S, Counts, LaneState, LastError, Phase, Stats
-from bulkcert.engine.limits import Target
 from bulkcert.engine.listing import Listing
 from bulkcert.engine.pacer import SendWindow
+from bulkcert.engine.target import Target
 from bulkcert.errors import ExitStatus
 from bulkcert.service.client import Response
 from bulkcert.store.outcome import Outcome

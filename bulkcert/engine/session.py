@@ -12,9 +12,9 @@ import httpx
 
 from bulkcert.engine.figures import Take
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.limits import Target
 from bulkcert.engine.pacer import Ticker
 from bulkcert.engine.progress import Progress, StatsMaker, Stop
+from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind
 from bulkcert.service.client import Client, RegionalClient

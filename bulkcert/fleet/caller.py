@@ -12,10 +12,10 @@ import msgspec
 
 from bulkcert.engine.figures import Counts
 from bulkcert.engine.lanes import CallResult, Lane, Lanes
-from bulkcert.engine.limits import Target
 from bulkcert.engine.pacer import SendWindow
 from bulkcert.engine.progress import LaneProgress, Progress, Stop
 from bulkcert.engine.session import client_from
+from bulkcert.engine.target import Target
 from bulkcert.errors import ExitStatus
 from bulkcert.fleet.lease import LeasedPacer, LeasedTicker, RelayedSlowDown, clock
 from bulkcert.fleet.messages import Call, Grant, LaneReport, Orders, Result

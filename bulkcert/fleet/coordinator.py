@@ -16,9 +16,9 @@ import msgspec
 
 from bulkcert import __version__
 from bulkcert.engine.lanes import Acquire, CallResult, Lane, Lanes
-from bulkcert.engine.limits import Target
 from bulkcert.engine.pacer import ACCOUNT_ROOM, ADDRESS_SHARE
 from bulkcert.engine.progress import Progress, Stop
+from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.fleet.member import Member, MergedWindow
 from bulkcert.fleet.messages import Call, Grant, Hello, LaneReport, Orders

@@ -40,7 +40,7 @@ class Call(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Orders(msgspec.Struct, frozen=True):
-    """What a lane needs to know of a session before its first call; see ``engine.limits.Target``."""
+    """What a lane needs to know of a session before its first call; see ``engine.target.Target``."""
 
     run: str
     instance: str

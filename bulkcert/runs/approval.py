@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from bulkcert.engine.limits import Target
+from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check
 from bulkcert.runs.job import ResolvedJob, resolve

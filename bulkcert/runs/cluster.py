@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import anyio
 
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.limits import Opener, Target
 from bulkcert.engine.progress import Progress
+from bulkcert.engine.target import Opener, Target
 from bulkcert.fleet.coordinator import COORDINATOR, FleetLanes
 from bulkcert.fleet.keys import COORDINATOR as CHAIN
 from bulkcert.fleet.keys import Keys, keys_of
@@ -85,7 +85,7 @@ def _cannot_listen(where: Where) -> str:
 async def open_lanes(
     where: Where, keys: Keys | None, service: Target, provider: CredentialProvider, progress: Progress
 ) -> AsyncIterator[Lanes]:
-    """Opens the lanes of a session: those of this machine, and others when they connect; see ``engine.limits.Opener``.
+    """Opens the lanes of a session: those of this machine, and others when they connect; see ``engine.target.Opener``.
 
     Args:
         where: Where the coordinator listens.

@@ -7,9 +7,9 @@ import anyio
 import msgspec
 
 from bulkcert.engine.lanes import CallResult, Lane, Lanes
-from bulkcert.engine.limits import Target
 from bulkcert.engine.progress import Progress, StatsMaker
 from bulkcert.engine.session import Supervision, calling
+from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.command_options import DoctorOptions, carried
 from bulkcert.runs.options import ServiceOptions

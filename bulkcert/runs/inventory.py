@@ -12,10 +12,10 @@ import anyio.to_thread
 import polars as pl
 
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.limits import Target
 from bulkcert.engine.listing import Deliver, Listing
 from bulkcert.engine.progress import Progress, StatsMaker
 from bulkcert.engine.session import Supervision, calling
+from bulkcert.engine.target import Target
 from bulkcert.engine.workers import read_listings
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import cannot_write

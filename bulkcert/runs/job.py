@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from bulkcert.engine.limits import Limit, Target
+from bulkcert.engine.target import Limit, Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.formats import SUFFIXES_SHOWN, suffix_of
 from bulkcert.runs.converters import LARGEST_NUMBER, Problems, short
@@ -16,7 +16,7 @@ from bulkcert.runs.planned import KeptPlan
 from bulkcert.runs.target import refuse_job, resolve_target
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.store.paths import RunFiles, default_results
-from bulkcert.store.schema import PlanRecord
+from bulkcert.store.records import PlanRecord
 from bulkcert.words import counted
 
 MOST_DAYS = 36_525

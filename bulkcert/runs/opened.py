@@ -15,7 +15,7 @@ import msgspec
 import polars as pl
 
 from bulkcert import __version__
-from bulkcert.engine.limits import Target
+from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, INSTANCE, ROW, PinnedList, annotated
 from bulkcert.input.files import unreadable
@@ -32,7 +32,7 @@ from bulkcert.store.evidence import Serials
 from bulkcert.store.lock import this_user
 from bulkcert.store.outcome import Row
 from bulkcert.store.paths import RunFiles
-from bulkcert.store.schema import Asked, PlanRecord, Session, SessionKind
+from bulkcert.store.records import Asked, PlanRecord, Session, SessionKind
 from bulkcert.store.status import RunStatus, status_in
 from bulkcert.store.store import Store
 

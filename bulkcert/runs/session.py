@@ -19,9 +19,9 @@ import msgspec
 from bulkcert.engine.calling import committing, stop_unwritable
 from bulkcert.engine.figures import Stats, Take
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.limits import Target
 from bulkcert.engine.progress import Progress, StatsMaker, Stop
 from bulkcert.engine.session import Supervision, calling, together
+from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import event
 from bulkcert.output.failed import FailedRows, write_failed
@@ -30,7 +30,7 @@ from bulkcert.output.summary import Summary, summary_of, write_summary
 from bulkcert.runs.opened import CALLING, OpenRun
 from bulkcert.store import control as asking
 from bulkcert.store.outcome import Outcome
-from bulkcert.store.schema import Control
+from bulkcert.store.records import Control
 from bulkcert.store.status import RunStatus
 from bulkcert.store.store import Store
 

@@ -9,9 +9,9 @@ import msgspec
 import polars as pl
 
 from bulkcert.engine.calling import Engine
-from bulkcert.engine.limits import Limit, Target
 from bulkcert.engine.progress import Progress, StatsMaker
 from bulkcert.engine.session import Supervision, calling
+from bulkcert.engine.target import Limit, Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, annotated
 from bulkcert.log import bind

@@ -10,11 +10,11 @@ import msgspec
 
 from bulkcert.engine.calling import Engine
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.limits import Limit, Target
 from bulkcert.engine.progress import Progress, StatsMaker, Stop
 from bulkcert.engine.session import Supervision
 from bulkcert.engine.sightings import Sightings
 from bulkcert.engine.states import Scanned, StateReader
+from bulkcert.engine.target import Limit, Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, ca_keys
 from bulkcert.log import bind
@@ -29,7 +29,7 @@ from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Status
 from bulkcert.store import queries, read_states
 from bulkcert.store.outcome import NEVER_CALLED, NEVER_READ, Outcome
-from bulkcert.store.schema import Verification
+from bulkcert.store.records import Verification
 
 CAS_KEPT = 100_000
 """CAs that are paged through, each for itself."""

@@ -8,9 +8,6 @@ VERSION = "2020-04-20"
 INSTANCE_ACCESS = "mq:MqttInstanceAccess"
 """RAM action that nearly every operation needs in addition to its own (reference, section 1, RAM)."""
 
-ACCOUNT_LIMIT, ADDRESS_LIMIT = 500, 300
-"""Calls per second above which an account is throttled, by operation, and an address is blocked (section 2)."""
-
 
 class Operation(msgspec.Struct, frozen=True):
     """One operation: all parameters are strings, required, and sent in the query.

@@ -1,7 +1,7 @@
 """Evidence: each row of a store says twice what anybody decides by, so that a byte that was changed is noticed.
 
 What came of a row has a digest, over its serials as well, which only the list has. What SQL alone changes (flags,
-states that were read, why a row is not called) has a copy next to it, which costs no hashing (``schema``).
+states that were read, why a row is not called) has a copy next to it, which costs no hashing (``tables``).
 """
 
 import sqlite3

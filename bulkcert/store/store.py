@@ -22,7 +22,7 @@ from bulkcert.store import statements
 from bulkcert.store.database import connect, make_tables, readable, rest
 from bulkcert.store.evidence import encoded
 from bulkcert.store.outcome import Outcome, Record
-from bulkcert.store.schema import Asked, SessionKind
+from bulkcert.store.records import Asked, SessionKind
 from bulkcert.store.tables import LOW
 
 SYNC_AFTER_S = 0.2
@@ -241,7 +241,7 @@ class Store:
             db.execute(statements.TALLIED, (0,))
 
     def _outcomes_of(self, records: Sequence[Record]) -> int:
-        """Returns what ``schema.OUTCOMES`` is of records of this session."""
+        """Returns what ``tables.OUTCOMES`` is of records of this session."""
         by = self.session << 8
         return sum(each.attempts + by + ((each.finished_at or 0) & LOW) for each in records if each.attempts)
 

@@ -15,8 +15,8 @@ from bulkcert.runs.target import BLOCKED, THROTTLED, above_documented
 from bulkcert.runs.undo import Undo
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import of_ca_key
-from bulkcert.service.operations import ADDRESS_LIMIT
-from bulkcert.store.schema import ChangeRecord
+from bulkcert.service.limits import ADDRESS_LIMIT
+from bulkcert.store.records import ChangeRecord
 from bulkcert.telemetry.notify import waiting
 from bulkcert.views.console import say, stderr, warn
 from bulkcert.views.layout import change_rows, rehearsal_line, show
