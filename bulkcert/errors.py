@@ -3,12 +3,12 @@
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import IntEnum
 from threading import Thread
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 class ExitStatus(IntEnum):
@@ -68,6 +68,26 @@ class BulkcertError(Exception):
         self.message = message
         self.advice = advice
         self.again = again
+
+
+def wrong_options(problems: Sequence[str], advice: str) -> BulkcertError:
+    """Returns that options are wrong (USAGE), with all that is wrong with them at once."""
+    message = problems[0] if len(problems) == 1 else "\n  ".join(["several options are wrong:", *problems])
+    return BulkcertError(ExitStatus.USAGE, message, advice)
+
+
+def temporary(make: Callable[..., Any]) -> Any:
+    """Returns a temporary file or directory of ours, as ``tempfile`` makes it.
+
+    Raises:
+        BulkcertError: CANNOT_WRITE: no directory for it can be written.
+    """
+    try:
+        return make(prefix="bulkcert-")
+    except OSError as error:
+        reason = "no directory for them can be written" if isinstance(error, FileNotFoundError) else error.strerror
+        advice = "Make room, or let TMPDIR name a directory that has room and can be written."
+        raise BulkcertError(ExitStatus.CANNOT_WRITE, f"cannot write temporary files: {reason}", advice) from error
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from rich.text import Text
 
-from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.errors import BulkcertError, ExitStatus, temporary
 from bulkcert.input import CA_SN
-from bulkcert.input.files import temporary
 from bulkcert.output.files import is_stdout
 from bulkcert.runs import exporting
 from bulkcert.store.outcome import Outcome

@@ -12,8 +12,7 @@ import httpx
 import msgspec
 
 from bulkcert.emulator.limits import Report
-from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input.files import temporary
+from bulkcert.errors import BulkcertError, ExitStatus, temporary
 from bulkcert.service.credentials import without_credentials
 
 COMMAND = (sys.executable, "-m", "bulkcert", "emulator", "--port", "0", "--json", "--exit-on-eof")

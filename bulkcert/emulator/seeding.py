@@ -10,8 +10,8 @@ import polars as pl
 
 from bulkcert.emulator.registry import DeviceStatus, SeededCertificate
 from bulkcert.emulator.settings import Settings
+from bulkcert.errors import temporary
 from bulkcert.input import CA_SN, DEVICE_SN, INSTANCE, InstanceSource, annotated, load
-from bulkcert.input.files import temporary
 from bulkcert.service.actions import ACTIONS
 
 _STATUS: Mapping[str, DeviceStatus | None] = {"active": "1", "inactive": "0", "deleted": None}

@@ -19,7 +19,7 @@ from typing import Any
 
 import anyio
 
-from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.errors import BulkcertError, ExitStatus, temporary
 from bulkcert.fleet.keys import Keys
 from bulkcert.fleet.messages import Grant, LaneReport, decode_grant, decode_report, encode
 
@@ -185,7 +185,7 @@ async def connected(where: Where, keys: Keys | None, name: str) -> AsyncIterator
     # Dask wants a worker to have an address of its own; nobody is to connect there.
     number = random.randrange(2**24)
     contact = f"{where.scheme}://127.{number >> 16}.{number >> 8 & 255}.{number & 255}:1"
-    with _folder() as folder:
+    with temporary(tempfile.TemporaryDirectory) as folder:
         worker = _without_pages(distributed.Worker)(
             str(where),
             name=name,
@@ -225,15 +225,6 @@ async def connected(where: Where, keys: Keys | None, name: str) -> AsyncIterator
         finally:
             with anyio.CancelScope(shield=True), suppress(OSError, RuntimeError):
                 await worker.close(timeout=1, executor_wait=False)
-
-
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    try:
-        return tempfile.TemporaryDirectory(prefix="bulkcert-lane-")
-    except OSError as error:
-        message = "cannot write temporary files: no directory for them can be written"
-        advice = "Make room, or let TMPDIR name a directory that has room and can be written."
-        raise BulkcertError(ExitStatus.CANNOT_WRITE, message, advice) from error
 
 
 async def reach(where: Where, keys: Keys | None) -> str:

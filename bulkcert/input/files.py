@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Literal
 import msgspec
 import zstandard
 
-from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.errors import BulkcertError, ExitStatus, temporary
 from bulkcert.input.csv_file import read_csv
 from bulkcert.input.ndjson import read_ndjson
 from bulkcert.input.parquet import read_parquet
@@ -258,20 +258,6 @@ def _decompressed(chunks: Iterable[bytes], start: Callable[[], Any]) -> Iterator
     if stream:
         raise EOFError
     yield bytes(ready)
-
-
-def temporary(make: Callable[..., Any]) -> Any:
-    """Returns a temporary file or directory of ours, as ``tempfile`` makes it.
-
-    Raises:
-        BulkcertError: CANNOT_WRITE: no directory for it can be written.
-    """
-    try:
-        return make(prefix="bulkcert-")
-    except OSError as error:
-        reason = "no directory for them can be written" if isinstance(error, FileNotFoundError) else error.strerror
-        advice = "Make room, or let TMPDIR name a directory that has room and can be written."
-        raise BulkcertError(ExitStatus.CANNOT_WRITE, f"cannot write temporary files: {reason}", advice) from error
 
 
 @contextmanager

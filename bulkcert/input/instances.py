@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import polars as pl
 
-from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.errors import BulkcertError, ExitStatus, wrong_options
 from bulkcert.input.check import NO_INSTANCE, NO_REGION, WRONG_INSTANCE, WRONG_REGION
 from bulkcert.input.columns import find_column
 from bulkcert.input.records import Part
@@ -90,9 +90,8 @@ class RowInstances:
         self.by_row = None if source.instance else instance
         self._region_by_row = None if source.region else region
         if missing := list(source.missing(instance, region)):
-            message = missing[0] if len(missing) == 1 else "\n  ".join(["several options are wrong:", *missing])
             advice = "No calls were made. --instance-column and --region-column name columns of the list instead."
-            raise BulkcertError(ExitStatus.USAGE, message, advice)
+            raise wrong_options(missing, advice)
 
     def faults(self, frame: pl.DataFrame, part: Part) -> pl.Series | None:
         """Returns the codes of rows that do not say it, 0 for the others; None where an option says it.

@@ -15,9 +15,8 @@ from bulkcert.engine.refusals import unreadable
 from bulkcert.engine.session import Supervision, calling
 from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.engine.states import StateReader
-from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.errors import BulkcertError, ExitStatus, temporary
 from bulkcert.input import Check, PinnedList, annotated
-from bulkcert.input.files import temporary
 from bulkcert.runs.found import Found, Registered, count_devices, worth_counting
 from bulkcert.runs.job import ListTarget, check_list_options
 from bulkcert.runs.opened import fields_of

@@ -17,9 +17,8 @@ from typing import Any
 from bulkcert.emulator.faults import DEFAULT_FAULTS
 from bulkcert.emulator.process import Running, running
 from bulkcert.emulator.settings import CREDENTIALS, Settings
-from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.errors import BulkcertError, ExitStatus, temporary
 from bulkcert.input import PinnedList
-from bulkcert.input.files import temporary
 from bulkcert.output.formats import suffix_of
 from bulkcert.runs.command_options import Stage
 from bulkcert.runs.job import ResolvedJob, resolve

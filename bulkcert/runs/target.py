@@ -16,7 +16,7 @@ import msgspec
 
 from bulkcert.engine.pacer import lane_cap
 from bulkcert.engine.target import Opener, Target
-from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.errors import BulkcertError, ExitStatus, wrong_options
 from bulkcert.language import later
 from bulkcert.runs.converters import Problems
 from bulkcert.runs.options import LEAST, Options, PlanOptions, ServiceOptions
@@ -58,8 +58,7 @@ def refuse(problems: Problems, command: str) -> None:
         BulkcertError: There is something wrong.
     """
     if problems:
-        message = problems[0] if len(problems) == 1 else "\n  ".join(["several options are wrong:", *problems])
-        raise BulkcertError(ExitStatus.USAGE, message, f"No calls were made. See bulkcert {command} --help.")
+        raise wrong_options(problems, f"No calls were made. See bulkcert {command} --help.")
 
 
 def resolve_target(options: ServiceOptions, problems: Problems, *, named_by_rows: bool = False) -> Target:
