@@ -74,14 +74,9 @@ OTHER_NAME = ("DeviceSn", "CaSn", "mqtt")
 
 
 def listed(service, directory, counts, statuses=None, header=("DeviceSn", "CaSn", "MqttInstanceId")):
-    """Writes and registers a list; returns its rows, its path, and where results go.
+    """Writes and registers a list of so many devices of each instance, which are active where no status is given.
 
-    Args:
-        service: The emulator, or that of each instance.
-        directory: Where the files are.
-        counts: Devices of each instance.
-        statuses: The state of those of each instance; active where it is not there.
-        header: Names of the columns.
+    Takes the emulator, or that of each instance; returns the list's rows, its path, and where results go.
     """
     rows = rows_of(counts)
     for instance, emulator_ in (service if isinstance(service, dict) else dict.fromkeys(counts, service)).items():
@@ -111,18 +106,17 @@ def planned(service, path, *more, status=0, action="inactivate-device"):
 
 def test_each_row_is_called_on_the_instance_that_it_names(service, tmp_path):
     """Rows of the same serials under two instances are two certificates: each is called there, and nowhere else."""
-    rows = rows_of({A: 3, B: 3})
-    path = write(tmp_path / "list.csv", [*rows, rows[0]])
-    seed(service, rows)
+    rows, path, results = listed(service, tmp_path, {A: 3, B: 3})
+    write(path, [*rows, rows[0]])
     seed(service, [("other", CA, B)])
 
-    run(service, path, status=0)
+    run(service, path)
 
     assert set(states(service, A).values()) == {"0"}
-    assert states(service, B) == {"00" + f"{number:08d}": "0" for number in range(3)} | {"other": "1"}
-    assert outcomes(tmp_path / "r.csv") == {"succeeded": 6, "duplicate": 1}
-    assert [row["MqttInstanceId"] for row in read_results(tmp_path / "r.csv")] == [row[2] for row in [*rows, rows[0]]]
-    summary = summary_of(tmp_path / "r.csv")
+    assert states(service, B) == {device: "0" for device, *_ in rows} | {"other": "1"}
+    assert outcomes(results) == {"succeeded": 6, "duplicate": 1}
+    assert [row["MqttInstanceId"] for row in read_results(results)] == [row[2] for row in [*rows, rows[0]]]
+    summary = summary_of(results)
     assert (summary["instance"], summary["instances"]) == ("", {A: service.url, B: service.url})
 
 
@@ -267,11 +261,7 @@ def test_a_kept_plan_binds_the_instances(service, tmp_path):
     rows, path, results = listed(service, tmp_path, {A: 2, B: 2}, header=OTHER_NAME)
     plan, moved, named = tmp_path / "x.plan.json", tmp_path / "moved.csv", ("--instance-column", "mqtt")
     planned(service, path, *named, "-o", plan)
-    write(
-        moved,
-        [(device, ca, A if number else instance) for number, (device, ca, instance) in enumerate(rows)],
-        OTHER_NAME,
-    )
+    write(moved, [rows[0], *((device, ca, A) for device, ca, _ in rows[1:])], OTHER_NAME)
     bound = ("run", "--plan", plan, "--yes", "-q", "-o", results)
 
     assert "is not the one of the plan" in here(*bound, "--input", moved).ended(65).stderr
@@ -328,13 +318,8 @@ def test_actions_on_cas(service, tmp_path):
     assert registered == {("00ca000002", B): 2, (CA, A): 3, (CA, B): 7}
     assert plan["devices"] == 12
     here("run", "delete-ca", path, *where(service), "--yes", "-q", "-o", tmp_path / "r.csv").ended(2)
-    run(
-        service,
-        write(path, [(CA, A), (CA, B)], ("CaSn", "MqttInstanceId")),
-        "--confirm-devices",
-        10,
-        action="delete-ca",
-    )
+    write(path, [(CA, A), (CA, B)], ("CaSn", "MqttInstanceId"))
+    run(service, path, "--confirm-devices", 10, action="delete-ca")
 
     assert states(service, A) == {}
     assert len(states(service, B)) == 2, "another CA with its two devices"
@@ -355,14 +340,13 @@ def test_cas_that_are_off_are_found_by_instance(service, tmp_path):
 
 def test_protected_serials_hold_in_every_instance(service, tmp_path):
     """A protect list has no instances: what is on it is protected wherever it is."""
-    rows = rows_of({A: 2, B: 2})
-    path, keep = write(tmp_path / "list.csv", rows), tmp_path / "keep.txt"
+    rows, path, results = listed(service, tmp_path, {A: 2, B: 2})
+    keep = tmp_path / "keep.txt"
     keep.write_text(f"{rows[0][0]}\n")
-    seed(service, rows)
 
     run(service, path, "--protect", keep, "--skip-protected", status=1)
 
-    assert outcomes(tmp_path / "r.csv") == {"protected": 2, "succeeded": 2}
+    assert outcomes(results) == {"protected": 2, "succeeded": 2}
     assert states(service, A)[rows[0][0]] == states(service, B)[rows[0][0]] == "1"
 
 
@@ -392,12 +376,9 @@ def test_status_and_runs(service, tmp_path):
     _, path, results = listed(service, tmp_path, {A: 1, B: 1})
     run(service, path)
 
-    assert f"inactivate-device on 2 instances at {service.url}" in " ".join(
-        here("status", results).ended(0).stdout.split()
-    )
-    assert json.loads(here("status", results, "--json").ended(0).stdout)["instances"] == dict.fromkeys(
-        (A, B), service.url
-    )
+    shown, lines = (here("status", results, *more).ended(0).stdout for more in ((), ("--json",)))
+    assert f"inactivate-device on 2 instances at {service.url}" in " ".join(shown.split())
+    assert json.loads(lines)["instances"] == {A: service.url, B: service.url}
     assert "2 instances" in here("runs", tmp_path).ended(0).stdout
     exported = tmp_path / "e.csv"
     here("export", results, "-o", exported, "--ca-sn", CA).ended(0)
