@@ -19,7 +19,7 @@ import pytest
 from cyclopts import ArgumentCollection
 from forked import PROVED_HERE, Forked
 from hypothesis import settings
-from place import Place
+from place import Slow
 from program import emulator
 
 from bulkcert.emulator import process
@@ -140,4 +140,4 @@ def inside(tmp_path, monkeypatch):
 @pytest.fixture
 def place(tmp_path, service):
     """Returns a list of devices and what runs over it, slowly."""
-    return Place(tmp_path, service)
+    return Slow(tmp_path, service)

@@ -1,11 +1,11 @@
-"""A run slow enough to be looked at, and how it stands."""
+"""A list of devices and the run over it; and one slow enough to be looked at, and how it stands."""
 
 import json
 import signal
 from contextlib import contextmanager, suppress
 
 import msgspec
-from program import INSTANCE, PATIENCE_S, start, wait_for, write_devices
+from program import INSTANCE, PATIENCE_S, here, start, wait_for, write_devices
 
 from bulkcert.errors import BulkcertError
 from bulkcert.store.paths import RunFiles
@@ -18,20 +18,43 @@ FAST = 100_000
 
 
 class Place:
-    """A list of devices, and the run over it, slow enough to be looked at: two minutes, unless it is ended."""
+    """A list of so many active devices in a directory, and the run over it."""
+
+    def __init__(self, directory, service, rows, *, cas=1):
+        self.list, self.results, self.service = directory / "devices.csv", directory / "results.csv", service
+        self.fill(rows, cas=cas)
+        self.started = service.report().arrivals
+
+    def fill(self, rows, *, cas=1):
+        """Lists so many devices, which are active."""
+        self.devices = write_devices(self.list, rows, cas=cas)
+        self.service.seed(self.devices)
+
+    @property
+    def arrivals(self):
+        return self.service.report().arrivals - self.started
+
+    def command(self, *more, action="inactivate-device", where=None):
+        """Returns the run as it is typed; ``where`` is the emulator's, without a preflight, unless it is given."""
+        where = self.service.where if where is None else where
+        return ("run", action, self.list, "-o", self.results, *where, *more)
+
+    def run(self, *more, stdin=None, **options):
+        return here(*self.command(*more, **options), stdin=stdin)
+
+
+class Slow(Place):
+    """A run slow enough to be looked at: two minutes, unless it is ended."""
 
     def __init__(self, directory, service, rows=5000):
-        self.directory, self.service = directory, service
-        self.list, self.results = directory / "devices.csv", directory / "results.csv"
-        self.run = RunFiles(self.results)
-        self.devices = write_devices(self.list, rows)
+        super().__init__(directory, service, rows)
+        self.files = RunFiles(self.results)
         service.tell("faults", shares={})
-        service.seed(self.devices)
 
     def command(self, *more, rate=40):
-        where = ("--endpoint", self.service.url, "--instance", INSTANCE, "--yes", "-q")
         pace = ("--rate", rate, "--per-address-rate", FAST, "--limits-raised")
-        return ("run", "inactivate-device", self.list, "-o", self.results, *where, *pace, *more)
+        where = ("--endpoint", self.service.url, "--instance", INSTANCE, "--yes", "-q", *pace)
+        return super().command(*more, where=where)
 
     @contextmanager
     def running(self, *more, **options):
@@ -56,7 +79,7 @@ class Place:
 
         def found():
             with suppress(BulkcertError):
-                status = status_of(self.run)
+                status = status_of(self.files)
                 return status if holds(status) else None
 
         return wait_for(None, found)
@@ -76,8 +99,8 @@ class Place:
     @property
     def status(self):
         """How the run stands."""
-        return status_of(self.run)
+        return status_of(self.files)
 
     def told(self, status=None):
         """Returns what ``status --json`` prints; this process is another one than the run's."""
-        return json.loads(msgspec.json.encode(shown(status or status_of(self.run))))
+        return json.loads(msgspec.json.encode(shown(status or status_of(self.files))))

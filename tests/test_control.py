@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager, nullcontext
 import anyio
 import pytest
 from made_store import made_run, row, session
-from place import FAST, Place
+from place import FAST, Slow
 from program import PATIENCE_S, UNHURRIED, held, here, outcomes, start, wait_for
 from test_pacer import _sends
 from test_status import holding
@@ -114,7 +114,7 @@ def test_another_rate(place):
     assert asked.taken_at - asked.asked_at < 1000 * (POLL_EVERY_S + PATIENCE_S)
     assert f"rate: 10/s for the account, 100000/s for an address, by {asked.by}" in shown
     assert "at most 10/s" in shown
-    report = render(count(place.run), "md").decode()
+    report = render(count(place.files), "md").decode()
     assert "rate: 10/s for the account" in report
     assert json.loads(here("status", place.results, "--json").stdout)["controls"][0]["rate"] == 10
 
@@ -158,7 +158,7 @@ def test_paused_and_continued(place):
         assert json.loads(lines)["session"]["left_s"] is None
         assert f"to continue: bulkcert control {place.results} --continue" in shown
         assert "paused" in told.stdout
-        assert "PAUSED" in here("runs", place.directory).ended(0).stdout
+        assert "PAUSED" in here("runs", place.results.parent).ended(0).stdout
         control(place, "--continue")
         place.until_it_does(lambda stats: stats.phase == "calling")
         wait_for(run, lambda: place.service.report().arrivals > paused)
@@ -168,7 +168,7 @@ def test_paused_and_continued(place):
 
 def test_a_deadline_holds_during_a_pause(tmp_path, service):
     """A pause that is forgotten does not keep a night from ending; what is left can be resumed, and is not paused."""
-    place = Place(tmp_path, service, rows=1500)
+    place = Slow(tmp_path, service, rows=1500)
     with place.running("--deadline", "8s", rate=60) as run:
         place.calling()
         control(place, "--pause")
@@ -192,7 +192,7 @@ def test_stopped(place):
 @pytest.mark.parametrize("command", ["undo", "verify"])
 def test_undo_and_verify_obey_too(tmp_path, service, command):
     """Whatever calls the service for a run can be slowed down, paused and stopped."""
-    place = Place(tmp_path, service, rows=300)
+    place = Slow(tmp_path, service, rows=300)
     here(*place.command("--preflight", "always", rate=FAST)).ended(0)
     pace = ("--rate", "20", "--per-address-rate", FAST, "--limits-raised", "--yes", "-q")
     more = ("--watch", "1h") if command == "verify" else ()
@@ -226,7 +226,7 @@ def held_between_writes(run, store):
 
 def test_a_session_that_hangs(tmp_path, service, monkeypatch):
     """What it does not do in time is said, and done as soon as it can; a kill after that leaves a run to be resumed."""
-    place = Place(tmp_path, service, rows=1500)
+    place = Slow(tmp_path, service, rows=1500)
     commands = importlib.import_module("bulkcert.commands.control")
     monkeypatch.setattr(commands, "WAITS_S", 0.5)
     with place.running(rate=60) as run:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 import pytest
+from place import Place
 from program import INSTANCE, PATIENCE_S, emulator, here, outcomes, start, summary_of, wait_for, write_devices
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -23,22 +24,16 @@ def service():
         yield running
 
 
-class Place:
-    """A list of devices, and a run over it that keeps metrics."""
+class Measured(Place):
+    """A run that keeps metrics."""
 
     def __init__(self, directory, service):
-        self.list, self.results, self.file = (
-            directory / "in.csv",
-            directory / "r.csv",
-            directory / "textfile" / "b.prom",
-        )
+        super().__init__(directory, service, 60)
+        self.file = directory / "textfile" / "b.prom"
         self.file.parent.mkdir()
-        self.service = service
-        service.seed(write_devices(self.list, 60))
 
-    def command(self, *more, where=None):
-        where = self.service.where if where is None else where
-        return ("run", "inactivate-device", self.list, "-o", self.results, *where, "--metrics-file", self.file, *more)
+    def command(self, *more, **options):
+        return super().command("--metrics-file", self.file, *more, **options)
 
     def samples(self):
         return samples(self.file.read_text())
@@ -46,7 +41,7 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path, service):
-    return Place(tmp_path, service)
+    return Measured(tmp_path, service)
 
 
 def samples(exposition):
@@ -75,7 +70,7 @@ def test_file_is_right_to_the_last_number(place):
     place.list.write_text("\n".join([*lines, lines[1], "unheard-of,00ca000000", "NULL,00ca000000"]) + "\n")
     place.service.tell("faults", shares={"throttle": 0.1, "internal-error": 0.1})
     try:
-        ended = here(*place.command("--skip-invalid", where=place.service.looking))
+        ended = place.run("--skip-invalid", where=place.service.looking)
     finally:
         place.service.tell("faults", shares={})
     ended.ended(1)
@@ -99,10 +94,10 @@ def test_file_is_right_to_the_last_number(place):
 
 def test_last_success_survives_failing_runs(place):
     """A run that fails, even before its first call, keeps the time of the last success and the last results."""
-    here(*place.command()).ended(0)
+    place.run().ended(0)
     good = place.samples()
     place.list.write_text("DeviceSn,CaSn\nNULL,00ca000000\n")
-    here(*place.command("--overwrite")).ended(65)
+    place.run("--overwrite").ended(65)
 
     bad = place.samples()
     assert bad["bulkcert_last_exit_status"] == 65
@@ -114,7 +109,7 @@ def test_last_success_survives_failing_runs(place):
 REFUSED = {
     "a list that is missing": (
         66,
-        lambda line: ["none.csv" if str(each).endswith("in.csv") else each for each in line],
+        lambda line: ["none.csv" if str(each).endswith("devices.csv") else each for each in line],
     ),
     "an option that there is not": (2, lambda line: [*line, "--no-such-option"]),
     "a value that cannot be": (2, lambda line: [*line, "--rate", "fast"]),
@@ -143,7 +138,7 @@ def ended_otherwise(place, status, *typed, env=None, monkeypatch):
 @pytest.mark.parametrize(("status", "wrong"), REFUSED.values(), ids=REFUSED)
 def test_how_a_start_that_is_refused_has_ended(place, monkeypatch, status, wrong):
     """Whatever keeps a start from calling, the file has its exit status and time, and no rows of another run."""
-    here(*place.command()).ended(0)
+    place.run().ended(0)
     tonight = [place.list.with_name("tonight.csv") if each == place.results else each for each in place.command()]
     ended_otherwise(place, status, *wrong(tonight), monkeypatch=monkeypatch)
 
@@ -185,9 +180,9 @@ def test_what_a_start_that_is_refused_leaves_alone(place, monkeypatch):
 
 def test_rows_are_those_of_the_store(place):
     """Of results that are there already the rows are told, whatever has refused the start; not those of another run."""
-    here(*place.command()).ended(0)
+    place.run().ended(0)
     place.list.write_text("DeviceSn,CaSn\n000000000001,00ca000000\n")
-    here(*place.command()).ended(65)
+    place.run().ended(65)
     assert own(place.samples(), "bulkcert_last_rows") == {"succeeded": 60}
     here(*(each if each != "inactivate-device" else "activate-device" for each in place.command())).ended(65)
     assert 'bulkcert_last_exit_status{action="activate-device"' in place.file.read_text()
@@ -196,16 +191,16 @@ def test_rows_are_those_of_the_store(place):
 
 def test_file_of_another_job_is_not_taken_over(place):
     """What another action left in the file is not told as this one's."""
-    here(*place.command()).ended(0)
+    place.run().ended(0)
     place.file.write_text(place.file.read_text().replace("inactivate-device", "activate-device"))
-    here(*place.command("--deadline", "0s", "--overwrite")).ended(75)
+    place.run("--deadline", "0s", "--overwrite").ended(75)
 
     assert "bulkcert_last_success_timestamp_seconds" not in place.samples()
 
 
 def test_undo_leaves_the_metrics_of_the_run_alone(place, tmp_path):
     """A job file's metrics are those of its run: an undo with that job file does not touch them."""
-    here(*place.command(where=place.service.looking)).ended(0)
+    place.run(where=place.service.looking).ended(0)
     before = place.file.read_bytes()
     (tmp_path / "job.toml").write_text(f'metrics-file = "{place.file}"\n')
     here("undo", place.results, "--job", tmp_path / "job.toml", "--yes").ended(0)
@@ -227,7 +222,7 @@ def under_way(place, *more):
 def test_file_while_it_runs_and_after_sigterm(place):
     """While a run goes on the file says so, also after a start that was refused (73); after SIGTERM, how it ended."""
     with under_way(place) as child:
-        another = here(*place.command()).ended(73)
+        another = place.run().ended(73)
         running = place.samples()
         child.send_signal(signal.SIGTERM)
         child.communicate(timeout=PATIENCE_S)
@@ -248,7 +243,7 @@ def test_a_signal_before_there_are_calls(place, monkeypatch):
         raise SignalError(signal.SIGTERM)
 
     monkeypatch.setattr(run, "open_run", open_run)
-    here(*place.command()).ended(143)
+    place.run().ended(143)
     assert place.samples()["bulkcert_last_exit_status"] == 143
 
 
@@ -286,7 +281,7 @@ def test_file_that_fails_later_is_a_warning(place):
 def test_broken_file_is_a_warning(place):
     """A file that is no exposition costs the time of the last success, and nothing else."""
     place.file.write_text('bulkcert_last_exit_status{action="x} 1\n')
-    finished = here(*place.command()).ended(0)
+    finished = place.run().ended(0)
 
     assert "warning: " in finished.stderr
     assert place.samples()["bulkcert_last_exit_status"] == 0

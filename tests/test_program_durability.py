@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 from kill_anywhere import torment
-from program import INSTANCE, here, outcomes, write_devices
+from place import Place
+from program import here, outcomes
 from stored import ask, status
 
 from bulkcert.store import queries
@@ -23,13 +24,12 @@ def test_kill_anywhere(action, kills):
     assert figures.kills.total() == kills
 
 
-class Place:
+class OnDisk(Place):
     """A list, and its run on a small disk."""
 
-    def __init__(self, service, directory, disk):
-        self.service, self.list, self.disk = service, directory / "in.csv", disk
-        self.results = disk / "out.csv"
-        service.seed(write_devices(self.list, ROWS))
+    def __init__(self, directory, service, disk):
+        super().__init__(directory, service, ROWS)
+        self.results = disk / "results.csv"
         # A column that costs next to nothing where the list is pinned, and two megabytes in the results.
         header, *rows = self.list.read_text().splitlines()
         self.list.write_text("\n".join([f"{header},note", *(f"{row},{'x' * 2000}" for row in rows)]))
@@ -37,9 +37,7 @@ class Place:
     def run(self):
         """Runs to the end; returns how it ended, and the rows that it called."""
         since = self.service.report().arrivals
-        where = ("--endpoint", self.service.url, "--instance", INSTANCE, "--yes", "--rate", "100000", "-q")
-        more = ("--per-address-rate", "100000", "--limits-raised", "--preflight", "never", "--max-in-flight", "64")
-        finished = here("run", "inactivate-device", self.list, "-o", self.results, *where, *more)
+        finished = super().run("-q", "--max-in-flight", "64")
         return finished, Counter(int(call["device_sn"]) for call in self.service.calls()[since:])
 
     @property
@@ -73,7 +71,7 @@ def test_full_disk(service, tmp_path, small_disk, size, fails):
     """A full disk stops the run with one message (73); with room again it goes on, and repeats nothing on record."""
     disk, resize = small_disk
     resize(size)
-    place = Place(service, tmp_path, disk)
+    place = OnDisk(tmp_path, service, disk)
     refused, first = place.run()
     said = refused.ended(73).stderr
 

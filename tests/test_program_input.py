@@ -12,6 +12,7 @@ import stat
 
 import polars as pl
 import pytest
+from place import Place
 from program import INSTANCE, here, outcomes, read_results, summary_of
 
 from bulkcert.output.results import COLUMNS
@@ -27,26 +28,12 @@ ROWS = [
 DEVICES = [(device, ca) for device, ca, *_ in ROWS[:3]]
 
 
-class Place:
-    """A directory with an input, and the run over it."""
-
-    def __init__(self, directory, service):
-        self.list, self.results, self.service = directory / "devices.csv", directory / "results.csv", service
-        self.started = service.report().arrivals
-        self.list.write_bytes(as_csv())
-        service.seed(DEVICES)
-
-    @property
-    def arrivals(self):
-        return self.service.report().arrivals - self.started
-
-    def run(self, *more, action="inactivate-device", **options):
-        return here("run", action, self.list, "-o", self.results, *self.service.where, *more, **options)
-
-
 @pytest.fixture
 def place(tmp_path, service):
-    return Place(tmp_path, service)
+    place = Place(tmp_path, service, 0)
+    place.list.write_bytes(as_csv())
+    service.seed(DEVICES)
+    return place
 
 
 def as_csv(header=OWN, rows=ROWS, newline="\n"):

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 import pytest
+from place import Place
 from program import (
     INSTANCE,
     KEY_ID,
@@ -32,32 +33,18 @@ OPERATION = ACTIONS["inactivate-device"].operation
 RAM_ACTION = OPERATION.ram_action
 
 
-class Place:
-    """A list of devices, registered and active, and the run over it."""
+class Elsewhere(Place):
+    """A run that may be led to another endpoint or instance, or have other credentials."""
 
-    def __init__(self, directory, service):
-        self.list, self.results, self.service = directory / "devices.csv", directory / "results.csv", service
-        self.devices = write_devices(self.list, ROWS, cas=2)
-        service.seed(self.devices)
-        self.started = service.report().arrivals
-
-    @property
-    def arrivals(self):
-        return self.service.report().arrivals - self.started
-
-    def command(self, *more, endpoint=None, instance=INSTANCE, look="never"):
+    def run(self, *more, env=None, endpoint=None, instance=INSTANCE, look="never"):
         where = ("--endpoint", endpoint or self.service.url, "--instance", instance, "--yes", "--preflight", look)
-        run = ("run", "inactivate-device", self.list, "-o", self.results, "--max-in-flight", IN_FLIGHT)
-        return (*run, *where, *more)
-
-    def run(self, *more, env=None, **where):
-        command = self.command(*UNHURRIED, *more, **where)
+        command = self.command("--max-in-flight", IN_FLIGHT, *UNHURRIED, *more, where=where)
         return bulkcert(*command, env=env) if env else here(*command)
 
 
 @pytest.fixture
 def place(tmp_path, service):
-    return Place(tmp_path, service)
+    return Elsewhere(tmp_path, service, ROWS, cas=2)
 
 
 def test_0_all_in_the_wanted_state(place):
@@ -166,7 +153,7 @@ def test_78_unknown_instance(place):
 def test_both_status_tables(tmp_path, table):
     """Before and after the vendor's change of HTTP statuses: the same outcomes and exit statuses."""
     with emulator(status_table=table) as service:
-        place = Place(tmp_path, service)
+        place = Elsewhere(tmp_path, service, ROWS, cas=2)
         place.list.write_text(place.list.read_text() + "0077,00ca\n")
         place.run().ended(1)
         assert outcomes(place.results) == {"succeeded": ROWS, "not_registered": 1}

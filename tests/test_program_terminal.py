@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from place import Place
 from program import (
     INSTANCE,
     PATIENCE_S,
@@ -45,25 +46,15 @@ def service():
         yield running
 
 
-class Place:
-    """A list of devices, and the run over it."""
+class Asked(Place):
+    """A run that asks before it calls, unless ``--yes`` is given."""
 
     def __init__(self, directory, service, rows=3):
-        self.list, self.results, self.service = directory / "devices.csv", directory / "results.csv", service
-        self.fill(rows)
-        self.started = service.report().arrivals
+        super().__init__(directory, service, rows)
 
-    def fill(self, rows):
-        self.devices = write_devices(self.list, rows)
-        self.service.seed(self.devices)
-
-    @property
-    def arrivals(self):
-        return self.service.report().arrivals - self.started
-
-    def command(self, action, *more, pace=UNHURRIED):
-        where = ("--endpoint", self.service.url, "--instance", INSTANCE, *pace, "--preflight", "never")
-        return ("run", action, self.list, "-o", self.results, *where, *more)
+    def command(self, *more, pace=UNHURRIED, look="never", **options):
+        where = ("--endpoint", self.service.url, "--instance", INSTANCE, *pace, "--preflight", look)
+        return super().command(*more, where=where, **options)
 
     def contents(self):
         """Returns what is in each file here, but for who held the run last, and in the store's tables."""
@@ -79,14 +70,14 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path, service):
-    return Place(tmp_path, service)
+    return Asked(tmp_path, service)
 
 
 @pytest.fixture
 def alone(tmp_path):
     """Returns a place whose emulator knows nothing but its list."""
     with emulator() as running:
-        yield Place(tmp_path, running)
+        yield Asked(tmp_path, running)
 
 
 class Dialogue:
@@ -145,7 +136,7 @@ def dialogue(*arguments, **options):
 
 def asked(place, action, question, keys, *more):
     """Returns how a run ended whose question was answered so."""
-    with dialogue(*place.command(action, *more)) as talk:
+    with dialogue(*place.command(*more, action=action)) as talk:
         talk.read_until(question)
         talk.type(keys)
         return talk.end(plain=True)
@@ -181,7 +172,7 @@ def test_anything_else_is_no(place, keys):
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_at_the_question(place, number, status):
     """A signal at the question ends the command at once; no calls were made, no trace is left."""
-    with dialogue(*place.command("inactivate-device")) as talk:
+    with dialogue(*place.command()) as talk:
         talk.read_until(QUESTION)
         talk.child.send_signal(number)
         assert talk.end(plain=True).ended(status).stderr.endswith(UNCHANGED)
@@ -191,7 +182,7 @@ def test_signals_at_the_question(place, number, status):
 
 def test_no_leaves_an_earlier_run_alone(place):
     """A "no" to resuming an earlier run, or to dropping it with --overwrite, leaves all its files as they were."""
-    here(*place.command("inactivate-device", "--limit-rows", "1", "--yes")).ended(75)
+    place.run("--limit-rows", "1", "--yes").ended(75)
     before = place.contents()
     asked(place, "inactivate-device", QUESTION, b"n\n", "--overwrite").ended(2)
     assert place.contents() == before
@@ -202,19 +193,6 @@ def test_no_leaves_an_earlier_run_alone(place):
     assert "1 already finished; resuming" in finished.stderr
     called = [call["operation"] for call in place.service.calls()[place.started :]]
     assert called.count("InactivateDeviceCertificate") == 3
-
-
-def test_over_a_thousand_rows(place):
-    """Above a thousand rows their number must be typed."""
-    place.fill(1001)
-    question = "Type the number of certificates that will change (1001) to continue: "
-    refused = asked(place, "inactivate-device", question, b"1000\n1002\n").ended(2)
-    assert "'1000' was typed, not 1001\n" in refused.stderr
-    assert refused.stderr.endswith("not confirmed: '1002' was typed, not 1001\n" + UNCHANGED)
-    assert place.arrivals == 0
-
-    asked(place, "inactivate-device", question, b"101\n1,001\n").ended(0)
-    assert outcomes(place.results) == {"succeeded": 1001}
 
 
 def test_ca_actions_ask_for_the_number(alone):
@@ -249,36 +227,35 @@ def test_a_deletion_without_a_question(alone):
     """--yes is refused without the number of devices, and with another than there is now; the true one is shown."""
     given = {(): "--confirm-devices is missing", ("--confirm-devices", 2): "--confirm-devices 2 is not the number"}
     for typed, said in given.items():
-        refused = here(*alone.command("delete-ca", "--yes", *typed)).ended(2)
+        refused = alone.run("--yes", *typed, action="delete-ca").ended(2)
         assert f"{said}: delete-ca deletes 3 device certificates; nothing brings them back\n" in refused.stderr
         assert "If that is meant, give --confirm-devices 3." in refused.stderr
         assert (alone.service.states(alone.devices), alone.files) == (["1"] * 3, ["devices.csv"])
 
-    here(*alone.command("delete-ca", "--yes", "--confirm-devices", 3)).ended(0)
+    alone.run("--yes", "--confirm-devices", 3, action="delete-ca").ended(0)
     assert alone.service.states(alone.devices) == [None] * 3
-    no = here(*alone.command("inactivate-device", "--yes", "--confirm-devices", 3)).ended(2)
+    no = alone.run("--yes", "--confirm-devices", 3).ended(2)
     assert "--confirm-devices is for actions on CAs" in no.stderr
 
 
-class Mixed(Place):
+class Mixed(Asked):
     """1,010 devices that are active, 20 inactive ones, five that are not registered, and a duplicate; of two CAs."""
 
-    def fill(self, rows):
+    def fill(self, rows, *, cas):
         self.devices = write_devices(self.list, 1035, cas=2)
         self.service.seed(self.devices[:1010])
         self.service.seed(self.devices[1010:1030], "0")
         with self.list.open("a") as file:
             file.write(",".join(self.devices[0]) + "\n")
 
-    def command(self, action, *more):
-        where = ("--endpoint", self.service.url, "--instance", INSTANCE, *UNHURRIED)
-        return ("run", action, self.list, "-o", self.results, *where, *more)
+    def command(self, *more, **options):
+        return super().command(*more, look="auto", **options)
 
 
 def test_an_undo_on_cas_says_what_it_hits(alone):
     """What an undo refuses is shown before it asks: here it switches a CA off again that was switched on."""
     alone.service.tell("seed", instance=INSTANCE, rows=[("00ca000000", "")], status="0")
-    here(*alone.command("activate-ca", "--yes")).ended(0)
+    alone.run("--yes", action="activate-ca").ended(0)
     with dialogue("undo", alone.results) as talk:
         talk.read_until("Type the number of certificates that will change (1) to continue: ")
         talk.type(b"1\n")
@@ -295,9 +272,11 @@ def mixed(tmp_path):
 
 
 def test_it_looks_then_shows_then_asks(mixed):
-    """The number to type is what will change, as the table says; nothing is read twice, and nothing left by a no."""
+    """Above a thousand the number that will change must be typed; nothing is read twice, and nothing left by a no."""
     question = "Type the number of certificates that will change (1010) to continue: "
-    refused = asked(mixed, "inactivate-device", question, b"\n").ended(2)
+    refused = asked(mixed, "inactivate-device", question, b"1000\n1002\n").ended(2)
+    assert "'1000' was typed, not 1010\n" in refused.stderr
+    assert refused.stderr.endswith("not confirmed: '1002' was typed, not 1010\n" + UNCHANGED)
     shown = " ".join(refused.stderr.split())
     for fact in (
         "input devices.csv: 1,036 rows (1 duplicate)".replace("devices.csv", str(mixed.list)),
@@ -314,7 +293,7 @@ def test_it_looks_then_shows_then_asks(mixed):
     assert set(mixed.service.report().operations) == {"ListDeviceCertificateByCaSn"}
 
     read = mixed.arrivals
-    asked(mixed, "inactivate-device", question, b"1010\n", "--max-errors", "9").ended(1)
+    asked(mixed, "inactivate-device", question, b"101\n1,010\n", "--max-errors", "9").ended(1)
     assert outcomes(mixed.results) == {"succeeded": 1010, "unchanged": 20, "not_registered": 5, "duplicate": 1}
     assert mixed.arrivals == read + 12 + 1015
     summary = summary_of(mixed.results)
@@ -354,7 +333,7 @@ def test_a_late_answer_reads_again(mixed, monkeypatch):
 
     monkeypatch.setattr(confirm, "is_somebody_there", lambda: True)
     monkeypatch.setattr(confirm, "_answer", answered)
-    finished = here(*mixed.command("inactivate-device")).ended(1)
+    finished = mixed.run().ended(1)
 
     assert [re.sub(r"\D", "", question) for question in questions] == ["1010", "1002"]
     assert "the answer came too late to believe the states that were read: they are read again" in finished.stderr
@@ -363,9 +342,8 @@ def test_a_late_answer_reads_again(mixed, monkeypatch):
 
 def test_nothing_is_asked_where_nothing_changes(mixed):
     """Where all is in the desired state already there is no question."""
-    write_devices(mixed.list, 1010)
     mixed.service.seed(write_devices(mixed.list, 300), "0")
-    with dialogue(*mixed.command("inactivate-device")) as talk:
+    with dialogue(*mixed.command()) as talk:
         finished = talk.end(plain=True).ended(0)
     assert "will change   0 device certificates\n" in finished.stderr
     assert outcomes(mixed.results) == {"unchanged": 300}
@@ -376,7 +354,7 @@ def test_signals_while_it_looks(tmp_path, number, status):
     """A signal before the question ends the command in order; nothing was changed, and no trace is left."""
     with emulator(latency_ms=(300, 400)) as service:
         place = Mixed(tmp_path, service)
-        with dialogue(*place.command("inactivate-device", "--max-in-flight", "1")) as talk:
+        with dialogue(*place.command("--max-in-flight", "1")) as talk:
             talk.read_until("reading: 1 page")
             talk.child.send_signal(number)
             finished = talk.end(plain=True).ended(status)
@@ -386,7 +364,7 @@ def test_signals_while_it_looks(tmp_path, number, status):
 
 def test_an_undo_asks_for_what_it_calls(mixed):
     """It shows where and how much, and asks for the number that it calls."""
-    here(*mixed.command("inactivate-device", "--yes")).ended(1)
+    mixed.run("--yes").ended(1)
     with dialogue("undo", mixed.results) as talk:
         talk.read_until("Type the number of certificates that will change (1010) to continue: ")
         talk.type(b"1\n1010\n")
@@ -396,7 +374,7 @@ def test_an_undo_asks_for_what_it_calls(mixed):
 
 def test_nobody_to_ask(place):
     """Without a terminal and without --yes: 2, the plan and what to add; nothing called, nothing left."""
-    refused = here(*place.command("inactivate-device")).ended(2)
+    refused = place.run().ended(2)
 
     assert "there is no terminal to ask" in refused.stderr
     assert "Add --yes" in refused.stderr
@@ -405,22 +383,22 @@ def test_nobody_to_ask(place):
 
 def test_no_colour_no_bar(alone):
     """NO_COLOR takes the colours out on a terminal, and without a terminal there are neither colours nor a bar."""
-    sure = ("--confirm-devices", 3)
-    with dialogue(*alone.command("delete-ca", "--yes", *sure, "--limit-rows", "9"), env={"NO_COLOR": "1"}) as talk:
+    command = alone.command("--yes", "--confirm-devices", 3, "--limit-rows", "9", action="delete-ca")
+    with dialogue(*command, env={"NO_COLOR": "1"}) as talk:
         coloured = re.findall(r"\x1b\[[0-9;]*m", talk.end().ended(0).stderr)
     assert not [code for code in coloured if re.search(r"3\d|9\d|4\d", code)]
 
-    plain = here(*alone.command("delete-ca", "--yes", "--confirm-devices", 0, "--overwrite")).ended(1)
+    plain = alone.run("--yes", "--confirm-devices", 0, "--overwrite", action="delete-ca").ended(1)
     assert ESCAPE not in plain.stdout + plain.stderr
 
 
 def test_json_alone_on_stdout(place):
     """With --json stdout is one JSON object, the same as the summary file; -q leaves nothing on stderr."""
-    finished = here(*place.command("inactivate-device", "--yes", "--json", "-q")).ended(0)
+    finished = place.run("--yes", "--json", "-q").ended(0)
 
     assert finished.stderr == ""
     assert json.loads(finished.stdout) == summary_of(place.results)
-    with dialogue(*place.command("inactivate-device", "--yes", "--json", "--overwrite")) as talk:
+    with dialogue(*place.command("--yes", "--json", "--overwrite")) as talk:
         assert json.loads(talk.end().ended(0).stdout)["outcomes"] == {"succeeded": 3}
 
 
@@ -428,9 +406,8 @@ def test_plain_lines_without_a_terminal(tmp_path, monkeypatch):
     """Without a terminal a line every few seconds says how far it is, how fast, what came of it, what it waits for."""
     monkeypatch.setattr(live, "LINE_EVERY_S", 1.0)
     with emulator(latency_ms=(10, 20)) as service:
-        place = Place(tmp_path, service, rows=30)
-        command = ("run", "inactivate-device", place.list, "-o", place.results, "--endpoint", service.url)
-        finished = here(*command, "--instance", INSTANCE, "--yes", "--rate", "18").ended(0)
+        place = Asked(tmp_path, service, rows=30)
+        finished = place.run("--yes", pace=("--rate", "18")).ended(0)
 
     line = re.search(r"^\d+ of 30 \(\d+%\); .*", finished.stderr, re.MULTILINE)
     assert line, finished.stderr
@@ -452,7 +429,7 @@ def behind_a_terminal(*arguments, **options):
 def test_a_terminal_that_closes(place):
     """A connection that is lost stops a session in order, though nothing can be shown any more."""
     place.fill(300)
-    with behind_a_terminal(*place.command("inactivate-device", "--yes", pace=("--rate", "50"))) as (child, main):
+    with behind_a_terminal(*place.command("--yes", pace=("--rate", "50"))) as (child, main):
         shown = b""
         while b"succeeded" not in shown:
             shown += os.read(main, 65536)
@@ -469,7 +446,7 @@ def test_nohup(place):
     """Who ignores SIGHUP is not stopped by it."""
     place.fill(60)
     ignoring = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)}
-    with start(*place.command("inactivate-device", "--yes", "-q", pace=("--rate", "60")), **ignoring) as child:
+    with start(*place.command("--yes", "-q", pace=("--rate", "60")), **ignoring) as child:
         wait_for(child, lambda: place.arrivals)
         child.send_signal(signal.SIGHUP)
         child.communicate(timeout=PATIENCE_S)
@@ -481,7 +458,7 @@ def test_nohup(place):
 def test_full_stdout(place):
     """Standard output that takes nothing: 73 and the reason, nothing from the interpreter; the results are written."""
     with Path("/dev/full").open("wb") as full:
-        refused = bulkcert(*place.command("inactivate-device", "--yes", "-q"), stdout=full).ended(73)
+        refused = bulkcert(*place.command("--yes", "-q"), stdout=full).ended(73)
 
     assert refused.stderr.startswith("error: cannot write to standard output: No space left on device")
     assert "Exception ignored" not in refused.stderr
@@ -497,7 +474,7 @@ def test_stdout_that_takes_nothing(place, command, unbuffered):
     name, *options = command
     env = {"PYTHONUNBUFFERED": unbuffered}
     if name != "--help":
-        here(*place.command("inactivate-device", "--yes", "-q")).ended(0)
+        place.run("--yes", "-q").ended(0)
         options = [place.results, *options]
     with Path("/dev/full").open("wb") as full:
         refused = bulkcert(name, *options, stdout=full, env=env).ended(73)
@@ -514,4 +491,4 @@ def test_stdout_that_takes_nothing(place, command, unbuffered):
 def test_full_stderr(place):
     """A full disk under the log does not end a run."""
     with Path("/dev/full").open("wb") as full:
-        bulkcert(*place.command("inactivate-device", "--yes"), stderr=full).ended(0)
+        bulkcert(*place.command("--yes"), stderr=full).ended(0)

@@ -18,7 +18,7 @@ RELOAD = '<meta http-equiv="refresh"'
 
 @pytest.fixture
 def page(place):
-    return place.directory / "war-room.html"
+    return place.results.parent / "war-room.html"
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import struct
 import termios
 from contextlib import suppress
 
-from place import Place
+from place import Slow
 from program import PATIENCE_S, here, outcomes, start
 
 from bulkcert.store.status import status_of
@@ -22,7 +22,7 @@ def test_while_it_calls_and_after(place):
         now = place.until_it_does(lambda stats: stats.done >= 20 and stats.rate > 0)
         told = place.told(now)
         for _ in range(100):
-            status_of(place.run)
+            status_of(place.files)
         place.end(run)
 
     session = told["session"]
@@ -104,7 +104,7 @@ def test_ctrl_c_ends_following_quietly(place):
 
 def test_follow_waits_for_a_run_that_is_about_to_appear(tmp_path, service, monkeypatch):
     """``--follow`` may be typed as soon as the run is: before it has a journal there is no error, unless none comes."""
-    following, place = importlib.import_module("bulkcert.commands.status"), Place(tmp_path, service, rows=300)
+    following, place = importlib.import_module("bulkcert.commands.status"), Slow(tmp_path, service, rows=300)
     monkeypatch.setattr(following, "APPEARS_S", PATIENCE_S)
     with place.running(rate=200):
         assert "ended at" in here("status", place.results, "--follow").ended(0).stdout
