@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sized
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 
 from rich.cells import cell_len
@@ -69,6 +69,11 @@ def clock(at: str | None) -> str:
 def local(at: float) -> str:
     """Returns a Unix time by this machine's clock, with its zone: ``2027-01-15 09:00:00+01:00``."""
     return datetime.fromtimestamp(at).astimezone().isoformat(" ", "seconds")
+
+
+def in_utc(at: float) -> str:
+    """Returns a Unix time in UTC, to the second: ``2027-01-15T08:00:00Z``."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def about(seconds: float) -> str:

@@ -18,7 +18,7 @@ from bulkcert.engine.target import Target
 from bulkcert.errors import ExitStatus
 from bulkcert.service.client import Response
 from bulkcert.store.outcome import Outcome
-from bulkcert.words import about
+from bulkcert.words import about, in_utc
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -265,8 +265,7 @@ class StatsMaker:
         if outage.ongoing:
             return f"no answer for {now - outage.since:.0f} s: waiting for the service ({progress.last_error})"
         if (sleeps := progress.next_scan_at - now) > 0:
-            until = datetime.fromtimestamp(progress.watched_until, UTC)
-            return f"next check in {about(sleeps)}, until {until:%Y-%m-%dT%H:%M:%SZ}"
+            return f"next check in {about(sleeps)}, until {in_utc(progress.watched_until)}"
         if slowed := self._slowed(now):
             return slowed
         waits = progress.in_flight >= self._service.workers * len(self._service.addresses)

@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
@@ -33,6 +32,7 @@ from bulkcert.store.outcome import Outcome
 from bulkcert.store.records import Control
 from bulkcert.store.status import RunStatus
 from bulkcert.store.store import Store
+from bulkcert.words import in_utc
 
 BEAT_EVERY_S = 1.0
 """How often a session says in the store what it does."""
@@ -103,7 +103,7 @@ async def controlled(store: Store, lanes: Lanes, stats: StatsMaker) -> AsyncIter
 
 
 async def _do(control: Control, lanes: Lanes, stats: StatsMaker) -> None:
-    since = f"{datetime.fromtimestamp(control.asked_at / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    since = in_utc(control.asked_at / 1000)
     event(
         "control",
         f"{control.words}, asked by {control.by}",

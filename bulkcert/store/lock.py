@@ -12,13 +12,13 @@ import stat
 import struct
 import time
 from contextlib import ExitStack, suppress
-from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 
 import msgspec
 
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.words import in_utc
 
 _LOCK = struct.Struct("hhqqi")
 """``struct flock`` of Linux: type, whence, start, length, process."""
@@ -33,7 +33,7 @@ class Holder(msgspec.Struct, frozen=True):
     since: float
 
     def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}, since {datetime.fromtimestamp(self.since, UTC):%Y-%m-%dT%H:%M:%SZ}"
+        return f"process {self.pid} on {self.host}, since {in_utc(self.since)}"
 
 
 def take(path: Path) -> FileIO:

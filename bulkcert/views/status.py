@@ -15,7 +15,7 @@ from bulkcert.store.outcome import Outcome
 from bulkcert.store.records import Session, SessionKind
 from bulkcert.store.status import RunStatus, State
 from bulkcert.views.layout import change_rows, outcome_lines, rehearsal_line
-from bulkcert.words import REHEARSAL, counted, duration, faults, printable
+from bulkcert.words import REHEARSAL, counted, duration, faults, in_utc, printable
 
 MOST_MESSAGE = 160
 """Characters of a message that are shown."""
@@ -281,8 +281,8 @@ def utc_of(at_ms: int) -> datetime:
 
 
 def _at(at_ms: int) -> str:
-    return _clock(utc_of(at_ms))
+    return in_utc(at_ms / 1000)
 
 
 def _clock(at: datetime) -> str:
-    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
+    return in_utc(at.timestamp())
