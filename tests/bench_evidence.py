@@ -25,7 +25,7 @@ from bulkcert.store.database import reading
 from bulkcert.store.evidence import confirm_whole, encoded
 from bulkcert.store.outcome import Outcome, Record
 from bulkcert.store.paths import RunFiles
-from bulkcert.store.records import Asked
+from bulkcert.store.sessions import Asked
 from bulkcert.store.store import Store
 
 TIMES, AT_ONCE = 7, 2048

@@ -15,7 +15,7 @@ from bulkcert.runs.opened import pinned_of
 from bulkcert.store import queries, read_states
 from bulkcert.store.outcome import Outcome, Record
 from bulkcert.store.paths import RunFiles
-from bulkcert.store.records import Asked
+from bulkcert.store.sessions import Asked
 from bulkcert.store.store import Store
 
 ROWS = 120

@@ -15,7 +15,7 @@ from bulkcert.runs.opened import pinned_of
 from bulkcert.store.database import make_tables
 from bulkcert.store.evidence import TALLIED, digest_of
 from bulkcert.store.paths import RunFiles
-from bulkcert.store.records import Asked
+from bulkcert.store.sessions import Asked
 
 START = 1_800_000_000_000
 """When these runs began, Unix milliseconds."""

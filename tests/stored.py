@@ -11,7 +11,7 @@ from bulkcert.engine.figures import Stats
 from bulkcert.store import queries
 from bulkcert.store.database import reading
 from bulkcert.store.paths import RunFiles
-from bulkcert.store.records import Asked
+from bulkcert.store.sessions import Asked
 from bulkcert.store.status import status_of
 
 NEWEST = "WHERE id = (SELECT MAX(id) FROM session)"

@@ -12,7 +12,7 @@ from bulkcert.output.summary import utc
 from bulkcert.report.counting import count
 from bulkcert.report.rendering import render
 from bulkcert.store import lock
-from bulkcert.store.records import Verification
+from bulkcert.store.sessions import Verification
 
 HOUR_MS = 3_600_000
 BEFORE, AFTER = START + 1000, START + 9500

@@ -15,7 +15,7 @@ from rich.text import Text
 from bulkcert.engine.figures import LastError
 from bulkcert.store import lock
 from bulkcert.store.outcome import DESIRED
-from bulkcert.store.records import Verification
+from bulkcert.store.sessions import Verification
 from bulkcert.store.status import State, status_of
 from bulkcert.views.shown import shown
 from bulkcert.views.status import _errors, line_of, rows_of, steps_of

@@ -298,7 +298,7 @@ def test_readers_while_sessions_come_and_go(path):
 def test_readers_while_stores_are_made(tmp_path):
     """Whoever reads while a writer makes a store is told that there is none yet, or what is in it."""
     code = "import sys, msgspec; from pathlib import Path; from bulkcert.store.store import Store\n"
-    code += f"from bulkcert.store.records import Asked; asked = msgspec.convert({msgspec.to_builtins(ASKED)}, Asked)\n"
+    code += f"from bulkcert.store.sessions import Asked; asked = msgspec.convert({msgspec.to_builtins(ASKED)}, Asked)\n"
     code += "for number in range(60):\n store = Store(Path(sys.argv[1], str(number))); store.describe(asked)\n"
     code += f" store.begin('run', '{{}}', **{CALLER!r}); sys.stdin.readline(); store.close()"
     with subprocess.Popen([sys.executable, "-c", code, tmp_path], stdin=-1) as child:

@@ -35,7 +35,7 @@ from bulkcert.runs.verify import Verifier, resolve_reading
 from bulkcert.service.signing import Credentials
 from bulkcert.store.outcome import Retried
 from bulkcert.store.paths import RunFiles
-from bulkcert.store.records import Verification
+from bulkcert.store.sessions import Verification
 from bulkcert.store.status import status_of
 from bulkcert.telemetry import recording
 from bulkcert.telemetry.events import log_finished, log_started, log_verified

@@ -9,7 +9,7 @@ from bulkcert.runs.converters import LARGEST_NUMBER
 from bulkcert.runs.target import above_documented, wrong_limits
 from bulkcert.store.control import ask
 from bulkcert.store.paths import RunFiles
-from bulkcert.store.records import Control, Limits, Request, Session
+from bulkcert.store.sessions import Control, Limits, Request, Session
 from bulkcert.store.status import RunStatus, State, status_of
 from bulkcert.views import console as terminal
 from bulkcert.views.status import figures_of, is_running, steps_of

@@ -17,7 +17,7 @@ from bulkcert.runs.options import ResumeOptions
 from bulkcert.runs.undo import UndoResult
 from bulkcert.service.credentials import ChainCredentials
 from bulkcert.store.paths import RunFiles
-from bulkcert.store.records import Verification
+from bulkcert.store.sessions import Verification
 from bulkcert.store.status import status_of
 from bulkcert.views import console as terminal
 

@@ -14,7 +14,7 @@ from bulkcert.runs.opening import open_existing
 from bulkcert.runs.verify import Verifier, resolve_reading
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.paths import RunFiles
-from bulkcert.store.records import Verification
+from bulkcert.store.sessions import Verification
 from bulkcert.telemetry.events import log_verified
 from bulkcert.telemetry.notify import notifying
 from bulkcert.views import confirm as question

@@ -14,7 +14,7 @@ from bulkcert.service.codes import NO_DATA, WRONG_ECHO, Verdict, rule_for
 from bulkcert.service.operations import INSTANCE_ACCESS
 from bulkcert.store.outcome import NEVER_READ, Outcome
 from bulkcert.store.paths import RunFiles
-from bulkcert.store.records import Asked, Verification
+from bulkcert.store.sessions import Asked, Verification
 from bulkcert.words import counted, printable, spaced
 
 _AGAIN = later("Call them again: {again}")

@@ -18,7 +18,7 @@ from bulkcert.output.results import MAKE_ROOM, WHAT_TO_DO, chosen, write_rows
 from bulkcert.service.certificates import of_ca_key
 from bulkcert.store import queries
 from bulkcert.store.outcome import DESIRED, Outcome
-from bulkcert.store.records import Asked
+from bulkcert.store.sessions import Asked
 from bulkcert.store.status import RunStatus
 
 DRIFTED, MAYBE_UNDONE = "drifted", "maybe_undone"

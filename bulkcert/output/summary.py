@@ -17,9 +17,9 @@ from bulkcert.output.failed import FailedRows
 from bulkcert.output.files import cannot_write, sha256_of, write_whole
 from bulkcert.output.formulas import FormulaRows
 from bulkcert.store import queries
-from bulkcert.store import records as stored
+from bulkcert.store import sessions as stored
 from bulkcert.store.paths import RunFiles
-from bulkcert.store.records import ChangeRecord, SessionKind, Verification
+from bulkcert.store.sessions import ChangeRecord, SessionKind, Verification
 from bulkcert.store.status import RunStatus
 
 

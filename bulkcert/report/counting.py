@@ -39,7 +39,7 @@ from bulkcert.store import lock, queries
 from bulkcert.store.database import reading
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import RunFiles
-from bulkcert.store.records import Asked, Control, Session, Verification
+from bulkcert.store.sessions import Asked, Control, Session, Verification
 from bulkcert.store.status import RunStatus, State, status_in, status_of
 from bulkcert.views.status import figures_of
 

@@ -11,7 +11,7 @@ from bulkcert.output.summary import Caps, SessionSummary
 from bulkcert.report.timing import Containment, Exposure, Stretch
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.store.outcome import NEVER_READ
-from bulkcert.store.records import Asked, Verification
+from bulkcert.store.sessions import Asked, Verification
 
 
 class Headline(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ from bulkcert.output.advice import meaning_of
 from bulkcert.report.figures import Controlled, Figures, SessionFigures
 from bulkcert.report.parts import Kinds, Section, TextTable, message, serial
 from bulkcert.store.outcome import Outcome
-from bulkcert.store.records import ChangeRecord
+from bulkcert.store.sessions import ChangeRecord
 from bulkcert.views.layout import change_rows
 from bulkcert.words import clock, counted, faults, spaced
 

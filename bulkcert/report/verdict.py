@@ -9,7 +9,7 @@ from bulkcert.output.summary import utc
 from bulkcert.report.figures import Certificates, Headline, ResultsFile, Verified
 from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.store.outcome import DESIRED, Outcome
-from bulkcert.store.records import Asked
+from bulkcert.store.sessions import Asked
 from bulkcert.store.status import RunStatus, State
 from bulkcert.words import REHEARSAL, REHEARSED, clock, counted, spaced
 

@@ -16,7 +16,7 @@ from bulkcert.runs.planned import KeptPlan
 from bulkcert.runs.target import refuse_job, resolve_target
 from bulkcert.service.actions import ACTIONS, Action, ActionName
 from bulkcert.store.paths import RunFiles, default_results
-from bulkcert.store.records import PlanRecord
+from bulkcert.store.sessions import PlanRecord
 from bulkcert.words import counted
 
 MOST_DAYS = 36_525

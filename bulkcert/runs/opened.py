@@ -32,7 +32,7 @@ from bulkcert.store.evidence import Serials
 from bulkcert.store.lock import this_user
 from bulkcert.store.outcome import Row
 from bulkcert.store.paths import RunFiles
-from bulkcert.store.records import Asked, PlanRecord, Session, SessionKind
+from bulkcert.store.sessions import Asked, PlanRecord, Session, SessionKind
 from bulkcert.store.status import RunStatus, status_in
 from bulkcert.store.store import Store
 

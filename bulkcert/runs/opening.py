@@ -25,7 +25,7 @@ from bulkcert.runs.target import located
 from bulkcert.store import lock, queries
 from bulkcert.store.database import confirm_pages, unusable
 from bulkcert.store.paths import RunFiles
-from bulkcert.store.records import Asked
+from bulkcert.store.sessions import Asked
 from bulkcert.store.status import no_run
 from bulkcert.store.store import Store
 

@@ -13,7 +13,7 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import read_regular
 from bulkcert.runs.command_options import changed
 from bulkcert.runs.options import PlanOptions
-from bulkcert.store.records import PlanRecord
+from bulkcert.store.sessions import PlanRecord
 
 SUFFIX = ".plan.json"
 """What the name of a kept plan ends with."""

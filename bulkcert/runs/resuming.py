@@ -17,7 +17,7 @@ from bulkcert.runs.options import OF_ONE_START, CallOptions, Options, ResumeOpti
 from bulkcert.store import queries, read_states
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles
-from bulkcert.store.records import Asked, Session
+from bulkcert.store.sessions import Asked, Session
 from bulkcert.store.status import RunStatus, status_of
 
 

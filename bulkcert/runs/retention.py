@@ -12,7 +12,7 @@ from bulkcert.runs.job import DATE, ResolvedJob
 from bulkcert.store import lock, queries
 from bulkcert.store.database import reading
 from bulkcert.store.paths import SUFFIX, RunFiles
-from bulkcert.store.records import Asked
+from bulkcert.store.sessions import Asked
 from bulkcert.store.status import RunStatus, State, status_in
 
 _TIME = re.compile(r"(?<!\d)\d{2}-\d{2}-\d{2}(?!\d)")

@@ -35,7 +35,7 @@ from bulkcert.store import queries, read_states
 from bulkcert.store.database import unusable
 from bulkcert.store.evidence import Serials
 from bulkcert.store.outcome import Outcome, Row
-from bulkcert.store.records import ChangeRecord, PlanRecord
+from bulkcert.store.sessions import ChangeRecord, PlanRecord
 from bulkcert.store.store import now_ms
 from bulkcert.words import counted
 

@@ -29,7 +29,7 @@ from bulkcert.output.summary import Summary, summary_of, write_summary
 from bulkcert.runs.opened import CALLING, OpenRun
 from bulkcert.store import control as asking
 from bulkcert.store.outcome import Outcome
-from bulkcert.store.records import Control
+from bulkcert.store.sessions import Control
 from bulkcert.store.status import RunStatus
 from bulkcert.store.store import Store
 from bulkcert.words import in_utc

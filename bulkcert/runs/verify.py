@@ -29,7 +29,7 @@ from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Status
 from bulkcert.store import queries, read_states
 from bulkcert.store.outcome import NEVER_CALLED, NEVER_READ, Outcome
-from bulkcert.store.records import Verification
+from bulkcert.store.sessions import Verification
 
 CAS_KEPT = 100_000
 """CAs that are paged through, each for itself."""

@@ -22,7 +22,7 @@ from bulkcert.service.codes import CLOCK_REFUSED, Verdict
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.operations import VERSION, Operation
 from bulkcert.service.signing import Credentials, Signing, canonical_query, signing
-from bulkcert.service.transport import NO_BODY, Transport
+from bulkcert.service.transport import CONNECTING, NO_BODY, Transport
 
 
 class Response(Classification, frozen=True, kw_only=True, array_like=True):
@@ -67,8 +67,7 @@ class Client:
         """What calls of an operation have in common, with the second and the credentials for which it holds."""
         # Unique for each call, without asking the system for randomness each time.
         self._nonce, self._calls = token_hex(8), count()
-        # Connecting gets less, so that a host that never answers is distinguished from an answer that never came.
-        self._timeout = httpx.Timeout(timeout_s, connect=timeout_s / 2).as_dict()
+        self._timeout = httpx.Timeout(timeout_s, connect=timeout_s * CONNECTING).as_dict()
 
     async def call(self, operation: Operation, parameters: Mapping[str, str]) -> Response:
         """Makes one attempt and classifies it; raises nothing that the network or the service can cause."""

@@ -8,7 +8,7 @@ from bulkcert.store import queries
 from bulkcert.store.database import adding, readable
 from bulkcert.store.lock import this_user
 from bulkcert.store.paths import RunFiles
-from bulkcert.store.records import Control, Limits, Request
+from bulkcert.store.sessions import Control, Limits, Request
 from bulkcert.store.store import Store, now_ms
 
 

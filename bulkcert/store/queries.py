@@ -10,7 +10,7 @@ import msgspec
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store.database import Contradiction
 from bulkcert.store.outcome import SHOWN, Outcome
-from bulkcert.store.records import Asked, Control, Session
+from bulkcert.store.sessions import Asked, Control, Session
 
 _BEFORE = "({})".format(", ".join(sorted({repr(action.before) for action in ACTIONS.values()})))
 """States to which a call can change a certificate back."""

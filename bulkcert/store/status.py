@@ -17,7 +17,7 @@ from bulkcert.store.database import Contradiction, reading
 from bulkcert.store.lock import Holder
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.paths import SUFFIX, RunFiles
-from bulkcert.store.records import Asked, Control, Session, Verification
+from bulkcert.store.sessions import Asked, Control, Session, Verification
 
 STALLED_S = 5.0
 """A session that has given no sign of life for so long may hang, or is stopped."""

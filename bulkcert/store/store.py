@@ -22,7 +22,7 @@ from bulkcert.store import statements
 from bulkcert.store.database import connect, make_tables, readable, rest
 from bulkcert.store.evidence import encoded
 from bulkcert.store.outcome import Outcome, Record
-from bulkcert.store.records import Asked, SessionKind
+from bulkcert.store.sessions import Asked, SessionKind
 from bulkcert.store.tables import LOW
 
 SYNC_AFTER_S = 0.2

@@ -14,7 +14,7 @@ from bulkcert.engine.progress import Progress
 from bulkcert.log import event
 from bulkcert.output.summary import Summary
 from bulkcert.runs.run import Run
-from bulkcert.store.records import ChangeRecord, Verification
+from bulkcert.store.sessions import ChangeRecord, Verification
 from bulkcert.words import counted
 
 POLL_EVERY_S = 0.5

@@ -17,7 +17,7 @@ from bulkcert.errors import BulkcertError, ExitStatus, own_error, status_by
 from bulkcert.output.advice import left_words, meaning, sentence
 from bulkcert.output.steps import steps_left, undone_words
 from bulkcert.store.paths import RunFiles
-from bulkcert.store.records import SessionKind
+from bulkcert.store.sessions import SessionKind
 from bulkcert.store.status import RunStatus, status_of
 from bulkcert.words import spaced
 

@@ -16,7 +16,7 @@ from bulkcert.runs.undo import Undo
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import of_ca_key
 from bulkcert.service.limits import ADDRESS_LIMIT
-from bulkcert.store.records import ChangeRecord
+from bulkcert.store.sessions import ChangeRecord
 from bulkcert.telemetry.notify import waiting
 from bulkcert.views.console import say, stderr, warn
 from bulkcert.views.layout import change_rows, rehearsal_line, show

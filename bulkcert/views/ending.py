@@ -15,7 +15,7 @@ from bulkcert.output.formulas import FormulaRows
 from bulkcert.output.steps import steps_after, steps_left, undone_words
 from bulkcert.output.summary import Kind, Summary
 from bulkcert.store.outcome import DESIRED, Outcome
-from bulkcert.store.records import Verification
+from bulkcert.store.sessions import Verification
 from bulkcert.store.status import RunStatus
 from bulkcert.views.console import say, say_step, show_error, warn
 from bulkcert.views.layout import outcome_lines, rehearsal_line, show

@@ -21,7 +21,7 @@ from bulkcert.words import REHEARSAL, REHEARSED, clock, printable
 if TYPE_CHECKING:  # every command loads this
     from bulkcert.engine.figures import LaneState
     from bulkcert.engine.progress import Progress
-    from bulkcert.store.records import ChangeRecord
+    from bulkcert.store.sessions import ChangeRecord
 
 NAME_WIDTH, GAP = 14, 2
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from bulkcert.language import later, tr
 from bulkcert.runs.found import States
-from bulkcert.store.records import ChangeRecord
+from bulkcert.store.sessions import ChangeRecord
 from bulkcert.views.console import say, stdout
 from bulkcert.views.layout import GAP, change_rows, columns, lane_rows, show
 from bulkcert.views.plan import CaStates, Plan

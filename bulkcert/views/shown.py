@@ -10,7 +10,7 @@ from bulkcert.output.advice import Step
 from bulkcert.output.steps import steps_left
 from bulkcert.store.lock import Holder
 from bulkcert.store.outcome import Outcome
-from bulkcert.store.records import ChangeRecord, Control, Request, Session, SessionKind, Verification
+from bulkcert.store.sessions import ChangeRecord, Control, Request, Session, SessionKind, Verification
 from bulkcert.store.status import RunStatus, State
 from bulkcert.views.status import acting, figures_of, is_running, newest_errors, seen_at, silent_s, utc_of
 

@@ -12,7 +12,7 @@ from bulkcert.output.advice import Step, label_of, left_words, meaning, read_wor
 from bulkcert.output.steps import is_undoing, steps_left, to_verify, undone_words
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store.outcome import Outcome
-from bulkcert.store.records import Session, SessionKind
+from bulkcert.store.sessions import Session, SessionKind
 from bulkcert.store.status import RunStatus, State
 from bulkcert.views.layout import change_rows, outcome_lines, rehearsal_line
 from bulkcert.words import REHEARSAL, counted, duration, faults, in_utc, printable
