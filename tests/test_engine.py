@@ -333,9 +333,12 @@ async def test_a_deletion_that_may_have_been_carried_out(tmp_path, first, last):
     assert [ran.records[row].changed for row in (1, 2)] == [True, False]
 
 
-async def test_a_deletion_that_was_not_carried_out_yet(tmp_path):
-    """What is there after attempts that may have been carried out may still be deleted by them."""
-    ran = await run(tmp_path, 1, lambda *_: BUSY, **DELETE)
+@pytest.mark.parametrize("last", [BUSY, NOT_FOUND])
+@pytest.mark.parametrize("read", [ON, OFF, "a status that no table has"])
+async def test_a_deletion_that_was_not_carried_out_yet(tmp_path, last, read):
+    """What is there after attempts that may have been carried out may still be deleted by them, whatever was said."""
+    said = [BUSY, *[last] * 3]
+    ran = await run(tmp_path, 1, lambda _, attempt, __: said[attempt - 1], reads=lambda _: read, **DELETE)
 
     assert ran.outcomes == {1: Outcome.UNKNOWN}
 

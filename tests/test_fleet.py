@@ -91,7 +91,7 @@ class Fleet:
     def __init__(self, group, service, services):
         self.group, self.progress, self.said, self.services = group, Progress(), [], services
         self.lanes = FleetLanes(FixedCredentials(KEY), self.progress, service, "a test")
-        self.cut, self.results = set(), {}
+        self.cut, self.results, self.ends = set(), {}, {}
         group.start_soon(self.lanes.watch)
 
     def join(self, name, service, egress=None):
@@ -105,8 +105,8 @@ class Fleet:
             self.said += [asked, answer]
             return decode_grant(answer)
 
-        who = LaneAddress(name, name, egress or name)
-        self.group.start_soon(take_part, who, FixedCredentials(KEY), lambda _: None, exchange, asyncio.Event())
+        who, self.ends[name] = LaneAddress(name, name, egress or name), asyncio.Event()
+        self.group.start_soon(take_part, who, FixedCredentials(KEY), lambda _: None, exchange, self.ends[name])
 
     async def call_all(self, count):
         on = {"MqttInstanceId": [*self.lanes.service.instances, "post-cn-1"][0]}
@@ -336,6 +336,46 @@ async def test_a_stop_drains_the_lanes(fleet):
         came_back = [result for result in made.results.values() if result is not None]
         assert len(made.results) == 400
         assert 0 < len(came_back) == len(service.asked) < 400
+
+
+async def test_a_lane_that_ends_gives_back_what_it_has_not_sent(fleet, monkeypatch):
+    """What waits there for its turn was never sent: nobody has to find out what became of it."""
+    service, kept = Service(), []
+
+    class KeptCaller(caller.Caller):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            kept.append(self)
+
+    monkeypatch.setattr(lane, "Caller", KeptCaller)
+    async with fleet(service) as made:
+        made.lanes.pause("an operator")
+        async with anyio.create_task_group() as calls:
+            calls.start_soon(made.call_all, 20)
+            while not (kept and kept[0]._held == 20):  # noqa: ASYNC110 - it is counted, not said
+                await anyio.sleep(0.01)
+            made.ends["one"].set()
+            while made.state("one").doing != "has left":  # noqa: ASYNC110 - it is seen, not said
+                await anyio.sleep(0.01)
+            made.lanes.stop(Stop(ExitStatus.INTERRUPTED, "SIGINT received"))
+        assert (made.results, made.progress.handed_over) == (dict.fromkeys(range(20)), 0)
+        assert not service.asked
+
+
+async def test_a_lane_that_ends_sends_nothing_more(fleet):
+    """Not even while its coordinator does not answer, though its lease and the calls that it holds last longer."""
+    service = Service()
+    async with fleet(service, of=target(60, 60)) as made, anyio.create_task_group() as calls:
+        calls.start_soon(made.call_all, 500)
+        await service.asked_for(60)
+        made.cut.add("one")
+        made.ends["one"].set()
+        await anyio.sleep(0.05)
+        sent = len(service.asked)
+        await anyio.sleep(0.5)
+        assert len(service.asked) == sent
+        made.lanes.stop(Stop(ExitStatus.INTERRUPTED, "SIGINT received"))
+        made.cut.clear()
 
 
 async def test_a_run_begins_once_all_lanes_have_joined(fleet, monkeypatch):

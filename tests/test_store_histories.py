@@ -315,7 +315,8 @@ class History:
         assert queries.may_have_called(db) == any([called, *(row.runs or row.undos for row in rows)])
 
     def confirm_states(self, db) -> None:
-        assert queries.count(db, queries.DRIFTED, self.desired.value) == sum(map(self.has_drifted, self.rows.values()))
+        drifted = queries.count(db, queries.DRIFTED, self.desired.value), queries.drifted(db, self.desired.value)
+        assert drifted == (sum(map(self.has_drifted, self.rows.values())),) * 2
         told = {row[0]: dict(zip(queries.WINDOW, row, strict=True)) for row in queries.window(db, 1, self.last)}
         for number, row in self.rows.items():
             known = told.get(number, {})

@@ -166,7 +166,7 @@ def _became(settled: CallResult, read: CallResult | None, action: Action) -> tup
         return Outcome.UNKNOWN, answer.message
     if state is None or state is Status.UNRECOGNIZED:
         is_said = outcome is Outcome.UNKNOWN  # by the message of whatever was no answer
-        is_gone = outcome is Outcome.NOT_REGISTERED and not action.repeatable
+        is_gone = state is None and outcome is Outcome.NOT_REGISTERED and not action.repeatable
         message = answer.message + " (an attempt may have been carried out)" * (not is_said)
         return (Outcome.SUCCEEDED if is_gone else Outcome.UNKNOWN), message
     message = f"read back {state}, since an attempt may have been carried out; last answer: {answer.message}"

@@ -47,10 +47,13 @@ class Caller:
         orders: What the session is.
         address: Source address; None is the system's choice.
         provider: What to sign with; has credentials.
+        ends: Set for the lane to end: at once nothing more is sent, whether or not the coordinator answers.
     """
 
-    def __init__(self, name: str, orders: Orders, address: str | None, provider: CredentialProvider) -> None:
-        self._name, self._provider = name, provider
+    def __init__(
+        self, name: str, orders: Orders, address: str | None, provider: CredentialProvider, ends: asyncio.Event
+    ) -> None:
+        self._name, self._provider, self._ends = name, provider, ends
         self._urgent = asyncio.Event()
         self._window = _ReportedWindow()
         self._slow_down = RelayedSlowDown(self._urgent.set)
@@ -75,11 +78,11 @@ class Caller:
         self._calls: deque[Call] = deque()
         self._waiting = asyncio.Semaphore(0)
         self._results: list[Result] = []
-        self._number = 0
+        self._number = self._held = 0
         self._tasks = {asyncio.ensure_future(self._work()) for _ in range(orders.workers)}
-        self._tasks.add(asyncio.ensure_future(self.lanes.renewal.keep()))
+        self._tasks |= {asyncio.ensure_future(each) for each in (self.lanes.renewal.keep(), self._end())}
 
-    def report(self, *, ends: bool) -> LaneReport:
+    def report(self) -> LaneReport:
         """Returns what has happened since the last report; of a lane that ends and has no calls left it is the last."""
         slow_down, progress = self._slow_down, self.progress
         for task in self._tasks:
@@ -100,7 +103,7 @@ class Caller:
             is_silent=progress.outage.ongoing,
             halt=progress.stop,
             key=(self._provider.current.access_key_id, self._provider.current.source),
-            leaves=ends and not (self._calls or self._results or self.progress.in_flight),
+            leaves=self._ends.is_set() and not (self._calls or self._results or self._held),
         )
         self._results, self._window.unreported, slow_down.throttles, slow_down.answers = [], [], [], 0
         progress.errors = {}
@@ -122,6 +125,10 @@ class Caller:
         self._calls.extend(grant.calls)
         for _ in grant.calls:
             self._waiting.release()
+
+    async def _end(self) -> None:
+        await self._ends.wait()
+        self.stop("the lane ends")
 
     def stop(self, reason: str) -> None:
         """Lets nothing more be sent; calls in flight finish."""
@@ -149,7 +156,9 @@ class Caller:
                 continue
             operation = OPERATIONS[call.operation]
             parameters = dict(zip(("MqttInstanceId", *operation.parameters), call.values, strict=True))
+            self._held += 1  # until it is known what became of it, whether it was sent yet or not
             settled = await self.lanes.settle(self._lane, operation, parameters, unanswered=call.unanswered)
+            self._held -= 1
             self._results.append(Result(call.number, None if settled is None else _without_secret(settled)))
             if self.lanes.stopping.is_set():
                 self._urgent.set()

@@ -76,19 +76,17 @@ async def take_part(
     caller, calls = None, 0
     try:
         while True:
-            report = _hello(lane, provider) if caller is None else caller.report(ends=ends.is_set())
+            report = _hello(lane, provider) if caller is None else caller.report()
             grant = await exchange(report)
             if grant.is_over or grant.refusal:
                 return grant.refusal
             if caller is not None and (grant.orders is not None or grant.asks_hello):
                 calls, caller = calls + await caller.aclose(), None
             if grant.orders is not None:
-                caller = Caller(lane.name, grant.orders, lane.address, provider)
+                caller = Caller(lane.name, grant.orders, lane.address, provider, ends)
                 say(f"calling for {grant.orders.run}")
             if caller is not None:
                 await caller.take(grant)
-                if ends.is_set():
-                    caller.stop("the lane ends")
                 await caller.wait()
     finally:
         if caller is not None:

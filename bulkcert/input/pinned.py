@@ -173,15 +173,16 @@ class Pinning:
         if len(self._parts) > 1:
             whole = self._path.with_name(f"{self._path.name}.whole")
             parts = [pl.scan_parquet(part, glob=False) for part in self._parts]
-            self._create(whole, pl.concat(parts, how="diagonal"))
-            whole.replace(self._path)
+            self._create(whole, pl.concat(parts, how="diagonal"), self._path)
 
-    def _create(self, path: Path, table: pl.LazyFrame) -> None:
+    def _create(self, path: Path, table: pl.LazyFrame, name: Path | None = None) -> None:
         try:
             file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb")
             self._parts.append(path)
             with file:
                 table.sink_parquet(file, row_group_size=rows_at_once(len(table.collect_schema())), **_FORMAT)
+            if name is not None:
+                path.replace(name)
         except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
             message = f"cannot write {self._path}: {reason}"

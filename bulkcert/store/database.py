@@ -251,8 +251,9 @@ def unusable(path: Path, error: sqlite3.Error, status: ExitStatus) -> BulkcertEr
         return BulkcertError(ExitStatus.STOPPED_EARLY, f"cannot use {path}: {reason_of(error)}", advice, again=True)
     if status == ExitStatus.CANNOT_WRITE and code not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
         return _cannot_write(path, reason_of(error))
-    advice = "A run's files can be read by their owner only: ask as the user who started it."
-    return BulkcertError(status, f"cannot read {path}: {reason_of(error)}", advice)
+    advice = "A run's files can be read and written by their owner only: ask as the user who started it."
+    does = "write" if status == ExitStatus.CANNOT_WRITE else "read"
+    return BulkcertError(status, f"cannot {does} {path}: {reason_of(error)}", advice)
 
 
 def damaged(path: Path, reason: str, status: ExitStatus) -> BulkcertError:

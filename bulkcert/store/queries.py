@@ -119,6 +119,12 @@ def count(db: sqlite3.Connection, condition: str, *parameters: object) -> int:
     return int(db.execute(statement, parameters).fetchone()[0])
 
 
+def drifted(db: sqlite3.Connection, desired: str) -> int:
+    """Returns how many rows are ``DRIFTED``: by two ranges of the index, since nearly all rows may be done."""
+    done = "outcome IN ('succeeded', 'unchanged') AND again IN (0, 1) AND verified"
+    return sum(count(db, f"{done} {side} ?1", desired) for side in "<>")
+
+
 def rows(db: sqlite3.Connection, condition: str, first: int = 1, last: int = LAST) -> list[int]:
     """Returns the rows from ``first`` to ``last``, both included, for which a condition holds, in order."""
     statement = f"SELECT row FROM certificate WHERE row BETWEEN ? AND ? AND {condition}"  # noqa: S608 - ours

@@ -209,7 +209,7 @@ def status_in(
         left_alone,
         to_call,
         maybe_undone,
-        queries.count(db, queries.DRIFTED, desired),
+        queries.drifted(db, desired),
         queries.count(db, queries.DOUBTFUL, desired) if maybe_undone else 0,
         queries.count(db, queries.FOUND_SO, desired) if outcomes[Outcome.NOT_ATTEMPTED] else 0,
         queries.in_doubt(db),
