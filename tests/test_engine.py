@@ -42,6 +42,8 @@ ON, OFF = "1", "0"
 NOT_FOUND, REFUSED, THROTTLED = "FindDeviceBySnError", "ParameterCheckFailed", "Throttling.User"
 BUSY, NONCE, EXPIRED, DENIED = "InternalError", "SignatureNonceUsed", "InvalidSecurityToken.Expired", "NoPermission"
 GONE = {**DELETE, "reads": lambda _: NOT_FOUND}
+UNHEARD_OF = httpx.Response(200, json={"RequestId": "R", "Data": {"Sn": "1", "Status": "7"}})
+"""A certificate that is there, in a state that no table has."""
 
 
 class Service(httpx.AsyncBaseTransport):
@@ -334,7 +336,7 @@ async def test_a_deletion_that_may_have_been_carried_out(tmp_path, first, last):
 
 
 @pytest.mark.parametrize("last", [BUSY, NOT_FOUND])
-@pytest.mark.parametrize("read", [ON, OFF, "a status that no table has"])
+@pytest.mark.parametrize("read", [ON, OFF, UNHEARD_OF])
 async def test_a_deletion_that_was_not_carried_out_yet(tmp_path, last, read):
     """What is there after attempts that may have been carried out may still be deleted by them, whatever was said."""
     said = [BUSY, *[last] * 3]

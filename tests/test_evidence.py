@@ -34,6 +34,7 @@ CHANGES = {
     "message": (2, "message = 'it is date'"),
     "request ID": (1, "request_id = 'REQUEST-7'"),
     "attempts": (1, "attempts = 2"),
+    "attempts, of no call": (5, "attempts = x''"),
     "sent": (1, "sent_at = sent_at + 1"),
     "finished": (3, "finished_at = 6"),
     "again": (2, "again = 1"),

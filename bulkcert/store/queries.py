@@ -52,7 +52,7 @@ _IN_DOUBT = "(SELECT row FROM claim JOIN session ON session.id = claim.session W
 """Rows that a killed session of the run may have called without a trace; nobody is calling when this is asked."""
 
 _ANSWER = ", ".join(f"c.{name}" for name in SHOWN[2:] if name != "attempts")
-_CALLED = f"c.attempts OR COALESCE(c.newest, {_ANSWER}) IS NOT NULL"
+_CALLED = f"c.attempts IS NOT 0 OR COALESCE(c.newest, {_ANSWER}) IS NOT NULL"
 """Rows of which something has come; ``c`` is the certificate."""
 
 LAST = 2**63 - 1
