@@ -335,6 +335,15 @@ async def test_a_deletion_that_may_have_been_carried_out(tmp_path, first, last):
     assert [ran.records[row].changed for row in (1, 2)] == [True, False]
 
 
+@pytest.mark.parametrize("last", [DENIED, UNREACHED])
+async def test_what_a_stop_leaves_in_doubt_says_so(tmp_path, last):
+    """A message about the last attempt alone would say that nothing was sent, or done."""
+    ran = await run(tmp_path, 1, lambda _, attempt, __: [LOST, last, DENIED][attempt - 1])
+
+    assert ran.records[1].outcome is Outcome.UNKNOWN
+    assert ran.records[1].message.endswith("(an attempt may have been carried out)")
+
+
 @pytest.mark.parametrize("last", [BUSY, NOT_FOUND])
 @pytest.mark.parametrize("read", [ON, OFF, UNHEARD_OF])
 async def test_a_deletion_that_was_not_carried_out_yet(tmp_path, last, read):

@@ -162,10 +162,8 @@ def _became(settled: CallResult, read: CallResult | None, action: Action) -> tup
     outcome = Outcome.NOT_ATTEMPTED if settled.again else OUTCOME_OF[answer.verdict]
     if not settled.unanswered or outcome is Outcome.SUCCEEDED:
         return outcome, answer.message
-    if settled.again:
-        return Outcome.UNKNOWN, answer.message
-    if state is None or state is Status.UNRECOGNIZED:
-        is_said = outcome is Outcome.UNKNOWN  # by the message of whatever was no answer
+    is_said = OUTCOME_OF.get(answer.verdict) is Outcome.UNKNOWN  # by the message of whatever was no answer
+    if settled.again or state is None or state is Status.UNRECOGNIZED:
         is_gone = state is None and outcome is Outcome.NOT_REGISTERED and not action.repeatable
         message = answer.message + " (an attempt may have been carried out)" * (not is_said)
         return (Outcome.SUCCEEDED if is_gone else Outcome.UNKNOWN), message

@@ -177,7 +177,7 @@ def show_error(error: BulkcertError, resume: str | None = None) -> None:
     purpose, command = "to resume", resume
     if not resume and error.again:
         purpose, command = "to try again", shlex.join(["bulkcert", *typed()])
-    about = {"exit_status": int(error.status), "advice": advice, "next": command or None}
+    about = {"exit_status": int(error.status), "advice": advice} | ({"next": command} if command else {})
     log.event("error", error.message, logging.ERROR, **about)
     if log.is_json():
         return
