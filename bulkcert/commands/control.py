@@ -88,7 +88,8 @@ def _running(status: RunStatus) -> Session:
         return session
     if status.state is State.STARTING:
         message = f"{results}: no calls yet: it reads its list, or waits for a confirmation"
-        raise BulkcertError(ExitStatus.STOPPED_EARLY, message, "Ctrl-C there ends it.", again=True)
+        by = f", or kill {status.holder.pid} on {status.holder.host}" if status.holder and status.holder.pid else ""
+        raise BulkcertError(ExitStatus.STOPPED_EARLY, message, f"Ctrl-C there ends it{by}.", again=True)
     step = next(iter(steps_of(status)), None)
     advice = f"{step.purpose[0].upper()}{step.purpose[1:]}: {step.command}" if step and step.command else ""
     if status.state is State.INTERRUPTED:

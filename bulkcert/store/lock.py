@@ -8,6 +8,7 @@ import errno
 import fcntl
 import os
 import pwd
+import shlex
 import stat
 import struct
 import time
@@ -103,11 +104,10 @@ def current_holder(path: Path) -> Holder | None:
 
 def held(path: Path) -> BulkcertError:
     """Returns what to show the user about a run that another process holds."""
-    return BulkcertError(
-        ExitStatus.CANNOT_WRITE,
-        f"another process holds {path.parent}: {holder_of(path) or 'it has just begun'}",
-        "Wait until it ends, or stop it (bulkcert control RESULTS --stop): both would write the same results.",
-    )
+    message = f"another process holds {path.parent}: {holder_of(path) or 'it has just begun'}"
+    stop = shlex.join(["bulkcert", "control", str(path.parent), "--stop"])
+    advice = f"Wait until it ends, or stop it ({stop}): both would write the same results."
+    return BulkcertError(ExitStatus.CANNOT_WRITE, message, advice)
 
 
 def this_user() -> str:
