@@ -158,6 +158,7 @@ def test_paused_and_continued(place):
         assert json.loads(lines)["session"]["left_s"] is None
         assert f"to continue: bulkcert control {place.results} --continue" in shown
         assert "paused" in told.stdout
+        assert re.search(r"Now +paused", here("report", place.results, "--format", "text").ended(0).stdout)
         assert "PAUSED" in here("runs", place.results.parent).ended(0).stdout
         control(place, "--continue")
         place.until_it_does(lambda stats: stats.phase == "calling")
@@ -312,6 +313,7 @@ def test_a_killed_session_is_none_of_whoever_holds_the_run_now(tmp_path):
     files = made_run(tmp_path, [row(None, claimed_by=1)], [session(ended=None, logged=0, after_ms=-(10**11))])
     with holding(files):
         assert status_of(files).state is State.STARTING
+        assert "calls/s" not in here("report", files.results, "--format", "text").ended(0).stdout
         shown = json.loads(here("status", files.results, "--json").stdout)
         assert (shown["state"], shown["session"]) == ("starting", None)
         assert shown["holder"]["pid"] > 0, "what waits at its question can be found, and ended"

@@ -124,7 +124,7 @@ def _count(status: RunStatus, asked: Asked, db: sqlite3.Connection, headings: He
         calls=_calls(rows, starts),
         containment=containment_of(rows, status.sessions[0].started_at),
         exposure=None if leaked is None else exposure_of(rows, leaked, action.desired_status),
-        live=figures_of(status.session) if status.is_held else None,
+        live=figures_of(status.session) if status.state in (State.RUNNING, State.STALLED) else None,
         verified=verified,
     )
 

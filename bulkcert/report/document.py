@@ -99,7 +99,8 @@ def _progress(figures: Figures) -> Iterator[tuple[str, str, str]]:
     of = tr("{done:,} of {rows:,}", done=live.done, rows=live.rows)
     if live.rows and live.phase != "verifying":
         yield tr("Done"), f"{int(100 * live.done / live.rows)} %", of
-    yield tr("Now"), tr("{rate:,.0f} calls/s", rate=live.rate), tr("at most {limit:,.0f}/s", limit=live.limit)
+    now = tr("paused") if live.phase == "paused" else tr("{rate:,.0f} calls/s", rate=live.rate)
+    yield tr("Now"), now, tr("at most {limit:,.0f}/s", limit=live.limit)
     yield tr("So far"), duration(live.elapsed_s), counted(live.calls, "call")
     if live.left_s is not None:
         yield tr("Left"), about(live.left_s), live.waiting_for

@@ -190,7 +190,7 @@ def check(files: RunFiles, report: Path | None = None) -> Checked:
 
 def _other(files: RunFiles, path: Path, what: str, remake: str = "") -> BulkcertError:
     """Returns the error of a file that does not belong to the store."""
-    message = f"{path} is {what}: it was changed, or a session since was interrupted"
+    message = f"{path} is {what}: it was changed, or a session was at work then, or was interrupted since"
     advice = f"Keep it if that may be evidence; made again: {remake or files.command('export')}"
     return BulkcertError(ExitStatus.INPUT_INVALID, message, advice)
 
