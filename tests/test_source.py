@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import threading
 
 import polars as pl
 import pytest
@@ -10,6 +11,7 @@ from loading import FIRST_ROW, MESSAGE, OUTCOME, check, read, refused
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, ROW
+from bulkcert.input import pinned as pinning
 
 HEADER = b"DeviceSn,CaSn\n"
 
@@ -170,3 +172,21 @@ class TestRereading:
             assert (checked.rows, checked.callable, dict(checked.rows_by_ca)) == (0, 0, {})
             assert found.columns == ["DeviceSn", "CaSn", ROW, DEVICE_SN, CA_SN, OUTCOME, MESSAGE, FIRST_ROW]
             assert found.height == 0
+
+
+def test_a_signal_while_the_writer_starts(tmp_path, monkeypatch):
+    """What is raised just then leaves no thread that waits for rows for ever, and with it the process."""
+
+    class Signalled(threading.Thread):
+        def start(self):
+            super().start()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(pinning.threading, "Thread", Signalled)
+    with pytest.raises(KeyboardInterrupt), pinning.Pinning(tmp_path / "signalled.parquet") as made:
+        made.write(pl.DataFrame({"DeviceSn": ["1"]}))
+    for thread in threading.enumerate():
+        if thread.name == "signalled.parquet":
+            thread.join(30)
+            assert not thread.is_alive()
+    assert not (tmp_path / "signalled.parquet").exists()

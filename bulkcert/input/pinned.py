@@ -2,14 +2,17 @@
 
 import os
 import stat
+import threading
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import Full, Queue
 from typing import Any, Self
 
 import msgspec
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input.files import unreadable
@@ -135,9 +138,9 @@ def ca_keys(frame: pl.DataFrame) -> pl.Series:
 
 
 class Pinning:
-    """A pinned list that is being written: each of its parts in a file, which are joined in the end.
+    """A pinned list that is being written; on leaving with an error nothing is left of it.
 
-    Columns may be added on the way. On leaving nothing is left of the parts, and with an error nothing at all.
+    Columns may be added on the way: then the file is written in pieces, which are joined.
 
     Args:
         path: The file, which must not exist; mode 0600.
@@ -145,15 +148,15 @@ class Pinning:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._parts: list[Path] = []
+        self._pieces: list[_Piece] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        for part in self._parts[0 if error is not None else 1 :]:
-            with suppress(OSError):  # it became the list; or is of no use, and the next session takes it away
-                part.unlink()
+        if error is not None:
+            for piece in self._pieces:
+                piece.abandon()
 
     def write(self, frame: pl.DataFrame) -> None:
         """Takes in the next rows, with all columns so far.
@@ -161,8 +164,14 @@ class Pinning:
         Raises:
             BulkcertError: CANNOT_WRITE.
         """
-        number = len(self._parts)
-        self._create(self._path.with_name(f"{self._path.name}.{number}") if number else self._path, frame.lazy())
+        if not self._pieces or self._pieces[-1].schema != frame.schema:
+            if self._pieces:
+                self._pieces[-1].close()
+            number = len(self._pieces)
+            path = self._path.with_name(f"{self._path.name}.{number}") if number else self._path
+            self._pieces.append(_Piece(path, frame.schema))
+            self._pieces[-1].thread.start()
+        self._pieces[-1].put(frame)
 
     def finish(self) -> None:
         """Completes the file; not yet durable.
@@ -170,25 +179,88 @@ class Pinning:
         Raises:
             BulkcertError: CANNOT_WRITE.
         """
-        if len(self._parts) > 1:
-            whole = self._path.with_name(f"{self._path.name}.whole")
-            parts = [pl.scan_parquet(part, glob=False) for part in self._parts]
-            self._create(whole, pl.concat(parts, how="diagonal"), self._path)
-
-    def _create(self, path: Path, table: pl.LazyFrame, name: Path | None = None) -> None:
+        self._pieces[-1].close()
+        if len(self._pieces) == 1:
+            return
+        whole = self._path.with_name(f"{self._path.name}.whole")
+        scans = [pl.scan_parquet(piece.path, glob=False) for piece in self._pieces]
         try:
-            file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb")
-            self._parts.append(path)
-            with file:
-                table.sink_parquet(file, row_group_size=rows_at_once(len(table.collect_schema())), **_FORMAT)
-            if name is not None:
-                path.replace(name)
-        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
-            message = f"cannot write {self._path}: {reason}"
-            raise BulkcertError(ExitStatus.CANNOT_WRITE, message, "Make room there.", again=True) from error
+            with _create(whole) as file:
+                _sink(pl.concat(scans, how="diagonal"), file, len(self._pieces[-1].schema))
+            whole.replace(self._path)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            with suppress(OSError):
+                whole.unlink()
+            raise _cannot_pin(self._path, error) from error
+        for piece in self._pieces[1:]:
+            with suppress(OSError):  # of no use, and the next session takes it away
+                piece.path.unlink()
+
+
+class _Piece:
+    """A Parquet file that a thread of its own writes, so that signals are handled while the rows are read."""
+
+    def __init__(self, path: Path, schema: pl.Schema) -> None:
+        self.path, self.schema = path, schema
+        self._failure: BaseException | None = None
+        self._ended = False
+        self._frames: Queue[pl.DataFrame | None] = Queue(2)
+        try:
+            self._file = _create(path)
+        except OSError as error:
+            raise _cannot_pin(path, error) from error
+        self.thread = threading.Thread(target=self._write, name=path.name)
+
+    def put(self, frame: pl.DataFrame) -> None:
+        if self._failure is None:
+            self._frames.put(frame)
+
+    def close(self) -> None:
+        self._frames.put(None)
+        self.thread.join()
+        if self._failure is not None:
+            raise _cannot_pin(self.path, self._failure) from self._failure
+
+    def abandon(self) -> None:
+        if self.thread.is_alive():
+            self._frames.put(None)
+            self.thread.join()
+        else:  # it has ended, or a signal came while it was started
+            with suppress(Full):
+                self._frames.put_nowait(None)
+        with suppress(OSError):
+            self.path.unlink()
+
+    def _write(self) -> None:
+        try:
+            with self._file:
+                _sink(register_io_source(self._generate, schema=self.schema), self._file, len(self.schema))
+        except BaseException as error:  # noqa: BLE001 - a panic of polars is one; close() raises it
+            self._failure = error
+            while not self._ended:  # nobody must wait for room
+                self._ended = self._frames.get() is None
+
+    def _generate(
+        self, columns: list[str] | None, _predicate: pl.Expr | None, _rows: int | None, _batch: int | None
+    ) -> Iterator[pl.DataFrame]:
+        while (frame := self._frames.get()) is not None:
+            yield frame if columns is None else frame.select(columns)
+        self._ended = True
+
+
+def _create(path: Path) -> Any:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb")
+
+
+def _sink(table: pl.LazyFrame, file: Any, columns: int) -> None:
+    table.sink_parquet(file, row_group_size=rows_at_once(columns), **_FORMAT)
 
 
 def rows_at_once(columns: int) -> int:
     """Returns the most rows of a row group of so many columns."""
     return max(min(BATCH_ROWS, BATCH_CELLS // max(columns, 1)), 1)
+
+
+def _cannot_pin(path: Path, error: BaseException) -> BulkcertError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
+    return BulkcertError(ExitStatus.CANNOT_WRITE, f"cannot write {path}: {reason}", "Make room there.", again=True)
