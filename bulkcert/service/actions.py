@@ -4,9 +4,9 @@ from typing import Literal
 
 import msgspec
 
-from bulkcert.language import later
 from bulkcert.service.certificates import Status
 from bulkcert.service.operations import OPERATIONS, Operation
+from bulkcert.words import later
 
 ActionName = Literal["inactivate-device", "activate-device", "inactivate-ca", "activate-ca", "delete-ca"]
 
