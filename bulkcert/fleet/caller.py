@@ -19,8 +19,8 @@ from bulkcert.engine.target import Target
 from bulkcert.errors import ExitStatus
 from bulkcert.fleet.lease import LeasedPacer, LeasedTicker, RelayedSlowDown, clock
 from bulkcert.fleet.messages import Call, Grant, LaneReport, Orders, Result
+from bulkcert.service.actions import OPERATIONS
 from bulkcert.service.credentials import CredentialProvider
-from bulkcert.service.operations import OPERATIONS
 from bulkcert.service.sockets import Sockets
 
 LINGER_S = 0.2
