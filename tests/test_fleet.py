@@ -19,11 +19,10 @@ from bulkcert.fleet.lane import LaneAddress, take_part
 from bulkcert.fleet.member import Member
 from bulkcert.fleet.messages import Hello, LaneReport, decode_grant, decode_report, encode
 from bulkcert.fleet.shares import LaneShare
-from bulkcert.service.actions import ACTIONS
+from bulkcert.service.actions import ACTIONS, OPERATIONS
 from bulkcert.service.client import Response
 from bulkcert.service.codes import Verdict
 from bulkcert.service.credentials import FixedCredentials
-from bulkcert.service.operations import OPERATIONS
 from bulkcert.service.signing import Credentials
 from bulkcert.store.outcome import Outcome, Row
 

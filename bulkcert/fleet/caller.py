@@ -24,8 +24,8 @@ from bulkcert.engine.target import Target
 from bulkcert.errors import ExitStatus
 from bulkcert.fleet.messages import Call, Grant, LaneReport, Orders, Result
 from bulkcert.fleet.shares import LEASE_S
+from bulkcert.service.actions import OPERATIONS
 from bulkcert.service.credentials import CredentialProvider
-from bulkcert.service.operations import OPERATIONS
 from bulkcert.service.sockets import Sockets
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)

@@ -25,8 +25,8 @@ from bulkcert.fleet.messages import Call, Grant, Hello, LaneReport, Orders
 from bulkcert.fleet.pool import CallPool
 from bulkcert.fleet.shares import Shares
 from bulkcert.log import event
+from bulkcert.service.actions import Operation
 from bulkcert.service.credentials import CredentialProvider
-from bulkcert.service.operations import Operation
 from bulkcert.words import counted
 
 AHEAD_S = 1.0

@@ -13,7 +13,7 @@ from cyclopts import Group, Parameter
 from bulkcert.language import Language
 from bulkcert.log import LogFormat
 from bulkcert.runs.converters import moment, names_of, whole_number
-from bulkcert.service.limits import ACCOUNT_LIMIT, ADDRESS_LIMIT
+from bulkcert.service.regions import ACCOUNT_LIMIT, ADDRESS_LIMIT
 from bulkcert.store.outcome import Retried
 
 MAIN = Group("What and where", sort_key=0)

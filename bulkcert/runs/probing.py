@@ -13,9 +13,8 @@ from bulkcert.errors import ExitStatus
 from bulkcert.input import PinnedList
 from bulkcert.language import tr
 from bulkcert.output.advice import Remedy
-from bulkcert.service.actions import Action
+from bulkcert.service.actions import OPERATIONS, Action
 from bulkcert.service.certificates import Status
-from bulkcert.service.operations import OPERATIONS
 from bulkcert.store.outcome import Row
 
 SWAPS_TRIED = 5
