@@ -22,9 +22,7 @@ import msgspec
 import zstandard
 
 from bulkcert.errors import BulkcertError, ExitStatus, temporary
-from bulkcert.input.csv_file import read_csv
-from bulkcert.input.ndjson import read_ndjson
-from bulkcert.input.parquet import read_parquet
+from bulkcert.input.readers import read_csv, read_ndjson, read_parquet
 from bulkcert.input.records import BOM, Part
 
 Kind = Literal["csv", "parquet", "ndjson", "text"]

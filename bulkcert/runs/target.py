@@ -21,7 +21,7 @@ from bulkcert.language import later
 from bulkcert.runs.converters import Problems
 from bulkcert.runs.options import LEAST, Options, PlanOptions, ServiceOptions
 from bulkcert.service.limits import ACCOUNT_LIMIT, ADDRESS_LIMIT
-from bulkcert.service.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_host
+from bulkcert.service.operations import INSTANCE_ID, PUBLIC_ONLY_REGIONS, REGIONS, region_host
 from bulkcert.words import nearest
 
 if TYPE_CHECKING:
@@ -183,8 +183,6 @@ def sending(service: Target) -> Iterator[list[str]]:
 
 def wrong_instance(instance: str) -> str:
     """Returns why a text cannot be the ID of an instance, or an empty text if it can."""
-    from bulkcert.input.instances import INSTANCE_ID  # noqa: PLC0415 - as above
-
     if re.fullmatch(INSTANCE_ID, instance):
         return ""
     return f"--instance {instance!r} must be letters, digits, - and _ only, as in post-cn-7mz2d000001"

@@ -65,6 +65,9 @@ OPERATIONS: dict[str, Operation] = {
     )
 }
 
+INSTANCE_ID = r"[A-Za-z0-9_-]+"
+"""What the ID of an instance is made of; nothing else is documented of it (reference, section 10)."""
+
 REGIONS: tuple[str, ...] = (
     "ap-northeast-1",
     "ap-southeast-1",
