@@ -24,7 +24,7 @@ from bulkcert.log import is_kept
 from bulkcert.runs import target
 from bulkcert.runs.opened import OpenRun
 from bulkcert.service.credentials import CredentialProvider
-from bulkcert.service.limits import ADDRESS_LIMIT
+from bulkcert.service.regions import ADDRESS_LIMIT
 from bulkcert.telemetry.events import watch_events
 from bulkcert.views import console as terminal
 from bulkcert.words import counted

@@ -9,7 +9,7 @@ from bulkcert.errors import BulkcertError, ExitStatus, wrong_options
 from bulkcert.input.check import NO_INSTANCE, NO_REGION, WRONG_INSTANCE, WRONG_REGION
 from bulkcert.input.columns import find_column
 from bulkcert.input.records import Part
-from bulkcert.service.operations import REGIONS
+from bulkcert.service.regions import REGIONS
 from bulkcert.words import printable
 
 INSTANCE_ID = r"[A-Za-z0-9_-]+"

@@ -17,12 +17,10 @@ import msgspec
 from bulkcert.engine.pacer import lane_cap
 from bulkcert.engine.target import Opener, Target
 from bulkcert.errors import BulkcertError, ExitStatus, wrong_options
-from bulkcert.language import later
 from bulkcert.runs.converters import Problems
 from bulkcert.runs.options import LEAST, Options, PlanOptions, ServiceOptions
-from bulkcert.service.limits import ACCOUNT_LIMIT, ADDRESS_LIMIT
-from bulkcert.service.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_host
-from bulkcert.words import nearest
+from bulkcert.service.regions import ACCOUNT_LIMIT, ADDRESS_LIMIT, PUBLIC_ONLY_REGIONS, REGIONS, region_host
+from bulkcert.words import later, nearest
 
 if TYPE_CHECKING:
     from bulkcert.input import Check, InstanceSource
