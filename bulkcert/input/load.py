@@ -151,8 +151,8 @@ def load(
     """Reads an input once: checks every row, and pins them all.
 
     Args:
-        inputs: Its files or patterns, in order; ``-`` is standard input. A ``.csv``, ``.csv.gz``, ``.csv.zst``,
-            ``.parquet``, ``.pq``, ``.ndjson`` or ``.jsonl`` file; or a pipe, which is what its first bytes say.
+        inputs: Its files or patterns, in order; ``-`` is standard input. A file is what its suffix says
+            (``store.paths.LISTS``), a pipe what its first bytes say.
         pinned: The Parquet file to write, which must not exist; mode 0600, whole but not yet durable. On an error
             nothing is left of it.
         by_device: Whether a row means a device certificate (``DeviceSn`` and ``CaSn``) or a CA (``CaSn`` or ``Sn``).
