@@ -3,10 +3,10 @@
 import asyncio
 import os
 import re
+import shutil
 import ssl
 import threading
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -15,7 +15,7 @@ import pytest
 from cluster import ports
 from program import KEY_ID, SECRET, free_port, here, start, wait_for, write_devices
 
-from bulkcert.fleet.keys import keys_of, make_keys
+from bulkcert.fleet.keys import confirm, make_keys, tls_context
 from bulkcert.fleet.messages import Grant, LaneReport
 from bulkcert.fleet.network import LostError, Where, connected, listening, reach
 
@@ -39,20 +39,20 @@ def test_foreign_keys_are_refused(two_clusters):
     """By the lane, which does not trust the coordinator, and by the coordinator, which does not trust the lane."""
     ours, theirs = two_clusters
     where = Where("tls", "127.0.0.1", free_port())
-    own = keys_of(ours, "lane-1.pem")
-    foreign = keys_of(theirs, "lane-1.pem")
+    own = confirm(ours / "lane-1.pem")
+    foreign = confirm(theirs / "lane-1.pem")
 
     async def main():
-        async with listening(where, keys_of(ours, "coordinator.pem"), answer, lambda _: None):
+        async with listening(where, ours / "coordinator.pem", answer, lambda _: None):
             assert await reach(where, own) == ""
             assert "keys of different runs" in await reach(where, foreign)
             # It trusts the coordinator, and shows what another authority has signed.
-            posing = replace(foreign, ca=own.ca)
+            posing = Path(shutil.copy(foreign, ours / "lane-2.pem"))
             assert await reach(where, posing) == "the coordinator does not take this lane's keys"
             with pytest.raises(LostError):
                 async with connected(where, posing, "lane-1"):
                     pytest.fail("it was let in")
-            context = ssl.create_default_context(cafile=str(own.ca))
+            context = ssl.create_default_context(cafile=str(ours / "ca.pem"))
             context.check_hostname = False
             assert await pages(where, context) == b"", "to somebody who shows no certificate at all"
         # A lane's certificate is good for a client only.
@@ -89,11 +89,11 @@ class Code:
 def test_a_stolen_key_runs_no_code(two_clusters, tmp_path, packed):
     """What a lane sends is read as data alone; who sends more is not heard, and the others are."""
     where = Where("tls", "127.0.0.1", free_port())
-    lane, ran = keys_of(two_clusters[0], "lane-1.pem"), tmp_path / "ran"
+    lane, ran = two_clusters[0] / "lane-1.pem", tmp_path / "ran"
 
     async def main():
-        async with listening(where, keys_of(two_clusters[0], "coordinator.pem"), answer, lambda _: None):
-            context = lane.context()
+        async with listening(where, two_clusters[0] / "coordinator.pem", answer, lambda _: None):
+            context = tls_context(lane)
             comm = await distributed.comm.connect(str(where), ssl_context=context, require_encryption=True)
             code = getattr(distributed.protocol, packed)(Code(ran))
             for said in (code, {"said": b"", "more": [code]}):
