@@ -14,7 +14,6 @@ from bulkcert.engine.session import (
     Observer,
     Supervision,
     fetch_credentials,
-    together,
     unwrapped,
     uvloop_or_none,
 )
@@ -86,7 +85,7 @@ def call(work: Work, provider: CredentialProvider, leave: Leave, *watches: Obser
     try:
         options = {"loop_factory": uvloop_or_none()}
         with unwrapped():
-            supervision = Supervision(provider, together(*watches, *events), partial(_obey_signals, leave))
+            supervision = Supervision(provider, (*watches, *events), partial(_obey_signals, leave))
             anyio.run(work, supervision, backend_options=options)
     finally:
         end_on_signals()

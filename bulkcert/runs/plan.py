@@ -123,7 +123,7 @@ class Inquiry(msgspec.Struct):
             BulkcertError: The run itself would be refused like this.
         """
         question, failure = self.question, None
-        sightings = Sightings.from_now(self.check, by_device=question.action.by_device)
+        sightings = Sightings(self.check.rows, self.check.rows_by_ca, by_device=question.action.by_device)
         async with calling(question, supervision, StatsMaker(self.progress, "verifying", question)) as lanes:
             first = await anyio.to_thread.run_sync(next, self._batches(), None)
             if first:

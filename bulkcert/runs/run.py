@@ -243,7 +243,7 @@ class Run(msgspec.Struct):
         store, left = opened.store, queries.LEFT_ALONE
         await ask_instances(lanes)
         if mode != "never" and not lanes.stopping.is_set():
-            sightings = Sightings.from_now(self.check, by_device=action.by_device)
+            sightings = Sightings(self.check.rows, self.check.rows_by_ca, by_device=action.by_device)
             await anyio.to_thread.run_sync(sightings.expect, opened.frames(without=left))
             count_to = {}
             if self.found is not None and action.by_ca:  # somebody is asked, and may rather call their CA

@@ -19,7 +19,7 @@ from bulkcert.engine.calling import committing, stop_unwritable
 from bulkcert.engine.figures import Stats, Take
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.progress import Progress, StatsMaker, Stop
-from bulkcert.engine.session import Supervision, calling, together
+from bulkcert.engine.session import Supervision, calling
 from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import event
@@ -69,7 +69,7 @@ async def session(
             await anyio.to_thread.run_sync(_beat, store, take())
             await anyio.sleep(BEAT_EVERY_S)
 
-    supervision = supervision._replace(watch=together(supervision.watch, beating))
+    supervision = supervision._replace(watches=(*supervision.watches, beating))
     async with (
         calling(service, supervision, stats, deadline=deadline) as lanes,
         committing(store, lanes),
