@@ -19,8 +19,7 @@ from bulkcert.engine.target import Target
 from bulkcert.engine.workers import read_listings
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import cannot_write
-from bulkcert.output.formats import FORMATS, suffix_of
-from bulkcert.output.formulas import FormulaRows, guarded
+from bulkcert.output.formats import FORMATS, FormulaRows, guarded, suffix_of
 from bulkcert.output.results import sink
 from bulkcert.runs.command_options import InventoryOptions
 from bulkcert.service.actions import OPERATIONS

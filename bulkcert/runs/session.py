@@ -24,7 +24,7 @@ from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import event
 from bulkcert.output.failed import FailedRows, write_failed
-from bulkcert.output.results import Written
+from bulkcert.output.results import Written, remove_rows
 from bulkcert.output.summary import Summary, summary_of, write_summary
 from bulkcert.runs.opened import CALLING, OpenRun
 from bulkcert.store import control as asking
@@ -227,7 +227,11 @@ def _summarized(opened: OpenRun, written: Written) -> tuple[Summary, FailedRows 
     """Seals results that were written, and writes the failed rows; returns the summary of all that."""
     opened.store.seal(written.digest)
     status = opened.status()
-    failed = write_failed(status, opened.pinned, opened.store.read, guards=opened.guards)
+    failed = None
+    if status.not_desired:
+        failed = write_failed(opened.files, opened.asked, opened.pinned, opened.store.read, guards=opened.guards)
+    else:
+        remove_rows(opened.files.failed)
     summary = summary_of(status, opened.pinned, opened.store.db, written.digest, failed)
     return msgspec.structs.replace(summary, formulas=written.formulas), failed
 
