@@ -14,7 +14,7 @@ from test_emulator_server import OnSocket
 
 from bulkcert.emulator.faults import FaultPlan
 from bulkcert.emulator.settings import Settings
-from bulkcert.service.operations import OPERATIONS
+from bulkcert.service.actions import OPERATIONS
 
 # Read once, at import: without it the SDK's credentials library starts a thread and asks the network.
 os.environ["ALIBABA_CLOUD_ECS_METADATA_DISABLED"] = "true"

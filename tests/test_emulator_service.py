@@ -6,8 +6,8 @@ from test_emulator_calls import CA, DEVICE, INSTANCE, InProcess, asked_of
 from bulkcert.emulator.operations import _HANDLERS, _LISTS
 from bulkcert.emulator.settings import Settings
 from bulkcert.emulator.verify import AccessKey
+from bulkcert.service.actions import INSTANCE_ACCESS, OPERATIONS
 from bulkcert.service.codes import RULES, rule_for
-from bulkcert.service.operations import INSTANCE_ACCESS, OPERATIONS
 from bulkcert.service.signing import Credentials
 
 

@@ -13,8 +13,8 @@ from bulkcert.engine.listing import AHEAD, MOST_AT_ONCE, Listing
 from bulkcert.engine.sightings import Sightings
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, ROW
+from bulkcert.service.actions import OPERATIONS
 from bulkcert.service.certificates import PAGE_SIZE, Certificate, Page, Status
-from bulkcert.service.operations import OPERATIONS
 
 BY_CA = OPERATIONS["ListDeviceCertificateByCaSn"]
 

@@ -13,7 +13,6 @@ from bulkcert.commands import calling
 from bulkcert.engine.session import Observer
 from bulkcert.errors import ExitStatus
 from bulkcert.job_file import STARTED
-from bulkcert.language import speaking
 from bulkcert.log import is_json
 from bulkcert.output.summary import Summary
 from bulkcert.runs.approval import signature_of
@@ -35,7 +34,7 @@ from bulkcert.views import console as terminal
 from bulkcert.views import ending, run_shown
 from bulkcert.views.layout import show
 from bulkcert.views.live import board, reading, reading_list, shown
-from bulkcert.words import counted
+from bulkcert.words import counted, speaking
 
 
 def run(action: ActionName, inputs: tuple[Path, ...], options: RunOptions) -> ExitStatus:

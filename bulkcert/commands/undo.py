@@ -7,7 +7,6 @@ from pathlib import Path
 
 from bulkcert.commands import calling
 from bulkcert.errors import ExitStatus
-from bulkcert.language import speaking
 from bulkcert.log import is_json
 from bulkcert.runs.opened import confirm_real
 from bulkcert.runs.opening import open_existing
@@ -25,6 +24,7 @@ from bulkcert.views import ending
 from bulkcert.views.layout import show
 from bulkcert.views.live import board, reading, shown
 from bulkcert.views.plan_advice import on_devices
+from bulkcert.words import speaking
 
 
 def undo(results: Path, options: CallOptions, *, include_unknown: bool | None) -> ExitStatus:

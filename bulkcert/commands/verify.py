@@ -7,7 +7,6 @@ from pathlib import Path
 from bulkcert.commands import calling
 from bulkcert.engine.figures import Stats
 from bulkcert.errors import ExitStatus
-from bulkcert.language import later, speaking
 from bulkcert.runs.command_options import VerifyOptions
 from bulkcert.runs.opened import confirm_real
 from bulkcert.runs.opening import open_existing
@@ -23,7 +22,7 @@ from bulkcert.views import console as terminal
 from bulkcert.views.ending import show_verified
 from bulkcert.views.live import shown
 from bulkcert.views.status import figures
-from bulkcert.words import counted, duration
+from bulkcert.words import counted, duration, later, speaking
 
 
 def verify(results: Path, options: VerifyOptions) -> ExitStatus:

@@ -12,7 +12,7 @@ from bulkcert.emulator.messages import Refusal
 from bulkcert.emulator.registry import CAS, DEVICES, KINDS, CertificateKind, DeviceStatus, Registry
 from bulkcert.emulator.settings import ListTotal
 from bulkcert.emulator.verify import AccessKey
-from bulkcert.service.operations import INSTANCE_ACCESS, Operation
+from bulkcert.service.actions import INSTANCE_ACCESS, Operation
 
 SERIAL_BYTES = 128
 """Most bytes of a serial (section 10)."""

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 
 from bulkcert.errors import BulkcertError
+from bulkcert.service.actions import Operation
 from bulkcert.service.certificates import PAGE_SIZE, Page
-from bulkcert.service.operations import Operation
 
 AHEAD = 1024
 """Pages that may be asked for beyond the first one that has not come: they wait in memory."""

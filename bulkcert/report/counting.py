@@ -11,7 +11,6 @@ import polars as pl
 from bulkcert import __version__
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, PinnedList, annotated, ca_keys
-from bulkcert.language import tr
 from bulkcert.output import summary
 from bulkcert.output.advice import Advice, meaning, quoted
 from bulkcert.output.evidence import prove
@@ -42,6 +41,7 @@ from bulkcert.store.paths import RunFiles
 from bulkcert.store.sessions import Asked, Control, Session, Verification
 from bulkcert.store.status import RunStatus, State, status_in, status_of
 from bulkcert.views.status import figures_of
+from bulkcert.words import tr
 
 MOST_CAS = 20
 """CAs that are named singly: those with the most rows."""

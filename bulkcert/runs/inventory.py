@@ -23,8 +23,8 @@ from bulkcert.output.formats import FORMATS, suffix_of
 from bulkcert.output.formulas import FormulaRows, guarded
 from bulkcert.output.results import sink
 from bulkcert.runs.command_options import InventoryOptions
+from bulkcert.service.actions import OPERATIONS
 from bulkcert.service.certificates import Certificate, Page
-from bulkcert.service.operations import OPERATIONS
 
 FRAME_ROWS = 20_000
 """Certificates that are handed to the file at a time."""

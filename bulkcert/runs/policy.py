@@ -5,10 +5,9 @@ from typing import Any
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.options import PreflightMode
 from bulkcert.runs.target import preflight_of
-from bulkcert.service.actions import ACTIONS, Action
+from bulkcert.service.actions import ACTIONS, INSTANCE_ACCESS, OPERATIONS, Action, Operation
 from bulkcert.service.client import Response
 from bulkcert.service.codes import READING_REFUSED, Verdict
-from bulkcert.service.operations import INSTANCE_ACCESS, OPERATIONS, Operation
 
 ANY = "*"
 """In a resource, in place of what is not given."""

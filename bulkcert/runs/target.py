@@ -17,13 +17,18 @@ import msgspec
 from bulkcert.engine.pacer import lane_cap
 from bulkcert.engine.target import Opener, Target
 from bulkcert.errors import BulkcertError, ExitStatus, wrong_options
-from bulkcert.language import later
 from bulkcert.runs.converters import Problems
 from bulkcert.runs.options import LEAST, Options, PlanOptions, PreflightMode, ServiceOptions
 from bulkcert.service.actions import Action
-from bulkcert.service.limits import ACCOUNT_LIMIT, ADDRESS_LIMIT
-from bulkcert.service.operations import PUBLIC_ONLY_REGIONS, REGIONS, region_host
-from bulkcert.words import nearest
+from bulkcert.service.regions import (
+    ACCOUNT_LIMIT,
+    ADDRESS_LIMIT,
+    INSTANCE_ID,
+    PUBLIC_ONLY_REGIONS,
+    REGIONS,
+    region_host,
+)
+from bulkcert.words import later, nearest
 
 if TYPE_CHECKING:
     from bulkcert.input import Check, InstanceSource
@@ -196,8 +201,6 @@ def sending(service: Target, warn: Callable[[str], None]) -> Iterator[None]:
 
 def wrong_instance(instance: str) -> str:
     """Returns why a text cannot be the ID of an instance, or an empty text if it can."""
-    from bulkcert.input.instances import INSTANCE_ID  # noqa: PLC0415 - as above
-
     if re.fullmatch(INSTANCE_ID, instance):
         return ""
     return f"--instance {instance!r} must be letters, digits, - and _ only, as in post-cn-7mz2d000001"
