@@ -44,9 +44,6 @@ FORMATS = {
 }
 """Every format by its suffix."""
 
-SUFFIXES_SHOWN = f"{', '.join(FORMATS)} (.ndjson is JSON)"
-"""Their suffixes, in words."""
-
 
 def suffix_of(path: Path) -> str:
     """Returns which suffix of ``FORMATS`` a name ends with, in any case; empty if with none."""
