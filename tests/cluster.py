@@ -31,8 +31,8 @@ from program import (
 
 from bulkcert import __version__
 from bulkcert.engine.pacer import ADDRESS_SHARE
+from bulkcert.fleet.caller import clock
 from bulkcert.fleet.keys import make_keys
-from bulkcert.fleet.lease import clock
 from bulkcert.fleet.shares import LEASE_S
 
 RATE, PER_ADDRESS = 120, 80

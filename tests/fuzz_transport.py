@@ -13,10 +13,10 @@ from collections import Counter
 
 import httpx
 
+from bulkcert.service.actions import OPERATIONS
 from bulkcert.service.classification import classify, classify_failure, with_clock
 from bulkcert.service.codes import Verdict
 from bulkcert.service.connection import Connection, RawResponse
-from bulkcert.service.operations import OPERATIONS
 from bulkcert.service.transport import NotSent, WholeResponse
 
 GET, INACTIVATE = OPERATIONS["GetDeviceCertificate"], OPERATIONS["InactivateDeviceCertificate"]

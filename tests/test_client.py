@@ -7,12 +7,11 @@ import httpx
 import pytest
 from program import PATIENCE_S
 
-from bulkcert.service.actions import ACTIONS
+from bulkcert.service.actions import ACTIONS, OPERATIONS
 from bulkcert.service.certificates import Status
 from bulkcert.service.client import Client
 from bulkcert.service.codes import Verdict
 from bulkcert.service.credentials import FixedCredentials
-from bulkcert.service.operations import OPERATIONS
 from bulkcert.service.signing import Credentials
 from bulkcert.service.transport import Transport
 

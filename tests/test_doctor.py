@@ -11,8 +11,8 @@ from program import INSTANCE, KEY_ID, NO_KEY, STS, STS_KEY, bulkcert, emulator, 
 
 from bulkcert.output.advice import Remedy
 from bulkcert.runs import diagnosis
+from bulkcert.service.actions import INSTANCE_ACCESS, OPERATIONS
 from bulkcert.service.credentials import _checked
-from bulkcert.service.operations import INSTANCE_ACCESS, OPERATIONS
 
 READING = {name for name, operation in OPERATIONS.items() if operation.reads}
 GRANTS = {OPERATIONS[name].ram_action for name in READING}

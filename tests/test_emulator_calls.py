@@ -15,7 +15,7 @@ from bulkcert.emulator.emulator import Emulator
 from bulkcert.emulator.messages import DROPPED, Request, header_fields
 from bulkcert.emulator.registry import SeededCertificate
 from bulkcert.emulator.settings import CREDENTIALS, Settings
-from bulkcert.service.operations import OPERATIONS, VERSION
+from bulkcert.service.actions import OPERATIONS, VERSION
 from bulkcert.service.signing import canonical_query, signing
 
 INSTANCE, CA, DEVICE = "post-cn-emulator", "007269004887000001", "356217374433000001"

@@ -20,7 +20,7 @@ from bulkcert.emulator.process import COMMAND, running
 from bulkcert.emulator.server import listening
 from bulkcert.emulator.settings import Settings
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.service.operations import OPERATIONS
+from bulkcert.service.actions import OPERATIONS
 
 
 class OnSocket:

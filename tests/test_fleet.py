@@ -13,17 +13,16 @@ from bulkcert.engine.progress import Progress, Stop
 from bulkcert.engine.target import Limit, Target
 from bulkcert.errors import ExitStatus
 from bulkcert.fleet import caller, coordinator, lane
+from bulkcert.fleet.caller import clock
 from bulkcert.fleet.coordinator import FleetLanes
 from bulkcert.fleet.lane import LaneAddress, take_part
-from bulkcert.fleet.lease import clock
 from bulkcert.fleet.member import Member
 from bulkcert.fleet.messages import Hello, LaneReport, decode_grant, decode_report, encode
 from bulkcert.fleet.shares import LaneShare
-from bulkcert.service.actions import ACTIONS
+from bulkcert.service.actions import ACTIONS, OPERATIONS
 from bulkcert.service.client import Response
 from bulkcert.service.codes import Verdict
 from bulkcert.service.credentials import FixedCredentials
-from bulkcert.service.operations import OPERATIONS
 from bulkcert.service.signing import Credentials
 from bulkcert.store.outcome import Outcome, Row
 

@@ -25,7 +25,7 @@ from program import (
 from bulkcert.commands.inventory import _got
 from bulkcert.engine.pacer import ADDRESS_SHARE
 from bulkcert.output.files import cannot_write
-from bulkcert.service.operations import INSTANCE_ACCESS
+from bulkcert.service.actions import INSTANCE_ACCESS
 
 COUNTS = (0, 1, 99, 100, 101, 2345)
 TIME = pl.Datetime("ms", "UTC")

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from program import INSTANCE, UNHURRIED, here, outcomes, summary_of, write_devices
 
-from bulkcert.service.operations import OPERATIONS
+from bulkcert.service.actions import OPERATIONS
 from bulkcert.store.paths import RunFiles
 
 CHANGING = {name for name in OPERATIONS if not name.startswith(("Get", "List"))}

@@ -17,9 +17,9 @@ from bulkcert.engine.progress import Progress
 from bulkcert.engine.sightings import Sightings
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, ROW
+from bulkcert.service.actions import OPERATIONS
 from bulkcert.service.certificates import PAGE_SIZE, Certificate, Page, Status
 from bulkcert.service.codes import Verdict
-from bulkcert.service.operations import OPERATIONS
 
 BY_CA = OPERATIONS["ListDeviceCertificateByCaSn"]
 

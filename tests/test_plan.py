@@ -22,8 +22,7 @@ from program import (
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs import found as counting
 from bulkcert.runs.found import Found, Registered
-from bulkcert.service.actions import ACTIONS
-from bulkcert.service.operations import OPERATIONS
+from bulkcert.service.actions import ACTIONS, OPERATIONS
 from bulkcert.views.plan_advice import on_devices
 
 READING = {"GetDeviceCertificate", "GetCaCertificate", "ListDeviceCertificateByCaSn", "ListCaCertificate"}

@@ -6,8 +6,7 @@ from itertools import cycle
 import pytest
 from program import INSTANCE, KEY_ID, NO_KEY, SECRET, bulkcert, emulator, here, write_devices
 
-from bulkcert.service.actions import ACTIONS
-from bulkcert.service.operations import INSTANCE_ACCESS, OPERATIONS
+from bulkcert.service.actions import ACTIONS, INSTANCE_ACCESS, OPERATIONS
 
 ALL = {operation.ram_action for operation in OPERATIONS.values()} | {INSTANCE_ACCESS}
 LOOKS = ("auto", "always", "never")

@@ -5,8 +5,7 @@ import json
 import pytest
 from program import INSTANCE, NO_KEY, UNHURRIED, bulkcert, here, outcomes, read_results, summary_of, write_devices
 
-from bulkcert.service.actions import ACTIONS
-from bulkcert.service.operations import OPERATIONS
+from bulkcert.service.actions import ACTIONS, OPERATIONS
 
 OTHER_ADDRESSES = ["127.0.0.11", "127.0.0.12"]
 

@@ -13,7 +13,7 @@ from bulkcert.emulator.operations import perform
 from bulkcert.emulator.registry import Registry, SeededCertificate
 from bulkcert.emulator.settings import CREDENTIALS, Settings
 from bulkcert.emulator.verify import AccessKey, Nonces, verify
-from bulkcert.service.operations import OPERATIONS, VERSION, Operation
+from bulkcert.service.actions import OPERATIONS, VERSION, Operation
 
 _INSTEAD: Mapping[str | None, Answer] = {InjectedFault.HTML_502: BAD_GATEWAY, InjectedFault.DROP_BEFORE: DROPPED}
 

@@ -6,8 +6,8 @@ from enum import StrEnum
 from itertools import accumulate
 
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.service.actions import OPERATIONS
 from bulkcert.service.codes import RULES
-from bulkcert.service.operations import OPERATIONS
 
 
 class InjectedFault(StrEnum):

@@ -13,10 +13,10 @@ from bulkcert.engine.progress import LaneProgress, Progress, Stop
 from bulkcert.engine.refusals import Renewal, refusal, report
 from bulkcert.engine.target import Target
 from bulkcert.errors import ExitStatus
+from bulkcert.service.actions import OPERATIONS, Operation
 from bulkcert.service.client import Client, RegionalClient, Response
 from bulkcert.service.codes import FINAL, NO_DATA, READING_REFUSED, WRONG_ECHO, Verdict
 from bulkcert.service.credentials import CredentialProvider
-from bulkcert.service.operations import OPERATIONS, Operation
 
 _REFUSED = frozenset({Verdict.STOP, Verdict.NOT_SENT, Verdict.REFRESH, Verdict.SIGN_AGAIN})
 """What says that a call was not even examined."""

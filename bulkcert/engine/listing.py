@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from bulkcert.engine.lanes import CallResult, Lane, Lanes
 from bulkcert.engine.refusals import unreadable
 from bulkcert.errors import BulkcertError
+from bulkcert.service.actions import Operation
 from bulkcert.service.certificates import PAGE_SIZE, Page
 from bulkcert.service.codes import Verdict
-from bulkcert.service.operations import Operation
 
 AHEAD = 1024
 """Pages that may be asked for beyond the first one that has not come: they wait in memory."""

@@ -7,10 +7,10 @@ import anyio
 from bulkcert.engine.progress import Progress, Stop
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind, event
+from bulkcert.service.actions import INSTANCE_ACCESS, Operation
 from bulkcert.service.client import Response
 from bulkcert.service.codes import CERTIFICATE_REFUSED, INSTANCE_REFUSED, Verdict, rule_for
 from bulkcert.service.credentials import RENEW_EVERY_S, CredentialProvider
-from bulkcert.service.operations import INSTANCE_ACCESS, Operation
 from bulkcert.service.signing import Credentials
 
 _ONE_OF_SEVERAL = (

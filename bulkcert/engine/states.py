@@ -11,9 +11,8 @@ from bulkcert.engine.listing import Listing, read_listings
 from bulkcert.engine.refusals import unreadable
 from bulkcert.engine.sightings import Sightings
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.service.actions import Action
+from bulkcert.service.actions import Action, Operation
 from bulkcert.service.certificates import Page
-from bulkcert.service.operations import Operation
 from bulkcert.store.outcome import Row
 
 SMALL = 50

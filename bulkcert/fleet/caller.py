@@ -1,8 +1,12 @@
-"""A lane as it calls: it makes the calls that it is given, under its lease, and reports what came of them."""
+"""A lane as it calls: it makes the calls that it is given, and reports what came of them.
+
+What lets its calls through is its share of the limits, for as long as its lease lasts.
+"""
 
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
@@ -10,21 +14,107 @@ from dataclasses import replace
 import httpx
 import msgspec
 
+from bulkcert.engine.backoff import SlowDown
 from bulkcert.engine.figures import Counts
 from bulkcert.engine.lanes import CallResult, Lane, Lanes
-from bulkcert.engine.pacer import SendWindow
+from bulkcert.engine.pacer import Pacer, SendWindow, Ticker
 from bulkcert.engine.progress import LaneProgress, Progress, Stop
 from bulkcert.engine.session import client_from
 from bulkcert.engine.target import Target
 from bulkcert.errors import ExitStatus
-from bulkcert.fleet.lease import LeasedPacer, LeasedTicker, RelayedSlowDown, clock
 from bulkcert.fleet.messages import Call, Grant, LaneReport, Orders, Result
+from bulkcert.fleet.shares import LEASE_S
+from bulkcert.service.actions import OPERATIONS
 from bulkcert.service.credentials import CredentialProvider
-from bulkcert.service.operations import OPERATIONS
 from bulkcert.service.sockets import Sockets
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 LINGER_S = 0.2
 """Time between two exchanges, unless something is urgent: each costs the coordinator most of a millisecond."""
+
+
+def clock() -> float:
+    """Returns the seconds of a clock that is never set, and that runs while the machine sleeps."""
+    return time.clock_gettime(_CLOCK)
+
+
+class LeasedTicker(Ticker):
+    """Lets nothing through while there is no lease."""
+
+    until = 0.0
+    """When the lease ends, by ``clock``."""
+    _held = False
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing may be sent now."""
+        return self._held or clock() >= self.until
+
+    @is_paused.setter
+    def is_paused(self, paused: bool) -> None:
+        self._held = paused
+
+
+class LeasedPacer(Pacer):
+    """The bucket of a lane whose share changes."""
+
+    def __init__(self, ticker: LeasedTicker) -> None:
+        super().__init__(1, ticker)
+        self._lease, self._share = ticker, 0
+
+    async def acquire(self, *, ahead: bool = False) -> bool:
+        """Waits until one call may be sent; returns False if the lane stops."""
+        # The process may have been frozen between the wait and here.
+        while await super().acquire(ahead=ahead):
+            if not self._lease.is_paused:
+                return True
+        return False
+
+    async def lease(self, share: int, stamp: float) -> None:
+        """Takes what was granted: calls per second, from the stamp of the report that asked for it."""
+        if share < 1:
+            self._lease.until = 0.0
+            return
+        if share != self._share:
+            self._share = share
+            await self.change(share)
+        self._lease.until = stamp + LEASE_S
+        self._lease.wake()
+
+
+class RelayedSlowDown(SlowDown):
+    """How much of its share a lane uses: it slows down by itself, and with all others by what the coordinator says.
+
+    Args:
+        urgent: Called on a throttle: the coordinator must hear of it at once.
+    """
+
+    def __init__(self, urgent: Callable[[], None]) -> None:
+        super().__init__()
+        self._urgent = urgent
+        self.throttles: list[float] = []
+        """What throttles that were not reported yet asked to wait, in seconds."""
+        self.answers = 0
+        """Answers that were not reported yet."""
+
+    def answered(self) -> None:
+        """Takes note of an answer that is no throttle."""
+        super().answered()
+        self.answers += 1
+
+    def throttled(self, now: float, retry_after_s: float) -> None:
+        """Takes note of a throttle verdict."""
+        super().throttled(now, retry_after_s)
+        self.throttles.append(retry_after_s)
+        self._urgent()
+
+    def follow(self, now: float, factor: float, pause_s: float) -> None:
+        """Slows down as all lanes do."""
+        if pause_s > 0:
+            self.pause(now + pause_s)
+        if factor < self.factor(now):
+            self._lower(now, factor)
 
 
 class _ReportedWindow(SendWindow):
@@ -120,7 +210,7 @@ class Caller:
         if grant.recalls:
             self._drop()
         if grant.stops:
-            self.stop("the session stops")
+            self._stop()
         await self._pacer.lease(grant.share, grant.stamp)
         self._calls.extend(grant.calls)
         for _ in grant.calls:
@@ -128,11 +218,11 @@ class Caller:
 
     async def _end(self) -> None:
         await self._ends.wait()
-        self.stop("the lane ends")
+        self._stop()
 
-    def stop(self, reason: str) -> None:
+    def _stop(self) -> None:
         """Lets nothing more be sent; calls in flight finish."""
-        self.lanes.stop(Stop(ExitStatus.STOPPED_EARLY, reason))
+        self.lanes.stop(Stop(ExitStatus.STOPPED_EARLY, "the session stops, or the lane ends"))
         self._drop()
 
     def _drop(self) -> None:

@@ -2,18 +2,17 @@
 
 import asyncio
 import platform
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 
 from bulkcert import __version__
-from bulkcert.fleet.caller import Caller
+from bulkcert.fleet.caller import Caller, clock
 from bulkcert.fleet.keys import Keys
-from bulkcert.fleet.lease import clock
-from bulkcert.fleet.messages import Grant, Hello, LaneReport
-from bulkcert.fleet.network import LostError, Where, connected, reach
+from bulkcert.fleet.messages import Hello, LaneReport
+from bulkcert.fleet.network import Exchange, LostError, Where, connected, reach
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.words import counted
 
@@ -61,7 +60,7 @@ async def take_part(
     lane: LaneAddress,
     provider: CredentialProvider,
     say: Say,
-    exchange: Callable[[LaneReport], Awaitable[Grant]],
+    exchange: Exchange,
     ends: asyncio.Event,
 ) -> str:
     """Calls until the session is over, or the lane ends; returns why it was refused, or an empty text.

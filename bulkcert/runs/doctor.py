@@ -15,7 +15,7 @@ from bulkcert.runs.command_options import DoctorOptions, carried
 from bulkcert.runs.options import ServiceOptions
 from bulkcert.runs.policy import may_read
 from bulkcert.runs.target import refuse, resolve_target
-from bulkcert.service.operations import OPERATIONS, Operation
+from bulkcert.service.actions import OPERATIONS, Operation
 
 FIRST = OPERATIONS["ListCaCertificate"]
 """What is called first, and from every source address: it needs no serial."""

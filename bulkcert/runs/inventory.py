@@ -18,12 +18,11 @@ from bulkcert.engine.session import Supervision, calling
 from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import cannot_write
-from bulkcert.output.formats import FORMATS, suffix_of
-from bulkcert.output.formulas import FormulaRows, guarded
+from bulkcert.output.formats import FORMATS, FormulaRows, guarded, suffix_of
 from bulkcert.output.results import sink
 from bulkcert.runs.command_options import InventoryOptions
+from bulkcert.service.actions import OPERATIONS
 from bulkcert.service.certificates import Certificate, Page
-from bulkcert.service.operations import OPERATIONS
 
 FRAME_ROWS = 20_000
 """Certificates that are handed to the file at a time."""

@@ -22,13 +22,12 @@ from bulkcert.runs.job import ListTarget, check_list_options
 from bulkcert.runs.opened import fields_of
 from bulkcert.runs.options import PlanOptions
 from bulkcert.runs.planned import SUFFIX
-from bulkcert.runs.policy import may_read, preflight_of
+from bulkcert.runs.policy import may_read
 from bulkcert.runs.probing import are_swapped, ask_instances
 from bulkcert.runs.reading_list import read_list
-from bulkcert.runs.target import located, refuse_job, resolve_target
-from bulkcert.service.actions import ACTIONS, ActionName
+from bulkcert.runs.target import located, preflight_of, refuse_job, resolve_target
+from bulkcert.service.actions import ACTIONS, ActionName, Operation
 from bulkcert.service.certificates import ca_key
-from bulkcert.service.operations import Operation
 from bulkcert.store.outcome import Row
 
 SHORT = 1000

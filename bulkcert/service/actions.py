@@ -1,12 +1,74 @@
-"""The five actions as one table: what each calls, what it wants, and whether it may be repeated."""
+"""What the service offers and what is asked of it: the thirteen operations and the five actions, one table each."""
 
 from typing import Literal
 
 import msgspec
 
-from bulkcert.language import later
 from bulkcert.service.certificates import Status
-from bulkcert.service.operations import OPERATIONS, Operation
+from bulkcert.words import later
+
+VERSION = "2020-04-20"
+"""API version, sent as ``x-acs-version`` (reference, section 4)."""
+
+INSTANCE_ACCESS = "mq:MqttInstanceAccess"
+"""RAM action that nearly every operation needs in addition to its own (reference, section 1, RAM)."""
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """One operation: all parameters are strings, required, and sent in the query.
+
+    Attributes:
+        name: Value of ``x-acs-action``.
+        method: HTTP method that the vendor's SDK uses; operations that change state also accept GET.
+        parameters: Names of the request parameters in addition to ``MqttInstanceId``.
+        result: Name of the field of the success body in addition to ``RequestId``.
+        ram_action: RAM action that permits it.
+        needs_instance_access: Whether it also needs ``mq:MqttInstanceAccess``.
+    """
+
+    name: str
+    method: str
+    parameters: tuple[str, ...]
+    result: str
+    ram_action: str
+    needs_instance_access: bool = True
+
+    @property
+    def reads(self) -> bool:
+        """Whether it shows certificates and changes nothing."""
+        return self.result == "Data"
+
+
+_DEVICE = ("CaSn", "DeviceSn")
+_PAGE = ("PageNo", "PageSize")
+
+OPERATIONS: dict[str, Operation] = {
+    operation.name: operation
+    for operation in (
+        Operation(
+            "RegisterCaCertificate", "POST", ("CaName", "CaContent", "VerificationContent"), "Sn", "mq:RegisterCa"
+        ),
+        Operation("GetRegisterCode", "GET", (), "RegisterCode", "mq:GetRegisterCode"),
+        Operation("ListCaCertificate", "GET", _PAGE, "Data", "mq:ListCaCertificate"),
+        Operation("GetCaCertificate", "GET", ("Sn",), "Data", "mq:GetCaCertificate"),
+        Operation("ActiveCaCertificate", "POST", ("Sn",), "Sn", "mq:ActiveCaCertificate"),
+        Operation("InactivateCaCertificate", "POST", ("Sn",), "Sn", "mq:UnregisterCaCertificate"),
+        Operation("DeleteCaCertificate", "POST", ("Sn",), "Sn", "mq:DeleteCaCertificate"),
+        Operation("ListDeviceCertificate", "GET", _PAGE, "Data", "mq:ListDeviceCertificate"),
+        Operation("ListDeviceCertificateByCaSn", "GET", ("CaSn", *_PAGE), "Data", "mq:ListDeviceCertificateByCaSn"),
+        Operation("GetDeviceCertificate", "GET", _DEVICE, "Data", "mq:GetDeviceCertificate"),
+        Operation("ActiveDeviceCertificate", "POST", _DEVICE, "DeviceSn", "mq:ActiveDeviceCertificate"),
+        Operation(
+            "InactivateDeviceCertificate",
+            "POST",
+            _DEVICE,
+            "DeviceSn",
+            "mq:UnregisterDeviceCertificate",
+            needs_instance_access=False,
+        ),
+        Operation("DeleteDeviceCertificate", "POST", _DEVICE, "DeviceSn", "mq:DeleteDeviceCertificate"),
+    )
+}
 
 ActionName = Literal["inactivate-device", "activate-device", "inactivate-ca", "activate-ca", "delete-ca"]
 

@@ -8,6 +8,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 import msgspec
 
+from bulkcert.service.actions import Operation
 from bulkcert.service.certificates import MOST_DIGITS, Certificate, Page, Status, decode_page
 from bulkcert.service.codes import (
     CERTIFICATE_REFUSED,
@@ -18,7 +19,6 @@ from bulkcert.service.codes import (
     rule_for,
     verdict_without_code,
 )
-from bulkcert.service.operations import Operation
 from bulkcert.service.transport import NotSent
 
 MOST_RETRY_AFTER_S = 60.0

@@ -16,11 +16,11 @@ from secrets import token_hex
 import httpx
 import msgspec
 
+from bulkcert.service.actions import VERSION, Operation
 from bulkcert.service.certificates import Certificate, Page
 from bulkcert.service.classification import Classification, classify, classify_failure, with_clock
 from bulkcert.service.codes import CLOCK_REFUSED, Verdict
 from bulkcert.service.credentials import CredentialProvider
-from bulkcert.service.operations import VERSION, Operation
 from bulkcert.service.signing import Credentials, Signing, canonical_query, signing
 from bulkcert.service.transport import CONNECTING, NO_BODY, Transport
 
