@@ -11,8 +11,8 @@ from babel.messages.pofile import read_po, write_po
 from jinja2.ext import babel_extract
 
 import bulkcert
-from bulkcert.language import CATALOGUE
 from bulkcert.store.outcome import Outcome
+from bulkcert.words import CATALOGUE
 
 ROOT = Path(bulkcert.__file__).parent
 PO = CATALOGUE / "zh" / "LC_MESSAGES" / "bulkcert.po"
@@ -25,10 +25,11 @@ def texts():
     """Returns every text of the code that is looked up in a catalogue, names of outcomes among them, in order."""
     found = {outcome.replace("_", " ") for outcome in Outcome}
     for path in sorted(ROOT.rglob("*.py")):
-        module = path.read_text(encoding="utf-8")
+        module = ast.parse(path.read_text(encoding="utf-8"))
         # A module that translates nothing may count what it likes.
-        for text in texts_of(ast.parse(module)) if "bulkcert.language" in module or path.stem == "language" else ():
-            found.add(text)
+        imported = {node.name for node in ast.walk(module) if isinstance(node, ast.alias)}
+        if path.stem == "words" or {"tr", "trn", "later"} & imported:
+            found.update(texts_of(module))
     for path in sorted(ROOT.rglob("*.j2")):
         for _, _, text, _ in babel_extract(io.BytesIO(path.read_bytes()), ["tr"], [], {}):
             found.add(text)

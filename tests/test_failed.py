@@ -8,7 +8,7 @@ import pytest
 from made_store import made_run, row, session
 from program import INSTANCE, UNHURRIED, here, read_results, write_devices
 
-from bulkcert.output import failed
+from bulkcert.output import failed, results
 from bulkcert.output.failed import Group
 from bulkcert.output.files import cannot_write
 from bulkcert.views.ending import GROUPS_SHOWN, failed_lines
@@ -234,7 +234,7 @@ def test_where_it_cannot_be_written(tmp_path, service, monkeypatch):
     def full(path, *_, **_options):
         raise cannot_write(path, OSError(errno.ENOSPC, "No space left on device"))
 
-    monkeypatch.setattr(failed, "clear_left", full)
+    monkeypatch.setattr(results, "clear_left", full)
     service.seed(write_devices(tmp_path / "d.csv", 3))
     run = ("run", "inactivate-device", "d.csv", *service.looking, "-o", "r.csv", "--overwrite")
     said = here(*run, cwd=tmp_path).ended(73)

@@ -10,11 +10,10 @@ import pytest
 from made_store import START, made_run, row, session
 from program import INSTANCE, UNHURRIED, emulator, here, write_devices
 
-from bulkcert.language import speaking, tr
 from bulkcert.output.advice import meaning_of
 from bulkcert.service.codes import RULES
 from bulkcert.store.outcome import Outcome
-from bulkcert.words import counted, folded
+from bulkcert.words import counted, folded, speaking, tr
 
 KNOWN = catalogue.catalogue()
 FIELDS = string.Formatter()

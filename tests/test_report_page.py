@@ -7,9 +7,9 @@ import pytest
 from browser import CHROMIUM, browser
 from made_store import START, made_run, row, session
 
-from bulkcert.language import speaking
 from bulkcert.report.counting import count
 from bulkcert.report.rendering import render
+from bulkcert.words import speaking
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'$x^2$ #010101 {{7*7}}"
 LONG = "9" * 5000

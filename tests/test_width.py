@@ -18,7 +18,6 @@ from bulkcert.commands import COMMANDS
 from bulkcert.commands.help import DOCS, help_, topics
 from bulkcert.engine.figures import Stats
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.language import speaking
 from bulkcert.output.steps import steps_after, steps_left
 from bulkcert.output.summary import summary_of
 from bulkcert.report.counting import count
@@ -33,6 +32,7 @@ from bulkcert.views.live import REFRESH_S, board
 from bulkcert.views.plan import CaStates, States
 from bulkcert.views.plan_shown import show_states
 from bulkcert.views.status import figures, rows_of
+from bulkcert.words import speaking
 
 WIDTH = 80
 LONG = "the service has answered with words and words and more words that nobody would read on one line " * 2

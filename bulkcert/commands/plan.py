@@ -8,7 +8,6 @@ import msgspec
 
 from bulkcert.commands import calling
 from bulkcert.errors import ExitStatus
-from bulkcert.language import speaking
 from bulkcert.output.files import cannot_write, refuse_taken, write_whole
 from bulkcert.runs.options import PlanOptions
 from bulkcert.runs.plan import inquiry, resolve_question
@@ -19,6 +18,7 @@ from bulkcert.views import console as terminal
 from bulkcert.views.live import reading, reading_list, shown
 from bulkcert.views.plan import Plan, make_plan
 from bulkcert.views.plan_shown import show_plan
+from bulkcert.words import speaking
 
 
 def plan(action: ActionName, inputs: tuple[Path, ...], options: PlanOptions) -> ExitStatus:

@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from bulkcert.commands.status import POLL_EVERY_S, found, stopped_following, until_ended
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.language import speaking, tr
 from bulkcert.output.files import cannot_write, is_stdout, refuse_taken, write_whole
 from bulkcert.report import Format
 from bulkcert.report.counting import count
@@ -21,7 +20,7 @@ from bulkcert.store.status import RunStatus, State, status_of
 from bulkcert.views import console as terminal
 from bulkcert.views.layout import show
 from bulkcert.views.status import figures_of
-from bulkcert.words import clock, printable
+from bulkcert.words import clock, printable, speaking, tr
 
 _FORMATS: dict[str, Format] = {".html": "html", ".md": "md", ".json": "json", ".txt": "text"}
 """What a file of a name with this end is."""

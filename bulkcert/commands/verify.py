@@ -7,10 +7,10 @@ from pathlib import Path
 from bulkcert.commands import calling
 from bulkcert.engine.figures import Stats
 from bulkcert.errors import ExitStatus
-from bulkcert.language import later, speaking
 from bulkcert.runs.command_options import VerifyOptions
 from bulkcert.runs.opened import confirm_real
 from bulkcert.runs.opening import open_existing
+from bulkcert.runs.target import sending
 from bulkcert.runs.verify import Verifier, resolve_reading
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.paths import RunFiles
@@ -22,7 +22,7 @@ from bulkcert.views import console as terminal
 from bulkcert.views.ending import show_verified
 from bulkcert.views.live import shown
 from bulkcert.views.status import figures
-from bulkcert.words import counted, duration
+from bulkcert.words import counted, duration, later, speaking
 
 
 def verify(results: Path, options: VerifyOptions) -> ExitStatus:
@@ -59,7 +59,7 @@ def _executed(
         if not rehearsal:
             confirm_real(files, opened.asked, "verify")
         service = resolve_reading(opened, options)
-        last.enter_context(calling.sending(service))
+        last.enter_context(sending(service, terminal.warn))
         question.warn_of_limits(options)
         calling.prepare(provider, calling.leave_reading)
         if options.watch and not options.yes:

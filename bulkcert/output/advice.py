@@ -7,14 +7,13 @@ from pathlib import Path
 import msgspec
 
 from bulkcert.errors import ExitStatus
-from bulkcert.language import later, tr
 from bulkcert.service.actions import ACTIONS, INSTANCE_ACCESS, Action
 from bulkcert.service.certificates import Status
 from bulkcert.service.codes import NO_DATA, WRONG_ECHO, Verdict, rule_for
 from bulkcert.store.outcome import NEVER_READ, Outcome
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.sessions import Asked, Verification
-from bulkcert.words import counted, printable, spaced
+from bulkcert.words import counted, later, printable, spaced, tr
 
 _AGAIN = later("Call them again: {again}")
 

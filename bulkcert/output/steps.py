@@ -6,13 +6,12 @@ from typing import get_args
 import msgspec
 
 from bulkcert.errors import ExitStatus
-from bulkcert.language import later, tr, trn
 from bulkcert.output.advice import Advice, Step
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.codes import WRONG_INSTANCE
 from bulkcert.store.outcome import Outcome, Retried
 from bulkcert.store.status import RunStatus, State
-from bulkcert.words import counted
+from bulkcert.words import counted, later, tr, trn
 
 _STALLED = later("look at process {pid} on {host}; if it has to be killed, to resume")
 _MENDED_FIRST = frozenset(

@@ -10,10 +10,9 @@ from html import escape
 import msgspec
 from rich.cells import cell_len
 
-from bulkcert.language import later, tr, trn
 from bulkcert.report.figures import Figures
 from bulkcert.report.timing import Stretch
-from bulkcert.words import clock, counted, length
+from bulkcert.words import clock, counted, later, length, tr, trn
 
 INK, MUTED, GRID, MAIN, SECOND, THIRD = (
     f"var(--{name})" for name in ("ink", "muted", "grid", "main", "second", "third")

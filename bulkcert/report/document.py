@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import msgspec
 
-from bulkcert.language import tr, trn
 from bulkcert.output.advice import quoted
 from bulkcert.report.figures import Figures, Finding, Sample
 from bulkcert.report.parts import Document, Kinds, Section, TextTable, message, serial
@@ -19,7 +18,7 @@ from bulkcert.report.record import (
     sessions_section,
     signing,
 )
-from bulkcert.words import REHEARSAL, about, clock, counted, duration, length, spaced
+from bulkcert.words import REHEARSAL, about, clock, counted, duration, length, spaced, tr, trn
 
 FEW = 20
 """Certificates of each finding that stand with it; the others are at the end, where they are in nobody's way."""

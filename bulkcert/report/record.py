@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 
-from bulkcert.language import later, tr, trn
 from bulkcert.output.advice import meaning_of
 from bulkcert.report.figures import Controlled, Figures, SessionFigures
 from bulkcert.report.parts import Kinds, Section, TextTable, message, serial
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.sessions import ChangeRecord
 from bulkcert.views.layout import change_rows
-from bulkcert.words import clock, counted, faults, spaced
+from bulkcert.words import clock, counted, faults, later, spaced, tr, trn
 
 _IN_DESIRED_STATE = {
     Outcome.SUCCEEDED: later("yes"),

@@ -8,14 +8,13 @@ import jinja2
 import msgspec
 from rich.cells import cell_len
 
-from bulkcert.language import spoken, tr
 from bulkcert.report import Format
 from bulkcert.report.charts import charts_of
 from bulkcert.report.document import document_of
 from bulkcert.report.figures import Figures
 from bulkcert.report.parts import Document, TextTable
 from bulkcert.views.layout import padded
-from bulkcert.words import REHEARSAL, folded, printable
+from bulkcert.words import REHEARSAL, folded, printable, spoken, tr
 
 _WIDE = 100
 """Columns of a terminal or a mail; a text table that is wider stands as a block for each row."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from bulkcert.language import later, tr, trn
 from bulkcert.output.advice import quoted, sentence
 from bulkcert.output.steps import steps_after, steps_left
 from bulkcert.output.summary import utc
@@ -11,7 +10,7 @@ from bulkcert.service.actions import ACTIONS, Action
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.sessions import Asked
 from bulkcert.store.status import RunStatus, State
-from bulkcert.words import REHEARSAL, REHEARSED, clock, counted, spaced
+from bulkcert.words import REHEARSAL, REHEARSED, clock, counted, later, spaced, tr, trn
 
 _SAID_OTHERWISE = {*DESIRED, Outcome.UNKNOWN, Outcome.DUPLICATE, Outcome.UNDONE}
 """Outcomes that the headline has words of their own for, or that count as another row; the others are named."""

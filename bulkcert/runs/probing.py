@@ -11,11 +11,11 @@ from bulkcert.engine.progress import Stop
 from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.errors import ExitStatus
 from bulkcert.input import PinnedList
-from bulkcert.language import tr
 from bulkcert.output.advice import Remedy
 from bulkcert.service.actions import OPERATIONS, Action
 from bulkcert.service.certificates import Status
 from bulkcert.store.outcome import Row
+from bulkcert.words import tr
 
 SWAPS_TRIED = 5
 """Rows that are tried the other way round; more than one, since some may not be registered."""

@@ -4,8 +4,8 @@ from typing import Literal
 
 import msgspec
 
-from bulkcert.language import later
 from bulkcert.service.certificates import Status
+from bulkcert.words import later
 
 VERSION = "2020-04-20"
 """API version, sent as ``x-acs-version`` (reference, section 4)."""

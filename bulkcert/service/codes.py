@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from bulkcert.errors import ExitStatus
-from bulkcert.language import later
+from bulkcert.words import later
 
 StatusTable = Literal["old", "new"]
 """Which column of the vendor's status adjustment notice an emulator answers with (section 1.3b)."""

@@ -14,9 +14,9 @@ import anyio
 import anyio.to_thread
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.language import later
 from bulkcert.log import event
 from bulkcert.service.signing import Credentials
+from bulkcert.words import later
 
 RENEW_EVERY_S = 60.0
 """How often a run asks the chain again: it renews temporary credentials 15 minutes before they expire."""

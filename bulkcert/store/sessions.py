@@ -6,8 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from bulkcert.language import tr
-from bulkcert.words import endpoints_in_words, instances_in_words
+from bulkcert.words import endpoints_in_words, instances_in_words, tr
 
 SessionKind = Literal["run", "verify", "undo"]
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from bulkcert.errors import BulkcertError, ExitStatus, status_by
-from bulkcert.language import later, tr
 from bulkcert.log import is_json
 from bulkcert.runs.options import ServiceOptions
 from bulkcert.runs.run import Run
@@ -21,7 +20,7 @@ from bulkcert.telemetry.notify import waiting
 from bulkcert.views.console import say, stderr, warn
 from bulkcert.views.layout import change_rows, rehearsal_line, show
 from bulkcert.views.plan_advice import on_devices
-from bulkcert.words import about, counted, printable
+from bulkcert.words import about, counted, later, printable, tr
 
 ASK_FOR_COUNT = 1000
 """Above so many rows, and for every CA action, the number of those that change must be typed."""

@@ -18,10 +18,9 @@ from rich.text import Text
 
 from bulkcert import log
 from bulkcert.errors import BulkcertError, ExitStatus, own_error
-from bulkcert.language import tr
 from bulkcert.log import Notices
 from bulkcert.views.streams import Unfailing
-from bulkcert.words import line_starts
+from bulkcert.words import line_starts, tr
 
 if TYPE_CHECKING:  # loaded by what draws
     from rich.live import Live

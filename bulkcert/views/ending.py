@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from bulkcert.errors import ON_PURPOSE, BulkcertError, ExitStatus
-from bulkcert.language import later, tr, trn
 from bulkcert.log import is_json
 from bulkcert.output.advice import REASON_WIDTH, UNREAD, label_of, left_words, meaning, meaning_read, read_words
 from bulkcert.output.failed import FailedRows
-from bulkcert.output.formulas import FormulaRows
+from bulkcert.output.formats import FormulaRows
 from bulkcert.output.steps import steps_after, steps_left, undone_words
 from bulkcert.output.summary import Kind, Summary
 from bulkcert.store.outcome import DESIRED, Outcome
@@ -19,7 +18,7 @@ from bulkcert.store.sessions import Verification
 from bulkcert.store.status import RunStatus
 from bulkcert.views.console import say, say_step, show_error, warn
 from bulkcert.views.layout import outcome_lines, rehearsal_line, show
-from bulkcert.words import counted, faults, printable
+from bulkcert.words import counted, faults, later, printable, tr, trn
 
 if TYPE_CHECKING:  # each is loaded by its command
     from bulkcert.runs.undo import Undo

@@ -13,10 +13,9 @@ from rich.control import Control
 from rich.segment import ControlType
 from rich.text import Text
 
-from bulkcert.language import later, tr
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.views.console import say, stderr, stdout
-from bulkcert.words import REHEARSAL, REHEARSED, clock, printable
+from bulkcert.words import REHEARSAL, REHEARSED, clock, later, printable, tr
 
 if TYPE_CHECKING:  # every command loads this
     from bulkcert.engine.figures import LaneState

@@ -6,14 +6,13 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from bulkcert.language import later, tr
 from bulkcert.runs.found import States
 from bulkcert.store.sessions import ChangeRecord
 from bulkcert.views.console import say, stdout
 from bulkcert.views.layout import GAP, change_rows, columns, lane_rows, show
 from bulkcert.views.plan import CaStates, Plan
 from bulkcert.views.plan_advice import CAS_SHOWN, share_of
-from bulkcert.words import about, counted, endpoints_in_words, instances_in_words, printable, spaced
+from bulkcert.words import about, counted, endpoints_in_words, instances_in_words, later, printable, spaced, tr
 
 CLOCK_GRAIN_S = 2.0
 """The service gives its time in whole seconds, and an answer takes a while."""

@@ -7,7 +7,6 @@ from itertools import islice
 from rich.text import Text
 
 from bulkcert.engine.progress import Progress
-from bulkcert.language import later, tr
 from bulkcert.output.advice import on_unregistered
 from bulkcert.runs.found import Found
 from bulkcert.runs.run import Run
@@ -19,7 +18,7 @@ from bulkcert.views.layout import change_rows, lane_rows, named_lanes, rehearsal
 from bulkcert.views.plan import cas_of, instance_states
 from bulkcert.views.plan_advice import CAS_NAMED, CAS_SHOWN, ca_named, mistake, on_devices, on_none
 from bulkcert.views.plan_shown import columns_used, show_states
-from bulkcert.words import about, counted, duration, local
+from bulkcert.words import about, counted, duration, later, local, tr
 
 
 def show_plan(run: Run, credentials: Credentials) -> None:
