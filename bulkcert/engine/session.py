@@ -31,17 +31,6 @@ Observer = Callable[[Take], Coroutine[Any, Any, None]]
 """Shows the figures of a session, which it is given a way to take; is cancelled in the end."""
 
 
-def together(*watches: Observer) -> Observer:
-    """Returns a watch that is all of these at once; a cancellation ends them all."""
-
-    async def watch(take: Take) -> None:
-        async with anyio.create_task_group() as group:
-            for each in watches:
-                group.start_soon(each, take)
-
-    return watch
-
-
 Interruption = Callable[[Lanes], Coroutine[Any, Any, None]]
 """Waits next to the calls for what ends them from outside, a signal or a cancellation, and stops the lanes then."""
 
@@ -51,12 +40,12 @@ class Supervision(NamedTuple):
 
     Attributes:
         provider: What to sign with; has credentials.
-        watch: Shows the figures.
+        watches: Show the figures.
         interruption: Stops the calls from outside.
     """
 
     provider: CredentialProvider
-    watch: Observer
+    watches: tuple[Observer, ...]
     interruption: Interruption
 
 
@@ -77,7 +66,8 @@ async def calling(
     async with opened as lanes, anyio.create_task_group() as group:
         group.start_soon(supervision.interruption, lanes)
         group.start_soon(lanes.renewal.keep)
-        group.start_soon(supervision.watch, stats.take)
+        for watch in supervision.watches:
+            group.start_soon(watch, stats.take)
         if deadline is not None:
             group.start_soon(_stop_at, lanes, deadline)
         yield lanes
