@@ -24,7 +24,7 @@ from bulkcert.report.counting import count
 from bulkcert.report.rendering import render
 from bulkcert.runs.opening import open_existing
 from bulkcert.store.status import status_in, status_of
-from bulkcert.views import console, live
+from bulkcert.views import console, errors, live
 from bulkcert.views.console import command_lines, say_step
 from bulkcert.views.ending import show_ending, summary_rows
 from bulkcert.views.layout import show
@@ -97,7 +97,7 @@ def test_a_report(tmp_path, language):
 
 def test_an_error(printed):
     """What has stopped a run is read to its end."""
-    console.show_error(BulkcertError(ExitStatus.DENIED, LONG, LONG))
+    errors.show_error(BulkcertError(ExitStatus.DENIED, LONG, LONG))
 
     assert all(len(line) <= WIDTH for line in printed())
     assert [word for line in printed() for word in line.split() if word not in ("error:", "→")] == LONG.split() * 2
@@ -106,7 +106,7 @@ def test_an_error(printed):
 def test_an_error_of_several_lines(printed):
     """A line of an error that fits is one line, wherever the others are broken."""
     rows = [f"  list.csv:{number}: DeviceSn is blank" for number in range(3)]
-    console.show_error(BulkcertError(ExitStatus.INPUT_INVALID, "\n".join([LONG, *rows])))
+    errors.show_error(BulkcertError(ExitStatus.INPUT_INVALID, "\n".join([LONG, *rows])))
 
     assert printed()[-3:] == rows
     assert all(len(line) <= WIDTH for line in printed())
