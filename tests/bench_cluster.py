@@ -7,7 +7,6 @@ addresses; a run of many rows beside one of few, so that its start does not coun
 import asyncio
 import gc
 import json
-import os
 import re
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from measuring import SEEDED, at, measured
 from program import COMMAND, environment, free_port, write_devices
 
 from bulkcert.cli import main as bulkcert
@@ -35,20 +35,12 @@ WITHOUT_NETWORK = (sys.executable, __file__, "bulkcert")
 MOST_CPU_US, MOST_MB, LEAST_SHARE = 60, 100, 0.95
 
 
-def measured(words, directory, command=COMMAND):
-    """Runs a command; returns its summary, and the CPU seconds that it has used."""
-    child = subprocess.Popen(
-        [*command, *map(str, words)], env=environment(), cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    stdout, stderr = child.stdout.read(), child.stderr.read()
-    _, status, used = os.wait4(child.pid, 0)
-    assert not status, (stdout + stderr).decode()
-    return json.loads(stdout), used.ru_utime + used.ru_stime
-
-
 def run(url, directory, results, *more, command=COMMAND):
-    where = ("--endpoint", url, "--instance", "post-cn-emulator", "--yes", "-q", "--json", "--preflight", "never")
-    return measured(("run", "inactivate-device", "d.csv", "-o", results, *where, *more), directory, command)
+    """Runs a list; returns its summary, and the CPU seconds that it has used."""
+    words = ("run", "inactivate-device", "d.csv", "-o", results, *at(url, "--json"), *more)
+    ended = measured(*words, command=command, cwd=directory)
+    assert not ended.status, ended.stdout.decode()
+    return json.loads(ended.stdout), ended.cpu_s
 
 
 @contextmanager
@@ -71,7 +63,7 @@ def two_lanes_beside_one_process(directory):
     """Two lane processes and the coordinator, beside one process with two addresses."""
     write_devices(directory / "d.csv", 6000)
     subprocess.run([*COMMAND, "cluster", "keys", "keys", "--lanes", "2"], cwd=directory, env=environment(), check=True)
-    seed = ("--instance=post-cn-emulator", f"--seed-from={directory / 'd.csv'}", "--latency-ms=20", "120")
+    seed = (SEEDED, f"--seed-from={directory / 'd.csv'}", "--latency-ms=20", "120")
     own = ("--source-address", "127.0.0.2", "--source-address", "127.0.0.3")
     with running(*seed) as service:
         alone, alone_s = run(service.url, directory, "alone.csv", *own)
@@ -105,7 +97,7 @@ def many_lanes(directory, *, lanes, rate, least):
         write_devices(directory / "d.csv", rows)
         url = f"tcp://127.0.0.1:{free_port()}"
         served = subprocess.Popen([sys.executable, __file__, "lanes", url, str(lanes)], env=environment())
-        with running("--instance=post-cn-emulator", f"--seed-from={directory / 'd.csv'}") as service, served:
+        with running(SEEDED, f"--seed-from={directory / 'd.csv'}") as service, served:
             limits = ("--rate", rate, "--per-address-rate", 300, "--limits-raised", "--lanes", lanes)
             cluster = ("--cluster", url, *limits)
             came, cpu = run(service.url, directory, f"{rows}.csv", *cluster, command=WITHOUT_NETWORK)

@@ -5,7 +5,6 @@ at once; `apt-get install nginx` brings it. For each number of calls in flight t
 """
 
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -13,8 +12,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench_rate import KEYS
+from measuring import at, measured, write_long
 from own_tls import server_context
+from program import UNHURRIED
 
 PORT = 18098
 ANSWER = '{"RequestId":"020F6A43-19E6-4B6E-B846-44EB31DF0000","DeviceSn":"$arg_DeviceSn"}'
@@ -32,29 +32,20 @@ http {{
 """
 
 
-def run_once(directory: Path, rows: int, in_flight: int, endpoint: str) -> None:
+def run_once(directory, rows, in_flight, endpoint):
     """Does one whole run in a process of its own, and prints its figures."""
-    command = [sys.executable, "-m", "bulkcert", "run", "inactivate-device", str(directory / "devices.csv"), "--yes"]
-    command += ["--instance=post-cn-bench", f"--endpoint={endpoint}", "--quiet"]
-    command += [f"--results={directory / str(time.monotonic_ns())}.csv"]  # a run of its own, which drops none
-    command += ["--rate=100000", "--per-address-rate=100000", "--limits-raised"]
-    command += [f"--max-in-flight={in_flight}", "--preflight=never"]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    started = time.perf_counter()
-    env = os.environ | KEYS | {"SSL_CERT_FILE": str(directory / "own.pem")}
-    status = subprocess.run(command, env=env, stdout=subprocess.DEVNULL, check=False).returncode
-    seconds = time.perf_counter() - started
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    results = directory / f"{time.monotonic_ns()}.csv"  # a run of its own, which drops none
+    more = ("-o", results, *UNHURRIED, "--max-in-flight", in_flight)
+    env = {"SSL_CERT_FILE": str(directory / "own.pem")}
+    ended = measured("run", "inactivate-device", directory / "devices.csv", *at(endpoint), *more, env=env)
     print(
-        f"{rows} rows, {in_flight} in flight, {endpoint.partition(':')[0]:5}: {rows / seconds:.0f} rows/s, "
-        f"{cpu / rows * 1e6:.0f} us of CPU a row, exit {status}",
+        f"{rows} rows, {in_flight} in flight, {endpoint.partition(':')[0]:5}: {rows / ended.wall_s:.0f} rows/s, "
+        f"{ended.cpu_s / rows * 1e6:.0f} us of CPU a row, exit {ended.status}",
         flush=True,
     )
 
 
-def main() -> None:
-    """Measures."""
+def main():
     rows, *in_flight = (*map(int, sys.argv[1:]), *(10_000, 64)[len(sys.argv) - 1 :])
     nginx = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
     if nginx is None:
@@ -63,8 +54,7 @@ def main() -> None:
         directory = Path(name)
         directory.chmod(0o755)
         server_context(directory / "own.pem")
-        lines = [f"{number:018d},007269004887000001\n" for number in range(rows)]
-        (directory / "devices.csv").write_text("DeviceSn,CaSn\n" + "".join(lines))
+        write_long(directory / "devices.csv", rows)
         (directory / "conf").write_text(NGINX.replace("@", name))
         server = subprocess.Popen([nginx, "-c", str(directory / "conf"), "-g", "daemon off;"])
         try:

@@ -23,7 +23,7 @@ from place import Slow
 from program import emulator
 
 from bulkcert.emulator import process
-from bulkcert.input import parquet
+from bulkcert.input import readers
 
 # A busy machine is no finding. By hand, for what a suite has no time for: --hypothesis-profile thorough
 settings.register_profile("steady", deadline=None, max_examples=40)
@@ -81,7 +81,7 @@ def _emulators_are_forked():
 @pytest.fixture(autouse=True, scope="session")
 def _parquet_is_proved_here():
     """Spares the processes that prove Parquet files; what they are for is tested where files are damaged."""
-    with patch.object(parquet, "subprocess", PROVED_HERE):
+    with patch.object(readers, "subprocess", PROVED_HERE):
         yield
 
 

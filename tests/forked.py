@@ -214,7 +214,7 @@ def main():
     rooms = [room for path, prefix in paths for room in pkgutil.iter_modules([path], prefix)]
     for module in (*LOADED, *(room.name for room in rooms), *sys.argv[2:]):
         importlib.import_module(module)
-    importlib.import_module("bulkcert.input.parquet").subprocess = PROVED_HERE
+    importlib.import_module("bulkcert.input.readers").subprocess = PROVED_HERE
     gc.collect()
     gc.freeze()
     try:

@@ -5,19 +5,19 @@ prints the memory of the run and of the follower every five minutes. In the end 
 list of all certificates, and compares it with every row of the results. It exits with 1 if anything is wrong.
 """
 
-import os
-import subprocess
+import re
 import sys
 import tempfile
 import time
 from pathlib import Path
+from subprocess import DEVNULL
 
-import msgspec
 import polars as pl
-from bench_rate import ADDRESSES, COMMAND, KEYS
+from bench_rate import ADDRESSES
+from measuring import SEEDED, at, write_long
+from program import bulkcert, start, summary_of
 
-from bulkcert.emulator.limits import Report
-from bulkcert.emulator.process import Running, running
+from bulkcert.emulator.process import running
 
 FAULTS = {"internal-error": 0.01, "html-502": 0.01, "drop-before": 0.005, "drop-after": 0.005}
 RATE = 494
@@ -26,44 +26,35 @@ RATE = 494
 ACCOUNT, ADDRESS = 500, 300
 """The documented limits (reference, section 2)."""
 
+EVERY_S = 300
 
-def memory_mb(pid: int) -> float:
+
+def memory_mb(child):
     """Returns the resident memory of a process in MB; 0 if it is gone."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        status = Path(f"/proc/{child.pid}/status").read_text()
     except OSError:
-        return 0.0
-    return int(status.partition("VmRSS:")[2].split()[0]) / 1024 if "VmRSS:" in status else 0.0
+        return 0
+    return int(found[1]) // 1024 if (found := re.search(r"VmRSS:\s+(\d+)", status)) else 0
 
 
-def bulkcert(*arguments: str) -> list[str]:
-    """Returns a command of bulkcert."""
-    return [*COMMAND, *arguments]
-
-
-def call(emulator: Running, devices: Path, results: Path) -> int:
+def call(url, folder):
     """Runs the list and prints memory meanwhile; returns the exit status."""
-    folder, service = results.parent, ("--instance=post-cn-long", f"--endpoint={emulator.url}")
-    arguments = [*service, "--yes", "--quiet", "--preflight=never", "--log-format=json", f"--results={results}"]
-    arguments += [f"--source-address={address}" for address in ADDRESSES]
-    arguments += [f"--metrics-file={folder / 'long.prom'}", f"--log-file={folder / 'long.log'}", "--max-errors=100%"]
-    started, next_at = time.monotonic(), 300.0
+    kept = ("--metrics-file", "long.prom", "--log-file", "long.log", "--log-format", "json")
+    lanes = [f"--source-address={address}" for address in ADDRESSES]
+    run = ("run", "inactivate-device", "devices.csv", "-o", "results.csv", *at(url, *kept, "--max-errors", "100%"))
+    started, next_at = time.monotonic(), EVERY_S
     with (
         (folder / "stderr").open("w") as log,
-        subprocess.Popen(
-            bulkcert("run", "inactivate-device", str(devices), *arguments),
-            env=os.environ | KEYS,
-            stdout=subprocess.DEVNULL,
-            stderr=log,
-        ) as child,
-        subprocess.Popen(bulkcert("status", "--follow", str(results)), stdout=log, stderr=log) as follower,
+        start(*run, *lanes, cwd=folder, stdout=DEVNULL, stderr=log) as child,
+        start("status", "--follow", "results.csv", cwd=folder, stdout=log, stderr=log) as follower,
     ):
         while child.poll() is None:
             time.sleep(1)
             if (passed := time.monotonic() - started) >= next_at:
-                mb = f"{memory_mb(child.pid):.0f} MB, status --follow {memory_mb(follower.pid):.0f} MB"
+                mb = f"{memory_mb(child)} MB, status --follow {memory_mb(follower)} MB"
                 print(f"minute {passed / 60:.0f}: run {mb}", flush=True)
-                next_at += 300
+                next_at += EVERY_S
         followed = follower.wait(timeout=60)
     if child.returncode:
         print((folder / "stderr").read_text()[-3000:], flush=True)
@@ -71,13 +62,11 @@ def call(emulator: Running, devices: Path, results: Path) -> int:
     return child.returncode
 
 
-def contradicted(emulator: Running, results: Path) -> pl.DataFrame:
+def contradicted(url, folder):
     """Returns how often an outcome goes with a state that it excludes, by outcome and state."""
-    held = results.parent / "held.parquet"
-    service = ("--instance=post-cn-long", f"--endpoint={emulator.url}", "--quiet")
-    subprocess.run(bulkcert("inventory", f"--output={held}", *service), env=os.environ | KEYS, check=True)
-    states = pl.scan_parquet(held).select("DeviceSn", "Status")
-    rows = pl.scan_csv(results, infer_schema=False).select("DeviceSn", "outcome")
+    bulkcert("inventory", "-o", "held.parquet", *at(url)[:4], "-q", cwd=folder).ended(0)
+    states = pl.scan_parquet(folder / "held.parquet").select("DeviceSn", "Status")
+    rows = pl.scan_csv(folder / "results.csv", infer_schema=False).select("DeviceSn", "outcome")
     both = rows.join(states, on="DeviceSn", how="left").group_by("outcome", "Status").len().collect()
     print(both.sort("outcome", "Status"))
     done, left = pl.col("outcome").is_in(["succeeded", "unchanged"]), pl.col("outcome") == "failed"
@@ -85,7 +74,7 @@ def contradicted(emulator: Running, results: Path) -> pl.DataFrame:
     return both.filter((done & ~off) | (left & off) | pl.col("Status").is_null())
 
 
-def main() -> int:
+def main():
     """Runs, compares, and returns the exit status."""
     minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 60
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else time.time_ns() % 10**9
@@ -93,24 +82,23 @@ def main() -> int:
     print(f"seed {seed}, {rows:,} rows", flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        devices, results = folder / "devices.csv", folder / "results.csv"
-        devices.write_text("DeviceSn,CaSn\n" + "".join(f"{n:018d},00726900488700{n % 50:04d}\n" for n in range(rows)))
-        arguments = ["--instance=post-cn-long", f"--seed-from={devices}", "--latency-ms", "0", "200"]
+        devices = write_long(folder / "devices.csv", rows)
         faults = [f"--fault={fault}={share}" for fault, share in FAULTS.items()]
-        with running(*arguments, *faults, f"--fault-seed={seed}") as emulator:
-            status = call(emulator, devices, results)
+        latency = ("--latency-ms", "0", "200")
+        with running(SEEDED, f"--seed-from={devices}", *latency, *faults, f"--fault-seed={seed}") as emulator:
+            status = call(emulator.url, folder)
             report = emulator.report()
             print(f"exit {status}; {describe(report)}", flush=True)
-            wrong = contradicted(emulator, results)
-        counts = pl.scan_csv(results, infer_schema=False).select(pl.len(), pl.col("DeviceSn").n_unique()).collect()
-        sent = msgspec.json.decode((folder / "results.csv.run" / "summary.json").read_bytes())
-    print(f"worst window by the run's own clock: {sent['peak_window']} of {ACCOUNT}; {counts.row(0)} of {rows:,} rows")
+            wrong = contradicted(emulator.url, folder)
+        results = pl.scan_csv(folder / "results.csv", infer_schema=False)
+        counts = results.select(pl.len(), pl.col("DeviceSn").n_unique()).collect().row(0)
+        peak = summary_of(folder / "results.csv")["peak_window"]
+    print(f"worst window by the run's own clock: {peak} of {ACCOUNT}; {counts} of {rows:,} rows")
     print(wrong if wrong.height else "no outcome contradicts what the emulator holds")
-    is_over = sent["peak_window"] > ACCOUNT or report.blocks
-    return int(bool(is_over or wrong.height or counts.row(0) != (rows, rows)))
+    return int(bool(peak > ACCOUNT or report.blocks or wrong.height or counts != (rows, rows)))
 
 
-def describe(report: Report) -> str:
+def describe(report):
     """Returns what the emulator counted, in words."""
     each = ", ".join(f"{name} {seen.peak_window} of {ADDRESS}" for name, seen in sorted(report.addresses.items()))
     whole = f"{report.arrivals:,} calls at {report.rate:.1f}/s, worst window {report.peak_window} of {ACCOUNT}"

@@ -14,6 +14,7 @@ from program import PATIENCE_S, here, read_results, start, summary_of
 import bulkcert
 from bulkcert.output.formats import FORMATS
 from bulkcert.store import lock
+from bulkcert.store.paths import LISTS
 
 DOCS = Path(bulkcert.__file__).parent / "docs"
 ROWS = [
@@ -92,6 +93,7 @@ def test_every_format_is_named_where_one_is_chosen(where):
     text = (DOCS / where).read_text() if where.endswith(".md") else here(where, "--help").ended(0).stdout
 
     assert {Path(f"x{suffix}").suffix for suffix in FORMATS} <= {*re.findall(r"\.\w+", text)}
+    assert list(FORMATS) == [suffix for suffix, each in LISTS.items() if each.is_written]
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

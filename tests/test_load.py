@@ -14,7 +14,7 @@ import zstandard
 from loading import annotated, read, refused
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import CA_SN, DEVICE_SN, ROW, load, parquet
+from bulkcert.input import CA_SN, DEVICE_SN, ROW, load, readers
 
 HEADER = b"DeviceSn,CaSn,site\n"
 FRAME = pl.DataFrame({"DeviceSn": ["1", "2"], "CaSn": ["a", "a"], "site": ["x", None]})
@@ -186,7 +186,7 @@ class TestHeader:
 class TestDamagedParquet:
     @pytest.fixture(autouse=True)
     def _proved_by_a_child(self, monkeypatch):
-        monkeypatch.setattr(parquet, "subprocess", subprocess)
+        monkeypatch.setattr(readers, "subprocess", subprocess)
 
     def test_every_byte(self, tmp_path, capfd):
         """Whatever byte is damaged, the file is read, or refused with 66 or 65: no panic, no abort, no word of it."""
@@ -206,7 +206,7 @@ class TestDamagedParquet:
         """A child that dies has not proved the file, which is then not touched by this process."""
         child = tmp_path / "child.py"
         child.write_text("import os; os.abort()")
-        monkeypatch.setattr(parquet, "_CHILD", child)
+        monkeypatch.setattr(readers, "_CHILD", child)
 
         (path,) = written(a_parquet=FRAME)
         assert "not a readable Parquet file: it is damaged" in refused(path, status=ExitStatus.INPUT_UNREADABLE)

@@ -13,7 +13,7 @@ from test_notify import hook  # noqa: F401 - a fixture
 
 from bulkcert.emulator import process
 from bulkcert.emulator.messages import Answer
-from bulkcert.input import parquet
+from bulkcert.input import readers
 from bulkcert.runs import approval
 from bulkcert.service import client
 from bulkcert.service.client import clean
@@ -201,7 +201,7 @@ def test_in_no_child(tmp_path, service, monkeypatch):
     def recording(begin):
         return lambda line, *more, **how: begun.append((line, how.get("env"))) or begin(line, *more, **how)
 
-    for module, name in ((process, "Popen"), (parquet, "run"), (approval, "run")):
+    for module, name in ((process, "Popen"), (readers, "run"), (approval, "run")):
         changed = vars(module.subprocess) | {name: recording(getattr(module.subprocess, name))}
         monkeypatch.setattr(module, "subprocess", SimpleNamespace(**changed))
     url = f"json://127.0.0.1:1/{HOOK_TOKEN}"

@@ -20,7 +20,7 @@ from bulkcert.service.certificates import Status
 from bulkcert.store import queries, read_states
 from bulkcert.store.database import reading
 from bulkcert.store.evidence import confirm_mirrors, confirm_whole, proved
-from bulkcert.store.outcome import DESIRED, Outcome, Record, Retried
+from bulkcert.store.outcome import DESIRED, Outcome, Record, Retried, deviation
 from bulkcert.store.store import Store
 
 RETRIED = [Outcome(name) for name in get_args(Retried) if name != "drifted"]
@@ -266,6 +266,11 @@ class History:
     def has_drifted(self, row: Row) -> bool:
         return row.outcome in DESIRED and row.verified is not None and row.verified is not self.desired
 
+    def deviates(self, row: Row) -> bool:
+        maybe_undone = bool(row.undos) and row.outcome not in (None, Outcome.UNDONE)
+        outcome = row.outcome or Outcome.NOT_ATTEMPTED
+        return deviation(outcome, row.verified, self.desired, maybe_undone=maybe_undone) is not None
+
     def confirm(self) -> None:
         with reading(self.path) as db:
             self.confirm_outcomes(db)
@@ -317,6 +322,10 @@ class History:
     def confirm_states(self, db) -> None:
         drifted = queries.count(db, queries.DRIFTED, self.desired.value), queries.drifted(db, self.desired.value)
         assert drifted == (sum(map(self.has_drifted, self.rows.values())),) * 2
+        outcomes, maybe_undone = queries.counts(db, self.last).outcomes, queries.count(db, queries.MAYBE_UNDONE)
+        counted = {"drifted": drifted[0], "maybe_undone": maybe_undone}
+        left = sum(map(self.deviates, self.rows.values())) + len(self.never)
+        assert queries.not_desired(db, outcomes, self.desired.value, **counted) == left
         told = {row[0]: dict(zip(queries.WINDOW, row, strict=True)) for row in queries.window(db, 1, self.last)}
         for number, row in self.rows.items():
             known = told.get(number, {})

@@ -95,7 +95,7 @@ def watched(monkeypatch):
         # Its loop runs on the real clock: a pause is over at once.
         patched = SimpleNamespace(**{**vars(anyio), "move_on_after": rounds.pause})
         monkeypatch.setattr(verify, "anyio", patched)
-        anyio.run(rounds.read, Supervision(FixedCredentials(Credentials("id", "secret")), None, None))
+        anyio.run(rounds.read, Supervision(FixedCredentials(Credentials("id", "secret")), (), None))
         return rounds
 
     return watch

@@ -21,9 +21,8 @@ from bulkcert.api.job import Job, Of, confirm_list, converted, files_of, options
 from bulkcert.log import event
 from bulkcert.output.summary import Summary
 from bulkcert.runs import exporting
-from bulkcert.runs.approval import resolve_run
 from bulkcert.runs.command_options import VerifyOptions
-from bulkcert.runs.job import ResolvedJob
+from bulkcert.runs.job import ResolvedJob, resolve
 from bulkcert.runs.opened import confirm_real
 from bulkcert.runs.opening import open_existing, open_run
 from bulkcert.runs.options import CallOptions, PlanOptions, ResumeOptions, RunOptions
@@ -85,7 +84,7 @@ async def run(job: Job, *, on_progress: OnProgress | None = None, credentials: C
     confirm_list(job)
 
     async def work(context: CallContext) -> Summary:
-        resolved = await to_thread.run_sync(resolve_run, job.action, job.source, options_of(RunOptions, job))
+        resolved = await to_thread.run_sync(resolve, job.action, job.source, options_of(RunOptions, job))
         return await _run(resolved, context)
 
     return await drained(work, on_progress, credentials)
@@ -213,10 +212,11 @@ async def _run(job: ResolvedJob, context: CallContext) -> Summary:
                         confirm.confirm_devices(run)
                 await context.call(run.call, *watches)
             summary = await to_thread.run_sync(run.finish)
-            today = datetime.now().astimezone().date()
-            for results, why in (await to_thread.run_sync(remove_old, job, summary.exit_status, today)).items():
-                if why:
-                    _warn(f"kept {results}, though it is old enough: {why}")
+            if job.options.retain_days is not None:
+                today = datetime.now().astimezone().date()
+                for results, why in (await to_thread.run_sync(remove_old, job, summary.exit_status, today)).items():
+                    if why:
+                        _warn(f"kept {results}, though it is old enough: {why}")
         if recorder:
             recorder.exit_status = summary.exit_status
     log_finished(summary, run.progress, started)

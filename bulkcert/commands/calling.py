@@ -14,19 +14,14 @@ from bulkcert.engine.session import (
     Observer,
     Supervision,
     fetch_credentials,
-    together,
     unwrapped,
     uvloop_or_none,
 )
-from bulkcert.engine.target import Target
 from bulkcert.errors import ExitStatus, end_on_signals, stop_signals
 from bulkcert.log import written
-from bulkcert.runs import target
 from bulkcert.runs.opened import OpenRun
 from bulkcert.service.credentials import CredentialProvider
-from bulkcert.service.regions import ADDRESS_LIMIT
 from bulkcert.telemetry.events import watch_events
-from bulkcert.views import console as terminal
 from bulkcert.views import errors
 from bulkcert.words import counted
 
@@ -87,7 +82,7 @@ def call(work: Work, provider: CredentialProvider, leave: Leave, *watches: Obser
     try:
         options = {"loop_factory": uvloop_or_none()}
         with unwrapped():
-            supervision = Supervision(provider, together(*watches, *events), partial(_obey_signals, leave))
+            supervision = Supervision(provider, (*watches, *events), partial(_obey_signals, leave))
             anyio.run(work, supervision, backend_options=options)
     finally:
         end_on_signals()
@@ -96,19 +91,6 @@ def call(work: Work, provider: CredentialProvider, leave: Leave, *watches: Obser
 def leave_reading(number: int) -> NoReturn:
     """Ends a process that reads at once, on the signal of this number; what it was to write is not written."""
     errors.leave(number, "left at once", again=True)
-
-
-@contextmanager
-def sending(service: Target) -> Iterator[None]:
-    """Warns where another session of this machine sends from an address of this one, and neither counts the other's."""
-    with target.sending(service) as taken:
-        if taken:
-            terminal.warn(
-                f"another session on this machine sends from {', '.join(taken)}; above {ADDRESS_LIMIT}/s together the "
-                "service blocks the address. Give each its share (--rate 250 --per-address-rate 150; bulkcert control "
-                "for the one that is running), or run one after the other"
-            )
-        yield
 
 
 @contextmanager

@@ -16,14 +16,14 @@ from bulkcert.errors import ExitStatus
 from bulkcert.job_file import STARTED
 from bulkcert.log import is_json
 from bulkcert.output.summary import Summary
-from bulkcert.runs.approval import resolve_run, signature_of
+from bulkcert.runs.approval import signature_of
 from bulkcert.runs.command_options import carried
-from bulkcert.runs.job import ResolvedJob
+from bulkcert.runs.job import ResolvedJob, resolve
 from bulkcert.runs.opening import open_run
 from bulkcert.runs.options import PlanOptions, RunOptions
 from bulkcert.runs.retention import remove_old
 from bulkcert.runs.run import Run
-from bulkcert.runs.target import refuse
+from bulkcert.runs.target import refuse, sending
 from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.status import status_of
@@ -46,7 +46,7 @@ def run(action: ActionName, inputs: tuple[Path, ...], options: RunOptions) -> Ex
     """Calls the service once for each row of a list, and writes what became of every row."""
     if options.dry_run and options.plan is not None:
         refuse(["--dry-run and --plan exclude each other: the plan that is kept says what the run does"], "run")
-    job = resolve_run(action, inputs, options)
+    job = resolve(action, inputs, options)
     signature = None if options.plan is None or options.approver_key is not None else signature_of(options.plan)
     if signature is not None and os.path.exists(signature):
         terminal.warn(f"the signature {signature} is not checked: --approver-key FILE says who may sign, and checks it")
@@ -102,7 +102,7 @@ def _executed(
     """
     options, started = job.options, time.monotonic()
     opened = _open(job)
-    with calling.held(opened.opened), calling.sending(opened.job):
+    with calling.held(opened.opened), sending(opened.job, terminal.warn):
         if opened.calls:
             leave = partial(calling.leave_writing, opened.opened, opened.progress)
             calling.prepare(provider, leave)
@@ -119,7 +119,8 @@ def _executed(
             run_shown.show_idle(opened)
         summary = opened.finish()
         last.callback(log_finished, summary, opened.progress, started)
-        _show_swept(remove_old(job, summary.exit_status, STARTED.date()))
+        if options.retain_days is not None:
+            _show_swept(remove_old(job, summary.exit_status, STARTED.date()))
     return summary, opened.progress.sends.sends
 
 

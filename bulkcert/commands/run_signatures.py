@@ -11,6 +11,7 @@ from bulkcert.runs.command_options import ReportOptions, VerifyOptions
 from bulkcert.runs.converters import names_of
 from bulkcert.runs.options import MAIN, GuardOptions, Results, StateOptions, number
 from bulkcert.store.outcome import Outcome
+from bulkcert.store.paths import SUFFIXES_SHOWN
 
 OfStore = Annotated[Path, Parameter(name="--results", group=MAIN)]
 
@@ -133,7 +134,9 @@ def report(
 def export(
     results: OfStore,
     *,
-    output: Output = None,
+    output: Annotated[
+        Output, Parameter(help=f"The file: {SUFFIXES_SHOWN}; - is standard output. Default: the results, again.")
+    ] = None,
     outcome: Annotated[
         tuple[Outcome, ...],
         Parameter(
@@ -161,8 +164,7 @@ def export(
 
     Args:
         results: The results of the run. With --job those of the job.
-        output: The file: .csv, .csv.gz, .csv.zst, .parquet or .ndjson; - is standard output, as CSV. Without it the
-            results themselves are written again.
+        output: The file; its suffix is the format.
         outcome: Only rows with one of these outcomes.
         code: Only rows with this code; may be given more than once.
         ca_sn: Only rows under this CA; may be given more than once.

@@ -11,6 +11,7 @@ from bulkcert.log import is_json
 from bulkcert.runs.opened import confirm_real
 from bulkcert.runs.opening import open_existing
 from bulkcert.runs.options import CallOptions
+from bulkcert.runs.target import sending
 from bulkcert.runs.undo import Undo, UndoResult, open_undo
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.paths import RunFiles
@@ -79,7 +80,7 @@ def _executed(
         if undo_.is_over:
             return undo_.nothing()
         if undo_.rows:
-            last.enter_context(calling.sending(undo_.service))
+            last.enter_context(sending(undo_.service, terminal.warn))
             leave = partial(calling.leave_writing, opened, undo_.progress)
             question.warn_of_limits(options)
             calling.prepare(provider, leave)

@@ -10,6 +10,7 @@ from bulkcert.errors import ExitStatus
 from bulkcert.runs.command_options import VerifyOptions
 from bulkcert.runs.opened import confirm_real
 from bulkcert.runs.opening import open_existing
+from bulkcert.runs.target import sending
 from bulkcert.runs.verify import Verifier, resolve_reading
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.paths import RunFiles
@@ -59,7 +60,7 @@ def _executed(
         if not rehearsal:
             confirm_real(files, opened.asked, "verify")
         service = resolve_reading(opened, options)
-        last.enter_context(calling.sending(service))
+        last.enter_context(sending(service, terminal.warn))
         question.warn_of_limits(options)
         calling.prepare(provider, calling.leave_reading)
         if options.watch and not options.yes:

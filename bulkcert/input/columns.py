@@ -1,11 +1,16 @@
-"""Which columns the input has, and which of them hold the serials."""
+"""Which columns of the input hold the serials, and which the instances of the rows and their regions."""
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
-from bulkcert.errors import BulkcertError, ExitStatus
+import msgspec
+
+from bulkcert.errors import BulkcertError, ExitStatus, wrong_options
 from bulkcert.words import nearest, printable
+
+_Columns: TypeAlias = tuple[str | None, str | None]
 
 COLUMNS_SHOWN = 20
 """Names of columns that a message lists."""
@@ -143,3 +148,65 @@ def _listed(columns: Sequence[str]) -> str:
     more = len(columns) - COLUMNS_SHOWN
     shown = ", ".join(map(quoted, columns[:COLUMNS_SHOWN]))
     return f"the columns are {shown}" + (f" and {more} more" if more > 0 else "")
+
+
+class InstanceSource(msgspec.Struct, frozen=True, kw_only=True):
+    """Where it is said which instance rows are of, as options have it.
+
+    Attributes:
+        instance: The instance of all rows; empty where a column is to say it.
+        instance_column: Exact name of that column; empty to look for ``MqttInstanceId``.
+        region: The region of all instances; empty where a column is to say it.
+        region_column: Exact name of that column; empty to look for ``RegionId`` where no option says the region.
+        endpoint: Whether the service is named by its URL, so that no region has to be.
+        optional: Whether a list that has no such column is of use without an instance.
+    """
+
+    instance: str = ""
+    instance_column: str = ""
+    region: str = ""
+    region_column: str = ""
+    endpoint: bool = False
+    optional: bool = False
+
+    def missing(self, instance: str | None = None, region: str | None = None) -> Iterator[str]:
+        """Yields what nothing says, given the columns that say something."""
+        if not (self.instance or instance or self.optional):
+            said = "the ID of the instance that holds the certificates"
+            yield f"--instance is missing: {said}, unless the list has a column MqttInstanceId"
+        if not (self.region or self.endpoint or region):
+            yield "--region is missing: that of the instance; or name the service's URL with --endpoint"
+
+
+def find_instances(
+    source: InstanceSource | None, place: str, columns: Sequence[str], keys: Sequence[str]
+) -> tuple[_Columns, _Columns]:
+    """Returns the columns of a file that name instances and their regions, and those of them that rows go by.
+
+    They are None where there is none, or it does not matter; rows don't go by one where an option says the same.
+
+    Args:
+        source: Where it is said; None where it does not matter.
+        place: The file, for messages.
+        columns: Its columns.
+        keys: Those of the serials.
+
+    Raises:
+        BulkcertError: INPUT_INVALID: an option names one that is not there or holds something else, or several may
+            be meant; USAGE: neither an option nor a column says which instance, or which region.
+    """
+    if source is None:
+        return (None, None), (None, None)
+    instance = find_column(place, columns, ("MqttInstanceId",), "--instance-column", source.instance_column)
+    region = None
+    # A region that is given needs no column, and instances that are not there are refused all the same.
+    if source.region_column or not (source.region or source.endpoint):
+        region = find_column(place, columns, ("RegionId",), "--region-column", source.region_column)
+    for column, others in ((instance, keys), (region, (*keys, instance))):
+        if column is not None and column in others:
+            said = f"{place}: column {printable(column)} cannot hold two things"
+            raise _invalid(said, "Name another one with --instance-column or --region-column.")
+    if missing := list(source.missing(instance, region)):
+        advice = "No calls were made. --instance-column and --region-column name columns of the list instead."
+        raise wrong_options(missing, advice)
+    return (instance, region), (None if source.instance else instance, None if source.region else region)

@@ -22,10 +22,9 @@ import msgspec
 import zstandard
 
 from bulkcert.errors import BulkcertError, ExitStatus, temporary
-from bulkcert.input.csv_file import read_csv
-from bulkcert.input.ndjson import read_ndjson
-from bulkcert.input.parquet import read_parquet
+from bulkcert.input.readers import read_csv, read_ndjson, read_parquet
 from bulkcert.input.records import BOM, Part
+from bulkcert.store.paths import LISTS, list_suffix
 
 Kind = Literal["csv", "parquet", "ndjson", "text"]
 
@@ -38,15 +37,6 @@ FEED_BYTES = 4096
 ZSTD_WINDOW_BYTES = 2**27
 """Largest window accepted, the limit of the ``zstd`` command as well."""
 
-_KINDS: dict[str, tuple[Kind, str]] = {
-    ".csv": ("csv", ""),
-    ".csv.gz": ("csv", "gz"),
-    ".csv.zst": ("csv", "zst"),
-    ".parquet": ("parquet", ""),
-    ".pq": ("parquet", ""),
-    ".ndjson": ("ndjson", ""),
-    ".jsonl": ("ndjson", ""),
-}
 _WORKBOOK = "Save the sheet as CSV (UTF-8, with commas), the columns of serials as text, and give that file."
 _TEXT = "If it is CSV (commas, and a first line that names the columns), rename it to {stem}.csv."
 _OTHER_KINDS = {
@@ -184,15 +174,13 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, str]]:
 
 
 def _kind(path: Path, other: Kind | None) -> tuple[Kind, str]:
-    name = path.name.lower()
-    for suffix, kind in _KINDS.items():
-        if name.endswith(suffix):
-            return kind
+    if suffix := list_suffix(path):
+        return LISTS[suffix][:2]
     if other:
         return other, ""
     advice = _OTHER_KINDS.get(path.suffix.lower(), "Export the list as CSV with commas, as Parquet or as NDJSON.")
     raise _unreadable(
-        path, f"a list is one of {', '.join(_KINDS)}, by its suffix", advice.format(stem=path.with_suffix(""))
+        path, f"a list is one of {', '.join(LISTS)}, by its suffix", advice.format(stem=path.with_suffix(""))
     )
 
 

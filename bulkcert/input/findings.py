@@ -8,18 +8,35 @@ from typing import Any
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input.check import FAULTS, INVALID_SHOWN, PROTECTED_CA, PROTECTED_DEVICE, Check, InvalidRow, problems
-from bulkcert.input.instances import RowInstances
+from bulkcert.input.check import (
+    FAULTS,
+    INVALID_SHOWN,
+    NO_INSTANCE,
+    NO_REGION,
+    PROTECTED_CA,
+    PROTECTED_DEVICE,
+    WRONG_INSTANCE,
+    WRONG_REGION,
+    Check,
+    InvalidRow,
+    SerialProblem,
+    all_rounded,
+    faults,
+    problems,
+)
+from bulkcert.input.columns import InstanceSource
 from bulkcert.input.protect import Protection
 from bulkcert.input.records import Part
-from bulkcert.input.serials import SerialProblem, all_rounded, faults
 from bulkcert.service.certificates import JOINT, of_ca_key
+from bulkcert.service.regions import INSTANCE_ID, REGIONS
 from bulkcert.words import printable
 
 CAS_KEPT = 100_000
 """CAs whose rows are counted each for itself."""
 SHARE_ROWS = 500_000
 """Rows among which duplicates are searched at a time, about."""
+MOST_INSTANCES = 1000
+"""Instances that a list may name: with more, the column is likely to be another one's."""
 
 _NO_FAULTS = pl.DataFrame(schema={"row": pl.UInt32, "fault": pl.UInt8})
 _NO_KEYS = pl.DataFrame(schema={"row": pl.UInt32, "one": pl.UInt64, "two": pl.UInt64})
@@ -33,15 +50,29 @@ class Findings:
     Args:
         columns: The columns that together say which certificate is meant, that of the CA last.
         protection: The list of what must not be called, or None.
-        instances: The instances that rows name.
+        source: Where it is said which instance a row is of; None where that does not matter.
         trust_serials: Whether serials that all look like rounded numbers are taken as they are.
+
+    Attributes:
+        instance_columns: The columns of instances and regions, and
+        by_row: those of them that rows go by; see ``find_instances``.
     """
 
+    instance_columns: tuple[str | None, str | None]
+    by_row: tuple[str | None, str | None]
+
     def __init__(
-        self, columns: Sequence[str], protection: Protection | None, instances: RowInstances, *, trust_serials: bool
+        self,
+        columns: Sequence[str],
+        protection: Protection | None,
+        source: InstanceSource | None,
+        *,
+        trust_serials: bool,
     ) -> None:
         self._columns = columns
-        self._instances = instances
+        self._given = (source.instance, source.region) if source is not None else ("", "")
+        # Those that were named, each with its region; an empty text where no column says that.
+        self._regions = dict[str, str]()
         self._instance_digest = hashlib.sha256()
         self._protection = protection
         self._protected_by = printable(protection.path.name) if protection else ""
@@ -71,8 +102,8 @@ class Findings:
             found = faults(serials)
             self._refuse_changed(part, serials, found)
             fault = fault * FAULTS + found
-        if (of_instance := self._instances.faults(named, part)) is not None:
-            fault = of_instance.zip_with(fault == SerialProblem.NONE, fault)
+        if any(self.instance_columns):
+            fault = self._placed(named, part, fault)
         rows = pl.int_range(self._rows + 1, self._rows + keys.height + 1, dtype=pl.UInt32, eager=True).alias("row")
         valid = fault == SerialProblem.NONE
         joined = _digested(keys, self._digest)
@@ -81,10 +112,10 @@ class Findings:
             code = PROTECTED_CA - by_device.cast(pl.UInt8)  # one less where it is the device
             fault = code.zip_with(valid & (by_device | by_ca), fault)
         cas = keys[self._columns[-1]]
-        if (by_row := self._instances.by_row) is not None:
-            joined = _digested(named.select(joined, *self._instances.named), self._instance_digest)
-            cas = named.select(pl.concat_str([self._columns[-1], by_row], separator=JOINT)).to_series()
-        self._instances.take(named.filter(valid), part.file)
+        if (instance := self.by_row[0]) is not None:
+            places = filter(None, self.instance_columns)
+            joined = _digested(named.select(joined, *places), self._instance_digest)
+            cas = named.select(pl.concat_str([self._columns[-1], instance], separator=JOINT)).to_series()
         free = fault == SerialProblem.NONE
         if not free.all():
             self._leave_out(pl.DataFrame([rows, fault.alias("fault")]).filter(~free), named, part)
@@ -111,10 +142,8 @@ class Findings:
         left_out = pl.concat(self._left_out)
         protected = left_out.filter(_IS_PROTECTED)
         settled = pl.concat([duplicates.with_columns(fault=pl.lit(0, pl.UInt8)), left_out], how="diagonal").sort("row")
-        instances = self._instances.regions
-        several = len(instances) > 1
         cas = dict(sorted(self._rows_by_ca.items(), key=lambda ca: (-ca[1], ca[0])))
-        if several:
+        if len(self._regions) > 1:
             self._digest.update(self._instance_digest.digest())
         else:
             cas = {of_ca_key(ca)[0]: rows for ca, rows in cas.items()}
@@ -136,9 +165,47 @@ class Findings:
             protected_cas=frozenset(ca for ca in cas if of_ca_key(ca)[0] in protected_cas),
             unplaced=protection.unplaced() if protection else 0,
             mistaken=protection.mistaken(pinned, protected["row"]) if protection else (),
-            instances=instances,
-            instance_columns=self._instances.columns,
+            instances=self._regions,
+            instance_columns=self.instance_columns,
         )
+
+    def _placed(self, frame: pl.DataFrame, part: Part, fault: pl.Series) -> pl.Series:
+        """Returns the faults of rows with those of their instances, and takes note of the instances of the others.
+
+        Raises:
+            BulkcertError: INPUT_INVALID: a row says something else than an option, an instance is in two regions, or
+                there are too many.
+        """
+        for column, given in zip(self.instance_columns, self._given, strict=True):
+            if column is not None and given:
+                _confirm_given(frame[column], given, part)
+        (instance, region), found = self.by_row, list[pl.Expr]()
+        if instance is not None:
+            unfit = ~pl.col(instance).str.contains(f"^{INSTANCE_ID}$")
+            found.append(pl.when(_is_blank(instance)).then(NO_INSTANCE).when(unfit).then(WRONG_INSTANCE))
+        if region is not None:
+            unfit = ~pl.col(region).is_in(REGIONS)
+            found.append(pl.when(_is_blank(region)).then(NO_REGION).when(unfit).then(WRONG_REGION))
+        if found:
+            of_place = frame.select(pl.coalesce(*found, 0).cast(pl.UInt8).alias("fault")).to_series()
+            fault = of_place.zip_with(fault == SerialProblem.NONE, fault)
+            self._note(frame.filter(fault == SerialProblem.NONE), part.file)
+        return fault
+
+    def _note(self, frame: pl.DataFrame, file: str) -> None:
+        """Takes note of the instances of rows without a fault; see ``_placed``."""
+        instance, region = self.by_row
+        names = pl.lit(self._given[0]) if instance is None else pl.col(instance)
+        regions = pl.lit("") if region is None else pl.col(region)
+        pairs = frame.select(names.alias("instance"), regions.alias("region")).unique(maintain_order=True)
+        for name, found in pairs.iter_rows():
+            before = self._regions.setdefault(name, found)
+            if before != found:
+                said = f"{file}: the instance {name} is in two regions, {before} and {found}"
+                raise BulkcertError(ExitStatus.INPUT_INVALID, said, "An instance is in one region: correct the list.")
+        if len(self._regions) > MOST_INSTANCES:
+            said = f"{file}: column {printable(instance or '')} names more than {MOST_INSTANCES:,} instances"
+            raise BulkcertError(ExitStatus.INPUT_INVALID, said, "Name the right one with --instance-column.")
 
     def _refuse_changed(self, part: Part, serials: pl.Series, found: pl.Series) -> None:
         changed = found == SerialProblem.NUMBER
@@ -158,7 +225,7 @@ class Findings:
         for first, kind in ((self._first_invalid, ~_IS_PROTECTED), (self._first_protected, _IS_PROTECTED)):
             for row, code in found.filter(kind).head(INVALID_SHOWN - len(first)).iter_rows():
                 index = row - self._rows - 1
-                column, reason = problems(code, self._columns, self._instances.columns, self._protected_by)[0]
+                column, reason = problems(code, self._columns, self.instance_columns, self._protected_by)[0]
                 first.append(InvalidRow(row, part.line(index), column, printable(keys[column][index] or ""), reason))
 
     def _count(self, cas: pl.Series) -> None:
@@ -195,3 +262,21 @@ def _duplicates(hashes: pl.DataFrame) -> pl.DataFrame:
     first = pl.when(new.fill_null(value=True)).then("row").forward_fill()
     found = [share.sort("one", "two", "row").select("row", first_row=first) for share in [_NO_KEYS, *repeated]]
     return pl.concat(found).filter(pl.col("row") != pl.col("first_row"))
+
+
+def _is_blank(column: str) -> pl.Expr:
+    return pl.col(column).is_null() | (pl.col(column).str.strip_chars() == "")
+
+
+def _confirm_given(found: pl.Series, given: str, part: Part) -> None:
+    """Confirms that what rows say, as far as they say anything, is what an option says.
+
+    Raises:
+        BulkcertError: INPUT_INVALID: it is not.
+    """
+    other = found.to_frame().select(~_is_blank(found.name) & (pl.col(found.name) != given)).to_series()
+    if other.fill_null(value=False).any():
+        index = other.arg_max() or 0
+        said = f"{part.place(index)}, column {printable(found.name)}: {printable(found[index])}, and not {given}"
+        advice = "The option says otherwise: leave it out to go by the column, or correct the list."
+        raise BulkcertError(ExitStatus.INPUT_INVALID, f"{said}; no calls were made", advice)

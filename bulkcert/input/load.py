@@ -10,13 +10,11 @@ import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input.check import Check
-from bulkcert.input.columns import confirm_header, find_keys, quoted
+from bulkcert.input.columns import InstanceSource, confirm_header, find_instances, find_keys, quoted
 from bulkcert.input.files import File, expand, open_file
 from bulkcert.input.findings import Findings
-from bulkcert.input.instances import InstanceSource, RowInstances
 from bulkcert.input.pinned import OWN_PREFIX, PinnedList, Pinning
 from bulkcert.input.protect import Protection
-from bulkcert.input.records import Part
 from bulkcert.words import printable
 
 
@@ -32,7 +30,7 @@ class _Loading:
     pinning: Pinning
     # Of several files all columns are pinned as text, since their types may differ.
     several: bool
-    instances: RowInstances
+    source: InstanceSource | None
     types: dict[str, pl.DataType] = field(default_factory=dict)
     # Whether columns may still come: NDJSON names them as it goes.
     late: bool = True
@@ -52,16 +50,14 @@ class _Loading:
         self.files.append((file.name, self.rows + 1))
         for part in file.parts():
             frame = self._whole(file, part.frame)
-            for column in (*self.keys, *self.instances.named):
+            columns = [*self.keys, *filter(None, self.findings.instance_columns)]
+            for column in columns:
                 part.confirm_text(column)
-            self._add(frame, part)
+            self.pinning.write(frame)
+            self.findings.add(frame.select(pl.col(columns).cast(pl.String)), part)
+            self.rows += frame.height
             if on_progress:
                 on_progress(self.rows)
-
-    def _add(self, frame: pl.DataFrame, part: Part) -> None:
-        self.pinning.write(frame)
-        self.findings.add(frame.select(pl.col(*self.keys, *self.instances.named).cast(pl.String)), part)
-        self.rows += frame.height
 
     def _whole(self, file: File, frame: pl.DataFrame) -> pl.DataFrame:
         """Returns rows of a file with all columns so far, in their order."""
@@ -113,10 +109,11 @@ class _Loading:
             text = f"{name}: {quoted(keys[-1])} may be the column that {quoted(self.keys[-1])} was taken for"
             advice = f"Name the right one: --ca-column {quoted(keys[-1])}"
             raise BulkcertError(ExitStatus.INPUT_INVALID, text, advice)
-        self.instances.find(name, [*self.types], keys)
+        instances = find_instances(self.source, name, [*self.types], keys)
         if not self.keys:
             self.keys = keys
-            self.findings = Findings(keys, self.protection, self.instances, trust_serials=self.trust_serials)
+            self.findings = Findings(keys, self.protection, self.source, trust_serials=self.trust_serials)
+        self.findings.instance_columns, self.findings.by_row = instances
 
     def finish(self, path: Path, sha256: str) -> tuple[PinnedList, Check]:
         """Completes the pinned list.
@@ -128,15 +125,14 @@ class _Loading:
         if not self.keys:  # as an inventory that found nothing writes it: nothing names the columns
             devices = (self.device_column or "DeviceSn",) * self.by_device
             self._widen(name, pl.Schema(dict.fromkeys((*devices, self.ca_column or "CaSn"), pl.String())))
-            nothing = pl.DataFrame(schema=self.types)
-            self._add(nothing, Part(nothing, name, 1))
+            self.pinning.write(pl.DataFrame(schema=self.types))
         self.pinning.finish()
         device = self.keys[0] if self.by_device else None
         pinned = PinnedList(path, self.rows, (*self.types,), device, self.keys[-1], (*self.files,))
         with pinned.reading():
             check = self.findings.check(sha256, pinned.keys)
         if check.several_instances:
-            pinned = msgspec.structs.replace(pinned, instance_column=self.instances.by_row)
+            pinned = msgspec.structs.replace(pinned, instance_column=check.instance_columns[0])
         return pinned, check
 
 
@@ -155,8 +151,8 @@ def load(
     """Reads an input once: checks every row, and pins them all.
 
     Args:
-        inputs: Its files or patterns, in order; ``-`` is standard input. A ``.csv``, ``.csv.gz``, ``.csv.zst``,
-            ``.parquet``, ``.pq``, ``.ndjson`` or ``.jsonl`` file; or a pipe, which is what its first bytes say.
+        inputs: Its files or patterns, in order; ``-`` is standard input. A file is what its suffix says
+            (``store.paths.LISTS``), a pipe what its first bytes say.
         pinned: The Parquet file to write, which must not exist; mode 0600, whole but not yet durable. On an error
             nothing is left of it.
         by_device: Whether a row means a device certificate (``DeviceSn`` and ``CaSn``) or a CA (``CaSn`` or ``Sn``).
@@ -182,7 +178,7 @@ def load(
             protection,
             pinning,
             several=len(paths) > 1,
-            instances=RowInstances(instances),
+            source=instances,
         )
         for path in paths:
             with open_file(path, digest.update) as file:

@@ -10,10 +10,10 @@ from pathlib import Path
 import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
+from bulkcert.input.check import REASONS, SerialProblem, all_rounded, faults
 from bulkcert.input.columns import lacking, quoted, the_column
 from bulkcert.input.files import File, open_file, unreadable
 from bulkcert.input.records import MalformedError, Part, read_lines
-from bulkcert.input.serials import REASONS, SerialProblem, all_rounded, faults
 from bulkcert.words import counted, printable
 
 _DEVICE, _CA, _BARE = "device", "ca", "bare"

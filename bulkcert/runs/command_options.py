@@ -27,6 +27,7 @@ from bulkcert.runs.options import (
     number,
 )
 from bulkcert.service.codes import StatusTable
+from bulkcert.store.paths import SUFFIXES_SHOWN
 
 
 @grouped
@@ -50,8 +51,16 @@ class DoctorOptions(ServiceOptions, StateOptions, ResultsOptions):
 class InventoryOptions(ServiceOptions, GuardOptions):
     """Options of ``inventory``."""
 
-    output: Annotated[Path | None, Parameter(name=["--output", "-o"], group=MAIN, metavar="FILE")] = None
-    """The file: .csv, .csv.gz, .csv.zst, .parquet or .ndjson; an input for run."""
+    output: Annotated[
+        Path | None,
+        Parameter(
+            name=["--output", "-o"],
+            group=MAIN,
+            metavar="FILE",
+            help=f"The file: {SUFFIXES_SHOWN}; an input for run.",
+        ),
+    ] = None
+    """The file; its suffix is the format."""
     overwrite: Annotated[bool, Parameter(group=MAIN)] = False
     """Replace the file if it exists."""
     cas: Annotated[bool, Parameter(group=LIST)] = False

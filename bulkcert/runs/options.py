@@ -14,6 +14,7 @@ from bulkcert.log import LogFormat
 from bulkcert.runs.converters import moment, names_of, whole_number
 from bulkcert.service.regions import ACCOUNT_LIMIT, ADDRESS_LIMIT
 from bulkcert.store.outcome import Retried
+from bulkcert.store.paths import SUFFIXES_SHOWN
 from bulkcert.words import Language
 
 MAIN = Group("What and where", sort_key=0)
@@ -257,8 +258,16 @@ class ResumeOptions(StartOptions, CallOptions, ListOptions, GuardOptions):
 class ResultsOptions:
     """Where results go."""
 
-    results: Annotated[Path | None, Parameter(name=["--results", "-o"], group=MAIN, metavar="FILE")] = None
-    """Results: .csv (.gz, .zst), .parquet or .ndjson. Default: next to the list, named after it and the action."""
+    results: Annotated[
+        Path | None,
+        Parameter(
+            name=["--results", "-o"],
+            group=MAIN,
+            metavar="FILE",
+            help=f"Results: {SUFFIXES_SHOWN}. Default: next to the list, named after it and the action.",
+        ),
+    ] = None
+    """Results; their suffix is the format."""
 
 
 @grouped

@@ -125,9 +125,7 @@ class Verifier(msgspec.Struct):
         for frame in opened.frames():
             rows_by_ca.update(dict(ca_keys(frame).value_counts().iter_rows()))
         cas = [ca for ca, _ in rows_by_ca.most_common(CAS_KEPT)]
-        sightings = Sightings(
-            opened.asked.rows, cas, by_device=opened.action.by_device, since=round(time.time() * 1000)
-        )
+        sightings = Sightings(opened.asked.rows, cas, by_device=opened.action.by_device)
         sightings.expect(opened.frames())
         return sightings
 

@@ -6,6 +6,9 @@ ACCOUNT_LIMIT = 500
 ADDRESS_LIMIT = 300
 """Calls per second of a source address above which it is blocked."""
 
+INSTANCE_ID = r"[A-Za-z0-9_-]+"
+"""What the ID of an instance is made of; nothing else is documented of it (reference, section 10)."""
+
 REGIONS: tuple[str, ...] = (
     "ap-northeast-1",
     "ap-southeast-1",

@@ -10,7 +10,7 @@ from bulkcert.errors import ON_PURPOSE, BulkcertError, ExitStatus
 from bulkcert.log import is_json
 from bulkcert.output.advice import REASON_WIDTH, UNREAD, label_of, left_words, meaning, meaning_read, read_words
 from bulkcert.output.failed import FailedRows
-from bulkcert.output.formulas import FormulaRows
+from bulkcert.output.formats import FormulaRows
 from bulkcert.output.steps import steps_after, steps_left, undone_words
 from bulkcert.output.summary import Kind, Summary
 from bulkcert.store.outcome import DESIRED, Outcome
