@@ -66,7 +66,8 @@ class _Loading:
         if self.several:
             text = [name for name, kind in frame.schema.items() if not (kind.is_nested() or kind == pl.Binary)]
             frame = frame.with_columns(pl.col(text).cast(pl.String))
-        self._confirm_alike(file, frame.schema)
+        if self.types and self.types != frame.schema:
+            self._confirm_alike(file, frame.schema)
         self.late &= file.kind == "ndjson"
         if not self.keys or frame.schema.keys() - self.types.keys():
             self._widen(file.name, frame.schema)
@@ -79,8 +80,6 @@ class _Loading:
 
     def _confirm_alike(self, file: File, types: pl.Schema) -> None:
         """Confirms that a file has the columns of those before it."""
-        if not self.types:
-            return
         lacking = [name for name in self.types if name not in types and file.kind != "ndjson"]
         more = [name for name in types if name not in self.types and not (file.kind == "ndjson" and self.late)]
         other = [name for name, kind in types.items() if self.types.get(name, kind) != kind]
@@ -168,19 +167,22 @@ def load(
             changed meanwhile, without usable columns, files that differ, or a spreadsheet has changed the serials;
             CANNOT_WRITE: the pinned list; USAGE: nothing says which instance the rows are of.
     """
-    paths, digest = expand(inputs), hashlib.sha256()
-    with Pinning(pinned) as pinning:
-        loading = _Loading(
-            by_device,
-            device_column,
-            ca_column,
-            trust_serials,
-            protection,
-            pinning,
-            several=len(paths) > 1,
-            source=instances,
-        )
+    paths, digest, pinning = expand(inputs), hashlib.sha256(), Pinning(pinned)
+    loading = _Loading(
+        by_device,
+        device_column,
+        ca_column,
+        trust_serials,
+        protection,
+        pinning,
+        several=len(paths) > 1,
+        source=instances,
+    )
+    try:
         for path in paths:
             with open_file(path, digest.update) as file:
                 loading.take(file, on_progress)
         return loading.finish(pinned, digest.hexdigest())
+    except BaseException:
+        pinning.abandon()
+        raise

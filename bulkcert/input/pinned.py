@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Full, Queue
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 import polars as pl
@@ -138,7 +138,7 @@ def ca_keys(frame: pl.DataFrame) -> pl.Series:
 
 
 class Pinning:
-    """A pinned list that is being written; on leaving with an error nothing is left of it.
+    """A pinned list that is being written; whoever gives it up says so, and nothing is left of it.
 
     Columns may be added on the way: then the file is written in pieces, which are joined.
 
@@ -150,13 +150,10 @@ class Pinning:
         self._path = path
         self._pieces: list[_Piece] = []
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if error is not None:
-            for piece in self._pieces:
-                piece.abandon()
+    def abandon(self) -> None:
+        """Removes what was written."""
+        for piece in self._pieces:
+            piece.abandon()
 
     def write(self, frame: pl.DataFrame) -> None:
         """Takes in the next rows, with all columns so far.
