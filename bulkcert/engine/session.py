@@ -19,9 +19,10 @@ from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind
 from bulkcert.service.client import Client, RegionalClient
+from bulkcert.service.connection import Sockets
 from bulkcert.service.credentials import CredentialProvider
-from bulkcert.service.sockets import Sockets
-from bulkcert.service.transport import Transport, TrustContext
+from bulkcert.service.tls import TrustContext
+from bulkcert.service.transport import Transport
 from bulkcert.words import local
 
 CLOCK_CHECK_S = 10.0

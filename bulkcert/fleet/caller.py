@@ -25,8 +25,8 @@ from bulkcert.errors import ExitStatus
 from bulkcert.fleet.messages import Call, Grant, LaneReport, Orders, Result
 from bulkcert.fleet.shares import LEASE_S
 from bulkcert.service.actions import OPERATIONS
+from bulkcert.service.connection import Sockets
 from bulkcert.service.credentials import CredentialProvider
-from bulkcert.service.sockets import Sockets
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
