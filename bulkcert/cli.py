@@ -24,9 +24,9 @@ from bulkcert.runs.converters import short
 from bulkcert.runs.options import MAIN
 from bulkcert.runs.planned import planned_options
 from bulkcert.views import console as terminal
+from bulkcert.views.console import Product, ReaderGoneError
+from bulkcert.views.errors import show_failure, wrong_options
 from bulkcert.views.layout import over_echo
-from bulkcert.views.option_errors import wrong_options
-from bulkcert.views.streams import Product, ReaderGoneError
 from bulkcert.words import nearest
 
 SHOWN = (str, int, float)
@@ -134,13 +134,10 @@ def bulkcert(
         layers.append(Dict({command: options}, source=str(job)))
         if not format_asked(tokens, os.environ) and options.get("log-format") == "json":
             terminal.begin_json()
-    if command == "resume":
-        from bulkcert.commands.resume import stored_options  # noqa: PLC0415 - loads what no other command needs
-
-        layers.append(stored_options)
-    if command == "run":
-        layers.append(planned_options)
-    _warn_of_unknown(command)
+    if command in ("run", "resume"):
+        layers.append(_fill_in_kept)
+    if set_ := {name for name in os.environ if name.startswith("BULKCERT_")} - {"BULKCERT_JOB"}:
+        _warn_of_unknown(command, set_)
     app.config = tuple(layers)
     return app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
 
@@ -178,16 +175,29 @@ def _of_a_run_alone(app: App, commands: tuple[str, ...], arguments: cyclopts.Arg
     _ENVIRONMENT(app, commands, cyclopts.ArgumentCollection(of_run))  # type: ignore[no-untyped-call]
 
 
-def _warn_of_unknown(command: str) -> None:
+def _fill_in_kept(app: App, commands: tuple[str, ...], arguments: cyclopts.ArgumentCollection) -> None:
+    """Fills in, as the last layer, what was kept before: in the plan of a run, or by the session that is resumed."""
+    typed = {name: argument.tokens[0].value for argument in arguments for name in argument.names if argument.tokens}
+    kept: dict[str, Any] = {}
+    if commands == ("run",) and "--plan" in typed:
+        kept, source = planned_options(typed), typed["--plan"]
+    elif commands == ("resume",) and "--results" in typed:
+        from bulkcert.commands.resume import stored_options  # noqa: PLC0415 - loads what no other command needs
+
+        kept, source = stored_options(typed), "the store"
+    if kept:
+        # Below the command: at the top the library ignores a key that has the name of a command, as cluster has.
+        Dict({commands[0]: kept}, source=source, allow_unknown=commands == ("resume",))(app, commands, arguments)
+
+
+def _warn_of_unknown(command: str, set_: set[str]) -> None:
     """Says which variables look like options and are none, since a misspelt one would be ignored in silence."""
-    set_ = {name for name in os.environ if name.startswith("BULKCERT_")} - {"BULKCERT_JOB"}
-    if set_:
-        options = _options_of("run") | _options_of(command)
-        own = {f"BULKCERT_{option.upper().replace('-', '_')}" for option in options}
-        for name in sorted(set_ - own):
-            near = nearest(name, own, cutoff=0.8)
-            meant = f"; did you mean {near[0]}?" if near else ""
-            terminal.warn(f"{name} is not an option of this command; it is ignored{meant}")
+    options = _options_of("run") | _options_of(command)
+    own = {f"BULKCERT_{option.upper().replace('-', '_')}" for option in options}
+    for name in sorted(set_ - own):
+        near = nearest(name, own, cutoff=0.8)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        terminal.warn(f"{name} is not an option of this command; it is ignored{meant}")
 
 
 def _open_closed_streams() -> None:
@@ -258,7 +268,7 @@ def _failed(error: BaseException, dropped: DroppedSignals) -> ExitStatus:
     error = dropped.cause_of(error)
     if isinstance(own_error(error), KeyboardInterrupt):
         over_echo()
-    status = terminal.show_failure(error)
+    status = show_failure(error)
     if sys.argv[1:2] == ["run"] and (file := _metrics_file(sys.argv[2:])):
         from bulkcert.telemetry.metrics import record_refused  # noqa: PLC0415 - where a run has failed
 

@@ -43,11 +43,18 @@ def shown(files, db):
     counted = Counter(row[1] for row in rows if row[1])
     if counted[None] or +counted != +Counter({**status.outcomes, "not_attempted": counted["not_attempted"]}):
         raise BulkcertError(ExitStatus.INTERNAL, "the outcomes do not add up", "")  # as the end of a session says
-    numbers = status.outcomes, status.left_alone, status.to_call, status.maybe_undone, status.drifted, status.doubtful
+    numbers = status.outcomes, status.left_alone, status.to_call, status.drifted, status.not_desired
     sessions = [[getattr(each, name) for name in OF_SESSIONS] for each in status.sessions]
     questions = [queries.rows(db, condition) for condition in DECIDED]
     by_row = queries.changed(db, "inactive", 1, ROWS), queries.earlier(db, 1, ROWS), [*queries.states_before(db)]
-    more = status.in_doubt, status.unknown_before, status.state, queries.calls(db), queries.kinds(db)
+    more = (
+        status.maybe_undone,
+        status.in_doubt,
+        status.unknown_before,
+        status.state,
+        queries.calls(db),
+        queries.kinds(db),
+    )
     return repr((status.asked, digest, rows, numbers, sessions, status.controls, questions, by_row, more))
 
 

@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 from stored import ASKED, CALLER, killed
 
 from bulkcert.engine import lanes as lanes_module
-from bulkcert.engine.backoff import IN_A_ROW
-from bulkcert.engine.calling import CLAIMED_ROWS, Engine, committing
+from bulkcert.engine.calling import BUFFERED_ROWS, CLAIMED_ROWS, Engine, committing, each_row
+from bulkcert.engine.failures import IN_A_ROW
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.pacer import Pacer
 from bulkcert.engine.progress import MOST_CODES, OTHER_CODES, Progress
 from bulkcert.engine.target import Limit, Target
-from bulkcert.engine.workers import BUFFERED_ROWS, each_row
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import ACTIONS
 from bulkcert.service.client import Client

@@ -8,7 +8,7 @@ import pytest
 from made_store import made_run, row, session
 from program import INSTANCE, UNHURRIED, here, read_results, write_devices
 
-from bulkcert.output import failed
+from bulkcert.output import failed, results
 from bulkcert.output.failed import Group
 from bulkcert.output.files import cannot_write
 from bulkcert.views.ending import GROUPS_SHOWN, failed_lines
@@ -75,6 +75,8 @@ def test_every_row_that_is_not_in_the_desired_state(tmp_path):
     assert status["failed"] == report["failed"] == summary["failed"]["file"] == str(run.failed)
     assert {each["what_to_do"] for each in found.values()} == {each["advice"] for each in report["findings"]}
     assert run.failed.stat().st_mode & 0o777 == 0o600
+    assert run.failed in [*run.everything()], "what removes a run removes it, too"
+    assert run.failed in run.kept
 
 
 @pytest.mark.parametrize("name", [name for name in ROWS if name not in GOOD])
@@ -88,24 +90,17 @@ def test_one_row_is_enough(tmp_path, name):
 
 
 def test_no_row_no_file(tmp_path):
-    """Where all is well there is none, and one that was right before is removed."""
+    """Where all is well there is none; one that was right before is removed, and what a kill has left of one."""
     run = made_run(tmp_path, [ROWS[name] for name in GOOD[:4]], [session()])
     run.failed.write_text("of before\n")
-    here("export", run.results).ended(0)
-
-    assert not run.failed.exists()
-    assert json.loads(run.summary.read_bytes())["failed"] is None
-    assert "rows left" not in here("status", run.results).ended(0).stdout
-
-
-def test_what_was_killed_is_removed_with_it(tmp_path):
-    """A session was killed while it wrote the file, and later all rows are in the desired state."""
-    run = made_run(tmp_path, [ROWS["succeeded"]], ENDED[:1])
     left = run.failed.with_name(f".{run.failed.name}.0123456789ab.part")
     left.touch()
     here("export", run.results).ended(0)
 
+    assert not run.failed.exists()
     assert not left.exists()
+    assert json.loads(run.summary.read_bytes())["failed"] is None
+    assert "rows left" not in here("status", run.results).ended(0).stdout
 
 
 def test_it_is_not_shown_while_it_may_be_old(tmp_path):
@@ -154,8 +149,7 @@ def test_from_run_to_run(tmp_path, service):
     """Run, the file as the list of another run, resume, verify, undo: each leaves the file that is true at its end."""
     devices = write_devices("d.csv", 10, cas=2)
     service.seed(devices[:6])
-    where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes", *UNHURRIED)
-    left, pace = tmp_path / "r.csv.failed.csv", UNHURRIED
+    where, left, pace = service.looking, tmp_path / "r.csv.failed.csv", UNHURRIED
 
     ran = here("run", "inactivate-device", "d.csv", *where, "-o", "r.csv").ended(1)
     assert [each["DeviceSn"] for each in read_results(left)] == [device for device, _ in devices[6:]]
@@ -190,7 +184,7 @@ def test_the_file_of_somebody_else(tmp_path, service):
     service.seed(devices)
     theirs, calls = tmp_path / "r.csv.failed.csv", len(service.calls())
     theirs.write_text("DeviceSn,CaSn\n000000000001,00ca000000\n")
-    run = ("run", "inactivate-device", "--endpoint", service.url, "--instance", INSTANCE, "--yes", "-o", "r.csv")
+    run = ("run", "inactivate-device", *service.looking, "-o", "r.csv")
 
     refused = here(*run, "d.csv", cwd=tmp_path).ended(73)
     own = here(*run, theirs, "--overwrite", cwd=tmp_path).ended(2)
@@ -200,15 +194,6 @@ def test_the_file_of_somebody_else(tmp_path, service):
     assert len(service.calls()) == calls
     here(*run, "d.csv", "--overwrite", cwd=tmp_path).ended(0)
     assert not theirs.exists()
-
-
-def test_it_is_one_of_the_files_of_the_run(tmp_path):
-    """What removes a run removes it, too."""
-    run = made_run(tmp_path, ["failed"], [session(ended=1)])
-    here("export", run.results).ended(0)
-
-    assert run.failed in [*run.everything()]
-    assert run.failed in run.kept
 
 
 def test_of_a_rehearsal(tmp_path):
@@ -237,8 +222,7 @@ def test_columns_of_any_type(tmp_path, service):
         at=pl.lit(7).cast(pl.Time), took=pl.lit(7).cast(pl.Duration), on=pl.lit(7).cast(pl.Date), none=pl.lit(None)
     )
     table.with_columns(price=pl.lit("1.50").cast(pl.Decimal(10, 2))).write_parquet(tmp_path / "d.parquet")
-    where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes", "-o", "r.parquet")
-    here("run", "inactivate-device", "d.parquet", *where, cwd=tmp_path).ended(1)
+    here("run", "inactivate-device", "d.parquet", *service.looking, "-o", "r.parquet", cwd=tmp_path).ended(1)
     (found,) = read_results(tmp_path / "r.parquet.failed.csv")
 
     assert (found["tags"], found["raw"], found["price"], found["on"]) == ('["a","b"]', "/w==", "1.50", "1970-01-08")
@@ -250,10 +234,10 @@ def test_where_it_cannot_be_written(tmp_path, service, monkeypatch):
     def full(path, *_, **_options):
         raise cannot_write(path, OSError(errno.ENOSPC, "No space left on device"))
 
-    monkeypatch.setattr(failed, "clear_left", full)
+    monkeypatch.setattr(results, "clear_left", full)
     service.seed(write_devices(tmp_path / "d.csv", 3))
-    where = ("--endpoint", service.url, "--instance", INSTANCE, "--yes", "-o", "r.csv", *UNHURRIED)
-    said = here("run", "inactivate-device", "d.csv", *where, "--overwrite", cwd=tmp_path).ended(73)
+    run = ("run", "inactivate-device", "d.csv", *service.looking, "-o", "r.csv", "--overwrite")
+    said = here(*run, cwd=tmp_path).ended(73)
 
     assert "r.csv.failed.csv" in said.stderr
     assert read_results(tmp_path / "r.csv")

@@ -9,7 +9,8 @@ import pytest
 from stamping import peak
 
 from bulkcert.engine.calling import Engine
-from bulkcert.engine.progress import Progress, Stop
+from bulkcert.engine.failures import Stop
+from bulkcert.engine.progress import Progress
 from bulkcert.engine.target import Limit, Target
 from bulkcert.errors import ExitStatus
 from bulkcert.fleet import caller, coordinator, lane
@@ -70,12 +71,7 @@ class Service:
 
 def target(rate=500, per_address=300, **more):
     asked = {"addresses": (None,), "workers": 64, "attempts": 3, "timeout_s": 5.0, "instance": "post-cn-1"} | more
-    return Target(
-        endpoint=httpx.URL("http://127.0.0.1"),
-        account_cap=rate,
-        address_cap=per_address,
-        **asked,
-    )
+    return Target(endpoint=httpx.URL("http://127.0.0.1"), account_cap=rate, address_cap=per_address, **asked)
 
 
 class Fleet:
@@ -143,6 +139,19 @@ def fleet(monkeypatch):
                 yield fleet
                 group.cancel_scope.cancel()
 
+    return made
+
+
+@pytest.fixture
+def callers(monkeypatch):
+    """Returns a list that gets what calls of each lane."""
+    made, begin = [], caller.Caller
+
+    def begun(*arguments):
+        made.append(begin(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(lane, "Caller", begun)
     return made
 
 
@@ -281,16 +290,8 @@ async def test_when_all_lanes_are_refused_the_run_stops(fleet):
         assert "InvalidAccessKeyId.NotFound" in made.progress.stop.message
 
 
-async def test_a_throttle_at_one_lane_slows_all_down(fleet, monkeypatch):
+async def test_a_throttle_at_one_lane_slows_all_down(fleet, callers):
     """Within half a second, whoever it was that was throttled."""
-    callers = []
-
-    class KeptCaller(caller.Caller):
-        def __init__(self, *more):
-            super().__init__(*more)
-            callers.append(self)
-
-    monkeypatch.setattr(lane, "Caller", KeptCaller)
     async with fleet(Service(verdict=Verdict.THROTTLED, code="Throttling.User"), Service()) as made:
         async with anyio.create_task_group() as calls:
             calls.start_soon(made.call_all, 400)
@@ -337,21 +338,14 @@ async def test_a_stop_drains_the_lanes(fleet):
         assert 0 < len(came_back) == len(service.asked) < 400
 
 
-async def test_a_lane_that_ends_gives_back_what_it_has_not_sent(fleet, monkeypatch):
+async def test_a_lane_that_ends_gives_back_what_it_has_not_sent(fleet, callers):
     """What waits there for its turn was never sent: nobody has to find out what became of it."""
-    service, kept = Service(), []
-
-    class KeptCaller(caller.Caller):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
-            kept.append(self)
-
-    monkeypatch.setattr(lane, "Caller", KeptCaller)
+    service = Service()
     async with fleet(service) as made:
         made.lanes.pause("an operator")
         async with anyio.create_task_group() as calls:
             calls.start_soon(made.call_all, 20)
-            while not (kept and kept[0]._held == 20):  # noqa: ASYNC110 - it is counted, not said
+            while not (callers and callers[0]._held == 20):  # noqa: ASYNC110 - it is counted, not said
                 await anyio.sleep(0.01)
             made.ends["one"].set()
             while made.state("one").doing != "has left":  # noqa: ASYNC110 - it is seen, not said

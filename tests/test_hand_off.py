@@ -58,18 +58,16 @@ def test_rows_not_come_to_are_not_offered_to_a_watch(service, devices):
     assert "bulkcert verify r.csv --watch 10m" in verify(status=1).stderr
 
 
-def test_the_line_that_takes_back_works_where_nobody_has_looked_before(service, devices):
-    """An undo of rows that were not looked at asks for a decision: the line names it, and why."""
-    told = here("run", "inactivate-device", "d.csv", *service.where, "-o", "r.csv").ended(0).stderr
-    assert "(4 rows: what they were before is not known)" in told
-    here(*offered(told, "bulkcert undo"), "--yes", "-q", *UNHURRIED).ended(0)
+@pytest.mark.parametrize(("preflight", "decision"), [("never", ["--include-unknown"]), ("always", [])])
+def test_the_line_that_undoes_works(service, devices, preflight, decision):
+    """An undo of rows that were not read before asks for a decision: the line names it, and why; else it is plain."""
+    run = ("run", "inactivate-device", "d.csv", *service.looking, "-o", "r.csv", "--preflight", preflight)
+    told = here(*run).ended(0).stderr
+    assert ("(4 rows: what they were before is not known)" in told) == bool(decision)
+    line = offered(told, "bulkcert undo")
+    assert line == ["undo", "r.csv", *decision]
+    here(*line, "--yes", "-q", *UNHURRIED).ended(0)
     assert service.states(devices) == ["1"] * 4
-
-
-def test_what_is_known_needs_no_decision(service, devices):
-    """Where the run has looked first, the line is the plain one."""
-    told = here("run", "inactivate-device", "d.csv", *service.looking, "-o", "r.csv", "--preflight", "always").ended(0)
-    assert offered(told.stderr, "bulkcert undo") == ["undo", "r.csv"]
 
 
 def test_a_wrong_instance_is_not_repeated_as_the_way_on(service, devices):
@@ -90,9 +88,8 @@ def test_calls_of_a_killed_session_are_not_counted_out(service, devices):
 
 def test_json_is_why_nothing_is_asked(service, devices):
     """--log-format json without --yes: the reason is the format, not that there is no terminal."""
-    refused = (
-        bulkcert("run", "inactivate-device", "d.csv", *service.looking[:4], "--log-format", "json").ended(2).stderr
-    )
+    run = ("run", "inactivate-device", "d.csv", *service.looking[:4], "--log-format", "json")
+    refused = bulkcert(*run).ended(2).stderr
     assert "with --log-format json nothing is asked; no calls were made" in refused
     assert "terminal" not in refused
 

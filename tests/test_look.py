@@ -2,19 +2,24 @@
 
 import random
 from collections import Counter
+from types import SimpleNamespace
 from unittest.mock import patch
 
+import anyio
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from program import PATIENCE_S
 
-from bulkcert.engine.listing import AHEAD, MOST_AT_ONCE, Listing
+from bulkcert.engine.listing import AHEAD, MOST_AT_ONCE, Listing, read_listings
+from bulkcert.engine.progress import Progress
 from bulkcert.engine.sightings import Sightings
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, ROW
 from bulkcert.service.actions import OPERATIONS
 from bulkcert.service.certificates import PAGE_SIZE, Certificate, Page, Status
+from bulkcert.service.codes import Verdict
 
 BY_CA = OPERATIONS["ListDeviceCertificateByCaSn"]
 
@@ -172,6 +177,33 @@ def test_a_page_that_cannot_be_had():
     assert (listing.done, listing.whole) == (True, False)
 
 
+@pytest.mark.parametrize("stops", [False, True])
+async def test_pages_go_to_lanes_that_are_free(stops):
+    """A lane that waits for an answer gets no other page, and the rest read on; on a stop nothing more is asked for."""
+    lanes = SimpleNamespace(stopping=anyio.Event(), lanes=["slow", "fast"], service=SimpleNamespace(workers=1))
+    lanes.progress, asked, answers = Progress(), [], anyio.Event()
+
+    async def settle(lane, _operation, parameters):
+        asked.append(lane)
+        if lane == "slow":
+            await answers.wait()
+        elif asked.count("fast") == 5:
+            assert asked.count("slow") == 1
+            answers.set()
+            if stops:
+                lanes.stopping.set()
+                return None
+        page = Page([0] * PAGE_SIZE if int(parameters["PageNo"]) < 8 else [], 7 * PAGE_SIZE)
+        return SimpleNamespace(answer=SimpleNamespace(verdict=Verdict.DONE, page=page, sent_at=1))
+
+    lanes.settle = settle
+    listings = [Listing(BY_CA, {}) for _ in range(2)]
+    with anyio.fail_after(PATIENCE_S):
+        assert await read_listings(lanes, iter(listings)) is None
+    assert (len(asked) == 6) if stops else all(each.whole for each in listings)
+    assert (lanes.progress.reading, lanes.progress.paging) == (False, ())
+
+
 # Sightings.
 
 NEAR = st.text("0aA", min_size=1, max_size=3)
@@ -184,7 +216,8 @@ RAW = {"1": Status.ACTIVE, "0": Status.INACTIVE, "7": Status.UNRECOGNIZED}
 def expecting(rows, *, by_device=True, cas=None, rows_of_a_batch=3, gaps=1):
     """Returns sightings that expect rows, pairs of device and CA; their numbers are apart by ``gaps``."""
     cas = sorted({ca for _, ca in rows}) if cas is None else cas
-    sightings = Sightings(len(rows) * gaps, cas, by_device=by_device, since=1000)
+    sightings = Sightings(len(rows) * gaps, cas, by_device=by_device)
+    sightings._since = 1000
     frame = pl.DataFrame(
         {
             ROW: [number * gaps for number in range(1, len(rows) + 1)],

@@ -121,16 +121,18 @@ def test_without_dask(tmp_path, command):
     assert "pip install 'bulkcert[cluster]'" in ended.stderr
 
 
+def said_by(code):
+    """Returns what a program says."""
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return shown.stdout + shown.stderr
+
+
 def test_its_libraries_write_nothing():
     """A lane that vanishes in the middle of a handshake is an error to them, with a traceback; nobody is shown it."""
-    code = (
-        "import logging; from bulkcert.fleet.network import load; load()\n"
-        "for name in ('distributed.core', 'distributed.scheduler', 'tornado.application', 'tornado.general'):\n"
-        "    logging.getLogger(name).error('a traceback')\n"
-    )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    names = ("distributed.core", "distributed.scheduler", "tornado.application", "tornado.general")
+    load = "import logging; from bulkcert.fleet.network import load; load()"
 
-    assert shown.stdout + shown.stderr == ""
+    assert not said_by(f"{load}\nfor name in {names}: logging.getLogger(name).error('a traceback')")
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,6 @@ def test_its_libraries_write_nothing():
 )
 def test_what_is_not_asked_for_is_not_loaded(loaded, words):
     """A run of one machine does not pay for lanes elsewhere; a lane has no lists, and may have little memory."""
-    code = f"import sys, {loaded}\nprint([name for name in sys.modules if any(word in name for word in {words})])"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = f"[name for name in sys.modules if any(word in name for word in {words})]"
 
-    assert shown.stdout == "[]\n"
+    assert said_by(f"import sys, {loaded}\nprint({found})") == "[]\n"

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import get_args
 
 import msgspec
-import pytest
 from stored import ASKED, CALLER, killed
 
 from bulkcert.service.actions import ACTIONS
@@ -20,7 +19,7 @@ from bulkcert.service.certificates import Status
 from bulkcert.store import queries, read_states
 from bulkcert.store.database import reading
 from bulkcert.store.evidence import confirm_mirrors, confirm_whole, proved
-from bulkcert.store.outcome import DESIRED, Outcome, Record, Retried
+from bulkcert.store.outcome import DESIRED, Outcome, Record, Retried, deviation
 from bulkcert.store.store import Store
 
 RETRIED = [Outcome(name) for name in get_args(Retried) if name != "drifted"]
@@ -266,6 +265,11 @@ class History:
     def has_drifted(self, row: Row) -> bool:
         return row.outcome in DESIRED and row.verified is not None and row.verified is not self.desired
 
+    def deviates(self, row: Row) -> bool:
+        maybe_undone = bool(row.undos) and row.outcome not in (None, Outcome.UNDONE)
+        outcome = row.outcome or Outcome.NOT_ATTEMPTED
+        return deviation(outcome, row.verified, self.desired, maybe_undone=maybe_undone) is not None
+
     def confirm(self) -> None:
         with reading(self.path) as db:
             self.confirm_outcomes(db)
@@ -317,6 +321,10 @@ class History:
     def confirm_states(self, db) -> None:
         drifted = queries.count(db, queries.DRIFTED, self.desired.value), queries.drifted(db, self.desired.value)
         assert drifted == (sum(map(self.has_drifted, self.rows.values())),) * 2
+        outcomes, maybe_undone = queries.counts(db, self.last).outcomes, queries.count(db, queries.MAYBE_UNDONE)
+        counted = {"drifted": drifted[0], "maybe_undone": maybe_undone}
+        left = sum(map(self.deviates, self.rows.values())) + len(self.never)
+        assert queries.not_desired(db, outcomes, self.desired.value, **counted) == left
         told = {row[0]: dict(zip(queries.WINDOW, row, strict=True)) for row in queries.window(db, 1, self.last)}
         for number, row in self.rows.items():
             known = told.get(number, {})
@@ -329,6 +337,7 @@ def test_histories(tmp_path):
     for seed in range(FIRST, FIRST + HISTORIES):
         history = History(tmp_path / f"{seed}.sqlite", random.Random(seed))
         try:
+            history.confirm()
             for _ in range(history.random.randint(1, 8)):
                 history.run_session()
                 history.confirm()
@@ -337,14 +346,3 @@ def test_histories(tmp_path):
             raise
         for path in tmp_path.iterdir():
             path.unlink()
-
-
-@pytest.mark.parametrize("rows", [1, 30])
-def test_an_empty_history(tmp_path, rows):
-    """A store of which nothing is known says so: every row is to be called, none may have been."""
-    made(tmp_path / "s", ())
-    with reading(tmp_path / "s") as db:
-        assert queries.counts(db, rows).outcomes == {Outcome.NOT_ATTEMPTED: rows}
-        assert queries.counts(db, rows).to_call == rows
-        assert not queries.may_have_called(db)
-        assert not queries.changed(db, "inactive", 1, rows)

@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 
 import anyio
 
+from bulkcert.engine.failures import Stop
 from bulkcert.engine.figures import Stats, Take
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.progress import Stop
-from bulkcert.engine.session import Observer, Supervision, fetch_credentials, together, unwrapped
+from bulkcert.engine.session import Observer, Supervision, fetch_credentials, unwrapped
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import unbound
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider, FixedCredentials
@@ -47,8 +47,7 @@ class CallContext:
             await fetch_credentials(self.provider)
             self._has_credentials = True
         events = [watch_events] if logging.getLogger("bulkcert").isEnabledFor(logging.INFO) else []
-        watch = together(self._watch, *watches, *events)
-        await work(Supervision(self.provider, watch, self._stop_where_cancelled))
+        await work(Supervision(self.provider, (self._watch, *watches, *events), self._stop_where_cancelled))
 
     async def _stop_where_cancelled(self, lanes: Lanes) -> None:
         await self.cancelled.wait()

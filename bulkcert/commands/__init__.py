@@ -7,7 +7,7 @@ explained in the signature.
 import gc
 import re
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 class Command(NamedTuple):
@@ -89,18 +89,6 @@ GARBAGE_AFTER = 50_000
 700, as is the default, is a third of what a row costs that another machine calls."""
 
 
-def loaded(module: str) -> Any:
-    """Loads what a command needs, since that takes longer than most answers, and nothing else.
-
-    From then on garbage is collected, and not looked for among what was loaded.
-    """
-    found = import_module(f"bulkcert.{module}")
-    gc.freeze()
-    gc.set_threshold(GARBAGE_AFTER)
-    gc.enable()
-    return found
-
-
 def do(command: str, *arguments: object, **options: object) -> int:
     """Loads the module of a command, and calls its function of the same name; its log begins before that."""
     from bulkcert.runs.options import ServiceOptions  # noqa: PLC0415 - nothing is loaded for the first page
@@ -109,7 +97,11 @@ def do(command: str, *arguments: object, **options: object) -> int:
     for asked in (*arguments, *options.values()):
         if isinstance(asked, ServiceOptions):
             show_log(verbose=asked.verbose, quiet=asked.quiet, file=asked.log_file)
-    return int(getattr(loaded(f"commands.{command}"), command)(*arguments, **options))
+    function = getattr(import_module(f"bulkcert.commands.{command}"), command)
+    gc.freeze()  # from now on garbage is collected, and not looked for among what was loaded
+    gc.set_threshold(GARBAGE_AFTER)
+    gc.enable()
+    return int(function(*arguments, **options))
 
 
 def versions() -> dict[str, str]:

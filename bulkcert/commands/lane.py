@@ -4,13 +4,14 @@ import asyncio
 import signal
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 
 import anyio
 from rich.text import Text
 
 from bulkcert.engine.session import fetch_credentials, unwrapped, uvloop_or_none
 from bulkcert.errors import ExitStatus, end_on_signals, on_end_of_input, stop_signals
-from bulkcert.fleet.keys import Keys, lane_keys
+from bulkcert.fleet.keys import lane_keys
 from bulkcert.fleet.lane import LaneAddress, default_egress, serve
 from bulkcert.fleet.network import Where, load
 from bulkcert.log import event, is_json
@@ -19,6 +20,7 @@ from bulkcert.runs.command_options import LaneOptions
 from bulkcert.runs.target import cannot_send_from, refuse
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.views import console as terminal
+from bulkcert.views.errors import leave
 
 
 def lane(where: str, options: LaneOptions) -> ExitStatus:
@@ -38,7 +40,7 @@ def lane(where: str, options: LaneOptions) -> ExitStatus:
             anyio.run(fetch_credentials, provider)
         end_on_signals()
         address = options.source_address or None
-        name = options.name or (keys.chain.stem if keys else f"lane-{address or 'any'}")
+        name = options.name or (keys.stem if keys else f"lane-{address or 'any'}")
         here = LaneAddress(name, address, options.egress or default_egress(address))
         _say(f"{name}: egress {here.egress}, access key {provider.current.access_key_id}")
         serving = partial(_serve, coordinator, keys, here, provider, exit_on_eof=options.exit_on_eof)
@@ -48,7 +50,7 @@ def lane(where: str, options: LaneOptions) -> ExitStatus:
 
 
 async def _serve(
-    where: Where, keys: Keys | None, here: LaneAddress, provider: CredentialProvider, *, exit_on_eof: bool
+    where: Where, keys: Path | None, here: LaneAddress, provider: CredentialProvider, *, exit_on_eof: bool
 ) -> None:
     """Serves coordinators until a signal comes, or standard input ends; a second signal ends the process at once."""
     ends, is_ending = asyncio.Event(), False
@@ -59,7 +61,7 @@ async def _serve(
             async for number in signals:
                 if is_ending:
                     lost = "The coordinator gives the calls that it held to other lanes."
-                    terminal.leave(number, "left at once", lost)
+                    leave(number, "left at once", lost)
                 is_ending = True
                 _say(f"{signal.Signals(number).name} received: finishing the calls in flight")
                 ends.set()

@@ -1,10 +1,8 @@
 """``bulkcert resume``: continue whatever session of a run was interrupted, from its store alone."""
 
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
-
-from cyclopts import App, ArgumentCollection
-from cyclopts.config import Dict
+from typing import Any
 
 from bulkcert.commands import undo, verify
 from bulkcert.commands.run import execute
@@ -40,15 +38,11 @@ def resume(results: Path, options: ResumeOptions) -> ExitStatus:
     return terminal.ended(came.exit_status, came, as_json=options.json)
 
 
-def stored_options(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Fills in, as the last layer of its options, what an earlier session of the run that is meant was given."""
-    typed = {name: argument.tokens[0].value for argument in arguments for name in argument.names if argument.tokens}
-    if "--results" not in typed:
-        return
+def stored_options(typed: Mapping[str, str]) -> dict[str, Any]:
+    """Returns what an earlier session of the run that is meant was given; ``typed`` is what was given now."""
     state_dir = Path(typed["--state-dir"]) if "--state-dir" in typed else None
-    # What is wrong with the run is said by the command itself.
-    with suppress(BulkcertError):
+    try:
         status = status_of(RunFiles.named_by(Path(typed["--results"]), state_dir))
-        given = resuming.stored_options(status, retries="--retry" in typed)
-        # Below the command: at the top the library ignores a key that has the name of a command, as cluster has.
-        Dict({"resume": given}, source="the store", allow_unknown=True)(app, commands, arguments)
+        return resuming.stored_options(status, retries="--retry" in typed)
+    except BulkcertError:  # what is wrong with the run is said by the command itself
+        return {}

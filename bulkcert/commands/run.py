@@ -3,9 +3,10 @@
 import os
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
@@ -15,33 +16,37 @@ from bulkcert.errors import ExitStatus
 from bulkcert.job_file import STARTED
 from bulkcert.log import is_json
 from bulkcert.output.summary import Summary
-from bulkcert.runs.approval import resolve_run, signature_of
+from bulkcert.runs.approval import signature_of
 from bulkcert.runs.command_options import carried
-from bulkcert.runs.job import ResolvedJob
+from bulkcert.runs.job import ResolvedJob, resolve
 from bulkcert.runs.opening import open_run
 from bulkcert.runs.options import PlanOptions, RunOptions
 from bulkcert.runs.retention import remove_old
 from bulkcert.runs.run import Run
-from bulkcert.runs.target import refuse
+from bulkcert.runs.target import refuse, sending
 from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.status import status_of
-from bulkcert.telemetry import recording
 from bulkcert.telemetry.events import log_finished, log_started
-from bulkcert.telemetry.notify import notifying
+from bulkcert.telemetry.notify import Notifier
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
 from bulkcert.views import ending, run_shown
+from bulkcert.views.errors import WayOn
 from bulkcert.views.layout import show
 from bulkcert.views.live import board, reading, reading_list, shown
+from bulkcert.views.plan_advice import mistake
 from bulkcert.words import counted, speaking
+
+if TYPE_CHECKING:
+    from bulkcert.telemetry.metrics import Recorder
 
 
 def run(action: ActionName, inputs: tuple[Path, ...], options: RunOptions) -> ExitStatus:
     """Calls the service once for each row of a list, and writes what became of every row."""
     if options.dry_run and options.plan is not None:
         refuse(["--dry-run and --plan exclude each other: the plan that is kept says what the run does"], "run")
-    job = resolve_run(action, inputs, options)
+    job = resolve(action, inputs, options)
     signature = None if options.plan is None or options.approver_key is not None else signature_of(options.plan)
     if signature is not None and os.path.exists(signature):
         terminal.warn(f"the signature {signature} is not checked: --approver-key FILE says who may sign, and checks it")
@@ -60,19 +65,27 @@ def execute(job: ResolvedJob, provider: CredentialProvider) -> Summary:
         job: What to do.
         provider: What to sign with.
     """
-    warn, about = terminal.warn, f"{job.action.name} on {job.on}"
-    notified = notifying(job.options.notify, "run", job.files, warn, about=about, rehearsal=job.rehearsal)
-    with ExitStack() as last, notified as ends_with:
-        with recording(job, warn) as recorder:
+    options, warn, about = job.options, terminal.warn, f"{job.action.name} on {job.on}"
+    notified: AbstractContextManager[Notifier | None] = nullcontext()
+    recorded: AbstractContextManager[Recorder | None] = nullcontext()
+    if options.notify:
+        notified = Notifier(options.notify, "run", job.files, warn, about=about, rehearsal=job.rehearsal)
+    with ExitStack() as last, notified as notifier:
+        if options.metrics_file is not None:
+            from bulkcert.telemetry import metrics  # noqa: PLC0415 - what few runs need, and costs each start
+
+            recorded = metrics.Recorder(job, options.metrics_file, warn)
+        with recorded as recorder:
             summary, calls = _executed(job, provider, [recorder.watch] if recorder else [], last)
             if recorder:
-                recorder.summary = summary
+                recorder.exit_status = summary.exit_status
         status = status_of(job.files)
-        with speaking(job.options.language):
-            if not job.options.json:
+        with speaking(options.language):
+            if not options.json:
                 show(ending.summary_rows(summary, status, calls=calls))
-            ending.show_ending(summary, status, quiet=job.options.quiet or job.options.json)
-        ends_with(summary.exit_status)
+            ending.show_ending(summary, status, quiet=options.quiet or options.json)
+        if notifier:
+            notifier.exit_status = summary.exit_status
     return summary
 
 
@@ -89,22 +102,25 @@ def _executed(
     """
     options, started = job.options, time.monotonic()
     opened = _open(job)
-    with calling.held(opened.opened), calling.sending(opened.job):
+    with calling.held(opened.opened), sending(opened.job, terminal.warn):
         if opened.calls:
             leave = partial(calling.leave_writing, opened.opened, opened.progress)
             calling.prepare(provider, leave)
-            for text in run_shown.mistakes(opened):
-                terminal.warn(text)
+            if opened.check.mistaken:
+                terminal.warn(mistake(opened.check))
+            if opened.opened.store.on_network:
+                terminal.warn(run_shown.on_network(opened))
             _confirm(opened, provider, leave, watches)
             boards = [] if options.quiet or is_json() else [board]
             calling.call(opened.call, provider, leave, *boards, *watches)
-            if not is_json() and opened.found is None:
+            if opened.progress.unread_because and not is_json() and opened.found is None:
                 run_shown.show_no_preflight(opened.progress)
         elif not options.quiet:
             run_shown.show_idle(opened)
         summary = opened.finish()
         last.callback(log_finished, summary, opened.progress, started)
-        _show_swept(remove_old(job, summary.exit_status, STARTED.date()))
+        if options.retain_days is not None:
+            _show_swept(remove_old(job, summary.exit_status, STARTED.date()))
     return summary, opened.progress.sends.sends
 
 
@@ -155,8 +171,8 @@ def _show_swept(found: dict[Path, str]) -> None:
 
 def _open(job: ResolvedJob) -> Run:
     try:
-        with reading_list(job.list_name, quiet=job.options.quiet) as on_progress:
+        with nullcontext() if job.options.quiet else reading_list(job.list_name) as on_progress:
             return open_run(job, on_progress)
     except BaseException as error:
-        error.add_note(terminal.WayOn())
+        error.add_note(WayOn())
         raise

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from bulkcert.commands import do, loaded
+from bulkcert.commands import do
 from bulkcert.emulator.settings import Settings
 from bulkcert.runs.command_options import DoctorOptions, InventoryOptions, LaneOptions, PolicyOptions, Stage
 from bulkcert.runs.converters import whole_number
@@ -83,9 +83,7 @@ def emulator(*, settings: Settings = Settings()) -> int:
 
     It listens on loopback and accepts the key testAccessKeyId with the secret testAccessKeySecret.
     """
-    said = '{{"url":"{}"}}' if settings.json else "listening on {}; Ctrl-C stops it"
-    loaded("emulator.server").serve(settings, lambda url: print(said.format(url), flush=True))  # noqa: T201 - the product
-    return 0
+    return do("emulator", settings)
 
 
 def cluster(

@@ -56,26 +56,7 @@ class Report(msgspec.Struct, frozen=True):
     connected: int
 
 
-class Window:
-    """The times of the last second, exactly."""
-
-    def __init__(self) -> None:
-        self._times: deque[float] = deque()
-
-    def count(self, at: float) -> int:
-        """Returns how many times lie in the window that ends with ``at``."""
-        times = self._times
-        while times and at - times[0] >= WINDOW_S:
-            times.popleft()
-        return len(times)
-
-    def add(self, at: float) -> int:
-        """Adds a time and returns how many the window that ends with it holds."""
-        self._times.append(at)
-        return self.count(at)
-
-
-class Arrivals(Window):
+class Arrivals:
     """How many calls came and how dense; memory is bounded by the calls of one second.
 
     Attributes:
@@ -86,19 +67,26 @@ class Arrivals(Window):
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self.total = 0
+        self._times: deque[float] = deque()
+        self.total = self.peak_window = 0
         self.first_at: float | None = None
         self.last_at: float | None = None
-        self.peak_window = 0
+
+    def count(self, at: float) -> int:
+        """Returns how many calls lie in the second that ends with ``at``."""
+        times = self._times
+        while times and at - times[0] >= WINDOW_S:
+            times.popleft()
+        return len(times)
 
     def add(self, at: float) -> int:
         """Adds a call and returns how many came within the second that ends with it."""
-        recent = super().add(at)
         if self.first_at is None:
             self.first_at = at
         self.last_at = at
         self.total += 1
+        self._times.append(at)
+        recent = self.count(at)
         self.peak_window = max(self.peak_window, recent)
         return recent
 
@@ -118,7 +106,7 @@ class AccountCap:
 
     def __init__(self, cap: int) -> None:
         self._cap = cap
-        self._windows: defaultdict[tuple[str, str], Window] = defaultdict(Window)
+        self._windows: defaultdict[tuple[str, str], Arrivals] = defaultdict(Arrivals)
 
     def acquire(self, account: str, operation: str, at: float) -> bool:
         """Returns whether a call is let through, and counts it if so."""

@@ -5,20 +5,16 @@ from functools import partial
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.x509.oid import NameOID
 
 from bulkcert.emulator.messages import Refusal
-from bulkcert.emulator.registry import CAS, DEVICES, KINDS, CertificateKind, DeviceStatus, Registry
+from bulkcert.emulator.registry import CAS, DEVICES, KINDS, CertificateKind, Registry
 from bulkcert.emulator.settings import ListTotal
 from bulkcert.emulator.verify import AccessKey
 from bulkcert.service.actions import INSTANCE_ACCESS, Operation
+from bulkcert.service.certificates import PAGE_SIZE
 
 SERIAL_BYTES = 128
 """Most bytes of a serial (section 10)."""
-
-PAGE_SIZE = 100
-"""Most certificates of one page (section 1.2)."""
 
 PAGE_NO = 2**31 - 1
 """Highest page number, as nothing is documented: what fits the signed 32 bits of JSON's usual integers."""
@@ -60,7 +56,10 @@ def perform(
         raise Refusal("MqttOwnerCheckError")
     if operation.name in _LISTS:
         return {"Data": _page(registry, operation.name, values, list_total)}
-    return {operation.result: _HANDLERS[operation.name](registry, *values)}
+    found = _HANDLERS[operation.name](registry, *values)
+    if not found:
+        raise Refusal(KINDS[len(values)].missing)
+    return {operation.result: values[-1] if found is True else found}  # what was changed is echoed
 
 
 def _page(registry: Registry, name: str, values: list[str], list_total: ListTotal) -> dict[str, object]:
@@ -83,62 +82,34 @@ def _page(registry: Registry, name: str, values: list[str], list_total: ListTota
 
 
 def _register_ca(registry: Registry, instance: str, name: str, content: str, verification: str) -> str:
+    """Registers a CA; that the verification certificate proves possession of its key is not checked."""
     try:
-        ca, proof = (x509.load_pem_x509_certificate(pem.encode()) for pem in (content, verification))
-        constraints = ca.extensions.get_extension_for_class(x509.BasicConstraints)
-    except (ValueError, x509.ExtensionNotFound) as error:
+        ca = x509.load_pem_x509_certificate(content.encode())
+    except ValueError as error:
         raise Refusal("CertificateContentError") from error
-    if not constraints.value.ca:
-        raise Refusal("CertificateContentError")
-    try:
-        proof.verify_directly_issued_by(ca)
-        (code,) = proof.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    except (ValueError, TypeError, InvalidSignature) as error:
-        raise Refusal("RegisterCodeError") from error
     number = ca.serial_number
     # Lower-case hexadecimal of whole bytes, so that a leading zero is kept (section 1.1).
     sn = number.to_bytes(max(1, (number.bit_length() + 7) // 8), "big").hex()
     begin, end = (str(int(at.timestamp() * 1000)) for at in (ca.not_valid_before_utc, ca.not_valid_after_utc))
     fields = {"Sn": sn, "CaName": name, "CaContent": content, "VerificationContent": verification}
-    fields |= {"RegistrationCode": str(code.value), "ValidBegin": begin, "ValidEnd": end}
-    refused = registry.register_ca(instance, fields)
-    if refused:
-        raise Refusal(refused)
+    if not registry.register_ca(instance, fields | {"ValidBegin": begin, "ValidEnd": end}):
+        raise Refusal("SnNotUnique")
     return sn
-
-
-def _get(registry: Registry, *address: str) -> dict[str, str]:
-    found = registry.certificate(*address)
-    if found is None:
-        raise Refusal(KINDS[len(address)].missing)
-    return found
-
-
-def _set(status: DeviceStatus, registry: Registry, *address: str) -> str:
-    if not registry.set_status(status, *address):
-        raise Refusal(KINDS[len(address)].missing)
-    return address[-1]
-
-
-def _delete(registry: Registry, *address: str) -> str:
-    if not registry.delete(*address):
-        raise Refusal(KINDS[len(address)].missing)
-    return address[-1]
 
 
 _HANDLERS: Mapping[str, Callable[..., Any]] = {
     "RegisterCaCertificate": _register_ca,
     "GetRegisterCode": Registry.register_code,
-    "GetCaCertificate": _get,
-    "ActiveCaCertificate": partial(_set, "1"),
-    "InactivateCaCertificate": partial(_set, "0"),
-    "DeleteCaCertificate": _delete,
-    "GetDeviceCertificate": _get,
-    "ActiveDeviceCertificate": partial(_set, "1"),
-    "InactivateDeviceCertificate": partial(_set, "0"),
-    "DeleteDeviceCertificate": _delete,
+    "GetCaCertificate": Registry.certificate,
+    "ActiveCaCertificate": partial(Registry.set_status, status="1"),
+    "InactivateCaCertificate": partial(Registry.set_status, status="0"),
+    "DeleteCaCertificate": Registry.delete,
+    "GetDeviceCertificate": Registry.certificate,
+    "ActiveDeviceCertificate": partial(Registry.set_status, status="1"),
+    "InactivateDeviceCertificate": partial(Registry.set_status, status="0"),
+    "DeleteDeviceCertificate": Registry.delete,
 }
-"""What is done, with the parameters in the order of the table of operations."""
+"""What is done, with the parameters in the order of the table of operations; nothing returned is "not found"."""
 
 _LISTS: Mapping[str, tuple[CertificateKind, str, ListTotal]] = {
     "ListCaCertificate": (CAS, "CaCertificateVOS", "pages"),

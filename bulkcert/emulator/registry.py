@@ -178,30 +178,23 @@ class Registry:
         given = "UPDATE instances SET Code = COALESCE(Code, ?) WHERE Id = ? RETURNING Code"
         return str(self._db.execute(given, (code, instance)).fetchall()[0][0])
 
-    def register_ca(self, instance: str, ca: Mapping[str, str]) -> str | None:
-        """Registers a CA, active, and uses up its register code.
+    def register_ca(self, instance: str, ca: Mapping[str, str]) -> bool:
+        """Registers a CA, active, and uses up the register code; returns False if a CA has its serial.
 
         Args:
-            instance: Instance that gave out the code.
-            ca: Fields of the certificate by name, without its status.
-
-        Returns:
-            ``Code`` of a refusal, or None.
+            instance: Where it is registered.
+            ca: Fields of the certificate by name, without its status and code.
         """
-        code = ca["RegistrationCode"]
-        if code != self.register_code(instance):
-            used = "SELECT 1 FROM cas WHERE Instance = ? AND RegistrationCode = ?"
-            return "RegisterCodeUsed" if self._db.execute(used, (instance, code)).fetchone() else "RegisterCodeError"
         if self._db.execute("SELECT 1 FROM cas WHERE Sn = ?", (ca["Sn"],)).fetchone():
-            return "SnNotUnique"
+            return False
+        fields = {"Instance": instance, **ca, "RegistrationCode": self.register_code(instance), "Status": "1"}
         self._db.execute("BEGIN")
         with self._db:
-            names, places = ", ".join(ca), ", ".join("?" * len(ca))
-            added = f"INSERT INTO cas (Instance, {names}, Status) VALUES (?, {places}, '1')"  # noqa: S608 - ours
-            self._db.execute(added, (instance, *ca.values()))
+            names, places = ", ".join(fields), ", ".join("?" * len(fields))
+            self._db.execute(f"INSERT INTO cas ({names}) VALUES ({places})", (*fields.values(),))  # noqa: S608 - ours
             self._db.execute("UPDATE instances SET Code = NULL WHERE Id = ?", (instance,))
         self._forget_lists()
-        return None
+        return True
 
     def certificate(self, *address: str) -> dict[str, str] | None:
         """Returns a certificate as the service shows it, or None."""
@@ -210,7 +203,7 @@ class Registry:
         row = self._db.execute(found, address).fetchone()
         return None if row is None else dict(row)
 
-    def set_status(self, status: DeviceStatus, *address: str) -> bool:
+    def set_status(self, *address: str, status: DeviceStatus) -> bool:
         """Sets the status of a certificate; returns False if it is not registered. Devices of a CA keep theirs."""
         kind = KINDS[len(address)]
         change = f"UPDATE {kind.table} SET Status = ? WHERE {kind.where}"  # noqa: S608 - ours
@@ -228,7 +221,7 @@ class Registry:
         self._forget_lists()
         return deleted
 
-    def connect(self, instance: str, ca_sn: str, device_sn: str, device_name: str | None = None) -> bool:
+    def connect(self, instance: str, ca_sn: str, device_sn: str) -> bool:
         """A device connects with its certificate: an unknown one under an active CA is registered, active.
 
         Returns:
@@ -237,10 +230,9 @@ class Registry:
         ca = self.certificate(instance, ca_sn)
         if ca is None or ca["Status"] != "1":
             return False
-        name, valid = device_name or f"device-{device_sn}", _validity(device_sn)
-        added = "INSERT OR IGNORE INTO devices VALUES (?, ?, ?, ?, ?, ?, '1')"
+        device = (instance, ca_sn, device_sn, f"device-{device_sn}", *_validity(device_sn))
         self._forget_lists()
-        return self._db.execute(added, (instance, ca_sn, device_sn, name, *valid)).rowcount > 0
+        return self._db.execute("INSERT OR IGNORE INTO devices VALUES (?, ?, ?, ?, ?, ?, '1')", device).rowcount > 0
 
     def page(
         self, kind: CertificateKind, scope: tuple[str, ...], number: int, size: int

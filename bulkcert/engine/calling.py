@@ -8,26 +8,41 @@ through the bucket again. The outcome goes to the store (``Store.add``), which w
 and the row is done once that is on disk.
 """
 
+import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import islice
 
 import anyio
 import anyio.from_thread
+import anyio.to_thread
 import msgspec
 
+from bulkcert.engine.failures import Stop
 from bulkcert.engine.lanes import CallResult, Lane, Lanes
-from bulkcert.engine.progress import Stop
 from bulkcert.engine.target import Limit
-from bulkcert.engine.workers import each_row
-from bulkcert.errors import ExitStatus
+from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import Action
 from bulkcert.service.certificates import Status
 from bulkcert.service.codes import Verdict
 from bulkcert.store.database import reason_of
 from bulkcert.store.outcome import ERRORS, OUTCOME_OF, Outcome, Record, Row
 from bulkcert.store.store import Store
+
+BUFFERED_ROWS = 128
+"""Rows that wait for a worker: enough for the time that the next ones take to be read."""
+
+CLAIMED_ROWS = 128
+"""Rows that are claimed at a time, at least: so many, and those in flight, a killed session leaves in doubt."""
+
+CLAIMED_OF_FLIGHT = 16
+"""Where thousands are in flight, on lanes of several machines, a sixteenth of them: each claim waits for the disk."""
+
+Work = Callable[[Lane, Row], Awaitable[None]]
+"""What is done with one row."""
 
 
 @asynccontextmanager
@@ -149,11 +164,72 @@ class Engine:
                 self._lanes.stop(Stop(ExitStatus.TOO_MANY_ERRORS, message, advice))
 
 
-CLAIMED_ROWS = 128
-"""Rows that are claimed at a time, at least: so many, and those in flight, a killed session leaves in doubt."""
+async def each_row(lanes: Lanes, batches: Iterator[list[Row]], work: Work) -> None:
+    """Does something with each row, many at a time; returns after the last, or on a stop.
 
-CLAIMED_OF_FLIGHT = 16
-"""Where thousands are in flight, on lanes of several machines, a sixteenth of them: each claim waits for the disk."""
+    Whichever lane has a worker free takes the next row.
+
+    Args:
+        lanes: What the rows are shared out to; an input that cannot be read stops them.
+        batches: The rows, in order; read in a worker thread.
+        work: What is done.
+    """
+    # asyncio's, since there may be thousands of workers: starting one in a group of anyio's costs six times as much.
+    async with asyncio.TaskGroup() as group:
+        rows = _Rows(lanes, work)
+        group.create_task(rows.feed(batches, group))
+
+
+class _Rows:
+    """The rows that wait for a worker: a few only, and no hand-over costs a turn of the loop."""
+
+    def __init__(self, lanes: Lanes, work: Work) -> None:
+        self._lanes = lanes
+        self._do = work
+        self._waiting: deque[Row] = deque()
+        self._idle: deque[asyncio.Future[None]] = deque()
+        """Workers without a row: each row wakes one of them, since there may be thousands."""
+        self._room = asyncio.Event()
+        self._is_over = False
+
+    async def feed(self, batches: Iterator[list[Row]], group: asyncio.TaskGroup) -> None:
+        lanes, stopping = self._lanes, self._lanes.stopping
+        # In turn, so that a few rows go through all lanes.
+        in_turn = (lane for _ in range(lanes.service.workers) for lane in lanes.lanes)
+        try:
+            while not stopping.is_set() and (batch := await anyio.to_thread.run_sync(next, batches, None)) is not None:
+                self._waiting.extend(batch)
+                for lane in islice(in_turn, len(batch) - self._wake(len(batch))):
+                    group.create_task(self.work(lane))
+                while len(self._waiting) >= BUFFERED_ROWS and not stopping.is_set():
+                    self._room.clear()
+                    await self._room.wait()
+        except BulkcertError as error:
+            lanes.stop(Stop(error.status, error.message, error.advice))
+        self._is_over = True
+        self._wake(len(self._idle))
+
+    def _wake(self, most: int) -> int:
+        """Wakes workers that have no row; returns how many."""
+        woken = min(most, len(self._idle))
+        for _ in range(woken):
+            if not (turn := self._idle.popleft()).done():
+                turn.set_result(None)
+        return woken
+
+    async def work(self, lane: Lane) -> None:
+        while not self._lanes.stopping.is_set():
+            if self._waiting:
+                row = self._waiting.popleft()
+                if len(self._waiting) < BUFFERED_ROWS:
+                    self._room.set()
+                await self._do(lane, row)
+            elif self._is_over:
+                return
+            else:
+                self._idle.append(turn := asyncio.get_running_loop().create_future())
+                await turn
+        self._room.set()
 
 
 def _became(settled: CallResult, read: CallResult | None, action: Action) -> tuple[Outcome, str]:

@@ -1,10 +1,15 @@
-"""One listing, page by page until it ends: which page to ask for next. Pure; the calls are made by ``workers``."""
+"""Listings, page by page until they end, many pages at a time."""
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 
+from bulkcert.engine.failures import unreadable
+from bulkcert.engine.lanes import CallResult, Lane, Lanes
 from bulkcert.errors import BulkcertError
 from bulkcert.service.actions import Operation
 from bulkcert.service.certificates import PAGE_SIZE, Page
+from bulkcert.service.codes import Verdict
 
 AHEAD = 1024
 """Pages that may be asked for beyond the first one that has not come: they wait in memory."""
@@ -17,7 +22,7 @@ Deliver = Callable[[Page, int], bool]
 
 
 class Listing:
-    """How far the reading of one listing is.
+    """How far the reading of one listing is, and which page to ask for next; makes no calls.
 
     It ends with a page that holds fewer certificates than fit, and no later one that holds any (reference, section
     1.2). ``Total`` is a hint and no more: it may count certificates or pages, or be wrong. Pages are asked for up to
@@ -114,3 +119,71 @@ class Listing:
         self._taken += 1
         self.failure = self.failure or failure
         self.enough = True
+
+
+async def read_listings(lanes: Lanes, listings: Iterator[Listing]) -> BulkcertError | None:
+    """Reads listings to their ends, or until a stop.
+
+    Args:
+        lanes: Where calls go through.
+        listings: Asked for the next one when no other has a page to ask for.
+
+    Returns:
+        Why reading was given up, or None. A CA that the service does not know is an empty listing; where an answer
+        concerns one listing only, that one holds the failure, and the others are read on.
+    """
+    # In turn, so that a few listings go through all lanes.
+    free = deque(lanes.lanes * lanes.service.workers)
+    begun: list[Listing] = []
+    failures: list[BulkcertError] = []
+    news = asyncio.Event()
+
+    async def read(lane: Lane, listing: Listing, number: int) -> None:
+        settled = await lanes.settle(lane, listing.operation, listing.query(number))
+        if settled is not None and (failure := _take(lanes, listing, number, settled)) is not None:
+            failures.append(failure)
+        if listing.done:
+            begun.remove(listing)
+        free.append(lane)
+        news.set()
+
+    lanes.progress.reading = True
+    async with asyncio.TaskGroup() as group:
+        while not failures and not lanes.stopping.is_set():
+            if free and (page := _next_page(lanes, begun, listings)) is not None:
+                group.create_task(read(free.popleft(), *page))
+                await asyncio.sleep(0)
+            elif begun:
+                news.clear()
+                await news.wait()
+            else:
+                break
+    lanes.progress.reading, lanes.progress.paging = False, ()
+    return failures[0] if failures else None
+
+
+def _next_page(lanes: Lanes, begun: list[Listing], listings: Iterator[Listing]) -> tuple[Listing, int] | None:
+    for listing in begun:
+        if (number := listing.next()) is not None:
+            return listing, number
+    if (fresh := next(listings, None)) is not None:
+        begun.append(fresh)
+        return fresh, fresh.next() or 1
+    lanes.progress.paging = begun
+    return None
+
+
+def _take(lanes: Lanes, listing: Listing, number: int, settled: CallResult) -> BulkcertError | None:
+    """Gives a listing what came of asking for a page; returns why all reading is to be given up, or None."""
+    answer = settled.answer
+    if answer.verdict is Verdict.NOT_FOUND:
+        listing.refused = True
+        listing.take(number, Page([]), answer.sent_at)
+    elif answer.page is not None:
+        lanes.progress.pages += 1
+        listing.take(number, answer.page, answer.sent_at)
+    elif settled.concerns_one:
+        listing.give_up(unreadable(answer, listing.operation))
+    elif not lanes.stopping.is_set():
+        return unreadable(answer, listing.operation)
+    return None

@@ -6,35 +6,20 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from copy import copy
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from bulkcert.engine.backoff import Outage, SlowDown
+from bulkcert.engine.failures import Outage, SlowDown, Stop
 from bulkcert.engine.figures import LATENCY_BOUNDS_S, Counts, LaneState, LastError, Phase, Stats
-from bulkcert.engine.listing import Listing
 from bulkcert.engine.pacer import SendWindow
 from bulkcert.engine.target import Target
-from bulkcert.errors import ExitStatus
 from bulkcert.service.client import Response
 from bulkcert.store.outcome import Outcome
 from bulkcert.words import about, in_utc
 
-
-class Stop(msgspec.Struct, frozen=True):
-    """Why a run ends before all its rows are called.
-
-    Attributes:
-        status: The exit status.
-        message: What happened.
-        advice: What to do next.
-        code: The service's code that ends it, as in ``codes``; empty for any other reason.
-    """
-
-    status: ExitStatus
-    message: str
-    advice: str = ""
-    code: str = ""
+if TYPE_CHECKING:
+    from bulkcert.engine.listing import Listing
 
 
 MOST_CODES = 200
@@ -104,7 +89,7 @@ class Progress(Counts, kw_only=True):
     paused_by: str = ""
     waiting_for: str = ""
     preflight_over: bool = False
-    paging: Sequence[Listing] = ()
+    paging: "Sequence[Listing]" = ()
     next_scan_at: float = 0.0
     watched_until: float = 0.0
     stop: Stop | None = None

@@ -10,17 +10,19 @@ import anyio
 import anyio.to_thread
 import httpx
 
+from bulkcert.engine.failures import Stop
 from bulkcert.engine.figures import Take
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.pacer import Ticker
-from bulkcert.engine.progress import Progress, StatsMaker, Stop
+from bulkcert.engine.progress import Progress, StatsMaker
 from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind
 from bulkcert.service.client import Client, RegionalClient
+from bulkcert.service.connection import Sockets
 from bulkcert.service.credentials import CredentialProvider
-from bulkcert.service.sockets import Sockets
-from bulkcert.service.transport import Transport, TrustContext
+from bulkcert.service.tls import TrustContext
+from bulkcert.service.transport import Transport
 from bulkcert.words import local
 
 CLOCK_CHECK_S = 10.0
@@ -28,17 +30,6 @@ CLOCK_CHECK_S = 10.0
 
 Observer = Callable[[Take], Coroutine[Any, Any, None]]
 """Shows the figures of a session, which it is given a way to take; is cancelled in the end."""
-
-
-def together(*watches: Observer) -> Observer:
-    """Returns a watch that is all of these at once; a cancellation ends them all."""
-
-    async def watch(take: Take) -> None:
-        async with anyio.create_task_group() as group:
-            for each in watches:
-                group.start_soon(each, take)
-
-    return watch
 
 
 Interruption = Callable[[Lanes], Coroutine[Any, Any, None]]
@@ -50,12 +41,12 @@ class Supervision(NamedTuple):
 
     Attributes:
         provider: What to sign with; has credentials.
-        watch: Shows the figures.
+        watches: Show the figures.
         interruption: Stops the calls from outside.
     """
 
     provider: CredentialProvider
-    watch: Observer
+    watches: tuple[Observer, ...]
     interruption: Interruption
 
 
@@ -76,7 +67,8 @@ async def calling(
     async with opened as lanes, anyio.create_task_group() as group:
         group.start_soon(supervision.interruption, lanes)
         group.start_soon(lanes.renewal.keep)
-        group.start_soon(supervision.watch, stats.take)
+        for watch in supervision.watches:
+            group.start_soon(watch, stats.take)
         if deadline is not None:
             group.start_soon(_stop_at, lanes, deadline)
         yield lanes

@@ -3,12 +3,11 @@
 import time
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from typing import Self
+from collections.abc import Collection, Iterable, Sequence
 
 import polars as pl
 
-from bulkcert.input import DEVICE_SN, ROW, Check, ca_keys
+from bulkcert.input import DEVICE_SN, ROW, ca_keys
 from bulkcert.service.certificates import Certificate, Status, ca_key, of_ca_key
 
 STATUSES: tuple[Status | None, ...] = (None, *Status)
@@ -36,33 +35,35 @@ class Sightings:
         rows: Number of rows of the list.
         cas: CAs that are counted for themselves, by their keys (``ca_key``), in the order of their numbers.
         by_device: Whether a row is a device certificate rather than a CA.
-        since: Unix time in milliseconds from which times are counted.
     """
 
-    def __init__(self, rows: int, cas: Sequence[str], *, by_device: bool, since: int) -> None:
+    def __init__(self, rows: int, cas: Iterable[str], *, by_device: bool) -> None:
         self.statuses = bytearray(rows + 1)
         self._seen_ms = array("I", [0]) * (rows + 1)
         self._cas = {ca: number for number, ca in enumerate(cas)}
         self._by_device = by_device
-        self._since = since
+        self._since = round(time.time() * 1000)
+        """Unix time in milliseconds from which times are counted."""
         self._index = pl.DataFrame(schema=_INDEXED)
         """The rows in the order of their first hashes."""
 
-    @classmethod
-    def from_now(cls, check: Check, *, by_device: bool) -> Self:
-        """Returns sightings of a checked list, with times that count from now."""
-        return cls(check.rows, tuple(check.rows_by_ca), by_device=by_device, since=round(time.time() * 1000))
-
-    def expect(self, batches: Iterator[pl.DataFrame]) -> None:
-        """Takes in the rows that are to be found: annotated ones that may be called."""
-        shares = _shares(map(self._indexed, batches), SHARES if len(self.statuses) > LONG else 1)
-        self._index = pl.concat([self._index, *shares], rechunk=False)
-
-    def _indexed(self, batch: pl.DataFrame) -> pl.DataFrame:
-        cas = ca_keys(batch)
-        keys = _keys(batch[DEVICE_SN] if self._by_device else None, cas)
-        ca = cas.replace_strict(self._cas, default=NO_CA, return_dtype=pl.UInt32) if self._cas else NO_CA
-        return batch.select(ROW, one=keys.hash(seed=1), two=_short(keys), ca=ca).rename({ROW: "row"}).cast(_INDEXED)
+    def expect(self, batches: Iterable[pl.DataFrame]) -> None:
+        """Takes in, once, the rows that are to be found: annotated ones that may be called."""
+        count = SHARES if len(self.statuses) > LONG else 1
+        shares: list[list[pl.DataFrame]] = [[] for _ in range(count)]
+        for batch in batches:
+            cas = ca_keys(batch)
+            one, two = _hashes(batch[DEVICE_SN] if self._by_device else None, cas)
+            ca = cas.replace_strict(self._cas, default=NO_CA, return_dtype=pl.UInt32) if self._cas else NO_CA
+            rows = batch.select(ROW, one=one, two=two, ca=ca).rename({ROW: "row"}).cast(_INDEXED)
+            share = rows["one"] // (2**64 // count) if count > 1 else pl.zeros(rows.height, eager=True)
+            for number, pieces in enumerate(shares):
+                pieces.append(rows.filter(share == number))
+        ordered = [self._index]
+        while shares:
+            if pieces := shares.pop(0):
+                ordered.append(pl.concat(pieces, rechunk=True).sort("one"))
+        self._index = pl.concat(ordered, rechunk=False)
 
     def rows_by_ca(self) -> Counter[str]:
         """Returns how many rows each CA has that are to be found, but for CAs that are not counted."""
@@ -99,10 +100,10 @@ class Sightings:
         devices = [found.device_sn for found in certificates] if self._by_device else None
         cas = [found.ca_sn or ca_sn if self._by_device else found.sn for found in certificates]
         cas = [ca_key(found, instance) for found in cas] if instance else cas
-        keys = _keys(None if devices is None else pl.Series(devices, dtype=pl.String), pl.Series(cas, dtype=pl.String))
-        one = keys.hash(seed=1)
+        named = None if devices is None else pl.Series(devices, dtype=pl.String)
+        one, two = _hashes(named, pl.Series(cas, dtype=pl.String))
         places = self._index["one"].search_sorted(one).clip(upper_bound=self._index.height - 1)
-        found = (self._index["one"].gather(places) == one) & (self._index["two"].gather(places) == _short(keys))
+        found = (self._index["one"].gather(places) == one) & (self._index["two"].gather(places) == two)
         fresh = 0
         for row, index in zip(self._index["row"].gather(places.filter(found)), found.arg_true(), strict=True):
             fresh += not self.statuses[row]
@@ -151,25 +152,8 @@ class Sightings:
 _INDEXED = pl.Schema({"row": pl.UInt32, "one": pl.UInt64, "two": pl.UInt32, "ca": pl.UInt32})
 
 
-def _shares(batches: Iterator[pl.DataFrame], count: int) -> Iterator[pl.DataFrame]:
-    """Yields the rows of an index in the order of their first hashes, in so many frames."""
-    shares: list[list[pl.DataFrame]] = [[] for _ in range(count)]
-    for batch in batches:
-        share = batch["one"] // (2**64 // count) if count > 1 else pl.zeros(batch.height, eager=True)
-        for number, pieces in enumerate(shares):
-            pieces.append(batch.filter(share == number))
-    while shares:
-        pieces = shares.pop(0)
-        if pieces:
-            yield pl.concat(pieces, rechunk=True).sort("one")
-
-
-def _keys(devices: pl.Series | None, cas: pl.Series) -> pl.Series:
-    """Returns one text for each certificate; no valid serial holds the character that joins two."""
-    if devices is None:
-        return cas
-    return pl.select(pl.concat_str([devices, cas], separator="\x1f")).to_series()
-
-
-def _short(keys: pl.Series) -> pl.Series:
-    return (keys.hash(seed=2) & 0xFFFFFFFF).cast(pl.UInt32)
+def _hashes(devices: pl.Series | None, cas: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Returns the hashes of certificates, of 64 and of 32 bits."""
+    # No valid serial holds the character that joins two.
+    keys = cas if devices is None else pl.select(pl.concat_str([devices, cas], separator="\x1f")).to_series()
+    return keys.hash(seed=1), (keys.hash(seed=2) & 0xFFFFFFFF).cast(pl.UInt32)

@@ -1,16 +1,15 @@
 """What to read to know the state of every row: by pages where they cost fewer calls than rows, else one by one."""
 
 from collections.abc import Iterator, Mapping
-from itertools import islice
 
 import anyio.to_thread
 import msgspec
 
+from bulkcert.engine.calling import each_row
+from bulkcert.engine.failures import unreadable
 from bulkcert.engine.lanes import Lane, Lanes
-from bulkcert.engine.listing import Listing
-from bulkcert.engine.refusals import unreadable
+from bulkcert.engine.listing import Listing, read_listings
 from bulkcert.engine.sightings import Sightings
-from bulkcert.engine.workers import each_row, read_listings
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import Action, Operation
 from bulkcert.service.certificates import Page
@@ -98,30 +97,23 @@ class StateReader:
             What was paged through, and why it was given up, or None.
         """
         begun: list[_Paging] = []
-        worthwhile, progress, unseen = self._worthwhile(), self._lanes.progress, self._sightings.unseen
-
-        def more() -> Listing | None:
-            begun.extend(fresh := list(islice(worthwhile, 1)))
-            if not fresh and then_one_by_one:
-                progress.to_read = progress.reads + max(0, unseen - sum(each.rows for each in begun))
-            return fresh[0] if fresh else None
-
-        progress.reading = True
-        failure = await read_listings(self._lanes, more)
-        progress.reading, progress.to_read = False, 0
+        failure = await read_listings(self._lanes, self._worthwhile(begun, then_one_by_one=then_one_by_one))
+        self._lanes.progress.to_read = 0
         return begun, failure
 
-    def _worthwhile(self) -> Iterator["_Paging"]:
-        """Yields what is worth a first page; most rows first."""
-        sightings, by_device = self._sightings, self._action.by_device
-        rows_by_ca = sightings.rows_by_ca() if by_device else sightings.rows_by_instance()
-        small = 0
+    def _worthwhile(self, begun: list["_Paging"], *, then_one_by_one: bool) -> Iterator["_Paging"]:
+        """Yields what is worth a first page, most rows first; after the last it is known how many rows are left."""
+        sightings, progress, action = self._sightings, self._lanes.progress, self._action
+        unseen, small = sightings.unseen, 0
+        rows_by_ca = sightings.rows_by_ca() if action.by_device else sightings.rows_by_instance()
         for ca, rows in rows_by_ca.most_common():
             small += rows < SMALL
             if rows > 1 and small <= SMALL_PAGED:
                 query = self._lanes.service.listed(ca)
-                count_to = self._count_to.get(ca, 0)
-                yield _Paging(self._action.listing, query, ca, rows, sightings, count_to=count_to)
+                begun.append(_Paging(action.listing, query, ca, rows, sightings, count_to=self._count_to.get(ca, 0)))
+                yield begun[-1]
+        if then_one_by_one:
+            progress.to_read = progress.reads + max(0, unseen - sum(each.rows for each in begun))
 
     async def read_unseen(self, batches: Iterator[list[Row]]) -> BulkcertError | None:
         """Reads each of these rows that was not seen; returns why that was given up, or None."""

@@ -1,5 +1,6 @@
 """Keys of a cluster: an authority of its own, a certificate for the coordinator and one for each lane.
 
+Each member has a file of its own certificate and key, beside that of the authority's certificate.
 The authority's private key is never written: nobody can add a lane later. A lane's certificate is good for a client
 only, so that whoever steals one cannot pose as the coordinator.
 """
@@ -8,7 +9,6 @@ import fcntl
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,61 +25,43 @@ CA, COORDINATOR = "ca.pem", "coordinator.pem"
 MOST_LANES = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """What one member of a cluster shows and trusts.
-
-    Attributes:
-        ca: File of the authority's certificate.
-        chain: File of its own certificate and key.
-    """
-
-    ca: Path
-    chain: Path
-
-    def context(self) -> ssl.SSLContext:
-        """Returns what a lane connects with.
-
-        Raises:
-            BulkcertError: They cannot be read, or are no keys.
-        """
-        try:
-            made = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(self.ca))
-            made.check_hostname = False  # the authority is this cluster's alone, and has one server
-            made.load_cert_chain(str(self.chain))
-        except OSError as error:
-            reason = "not a certificate and its key" if isinstance(error, ssl.SSLError) else error.strerror
-            message = f"cannot use {self.chain} with {self.ca.name}: {reason}"
-            raise BulkcertError(ExitStatus.INPUT_UNREADABLE, message, MAKE) from error
-        return made
-
-
 MAKE = "bulkcert cluster keys DIR --lanes N makes them; the coordinator needs its own file, each lane its own."
 
 
-def keys_of(directory: Path, chain: str) -> Keys:
-    """Returns the keys that a directory has.
-
-    Args:
-        directory: Where they are.
-        chain: Name of the file.
+def tls_context(keys: Path) -> ssl.SSLContext:
+    """Returns what a lane connects with.
 
     Raises:
-        BulkcertError: They are not there, not valid now, or no keys.
+        BulkcertError: Its keys cannot be read, or are none.
     """
-    found = Keys(directory / CA, directory / chain)
-    for path in (found.ca, found.chain):
+    try:
+        made = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(keys.with_name(CA)))
+        made.check_hostname = False  # the authority is this cluster's alone, and has one server
+        made.load_cert_chain(str(keys))
+    except OSError as error:
+        reason = "not a certificate and its key" if isinstance(error, ssl.SSLError) else error.strerror
+        raise BulkcertError(ExitStatus.INPUT_UNREADABLE, f"cannot use {keys} with {CA}: {reason}", MAKE) from error
+    return made
+
+
+def confirm(keys: Path) -> Path:
+    """Confirms that a member's keys are there, valid now, and keys; returns their file.
+
+    Raises:
+        BulkcertError: They are not.
+    """
+    for path in (keys.with_name(CA), keys):
         if not path.is_file():
-            raise BulkcertError(ExitStatus.INPUT_UNREADABLE, f"--keys {directory} has no {path.name}", MAKE)
-    found.context()
-    ends = x509.load_pem_x509_certificate(found.chain.read_bytes()).not_valid_after_utc
+            raise BulkcertError(ExitStatus.INPUT_UNREADABLE, f"--keys {keys.parent} has no {path.name}", MAKE)
+    tls_context(keys)
+    ends = x509.load_pem_x509_certificate(keys.read_bytes()).not_valid_after_utc
     if ends <= datetime.now(UTC):
-        raise BulkcertError(ExitStatus.INPUT_UNREADABLE, f"{found.chain} was valid until {ends:%Y-%m-%d %H:%MZ}", MAKE)
-    return found
+        raise BulkcertError(ExitStatus.INPUT_UNREADABLE, f"{keys} was valid until {ends:%Y-%m-%d %H:%MZ}", MAKE)
+    return keys
 
 
 @contextmanager
-def lane_keys(directory: Path) -> Iterator[Keys]:
+def lane_keys(directory: Path) -> Iterator[Path]:
     """Yields the first keys of a lane in a directory that no other lane of this machine has in use.
 
     Raises:
@@ -96,7 +78,7 @@ def lane_keys(directory: Path) -> Iterator[Keys]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 continue
-            yield keys_of(directory, chain.name)
+            yield confirm(chain)
             return
     reason = "each lane-….pem in it is in use" if chains else "no lane-….pem is there"
     raise BulkcertError(ExitStatus.INPUT_UNREADABLE, f"--keys {directory}: {reason}", MAKE)

@@ -10,7 +10,6 @@ import anyio
 
 from bulkcert import __version__
 from bulkcert.fleet.caller import Caller, clock
-from bulkcert.fleet.keys import Keys
 from bulkcert.fleet.messages import Hello, LaneReport
 from bulkcert.fleet.network import Exchange, LostError, Where, connected, reach
 from bulkcert.service.credentials import CredentialProvider
@@ -102,7 +101,7 @@ def _hello(lane: LaneAddress, provider: CredentialProvider) -> LaneReport:
 
 
 async def serve(
-    where: Where, keys: Keys | None, lane: LaneAddress, provider: CredentialProvider, *, show: Say, ends: asyncio.Event
+    where: Where, keys: Path | None, lane: LaneAddress, provider: CredentialProvider, *, show: Say, ends: asyncio.Event
 ) -> None:
     """Waits for coordinators and calls for them, one after another: a lane of a machine of its own.
 

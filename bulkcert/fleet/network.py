@@ -14,13 +14,14 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import anyio
 
 from bulkcert.errors import BulkcertError, ExitStatus, temporary
-from bulkcert.fleet.keys import Keys
+from bulkcert.fleet.keys import CA, tls_context
 from bulkcert.fleet.messages import Grant, LaneReport, decode_grant, decode_report, encode
 
 _SETTINGS = {
@@ -99,16 +100,16 @@ def _without_pages(kind: Any) -> Any:
     return type(kind.__name__, (kind,), {"start_http_server": lambda *_, **__: None})
 
 
-def _security(distributed: ModuleType, keys: Keys | None, role: str) -> Any:
+def _security(distributed: ModuleType, keys: Path | None, role: str) -> Any:
     if keys is None:
         return distributed.Security()
-    chain = {f"tls_{role}_cert": str(keys.chain), f"tls_{role}_key": str(keys.chain)}
-    return distributed.Security(tls_ca_file=str(keys.ca), require_encryption=True, **chain)
+    own = {f"tls_{role}_cert": str(keys), f"tls_{role}_key": str(keys)}
+    return distributed.Security(tls_ca_file=str(keys.with_name(CA)), require_encryption=True, **own)
 
 
 @asynccontextmanager
 async def listening(
-    where: Where, keys: Keys | None, exchange: Callable[[LaneReport], Grant], lose: Callable[[str], None]
+    where: Where, keys: Path | None, exchange: Callable[[LaneReport], Grant], lose: Callable[[str], None]
 ) -> AsyncIterator[None]:
     """Serves lanes that connect.
 
@@ -169,7 +170,7 @@ Exchange = Callable[[LaneReport], Awaitable[Grant]]
 
 
 @asynccontextmanager
-async def connected(where: Where, keys: Keys | None, name: str) -> AsyncIterator[Exchange]:
+async def connected(where: Where, keys: Path | None, name: str) -> AsyncIterator[Exchange]:
     """Joins a coordinator as a lane.
 
     Args:
@@ -227,9 +228,9 @@ async def connected(where: Where, keys: Keys | None, name: str) -> AsyncIterator
                 await worker.close(timeout=1, executor_wait=False)
 
 
-async def reach(where: Where, keys: Keys | None) -> str:
+async def reach(where: Where, keys: Path | None) -> str:
     """Returns why no coordinator listens, or takes these keys; an empty text if it does."""
-    context = None if keys is None else keys.context()
+    context = None if keys is None else tls_context(keys)
     try:
         with anyio.fail_after(PROBE_S):
             reader, writer = await asyncio.open_connection(where.host, where.port, ssl=context)

@@ -20,9 +20,8 @@ from polars.io.plugins import register_io_source
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, OWN_PREFIX, ROW, PinnedList, annotated
 from bulkcert.output.evidence import Ask, Evidence
-from bulkcert.output.files import cannot_write, reason_of, whole
-from bulkcert.output.formats import FORMATS, suffix_of
-from bulkcert.output.formulas import FormulaRows, guarded
+from bulkcert.output.files import cannot_write, clear_left, reason_of, whole
+from bulkcert.output.formats import FORMATS, FormulaRows, guarded, suffix_of
 from bulkcert.store import queries
 from bulkcert.store.evidence import confirm_mirrors
 from bulkcert.store.outcome import Outcome
@@ -94,7 +93,7 @@ def write_results(
         pinned: The list.
         ask: Asks the store.
         only: Values of the rows that are wanted, by column of the results or ``CA_SN``; any where there are none.
-        guards: Whether cells from outside that a spreadsheet would run are quoted, where it is CSV (``formulas``).
+        guards: Whether cells from outside that a spreadsheet would run are quoted, where it is CSV (``formats``).
         advice: What to do next if they cannot be written.
         into: What takes them in place of the file.
 
@@ -153,6 +152,19 @@ def write_rows(
         if not isinstance(error, (OSError, pl.exceptions.PolarsError)):
             raise
         raise cannot_write(path, error, advice) from error
+
+
+def remove_rows(path: Path) -> None:
+    """Removes a file of ``write_rows`` that is not wanted any more, and what killed processes have left of it.
+
+    Raises:
+        BulkcertError: It cannot be removed.
+    """
+    clear_left(path)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error, MAKE_ROOM) from error
 
 
 def sink(frames: Iterator[pl.DataFrame], schema: pl.Schema, suffix: str, target: BinaryIO) -> None:

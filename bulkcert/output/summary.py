@@ -15,7 +15,7 @@ from bulkcert.errors import ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, PinnedList, annotated
 from bulkcert.output.failed import FailedRows
 from bulkcert.output.files import cannot_write, sha256_of, write_whole
-from bulkcert.output.formulas import FormulaRows
+from bulkcert.output.formats import FormulaRows
 from bulkcert.store import queries
 from bulkcert.store import sessions as stored
 from bulkcert.store.paths import RunFiles

@@ -132,8 +132,8 @@ def _count(status: RunStatus, asked: Asked, db: sqlite3.Connection, headings: He
 def _rows(db: sqlite3.Connection, pinned: PinnedList) -> pl.DataFrame:
     """Returns all rows in order, about 60 bytes each.
 
-    They have the columns of ``queries.figures``, ``ca``, and ``undo``: whether the row, which an undo may have changed
-    back without a trace, was read back since; else null.
+    They have the columns of ``queries.figures``, ``ca``, and ``maybe_undone``: whether an undo may have changed the row
+    back without a trace.
 
     Raises:
         BulkcertError: The pinned list cannot be read.
@@ -144,9 +144,9 @@ def _rows(db: sqlite3.Connection, pinned: PinnedList) -> pl.DataFrame:
         found = pl.DataFrame(queries.figures(db, first, last), schema=_ROWS, orient="row")
         listed = pl.DataFrame({"row": serials[ROW], "ca": ca_keys(serials).cast(pl.Categorical)})
         batches.append(listed.join(found, on="row", how="left", maintain_order="left"))
-    undos = pl.DataFrame(queries.undos_in_doubt(db), schema={"row": pl.UInt32, "undo": pl.Boolean}, orient="row")
+    undone = pl.Series(queries.rows(db, queries.MAYBE_UNDONE), dtype=pl.UInt32)
     left = pl.col("outcome").fill_null(pl.lit(Outcome.NOT_ATTEMPTED.value, _OUTCOMES))
-    return pl.concat(batches).with_columns(left).join(undos, on="row", how="left", maintain_order="left")
+    return pl.concat(batches).with_columns(left, pl.col("row").is_in(undone.implode()).alias("maybe_undone"))
 
 
 def _certificates(kinds: list[RowKind], status: RunStatus, action: Action, *, read: bool) -> Certificates:
@@ -155,9 +155,9 @@ def _certificates(kinds: list[RowKind], status: RunStatus, action: Action, *, re
     statuses: Counter[str] = Counter()
     outcomes: Counter[str] = Counter()
     for kind in kinds:
-        if kind.undo is False:
+        if kind.maybe_undone:
             counts["maybe_undone"] += kind.rows
-        elif (kind.undo or kind.outcome is Outcome.UNDONE) and kind.verified in (None, opposite):
+        elif kind.outcome is Outcome.UNDONE and kind.verified in (None, opposite):
             counts["undone"] += kind.rows
         elif kind.verified == action.desired_status:
             counts["desired"] += kind.rows

@@ -11,7 +11,7 @@ from bulkcert.input import CA_SN, DEVICE_SN, INSTANCE, ROW, PinnedList, annotate
 from bulkcert.output.advice import Advice
 from bulkcert.report.figures import Finding, Sample
 from bulkcert.store import queries
-from bulkcert.store.outcome import DESIRED, Outcome
+from bulkcert.store.outcome import Outcome, deviation
 from bulkcert.store.paths import RunFiles
 
 MOST_NAMED = 500
@@ -19,12 +19,12 @@ MOST_NAMED = 500
 
 
 class RowKind(msgspec.Struct, frozen=True):
-    """The rows of which the same is known; where ``undo`` (as in ``_rows``) is False what was read says nothing."""
+    """The rows of which the same is known; where they are ``maybe_undone`` what was read says nothing."""
 
     outcome: Outcome
     code: str
     verified: str | None
-    undo: bool | None
+    maybe_undone: bool
     rows: int
     first: list[int]
 
@@ -32,7 +32,7 @@ class RowKind(msgspec.Struct, frozen=True):
 def kinds_of(rows: pl.DataFrame) -> list[RowKind]:
     """Returns the kinds of certificates: of all rows but the duplicates."""
     own = rows.filter(pl.col("outcome") != Outcome.DUPLICATE.value)
-    grouped = own.group_by("outcome", "code", "verified", "undo").agg(pl.len(), pl.col("row").head(MOST_NAMED))
+    grouped = own.group_by("outcome", "code", "verified", "maybe_undone").agg(pl.len(), pl.col("row").head(MOST_NAMED))
     return [RowKind(Outcome(outcome), code or "", *more) for outcome, code, *more in grouped.iter_rows()]
 
 
@@ -42,11 +42,9 @@ def findings_of(db: sqlite3.Connection, pinned: PinnedList, kinds: list[RowKind]
     counts: Counter[tuple[Outcome, str, str, bool]] = Counter()
     first: defaultdict[tuple[Outcome, str, str, bool], list[int]] = defaultdict(list)
     for kind in kinds:
-        goes_by_it = kind.undo is not False and (kind.outcome in DESIRED or kind.outcome is Outcome.NOT_ATTEMPTED)
-        other = goes_by_it and kind.verified not in (None, desired)
-        is_good = kind.outcome in DESIRED or (goes_by_it and kind.verified == desired)
-        if other or kind.undo is False or not is_good:
-            key = (kind.outcome, kind.code, (kind.verified or "") if other else "", kind.undo is False)
+        read_back = deviation(kind.outcome, kind.verified, desired, maybe_undone=kind.maybe_undone)
+        if read_back is not None:
+            key = (kind.outcome, kind.code, read_back, kind.maybe_undone)
             counts[key] += kind.rows
             first[key] += kind.first
     left = MOST_NAMED

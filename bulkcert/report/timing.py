@@ -106,12 +106,12 @@ def exposure_of(rows: pl.DataFrame, since: int, desired: str) -> Exposure:
     """Returns how long certificates of the list could be misused.
 
     Args:
-        rows: All rows, as for ``containment_of``, with ``verified`` and ``undo``.
+        rows: All rows, as for ``containment_of``, with ``verified`` and ``maybe_undone``.
         since: When their key has leaked, Unix milliseconds.
         desired: The status of a certificate that is off; what was read back otherwise, or perhaps undone, is not.
     """
     own = rows.filter(pl.col("outcome") != Outcome.DUPLICATE.value)
-    is_off = pl.col("outcome").is_in([outcome.value for outcome in DESIRED]) & pl.col("undo").is_null()
+    is_off = pl.col("outcome").is_in([outcome.value for outcome in DESIRED]) & ~pl.col("maybe_undone")
     done = own.filter(is_off & (pl.col("verified").cast(pl.String).fill_null(desired) == desired))["finished_at"]
     counts = {f"{share} %": math.ceil(share * own.height / 100) for share in (50, 90, 99, 100)}
     after = done.drop_nulls().sort() - since

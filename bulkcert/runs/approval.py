@@ -11,11 +11,9 @@ import msgspec
 from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check
-from bulkcert.runs.job import ResolvedJob, resolve
 from bulkcert.runs.opened import same_service
 from bulkcert.runs.options import RunOptions
 from bulkcert.runs.planned import ANOTHER, KeptPlan, read_plan
-from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import without_credentials
 from bulkcert.words import counted, instances_in_words
 
@@ -26,23 +24,21 @@ LONGEST_S = 30.0
 """Longest time that the check of a signature may take, in seconds."""
 
 
-def resolve_run(action: ActionName, inputs: tuple[Path, ...], options: RunOptions) -> ResolvedJob:
-    """Returns the job that the options of ``run`` ask for, bound to its plan if there is one.
+def bound(options: RunOptions) -> tuple[RunOptions, KeptPlan]:
+    """Returns the plan that ``--plan`` and ``--approver-key`` bind a run to, and its options with who has signed it.
 
     Raises:
-        BulkcertError: An option is wrong, or the plan cannot be read or is not approved by one of those who may.
+        BulkcertError: There is none, it cannot be read, or is not approved by one of those who may.
     """
-    plan = None
-    if options.plan is not None:
-        plan, content = read_plan(options.plan)
-        if options.approver_key is not None:
-            name, key = _signer(content, options.plan, options.approver_key, options.approved_by)
-            plan = msgspec.structs.replace(plan, signed_by=name, signed_with=key)
-            options = replace(options, approved_by=name)
-    elif options.approver_key is not None:
+    if options.plan is None:
         message = "--approver-key needs --plan: it is the plan that is signed"
         raise BulkcertError(ExitStatus.USAGE, message, "No calls were made.")
-    return resolve(action, inputs, options, plan=plan)
+    plan, content = read_plan(options.plan)
+    if options.approver_key is not None:
+        name, key = _signer(content, options.plan, options.approver_key, options.approved_by)
+        plan = msgspec.structs.replace(plan, signed_by=name, signed_with=key)
+        options = replace(options, approved_by=name)
+    return options, plan
 
 
 def confirm_list(plan: KeptPlan, check: Check, service: Target) -> None:

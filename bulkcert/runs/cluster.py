@@ -18,7 +18,7 @@ from bulkcert.engine.progress import Progress
 from bulkcert.engine.target import Opener, Target
 from bulkcert.fleet.coordinator import COORDINATOR, FleetLanes
 from bulkcert.fleet.keys import COORDINATOR as CHAIN
-from bulkcert.fleet.keys import Keys, keys_of
+from bulkcert.fleet.keys import confirm
 from bulkcert.fleet.lane import LaneAddress, default_egress, take_part
 from bulkcert.fleet.messages import Grant, LaneReport
 from bulkcert.fleet.network import Where, listening, load
@@ -41,7 +41,7 @@ def resolve_cluster(options: ServiceOptions, problems: Problems) -> Opener | Non
         return None
     if reason := _cannot_listen(where):
         problems.append(f"--cluster {options.cluster}: {reason}")
-    return partial(open_lanes, where, None if options.keys is None else keys_of(options.keys, CHAIN))
+    return partial(open_lanes, where, None if options.keys is None else confirm(options.keys / CHAIN))
 
 
 def resolve_where(option: str, url: str, keys: Path | None, problems: Problems) -> Where | None:
@@ -83,7 +83,7 @@ def _cannot_listen(where: Where) -> str:
 
 @asynccontextmanager
 async def open_lanes(
-    where: Where, keys: Keys | None, service: Target, provider: CredentialProvider, progress: Progress
+    where: Where, keys: Path | None, service: Target, provider: CredentialProvider, progress: Progress
 ) -> AsyncIterator[Lanes]:
     """Opens the lanes of a session: those of this machine, and others when they connect; see ``engine.target.Opener``.
 

@@ -1,16 +1,16 @@
 """What reading finds of a list before anything is changed: its rows by state and CA, and the devices under its CAs."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from itertools import islice
 
 import msgspec
 import polars as pl
 
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.listing import Listing
+from bulkcert.engine.listing import Listing, read_listings
 from bulkcert.engine.sightings import STATUSES
-from bulkcert.engine.workers import read_listings
 from bulkcert.errors import BulkcertError
 from bulkcert.input import ROW, ca_keys
 from bulkcert.runs.policy import COUNTING
@@ -147,23 +147,20 @@ async def count_devices(lanes: Lanes, found: Found, most: Mapping[str, float]) -
         if {*found.by_ca.get(ca, ())} == {Status.NOT_REGISTERED} and ca not in found.registered:
             found.registered[ca] = Registered(0, whole=True)  # there is no such CA
     left = [ca for ca in most if not (ca in found.registered and found.registered[ca].whole)]
-    waiting, pages, counts, begun = iter(left), 0, Counter[str](), dict[str, Listing]()
+    pages, counts, begun = 0, Counter[str](), dict[str, Listing]()
 
-    def more() -> Listing | None:
-        if pages >= MOST_PAGES or (ca := next(waiting, None)) is None:
-            return None
+    def count(ca: str, page: Page, _at: int) -> bool:
+        nonlocal pages
+        pages += 1
+        counts[ca] += len(page.certificates)
+        return counts[ca] <= most[ca] and pages < MOST_PAGES
 
-        def count(page: Page, _at: int) -> bool:
-            nonlocal pages
-            pages += 1
-            counts[ca] += len(page.certificates)
-            return counts[ca] <= most[ca] and pages < MOST_PAGES
+    def listings() -> Iterator[Listing]:
+        for ca in left:
+            if pages < MOST_PAGES:
+                begun[ca] = Listing(COUNTING, lanes.service.listed(ca), partial(count, ca))
+                yield begun[ca]
 
-        begun[ca] = listing = Listing(COUNTING, lanes.service.listed(ca), count)
-        return listing
-
-    lanes.progress.reading = True
-    found.uncounted = await read_listings(lanes, more)
-    lanes.progress.reading = False
+    found.uncounted = await read_listings(lanes, listings())
     if found.uncounted is None:
         found.registered |= {ca: Registered(counts[ca], ca in begun and begun[ca].whole) for ca in left}

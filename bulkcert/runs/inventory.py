@@ -12,15 +12,13 @@ import anyio.to_thread
 import polars as pl
 
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.listing import Deliver, Listing
+from bulkcert.engine.listing import Deliver, Listing, read_listings
 from bulkcert.engine.progress import Progress, StatsMaker
 from bulkcert.engine.session import Supervision, calling
 from bulkcert.engine.target import Target
-from bulkcert.engine.workers import read_listings
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import cannot_write
-from bulkcert.output.formats import FORMATS, suffix_of
-from bulkcert.output.formulas import FormulaRows, guarded
+from bulkcert.output.formats import FORMATS, FormulaRows, guarded, suffix_of
 from bulkcert.output.results import sink
 from bulkcert.runs.command_options import InventoryOptions
 from bulkcert.service.actions import OPERATIONS
@@ -97,17 +95,7 @@ class Inventory:
             raise failure
 
     async def _read(self, lanes: Lanes) -> BulkcertError | None:
-        listings = self._listings()
-
-        def more() -> Listing | None:
-            ca_sn, listing = next(listings, ("", None))
-            if listing is None or self._unknown or any(begun.failure for begun in self._begun):
-                return None
-            self._begun.append(listing)
-            listing.deliver = self._deliver(ca_sn, listing)
-            return listing
-
-        failure = await read_listings(lanes, more)
+        failure = await read_listings(lanes, self._listings())
         return next((begun.failure for begun in self._begun if begun.failure), failure)
 
     def _deliver(self, ca_sn: str, listing: Listing) -> Deliver:
@@ -142,13 +130,17 @@ class Inventory:
         message = f"{failure.message.removesuffix('.')}; nothing was written"
         return BulkcertError(failure.status, message, failure.advice, again=failure.again)
 
-    def _listings(self) -> Iterator[tuple[str, Listing]]:
-        """Yields what is to be read, each with its CA; an empty text means the whole instance."""
+    def _listings(self) -> Iterator[Listing]:
+        """Yields what is to be read until that is in vain: a listing for each CA, or one of the whole instance."""
         base = {"MqttInstanceId": self.service.instance}
-        for ca_sn in dict.fromkeys(self.options.ca_sn):
-            yield ca_sn, Listing(OPERATIONS["ListDeviceCertificateByCaSn"], {"CaSn": ca_sn, **base})
-        if not self.options.ca_sn:
-            yield "", Listing(OPERATIONS["ListCaCertificate" if self.options.cas else "ListDeviceCertificate"], base)
+        by_ca = OPERATIONS["ListDeviceCertificateByCaSn"]
+        whole = OPERATIONS["ListCaCertificate" if self.options.cas else "ListDeviceCertificate"]
+        for ca_sn in dict.fromkeys(self.options.ca_sn or [""]):
+            listing = Listing(by_ca, {"CaSn": ca_sn, **base}) if ca_sn else Listing(whole, base)
+            if not self._unknown and not any(begun.failure for begun in self._begun):
+                self._begun.append(listing)
+                listing.deliver = self._deliver(ca_sn, listing)
+                yield listing
 
     def _write(self) -> None:
         """Writes what waits until the end; to be run in a thread."""

@@ -9,9 +9,10 @@ import msgspec
 from bulkcert.engine.target import Limit, Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.formats import suffix_of
+from bulkcert.runs.approval import bound
 from bulkcert.runs.converters import LARGEST_NUMBER, Problems, short
 from bulkcert.runs.opened import same_service
-from bulkcert.runs.options import ApprovalOptions, CallOptions, ListOptions, Options
+from bulkcert.runs.options import ApprovalOptions, CallOptions, ListOptions, Options, RunOptions
 from bulkcert.runs.planned import KeptPlan
 from bulkcert.runs.target import refuse_job, resolve_target
 from bulkcert.service.actions import ACTIONS, Action, ActionName
@@ -84,9 +85,8 @@ def resolve(
     command: str = "run",
     source: tuple[Path, ...] = (),
     rehearsal: bool = False,
-    plan: KeptPlan | None = None,
 ) -> ResolvedJob:
-    """Returns the job that the options ask for.
+    """Returns the job that the options ask for, bound to its plan if they name one.
 
     Args:
         action: What is asked for each row.
@@ -95,12 +95,14 @@ def resolve(
         command: Whose help is named where they are wrong.
         source: Where the list is read, if not there.
         rehearsal: Whether it calls an emulator that ends with it.
-        plan: The plan that it is bound to.
 
     Raises:
-        BulkcertError: With all that is wrong with the options at once.
+        BulkcertError: With all that is wrong with the options at once; or the plan cannot be read, or is not approved.
     """
     problems: Problems = []
+    plan = None
+    if isinstance(options, RunOptions) and (options.plan or options.approver_key):
+        options, plan = bound(options)
     service = resolve_target(options, problems, named_by_rows=True)
     limit = resolve_limits(options, problems)
     results = options.results or default_results(inputs[0], action)
@@ -119,7 +121,8 @@ def resolve(
     check_required(options, problems)
     if plan is not None:
         _check_planned(plan, action, service, options, problems)
-    _check_retention(options.retain_days, results.name, problems)
+    if options.retain_days is not None:
+        _check_retention(options.retain_days, results.name, problems)
     if options.metrics_file is not None and options.metrics_file.suffix != ".prom":
         reason = "the node exporter reads no other file"
         problems.append(f"--metrics-file {options.metrics_file} must end in .prom: {reason}")
@@ -207,9 +210,7 @@ def wrong_size(options: ListOptions, name: str, rows: int) -> str:
     return ""
 
 
-def _check_retention(days: int | None, name: str, problems: Problems) -> None:
-    if days is None:
-        return
+def _check_retention(days: int, name: str, problems: Problems) -> None:
     if not 1 <= days <= MOST_DAYS:
         problems.append(f"--retain-days must be from 1 to {MOST_DAYS:,} days, not {days}")
     if not DATE.search(name):

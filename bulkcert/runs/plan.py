@@ -9,9 +9,9 @@ import anyio.to_thread
 import msgspec
 import polars as pl
 
+from bulkcert.engine.failures import unreadable
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.progress import Progress, StatsMaker
-from bulkcert.engine.refusals import unreadable
 from bulkcert.engine.session import Supervision, calling
 from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.engine.states import StateReader
@@ -22,10 +22,10 @@ from bulkcert.runs.job import ListTarget, check_list_options
 from bulkcert.runs.opened import fields_of
 from bulkcert.runs.options import PlanOptions
 from bulkcert.runs.planned import SUFFIX
-from bulkcert.runs.policy import may_read, preflight_of
+from bulkcert.runs.policy import may_read
 from bulkcert.runs.probing import are_swapped, ask_instances
 from bulkcert.runs.reading_list import read_list
-from bulkcert.runs.target import located, refuse_job, resolve_target
+from bulkcert.runs.target import located, preflight_of, refuse_job, resolve_target
 from bulkcert.service.actions import ACTIONS, ActionName, Operation
 from bulkcert.service.certificates import ca_key
 from bulkcert.store.outcome import Row
@@ -122,7 +122,7 @@ class Inquiry(msgspec.Struct):
             BulkcertError: The run itself would be refused like this.
         """
         question, failure = self.question, None
-        sightings = Sightings.from_now(self.check, by_device=question.action.by_device)
+        sightings = Sightings(self.check.rows, self.check.rows_by_ca, by_device=question.action.by_device)
         async with calling(question, supervision, StatsMaker(self.progress, "verifying", question)) as lanes:
             first = await anyio.to_thread.run_sync(next, self._batches(), None)
             if first:

@@ -1,13 +1,12 @@
 """A plan that was kept: what a run that is bound to it takes from it. Light, since it fills in options."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from cyclopts import App, ArgumentCollection
-from cyclopts.config import Dict
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.files import read_regular
@@ -115,15 +114,12 @@ def kept_options(options: PlanOptions) -> dict[str, Any]:
     return changed(PlanOptions, given, without=_OF_THE_SERVICE | _OF_ONE_START) | limits
 
 
-def planned_options(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Fills in, as the last layer of the options of ``run``, what the plan holds that a run is bound to.
+def planned_options(typed: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the options of ``run`` that its plan holds, by their names; ``typed`` are those that were given.
 
     Raises:
-        BulkcertError: It cannot be read.
+        BulkcertError: The plan cannot be read.
     """
-    typed = {name: argument.tokens[0].value for argument in arguments for name in argument.names if argument.tokens}
-    if "--plan" not in typed:
-        return
     plan, _ = read_plan(Path(typed["--plan"]))
     held: dict[str, Any] = plan.options | {"action": plan.action}
     if plan.instance:
@@ -132,4 +128,4 @@ def planned_options(app: App, commands: tuple[str, ...], arguments: ArgumentColl
         held["input"] = list(plan.inputs)
     if plan.endpoint and not typed.keys() & {"--region", "--endpoint"}:
         held["endpoint"] = plan.endpoint
-    Dict({"run": held}, source=typed["--plan"])(app, commands, arguments)
+    return held

@@ -4,6 +4,7 @@ from typing import Any
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs.options import PreflightMode
+from bulkcert.runs.target import preflight_of
 from bulkcert.service.actions import ACTIONS, INSTANCE_ACCESS, OPERATIONS, Action, Operation
 from bulkcert.service.client import Response
 from bulkcert.service.codes import READING_REFUSED, Verdict
@@ -13,11 +14,6 @@ ANY = "*"
 
 COUNTING = OPERATIONS["ListDeviceCertificateByCaSn"]
 """Counts the device certificates under a CA."""
-
-
-def preflight_of(action: Action, preflight: PreflightMode) -> PreflightMode:
-    """Returns which states are read before the first call: those of CAs always: few, and much hit by each."""
-    return preflight if action.by_device else "always"
 
 
 def operations(action: Action, preflight: PreflightMode, *, verify: bool, undo: bool) -> list[Operation]:

@@ -27,9 +27,9 @@ from bulkcert.runs.job import ResolvedJob
 from bulkcert.runs.opened import CALLING, OpenRun, limited
 from bulkcert.runs.options import PreflightMode
 from bulkcert.runs.planned import ANOTHER
-from bulkcert.runs.policy import preflight_of
 from bulkcert.runs.probing import are_swapped, ask_anything, ask_instances, on_swapped
 from bulkcert.runs.session import after_reads, confirm_read, finalize, session
+from bulkcert.runs.target import preflight_of
 from bulkcert.service.certificates import Status
 from bulkcert.store import queries, read_states
 from bulkcert.store.database import unusable
@@ -243,7 +243,7 @@ class Run(msgspec.Struct):
         store, left = opened.store, queries.LEFT_ALONE
         await ask_instances(lanes)
         if mode != "never" and not lanes.stopping.is_set():
-            sightings = Sightings.from_now(self.check, by_device=action.by_device)
+            sightings = Sightings(self.check.rows, self.check.rows_by_ca, by_device=action.by_device)
             await anyio.to_thread.run_sync(sightings.expect, opened.frames(without=left))
             count_to = {}
             if self.found is not None and action.by_ca:  # somebody is asked, and may rather call their CA

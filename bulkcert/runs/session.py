@@ -16,15 +16,16 @@ import anyio.to_thread
 import msgspec
 
 from bulkcert.engine.calling import committing, stop_unwritable
+from bulkcert.engine.failures import Stop
 from bulkcert.engine.figures import Stats, Take
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.progress import Progress, StatsMaker, Stop
-from bulkcert.engine.session import Supervision, calling, together
+from bulkcert.engine.progress import Progress, StatsMaker
+from bulkcert.engine.session import Supervision, calling
 from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import event
 from bulkcert.output.failed import FailedRows, write_failed
-from bulkcert.output.results import Written
+from bulkcert.output.results import Written, remove_rows
 from bulkcert.output.summary import Summary, summary_of, write_summary
 from bulkcert.runs.opened import CALLING, OpenRun
 from bulkcert.store import control as asking
@@ -69,37 +70,31 @@ async def session(
             await anyio.to_thread.run_sync(_beat, store, take())
             await anyio.sleep(BEAT_EVERY_S)
 
-    supervision = supervision._replace(watch=together(supervision.watch, beating))
+    supervision = supervision._replace(watches=(*supervision.watches, beating))
     async with (
         calling(service, supervision, stats, deadline=deadline) as lanes,
         committing(store, lanes),
-        controlled(store, lanes, stats),
+        anyio.create_task_group() as group,
     ):
+        group.start_soon(_obey, store, lanes, stats)
         try:
             yield lanes
         except sqlite3.Error as error:
             store.failure = error
             stop_unwritable(store, lanes, error)
+        group.cancel_scope.cancel()
     await anyio.to_thread.run_sync(_beat, store, stats.take())
 
 
-@asynccontextmanager
-async def controlled(store: Store, lanes: Lanes, stats: StatsMaker) -> AsyncIterator[None]:
-    """Does what is asked of a session next to its calls."""
-
-    async def obey() -> None:
-        while store.failure is None:
-            await anyio.sleep(POLL_EVERY_S)
-            # Where the disk refuses, the next group of outcomes says so.
-            with suppress(sqlite3.Error, BulkcertError):
-                for control in await anyio.to_thread.run_sync(asking.waiting, store):
-                    await _do(control, lanes, stats)
-                    await anyio.to_thread.run_sync(asking.take, store, control)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(obey)
-        yield
-        group.cancel_scope.cancel()
+async def _obey(store: Store, lanes: Lanes, stats: StatsMaker) -> None:
+    """Does what is asked of a session (``bulkcert control``), next to its calls."""
+    while store.failure is None:
+        await anyio.sleep(POLL_EVERY_S)
+        # Where the disk refuses, the next group of outcomes says so.
+        with suppress(sqlite3.Error, BulkcertError):
+            for control in await anyio.to_thread.run_sync(asking.waiting, store):
+                await _do(control, lanes, stats)
+                await anyio.to_thread.run_sync(asking.take, store, control)
 
 
 async def _do(control: Control, lanes: Lanes, stats: StatsMaker) -> None:
@@ -227,7 +222,11 @@ def _summarized(opened: OpenRun, written: Written) -> tuple[Summary, FailedRows 
     """Seals results that were written, and writes the failed rows; returns the summary of all that."""
     opened.store.seal(written.digest)
     status = opened.status()
-    failed = write_failed(status, opened.pinned, opened.store.read, guards=opened.guards)
+    failed = None
+    if status.not_desired:
+        failed = write_failed(opened.files, opened.asked, opened.pinned, opened.store.read, guards=opened.guards)
+    else:
+        remove_rows(opened.files.failed)
     summary = summary_of(status, opened.pinned, opened.store.db, written.digest, failed)
     return msgspec.structs.replace(summary, formulas=written.formulas), failed
 

@@ -6,7 +6,7 @@ import ipaddress
 import re
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import product
 from typing import TYPE_CHECKING, TypeVar
@@ -18,7 +18,8 @@ from bulkcert.engine.pacer import lane_cap
 from bulkcert.engine.target import Opener, Target
 from bulkcert.errors import BulkcertError, ExitStatus, wrong_options
 from bulkcert.runs.converters import Problems
-from bulkcert.runs.options import LEAST, Options, PlanOptions, ServiceOptions
+from bulkcert.runs.options import LEAST, Options, PlanOptions, PreflightMode, ServiceOptions
+from bulkcert.service.actions import Action
 from bulkcert.service.regions import (
     ACCOUNT_LIMIT,
     ADDRESS_LIMIT,
@@ -129,6 +130,11 @@ def above_documented(account: int, address: int) -> Iterator[str]:
         yield f"{above}. {BLOCKED} {_RAISED}"
 
 
+def preflight_of(action: Action, preflight: PreflightMode) -> PreflightMode:
+    """Returns which states are read before the first call: those of CAs always: few, and much hit by each."""
+    return preflight if action.by_device else "always"
+
+
 Located = TypeVar("Located", bound=Target)
 
 
@@ -166,8 +172,8 @@ def instance_source(options: Options | PlanOptions, *, optional: bool = False) -
 
 
 @contextmanager
-def sending(service: Target) -> Iterator[list[str]]:
-    """Marks the addresses of a session on this machine as in use; yields those that another session sends from.
+def sending(service: Target, warn: Callable[[str], None]) -> Iterator[None]:
+    """Marks the addresses of a session on this machine as in use; warns of those that another session sends from.
 
     A name in the network namespace, which is what has the address: the kernel drops it with the session, however that
     ends, and no file is left. Only Linux has such names; elsewhere nothing is marked, and nobody warned.
@@ -183,7 +189,14 @@ def sending(service: Target) -> Iterator[list[str]]:
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
                     taken.append(address or "any address")
-        yield [*dict.fromkeys(taken)]
+        if taken:
+            warn(
+                f"another session on this machine sends from {', '.join(dict.fromkeys(taken))}; above "
+                f"{ADDRESS_LIMIT}/s together the service blocks the address. Give each its share "
+                "(--rate 250 --per-address-rate 150; bulkcert control for the one that is running), "
+                "or run one after the other"
+            )
+        yield
 
 
 def wrong_instance(instance: str) -> str:

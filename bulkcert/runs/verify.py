@@ -9,8 +9,9 @@ import anyio.to_thread
 import msgspec
 
 from bulkcert.engine.calling import Engine
+from bulkcert.engine.failures import Stop
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.progress import Progress, StatsMaker, Stop
+from bulkcert.engine.progress import Progress, StatsMaker
 from bulkcert.engine.session import Supervision
 from bulkcert.engine.sightings import Sightings
 from bulkcert.engine.states import Scanned, StateReader
@@ -125,9 +126,7 @@ class Verifier(msgspec.Struct):
         for frame in opened.frames():
             rows_by_ca.update(dict(ca_keys(frame).value_counts().iter_rows()))
         cas = [ca for ca, _ in rows_by_ca.most_common(CAS_KEPT)]
-        sightings = Sightings(
-            opened.asked.rows, cas, by_device=opened.action.by_device, since=round(time.time() * 1000)
-        )
+        sightings = Sightings(opened.asked.rows, cas, by_device=opened.action.by_device)
         sightings.expect(opened.frames())
         return sightings
 

@@ -63,6 +63,26 @@ OUTCOME_OF: dict[Verdict, Outcome] = {
 """The outcome of a row whose last attempt got this verdict. STOP and REFRESH end the run, not the row."""
 
 
+def deviation(outcome: Outcome, read_back: str | None, desired: str, *, maybe_undone: bool) -> str | None:
+    """Returns in what a row is not in the desired state: the rule by which such rows are listed and explained.
+
+    Args:
+        outcome: Its outcome.
+        read_back: The status that was read back since; None if none was.
+        desired: The desired one.
+        maybe_undone: Whether an undo may have changed it back without a trace.
+
+    Returns:
+        What it was read back as where its outcome does not say so, else an empty text; None where it is in the desired
+        state as far as anybody knows, or a duplicate. (``queries.not_desired`` counts the others by the index.)
+    """
+    if maybe_undone:
+        return ""
+    if read_back is not None and (outcome in DESIRED or outcome is Outcome.NOT_ATTEMPTED):
+        return None if read_back == desired else read_back
+    return None if outcome in DESIRED or outcome is Outcome.DUPLICATE else ""
+
+
 class Row(msgspec.Struct, frozen=True):
     """One input row that is to be called.
 

@@ -9,7 +9,7 @@ import msgspec
 
 from bulkcert.service.actions import ACTIONS
 from bulkcert.store.database import Contradiction
-from bulkcert.store.outcome import SHOWN, Outcome
+from bulkcert.store.outcome import DESIRED, SHOWN, Outcome
 from bulkcert.store.sessions import Asked, Control, Session
 
 _BEFORE = "({})".format(", ".join(sorted({repr(action.before) for action in ACTIONS.values()})))
@@ -41,12 +41,6 @@ UNDO_CLAIMED = "row IN (SELECT row FROM claim JOIN session ON session.id = claim
 
 MAYBE_UNDONE = f"newest IS NOT NULL AND newest <> 'undone' AND {UNDO_CLAIMED}"
 """Rows that an undo may have changed back without a trace."""
-
-DOUBTFUL = f"newest IN ('succeeded', 'unchanged') AND (verified IS NULL OR verified = ?1) AND {UNDO_CLAIMED}"
-"""Those of them that were in the desired state, which is the parameter, and were not read back in another."""
-
-FOUND_SO = f"verified = ?1 AND (outcome IS NULL OR (outcome = 'not_attempted' AND NOT {UNDO_CLAIMED}))"
-"""Rows without an outcome that were read back in the desired state, which is the parameter."""
 
 _IN_DOUBT = "(SELECT row FROM claim JOIN session ON session.id = claim.session WHERE session.kind <> 'undo')"
 """Rows that a killed session of the run may have called without a trace; nobody is calling when this is asked."""
@@ -123,6 +117,20 @@ def drifted(db: sqlite3.Connection, desired: str) -> int:
     """Returns how many rows are ``DRIFTED``: by two ranges of the index, since nearly all rows may be done."""
     done = "outcome IN ('succeeded', 'unchanged') AND again IN (0, 1) AND verified"
     return sum(count(db, f"{done} {side} ?1", desired) for side in "<>")
+
+
+def not_desired(
+    db: sqlite3.Connection, outcomes: Counter[Outcome], desired: str, *, drifted: int, maybe_undone: int
+) -> int:
+    """Returns how many rows, of so many by outcome, are not in the desired state by ``outcome.deviation``."""
+    in_it = sum(outcomes[outcome] for outcome in (*DESIRED, Outcome.DUPLICATE))
+    if maybe_undone:
+        doubtful = "newest IN ('succeeded', 'unchanged') AND (verified IS NULL OR verified = ?1)"
+        in_it -= count(db, f"{doubtful} AND {UNDO_CLAIMED}", desired)
+    if outcomes[Outcome.NOT_ATTEMPTED]:
+        without_outcome = f"(outcome IS NULL OR (outcome = 'not_attempted' AND NOT {UNDO_CLAIMED}))"
+        in_it += count(db, f"verified = ?1 AND {without_outcome}", desired)
+    return outcomes.total() - in_it + drifted
 
 
 def rows(db: sqlite3.Connection, condition: str, first: int = 1, last: int = LAST) -> list[int]:
@@ -259,15 +267,6 @@ def read_back_between(db: sqlite3.Connection) -> tuple[int | None, int | None]:
     """Returns when the first and the last state were read back, Unix milliseconds; None if none was."""
     statement = "SELECT MIN(verified_at), MAX(verified_at) FROM certificate WHERE verified IS NOT NULL"
     return db.execute(statement).fetchone()  # type: ignore[no-any-return]
-
-
-def undos_in_doubt(db: sqlite3.Connection) -> list[tuple[int, int]]:
-    """Returns the rows of ``maybe_undone``, each with whether it was read back since that undo began."""
-    # A CROSS JOIN keeps this order: there are few claims.
-    statement = """SELECT row, MIN(COALESCE(verified_at > started_at, 0)) FROM claim
-        CROSS JOIN session ON session.id = claim.session CROSS JOIN certificate USING (row)
-        WHERE kind = 'undo' AND newest IS NOT NULL AND newest <> 'undone' GROUP BY row"""
-    return db.execute(statement).fetchall()
 
 
 def kinds(db: sqlite3.Connection) -> list[tuple[str, str, int, int]]:

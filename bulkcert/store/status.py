@@ -15,7 +15,7 @@ from bulkcert.service.actions import ACTIONS
 from bulkcert.store import evidence, lock, queries
 from bulkcert.store.database import Contradiction, reading
 from bulkcert.store.lock import Holder
-from bulkcert.store.outcome import DESIRED, Outcome
+from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import SUFFIX, RunFiles
 from bulkcert.store.sessions import Asked, Control, Session, Verification
 
@@ -51,8 +51,7 @@ class RunStatus(msgspec.Struct, frozen=True):
         to_call: Rows that a next session would call.
         maybe_undone: Rows that an undo may have changed back without a trace.
         drifted: Rows that were in the desired state and read back in another; what has failed is not among them.
-        doubtful: Others that were in it, and are among ``maybe_undone``.
-        found_so: Rows without an outcome that were read back in it.
+        not_desired: Rows that are not in the desired state, or may not be, as far as anybody knows; no duplicates.
         in_doubt: Rows without an outcome that a killed session may have called.
         unknown_before: Rows that a call may have changed and of which nobody knows what they were before; 0 unless
             it has ended.
@@ -69,8 +68,7 @@ class RunStatus(msgspec.Struct, frozen=True):
     to_call: int = 0
     maybe_undone: int = 0
     drifted: int = 0
-    doubtful: int = 0
-    found_so: int = 0
+    not_desired: int = 0
     in_doubt: int = 0
     unknown_before: int = 0
     holder: Holder | None = None
@@ -107,8 +105,8 @@ class RunStatus(msgspec.Struct, frozen=True):
         for each in reversed(self.sessions):
             if each.kind != "verify":
                 return None
-            if (found := each.read_back) is not None:
-                return found
+            if each.verification is not None:
+                return msgspec.json.decode(each.verification, type=Verification)
         return None
 
     @property
@@ -125,13 +123,6 @@ class RunStatus(msgspec.Struct, frozen=True):
     def is_undone(self) -> bool:
         """Whether any row was changed back by an undo, or may have been, and not done again since."""
         return self.undone + self.maybe_undone > 0
-
-    @property
-    def not_desired(self) -> int:
-        """Rows that are not in the desired state, or may not be, as far as anybody knows; no duplicates."""
-        rows = self.asked.rows if self.asked else 0
-        done = sum(self.outcomes[outcome] for outcome in (*DESIRED, Outcome.DUPLICATE))
-        return rows - done + self.drifted + self.doubtful - self.found_so
 
     @property
     def failed(self) -> Path | None:
@@ -197,7 +188,8 @@ def status_in(
     if not (sessions := tuple(queries.sessions(db))):
         raise Contradiction
     outcomes, left_alone, to_call = queries.counts(db, asked.rows)
-    maybe_undone, desired = queries.count(db, queries.MAYBE_UNDONE), ACTIONS[asked.action].desired_status
+    desired = ACTIONS[asked.action].desired_status
+    drifted, maybe_undone = queries.drifted(db, desired), queries.count(db, queries.MAYBE_UNDONE)
     state = _state(sessions, holder)
     about_undo = state is State.ENDED and (not brief or outcomes[Outcome.UNDONE] or maybe_undone)
     return RunStatus(
@@ -209,9 +201,8 @@ def status_in(
         left_alone,
         to_call,
         maybe_undone,
-        queries.drifted(db, desired),
-        queries.count(db, queries.DOUBTFUL, desired) if maybe_undone else 0,
-        queries.count(db, queries.FOUND_SO, desired) if outcomes[Outcome.NOT_ATTEMPTED] else 0,
+        drifted,
+        queries.not_desired(db, outcomes, desired, drifted=drifted, maybe_undone=maybe_undone),
         queries.in_doubt(db),
         queries.unknown_before(db) if about_undo else 0,
         holder,
