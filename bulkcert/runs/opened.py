@@ -273,7 +273,6 @@ def pinned_of(files: RunFiles, asked: Asked) -> PinnedList:
         asked.columns,
         asked.device_column,
         asked.ca_column,
-        ((asked.inputs[0], 1),),
         asked.instance_column,
     )
     with unreadable(pinned.path):

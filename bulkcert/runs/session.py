@@ -16,9 +16,10 @@ import anyio.to_thread
 import msgspec
 
 from bulkcert.engine.calling import committing, stop_unwritable
+from bulkcert.engine.failures import Stop
 from bulkcert.engine.figures import Stats, Take
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.progress import Progress, StatsMaker, Stop
+from bulkcert.engine.progress import Progress, StatsMaker
 from bulkcert.engine.session import Supervision, calling
 from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
@@ -189,7 +190,7 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
         early = stop is not None and status not in (ExitStatus.OK, ExitStatus.INCOMPLETE)
         reason = {"stopped": stop.message, "advice": stop.advice, "stop_code": stop.code} if stop and early else {}
         store.end(status, **reason)
-    summary, _ = _summarized(opened, written)
+    summary = _summarized(opened, written)
     if store.failure and stop is not None:
         # The store could not take its end; what people are shown must not wait for that.
         summary = msgspec.structs.replace(summary, exit_status=int(status), stopped=stop.message, advice=stop.advice)
@@ -213,12 +214,12 @@ def summarize(opened: OpenRun, written: Written | None) -> FailedRows | None:
     if written is None:
         with Path(os.devnull).open("wb") as nowhere:  # every row is proved
             written = opened.write_results(into=nowhere)
-    summary, failed = _summarized(opened, written)
+    summary = _summarized(opened, written)
     write_summary(opened.files, summary)
-    return failed
+    return summary.failed
 
 
-def _summarized(opened: OpenRun, written: Written) -> tuple[Summary, FailedRows | None]:
+def _summarized(opened: OpenRun, written: Written) -> Summary:
     """Seals results that were written, and writes the failed rows; returns the summary of all that."""
     opened.store.seal(written.digest)
     status = opened.status()
@@ -229,8 +230,7 @@ def _summarized(opened: OpenRun, written: Written) -> tuple[Summary, FailedRows 
         )
     else:
         remove_rows(opened.files.failed)
-    summary = summary_of(status, opened.pinned, opened.store.db, written.digest, failed)
-    return msgspec.structs.replace(summary, formulas=written.formulas), failed
+    return summary_of(status, opened.pinned, opened.store.db, written, failed)
 
 
 def _confirm_sum(status: RunStatus, rows: Counter[Outcome]) -> None:
