@@ -24,9 +24,9 @@ from bulkcert.runs.converters import short
 from bulkcert.runs.options import MAIN
 from bulkcert.runs.planned import planned_options
 from bulkcert.views import console as terminal
+from bulkcert.views.console import Product, ReaderGoneError
+from bulkcert.views.errors import show_failure, wrong_options
 from bulkcert.views.layout import over_echo
-from bulkcert.views.option_errors import wrong_options
-from bulkcert.views.streams import Product, ReaderGoneError
 from bulkcert.words import nearest
 
 SHOWN = (str, int, float)
@@ -200,13 +200,6 @@ def _warn_of_unknown(command: str, set_: set[str]) -> None:
         terminal.warn(f"{name} is not an option of this command; it is ignored{meant}")
 
 
-def _open_closed_streams() -> None:
-    """Puts the null device where a standard stream is closed, so that no file of ours gets its number."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - to the end
-
-
 def _let_go(stream: TextIO) -> None:
     """Flushes a stream; where it takes nothing any more, what it still holds is dropped."""
     try:
@@ -268,7 +261,7 @@ def _failed(error: BaseException, dropped: DroppedSignals) -> ExitStatus:
     error = dropped.cause_of(error)
     if isinstance(own_error(error), KeyboardInterrupt):
         over_echo()
-    status = terminal.show_failure(error)
+    status = show_failure(error)
     if sys.argv[1:2] == ["run"] and (file := _metrics_file(sys.argv[2:])):
         from bulkcert.telemetry.metrics import record_refused  # noqa: PLC0415 - where a run has failed
 
@@ -280,7 +273,9 @@ def main() -> NoReturn:
     """Runs a command; whatever happens becomes an exit status and, if need be, a message."""
     # A core would hold the secret.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    _open_closed_streams()
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed: no file of ours gets its number
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - to the end
     stdout = sys.stdout
     sys.stdout = cast(TextIO, Product(stdout))
     # By itself the library asks whatever stream is a terminal how wide it is.

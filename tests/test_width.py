@@ -23,7 +23,7 @@ from bulkcert.report.counting import count
 from bulkcert.report.rendering import render
 from bulkcert.runs.opening import open_existing
 from bulkcert.store.status import status_in
-from bulkcert.views import console, live
+from bulkcert.views import console, errors, live
 from bulkcert.views.console import command_lines
 from bulkcert.views.ending import show_ending, summary_rows
 from bulkcert.views.layout import show
@@ -82,7 +82,7 @@ def test_a_report(tmp_path, language):
 def test_an_error(printed):
     """What has stopped a run is read to its end; a line that fits is one line, wherever the others are broken."""
     rows = [f"  list.csv:{number}: DeviceSn is blank" for number in range(3)]
-    console.show_error(BulkcertError(ExitStatus.DENIED, "\n".join([LONG, *rows]), LONG))
+    errors.show_error(BulkcertError(ExitStatus.DENIED, "\n".join([LONG, *rows]), LONG))
     lines = printed()
     first = lines.index(rows[0])
 
