@@ -10,8 +10,9 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-from program import INSTANCE, here, write_devices
+from program import here, write_devices
 
+from bulkcert.fleet import lane
 from bulkcert.output.files import cannot_write, read_regular, whole, write_whole
 from bulkcert.store.paths import RunFiles
 
@@ -144,17 +145,21 @@ def test_advice_by_the_system_error(tmp_path, number, advice):
 
 
 @pytest.mark.usefixtures("inside")
-@pytest.mark.parametrize("command", ["plan", "rehearse"])
+@pytest.mark.parametrize("command", ["plan", "rehearse", "lane"])
 def test_no_place_for_temporary_files(service, monkeypatch, command):
     """As in a container whose only file system is read-only: it is said, with what to do (73)."""
     write_devices("d.csv", 3)
+
+    async def reached(*_):
+        return ""
 
     def refused(**_):
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
 
     monkeypatch.setattr(tempfile, "TemporaryDirectory", refused)
-    where = ("--endpoint", service.url, "--instance", INSTANCE)
-    said = here(command, "inactivate-device", "d.csv", *where).ended(73).stderr
+    monkeypatch.setattr(lane, "reach", reached)
+    what = ("tcp://127.0.0.1:9",) if command == "lane" else ("inactivate-device", "d.csv", *service.looking[:4])
+    said = here(command, *what).ended(73).stderr
     assert "cannot write temporary files: no directory for them can be written\n  → Make room, or let TMPDIR" in said
 
 

@@ -136,28 +136,20 @@ def test_states_are_read_by_instance(service, tmp_path, preflight):
     assert len(reads) == (0 if preflight == "auto" else len(rows)) or preflight == "always"
 
 
-def test_verify_and_undo_by_instance(service, tmp_path):
-    """What was changed is read back and changed back where it was changed."""
-    _, path, results = listed(service, tmp_path, {A: 60, B: 60}, {A: "0", B: "1"})
+def test_verify_watch_and_undo_by_instance(service, tmp_path):
+    """What was changed is read back, called again where somebody has switched it on, and changed back, each there."""
+    rows, path, results = listed(service, tmp_path, {A: 60, B: 60}, {A: "0", B: "1"})
     run(service, path)
 
     assert "120" in here("verify", results, *UNHURRIED).ended(0).stdout
+    seed(service, [row for row in rows if row[2] == B])
+    here("verify", results, *UNHURRIED, "--watch", "1s", "--every", "1s", "--yes", "-q").ended(0)
+    assert set(states(service, B).values()) == {"0"}
     here("undo", results, *UNHURRIED, "--yes", "-q").ended(0)
 
     assert set(states(service, A).values()) == {"0"}, "these were off before"
     assert set(states(service, B).values()) == {"1"}
     assert outcomes(results) == {"unchanged": 60, "undone": 60}
-
-
-def test_a_watch_calls_again_where_it_has_to(service, tmp_path):
-    """A device that somebody switches on again is called in its own instance."""
-    rows, path, results = listed(service, tmp_path, {A: 2, B: 2})
-    run(service, path)
-    seed(service, [row for row in rows if row[2] == B])
-
-    here("verify", results, *UNHURRIED, "--watch", "1s", "--every", "1s", "--yes", "-q").ended(0)
-
-    assert set(states(service, B).values()) == {"0"}
 
 
 def test_resume_and_failed_rows(service, tmp_path):
