@@ -24,9 +24,9 @@ from bulkcert.runs.converters import short
 from bulkcert.runs.options import MAIN
 from bulkcert.runs.planned import planned_options
 from bulkcert.views import console as terminal
+from bulkcert.views.console import Product, ReaderGoneError
+from bulkcert.views.errors import show_failure, wrong_options
 from bulkcert.views.layout import over_echo
-from bulkcert.views.option_errors import wrong_options
-from bulkcert.views.streams import Product, ReaderGoneError
 from bulkcert.words import nearest
 
 SHOWN = (str, int, float)
@@ -268,7 +268,7 @@ def _failed(error: BaseException, dropped: DroppedSignals) -> ExitStatus:
     error = dropped.cause_of(error)
     if isinstance(own_error(error), KeyboardInterrupt):
         over_echo()
-    status = terminal.show_failure(error)
+    status = show_failure(error)
     if sys.argv[1:2] == ["run"] and (file := _metrics_file(sys.argv[2:])):
         from bulkcert.telemetry.metrics import record_refused  # noqa: PLC0415 - where a run has failed
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from stored import ASKED, CALLER, killed
 
 from bulkcert.engine import lanes as lanes_module
-from bulkcert.engine.backoff import IN_A_ROW
 from bulkcert.engine.calling import BUFFERED_ROWS, CLAIMED_ROWS, Engine, committing, each_row
+from bulkcert.engine.failures import IN_A_ROW
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.pacer import Pacer
 from bulkcert.engine.progress import MOST_CODES, OTHER_CODES, Progress

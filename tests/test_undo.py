@@ -20,7 +20,7 @@ from program import (
 from stored import ask, change, kill, status
 from watching import watch
 
-from bulkcert.engine.progress import Stop
+from bulkcert.engine.failures import Stop
 from bulkcert.errors import ExitStatus
 from bulkcert.runs.undo import Undo
 from bulkcert.store.outcome import Outcome

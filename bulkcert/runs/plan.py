@@ -9,9 +9,9 @@ import anyio.to_thread
 import msgspec
 import polars as pl
 
+from bulkcert.engine.failures import unreadable
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.progress import Progress, StatsMaker
-from bulkcert.engine.refusals import unreadable
 from bulkcert.engine.session import Supervision, calling
 from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.engine.states import StateReader

@@ -16,9 +16,10 @@ import anyio.to_thread
 import msgspec
 
 from bulkcert.engine.calling import committing, stop_unwritable
+from bulkcert.engine.failures import Stop
 from bulkcert.engine.figures import Stats, Take
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.progress import Progress, StatsMaker, Stop
+from bulkcert.engine.progress import Progress, StatsMaker
 from bulkcert.engine.session import Supervision, calling
 from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus

@@ -24,7 +24,6 @@ from bulkcert.errors import BulkcertError, ExitStatus, status_by
 from bulkcert.job_file import STARTED
 from bulkcert.log import bound
 from bulkcert.output.files import read_regular, write_whole
-from bulkcert.output.summary import Summary
 from bulkcert.runs.job import ResolvedJob
 from bulkcert.store.lock import is_held
 from bulkcert.store.outcome import Outcome
@@ -46,7 +45,7 @@ NO_CODE = "OK"
 class Recorder:
     """Keeps the metrics of one session up to date in a file, from its first step to its end, whatever that is.
 
-    It is the context of the session, and is to be given the summary.
+    It is the context of the session, and is to be given the exit status of one that ends without an error.
 
     Args:
         job: What the run does.
@@ -67,8 +66,7 @@ class Recorder:
         self._take: Take | None = None
         self.stats: Stats | None = None
         """What the session does; None until calls are made."""
-        self.summary: Summary | None = None
-        """What the run came to, once it is known."""
+        self.exit_status: int = ExitStatus.INTERNAL
         self._last: dict[tuple[str, str], float] = {}
         """What is known of the last run that ended, by name of the metric and value of its own label."""
         self._carry_over()
@@ -114,9 +112,7 @@ class Recorder:
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         """Writes how the session has ended, and the rows of the run as its store has them; none where there is none."""
-        status = ExitStatus.INTERNAL if error is None else status_by(error)
-        if error is None and self.summary is not None:
-            status = ExitStatus(self.summary.exit_status)
+        status = self.exit_status if error is None else status_by(error)
         self.stats = self._take() if self._take else None
         now, self._active = time.time(), False
         self._last[LAST + "end_timestamp_seconds", ""] = now
