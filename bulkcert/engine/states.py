@@ -12,7 +12,7 @@ from bulkcert.engine.listing import Listing, read_listings
 from bulkcert.engine.sightings import Sightings
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import Action, Operation
-from bulkcert.service.certificates import Page
+from bulkcert.service.classification import Page
 from bulkcert.store.outcome import Row
 
 SMALL = 50

@@ -26,8 +26,7 @@ from bulkcert.runs.policy import may_read
 from bulkcert.runs.probing import are_swapped, ask_instances
 from bulkcert.runs.reading_list import read_list
 from bulkcert.runs.target import located, preflight_of, refuse_job, resolve_target
-from bulkcert.service.actions import ACTIONS, ActionName, Operation
-from bulkcert.service.certificates import ca_key
+from bulkcert.service.actions import ACTIONS, ActionName, Operation, ca_key
 from bulkcert.store.outcome import Row
 
 SHORT = 1000
