@@ -199,13 +199,6 @@ def _warn_of_unknown(command: str, set_: set[str]) -> None:
         terminal.warn(f"{name} is not an option of this command; it is ignored{meant}")
 
 
-def _open_closed_streams() -> None:
-    """Puts the null device where a standard stream is closed, so that no file of ours gets its number."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - to the end
-
-
 def _let_go(stream: TextIO) -> None:
     """Flushes a stream; where it takes nothing any more, what it still holds is dropped."""
     try:
@@ -256,7 +249,9 @@ def main() -> NoReturn:
     """Runs a command; whatever happens becomes an exit status and, if need be, a message."""
     # A core would hold the secret.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    _open_closed_streams()
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed: no file of ours gets its number
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - to the end
     stdout = sys.stdout
     sys.stdout = cast(TextIO, Product(stdout))
     # By itself the library asks whatever stream is a terminal how wide it is.

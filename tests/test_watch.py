@@ -11,7 +11,7 @@ from program import PATIENCE_S, UNHURRIED, here, outcomes, read_results, start, 
 from stored import ask, change, kill, status
 from watching import watch
 
-from bulkcert.engine import backoff, lanes
+from bulkcert.engine import failures, lanes
 from bulkcert.engine.session import Supervision
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs import verify
@@ -153,13 +153,13 @@ def test_all_that_was_called_is_told_though_the_last_look_fails(tmp_path, servic
 def test_a_service_that_goes_silent(tmp_path, service, made, monkeypatch):
     """A silence that ends a run is waited for by a watch, which then calls what connected meanwhile."""
     devices, _ = made(unregistered=10, status=1)
-    monkeypatch.setattr(backoff, "SILENCE_S", 0.0)
+    monkeypatch.setattr(failures, "SILENCE_S", 0.0)
     monkeypatch.setattr(lanes, "PAUSE_S", 0.1)
     service.tell("faults", shares={f"{READ}:drop-before": 1.0}, seed=1)
     arrived = service.report().operations.get(READ, 0)
 
     def return_with_devices():
-        wait_for(None, lambda: service.report().operations.get(READ, 0) >= arrived + 2 * backoff.IN_A_ROW)
+        wait_for(None, lambda: service.report().operations.get(READ, 0) >= arrived + 2 * failures.IN_A_ROW)
         service.seed(devices)
         service.tell("faults", shares={}, seed=1)
         wait_for(None, lambda: service.states(devices) == ["0"] * 10)

@@ -8,8 +8,9 @@ from typing import Any, NoReturn
 
 import anyio
 
+from bulkcert.engine.failures import Stop
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.progress import Progress, Stop
+from bulkcert.engine.progress import Progress
 from bulkcert.engine.session import (
     Observer,
     Supervision,

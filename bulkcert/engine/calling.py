@@ -21,8 +21,8 @@ import anyio.from_thread
 import anyio.to_thread
 import msgspec
 
+from bulkcert.engine.failures import Stop
 from bulkcert.engine.lanes import CallResult, Lane, Lanes
-from bulkcert.engine.progress import Stop
 from bulkcert.engine.target import Limit
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import Action

@@ -10,10 +10,11 @@ import anyio
 import anyio.to_thread
 import httpx
 
+from bulkcert.engine.failures import Stop
 from bulkcert.engine.figures import Take
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.pacer import Ticker
-from bulkcert.engine.progress import Progress, StatsMaker, Stop
+from bulkcert.engine.progress import Progress, StatsMaker
 from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind

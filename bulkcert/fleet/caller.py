@@ -14,11 +14,11 @@ from dataclasses import replace
 import httpx
 import msgspec
 
-from bulkcert.engine.backoff import SlowDown
+from bulkcert.engine.failures import SlowDown, Stop
 from bulkcert.engine.figures import Counts
 from bulkcert.engine.lanes import CallResult, Lane, Lanes
 from bulkcert.engine.pacer import Pacer, SendWindow, Ticker
-from bulkcert.engine.progress import LaneProgress, Progress, Stop
+from bulkcert.engine.progress import LaneProgress, Progress
 from bulkcert.engine.session import client_from
 from bulkcert.engine.target import Target
 from bulkcert.errors import ExitStatus

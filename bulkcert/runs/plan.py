@@ -9,9 +9,9 @@ import anyio.to_thread
 import msgspec
 import polars as pl
 
+from bulkcert.engine.failures import unreadable
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.progress import Progress, StatsMaker
-from bulkcert.engine.refusals import unreadable
 from bulkcert.engine.session import Supervision, calling
 from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.engine.states import StateReader
@@ -51,7 +51,8 @@ def resolve_question(action: ActionName, inputs: tuple[Path, ...], options: Plan
     check_list_options(options, problems)
     if options.output is not None and not options.output.name.endswith(SUFFIX):
         problems.append(f"-o {options.output} must end in {SUFFIX}: it is the plan that is kept, not results")
-    refuse_job(problems, "plan", options)
+    if problems:
+        refuse_job(problems, "plan", options)
     return Question(**msgspec.structs.asdict(service), action=ACTIONS[action], inputs=inputs, options=options)
 
 

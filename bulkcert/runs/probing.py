@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 import anyio
 import anyio.to_thread
 
+from bulkcert.engine.failures import Stop
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.progress import Stop
 from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.errors import ExitStatus
 from bulkcert.input import PinnedList

@@ -9,8 +9,9 @@ import anyio.to_thread
 import msgspec
 
 from bulkcert.engine.calling import Engine
+from bulkcert.engine.failures import Stop
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.progress import Progress, StatsMaker, Stop
+from bulkcert.engine.progress import Progress, StatsMaker
 from bulkcert.engine.session import Supervision
 from bulkcert.engine.sightings import Sightings
 from bulkcert.engine.states import Scanned, StateReader
