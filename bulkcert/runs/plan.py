@@ -50,7 +50,8 @@ def resolve_question(action: ActionName, inputs: tuple[Path, ...], options: Plan
     check_list_options(options, problems)
     if options.output is not None and not options.output.name.endswith(SUFFIX):
         problems.append(f"-o {options.output} must end in {SUFFIX}: it is the plan that is kept, not results")
-    refuse_job(problems, "plan", options)
+    if problems:
+        refuse_job(problems, "plan", options)
     return Question(**msgspec.structs.asdict(service), action=ACTIONS[action], inputs=inputs, options=options)
 
 
