@@ -71,20 +71,16 @@ def event(name: str, message: str, level: int = logging.INFO, **fields: Any) -> 
         level: As in ``logging``.
         fields: What JSON can hold.
     """
-    _log.log(level, message, extra={**bound(), "event": name, **fields})
+    _log.log(level, message, extra={**_bound.get(), "event": name, **fields})
 
 
 def is_json() -> bool:
     """Returns whether the log goes to standard error as JSON lines, so that nothing else may go there."""
-    return _JSON in _written()
+    return _JSON in written()
 
 
-def is_kept() -> bool:
-    """Returns whether the log is written for machines, wherever."""
-    return bool(_written())
-
-
-def _written() -> dict[str | None, logging.Handler]:
+def written() -> dict[str | None, logging.Handler]:
+    """Returns what writes the log for machines, by name: to standard error, to a file; nothing where it is not kept."""
     return {handler.name: handler for handler in logging.getLogger().handlers if handler.name in (_JSON, _FILE)}
 
 
@@ -114,7 +110,7 @@ def begin_file(path: Path, on_failure: Callable[[BaseException | None], None]) -
             self.setLevel(logging.CRITICAL + 1)
             on_failure(sys.exception())
 
-    if _FILE not in _written():
+    if _FILE not in written():
         _begin(LogFile(path, maxBytes=MOST_BYTES, backupCount=MOST_FILES, encoding="utf-8"), _FILE)
 
 
@@ -132,7 +128,7 @@ def _open_own(name: str, flags: int) -> int:
 def set_level(*, verbose: bool, quiet: bool) -> None:
     """Sets what the log for machines is made of; ``quiet`` is about standard error alone."""
     _log.setLevel(logging.DEBUG if verbose else logging.INFO)
-    if quiet and not verbose and (stream := _written().get(_JSON)):
+    if quiet and not verbose and (stream := written().get(_JSON)):
         stream.setLevel(logging.WARNING)
 
 

@@ -73,21 +73,24 @@ TOKENS += [
 ]
 
 
-class Wire(asyncio.Transport):
-    """A transport without a network, which knows what was asked of it."""
+class Wire:
+    """A socket without a network, which knows what was asked of it."""
 
     def __init__(self):
-        super().__init__()
-        self.is_aborted = False
+        self.is_closed = False
 
     def write(self, data):
         assert data
 
-    def abort(self):
-        self.is_aborted = True
+    def close(self):
+        self.is_closed = True
 
-    def is_closing(self):
-        return self.is_aborted
+
+class Unread:
+    """Sockets that nobody reads."""
+
+    def add(self, *_):
+        """Takes one, and leaves it."""
 
 
 def mutated(chance):
@@ -120,7 +123,7 @@ def pieces(chance, said):
 
 def feed(connection, wire, parts):
     for part in parts:
-        if not wire.is_aborted:  # from then on the loop hands over nothing more
+        if not wire.is_closed:  # from then on the loop hands over nothing more
             read = bytearray(part)
             connection.data_received(memoryview(read))
             read[:] = bytes(len(read))  # as the next that is read does
@@ -128,15 +131,15 @@ def feed(connection, wire, parts):
 
 def try_one(chance, raw):
     """Feeds one answer; returns what became of the call."""
-    connection, wire = Connection(raw), Wire()
-    connection.connection_made(wire)
+    connection = Connection(raw, Unread())
+    connection._transport = wire = Wire()
     waiting = connection.send(b"GET", float("inf"))
     feed(connection, wire, pieces(chance, mutated(chance)))
-    if not wire.is_aborted and waiting.done():
+    if not wire.is_closed and waiting.done():
         following = connection.send(b"GET", float("inf"))
         feed(connection, wire, pieces(chance, NEXT))
         assert following.result() == (200, [(b"Content-Length", b"16")], NEXT[-16:]), "another call's answer"
-    if not wire.is_aborted and chance.random() < 0.5:
+    if not wire.is_closed and chance.random() < 0.5:
         connection.eof_received()
     connection.connection_lost(chance.choice([None, ConnectionResetError(104, "reset")]))
     result = waiting.result()

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkcert.engine.backoff import IN_A_ROW, REFUSAL_S, SILENCE_S, Outage, SlowDown, backoff_s
+from bulkcert.engine.failures import IN_A_ROW, REFUSAL_S, SILENCE_S, Outage, SlowDown, backoff_s
 
 
 def silent(outage, times, now=100.0):

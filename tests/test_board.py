@@ -13,8 +13,9 @@ from program import INSTANCE, here, write_devices
 from stored import figures as figures_of
 
 from bulkcert.engine import progress as engine_progress
+from bulkcert.engine.failures import Stop
 from bulkcert.engine.figures import Stats
-from bulkcert.engine.progress import Progress, StatsMaker, Stop
+from bulkcert.engine.progress import Progress, StatsMaker
 from bulkcert.errors import ExitStatus
 from bulkcert.store.outcome import Outcome
 from bulkcert.telemetry.events import _Watcher

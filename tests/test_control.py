@@ -17,7 +17,7 @@ from program import PATIENCE_S, UNHURRIED, held, here, outcomes, start, wait_for
 from test_pacer import _sends
 from test_status import holding
 
-from bulkcert.engine.backoff import IN_A_ROW, SILENCE_S, Outage, SlowDown
+from bulkcert.engine.failures import IN_A_ROW, SILENCE_S, Outage, SlowDown
 from bulkcert.engine.pacer import Pacer, Ticker
 from bulkcert.report.counting import count
 from bulkcert.report.rendering import render

@@ -13,7 +13,7 @@ from bulkcert.commands.calling import leave_writing
 from bulkcert.engine.session import unwrapped
 from bulkcert.errors import BulkcertError, ExitStatus, SignalError
 from bulkcert.output.files import cannot_write
-from bulkcert.views import console
+from bulkcert.views import console, errors
 
 RESUME = "bulkcert resume r.csv"
 
@@ -30,8 +30,8 @@ def test_the_command_that_continues(capsys, kind, resume, again):
     """The one that resumes where a run had begun; else the same command, where it may help; never both, nor a guess."""
     error = BulkcertError(ExitStatus.DENIED, "odd", again=again) if kind is BulkcertError else kind("odd")
     if resume is not None:
-        error.add_note(console.WayOn(resume))
-    status = console.show_failure(error)
+        error.add_note(errors.WayOn(resume))
+    status = errors.show_failure(error)
 
     said = capsys.readouterr().err
     assert status == {BulkcertError: 77, KeyboardInterrupt: 130, RuntimeError: 70}[kind]
@@ -45,7 +45,7 @@ def test_the_command_that_continues(capsys, kind, resume, again):
 @pytest.mark.parametrize(("number", "again"), [(errno.ENOSPC, True), (errno.ENOENT, False), (errno.EACCES, False)])
 def test_what_must_fail_again_is_not_repeated(capsys, number, again):
     """Where a file cannot be because of its name, another name is asked for, and not the same command."""
-    console.show_error(cannot_write(Path("/none/r.csv"), OSError(number, "odd")))
+    errors.show_error(cannot_write(Path("/none/r.csv"), OSError(number, "odd")))
 
     assert ("to try again" in capsys.readouterr().err) == again
 
@@ -69,7 +69,7 @@ def test_a_second_signal_on_a_terminal(monkeypatch, capsys, in_flight):
 
 def test_what_happened_inside_a_group(capsys):
     """An error beside other work is named, not the group that it came in."""
-    assert console.show_failure(ExceptionGroup("all", [ExceptionGroup("some", [ValueError("the cause")])])) == 70
+    assert errors.show_failure(ExceptionGroup("all", [ExceptionGroup("some", [ValueError("the cause")])])) == 70
     assert "internal error: ValueError: the cause" in capsys.readouterr().err
 
 

@@ -9,7 +9,8 @@ import pytest
 from stamping import peak
 
 from bulkcert.engine.calling import Engine
-from bulkcert.engine.progress import Progress, Stop
+from bulkcert.engine.failures import Stop
+from bulkcert.engine.progress import Progress
 from bulkcert.engine.target import Limit, Target
 from bulkcert.errors import ExitStatus
 from bulkcert.fleet import caller, coordinator, lane

@@ -13,7 +13,7 @@ from program import bulkcert as started
 
 import bulkcert
 from bulkcert import Credentials, Job
-from bulkcert.engine import backoff, lanes
+from bulkcert.engine import failures, lanes
 from bulkcert.runs import run as run_session
 from bulkcert.runs import target
 
@@ -509,7 +509,7 @@ def test_a_region_that_falls_silent_later(regions, tmp_path, monkeypatch):
         beijing.tell("faults", shares={"drop-before": 1.0})
 
     monkeypatch.setattr(run_session, "ask_instances", asked_then_silent)
-    monkeypatch.setattr(backoff, "SILENCE_S", 0.5)
+    monkeypatch.setattr(failures, "SILENCE_S", 0.5)
     monkeypatch.setattr(lanes, "PAUSE_S", 0.1)
 
     pace = ("--preflight", "never", "--max-in-flight", 30, *UNHURRIED, "--yes", "-q", "-o", results)

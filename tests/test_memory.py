@@ -62,12 +62,12 @@ def test_a_million_rows(tmp_path, content, suffix):
 def write_wide(directory):
     """Writes results with very many columns; prints their rows."""
     names = ("CaSn", *(f"column {number}" for number in range(COLUMNS - 1)))
-    pinned = PinnedList(directory / "input.parquet", WIDE_ROWS, names, None, "CaSn", (("list", 1),))
-    with Pinning(pinned.path) as pinning:
-        for first in range(0, WIDE_ROWS, 500):
-            texts = pl.Series([f"what stands in row {first + row}" for row in range(500)])
-            pinning.write(pl.DataFrame(dict.fromkeys(names, texts)))
-        pinning.finish()
+    pinned = PinnedList(directory / "input.parquet", WIDE_ROWS, names, None, "CaSn")
+    pinning = Pinning(pinned.path)
+    for first in range(0, WIDE_ROWS, 500):
+        texts = pl.Series([f"what stands in row {first + row}" for row in range(500)])
+        pinning.write(pl.DataFrame(dict.fromkeys(names, texts)))
+    pinning.finish()
     empty = sqlite3.connect(":memory:", check_same_thread=False)
     make_tables(empty)
     empty.execute("INSERT INTO tally (id) VALUES (1)")

@@ -202,11 +202,11 @@ def test_a_question_that_stays_open(tmp_path, hook, monkeypatch):
         wait_for(None, lambda: posts)
         os.write(write, b"y\n")
 
-    with notify.notifying([url], "run", files, print) as ends_with:
+    with notify.Notifier([url], "run", files, print) as notifier:
         threading.Thread(target=answer).start()
         assert confirm._answer("Continue? ") == "y"
         monkeypatch.setattr(notify, "ASKED_S", 60.0)
-        ends_with(0)
+        notifier.exit_status = 0
     asked.close()
 
     assert [each["title"].rpartition("made ")[2] for each in posts] == ["waits for a confirmation", "ended with 0"]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from program import PATIENCE_S
 
-from bulkcert.engine.backoff import SlowDown
+from bulkcert.engine.failures import SlowDown
 from bulkcert.engine.pacer import Pacer, SendWindow, Ticker, bucket_rate, burst_for, lane_cap
 
 caps = st.integers(1, 200_000)

@@ -20,18 +20,6 @@ def devices(tmp_path, service):
     return rows
 
 
-@pytest.mark.parametrize("action", ["inactivate-device", "activate-device"])
-def test_device_actions(tmp_path, service, devices, action):
-    """Each device certificate of the list is switched, and no CA."""
-    before, after = ("1", "0") if action == "inactivate-device" else ("0", "1")
-    service.seed(devices, before)
-    here("run", action, "devices.csv", *service.where, cwd=tmp_path).ended(0)
-
-    assert service.states(devices) == [after] * 6
-    assert service.ca(devices[0][1])["Status"] == "1"
-    assert outcomes(tmp_path / f"devices.{action}.results.csv") == {"succeeded": 6}
-
-
 @pytest.mark.parametrize("action", ["inactivate-ca", "activate-ca", "delete-ca"])
 def test_ca_actions(tmp_path, service, devices, action):
     """A device list given to a CA action is its distinct CAs, each called once; other rows name the row that stands."""

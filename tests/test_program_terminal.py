@@ -81,14 +81,13 @@ def alone(tmp_path):
 
 
 class Dialogue:
-    """A command with a terminal for its standard input and error; stdout is a pipe."""
+    """A command with a terminal for some of its streams: standard input and error, unless others are named."""
 
-    def __init__(self, *arguments, columns=120, env=None):
+    def __init__(self, *arguments, columns=120, env=None, streams=("stdin", "stderr")):
         self._main, far = pty.openpty()
         fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        self.child = start(
-            *arguments, env={"TERM": "xterm", "PYTHONIOENCODING": "utf-8:strict", **(env or {})}, stdin=far, stderr=far
-        )
+        env = {"TERM": "xterm", "PYTHONIOENCODING": "utf-8:strict", **(env or {})}
+        self.child = start(*arguments, env=env, **dict.fromkeys(streams, far))
         os.close(far)
         self.shown = b""
 
@@ -112,12 +111,12 @@ class Dialogue:
         os.write(self._main, keys)
 
     def end(self, *, plain=False):
-        """Returns how it ended; plain: without what moves the cursor and what colours."""
+        """Returns how it ended, as its stderr what the terminal has shown; plain: without what moves and colours."""
         self.read_until(None)
-        stdout, _ = self.child.communicate(timeout=PATIENCE_S)
+        piped = b"".join(filter(None, self.child.communicate(timeout=PATIENCE_S)))
         shown = self.shown.decode(errors="replace").replace("\r\n", "\n")
         shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown) if plain else shown
-        return Finished(self.child.returncode, stdout.decode(), shown)
+        return Finished(self.child.returncode, piped.decode(), shown)
 
     def close(self):
         os.close(self._main)
@@ -134,12 +133,17 @@ def dialogue(*arguments, **options):
         talk.close()
 
 
-def asked(place, action, question, keys, *more):
-    """Returns how a run ended whose question was answered so."""
-    with dialogue(*place.command(*more, action=action)) as talk:
+def answered(command, question, keys):
+    """Returns how a command ended whose question was answered so."""
+    with dialogue(*command) as talk:
         talk.read_until(question)
         talk.type(keys)
         return talk.end(plain=True)
+
+
+def asked(place, action, question, keys, *more):
+    """Returns how a run ended whose question was answered so."""
+    return answered(place.command(*more, action=action), question, keys)
 
 
 def test_the_plan_and_yes(place):
@@ -256,10 +260,8 @@ def test_an_undo_on_cas_says_what_it_hits(alone):
     """What an undo refuses is shown before it asks: here it switches a CA off again that was switched on."""
     alone.service.tell("seed", instance=INSTANCE, rows=[("00ca000000", "")], status="0")
     alone.run("--yes", action="activate-ca").ended(0)
-    with dialogue("undo", alone.results) as talk:
-        talk.read_until("Type the number of certificates that will change (1) to continue: ")
-        talk.type(b"1\n")
-        finished = talk.end(plain=True).ended(0)
+    question = "Type the number of certificates that will change (1) to continue: "
+    finished = answered(("undo", alone.results), question, b"1\n").ended(0)
 
     assert "connections with 3 device certificates are refused from then on\n" in finished.stderr
     assert alone.service.ca("00ca000000")["Status"] == "0"
@@ -302,17 +304,12 @@ def test_it_looks_then_shows_then_asks(mixed):
 
 def test_on_resume_it_asks_for_what_is_left(mixed):
     """What was read and done counts: the number is the number left, and no state is read again."""
-    question = "Continue? [y/N] "
-    limited = asked(mixed, "inactivate-device", question, b"y\n", "--limit-rows", "100").ended(75)
+    limited = asked(mixed, "inactivate-device", QUESTION, b"y\n", "--limit-rows", "100").ended(75)
     assert "will change   at most 100 device certificates" in limited.stderr
     assert "of 1,010: no more than 100 are called (--limit-rows)" in limited.stderr
     reads = mixed.service.report().operations["ListDeviceCertificateByCaSn"]
 
-    question = "Continue? [y/N] "
-    with dialogue("resume", mixed.results) as talk:
-        talk.read_until(question)
-        talk.type(b"y\n")
-        finished = talk.end(plain=True).ended(1)
+    finished = answered(("resume", mixed.results), QUESTION, b"y\n").ended(1)
     assert "will change   910 device certificates\n" in finished.stderr
     assert mixed.service.report().operations["ListDeviceCertificateByCaSn"] == reads
 
@@ -365,10 +362,8 @@ def test_signals_while_it_looks(tmp_path, number, status):
 def test_an_undo_asks_for_what_it_calls(mixed):
     """It shows where and how much, and asks for the number that it calls."""
     mixed.run("--yes").ended(1)
-    with dialogue("undo", mixed.results) as talk:
-        talk.read_until("Type the number of certificates that will change (1010) to continue: ")
-        talk.type(b"1\n1010\n")
-        finished = talk.end(plain=True).ended(0)
+    question = "Type the number of certificates that will change (1010) to continue: "
+    finished = answered(("undo", mixed.results), question, b"1\n1010\n").ended(0)
     assert "will change   at most 1,010 device certificates" in finished.stderr
 
 

@@ -177,17 +177,9 @@ def test_the_headline(made, case):
 @pytest.mark.parametrize(
     ("rows", "sessions", "note"),
     [
-        (
-            [row(claimed_by=1)],
-            [session(ended=None)],
-            "The run was interrupted: killed, its machine",
-        ),
+        ([row(claimed_by=1)], [session(ended=None)], "The run was interrupted: killed, its machine"),
         ([row()], [session(ended=None, exit_status=73, stopped="disk full")], "The run stopped early: disk full"),
-        (
-            [row(None, claimed_by=1)],
-            [session(ended=None)],
-            "1 row may have been called by a session that was",
-        ),
+        ([row(None, claimed_by=1)], [session(ended=None)], "1 row may have been called by a session that was"),
         (["undone"], KILLED, "The undo was interrupted: killed, its machine went down, or its disk"),
         (["undone"], ENDED, "The last undo began on 2027-01-15 08:00:05 UTC."),
         ([called()], [session(), session("verify", ended=None)], "The last verification was interrupted"),
@@ -207,11 +199,8 @@ def test_notes(made, rows, sessions, note):
 def test_a_session_that_runs(made, kind, noun):
     """Somebody holds the run: unfinished, without an exit status; the report takes nothing from it."""
     files = made([called(), row(None, claimed_by=2)], [session(ended=75), session(kind, after_ms=9000, ended=None)])
-    held = lock.take(files.lock)
-    try:
+    with lock.take(files.lock):
         counted, text = figures(files), text_of(files)
-    finally:
-        held.close()
     assert (counted.verdict.tone, counted.exit_status, counted.certificates.in_doubt) == ("open", None, 0)
     assert [start.state for start in counted.starts] == ["ended", "running"]
     assert any(note.startswith(f"The {noun} is running") for note in counted.verdict.notes)
@@ -494,11 +483,8 @@ def test_a_run_that_is_starting(tmp_path, made):
     """75 while its first session has not begun: there is nothing to report yet."""
     files = made([called()])
     files.store.unlink()
-    held = lock.take(files.lock)
-    try:
+    with lock.take(files.lock):
         refused = here("report", "r.csv", cwd=tmp_path).ended(75).stderr
-    finally:
-        held.close()
     assert "bulkcert status r.csv" in refused
 
 

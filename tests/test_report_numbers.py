@@ -15,16 +15,7 @@ from collections import Counter, defaultdict
 from datetime import datetime
 
 import pytest
-from program import (
-    INSTANCE,
-    KEY_ID,
-    SECRET,
-    UNHURRIED,
-    emulator,
-    here,
-    read_results,
-    summary_of,
-)
+from program import INSTANCE, KEY_ID, SECRET, UNHURRIED, emulator, here, read_results, summary_of
 
 from bulkcert.store.outcome import Outcome
 

@@ -49,10 +49,8 @@ def test_running(tmp_path):
     files = made_run(tmp_path, [None], [session("undo", ended=None)], name="r.csv")
     begun = made_run(tmp_path, name="s.csv")
     begun.store.unlink()
-    held = [lock.take(each.lock) for each in (files, begun)]
-    said = here("runs", tmp_path).ended(0).stdout
-    for each in held:
-        each.close()
+    with lock.take(files.lock), lock.take(begun.lock):
+        said = here("runs", tmp_path).ended(0).stdout
 
     assert "0/1  running, undo\n" in said
     assert said.splitlines()[0].split() == ["s.csv", "starting"]

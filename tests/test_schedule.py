@@ -10,15 +10,7 @@ from types import SimpleNamespace
 import pytest
 from cyclopts import Token
 from made_store import made_run, session
-from program import (
-    INSTANCE,
-    UNHURRIED,
-    bulkcert,
-    emulator,
-    here,
-    outcomes,
-    write_devices,
-)
+from program import INSTANCE, UNHURRIED, bulkcert, emulator, here, outcomes, write_devices
 
 from bulkcert.engine import session as sessions
 from bulkcert.job_file import STARTED
@@ -276,9 +268,8 @@ def test_old_runs_that_cannot_be_removed(tmp_path, nights):
     running, damaged = (night(name) for name in names[:2])
     damaged.store.write_bytes(b"no store\n" * 999)
     (tmp_path / f"{names[2]}.run").mkdir()
-    held = lock.take(running.lock)
-    told = run()
-    held.close()
+    with lock.take(running.lock):
+        told = run()
 
     assert "removed" not in told
     assert all(each.results.exists() and each.store.exists() for each in (running, damaged))

@@ -7,7 +7,7 @@ import anyio
 import pytest
 from test_transport import anyio_backend  # noqa: F401 - a fixture
 
-from bulkcert.service.sockets import Sockets, SocketTransport
+from bulkcert.service.connection import Sockets, SocketTransport
 
 PATIENCE_S = 20.0
 
@@ -59,7 +59,7 @@ async def test_what_the_kernel_does_not_take_yet_waits():
                 got += await loop.sock_recv(theirs, 65_536)
         theirs.send(b"seen")
         await turns()
-        transport.abort()
+        transport.close()
         await heard.lost
 
     assert got == b"".join(parts)
@@ -87,7 +87,7 @@ async def test_who_reads():
         await turns()
         assert heard.text == b"ab"
         for each in (first, second):
-            each.abort()
+            each.close()
         await asyncio.gather(heard.lost, later.lost)
     sockets.defer(True)
     sockets.read()
@@ -98,7 +98,7 @@ async def test_one_that_closes_another():
     sockets = Sockets()
     pairs = [connected(sockets) for _ in range(2)]
     for (_, heard, _), (transport, _, _) in zip(pairs, reversed(pairs), strict=True):
-        heard.data_received = lambda _, other=transport: other.abort()
+        heard.data_received = lambda _, other=transport: other.close()
     sockets.defer(True)
     for _, _, theirs in pairs:
         theirs.send(b"x")
@@ -107,7 +107,7 @@ async def test_one_that_closes_another():
 
     assert sorted(len(heard.events) for _, heard, _ in pairs) == [0, 1]
     for transport, heard, theirs in pairs:
-        transport.abort()
+        transport.close()
         await heard.lost
         theirs.close()
 
@@ -117,8 +117,8 @@ async def test_one_that_closes_another():
     [
         (lambda transport, theirs: theirs.close(), ["end", "lost"]),
         (lambda transport, theirs: (theirs.close(), transport.write(b"x")), ["BrokenPipeError"]),
-        (lambda transport, theirs: (transport.write(b"x" * 10_000_000), transport.abort()), ["lost"]),
-        (lambda transport, theirs: (transport.abort(), transport.write(b"x"), transport.abort()), ["lost"]),
+        (lambda transport, theirs: (transport.write(b"x" * 10_000_000), transport.close()), ["lost"]),
+        (lambda transport, theirs: (transport.close(), transport.write(b"x"), transport.close()), ["lost"]),
     ],
     ids=["the other end goes", "written to nobody", "closed with a rest", "closed twice"],
 )
@@ -132,6 +132,6 @@ async def test_each_end_is_told_once(act, events):
     await turns()
 
     assert heard.events == events
-    assert transport.is_closing()
+    assert transport.is_closed
     assert transport._raw.fileno() == -1
     assert transport._sockets._selector is None

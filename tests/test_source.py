@@ -10,7 +10,7 @@ import zstandard
 from loading import FIRST_ROW, MESSAGE, OUTCOME, check, read, refused
 
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.input import CA_SN, DEVICE_SN, ROW
+from bulkcert.input import CA_SN, DEVICE_SN, ROW, load
 from bulkcert.input import pinned as pinning
 
 HEADER = b"DeviceSn,CaSn\n"
@@ -174,7 +174,7 @@ class TestRereading:
             assert found.height == 0
 
 
-def test_a_signal_while_the_writer_starts(tmp_path, monkeypatch):
+def test_a_signal_while_the_writer_starts(written, tmp_path, monkeypatch):
     """What is raised just then leaves no thread that waits for rows for ever, and with it the process."""
 
     class Signalled(threading.Thread):
@@ -183,8 +183,8 @@ def test_a_signal_while_the_writer_starts(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(pinning.threading, "Thread", Signalled)
-    with pytest.raises(KeyboardInterrupt), pinning.Pinning(tmp_path / "signalled.parquet") as made:
-        made.write(pl.DataFrame({"DeviceSn": ["1"]}))
+    with pytest.raises(KeyboardInterrupt):
+        load([written(HEADER + b"1,2\n")], tmp_path / "signalled.parquet", by_device=True)
     for thread in threading.enumerate():
         if thread.name == "signalled.parquet":
             thread.join(30)

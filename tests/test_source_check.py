@@ -54,16 +54,21 @@ class TestSerials:
     )
     def test_invalid(self, opened, serial, shown, reason):
         """What cannot be a serial is invalid, with line, column, a printable value and the reason."""
-        checked = check(opened(f"a,ca\n{serial},ca\n"))
+        path = opened(f"a,ca\n{serial},ca\n")
+        checked = check(path)
 
-        assert (InvalidRow(2, 3, "DeviceSn", shown, reason),) == checked.first_invalid
+        assert (InvalidRow(f"{path}:3", "DeviceSn", shown, reason),) == checked.first_invalid
         assert (checked.rows, checked.invalid, checked.duplicates, checked.callable) == (2, 1, 0, 1)
 
     def test_both_columns(self, opened):
         """A row with two bad serials says so of both; the list of the first invalid rows names the first."""
-        checked, found, _ = read(opened('" a",\nb,\n'))
+        path = opened('" a",\nb,\n')
+        checked, found, _ = read(path)
 
-        assert [(row.column, row.line) for row in checked.first_invalid] == [("DeviceSn", 2), ("CaSn", 3)]
+        assert [(row.column, row.place) for row in checked.first_invalid] == [
+            ("DeviceSn", f"{path}:2"),
+            ("CaSn", f"{path}:3"),
+        ]
         assert found[MESSAGE].to_list() == [
             "DeviceSn begins or ends with white space; remove it; CaSn is blank",
             "CaSn is blank",
@@ -72,17 +77,19 @@ class TestSerials:
     def test_twenty_are_kept(self, opened, monkeypatch):
         """Only the first twenty invalid rows are kept, with the lines on which they start; all are counted."""
         monkeypatch.setattr("bulkcert.input.files.CHUNK_BYTES", 100)
-        checked = check(opened('"a\r\n",ca\r\n\r\n' * 30))
+        path = opened('"a\r\n",ca\r\n\r\n' * 30)
+        checked = check(path)
 
         assert checked.invalid == 30
-        assert [(n, 3 * n - 1) for n in range(1, 21)] == [(row.row, row.line) for row in checked.first_invalid]
+        assert [f"{path}:{3 * n - 1}" for n in range(1, 21)] == [row.place for row in checked.first_invalid]
 
     @pytest.mark.parametrize("kind", [pl.String, pl.Categorical, pl.Enum(["07", "8"])])
     def test_text_in_parquet(self, opened, kind):
         """Every kind of text in Parquet is text; a null is blank and has a row, not a line."""
-        checked = check(opened(table(["07", "8", None, "07"], kind)))
+        path = opened(table(["07", "8", None, "07"], kind))
+        checked = check(path)
 
-        assert (InvalidRow(3, None, "DeviceSn", "", "is blank"),) == checked.first_invalid
+        assert (InvalidRow(f"{path}:3", "DeviceSn", "", "is blank"),) == checked.first_invalid
         assert checked.settled.select("row", "first_row").rows() == [(3, None), (4, 1)]
 
     def test_null_column(self, opened):

@@ -63,7 +63,7 @@ class TestValues:
         assert found.columns[:3] == ["DeviceSn", "CaSn", "late"]
         assert found["late"].to_list() == [None] * 50 + ["[3]", None]
         assert (checked.rows, checked.invalid, checked.duplicates, checked.callable) == (52, 1, 49, 2)
-        assert [(row.row, row.line, row.column) for row in checked.first_invalid] == [(52, 52, "CaSn")]
+        assert [(row.place, row.column) for row in checked.first_invalid] == [(f"{path}:52", "CaSn")]
 
     @pytest.mark.parametrize(
         ("value", "told"),
@@ -152,8 +152,9 @@ class TestReading:
     def test_written_forms(self, written, name):
         """A BOM, CRLF, blank lines, white space, escapes and a missing last line feed do not matter."""
         content = b'\xef\xbb\xbf\r\n {"DeviceSn" : "\\u0030\\u00e9\\ud83d\\ude00", "CaSn":"a"} \r\n  \n{"CaSn":"b"}'
-        checked, found = read(written(content, name))
+        path = written(content, name)
+        checked, found = read(path)
 
         assert found[DEVICE_SN].to_list() == ["0é😀", None]
-        assert [(row.row, row.line) for row in checked.first_invalid] == [(2, 4)]
+        assert [row.place for row in checked.first_invalid] == [f"{path}:4"]
         assert hashlib.sha256(content).hexdigest() == checked.sha256

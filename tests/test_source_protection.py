@@ -174,8 +174,8 @@ class TestCheck:
         ]
         assert found.select(OUTCOME, MESSAGE, FIRST_ROW).rows() == expected
         assert (checked.protected, checked.invalid, checked.duplicates, checked.callable) == (6, 2, 1, 1)
-        assert checked.first_protected[3] == InvalidRow(7, 8, "CaSn", "b", told)
-        assert [row.row for row in checked.first_protected] == [1, 3, 6, 7, 8, 9]
+        assert checked.first_protected[3] == InvalidRow(f"{source}:8", "CaSn", "b", told)
+        assert [row.place for row in checked.first_protected] == [f"{source}:{line}" for line in (2, 4, 7, 8, 9, 10)]
         assert dict(checked.rows_by_ca) == {"a": 2}
 
     def test_cas(self, written):
@@ -191,9 +191,10 @@ class TestCheck:
         """Names of columns do not get in the way."""
         protection = open_protection(written("1", "p.txt"), by_device=True)
         named = {"device_column": "row", "ca_column": "fault"}
-        checked = check(written("row,fault\n1,a\n", "list.csv"), protection=protection, **named)
+        source = written("row,fault\n1,a\n", "list.csv")
+        checked = check(source, protection=protection, **named)
 
-        assert checked.first_protected == (InvalidRow(1, 2, "row", "1", "is protected by p.txt"),)
+        assert checked.first_protected == (InvalidRow(f"{source}:2", "row", "1", "is protected by p.txt"),)
 
     @pytest.mark.parametrize(
         ("listed", "name", "by_device", "mistaken"),

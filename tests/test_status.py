@@ -3,7 +3,6 @@
 import json
 import re
 import time
-from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import msgspec
@@ -28,15 +27,6 @@ READ = Verification("2027-01-15T09:00:00.000Z", {"inactive": 3}, 3, 0, 1, 0, 0, 
 
 def verify(reading=READ, **columns):
     return session("verify", after_ms=120_000, ended=reading.exit_status, verification=reading, **columns)
-
-
-@contextmanager
-def holding(files):
-    held = lock.take(files.lock)
-    try:
-        yield
-    finally:
-        held.close()
 
 
 def ended(status, **columns):
@@ -238,7 +228,7 @@ def test_while_it_is_running(tmp_path, kind):
     figures = {"phase": phase, "rows": 4, "done": 2, "rate": 7.0, "lanes": lanes, "left_s": 65.0, "outages": 1}
     newest = session(kind, ended=None, beat_at=now_ms(), figures={**figures, "waiting_for": "limited to 494/s"})
     files = made_run(tmp_path, ["succeeded", "failed", None, None], [ENDED, newest])
-    with holding(files):
+    with lock.take(files.lock):
         text = here("status", files.results).ended(0).stdout
         told = shown_of(files)
         line = line_of(status_of(files))
@@ -285,7 +275,7 @@ def test_an_error_that_a_repeat_has_put_right_is_not_red(row_ended, style):
 def test_stalled(tmp_path):
     """A run that is held and has given no sign of life for a while is told as such, not as one that is running."""
     files = made_run(tmp_path, [None], [session(ended=None, started_at=1, beat_at=now_ms() - 30_000)])
-    with holding(files):
+    with lock.take(files.lock):
         files.lock.write_bytes(msgspec.json.encode(lock.Holder(4242, "made", 0.0)))  # it began its session after that
         status = status_of(files)
         text = here("status", files.results).ended(0).stdout
@@ -304,7 +294,7 @@ def test_starting(tmp_path, sessions):
     files = made_run(tmp_path, ["succeeded"], sessions)
     if sessions is None:
         files.store.unlink()
-    with holding(files):
+    with lock.take(files.lock):
         text = here("status", files.results).ended(0).stdout
         told = shown_of(files)
 
@@ -319,7 +309,7 @@ def test_figures_that_are_missing_or_foreign(tmp_path, figures):
     files = made_run(tmp_path, ["succeeded", None], [{**KILLED, "figures": figures}])
 
     assert re.search(r"^calls +at least 0; ", here("status", files.results).ended(75).stdout, re.MULTILINE)
-    with holding(files):
+    with lock.take(files.lock):
         assert status_of(files).is_held
         assert [name for name, _ in rows_of(status_of(files))][:3] == ["state", "action", "input"]
         assert shown(status_of(files)).session is None

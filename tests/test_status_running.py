@@ -1,17 +1,12 @@
 """``bulkcert status`` of real processes: what it says while a run goes, and ``--follow``, until that ends."""
 
-import fcntl
 import importlib
-import os
-import pty
 import re
 import signal
-import struct
-import termios
-from contextlib import suppress
 
 from place import Slow
 from program import PATIENCE_S, here, outcomes, start
+from test_program_terminal import dialogue
 
 from bulkcert.store.status import status_of
 
@@ -71,23 +66,15 @@ def test_follow_on_a_terminal(place):
     """On a terminal ``--follow`` is a live view that goes when the run ends; what stays is how it ended."""
     with place.running() as run:
         place.calling()
-        main, far = pty.openpty()
-        fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-        with start("status", place.results, "--follow", env={"TERM": "xterm"}, stdout=far) as following:
-            os.close(far)
-            shown, ending = b"", False
-            with suppress(OSError):  # that is how a terminal ends
-                while part := os.read(main, 65536):
-                    shown += part
-                    if b"limited to" in shown and not ending:
-                        ending = True
-                        place.end(run)
-            assert (following.wait(PATIENCE_S), following.stderr.read()) == (143, b"")
-        os.close(main)
-    bar = shown.index("━".encode())
-    assert 0 < bar < shown.index(b"action"), "a short terminal shows the bar all the same"
-    assert shown[bar : shown.index(b"state", bar)].count(b"\n") == 2, "with a blank line below it"
-    assert b"ended at" in shown
+        with dialogue("status", place.results, "--follow", columns=100, streams=["stdout"]) as following:
+            following.read_until("limited to")
+            place.end(run)
+            ended = following.end().ended(143)
+    shown, bar = ended.stderr, ended.stderr.index("━")
+    assert ended.stdout == "", "nothing on standard error"
+    assert 0 < bar < shown.index("action"), "a short terminal shows the bar all the same"
+    assert shown[bar : shown.index("state", bar)].count("\n") == 2, "with a blank line below it"
+    assert "ended at" in shown
 
 
 def test_ctrl_c_ends_following_quietly(place):

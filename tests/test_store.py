@@ -103,9 +103,8 @@ def test_one_process_writes_and_the_other_is_told_which(tmp_path):
         assert refused.value.status is ExitStatus.CANNOT_WRITE
         child.kill()
     assert not lock.is_held(path)
-    held = lock.take(path)
-    assert lock.holder_of(path).pid == os.getpid()
-    held.close()
+    with lock.take(path):
+        assert lock.holder_of(path).pid == os.getpid()
 
 
 def test_whoever_asks_is_not_in_the_way(tmp_path):
@@ -114,9 +113,8 @@ def test_whoever_asks_is_not_in_the_way(tmp_path):
     lock.take(path).close()
     reader = os.open(path, os.O_RDONLY)
     assert not lock.is_held(path)
-    held = lock.take(path)
-    assert lock.is_held(path)  # of this process too
-    held.close()
+    with lock.take(path):
+        assert lock.is_held(path)  # of this process too
     os.close(reader)
 
 

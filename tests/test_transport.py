@@ -263,7 +263,7 @@ async def test_a_connection_that_has_died_unnoticed_costs_nothing():
         carrier._sockets.defer(True)
         while not kept._readable.poll(0):  # noqa: ASYNC110 - the loop must not hear of it
             await asyncio.sleep(0)
-        assert not kept.is_lost
+        assert not kept.lost.done()
         carrier._sockets.defer(False)
         answer = await call("1")
 

@@ -11,7 +11,7 @@ from program import PATIENCE_S, UNHURRIED, here, outcomes, read_results, start, 
 from stored import ask, change, kill, status
 from watching import watch
 
-from bulkcert.engine import backoff, lanes
+from bulkcert.engine import failures, lanes
 from bulkcert.engine.session import Supervision
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.runs import verify
@@ -101,36 +101,25 @@ def watched(monkeypatch):
     return watch
 
 
-def failed(status):
-    return BulkcertError(status, "no answer")
+@pytest.mark.parametrize(
+    ("failures", "looks", "stop"),
+    [
+        ([], 6, None),
+        ([ExitStatus.UNAVAILABLE], 6, None),
+        ([ExitStatus.UNAVAILABLE] * 9, 6, ExitStatus.UNAVAILABLE),
+        ([ExitStatus.DENIED], 1, ExitStatus.DENIED),
+    ],
+)
+def test_rounds(watched, failures, looks, stop):
+    """A row that was called is looked at again at once; called in vain it waits for --every, the last time less.
 
+    One bad answer does not end a watch, nor is it told of once a later look went well; what fails to the end is why it
+    ended; what will be refused in each round is not asked for in each round.
+    """
+    ended = watched(rounds(*(BulkcertError(status, "no answer") for status in failures)))
 
-def test_calls_in_vain_wait_for_the_next_round(watched):
-    """A row that was called is looked at again at once; called in vain it waits for --every, the last time less."""
-    assert watched(rounds()).pauses == [0, 30, 30, 30, 5]
-
-
-def test_a_look_that_fails_is_made_again(watched):
-    """One bad answer does not end a watch, and is not told of once a later look went well."""
-    ended = watched(rounds(failed(ExitStatus.UNAVAILABLE)))
-
-    assert ended.looks == 6
-    assert ended.stop is None
-
-
-def test_the_last_failure_is_told(watched):
-    """What keeps failing to the end is why the watch ended, with its status."""
-    ended = watched(rounds(*[failed(ExitStatus.UNAVAILABLE)] * 9))
-
-    assert ended.stop.status is ExitStatus.UNAVAILABLE
-
-
-def test_no_permission_ends_it(watched):
-    """What will be refused in each round is not asked for in each round."""
-    ended = watched(rounds(failed(ExitStatus.DENIED)))
-
-    assert ended.looks == 1
-    assert ended.stop.status is ExitStatus.DENIED
+    assert (ended.looks, ended.stop and ended.stop.status) == (looks, stop)
+    assert failures or ended.pauses == [0, 30, 30, 30, 5]
 
 
 def test_all_that_was_called_is_told_though_the_last_look_fails(tmp_path, service, made):
@@ -164,13 +153,13 @@ def test_all_that_was_called_is_told_though_the_last_look_fails(tmp_path, servic
 def test_a_service_that_goes_silent(tmp_path, service, made, monkeypatch):
     """A silence that ends a run is waited for by a watch, which then calls what connected meanwhile."""
     devices, _ = made(unregistered=10, status=1)
-    monkeypatch.setattr(backoff, "SILENCE_S", 0.0)
+    monkeypatch.setattr(failures, "SILENCE_S", 0.0)
     monkeypatch.setattr(lanes, "PAUSE_S", 0.1)
     service.tell("faults", shares={f"{READ}:drop-before": 1.0}, seed=1)
     arrived = service.report().operations.get(READ, 0)
 
     def return_with_devices():
-        wait_for(None, lambda: service.report().operations.get(READ, 0) >= arrived + 2 * backoff.IN_A_ROW)
+        wait_for(None, lambda: service.report().operations.get(READ, 0) >= arrived + 2 * failures.IN_A_ROW)
         service.seed(devices)
         service.tell("faults", shares={}, seed=1)
         wait_for(None, lambda: service.states(devices) == ["0"] * 10)

@@ -18,23 +18,23 @@ from bulkcert.commands import COMMANDS
 from bulkcert.commands.help import DOCS, help_, topics
 from bulkcert.engine.figures import Stats
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.output.steps import steps_after, steps_left
 from bulkcert.output.summary import summary_of
 from bulkcert.report.counting import count
 from bulkcert.report.rendering import render
 from bulkcert.runs.opening import open_existing
-from bulkcert.store.status import status_in, status_of
-from bulkcert.views import console, live
-from bulkcert.views.console import command_lines, say_step
+from bulkcert.store.status import status_in
+from bulkcert.views import console, errors, live
+from bulkcert.views.console import command_lines
 from bulkcert.views.ending import show_ending, summary_rows
 from bulkcert.views.layout import show
 from bulkcert.views.live import REFRESH_S, board
 from bulkcert.views.plan import CaStates, States
 from bulkcert.views.plan_shown import show_states
-from bulkcert.views.status import figures, rows_of
+from bulkcert.views.status import figures
 from bulkcert.words import speaking
 
 WIDTH = 80
+LONG_NAME = "devices.of-the-whole-fleet.results.csv"
 LONG = "the service has answered with words and words and more words that nobody would read on one line " * 2
 RUNS = {
     "killed": (["succeeded", "failed", row(None, claimed_by=1), None], [session(ended=None, figures={"calls": 5})]),
@@ -64,22 +64,6 @@ def test_what_is_indented_goes_on_below_itself(printed):
     assert {len(line) - len(line.lstrip()) for line in others} == {first.index("Code")}
 
 
-@pytest.mark.parametrize("case", RUNS)
-def test_status_and_next_steps(tmp_path, monkeypatch, printed, case):
-    """Values go on below themselves, and a long command below its purpose, broken as a shell takes it."""
-    monkeypatch.chdir(tmp_path)
-    files = made_run(Path(), *RUNS[case], name="devices.of-the-whole-fleet.results.csv")
-    status = status_of(files)
-    show(rows_of(status))
-    for step in (*steps_left(status), *steps_after(status)):
-        say_step(step.purpose, step.command)
-    words = [word for name, value in rows_of(status) for word in f"{name} {value}".split()]
-
-    lines = printed()
-    assert all(len(line) <= WIDTH for line in lines)
-    assert set(words) <= {word for line in lines for word in line.split()}
-
-
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_a_report(tmp_path, language):
     """A report fits; a digest has a line of its own, and the meanings of outcomes are folded in their column."""
@@ -96,20 +80,16 @@ def test_a_report(tmp_path, language):
 
 
 def test_an_error(printed):
-    """What has stopped a run is read to its end."""
-    console.show_error(BulkcertError(ExitStatus.DENIED, LONG, LONG))
-
-    assert all(len(line) <= WIDTH for line in printed())
-    assert [word for line in printed() for word in line.split() if word not in ("error:", "→")] == LONG.split() * 2
-
-
-def test_an_error_of_several_lines(printed):
-    """A line of an error that fits is one line, wherever the others are broken."""
+    """What has stopped a run is read to its end; a line that fits is one line, wherever the others are broken."""
     rows = [f"  list.csv:{number}: DeviceSn is blank" for number in range(3)]
-    console.show_error(BulkcertError(ExitStatus.INPUT_INVALID, "\n".join([LONG, *rows])))
+    errors.show_error(BulkcertError(ExitStatus.DENIED, "\n".join([LONG, *rows]), LONG))
+    lines = printed()
+    first = lines.index(rows[0])
 
-    assert printed()[-3:] == rows
-    assert all(len(line) <= WIDTH for line in printed())
+    assert all(len(line) <= WIDTH for line in lines)
+    assert lines[first : first + 3] == rows
+    shown = [*lines[:first], *lines[first + 3 :]]
+    assert [word for line in shown for word in line.split() if word not in ("error:", "→")] == LONG.split() * 2
 
 
 def test_invalid_rows_by_reason(tmp_path, printed):
@@ -178,20 +158,19 @@ SHOWN = [
 @pytest.mark.parametrize("case", SHOWN, ids=str)
 @pytest.mark.usefixtures("inside")
 def test_what_commands_show(tmp_path, service, monkeypatch, printed, case):
-    """What is asked, planned and read, and what a run came to, has the words that it has without a width."""
+    """What is asked, planned and read, and what a run came to and is, has the words that it has without a width."""
     where = ("--endpoint", service.url, "--instance", INSTANCE, *UNHURRIED)
-    run = (
-        RUNS["unregistered" if case == ("verify",) else case] if case in RUNS or case == ("verify",) else RUNS["killed"]
-    )
-    files = made_run(Path(), *run, name="r.csv", endpoint=service.url, instance=INSTANCE)
+    run = RUNS[case if case in RUNS else "unregistered" if case == ("verify",) else "killed"]
+    files = made_run(Path(), *run, name=LONG_NAME, endpoint=service.url, instance=INSTANCE)
     Path("d.csv").write_text("DeviceSn,CaSn\n" + "".join(f"{number:012d},00ca\n" for number in range(200)))
     Path("p.csv").write_text("DeviceSn\n000000000001\n1\n")
 
     def shown():
         if case in RUNS:
             ending(files)
+            here("status", files.results)
         elif case == ("verify",):
-            here("verify", "r.csv", *UNHURRIED).ended(1)
+            here("verify", LONG_NAME, *UNHURRIED).ended(1)
         elif case == DOCTOR:
             here(*case, *where[:4]).ended(0)
         else:
@@ -224,33 +203,30 @@ def test_a_help_in_a_pipe(monkeypatch, name):
     assert {*topic.split()} - marks <= {word for line in lines for word in line.split()}
 
 
-def test_the_live_line(printed):
-    """Why a run stops is read to its end while it does, and nothing is red while all is well."""
-    waiting = "stopping (SIGINT received): waiting for the 120 calls in flight, at most 30 s; again to leave at once"
-    outcomes = {"succeeded": 1_234_567, "not_registered": 12_345, "failed": 123, "unknown": 12}
-    figures = stats(rows=2_000_000, done=1_247_047, outcomes=outcomes, retries=123, waiting_for=waiting, left_s=2000.0)
-
-    async def watch():
-        with anyio.move_on_after(2 * REFRESH_S):
-            await board(lambda: msgspec.convert(figures, Stats))
-
-    anyio.run(watch)
-    frame = printed()[-4:]
-
-    assert all(len(line) <= WIDTH for line in printed())
-    assert set(waiting.split()) <= words(frame) | {"120", "30"}
+WAITS = {
+    "stopping (SIGINT received): waiting for the 120 calls in flight, at most 30 s; again to leave at once": (
+        board,
+        {"rows": 2_000_000, "done": 1_247_047, "retries": 123, "left_s": 2000.0},
+    ),
+    "PAUSED by somebody-with-a-name on a-machine-with-a-long-name since 2027-01-15T08:00:00Z": (
+        live.shown(figures),
+        {"phase": "paused", "pages": 120, "reads": 1_234, "to_read": 200_000},
+    ),
+}
 
 
-def test_the_line_of_what_has_no_bar(printed, monkeypatch):
-    """Where there is no bar, as while states are read, the line is as whole."""
+@pytest.mark.parametrize("waiting", WAITS)
+def test_the_live_line(printed, monkeypatch, waiting):
+    """Why a run stops is read to its end while it does, with a bar and without one, as while states are read."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(console.stderr, "is_interactive", True)
-    waiting = "PAUSED by somebody-with-a-name on a-machine-with-a-long-name since 2027-01-15T08:00:00Z"
-    taken = stats(phase="paused", pages=120, reads=1_234, to_read=200_000, waiting_for=waiting)
+    shows, about = WAITS[waiting]
+    outcomes = {"succeeded": 1_234_567, "not_registered": 12_345, "failed": 123, "unknown": 12}
+    now = msgspec.convert(stats(outcomes=outcomes, waiting_for=waiting, **about), Stats)
 
     async def watch():
         with anyio.move_on_after(2 * REFRESH_S):
-            await live.shown(figures)(lambda: msgspec.convert(taken, Stats))
+            await shows(lambda: now)
 
     anyio.run(watch)
 

@@ -9,7 +9,7 @@ and then the cancellation is raised; the run can be resumed.
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from datetime import datetime
 from functools import partial
 
@@ -36,11 +36,12 @@ from bulkcert.store.outcome import Retried
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.sessions import Verification
 from bulkcert.store.status import status_of
-from bulkcert.telemetry import recording
 from bulkcert.telemetry.events import log_finished, log_started, log_verified
+from bulkcert.telemetry.metrics import Recorder
 from bulkcert.views import confirm
 from bulkcert.views.plan import Plan, make_plan
-from bulkcert.views.run_shown import mistakes
+from bulkcert.views.plan_advice import mistake
+from bulkcert.views.run_shown import on_network
 
 
 async def plan(job: Job, *, on_progress: OnProgress | None = None, credentials: Credentials | None = None) -> Plan:
@@ -197,13 +198,13 @@ def results(of: Of) -> pl.LazyFrame:
 
 
 async def _run(job: ResolvedJob, context: CallContext) -> Summary:
-    started = time.monotonic()
-    with recording(job, _warn) as recorder:
+    started, file = time.monotonic(), job.options.metrics_file
+    with nullcontext() if file is None else Recorder(job, file, _warn) as recorder:
         run = await to_thread.run_sync(open_run, job)
         with closing(run.opened):
             log_started(run)
             if run.calls:
-                _warn(confirm.raised_limits(job.options), *mistakes(run))
+                _warn(confirm.raised_limits(job.options), mistake(run.check), on_network(run))
                 watches = [recorder.watch] if recorder else []
                 if run.reads_first:
                     await context.call(run.preflight, *watches)
@@ -217,7 +218,7 @@ async def _run(job: ResolvedJob, context: CallContext) -> Summary:
                     if why:
                         _warn(f"kept {results}, though it is old enough: {why}")
         if recorder:
-            recorder.summary = summary
+            recorder.exit_status = summary.exit_status
     log_finished(summary, run.progress, started)
     return summary
 

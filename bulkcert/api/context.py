@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 
 import anyio
 
+from bulkcert.engine.failures import Stop
 from bulkcert.engine.figures import Stats, Take
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.progress import Stop
 from bulkcert.engine.session import Observer, Supervision, fetch_credentials, unwrapped
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import unbound

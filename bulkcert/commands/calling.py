@@ -8,8 +8,9 @@ from typing import Any, NoReturn
 
 import anyio
 
+from bulkcert.engine.failures import Stop
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.progress import Progress, Stop
+from bulkcert.engine.progress import Progress
 from bulkcert.engine.session import (
     Observer,
     Supervision,
@@ -18,11 +19,11 @@ from bulkcert.engine.session import (
     uvloop_or_none,
 )
 from bulkcert.errors import ExitStatus, end_on_signals, stop_signals
-from bulkcert.log import is_kept
+from bulkcert.log import written
 from bulkcert.runs.opened import OpenRun
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.telemetry.events import watch_events
-from bulkcert.views import console as terminal
+from bulkcert.views import errors
 from bulkcert.words import counted
 
 Leave = Callable[[int], NoReturn]
@@ -78,7 +79,7 @@ def call(work: Work, provider: CredentialProvider, leave: Leave, *watches: Obser
     Raises:
         BulkcertError: The work has failed.
     """
-    events = [watch_events] if is_kept() else []
+    events = [watch_events] if written() else []
     try:
         options = {"loop_factory": uvloop_or_none()}
         with unwrapped():
@@ -90,7 +91,7 @@ def call(work: Work, provider: CredentialProvider, leave: Leave, *watches: Obser
 
 def leave_reading(number: int) -> NoReturn:
     """Ends a process that reads at once, on the signal of this number; what it was to write is not written."""
-    terminal.leave(number, "left at once", again=True)
+    errors.leave(number, "left at once", again=True)
 
 
 @contextmanager
@@ -100,9 +101,9 @@ def held(opened: OpenRun) -> Iterator[None]:
         yield
     except BaseException as error:
         if not opened.store.session:
-            error.add_note(terminal.WayOn())
+            error.add_note(errors.WayOn())
         elif resume := _resuming(opened):
-            error.add_note(terminal.WayOn(resume))
+            error.add_note(errors.WayOn(resume))
         raise
     finally:
         opened.close()
@@ -112,9 +113,9 @@ def leave_writing(opened: OpenRun, progress: Progress, number: int) -> NoReturn:
     """Ends a session at once, on the signal of this number: the store is safe, nothing else is tidied up."""
     if not opened.store.session:
         opened.close()
-        terminal.leave(number, "left; no calls were made")
+        errors.leave(number, "left; no calls were made")
     waiting = f", without waiting for {counted(progress.in_flight, 'call')} in flight" if progress.in_flight else ""
-    terminal.leave(
+    errors.leave(
         number,
         f"left at once{waiting}",
         "Results and summary are not up to date; calls without an answer are made again.",

@@ -16,7 +16,7 @@ from bulkcert.runs import exporting
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.paths import RunFiles
 from bulkcert.views.ending import warn_of_formulas
-from bulkcert.views.layout import outcome_lines, show
+from bulkcert.views.layout import outcome_line, show
 from bulkcert.words import counted
 
 
@@ -92,4 +92,4 @@ def _confirm_all(files: RunFiles, *, is_part: bool) -> None:
 def _shown(output: Path, rows: dict[Outcome, int]) -> Iterator[tuple[str, str | Text]]:
     count = sum(rows.values())
     yield "written", f"{output}: {counted(count, 'row') if count else 'no row matches, so it has none'}"
-    yield from outcome_lines({each: rows[each] for each in Outcome if rows.get(each)})
+    yield from (outcome_line(each, rows[each]) for each in Outcome if rows.get(each))

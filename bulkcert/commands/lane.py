@@ -20,6 +20,7 @@ from bulkcert.runs.command_options import LaneOptions
 from bulkcert.runs.target import cannot_send_from, refuse
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.views import console as terminal
+from bulkcert.views.errors import leave
 
 
 def lane(where: str, options: LaneOptions) -> ExitStatus:
@@ -60,7 +61,7 @@ async def _serve(
             async for number in signals:
                 if is_ending:
                     lost = "The coordinator gives the calls that it held to other lanes."
-                    terminal.leave(number, "left at once", lost)
+                    leave(number, "left at once", lost)
                 is_ending = True
                 _say(f"{signal.Signals(number).name} received: finishing the calls in flight")
                 ends.set()

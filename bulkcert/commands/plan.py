@@ -1,7 +1,7 @@
 """``bulkcert plan``: what a run would find, do and cost; reads only."""
 
 import shlex
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import msgspec
@@ -27,7 +27,7 @@ def plan(action: ActionName, inputs: tuple[Path, ...], options: PlanOptions) -> 
     if options.output is not None:
         refuse_taken(options.output, overwrite=options.overwrite)
     with ExitStack() as held:
-        with reading_list(question.list_name, quiet=options.quiet) as on_progress:
+        with nullcontext() if options.quiet else reading_list(question.list_name) as on_progress:
             asked = held.enter_context(inquiry(question, on_progress))
         confirming.warn_of_limits(options)
         provider = ChainCredentials()

@@ -19,6 +19,7 @@ from bulkcert.runs.rehearsal import staged
 from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import FixedCredentials
 from bulkcert.views import console as terminal
+from bulkcert.views.errors import typed
 from bulkcert.views.layout import show
 from bulkcert.words import REHEARSAL, counted
 
@@ -30,7 +31,7 @@ def rehearse(action: ActionName, inputs: tuple[Path, ...], options: Options, sta
     with staged(action, inputs, options, stage) as (staged_job, emulator, fault_seed):
         if fault_seed is not None:
             terminal.stderr.print(f"faults with --fault-seed {fault_seed}")
-        again = shlex.join(["bulkcert", *terminal.typed("--limit-rows", "--deadline")])
+        again = shlex.join(["bulkcert", *typed("--limit-rows", "--deadline")])
         job, provider = msgspec.structs.replace(staged_job, typed=again), FixedCredentials(CREDENTIALS)
         _head("run", options)
         summary = execute(job, provider)

@@ -3,9 +3,10 @@
 import os
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
@@ -26,15 +27,19 @@ from bulkcert.runs.target import refuse, sending
 from bulkcert.service.actions import ActionName
 from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.status import status_of
-from bulkcert.telemetry import recording
 from bulkcert.telemetry.events import log_finished, log_started
-from bulkcert.telemetry.notify import notifying
+from bulkcert.telemetry.notify import Notifier
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
 from bulkcert.views import ending, run_shown
+from bulkcert.views.errors import WayOn
 from bulkcert.views.layout import show
 from bulkcert.views.live import board, reading, reading_list, shown
+from bulkcert.views.plan_advice import mistake
 from bulkcert.words import counted, speaking
+
+if TYPE_CHECKING:
+    from bulkcert.telemetry.metrics import Recorder
 
 
 def run(action: ActionName, inputs: tuple[Path, ...], options: RunOptions) -> ExitStatus:
@@ -60,19 +65,27 @@ def execute(job: ResolvedJob, provider: CredentialProvider) -> Summary:
         job: What to do.
         provider: What to sign with.
     """
-    warn, about = terminal.warn, f"{job.action.name} on {job.on}"
-    notified = notifying(job.options.notify, "run", job.files, warn, about=about, rehearsal=job.rehearsal)
-    with ExitStack() as last, notified as ends_with:
-        with recording(job, warn) as recorder:
+    options, warn, about = job.options, terminal.warn, f"{job.action.name} on {job.on}"
+    notified: AbstractContextManager[Notifier | None] = nullcontext()
+    recorded: AbstractContextManager[Recorder | None] = nullcontext()
+    if options.notify:
+        notified = Notifier(options.notify, "run", job.files, warn, about=about, rehearsal=job.rehearsal)
+    with ExitStack() as last, notified as notifier:
+        if options.metrics_file is not None:
+            from bulkcert.telemetry import metrics  # noqa: PLC0415 - what few runs need, and costs each start
+
+            recorded = metrics.Recorder(job, options.metrics_file, warn)
+        with recorded as recorder:
             summary, calls = _executed(job, provider, [recorder.watch] if recorder else [], last)
             if recorder:
-                recorder.summary = summary
+                recorder.exit_status = summary.exit_status
         status = status_of(job.files)
-        with speaking(job.options.language):
-            if not job.options.json:
+        with speaking(options.language):
+            if not options.json:
                 show(ending.summary_rows(summary, status, calls=calls))
-            ending.show_ending(summary, status, quiet=job.options.quiet or job.options.json)
-        ends_with(summary.exit_status)
+            ending.show_ending(summary, status, quiet=options.quiet or options.json)
+        if notifier:
+            notifier.exit_status = summary.exit_status
     return summary
 
 
@@ -93,12 +106,14 @@ def _executed(
         if opened.calls:
             leave = partial(calling.leave_writing, opened.opened, opened.progress)
             calling.prepare(provider, leave)
-            for text in run_shown.mistakes(opened):
-                terminal.warn(text)
+            if opened.check.mistaken:
+                terminal.warn(mistake(opened.check))
+            if opened.opened.store.on_network:
+                terminal.warn(run_shown.on_network(opened))
             _confirm(opened, provider, leave, watches)
             boards = [] if options.quiet or is_json() else [board]
             calling.call(opened.call, provider, leave, *boards, *watches)
-            if not is_json() and opened.found is None:
+            if opened.progress.unread_because and not is_json() and opened.found is None:
                 run_shown.show_no_preflight(opened.progress)
         elif not options.quiet:
             run_shown.show_idle(opened)
@@ -156,8 +171,8 @@ def _show_swept(found: dict[Path, str]) -> None:
 
 def _open(job: ResolvedJob) -> Run:
     try:
-        with reading_list(job.list_name, quiet=job.options.quiet) as on_progress:
+        with nullcontext() if job.options.quiet else reading_list(job.list_name) as on_progress:
             return open_run(job, on_progress)
     except BaseException as error:
-        error.add_note(terminal.WayOn())
+        error.add_note(WayOn())
         raise

@@ -1,7 +1,7 @@
 """``bulkcert undo``: the inverse action for what a run has changed."""
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.status import status_of
 from bulkcert.telemetry.events import log_finished
-from bulkcert.telemetry.notify import notifying
+from bulkcert.telemetry.notify import Notifier
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
 from bulkcert.views import ending
@@ -51,9 +51,11 @@ def execute(
         include_unknown: Whether rows are undone whose state before is not known; None if nobody has decided.
         rehearsal: Whether the emulator of a rehearsal still answers.
     """
-    with ExitStack() as last, notifying(options.notify, "undo", files, terminal.warn) as ends_with:
+    notified = Notifier(options.notify, "undo", files, terminal.warn) if options.notify else nullcontext()
+    with ExitStack() as last, notified as notifier:
         result = _executed(files, provider, options, last, include_unknown=include_unknown, rehearsal=rehearsal)
-        ends_with(result.exit_status)
+        if notifier:
+            notifier.exit_status = result.exit_status
     return result
 
 

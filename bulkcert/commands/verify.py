@@ -1,7 +1,7 @@
 """``bulkcert verify``: what a run has done, read back."""
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 from bulkcert.commands import calling
@@ -16,7 +16,7 @@ from bulkcert.service.credentials import ChainCredentials, CredentialProvider
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.sessions import Verification
 from bulkcert.telemetry.events import log_verified
-from bulkcert.telemetry.notify import notifying
+from bulkcert.telemetry.notify import Notifier
 from bulkcert.views import confirm as question
 from bulkcert.views import console as terminal
 from bulkcert.views.ending import show_verified
@@ -43,9 +43,10 @@ def execute(
         options: As typed.
         rehearsal: Whether the emulator of a rehearsal still answers.
     """
-    with notifying(options.notify, "verify", files, terminal.warn) as ends_with:
+    with Notifier(options.notify, "verify", files, terminal.warn) if options.notify else nullcontext() as notifier:
         verification = _executed(files, provider, options, rehearsal=rehearsal)
-        ends_with(verification.exit_status)
+        if notifier:
+            notifier.exit_status = verification.exit_status
     return verification
 
 

@@ -7,10 +7,9 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 import anyio
 import msgspec
 
-from bulkcert.engine.backoff import PAUSE_S, Outage, backoff_s
+from bulkcert.engine.failures import PAUSE_S, Outage, Renewal, Stop, backoff_s, refusal, report
 from bulkcert.engine.pacer import Pacer, Ticker
-from bulkcert.engine.progress import LaneProgress, Progress, Stop
-from bulkcert.engine.refusals import Renewal, refusal, report
+from bulkcert.engine.progress import LaneProgress, Progress
 from bulkcert.engine.target import Target
 from bulkcert.errors import ExitStatus
 from bulkcert.service.actions import OPERATIONS, Operation

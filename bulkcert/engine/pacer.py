@@ -17,8 +17,8 @@ from collections.abc import Callable
 
 from aiolimiter import AsyncLimiter
 
-from bulkcert.engine.backoff import SlowDown
-from bulkcert.service.sockets import Sockets
+from bulkcert.engine.failures import SlowDown
+from bulkcert.service.connection import Sockets
 
 ADDRESS_SHARE = 0.9
 """Share of the address cap that is used: jitter on the way may squeeze sends together, and the penalty is a block."""

@@ -10,33 +10,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from bulkcert.engine.backoff import Outage, SlowDown
+from bulkcert.engine.failures import Outage, SlowDown, Stop
 from bulkcert.engine.figures import LATENCY_BOUNDS_S, Counts, LaneState, LastError, Phase, Stats
 from bulkcert.engine.pacer import SendWindow
 from bulkcert.engine.target import Target
-from bulkcert.errors import ExitStatus
 from bulkcert.service.client import Response
 from bulkcert.store.outcome import Outcome
 from bulkcert.words import about, in_utc
 
 if TYPE_CHECKING:
     from bulkcert.engine.listing import Listing
-
-
-class Stop(msgspec.Struct, frozen=True):
-    """Why a run ends before all its rows are called.
-
-    Attributes:
-        status: The exit status.
-        message: What happened.
-        advice: What to do next.
-        code: The service's code that ends it, as in ``codes``; empty for any other reason.
-    """
-
-    status: ExitStatus
-    message: str
-    advice: str = ""
-    code: str = ""
 
 
 MOST_CODES = 200

@@ -10,17 +10,19 @@ import anyio
 import anyio.to_thread
 import httpx
 
+from bulkcert.engine.failures import Stop
 from bulkcert.engine.figures import Take
 from bulkcert.engine.lanes import Lanes
 from bulkcert.engine.pacer import Ticker
-from bulkcert.engine.progress import Progress, StatsMaker, Stop
+from bulkcert.engine.progress import Progress, StatsMaker
 from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import bind
 from bulkcert.service.client import Client, RegionalClient
+from bulkcert.service.connection import Sockets
 from bulkcert.service.credentials import CredentialProvider
-from bulkcert.service.sockets import Sockets
-from bulkcert.service.transport import Transport, TrustContext
+from bulkcert.service.tls import TrustContext
+from bulkcert.service.transport import Transport
 from bulkcert.words import local
 
 CLOCK_CHECK_S = 10.0

@@ -6,13 +6,13 @@ import anyio.to_thread
 import msgspec
 
 from bulkcert.engine.calling import each_row
+from bulkcert.engine.failures import unreadable
 from bulkcert.engine.lanes import Lane, Lanes
 from bulkcert.engine.listing import Listing, read_listings
-from bulkcert.engine.refusals import unreadable
 from bulkcert.engine.sightings import Sightings
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.service.actions import Action, Operation
-from bulkcert.service.certificates import Page
+from bulkcert.service.classification import Page
 from bulkcert.store.outcome import Row
 
 SMALL = 50

@@ -14,19 +14,19 @@ from dataclasses import replace
 import httpx
 import msgspec
 
-from bulkcert.engine.backoff import SlowDown
+from bulkcert.engine.failures import SlowDown, Stop
 from bulkcert.engine.figures import Counts
 from bulkcert.engine.lanes import CallResult, Lane, Lanes
 from bulkcert.engine.pacer import Pacer, SendWindow, Ticker
-from bulkcert.engine.progress import LaneProgress, Progress, Stop
+from bulkcert.engine.progress import LaneProgress, Progress
 from bulkcert.engine.session import client_from
 from bulkcert.engine.target import Target
 from bulkcert.errors import ExitStatus
 from bulkcert.fleet.messages import Call, Grant, LaneReport, Orders, Result
 from bulkcert.fleet.shares import LEASE_S
 from bulkcert.service.actions import OPERATIONS
+from bulkcert.service.connection import Sockets
 from bulkcert.service.credentials import CredentialProvider
-from bulkcert.service.sockets import Sockets
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 

@@ -15,9 +15,10 @@ import anyio
 import msgspec
 
 from bulkcert import __version__
+from bulkcert.engine.failures import Stop
 from bulkcert.engine.lanes import Acquire, CallResult, Lane, Lanes
 from bulkcert.engine.pacer import ACCOUNT_ROOM, ADDRESS_SHARE
-from bulkcert.engine.progress import Progress, Stop
+from bulkcert.engine.progress import Progress
 from bulkcert.engine.target import Target
 from bulkcert.errors import ExitStatus
 from bulkcert.fleet.member import Member, MergedWindow

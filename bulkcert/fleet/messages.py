@@ -2,9 +2,9 @@
 
 import msgspec
 
+from bulkcert.engine.failures import Stop
 from bulkcert.engine.figures import Counts, LastError
 from bulkcert.engine.lanes import CallResult
-from bulkcert.engine.progress import Stop
 
 
 class Hello(msgspec.Struct, frozen=True):

@@ -95,15 +95,13 @@ class InvalidRow(msgspec.Struct, frozen=True):
     """A row that is not called, as a message shows it.
 
     Attributes:
-        row: Number of the row, from 1.
-        line: Line of a CSV or NDJSON file on which the row starts, from 1; None for Parquet.
+        place: Its file, and the line on which it starts, from 1, as ``list.csv:12``; in Parquet the number of the row.
         column: The column of the first thing that is wrong, or that is protected.
         value: What is there, shortened and safe on a terminal.
         reason: What is wrong with it, to be read behind the column's name.
     """
 
-    row: int
-    line: int | None
+    place: str
     column: str
     value: str
     reason: str

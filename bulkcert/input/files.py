@@ -11,7 +11,7 @@ import stat
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from operator import attrgetter
@@ -129,13 +129,16 @@ def open_file(path: Path, digest: Callable[[bytes], None], other: Kind | None = 
         if path != STDIN and stat.S_ISREG(status.st_mode):
             kind, compression = _kind(path, other)
             try:
-                yield File(name, path, kind, _readable(name, _bytes(stream.read, digest), compression))
+                chunks = _bytes(name, stream.read, digest)
+                if compression:
+                    chunks = _decompressed(name, chunks, compression)
+                yield File(name, path, kind, chunks)
             except BulkcertError:  # whatever else seems to be wrong with it
                 _confirm_unchanged(path, status)
                 raise
             _confirm_unchanged(path, status)
             return
-        file = _sniffed(name, path, _readable(name, _bytes(_patient(stream.fileno()), digest)))
+        file = _sniffed(name, path, _bytes(name, _patient(stream.fileno()), digest))
         if file.kind != "parquet":
             yield file
             return
@@ -191,7 +194,7 @@ def _sniffed(name: str, path: Path, chunks: Iterator[bytes]) -> File:
     if start.startswith(b"PAR1"):
         return File(name, path, "parquet", chunks)
     if compression := _COMPRESSIONS.get(start[:2]) or _COMPRESSIONS.get(start[:4]):
-        chunks = _readable(name, chunks, compression)
+        chunks = _decompressed(name, chunks, compression)
         start = next(chunks, b"")
         chunks = chain((start,), chunks)
     return File(name, path, "ndjson" if start.removeprefix(BOM).lstrip().startswith(b"{") else "csv", chunks)
@@ -217,34 +220,31 @@ def _patient(descriptor: int) -> Callable[[int], bytes]:
     return read
 
 
-def _bytes(read: Callable[[int], bytes], digest: Callable[[bytes], None]) -> Iterator[bytes]:
-    while chunk := read(CHUNK_BYTES):
-        digest(chunk)
-        yield chunk
-
-
-def _readable(name: str, chunks: Iterator[bytes], compression: str = "") -> Iterator[bytes]:
+def _bytes(name: str, read: Callable[[int], bytes], digest: Callable[[bytes], None]) -> Iterator[bytes]:
     with unreadable(name):
-        yield from _decompressed(chunks, _DECOMPRESSORS[compression]) if compression else chunks
+        while chunk := read(CHUNK_BYTES):
+            digest(chunk)
+            yield chunk
 
 
-def _decompressed(chunks: Iterable[bytes], start: Callable[[], Any]) -> Iterator[bytes]:
-    """Yields bytes decompressed, piece by piece; raises EOFError where they end inside a member or frame."""
-    stream, ready = start(), bytearray()
-    for chunk in chunks:
-        for offset in range(0, len(chunk), FEED_BYTES):
-            piece = chunk[offset : offset + FEED_BYTES]
-            while piece:
+def _decompressed(name: str, chunks: Iterator[bytes], compression: str) -> Iterator[bytes]:
+    """Yields bytes decompressed, piece by piece; they must not end inside a member or frame."""
+    start, ready = _DECOMPRESSORS[compression], bytearray()
+    stream = start()
+    with unreadable(name):
+        for piece in (chunk[at : at + FEED_BYTES] for chunk in chunks for at in range(0, len(chunk), FEED_BYTES)):
+            left = piece
+            while left:
                 stream = stream or start()
-                ready += stream.decompress(piece)
-                piece = b""
+                ready += stream.decompress(left)
+                left = b""
                 if stream.eof:
-                    piece, stream = stream.unused_data, None
+                    left, stream = stream.unused_data, None
             if len(ready) >= CHUNK_BYTES:
                 yield bytes(ready)
                 ready.clear()
-    if stream:
-        raise EOFError
+        if stream:
+            raise EOFError
     yield bytes(ready)
 
 

@@ -27,7 +27,7 @@ from bulkcert.input.check import (
 from bulkcert.input.columns import InstanceSource
 from bulkcert.input.protect import Protection
 from bulkcert.input.records import Part
-from bulkcert.service.certificates import JOINT, of_ca_key
+from bulkcert.service.actions import JOINT, of_ca_key
 from bulkcert.service.regions import INSTANCE_ID, REGIONS
 from bulkcert.words import printable
 
@@ -226,7 +226,8 @@ class Findings:
             for row, code in found.filter(kind).head(INVALID_SHOWN - len(first)).iter_rows():
                 index = row - self._rows - 1
                 column, reason = problems(code, self._columns, self.instance_columns, self._protected_by)[0]
-                first.append(InvalidRow(row, part.line(index), column, printable(keys[column][index] or ""), reason))
+                place = f"{part.file}:{part.line(index) or part.row + index}"
+                first.append(InvalidRow(place, column, printable(keys[column][index] or ""), reason))
 
     def _count(self, cas: pl.Series) -> None:
         for ca, rows in cas.value_counts(sort=False).iter_rows():

@@ -34,8 +34,8 @@ class _Loading:
     types: dict[str, pl.DataType] = field(default_factory=dict)
     # Whether columns may still come: NDJSON names them as it goes.
     late: bool = True
-    # What messages call each file, and the number of its first row.
-    files: list[tuple[str, int]] = field(default_factory=list)
+    # What messages call the first file.
+    first_file: str = ""
     rows: int = 0
     # The columns of the serials, that of the CA last, and what the rows come to, once they are known.
     keys: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class _Loading:
         Raises:
             BulkcertError: INPUT_INVALID; INPUT_UNREADABLE; CANNOT_WRITE.
         """
-        self.files.append((file.name, self.rows + 1))
+        self.first_file = self.first_file or file.name
         for part in file.parts():
             frame = self._whole(file, part.frame)
             columns = [*self.keys, *filter(None, self.findings.instance_columns)]
@@ -66,7 +66,8 @@ class _Loading:
         if self.several:
             text = [name for name, kind in frame.schema.items() if not (kind.is_nested() or kind == pl.Binary)]
             frame = frame.with_columns(pl.col(text).cast(pl.String))
-        self._confirm_alike(file, frame.schema)
+        if self.types and self.types != frame.schema:
+            self._confirm_alike(file, frame.schema)
         self.late &= file.kind == "ndjson"
         if not self.keys or frame.schema.keys() - self.types.keys():
             self._widen(file.name, frame.schema)
@@ -79,12 +80,10 @@ class _Loading:
 
     def _confirm_alike(self, file: File, types: pl.Schema) -> None:
         """Confirms that a file has the columns of those before it."""
-        if not self.types:
-            return
         lacking = [name for name in self.types if name not in types and file.kind != "ndjson"]
         more = [name for name in types if name not in self.types and not (file.kind == "ndjson" and self.late)]
         other = [name for name, kind in types.items() if self.types.get(name, kind) != kind]
-        first = self.files[0][0]
+        first = self.first_file
         if lacking:
             difference = f"has no column {quoted(lacking[0])}, which {first} has"
         elif more:
@@ -121,14 +120,13 @@ class _Loading:
         Raises:
             BulkcertError: INPUT_INVALID; CANNOT_WRITE.
         """
-        name = self.files[0][0]
         if not self.keys:  # as an inventory that found nothing writes it: nothing names the columns
             devices = (self.device_column or "DeviceSn",) * self.by_device
-            self._widen(name, pl.Schema(dict.fromkeys((*devices, self.ca_column or "CaSn"), pl.String())))
+            self._widen(self.first_file, pl.Schema(dict.fromkeys((*devices, self.ca_column or "CaSn"), pl.String())))
             self.pinning.write(pl.DataFrame(schema=self.types))
         self.pinning.finish()
         device = self.keys[0] if self.by_device else None
-        pinned = PinnedList(path, self.rows, (*self.types,), device, self.keys[-1], (*self.files,))
+        pinned = PinnedList(path, self.rows, (*self.types,), device, self.keys[-1])
         with pinned.reading():
             check = self.findings.check(sha256, pinned.keys)
         if check.several_instances:
@@ -168,19 +166,22 @@ def load(
             changed meanwhile, without usable columns, files that differ, or a spreadsheet has changed the serials;
             CANNOT_WRITE: the pinned list; USAGE: nothing says which instance the rows are of.
     """
-    paths, digest = expand(inputs), hashlib.sha256()
-    with Pinning(pinned) as pinning:
-        loading = _Loading(
-            by_device,
-            device_column,
-            ca_column,
-            trust_serials,
-            protection,
-            pinning,
-            several=len(paths) > 1,
-            source=instances,
-        )
+    paths, digest, pinning = expand(inputs), hashlib.sha256(), Pinning(pinned)
+    loading = _Loading(
+        by_device,
+        device_column,
+        ca_column,
+        trust_serials,
+        protection,
+        pinning,
+        several=len(paths) > 1,
+        source=instances,
+    )
+    try:
         for path in paths:
             with open_file(path, digest.update) as file:
                 loading.take(file, on_progress)
         return loading.finish(pinned, digest.hexdigest())
+    except BaseException:
+        pinning.abandon()
+        raise

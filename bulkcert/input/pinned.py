@@ -3,12 +3,11 @@
 import os
 import stat
 import threading
-from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Full, Queue
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 import polars as pl
@@ -16,7 +15,7 @@ from polars.io.plugins import register_io_source
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input.files import unreadable
-from bulkcert.service.certificates import JOINT
+from bulkcert.service.actions import JOINT
 
 OWN_PREFIX = "__bulkcert_"
 """What the names of our own columns begin with; an input that has such a column is refused."""
@@ -46,7 +45,6 @@ class PinnedList(msgspec.Struct, frozen=True):
         columns: Names of its columns, in order.
         device_column: The column of the device serials; None for an action on CAs.
         ca_column: The column of the CA serials.
-        files: For each file of the input, in order, what messages call it and the number of its first row.
         instance_column: The column of the instances; None where all rows are of one.
     """
 
@@ -55,7 +53,6 @@ class PinnedList(msgspec.Struct, frozen=True):
     columns: tuple[str, ...]
     device_column: str | None
     ca_column: str
-    files: tuple[tuple[str, int], ...]
     instance_column: str | None = None
 
     @property
@@ -63,16 +60,6 @@ class PinnedList(msgspec.Struct, frozen=True):
         """The serials of all rows as text."""
         columns = filter(None, (self.device_column, self.ca_column))
         return pl.scan_parquet(self.path, glob=False).select(pl.col(*columns).cast(pl.String))
-
-    def place(self, row: int, line: int | None = None) -> str:
-        """Returns where a row is, as ``list.csv:12``.
-
-        Args:
-            row: Its number, from 1.
-            line: Its line in its file if that is known; else the number of the row in its file is named.
-        """
-        name, first = self.files[bisect_right(self.files, row, key=lambda file: file[1]) - 1]
-        return f"{name}:{line or row - first + 1}"
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -138,7 +125,7 @@ def ca_keys(frame: pl.DataFrame) -> pl.Series:
 
 
 class Pinning:
-    """A pinned list that is being written; on leaving with an error nothing is left of it.
+    """A pinned list that is being written; whoever gives it up says so, and nothing is left of it.
 
     Columns may be added on the way: then the file is written in pieces, which are joined.
 
@@ -150,13 +137,10 @@ class Pinning:
         self._path = path
         self._pieces: list[_Piece] = []
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if error is not None:
-            for piece in self._pieces:
-                piece.abandon()
+    def abandon(self) -> None:
+        """Removes what was written."""
+        for piece in self._pieces:
+            piece.abandon()
 
     def write(self, frame: pl.DataFrame) -> None:
         """Takes in the next rows, with all columns so far.

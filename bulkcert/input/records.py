@@ -70,25 +70,20 @@ class Part(msgspec.Struct, frozen=True):
         Raises:
             BulkcertError: INPUT_INVALID.
         """
-        place, reason = self.file, _not_text(self.frame.schema.get(column, pl.String()))
+        place, kind, reason = self.file, self.frame.schema.get(column, pl.String()), ""
         if column in self.not_text:
             line, reason = self.not_text[column]
             place = f"{self.file}, line {line}"
+        elif kind.is_numeric():
+            reason = f"holds numbers ({kind}): leading zeros and digits after the fifteenth may be lost"
+        elif not isinstance(kind, (pl.String, pl.Categorical, pl.Enum, pl.Null)):
+            reason = f"holds {kind}, not text"
         if reason:
             raise BulkcertError(
                 ExitStatus.INPUT_INVALID,
                 f"{place}, column {printable(column)}: {reason}",
                 "Export the list again with this column as text, best straight from the registry.",
             )
-
-
-def _not_text(kind: pl.DataType) -> str:
-    """Returns what a column of this type holds in place of text; empty where it is text."""
-    if isinstance(kind, (pl.String, pl.Categorical, pl.Enum, pl.Null)):
-        return ""
-    if kind.is_numeric():
-        return f"holds numbers ({kind}): leading zeros and digits after the fifteenth may be lost"
-    return f"holds {kind}, not text"
 
 
 def cut(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from bulkcert.engine.progress import Stop
+from bulkcert.engine.failures import Stop
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.output.advice import Remedy
 from bulkcert.output.files import cannot_write, reason_of

@@ -14,8 +14,8 @@ from bulkcert.engine.sightings import STATUSES
 from bulkcert.errors import BulkcertError
 from bulkcert.input import ROW, ca_keys
 from bulkcert.runs.policy import COUNTING
-from bulkcert.service.actions import Action
-from bulkcert.service.certificates import PAGE_SIZE, Page, Status, of_ca_key
+from bulkcert.service.actions import PAGE_SIZE, Action, Status, of_ca_key
+from bulkcert.service.classification import Page
 
 CAS_COUNTED = 20
 """CAs of a list of devices whose registered device certificates are counted, most rows first."""

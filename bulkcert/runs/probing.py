@@ -6,14 +6,13 @@ from collections.abc import Iterator, Sequence
 import anyio
 import anyio.to_thread
 
+from bulkcert.engine.failures import Stop
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.progress import Stop
 from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.errors import ExitStatus
 from bulkcert.input import PinnedList
 from bulkcert.output.advice import Remedy
-from bulkcert.service.actions import OPERATIONS, Action
-from bulkcert.service.certificates import Status
+from bulkcert.service.actions import OPERATIONS, Action, Status
 from bulkcert.store.outcome import Row
 from bulkcert.words import tr
 

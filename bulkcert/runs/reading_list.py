@@ -71,23 +71,20 @@ def pin(
         raise BulkcertError(
             ExitStatus.INPUT_INVALID,
             f"{check.invalid:,} of {check.rows:,} rows are invalid; no calls were made"
-            + named(pinned_list, check.first_invalid, check.invalid),
+            + named(check.first_invalid, check.invalid),
             "Correct them, or leave them out with --skip-invalid (they get the outcome invalid).",
         )
     if check.protected and not options.skip_protected:
         raise BulkcertError(
             ExitStatus.INPUT_INVALID,
             f"{check.protected:,} of {check.rows:,} rows are protected by {options.protect}; no calls were made"
-            + named(pinned_list, check.first_protected, check.protected),
+            + named(check.first_protected, check.protected),
             "Take them out of the list, or leave them out with --skip-protected (they get the outcome protected).",
         )
     return pinned_list, check
 
 
-def named(pinned: PinnedList, rows: Sequence[InvalidRow], count: int) -> str:
+def named(rows: Sequence[InvalidRow], count: int) -> str:
     """Returns the first of some rows, a line each."""
-    named = [
-        f"\n  {pinned.place(row.row, row.line)}: {row.column} {row.reason}{f' ({row.value})' if row.value else ''}"
-        for row in rows
-    ]
+    named = [f"\n  {row.place}: {row.column} {row.reason}{f' ({row.value})' if row.value else ''}" for row in rows]
     return "".join(named) + (f"\n  and {count - len(named):,} more" if count > len(named) else "")

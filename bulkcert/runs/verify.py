@@ -9,8 +9,9 @@ import anyio.to_thread
 import msgspec
 
 from bulkcert.engine.calling import Engine
+from bulkcert.engine.failures import Stop
 from bulkcert.engine.lanes import Lanes
-from bulkcert.engine.progress import Progress, StatsMaker, Stop
+from bulkcert.engine.progress import Progress, StatsMaker
 from bulkcert.engine.session import Supervision
 from bulkcert.engine.sightings import Sightings
 from bulkcert.engine.states import Scanned, StateReader
@@ -25,8 +26,7 @@ from bulkcert.runs.job import check_required, confirm_required
 from bulkcert.runs.opened import OpenRun
 from bulkcert.runs.session import session, summarize
 from bulkcert.runs.target import refuse
-from bulkcert.service.actions import Action
-from bulkcert.service.certificates import Status
+from bulkcert.service.actions import Action, Status
 from bulkcert.store import queries, read_states
 from bulkcert.store.outcome import NEVER_CALLED, NEVER_READ, Outcome
 from bulkcert.store.sessions import Verification

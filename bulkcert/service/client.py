@@ -17,8 +17,7 @@ import httpx
 import msgspec
 
 from bulkcert.service.actions import VERSION, Operation
-from bulkcert.service.certificates import Certificate, Page
-from bulkcert.service.classification import Classification, classify, classify_failure, with_clock
+from bulkcert.service.classification import Classification, Page, classify, classify_failure, with_clock
 from bulkcert.service.codes import CLOCK_REFUSED, Verdict
 from bulkcert.service.credentials import CredentialProvider
 from bulkcert.service.signing import Credentials, Signing, canonical_query, signing
@@ -91,19 +90,7 @@ class Client:
         self, operation: Operation, parameters: Mapping[str, str], credentials: Credentials, sent_at: float
     ) -> httpx.Request:
         """Returns a call, signed."""
-        query = canonical_query(parameters)
-        signs, headers = self._signing(operation, credentials, int(sent_at))
-        extensions = {"target": f"/?{query}".encode(), "timeout": self._timeout}
-        request = httpx.Request(
-            operation.method, self._endpoint, headers=headers, stream=NO_BODY, extensions=extensions
-        )
-        for name, value in signs.headers_of(query, f"{self._nonce}{next(self._calls):016x}"):
-            request.headers[name] = value
-        return request
-
-    def _signing(self, operation: Operation, credentials: Credentials, second: int) -> tuple[Signing, httpx.Headers]:
-        """Returns what all calls of an operation have in common within a second."""
-        kept = self._kept.get(operation.name)
+        second, kept = int(sent_at), self._kept.get(operation.name)
         if kept is None or kept[0] != second or kept[1] is not credentials:
             signs = signing(
                 credentials,
@@ -114,7 +101,14 @@ class Client:
                 date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second)),
             )
             self._kept[operation.name] = kept = (second, credentials, signs, httpx.Headers(signs.headers))
-        return kept[2:]
+        query, (_, _, signs, headers) = canonical_query(parameters), kept
+        extensions = {"target": f"/?{query}".encode(), "timeout": self._timeout}
+        request = httpx.Request(
+            operation.method, self._endpoint, headers=headers, stream=NO_BODY, extensions=extensions
+        )
+        for name, value in signs.headers_of(query, f"{self._nonce}{next(self._calls):016x}"):
+            request.headers[name] = value
+        return request
 
     def prepare(self, _parameters: Mapping[str, str]) -> Awaitable[object] | None:
         """Sees to a connection for a call to come; returns what is to be waited for before it may be sent, or None."""
@@ -158,7 +152,7 @@ def _response(found: Classification, credentials: Credentials, sent_at: float, e
         found.http_status,
         clean(found.request_id, MOST_REQUEST_ID, secrets),
         found.retry_after_s,
-        found.page and clean_page(found.page, secrets),
+        found.page and _clean_page(found.page, secrets),
         found.clock_ahead_s,
         sent_at=round(sent_at * 1000),
         finished_at=round((sent_at + elapsed) * 1000),
@@ -207,12 +201,11 @@ def _visible(character: str) -> str:
     return " " if unicodedata.category(character) == "Zs" else "\ufffd"
 
 
-def clean_page(page: Page, secrets: tuple[str, ...]) -> Page:
+def _clean_page(page: Page, secrets: tuple[str, ...]) -> Page:
     """Returns a page with the names of its certificates cleaned."""
-    return Page([_named(each, secrets) for each in page.certificates], page.total)
-
-
-def _named(certificate: Certificate, secrets: tuple[str, ...]) -> Certificate:
-    names = {name: getattr(certificate, name) for name in ("device_name", "ca_name")}
-    cleaned = {name: clean(text, MOST_NAME, secrets) for name, text in names.items() if text}
-    return msgspec.structs.replace(certificate, **cleaned) if cleaned else certificate
+    certificates = []
+    for each in page.certificates:
+        names = {"device_name": each.device_name, "ca_name": each.ca_name}
+        cleaned = {name: clean(text, MOST_NAME, secrets) for name, text in names.items() if text}
+        certificates.append(msgspec.structs.replace(each, **cleaned) if cleaned else each)
+    return Page(certificates, page.total)

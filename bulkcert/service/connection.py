@@ -2,12 +2,16 @@
 
 The answer to a call is whole, within limits and HTTP, or the call ends with an error of httpx. What comes unasked, or
 after the end of an answer, ends the connection, so that it can never pass for the answer to another call.
+
+Its socket is read when the loop finds that something has come, or when the caller asks. Between two calls the process
+sleeps, and how often it wakes is most of what a call costs. So while calls are sent by a timer that fires often, what
+has come meanwhile is read by that timer, and wakes nobody by itself.
 """
 
 import asyncio
 import select
+import selectors
 import socket
-import ssl
 from typing import NamedTuple, cast
 
 import httptools
@@ -18,6 +22,9 @@ MOST_HEAD = 65_536
 
 MOST_ANSWER = 1_048_576
 """Bytes that an answer may have in all."""
+
+MOST_AT_ONCE = 262_144
+"""Bytes that are read from a socket at a time."""
 
 NEVER = float("inf")
 """The deadline of a connection without a call."""
@@ -31,16 +38,125 @@ class RawResponse(NamedTuple):
     body: bytes
 
 
+class Sockets:
+    """All connected sockets of a session, those of all its lanes."""
+
+    def __init__(self) -> None:
+        self._selector: selectors.DefaultSelector | None = None
+        """None while there is no socket, so that nobody has to close it."""
+        self._is_deferred = self._is_listening = False
+        self._buffer = memoryview(bytearray(MOST_AT_ONCE))
+
+    def read(self) -> None:
+        """Reads what has come, and hands it over."""
+        for key, _ in self._selector.select(0) if self._selector is not None else ():
+            cast(SocketTransport, key.data).read(self._buffer)
+
+    def defer(self, deferred: bool) -> None:
+        """Leaves reading to the caller, or to the loop again."""
+        self._is_deferred = deferred
+        if self._selector is not None:
+            self._listen(self._selector, not deferred)
+
+    def add(self, transport: "SocketTransport", raw: socket.socket) -> None:
+        """Reads from one more, from now on."""
+        if self._selector is None:
+            self._selector = selectors.DefaultSelector()
+        self._selector.register(raw, selectors.EVENT_READ, transport)
+        self._listen(self._selector, not self._is_deferred)
+
+    def remove(self, raw: socket.socket) -> None:
+        """Reads no more from one."""
+        if (selector := self._selector) is None:
+            return
+        selector.unregister(raw)
+        if not selector.get_map():
+            self._listen(selector, False)
+            selector.close()
+            self._selector = None
+
+    def _listen(self, selector: selectors.DefaultSelector, listening: bool) -> None:
+        if listening == self._is_listening:
+            return
+        self._is_listening, loop = listening, asyncio.get_running_loop()
+        if listening:
+            loop.add_reader(selector.fileno(), self.read)
+        else:
+            loop.remove_reader(selector.fileno())
+
+
+class SocketTransport:
+    """A connected socket that does not block; the kernel is handed at once what it takes."""
+
+    def __init__(self, raw: socket.socket, sockets: Sockets, protocol: asyncio.Protocol) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._raw, self._sockets, self._protocol = raw, sockets, protocol
+        self.is_closed = False
+        self._unsent = b""
+        sockets.add(self, raw)
+
+    def read(self, buffer: memoryview) -> None:
+        """Hands over what has come; it may have been closed since it was found that something has."""
+        if self.is_closed:
+            return
+        try:
+            length = self._raw.recv_into(buffer)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.close(error)
+            return
+        if length:
+            # Whoever keeps a part of it copies it.
+            self._protocol.data_received(cast(bytes, buffer[:length]))
+        else:
+            self._protocol.eof_received()
+            self.close()
+
+    def write(self, text: bytes) -> None:
+        """Sends it; what the kernel does not take yet waits, in order."""
+        if self._unsent:
+            self._unsent += text
+        elif not self.is_closed:
+            self._send(text)
+
+    def _send(self, text: bytes) -> None:
+        try:
+            sent = self._raw.send(text)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self.close(error)
+            return
+        self._unsent = text[sent:]
+        if self._unsent:
+            self._loop.add_writer(self._raw, self._send_rest)
+
+    def _send_rest(self) -> None:
+        self._loop.remove_writer(self._raw)
+        self._send(self._unsent)
+
+    def close(self, error: OSError | None = None) -> None:
+        """Closes it at once: what was not sent yet never is."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        if self._unsent:
+            self._loop.remove_writer(self._raw)
+        self._sockets.remove(self._raw)
+        self._raw.close()
+        self._loop.call_soon(self._protocol.connection_lost, error)
+
+
 class Connection(asyncio.Protocol):
     """One connection, on a connected socket."""
 
-    def __init__(self, raw: socket.socket) -> None:
+    def __init__(self, raw: socket.socket, sockets: Sockets) -> None:
+        self._loop = asyncio.get_running_loop()
         self.deadline = NEVER
         """Time of the loop at which the call in flight is given up."""
-        self.idle_since = 0.0
+        self.idle_since = self._loop.time()
         """Time of the loop since which there is no call in flight."""
-        self.is_lost = False
-        self._loop = asyncio.get_running_loop()
         self._body: list[bytes] = []
         self.on_body = self._body.append
         """Takes a piece of the body, as the parser calls it."""
@@ -50,18 +166,14 @@ class Connection(asyncio.Protocol):
         self._readable.register(raw, select.POLLIN)
         self.lost: asyncio.Future[None] = self._loop.create_future()
         """Done when its socket is closed."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keeps the transport that it writes to."""
-        self._transport = cast(asyncio.Transport, transport)
-        self.idle_since = self._loop.time()
+        self._transport = SocketTransport(raw, sockets, self)
 
     def is_usable(self) -> bool:
         """Returns whether a request may be sent: not when the server has closed it, or has said anything unasked.
 
         The kernel is asked, since the loop may not have heard of it yet.
         """
-        return not (self.is_lost or self._waiting or self._transport.is_closing() or self._readable.poll(0))
+        return not (self._transport.is_closed or self._waiting or self._readable.poll(0))
 
     def send(self, request: bytes, deadline: float) -> asyncio.Future[RawResponse | httpx.TransportError]:
         """Sends a whole request; from here on it counts as sent, whatever happens.
@@ -83,8 +195,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Closes it at once: nothing more is sent, and nothing that comes is heard."""
-        if not self.is_lost:
-            self._transport.abort()
+        self._transport.close()
 
     def fail(self, error: httpx.TransportError) -> None:
         """Ends the call in flight, if there is one, and the connection."""
@@ -97,7 +208,7 @@ class Connection(asyncio.Protocol):
         if waiting is not None and not waiting.done():
             waiting.set_result(result)
 
-    # What the loop calls.
+    # What its socket calls.
 
     def data_received(self, data: bytes) -> None:
         """Takes what has come."""
@@ -129,7 +240,6 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Takes note that it is closed."""
-        self.is_lost = True
         self._settle(httpx.ReadError(str(error) if error else "the server closed it"))
         if not self.lost.done():
             self.lost.set_result(None)
@@ -165,85 +275,3 @@ class Connection(asyncio.Protocol):
         if self._is_head_over:
             self._is_over = True
             self._is_kept = self._parser.should_keep_alive()
-
-
-class SecureConnection(Connection):
-    """One connection with TLS, by the standard library: what the loops do in between costs more than the ciphers."""
-
-    def __init__(self, raw: socket.socket, context: ssl.SSLContext, host: str, session: ssl.SSLSession | None) -> None:
-        super().__init__(raw)
-        self._is_session_taken = False
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host, session=session)
-        self.ready: asyncio.Future[Exception | None] = self._loop.create_future()
-        """Done when the handshake is over; what it failed by, or None."""
-
-    def new_session(self) -> ssl.SSLSession | None:
-        """Returns the session, to be resumed by others, the first time that it is asked for; None later."""
-        if self._is_session_taken:
-            return None
-        self._is_session_taken = True
-        return self._tls.session
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begins the handshake."""
-        super().connection_made(transport)
-        self._shake()
-
-    def data_received(self, data: bytes) -> None:
-        """Takes what has come: the handshake, pieces of an answer, sessions to resume."""
-        self._incoming.write(data)
-        if self.ready.done() or self._shake():
-            self._read()
-
-    def eof_received(self) -> None:
-        """Takes nothing for the end of an answer but what TLS says is one: whoever cuts the line can end it, too."""
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """Takes note that it is closed."""
-        self._shaken(error or ConnectionResetError("the server closed it"))
-        super().connection_lost(error)
-
-    def _shake(self) -> bool:
-        """Continues the handshake; returns whether it is over."""
-        try:
-            self._tls.do_handshake()
-        except ssl.SSLWantReadError:
-            self._flush()
-            return False
-        except ssl.SSLError as error:
-            self._shaken(error)
-            self._flush()  # why, to the server
-            self._transport.abort()
-            return False
-        self._flush()
-        self._shaken(None)
-        return True
-
-    def _shaken(self, failure: Exception | None) -> None:
-        if not self.ready.done():
-            self.ready.set_result(failure)
-
-    def _read(self) -> None:
-        try:
-            while text := self._tls.read(MOST_HEAD):
-                super().data_received(text)
-        except ssl.SSLWantReadError:
-            self._flush()
-        except ssl.SSLError as error:
-            self.fail(httpx.ReadError(f"TLS: {error.reason or error}"))
-        else:
-            super().eof_received()
-            self.abort()
-
-    def _write(self, text: bytes) -> None:
-        try:
-            while text:
-                text = text[self._tls.write(text) :]
-        except ssl.SSLError as error:
-            self.fail(httpx.WriteError(f"TLS: {error.reason or error}"))
-        self._flush()
-
-    def _flush(self) -> None:
-        if self._outgoing.pending:
-            self._transport.write(self._outgoing.read())

@@ -44,17 +44,12 @@ class FixedCredentials:
 class ChainCredentials:
     """The vendor's default chain (reference, section 9)."""
 
+    current: Credentials
+    """What to sign with now; there when ``renew`` has returned once."""
+
     def __init__(self) -> None:
-        self._current: Credentials | None = None
         self._one_at_a_time = anyio.Lock()
         self._chain: Any = None
-
-    @property
-    def current(self) -> Credentials:
-        """What to sign with now; ``renew`` must have returned once."""
-        if self._current is None:
-            raise RuntimeError("credentials were used before they were resolved")
-        return self._current
 
     async def renew(self, stale: Credentials | None = None) -> None:
         """Asks the chain, which answers from its own cache while that is fresh; not if ``stale`` is current no more.
@@ -63,10 +58,10 @@ class ChainCredentials:
             BulkcertError: No provider of the chain has credentials.
         """
         async with self._one_at_a_time:
-            if stale is None or stale == self._current:
+            if stale is None or stale == self.current:
                 try:
                     with anyio.fail_after(RENEW_WITHIN_S):
-                        self._current = await anyio.to_thread.run_sync(self._resolve, abandon_on_cancel=True)
+                        self.current = await anyio.to_thread.run_sync(self._resolve, abandon_on_cancel=True)
                 except TimeoutError as error:
                     raise BulkcertError(
                         ExitStatus.DENIED,

@@ -88,19 +88,6 @@ def _keyed(secret: str) -> "tuple[hashlib._Hash, hashlib._Hash]":
 _BLOCK = hashlib.sha256().block_size
 
 
-def authorization(credentials: Credentials, method: str, query: str, headers: Mapping[str, str]) -> str:
-    """Returns the ``Authorization`` header over exactly these headers (section 5, step 8).
-
-    Their names are in lower case, and ``x-acs-content-sha256`` is among them.
-    """
-    request = canonical_request(method, query, headers, headers["x-acs-content-sha256"])
-    return _authorized(credentials, headers) + signature(credentials.access_key_secret, string_to_sign(request))
-
-
-def _authorized(credentials: Credentials, headers: Mapping[str, str]) -> str:
-    return f"{ALGORITHM} Credential={credentials.access_key_id},SignedHeaders={';'.join(sorted(headers))},Signature="
-
-
 class Signing(NamedTuple):
     """What all calls of an operation have in common while the date is the same.
 
@@ -152,4 +139,6 @@ def signing(credentials: Credentials, *, method: str, host: str, operation: str,
     gap = "\0gap\0"
     signed = headers | {_NONCE: gap}
     first, second, third = canonical_request(method, gap, signed, EMPTY_SHA256).split(gap)
-    return Signing(headers, _authorized(credentials, signed), (first, second, third), credentials.access_key_secret)
+    names = ";".join(sorted(signed))
+    authorized = f"{ALGORITHM} Credential={credentials.access_key_id},SignedHeaders={names},Signature="
+    return Signing(headers, authorized, (first, second, third), credentials.access_key_secret)

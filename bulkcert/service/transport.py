@@ -6,19 +6,15 @@ handed over once, whole, and never again.
 """
 
 import asyncio
-import os
 import socket
-import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Self
 
-import certifi
 import httpx
 
 from bulkcert import __version__
-from bulkcert.service.connection import NEVER, Connection, RawResponse, SecureConnection
-from bulkcert.service.sockets import Sockets, SocketTransport
+from bulkcert.service.connection import NEVER, Connection, RawResponse, Sockets
+from bulkcert.service.tls import SecureConnection, TrustContext, secured
 
 IDLE_S = 30.0
 """How long an idle connection is kept: longer than any pause between two calls of a lane at work."""
@@ -68,22 +64,6 @@ class WholeResponse(httpx.Response):
     @headers.setter
     def headers(self, none: httpx.Headers) -> None:
         """What the base class would have: none."""
-
-
-class TrustContext(ssl.SSLContext):
-    """TLS settings for calls to one host: certificate and host name are checked, and the last session is resumed.
-
-    The authorities are those of SSL_CERT_FILE or SSL_CERT_DIR, or certifi's.
-    """
-
-    def __init__(self) -> None:
-        self.session: ssl.SSLSession | None = None
-        file, directory = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-        self.load_verify_locations(file or (None if directory else certifi.where()), directory or None)
-
-    def __new__(cls) -> Self:
-        """Makes one for clients, which checks by default."""
-        return super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
 
 
 class Transport(httpx.AsyncBaseTransport):
@@ -150,7 +130,10 @@ class Transport(httpx.AsyncBaseTransport):
             raise
         if isinstance(answer, httpx.TransportError):
             raise answer
-        self._keep(connection)
+        if not connection.lost.done():
+            self._idle.append(connection)
+            if isinstance(connection, SecureConnection):
+                connection.keep_session()
         return WholeResponse(answer, connection.abort)
 
     def prepare(self, limits: Mapping[str, float | None]) -> Awaitable[object] | None:
@@ -200,12 +183,6 @@ class Transport(httpx.AsyncBaseTransport):
         for connection in connections:
             await connection.lost
 
-    def _keep(self, connection: Connection) -> None:
-        if not connection.is_lost:
-            self._idle.append(connection)
-            if self._context is not None and isinstance(connection, SecureConnection):
-                self._context.session = connection.new_session() or self._context.session
-
     def _take(self, now: float) -> Connection | None:
         """Returns an idle connection that is alive; those that are not, or were idle for too long, are closed."""
         while self._idle and self._idle[0].idle_since < now - IDLE_S:
@@ -239,7 +216,11 @@ class Transport(httpx.AsyncBaseTransport):
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout_s):
-                connection = await self._wrapped(await self._connected(loop, timeout_s, patience_s))
+                raw = await self._connected(loop, timeout_s, patience_s)
+                if self._context is None:
+                    connection = Connection(raw, self._sockets)
+                else:
+                    connection = await secured(raw, self._sockets, self._context, self._host)
         except (OSError, ValueError) as error:  # the time limit, TLS and a name that is none among them
             raise NotSent(self._place, error) from error
         self._is_reachable = True
@@ -280,19 +261,3 @@ class Transport(httpx.AsyncBaseTransport):
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, round(patience_s * 1000)))
         if self._source_address is not None:
             raw.bind((self._source_address, 0))
-
-    async def _wrapped(self, raw: socket.socket) -> Connection:
-        """Returns the connection on a connected socket, its TLS handshake done."""
-        if self._context is None:
-            SocketTransport(raw, self._sockets, plain := Connection(raw))
-            return plain
-        secure = SecureConnection(raw, self._context, self._host, self._context.session)
-        SocketTransport(raw, self._sockets, secure)
-        try:
-            failure = await secure.ready
-        except BaseException:
-            secure.abort()
-            raise
-        if failure is not None:
-            raise failure
-        return secure

@@ -3,9 +3,8 @@
 import os
 import socket
 
-from bulkcert.errors import ExitStatus
 from bulkcert.store import queries
-from bulkcert.store.database import adding, readable
+from bulkcert.store.database import adding
 from bulkcert.store.lock import this_user
 from bulkcert.store.paths import RunFiles
 from bulkcert.store.sessions import Control, Limits, Request
@@ -24,7 +23,7 @@ def ask(files: RunFiles, session: int, request: Request, limits: Limits | None) 
     columns |= {"user": this_user(), "host": socket.gethostname(), "pid": os.getpid()}
     columns |= {"rate": limits.rate, "per_address_rate": limits.per_address_rate} if limits else {}
     names, places = ", ".join(columns), ", ".join("?" * len(columns))
-    with readable(files.store, ExitStatus.INPUT_UNREADABLE), adding(files.store) as db:
+    with adding(files.store) as db:
         statement = f"INSERT INTO control ({names}) VALUES ({places})"  # noqa: S608 - names of ours
         number = db.execute(statement, tuple(columns.values())).lastrowid
         (asked,) = queries.controls(db, "id = ?", number)

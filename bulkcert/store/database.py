@@ -107,7 +107,15 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     with readable(path, ExitStatus.INPUT_UNREADABLE):
         if not os.path.lexists(path):
             raise FileNotFoundError(path)
-        with closing(_open_for_reading(path)) as db:
+        try:
+            opened = _open(path, "ro", ExitStatus.INPUT_UNREADABLE)
+        except sqlite3.OperationalError as error:
+            if _code_of(error) != sqlite3.SQLITE_READONLY or not path.with_name(f"{path.name}-journal").exists():
+                raise
+            # A session was killed while it changed the file itself: only who may write can take back what is half done.
+            _open(path, "rw", ExitStatus.INPUT_UNREADABLE).close()
+            opened = _open(path, "ro", ExitStatus.INPUT_UNREADABLE)
+        with closing(opened) as db:
             db.execute("BEGIN")
             yield db
 
@@ -117,26 +125,13 @@ def adding(path: Path) -> Iterator[sqlite3.Connection]:
     """Opens a store to write a line or two while its session runs; each statement is on disk when it is done.
 
     Raises:
-        BulkcertError: See ``reading``.
-        sqlite3.Error: It cannot be written.
+        BulkcertError: See ``reading``; or it cannot be written.
         FileNotFoundError: There is none.
     """
     # A reader outlives this connection: the last one that could write would take away the log, which belongs to a
     # session that is killed just now.
     with reading(path), closing(_open(path, "rw", ExitStatus.INPUT_UNREADABLE)) as db:
         yield db
-
-
-def _open_for_reading(path: Path) -> sqlite3.Connection:
-    """Opens a store as ``_open`` does, and nobody can write by it."""
-    try:
-        return _open(path, "ro", ExitStatus.INPUT_UNREADABLE)
-    except sqlite3.OperationalError as error:
-        if _code_of(error) != sqlite3.SQLITE_READONLY or not path.with_name(f"{path.name}-journal").exists():
-            raise
-        # A session was killed while it changed the file itself: only who may write can take back what is half done.
-        _open(path, "rw", ExitStatus.INPUT_UNREADABLE).close()
-        return _open(path, "ro", ExitStatus.INPUT_UNREADABLE)
 
 
 def _open(path: Path, mode: str, status: ExitStatus) -> sqlite3.Connection:

@@ -222,11 +222,6 @@ class Session(msgspec.Struct, frozen=True):
         """Why it changes certificates, and who has approved that: part of its options."""
         return msgspec.json.decode(self.options, type=ChangeRecord)
 
-    @property
-    def read_back(self) -> "Verification | None":
-        """What it has read back; None unless it verifies and has come to its end."""
-        return None if self.verification is None else msgspec.json.decode(self.verification, type=Verification)
-
 
 class Verification(msgspec.Struct, frozen=True):
     """What a session that verifies has read back.

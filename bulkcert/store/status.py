@@ -105,8 +105,8 @@ class RunStatus(msgspec.Struct, frozen=True):
         for each in reversed(self.sessions):
             if each.kind != "verify":
                 return None
-            if (found := each.read_back) is not None:
-                return found
+            if each.verification is not None:
+                return msgspec.json.decode(each.verification, type=Verification)
         return None
 
     @property

@@ -63,20 +63,18 @@ class Store:
         self._pending: list[Record | int] = []
         self._taken = 0
         self._wanted, self._hurry, self._synced = anyio.Event(), anyio.Event(), anyio.Event()
+        self.is_new = not self.db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+        """Whether there is no run in it yet."""
         self.was_empty = self.is_new
-        """Whether there was no run in it when it was opened."""
+        """Whether there was none when it was opened."""
 
     # The draft: what is written before a session begins is kept by its beginning, or not at all.
-
-    @property
-    def is_new(self) -> bool:
-        """Whether there is no run in it yet."""
-        return not self.db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
 
     def describe(self, asked: Asked) -> None:
         """Makes it the store of a run of which nothing is known yet; what it has kept of another goes."""
         if self.is_new:
             make_tables(self.db)
+            self.is_new = False
         for table in ("run", "session", "certificate", "claim", "attempt", "control", "tally"):
             self.db.execute(f"DELETE FROM {table}")  # noqa: S608 - ours
         self.db.execute("INSERT INTO run VALUES (1, ?)", (_text(asked),))
@@ -213,6 +211,8 @@ class Store:
         """Writes a group of outcomes and intents, in order: one transaction, on disk when it returns."""
         records = [item for item in group if isinstance(item, Record)]
         sent = [item for item in group if isinstance(item, int)]
+        by = self.session << 8  # as ``tables.OUTCOMES`` adds them up
+        called = sum(each.attempts + by + ((each.finished_at or 0) & LOW) for each in records if each.attempts)
         # A call of an undo that has not changed a row back leaves what the run has made of it.
         vain = [record for record in records if record.outcome is not Outcome.UNDONE] if self._undoes else []
         if vain:
@@ -230,7 +230,7 @@ class Store:
             if own:
                 db.execute(statements.OWN_SETTLED, (_text(own), self.session))
             db.execute(statements.SETTLED, (_text(settled),))
-            db.execute(statements.TALLIED, (self._outcomes_of(records) + self._outcomes_of(vain),))
+            db.execute(statements.TALLIED, (called,))
 
     # What is written at once.
 
@@ -239,11 +239,6 @@ class Store:
         with self.transaction() as db:
             db.execute(statements.CLAIM, (self.session, _text([*rows])))
             db.execute(statements.TALLIED, (0,))
-
-    def _outcomes_of(self, records: Sequence[Record]) -> int:
-        """Returns what ``tables.OUTCOMES`` is of records of this session."""
-        by = self.session << 8
-        return sum(each.attempts + by + ((each.finished_at or 0) & LOW) for each in records if each.attempts)
 
     def reopen(self, condition: str, parameters: Iterable[object] = ()) -> int:
         """Takes up again rows that have an outcome, by a condition over ``certificate``; returns how many."""

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Self
 
 import anyio
@@ -21,10 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from bulkcert import __version__
 from bulkcert.engine.figures import LATENCY_BOUNDS_S, Stats, Take
 from bulkcert.errors import BulkcertError, ExitStatus, status_by
-from bulkcert.job_file import STARTED
 from bulkcert.log import bound
 from bulkcert.output.files import read_regular, write_whole
-from bulkcert.output.summary import Summary
 from bulkcert.runs.job import ResolvedJob
 from bulkcert.store.lock import is_held
 from bulkcert.store.outcome import Outcome
@@ -46,7 +43,7 @@ NO_CODE = "OK"
 class Recorder:
     """Keeps the metrics of one session up to date in a file, from its first step to its end, whatever that is.
 
-    It is the context of the session, and is to be given the summary.
+    It is the context of the session, and is to be given the exit status of one that ends without an error.
 
     Args:
         job: What the run does.
@@ -67,8 +64,7 @@ class Recorder:
         self._take: Take | None = None
         self.stats: Stats | None = None
         """What the session does; None until calls are made."""
-        self.summary: Summary | None = None
-        """What the run came to, once it is known."""
+        self.exit_status: int = ExitStatus.INTERNAL
         self._last: dict[tuple[str, str], float] = {}
         """What is known of the last run that ended, by name of the metric and value of its own label."""
         self._carry_over()
@@ -114,9 +110,7 @@ class Recorder:
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         """Writes how the session has ended, and the rows of the run as its store has them; none where there is none."""
-        status = ExitStatus.INTERNAL if error is None else status_by(error)
-        if error is None and self.summary is not None:
-            status = ExitStatus(self.summary.exit_status)
+        status = self.exit_status if error is None else status_by(error)
         self.stats = self._take() if self._take else None
         now, self._active = time.time(), False
         self._last[LAST + "end_timestamp_seconds", ""] = now
@@ -239,30 +233,3 @@ _LAST_HELP = {
     "success_timestamp_seconds": "When a run last ended with exit status 0.",
     "rows": "Rows of its run by outcome, as its store has them; none where it has no run.",
 }
-
-
-def record_refused(path: Path, exit_status: int) -> None:
-    """Writes how this start has ended where a run has left metrics, and takes their rows out: they are of that run.
-
-    Its options may be wrong, so that nobody knows its labels: those that stand in the file stay. Nothing is made where
-    there is no file, and nothing changed while a session writes it, or where it has the end of this start. A file that
-    cannot be written is left: the error that ended the start is what people have to see.
-
-    Args:
-        path: The metrics file of the run that was to be.
-        exit_status: What the command ends with.
-    """
-    began, now = STARTED.timestamp(), time.time()
-    new = {"exit_status": exit_status, "end_timestamp_seconds": now, "duration_seconds": now - began}
-    with suppress(OSError, ValueError):
-        families = [*text_string_to_metric_families(read_regular(path).decode())]
-        values = {sample.name: sample.value for family in families for sample in family.samples}
-        if values.get(ACTIVE) or not 0 < values.get(LAST + "end_timestamp_seconds", 0) < began:
-            return
-        for family in families:
-            value = new.get(family.name.removeprefix(LAST))
-            if value is not None:
-                family.samples = [sample._replace(value=value) for sample in family.samples]
-            elif family.name == LAST + "rows":
-                family.samples = []
-        write_whole(path, generate_latest(SimpleNamespace(collect=lambda: families)), mode=READABLE)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from socket import gethostname
-from typing import Any
+from typing import Any, Self
 
 from bulkcert.errors import BulkcertError, ExitStatus, own_error, status_by
 from bulkcert.output.advice import left_words, meaning, sentence
@@ -32,8 +32,14 @@ _REFUSED = "it was refused, or nobody was there; apprise does not say which"
 INSTALL = "pip install 'bulkcert[notify]', or '.[notify]' in a clone"
 
 
+_active: ContextVar["Notifier | None"] = ContextVar("active", default=None)
+"""Of the session that is running; a question is asked far from where that begins."""
+
+
 class Notifier:
-    """Sends messages about one session.
+    """Sends a message when a session ends, however it does, and while a question stays open.
+
+    It is the context of the session, and is to be given the exit status of one that ends without an error.
 
     Args:
         urls: Where to, as apprise takes them; at least one.
@@ -54,21 +60,23 @@ class Notifier:
         files: RunFiles,
         warn: Callable[[str], None],
         *,
-        about: str,
-        rehearsal: bool,
+        about: str = "",
+        rehearsal: bool = False,
     ) -> None:
         self._services = list(map(_service, range(1, len(urls) + 1), urls))
         self._kind, self._files, self._warn = kind, files, warn
         self._about, self._rehearsal = about, rehearsal
         self.exit_status: int = ExitStatus.INTERNAL
-        """Of the command; known in its end."""
 
-    def end(self, error: BaseException | None) -> None:
-        """Sends what the session came to, and waits until that is done, for a while.
+    def __enter__(self) -> Self:
+        self._token = _active.set(self)
+        return self
 
-        Args:
-            error: What has ended the command, or None.
-        """
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Sends what the session came to, and waits until that is done, for a while."""
+        _active.reset(self._token)
+        if error is not None:
+            self.exit_status, error = status_by(error), own_error(error)
         status = self._status()
         lines = [f"results: {self._files.results.absolute()} on {gethostname()}"]
         if isinstance(error, BulkcertError):
@@ -167,45 +175,6 @@ def _rows(status: RunStatus) -> Iterator[str]:
     if status.failed is not None:
         yield f"rows left: {left_words(status.failed.absolute(), status.not_desired)}"
     yield from (f"next: {sentence(step)}" for step in steps_left(status))
-
-
-_active: ContextVar[Notifier | None] = ContextVar("active", default=None)
-"""Of the session that is running; a question is asked far from where that begins."""
-
-
-@contextmanager
-def notifying(
-    urls: Sequence[str],
-    kind: SessionKind,
-    files: RunFiles,
-    warn: Callable[[str], None],
-    *,
-    about: str = "",
-    rehearsal: bool = False,
-) -> Iterator[Callable[[int], None]]:
-    """Sends a message when a session ends, however it does; loads nothing where no URL is given.
-
-    Yields:
-        Takes the exit status of the command, where that ends without an error.
-
-    Raises:
-        BulkcertError: See ``Notifier``; no calls were made.
-    """
-    if not urls:
-        yield lambda _: None
-        return
-    notifier = Notifier(urls, kind, files, warn, about=about, rehearsal=rehearsal)
-    token = _active.set(notifier)
-    ended: BaseException | None = None
-    try:
-        yield lambda status: setattr(notifier, "exit_status", status)
-    except BaseException as error:
-        ended = own_error(error)
-        notifier.exit_status = status_by(error)
-        raise
-    finally:
-        _active.reset(token)
-        notifier.end(ended)
 
 
 @contextmanager

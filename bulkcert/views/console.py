@@ -1,15 +1,16 @@
-"""What a person reads: the summary on stdout, errors and the next step on stderr; and the two consoles."""
+"""The two consoles: what people read goes to stderr, products go to stdout; and how both streams fail."""
 
+import errno
 import logging
 import os
 import re
 import shlex
-import signal
+import stat
 import sys
-import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NoReturn, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import msgspec
 from rich.cells import cell_len
@@ -17,9 +18,8 @@ from rich.console import Console
 from rich.text import Text
 
 from bulkcert import log
-from bulkcert.errors import BulkcertError, ExitStatus, own_error
+from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.log import Notices
-from bulkcert.views.streams import Unfailing
 from bulkcert.words import line_starts, tr
 
 if TYPE_CHECKING:  # loaded by what draws
@@ -42,6 +42,22 @@ class _Stderr(Console):
     def set_live(self, live: "Live") -> bool:
         self.live = live
         return super().set_live(live)
+
+
+class Unfailing:
+    """Standard error: nothing that is said there is worth ending a run for, as when the disk of its log is full."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            sys.stderr.flush()
 
 
 stderr = _Stderr(file=cast(IO[str], Unfailing()), highlight=False, soft_wrap=True)
@@ -148,7 +164,7 @@ def show_log(*, verbose: bool, quiet: bool, file: Path | None) -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         handler.addFilter(lambda record: getattr(record, "event", "") not in log.SHOWN)
         logging.getLogger("bulkcert").addHandler(handler)
-    if verbose or log.is_kept():
+    if verbose or log.written():
         log.set_level(verbose=verbose, quiet=quiet)
 
 
@@ -159,79 +175,68 @@ def warn(message: str) -> None:
         say(f"{tr('warning: ')}{message}")
 
 
-class WayOn(str):
-    """A note of an error that has ended a run: the command that resumes it; empty where no calls were made."""
-
-    __slots__ = ()
-
-
-def show_error(error: BulkcertError, resume: str | None = None) -> None:
-    """Prints what happened and what to do next: advice, and the command where one does it.
+class ReaderGoneError(Exception):
+    """Nobody reads standard output any more.
 
     Args:
-        error: What happened.
-        resume: What resumes the run; None where there is nothing to resume.
+        status: What the command ends with: it was closed, or it is a terminal that hung up.
     """
-    advice = error.advice or ("No calls were made." if resume == "" else "")
-    purpose, command = "to resume", resume
-    if not resume and error.again:
-        purpose, command = "to try again", shlex.join(["bulkcert", *typed()])
-    about = {"exit_status": int(error.status), "advice": advice} | ({"next": command} if command else {})
-    log.event("error", error.message, logging.ERROR, **about)
-    if log.is_json():
-        return
-    say(Text.assemble((tr("error: "), "bold red"), error.message))
-    if advice:
-        say(f"  → {advice}", indent=4)
-    if command:
-        say_step(f"  → {purpose}", command)
+
+    def __init__(self, status: ExitStatus) -> None:
+        super().__init__()
+        self.status = status
 
 
-def typed(*without: str) -> Iterator[str]:
-    """Yields what was typed, without the URLs of messages, which are secrets, and without some other options."""
-    words = iter(sys.argv[1:])
-    for word in words:
-        name, equals, _ = word.partition("=")
-        if name not in ("--notify", *without):
-            yield word
-        elif not equals:
-            next(words, None)
-
-
-def show_failure(error: BaseException) -> ExitStatus:
-    """Prints what has ended the command, whatever it is; returns the exit status."""
-    frames, notes = traceback.extract_tb(error.__traceback__), getattr(error, "__notes__", ())
-    resume = next((note for note in notes if isinstance(note, WayOn)), None)
-    error = own_error(error)
-    if isinstance(error, KeyboardInterrupt):
-        error = BulkcertError(ExitStatus.INTERRUPTED, "interrupted")
-    if isinstance(error, BulkcertError):
-        show_error(error, resume)
-        return error.status
-    place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "nowhere"
-    inner = error
-    while isinstance(inner, BaseExceptionGroup):
-        inner = inner.exceptions[0]
-    message = f"internal error: {type(inner).__name__}: {inner} (at {place})"
-    show_error(BulkcertError(ExitStatus.INTERNAL, message, "Please report this; -v shows the traceback."), resume)
-    if logging.getLogger("bulkcert").isEnabledFor(logging.DEBUG) or {"-v", "--verbose"} & set(sys.argv):
-        stderr.print("".join(traceback.format_exception(inner)))
-    return ExitStatus.INTERNAL
-
-
-def leave(number: int, message: str, advice: str = "", *, resume: str | None = None, again: bool = False) -> NoReturn:
-    """Ends the process at once, on a signal; not even clean-up may run any more: what hangs is what it is to end.
+class Product:
+    """Standard output: what it does not take ends the command with an error that says so, whoever has written it.
 
     Args:
-        number: Of the signal.
-        message: What becomes of what was running, to be read behind the signal's name.
-        advice: What to do next.
-        resume: See ``show_error``.
-        again: Whether the same command, given again, does it.
+        stream: The stream, or what is beneath it.
     """
-    status, name = ExitStatus(128 + number), signal.Signals(number).name
-    if stderr.live is not None:
-        stderr.live.stop()  # or it would be drawn once more, below the error
-    show_error(BulkcertError(status, f"{name}: {message}", advice, again=again), resume)
-    sys.stderr.flush()
-    os._exit(128 + number)
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @property
+    def buffer(self) -> "Product":
+        """The stream of bytes beneath."""
+        return Product(self._stream.buffer)
+
+    def write(self, text: str | bytes) -> int:
+        """Writes as the stream does.
+
+        Raises:
+            BulkcertError: CANNOT_WRITE.
+            ReaderGoneError: Nobody reads it any more.
+        """
+        with _confirmed_written():
+            return cast(int, self._stream.write(text))
+
+    def flush(self) -> None:
+        """Flushes the stream.
+
+        Raises:
+            BulkcertError: CANNOT_WRITE.
+            ReaderGoneError: Nobody reads it any more.
+        """
+        with _confirmed_written():
+            self._stream.flush()
+
+
+@contextmanager
+def _confirmed_written() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise ReaderGoneError(ExitStatus.READER_GONE) from error
+    except OSError as error:
+        if error.errno == errno.EIO and stat.S_ISCHR(os.fstat(1).st_mode):
+            raise ReaderGoneError(ExitStatus.HUNG_UP) from error
+        raise BulkcertError(
+            ExitStatus.CANNOT_WRITE,
+            f"cannot write to standard output: {error.strerror}",
+            "Make room, or send it elsewhere; files that it has written are whole.",
+        ) from error

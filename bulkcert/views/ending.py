@@ -16,8 +16,9 @@ from bulkcert.output.summary import Kind, Summary
 from bulkcert.store.outcome import DESIRED, Outcome
 from bulkcert.store.sessions import Verification
 from bulkcert.store.status import RunStatus
-from bulkcert.views.console import say, say_step, show_error, warn
-from bulkcert.views.layout import outcome_lines, rehearsal_line, show
+from bulkcert.views.console import say, say_step, warn
+from bulkcert.views.errors import show_error
+from bulkcert.views.layout import outcome_line, rehearsal_line, show
 from bulkcert.words import counted, faults, later, printable, tr, trn
 
 if TYPE_CHECKING:  # each is loaded by its command
@@ -45,7 +46,7 @@ def undone_rows(summary: Summary, undo: "Undo") -> Iterator[tuple[str, str | Tex
     restored = tr("{count:,} of {rows}: {state} again", **counts, state=tr(undo.action.desired))
     yield tr("undone"), Text(restored, style="green")
     others = {outcome.value: count for outcome, count in outcomes.items() if outcome is not Outcome.UNDONE}
-    yield from outcome_lines(others)
+    yield from map(outcome_line, others, others.values())
     if others:
         yield "", tr("last: {error}", error=undo.progress.last_error)
     yield from _calls(summary, undo.progress.sends.sends)
@@ -125,7 +126,7 @@ def summary_rows(summary: Summary, status: RunStatus, *, calls: int) -> Iterator
     yield from rehearsal_line(rehearsal=summary.rehearsal)
     yield tr("rows"), f"{summary.rows:,}"
     for outcome, count in summary.outcomes.items():
-        yield from outcome_lines({outcome: count})
+        yield outcome_line(outcome, count)
         # What has stopped the run is said once, in the end.
         stop = summary.stop_code if outcome == Outcome.NOT_ATTEMPTED else None
         for line in _kinds([kind for kind in summary.kinds if kind.outcome == outcome and kind.code != stop]):

@@ -4,7 +4,7 @@ And the lines that several views have.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -62,11 +62,10 @@ def rehearsal_line(*, rehearsal: bool) -> Iterator[tuple[str, Text]]:
         yield tr(REHEARSAL), Text(tr(REHEARSED), style="bold yellow")
 
 
-def outcome_lines(outcomes: Mapping[str, int]) -> Iterator[tuple[str, Text]]:
-    """Yields a line for the rows of each outcome."""
-    for outcome, count in outcomes.items():
-        style = "green" if outcome in DESIRED else "yellow" if outcome in _ON_PURPOSE else "red"
-        yield "", Text(f"{count:>9,} {outcome}", style=style)
+def outcome_line(outcome: str, count: int) -> tuple[str, Text]:
+    """Returns a line for the rows of an outcome."""
+    style = "green" if outcome in DESIRED else "yellow" if outcome in _ON_PURPOSE else "red"
+    return "", Text(f"{count:>9,} {outcome}", style=style)
 
 
 def change_rows(change: "ChangeRecord") -> Iterator[tuple[str, str]]:

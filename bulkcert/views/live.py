@@ -63,9 +63,9 @@ def reading(stats: Stats) -> str:
 
 
 @contextmanager
-def reading_list(name: str, *, quiet: bool) -> Iterator[Callable[[int], None] | None]:
+def reading_list(name: str) -> Iterator[Callable[[int], None] | None]:
     """Shows on stderr that a list is read, and yields what takes the number of rows; None if nobody looks."""
-    if quiet or not stderr.is_terminal:
+    if not stderr.is_terminal:
         yield None
         return
     with stderr.status(Text(f"reading {name}")) as status:

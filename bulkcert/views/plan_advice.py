@@ -10,8 +10,7 @@ from bulkcert.runs.job import WRONG_SIZE, wrong_size
 from bulkcert.runs.plan import Inquiry
 from bulkcert.runs.probing import on_swapped
 from bulkcert.runs.reading_list import named
-from bulkcert.service.actions import Action
-from bulkcert.service.certificates import ca_key, of_ca_key
+from bulkcert.service.actions import Action, ca_key, of_ca_key
 from bulkcert.words import counted, later, printable, tr, trn
 
 if TYPE_CHECKING:  # a plan has the advice on it
@@ -116,7 +115,7 @@ def _on_left_out(plan: "Plan", inquiry: Inquiry) -> Iterator[str]:
         how = tr("correct what is wrong, or give --skip-invalid")
         how = tr("skipped (--skip-invalid)") if options.skip_invalid else how
         said = trn("{count:,} row is invalid; {how}", "{count:,} rows are invalid; {how}", plan.invalid, how=how)
-        yield f"{said}{named(inquiry.pinned, inquiry.check.first_invalid, plan.invalid)}"
+        yield f"{said}{named(inquiry.check.first_invalid, plan.invalid)}"
     if plan.protected:
         how = tr("take them out of the list, or give --skip-protected")
         how = tr("skipped (--skip-protected)") if options.skip_protected else how

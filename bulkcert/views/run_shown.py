@@ -16,7 +16,7 @@ from bulkcert.views.confirm import kind_of, raised_limits
 from bulkcert.views.console import say, stderr
 from bulkcert.views.layout import change_rows, lane_rows, named_lanes, rehearsal_line, show
 from bulkcert.views.plan import cas_of, instance_states
-from bulkcert.views.plan_advice import CAS_NAMED, CAS_SHOWN, ca_named, mistake, on_devices, on_none
+from bulkcert.views.plan_advice import CAS_NAMED, CAS_SHOWN, ca_named, on_devices, on_none
 from bulkcert.views.plan_shown import columns_used, show_states
 from bulkcert.words import about, counted, duration, later, local, tr
 
@@ -46,12 +46,11 @@ def caution(action: Action) -> str:
     )
 
 
-def mistakes(run: Run) -> Iterator[str]:
-    """Yields what is doubtful: protected serials that protect no row, and a store across a network."""
-    if text := mistake(run.check):
-        yield text
-    if run.opened.store.on_network:
-        yield f"{run.job.files.folder} is on a file system of another machine; --state-dir names a local one"
+def on_network(run: Run) -> str:
+    """Returns what to know of a store that is across a network; empty where it is not."""
+    if not run.opened.store.on_network:
+        return ""
+    return f"{run.job.files.folder} is on a file system of another machine; --state-dir names a local one"
 
 
 def _plan(run: Run, credentials: Credentials) -> Iterator[tuple[str, str | Text]]:
@@ -163,11 +162,10 @@ def _input(run: Run) -> str:
 
 
 def show_no_preflight(progress: Progress) -> None:
-    """Prints why states could not be read before the first call, if they could not."""
-    if progress.unread_because:
-        begins = "not all states were read" if progress.pages or progress.reads else "no preflight"
-        text = f"{begins}: {progress.unread_because.removesuffix('.')}; rows whose state is not known are called"
-        say(text, style="yellow")
+    """Prints why states could not be read before the first call."""
+    begins = "not all states were read" if progress.pages or progress.reads else "no preflight"
+    text = f"{begins}: {progress.unread_because.removesuffix('.')}; rows whose state is not known are called"
+    say(text, style="yellow")
 
 
 def show_idle(run: Run) -> None:

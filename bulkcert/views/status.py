@@ -14,7 +14,7 @@ from bulkcert.service.actions import ACTIONS
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.sessions import Session, SessionKind
 from bulkcert.store.status import RunStatus, State
-from bulkcert.views.layout import change_rows, outcome_lines, rehearsal_line
+from bulkcert.views.layout import change_rows, outcome_line, rehearsal_line
 from bulkcert.words import REHEARSAL, counted, duration, faults, in_utc, printable
 
 MOST_MESSAGE = 160
@@ -161,7 +161,7 @@ def _counts(status: RunStatus, rows: int) -> Iterator[tuple[str, str | Text]]:
     for outcome, count in status.outcomes.items():
         if is_running(status) and outcome == Outcome.NOT_ATTEMPTED:
             continue
-        yield from outcome_lines({outcome: count})
+        yield outcome_line(outcome, count)
     if status.is_undone and status.state is not State.ENDED:
         yield "undone", Text(undone_words(status), style="yellow")
     if status.in_doubt and not is_running(status):
