@@ -11,8 +11,8 @@ from bulkcert.engine.lanes import Lane, Lanes
 from bulkcert.engine.listing import Listing, read_listings
 from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.service.actions import Action, Operation
-from bulkcert.service.certificates import Page, Status
+from bulkcert.service.actions import Action, Operation, Status
+from bulkcert.service.classification import Page
 from bulkcert.store.outcome import Row
 
 SMALL = 50

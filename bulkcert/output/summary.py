@@ -16,6 +16,7 @@ from bulkcert.input import CA_SN, DEVICE_SN, PinnedList, annotated
 from bulkcert.output.failed import FailedRows
 from bulkcert.output.files import cannot_write, sha256_of, write_whole
 from bulkcert.output.formats import FormulaRows
+from bulkcert.output.results import Written
 from bulkcert.store import queries
 from bulkcert.store import sessions as stored
 from bulkcert.store.paths import RunFiles
@@ -55,31 +56,12 @@ class Caps(msgspec.Struct, frozen=True):
 
 
 class SessionSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What one start of a command did; its calls as far as it has said (``engine.figures.Stats``).
+    """What one start of a command did: of its newest figures (``engine.figures.Stats``), and of its row in the store.
 
     Attributes:
-        calls: Requests sent.
-        achieved_rate: Calls per second from the first to the last.
-        peak_window: Most sends in any half-open second.
-        throttles: Answers that said to slow down.
-        retries: Calls beyond the first of a row.
-        outages: How often the service went silent.
-        pages: Pages of certificates read.
-        reads: Certificates read one by one.
-        outcomes_now: Rows that it has finished, by outcome.
-        kind: ``run``, ``verify`` or ``undo``.
-        started: UTC.
-        finished: UTC; null if it was killed, or is running.
-        exit_status: What it ended with; null if it has not.
-        stopped: Why it ended early, or an empty text.
-        user: Account that it ran as.
-        host: The machine.
-        pid: Its process there.
-        access_key_id: What signed its calls.
-        credentials: Where that came from.
+        started: UTC, like ``finished``, which is null if it was killed, or is running.
         change: Its ticket and reason, and who has approved it.
         lanes: What it has called from, as far as it has said.
-        handed_over: Calls that lanes which fell silent may have made and that others were given.
     """
 
     calls: int = 0
@@ -164,9 +146,9 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 def summary_of(
-    status: RunStatus, pinned: PinnedList, db: sqlite3.Connection, digest: str, failed: FailedRows | None = None
+    status: RunStatus, pinned: PinnedList, db: sqlite3.Connection, written: Written, failed: FailedRows | None
 ) -> Summary:
-    """Returns the summary of a run whose results are written; the digest is of all its rows in order (``evidence``).
+    """Returns the summary of a run whose results are written.
 
     Raises:
         OSError: The results cannot be read.
@@ -190,7 +172,7 @@ def summary_of(
         input_sha256=asked.sha256,
         results=str(status.files.results),
         results_sha256=sha256_of(status.files.results),
-        rows_digest=digest,
+        rows_digest=written.digest,
         rows=asked.rows,
         outcomes={outcome.value: count for outcome, count in status.outcomes.items()},
         codes=dict(codes.most_common()),
@@ -218,6 +200,7 @@ def summary_of(
         calls_at_least=any(each.finished is None for each in acted),
         unknown_before=queries.unknown_before(db),
         failed=failed,
+        formulas=written.formulas,
         instances=asked.instances,
     )
 

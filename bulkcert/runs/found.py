@@ -21,8 +21,8 @@ from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, PinnedList, ca_keys
 from bulkcert.output.advice import Remedy
 from bulkcert.runs.policy import COUNTING
-from bulkcert.service.actions import OPERATIONS, Action
-from bulkcert.service.certificates import PAGE_SIZE, Page, Status, of_ca_key
+from bulkcert.service.actions import OPERATIONS, PAGE_SIZE, Action, Status, of_ca_key
+from bulkcert.service.classification import Page
 from bulkcert.words import tr
 
 CAS_COUNTED = 20

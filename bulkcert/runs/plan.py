@@ -25,8 +25,7 @@ from bulkcert.runs.planned import SUFFIX
 from bulkcert.runs.policy import may_read
 from bulkcert.runs.reading_list import read_list
 from bulkcert.runs.target import located, preflight_of, refuse_job, resolve_target
-from bulkcert.service.actions import ACTIONS, ActionName, Operation
-from bulkcert.service.certificates import ca_key
+from bulkcert.service.actions import ACTIONS, ActionName, Operation, ca_key
 from bulkcert.store.outcome import Row
 
 SHORT = 1000
@@ -50,7 +49,8 @@ def resolve_question(action: ActionName, inputs: tuple[Path, ...], options: Plan
     check_list_options(options, problems)
     if options.output is not None and not options.output.name.endswith(SUFFIX):
         problems.append(f"-o {options.output} must end in {SUFFIX}: it is the plan that is kept, not results")
-    refuse_job(problems, "plan", options)
+    if problems:
+        refuse_job(problems, "plan", options)
     return Question(**msgspec.structs.asdict(service), action=ACTIONS[action], inputs=inputs, options=options)
 
 

@@ -29,7 +29,7 @@ from bulkcert.runs.options import PreflightMode
 from bulkcert.runs.planned import ANOTHER
 from bulkcert.runs.session import after_reads, confirm_read, finalize, session
 from bulkcert.runs.target import preflight_of
-from bulkcert.service.certificates import Status
+from bulkcert.service.actions import Status
 from bulkcert.store import queries, read_states
 from bulkcert.store.database import unusable
 from bulkcert.store.evidence import Serials

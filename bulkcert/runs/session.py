@@ -29,6 +29,7 @@ from bulkcert.output.results import Written, remove_rows
 from bulkcert.output.summary import Summary, summary_of, write_summary
 from bulkcert.runs.opened import CALLING, OpenRun
 from bulkcert.store import control as asking
+from bulkcert.store import queries
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.sessions import Control
 from bulkcert.store.status import RunStatus
@@ -189,7 +190,7 @@ def finalize(opened: OpenRun, stop: Stop | None, came_to: ExitStatus | None = No
         early = stop is not None and status not in (ExitStatus.OK, ExitStatus.INCOMPLETE)
         reason = {"stopped": stop.message, "advice": stop.advice, "stop_code": stop.code} if stop and early else {}
         store.end(status, **reason)
-    summary, _ = _summarized(opened, written)
+    summary = _summarized(opened, written)
     if store.failure and stop is not None:
         # The store could not take its end; what people are shown must not wait for that.
         summary = msgspec.structs.replace(summary, exit_status=int(status), stopped=stop.message, advice=stop.advice)
@@ -213,22 +214,23 @@ def summarize(opened: OpenRun, written: Written | None) -> FailedRows | None:
     if written is None:
         with Path(os.devnull).open("wb") as nowhere:  # every row is proved
             written = opened.write_results(into=nowhere)
-    summary, failed = _summarized(opened, written)
+    summary = _summarized(opened, written)
     write_summary(opened.files, summary)
-    return failed
+    return summary.failed
 
 
-def _summarized(opened: OpenRun, written: Written) -> tuple[Summary, FailedRows | None]:
+def _summarized(opened: OpenRun, written: Written) -> Summary:
     """Seals results that were written, and writes the failed rows; returns the summary of all that."""
     opened.store.seal(written.digest)
     status = opened.status()
     failed = None
     if status.not_desired:
-        failed = write_failed(opened.files, opened.asked, opened.pinned, opened.store.read, guards=opened.guards)
+        failed = write_failed(
+            opened.files, opened.asked, opened.pinned, opened.store.read, guards=opened.store.read(queries.guards)
+        )
     else:
         remove_rows(opened.files.failed)
-    summary = summary_of(status, opened.pinned, opened.store.db, written.digest, failed)
-    return msgspec.structs.replace(summary, formulas=written.formulas), failed
+    return summary_of(status, opened.pinned, opened.store.db, written, failed)
 
 
 def _confirm_sum(status: RunStatus, rows: Counter[Outcome]) -> None:
