@@ -315,12 +315,15 @@ DOUBTFUL = {
 
 
 @pytest.mark.parametrize("first", DOUBTFUL.values(), ids=DOUBTFUL)
-@pytest.mark.parametrize("last", ["not found", "not found and not read", "used up", "in a later session"])
+@pytest.mark.parametrize(
+    "last", ["not found", "not found, not read", "not found, not to be read", "used up", "in a later session"]
+)
 async def test_a_deletion_that_may_have_been_carried_out(tmp_path, first, last):
     """What is not there after any such attempt was deleted by it; what was not there before none was never there."""
     said = [first, NOT_FOUND if last.startswith("not found") else BUSY, *[BUSY] * 3]
     attempts = 1 if last == "in a later session" else 3
-    order = {**DELETE, "reads": lambda _: NOT_FOUND if last in ("not found", "used up") else LOST}
+    reads = {"not found": NOT_FOUND, "used up": NOT_FOUND, "not found, not to be read": DENIED}
+    order = {**DELETE, "reads": lambda _: reads.get(last, LOST)}
 
     def script(row, attempt, _):
         return said[attempt - 1] if row == 1 else NOT_FOUND

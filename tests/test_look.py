@@ -17,8 +17,8 @@ from bulkcert.engine.progress import Progress
 from bulkcert.engine.sightings import Sightings
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, ROW
-from bulkcert.service.actions import OPERATIONS
-from bulkcert.service.certificates import PAGE_SIZE, Certificate, Page, Status
+from bulkcert.service.actions import OPERATIONS, PAGE_SIZE, Status
+from bulkcert.service.classification import Certificate, Page
 from bulkcert.service.codes import Verdict
 
 BY_CA = OPERATIONS["ListDeviceCertificateByCaSn"]

@@ -1,13 +1,8 @@
 """Answers that concern one certificate or one CA only: the others are looked at, verified and listed all the same."""
 
-from collections import defaultdict
-
-import msgspec
 import pytest
 from hostile_answers import hurried, torment
 from program import UNHURRIED, emulator, here, outcomes, read_results, write_devices
-
-from bulkcert.emulator.messages import Answer
 
 BY_CA = "ListDeviceCertificateByCaSn"
 ODD = "ParameterFieldCheckFailed"
@@ -71,42 +66,6 @@ def test_an_inventory_that_finds_nothing_is_an_input(tmp_path, service):
     assert outcomes(tmp_path / "r.csv") == {}
 
 
-SWITCH_OFF, READ = "InactivateDeviceCertificate", "GetDeviceCertificate"
-
-
-def hostile(service, rule):
-    """Lets ``rule(operation, device, call)`` put another answer in the place of the one of a call that was done."""
-    emulated, calls = service._emulator, defaultdict(int)
-    answer = emulated.answer
-
-    def answered(request):
-        operation, device = request.headers.get("x-acs-action", ""), request.parameters().get("DeviceSn", "")
-        calls[operation, device] += 1
-        given, delay_s = answer(request)
-        return rule(operation, device, calls[operation, device]) or given, delay_s
-
-    emulated.answer = answered
-    return calls
-
-
-def body(status, **fields):
-    return Answer(status, msgspec.json.encode({"RequestId": "R", **fields}))
-
-
-def test_what_cannot_be_read_back_is_unknown_and_undone(tmp_path, service):
-    """It may be changed: no exit status 0, and undo asks about it and changes it back."""
-    devices = write_devices(tmp_path / "d.csv", 6)
-    service.seed(devices)
-    lies = {SWITCH_OFF: body(500, Code="InternalError"), READ: body(403, Code="NoPermission")}
-    hostile(service, lambda operation, *_: lies.get(operation))
-    run = ("run", "inactivate-device", "d.csv", *service.looking, "-o", "r.csv", "--attempts", "2")
-    here(*run, "--max-errors", "100%", cwd=tmp_path).ended(1)
-
-    assert outcomes(tmp_path / "r.csv") == {"unknown": 6}
-    here("undo", "r.csv", "--yes", *UNHURRIED, cwd=tmp_path).ended(0)
-    assert set(service.states(devices)) == {"1"}
-
-
 def test_a_service_that_answers_as_it_likes():
     """Devices, CAs, deletions: no outcome, no undo contradicts what was done; what is known done is not called."""
     with hurried():
@@ -115,31 +74,3 @@ def test_a_service_that_answers_as_it_likes():
     assert not contradictions
     assert {"succeeded", "unknown"} <= {outcome for *_, outcome in outcomes}
     assert len(service.kinds) > 20
-
-
-@pytest.mark.parametrize(
-    ("is_done", "is_read", "outcome"),
-    [(True, True, "succeeded"), (False, True, "unknown"), (True, False, "succeeded")],
-)
-def test_a_deletion_that_is_said_not_to_be_found(tmp_path, service, is_done, is_read, outcome):
-    """After an attempt that may have been carried out it was, unless reading shows that "not found" is false."""
-    service.seed([(f"{number}", "00ca") for number in range(3)])
-    (tmp_path / "c.csv").write_text("CaSn\n00ca\n")
-    emulated, calls = service._emulator, []
-    answer = emulated.answer
-
-    def answered(request):
-        if request.headers["x-acs-action"] == "DeleteCaCertificate":
-            calls.append(is_done and not calls and answer(request))
-            code = "FindCaBySnError" if len(calls) > 1 else "InternalError"
-            return body(500, Code=code, Message="m"), 0.0
-        if calls and not is_read:
-            return body(403, Code="NoPermission", Message="m"), 0.0
-        return answer(request)
-
-    emulated.answer = answered
-    run = ("run", "delete-ca", "c.csv", *service.where, "-o", "r.csv", "--confirm-devices", "3")
-    here(*run, "--max-errors", "100%", cwd=tmp_path).ended(0 if outcome == "succeeded" else 1)
-
-    assert outcomes(tmp_path / "r.csv") == {outcome: 1}
-    assert len(calls) == 2

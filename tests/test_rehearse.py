@@ -38,10 +38,11 @@ def test_nothing_is_proposed_that_needs_the_emulator():
 
 
 def test_what_cannot_be_undone_is_refused_first(tmp_path):
-    """delete-ca has no undo: that is said before anything is done."""
+    """delete-ca has no undo: that is said before anything is done, as what is wrong with an option."""
     refused = here("rehearse", "delete-ca", "d.csv", "--and-then", "undo").ended(2)
 
     assert "--and-then undo cannot follow delete-ca: no operation undoes it" in refused.stderr
+    assert "See bulkcert rehearse --help" in here(*REHEARSE, "--max-errors", "many").ended(2).stderr
     assert [path.name for path in tmp_path.iterdir()] == ["d.csv"]
 
 

@@ -137,9 +137,10 @@ def test_unknown_states_want_a_word(place):
 
 
 def test_undo_asks(place):
-    """2 without a yes: nothing is called, and nothing is left of an undo that was not begun."""
+    """2 without a yes, or with a wrong option: nothing is called, and nothing is left of an undo that was not begun."""
     place.made(5)
     here("undo", "r.csv", *UNHURRIED).ended(2)
+    assert "See bulkcert undo --help" in place.undo("--max-errors", "many", ends=2).stderr
 
     assert place.states == ["0"] * 5
     assert status("r.csv").exit_status == 0
@@ -156,14 +157,6 @@ def test_json(place):
 
     assert json.loads(told.stdout) == {"rows": 0, "undone": 0, "unknown": 0, "exit_status": 0, "run": None}
     assert told.stderr == ""
-
-
-def test_wrong_options_name_the_right_help(place):
-    """2: the help that is named is that of the command that was typed."""
-    place.made(3)
-    assert "See bulkcert undo --help" in place.undo("--max-errors", "many", ends=2).stderr
-    rehearsed = here("rehearse", "inactivate-device", "d.csv", "--max-errors", "many").ended(2)
-    assert "See bulkcert rehearse --help" in rehearsed.stderr
 
 
 def test_rehearsed_twice(place):

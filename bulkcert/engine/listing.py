@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from bulkcert.engine.failures import unreadable
 from bulkcert.engine.lanes import CallResult, Lane, Lanes
 from bulkcert.errors import BulkcertError
-from bulkcert.service.actions import Operation
-from bulkcert.service.certificates import PAGE_SIZE, Page
+from bulkcert.service.actions import PAGE_SIZE, Operation
+from bulkcert.service.classification import Page
 from bulkcert.service.codes import Verdict
 
 AHEAD = 1024

@@ -9,10 +9,10 @@ from bulkcert.engine.calling import each_row
 from bulkcert.engine.failures import unreadable
 from bulkcert.engine.lanes import Lane, Lanes
 from bulkcert.engine.listing import Listing, read_listings
-from bulkcert.engine.sightings import Sightings
+from bulkcert.engine.sightings import NUMBER_OF, Sightings
 from bulkcert.errors import BulkcertError, ExitStatus
-from bulkcert.service.actions import Action, Operation
-from bulkcert.service.certificates import Page
+from bulkcert.service.actions import Action, Operation, Status
+from bulkcert.service.classification import Page
 from bulkcert.store.outcome import Row
 
 SMALL = 50
@@ -20,6 +20,9 @@ SMALL = 50
 
 SMALL_PAGED = 64
 """Small CAs that are paged through at most, those with most rows."""
+
+SWAPS_TRIED = 5
+"""Rows that are tried the other way round; more than one, since some may not be registered."""
 
 
 class Scanned(msgspec.Struct):
@@ -140,6 +143,19 @@ class StateReader:
         elif not self._lanes.stopping.is_set():
             return unreadable(answer, operation)
         return None
+
+    async def are_swapped(self, batches: Iterator[list[Row]]) -> bool:
+        """Returns whether the columns of a list of devices are swapped: a few rows are tried where none was seen."""
+        registered = (NUMBER_OF[each] for each in (Status.ACTIVE, Status.INACTIVE))
+        if not self._action.by_device or any(map(self._sightings.statuses.count, registered)):
+            return False
+        first = await anyio.to_thread.run_sync(next, batches, ())
+        for row in first[:SWAPS_TRIED]:
+            swapped = self._lanes.service.parameters(self._action, row) | {"CaSn": row.device_sn, "DeviceSn": row.ca_sn}
+            settled = await self._lanes.settle(self._lanes.lanes[0], self._action.reading, swapped)
+            if settled is None or settled.answer.page is not None:
+                return settled is not None
+        return False
 
 
 class _Paging(Listing):

@@ -126,7 +126,8 @@ def resolve(
     if options.metrics_file is not None and options.metrics_file.suffix != ".prom":
         reason = "the node exporter reads no other file"
         problems.append(f"--metrics-file {options.metrics_file} must end in .prom: {reason}")
-    refuse_job(problems, command, options)
+    if problems:
+        refuse_job(problems, command, options)
     return ResolvedJob(
         **msgspec.structs.asdict(service),
         action=ACTIONS[action],

@@ -19,7 +19,7 @@ from bulkcert.engine.target import Target
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import CA_SN, DEVICE_SN, INSTANCE, ROW, PinnedList, annotated
 from bulkcert.input.files import unreadable
-from bulkcert.output.evidence import prove, serials_in
+from bulkcert.output.evidence import serials_in
 from bulkcert.output.files import cannot_write, sha256_of, sync_directory, sync_file
 from bulkcert.output.results import Written, write_results
 from bulkcert.runs.converters import Problems
@@ -119,22 +119,9 @@ class OpenRun(msgspec.Struct):
             for row, serials in serials_in(frame.filter(is_in(rows)))
         }
 
-    def prove(self) -> None:
-        """Proves that the store has every row as it was written, before anything is decided by it.
-
-        Raises:
-            BulkcertError: CANNOT_WRITE: it has not.
-        """
-        prove(self.pinned, self.store.read)
-
-    @property
-    def guards(self) -> bool:
-        """Whether its CSV files are for people: what its newest start was given."""
-        return self.store.read(queries.guards)
-
     def write_results(self, *, guards: bool = True, into: BinaryIO | None = None) -> Written:
         """Writes the results, for programs where the run or the caller says so (``output.results.write_results``)."""
-        guards = guards and self.guards
+        guards = guards and self.store.read(queries.guards)
         return write_results(self.files.results, self.pinned, self.store.read, guards=guards, into=into)
 
     def target(self, options: ServiceOptions, problems: Problems) -> Target:

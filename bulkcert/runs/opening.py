@@ -13,6 +13,7 @@ from bulkcert import __version__
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import Check, PinnedList
 from bulkcert.log import bind
+from bulkcert.output.evidence import prove
 from bulkcert.output.files import cannot_write, sha256_of, sync_directory
 from bulkcert.output.results import prove_columns
 from bulkcert.runs.approval import confirm_list
@@ -53,7 +54,7 @@ def open_existing(files: RunFiles, *, proves: bool = True) -> OpenRun:
         _confirm_own(files, asked)
         opened = OpenRun(files, held, store, asked, pinned_of(files, asked))
         if proves:
-            opened.prove()
+            prove(opened.pinned, store.read)
         failing.pop_all()
     bind(run=asked.run, action=asked.action, instance=asked.instance or None, rehearsal=asked.rehearsal)
     return opened

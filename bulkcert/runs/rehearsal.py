@@ -168,7 +168,9 @@ def lanes_of(addresses: tuple[str, ...], folder: Path) -> Iterator[dict[str, Any
     from bulkcert.fleet.network import load  # noqa: PLC0415
 
     load()
-    keys, url = folder / "keys", f"tls://127.0.0.1:{_free_port()}"
+    with socket.create_server(("127.0.0.1", 0)) as probe:  # a port that is free
+        url = f"tls://127.0.0.1:{probe.getsockname()[1]}"
+    keys = folder / "keys"
     make_keys(keys, len(addresses), days=1)
     own = {
         "ALIBABA_CLOUD_ACCESS_KEY_ID": CREDENTIALS.access_key_id,
@@ -190,9 +192,3 @@ def lanes_of(addresses: tuple[str, ...], folder: Path) -> Iterator[dict[str, Any
             )
             children.callback(child.kill)
         yield {"cluster": url, "keys": keys, "lanes": len(addresses)}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

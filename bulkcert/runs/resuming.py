@@ -10,6 +10,7 @@ import polars as pl
 
 from bulkcert.errors import BulkcertError, ExitStatus
 from bulkcert.input import ROW, PinnedList, annotated
+from bulkcert.output.evidence import prove
 from bulkcert.runs.command_options import VerifyOptions, carried, changed
 from bulkcert.runs.job import ResolvedJob, resolve
 from bulkcert.runs.opened import OpenRun, confirm_instance, confirm_real, pinned_of, remove, same_service
@@ -115,7 +116,7 @@ def resume_earlier(new: OpenRun, earlier: Asked) -> OpenRun:
     if asked.protected_by:
         store.correct(msgspec.structs.replace(earlier, protected_by=asked.protected_by, spares_cas=asked.spares_cas))
     resumed = msgspec.structs.replace(new, asked=earlier, pinned=before, is_new=False)
-    resumed.prove()
+    prove(before, store.read)
     return resumed
 
 

@@ -29,6 +29,7 @@ from bulkcert.output.results import Written, remove_rows
 from bulkcert.output.summary import Summary, summary_of, write_summary
 from bulkcert.runs.opened import CALLING, OpenRun
 from bulkcert.store import control as asking
+from bulkcert.store import queries
 from bulkcert.store.outcome import Outcome
 from bulkcert.store.sessions import Control
 from bulkcert.store.status import RunStatus
@@ -224,7 +225,9 @@ def _summarized(opened: OpenRun, written: Written) -> Summary:
     status = opened.status()
     failed = None
     if status.not_desired:
-        failed = write_failed(opened.files, opened.asked, opened.pinned, opened.store.read, guards=opened.guards)
+        failed = write_failed(
+            opened.files, opened.asked, opened.pinned, opened.store.read, guards=opened.store.read(queries.guards)
+        )
     else:
         remove_rows(opened.files.failed)
     return summary_of(status, opened.pinned, opened.store.db, written, failed)

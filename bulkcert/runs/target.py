@@ -47,14 +47,13 @@ _RAISED = "--limits-raised says that the service has raised yours"
 
 
 def refuse_job(problems: Problems, command: str, options: Options | PlanOptions) -> None:
-    """Refuses options of a job, with what they leave to its list as well, which nobody has read yet.
+    """Refuses options of a job that are wrong, with what they leave to its list as well, which nobody has read yet.
 
     Raises:
-        BulkcertError: There is something wrong.
+        BulkcertError: With all of that.
     """
-    if problems:
-        given = options.instance_column or None, options.region_column or None
-        refuse([*problems, *instance_source(options).missing(*given)], command)
+    given = options.instance_column or None, options.region_column or None
+    refuse([*problems, *instance_source(options).missing(*given)], command)
 
 
 def refuse(problems: Problems, command: str) -> None:
@@ -87,7 +86,11 @@ def resolve_target(options: ServiceOptions, problems: Problems, *, named_by_rows
     if not len(addresses) <= options.max_in_flight <= MOST_IN_FLIGHT:
         allowed = f"at least 1 for each source address, and at most {MOST_IN_FLIGHT:,}"
         problems.append(f"--max-in-flight must be {allowed}, not {options.max_in_flight:,}")
-    problems.extend(too_small(options))
+    problems.extend(
+        f"--{name.replace('_', '-')} must be at least {least}, not {value}"
+        for name, least in LEAST.items()
+        if (value := getattr(options, name, None)) is not None and value < least
+    )
     if not 0 < options.timeout <= LONGEST_TIMEOUT_S:
         message = f"--timeout must be a number of seconds above 0, {LONGEST_TIMEOUT_S:g} at most"
         problems.append(f"{message}, not {options.timeout:g}")
@@ -103,13 +106,6 @@ def resolve_target(options: ServiceOptions, problems: Problems, *, named_by_rows
         remote_lanes=options.lanes,
         opener=opener,
     )
-
-
-def too_small(options: object) -> Iterator[str]:
-    """Yields which numbers of rows, attempts and lanes are too small."""
-    for name, least in LEAST.items():
-        if (value := getattr(options, name, None)) is not None and value < least:
-            yield f"--{name.replace('_', '-')} must be at least {least}, not {value}"
 
 
 def wrong_limits(account: int, address: int, lanes: int) -> Iterator[str]:
